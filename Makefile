@@ -1,0 +1,54 @@
+# Everything sets itself up: python3 (>= 3.11, with venv) and make are all a machine needs.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+EXTRAS  = demo,postgres,test
+
+.PHONY: setup setup-spark setup-deep demo test lint bench faults soak docs lock clean
+
+$(BIN)/uv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/uv
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
+	touch $@
+
+setup: $(VENV)/.installed
+
+setup-spark: setup
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --editable '.[spark]' --constraint requirements.lock
+
+setup-deep: setup
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --editable '.[deep]' --constraint requirements.lock
+
+demo: setup
+	exec $(BIN)/retention demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python -m tests.benchmarks
+
+faults: setup
+	$(BIN)/python -m tests.faults
+
+soak: setup
+	$(BIN)/python -m pytest -m slow --timeout 3600
+
+docs: setup
+	$(BIN)/python -m tests.make_docs
+
+lock: | $(BIN)/uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
+	  $(foreach extra,demo postgres test,--extra $(extra)) pyproject.toml --output-file requirements.lock
+
+clean:
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,144 @@
+"""Every knob in one place. Values come from the environment or `.env`; a `_FILE` twin reads a secret from a file."""
+
+import os
+import secrets
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_SECRETS = {
+    "secret_key": "RETENTION_SECRET_KEY",
+    "slack_bot_token": "SLACK_BOT_TOKEN",
+    "slack_signing_secret": "SLACK_SIGNING_SECRET",
+    "slack_app_token": "SLACK_APP_TOKEN",
+    "database_url": "RETENTION_DATABASE_URL",
+    "broker_url": "RETENTION_BROKER_URL",
+    "smtp_url": "RETENTION_SMTP_URL",
+    "webhook_url": "RETENTION_WEBHOOK_URL",
+}
+
+
+class Settings(BaseSettings):
+    """The installation's settings; docs/operating.md lists them with their meaning."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RETENTION_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    home: Path = Path(".retention")
+    database_url: SecretStr = SecretStr("")
+    lake_url: str = ""
+    models_url: str = ""
+    broker_url: SecretStr = SecretStr("")
+    secret_key: SecretStr = SecretStr("")
+    slack_bot_token: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("SLACK_BOT_TOKEN", "slack_bot_token")
+    )
+    slack_signing_secret: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("SLACK_SIGNING_SECRET", "slack_signing_secret")
+    )
+    slack_app_token: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("SLACK_APP_TOKEN", "slack_app_token")
+    )
+    slack_api_url: str = Field(
+        "https://slack.com/api/", validation_alias=AliasChoices("SLACK_API_URL", "slack_api_url")
+    )
+    port: int = 8000
+    playground_port: int = 8010
+    admins: str = ""
+    default_role: str = "viewer"
+    timezone: str = "UTC"
+    currency: str = ""
+    smtp_url: SecretStr | None = None
+    webhook_url: SecretStr | None = None
+    now: datetime | None = None
+    team_id: str = "local"
+    policy: Path | None = None
+    demo: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_file_twins(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for field, variable in _SECRETS.items():
+            path = os.environ.get(f"{variable}_FILE")
+            if path and not values.get(field) and not values.get(variable):
+                values[field] = Path(path).read_text(encoding="utf-8").strip()
+        return values
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @field_validator("now", mode="after")
+    @classmethod
+    def _utc(cls, now: datetime | None) -> datetime | None:
+        return now if now is None or now.tzinfo else now.replace(tzinfo=UTC)
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        if zone not in available_timezones():
+            raise ValueError(
+                f"RETENTION_TIMEZONE is {zone!r}, which is no IANA time zone; try e.g. Europe/London"
+            )
+        return zone
+
+    @field_validator("default_role")
+    @classmethod
+    def _known_role(cls, role: str) -> str:
+        if role not in ("viewer", "analyst", "approver", "admin"):
+            raise ValueError(f"RETENTION_DEFAULT_ROLE is {role!r}; use viewer, analyst, approver or admin")
+        return role
+
+    @model_validator(mode="after")
+    def _fill_in(self) -> "Settings":
+        fill = object.__setattr__  # frozen for everybody else
+        if not self.database_url.get_secret_value():
+            fill(self, "database_url", SecretStr(f"sqlite:///{self.home}/state.db"))
+        if not self.lake_url:
+            fill(self, "lake_url", f"duckdb://{self.home}/lake")
+        if not self.models_url:
+            fill(self, "models_url", f"{self.home}/models")
+        return self
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The shop's time zone."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def admin_ids(self) -> frozenset[str]:
+        """Slack user ids that are admins from the start."""
+        return frozenset(self.admins.replace(",", " ").split())
+
+    @cached_property
+    def key(self) -> bytes:
+        """Root of every HMAC, salt and encryption key: from the environment, else made once in the home.
+
+        Raises
+        ------
+        ValueError
+            With PostgreSQL and no ``RETENTION_SECRET_KEY``: several hosts cannot share a file made on one of them.
+        """
+        if given := self.secret_key.get_secret_value():
+            return given.encode()
+        if not self.database_url.get_secret_value().startswith("sqlite"):
+            raise ValueError(
+                "RETENTION_SECRET_KEY is not set; it is required with PostgreSQL. Make one with: openssl rand -hex 32"
+            )
+        path = self.home / "secret.key"
+        self.home.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return path.read_text(encoding="ascii").strip().encode()
+        made = secrets.token_hex(32)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(made)
+        return made.encode()

@@ -1,0 +1,107 @@
+"""The Jinja2 environments for text and HTML, and the filters every surface shares.
+
+HTML is escaped by Jinja's own autoescape. Slack's surface has rules of its own: `workers.delivery.render`.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from templates import FOLDER
+
+_SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
+
+
+def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -> str:
+    """``money(1234.5, "USD")`` → ``$1,234``; a negative amount keeps its sign in front of the symbol."""
+    if amount is None:
+        return "–"
+    symbol = _SYMBOLS.get(currency, f"{currency} " if currency else "")
+    sign = "−" if round(float(amount), digits) < 0 else ""
+    return f"{sign}{symbol}{abs(amount):,.{digits}f}"
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    """``percent(.256)`` → ``26 %``."""
+    return "–" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def count(number: float | None, one: str = "", many: str = "") -> str:
+    """``count(1234, "customer")`` → ``1,234 customers``."""
+    if number is None:
+        return "–"
+    noun = "" if not one else f" {one}" if number == 1 else f" {many or one + 's'}"
+    return f"{number:,.0f}{noun}"
+
+
+def moment(at: datetime | str | None, zone: str = "UTC", form: str = "%a %d %b %Y, %H:%M") -> str:
+    """A time as people of the shop's zone read it."""
+    if at is None:
+        return "–"
+    if isinstance(at, str):
+        at = datetime.fromisoformat(at)
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return at.astimezone(ZoneInfo(zone)).strftime(form)
+
+
+def day(at: datetime | str | None, zone: str = "UTC") -> str:
+    """A date as people read it."""
+    return moment(at, zone, "%d %b %Y").lstrip("0")
+
+
+def shorten(text: str, limit: int) -> str:
+    """Cut politely at a word, with an ellipsis; never longer than ``limit`` characters."""
+    if len(text) <= limit:
+        return text
+    cut = text[: limit - 1]
+    at_word = cut.rsplit(None, 1)[0] if " " in cut[limit // 2 :] else cut
+    return at_word.rstrip(" ,;:") + "…"
+
+
+def bar(done: int, total: int, width: int = 20) -> str:
+    """A progress bar of counted work."""
+    filled = 0 if total <= 0 else round(width * min(done / total, 1))
+    return "▰" * filled + "▱" * (width - filled)
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "money": money, "percent": percent, "count": count, "moment": moment, "day": day, "shorten": shorten,
+}  # fmt: skip
+
+
+def environment(*, autoescape: bool, **options: Any) -> Environment:
+    """An environment over ``templates/`` with our filters; a missing variable is an error, never a blank."""
+    made = Environment(  # noqa: S701 - the caller says which surface; text has no markup
+        loader=FileSystemLoader(FOLDER), autoescape=autoescape, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False, **options,
+    )  # fmt: skip
+    made.filters.update(FILTERS)
+    made.filters.pop("safe", None)  # nobody can switch the escaping off
+    made.globals["bar"] = bar
+    return made
+
+
+@cache
+def _html() -> Environment:
+    return environment(autoescape=True)
+
+
+@cache
+def _text() -> Environment:
+    return environment(autoescape=False)
+
+
+def html(template: str, **context: Any) -> str:
+    """Render ``templates/<template>`` as HTML; every value is escaped."""
+    return _html().get_template(template).render(**context)
+
+
+def text(template: str, **context: Any) -> str:
+    """Render ``templates/<template>`` as plain text (terminal, coupon copy)."""
+    return _text().get_template(template).render(**context)

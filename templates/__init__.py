@@ -1,0 +1,5 @@
+"""Every word a person reads, as Jinja2 templates; this package exists so that they are installed with the code."""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent

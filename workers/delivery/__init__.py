@@ -1,0 +1,1 @@
+"""What reaches Slack: rendering, the outbox, the sender."""

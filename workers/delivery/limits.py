@@ -1,0 +1,148 @@
+"""Slack's limits: what is too long is cut politely; what Slack would refuse never leaves the house.
+
+slack_sdk's own block classes check most of it; the rest (see docs/slack.md) nobody checks but us.
+"""
+
+import json
+from typing import Any
+
+from slack_sdk.models.blocks import Block
+from slack_sdk.models.views import View
+
+from retention.templating import shorten
+
+MESSAGE_BLOCKS, VIEW_BLOCKS = 50, 100
+MESSAGE_CHARACTERS = 12_000  # of block JSON; ~13,200 are refused as msg_blocks_too_long (undocumented)
+SECTION, FIELD, HEADER, BUTTON, OPTION = 3000, 2000, 150, 75, 75
+UNKNOWN_TO_SDK = {"data_table", "data_visualization"}
+
+
+class InvalidBlocks(ValueError):
+    """Slack would refuse these blocks: a mistake in a template, never a person's."""
+
+
+def check_message(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Cut what is too long, drop whole blocks from the end of what is too big, refuse what is wrong.
+
+    Raises
+    ------
+    InvalidBlocks
+        Where the fault is in the template.
+    """
+    blocks = [_cut(block) for block in blocks]
+    if len(blocks) > MESSAGE_BLOCKS:
+        blocks = _shed(blocks, lambda kept: len(kept) > MESSAGE_BLOCKS)
+    if size(blocks) > MESSAGE_CHARACTERS:
+        blocks = _shed(blocks, lambda kept: size(kept) > MESSAGE_CHARACTERS)
+    _refuse(blocks)
+    if sum(block["type"] == "table" for block in blocks) > 1:
+        raise InvalidBlocks("two tables in one message")
+    return blocks
+
+
+def check_view(view: dict[str, Any]) -> dict[str, Any]:
+    """Hold a modal or a Home tab to the limits."""
+    blocks = [_cut(block) for block in view.get("blocks", [])][:VIEW_BLOCKS]
+    _refuse(blocks)
+    checked = {**view, "blocks": blocks}
+    if len(checked.get("private_metadata", "")) > 3000:
+        raise InvalidBlocks("private_metadata over 3,000 characters")
+    for key in ("title", "submit", "close"):
+        if key in checked:
+            checked[key] = {**checked[key], "text": shorten(checked[key]["text"], 24)}
+    if (
+        any(block["type"] == "input" for block in blocks)
+        and checked["type"] == "modal"
+        and "submit" not in checked
+    ):
+        raise InvalidBlocks("a modal with inputs needs a submit")
+    try:
+        View(**checked).to_dict()
+    except Exception as error:
+        raise InvalidBlocks(str(error)) from error
+    return checked
+
+
+def size(blocks: list[dict[str, Any]]) -> int:
+    """Characters of block JSON, as Slack counts a message's size."""
+    return len(json.dumps(blocks, ensure_ascii=False, separators=(",", ":")))
+
+
+def _shed(blocks: list[dict[str, Any]], too_much) -> list[dict[str, Any]]:
+    """Drop the last sections until it fits; buttons stay, and the reader is told."""
+    note = {
+        "type": "context",
+        "elements": [{"type": "mrkdwn", "text": "_… cut to fit into a message; the file has all of it._"}],
+    }
+    kept = list(blocks)
+    while too_much([*kept, note]):
+        last = next(
+            (i for i in range(len(kept) - 1, -1, -1) if kept[i]["type"] not in ("actions", "header")), None
+        )
+        if last is None:
+            raise InvalidBlocks("too large even without its text")
+        del kept[last]
+    end = len(kept) - 1 if kept and kept[-1]["type"] == "actions" else len(kept)
+    return [*kept[:end], note, *kept[end:]]
+
+
+def _cut(block: dict[str, Any]) -> dict[str, Any]:
+    block = dict(block)
+    kind = block.get("type")
+    if kind == "section":
+        if "text" in block:
+            block["text"] = _cut_text(block["text"], SECTION)
+        if "fields" in block:
+            block["fields"] = [_cut_text(field, FIELD) for field in block["fields"][:10]]
+    elif kind == "header":
+        block["text"] = _cut_text(block["text"], HEADER)
+    elif kind == "context":
+        block["elements"] = [
+            _cut_text(element, SECTION) if "text" in element else element
+            for element in block["elements"][:10]
+        ]
+    elif kind == "actions":
+        block["elements"] = [
+            {**element, "text": _cut_text(element["text"], BUTTON)}
+            if element.get("type") == "button"
+            else element
+            for element in block["elements"]
+        ]
+    elif kind == "image":
+        block["alt_text"] = shorten(block.get("alt_text") or "image", 2000)
+    return block
+
+
+def _cut_text(text: dict[str, Any], limit: int) -> dict[str, Any]:
+    if len(text["text"]) <= limit:
+        return text
+    cut = shorten(text["text"], limit)
+    if text["type"] == "mrkdwn" and cut.rfind("&") > cut.rfind(";"):  # never half an entity
+        cut = cut[: cut.rfind("&")] + "…"
+    if text["type"] == "mrkdwn" and cut.rfind("<") > cut.rfind(">"):  # nor half a link
+        cut = cut[: cut.rfind("<")] + "…"
+    return {**text, "text": cut}
+
+
+def _refuse(blocks: list[dict[str, Any]]) -> None:
+    block_ids = [block["block_id"] for block in blocks if "block_id" in block]
+    if len(block_ids) != len(set(block_ids)):
+        raise InvalidBlocks(f"a block_id twice: {block_ids}")
+    for block in blocks:
+        elements = block.get("elements", [])
+        actions = [element["action_id"] for element in elements if "action_id" in element]
+        if len(actions) != len(set(actions)):
+            raise InvalidBlocks(f"an action_id twice in one block: {actions}")
+        if block.get("type") == "actions" and not 1 <= len(elements) <= 25:
+            raise InvalidBlocks(f"an actions block with {len(elements)} elements")
+        if block.get("type") in UNKNOWN_TO_SDK:
+            continue
+        try:
+            parsed = Block.parse(block)
+            if parsed is None:
+                raise InvalidBlocks(f"no such block: {block.get('type')!r}")
+            parsed.to_dict()
+        except InvalidBlocks:
+            raise
+        except Exception as error:
+            raise InvalidBlocks(f"{block.get('type')}: {error}") from error

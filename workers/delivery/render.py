@@ -1,0 +1,145 @@
+"""Slack messages, modals and Home tabs from templates, escaped by construction.
+
+A template is YAML. Every ``{{ value }}`` becomes an opaque mark before the YAML is read, so a value can never add
+structure; each mark is then filled in where it stands, escaped as that place demands: ``& < >`` inside a mrkdwn
+object, nothing inside plain text, ids and URLs. A template cannot forget a filter, for there is none to forget.
+
+Three filters yield Slack's own control sequences from checked ids: ``user``, ``channel``, ``date``; and ``link``.
+"""
+
+import json
+import re
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import yaml
+from jinja2 import Environment
+from markupsafe import Markup
+
+from retention.templating import environment, moment, shorten
+from workers import ids
+from workers.delivery.limits import check_message, check_view
+
+_MARK = re.compile("\ue000(\\d+)\ue001")
+_PRIVATE = re.compile("[\ue000\ue001]")
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A Slack control sequence that we made ourselves: shown as such in mrkdwn, as ``plain`` elsewhere."""
+
+    mrkdwn: str
+    plain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A rendered message: ``text`` for notifications and screen readers, ``blocks`` for the eye."""
+
+    text: str
+    blocks: list[dict[str, Any]]
+
+
+def escape(value: str) -> str:
+    """Escape text for mrkdwn: Slack's three characters, and nothing that would show as an entity."""
+    return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _user(user_id: str) -> Control | str:
+    return Control(f"<@{user_id}>", f"@{user_id}") if re.fullmatch(r"[UW][A-Z0-9]+", user_id) else user_id
+
+
+def _channel(channel_id: str) -> Control | str:
+    return (
+        Control(f"<#{channel_id}>", channel_id) if re.fullmatch(r"[CG][A-Z0-9]+", channel_id) else channel_id
+    )
+
+
+def _link(url: str, label: str) -> Control:
+    if not re.fullmatch(r"https?://[^\s<>|]+", url):
+        return Control(escape(label), label)
+    return Control(f"<{escape(url)}|{escape(label).replace('|', '/')}>", label)
+
+
+def _date(at: datetime | str, zone: str = "UTC") -> Control:
+    """A moment that Slack shows in the reader's own time zone."""
+    parsed = datetime.fromisoformat(at) if isinstance(at, str) else at
+    plain = moment(parsed, zone)
+    return Control(f"<!date^{int(parsed.timestamp())}^{{date_short_pretty}} at {{time}}|{plain}>", plain)
+
+
+class _Marks:
+    """Values of one rendering, by the number of their mark."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+
+    def finalize(self, value: Any) -> Any:
+        if isinstance(value, Markup):  # a macro's or a block's own output: already marked
+            return value
+        self.values.append(value)
+        return Markup(f"\ue000{len(self.values) - 1}\ue001")  # noqa: S704 - our own mark, no content
+
+    def fill(self, text: str, *, mrkdwn: bool) -> Any:
+        whole = _MARK.fullmatch(text)
+        if whole and isinstance(value := self.values[int(whole[1])], bool | int | float) and not mrkdwn:
+            return value
+        return _MARK.sub(lambda match: self._one(int(match[1]), mrkdwn), text)
+
+    def _one(self, number: int, mrkdwn: bool) -> str:
+        value = self.values[number]
+        if isinstance(value, Control):
+            return value.mrkdwn if mrkdwn else value.plain
+        plain = _PRIVATE.sub("", str(value))
+        return escape(plain) if mrkdwn else plain
+
+
+_current: ContextVar[_Marks] = ContextVar("marks of the rendering under way")
+
+
+def _load(template: str, context: dict[str, Any]) -> tuple[Any, _Marks]:
+    marks = _Marks()
+    token = _current.set(marks)
+    try:
+        source = _environment().get_template(f"slack/{template}.yaml.j2").render(**context)
+    finally:
+        _current.reset(token)
+    return yaml.load(source, Loader=_Loader), marks  # noqa: S506 - the safe loader, in C where there is one
+
+
+@cache
+def _environment() -> Environment:
+    made = environment(autoescape=True, finalize=lambda value: _current.get().finalize(value))
+    made.filters.update(user=_user, channel=_channel, link=_link, date=_date, json=json.dumps)
+    made.globals["ids"] = ids
+    return made
+
+
+def _filled(node: Any, marks: _Marks, *, mrkdwn: bool) -> Any:
+    if isinstance(node, dict):
+        is_mrkdwn = node.get("type") == "mrkdwn"
+        return {key: _filled(value, marks, mrkdwn=mrkdwn or is_mrkdwn) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_filled(value, marks, mrkdwn=mrkdwn) for value in node if value is not None]
+    return marks.fill(node, mrkdwn=mrkdwn) if isinstance(node, str) else node
+
+
+def message(template: str, **context: Any) -> Message:
+    """Render ``templates/slack/<template>.yaml.j2`` (keys ``text`` and ``blocks``) and hold it to Slack's limits.
+
+    ``text`` is mrkdwn to Slack, so it is escaped as mrkdwn. What is too long is cut politely.
+    """
+    raw, marks = _load(template, context)
+    text = marks.fill(raw.get("text", ""), mrkdwn=True)
+    blocks = _filled(raw.get("blocks") or [], marks, mrkdwn=False)
+    return Message(shorten(text, 3000), check_message(blocks))
+
+
+def view(template: str, **context: Any) -> dict[str, Any]:
+    """Render a modal or a Home tab and hold it to Slack's limits."""
+    raw, marks = _load(template, context)
+    return check_view(_filled(raw, marks, mrkdwn=False))

@@ -1,0 +1,22 @@
+"""Every action, block and callback id. Templates use them as ``ids.NAME``; handlers listen to the same names."""
+
+# Buttons. Their values hold an id (and a version), never an amount.
+CANCEL_JOB = "job.cancel"  # value: job id
+RETRY_JOB = "job.retry"  # value: job id
+DRAFT_CAMPAIGN = "campaign.draft"  # value: cohort id
+COHORT_CSV = "cohort.csv"  # value: cohort id
+EDIT_CAMPAIGN = "campaign.edit"  # value: campaign id:version
+SUBMIT_CAMPAIGN = "campaign.submit"
+APPROVE_CAMPAIGN = "campaign.approve"
+REJECT_CAMPAIGN = "campaign.reject"
+STOP_CAMPAIGN = "campaign.stop"
+CAMPAIGN_CSV = "campaign.csv"
+HOME_RUN = "home.run"  # value: a command line
+
+# Modals.
+EDIT_VIEW = "campaign.edit.view"
+REJECT_VIEW = "campaign.reject.view"
+STOP_VIEW = "campaign.stop.view"
+
+# The metadata by which the sender finds its own posts again.
+POST_EVENT = "retention_post"

@@ -1,0 +1,169 @@
+"""What can be asked of the workers: one validated, immutable model for each kind of job.
+
+A request is what a command or a button turns into, what the job row stores in ``args`` and what the task gets back.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from retention.errors import BadInput
+
+Tier = Literal["high", "medium", "low"]
+Estimator = Literal["auto", "logistic", "tree", "forest", "svm", "neural", "boosting", "ensemble"]
+
+
+def days(value: Any) -> Any:
+    """``28d`` or ``4w`` → days."""
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d{1,4})\s*([dw]?)\s*", value.lower())):
+        return int(match[1]) * (7 if match[2] == "w" else 1)
+    return value
+
+
+def days_or_ever(value: Any) -> Any:
+    """``56d`` → 56; ``ever`` → None."""
+    return None if isinstance(value, str) and value.strip().lower() == "ever" else days(value)
+
+
+def utc(value: Any) -> Any:
+    """An ISO 8601 moment; without a zone it is UTC."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError:
+            raise BadInput(f"{value!r} is not a date; write it like 2017-10-02 or 2017-10-02T09:00") from None
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+
+
+Days = Annotated[int, BeforeValidator(days), Field(ge=1, le=3650)]
+DaysOrEver = Annotated[int | None, BeforeValidator(days_or_ever)]
+Moment = Annotated[datetime, BeforeValidator(utc)]
+CustomerId = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class Request(BaseModel):
+    """Base of all requests."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: ClassVar[str]
+    queue: ClassVar[Literal["interactive", "batch"]] = "batch"
+    role: ClassVar[str] = "analyst"
+    deed: ClassVar[str]  # "to … you need analyst"
+
+
+class Retrain(Request):
+    """Train new models on the history before the cutoff and promote them where they are better."""
+
+    kind = "retrain"
+    deed = "retrain models"
+    models: tuple[Literal["churn", "recommend"], ...] = ("churn", "recommend")
+    horizon: Days = 28
+    active_within: DaysOrEver = 56
+    model: Estimator = "auto"
+    cutoff: Moment | None = None
+
+
+class Sweep(Request):
+    """Score every active customer and say who is at risk, and why."""
+
+    kind = "sweep"
+    deed = "run a sweep"
+    tier: Tier = "high"
+    top: Annotated[int, Field(ge=1, le=100_000)] = 100
+    as_of: Moment | None = None
+
+
+class Score(Request):
+    """One customer: risk, reasons, value, what they would like."""
+
+    kind = "score"
+    queue = "interactive"
+    deed = "score a customer"
+    customer_id: CustomerId
+    as_of: Moment | None = None
+
+
+class Recommend(Request):
+    """What this customer would like next."""
+
+    kind = "recommend"
+    queue = "interactive"
+    deed = "see recommendations"
+    customer_id: CustomerId
+    k: Annotated[int, Field(ge=1, le=100)] = 10
+    as_of: Moment | None = None
+
+
+class CohortCsv(Request):
+    """The customers of a cohort, as a file to the direct message of who asked."""
+
+    kind = "cohort_csv"
+    queue = "interactive"
+    deed = "download a cohort"
+    cohort_id: str
+
+
+class CampaignDraft(Request):
+    """Draft a coupon campaign for a cohort (or, without one, for a fresh sweep of a tier)."""
+
+    kind = "campaign_draft"
+    deed = "draft a campaign"
+    cohort_id: str | None = None
+    tier: Tier = "high"
+    name: str | None = None
+
+
+class CampaignSend(Request):
+    """Issue the codes of an approved campaign once its clearance time has passed."""
+
+    kind = "campaign_send"
+    deed = "send a campaign"
+    campaign_id: str
+    version: int
+
+
+class CampaignCsv(Request):
+    """The codes of a live campaign, as a file to the direct message of who asked."""
+
+    kind = "campaign_csv"
+    queue = "interactive"
+    deed = "download coupon codes"
+    campaign_id: str
+
+
+class CampaignMeasure(Request):
+    """What a campaign really earned, by its hold-out."""
+
+    kind = "campaign_measure"
+    deed = "measure a campaign"
+    campaign_id: str
+
+
+class Digest(Request):
+    """The week in one message: risk, value, campaigns, data, with charts."""
+
+    kind = "digest"
+    role = "viewer"
+    deed = "see the digest"
+    as_of: Moment | None = None
+
+
+class DemoFeed(Request):
+    """The demo only: bring in the real events before a moment, and the simulated answers to campaigns."""
+
+    kind = "demo_feed"
+    role = "admin"
+    deed = "feed the demo"
+    until: Moment
+
+
+REQUESTS: dict[str, type[Request]] = {
+    request.kind: request
+    for request in (
+        Retrain, Sweep, Score, Recommend, CohortCsv, CampaignDraft, CampaignSend, CampaignCsv, CampaignMeasure,
+        Digest, DemoFeed,
+    )
+}  # fmt: skip

@@ -1,0 +1,41 @@
+"""Who may do what. Checked at the command, at the click, and again in the task."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from retention.db.tables import RoleGrant
+from retention.errors import NotAllowed
+from retention.settings import Settings
+
+RANKS = ("viewer", "analyst", "approver", "admin")
+OPERATOR = "operator"  # the person at the terminal: an admin who cannot approve
+
+
+def role_of(session: Session, settings: Settings, user_id: str) -> str:
+    """The role of a Slack user (or of the terminal's operator)."""
+    if user_id == OPERATOR or user_id in settings.admin_ids:
+        return "admin"
+    granted = session.scalar(
+        select(RoleGrant.role).where(RoleGrant.team_id == settings.team_id, RoleGrant.user_id == user_id)
+    )
+    return granted or settings.default_role
+
+
+def allows(role: str, needed: str) -> bool:
+    """Whether ``role`` may do what needs ``needed``: each role may also do what those before it may."""
+    return RANKS.index(role) >= RANKS.index(needed)
+
+
+def require(session: Session, settings: Settings, user_id: str, needed: str, deed: str) -> None:
+    """Raise a sentence for the person unless they may do ``deed``.
+
+    Raises
+    ------
+    NotAllowed
+        Naming the role they have, the role it needs and who can grant it.
+    """
+    role = role_of(session, settings, user_id)
+    if not allows(role, needed):
+        raise NotAllowed(
+            f"Your role is {role}; to {deed} you need {needed}. An admin can grant it with `/retention role`."
+        )
