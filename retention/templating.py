@@ -77,8 +77,10 @@ FILTERS: dict[str, Callable[..., Any]] = {
 
 def environment(*, autoescape: bool, **options: Any) -> Environment:
     """An environment over ``templates/`` with our filters; a missing variable is an error, never a blank."""
-    made = Environment(  # noqa: S701 - the caller says which surface; text has no markup
-        loader=FileSystemLoader(FOLDER), autoescape=autoescape, undefined=StrictUndefined,
+    made = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=autoescape,  # noqa: S701 - the caller says which surface; plain text has no markup
+        undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False, **options,
     )  # fmt: skip
     made.filters.update(FILTERS)

@@ -392,15 +392,22 @@ class Approval(Base):
 
 
 class Assignment(Base):
-    """Who is in treatment and who in control, decided in the transaction that approves."""
+    """One customer of a campaign's audience, in treatment or in control.
+
+    The draft stores the audience with each customer's ``bucket`` (0 … 9,999, from a keyed hash, stratified by tier);
+    the transaction that approves sets every ``arm`` with one UPDATE. Until then it is ``audience``.
+    """
 
     __tablename__ = "assignments"
 
     campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"), primary_key=True)
     customer_id: Mapped[str] = mapped_column(primary_key=True)
-    arm: Mapped[str] = mapped_column(String(12))
+    arm: Mapped[str] = mapped_column(String(12), default="audience")  # audience | treatment | control
+    bucket: Mapped[int]
     tier: Mapped[str] = mapped_column(String(8))
-    propensity: Mapped[float]
+    churn_probability: Mapped[float]
+    expected_value: Mapped[float]
+    propensity: Mapped[float | None]
     offer: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
