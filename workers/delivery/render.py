@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 import yaml
-from jinja2 import Environment
+from jinja2 import Environment, pass_context
 from markupsafe import Markup
 
 from retention.templating import environment, moment, shorten
@@ -111,9 +111,14 @@ def _load(template: str, context: dict[str, Any]) -> tuple[Any, _Marks]:
     return yaml.load(source, Loader=_Loader), marks  # noqa: S506 - the safe loader, in C where there is one
 
 
+@pass_context  # also keeps the compiler from baking one rendering's marks into the cached code
+def _finalize(_context: Any, value: Any) -> Any:
+    return _current.get().finalize(value)
+
+
 @cache
 def _environment() -> Environment:
-    made = environment(autoescape=True, finalize=lambda value: _current.get().finalize(value))
+    made = environment(autoescape=True, finalize=_finalize)
     made.filters.update(user=_user, channel=_channel, link=_link, date=_date, json=json.dumps)
     made.globals["ids"] = ids
     return made

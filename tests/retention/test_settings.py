@@ -1,0 +1,56 @@
+"""Settings: a default that works, a clear refusal, secrets that stay out of sight."""
+
+import stat
+
+import pytest
+from pydantic import ValidationError
+
+from retention.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("RETENTION_HOME", "RETENTION_NOW", "RETENTION_SECRET_KEY", "RETENTION_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_everything_has_a_default_below_the_home(tmp_path):
+    settings = Settings()
+    assert settings.home == tmp_path / ".retention"
+    assert settings.database_url.get_secret_value() == f"sqlite:///{settings.home}/state.db"
+    assert settings.lake_url == f"duckdb://{settings.home}/lake"
+
+
+def test_the_key_is_made_once_and_only_its_owner_reads_it():
+    settings = Settings()
+    assert settings.key == Settings().key
+    assert stat.S_IMODE((settings.home / "secret.key").stat().st_mode) == 0o600
+    assert settings.key.decode() not in repr(settings)
+
+
+def test_postgresql_needs_a_key_of_its_own(monkeypatch):
+    monkeypatch.setenv("RETENTION_DATABASE_URL", "postgresql://somewhere/db")
+    with pytest.raises(ValueError, match="RETENTION_SECRET_KEY is not set"):
+        _ = Settings().key
+
+
+def test_a_file_twin_reads_a_secret(tmp_path, monkeypatch):
+    (tmp_path / "token").write_text("xoxb-from-a-file\n")
+    monkeypatch.setenv("SLACK_BOT_TOKEN_FILE", str(tmp_path / "token"))
+    settings = Settings()
+    assert settings.slack_bot_token.get_secret_value() == "xoxb-from-a-file"
+    assert "xoxb" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("RETENTION_TIMEZONE", "Europe/Lodnon", "no IANA time zone"),
+        ("RETENTION_DEFAULT_ROLE", "boss", "viewer, analyst, approver or admin"),
+    ],
+)
+def test_a_bad_value_is_named(monkeypatch, variable, value, says):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValidationError, match=says):
+        Settings()

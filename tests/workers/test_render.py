@@ -1,0 +1,161 @@
+"""Templates: escaped by where a value stands; a value can never add structure; what Slack would refuse never leaves."""
+
+import json
+from pathlib import Path
+
+import pytest
+import slackblocks
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retention import templating
+from workers.delivery import render
+from workers.delivery.limits import InvalidBlocks, check_message, size
+
+TEMPLATE = """
+text: "Hello {{ name }}"
+blocks:
+  - type: header
+    text: {type: plain_text, text: "{{ name }}"}
+  - type: section
+    text: {type: mrkdwn, text: "*{{ name }}* & co"}
+  - type: actions
+    elements:
+      - {type: button, action_id: "{{ ids.CANCEL_JOB }}", value: "{{ name }}", text: {type: plain_text, text: "Go"}}
+"""
+
+
+@pytest.fixture
+def templates(tmp_path, monkeypatch):
+    (tmp_path / "slack").mkdir()
+    monkeypatch.setattr(templating, "FOLDER", tmp_path)
+    render._environment.cache_clear()
+    yield lambda source: (tmp_path / "slack" / "it.yaml.j2").write_text(source) and "it"
+    render._environment.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("<!channel>", "&lt;!channel&gt;"),
+        ('Mac & "Cheese"', 'Mac &amp; "Cheese"'),
+        ("a\n  - type: divider", "a\n  - type: divider"),
+        ("{{ 7 * 7 }}", "{{ 7 * 7 }}"),
+        ("<@U123> <https://evil|click>", "&lt;@U123&gt; &lt;https://evil|click&gt;"),
+        ('", type: "image', '", type: "image'),
+    ],
+)
+def test_a_hostile_name_is_only_a_name(templates, name, shown):
+    message = render.message(templates(TEMPLATE), name=name)
+    assert [block["type"] for block in message.blocks] == ["header", "section", "actions"]
+    assert message.blocks[0]["text"]["text"] == name
+    assert message.blocks[1]["text"]["text"] == f"*{shown}* & co"
+    assert message.blocks[2]["elements"][0]["value"] == name
+    assert message.text == f"Hello {shown}"
+
+
+@given(name=st.text(min_size=1, max_size=60).filter(str.strip))
+def test_no_text_at_all_can_add_structure_or_a_mention(name):
+    message = render.message("job/refused", sentence=name)
+    (block,) = message.blocks
+    assert set(block) == {"type", "text"}
+    assert "<" not in message.text
+    assert ">" not in block["text"]["text"]
+
+
+def test_control_sequences_come_only_from_checked_ids(templates):
+    source = """
+blocks:
+  - type: section
+    text: {type: mrkdwn, text: "{{ who | user }} {{ 'https://x.example/a?b=1&c' | link('a|b <c>') }}"}
+  - type: section
+    text: {type: plain_text, text: "{{ who | user }}"}
+"""
+    good, plain = render.message(templates(source), who="U0LEAD").blocks
+    assert good["text"]["text"] == "<@U0LEAD> <https://x.example/a?b=1&amp;c|a/b &lt;c&gt;>"
+    assert plain["text"]["text"] == "@U0LEAD"
+    bad, _ = render.message("it", who="!channel").blocks
+    assert bad["text"]["text"].startswith("!channel ")
+
+
+def test_a_missing_variable_is_an_error(templates):
+    with pytest.raises(Exception, match="undefined"):
+        render.message(templates('text: "{{ nobody }}"'))
+
+
+def test_macros_and_loops_keep_their_marks(templates):
+    source = """
+{% macro line(x) %}- {{ x }}
+{% endmacro %}
+blocks:
+{% for name in names %}
+  - type: section
+    text:
+      type: mrkdwn
+      text: |
+        {{ line(name) }}
+{% endfor %}
+"""
+    blocks = render.message(templates(source), names=["<a>", "b & c"]).blocks
+    assert [block["text"]["text"].strip() for block in blocks] == ["- &lt;a&gt;", "- b &amp; c"]
+
+
+@given(st.lists(st.text(min_size=1, max_size=4000).filter(str.strip), min_size=1, max_size=70))
+def test_whatever_is_rendered_fits_into_a_message(texts):
+    blocks = check_message(
+        [{"type": "section", "text": {"type": "mrkdwn", "text": render.escape(t)}} for t in texts]
+    )
+    assert 1 <= len(blocks) <= 50
+    assert size(blocks) <= 12_000
+    for block in blocks:
+        text = (block["text"] if block["type"] == "section" else block["elements"][0])["text"]
+        assert len(text) <= 3000
+        assert not text.rstrip("…").endswith(("&", "&a", "&am", "&amp", "&l", "&lt", "&g", "&gt"))
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        [{"type": "section", "block_id": "a", "text": {"type": "mrkdwn", "text": "x"}}] * 2,
+        [{"type": "actions", "elements": []}],
+        [
+            {
+                "type": "actions",
+                "elements": [
+                    {"type": "button", "action_id": "a", "text": {"type": "plain_text", "text": "x"}}
+                ]
+                * 2,
+            }
+        ],
+        [{"type": "nonsense"}],
+        [{"type": "section"}],
+    ],
+)
+def test_what_slack_would_refuse_never_leaves(blocks):
+    with pytest.raises(InvalidBlocks):
+        check_message(blocks)
+
+
+SLACK = sorted((templating.FOLDER / "slack").rglob("*.yaml.j2"))
+
+
+@pytest.mark.parametrize("path", SLACK, ids=lambda path: str(path.relative_to(templating.FOLDER)))
+def test_every_value_in_every_template_stands_inside_a_quoted_or_block_scalar(path: Path):
+    """An unquoted ``key: {{ value }}`` cannot inject structure, but a mark alone may be read as another YAML type."""
+    import re
+
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        assert not re.search(r":\s+\{\{[^}]*\}\}\s*[,}]?\s*$", line), f"{path.name}:{number}: quote the value"
+
+
+def test_slackblocks_knows_our_blocks():
+    message = render.message("job/refused", sentence="No customer 12345; check the id.")
+    text = message.blocks[0]["text"]["text"]
+    theirs = slackblocks.SectionBlock(slackblocks.Text(text))._resolve()
+    assert json.loads(json.dumps(theirs))["text"]["text"] == text
+
+
+def test_a_constant_in_a_template_is_not_baked_into_the_next_rendering(templates):
+    name = templates("text: \"{{ first }} {{ 'constant' }}\"")
+    assert render.message(name, first="a").text == "a constant"
+    assert render.message(name, first="b").text == "b constant"
