@@ -1,0 +1,1 @@
+"""Digests, charts, files: data in, bytes out."""

@@ -1,0 +1,31 @@
+import csv
+import io
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retention.reports.csv import DANGEROUS, to_csv
+
+
+def _read(content: bytes) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+
+
+@pytest.mark.parametrize("start", DANGEROUS)
+def test_a_formula_is_only_text(start):
+    rows = _read(to_csv(pd.DataFrame({f"{start}name": [f"{start}HYPERLINK()"]})))
+    assert rows == [[f"'{start}name"], [f"'{start}HYPERLINK()"]]
+
+
+def test_numbers_stay_numbers_and_missing_cells_are_empty():
+    frame = pd.DataFrame({"n": [-1.5, None], "s": ['é,"x"', None]})
+    assert _read(to_csv(frame)) == [["n", "s"], ["-1.5", 'é,"x"'], ["", ""]]
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\x00")), min_size=1))
+def test_no_cell_ever_starts_a_formula_and_none_is_lost(cells):
+    rows = _read(to_csv(pd.DataFrame({"n": range(len(cells)), "cell": pd.Series(cells, dtype=object)})))[1:]
+    assert [row[1].removeprefix("'") for row in rows] == [cell.removeprefix("'") for cell in cells]
+    assert not any(row[1].startswith(DANGEROUS) for row in rows)
