@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from retention.errors import BadInput
+from retention.features.catalogue import FEATURES, GROUPS
 from retention.settings import Settings
 
 DEFAULT = Path(__file__).with_name("policy.toml")
@@ -19,35 +20,14 @@ DEFAULT = Path(__file__).with_name("policy.toml")
 Tier = Literal["high", "medium", "low"]
 Action = Literal["coupon", "reminder", "nothing"]
 
-REASONS: dict[str, str] = {
-    "overdue": "longer without an order than usual",
-    "slowing": "orders become rarer",
-    "spending_less": "spends less",
-    "narrowing": "buys from fewer categories",
-    "discount": "buys on discount",
-    "returns": "sends much back",
-    "few_orders": "has ordered few times so far",
-    "season": "the time of the year",
-    "other": "none of these",
-}
+_GROUP = {feature.name: feature.group for feature in FEATURES}
+REASONS: tuple[str, ...] = (*GROUPS, "other")  # the groups of features that a model's reasons name
 ANY = "any"
-# The first word that a feature's name contains decides; features whose names say nothing are "other".
-_REASON_WORDS = (
-    ("overdue", ("recency", "overdue", "since_last", "no_purchase", "last_gap", "gap_last")),
-    ("discount", ("discount", "coupon", "promo")),
-    ("returns", ("return", "refund")),
-    ("season", ("season", "sine", "cosine", "day_of_year", "calendar")),
-    ("narrowing", ("breadth", "categor", "brand", "items", "distinct", "variety")),
-    ("spending_less", ("spend", "basket", "amount", "value", "revenue", "monetary", "price")),
-    ("slowing", ("trend", "gap", "orders_", "cadence", "interval", "slow", "active_")),
-    ("few_orders", ("frequency", "orders", "tenure", "age")),
-)
 
 
 def reason_of(feature: str) -> str:
-    """The policy's reason to which a model's feature belongs."""
-    name = feature.lower()
-    return next((reason for reason, words in _REASON_WORDS if any(word in name for word in words)), "other")
+    """The policy's reason to which a model's feature belongs (``recency_days`` → ``recency``)."""
+    return feature if feature in GROUPS else _GROUP.get(feature, "other")
 
 
 class _Strict(BaseModel):

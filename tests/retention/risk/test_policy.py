@@ -1,0 +1,98 @@
+"""The policy: a default for the first day, one sentence for each fault, one rule for each customer."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retention.errors import BadInput
+from retention.features.catalogue import FEATURES, GROUPS
+from retention.risk.policy import DEFAULT, REASONS, load_policy, read_policy, reason_of
+from retention.settings import Settings
+
+POLICY = read_policy(DEFAULT)
+
+
+def _written(tmp_path, text: str):
+    path = tmp_path / "policy.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _rule(name="A", tiers='["high"]', reasons='["any"]', action="coupon", discount=0.1) -> str:
+    return f'[[rules]]\nname = "{name}"\ntiers = {tiers}\nreasons = {reasons}\naction = "{action}"\ndiscount = {discount}\n'
+
+
+def test_the_default_serves_a_shop_on_its_first_day(tmp_path):
+    policy = load_policy(Settings(home=tmp_path))
+    assert 0.1 <= policy.campaign.holdout <= 0.2
+    assert policy.tiers.high > policy.tiers.medium
+    for tier in ("high", "medium", "low"):
+        assert policy.rule_for(tier, []) is not None
+    dearest = max(rule.discount for rule in policy.rules)
+    assert policy.offer.margin - dearest >= policy.campaign.min_margin
+
+
+def test_a_shop_may_bring_its_own(tmp_path):
+    path = _written(tmp_path, "[tiers]\nhigh = 0.7\nmedium = 0.4\n" + _rule())
+    policy = load_policy(Settings(home=tmp_path, policy=path))
+    assert policy.tiers.high == 0.7
+    assert policy.rule_for("low", ["recency_days"]) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (_rule(reasons='["moon"]'), "no reason 'moon'"),
+        ("[campaign]\nbudget = -5\n", "budget"),
+        (_rule("A") + _rule("B"), "overlap"),
+        (
+            _rule("A", reasons='["recency", "trend"]') + _rule("B", reasons='["trend"]'),
+            "tier high, reason trend",
+        ),
+        (_rule("A") + _rule("A", tiers='["low"]'), "two rules"),
+        (_rule(reasons='["any", "trend"]'), "already holds"),
+        (_rule(action="coupon", discount=0), "only coupons"),
+        (_rule(action="nothing", discount=0.2), "only coupons"),
+        (_rule(action="bribe"), "action"),
+        ("[campaign]\nholdout = 0.5\n", "holdout"),
+        ("[tiers]\nhigh = 0.2\nmedium = 0.4\n", "below high"),
+        ("[campaigns]\n", "campaigns"),
+        ("[tiers\n", "not valid TOML"),
+    ],
+)
+def test_a_fault_gets_one_sentence_that_names_it(tmp_path, text, says):
+    with pytest.raises(BadInput) as refusal:
+        read_policy(_written(tmp_path, text))
+    sentence = str(refusal.value)
+    assert says in sentence
+    assert "policy.toml" in sentence
+    assert sentence.count("\n") == 0
+    assert sentence.endswith(".")
+
+
+def test_a_file_that_cannot_be_read_is_said_to_be_so(tmp_path):
+    with pytest.raises(BadInput, match="cannot be read"):
+        read_policy(tmp_path / "nowhere.toml")
+    path = tmp_path / "latin.toml"
+    path.write_bytes("[tiers] # é".encode("latin-1"))
+    with pytest.raises(BadInput, match="UTF-8"):
+        read_policy(path)
+
+
+def test_a_reason_of_its_own_goes_before_any():
+    assert POLICY.rule_for("high", ["discount_share", "recency_days"]).discount == 0.20
+    assert POLICY.rule_for("high", ["recency_days"]).name == "High risk"
+    assert POLICY.rule_for("medium", ["recency_days"]).action == "reminder"
+
+
+@given(
+    st.sampled_from(("high", "medium", "low")), st.lists(st.sampled_from([f.name for f in FEATURES] + ["x"]))
+)
+def test_every_customer_has_exactly_one_rule_and_it_is_of_their_tier(tier, features):
+    assert tier in POLICY.rule_for(tier, features).tiers
+
+
+def test_every_feature_has_a_reason():
+    assert {reason_of(feature.name) for feature in FEATURES} == set(GROUPS)
+    assert all(reason_of(reason) == reason for reason in REASONS)
+    assert reason_of("never heard of") == "other"
