@@ -1,0 +1,94 @@
+"""Buttons and modals, by feature. One file for each feature, with one function::
+
+    def register(app: App, services: Services) -> None:
+        @app.action(ids.CANCEL_JOB)
+        def cancel(ack, body):
+            ack()
+            click = Click.of(body)
+            with services.database.transaction() as session:
+                if not click.first_time(session):
+                    return
+                jobs.cancel(session, services.settings, click.value, click.user)
+
+`register_all` finds the files by itself. Rules for a handler:
+
+- ``ack()`` first (a modal is opened at once: its trigger id lives 3 s), then work. A failure before ``ack()`` reaches the
+  person as well.
+- Raise what `retention.errors` has (``Refused`` and its kin): the person gets the sentence, ephemeral, where they
+  clicked. Anything else becomes a reference number for them and a trace for the operator. Never catch to log.
+- One transaction; `Click.first_time` in it, so that a click delivered twice acts once.
+- What the channel should show afterwards is an outbox row (``workers.delivery.outbox.put`` with the message's key), in
+  that same transaction. `whisper` is for the person alone, and best effort: never a result.
+"""
+
+import pkgutil
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from slack_bolt import App
+from slack_sdk.webhook import WebhookClient
+from sqlalchemy.orm import Session
+
+from bot.services import Services, first_time
+from workers.delivery import render
+
+
+@dataclass(frozen=True, slots=True)
+class Click:
+    """A button pressed, or a modal submitted (then ``value`` is its private metadata and ``state`` its inputs)."""
+
+    user: str
+    value: str
+    action_id: str
+    key: str
+    channel: str | None
+    message_ts: str | None
+    trigger_id: str | None
+    response_url: str | None
+    state: dict[str, Any]
+
+    @classmethod
+    def of(cls, body: dict[str, Any]) -> "Click":
+        """Read Slack's payload of a block action or a view submission."""
+        user = body["user"]["id"]
+        view = body.get("view") or {}
+        container = body.get("container") or {}
+        channel = (body.get("channel") or {}).get("id") or container.get("channel_id")
+        state = ((view or body).get("state") or {}).get("values") or {}
+        if body["type"] == "view_submission":
+            return cls(
+                user, view.get("private_metadata", ""), view.get("callback_id", ""),
+                f"view:{view.get('id')}:{view.get('hash')}",
+                channel, None, body.get("trigger_id"), None, state,
+            )  # fmt: skip
+        action = body["actions"][0]
+        chosen = action.get("selected_option") or {}
+        return cls(
+            user, action.get("value") or chosen.get("value") or "", action["action_id"],
+            f"click:{user}:{action.get('action_ts')}:{action['action_id']}",
+            channel, container.get("message_ts"), body.get("trigger_id"), body.get("response_url"), state,
+        )  # fmt: skip
+
+    def first_time(self, session: Session) -> bool:
+        """Whether this click has not been acted on yet; remembered with the caller's transaction."""
+        return first_time(session, self.key)
+
+
+def whisper(services: Services, click: Click, template: str, **values: Any) -> None:
+    """Show a message to the person who clicked and to nobody else; best effort."""
+    said = render.message(template, zone=services.settings.timezone, **values)
+    if click.response_url:
+        WebhookClient(click.response_url, timeout=5).send(
+            text=said.text, blocks=said.blocks, response_type="ephemeral", replace_original=False
+        )
+    else:
+        services.client.chat_postEphemeral(
+            channel=click.channel or click.user, user=click.user, text=said.text, blocks=said.blocks
+        )
+
+
+def register_all(app: App, services: Services) -> None:
+    """Register every feature of this folder."""
+    for found in pkgutil.iter_modules(__path__):
+        import_module(f"{__name__}.{found.name}").register(app, services)

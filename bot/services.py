@@ -1,0 +1,129 @@
+"""What every handler needs: the settings, the database, Slack's client, and what is known of channels and the queue."""
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
+from dataclasses import dataclass
+from functools import cached_property
+from threading import Lock
+
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from retention.db import Database
+from retention.db.insert import insert_once
+from retention.db.tables import Delivery, Job
+from retention.settings import Settings
+from workers import jobs
+
+WAKE_SECONDS = 0.5  # how long an acknowledgement waits for the queue to take the wake-up
+AWAY_SECONDS = 5.0  # how long a silent queue is not asked again
+LOOK_SECONDS = 1.0  # how long an acknowledgement waits to learn whether the bot is in the channel
+MEMBER_SECONDS, STRANGER_SECONDS = 600.0, 20.0  # how long the answer is believed
+LOCK_MILLISECONDS = 2000  # how long a handler waits for SQLite's writer: Slack gives 3 s in all
+
+
+@dataclass(frozen=True)
+class Services:
+    """The installation, as a handler sees it."""
+
+    settings: Settings
+    database: Database
+
+    @classmethod
+    def of(cls, settings: Settings, database: Database | None = None) -> "Services":
+        """Open the installation; a handler never waits longer for the database than Slack waits for it."""
+        database = database or Database.of(settings)
+        if database.is_sqlite:
+            event.listen(database.engine, "connect", _wait_briefly)
+        return cls(settings, database)
+
+    @cached_property
+    def client(self) -> WebClient:
+        """Slack's Web API. No retries of its own: slack_sdk's would post twice."""
+        token = self.settings.slack_bot_token
+        return WebClient(
+            token=token.get_secret_value() if token else None,
+            base_url=self.settings.slack_api_url,
+            timeout=3,
+            retry_handlers=[],
+        )
+
+    @cached_property
+    def places(self) -> "Places":
+        """Which channels the bot is in."""
+        return Places(self.client)
+
+    @cached_property
+    def queue(self) -> "Queue":
+        """The way to the workers."""
+        return Queue(self.settings)
+
+
+def _wait_briefly(connection, _record) -> None:
+    connection.execute(f"PRAGMA busy_timeout={LOCK_MILLISECONDS}")
+
+
+def first_time(session: Session, key: str) -> bool:
+    """Remember a delivery of Slack's in the caller's transaction; False where it was acted on before."""
+    return insert_once(session, Delivery, key=key)
+
+
+class Queue:
+    """Wakes the workers after a commit, without ever making a person wait for a silent broker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="wake")
+        self._away_until = 0.0
+
+    def wake(self, job: Job) -> bool:
+        """Publish the job; False where the queue is away (the reconciler publishes it once it is back)."""
+        published: Future[bool] = self._pool.submit(jobs.wake, self._settings, job)
+        if time.monotonic() < self._away_until:
+            return False
+        try:
+            here = published.result(timeout=WAKE_SECONDS)
+        except TimeoutError:
+            here = False
+        self._away_until = 0.0 if here else time.monotonic() + AWAY_SECONDS
+        return here
+
+
+class Places:
+    """Whether the bot is in a channel, as Slack said lately. Where Slack does not say, it is taken to be."""
+
+    def __init__(self, client: WebClient) -> None:
+        self._client = client
+        self._known: dict[str, tuple[bool, float]] = {}
+        self._lock = Lock()
+
+    def can_post(self, channel: str) -> bool:
+        """Whether a post to this channel would arrive."""
+        with self._lock:
+            member, until = self._known.get(channel, (True, 0.0))
+        if time.monotonic() < until:
+            return member
+        member = self._ask(channel)
+        with self._lock:
+            self._known[channel] = (
+                member,
+                time.monotonic() + (MEMBER_SECONDS if member else STRANGER_SECONDS),
+            )
+        return member
+
+    def _ask(self, channel: str) -> bool:
+        brief = WebClient(
+            token=self._client.token,
+            base_url=self._client.base_url,
+            timeout=LOOK_SECONDS,  # type: ignore[arg-type]
+            retry_handlers=[],
+        )
+        try:
+            found = brief.conversations_info(channel=channel)["channel"]
+        except SlackApiError as error:
+            return error.response.get("error") != "channel_not_found"
+        except Exception:  # no network, no answer in time: the sender will find out
+            return True
+        return bool(found.get("is_member") or found.get("is_im") or found.get("is_mpim"))
