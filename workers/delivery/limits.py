@@ -124,6 +124,18 @@ def _cut_text(text: dict[str, Any], limit: int) -> dict[str, Any]:
     return {**text, "text": cut}
 
 
+def _as_sent(node: Any) -> Any:
+    """The block as the sender will send it: a picture still named by ``{image: NAME}`` has a file id by then."""
+    if isinstance(node, dict):
+        return {
+            key: {"id": "F0000000000"}
+            if key == "slack_file" and isinstance(value, dict) and "image" in value
+            else _as_sent(value)
+            for key, value in node.items()
+        }
+    return [_as_sent(value) for value in node] if isinstance(node, list) else node
+
+
 def _refuse(blocks: list[dict[str, Any]]) -> None:
     block_ids = [block["block_id"] for block in blocks if "block_id" in block]
     if len(block_ids) != len(set(block_ids)):
@@ -138,7 +150,7 @@ def _refuse(blocks: list[dict[str, Any]]) -> None:
         if block.get("type") in UNKNOWN_TO_SDK:
             continue
         try:
-            parsed = Block.parse(block)
+            parsed = Block.parse(_as_sent(block))
             if parsed is None:
                 raise InvalidBlocks(f"no such block: {block.get('type')!r}")
             parsed.to_dict()

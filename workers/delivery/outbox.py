@@ -1,0 +1,111 @@
+"""The outbox: one row is one visible message, as it should be. The sender makes Slack agree.
+
+Rows are written in the transaction that decides what people shall see. Writing to an existing key changes what that
+one message shall say (a new revision); it never makes a second message.
+"""
+
+import re
+import secrets
+from typing import Any
+
+from sqlalchemy import Select, case, func, select, update
+from sqlalchemy.orm import Session
+
+from retention import clock
+from retention.db.insert import insert_once
+from retention.db.tables import File, Outbox
+from retention.settings import Settings
+from workers.delivery import render
+from workers.tasks.contract import Attachment, Post
+
+UNDELIVERED = ("pending", "sending", "rate_limited", "ambiguous")
+_SLACK_ID = re.compile(r"[CGDUW][A-Z0-9]+")
+
+
+def put(
+    session: Session,
+    settings: Settings,
+    post: Post,
+    *,
+    default_channel: str | None,
+    job_id: str | None = None,
+) -> str:
+    """Say what a message shall be: insert it, or give the one with this key new content.
+
+    Parameters
+    ----------
+    post : Post
+        Rendered now. Without a key it is the job's own message, ``job:{job_id}``. Its values are joined by ``zone``,
+        ``currency`` and ``demo``.
+    default_channel : str or None
+        Where it goes when the post names no channel. With neither (the terminal) nothing is written: an existing
+        message is still updated where it is.
+
+    Returns
+    -------
+    str
+        The key: what replies name as their ``thread_key``.
+    """
+    key = post.key or f"job:{job_id}"
+    channel = post.channel or default_channel or ""
+    existing = session.scalar(select(Outbox.id).where(Outbox.key == key))
+    reachable = _SLACK_ID.fullmatch(channel) is not None
+    if existing is None and not reachable:
+        return key
+    payload = _payload(session, settings, post)
+    if existing is None and insert_once(
+        session, Outbox,
+        key=key, team_id=settings.team_id, kind="file" if post.file else "message", channel=channel,
+        thread_key=post.thread_key, payload=payload, job_id=job_id,
+    ):  # fmt: skip
+        return key
+    _revise(session, key, payload)
+    return key
+
+
+def channel_of(session: Session, key: str) -> str | None:
+    """Where the message with this key was meant to go; None where there is none."""
+    return session.scalar(select(Outbox.channel).where(Outbox.key == key))
+
+
+def undelivered() -> Select[int]:
+    """How many messages do not yet show what they should (those held for a person or failed are not waited for)."""
+    return select(func.count()).select_from(Outbox).where(Outbox.state.in_(UNDELIVERED))
+
+
+def _revise(session: Session, key: str, payload: dict[str, Any]) -> None:
+    """A new revision. A row under way or in doubt keeps its state: the sender sees the revision when it is done."""
+    waits = Outbox.state.in_(("sending", "rate_limited", "ambiguous", "held"))
+    session.execute(
+        update(Outbox)
+        .where(Outbox.key == key, Outbox.kind == "message")
+        .values(
+            payload=payload,
+            revision=Outbox.revision + 1,
+            state=case((waits, Outbox.state), else_="pending"),
+            next_at=case((waits, Outbox.next_at), else_=clock.wall()),
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _payload(session: Session, settings: Settings, post: Post) -> dict[str, Any]:
+    """What the row stores: text, blocks, and the files by name. Bytes live in ``files``."""
+    shared = {"zone": settings.timezone, "currency": settings.currency, "demo": settings.demo}
+    message = render.message(post.template, **{**shared, **post.values})
+    if post.file is not None:
+        return {"text": message.text, "file": _keep(session, settings, post.file)}
+    images = {name: _keep(session, settings, image) for name, image in post.images.items()}
+    return {"text": message.text, "blocks": message.blocks, "images": images}
+
+
+def _keep(session: Session, settings: Settings, attachment: Attachment) -> str:
+    file_id = secrets.token_hex(12)
+    session.add(
+        File(
+            id=file_id, team_id=settings.team_id, name=attachment.name, mime=attachment.mime,
+            content=attachment.content, alt_text=attachment.alt_text, sensitive=attachment.sensitive,
+        )
+    )  # fmt: skip
+    session.flush()
+    return file_id

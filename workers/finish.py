@@ -1,0 +1,181 @@
+"""How a job ends: done, failed or cancelled, in one transaction fenced by its attempt.
+
+Results, lake runs, the task's own SQL and every message are committed together with the state, or not at all. A
+worker whose lease was taken over changes nothing, for its attempt is no longer the job's.
+"""
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from retention import clock
+from retention.db import Database
+from retention.db.tables import Job, Run
+from retention.errors import Cancelled
+from retention.settings import Settings
+from workers import jobs
+from workers.delivery import outbox
+from workers.tasks.contract import Outcome, Post
+
+log = logging.getLogger(__name__)
+
+_PATIENCE = 30.0  # seconds in which a database that restarts may come back
+
+
+def done(settings: Settings, database: Database, job: Job, outcome: Outcome) -> None:
+    """Publish what a task came to.
+
+    Raises
+    ------
+    Cancelled
+        The job was cancelled, or its lease taken over: nothing was published.
+    Refused
+        From ``outcome.apply``: nothing was published; the caller fails the job with the sentence.
+    """
+
+    def close(session: Session) -> bool:
+        won = _close(session, job, "done", result=plain(outcome.data))
+        if won:
+            if outcome.runs:
+                run_id = f"{job.id}-{job.attempt}"
+                tables = ",".join(outcome.runs)
+                session.add(Run(run_id=run_id, job_id=job.id, table_name=tables, team_id=job.team_id))
+            later = (outcome.apply(session) if outcome.apply else None) or ()
+            _publish(session, settings, job, (*outcome.posts, *later))
+        return won
+
+    if not _committed(database, job, "done", close):
+        raise Cancelled
+
+
+def failed(
+    settings: Settings, database: Database, job: Job, sentence: str, reference: str | None = None
+) -> None:
+    """End a job with a sentence for the person, and a reference for the operator where the fault is ours."""
+
+    def close(session: Session) -> bool:
+        won = _close(session, job, "failed", error=sentence, reference=reference)
+        if won and job.channel:
+            jobs.show_failed(session, settings, _fresh(session, job))
+        return won
+
+    _committed(database, job, "failed", close)
+
+
+def cancelled(settings: Settings, database: Database, job: Job, by: str | None = None) -> bool:
+    """End a job somebody cancelled; False where it is not ours any more (a lost lease) or was not cancelled.
+
+    With ``by`` it is cancelled in their name (Ctrl-C in the terminal), asked for or not.
+    """
+
+    def close(session: Session) -> bool:
+        asked = () if by else (Job.cancel_at.is_not(None),)
+        extra = {"cancel_at": clock.wall(), "cancelled_by": by} if by else {}
+        won = session.execute(
+            update(Job)
+            .where(Job.id == job.id, Job.state == "running", Job.attempt == job.attempt, *asked)
+            .values(state="cancelled", finished_at=clock.wall(), lease_until=None, **extra)
+        )
+        if won.rowcount and job.channel:  # type: ignore[attr-defined]
+            jobs.show_cancelled(session, settings, _fresh(session, job))
+        return bool(won.rowcount)  # type: ignore[attr-defined]
+
+    return _committed(database, job, "cancelled", close)
+
+
+def reference() -> str:
+    """A short number under which the operator finds the trace."""
+    return secrets.token_hex(4).upper()
+
+
+def plain(data: Any) -> Any:
+    """Make a result JSON: decimals become numbers, moments ISO 8601, numpy's scalars Python's."""
+
+    def other(value: Any) -> Any:
+        if isinstance(value, Decimal):
+            return float(value)
+        if isinstance(value, datetime | date):
+            return value.isoformat()
+        if hasattr(value, "item"):
+            return value.item()
+        raise TypeError(f"{type(value).__name__} in a job's result")
+
+    return json.loads(json.dumps(data, default=other))
+
+
+def _close(session: Session, job: Job, state: str, **values: Any) -> bool:
+    """The compare-and-set that fences an attempt: ours, still running, not cancelled."""
+    won = session.execute(
+        update(Job)
+        .where(
+            Job.id == job.id, Job.state == "running", Job.attempt == job.attempt, Job.cancel_at.is_(None)
+        )
+        .values(state=state, finished_at=clock.wall(), lease_until=None, **values)
+    )  # fmt: skip
+    return bool(won.rowcount)  # type: ignore[attr-defined]
+
+
+def _committed(database: Database, job: Job, state: str, close: Callable[[Session], bool]) -> bool:
+    """Commit, again and again while the database is away; a commit whose answer was lost counts as made."""
+    until = time.monotonic() + _PATIENCE
+    doubt = False
+    while True:
+        try:
+            with database.transaction() as session:
+                if doubt and (now := session.get(Job, job.id)) and now.state == state:
+                    return now.attempt == job.attempt
+                return close(session)
+        except DBAPIError as error:
+            away = error.connection_invalidated or type(error).__name__ in (
+                "OperationalError",
+                "InterfaceError",
+            )
+            if not away or time.monotonic() > until:
+                raise
+            log.warning("job %s: the database is away (%s); trying again", job.id, error.orig)
+            doubt = True
+            time.sleep(1)
+
+
+def _fresh(session: Session, job: Job) -> Job:
+    return session.get_one(Job, job.id, populate_existing=True)
+
+
+def _publish(session: Session, settings: Settings, job: Job, posts: Sequence[Post]) -> None:
+    """Write the messages; the first one without a key replaces the progress bar, where it goes to the same place."""
+    own = f"job:{job.id}"
+    shown_in = outbox.channel_of(session, own)
+    replaced = False
+    for number, post in enumerate(posts):
+        key = post.key
+        if key is None:
+            here = shown_in is None or (post.channel or job.channel) == shown_in
+            fits = here and not replaced and not (post.file and shown_in)
+            key = own if fits else f"{own}:{number}"
+            replaced = replaced or fits
+        _put(session, settings, job, post, key)
+    if shown_in is not None and not replaced:
+        jobs.show_done(session, settings, _fresh(session, job))
+
+
+def _put(session: Session, settings: Settings, job: Job, post: Post, key: str) -> None:
+    thread = post.thread_key if post.key or post.thread_key else job.thread_key
+    named = Post(
+        post.template,
+        post.values,
+        key=key,
+        channel=post.channel,
+        thread_key=thread,
+        images=post.images,
+        file=post.file,
+    )
+    outbox.put(session, settings, named, default_channel=job.channel, job_id=job.id)

@@ -1,0 +1,146 @@
+"""The heartbeat of a running job: it keeps the lease, shows progress, and ends the work when it must end.
+
+It runs in a thread beside the task. A job that was cancelled, or whose lease was taken over, ends in three steps:
+the next call of ``progress`` raises; then an exception is raised in the task's thread, wherever Python code runs;
+then, after a grace, the process is killed, even if it sits in C code (prefork replaces it). `workers.reconcile` does
+the last step from outside where C code does not even let this thread run.
+"""
+
+import ctypes
+import logging
+import os
+import signal
+import threading
+import time
+from datetime import datetime, timedelta
+
+from sqlalchemy import select, update
+
+from retention import clock
+from retention.db import Database
+from retention.db.tables import Job
+from retention.errors import Cancelled
+from retention.settings import Settings
+from workers import finish, jobs
+from workers.delivery import outbox
+
+log = logging.getLogger(__name__)
+
+LOOK = 1.0  # seconds between two looks at cancel_at
+SHOW = 2.0  # seconds between two updates of the visible progress bar
+BEAT = 15.0  # seconds between two renewals of the lease
+NUDGE = 1.0  # seconds for the task to call progress before an exception is raised in its thread
+GRACE = 3.0  # seconds from the decision to stop until the process is killed
+
+
+class Heartbeat:
+    """A context around the work of one attempt; `progress` is what the task calls.
+
+    Parameters
+    ----------
+    may_kill : bool
+        Whether the process is a worker's child, which may be killed and is replaced.
+    """
+
+    def __init__(self, settings: Settings, database: Database, job: Job, *, may_kill: bool) -> None:
+        self._settings, self._database, self._job, self._may_kill = settings, database, job, may_kill
+        self._worker_thread = threading.get_ident()
+        self._over = threading.Event()
+        self._working = (
+            threading.Lock()
+        )  # held while an exception is raised in, or the end noted by, the worker
+        self._left = False
+        self._stopping = False
+        self._progress: tuple[int, int, str] = (0, 0, "")
+        self._shown: tuple[int, int, str] | None = None
+        self._beat_at = self._shown_at = time.monotonic()
+        self._lease_until: datetime = clock.wall() + jobs.LEASE
+        self._thread = threading.Thread(target=self._run, name=f"heartbeat {job.id}", daemon=True)
+
+    def __enter__(self) -> "Heartbeat":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """The work is over: from here on no exception is raised in this thread, and nothing is killed."""
+        with self._working:
+            self._left = True
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._worker_thread), None)
+        self._over.set()
+        self._thread.join(timeout=15)
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        """Note the counted work; raise `Cancelled` where it must stop."""
+        self._progress = (done, total, what)
+        if self._stopping:
+            raise Cancelled
+
+    def _run(self) -> None:
+        while not self._over.wait(LOOK):
+            try:
+                if self._must_stop():
+                    break
+                self._keep()
+            except Exception as error:  # the database is away: the lease decides how long that may last
+                log.warning("heartbeat of job %s: %s", self._job.id, error)
+                if clock.wall() > self._lease_until:
+                    break
+        else:
+            return
+        self._end()
+
+    def _must_stop(self) -> bool:
+        with self._database.reading() as session:
+            row = session.execute(
+                select(Job.state, Job.attempt, Job.cancel_at).where(Job.id == self._job.id)
+            ).one_or_none()
+        mine = row is not None and row.state == "running" and row.attempt == self._job.attempt
+        return not mine or row.cancel_at is not None  # type: ignore[union-attr]
+
+    def _keep(self) -> None:
+        """Renew the lease when it is time, and show the progress when it has moved."""
+        now, progress = time.monotonic(), self._progress
+        moved = progress != self._shown and now - self._shown_at >= SHOW
+        if not moved and now - self._beat_at < BEAT:
+            return
+        until = clock.wall() + jobs.LEASE
+        done, total, what = progress
+        with self._database.transaction() as session:
+            mine = session.execute(
+                update(Job)
+                .where(Job.id == self._job.id, Job.state == "running", Job.attempt == self._job.attempt)
+                .values(lease_until=until, progress_done=done, progress_total=total, progress_text=what[:255])
+            )
+            if not mine.rowcount:  # type: ignore[attr-defined]
+                return  # the next look sees why
+            if moved and outbox.channel_of(session, f"job:{self._job.id}") is not None:
+                jobs.show_progress(session, self._settings, session.get_one(Job, self._job.id))
+        self._beat_at, self._lease_until = now, until
+        if moved:
+            self._shown, self._shown_at = progress, now
+
+    def _end(self) -> None:
+        self._stopping = True
+        if self._over.wait(NUDGE):
+            return
+        with self._working:
+            if self._left:
+                return
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(self._worker_thread), ctypes.py_object(Cancelled)
+            )
+        if self._over.wait(GRACE - NUDGE) or not self._may_kill:
+            return
+        with self._working:
+            if self._left:
+                return
+            log.warning("job %s does not stop by itself; killing its process", self._job.id)
+            try:
+                finish.cancelled(self._settings, self._database, self._job)
+            finally:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def overdue(now: datetime) -> datetime:
+    """Running jobs cancelled before this moment have outlived their grace."""
+    return now - timedelta(seconds=GRACE + 0.5)

@@ -1,0 +1,300 @@
+"""Jobs as people and buttons see them: submit, wake, cancel, retry, list, or run one here in the terminal.
+
+The job table is the truth: a request is stored in the caller's transaction, once for each ``idem_key``, and only
+then published. Everything here is light; the bot imports it.
+"""
+
+import logging
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy.orm import Session
+
+from retention import clock
+from retention.db import Database
+from retention.db.insert import insert_once
+from retention.db.tables import Job
+from retention.errors import BadInput, Conflict, NotAllowed
+from retention.progress import Progress, silent
+from retention.settings import Settings
+from workers import roles
+from workers.delivery import outbox
+from workers.requests import REQUESTS, Request
+from workers.tasks.contract import Post
+
+log = logging.getLogger(__name__)
+
+OPEN = ("queued", "running")
+LEASE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A stored job, and whether this call stored it (False: the same ``idem_key`` was here before)."""
+
+    job: Job
+    created: bool
+
+
+def submit(
+    session: Session,
+    settings: Settings,
+    request: Request,
+    *,
+    requested_by: str,
+    channel: str | None,
+    idem_key: str,
+    thread_key: str | None = None,
+    announce: bool = True,
+) -> Submission:
+    """Store a job in the caller's transaction; call `wake` once that is committed.
+
+    Parameters
+    ----------
+    channel : str or None
+        Where its message goes: a channel id, a user id (their direct message), or None: nowhere.
+    idem_key : str
+        What the request is unique by: the Slack delivery, or the deed itself where it costs money.
+    announce : bool
+        Also post the message with the progress bar, which the result replaces. Without it the result is a message
+        of its own, which notifies people as an update does not.
+
+    Raises
+    ------
+    NotAllowed
+        Where the role of ``requested_by`` does not allow it.
+    """
+    roles.require(session, settings, requested_by, request.role, request.deed)
+    job_id = secrets.token_hex(6)
+    created = insert_once(
+        session, Job,
+        id=job_id, team_id=settings.team_id, kind=request.kind, queue=request.queue,
+        args=request.model_dump(mode="json"), idem_key=idem_key, requested_by=requested_by,
+        channel=channel, thread_key=thread_key, enqueued_at=clock.wall(), business_at=clock.now(),
+    )  # fmt: skip
+    job = session.scalars(select(Job).where(Job.idem_key == idem_key)).one()
+    if created and announce and channel:
+        show_progress(session, settings, job)
+    return Submission(job, created)
+
+
+def wake(settings: Settings, job: Job) -> bool:
+    """Publish a committed job to the workers.
+
+    Returns
+    -------
+    bool
+        False with the broker away; never raises. The reconciler publishes again whatever was not picked up.
+    """
+    from workers.app import RUN_JOB, make_app
+
+    try:
+        make_app(settings).send_task(RUN_JOB, args=[job.id], queue=job.queue, ignore_result=True)
+    except Exception as error:  # kombu, redis and the socket each have their own; all mean the same here
+        log.warning("job %s is stored but not published: %s", job.id, error)
+        return False
+    return True
+
+
+def cancel(session: Session, settings: Settings, job_id: str, user: str) -> Job:
+    """Ask a job to stop. A queued one is cancelled at once, a running one within seconds, publishing nothing.
+
+    Raises
+    ------
+    BadInput
+        No such job.
+    NotAllowed
+        Somebody else's job, and the person is no admin.
+    Conflict
+        It is over already.
+    """
+    job = _find(session, settings, job_id)
+    _own(session, settings, job, user, "cancel")
+    now = clock.wall()
+    queued = session.execute(
+        update(Job)
+        .where(Job.id == job.id, Job.state == "queued")
+        .values(state="cancelled", cancel_at=now, cancelled_by=user, finished_at=now)
+    )
+    if queued.rowcount:  # type: ignore[attr-defined]
+        session.refresh(job)
+        show_cancelled(session, settings, job)
+        return job
+    running = session.execute(
+        update(Job)
+        .where(Job.id == job.id, Job.state == "running", Job.cancel_at.is_(None))
+        .values(cancel_at=now, cancelled_by=user)
+    )
+    session.refresh(job)
+    if not running.rowcount:  # type: ignore[attr-defined]
+        how = "is being cancelled already" if job.state == "running" else f"is {job.state} already"
+        raise Conflict(f"Job {job.id} ({job.kind}) {how}; there is nothing left to cancel.")
+    return job
+
+
+def retry(session: Session, settings: Settings, job_id: str, user: str) -> Job:
+    """Run a failed or cancelled job again, from the beginning, in the same message; call `wake` after the commit.
+
+    Raises
+    ------
+    BadInput
+        No such job.
+    NotAllowed
+        The role does not allow what the job does, or it is somebody else's.
+    Conflict
+        It is queued, running or done.
+    """
+    job = _find(session, settings, job_id)
+    _own(session, settings, job, user, "retry")
+    request = REQUESTS[job.kind]
+    roles.require(session, settings, job.requested_by, request.role, request.deed)
+    again = session.execute(
+        update(Job)
+        .where(Job.id == job.id, Job.state.in_(("failed", "cancelled")))
+        .values(
+            state="queued", cancel_at=None, cancelled_by=None, error=None, reference=None, finished_at=None,
+            lease_until=None, enqueued_at=clock.wall(), progress_done=0, progress_total=0, progress_text="",
+        )
+    )  # fmt: skip
+    session.refresh(job)
+    if not again.rowcount:  # type: ignore[attr-defined]
+        raise Conflict(
+            f"Job {job.id} ({job.kind}) is {job.state}; only a failed or cancelled one can be retried."
+        )
+    if job.channel:
+        show_progress(session, settings, job)
+    return job
+
+
+def recent(session: Session, settings: Settings, limit: int = 20) -> Sequence[Job]:
+    """The newest jobs, newest first."""
+    newest = Job.created_at.desc(), Job.id
+    return session.scalars(
+        select(Job).where(Job.team_id == settings.team_id).order_by(*newest).limit(limit)
+    ).all()
+
+
+def running(session: Session, settings: Settings) -> Sequence[Job]:
+    """What is queued or running, oldest first."""
+    mine = Job.team_id == settings.team_id, Job.state.in_(OPEN)
+    return session.scalars(select(Job).where(*mine).order_by(Job.created_at, Job.id)).all()
+
+
+def run_here(
+    settings: Settings, database: Database, request: Request, *, user: str, progress: Progress = silent
+) -> dict[str, Any]:
+    """Run a request in this process: the same path (row, claim, heartbeat, task, finish), and no Slack posts.
+
+    Returns
+    -------
+    dict
+        The contract's JSON object of the command.
+
+    Raises
+    ------
+    Refused
+        As the task does, in words for the person.
+    """
+    from workers.tasks.runner import run_in_process
+
+    with database.transaction() as session:
+        job = submit(
+            session,
+            settings,
+            request,
+            requested_by=user,
+            channel=None,
+            idem_key=f"here:{secrets.token_hex(12)}",
+        ).job
+        claimed = claim(session, job.id, "terminal")
+    if claimed is None:  # cannot be: nobody else has seen the row
+        raise Conflict(f"Job {job.id} was taken by a worker.")
+    return run_in_process(settings, database, claimed, progress)
+
+
+# ---------------------------------------------------------------- what the workers build on
+
+
+def claimable(now: datetime) -> ColumnElement[bool]:
+    """Queued and due, or running under a lease that has run out."""
+    return or_(
+        and_(Job.state == "queued", or_(Job.not_before.is_(None), Job.not_before <= now)),
+        and_(Job.state == "running", Job.lease_until < now),
+    )
+
+
+def claim(session: Session, job_id: str, worker: str) -> Job | None:
+    """Take a job by compare-and-set: attempt + 1 and a lease; None where it is somebody else's, or over."""
+    now = clock.wall()
+    taken = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.cancel_at.is_(None), claimable(now))
+        .values(
+            state="running", attempt=Job.attempt + 1, lease_until=now + LEASE, worker=worker, started_at=now
+        )
+    )
+    if not taken.rowcount:  # type: ignore[attr-defined]
+        return None
+    return session.get(Job, job_id, populate_existing=True)
+
+
+def show_progress(session: Session, settings: Settings, job: Job) -> None:
+    """Make the job's message show where it stands."""
+    _show(session, settings, job, "job/progress")
+
+
+def show_failed(session: Session, settings: Settings, job: Job) -> None:
+    """Make the job's message one sentence, with a reference and Retry."""
+    _show(session, settings, job, "job/failed")
+
+
+def show_cancelled(session: Session, settings: Settings, job: Job) -> None:
+    """Make the job's message say who cancelled it."""
+    _show(session, settings, job, "job/cancelled")
+
+
+def show_done(session: Session, settings: Settings, job: Job) -> None:
+    """Make the job's message say that its result went elsewhere."""
+    _show(session, settings, job, "job/done")
+
+
+def view(job: Job) -> dict[str, Any]:
+    """What templates may say of a job."""
+    return {
+        "id": job.id, "kind": job.kind, "title": title(job.kind), "state": job.state, "args": job.args,
+        "requested_by": job.requested_by, "done": job.progress_done, "total": job.progress_total,
+        "what": job.progress_text, "error": job.error or "", "reference": job.reference or "",
+        "cancelled_by": job.cancelled_by or "", "cancelling": job.cancel_at is not None, "attempt": job.attempt,
+        "created_at": job.created_at, "started_at": job.started_at, "finished_at": job.finished_at,
+    }  # fmt: skip
+
+
+def title(kind: str) -> str:
+    """``campaign_draft`` → ``Campaign draft``."""
+    return kind.replace("_", " ").capitalize()
+
+
+def _show(session: Session, settings: Settings, job: Job, template: str) -> None:
+    post = Post(template, {"job": view(job)}, thread_key=job.thread_key)
+    outbox.put(session, settings, post, default_channel=job.channel, job_id=job.id)
+
+
+def _find(session: Session, settings: Settings, job_id: str) -> Job:
+    job = session.get(Job, job_id, populate_existing=True)
+    if job is None or job.team_id != settings.team_id:
+        raise BadInput(f"There is no job {job_id!r}; see `/retention jobs` for the ids of the latest ones.")
+    return job
+
+
+def _own(session: Session, settings: Settings, job: Job, user: str, deed: str) -> None:
+    if user == job.requested_by:
+        return
+    role = roles.role_of(session, settings, user)
+    if not roles.allows(role, "admin"):
+        raise NotAllowed(
+            f"Job {job.id} was asked for by somebody else; to {deed} it you need admin, and your role is {role}."
+        )

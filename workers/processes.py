@@ -1,0 +1,42 @@
+"""Which of our processes live: each says so every few seconds, in the database that all of them share."""
+
+import logging
+import os
+import socket
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from retention import clock
+from retention.db import Database
+from retention.db.insert import upsert
+from retention.db.tables import Process
+from retention.settings import Settings
+
+log = logging.getLogger(__name__)
+
+EVERY = 10.0  # seconds
+STALE = timedelta(seconds=45)
+
+
+def report(database: Database, settings: Settings, role: str, **details: Any) -> None:
+    """Say that this process lives. Never raises: a process does not die because the database is away."""
+    details = {"pid": os.getpid(), "host": socket.gethostname(), **details}
+    try:
+        with database.transaction() as session:
+            upsert(
+                session, Process, {"name": f"{role}@{socket.gethostname()}"},
+                team_id=settings.team_id, role=role.partition(":")[0], seen_at=clock.wall(), details=details,
+            )  # fmt: skip
+    except SQLAlchemyError as error:
+        log.warning("cannot report that %s lives: %s", role, error)
+
+
+def alive(session: Session, now: datetime | None = None) -> dict[str, Process]:
+    """The processes heard of lately, by name (``role[:queue]@host``)."""
+    since = (now or clock.wall()) - STALE
+    rows = session.scalars(select(Process).where(Process.seen_at >= since).order_by(Process.name))
+    return {row.name: row for row in rows}

@@ -1,0 +1,111 @@
+"""The one task: run a job, whatever its kind, and end it whatever happens.
+
+The Celery parent imports this; `retention`'s heavy rooms are imported by ``workers.tasks.<kind>``, inside its child.
+"""
+
+import importlib
+import logging
+import os
+import socket
+from typing import Any
+
+from retention.db import Database
+from retention.db.tables import Job
+from retention.errors import Cancelled, Conflict, Refused
+from retention.progress import Progress, silent
+from retention.settings import Settings
+from workers import finish, jobs
+from workers.heartbeat import Heartbeat
+from workers.requests import REQUESTS
+from workers.tasks.contract import Context, Outcome
+
+log = logging.getLogger(__name__)
+
+
+def run_job(settings: Settings, database: Database, job_id: str, task_id: str) -> str:
+    """Claim a job and see it through: what a worker's child does with a wake-up.
+
+    Returns
+    -------
+    str
+        What became of it, for the log; ``"not ours"`` where it is somebody else's, not due, or over.
+    """
+    worker = f"{task_id}@{socket.gethostname()}:{os.getpid()}"
+    with database.transaction() as session:
+        job = jobs.claim(session, job_id, worker)
+    if job is None:
+        return "not ours"
+    try:
+        outcome = _work(settings, database, job, may_kill=True)
+        finish.done(settings, database, job, outcome)
+        return "done"
+    except Cancelled:
+        return "cancelled" if finish.cancelled(settings, database, job) else "lease lost"
+    except Refused as refusal:
+        finish.failed(settings, database, job, str(refusal))
+        return "refused"
+    except (
+        BaseException
+    ) as error:  # a panic of native code is no Exception; the person must hear of it all the same
+        reference = finish.reference()
+        log.exception("job %s (%s) failed; reference %s", job.id, job.kind, reference)
+        finish.failed(settings, database, job, _sentence(error), reference)
+        if not isinstance(error, Exception):
+            raise
+        return "failed"
+
+
+def run_in_process(
+    settings: Settings, database: Database, job: Job, progress: Progress = silent
+) -> dict[str, Any]:
+    """Run a claimed job here, in the terminal: errors are raised for the caller to show.
+
+    Raises
+    ------
+    Refused
+        As the task does; `Conflict` where somebody cancelled it meanwhile.
+    """
+    try:
+        outcome = _work(settings, database, job, may_kill=False, also=progress)
+        finish.done(settings, database, job, outcome)
+    except Cancelled:
+        finish.cancelled(settings, database, job)
+        raise Conflict(f"Job {job.id} was cancelled; nothing was published.") from None
+    except KeyboardInterrupt:
+        finish.cancelled(settings, database, job, by=job.requested_by)
+        raise
+    except Refused as refusal:
+        finish.failed(settings, database, job, str(refusal))
+        raise
+    except BaseException as error:
+        finish.failed(settings, database, job, _sentence(error), finish.reference())
+        raise
+    return finish.plain(outcome.data)
+
+
+def _work(
+    settings: Settings, database: Database, job: Job, *, may_kill: bool, also: Progress = silent
+) -> Outcome:
+    """The task itself, under a heartbeat."""
+    with Heartbeat(settings, database, job, may_kill=may_kill) as heartbeat:
+
+        def progress(done: int, total: int, what: str) -> None:
+            heartbeat.progress(done, total, what)
+            also(done, total, what)
+
+        request = REQUESTS[job.kind].model_validate(job.args)
+        context = Context(
+            settings=settings, database=database, job_id=job.id, attempt=job.attempt,
+            requested_by=job.requested_by, channel=job.channel, thread_key=job.thread_key,
+            business_at=job.business_at, progress=progress,
+        )  # fmt: skip
+        run = importlib.import_module(f"workers.tasks.{job.kind}").run
+        return run(request, context)
+
+
+def _sentence(error: BaseException) -> str:
+    if type(error).__name__ == "SoftTimeLimitExceeded":
+        return "It took longer than a job may take and was stopped; ask for less at a time."
+    if isinstance(error, MemoryError):
+        return "The machine ran out of memory; ask for less at a time."
+    return "Something went wrong on our side; nothing was published."

@@ -1,0 +1,54 @@
+"""What ``celery -A workers.worker`` loads: the app, its one task, and the signals of its processes.
+
+The parent touches SQL only in its own event loop and on a connection it closes at once, never across a fork; each
+child opens its own database with its first job.
+"""
+
+import logging
+import os
+from functools import cache
+from typing import Any
+
+from celery.signals import worker_process_init, worker_ready
+
+from retention.db import Database
+from retention.settings import Settings
+from workers import processes
+from workers.app import RUN_JOB, make_app
+from workers.tasks.runner import run_job
+
+settings = Settings()
+app = make_app(settings)
+log = logging.getLogger(__name__)
+
+
+@cache
+def _database(pid: int) -> Database:
+    return Database.of(settings)
+
+
+@worker_process_init.connect
+def _forget_the_parents(**_: Any) -> None:
+    _database.cache_clear()
+
+
+@worker_ready.connect
+def _report(sender: Any, **_: Any) -> None:
+    """Say that this worker lives, now and every few seconds, from its own event loop."""
+    queues = "+".join(sorted(sender.app.amqp.queues.consume_from))
+
+    def report() -> None:
+        database = Database(settings.database_url.get_secret_value())
+        try:
+            processes.report(database, settings, f"worker:{queues}")
+        finally:
+            database.engine.dispose()
+
+    report()
+    sender.timer.call_repeatedly(processes.EVERY, report)
+
+
+@app.task(name=RUN_JOB, bind=True)
+def run(self: Any, job_id: str) -> None:
+    """Run one job; see `workers.tasks.runner`."""
+    log.info("job %s: %s", job_id, run_job(settings, _database(os.getpid()), job_id, self.request.id))
