@@ -1,0 +1,5 @@
+"""The customer data: Delta tables, read and transformed through Ibis. See docs/lake.md."""
+
+from retention.lake.lake import AsOf, Lake
+
+__all__ = ["AsOf", "Lake"]

@@ -1,0 +1,110 @@
+"""The directory: enough of each customer in SQL for the light bot to know one when it sees one."""
+# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+
+import json
+import re
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from retention.db.tables import DirectoryEntry
+from retention.errors import BadInput
+from retention.privacy import email_hash, pseudonym
+from retention.settings import Settings
+
+if TYPE_CHECKING:
+    from retention.lake.lake import Lake
+
+NEAR = 2_000  # so many candidates are compared for a nearest match
+
+
+def sync(lake: "Lake", session: Session, settings: Settings) -> int:
+    """Make the directory say what the lake says: everyone with an event or a customer row. Returns how many differ."""
+    wanted = {entry["customer_id"]: entry for entry in _entries(lake, settings)}
+    mine = DirectoryEntry.team_id == settings.team_id
+    columns = [getattr(DirectoryEntry, name) for name in _COLUMNS]
+    known = {row.customer_id: dict(row._mapping) for row in session.execute(select(*columns).where(mine))}
+    added = [entry for id_, entry in wanted.items() if id_ not in known]
+    changed = [entry for id_, entry in wanted.items() if id_ in known and known[id_] != entry]
+    gone = [id_ for id_ in known if id_ not in wanted]
+    if added:
+        session.execute(insert(DirectoryEntry), [{**entry, "team_id": settings.team_id} for entry in added])
+    for entry in changed:
+        at = DirectoryEntry.customer_id == entry["customer_id"]
+        session.execute(update(DirectoryEntry).where(mine, at).values(**entry))
+    for start in range(0, len(gone), 500):
+        session.execute(
+            delete(DirectoryEntry).where(mine, DirectoryEntry.customer_id.in_(gone[start : start + 500]))
+        )
+    return len(added) + len(changed) + len(gone)
+
+
+_COLUMNS = ("customer_id", "pseudonym", "email_hash", "display_name", "segment")
+
+
+def _entries(lake: "Lake", settings: Settings) -> list[dict]:
+    events, customers = (lake.table(name).get_name() for name in ("events", "customers"))
+    rows = lake.duckdb.execute(
+        "SELECT id, c.email, c.name, c.attributes FROM "
+        f'(SELECT DISTINCT customer_id AS id FROM "{events}" UNION SELECT customer_id FROM "{customers}") '
+        f'LEFT JOIN "{customers}" AS c ON c.customer_id = id ORDER BY id'
+    ).fetchall()
+    key = settings.key
+    return [
+        {
+            "customer_id": id_,
+            "pseudonym": pseudonym(key, id_),
+            "email_hash": email_hash(key, email) if email else None,
+            "display_name": name,
+            "segment": json.loads(attributes).get("segment") if attributes else None,
+        }
+        for id_, email, name, attributes in rows
+    ]
+
+
+def find(session: Session, settings: Settings, text: str) -> str:
+    """The customer that a person means: by id, by pseudonym, or by e-mail address.
+
+    Raises
+    ------
+    BadInput
+        Where nobody, or more than one, answers to it; the sentence names the nearest.
+    """
+    asked = text.strip()
+    mine = DirectoryEntry.team_id == settings.team_id
+    for match in (
+        DirectoryEntry.customer_id == asked,
+        DirectoryEntry.pseudonym == _as_pseudonym(asked),
+        DirectoryEntry.email_hash == email_hash(settings.key, asked),
+    ):
+        found = session.scalars(select(DirectoryEntry.customer_id).where(mine, match).limit(2)).all()
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise BadInput(f"{asked} stands for more than one customer; use the customer id.")
+    if not session.scalar(select(func.count()).select_from(DirectoryEntry).where(mine)):
+        raise BadInput(f"There is no customer {asked!r}, for no data has been imported yet.")
+    near = _nearest(session, settings, asked)
+    hint = f"; the nearest are {', '.join(near)}" if near else ""
+    raise BadInput(
+        f"There is no customer {asked!r}{hint}. Give a customer id, a pseudonym or an e-mail address."
+    )
+
+
+def _as_pseudonym(text: str) -> str:
+    letters = re.sub(r"[^0-9A-Z]", "", text.upper().replace("O", "0").replace("I", "1").replace("L", "1"))
+    return f"{letters[:4]}-{letters[4:]}"
+
+
+def _nearest(session: Session, settings: Settings, asked: str) -> list[str]:
+    """Ids that look alike: those that begin alike first, for a large shop cannot compare them all."""
+    column = DirectoryEntry.customer_id
+    query = select(column).where(DirectoryEntry.team_id == settings.team_id)
+    begin = asked[: max(1, len(asked) // 2)].replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
+    candidates = [
+        *session.scalars(query.where(column.like(f"{begin}%", escape="\\")).order_by(column).limit(NEAR)),
+        *session.scalars(query.order_by(column).limit(NEAR)),
+    ]
+    return get_close_matches(asked, list(dict.fromkeys(candidates)), n=3, cutoff=0.5)

@@ -1,0 +1,300 @@
+"""Import: read, map, check, leave out what is there already, commit once. The same file twice changes nothing."""
+# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+
+import hashlib
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from retention.db import Database
+from retention.errors import BadInput
+from retention.lake import directory, mapping, sources, store
+from retention.lake.lake import Lake
+from retention.lake.schema import TABLES, Table
+from retention.lake.staging import Staging, compile_staging
+from retention.progress import Progress, silent
+from retention.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import read, and what became of every row: read = filtered + accepted + duplicate + quarantined."""
+
+    table: str
+    rows_read: int
+    rows_filtered: int
+    rows_accepted: int
+    rows_duplicate: int
+    rows_quarantined: int
+    quarantine: dict[str, int] = field(default_factory=dict)
+    quarantine_path: str | None = None
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The contract's JSON object."""
+        return asdict(self)
+
+
+def import_files(
+    lake: Lake,
+    database: Database | None,
+    settings: Settings,
+    table: str,
+    files: list[str],
+    map_path: Path | None = None,
+    *,
+    source: str | None = None,
+    query: str | None = None,
+    only: str | None = None,
+    progress: Progress = silent,
+) -> ImportReport:
+    """Import files (or one database query) into a canonical table, in one commit.
+
+    Parameters
+    ----------
+    lake, database, settings
+        Where to; without a database, neither the import log nor the directory is kept.
+    table : str
+        ``events``, ``customers``, ``items`` or ``treatments``.
+    files : list of str
+        Paths, or one SQLAlchemy URL together with ``query``.
+    map_path : Path, optional
+        The map file; without one the source has canonical column names already.
+    source : str, optional
+        What ``events.source`` says, whatever the map does.
+    only : str, optional
+        SQL condition on the source's own columns; other rows are as if they were not in the file.
+
+    Raises
+    ------
+    BadInput
+        In one sentence, with nothing changed: an unknown table, an unreadable or empty file, a map that names a
+        missing column, a file of which no row can be used.
+    """
+    started = perf_counter()
+    if table not in TABLES or not TABLES[table].importable:
+        known = ", ".join(name for name, each in TABLES.items() if each.importable)
+        raise BadInput(f"There is no table {table!r} to import into; use one of {known}.")
+    if not files:
+        raise BadInput("Name at least one file to import.")
+    work = _Import(lake, settings, TABLES[table], map_path, source, query, only)
+    try:
+        for number, file in enumerate(files):
+            progress(number, len(files) + 1, f"reading {_shown(file)}")
+            work.read(file)
+        progress(len(files), len(files) + 1, f"writing {table}")
+        report = work.commit(files, lambda: perf_counter() - started)
+    finally:
+        work.close()
+    if database is not None:
+        _log(lake, database, settings, report, files)
+    progress(len(files) + 1, len(files) + 1, "done")
+    return report
+
+
+class _Import:
+    """The state of one import: good rows gather in the table ``staged``, bad ones in ``quarantined``."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        settings: Settings,
+        table: Table,
+        map_path: Path | None,
+        source: str | None,
+        query: str | None,
+        only: str | None,
+    ) -> None:
+        self.lake, self.con, self.settings, self.table = lake, lake.duckdb, settings, table
+        self.mapping = mapping.read_map(map_path, table) if map_path else None
+        self.source, self.query, self.only = source, query, only
+        self.read_rows = self.filtered = 0
+        self.bad: list[Path] = []
+        self.reasons: dict[str, int] = {}
+        self.columns: set[str] = set()
+        self.staged = False
+
+    # ------------------------------------------------------------ reading
+
+    def read(self, file: str) -> None:
+        """Stage one file's rows."""
+        with sources.opened(self.con, file, self.mapping, self.query) as source:
+            mapped = self.mapping or mapping.identity(self.table, list(source.columns))
+            mapping.check(mapped, list(source.columns), source.name)
+            staging = compile_staging(self.con, source, mapped, self.only, self.source)
+            condition = f" WHERE {self.only}" if self.only else ""
+            rows = self._one(f"SELECT count(*) FROM {source.relation}{condition}")
+            if not rows and not source.rejected and not self.only:
+                raise BadInput(f"{source.name} has no rows.")
+            self.columns.update(staging.columns)
+            self._stage(source, staging, rows)
+
+    def _stage(self, source: sources.Source, staging: Staging, rows: int) -> None:
+        import duckdb
+
+        before = self._one("SELECT count(*) FROM staged") if self.staged else 0
+        verb = "INSERT INTO staged" if self.staged else "CREATE OR REPLACE TEMP TABLE staged AS"
+        try:
+            self.con.execute(f"{verb} {staging.good_and_bad}")
+        except duckdb.Error as error:
+            first = str(error).strip().splitlines()[0]
+            raise BadInput(f"{source.name} cannot be read: {first}") from None
+        self.staged = True
+        kept = self._one("SELECT count(*) FROM staged") - before
+        reasons = dict(
+            self.con.execute(
+                "SELECT _reason, count(*) FROM staged WHERE _reason IS NOT NULL GROUP BY 1 ORDER BY 2 DESC"
+            ).fetchall()
+        )
+        if reasons:
+            self._quarantine(source, staging.bad)
+            self.con.execute("DELETE FROM staged WHERE _reason IS NOT NULL")
+        if source.rejected:
+            self._quarantine(source, "SELECT * FROM rejected_lines")
+        for reason, number in (*reasons.items(), *source.rejected.items()):
+            self.reasons[reason] = self.reasons.get(reason, 0) + number
+        self.read_rows += rows + sum(source.rejected.values())
+        self.filtered += rows - kept
+
+    def _quarantine(self, source: sources.Source, rows: str) -> None:
+        name = f"bad_{len(self.bad)}"
+        self.con.execute(
+            f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT reason AS _reason, "
+            f"{mapping.literal(source.name)} AS _file, * EXCLUDE (reason) FROM ({rows})"
+        )
+        self.bad.append(Path(name))
+
+    # ------------------------------------------------------------ writing
+
+    def commit(self, files: list[str], seconds: Callable[[], float]) -> ImportReport:
+        """Write what is new, in one commit, and the quarantine."""
+        quarantined = sum(self.reasons.values())
+        path = self._write_quarantine(files)
+        staged = self._one("SELECT count(*) FROM staged")
+        if not staged and self.read_rows and not self.only:
+            raise BadInput(self._nothing_usable(files, path))
+        with store.locked(self.lake.root, self.table):
+            accepted = self._write() if staged else 0
+        return ImportReport(
+            self.table.name, self.read_rows, self.filtered, accepted, staged - accepted, quarantined,
+            dict(sorted(self.reasons.items(), key=lambda item: -item[1])), path, round(seconds(), 3),
+        )  # fmt: skip
+
+    def _write(self) -> int:
+        return self._upsert() if self.table.keyed else self._append()
+
+    def _append(self) -> int:
+        """Insert events whose id is not there yet."""
+        rows = "SELECT * EXCLUDE (_reason) FROM staged"
+        total, distinct = self.con.execute(
+            "SELECT count(*), count(DISTINCT hash(event_id)) FROM staged"
+        ).fetchall()[0]
+        if distinct < total:
+            rows += " QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY rowid) = 1"
+        if known := self._known_files():
+            rows = f"SELECT * FROM ({rows}) ANTI JOIN read_parquet({known!r}, hive_partitioning = false) USING (event_id)"
+        self.con.execute(
+            f"CREATE OR REPLACE TEMP TABLE fresh AS {rows}"
+        ) if known or distinct < total else None
+        fresh = "fresh" if known or distinct < total else "staged"
+        accepted = self._one(f"SELECT count(*) FROM {fresh}")
+        if accepted:
+            store.append(self.lake.root, self.table, self._arrow(fresh, [*self.table.names, "month"]))
+        return accepted
+
+    def _known_files(self) -> list[str]:
+        """Files that may hold the staged events already: of their months, where the ids are hashes of the time too."""
+        delta = store.opened(self.lake.root, self.table)
+        if delta is None:
+            return []
+        if "event_id" in self.columns:
+            return store.files(delta)
+        months = {row[0] for row in self.con.execute("SELECT DISTINCT month FROM staged").fetchall()}
+        return store.files(delta, months.__contains__)
+
+    def _upsert(self) -> int:
+        """Update by key; columns the map does not name are kept; equal rows are duplicates; the last of a key wins."""
+        keys = ", ".join(self.table.key)
+        last = (
+            "SELECT * EXCLUDE (_reason) FROM staged "
+            f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY rowid DESC) = 1"
+        )
+        known = self.lake.table(self.table.name).get_name()
+        columns = ", ".join(
+            f"CASE WHEN old.{self.table.key[0]} IS NULL THEN new.{name} ELSE old.{name} END AS {name}"
+            if name not in self.columns
+            else f"new.{name} AS {name}"
+            for name in self.table.names
+        )
+        on = " AND ".join(f"old.{key} = new.{key}" for key in self.table.key)
+        changed = " OR ".join(f"new.{name} IS DISTINCT FROM old.{name}" for name in sorted(self.columns))
+        self.con.execute(
+            f"CREATE OR REPLACE TEMP TABLE fresh AS SELECT {columns} FROM ({last}) AS new "
+            f'LEFT JOIN "{known}" AS old ON {on} WHERE {changed}'
+        )
+        accepted = self._one("SELECT count(*) FROM fresh")
+        if accepted:
+            store.upsert(self.lake.root, self.table, self._arrow("fresh", [*self.table.names]))
+        return accepted
+
+    def _arrow(self, relation: str, columns: list[str]) -> Any:
+        listed = ", ".join(
+            f"make_timestamptz(epoch_us({name})) AS {name}"
+            if name in self.table.names and self.table[name].kind == "moment"
+            else name
+            for name in columns
+        )
+        return self.con.sql(f"SELECT {listed} FROM {relation}").to_arrow_reader(250_000)
+
+    def _write_quarantine(self, files: list[str]) -> str | None:
+        """One Parquet file of all bad rows with their reasons; importing the same files again writes the same file."""
+        if not self.bad:
+            return None
+        digest = hashlib.sha256("\n".join([self.table.name, *files]).encode()).hexdigest()[:12]
+        path = self.settings.home / "quarantine" / f"{self.table.name}-{digest}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        union = " UNION ALL BY NAME ".join(f"SELECT * FROM {name}" for name in self.bad)
+        self.con.execute(f"COPY ({union}) TO {mapping.literal(path)} (FORMAT parquet)")
+        return str(path)
+
+    def _nothing_usable(self, files: list[str], path: str | None) -> str:
+        shown = ", ".join(_shown(file) for file in files)
+        if not self.reasons:
+            return f"None of the {self.read_rows:,} rows of {shown} is meant by the map's `where`; nothing was imported."
+        reason, number = max(self.reasons.items(), key=lambda item: item[1])
+        return (
+            f"No row of {shown} can be used: {reason} in {number:,} of {self.read_rows:,}; "
+            f"mend the map or the file (the rows with their reasons are in {path}); nothing was imported."
+        )
+
+    def _one(self, sql: str) -> int:
+        return self.con.execute(sql).fetchall()[0][0]
+
+    def close(self) -> None:
+        """Free what was staged."""
+        for name in ("staged", "fresh", *self.bad):
+            self.con.execute(f"DROP TABLE IF EXISTS {name}")
+
+
+def _shown(file: str) -> str:
+    return "the database" if "://" in file else Path(file).name
+
+
+def _log(lake: Lake, database: Database, settings: Settings, report: ImportReport, files: list[str]) -> None:
+    from retention.db.tables import ImportLog
+
+    with database.transaction() as session:
+        session.add(
+            ImportLog(
+                id=uuid.uuid4().hex,
+                team_id=settings.team_id,
+                table_name=report.table,
+                source=", ".join(_shown(file) for file in files),
+                report=report.as_dict(),
+            )
+        )
+        if report.table in ("events", "customers") and report.rows_accepted:
+            directory.sync(lake, session, settings)

@@ -1,0 +1,292 @@
+"""`Lake`: one connection a process, opened at first use; tables as Ibis expressions over Delta's live files."""
+# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retention import clock
+from retention.errors import BadInput
+from retention.lake import store
+from retention.lake.schema import SQL_TYPES, TABLES, Column, Table
+from retention.settings import Settings
+
+if TYPE_CHECKING:
+    import ibis
+    import pandas
+
+
+@dataclass(frozen=True, slots=True)
+class AsOf:
+    """A moment to look from, and a sentence where it is not the one people would expect (else empty)."""
+
+    at: datetime
+    note: str
+
+
+class Lake:
+    """The customer data of one installation.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the Delta tables.
+    scratch : Path
+        Where DuckDB may spill what does not fit into memory.
+
+    Notes
+    -----
+    Times in ``table`` are naive UTC (Ibis ``timestamp``): in DuckDB they are a hundred times faster to subtract than
+    zoned ones. Compare them with `naive(moment)`. Not for use on both sides of a fork.
+    """
+
+    def __init__(self, root: Path, scratch: Path) -> None:
+        self.root = root
+        self._scratch = scratch
+        self._views: set[str] = set()
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(cls, settings: Settings) -> Lake:
+        """The installation's lake; connects at first use.
+
+        Raises
+        ------
+        BadInput
+            Where ``RETENTION_LAKE_URL`` names an engine that is not supported.
+        """
+        engine, _, path = settings.lake_url.partition("://")
+        if engine != "duckdb" or not path:
+            raise BadInput(
+                f"RETENTION_LAKE_URL is {settings.lake_url!r}; this version reads duckdb:///path/to/folder only."
+            )
+        return cls(Path(path).expanduser().absolute(), settings.home / "scratch")
+
+    @cached_property
+    def con(self) -> Any:
+        """The Ibis backend: DuckDB in memory, never fetching an extension."""
+        import duckdb
+        import ibis
+
+        raw = duckdb.connect(
+            config={
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "temp_directory": str(self._scratch),
+            }
+        )
+        raw.execute("SET TimeZone = 'UTC'")
+        raw.execute("SET enable_progress_bar = false")
+        return ibis.duckdb.from_connection(raw)
+
+    @property
+    def duckdb(self) -> Any:
+        """The DuckDB connection below Ibis."""
+        return self.con.con
+
+    # ------------------------------------------------------------ reading
+
+    def table(self, name: str, before: datetime | None = None) -> ibis.Table:
+        """A canonical table with all its columns, typed; empty where nothing was imported.
+
+        Parameters
+        ----------
+        name : str
+            ``events``, ``customers``, ``items`` or ``treatments``.
+        before : datetime, optional
+            For events: only what had happened, and was known, before this moment; for treatments: what was sent.
+        """
+        table = TABLES[name]
+        with self._lock:
+            delta = store.opened(self.root, table)
+            months = _months_before(before) if before and name == "events" else None
+            paths = [] if delta is None else store.files(delta, months)
+            version = -1 if delta is None else delta.version()
+            return self._view(table, paths, f"{name}_v{version}", _before(name, before))
+
+    def scores(self, run_id: str) -> ibis.Table:
+        """The scores that one run wrote."""
+        table = TABLES["scores"]
+        with self._lock:
+            delta = store.opened(self.root, table)
+            paths = [] if delta is None else store.files(delta, lambda value: value == _word(run_id))
+            version = -1 if delta is None else delta.version()
+            return self._view(table, paths, f"scores_{run_id}_v{version}", constant={"run_id": run_id})
+
+    def _view(
+        self,
+        table: Table,
+        paths: list[str],
+        name: str,
+        where: str = "",
+        constant: dict[str, str] | None = None,
+    ) -> ibis.Table:
+        name = re.sub(r"\W", "_", f"{name}{where}")
+        if name not in self._views:
+            columns = ", ".join(_read(column, bool(paths), constant or {}) for column in table.columns)
+            rows = (
+                f"FROM read_parquet({paths!r}, hive_partitioning = false) {where}" if paths else "WHERE false"
+            )
+            sql = f"SELECT {columns} {rows}"
+            self.duckdb.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {sql}')
+            self._views.add(name)
+        return self.con.table(name)
+
+    def newest_event(self, before: datetime | None = None) -> datetime | None:
+        """When the newest event (before a moment) happened."""
+        newest = self.table("events", before).occurred_at.max().execute()
+        return None if newest is None or newest != newest else newest.to_pydatetime().replace(tzinfo=UTC)
+
+    def as_of(self, requested: datetime | None, horizon_days: int) -> AsOf:
+        """The moment to look from: as requested, else business time, else the day after stale data ends.
+
+        Raises
+        ------
+        TooLittleData
+            Where there are no events at all.
+        """
+        from retention.errors import TooLittleData
+
+        if requested is not None:
+            return AsOf(requested.astimezone(UTC), "")
+        now = clock.now()
+        newest = self.newest_event(before=now)
+        if newest is None:
+            raise TooLittleData(
+                "There are no events yet; import them with `retention import events FILE --map MAP.toml`."
+            )
+        if newest >= now - timedelta(days=horizon_days):
+            return AsOf(now, "")
+        at = newest + timedelta(days=1)
+        return AsOf(
+            at, f"The newest event is of {newest:%d %b %Y}, so this is as of the day after, not of today."
+        )
+
+    def fingerprint(self, cutoff: datetime) -> str:
+        """Versions of the tables, and a hash of the events before the cutoff (of which ids, in any order)."""
+        events = self.table("events", cutoff)
+        rows, digest = self.duckdb.execute(  # md5, for it is the same in every version of DuckDB
+            "SELECT count(*), coalesce(sum(md5_number_lower(event_id)::HUGEINT) % 18446744073709551557, 0) "
+            f'FROM "{events.get_name()}"'
+        ).fetchall()[0]
+        versions = ".".join(
+            str(store.version(self.root, TABLES[name])) for name in ("events", "customers", "items")
+        )
+        return f"v{versions} n{rows} h{int(digest):016x}"
+
+    def currency(self, settings: Settings) -> str:
+        """The shop's currency: as set, else the data's own; empty where the data names none.
+
+        Raises
+        ------
+        BadInput
+            Where the data mixes currencies: amounts cannot be added without rates.
+        """
+        if settings.currency:
+            return settings.currency
+        currency = self.table("events").currency
+        found = sorted(currency.as_table().filter(currency.notnull()).distinct().execute()["currency"])
+        if len(found) > 1:
+            raise BadInput(
+                f"The events are in {', '.join(found)}; amounts cannot be added without rates. "
+                "Import them in one currency (an expression in the map)."
+            )
+        return found[0] if found else ""
+
+    # ------------------------------------------------------------ writing
+
+    def write_scores(self, run_id: str, frame: pandas.DataFrame) -> None:
+        """Write a run's scores, in the place of what the same run wrote before. Reasons may be lists: they become JSON."""
+        frame = frame.assign(run_id=_word(run_id))
+        table = TABLES["scores"]
+        with store.locked(self.root, table):
+            store.replace_partition(self.root, table, run_id, _arrow(frame, table))
+
+    def upsert(self, name: str, frame: pandas.DataFrame) -> None:
+        """Update rows of a keyed table by key and add new ones. Columns the frame lacks become missing."""
+        table = TABLES[name]
+        if not table.keyed:
+            raise ValueError(f"{name} has no keyed rows; import them")
+        if len(frame):
+            with store.locked(self.root, table):
+                store.upsert(
+                    self.root, table, _arrow(frame.drop_duplicates([*table.key], keep="last"), table)
+                )
+
+    def collect_garbage(self, keep_run_ids: Collection[str]) -> None:
+        """Drop the scores of runs that are not to be kept, join small files, drop files nobody reads any more."""
+        scores = TABLES["scores"]
+        with store.locked(self.root, scores):
+            delta = store.opened(self.root, scores)
+            runs = {part["run_id"] for part in delta.partitions()} if delta is not None else set()
+            if gone := sorted(_word(run) for run in runs - set(keep_run_ids)):
+                listed = ", ".join(f"'{run}'" for run in gone)
+                store.delete(self.root, scores, f"run_id IN ({listed})")
+        for table in TABLES.values():
+            with store.locked(self.root, table):
+                store.tidy(self.root, table)
+
+
+def naive(moment: datetime) -> datetime:
+    """A moment as the lake's columns hold it: UTC, without saying so."""
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _read(column: Column, stored: bool, constant: dict[str, str]) -> str:
+    if column.name in constant:
+        return f"'{constant[column.name]}' AS {column.name}"
+    if not stored:
+        return f"NULL::{SQL_TYPES[column.kind]} AS {column.name}"
+    if column.kind == "moment":  # stored zoned, so that every engine agrees; epoch_us costs nothing
+        return f"make_timestamp(epoch_us({column.name})) AS {column.name}"
+    return f"{column.name}::{SQL_TYPES[column.kind]} AS {column.name}"
+
+
+def _before(name: str, before: datetime | None) -> str:
+    if before is None or name not in ("events", "treatments"):
+        return ""
+    limit = f"TIMESTAMPTZ '{naive(before).isoformat()}+00'"
+    if name == "treatments":
+        return f"WHERE sent_at < {limit}"
+    return f"WHERE occurred_at < {limit} AND (available_at IS NULL OR available_at < {limit})"
+
+
+def _months_before(before: datetime) -> Callable[[str], bool]:
+    last = f"{naive(before):%Y-%m}"
+    return lambda month: month <= last
+
+
+def _word(run_id: str) -> str:
+    if not re.fullmatch(r"[\w.-]{1,64}", run_id):
+        raise ValueError(f"run id {run_id!r} is not a plain word")
+    return run_id
+
+
+def _arrow(frame: pandas.DataFrame, table: Table) -> Any:
+    """A frame as an Arrow table with the canonical columns; extra columns are a mistake."""
+    import json
+
+    import pandas as pd
+    import pyarrow as pa
+
+    if unknown := set(frame.columns) - set(table.names):
+        raise ValueError(f"{table.name} has no column {', '.join(sorted(unknown))}")
+    types = {"text": pa.string(), "json": pa.string(), "number": pa.float64(), "flag": pa.bool_()}
+    arrays = []
+    for column in table.columns:
+        values = frame[column.name] if column.name in frame else pd.Series([None] * len(frame), dtype=object)
+        if column.kind == "json":
+            values = values.map(
+                lambda value: value if isinstance(value, str) or value is None else json.dumps(value)
+            )
+        if column.kind == "moment":
+            values = pd.to_datetime(values, utc=True)
+        arrays.append(pa.Array.from_pandas(values, type=types.get(column.kind, pa.timestamp("us", "UTC"))))
+    return pa.table(arrays, names=list(table.names))

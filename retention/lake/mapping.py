@@ -1,0 +1,204 @@
+"""Map files: how a source's columns become canonical ones (docs/lake.md; the contract has an example)."""
+
+import tomllib
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zoneinfo import available_timezones
+
+from retention.errors import BadInput
+from retention.lake.schema import Table
+
+OPTIONS = ("timezone", "where", "encoding", "delimiter")
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Where a canonical column comes from.
+
+    ``column`` is a source column's name; ``sql`` an expression over the source's columns in DuckDB's dialect;
+    ``value`` a constant. Exactly one is set.
+    """
+
+    column: str | None = None
+    sql: str | None = None
+    value: Any = None
+
+    @cached_property
+    def columns(self) -> frozenset[str]:
+        """Names of the source columns it reads, as the map spells them."""
+        if self.column is not None:
+            return frozenset({self.column})
+        return _columns_of(self.sql) if self.sql else frozenset()
+
+    @cached_property
+    def text(self) -> str:
+        """The SQL of it."""
+        if self.column is not None:
+            return quoted(self.column)
+        return f"({self.sql})" if self.sql is not None else literal(self.value)
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A map file's section for one table."""
+
+    table: Table
+    columns: dict[str, Expression]
+    timezone: str = "UTC"
+    where: Expression | None = None
+    encoding: str = "utf-8"
+    delimiter: str | None = None
+    name: str = "the map"
+
+    def needing(self, *kinds: str) -> frozenset[str]:
+        """Source columns that go, as they are, into a canonical column of one of these kinds."""
+        return frozenset(
+            expression.column
+            for name, expression in self.columns.items()
+            if expression.column is not None and self.table[name].kind in kinds
+        )
+
+    @property
+    def expressions(self) -> list[Expression]:
+        """The SQL expressions of the map, the filter among them."""
+        return [
+            expression
+            for expression in (*self.columns.values(), self.where)
+            if expression is not None and expression.sql is not None
+        ]
+
+
+def identity(table: Table, source_columns: list[str]) -> Mapping:
+    """The map of a source that already has canonical names; other columns are left out."""
+    known = {name: Expression(column=name) for name in source_columns if name in table.names}
+    return Mapping(table, known, name="the file (no --map was given)")
+
+
+def read_map(path: Path, table: Table) -> Mapping:
+    """Read a map file's section for a table.
+
+    Raises
+    ------
+    BadInput
+        Where the file cannot be read, or names a column, option or time zone that does not exist.
+    """
+    try:
+        sections = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"The map {path.name} cannot be read: {error.strerror or error}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"The map {path.name} is not TOML: {error}.") from None
+    if table.name not in sections:
+        found = ", ".join(f"[{name}]" for name in sections) or "nothing"
+        raise BadInput(f"The map {path.name} has no section [{table.name}]; it has {found}.")
+    return parse(sections[table.name], table, path.name)
+
+
+def parse(section: dict[str, Any], table: Table, name: str) -> Mapping:
+    """Turn a map's section into a `Mapping`, checking every name."""
+    where = f"{name} [{table.name}]"
+    for key in section:
+        if key not in table.names and key not in OPTIONS:
+            raise BadInput(
+                f"{where} {key}: {table.name} has no such column{_nearest(key, [*table.names, *OPTIONS])}."
+            )
+    timezone = section.get("timezone", "UTC")
+    if timezone not in available_timezones():
+        raise BadInput(f"{where} timezone: {timezone!r} is no IANA time zone; write it like Europe/London.")
+    for option in ("encoding", "delimiter"):
+        if option in section and not isinstance(section[option], str):
+            raise BadInput(f"{where} {option}: {section[option]!r} is not text.")
+    columns = {key: _expression(section[key], where, key) for key in section if key not in OPTIONS}
+    return Mapping(
+        table,
+        columns,
+        timezone=timezone,
+        where=_expression(section["where"], where, "where") if "where" in section else None,
+        encoding=section.get("encoding", "utf-8"),
+        delimiter=section.get("delimiter"),
+        name=name,
+    )
+
+
+def check(mapping: Mapping, source_columns: list[str], source: str) -> None:
+    """See that the source has every column the map names, and the map every column the table requires.
+
+    Raises
+    ------
+    BadInput
+        Naming the column, where it was asked for, and the nearest that there is.
+    """
+    for column in mapping.table.columns:
+        if column.required and column.name not in mapping.columns:
+            raise BadInput(
+                f"{mapping.name} does not say where {column.name} comes from; {mapping.table.name} need it."
+            )
+    by_case = {name.casefold() for name in source_columns}  # as DuckDB compares them
+    named = [*mapping.columns.items()] + ([("where", mapping.where)] if mapping.where else [])
+    for target, expression in named:
+        for name in sorted(expression.columns):
+            if name.casefold() not in by_case:
+                raise BadInput(
+                    f'{mapping.name} [{mapping.table.name}] {target} asks for the column "{name}", which {source} '
+                    f"does not have{_nearest(name, source_columns)}."
+                )
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    escaped = name.replace('"', '""')
+    return f'"{escaped}"'
+
+
+def literal(value: Any) -> str:
+    """A constant as SQL."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    escaped = str(value).replace("'", "''")
+    return f"'{escaped}'"
+
+
+def _expression(value: Any, where: str, key: str) -> Expression:
+    if isinstance(value, str) and key != "where":
+        return Expression(column=value)
+    if isinstance(value, dict) and len(value) == 1:
+        ((form, content),) = value.items()
+        if form == "sql" and isinstance(content, str) and content.strip():
+            _parsed(content, f"{where} {key}")
+            return Expression(sql=content)
+        if form == "value" and key != "where":
+            return Expression(value=content)
+    raise BadInput(
+        f"{where} {key}: {value!r} is not understood; write "
+        + ("{ sql = '…' }." if key == "where" else "\"a column\", { sql = '…' } or { value = … }.")
+    )
+
+
+def _parsed(sql: str, where: str) -> Any:
+    import sqlglot
+
+    try:
+        return sqlglot.parse_one(sql, read="duckdb")
+    except sqlglot.errors.SqlglotError as error:
+        first = str(error).splitlines()[0]
+        raise BadInput(f"{where}: {sql!r} is not SQL that DuckDB understands ({first}).") from None
+
+
+def _columns_of(sql: str) -> frozenset[str]:
+    import sqlglot
+
+    return frozenset(column.parts[0].name for column in _parsed(sql, "the map").find_all(sqlglot.exp.Column))
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    lowered = {candidate.casefold(): candidate for candidate in known}
+    if near := get_close_matches(name.casefold(), list(lowered), n=1, cutoff=0.5):
+        return f'; the nearest is "{lowered[near[0]]}"'
+    return f"; there are {', '.join(known[:12])}{' …' if len(known) > 12 else ''}" if known else ""

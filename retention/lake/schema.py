@@ -1,0 +1,153 @@
+"""The canonical tables of the lake: every column named once, with its type and what it means.
+
+Types: ``text``, ``number`` (double), ``flag`` (boolean), ``moment`` (UTC, microseconds), ``json`` (text that is JSON).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["text", "number", "flag", "moment", "json"]
+
+EVENT_TYPES = (
+    "view", "search", "cart", "purchase", "return", "review", "email_open", "email_click", "coupon_redeem", "support",
+)  # fmt: skip
+ARMS = ("treatment", "control")
+SQL_TYPES: dict[str, str] = {
+    "text": "VARCHAR",
+    "number": "DOUBLE",
+    "flag": "BOOLEAN",
+    "moment": "TIMESTAMP",
+    "json": "VARCHAR",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its name, kind, meaning, whether a row is worthless without it, and the values it may have."""
+
+    name: str
+    kind: Kind
+    meaning: str
+    required: bool = False
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A canonical table.
+
+    ``key`` identifies a row; ``keyed`` tables are updated by key, the others only grow. ``partition`` is a storage
+    column by which files are laid out; readers do not see it.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    keyed: bool = True
+    importable: bool = True
+    partition: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All column names, in order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Names of the columns every row must have."""
+        return tuple(column.name for column in self.columns if column.required)
+
+    def __getitem__(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
+
+
+def _column(name: str, kind: Kind, meaning: str, values: tuple[str, ...] = ()) -> Column:
+    return Column(name.rstrip("*"), kind, meaning, name.endswith("*"), values)
+
+
+EVENTS = Table(
+    "events",
+    (
+        _column("event_id", "text", "identity; without one, the hash of what the event says"),
+        _column("customer_id*", "text", "who"),
+        _column("event_type*", "text", "what happened", EVENT_TYPES),
+        _column("occurred_at*", "moment", "when it happened"),
+        _column("available_at", "moment", "when the shop could first know of it, where that is later"),
+        _column("item_id", "text", "of which item"),
+        _column("order_id", "text", "in which order or visit"),
+        _column("quantity", "number", "how many (or how much)"),
+        _column("amount", "number", "line total paid, in `currency`"),
+        _column("discount", "number", "what was taken off the line total, in `currency`; positive"),
+        _column("currency", "text", "ISO 4217"),
+        _column("duration_s", "number", "seconds spent"),
+        _column("rating", "number", "the rating given"),
+        _column("query", "text", "what was searched for"),
+        _column("channel", "text", "web, app, store, email …"),
+        _column("source", "text", "which system told us"),
+    ),
+    key=("event_id",),
+    keyed=False,
+    partition="month",
+)
+CUSTOMERS = Table(
+    "customers",
+    (
+        _column("customer_id*", "text", "who"),
+        _column("email", "text", "e-mail address"),
+        _column("phone", "text", "telephone number"),
+        _column("name", "text", "name to address them by"),
+        _column("locale", "text", "language and country, like en-GB"),
+        _column("timezone", "text", "IANA time zone"),
+        _column("created_at", "moment", "customer since"),
+        _column("marketing_consent", "flag", "may be written to; missing = unknown = excluded"),
+        _column("attributes", "json", 'anything else; {"assumed": [fields]} names what was made up'),
+    ),
+    key=("customer_id",),
+)
+ITEMS = Table(
+    "items",
+    (
+        _column("item_id*", "text", "which item"),
+        _column("title", "text", "what people call it"),
+        _column("category", "text", "kind of item"),
+        _column("brand", "text", "brand"),
+        _column("price", "number", "price of one, in the shop's currency"),
+        _column("margin", "number", "share of the price that is left after its cost, 0 … 1"),
+        _column("in_stock", "flag", "can be bought now"),
+        _column("attributes", "json", 'anything else; {"recommendable": false} is never recommended'),
+    ),
+    key=("item_id",),
+)
+TREATMENTS = Table(
+    "treatments",
+    (
+        _column("campaign_id*", "text", "which campaign"),
+        _column("customer_id*", "text", "who"),
+        _column("arm*", "text", "treatment, or control (hold-out)", ARMS),
+        _column("sent_at*", "moment", "when the campaign went out"),
+        _column("offer", "json", "what was offered"),
+        _column("purchased", "flag", "outcome: bought within the window"),
+        _column("amount", "number", "outcome: spent within the window"),
+        _column("redeemed", "flag", "outcome: used the coupon"),
+    ),
+    key=("campaign_id", "customer_id"),
+)
+SCORES = Table(
+    "scores",
+    (
+        _column("customer_id*", "text", "who"),
+        _column("as_of*", "moment", "what the score knows lies before this"),
+        _column("model_version*", "text", "which model"),
+        _column("run_id*", "text", "job and attempt that wrote it"),
+        _column("churn_probability", "number", "of no purchase within the horizon"),
+        _column("tier", "text", "high, medium or low"),
+        _column("reasons", "json", "[{feature, text, weight}]"),
+        _column("expected_value", "number", "spending expected if they stay, in the shop's currency"),
+        _column("next_order_at", "moment", "when the next order is expected"),
+    ),
+    key=("run_id", "customer_id"),
+    importable=False,
+    partition="run_id",
+)
+
+TABLES: dict[str, Table] = {table.name: table for table in (EVENTS, CUSTOMERS, ITEMS, TREATMENTS, SCORES)}

@@ -1,0 +1,223 @@
+"""What can be read: CSV, TSV, Parquet, JSON Lines (plain, .gz, .zst) and SQL databases, each as a DuckDB relation.
+
+Text formats are read as text, so that `00123` stays `00123` and a bad value spoils its row and not the file. A column
+that an expression of the map computes with is then a number (or a time) where nearly all of its values are.
+"""
+# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from retention.errors import BadInput
+from retention.lake.mapping import Mapping, literal, quoted
+
+NEARLY_ALL = 0.9
+ROWS_AT_ONCE = 50_000
+SUFFIXES = {
+    ".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "json",
+    ".ndjson": "json", ".json": "json",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Rows to import.
+
+    Attributes
+    ----------
+    name : str
+        As people know it.
+    relation : str
+        SQL of the rows, for a FROM clause.
+    columns : dict of str to str
+        The columns and their DuckDB types.
+    numbers : dict of str to str
+        Columns of text to be read as another type, as the map's expressions need them.
+    rejected : dict of str to int
+        Lines that are no rows at all, counted by reason; they are in the table ``rejected_lines`` (reason, line).
+    """
+
+    name: str
+    relation: str
+    columns: dict[str, str]
+    numbers: dict[str, str] = field(default_factory=dict)
+    rejected: dict[str, int] = field(default_factory=dict)
+
+
+@contextmanager
+def opened(con: Any, file: str, mapping: Mapping | None, query: str | None) -> Iterator[Source]:
+    """Open a file or a database as a relation; what it needed is dropped at the end.
+
+    Raises
+    ------
+    BadInput
+        Where it cannot be read or holds no rows.
+    """
+    with tempfile.TemporaryDirectory(prefix="retention-") as folder:
+        try:
+            yield _open(con, file, mapping, query, Path(folder))
+        finally:
+            con.execute("DROP TABLE IF EXISTS raw_rows; DROP TABLE IF EXISTS rejected_lines")
+
+
+def _open(con: Any, file: str, mapping: Mapping | None, query: str | None, folder: Path) -> Source:
+    if "://" in file:
+        return _database(con, file, query)
+    if query is not None:
+        raise BadInput(f"--query goes with a database URL; {file} is a file.")
+    path = Path(file)
+    if not path.is_file():
+        raise BadInput(f"{file} cannot be read: there is no such file.")
+    kind, packing = _kind(path)
+    if path.stat().st_size == 0:
+        raise BadInput(f"{path.name} is empty.")
+    reader = {"csv": _csv, "tsv": _csv, "parquet": _parquet, "json": _json}[kind]
+    try:
+        return reader(con, path, kind, packing, mapping, folder)
+    except BadInput:
+        raise
+    except Exception as error:  # whatever the reader stumbled over is the file's
+        first = str(error).strip().splitlines()[0]
+        raise BadInput(f"{path.name} cannot be read as {kind.upper()}: {first}") from error
+
+
+def _kind(path: Path) -> tuple[str, str | None]:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    packing = {".gz": "gzip", ".zst": "zstd"}.get(suffixes[-1]) if suffixes else None
+    plain = suffixes[-2 if packing else -1 :][:1] if len(suffixes) >= (2 if packing else 1) else []
+    if not plain or plain[0] not in SUFFIXES:
+        raise BadInput(
+            f"{path.name} is of no kind that can be imported; use .csv, .tsv, .parquet or .jsonl (plain, .gz or .zst)."
+        )
+    return SUFFIXES[plain[0]], packing
+
+
+def _parquet(
+    con: Any, path: Path, kind: str, packing: str | None, mapping: Mapping | None, folder: Path
+) -> Source:
+    if packing:
+        import pyarrow as pa
+
+        unpacked = folder / path.with_suffix("").name
+        with pa.input_stream(str(path), compression=packing) as packed, unpacked.open("wb") as plain:
+            while chunk := packed.read(1 << 20):
+                plain.write(chunk)
+        path, name = unpacked, path.name
+    else:
+        name = path.name
+    relation = f"read_parquet({literal(path)}, hive_partitioning = false)"
+    return Source(name, relation, _described(con, relation))
+
+
+def _csv(
+    con: Any, path: Path, kind: str, packing: str | None, mapping: Mapping | None, folder: Path
+) -> Source:
+    options = ["header = true", "all_varchar = true", "store_rejects = true", "rejects_limit = 0"]
+    delimiter = (mapping.delimiter if mapping else None) or ("\t" if kind == "tsv" else None)
+    if delimiter:
+        options.append(f"delim = {literal(delimiter)}")
+    if packing:
+        options.append(f"compression = '{packing}'")
+    if mapping and mapping.encoding.lower() not in ("utf-8", "utf8"):
+        options.append(f"encoding = {literal(mapping.encoding)}")
+    con.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE raw_rows AS SELECT * FROM read_csv({literal(path)}, {', '.join(options)})"
+    )
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE rejected_lines AS SELECT 'the line is broken: ' || "
+        "lower(replace(any_value(error_type)::VARCHAR, '_', ' ')) AS reason, any_value(csv_line) AS line "
+        "FROM reject_errors GROUP BY line"
+    )
+    con.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
+    return _loaded(con, path.name, mapping)
+
+
+def _json(
+    con: Any, path: Path, kind: str, packing: str | None, mapping: Mapping | None, folder: Path
+) -> Source:
+    options = ["format = 'newline_delimited'", "ignore_errors = true", "maximum_object_size = 67108864"]
+    if packing:
+        options.append(f"compression = '{packing}'")
+    sniffed = _described(
+        con,
+        f"read_json({literal(path)}, {', '.join(options)}, sample_size = -1, map_inference_threshold = -1)",
+    )
+    text = ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "DATE", "TIME", "UUID", "JSON")  # as written, please
+    columns = ", ".join(
+        f"{literal(name)}: {literal('VARCHAR' if type_ in text else type_)}"
+        for name, type_ in sniffed.items()
+    )
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE raw_rows AS SELECT * FROM "
+        f"read_json({literal(path)}, {', '.join(options)}, columns = {{{columns}}})"
+    )
+    return _loaded(con, path.name, mapping)
+
+
+def _database(con: Any, url: str, query: str | None) -> Source:
+    """Run a query on any database SQLAlchemy knows; the rows are held in memory."""
+    import pyarrow as pa
+    import sqlalchemy as sa
+
+    if query is None:
+        raise BadInput("A database needs --query, the SELECT whose rows are to be imported.")
+    try:
+        name = sa.make_url(url).render_as_string(hide_password=True)
+        with sa.create_engine(url).connect() as connection:
+            result = connection.execution_options(stream_results=True).execute(sa.text(query))
+            columns = list(result.keys())
+            parts = [
+                pa.table([pa.array(values) for values in zip(*rows, strict=True)], names=columns)
+                for rows in result.partitions(ROWS_AT_ONCE)
+            ]
+    except (sa.exc.SQLAlchemyError, ImportError) as error:
+        raise BadInput(f"The database cannot be read: {str(error).strip().splitlines()[0]}") from None
+    if not parts:
+        raise BadInput(f"The query on {name} has no rows.")
+    rows = pa.concat_tables(parts, promote_options="permissive")
+    con.register("incoming_rows", rows)
+    con.execute("CREATE OR REPLACE TEMP TABLE raw_rows AS SELECT * FROM incoming_rows")
+    con.unregister("incoming_rows")
+    return Source(name, "raw_rows", _described(con, "raw_rows"))
+
+
+def _loaded(con: Any, name: str, mapping: Mapping | None) -> Source:
+    columns = _described(con, "raw_rows")
+    rejected: dict[str, int] = {}
+    if con.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'rejected_lines'").fetchall():
+        rejected = dict(con.execute("SELECT reason, count(*) FROM rejected_lines GROUP BY reason").fetchall())
+    return Source(name, "raw_rows", columns, _numbers(con, columns, mapping), rejected)
+
+
+def _described(con: Any, relation: str) -> dict[str, str]:
+    rows = con.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
+    return {row[0]: row[1] for row in rows}
+
+
+def _numbers(con: Any, columns: dict[str, str], mapping: Mapping | None) -> dict[str, str]:
+    """What the text columns that expressions compute with really are: by nearly all of their values."""
+    if mapping is None:
+        return {}
+    as_text = {name.casefold() for name in mapping.needing("text", "json")}
+    wanted = {name.casefold() for expression in mapping.expressions for name in expression.columns} - as_text
+    found: dict[str, str] = {}
+    for name, type_ in columns.items():
+        if type_ != "VARCHAR" or name.casefold() not in wanted:
+            continue
+        column = quoted(name)
+        rows = con.execute(
+            f"SELECT count({column}), count(try_cast({column} AS DOUBLE)), count(try_cast({column} AS TIMESTAMP)), "
+            f"count(*) FILTER (try_cast({column} AS BIGINT) <> try_cast({column} AS DOUBLE)), "
+            f"count(*) FILTER ({column} LIKE '0_%' AND {column} NOT LIKE '0.%') FROM raw_rows"
+        )
+        filled, numbers, moments, fractions, leading_zeros = rows.fetchall()[0]
+        if filled and numbers >= NEARLY_ALL * filled and not leading_zeros:
+            found[name] = "DOUBLE" if fractions else "BIGINT"
+        elif filled and moments >= NEARLY_ALL * filled:
+            found[name] = "TIMESTAMP"
+    return found

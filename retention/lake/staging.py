@@ -1,0 +1,201 @@
+"""From source rows to canonical rows: one vectorised pass that types every value and says why a row is bad."""
+# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from retention import clock
+from retention.errors import BadInput
+from retention.lake.mapping import Mapping, literal, quoted
+from retention.lake.schema import SQL_TYPES, Column
+from retention.lake.sources import Source
+
+IDENTITY = ("source", "customer_id", "event_type", "occurred_at", "order_id", "item_id", "quantity", "amount")
+NOUNS = {
+    "number": "is no number", "flag": "is neither yes nor no", "moment": "is no date or time",
+    "text": "is no text", "json": "is no JSON",
+}  # fmt: skip
+_ZONED = r"\d\d?:\d\d.*(Z|z|[+-]\d\d(:?\d\d)?)\s*$"
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """SQL that yields the canonical columns and ``_reason``, which is NULL for a good row."""
+
+    good_and_bad: str
+    """Canonical columns and ``_reason``."""
+    bad: str
+    """``reason`` and the source's own columns, as they were, of the bad rows."""
+    columns: tuple[str, ...]
+    """The canonical columns that the map names."""
+
+
+def compile_staging(
+    con: Any, source: Source, mapping: Mapping, only: str | None, origin: str | None
+) -> Staging:
+    """Compile a map for a source.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    source, mapping
+        What is read, and how.
+    only : str, optional
+        SQL condition on the source's own columns; other rows are as if they were not in the file.
+    origin : str, optional
+        What ``events.source`` says, whatever the map does.
+
+    Raises
+    ------
+    BadInput
+        Where DuckDB refuses an expression of the map.
+    """
+    rows = _rows(source, mapping, only)
+    types = _types(con, rows, mapping)
+    typed, faults = [], ["_unreadable"]
+    for column in mapping.table.columns:
+        if column.name == "source" and (origin or column.name not in types):
+            typed.append(f"{literal(origin or 'import')} AS source")
+        elif column.name not in types:
+            typed.append(f"NULL::{SQL_TYPES[column.kind]} AS {column.name}")
+        else:
+            value = _typed(column, types[column.name], mapping)
+            typed.append(f"{value} AS {column.name}")
+            faults.extend(_faults(column, value))
+    inner = f"SELECT {', '.join(typed)}, coalesce({', '.join(faults)}) AS _reason"
+    named = tuple(name for name in mapping.table.names if name in types)
+    good = f"{inner} FROM ({rows})"
+    if mapping.table.name == "events":
+        good = (
+            f"SELECT * REPLACE (coalesce(event_id, {_digest()}) AS event_id), "
+            f"strftime(occurred_at, '%Y-%m') AS month FROM ({good})"
+        )
+    bad = (
+        f"SELECT _reason AS reason, unnest(_row) FROM ({inner}, _row FROM ({_rows(source, mapping, only, ', _row')})) "
+        "WHERE _reason IS NOT NULL"
+    )
+    return Staging(good, bad, named)
+
+
+def _rows(source: Source, mapping: Mapping, only: str | None, also: str = "") -> str:
+    """Raw values of the mapped columns as ``_<name>``, and also ``, _row``: the source row as it was."""
+    casts = ", ".join(
+        f"try_cast({quoted(name)} AS {type_}) AS {quoted(name)}" for name, type_ in source.numbers.items()
+    )
+    unreadable = " ".join(
+        f"WHEN {quoted(name)} IS NOT NULL AND try_cast({quoted(name)} AS {type_}) IS NULL "
+        f"THEN {literal(name + ' ' + NOUNS['moment' if type_ == 'TIMESTAMP' else 'number'])}"
+        for name, type_ in source.numbers.items()
+    )
+    read = (
+        f"SELECT * {f'REPLACE ({casts})' if casts else ''}, "
+        f"{f'CASE {unreadable} END' if unreadable else 'NULL::VARCHAR'} AS _unreadable, _source AS _row "
+        f"FROM {source.relation} AS _source{f' WHERE {only}' if only else ''}"
+    )
+    raw = ", ".join(
+        f"{f'TRY({value.text})' if value.sql else value.text} AS _{name}"
+        for name, value in mapping.columns.items()
+    )
+    where = f" WHERE ({mapping.where.text}) OR _unreadable IS NOT NULL" if mapping.where else ""
+    return f"SELECT {raw}, _unreadable{also} FROM ({read}){where}"
+
+
+def _types(con: Any, rows: str, mapping: Mapping) -> dict[str, str]:
+    import duckdb
+
+    try:
+        described = con.execute(f"DESCRIBE {rows}").fetchall()
+    except duckdb.Error as error:
+        first = str(error).strip().splitlines()[0]
+        raise BadInput(
+            f"{mapping.name} [{mapping.table.name}]: DuckDB refuses an expression: {first}"
+        ) from None
+    return {row[0][1:]: row[1] for row in described if row[0] != "_unreadable"}
+
+
+def _typed(column: Column, type_: str, mapping: Mapping) -> str:
+    raw = f"_{column.name}"
+    if type_ == '"NULL"':
+        return f"NULL::{SQL_TYPES[column.kind]}"
+    if column.kind == "moment":
+        return _moment(column, type_, mapping)
+    convert = {"text": _text, "number": _number, "flag": _flag, "json": _json}[column.kind]
+    return convert(raw, type_)
+
+
+def _text(raw: str, type_: str) -> str:
+    if type_ == "VARCHAR":
+        return f"nullif(trim({raw}), '')"
+    if type_ in ("DOUBLE", "FLOAT"):  # ids that pandas made floats of, for want of missing integers
+        return (
+            f"CASE WHEN {raw} = trunc({raw}) THEN try_cast({raw} AS HUGEINT)::VARCHAR ELSE {raw}::VARCHAR END"
+        )
+    return f"{raw}::VARCHAR"
+
+
+def _number(raw: str, type_: str) -> str:
+    value = f"try_cast({raw} AS DOUBLE)"
+    if type_ in ("DOUBLE", "FLOAT", "VARCHAR"):
+        return f"CASE WHEN isfinite({value}) THEN {value} END"
+    return value
+
+
+def _flag(raw: str, type_: str) -> str:
+    if type_ == "BOOLEAN":
+        return raw
+    return (
+        f"CASE WHEN lower(trim({raw}::VARCHAR)) IN ('true', 't', 'yes', 'y', '1', '1.0') THEN true "
+        f"WHEN lower(trim({raw}::VARCHAR)) IN ('false', 'f', 'no', 'n', '0', '0.0') THEN false END"
+    )
+
+
+def _json(raw: str, type_: str) -> str:
+    return f"CASE WHEN json_valid({raw}) THEN {raw} END" if type_ == "VARCHAR" else f"to_json({raw})::VARCHAR"
+
+
+def _moment(column: Column, type_: str, mapping: Mapping) -> str:
+    raw = f"_{column.name}"
+    if type_ == "VARCHAR":
+        zoned = f"make_timestamp(epoch_us(try_cast({raw} AS TIMESTAMPTZ)))"
+        local = _local(f"try_cast({raw} AS TIMESTAMP)", mapping.timezone)
+        return f"CASE WHEN regexp_matches({raw}, '{_ZONED}') THEN {zoned} ELSE {local} END"
+    if type_ == "TIMESTAMP WITH TIME ZONE":
+        return f"make_timestamp(epoch_us({raw}))"
+    if type_.startswith("TIMESTAMP") or type_ == "DATE":
+        return _local(f"{raw}::TIMESTAMP", mapping.timezone)
+    raise BadInput(
+        f"{mapping.name} [{mapping.table.name}] {column.name} is of type {type_}, not a time; "
+        "for seconds since 1970 write { sql = 'to_timestamp(\"column\")' }."
+    )
+
+
+def _local(naive: str, zone: str) -> str:
+    return naive if zone == "UTC" else f"make_timestamp(epoch_us(timezone({literal(zone)}, {naive})))"
+
+
+def _faults(column: Column, value: str) -> list[str]:
+    """SQL of the reasons for which a row is bad, each NULL where it does not apply."""
+    raw = f"_{column.name}"
+    blank = f"({raw} IS NULL OR trim({raw}::VARCHAR) IN ('', 'nan', 'NaN'))"
+    wrong = f"CASE WHEN {value} IS NULL AND NOT {blank} THEN {literal(f'{column.name} {NOUNS[column.kind]}')}"
+    faults = [f"{wrong} WHEN {value} IS NULL THEN {literal(f'{column.name} is missing')} END" if column.required
+              else f"{wrong} END"]  # fmt: skip
+    if column.values:
+        listed = ", ".join(literal(known) for known in column.values)
+        reason = literal(f"{column.name} is none of {', '.join(column.values)}")
+        faults.append(f"CASE WHEN {value} NOT IN ({listed}) THEN {reason} END")
+    if column.name == "occurred_at":
+        tomorrow = f"{clock.wall() + timedelta(days=1):%Y-%m-%d %H:%M:%S}"
+        faults.append(f"CASE WHEN {value} > TIMESTAMP '{tomorrow}' THEN 'occurred_at lies in the future' END")
+        faults.append(f"CASE WHEN {value} < TIMESTAMP '1970-01-01' THEN 'occurred_at lies before 1970' END")
+    return faults
+
+
+def _digest() -> str:
+    parts = [
+        f"epoch_us({name})" if name == "occurred_at" else f"coalesce({name}::VARCHAR, '')"
+        for name in IDENTITY
+    ]
+    return f"md5(concat_ws(chr(31), {', '.join(parts)}))"

@@ -1,0 +1,150 @@
+"""Delta tables on disk: atomic commits, one writer at a time, read by their list of live files.
+
+A commit is one file that appears or does not: a process killed half-way leaves the version before it. Writers of one
+table queue on an advisory lock; writers on other hosts, whom the lock does not reach, are met with a retry.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from retention.lake.schema import Table
+
+ATTEMPTS = 6
+KEEP_HOURS = 24  # an older version stays readable this long: longer than any job runs
+
+
+@contextmanager
+def locked(root: Path, table: Table) -> Iterator[None]:
+    """Be the only writer of a table on this host; the lock goes with the process that held it."""
+    import fcntl
+
+    folder = root / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / table.name).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def opened(root: Path, table: Table) -> Any | None:
+    """The newest version of a table (a ``deltalake.DeltaTable``), or None where nothing was ever written."""
+    from deltalake import DeltaTable
+
+    path = root / table.name
+    return (
+        DeltaTable(path) if (path / "_delta_log").is_dir() and DeltaTable.is_deltatable(str(path)) else None
+    )
+
+
+def version(root: Path, table: Table) -> int:
+    """The newest version of a table; -1 where nothing was ever written."""
+    delta = opened(root, table)
+    return -1 if delta is None else delta.version()
+
+
+def files(delta: Any, partitions: Callable[[str], bool] | None = None) -> list[str]:
+    """Paths of a version's live files, of those partitions whose value passes."""
+    if partitions is None:
+        return sorted(delta.file_uris())
+    import pyarrow as pa
+
+    actions = pa.table(delta.get_add_actions(flatten=True))
+    by = delta.metadata().partition_columns[0]
+    rows = zip(actions["path"].to_pylist(), actions[f"partition.{by}"].to_pylist(), strict=True)
+    root = delta.table_uri.removeprefix("file://").rstrip("/")
+    return sorted(f"{root}/{path}" for path, value in rows if partitions(value))
+
+
+def append(root: Path, table: Table, rows: Any) -> None:
+    """Add rows (anything that exports an Arrow stream) in one commit."""
+    from deltalake import write_deltalake
+
+    _retrying(
+        lambda: write_deltalake(
+            root / table.name, rows, mode="append", partition_by=_by(table), writer_properties=_compression()
+        )
+    )
+
+
+def replace_partition(root: Path, table: Table, value: str, rows: Any) -> None:
+    """Put rows in the place of a partition's earlier ones, in one commit. ``value`` must be a plain word."""
+    from deltalake import write_deltalake
+
+    if opened(root, table) is None:
+        return append(root, table, rows)
+    return _retrying(
+        lambda: write_deltalake(
+            root / table.name,
+            rows,
+            mode="overwrite",
+            predicate=f"{table.partition} = '{value}'",
+            partition_by=_by(table),
+            writer_properties=_compression(),
+        )
+    )
+
+
+def upsert(root: Path, table: Table, rows: Any) -> None:
+    """Update rows by key and add those that are new, in one commit. ``rows`` has all columns, each key once."""
+    delta = opened(root, table)
+    if delta is None:
+        return append(root, table, rows)
+    on = " AND ".join(f"new.{key} = old.{key}" for key in table.key)
+
+    def merge() -> None:
+        current = opened(root, table)
+        assert current is not None
+        (
+            current.merge(rows, predicate=on, source_alias="new", target_alias="old")
+            .when_matched_update_all()
+            .when_not_matched_insert_all()
+            .execute()
+        )
+
+    return _retrying(merge)
+
+
+def delete(root: Path, table: Table, predicate: str) -> None:
+    """Delete the rows that a predicate (Delta's SQL) selects."""
+    delta = opened(root, table)
+    if delta is not None:
+        _retrying(lambda: opened(root, table).delete(predicate))  # type: ignore[union-attr]
+
+
+def tidy(root: Path, table: Table) -> None:
+    """Join many small files into few, and drop files that no version of the last day uses."""
+    delta = opened(root, table)
+    if delta is None:
+        return
+    parts = len(delta.partitions()) if table.partition else 1
+    if len(delta.file_uris()) > 4 * max(parts, 1):
+        _retrying(lambda: opened(root, table).optimize.compact())  # type: ignore[union-attr]
+    current = opened(root, table)
+    assert current is not None
+    current.vacuum(retention_hours=KEEP_HOURS, enforce_retention_duration=False, dry_run=False)
+
+
+def _retrying(deed: Callable[[], None]) -> None:
+    """Do it again, on a fresh view of the table, when another host committed first."""
+    from deltalake.exceptions import CommitFailedError
+
+    for attempt in range(ATTEMPTS):
+        try:
+            return deed()
+        except CommitFailedError:
+            if attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(random.uniform(0.05, 0.2) * 2**attempt)  # noqa: S311 - jitter, not a secret
+
+
+def _by(table: Table) -> list[str] | None:
+    return [table.partition] if table.partition else None
+
+
+def _compression() -> Any:
+    from deltalake import WriterProperties
+
+    return WriterProperties(compression="ZSTD", compression_level=1)
