@@ -1,0 +1,341 @@
+"""What Slack would refuse: an independent reading of its limits, so that a test at the wire means something.
+
+Deliberately shares nothing with `workers.delivery.limits`: the sender's checks and the receiver's must not be able to
+be wrong in the same way. Limits: docs.slack.dev/reference/block-kit, and what was measured (see docs/slack.md).
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+MESSAGE_TOO_LONG = 13_200  # characters of block JSON; undocumented, measured
+Problems = list[str]
+Json = dict[str, Any]
+
+_CONFIRM = {"title", "text", "confirm", "deny", "style"}
+_OPTION_ELEMENTS = {"static_select", "multi_static_select", "checkboxes", "radio_buttons", "overflow"}
+_SELECTS = {
+    f"{many}{kind}_select"
+    for many in ("", "multi_")
+    for kind in ("static", "external", "users", "conversations", "channels")
+}
+_PICKERS = {"datepicker", "timepicker", "datetimepicker", "checkboxes", "radio_buttons"}
+_TYPED = {"plain_text_input", "number_input", "email_text_input", "url_text_input"}
+ELEMENTS_IN = {
+    "section": _SELECTS | _PICKERS | {"button", "overflow", "image"},
+    "actions": _SELECTS | _PICKERS | {"button", "overflow"},
+    "input": _SELECTS | _PICKERS | _TYPED | {"file_input", "rich_text_input"},
+}
+BLOCKS_IN = {
+    "message": {"section", "divider", "header", "image", "context", "actions", "input", "rich_text", "table",
+                "markdown", "file", "video", "data_table", "data_visualization"},
+    "modal": {"section", "divider", "header", "image", "context", "actions", "input", "rich_text", "video", "alert"},
+    "home": {"section", "divider", "header", "image", "context", "actions", "input", "rich_text", "table", "video",
+             "data_table", "data_visualization"},
+}  # fmt: skip
+_KEYS = {
+    "section": {"text", "fields", "accessory", "expand"}, "divider": set(), "header": {"text"},
+    "image": {"image_url", "slack_file", "alt_text", "title"}, "context": {"elements"},
+    "actions": {"elements"}, "input": {"label", "element", "hint", "optional", "dispatch_action"},
+    "rich_text": {"elements"}, "table": {"rows", "column_settings"}, "markdown": {"text"},
+}  # fmt: skip
+_ELEMENT_KEYS = {
+    "button": {"text", "url", "value", "style", "confirm", "accessibility_label"},
+    "overflow": {"options", "confirm"},
+    "static_select": {"placeholder", "options", "option_groups", "initial_option", "confirm", "focus_on_load"},
+    "multi_static_select": {"placeholder", "options", "option_groups", "initial_options", "confirm",
+                            "max_selected_items", "focus_on_load"},
+    "checkboxes": {"options", "initial_options", "confirm", "focus_on_load"},
+    "radio_buttons": {"options", "initial_option", "confirm", "focus_on_load"},
+    "plain_text_input": {"initial_value", "multiline", "min_length", "max_length", "dispatch_action_config",
+                         "focus_on_load", "placeholder"},
+    "number_input": {"is_decimal_allowed", "initial_value", "min_value", "max_value", "dispatch_action_config",
+                     "focus_on_load", "placeholder"},
+    "datepicker": {"initial_date", "confirm", "focus_on_load", "placeholder"},
+    "timepicker": {"initial_time", "confirm", "focus_on_load", "placeholder", "timezone"},
+}  # fmt: skip
+
+
+def check_blocks(blocks: Any, surface: str, file_known: Callable[[str], bool]) -> Problems:
+    """Everything Slack would say about these blocks; empty when it would accept them.
+
+    Parameters
+    ----------
+    surface
+        ``message``, ``modal`` or ``home``.
+    file_known
+        Whether an uploaded file of this id exists, for images by ``slack_file``.
+    """
+    if not isinstance(blocks, list):
+        return ["must be an array [json-pointer:/blocks]"]
+    limit = 50 if surface == "message" else 100
+    problems: Problems = []
+    if len(blocks) > limit:
+        problems.append(f"no more than {limit} items allowed [json-pointer:/blocks]")
+    checker = _Checker(surface, file_known)
+    for number, block in enumerate(blocks):
+        checker.block(block, f"/blocks/{number}")
+    ids = [block["block_id"] for block in blocks if isinstance(block, dict) and block.get("block_id")]
+    problems += [
+        f"`block_id` {one!r} already exists [json-pointer:/blocks]" for one in sorted(_repeated(ids))
+    ]
+    kinds = [block.get("type") for block in blocks if isinstance(block, dict)]
+    if kinds.count("table") > 1:
+        problems.append("only_one_table_allowed [json-pointer:/blocks]")
+    if kinds.count("data_visualization") > 2:
+        problems.append("no more than 2 data_visualization blocks [json-pointer:/blocks]")
+    if (
+        sum(
+            len(str(b.get("text", ""))) for b in blocks if isinstance(b, dict) and b.get("type") == "markdown"
+        )
+        > 12_000
+    ):
+        problems.append("markdown text too long [json-pointer:/blocks]")
+    return problems + checker.problems
+
+
+def too_long(blocks: list[Json]) -> bool:
+    """Whether a message's blocks are refused for their total size."""
+    return len(json.dumps(blocks, ensure_ascii=False, separators=(",", ":"))) > MESSAGE_TOO_LONG
+
+
+def check_view(view: Any, file_known: Callable[[str], bool]) -> Problems:
+    """Everything Slack would say about a modal or a Home tab."""
+    if not isinstance(view, dict) or view.get("type") not in ("modal", "home"):
+        return ["unsupported type [json-pointer:/view/type]"]
+    problems = check_blocks(view.get("blocks"), view["type"], file_known)
+    checker = _Checker(view["type"], file_known)
+    allowed = {"type", "blocks", "private_metadata", "callback_id", "external_id"}
+    if view["type"] == "modal":
+        allowed |= {"title", "submit", "close", "clear_on_close", "notify_on_close", "submit_disabled"}
+        checker.text(view.get("title"), "/view/title", 24, plain=True)
+        for key in ("submit", "close"):
+            if key in view:
+                checker.text(view[key], f"/view/{key}", 24, plain=True)
+        has_input = any(isinstance(b, dict) and b.get("type") == "input" for b in view.get("blocks") or [])
+        if has_input and "submit" not in view:
+            checker.say("missing required field: submit", "/view")
+    checker.keys(view, allowed, "/view")
+    checker.string(view, "private_metadata", "/view", 3000)
+    checker.string(view, "callback_id", "/view", 255)
+    return problems + checker.problems
+
+
+def _repeated(values: Iterable[str]) -> set[str]:
+    seen: set[str] = set()
+    return {value for value in values if value in seen or seen.add(value)}  # type: ignore[func-returns-value]
+
+
+class _Checker:
+    """Walks one block tree and notes what is wrong, with where, in Slack's manner."""
+
+    def __init__(self, surface: str, file_known: Callable[[str], bool]) -> None:
+        self.surface, self.file_known = surface, file_known
+        self.problems: Problems = []
+
+    def say(self, what: str, where: str) -> None:
+        self.problems.append(f"[ERROR] {what} [json-pointer:{where}]")
+
+    def keys(self, thing: Json, allowed: set[str], where: str) -> None:
+        for key in thing.keys() - allowed:
+            self.say(f"invalid additional property: {key}", where)
+
+    def string(self, thing: Json, key: str, where: str, limit: int, *, required: bool = False) -> None:
+        value = thing.get(key)
+        if value is None:
+            if required:
+                self.say(f"missing required field: {key}", where)
+        elif not isinstance(value, str):
+            self.say("must be a string", f"{where}/{key}")
+        elif len(value) > limit:
+            self.say(f"must be less than {limit + 1} characters", f"{where}/{key}")
+        elif required and not value:
+            self.say("must be more than 0 characters", f"{where}/{key}")
+
+    def count(self, thing: Json, key: str, where: str, low: int, high: int) -> list[Any]:
+        items = thing.get(key)
+        if not isinstance(items, list):
+            self.say(f"missing required field: {key}", where)
+            return []
+        if not low <= len(items) <= high:
+            self.say(f"must have {low} to {high} items", f"{where}/{key}")
+        return items
+
+    def text(self, text: Any, where: str, limit: int, *, plain: bool = False) -> None:
+        if not isinstance(text, dict):
+            self.say("missing required field: text", where)
+            return
+        kind = text.get("type")
+        if kind not in (("plain_text",) if plain else ("plain_text", "mrkdwn")):
+            self.say(f"unsupported type: {kind}", f"{where}/type")
+        self.keys(text, {"type", "text", "emoji" if kind == "plain_text" else "verbatim"}, where)
+        self.string(text, "text", where, limit, required=True)
+
+    def block(self, block: Any, where: str) -> None:
+        if not isinstance(block, dict) or block.get("type") not in BLOCKS_IN[self.surface]:
+            kind = block.get("type") if isinstance(block, dict) else block
+            self.say(f"unsupported type: {kind}", f"{where}/type")
+            return
+        kind = block["type"]
+        self.string(block, "block_id", where, 255)
+        if kind in _KEYS:
+            self.keys(block, {"type", "block_id", *_KEYS[kind]}, where)
+        check = getattr(self, f"_{kind}", None)
+        if check:
+            check(block, where)
+
+    def _section(self, block: Json, where: str) -> None:
+        if "text" not in block and "fields" not in block:
+            self.say("missing required field: text or fields", where)
+        if "text" in block:
+            self.text(block["text"], f"{where}/text", 3000)
+        if "fields" in block:
+            for number, field in enumerate(self.count(block, "fields", where, 1, 10)):
+                self.text(field, f"{where}/fields/{number}", 2000)
+        if "accessory" in block:
+            self.element(block["accessory"], f"{where}/accessory", ELEMENTS_IN["section"])
+
+    def _header(self, block: Json, where: str) -> None:
+        self.text(block.get("text"), f"{where}/text", 150, plain=True)
+
+    def _image(self, block: Json, where: str) -> None:
+        if ("image_url" in block) == ("slack_file" in block):
+            self.say("needs either image_url or slack_file", where)
+        self.string(block, "alt_text", where, 2000, required=True)
+        if "title" in block:
+            self.text(block["title"], f"{where}/title", 2000, plain=True)
+        if "image_url" in block and not re.match(r"https?://", str(block["image_url"])):
+            self.say("must be a valid URL", f"{where}/image_url")
+        if "slack_file" in block:
+            file = block["slack_file"]
+            if not isinstance(file, dict) or not self.file_known(str(file.get("id") or file.get("url"))):
+                self.say("invalid slack file", f"{where}/slack_file")
+
+    def _context(self, block: Json, where: str) -> None:
+        for number, element in enumerate(self.count(block, "elements", where, 1, 10)):
+            at = f"{where}/elements/{number}"
+            if isinstance(element, dict) and element.get("type") == "image":
+                self._image(element, at)
+            else:
+                self.text(element, at, 3000)
+
+    def _actions(self, block: Json, where: str) -> None:
+        elements = self.count(block, "elements", where, 1, 25)
+        for number, element in enumerate(elements):
+            self.element(element, f"{where}/elements/{number}", ELEMENTS_IN["actions"])
+        ids = [one["action_id"] for one in elements if isinstance(one, dict) and one.get("action_id")]
+        for one in sorted(_repeated(ids)):
+            self.say(f"`action_id` {one!r} already exists for block", where)
+
+    def _input(self, block: Json, where: str) -> None:
+        self.text(block.get("label"), f"{where}/label", 2000, plain=True)
+        if "hint" in block:
+            self.text(block["hint"], f"{where}/hint", 2000, plain=True)
+        self.element(block.get("element"), f"{where}/element", ELEMENTS_IN["input"])
+
+    def _markdown(self, block: Json, where: str) -> None:
+        self.string(block, "text", where, 12_000, required=True)
+
+    def _rich_text(self, block: Json, where: str) -> None:
+        known = {"rich_text_section", "rich_text_list", "rich_text_quote", "rich_text_preformatted"}
+        for number, element in enumerate(self.count(block, "elements", where, 1, 1000)):
+            if not isinstance(element, dict) or element.get("type") not in known:
+                self.say("unsupported type", f"{where}/elements/{number}/type")
+
+    def _table(self, block: Json, where: str) -> None:
+        for number, row in enumerate(self.count(block, "rows", where, 1, 100)):
+            at = f"{where}/rows/{number}"
+            if not isinstance(row, list) or not 1 <= len(row) <= 20:
+                self.say("must have 1 to 20 cells", at)
+                continue
+            for cell in row:
+                if not isinstance(cell, dict) or cell.get("type") not in (
+                    "raw_text",
+                    "rich_text",
+                    "raw_number",
+                ):
+                    self.say("unsupported cell type", at)
+                elif cell["type"] == "raw_text":
+                    self.string(cell, "text", at, 3000, required=True)
+        if len(block.get("column_settings") or []) > 20:
+            self.say("no more than 20 items allowed", f"{where}/column_settings")
+
+    def element(self, element: Any, where: str, allowed: set[str]) -> None:
+        if not isinstance(element, dict) or element.get("type") not in allowed:
+            self.say("unsupported element type", f"{where}/type")
+            return
+        kind = element["type"]
+        if kind == "image":
+            self._image(element, where)
+            return
+        if kind in _ELEMENT_KEYS:
+            self.keys(element, {"type", "action_id", *_ELEMENT_KEYS[kind]}, where)
+        self.string(element, "action_id", where, 255)
+        if "confirm" in element:
+            self.confirm(element["confirm"], f"{where}/confirm")
+        if "placeholder" in element:
+            self.text(element["placeholder"], f"{where}/placeholder", 150, plain=True)
+        if kind == "button":
+            self._button(element, where)
+        elif kind in _OPTION_ELEMENTS:
+            self._options(element, where)
+        elif kind == "plain_text_input":
+            self._typed(element, where)
+        elif kind == "number_input" and not isinstance(element.get("is_decimal_allowed"), bool):
+            self.say("missing required field: is_decimal_allowed", where)
+        elif kind == "datepicker" and not re.fullmatch(
+            r"\d{4}-\d\d-\d\d", element.get("initial_date", "2000-01-01")
+        ):
+            self.say("must be a date YYYY-MM-DD", f"{where}/initial_date")
+
+    def _button(self, element: Json, where: str) -> None:
+        self.text(element.get("text"), f"{where}/text", 75, plain=True)
+        self.string(element, "value", where, 2000)
+        self.string(element, "url", where, 3000)
+        if element.get("style", "primary") not in ("primary", "danger"):
+            self.say("must be one of: primary, danger", f"{where}/style")
+
+    def _typed(self, element: Json, where: str) -> None:
+        self.string(element, "initial_value", where, 3000)
+        for key, low in (("min_length", 0), ("max_length", 1)):
+            value = element.get(key, low)
+            if not isinstance(value, int) or not low <= value <= 3000:
+                self.say(f"must be {low} to 3000", f"{where}/{key}")
+
+    def _options(self, element: Json, where: str) -> None:
+        kind = element["type"]
+        most = {"overflow": 5, "checkboxes": 10, "radio_buttons": 10}.get(kind, 100)
+        if "option_groups" in element:
+            groups = self.count(element, "option_groups", where, 1, 100)
+            options = [option for group in groups for option in group.get("options", [])]
+        else:
+            options = self.count(element, "options", where, 1, most)
+        for number, option in enumerate(options):
+            self._option(option, f"{where}/options/{number}", kind)
+        chosen = element.get("initial_options") or (
+            [element["initial_option"]] if "initial_option" in element else []
+        )
+        if any(one not in options for one in chosen):
+            self.say("initial option is not among the options", where)
+
+    def _option(self, option: Any, where: str, kind: str) -> None:
+        if not isinstance(option, dict):
+            self.say("must be an object", where)
+            return
+        rich = kind in ("checkboxes", "radio_buttons")
+        self.keys(option, {"text", "value", "description", *(["url"] if kind == "overflow" else [])}, where)
+        self.text(option.get("text"), f"{where}/text", 75, plain=not rich)
+        self.string(option, "value", where, 150, required=True)
+        if "description" in option:
+            self.text(option["description"], f"{where}/description", 75, plain=not rich)
+
+    def confirm(self, confirm: Any, where: str) -> None:
+        if not isinstance(confirm, dict):
+            self.say("must be an object", where)
+            return
+        self.keys(confirm, _CONFIRM, where)
+        self.text(confirm.get("title"), f"{where}/title", 100, plain=True)
+        self.text(confirm.get("text"), f"{where}/text", 300)
+        self.text(confirm.get("confirm"), f"{where}/confirm", 30, plain=True)
+        self.text(confirm.get("deny"), f"{where}/deny", 30, plain=True)

@@ -1,0 +1,259 @@
+"""What a person at the screen does: type a command, press, choose, submit, open the Home tab, write a message.
+
+Each becomes what Slack would send to the app, and the app's answer becomes what Slack would show.
+"""
+
+import asyncio
+import re
+import time
+from typing import Any
+
+from bot.playground import cast
+from bot.playground.checks import check_blocks
+from bot.playground.deliver import Ack, Delivery
+from bot.playground.elements import action_of, full_state, missing_inputs
+from bot.playground.methods import Api
+from bot.playground.methods_more import make_view, push
+from bot.playground.workspace import Json, Message, SlackError, Workspace
+
+HOME_SECONDS = 3.0
+
+
+class Desk:
+    """Everything a person can do.
+
+    Parameters
+    ----------
+    api : Api
+        The workspace and its limits.
+    delivery : Delivery
+        The way to the app.
+    """
+
+    def __init__(self, api: Api, delivery: Delivery) -> None:
+        self.api, self.delivery = api, delivery
+
+    @property
+    def workspace(self) -> Workspace:
+        return self.api.workspace
+
+    def _who(self, person: cast.Person) -> Json:
+        return {"id": person.id, "username": person.handle, "name": person.handle, "team_id": cast.TEAM_ID}
+
+    def _common(self, person: cast.Person) -> Json:
+        return {
+            "user": self._who(person), "api_app_id": cast.APP_ID, "token": "playground",
+            "team": {"id": cast.TEAM_ID, "domain": cast.TEAM_DOMAIN}, "enterprise": None,
+            "is_enterprise_install": False,
+        }  # fmt: skip
+
+    def _tell_failed(self, channel: str, person: cast.Person, what: str, error: str) -> None:
+        self.workspace.post(
+            channel, cast.SLACKBOT.id, f"{what} failed with the error “{error}”", only_for=person.id
+        )
+
+    # ------------------------------------------------------------ commands and messages
+
+    async def command(self, person: cast.Person, channel: cast.Channel, line: str) -> Ack:
+        """Type ``/word text`` in a conversation. ``/invite @retention`` is Slack's own."""
+        word, _, text = line.strip().partition(" ")
+        if word == "/invite":
+            return self._invite(person, channel, text)
+        payload = {
+            "token": "playground", "team_id": cast.TEAM_ID, "team_domain": cast.TEAM_DOMAIN,
+            "channel_id": channel.id, "channel_name": "directmessage" if channel.im_of else channel.name,
+            "user_id": person.id, "user_name": person.handle, "command": word, "text": self._escaped(text),
+            "api_app_id": cast.APP_ID, "is_enterprise_install": "false",
+            "response_url": self.api.base_url() + self.workspace.response_url(channel.id, person.id),
+            "trigger_id": self.workspace.trigger(person.id),
+        }  # fmt: skip
+        ack = await self.delivery.command(payload)
+        if ack.error:
+            self._tell_failed(channel.id, person, word, ack.error)
+        elif ack.body:
+            answer = ack.body if isinstance(ack.body, dict) else {"text": str(ack.body)}
+            self.answer(channel.id, person.id, answer)
+        return ack
+
+    def answer(self, channel: str, user: str, answer: Json, original: Message | None = None) -> str | None:
+        """Show what the app answers with (in its acknowledgement or by a response URL); Slack's error or None."""
+        blocks = answer.get("blocks") or []
+        if answer.get("delete_original") and original:
+            self.workspace.remove(original)
+            return None
+        if not answer.get("text") and not blocks:
+            return "no_text"
+        if check_blocks(blocks, "message", self.workspace.file_usable):
+            return "invalid_blocks"
+        if answer.get("replace_original") and original:
+            self.workspace.revise(original, answer.get("text", ""), blocks, edited_by=None)
+            return None
+        only_for = None if answer.get("response_type") == "in_channel" else user
+        self.workspace.post(
+            channel, cast.BOT_USER, answer.get("text", ""), blocks, only_for=only_for,
+            thread_ts=answer.get("thread_ts"),
+        )  # fmt: skip
+        return None
+
+    def _escaped(self, text: str) -> str:
+        """As ``should_escape: true`` sends it: people and channels by id."""
+
+        def mention(match: re.Match[str]) -> str:
+            person = cast.person(match[1])
+            return f"<@{person.id}|{person.handle}>" if person else match[0]
+
+        def channel(match: re.Match[str]) -> str:
+            found = next((c for c in self.workspace.channels.values() if c.name == match[1]), None)
+            return f"<#{found.id}|{found.name}>" if found else match[0]
+
+        return re.sub(r"(?<!\S)#([\w-]+)", channel, re.sub(r"(?<!\S)@(\w+)", mention, text))
+
+    def _invite(self, person: cast.Person, channel: cast.Channel, text: str) -> Ack:
+        if text.strip().removeprefix("@") not in (cast.BOT.handle, cast.BOT.name) or channel.im_of:
+            self._tell_failed(channel.id, person, "/invite", "user_not_found")
+            return Ack(200, "user_not_found", 0)
+        self.workspace.join(channel, cast.BOT_USER)
+        self.workspace.post(
+            channel.id,
+            cast.SLACKBOT.id,
+            f"<@{cast.BOT_USER}> was added to #{channel.name} by <@{person.id}>.",
+        )
+        return Ack(200, None, 0)
+
+    async def say(
+        self, person: cast.Person, channel: cast.Channel, text: str, thread_ts: str | None = None
+    ) -> Message:
+        """Write a message; the app hears of it in its direct message, and where it is mentioned."""
+        plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        message = self.workspace.post(channel.id, person.id, self._escaped(plain), thread_ts=thread_ts)
+        mentioned = f"<@{cast.BOT_USER}" in message.text
+        if channel.im_of or (mentioned and channel.has_bot):
+            event = {
+                "type": "message" if channel.im_of else "app_mention", "user": person.id, "text": message.text,
+                "ts": message.ts, "event_ts": message.ts, "channel": channel.id, "team": cast.TEAM_ID,
+            }  # fmt: skip
+            await self.delivery.event({**event, "channel_type": "im"} if channel.im_of else event)
+        return message
+
+    # ------------------------------------------------------------ buttons and choices
+
+    async def press(
+        self, person: cast.Person, channel: cast.Channel, ts: str, block_id: str, action_id: str, value: Any
+    ) -> Ack:
+        """Press a button or choose, on a message as it is, or as a stale screen still shows it.
+
+        Raises
+        ------
+        SlackError
+            ``message_not_found``, ``action_not_found``.
+        """
+        message = self.workspace.messages[channel.id].get(ts)
+        if message is None or message.only_for not in (None, person.id):
+            raise SlackError("message_not_found")
+        action = action_of([*message.past, *message.blocks], block_id, action_id, value)
+        wire = {**self.workspace.wire(message), "blocks": message.blocks}
+        ephemeral = bool(message.only_for)
+        response = self.workspace.response_url(channel.id, person.id, message)
+        return await self.delivery.interaction({
+            "type": "block_actions", **self._common(person), "trigger_id": self.workspace.trigger(person.id),
+            "container": {"type": "message", "message_ts": ts, "channel_id": channel.id, "is_ephemeral": ephemeral},
+            "channel": {"id": channel.id, "name": "directmessage" if channel.im_of else channel.name},
+            "message": wire, "state": {"values": {}}, "actions": [action],
+            "response_url": self.api.base_url() + response,
+        })  # fmt: skip
+
+    async def press_in_view(
+        self, person: cast.Person, view: Json, block_id: str, action_id: str, value: Any, state: Json
+    ) -> Ack:
+        """Press or choose in a modal or the Home tab."""
+        action = action_of(view["blocks"], block_id, action_id, value)
+        view["state"] = {"values": full_state(view["blocks"], state)}
+        return await self.delivery.interaction({
+            "type": "block_actions", **self._common(person), "trigger_id": self.workspace.trigger(person.id),
+            "container": {"type": "view", "view_id": view["id"]}, "view": view, "actions": [action],
+        })  # fmt: skip
+
+    # ------------------------------------------------------------ modals and the Home tab
+
+    async def submit(self, person: cast.Person, values: Json) -> Ack:
+        """Submit the open modal; Slack itself asks for inputs that must not be empty.
+
+        Raises
+        ------
+        SlackError
+            ``no_view_open``.
+        """
+        view = self.workspace.modal(person.id)
+        if view is None:
+            raise SlackError("no_view_open")
+        values = full_state(view["blocks"], values)
+        view["state"] = {"values": values}
+        if errors := missing_inputs(view["blocks"], values):
+            self._show_errors(person, view, errors)
+            return Ack(200, {"response_action": "errors", "errors": errors}, 0)
+        payload = {"type": "view_submission", **self._common(person), "view": view, "response_urls": [],
+                   "trigger_id": self.workspace.trigger(person.id)}  # fmt: skip
+        ack = await self.delivery.interaction(payload)
+        if ack.error:
+            self._show_errors(person, view, {"": f"We had some trouble connecting. Try again? ({ack.error})"})
+        else:
+            self._respond(person, view, ack.body if isinstance(ack.body, dict) else {})
+        return ack
+
+    def _show_errors(self, person: cast.Person, view: Json, errors: Json) -> None:
+        self.workspace.tell(
+            {"type": "view_errors", "user": person.id, "view_id": view["id"], "errors": errors}
+        )
+
+    def _respond(self, person: cast.Person, view: Json, answer: Json) -> None:
+        stack = self.workspace.modals.get(person.id, [])
+        action = answer.get("response_action")
+        if action == "errors":
+            self._show_errors(person, view, answer.get("errors", {}))
+            return
+        try:
+            if action == "push":
+                push(self.api, person.id, answer.get("view"))
+                return
+            if action == "update" and view in stack:
+                stack[stack.index(view)] = make_view(self.api, answer.get("view"), "modal", old=view)
+            elif action == "clear":
+                stack.clear()
+            elif view in stack:
+                stack.remove(view)
+        except SlackError as error:
+            self._show_errors(person, view, {"": f"Slack refused the app's view: {error.code}"})
+            return
+        self.workspace.show_modal(person.id)
+
+    async def close(self, person: cast.Person) -> Ack:
+        """Close the open modal; the app hears of it where it asked to.
+
+        Raises
+        ------
+        SlackError
+            ``no_view_open``.
+        """
+        stack = self.workspace.modals.get(person.id)
+        if not stack:
+            raise SlackError("no_view_open")
+        view = stack.pop()
+        if view["clear_on_close"]:
+            stack.clear()
+        self.workspace.show_modal(person.id)
+        if not view["notify_on_close"]:
+            return Ack(200, None, 0)
+        payload = {"type": "view_closed", **self._common(person), "view": view, "is_cleared": False}
+        return await self.delivery.interaction(payload)
+
+    async def home(self, person: cast.Person) -> Json | None:
+        """Open the Home tab: the app publishes it, and this is what the person then sees."""
+        before = self.workspace.homes.get(person.id)
+        ack = await self.delivery.event({
+            "type": "app_home_opened", "user": person.id, "tab": "home", "event_ts": self.workspace.next_ts(),
+            "channel": self.workspace.channel(person.id).id, **({"view": before} if before else {}),
+        })  # fmt: skip
+        until = time.monotonic() + (HOME_SECONDS if ack.ok else 0)
+        while self.workspace.homes.get(person.id) is before and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+        return self.workspace.homes.get(person.id)

@@ -1,0 +1,80 @@
+"""Slack's rate limits, and the faults a test or a curious person can switch on."""
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+
+POST_SPACING = 1.0  # seconds between messages in one channel
+_SLACK = 0.1  # requests a second apart may arrive a little closer
+TIERS = {1: 1, 2: 20, 3: 50, 4: 100}  # calls a minute of a method
+METHOD_TIERS = {
+    "chat.update": 3, "chat.delete": 3, "chat.postEphemeral": 4, "conversations.info": 3,
+    "conversations.history": 3, "conversations.replies": 3, "conversations.open": 3, "conversations.list": 2,
+    "conversations.members": 4, "conversations.join": 3, "views.open": 4, "views.update": 4, "views.push": 4,
+    "views.publish": 4, "files.info": 4, "files.getUploadURLExternal": 4, "files.completeUploadExternal": 4,
+    "users.info": 4, "users.list": 2, "apps.connections.open": 1,
+}  # fmt: skip
+FAULTS = ("rate_limited", "server_error", "timeout_after_accept", "duplicate_delivery", "history_lag")
+FAULTY_METHODS = frozenset(
+    {"chat.postMessage", "chat.update", "chat.postEphemeral", "files.getUploadURLExternal",
+     "files.completeUploadExternal"}
+)  # fmt: skip
+
+
+class Pace:
+    """Says how long a caller must wait; counts only calls it lets through.
+
+    Parameters
+    ----------
+    strict : bool
+        False lets everything through (the tests of other rooms that want speed).
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, strict: bool = True) -> None:
+        self._clock, self.strict = clock, strict
+        self._posted: dict[str, float] = {}
+        self._calls: dict[str, deque[float]] = defaultdict(deque)
+
+    def post(self, channel: str) -> int:
+        """Seconds to wait before another message in this channel; 0: go."""
+        now, last = self._clock(), self._posted.get(channel)
+        if self.strict and last is not None and now - last < POST_SPACING - _SLACK:
+            return 1
+        self._posted[channel] = now
+        return 0
+
+    def call(self, method: str) -> int:
+        """Seconds to wait before another call of this method; 0: go."""
+        tier = METHOD_TIERS.get(method)
+        if tier is None or not self.strict:
+            return 0
+        now, calls = self._clock(), self._calls[method]
+        while calls and now - calls[0] >= 60:
+            calls.popleft()
+        if len(calls) >= max(TIERS[tier], 10):  # even tier 1 lets an app reconnect a few times
+            return max(1, round(60 - (now - calls[0])))
+        calls.append(now)
+        return 0
+
+
+class Faults:
+    """Counted misbehaviour: each kind strikes the next N calls it applies to, then stops."""
+
+    def __init__(self) -> None:
+        self.left: dict[str, int] = dict.fromkeys(FAULTS, 0)
+        self.method: dict[str, str | None] = {}
+        self.struck: dict[str, int] = dict.fromkeys(FAULTS, 0)
+
+    def set(self, kind: str, calls: int, method: str | None = None) -> None:
+        """Let ``kind`` strike the next ``calls`` calls (of ``method``; None: of any that posts)."""
+        self.left[kind], self.method[kind] = calls, method
+
+    def strikes(self, kind: str, method: str | None = None) -> bool:
+        """Whether this fault strikes this call; counts it if so."""
+        wanted = self.method.get(kind)
+        applies = method is None or method == wanted or (wanted is None and method in FAULTY_METHODS)
+        if not applies or self.left[kind] <= 0:
+            return False
+        self.left[kind] -= 1
+        self.struck[kind] += 1
+        return True

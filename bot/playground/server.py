@@ -1,0 +1,198 @@
+"""The stand-in as a web application, and `StandIn`: the same on a free port in a thread, for tests at the wire.
+
+::
+
+    with StandIn.start() as slack:
+        slack.bot_url = "http://127.0.0.1:8000/slack/events"
+        slack.command("analyst", "crm", "/retention help")
+        slack.messages("crm", user="analyst")
+"""
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
+
+from bot.playground import cast
+from bot.playground.deliver import Delivery
+from bot.playground.desk import Desk
+from bot.playground.guard import Guard
+from bot.playground.methods import Api
+from bot.playground.pacing import Faults, Pace
+from bot.playground.scripts import Scripts
+from bot.playground.store import Store
+from bot.playground.web_api import WebApi
+from bot.playground.workspace import Json, Workspace
+
+
+class Slack:
+    """One workspace with its Web API, its people and its way to the app.
+
+    Parameters
+    ----------
+    port
+        Where it will be served on 127.0.0.1: its own addresses (uploads, response URLs) are made of it.
+    store
+        A file to keep the workspace in; None: memory.
+    strict
+        False: no rate limits (for tests that are about something else).
+    """
+
+    def __init__(
+        self, port: int, *, store: Path | None = None, bot_url: str | None = None, strict: bool = True,
+        extras: dict[str, Any] | None = None, now: Callable[[], Any] | None = None,
+    ) -> None:  # fmt: skip
+        self.url = f"http://127.0.0.1:{port}"
+        self.workspace = Workspace(Store(store), now)
+        self.faults = Faults()
+        self.delivery = Delivery(self.faults, bot_url)
+        self.desk = Desk(
+            Api(self.workspace, Pace(strict=strict), self.faults, lambda: self.url), self.delivery
+        )
+        self.web_api, self.scripts = WebApi(self.desk), Scripts(self.desk, extras)
+
+    def app(self, *more: BaseRoute) -> Starlette:
+        """The ASGI application."""
+
+        @asynccontextmanager
+        async def lifespan(app: Starlette) -> AsyncIterator[None]:
+            yield
+            self.workspace.tell({"type": "bye"})
+            await self.delivery.close()
+            self.workspace.store.close()
+
+        routes = [*self.web_api.routes(), *self.scripts.routes(), *more]
+        return Starlette(routes=routes, middleware=[Middleware(Guard)], lifespan=lifespan)
+
+
+def server(app: Starlette, port: int) -> uvicorn.Server:
+    """A uvicorn server on 127.0.0.1 that leaves signals to whoever runs it."""
+    return _Server(
+        uvicorn.Config(
+            app, host="127.0.0.1", port=port, log_level="warning", access_log=False, lifespan="on",
+            timeout_graceful_shutdown=2, server_header=False,
+        )
+    )  # fmt: skip
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def free_port() -> int:
+    """A port nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class StandIn:
+    """Slack on a free port, driven through the same ``/playground`` calls as any script's."""
+
+    def __init__(self, slack: Slack, port: int) -> None:
+        self.slack, self.port = slack, port
+        self.url, self.api_url = slack.url, f"{slack.url}/api/"
+        self._server = server(slack.app(), port)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve()), daemon=True)
+        self._http = httpx.Client(base_url=slack.url, timeout=30, trust_env=False)
+
+    @classmethod
+    @contextmanager
+    def start(
+        cls, bot_url: str | None = None, *, strict: bool = True, store: Path | None = None
+    ) -> Iterator["StandIn"]:
+        """Serve until the block ends."""
+        port = free_port()
+        made = cls(Slack(port, store=store, bot_url=bot_url, strict=strict), port)
+        made._thread.start()
+        waiting = threading.Event()
+        while not made._server.started and made._thread.is_alive():
+            waiting.wait(0.01)
+        try:
+            yield made
+        finally:
+            made._http.close()
+            made._server.should_exit = True
+            made._thread.join(10)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What points an app's processes here."""
+        return {
+            "SLACK_BOT_TOKEN": cast.BOT_TOKEN, "SLACK_SIGNING_SECRET": cast.SIGNING_SECRET,
+            "SLACK_API_URL": self.api_url,
+        }  # fmt: skip
+
+    @property
+    def workspace(self) -> Workspace:
+        """The state itself; look, but change it through calls."""
+        return self.slack.workspace
+
+    @property
+    def bot_url(self) -> str | None:
+        """The app's ``/slack/events``."""
+        return self.slack.delivery.request_url
+
+    @bot_url.setter
+    def bot_url(self, url: str | None) -> None:
+        self.slack.delivery.request_url = url
+
+    def _post(self, path: str, **form: Any) -> Json:
+        response = self._http.post(
+            f"/playground{path}", data={k: v for k, v in form.items() if v is not None}
+        )
+        return {"http": response.status_code, **response.json()}
+
+    def _get(self, path: str, **query: str | None) -> Any:
+        wanted = {key: value for key, value in query.items() if value is not None}
+        return self._http.get(f"/playground{path}", params=wanted).raise_for_status().json()
+
+    def command(self, user: str, channel: str, text: str) -> Json:
+        """Type a slash command: ``{"status", "ack", "ms"}``."""
+        return self._post("/commands", user=user, channel=channel, text=text)
+
+    def say(self, user: str, channel: str, text: str, thread_ts: str | None = None) -> Json:
+        """Write an ordinary message."""
+        return self._post("/messages", user=user, channel=channel, text=text, thread_ts=thread_ts)
+
+    def messages(self, channel: str, user: str | None = None) -> list[Json]:
+        """A conversation, oldest first."""
+        return self._get(f"/channels/{channel}/messages", user=user)
+
+    def press(
+        self, user: str, channel: str, ts: str, action_id: str, value: Any = None, block_id: str = ""
+    ) -> Json:
+        """Press a button or choose."""
+        return self._post("/actions", user=user, channel=channel, ts=ts, action_id=action_id, value=value, block_id=block_id)  # fmt: skip
+
+    def view(self, user: str) -> Json | None:
+        """The open modal."""
+        return self._get("/views", user=user)
+
+    def submit(self, user: str, values: Json | None = None, action: str = "submit") -> Json:
+        """Submit (or close) the open modal."""
+        return self._post("/views", user=user, values=json.dumps(values or {}), action=action)
+
+    def home(self, user: str) -> Json | None:
+        """Open the Home tab."""
+        return self._get("/home", user=user)
+
+    def file(self, file_id: str) -> bytes:
+        """A file's bytes."""
+        return self._http.get(f"/playground/files/{file_id}").raise_for_status().content
+
+    def fault(self, kind: str, calls: int = 1, method: str | None = None) -> Json:
+        """Let Slack misbehave for the next calls."""
+        return self._post("/faults", kind=kind, calls=calls, method=method)

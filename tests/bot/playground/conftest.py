@@ -1,0 +1,73 @@
+"""Slack at the wire, and an app of a few lines at its other end."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from slack_sdk import WebClient
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from bot.playground import cast
+from bot.playground.server import StandIn, free_port, server
+
+
+@dataclass
+class Probe:
+    """An app that notes what it is sent and answers as it is told."""
+
+    url: str = ""
+    received: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    answer: Callable[[dict[str, Any]], Any] = lambda payload: None
+    status: int = 200
+    delay: float = 0.0
+
+    async def handle(self, request: Request) -> Response:
+        body = await request.body()
+        if "json" in request.headers["content-type"]:
+            payload = json.loads(body)
+        else:
+            form = {key: values[0] for key, values in parse_qs(body.decode(), keep_blank_values=True).items()}
+            payload = json.loads(form["payload"]) if "payload" in form else form
+        self.received.append(payload)
+        self.headers.append(dict(request.headers))
+        self.bodies.append(body)
+        await asyncio.sleep(self.delay)
+        answer = await asyncio.to_thread(self.answer, payload)
+        return Response(status_code=self.status) if answer is None else JSONResponse(answer, self.status)
+
+
+@pytest.fixture
+def slack() -> Iterator[StandIn]:
+    with StandIn.start() as started:
+        yield started
+
+
+@pytest.fixture
+def client(slack: StandIn) -> WebClient:
+    return WebClient(token=cast.BOT_TOKEN, base_url=slack.api_url, retry_handlers=[])
+
+
+@pytest.fixture
+def app(slack: StandIn) -> Iterator[Probe]:
+    probe, port = Probe(), free_port()
+    probe.url = f"http://127.0.0.1:{port}/slack/events"
+    web = server(Starlette(routes=[Route("/slack/events", probe.handle, methods=["POST"])]), port)
+    thread = threading.Thread(target=lambda: asyncio.run(web.serve()), daemon=True)
+    thread.start()
+    while not web.started and thread.is_alive():
+        time.sleep(0.01)
+    slack.bot_url = probe.url
+    yield probe
+    web.should_exit = True
+    thread.join(10)

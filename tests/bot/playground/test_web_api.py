@@ -1,0 +1,221 @@
+"""The stand-in's Web API, through slack_sdk's own client."""
+
+import json
+
+import httpx
+import pytest
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError
+
+from bot.playground import cast
+from bot.playground.server import StandIn
+
+SECTION = {"type": "section", "text": {"type": "mrkdwn", "text": "hello"}}
+
+
+def refused(call, *args, **kwargs) -> SlackApiError:
+    with pytest.raises(SlackApiError) as caught:
+        call(*args, **kwargs)
+    return caught.value
+
+
+def test_it_knows_the_bot(client: WebClient) -> None:
+    answer = client.auth_test()
+    assert (answer["user_id"], answer["team_id"]) == (cast.BOT_USER, cast.TEAM_ID)
+
+
+@pytest.mark.parametrize(
+    ("token", "error"),
+    [("xoxb-wrong", "invalid_auth"), ("", "not_authed"), (cast.APP_TOKEN, "not_allowed_token_type")],
+)
+def test_a_wrong_token_is_refused(slack: StandIn, token: str, error: str) -> None:
+    answer = httpx.post(f"{slack.api_url}auth.test", data={"token": token}).json()
+    assert answer == {"ok": False, "error": error}
+
+
+def test_unknown_methods_are_refused(client: WebClient) -> None:
+    assert refused(client.api_call, "chat.nonsense").response["error"] == "unknown_method"
+
+
+def test_a_post_comes_back_from_history_with_its_metadata_only_when_asked(client: WebClient) -> None:
+    metadata = {"event_type": "retention_post", "event_payload": {"key": "job:1"}}
+    posted = client.chat_postMessage(channel="C0CRM", text="hello", blocks=[SECTION], metadata=metadata)
+    plain = client.conversations_history(channel="C0CRM", limit=1)["messages"][0]
+    full = client.conversations_history(channel="C0CRM", limit=1, include_all_metadata=True)["messages"][0]
+    assert plain["ts"] == posted["ts"]
+    assert "metadata" not in plain
+    assert full["metadata"] == metadata
+
+
+def test_replies_are_in_the_thread_and_not_in_the_history(client: WebClient, slack: StandIn) -> None:
+    slack.slack.web_api.api.pace.strict = False
+    parent = client.chat_postMessage(channel="C0CRM", text="parent")["ts"]
+    metadata = {"event_type": "e", "event_payload": {"key": "k"}}
+    reply = client.chat_postMessage(channel="C0CRM", text="reply", thread_ts=parent, metadata=metadata)["ts"]
+    history = client.conversations_history(channel="C0CRM")["messages"]
+    assert [one["ts"] for one in history] == [parent]
+    assert history[0]["reply_count"] == 1
+    thread = client.conversations_replies(channel="C0CRM", ts=parent, include_all_metadata=True)["messages"]
+    assert [one["ts"] for one in thread] == [parent, reply]
+    assert thread[1]["metadata"] == metadata
+    assert (
+        refused(client.conversations_replies, channel="C0CRM", ts="1.1").response["error"]
+        == "thread_not_found"
+    )
+
+
+def test_errors_are_slacks_own(client: WebClient) -> None:
+    assert (
+        refused(client.chat_postMessage, channel="C0NOWHERE", text="x").response["error"]
+        == "channel_not_found"
+    )
+    assert (
+        refused(client.chat_postMessage, channel="C0GENERAL", text="x").response["error"] == "not_in_channel"
+    )
+    assert (
+        refused(client.chat_postMessage, channel="C0PRIVATE", text="x").response["error"]
+        == "channel_not_found"
+    )
+    assert refused(client.chat_postMessage, channel="C0CRM", text="").response["error"] == "no_text"
+    assert (
+        refused(client.chat_update, channel="C0CRM", ts="1.1", text="x").response["error"]
+        == "message_not_found"
+    )
+    assert refused(client.conversations_info, channel="C0PRIVATE").response["error"] == "channel_not_found"
+    assert client.conversations_info(channel="C0GENERAL")["channel"]["is_member"] is False
+
+
+def test_only_own_messages_can_be_updated(client: WebClient, slack: StandIn) -> None:
+    ts = slack.say("lead", "crm", "mine")["ts"]
+    assert (
+        refused(client.chat_update, channel="C0CRM", ts=ts, text="x").response["error"]
+        == "cant_update_message"
+    )
+    assert refused(client.chat_delete, channel="C0CRM", ts=ts).response["error"] == "cant_delete_message"
+
+
+def test_an_update_with_text_alone_drops_the_blocks_and_needs_the_channels_id(
+    client: WebClient, slack: StandIn
+) -> None:
+    ts = client.chat_postMessage(channel="#crm", text="one", blocks=[SECTION])["ts"]
+    assert (
+        refused(client.chat_update, channel="#crm", ts=ts, text="two").response["error"]
+        == "channel_not_found"
+    )
+    client.chat_update(channel="C0CRM", ts=ts, text="two")
+    shown = slack.messages("crm")[0]
+    assert (shown["text"], shown["blocks"]) == ("two", [])
+    assert shown["edited"]["user"] == cast.BOT_USER
+
+
+def test_one_message_a_second_a_channel(client: WebClient) -> None:
+    client.chat_postMessage(channel="C0CRM", text="one")
+    error = refused(client.chat_postMessage, channel="C0CRM", text="two")
+    assert (error.response.status_code, error.response["error"]) == (429, "ratelimited")
+    assert int(error.response.headers["Retry-After"]) >= 1
+    client.chat_postMessage(channel="D0LEAD", text="another channel")
+
+
+def test_updates_have_their_tier(client: WebClient) -> None:
+    ts = client.chat_postMessage(channel="C0CRM", text="0")["ts"]
+    for number in range(50):
+        client.chat_update(channel="C0CRM", ts=ts, text=str(number))
+    assert refused(client.chat_update, channel="C0CRM", ts=ts, text="more").response.status_code == 429
+
+
+def test_a_user_id_is_their_direct_message(client: WebClient, slack: StandIn) -> None:
+    assert client.conversations_open(users="U0LEAD")["channel"]["id"] == "D0LEAD"
+    assert client.chat_postMessage(channel="U0LEAD", text="for you")["channel"] == "D0LEAD"
+    assert slack.messages("@lead")[0]["text"] == "for you"
+
+
+def test_ephemeral_messages_are_seen_by_one_person(client: WebClient, slack: StandIn) -> None:
+    client.chat_postEphemeral(channel="C0CRM", user="U0LEAD", text="psst")
+    assert [one["ephemeral"] for one in slack.messages("crm", user="lead")] == [True]
+    assert slack.messages("crm", user="analyst") == []
+
+
+def test_history_pages_by_cursor_and_time(client: WebClient, slack: StandIn) -> None:
+    slack.slack.web_api.api.pace.strict = False
+    stamps = [client.chat_postMessage(channel="C0CRM", text=str(n))["ts"] for n in range(5)]
+    first = client.conversations_history(channel="C0CRM", limit=3)
+    second = client.conversations_history(
+        channel="C0CRM", limit=3, cursor=first["response_metadata"]["next_cursor"]
+    )
+    assert [m["ts"] for m in [*first["messages"], *second["messages"]]] == stamps[::-1]
+    after = client.conversations_history(channel="C0CRM", oldest=stamps[3])["messages"]
+    assert [m["ts"] for m in after] == [stamps[4]]
+
+
+def test_files_are_announced_uploaded_completed_and_shared(client: WebClient, slack: StandIn) -> None:
+    answer = client.files_upload_v2(
+        channel="C0CRM", filename="cohort.csv", content="a,b\n1,2\n", initial_comment="Here"
+    )
+    file_id = answer["file"]["id"]
+    assert slack.file(file_id) == b"a,b\n1,2\n"
+    shown = slack.messages("crm")[0]
+    assert (shown["text"], shown["files"][0]["name"]) == ("Here", "cohort.csv")
+    assert client.files_info(file=file_id)["file"]["shares"]["public"]["C0CRM"][0]["ts"] == shown["ts"]
+
+
+def test_an_image_block_needs_a_completed_upload(client: WebClient) -> None:
+    image = {"type": "image", "alt_text": "chart", "slack_file": {"id": "F0NONE"}}
+    error = refused(client.chat_postMessage, channel="C0CRM", text="x", blocks=[image])
+    assert error.response["error"] == "invalid_blocks"
+    file_id = client.files_upload_v2(filename="chart.png", content=b"\x89PNG").data["files"][0]["id"]
+    image["slack_file"] = {"id": file_id}
+    assert client.chat_postMessage(channel="C0CRM", text="x", blocks=[image])["ok"]
+
+
+def test_faults_strike_as_often_as_asked_and_accept_before_they_hang(
+    client: WebClient, slack: StandIn
+) -> None:
+    slack.fault("server_error", 1)
+    assert refused(client.chat_postMessage, channel="C0CRM", text="x").response.status_code == 500
+    slack.fault("rate_limited", 1)
+    assert refused(client.chat_postMessage, channel="C0CRM", text="x").response.status_code == 429
+    slack.fault("timeout_after_accept", 1)
+    slack.slack.web_api.hang_seconds = 3
+    impatient = WebClient(token=cast.BOT_TOKEN, base_url=slack.api_url, timeout=1, retry_handlers=[])
+    with pytest.raises(TimeoutError):
+        impatient.chat_postMessage(channel="C0CRM", text="arrived")
+    assert [one["text"] for one in slack.messages("crm")] == ["arrived"]
+    slack.fault("history_lag", 1)
+    assert client.conversations_history(channel="C0CRM")["messages"] == []
+    assert len(client.conversations_history(channel="C0CRM")["messages"]) == 1
+
+
+def test_messages_survive_a_restart(tmp_path, client: WebClient) -> None:
+    path = tmp_path / "slack.db"
+    with StandIn.start(store=path) as first:
+        web = WebClient(token=cast.BOT_TOKEN, base_url=first.api_url)
+        ts = web.chat_postMessage(channel="C0CRM", text="still here", blocks=[SECTION])["ts"]
+        file_id = web.files_upload_v2(filename="a.txt", content="x").data["files"][0]["id"]
+    with StandIn.start(store=path) as second:
+        web = WebClient(token=cast.BOT_TOKEN, base_url=second.api_url)
+        web.chat_update(channel="C0CRM", ts=ts, text="updated", blocks=[SECTION])
+        assert [one["text"] for one in second.messages("crm")] == ["updated"]
+        assert second.file(file_id) == b"x"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "evil.example"},
+        {"host": "127.0.0.1:1"},
+        {"origin": "https://evil.example"},
+        {"origin": "http://127.0.0.1:1"},
+        {"sec-fetch-site": "cross-site"},
+    ],
+)
+def test_strangers_are_turned_away(slack: StandIn, headers: dict[str, str]) -> None:
+    for path in ("/playground/workspace", "/api/auth.test"):
+        assert httpx.get(slack.url + path, headers=headers).status_code == 403
+
+
+def test_json_and_form_bodies_are_read_alike(slack: StandIn) -> None:
+    bearer = {"authorization": f"Bearer {cast.BOT_TOKEN}"}
+    form = {"channel": "C0CRM", "text": "a", "blocks": json.dumps([SECTION])}
+    assert httpx.post(f"{slack.api_url}chat.postMessage", data=form, headers=bearer).json()["ok"]
+    body = {"channel": "D0LEAD", "text": "b", "blocks": [SECTION]}
+    assert httpx.post(f"{slack.api_url}chat.postMessage", json=body, headers=bearer).json()["ok"]
