@@ -23,6 +23,7 @@ Action = Literal["coupon", "reminder", "nothing"]
 _GROUP = {feature.name: feature.group for feature in FEATURES}
 REASONS: tuple[str, ...] = (*GROUPS, "other")  # the groups of features that a model's reasons name
 ANY = "any"
+HOLDOUT = (0.1, 0.2)  # below, nothing is learned; above, too much is forgone
 
 
 def reason_of(feature: str) -> str:
@@ -51,9 +52,9 @@ class OfferDefaults(_Strict):
     """The cost model of every offer and the prior of its effect."""
 
     margin: Annotated[float, Field(gt=0, le=1)] = 0.3
-    redemption: Annotated[float, Field(ge=0, le=1)] = 0.35
+    redemption: Annotated[float, Field(ge=0, le=1)] = 0.1
     contact_cost: Annotated[float, Field(ge=0)] = 0.02
-    uplift: Annotated[float, Field(ge=-1, le=1)] = 0.03
+    uplift: Annotated[float, Field(ge=-1, le=1)] = 0.04
     uplift_sd: Annotated[float, Field(gt=0, le=1)] = 0.02
     expires_days: Annotated[int, Field(ge=1, le=365)] = 28
     items: Annotated[int, Field(ge=0, le=10)] = 3
@@ -62,7 +63,7 @@ class OfferDefaults(_Strict):
 class CampaignRules(_Strict):
     """What holds for every campaign."""
 
-    holdout: Annotated[float, Field(ge=0.1, le=0.2)] = 0.15
+    holdout: Annotated[float, Field(ge=HOLDOUT[0], le=HOLDOUT[1])] = 0.15
     clearance_hours: Annotated[float, Field(ge=0, le=720)] = 4
     approval_expires_hours: Annotated[float, Field(gt=0, le=2160)] = 72
     window_days: Annotated[int, Field(ge=1, le=365)] = 28

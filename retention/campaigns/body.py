@@ -1,0 +1,168 @@
+"""What a campaign says at one version: audience, offers, hold-out, and what follows from them for cost and profit.
+
+Small sums stand for the audience, so that an edit recomputes everything without looking at a customer.
+"""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from retention.campaigns.assignment import control_size
+from retention.campaigns.power import Z_ALPHA, smallest_effect
+from retention.errors import BadInput
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OfferLine(_Frozen):
+    """One rule's share of the audience.
+
+    ``sales`` is Σ v over its customers, v what each spends in the window if they buy at all; ``base_sales`` is
+    Σ p₀ v and ``base`` Σ p₀, p₀ the probability that they buy without an offer.
+    """
+
+    rule: str
+    action: str
+    discount: float
+    customers: int
+    sales: float
+    base_sales: float
+    base: float
+
+
+class Prior(_Frozen):
+    """What is believed of the effect before this campaign: extra buyers as a share of the treated, and its doubt."""
+
+    mean: float
+    sd: float
+    campaigns: int = 0  # measured campaigns that speak in it; with none it is the policy's alone
+
+    @property
+    def low(self) -> float:
+        return self.mean - Z_ALPHA * self.sd
+
+    @property
+    def high(self) -> float:
+        return self.mean + Z_ALPHA * self.sd
+
+
+class Plan(_Frozen):
+    """What is to be expected: money in the shop's currency, effects as shares of the treated.
+
+    ``learnable``: an effect at the upper end of what the prior believes would be detected.
+    """
+
+    treated: int
+    control: int
+    cost: float
+    profit: float
+    profit_low: float
+    profit_high: float
+    smallest_effect: float | None
+    learnable: bool
+
+
+class Body(_Frozen):
+    """A version of a campaign, as stored in ``Campaign.body``."""
+
+    as_of: datetime
+    model_version: str
+    currency: str
+    audience: int
+    tiers: dict[str, int]
+    excluded: dict[str, int]
+    offers: tuple[OfferLine, ...]
+    holdout: float
+    expires_days: int
+    copy_text: str
+    margin: float
+    redemption: float
+    contact_cost: float
+    min_margin: float
+    budget: float
+    window_days: int
+    clearance_hours: float
+    approval_expires_hours: float
+    prior: Prior
+    assumed: tuple[str, ...] = ()
+
+    @property
+    def coupons(self) -> tuple[OfferLine, ...]:
+        """The lines that carry a discount."""
+        return tuple(line for line in self.offers if line.action == "coupon")
+
+    @property
+    def discount(self) -> float | None:
+        """The one discount of all coupons; None where they differ or there are none."""
+        found = {line.discount for line in self.coupons}
+        return found.pop() if len(found) == 1 else None
+
+    def discount_of(self, rule: str) -> float:
+        """The discount of a rule's customers in this version."""
+        return next((line.discount for line in self.offers if line.rule == rule), 0.0)
+
+    def plan(self) -> Plan:
+        """Cost, profit and power.
+
+        Notes
+        -----
+        For a treated customer ΔΠ = p₁ (m v − d v ρ) − p₀ m v − c with p₁ = p₀ + δ: the discount is paid on every
+        redeemer, those included who would have bought anyway. The sum is linear in δ, so the interval of the profit
+        is that of the prior of δ.
+        """
+        control = sum(control_size(customers, self.holdout) for customers in self.tiers.values())
+        treated = self.audience - control
+        share = treated / self.audience if self.audience else 0.0
+
+        def profit(uplift: float) -> float:
+            return share * sum(
+                uplift * (self.margin - line.discount * self.redemption) * line.sales
+                - line.discount * self.redemption * line.base_sales
+                - self.contact_cost * line.customers
+                for line in self.offers
+            )
+
+        cost = share * sum(
+            line.discount * self.redemption * (line.base_sales + max(self.prior.mean, 0) * line.sales)
+            + self.contact_cost * line.customers
+            for line in self.offers
+        )
+        rate = sum(line.base for line in self.offers) / self.audience if self.audience else 0.0
+        smallest = smallest_effect(rate, treated, control)
+        low, high = sorted((profit(self.prior.low), profit(self.prior.high)))
+        return Plan(
+            treated=treated, control=control, cost=cost, profit=profit(self.prior.mean), profit_low=low,
+            profit_high=high, smallest_effect=smallest,
+            learnable=smallest is not None and smallest <= self.prior.high,
+        )  # fmt: skip
+
+    def check_offers(self) -> None:
+        """Refuse an offer that sells below what the policy lets remain.
+
+        Raises
+        ------
+        BadInput
+        """
+        for line in self.coupons:
+            left = self.margin - line.discount
+            if left < self.min_margin - 1e-9:
+                raise BadInput(
+                    f"{100 * line.discount:.0f} % off ({line.rule}) would leave {100 * left:.0f} % of sales as margin; "
+                    f"the policy wants at least {100 * self.min_margin:.0f} %: use at most "
+                    f"{100 * max(self.margin - self.min_margin, 0):.0f} %."
+                )
+
+    def check_budget(self) -> None:
+        """Refuse a campaign that is expected to cost more than the policy's budget.
+
+        Raises
+        ------
+        BadInput
+        """
+        if (cost := self.plan().cost) > self.budget:
+            raise BadInput(
+                f"It is expected to cost {cost:,.0f}, above the budget of {self.budget:,.0f}; "
+                "lower the discount, or draft for a smaller audience."
+            )

@@ -1,0 +1,146 @@
+"""The state machine of a campaign. Every move is one compare-and-set UPDATE with an audit row beside it."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.orm import Session
+
+from retention.db.tables import Audit, Campaign
+from retention.errors import BadInput, Conflict
+from retention.settings import Settings
+
+GRAPH: dict[str, frozenset[str]] = {
+    "draft": frozenset({"draft", "submitted", "stopped"}),
+    "submitted": frozenset({"draft", "approved", "rejected", "expired", "stopped"}),
+    "approved": frozenset({"draft", "sending", "stopped"}),
+    "sending": frozenset({"live", "stopped"}),
+    "live": frozenset({"measuring", "stopped"}),
+    "measuring": frozenset({"closed"}),
+    "rejected": frozenset({"draft"}),
+    "expired": frozenset({"draft"}),
+    "closed": frozenset(),
+    "stopped": frozenset(),
+}
+STATES = tuple(GRAPH)
+FINAL = tuple(state for state, onward in GRAPH.items() if not onward)
+EDITABLE = tuple(state for state, onward in GRAPH.items() if "draft" in onward)
+STOPPABLE = tuple(state for state, onward in GRAPH.items() if "stopped" in onward)
+HOLDING = ("approved", "sending", "live")  # a customer in one of these gets into no other campaign
+
+_SAID = {
+    "draft": "is a draft again", "submitted": "has been submitted for approval", "approved": "is already approved",
+    "sending": "is being sent", "live": "is already live", "measuring": "is being measured", "closed": "is closed",
+    "rejected": "was already rejected", "expired": "has expired without a decision", "stopped": "was already stopped",
+}  # fmt: skip
+
+
+class Stale(Conflict):
+    """The campaign is no longer what the person saw: somebody decided, edited or stopped it.
+
+    Carries the campaign as it is now, so that the message can be repaired and the person told who, when and why.
+    """
+
+    def __init__(self, campaign: Campaign, seen_version: int | None = None) -> None:
+        self.campaign = campaign
+        self.said = _SAID[campaign.state]
+        self.edited = seen_version is not None and seen_version != campaign.version
+        self.who = campaign.decided_by if campaign.state not in ("draft", "submitted") else None
+        if self.edited and campaign.state in ("draft", "submitted"):
+            self.said = f"has been edited since (it is at version {campaign.version})"
+        by = f" by {self.who}" if self.who else ""
+        why = f": {campaign.reason}" if campaign.reason and self.who else ""
+        super().__init__(f"Nothing changed: campaign {campaign.name!r} {self.said}{by}{why}.")
+
+
+def find(session: Session, settings: Settings, campaign_id: str) -> Campaign:
+    """The campaign as the database has it now.
+
+    Raises
+    ------
+    BadInput
+        There is none of that id.
+    """
+    campaign = session.scalar(
+        select(Campaign)
+        .where(Campaign.id == campaign_id, Campaign.team_id == settings.team_id)
+        .execution_options(populate_existing=True)
+    )
+    if campaign is None:
+        raise BadInput(f"There is no campaign {campaign_id!r}; `/retention campaign list` shows them.")
+    return campaign
+
+
+def move(
+    session: Session,
+    settings: Settings,
+    campaign_id: str,
+    *,
+    frm: Collection[str],
+    to: str,
+    actor: str,
+    action: str,
+    at: datetime,
+    seen: int | None = None,
+    where: Collection[ColumnElement[bool]] = (),
+    details: dict[str, Any] | None = None,
+    **values: Any,
+) -> Campaign:
+    """Move a campaign along the graph, if it still is where the caller believes it to be.
+
+    Parameters
+    ----------
+    frm, to
+        States; every step must be an edge of ``GRAPH``.
+    seen
+        The version that the person saw; None where any will do.
+    where
+        Further conditions of the same UPDATE.
+    values
+        Columns to set with it.
+
+    Raises
+    ------
+    Stale
+        Somebody was first: no row was changed.
+    """
+    if wrong := [state for state in frm if to not in GRAPH[state]]:
+        raise ValueError(f"no campaign goes from {wrong[0]} to {to}")
+    statement = update(Campaign).where(
+        Campaign.id == campaign_id,
+        Campaign.team_id == settings.team_id,
+        Campaign.state.in_(tuple(frm)),
+        *where,
+    )
+    if seen is not None:
+        statement = statement.where(Campaign.version == seen)
+    done = session.execute(statement.values(state=to, **values).execution_options(synchronize_session=False))
+    campaign = find(session, settings, campaign_id)
+    if done.rowcount != 1:  # type: ignore[attr-defined]
+        raise Stale(campaign, seen)
+    record(
+        session,
+        settings,
+        actor,
+        action,
+        campaign_id,
+        at,
+        {"version": campaign.version, "to": to, **(details or {})},
+    )
+    return campaign
+
+
+def record(
+    session: Session,
+    settings: Settings,
+    actor: str,
+    action: str,
+    subject: str,
+    at: datetime,
+    details: dict[str, Any],
+) -> None:
+    """Add an audit row: who did what to what, when (business time) and why."""
+    session.add(
+        Audit(team_id=settings.team_id, actor=actor, action=action, subject=subject, details=details, at=at)
+    )

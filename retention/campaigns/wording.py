@@ -1,0 +1,44 @@
+"""The copy of a campaign: a text with ``{placeholders}`` that a person may edit, filled in for each customer.
+
+Placeholders are looked up in a fixed table; nothing a person or the data writes is ever evaluated.
+"""
+
+import re
+from typing import Any
+
+from retention import templating
+from retention.errors import BadInput
+
+PLACEHOLDERS = ("name", "discount", "code", "expires", "items", "shop")
+LONGEST = 2_000
+_PLACE = re.compile(r"\{(\w*)\}")
+
+
+def default(action: str = "coupon") -> str:
+    """The text a draft starts with, from ``templates/campaigns/``."""
+    return templating.text(f"campaigns/{action}.txt.j2").strip()
+
+
+def checked(text: str) -> str:
+    """A text that a person wrote, if it can be used.
+
+    Raises
+    ------
+    BadInput
+        Empty, too long, or with a placeholder that does not exist.
+    """
+    text = text.strip()
+    if not text:
+        raise BadInput("The copy text is empty; write what the customer shall read.")
+    if len(text) > LONGEST:
+        raise BadInput(f"The copy text has {len(text):,} characters; use at most {LONGEST:,}.")
+    known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+    for place in _PLACE.findall(text):
+        if place not in PLACEHOLDERS:
+            raise BadInput(f"The copy text has {{{place}}}, which means nothing here; use {known}.")
+    return text
+
+
+def filled(text: str, values: dict[str, Any]) -> str:
+    """The text for one customer; a placeholder without a value leaves nothing behind."""
+    return _PLACE.sub(lambda place: str(values.get(place[1]) or ""), text)
