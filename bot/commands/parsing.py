@@ -28,7 +28,7 @@ def parse(text: str) -> Parsed:
     BadInput
         One sentence: what is not understood, and the nearest thing that is.
     """
-    words = split(text) or ["help"]
+    words: Sequence[str] = split(text) or ["help"]
     if "--help" in words:
         words = ["help", *(word for word in words if not word.startswith("-"))]
     context = slack_context()

@@ -1,0 +1,14 @@
+"""`db`: the operational database."""
+
+from bot.commands.tree import TERMINAL, Answer, Call, group
+from retention.db.migrate import upgrade
+
+
+@group("db", surfaces=TERMINAL, help="The operational database.")
+def COMMAND() -> None: ...
+
+
+@COMMAND.command("upgrade", role="admin", surfaces=TERMINAL)
+def to_head(call: Call) -> Answer:
+    """Bring the database to this version's schema; `init`, `run` and `demo` do it by themselves."""
+    return Answer("bot/upgraded", {"database_revision": upgrade(call.services.settings)})

@@ -1,0 +1,71 @@
+"""`evaluate`: how good the models are on what came true, beside simple baselines."""
+
+from datetime import datetime
+from typing import Any
+
+import click
+
+from bot.commands.retrain import ESTIMATORS
+from bot.commands.tree import DAYS, DAYS_OR_EVER, MOMENT, TERMINAL, Answer, Call, choice, group
+from workers import requests
+
+
+@group("evaluate", surfaces=TERMINAL, help="How good a model is on what came true, beside simple baselines.")
+def COMMAND() -> None: ...
+
+
+def _lake(call: Call) -> Any:
+    from retention.lake import Lake
+
+    return Lake.open(call.services.settings)
+
+
+@COMMAND.command("churn", role="analyst", surfaces=TERMINAL)
+@click.option(
+    "--cutoff",
+    type=MOMENT,
+    required=True,
+    metavar="DATE",
+    help="Learn from before, judge by what came after.",
+)
+@click.option("--horizon", type=DAYS, default="28d", help="Churn means: no order for so long.")
+@click.option(
+    "--active-within", type=DAYS_OR_EVER, default="56d", help="Only who ordered so recently, or ever."
+)
+@click.option("--model", type=choice(*ESTIMATORS), default="auto", help="The kind of model.")
+def churn(call: Call, cutoff: datetime, horizon: int, active_within: int | str, model: str) -> Answer:
+    """Train on what was known before the cutoff and compare with who really came back."""
+    from retention.churn import evaluate
+
+    report = evaluate(
+        _lake(call), cutoff=cutoff, horizon_days=horizon,
+        active_within_days=requests.days_or_ever(active_within), model=model, progress=call.progress,
+    )  # fmt: skip
+    return Answer("bot/evaluate_churn", report)
+
+
+@COMMAND.command("recommend", role="analyst", surfaces=TERMINAL)
+@click.option(
+    "--cutoff",
+    type=MOMENT,
+    required=True,
+    metavar="DATE",
+    help="Learn from before, judge by what came after.",
+)
+@click.option("--horizon", type=DAYS, default="28d", help="How long after the cutoff counts.")
+@click.option("--k", type=click.IntRange(1, 100), default=10, metavar="N", help="The length of the lists.")
+@click.option(
+    "--min-buyers", type=click.IntRange(min=1), default=5, metavar="N", help="Only items so many bought."
+)
+@click.option("--new-items-only", is_flag=True, help="Only items a customer had never bought.")
+def recommend(
+    call: Call, cutoff: datetime, horizon: int, k: int, min_buyers: int, new_items_only: bool
+) -> Answer:
+    """Rank the items for each customer and compare with what they really bought."""
+    from retention.recommend import evaluate
+
+    report = evaluate(
+        _lake(call), cutoff=cutoff, horizon_days=horizon, k=k, min_buyers=min_buyers,
+        new_items_only=new_items_only, progress=call.progress,
+    )  # fmt: skip
+    return Answer("bot/evaluate_recommend", report)

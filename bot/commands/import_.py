@@ -1,0 +1,41 @@
+"""`import`: bring files into the lake."""
+
+from pathlib import Path
+
+import click
+
+from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, choice, command
+
+
+@command("import", role="admin", surfaces=TERMINAL)
+@click.argument("table", type=choice("events", "customers", "items", "treatments"), metavar="TABLE")
+@click.argument("files", nargs=-1, required=True, metavar="FILE…")
+@click.option(
+    "--map", "map_path", type=click.Path(path_type=Path), cls=TerminalOption, metavar="MAP.toml",
+    help="What each column is called in the file.",
+)  # fmt: skip
+@click.option(
+    "--query", cls=TerminalOption, metavar="SQL", help="What to read, where FILE is a database's URL."
+)
+@click.option("--source", cls=TerminalOption, metavar="NAME", help="What to call this source of events.")
+def COMMAND(
+    call: Call,
+    table: str,
+    files: tuple[str, ...],
+    map_path: Path | None,
+    query: str | None,
+    source: str | None,
+) -> Answer:
+    """Import CSV, TSV, Parquet or JSON Lines (or a database's query) into a table of the lake.
+
+    The same file imported twice changes nothing; rows that cannot be used are kept aside, with the reason.
+    """
+    from retention.lake import Lake
+    from retention.lake.importing import import_files
+
+    services = call.services
+    report = import_files(
+        Lake.open(services.settings), services.database, services.settings, table, list(files), map_path,
+        source=source, query=query, progress=call.progress,
+    )  # fmt: skip
+    return Answer("bot/import", report.as_dict())

@@ -1,0 +1,18 @@
+"""`recommend`: what one customer would like next."""
+
+from datetime import datetime
+
+import click
+
+from bot.commands.tree import CUSTOMER, MOMENT, Call, command, request
+from bot.customers import customer_id
+from workers.requests import Recommend
+
+
+@command("recommend", request=Recommend, private=True)
+@click.argument("customer", type=CUSTOMER)
+@click.option("--k", type=click.IntRange(1, 100), default=10, metavar="N", help="How many products.")
+@click.option("--as-of", type=MOMENT, metavar="DATE", help="As the data stood then; by default now.")
+def COMMAND(call: Call, customer: str, k: int, as_of: datetime | None) -> Recommend:
+    """What this customer would like next, and why. Give an id, a pseudonym or an e-mail address."""
+    return request(Recommend, customer_id=customer_id(call.services, customer), k=k, as_of=as_of)

@@ -1,0 +1,35 @@
+"""`retrain`: new models, promoted where they are better."""
+
+from datetime import datetime
+
+import click
+
+from bot.commands.tree import DAYS, DAYS_OR_EVER, MOMENT, Call, choice, command, request
+from workers.requests import Retrain
+
+ESTIMATORS = ("auto", "logistic", "tree", "forest", "svm", "neural", "boosting", "ensemble")
+
+
+@command("retrain", request=Retrain)
+@click.argument("models", nargs=-1, type=choice("churn", "recommend"), metavar="[churn|recommend]")
+@click.option("--horizon", type=DAYS, default="28d", help="Churn means: no order for so long.")
+@click.option(
+    "--active-within", type=DAYS_OR_EVER, default="56d", help="Only who ordered so recently, or ever."
+)
+@click.option("--model", type=choice(*ESTIMATORS), default="auto", help="The kind of model.")
+@click.option(
+    "--cutoff", type=MOMENT, metavar="DATE", help="Learn only from what was before; by default now."
+)
+def COMMAND(
+    call: Call,
+    models: tuple[str, ...],
+    horizon: int,
+    active_within: int | str,
+    model: str,
+    cutoff: datetime | None,
+) -> Retrain:
+    """Train new models on the history before the cutoff and promote them where they are better."""
+    return request(
+        Retrain,
+        models=models or None, horizon=horizon, active_within=active_within, model=model, cutoff=cutoff,
+    )  # fmt: skip

@@ -1,0 +1,53 @@
+"""`role`: who may do what."""
+
+import click
+from sqlalchemy import select
+
+from bot.commands.tree import PERSON, Answer, Call, choice, group
+from retention import clock
+from retention.db.insert import upsert
+from retention.db.tables import Audit, RoleGrant
+from retention.errors import BadInput
+from workers.roles import OPERATOR, RANKS
+
+
+@group("role", default="list", help="Who may do what.")
+def COMMAND() -> None: ...
+
+
+@COMMAND.command("list", role="admin")
+def listing(call: Call) -> Answer:
+    """Who has which role."""
+    settings = call.services.settings
+    with call.services.database.reading() as session:
+        granted = session.scalars(
+            select(RoleGrant).where(RoleGrant.team_id == settings.team_id).order_by(RoleGrant.user_id)
+        ).all()
+    return Answer("bot/roles", {
+        "default": settings.default_role,
+        "admins": sorted(settings.admin_ids),
+        "roles": [{"user": one.user_id, "role": one.role, "granted_by": one.granted_by} for one in granted],
+    })  # fmt: skip
+
+
+@COMMAND.command("grant", role="admin")
+@click.argument("person", type=PERSON)
+@click.argument("role", type=choice(*RANKS), metavar="|".join(RANKS))
+def grant(call: Call, person: str, role: str) -> Answer:
+    """Give a person a role; it replaces the one they have."""
+    settings = call.services.settings
+    if person in settings.admin_ids:
+        raise BadInput(f"{person} is an admin by RETENTION_ADMINS; change it there.")
+    if person in (call.user, OPERATOR):
+        raise BadInput("You cannot change your own role; ask another admin.")
+    with call.services.database.transaction() as session:
+        if call.first_time(session):
+            key = {"team_id": settings.team_id, "user_id": person}
+            upsert(session, RoleGrant, key, role=role, granted_by=call.user, granted_at=clock.now())
+            session.add(
+                Audit(
+                    team_id=settings.team_id, actor=call.user, action="role.grant", subject=person,
+                    details={"role": role},
+                )
+            )  # fmt: skip
+    return Answer("bot/role_granted", {"user": person, "role": role, "granted_by": call.user})

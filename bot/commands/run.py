@@ -1,0 +1,20 @@
+"""`run`: the processes of a small installation."""
+
+import click
+
+from bot.commands.tree import TERMINAL, Answer, Call, choice, command
+
+ALL = ("bot", "worker", "tick", "sender")
+
+
+@command("run", role="admin", surfaces=TERMINAL, starts=True)
+@click.argument("what", type=choice("all", *ALL), default="all", metavar="[all|bot|worker|tick|sender]")
+@click.option("--queue", type=choice("interactive", "batch"), help="For a worker: only this queue.")
+def COMMAND(call: Call, what: str, queue: str | None) -> Answer:
+    """Start the bot, the workers, the tick and the sender, and stop them cleanly on Ctrl-C."""
+    from retention.db.migrate import upgrade
+    from workers import supervisor
+
+    upgrade(call.services.settings)
+    supervisor.run(call.services.settings, roles=ALL if what == "all" else (what,), queue=queue)
+    return Answer("bot/stopped")

@@ -1,0 +1,17 @@
+"""`score`: one customer's risk, reasons and value."""
+
+from datetime import datetime
+
+import click
+
+from bot.commands.tree import CUSTOMER, MOMENT, Call, command, request
+from bot.customers import customer_id
+from workers.requests import Score
+
+
+@command("score", request=Score, private=True)
+@click.argument("customer", type=CUSTOMER)
+@click.option("--as-of", type=MOMENT, metavar="DATE", help="As the data stood then; by default now.")
+def COMMAND(call: Call, customer: str, as_of: datetime | None) -> Score:
+    """One customer: risk, reasons, value, what they would like. Give an id, a pseudonym or an e-mail address."""
+    return request(Score, customer_id=customer_id(call.services, customer), as_of=as_of)

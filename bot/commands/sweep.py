@@ -1,0 +1,43 @@
+"""`sweep`: who is at risk, and why."""
+
+import csv
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bot.commands.tree import MOMENT, Call, TerminalOption, choice, command, request
+from retention.reports.csv import harmless
+from workers.requests import Sweep
+
+
+def write_csv(call: Call, data: dict[str, Any], csv: Path | None = None, **_: Any) -> None:
+    """Write the cohort that was found to a file."""
+    if csv:
+        _write(csv, data["cohort"])
+
+
+def _write(path: Path, cohort: list[dict[str, Any]]) -> None:
+    columns = ("customer_id", "tier", "churn_probability", "expected_value", "reasons")
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for customer in cohort:
+            told = {**customer, "reasons": "; ".join(reason["text"] for reason in customer["reasons"])}
+            writer.writerow([harmless(told[column]) for column in columns])
+
+
+@command("sweep", request=Sweep, after=write_csv)
+@click.option("--tier", type=choice("high", "medium", "low"), default="high", help="The lowest tier to list.")
+@click.option(
+    "--top", type=click.IntRange(1, 100_000), default=100, metavar="N", help="At most so many customers."
+)
+@click.option("--as-of", type=MOMENT, metavar="DATE", help="As the data stood then; by default now.")
+@click.option(
+    "--csv", type=click.Path(dir_okay=False, path_type=Path), cls=TerminalOption, metavar="FILE",
+    help="Also write the cohort to a file.",
+)  # fmt: skip
+def COMMAND(call: Call, tier: str, top: int, as_of: datetime | None, csv: Path | None = None) -> Sweep:
+    """Score every active customer and say who is at risk, and why."""
+    return request(Sweep, tier=tier, top=top, as_of=as_of)

@@ -1,0 +1,91 @@
+"""What a person gets when something fails: a sentence they can act on, or a reference for the operator's log."""
+
+import json
+import logging
+import secrets
+from typing import Any
+
+from slack_bolt import Ack, BoltResponse
+from slack_sdk.errors import SlackClientError
+from sqlalchemy import exc
+
+from bot.interactions import Click, whisper
+from bot.services import Services
+from retention.errors import Refused
+from workers.delivery import render
+
+log = logging.getLogger("retention.bot")
+
+DATABASE_AWAY = "The database does not answer, so nothing was accepted; please try again in a minute."
+
+
+def sentence_for(error: Exception) -> str:
+    """What to tell the person; an unknown error is logged under the reference that they are given."""
+    if isinstance(error, Refused):
+        return str(error)
+    reference = secrets.token_hex(4)
+    if isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError):
+        log.error("reference %s: the database does not answer: %s", reference, error)
+        return DATABASE_AWAY
+    log.error("reference %s", reference, exc_info=error)
+    return (
+        f"Something went wrong on our side. The operator finds the details under the reference {reference}."
+    )
+
+
+class Failures:
+    """Bolt's error handler, for listeners and middleware alike."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def handle(
+        self, error: Exception, body: dict[str, Any], ack: Ack, response: BoltResponse | None
+    ) -> BoltResponse | None:
+        """Tell the person, wherever they are."""
+        sentence = sentence_for(error)
+        if response is None:  # acknowledged before it failed
+            self._tell(body, sentence)
+            return None
+        if body.get("command"):
+            return _json({"response_type": "ephemeral", **self._message(sentence)})
+        if body.get("type") == "view_submission":
+            return _json(_under_the_first_input(body["view"], sentence))
+        ack()
+        self._tell(body, sentence)
+        return BoltResponse(status=200)
+
+    def _message(self, sentence: str) -> dict[str, Any]:
+        said = render.message("job/refused", sentence=sentence)
+        return {"text": said.text, "blocks": said.blocks}
+
+    def _tell(self, body: dict[str, Any], sentence: str) -> None:
+        try:
+            if body.get("type") == "block_actions" and not body.get("response_url"):
+                self._tell_in_a_modal(body, sentence)
+            elif body.get("type") in ("block_actions", "view_submission"):
+                whisper(self._services, Click.of(body), "job/refused", sentence=sentence)
+            elif body.get("command"):
+                self._services.client.chat_postEphemeral(
+                    channel=body["channel_id"], user=body["user_id"], **self._message(sentence)
+                )
+        except (SlackClientError, OSError) as error:
+            log.warning("the person could not be told %r: %s", sentence, error)
+
+    def _tell_in_a_modal(self, body: dict[str, Any], sentence: str) -> None:
+        view = render.view("bot/refused_modal", sentence=sentence)
+        in_modal = (body.get("view") or {}).get("type") == "modal"
+        show = self._services.client.views_push if in_modal else self._services.client.views_open
+        show(trigger_id=body["trigger_id"], view=view)
+
+
+def _under_the_first_input(view: dict[str, Any], sentence: str) -> dict[str, Any]:
+    """Keep the modal as the person filled it in, with the sentence where they look."""
+    inputs = [block["block_id"] for block in view.get("blocks", []) if block.get("type") == "input"]
+    if inputs:
+        return {"response_action": "errors", "errors": {inputs[0]: sentence}}
+    return {"response_action": "update", "view": render.view("bot/refused_modal", sentence=sentence)}
+
+
+def _json(body: dict[str, Any]) -> BoltResponse:
+    return BoltResponse(status=200, body=json.dumps(body), headers={"content-type": ["application/json"]})

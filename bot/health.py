@@ -1,0 +1,117 @@
+"""How the installation is: for `status`, for ``/health`` and for ``/metrics``. SQL only."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from retention import clock
+from retention.db import Database
+from retention.db.tables import DirectoryEntry, ImportLog, Job, ModelVersion, Outbox, Process
+from retention.settings import Settings
+
+SILENT = timedelta(seconds=90)  # a process that has not reported for so long is down
+JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
+OUTBOX_STATES = ("pending", "sending", "rate_limited", "ambiguous", "sent", "failed", "held")
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What is in the job table and the outbox, by state."""
+
+    jobs: dict[str, int]
+    outbox: dict[str, int]
+    oldest_queued_seconds: float
+
+
+def counts(session: Session, settings: Settings) -> Counts:
+    """Count jobs and posts by state; a state with none is there as 0."""
+    oldest = session.scalar(
+        select(func.min(Job.enqueued_at)).where(Job.team_id == settings.team_id, Job.state == "queued")
+    )
+    return Counts(
+        _by_state(session, settings, Job, JOB_STATES),
+        _by_state(session, settings, Outbox, OUTBOX_STATES),
+        max(0.0, (clock.wall() - oldest).total_seconds()) if oldest else 0.0,
+    )
+
+
+def _by_state(
+    session: Session, settings: Settings, table: type[Job] | type[Outbox], states: tuple[str, ...]
+) -> dict[str, int]:
+    rows = session.execute(
+        select(table.state, func.count()).where(table.team_id == settings.team_id).group_by(table.state)
+    ).all()
+    return {**dict.fromkeys(states, 0), **dict(rows)}
+
+
+def overview(session: Session, settings: Settings) -> dict[str, Any]:
+    """What `status` shows."""
+    counted = counts(session, settings)
+    return {
+        "now": clock.now().isoformat(),
+        "models": models(session, settings),
+        "data": data(session, settings),
+        "jobs": counted.jobs,
+        "posts": {state: number for state, number in counted.outbox.items() if state != "sent"},
+        "oldest_queued_seconds": round(counted.oldest_queued_seconds, 1),
+        "processes": processes(session),
+        "demo": settings.demo,
+    }
+
+
+def models(session: Session, settings: Settings) -> list[dict[str, Any]]:
+    """The champions."""
+    found = session.scalars(
+        select(ModelVersion)
+        .where(ModelVersion.team_id == settings.team_id, ModelVersion.state == "champion")
+        .order_by(ModelVersion.kind)
+    ).all()
+    return [
+        {
+            "kind": one.kind, "version": one.version, "estimator": one.estimator,
+            "cutoff": one.cutoff.isoformat(), "metrics": one.metrics,
+        }
+        for one in found
+    ]  # fmt: skip
+
+
+def data(session: Session, settings: Settings) -> dict[str, Any]:
+    """What has been imported, and how many customers are known."""
+    logs = session.execute(
+        select(ImportLog.table_name, func.max(ImportLog.at), func.count())
+        .where(ImportLog.team_id == settings.team_id)
+        .group_by(ImportLog.table_name)
+        .order_by(ImportLog.table_name)
+    ).all()
+    known = select(func.count()).select_from(DirectoryEntry).where(DirectoryEntry.team_id == settings.team_id)
+    return {
+        "customers": session.scalar(known) or 0,
+        "imports": [{"table": name, "at": at.isoformat(), "imports": number} for name, at, number in logs],
+    }
+
+
+def processes(session: Session) -> list[dict[str, Any]]:
+    """Our processes, as they last reported themselves."""
+    now = clock.wall()
+    found = session.scalars(select(Process).order_by(Process.role, Process.name)).all()
+    return [
+        {
+            "name": one.name, "role": one.role, "up": now - one.seen_at < SILENT,
+            "silent_seconds": max(0, round((now - one.seen_at).total_seconds())),
+        }
+        for one in found
+    ]  # fmt: skip
+
+
+def database_answers(database: Database) -> bool:
+    """Whether the database does what it is there for."""
+    try:
+        with database.reading() as session:
+            session.execute(select(1))
+    except SQLAlchemyError:
+        return False
+    return True

@@ -1,0 +1,55 @@
+"""The buttons of a cohort: Download CSV (to the presser's direct message), Draft campaign from this cohort."""
+
+from typing import Any
+
+from slack_bolt import Ack, App
+
+from bot.interactions import Click, whisper
+from bot.services import Services
+from retention.db.tables import Audit, Cohort
+from retention.errors import BadInput
+from workers import ids, jobs
+from workers.requests import CampaignDraft, CohortCsv, Request
+
+
+def register(app: App, services: Services) -> None:
+    """Listen to the buttons."""
+
+    @app.action(ids.COHORT_CSV)
+    def download(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        click = Click.of(body)
+        request = CohortCsv(cohort_id=click.value)
+        _submit(services, click, request, channel=click.user, action="cohort.download")
+
+    @app.action(ids.DRAFT_CAMPAIGN)
+    def draft(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        click = Click.of(body)
+        request = CampaignDraft(cohort_id=click.value)
+        _submit(services, click, request, channel=click.channel or click.user, action="campaign.draft")
+
+
+def _submit(services: Services, click: Click, request: Request, *, channel: str, action: str) -> None:
+    """Queue a request about a cohort once, note who asked, and say where the result goes."""
+    with services.database.transaction() as session:
+        if not click.first_time(session):
+            return
+        cohort = session.get(Cohort, click.value)
+        if cohort is None or cohort.team_id != services.settings.team_id:
+            raise BadInput("This cohort is gone; run `/retention sweep` for a fresh one.")
+        job = jobs.submit(
+            session, services.settings, request, requested_by=click.user, channel=channel, idem_key=click.key
+        ).job
+        session.add(
+            Audit(
+                team_id=services.settings.team_id, actor=click.user, action=action, subject=cohort.id,
+                details={"job": job.id},
+            )
+        )  # fmt: skip
+    woken = services.queue.wake(job)
+    whisper(
+        services, click, "bot/queued",
+        job={"id": job.id, "title": jobs.title(job.kind)},
+        stranger=False, private=channel == click.user, woken=woken,
+    )  # fmt: skip

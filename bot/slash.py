@@ -1,0 +1,81 @@
+"""`/retention …` in Slack: parse, authorise, store, acknowledge; all within Slack's three seconds."""
+
+import hashlib
+import json
+import time
+from typing import Any
+
+from slack_bolt import Ack, App
+
+from bot.commands import SLACK, Answer, Call
+from bot.commands.parsing import parse
+from bot.services import Services
+from retention.errors import Conflict
+from workers import jobs, roles
+from workers.delivery import render
+from workers.requests import Request
+
+BUDGET_SECONDS = 2.3  # what is not stored by then is not accepted
+
+
+def register(app: App, services: Services) -> None:
+    """Listen to the slash command."""
+
+    @app.command("/retention")
+    def retention(ack: Ack, body: dict[str, Any]) -> None:
+        started = time.monotonic()
+        said = answer(services, body.get("text") or "", caller(services, body), started)
+        ack(text=said.text, blocks=said.blocks, response_type="ephemeral")
+
+
+def caller(services: Services, body: dict[str, Any]) -> Call:
+    """Who typed a command, and where."""
+    trigger = body.get("trigger_id") or hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    return Call(services, body["user_id"], SLACK, f"command:{trigger}", body.get("channel_id"))
+
+
+def answer(services: Services, text: str, call: Call, started: float) -> render.Message:
+    """Do what was typed, and say so in a message for the person alone."""
+    parsed = parse(text)
+    command = parsed.command
+    if command.request is None or command.private:  # else the job's own transaction checks it
+        with services.database.reading() as session:
+            roles.require(session, services.settings, call.user, command.role, command.deed)
+    given = command.handle(call, parsed.params)
+    if isinstance(given, Request):
+        return queue(services, given, call, started, private=command.private)
+    return said(services, given)
+
+
+def said(services: Services, given: Answer) -> render.Message:
+    """An answer as Slack shows it."""
+    return render.message(given.template, zone=services.settings.timezone, **given.data)
+
+
+def queue(
+    services: Services, request: Request, call: Call, started: float, *, private: bool
+) -> render.Message:
+    """Store a request as a job, wake the workers, and say what happens next.
+
+    Raises
+    ------
+    NotAllowed
+        Where the role does not allow it.
+    Conflict
+        Where the database took so long that Slack has given up: nothing is stored then.
+    """
+    asked_in = call.channel or call.user
+    here = private or services.places.can_post(asked_in)
+    channel = call.user if private or not here else asked_in
+    with services.database.transaction() as session:
+        job = jobs.submit(
+            session, services.settings, request, requested_by=call.user, channel=channel, idem_key=call.key
+        ).job
+        if time.monotonic() - started > BUDGET_SECONDS:
+            raise Conflict("The database is too busy just now, so nothing was accepted; please try again.")
+    woken = services.queue.wake(job)
+    return render.message(
+        "bot/queued",
+        job={"id": job.id, "title": jobs.title(job.kind)},
+        stranger=not here, private=channel == call.user, woken=woken,
+    )  # fmt: skip
