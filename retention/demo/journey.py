@@ -1,0 +1,132 @@
+"""The demo's past and its weeks: what lies before a moment is imported, nothing else exists."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from retention import clock
+from retention.db import Database
+from retention.db.tables import BusinessClock
+from retention.demo import extracts
+from retention.lake import Lake
+from retention.lake.importing import ImportReport, import_files
+from retention.progress import Progress, silent
+from retention.settings import Settings
+
+COURTESY = (
+    "The shop's data is the Complete Journey by 84.51° (dunnhumby): a real year of purchases of 2,469 households, "
+    "for educational use. Consent, contact details, prices, margins and stock are assumed; answers to campaigns are "
+    "simulated."
+)
+START = datetime(2017, 10, 2, 13, tzinfo=UTC)  # Monday, 9 o'clock in New York
+REAL = "complete_journey"  # the `source` of real purchases
+
+
+def prepare(settings: Settings, database: Database, progress: Progress = silent) -> dict[str, Any]:
+    """Import the catalogue, the households and the events before `START`, and set the business clock there.
+
+    Does nothing a second time. Returns the rows added to each table.
+    """
+    lake = Lake.open(settings)
+    added: dict[str, Any] = {}
+    if not (lake.root / "items").is_dir() or _newest(lake) is None:
+        with _folder(settings) as folder:
+            progress(0, 5, "pricing the catalogue")
+            catalogue = extracts.products(lake.duckdb, folder / "products.parquet", START)
+            added["items"] = _import(lake, database, settings, "items", catalogue, "items").rows_accepted
+            added |= _bring(lake, database, settings, folder, None, START, progress)
+    _set_clock(settings, database)
+    progress(5, 5, "the demo's shop is open")
+    return added
+
+
+def feed(
+    settings: Settings, database: Database, lake: Lake, until: datetime, progress: Progress = silent
+) -> dict[str, Any]:
+    """Bring in the real events before ``until``, and the simulated answers to live campaigns.
+
+    The same again changes nothing; what was missed is made up for.
+
+    Returns
+    -------
+    dict
+        ``until``, the rows added to each table, and ``simulated``: purchases, redemptions, effect.
+    """
+    from retention.demo.response import respond
+
+    with _folder(settings) as folder:
+        added = _bring(lake, database, settings, folder, _newest(lake), until, progress)
+        progress(4, 5, "customers answer to campaigns (simulated)")
+        simulated = respond(settings, database, lake, until, folder)
+    progress(5, 5, "done")
+    return {"until": until.isoformat(), **added, "simulated": simulated}
+
+
+def _bring(
+    lake: Lake,
+    database: Database,
+    settings: Settings,
+    folder: Path,
+    since: datetime | None,
+    until: datetime,
+    progress: Progress,
+) -> dict[str, int]:
+    """Real purchases and redemptions of ``[since, until)``, and the households first seen there."""
+    progress(1, 5, "bringing in households")
+    fresh = extracts.households(lake.duckdb, folder / "households.parquet", since, until)
+    customers = _import(lake, database, settings, "customers", fresh, "customers", only="true")
+    progress(2, 5, "bringing in redemptions")
+    redeemed = _import(
+        lake, database, settings, "events", extracts.data("coupon_redemptions"), "redemptions",
+        only=f"redemption_date + INTERVAL 29 HOUR < {extracts.moment(until)}",  # the day is over, in New York too
+    )  # fmt: skip
+    progress(3, 5, "bringing in purchases")
+    window = f"transaction_timestamp < {extracts.moment(until)}"
+    if since:
+        window += f" AND transaction_timestamp >= {extracts.moment(since)}"
+    purchases = _import(
+        lake, database, settings, "events", extracts.data("transactions"), "events", only=window
+    )
+    return {
+        "customers": customers.rows_accepted,
+        "redemptions": redeemed.rows_accepted,
+        "events": purchases.rows_accepted,
+    }
+
+
+def _import(
+    lake: Lake,
+    database: Database,
+    settings: Settings,
+    table: str,
+    path: Path,
+    name: str,
+    only: str | None = None,
+) -> ImportReport:
+    return import_files(
+        lake, database, settings, table, [str(path)], extracts.MAPS / f"{name}.toml", only=only
+    )
+
+
+def _newest(lake: Lake) -> datetime | None:
+    """The newest real purchase: since they come in order, all before it are there."""
+    events = lake.table("events")
+    newest = events.filter(events.source == REAL).occurred_at.max().execute()
+    return None if newest is None or newest != newest else newest.to_pydatetime().replace(tzinfo=UTC)
+
+
+@contextmanager
+def _folder(settings: Settings) -> Iterator[Path]:
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=settings.home, prefix="demo-") as folder:
+        yield Path(folder)
+
+
+def _set_clock(settings: Settings, database: Database) -> None:
+    with database.transaction() as session:
+        if session.get(BusinessClock, settings.team_id) is None:
+            offset = (START - clock.wall()).total_seconds()
+            session.add(BusinessClock(team_id=settings.team_id, offset_seconds=offset))
