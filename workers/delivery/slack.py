@@ -1,0 +1,148 @@
+"""The Web API as the sender uses it: a client that never retries by itself, and what each failure means.
+
+slack_sdk's own retry handler posts twice when a server accepts and then drops the connection. Here the outbox
+retries, and only after it has looked.
+"""
+
+import http.client
+import socket
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError
+
+from retention.settings import Settings
+
+TIMEOUT = 10  # seconds
+
+_TRANSIENT = {"internal_error", "fatal_error", "service_unavailable", "request_timeout", "team_added_to_org"}
+_INSTALLATION = {
+    "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "missing_scope",
+    "no_permission", "ekm_access_denied", "org_login_required",
+}  # fmt: skip
+_NO_ENTRY = {"not_in_channel", "channel_not_found", "is_archived", "restricted_action", "user_not_in_channel"}
+_GONE = {"message_not_found", "cant_update_message", "edit_window_closed", "msg_not_found"}
+
+
+class Meaning(Enum):
+    """What a failed call says about the message."""
+
+    RATE_LIMITED = "not accepted: wait as long as Slack says"
+    DOUBT = "may have been accepted"
+    UNREACHABLE = "Slack never heard of it"
+    INSTALLATION = "not accepted: the app's token or scopes are wrong, whatever the message"
+    NO_ENTRY = "not accepted: the bot may not post in this channel"
+    GONE = "the message to update is no longer there"
+    REFUSED = "not accepted, and never will be"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed call: what it means, Slack's word for it, and the seconds it asks to wait."""
+
+    meaning: Meaning
+    code: str
+    retry_after: float = 0.0
+
+
+def client(settings: Settings) -> WebClient:
+    """A client of the installation's workspace, or of the stand-in at ``SLACK_API_URL``."""
+    token = settings.slack_bot_token.get_secret_value() if settings.slack_bot_token else None
+    return WebClient(token=token, base_url=settings.slack_api_url, timeout=TIMEOUT, retry_handlers=[])
+
+
+def judge(error: Exception) -> Failure:
+    """What a failure of a call says about the message it carried."""
+    if isinstance(error, SlackApiError):
+        return _judge_answer(error.response)
+    if isinstance(error, urllib.error.HTTPError):
+        return Failure(Meaning.DOUBT if error.code >= 500 else Meaning.REFUSED, f"http_{error.code}")
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(cause, ConnectionRefusedError | socket.gaierror):
+        return Failure(Meaning.UNREACHABLE, type(cause).__name__)
+    if isinstance(cause, OSError | http.client.HTTPException):
+        return Failure(Meaning.DOUBT, type(cause).__name__)
+    raise error
+
+
+def _judge_answer(response: Any) -> Failure:
+    status = int(getattr(response, "status_code", 200) or 200)
+    data = response.data if hasattr(response, "data") else response
+    code = str(data.get("error", "")) if isinstance(data, dict) else ""
+    if status == 429 or code in ("ratelimited", "rate_limited"):
+        headers = {
+            str(key).lower(): value for key, value in (getattr(response, "headers", None) or {}).items()
+        }
+        return Failure(Meaning.RATE_LIMITED, "ratelimited", float(headers.get("retry-after") or 1))
+    if status >= 500 or code in _TRANSIENT:
+        return Failure(Meaning.DOUBT, code[:60] or f"http_{status}")
+    for meaning, codes in (
+        (Meaning.INSTALLATION, _INSTALLATION), (Meaning.NO_ENTRY, _NO_ENTRY), (Meaning.GONE, _GONE),
+    ):  # fmt: skip
+        if code in codes:
+            return Failure(meaning, code)
+    return Failure(Meaning.REFUSED, code[:60] or f"http_{status}")
+
+
+def find_post(
+    web: WebClient, channel: str, key: str, *, event: str, oldest: float, thread_ts: str | None
+) -> str | None:
+    """Look for our own message by the key it carries as metadata; replies are found in their thread only.
+
+    Returns
+    -------
+    str or None
+        Its ``ts``.
+    """
+    cursor: str | None = None
+    while True:
+        options: dict[str, Any] = {
+            "channel": channel, "oldest": f"{oldest:.6f}", "include_all_metadata": True, "limit": 15, "cursor": cursor,
+        }  # fmt: skip
+        page = (
+            web.conversations_replies(ts=thread_ts, **options)
+            if thread_ts
+            else web.conversations_history(**options)
+        )
+        for message in page.get("messages") or []:
+            metadata = message.get("metadata") or {}
+            if metadata.get("event_type") == event and metadata.get("event_payload", {}).get("key") == key:
+                return str(message["ts"])
+        cursor = (page.get("response_metadata") or {}).get("next_cursor") or None
+        if cursor is None:
+            return None
+
+
+def upload(web: WebClient, name: str, content: bytes, alt_text: str = "") -> str:
+    """Bring bytes to Slack; nobody sees them until the upload is completed.
+
+    Returns
+    -------
+    str
+        The file's id.
+    """
+    place = web.files_getUploadURLExternal(filename=name, length=len(content), alt_txt=alt_text or None)
+    request = urllib.request.Request(  # noqa: S310 - Slack's own answer names the URL
+        place["upload_url"], data=content, headers={"Content-Type": "application/octet-stream"}, method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
+        answer.read()
+    return str(place["file_id"])
+
+
+def share_of(web: WebClient, file_id: str, channel: str) -> str | None:
+    """The ``ts`` of a file's message in a channel; None while it is not shared there (or not known at all)."""
+    try:
+        shares = web.files_info(file=file_id)["file"].get("shares") or {}
+    except SlackApiError as error:
+        if error.response.get("error") == "file_not_found":
+            return None
+        raise
+    for place in shares.values():
+        for share in place.get(channel) or []:
+            return str(share["ts"])
+    return None

@@ -1,0 +1,99 @@
+"""The reconciler brings what happened back to what should be; harmless if two of them run.
+
+Wake-ups the broker lost are published again, jobs of dead workers are handed on, jobs that outlive their cancelling
+are ended from outside, and rows nobody needs any more are dropped.
+"""
+
+import logging
+from datetime import timedelta
+
+from sqlalchemy import delete, or_, select, update
+
+from retention import clock
+from retention.db import Database
+from retention.db.tables import Delivery, Job, Process
+from retention.settings import Settings
+from workers import finish, heartbeat, jobs
+
+log = logging.getLogger(__name__)
+
+AGAIN = timedelta(seconds=20)  # after this a wake-up that led to nothing is published again
+ATTEMPTS = 3  # a job that took this many workers with it is not given another one
+
+
+def republish(database: Database, settings: Settings) -> list[str]:
+    """Publish jobs that are due and that nobody has taken, at most every `AGAIN`; give up on those that kill workers.
+
+    Returns
+    -------
+    list of str
+        Ids of the jobs published.
+    """
+    now = clock.wall()
+    with database.transaction() as session:
+        waiting = session.scalars(
+            select(Job)
+            .where(
+                Job.team_id == settings.team_id, Job.cancel_at.is_(None), jobs.claimable(now),
+                or_(Job.enqueued_at.is_(None), Job.enqueued_at < now - AGAIN),
+            )
+            .order_by(Job.created_at)
+            .limit(500)
+            .with_for_update(skip_locked=True)
+        ).all()  # fmt: skip
+        hopeless = [job for job in waiting if job.state == "running" and job.attempt >= ATTEMPTS]
+        again = [job for job in waiting if job not in hopeless]
+        session.execute(update(Job).where(Job.id.in_([job.id for job in again])).values(enqueued_at=now))
+    for job in hopeless:
+        log.error("job %s (%s) was started %s times and never ended", job.id, job.kind, job.attempt)
+        finish.failed(
+            settings, database, job,
+            f"It was started {job.attempt} times and its worker stopped each time; the operator should look.",
+            finish.reference(),
+        )  # fmt: skip
+    published = []
+    for job in again:
+        if not jobs.wake(settings, job):
+            break  # the broker is away: the next round tries again
+        published.append(job.id)
+    return published
+
+
+def end_cancelled(database: Database, settings: Settings) -> list[str]:
+    """End running jobs that outlived the grace of their cancelling, and kill the processes they run in.
+
+    The heartbeat inside the process does this first; where C code does not let its thread run, it is done here:
+    by compare-and-set, then through the worker's parent.
+    """
+    with database.reading() as session:
+        late = session.scalars(
+            select(Job).where(
+                Job.team_id == settings.team_id,
+                Job.state == "running",
+                Job.cancel_at < heartbeat.overdue(clock.wall()),
+            )
+        ).all()
+    ended = [job for job in late if finish.cancelled(settings, database, job)]
+    for job in ended:
+        _kill(settings, job)
+    return [job.id for job in ended]
+
+
+def tidy(database: Database) -> None:
+    """Drop what is of no use after a day: deliveries already acted on, processes long gone."""
+    before = clock.wall() - timedelta(days=1)
+    with database.transaction() as session:
+        session.execute(delete(Delivery).where(Delivery.at < before))
+        session.execute(delete(Process).where(Process.seen_at < before))
+
+
+def _kill(settings: Settings, job: Job) -> None:
+    from workers.app import make_app
+
+    task_id, at, _ = job.worker.partition("@")
+    if not at:
+        return  # in somebody's terminal: not ours to kill
+    try:
+        make_app(settings).control.revoke(task_id, terminate=True, signal="SIGKILL")
+    except Exception as error:  # the broker is away: the fence keeps the job from publishing all the same
+        log.warning("cannot reach the worker of job %s: %s", job.id, error)

@@ -1,0 +1,78 @@
+"""The tick and the sender as processes of their own: ``python -m workers.services tick|sender``."""
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from retention.db import Database
+from retention.settings import Settings
+from workers import processes, reconcile, schedule
+from workers.delivery.sender import Sender
+
+log = logging.getLogger(__name__)
+
+
+def run_tick(settings: Settings, stop: threading.Event) -> None:
+    """Every second look for jobs that outlive their cancelling; every few, reconcile; every twenty, the schedules."""
+    database = Database.of(settings)
+    rounds: list[tuple[float, Callable[[], object]]] = [
+        (1.0, lambda: reconcile.end_cancelled(database, settings)),
+        (5.0, lambda: reconcile.republish(database, settings)),
+        (20.0, lambda: schedule.tick(database, settings)),
+        (processes.EVERY, lambda: processes.report(database, settings, "tick")),
+        (3600.0, lambda: reconcile.tidy(database)),
+    ]
+    due = [0.0] * len(rounds)
+    while not stop.is_set():
+        for number, (every, act) in enumerate(rounds):
+            if time.monotonic() >= due[number]:
+                due[number] = time.monotonic() + every
+                _guarded(act)
+        stop.wait(0.5)
+
+
+def run_sender(settings: Settings, stop: threading.Event) -> None:
+    """Deliver the outbox, and say every few seconds that we live."""
+    database = Database.of(settings)
+
+    def report() -> None:
+        while not stop.is_set():
+            processes.report(database, settings, "sender")
+            stop.wait(processes.EVERY)
+
+    reporter = threading.Thread(target=report, name="report", daemon=True)
+    reporter.start()
+    Sender(settings, database).run(stop)
+    reporter.join(timeout=5)
+
+
+def _guarded(act: Callable[[], object]) -> None:
+    """One round; a database that is away, or one bad row, must not end the process."""
+    try:
+        act()
+    except SQLAlchemyError as error:
+        log.warning("waiting for the database: %s", error)
+    except Exception:
+        log.exception("a round of the tick failed; the next one tries again")
+
+
+def main(argv: list[str]) -> int:
+    """Run one service until SIGTERM or Ctrl-C."""
+    run = {"tick": run_tick, "sender": run_sender}[argv[0]]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with suppress(KeyboardInterrupt):
+        run(Settings(), stop)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
