@@ -1,7 +1,6 @@
 """How the installation is: for `status`, for ``/health`` and for ``/metrics``. SQL only."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import func, select
@@ -12,8 +11,9 @@ from retention import clock
 from retention.db import Database
 from retention.db.tables import DirectoryEntry, ImportLog, Job, ModelVersion, Outbox, Process
 from retention.settings import Settings
+from workers.processes import STALE
 
-SILENT = timedelta(seconds=90)  # a process that has not reported for so long is down
+NEEDED = ("worker", "tick", "sender")  # beside the bot itself
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
 OUTBOX_STATES = ("pending", "sending", "rate_limited", "ambiguous", "sent", "failed", "held")
 
@@ -100,7 +100,7 @@ def processes(session: Session) -> list[dict[str, Any]]:
     found = session.scalars(select(Process).order_by(Process.role, Process.name)).all()
     return [
         {
-            "name": one.name, "role": one.role, "up": now - one.seen_at < SILENT,
+            "name": one.name, "role": one.role, "up": now - one.seen_at < STALE,
             "silent_seconds": max(0, round((now - one.seen_at).total_seconds())),
         }
         for one in found
@@ -115,3 +115,19 @@ def database_answers(database: Database) -> bool:
     except SQLAlchemyError:
         return False
     return True
+
+
+def parts(database: Database, broker_answers: bool) -> dict[str, dict[str, Any]]:
+    """Each part of the installation and whether it is up."""
+    found: dict[str, dict[str, Any]] = {
+        "database": {"up": database_answers(database)},
+        "broker": {"up": broker_answers},
+    }
+    reported: list[dict[str, Any]] = []
+    if found["database"]["up"]:
+        with database.reading() as session:
+            reported = processes(session)
+    for role in NEEDED:
+        living = [one["name"] for one in reported if one["role"] == role and one["up"]]
+        found[role] = {"up": bool(living), "processes": living}
+    return found

@@ -3,7 +3,6 @@
 import click
 
 from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, command
-from retention.db.migrate import upgrade
 
 
 @command("init", role="admin", surfaces=TERMINAL)
@@ -12,6 +11,8 @@ from retention.db.migrate import upgrade
 )
 def COMMAND(call: Call, demo: bool) -> Answer:
     """Make the home: the secret key, the database, the lake; all of it may be there already."""
+    from retention.db.migrate import upgrade
+
     settings = call.services.settings
     revision = upgrade(settings)
     if not settings.key:

@@ -1,0 +1,72 @@
+"""What Prometheus sees: requests and their time here; queue, jobs and posts from the database at each scrape."""
+
+import os
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
+
+from bot import health
+from retention.db import Database
+from retention.settings import Settings
+
+_own = CollectorRegistry()
+_REQUESTS = Counter("retention_http_requests", "Requests answered.", ("path", "status"), registry=_own)
+_SECONDS = Histogram(
+    "retention_http_request_seconds", "Time to answer a request.", ("path",), registry=_own,
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0),
+)  # fmt: skip
+
+
+def observe(path: str, status: int, seconds: float) -> None:
+    """Count one answered request."""
+    _REQUESTS.labels(path, str(status)).inc()
+    _SECONDS.labels(path).observe(seconds)
+
+
+class Desk(Collector):
+    """The job table and the outbox, read at each scrape."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+
+    def collect(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("retention_database_up", "Whether the database answers.")
+        try:
+            with self._database.reading() as session:
+                counted = health.counts(session, self._settings)
+        except SQLAlchemyError:
+            up.add_metric([], 0)
+            yield up
+            return
+        up.add_metric([], 1)
+        yield up
+        jobs = GaugeMetricFamily("retention_jobs", "Jobs by state.", labels=["state"])
+        for state, number in counted.jobs.items():
+            jobs.add_metric([state], number)
+        yield jobs
+        posts = GaugeMetricFamily("retention_outbox", "Posts to Slack by state.", labels=["state"])
+        for state, number in counted.outbox.items():
+            posts.add_metric([state], number)
+        yield posts
+        depth = GaugeMetricFamily("retention_queue_depth", "Jobs waiting for a worker.")
+        depth.add_metric([], counted.jobs["queued"])
+        yield depth
+        oldest = GaugeMetricFamily("retention_queue_oldest_seconds", "How long the oldest job has waited.")
+        oldest.add_metric([], counted.oldest_queued_seconds)
+        yield oldest
+
+
+def exposition(database: Database, settings: Settings) -> tuple[bytes, str]:
+    """The scrape, with the counters of all of the server's processes, and its content type."""
+    registry = CollectorRegistry()
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        multiprocess.MultiProcessCollector(registry)
+    else:
+        registry.register(_own)
+    registry.register(Desk(database, settings))
+    return generate_latest(registry), CONTENT_TYPE_LATEST

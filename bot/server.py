@@ -1,0 +1,107 @@
+"""The bot's server: gunicorn with threads; never Bolt's built-in one. ``python -m bot.server`` starts it.
+
+The master process loads neither the app nor a database: each worker builds its own after the fork.
+"""
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from retention.settings import Settings
+
+if TYPE_CHECKING:
+    from bot.web import Site
+
+WORKERS, THREADS = 2, 16
+
+
+@cache
+def site() -> "Site":
+    """This process's site, made at its first use."""
+    from bot.web import Site
+
+    return Site(Settings())
+
+
+def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """WSGI, for any server: ``gunicorn --worker-class gthread bot.server:app``."""
+    return site()(environ, start_response)
+
+
+def main(settings: Settings | None = None) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Raises
+    ------
+    SystemExit
+        With a sentence, where no Slack app is configured.
+    """
+    settings = settings or Settings()
+    if missing := nothing_to_serve(settings):
+        sys.exit(missing)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with tempfile.TemporaryDirectory(prefix="retention-metrics-") as folder:
+        # Before prometheus_client is imported: the workers' counters add up through files.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        _serve(settings)
+
+
+def nothing_to_serve(settings: Settings) -> str:
+    """Why the bot cannot start, or an empty string."""
+    if settings.slack_app_token and settings.slack_bot_token:
+        return ""
+    if settings.slack_signing_secret and settings.slack_bot_token:
+        return ""
+    return (
+        "The bot needs SLACK_BOT_TOKEN with SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET (HTTP); "
+        "without them only the workers run."
+    )
+
+
+def _serve(settings: Settings) -> None:
+    from gunicorn.app.base import BaseApplication
+
+    class Server(BaseApplication):
+        def load_config(self) -> None:
+            socket_mode = bool(settings.slack_app_token)
+            options = {
+                "bind": f"{'127.0.0.1' if settings.demo else '0.0.0.0'}:{settings.port}",  # noqa: S104
+                "worker_class": "gthread",
+                "workers": 1 if socket_mode else WORKERS,  # a second one would only share the sockets
+                "threads": THREADS,
+                "timeout": 60,
+                "graceful_timeout": 5,
+                "keepalive": 30,
+                "proc_name": "retention-bot",
+                "post_worker_init": _start,
+                "child_exit": _forget,
+            }
+            for name, value in options.items():
+                self.cfg.set(name, value)
+
+        def load(self) -> Any:
+            from bot.web import Site
+
+            return Site(settings)
+
+    Server().run()
+
+
+def _start(worker: Any) -> None:
+    from bot.web import start
+
+    start(worker.wsgi)
+
+
+def _forget(server: Any, worker: Any) -> None:
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)
+
+
+if __name__ == "__main__":
+    main()
