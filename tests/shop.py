@@ -1,0 +1,125 @@
+"""A tiny shop with a known truth, brought in through the importer: who lapses, what they like, what they redeem.
+
+Three hundred customers buy at their own rhythm until some lapse for good; each prefers one of six categories. Seeded:
+the same shop every time.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from retention.db import Database
+from retention.db.tables import Base
+from retention.lake import Lake
+from retention.settings import Settings
+
+BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
+CATEGORIES = ("coffee", "tea", "bread", "cheese", "wine", "soap")
+
+
+@dataclass(frozen=True)
+class Shop:
+    """An installation with the tiny shop's data in it. Do not change it: every test of the session sees it."""
+
+    settings: Settings
+    database: Database
+    lake: Lake
+    begin: datetime
+    end: datetime  # no event at or after this
+
+
+def build(
+    home: Path, *, customers: int = 300, items: int = 60, days: int = 200, seed: int = 7, **options
+) -> Shop:
+    """Make the shop below ``home``; ``options`` are further settings."""
+    from retention.lake.importing import import_files
+
+    settings = Settings(home=home, _env_file=None, **options)
+    database = Database(settings.database_url.get_secret_value())
+    Base.metadata.create_all(database.engine)
+    lake = Lake.open(settings)
+    home.mkdir(parents=True, exist_ok=True)
+    for table, frame in frames(customers=customers, items=items, days=days, seed=seed).items():
+        file = home / f"{table}.parquet"
+        frame.to_parquet(file)
+        import_files(lake, database, settings, table, [str(file)])
+    return Shop(settings, database, lake, BEGIN, BEGIN + timedelta(days=days))
+
+
+def frames(*, customers: int = 300, items: int = 60, days: int = 200, seed: int = 7) -> dict:
+    """The shop's tables as data frames with canonical columns."""
+    import numpy as np
+    import pandas as pd
+
+    rng = np.random.default_rng(seed)
+    price = np.round(rng.gamma(4.0, 3.0, items) + 1, 2)
+    category = np.arange(items) % len(CATEGORIES)
+    item_ids = np.array([f"i{number:03d}" for number in range(items)])
+    gap = rng.gamma(3.0, 3.0, customers) + 2.0  # days between orders
+    joined = rng.uniform(0, days * 0.6, customers)
+    lapsed = np.where(rng.random(customers) < 0.4, joined + rng.exponential(days * 0.4, customers), np.inf)
+    taste = rng.integers(0, len(CATEGORIES), customers)
+
+    rows = []
+    for customer in range(customers):
+        at = joined[customer]
+        order = 0
+        while at < min(days, lapsed[customer]):
+            coupon = rng.random() < 0.1
+            for _ in range(int(rng.integers(1, 5))):
+                liked = rng.random() < 0.7
+                pool = np.flatnonzero(category == taste[customer]) if liked else np.arange(items)
+                item = rng.choice(pool)
+                quantity = int(rng.integers(1, 4))
+                full = price[item] * quantity
+                discount = round(full * 0.1, 2) if coupon else 0.0
+                rows.append(
+                    (
+                        customer,
+                        "purchase",
+                        at,
+                        item,
+                        f"o{customer}-{order}",
+                        quantity,
+                        full - discount,
+                        discount,
+                    )
+                )
+            if coupon:
+                rows.append((customer, "coupon_redeem", at, None, f"o{customer}-{order}", None, None, None))
+            at += rng.exponential(gap[customer]) + 0.1
+            order += 1
+
+    columns = ["customer", "event_type", "day", "item", "order_id", "quantity", "amount", "discount"]
+    events = pd.DataFrame(rows, columns=columns)
+    events["customer_id"] = [f"c{number:04d}" for number in events["customer"]]
+    events["item_id"] = [None if pd.isna(number) else item_ids[int(number)] for number in events["item"]]
+    seconds = np.floor(events["day"] * 86_400)
+    events["occurred_at"] = pd.Timestamp(BEGIN) + pd.to_timedelta(seconds, unit="s")
+    events = events.assign(currency="EUR", channel="web", source="shop").drop(
+        columns=["customer", "day", "item"]
+    )
+    people = [f"c{number:04d}" for number in range(customers)]
+    return {
+        "items": pd.DataFrame(
+            {
+                "item_id": item_ids,
+                "title": [f"{CATEGORIES[kind].title()} no. {number}" for number, kind in enumerate(category)],
+                "category": [CATEGORIES[kind] for kind in category],
+                "brand": [f"brand {number % 4}" for number in range(items)],
+                "price": price,
+                "margin": 0.3,
+                "in_stock": True,
+            }
+        ),
+        "customers": pd.DataFrame(
+            {
+                "customer_id": people,
+                "email": [f"{person}@example.com" for person in people],
+                "name": [f"Customer {number}" for number in range(customers)],
+                "created_at": pd.Timestamp(BEGIN) + pd.to_timedelta(np.floor(joined * 86_400), unit="s"),
+                "marketing_consent": rng.random(customers) < 0.9,
+            }
+        ),
+        "events": events,
+    }
