@@ -1,0 +1,210 @@
+"""How the demo's households answer to our campaigns: simulated, on top of what they really did.
+
+The households of the Complete Journey never got our coupons. So a keyed hash decides, for each of the treated, whether
+they make one visit that they would not have made (`Effect`), and who takes the coupon to a visit that really
+happened. Those held out answer to nothing. Whatever comes of this has the source ``simulated``.
+"""
+
+# ruff: noqa: S608 - SQL is put together from names and literals of our own
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from retention.db import Database
+from retention.db.tables import Assignment, Campaign, Coupon
+from retention.lake import Lake
+from retention.lake.importing import import_files
+from retention.lake.lake import naive
+from retention.lake.mapping import literal
+from retention.privacy import keyed_hash
+from retention.settings import Settings
+
+SOURCE = "simulated"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """The simulated effect, as shares of the treated. An extra visit repeats one of the customer's own baskets."""
+
+    visits_with_coupon: float = 0.12  # make an extra visit
+    visits_with_reminder: float = 0.03
+    redeem_extra: float = 0.8  # of those extra visits use the coupon
+    redeem_real: float = 0.15  # take it to a visit they would have made anyway
+    days: float = 21.0  # the extra visit comes within so many days
+
+
+EFFECT = Effect()
+
+
+def respond(
+    settings: Settings, database: Database, lake: Lake, until: datetime, folder: Path, effect: Effect = EFFECT
+) -> dict[str, Any]:
+    """Add the answers before ``until`` to the events, and mark the coupons that were redeemed.
+
+    The same again changes nothing. A purchase's amount is before the coupon; what the coupon took off is the
+    ``discount`` of its ``coupon_redeem``.
+
+    Returns
+    -------
+    dict
+        ``orders`` and ``redemptions`` added now, and the stated ``effect``.
+    """
+    with database.reading() as session:
+        answers = list(_answers(session, settings, until, effect))
+    orders = redemptions = 0
+    if answers:
+        redeemed = _write(lake, answers, until, folder / "answers.parquet")
+        orders, redemptions = _added(lake, folder / "answers.parquet")
+        import_files(lake, database, settings, "events", [str(folder / "answers.parquet")], only="true")
+        with database.transaction() as session:
+            _mark(session, redeemed)
+    return {"orders": orders, "redemptions": redemptions, "effect": asdict(effect)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What one treated customer does: an extra visit at ``visit_at``, and whether the coupon goes along."""
+
+    campaign_id: str
+    customer_id: str
+    sent_at: datetime
+    ends_at: datetime
+    visit_at: datetime | None
+    code: str | None
+    discount: float
+    redeems_extra: bool
+    redeems_real: bool
+
+
+def _answers(session: Session, settings: Settings, until: datetime, effect: Effect) -> Iterator[_Answer]:
+    treated = (
+        select(Campaign, Assignment, Coupon)
+        .join(Assignment, Assignment.campaign_id == Campaign.id)
+        .outerjoin(
+            Coupon, (Coupon.campaign_id == Campaign.id) & (Coupon.customer_id == Assignment.customer_id)
+        )
+        .where(
+            Campaign.team_id == settings.team_id,
+            Campaign.state.in_(("live", "measuring", "closed")),
+            Campaign.sent_at < until,
+            Assignment.arm == "treatment",
+        )
+        .order_by(Campaign.id, Assignment.customer_id)
+    )
+    for campaign, assignment, coupon in session.execute(treated):
+        draw = _draws(settings.key, campaign.id, assignment.customer_id)
+        share = effect.visits_with_coupon if coupon else effect.visits_with_reminder
+        ends = min(filter(None, (campaign.window_ends_at, coupon.expires_at if coupon else None, until)))
+        sent = campaign.sent_at
+        assert sent is not None  # the query asked for it
+        visit = sent + timedelta(days=0.5 + draw[1] * (effect.days - 0.5))
+        yield _Answer(
+            campaign.id, assignment.customer_id, naive(sent), naive(ends),
+            naive(visit.replace(microsecond=0)) if draw[0] < share and visit < ends else None,
+            coupon.code if coupon else None, float(assignment.offer.get("discount") or 0),
+            draw[2] < effect.redeem_extra, draw[3] < effect.redeem_real,
+        )  # fmt: skip
+
+
+def _draws(key: bytes, campaign_id: str, customer_id: str) -> tuple[float, ...]:
+    """Four numbers in [0, 1), always the same for a customer of a campaign."""
+    drawn = keyed_hash(key, f"answer to {campaign_id}", customer_id)
+    return tuple(int.from_bytes(drawn[start : start + 8], "big") / 2**64 for start in (0, 8, 16, 24))
+
+
+def _write(
+    lake: Lake, answers: list[_Answer], until: datetime, path: Path
+) -> list[tuple[str, datetime, str]]:
+    """Write the answers as events with canonical columns; returns (code, when, order) of each redemption."""
+    import pyarrow as pa
+
+    con = lake.duckdb
+    con.register("answers", pa.Table.from_pylist([asdict(answer) for answer in answers]))
+    try:
+        events = lake.table("events", until).get_name()
+        con.execute(f"CREATE OR REPLACE TEMP TABLE extra AS {_EXTRA.format(events=events)}")
+        con.execute(f"CREATE OR REPLACE TEMP TABLE redeemed AS {_REDEEMED.format(events=events)}")
+        con.execute(f"COPY ({_EVENTS}) TO {literal(path)} (FORMAT parquet)")
+        return con.execute(
+            "SELECT code, occurred_at, order_id FROM redeemed WHERE code IS NOT NULL"
+        ).fetchall()
+    finally:
+        con.unregister("answers")
+        con.execute("DROP TABLE IF EXISTS extra; DROP TABLE IF EXISTS redeemed")
+
+
+# An extra visit: one of the customer's own earlier baskets, chosen by hash.
+_EXTRA = """
+    WITH baskets AS (
+        SELECT answers.campaign_id, answers.customer_id, events.order_id
+        FROM answers JOIN "{events}" AS events USING (customer_id)
+        WHERE answers.visit_at IS NOT NULL AND events.event_type = 'purchase' AND events.order_id IS NOT NULL
+            AND events.source <> 'simulated' AND events.occurred_at < answers.sent_at
+        GROUP BY answers.campaign_id, answers.customer_id, events.order_id HAVING sum(events.amount) > 0
+        QUALIFY row_number() OVER (
+            PARTITION BY answers.campaign_id, answers.customer_id
+            ORDER BY md5(answers.campaign_id || events.order_id)) = 1
+    )
+    SELECT baskets.campaign_id, baskets.customer_id, answers.visit_at AS occurred_at,
+        'sim-' || baskets.campaign_id || '-' || baskets.customer_id AS order_id,
+        row_number() OVER (PARTITION BY baskets.campaign_id, baskets.customer_id ORDER BY events.event_id) AS line,
+        events.item_id, events.quantity, events.amount, events.currency, events.channel
+    FROM baskets JOIN answers USING (campaign_id, customer_id)
+    JOIN "{events}" AS events ON events.customer_id = baskets.customer_id AND events.order_id = baskets.order_id
+        AND events.event_type = 'purchase'
+"""
+
+# The coupon goes along once: to the first visit, extra or real, that takes it.
+_REDEEMED = """
+    WITH visits AS (
+        SELECT answers.campaign_id, customer_id, extra.occurred_at, extra.order_id, extra.amount, extra.currency
+        FROM extra JOIN answers USING (campaign_id, customer_id) WHERE redeems_extra
+        UNION ALL
+        SELECT answers.campaign_id, customer_id, events.occurred_at, events.order_id, events.amount, events.currency
+        FROM "{events}" AS events JOIN answers USING (customer_id)
+        WHERE redeems_real AND events.event_type = 'purchase' AND events.source <> 'simulated'
+            AND events.occurred_at >= answers.sent_at AND events.occurred_at < answers.ends_at
+    )
+    SELECT campaign_id, customer_id, min(visits.occurred_at) AS occurred_at, visits.order_id, answers.code,
+        any_value(visits.currency) AS currency, round(answers.discount * sum(visits.amount), 2) AS discount
+    FROM visits JOIN answers USING (campaign_id, customer_id)
+    WHERE answers.code IS NOT NULL
+    GROUP BY campaign_id, customer_id, visits.order_id, answers.code, answers.discount
+    QUALIFY row_number() OVER (PARTITION BY campaign_id, customer_id ORDER BY 3, 4) = 1
+"""
+
+_EVENTS = f"""
+    SELECT order_id || '-' || line AS event_id, customer_id, 'purchase' AS event_type, occurred_at, item_id, order_id,
+        quantity, amount, 0.0 AS discount, currency, channel, '{SOURCE}' AS source
+    FROM extra
+    UNION ALL BY NAME
+    SELECT 'sim-' || campaign_id || '-' || customer_id || '-coupon' AS event_id, customer_id,
+        'coupon_redeem' AS event_type, occurred_at, order_id, discount, currency, 'store' AS channel,
+        '{SOURCE}' AS source
+    FROM redeemed
+"""
+
+
+def _added(lake: Lake, path: Path) -> tuple[int, int]:
+    """How many orders and redemptions of the file are not in the lake yet."""
+    known = lake.table("events").get_name()
+    return lake.duckdb.execute(
+        "SELECT count(DISTINCT order_id) FILTER (event_type = 'purchase'), "
+        "count(*) FILTER (event_type = 'coupon_redeem') "
+        f'FROM read_parquet({literal(path)}) ANTI JOIN "{known}" USING (event_id)'
+    ).fetchall()[0]
+
+
+def _mark(session: Session, redeemed: list[tuple[str, datetime, str]]) -> None:
+    """Mark coupons as redeemed, once."""
+    for code, at, order in redeemed:
+        session.execute(
+            update(Coupon)
+            .where(Coupon.code == code, Coupon.state == "issued")
+            .values(state="redeemed", redeemed_at=at.replace(tzinfo=UTC), order_id=order)
+        )
