@@ -21,7 +21,7 @@ from retention.db.tables import Job
 from retention.errors import BadInput, Conflict, NotAllowed
 from retention.progress import Progress, silent
 from retention.settings import Settings
-from workers import roles
+from workers import processes, roles
 from workers.delivery import outbox
 from workers.requests import REQUESTS, Request
 from workers.tasks.contract import Post
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 OPEN = ("queued", "running")
 LEASE = timedelta(seconds=60)
+TERMINAL = "terminal"  # the name of a worker that is a person's own process
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,7 @@ def run_here(
             channel=None,
             idem_key=f"here:{secrets.token_hex(12)}",
         ).job
-        claimed = claim(session, job.id, "terminal")
+        claimed = claim(session, job.id, processes.here(TERMINAL))
     if claimed is None:  # cannot be: nobody else has seen the row
         raise Conflict(f"Job {job.id} was taken by a worker.")
     return run_in_process(settings, database, claimed, progress)

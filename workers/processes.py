@@ -40,3 +40,23 @@ def alive(session: Session, now: datetime | None = None) -> dict[str, Process]:
     since = (now or clock.wall()) - STALE
     rows = session.scalars(select(Process).where(Process.seen_at >= since).order_by(Process.name))
     return {row.name: row for row in rows}
+
+
+def here(task: str) -> str:
+    """How a job names what runs it: ``task@host:pid``."""
+    return f"{task}@{socket.gethostname()}:{os.getpid()}"
+
+
+def gone(worker: str) -> bool:
+    """Whether what runs a job is known to be dead: it ran on this host, and there is no such process any more."""
+    _, _, place = worker.partition("@")
+    host, _, pid = place.rpartition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

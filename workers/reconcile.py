@@ -13,7 +13,7 @@ from retention import clock
 from retention.db import Database
 from retention.db.tables import Delivery, Job, Process
 from retention.settings import Settings
-from workers import finish, heartbeat, jobs
+from workers import finish, heartbeat, jobs, processes
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +41,13 @@ def republish(database: Database, settings: Settings) -> list[str]:
             .limit(500)
             .with_for_update(skip_locked=True)
         ).all()  # fmt: skip
-        hopeless = [job for job in waiting if job.state == "running" and job.attempt >= ATTEMPTS]
+        hopeless = [job for job in waiting if job.state == "running" and _is_hopeless(job)]
         again = [job for job in waiting if job not in hopeless]
         session.execute(update(Job).where(Job.id.in_([job.id for job in again])).values(enqueued_at=now))
     for job in hopeless:
         log.error("job %s (%s) was started %s times and never ended", job.id, job.kind, job.attempt)
         finish.failed(
-            settings, database, job,
-            f"It was started {job.attempt} times and its worker stopped each time; the operator should look.",
+            settings, database, job, f"Its worker stopped before the end (attempt {job.attempt}); nothing was published.",
             finish.reference(),
         )  # fmt: skip
     published = []
@@ -57,6 +56,25 @@ def republish(database: Database, settings: Settings) -> list[str]:
             break  # the broker is away: the next round tries again
         published.append(job.id)
     return published
+
+
+def release_dead(database: Database, settings: Settings) -> list[str]:
+    """Take the lease from jobs whose process on this host is dead, so that nobody waits for it to run out."""
+    with database.reading() as session:
+        running = session.scalars(
+            select(Job).where(
+                Job.team_id == settings.team_id, Job.state == "running", Job.lease_until > clock.wall()
+            )
+        ).all()
+    dead = [job for job in running if processes.gone(job.worker)]
+    for job in dead:
+        with database.transaction() as session:
+            session.execute(
+                update(Job)
+                .where(Job.id == job.id, Job.state == "running", Job.attempt == job.attempt)
+                .values(lease_until=clock.wall(), enqueued_at=None)
+            )
+    return [job.id for job in dead]
 
 
 def end_cancelled(database: Database, settings: Settings) -> list[str]:
@@ -87,12 +105,17 @@ def tidy(database: Database) -> None:
         session.execute(delete(Process).where(Process.seen_at < before))
 
 
+def _is_hopeless(job: Job) -> bool:
+    """It took too many workers with it, or it ran in a terminal that is gone: the person there has seen that."""
+    return job.attempt >= ATTEMPTS or job.worker.startswith(f"{jobs.TERMINAL}@")
+
+
 def _kill(settings: Settings, job: Job) -> None:
     from workers.app import make_app
 
-    task_id, at, _ = job.worker.partition("@")
-    if not at:
-        return  # in somebody's terminal: not ours to kill
+    task_id, _, _ = job.worker.partition("@")
+    if task_id == jobs.TERMINAL:
+        return  # in somebody's own process: not ours to kill
     try:
         make_app(settings).control.revoke(task_id, terminate=True, signal="SIGKILL")
     except Exception as error:  # the broker is away: the fence keeps the job from publishing all the same

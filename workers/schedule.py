@@ -17,9 +17,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from retention import clock
+from retention.campaigns import due
 from retention.db import Database
 from retention.db.insert import insert_once
-from retention.db.tables import Campaign, Job, Schedule, Slot
+from retention.db.tables import Job, Schedule, Slot
 from retention.errors import BadInput, Refused
 from retention.settings import Settings
 from workers import jobs
@@ -128,17 +129,8 @@ def next_due(session: Session, settings: Settings, after: datetime) -> datetime 
             select(Schedule).where(Schedule.team_id == settings.team_id, Schedule.active)
         )
     ]
-    for column, states in (
-        (Campaign.expires_at, ("submitted",)),
-        (Campaign.send_at, ("approved",)),
-        (Campaign.window_ends_at, ("live", "measuring")),
-    ):
-        first = session.scalar(
-            select(func.min(column)).where(
-                Campaign.team_id == settings.team_id, Campaign.state.in_(states), column > after
-            )
-        )
-        moments += [first] if first is not None else []
+    campaigns = due.next_moment(session, settings, after)
+    moments += [campaigns] if campaigns is not None else []
     return min(moments, default=None)
 
 
@@ -150,14 +142,14 @@ def idle(session: Session) -> bool:
 
 def _fire(session: Session, settings: Settings, schedule: Schedule, now: datetime) -> list[Job]:
     """Take the slots that are due: the newest one runs, older and too late ones are marked as skipped."""
-    due = []
+    ripe = []
     for slot, at in slots(schedule):
         if at > now:
             break
-        due.append((slot, at))
+        ripe.append((slot, at))
     submitted: list[Job] = []
-    for number, (slot, at) in enumerate(due):
-        fires = number == len(due) - 1 and now - at < LATE
+    for number, (slot, at) in enumerate(ripe):
+        fires = number == len(ripe) - 1 and now - at < LATE
         mine = insert_once(
             session, Slot, team_id=settings.team_id, schedule_id=schedule.id, slot=slot, due_at=at,
             state="fired" if fires else "skipped",
@@ -168,8 +160,8 @@ def _fire(session: Session, settings: Settings, schedule: Schedule, now: datetim
             log.warning(
                 "schedule %s (%s): the slot of %s was missed and is skipped", schedule.id, schedule.kind, slot
             )
-    if due:
-        schedule.last_slot = due[-1][0]
+    if ripe:
+        schedule.last_slot = ripe[-1][0]
     return submitted
 
 
@@ -191,17 +183,16 @@ def _submit(session: Session, settings: Settings, schedule: Schedule, slot: date
 
 def _campaigns(database: Database, settings: Settings) -> list[Job]:
     """Let campaigns take the steps that are due: expire, send, measure."""
-    from retention.campaigns import due
-    from workers import campaigns
+    from workers import campaigns  # it imports jobs, as we do
 
     now = clock.now()
     submitted: list[Job] = []
     with database.transaction() as session:
         campaigns.expire(session, settings, now)
-        for request, idem_key, requested_by, channel, thread_key in due.requests(session, settings, now):
+        for step in due.due(session, settings, now):
             submission = jobs.submit(
-                session, settings, request, requested_by=requested_by, channel=channel, idem_key=idem_key,
-                thread_key=thread_key, announce=False,
+                session, settings, REQUESTS[step.kind].model_validate(step.args), requested_by=step.requested_by,
+                channel=step.channel, idem_key=step.idem_key, thread_key=step.thread_key, announce=False,
             )  # fmt: skip
             submitted += [submission.job] if submission.created else []
     return submitted

@@ -23,6 +23,7 @@ def run_tick(settings: Settings, stop: threading.Event) -> None:
     database = Database.of(settings)
     rounds: list[tuple[float, Callable[[], object]]] = [
         (1.0, lambda: reconcile.end_cancelled(database, settings)),
+        (5.0, lambda: reconcile.release_dead(database, settings)),
         (5.0, lambda: reconcile.republish(database, settings)),
         (20.0, lambda: schedule.tick(database, settings)),
         (processes.EVERY, lambda: processes.report(database, settings, "tick")),

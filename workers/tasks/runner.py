@@ -5,8 +5,6 @@ The Celery parent imports this; `retention`'s heavy rooms are imported by ``work
 
 import importlib
 import logging
-import os
-import socket
 from typing import Any
 
 from retention.db import Database
@@ -14,7 +12,7 @@ from retention.db.tables import Job
 from retention.errors import Cancelled, Conflict, Refused
 from retention.progress import Progress, silent
 from retention.settings import Settings
-from workers import finish, jobs
+from workers import finish, jobs, processes
 from workers.heartbeat import Heartbeat
 from workers.requests import REQUESTS
 from workers.tasks.contract import Context, Outcome
@@ -30,9 +28,8 @@ def run_job(settings: Settings, database: Database, job_id: str, task_id: str) -
     str
         What became of it, for the log; ``"not ours"`` where it is somebody else's, not due, or over.
     """
-    worker = f"{task_id}@{socket.gethostname()}:{os.getpid()}"
     with database.transaction() as session:
-        job = jobs.claim(session, job_id, worker)
+        job = jobs.claim(session, job_id, processes.here(task_id))
     if job is None:
         return "not ours"
     try:

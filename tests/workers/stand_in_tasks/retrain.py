@@ -1,0 +1,12 @@
+"""A job that sits in C code, out of reach of any Python exception: with a cutoff it also holds the interpreter's lock."""
+
+import ctypes
+
+from workers.tasks.contract import Outcome, Post
+
+
+def run(request, context):
+    context.progress(1, 3, "training")
+    library = ctypes.PyDLL(None) if request.cutoff else ctypes.CDLL(None)
+    library.sleep(60)
+    return Outcome({}, (Post("job/refused", {"sentence": "published all the same"}),))

@@ -1,0 +1,241 @@
+"""``retention run``: every process of a small installation, started, watched, restarted and stopped cleanly.
+
+The embedded broker is one of them unless ``RETENTION_BROKER_URL`` names another. A single role replaces this process
+instead (a container of its own needs no supervisor: its platform restarts it).
+"""
+
+import ctypes
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import IO
+
+from sqlalchemy import delete, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from retention import clock
+from retention.db import Database
+from retention.db.tables import Job, Process
+from retention.errors import BadInput
+from retention.settings import Settings
+from workers import broker, processes
+from workers.app import QUEUES
+from workers.environment import environment
+
+log = logging.getLogger(__name__)
+
+ROLES = ("bot", "worker", "tick", "sender")
+STOPPING = 8.0  # seconds for the children to end by themselves
+SETTLED = 60.0  # seconds after which a child that exits is restarted at once again
+_PDEATHSIG = 1
+
+
+@dataclass(slots=True)
+class Child:
+    """A process we keep alive."""
+
+    name: str
+    command: list[str]
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    failures: int = 0
+    again_at: float = field(default=0.0)
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+
+def run(settings: Settings, roles: Sequence[str] = ROLES, queue: str | None = None) -> None:
+    """Run these roles until SIGTERM or Ctrl-C.
+
+    Parameters
+    ----------
+    roles : sequence of str
+        Of `ROLES`. One alone replaces this process; several are supervised, with the embedded broker.
+    queue : str, optional
+        The queue of a worker on its own; without it a worker serves both.
+
+    Raises
+    ------
+    BadInput
+        For a role or a queue that does not exist.
+    """
+    for role in roles:
+        if role not in ROLES:
+            raise BadInput(f"{role!r} is no role; use one of {', '.join(ROLES)}")
+    if queue is not None and queue not in QUEUES:
+        raise BadInput(f"{queue!r} is no queue; use one of {', '.join(QUEUES)}")
+    if len(roles) == 1:
+        command = _command(roles[0], (queue,) if queue else QUEUES)
+        os.execve(command[0], command, environment(settings))  # noqa: S606 - no shell wanted
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    supervisor = Supervisor(settings, roles)
+    print(supervisor.summary(), file=sys.stderr, flush=True)
+    supervisor.run(stop)
+
+
+class Supervisor:
+    """Starts the children of some roles, restarts those that exit, and stops them all.
+
+    Parameters
+    ----------
+    roles : sequence of str
+        Of `ROLES`; without a Slack app the bot and the sender are left out.
+    """
+
+    def __init__(self, settings: Settings, roles: Sequence[str] = ROLES) -> None:
+        self._settings = settings
+        self._embedded = not settings.broker_url.get_secret_value()
+        self._has_slack = bool(settings.slack_bot_token)
+        self._logs = settings.home / "logs"
+        wanted = [role for role in roles if self._has_slack or role not in ("bot", "sender")]
+        self.children = [Child("broker", broker.command(settings))] if self._embedded else []
+        for role in wanted:
+            if role == "worker":
+                self.children += [Child(f"worker:{queue}", _command(role, (queue,))) for queue in QUEUES]
+            else:
+                self.children.append(Child(role, _command(role)))
+        self._environment = environment(settings)
+
+    def summary(self) -> str:
+        """What is started, for the person at the terminal."""
+        names = ", ".join(child.name for child in self.children)
+        slack = "" if self._has_slack else " No Slack app is configured: workers only, and posts wait."
+        return f"Running {names}; logs in {self._logs}. Stop with Ctrl-C.{slack}"
+
+    def run(self, stop: threading.Event) -> None:
+        """Keep the children alive until ``stop`` is set, then stop them; never leaves one behind."""
+        database = Database(self._settings.database_url.get_secret_value())
+        self._forget_processes(database)
+        reported = 0.0
+        try:
+            while not stop.is_set():
+                self._keep_alive()
+                if time.monotonic() - reported >= processes.EVERY:
+                    reported = time.monotonic()
+                    processes.report(database, self._settings, "supervisor", children=self._pids())
+                stop.wait(0.2)
+        finally:
+            self._stop()
+            self._forget_processes(database)
+            self._release(database)
+            database.engine.dispose()
+
+    # ------------------------------------------------------------ children
+
+    def _keep_alive(self) -> None:
+        for child in self.children:
+            if child.alive:
+                continue
+            now = time.monotonic()
+            if child.process is not None and not child.again_at:
+                child.failures = 0 if now - child.started > SETTLED else child.failures + 1
+                wait = min(30.0, 0.25 * 2**child.failures)
+                log.warning("%s exited (%s); again in %.1f s", child.name, child.process.returncode, wait)
+                child.again_at = now + wait
+            if now >= child.again_at:
+                self._start(child)
+
+    def _start(self, child: Child) -> None:
+        with self._log(child.name) as sink:
+            child.process = subprocess.Popen(
+                child.command, env=self._environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
+                start_new_session=True,  # Ctrl-C is for us alone
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )  # fmt: skip
+        child.started, child.again_at = time.monotonic(), 0.0
+        if child.name == "broker":
+            self._wait_for_broker(child)
+
+    def _wait_for_broker(self, child: Child) -> None:
+        until = time.monotonic() + 10
+        while child.alive and time.monotonic() < until and not broker.answers(self._settings):
+            time.sleep(0.02)
+
+    def _log(self, name: str) -> IO[bytes]:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        path = self._logs / f"{name.replace(':', '-')}.log"
+        if path.exists() and path.stat().st_size > 10_000_000:
+            path.replace(path.with_suffix(".log.1"))
+        return path.open("ab")
+
+    def _stop(self) -> None:
+        """First those that use the broker, then the broker."""
+        others = [child for child in self.children if child.name != "broker"]
+        self._end(others, STOPPING)
+        self._end([child for child in self.children if child.name == "broker"], 5.0)
+
+    def _end(self, children: Sequence[Child], patience: float) -> None:
+        living = [child.process for child in children if child.process is not None]
+        for process in living:
+            if process.poll() is None:
+                process.terminate()
+        until = time.monotonic() + patience
+        for process in living:
+            try:
+                process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.warning("process %s does not stop; killing it", process.pid)
+            _kill_group(process.pid)
+            process.wait()
+
+    def _pids(self) -> dict[str, int]:
+        return {child.name: child.process.pid for child in self.children if child.process and child.alive}
+
+    # ------------------------------------------------------------ what is left behind
+
+    def _forget_processes(self, database: Database) -> None:
+        """Nobody shall take the last run's processes for living ones."""
+        host = socket.gethostname()
+        try:
+            with database.transaction() as session:
+                session.execute(delete(Process).where(Process.name.like(f"%@{host}")))
+        except SQLAlchemyError as error:
+            log.warning("cannot tidy the list of processes: %s", error)
+
+    def _release(self, database: Database) -> None:
+        """Hand back the leases of this host's killed workers, so that the next start need not wait for them."""
+        try:
+            with database.transaction() as session:
+                session.execute(
+                    update(Job)
+                    .where(Job.state == "running", Job.worker.like(f"%@{socket.gethostname()}:%"))
+                    .values(lease_until=clock.wall())
+                )
+        except SQLAlchemyError as error:
+            log.warning("cannot hand back leases: %s", error)
+
+
+def _command(role: str, queues: Sequence[str] = QUEUES) -> list[str]:
+    if role == "bot":
+        return [sys.executable, "-m", "bot.server"]
+    if role != "worker":
+        return [sys.executable, "-m", "workers.services", role]
+    return [
+        sys.executable, "-m", "celery", "--app", "workers.worker", "--quiet", "worker", "--queues", ",".join(queues),
+        "--concurrency", "1", "--hostname", f"{'+'.join(queues)}@%h", "--loglevel", "INFO", "--without-gossip",
+        "--without-mingle", "--without-heartbeat",
+    ]  # fmt: skip
+
+
+def _die_with_parent() -> None:
+    """In the child: be told to stop when the supervisor is gone, however it went."""
+    ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGTERM)
+
+
+def _kill_group(pid: int) -> None:
+    """A worker that was killed may leave its own children behind."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
