@@ -77,6 +77,7 @@ def _serve(settings: Settings) -> None:
                 "graceful_timeout": 5,
                 "keepalive": 30,
                 "proc_name": "retention-bot",
+                "control_socket_disable": True,
                 "post_worker_init": _start,
                 "child_exit": _forget,
             }

@@ -39,6 +39,11 @@ class Services:
             event.listen(database.engine, "connect", _wait_briefly)
         return cls(settings, database)
 
+    @classmethod
+    def for_the_terminal(cls, settings: Settings) -> "Services":
+        """Open the installation for one person who waits as long as it takes."""
+        return cls(settings, Database.of(settings))
+
     @cached_property
     def client(self) -> WebClient:
         """Slack's Web API. No retries of its own: slack_sdk's would post twice."""

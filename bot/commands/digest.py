@@ -11,6 +11,7 @@ from sqlalchemy import select
 from bot.commands.tree import Answer, Call, TerminalOption, choice, group, request
 from retention.db.tables import Schedule
 from retention.errors import BadInput
+from workers import schedule
 from workers.requests import Digest
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -55,8 +56,6 @@ def now(call: Call) -> Digest:
 @click.option("--channel", cls=TerminalOption, metavar="CHANNEL", help="The id of the channel it goes to.")
 def plan(call: Call, day: str, at: str, timezone: str | None, channel: str | None = None) -> Answer:
     """Post the digest in this channel each week, by itself."""
-    from workers import schedule
-
     services = call.services
     where = channel or call.channel
     if not where:

@@ -16,13 +16,13 @@ def COMMAND(call: Call, words: tuple[str, ...]) -> Answer:
         role = roles.role_of(session, call.services.settings, call.user)
     if words:
         return _one_command(call, [word.lower() for word in words], role)
-    mine = [as_dict(entry) for entry in entries(root(), surface=call.surface, role=role)]
+    mine = [as_dict(entry) for entry in entries(root(), where=call.surface, role=role)]
     return Answer("bot/help", {"role": role, "commands": mine})
 
 
 def _one_command(call: Call, words: list[str], role: str) -> Answer:
     found = [
-        entry for entry in entries(root(), surface=call.surface) if list(entry.path[: len(words)]) == words
+        entry for entry in entries(root(), where=call.surface) if list(entry.path[: len(words)]) == words
     ]
     if not found:
         raise BadInput(f"There is no command {' '.join(words)!r}; see `/retention help` for those there are.")

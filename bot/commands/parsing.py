@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bot.commands.tree import SLACK, Command, Group, slack_context
+from bot.commands.tree import SLACK, Command, Group, slack_context, surface
 from bot.commands.words import split
 from retention.errors import BadInput
 
@@ -64,12 +64,12 @@ def _no_such(group: Group, word: str, context: click.Context, *, exists: bool) -
         return (
             f"`{path} {word}` works in the terminal only (`{path.lstrip('/')} {word}`), where the files are."
         )
-    there = subcommands(group, context, SLACK)
+    there = subcommands(group, context, surface(context))
     if not word:
         return f"Say which: `{path} {'|'.join(there)}`."
     near = difflib.get_close_matches(word.lower(), there, 1)
-    guess = f"did you mean `{path} {near[0]}`?" if near else f"see `/retention help {group.name}`."
-    return f"There is no command `{path} {word}`; {guess if group.name != 'retention' or near else 'see `/retention help`.'}"
+    guess = f"did you mean `{path} {near[0]}`?" if near else f"there are {', '.join(there)}."
+    return f"There is no command `{path} {word}`; {guess}"
 
 
 def subcommands(group: Group, context: click.Context, where: str) -> list[str]:
@@ -81,6 +81,8 @@ def subcommands(group: Group, context: click.Context, where: str) -> list[str]:
 def sentence(error: click.UsageError, command: click.Command, context: click.Context) -> str:
     """What Click found wrong, as one sentence with the remedy."""
     path = context.command_path
+    if isinstance(error, click.NoSuchCommand) and isinstance(command, Group):
+        return _no_such(command, error.command_name, context, exists=False)
     if isinstance(error, click.NoSuchOption):
         options = [
             name for param in command.get_params(context) for name in param.opts if name.startswith("-")
@@ -104,7 +106,7 @@ def sentence(error: click.UsageError, command: click.Command, context: click.Con
 def usage(command: click.Command, context: click.Context) -> str:
     """How to write a command: ``/retention score CUSTOMER [--as-of DATE]``."""
     pieces = [context.command_path]
-    for param in command.own_params(_where(context)) if isinstance(command, Command) else ():
+    for param in command.own_params(surface(context)) if isinstance(command, Command) else ():
         if isinstance(param, click.Argument):
             pieces.append(param.make_metavar(context))
         elif isinstance(param, click.Option):
@@ -118,9 +120,3 @@ def option_metavar(option: click.Option, context: click.Context) -> str:
     if isinstance(option.type, click.Choice):
         return "|".join(str(one) for one in option.type.choices)
     return option.make_metavar(context)
-
-
-def _where(context: click.Context) -> str:
-    from bot.commands.tree import surface
-
-    return surface(context)

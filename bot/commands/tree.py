@@ -180,6 +180,11 @@ def slack_context() -> click.Context:
     return context
 
 
+def terminal_context() -> click.Context:
+    """A root context as the terminal has it, for help and documentation."""
+    return click.Context(root(), info_name="retention")
+
+
 def command(name: str, **attributes: Any) -> Callable[[Callable[..., Request | Answer]], Command]:
     """Make a `Command` of a function; see the package's documentation."""
     return cast(Any, click.command(name, cls=Command, **attributes))

@@ -1,0 +1,198 @@
+"""The terminal's `retention`: the same tree as in Slack, with files, progress and exit statuses.
+
+Standard output carries the result and nothing else; progress and sentences go to standard error.
+Exit status: 0 done, 2 bad input, 1 failed.
+"""
+
+import json
+import logging
+import secrets
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import click
+from jinja2 import TemplateNotFound
+from pydantic import ValidationError
+from sqlalchemy import exc
+
+from bot.commands import TERMINAL, Answer, Call, Command, root
+from bot.commands.parsing import sentence
+from bot.services import Services
+from retention.errors import Cancelled, Refused
+from retention.progress import Progress, silent
+from retention.settings import Settings
+from retention.templating import bar, text
+from workers import roles
+from workers.requests import Request
+
+DONE, FAILED, BAD_INPUT = 0, 1, 2
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run one command and leave the process with its exit status."""
+    logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    sys.exit(run(args))
+
+
+def run(args: list[str] | None = None) -> int:
+    """Run one command; say what went wrong in one sentence."""
+    try:
+        root().main(args, prog_name="retention", standalone_mode=False, obj=Terminal())
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "")
+    except click.UsageError as error:
+        if error.ctx is None:
+            return _say(error.format_message(), BAD_INPUT)
+        return _say(sentence(error, error.ctx.command, error.ctx), BAD_INPUT)
+    except ValidationError as error:
+        return _say(error.errors()[0]["msg"].removeprefix("Value error, "), BAD_INPUT)
+    except Refused as error:
+        return _say(str(error).replace("`/retention ", "`retention "), BAD_INPUT)
+    except (KeyboardInterrupt, click.Abort, Cancelled):
+        return _say("Stopped; nothing was published.", FAILED)
+    except (exc.OperationalError, exc.ProgrammingError) as error:
+        return _say(_of_the_database(error), FAILED)
+    except Exception as error:
+        return _say(_unknown(error), FAILED)
+    return DONE
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """What the tree's root context holds in the terminal: it runs the commands."""
+
+    @cached_property
+    def settings(self) -> Settings:
+        """From the environment, read when a command needs them: ``--help`` does not."""
+        return Settings()
+
+    def run(self, command: Command, params: dict[str, Any]) -> None:
+        """Run a parsed command and print what it came to."""
+        as_json, user = params.pop("as_json", False), params.pop("as_user", roles.OPERATOR)
+        to_queue = params.pop("to_queue", False)
+        if command.starts:
+            logging.getLogger().setLevel(logging.INFO)
+        else:
+            self._make_database()
+        services = Services.for_the_terminal(self.settings)
+        with shown_progress() as progress:
+            key = f"terminal:{secrets.token_hex(12)}"
+            call = Call(services, user, TERMINAL, key, None, progress)
+            template, data = self._carry_out(command, call, params, to_queue)
+            if command.after and not to_queue:
+                command.after(call, data, **params)
+        if as_json:
+            click.echo(json.dumps(data, ensure_ascii=False, default=str))
+        elif not command.starts:
+            click.echo(printed(template, data, self.settings))
+
+    def _make_database(self) -> None:
+        """A home without a database gets one; an old one is for ``retention db upgrade``."""
+        path = self.settings.database_url.get_secret_value().removeprefix("sqlite:///")
+        if path.startswith("/") and not Path(path).exists():
+            from retention.db.migrate import upgrade
+
+            self.settings.home.mkdir(parents=True, exist_ok=True)
+            upgrade(self.settings)
+
+    def _carry_out(
+        self, command: Command, call: Call, params: dict[str, Any], to_queue: bool
+    ) -> tuple[str, dict[str, Any]]:
+        services = call.services
+        if not command.starts:
+            self._check_role(command, call)
+        given = command.handle(call, params)
+        if isinstance(given, Answer):
+            return given.template, given.data
+        if to_queue:
+            return "bot/queued", self._queue(given, call)
+        from workers import jobs
+
+        data = jobs.run_here(
+            services.settings, services.database, given, user=call.user, progress=call.progress
+        )
+        return given.kind, data
+
+    def _check_role(self, command: Command, call: Call) -> None:
+        with call.services.database.reading() as session:
+            roles.require(session, call.services.settings, call.user, command.role, command.deed)
+
+    def _queue(self, request: Request, call: Call) -> dict[str, Any]:
+        from workers import jobs
+
+        services = call.services
+        with services.database.transaction() as session:
+            job = jobs.submit(
+                session, services.settings, request, requested_by=call.user, channel=None, idem_key=call.key
+            ).job
+        woken = jobs.wake(services.settings, job)
+        return {"job": job.id, "kind": job.kind, "state": job.state, "queue_away": not woken}
+
+
+def printed(template: str, data: dict[str, Any], settings: Settings) -> str:
+    """A result as people read it in a terminal."""
+    try:
+        return text(f"terminal/{template}.txt.j2", zone=settings.timezone, result=data, **data).rstrip("\n")
+    except TemplateNotFound:
+        return text("terminal/any.txt.j2", result=data).rstrip("\n")
+
+
+class shown_progress:
+    """A progress bar of counted work on standard error, where a person is watching; silent elsewhere."""
+
+    def __init__(self) -> None:
+        self._drawn = 0
+        self._next = 0.0
+
+    def __enter__(self) -> Progress:
+        return self._draw if sys.stderr.isatty() else silent
+
+    def __exit__(self, *_: object) -> None:
+        if self._drawn:
+            sys.stderr.write("\r" + " " * self._drawn + "\r")
+            sys.stderr.flush()
+
+    def _draw(self, done: int, total: int, what: str) -> None:
+        if time.monotonic() < self._next and done < total:
+            return
+        self._next = time.monotonic() + 0.1
+        share = f"{100 * done / total:3.0f} %" if total else "     "
+        line = f"{bar(done, total, 24)} {share}  {what}"[:100]
+        sys.stderr.write("\r" + line.ljust(self._drawn))
+        sys.stderr.flush()
+        self._drawn = len(line)
+
+
+def _say(said: str, status: int) -> int:
+    click.echo(said, err=True)
+    return status
+
+
+def _of_the_database(error: exc.DBAPIError) -> str:
+    said = str(error.orig).strip().splitlines()[0]
+    if "no such table" in said or "no such column" in said or "does not exist" in said:
+        return f"The database has not this version's schema ({said}); run: retention db upgrade"
+    return f"The database does not do what it should: {said}"
+
+
+def _unknown(error: Exception) -> str:
+    """One sentence for the person; the trace goes to a file for whoever mends it."""
+    reference = secrets.token_hex(4)
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    try:
+        path = Settings().home / "errors.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"reference {reference}\n{''.join(traceback.format_exception(error))}\n")
+    except (OSError, ValidationError):
+        return f"Failed: {type(error).__name__}: {first}"
+    return f"Failed: {type(error).__name__}: {first} (the trace is in {path} under {reference})"
+
+
+if __name__ == "__main__":
+    main()
