@@ -10,7 +10,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from retention.campaigns import coupons, wording
-from retention.campaigns.assignment import assign, unassign
+from retention.campaigns.assignment import assign, set_discount, unassign
 from retention.campaigns.body import Body
 from retention.campaigns.states import EDITABLE, STOPPABLE, Stale, find, move
 from retention.db.insert import insert_once
@@ -139,6 +139,8 @@ def edit(
     )  # fmt: skip
     insert_once(session, CampaignEditor, team_id=settings.team_id, campaign_id=campaign_id, user_id=user)
     unassign(session, campaign_id)
+    if changes.discount is not None:
+        set_discount(session, campaign_id, changes.discount)
     return campaign
 
 

@@ -1,0 +1,29 @@
+"""A campaign as plain data: what templates, ``--json`` and the job row show of it. Never a customer, never a code."""
+
+from typing import Any
+
+from retention.campaigns.body import Body
+from retention.campaigns.states import EDITABLE, STOPPABLE
+from retention.db.tables import Campaign
+
+_MOMENTS = (
+    "submitted_at", "decided_at", "expires_at", "send_at", "sent_at", "window_ends_at", "created_at",
+)  # fmt: skip
+
+
+def described(campaign: Campaign) -> dict[str, Any]:
+    """The campaign at its present version; moments are ISO 8601, money is in ``currency``."""
+    body = Body.model_validate(campaign.body)
+    moments = {name: getattr(campaign, name) for name in _MOMENTS}
+    return {
+        "campaign_id": campaign.id, "name": campaign.name, "state": campaign.state, "version": campaign.version,
+        "drafted_by": campaign.drafted_by, "submitted_by": campaign.submitted_by,
+        "decided_by": campaign.decided_by, "reason": campaign.reason,
+        **{name: at.isoformat() if at else None for name, at in moments.items()},
+        **body.model_dump(mode="json", exclude={"prior"}),
+        "discount": body.discount,
+        "prior": {**body.prior.model_dump(), "low": body.prior.low, "high": body.prior.high},
+        "plan": body.plan().model_dump(),
+        "editable": campaign.state in EDITABLE, "stoppable": campaign.state in STOPPABLE,
+        "result": campaign.result,
+    }  # fmt: skip
