@@ -189,10 +189,10 @@ def _campaigns(database: Database, settings: Settings) -> list[Job]:
     submitted: list[Job] = []
     with database.transaction() as session:
         campaigns.expire(session, settings, now)
-        for step in due.due(session, settings, now):
+        for request, idem_key, requested_by, channel, thread_key in campaigns.requests(session, settings, now):
             submission = jobs.submit(
-                session, settings, REQUESTS[step.kind].model_validate(step.args), requested_by=step.requested_by,
-                channel=step.channel, idem_key=step.idem_key, thread_key=step.thread_key, announce=False,
+                session, settings, request, requested_by=requested_by, channel=channel, idem_key=idem_key,
+                thread_key=thread_key, announce=False,
             )  # fmt: skip
             submitted += [submission.job] if submission.created else []
     return submitted
