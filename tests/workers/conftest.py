@@ -1,0 +1,46 @@
+"""Fixtures of the workers' tests: Slack at the wire, people with roles, and a task that runs in the test's process."""
+
+import sys
+import types
+
+import pytest
+
+from bot.playground.server import StandIn
+from retention.db.tables import RoleGrant
+from retention.settings import Settings
+from tests.workers.harness import ADMIN, ANALYST, OTHER
+
+
+@pytest.fixture
+def slack(monkeypatch):
+    """The stand-in without rate limits; the settings made after it point there."""
+    with StandIn.start(strict=False) as stand_in:
+        stand_in.slack.web_api.hang_seconds = 1.0
+        for name, value in stand_in.environment.items():
+            monkeypatch.setenv(name, value)
+        yield stand_in
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(home=tmp_path / "home", admins=ADMIN, _env_file=None)
+
+
+@pytest.fixture
+def people(database, settings) -> None:
+    """One analyst and one approver; everybody else is a viewer."""
+    with database.transaction() as session:
+        for user, role in ((ANALYST, "analyst"), (OTHER, "approver")):
+            session.add(RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN))
+
+
+@pytest.fixture
+def task(monkeypatch):
+    """``task(kind, run)``: this function is the task of this kind, in this process."""
+
+    def put(kind: str, run) -> None:
+        module = types.ModuleType(f"workers.tasks.{kind}")
+        module.run = run
+        monkeypatch.setitem(sys.modules, f"workers.tasks.{kind}", module)
+
+    return put

@@ -1,0 +1,89 @@
+"""What tests of the workers share: people's requests, real processes with stand-in tasks, waiting without sleeping blindly."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select, update
+
+from retention.db import Database
+from retention.db.tables import Job, Outbox
+from retention.settings import Settings
+from workers import jobs, processes
+from workers.requests import Request
+from workers.supervisor import Supervisor
+
+STAND_INS = Path(__file__).parent / "stand_in_tasks"
+ANALYST, OTHER, ADMIN, VIEWER = "U0ANALYST", "U0LEAD", "U0ADMIN", "U0VIEWER"
+CHANNEL, PRIVATE = "C0CRM", "C0PRIVATE"
+
+
+def ask(
+    database: Database, settings: Settings, request: Request, key: str, *, user: str = ADMIN,
+    channel: str | None = CHANNEL, **options: Any,
+) -> Job:  # fmt: skip
+    """Submit in a transaction of its own; not published."""
+    with database.transaction() as session:
+        return jobs.submit(
+            session, settings, request, requested_by=user, channel=channel, idem_key=key, **options
+        ).job
+
+
+def job(database: Database, job_id: str) -> Job:
+    with database.reading() as session:
+        return session.get_one(Job, job_id)
+
+
+def row(database: Database, key: str) -> Outbox:
+    with database.reading() as session:
+        return session.scalars(select(Outbox).where(Outbox.key == key)).one()
+
+
+def set_job(database: Database, job_id: str, **values: Any) -> None:
+    with database.transaction() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(**values))
+
+
+def wait(found: Callable[[], Any], seconds: float = 60) -> Any:
+    """The first truthy answer."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if answer := found():
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"waited {seconds} s for {found}")
+
+
+def over(database: Database, job_id: str, seconds: float = 60) -> Job:
+    """The job, once it has ended."""
+    return wait(lambda: (one := job(database, job_id)).state not in jobs.OPEN and one, seconds)
+
+
+@contextmanager
+def running(settings: Settings, database: Database, *roles: str) -> Iterator[Supervisor]:
+    """A small installation of real processes, whose tasks are the stand-ins; stopped at the end."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(STAND_INS)
+    try:
+        supervisor = Supervisor(settings, roles)
+    finally:
+        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+    stop = threading.Event()
+    thread = threading.Thread(target=supervisor.run, args=(stop,))
+    thread.start()
+    try:
+        wait(lambda: _ready(database, supervisor), 120)
+        yield supervisor
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _ready(database: Database, supervisor: Supervisor) -> bool:
+    with database.reading() as session:
+        alive = {name.partition("@")[0] for name in processes.alive(session)}
+    return {child.name for child in supervisor.children if child.name not in ("broker", "bot")} <= alive

@@ -1,0 +1,216 @@
+"""Jobs: stored once, claimed once, cancelled and retried by whoever may."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from retention import clock
+from retention.db.tables import Job, Outbox
+from retention.errors import BadInput, Conflict, NotAllowed, Refused
+from tests.workers.harness import ADMIN, ANALYST, CHANNEL, OTHER, VIEWER, ask, job, row, set_job
+from workers import jobs
+from workers.requests import Digest, Retrain, Sweep
+from workers.tasks.contract import Outcome, Post
+
+pytestmark = pytest.mark.usefixtures("people")
+
+
+def together(number: int, act) -> list:
+    """Run ``act(i)`` in threads that start at the same moment; their answers, or what they raised."""
+    barrier, answers = threading.Barrier(number), [None] * number
+
+    def one(i: int) -> None:
+        barrier.wait()
+        try:
+            answers[i] = act(i)
+        except Exception as error:
+            answers[i] = error
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def test_a_repeated_delivery_is_the_same_job_with_one_message(database, settings):
+    first = ask(database, settings, Sweep(), "trigger-1", user=ANALYST)
+    again = ask(database, settings, Sweep(), "trigger-1", user=ANALYST)
+    assert first.id == again.id
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Outbox)) == 1
+
+
+def test_racing_deliveries_make_one_job(database, settings):
+    answers = together(8, lambda _: ask(database, settings, Sweep(), "trigger-1", user=ANALYST).id)
+    assert len(set(answers)) == 1
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Job)) == 1
+
+
+def test_the_announcement_shows_a_bar_and_a_cancel_button(database, settings):
+    one = ask(database, settings, Sweep(), "k", user=ANALYST)
+    post = row(database, f"job:{one.id}")
+    assert post.channel == CHANNEL
+    assert post.payload["blocks"][-1]["elements"][0]["value"] == one.id
+
+
+def test_without_an_announcement_there_is_no_message_yet(database, settings):
+    ask(database, settings, Digest(), "k", announce=False)
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Outbox)) == 0
+
+
+def test_a_role_that_does_not_allow_it_stores_nothing(database, settings):
+    with pytest.raises(NotAllowed, match="you need analyst"):
+        ask(database, settings, Retrain(), "k", user=VIEWER)
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Job)) == 0
+
+
+def test_with_the_broker_away_a_job_is_stored_and_waking_says_so(database, settings):
+    assert jobs.wake(settings, ask(database, settings, Sweep(), "k")) is False
+
+
+def test_racing_workers_claim_a_job_once(database, settings):
+    one = ask(database, settings, Sweep(), "k")
+
+    def claim(i: int):
+        with database.transaction() as session:
+            return jobs.claim(session, one.id, f"worker-{i}")
+
+    winners = [answer for answer in together(8, claim) if answer is not None]
+    assert len(winners) == 1
+    assert winners[0].attempt == 1
+
+
+def test_an_expired_lease_is_claimed_again_and_a_living_one_is_not(database, settings):
+    one = ask(database, settings, Sweep(), "k")
+    with database.transaction() as session:
+        assert jobs.claim(session, one.id, "a")
+    with database.transaction() as session:
+        assert jobs.claim(session, one.id, "b") is None
+    set_job(database, one.id, lease_until=clock.wall() - timedelta(seconds=1))
+    with database.transaction() as session:
+        assert jobs.claim(session, one.id, "b").attempt == 2
+
+
+def test_a_job_not_yet_due_is_not_claimed(database, settings):
+    one = ask(database, settings, Sweep(), "k")
+    set_job(database, one.id, not_before=clock.wall() + timedelta(hours=1))
+    with database.transaction() as session:
+        assert jobs.claim(session, one.id, "a") is None
+
+
+def test_cancelling_a_queued_job_ends_it_at_once_and_says_who(database, settings):
+    one = ask(database, settings, Sweep(), "k", user=ANALYST)
+    with database.transaction() as session:
+        assert jobs.cancel(session, settings, one.id, ANALYST).state == "cancelled"
+    assert f"<@{ANALYST}>" in str(row(database, f"job:{one.id}").payload)
+    with database.transaction() as session:
+        assert jobs.claim(session, one.id, "a") is None
+
+
+def test_cancelling_a_running_job_asks_it_to_stop_once(database, settings):
+    one = ask(database, settings, Sweep(), "k", user=ANALYST)
+    with database.transaction() as session:
+        jobs.claim(session, one.id, "a")
+        assert jobs.cancel(session, settings, one.id, ANALYST).cancel_at is not None
+    with database.transaction() as session, pytest.raises(Conflict, match="being cancelled already"):
+        jobs.cancel(session, settings, one.id, ANALYST)
+
+
+def test_racing_cancels_have_one_winner(database, settings):
+    one = ask(database, settings, Sweep(), "k", user=ANALYST)
+
+    def cancel(_: int):
+        with database.transaction() as session:
+            return jobs.cancel(session, settings, one.id, ADMIN).id
+
+    answers = together(8, cancel)
+    assert answers.count(one.id) == 1
+    assert all(isinstance(answer, Conflict) for answer in answers if answer != one.id)
+
+
+def test_only_an_admin_cancels_somebody_elses_job(database, settings):
+    one = ask(database, settings, Sweep(), "k", user=ANALYST)
+    with database.transaction() as session, pytest.raises(NotAllowed, match="you need admin"):
+        jobs.cancel(session, settings, one.id, OTHER)
+    with database.transaction() as session:
+        assert jobs.cancel(session, settings, one.id, ADMIN).cancelled_by == ADMIN
+
+
+def test_an_unknown_job_is_named(database, settings):
+    with database.transaction() as session, pytest.raises(BadInput, match="'nope'"):
+        jobs.cancel(session, settings, "nope", ADMIN)
+
+
+def test_retry_runs_a_failed_job_again_in_the_same_message(database, settings, task):
+    from workers.tasks.runner import run_job
+
+    def fails(request, context):
+        raise BadInput("There is no customer 'X'.")
+
+    one = ask(database, settings, Sweep(), "k", user=ANALYST)
+    task("sweep", fails)
+    assert run_job(settings, database, one.id, "t") == "refused"
+    assert "no customer" in row(database, f"job:{one.id}").payload["text"]
+    with database.transaction() as session:
+        jobs.retry(session, settings, one.id, ANALYST)
+    task("sweep", lambda request, context: Outcome({}, (Post("job/refused", {"sentence": "found"}),)))
+    assert run_job(settings, database, one.id, "t") == "done"
+    assert row(database, f"job:{one.id}").payload["text"] == "found"
+    with database.transaction() as session, pytest.raises(Conflict, match="only a failed or cancelled"):
+        jobs.retry(session, settings, one.id, ANALYST)
+
+
+def test_in_the_terminal_the_same_path_posts_nothing(database, settings, task):
+    seen = []
+
+    def run(request, context):
+        context.progress(1, 2, "half")
+        return Outcome({"rows": 3}, (Post("job/refused", {"sentence": "x"}, channel=context.requested_by),))
+
+    task("sweep", run)
+    data = jobs.run_here(
+        settings, database, Sweep(), user="operator", progress=lambda *units: seen.append(units)
+    )
+    assert data == {"rows": 3}
+    assert seen == [(1, 2, "half")]
+    with database.reading() as session:
+        assert session.scalars(select(Job.state)).all() == ["done"]
+        assert session.scalar(select(func.count()).select_from(Outbox)) == 0
+
+
+def test_in_the_terminal_a_refusal_reaches_the_person(database, settings, task):
+    def run(request, context):
+        raise Refused("too few customers")
+
+    task("sweep", run)
+    with pytest.raises(Refused, match="too few"):
+        jobs.run_here(settings, database, Sweep(), user="operator")
+    with database.reading() as session:
+        assert session.scalars(select(Job.state)).all() == ["failed"]
+
+
+def test_ctrl_c_in_the_terminal_cancels_the_job(database, settings, task):
+    def run(request, context):
+        raise KeyboardInterrupt
+
+    task("sweep", run)
+    with pytest.raises(KeyboardInterrupt):
+        jobs.run_here(settings, database, Sweep(), user="operator")
+    with database.reading() as session:
+        assert session.scalars(select(Job.state)).all() == ["cancelled"]
+
+
+def test_lists(database, settings):
+    first, second = (ask(database, settings, Sweep(), key) for key in "ab")
+    set_job(database, first.id, state="done", created_at=clock.wall() - timedelta(hours=1))
+    with database.reading() as session:
+        assert [one.id for one in jobs.recent(session, settings, 5)] == [second.id, first.id]
+        assert [one.id for one in jobs.running(session, settings)] == [second.id]
+    assert job(database, second.id).business_at is not None
