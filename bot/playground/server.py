@@ -12,7 +12,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -98,24 +98,41 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def port_is_free(port: int) -> bool:
+    """Whether nobody listens there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 class StandIn:
     """Slack on a free port, driven through the same ``/playground`` calls as any script's."""
 
-    def __init__(self, slack: Slack, port: int) -> None:
+    def __init__(self, slack: Slack, port: int, routes: Sequence[BaseRoute] = ()) -> None:
         self.slack, self.port = slack, port
         self.url, self.api_url = slack.url, f"{slack.url}/api/"
-        self._server = server(slack.app(), port)
+        self._server = server(slack.app(*routes), port)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve()), daemon=True)
         self._http = httpx.Client(base_url=slack.url, timeout=30, trust_env=False)
 
     @classmethod
     @contextmanager
     def start(
-        cls, bot_url: str | None = None, *, strict: bool = True, store: Path | None = None
+        cls,
+        bot_url: str | None = None,
+        *,
+        strict: bool = True,
+        store: Path | None = None,
+        routes: Sequence[BaseRoute] = (),
+        extras: dict[str, Any] | None = None,
     ) -> Iterator["StandIn"]:
-        """Serve until the block ends."""
+        """Serve until the block ends; ``routes`` adds the page (`bot.playground.page.page_routes`)."""
         port = free_port()
-        made = cls(Slack(port, store=store, bot_url=bot_url, strict=strict), port)
+        made = cls(Slack(port, store=store, bot_url=bot_url, strict=strict, extras=extras), port, routes)
         made._thread.start()
         waiting = threading.Event()
         while not made._server.started and made._thread.is_alive():

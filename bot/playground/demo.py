@@ -1,0 +1,202 @@
+"""``retention demo``: the whole product on one machine, with real data and no Slack.
+
+Prepares the home, starts every process of `retention run` with Slack's address pointing at the playground, serves
+the page, and stops all of it on Ctrl-C or SIGTERM.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from bot.playground import cast
+from bot.playground.clockwork import clock_routes
+from bot.playground.page import page_routes
+from bot.playground.server import Slack, free_port, port_is_free, server
+from bot.playground.timemachine import TimeMachine
+from retention import clock
+from retention.db import Database
+from retention.db.migrate import upgrade
+from retention.db.tables import BusinessClock, RoleGrant, Schedule
+from retention.errors import BadInput
+from retention.settings import Settings
+from workers import processes, schedule
+from workers.delivery import render
+
+USABLE_SECONDS, STOP_SECONDS = 60.0, 15.0
+ROLES = {"U0ANALYST": "analyst", "U0LEAD": "approver"}
+ADMIN = "U0ADMIN"
+
+
+def main(settings: Settings) -> None:
+    """Run the demo until it is told to stop.
+
+    Raises
+    ------
+    BadInput
+        Where the page's port is taken.
+    SystemExit
+        1, where its processes ended by themselves.
+    """
+    if not port_is_free(settings.playground_port):
+        raise BadInput(
+            f"Port {settings.playground_port} is taken (another demo?); set RETENTION_PLAYGROUND_PORT to a free one."
+        )
+    os.environ.update(environment(settings))
+    settings = Settings()
+    upgrade(settings)
+    database = Database.of(settings)
+    if not _prepared(settings, database):
+        print("Preparing the demo: importing a real shop's year (once, about a minute) …", flush=True)
+        subprocess.run([sys.executable, "-m", "bot.playground.prepare"], check=True)
+    _seed(settings, database)
+    if not asyncio.run(_Demo(settings, database).run()):
+        raise SystemExit(1)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """What every process of the demo is told: this home, this Slack, these people."""
+    port = settings.port if port_is_free(settings.port) else free_port()
+    told = {
+        "RETENTION_DEMO": "true", "RETENTION_HOME": str(settings.home), "RETENTION_PORT": str(port),
+        "RETENTION_PLAYGROUND_PORT": str(settings.playground_port), "RETENTION_DEFAULT_ROLE": "viewer",
+        "RETENTION_ADMINS": " ".join(sorted({ADMIN, *settings.admin_ids})), "SLACK_BOT_TOKEN": cast.BOT_TOKEN,
+        "SLACK_SIGNING_SECRET": cast.SIGNING_SECRET, "SLACK_APP_TOKEN": "",
+        "SLACK_API_URL": f"http://127.0.0.1:{settings.playground_port}/api/",
+    }  # fmt: skip
+    if "timezone" not in settings.model_fields_set:
+        told["RETENTION_TIMEZONE"] = cast.TIMEZONE
+    return told
+
+
+def _prepared(settings: Settings, database: Database) -> bool:
+    """The business clock is set last, when everything is in."""
+    with database.reading() as session:
+        return session.get(BusinessClock, settings.team_id) is not None
+
+
+def _seed(settings: Settings, database: Database) -> None:
+    """Roles, and the Monday digest: only where there are none, so that what people change stays changed."""
+    with database.transaction() as session:
+        for user, role in ROLES.items():
+            if session.get(RoleGrant, (settings.team_id, user)) is None:
+                session.add(RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN))
+        if session.scalar(select(Schedule.id).where(Schedule.team_id == settings.team_id).limit(1)) is None:
+            schedule.add(
+                session, settings, kind="digest", args={}, weekday=0, at="09:00", timezone=cast.TIMEZONE,
+                channel="C0CRM", created_by="U0ANALYST",
+            )  # fmt: skip
+
+
+class _Demo:
+    """The running demo."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self.settings, self.database = settings, database
+        self.machine = TimeMachine(settings, database, self._tell)
+        self.slack = Slack(
+            settings.playground_port, store=settings.home / "playground.db", now=clock.now,
+            bot_url=f"http://127.0.0.1:{settings.port}/slack/events",
+            extras={"clock": self.machine.state, "footer": _footer, "commands": _commands},
+        )  # fmt: skip
+        self.server = server(
+            self.slack.app(*page_routes(), *clock_routes(self.machine)), settings.playground_port
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        if self._loop:
+            self._loop.call_soon_threadsafe(self.slack.workspace.tell, event)
+
+    async def run(self) -> bool:
+        """Serve until somebody says stop; False where a part ended by itself."""
+        self._loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._loop.add_signal_handler(number, stop.set)
+        self._resume_clock()
+        self._welcome()
+        serving = asyncio.create_task(self.server.serve())
+        others = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bot.terminal", "run", start_new_session=True
+        )
+        exited, stopping = asyncio.create_task(others.wait()), asyncio.create_task(stop.wait())
+        try:
+            usable = asyncio.create_task(self._announce())
+            await asyncio.wait({exited, stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
+            usable.cancel()
+            return stop.is_set()
+        finally:
+            stopping.cancel()
+            await self._stop(others)
+            self._keep_clock()
+            self.server.should_exit = True
+            await serving
+
+    async def _announce(self) -> None:
+        """Print the page's address once somebody can use it: the bot answers and a worker is there."""
+        until = time.monotonic() + USABLE_SECONDS
+        while time.monotonic() < until and not await asyncio.to_thread(self._usable):
+            await asyncio.sleep(0.1)
+        print(f"\n  The playground is open:  {self.slack.url}\n  Stop it with Ctrl-C.\n", flush=True)
+
+    def _usable(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.settings.port}/health/ready", timeout=2):
+                pass
+        except (urllib.error.URLError, OSError):
+            return False
+        with self.database.reading() as session:
+            return any(one.role == "worker" for one in processes.alive(session).values())
+
+    async def _stop(self, others: asyncio.subprocess.Process) -> None:
+        if others.returncode is None:
+            others.terminate()
+            try:
+                await asyncio.wait_for(others.wait(), STOP_SECONDS)
+            except TimeoutError:
+                os.killpg(others.pid, signal.SIGKILL)
+                await others.wait()
+
+    # ------------------------------------------------------------ the clock stands while nobody plays
+
+    def _resume_clock(self) -> None:
+        kept = dict(self.slack.workspace.store.all("clock")).get("now")
+        if kept is None or self.settings.now:
+            return
+        offset = (datetime.fromisoformat(kept["at"]) - clock.wall()).total_seconds()
+        with self.database.transaction() as session:
+            session.merge(BusinessClock(team_id=self.settings.team_id, offset_seconds=offset))
+
+    def _keep_clock(self) -> None:
+        self.slack.workspace.store.put("clock", "now", {"at": clock.now().isoformat()})
+
+    def _welcome(self) -> None:
+        if self.slack.workspace.messages["C0CRM"]:
+            return
+        told = render.message("playground/welcome")
+        self.slack.workspace.post("C0CRM", cast.BOT_USER, told.text, told.blocks)
+
+
+def _footer() -> str:
+    from retention.demo import COURTESY
+
+    return COURTESY
+
+
+def _commands() -> list[dict[str, str]]:
+    """What the composer offers after ``/retention``: straight from the command tree."""
+    from bot.commands.catalogue import entries
+    from bot.commands.tree import SLACK, root
+
+    return [
+        {"usage": entry.usage, "help": entry.help.split("\n")[0]} for entry in entries(root(), where=SLACK)
+    ]

@@ -1,0 +1,21 @@
+// What the page asks of the playground: the same calls that scripts use.
+
+async function answer(response) {
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(body.error || `The playground answered ${response.status}.`);
+  return body;
+}
+
+export async function get(path, query = {}) {
+  const asked = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== undefined));
+  return answer(await fetch(`/playground${path}?${asked}`));
+}
+
+export async function post(path, form) {
+  const body = new URLSearchParams();
+  for (const [key, value] of Object.entries(form)) {
+    if (value === undefined || value === null) continue;
+    for (const one of Array.isArray(value) ? value : [value]) body.append(key, one);
+  }
+  return answer(await fetch(`/playground${path}`, { method: "POST", body }));
+}

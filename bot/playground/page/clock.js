@@ -1,0 +1,44 @@
+// The time machine: shows business time, moves it, and says what is being worked on.
+
+import { post } from "./api.js";
+import { fill, h, toast } from "./dom.js";
+import { formatted, state } from "./state.js";
+
+const at = (id) => document.getElementById(id);
+let began = null;
+
+export function showClock(clock) {
+  if (!clock) return;
+  state.clock = clock;
+  at("clock").hidden = false;
+  const now = new Date(clock.now);
+  fill(at("clock-now"), formatted(now, { weekday: "short", day: "numeric", month: "short" }),
+    h("span", { class: "clock-year" }, `, ${formatted(now, { year: "numeric" })}`), " · ",
+    formatted(now, { hour: "numeric", minute: "2-digit" }));
+  const moving = clock.stepping;
+  for (const button of document.querySelectorAll("#clock button")) button.disabled = moving;
+  at("clock").classList.toggle("moving", moving);
+  at("clock-bar").hidden = !moving;
+  if (moving && clock.target) {
+    began ??= now;
+    const span = new Date(clock.target) - began;
+    at("clock-bar").value = span > 0 ? Math.min(1, (now - began) / span) : 0;
+  }
+  fill(at("clock-what"), moving ? `${clock.what || "getting ready"} …` : "");
+  if (!moving) began = null;
+}
+
+export function startClock() {
+  for (const button of document.querySelectorAll("#clock button")) {
+    button.addEventListener("click", async () => {
+      showClock({ ...state.clock, stepping: true, what: "looking for what is due" });
+      try {
+        const journey = await post("/clock", { advance: button.dataset.span });
+        showClock({ now: journey.now, stepping: false });
+      } catch (error) {
+        toast(error.message);
+        showClock({ ...state.clock, stepping: false });
+      }
+    });
+  }
+}
