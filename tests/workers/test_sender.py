@@ -1,0 +1,259 @@
+"""The sender against Slack at the wire: one visible message a row, in order, never twice."""
+
+import threading
+
+import pytest
+from sqlalchemy import select
+
+from bot.playground.server import StandIn
+from retention import clock
+from retention.db.tables import File, Outbox
+from retention.settings import Settings
+from tests.workers.harness import ADMIN, CHANNEL, PRIVATE, ask, row
+from tests.workers.stand_in_tasks.digest import picture
+from workers.delivery import outbox
+from workers.delivery.sender import Pace, Sender
+from workers.delivery.slack import client
+from workers.requests import Sweep
+from workers.tasks.contract import Attachment, Post
+
+QUICK = Pace(gap=0.0, doubt=0.2, lease=0.5, idle=0.01)
+
+
+@pytest.fixture
+def sender(slack: StandIn, database) -> Sender:
+    """A sender in a hurry, at the stand-in that this test's settings know."""
+    settings = Settings(home=database.url.database.rpartition("/")[0], admins=ADMIN, _env_file=None)
+    web = client(settings)
+    web.timeout = 0.4
+    return Sender(settings, database, web, QUICK)
+
+
+def put(database, settings, sentence: str, key: str, channel: str = CHANNEL, **more) -> None:
+    with database.transaction() as session:
+        outbox.put(
+            session,
+            settings,
+            Post("job/refused", {"sentence": sentence}, key=key, **more),
+            default_channel=channel,
+        )
+
+
+def drain(sender: Sender, database, seconds: float = 15) -> None:
+    """Deliver until nothing waits."""
+    until = clock.wall().timestamp() + seconds
+    while clock.wall().timestamp() < until:
+        if not sender.step():
+            with database.reading() as session:
+                if not session.scalar(outbox.undelivered()):
+                    return
+            threading.Event().wait(0.02)
+    raise AssertionError("not delivered in time")
+
+
+def texts(slack: StandIn, channel: str = "crm", user: str | None = None) -> list[str]:
+    return [message["text"] for message in slack.messages(channel, user=user)]
+
+
+def test_messages_come_in_the_order_they_were_written(sender, slack, database, settings):
+    for number in range(5):
+        put(database, settings, f"m{number}", f"k{number}")
+    drain(sender, database)
+    assert texts(slack) == [f"m{number}" for number in range(5)]
+
+
+def test_the_same_key_again_updates_the_one_message(sender, slack, database, settings):
+    put(database, settings, "first", "k")
+    drain(sender, database)
+    put(database, settings, "second", "k")
+    put(database, settings, "third", "k")
+    drain(sender, database)
+    assert texts(slack) == ["third"]
+    post = row(database, "k")
+    assert (post.revision, post.sent_revision) == (3, 3)
+
+
+def test_a_revision_written_while_the_message_is_under_way_is_delivered_too(
+    sender, slack, database, settings
+):
+    put(database, settings, "first", "k")
+    post = sender._carrier.deliver
+
+    def meanwhile(parcel):
+        sent = post(parcel)
+        if parcel.row.revision == 1:
+            put(database, settings, "second", "k")
+        return sent
+
+    sender._carrier.deliver = meanwhile
+    drain(sender, database)
+    assert texts(slack) == ["second"]
+
+
+def test_replies_wait_for_their_parent_and_go_into_its_thread(sender, slack, database, settings):
+    put(database, settings, "reply", "r", thread_key="p")
+    put(database, settings, "parent", "p")
+    drain(sender, database)
+    parent, reply = row(database, "p"), row(database, "r")
+    assert reply.thread_ts == parent.ts
+    assert {message["text"]: message.get("thread_ts") for message in slack.messages("crm")}[
+        "reply"
+    ] == parent.ts
+
+
+def test_a_user_id_is_their_direct_message(sender, slack, database, settings):
+    put(database, settings, "for you", "k", channel=ADMIN)
+    drain(sender, database)
+    assert texts(slack, "@admin", "admin") == ["for you"]
+
+
+def test_a_picture_is_shown_inside_the_message(sender, slack, database, settings, monkeypatch):
+    chart = Attachment("chart.png", "image/png", picture(), alt_text="a chart")
+    with database.transaction() as session:
+        post = Post("job/refused", {"sentence": "see"}, key="k", images={"chart": chart})
+        outbox.put(session, settings, post, default_channel=CHANNEL)
+        stored = session.scalars(select(Outbox)).one()
+        image = {"type": "image", "slack_file": {"image": "chart"}, "alt_text": "a chart"}
+        stored.payload = {**stored.payload, "blocks": [*stored.payload["blocks"], image]}
+    drain(sender, database)
+    shown = slack.messages("crm")[0]["blocks"][-1]["slack_file"]["id"]
+    assert slack.file(shown) == picture()
+    with database.reading() as session:
+        assert session.scalars(select(File.slack_file_id)).one() == shown
+
+
+def test_a_file_goes_out_once_and_its_bytes_are_dropped(sender, slack, database, settings):
+    put(
+        database,
+        settings,
+        "codes",
+        "k",
+        channel=ADMIN,
+        file=Attachment("c.csv", "text/csv", b"a,b", sensitive=True),
+    )
+    drain(sender, database)
+    (message,) = slack.messages("@admin", user="admin")
+    assert slack.file(message["files"][0]["id"]) == b"a,b"
+    with database.reading() as session:
+        assert session.scalars(select(File.content)).one() is None
+
+
+@pytest.mark.parametrize("kind", ["rate_limited", "server_error", "timeout_after_accept"])
+def test_one_message_is_visible_whatever_slack_does(sender, slack, database, settings, kind):
+    slack.fault(kind, 1, "chat.postMessage")
+    put(database, settings, "once", "k")
+    put(database, settings, "next", "k2")
+    drain(sender, database)
+    assert texts(slack) == ["once", "next"]
+
+
+def test_a_reply_lost_from_sight_is_found_in_its_thread(sender, slack, database, settings):
+    put(database, settings, "parent", "p")
+    drain(sender, database)
+    slack.fault("timeout_after_accept", 1, "chat.postMessage")
+    put(database, settings, "reply", "r", thread_key="p")
+    drain(sender, database)
+    assert texts(slack).count("reply") == 1
+
+
+def test_a_file_in_doubt_is_shared_once(sender, slack, database, settings):
+    slack.fault("timeout_after_accept", 1, "files.completeUploadExternal")
+    put(database, settings, "codes", "k", channel=ADMIN, file=Attachment("c.csv", "text/csv", b"a,b"))
+    drain(sender, database)
+    assert len(slack.messages("@admin", user="admin")) == 1
+
+
+def test_the_look_up_is_what_prevents_the_second_message(sender, slack, database, settings, monkeypatch):
+    """The control that must fail: without the look-up the same fault doubles the message."""
+    monkeypatch.setattr("workers.delivery.slack.find_post", lambda *_, **__: None)
+    slack.fault("timeout_after_accept", 1, "chat.postMessage")
+    put(database, settings, "twice", "k")
+    drain(sender, database)
+    assert texts(slack) == ["twice", "twice"]
+
+
+def test_a_revision_written_in_doubt_ends_up_in_the_one_message(sender, slack, database, settings):
+    slack.fault("timeout_after_accept", 1, "chat.postMessage")
+    put(database, settings, "first", "k")
+    sender.step()
+    assert row(database, "k").state == "ambiguous"
+    put(database, settings, "second", "k")
+    drain(sender, database)
+    assert texts(slack) == ["second"]
+
+
+def test_a_sender_that_died_between_post_and_note_is_a_doubt(sender, slack, database, settings):
+    put(database, settings, "once", "k")
+    sender._carrier.deliver(sender._claim())  # … and then it was killed
+    drain(sender, database)
+    assert texts(slack) == ["once"]
+    assert row(database, "k").ts == slack.messages("crm")[0]["ts"]
+
+
+def test_after_too_many_doubts_a_message_is_held_for_a_person(sender, slack, database, settings):
+    slack.fault("server_error", 10, "chat.postMessage")
+    put(database, settings, "never", "k")
+    drain(sender, database)
+    assert row(database, "k").state == "held"
+    assert row(database, "k").ambiguous == 4
+
+
+def test_where_the_bot_is_no_member_the_result_comes_by_direct_message(sender, slack, database, settings):
+    one = ask(database, settings, Sweep(), "k", channel=PRIVATE, announce=False)
+    with database.transaction() as session:
+        outbox.put(
+            session,
+            settings,
+            Post("job/refused", {"sentence": "the cohort"}),
+            default_channel=PRIVATE,
+            job_id=one.id,
+        )
+    drain(sender, database)
+    (message,) = slack.messages("@admin", user="admin")
+    assert "/invite @retention" in str(message["blocks"])
+    assert message["text"] == "the cohort"
+
+
+def test_with_nobody_to_turn_to_it_fails_for_good(sender, slack, database, settings):
+    put(database, settings, "lost", "k", channel=PRIVATE)
+    drain(sender, database)
+    assert row(database, "k").state == "failed"
+
+
+def test_a_message_somebody_deleted_is_posted_again_with_its_news(sender, slack, database, settings):
+    put(database, settings, "bar", "k")
+    drain(sender, database)
+    with database.transaction() as session:
+        session.scalars(select(Outbox)).one().ts = "1.000001"  # as if it were gone
+    put(database, settings, "result", "k")
+    drain(sender, database)
+    assert "result" in texts(slack)
+
+
+def test_two_senders_do_no_harm(sender, slack, database, settings):
+    other = Sender(sender._settings, database, sender._carrier._web, QUICK)
+    for number in range(8):
+        put(database, settings, f"m{number}", f"k{number}")
+    thread = threading.Thread(target=drain, args=(other, database))
+    thread.start()
+    drain(sender, database)
+    thread.join()
+    assert texts(slack) == [f"m{number}" for number in range(8)]
+
+
+def test_with_slack_away_nothing_is_lost(slack, database, settings, monkeypatch):
+    away = Settings(home=settings.home, slack_api_url="http://127.0.0.1:9/api/", _env_file=None)
+    put(database, settings, "later", "k")
+    assert Sender(away, database, pace=QUICK).step()
+    post = row(database, "k")
+    assert (post.state, post.ambiguous) == ("pending", 0)
+
+
+def test_the_pace_is_a_second_a_channel(sender, slack, database, settings):
+    slow = Sender(sender._settings, database, sender._carrier._web, Pace(gap=60.0))
+    put(database, settings, "a", "k1")
+    put(database, settings, "b", "k2")
+    put(database, settings, "c", "k3", channel=ADMIN)
+    assert [slow.step(), slow.step(), slow.step()] == [True, True, False]
+    assert texts(slack) == ["a"]
+    assert texts(slack, "@admin", "admin") == ["c"]
