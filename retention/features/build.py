@@ -1,6 +1,6 @@
 """Features of every eligible customer at a cutoff: events folded to visits, visits to customers."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from retention.features.catalogue import NAMES
@@ -115,9 +115,8 @@ def _breadth(events: "ibis.Table", since: datetime) -> "ibis.Table":
     """Different items bought since a moment, by customer."""
     import ibis
 
-    recent = events.filter(
-        (events.event_type == "purchase") & (events.occurred_at >= ibis.literal(since, "timestamp('UTC')"))
-    )
+    start = ibis.literal(since.astimezone(UTC).replace(tzinfo=None))
+    recent = events.filter((events.event_type == "purchase") & (events.occurred_at >= start))
     return recent.group_by("customer_id").agg(items_4h=recent.item_id.nunique().cast("float64"))
 
 

@@ -50,9 +50,7 @@ class BgNbd:
         z = horizon / (self.alpha + age + horizon)
         power = np.exp((self.r + x) * np.log1p(-z))
         series = hyp2f1(self.r + x, self.b + x, self.a + self.b + x - 1, z)
-        return (
-            (self.a + self.b + x - 1) / (self.a - 1) * (1 - power * series) * self.alive(x, t_x, age)
-        )
+        return (self.a + self.b + x - 1) / (self.a - 1) * (1 - power * series) * self.alive(x, t_x, age)
 
     def rate_if_alive(self, x: np.ndarray, age: np.ndarray) -> np.ndarray:
         """Posterior mean of the purchase rate while still a customer, (n,)."""
@@ -92,8 +90,12 @@ def fit(x: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> BgNbd:
 
     def loss(logs: np.ndarray) -> float:
         model = BgNbd(*np.exp(np.clip(logs, -12, 12)))
-        return -float(weights @ log_likelihood(model, *rows.T)) + _PENALTY * float(logs @ logs) / len(x) ** 0.5
+        return (
+            -float(weights @ log_likelihood(model, *rows.T)) + _PENALTY * float(logs @ logs) / len(x) ** 0.5
+        )
 
-    found = minimize(loss, np.log([1.0, 0.5, 0.5, 2.0]), method="L-BFGS-B", options={"maxiter": 300, "ftol": 1e-12})
+    found = minimize(
+        loss, np.log([1.0, 0.5, 0.5, 2.0]), method="L-BFGS-B", options={"maxiter": 300, "ftol": 1e-12}
+    )
     r, alpha, a, b = (float(value) for value in np.exp(np.clip(found.x, -12, 12)))
     return BgNbd(r, alpha * scale, a, b)

@@ -1,0 +1,27 @@
+"""What any churn model must beat: recency alone, RFM with logistic regression, BG/NBD's closed form."""
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from retention.churn.estimators import signed_log
+from retention.churn.metrics import metrics
+from retention.churn.snapshots import Snapshot, TrainingSet
+
+COLUMNS = {"recency": ("recency_days",), "rfm_logistic": ("recency_days", "orders_all", "basket_mean")}
+
+
+def baselines(training: TrainingSet, test: Snapshot) -> dict[str, dict[str, float]]:
+    """Metrics of each baseline on the test snapshot; the learned ones learn from the same snapshots as the model."""
+    if test.churned is None:
+        raise ValueError("the test snapshot has no labels")
+    found = {}
+    for name, columns in COLUMNS.items():
+        X, y = training.stacked(columns, with_newest=True)
+        model = make_pipeline(FunctionTransformer(signed_log), StandardScaler(), LogisticRegression()).fit(
+            np.nan_to_num(X), y
+        )
+        found[name] = metrics(test.churned, model.predict_proba(np.nan_to_num(test.matrix(columns)))[:, 1])
+    found["bg_nbd"] = metrics(test.churned, test.frame.bg_no_purchase.to_numpy())
+    return found

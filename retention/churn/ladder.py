@@ -1,0 +1,59 @@
+"""Which kind of model the data can carry: rules, the closed form, logistic regression, the ensemble."""
+
+from dataclasses import dataclass
+
+from retention.churn.estimators import CLOSED_FORM
+from retention.churn.snapshots import SEASON_FROM_DAYS, TrainingSet
+from retention.errors import TooLittleData
+
+BUYERS_FOR_A_MODEL, BUYERS_FOR_LEARNING, DAYS_FOR_LEARNING = 100, 500, 180
+CHURNERS, SNAPSHOTS_FOR_ENSEMBLE = 100, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """The estimator that ``auto`` takes, and a sentence: where the data stands and what the next rung needs."""
+
+    estimator: str
+    text: str
+
+
+def stand(training: TrainingSet) -> Rung:
+    """The rung on which this history stands.
+
+    Raises
+    ------
+    TooLittleData
+        Below 100 buyers: rules are all that can be had.
+    """
+    buyers = training.newest.buyers
+    churners = [float(snapshot.churned.sum()) for snapshot in training.fit if snapshot.churned is not None]
+    if buyers < BUYERS_FOR_A_MODEL:
+        raise TooLittleData(
+            f"Only {buyers} customers had ordered by {training.newest.cutoff:%Y-%m-%d}; a model needs "
+            f"{BUYERS_FOR_A_MODEL}. Import more history; until then sweeps go by the rules (RFM)."
+        )
+    missing = _missing(
+        (buyers, BUYERS_FOR_LEARNING, "buyers"),
+        (int(training.history_days), DAYS_FOR_LEARNING, "days of history"),
+        (int(sum(churners)), CHURNERS, "churners"),
+    )
+    if missing:
+        return Rung(CLOSED_FORM, f"BG/NBD's closed form; logistic regression needs {missing}.")
+    missing = _missing(
+        (int(sum(churners) / len(churners)), CHURNERS, "churners a snapshot"),
+        (len(churners), SNAPSHOTS_FOR_ENSEMBLE, "snapshots"),
+    )
+    if missing:
+        return Rung("logistic", f"Logistic regression; the ensemble needs {missing}.")
+    if training.history_days < SEASON_FROM_DAYS:
+        have = int(training.history_days)
+        return Rung(
+            "ensemble", f"The ensemble; calendar features need 13 months of history (have {have} days)."
+        )
+    return Rung("ensemble", "The ensemble, with calendar features: the highest rung.")
+
+
+def _missing(*needs: tuple[int, int, str]) -> str:
+    short = [f"{needed} {what} (have {have})" for have, needed, what in needs if have < needed]
+    return ", ".join(short[:-1]) + (" and " if len(short) > 1 else "") + short[-1] if short else ""

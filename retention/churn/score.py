@@ -1,0 +1,94 @@
+"""Scores of every active customer: risk, reasons, what is at stake, when the next order is due."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from retention.churn.model import TrainedChurn
+from retention.churn.reasons import reasons, weights
+from retention.churn.snapshots import Snapshot, purchase_history, take
+from retention.errors import TooLittleData
+from retention.progress import Progress, part, silent
+from retention.value import gamma_gamma
+
+COLUMNS = ("customer_id", "churn_probability", "reasons", "expected_value", "next_order_at")
+
+
+def score(
+    trained: TrainedChurn,
+    lake: Any,
+    as_of: datetime,
+    *,
+    customer_ids: Collection[str] | None = None,
+    progress: Progress = silent,
+) -> pd.DataFrame:
+    """One row a customer active at ``as_of``, or only those asked for: see `COLUMNS`.
+
+    ``expected_value`` is what they would spend within one horizon if they stay: the posterior purchase rate while
+    alive (BG/NBD) × horizon × expected spend an order day (Gamma-Gamma). It is not discounted by the churn
+    probability; probability × value is what is at risk. ``next_order_at`` is the last order plus their usual gap or,
+    where that has passed, ``as_of`` plus the median wait of such a customer while alive.
+
+    Raises
+    ------
+    TooLittleData
+        Where nobody was active.
+    """
+    progress(0, 10, f"Features as of {as_of:%d %b %Y}")
+    snapshot = population(
+        lake, as_of, horizon_days=trained.horizon_days, active_within_days=trained.active_within_days
+    )
+    value = worth(snapshot, trained.horizon_days)
+    if customer_ids is not None:
+        keep = snapshot.frame.customer_id.isin(list(customer_ids)).to_numpy()
+        snapshot, value = snapshot.rows(keep), value[keep]
+    X = snapshot.matrix(trained.columns)
+    weight = weights(trained, X, progress=part(progress, 1, 3))
+    progress(10, 10, "Putting the reasons into words")
+    return pd.DataFrame(
+        {
+            "customer_id": snapshot.frame.customer_id,
+            "churn_probability": trained.probability(X),
+            "reasons": reasons(snapshot.frame, weight, horizon_days=trained.horizon_days),
+            "expected_value": value,
+            "next_order_at": next_order(snapshot),
+        }
+    )
+
+
+def population(lake: Any, as_of: datetime, *, horizon_days: int, active_within_days: int | None) -> Snapshot:
+    """Who is there to be scored; raises `TooLittleData` where nobody is."""
+    snapshot = take(
+        lake, as_of, horizon_days=horizon_days, active_within_days=active_within_days, labelled=False
+    )
+    if not len(snapshot.frame):
+        within = "ever ordered" if active_within_days is None else f"ordered in the {active_within_days} days"
+        raise TooLittleData(
+            f"Nobody {within} before {as_of:%Y-%m-%d}; import newer events or choose an earlier --as-of."
+        )
+    return snapshot
+
+
+def worth(snapshot: Snapshot, horizon_days: int) -> np.ndarray:
+    """Expected spend within one horizon of each customer if they stay, (n,)."""
+    x, _, age = purchase_history(snapshot.frame)
+    days = snapshot.frame.order_days.to_numpy(dtype=float)
+    mean = snapshot.frame.spend_all.to_numpy(dtype=float) / days
+    if not (mean > 0).any():
+        return np.zeros(len(mean))
+    spend = gamma_gamma.fit(days, mean).expected(days, np.maximum(mean, 0))
+    return np.maximum(snapshot.purchases.rate_if_alive(x, age) * horizon_days * spend, 0)
+
+
+def next_order(snapshot: Snapshot) -> pd.Series:
+    """When each customer's next order is due (UTC), while they are still a customer."""
+    x, _, age = purchase_history(snapshot.frame)
+    due = snapshot.frame.gap_median.to_numpy(
+        dtype=float, na_value=np.nan
+    ) - snapshot.frame.recency_days.to_numpy(dtype=float)
+    wait = np.minimum(snapshot.purchases.median_wait_if_alive(x, age), 3650)
+    days = np.where(np.isnan(due) | (due <= 0), wait, due)
+    return pd.Series(pd.Timestamp(snapshot.cutoff) + pd.to_timedelta(np.round(days * 86_400), unit="s"))

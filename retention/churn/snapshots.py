@@ -1,0 +1,193 @@
+"""Snapshots: the customers at a moment, what was known of them, and whether they then came back.
+
+Intervals are half-open: features see ``occurred_at < cutoff``, the label is ``[cutoff, cutoff + horizon)``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from retention.errors import BadInput, TooLittleData
+from retention.features import FEATURES, NAMES, Feature, build
+from retention.progress import Progress, part, silent
+from retention.value import bgnbd
+
+DERIVED = (
+    Feature("bg_no_purchase", "BG/NBD: P(no order within H)", "probability", "recency"),
+    Feature("season_sin", "sine of the day of the year", "", "season"),
+    Feature("season_cos", "cosine of the day of the year", "", "season"),
+)
+GROUP_OF = {feature.name: feature.group for feature in (*FEATURES, *DERIVED)}
+SEASON_FROM_DAYS = 396  # thirteen months: before, a season has been seen once and cannot be told from a trend
+MOST_FIT, MOST_FIT_SEASONAL = 12, 24
+FIT_SAMPLE = 20_000  # customers are enough for four parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Eligible customers at ``cutoff``, ordered by id.
+
+    ``frame`` holds customer_id, the features and ``bg_no_purchase``; ``churned`` (n,) 0 or 1, None where the future
+    is not known. ``buyers`` counts everyone who ever ordered; ``purchases`` is the BG/NBD fitted on them, in days.
+    """
+
+    cutoff: datetime
+    frame: pd.DataFrame
+    churned: np.ndarray | None
+    buyers: int
+    purchases: bgnbd.BgNbd
+
+    def matrix(self, columns: Sequence[str]) -> np.ndarray:
+        """(n, len(columns)) float64, missing as NaN."""
+        return self.frame[list(columns)].to_numpy(dtype=float, na_value=np.nan)
+
+    def rows(self, keep: np.ndarray) -> "Snapshot":
+        """The same snapshot with some of its customers, by a boolean mask (n,)."""
+        churned = None if self.churned is None else self.churned[keep]
+        return Snapshot(
+            self.cutoff, self.frame[keep].reset_index(drop=True), churned, self.buyers, self.purchases
+        )
+
+
+def take(
+    lake: Any, cutoff: datetime, *, horizon_days: int, active_within_days: int | None, labelled: bool = True
+) -> Snapshot:
+    """The snapshot at one moment; ``labelled`` also looks at the horizon after it."""
+    everyone = build(lake, cutoff, horizon_days=horizon_days, active_within_days=None)
+    frame = everyone.order_by("customer_id").execute()
+    x, t_x, age = purchase_history(frame)
+    sample = slice(None, None, len(frame) // FIT_SAMPLE + 1)
+    fitted = bgnbd.fit(x[sample], t_x[sample], age[sample]) if len(frame) else bgnbd.BgNbd(1, 1, 1, 1)
+    season = 2 * np.pi * cutoff.timetuple().tm_yday / 365.25
+    frame = frame.assign(
+        bg_no_purchase=fitted.no_purchase(x, t_x, age, horizon_days) if len(frame) else 0.0,
+        season_sin=np.sin(season),
+        season_cos=np.cos(season),
+    )
+    if active_within_days is not None:
+        frame = frame[frame.recency_days <= active_within_days]
+    churned = None
+    if labelled:
+        came_back = _buyers(lake, cutoff, cutoff + timedelta(days=horizon_days))
+        churned = (~frame.customer_id.isin(came_back)).to_numpy(dtype=float)
+    return Snapshot(cutoff, frame.reset_index(drop=True), churned, len(x), fitted)
+
+
+def purchase_history(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x (repeat order days), t_x and T (days) of each customer, each (n,)."""
+    age = frame.tenure_days.to_numpy(dtype=float)
+    return (
+        frame.order_days.to_numpy(dtype=float) - 1,
+        np.maximum(age - frame.recency_days.to_numpy(dtype=float), 0),
+        age,
+    )
+
+
+def _buyers(lake: Any, since: datetime, until: datetime) -> pd.Series:
+    import ibis
+
+    events = lake.table("events", before=until)
+    start = ibis.literal(since.astimezone(UTC).replace(tzinfo=None))
+    bought = events.filter((events.event_type == "purchase") & (events.occurred_at >= start))
+    return bought.select("customer_id").distinct().execute()["customer_id"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """What may be learned from before a cutoff: earlier snapshots to fit, the newest one to calibrate."""
+
+    cutoff: datetime
+    horizon_days: int
+    active_within_days: int | None
+    history_days: float
+    fit: tuple[Snapshot, ...]
+    calibrate: Snapshot | None
+    columns: tuple[str, ...]
+
+    @property
+    def newest(self) -> Snapshot:
+        """The newest labelled snapshot."""
+        return self.calibrate or self.fit[0]
+
+    def stacked(self, columns: Sequence[str], *, with_newest: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """(n, k) features and (n,) labels of the snapshots to fit."""
+        used = [*self.fit, self.calibrate] if with_newest and self.calibrate else list(self.fit)
+        return (
+            np.concatenate([snapshot.matrix(columns) for snapshot in used]),
+            np.concatenate([snapshot.churned for snapshot in used if snapshot.churned is not None]),
+        )
+
+
+def history(
+    lake: Any,
+    *,
+    cutoff: datetime,
+    horizon_days: int,
+    active_within_days: int | None,
+    progress: Progress = silent,
+) -> TrainingSet:
+    """Rolling-origin snapshots whose label windows end at or before ``cutoff``, with an embargo before the newest.
+
+    The newest, at ``cutoff − H``, is kept for calibration; those to fit end before it begins, half a horizon apart.
+
+    Raises
+    ------
+    BadInput
+        A horizon longer than the history carries.
+    TooLittleData
+        No events, or no customers.
+    """
+    first = lake.table("events", before=cutoff).occurred_at.min().execute()
+    if first is None or first != first:
+        raise TooLittleData(
+            f"There are no events before {cutoff:%Y-%m-%d}; import some or choose a later cutoff."
+        )
+    days = (cutoff - first.to_pydatetime().replace(tzinfo=UTC)) / timedelta(days=1)
+    moments = origins(cutoff, days, horizon_days)
+    taken = []
+    for number, moment in enumerate(moments):
+        inner = part(progress, number, len(moments))
+        inner(0, 1, f"Features as of {moment:%d %b %Y}")
+        taken.append(take(lake, moment, horizon_days=horizon_days, active_within_days=active_within_days))
+    taken = [snapshot for snapshot in taken if len(snapshot.frame)]
+    if not taken:
+        raise TooLittleData(_nobody(cutoff, active_within_days))
+    season = ("season_sin", "season_cos") if days >= SEASON_FROM_DAYS else ()
+    fit, calibrate = (tuple(taken[1:]), taken[0]) if len(taken) > 1 else (tuple(taken), None)
+    return TrainingSet(
+        cutoff, horizon_days, active_within_days, days, fit, calibrate, (*NAMES, "bg_no_purchase", *season)
+    )
+
+
+def origins(cutoff: datetime, history_days: float, horizon_days: int) -> list[datetime]:
+    """Moments of the snapshots, newest first; the second and later ones end before the first begins.
+
+    Raises
+    ------
+    BadInput
+        Where not even one horizon of history stands before one horizon of label.
+    """
+    if history_days < 2 * horizon_days:
+        raise BadInput(
+            f"A horizon of {horizon_days} days needs {2 * horizon_days} days of history before the cutoff "
+            f"{cutoff:%Y-%m-%d}, and there are {int(history_days)}; take a horizon of at most "
+            f"{max(int(history_days // 2), 1)} days or a later cutoff."
+        )
+    seasonal = history_days >= SEASON_FROM_DAYS
+    step = horizon_days if seasonal else max(horizon_days / 2, 1)
+    most = MOST_FIT_SEASONAL if seasonal else MOST_FIT
+    ages = [2 * horizon_days + step * number for number in range(most)]
+    return [
+        cutoff - timedelta(days=age)
+        for age in (horizon_days, *ages)
+        if history_days - age >= horizon_days or age == horizon_days
+    ]
+
+
+def _nobody(cutoff: datetime, active_within_days: int | None) -> str:
+    within = "ever" if active_within_days is None else f"in the {active_within_days} days"
+    return f"Nobody ordered {within} before {cutoff:%Y-%m-%d}; choose a later cutoff or a longer --active-within."
