@@ -5,6 +5,7 @@ the page, and stops all of it on Ctrl-C or SIGTERM.
 """
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -52,6 +53,7 @@ def main(settings: Settings) -> None:
         )
     os.environ.update(environment(settings))
     settings = Settings()
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     upgrade(settings)
     database = Database.of(settings)
     if not _prepared(settings, database):
@@ -101,6 +103,7 @@ class _Demo:
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self.settings, self.database = settings, database
+        self.log = settings.home / "logs" / "run.log"
         self.machine = TimeMachine(settings, database, self._tell)
         self.slack = Slack(
             settings.playground_port, store=settings.home / "playground.db", now=clock.now,
@@ -125,14 +128,14 @@ class _Demo:
         self._resume_clock()
         self._welcome()
         serving = asyncio.create_task(self.server.serve())
-        others = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bot.terminal", "run", start_new_session=True
-        )
+        others = await self._start()
         exited, stopping = asyncio.create_task(others.wait()), asyncio.create_task(stop.wait())
         try:
             usable = asyncio.create_task(self._announce())
             await asyncio.wait({exited, stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
             usable.cancel()
+            if not stop.is_set():
+                print(self.log.read_text(errors="replace")[-3000:], file=sys.stderr)
             return stop.is_set()
         finally:
             stopping.cancel()
@@ -140,6 +143,16 @@ class _Demo:
             self._keep_clock()
             self.server.should_exit = True
             await serving
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        """`retention run`, in a session of its own: Ctrl-C reaches us alone, and we stop it in order."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        print("Starting the bot, the workers and their queue …", flush=True)
+        with self.log.open("wb") as output:
+            return await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "bot.terminal", "run",
+                start_new_session=True, stdout=output, stderr=output,
+            )  # fmt: skip
 
     async def _announce(self) -> None:
         """Print the page's address once somebody can use it: the bot answers and a worker is there."""

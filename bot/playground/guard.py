@@ -53,19 +53,19 @@ class Guard:
 
 def refusal(headers: Headers, port: int | None) -> str | None:
     """Why a request may not come in; None where it may."""
-    if not _ours(f"//{headers.get('host', '')}", port):
+    if not _ours(f"//{headers.get('host', '')}", {port, None}):  # Socket Mode's client leaves the port out
         return "forbidden_host"
     origin = headers.get("origin")
-    if origin and not _ours(origin, port):
+    if origin and not _ours(origin, {port}):
         return "forbidden_origin"
     if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
         return "forbidden_origin"
     return None
 
 
-def _ours(url: str, port: int | None) -> bool:
+def _ours(url: str, ports: set[int | None]) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.hostname in LOCAL and parts.port == port
+        return parts.hostname in LOCAL and parts.port in ports
     except ValueError:
         return False

@@ -1,5 +1,6 @@
 """The Web API's conversations, messages and people. Each function is one method: arguments in, Slack's JSON out."""
 
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -92,7 +93,9 @@ def team_info(api: Api, args: Json) -> Json:
 
 @method("apps.connections.open")
 def connections_open(api: Api, args: Json) -> Json:
-    return {"url": api.base_url().replace("http://", "ws://") + "/link"}
+    ticket = secrets.token_urlsafe(16)
+    api.workspace.tickets.add(ticket)
+    return {"url": f"{api.base_url().replace('http://', 'ws://')}/link?ticket={ticket}"}
 
 
 # ---------------------------------------------------------------- messages

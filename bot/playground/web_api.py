@@ -104,7 +104,12 @@ class WebApi:
         return PlainTextResponse(problem, 400) if problem else PlainTextResponse("ok")
 
     async def link(self, socket: WebSocket) -> None:
-        """Socket Mode."""
+        """Socket Mode, for whoever asked for the address with the app's token."""
+        ticket = socket.query_params.get("ticket", "")
+        if ticket not in self.workspace.tickets:
+            await socket.close(4401)
+            return
+        self.workspace.tickets.discard(ticket)
         await self.desk.delivery.serve_socket(socket)
 
 

@@ -99,6 +99,7 @@ class Workspace:
         self.modals: dict[str, list[Json]] = {}
         self.triggers: dict[str, tuple[str, float, bool]] = {}
         self.response_urls: dict[str, ResponseUrl] = {}
+        self.tickets: set[str] = set()  # of Socket Mode connections not yet made
         self.listeners: set[asyncio.Queue[Json]] = set()
         self._last_ts = 0
         self._load()

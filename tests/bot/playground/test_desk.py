@@ -1,0 +1,304 @@
+"""What a person does, as the app receives it; what the app answers, as the person sees it."""
+
+import hashlib
+import hmac
+import json
+import time
+
+import httpx
+import pytest
+from slack_bolt import App
+from slack_bolt.adapter.socket_mode.builtin import SocketModeHandler
+from slack_bolt.authorization import AuthorizeResult
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError
+from slack_sdk.signature import SignatureVerifier
+
+from bot.playground import cast, deliver
+from bot.playground.server import StandIn
+
+BUTTONS = [
+    {
+        "type": "actions",
+        "block_id": "row",
+        "elements": [
+            {"type": "button", "action_id": "go", "value": "7", "text": {"type": "plain_text", "text": "Go"}},
+            {
+                "type": "static_select",
+                "action_id": "tier",
+                "options": [{"text": {"type": "plain_text", "text": "High"}, "value": "high"}],
+            },
+        ],
+    }
+]
+MODAL = {
+    "type": "modal",
+    "callback_id": "edit",
+    "title": {"type": "plain_text", "text": "Edit"},
+    "submit": {"type": "plain_text", "text": "Save"},
+    "notify_on_close": True,
+    "blocks": [
+        {
+            "type": "input",
+            "block_id": "share",
+            "label": {"type": "plain_text", "text": "Hold-out"},
+            "element": {
+                "type": "number_input", "action_id": "value", "is_decimal_allowed": False,
+                "min_value": "5", "max_value": "50", "initial_value": "10",
+            },
+        },
+        {
+            "type": "input",
+            "block_id": "why",
+            "label": {"type": "plain_text", "text": "Why"},
+            "element": {"type": "plain_text_input", "action_id": "value"},
+        },
+    ],
+}  # fmt: skip
+
+
+def typed(text: str, share: str = "20") -> dict:
+    return {"share": {"value": {"value": share}}, "why": {"value": {"value": text}}}
+
+
+# ---------------------------------------------------------------- commands
+
+
+def test_a_command_is_signed_and_answered_to_the_person_alone(slack: StandIn, app) -> None:
+    app.answer = lambda payload: {"text": f"hello {payload['user_name']}"}
+    answer = slack.command("analyst", "crm", "/retention sweep --tier high")
+    assert (answer["status"], answer["ack"]) == (200, {"text": "hello analyst"})
+    sent = app.received[0]
+    assert (sent["command"], sent["text"], sent["channel_id"]) == ("/retention", "sweep --tier high", "C0CRM")
+    assert SignatureVerifier(cast.SIGNING_SECRET).is_valid_request(app.bodies[0], app.headers[0])
+    assert [one["text"] for one in slack.messages("crm", user="analyst")] == ["hello analyst"]
+    assert slack.messages("crm", user="lead") == []
+
+
+def test_the_signature_is_slacks() -> None:
+    signed = deliver.sign("secret", "a=1", at=1_700_000_000)
+    expected = hmac.new(b"secret", b"v0:1700000000:a=1", hashlib.sha256).hexdigest()
+    assert signed["x-slack-signature"] == f"v0={expected}"
+
+
+def test_people_and_channels_come_by_id(slack: StandIn, app) -> None:
+    slack.command("admin", "crm", "role @lead approver #crm")
+    assert app.received[0]["text"] == "role <@U0LEAD|lead> approver <#C0CRM|crm>"
+
+
+def test_too_slow_an_answer_is_a_timeout(slack: StandIn, app, monkeypatch) -> None:
+    monkeypatch.setattr(deliver, "ACK_SECONDS", 0.2)
+    app.delay = 1
+    assert slack.command("analyst", "crm", "help")["status"] == 504
+    assert "operation_timeout" in slack.messages("crm", user="analyst")[0]["text"]
+
+
+def test_no_app_and_a_failing_app_are_said(slack: StandIn, app) -> None:
+    app.status = 500
+    assert slack.command("analyst", "crm", "help")["status"] == 500
+    slack.bot_url = "http://127.0.0.1:9/slack/events"
+    assert slack.command("analyst", "crm", "help")["status"] == 503
+    assert all("dispatch_failed" in one["text"] for one in slack.messages("crm", user="analyst"))
+
+
+def test_a_response_url_serves_five_times_in_thirty_minutes(slack: StandIn, app, monkeypatch) -> None:
+    slack.command("analyst", "crm", "help")
+    url = app.received[0]["response_url"]
+    answers = [httpx.post(url, json={"text": str(n), "response_type": "in_channel"}) for n in range(6)]
+    assert [one.status_code for one in answers] == [200] * 5 + [404]
+    assert answers[5].json()["error"] == "used_url"
+    assert len(slack.messages("crm")) == 5
+    slack.command("analyst", "crm", "help")
+    later = time.monotonic() + 1801
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert httpx.post(app.received[1]["response_url"], json={"text": "late"}).json()["error"] == "expired_url"
+
+
+def test_inviting_the_bot_lets_it_post(slack: StandIn, client: WebClient) -> None:
+    with pytest.raises(SlackApiError, match="channel_not_found"):
+        client.chat_postMessage(channel="C0PRIVATE", text="x")
+    slack.command("lead", "private", "/invite @retention")
+    assert client.chat_postMessage(channel="C0PRIVATE", text="thanks")["ok"]
+
+
+# ---------------------------------------------------------------- buttons
+
+
+def test_a_button_carries_its_value_and_the_message(slack: StandIn, client: WebClient, app) -> None:
+    ts = client.chat_postMessage(channel="C0CRM", text="x", blocks=BUTTONS)["ts"]
+    assert slack.press("lead", "crm", ts, "go", value="7", block_id="row")["status"] == 200
+    sent = app.received[0]
+    assert sent["actions"][0] | {"action_ts": ""} == {
+        "type": "button", "action_id": "go", "block_id": "row", "action_ts": "", "value": "7",
+        "text": {"type": "plain_text", "text": "Go"},
+    }  # fmt: skip
+    assert (sent["user"]["id"], sent["container"]["message_ts"]) == ("U0LEAD", ts)
+    slack.press("lead", "crm", ts, "tier", value="high")
+    assert app.received[1]["actions"][0]["selected_option"]["value"] == "high"
+
+
+def test_a_stale_screen_can_still_press_what_is_gone_and_nothing_else(
+    slack: StandIn, client: WebClient, app
+) -> None:
+    ts = client.chat_postMessage(channel="C0CRM", text="x", blocks=BUTTONS)["ts"]
+    client.chat_update(channel="C0CRM", ts=ts, text="decided")
+    assert slack.press("lead", "crm", ts, "go", value="7")["status"] == 200
+    assert app.received[0]["message"]["text"] == "decided"
+    assert slack.press("lead", "crm", ts, "never")["error"] == "action_not_found"
+    assert slack.press("lead", "crm", "1.1", "go")["error"] == "message_not_found"
+
+
+def test_the_original_ephemeral_message_can_be_replaced(slack: StandIn, app) -> None:
+    app.answer = lambda payload: {"text": "one", "blocks": BUTTONS} if "command" in payload else None
+    slack.command("analyst", "crm", "x")
+    ts = slack.messages("crm", user="analyst")[0]["ts"]
+    slack.press("analyst", "crm", ts, "go")
+    httpx.post(app.received[1]["response_url"], json={"text": "two", "replace_original": True})
+    assert [one["text"] for one in slack.messages("crm", user="analyst")] == ["two"]
+
+
+# ---------------------------------------------------------------- modals
+
+
+@pytest.fixture
+def opened(slack: StandIn, client: WebClient, app):
+    """A modal opened by a button."""
+    ts = client.chat_postMessage(channel="D0LEAD", text="x", blocks=BUTTONS)["ts"]
+    slack.press("lead", "@lead", ts, "go")
+    client.views_open(trigger_id=app.received[0]["trigger_id"], view=MODAL)
+    return app.received[0]["trigger_id"]
+
+
+def test_a_trigger_opens_once_within_three_seconds(
+    slack: StandIn, client: WebClient, opened, monkeypatch
+) -> None:
+    with pytest.raises(SlackApiError, match="exchanged_trigger_id"):
+        client.views_open(trigger_id=opened, view=MODAL)
+    with pytest.raises(SlackApiError, match="invalid_trigger_id"):
+        client.views_open(trigger_id="1.2.3", view=MODAL)
+    trigger = slack.workspace.trigger("U0LEAD")
+    user, made, used = slack.workspace.triggers[trigger]
+    slack.workspace.triggers[trigger] = (user, made - 3.1, used)
+    with pytest.raises(SlackApiError, match="expired_trigger_id"):
+        client.views_open(trigger_id=trigger, view=MODAL)
+
+
+def test_a_submission_has_all_values_and_closes(slack: StandIn, opened, app) -> None:
+    assert slack.view("lead")["callback_id"] == "edit"
+    slack.submit("lead", {"why": {"value": {"value": "because"}}})
+    sent = app.received[-1]
+    assert sent["type"] == "view_submission"
+    values = sent["view"]["state"]["values"]
+    assert values["share"]["value"] == {"type": "number_input", "value": "10"}  # as it opened
+    assert values["why"]["value"]["value"] == "because"
+    assert slack.view("lead") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "share", "block"), [("", "10", "why"), ("x", "90", "share"), ("x", "1.5", "share")]
+)
+def test_slack_itself_refuses_what_an_input_forbids(slack: StandIn, opened, app, text, share, block) -> None:
+    answer = slack.submit("lead", typed(text, share))
+    assert list(answer["ack"]["errors"]) == [block]
+    assert len(app.received) == 1
+    assert slack.view("lead") is not None
+
+
+def test_the_apps_errors_keep_it_open_and_an_update_replaces_it(slack: StandIn, opened, app) -> None:
+    app.answer = lambda payload: {"response_action": "errors", "errors": {"why": "Too short."}}
+    assert slack.submit("lead", typed("x"))["ack"]["errors"] == {"why": "Too short."}
+    assert slack.view("lead") is not None
+    app.answer = lambda payload: {"response_action": "update", "view": {**MODAL, "callback_id": "next"}}
+    slack.submit("lead", typed("x"))
+    assert slack.view("lead")["callback_id"] == "next"
+
+
+def test_closing_is_told_and_views_update_checks_its_hash(
+    slack: StandIn, client: WebClient, opened, app
+) -> None:
+    view = slack.view("lead")
+    with pytest.raises(SlackApiError, match="hash_conflict"):
+        client.views_update(view_id=view["id"], hash="old", view=MODAL)
+    client.views_update(view_id=view["id"], hash=view["hash"], view=MODAL)
+    slack.submit("lead", action="close")
+    assert app.received[-1]["type"] == "view_closed"
+    assert slack.view("lead") is None
+
+
+# ---------------------------------------------------------------- events
+
+
+def test_opening_home_tells_the_app_and_shows_what_it_publishes(
+    slack: StandIn, client: WebClient, app
+) -> None:
+    home = {"type": "home", "blocks": [{"type": "divider"}]}
+
+    def publish(payload: dict) -> dict:
+        client.views_publish(user_id=payload["event"]["user"], view=home)
+        return {"ok": True}
+
+    app.answer = publish
+    assert slack.home("viewer")["blocks"][0]["type"] == "divider"
+    assert app.received[0]["event"]["type"] == "app_home_opened"
+
+
+def test_events_come_again_until_they_are_acknowledged(slack: StandIn, app) -> None:
+    slack.slack.delivery.retry_delays = (0.0, 0.05, 0.1)
+    app.status = 500
+    slack.say("lead", "@lead", "hello")
+    until = time.monotonic() + 5
+    while len(app.received) < 4 and time.monotonic() < until:
+        time.sleep(0.02)
+    assert [one.get("x-slack-retry-num") for one in app.headers] == [None, "1", "2", "3"]
+    assert len({one["event_id"] for one in app.received}) == 1
+    assert app.headers[1]["x-slack-retry-reason"] == "http_error"
+
+
+def test_a_duplicate_delivery_is_the_same_twice(slack: StandIn, app) -> None:
+    slack.fault("duplicate_delivery")
+    slack.command("analyst", "crm", "sweep")
+    slack.command("analyst", "crm", "sweep")
+    assert len(app.received) == 3
+    assert app.received[0]["trigger_id"] == app.received[1]["trigger_id"] != app.received[2]["trigger_id"]
+
+
+def test_socket_mode_with_bolts_own_client(slack: StandIn) -> None:
+    web = WebClient(token=cast.BOT_TOKEN, base_url=slack.api_url)
+    bolt = App(
+        client=web, signing_secret="unused", token_verification_enabled=False,
+        authorize=lambda: AuthorizeResult(enterprise_id=None, team_id=cast.TEAM_ID, bot_token=cast.BOT_TOKEN,
+                                          bot_id=cast.BOT_ID, bot_user_id=cast.BOT_USER),
+    )  # fmt: skip
+    bolt.command("/retention")(lambda ack, command: ack(f"by socket: {command['text']}"))
+    handler = SocketModeHandler(bolt, cast.APP_TOKEN, web_client=web)
+    handler.connect()
+    try:
+        until = time.monotonic() + 5
+        while not slack.slack.delivery.sockets and time.monotonic() < until:
+            time.sleep(0.02)
+        answer = slack.command("analyst", "crm", "/retention help")
+        assert "by socket: help" in json.dumps(answer["ack"])
+    finally:
+        handler.close()
+
+
+# ---------------------------------------------------------------- what scripts get wrong
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "status", "says"),
+    [
+        ("/commands", {"user": "nobody", "channel": "crm", "text": "help"}, 404, "nobody"),
+        ("/commands", {"user": "lead", "channel": "nowhere", "text": "help"}, 404, "nowhere"),
+        ("/commands", {"user": "lead", "channel": "crm"}, 422, "text"),
+        ("/commands", {"user": "lead", "channel": "@analyst", "text": "help"}, 403, "@analyst"),
+        ("/faults", {"kind": "earthquake"}, 422, "earthquake"),
+        ("/views", {"user": "lead", "values": "[1"}, 422, "values"),
+        ("/views", {"user": "lead", "action": "shout"}, 422, "shout"),
+        ("/views", {"user": "lead", "action": "close"}, 404, "no_view_open"),
+    ],
+)
+def test_bad_calls_get_one_sentence(slack: StandIn, path: str, form: dict, status: int, says: str) -> None:
+    response = httpx.post(f"{slack.url}/playground{path}", data=form)
+    assert response.status_code == status
+    assert says in response.json()["error"]
