@@ -1,0 +1,149 @@
+"""Who of a cohort can be written to: everybody with a rule, minus exclusions, each counted by its first reason."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from retention.campaigns.states import HOLDING
+from retention.db.tables import Assignment, Campaign
+from retention.lake.lake import naive
+from retention.risk.policy import Policy
+from retention.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from retention.lake import Lake
+
+EXCLUSIONS: dict[str, str] = {
+    "no_rule": "the policy does nothing for them",
+    "no_consent": "no marketing consent",
+    "other_campaign": "in another campaign",
+    "frequency_cap": "contacted too recently",
+    "returned": "ordered again since the sweep",
+    "beyond_maximum": "beyond the largest audience",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """``customers``: one row each with the columns of the scores and ``rule``; ``excluded``: reason → customers."""
+
+    customers: "pd.DataFrame"
+    excluded: dict[str, int]
+
+
+def select_audience(
+    lake: "Lake",
+    session: Session,
+    settings: Settings,
+    policy: Policy,
+    scores: "pd.DataFrame",
+    *,
+    as_of: datetime,
+    now: datetime,
+) -> Audience:
+    """Choose the audience among scored customers.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        ``customer_id, churn_probability, tier, reasons, expected_value``; reasons as JSON text or lists.
+    as_of : datetime
+        What the scores know lies before this; who ordered since then has returned already.
+    now : datetime
+        Business time.
+
+    Notes
+    -----
+    Where there are more than the policy allows, those with most to lose stay: churn probability × expected value.
+    """
+    pool = scores.drop_duplicates("customer_id").assign(
+        rule=[
+            rule.name
+            if (rule := policy.rule_for(tier, _features(reasons))) and rule.action != "nothing"
+            else None
+            for tier, reasons in zip(
+                scores.drop_duplicates("customer_id")["tier"],
+                scores.drop_duplicates("customer_id")["reasons"],
+                strict=True,
+            )
+        ]
+    )
+    ids = pool["customer_id"]
+    since = now - timedelta(days=policy.campaign.frequency_cap_days)
+    steps: tuple[tuple[str, Callable[[], pd.Series]], ...] = (
+        ("no_rule", lambda: pool["rule"].isna()),
+        ("no_consent", lambda: ~ids.isin(consenting(lake, policy.campaign.consent, ids))),
+        ("other_campaign", lambda: ids.isin(in_campaigns(session, settings))),
+        ("frequency_cap", lambda: ids.isin(contacted(lake, session, settings, since, now))),
+        ("returned", lambda: ids.isin(bought(lake, as_of, now))),
+    )
+    excluded: dict[str, int] = {}
+    stays = ids.notna()
+    for reason, applies in steps:
+        out = applies() & stays
+        excluded[reason] = int(out.sum())
+        stays &= ~out
+    kept = pool[stays]
+    at_stake = kept["churn_probability"] * kept["expected_value"]
+    kept = kept.loc[at_stake.sort_values(ascending=False, kind="stable").index]
+    excluded["beyond_maximum"] = max(len(kept) - policy.campaign.max_audience, 0)
+    return Audience(
+        kept.head(policy.campaign.max_audience).reset_index(drop=True),
+        {reason: number for reason, number in excluded.items() if number},
+    )
+
+
+def consenting(lake: "Lake", rule: str, ids: Iterable[str]) -> set[str]:
+    """Those of ``ids`` who may be written to: who said yes; with ``unless_refused`` also who said nothing."""
+    customers = lake.table("customers")
+    said = customers.filter(customers.marketing_consent.notnull())
+    told = said.select("customer_id", "marketing_consent").execute()
+    yes = set(told.loc[told["marketing_consent"].astype(bool), "customer_id"])
+    if rule == "required":
+        return yes
+    return set(ids) - (set(told["customer_id"]) - yes)
+
+
+def in_campaigns(session: Session, settings: Settings) -> set[str]:
+    """Customers (treated or held out) of campaigns that are approved or running."""
+    return set(
+        session.scalars(
+            select(Assignment.customer_id)
+            .join(Campaign, Campaign.id == Assignment.campaign_id)
+            .where(
+                Campaign.team_id == settings.team_id, Campaign.state.in_(HOLDING),
+                Assignment.arm.in_(("treatment", "control")),
+            )
+        )
+    )  # fmt: skip
+
+
+def contacted(lake: "Lake", session: Session, settings: Settings, since: datetime, now: datetime) -> set[str]:
+    """Customers who were sent a campaign since then: ours (SQL), and imported ones (the lake's treatments)."""
+    ours = session.scalars(
+        select(Assignment.customer_id)
+        .join(Campaign, Campaign.id == Assignment.campaign_id)
+        .where(Campaign.team_id == settings.team_id, Campaign.sent_at >= since, Assignment.arm == "treatment")
+    )
+    sent = lake.table("treatments", before=now)
+    theirs = sent.filter(sent.arm == "treatment", sent.sent_at >= naive(since)).customer_id.execute()
+    return {*ours, *theirs}
+
+
+def bought(lake: "Lake", start: datetime, end: datetime) -> set[str]:
+    """Customers with an order in [start, end)."""
+    events = lake.table("events", before=end)
+    orders = events.filter(events.event_type == "purchase", events.occurred_at >= naive(start))
+    return set(orders.select("customer_id").distinct().execute()["customer_id"])
+
+
+def _features(reasons: object) -> list[str]:
+    found = json.loads(reasons) if isinstance(reasons, str) else reasons
+    return [reason["feature"] for reason in found] if isinstance(found, list) else []

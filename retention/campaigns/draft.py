@@ -1,0 +1,241 @@
+"""Draft a campaign: audience, offer by rule, recommended items, cost and what may come of it. Writes nothing but `store`."""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from retention.campaigns import wording
+from retention.campaigns.assignment import buckets
+from retention.campaigns.audience import EXCLUSIONS, Audience, select_audience
+from retention.campaigns.body import Body, OfferLine, Prior
+from retention.campaigns.states import record
+from retention.db import Database
+from retention.db.tables import Assignment, Campaign, CampaignEditor, CampaignVersion
+from retention.errors import BadInput
+from retention.lake.lake import naive
+from retention.progress import Progress, silent
+from retention.risk.policy import Policy
+from retention.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from retention.lake import Lake
+
+MARGIN_DAYS = 56  # sales of so many days say what the average margin is
+LETTERS = "23456789abcdefghjkmnpqrstvwxyz"
+
+
+class Suggested(Protocol):
+    """An item as `retention.recommend` suggests it."""
+
+    @property
+    def item_id(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+
+
+Suggest = Callable[[list[str]], Mapping[str, Sequence[Suggested]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A campaign that is not stored yet. ``rows``: one of `Assignment` for each customer, without the campaign."""
+
+    campaign_id: str
+    salt: str
+    name: str
+    cohort_id: str | None
+    body: Body
+    rows: list[dict[str, Any]]
+
+
+def draft(
+    lake: "Lake",
+    database: Database,
+    settings: Settings,
+    policy: Policy,
+    scores: "pd.DataFrame",
+    *,
+    as_of: datetime,
+    model_version: str,
+    now: datetime,
+    prior: Prior,
+    suggest: Suggest,
+    name: str | None = None,
+    cohort_id: str | None = None,
+    progress: Progress = silent,
+) -> Draft:
+    """Draft a campaign for the scored customers.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        As `select_audience` takes them.
+    prior : Prior
+        What is believed of the effect.
+    suggest : callable
+        Customer ids → recommended items of each.
+
+    Raises
+    ------
+    BadInput
+        Nobody is left to write to (the sentence says why), or the policy's offers would sell below its own margin.
+    """
+    progress(0, 4, "choosing the audience")
+    with database.reading() as session:
+        audience = select_audience(lake, session, settings, policy, scores, as_of=as_of, now=now)
+    if audience.customers.empty:
+        raise BadInput(_nobody(audience, len(scores)))
+    progress(1, 4, "costing the offers")
+    margin, margin_known = average_margin(lake, as_of, policy.offer.margin)
+    body = _body(lake, settings, policy, audience, as_of, model_version, margin, margin_known, prior)
+    body.check_offers()
+    progress(2, 4, "choosing items for each customer")
+    items = suggest(list(audience.customers["customer_id"])) if policy.offer.items else {}
+    progress(3, 4, "drawing the hold-out")
+    campaign_id = "c" + "".join(secrets.choice(LETTERS) for _ in range(6))
+    salt = secrets.token_hex(16)
+    rows = _rows(audience.customers, body, items, salt, campaign_id)
+    tiers = " and ".join(tier for tier in ("high", "medium", "low") if tier in body.tiers)
+    return Draft(
+        campaign_id, salt, name or f"{tiers.capitalize()} risk, {now.astimezone(settings.zone):%d %b %Y}".replace(", 0", ", "),
+        cohort_id, body, rows,
+    )  # fmt: skip
+
+
+def store(
+    session: Session,
+    settings: Settings,
+    drafted: Draft,
+    *,
+    by: str,
+    channel: str | None,
+    post_key: str,
+    now: datetime,
+) -> Campaign:
+    """Store a draft as version 1, with its audience, its author and an audit row."""
+    stored = drafted.body.model_dump(mode="json")
+    shared = {"team_id": settings.team_id, "campaign_id": drafted.campaign_id}
+    campaign = Campaign(
+        id=drafted.campaign_id, team_id=settings.team_id, name=drafted.name, cohort_id=drafted.cohort_id,
+        channel=channel, post_key=post_key, body=stored, salt=drafted.salt, drafted_by=by, created_at=now,
+    )  # fmt: skip
+    session.add(campaign)
+    session.flush()
+    session.add(CampaignVersion(**shared, version=1, body=stored, edited_by=by, edited_at=now))
+    session.add(CampaignEditor(**shared, user_id=by))
+    session.execute(insert(Assignment), [{**row, **shared} for row in drafted.rows])
+    record(
+        session, settings, by, "campaign.draft", drafted.campaign_id, now,
+        {"version": 1, "to": "draft", "cohort": drafted.cohort_id, "audience": drafted.body.audience},
+    )  # fmt: skip
+    return campaign
+
+
+def average_margin(lake: "Lake", before: datetime, default: float) -> tuple[float, bool]:
+    """Margin as a share of recent sales, and whether the items themselves said so (else it is the policy's)."""
+    events, items = lake.table("events", before), lake.table("items")
+    recent = events.filter(
+        events.event_type == "purchase", events.occurred_at >= naive(before - timedelta(days=MARGIN_DAYS))
+    )
+    sold = recent.join(items, recent.item_id == items.item_id).select(recent.amount, items.margin)
+    sold = sold.filter(sold.margin.notnull(), sold.amount > 0)
+    sums = sold.aggregate(sales=sold.amount.sum(), earned=(sold.amount * sold.margin).sum()).execute().iloc[0]
+    if not sums["sales"] or sums["sales"] != sums["sales"]:
+        return default, False
+    return float(sums["earned"] / sums["sales"]), True
+
+
+def assumed_fields(lake: "Lake", table: str, wanted: Sequence[str]) -> list[str]:
+    """Which of the ``wanted`` columns were made up, as the rows' ``attributes`` say."""
+    import json
+
+    attributes = lake.table(table).select("attributes")
+    texts = attributes.filter(attributes.attributes.contains('"assumed"')).distinct().limit(200).execute()
+    named = {field for text in texts["attributes"] for field in json.loads(text).get("assumed", [])}
+    return [field for field in wanted if field in named]
+
+
+def _body(
+    lake: "Lake",
+    settings: Settings,
+    policy: Policy,
+    audience: Audience,
+    as_of: datetime,
+    model_version: str,
+    margin: float,
+    margin_known: bool,
+    prior: Prior,
+) -> Body:
+    rules = policy.campaign
+    actions = {rule.action for name in audience.customers["rule"].unique() if (rule := policy.rule(name))}
+    assumed = assumed_fields(lake, "customers", ("marketing_consent",))
+    assumed += assumed_fields(lake, "items", ("margin", "in_stock")) if margin_known else ["margin"]
+    return Body(
+        as_of=as_of, model_version=model_version, currency=lake.currency(settings),
+        audience=len(audience.customers),
+        tiers={tier: int(n) for tier, n in audience.customers["tier"].value_counts().items()},
+        excluded=audience.excluded, offers=_offers(audience.customers, policy), holdout=rules.holdout,
+        expires_days=policy.offer.expires_days,
+        copy_text=wording.default("coupon" if "coupon" in actions else "reminder"),
+        margin=margin, redemption=policy.offer.redemption, contact_cost=policy.offer.contact_cost,
+        min_margin=rules.min_margin, budget=rules.budget, window_days=rules.window_days,
+        clearance_hours=rules.clearance_hours, approval_expires_hours=rules.approval_expires_hours,
+        prior=prior, assumed=tuple(assumed),
+    )  # fmt: skip
+
+
+def _offers(customers: "pd.DataFrame", policy: Policy) -> tuple[OfferLine, ...]:
+    """One line for each rule that somebody falls under, in the policy's order."""
+    stays = 1 - customers["churn_probability"]
+    value = customers["expected_value"].fillna(0).clip(lower=0)
+    lines = []
+    for rule in policy.rules:
+        chosen = customers["rule"] == rule.name
+        if chosen.any():
+            lines.append(
+                OfferLine(
+                    rule=rule.name, action=rule.action, discount=rule.discount, customers=int(chosen.sum()),
+                    sales=float(value[chosen].sum()), base_sales=float((stays * value)[chosen].sum()),
+                    base=float(stays[chosen].sum()),
+                )
+            )  # fmt: skip
+    return tuple(lines)
+
+
+def _rows(
+    customers: "pd.DataFrame",
+    body: Body,
+    items: Mapping[str, Sequence[Suggested]],
+    salt: str,
+    campaign_id: str,
+) -> list[dict[str, Any]]:
+    line = {offer.rule: offer for offer in body.offers}
+    drawn = buckets(salt, campaign_id, zip(customers["customer_id"], customers["tier"], strict=True))
+    return [
+        {
+            "customer_id": row.customer_id, "arm": "audience", "bucket": drawn[row.customer_id], "tier": row.tier,
+            "churn_probability": float(row.churn_probability),
+            "expected_value": float(row.expected_value) if row.expected_value == row.expected_value else 0.0,
+            "offer": {
+                "rule": row.rule, "action": line[row.rule].action, "discount": line[row.rule].discount,
+                "items": [
+                    {"item_id": item.item_id, "title": item.title} for item in items.get(row.customer_id, ())
+                ],
+            },
+        }
+        for row in customers.itertuples(index=False)
+    ]  # fmt: skip
+
+
+def _nobody(audience: Audience, found: int) -> str:
+    if not found:
+        return "The cohort is empty, so there is nobody to write to; run a sweep with another tier."
+    why = ", ".join(f"{EXCLUSIONS[reason]}: {number:,}" for reason, number in audience.excluded.items())
+    return f"Nobody of the cohort's {found:,} customers can be written to ({why}); sweep again or change the policy."

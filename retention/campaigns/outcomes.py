@@ -1,0 +1,148 @@
+"""What the customers of a campaign did: from the lake's events to one row each, both arms counted alike."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from retention.campaigns.body import Body
+from retention.db.tables import Assignment, Campaign, Coupon
+from retention.lake.lake import naive
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from retention.lake import Lake
+
+METRICS = ("buyers", "orders", "revenue", "profit")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What there is to measure.
+
+    ``customers``: one row each with ``customer_id, arm, tier``, the `METRICS` in the window and, as ``pre_…``, in an
+    equally long period before sending. ``orders``: ``customer_id, day``, the days of the window with an order.
+    ``cost``: discounts and contacts, in the shop's currency; ``redeemed``: coupons used.
+    """
+
+    customers: "pd.DataFrame"
+    orders: "pd.DataFrame"
+    cost: float
+    redeemed: int
+    treated: int
+
+
+def outcomes(lake: "Lake", session: Session, campaign: Campaign) -> Outcomes:
+    """Count what both arms did in the window [sent, window end), intent to treat.
+
+    Everybody who was assigned counts in their arm, whether or not the message reached them. A line's profit is its
+    amount × the item's margin (where it has none, the campaign's average); what coupons took off and what reaching a
+    customer costs is taken from the treated.
+    """
+    assert campaign.sent_at is not None and campaign.window_ends_at is not None  # noqa: PT018 - live was reached
+    start, end = campaign.sent_at, campaign.window_ends_at
+    body = Body.model_validate(campaign.body)
+    people = _assigned(session, campaign.id)
+    ids = list(people["customer_id"])
+    now = _totals(lake, ids, start, end, body.margin)
+    before = _totals(lake, ids, start - (end - start), start, body.margin).add_prefix("pre_")
+    table = people.set_index("customer_id").join(now).join(before)
+    table[[*now.columns, *before.columns]] = table[[*now.columns, *before.columns]].fillna(0.0)
+    discounts = _discounts(lake, session, campaign, start, end)
+    taken = table.index.to_series().map({who: amount for who, amount in discounts if amount}).fillna(0.0)
+    contact = (table["arm"] == "treatment") * body.contact_cost
+    table["profit"] -= taken + contact
+    return Outcomes(
+        customers=table.reset_index(), orders=_order_days(lake, ids, start, end),
+        cost=float(taken.sum() + contact.sum()), redeemed=len(discounts),
+        treated=int((table["arm"] == "treatment").sum()),
+    )  # fmt: skip
+
+
+def _assigned(session: Session, campaign_id: str) -> "pd.DataFrame":
+    import pandas as pd
+
+    rows = session.execute(
+        select(Assignment.customer_id, Assignment.arm, Assignment.tier)
+        .where(Assignment.campaign_id == campaign_id, Assignment.arm.in_(("treatment", "control")))
+        .order_by(Assignment.customer_id)
+    )
+    return pd.DataFrame([tuple(row) for row in rows], columns=["customer_id", "arm", "tier"])
+
+
+def _within(lake: "Lake", ids: list[str], start: datetime, end: datetime) -> Any:
+    import ibis
+
+    events = lake.table("events", before=end)
+    wanted = ibis.memtable({"customer_id": ids}, schema={"customer_id": "string"})
+    return events.filter(events.occurred_at >= naive(start)).semi_join(wanted, "customer_id")
+
+
+def _totals(lake: "Lake", ids: list[str], start: datetime, end: datetime, margin: float) -> "pd.DataFrame":
+    """`METRICS` of each customer with an order or a return in [start, end), by customer id."""
+    import ibis
+
+    events, items = _within(lake, ids, start, end), lake.table("items").select("item_id", "margin")
+    lines = events.filter(events.event_type.isin(["purchase", "return"]))
+    lines = lines.left_join(items, lines.item_id == items.item_id)
+    bought = lines.event_type == "purchase"
+    amount = ibis.ifelse(bought, lines.amount, -lines.amount.abs()).fill_null(0.0)
+    order = ibis.coalesce(lines.order_id, lines.occurred_at.date().cast("string"))
+    totals = lines.group_by("customer_id").aggregate(
+        orders=order.nunique(where=bought).cast("float64"),
+        revenue=amount.sum(),
+        profit=(amount * lines.margin.fill_null(margin)).sum(),
+    )
+    frame = totals.mutate(buyers=(totals.orders > 0).cast("float64")).execute()
+    return frame.set_index("customer_id")[list(METRICS)]
+
+
+def _order_days(lake: "Lake", ids: list[str], start: datetime, end: datetime) -> "pd.DataFrame":
+    """One row for each order of the window: ``customer_id, day`` (0 is the day of sending)."""
+    events = _within(lake, ids, start, end)
+    orders = events.filter(events.event_type == "purchase").select("customer_id", "order_id", "occurred_at")
+    frame = orders.execute()
+    frame["order_id"] = frame["order_id"].fillna(frame["occurred_at"].dt.date.astype(str))
+    first = frame.groupby(["customer_id", "order_id"], as_index=False)["occurred_at"].min()
+    first["day"] = (first["occurred_at"] - naive(start)) // timedelta(days=1)
+    return first[["customer_id", "day"]]
+
+
+def _discounts(
+    lake: "Lake", session: Session, campaign: Campaign, start: datetime, end: datetime
+) -> list[tuple[str, float]]:
+    """(customer, what the coupon took off) of every code of the campaign redeemed in the window.
+
+    The redemption's own event says it; where it does not, it is the offer's share of the order's amount.
+    """
+    redeemed = session.execute(
+        select(Coupon.customer_id, Coupon.order_id, Assignment.offer)
+        .join(
+            Assignment,
+            (Assignment.campaign_id == Coupon.campaign_id) & (Assignment.customer_id == Coupon.customer_id),
+        )
+        .where(
+            Coupon.campaign_id == campaign.id, Coupon.state == "redeemed", Coupon.redeemed_at >= start,
+            Coupon.redeemed_at < end,
+        )
+    ).all()  # fmt: skip
+    if not redeemed:
+        return []
+    events = _within(lake, [row.customer_id for row in redeemed], start, end)
+    events = events.filter(events.order_id.isin([row.order_id for row in redeemed if row.order_id]))
+    is_redemption = events.event_type == "coupon_redeem"
+    frame = events.group_by("customer_id", "order_id").aggregate(
+        told=events.discount.sum(where=is_redemption),
+        amount=events.amount.sum(where=events.event_type == "purchase"),
+    ).execute()  # fmt: skip
+    seen = {(row.customer_id, row.order_id): row for row in frame.itertuples(index=False)}
+    found = []
+    for who, order_id, offer in redeemed:
+        row = seen.get((who, order_id))
+        told = 0.0 if row is None or row.told != row.told or row.told is None else float(row.told)
+        amount = 0.0 if row is None or row.amount != row.amount or row.amount is None else float(row.amount)
+        found.append((who, told or float(offer.get("discount") or 0) * amount))
+    return found

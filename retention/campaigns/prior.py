@@ -1,0 +1,35 @@
+"""What is believed of an offer's effect before a campaign: the policy's prior, sharpened by what campaigns really did."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from retention.campaigns.body import Prior
+from retention.db.tables import Campaign
+from retention.risk.policy import Policy
+from retention.settings import Settings
+
+
+def learnt_prior(session: Session, settings: Settings, policy: Policy) -> Prior:
+    """Combine the policy's prior with every measured campaign, each weighted by its precision.
+
+    Notes
+    -----
+    Normal prior, normal likelihood: precisions (1/variance) add up. A campaign whose sample-ratio check failed, or
+    that was too small for a standard error, says nothing.
+    """
+    mean, precision, campaigns = policy.offer.uplift, policy.offer.uplift_sd**-2, 0
+    results = session.scalars(
+        select(Campaign.result)
+        .where(Campaign.team_id == settings.team_id, Campaign.state == "closed")
+        .order_by(Campaign.id)
+    )
+    for result in results:
+        effect = ((result or {}).get("effects") or {}).get("buyers") or {}
+        error = effect.get("standard_error")
+        if not error or not (result or {}).get("sample_ratio", {}).get("believable"):
+            continue
+        weight = error**-2
+        mean = (mean * precision + effect["per_customer"] * weight) / (precision + weight)
+        precision += weight
+        campaigns += 1
+    return Prior(mean=mean, sd=precision**-0.5, campaigns=campaigns)
