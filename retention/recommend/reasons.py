@@ -1,0 +1,60 @@
+"""Why an item is on the list, in a few words that are true."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from retention.templating import count
+
+CATALOGUE = "in the catalogue; nobody has bought it yet"
+REGULAR = 3  # purchases on different days from which "usually every … days" is fair to say
+
+
+def days(number: float) -> str:
+    """``days(1)`` → ``1 day``."""
+    return count(round(number), "day")
+
+
+def own(line: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Source and reason where the customer's own history of the item explains it; two empty strings where not.
+
+    Parameters
+    ----------
+    line : mapping or None
+        A line of `preferences`.
+    """
+    if line is None or line["days_since"] != line["days_since"]:
+        return "", ""
+    times = int(line["purchase_days"])
+    if times >= REGULAR:
+        return (
+            "buy_again",
+            f"usually every {days(line['gap_days'])}, last {_ago(line['days_since_purchase'])}",
+        )
+    if times:
+        often = "once" if times == 1 else "twice"
+        return "buy_again", f"bought {often}, last {_ago(line['days_since_purchase'])}"
+    if line["carts"]:
+        return "cart", f"put in the cart {_ago(line['days_since'])}, not bought yet"
+    if line["views"]:
+        return "viewed", f"viewed {count(line['views'], 'time')}, last {_ago(line['days_since'])}"
+    return "", ""
+
+
+def because(title: str) -> str:
+    """The reason of a collaborative recommendation."""
+    return f"because they bought {title}"
+
+
+def popular(buyers: int, within: int | None) -> str:
+    """How many bought it."""
+    when = "so far" if within is None else f"in the last {within} days"
+    return (
+        f"popular: {count(buyers, 'customer')} bought it {when}"
+        if buyers
+        else "suggested for lack of a better one"
+    )
+
+
+def _ago(number: float) -> str:
+    whole = round(number)
+    return "today" if whole <= 0 else "yesterday" if whole == 1 else f"{whole} days ago"
