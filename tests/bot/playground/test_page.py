@@ -1,0 +1,270 @@
+"""The page in a browser: what a person sees and does, with the keyboard and by clicks."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from slack_sdk import WebClient
+
+from bot.playground import cast
+from bot.playground.page import page_routes
+from bot.playground.server import StandIn
+from tests.chromium import chromium, page
+
+pytestmark = pytest.mark.browser
+
+COMMANDS = [
+    {"usage": "/retention sweep [--tier high|medium|low]", "help": "Who is at risk, and why."},
+    {"usage": "/retention status", "help": "Is everything up?"},
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def slack() -> Iterator[StandIn]:
+    extras = {"commands": COMMANDS, "footer": "Whose data it is."}
+    with StandIn.start(strict=False, routes=page_routes(), extras=extras) as started:
+        yield started
+
+
+@pytest.fixture
+def see(browser: Any, slack: StandIn) -> Iterator[Callable[..., Any]]:
+    """Opens the page as a person in a channel."""
+    opened = []
+
+    def open_as(person: str, where: str = "crm", **size: int) -> Any:
+        manager = page(browser, f"{slack.url}/#/{person}/{where}", **size)
+        shown = manager.__enter__()
+        opened.append(manager)
+        shown.locator(".channel-head h1").wait_for()
+        return shown
+
+    yield open_as
+    for manager in opened:
+        manager.__exit__(None, None, None)
+
+
+def text(words: str) -> dict[str, str]:
+    return {"type": "plain_text", "text": words}
+
+
+def section(words: str) -> dict[str, Any]:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": words}}
+
+
+def buttons(*elements: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "actions", "block_id": "row", "elements": list(elements)}
+
+
+GO = {"type": "button", "action_id": "go", "text": text("Go on"), "value": "1", "style": "primary"}
+
+
+def test_a_command_typed_with_completion_is_answered_below(see, slack: StandIn, app) -> None:
+    app.answer = lambda payload: {"text": f"*{payload['text']}* is queued"}
+    shown = see("analyst")
+    shown.keyboard.type("/retention sw")
+    shown.get_by_role("option", name=re.compile("sweep")).wait_for()
+    shown.keyboard.press("Tab")
+    shown.keyboard.type("--tier high")
+    shown.keyboard.press("Enter")
+    answer = shown.locator("article.ephemeral")
+    answer.wait_for()
+    assert "Only visible to you" in answer.inner_text()
+    assert answer.locator("b").inner_text() == "sweep --tier high"
+    assert shown.locator("#composer-input").input_value() == ""
+
+
+def test_what_happens_elsewhere_appears_without_losing_what_is_typed(
+    see, slack: StandIn, client: WebClient
+) -> None:
+    shown = see("lead")
+    shown.locator("#composer-input").click()
+    shown.keyboard.type("half a sen")
+    ts = client.chat_postMessage(channel="C0CRM", text="working", blocks=[section("▰▱▱ working")])["ts"]
+    shown.get_by_text("▰▱▱ working").wait_for()
+    client.chat_update(channel="C0CRM", ts=ts, text="done", blocks=[section("▰▰▰ done")])
+    shown.get_by_text("▰▰▰ done").wait_for()
+    shown.keyboard.type("tence")
+    assert shown.locator("#composer-input").input_value() == "half a sentence"
+    assert "(edited)" in shown.locator("article").inner_text()
+    client.chat_postMessage(channel="D0LEAD", text="for you alone")
+    badge = shown.locator(".sidebar .badge")
+    badge.wait_for()
+    assert badge.inner_text() == "1"
+    shown.get_by_role("link", name=re.compile("Retention Desk")).click()
+    shown.get_by_text("for you alone").wait_for()
+    assert badge.count() == 0
+
+
+def test_markup_is_shown_and_never_run(see, client: WebClient) -> None:
+    words = (
+        "*bold* _it_ ~no~ `a*b*c` <https://example.com/?a=1&amp;b=2|a link> <@U0LEAD> <#C0CRM> :tada: "
+        "&lt;img src=x onerror=alert(1)&gt; <javascript:alert(1)|bad>\n&gt; quoted\n```x = *1*```"
+    )
+    client.chat_postMessage(channel="C0CRM", text=words)
+    message = see("lead").locator("article")
+    message.wait_for()
+    assert message.locator("b").inner_text() == "bold"
+    assert message.locator("i").inner_text() == "it"
+    assert message.locator("s").inner_text() == "no"
+    assert message.locator("code").inner_text() == "a*b*c"
+    assert message.locator("a[target]").get_attribute("href") == "https://example.com/?a=1&b=2"
+    assert message.locator(".mention.me").inner_text() == "@Leo Okafor"
+    assert message.locator("blockquote").inner_text() == "quoted"
+    assert message.locator("pre").inner_text() == "x = *1*"
+    assert "🎉" in message.inner_text()
+    assert "<img src=x onerror=alert(1)>" in message.inner_text()
+    assert message.locator("a").count() == 2  # the link and the channel; the script is no link
+
+
+def test_a_button_asks_first_presses_once_and_says_when_it_failed(see, client: WebClient, app) -> None:
+    confirm = {
+        "title": text("Sure?"),
+        "text": text("It cannot be undone."),
+        "confirm": text("Do it"),
+        "deny": text("No"),
+    }
+    client.chat_postMessage(channel="C0CRM", text="x", blocks=[buttons({**GO, "confirm": confirm})])
+    shown = see("lead")
+    shown.get_by_role("button", name="Go on").click()
+    shown.get_by_role("dialog", name="Sure?").wait_for()
+    shown.keyboard.press("Escape")
+    shown.get_by_role("dialog").wait_for(state="detached")
+    assert app.received == []
+    shown.get_by_role("button", name="Go on").click()
+    app.status = 500
+    shown.get_by_role("button", name="Do it").click()
+    shown.get_by_role("alert").filter(has_text="dispatch_failed").wait_for()
+    assert app.received[0]["actions"][0]["action_id"] == "go"
+    assert len(app.received) == 1
+
+
+def test_a_modal_by_keyboard_with_its_errors(see, slack: StandIn, client: WebClient, app) -> None:
+    view = {
+        "type": "modal", "title": text("Reject"), "submit": text("Reject it"),
+        "blocks": [{"type": "input", "block_id": "why", "label": text("Reason"), "hint": text("The author reads it."),
+                    "element": {"type": "plain_text_input", "action_id": "value"}}],
+    }  # fmt: skip
+
+    def answer(payload: dict[str, Any]) -> Any:
+        if payload["type"] == "block_actions":
+            client.views_open(trigger_id=payload["trigger_id"], view=view)
+            return None
+        words = payload["view"]["state"]["values"]["why"]["value"]["value"]
+        return {"response_action": "errors", "errors": {"why": "Say more."}} if len(words) < 5 else None
+
+    app.answer = answer
+    client.chat_postMessage(channel="C0CRM", text="x", blocks=[buttons(GO)])
+    shown = see("lead")
+    shown.get_by_role("button", name="Go on").click()
+    dialog = shown.get_by_role("dialog", name="Reject")
+    dialog.wait_for()
+    shown.keyboard.press("Enter")
+    dialog.get_by_text("Please complete this required field.").wait_for()
+    shown.keyboard.type("No")
+    shown.keyboard.press("Enter")
+    dialog.get_by_text("Say more.").wait_for()
+    assert dialog.get_by_label("Reason").input_value() == "No"
+    shown.keyboard.type(" budget left")
+    shown.keyboard.press("Enter")
+    dialog.wait_for(state="detached")
+    assert app.received[-1]["view"]["state"]["values"]["why"]["value"]["value"] == "No budget left"
+
+
+def test_a_thread_is_read_and_answered(see, slack: StandIn, client: WebClient) -> None:
+    ts = client.chat_postMessage(channel="C0CRM", text="parent")["ts"]
+    client.chat_postMessage(channel="C0CRM", text="first reply", thread_ts=ts)
+    shown = see("lead")
+    shown.get_by_role("button", name=re.compile("1 reply")).click()
+    thread = shown.get_by_role("complementary", name="Thread")
+    thread.get_by_text("first reply").wait_for()
+    shown.keyboard.type("second reply")
+    shown.keyboard.press("Enter")
+    thread.get_by_text("second reply").wait_for()
+    assert slack.messages("crm")[-1]["thread_ts"] == ts
+    shown.keyboard.press("Escape")
+    thread.wait_for(state="hidden")
+    shown.get_by_role("button", name=re.compile("2 replies")).wait_for()
+
+
+def test_files_and_pictures_can_be_seen_and_had(see, client: WebClient, slack: StandIn) -> None:
+    client.files_upload_v2(
+        channel="C0CRM", filename="cohort.csv", content='id,why\n1,"late, very"\n2,quiet\n'
+    )
+    shown = see("lead")
+    preview = shown.locator(".file-preview")
+    preview.get_by_text("late, very").wait_for()
+    with shown.expect_download() as download:
+        shown.get_by_role("link", name="Download cohort.csv").click()
+    assert download.value.suggested_filename == "cohort.csv"
+    assert download.value.path().read_text().startswith("id,why")
+
+
+def test_the_home_tab_shows_what_the_app_publishes(see, client: WebClient, app) -> None:
+    def answer(payload: dict[str, Any]) -> Any:
+        if payload["type"] == "event_callback":
+            view = {"type": "home", "blocks": [section("*Your desk*"), buttons(GO)]}
+            client.views_publish(user_id=payload["event"]["user"], view=view)
+        return {}
+
+    app.answer = answer
+    shown = see("analyst", "app")
+    shown.get_by_role("tab", name="Home").click()
+    shown.get_by_text("Your desk").wait_for()
+    shown.get_by_role("button", name="Go on").click()
+    until = time.monotonic() + 5
+    while app.received[-1]["type"] != "block_actions" and time.monotonic() < until:
+        shown.wait_for_timeout(20)
+    assert app.received[-1]["view"]["type"] == "home"
+
+
+def test_switching_person_shows_their_own(see, client: WebClient) -> None:
+    client.chat_postEphemeral(channel="C0CRM", user="U0LEAD", text="only Leo sees this")
+    shown = see("analyst")
+    assert shown.get_by_text("only Leo sees this").count() == 0
+    shown.locator("#who").click()
+    shown.get_by_role("menuitemradio", name=re.compile("Leo Okafor")).click()
+    shown.get_by_text("only Leo sees this").wait_for()
+    assert "Leo Okafor" in shown.locator("#who").inner_text()
+
+
+def test_it_fits_a_phone_and_says_whose_data_it_is(see, client: WebClient) -> None:
+    rows = [[{"type": "raw_text", "text": f"cell {row} {column}"} for column in range(8)] for row in range(3)]
+    client.chat_postMessage(channel="C0CRM", text="x", blocks=[{"type": "table", "rows": rows}, buttons(GO)])
+    shown = see("lead", width=390, height=844)
+    shown.get_by_role("button", name="Go on").wait_for()
+    assert shown.evaluate("document.documentElement.scrollWidth") == 390
+    shown.get_by_role("button", name="Show channels").click()
+    shown.get_by_role("link", name=re.compile("general")).click()
+    shown.get_by_role("heading", name="# general", level=2).wait_for()
+    assert shown.get_by_text("Whose data it is.").is_visible()
+
+
+def test_nothing_comes_from_elsewhere(see, slack: StandIn) -> None:
+    shown = see("lead")
+    policy = shown.evaluate("fetch('/').then(answer => answer.headers.get('content-security-policy'))")
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    loaded = shown.evaluate("performance.getEntriesByType('resource').map(one => one.name)")
+    assert loaded
+    assert all(one.startswith(slack.url) for one in loaded)
+
+
+def test_every_control_has_a_name(see, client: WebClient) -> None:
+    client.chat_postMessage(channel="C0CRM", text="x", blocks=[buttons(GO)])
+    shown = see("lead")
+    shown.get_by_role("button", name="Go on").wait_for()
+    nameless = shown.evaluate(
+        """[...document.querySelectorAll('button, a[href], input, select, textarea')].filter(node =>
+          !(node.getAttribute('aria-label') || node.textContent.trim() || node.title || node.labels?.length)
+        ).map(node => node.outerHTML)"""
+    )
+    assert nameless == []
+    assert cast.BOT.name in shown.locator(".sidebar").inner_text()
