@@ -1,0 +1,166 @@
+"""Make an approved campaign live: codes reserved in batches, the projection written, then issued at once with the state.
+
+Any of it may run twice or die half-way: until `finish` commits, nobody has a code.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from retention.campaigns import coupons
+from retention.campaigns.body import Body
+from retention.campaigns.states import Stale, find, move
+from retention.db import Database
+from retention.db.tables import Assignment, Campaign, Coupon
+from retention.errors import Conflict
+from retention.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What went live."""
+
+    campaign: Campaign
+    treated: int
+    control: int
+    codes: int
+
+
+def begin(
+    session: Session, settings: Settings, campaign_id: str, version: int, actor: str, now: datetime
+) -> Campaign:
+    """From approved to sending, once the clearance time has passed; a run that died half-way is taken up again.
+
+    Raises
+    ------
+    Conflict
+        It is not yet time.
+    Stale
+        Stopped, edited, or already live.
+    """
+    campaign = find(session, settings, campaign_id)
+    if campaign.state == "sending" and campaign.version == version:
+        return campaign
+    if campaign.state == "approved" and campaign.send_at is not None and campaign.send_at > now:
+        raise Conflict(
+            f"Campaign {campaign.name!r} is in its clearance time until {campaign.send_at:%d %b %Y, %H:%M} UTC; "
+            "until then it can be stopped, not sent."
+        )
+    return move(
+        session, settings, campaign_id, frm=("approved",), to="sending", seen=version, actor=actor,
+        action="campaign.sending", at=now, where=(Campaign.send_at <= now,), sent_at=now,
+    )  # fmt: skip
+
+
+def reserve(
+    database: Database, settings: Settings, campaign_id: str, version: int
+) -> Iterator[tuple[int, int]]:
+    """Reserve a code for each treated customer, a batch a transaction; yields (reserved, needed) after each.
+
+    Raises
+    ------
+    Stale
+        The campaign was stopped meanwhile.
+    """
+    while True:
+        with database.transaction() as session:
+            campaign = find(session, settings, campaign_id)
+            if campaign.state != "sending" or campaign.version != version:
+                raise Stale(campaign, version)
+            assert campaign.sent_at is not None
+            expires_at = campaign.sent_at + timedelta(days=Body.model_validate(campaign.body).expires_days)
+            missing = coupons.reserve(session, settings.team_id, campaign_id, expires_at)
+            held = session.scalar(select(func.count()).where(Coupon.campaign_id == campaign_id)) or 0
+        yield held, held + missing
+        if not missing:
+            return
+
+
+def projection(session: Session, campaign: Campaign) -> "pd.DataFrame":
+    """The campaign's rows of the lake's ``treatments``, from the SQL that decided them."""
+    import json
+
+    import pandas as pd
+
+    rows = session.execute(
+        select(Assignment.customer_id, Assignment.arm, Assignment.offer)
+        .where(Assignment.campaign_id == campaign.id, Assignment.arm.in_(("treatment", "control")))
+        .order_by(Assignment.customer_id)
+    )
+    return pd.DataFrame(
+        [
+            {
+                "campaign_id": campaign.id, "customer_id": customer_id, "arm": arm, "sent_at": campaign.sent_at,
+                "offer": json.dumps(offer if arm == "treatment" else {}),
+            }
+            for customer_id, arm, offer in rows
+        ]
+    )  # fmt: skip
+
+
+def finish(
+    session: Session, settings: Settings, campaign_id: str, version: int, actor: str, now: datetime
+) -> Sent:
+    """From sending to live: every reserved code is issued, the measuring window begins.
+
+    Raises
+    ------
+    Stale
+        Stopped meanwhile, or live already: nothing is issued.
+    Conflict
+        A treated customer has no code (an audience that changed under way).
+    """
+    campaign = find(session, settings, campaign_id)
+    window = timedelta(days=Body.model_validate(campaign.body).window_days)
+    campaign = move(
+        session, settings, campaign_id, frm=("sending",), to="live", seen=version, actor=actor,
+        action="campaign.live", at=now, window_ends_at=(campaign.sent_at or now) + window,
+    )  # fmt: skip
+    codes = coupons.issue(session, campaign_id, now)
+    arms = _arms(session, campaign_id)
+    owed = session.scalar(
+        select(func.count()).where(
+            Assignment.campaign_id == campaign_id, Assignment.arm == "treatment",
+            Assignment.offer["action"].as_string() == "coupon",
+        )
+    )  # fmt: skip
+    if codes != owed:
+        raise Conflict(f"{owed} customers are to get a code and {codes} have one; please send it again.")
+    return Sent(campaign, arms.get("treatment", 0), arms.get("control", 0), codes)
+
+
+def codes(session: Session, campaign: Campaign) -> list[dict[str, Any]]:
+    """One row for each customer in treatment: offer and (live) code. Nobody who is held out is among them."""
+    rows = session.execute(
+        select(
+            Assignment.customer_id,
+            Assignment.tier,
+            Assignment.offer,
+            Coupon.code,
+            Coupon.expires_at,
+            Coupon.state,
+        )
+        .outerjoin(
+            Coupon,
+            (Coupon.campaign_id == Assignment.campaign_id) & (Coupon.customer_id == Assignment.customer_id),
+        )
+        .where(Assignment.campaign_id == campaign.id, Assignment.arm == "treatment")
+        .order_by(Assignment.customer_id)
+    )
+    return [row._asdict() for row in rows]
+
+
+def _arms(session: Session, campaign_id: str) -> dict[str, int]:
+    counted = (
+        select(Assignment.arm, func.count())
+        .where(Assignment.campaign_id == campaign_id)
+        .group_by(Assignment.arm)
+    )
+    return dict(session.execute(counted).tuples())
