@@ -75,7 +75,7 @@ class TrainedRecommender:
             target,
             header=np.array(json.dumps(header)),
             items=np.array(self.items, dtype=str),
-            **{f"model.{name}": array for name, array in learned.items()},
+            **{f"model.{name}": array for name, array in learned.items()},  # type: ignore[arg-type]
         )
         return target.getvalue()
 

@@ -14,4 +14,6 @@ def positions(known: np.ndarray, wanted: Sequence[str] | Any) -> np.ndarray:
     """
     import pandas as pd
 
+    if not len(known) or not len(wanted):
+        return np.full(len(wanted), -1, dtype=np.int64)
     return np.asarray(pd.Index(known, dtype="str").get_indexer(pd.Index(wanted, dtype="str")))

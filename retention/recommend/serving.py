@@ -1,6 +1,6 @@
 """Lists for customers: blended scores, what may be sold, no title twice, and an honest reason for each item."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.blend import Mixture, blended, collaborative_scores, learnable
 from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.matrices import Axes, ids, top
+from retention.recommend.models import Collaborative
 from retention.recommend.positions import positions
 from retention.recommend.preferences import buyers, decayed, preferences
 
@@ -74,127 +75,132 @@ def recommend(
     found: dict[str, list[Item]] = {}
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
-        found.update(_lists(shop, trained, preferences(lake, as_of, batch), batch, k))
+        found.update(_lists(shop, preferences(lake, as_of, batch), batch, k))
         progress(start + len(batch), len(wanted), "Choosing what each customer would like")
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """What is the same for everybody: the catalogue, and how many bought each item lately and ever."""
+    """What is the same for everybody: the model, the catalogue, and what sold best lately and ever (best first)."""
 
+    trained: TrainedRecommender | None
     items: Catalogue
     lately: dict[str, int]
     ever: dict[str, int]
 
+    @property
+    def learned(self) -> np.ndarray:
+        """The items the model knows."""
+        return self.trained.items if self.trained is not None else np.empty(0, dtype=object)
+
+    @property
+    def model(self) -> Collaborative | None:
+        """The collaborative part."""
+        return self.trained.model if self.trained is not None else None
+
+    @property
+    def mixture(self) -> Mixture:
+        """As tuned, or our default."""
+        return self.trained.mixture if self.trained is not None else Mixture()
+
+    def fillers(self) -> Iterator[tuple[str, str, str]]:
+        """Item, source, reason: what is popular lately, then ever, then anything that may be sold."""
+        for counts, days in ((self.lately, POPULAR_DAYS), (self.ever, None)):
+            for item_id, count in counts.items():
+                yield item_id, "popular", reasons.popular(count, days)
+        for item_id in self.items.titles:
+            yield item_id, "catalogue", reasons.CATALOGUE
+
 
 def _shop(trained: TrainedRecommender | None, lake: "Lake", as_of: datetime) -> Shop:
-    items = catalogue(lake)
-    return Shop(items, buyers(lake, as_of, POPULAR_DAYS), buyers(lake, as_of))
+    def best_first(counts: dict[str, int]) -> dict[str, int]:
+        return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+    lately, ever = buyers(lake, as_of, POPULAR_DAYS), buyers(lake, as_of)
+    return Shop(trained, catalogue(lake), best_first(lately), best_first(ever))
 
 
-def _lists(
-    shop: Shop, trained: TrainedRecommender | None, frame: "DataFrame", batch: list[str], k: int
-) -> dict[str, list[Item]]:
-    learned = trained.items if trained is not None else np.empty(0, dtype=object)
-    axes = Axes(ids(batch), ids({*learned, *frame["item_id"], *shop.lately}))
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Some customers, the items any of them could be offered, and what speaks for each pair.
+
+    ``line`` holds, for each pair, one more than the number of its line in the preferences; 0 where there is none.
+    """
+
+    axes: Axes
+    scores: np.ndarray
+    others: np.ndarray
+    histories: csr_matrix
+    line: csr_matrix
+    preferences: "DataFrame"
+
+    def told(self, row: int, at: int) -> dict[str, Any] | None:
+        """The customer's own history of the item."""
+        number = int(self.line[row, at])
+        return self.preferences.iloc[number - 1].to_dict() if number else None
+
+
+def _candidates(shop: Shop, frame: "DataFrame", batch: list[str]) -> Candidates:
+    axes = Axes(ids(batch), ids({*shop.learned, *frame["item_id"], *shop.lately}))
     places = axes.place(frame)
-    mixture = trained.mixture if trained is not None else Mixture()
-    faded = places.matrix(frame[decayed(mixture.half_life)].to_numpy())
-    histories = Axes(axes.customers, learned).place(frame).matrix(learnable(frame))
+    faded = places.matrix(frame[decayed(shop.mixture.half_life)].to_numpy())
+    histories = Axes(axes.customers, shop.learned).place(frame).matrix(learnable(frame))
     others = np.zeros((len(axes.customers), len(axes.items)), dtype=np.float32)
-    if trained is not None and trained.model is not None:
-        others[:, positions(axes.items, learned)] = collaborative_scores(trained.model, histories)
+    others[:, positions(axes.items, shop.learned)] = collaborative_scores(shop.model, histories)
     popularity = np.array([shop.lately.get(item, 0) for item in axes.items], dtype=np.float32)
-    scores = blended(faded.toarray(), others, popularity, mixture.weight)
-    scores[:, [item in shop.items.barred for item in axes.items]] = -np.inf
-    scores[scores <= 0] = -np.inf
+    scores = blended(faded.toarray(), others, popularity, shop.mixture.weight)
+    scores[:, np.array([item in shop.items.barred for item in axes.items], dtype=bool)] = -np.inf
+    scores[scores <= 0] = -np.inf  # brought back, rated badly, or nothing speaks for it
+    line = csr_matrix((np.flatnonzero(places.known) + 1, (places.rows, places.columns)), shape=places.shape)
+    return Candidates(axes, scores, others, histories, line, frame)
 
-    told = {customer: lines for customer, lines in frame.groupby("customer_id")}  # noqa: C416 - a GroupBy, not pairs
+
+def _lists(shop: Shop, frame: "DataFrame", batch: list[str], k: int) -> dict[str, list[Item]]:
+    found = _candidates(shop, frame, batch)
     lists = {}
-    for customer, row in zip(batch, positions(axes.customers, batch), strict=True):
-        known = told.get(customer)
-        chosen = [
-            _item(
-                shop,
-                trained,
-                known,
-                histories[row],
-                str(axes.items[at]),
-                float(scores[row, at]),
-                others[row, at],
-            )
-            for at in _distinct(shop.items, axes.items, scores[row], k)
-        ]
-        lists[customer] = [*chosen, *_fill(shop, chosen, k)]
+    for customer, row in zip(batch, positions(found.axes.customers, batch), strict=True):
+        chosen = [_item(shop, found, int(row), at) for at in _distinct(shop.items, found, int(row), k)]
+        lists[customer] = _filled(shop, chosen, k)
     return lists
 
 
-def _distinct(items: Catalogue, axis: np.ndarray, scores: np.ndarray, k: int) -> list[int]:
+def _distinct(items: Catalogue, found: Candidates, row: int, k: int) -> list[int]:
     """The best positions, no title twice: two pack sizes may share one, and a list that repeats itself looks broken."""
-    seen: set[str] = set()
-    kept: list[int] = []
-    for at in top(scores, 5 * k):
-        title = items.title(str(axis[at])).casefold()
-        if title not in seen:
-            seen.add(title)
-            kept.append(int(at))
-        if len(kept) == k:
-            break
-    return kept
+    kept: dict[str, int] = {}
+    for at in top(found.scores[row], 5 * k):
+        kept.setdefault(items.title(str(found.axes.items[at])).casefold(), int(at))
+    return list(kept.values())[:k]
 
 
-def _item(
-    shop: Shop,
-    trained: TrainedRecommender | None,
-    known: "DataFrame | None",
-    history: csr_matrix,
-    item_id: str,
-    score: float,
-    others: float,
-) -> Item:
-    line = None if known is None else _line(known, item_id)
-    source, why = reasons.own(line)
-    if not why and others > 0 and trained is not None and trained.model is not None:
-        source, why = "collaborative", _because(shop, trained, history, item_id)
+def _item(shop: Shop, found: Candidates, row: int, at: int) -> Item:
+    item_id = str(found.axes.items[at])
+    source, why = reasons.own(found.told(row, at))
+    if not why and found.others[row, at] > 0:
+        source, why = "collaborative", _because(shop, found.histories[row], item_id)
     if not why:
         source, why = "popular", reasons.popular(shop.lately.get(item_id, 0), POPULAR_DAYS)
-    return Item(item_id, shop.items.title(item_id), round(score, 6), source, why)
+    return Item(item_id, shop.items.title(item_id), round(float(found.scores[row, at]), 6), source, why)
 
 
-def _line(known: "DataFrame", item_id: str) -> dict[str, Any] | None:
-    lines = known[known["item_id"] == item_id]
-    return None if lines.empty else lines.iloc[0].to_dict()
-
-
-def _because(shop: Shop, trained: TrainedRecommender, history: csr_matrix, item_id: str) -> str:
+def _because(shop: Shop, history: csr_matrix, item_id: str) -> str:
     """The entry of the history that adds most to this item's score."""
-    assert trained.model is not None
-    parts = trained.model.contributions(history, positions(trained.items, [item_id]))[0]
-    strongest = str(trained.items[history.indices[int(np.argmax(parts))]])
+    assert shop.model is not None  # nothing else gives a positive score
+    parts = shop.model.contributions(history, positions(shop.learned, [item_id]))[0]
+    strongest = str(shop.learned[history.indices[int(np.argmax(parts))]])
     return reasons.because(shop.items.title(strongest))
 
 
-def _fill(shop: Shop, chosen: list[Item], k: int) -> list[Item]:
-    """What is popular lately, then ever, then anything that may be sold: never an empty list where there are items."""
+def _filled(shop: Shop, chosen: list[Item], k: int) -> list[Item]:
+    """The list, filled up to ``k``: never empty where anything may be sold."""
+    if len(chosen) >= k:
+        return chosen
+    titles = {item.title.casefold(): item for item in chosen}
     have = {item.item_id for item in chosen}
-    titles = {item.title.casefold() for item in chosen}
-    filled: list[Item] = []
-    for item_id, source, why in _chain(shop):
-        if len(chosen) + len(filled) >= k:
-            break
+    for item_id, source, why in shop.fillers():
         title = shop.items.title(item_id)
-        if item_id in have or item_id in shop.items.barred or title.casefold() in titles:
-            continue
-        have.add(item_id)
-        titles.add(title.casefold())
-        filled.append(Item(item_id, title, 0.0, source, why))
-    return filled
-
-
-def _chain(shop: Shop):
-    for counts, days in ((shop.lately, POPULAR_DAYS), (shop.ever, None)):
-        for item_id in sorted(counts, key=lambda item: (-counts[item], item)):
-            yield item_id, "popular", reasons.popular(counts[item_id], days)
-    for item_id in shop.items.titles:
-        yield item_id, "catalogue", reasons.CATALOGUE
+        if item_id not in have and item_id not in shop.items.barred and title.casefold() not in titles:
+            titles[title.casefold()] = Item(item_id, title, 0.0, source, why)
+        if len(titles) >= k:
+            break
+    return list(titles.values())

@@ -5,7 +5,7 @@ from retention.recommend.models.contract import Collaborative
 from retention.recommend.models.ease import LARGEST, Ease
 from retention.recommend.models.item_knn import ItemKnn
 
-MODELS: dict[str, type] = {model.name: model for model in (Ease, Als, ItemKnn)}
+MODELS: dict[str, type[Collaborative]] = {model.name: model for model in (Ease, Als, ItemKnn)}
 
 
 def fitting(customers: int, items: int) -> Collaborative:
