@@ -18,11 +18,13 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_limits
 
 from retention.progress import Progress, part, silent
 
 ENSEMBLE = ("logistic", "boosting", "forest")
 CLOSED_FORM = "bg_nbd"
+SMALL = 100_000  # rows
 
 
 class LogOdds(ClassifierMixin, BaseEstimator):
@@ -49,7 +51,8 @@ class LogOdds(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """(n, 2): P(stays), P(churns)."""
-        churn = np.mean([_churn(member, X) for member in self.members], axis=0)
+        with _calm(len(X)):
+            churn = np.mean([_churn(member, X) for member in self.members], axis=0)
         return np.column_stack([1 - churn, churn])
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
@@ -119,7 +122,7 @@ def _boosting(X: np.ndarray, y: np.ndarray, seed: int, progress: Progress) -> Ba
         max_iter=0, learning_rate=0.04, max_leaf_nodes=12, min_samples_leaf=_leaf(len(y), 60), l2_regularization=5,
         early_stopping=False, warm_start=True, random_state=seed,
     )  # fmt: skip
-    return _in_pieces(model, "max_iter", 120, 10, X, y, progress)
+    return _in_pieces(model, "max_iter", 120, 20, X, y, progress)
 
 
 def _in_pieces(
@@ -147,6 +150,11 @@ def _neural(X: np.ndarray, y: np.ndarray, seed: int, progress: Progress) -> Pipe
         progress(epoch, epochs, "Training the network")
         network.partial_fit(inputs, y, classes=[0.0, 1.0])
     return Pipeline([*scaled.steps, ("network", network)])
+
+
+def _calm(rows: int) -> threadpool_limits:
+    """One OpenMP thread for small data: spinning threads gain nothing there and fight with the other processes."""
+    return threadpool_limits(1 if rows < SMALL else None)
 
 
 def _leaf(rows: int, wanted: int) -> int:
@@ -177,5 +185,6 @@ def fit(name: str, X: np.ndarray, y: np.ndarray, *, seed: int = 0, progress: Pro
     for number, member in enumerate(parts):
         inner = part(progress, number, len(parts))
         inner(0, 1, f"Fitting: {member}")
-        members.append(_FITS[member](X, y, seed, inner))
+        with _calm(len(y)):
+            members.append(_FITS[member](X, y, seed, inner))
     return LogOdds(members)

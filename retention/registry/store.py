@@ -1,0 +1,154 @@
+"""Artefacts below ``RETENTION_MODELS_URL`` and their rows in SQL. Nothing is read back before its seal is checked."""
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from retention import clock
+from retention.db.tables import ModelVersion
+from retention.errors import BadInput
+from retention.settings import Settings
+
+
+def save(
+    settings: Settings,
+    kind: str,
+    content: bytes,
+    *,
+    estimator: str,
+    cutoff: datetime,
+    horizon_days: int,
+    active_within_days: int | None,
+    parameters: dict[str, Any],
+    features: Sequence[str],
+    metrics: dict[str, Any],
+    fingerprint: str,
+    seed: int,
+    rung: str,
+    created_by: str,
+    job_id: str | None,
+) -> ModelVersion:
+    """Write an artefact and give its row, for the caller to add to a session.
+
+    The file appears whole or not at all: a row that is then never added leaves a file that nobody reads.
+
+    Parameters
+    ----------
+    kind : str
+        ``churn`` or ``recommend``.
+    content : bytes
+        The artefact; its sha256 and a keyed seal over that, the kind and the version go into the row.
+    """
+    digest = hashlib.sha256(content).hexdigest()
+    version = f"{kind}-{cutoff:%Y%m%d}-{secrets.token_hex(3)}"
+    name = f"{kind}/{version}.model"
+    _write(settings.models_url, name, content)
+    return ModelVersion(
+        team_id=settings.team_id, version=version, kind=kind, estimator=estimator, rung=rung, cutoff=cutoff,
+        horizon_days=horizon_days, active_within_days=active_within_days, parameters=parameters,
+        features=list(features), metrics=metrics, data_fingerprint=fingerprint,
+        code_version=installed_version("retention-desk"), seed=seed, artefact=name, sha256=digest,
+        hmac=_seal(settings, kind, version, digest), job_id=job_id, created_by=created_by, created_at=clock.now(),
+        state="candidate",
+    )  # fmt: skip
+
+
+def load(settings: Settings, row: ModelVersion) -> bytes:
+    """The artefact of a version, once its hash and its seal have been checked.
+
+    Raises
+    ------
+    BadInput
+        Where the file is gone, or is not what was saved; nothing of it has been interpreted.
+    """
+    try:
+        content = _read(settings.models_url, row.artefact)
+    except OSError:
+        raise BadInput(
+            f"The artefact of model {row.version} is missing from {settings.models_url}; "
+            "promote another version or run `/retention retrain`."
+        ) from None
+    digest = hashlib.sha256(content).hexdigest()
+    seal = _seal(settings, row.kind, row.version, digest)
+    if not (hmac.compare_digest(digest, row.sha256) and hmac.compare_digest(seal, row.hmac)):
+        raise BadInput(
+            f"The artefact of model {row.version} is not what was saved, so it was not loaded; "
+            "promote another version or run `/retention retrain`."
+        )
+    return content
+
+
+def champion(session: Session, settings: Settings, kind: str) -> ModelVersion | None:
+    """The version in use, or None before the first training."""
+    return session.scalar(
+        select(ModelVersion)
+        .where(
+            ModelVersion.team_id == settings.team_id,
+            ModelVersion.kind == kind,
+            ModelVersion.state == "champion",
+        )
+        .order_by(ModelVersion.promoted_at.desc())
+    )
+
+
+def promote(session: Session, settings: Settings, row: ModelVersion, by: str) -> None:
+    """Put a version into use and retire the one before it, in the caller's transaction."""
+    session.execute(
+        update(ModelVersion)
+        .where(
+            ModelVersion.team_id == settings.team_id, ModelVersion.kind == row.kind,
+            ModelVersion.state == "champion", ModelVersion.version != row.version,
+        )
+        .values(state="retired")
+    )  # fmt: skip
+    row.state, row.promoted_by, row.promoted_at = "champion", by, clock.now()
+    session.add(row)
+
+
+def _seal(settings: Settings, kind: str, version: str, digest: str) -> str:
+    told = "\0".join(("model artefact", settings.team_id, kind, version, digest))
+    return hmac.new(settings.key, told.encode(), hashlib.sha256).hexdigest()
+
+
+def _write(root: str, name: str, content: bytes) -> None:
+    if "://" in root:
+        import fsspec
+
+        files, base = fsspec.core.url_to_fs(root)
+        files.makedirs(f"{base}/{Path(name).parent}", exist_ok=True)
+        files.pipe_file(f"{base}/{name}", content)  # object stores show an object whole or not at all
+        return
+    path = Path(root) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _read(root: str, name: str) -> bytes:
+    if "://" in root:
+        import fsspec
+
+        files, base = fsspec.core.url_to_fs(root)
+        return files.cat_file(f"{base}/{name}")
+    return (Path(root) / name).read_bytes()

@@ -1,0 +1,47 @@
+"""The sweep's chart: how the risk is spread, tier by tier."""
+
+import io
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from retention.risk.policy import Policy
+    from retention.risk.sweep import Sweep
+
+COLOURS = {"high": "#c0392b", "medium": "#e0a030", "low": "#3d8f6f"}
+
+
+def chart(sweep: "Sweep", policy: "Policy") -> bytes:
+    """A histogram of the churn probabilities, coloured by tier, as PNG bytes."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 2.9), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    bins = np.linspace(0, 1, 41)
+    stacked = [
+        sweep.scores.churn_probability[sweep.scores.tier == tier].to_numpy() for tier in reversed(COLOURS)
+    ]
+    labels = [f"{tier} ({sweep.tiers[tier]:,})" for tier in reversed(COLOURS)]
+    axes.hist(stacked, bins=bins, stacked=True, color=list(reversed(COLOURS.values())), label=labels)
+    for threshold in (policy.tiers.medium, policy.tiers.high):
+        axes.axvline(threshold, color="#555555", linewidth=0.8, linestyle=":")
+    axes.set_yscale("symlog", linthresh=10)
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    axes.set_xlabel("risk score (rules)" if sweep.model_version == "rules" else "churn probability")
+    axes.set_ylabel("customers (log)")
+    axes.legend(frameon=False, loc="upper right", reverse=True)
+    axes.spines[["top", "right"]].set_visible(False)
+    image = io.BytesIO()
+    figure.savefig(image, format="png")
+    return image.getvalue()
+
+
+def alt_text(sweep: "Sweep") -> str:
+    """The chart in words."""
+    return (
+        f"Histogram of the risk of {len(sweep.scores):,} customers: {sweep.tiers['high']:,} high, "
+        f"{sweep.tiers['medium']:,} medium, {sweep.tiers['low']:,} low."
+    )

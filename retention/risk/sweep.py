@@ -1,0 +1,125 @@
+"""Sweep: score every active customer and say who is at risk, and why."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from retention.progress import Progress, silent
+from retention.risk.tiers import TIERS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from retention.churn import TrainedChurn
+    from retention.risk.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What came out.
+
+    ``scores`` holds every scored customer (the columns of the lake's ``scores``, without run id), ``cohort`` those of
+    ``cohort_tiers``, the most at stake first (churn probability × expected value). ``note`` says where the moment is
+    not the one people would expect, ``rung`` which kind of model spoke.
+    """
+
+    as_of: datetime
+    note: str
+    tiers: dict[str, int]
+    cohort_tiers: tuple[str, ...]
+    revenue_at_risk: float
+    scores: "pd.DataFrame"
+    cohort: "pd.DataFrame"
+    top: int
+    model_version: str
+    rung: str
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """The contract's JSON; the cohort's ``top`` customers."""
+        listed = self.cohort.head(self.top)[
+            ["customer_id", "churn_probability", "tier", "expected_value", "reasons"]
+        ]
+        return {
+            "as_of": self.as_of.isoformat(),
+            "customers": len(self.scores),
+            "tiers": self.tiers,
+            "revenue_at_risk": round(self.revenue_at_risk, 2),
+            "cohort": listed.to_dict("records"),
+            "model_version": self.model_version,
+            "seconds": round(self.seconds, 3),
+            "note": self.note,
+            "rung": self.rung,
+            "cohort_size": len(self.cohort),
+            "cohort_tiers": list(self.cohort_tiers),
+        }
+
+
+def sweep(
+    lake: Any,
+    trained: "TrainedChurn | None",
+    policy: "Policy",
+    *,
+    as_of: datetime | None = None,
+    tier: str = "high",
+    top: int = 100,
+    horizon_days: int = 28,
+    active_within_days: int | None = 56,
+    progress: Progress = silent,
+) -> Sweep:
+    """Score everybody who is active and pick the cohort.
+
+    Parameters
+    ----------
+    trained
+        None: the rules rung (RFM), over ``horizon_days`` and ``active_within_days``; a model brings its own.
+    as_of : datetime or None
+        None: the default of `Lake.as_of`.
+    tier : str
+        The lowest tier of the cohort: ``medium`` takes high and medium.
+    top : int
+        How many of the cohort `Sweep.as_dict` lists.
+
+    Raises
+    ------
+    TooLittleData
+        Where nobody was active.
+    """
+    started = perf_counter()
+    horizon = trained.horizon_days if trained else horizon_days
+    moment = lake.as_of(as_of, horizon)
+    scores, version, rung = _scored(lake, trained, moment.at, horizon_days, active_within_days, progress)
+    scores = _tiered(scores, policy).assign(as_of=moment.at, model_version=version)
+    chosen = TIERS[: TIERS.index(tier) + 1]
+    cohort = scores[scores.tier.isin(chosen)]
+    at_stake = cohort.churn_probability * cohort.expected_value
+    cohort = cohort.loc[at_stake.sort_values(ascending=False, kind="stable").index]
+    return Sweep(
+        as_of=moment.at, note=moment.note,
+        tiers={name: int((scores.tier == name).sum()) for name in TIERS},
+        cohort_tiers=chosen, revenue_at_risk=float(at_stake.sum()),
+        scores=scores.reset_index(drop=True), cohort=cohort.reset_index(drop=True), top=top,
+        model_version=version, rung=rung, seconds=perf_counter() - started,
+    )  # fmt: skip
+
+
+def _scored(
+    lake: Any, trained: "TrainedChurn | None", at: datetime, horizon_days: int, active_within_days: int | None,
+    progress: Progress,
+) -> "tuple[pd.DataFrame, str, str]":  # fmt: skip
+    if trained is None:
+        from retention.risk import rules
+
+        progress(0, 1, f"Scoring by the rules as of {at:%d %b %Y}")
+        scores = rules.score(lake, at, horizon_days=horizon_days, active_within_days=active_within_days)
+        return scores, rules.VERSION, "Rules (RFM): there is no model yet; `/retention retrain` makes one."
+    from retention.churn import score
+
+    return score(trained, lake, at, progress=progress), trained.version, trained.rung
+
+
+def _tiered(scores: "pd.DataFrame", policy: "Policy") -> "pd.DataFrame":
+    from retention.risk.tiers import tiers_of
+
+    return scores.assign(tier=tiers_of(scores.churn_probability.to_numpy(), policy))
