@@ -19,11 +19,11 @@ class ItemKnn:
 
     def fit(self, matrix: csr_matrix, *, seed: int = 0, progress: Progress = silent) -> Self:
         """Learn from (customers × items); see `Collaborative`."""
-        from implicit.nearest_neighbours import BM25Recommender
+        from implicit.nearest_neighbours import ItemItemRecommender, bm25_weight
 
         progress(0, 1, "Learning which items are neighbours")
-        engine = BM25Recommender(K=self.neighbours + 1, num_threads=1)
-        engine.fit(checked(matrix), show_progress=False)
+        engine = ItemItemRecommender(K=self.neighbours + 1, num_threads=1)
+        engine.fit(bm25_weight(checked(matrix), K1=1.2, B=0.75).tocsr(), show_progress=False)
         similarity = csr_matrix(engine.similarity, dtype=np.float32)
         similarity -= diags(similarity.diagonal(), dtype=np.float32)  # an item is no reason for itself
         similarity.eliminate_zeros()

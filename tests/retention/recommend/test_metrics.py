@@ -1,0 +1,52 @@
+"""Ranking metrics against values worked by hand, to the contract's definition."""
+
+from math import log2
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retention.recommend.metrics import ranking
+
+
+def test_worked_example():
+    found = ranking([[1, 2, 3, 4], [9, 8]], [[2, 4, 7], [5]], k=4, items=20)
+    dcg = 1 / log2(3) + 1 / log2(5)
+    ideal = 1 + 1 / log2(3) + 1 / log2(4)
+    assert found.customers == 2
+    assert found.recall == pytest.approx((2 / 3 + 0) / 2)
+    assert found.ndcg == pytest.approx(dcg / ideal / 2)
+    assert found.map == pytest.approx((1 / 2 + 2 / 4) / 3 / 2)
+    assert found.coverage == pytest.approx(6 / 20)
+
+
+def test_the_ideal_is_no_longer_than_the_list():
+    found = ranking([[1, 2]], [[1, 2, 3, 4, 5]], k=2, items=5)
+    assert found.ndcg == found.map == pytest.approx(1)
+    assert found.recall == pytest.approx(2 / 5)
+
+
+def test_only_the_first_k_count_and_customers_without_truth_are_left_out():
+    found = ranking([[7, 1], [1]], [[1], []], k=1, items=4)
+    assert (found.customers, found.recall, found.coverage) == (1, 0.0, 0.25)
+
+
+def test_nobody_to_measure():
+    assert ranking([], [], k=3, items=5).as_dict() == {"recall": 0, "ndcg": 0, "map": 0, "coverage": 0}
+
+
+@given(
+    st.lists(st.integers(0, 30), unique=True, max_size=15),
+    st.lists(st.integers(0, 30), unique=True, min_size=1, max_size=15),
+    st.integers(1, 12),
+)
+def test_every_metric_is_a_share(ranked, truth, k):
+    values = ranking([ranked], [truth], k=k, items=31).as_dict().values()
+    assert all(0 <= value <= 1 + 1e-12 for value in values)
+
+
+@given(st.lists(st.integers(0, 30), unique=True, min_size=1, max_size=15), st.integers(1, 12))
+def test_the_truth_itself_is_a_perfect_list(truth, k):
+    found = ranking([truth], [truth], k=k, items=31)
+    assert found.ndcg == pytest.approx(1)
+    assert found.map == pytest.approx(1)

@@ -1,0 +1,206 @@
+"""Training, lists and evaluation on the tiny shop, whose customers each have a favourite category."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from retention.errors import BadInput, Cancelled, TooLittleData
+from retention.recommend import TrainedRecommender, evaluate, recommend, train
+from retention.recommend.preferences import preferences
+from tests import shop as tiny
+
+
+def test_lists_are_as_long_as_asked_without_doubles_and_best_first(shop, trained):
+    found = recommend(trained, shop.lake, customers(shop), k=7, as_of=shop.end)
+    for items in found.values():
+        assert len({item.item_id for item in items}) == len({item.title for item in items}) == 7
+        assert [item.score for item in items] == sorted((item.score for item in items), reverse=True)
+        assert all(item.why and item.source for item in items)
+
+
+def customers(shop, count: int = 40) -> list[str]:
+    return sorted(set(preferences(shop.lake, shop.end)["customer_id"]))[:count]
+
+
+def test_customers_are_offered_their_favourite_category(shop, trained):
+    lines = preferences(shop.lake, shop.end)
+    kind = shop.lake.table("items").execute().set_index("item_id")["category"]
+    lines["category"] = lines["item_id"].map(kind)
+    favourite = lines.groupby("customer_id")["category"].agg(lambda values: values.mode()[0])
+    found = recommend(trained, shop.lake, customers(shop), k=5, as_of=shop.end)
+    shares = [
+        np.mean([kind[item.item_id] == favourite[who] for item in items]) for who, items in found.items()
+    ]
+    assert np.mean(shares) > 0.6
+
+
+def test_an_unknown_customer_gets_what_is_popular_beside_known_ones(shop, trained):
+    known = customers(shop, 1)[0]
+    found = recommend(trained, shop.lake, ["nobody", known, "nobody"], k=4, as_of=shop.end)
+    assert list(found) == ["nobody", known]
+    assert {item.source for item in found["nobody"]} == {"popular"}
+    assert len(found["nobody"]) == 4
+    assert found[known][0].source == "buy_again"
+
+
+def test_a_customers_list_does_not_depend_on_who_else_is_asked_about(shop, trained):
+    several = customers(shop, 5)
+    together = recommend(trained, shop.lake, several, k=6, as_of=shop.end)
+    for who in several:
+        alone = recommend(trained, shop.lake, [who], k=6, as_of=shop.end)[who]
+        assert [item.item_id for item in alone] == [item.item_id for item in together[who]]
+
+
+def test_more_items_than_there_are_gives_all_that_may_be_sold(shop, trained):
+    found = recommend(trained, shop.lake, ["nobody"], k=1000, as_of=shop.end)["nobody"]
+    titles = {item.title for item in found}
+    assert len(found) == len(titles) <= 60
+
+
+def test_before_the_first_event_the_catalogue_itself_answers(shop):
+    found = recommend(None, shop.lake, ["nobody"], k=3, as_of=shop.begin - timedelta(days=1))["nobody"]
+    assert [item.source for item in found] == ["catalogue"] * 3
+
+
+def test_without_a_model_own_purchases_lead(shop):
+    who = customers(shop, 1)[0]
+    found = recommend(None, shop.lake, [who], k=3, as_of=shop.end)[who]
+    assert found[0].source == "buy_again"
+    assert "last" in found[0].why
+
+
+def test_reasons_are_the_customers_own_history(shop, trained):
+    lines = preferences(shop.lake, shop.end).set_index(["customer_id", "item_id"])
+    titles = shop.lake.table("items").execute().set_index("title")["item_id"]
+    for who, items in recommend(trained, shop.lake, customers(shop), k=8, as_of=shop.end).items():
+        for item in items:
+            if item.why.startswith("usually every"):
+                assert lines.loc[(who, item.item_id)].purchase_days >= 3
+            if item.source == "collaborative":
+                because = item.why.removeprefix("because they bought ")
+                assert (who, titles[because]) in lines.index
+                assert (who, item.item_id) not in lines.index
+
+
+def test_an_artefact_gives_the_same_lists_and_holds_no_customer(shop, trained):
+    content = trained.to_bytes()
+    restored = TrainedRecommender.from_bytes(content)
+    some = customers(shop, 5)
+    assert recommend(restored, shop.lake, some, as_of=shop.end) == recommend(
+        trained, shop.lake, some, as_of=shop.end
+    )
+    assert restored.metrics == trained.metrics
+    assert all(who.encode() not in content for who in customers(shop, 300) if len(who) > 2)
+
+
+def test_training_reports_customers_it_was_not_tuned_on_beside_the_baselines(trained):
+    baselines = trained.metrics["baselines"]
+    assert trained.metrics["customers"] >= 20
+    assert (
+        trained.metrics["ndcg"] >= max(baselines["popular"]["ndcg"], baselines["buy_it_again"]["ndcg"]) - 0.02
+    )
+
+
+@pytest.mark.parametrize("model", ["ease", "als", "item_knn"])
+def test_evaluation_to_the_contract_beats_popularity_with_every_model(shop, model):
+    report = evaluate(shop.lake, cutoff=shop.end - timedelta(days=28), model=model)
+    assert (
+        set(report["metrics"]) == {"recall", "ndcg", "map", "coverage"} == set(report["baselines"]["popular"])
+    )
+    assert set(report["baselines"]) == {"popular", "buy_it_again"}
+    assert report["metrics"]["ndcg"] > report["baselines"]["popular"]["ndcg"]
+    assert report["customers"] > 50
+    assert report["model"] == f"own+{model}"
+
+
+def test_new_items_only_leaves_what_was_bought_out_of_list_and_truth(shop):
+    report = evaluate(shop.lake, cutoff=shop.end - timedelta(days=28), new_items_only=True)
+    assert report["baselines"]["buy_it_again"]["ndcg"] == 0
+    assert report["metrics"]["ndcg"] > 0
+
+
+def test_the_future_changes_nothing_that_was_learned_or_listed_before_it(tmp_path):
+    shop = tiny.build(tmp_path / "home", customers=80, items=24, days=120)
+    cutoff = shop.end - timedelta(days=30)
+    who = sorted(set(preferences(shop.lake, cutoff)["customer_id"]))[:20]
+    before = train(shop.lake, cutoff=cutoff)
+    listed = recommend(before, shop.lake, who, as_of=cutoff)
+    append_future(shop, cutoff)
+    after = train(shop.lake, cutoff=cutoff)
+    assert after.to_bytes() == before.to_bytes()
+    assert recommend(after, shop.lake, who, as_of=cutoff) == listed
+
+
+def append_future(shop, cutoff) -> None:
+    """A thousand purchases after the cutoff, and one before it that nobody knew of yet."""
+    import pandas as pd
+
+    from retention.lake.importing import import_files
+
+    at = [cutoff + timedelta(hours=number) for number in range(1000)] + [cutoff - timedelta(days=1)]
+    frame = pd.DataFrame(
+        {"occurred_at": at, "customer_id": "c0", "event_type": "purchase", "item_id": "i000"}
+    )
+    frame["available_at"] = pd.Series(
+        [pd.NaT] * 1000 + [cutoff + timedelta(days=1)], dtype="datetime64[us, UTC]"
+    )
+    file = shop.settings.home / "future.parquet"
+    frame.to_parquet(file)
+    import_files(shop.lake, shop.database, shop.settings, "events", [str(file)])
+
+
+def test_what_may_not_be_sold_is_never_on_a_list(tmp_path):
+    import pandas as pd
+
+    shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
+    items = shop.lake.table("items").execute()
+    barred = {
+        "i000": {"in_stock": False},
+        "i001": {"attributes": '{"recommendable": false}'},
+        "i002": {"category": "FUEL"},
+        "i003": {"attributes": '{"department": "POSTAL CENTER"}'},
+    }
+    for item_id, values in barred.items():
+        for column, value in values.items():
+            items.loc[items.item_id == item_id, column] = value
+    shop.lake.upsert("items", pd.DataFrame(items))
+    trained = train(shop.lake, cutoff=shop.end)
+    found = recommend(trained, shop.lake, [*customers(shop), "nobody"], k=30, as_of=shop.end)
+    offered = {item.item_id for items in found.values() for item in items}
+    assert not offered & set(barred)
+    assert len(offered) == 20
+    assert not set(trained.items) & {"i001", "i002", "i003"}
+
+
+def test_a_shop_too_small_to_learn_from_others_says_so(tmp_path):
+    shop = tiny.build(tmp_path / "home", customers=8, items=12, days=90)
+    trained = train(shop.lake, cutoff=shop.end)
+    assert trained.model is None
+    assert "popularity only" in trained.rung
+    restored = TrainedRecommender.from_bytes(trained.to_bytes())
+    assert len(recommend(restored, shop.lake, ["nobody"], k=3, as_of=shop.end)["nobody"]) == 3
+
+
+def test_cancelling_stops_the_training(shop):
+    calls = []
+
+    def cancel(done, total, what):
+        calls.append(what)
+        if len(calls) == 3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        train(shop.lake, cutoff=shop.end, progress=cancel)
+    assert len(calls) == 3
+
+
+def test_refusals_name_the_remedy(shop):
+    with pytest.raises(TooLittleData, match="later cutoff"):
+        train(shop.lake, cutoff=shop.begin)
+    with pytest.raises(TooLittleData, match="earlier cutoff"):
+        evaluate(shop.lake, cutoff=shop.end + timedelta(days=1))
+    with pytest.raises(BadInput, match="k is 0"):
+        evaluate(shop.lake, cutoff=shop.end, k=0)
+    with pytest.raises(BadInput, match="auto, ease, als, item_knn"):
+        train(shop.lake, cutoff=shop.end, model="magic")
