@@ -14,6 +14,7 @@ from retention.campaigns.assignment import buckets
 from retention.campaigns.audience import EXCLUSIONS, Audience, select_audience
 from retention.campaigns.body import Body, OfferLine, Prior
 from retention.campaigns.states import record
+from retention.campaigns.view import said
 from retention.db import Database
 from retention.db.tables import Assignment, Campaign, CampaignEditor, CampaignVersion
 from retention.errors import BadInput
@@ -53,6 +54,13 @@ class Draft:
     cohort_id: str | None
     body: Body
     rows: list[dict[str, Any]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What ``campaign draft --json`` prints: counts and money, no customer."""
+        return {
+            "campaign_id": self.campaign_id, "name": self.name, "state": "draft", "version": 1,
+            "cohort_id": self.cohort_id, **said(self.body),
+        }  # fmt: skip
 
 
 def draft(

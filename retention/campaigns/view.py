@@ -13,17 +13,23 @@ _MOMENTS = (
 
 def described(campaign: Campaign) -> dict[str, Any]:
     """The campaign at its present version; moments are ISO 8601, money is in ``currency``."""
-    body = Body.model_validate(campaign.body)
     moments = {name: getattr(campaign, name) for name in _MOMENTS}
     return {
         "campaign_id": campaign.id, "name": campaign.name, "state": campaign.state, "version": campaign.version,
         "drafted_by": campaign.drafted_by, "submitted_by": campaign.submitted_by,
         "decided_by": campaign.decided_by, "reason": campaign.reason,
         **{name: at.isoformat() if at else None for name, at in moments.items()},
+        **said(Body.model_validate(campaign.body)),
+        "editable": campaign.state in EDITABLE, "stoppable": campaign.state in STOPPABLE,
+        "result": campaign.result,
+    }  # fmt: skip
+
+
+def said(body: Body) -> dict[str, Any]:
+    """What a version says, and what follows from it."""
+    return {
         **body.model_dump(mode="json", exclude={"prior"}),
         "discount": body.discount,
         "prior": {**body.prior.model_dump(), "low": body.prior.low, "high": body.prior.high},
         "plan": body.plan().model_dump(),
-        "editable": campaign.state in EDITABLE, "stoppable": campaign.state in STOPPABLE,
-        "result": campaign.result,
-    }  # fmt: skip
+    }

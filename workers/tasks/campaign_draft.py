@@ -1,0 +1,69 @@
+"""Draft a campaign; its message becomes the job's own."""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from retention.db.tables import Cohort
+from retention.errors import BadInput
+from workers import campaigns, roles
+from workers.requests import CampaignDraft
+from workers.tasks.contract import Context, Outcome, Post
+
+
+def run(request: CampaignDraft, context: Context) -> Outcome:
+    """Draft for a cohort, or for a fresh sweep of a tier."""
+    from retention.campaigns.draft import draft, store
+    from retention.campaigns.prior import learnt_prior
+    from retention.lake import Lake
+    from retention.progress import part
+    from retention.recommend import TrainedRecommender, recommend
+    from retention.registry import champion, load
+    from retention.risk.policy import load_policy
+
+    settings, now = context.settings, context.business_at
+    policy, lake = load_policy(settings), Lake.open(settings)
+    with context.database.reading() as session:
+        roles.require(session, settings, context.requested_by, request.role, request.deed)
+        prior = learnt_prior(session, settings, policy)
+        chosen = champion(session, settings, "recommend")
+    scores, as_of, model_version = _scored(request, context, lake, policy)
+    trained = TrainedRecommender.from_bytes(load(settings, chosen)) if chosen else None
+    suggesting = part(context.progress, 2, 4)
+    drafted = draft(
+        lake, context.database, settings, policy, scores, as_of=as_of, model_version=model_version, now=now, prior=prior,
+        suggest=lambda ids: recommend(trained, lake, ids, k=policy.offer.items, as_of=now, progress=suggesting),
+        name=request.name, cohort_id=request.cohort_id, progress=context.progress,
+    )  # fmt: skip
+
+    def apply(session: Session) -> tuple[Post, ...]:
+        campaign = store(
+            session, settings, drafted, by=context.requested_by, channel=context.channel,
+            post_key=f"job:{context.job_id}", now=now,
+        )  # fmt: skip
+        shown = campaigns.card(settings, campaign)
+        return (
+            Post(shown.template, shown.values),
+        )  # without a key: it takes the place of the job's progress bar
+
+    return Outcome(drafted.as_dict(), apply=apply)
+
+
+def _scored(request: CampaignDraft, context: Context, lake: Any, policy: Any) -> tuple[Any, Any, str]:
+    """Scores of the wanted tiers, what they know of, and the model: the cohort's, or those of a sweep made now."""
+    if request.cohort_id is None:
+        from retention.churn import TrainedChurn
+        from retention.registry import champion, load
+        from retention.risk.sweep import sweep
+
+        with context.database.reading() as session:
+            row = champion(session, context.settings, "churn")
+        trained = TrainedChurn.from_bytes(load(context.settings, row), version=row.version) if row else None
+        found = sweep(lake, trained, policy, tier=request.tier, progress=context.progress)
+        return found.cohort, found.as_of, found.model_version
+    with context.database.reading() as session:
+        cohort = session.get(Cohort, request.cohort_id)
+    if cohort is None or cohort.team_id != context.settings.team_id:
+        raise BadInput(f"There is no cohort {request.cohort_id!r}; run `/retention sweep` for a fresh one.")
+    scores = lake.scores(cohort.run_id).execute()
+    return scores[scores["tier"].isin(cohort.tiers)], cohort.as_of, cohort.model_version

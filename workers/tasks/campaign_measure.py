@@ -1,0 +1,65 @@
+"""What a campaign really earned, by its hold-out, into its own thread."""
+
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from workers import campaigns, roles
+from workers.requests import CampaignMeasure
+from workers.tasks.contract import Attachment, Context, Outcome, Post
+
+
+def run(request: CampaignMeasure, context: Context) -> Outcome:
+    """Measure a campaign whose window is over."""
+    from retention.campaigns import closing
+    from retention.campaigns.chart import picture
+    from retention.campaigns.measurement import measure
+    from retention.campaigns.outcomes import METRICS, outcomes
+    from retention.campaigns.states import find
+    from retention.lake import Lake
+
+    settings, database, who, now = (
+        context.settings, context.database, context.requested_by, context.business_at,
+    )  # fmt: skip
+    with database.transaction() as session:
+        roles.require(session, settings, who, request.role, request.deed)
+        closing.begin(session, settings, request.campaign_id, who, now)
+    context.progress(1, 4, "Counting what both arms did")
+    with database.reading() as session:
+        campaign = find(session, settings, request.campaign_id)
+        counted = outcomes(Lake.open(settings), session, campaign)
+    context.progress(2, 4, "Comparing them")
+    measured = measure(counted, planned_share=1 - campaign.body["holdout"], metrics=METRICS)
+    result = {**measured.as_dict(), **_simulated(settings.demo)}
+    context.progress(3, 4, "Drawing the chart")
+    chart = picture(counted, measured, simulated=settings.demo)
+    values = {
+        "result": result,
+        "treated": measured.sample_ratio.treated,
+        "control": measured.sample_ratio.control,
+    }
+    images = {
+        "chart": Attachment(
+            f"{campaign.id}.png", "image/png", chart, "Orders of the treated and of the hold-out"
+        )
+    }
+
+    def apply(session: Session) -> tuple[Post, ...]:
+        closed = closing.finish(session, settings, request.campaign_id, result, who, now)
+        told = campaigns.line(settings, closed, "result", who, **values)
+        return (
+            campaigns.card(settings, closed),
+            Post("campaign/result", told.values, told.key, told.channel, told.thread_key, images),
+        )
+
+    return Outcome({"campaign_id": campaign.id, "name": campaign.name, **result}, apply=apply)
+
+
+def _simulated(demo: bool) -> dict[str, Any]:
+    """In the demo: the stated effect of the simulated response."""
+    if not demo:
+        return {}
+    from retention.demo.response import EFFECT
+
+    return {"simulated": asdict(EFFECT)}

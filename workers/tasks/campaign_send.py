@@ -1,0 +1,48 @@
+"""Make an approved campaign live: reserve the codes, write the projection, issue all at once."""
+
+from sqlalchemy.orm import Session
+
+from workers import campaigns, roles
+from workers.requests import CampaignSend
+from workers.tasks.contract import Context, Outcome, Post
+
+
+def run(request: CampaignSend, context: Context) -> Outcome:
+    """Send. It may run twice: codes are reserved once, and issued with the state that says so."""
+    from retention.campaigns import sending
+    from retention.lake import Lake
+
+    settings, database, now = context.settings, context.database, context.business_at
+    who, wanted = context.requested_by, (request.campaign_id, request.version)
+    with database.transaction() as session:
+        roles.require(session, settings, who, request.role, request.deed)
+        sending.begin(session, settings, *wanted, who, now)
+    for reserved, needed in sending.reserve(database, settings, *wanted):
+        context.progress(reserved, needed + 1, f"{reserved:,} of {needed:,} codes reserved")
+    with database.reading() as session:
+        treatments = sending.projection(session, sending.find(session, settings, request.campaign_id))
+    Lake.open(settings).upsert("treatments", treatments)
+
+    def apply(session: Session) -> tuple[Post, ...]:
+        sent = sending.finish(session, settings, *wanted, who, now)
+        return (
+            campaigns.card(settings, sent.campaign),
+            campaigns.line(
+                settings,
+                sent.campaign,
+                "live",
+                who,
+                treated=sent.treated,
+                control=sent.control,
+                codes=sent.codes,
+            ),
+        )
+
+    counts = treatments["arm"].value_counts()
+    return Outcome(
+        {
+            "campaign_id": request.campaign_id, "treated": int(counts.get("treatment", 0)),
+            "control": int(counts.get("control", 0)),
+        },
+        apply=apply,
+    )  # fmt: skip
