@@ -72,14 +72,14 @@ def command(settings: Settings) -> list[str]:
 def answers(settings: Settings) -> bool:
     """Whether the broker, embedded or not, answers a PING within a second."""
     import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
-    given = settings.broker_url.get_secret_value()
-    options = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
+    once = Retry(NoBackoff(), 0)
     try:
-        if given:
-            client = redis.Redis.from_url(_as_redis(given), **options)
-        else:
-            client = redis.Redis(unix_socket_path=str(socket_path(settings)), socket_timeout=1.0)
+        client = redis.Redis.from_url(
+            _as_redis(url(settings)), socket_timeout=1.0, socket_connect_timeout=1.0, retry=once
+        )
         try:
             return bool(client.ping())
         finally:

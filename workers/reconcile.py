@@ -13,7 +13,7 @@ from retention import clock
 from retention.db import Database
 from retention.db.tables import Delivery, Job, Process
 from retention.settings import Settings
-from workers import finish, heartbeat, jobs, processes
+from workers import broker, finish, heartbeat, jobs, processes
 
 log = logging.getLogger(__name__)
 
@@ -114,9 +114,9 @@ def _kill(settings: Settings, job: Job) -> None:
     from workers.app import make_app
 
     task_id, _, _ = job.worker.partition("@")
-    if task_id == jobs.TERMINAL:
-        return  # in somebody's own process: not ours to kill
+    if task_id == jobs.TERMINAL or not broker.answers(settings):
+        return  # somebody's own process, or out of reach; the fence keeps the job from publishing all the same
     try:
         make_app(settings).control.revoke(task_id, terminate=True, signal="SIGKILL")
-    except Exception as error:  # the broker is away: the fence keeps the job from publishing all the same
+    except Exception as error:  # it went away just now
         log.warning("cannot reach the worker of job %s: %s", job.id, error)

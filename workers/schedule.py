@@ -189,7 +189,9 @@ def _campaigns(database: Database, settings: Settings) -> list[Job]:
     submitted: list[Job] = []
     with database.transaction() as session:
         campaigns.expire(session, settings, now)
-        for request, idem_key, requested_by, channel, thread_key in campaigns.requests(session, settings, now):
+        for request, idem_key, requested_by, channel, thread_key in campaigns.requests(
+            session, settings, now
+        ):
             submission = jobs.submit(
                 session, settings, request, requested_by=requested_by, channel=channel, idem_key=idem_key,
                 thread_key=thread_key, announce=False,

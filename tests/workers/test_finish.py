@@ -51,7 +51,9 @@ def test_a_worker_whose_lease_was_taken_over_publishes_nothing(database, setting
         quick = jobs.claim(session, one.id, "quick")
     finish.done(settings, database, quick, Outcome({"by": "quick"}, (said("quick"),)))
     with pytest.raises(finish.Cancelled):
-        finish.done(settings, database, slow, Outcome({"by": "slow"}, (said("slow"),), apply=audit, runs=("s",)))
+        finish.done(
+            settings, database, slow, Outcome({"by": "slow"}, (said("slow"),), apply=audit, runs=("s",))
+        )
     finish.failed(settings, database, slow, "too late")
     assert job(database, one.id).result == {"by": "quick"}
     assert row(database, f"job:{one.id}").payload["text"] == "quick"

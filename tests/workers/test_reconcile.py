@@ -1,0 +1,108 @@
+"""The reconciler: what the broker forgot is published again, what dead workers held is handed on."""
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+
+from retention import clock
+from retention.db.tables import Delivery, Process
+from tests.workers.harness import ADMIN, ask, job, row, set_job
+from workers import jobs, processes, reconcile
+from workers.requests import Sweep
+
+LONG_AGO = timedelta(minutes=5)
+
+
+@pytest.fixture
+def woken(monkeypatch) -> list[str]:
+    """Ids of the jobs that were published."""
+    ids: list[str] = []
+    monkeypatch.setattr(jobs, "wake", lambda settings, one: ids.append(one.id) or True)
+    return ids
+
+
+@pytest.fixture
+def dead() -> str:
+    """A worker of this host that is no more."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return processes.here("task").replace(f":{os.getpid()}", f":{process.pid}")
+
+
+def start(database, job_id: str, worker: str) -> None:
+    with database.transaction() as session:
+        assert jobs.claim(session, job_id, worker)
+
+
+def test_a_forgotten_wake_up_is_published_again_but_not_at_once(database, settings, woken):
+    one = ask(database, settings, Sweep(), "k")
+    assert reconcile.republish(database, settings) == []
+    set_job(database, one.id, enqueued_at=clock.wall() - LONG_AGO)
+    assert reconcile.republish(database, settings) == [one.id] == woken
+    assert reconcile.republish(database, settings) == []
+
+
+def test_jobs_not_yet_due_cancelled_or_running_are_left_alone(database, settings, woken):
+    ids = [ask(database, settings, Sweep(), key).id for key in "abc"]
+    for job_id in ids:
+        set_job(database, job_id, enqueued_at=clock.wall() - LONG_AGO)
+    set_job(database, ids[0], not_before=clock.wall() + timedelta(hours=1))
+    with database.transaction() as session:
+        jobs.cancel(session, settings, ids[1], ADMIN)
+    start(database, ids[2], processes.here("t"))
+    assert reconcile.republish(database, settings) == []
+    assert reconcile.release_dead(database, settings) == []
+
+
+def test_the_job_of_a_dead_process_is_handed_on_before_its_lease_ends(database, settings, woken, dead):
+    one = ask(database, settings, Sweep(), "k")
+    start(database, one.id, dead)
+    assert reconcile.release_dead(database, settings) == [one.id]
+    assert reconcile.republish(database, settings) == [one.id]
+
+
+def test_a_job_that_kills_its_workers_is_given_up_with_a_reference(database, settings, woken):
+    one = ask(database, settings, Sweep(), "k")
+    for _ in range(reconcile.ATTEMPTS):
+        start(database, one.id, "task@elsewhere:1")
+        set_job(database, one.id, lease_until=clock.wall() - LONG_AGO, enqueued_at=None)
+    reconcile.republish(database, settings)
+    ended = job(database, one.id)
+    assert (ended.state, woken) == ("failed", [])
+    assert ended.reference in str(row(database, f"job:{one.id}").payload)
+
+
+def test_what_a_terminal_left_unfinished_is_not_run_behind_the_persons_back(database, settings, woken):
+    one = ask(database, settings, Sweep(), "k", channel=None)
+    start(database, one.id, f"{jobs.TERMINAL}@elsewhere:1")
+    set_job(database, one.id, lease_until=clock.wall() - LONG_AGO, enqueued_at=None)
+    reconcile.republish(database, settings)
+    assert (job(database, one.id).state, woken) == ("failed", [])
+
+
+def test_a_cancel_that_is_not_obeyed_is_enforced(database, settings):
+    one = ask(database, settings, Sweep(), "k")
+    start(database, one.id, "task@elsewhere:1")
+    with database.transaction() as session:
+        jobs.cancel(session, settings, one.id, ADMIN)
+    assert reconcile.end_cancelled(database, settings) == []  # within its grace
+    set_job(database, one.id, cancel_at=clock.wall() - timedelta(seconds=4))
+    assert reconcile.end_cancelled(database, settings) == [one.id]
+    assert job(database, one.id).state == "cancelled"
+    assert "cancelled" in row(database, f"job:{one.id}").payload["text"]
+
+
+def test_what_nobody_needs_is_dropped_after_a_day(database, settings):
+    old = clock.wall() - timedelta(days=2)
+    with database.transaction() as session:
+        session.add_all([Delivery(key="old", at=old), Delivery(key="new")])
+        session.add_all([Process(name="old", role="tick", seen_at=old), Process(name="new", role="tick")])
+    reconcile.tidy(database)
+    with database.reading() as session:
+        assert session.get(Delivery, "old") is None
+        assert session.get(Delivery, "new")
+        assert session.get(Process, "old") is None
+        assert list(processes.alive(session)) == ["new"]

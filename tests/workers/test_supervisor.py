@@ -1,0 +1,161 @@
+"""A small installation of real processes: work, cancelling in earnest, dying workers, a clean end."""
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import psutil
+import pytest
+from sqlalchemy import select
+
+from retention.db import Database
+from retention.db.migrate import upgrade
+from retention.db.tables import Outbox, Process, Run
+from retention.errors import BadInput
+from retention.settings import Settings
+from tests.workers.harness import ADMIN, STAND_INS, ask, job, over, running, wait
+from workers import jobs, supervisor
+from workers.environment import environment
+from workers.requests import Digest, Retrain, Sweep
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """Settings, database and supervisor of an installation that runs for all tests of this file."""
+    settings = Settings(home=tmp_path_factory.mktemp("h"), admins=ADMIN, _env_file=None)
+    upgrade(settings)
+    database = Database.of(settings)
+    with running(settings, database, "worker", "tick") as made:
+        yield settings, database, made
+    database.dispose()
+
+
+def begin(settings, database, request, key: str) -> str:
+    one = ask(database, settings, request, key)
+    assert jobs.wake(settings, one)
+    return one.id
+
+
+def results(database, job_id: str) -> list[str]:
+    with database.reading() as session:
+        texts = [
+            post.payload["text"] for post in session.scalars(select(Outbox).where(Outbox.job_id == job_id))
+        ]
+    return [text for text in texts if "result of" in text or "published" in text]
+
+
+def child_of(worker: str) -> int:
+    return int(worker.rpartition(":")[2])
+
+
+def test_a_job_runs_and_its_result_replaces_the_bar(house):
+    settings, database, _ = house
+    job_id = begin(settings, database, Digest(), "digest")
+    assert over(database, job_id).result == {"ok": True}
+
+
+@pytest.mark.parametrize("holds_the_lock", [False, True])
+def test_cancelling_work_deep_in_c_code_ends_it_and_publishes_nothing(house, holds_the_lock):
+    settings, database, _ = house
+    request = Retrain(cutoff=datetime(2020, 1, 1, tzinfo=UTC) if holds_the_lock else None)
+    job_id = begin(settings, database, request, f"cancel-{holds_the_lock}")
+    worker = wait(lambda: (one := job(database, job_id)).state == "running" and one.worker)
+    with database.transaction() as session:
+        jobs.cancel(session, settings, job_id, ADMIN)
+    assert over(database, job_id).state == "cancelled"
+    wait(lambda: not psutil.pid_exists(child_of(worker)))
+    assert results(database, job_id) == []
+    after = begin(settings, database, Digest(), f"after-{holds_the_lock}")  # prefork has replaced the child
+    assert over(database, after).state == "done"
+
+
+def test_a_worker_killed_in_the_middle_hands_its_job_on(house):
+    settings, database, _ = house
+    job_id = begin(settings, database, Sweep(top=20), "killed")
+    worker = wait(lambda: (one := job(database, job_id)).state == "running" and one.worker)
+    os.kill(child_of(worker), signal.SIGKILL)
+    ended = over(database, job_id)
+    assert (ended.state, ended.attempt) == ("done", 2)
+    assert len(results(database, job_id)) == 1
+    with database.reading() as session:
+        assert session.scalars(select(Run.run_id).where(Run.job_id == job_id)).all() == [f"{job_id}-2"]
+
+
+def test_a_broker_killed_in_mid_task_loses_nothing(house):
+    settings, database, made = house
+    busy = begin(settings, database, Sweep(top=20), "busy")
+    waiting = begin(settings, database, Digest(), "waiting")
+    wait(lambda: job(database, busy).state == "running")
+    broker = next(child for child in made.children if child.name == "broker")
+    os.kill(broker.process.pid, signal.SIGKILL)
+    assert [over(database, one).state for one in (busy, waiting)] == ["done", "done"]
+    assert len(results(database, busy)) == 1
+
+
+def test_a_child_that_exits_is_started_again(house):
+    _, _, made = house
+    tick = next(child for child in made.children if child.name == "tick")
+    before = tick.process.pid
+    os.kill(before, signal.SIGKILL)
+    assert wait(lambda: tick.alive and tick.process.pid != before)
+
+
+def test_ctrl_c_stops_everything_and_leaves_nothing_behind(tmp_path):
+    settings = Settings(home=tmp_path / "h", admins=ADMIN, _env_file=None)
+    upgrade(settings)
+    database = Database.of(settings)
+    code = (
+        "from retention.settings import Settings; from workers import supervisor; supervisor.run(Settings())"
+    )
+    told = {**environment(settings), "PYTHONPATH": str(STAND_INS)}
+    told.pop("RETENTION_BROKER_URL")
+    process = subprocess.Popen([sys.executable, "-c", code], env=told, start_new_session=True)
+    children = wait(lambda: len(found := psutil.Process(process.pid).children(recursive=True)) >= 4 and found)
+    job_id = begin_when_up(settings, database)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+    wait(
+        lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children),
+        5,
+    )
+    with database.reading() as session:
+        assert session.scalars(select(Process.name)).all() == []
+    assert job(database, job_id).state in ("queued", "running")  # for the next start
+    database.dispose()
+
+
+def begin_when_up(settings, database) -> str:
+    one = ask(database, settings, Retrain(), "long")
+    wait(lambda: jobs.wake(settings, one))
+    wait(lambda: job(database, one.id).state == "running")
+    return one.id
+
+
+def test_all_that_settings_say_reaches_the_children(tmp_path):
+    settings = Settings(
+        home=tmp_path, secret_key="s", slack_bot_token="xoxb-1", now=datetime(2017, 10, 2, tzinfo=UTC), demo=True,
+        timezone="Europe/London", port=8123, _env_file=None,
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            patch.delenv(name)
+        for name, value in environment(settings).items():
+            patch.setenv(name, value)
+        child = Settings(_env_file=None)
+    changed = {"broker_url", "key"}
+    assert child.model_dump(exclude=changed) == settings.model_dump(exclude=changed)
+
+
+def test_an_unknown_role_or_queue_is_named(settings):
+    with pytest.raises(BadInput, match="'cook'"):
+        supervisor.run(settings, roles=("cook",))
+    with pytest.raises(BadInput, match="'slow'"):
+        supervisor.run(settings, roles=("worker",), queue="slow")
+
+
+def test_without_a_slack_app_it_says_so(settings):
+    made = supervisor.Supervisor(settings)
+    assert "workers only" in made.summary()
+    assert [child.name for child in made.children] == ["broker", "worker:interactive", "worker:batch", "tick"]
