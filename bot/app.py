@@ -1,7 +1,5 @@
 """The Slack app: one `build_app` for HTTP and for Socket Mode."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 from slack_bolt import App
 from slack_bolt.authorization import AuthorizeResult
 
@@ -11,6 +9,7 @@ from bot.commands.catalogue import entries
 from bot.failures import Failures
 from bot.interactions import register_all
 from bot.services import Services
+from bot.threads import Listeners
 from retention.db import Database
 from retention.settings import Settings
 
@@ -38,7 +37,7 @@ def build_app(settings: Settings, database: Database | None = None) -> App:
         client=services.client,
         signing_secret=secret.get_secret_value() if secret else "",
         authorize=_authorize(settings),
-        listener_executor=ThreadPoolExecutor(LISTENERS, thread_name_prefix="listener"),
+        listener_executor=Listeners(LISTENERS, thread_name_prefix="listener"),
         request_verification_enabled=True,
         ignoring_self_events_enabled=False,  # it subscribes to none that it causes
     )

@@ -1,7 +1,7 @@
 """What every handler needs: the settings, the database, Slack's client, and what is known of channels and the queue."""
 
 import time
-from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
@@ -11,6 +11,7 @@ from slack_sdk.errors import SlackApiError
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from bot.intake import Intake
 from retention.db import Database
 from retention.db.insert import insert_once
 from retention.db.tables import Delivery, Job
@@ -18,6 +19,7 @@ from retention.settings import Settings
 from workers import jobs
 
 WAKE_SECONDS = 0.5  # how long an acknowledgement waits for the queue to take the wake-up
+HERE_SECONDS = 0.5  # how long a queue that took a wake-up is taken to be there
 AWAY_SECONDS = 5.0  # how long a silent queue is not asked again
 LOOK_SECONDS = 1.0  # how long an acknowledgement waits to learn whether the bot is in the channel
 MEMBER_SECONDS, STRANGER_SECONDS = 600.0, 20.0  # how long the answer is believed
@@ -56,6 +58,11 @@ class Services:
         )
 
     @cached_property
+    def intake(self) -> Intake:
+        """Where commands are stored."""
+        return Intake(self.database)
+
+    @cached_property
     def places(self) -> "Places":
         """Which channels the bot is in."""
         return Places(self.client)
@@ -76,23 +83,38 @@ def first_time(session: Session, key: str) -> bool:
 
 
 class Queue:
-    """Wakes the workers after a commit, without ever making a person wait for a silent broker."""
+    """Wakes the workers after a commit, without ever making a person wait for a silent broker.
+
+    One thread publishes. While the broker took the last wake-up only just now, nobody waits to hear that it took
+    theirs as well; while it was silent just now, nothing is published: the reconciler does that once it is back.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="wake")
-        self._away_until = 0.0
+        self._publisher = ThreadPoolExecutor(1, thread_name_prefix="wake")
+        self._here_until = self._away_until = 0.0
 
     def wake(self, job: Job) -> bool:
-        """Publish the job; False where the queue is away (the reconciler publishes it once it is back)."""
-        published: Future[bool] = self._pool.submit(jobs.wake, self._settings, job)
+        """Publish the job; False where the queue is away."""
+        now = time.monotonic()
+        if now < self._away_until:
+            return False
+        published = self._publisher.submit(self._publish, job)
+        if now < self._here_until:
+            return True
+        try:
+            return published.result(timeout=WAKE_SECONDS)
+        except TimeoutError:
+            self._away_until = time.monotonic() + AWAY_SECONDS
+            return False
+
+    def _publish(self, job: Job) -> bool:
         if time.monotonic() < self._away_until:
             return False
-        try:
-            here = published.result(timeout=WAKE_SECONDS)
-        except TimeoutError:
-            here = False
-        self._away_until = 0.0 if here else time.monotonic() + AWAY_SECONDS
+        here = jobs.wake(self._settings, job)
+        now = time.monotonic()
+        self._here_until = now + HERE_SECONDS if here else 0.0
+        self._away_until = 0.0 if here else now + AWAY_SECONDS
         return here
 
 

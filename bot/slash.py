@@ -6,13 +6,16 @@ import time
 from typing import Any
 
 from slack_bolt import Ack, App
+from sqlalchemy.orm import Session
 
 from bot.commands import SLACK, Answer, Call
 from bot.commands.parsing import parse
 from bot.services import Services
+from bot.threads import in_this_thread
+from retention.db.tables import Job
 from retention.errors import Conflict
 from workers import jobs, roles
-from workers.delivery import render
+from workers.delivery import outbox, render
 from workers.requests import Request
 
 BUDGET_SECONDS = 2.3  # what is not stored by then is not accepted
@@ -20,6 +23,8 @@ BUDGET_SECONDS = 2.3  # what is not stored by then is not accepted
 
 def register(app: App, services: Services) -> None:
     """Listen to the slash command."""
+
+    app.use(in_this_thread)
 
     @app.command("/retention")
     def retention(ack: Ack, body: dict[str, Any]) -> None:
@@ -67,15 +72,31 @@ def queue(
     asked_in = call.channel or call.user
     here = private or services.places.can_post(asked_in)
     channel = call.user if private or not here else asked_in
-    with services.database.transaction() as session:
-        job = jobs.submit(
-            session, services.settings, request, requested_by=call.user, channel=channel, idem_key=call.key
-        ).job
+
+    def store(session: Session) -> Job:
         if time.monotonic() - started > BUDGET_SECONDS:
             raise Conflict("The database is too busy just now, so nothing was accepted; please try again.")
+        return jobs.submit(
+            session, services.settings, request,
+            requested_by=call.user, channel=channel, idem_key=call.key, announce=False,
+        ).job  # fmt: skip
+
+    job = services.intake.store(store)
+    services.intake.later(lambda session: announce(session, services, job.id))
     woken = services.queue.wake(job)
     return render.message(
         "bot/queued",
         job={"id": job.id, "title": jobs.title(job.kind)},
         stranger=not here, private=channel == call.user, woken=woken,
     )  # fmt: skip
+
+
+def announce(session: Session, services: Services, job_id: str) -> None:
+    """Show the job's message, with its bar and Cancel, unless the job is over or shown already.
+
+    The person has been answered by then: their three seconds do not pay for it.
+    """
+    job = session.get(Job, job_id, with_for_update=True)  # so that the end of the job cannot come in between
+    shown = outbox.channel_of(session, f"job:{job_id}") is not None
+    if job and job.state in jobs.OPEN and not shown:
+        jobs.show_progress(session, services.settings, job)

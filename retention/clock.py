@@ -5,9 +5,12 @@ and ``RETENTION_NOW`` move it; its offset lives in the SQL database, so that all
 `wall()` is real time and never moves: leases, heartbeats, pacing, signature age, trigger ids.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 
+_held: ContextVar[datetime | None] = ContextVar("business time held", default=None)
 _offset: Callable[[], timedelta] = timedelta
 _fixed: datetime | None = None
 
@@ -19,8 +22,20 @@ def configure(*, offset: Callable[[], timedelta] | None = None, fixed: datetime 
     _fixed = fixed.astimezone(UTC) if fixed else None
 
 
+@contextmanager
+def held() -> Iterator[None]:
+    """Within this block (and this thread) business time is read once: many things happen at one moment."""
+    token = _held.set(now())
+    try:
+        yield
+    finally:
+        _held.reset(token)
+
+
 def now() -> datetime:
     """Business time, aware, in UTC."""
+    if (moment := _held.get()) is not None:
+        return moment
     return _fixed if _fixed is not None else wall() + _offset()
 
 

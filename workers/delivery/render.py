@@ -12,7 +12,7 @@ import re
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import yaml
@@ -108,7 +108,13 @@ def _load(template: str, context: dict[str, Any]) -> tuple[Any, _Marks]:
         source = _environment().get_template(f"slack/{template}.yaml.j2").render(**context)
     finally:
         _current.reset(token)
-    return yaml.load(source, Loader=_Loader), marks  # noqa: S506 - the safe loader, in C where there is one
+    return _parsed(source), marks
+
+
+@lru_cache(maxsize=256)
+def _parsed(source: str) -> Any:
+    """The YAML of a template: values are marks in it, so that the same structure is read once. Never changed."""
+    return yaml.load(source, Loader=_Loader)  # noqa: S506 - the safe loader, in C where there is one
 
 
 @pass_context  # also keeps the compiler from baking one rendering's marks into the cached code
