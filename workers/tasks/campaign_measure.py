@@ -35,7 +35,8 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     context.progress(3, 4, "Drawing the chart")
     chart = picture(counted, measured, simulated=settings.demo)
     values = {
-        "result": result,
+        "measured": result,
+        "with_chart": True,
         "treated": measured.sample_ratio.treated,
         "control": measured.sample_ratio.control,
     }

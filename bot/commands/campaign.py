@@ -1,0 +1,154 @@
+"""`campaign`: draft, approve, follow and stop coupon campaigns."""
+
+from typing import Any
+
+import click
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bot.commands.tree import Answer, Call, choice, group, request
+from retention.campaigns.approval import Changes
+from retention.campaigns.states import STATES, find
+from retention.campaigns.view import described
+from retention.db.tables import Audit, Campaign
+from retention.errors import BadInput
+from workers import campaigns
+from workers.requests import CampaignDraft
+
+ID = click.argument("campaign")
+VERSION = click.option("--version", type=int, metavar="N", help="Only if it still is this version.")
+REASON = click.option("--reason", required=True, help="Why; it is shown in the campaign's thread.")
+
+
+@group("campaign", default="list", help="Coupon campaigns: draft, approve, follow.")
+def COMMAND() -> None: ...
+
+
+@COMMAND.command("draft", request=CampaignDraft)
+@click.option("--cohort", metavar="ID", help="The cohort of an earlier sweep; else a fresh sweep is made.")
+@click.option(
+    "--tier", type=choice("high", "medium", "low"), default="high", help="The lowest tier of a fresh sweep."
+)
+@click.option("--name", help="What to call it.")
+def draft(call: Call, cohort: str | None, tier: str, name: str | None) -> CampaignDraft:
+    """Draft a campaign: audience, offers, hold-out, cost and what may come of it."""
+    return request(CampaignDraft, cohort_id=cohort, tier=tier, name=name)
+
+
+@COMMAND.command("list", role="viewer")
+@click.option("--state", type=choice(*STATES), help="Only those in this state.")
+def listing(call: Call, state: str | None) -> Answer:
+    """The newest campaigns and where they stand."""
+    team = call.services.settings.team_id
+    wanted = select(Campaign).where(Campaign.team_id == team).order_by(Campaign.created_at.desc()).limit(20)
+    with call.services.database.reading() as session:
+        found = session.scalars(wanted.where(Campaign.state == state) if state else wanted).all()
+    return Answer("campaign/list", {"campaigns": [described(campaign) for campaign in found]})
+
+
+@COMMAND.command("show", role="viewer")
+@ID
+def show(call: Call, campaign: str) -> Answer:
+    """One campaign as it stands, and who did what to it."""
+    with call.services.database.reading() as session:
+        found = find(session, call.services.settings, campaign)
+        return Answer("campaign/show", {"campaign": described(found), "history": _history(session, found)})
+
+
+@COMMAND.command("edit", role="analyst")
+@ID
+@VERSION
+@click.option("--name", help="What to call it.")
+@click.option("--discount", type=float, metavar="PERCENT", help="Of every coupon.")
+@click.option("--holdout", type=float, metavar="PERCENT", help="Share that gets nothing: 10 to 20.")
+@click.option("--expires", type=int, metavar="DAYS", help="How long a code can be used.")
+@click.option("--copy", "copy_text", help="What the customer reads, with {name}, {code} and so on.")
+def edit(
+    call: Call, campaign: str, version: int | None, name: str | None, discount: float | None,
+    holdout: float | None, expires: int | None, copy_text: str | None,
+) -> Answer:  # fmt: skip
+    """Write the next version; it has to be submitted (again)."""
+    if (name, discount, holdout, expires, copy_text) == (None,) * 5:
+        raise BadInput("Nothing to change; use --name, --discount, --holdout, --expires or --copy.")
+    shares = [None if percent is None else percent / 100 for percent in (discount, holdout)]
+    changes = Changes(name, shares[0], shares[1], expires, copy_text)
+    return _do(call, campaign, version, campaigns.edit, changes)
+
+
+@COMMAND.command("submit", role="analyst")
+@ID
+@VERSION
+def submit(call: Call, campaign: str, version: int | None) -> Answer:
+    """Hand a draft to the approvers."""
+    return _do(call, campaign, version, campaigns.submit, call.channel)
+
+
+@COMMAND.command("approve", role="approver")
+@ID
+@VERSION
+def approve(call: Call, campaign: str, version: int | None) -> Answer:
+    """Approve what others wrote; it is sent once the clearance time has passed."""
+    return _do(call, campaign, version, campaigns.approve)
+
+
+@COMMAND.command("reject", role="approver")
+@ID
+@VERSION
+@REASON
+def reject(call: Call, campaign: str, version: int | None, reason: str) -> Answer:
+    """Say no, and why."""
+    return _do(call, campaign, version, campaigns.reject, reason)
+
+
+@COMMAND.command("stop", role="approver")
+@ID
+@REASON
+def stop(call: Call, campaign: str, reason: str) -> Answer:
+    """Stop it for good; codes that were not redeemed become void."""
+    return _do(call, campaign, None, lambda s, t, c, _version, user: campaigns.stop(s, t, c, user, reason))
+
+
+@COMMAND.command("result", role="viewer")
+@ID
+def result(call: Call, campaign: str) -> Answer:
+    """What it really earned, by its hold-out."""
+    with call.services.database.reading() as session:
+        told = described(find(session, call.services.settings, campaign))
+    if told["result"] is None:
+        return Answer("campaign/unmeasured", {"campaign": told})
+    ratio = told["result"]["sample_ratio"]
+    return Answer(
+        "campaign/result",
+        {
+            "campaign": told, "measured": told["result"], "with_chart": False,
+            "treated": ratio["treated"], "control": ratio["control"],
+        },
+    )  # fmt: skip
+
+
+def _do(call: Call, campaign_id: str, version: int | None, deed: Any, *more: Any) -> Answer:
+    """Do a deed once, even if the command is delivered twice."""
+    settings = call.services.settings
+    with call.services.database.transaction() as session:
+        campaign = find(session, settings, campaign_id)
+        if call.first_time(session):
+            seen = campaign.version if version is None else version
+            campaign = deed(session, settings, campaign_id, seen, call.user, *more)
+        return Answer("campaign/done", {"campaign": described(campaign)})
+
+
+def _history(session: Session, campaign: Campaign) -> list[dict[str, Any]]:
+    """The latest entries of the audit log about a campaign, oldest first."""
+    rows = session.scalars(
+        select(Audit)
+        .where(Audit.team_id == campaign.team_id, Audit.subject == campaign.id)
+        .order_by(Audit.id.desc())
+        .limit(8)
+    ).all()
+    return [
+        {
+            "at": row.at.isoformat(), "actor": row.actor, "action": row.action.removeprefix("campaign."),
+            "reason": row.details.get("reason"),
+        }
+        for row in reversed(rows)
+    ]  # fmt: skip

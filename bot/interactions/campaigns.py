@@ -1,0 +1,207 @@
+"""The buttons and modals of a campaign: Edit, Submit, Approve, Reject, Stop, Download CSV."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from slack_bolt import Ack, App
+from sqlalchemy.orm import Session
+
+from bot.interactions import Click, whisper
+from bot.services import Services
+from retention.campaigns import wording
+from retention.campaigns.approval import Changes
+from retention.campaigns.states import EDITABLE, STOPPABLE, Stale, find
+from retention.campaigns.view import described
+from retention.db.tables import Campaign
+from retention.errors import BadInput
+from retention.settings import Settings
+from workers import campaigns, ids, jobs, roles
+from workers.delivery import render
+from workers.requests import CampaignCsv
+
+Deed = Callable[[Session, Settings, str, int, str], Campaign]
+
+
+def register(app: App, services: Services) -> None:
+    """Listen to the buttons and modals."""
+
+    @app.action(ids.SUBMIT_CAMPAIGN)
+    def submit(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        _press(services, Click.of(body), campaigns.submit)
+
+    @app.action(ids.APPROVE_CAMPAIGN)
+    def approve(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        _press(services, Click.of(body), campaigns.approve)
+
+    @app.action(ids.EDIT_CAMPAIGN)
+    def edit(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        _open(services, Click.of(body), "edit", "analyst", EDITABLE)
+
+    @app.action(ids.REJECT_CAMPAIGN)
+    def reject(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        _open(services, Click.of(body), "reject", "approver", ("submitted",))
+
+    @app.action(ids.STOP_CAMPAIGN)
+    def stop(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        _open(services, Click.of(body), "stop", "approver", STOPPABLE)
+
+    @app.action(ids.CAMPAIGN_CSV)
+    def download(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        _download(services, Click.of(body))
+
+    @app.view(ids.EDIT_VIEW)
+    def edited(ack: Ack, body: dict[str, Any]) -> None:
+        click = Click.of(body)
+        changes = _changes(click)
+
+        def deed(session: Session, settings: Settings, campaign_id: str, version: int, user: str) -> Campaign:
+            return campaigns.edit(session, settings, campaign_id, version, user, changes)
+
+        _submitted(services, ack, click, deed)
+
+    @app.view(ids.REJECT_VIEW)
+    def rejected(ack: Ack, body: dict[str, Any]) -> None:
+        click = Click.of(body)
+        reason = _typed(click, "reason")
+
+        def deed(session: Session, settings: Settings, campaign_id: str, version: int, user: str) -> Campaign:
+            return campaigns.reject(session, settings, campaign_id, version, user, reason)
+
+        _submitted(services, ack, click, deed)
+
+    @app.view(ids.STOP_VIEW)
+    def stopped(ack: Ack, body: dict[str, Any]) -> None:
+        click = Click.of(body)
+        reason = _typed(click, "reason")
+
+        def deed(session: Session, settings: Settings, campaign_id: str, version: int, user: str) -> Campaign:
+            return campaigns.stop(session, settings, campaign_id, user, reason)
+
+        _submitted(services, ack, click, deed)
+
+
+def _press(services: Services, click: Click, deed: Deed) -> None:
+    """Do what a button says, once, and tell the person; a stale button is explained and its message repaired."""
+    campaign_id, version, _ = _target(click)
+    try:
+        with services.database.transaction() as session:
+            if not click.first_time(session):
+                return
+            campaign = deed(session, services.settings, campaign_id, version, click.user)
+    except Stale as stale:
+        _repair(services, click, stale)
+        return
+    whisper(services, click, "campaign/done", campaign=described(campaign))
+
+
+def _open(services: Services, click: Click, deed: str, role: str, states: tuple[str, ...]) -> None:
+    """Open a modal at once: its trigger lives three seconds."""
+    campaign_id, version, _ = _target(click)
+    try:
+        with services.database.reading() as session:
+            roles.require(session, services.settings, click.user, role, f"{deed} a campaign")
+            campaign = find(session, services.settings, campaign_id)
+            if campaign.state not in states or (campaign.version != version and deed != "stop"):
+                raise Stale(campaign, version)
+    except Stale as stale:
+        _repair(services, click, stale)
+        return
+    told = described(campaign)
+    value = f"{campaign_id}:{campaign.version}:{click.channel or ''}"
+    view = render.view(
+        "campaign/edit" if deed == "edit" else "campaign/reason",
+        campaign=told, value=value, deed=deed, has_coupons=any(o["action"] == "coupon" for o in told["offers"]),
+        places=", ".join(f"{{{name}}}" for name in wording.PLACEHOLDERS),
+    )  # fmt: skip
+    services.client.views_open(trigger_id=click.trigger_id or "", view=view)
+
+
+def _submitted(services: Services, ack: Ack, click: Click, deed: Deed) -> None:
+    """Do what a modal says before it closes, so that a refusal stays beside what was typed."""
+    campaign_id, version, channel = _target(click)
+    try:
+        with services.database.transaction() as session:
+            if click.first_time(session):
+                deed(session, services.settings, campaign_id, version, click.user)
+    except Stale as stale:
+        ack()
+        _repair(services, replace(click, channel=channel), stale)
+        return
+    ack()
+
+
+def _download(services: Services, click: Click) -> None:
+    campaign_id, _, _ = _target(click)
+    with services.database.transaction() as session:
+        if not click.first_time(session):
+            return
+        find(session, services.settings, campaign_id)
+        job = jobs.submit(
+            session, services.settings, CampaignCsv(campaign_id=campaign_id), requested_by=click.user,
+            channel=click.user, idem_key=click.key,
+        ).job  # fmt: skip
+    woken = services.queue.wake(job)
+    whisper(
+        services, click, "bot/queued", job={"id": job.id, "title": jobs.title(job.kind)}, stranger=False, private=True,
+        woken=woken,
+    )  # fmt: skip
+
+
+def _repair(services: Services, click: Click, stale: Stale) -> None:
+    """Make the message show how things stand, and tell the person who was first, when and why."""
+    campaign = stale.campaign
+    with services.database.transaction() as session:
+        campaigns.show(session, services.settings, campaign.id)
+    whisper(
+        services, click, "campaign/stale", name=campaign.name, said=stale.said, who=stale.who,
+        at=campaign.decided_at if stale.who else None, reason=campaign.reason if stale.who else None,
+    )  # fmt: skip
+
+
+def _target(click: Click) -> tuple[str, int, str | None]:
+    """Campaign, version and (in a modal) the channel it was opened in."""
+    campaign_id, _, rest = click.value.partition(":")
+    version, _, channel = rest.partition(":")
+    if not version.isdigit():
+        raise BadInput(
+            "This button is of an older version of the desk; `/retention campaign show` has a new one."
+        )
+    return campaign_id, int(version), channel or None
+
+
+def _changes(click: Click) -> Changes:
+    return Changes(
+        name=_typed(click, "name"),
+        discount=_share(click, "discount", "discount"),
+        holdout=_share(click, "holdout", "hold-out"),
+        expires_days=_whole(_typed(click, "expires")),
+        copy_text=_typed(click, "copy"),
+    )
+
+
+def _typed(click: Click, block: str) -> str:
+    return (click.state.get(block, {}).get("value", {}).get("value") or "").strip()
+
+
+def _share(click: Click, block: str, what: str) -> float | None:
+    """``15``, ``15 %`` or ``12,5`` → .15, .15, .125; empty → None."""
+    typed = _typed(click, block).rstrip("% ").replace(",", ".")
+    if not typed:
+        return None
+    try:
+        return round(float(typed) / 100, 6)
+    except ValueError:
+        raise BadInput(f"The {what} is {typed!r}; write a number like 15.") from None
+
+
+def _whole(typed: str) -> int | None:
+    if typed and not typed.isdecimal():
+        raise BadInput(f"The days are {typed!r}; write a whole number like 28.")
+    return int(typed) if typed else None
