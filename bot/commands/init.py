@@ -18,7 +18,7 @@ def COMMAND(call: Call, demo: bool) -> Answer:
     if not settings.key:
         raise RuntimeError("an empty secret key")
     if demo:
-        from retention.demo import prepare
+        from retention.demo import whole_year
 
-        prepare(settings.model_copy(update={"demo": True}), call.services.database, call.progress)
+        whole_year(settings, call.services.database, call.progress)
     return Answer("bot/init", {"home": str(settings.home), "database_revision": revision, "demo": demo})

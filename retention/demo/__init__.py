@@ -1,5 +1,5 @@
 """The demo's shop: the Complete Journey, a real year of 2,469 households, brought in week by week."""
 
-from retention.demo.journey import COURTESY, START, feed, prepare
+from retention.demo.journey import COURTESY, START, feed, prepare, whole_year
 
-__all__ = ["COURTESY", "START", "feed", "prepare"]
+__all__ = ["COURTESY", "START", "feed", "prepare", "whole_year"]

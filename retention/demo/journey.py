@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,6 +11,7 @@ from retention import clock
 from retention.db import Database
 from retention.db.tables import BusinessClock
 from retention.demo import extracts
+from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing import ImportReport, import_files
 from retention.progress import Progress, silent
@@ -22,6 +23,7 @@ COURTESY = (
     "simulated."
 )
 START = datetime(2017, 10, 2, 13, tzinfo=UTC)  # Monday, 9 o'clock in New York
+END = datetime(2018, 1, 2, tzinfo=UTC)  # after the last purchase
 REAL = "complete_journey"  # the `source` of real purchases
 
 
@@ -29,17 +31,47 @@ def prepare(settings: Settings, database: Database, progress: Progress = silent)
     """Import the catalogue, the households and the events before `START`, and set the business clock there.
 
     Does nothing a second time. Returns the rows added to each table.
+
+    Raises
+    ------
+    BadInput
+        Where the home holds events after the demo's present (`whole_year` was imported into it).
     """
     lake = Lake.open(settings)
-    added: dict[str, Any] = {}
-    if not (lake.root / "items").is_dir() or _newest(lake) is None:
-        with _folder(settings) as folder:
-            progress(0, 5, "pricing the catalogue")
-            catalogue = extracts.products(lake.duckdb, folder / "products.parquet", START)
-            added["items"] = _import(lake, database, settings, "items", catalogue, "items").rows_accepted
-            added |= _bring(lake, database, settings, folder, None, START, progress)
+    added = _open_shop(settings, database, lake, START, progress)
+    with database.reading() as session:
+        present = clock.now() if session.get(BusinessClock, settings.team_id) else START
+    if (newest := _newest(lake)) is not None and newest >= present:
+        raise BadInput(
+            f"The home {settings.home} holds the shop's events up to {newest:%Y-%m-%d}, after the demo's present "
+            f"({present:%Y-%m-%d}); give the demo a home of its own: RETENTION_HOME=.retention-demo retention demo."
+        )
     _set_clock(settings, database)
     progress(5, 5, "the demo's shop is open")
+    return added
+
+
+def whole_year(settings: Settings, database: Database, progress: Progress = silent) -> dict[str, Any]:
+    """Import all of the Complete Journey, for a data scientist; business time stays as it is.
+
+    The same again changes nothing. Returns the rows added to each table.
+    """
+    return _open_shop(settings, database, Lake.open(settings), END, progress)
+
+
+def _open_shop(
+    settings: Settings, database: Database, lake: Lake, until: datetime, progress: Progress
+) -> dict[str, Any]:
+    """The catalogue and everything before ``until``, where it is not there yet."""
+    newest = _newest(lake)
+    if newest is not None and newest >= until - timedelta(days=1):
+        return {}
+    added: dict[str, Any] = {}
+    with _folder(settings) as folder:
+        progress(0, 5, "pricing the catalogue")
+        catalogue = extracts.products(lake.duckdb, folder / "products.parquet", until)
+        added["items"] = _import(lake, database, settings, "items", catalogue, "items").rows_accepted
+        added |= _bring(lake, database, settings, folder, newest, until, progress)
     return added
 
 
