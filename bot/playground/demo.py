@@ -58,7 +58,9 @@ def main(settings: Settings) -> None:
     database = Database.of(settings)
     if not _prepared(settings, database):
         print("Preparing the demo: importing a real shop's year (once, about a minute) …", flush=True)
-        subprocess.run([sys.executable, "-m", "bot.playground.prepare"], check=True)
+        prepared = subprocess.run([sys.executable, "-m", "bot.playground.prepare"], check=False)
+        if prepared.returncode:  # it has said why
+            raise SystemExit(prepared.returncode)
     _seed(settings, database)
     if not asyncio.run(_Demo(settings, database).run()):
         raise SystemExit(1)

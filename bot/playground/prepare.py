@@ -4,6 +4,7 @@ import sys
 import time
 
 from retention.db import Database
+from retention.errors import Refused
 from retention.settings import Settings
 from retention.templating import bar
 
@@ -27,7 +28,10 @@ def main() -> None:
     from retention.demo import prepare
 
     settings = Settings()
-    prepare(settings, Database.of(settings), Line())
+    try:
+        prepare(settings, Database.of(settings), Line())
+    except Refused as refusal:
+        sys.exit(f"\n{refusal}")
     print(flush=True)
 
 
