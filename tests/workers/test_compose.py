@@ -1,0 +1,139 @@
+"""docker-compose.yml without Docker: every service's command with its environment, as processes, on real servers.
+
+No image is built here: this machine has no Docker engine. What is held: the commands start, the settings fit
+together, and each health check tells a living service from a dead one.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import yaml
+
+from bot.playground.server import StandIn, free_port
+from retention.db import Database
+from retention.settings import Settings
+from tests.postgres import postgres
+from tests.workers.harness import ADMIN, STAND_INS, ask, over, wait
+from workers import broker
+from workers.requests import Digest
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if service.get("image") == "retention-desk"}
+BIN = Path(sys.executable).parent
+
+
+def environment(service: dict[str, Any], **told: str) -> dict[str, str]:
+    """A service's environment as Compose would fill it in."""
+
+    def fill(match: re.Match[str]) -> str:
+        return told[match[1]]
+
+    given = {name: re.sub(r"\$\{(\w+)[^}]*\}", fill, value) for name, value in service["environment"].items()}
+    return {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(STAND_INS), **given}
+
+
+def is_healthy(service: dict[str, Any], told: dict[str, str], folder: Path) -> bool:
+    kind, *command = service["healthcheck"]["test"]
+    assert kind == "CMD"
+    return subprocess.run(command, env=told, cwd=folder, check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    """PostgreSQL from its wheel, Valkey by the command of its service, Slack's stand-in."""
+    with ExitStack() as stack:
+        url = stack.enter_context(postgres())
+        port, folder = free_port(), tmp_path_factory.mktemp("valkey")
+        command = [str(broker.binary()), *SERVICES["valkey"]["command"][1:], "--port", str(port)]
+        valkey = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+        stack.callback(lambda: (valkey.kill(), valkey.wait()))
+        slack = stack.enter_context(StandIn.start(strict=False))
+        wait(lambda: _pings(port))
+        yield url, f"redis://127.0.0.1:{port}/0", slack
+
+
+def _pings(port: int) -> bool:
+    try:
+        return bool(redis.Redis(port=port).ping())
+    except redis.RedisError:
+        return False
+
+
+def test_every_service_runs_its_command_and_passes_its_health_check(servers, tmp_path):
+    url, broker_url, slack = servers
+    port = str(free_port())
+    told = {
+        name: environment(service, POSTGRES_PASSWORD="p", RETENTION_SECRET_KEY="k" * 64)
+        | {
+            "RETENTION_HOME": str(tmp_path), "RETENTION_DATABASE_URL": url, "RETENTION_BROKER_URL": broker_url,
+            "RETENTION_PORT": port, "RETENTION_ADMINS": ADMIN, **slack.environment,
+        }
+        for name, service in OURS.items()
+    }  # fmt: skip
+    assert not any(is_healthy(OURS[name], told[name], tmp_path) for name in ("bot", "tick"))
+    started = {
+        name: subprocess.Popen(service["command"], env=told[name], cwd=tmp_path, start_new_session=True)
+        for name, service in OURS.items()
+    }
+    try:
+        for name, service in OURS.items():
+            wait(lambda name=name, service=service: is_healthy(service, told[name], tmp_path), 90)
+        settings = Settings(
+            home=tmp_path,
+            database_url=url,
+            broker_url=broker_url,
+            admins=ADMIN,
+            secret_key="k" * 64,
+            _env_file=None,
+        )
+        database = Database.of(settings)
+        one = ask(database, settings, Digest(), "k")
+        assert over(database, one.id).result == {"ok": True}
+        wait(lambda: [m["text"] for m in slack.messages("crm")] == [f"digest {one.id}"])
+        database.engine.dispose()
+        for process in started.values():
+            process.send_signal(signal.SIGTERM)
+        assert {name: process.wait(30) for name, process in started.items()} == dict.fromkeys(OURS, 0)
+    finally:
+        for process in started.values():
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_the_settings_of_the_services_fit_together():
+    for service in OURS.values():
+        told = environment(service, POSTGRES_PASSWORD="p", RETENTION_SECRET_KEY="k")
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in told.items():
+                if name.startswith("RETENTION_"):
+                    patch.setenv(name, value)
+            settings = Settings(_env_file=None)
+        assert (
+            settings.database_url.get_secret_value()
+            == "postgresql+psycopg://retention:p@postgres:5432/retention"
+        )
+        assert broker.url(settings) == "redis://valkey:6379/0"
+    assert {"postgres", "valkey"} <= set(SERVICES)
+    assert SERVICES["postgres"]["environment"]["POSTGRES_USER"] == "retention"
+
+
+def test_nothing_of_ours_runs_as_root_and_everything_has_a_health_check():
+    assert all(service["user"] != "0" and "ALL" in service["cap_drop"] for service in OURS.values())
+    assert all("healthcheck" in service for service in SERVICES.values())
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert re.search(r"^USER retention$", dockerfile, re.M)
+
+
+def test_every_role_is_a_service():
+    commands = sorted(" ".join(service["command"][2:]) for service in OURS.values())
+    assert commands == ["bot", "sender", "tick", "worker --queue batch", "worker --queue interactive"]
