@@ -1,0 +1,123 @@
+"""The time machine: every due moment in order, its data before it, its work done before time goes on."""
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from bot.playground.timemachine import TimeMachine, span
+from retention import clock
+from retention.db.tables import BusinessClock, Job, RoleGrant
+from retention.errors import BadInput, Conflict
+from workers import jobs, schedule
+
+MONDAY = datetime(2017, 10, 2, 13, tzinfo=UTC)  # 9 o'clock in New York
+
+
+@pytest.fixture
+def machine(database, settings, monkeypatch):
+    """At Monday 9:00, with a digest each Monday 9:00; the queue is away, a thread stands in for the workers."""
+    monkeypatch.setattr(jobs, "wake", lambda *_: True)
+    with database.transaction() as session:
+        offset = (MONDAY - clock.wall()).total_seconds()
+        session.add(BusinessClock(team_id=settings.team_id, offset_seconds=offset))
+        session.add(
+            RoleGrant(team_id=settings.team_id, user_id="U0ANALYST", role="analyst", granted_by="U0ADMIN")
+        )
+    with database.transaction() as session:
+        schedule.add(
+            session, settings, kind="digest", args={}, weekday=0, at="09:00", timezone="America/New_York",
+            channel="C0CRM", created_by="U0ANALYST",
+        )  # fmt: skip
+    told: list[dict] = []
+    made = TimeMachine(settings, database, told.append)
+    made.told = told
+    return made
+
+
+@pytest.fixture
+def worked(database):
+    """What the stand-in worker did: (kind, business time); it fails the kinds it is told to."""
+    done: list[tuple[str, datetime]] = []
+    stop, fails = threading.Event(), set()
+
+    def work() -> None:
+        while not stop.wait(0.02):
+            with database.transaction() as session:
+                for job in session.scalars(select(Job).where(Job.state == "queued").order_by(Job.created_at)):
+                    done.append((job.kind, clock.now()))
+                    state = "failed" if job.kind in fails else "done"
+                    session.execute(update(Job).where(Job.id == job.id).values(state=state))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    done_and_fails = type("Worked", (), {"done": done, "fails": fails})
+    yield done_and_fails
+    stop.set()
+    thread.join()
+
+
+def test_it_stops_at_each_due_moment_with_its_data_there_first(machine, worked) -> None:
+    journey = machine.advance(timedelta(days=15))
+    weeks = [MONDAY + timedelta(days=7 * week) for week in (1, 2)]
+    assert list(journey.moments[:2]) == weeks
+    assert len(journey.moments) == 3
+    assert [kind for kind, _ in worked.done] == ["demo_feed", "digest", "demo_feed", "digest", "demo_feed"]
+    digests = [at for kind, at in worked.done if kind == "digest"]
+    assert all(timedelta() <= at - due < timedelta(minutes=1) for at, due in zip(digests, weeks, strict=True))
+    assert timedelta() <= clock.now() - (MONDAY + timedelta(days=15)) < timedelta(minutes=1)
+
+
+def test_each_feed_ends_where_its_step_ends(machine, worked, database) -> None:
+    machine.advance(timedelta(days=8))
+    with database.reading() as session:
+        fed = [job.args["until"] for job in session.scalars(select(Job).where(Job.kind == "demo_feed"))]
+    assert datetime.fromisoformat(sorted(fed)[0]) == MONDAY + timedelta(days=7)
+    assert datetime.fromisoformat(sorted(fed)[1]) - MONDAY >= timedelta(days=8)
+
+
+def test_it_says_where_it_is_and_that_it_has_arrived(machine, worked) -> None:
+    machine.advance(timedelta(days=7, hours=1))
+    assert all(one["type"] == "clock" for one in machine.told)
+    assert [one["stepping"] for one in machine.told][-2:] == [True, False]
+    assert any("orders up to Mon 09 Oct" in one.get("what", "") for one in machine.told)
+
+
+def test_where_the_orders_cannot_come_in_time_stands_still(machine, worked) -> None:
+    worked.fails.add("demo_feed")
+    with pytest.raises(Conflict, match="could not be brought in"):
+        machine.advance(timedelta(days=1))
+    assert clock.now() - MONDAY < timedelta(minutes=1)
+    assert machine.state()["stepping"] is False
+
+
+def test_one_journey_at_a_time(machine, database, settings) -> None:
+    first = threading.Thread(target=machine.advance, args=(timedelta(hours=1),))
+    first.start()
+    while not machine.state()["stepping"]:
+        time.sleep(0.01)
+    with pytest.raises(Conflict, match="already moving"):
+        machine.advance(timedelta(hours=1))
+    while first.is_alive():
+        with database.transaction() as session:
+            session.execute(update(Job).values(state="done"))
+        first.join(0.05)
+
+
+@pytest.mark.parametrize(("text", "hours"), [("12h", 12), ("1d", 24), (" 2W ", 336)])
+def test_spans(text: str, hours: int) -> None:
+    assert span(text) == timedelta(hours=hours)
+
+
+@pytest.mark.parametrize("text", ["", "7", "week", "-1d", "1.5d"])
+def test_what_is_no_span_is_told_how_to_write_it(text: str) -> None:
+    with pytest.raises(BadInput, match="write it like"):
+        span(text)
+
+
+@pytest.mark.parametrize("days", [0, 93])
+def test_it_goes_forward_and_not_too_far(machine, days: int) -> None:
+    with pytest.raises(BadInput, match="advance is"):
+        machine.advance(timedelta(days=days))
