@@ -14,7 +14,7 @@ from retention.errors import BadInput
 from retention.lake import directory, mapping, sources, store
 from retention.lake.lake import Lake
 from retention.lake.schema import TABLES, Table
-from retention.lake.staging import Staging, compile_staging
+from retention.lake.staging import EVENT_ID, SAID, Staging, compile_staging
 from retention.progress import Progress, silent
 from retention.settings import Settings
 
@@ -96,7 +96,10 @@ def import_files(
 
 
 class _Import:
-    """The state of one import: good rows gather in the table ``staged``, bad ones in ``quarantined``."""
+    """The state of one import: good rows gather in the table ``staged``, bad ones in ``bad_0``, ``bad_1`` …
+
+    DuckDB is in memory, so these tables are too; they are no TEMP tables, which other cursors would not see.
+    """
 
     def __init__(
         self,
@@ -121,7 +124,7 @@ class _Import:
 
     def read(self, file: str) -> None:
         """Stage one file's rows."""
-        with sources.opened(self.con, file, self.mapping, self.query) as source:
+        with sources.opened(self.con, file, self.mapping, self.query, self.only) as source:
             mapped = self.mapping or mapping.identity(self.table, list(source.columns))
             mapping.check(mapped, list(source.columns), source.name)
             staging = compile_staging(self.con, source, mapped, self.only, self.source)
@@ -136,7 +139,7 @@ class _Import:
         import duckdb
 
         before = self._one("SELECT count(*) FROM staged") if self.staged else 0
-        verb = "INSERT INTO staged" if self.staged else "CREATE OR REPLACE TEMP TABLE staged AS"
+        verb = "INSERT INTO staged" if self.staged else "CREATE OR REPLACE TABLE staged AS"
         try:
             self.con.execute(f"{verb} {staging.good_and_bad}")
         except duckdb.Error as error:
@@ -188,22 +191,33 @@ class _Import:
 
     def _append(self) -> int:
         """Insert events whose id is not there yet."""
-        rows = "SELECT * EXCLUDE (_reason) FROM staged"
         total, distinct = self.con.execute(
-            "SELECT count(*), count(DISTINCT hash(event_id)) FROM staged"
+            f"SELECT count(*), count(DISTINCT {self._identity()}) FROM staged"
         ).fetchall()[0]
-        if distinct < total:
-            rows += " QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY rowid) = 1"
-        if known := self._known_files():
-            rows = f"SELECT * FROM ({rows}) ANTI JOIN read_parquet({known!r}, hive_partitioning = false) USING (event_id)"
-        self.con.execute(
-            f"CREATE OR REPLACE TEMP TABLE fresh AS {rows}"
-        ) if known or distinct < total else None
-        fresh = "fresh" if known or distinct < total else "staged"
+        known = self._known_files()
+        fresh = "staged"
+        if known or distinct < total:
+            fresh = "fresh"
+            rows = (
+                f"SELECT * EXCLUDE (_reason) REPLACE ({EVENT_ID} AS event_id) FROM staged "
+                "QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY rowid) = 1"
+                if distinct < total
+                else f"SELECT * EXCLUDE (_reason) REPLACE ({EVENT_ID} AS event_id) FROM staged"
+            )
+            left = (
+                f"ANTI JOIN read_parquet({known!r}, hive_partitioning = false) USING (event_id)"
+                if known
+                else ""
+            )
+            self.con.execute(f"CREATE OR REPLACE TABLE fresh AS SELECT * FROM ({rows}) {left}")
         accepted = self._one(f"SELECT count(*) FROM {fresh}")
         if accepted:
-            store.append(self.lake.root, self.table, self._arrow(fresh, [*self.table.names, "month"]))
+            store.append_partitioned(self.lake.root, self.table, self.con, fresh, {"event_id": EVENT_ID})
         return accepted
+
+    def _identity(self) -> str:
+        """A cheap hash, equal where ids are equal: as many different ones as rows means that there are no duplicates."""
+        return f"hash({EVENT_ID})" if "event_id" in self.columns else f"hash({', '.join(SAID.values())})"
 
     def _known_files(self) -> list[str]:
         """Files that may hold the staged events already: of their months, where the ids are hashes of the time too."""
@@ -232,22 +246,17 @@ class _Import:
         on = " AND ".join(f"old.{key} = new.{key}" for key in self.table.key)
         changed = " OR ".join(f"new.{name} IS DISTINCT FROM old.{name}" for name in sorted(self.columns))
         self.con.execute(
-            f"CREATE OR REPLACE TEMP TABLE fresh AS SELECT {columns} FROM ({last}) AS new "
+            f"CREATE OR REPLACE TABLE fresh AS SELECT {columns} FROM ({last}) AS new "
             f'LEFT JOIN "{known}" AS old ON {on} WHERE {changed}'
         )
         accepted = self._one("SELECT count(*) FROM fresh")
         if accepted:
-            store.upsert(self.lake.root, self.table, self._arrow("fresh", [*self.table.names]))
+            store.upsert(self.lake.root, self.table, self._arrow("fresh"))
         return accepted
 
-    def _arrow(self, relation: str, columns: list[str]) -> Any:
-        listed = ", ".join(
-            f"make_timestamptz(epoch_us({name})) AS {name}"
-            if name in self.table.names and self.table[name].kind == "moment"
-            else name
-            for name in columns
-        )
-        return self.con.sql(f"SELECT {listed} FROM {relation}").to_arrow_reader(250_000)
+    def _arrow(self, relation: str) -> Any:
+        columns = ", ".join(store.stored_columns(self.table).values())
+        return self.con.sql(f"SELECT {columns} FROM {relation}").to_arrow_reader(250_000)
 
     def _write_quarantine(self, files: list[str]) -> str | None:
         """One Parquet file of all bad rows with their reasons; importing the same files again writes the same file."""

@@ -27,6 +27,11 @@ class Expression:
     sql: str | None = None
     value: Any = None
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether it says the same of every row."""
+        return self.column is None and self.sql is None
+
     @cached_property
     def columns(self) -> frozenset[str]:
         """Names of the source columns it reads, as the map spells them."""

@@ -17,6 +17,7 @@ from retention.lake.mapping import Mapping, literal, quoted
 
 NEARLY_ALL = 0.9
 ROWS_AT_ONCE = 50_000
+LARGE_ROW_GROUP = 250_000
 SUFFIXES = {
     ".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "json",
     ".ndjson": "json", ".json": "json",
@@ -49,8 +50,12 @@ class Source:
 
 
 @contextmanager
-def opened(con: Any, file: str, mapping: Mapping | None, query: str | None) -> Iterator[Source]:
+def opened(
+    con: Any, file: str, mapping: Mapping | None, query: str | None, only: str | None = None
+) -> Iterator[Source]:
     """Open a file or a database as a relation; what it needed is dropped at the end.
+
+    ``only`` is a condition that the importer will set in any case: rows for which it does not hold need not be kept.
 
     Raises
     ------
@@ -59,12 +64,14 @@ def opened(con: Any, file: str, mapping: Mapping | None, query: str | None) -> I
     """
     with tempfile.TemporaryDirectory(prefix="retention-") as folder:
         try:
-            yield _open(con, file, mapping, query, Path(folder))
+            yield _open(con, file, mapping, query, only, Path(folder))
         finally:
             con.execute("DROP TABLE IF EXISTS raw_rows; DROP TABLE IF EXISTS rejected_lines")
 
 
-def _open(con: Any, file: str, mapping: Mapping | None, query: str | None, folder: Path) -> Source:
+def _open(
+    con: Any, file: str, mapping: Mapping | None, query: str | None, only: str | None, folder: Path
+) -> Source:
     if "://" in file:
         return _database(con, file, query)
     if query is not None:
@@ -75,9 +82,10 @@ def _open(con: Any, file: str, mapping: Mapping | None, query: str | None, folde
     kind, packing = _kind(path)
     if path.stat().st_size == 0:
         raise BadInput(f"{path.name} is empty.")
-    reader = {"csv": _csv, "tsv": _csv, "parquet": _parquet, "json": _json}[kind]
     try:
-        return reader(con, path, kind, packing, mapping, folder)
+        if kind == "parquet":
+            return _parquet(con, path, packing, only, folder)
+        return (_json if kind == "json" else _csv)(con, path, kind, packing, mapping)
     except BadInput:
         raise
     except Exception as error:  # whatever the reader stumbled over is the file's
@@ -96,9 +104,7 @@ def _kind(path: Path) -> tuple[str, str | None]:
     return SUFFIXES[plain[0]], packing
 
 
-def _parquet(
-    con: Any, path: Path, kind: str, packing: str | None, mapping: Mapping | None, folder: Path
-) -> Source:
+def _parquet(con: Any, path: Path, packing: str | None, only: str | None, folder: Path) -> Source:
     if packing:
         import pyarrow as pa
 
@@ -110,12 +116,17 @@ def _parquet(
     else:
         name = path.name
     relation = f"read_parquet({literal(path)}, hive_partitioning = false)"
+    largest = con.execute(
+        f"SELECT max(row_group_num_rows) FROM parquet_metadata({literal(path)})"
+    ).fetchall()[0][0]
+    if (largest or 0) > LARGE_ROW_GROUP:  # one core reads a row group; from memory, all cores work on it
+        condition = f" WHERE {only}" if only else ""
+        con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {relation}{condition}")
+        relation = "raw_rows"
     return Source(name, relation, _described(con, relation))
 
 
-def _csv(
-    con: Any, path: Path, kind: str, packing: str | None, mapping: Mapping | None, folder: Path
-) -> Source:
+def _csv(con: Any, path: Path, kind: str, packing: str | None, mapping: Mapping | None) -> Source:
     options = ["header = true", "all_varchar = true", "store_rejects = true", "rejects_limit = 0"]
     delimiter = (mapping.delimiter if mapping else None) or ("\t" if kind == "tsv" else None)
     if delimiter:
@@ -126,10 +137,10 @@ def _csv(
         options.append(f"encoding = {literal(mapping.encoding)}")
     con.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE raw_rows AS SELECT * FROM read_csv({literal(path)}, {', '.join(options)})"
+        f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM read_csv({literal(path)}, {', '.join(options)})"
     )
     con.execute(
-        "CREATE OR REPLACE TEMP TABLE rejected_lines AS SELECT 'the line is broken: ' || "
+        "CREATE OR REPLACE TABLE rejected_lines AS SELECT 'the line is broken: ' || "
         "lower(replace(any_value(error_type)::VARCHAR, '_', ' ')) AS reason, any_value(csv_line) AS line "
         "FROM reject_errors GROUP BY line"
     )
@@ -137,9 +148,7 @@ def _csv(
     return _loaded(con, path.name, mapping)
 
 
-def _json(
-    con: Any, path: Path, kind: str, packing: str | None, mapping: Mapping | None, folder: Path
-) -> Source:
+def _json(con: Any, path: Path, kind: str, packing: str | None, mapping: Mapping | None) -> Source:
     options = ["format = 'newline_delimited'", "ignore_errors = true", "maximum_object_size = 67108864"]
     if packing:
         options.append(f"compression = '{packing}'")
@@ -153,7 +162,7 @@ def _json(
         for name, type_ in sniffed.items()
     )
     con.execute(
-        "CREATE OR REPLACE TEMP TABLE raw_rows AS SELECT * FROM "
+        "CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM "
         f"read_json({literal(path)}, {', '.join(options)}, columns = {{{columns}}})"
     )
     return _loaded(con, path.name, mapping)
@@ -181,7 +190,7 @@ def _database(con: Any, url: str, query: str | None) -> Source:
         raise BadInput(f"The query on {name} has no rows.")
     rows = pa.concat_tables(parts, promote_options="permissive")
     con.register("incoming_rows", rows)
-    con.execute("CREATE OR REPLACE TEMP TABLE raw_rows AS SELECT * FROM incoming_rows")
+    con.execute("CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM incoming_rows")
     con.unregister("incoming_rows")
     return Source(name, "raw_rows", _described(con, "raw_rows"))
 
