@@ -88,10 +88,9 @@ def _window_is_over(lake: Any, cutoff: datetime, horizon_days: int) -> None:
         raise TooLittleData(
             "There are no events yet; import them with `retention import events FILE --map MAP.toml`."
         )
-    end = cutoff + timedelta(days=horizon_days)
-    latest = newest.to_pydatetime().replace(tzinfo=UTC) + timedelta(days=1) - timedelta(days=horizon_days)
-    if end - timedelta(days=1) > newest.to_pydatetime().replace(tzinfo=UTC):
+    last, horizon = newest.to_pydatetime().replace(tzinfo=UTC), timedelta(days=horizon_days)
+    if cutoff + horizon - last > timedelta(days=max(1.0, horizon_days / 10)):
         raise BadInput(
             f"The {horizon_days} days after {cutoff:%Y-%m-%d} are not over in the data, whose newest event is of "
-            f"{newest:%Y-%m-%d}; take a --cutoff of {latest:%Y-%m-%d} or earlier."
+            f"{last:%Y-%m-%d}; take a --cutoff of {last + timedelta(days=1) - horizon:%Y-%m-%d} or earlier."
         )

@@ -78,9 +78,12 @@ def _days(value: float) -> str:
 
 def silence(row: Mapping[str, Any], horizon_days: int) -> str:
     """``no order for 31 days, usually every 6``."""
-    usual = row["gap_median"]
-    since = f"no order for {_days(row['recency_days'])}"
-    return since if np.isnan(usual) else f"{since}, usually every {usual:.0f}"
+    usual, days = row["gap_median"], row["recency_days"]
+    if np.isnan(usual):
+        return "the only order is of today" if days < 1 else f"no order for {_days(days)} since the only one"
+    if days < usual:
+        return f"last order {'today' if days < 1 else _days(days) + ' ago'}, usually every {usual:.0f}"
+    return f"no order for {_days(days)}, usually every {usual:.0f}"
 
 
 def _frequency(row: Mapping[str, Any], horizon_days: int) -> str:

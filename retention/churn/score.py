@@ -12,7 +12,6 @@ from retention.churn.reasons import reasons, weights
 from retention.churn.snapshots import Snapshot, purchase_history, take
 from retention.errors import TooLittleData
 from retention.progress import Progress, part, silent
-from retention.value import gamma_gamma
 
 COLUMNS = ("customer_id", "churn_probability", "reasons", "expected_value", "next_order_at")
 
@@ -25,7 +24,7 @@ def score(
     customer_ids: Collection[str] | None = None,
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """One row a customer active at ``as_of``, or only those asked for: see `COLUMNS`.
+    """One row a customer active at ``as_of``, or those asked for, active or not: see `COLUMNS`.
 
     ``expected_value`` is what they would spend within one horizon if they stay: the posterior purchase rate while
     alive (BG/NBD) × horizon × expected spend an order day (Gamma-Gamma). It is not discounted by the churn
@@ -38,9 +37,8 @@ def score(
         Where nobody was active.
     """
     progress(0, 10, f"Features as of {as_of:%d %b %Y}")
-    snapshot = population(
-        lake, as_of, horizon_days=trained.horizon_days, active_within_days=trained.active_within_days
-    )
+    active = trained.active_within_days if customer_ids is None else None
+    snapshot = population(lake, as_of, horizon_days=trained.horizon_days, active_within_days=active)
     value = worth(snapshot, trained.horizon_days)
     if customer_ids is not None:
         keep = snapshot.frame.customer_id.isin(list(customer_ids)).to_numpy()
@@ -74,13 +72,13 @@ def population(lake: Any, as_of: datetime, *, horizon_days: int, active_within_d
 
 def worth(snapshot: Snapshot, horizon_days: int) -> np.ndarray:
     """Expected spend within one horizon of each customer if they stay, (n,)."""
+    if snapshot.spend is None:
+        return np.zeros(len(snapshot.frame))
     x, _, age = purchase_history(snapshot.frame)
     days = snapshot.frame.order_days.to_numpy(dtype=float)
-    mean = snapshot.frame.spend_all.to_numpy(dtype=float) / days
-    if not (mean > 0).any():
-        return np.zeros(len(mean))
-    spend = gamma_gamma.fit(days, mean).expected(days, np.maximum(mean, 0))
-    return np.maximum(snapshot.purchases.rate_if_alive(x, age) * horizon_days * spend, 0)
+    mean = np.maximum(snapshot.frame.spend_all.to_numpy(dtype=float) / days, 0)
+    rate = snapshot.purchases.rate_if_alive(x, age)
+    return np.maximum(rate * horizon_days * snapshot.spend.expected(days, mean), 0)
 
 
 def next_order(snapshot: Snapshot) -> pd.Series:

@@ -14,7 +14,7 @@ import pandas as pd
 from retention.errors import BadInput, TooLittleData
 from retention.features import FEATURES, NAMES, Feature, build
 from retention.progress import Progress, part, silent
-from retention.value import bgnbd
+from retention.value import bgnbd, gamma_gamma
 
 DERIVED = (
     Feature("bg_no_purchase", "BG/NBD: P(no order within H)", "probability", "recency"),
@@ -32,7 +32,8 @@ class Snapshot:
     """Eligible customers at ``cutoff``, ordered by id.
 
     ``frame`` holds customer_id, the features and ``bg_no_purchase``; ``churned`` (n,) 0 or 1, None where the future
-    is not known. ``buyers`` counts everyone who ever ordered; ``purchases`` is the BG/NBD fitted on them, in days.
+    is not known. ``buyers`` counts everyone who ever ordered; ``purchases`` (BG/NBD, in days) and ``spend`` (Gamma-Gamma
+    of an order day; None where nobody spent) are fitted on all of them.
     """
 
     cutoff: datetime
@@ -40,6 +41,7 @@ class Snapshot:
     churned: np.ndarray | None
     buyers: int
     purchases: bgnbd.BgNbd
+    spend: gamma_gamma.GammaGamma | None
 
     def matrix(self, columns: Sequence[str]) -> np.ndarray:
         """(n, len(columns)) float64, missing as NaN."""
@@ -49,7 +51,12 @@ class Snapshot:
         """The same snapshot with some of its customers, by a boolean mask (n,)."""
         churned = None if self.churned is None else self.churned[keep]
         return Snapshot(
-            self.cutoff, self.frame[keep].reset_index(drop=True), churned, self.buyers, self.purchases
+            self.cutoff,
+            self.frame[keep].reset_index(drop=True),
+            churned,
+            self.buyers,
+            self.purchases,
+            self.spend,
         )
 
 
@@ -62,6 +69,7 @@ def take(
     x, t_x, age = purchase_history(frame)
     sample = slice(None, None, len(frame) // FIT_SAMPLE + 1)
     fitted = bgnbd.fit(x[sample], t_x[sample], age[sample]) if len(frame) else bgnbd.BgNbd(1, 1, 1, 1)
+    drawn = frame.iloc[sample]
     season = 2 * np.pi * cutoff.timetuple().tm_yday / 365.25
     frame = frame.assign(
         bg_no_purchase=fitted.no_purchase(x, t_x, age, horizon_days) if len(frame) else 0.0,
@@ -74,7 +82,13 @@ def take(
     if labelled:
         came_back = _buyers(lake, cutoff, cutoff + timedelta(days=horizon_days))
         churned = (~frame.customer_id.isin(came_back)).to_numpy(dtype=float)
-    return Snapshot(cutoff, frame.reset_index(drop=True), churned, len(x), fitted)
+    return Snapshot(cutoff, frame.reset_index(drop=True), churned, len(x), fitted, _spend(drawn))
+
+
+def _spend(frame: pd.DataFrame) -> gamma_gamma.GammaGamma | None:
+    days = frame.order_days.to_numpy(dtype=float)
+    mean = frame.spend_all.to_numpy(dtype=float) / np.maximum(days, 1)
+    return gamma_gamma.fit(days, mean) if (mean > 0).any() else None
 
 
 def purchase_history(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -141,11 +155,13 @@ def history(
     TooLittleData
         No events, or no customers.
     """
-    first = lake.table("events", before=cutoff).occurred_at.min().execute()
+    events = lake.table("events", before=cutoff)
+    first, last = (when.execute() for when in (events.occurred_at.min(), events.occurred_at.max()))
     if first is None or first != first:
         raise TooLittleData(
             f"There are no events before {cutoff:%Y-%m-%d}; import some or choose a later cutoff."
         )
+    reaches(last.to_pydatetime().replace(tzinfo=UTC), cutoff, horizon_days, "cutoff")
     days = (cutoff - first.to_pydatetime().replace(tzinfo=UTC)) / timedelta(days=1)
     moments = origins(cutoff, days, horizon_days)
     taken = []
@@ -161,6 +177,22 @@ def history(
     return TrainingSet(
         cutoff, horizon_days, active_within_days, days, fit, calibrate, (*NAMES, "bg_no_purchase", *season)
     )
+
+
+def reaches(newest: datetime, end: datetime, horizon_days: int, what: str) -> None:
+    """Refuse a window that the data does not fill: whoever is not in it yet would count as lost.
+
+    Raises
+    ------
+    BadInput
+        Naming the newest event and the latest moment that can be used.
+    """
+    quiet = timedelta(days=max(1.0, horizon_days / 10))  # so long a shop may sell nothing
+    if end - newest > quiet:
+        raise BadInput(
+            f"The data ends on {newest:%Y-%m-%d}, before the {what} {end:%Y-%m-%d}: who has not ordered since would "
+            f"count as lost. Take {newest + timedelta(days=1):%Y-%m-%d} or earlier as the {what}."
+        )
 
 
 def origins(cutoff: datetime, history_days: float, horizon_days: int) -> list[datetime]:

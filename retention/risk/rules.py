@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from retention.churn.ladder import BUYERS_FOR_A_MODEL
 from retention.churn.reasons import silence
 from retention.churn.score import next_order, population, worth
 
@@ -22,10 +23,10 @@ SILENT, SELDOM = 4, 2  # quintiles that are named as reasons
 
 def score(
     lake: Any, as_of: datetime, *, horizon_days: int = 28, active_within_days: int | None = 56
-) -> pd.DataFrame:
-    """Scores by RFM quintiles, with the columns of `retention.churn.score`.
+) -> tuple[pd.DataFrame, int]:
+    """Scores by RFM quintiles, with the columns of `retention.churn.score`, and how many ever bought.
 
-    The churn score is ``0.5 · (R − 1) / 4 + 0.3 · (5 − F) / 4``; R = 5 is the longest silence, F = 5 the most orders.
+    The churn score is ``0.5 · (R − 1) / 4 + 0.12 · (5 − F) / 4``; R = 5 is the longest silence, F = 5 the most orders.
 
     Raises
     ------
@@ -40,7 +41,7 @@ def score(
         _reasons(row, int(r), int(f), horizon_days)
         for row, r, f in zip(frame.to_dict("records"), silent, often, strict=True)
     ]
-    return pd.DataFrame(
+    scores = pd.DataFrame(
         {
             "customer_id": frame.customer_id,
             "churn_probability": risk,
@@ -49,6 +50,14 @@ def score(
             "next_order_at": next_order(snapshot),
         }
     )
+    return scores, snapshot.buyers
+
+
+def rung(buyers: int) -> str:
+    """Where the rules stand, and what a model needs."""
+    if buyers < BUYERS_FOR_A_MODEL:
+        return f"Rules (RFM); a model needs {BUYERS_FOR_A_MODEL} buyers (have {buyers})."
+    return "Rules (RFM): there is no model yet; `/retention retrain` makes one."
 
 
 def quintile(values: pd.Series) -> np.ndarray:

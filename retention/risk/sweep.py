@@ -112,8 +112,10 @@ def _scored(
         from retention.risk import rules
 
         progress(0, 1, f"Scoring by the rules as of {at:%d %b %Y}")
-        scores = rules.score(lake, at, horizon_days=horizon_days, active_within_days=active_within_days)
-        return scores, rules.VERSION, "Rules (RFM): there is no model yet; `/retention retrain` makes one."
+        scores, buyers = rules.score(
+            lake, at, horizon_days=horizon_days, active_within_days=active_within_days
+        )
+        return scores, rules.VERSION, rules.rung(buyers)
     from retention.churn import score
 
     return score(trained, lake, at, progress=progress), trained.version, trained.rung

@@ -1,0 +1,68 @@
+"""A cohort's customers as a file, to the direct message of who asked; the thread says who took how many."""
+
+from sqlalchemy import select
+
+from retention.db.tables import Cohort, Outbox
+from retention.errors import BadInput
+from workers.requests import CohortCsv
+from workers.tasks.contract import Attachment, Context, Outcome, Post
+
+
+def run(request: CohortCsv, context: Context) -> Outcome:
+    """Look the cohort's scores up, put names to them, and send them where only the asker sees them."""
+    from retention import clock
+    from retention.lake import Lake
+    from retention.privacy import pseudonym
+    from retention.reports.csv import to_csv
+
+    settings = context.settings
+    with context.database.reading() as session:
+        cohort = session.get(Cohort, request.cohort_id)
+        if cohort is None or cohort.team_id != settings.team_id:
+            raise BadInput("This cohort is gone; run `/retention sweep` for a fresh one.")
+        thread = f"job:{cohort.job_id}"
+        channel = session.scalar(select(Outbox.channel).where(Outbox.key == thread))
+    lake = Lake.open(settings)
+    context.progress(0, 1, "Reading the cohort")
+    scores = lake.scores(cohort.run_id)
+    people = lake.table("customers").select("customer_id", "email", "name")
+    frame = scores.filter(scores.tier.isin(cohort.tiers)).left_join(people, "customer_id").execute()
+    if frame.empty:
+        raise BadInput("The scores of this cohort are gone; run `/retention sweep` for fresh ones.")
+    frame = frame.assign(
+        pseudonym=[pseudonym(settings.key, customer) for customer in frame.customer_id],
+        at_stake=frame.churn_probability * frame.expected_value,
+        reasons=[_words(told) for told in frame.reasons],
+    ).sort_values("at_stake", ascending=False)
+    columns = ["customer_id", "pseudonym", "name", "email", "tier", "churn_probability", "expected_value",
+               "reasons", "next_order_at"]  # fmt: skip
+    file = Attachment(
+        f"cohort-{cohort.id}.csv", "text/csv", to_csv(frame[columns]), f"Cohort {cohort.id}", sensitive=True
+    )
+    data = {
+        "cohort_id": cohort.id,
+        "rows": len(frame),
+        "by": context.requested_by,
+        "at": clock.now().isoformat(),
+    }
+    posts = [
+        Post(
+            "sweep/file", data, key=f"cohort-file:{context.job_id}", file=file,
+            channel=context.channel and context.requested_by,
+        ),
+        Post("sweep/file_sent", data, channel=context.channel and context.requested_by),
+    ]  # fmt: skip
+    if channel and channel != context.requested_by:
+        posts.append(
+            Post(
+                "sweep/taken", data, key=f"cohort-taken:{context.job_id}", channel=channel, thread_key=thread
+            )
+        )
+    return Outcome(data, tuple(posts))
+
+
+def _words(reasons: str | list) -> str:
+    import json
+
+    told = json.loads(reasons) if isinstance(reasons, str) else reasons
+    return "; ".join(reason["text"] for reason in told)

@@ -1,0 +1,55 @@
+"""New models, promoted where they are better; their figures beside the baselines'."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from retention.db.tables import Audit
+from workers.requests import Retrain
+from workers.tasks.contract import Context, Outcome, Post
+
+
+def run(request: Retrain, context: Context) -> Outcome:
+    """Train what was asked for; rows are added and promoted in the finishing transaction."""
+    from retention.lake import Lake
+    from retention.progress import part
+    from retention.registry import champion, promote
+    from retention.registry import retrain as training
+
+    settings = context.settings
+    lake = Lake.open(settings)
+    cutoff, note = _cutoff(request, lake)
+    asked = training.Asked(
+        cutoff, request.horizon, request.active_within, request.model, context.requested_by, context.job_id
+    )
+    with context.database.reading() as session:
+        used = {kind: champion(session, settings, kind) for kind in request.models}
+    trained = [
+        getattr(training, kind)(settings, lake, used[kind], asked, part(context.progress, done, len(used)))
+        for done, kind in enumerate(used)
+    ]
+
+    def publish(session: Session) -> None:
+        for model in trained:
+            session.add(model.row)
+            if model.promote:
+                promote(session, settings, model.row, context.requested_by)
+            session.add(
+                Audit(
+                    team_id=settings.team_id, actor=context.requested_by, subject=model.row.version,
+                    action="model.promote" if model.promote else "model.train", details={"why": model.why},
+                )
+            )  # fmt: skip
+
+    data = {"models": [model.as_dict() for model in trained], "cutoff": cutoff.isoformat(), "note": note,
+            "horizon_days": request.horizon, "active_within_days": request.active_within}  # fmt: skip
+    return Outcome(data, (Post("retrain/done", data),), apply=publish)
+
+
+def _cutoff(request: Retrain, lake) -> tuple[datetime, str]:
+    """As asked; else business time, but no later than the data: who is not in it yet has not left."""
+    if request.cutoff is not None:
+        return request.cutoff, ""
+    moment = lake.as_of(None, request.horizon)
+    newest = lake.newest_event(before=moment.at)
+    return min(moment.at, newest + timedelta(days=1)) if newest else moment.at, moment.note

@@ -1,0 +1,72 @@
+"""One customer, in full: to the direct message of who asked, for it names them."""
+
+from typing import TYPE_CHECKING, Any
+
+from retention.errors import BadInput
+from workers.requests import Score
+from workers.tasks.contract import Context, Outcome, Post
+
+if TYPE_CHECKING:
+    from retention.risk.policy import Policy
+
+HORIZON_DAYS, ITEMS = 28, 5
+
+
+def run(request: Score, context: Context) -> Outcome:
+    """Risk, reasons, value, what they would like, and what the policy would do."""
+    from retention.churn import TrainedChurn, score
+    from retention.lake import Lake, directory
+    from retention.recommend import TrainedRecommender, recommend
+    from retention.registry import champion, load
+    from retention.risk import rules
+    from retention.risk.policy import load_policy
+    from retention.risk.tiers import tier_of
+
+    settings = context.settings
+    lake, policy = Lake.open(settings), load_policy(settings)
+    with context.database.reading() as session:
+        customer = directory.find(session, settings, request.customer_id)
+        row, liking = champion(session, settings, "churn"), champion(session, settings, "recommend")
+    moment = lake.as_of(request.as_of, row.horizon_days if row else HORIZON_DAYS)
+    if row:
+        trained = TrainedChurn.from_bytes(load(settings, row), version=row.version)
+        scores = score(trained, lake, moment.at, customer_ids=[customer], progress=context.progress)
+    else:
+        scores, _ = rules.score(lake, moment.at, active_within_days=None)
+        scores = scores[scores.customer_id == customer]
+    if scores.empty:
+        raise BadInput(
+            f"Customer {customer} has no order before {moment.at:%Y-%m-%d}, so there is nothing to go by; "
+            "take a later --as-of, or see `/retention recommend` for what others like."
+        )
+    found = scores.iloc[0]
+    tastes = TrainedRecommender.from_bytes(load(settings, liking)) if liking else None
+    tier = tier_of(float(found.churn_probability), policy)
+    data = {
+        "customer_id": customer,
+        "churn_probability": float(found.churn_probability),
+        "tier": tier,
+        "reasons": found.reasons,
+        "expected_value": float(found.expected_value),
+        "next_order_at": found.next_order_at.isoformat(),
+        "recommendations": [
+            item.as_dict() for item in recommend(tastes, lake, [customer], k=ITEMS, as_of=moment.at)[customer]
+        ],
+        "action": _action(policy, tier, found.reasons),
+        "as_of": moment.at.isoformat(),
+        "note": moment.note,
+        "model_version": row.version if row else rules.VERSION,
+        "currency": lake.currency(settings),
+    }
+    return Outcome(data, (Post("score/customer", data, channel=context.channel and context.requested_by),))
+
+
+def _action(policy: "Policy", tier: str, reasons: list[dict[str, Any]]) -> str:
+    """What the policy would do, in words."""
+    rule = policy.rule_for(tier, [reason["feature"] for reason in reasons])
+    if rule is None or rule.action == "nothing":
+        return "nothing"
+    what = (
+        f"a coupon of {100 * rule.discount:.0f} %" if rule.action == "coupon" else "a reminder, no discount"
+    )
+    return f"{what} (rule: {rule.name})"

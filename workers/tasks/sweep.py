@@ -1,0 +1,78 @@
+"""Who is at risk, and why: the cohort for the channel, under pseudonyms."""
+
+import secrets
+from collections import Counter
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.orm import Session
+
+from retention.db.tables import Cohort
+from workers.requests import Sweep
+from workers.tasks.contract import Attachment, Context, Outcome, Post
+
+if TYPE_CHECKING:
+    from retention.risk.sweep import Sweep as Swept
+
+SHOWN = 8  # customers in the message; the file has all of them
+
+
+def run(request: Sweep, context: Context) -> Outcome:
+    """Score everybody, keep the scores under this run, and show the cohort."""
+    from retention.churn import TrainedChurn
+    from retention.lake import Lake
+    from retention.registry import champion, load
+    from retention.reports.sweep import alt_text, chart
+    from retention.risk.policy import load_policy
+    from retention.risk.sweep import sweep
+
+    settings = context.settings
+    with context.database.reading() as session:
+        row = champion(session, settings, "churn")
+    trained = TrainedChurn.from_bytes(load(settings, row), version=row.version) if row else None
+    lake, policy = Lake.open(settings), load_policy(settings)
+    found = sweep(
+        lake,
+        trained,
+        policy,
+        as_of=request.as_of,
+        tier=request.tier,
+        top=request.top,
+        progress=context.progress,
+    )
+    context.progress(1, 1, "Keeping the scores")
+    lake.write_scores(context.run_id, found.scores)
+    currency = lake.currency(settings)
+    cohort = Cohort(
+        id=secrets.token_hex(4), team_id=settings.team_id, job_id=context.job_id, run_id=context.run_id,
+        as_of=found.as_of, model_version=found.model_version, tiers=list(found.cohort_tiers),
+        size=len(found.cohort), revenue_at_risk=Decimal(f"{found.revenue_at_risk:.2f}"), currency=currency,
+        created_by=context.requested_by,
+    )  # fmt: skip
+
+    def publish(session: Session) -> None:
+        session.add(cohort)
+
+    data = {**found.as_dict(), "cohort_id": cohort.id, "currency": currency}
+    picture = Attachment("sweep.png", "image/png", chart(found, policy), alt_text(found))
+    post = Post("sweep/cohort", _shown(found, cohort.id, currency, settings.key), images={"chart": picture})
+    return Outcome(data, (post,), apply=publish, runs=("scores",))
+
+
+def _shown(found: "Swept", cohort_id: str, currency: str, key: bytes) -> dict[str, Any]:
+    """What a channel may see: counts, reasons, and customers under their pseudonyms."""
+    from retention.privacy import pseudonym
+
+    main = Counter(reasons[0]["feature"] for reasons in found.cohort.reasons if reasons)
+    customers = [
+        {**customer, "customer": pseudonym(key, customer["customer_id"])}
+        for customer in found.cohort.head(SHOWN).to_dict("records")
+    ]
+    for customer in customers:
+        del customer["customer_id"]
+    return {
+        "cohort_id": cohort_id, "as_of": found.as_of.isoformat(), "note": found.note, "rung": found.rung,
+        "model_version": found.model_version, "tiers": found.tiers, "cohort_tiers": list(found.cohort_tiers),
+        "scored": len(found.scores), "size": len(found.cohort), "revenue_at_risk": found.revenue_at_risk,
+        "reasons": main.most_common(4), "customers": customers, "currency": currency,
+    }  # fmt: skip
