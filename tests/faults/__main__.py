@@ -1,0 +1,104 @@
+"""``python -m tests.faults [SECONDS] [SEED]``: break everything for a while, then count what is lost or doubled.
+
+Lost: a job that did not end as done, or whose result nobody can see, or a result that was published although it was
+cancelled. Doubled: a result, or the scheduled message, seen more than once.
+"""
+
+import os
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from sqlalchemy import select
+
+from bot.playground.server import StandIn
+from retention import clock
+from retention.db import Database
+from retention.db.migrate import upgrade
+from retention.db.tables import Job, Outbox, Run
+from retention.settings import Settings
+from tests.faults.nemesis import Nemesis
+from tests.workers.harness import ADMIN, CHANNEL, running, wait
+from workers import schedule
+
+SETTLING = 240.0  # seconds for everything to end; a doubt alone waits 30
+
+
+def main(seconds: float, seed: int) -> int:
+    """Run it; returns 0 where nothing was lost or doubled."""
+    with tempfile.TemporaryDirectory(prefix="faults") as home, StandIn.start(strict=False) as slack:
+        slack.slack.web_api.hang_seconds = 12.0  # longer than the sender's patience
+        os.environ.update(slack.environment)
+        settings = Settings(home=Path(home), admins=ADMIN, _env_file=None)
+        upgrade(settings)
+        database = Database.of(settings)
+        _schedule_soon(database, settings, seconds)
+        with running(settings, database, "worker", "tick", "sender") as supervisor:
+            nemesis = Nemesis(settings, database, supervisor, slack, random.Random(seed))
+            until, number = time.monotonic() + seconds, 0
+            while time.monotonic() < until:
+                nemesis.round(number)
+                number += 1
+            settled = _settle(database)
+        return report(nemesis, slack, seconds, seed, settled)
+
+
+def _schedule_soon(database: Database, settings: Settings, seconds: float) -> None:
+    """A digest that falls due while things break."""
+    soon = clock.now().timestamp() + max(60.0, seconds / 2)
+    at = time.strftime("%H:%M", time.gmtime(soon))
+    with database.transaction() as session:
+        schedule.add(session, settings, "digest", {}, None, at, "UTC", CHANNEL, ADMIN)
+
+
+def _settle(database: Database) -> bool:
+    def idle() -> bool:
+        with database.reading() as session:
+            return schedule.idle(session)
+
+    try:
+        wait(idle, SETTLING)
+    except AssertionError:
+        return False
+    return True
+
+
+def report(nemesis: Nemesis, slack: StandIn, seconds: float, seed: int, settled: bool) -> int:
+    """Print the table and the verdict."""
+    texts = Counter(message["text"] for message in slack.messages("crm"))
+    shown = Counter({text.split()[2]: 0 for text in texts if text.startswith("result of")})
+    for text, times in texts.items():
+        if text.startswith("result of"):
+            shown[text.split()[2]] += times
+    with nemesis.database.reading() as session:
+        states = dict(session.execute(select(Job.id, Job.state)).all())
+        runs = Counter(session.scalars(select(Run.job_id)))
+        digests = session.scalars(select(Job.id).where(Job.kind == "digest")).all()
+        held = session.scalars(select(Outbox.key).where(Outbox.state.in_(("held", "failed")))).all()
+        retried = sum(attempt > 1 for attempt in session.scalars(select(Job.attempt)))
+    seen = {one: texts[f"digest {one}"] for one in digests}
+    leaked = [one for one in nemesis.cancelled if shown[one] or runs[one]]
+    lost = [one for one in nemesis.asked if states.get(one) != "done" or not shown[one]]
+    lost += [one for one, times in seen.items() if not times]
+    doubled = [one for one in {*nemesis.asked} if shown[one] > 1 or runs[one] > 1]
+    doubled += [one for one, times in seen.items() if times > 1] + digests[1:]
+    for name, times in sorted(nemesis.injected.items()):
+        print(f"{name:32} {times:4}")
+    print(
+        f"{'jobs asked for':32} {len(nemesis.asked):4}   (seed {seed}, {seconds:.0f} s, settled: {settled})"
+    )
+    print(f"{'jobs cancelled':32} {len(nemesis.cancelled):4}   (published all the same: {len(leaked)})")
+    print(f"{'jobs that needed another attempt':32} {retried:4}")
+    print(f"{'scheduled digests':32} {len(digests):4}")
+    print(f"{'messages held or failed':32} {len(held):4}")
+    injections = sum(nemesis.injected.values())
+    print(f"injections={injections} lost={len(lost) + len(leaked)} doubled={len(doubled)}")
+    return int(bool(lost or leaked or doubled))
+
+
+if __name__ == "__main__":
+    given = [*sys.argv[1:], *("75", "1")[len(sys.argv) - 1 :]]
+    sys.exit(main(float(given[0]), int(given[1])))

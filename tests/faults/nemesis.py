@@ -1,0 +1,111 @@
+"""The nemesis: one seeded fault after another against a running installation, while jobs are asked for."""
+
+import os
+import random
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import psutil
+
+from bot.playground.server import StandIn
+from retention.db import Database
+from retention.errors import Refused
+from retention.settings import Settings
+from tests.workers.harness import ADMIN, ask
+from workers import jobs, schedule
+from workers.requests import Sweep
+from workers.supervisor import Supervisor
+
+
+@dataclass
+class Nemesis:
+    """What it may break, and the history of what it did."""
+
+    settings: Settings
+    database: Database
+    supervisor: Supervisor
+    slack: StandIn
+    chance: random.Random
+    asked: list[str] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    injected: Counter[str] = field(default_factory=Counter)
+
+    def faults(self) -> dict[str, Callable[[], bool]]:
+        """Name → a fault; it says whether there was anything to break."""
+        kills = {
+            f"kill -9 {name}": lambda name=name: self._kill(name)
+            for name in ("worker:batch", "broker", "tick", "sender")
+        }
+        posts = {
+            f"Slack: {kind}": lambda kind=kind: self._misbehave(kind)
+            for kind in ("timeout_after_accept", "server_error", "rate_limited")
+        }
+        return {
+            **kills, **posts, "kill -9 a worker's child": self._kill_child, "racing ticks": self._race_ticks,
+            "racing cancels": self._race_cancels,
+        }  # fmt: skip
+
+    def round(self, number: int) -> None:
+        """Ask for jobs, break something, ask again."""
+        faults = self.faults()
+        name = self.chance.choice(sorted(faults))
+        self._ask(f"{number}:a")
+        threading.Event().wait(self.chance.uniform(0.2, 1.2))
+        if faults[name]():
+            self.injected[name] += 1
+        self._ask(f"{number}:b")
+        threading.Event().wait(self.chance.uniform(0.5, 1.5))
+
+    def _ask(self, key: str) -> None:
+        one = ask(self.database, self.settings, Sweep(top=self.chance.randint(1, 8)), key)
+        jobs.wake(self.settings, one)
+        self.asked.append(one.id)
+
+    def _pid(self, name: str) -> int | None:
+        child = next(child for child in self.supervisor.children if child.name == name)
+        return child.process.pid if child.alive and child.process else None
+
+    def _kill(self, name: str) -> bool:
+        pid = self._pid(name)
+        if pid is None:
+            return False
+        os.kill(pid, signal.SIGKILL)
+        return True
+
+    def _kill_child(self) -> bool:
+        pid = self._pid("worker:batch")
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(pid).children() if pid else []:
+                child.kill()
+                return True
+        return False
+
+    def _misbehave(self, kind: str) -> bool:
+        self.slack.fault(kind, 1, "chat.postMessage")
+        return True
+
+    def _race_ticks(self) -> bool:
+        return self._together(lambda: schedule.tick(self.database, self.settings))
+
+    def _race_cancels(self) -> bool:
+        victim = ask(self.database, self.settings, Sweep(top=30), f"cancel:{len(self.cancelled)}").id
+        self.cancelled.append(victim)
+
+        def cancel() -> None:
+            with suppress(Refused), self.database.transaction() as session:
+                jobs.cancel(session, self.settings, victim, ADMIN)
+
+        return self._together(cancel)
+
+    @staticmethod
+    def _together(act: Callable[[], object]) -> bool:
+        threads = [threading.Thread(target=act) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return True
