@@ -198,18 +198,13 @@ class _Import:
         fresh = "staged"
         if known or distinct < total:
             fresh = "fresh"
-            rows = (
-                f"SELECT * EXCLUDE (_reason) REPLACE ({EVENT_ID} AS event_id) FROM staged "
-                "QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY rowid) = 1"
-                if distinct < total
-                else f"SELECT * EXCLUDE (_reason) REPLACE ({EVENT_ID} AS event_id) FROM staged"
+            rows = f"SELECT * EXCLUDE (_reason) REPLACE ({EVENT_ID} AS event_id), rowid AS place FROM staged"
+            unknown = f"ANTI JOIN read_parquet({known!r}, hive_partitioning = false) USING (event_id)"
+            first = "QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY place) = 1"
+            self.con.execute(
+                f"CREATE OR REPLACE TABLE fresh AS SELECT * EXCLUDE (place) FROM ({rows}) "
+                f"{unknown if known else ''} {first if distinct < total else ''}"
             )
-            left = (
-                f"ANTI JOIN read_parquet({known!r}, hive_partitioning = false) USING (event_id)"
-                if known
-                else ""
-            )
-            self.con.execute(f"CREATE OR REPLACE TABLE fresh AS SELECT * FROM ({rows}) {left}")
         accepted = self._one(f"SELECT count(*) FROM {fresh}")
         if accepted:
             store.append_partitioned(self.lake.root, self.table, self.con, fresh, {"event_id": EVENT_ID})
