@@ -4,7 +4,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
+from threading import Condition
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -20,6 +20,7 @@ T = TypeVar("T")
 Write = tuple[Callable[[Session], Any], Future[Any]]
 
 MOST = 50  # stored together at most
+QUIET_SECONDS = 0.03  # nobody came for so long: time for what nobody waits for
 
 
 class Intake:
@@ -33,7 +34,7 @@ class Intake:
         self._database = database
         self._urgent: deque[Write] = deque()
         self._later: deque[Write] = deque()
-        self._lock = Lock()
+        self._changed = Condition()
         self._busy = False
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="intake")
 
@@ -56,8 +57,9 @@ class Intake:
         self._add(self._later, write, mine)
 
     def _add(self, line: deque[Write], write: Callable[[Session], Any], future: Future[Any]) -> None:
-        with self._lock:
+        with self._changed:
             line.append((write, future))
+            self._changed.notify()
             if not self._busy:
                 self._busy = True
                 self._writer.submit(self._store_all)
@@ -76,9 +78,11 @@ class Intake:
                         self._alone(write, future)
 
     def _next(self) -> list[Write]:
-        with self._lock:
-            line = self._urgent or self._later
-            batch = [line.popleft() for _ in range(min(MOST, len(line)))]
+        with self._changed:
+            if not self._urgent and self._later:
+                self._changed.wait(QUIET_SECONDS)
+            line, most = (self._urgent, MOST) if self._urgent else (self._later, 1)
+            batch = [line.popleft() for _ in range(min(most, len(line)))]
             self._busy = bool(batch)
             return batch
 

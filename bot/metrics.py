@@ -1,9 +1,8 @@
 """What Prometheus sees: requests and their time here; queue, jobs and posts from the database at each scrape."""
 
-import os
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
@@ -62,11 +61,8 @@ class Desk(Collector):
 
 
 def exposition(database: Database, settings: Settings) -> tuple[bytes, str]:
-    """The scrape, with the counters of all of the server's processes, and its content type."""
+    """The scrape and its content type."""
     registry = CollectorRegistry()
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        multiprocess.MultiProcessCollector(registry)
-    else:
-        registry.register(_own)
+    registry.register(_own)
     registry.register(Desk(database, settings))
     return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -1,12 +1,11 @@
 """The bot's server: gunicorn with threads; never Bolt's built-in one. ``python -m bot.server`` starts it.
 
-The master process loads neither the app nor a database: each worker builds its own after the fork.
+The master process loads neither the app nor a database: the worker builds its own after the fork, and is replaced
+should it die. A second one would wait with the first for SQLite's one writer; it was slower.
 """
 
 import logging
-import os
 import sys
-import tempfile
 from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from retention.settings import Settings
 if TYPE_CHECKING:
     from bot.web import Site
 
-WORKERS, THREADS = 2, 16
+THREADS = 32  # of one process: commands that come together are stored together (`bot.intake`)
 
 
 @cache
@@ -44,10 +43,7 @@ def main(settings: Settings | None = None) -> None:
     if missing := nothing_to_serve(settings):
         sys.exit(missing)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    with tempfile.TemporaryDirectory(prefix="retention-metrics-") as folder:
-        # Before prometheus_client is imported: the workers' counters add up through files.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        _serve(settings)
+    _serve(settings)
 
 
 def nothing_to_serve(settings: Settings) -> str:
@@ -67,11 +63,10 @@ def _serve(settings: Settings) -> None:
 
     class Server(BaseApplication):
         def load_config(self) -> None:
-            socket_mode = bool(settings.slack_app_token)
             options = {
                 "bind": f"{'127.0.0.1' if settings.demo else '0.0.0.0'}:{settings.port}",  # noqa: S104
                 "worker_class": "gthread",
-                "workers": 1 if socket_mode else WORKERS,  # a second one would only share the sockets
+                "workers": 1,
                 "threads": THREADS,
                 "timeout": 60,
                 "graceful_timeout": 5,
@@ -79,7 +74,6 @@ def _serve(settings: Settings) -> None:
                 "proc_name": "retention-bot",
                 "control_socket_disable": True,
                 "post_worker_init": _start,
-                "child_exit": _forget,
             }
             for name, value in options.items():
                 self.cfg.set(name, value)
@@ -96,12 +90,6 @@ def _start(worker: Any) -> None:
     from bot.web import start
 
     start(worker.wsgi)
-
-
-def _forget(server: Any, worker: Any) -> None:
-    from prometheus_client import multiprocess
-
-    multiprocess.mark_process_dead(worker.pid)
 
 
 if __name__ == "__main__":

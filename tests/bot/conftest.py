@@ -1,0 +1,38 @@
+"""The app, its database, people with roles, and Slack at the wire."""
+
+import pytest
+from pydantic import SecretStr
+
+from bot.app import build_app
+from retention.db.tables import DirectoryEntry, RoleGrant
+from retention.privacy import pseudonym
+from retention.settings import Settings
+from tests.bot.wire import ADMIN, ANALYST, LEAD, SECRET, Api, Workspace, serve
+
+
+@pytest.fixture
+def api():
+    """Slack's Web API."""
+    made = Api()
+    server = serve(made)
+    made.answers["conversations.info"] = {"ok": True, "channel": {"id": "C0CRM", "is_member": True}}
+    yield made
+    server.shutdown()
+
+
+@pytest.fixture
+def settings(tmp_path, api) -> Settings:
+    return Settings(
+        home=tmp_path / "home", admins=ADMIN, slack_bot_token=SecretStr("xoxb-test"),
+        slack_signing_secret=SecretStr(SECRET), slack_api_url=api.url, _env_file=None,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def workspace(settings, database, api) -> Workspace:
+    """The app with an analyst and an approver; everybody else is a viewer. There is one customer, 42."""
+    with database.transaction() as session:
+        for user, role in ((ANALYST, "analyst"), (LEAD, "approver")):
+            session.add(RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN))
+        session.add(DirectoryEntry(customer_id="42", pseudonym=pseudonym(settings.key, "42")))
+    return Workspace(build_app(settings, database), api)

@@ -1,0 +1,79 @@
+"""Every command of the tree says what it does, where, and for whom; the bot's part of it is light."""
+
+import subprocess
+import sys
+
+import click
+import pytest
+
+from bot.commands import SLACK, TERMINAL, Command, Group, root
+from bot.commands.catalogue import entries
+from bot.commands.tree import NAMES, module_of
+from workers.requests import Request
+from workers.roles import RANKS
+
+TERMINAL_ONLY = {"init", "import", "evaluate", "run", "demo", "db"}
+
+
+def commands(group=None, path=()):
+    group = group or root()
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        if isinstance(found, Group):
+            yield from commands(found, (*path, name))
+        else:
+            yield (*path, name), found
+
+
+ALL = list(commands())
+
+
+@pytest.mark.parametrize(("path", "found"), ALL, ids=[" ".join(path) for path, _ in ALL])
+def test_every_command_declares_itself(path, found):
+    assert isinstance(found, Command)
+    assert found.role in RANKS
+    assert found.surfaces <= {SLACK, TERMINAL}
+    assert found.surfaces
+    assert (found.help or "").strip()
+    assert found.request is None or (issubclass(found.request, Request) and found.role == found.request.role)
+    assert (SLACK not in found.surfaces) == (path[0] in TERMINAL_ONLY)
+    assert not found.private or found.request
+    for param in found.params:
+        if isinstance(param, click.Option):
+            assert param.help, param.name
+            assert not param.prompt
+            assert param.envvar is None
+        if isinstance(param.type, click.Path | click.File):
+            assert getattr(param, "terminal_only", False) or SLACK not in found.surfaces, param.name
+
+
+def test_every_file_is_in_the_tree():
+    assert {path[0] for path, _ in ALL} == set(NAMES)
+    assert {module_of(name) for name in NAMES} <= set(sys.modules)
+
+
+def test_the_catalogue_has_what_a_role_may_do():
+    viewer = {entry.name for entry in entries(root(), where=SLACK, role="viewer")}
+    admin = {entry.name for entry in entries(root(), where=SLACK, role="admin")}
+    assert {"help", "status", "jobs list", "digest now"} <= viewer
+    assert not viewer & {"sweep", "retrain", "role grant", "score", "data"}
+    assert viewer < admin
+    assert not {name.split()[0] for name in admin} & TERMINAL_ONLY
+
+
+HEAVY = {"pandas", "sklearn", "implicit", "matplotlib", "duckdb", "ibis", "deltalake", "pyarrow", "scipy"}
+
+
+def test_a_built_app_has_loaded_nothing_heavy(tmp_path):
+    code = f"""
+import sys
+from retention.settings import Settings
+from bot.web import Site
+import bot.server, bot.terminal
+Site(Settings(home={str(tmp_path)!r}, slack_signing_secret="s", slack_bot_token="xoxb-1", _env_file=None))
+print(sorted({HEAVY!r} & {{name.split(".")[0] for name in sys.modules}}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"

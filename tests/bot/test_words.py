@@ -1,0 +1,58 @@
+"""What phones do to punctuation is understood."""
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.commands.words import split
+from retention.errors import BadInput
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("sweep —tier high", ["sweep", "--tier", "high"]),
+        ("sweep –tier high", ["sweep", "--tier", "high"]),
+        ("sweep -–tier=high", ["sweep", "--tier=high"]),
+        ("sweep −−tier high", ["sweep", "--tier", "high"]),
+        ("sweep\u00a0--tier\u202fhigh", ["sweep", "--tier", "high"]),
+        ("campaign draft --name “Spring — back”", ["campaign", "draft", "--name", "Spring — back"]),
+        ("campaign draft --name=„Frühling“ x", ["campaign", "draft", "--name=Frühling", "x"]),
+        ("x ‘a b’ 'c d' «e f»", ["x", "a b", "c d", "e f"]),
+        ("score O’Brien", ["score", "O’Brien"]),
+        ("score O'Brien", ["score", "O'Brien"]),
+        ("retrain --cutoff 2017‑10–02", ["retrain", "--cutoff", "2017-10-02"]),
+        ("wait…", ["wait..."]),
+        ("score a&amp;b &lt;x&gt;", ["score", "a&b", "<x>"]),
+        ("help\u200b", ["help"]),
+        ("", []),
+    ],
+)
+def test_typed_on_a_phone(typed, words):
+    assert split(typed) == words
+
+
+@pytest.mark.parametrize("typed", ['score "42', "score “42", "campaign draft --name='x y", "a 'b"])
+def test_an_unclosed_quote_is_named(typed):
+    with pytest.raises(BadInput, match=r"never closed"):
+        split(typed)
+
+
+_word = st.text(st.characters(codec="ascii", exclude_characters="\"'\\&`<>#", categories=["L", "N", "P"]), min_size=1)
+
+
+@given(st.lists(_word))
+def test_plain_words_are_what_a_shell_makes_of_them(words):
+    line = " ".join(words)
+    assert split(line) == shlex.split(line)
+
+
+@given(st.text())
+def test_no_text_does_more_than_refuse(text):
+    try:
+        words = split(text)
+    except BadInput:
+        return
+    assert all(isinstance(word, str) for word in words)

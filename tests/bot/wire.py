@@ -1,0 +1,138 @@
+"""Slack at the wire, for the bot's tests: what the app is sent (signed), and what it calls."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from slack_bolt import App, BoltRequest, BoltResponse
+from slack_sdk.signature import SignatureVerifier
+
+PAYLOADS = Path(__file__).parents[1] / "payloads"
+SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
+VIEWER, ANALYST, LEAD, ADMIN = "U0VIEWER", "U0ANALYST", "U0LEAD", "U0ADMIN"
+CHANNEL = "C0CRM"
+
+
+@dataclass
+class Api:
+    """Slack's Web API and response URLs: notes each call and answers as it is told."""
+
+    url: str = ""
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def named(self, method: str) -> list[dict[str, Any]]:
+        return [arguments for name, arguments in self.calls if name == method]
+
+    def wait(self, method: str, seconds: float = 5) -> dict[str, Any]:
+        """The newest call of this method, waited for."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if found := self.named(method):
+                return found[-1]
+            time.sleep(0.01)
+        raise AssertionError(f"{method} was not called; these were: {[name for name, _ in self.calls]}")
+
+
+def serve(api: Api) -> ThreadingHTTPServer:
+    """Start answering."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            is_json = "json" in self.headers.get("Content-Type", "")
+            given = json.loads(body) if is_json else dict(parse_qsl(body))
+            method = self.path.rsplit("/", 1)[-1]
+            api.calls.append((method, given))
+            answer = json.dumps(api.answers.get(method, {"ok": True})).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    api.url = f"http://127.0.0.1:{server.server_port}/api/"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+@dataclass
+class Workspace:
+    """People at the other end of the app."""
+
+    app: App
+    api: Api
+    count: int = 0
+
+    def send(self, body: str, kind: str, *, age: float = 0, secret: str = SECRET) -> BoltResponse:
+        """A signed request."""
+        stamp = str(int(time.time() - age))
+        signature = SignatureVerifier(secret).generate_signature(timestamp=stamp, body=body)
+        headers = {
+            "content-type": [kind],
+            "x-slack-request-timestamp": [stamp],
+            "x-slack-signature": [signature or ""],
+        }
+        return self.app.dispatch(BoltRequest(body=body, headers=headers))
+
+    def form(self, text: str, user: str = ANALYST, channel: str = CHANNEL, trigger: str | None = None) -> str:
+        """The recorded slash command, with these words."""
+        self.count += 1
+        recorded = dict(parse_qsl((PAYLOADS / "slash_command.urlencoded").read_text().strip()))
+        recorded |= {
+            "text": text, "user_id": user, "channel_id": channel,
+            "trigger_id": trigger or f"trigger.{self.count}",
+        }  # fmt: skip
+        return urlencode(recorded)
+
+    def run(self, text: str, user: str = ANALYST, **where: Any) -> dict[str, Any]:
+        """Type ``/retention …``; what the person sees."""
+        answer = self.send(self.form(text, user, **where), "application/x-www-form-urlencoded")
+        assert answer.status == 200, answer.body
+        said = json.loads(answer.body)
+        assert said["response_type"] == "ephemeral"
+        return said
+
+    def press(self, action_id: str, value: str, user: str = ANALYST, at: str | None = None) -> BoltResponse:
+        """Press a button of a message."""
+        self.count += 1
+
+        def change(payload: dict[str, Any]) -> None:
+            payload["response_url"] = self.api.url + "response_url"
+            payload["actions"][0] |= {"action_id": action_id, "value": value, "action_ts": at or f"1.{self.count}"}
+
+        return self.interact("block_actions.json", user, change)
+
+    def interact(
+        self, recording: str, user: str, change: Callable[[dict[str, Any]], None] = lambda payload: None
+    ) -> BoltResponse:
+        """Send a recorded interaction, as this person."""
+        payload = json.loads((PAYLOADS / recording).read_text())
+        payload["user"]["id"] = user
+        change(payload)
+        return self.send(urlencode({"payload": json.dumps(payload)}), "application/x-www-form-urlencoded")
+
+    def open_home(self, user: str = ANALYST) -> dict[str, Any]:
+        """Open the Home tab; the view that is published."""
+        self.api.calls.clear()
+        payload = json.loads((PAYLOADS / "app_home_opened.json").read_text())
+        payload["event"]["user"] = user
+        assert self.send(json.dumps(payload), "application/json").status == 200
+        return json.loads(self.api.wait("views.publish")["view"])
+
+
+def words(blocks: Any) -> str:
+    """All text in some blocks."""
+    if isinstance(blocks, dict):
+        own = [blocks["text"]] if isinstance(blocks.get("text"), str) else []
+        return " ".join(own + [words(value) for key, value in blocks.items() if isinstance(value, dict | list)])
+    return " ".join(words(one) for one in blocks) if isinstance(blocks, list) else ""
