@@ -163,4 +163,4 @@ def _arms(session: Session, campaign_id: str) -> dict[str, int]:
         .where(Assignment.campaign_id == campaign_id)
         .group_by(Assignment.arm)
     )
-    return dict(session.execute(counted).tuples())
+    return dict(session.execute(counted).tuples().all())
