@@ -55,11 +55,9 @@ def churn(
     from retention.churn import evaluate, train
 
     known = asked.cutoff - timedelta(days=asked.horizon_days)
-    same = {
-        "horizon_days": asked.horizon_days,
-        "active_within_days": asked.active_within_days,
-        "model": asked.model,
-    }
+    same: dict[str, Any] = {
+        "horizon_days": asked.horizon_days, "active_within_days": asked.active_within_days, "model": asked.model,
+    }  # fmt: skip
     trained = train(lake, cutoff=asked.cutoff, progress=part(progress, 0, 2), **same)
     judged = _tried(lambda: evaluate(lake, cutoff=known, progress=part(progress, 1, 2), **same))
     kept = {key: judged.get(key) for key in ("metrics", "baselines", "base_rate", "customers")}

@@ -19,7 +19,7 @@ def chart(sweep: "Sweep", policy: "Policy") -> bytes:
     figure = Figure(figsize=(7.2, 2.9), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    bins = np.linspace(0, 1, 41)
+    bins = np.linspace(0, 1, 41).tolist()
     stacked = [
         sweep.scores.churn_probability[sweep.scores.tier == tier].to_numpy() for tier in reversed(COLOURS)
     ]

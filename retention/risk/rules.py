@@ -14,10 +14,8 @@ from retention.churn.reasons import silence
 from retention.churn.score import next_order, population, worth
 
 VERSION = "rules"
-RECENCY, FREQUENCY = (
-    0.5,
-    0.3,
-)  # the longest silence alone reaches `high`; frequent buyers are forgiven some of it
+# Only the longest silence reaches `high`, and it does so alone.
+RECENCY, FREQUENCY = 0.5, 0.12
 SILENT, SELDOM = 4, 2  # quintiles that are named as reasons
 
 
