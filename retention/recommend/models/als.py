@@ -30,15 +30,15 @@ class Als:
 
         confidence = checked(matrix)
         confidence.data = 1 + confidence.data
-        engine = AlternatingLeastSquares(
-            factors=min(self.factors, *confidence.shape),
-            regularization=self.regularization,
-            iterations=self.iterations,
-            alpha=1.0,
-            num_threads=1 if confidence.nnz < 1_000_000 else 0,
-            random_state=seed,
-        )
         with threadpool_limits(limits=1, user_api="blas"):
+            engine = AlternatingLeastSquares(
+                factors=min(self.factors, *confidence.shape),
+                regularization=self.regularization,
+                iterations=self.iterations,
+                alpha=1.0,
+                num_threads=1 if confidence.nnz < 1_000_000 else 0,
+                random_state=seed,
+            )
             engine.fit(
                 confidence,
                 show_progress=False,

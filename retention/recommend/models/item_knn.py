@@ -23,7 +23,7 @@ class ItemKnn:
 
         progress(0, 1, "Learning which items are neighbours")
         engine = ItemItemRecommender(K=self.neighbours + 1, num_threads=1)
-        engine.fit(bm25_weight(checked(matrix), K1=1.2, B=0.75).tocsr(), show_progress=False)
+        engine.fit(bm25_weight(checked(matrix).T, K1=1.2, B=0.75).T.tocsr(), show_progress=False)
         similarity = csr_matrix(engine.similarity, dtype=np.float32)
         similarity -= diags(similarity.diagonal(), dtype=np.float32)  # an item is no reason for itself
         similarity.eliminate_zeros()

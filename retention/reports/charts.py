@@ -1,0 +1,127 @@
+"""One look for all charts: matplotlib's object API on Agg (never pyplot, which keeps figures for ever)."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, GRID, ACCENT, SOFT = "#1d1c1d", "#696969", "#e8e8e8", "#1264a3", "#9ec5e4"
+TIERS = {"high": "#c0392b", "medium": "#e0a030", "low": "#3d8f6f"}
+WIDTH = 7.2  # inches; at 150 dpi what Slack shows without scaling
+DPI = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A picture, and the same in words for who cannot see it."""
+
+    png: bytes
+    alt_text: str
+
+
+def figure(
+    height: float, panels: int = 1, ratios: Sequence[float] | None = None
+) -> "tuple[Figure, list[Axes]]":
+    """A figure of the house's width with panels side by side, ready to draw on."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
+    made.set_layout_engine("constrained", w_pad=0.12, h_pad=0.06)
+    FigureCanvasAgg(made)
+    panes = made.subplots(1, panels, width_ratios=ratios, squeeze=False)[0]
+    for axes in panes:
+        _dress(axes)
+    return made, list(panes)
+
+
+def _dress(axes: "Axes") -> None:
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=MUTED, labelsize=8, length=0)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+
+
+def title(axes: "Axes", text: str, below: str = "") -> None:
+    """A title, flush left, with a quieter line below it."""
+    axes.set_title(text, loc="left", fontsize=10, fontweight="bold", color=INK, pad=20 if below else 8)
+    if below:
+        axes.annotate(
+            below,
+            (0, 1),
+            xytext=(0, 6),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            fontsize=8,
+            color=MUTED,
+        )
+
+
+def png(made: "Figure") -> bytes:
+    """The figure as PNG; the same figure gives the same bytes."""
+    target = io.BytesIO()
+    made.savefig(target, format="png", metadata={"Software": None})
+    return target.getvalue()
+
+
+def weeks(active: Sequence[tuple[str, int]], tiers: dict[str, int], before: dict[str, int]) -> Chart:
+    """The digest's picture: active customers week by week, and the risk tiers beside those of last week.
+
+    Parameters
+    ----------
+    active : sequence of (str, int)
+        Label and number of customers who bought, oldest week first.
+    tiers, before : dict
+        Customers by tier now and a week ago; both empty where nobody could be scored.
+    """
+    made, panes = figure(2.7, 2 if tiers else 1, (1.15, 1) if tiers else None)
+    _bars(panes[0], active)
+    told = ", ".join(f"{label}: {number:,}" for label, number in active)
+    words = f"Customers who bought in each of the last {len(active)} weeks: {told}."
+    if tiers:
+        _tiers(panes[1], tiers, before)
+        now = ", ".join(f"{number:,} {tier}" for tier, number in tiers.items())
+        then = ", ".join(f"{number:,} {tier}" for tier, number in before.items()) or "not known"
+        words += f" Risk of lapsing now: {now}; a week ago: {then}."
+    return Chart(png(made), words)
+
+
+def _bars(axes: "Axes", active: Sequence[tuple[str, int]]) -> None:
+    numbers = [number for _, number in active]
+    places = range(len(numbers))
+    axes.bar(places, numbers, width=0.72, color=[SOFT] * (len(numbers) - 1) + [ACCENT])
+    every = max(1, len(numbers) // 4)
+    shown = [place for place in places if (len(numbers) - 1 - place) % every == 0]
+    axes.set_xticks(shown, [active[place][0] for place in shown])
+    if numbers:
+        axes.annotate(
+            f"{numbers[-1]:,}", (len(numbers) - 1, numbers[-1]), xytext=(0, 3), textcoords="offset points",
+            ha="center", fontsize=9, fontweight="bold", color=ACCENT,
+        )  # fmt: skip
+    axes.margins(y=0.15)
+    title(axes, "Active customers", "who bought, week by week")
+
+
+def _tiers(axes: "Axes", tiers: dict[str, int], before: dict[str, int]) -> None:
+    """Groups of bars by tier; `low` is much the largest, so each bar carries its number."""
+    axes.grid(visible=False)
+    axes.set_yticks([])
+    names = list(TIERS)
+    for shift, values, alpha in ((-0.2, before, 0.4), (0.2, tiers, 1.0)):
+        for place, tier in enumerate(names):
+            if tier not in values:
+                continue
+            axes.bar(place + shift, values[tier], width=0.36, color=TIERS[tier], alpha=alpha)
+            axes.annotate(
+                f"{values[tier]:,}", (place + shift, values[tier]), xytext=(0, 3), textcoords="offset points",
+                ha="center", fontsize=8, color=INK if alpha == 1 else MUTED,
+            )  # fmt: skip
+    axes.set_xticks(range(len(names)), [f"{tier} risk" for tier in names])
+    axes.margins(y=0.15)
+    title(axes, "Risk of lapsing", "a week ago (pale) and now" if before else "now")

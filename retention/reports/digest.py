@@ -1,0 +1,216 @@
+"""The week in one page: who is active, who is at risk, what came true, what the campaigns did, what people would like."""
+
+import base64
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from retention import templating
+from retention.db import Database
+from retention.db.tables import Assignment, Campaign, Coupon, ImportLog, ModelVersion
+from retention.progress import Progress, silent
+from retention.registry import champion, load
+from retention.reports import charts
+from retention.reports.outlook import HORIZON_DAYS, Risk, came_true, risk
+from retention.reports.week import WEEK, Week, week
+from retention.settings import Settings
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
+
+RUNNING = ("submitted", "approved", "sending", "live", "measuring")
+JUST_CLOSED = timedelta(days=14)
+TOP_ITEMS = 5
+ASKED, LIST = 300, 5  # at-risk customers, the most at stake first, and the length of each one's list
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """``data`` is the JSON object that templates and ``--json`` show; ``chart`` its picture."""
+
+    data: dict[str, Any]
+    chart: charts.Chart
+
+    def html(self, settings: Settings) -> str:
+        """One self-contained page: no script, nothing loaded from elsewhere."""
+        picture = base64.b64encode(self.chart.png).decode()
+        return templating.html(
+            "reports/digest.html.j2",
+            **self.data, chart=f"data:image/png;base64,{picture}", alt_text=self.chart.alt_text, zone=settings.timezone,
+        )  # fmt: skip
+
+
+def digest(
+    lake: "Lake",
+    database: Database,
+    settings: Settings,
+    *,
+    as_of: datetime | None = None,
+    progress: Progress = silent,
+) -> Digest:
+    """Put the digest together.
+
+    Parameters
+    ----------
+    as_of : datetime, optional
+        Default as `Lake.as_of`; nothing at or after it is seen.
+
+    Raises
+    ------
+    TooLittleData
+        Where there are no events at all.
+    """
+    from retention.churn import TrainedChurn
+    from retention.risk.policy import load_policy
+
+    with database.reading() as session:
+        churn_row = champion(session, settings, "churn")
+    trained = (
+        TrainedChurn.from_bytes(load(settings, churn_row), version=churn_row.version) if churn_row else None
+    )
+    horizon = churn_row.horizon_days if churn_row else HORIZON_DAYS
+    policy = load_policy(settings)
+    moment = lake.as_of(as_of, horizon)
+
+    progress(0, 6, "Counting the week")
+    counted = week(lake, moment.at, horizon)
+    progress(1, 6, "Scoring who is at risk now")
+    now = risk(lake, trained, policy, moment.at)
+    progress(2, 6, "Scoring who was at risk a week ago")
+    before = risk(lake, trained, policy, moment.at - WEEK)
+    progress(3, 6, "Looking at what came true")
+    with database.reading() as session:
+        checked = came_true(lake, session, settings, moment.at)
+        campaigns = _campaigns(session, settings, moment.at)
+        fresh = _freshness(lake, session, settings, moment.at)
+    progress(4, 6, "Choosing what customers at risk would like")
+    liked = _liked(
+        lake, database, settings, now, moment.at, lambda *_: progress(4, 6, "Choosing what they would like")
+    )
+    progress(5, 6, "Drawing")
+    chart = _drawn(counted, now, before, settings)
+    progress(6, 6, "The digest is ready")
+    data = {
+        "as_of": moment.at.isoformat(),
+        "note": moment.note,
+        "currency": lake.currency(settings),
+        "customers": _customers(counted),
+        "risk": _risk(now, before, churn_row),
+        "came_true": checked.as_dict() if checked else None,
+        "campaigns": campaigns,
+        "top_items": liked,
+        "data": fresh,
+        "demo": settings.demo,
+    }
+    return Digest(data, chart)
+
+
+def _customers(counted: Week) -> dict[str, Any]:
+    return {
+        "since": counted.since.isoformat(), "until": counted.until.isoformat(), "quiet_days": counted.quiet_days,
+        "active": counted.active, "active_before": counted.active_before,
+        "orders": counted.orders, "orders_before": counted.orders_before,
+        "revenue": round(counted.revenue, 2), "revenue_before": round(counted.revenue_before, 2),
+        "new": counted.new, "returned": counted.returned,
+        "lapsed": counted.lapsed, "lapsed_before": counted.lapsed_before, "simulated": counted.simulated,
+        "weeks": [{"since": since.isoformat(), "customers": number} for since, number in counted.weeks],
+    }  # fmt: skip
+
+
+def _risk(now: Risk | None, before: Risk | None, row: ModelVersion | None) -> dict[str, Any] | None:
+    if now is None:
+        return None
+    earlier = before.tiers if before else {}
+    return {
+        "customers": sum(now.tiers.values()),
+        "tiers": now.tiers,
+        "before": earlier,
+        "change": {tier: number - earlier[tier] for tier, number in now.tiers.items() if tier in earlier},
+        "revenue_at_risk": round(now.revenue_at_risk, 2),
+        "revenue_at_risk_before": round(before.revenue_at_risk, 2) if before else None,
+        "model_version": row.version if row else "rules",
+        "trained_on": row.cutoff.isoformat() if row else None,
+    }
+
+
+def _campaigns(session: Session, settings: Settings, at: datetime) -> list[dict[str, Any]]:
+    """Those under way, and those closed lately with what they earned."""
+    found = session.scalars(
+        select(Campaign)
+        .where(
+            Campaign.team_id == settings.team_id,
+            Campaign.state.in_(RUNNING)
+            | ((Campaign.state == "closed") & (Campaign.window_ends_at >= at - JUST_CLOSED)),
+            Campaign.created_at <= at,
+        )
+        .order_by(Campaign.created_at, Campaign.id)
+    ).all()
+    return [
+        {
+            "campaign_id": one.id,
+            "name": one.name,
+            "state": one.state,
+            "arms": _counts(session, Assignment.arm, Assignment.campaign_id == one.id),
+            "coupons": _counts(session, Coupon.state, Coupon.campaign_id == one.id),
+            "window_ends_at": one.window_ends_at.isoformat() if one.window_ends_at else None,
+            "result": one.result,
+        }
+        for one in found
+    ]
+
+
+def _counts(session: Session, column: Any, where: Any) -> dict[str, int]:
+    counted = session.execute(select(column, func.count()).where(where).group_by(column))
+    return dict(counted.tuples().all())
+
+
+def _freshness(lake: "Lake", session: Session, settings: Settings, at: datetime) -> dict[str, Any]:
+    """How new the data is, and what the week's imports let in and turned away."""
+    newest = lake.newest_event(before=at)
+    reports = session.scalars(
+        select(ImportLog.report).where(
+            ImportLog.team_id == settings.team_id, ImportLog.at > at - WEEK, ImportLog.at <= at
+        )
+    ).all()
+    return {
+        "newest_event": newest.isoformat() if newest else None,
+        "age_hours": round((at - newest).total_seconds() / 3600, 1) if newest else None,
+        "imports": len(reports),
+        "rows_accepted": sum(report.get("rows_accepted", 0) for report in reports),
+        "rows_quarantined": sum(report.get("rows_quarantined", 0) for report in reports),
+    }
+
+
+def _liked(
+    lake: "Lake", database: Database, settings: Settings, now: Risk | None, at: datetime, progress: Progress
+) -> dict[str, Any] | None:
+    """The items most often among the first few of the customers at high risk."""
+    from retention.recommend import TrainedRecommender, recommend
+
+    asked = list(now.high[:ASKED]) if now else []
+    if not asked:
+        return None
+    with database.reading() as session:
+        row = champion(session, settings, "recommend")
+    trained = TrainedRecommender.from_bytes(load(settings, row)) if row else None
+    lists = recommend(trained, lake, asked, k=LIST, as_of=at, progress=progress)
+    titles = {item.item_id: item.title for items in lists.values() for item in items}
+    wanted = Counter(item.item_id for items in lists.values() for item in items)
+    best = sorted(wanted.items(), key=lambda pair: (-pair[1], pair[0]))[:TOP_ITEMS]
+    return {
+        "customers": len(asked),
+        "list": LIST,
+        "items": [{"item_id": item, "title": titles[item], "customers": number} for item, number in best],
+        "model_version": row.version if row else "none",
+    }
+
+
+def _drawn(counted: Week, now: Risk | None, before: Risk | None, settings: Settings) -> charts.Chart:
+    label: Callable[[datetime], str] = lambda since: f"{since.astimezone(settings.zone):%d %b}".lstrip("0")  # noqa: E731
+    active = [(label(since), number) for since, number in counted.weeks]
+    return charts.weeks(active, now.tiers if now else {}, before.tiers if before else {})

@@ -1,0 +1,141 @@
+"""Who is at risk now and a week ago, and what came true of those flagged earlier."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from retention.db.tables import Cohort, ModelVersion, Run
+from retention.errors import TooLittleData
+from retention.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from retention.churn import TrainedChurn
+    from retention.lake import Lake
+    from retention.risk.policy import Policy
+
+HORIZON_DAYS = 28  # of the rules, which have none of their own
+SOONEST = timedelta(days=7)  # before that, "has not bought since" says nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """Customers by tier, and what they are expected to spend in a horizon × the probability that they will not."""
+
+    tiers: dict[str, int]
+    revenue_at_risk: float
+    high: tuple[str, ...]  # customers of the high tier, the most at stake first
+
+
+def risk(lake: "Lake", trained: "TrainedChurn | None", policy: "Policy", at: datetime) -> Risk | None:
+    """Score everybody who was active as of ``at``; None where nobody was.
+
+    Two moments are compared with the same model, so that a change is the customers' and not the model's.
+    """
+    from retention.risk.tiers import TIERS, tiers_of
+
+    try:
+        scores = _scores(lake, trained, at)
+    except TooLittleData:
+        return None
+    tier = tiers_of(scores["churn_probability"].to_numpy(), policy)
+    at_stake = scores["churn_probability"] * scores["expected_value"]
+    high = scores.loc[at_stake.sort_values(ascending=False, kind="stable").index]
+    high = high.loc[tier[high.index.to_numpy()] == "high", "customer_id"]
+    return Risk(
+        {name: int((tier == name).sum()) for name in TIERS},
+        float(at_stake[tier == "high"].sum()),
+        tuple(high),
+    )
+
+
+def _scores(lake: "Lake", trained: "TrainedChurn | None", at: datetime) -> "pd.DataFrame":
+    """As a sweep scores, without its reasons, which cost most of its time."""
+    import pandas as pd
+
+    from retention.churn.score import population, worth
+    from retention.risk import rules
+
+    if trained is None:
+        by_rank, _ = rules.score(lake, at)
+        return by_rank.reset_index(drop=True)
+    people = population(
+        lake, at, horizon_days=trained.horizon_days, active_within_days=trained.active_within_days
+    )
+    return pd.DataFrame(
+        {
+            "customer_id": people.frame["customer_id"].to_numpy(),
+            "churn_probability": trained.predict(people),
+            "expected_value": worth(people, trained.horizon_days),
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CameTrue:
+    """Of the customers a published sweep flagged as high risk: how many really did not buy.
+
+    ``days`` of the ``horizon_days`` have passed; ``others`` is the same share among everyone else scored.
+    ``expected`` is the mean churn probability of the flagged (None for the rules, whose scores are no probabilities).
+    """
+
+    flagged_on: datetime
+    model_version: str
+    horizon_days: int
+    days: int
+    flagged: int
+    lapsed: int
+    share: float
+    others: float | None
+    expected: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the digest's JSON."""
+        return {
+            **asdict(self),
+            "flagged_on": self.flagged_on.isoformat(),
+            "finished": self.days >= self.horizon_days,
+        }
+
+
+def came_true(lake: "Lake", session: Session, settings: Settings, at: datetime) -> CameTrue | None:
+    """The newest published sweep whose horizon has passed; else the oldest that is at least a week old."""
+    rows = session.execute(
+        select(Cohort.run_id, Cohort.as_of, Cohort.model_version, ModelVersion.horizon_days)
+        .join(Run, Run.run_id == Cohort.run_id)
+        .outerjoin(ModelVersion, ModelVersion.version == Cohort.model_version)
+        .where(Cohort.team_id == settings.team_id, Cohort.as_of <= at - SOONEST)
+        .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
+    ).all()
+    if not rows:
+        return None
+    over = [row for row in rows if row.as_of + timedelta(days=row.horizon_days or HORIZON_DAYS) <= at]
+    run_id, as_of, version, horizon = over[0] if over else rows[-1]
+    return _checked(lake, run_id, as_of, version, horizon or HORIZON_DAYS, at)
+
+
+def _checked(
+    lake: "Lake", run_id: str, as_of: datetime, version: str, horizon: int, at: datetime
+) -> CameTrue | None:
+    from retention.lake.lake import naive
+
+    end = min(as_of + timedelta(days=horizon), at)
+    events = lake.table("events", before=at)
+    bought = events.filter(
+        events.event_type == "purchase", events.occurred_at >= naive(as_of), events.occurred_at < naive(end)
+    )
+    scores = lake.scores(run_id).select("customer_id", "tier", "churn_probability")
+    lines = scores.execute()
+    if not (lines["tier"] == "high").any():
+        return None
+    silent = ~lines["customer_id"].isin(bought.select("customer_id").distinct().execute()["customer_id"])
+    high = lines["tier"] == "high"
+    return CameTrue(
+        as_of, version, horizon, (end - as_of).days, int(high.sum()), int(silent[high].sum()),
+        float(silent[high].mean()), float(silent[~high].mean()) if (~high).any() else None,
+        None if version == "rules" else float(lines.loc[high, "churn_probability"].mean()),
+    )  # fmt: skip

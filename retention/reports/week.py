@@ -1,0 +1,93 @@
+"""What happened in a week, from the lake: who bought, who is new, who came back, who has gone quiet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
+
+WEEK = timedelta(days=7)
+SHOWN = 12  # weeks in the chart
+
+
+@dataclass(frozen=True, slots=True)
+class Week:
+    """The seven days before ``until``, and the seven before those.
+
+    ``active`` bought; ``new`` for the first time ever; ``returned`` after a silence of at least ``quiet_days``;
+    ``lapsed`` completed such a silence in this week. ``simulated`` lines are the demo's answers to campaigns.
+    """
+
+    since: datetime
+    until: datetime
+    quiet_days: int
+    active: int
+    active_before: int
+    orders: int
+    orders_before: int
+    revenue: float
+    revenue_before: float
+    new: int
+    returned: int
+    lapsed: int
+    lapsed_before: int
+    simulated: int
+    weeks: tuple[tuple[datetime, int], ...]
+
+
+def week(lake: "Lake", until: datetime, quiet_days: int) -> Week:
+    """Count the week before ``until``; nothing at or after it is seen."""
+    import ibis
+
+    events = lake.table("events", before=until)
+    bought = events.filter(events.event_type == "purchase", events.customer_id.notnull())
+    ago = (int(until.timestamp()) - bought.occurred_at.epoch_seconds()).cast("float64") / 86_400
+    order = ibis.coalesce(bought.order_id, bought.customer_id + bought.occurred_at.date().cast("string"))
+    bought = bought.mutate(ago=ago, week=(ago / 7).floor().cast("int64"), order=order)
+    customers = _customers(bought, quiet_days)
+    recent = bought.filter(bought.week < SHOWN)
+    by_week: Any = recent.group_by("week").aggregate(
+        customers=recent.customer_id.nunique(),
+        orders=recent.order.nunique(),
+        revenue=recent.amount.sum(),
+        simulated=(recent.source == "simulated").sum(),
+    ).execute().set_index("week").fillna(0)  # fmt: skip
+
+    def of(number: int, name: str) -> float:
+        return float(by_week[name].get(number, 0))
+
+    return Week(
+        since=until - WEEK, until=until, quiet_days=quiet_days,
+        active=int(of(0, "customers")), active_before=int(of(1, "customers")),
+        orders=int(of(0, "orders")), orders_before=int(of(1, "orders")),
+        revenue=of(0, "revenue"), revenue_before=of(1, "revenue"),
+        simulated=int(of(0, "simulated")), weeks=_series(by_week["customers"], until), **customers,
+    )  # fmt: skip
+
+
+def _customers(bought: Any, quiet_days: int) -> dict[str, int]:
+    """New, returned and lapsed. A silence ends in the week in which its last day, not its first, falls."""
+    each = bought.group_by("customer_id").aggregate(
+        first=bought.ago.max(),
+        last=bought.ago.min(),
+        first_of_week=bought.ago.max(where=bought.ago <= 7),
+        last_before=bought.ago.min(where=bought.ago > 7),
+    )
+    quiet = float(quiet_days)
+    counted = each.aggregate(
+        new=(each.first <= 7).sum(),
+        returned=(each.last_before - each.first_of_week >= quiet).sum(),
+        lapsed=((each.last > quiet) & (each.last <= quiet + 7)).sum(),
+        lapsed_before=((each.last > quiet + 7) & (each.last <= quiet + 14)).sum(),
+    ).execute()
+    return {name: int(value) if value == value else 0 for name, value in counted.iloc[0].items()}
+
+
+def _series(customers: Mapping[int, float], until: datetime) -> tuple[tuple[datetime, int], ...]:
+    """(first day, customers) of each week shown, oldest first; weeks before the first purchase are left out."""
+    oldest = max(customers.keys(), default=0)
+    return tuple(
+        (until - WEEK * (number + 1), int(customers.get(number, 0))) for number in range(int(oldest), -1, -1)
+    )
