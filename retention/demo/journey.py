@@ -69,7 +69,7 @@ def _open_shop(
     added: dict[str, Any] = {}
     with _folder(settings) as folder:
         progress(0, 5, "pricing the catalogue")
-        catalogue = extracts.products(lake.duckdb, folder / "products.parquet", until)
+        catalogue = extracts.products(lake.duckdb, folder / "products.parquet", START)
         added["items"] = _import(lake, database, settings, "items", catalogue, "items").rows_accepted
         added |= _bring(lake, database, settings, folder, newest, until, progress)
     return added
