@@ -31,7 +31,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
         counted = outcomes(Lake.open(settings), session, campaign)
     context.progress(2, 4, "Comparing them")
     measured = measure(counted, planned_share=1 - campaign.body["holdout"], metrics=METRICS)
-    result = {**measured.as_dict(), **_simulated(settings.demo)}
+    result = {**measured.as_dict(), "simulated": _stated_effect(settings.demo)}
     context.progress(3, 4, "Drawing the chart")
     chart = picture(counted, measured, simulated=settings.demo)
     values = {
@@ -57,10 +57,10 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     return Outcome({"campaign_id": campaign.id, "name": campaign.name, **result}, apply=apply)
 
 
-def _simulated(demo: bool) -> dict[str, Any]:
-    """In the demo: the stated effect of the simulated response."""
+def _stated_effect(demo: bool) -> dict[str, Any] | None:
+    """In the demo: the effect of the simulated response; None where customers really answered."""
     if not demo:
-        return {}
+        return None
     from retention.demo.response import EFFECT
 
-    return {"simulated": asdict(EFFECT)}
+    return asdict(EFFECT)

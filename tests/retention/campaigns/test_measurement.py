@@ -1,0 +1,129 @@
+"""Measurement on simulated campaigns with a known effect: intervals that cover it, a variance that CUPED shrinks."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.image import imread
+
+from retention.campaigns.chart import picture
+from retention.campaigns.measurement import advise, difference, measure, sample_ratio
+from retention.campaigns.outcomes import METRICS, Outcomes
+
+LIFT = 0.08
+
+
+def _simulated(seed: int, customers: int = 800, lift: float = LIFT, holdout: float = 0.15) -> Outcomes:
+    """A shop whose customers differ in how often they buy; the offer makes ``lift`` extra orders each."""
+    rng = np.random.default_rng(seed)
+    rate = rng.gamma(1.5, 0.6, customers)
+    table = pd.DataFrame(
+        {
+            "customer_id": [f"c{n}" for n in range(customers)],
+            "tier": rng.choice(["high", "medium"], customers),
+        }
+    )
+    treated = rng.permutation(customers) >= round(holdout * customers)
+    table["arm"] = np.where(treated, "treatment", "control")
+    for prefix, extra in (("pre_", 0.0), ("", lift)):
+        orders = rng.poisson(rate) + rng.binomial(1, extra, customers) * treated
+        basket = rng.gamma(4.0, 8.0, customers)
+        table[f"{prefix}orders"] = orders.astype(float)
+        table[f"{prefix}buyers"] = (orders > 0).astype(float)
+        table[f"{prefix}revenue"] = orders * basket
+        table[f"{prefix}profit"] = 0.3 * orders * basket
+    return Outcomes(
+        table, pd.DataFrame({"customer_id": ["c0", "c1"], "day": [0, 3]}), 40.0, 9, int(treated.sum())
+    )
+
+
+def _orders_effect(seed: int, lift: float):
+    table = _simulated(seed, lift=lift).customers
+    treated = (table["arm"] == "treatment").to_numpy()
+    now, before = table["orders"].to_numpy(), table["pre_orders"].to_numpy()
+    return difference(now[treated], now[~treated], before[treated], before[~treated])
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    effects = [_orders_effect(seed, LIFT) for seed in range(400)]
+    covered = sum(effect.low <= LIFT <= effect.high for effect in effects) / len(effects)
+    assert 0.92 <= covered <= 0.98  # 2.7 standard errors of 400 draws around 95 %
+    assert np.mean([effect.per_customer for effect in effects]) == pytest.approx(LIFT, abs=0.02)
+
+
+def test_without_an_effect_a_difference_is_called_about_once_in_twenty():
+    effects = [_orders_effect(seed, 0.0) for seed in range(1000, 1300)]
+    assert sum(not effect.low <= 0 <= effect.high for effect in effects) / len(effects) <= 0.09
+
+
+def test_cuped_shrinks_the_variance_by_the_squared_correlation():
+    rng = np.random.default_rng(1)
+    before = rng.normal(0, 1, 20_000)
+    now = 0.8 * before + rng.normal(0, 0.6, 20_000)  # correlation .8
+    effect = difference(now[:17_000], now[17_000:], before[:17_000], before[17_000:])
+    plain = difference(now[:17_000], now[17_000:], np.zeros(17_000), np.zeros(3_000))
+    assert effect.variance_cut == pytest.approx(0.64, abs=0.02)
+    assert (effect.standard_error / plain.standard_error) ** 2 == pytest.approx(1 - 0.64, abs=0.03)
+    assert plain.variance_cut == pytest.approx(0, abs=1e-12)
+
+
+def test_the_sample_ratio_check_agrees_with_the_worked_value():
+    checked = sample_ratio(821_588, 815_482, 0.5)
+    assert checked.p_value == pytest.approx(1.82e-6, rel=5e-3)
+    assert not checked.believable
+    assert sample_ratio(850, 150, 0.85).p_value == 1.0
+
+
+def test_a_broken_ratio_is_not_read_whatever_it_says():
+    outcomes = _simulated(3)
+    measured = measure(outcomes, planned_share=0.5, metrics=METRICS)
+    assert measured.advice == "unbelievable"
+
+
+def test_in_all_is_each_times_the_treated():
+    measured = measure(_simulated(5), planned_share=0.85, metrics=METRICS)
+    effect = measured.effects["revenue"]
+    assert effect.total == pytest.approx(effect.per_customer * measured.sample_ratio.treated)
+    assert effect.low < effect.per_customer < effect.high
+    assert set(measured.tiers) == {"high", "medium"}
+
+
+def test_a_cost_per_order_only_where_an_order_is_certain():
+    certain = measure(_simulated(2, customers=4000, lift=0.9), planned_share=0.85, metrics=METRICS)
+    assert certain.cost_per_order == pytest.approx(40.0 / certain.effects["orders"].total)
+    assert certain.advice == "repeat"
+    assert measure(_simulated(2, lift=0.0), planned_share=0.85, metrics=METRICS).cost_per_order is None
+
+
+def test_one_customer_in_an_arm_is_too_small_to_measure():
+    outcomes = _simulated(4, customers=10, holdout=0.1)
+    measured = measure(outcomes, planned_share=0.9, metrics=METRICS)
+    assert (measured.effects, measured.advice) == ({}, "too_small")
+    assert imread(io.BytesIO(picture(outcomes, measured, simulated=True))).shape[2] == 4
+
+
+def test_advice_follows_the_intervals():
+    ratio = sample_ratio(850, 150, 0.85)
+
+    def effects(profit: float, orders: float):
+        values = {"profit": profit, "orders": orders}
+        rng = np.random.default_rng(0)
+        noise = rng.normal(0, 1, 1000)
+        noise[:850] -= noise[:850].mean()
+        noise[850:] -= noise[850:].mean()
+        return {
+            name: difference(noise[:850] + value, noise[850:], np.zeros(850), np.zeros(150))
+            for name, value in values.items()
+        }
+
+    assert advise(effects(3, 3), ratio) == "repeat"
+    assert advise(effects(-3, 3), ratio) == "cheaper"
+    assert advise(effects(-3, 0), ratio) == "stop"
+    assert advise(effects(0, 0), ratio) == "undecided"
+
+
+def test_the_chart_is_a_picture():
+    outcomes = _simulated(6)
+    content = picture(outcomes, measure(outcomes, planned_share=0.85, metrics=METRICS), simulated=False)
+    assert imread(io.BytesIO(content)).shape[1] > 800

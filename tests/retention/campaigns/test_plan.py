@@ -1,0 +1,100 @@
+"""Cost, profit and power of a plan, worked by hand and against the reference's figures."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retention.campaigns import wording
+from retention.campaigns.body import Prior
+from retention.campaigns.power import customers_per_arm, smallest_effect
+from retention.campaigns.prior import learnt_prior
+from retention.db.tables import Campaign
+from retention.errors import BadInput
+from retention.risk.policy import DEFAULT, read_policy
+from tests.retention.campaigns.samples import a_body
+
+
+@pytest.mark.parametrize(
+    ("rate", "with_offer", "needed"),
+    [(0.1, 0.12, 3841), (0.05, 0.06, 8158), (0.1, 0.11, 14751), (0.008, 0.0088, 204302)],
+)
+def test_customers_per_arm_agree_with_the_worked_values(rate, with_offer, needed):
+    assert customers_per_arm(rate, with_offer) == needed
+
+
+@pytest.mark.parametrize(
+    ("treated", "control", "effect"), [(90_000, 10_000, 0.00886), (9_000, 1_000, 0.0280)]
+)
+def test_the_smallest_effect_agrees_with_the_worked_values(treated, control, effect):
+    assert smallest_effect(0.1, treated, control) == pytest.approx(effect, abs=5e-5)
+
+
+def test_an_empty_arm_detects_nothing_and_equal_shares_need_no_number():
+    assert smallest_effect(0.1, 100, 0) is None
+    with pytest.raises(ValueError, match="equal"):
+        customers_per_arm(0.1, 0.1)
+
+
+def test_a_plan_worked_by_hand():
+    plan = a_body().plan()
+    # 85 % of: .04 (.3 − .1·.1) 5000 − .1·.1·2000 − .02·100
+    assert plan.profit == pytest.approx(0.85 * (0.04 * 0.29 * 5000 - 20 - 2))
+    assert plan.cost == pytest.approx(0.85 * (0.01 * (2000 + 0.04 * 5000) + 2))
+    assert (plan.treated, plan.control) == (85, 15)
+    assert plan.profit_low < plan.profit < plan.profit_high
+    assert not plan.learnable  # 15 held out tell nothing of 4 in a hundred
+
+
+def test_a_large_audience_can_learn():
+    body = a_body(audience=40_000, tiers={"high": 40_000})
+    assert body.plan().learnable
+
+
+@given(st.floats(0.05, 0.25), st.floats(0.1, 0.2), st.floats(0, 0.2), st.floats(0.001, 0.05))
+def test_a_dearer_offer_never_earns_or_saves_more(discount, holdout, mean, sd):
+    def plan(share):
+        line = a_body().offers[0].model_copy(update={"discount": share})
+        return a_body(offers=(line,), holdout=holdout, prior=Prior(mean=mean, sd=sd)).plan()
+
+    cheap, dear = plan(discount), plan(discount + 0.05)
+    assert dear.profit <= cheap.profit
+    assert dear.cost >= cheap.cost
+    assert cheap.profit_low <= cheap.profit <= cheap.profit_high
+
+
+def test_measured_campaigns_sharpen_the_prior_unless_they_cannot_be_believed(database, settings):
+    policy = read_policy(DEFAULT)
+
+    def closed(campaign_id, error, believable=True):
+        result = {
+            "effects": {"buyers": {"per_customer": 0.12, "standard_error": error}},
+            "sample_ratio": {"believable": believable},
+        }
+        return Campaign(
+            id=campaign_id,
+            name="x",
+            state="closed",
+            post_key="p",
+            body={},
+            salt="s",
+            drafted_by="u",
+            result=result,
+        )
+
+    with database.transaction() as session:
+        assert learnt_prior(session, settings, policy).mean == policy.offer.uplift
+        session.add_all([closed("c1", 0.02), closed("c2", 0.02, believable=False), closed("c3", None)])
+    with database.reading() as session:
+        learnt = learnt_prior(session, settings, policy)
+    assert learnt.campaigns == 1
+    assert learnt.mean == pytest.approx((policy.offer.uplift + 0.12) / 2)
+    assert learnt.sd == pytest.approx(0.02 / 2**0.5)
+
+
+def test_copy_is_filled_in_and_never_evaluated():
+    values = {"name": "{code} {{ 7*7 }}", "code": "AAAA", "discount": None}
+    assert wording.filled("Dear {name}: {code}{discount}", values) == "Dear {code} {{ 7*7 }}: AAAA"
+    for action in ("coupon", "reminder"):
+        assert wording.checked(wording.default(action)) == wording.default(action)
+    with pytest.raises(BadInput, match="2,000"):
+        wording.checked("x" * 2001)

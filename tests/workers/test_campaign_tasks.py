@@ -1,0 +1,333 @@
+"""A campaign's whole life through the real tasks, on the tiny shop: draft, decide, send, take the codes, measure."""
+
+import csv
+import io
+import shutil
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select, update
+
+from retention import clock
+from retention.campaigns import coupons
+from retention.campaigns.approval import Changes
+from retention.campaigns.states import Stale, find
+from retention.db import Database
+from retention.db.tables import Assignment, Audit, Campaign, Coupon, File, Job, Outbox, RoleGrant
+from retention.errors import BadInput, NotAllowed
+from retention.lake import Lake
+from retention.settings import Settings
+from tests import shop as tiny
+from workers import campaigns, jobs
+from workers.requests import CampaignCsv, CampaignDraft, CampaignMeasure, CampaignSend
+from workers.tasks.runner import run_job
+
+ANALYST, LEAD, CHANNEL = "U0ANALYST", "U0LEAD", "C0CRM"
+
+
+POLICY = """
+[campaign]
+budget = 5000
+[[rules]]
+name = "All"
+tiers = ["high", "medium", "low"]
+action = "coupon"
+discount = 0.1
+[[rules]]
+name = "Buys on discount"
+tiers = ["high", "medium", "low"]
+reasons = ["discounts"]
+action = "reminder"
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The tiny shop, built once; every test gets a copy."""
+    home = tmp_path_factory.mktemp("campaigns") / "home"
+    shop = tiny.build(home, customers=120, items=30, days=100)
+    shop.database.dispose()
+    (home / "policy.toml").write_text(POLICY)
+    return home, shop.end
+
+
+@pytest.fixture
+def desk(made, tmp_path):
+    """A shop of this test's own with people in it, the day after its last event."""
+    home = tmp_path / "home"
+    shutil.copytree(made[0], home)
+    settings = Settings(home=home, admins="U0ADMIN", policy=home / "policy.toml", _env_file=None)
+    shop = tiny.Shop(settings, Database.of(settings), Lake.open(settings), tiny.BEGIN, made[1])
+    with shop.database.transaction() as session:
+        for user, role in ((ANALYST, "analyst"), (LEAD, "approver")):
+            session.add(RoleGrant(user_id=user, role=role, granted_by="U0ADMIN"))
+    clock.configure(fixed=shop.end)
+    yield shop
+    shop.database.dispose()
+
+
+def _run(desk, request, user, channel=CHANNEL, key=None) -> Job:
+    with desk.database.transaction() as session:
+        job = jobs.submit(
+            session,
+            desk.settings,
+            request,
+            requested_by=user,
+            channel=channel,
+            idem_key=key or f"k{request!r}{user}",
+        ).job
+    run_job(desk.settings, desk.database, job.id, "test")
+    with desk.database.reading() as session:
+        return session.get_one(Job, job.id)
+
+
+def _drafted(desk, **options) -> str:
+    job = _run(desk, CampaignDraft(tier="low", **options), ANALYST)
+    assert job.error is None
+    return job.result["campaign_id"]
+
+
+def _approved(desk) -> str:
+    campaign_id = _drafted(desk)
+    with desk.database.transaction() as session:
+        campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
+    with desk.database.transaction() as session:
+        campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
+    return campaign_id
+
+
+def _live(desk) -> str:
+    campaign_id = _approved(desk)
+    clock.configure(fixed=clock.now() + timedelta(hours=5))
+    job = _run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD)
+    assert job.error is None
+    return campaign_id
+
+
+def _campaign(desk, campaign_id) -> Campaign:
+    with desk.database.reading() as session:
+        return find(session, desk.settings, campaign_id)
+
+
+def _said(desk, key=None) -> str:
+    with desk.database.reading() as session:
+        rows = session.scalars(select(Outbox).where(Outbox.key == key) if key else select(Outbox)).all()
+    return "\n".join(str(row.payload) for row in rows)
+
+
+def test_a_draft_says_who_what_and_how_sure(desk):
+    campaign_id = _drafted(desk, name="Win back <!channel> & friends")
+    campaign = _campaign(desk, campaign_id)
+    body = campaign.body
+    assert body["audience"] > 20
+    assert body["excluded"]["no_consent"] > 0
+    card = _said(desk, campaign.post_key)
+    assert "Expected incremental profit" in card
+    assert "prior" in card
+    assert "<!channel>" not in card.replace(
+        "'text': 'Win back <!channel> & friends'", ""
+    )  # plain text is no markup
+    with desk.database.reading() as session:
+        offers = session.scalars(select(Assignment.offer).where(Assignment.campaign_id == campaign_id)).all()
+    assert len(offers) == body["audience"]
+    assert all(len(offer["items"]) == 3 and offer["items"][0]["title"] for offer in offers)
+
+
+def test_the_whole_way_to_a_result(desk):
+    campaign_id = _live(desk)
+    campaign = _campaign(desk, campaign_id)
+    assert campaign.state == "live"
+    assert campaign.window_ends_at - campaign.sent_at == timedelta(days=28)
+    with desk.database.reading() as session:
+        arms = dict(
+            session.execute(
+                select(Assignment.customer_id, Assignment.arm).where(Assignment.campaign_id == campaign_id)
+            ).tuples().all()
+        )
+        coupon_of = dict(session.execute(select(Coupon.customer_id, Coupon.code)).tuples().all())
+    treated = {who for who, arm in arms.items() if arm == "treatment"}
+    assert coupon_of
+    assert coupon_of.keys() <= treated  # a control gets nothing
+    sent = desk.lake.table("treatments").execute()
+    assert dict(zip(sent["customer_id"], sent["arm"], strict=True)) == arms
+
+    job = _run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD)
+    assert job.error is None
+    with desk.database.reading() as session:
+        file = session.scalars(select(File).where(File.mime == "text/csv")).one()
+        sent_to = session.scalars(select(Outbox).where(Outbox.kind == "file")).one()
+        audited = session.scalars(select(Audit).where(Audit.action == "campaign.csv")).one()
+    rows = list(csv.DictReader(io.StringIO(file.content.decode("utf-8-sig"))))
+    assert {row["customer_id"] for row in rows} == treated
+    assert all(coupons.normal(row["code"]) == row["code"] for row in rows if row["code"])
+    assert all(not row["code"] or row["code"] in row["text"] for row in rows)
+    assert (sent_to.channel, file.sensitive, audited.details["rows"]) == (LEAD, True, len(rows))
+    assert f"{len(rows)} rows" in _said(desk)
+    assert not any(code in _said(desk) for code in coupon_of.values())  # nor in any message
+
+    early = _run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="early")
+    assert "window" in early.error
+    clock.configure(fixed=clock.now() + timedelta(days=29))
+    job = _run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="late")
+    assert job.error is None
+    assert job.result["sample_ratio"]["believable"]
+    closed = _campaign(desk, campaign_id)
+    assert closed.state == "closed"
+    assert "Incremental profit" in _said(desk, f"campaign:{campaign_id}:result:1")
+    with desk.database.reading() as session:
+        posted = session.scalars(select(Outbox).where(Outbox.key == f"campaign:{campaign_id}:result:1")).one()
+    assert posted.thread_key == closed.post_key
+
+
+def test_sending_twice_or_after_a_crash_issues_each_code_once(desk, monkeypatch):
+    from retention.campaigns import sending
+
+    campaign_id = _approved(desk)
+    clock.configure(fixed=clock.now() + timedelta(hours=5))
+    finish = sending.finish
+
+    def crash(*_args):
+        raise RuntimeError("power cut")
+
+    monkeypatch.setattr(sending, "finish", crash)
+    request = CampaignSend(campaign_id=campaign_id, version=1)
+    assert _run(desk, request, LEAD, key="send").state == "failed"
+    assert _campaign(desk, campaign_id).state == "sending"
+    with desk.database.reading() as session:
+        reserved = set(session.execute(select(Coupon.code, Coupon.state)).tuples().all())
+    assert {state for _, state in reserved} == {"reserved"}
+    monkeypatch.setattr(sending, "finish", finish)
+    assert _run(desk, request, LEAD, key="again").error is None
+    with desk.database.reading() as session:
+        issued = set(session.execute(select(Coupon.code, Coupon.state)).tuples().all())
+    assert {code for code, _ in issued} == {code for code, _ in reserved}
+    assert {state for _, state in issued} == {"issued"}
+    assert "already live" in _run(desk, request, LEAD, key="third").error
+
+
+def test_it_is_not_sent_before_its_time_nor_once_stopped(desk):
+    campaign_id = _approved(desk)
+    request = CampaignSend(campaign_id=campaign_id, version=1)
+    assert "clearance" in _run(desk, request, LEAD, key="soon").error
+    with desk.database.transaction() as session:
+        campaigns.stop(session, desk.settings, campaign_id, LEAD, "the shop is closed")
+    clock.configure(fixed=clock.now() + timedelta(hours=5))
+    assert "stopped" in _run(desk, request, LEAD, key="late").error
+    with desk.database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Coupon)) == 0
+
+
+def test_stopping_a_live_campaign_voids_its_codes(desk):
+    campaign_id = _live(desk)
+    with desk.database.transaction() as session:
+        campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong price")
+    with desk.database.reading() as session:
+        assert set(session.scalars(select(Coupon.state))) == {"void"}
+    job = _run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD)
+    assert "stopped" in job.error
+    assert "wrong price" in _said(desk, _campaign(desk, campaign_id).post_key)
+
+
+def test_customers_of_a_running_campaign_and_those_just_contacted_are_left_out(desk):
+    first = _live(desk)
+    job = _run(desk, CampaignDraft(tier="low"), ANALYST, key="second draft")
+    assert "Nobody" in job.error
+    with desk.database.transaction() as session:
+        campaigns.stop(session, desk.settings, first, LEAD, "over")
+    job = _run(desk, CampaignDraft(tier="low"), ANALYST, key="third draft")
+    treated = sum(1 for arm in _arms(desk, first) if arm == "treatment")
+    assert job.result["excluded"]["frequency_cap"] == treated
+    clock.configure(fixed=clock.now() + timedelta(days=15))
+    job = _run(desk, CampaignDraft(tier="low"), ANALYST, key="fourth draft")
+    assert "frequency_cap" not in job.result["excluded"]
+
+
+def test_who_joined_another_campaign_since_the_draft_is_left_out_when_it_is_approved(desk):
+    first, second = _drafted(desk), _drafted(desk, name="The same people")
+    for campaign_id in (first, second):
+        with desk.database.transaction() as session:
+            campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
+            campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
+    assert set(_arms(desk, first)) == {"treatment", "control"}
+    assert set(_arms(desk, second)) == {"excluded"}
+
+
+def test_roles_hold_and_the_operator_cannot_approve(desk):
+    campaign_id = _drafted(desk)
+    with pytest.raises(NotAllowed), desk.database.transaction() as session:
+        campaigns.submit(session, desk.settings, campaign_id, 1, "U0NOBODY")
+    with desk.database.transaction() as session:
+        campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
+    for user in (ANALYST, "operator"):
+        with pytest.raises(NotAllowed), desk.database.transaction() as session:
+            campaigns.approve(session, desk.settings, campaign_id, 1, user)
+    with desk.database.transaction() as session:
+        campaigns.edit(session, desk.settings, campaign_id, 1, LEAD, Changes(discount=0.12))
+        campaigns.submit(session, desk.settings, campaign_id, 2, LEAD)
+    with pytest.raises(NotAllowed, match="somebody else"), desk.database.transaction() as session:
+        campaigns.approve(session, desk.settings, campaign_id, 2, LEAD)
+    with desk.database.transaction() as session:
+        campaigns.approve(session, desk.settings, campaign_id, 2, "U0ADMIN")
+    with desk.database.reading() as session:
+        offers = session.scalars(select(Assignment.offer).where(Assignment.campaign_id == campaign_id)).all()
+    assert {offer["discount"] for offer in offers if offer["action"] == "coupon"} == {0.12}
+
+
+def test_an_approver_who_lost_the_role_stops_what_was_not_sent(desk):
+    campaign_id = _approved(desk)
+    with desk.database.transaction() as session:
+        session.execute(update(RoleGrant).where(RoleGrant.user_id == LEAD).values(role="viewer"))
+    with desk.database.transaction() as session:
+        assert campaigns.requests(session, desk.settings, clock.now() + timedelta(days=1)) == []
+    assert _campaign(desk, campaign_id).state == "stopped"
+
+
+def test_what_nobody_decides_on_expires_and_can_be_edited_again(desk):
+    campaign_id = _drafted(desk)
+    with desk.database.transaction() as session:
+        campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
+    later = clock.now() + timedelta(days=4)
+    with desk.database.transaction() as session:
+        assert campaigns.expire(session, desk.settings, clock.now()) == []
+        assert campaigns.expire(session, desk.settings, later) == [campaign_id]
+    with pytest.raises(Stale), desk.database.transaction() as session:
+        campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
+    with desk.database.transaction() as session:
+        assert (
+            campaigns.edit(session, desk.settings, campaign_id, 1, ANALYST, Changes(name="Again")).version
+            == 2
+        )
+
+
+def test_the_budget_holds_when_it_is_submitted(desk, tmp_path):
+    policy = tmp_path / "policy.toml"
+    policy.write_text(
+        '[campaign]\nbudget = 0.5\n[[rules]]\nname = "All"\ntiers = ["high", "medium", "low"]\n'
+        'action = "coupon"\ndiscount = 0.1\n'
+    )
+    frugal = tiny.Shop(
+        desk.settings.model_copy(update={"policy": policy}), desk.database, desk.lake, desk.begin, desk.end
+    )
+    campaign_id = _drafted(frugal)
+    with pytest.raises(BadInput, match="budget"), desk.database.transaction() as session:
+        campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
+    assert _campaign(desk, campaign_id).state == "draft"
+
+
+def test_an_offer_below_cost_and_an_unknown_cohort_are_refused(desk, tmp_path):
+    policy = tmp_path / "policy.toml"
+    policy.write_text(
+        '[[rules]]\nname = "All"\ntiers = ["high", "medium", "low"]\naction = "coupon"\ndiscount = 0.6\n'
+    )
+    generous = tiny.Shop(
+        desk.settings.model_copy(update={"policy": policy}), desk.database, desk.lake, desk.begin, desk.end
+    )
+    assert "margin" in _run(generous, CampaignDraft(tier="low"), ANALYST, key="dear").error
+    assert "no cohort" in _run(desk, CampaignDraft(cohort_id="nope"), ANALYST).error
+    with desk.database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Campaign)) == 0
+
+
+def _arms(desk, campaign_id) -> list[str]:
+    with desk.database.reading() as session:
+        return list(session.scalars(select(Assignment.arm).where(Assignment.campaign_id == campaign_id)))
