@@ -91,14 +91,13 @@ class Command(click.Command):
         self.request = request
         self.private = private
         self.after = after
-        self.starts = (
-            starts  # it starts processes of its own: no database is made for it, nothing is printed after it
-        )
+        self.starts = starts  # processes of its own: no database is made for it, nothing printed after it
+        self.path = self.name or ""
 
     @property
     def deed(self) -> str:
         """What it does, for the sentence "to … you need analyst"."""
-        return self.request.deed if self.request else f"use `{self.name}`"
+        return self.request.deed if self.request else f"use `{self.path}`"
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         if surface(ctx) == SLACK:
@@ -133,6 +132,11 @@ class Group(click.Group):
         super().__init__(*args, **{"no_args_is_help": default is None, **kwargs})
         self.default = default
         self.surfaces = frozenset({surfaces}) if isinstance(surfaces, str) else surfaces
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        super().add_command(cmd, name)
+        if isinstance(cmd, Command):
+            cmd.path = f"{self.name} {cmd.name}"
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         helps = {"--help"} & set(args[:1])

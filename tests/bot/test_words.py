@@ -40,7 +40,9 @@ def test_an_unclosed_quote_is_named(typed):
         split(typed)
 
 
-_word = st.text(st.characters(codec="ascii", exclude_characters="\"'\\&`<>#", categories=["L", "N", "P"]), min_size=1)
+_word = st.text(
+    st.characters(codec="ascii", exclude_characters="\"'\\&`<>#", categories=["L", "N", "P"]), min_size=1
+)
 
 
 @given(st.lists(_word))

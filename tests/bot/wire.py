@@ -61,7 +61,7 @@ def serve(api: Api) -> ThreadingHTTPServer:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     api.url = f"http://127.0.0.1:{server.server_port}/api/"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     return server
 
 
@@ -108,7 +108,11 @@ class Workspace:
 
         def change(payload: dict[str, Any]) -> None:
             payload["response_url"] = self.api.url + "response_url"
-            payload["actions"][0] |= {"action_id": action_id, "value": value, "action_ts": at or f"1.{self.count}"}
+            payload["actions"][0] |= {
+                "action_id": action_id,
+                "value": value,
+                "action_ts": at or f"1.{self.count}",
+            }
 
         return self.interact("block_actions.json", user, change)
 
@@ -127,12 +131,14 @@ class Workspace:
         payload = json.loads((PAYLOADS / "app_home_opened.json").read_text())
         payload["event"]["user"] = user
         assert self.send(json.dumps(payload), "application/json").status == 200
-        return json.loads(self.api.wait("views.publish")["view"])
+        return self.api.wait("views.publish")["view"]
 
 
 def words(blocks: Any) -> str:
     """All text in some blocks."""
     if isinstance(blocks, dict):
         own = [blocks["text"]] if isinstance(blocks.get("text"), str) else []
-        return " ".join(own + [words(value) for key, value in blocks.items() if isinstance(value, dict | list)])
+        return " ".join(
+            own + [words(value) for key, value in blocks.items() if isinstance(value, dict | list)]
+        )
     return " ".join(words(one) for one in blocks) if isinstance(blocks, list) else ""

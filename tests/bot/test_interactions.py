@@ -1,0 +1,143 @@
+"""Buttons and the Home tab."""
+
+import pytest
+from sqlalchemy import select
+
+from retention import clock
+from retention.db.tables import Audit, Campaign, CampaignEditor, Cohort, Job
+from tests.bot.test_slash import all_jobs, until
+from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, words
+from workers import ids
+
+
+@pytest.fixture
+def cohort(database) -> str:
+    with database.transaction() as session:
+        session.add(
+            Cohort(
+                id="C7", run_id="j-1", as_of=clock.now(), model_version="rules", tiers=["high"], size=3,
+                revenue_at_risk=10, created_by=ANALYST,
+            )
+        )  # fmt: skip
+    return "C7"
+
+
+def whispered(api) -> str:
+    return api.wait("response_url")["text"]
+
+
+def test_cancel_asks_the_job_to_stop_once(workspace, database, api):
+    workspace.run("sweep")
+    (job,) = all_jobs(database)
+    assert workspace.press(ids.CANCEL_JOB, job.id, at="9.9").status == 200
+    until(lambda: all_jobs(database)[0].state == "cancelled")
+    assert "cancelled" in whispered(api)
+    workspace.press(ids.CANCEL_JOB, job.id, at="9.9")  # the same click, delivered again
+    workspace.press(ids.CANCEL_JOB, job.id, at="9.8")  # another click
+    until(lambda: len(api.named("response_url")) == 2)
+    assert "nothing left to cancel" in api.named("response_url")[-1]["text"]
+    assert all(said["response_type"] == "ephemeral" for said in api.named("response_url"))
+
+
+def test_others_may_not_cancel_but_an_admin_may(workspace, database, api):
+    workspace.run("sweep")
+    (job,) = all_jobs(database)
+    workspace.press(ids.CANCEL_JOB, job.id, LEAD)
+    assert "you need admin" in whispered(api)
+    workspace.press(ids.CANCEL_JOB, job.id, ADMIN)
+    until(lambda: all_jobs(database)[0].state == "cancelled")
+    assert all_jobs(database)[0].cancelled_by == ADMIN
+
+
+def test_try_again_queues_a_cancelled_job(workspace, database):
+    workspace.run("sweep")
+    (job,) = all_jobs(database)
+    workspace.press(ids.CANCEL_JOB, job.id)
+    until(lambda: all_jobs(database)[0].state == "cancelled")
+    workspace.press(ids.RETRY_JOB, job.id)
+    until(lambda: all_jobs(database)[0].state == "queued")
+
+
+def test_a_cohort_goes_to_the_pressers_direct_message_and_is_audited(workspace, database, cohort, api):
+    for _ in range(2):
+        workspace.press(ids.COHORT_CSV, cohort, LEAD, at="5.5")
+    assert "queued" in whispered(api)
+    (job,) = all_jobs(database)
+    assert (job.kind, job.channel, job.requested_by) == ("cohort_csv", LEAD, LEAD)
+    with database.reading() as session:
+        (note,) = session.scalars(select(Audit)).all()
+    assert (note.actor, note.action, note.subject) == (LEAD, "cohort.download", cohort)
+
+
+def test_a_campaign_is_drafted_where_the_cohort_is(workspace, database, cohort):
+    workspace.press(ids.DRAFT_CAMPAIGN, cohort)
+    (job,) = until(lambda: all_jobs(database))
+    assert (job.kind, job.channel, job.args["cohort_id"]) == ("campaign_draft", "C0CRM", cohort)
+
+
+@pytest.mark.parametrize("action", [ids.COHORT_CSV, ids.DRAFT_CAMPAIGN])
+def test_a_viewer_gets_a_sentence_and_no_customers(workspace, database, cohort, api, action):
+    workspace.press(action, cohort, VIEWER)
+    assert "Your role is viewer" in whispered(api)
+    assert all_jobs(database) == []
+
+
+def test_a_cohort_that_is_gone_says_so(workspace, api):
+    workspace.press(ids.COHORT_CSV, "C0")
+    assert "fresh one" in whispered(api)
+
+
+def test_home_shows_role_jobs_and_what_waits_for_me(workspace, database):
+    workspace.run("sweep")
+    with database.transaction() as session:
+        for number, (name, editor) in enumerate((("Spring", ANALYST), ("Mine", LEAD))):
+            session.add(
+                Campaign(
+                    id=f"K{number}", name=name, state="submitted", post_key=f"campaign:{number}", body={}, salt="s",
+                    drafted_by=editor, submitted_by=editor, submitted_at=clock.now(), channel="C0CRM",
+                )
+            )  # fmt: skip
+            session.flush()
+            session.add(CampaignEditor(campaign_id=f"K{number}", user_id=editor))
+    lead = words(workspace.open_home(LEAD))
+    assert "approver" in lead
+    assert "Spring" in lead
+    assert "Mine" not in lead
+    assert "Sweep" in lead
+    assert "Spring" not in words(workspace.open_home(ANALYST))
+    viewer = workspace.open_home(VIEWER)
+    commands = [block["accessory"]["value"] for block in viewer["blocks"] if "accessory" in block]
+    assert commands == ["digest"]
+
+
+def test_a_quick_action_runs_in_the_direct_message(workspace, database, api):
+    workspace.interact("home_action.json", VIEWER)
+    (job,) = until(lambda: all_jobs(database))
+    assert (job.kind, job.channel) == ("digest", VIEWER)
+    assert "Digest" in words(api.wait("views.publish")["view"])
+
+
+def test_a_refused_quick_action_opens_a_modal_with_the_sentence(workspace, api):
+    def sweep(payload):
+        payload["actions"][0]["value"] = "sweep"
+
+    workspace.interact("home_action.json", VIEWER, sweep)
+    assert "you need analyst" in words(api.wait("views.open")["view"]["blocks"])
+
+
+def test_a_click_while_the_database_is_away_gets_a_sentence(workspace, database, api, monkeypatch):
+    from sqlalchemy.exc import OperationalError
+
+    def away(*_, **__):
+        raise OperationalError("x", {}, Exception("gone"))
+
+    monkeypatch.setattr("workers.jobs.cancel", away)
+    assert workspace.press(ids.CANCEL_JOB, "1").status == 200
+    assert "database does not answer" in whispered(api)
+
+
+def test_nothing_is_left_of_a_click_that_failed(workspace, database, api):
+    workspace.press(ids.CANCEL_JOB, "nope", at="7.7")
+    assert "There is no job" in whispered(api)
+    with database.reading() as session:
+        assert session.scalars(select(Job)).all() == []

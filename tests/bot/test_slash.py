@@ -1,0 +1,298 @@
+"""`/retention …` as people type it, through `app.dispatch` with signed requests."""
+
+import json
+import re
+import threading
+import time
+
+import pytest
+from slack_sdk.models.blocks import Block
+from sqlalchemy import event, select
+
+from retention.db.tables import Audit, Job, Outbox, RoleGrant, Schedule
+from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, words
+from workers import ids
+
+
+def all_jobs(database):
+    with database.reading() as session:
+        return session.scalars(select(Job)).all()
+
+
+def until(found, seconds=5.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if hit := found():
+            return hit
+        time.sleep(0.01)
+    raise AssertionError("it did not happen")
+
+
+def posts(database):
+    with database.reading() as session:
+        return session.scalars(select(Outbox)).all()
+
+
+# ---------------------------------------------------------------- what is accepted
+
+
+def test_a_sweep_is_stored_and_acknowledged_with_cancel(workspace, database):
+    said = workspace.run("sweep —tier medium --top 5")
+    (job,) = all_jobs(database)
+    assert (job.kind, job.state, job.requested_by, job.channel) == ("sweep", "queued", ANALYST, "C0CRM")
+    assert job.args["tier"] == "medium"
+    assert job.args["top"] == 5
+    button = said["blocks"][-1]["elements"][0]
+    assert (button["action_id"], button["value"]) == (ids.CANCEL_JOB, job.id)
+    assert "this channel" in words(said["blocks"])
+
+
+def test_the_channel_sees_the_job_with_its_bar_and_cancel(workspace, database):
+    workspace.run("sweep")
+    (post,) = until(lambda: posts(database))
+    (job,) = all_jobs(database)
+    assert (post.key, post.channel) == (f"job:{job.id}", "C0CRM")
+    assert ids.CANCEL_JOB in json.dumps(post.payload)
+
+
+def test_the_same_delivery_twice_is_one_job(workspace, database):
+    first = workspace.run("sweep", trigger="T1")
+    second = workspace.run("sweep", trigger="T1")
+    assert first == second
+    assert len(all_jobs(database)) == 1
+    workspace.run("sweep", trigger="T2")
+    assert len(all_jobs(database)) == 2
+    until(lambda: len(posts(database)) == 2)
+
+
+def test_fifty_at_once_are_fifty_jobs(workspace, database):
+    def one(number):
+        workspace.run("sweep" if number % 5 else "swep", trigger=f"many.{number}")
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    jobs = all_jobs(database)
+    assert len(jobs) == 40
+    assert len({job.idem_key for job in jobs}) == 40
+
+
+@pytest.mark.parametrize("command", ["score 42", "recommend 42 --k 3"])
+def test_what_names_people_goes_to_the_direct_message(workspace, database, command):
+    said = workspace.run(command)
+    (job,) = all_jobs(database)
+    assert job.channel == ANALYST
+    assert job.args["customer_id"] == "42"
+    assert "direct message" in words(said["blocks"])
+
+
+def test_a_customer_is_found_by_pseudonym(workspace, database, settings):
+    from retention.privacy import pseudonym
+
+    workspace.run(f"score {pseudonym(settings.key, '42').lower()}")
+    assert all_jobs(database)[0].args["customer_id"] == "42"
+
+
+def test_where_the_bot_is_not_it_says_how_to_invite_it(workspace, database, api):
+    api.answers["conversations.info"] = {"ok": False, "error": "channel_not_found"}
+    said = workspace.run("sweep", channel="C0PRIVATE")
+    assert "/invite @retention" in words(said["blocks"])
+    assert all_jobs(database)[0].channel == ANALYST
+    workspace.run("sweep", channel="C0PRIVATE")
+    assert len(api.named("conversations.info")) == 1  # remembered
+
+
+def test_where_slack_does_not_say_the_bot_is_taken_to_be_a_member(workspace, database, api):
+    api.answers["conversations.info"] = {"ok": False, "error": "missing_scope"}
+    assert "this channel" in words(workspace.run("sweep")["blocks"])
+    assert all_jobs(database)[0].channel == "C0CRM"
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("swep", "did you mean `/retention sweep`"),
+        ("frobnicate", "There is no command `/retention frobnicate`; there are"),
+        ("jobs lst", "did you mean `/retention jobs list`"),
+        ("sweep --teir high", "no option --teir; did you mean --tier?"),
+        ("sweep --tier hihg", "'hihg' is none of high, medium, low. Did you mean high?"),
+        ("sweep high", "unexpected extra argument"),
+        ("sweep --top 0", "--top: 0 is not in the range"),
+        ("sweep --as-of yesterday", "'yesterday' is not a date; write it like"),
+        ("sweep --csv /etc/passwd", "no option --csv"),
+        ("retrain --horizon long", "'long' is not a number of days; write it like 28d"),
+        ("retrain --horizon 9999d", "--horizon is 9999"),
+        ("score", "`/retention score` needs CUSTOMER; write `/retention score CUSTOMER"),
+        ("score 43", "There is no customer '43'"),
+        ('score "42', "never closed"),
+        ("import events x.csv", "works in the terminal only"),
+        ("digest schedule --at 25:00", "'25:00' is no time of day; write it like 09:00"),
+        ("digest schedule --timezone Europe/Londn", "did you mean Europe/London"),
+        ("digest off", "There is no scheduled digest for this channel"),
+        ("jobs cancel 77", "There is no job '77'"),
+        ("role", "to use `role list` you need admin"),
+    ],
+)
+def test_one_sentence_says_what_is_wrong(workspace, database, typed, sentence):
+    said = workspace.run(typed)
+    assert sentence in said["text"].replace("&lt;", "<")
+    assert "Traceback" not in json.dumps(said)
+    assert all_jobs(database) == []
+
+
+@pytest.mark.parametrize("command", ["sweep", "retrain", "score 42", "score nobody", "recommend 42", "data"])
+def test_a_viewer_is_told_which_role_it_takes(workspace, database, command):
+    said = workspace.run(command, VIEWER)
+    assert "Your role is viewer; to " in said["text"]
+    assert "you need analyst" in said["text"]
+    assert all_jobs(database) == []
+
+
+def test_an_approver_may_what_an_analyst_may(workspace, database):
+    workspace.run("sweep", LEAD)
+    assert len(all_jobs(database)) == 1
+
+
+def test_text_that_looks_like_slack_markup_is_shown_as_text(workspace):
+    said = workspace.run("&lt;!channel&gt;")
+    assert "<!channel>" not in json.dumps(said)
+    assert "&lt;!channel&gt;" in said["text"]
+
+
+def test_a_broken_database_refuses_with_a_sentence(workspace, database):
+    @event.listens_for(database.engine, "begin")
+    def fail(connection):
+        from sqlalchemy.exc import OperationalError
+
+        raise OperationalError("BEGIN", {}, Exception("unable to open database file"))
+
+    for command in ("sweep", "status", "jobs"):
+        assert "database does not answer, so nothing was accepted" in workspace.run(command)["text"]
+    event.remove(database.engine, "begin", fail)
+    assert all_jobs(database) == []
+
+
+def test_an_unknown_error_is_a_reference_for_the_operators_log(workspace, monkeypatch, caplog):
+    def broken(*_, **__):
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr("workers.jobs.submit", broken)
+    said = workspace.run("sweep")
+    reference = re.search(r"reference ([0-9a-f]{8})", said["text"])[1]
+    assert "secret detail" not in json.dumps(said)
+    assert reference in caplog.text
+    assert "secret detail" in caplog.text
+
+
+def test_a_busy_database_accepts_nothing_rather_than_too_late(workspace, database, monkeypatch):
+    monkeypatch.setattr("bot.slash.BUDGET_SECONDS", -1.0)
+    assert "nothing was accepted; please try again" in workspace.run("sweep")["text"]
+    assert all_jobs(database) == []
+
+
+# ---------------------------------------------------------------- signatures
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"), [({}, 200), ({"age": 290}, 200), ({"age": 310}, 401), ({"secret": "other"}, 401)]
+)
+def test_signature_and_age_are_checked(workspace, database, changes, status):
+    body = workspace.form("sweep")
+    assert workspace.send(body, "application/x-www-form-urlencoded", **changes).status == status
+    assert len(all_jobs(database)) == (status == 200)
+
+
+# ---------------------------------------------------------------- what is answered at once
+
+
+def test_help_is_what_the_role_may_do(workspace):
+    viewer = words(workspace.run("", VIEWER)["blocks"])
+    analyst = words(workspace.run("help", ANALYST)["blocks"])
+    assert "/retention status" in viewer
+    assert "/retention sweep" not in viewer
+    assert "/retention sweep" in analyst
+    assert "role grant" not in analyst
+    assert "role grant" in words(workspace.run("help", ADMIN)["blocks"])
+    assert "terminal" not in viewer
+
+
+@pytest.mark.parametrize("typed", ["help sweep", "sweep --help", "help SWEEP"])
+def test_help_of_one_command(workspace, typed):
+    said = words(workspace.run(typed)["blocks"])
+    assert "--tier" in said
+    assert "analyst" in said
+    assert "--csv" not in said
+
+
+@pytest.mark.parametrize(
+    "typed", ["help", "status", "jobs", "models", "data", "digest list", "help digest schedule"]
+)
+def test_answers_are_blocks_that_slack_takes(workspace, typed):
+    workspace.run("sweep")
+    said = workspace.run(typed)
+    assert said["text"]
+    for block in said["blocks"]:
+        Block.parse(block).to_dict()
+
+
+def test_status_shows_queue_data_and_models(workspace):
+    workspace.run("sweep")
+    said = words(workspace.run("status", VIEWER)["blocks"])
+    assert "0 running, 1 queued" in said
+    assert "1 customer" in said
+    assert "the rules decide" in said
+    assert "your role is viewer" in said
+
+
+def test_jobs_lists_states_and_can_cancel_and_retry(workspace, database):
+    workspace.run("sweep")
+    (job,) = all_jobs(database)
+    assert job.id in words(workspace.run("jobs", VIEWER)["blocks"])
+    assert "somebody else" in workspace.run(f"jobs cancel {job.id}", LEAD)["text"]
+    assert "nothing is published" in words(workspace.run(f"jobs cancel {job.id}")["blocks"])
+    assert all_jobs(database)[0].state == "cancelled"
+    assert "queued again" in words(workspace.run(f"jobs retry {job.id}")["blocks"])
+    assert all_jobs(database)[0].state == "queued"
+
+
+def test_an_admin_grants_roles_and_it_is_audited_once(workspace, database):
+    for _ in range(2):
+        said = workspace.run("role grant &lt;@U0NEW|new&gt; analyst", ADMIN, trigger="G")
+    assert "analyst" in words(said["blocks"])
+    with database.reading() as session:
+        assert session.get(RoleGrant, ("local", "U0NEW")).role == "analyst"
+        assert [one.subject for one in session.scalars(select(Audit))] == ["U0NEW"]
+    assert "U0NEW" in words(workspace.run("role", ADMIN)["blocks"])
+    assert "RETENTION_ADMINS" in workspace.run(f"role grant {ADMIN} viewer", ADMIN)["text"]
+    assert "you need admin" in workspace.run("role grant U0NEW admin", LEAD)["text"]
+    assert "is no person" in workspace.run("role grant bob analyst", ADMIN)["text"]
+
+
+def test_a_digest_is_scheduled_once_listed_and_switched_off(workspace, database):
+    for _ in range(2):
+        said = workspace.run("digest schedule —day friday —at 9.30 —timezone europe/london", trigger="D")
+    assert "every Friday at 09:30 (Europe/London)" in words(said["blocks"])
+    with database.reading() as session:
+        (plan,) = session.scalars(select(Schedule)).all()
+    assert (plan.kind, plan.weekday, plan.at, plan.timezone) == ("digest", 4, "09:30", "Europe/London")
+    assert (plan.channel, plan.created_by) == ("C0CRM", ANALYST)
+    assert "Friday" in words(workspace.run("digest list", VIEWER)["blocks"])
+    assert "switched off" in words(workspace.run("digest off")["blocks"])
+    assert "No digest is scheduled" in words(workspace.run("digest list")["blocks"])
+
+
+def test_digest_alone_is_the_digest_now(workspace, database):
+    workspace.run("digest", VIEWER)
+    assert [job.kind for job in all_jobs(database)] == ["digest"]
+
+
+def test_retrain_reads_weeks_and_ever(workspace, database):
+    workspace.run("retrain churn --horizon 4w --active-within ever --model logistic --cutoff 2017-10-02")
+    args = all_jobs(database)[0].args
+    assert (args["models"], args["horizon"], args["active_within"]) == (["churn"], 28, None)
+    assert args["cutoff"].startswith("2017-10-02T00:00")

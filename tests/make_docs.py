@@ -1,0 +1,116 @@
+"""What is generated from the command tree: docs/commands.md and slack-manifest.yaml. ``make docs`` writes them."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bot.commands import SLACK, root
+from bot.commands.catalogue import Entry, Option, entries
+
+ROOT = Path(__file__).parents[1]
+
+BOT_SCOPES = [
+    "channels:history", "channels:read", "chat:write", "commands", "files:read", "files:write", "groups:history",
+    "groups:read", "im:history", "im:read", "im:write", "mpim:read",
+]  # fmt: skip
+
+
+def commands_page() -> str:
+    """docs/commands.md."""
+    both = [entry for entry in entries(root()) if SLACK in entry.surfaces]
+    terminal = [entry for entry in entries(root()) if SLACK not in entry.surfaces]
+    return "\n".join(
+        [
+            "# Commands",
+            "",
+            "Made from the command tree by `make docs`; do not edit. Every command takes `--json` in the terminal and then",
+            "prints one JSON object and nothing else; there it acts as `--as USER` (by default the operator), and what the",
+            "workers can do is handed to them with `--queue`. In Slack, `/retention help` shows what your role may do.",
+            "",
+            "## In Slack and in the terminal",
+            "",
+            *(line for entry in both for line in _section(entry)),
+            "## In the terminal only",
+            "",
+            *(line for entry in terminal for line in _section(entry)),
+        ]
+    )
+
+
+def _section(entry: Entry) -> list[str]:
+    options = [*_options(entry.options), *_options(entry.terminal_options, " (terminal only)")]
+    if SLACK not in entry.surfaces:
+        options = _options(entry.options)
+    return [
+        f"### `{entry.name}`", "",
+        f"    {entry.usage}", "",
+        entry.help, "",
+        f"Needs the role *{entry.role}*.", "",
+        *options, *([""] if options else []),
+    ]  # fmt: skip
+
+
+def _options(options: tuple[Option, ...], where: str = "") -> list[str]:
+    return [
+        f"- `{option.names}`{where}: {option.help}{f' Default: `{option.default}`.' if option.default else ''}"
+        for option in options
+        if option.help
+    ]
+
+
+def usage_hint() -> str:
+    """What Slack shows while somebody types the command."""
+    first = dict.fromkeys(entry.path[0] for entry in entries(root(), where=SLACK))
+    return " | ".join(first)
+
+
+def manifest() -> dict[str, Any]:
+    """The Slack app, for Socket Mode; docs/slack.md says what to change for HTTP."""
+    return {
+        "display_information": {
+            "name": "Retention desk",
+            "description": "Who will lapse, why, what wins them back, and what it really earned.",
+            "background_color": "#2c2d72",
+        },
+        "features": {
+            "app_home": {"home_tab_enabled": True, "messages_tab_enabled": True, "messages_tab_read_only_enabled": True},
+            "bot_user": {"display_name": "retention", "always_online": True},
+            "slash_commands": [
+                {
+                    "command": "/retention",
+                    "description": "The retention desk: type help",
+                    "usage_hint": usage_hint(),
+                    "should_escape": True,
+                }
+            ],
+        },
+        "oauth_config": {"scopes": {"bot": BOT_SCOPES}},
+        "settings": {
+            "event_subscriptions": {"bot_events": ["app_home_opened"]},
+            "interactivity": {"is_enabled": True},
+            "org_deploy_enabled": False,
+            "socket_mode_enabled": True,
+            "token_rotation_enabled": False,
+        },
+    }  # fmt: skip
+
+
+def manifest_text() -> str:
+    """slack-manifest.yaml."""
+    head = "# Made from the command tree by `make docs`. Paste it at api.slack.com/apps → Create New App → From a manifest.\n"
+    return head + yaml.safe_dump(manifest(), sort_keys=False, width=120, allow_unicode=True)
+
+
+FILES = {"docs/commands.md": commands_page, "slack-manifest.yaml": manifest_text}
+
+
+def main() -> None:
+    """Write the files."""
+    for name, make in FILES.items():
+        (ROOT / name).write_text(make().rstrip("\n") + "\n", encoding="utf-8")
+        print(f"wrote {name}")
+
+
+if __name__ == "__main__":
+    main()
