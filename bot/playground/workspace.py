@@ -173,9 +173,9 @@ class Workspace:
         return message
 
     def revise(self, message: Message, text: str, blocks: list[Json], *, edited_by: str | None) -> None:
-        """Replace a message's content, remembering the buttons it had."""
+        """Replace a message's content, remembering the buttons it had; marked as edited where it is text alone."""
         message.past = [*message.past, *(block for block in message.blocks if _interactive(block))][-40:]
-        if edited_by and text != message.text:
+        if edited_by and not blocks and text != message.text:
             message.edited = edited_by
         message.text, message.blocks = text, with_ids(blocks)
         self.changed(message)

@@ -93,7 +93,9 @@ def test_what_happens_elsewhere_appears_without_losing_what_is_typed(
     shown.get_by_text("▰▰▰ done").wait_for()
     shown.keyboard.type("tence")
     assert shown.locator("#composer-input").input_value() == "half a sentence"
-    assert "(edited)" in shown.locator("article").inner_text()
+    assert "(edited)" not in shown.locator("article").inner_text()
+    client.chat_update(channel="C0CRM", ts=ts, text="text alone is marked")
+    shown.get_by_text("text alone is marked (edited)").wait_for()
     client.chat_postMessage(channel="D0LEAD", text="for you alone")
     badge = shown.locator(".sidebar .badge")
     badge.wait_for()

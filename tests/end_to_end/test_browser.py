@@ -1,0 +1,168 @@
+"""A CRM team's weeks by clicks: a person's whole path through the page, on SQLite, with pictures kept on the way.
+
+The pictures go to ``build/pictures``, or to the folder that ``RETENTION_PICTURES`` names (``make docs``: docs/pictures).
+"""
+
+import csv
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chromium import chromium, page
+from tests.end_to_end.desk import Desk, demo
+from workers import ids
+
+pytestmark = pytest.mark.browser
+PICTURES = Path(os.environ.get("RETENTION_PICTURES", "build/pictures"))
+SLOW = 240_000  # milliseconds: a retrain on a busy machine
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def desk(browser: Any, tmp_path_factory: Any) -> Iterator[Desk]:
+    folder = tmp_path_factory.mktemp("demo")
+    with demo(folder / "home", log=folder / "demo.log") as started:
+        yield started
+
+
+class Screen:
+    """The page as one person after another uses it."""
+
+    def __init__(self, shown: Any) -> None:
+        self.shown = shown
+
+    def become(self, name: str) -> None:
+        """Switch person by the menu at the top."""
+        self.shown.locator("#who").click()
+        self.shown.get_by_role("menuitemradio", name=re.compile(name)).click()
+        self.shown.locator("#who", has_text=name).wait_for()
+
+    def type(self, line: str) -> None:
+        """Type a line and send it."""
+        self.shown.locator("#composer-input").click()
+        self.shown.keyboard.type(line)
+        self.shown.keyboard.press("Escape")
+        self.shown.keyboard.press("Enter")
+
+    def message(self, *, says: str = "", having: str | None = None) -> Any:
+        """The newest message that says something and has a button, once it is there."""
+        found = self.shown.locator("#messages article", has_text=re.compile(says, re.I))
+        if having:
+            found = found.filter(has=self.button(having))
+        found.last.wait_for(timeout=SLOW)
+        return found.last
+
+    def button(self, action_id: str) -> Any:
+        return self.shown.locator(f'[data-action-id="{action_id}"]')
+
+    def press(self, message: Any, action_id: str, *, sure: str | None = None) -> None:
+        """Press a button of a message, and go on where it asks first."""
+        message.locator(f'[data-action-id="{action_id}"]').click()
+        if sure:
+            self.shown.get_by_role("dialog").get_by_role("button", name=sure, exact=True).click()
+
+    def go(self, place: str) -> None:
+        """Open a conversation by the sidebar."""
+        self.shown.locator(".sidebar").get_by_role("link", name=re.compile(place)).click()
+
+    def picture(self, name: str, message: Any = None) -> None:
+        """Keep what is on the screen, from the top of a message on."""
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        if message is not None:
+            self.shown.mouse.move(640, 20)
+            message.evaluate("node => node.scrollIntoView({block: 'start'})")
+        self.shown.evaluate("Promise.all([...document.images].map(one => one.decode().catch(() => null)))")
+        self.shown.screenshot(path=PICTURES / f"{name}.png")
+
+    def weeks(self, number: int) -> None:
+        """Let weeks pass by the clock at the top."""
+        for _ in range(number):
+            self.shown.locator("#next-week").click()
+            self.shown.locator("#clock:not(.moving) #next-week:enabled").wait_for(timeout=SLOW)
+
+
+@pytest.mark.timeout(900)
+def test_a_persons_whole_path(desk: Desk, browser: Any) -> None:
+    with page(browser, str(desk.http.base_url)) as shown:
+        screen = Screen(shown)
+        shown.get_by_text("Welcome to the retention desk").wait_for()
+        screen.picture("welcome")
+        _learn_and_sweep(screen)
+        _draft_edit_submit(screen)
+        _approve(screen)
+        _codes_and_results(screen, desk)
+
+
+def _learn_and_sweep(screen: Screen) -> None:
+    screen.type("/retention retrain")
+    assert "queued" in screen.message(says="Only visible to you.*Retrain").inner_text()
+    learnt = screen.message(says="AUC")
+    screen.picture("retrain", learnt)
+    screen.type("/retention sweep --tier high")
+    cohort = screen.message(says="at risk", having=ids.DRAFT_CAMPAIGN)
+    assert re.search(r"no order for \d+ days", cohort.inner_text())
+    screen.picture("cohort", cohort)
+    screen.press(cohort, ids.COHORT_CSV)
+    screen.go("Retention Desk")
+    with screen.shown.expect_download() as download:
+        screen.shown.get_by_role("link", name=re.compile("Download .*csv")).last.click(timeout=SLOW)
+    rows = list(csv.DictReader(download.value.path().read_text("utf-8-sig").splitlines()))
+    assert len(rows) > 20
+    screen.picture("direct_message")
+    screen.go("crm")
+
+
+def _draft_edit_submit(screen: Screen) -> None:
+    screen.press(screen.message(having=ids.DRAFT_CAMPAIGN), ids.DRAFT_CAMPAIGN)
+    draft = screen.message(says="assumed", having=ids.SUBMIT_CAMPAIGN)
+    screen.press(draft, ids.EDIT_CAMPAIGN)
+    dialog = screen.shown.get_by_role("dialog", name="Edit campaign")
+    dialog.get_by_label("Hold-out %").fill("200", timeout=SLOW)
+    dialog.get_by_role("button", name="Save").click()
+    dialog.locator(".input-error", has_text=re.compile(r"\w")).wait_for()
+    dialog.get_by_label("Hold-out %").fill("20")
+    screen.picture("edit_modal")
+    dialog.get_by_role("button", name="Save").click()
+    dialog.wait_for(state="detached")
+    draft = screen.message(says=r"Hold-out 20\s?%", having=ids.SUBMIT_CAMPAIGN)
+    screen.press(draft, ids.SUBMIT_CAMPAIGN)
+    submitted = screen.message(having=ids.APPROVE_CAMPAIGN)
+    screen.press(submitted, ids.APPROVE_CAMPAIGN, sure="Approve")  # one's own: told why not
+    assert "approve" in screen.message(says="Only visible to you.*approve").inner_text().lower()
+
+
+def _approve(screen: Screen) -> None:
+    screen.become("Leo Okafor")
+    screen.press(screen.message(having=ids.APPROVE_CAMPAIGN), ids.APPROVE_CAMPAIGN, sure="Approve")
+    screen.button(ids.APPROVE_CAMPAIGN).wait_for(state="detached", timeout=SLOW)
+    approved = screen.message(says="Approved.*Leo Okafor")
+    screen.picture("approved_campaign", approved)
+
+
+def _codes_and_results(screen: Screen, desk: Desk) -> None:
+    screen.shown.locator("#next-day").click()
+    live = screen.message(says="live", having=ids.CAMPAIGN_CSV)
+    screen.shown.locator("#clock:not(.moving)").wait_for(timeout=SLOW)
+    screen.press(live, ids.CAMPAIGN_CSV)
+    screen.go("Retention Desk")
+    screen.shown.locator(".file-preview", has_text="code").wait_for(timeout=SLOW)
+    screen.go("crm")
+    screen.weeks(1)
+    screen.picture("digest", screen.message(says="digest"))
+    screen.weeks(5)
+    live = screen.message(says="Hold-out 20", having=None)
+    live.get_by_role("button", name=re.compile("repl")).click()
+    thread = screen.shown.get_by_role("complementary", name="Thread")
+    thread.get_by_text(re.compile("incremental", re.I)).first.wait_for(timeout=SLOW)
+    assert "simulated" in thread.inner_text().lower()
+    screen.picture("result")
+    assert sum("digest" in message["text"].lower() for message in desk.messages()) >= 6
