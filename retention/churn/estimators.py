@@ -114,7 +114,8 @@ def _forest(X: np.ndarray, y: np.ndarray, seed: int, progress: Progress) -> Base
         n_estimators=0, max_samples=0.4, min_samples_leaf=_leaf(len(y), 12), max_features=0.3, n_jobs=2,
         warm_start=True, random_state=seed,
     )  # fmt: skip
-    return _in_pieces(model, "n_estimators", 120, 6, X, y, progress)
+    _in_pieces(model, "n_estimators", 120, 10, X, y, progress)
+    return model.set_params(n_jobs=1)  # several threads would add the trees up in any order
 
 
 def _boosting(X: np.ndarray, y: np.ndarray, seed: int, progress: Progress) -> BaseEstimator:
@@ -180,6 +181,7 @@ def fit(name: str, X: np.ndarray, y: np.ndarray, *, seed: int = 0, progress: Pro
     y : numpy.ndarray
         (n,) 0 stays, 1 churns; both must occur.
     """
+    X = np.where(np.isnan(X).all(axis=0), 0.0, X)  # what nobody has tells nothing, and some cannot stand it
     parts = ENSEMBLE if name == "ensemble" else (name,)
     members = []
     for number, member in enumerate(parts):

@@ -33,7 +33,7 @@ class Snapshot:
 
     ``frame`` holds customer_id, the features and ``bg_no_purchase``; ``churned`` (n,) 0 or 1, None where the future
     is not known. ``buyers`` counts everyone who ever ordered; ``purchases`` (BG/NBD, in days) and ``spend`` (Gamma-Gamma
-    of an order day; None where nobody spent) are fitted on all of them.
+    of an order day; None where nobody spent, and with labels: learning has no use for it) are fitted on all of them.
     """
 
     cutoff: datetime
@@ -82,7 +82,9 @@ def take(
     if labelled:
         came_back = _buyers(lake, cutoff, cutoff + timedelta(days=horizon_days))
         churned = (~frame.customer_id.isin(came_back)).to_numpy(dtype=float)
-    return Snapshot(cutoff, frame.reset_index(drop=True), churned, len(x), fitted, _spend(drawn))
+    return Snapshot(
+        cutoff, frame.reset_index(drop=True), churned, len(x), fitted, None if labelled else _spend(drawn)
+    )
 
 
 def _spend(frame: pd.DataFrame) -> gamma_gamma.GammaGamma | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import gammaln, hyp2f1
+from threadpoolctl import threadpool_limits
 
 _PENALTY = 1e-4  # keeps a and b finite where hardly anybody stops
 
@@ -94,8 +95,9 @@ def fit(x: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> BgNbd:
             -float(weights @ log_likelihood(model, *rows.T)) + _PENALTY * float(logs @ logs) / len(x) ** 0.5
         )
 
-    found = minimize(
-        loss, np.log([1.0, 0.5, 0.5, 2.0]), method="L-BFGS-B", options={"maxiter": 300, "ftol": 1e-12}
-    )
+    with threadpool_limits(1):  # BLAS threads for four numbers only wait for each other
+        found = minimize(
+            loss, np.log([1.0, 0.5, 0.5, 2.0]), method="L-BFGS-B", options={"maxiter": 300, "ftol": 1e-12}
+        )
     r, alpha, a, b = (float(value) for value in np.exp(np.clip(found.x, -12, 12)))
     return BgNbd(r, alpha * scale, a, b)

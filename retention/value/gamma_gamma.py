@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import gammaln
+from threadpoolctl import threadpool_limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,5 +55,6 @@ def fit(x: np.ndarray, mean: np.ndarray) -> GammaGamma:
     def loss(logs: np.ndarray) -> float:
         return -float(log_likelihood(model(logs), x, mean).mean())
 
-    found = model(minimize(loss, np.zeros(3), method="L-BFGS-B", options={"ftol": 1e-12}).x)
+    with threadpool_limits(1):  # BLAS threads for four numbers only wait for each other
+        found = model(minimize(loss, np.zeros(3), method="L-BFGS-B", options={"ftol": 1e-12}).x)
     return GammaGamma(found.p, found.q, found.v * scale)

@@ -1,0 +1,177 @@
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import logit
+
+from retention.churn import TrainedChurn, evaluate, score, train
+from retention.churn.model import fit
+from retention.churn.reasons import weights
+from retention.churn.snapshots import history, origins, take
+from retention.errors import BadInput, TooLittleData
+from retention.features import NAMES, build
+from tests import shop as tiny
+
+ARGS = {"horizon_days": 21, "active_within_days": 42}
+
+
+@pytest.fixture(scope="module")
+def trained(shop):
+    return train(shop.lake, cutoff=shop.end - timedelta(days=21), model="logistic", **ARGS)
+
+
+@pytest.fixture(scope="module")
+def training(shop):
+    return history(shop.lake, cutoff=shop.begin + timedelta(days=120), **ARGS)
+
+
+@pytest.fixture(scope="module")
+def truncated(tmp_path_factory):
+    """The same shop, of which nothing at or after the cutoff was ever imported."""
+    from retention.lake.importing import import_files
+
+    cutoff = tiny.BEGIN + timedelta(days=179)
+    home = tmp_path_factory.mktemp("truncated")
+    made = tiny.build(home / "home", customers=1, days=1)
+    made.lake.root.rename(home / "unused")
+    lake = type(made.lake)(made.lake.root, home / "scratch")
+    frames = tiny.frames()
+    events = frames["events"]
+    events[events.occurred_at < cutoff].to_parquet(home / "events.parquet")
+    import_files(lake, made.database, made.settings, "events", [str(home / "events.parquet")])
+    return lake, cutoff
+
+
+def _features(lake, cutoff):
+    return build(lake, cutoff, **ARGS).order_by("customer_id").execute()
+
+
+def test_the_future_changes_nothing(shop, truncated, trained):
+    lake, cutoff = truncated
+    pd.testing.assert_frame_equal(_features(lake, cutoff), _features(shop.lake, cutoff))
+    blind = train(lake, cutoff=cutoff, model="logistic", **ARGS)
+    pd.testing.assert_frame_equal(score(blind, lake, cutoff), score(trained, shop.lake, cutoff))
+
+
+def test_features_are_what_the_catalogue_says(shop):
+    cutoff = shop.begin + timedelta(days=150)
+    found = _features(shop.lake, cutoff)
+    assert list(found.columns) == ["customer_id", *NAMES]
+    events = tiny.frames()["events"].drop_duplicates()  # as the importer does
+    past = events[(events.occurred_at < cutoff) & (events.event_type == "purchase")]
+    orders = past.groupby(["customer_id", "order_id"]).agg(
+        at=("occurred_at", "min"), amount=("amount", "sum")
+    )
+    orders = orders.reset_index().sort_values("at")
+    age = (cutoff - orders["at"]) / timedelta(days=1)
+    recency = age.groupby(orders.customer_id).min()
+    active = recency[recency <= 42]
+    assert sorted(found.customer_id) == sorted(active.index)
+    by = found.set_index("customer_id")
+    np.testing.assert_allclose(by.recency_days, active.reindex(by.index), atol=1e-6)
+    spend = orders.groupby("customer_id").amount.sum()
+    np.testing.assert_allclose(by.spend_all, spend.reindex(by.index), atol=1e-6)
+    recent = orders[age <= 21].groupby("customer_id").size().reindex(by.index).fillna(0)
+    np.testing.assert_array_equal(by.orders_1h, recent)
+    days = orders.assign(day=orders["at"].dt.floor("D")).drop_duplicates(["customer_id", "day"])
+    gaps = days.groupby("customer_id").day.diff() / timedelta(days=1)
+    median = gaps.groupby(days.customer_id).median().reindex(by.index)
+    np.testing.assert_allclose(by.gap_median.astype(float), median)
+
+
+def test_snapshots_to_fit_end_before_the_newest_begins(shop):
+    cutoff = shop.begin + timedelta(days=190)
+    newest, *earlier = origins(cutoff, 190, 21)
+    assert newest + timedelta(days=21) == cutoff
+    assert all(moment + timedelta(days=21) <= newest for moment in earlier)
+    assert all(moment - timedelta(days=21) >= shop.begin for moment in earlier)
+
+
+def test_labels_are_the_horizon_and_nothing_after_it(shop):
+    cutoff = shop.begin + timedelta(days=120)
+    found = take(shop.lake, cutoff, **ARGS)
+    events = tiny.frames()["events"]
+    window = events[
+        (events.event_type == "purchase")
+        & (events.occurred_at >= cutoff)
+        & (events.occurred_at < cutoff + timedelta(days=21))
+    ]
+    assert list(found.churned == 0) == list(found.frame.customer_id.isin(window.customer_id))
+
+
+def test_evaluation_has_the_contracts_fields_and_beats_recency(shop):
+    result = evaluate(shop.lake, cutoff=shop.end - timedelta(days=21), model="logistic", **ARGS)
+    wanted = {"auc", "pr_auc", "top_decile_lift", "brier", "log_loss", "ece", "empc"}
+    assert set(result["metrics"]) == wanted
+    assert set(result["baselines"]) == {"recency", "rfm_logistic", "bg_nbd"}
+    assert all(set(one) == wanted for one in result["baselines"].values())
+    assert set(result["seconds"]) == {"features", "train", "score"}
+    assert result["metrics"]["log_loss"] < result["baselines"]["recency"]["log_loss"]
+    assert 0 < result["base_rate"] < 1
+
+
+def test_an_artefact_gives_the_same_scores_and_only_known_types_load(shop, trained):
+    import skops.io
+    from sklearn.neighbors import KNeighborsClassifier
+
+    again = TrainedChurn.from_bytes(trained.to_bytes(), version="v1")
+    at = shop.end - timedelta(days=10)
+    pd.testing.assert_frame_equal(score(again, shop.lake, at), score(trained, shop.lake, at))
+    assert again.version == "v1"
+    assert again.cutoff == trained.cutoff
+    foreign = skops.io.dumps({"model": KNeighborsClassifier, "about": "{}"})
+    if skops.io.get_untrusted_types(data=foreign):
+        with pytest.raises(ValueError, match="not on the list"):
+            TrainedChurn.from_bytes(foreign)
+
+
+@pytest.mark.parametrize("name", ["tree", "svm", "neural", "ensemble"])
+def test_every_kind_of_artefact_can_be_loaded(training, name):
+    made = fit(training, model=name)
+    X = training.newest.matrix(made.columns)
+    np.testing.assert_array_equal(
+        TrainedChurn.from_bytes(made.to_bytes()).probability(X), made.probability(X)
+    )
+
+
+def test_linear_weights_are_exact_and_add_up(shop, trained):
+    uncalibrated = trained.model.calibrated_classifiers_[0].estimator.estimator
+    from dataclasses import replace
+
+    linear = replace(trained, model=uncalibrated)
+    X = take(shop.lake, shop.end, labelled=False, **ARGS).matrix(trained.columns)
+    X = np.where(np.isnan(X), linear.reference, X)
+    clear = (linear.probability(X) > 1e-3) & (linear.probability(X) < 1 - 1e-3)
+    total = sum(weights(linear, X).values())
+    expected = logit(linear.probability(X)) - logit(linear.probability(linear.reference[None]))
+    np.testing.assert_allclose(total[clear], expected[clear], atol=0.02)
+
+
+def test_reasons_are_said_in_words(shop, trained):
+    scores = score(trained, shop.lake, shop.end)
+    risky = scores.sort_values("churn_probability").tail(10)
+    texts = [reason["text"] for told in risky.reasons for reason in told]
+    assert any(text.startswith("no order for") and "usually every" in text for text in texts)
+    assert all(told == sorted(told, key=lambda r: -r["weight"]) for told in risky.reasons)
+    assert (scores.next_order_at >= shop.end).all()
+    assert (scores.expected_value >= 0).all()
+
+
+def test_what_cannot_be_learned_is_said_in_a_sentence(shop):
+    with pytest.raises(BadInput, match=r"horizon of 90 days needs 180 days.*at most"):
+        train(shop.lake, cutoff=shop.begin + timedelta(days=100), horizon_days=90)
+    with pytest.raises(TooLittleData, match=r"a model needs 100"):
+        train(shop.lake, cutoff=shop.begin + timedelta(days=45), horizon_days=14)
+    with pytest.raises(BadInput, match="data ends on"):
+        train(shop.lake, cutoff=shop.end + timedelta(days=60), **ARGS)
+    with pytest.raises(BadInput, match="not over in the data"):
+        evaluate(shop.lake, cutoff=shop.end - timedelta(days=5), **ARGS)
+    with pytest.raises(TooLittleData, match="no events before"):
+        train(shop.lake, cutoff=shop.begin - timedelta(days=5), **ARGS)
+
+
+def test_auto_says_on_which_rung_it_stands(shop):
+    made = train(shop.lake, cutoff=shop.end, **ARGS)
+    assert made.estimator == "bg_nbd"
+    assert "logistic regression needs 500 buyers (have" in made.rung

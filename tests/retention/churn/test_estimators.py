@@ -1,0 +1,45 @@
+"""One contract, one test for all estimators: on a question whose answer a person can see."""
+
+import numpy as np
+import pytest
+
+from retention.churn import estimators
+from retention.errors import Cancelled
+
+
+@pytest.fixture(scope="module")
+def question():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1500, 4))
+    y = (rng.random(1500) < np.where(X[:, 0] > 0, 0.8, 0.1)).astype(float)
+    X[rng.random(X.shape) < 0.05] = np.nan
+    X[:, 3] = np.nan  # nobody has it
+    return X, y
+
+
+@pytest.mark.parametrize("name", estimators.ESTIMATORS)
+def test_every_estimator(name, question):
+    X, y = question
+    steps = []
+    model = estimators.fit(name, X, y, seed=1, progress=lambda done, total, what: steps.append((done, total)))
+    probability = model.predict_proba(X)
+    assert probability.shape == (1500, 2)
+    np.testing.assert_allclose(probability.sum(axis=1), 1)
+    assert (probability >= 0).all()
+    assert (probability <= 1).all()
+    high, low = X[:, 0] > 0.5, X[:, 0] < -0.5
+    assert probability[high, 1].mean() > probability[low, 1].mean() + 0.3
+    np.testing.assert_allclose(1 / (1 + np.exp(-model.decision_function(X))), probability[:, 1], atol=1e-5)
+    again = estimators.fit(name, X, y, seed=1)
+    np.testing.assert_array_equal(again.predict_proba(X), probability)
+    assert steps
+    assert all(0 <= done <= total for done, total in steps)
+
+
+@pytest.mark.parametrize("name", estimators.ESTIMATORS)
+def test_a_cancelled_fit_stops(name, question):
+    def stop(done, total, what):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        estimators.fit(name, *question, progress=stop)

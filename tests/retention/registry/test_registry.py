@@ -1,0 +1,65 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from retention.db.tables import ModelVersion
+from retention.errors import BadInput
+from retention.registry import champion, load, promote, save
+
+
+def _saved(settings, content=b"model", **changes) -> ModelVersion:
+    values = {
+        "estimator": "logistic", "cutoff": datetime(2025, 6, 1, tzinfo=UTC), "horizon_days": 28,
+        "active_within_days": 56, "parameters": {}, "features": ("a",), "metrics": {"auc": 0.8}, "fingerprint": "f",
+        "seed": 0, "rung": "", "created_by": "U0ANALYST", "job_id": None,
+    }  # fmt: skip
+    return save(settings, "churn", content, **{**values, **changes})
+
+
+def test_what_was_saved_is_loaded_and_nothing_is_left_half_written(settings):
+    row = _saved(settings, b"\x00artefact")
+    assert load(settings, row) == b"\x00artefact"
+    assert [path.name for path in (Path(settings.models_url) / "churn").iterdir()] == [
+        Path(row.artefact).name
+    ]
+
+
+def test_a_changed_artefact_is_not_loaded(settings):
+    row = _saved(settings)
+    (Path(settings.models_url) / row.artefact).write_bytes(b"other")
+    with pytest.raises(BadInput, match="not what was saved"):
+        load(settings, row)
+
+
+def test_a_changed_row_is_not_believed(settings):
+    import hashlib
+
+    row, other = _saved(settings), _saved(settings, b"other")
+    (Path(settings.models_url) / row.artefact).write_bytes(b"other")
+    row.sha256 = hashlib.sha256(b"other").hexdigest()
+    with pytest.raises(BadInput, match="not what was saved"):
+        load(settings, row)
+    row.hmac = other.hmac  # another version's seal does not fit either
+    with pytest.raises(BadInput, match="not what was saved"):
+        load(settings, row)
+
+
+def test_a_missing_artefact_is_said_so(settings):
+    row = _saved(settings)
+    (Path(settings.models_url) / row.artefact).unlink()
+    with pytest.raises(BadInput, match="is missing"):
+        load(settings, row)
+
+
+def test_there_is_one_champion(settings, database):
+    first, second = _saved(settings), _saved(settings)
+    with database.transaction() as session:
+        assert champion(session, settings, "churn") is None
+        promote(session, settings, first, "U0ADMIN")
+    with database.transaction() as session:
+        promote(session, settings, second, "U0ADMIN")
+    with database.reading() as session:
+        assert champion(session, settings, "churn").version == second.version
+        assert session.get(ModelVersion, first.version).state == "retired"
+        assert champion(session, settings, "recommend") is None

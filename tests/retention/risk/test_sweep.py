@@ -1,0 +1,48 @@
+from datetime import timedelta
+
+import pytest
+
+from retention.churn import train
+from retention.errors import TooLittleData
+from retention.reports.sweep import chart
+from retention.risk.policy import Policy
+from retention.risk.sweep import sweep
+from retention.risk.tiers import tier_of, tiers_of
+
+
+def test_a_threshold_belongs_to_the_tier_it_opens():
+    assert [tier_of(p, Policy()) for p in (0.5, 0.4999, 0.25, 0.2499)] == ["high", "medium", "medium", "low"]
+
+
+@pytest.mark.parametrize("with_model", [True, False])
+def test_a_sweep_adds_up(shop, with_model):
+    model = (
+        train(shop.lake, cutoff=shop.end, model="logistic", horizon_days=21, active_within_days=42)
+        if with_model
+        else None
+    )
+    found = sweep(shop.lake, model, Policy(), as_of=shop.end, tier="medium", top=3)
+    told = found.as_dict()
+    assert sum(told["tiers"].values()) == told["customers"] == len(found.scores)
+    assert set(found.cohort.tier) <= {"high", "medium"}
+    assert len(found.cohort) == told["tiers"]["high"] + told["tiers"]["medium"]
+    at_stake = found.cohort.churn_probability * found.cohort.expected_value
+    assert told["revenue_at_risk"] == pytest.approx(at_stake.sum(), abs=0.01)
+    assert at_stake.is_monotonic_decreasing
+    assert len(told["cohort"]) == 3
+    assert set(told["cohort"][0]) == {"customer_id", "churn_probability", "tier", "expected_value", "reasons"}
+    assert list(found.scores.tier) == list(tiers_of(found.scores.churn_probability.to_numpy(), Policy()))
+    assert chart(found, Policy()).startswith(b"\x89PNG")
+
+
+def test_without_a_model_the_rules_say_so(shop):
+    found = sweep(shop.lake, None, Policy(), as_of=shop.end)
+    assert found.model_version == "rules"
+    assert "no model yet" in found.rung
+    early = sweep(shop.lake, None, Policy(), as_of=shop.begin + timedelta(days=20))
+    assert "a model needs 100 buyers (have" in early.rung
+
+
+def test_nobody_active_is_a_sentence(shop):
+    with pytest.raises(TooLittleData, match="Nobody ordered in the 56 days"):
+        sweep(shop.lake, None, Policy(), as_of=shop.end + timedelta(days=400))

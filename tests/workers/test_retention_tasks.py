@@ -1,0 +1,141 @@
+"""Retrain, sweep, score and the cohort's file, as the worker runs them, on the tiny shop."""
+
+import csv
+import io
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from retention.db.tables import Cohort, ModelVersion, Outbox
+from retention.errors import BadInput, Cancelled
+from retention.privacy import pseudonym
+from tests import shop as tiny
+from workers import ids
+from workers.delivery import render
+from workers.requests import CohortCsv, Retrain, Score, Sweep
+from workers.tasks import cohort_csv, retrain, score, sweep
+from workers.tasks.contract import Context, Outcome, Post
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory) -> tiny.Shop:
+    """A shop that these tests may change, with its directory filled by import."""
+    return tiny.build(tmp_path_factory.mktemp("tasks") / "home", days=150)
+
+
+@pytest.fixture(scope="module")
+def trained(own):
+    request = Retrain(models=("churn",), horizon=21, active_within=42, model="logistic", cutoff=own.end)
+    return _done(own, retrain.run(request, _context(own, "train")))
+
+
+@pytest.fixture(scope="module")
+def swept(own, trained):
+    request = Sweep(tier="medium", as_of=own.end)
+    outcome = sweep.run(request, _context(own, "sweep"))
+    return _done(own, outcome)
+
+
+def _context(own: tiny.Shop, job: str, progress=lambda done, total, what: None) -> Context:
+    return Context(
+        own.settings, own.database, job_id=job, attempt=1, requested_by="U0ANALYST", channel="C0CRM",
+        thread_key=None, business_at=own.end, progress=progress,
+    )  # fmt: skip
+
+
+def _done(own: tiny.Shop, outcome: Outcome) -> Outcome:
+    with own.database.transaction() as session:
+        if outcome.apply:
+            outcome.apply(session)
+    return outcome
+
+
+def _words(own: tiny.Shop, post: Post) -> str:
+    shown = render.message(post.template, **{"zone": "UTC", "demo": False, **post.values})
+    return json.dumps([shown.text, shown.blocks], ensure_ascii=False)
+
+
+def test_a_retrained_model_is_the_champion_and_shown_beside_the_baselines(own, trained):
+    (model,) = trained.data["models"]
+    assert model["promoted"]
+    with own.database.reading() as session:
+        row = session.scalar(select(ModelVersion).where(ModelVersion.state == "champion"))
+    assert row.version == model["version"]
+    assert row.metrics["auc"] == model["metrics"]["auc"]
+    assert (Path(own.settings.models_url) / row.artefact).exists()
+    said = _words(own, trained.posts[0])
+    for word in ("AUC", "log-loss", "Recency", "RFM logistic", "BG/NBD", "Base rate", model["version"]):
+        assert word in said
+
+
+def test_a_cancelled_retrain_publishes_nothing(own, trained):
+    def stop(done, total, what):
+        raise Cancelled
+
+    before = sorted(Path(own.settings.models_url).rglob("*"))
+    with pytest.raises(Cancelled):
+        retrain.run(Retrain(models=("churn",), horizon=21, active_within=42), _context(own, "x", stop))
+    assert sorted(Path(own.settings.models_url).rglob("*")) == before
+
+
+def test_a_channel_sees_pseudonyms_counts_and_buttons(own, swept):
+    said = _words(own, swept.posts[0])
+    first = swept.data["cohort"][0]["customer_id"]
+    assert pseudonym(own.settings.key, first) in said
+    assert not any(one["customer_id"] in said for one in swept.data["cohort"])
+    assert "at risk" in said
+    assert ids.DRAFT_CAMPAIGN in said
+    assert ids.COHORT_CSV in said
+    assert swept.posts[0].channel is None
+    assert swept.posts[0].images["chart"].content.startswith(b"\x89PNG")
+    with own.database.reading() as session:
+        cohort = session.get(Cohort, swept.data["cohort_id"])
+    assert cohort.size == swept.data["cohort_size"] > 0
+    assert swept.runs == ("scores",)
+    assert own.lake.scores(cohort.run_id).count().execute() == swept.data["customers"]
+
+
+def test_the_file_goes_to_who_asked_and_the_thread_says_so(own, swept):
+    with own.database.transaction() as session:
+        session.add(Outbox(key="job:sweep", channel="C0CRM", payload={}))
+    request = CohortCsv(cohort_id=swept.data["cohort_id"])
+    outcome = _done(own, cohort_csv.run(request, _context(own, "csv")))
+    file, sent, taken = outcome.posts
+    assert file.channel == sent.channel == "U0ANALYST"
+    assert file.file.sensitive
+    rows = list(csv.DictReader(io.StringIO(file.file.content.decode("utf-8-sig"))))
+    assert len(rows) == swept.data["cohort_size"] == outcome.data["rows"]
+    assert rows[0]["email"].endswith("@example.com")
+    assert (taken.channel, taken.thread_key) == ("C0CRM", "job:sweep")
+    public = _words(own, taken)
+    assert "<@U0ANALYST>" in public
+    assert rows[0]["customer_id"] not in public
+    with pytest.raises(BadInput, match="cohort is gone"):
+        cohort_csv.run(CohortCsv(cohort_id="nope"), _context(own, "csv2"))
+
+
+def test_one_customer_in_full_to_who_asked(own, swept):
+    listed = swept.data["cohort"][0]
+    outcome = score.run(Score(customer_id=listed["customer_id"], as_of=own.end), _context(own, "score"))
+    data = outcome.data
+    assert data["churn_probability"] == pytest.approx(listed["churn_probability"], rel=1e-6)
+    assert data["expected_value"] == pytest.approx(listed["expected_value"], rel=1e-6)
+    assert data["tier"] == listed["tier"]
+    assert data["reasons"] == listed["reasons"]
+    assert data["recommendations"]
+    assert data["action"]
+    assert outcome.posts[0].channel == "U0ANALYST"
+    assert listed["customer_id"] in _words(own, outcome.posts[0])
+
+
+def test_unknown_customers_and_those_without_orders_are_a_sentence(own, trained):
+    with pytest.raises(BadInput, match="nobody-at-all"):
+        score.run(Score(customer_id="nobody-at-all", as_of=own.end), _context(own, "s1"))
+    people = own.lake.table("events")
+    newest = people.group_by("customer_id").agg(first=people.occurred_at.min()).order_by("first").execute()
+    someone = newest.customer_id.iloc[-1]  # who first came later than this
+    with pytest.raises(BadInput, match="no order before"):
+        score.run(Score(customer_id=someone, as_of=own.begin + timedelta(days=40)), _context(own, "s2"))
