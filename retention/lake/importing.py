@@ -127,11 +127,11 @@ class _Import:
         with sources.opened(self.con, file, self.mapping, self.query, self.only) as source:
             mapped = self.mapping or mapping.identity(self.table, list(source.columns))
             mapping.check(mapped, list(source.columns), source.name)
-            staging = compile_staging(self.con, source, mapped, self.only, self.source)
             condition = f" WHERE {self.only}" if self.only else ""
             rows = self._one(f"SELECT count(*) FROM {source.relation}{condition}")
             if not rows and not source.rejected and not self.only:
                 raise BadInput(f"{source.name} has no rows.")
+            staging = compile_staging(self.con, source, mapped, self.only, self.source)
             self.columns.update(staging.columns)
             self._stage(source, staging, rows)
 

@@ -48,6 +48,10 @@ class Source:
     numbers: dict[str, str] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
 
+    def type_of(self, column: str) -> str:
+        """The type that expressions see."""
+        return self.numbers.get(column, self.columns[column])
+
 
 @contextmanager
 def opened(

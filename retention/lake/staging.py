@@ -64,7 +64,7 @@ def compile_staging(
         Where DuckDB refuses an expression of the map.
     """
     rows = _rows(source, mapping, only)
-    types = _types(con, rows, mapping)
+    types = _types(con, rows, mapping, source)
     typed, faults = [], ["_unreadable"]
     for column in mapping.table.columns:
         if column.name == "source" and (origin or column.name not in types):
@@ -112,15 +112,20 @@ def _rows(source: Source, mapping: Mapping, only: str | None, also: str = "") ->
     return f"SELECT {raw}, _unreadable{also} FROM ({read}){where}"
 
 
-def _types(con: Any, rows: str, mapping: Mapping) -> dict[str, str]:
+def _types(con: Any, rows: str, mapping: Mapping, source: Source) -> dict[str, str]:
     import duckdb
 
     try:
         described = con.execute(f"DESCRIBE {rows}").fetchall()
     except duckdb.Error as error:
-        first = str(error).strip().splitlines()[0]
+        first = str(error).strip().splitlines()[0].rstrip(".")
+        used = {name.casefold() for expression in mapping.expressions for name in expression.columns}
+        as_text = [
+            name for name in source.columns if name.casefold() in used and source.type_of(name) == "VARCHAR"
+        ]
+        hint = f" ({', '.join(as_text)}: text, by most of the values in {source.name})" if as_text else ""
         raise BadInput(
-            f"{mapping.name} [{mapping.table.name}]: DuckDB refuses an expression: {first}"
+            f"{mapping.name} [{mapping.table.name}]: DuckDB refuses an expression: {first}{hint}."
         ) from None
     return {row[0][1:]: row[1] for row in described if row[0] != "_unreadable"}
 

@@ -1,0 +1,312 @@
+"""Importing: every format, every kind of map, what is there already, what is bad, and one sentence for what cannot be."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from retention.db.tables import DirectoryEntry, ImportLog
+from retention.errors import BadInput
+from retention.lake import Lake
+from retention.lake.importing import import_files
+
+RETAIL = """[events]
+timezone    = "Europe/London"
+where       = { sql = '"Price" > 0' }
+customer_id = "Customer ID"
+occurred_at = "InvoiceDate"
+order_id    = "Invoice"
+item_id     = "StockCode"
+quantity    = "Quantity"
+amount      = { sql = '"Quantity" * "Price"' }
+event_type  = { sql = '''CASE WHEN "Invoice" LIKE 'C%' THEN 'return' ELSE 'purchase' END''' }
+"""
+HEADER = "Invoice,StockCode,Quantity,InvoiceDate,Price,Customer ID\n"
+ROWS = (
+    "1001,00123,2,2025-07-01 12:00:00,2.50,007\n"
+    "1001,00124,1,2025-07-01 12:00:00,4.00,007\n"
+    "C1002,00123,-1,2025-12-01 12:00:00,2.50,008\n"
+    "1003,00125,1,2025-12-02 08:00:00,0,008\n"
+)
+
+
+@pytest.fixture
+def lake(settings):
+    return Lake.open(settings)
+
+
+@pytest.fixture
+def retail(tmp_path):
+    path = tmp_path / "retail.toml"
+    path.write_text(RETAIL)
+    return path
+
+
+def _file(tmp_path, text, name="sales.csv"):
+    path = tmp_path / name
+    path.write_text(text)
+    return str(path)
+
+
+def _events(lake):
+    return lake.table("events").order_by(["occurred_at", "item_id"]).execute().to_dict("records")
+
+
+def test_the_contracts_own_map_on_a_csv(lake, database, settings, tmp_path, retail):
+    report = import_files(lake, database, settings, "events", [_file(tmp_path, HEADER + ROWS)], retail)
+    assert (report.rows_read, report.rows_filtered, report.rows_accepted) == (4, 1, 3)
+    first, second, third = _events(lake)
+    assert (first["customer_id"], first["item_id"]) == ("007", "00123")  # an id is no number
+    assert first["occurred_at"].isoformat() == "2025-07-01T11:00:00"  # London in summer
+    assert third["occurred_at"].isoformat() == "2025-12-01T12:00:00"
+    assert (first["amount"], second["amount"], third["amount"]) == (5.0, 4.0, -2.5)
+    assert third["event_type"] == "return"
+    with database.reading() as session:
+        assert session.query(ImportLog).one().report == report.as_dict()
+        assert {entry.customer_id for entry in session.query(DirectoryEntry)} == {"007", "008"}
+
+
+@pytest.mark.parametrize("name", ["s.csv", "s.csv.gz", "s.csv.zst", "s.tsv", "s.parquet", "s.jsonl", "s.jsonl.gz", "s.jsonl.zst", "s.parquet.gz"])  # fmt: skip
+def test_every_format_says_the_same(name, lake, settings, tmp_path, retail):
+    table = pa.table(
+        {
+            "Invoice": ["1", "C2"], "StockCode": ["00123", "00124"], "Quantity": [2, -1],
+            "InvoiceDate": ["2025-01-01 12:00:00", "2025-01-02 12:00:00"], "Price": [2.5, 4.0],
+            "Customer ID": ["007", "008"],
+        }
+    )  # fmt: skip
+    path = tmp_path / name
+    plain = path.suffixes[0]
+    if plain == ".parquet":
+        pq.write_table(table, tmp_path / "plain.parquet")
+        content = (tmp_path / "plain.parquet").read_bytes()
+    elif plain == ".jsonl":
+        content = "\n".join(json.dumps(row) for row in table.to_pylist()).encode()
+    else:
+        mark = "\t" if plain == ".tsv" else ","
+        rows = [table.column_names, *[[str(value) for value in row.values()] for row in table.to_pylist()]]
+        content = "\n".join(mark.join(row) for row in rows).encode()
+    if path.suffix == ".gz":
+        content = gzip.compress(content)
+    if path.suffix == ".zst":
+        content = pa.compress(content, codec="zstd", asbytes=True)
+    path.write_bytes(content)
+    report = import_files(lake, None, settings, "events", [str(path)], retail)
+    assert report.rows_accepted == 2, report
+    assert [(row["customer_id"], row["item_id"], row["amount"]) for row in _events(lake)] == [
+        ("007", "00123", 5.0),
+        ("008", "00124", -4.0),
+    ]
+
+
+def test_a_database_by_its_url(lake, settings, tmp_path):
+    import sqlalchemy as sa
+
+    url = f"sqlite:///{tmp_path}/shop.db"
+    with sa.create_engine(url).begin() as connection:
+        connection.execute(
+            sa.text("CREATE TABLE people (customer_id TEXT, name TEXT, marketing_consent TEXT)")
+        )
+        connection.execute(
+            sa.text("INSERT INTO people VALUES ('1', 'Ann', 'yes'), ('2', NULL, 'no'), ('3', 'Bo', NULL)")
+        )
+    report = import_files(lake, None, settings, "customers", [url], query="SELECT * FROM people")
+    assert report.rows_accepted == 3
+    consent = lake.table("customers").order_by("customer_id").execute()["marketing_consent"].tolist()
+    assert consent == [True, False, None]
+    with pytest.raises(BadInput, match="--query"):
+        import_files(lake, None, settings, "customers", [url])
+
+
+def test_the_same_file_twice_changes_nothing(lake, settings, tmp_path, retail):
+    file = _file(tmp_path, HEADER + ROWS + ROWS.splitlines()[0] + "\n")
+    first = import_files(lake, None, settings, "events", [file], retail)
+    assert (first.rows_accepted, first.rows_duplicate) == (3, 1)
+    before = lake.fingerprint(datetime(2026, 1, 1, tzinfo=UTC))
+    again = import_files(lake, None, settings, "events", [file], retail)
+    assert (again.rows_accepted, again.rows_duplicate) == (0, 4)
+    assert lake.fingerprint(datetime(2026, 1, 1, tzinfo=UTC)) == before  # not even a new version
+
+
+def test_customers_are_updated_by_key_and_keep_what_a_file_does_not_say(lake, settings, tmp_path):
+    import_files(
+        lake,
+        None,
+        settings,
+        "customers",
+        [_file(tmp_path, "customer_id,name,email\n1,Ann,a@x.de\n2,Bo,b@x.de\n")],
+    )
+    later = _file(tmp_path, "customer_id,marketing_consent\n1,yes\n3,no\n3,yes\n", "consent.csv")
+    report = import_files(lake, None, settings, "customers", [later])
+    assert (report.rows_accepted, report.rows_duplicate) == (2, 1)  # the last word on a customer counts
+    rows = lake.table("customers").order_by("customer_id").to_pyarrow().to_pylist()
+    assert [(row["name"], row["marketing_consent"]) for row in rows] == [
+        ("Ann", True),
+        ("Bo", None),
+        (None, True),
+    ]
+    again = import_files(lake, None, settings, "customers", [later])
+    assert (again.rows_accepted, again.rows_duplicate) == (0, 3)
+
+
+def test_bad_rows_are_kept_aside_as_they_were_with_the_reason(lake, settings, tmp_path, retail):
+    bad = (
+        "1004,9,many,2025-01-01 10:00:00,1.00,1\n"
+        "1005,9,1,yesterday,1.00,1\n"
+        "1006,9,1,2025-01-01 10:00:00,1.00,\n"
+        "1007,9,1,2125-01-01 10:00:00,1.00,1\n"
+        "1008,9,1,2025-01-01 10:00:00,1.00,1,too,many\n"
+    )
+    good = "".join(f"{2000 + number},9,1,2025-02-01 10:00:00,1.00,{number}\n" for number in range(20))
+    report = import_files(lake, None, settings, "events", [_file(tmp_path, HEADER + good + bad)], retail)
+    assert report.rows_accepted == 20
+    assert report.rows_quarantined == 5
+    assert report.rows_read == 25
+    assert {"Quantity is no number", "occurred_at is no date or time", "customer_id is missing",
+            "occurred_at lies in the future"} < set(report.quarantine)  # fmt: skip
+    kept = {row["Invoice"]: row for row in pq.read_table(report.quarantine_path).to_pylist()}
+    assert kept["1004"]["Quantity"] == "many"
+    assert kept["1004"]["_reason"] == "Quantity is no number"
+    assert kept["1004"]["_file"] == "sales.csv"
+    again = import_files(lake, None, settings, "events", [_file(tmp_path, HEADER + good + bad)], retail)
+    assert again.quarantine_path == report.quarantine_path
+    assert (again.rows_accepted, again.rows_quarantined) == (0, 5)
+
+
+def test_json_lines_that_are_none(lake, settings, tmp_path):
+    text = '{"item_id": "1", "title": "Tea", "price": 3}\nno json\n{"item_id": "2", "title": "Mate", "price": "dear"}\n'
+    report = import_files(lake, None, settings, "items", [_file(tmp_path, text, "items.jsonl")])
+    assert (report.rows_read, report.rows_accepted, report.rows_quarantined) == (3, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "map_text", "says"),
+    [
+        ("nowhere.csv", None, RETAIL, "no such file"),
+        ("empty.csv", "", RETAIL, "is empty"),
+        ("header.csv", HEADER, RETAIL, "has no rows"),
+        ("x.xlsx", "?", RETAIL, "no kind that can be imported"),
+        ("x.parquet", "not parquet at all", RETAIL, "cannot be read as PARQUET"),
+        ("x.csv", HEADER + "1,2,1,never,1.00,3\n" * 3, RETAIL, "No row of x.csv can be used"),
+        ("x.csv", HEADER + "1,2,x,2025-01-01,1.00,3\n", RETAIL, "Quantity: text, by most"),
+        ("x.csv", HEADER + "1,2,1,2025-01-01,-1,3\n", RETAIL, "`where`"),
+        ("x.csv", HEADER + ROWS, RETAIL.replace('"StockCode"', '"Stockcod"'), 'the nearest is "StockCode"'),
+        ("x.csv", HEADER + ROWS, RETAIL.replace('* "Price"', '* "Prise"'), '"Prise"'),
+        ("x.csv", HEADER + ROWS, RETAIL.replace("item_id ", "item_it "), "no such column"),
+        ("x.csv", HEADER + ROWS, RETAIL.replace("Europe/London", "London"), "IANA"),
+        ("x.csv", HEADER + ROWS, RETAIL.replace('* "Price"', "* * 2"), "not SQL"),
+        ("x.csv", HEADER + ROWS, RETAIL.replace("[events]", "[event]"), "no section [events]"),
+        ("x.csv", HEADER + ROWS, RETAIL.replace('customer_id = "Customer ID"', ""), "customer_id"),
+        ("x.csv", HEADER + ROWS, "[events", "not TOML"),
+        ("x.csv", HEADER + ROWS, None, "customer_id"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_imported_gets_one_sentence_and_changes_nothing(
+    name, text, map_text, says, lake, database, settings, tmp_path
+):
+    map_path = tmp_path / "map.toml"
+    if map_text:
+        map_path.write_text(map_text)
+    file = _file(tmp_path, text, name) if text is not None else str(tmp_path / name)
+    with pytest.raises(BadInput) as refusal:
+        import_files(lake, database, settings, "events", [file], map_path if map_text else None)
+    assert says in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert lake.table("events").count().execute() == 0
+    with database.reading() as session:
+        assert session.query(ImportLog).count() == 0
+
+
+def test_floats_that_pandas_made_of_ids_are_ids_again(lake, settings, tmp_path):
+    file = tmp_path / "float.parquet"
+    pq.write_table(
+        pa.table(
+            {
+                "customer_id": [12345.0, None],
+                "event_type": ["view", "view"],
+                "occurred_at": [datetime(2025, 1, 1)] * 2,
+            }
+        ),
+        file,
+    )
+    report = import_files(lake, None, settings, "events", [str(file)])
+    assert report.quarantine == {"customer_id is missing": 1}
+    assert _events(lake)[0]["customer_id"] == "12345"
+
+
+@hypothesis_settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b", ""]),
+            st.sampled_from(["purchase", "view", "theft"]),
+            st.integers(0, 3),
+            st.one_of(st.none(), st.floats(-10, 10)),
+        ),
+        min_size=1,
+    )
+)
+def test_every_row_is_accounted_for(tmp_path_factory, rows):
+    from retention.settings import Settings
+
+    home = tmp_path_factory.mktemp("home")
+    settings = Settings(home=home, _env_file=None)
+    customers, types, days, amounts = zip(*rows, strict=True)
+    pq.write_table(
+        pa.table(
+            {
+                "customer_id": customers, "event_type": types, "amount": pa.array(amounts, pa.float64()),
+                "occurred_at": [datetime(2025, 1, 1 + day) for day in days],
+            }
+        ),
+        home / "rows.parquet",
+    )  # fmt: skip
+    lake = Lake.open(settings)
+    try:
+        report = import_files(lake, None, settings, "events", [str(home / "rows.parquet")])
+    except BadInput:
+        assert all(not customer or type_ == "theft" for customer, type_, _, _ in rows)
+        return
+    parts = report.rows_filtered + report.rows_accepted + report.rows_duplicate + report.rows_quarantined
+    assert parts == report.rows_read == len(rows)
+    assert lake.table("events").count().execute() == report.rows_accepted
+    again = import_files(lake, None, settings, "events", [str(home / "rows.parquet")])
+    assert again.rows_accepted == 0
+
+
+KILLED = """
+import os, signal, sys
+from deltalake import DeltaTable
+from retention.lake import Lake, store
+from retention.lake.importing import import_files
+from retention.settings import Settings
+settings = Settings(home=sys.argv[1], _env_file=None)
+store._retrying = lambda deed: os.kill(os.getpid(), signal.SIGKILL)  # the files are written, the commit is not
+import_files(Lake.open(settings), None, settings, "events", [sys.argv[2]])
+"""
+
+
+def test_a_process_killed_in_the_middle_leaves_the_version_before(lake, settings, tmp_path):
+    header = "customer_id,event_type,occurred_at\n"
+    import_files(lake, None, settings, "events", [_file(tmp_path, header + "1,view,2025-01-01\n", "a.csv")])
+    file = _file(tmp_path, header + "2,view,2025-01-02\n3,view,2025-02-02\n", "b.csv")
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, settings.home, file], env={**os.environ, "PYTHONPATH": "."}
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert lake.table("events").count().execute() == 1
+    report = import_files(lake, None, settings, "events", [file])
+    assert report.rows_accepted == 2
+    assert lake.table("events").count().execute() == 3
