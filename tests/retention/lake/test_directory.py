@@ -1,0 +1,47 @@
+"""The directory knows a customer by id, pseudonym and e-mail address, and says who is near."""
+
+import pytest
+
+from retention.errors import BadInput
+from retention.lake.directory import find, sync
+from retention.lake.lake import Lake
+from retention.privacy import pseudonym
+
+
+@pytest.fixture
+def ask(shop):
+    def asked(text):
+        with shop.database.reading() as session:
+            return find(session, shop.settings, text)
+
+    return asked
+
+
+def test_a_customer_is_found_by_whatever_a_person_has(ask, shop):
+    name = pseudonym(shop.settings.key, "c0007")
+    assert (
+        ask("c0007")
+        == ask(" C0007@example.com")
+        == ask(name)
+        == ask(name.lower().replace("-", " "))
+        == "c0007"
+    )
+
+
+def test_an_unknown_customer_is_refused_with_the_nearest(ask):
+    with pytest.raises(BadInput, match="c0298"):
+        ask("c02981")
+    with pytest.raises(BadInput, match="'!!'"):
+        ask("!!")
+
+
+def test_without_data_it_says_so(database, settings):
+    with database.reading() as session, pytest.raises(BadInput, match="no data"):
+        find(session, settings, "1")
+
+
+def test_it_follows_the_lake_both_ways(database, settings, shop):
+    with database.transaction() as session:
+        assert sync(shop.lake, session, settings) == 300
+        assert sync(shop.lake, session, settings) == 0
+        assert sync(Lake.open(settings), session, settings) == 300  # an empty lake: nobody is left

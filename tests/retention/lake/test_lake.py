@@ -1,0 +1,161 @@
+"""The lake: nothing sees the future, runs are replaced whole, writers do not lose each other's rows."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pytest
+
+from retention import clock
+from retention.errors import BadInput, TooLittleData
+from retention.lake import Lake
+from retention.lake.importing import import_files
+from retention.lake.lake import naive
+from retention.settings import Settings
+from tests import shop as tiny
+
+NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
+
+
+def _import(lake, settings, frame, table="events"):
+    file = settings.home / f"{len(list(settings.home.glob('*.parquet')))}.parquet"
+    settings.home.mkdir(parents=True, exist_ok=True)
+    frame.to_parquet(file)
+    return import_files(lake, None, settings, table, [str(file)])
+
+
+def _views(*moments, customer="1", **columns):
+    return pd.DataFrame(
+        {"customer_id": customer, "event_type": "view", "occurred_at": list(moments)} | columns
+    )
+
+
+def test_the_past_ends_before_the_cutoff_also_for_what_became_known_later(settings):
+    lake = Lake.open(settings)
+    second = timedelta(seconds=1)
+    known = [pd.NaT, pd.NaT, NOON - second, NOON]
+    _import(
+        lake, settings, _views(NOON - second, NOON, NOON - 2 * second, NOON - 3 * second, available_at=known)
+    )
+    seen = lake.table("events", before=NOON).occurred_at.execute().tolist()
+    assert sorted(seen) == [naive(NOON - 2 * second), naive(NOON - second)]
+    assert lake.table("events").count().execute() == 4
+
+
+def test_the_future_changes_nothing_before_the_cutoff(tmp_path):
+    shop = tiny.build(tmp_path / "home", customers=30, items=12, days=60)
+    cutoff = shop.begin + timedelta(days=40)
+    before, mark = shop.lake.table("events", cutoff).execute(), shop.lake.fingerprint(cutoff)
+    _import(shop.lake, shop.settings, _views(*(cutoff + timedelta(hours=hour) for hour in range(50))))
+    after = shop.lake.table("events", cutoff).execute()
+    key = ["event_id"]
+    pd.testing.assert_frame_equal(
+        before.sort_values(key).reset_index(drop=True), after.sort_values(key).reset_index(drop=True)
+    )
+    assert mark.split(" ", 1)[1] == shop.lake.fingerprint(cutoff).split(" ", 1)[1]
+
+
+def test_columns_and_types_are_the_same_in_an_empty_lake(settings, shop):
+    for name in ("events", "customers", "items", "treatments"):
+        assert Lake.open(settings).table(name).schema() == shop.lake.table(name).schema()
+    assert Lake.open(settings).scores("none").count().execute() == 0
+
+
+def test_a_run_is_replaced_whole_and_others_stay(settings):
+    lake = Lake.open(settings)
+    for run, customers in (("j1-1", ["a", "b"]), ("j2-1", ["c"]), ("j1-1", ["d"])):
+        lake.write_scores(run, _scores(customers))
+    assert lake.scores("j1-1").customer_id.execute().tolist() == ["d"]
+    assert lake.scores("j2-1").reasons.execute().tolist() == ['[{"feature": "recency"}]']
+    lake.collect_garbage({"j2-1"})
+    assert lake.scores("j1-1").count().execute() == 0
+    assert lake.scores("j2-1").count().execute() == 1
+
+
+def _scores(customers):
+    reasons = [[{"feature": "recency"}] for _ in customers]
+    return pd.DataFrame(
+        {
+            "customer_id": customers,
+            "as_of": NOON,
+            "model_version": "rules",
+            "churn_probability": 0.5,
+            "reasons": reasons,
+        }
+    )
+
+
+def test_treatments_are_updated_by_campaign_and_customer(settings):
+    lake = Lake.open(settings)
+    rows = pd.DataFrame(
+        {"campaign_id": "k", "customer_id": ["1", "2"], "arm": ["treatment", "control"], "sent_at": NOON}
+    )
+    lake.upsert("treatments", rows)
+    lake.upsert("treatments", rows.assign(amount=[1.5, 2.5]))
+    assert lake.table("treatments").amount.execute().tolist() == [1.5, 2.5]
+    with pytest.raises(ValueError, match="no column"):
+        lake.upsert("treatments", rows.assign(colour="red"))
+
+
+@pytest.mark.parametrize("table", ["events", "customers"])
+def test_writers_at_once_lose_nothing_and_double_nothing(settings, tmp_path, table):
+    files = []
+    for number in range(3):
+        file = tmp_path / f"{number}.csv"
+        rows = [
+            f"{customer},view,2025-01-0{number + 1}" for customer in range(number * 50, number * 50 + 100)
+        ]
+        file.write_text("customer_id,event_type,occurred_at\n" + "\n".join(rows))
+        files.append(str(file))
+
+    def write(
+        file,
+    ):  # a lake of its own, as in a process of its own; the lock is on an open file, not on a process
+        import_files(Lake.open(settings), None, settings, table, [file])
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(write, [*files, files[0]]))
+    rows = Lake.open(settings).table(table)
+    assert rows.count().execute() == {"events": 300, "customers": 200}[table]
+
+
+def test_as_of_is_now_or_the_day_after_data_that_is_too_old(settings):
+    lake = Lake.open(settings)
+    clock.configure(fixed=NOON)
+    with pytest.raises(TooLittleData, match="import"):
+        lake.as_of(None, 28)
+    _import(lake, settings, _views(NOON - timedelta(days=10), NOON + timedelta(days=1)))
+    assert lake.as_of(None, 28) == type(lake.as_of(None, 28))(NOON, "")
+    assert lake.as_of(NOON - timedelta(days=3), 28).at == NOON - timedelta(days=3)
+    clock.configure(fixed=NOON + timedelta(days=60))
+    stale = lake.as_of(None, 28)
+    assert stale.at == NOON + timedelta(days=2)
+    assert "02 Mar 2025" in stale.note
+
+
+def test_currencies_are_not_mixed(settings):
+    lake = Lake.open(settings)
+    assert lake.currency(settings) == ""
+    _import(lake, settings, _views(NOON, currency="EUR"))
+    assert lake.currency(settings) == "EUR"
+    _import(lake, settings, _views(NOON, customer="2", currency="USD"))
+    with pytest.raises(BadInput, match="EUR, USD"):
+        lake.currency(settings)
+    assert lake.currency(settings.model_copy(update={"currency": "CHF"})) == "CHF"
+
+
+def test_an_engine_that_is_not_supported_is_named(tmp_path):
+    with pytest.raises(BadInput, match="spark://"):
+        Lake.open(Settings(home=tmp_path, lake_url="spark://local", _env_file=None))
+
+
+def test_opening_a_lake_loads_nothing_heavy():
+    heavy = "pandas duckdb ibis pyarrow deltalake sklearn"
+    code = (
+        "import sys; from retention.lake import Lake; from retention.settings import Settings; "
+        "from retention.lake import directory; import retention.privacy; Lake.open(Settings(_env_file=None)); "
+        f"sys.exit(', '.join(set('{heavy}'.split()) & set(sys.modules)) or None)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""
