@@ -119,7 +119,7 @@ def connect(app: App, settings: Settings) -> Any:
     token = settings.slack_app_token
     if token is None:
         raise ValueError("Socket Mode needs SLACK_APP_TOKEN")
-    handler = SocketModeHandler(app, token.get_secret_value(), concurrency=16)
+    handler = SocketModeHandler(app, token.get_secret_value(), concurrency=16, ping_interval=3)
     threading.Thread(target=_keep_connecting, args=(handler,), name="socket mode", daemon=True).start()
     return handler
 

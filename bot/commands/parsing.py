@@ -92,12 +92,11 @@ def sentence(error: click.UsageError, command: click.Command, context: click.Con
             return f"`{path}` has no option {error.option_name}; did you mean {near[0]}?"
         known = f"it has {', '.join(options)}" if options else "it has none"
         return f"`{path}` has no option {error.option_name}; {known}."
-    if isinstance(error, click.MissingParameter) and error.param:
-        return f"`{path}` needs {error.param.make_metavar(context)}; write `{usage(command, context)}`."
     if isinstance(error, click.BadParameter) and error.param:
-        name = (
-            error.param.opts[0] if error.param.opts[0].startswith("-") else error.param.make_metavar(context)
-        )
+        option = isinstance(error.param, click.Option)
+        name = error.param.opts[0] if option else error.param.make_metavar(context)
+        if isinstance(error, click.MissingParameter):
+            return f"`{path}` needs {name}; write `{usage(command, context)}`."
         return f"{name}: {error.message}"
     message = error.format_message().rstrip(".")
     return f"{message[:1].upper()}{message[1:]}; write `{usage(command, context)}`."

@@ -1,0 +1,292 @@
+"""The bot's HTTP face, in this process and as a real server; Socket Mode over a local web socket."""
+
+import asyncio
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from urllib.parse import parse_qsl
+
+import pytest
+from pydantic import SecretStr
+from slack_sdk.signature import SignatureVerifier
+from websockets.asyncio.server import serve
+
+from bot.server import nothing_to_serve
+from bot.web import Site, connect
+from retention import clock
+from retention.db.tables import Process
+from retention.settings import Settings
+from tests.bot.test_slash import all_jobs, until
+from tests.bot.wire import ADMIN, CHANNEL, PAYLOADS, SECRET
+from workers import broker
+
+
+@pytest.fixture
+def site(settings, database) -> Site:
+    return Site(settings, database)
+
+
+def ask(site, method, path, body=b"", **headers):
+    """One WSGI request: status, headers, body."""
+    seen = {}
+
+    def start_response(status, found):
+        seen["status"], seen["headers"] = int(status.split()[0]), dict(found)
+
+    environ = {
+        "REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": "", "CONTENT_LENGTH": str(len(body)),
+        "CONTENT_TYPE": "application/x-www-form-urlencoded", "wsgi.input": io.BytesIO(body), **headers,
+    }  # fmt: skip
+    answer = b"".join(site(environ, start_response))
+    return seen["status"], seen["headers"], answer
+
+
+def signed(body: str) -> dict[str, str]:
+    stamp = str(int(time.time()))
+    signature = SignatureVerifier(SECRET).generate_signature(timestamp=stamp, body=body)
+    return {"HTTP_X_SLACK_REQUEST_TIMESTAMP": stamp, "HTTP_X_SLACK_SIGNATURE": signature}
+
+
+def command(text: str) -> str:
+    recorded = dict(parse_qsl((PAYLOADS / "slash_command.urlencoded").read_text().strip()))
+    return urllib.parse.urlencode(recorded | {"text": text, "user_id": ADMIN})
+
+
+def test_a_signed_command_is_answered(site, database):
+    body = command("sweep")
+    status, headers, answer = ask(site, "POST", "/slack/events", body.encode(), **signed(body))
+    assert status == 200
+    assert headers["Content-Length"] == str(len(answer))
+    assert "queued" in json.loads(answer)["text"]
+    assert len(all_jobs(database)) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/slack/events", 401),
+        ("GET", "/slack/events", 405),
+        ("GET", "/slack/install", 404),
+        ("GET", "/", 404),
+        ("GET", "/health/live", 200),
+        ("HEAD", "/health/live", 200),
+        ("GET", "/health/ready", 200),
+        ("POST", "/metrics", 405),
+    ],
+)
+def test_statuses(site, method, path, status):
+    answered, _, body = ask(site, method, path)
+    assert answered == status
+    assert (body == b"") == (method == "HEAD")
+
+
+def test_a_body_without_end_is_not_read(site):
+    assert ask(site, "POST", "/slack/events", CONTENT_LENGTH="100000000")[0] == 413
+
+
+def test_url_verification_is_answered(site):
+    body = json.dumps({"type": "url_verification", "challenge": "abc", "token": "x"})
+    status, _, answer = ask(
+        site, "POST", "/slack/events", body.encode(), CONTENT_TYPE="application/json", **signed(body)
+    )
+    assert (status, json.loads(answer)["challenge"]) == (200, "abc")
+
+
+def test_health_names_the_part_that_is_down(site, database, settings):
+    status, _, body = ask(site, "GET", "/health")
+    parts = json.loads(body)["parts"]
+    assert status == 503
+    assert {name for name, part in parts.items() if not part["up"]} == {"broker", "worker", "tick", "sender"}
+    settings.home.mkdir(exist_ok=True)
+    valkey = subprocess.Popen(broker.command(settings), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: broker.answers(settings))
+        with database.transaction() as session:
+            for role in ("worker", "tick", "sender"):
+                session.add(Process(name=f"{role}@here", role=role, seen_at=clock.wall()))
+        status, _, body = ask(site, "GET", "/health")
+        assert (status, json.loads(body)["status"]) == (200, "up")
+        body = command("sweep")
+        _, _, answer = ask(site, "POST", "/slack/events", body.encode(), **signed(body))
+        assert "when the queue is back" not in json.dumps(json.loads(answer)["blocks"])
+    finally:
+        valkey.terminate()
+        valkey.wait()
+
+
+def test_with_the_queue_away_a_command_is_accepted_and_says_so(site, database):
+    body = command("sweep")
+    _, _, answer = ask(site, "POST", "/slack/events", body.encode(), **signed(body))
+    assert "it starts when the queue is back" in json.dumps(json.loads(answer)["blocks"])
+    assert all_jobs(database)[0].state == "queued"
+
+
+def test_with_the_database_away_nothing_is_ready(settings):
+    gone = settings.model_copy(update={"database_url": SecretStr("sqlite:////nowhere/at/all.db")})
+    from retention.db import Database
+
+    class Missing(Database):
+        def __init__(self) -> None:
+            from sqlalchemy import create_engine, make_url
+
+            self.url, self.is_sqlite = make_url("sqlite:////proc/nowhere.db"), True
+            self.engine = create_engine(self.url)
+
+    site = Site(gone, Missing())
+    assert ask(site, "GET", "/health/live")[0] == 200
+    assert ask(site, "GET", "/health/ready")[0] == 503
+    assert ask(site, "GET", "/health")[0] == 503
+    assert b"retention_database_up 0.0" in ask(site, "GET", "/metrics")[2]
+    body = command("sweep")
+    status, _, answer = ask(site, "POST", "/slack/events", body.encode(), **signed(body))
+    assert (status, "nothing was accepted" in json.loads(answer)["text"]) == (200, True)
+
+
+def test_metrics_count_requests_jobs_and_posts(site):
+    body = command("sweep")
+    ask(site, "POST", "/slack/events", body.encode(), **signed(body))
+    status, headers, text = ask(site, "GET", "/metrics")
+    assert (status, headers["Content-Type"].split(";")[0]) == (200, "text/plain")
+    lines = text.decode()
+    assert 'retention_jobs{state="queued"} 1.0' in lines
+    assert "retention_queue_depth 1.0" in lines
+    assert 'retention_outbox{state="pending"}' in lines
+    assert 'retention_http_requests_total{path="/slack/events",status="200"}' in lines
+
+
+def test_the_server_starts_answers_and_stops_on_sigterm(settings, database):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "RETENTION_HOME": str(settings.home), "RETENTION_PORT": str(port), "RETENTION_DEMO": "true",
+        "SLACK_BOT_TOKEN": "xoxb-test", "SLACK_SIGNING_SECRET": SECRET, "SLACK_API_URL": settings.slack_api_url,
+        "RETENTION_ADMINS": ADMIN,
+    }  # fmt: skip
+    server = subprocess.Popen(
+        [sys.executable, "-m", "bot.server"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+
+        def answers():
+            try:
+                return (
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5).status == 200
+                )
+            except OSError:
+                return False
+
+        until(answers, 30)
+        body = command("help")
+        headers = {name[5:].replace("_", "-"): value for name, value in signed(body).items()}
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/slack/events", body.encode(), headers)
+        assert b"/retention sweep" in urllib.request.urlopen(request, timeout=10).read()
+
+        def lives():
+            with database.reading() as session:
+                return session.get(Process, f"bot@{socket.gethostname()}")
+
+        until(lives, 10)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(15) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "serves"),
+    [
+        ({}, False),
+        ({"slack_bot_token": "x"}, False),
+        ({"slack_bot_token": "x", "slack_signing_secret": "s"}, True),
+        ({"slack_bot_token": "x", "slack_app_token": "xapp"}, True),
+    ],
+)
+def test_without_a_slack_app_it_says_what_is_missing(given, serves, tmp_path):
+    assert (nothing_to_serve(Settings(home=tmp_path, _env_file=None, **given)) == "") == serves
+
+
+# ---------------------------------------------------------------- Socket Mode
+
+
+class Sockets:
+    """Slack's end of Socket Mode: sends an envelope, notes the answer."""
+
+    def __init__(self) -> None:
+        self.answers: list[dict] = []
+        self.connections = 0
+        self.port = 0
+        self._ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._open: list = []
+        threading.Thread(target=self._run, daemon=True).start()
+        self._ready.wait(10)
+
+    def _run(self) -> None:
+        async def main() -> None:
+            async with serve(self._each, "127.0.0.1", 0) as server:
+                self.port = server.sockets[0].getsockname()[1]
+                self._ready.set()
+                await asyncio.get_running_loop().create_future()
+
+        self._loop.run_until_complete(main())
+
+    async def _each(self, connection) -> None:
+        self.connections += 1
+        self._open.append(connection)
+        await connection.send(json.dumps({"type": "hello", "num_connections": 1}))
+        async for message in connection:
+            self.answers.append(json.loads(message))
+
+    def send(self, envelope: dict) -> None:
+        asyncio.run_coroutine_threadsafe(self._open[-1].send(json.dumps(envelope)), self._loop).result(10)
+
+    def drop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._open[-1].close(), self._loop).result(10)
+
+
+def test_socket_mode_takes_commands_and_comes_back_after_a_drop(workspace, settings, database, api):
+    slack = Sockets()
+    api.answers["apps.connections.open"] = {"ok": True, "url": f"ws://127.0.0.1:{slack.port}/link"}
+    handler = connect(
+        workspace.app,
+        settings.model_copy(update={"slack_app_token": SecretStr("xapp-test"), "slack_signing_secret": None}),
+    )
+    try:
+        until(lambda: slack.connections == 1, 10)
+        payload = dict(parse_qsl(command("sweep"))) | {"channel_id": CHANNEL}
+        slack.send(
+            {
+                "type": "slash_commands",
+                "envelope_id": "e1",
+                "accepts_response_payload": True,
+                "payload": payload,
+            }
+        )
+        (answer,) = until(lambda: slack.answers, 10)
+        assert answer["envelope_id"] == "e1"
+        assert "queued" in answer["payload"]["text"]
+        assert len(all_jobs(database)) == 1
+        slack.send(
+            {
+                "type": "slash_commands",
+                "envelope_id": "e2",
+                "accepts_response_payload": True,
+                "payload": payload,
+            }
+        )
+        until(lambda: len(slack.answers) == 2, 10)
+        assert len(all_jobs(database)) == 1  # delivered twice, stored once
+        slack.drop()
+        until(lambda: slack.connections == 2, 30)
+    finally:
+        handler.client.close()

@@ -1,0 +1,167 @@
+"""The terminal: one JSON object on standard output, one sentence on standard error, an exit status."""
+
+import csv
+import json
+
+import pytest
+from sqlalchemy import select
+
+from bot.terminal import printed, run
+from retention.db import Database
+from retention.db.tables import Job, RoleGrant, Schedule
+from retention.settings import Settings
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home that is not there yet."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RETENTION_HOME", str(tmp_path / "home"))
+    for name in ("SLACK_BOT_TOKEN", "RETENTION_NOW", "RETENTION_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "home"
+
+
+def stored(table):
+    database = Database.of(Settings())
+    with database.reading() as session:
+        return session.scalars(select(table)).all()
+
+
+def test_init_makes_a_home_and_may_be_repeated(home, capsys):
+    for _ in range(2):
+        assert run(["init", "--json"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert said["home"] == str(home)
+        assert said["demo"] is False
+    assert (home / "secret.key").stat().st_mode & 0o777 == 0o600
+    assert (home / "state.db").exists()
+
+
+@pytest.mark.parametrize(
+    "command", [["status"], ["jobs"], ["role"], ["models"], ["digest", "list"], ["data"]]
+)
+def test_a_report_is_one_json_object_or_text(home, capsys, command):
+    assert run([*command, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert isinstance(json.loads(captured.out), dict)
+    assert captured.err == ""
+    assert run(command) == 0
+    text = capsys.readouterr().out
+    assert text.strip()
+    assert "{" not in text
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        (["swep"], "did you mean `retention sweep`?"),
+        (["sweep", "--teir", "high"], "did you mean --tier?"),
+        (["sweep", "--tier", "hihg"], "Did you mean high?"),
+        (["score"], "needs CUSTOMER"),
+        (["score", "43"], "no data has been imported"),
+        (["evaluate", "churn"], "needs --cutoff"),
+        (["evaluate", "chrun"], "did you mean `retention evaluate churn`?"),
+        (["import", "events", "nowhere.csv"], "there is no such file"),
+        (["import", "evnts", "x.csv"], "Did you mean events?"),
+        (["digest", "schedule"], "--channel is missing"),
+        (["retrain", "--as", "U0SOMEBODY"], "Your role is viewer"),
+        (["role", "grant", "U0A", "emperor"], "none of viewer, analyst, approver, admin"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(home, capsys, typed, sentence):
+    assert run(typed) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert sentence in captured.err
+    assert captured.err.count("\n") == 1
+    assert "Traceback" not in captured.err
+
+
+def test_a_bad_setting_is_one_sentence(home, capsys, monkeypatch):
+    monkeypatch.setenv("RETENTION_TIMEZONE", "Middle/Earth")
+    assert run(["status"]) == 2
+    assert "no IANA time zone" in capsys.readouterr().err
+
+
+def test_a_fault_of_ours_is_status_1_with_a_reference(home, capsys, monkeypatch):
+    def broken(*_, **__):
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("workers.jobs.recent", broken)
+    assert run(["jobs"]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("Failed: ZeroDivisionError: by zero (the trace is in")
+    assert "ZeroDivisionError" in (home / "errors.log").read_text()
+
+
+def test_an_old_database_is_named_with_the_remedy(home, capsys):
+    home.mkdir()
+    (home / "state.db").touch()
+    assert run(["jobs"]) == 1
+    assert "retention db upgrade" in capsys.readouterr().err
+    assert run(["db", "upgrade"]) == 0
+    assert run(["jobs"]) == 0
+
+
+def test_roles_and_digests_from_the_terminal(home, capsys):
+    assert run(["role", "grant", "U0ANA", "analyst"]) == 0
+    assert [(one.user_id, one.role) for one in stored(RoleGrant)] == [("U0ANA", "analyst")]
+    assert run(["digest", "schedule", "--channel", "C0CRM", "--day", "monday", "--as", "U0ANA"]) == 0
+    assert [(one.channel, one.created_by) for one in stored(Schedule)] == [("C0CRM", "U0ANA")]
+
+
+def test_queue_hands_it_to_the_workers(home, capsys):
+    assert run(["sweep", "--queue", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    (job,) = stored(Job)
+    assert said == {"job": job.id, "kind": "sweep", "state": "queued", "queue_away": True}
+    assert (job.channel, job.requested_by) == (None, "operator")
+
+
+def test_help_needs_no_installation(home, capsys):
+    assert run(["--help"]) == 0
+    assert run([]) == 0
+    assert run(["sweep", "--help"]) == 0
+    assert "--csv FILE" in capsys.readouterr().out
+    assert not home.exists()
+
+
+# ---------------------------------------------------------------- on the tiny shop
+
+
+@pytest.fixture
+def shop_home(shop, monkeypatch):
+    monkeypatch.setenv("RETENTION_HOME", str(shop.settings.home))
+    return shop
+
+
+def test_a_sweep_on_a_shop_prints_the_contract_and_writes_the_cohort(shop_home, capsys, tmp_path):
+    file = tmp_path / "cohort.csv"
+    assert run(["sweep", "--tier", "low", "--top", "5", "--csv", str(file), "--json"]) == 0
+    captured = capsys.readouterr()
+    said = json.loads(captured.out)
+    assert {"as_of", "customers", "tiers", "revenue_at_risk", "cohort", "model_version", "seconds"} <= set(
+        said
+    )
+    with file.open(encoding="utf-8", newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert [row["customer_id"] for row in rows] == [one["customer_id"] for one in said["cohort"]]
+    assert "customer" in printed("sweep", said, shop_home.settings)
+
+
+def test_one_customer_of_a_shop(shop_home, capsys):
+    assert run(["sweep", "--tier", "low", "--top", "1", "--json"]) == 0
+    customer = json.loads(capsys.readouterr().out)["cohort"][0]["customer_id"]
+    for command in ("score", "recommend"):
+        assert run([command, customer, "--json"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert said["customer_id"] == customer
+        assert run([command, customer]) == 0
+        assert customer in capsys.readouterr().out
+
+
+def test_data_says_how_good_the_data_is(shop_home, capsys):
+    assert run(["data", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)
+    assert run(["data"]) == 0
