@@ -156,12 +156,11 @@ def _download(services: Services, click: Click) -> None:
 
 def _repair(services: Services, click: Click, stale: Stale) -> None:
     """Make the message show how things stand, and tell the person who was first, when and why."""
-    campaign = stale.campaign
     with services.database.transaction() as session:
-        campaigns.show(session, services.settings, campaign.id)
+        campaigns.show(session, services.settings, stale.campaign_id)
     whisper(
-        services, click, "campaign/stale", name=campaign.name, said=stale.said, who=stale.who,
-        at=campaign.decided_at if stale.who else None, reason=campaign.reason if stale.who else None,
+        services, click, "campaign/stale", name=stale.name, said=stale.said, who=stale.who, at=stale.at,
+        reason=stale.reason,
     )  # fmt: skip
 
 

@@ -66,7 +66,7 @@ def approve(
             decided_at=now, reason=None, send_at=now + timedelta(hours=body.clearance_hours),
         )  # fmt: skip
     except Stale as stale:
-        raise _why_not(session, stale, version, user, now) from None
+        raise _why_not(session, find(session, settings, campaign_id), stale, version, user, now) from None
     _decide(session, settings, campaign, user, "approve", None, now)
     assign(session, campaign, body.holdout)
     return campaign
@@ -204,9 +204,10 @@ def _decide(
     )  # fmt: skip
 
 
-def _why_not(session: Session, stale: Stale, version: int, user: str, now: datetime) -> Exception:
+def _why_not(
+    session: Session, campaign: Campaign, stale: Stale, version: int, user: str, now: datetime
+) -> Exception:
     """Why an approving UPDATE found no row."""
-    campaign = stale.campaign
     if campaign.state == "submitted" and campaign.version == version:
         if session.scalar(
             select(CampaignEditor).where(

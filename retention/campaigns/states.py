@@ -39,19 +39,24 @@ _SAID = {
 class Stale(Conflict):
     """The campaign is no longer what the person saw: somebody decided, edited or stopped it.
 
-    Carries the campaign as it is now, so that the message can be repaired and the person told who, when and why.
+    Carries, as plain values, how it stands now, so that the message can be repaired and the person told who, when
+    and why; the transaction that found out is rolled back.
     """
 
-    def __init__(self, campaign: Campaign, seen_version: int | None = None) -> None:
-        self.campaign = campaign
-        self.said = _SAID[campaign.state]
-        self.edited = seen_version is not None and seen_version != campaign.version
-        self.who = campaign.decided_by if campaign.state not in ("draft", "submitted") else None
-        if self.edited and campaign.state in ("draft", "submitted"):
-            self.said = f"has been edited since (it is at version {campaign.version})"
+    def __init__(self, campaign: Campaign, seen: int | None = None) -> None:
+        undecided = campaign.state in ("draft", "submitted")
+        self.campaign_id, self.name = campaign.id, campaign.name
+        self.state, self.version = campaign.state, campaign.version
+        self.who, self.at, self.reason = (
+            (None, None, None) if undecided else (campaign.decided_by, campaign.decided_at, campaign.reason)
+        )
+        edited = undecided and seen is not None and seen != campaign.version
+        self.said = (
+            f"has been edited since (it is at version {self.version})" if edited else _SAID[self.state]
+        )
         by = f" by {self.who}" if self.who else ""
-        why = f": {campaign.reason}" if campaign.reason and self.who else ""
-        super().__init__(f"Nothing changed: campaign {campaign.name!r} {self.said}{by}{why}.")
+        why = f": {self.reason}" if self.reason else ""
+        super().__init__(f"Nothing changed: campaign {self.name!r} {self.said}{by}{why}.")
 
 
 def find(session: Session, settings: Settings, campaign_id: str) -> Campaign:

@@ -1,0 +1,271 @@
+"""A campaign's buttons, modals and commands, through signed requests."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+
+from retention import clock
+from retention.campaigns import approval
+from retention.campaigns.draft import Draft, store
+from retention.campaigns.states import find
+from retention.campaigns.view import described
+from retention.db.tables import Approval, Assignment, Audit, Campaign, Outbox
+from tests.bot.test_slash import all_jobs, until
+from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, words
+from tests.retention.campaigns.samples import a_body
+from workers import campaigns, ids
+from workers.delivery import outbox, render
+
+KEY = "job:drafting"
+
+
+@pytest.fixture
+def draft(database, settings) -> str:
+    rows = [
+        {
+            "customer_id": f"k{number}", "arm": "audience", "bucket": (2 * number + 1) * 50, "tier": "high",
+            "churn_probability": 0.6, "expected_value": 50.0,
+            "offer": {"action": "coupon", "discount": 0.1, "rule": "High risk", "items": []},
+        }
+        for number in range(100)
+    ]  # fmt: skip
+    with database.transaction() as session:
+        made = store(
+            session, settings, Draft("c7", "salt", "May", None, a_body(), rows), by=ANALYST, channel=CHANNEL,
+            post_key=KEY, now=clock.now(),
+        )  # fmt: skip
+        outbox.put(session, settings, campaigns.card(settings, made), default_channel=CHANNEL)
+    return "c7"
+
+
+@pytest.fixture
+def submitted(draft, database, settings) -> str:
+    with database.transaction() as session:
+        campaigns.submit(session, settings, draft, 1, ANALYST)
+    return draft
+
+
+def state(database) -> str:
+    with database.reading() as session:
+        return session.scalar(select(Campaign.state))
+
+
+def message(database, key: str = KEY) -> str:
+    with database.reading() as session:
+        return json.dumps(session.scalar(select(Outbox.payload).where(Outbox.key == key)))
+
+
+def whispered(api) -> str:
+    return words(api.wait("response_url")["blocks"])
+
+
+def fill(workspace, callback, metadata, user, hash_="h1", **typed):
+    def change(payload):
+        payload["view"] |= {"callback_id": callback, "private_metadata": metadata, "hash": hash_}
+        payload["view"]["state"]["values"] = {
+            block: {"value": {"value": text}} for block, text in typed.items()
+        }
+        payload["view"]["blocks"] = [
+            {"type": "input", "block_id": block, "label": {"type": "plain_text", "text": block},
+             "element": {"type": "plain_text_input", "action_id": "value"}}
+            for block in typed
+        ]  # fmt: skip
+
+    return workspace.interact("view_submission.json", user, change)
+
+
+def test_submit_and_approve_replace_the_buttons_by_who_and_when(workspace, database, draft, api):
+    workspace.press(ids.SUBMIT_CAMPAIGN, "c7:1", ANALYST)
+    until(lambda: state(database) == "submitted")
+    assert ids.APPROVE_CAMPAIGN in message(database)
+    workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
+    until(lambda: state(database) == "approved")
+    shown = message(database)
+    assert ids.APPROVE_CAMPAIGN not in shown
+    assert f"<@{LEAD}>" in shown
+    assert f"<@{LEAD}> approved" in message(database, "campaign:c7:approved:1")
+    with database.reading() as session:
+        rows = session.scalars(select(Outbox).where(Outbox.key.like("campaign:c7:%"))).all()
+    assert {row.thread_key for row in rows} == {KEY}
+
+
+@pytest.mark.parametrize("user", [ANALYST, VIEWER])
+def test_who_may_not_is_told_so_and_nothing_moves(workspace, database, submitted, api, user):
+    workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", user)
+    assert "you need approver" in whispered(api)
+    assert state(database) == "submitted"
+
+
+def test_an_approver_who_edited_it_is_told_so(workspace, database, submitted, settings, api):
+    with database.transaction() as session:
+        campaigns.edit(session, settings, "c7", 1, LEAD, approval.Changes(holdout=0.2))
+        campaigns.submit(session, settings, "c7", 2, ANALYST)
+    workspace.press(ids.APPROVE_CAMPAIGN, "c7:2", LEAD)
+    assert "somebody else" in whispered(api)
+    assert state(database) == "submitted"
+
+
+def test_a_stale_click_repairs_the_message_and_says_who_when_and_why(
+    workspace, database, submitted, settings, api
+):
+    with database.transaction() as session:
+        campaigns.reject(session, settings, "c7", 1, ADMIN, "not <now>")
+        before = session.scalar(select(Outbox.revision).where(Outbox.key == KEY))
+    workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
+    said = whispered(api)
+    assert "already rejected" in said
+    assert f"<@{ADMIN}>" in said
+    assert "not &lt;now&gt;" in said
+    with database.reading() as session:
+        assert session.scalar(select(Outbox.revision).where(Outbox.key == KEY)) == before + 1
+
+
+def test_two_approvers_at_once_one_wins_and_both_are_told(workspace, database, submitted, api):
+    with ThreadPoolExecutor(2) as pool:
+        list(
+            pool.map(
+                lambda user: workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", user, at=f"2.{user}"),
+                (LEAD, ADMIN),
+            )
+        )
+    until(lambda: len(api.named("response_url")) == 2)
+    said = [words(call["blocks"]) for call in api.named("response_url")]
+    assert sum("Nothing changed" in one for one in said) == 1
+    assert sum("is approved" in one and "Nothing" not in one for one in said) == 1
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Approval)) == 1
+
+
+def test_a_click_delivered_twice_acts_and_answers_once(workspace, database, draft, api):
+    for _ in range(2):
+        workspace.press(ids.SUBMIT_CAMPAIGN, "c7:1", ANALYST, at="7.7")
+    until(lambda: state(database) == "submitted")
+    workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
+    until(lambda: state(database) == "approved")
+    until(lambda: len(api.named("response_url")) == 2)  # one for each of the two deeds
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).where(Audit.action == "campaign.submit")) == 1
+
+
+def test_edit_opens_a_modal_with_what_it_says_now_and_writes_the_next_version(
+    workspace, database, submitted, api
+):
+    workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
+    view = api.wait("views.open")["view"]
+    view = json.loads(view) if isinstance(view, str) else view
+    initial = {
+        b["block_id"]: b["element"].get("initial_value") for b in view["blocks"] if b["type"] == "input"
+    }
+    assert initial == {
+        "name": "May", "discount": "10", "holdout": "15", "expires": "28", "copy": "Hello {name}: {code}",
+    }  # fmt: skip
+    assert "draft again" in words(view["blocks"])
+    for _ in range(2):  # Slack delivers it twice
+        answer = fill(
+            workspace, ids.EDIT_VIEW, view["private_metadata"], ANALYST,
+            **{**initial, "name": "June <!here>", "discount": "12,5 %", "holdout": "20"},
+        )  # fmt: skip
+        assert answer.status == 200
+        assert not answer.body
+    with database.reading() as session:
+        campaign = session.scalar(select(Campaign))
+        assert (campaign.version, campaign.state, campaign.name) == (2, "draft", "June <!here>")
+        assert campaign.body["offers"][0]["discount"] == 0.125
+        assert campaign.body["holdout"] == 0.2
+        assert {offer["discount"] for offer in session.scalars(select(Assignment.offer))} == {0.125}
+    assert "version 2" in message(database)
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ({"discount": "lots"}, "lots"), ({"discount": "60"}, "margin"), ({"holdout": "50"}, "hold-out"),
+        ({"expires": "soon"}, "soon"), ({"copy": "Dear {nobody}"}, "{nobody}"),
+    ],
+)  # fmt: skip
+def test_a_bad_value_stays_in_the_modal_with_its_sentence(workspace, database, draft, typed, says):
+    values = {"name": "May", "discount": "10", "holdout": "15", "expires": "28", "copy": "Hello", **typed}
+    answer = fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, **values)
+    refused = json.loads(answer.body)
+    assert refused["response_action"] == "errors"
+    assert says in next(iter(refused["errors"].values()))
+    with database.reading() as session:
+        assert session.scalar(select(Campaign.version)) == 1
+
+
+@pytest.mark.parametrize(
+    ("button", "view", "state_after", "verb"),
+    [(ids.REJECT_CAMPAIGN, ids.REJECT_VIEW, "rejected", "rejected"), (ids.STOP_CAMPAIGN, ids.STOP_VIEW, "stopped", "stopped")],
+)  # fmt: skip
+def test_no_comes_with_a_reason(workspace, database, submitted, api, button, view, state_after, verb):
+    workspace.press(button, "c7:1", LEAD)
+    opened = api.wait("views.open")["view"]
+    opened = json.loads(opened) if isinstance(opened, str) else opened
+    assert opened["callback_id"] == view
+    assert "why" in fill(workspace, view, opened["private_metadata"], LEAD, "h1", reason=" ").body
+    assert state(database) == "submitted"
+    fill(workspace, view, opened["private_metadata"], LEAD, "h2", reason="too dear & <!channel>")
+    assert state(database) == state_after
+    assert "too dear &amp; &lt;!channel&gt;" in message(database)
+    assert verb in message(database, f"campaign:c7:{state_after}:1")
+
+
+def test_a_modal_that_has_become_stale_repairs_and_tells(workspace, database, submitted, settings, api):
+    with database.transaction() as session:
+        campaigns.approve(session, settings, "c7", 1, ADMIN)
+    assert fill(workspace, ids.REJECT_VIEW, f"c7:1:{CHANNEL}", LEAD, reason="late").status == 200
+    said = api.wait("chat.postEphemeral")
+    assert said["user"] == LEAD
+    assert "already approved" in said["text"]
+    assert state(database) == "approved"
+
+
+def test_codes_go_to_the_pressers_direct_message(workspace, database, draft, api):
+    workspace.press(ids.CAMPAIGN_CSV, "c7:1", ANALYST)
+    job = until(lambda: all_jobs(database))[0]
+    assert (job.kind, job.channel, job.args) == ("campaign_csv", ANALYST, {"campaign_id": "c7"})
+    assert "direct message" in whispered(api)
+
+
+def test_by_commands_too(workspace, database, draft):
+    assert "May" in words(workspace.run("campaign", VIEWER)["blocks"])
+    assert "Draft" in words(workspace.run("campaign show c7", VIEWER)["blocks"])
+    assert "analyst" in words(workspace.run("campaign submit c7", VIEWER)["blocks"])
+    assert "no result" in words(workspace.run("campaign result c7", VIEWER)["blocks"])
+    assert "version 2" in words(workspace.run("campaign edit c7 --holdout 20 --name “Early May”")["blocks"])
+    assert "waiting for approval" in words(workspace.run("campaign submit c7")["blocks"])
+    assert "approver" in words(workspace.run("campaign approve c7")["blocks"])
+    assert "approved" in words(workspace.run("campaign approve c7 --version 2", LEAD)["blocks"])
+    assert "already approved" in words(workspace.run("campaign reject c7 --reason late", LEAD)["blocks"])
+    assert "stopped" in words(workspace.run('campaign stop c7 --reason "wrong price"', LEAD)["blocks"])
+    told = words(workspace.run("campaign show c7", VIEWER)["blocks"])
+    assert "wrong price" in told
+    assert "approve" in told
+    assert "no campaign" in words(workspace.run("campaign show c9")["blocks"])
+    assert "Nothing to change" in words(workspace.run("campaign edit c7")["blocks"])
+    assert "queued" in json.dumps(workspace.run("campaign draft --tier medium"))
+
+
+@given(st.text(min_size=1, max_size=80), st.text(min_size=1, max_size=300))
+def test_whatever_people_write_the_message_is_one_slack_takes(name, reason):
+    now = clock.wall()
+    campaign = Campaign(
+        id="c7", name=name, state="rejected", version=3, post_key=KEY, salt="s", drafted_by=ANALYST, decided_by=LEAD,
+        decided_at=now, reason=reason, created_at=now, body=a_body(copy_text=reason).model_dump(mode="json"),
+    )  # fmt: skip
+    told = described(campaign)
+    for template in ("campaign/card", "campaign/show"):
+        shown = render.message(template, campaign=told, demo=True, zone="UTC", history=[])
+        assert "<!" not in words([b for b in shown.blocks if b["type"] != "header"])
+    render.view("campaign/edit", campaign=told, value="c7:3:", has_coupons=True, places="{name}", deed="edit")
+    render.view("campaign/reason", campaign=told, value="c7:3:", deed="stop")
+
+
+def test_find_is_of_the_team_alone(database, settings, draft):
+    other = settings.model_copy(update={"team_id": "T2"})
+    with database.reading() as session, pytest.raises(Exception, match="no campaign"):
+        find(session, other, draft)
