@@ -1,9 +1,10 @@
 """A trained churn model: fitted on earlier snapshots, calibrated on a later one, kept as a skops artefact."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
+from zipfile import ZIP_DEFLATED
 
 import numpy as np
 import skops.io
@@ -12,7 +13,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 
 from retention.churn import estimators
-from retention.churn.ladder import Rung, stand
+from retention.churn.ladder import stand
 from retention.churn.snapshots import Snapshot, TrainingSet, history
 from retention.errors import TooLittleData
 from retention.progress import Progress, part, silent
@@ -42,7 +43,7 @@ class TrainedChurn:
     """What `train` gives and the registry keeps.
 
     ``reference`` is the median customer of the training data, (k,): reasons are told against them.
-    ``fallback_gap`` (days) is the usual gap of customers who have none of their own yet.
+    ``version`` is the registry's name for it; empty before it is saved.
     """
 
     model: BaseEstimator
@@ -77,7 +78,8 @@ class TrainedChurn:
             if key not in ("model", "reference", "version")
         }
         about["cutoff"] = self.cutoff.isoformat()
-        return skops.io.dumps({"model": self.model, "reference": self.reference, "about": json.dumps(about)})
+        held = {"model": self.model, "reference": self.reference, "about": json.dumps(about)}
+        return skops.io.dumps(held, compression=ZIP_DEFLATED, compresslevel=1)
 
     @classmethod
     def from_bytes(cls, content: bytes, *, version: str = "") -> "TrainedChurn":
@@ -102,8 +104,6 @@ class TrainedChurn:
 
 def _shallow(trained: TrainedChurn) -> TrainedChurn:
     """Without the parts that `asdict` would copy deeply."""
-    from dataclasses import replace
-
     return replace(trained, model=None, reference=np.empty(0))
 
 
@@ -157,7 +157,7 @@ def fit(
         fitted = estimators.fit(name, X, y, seed=seed, progress=progress)
     progress(1, 1, "Calibrating")
     calibrated, calibration = _calibrated(fitted, training)
-    text = rung.text if model == "auto" else Rung(name, f"Chosen by name; by the data: {rung.text}").text
+    text = rung.text if model == "auto" else f"Chosen by name; by the data: {rung.text}"
     return TrainedChurn(
         model=calibrated, estimator=name, columns=training.columns, reference=reference(X),
         cutoff=training.cutoff, horizon_days=training.horizon_days,
