@@ -3,7 +3,7 @@
 
 import hashlib
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -194,7 +194,8 @@ class _Import:
         total, distinct = self.con.execute(
             f"SELECT count(*), count(DISTINCT {self._identity()}) FROM staged"
         ).fetchall()[0]
-        known = self._known_files()
+        months = self._months()
+        known = self._known_files(months)
         fresh = "staged"
         if known or distinct < total:
             fresh = "fresh"
@@ -207,22 +208,31 @@ class _Import:
             )
         accepted = self._one(f"SELECT count(*) FROM {fresh}")
         if accepted:
-            store.append_partitioned(self.lake.root, self.table, self.con, fresh, {"event_id": EVENT_ID})
+            store.append_partitioned(
+                self.lake.root, self.table, self.con, fresh, months, {"event_id": EVENT_ID}
+            )
         return accepted
 
     def _identity(self) -> str:
         """A cheap hash, equal where ids are equal: as many different ones as rows means that there are no duplicates."""
         return f"hash({EVENT_ID})" if "event_id" in self.columns else f"hash({', '.join(SAID.values())})"
 
-    def _known_files(self) -> list[str]:
+    def _months(self) -> dict[str, str]:
+        """The months of the staged events, each with the condition of its rows."""
+        begins = self.con.execute(
+            "SELECT DISTINCT date_trunc('month', occurred_at)::DATE AS month FROM staged ORDER BY 1"
+        ).fetchall()
+        return {
+            f"{month:%Y-%m}": f"occurred_at >= DATE '{month}' AND occurred_at < DATE '{month}' + INTERVAL 1 MONTH"
+            for (month,) in begins
+        }
+
+    def _known_files(self, months: Container[str]) -> list[str]:
         """Files that may hold the staged events already: of their months, where the ids are hashes of the time too."""
         delta = store.opened(self.lake.root, self.table)
         if delta is None:
             return []
-        if "event_id" in self.columns:
-            return store.files(delta)
-        months = {row[0] for row in self.con.execute("SELECT DISTINCT month FROM staged").fetchall()}
-        return store.files(delta, months.__contains__)
+        return store.files(delta, None if "event_id" in self.columns else months.__contains__)
 
     def _upsert(self) -> int:
         """Update by key; columns the map does not name are kept; equal rows are duplicates; the last of a key wins."""

@@ -80,8 +80,6 @@ def compile_staging(
     inner = f"SELECT {', '.join(typed)}, coalesce({', '.join(faults)}) AS _reason"
     named = tuple(name for name in mapping.table.names if name in types)
     good = f"{inner} FROM ({rows})"
-    if mapping.table.name == "events":
-        good = f"SELECT *, strftime(occurred_at, '%Y-%m') AS month FROM ({good})"
     bad = (
         f"SELECT _reason AS reason, unnest(_row) FROM ({inner}, _row FROM ({_rows(source, mapping, only, ', _row')})) "
         "WHERE _reason IS NOT NULL"

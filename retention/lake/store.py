@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from retention.lake.mapping import literal
 from retention.lake.schema import Table
 
 ATTEMPTS = 6
@@ -75,34 +76,41 @@ def append(root: Path, table: Table, rows: Any) -> None:
 
 
 def append_partitioned(
-    root: Path, table: Table, con: Any, relation: str, computed: dict[str, str] | None = None
+    root: Path, table: Table, con: Any, relation: str, parts: dict[str, str], computed: dict[str, str]
 ) -> None:
     """Add a DuckDB relation's rows in one commit: DuckDB writes a file a partition, on all cores; the commit names them.
 
-    ``computed`` gives expressions for columns that are only computed now. Three times as fast as handing all rows to one
-    writer. A process killed before the commit leaves files that
-    no version knows; `tidy` drops them.
+    A process killed before the commit leaves files that no version knows; `tidy` drops them.
+
+    Parameters
+    ----------
+    relation : str
+        The rows; no TEMP table, for other cursors read it.
+    parts : dict of str to str
+        The partitions' values, each with the SQL condition of its rows.
+    computed : dict of str to str
+        SQL of columns that are only computed now.
     """
     from deltalake.transaction import create_table_with_add_actions
 
     by = table.partition
     assert by is not None
-    values = [row[0] for row in con.execute(f"SELECT DISTINCT {by} FROM {relation} ORDER BY 1").fetchall()]
     columns = ", ".join(
-        f"{computed[name]} AS {name}" if computed and name in computed else sql
+        f"{computed[name]} AS {name}" if name in computed else sql
         for name, sql in stored_columns(table).items()
     )
 
-    def write(value: str) -> Any:
+    def write(part: tuple[str, str]) -> Any:
+        value, condition = part
         path = root / table.name / f"{by}={value}" / f"part-{uuid.uuid4().hex}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         con.cursor().execute(
-            f"COPY (SELECT {columns} FROM {relation} WHERE {by} = '{value}') TO '{path}' (FORMAT parquet)"
+            f"COPY (SELECT {columns} FROM {relation} WHERE {condition}) TO {literal(path)} (FORMAT parquet)"
         )
         return _added(root / table.name, path, {by: value})
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        added = list(threads.map(write, values))
+        added = list(threads.map(write, parts.items()))
 
     def commit() -> None:
         delta = opened(root, table)
