@@ -98,7 +98,9 @@ def preferences(
         views=daily.views.sum(),
         days_since=daily.age.min(),
     )
-    frame: Any = totals.order_by("customer_id", "item_id").execute()
+    frame: Any = (
+        totals.order_by("customer_id", "item_id").to_pyarrow().to_pandas()
+    )  # half the time of execute()
     between = (frame["purchase_days"] - 1).where(frame["purchase_days"] > 1)
     frame["gap_days"] = (frame["first_purchase"] - frame["days_since_purchase"]) / between
     return frame.drop(columns="first_purchase")
@@ -122,7 +124,13 @@ def bought_between(
         events.occurred_at >= naive(start),
         events.occurred_at < naive(end),
     )
-    return window.select("customer_id", "item_id").distinct().order_by("customer_id", "item_id").execute()
+    return (
+        window.select("customer_id", "item_id")
+        .distinct()
+        .order_by("customer_id", "item_id")
+        .to_pyarrow()
+        .to_pandas()
+    )
 
 
 def buyers(lake: "Lake", at: datetime, days: int | None = None) -> dict[str, int]:

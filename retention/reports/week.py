@@ -51,9 +51,9 @@ def week(lake: "Lake", until: datetime, quiet_days: int) -> Week:
     by_week: Any = recent.group_by("week").aggregate(
         customers=recent.customer_id.nunique(),
         orders=recent.order.nunique(),
-        revenue=recent.amount.sum(),
-        simulated=(recent.source == "simulated").sum(),
-    ).execute().set_index("week").fillna(0)  # fmt: skip
+        revenue=recent.amount.sum().fill_null(0.0),
+        simulated=(recent.source == "simulated").sum().fill_null(0),
+    ).execute().set_index("week")  # fmt: skip
 
     def of(number: int, name: str) -> float:
         return float(by_week[name].get(number, 0))
@@ -77,12 +77,12 @@ def _customers(bought: Any, quiet_days: int) -> dict[str, int]:
     )
     quiet = float(quiet_days)
     counted = each.aggregate(
-        new=(each.first <= 7).sum(),
-        returned=(each.last_before - each.first_of_week >= quiet).sum(),
-        lapsed=((each.last > quiet) & (each.last <= quiet + 7)).sum(),
-        lapsed_before=((each.last > quiet + 7) & (each.last <= quiet + 14)).sum(),
+        new=(each.first <= 7).sum().fill_null(0),
+        returned=(each.last_before - each.first_of_week >= quiet).sum().fill_null(0),
+        lapsed=((each.last > quiet) & (each.last <= quiet + 7)).sum().fill_null(0),
+        lapsed_before=((each.last > quiet + 7) & (each.last <= quiet + 14)).sum().fill_null(0),
     ).execute()
-    return {name: int(value) if value == value else 0 for name, value in counted.iloc[0].items()}
+    return {str(name): int(value) for name, value in counted.iloc[0].items()}
 
 
 def _series(customers: Mapping[int, float], until: datetime) -> tuple[tuple[datetime, int], ...]:

@@ -1,0 +1,90 @@
+"""What came true of earlier flags, and how the risk moved."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pandas as pd
+import pytest
+
+from retention.db.tables import Cohort, Run
+from retention.reports.outlook import came_true, risk
+from retention.risk.policy import load_policy
+from tests.retention.reports.conftest import UNTIL, bought
+
+
+@pytest.fixture
+def flag(settings, database):
+    """Publish a sweep that flagged these customers as high risk and those as low, so many days ago."""
+
+    def publish(
+        lake, days: float, *, high: list[str], low: list[str], run_id: str = "r1", published: bool = True
+    ):
+        as_of = UNTIL - timedelta(days=days)
+        people = [(who, "high", 0.75) for who in high] + [(who, "low", 0.1) for who in low]
+        frame = pd.DataFrame(people, columns=["customer_id", "tier", "churn_probability"])
+        lake.write_scores(run_id, frame.assign(as_of=as_of, model_version="m1"))
+        with database.transaction() as session:
+            session.add(
+                Cohort(
+                    id=run_id, run_id=run_id, as_of=as_of, model_version="m1", tiers=["high"], size=len(high),
+                    revenue_at_risk=Decimal(1), created_by="U1",
+                )
+            )  # fmt: skip
+            if published:
+                session.add(Run(run_id=run_id, job_id="j", table_name="scores"))
+
+    return publish
+
+
+def checked(lake, database, settings):
+    with database.reading() as session:
+        return came_true(lake, session, settings, UNTIL)
+
+
+def test_the_share_of_the_flagged_who_bought_nothing_in_the_horizon(lake_of, flag, database, settings):
+    lake = lake_of(bought("a", 31, 60), bought("b", 20), bought("c", 5), bought("d", 25))
+    flag(lake, 30, high=["a", "b", "c"], low=["d", "e"])
+    found = checked(lake, database, settings)
+    assert (found.flagged, found.lapsed, found.days) == (3, 1, 28)  # "c" bought on day 25, "a" only before
+    assert found.share == pytest.approx(1 / 3)
+    assert found.others == 0.5
+    assert found.expected == pytest.approx(0.75)
+    assert found.as_dict()["finished"]
+
+
+def test_a_purchase_after_the_horizon_saves_nobody(lake_of, flag, database, settings):
+    lake = lake_of(bought("a", 1))
+    flag(lake, 30, high=["a"], low=[])
+    found = checked(lake, database, settings)
+    assert (found.lapsed, found.others) == (1, None)
+
+
+def test_an_unfinished_horizon_says_how_far_it_is(lake_of, flag, database, settings):
+    lake = lake_of(bought("a", 5))
+    flag(lake, 10, high=["a", "b"], low=["c"])
+    found = checked(lake, database, settings).as_dict()
+    assert (found["days"], found["horizon_days"], found["finished"], found["lapsed"]) == (10, 28, False, 1)
+
+
+def test_the_newest_finished_sweep_is_told(lake_of, flag, database, settings):
+    lake = lake_of(bought("a", 5))
+    flag(lake, 60, high=["a"], low=[], run_id="old")
+    flag(lake, 29, high=["a", "b"], low=[], run_id="newer")
+    flag(lake, 10, high=["a", "b", "c"], low=[], run_id="unfinished")
+    assert checked(lake, database, settings).flagged == 2
+
+
+def test_unpublished_runs_and_fresh_flags_are_not_looked_at(lake_of, flag, database, settings):
+    lake = lake_of(bought("a", 5))
+    flag(lake, 30, high=["a"], low=[], run_id="half", published=False)
+    flag(lake, 3, high=["a"], low=[], run_id="fresh")
+    assert checked(lake, database, settings) is None
+
+
+def test_risk_by_rules_counts_everybody_active_and_nobody_before_the_first_event(shop):
+    policy = load_policy(shop.settings)
+    found = risk(shop.lake, None, policy, shop.end)
+    assert sum(found.tiers.values()) > 50
+    assert len(found.high) == found.tiers["high"] == len(set(found.high))
+    assert found.revenue_at_risk >= 0
+    assert risk(shop.lake, None, policy, shop.begin - timedelta(days=1)) is None
