@@ -55,7 +55,9 @@ class Measurement:
     sample_ratio: SampleRatio
     cost: float
     redeemed: int
-    cost_per_order: float | None  # None: no incremental order can be told from none
+    cost_per_order: float | None  # the three are None where no incremental order can be told from none
+    cost_per_order_low: float | None
+    cost_per_order_high: float | None
     advice: Advice
 
     def as_dict(self) -> dict[str, Any]:
@@ -85,9 +87,13 @@ def measure(outcomes: "Outcomes", *, planned_share: float, metrics: tuple[str, .
             if min((inside & treated).sum(), (inside & ~treated).sum()) > 1:
                 tiers[str(tier)] = _of(table[inside], treated[inside], "buyers")
     orders = effects.get("orders")
-    per_order = outcomes.cost / orders.total if orders and orders.low > 0 else None
+    per_order, low, high = (
+        [outcomes.cost / number for number in (orders.total, orders.total_high, orders.total_low)]
+        if orders is not None and orders.low > 0
+        else [None] * 3
+    )
     return Measurement(
-        effects, tiers, ratio, outcomes.cost, outcomes.redeemed, per_order, advise(effects, ratio)
+        effects, tiers, ratio, outcomes.cost, outcomes.redeemed, per_order, low, high, advise(effects, ratio)
     )
 
 

@@ -63,7 +63,7 @@ def _table(lake: Any, campaign: Any, rows: list[dict[str, Any]], zone: Any) -> A
     table = []
     for row in rows:
         offer, person = row["offer"], known.get(row["customer_id"], {})
-        items = ", ".join(item["title"] for item in offer["items"])
+        items = "; ".join(item["title"] for item in offer["items"])
         values = {
             "name": person.get("name"), "discount": percent(offer["discount"]), "code": row["code"],
             "expires": day(row["expires_at"], str(zone)) if row["expires_at"] else "", "items": items,

@@ -92,6 +92,7 @@ def test_in_all_is_each_times_the_treated():
 def test_a_cost_per_order_only_where_an_order_is_certain():
     certain = measure(_simulated(2, customers=4000, lift=0.9), planned_share=0.85, metrics=METRICS)
     assert certain.cost_per_order == pytest.approx(40.0 / certain.effects["orders"].total)
+    assert certain.cost_per_order_low < certain.cost_per_order < certain.cost_per_order_high
     assert certain.advice == "repeat"
     assert measure(_simulated(2, lift=0.0), planned_share=0.85, metrics=METRICS).cost_per_order is None
 

@@ -1,0 +1,130 @@
+"""Outcomes counted by hand: windows half-open, returns taken off, coupons paid for, the future unseen."""
+
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pytest
+
+from retention.campaigns.audience import bought, consenting, contacted
+from retention.campaigns.draft import average_margin
+from retention.campaigns.outcomes import outcomes
+from retention.db.tables import Assignment, Campaign, Coupon
+from retention.lake import Lake
+from retention.lake.importing import import_files
+from tests.retention.campaigns.samples import a_body
+
+SENT = datetime(2025, 5, 1, 9, tzinfo=UTC)
+END = SENT + timedelta(days=28)
+
+
+def _events(*rows) -> pd.DataFrame:
+    columns = ["customer_id", "event_type", "occurred_at", "order_id", "item_id", "amount", "discount"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.assign(
+        occurred_at=pd.to_datetime(frame["occurred_at"], utc=True), currency="EUR", source="shop"
+    )
+
+
+ROWS = (
+    ("a", "purchase", SENT, "o1", "i1", 100.0, None),  # the moment of sending is inside
+    ("a", "purchase", SENT, "o1", "i2", 50.0, None),  # an item without a margin: the campaign's
+    ("a", "coupon_redeem", SENT, "o1", None, None, 15.0),
+    ("b", "purchase", SENT + timedelta(days=1), "o2", "i1", 40.0, None),
+    ("b", "return", SENT + timedelta(days=2), "o2", "i1", 10.0, None),
+    ("c", "purchase", END, "o3", "i1", 999.0, None),  # the end is outside
+    ("c", "purchase", SENT - timedelta(days=1), "o0", "i1", 20.0, None),  # before: a covariate
+    ("z", "purchase", SENT, "o9", "i1", 999.0, None),  # nobody of ours
+)
+
+
+@pytest.fixture
+def lake(settings, database, tmp_path) -> Lake:
+    lake = Lake.open(settings)
+    tables = {
+        "items": pd.DataFrame({"item_id": ["i1", "i2"], "margin": [0.5, None]}),
+        "customers": pd.DataFrame({"customer_id": ["a", "b", "c"], "marketing_consent": [True, False, None]}),
+        "events": _events(*ROWS),
+    }
+    for name, frame in tables.items():
+        frame.to_parquet(tmp_path / f"{name}.parquet")
+        import_files(lake, database, settings, name, [str(tmp_path / f"{name}.parquet")])
+    return lake
+
+
+@pytest.fixture
+def campaign(database) -> Campaign:
+    with database.transaction() as session:
+        made = Campaign(
+            id="c1", name="May", state="live", post_key="p", salt="s", drafted_by="u", sent_at=SENT,
+            window_ends_at=END, body=a_body(contact_cost=1.0, margin=0.2).model_dump(mode="json"),
+        )  # fmt: skip
+        session.add(made)
+        session.flush()
+        for customer_id, arm in (("a", "treatment"), ("b", "treatment"), ("c", "control"), ("d", "excluded")):
+            session.add(
+                Assignment(
+                    campaign_id="c1", customer_id=customer_id, arm=arm, bucket=1, tier="high", churn_probability=0.5,
+                    expected_value=1.0, offer={"discount": 0.1, "action": "coupon"},
+                )
+            )  # fmt: skip
+        for code, who, order in (("AAAA", "a", "o1"), ("BBBB", "b", "o2")):
+            session.add(
+                Coupon(
+                    code=code, campaign_id="c1", customer_id=who, state="redeemed", expires_at=END, order_id=order,
+                    redeemed_at=SENT + timedelta(days=1),
+                )
+            )  # fmt: skip
+    return made
+
+
+def test_both_arms_are_counted_alike_and_offers_are_paid_for(lake, database, campaign):
+    with database.reading() as session:
+        counted = outcomes(lake, session, campaign)
+    rows = counted.customers.set_index("customer_id")
+    assert list(rows.index) == ["a", "b", "c"]
+    assert list(rows["orders"]) == [1, 1, 0]
+    assert list(rows["revenue"]) == [150, 30, 0]
+    assert rows.loc["a", "profit"] == pytest.approx(100 * 0.5 + 50 * 0.2 - 15 - 1)  # as its redemption says
+    assert rows.loc["b", "profit"] == pytest.approx(
+        30 * 0.5 - 0.1 * 40 - 1
+    )  # else the offer's share of the order
+    assert rows.loc["c", "profit"] == 0
+    assert list(rows["pre_revenue"]) == [0, 0, 20]
+    assert (counted.cost, counted.redeemed, counted.treated) == (pytest.approx(15 + 4 + 2), 2, 2)
+    assert set(counted.orders["customer_id"]) == {"a", "b"}
+
+
+def test_what_comes_later_changes_nothing(lake, database, settings, campaign, tmp_path):
+    with database.reading() as session:
+        before = outcomes(lake, session, campaign).customers
+    later = [
+        (who, "purchase", END + timedelta(days=day), f"x{day}", "i1", 500.0, None)
+        for day in (0, 3)
+        for who in "abc"
+    ]
+    _events(*later).to_parquet(tmp_path / "later.parquet")
+    import_files(lake, database, settings, "events", [str(tmp_path / "later.parquet")])
+    with database.reading() as session:
+        after = outcomes(lake, session, campaign).customers
+    pd.testing.assert_frame_equal(before, after)
+
+
+def test_who_may_be_written_to(lake, database, settings):
+    assert consenting(lake, "required", ["a", "b", "c"]) == {"a"}
+    assert consenting(lake, "unless_refused", ["a", "b", "c"]) == {"a", "c"}
+    assert bought(lake, SENT + timedelta(days=1), END) == {"b"}
+    lake.upsert(
+        "treatments",
+        pd.DataFrame(
+            [("old", "a", "treatment", SENT), ("old", "b", "control", SENT), ("old", "c", "treatment", END)],
+            columns=["campaign_id", "customer_id", "arm", "sent_at"],
+        ),
+    )
+    with database.reading() as session:
+        assert contacted(lake, session, settings, SENT, END) == {"a"}
+        assert contacted(lake, session, settings, SENT + timedelta(days=1), END) == set()
+
+
+def test_the_margin_is_that_of_recent_sales_or_the_policys(lake):
+    assert average_margin(lake, END, 0.3) == (pytest.approx(0.5), True)
+    assert average_margin(lake, SENT - timedelta(days=400), 0.3) == (0.3, False)
