@@ -38,6 +38,7 @@ class Prior(_Frozen):
     mean: float
     sd: float
     campaigns: int = 0  # measured campaigns that speak in it; with none it is the policy's alone
+    simulated: bool = False  # whether the answers to one of them were simulated (the demo)
 
     @property
     def low(self) -> float:

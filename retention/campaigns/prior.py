@@ -17,7 +17,7 @@ def learnt_prior(session: Session, settings: Settings, policy: Policy) -> Prior:
     Normal prior, normal likelihood: precisions (1/variance) add up. A campaign whose sample-ratio check failed, or
     that was too small for a standard error, says nothing.
     """
-    mean, precision, campaigns = policy.offer.uplift, policy.offer.uplift_sd**-2, 0
+    mean, precision, campaigns, simulated = policy.offer.uplift, policy.offer.uplift_sd**-2, 0, False
     results = session.scalars(
         select(Campaign.result)
         .where(Campaign.team_id == settings.team_id, Campaign.state == "closed")
@@ -32,4 +32,5 @@ def learnt_prior(session: Session, settings: Settings, policy: Policy) -> Prior:
         mean = (mean * precision + effect["per_customer"] * weight) / (precision + weight)
         precision += weight
         campaigns += 1
-    return Prior(mean=mean, sd=precision**-0.5, campaigns=campaigns)
+        simulated = simulated or bool((result or {}).get("simulated"))
+    return Prior(mean=mean, sd=precision**-0.5, campaigns=campaigns, simulated=simulated)

@@ -142,7 +142,9 @@ def test_the_whole_way_to_a_result(desk):
         arms = dict(
             session.execute(
                 select(Assignment.customer_id, Assignment.arm).where(Assignment.campaign_id == campaign_id)
-            ).tuples().all()
+            )
+            .tuples()
+            .all()
         )
         coupon_of = dict(session.execute(select(Coupon.customer_id, Coupon.code)).tuples().all())
     treated = {who for who, arm in arms.items() if arm == "treatment"}

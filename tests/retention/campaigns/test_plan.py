@@ -69,6 +69,7 @@ def test_measured_campaigns_sharpen_the_prior_unless_they_cannot_be_believed(dat
         result = {
             "effects": {"buyers": {"per_customer": 0.12, "standard_error": error}},
             "sample_ratio": {"believable": believable},
+            "simulated": {"visits_with_coupon": 0.12},
         }
         return Campaign(
             id=campaign_id,
@@ -87,6 +88,7 @@ def test_measured_campaigns_sharpen_the_prior_unless_they_cannot_be_believed(dat
     with database.reading() as session:
         learnt = learnt_prior(session, settings, policy)
     assert learnt.campaigns == 1
+    assert learnt.simulated
     assert learnt.mean == pytest.approx((policy.offer.uplift + 0.12) / 2)
     assert learnt.sd == pytest.approx(0.02 / 2**0.5)
 
