@@ -1,0 +1,100 @@
+"""bench.json, and docs/performance.md for people."""
+
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.benchmarks.measure import BUILD, Figure
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
+
+TOLD = {
+    "import": "Import of 1,469,307 purchase rows through a map file into an empty lake; peer: DuckDB's `COPY … TO parquet` of the same file",
+    "import_rate": "the same in rows",
+    "import_again": "The same file again: every row is found to be there already",
+    "import_peak": "Peak memory of both",
+    "features": "All features of all active customers at one cutoff; peer: a bare DuckDB scan of the same columns",
+    "features_customers": "customers described",
+    "features_peak": "Peak memory",
+    "train_churn": "Churn model, chosen by the ladder, with calibration",
+    "train_churn_peak": "Peak memory",
+    "train_recommend": "Recommender, with the tuning of its mixture on the last four weeks",
+    "train_recommend_peak": "Peak memory",
+    "sweep": "Sweep: score everybody who is active, with reasons",
+    "sweep_peak": "Peak memory",
+    "recommend_one": "One customer's list, from a warm worker",
+    "recommend_300": "300 customers' lists at once",
+    "recommend_peak": "Peak memory",
+    "slash_command": "`/retention sweep` over HTTP, signature verified, job row committed, 50 people at once; peer: a Bolt app that only acknowledges, under the same gunicorn",
+    "slash_command_p50": "Half of the answers come within",
+    "slash_command_p99": "99 of 100 answers come within",
+    "demo_first_start": "`make demo` from a clone to the first usable page (packages from a warm cache)",
+    "demo_second_start": "`make demo` once more",
+}  # fmt: skip
+
+
+def save(figures: dict[str, Figure], skipped: dict[str, str]) -> None:
+    """Write both; figures of groups that did not run this time are kept from the run before."""
+    BUILD.mkdir(exist_ok=True)
+    file = BUILD / "bench.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    known.update({name: figure.as_dict() for name, figure in figures.items()})
+    file.write_text(json.dumps({name: known[name] for name in TOLD if name in known}, indent=2) + "\n")
+    PAGE.write_text(_page({name: Figure(**known[name]) for name in TOLD if name in known}, skipped))
+
+
+def _page(figures: dict[str, Figure], skipped: dict[str, str]) -> str:
+    lines = [
+        "# Performance",
+        "",
+        "Written by `make bench`, on the whole Complete Journey (one year, 2,469 households). The same run measures the",
+        "peers; a ratio travels between machines better than a time.",
+        "",
+        f"Machine: {_machine()}. Measured {datetime.now(UTC):%d %B %Y}.",
+        "",
+        "| what | value | peer | ratio | bound | kept |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, one in figures.items():
+        peer = "" if one.peer is None else _number(one.peer, one.unit)
+        ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
+        kept = "" if one.met is None else "yes" if one.met else "**no**"
+        lines.append(
+            f"| {TOLD[name]} | {_number(one.value, one.unit)} | {peer} | {ratio} | {one.target} | {kept} |"
+        )
+    lines += [f"\nNot measured: {name} ({why})." for name, why in skipped.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float, unit: str) -> str:
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
+    return f"{value:,.{digits}f} {unit}"
+
+
+def _machine() -> str:
+    model = next(
+        (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor() or platform.machine(),
+    )
+    memory = next(
+        (int(line.split()[1]) / 2**20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0
+    )
+    parts = [
+        f"{os.cpu_count()} cores ({model})",
+        f"{memory:.0f} GiB",
+        platform.system(),
+        f"Python {platform.python_version()}",
+    ]
+    return ", ".join(
+        [*parts, *(f"{name} {version(name)}" for name in ("duckdb", "scikit-learn", "slack-bolt"))]
+    )
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
