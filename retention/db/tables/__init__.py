@@ -1,0 +1,45 @@
+"""Every SQL table.
+
+Large data lives in the lake as columns; here is small, contended state as rows. Every table carries ``team_id``.
+Times are UTC; ``*_at`` of a lease or a delivery is real time, of a campaign or a schedule business time.
+"""
+
+from retention.db.tables.base import Base, Utc
+from retention.db.tables.campaigns import (
+    Approval,
+    Assignment,
+    Campaign,
+    CampaignEditor,
+    CampaignVersion,
+    Coupon,
+)
+from retention.db.tables.data import Cohort, DirectoryEntry, ImportLog, ModelVersion
+from retention.db.tables.delivery import Delivery, File, Outbox
+from retention.db.tables.people import Audit, RoleGrant
+from retention.db.tables.work import BusinessClock, Job, Process, Run, Schedule, Slot
+
+__all__ = [
+    "Approval",
+    "Assignment",
+    "Audit",
+    "Base",
+    "BusinessClock",
+    "Campaign",
+    "CampaignEditor",
+    "CampaignVersion",
+    "Cohort",
+    "Coupon",
+    "Delivery",
+    "DirectoryEntry",
+    "File",
+    "ImportLog",
+    "Job",
+    "ModelVersion",
+    "Outbox",
+    "Process",
+    "RoleGrant",
+    "Run",
+    "Schedule",
+    "Slot",
+    "Utc",
+]

@@ -1,0 +1,85 @@
+"""Imports, the directory of customers, models, cohorts: handles on what the lake holds."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Index, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from retention import clock
+from retention.db.tables.base import Base
+
+
+class ImportLog(Base):
+    """One import: what was read, what became of it, where the bad rows are."""
+
+    __tablename__ = "imports"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    table_name: Mapped[str] = mapped_column(String(40))
+    source: Mapped[str] = mapped_column(Text)
+    report: Mapped[dict[str, Any]]
+    at: Mapped[datetime] = mapped_column(default=clock.now)
+
+
+class DirectoryEntry(Base):
+    """Enough of a customer for the light bot: kept by import and forget."""
+
+    __tablename__ = "directory"
+
+    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
+    customer_id: Mapped[str] = mapped_column(primary_key=True)
+    pseudonym: Mapped[str] = mapped_column(String(32), index=True)
+    email_hash: Mapped[str | None] = mapped_column(String(64), index=True)
+    display_name: Mapped[str | None]
+    segment: Mapped[str | None]
+
+
+class ModelVersion(Base):
+    """A trained model: what it was trained on, how good it was, where its artefact is, who promoted it."""
+
+    __tablename__ = "model_versions"
+
+    version: Mapped[str] = mapped_column(String(48), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))  # churn | recommend
+    state: Mapped[str] = mapped_column(String(12), default="candidate")  # candidate | champion | retired
+    estimator: Mapped[str] = mapped_column(String(40))
+    rung: Mapped[str] = mapped_column(Text, default="")
+    cutoff: Mapped[datetime]
+    horizon_days: Mapped[int]
+    active_within_days: Mapped[int | None]
+    parameters: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    features: Mapped[list[Any]] = mapped_column(default=list)
+    metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    data_fingerprint: Mapped[str]
+    code_version: Mapped[str]
+    seed: Mapped[int]
+    artefact: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(String(64))
+    hmac: Mapped[str] = mapped_column(String(64))
+    job_id: Mapped[str | None] = mapped_column(String(32))
+    created_by: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)
+    promoted_by: Mapped[str | None] = mapped_column(String(64))
+    promoted_at: Mapped[datetime | None]
+
+    __table_args__ = (Index(None, "team_id", "kind", "state"),)
+
+
+class Cohort(Base):
+    """A handle on customers found by a sweep; their ids and scores are the lake's run ``run_id``."""
+
+    __tablename__ = "cohorts"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    job_id: Mapped[str | None] = mapped_column(String(32))
+    run_id: Mapped[str] = mapped_column(String(48))
+    as_of: Mapped[datetime]
+    model_version: Mapped[str] = mapped_column(String(48))
+    tiers: Mapped[list[Any]]
+    size: Mapped[int]
+    revenue_at_risk: Mapped[Decimal]
+    currency: Mapped[str] = mapped_column(String(8), default="")
+    created_by: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)

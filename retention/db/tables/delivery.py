@@ -1,0 +1,68 @@
+"""What reaches Slack, and what came from it."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Index, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from retention import clock
+from retention.db.tables.base import Base, Id
+
+
+class Outbox(Base):
+    """One visible message, as it should be. The sender makes Slack agree.
+
+    ``revision`` counts what we want, ``sent_revision`` what Slack shows: the first delivery posts, later ones update.
+    """
+
+    __tablename__ = "outbox"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
+    key: Mapped[str] = mapped_column(unique=True)
+    kind: Mapped[str] = mapped_column(String(12), default="message")  # message | file
+    channel: Mapped[str] = mapped_column(String(64))  # a channel id, or a user id for their direct message
+    channel_id: Mapped[str | None] = mapped_column(String(64))  # where it really went
+    thread_key: Mapped[str | None]  # the outbox key of the message it replies to
+    thread_ts: Mapped[str | None] = mapped_column(String(32))
+    payload: Mapped[dict[str, Any]]
+    revision: Mapped[int] = mapped_column(default=1)
+    sent_revision: Mapped[int] = mapped_column(default=0)
+    state: Mapped[str] = mapped_column(String(14), default="pending")
+    attempts: Mapped[int] = mapped_column(default=0)
+    ambiguous: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[datetime] = mapped_column(default=clock.wall)
+    first_try: Mapped[datetime | None]
+    lease_until: Mapped[datetime | None]
+    ts: Mapped[str | None] = mapped_column(String(32))
+    error: Mapped[str | None] = mapped_column(Text)
+    job_id: Mapped[str | None] = mapped_column(String(32))
+    created_at: Mapped[datetime] = mapped_column(default=clock.wall)
+    sent_at: Mapped[datetime | None]
+
+    __table_args__ = (Index(None, "state", "next_at"), Index(None, "channel", "id"))
+
+
+class File(Base):
+    """Bytes to be shown or sent: a chart, a CSV. In SQL, so that they share the transaction that wants them."""
+
+    __tablename__ = "files"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str]
+    mime: Mapped[str] = mapped_column(String(80))
+    content: Mapped[bytes | None]  # dropped once delivered, where it holds identities or codes
+    alt_text: Mapped[str] = mapped_column(Text, default="")
+    sensitive: Mapped[bool] = mapped_column(default=False)
+    slack_file_id: Mapped[str | None] = mapped_column(String(32))
+    uploaded_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=clock.wall)
+
+
+class Delivery(Base):
+    """What Slack delivered and we have already acted on; Bolt does not de-duplicate."""
+
+    __tablename__ = "deliveries"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=clock.wall)

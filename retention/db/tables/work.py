@@ -1,0 +1,112 @@
+"""Jobs, what they wrote, who runs them, when they are due."""
+
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from retention import clock
+from retention.db.tables.base import Base, Id
+
+
+class Job(Base):
+    """A piece of background work. The row is the truth; the broker only a wake-up.
+
+    ``queued → running → done | failed | cancelled``, only by compare-and-set on (id, state, attempt).
+    """
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(40))
+    queue: Mapped[str] = mapped_column(String(20))
+    args: Mapped[dict[str, Any]]
+    idem_key: Mapped[str] = mapped_column(unique=True)
+    state: Mapped[str] = mapped_column(String(12), default="queued")
+    attempt: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]
+    enqueued_at: Mapped[datetime | None]
+    requested_by: Mapped[str] = mapped_column(String(64))
+    channel: Mapped[str | None] = mapped_column(String(64))
+    thread_key: Mapped[str | None]
+    progress_done: Mapped[int] = mapped_column(default=0)
+    progress_total: Mapped[int] = mapped_column(default=0)
+    progress_text: Mapped[str] = mapped_column(default="")
+    worker: Mapped[str] = mapped_column(default="")
+    cancel_at: Mapped[datetime | None]
+    cancelled_by: Mapped[str | None] = mapped_column(String(64))
+    error: Mapped[str | None] = mapped_column(Text)
+    reference: Mapped[str | None] = mapped_column(String(16))
+    result: Mapped[dict[str, Any] | None]
+    business_at: Mapped[datetime] = mapped_column(default=clock.now)
+    created_at: Mapped[datetime] = mapped_column(default=clock.wall)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (Index(None, "state", "enqueued_at"), Index(None, "team_id", "created_at"))
+
+
+class Run(Base):
+    """What a job's attempt wrote to the lake; readers see published runs only."""
+
+    __tablename__ = "runs"
+
+    run_id: Mapped[str] = mapped_column(String(48), primary_key=True)
+    job_id: Mapped[str] = mapped_column(String(32))
+    table_name: Mapped[str] = mapped_column(String(40))
+    published_at: Mapped[datetime] = mapped_column(default=clock.wall)
+
+
+class Process(Base):
+    """A living process of ours, as it last reported itself."""
+
+    __tablename__ = "processes"
+
+    name: Mapped[str] = mapped_column(String(120), primary_key=True)
+    role: Mapped[str] = mapped_column(String(20))
+    seen_at: Mapped[datetime] = mapped_column(default=clock.wall)
+    details: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class BusinessClock(Base):
+    """How far business time stands from real time, for every process alike."""
+
+    __tablename__ = "business_clock"
+
+    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
+    offset_seconds: Mapped[float] = mapped_column(default=0.0)
+
+
+class Schedule(Base):
+    """Something that happens each week (or day) at a local time."""
+
+    __tablename__ = "schedules"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
+    kind: Mapped[str] = mapped_column(String(40))
+    args: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    weekday: Mapped[int | None]  # 0 Monday … 6 Sunday; None: every day
+    at: Mapped[str] = mapped_column(String(5))  # HH:MM, local
+    timezone: Mapped[str] = mapped_column(String(64))
+    channel: Mapped[str | None] = mapped_column(String(64))
+    created_by: Mapped[str] = mapped_column(String(64))
+    active: Mapped[bool] = mapped_column(default=True)
+    last_slot: Mapped[date | None]
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)
+
+
+class Slot(Base):
+    """One due moment of a schedule, taken exactly once."""
+
+    __tablename__ = "schedule_slots"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
+    schedule_id: Mapped[int] = mapped_column(ForeignKey("schedules.id"))
+    slot: Mapped[date]
+    due_at: Mapped[datetime]
+    state: Mapped[str] = mapped_column(String(12))  # fired | skipped
+    job_id: Mapped[str | None] = mapped_column(String(32))
+
+    __table_args__ = (UniqueConstraint("schedule_id", "slot"),)
