@@ -15,7 +15,7 @@ from retention.settings import Settings
 if TYPE_CHECKING:
     from bot.web import Site
 
-THREADS = 32  # of one process: commands that come together are stored together (`bot.intake`)
+THREADS = 16  # of one process: commands that come together are stored together (`bot.intake`)
 
 
 @cache

@@ -20,6 +20,7 @@ from workers import jobs
 
 WAKE_SECONDS = 0.5  # how long an acknowledgement waits for the queue to take the wake-up
 HERE_SECONDS = 0.5  # how long a queue that took a wake-up is taken to be there
+BURST, PACE_SECONDS = 10, 0.02  # with more than so many wake-ups behind, one each so many seconds
 AWAY_SECONDS = 5.0  # how long a silent queue is not asked again
 LOOK_SECONDS = 1.0  # how long an acknowledgement waits to learn whether the bot is in the channel
 MEMBER_SECONDS, STRANGER_SECONDS = 600.0, 20.0  # how long the answer is believed
@@ -87,18 +88,24 @@ class Queue:
 
     One thread publishes. While the broker took the last wake-up only just now, nobody waits to hear that it took
     theirs as well; while it was silent just now, nothing is published: the reconciler does that once it is back.
+    In a burst the workers are busy with the first jobs anyway: the wake-ups of the rest are spread out, so that
+    they do not slow down those who are still waiting for an answer.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._publisher = ThreadPoolExecutor(1, thread_name_prefix="wake")
         self._here_until = self._away_until = 0.0
+        self._lock = Lock()
+        self._behind = 0  # wake-ups not yet published
 
     def wake(self, job: Job) -> bool:
         """Publish the job; False where the queue is away."""
         now = time.monotonic()
         if now < self._away_until:
             return False
+        with self._lock:
+            self._behind += 1
         published = self._publisher.submit(self._publish, job)
         if now < self._here_until:
             return True
@@ -109,8 +116,12 @@ class Queue:
             return False
 
     def _publish(self, job: Job) -> bool:
+        with self._lock:
+            self._behind -= 1
         if time.monotonic() < self._away_until:
             return False
+        if self._behind > BURST:
+            time.sleep(PACE_SECONDS)
         here = jobs.wake(self._settings, job)
         now = time.monotonic()
         self._here_until = now + HERE_SECONDS if here else 0.0

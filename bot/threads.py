@@ -17,11 +17,10 @@ _here = local()
 
 def in_this_thread(body: dict[str, Any], next: Callable[[], BoltResponse]) -> BoltResponse:
     """Bolt middleware: a slash command's listener runs where the request arrived."""
-    _here.run = "command" in body
-    try:
-        return next()
-    finally:
-        _here.run = False
+    _here.run = (
+        "command" in body
+    )  # Bolt goes on to the listener, in this same thread, after the middleware returns
+    return next()
 
 
 class Listeners(ThreadPoolExecutor):

@@ -81,7 +81,9 @@ def environment(*, autoescape: bool, **options: Any) -> Environment:
         loader=FileSystemLoader(FOLDER),
         autoescape=autoescape,  # noqa: S701 - the caller says which surface; plain text has no markup
         undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False, **options,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False,
+        auto_reload=False,  # no look at the disk for each message
+        **options,
     )  # fmt: skip
     made.filters.update(FILTERS)
     made.filters.pop("safe", None)  # nobody can switch the escaping off
