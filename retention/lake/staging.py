@@ -26,8 +26,9 @@ SAID = {
     name: f"try_cast({name} * 10000 AS BIGINT)" if name in ("quantity", "amount") else name
     for name in IDENTITY
 } | {"occurred_at": "epoch_us(occurred_at)"}
-_TEXTS = ", ".join(f"coalesce({said}::VARCHAR, '')" for said in SAID.values())
-EVENT_ID = f"coalesce(event_id, md5(concat_ws(chr(31), {_TEXTS})))"
+EVENT_ID = (
+    f"coalesce(event_id, md5(concat({', chr(31), '.join(SAID.values())})))"  # concat takes NULL for nothing
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ table queue on an advisory lock; writers on other hosts, whom the lock does not 
 
 # ruff: noqa: S608 - SQL is put together from names and literals of our own
 import json
-import os
 import random
 import time
 import uuid
@@ -109,7 +108,7 @@ def append_partitioned(
         )
         return _added(root / table.name, path, {by: value})
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with _single_threaded(con) as cores, ThreadPoolExecutor(cores) as threads:
         added = list(threads.map(write, parts.items()))
 
     def commit() -> None:
@@ -120,6 +119,17 @@ def append_partitioned(
             delta.create_write_transaction(added, "append", delta.schema(), [by])
 
     _retrying(commit)
+
+
+@contextmanager
+def _single_threaded(con: Any) -> Iterator[int]:
+    """Let every query have one thread, for as long as there are as many queries as cores; yields how many that is."""
+    cores = con.execute("SELECT current_setting('threads')").fetchall()[0][0]
+    con.execute("SET threads = 1")
+    try:
+        yield cores
+    finally:
+        con.execute(f"SET threads = {cores}")
 
 
 def stored_columns(table: Table) -> dict[str, str]:
