@@ -45,7 +45,7 @@ def main(settings: Settings) -> None:
     BadInput
         Where the page's port is taken.
     SystemExit
-        1, where its processes ended by themselves.
+        1, where the data could not be brought in (it has said why), or the processes ended by themselves.
     """
     if not port_is_free(settings.playground_port):
         raise BadInput(

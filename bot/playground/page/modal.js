@@ -56,7 +56,7 @@ function content(view) {
     }
   };
   const body = h("div", { class: "modal-body" }, blocks(view.blocks, act));
-  const form = h("form", { class: "modal-form", novalidate: true, onsubmit: submit }, [
+  const form = h("form", { class: "modal-form", novalidate: true, onsubmit: submit, oninput: forgive }, [
     h("header", { class: "modal-head" }, [
       h("img", { class: "modal-app", src: "/page/bot.svg", alt: "" }),
       h("h2", {}, textObject(view.title)),
@@ -70,6 +70,13 @@ function content(view) {
     ]),
   ]);
   return form;
+}
+
+// What is being mended is no longer marked as wrong.
+function forgive(event) {
+  const block = event.target.closest(".invalid");
+  block?.classList.remove("invalid");
+  block?.querySelector(".input-error")?.replaceChildren();
 }
 
 async function submit(event) {

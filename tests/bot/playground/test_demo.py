@@ -1,0 +1,83 @@
+"""What the demo tells its processes, sets up once, and keeps for the next start."""
+
+import socket
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from bot.playground import demo
+from retention import clock
+from retention.db.tables import BusinessClock, RoleGrant, Schedule
+from retention.errors import BadInput
+from retention.settings import Settings
+from workers import roles
+
+START = datetime(2017, 10, 2, 13, tzinfo=UTC)
+
+
+@pytest.fixture
+def business_time(database, settings) -> None:
+    with database.transaction() as session:
+        offset = (START - clock.wall()).total_seconds()
+        session.add(BusinessClock(team_id=settings.team_id, offset_seconds=offset))
+
+
+def test_every_process_is_pointed_at_the_page(tmp_path, monkeypatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        busy = taken.getsockname()[1]
+        told = demo.environment(Settings(home=tmp_path, port=busy, playground_port=8765, _env_file=None))
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(_env_file=None)
+    assert settings.slack_api_url == "http://127.0.0.1:8765/api/"
+    assert settings.home == tmp_path
+    assert settings.demo
+    assert settings.port != busy  # somebody else's server stays untouched
+    assert (settings.timezone, settings.default_role) == ("America/New_York", "viewer")
+    assert not settings.slack_app_token
+
+
+def test_a_taken_port_is_said(tmp_path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(BadInput, match=f"Port {port} is taken"):
+            demo.main(Settings(home=tmp_path, playground_port=port, _env_file=None))
+
+
+def test_people_and_the_digest_are_set_up_once_and_stay_as_people_change_them(
+    database, settings, business_time
+) -> None:
+    demo._seed(settings, database)
+    with database.transaction() as session:
+        session.get_one(RoleGrant, (settings.team_id, "U0LEAD")).role = "viewer"
+    demo._seed(settings, database)
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Schedule)) == 1
+        weekly = session.scalars(select(Schedule)).one()
+        assert (weekly.weekday, weekly.at, weekly.channel) == (0, "09:00", "C0CRM")
+        assert roles.role_of(session, settings, "U0ANALYST") == "analyst"
+        assert roles.role_of(session, settings, "U0LEAD") == "viewer"
+
+
+def test_the_clock_stands_while_nobody_plays(database, settings, business_time) -> None:
+    running = demo._Demo(settings, database)
+    before = clock.now()
+    running._keep_clock()
+    with database.transaction() as session:  # a night passes
+        session.get_one(BusinessClock, settings.team_id).offset_seconds += 8 * 3600
+    running._resume_clock()
+    assert abs(clock.now() - before) < timedelta(seconds=5)
+
+
+def test_the_channel_greets_once(database, settings, business_time) -> None:
+    running = demo._Demo(settings, database)
+    running._welcome()
+    running._welcome()
+    (greeting,) = running.slack.workspace.messages["C0CRM"].values()
+    assert "/retention sweep" in greeting.text
+    assert greeting.shown_at.startswith("2017-10-02")
