@@ -1,6 +1,9 @@
-"""What can be recommended at all: fuel, coupons and postage are sold, but nobody is won back with them."""
+"""What can be recommended at all: fuel, coupons and postage are sold, but nobody is won back with them.
 
-import json
+The shop's own word counts first (``{"recommendable": false}`` in the attributes); else the words of the category and
+the department.
+"""
+
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,40 +41,24 @@ def catalogue(lake: "Lake", *, in_stock_only: bool = True) -> Catalogue:
         Bar what is out of stock now. An evaluation of the past leaves this off, for today's stock was not that day's.
     """
     items = lake.table("items")
-    frame = (
-        items.select("item_id", "title", "category", "in_stock", "attributes")
-        .filter(items.item_id.notnull())
+    said = items.attributes.try_cast("json")
+    frame: Any = (
+        items.filter(items.item_id.notnull())
+        .select(
+            "item_id",
+            title=items.title.coalesce(items.item_id),
+            words=items.category.fill_null("") + " " + said["department"].str.fill_null(""),
+            recommendable=said["recommendable"].bool,
+            in_stock=items.in_stock.fill_null(True),
+        )
         .order_by("item_id")
-        .execute()
+        .to_pyarrow()
+        .to_pandas()
     )
-    ids = frame["item_id"].to_list()
-    titles = dict(zip(ids, frame["title"].fillna(frame["item_id"]), strict=True))
-    attributes = [_attributes(value) for value in frame["attributes"]]
-    out_of_stock = (frame["in_stock"].fillna(True) == False).to_numpy() & in_stock_only  # noqa: E712 - an array
-    category = frame["category"].fillna("").to_numpy(dtype=object)
-    barred = {
-        item
-        for item, kind, more, gone in zip(ids, category, attributes, out_of_stock, strict=True)
-        if gone or not _recommendable(kind, more)
-    }
-    return Catalogue(titles, frozenset(barred))
-
-
-def _attributes(value: Any) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return value
-    if isinstance(value, str):
-        try:
-            parsed = json.loads(value)
-        except ValueError:
-            return {}
-        return parsed if isinstance(parsed, dict) else {}
-    return {}
-
-
-def _recommendable(category: str, attributes: dict[str, Any]) -> bool:
-    """As the shop says (``{"recommendable": false}``); else by the words of category and department."""
-    if isinstance(said := attributes.get("recommendable"), bool):
-        return said
-    words = f"{category} {attributes.get('department') or ''}"
-    return not _NO_PRODUCT.search(words)
+    named = {words: _NO_PRODUCT.search(words) is None for words in frame["words"].unique()}
+    told = frame["recommendable"]
+    allowed = told.where(told.notna(), frame["words"].map(named)).astype(bool)
+    if in_stock_only:
+        allowed &= frame["in_stock"]
+    titles = dict(zip(frame["item_id"], frame["title"], strict=True))
+    return Catalogue(titles, frozenset(frame.loc[~allowed, "item_id"]))

@@ -1,8 +1,9 @@
 """Lists for customers: blended scores, what may be sold, no title twice, and an honest reason for each item."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,7 +72,7 @@ def recommend(
         Customer id → list of `Item`, in the order asked.
     """
     wanted = list(dict.fromkeys(customer_ids))
-    shop = _shop(trained, lake, as_of)
+    shop = Shop(trained, lake, as_of)
     found: dict[str, list[Item]] = {}
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
@@ -80,14 +81,14 @@ def recommend(
     return found
 
 
-@dataclass(frozen=True, slots=True)
 class Shop:
-    """What is the same for everybody: the model, the catalogue, and what sold best lately and ever (best first)."""
+    """What is the same for everybody: the model, the catalogue, and how many bought each item."""
 
-    trained: TrainedRecommender | None
-    items: Catalogue
-    lately: dict[str, int]
-    ever: dict[str, int]
+    def __init__(self, trained: TrainedRecommender | None, lake: "Lake", as_of: datetime) -> None:
+        self.trained = trained
+        self.items = catalogue(lake)
+        self.lately = buyers(lake, as_of, POPULAR_DAYS)
+        self._ever = partial(buyers, lake, as_of)
 
     @property
     def learned(self) -> np.ndarray:
@@ -104,21 +105,16 @@ class Shop:
         """As tuned, or our default."""
         return self.trained.mixture if self.trained is not None else Mixture()
 
-    def fillers(self) -> Iterator[tuple[str, str, str]]:
+    @cached_property
+    def fillers(self) -> tuple[tuple[str, str, str], ...]:
         """Item, source, reason: what is popular lately, then ever, then anything that may be sold."""
-        for counts, days in ((self.lately, POPULAR_DAYS), (self.ever, None)):
-            for item_id, count in counts.items():
-                yield item_id, "popular", reasons.popular(count, days)
-        for item_id in self.items.titles:
-            yield item_id, "catalogue", reasons.CATALOGUE
-
-
-def _shop(trained: TrainedRecommender | None, lake: "Lake", as_of: datetime) -> Shop:
-    def best_first(counts: dict[str, int]) -> dict[str, int]:
-        return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
-
-    lately, ever = buyers(lake, as_of, POPULAR_DAYS), buyers(lake, as_of)
-    return Shop(trained, catalogue(lake), best_first(lately), best_first(ever))
+        popular = (
+            (item_id, "popular", reasons.popular(count, days))
+            for counts, days in ((self.lately, POPULAR_DAYS), (self._ever(), None))
+            for item_id, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        )
+        rest = ((item_id, "catalogue", reasons.CATALOGUE) for item_id in self.items.titles)
+        return tuple(one for one in (*popular, *rest) if one[0] not in self.items.barred)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +193,9 @@ def _filled(shop: Shop, chosen: list[Item], k: int) -> list[Item]:
         return chosen
     titles = {item.title.casefold(): item for item in chosen}
     have = {item.item_id for item in chosen}
-    for item_id, source, why in shop.fillers():
+    for item_id, source, why in shop.fillers:
         title = shop.items.title(item_id)
-        if item_id not in have and item_id not in shop.items.barred and title.casefold() not in titles:
+        if item_id not in have and title.casefold() not in titles:
             titles[title.casefold()] = Item(item_id, title, 0.0, source, why)
         if len(titles) >= k:
             break
