@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from functools import lru_cache
 from typing import Any
 
 from slack_bolt import Ack, App
@@ -84,11 +85,32 @@ def queue(
     job = services.intake.store(store)
     services.intake.later(lambda session: announce(session, services, job.id))
     woken = services.queue.wake(job)
-    return render.message(
+    return queued(
+        job, stranger=not here, private=channel == call.user, woken=woken, zone=services.settings.timezone
+    )
+
+
+def queued(job: Job, *, stranger: bool, private: bool, woken: bool, zone: str) -> render.Message:
+    """What the person who asked sees: where the result goes, and Cancel."""
+    text, blocks = _queued(jobs.title(job.kind), stranger, private, woken, zone)
+    return render.Message(text, json.loads(blocks.replace(_A_JOB, job.id)))
+
+
+_A_JOB = "JOB-ID"
+
+
+@lru_cache(maxsize=256)
+def _queued(title: str, stranger: bool, private: bool, woken: bool, zone: str) -> tuple[str, str]:
+    """The message for any job, rendered once: only the id on its button differs."""
+    made = render.message(
         "bot/queued",
-        job={"id": job.id, "title": jobs.title(job.kind)},
-        stranger=not here, private=channel == call.user, woken=woken,
-    )  # fmt: skip
+        job={"id": _A_JOB, "title": title},
+        stranger=stranger,
+        private=private,
+        woken=woken,
+        zone=zone,
+    )
+    return made.text, json.dumps(made.blocks)
 
 
 def announce(session: Session, services: Services, job_id: str) -> None:

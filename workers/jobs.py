@@ -9,10 +9,11 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, make_transient_to_detached
 
 from retention import clock
 from retention.db import Database
@@ -70,17 +71,38 @@ def submit(
         Where the role of ``requested_by`` does not allow it.
     """
     roles.require(session, settings, requested_by, request.role, request.deed)
-    job_id = secrets.token_hex(6)
-    created = insert_once(
-        session, Job,
-        id=job_id, team_id=settings.team_id, kind=request.kind, queue=request.queue,
-        args=request.model_dump(mode="json"), idem_key=idem_key, requested_by=requested_by,
-        channel=channel, thread_key=thread_key, enqueued_at=clock.wall(), business_at=clock.now(),
-    )  # fmt: skip
-    job = session.scalars(select(Job).where(Job.idem_key == idem_key)).one()
+    values = {
+        "id": secrets.token_hex(6), "team_id": settings.team_id, "kind": request.kind, "queue": request.queue,
+        "args": request.model_dump(mode="json"), "idem_key": idem_key, "requested_by": requested_by,
+        "channel": channel, "thread_key": thread_key, "enqueued_at": clock.wall(), "business_at": clock.now(),
+        "created_at": clock.wall(),
+    }  # fmt: skip
+    created = insert_once(session, Job, **values)
+    if created:
+        job = _as_stored(session, values)
+    else:
+        job = session.scalars(select(Job).where(Job.idem_key == idem_key)).one()
     if created and announce and channel:
         show_progress(session, settings, job)
     return Submission(job, created)
+
+
+def _as_stored(session: Session, values: dict[str, Any]) -> Job:
+    """The row just inserted, without asking the database for it: people wait for this."""
+    job = Job(**{**_blank(), **values})
+    make_transient_to_detached(job)
+    session.add(job)
+    return job
+
+
+@cache
+def _blank() -> dict[str, Any]:
+    """What a new job's other columns hold."""
+    return {
+        column.name: column.default.arg if column.default is not None else None
+        for column in Job.__table__.columns
+        if column.default is None or column.default.is_scalar
+    }
 
 
 def wake(settings: Settings, job: Job) -> bool:
