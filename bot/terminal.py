@@ -6,6 +6,7 @@ Exit status: 0 done, 2 bad input, 1 failed.
 
 import json
 import logging
+import math
 import secrets
 import sys
 import time
@@ -87,7 +88,7 @@ class Terminal:
             if command.after and not to_queue:
                 command.after(call, data, **params)
         if as_json:
-            click.echo(json.dumps(data, ensure_ascii=False, default=str))
+            click.echo(json.dumps(_finite(data), ensure_ascii=False, default=str, allow_nan=False))
         elif not command.starts:
             click.echo(printed(template, data, self.settings))
 
@@ -140,6 +141,15 @@ def printed(template: str, data: dict[str, Any], settings: Settings) -> str:
         return text(f"terminal/{template}.txt.j2", zone=settings.timezone, result=data, **data).rstrip("\n")
     except TemplateNotFound:
         return text("terminal/any.txt.j2", result=data).rstrip("\n")
+
+
+def _finite(data: Any) -> Any:
+    """JSON has no NaN: what is not known is null."""
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 class shown_progress:
