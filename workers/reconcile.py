@@ -13,11 +13,13 @@ from retention import clock
 from retention.db import Database
 from retention.db.tables import Delivery, Job, Process
 from retention.settings import Settings
-from workers import broker, finish, heartbeat, jobs, processes
+from workers import broker, finish, heartbeat, jobs, processes, roles
+from workers.requests import Tidy
 
 log = logging.getLogger(__name__)
 
 AGAIN = timedelta(seconds=20)  # after this a wake-up that led to nothing is published again
+NIGHT = (3, 4)  # hours
 ATTEMPTS = 3  # a job that took this many workers with it is not given another one
 
 
@@ -97,12 +99,27 @@ def end_cancelled(database: Database, settings: Settings) -> list[str]:
     return [job.id for job in ended]
 
 
-def tidy(database: Database) -> None:
-    """Drop what is of no use after a day: deliveries already acted on, processes long gone."""
+def tidy(database: Database, settings: Settings) -> None:
+    """Drop what is of no use after a day: deliveries already acted on, processes long gone; the lake's at night."""
+    _tidy_lake(database, settings)
     before = clock.wall() - timedelta(days=1)
     with database.transaction() as session:
         session.execute(delete(Delivery).where(Delivery.at < before))
         session.execute(delete(Process).where(Process.seen_at < before))
+
+
+def _tidy_lake(database: Database, settings: Settings) -> None:
+    """Once a night of the shop's: it needs a process that may read the lake, so it is a job."""
+    here = clock.wall().astimezone(settings.zone)
+    if here.hour not in NIGHT:
+        return
+    with database.transaction() as session:
+        submitted = jobs.submit(
+            session, settings, Tidy(), requested_by=roles.OPERATOR, channel=None,
+            idem_key=f"tidy:{settings.team_id}:{here.date()}",
+        )  # fmt: skip
+    if submitted.created:
+        jobs.wake(settings, submitted.job)
 
 
 def _is_hopeless(job: Job) -> bool:

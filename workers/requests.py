@@ -160,10 +160,18 @@ class DemoFeed(Request):
     until: Moment
 
 
+class Tidy(Request):
+    """Drop what unfinished or failed jobs left in the lake, and join its small files."""
+
+    kind = "tidy"
+    role = "admin"
+    deed = "tidy the lake"
+
+
 REQUESTS: dict[str, type[Request]] = {
     request.kind: request
     for request in (
         Retrain, Sweep, Score, Recommend, CohortCsv, CampaignDraft, CampaignSend, CampaignCsv, CampaignMeasure,
-        Digest, DemoFeed,
+        Digest, DemoFeed, Tidy,
     )
 }  # fmt: skip

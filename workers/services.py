@@ -27,7 +27,7 @@ def run_tick(settings: Settings, stop: threading.Event) -> None:
         (5.0, lambda: reconcile.republish(database, settings)),
         (20.0, lambda: schedule.tick(database, settings)),
         (processes.EVERY, lambda: processes.report(database, settings, "tick")),
-        (3600.0, lambda: reconcile.tidy(database)),
+        (3600.0, lambda: reconcile.tidy(database, settings)),
     ]
     due = [0.0] * len(rounds)
     while not stop.is_set():

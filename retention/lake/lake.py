@@ -220,18 +220,31 @@ class Lake:
                     self.root, table, _arrow(frame.drop_duplicates([*table.key], keep="last"), table)
                 )
 
-    def collect_garbage(self, keep_run_ids: Collection[str]) -> None:
-        """Drop the scores of runs that are not to be kept, join small files, drop files nobody reads any more."""
+    def collect_garbage(self, unwanted: Callable[[set[str]], Collection[str]]) -> list[str]:
+        """Drop the scores of unwanted runs, join small files, drop files nobody reads any more.
+
+        Parameters
+        ----------
+        unwanted : callable
+            Run ids in the lake → those to drop. Asked after the runs were read, so that one that begins meanwhile
+            is not among them.
+
+        Returns
+        -------
+        list of str
+            The runs dropped.
+        """
         scores = TABLES["scores"]
         with store.locked(self.root, scores):
             delta = store.opened(self.root, scores)
             runs = {part["run_id"] for part in delta.partitions()} if delta is not None else set()
-            if gone := sorted(_word(run) for run in runs - set(keep_run_ids)):
+            if gone := sorted(map(_word, unwanted(runs))):
                 listed = ", ".join(f"'{run}'" for run in gone)
                 store.delete(self.root, scores, f"run_id IN ({listed})")
         for table in TABLES.values():
             with store.locked(self.root, table):
                 store.tidy(self.root, table)
+        return gone
 
 
 def naive(moment: datetime) -> datetime:

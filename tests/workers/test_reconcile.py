@@ -3,15 +3,16 @@
 import os
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from retention import clock
-from retention.db.tables import Delivery, Process
+from retention.db.tables import Delivery, Process, Run
 from tests.workers.harness import ADMIN, ask, job, row, set_job
 from workers import jobs, processes, reconcile
 from workers.requests import Sweep
+from workers.tasks.tidy import unwanted
 
 LONG_AGO = timedelta(minutes=5)
 
@@ -100,9 +101,25 @@ def test_what_nobody_needs_is_dropped_after_a_day(database, settings):
     with database.transaction() as session:
         session.add_all([Delivery(key="old", at=old), Delivery(key="new")])
         session.add_all([Process(name="old", role="tick", seen_at=old), Process(name="new", role="tick")])
-    reconcile.tidy(database)
+    reconcile.tidy(database, settings)
     with database.reading() as session:
         assert session.get(Delivery, "old") is None
         assert session.get(Delivery, "new")
         assert session.get(Process, "old") is None
         assert list(processes.alive(session)) == ["new"]
+
+
+def test_the_lake_is_tidied_once_a_night(database, settings, woken, monkeypatch):
+    for at in ("2017-10-02T02:59", "2017-10-02T03:10", "2017-10-02T04:10", "2017-10-03T03:00"):
+        moment = datetime.fromisoformat(at).replace(tzinfo=settings.zone)
+        monkeypatch.setattr(clock, "wall", lambda moment=moment: moment)
+        reconcile.tidy(database, settings)
+    assert len(woken) == 2
+
+
+def test_only_what_is_neither_published_nor_being_written_may_go(database, settings):
+    working = ask(database, settings, Sweep(), "a").id
+    start(database, working, "somewhere")
+    with database.transaction() as session:
+        session.add(Run(run_id="done-1", job_id="done", table_name="scores"))
+    assert unwanted(database, {"done-1", "done-2", f"{working}-1", "failed-3"}) == {"done-2", "failed-3"}
