@@ -69,7 +69,7 @@ def _postgres(url: str) -> Engine:
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     return create_engine(
-        parsed, pool_pre_ping=True, pool_size=10, max_overflow=10, connect_args={"connect_timeout": 3}
+        parsed, pool_pre_ping=True, pool_size=10, max_overflow=10, connect_args={"connect_timeout": 2}
     )
 
 
