@@ -50,7 +50,7 @@ class Failures:
         if body.get("command"):
             return _json({"response_type": "ephemeral", **self._message(sentence)})
         if body.get("type") == "view_submission":
-            return _json(_under_the_first_input(body["view"], sentence))
+            return _json(_under_its_input(body["view"], sentence))
         ack()
         self._tell(body, sentence)
         return BoltResponse(status=200)
@@ -79,12 +79,19 @@ class Failures:
         show(trigger_id=body["trigger_id"], view=view)
 
 
-def _under_the_first_input(view: dict[str, Any], sentence: str) -> dict[str, Any]:
-    """Keep the modal as the person filled it in, with the sentence where they look."""
-    inputs = [block["block_id"] for block in view.get("blocks", []) if block.get("type") == "input"]
-    if inputs:
-        return {"response_action": "errors", "errors": {inputs[0]: sentence}}
-    return {"response_action": "update", "view": render.view("bot/refused_modal", sentence=sentence)}
+def _under_its_input(view: dict[str, Any], sentence: str) -> dict[str, Any]:
+    """Keep the modal as the person filled it in, with the sentence under the input it names first, else the first."""
+    inputs = [block for block in view.get("blocks", []) if block.get("type") == "input"]
+    if not inputs:
+        return {"response_action": "update", "view": render.view("bot/refused_modal", sentence=sentence)}
+
+    def place(block: dict[str, Any]) -> int:
+        """Where the sentence first names it; far away where it does not."""
+        at = sentence.lower().find(block["label"]["text"].split()[0].lower())
+        return at if at >= 0 else len(sentence)
+
+    block = min(inputs, key=place)
+    return {"response_action": "errors", "errors": {block["block_id"]: sentence}}
 
 
 def _json(body: dict[str, Any]) -> BoltResponse:

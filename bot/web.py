@@ -34,6 +34,15 @@ class Reply(NamedTuple):
     headers: list[tuple[str, str]]
 
 
+def _reach_queue(settings: Settings) -> None:
+    """Load Celery and open its connection now rather than under the first person's three seconds."""
+    try:
+        with make_app(settings).producer_or_acquire() as producer:
+            producer.connection.ensure_connection(max_retries=1)
+    except Exception as error:  # it is away: commands are accepted all the same
+        log.info("the queue is not there yet: %s", error)
+
+
 class Site:
     """WSGI: ``POST /slack/events``, ``GET /health…``, ``/metrics`` and, with OAuth, ``/slack/install``."""
 
@@ -42,7 +51,7 @@ class Site:
         self.database = database or Database.of(settings)
         self.services = Services.of(settings, self.database)
         self.app: App = build_app(settings, self.database)
-        make_app(settings)  # imports Celery now rather than under the first person's three seconds
+        threading.Thread(target=_reach_queue, args=(settings,), name="reach queue", daemon=True).start()
         self.routes: dict[tuple[str, str], Callable[[Environ], Reply]] = {
             ("GET", "/health"): self.health,
             ("GET", "/health/live"): lambda environ: _json(200, {"status": "up"}),

@@ -202,5 +202,5 @@ def _share(click: Click, block: str, what: str) -> float | None:
 
 def _whole(typed: str) -> int | None:
     if typed and not typed.isdecimal():
-        raise BadInput(f"The days are {typed!r}; write a whole number like 28.")
+        raise BadInput(f"The codes' days are {typed!r}; write a whole number like 28.")
     return int(typed) if typed else None

@@ -150,7 +150,7 @@ class Body(_Frozen):
             left = self.margin - line.discount
             if left < self.min_margin - 1e-9:
                 raise BadInput(
-                    f"{100 * line.discount:.0f} % off ({line.rule}) would leave {100 * left:.0f} % of sales as margin; "
+                    f"A discount of {100 * line.discount:.0f} % ({line.rule}) would leave {100 * left:.0f} % of sales as margin; "
                     f"the policy wants at least {100 * self.min_margin:.0f} %: use at most "
                     f"{100 * max(self.margin - self.min_margin, 0):.0f} %."
                 )

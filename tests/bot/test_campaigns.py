@@ -63,6 +63,14 @@ def whispered(api) -> str:
     return words(api.wait("response_url")["blocks"])
 
 
+LABELS = {
+    "discount": "Discount %",
+    "holdout": "Hold-out %",
+    "expires": "Codes expire after",
+    "copy": "Copy text",
+}
+
+
 def fill(workspace, callback, metadata, user, hash_="h1", **typed):
     def change(payload):
         payload["view"] |= {"callback_id": callback, "private_metadata": metadata, "hash": hash_}
@@ -70,7 +78,7 @@ def fill(workspace, callback, metadata, user, hash_="h1", **typed):
             block: {"value": {"value": text}} for block, text in typed.items()
         }
         payload["view"]["blocks"] = [
-            {"type": "input", "block_id": block, "label": {"type": "plain_text", "text": block},
+            {"type": "input", "block_id": block, "label": {"type": "plain_text", "text": LABELS.get(block, block)},
              "element": {"type": "plain_text_input", "action_id": "value"}}
             for block in typed
         ]  # fmt: skip
@@ -192,6 +200,7 @@ def test_a_bad_value_stays_in_the_modal_with_its_sentence(workspace, database, d
     answer = fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, **values)
     refused = json.loads(answer.body)
     assert refused["response_action"] == "errors"
+    assert set(refused["errors"]) == set(typed)
     assert says in next(iter(refused["errors"].values()))
     with database.reading() as session:
         assert session.scalar(select(Campaign.version)) == 1
