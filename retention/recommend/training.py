@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 POPULAR_DAYS = 28
+READING = "Reading what customers bought"
 MIN_BUYERS = 5
 TUNED_ON = 2_000  # customers; half of them choose, the other half report
 FEWEST_TO_TUNE = 40
@@ -44,7 +45,9 @@ class Snapshot:
     popularity: np.ndarray
 
 
-def snapshot(lake: "Lake", cutoff: datetime, items: Catalogue, min_buyers: int) -> Snapshot:
+def snapshot(
+    lake: "Lake", cutoff: datetime, items: Catalogue, min_buyers: int, progress: Progress = silent
+) -> Snapshot:
     """Read the history before the cutoff; the items are those bought by at least ``min_buyers`` customers.
 
     Raises
@@ -52,7 +55,9 @@ def snapshot(lake: "Lake", cutoff: datetime, items: Catalogue, min_buyers: int) 
     TooLittleData
         Where no event with an item lies before the cutoff.
     """
+    progress(0, 4, READING)
     frame = preferences(lake, cutoff)
+    progress(1, 4, READING)
     if frame.empty:
         raise TooLittleData(
             f"There are no events with items before {cutoff:%d %b %Y}; import some, or choose a later cutoff."
@@ -60,8 +65,10 @@ def snapshot(lake: "Lake", cutoff: datetime, items: Catalogue, min_buyers: int) 
     counted = buyers(lake, cutoff)
     kept = [item for item, count in counted.items() if count >= min_buyers and item not in items.barred]
     axes = Axes(ids(frame["customer_id"]), ids(kept))
+    progress(2, 4, READING)
     recent = buyers(lake, cutoff, POPULAR_DAYS)
     places = axes.place(frame)
+    progress(3, 4, READING)
     return Snapshot(
         axes,
         {half_life: places.matrix(frame[decayed(half_life)].to_numpy()) for half_life in HALF_LIVES},
@@ -106,15 +113,15 @@ def train(
     """
     if model != "auto" and model not in MODELS:
         raise BadInput(f"There is no recommendation model {model!r}; choose auto, {', '.join(MODELS)}.")
+    progress(0, 4000, "Reading the catalogue")
     items = catalogue(lake, in_stock_only=False)
     mixture, metrics, note = _tune(
-        lake, cutoff, horizon_days, items, min_buyers, model, seed, part(progress, 0, 2)
+        lake, cutoff, horizon_days, items, min_buyers, model, seed, part(progress, 0, 4, span=2)
     )
-    progress(1000, 2000, "Reading what customers bought")
-    now = snapshot(lake, cutoff, items, min_buyers)
-    fitted = fit(now, model, seed, part(progress, 1, 2))
+    now = snapshot(lake, cutoff, items, min_buyers, part(progress, 2, 4))
+    fitted = fit(now, model, seed, part(progress, 3, 4))
     rung = _rung(now, fitted) + note
-    progress(2000, 2000, "Recommendations learned")
+    progress(4000, 4000, "Recommendations learned")
     return TrainedRecommender(
         now.axes.items, fitted, mixture, cutoff, horizon_days, seed, min_buyers, metrics, rung
     )
@@ -216,7 +223,7 @@ def _tune(
     start = cutoff - timedelta(days=horizon_days)
     too_short = " The mixture is our default: the history is too short to tune it."
     try:
-        then = snapshot(lake, start, items, min_buyers)
+        then = snapshot(lake, start, items, min_buyers, part(progress, 0, 4))
     except TooLittleData:
         return Mixture(), {}, too_short
     window = bought_between(lake, start, cutoff, known_before=cutoff)
@@ -229,16 +236,20 @@ def _tune(
         return Mixture(), {}, too_short
     drawn = np.random.default_rng(seed).permutation(active)[:TUNED_ON]
     choosing, reporting = np.sort(drawn[::2]), np.sort(drawn[1::2])
-    fitted = fit(then, model, seed, part(progress, 0, 2))
-    best = _best(then, fitted, window, choosing, part(progress, 1, 2))
+    fitted = fit(then, model, seed, part(progress, 1, 4))
+    best = _best(then, fitted, window, choosing, part(progress, 2, 4))
 
-    def measured(score: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
-        return compare(then, window, reporting, score).as_dict()
-
+    scorers = (blend(then, fitted, best), popular(then), buy_it_again(then))
+    ours, popularity, again = (
+        compare(
+            then, window, reporting, score, progress=part(part(progress, 3, 4), number, len(scorers))
+        ).as_dict()
+        for number, score in enumerate(scorers)
+    )
     metrics = {
-        **measured(blend(then, fitted, best)),
+        **ours,
         "customers": len(reporting),
-        "baselines": {"popular": measured(popular(then)), "buy_it_again": measured(buy_it_again(then))},
+        "baselines": {"popular": popularity, "buy_it_again": again},
     }
     return best, metrics, ""
 
