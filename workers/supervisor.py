@@ -37,7 +37,7 @@ SETTLED = 60.0  # seconds after which a child that exits is restarted at once ag
 _PDEATHSIG = 1
 # KiB at its peak, after which a worker's child is replaced once its job is over: an idle installation stays small,
 # and questions for one customer are still answered without loading everything anew each time.
-_KEPT = {"interactive": 400_000, "batch": 420_000}
+_KEPT = {"interactive": 400_000, "batch": 520_000}
 
 
 @dataclass(slots=True)
