@@ -116,7 +116,7 @@ def test_from_a_retrained_model_to_what_the_campaign_earned(desk: Desk):
     digests = [
         m
         for m in desk.messages()
-        if m["ts"] not in before and re.search(r"digest", words(m), re.I) and not m["thread_ts"]
+        if m["ts"] not in before and re.search(r"the week to", words(m), re.I) and not m["thread_ts"]
     ]
     assert len(digests) >= 5
 
