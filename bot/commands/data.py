@@ -9,9 +9,8 @@ def COMMAND(call: Call) -> Answer:
     """What has been imported, how fresh it is, and (in the terminal) how good."""
     services = call.services
     if call.surface == TERMINAL:
-        from retention.lake.quality import quality
-
         from retention.lake import Lake
+        from retention.lake.quality import quality
 
         return Answer("bot/quality", quality(Lake.open(services.settings), services.settings))
     with services.database.reading() as session:
