@@ -35,9 +35,8 @@ ROLES = ("bot", "worker", "tick", "sender")
 STOPPING = 8.0  # seconds for the children to end by themselves
 SETTLED = 60.0  # seconds after which a child that exits is restarted at once again
 _PDEATHSIG = 1
-# KiB at its peak, after which a worker's child is replaced once its job is over: an idle installation stays small,
-# and questions for one customer are still answered without loading everything anew each time.
-_KEPT = {"interactive": 400_000, "batch": 520_000}
+# KiB at its peak, after which a worker's child is replaced once its job is over: against leaks (idle ones: workers.warm).
+_MOST = 2_000_000
 
 
 @dataclass(slots=True)
@@ -227,7 +226,7 @@ def _command(role: str, queues: Sequence[str] = QUEUES) -> list[str]:
     return [
         sys.executable, "-m", "celery", "--app", "workers.worker", "--quiet", "worker", "--queues", ",".join(queues),
         "--concurrency", "1", "--hostname", f"{'+'.join(queues)}@%h", "--loglevel", "INFO", "--without-gossip",
-        "--without-mingle", "--without-heartbeat", "--max-memory-per-child", str(min(_KEPT[queue] for queue in queues)),
+        "--without-mingle", "--without-heartbeat", "--max-memory-per-child", str(_MOST),
     ]  # fmt: skip
 
 

@@ -16,10 +16,12 @@ from retention.settings import Settings
 from workers import processes
 from workers.app import RUN_JOB, make_app
 from workers.tasks.runner import run_job
+from workers.warm import Warmth
 
 settings = Settings()
 app = make_app(settings)
 log = logging.getLogger(__name__)
+warmth = Warmth()
 
 
 @cache
@@ -51,4 +53,5 @@ def _report(sender: Any, **_: Any) -> None:
 @app.task(name=RUN_JOB, bind=True)
 def run(self: Any, job_id: str) -> None:
     """Run one job; see `workers.tasks.runner`."""
-    log.info("job %s: %s", job_id, run_job(settings, _database(os.getpid()), job_id, self.request.id))
+    with warmth.job():
+        log.info("job %s: %s", job_id, run_job(settings, _database(os.getpid()), job_id, self.request.id))

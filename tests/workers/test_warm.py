@@ -1,0 +1,36 @@
+"""A warm child gives its memory back when nothing comes, and never in the middle of a job."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from billiard.pool import EX_RECYCLE
+
+CHILD = """
+import time
+from workers import warm
+warm.IDLE, warm.SMALL = {idle}, {small}
+warmth = warm.Warmth()
+with warmth.job(): pass
+with warmth.job(): time.sleep({busy})
+print("over", flush=True)
+time.sleep({rest})
+"""
+
+
+def child(**values: float) -> tuple[int, str, float]:
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", CHILD.format(**values)], capture_output=True, text=True)
+    return done.returncode, done.stdout.strip(), time.monotonic() - began
+
+
+def test_a_grown_child_leaves_once_it_has_been_idle_but_not_while_it_works():
+    code, said, seconds = child(idle=0.2, small=0, busy=0.6, rest=60)
+    assert (code, said) == (EX_RECYCLE, "over")
+    assert seconds < 50
+
+
+@pytest.mark.parametrize("kept", [{"idle": 0.1, "small": 2**40}, {"idle": 30, "small": 0}])
+def test_a_small_one_and_one_that_was_busy_a_moment_ago_stay(kept):
+    assert child(busy=0, rest=0.5, **kept)[0] == 0
