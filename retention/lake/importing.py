@@ -32,10 +32,12 @@ class ImportReport:
     quarantine: dict[str, int] = field(default_factory=dict)
     quarantine_path: str | None = None
     seconds: float = 0.0
+    files: tuple[dict[str, Any], ...] = ()
+    """What was seen of each file: its rows, and how it is written."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The contract's JSON object."""
-        return asdict(self)
+        """The contract's JSON object, and ``files``."""
+        return asdict(self) | {"files": [*self.files]}
 
 
 def import_files(
@@ -80,6 +82,7 @@ def import_files(
         raise BadInput(f"There is no table {table!r} to import into; use one of {known}.")
     if not files:
         raise BadInput("Name at least one file to import.")
+    files = sources.found(files)
     work = _Import(lake, settings, TABLES[table], map_path, source, query, only)
     try:
         for number, file in enumerate(files):
@@ -116,6 +119,7 @@ class _Import:
         self.source, self.query, self.only = source, query, only
         self.read_rows = self.filtered = 0
         self.bad: list[Path] = []
+        self.seen: list[dict[str, Any]] = []
         self.reasons: dict[str, int] = {}
         self.columns: set[str] = set()
         self.staged = False
@@ -127,6 +131,7 @@ class _Import:
         with sources.opened(self.con, file, self.mapping, self.query, self.only) as source:
             mapped = self.mapping or mapping.identity(self.table, list(source.columns))
             mapping.check(mapped, list(source.columns), source.name)
+            source = sources.as_read(self.con, source, mapped)
             condition = f" WHERE {self.only}" if self.only else ""
             rows = self._one(f"SELECT count(*) FROM {source.relation}{condition}")
             if not rows and not source.rejected and not self.only:
@@ -134,6 +139,8 @@ class _Import:
             staging = compile_staging(self.con, source, mapped, self.only, self.source)
             self.columns.update(staging.columns)
             self._stage(source, staging, rows)
+            total = rows + sum(source.rejected.values())
+            self.seen.append({"file": source.name, "rows": total, **source.detected})
 
     def _stage(self, source: sources.Source, staging: Staging, rows: int) -> None:
         import duckdb
@@ -183,7 +190,7 @@ class _Import:
             accepted = self._write() if staged else 0
         return ImportReport(
             self.table.name, self.read_rows, self.filtered, accepted, staged - accepted, quarantined,
-            dict(sorted(self.reasons.items(), key=lambda item: -item[1])), path, round(seconds(), 3),
+            dict(sorted(self.reasons.items(), key=lambda item: -item[1])), path, round(seconds(), 3), tuple(self.seen),
         )  # fmt: skip
 
     def _write(self) -> int:

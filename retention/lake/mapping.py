@@ -11,7 +11,9 @@ from zoneinfo import available_timezones
 from retention.errors import BadInput
 from retention.lake.schema import Table
 
-_SETTINGS = ("where", "encoding", "delimiter")
+_TEXTS = ("encoding", "delimiter", "decimal", "date_format")
+_FLAGS = ("dayfirst", "header")
+_SETTINGS = ("where", *_TEXTS, *_FLAGS)
 OPTIONS = ("timezone", *_SETTINGS)
 
 
@@ -49,14 +51,23 @@ class Expression:
 
 @dataclass(frozen=True)
 class Mapping:
-    """A map file's section for one table."""
+    """A map file's section for one table.
+
+    What is None is seen from the file: its encoding, delimiter and header, the decimal mark of its numbers
+    (``decimal``), and whether its dates are written day first (``dayfirst``) or in an odd way (``date_format``, of
+    strptime).
+    """
 
     table: Table
     columns: dict[str, Expression]
     timezone: str = "UTC"
     where: Expression | None = None
-    encoding: str = "utf-8"
+    encoding: str | None = None
     delimiter: str | None = None
+    decimal: str | None = None
+    date_format: str | None = None
+    dayfirst: bool | None = None
+    header: bool | None = None
     name: str = "the map"
 
     def needing(self, *kinds: str) -> frozenset[str]:
@@ -115,19 +126,29 @@ def parse(section: dict[str, Any], table: Table, name: str) -> Mapping:
             )
     if not isinstance(timezone, str) or timezone not in available_timezones():
         raise BadInput(f"{where} timezone: {timezone!r} is no IANA time zone; write it like Europe/London.")
-    for option in ("encoding", "delimiter"):
-        if option in section and not isinstance(section[option], str):
-            raise BadInput(f"{where} {option}: {section[option]!r} is not text.")
+    options = _options(section, where)
     columns = {key: _expression(value, where, key) for key, value in section.items() if key not in _SETTINGS}
     return Mapping(
         table,
         columns,
         timezone=timezone,
         where=_expression(section["where"], where, "where") if "where" in section else None,
-        encoding=section.get("encoding", "utf-8"),
-        delimiter=section.get("delimiter"),
         name=name,
+        **options,
     )
+
+
+def _options(section: dict[str, Any], where: str) -> dict[str, Any]:
+    """How the file is written, as far as the map says."""
+    for option in _TEXTS:
+        if option in section and not isinstance(section[option], str):
+            raise BadInput(f"{where} {option}: {section[option]!r} is not text.")
+    for option in _FLAGS:
+        if option in section and not isinstance(section[option], bool):
+            raise BadInput(f"{where} {option}: {section[option]!r} is neither true nor false.")
+    if section.get("decimal", ".") not in (".", ","):
+        raise BadInput(f'{where} decimal: {section["decimal"]!r} is no decimal mark; use "." or ",".')
+    return {name: section[name] for name in (*_TEXTS, *_FLAGS) if name in section}
 
 
 def check(mapping: Mapping, source_columns: list[str], source: str) -> None:

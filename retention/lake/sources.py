@@ -5,17 +5,19 @@ that an expression of the map computes with is then a number (or a time) where n
 """
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
 
+import glob
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from retention.errors import BadInput
-from retention.lake.mapping import Mapping, literal, quoted
+from retention.lake.dialect import detect
+from retention.lake.mapping import Mapping, literal
+from retention.lake.reading import Reading, readings
 
-NEARLY_ALL = 0.9
 ROWS_AT_ONCE = 50_000
 LARGE_ROW_GROUP = 250_000
 SUFFIXES = {
@@ -36,21 +38,24 @@ class Source:
         SQL of the rows, for a FROM clause.
     columns : dict of str to str
         The columns and their DuckDB types.
-    numbers : dict of str to str
-        Columns of text to be read as another type, as the map's expressions need them.
+    readings : dict of str to Reading
+        Columns to be read as something else, as the map needs them.
     rejected : dict of str to int
         Lines that are no rows at all, counted by reason; they are in the table ``rejected_lines`` (reason, line).
+    detected : dict
+        What was seen of how the file is written, for people.
     """
 
     name: str
     relation: str
     columns: dict[str, str]
-    numbers: dict[str, str] = field(default_factory=dict)
+    readings: dict[str, Reading] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
+    detected: dict[str, Any] = field(default_factory=dict)
 
     def type_of(self, column: str) -> str:
         """The type that expressions see."""
-        return self.numbers.get(column, self.columns[column])
+        return self.readings[column].type if column in self.readings else self.columns[column]
 
 
 @contextmanager
@@ -73,6 +78,33 @@ def opened(
             con.execute("DROP TABLE IF EXISTS raw_rows; DROP TABLE IF EXISTS rejected_lines")
 
 
+def found(files: list[str]) -> list[str]:
+    """The files that paths and patterns (``data/*.csv.gz``) name.
+
+    Raises
+    ------
+    BadInput
+        Where a pattern matches no file.
+    """
+    named: list[str] = []
+    for file in files:
+        if "://" in file or Path(file).is_file() or not glob.has_magic(file):
+            named.append(file)
+        elif matching := sorted(path for path in glob.glob(file, recursive=True) if Path(path).is_file()):
+            named.extend(matching)
+        else:
+            raise BadInput(f"{file} matches no file.")
+    return named
+
+
+def as_read(con: Any, source: Source, mapping: Mapping) -> Source:
+    """The source with its columns read as the map needs them."""
+    seen = readings(con, source.relation, source.columns, mapping)
+    told = {"decimal": seen.decimal, "dates": seen.dates, "notes": seen.notes}
+    detected = source.detected | {name: value for name, value in told.items() if value}
+    return replace(source, readings=seen.columns, detected=detected)
+
+
 def _open(
     con: Any, file: str, mapping: Mapping | None, query: str | None, only: str | None, folder: Path
 ) -> Source:
@@ -89,7 +121,9 @@ def _open(
     try:
         if kind == "parquet":
             return _parquet(con, path, packing, only, folder)
-        return (_json if kind == "json" else _csv)(con, path, kind, packing, mapping)
+        if kind == "json":
+            return _json(con, path, packing)
+        return _csv(con, path, kind, packing, mapping, folder)
     except BadInput:
         raise
     except Exception as error:  # whatever the reader stumbled over is the file's
@@ -127,32 +161,25 @@ def _parquet(con: Any, path: Path, packing: str | None, only: str | None, folder
         condition = f" WHERE {only}" if only else ""
         con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {relation}{condition}")
         relation = "raw_rows"
-    return Source(name, relation, _described(con, relation))
+    return Source(name, relation, _described(con, relation), detected={"format": "parquet"})
 
 
-def _csv(con: Any, path: Path, kind: str, packing: str | None, mapping: Mapping | None) -> Source:
-    options = ["header = true", "all_varchar = true", "store_rejects = true", "rejects_limit = 0"]
-    delimiter = (mapping.delimiter if mapping else None) or ("\t" if kind == "tsv" else None)
-    if delimiter:
-        options.append(f"delim = {literal(delimiter)}")
-    if packing:
-        options.append(f"compression = '{packing}'")
-    if mapping and mapping.encoding.lower() not in ("utf-8", "utf8"):
-        options.append(f"encoding = {literal(mapping.encoding)}")
+def _csv(
+    con: Any, path: Path, kind: str, packing: str | None, mapping: Mapping | None, folder: Path
+) -> Source:
+    dialect = detect(con, path, kind, packing, mapping, folder)
     con.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
-    con.execute(
-        f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM read_csv({literal(path)}, {', '.join(options)})"
-    )
+    con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {dialect.reader}")
     con.execute(
         "CREATE OR REPLACE TABLE rejected_lines AS SELECT 'the line is broken: ' || "
         "lower(replace(any_value(error_type)::VARCHAR, '_', ' ')) AS reason, any_value(csv_line) AS line "
         "FROM reject_errors GROUP BY line"
     )
     con.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
-    return _loaded(con, path.name, mapping)
+    return _loaded(con, path.name, {"format": kind, **dialect.as_dict()})
 
 
-def _json(con: Any, path: Path, kind: str, packing: str | None, mapping: Mapping | None) -> Source:
+def _json(con: Any, path: Path, packing: str | None) -> Source:
     options = ["format = 'newline_delimited'", "ignore_errors = true", "maximum_object_size = 67108864"]
     if packing:
         options.append(f"compression = '{packing}'")
@@ -169,7 +196,7 @@ def _json(con: Any, path: Path, kind: str, packing: str | None, mapping: Mapping
         "CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM "
         f"read_json({literal(path)}, {', '.join(options)}, columns = {{{columns}}})"
     )
-    return _loaded(con, path.name, mapping)
+    return _loaded(con, path.name, {"format": "json"})
 
 
 def _database(con: Any, url: str, query: str | None) -> Source:
@@ -196,41 +223,16 @@ def _database(con: Any, url: str, query: str | None) -> Source:
     con.register("incoming_rows", rows)
     con.execute("CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM incoming_rows")
     con.unregister("incoming_rows")
-    return Source(name, "raw_rows", _described(con, "raw_rows"))
+    return Source(name, "raw_rows", _described(con, "raw_rows"), detected={"format": "database"})
 
 
-def _loaded(con: Any, name: str, mapping: Mapping | None) -> Source:
-    columns = _described(con, "raw_rows")
+def _loaded(con: Any, name: str, detected: dict[str, Any]) -> Source:
     rejected: dict[str, int] = {}
     if con.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'rejected_lines'").fetchall():
         rejected = dict(con.execute("SELECT reason, count(*) FROM rejected_lines GROUP BY reason").fetchall())
-    return Source(name, "raw_rows", columns, _numbers(con, columns, mapping), rejected)
+    return Source(name, "raw_rows", _described(con, "raw_rows"), rejected=rejected, detected=detected)
 
 
 def _described(con: Any, relation: str) -> dict[str, str]:
     rows = con.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
     return {row[0]: row[1] for row in rows}
-
-
-def _numbers(con: Any, columns: dict[str, str], mapping: Mapping | None) -> dict[str, str]:
-    """What the text columns that expressions compute with really are: by nearly all of their values."""
-    if mapping is None:
-        return {}
-    as_text = {name.casefold() for name in mapping.needing("text", "json")}
-    wanted = {name.casefold() for expression in mapping.expressions for name in expression.columns} - as_text
-    found: dict[str, str] = {}
-    for name, type_ in columns.items():
-        if type_ != "VARCHAR" or name.casefold() not in wanted:
-            continue
-        column = quoted(name)
-        rows = con.execute(
-            f"SELECT count({column}), count(try_cast({column} AS DOUBLE)), count(try_cast({column} AS TIMESTAMP)), "
-            f"count(*) FILTER (try_cast({column} AS BIGINT) <> try_cast({column} AS DOUBLE)), "
-            f"count(*) FILTER ({column} LIKE '0_%' AND {column} NOT LIKE '0.%') FROM raw_rows"
-        )
-        filled, numbers, moments, fractions, leading_zeros = rows.fetchall()[0]
-        if filled and numbers >= NEARLY_ALL * filled and not leading_zeros:
-            found[name] = "DOUBLE" if fractions else "BIGINT"
-        elif filled and moments >= NEARLY_ALL * filled:
-            found[name] = "TIMESTAMP"
-    return found

@@ -8,6 +8,7 @@ from typing import Any
 from retention import clock
 from retention.errors import BadInput
 from retention.lake.mapping import Mapping, literal, quoted
+from retention.lake.reading import ZONED, zoned_text
 from retention.lake.schema import SQL_TYPES, Column
 from retention.lake.sources import Source
 
@@ -16,7 +17,6 @@ NOUNS = {
     "number": "is no number", "flag": "is neither yes nor no", "moment": "is no date or time",
     "text": "is no text", "json": "is no JSON",
 }  # fmt: skip
-_ZONED = r"\d\d?:\d\d.*(Z|z|[+-]\d\d(:?\d\d)?)\s*$"
 
 
 # What an event says: numbers to four decimals, as whole numbers (their text is quick to make). An event's id, where the
@@ -90,13 +90,12 @@ def compile_staging(
 
 def _rows(source: Source, mapping: Mapping, only: str | None, also: str = "") -> str:
     """Raw values of the mapped columns as ``_<name>``, and also ``, _row``: the source row as it was."""
-    casts = ", ".join(
-        f"try_cast({quoted(name)} AS {type_}) AS {quoted(name)}" for name, type_ in source.numbers.items()
-    )
+    casts = ", ".join(f"{how.sql} AS {quoted(name)}" for name, how in source.readings.items())
     unreadable = " ".join(
-        f"WHEN {quoted(name)} IS NOT NULL AND try_cast({quoted(name)} AS {type_}) IS NULL "
-        f"THEN {literal(name + ' ' + NOUNS['moment' if type_ == 'TIMESTAMP' else 'number'])}"
-        for name, type_ in source.numbers.items()
+        f"WHEN nullif(trim({quoted(name)}::VARCHAR), '') IS NOT NULL AND {how.sql} IS NULL "
+        f"THEN {literal(f'{name} {how.noun}')}"
+        for name, how in source.readings.items()
+        if how.noun
     )
     read = (
         f"SELECT * {f'REPLACE ({casts})' if casts else ''}, "
@@ -183,9 +182,9 @@ def _json(raw: str, type_: str) -> str:
 def _moment(column: Column, type_: str, mapping: Mapping) -> str:
     raw = f"_{column.name}"
     if type_ == "VARCHAR":
-        zoned = f"make_timestamp(epoch_us(try_cast({raw} AS TIMESTAMPTZ)))"
+        zoned = f"make_timestamp(epoch_us({zoned_text(raw)}))"
         local = _local(f"try_cast({raw} AS TIMESTAMP)", mapping.timezone)
-        return f"CASE WHEN regexp_matches({raw}, '{_ZONED}') THEN {zoned} ELSE {local} END"
+        return f"CASE WHEN regexp_matches({raw}, '{ZONED}') THEN {zoned} ELSE {local} END"
     if type_ == "TIMESTAMP WITH TIME ZONE":
         return f"make_timestamp(epoch_us({raw}))"
     if type_.startswith("TIMESTAMP") or type_ == "DATE":

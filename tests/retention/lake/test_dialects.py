@@ -1,0 +1,183 @@
+"""Text files as shops really write them: any encoding, delimiter, decimal mark and order of dates, seen and told."""
+
+import gzip
+
+import pyarrow as pa
+import pytest
+
+from retention.errors import BadInput
+from retention.lake import Lake
+from retention.lake.dialect import encoding_of
+from retention.lake.importing import import_files
+
+MAP = """[events]
+customer_id = "Customer"
+occurred_at = "Date"
+item_id     = "Item"
+amount      = "Amount"
+event_type  = { value = "purchase" }
+"""
+
+
+@pytest.fixture
+def bring(settings, tmp_path):
+    """Import bytes under a name with a map; the report and the events."""
+
+    def do(content, name="shop.csv", map_text=MAP):
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / "map.toml").write_text(map_text)
+        lake = Lake.open(settings)
+        report = import_files(lake, None, settings, "events", [str(tmp_path / name)], tmp_path / "map.toml")
+        events = lake.table("events").order_by(["occurred_at", "item_id"]).execute().to_dict("records")
+        return report, events
+
+    return do
+
+
+WORDS = {
+    "utf-8": "Café crème £5, Müller, Łódź, Привет",
+    "utf-8-sig": "Café crème £5, Müller",
+    "utf-16": "Café crème £5, Привет",
+    "utf-16-le": "Cafe creme £5 for two people",
+    "cp1252": "Café crème, £5 “tea” – Müller’s",
+    "cp1251": "Привет чайник фарфоровый белый с цветами подарок",
+    "cp932": "陶器のティーポット 花柄 白い カップ 日本語",
+    "gb18030": "白色瓷茶壶 带花朵图案 礼物 中文商品名称",
+}
+
+
+@pytest.mark.parametrize("encoding", WORDS)
+def test_every_encoding_is_seen_and_read(bring, encoding):
+    words = WORDS[encoding]
+    rows = "".join(f'{number};2025-01-{number + 1:02};"{words}";3.50\n' for number in range(1, 20))
+    report, events = bring(f"Customer;Date;Item;Amount\n{rows}".encode(encoding))
+    assert {event["item_id"] for event in events} == {words}
+    assert report.files[0]["encoding"] == encoding
+    assert report.files[0]["delimiter"] == ";"
+    assert report.rows_accepted == 19
+
+
+def test_one_pound_sign_far_down_a_long_file_is_enough(tmp_path):
+    path = tmp_path / "long.csv"
+    path.write_bytes(b"a,b\n" + b"1,plain\n" * 400_000 + "2,£3 mug\n".encode("cp1252"))
+    assert encoding_of(path, None) == "cp1252"
+    path.write_bytes(gzip.compress("1,naïve café\n".encode() * 50 + "2,£3 mug\n".encode("cp1252")))
+    assert encoding_of(path, "gzip") == "utf-8 with windows-1252 bytes"
+
+
+def test_a_file_of_two_encodings_loses_neither(bring):
+    rows = "1,2025-01-01,naïve,1\n".encode() * 3 + "2,2025-01-02,café,2\n".encode("cp1252")
+    _, events = bring(b"Customer,Date,Item,Amount\n" + rows)
+    assert {event["item_id"] for event in events} == {"naïve", "café"}
+
+
+@pytest.mark.parametrize(
+    ("date", "amount", "delimiter"),
+    [("31.12.2024", "1.234,56", ";"), ("31/12/2024", "€ 1.234,56", "\t"), ("31-12-2024 00:00", "1234,56 EUR", "|"),
+     ("12/31/2024 12:00:00 AM", '"$1,234.56"', ","), ("20241231", "1 234.56", ","), ("31 Dec 2024", "£1234.56", ","),
+     ("1735603200", "1234.56", ","), ("2024-12-31T01:00:00+0100", "USD 1234.56", ","), ("31/12/24", "1234,56", ";")],
+)  # fmt: skip
+def test_decimal_marks_money_and_dates(bring, date, amount, delimiter):
+    row = delimiter.join(["1", date, "a", amount])
+    report, events = bring(f"{delimiter.join(['Customer', 'Date', 'Item', 'Amount'])}\n{row}\n".encode())
+    assert report.rows_accepted == 1
+    assert events[0]["occurred_at"].isoformat() == "2024-12-31T00:00:00"
+    assert events[0]["amount"] == 1234.56
+
+
+def test_what_is_negative_in_the_books_is_negative(bring):
+    rows = "".join(
+        f'{n},2025-01-0{n},a,"{amount}"\n'
+        for n, amount in enumerate(["(1,234.50)", "-£5.00", "5.00-", "£-7"], 1)
+    )
+    _, events = bring(f"Customer,Date,Item,Amount\n{rows}".encode())
+    assert [event["amount"] for event in events] == [-1234.5, -5, -5, -7]
+
+
+def test_expressions_compute_with_decimal_commas_and_ordered_dates(bring):
+    text = MAP.replace('"Amount"', "{ sql = '\"Amount\" * 2' }").replace(
+        '"Date"', "{ sql = '\"Date\" + INTERVAL 1 DAY' }"
+    )
+    report, events = bring(
+        b"Customer;Date;Item;Amount\n" + b"1;13/02/2025;a;1,50\n2;01/02/2025;a;2,50\n" * 9 + b"2;x;a;y\n",
+        map_text=text,
+    )
+    assert {event["amount"] for event in events} == {3, 5}
+    assert events[0]["occurred_at"].isoformat() == "2025-02-02T00:00:00"
+    assert report.rows_quarantined == 1
+    assert (report.files[0]["decimal"], report.files[0]["dates"]) == (",", {"Date": "day first"})
+
+
+def test_doubt_about_the_order_of_dates_is_told_and_the_map_decides(bring):
+    content = b"Customer,Date,Item,Amount\n1,03/04/2025,a,1\n"
+    report, events = bring(content)
+    assert events[0]["occurred_at"].isoformat() == "2025-04-03T00:00:00"
+    assert "dayfirst = false" in report.files[0]["notes"][0]
+    report, events = bring(content, map_text=MAP + "dayfirst = false\n")
+    assert events[0]["occurred_at"].isoformat() == "2025-03-04T00:00:00"
+    assert "notes" not in report.files[0]
+
+
+def test_one_day_beyond_twelve_decides_a_column(bring):
+    rows = "".join(f"1,{month}/{day}/2025 9:05,a,1\n" for month, day in [(1, 2), (3, 4), (1, 28)])
+    report, events = bring(f"Customer,Date,Item,Amount\n{rows}".encode())
+    assert [event["occurred_at"].strftime("%m-%d %H:%M") for event in events] == [
+        "01-02 09:05",
+        "01-28 09:05",
+        "03-04 09:05",
+    ]
+    assert report.files[0]["dates"] == {"Date": "month first"}
+
+
+def test_ids_that_became_floats_are_ids_and_missing_ones_are_counted(bring):
+    rows = b"12345.0,2025-01-01,85123A,1\n,2025-01-02,22,2\nnan,2025-01-02,22,2\n12346.0,2025-01-03,21.5,1\n"
+    report, events = bring(b"Customer,Date,Item,Amount\n" + rows)
+    assert [event["customer_id"] for event in events] == ["12345", "12346"]
+    assert [event["item_id"] for event in events] == ["85123A", "21.5"]
+    assert report.quarantine == {"customer_id is missing": 2}
+
+
+def test_spaces_between_columns_and_no_header(bring):
+    text = (MAP.replace('"Customer"', '"column1"').replace('"Date"', '"column2"').replace('"Item"', '"column3"')
+            .replace('"Amount"', '"column4"'))  # fmt: skip
+    content = b" 00001 19970101  1   11.77\n 00002 19970112  1   12.00\n 00002 19970112  5   77.00\n"
+    report, events = bring(content, "cdnow.txt", text)
+    assert [(event["customer_id"], event["amount"]) for event in events] == [
+        ("00001", 11.77),
+        ("00002", 12),
+        ("00002", 77),
+    ]
+    assert report.files[0]["delimiter"] == "spaces"
+    assert report.files[0]["header"] is False
+
+
+def test_what_the_map_says_of_the_file_is_believed(bring):
+    text = MAP + 'encoding = "cp850"\ndelimiter = ":"\ndecimal = ","\ndate_format = "%Y/%d/%m"\n'
+    _, events = bring("Customer:Date:Item:Amount\n1:2025/31/01:café:1.234\n".encode("cp850"), map_text=text)
+    assert events[0]["item_id"] == "café"
+    assert events[0]["amount"] == 1234
+    assert events[0]["occurred_at"].isoformat() == "2025-01-31T00:00:00"
+    for line, says in [
+        ('encoding = "utf-9"', "utf-9"),
+        ('decimal = "x"', "decimal mark"),
+        ("dayfirst = 1", "neither true"),
+    ]:
+        with pytest.raises(BadInput, match=says):
+            bring(b"Customer,Date,Item,Amount\n1,2025-01-31,a,1\n", map_text=MAP + line)
+
+
+def test_a_pattern_names_many_files(settings, tmp_path):
+    header = "customer_id,event_type,occurred_at\n"
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(f"{header}1,view,2025-01-01\n".encode()))
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress(f"{header}2,view,2025-01-01\n".encode("utf-16")))
+    (tmp_path / "c.csv.zst").write_bytes(
+        pa.compress(f"{header}3,view,2025-01-01\n".encode(), codec="zstd", asbytes=True)
+    )
+    lake = Lake.open(settings)
+    report = import_files(lake, None, settings, "events", [f"{tmp_path}/*.csv.gz", f"{tmp_path}/c*"])
+    assert (report.rows_accepted, [file["file"] for file in report.files]) == (
+        3,
+        ["a.csv.gz", "b.csv.gz", "c.csv.zst"],
+    )
+    with pytest.raises(BadInput, match="matches no file"):
+        import_files(lake, None, settings, "events", [f"{tmp_path}/*.tsv"])
