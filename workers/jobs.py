@@ -193,12 +193,12 @@ def retry(session: Session, settings: Settings, job_id: str, user: str) -> Job:
     return job
 
 
-def recent(session: Session, settings: Settings, limit: int = 20) -> Sequence[Job]:
-    """The newest jobs, newest first."""
-    newest = Job.created_at.desc(), Job.id
-    return session.scalars(
-        select(Job).where(Job.team_id == settings.team_id).order_by(*newest).limit(limit)
-    ).all()
+def recent(session: Session, settings: Settings, limit: int = 20, *, asked: bool = False) -> Sequence[Job]:
+    """The newest jobs, newest first; ``asked``: only those that a person or a schedule of theirs asked for."""
+    found = select(Job).where(Job.team_id == settings.team_id)
+    if asked:
+        found = found.where(Job.requested_by != roles.OPERATOR)
+    return session.scalars(found.order_by(Job.created_at.desc(), Job.id).limit(limit)).all()
 
 
 def running(session: Session, settings: Settings) -> Sequence[Job]:

@@ -20,14 +20,17 @@ def _lake(call: Call) -> Any:
     return Lake.open(call.services.settings)
 
 
-@COMMAND.command("churn", role="analyst", surfaces=TERMINAL)
-@click.option(
+_cutoff = click.option(
     "--cutoff",
     type=MOMENT,
     required=True,
     metavar="DATE",
     help="Learn from before, judge by what came after.",
 )
+
+
+@COMMAND.command("churn", role="analyst", surfaces=TERMINAL)
+@_cutoff
 @click.option("--horizon", type=DAYS, default="28d", help="Churn means: no order for so long.")
 @click.option(
     "--active-within", type=DAYS_OR_EVER, default="56d", help="Only who ordered so recently, or ever."
@@ -45,13 +48,7 @@ def churn(call: Call, cutoff: datetime, horizon: int, active_within: int | str, 
 
 
 @COMMAND.command("recommend", role="analyst", surfaces=TERMINAL)
-@click.option(
-    "--cutoff",
-    type=MOMENT,
-    required=True,
-    metavar="DATE",
-    help="Learn from before, judge by what came after.",
-)
+@_cutoff
 @click.option("--horizon", type=DAYS, default="28d", help="How long after the cutoff counts.")
 @click.option("--k", type=click.IntRange(1, 100), default=10, metavar="N", help="The length of the lists.")
 @click.option(

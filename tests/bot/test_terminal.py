@@ -39,7 +39,7 @@ def test_init_makes_a_home_and_may_be_repeated(home, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [["status"], ["jobs"], ["role"], ["models"], ["digest", "list"], ["data"]]
+    "command", [["status"], ["jobs"], ["posts"], ["role"], ["models"], ["digest", "list"], ["data"]]
 )
 def test_a_report_is_one_json_object_or_text(home, capsys, command):
     assert run([*command, "--json"]) == 0

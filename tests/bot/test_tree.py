@@ -12,7 +12,7 @@ from bot.commands.tree import NAMES, module_of
 from workers.requests import Request
 from workers.roles import RANKS
 
-TERMINAL_ONLY = {"init", "import", "evaluate", "run", "demo", "db"}
+TERMINAL_ONLY = {"posts", "init", "import", "evaluate", "run", "demo", "db"}
 
 
 def commands(group=None, path=()):

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from bot.playground.server import StandIn
 from retention import clock
 from retention.db.tables import File, Outbox
+from retention.errors import Conflict
 from retention.settings import Settings
 from tests.workers.harness import ADMIN, CHANNEL, PRIVATE, ask, row
 from tests.workers.stand_in_tasks.digest import picture
@@ -196,6 +197,19 @@ def test_after_too_many_doubts_a_message_is_held_for_a_person(sender, slack, dat
     drain(sender, database)
     assert row(database, "k").state == "held"
     assert row(database, "k").ambiguous == 4
+
+
+def test_an_operator_releases_a_held_message_and_it_is_shown_once(sender, slack, database, settings):
+    slack.fault("server_error", 4, "chat.postMessage")
+    put(database, settings, "late", "k")
+    drain(sender, database)
+    with database.transaction() as session:
+        (held,) = outbox.stuck(session, settings)
+        assert outbox.release(session, settings, held.id).state == "ambiguous"  # looked for first
+    drain(sender, database)
+    assert texts(slack) == ["late"]
+    with database.reading() as session, pytest.raises(Conflict, match="is sent"):
+        outbox.release(session, settings, held.id)
 
 
 def test_where_the_bot_is_no_member_the_result_comes_by_direct_message(sender, slack, database, settings):

@@ -6,6 +6,7 @@ one message shall say (a new revision); it never makes a second message.
 
 import re
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Select, case, func, select, update
@@ -14,11 +15,13 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.db.insert import insert_once
 from retention.db.tables import File, Outbox
+from retention.errors import BadInput, Conflict
 from retention.settings import Settings
 from workers.delivery import render
 from workers.tasks.contract import Attachment, Post
 
 UNDELIVERED = ("pending", "sending", "rate_limited", "ambiguous")
+STUCK = ("held", "failed")
 _SLACK_ID = re.compile(r"[CGDUW][A-Z0-9]+")
 
 
@@ -71,6 +74,39 @@ def channel_of(session: Session, key: str) -> str | None:
 def undelivered() -> Select[int]:
     """How many messages do not yet show what they should (those held for a person or failed are not waited for)."""
     return select(func.count()).select_from(Outbox).where(Outbox.state.in_(UNDELIVERED))
+
+
+def stuck(session: Session, settings: Settings) -> Sequence[Outbox]:
+    """What waits for a person: held after too many doubts, or refused by Slack for good. Oldest first."""
+    mine = Outbox.team_id == settings.team_id, Outbox.state.in_(STUCK)
+    return session.scalars(select(Outbox).where(*mine).order_by(Outbox.id)).all()
+
+
+def release(session: Session, settings: Settings, post_id: int) -> Outbox:
+    """Let the sender try a stuck message again; one held in doubt is looked for in its channel first.
+
+    Raises
+    ------
+    BadInput
+        No such message.
+    Conflict
+        It is not stuck.
+    """
+    row = session.get(Outbox, post_id, populate_existing=True)
+    if row is None or row.team_id != settings.team_id:
+        raise BadInput(f"There is no post {post_id}; see `retention posts` for those that are stuck.")
+    freed = session.execute(
+        update(Outbox)
+        .where(Outbox.id == post_id, Outbox.state.in_(STUCK))
+        .values(
+            state=case((Outbox.state == "held", "ambiguous"), else_="pending"),
+            ambiguous=case((Outbox.state == "held", 1), else_=0), attempts=0, next_at=clock.wall(),
+        )
+    )  # fmt: skip
+    session.refresh(row)
+    if not freed.rowcount:  # type: ignore[attr-defined]
+        raise Conflict(f"Post {post_id} is {row.state}; only a held or failed one can be released.")
+    return row
 
 
 def _revise(session: Session, key: str, payload: dict[str, Any]) -> None:
