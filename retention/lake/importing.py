@@ -87,7 +87,7 @@ def import_files(
     try:
         for number, file in enumerate(files):
             progress(number, len(files) + 1, f"reading {_shown(file)}")
-            work.read(file)
+            work.read(file, _telling(progress, number, len(files) + 1, file))
         progress(len(files), len(files) + 1, f"writing {table}")
         report = work.commit(files, lambda: perf_counter() - started)
     finally:
@@ -126,9 +126,9 @@ class _Import:
 
     # ------------------------------------------------------------ reading
 
-    def read(self, file: str) -> None:
-        """Stage one file's rows."""
-        with sources.opened(self.con, file, self.mapping, self.query, self.only) as source:
+    def read(self, file: str, tell: Callable[[int], None]) -> None:
+        """Stage one file's rows; ``tell`` learns how many were read so far."""
+        with sources.opened(self.con, file, self.mapping, self.query, self.only, tell) as source:
             mapped = self.mapping or mapping.identity(self.table, list(source.columns))
             mapping.check(mapped, list(source.columns), source.name)
             source = sources.as_read(self.con, source, mapped)
@@ -298,6 +298,10 @@ class _Import:
         """Free what was staged."""
         for name in ("staged", "fresh", *self.bad):
             self.con.execute(f"DROP TABLE IF EXISTS {name}")
+
+
+def _telling(progress: Progress, done: int, total: int, file: str) -> Callable[[int], None]:
+    return lambda rows: progress(done, total, f"reading {_shown(file)}: {rows:,} rows")
 
 
 def _shown(file: str) -> str:

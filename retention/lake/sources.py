@@ -7,18 +7,18 @@ that an expression of the map computes with is then a number (or a time) where n
 
 import glob
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from retention.errors import BadInput
+from retention.lake.database import fetched
 from retention.lake.dialect import detect
 from retention.lake.mapping import Mapping, literal
 from retention.lake.reading import Reading, readings
 
-ROWS_AT_ONCE = 50_000
 LARGE_ROW_GROUP = 250_000
 SUFFIXES = {
     ".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "json",
@@ -60,11 +60,17 @@ class Source:
 
 @contextmanager
 def opened(
-    con: Any, file: str, mapping: Mapping | None, query: str | None, only: str | None = None
+    con: Any,
+    file: str,
+    mapping: Mapping | None,
+    query: str | None,
+    only: str | None = None,
+    tell: Callable[[int], None] = lambda rows: None,
 ) -> Iterator[Source]:
     """Open a file or a database as a relation; what it needed is dropped at the end.
 
     ``only`` is a condition that the importer will set in any case: rows for which it does not hold need not be kept.
+    ``tell`` is called with the number of rows read, where reading takes its time before DuckDB begins.
 
     Raises
     ------
@@ -73,7 +79,10 @@ def opened(
     """
     with tempfile.TemporaryDirectory(prefix="retention-") as folder:
         try:
-            yield _open(con, file, mapping, query, only, Path(folder))
+            if "://" in file:
+                yield _database(con, file, query, Path(folder), tell)
+            else:
+                yield _open(con, file, mapping, query, only, Path(folder))
         finally:
             con.execute("DROP TABLE IF EXISTS raw_rows; DROP TABLE IF EXISTS rejected_lines")
 
@@ -108,8 +117,6 @@ def as_read(con: Any, source: Source, mapping: Mapping) -> Source:
 def _open(
     con: Any, file: str, mapping: Mapping | None, query: str | None, only: str | None, folder: Path
 ) -> Source:
-    if "://" in file:
-        return _database(con, file, query)
     if query is not None:
         raise BadInput(f"--query goes with a database URL; {file} is a file.")
     path = Path(file)
@@ -199,31 +206,10 @@ def _json(con: Any, path: Path, packing: str | None) -> Source:
     return _loaded(con, path.name, {"format": "json"})
 
 
-def _database(con: Any, url: str, query: str | None) -> Source:
-    """Run a query on any database SQLAlchemy knows; the rows are held in memory."""
-    import pyarrow as pa
-    import sqlalchemy as sa
-
-    if query is None:
-        raise BadInput("A database needs --query, the SELECT whose rows are to be imported.")
-    try:
-        name = sa.make_url(url).render_as_string(hide_password=True)
-        with sa.create_engine(url).connect() as connection:
-            result = connection.execution_options(stream_results=True).execute(sa.text(query))
-            columns = list(result.keys())
-            parts = [
-                pa.table([pa.array(values) for values in zip(*rows, strict=True)], names=columns)
-                for rows in result.partitions(ROWS_AT_ONCE)
-            ]
-    except (sa.exc.SQLAlchemyError, ImportError) as error:
-        raise BadInput(f"The database cannot be read: {str(error).strip().splitlines()[0]}") from None
-    if not parts:
-        raise BadInput(f"The query on {name} has no rows.")
-    rows = pa.concat_tables(parts, promote_options="permissive")
-    con.register("incoming_rows", rows)
-    con.execute("CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM incoming_rows")
-    con.unregister("incoming_rows")
-    return Source(name, "raw_rows", _described(con, "raw_rows"), detected={"format": "database"})
+def _database(con: Any, url: str, query: str | None, folder: Path, tell: Callable[[int], None]) -> Source:
+    name, paths = fetched(url, query, folder, tell)
+    relation = f"read_parquet({[str(path) for path in paths]!r}, hive_partitioning = false)"
+    return Source(name, relation, _described(con, relation), detected={"format": "database"})
 
 
 def _loaded(con: Any, name: str, detected: dict[str, Any]) -> Source:

@@ -1,0 +1,81 @@
+"""A database by its SQLAlchemy URL: streamed in pieces, whatever types the pieces turn out to have."""
+
+import pytest
+import sqlalchemy as sa
+
+from retention.errors import BadInput
+from retention.lake import Lake, database
+from retention.lake.importing import import_files
+from tests.postgres import postgres
+
+MAP = """[events]
+timezone    = "Europe/London"
+customer_id = "customer"
+occurred_at = "at"
+order_id    = "id"
+quantity    = "pieces"
+amount      = "paid"
+query       = "extra"
+event_type  = { value = "purchase" }
+"""
+
+
+def _import(settings, tmp_path, url, query):
+    (tmp_path / "map.toml").write_text(MAP)
+    lake, told = Lake.open(settings), []
+    report = import_files(
+        lake, None, settings, "events", [url], tmp_path / "map.toml", query=query,
+        progress=lambda done, total, what: told.append(what),
+    )  # fmt: skip
+    return report, lake.table("events").order_by("order_id").execute().to_dict("records"), told
+
+
+def test_sqlite_is_streamed_and_types_that_show_late_are_read(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "ROWS_AT_ONCE", 2)
+    url = f"sqlite:///{tmp_path}/shop.db"
+    rows = [
+        ("1", None, "2025-07-01 10:00:00", 1, None), ("2", None, "2025-07-01 10:00:00", 2, None),
+        ("3", 7, "2025-07-02 10:00:00", 2.5, None), ("4", 8, "2025-07-02 10:00:00", 3, None),
+        ("5", "A9", "2025-07-02 10:00:00", None, "late"),
+    ]  # fmt: skip
+    with sa.create_engine(url).begin() as connection:
+        connection.execute(sa.text("CREATE TABLE orders (id, customer, at, paid, extra)"))
+        statement = sa.text("INSERT INTO orders VALUES (:id, :customer, :at, :paid, :extra)")
+        for row in rows:
+            connection.execute(
+                statement, dict(zip(("id", "customer", "at", "paid", "extra"), row, strict=True))
+            )
+    report, events, told = _import(settings, tmp_path, url, "SELECT *, 1 AS pieces FROM orders ORDER BY id")
+    assert report.quarantine == {"customer_id is missing": 2}
+    assert [event["customer_id"] for event in events] == ["7", "8", "A9"]
+    assert [event["amount"] for event in events][:2] == [2.5, 3]
+    assert events[2]["query"] == "late"
+    assert events[0]["occurred_at"].isoformat() == "2025-07-02T09:00:00"
+    assert any("5 rows" in what for what in told)
+    again, _, _ = _import(settings, tmp_path, url, "SELECT *, 1 AS pieces FROM orders ORDER BY id")
+    assert again.rows_accepted == 0
+    with pytest.raises(BadInput, match="no such table"):
+        _import(settings, tmp_path, url, "SELECT * FROM nowhere")
+    with pytest.raises(BadInput, match="has no rows"):
+        _import(settings, tmp_path, url, "SELECT * FROM orders WHERE id = '9'")
+
+
+def test_postgresql_with_its_own_types(settings, tmp_path):
+    with postgres() as url:
+        engine = sa.create_engine(url)
+        with engine.begin() as connection:
+            connection.execute(
+                sa.text(
+                    "CREATE TABLE orders AS SELECT gen_random_uuid() AS id, n % 7 AS customer, "
+                    "timestamptz '2025-01-01 00:00+01' + n * interval '1 minute' AS at, (n / 4.0)::numeric(12,2) AS paid, "
+                    "n AS pieces, CASE WHEN n > 60000 THEN '{\"a\": 1}'::jsonb END AS extra "
+                    "FROM generate_series(1, 60001) AS n"
+                )
+            )
+        engine.dispose()
+        report, events, _ = _import(settings, tmp_path, url, "SELECT * FROM orders")
+        assert report.rows_accepted == 60_001
+        last = next(event for event in events if event["quantity"] == 60_001)
+        assert (last["customer_id"], last["amount"], last["query"]) == ("4", 15000.25, '{"a": 1}')
+        assert min(event["occurred_at"] for event in events).isoformat() == "2024-12-31T23:01:00"
+        assert "password" not in str(report.files)
