@@ -130,6 +130,30 @@ def _intent(row: Mapping[str, Any], horizon_days: int) -> str:
     return f"{seen} and {carts} put into the cart in the last {horizon_days} days"
 
 
+def _replenishment(row: Mapping[str, Any], horizon_days: int) -> str:
+    if np.isnan(row["overdue_share"]):
+        return f"no item bought regularly in the last {4 * horizon_days} days"
+    overdue = round(row["overdue_share"] * row["regular_items"])
+    return f"{overdue:.0f} of {count(row['regular_items'], 'item')} bought regularly should have been bought again by now"
+
+
+def _channel(row: Mapping[str, Any], horizon_days: int) -> str:
+    return f"{100 * row['online_share']:.0f} % of the orders online"
+
+
+def _response(row: Mapping[str, Any], horizon_days: int) -> str:
+    return f"{count(row['emails_1h'], 'e-mail')} opened or clicked in the last {horizon_days} days"
+
+
+def _opinion(row: Mapping[str, Any], horizon_days: int) -> str:
+    contacts = count(row["support_4h"], "contact")
+    if np.isnan(row["rating_mean"]):
+        return f"{contacts} with support in the last {4 * horizon_days} days, no ratings"
+    return (
+        f"rates {row['rating_mean']:.1f} on average, last {row['rating_last']:.1f}; {contacts} with support"
+    )
+
+
 def _season(row: Mapping[str, Any], horizon_days: int) -> str:
     return "the time of the year"
 
@@ -137,5 +161,6 @@ def _season(row: Mapping[str, Any], horizon_days: int) -> str:
 _TEXTS: dict[str, Callable[[Mapping[str, Any], int], str]] = {
     "recency": silence, "frequency": _frequency, "rhythm": _rhythm, "trend": _trend, "spend": _spend,
     "discounts": _discounts, "breadth": _breadth, "habits": _habits, "tenure": _tenure, "returns": _returns,
-    "intent": _intent, "season": _season,
+    "intent": _intent, "season": _season, "replenishment": _replenishment, "channel": _channel,
+    "response": _response, "opinion": _opinion,
 }  # fmt: skip

@@ -1,16 +1,23 @@
 """Features of every eligible customer at a cutoff: events folded to visits, visits to customers."""
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from retention.features.catalogue import NAMES
+from retention.features import basket, intent, orders
+from retention.features.catalogue import COUNTS, NAMES
+from retention.features.visits import clock_changes, visits
+from retention.lake.schema import TABLES
 
 if TYPE_CHECKING:
     import ibis
 
-DAY = 86_400
+IBIS = {"text": "string", "number": "float64", "flag": "boolean", "moment": "timestamp", "json": "string"}
 DIGITS = 9  # engines add floats up in any order; without the last bits the same data gives the same features
-_WEEKEND = (2, 3)  # days since 1970-01-01, a Thursday, modulo 7
+TYPES = {name: {column.name: IBIS[column.kind] for column in table.columns} for name, table in TABLES.items()}
+_NOW = 6_021_023_141_592_653  # stands for the moment in what is compiled once
+_PLACE = "place_of_"
 
 
 def build(
@@ -20,8 +27,9 @@ def build(
 
     Parameters
     ----------
-    lake
-        Anything with ``table("events", before=cutoff)``, such as `retention.lake.Lake`.
+    lake : Lake
+        Its tables events, items and treatments are read;
+        its ``zone`` says what weekday and hour it is in the shop.
     cutoff : datetime
         Aware. Only what occurred, and was known, before it is seen.
     horizon_days : int
@@ -35,110 +43,84 @@ def build(
         ``customer_id`` and the columns of `FEATURES`, as float64; a gap nobody has seen yet is missing.
         Nothing is computed until it is executed.
     """
-    events = lake.table("events", before=cutoff)
-    visits = _visits(events)
-    customers = _customers(_with_gaps(visits, cutoff), horizon_days)
-    if active_within_days is not None:
-        customers = customers.filter(customers.recency_days <= active_within_days)
-    breadth = _breadth(events, cutoff - timedelta(days=4 * horizon_days))
-    found = _ratios(customers.left_join(breadth, "customer_id"))
-    return found.select("customer_id", **{name: found[name].round(DIGITS) for name in NAMES})
+    since = cutoff - timedelta(days=4 * horizon_days)
+    tables = {
+        "events": lake.table("events", before=cutoff),
+        "recent": lake.table("events", before=cutoff, since=since),
+        "items": lake.table("items"),
+        "treatments": lake.table("treatments", before=cutoff),
+    }
+    shape = Shape(horizon_days, active_within_days, clock_changes(lake.zone, cutoff.year))
+    sql = _sql(shape).replace(str(_NOW), str(int(cutoff.timestamp())))
+    for name, table in tables.items():
+        sql = sql.replace(f'"{_PLACE}{name}"', f'"{table.get_name()}"')
+    return lake.query(sql)
 
 
-def _visits(events: "ibis.Table") -> "ibis.Table":
-    """Events folded to one row a customer, type and order; events without an order id, to one a day.
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the expression depends on, but for the moment and the data."""
 
-    The fold comes first and the arithmetic after it: an order has ten lines, and time zones cost most of a scan.
+    horizon_days: int
+    active_within_days: int | None
+    clock: tuple[tuple[int, int], ...]
+
+
+@lru_cache(maxsize=64)
+def _sql(shape: Shape) -> str:
+    """The expression in DuckDB's SQL, with places for the moment and the tables: to compile it takes longer than to run it."""
+    import ibis
+
+    places = {
+        name: ibis.table(TYPES[table], name=f"{_PLACE}{name}")
+        for name, table in {
+            "events": "events",
+            "recent": "events",
+            "items": "items",
+            "treatments": "treatments",
+        }.items()
+    }
+    return str(ibis.to_sql(expression(**places, now=_NOW, shape=shape), dialect="duckdb"))
+
+
+def expression(
+    events: "ibis.Table",
+    recent: "ibis.Table",
+    items: "ibis.Table",
+    treatments: "ibis.Table",
+    *,
+    now: int,
+    shape: Shape,
+) -> "ibis.Table":
+    """The features of `build` from the canonical tables, in any engine.
+
+    Parameters
+    ----------
+    events, treatments : ibis.Table
+        Of before the moment.
+    recent : ibis.Table
+        Those events of the last 4H.
+    items : ibis.Table
+    now : int
+        The moment, in seconds since 1970.
+    shape : Shape
     """
-    import ibis
-
-    day = ibis.ifelse(events.order_id.isnull(), events.occurred_at.epoch_seconds() // DAY, ibis.null("int64"))
-    visits = events.group_by("customer_id", "event_type", "order_id", day=day)
-    return visits.agg(
-        occurred_at=events.occurred_at.min(),
-        lines=events.count(),
-        spend=events.amount.sum().fill_null(0).cast("float64"),
-        discount=events.discount.sum().fill_null(0).cast("float64"),
-    )
-
-
-def _with_gaps(visits: "ibis.Table", cutoff: datetime) -> "ibis.Table":
-    """Each visit's age in days at the cutoff and, for the first order of a day, the days since the last such day."""
-    import ibis
-
-    second = visits.occurred_at.epoch_seconds()
-    dated = visits.select(
-        "customer_id", "event_type", "lines", "spend", "discount",
-        age=(int(cutoff.timestamp()) - second) / float(DAY),
-        day=second // DAY,
-        is_order=visits.event_type == "purchase",
-    )  # fmt: skip
-    earlier = dated.day.lag().over(
-        ibis.window(group_by=("customer_id", "event_type"), order_by=dated.age.desc())
-    )
-    gap = dated.day - earlier
-    return dated.mutate(gap=ibis.ifelse(dated.is_order & (gap > 0), gap, ibis.null("int64")).cast("float64"))
-
-
-def _customers(visits: "ibis.Table", horizon_days: int) -> "ibis.Table":
-    """Visits folded to one row a customer: counts, sums and gaps by window."""
-    v, h = visits, horizon_days
-    order = v.is_order
-
-    def orders(days: float, since: float = 0) -> "ibis.Value":
-        return (order & (v.age > since) & (v.age <= days)).cast("int64").sum().cast("float64")
-
-    def total(column: "ibis.Value", days: float, since: float = 0) -> "ibis.Value":
-        return column.sum(where=order & (v.age > since) & (v.age <= days)).fill_null(0)
-
-    def seen(days: float, *types: str) -> "ibis.Value":
-        return v.lines.sum(where=v.event_type.isin(types) & (v.age <= days)).fill_null(0).cast("float64")
-
-    customers = v.group_by("customer_id").agg(
-        recency_days=v.age.min(where=order),
-        tenure_days=v.age.max(where=order),
-        orders_half=orders(h / 2), orders_1h=orders(h), orders_2h=orders(2 * h), orders_4h=orders(4 * h),
-        orders_all=order.cast("int64").sum().cast("float64"),
-        orders_before=orders(2 * h, h),
-        order_days=v.gap.count().cast("float64") + 1,
-        gap_mean=v.gap.mean(), gap_median=v.gap.median(), gap_sd=v.gap.std(how="sample"), gap_max=v.gap.max(),
-        gap_last=v.gap.argmin(v.age, where=v.gap.notnull()),
-        spend_1h=total(v.spend, h), spend_2h=total(v.spend, 2 * h), spend_4h=total(v.spend, 4 * h),
-        spend_all=v.spend.sum(where=order).fill_null(0), spend_before=total(v.spend, 2 * h, h),
-        discount_4h=total(v.discount, 4 * h), lines_4h=total(v.lines, 4 * h).cast("float64"),
-        weekend_share=(v.day % 7).isin(_WEEKEND).cast("float64").mean(where=order),
-        redemptions_4h=seen(4 * h, "coupon_redeem"), returns_4h=seen(4 * h, "return"),
-        views_1h=seen(h, "view", "search"), carts_1h=seen(h, "cart"), emails_1h=seen(h, "email_open", "email_click"),
-    )  # fmt: skip
-    return customers.filter(customers.recency_days.notnull())
-
-
-def _breadth(events: "ibis.Table", since: datetime) -> "ibis.Table":
-    """Different items bought since a moment, by customer."""
-    import ibis
-
-    start = ibis.literal(since.astimezone(UTC).replace(tzinfo=None))
-    recent = events.filter((events.event_type == "purchase") & (events.occurred_at >= start))
-    return recent.group_by("customer_id").agg(items_4h=recent.item_id.nunique().cast("float64"))
-
-
-def _ratios(customers: "ibis.Table") -> "ibis.Table":
-    """What follows from the counts of one row; a division by nothing is missing, never infinite."""
-    c = customers
-
-    def balance(now: "ibis.Value", before: "ibis.Value") -> "ibis.Value":
-        return (now - before) / (now.abs() + before.abs() + 1)
-
-    basket = c.spend_all / c.orders_all
-    return c.mutate(
-        recency_over_gap=c.recency_days / c.gap_median,
-        recency_over_max_gap=c.recency_days / c.gap_max,
-        orders_per_30d=30 * c.orders_all / (c.tenure_days + 1),
-        trend_orders=balance(c.orders_1h, c.orders_before),
-        trend_spend=balance(c.spend_1h, c.spend_before),
-        basket_mean=basket,
-        basket_ratio=(c.spend_2h / c.orders_2h.nullif(0)) / basket.nullif(0),
-        discount_share=(c.discount_4h / (c.spend_4h + c.discount_4h).nullif(0)).fill_null(0),
-        lines_per_order=c.lines_4h / c.orders_4h.nullif(0),
-        items_4h=c.items_4h.fill_null(0),
-    )
+    h = float(shape.horizon_days)
+    folded = visits(events, now)
+    bought = orders.orders(folded, shape.clock)
+    customers = bought.group_by("customer_id").agg(**orders.timing(bought, h), **orders.worth(bought, h))
+    if shape.active_within_days is not None:
+        customers = customers.filter(customers.recency_days <= shape.active_within_days)
+    customers = customers.mutate(**orders.ratios(customers, h))
+    for part in (
+        basket.basket(recent, items, now, h),
+        intent.other(folded, h),
+        intent.opinions(folded),
+        intent.journeys(folded, h),
+        intent.campaigns(treatments, now, h),
+        intent.channels(bought),
+    ):
+        customers = customers.left_join(part, "customer_id").drop("customer_id_right")
+    customers = customers.mutate(**{name: customers[name].fill_null(0) for name in COUNTS})
+    found = customers.mutate(**intent.ratios(customers))
+    return found.select("customer_id", **{name: found[name].round(DIGITS) for name in NAMES})

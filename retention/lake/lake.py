@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 from collections.abc import Callable, Collection
@@ -40,6 +41,8 @@ class Lake:
         Folder of the Delta tables.
     scratch : Path
         Where DuckDB may spill what does not fit into memory.
+    zone : str
+        The shop's time zone (IANA): weekdays and hours of features are by its clock.
 
     Notes
     -----
@@ -47,8 +50,9 @@ class Lake:
     zoned ones. Compare them with `naive(moment)`. Not for use on both sides of a fork.
     """
 
-    def __init__(self, root: Path, scratch: Path) -> None:
+    def __init__(self, root: Path, scratch: Path, zone: str = "UTC") -> None:
         self.root = root
+        self.zone = zone
         self._scratch = scratch
         self._views: set[str] = set()
         self._lock = threading.RLock()
@@ -67,7 +71,7 @@ class Lake:
             raise BadInput(
                 f"RETENTION_LAKE_URL is {settings.lake_url!r}; this version reads duckdb:///path/to/folder only."
             )
-        return cls(Path(path).expanduser().absolute(), settings.home / "scratch")
+        return cls(Path(path).expanduser().absolute(), settings.home / "scratch", settings.timezone)
 
     @cached_property
     def con(self) -> Any:
@@ -93,7 +97,7 @@ class Lake:
 
     # ------------------------------------------------------------ reading
 
-    def table(self, name: str, before: datetime | None = None) -> ibis.Table:
+    def table(self, name: str, before: datetime | None = None, since: datetime | None = None) -> ibis.Table:
         """A canonical table with all its columns, typed; empty where nothing was imported.
 
         Parameters
@@ -102,14 +106,16 @@ class Lake:
             ``events``, ``customers``, ``items`` or ``treatments``.
         before : datetime, optional
             For events: only what had happened, and was known, before this moment; for treatments: what was sent.
+        since : datetime, optional
+            For events: only what happened at or after this moment; older files are not opened.
         """
         table = TABLES[name]
         with self._lock:
             delta = store.opened(self.root, table)
-            months = _months_before(before) if before and name == "events" else None
+            months = _months(since, before) if name == "events" and (since or before) else None
             paths = [] if delta is None else store.files(delta, months)
             version = -1 if delta is None else delta.version()
-            return self._view(table, paths, f"{name}_v{version}", _before(name, before))
+            return self._view(table, paths, f"{name}_v{version}", _between(name, since, before))
 
     def scores(self, run_id: str) -> ibis.Table:
         """The scores that one run wrote."""
@@ -137,6 +143,15 @@ class Lake:
             sql = f"SELECT {columns} {rows}"
             self.duckdb.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {sql}')
             self._views.add(name)
+        return self.con.table(name)
+
+    def query(self, sql: str) -> ibis.Table:
+        """A query in the engine's own SQL as a table; nothing is computed until it is executed."""
+        name = f"query_{hashlib.md5(sql.encode(), usedforsecurity=False).hexdigest()}"
+        with self._lock:
+            if name not in self._views:
+                self.duckdb.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {sql}')
+                self._views.add(name)
         return self.con.table(name)
 
     def newest_event(self, before: datetime | None = None) -> datetime | None:
@@ -262,18 +277,28 @@ def _read(column: Column, stored: bool, constant: dict[str, str]) -> str:
     return f"{column.name}::{SQL_TYPES[column.kind]} AS {column.name}"
 
 
-def _before(name: str, before: datetime | None) -> str:
-    if before is None or name not in ("events", "treatments"):
+def _between(name: str, since: datetime | None, before: datetime | None) -> str:
+    if name not in ("events", "treatments"):
         return ""
-    limit = f"TIMESTAMPTZ '{naive(before).isoformat()}+00'"
-    if name == "treatments":
-        return f"WHERE sent_at < {limit}"
-    return f"WHERE occurred_at < {limit} AND (available_at IS NULL OR available_at < {limit})"
+    at = "sent_at" if name == "treatments" else "occurred_at"
+    found = []
+    if since is not None:
+        found.append(f"{at} >= {_limit(since)}")
+    if before is not None:
+        found.append(f"{at} < {_limit(before)}")
+    if before is not None and name == "events":
+        found.append(f"(available_at IS NULL OR available_at < {_limit(before)})")
+    return f"WHERE {' AND '.join(found)}" if found else ""
 
 
-def _months_before(before: datetime) -> Callable[[str], bool]:
-    last = f"{naive(before):%Y-%m}"
-    return lambda month: month <= last
+def _limit(moment: datetime) -> str:
+    return f"TIMESTAMPTZ '{naive(moment).isoformat()}+00'"
+
+
+def _months(since: datetime | None, before: datetime | None) -> Callable[[str], bool]:
+    first = "" if since is None else f"{naive(since):%Y-%m}"
+    last = "9999-12" if before is None else f"{naive(before):%Y-%m}"
+    return lambda month: first <= month <= last
 
 
 def _word(run_id: str) -> str:

@@ -37,9 +37,10 @@ def truncated(tmp_path_factory):
     made.lake.root.rename(home / "unused")
     lake = type(made.lake)(made.lake.root, home / "scratch")
     frames = tiny.frames()
-    events = frames["events"]
-    events[events.occurred_at < cutoff].to_parquet(home / "events.parquet")
-    import_files(lake, made.database, made.settings, "events", [str(home / "events.parquet")])
+    frames["events"] = frames["events"][frames["events"].occurred_at < cutoff]
+    for table in ("items", "events"):
+        frames[table].to_parquet(home / f"{table}.parquet")
+        import_files(lake, made.database, made.settings, table, [str(home / f"{table}.parquet")])
     return lake, cutoff
 
 

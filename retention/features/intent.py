@@ -1,0 +1,103 @@
+"""What is no order: browsing, searching, carts, e-mails, returns, reviews, coupons, campaigns, support.
+
+A shop without such events pays next to nothing: the tables are filtered to them first, and stay empty.
+"""
+
+from typing import TYPE_CHECKING
+
+from retention.features.visits import DAY
+
+if TYPE_CHECKING:
+    import ibis
+
+BROWSING = ("view", "search")
+PATIENCE = 7  # days after which a cart counts as left
+
+
+def other(visits: "ibis.Table", h: float) -> "ibis.Table":
+    """One row a customer with any event that is no purchase."""
+    v = visits.filter(visits.event_type != "purchase")
+
+    def lines(days: float, *types: str) -> "ibis.Value":
+        return v.lines.sum(where=v.event_type.isin(types) & (v.age <= days)).fill_null(0).cast("float64")
+
+    def since(*types: str) -> "ibis.Value":
+        return v.age.min(where=v.event_type.isin(types))
+
+    return v.group_by("customer_id").agg(
+        views_1h=lines(h, *BROWSING), views_4h=lines(4 * h, *BROWSING), searches_1h=lines(h, "search"),
+        view_recency=since(*BROWSING),
+        view_seconds_1h=v.duration.sum(where=v.event_type.isin(BROWSING) & (v.age <= h)).fill_null(0),
+        carts_1h=lines(h, "cart"), cart_recency=since("cart"),
+        emails_1h=lines(h, "email_open", "email_click"), clicks_4h=lines(4 * h, "email_click"),
+        email_recency=since("email_open", "email_click"),
+        returns_4h=lines(4 * h, "return"), return_recency=since("return"),
+        return_visits=(v.event_type == "return").cast("int64").sum().cast("float64"),
+        return_money=v.spend.sum(where=v.event_type == "return").fill_null(0).abs(),
+        redemptions_4h=lines(4 * h, "coupon_redeem"), redemption_recency=since("coupon_redeem"),
+        redemption_visits=v.day.nunique(where=(v.event_type == "coupon_redeem") & (v.age <= 4 * h)).cast("float64"),
+        support_4h=lines(4 * h, "support"),
+    )  # fmt: skip
+
+
+def opinions(visits: "ibis.Table") -> "ibis.Table":
+    """One row a customer who ever gave a rating, with whatever kind of event it came."""
+    v = visits.filter(visits.rating.notnull())
+    return v.group_by("customer_id").agg(
+        ratings=v.count().cast("float64"), rating_mean=v.rating.mean(),
+        rating_last=v.rating.argmin(v.age + v.rating / 1e6),  # two at once: the lower one
+    )  # fmt: skip
+
+
+def journeys(visits: "ibis.Table", h: float) -> "ibis.Table":
+    """One row a customer who browsed or filled a cart: what of it an order followed, and what not."""
+    import ibis
+
+    steps = ("view", "search", "cart")
+    walked = visits.filter(visits.event_type.isin(steps))
+    bought = visits.filter(visits.event_type == "purchase").semi_join(walked, "customer_id")
+    both = walked.union(bought)
+    is_order = both.event_type == "purchase"
+    onwards = ibis.window(
+        group_by="customer_id", order_by=[both.age.desc(), is_order], preceding=0, following=None
+    )
+    both = both.mutate(ordered=ibis.ifelse(is_order, both.age, ibis.null("float64")).max().over(onwards))
+    v = both.filter(both.event_type != "purchase")
+    cart, browsing = v.event_type == "cart", v.event_type.isin(BROWSING)
+    left = v.ordered.isnull() | (v.age - v.ordered > PATIENCE)
+    return v.group_by("customer_id").agg(
+        views_since_order=v.lines.sum(where=browsing & v.ordered.isnull()).fill_null(0).cast("float64"),
+        carts_since_order=v.lines.sum(where=cart & v.ordered.isnull()).fill_null(0).cast("float64"),
+        cart_days=(cart & (v.age <= 4 * h)).cast("int64").sum().cast("float64"),
+        carts_left=(cart & left & (v.age <= 4 * h)).cast("int64").sum().cast("float64"),
+    )  # fmt: skip
+
+
+def campaigns(treatments: "ibis.Table", now: int, h: float) -> "ibis.Table":
+    """One row a customer whom our campaigns reached. What came of it is read from events: outcomes are known later."""
+    sent = treatments.filter(treatments.arm == "treatment")
+    age = (now - sent.sent_at.epoch_seconds()) / float(DAY)
+    return sent.group_by("customer_id").agg(
+        campaigns_4h=(age <= 4 * h).cast("int64").sum().cast("float64"), campaign_recency=age.min()
+    )
+
+
+def channels(orders: "ibis.Table") -> "ibis.Table":
+    """One row a customer whose orders name a channel: how many, and how much the main one has."""
+    named = orders.filter(orders.channel.notnull())
+    counted = named.group_by("customer_id", "channel").agg(n=named.count().cast("float64"))
+    return counted.group_by("customer_id").agg(
+        channels=counted.count().cast("float64"), channel_share=counted.n.max() / counted.n.sum()
+    )
+
+
+def ratios(c: "ibis.Table") -> "dict[str, ibis.Value]":
+    """What follows from the counts of one row."""
+    return {
+        "views_per_order": c.views_4h / c.orders_4h.nullif(0),
+        "cart_left_share": c.carts_left / c.cart_days.nullif(0),
+        "return_share": c.return_visits / c.orders_all,
+        "return_money_share": c.return_money / c.spend_all.abs().nullif(0),
+        "redemption_share": c.redemption_visits / c.orders_4h.nullif(0),
+        "campaign_response": c.redemption_visits / c.campaigns_4h.nullif(0),
+    }

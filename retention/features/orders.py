@@ -1,0 +1,140 @@
+"""What the orders tell: recency, frequency, rhythm, trend, spend, habits, season."""
+
+import math
+from typing import TYPE_CHECKING
+
+from retention.features.visits import DAY, local
+
+if TYPE_CHECKING:
+    import ibis
+
+YEAR = 365.25
+WEEKEND = (2, 3)  # days since 1970-01-01, a Thursday, modulo 7
+RECENT_GAPS = 5  # orders whose gaps say how it goes lately
+_TURN = 2 * math.pi
+
+
+def orders(visits: "ibis.Table", changes: tuple[tuple[int, int], ...]) -> "ibis.Table":
+    """The orders, each with the days since the order day before it and the customer's silence at the cutoff.
+
+    A gap stands at the first order of a day only: a second basket on the same day is no rhythm.
+    """
+    import ibis
+
+    bought = visits.filter(visits.event_type == "purchase")
+    bought = bought.mutate(clock=local(bought.second, changes))
+    newest_first = ibis.window(
+        group_by="customer_id", order_by=[bought.age, bought.spend]
+    )  # at one moment: the smaller first
+    gap = bought.day - bought.day.lead().over(newest_first)
+    return bought.mutate(
+        gap=ibis.ifelse(gap > 0, gap, ibis.null("int64")).cast("float64"),
+        rank=ibis.row_number().over(newest_first),
+        silence=bought.age.first().over(newest_first),
+    )
+
+
+def timing(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
+    """Aggregates of one customer's orders: counts by window, gaps, and how they bear on the silence now."""
+
+    def count(days: float, since: float = 0) -> "ibis.Value":
+        return ((v.age > since) & (v.age <= days)).cast("int64").sum().cast("float64")
+
+    def decayed(column: "ibis.Value", half_life: float) -> "ibis.Value":
+        return (column * (v.age * (-math.log(2) / half_life)).exp()).sum()
+
+    beyond = v.gap - h
+    return {
+        "recency_days": v.age.min(), "tenure_days": v.age.max(),
+        "orders_half": count(h / 2), "orders_1h": count(h), "orders_2h": count(2 * h), "orders_3h": count(3 * h),
+        "orders_4h": count(4 * h), "orders_all": v.count().cast("float64"),
+        "orders_decay_half": decayed(v.age * 0 + 1, h / 2), "orders_decay_1h": decayed(v.age * 0 + 1, h),
+        "orders_decay_3h": decayed(v.age * 0 + 1, 3 * h),
+        "spend_decay_1h": decayed(v.spend, h), "spend_decay_3h": decayed(v.spend, 3 * h),
+        "order_days": v.gap.count().cast("float64") + 1,
+        "gap_mean": v.gap.mean(), "gap_median": v.gap.median(), "gap_sd": v.gap.std(how="sample"),
+        "gap_max": v.gap.max(), "gap_last": v.gap.argmin(v.age, where=v.gap.notnull()),
+        "gap_recent": v.gap.mean(where=v["rank"] < RECENT_GAPS),
+        "gaps_longer": (v.gap > v.silence).cast("float64").sum().fill_null(0),
+        "gaps_longer_1h": (v.gap > v.silence + h).cast("float64").sum().fill_null(0),
+        "days_silent": beyond.sum(where=beyond > 0).fill_null(0),
+        "orders_last_year": count(YEAR, YEAR - h),
+        "season_match": ((v.age + h / 2) * (_TURN / YEAR)).cos().mean(),
+    }  # fmt: skip
+
+
+def worth(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
+    """Aggregates of one customer's orders: money, discounts, and when in the week and the day."""
+
+    def total(column: "ibis.Value", days: float, since: float = 0) -> "ibis.Value":
+        return column.sum(where=(v.age > since) & (v.age <= days)).fill_null(0).cast("float64")
+
+    day, turn = v.clock // DAY, v.clock * (_TURN / DAY)
+    weekdays = {f"weekday_{n}": (day % 7 == n).cast("int64").sum().cast("float64") for n in range(7)}
+    return {
+        "spend_1h": total(v.spend, h), "spend_2h": total(v.spend, 2 * h), "spend_4h": total(v.spend, 4 * h),
+        "spend_all": v.spend.sum(), "spend_before": total(v.spend, 2 * h, h),
+        "spend_sd": v.spend.std(how="sample"), "spend_last": v.spend.sum(where=v["rank"] == 0),
+        "discount_4h": total(v.discount, 4 * h), "lines_4h": total(v.lines, 4 * h), "lines_1h": total(v.lines, h),
+        "discounted_orders": ((v.discount > 0) & (v.age <= 4 * h)).cast("int64").sum().cast("float64"),
+        "weekend_share": (day % 7).isin(WEEKEND).cast("float64").mean(),
+        "hour_cos": turn.cos().mean(), "hour_sin": turn.sin().mean(),
+        "orders_online": v.channel.lower().isin(ONLINE).cast("float64").sum().fill_null(0),
+        **weekdays,
+    }  # fmt: skip
+
+
+ONLINE = (
+    "web",
+    "app",
+    "online",
+    "mobile",
+    "email",
+    "e-mail",
+    "webshop",
+    "website",
+    "android",
+    "ios",
+    "marketplace",
+    "social",
+)
+
+
+def ratios(c: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
+    """What follows from the counts of one row; a division by nothing is missing, never infinite."""
+    import ibis
+
+    def balance(now: "ibis.Value", before: "ibis.Value") -> "ibis.Value":
+        return (now - before) / (now.abs() + before.abs() + 1)
+
+    basket = c.spend_all / c.orders_all
+    first, second = c.orders_1h, c.orders_2h - c.orders_1h
+    third, fourth = c.orders_3h - c.orders_2h, c.orders_4h - c.orders_3h
+    gaps = (c.order_days - 1).nullif(0)
+    busiest = ibis.greatest(*(c[f"weekday_{n}"] for n in range(7)))
+    return {
+        "recency_over_gap": c.recency_days / c.gap_median,
+        "recency_over_max_gap": c.recency_days / c.gap_max,
+        "recency_rank": c.gaps_longer / gaps,
+        "gap_survival": (c.gaps_longer_1h + 0.5) / (c.gaps_longer + 1),
+        "silent_share": c.days_silent / (c.tenure_days - c.recency_days).nullif(0),
+        "gap_cv": c.gap_sd / c.gap_mean,
+        "gap_trend": c.gap_recent / c.gap_mean,
+        "gap_last_ratio": c.gap_last / c.gap_median,
+        "orders_per_30d": 30 * c.orders_all / (c.tenure_days + 1),
+        "trend_orders": balance(first, second),
+        "trend_slope": (3 * first + second - third - 3 * fourth) / 10,
+        "trend_spend": balance(c.spend_1h, c.spend_before),
+        "basket_mean": basket,
+        "basket_ratio": (c.spend_2h / c.orders_2h.nullif(0)) / basket.nullif(0),
+        "basket_cv": c.spend_sd / basket.nullif(0),
+        "basket_last_ratio": c.spend_last / basket.nullif(0),
+        "discount_share": (c.discount_4h / (c.spend_4h + c.discount_4h).nullif(0)).fill_null(0),
+        "discounted_share": c.discounted_orders / c.orders_4h.nullif(0),
+        "lines_per_order": c.lines_4h / c.orders_4h.nullif(0),
+        "lines_trend": (c.lines_1h / c.orders_1h.nullif(0)) / (c.lines_4h / c.orders_4h.nullif(0)),
+        "weekday_share": busiest / c.orders_all,
+        "hour_concentration": (c.hour_cos * c.hour_cos + c.hour_sin * c.hour_sin).sqrt(),
+        "online_share": c.orders_online / c.orders_all,
+        "orders_last_year": ibis.ifelse(c.tenure_days >= YEAR - h, c.orders_last_year, ibis.null("float64")),
+    }  # fmt: skip
