@@ -87,6 +87,6 @@ def next_order(snapshot: Snapshot) -> pd.Series:
     due = snapshot.frame.gap_median.to_numpy(
         dtype=float, na_value=np.nan
     ) - snapshot.frame.recency_days.to_numpy(dtype=float)
-    wait = np.minimum(snapshot.purchases.median_wait_if_alive(x, age), 3650)
+    wait = np.minimum(snapshot.purchases.wait_if_alive(x, age), 3650)
     days = np.where(np.isnan(due) | (due <= 0), wait, due)
     return pd.Series(pd.Timestamp(snapshot.cutoff) + pd.to_timedelta(np.round(days * 86_400), unit="s"))

@@ -1,28 +1,28 @@
-"""BG/NBD: how often people buy and when they stop (Fader, Hardie, Lee 2005, "Counting Your Customers" the Easy Way).
+"""BG/NBD: who buys may stop right after a repeat purchase.
 
-Of each customer it needs x (repeat purchases), t_x (time from the first to the last) and T (time since the first).
+Fader, Hardie, Lee (2005), "Counting Your Customers" the Easy Way: An Alternative to the Pareto/NBD Model, Marketing
+Science 24 (2).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import gammaln, hyp2f1
-from threadpoolctl import threadpool_limits
+from scipy.special import gammaln
 
-_PENALTY = 1e-4  # keeps a and b finite where hardly anybody stops
+from retention.value.contract import PurchaseModel, checked, maximum_likelihood
+from retention.value.hypergeometric import power_series
 
 
 @dataclass(frozen=True, slots=True)
-class BgNbd:
-    """A fitted BG/NBD; its unit of time is that of the data it was fitted on.
+class BgNbd(PurchaseModel):
+    """A fitted BG/NBD.
 
     Parameters
     ----------
     r, alpha : float
         Gamma of the purchase rate.
     a, b : float
-        Beta of the chance to stop after a purchase.
+        Beta of the chance to stop after a repeat purchase.
     """
 
     r: float
@@ -30,12 +30,22 @@ class BgNbd:
     a: float
     b: float
 
+    def log_likelihood(self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> np.ndarray:
+        """Log-likelihood of each customer, (n,)."""
+        x = np.asarray(x, dtype=float)
+        r, alpha, a, b = self.r, self.alpha, self.a, self.b
+        common = gammaln(r + x) - gammaln(r) + r * np.log(alpha)
+        common = common + gammaln(a + b) + gammaln(b + x) - gammaln(b) - gammaln(a + b + x)
+        stays = -(r + x) * np.log(alpha + age)
+        leaves = np.log(a) - np.log(b + np.maximum(x, 1) - 1) - (r + x) * np.log(alpha + t_x)
+        return common + np.where(x > 0, np.logaddexp(stays, leaves), stays)
+
     def alive(self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> np.ndarray:
         """P(still a customer), (n,). Never use its complement as churn risk: see `no_purchase`."""
         x = np.asarray(x, dtype=float)
         ratio = (self.r + x) * (np.log(self.alpha + age) - np.log(self.alpha + t_x))
-        odds = np.where(x > 0, self.a / (self.b + np.maximum(x, 1) - 1) * np.exp(np.minimum(ratio, 700)), 0.0)
-        return 1 / (1 + odds)
+        odds = self.a / (self.b + np.maximum(x, 1) - 1) * np.exp(np.minimum(ratio, 700))
+        return 1 / (1 + np.where(x > 0, odds, 0.0))
 
     def no_purchase(self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, horizon: float) -> np.ndarray:
         """P(no purchase within ``horizon`` from now), (n,)."""
@@ -48,56 +58,27 @@ class BgNbd:
     def expected(self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, horizon: float) -> np.ndarray:
         """E[purchases within ``horizon`` from now], (n,)."""
         x = np.asarray(x, dtype=float)
+        a = off_one(self.a)
         z = horizon / (self.alpha + age + horizon)
-        power = np.exp((self.r + x) * np.log1p(-z))
-        series = hyp2f1(self.r + x, self.b + x, self.a + self.b + x - 1, z)
-        return (self.a + self.b + x - 1) / (self.a - 1) * (1 - power * series) * self.alive(x, t_x, age)
-
-    def rate_if_alive(self, x: np.ndarray, age: np.ndarray) -> np.ndarray:
-        """Posterior mean of the purchase rate while still a customer, (n,)."""
-        return (self.r + np.asarray(x, dtype=float)) / (self.alpha + age)
-
-    def median_wait_if_alive(self, x: np.ndarray, age: np.ndarray) -> np.ndarray:
-        """Median time to the next purchase of who is still a customer, (n,)."""
-        return (self.alpha + age) * np.expm1(np.log(2) / (self.r + np.asarray(x, dtype=float)))
+        # Euler's transformation of the paper's series, whose terms overflow for frequent buyers
+        series = power_series(a + self.b - 1 - self.r, a - 1, a + self.b + x - 1, z)
+        gone = 1 - np.exp((a - 1) * np.log1p(-z)) * series
+        return (a + self.b + x - 1) / (a - 1) * gone * self.alive(x, t_x, age)
 
 
-def log_likelihood(model: BgNbd, x: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> np.ndarray:
-    """Log-likelihood of each customer, (n,)."""
-    r, alpha, a, b = model.r, model.alpha, model.a, model.b
-    common = gammaln(r + x) - gammaln(r) + r * np.log(alpha)
-    common = common + gammaln(a + b) + gammaln(b + x) - gammaln(b) - gammaln(a + b + x)
-    stays = -(r + x) * np.log(alpha + age)
-    leaves = np.log(a) - np.log(b + np.maximum(x, 1) - 1) - (r + x) * np.log(alpha + t_x)
-    return common + np.where(x > 0, np.logaddexp(stays, leaves), stays)
+def off_one(value: float) -> float:
+    """The value, or one so near to 1 that the formulas, which divide 0 by 0 there, give their limit."""
+    return value if abs(value - 1) > 1e-6 else 1 + 1e-6
 
 
 def fit(x: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> BgNbd:
     """Maximum likelihood of (n,) customers.
-
-    Equal customers are folded together and time is scaled to one mean age, so that any unit converges alike.
 
     Raises
     ------
     ValueError
         Without a customer, or with a last purchase after now.
     """
-    x, t_x, age = (np.asarray(values, dtype=float) for values in (x, t_x, age))
-    if not len(x) or (t_x > age + 1e-9).any() or (x < 0).any():
-        raise ValueError("BG/NBD needs customers with x >= 0 and 0 <= t_x <= T")
-    scale = max(float(age.mean()), 1e-9)
-    rows, weights = np.unique(np.column_stack([x, t_x / scale, age / scale]), axis=0, return_counts=True)
-    weights = weights / weights.sum()
-
-    def loss(logs: np.ndarray) -> float:
-        model = BgNbd(*np.exp(np.clip(logs, -12, 12)))
-        return (
-            -float(weights @ log_likelihood(model, *rows.T)) + _PENALTY * float(logs @ logs) / len(x) ** 0.5
-        )
-
-    with threadpool_limits(1):  # BLAS threads for four numbers only wait for each other
-        found = minimize(
-            loss, np.log([1.0, 0.5, 0.5, 2.0]), method="L-BFGS-B", options={"maxiter": 300, "ftol": 1e-12}
-        )
-    r, alpha, a, b = (float(value) for value in np.exp(np.clip(found.x, -12, 12)))
-    return BgNbd(r, alpha * scale, a, b)
+    x, t_x, age = checked(x, t_x, age)
+    (r, alpha, a, b), unit = maximum_likelihood(BgNbd, (1.0, 0.5, 0.5, 2.0), x, t_x, age)
+    return BgNbd(float(r), float(alpha * unit), float(a), float(b))
