@@ -15,6 +15,11 @@ from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, choice, co
     help="What each column is called in the file.",
 )  # fmt: skip
 @click.option(
+    "--format", "format_name", cls=TerminalOption, metavar="NAME",
+    help="A known export, which needs no map: shopify-orders, shopify-customers, shopify-products, "
+    "woocommerce-orders, woocommerce-customers or woocommerce-products.",
+)  # fmt: skip
+@click.option(
     "--query", cls=TerminalOption, metavar="SQL", help="What to read, where FILE is a database's URL."
 )
 @click.option("--source", cls=TerminalOption, metavar="NAME", help="What to call this source of events.")
@@ -23,6 +28,7 @@ def COMMAND(
     table: str,
     files: tuple[str, ...],
     map_path: Path | None,
+    format_name: str | None,
     query: str | None,
     source: str | None,
 ) -> Answer:
@@ -36,6 +42,6 @@ def COMMAND(
     services = call.services
     report = import_files(
         Lake.open(services.settings), services.database, services.settings, table, list(files), map_path,
-        source=source, query=query, progress=call.progress,
+        source=source, query=query, format_name=format_name, progress=call.progress,
     )  # fmt: skip
     return Answer("bot/import", report.as_dict())

@@ -11,7 +11,7 @@ from typing import Any
 
 from retention.db import Database
 from retention.errors import BadInput
-from retention.lake import directory, mapping, sources, store
+from retention.lake import directory, formats, mapping, sources, store
 from retention.lake.lake import Lake
 from retention.lake.schema import TABLES, Table
 from retention.lake.staging import EVENT_ID, SAID, Staging, compile_staging
@@ -51,6 +51,7 @@ def import_files(
     source: str | None = None,
     query: str | None = None,
     only: str | None = None,
+    format_name: str | None = None,
     progress: Progress = silent,
 ) -> ImportReport:
     """Import files (or one database query) into a canonical table, in one commit.
@@ -69,6 +70,8 @@ def import_files(
         What ``events.source`` says, whatever the map does.
     only : str, optional
         SQL condition on the source's own columns; other rows are as if they were not in the file.
+    format_name : str, optional
+        A known export, like ``shopify-orders``, whose map comes with us; times are of the installation's time zone.
 
     Raises
     ------
@@ -83,7 +86,8 @@ def import_files(
     if not files:
         raise BadInput("Name at least one file to import.")
     files = sources.found(files)
-    work = _Import(lake, settings, TABLES[table], map_path, source, query, only)
+    mapped = _mapping(TABLES[table], settings, map_path, format_name)
+    work = _Import(lake, settings, TABLES[table], mapped, source, query, only)
     try:
         for number, file in enumerate(files):
             progress(number, len(files) + 1, f"reading {_shown(file)}")
@@ -98,6 +102,16 @@ def import_files(
     return report
 
 
+def _mapping(
+    table: Table, settings: Settings, map_path: Path | None, format_name: str | None
+) -> mapping.Mapping | None:
+    if format_name is None:
+        return mapping.read_map(map_path, table) if map_path else None
+    if map_path is not None:
+        raise BadInput(f"--format {format_name} brings its own map; leave out --map, or copy and change it.")
+    return formats.read(format_name, table, settings.timezone)
+
+
 class _Import:
     """The state of one import: good rows gather in the table ``staged``, bad ones in ``bad_0``, ``bad_1`` …
 
@@ -109,13 +123,13 @@ class _Import:
         lake: Lake,
         settings: Settings,
         table: Table,
-        map_path: Path | None,
+        mapped: mapping.Mapping | None,
         source: str | None,
         query: str | None,
         only: str | None,
     ) -> None:
         self.lake, self.con, self.settings, self.table = lake, lake.duckdb, settings, table
-        self.mapping = mapping.read_map(map_path, table) if map_path else None
+        self.mapping = mapped
         self.source, self.query, self.only = source, query, only
         self.read_rows = self.filtered = 0
         self.bad: list[Path] = []
@@ -129,7 +143,13 @@ class _Import:
     def read(self, file: str, tell: Callable[[int], None]) -> None:
         """Stage one file's rows; ``tell`` learns how many were read so far."""
         with sources.opened(self.con, file, self.mapping, self.query, self.only, tell) as source:
+            own = (
+                self._one(f"SELECT count(*) FROM {source.relation}")
+                if self.mapping and self.mapping.rows
+                else None
+            )
             mapped = self.mapping or mapping.identity(self.table, list(source.columns))
+            source = sources.shaped(self.con, source, mapped)
             mapping.check(mapped, list(source.columns), source.name)
             source = sources.as_read(self.con, source, mapped)
             condition = f" WHERE {self.only}" if self.only else ""
@@ -139,7 +159,7 @@ class _Import:
             staging = compile_staging(self.con, source, mapped, self.only, self.source)
             self.columns.update(staging.columns)
             self._stage(source, staging, rows)
-            total = rows + sum(source.rejected.values())
+            total = (rows if own is None else own) + sum(source.rejected.values())
             self.seen.append({"file": source.name, "rows": total, **source.detected})
 
     def _stage(self, source: sources.Source, staging: Staging, rows: int) -> None:

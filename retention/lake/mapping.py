@@ -13,7 +13,7 @@ from retention.lake.schema import Table
 
 _TEXTS = ("encoding", "delimiter", "decimal", "date_format")
 _FLAGS = ("dayfirst", "header")
-_SETTINGS = ("where", *_TEXTS, *_FLAGS)
+_SETTINGS = ("where", "from", "optional", *_TEXTS, *_FLAGS)
 OPTIONS = ("timezone", *_SETTINGS)
 
 
@@ -53,6 +53,9 @@ class Expression:
 class Mapping:
     """A map file's section for one table.
 
+    ``rows`` is a SELECT (the key ``from``) that makes the rows to map of the table ``source``: the file's own rows, with
+    their number in ``_line``. ``optional`` are columns that a file may lack.
+
     What is None is seen from the file: its encoding, delimiter and header, the decimal mark of its numbers
     (``decimal``), and whether its dates are written day first (``dayfirst``) or in an odd way (``date_format``, of
     strptime).
@@ -62,6 +65,8 @@ class Mapping:
     columns: dict[str, Expression]
     timezone: str = "UTC"
     where: Expression | None = None
+    rows: str | None = None
+    optional: tuple[str, ...] = ()
     encoding: str | None = None
     delimiter: str | None = None
     decimal: str | None = None
@@ -94,8 +99,8 @@ def identity(table: Table, source_columns: list[str]) -> Mapping:
     return Mapping(table, known, name="the file (no --map was given)")
 
 
-def read_map(path: Path, table: Table) -> Mapping:
-    """Read a map file's section for a table.
+def read_map(path: Path, table: Table, timezone: str = "UTC") -> Mapping:
+    """Read a map file's section for a table; where it names no time zone, times are of ``timezone``.
 
     Raises
     ------
@@ -111,7 +116,7 @@ def read_map(path: Path, table: Table) -> Mapping:
     if table.name not in sections:
         found = ", ".join(f"[{name}]" for name in sections) or "nothing"
         raise BadInput(f"The map {path.name} has no section [{table.name}]; it has {found}.")
-    return parse(sections[table.name], table, path.name)
+    return parse({"timezone": timezone, **sections[table.name]}, table, path.name)
 
 
 def parse(section: dict[str, Any], table: Table, name: str) -> Mapping:
@@ -148,7 +153,18 @@ def _options(section: dict[str, Any], where: str) -> dict[str, Any]:
             raise BadInput(f"{where} {option}: {section[option]!r} is neither true nor false.")
     if section.get("decimal", ".") not in (".", ","):
         raise BadInput(f'{where} decimal: {section["decimal"]!r} is no decimal mark; use "." or ",".')
-    return {name: section[name] for name in (*_TEXTS, *_FLAGS) if name in section}
+    optional = section.get("optional", [])
+    if not isinstance(optional, list) or not all(isinstance(name, str) for name in optional):
+        raise BadInput(f"{where} optional: {optional!r} is no list of column names.")
+    rows = section.get("from")
+    if rows is not None and not (
+        isinstance(rows, dict) and [*rows] == ["sql"] and isinstance(rows["sql"], str)
+    ):
+        raise BadInput(
+            f"{where} from: {rows!r} is not understood; write {{ sql = '…' }}, a SELECT from source."
+        )
+    found = {name: section[name] for name in (*_TEXTS, *_FLAGS) if name in section}
+    return found | {"optional": tuple(optional), "rows": rows["sql"] if rows else None}
 
 
 def check(mapping: Mapping, source_columns: list[str], source: str) -> None:

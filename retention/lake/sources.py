@@ -16,7 +16,7 @@ from typing import Any
 from retention.errors import BadInput
 from retention.lake.database import fetched
 from retention.lake.dialect import detect
-from retention.lake.mapping import Mapping, literal
+from retention.lake.mapping import Mapping, literal, quoted
 from retention.lake.reading import Reading, readings
 
 LARGE_ROW_GROUP = 250_000
@@ -84,7 +84,8 @@ def opened(
             else:
                 yield _open(con, file, mapping, query, only, Path(folder))
         finally:
-            con.execute("DROP TABLE IF EXISTS raw_rows; DROP TABLE IF EXISTS rejected_lines")
+            for table in ("raw_rows", "shaped_rows", "rejected_lines"):
+                con.execute(f"DROP TABLE IF EXISTS {table}")
 
 
 def found(files: list[str]) -> list[str]:
@@ -104,6 +105,33 @@ def found(files: list[str]) -> list[str]:
         else:
             raise BadInput(f"{file} matches no file.")
     return named
+
+
+def shaped(con: Any, source: Source, mapping: Mapping) -> Source:
+    """The source with the columns it may lack (as missing), and with the rows that the map's ``from`` makes of it.
+
+    Raises
+    ------
+    BadInput
+        Where DuckDB refuses that SELECT.
+    """
+    import duckdb
+
+    present = {name.casefold() for name in source.columns}
+    lacking = [name for name in mapping.optional if name.casefold() not in present]
+    added = "".join(f", NULL::VARCHAR AS {quoted(name)}" for name in lacking)
+    if mapping.rows is None:
+        relation = f"(SELECT *{added} FROM {source.relation})" if lacking else source.relation
+        return replace(source, relation=relation, columns=source.columns | dict.fromkeys(lacking, "VARCHAR"))
+    numbered = f"SELECT *{added}, row_number() OVER () AS _line FROM {source.relation}"
+    try:
+        con.execute(
+            f"CREATE OR REPLACE TABLE shaped_rows AS WITH source AS ({numbered}) SELECT * FROM ({mapping.rows}\n)"
+        )
+    except duckdb.Error as error:
+        first = str(error).strip().splitlines()[0]
+        raise BadInput(f"{source.name} does not fit {mapping.name} [{mapping.table.name}]: {first}") from None
+    return replace(source, relation="shaped_rows", columns=_described(con, "shaped_rows"))
 
 
 def as_read(con: Any, source: Source, mapping: Mapping) -> Source:

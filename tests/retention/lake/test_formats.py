@@ -1,0 +1,175 @@
+"""Exports known by name, as the shops' own exporters write them."""
+
+import pytest
+
+from retention.errors import BadInput
+from retention.lake import Lake, formats
+from retention.lake.importing import import_files
+from retention.lake.mapping import read_map
+from retention.lake.schema import TABLES
+
+SHOPIFY_ORDERS = """Name,Email,Financial Status,Paid at,Fulfillment Status,Fulfilled at,Accepts Marketing,Currency,Subtotal,Shipping,Taxes,Total,Discount Code,Discount Amount,Shipping Method,Created at,Lineitem quantity,Lineitem name,Lineitem price,Lineitem compare at price,Lineitem sku,Lineitem requires shipping,Lineitem taxable,Lineitem fulfillment status,Billing Name,Billing Phone,Cancelled at,Payment Method,Refunded Amount,Vendor,Id,Tags,Risk Level,Source,Lineitem discount,Phone
+#1004,Cy@Example.com,partially_refunded,2025-07-04 10:00:00 +0100,fulfilled,2025-07-05 09:00:00 +0100,no,GBP,30.00,3.00,0.00,33.00,,0.00,Standard,2025-07-04 09:59:00 +0100,1,Mug,10.00,,MUG-1,true,true,fulfilled,Cy Chi,,,Shopify Payments,4.00,Acme,5004,,Low,web,0.00,
+#1004,Cy@Example.com,,,,,,,,,,,,,,2025-07-04 09:59:00 +0100,2,Tea - Green / 100 g,10.00,,,true,true,fulfilled,,,,,,Acme,,,,,0.00,
+#1003,bo@example.com,refunded,2025-07-03 10:00:00 +0100,fulfilled,,no,GBP,20.00,0.00,0.00,20.00,,0.00,Pickup,2025-07-03 10:00:00 +0100,1,Mug,20.00,,MUG-1,true,true,fulfilled,Bo Bell,,,cash,20.00,Acme,5003,,Low,pos,0.00,
+#1002,ann@example.com,voided,,unfulfilled,,no,GBP,10.00,0.00,0.00,10.00,,0.00,Standard,2025-07-02 10:00:00 +0100,1,Mug,10.00,,MUG-1,true,true,pending,Ann Ash,,2025-07-02 18:00:00 +0100,Shopify Payments,0.00,Acme,5002,,Low,web,0.00,
+#1001,ann@example.com,paid,2025-07-01 10:00:00 +0100,fulfilled,,yes,GBP,45.00,5.00,0.00,50.00,SUMMER,5.00,Standard,2025-07-01 10:00:00 +0100,3,Mug,10.00,,MUG-1,true,true,fulfilled,Ann Ash,+441234,,Shopify Payments,0.00,Acme,5001,,Low,web,0.00,+441234
+#1001,ann@example.com,,,,,,,,,,,,,,2025-07-01 10:00:00 +0100,2,Plate,10.00,,PLATE,true,true,fulfilled,,,,,,Acme,,,,,0.00,
+#1000,,paid,2025-06-30 10:00:00 +0100,fulfilled,,no,GBP,10.00,0.00,0.00,10.00,,0.00,,2025-06-30 10:00:00 +0100,1,Mug,10.00,,MUG-1,true,true,fulfilled,,,,cash,0.00,Acme,5000,,Low,pos,0.00,
+"""
+SHOPIFY_CUSTOMERS = """Customer ID,First Name,Last Name,Email,Accepts Email Marketing,Default Address Company,Default Address Country Code,Default Address Phone,Phone,Accepts SMS Marketing,Total Spent,Total Orders,Note,Tax Exempt,Tags
+'6001,Ann,Ash,Ann@example.com,yes,,GB,,'+441234,no,50.00,1,,no,"vip, friend"
+'6002,Bo,,bo@example.com,no,,GB,+449999,,no,0.00,0,,no,
+"""
+SHOPIFY_PRODUCTS = """Handle,Title,Body (HTML),Vendor,Product Category,Type,Tags,Published,Option1 Name,Option1 Value,Option2 Name,Option2 Value,Variant SKU,Variant Inventory Tracker,Variant Inventory Qty,Variant Price,Variant Compare At Price,Image Src,Image Position,Cost per item,Status
+mug,Mug,"<p>A mug, blue.</p>",Acme,Home & Garden > Kitchen > Mugs,Mugs,,true,Title,Default Title,,,MUG-1,shopify,5,10.00,12.00,https://x/1.jpg,1,4.00,active
+mug,,,,,,,,,,,,,,,,,https://x/2.jpg,2,,
+tea,Tea,,Leaf,Food > Tea,,,true,Kind,Green,Size,100 g,,shopify,0,10.00,,,,,active
+tea,,,,,,,,,Black,,100 g,TEA-B,,,11.00,,,,,
+"""
+WOO_HEADER = "order_id,order_number,date,status,order_currency,customer_id,billing_email,refunds,"
+WOO_LINES = f"""{WOO_HEADER}item_name,item_sku,item_product_id,item_quantity,item_subtotal,item_total,item_refunded,item_refunded_qty
+11,11,2025-07-01 10:00:00,completed,EUR,7,Ann@example.com,,Mug,MUG-1,3,2,20.00,18.00,0,0
+11,11,2025-07-01 10:00:00,completed,EUR,7,Ann@example.com,id:90|date:2025-07-09 08:00:00|amount:5.00|reason:,Tea,,4,1,5.00,5.00,-5.00,-1
+12,12,2025-07-02 10:00:00,cancelled,EUR,0,bo@example.com,,Mug,MUG-1,3,1,10.00,10.00,0,0
+13,13,2025-07-03 10:00:00,failed,EUR,0,bo@example.com,,Mug,MUG-1,3,1,10.00,10.00,0,0
+"""
+WOO_PACKED = f"""{WOO_HEADER}line_items
+11,11,2025-07-01 10:00:00,completed,EUR,7,Ann@example.com,id:90|date:2025-07-09 08:00:00|amount:5.00|reason:,"id:1|name:Mug; blue|product_id:3|sku:MUG-1|quantity:2|subtotal:20.00|subtotal_tax:0.00|total:18.00|total_tax:0.00|refunded:0.00|refunded_qty:0|meta:;id:2|name:Tea|product_id:4|sku:|quantity:1|subtotal:5.00|subtotal_tax:0.00|total:5.00|total_tax:0.00|refunded:-5.00|refunded_qty:-1|meta:"
+12,12,2025-07-02 10:00:00,wc-cancelled,EUR,0,bo@example.com,,"id:3|name:Mug|product_id:3|sku:MUG-1|quantity:1|subtotal:10.00|total:10.00|refunded:0.00|refunded_qty:0"
+13,13,2025-07-03 10:00:00,failed,EUR,0,bo@example.com,,"id:4|name:Mug|product_id:3|sku:MUG-1|quantity:1|subtotal:10.00|total:10.00"
+"""
+WOO_CUSTOMERS = """customer_id,first_name,last_name,user_login,email,date_registered,billing_phone,billing_country
+7,Ann,Ash,ann,Ann@example.com,2024-01-01 10:00:00,+331,FR
+"""
+WOO_PRODUCTS = """ID,Type,SKU,Name,Published,"Is featured?","Visibility in catalog","Tax status","In stock?",Stock,"Sale price","Regular price",Categories,Tags,Images,Parent,Brands,"Attribute 1 name","Attribute 1 value(s)"
+3,simple,MUG-1,Mug,1,0,visible,taxable,1,5,"8,50","10,00","Home > Kitchen > Mugs, Sale",,https://x/1.jpg,,Acme,,
+4,variable,TEA,Tea,1,0,visible,taxable,1,,,,Tea,,,,Leaf,Kind,"Green, Black"
+5,variation,,"Tea - Green",1,0,visible,taxable,0,0,,"5,00",,,,TEA,,Kind,Green
+"""
+
+
+@pytest.fixture
+def bring(settings, tmp_path):
+    """Import text as a known export; the report and the table's rows."""
+
+    def do(table, name, text, order):
+        path = tmp_path / "export.csv"
+        path.write_text(text, encoding="utf-8-sig")
+        lake = Lake.open(settings)
+        report = import_files(lake, None, settings, table, [str(path)], format_name=name)
+        again = import_files(lake, None, settings, table, [str(path)], format_name=name)
+        assert again.rows_accepted == 0
+        return report, lake.table(table).order_by(order).to_pyarrow().to_pylist()
+
+    return do
+
+
+def _lines(events):
+    return [(e["event_type"], e["order_id"], e["item_id"], e["quantity"], e["amount"]) for e in events]
+
+
+def test_shopify_orders_are_filled_down_and_refunds_and_cancellations_returned(bring):
+    report, events = bring("events", "shopify-orders", SHOPIFY_ORDERS, ["order_id", "event_type", "item_id"])
+    assert report.quarantine == {"customer_id is missing": 1}
+    assert report.files[0]["rows"] == 7
+    assert _lines(events) == [
+        ("purchase", "#1001", "MUG-1", 3, 27), ("purchase", "#1001", "PLATE", 2, 18),
+        ("purchase", "#1002", "MUG-1", 1, 10), ("return", "#1002", "MUG-1", -1, -10),
+        ("purchase", "#1003", "MUG-1", 1, 20), ("return", "#1003", "MUG-1", -1, -20),
+        ("purchase", "#1004", "MUG-1", 1, 10), ("purchase", "#1004", "Tea - Green / 100 g", 2, 20),
+        ("return", "#1004", None, None, -4),
+    ]  # fmt: skip
+    first, cancelled, part = events[0], events[3], events[8]
+    assert (first["customer_id"], first["discount"], first["currency"], first["channel"]) == (
+        "ann@example.com",
+        3,
+        "GBP",
+        "web",
+    )
+    assert first["occurred_at"].isoformat() == "2025-07-01T09:00:00"
+    assert cancelled["occurred_at"].isoformat() == "2025-07-02T17:00:00"
+    assert cancelled["available_at"] is None
+    assert (
+        part["available_at"].isoformat() == "2025-07-04T08:59:00"
+    )  # nobody knows when: not before the newest date
+    assert part["customer_id"] == "cy@example.com"
+    assert events[4]["channel"] == "store"
+
+
+def test_shopify_orders_tell_of_customers_too(bring):
+    _, customers = bring("customers", "shopify-orders", SHOPIFY_ORDERS, "customer_id")
+    assert [(one["customer_id"], one["name"], one["marketing_consent"]) for one in customers] == [
+        ("ann@example.com", "Ann Ash", False), ("bo@example.com", "Bo Bell", False), ("cy@example.com", "Cy Chi", False),
+    ]  # fmt: skip
+
+
+def test_shopify_customers(bring):
+    _, (ann, bo) = bring("customers", "shopify-customers", SHOPIFY_CUSTOMERS, "customer_id")
+    assert (ann["customer_id"], ann["name"], ann["phone"], ann["marketing_consent"]) == (
+        "ann@example.com",
+        "Ann Ash",
+        "+441234",
+        True,
+    )
+    assert '"6001"' in ann["attributes"]
+    assert (bo["name"], bo["phone"], bo["marketing_consent"]) == ("Bo", "+449999", False)
+
+
+def test_shopify_products_are_variants_named_as_orders_name_them(bring):
+    report, items = bring("items", "shopify-products", SHOPIFY_PRODUCTS, "item_id")
+    assert report.rows_quarantined == 0
+    assert [(one["item_id"], one["title"], one["category"], one["brand"], one["price"], one["in_stock"]) for one in items] == [
+        ("MUG-1", "Mug", "Mugs", "Acme", 10, True), ("TEA-B", "Tea - Black / 100 g", "Tea", "Leaf", 11, True),
+        ("Tea - Green / 100 g", "Tea - Green / 100 g", "Tea", "Leaf", 10, False),
+    ]  # fmt: skip
+    assert items[0]["margin"] == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("text", [WOO_LINES, WOO_PACKED])
+def test_woocommerce_orders_by_line_or_packed(bring, text):
+    report, events = bring("events", "woocommerce-orders", text, ["order_id", "event_type", "item_id"])
+    assert _lines(events) == [
+        ("purchase", "11", "4", 1, 5), ("purchase", "11", "MUG-1", 2, 18), ("return", "11", "4", -1, -5),
+        ("purchase", "12", "MUG-1", 1, 10), ("return", "12", "MUG-1", -1, -10),
+    ]  # fmt: skip
+    assert report.rows_filtered == 1
+    assert events[2]["occurred_at"].isoformat() == "2025-07-09T08:00:00"
+    assert (events[1]["customer_id"], events[1]["discount"], events[1]["currency"]) == (
+        "ann@example.com",
+        2,
+        "EUR",
+    )
+
+
+def test_woocommerce_customers_and_products(bring):
+    _, (ann,) = bring("customers", "woocommerce-customers", WOO_CUSTOMERS, "customer_id")
+    assert (ann["customer_id"], ann["name"], ann["marketing_consent"]) == ("ann@example.com", "Ann Ash", None)
+    _, items = bring("items", "woocommerce-products", WOO_PRODUCTS, "item_id")
+    assert [(one["item_id"], one["category"], one["brand"], one["price"], one["in_stock"]) for one in items] == [
+        ("5", "Tea", "Leaf", 5, False), ("MUG-1", "Mugs", "Acme", 8.5, True), ("TEA", "Tea", "Leaf", None, True),
+    ]  # fmt: skip
+    assert '"recommendable":false' in items[2]["attributes"]
+
+
+def test_every_format_can_be_read_and_wrong_ones_are_told(settings, tmp_path):
+    for name in formats.names():
+        assert any(
+            read_map(formats.FOLDER / f"{name}.toml", TABLES[table])
+            for table in TABLES
+            if f"[{table}]" in (formats.FOLDER / f"{name}.toml").read_text()
+        )
+    path = tmp_path / "export.csv"
+    path.write_text("a,b\n1,2\n")
+    lake = Lake.open(settings)
+    for name, says in [
+        ("shopify", "shopify-orders"),
+        ("shopify-orders", "does not fit"),
+        ("shopify-products", "no section"),
+    ]:
+        with pytest.raises(BadInput, match=says):
+            import_files(lake, None, settings, "events", [str(path)], format_name=name)
+    with pytest.raises(BadInput, match="its own map"):
+        import_files(
+            lake, None, settings, "events", [str(path)], tmp_path / "m", format_name="shopify-orders"
+        )
