@@ -17,34 +17,31 @@ def basket(recent: "ibis.Table", items: "ibis.Table", now: int, horizon_days: fl
     pairs = bought.group_by("customer_id", "item_id").agg(
         bought=bought.count().cast("float64"), first=bought.occurred_at.min(), last=bought.occurred_at.max()
     )
-    pairs = pairs.select(
-        "customer_id", "item_id", "bought",
-        since=(now - pairs.last.epoch_seconds()) / float(DAY),
-        first=(now - pairs["first"].epoch_seconds()) / float(DAY),
-    )  # fmt: skip
-    described = pairs.left_join(items.select("item_id", "category", "brand"), "item_id")
-    return _customers(_kinds(described), horizon_days)
+    known = items.select("item_id", "category", own=items.brand.lower().isin(OWN))
+    return _customers(_kinds(pairs.left_join(known, "item_id"), now), now, horizon_days)
 
 
-def _kinds(p: "ibis.Table") -> "ibis.Table":
+def _kinds(p: "ibis.Table", now: int) -> "ibis.Table":
     """One row a customer and category."""
-    due = (p["first"] - p.since) / (p.bought - 1).nullif(0)
-    regular = (p.bought >= REGULAR) & (due > 0)
+    import ibis
+
+    first, last = p["first"].epoch_seconds(), p["last"].epoch_seconds()
+    often = (p.bought >= REGULAR) & (p["last"] > p["first"])
+    overdue = ibis.ifelse(often, (now - last) * (p.bought - 1) > (last - first), False)
     return p.group_by("customer_id", kind=p.category.fill_null(p.item_id)).agg(
-        lines=p.bought.sum(), items=p.count().cast("float64"), since=p.since.min(),
-        repeated=p.bought.sum(where=p.bought >= 2).fill_null(0),
-        own=p.bought.sum(where=p.brand.lower().isin(OWN)).fill_null(0),
-        regular=regular.cast("float64").sum().fill_null(0),
-        overdue=(regular & (p.since > due)).cast("float64").sum().fill_null(0),
+        lines=p.bought.sum(), items=p.count().cast("float64"), last=p["last"].max(),
+        repeated=p.bought.sum(where=p.bought >= 2), own=p.bought.sum(where=p.own),
+        regular=often.cast("float64").sum(), overdue=overdue.cast("float64").sum(),
     )  # fmt: skip
 
 
-def _customers(k: "ibis.Table", horizon_days: float) -> "ibis.Table":
+def _customers(k: "ibis.Table", now: int, horizon_days: float) -> "ibis.Table":
     """One row a customer; entropy in nats: log(n) − Σ x·log(x) ÷ n."""
+    k = k.mutate(since=(now - k["last"].epoch_seconds()) / float(DAY))
     c = k.group_by("customer_id").agg(
         items_4h=k["items"].sum(), categories_4h=k.count().cast("float64"), bought=k.lines.sum(),
         kept=(k.since <= horizon_days).cast("float64").sum(), surprise=(k.lines * k.lines.ln()).sum(),
-        top=k.lines.max(), top_since=k.since.argmax(k.lines - k.since / 1e6), repeated=k.repeated.sum(), own=k.own.sum(),
+        top=k.lines.max(), top_since=k.since.argmax(k.lines - k.since / 1e6), repeated=k.repeated.sum().fill_null(0), own=k.own.sum().fill_null(0),
         regular_items=k.regular.sum(), overdue=k.overdue.sum(),
     )  # fmt: skip
     return c.select(

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 from retention.features import basket, intent, orders
 from retention.features.catalogue import COUNTS, NAMES
 from retention.features.visits import clock_changes, visits
-from retention.lake.schema import TABLES
+from retention.lake.schema import IBIS_TYPES, TABLES
 
 if TYPE_CHECKING:
     import ibis
 
-IBIS = {"text": "string", "number": "float64", "flag": "boolean", "moment": "timestamp", "json": "string"}
 DIGITS = 9  # engines add floats up in any order; without the last bits the same data gives the same features
-TYPES = {name: {column.name: IBIS[column.kind] for column in table.columns} for name, table in TABLES.items()}
+TYPES = {
+    name: {column.name: IBIS_TYPES[column.kind] for column in table.columns} for name, table in TABLES.items()
+}
 _NOW = 6_021_023_141_592_653  # stands for the moment in what is compiled once
 _PLACE = "place_of_"
 
@@ -54,7 +55,7 @@ def build(
     sql = _sql(shape).replace(str(_NOW), str(int(cutoff.timestamp())))
     for name, table in tables.items():
         sql = sql.replace(f'"{_PLACE}{name}"', f'"{table.get_name()}"')
-    return lake.query(sql)
+    return lake.query(sql, {"customer_id": "string", **dict.fromkeys(NAMES, "float64")})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ def expression(
         intent.opinions(folded),
         intent.journeys(folded, h),
         intent.campaigns(treatments, now, h),
-        intent.channels(bought),
+        intent.channels(folded),
     ):
         customers = customers.left_join(part, "customer_id").drop("customer_id_right")
     customers = customers.mutate(**{name: customers[name].fill_null(0) for name in COUNTS})

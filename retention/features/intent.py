@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import ibis
 
 BROWSING = ("view", "search")
+ONLINE = (
+    "web", "app", "online", "mobile", "email", "e-mail", "webshop", "website", "android", "ios", "marketplace", "social",
+)  # fmt: skip
 PATIENCE = 7  # days after which a cart counts as left
 
 
@@ -82,12 +85,15 @@ def campaigns(treatments: "ibis.Table", now: int, h: float) -> "ibis.Table":
     )
 
 
-def channels(orders: "ibis.Table") -> "ibis.Table":
-    """One row a customer whose orders name a channel: how many, and how much the main one has."""
-    named = orders.filter(orders.channel.notnull())
-    counted = named.group_by("customer_id", "channel").agg(n=named.count().cast("float64"))
-    return counted.group_by("customer_id").agg(
-        channels=counted.count().cast("float64"), channel_share=counted.n.max() / counted.n.sum()
+def channels(visits: "ibis.Table") -> "ibis.Table":
+    """One row a customer whose orders name a channel: how many, how much the main one has, how much is online."""
+    named = visits.filter((visits.event_type == "purchase") & visits.channel.notnull())
+    c = named.group_by("customer_id", "channel").agg(n=named.count().cast("float64"))
+    online = c.n.sum(where=c.channel.lower().isin(ONLINE)).fill_null(0)
+    return c.group_by("customer_id").agg(
+        channels=c.count().cast("float64"),
+        channel_share=c.n.max() / c.n.sum(),
+        online_share=online / c.n.sum(),
     )
 
 

@@ -22,15 +22,15 @@ def orders(visits: "ibis.Table", changes: tuple[tuple[int, int], ...]) -> "ibis.
     import ibis
 
     bought = visits.filter(visits.event_type == "purchase")
-    bought = bought.mutate(clock=local(bought.second, changes))
-    newest_first = ibis.window(
-        group_by="customer_id", order_by=[bought.age, bought.spend]
-    )  # at one moment: the smaller first
-    gap = bought.day - bought.day.lead().over(newest_first)
-    return bought.mutate(
-        gap=ibis.ifelse(gap > 0, gap, ibis.null("int64")).cast("float64"),
-        rank=ibis.row_number().over(newest_first),
+    newest_first = ibis.window(group_by="customer_id", order_by=[bought.second.desc(), bought.spend])
+    ranked = bought.select(  # what is sorted is copied: as few columns as can be
+        "customer_id", "second", "day", "age", "spend", "discount", "lines",
+        before=bought.day.lead().over(newest_first), rank=ibis.row_number().over(newest_first),
         silence=bought.age.first().over(newest_first),
+    )  # fmt: skip
+    gap = ranked.day - ranked.before
+    return ranked.mutate(
+        gap=ibis.ifelse(gap > 0, gap, ibis.null("int64")).cast("float64"), clock=local(ranked.second, changes)
     )
 
 
@@ -79,25 +79,8 @@ def worth(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
         "discounted_orders": ((v.discount > 0) & (v.age <= 4 * h)).cast("int64").sum().cast("float64"),
         "weekend_share": (day % 7).isin(WEEKEND).cast("float64").mean(),
         "hour_cos": turn.cos().mean(), "hour_sin": turn.sin().mean(),
-        "orders_online": v.channel.lower().isin(ONLINE).cast("float64").sum().fill_null(0),
         **weekdays,
     }  # fmt: skip
-
-
-ONLINE = (
-    "web",
-    "app",
-    "online",
-    "mobile",
-    "email",
-    "e-mail",
-    "webshop",
-    "website",
-    "android",
-    "ios",
-    "marketplace",
-    "social",
-)
 
 
 def ratios(c: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
@@ -135,6 +118,5 @@ def ratios(c: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
         "lines_trend": (c.lines_1h / c.orders_1h.nullif(0)) / (c.lines_4h / c.orders_4h.nullif(0)),
         "weekday_share": busiest / c.orders_all,
         "hour_concentration": (c.hour_cos * c.hour_cos + c.hour_sin * c.hour_sin).sqrt(),
-        "online_share": c.orders_online / c.orders_all,
         "orders_last_year": ibis.ifelse(c.tenure_days >= YEAR - h, c.orders_last_year, ibis.null("float64")),
     }  # fmt: skip

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from retention import clock
 from retention.errors import BadInput
 from retention.lake import store
-from retention.lake.schema import SQL_TYPES, TABLES, Column, Table
+from retention.lake.schema import IBIS_TYPES, SQL_TYPES, TABLES, Column, Table
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -143,16 +143,25 @@ class Lake:
             sql = f"SELECT {columns} {rows}"
             self.duckdb.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {sql}')
             self._views.add(name)
-        return self.con.table(name)
+        return self._named(name, {column.name: IBIS_TYPES[column.kind] for column in table.columns})
 
-    def query(self, sql: str) -> ibis.Table:
-        """A query in the engine's own SQL as a table; nothing is computed until it is executed."""
+    def query(self, sql: str, types: dict[str, str]) -> ibis.Table:
+        """A query in the engine's own SQL as a table with these Ibis types; nothing is computed until it is executed."""
         name = f"query_{hashlib.md5(sql.encode(), usedforsecurity=False).hexdigest()}"
         with self._lock:
             if name not in self._views:
                 self.duckdb.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {sql}')
                 self._views.add(name)
-        return self.con.table(name)
+        return self._named(name, types)
+
+    def _named(self, name: str, types: dict[str, str]) -> ibis.Table:
+        """A view of ours as an Ibis table; to ask the engine for the types of what we wrote costs more than small queries."""
+        import ibis.expr.operations as ops
+        from ibis import schema
+
+        return ops.DatabaseTable(
+            name=name, schema=schema(types), source=self.con, namespace=ops.Namespace()
+        ).to_expr()
 
     def newest_event(self, before: datetime | None = None) -> datetime | None:
         """When the newest event (before a moment) happened."""

@@ -19,6 +19,13 @@ SQL_TYPES: dict[str, str] = {
     "moment": "TIMESTAMP",
     "json": "VARCHAR",
 }
+IBIS_TYPES: dict[str, str] = {
+    "text": "string",
+    "number": "float64",
+    "flag": "boolean",
+    "moment": "timestamp",
+    "json": "string",
+}
 
 
 @dataclass(frozen=True, slots=True)
