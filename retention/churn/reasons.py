@@ -1,17 +1,23 @@
 """Why this customer: what each group of features adds to the log-odds, and a sentence a person understands.
 
-The weight of a group is the log-odds of churn minus the log-odds with that group's features set to those of the
-median customer (occlusion). For a linear model this is exactly Σ w·(x − reference) over the group, and the groups
-add up; for trees it is what the model itself says of that group, interactions included, and need not add up.
+`contributions` explains the fitted model's margin exactly; a group's weight is the sum over its features. Calibration
+is a monotone map of the margin: it changes neither the order of the reasons nor their signs, so that the weights are
+the margin's × one positive number, the slope of the calibration around the base. Where the calibration is a sigmoid
+the weights add up to the calibrated log-odds minus those of the base, exactly.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import logit
+from sklearn.base import BaseEstimator
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
 
+from retention.churn.contributions import LEAF_ROWS, Additive, contributions
 from retention.churn.model import TrainedChurn
 from retention.churn.snapshots import GROUP_OF
 from retention.progress import Progress, silent
@@ -20,31 +26,67 @@ from retention.templating import count
 MOST = 3  # reasons a customer
 LEAST = 0.02  # of log-odds; less is noise
 ROWS = 4096  # customers at a time: bounds memory, and a cancelled job stops soon
+AROUND = 2.0  # log-odds on both sides of the base, over which the calibration's slope is taken
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Each group's weight in log-odds, group → (n,); positive raises the risk.
+
+    ``methods`` says how they were found, ``error`` their mean standard error (0 where they are exact).
+    """
+
+    by_group: dict[str, np.ndarray]
+    methods: tuple[str, ...]
+    error: float
+
+
+def groups_of(columns: tuple[str, ...]) -> dict[str, list[int]]:
+    """The columns of each group of features: group → places."""
+    groups: dict[str, list[int]] = {}
+    for place, column in enumerate(columns):
+        groups.setdefault(GROUP_OF[column], []).append(place)
+    return groups
+
+
+def weigh(trained: TrainedChurn, X: np.ndarray, *, progress: Progress = silent) -> Weights:
+    """The weights of (n, k) features. Where the exact ones cost too much for all, the first rows get them."""
+    groups = groups_of(trained.columns)
+    places, slope = list(groups.values()), calibration_slope(trained.model)
+    found: list[Additive] = []
+    for start in range(0, len(X), ROWS):
+        progress(start, len(X), "Finding the reasons")
+        rows, exact = X[start : start + ROWS], LEAF_ROWS if start == 0 else 0
+        found.append(contributions(fitted(trained.model), rows, trained.reference, places, leaf_rows=exact))
+    phi = np.concatenate([one.phi for one in found]) if found else np.zeros(X.shape)
+    by_group = {group: slope * phi[:, where].sum(axis=1) for group, where in groups.items()}
+    methods = tuple(dict.fromkeys(method for one in found for method in one.methods))
+    return Weights(by_group, methods, slope * float(np.mean([one.error for one in found] or [0.0])))
 
 
 def weights(trained: TrainedChurn, X: np.ndarray, *, progress: Progress = silent) -> dict[str, np.ndarray]:
     """Each group's weight in log-odds for (n, k) features: group → (n,); positive raises the risk."""
-    groups: dict[str, list[int]] = {}
-    for place, column in enumerate(trained.columns):
-        groups.setdefault(GROUP_OF[column], []).append(place)
-    found = {group: np.zeros(len(X)) for group in groups}
-    for start in range(0, len(X), ROWS):
-        rows = X[start : start + ROWS]
-        full = logit(trained.probability(rows))
-        for number, (group, places) in enumerate(groups.items()):
-            done = start + len(rows) * number // len(groups)
-            progress(done, len(X), "Finding the reasons")
-            differs = _differs(rows[:, places], trained.reference[places])
-            if differs.any():
-                typical = rows[differs].copy()
-                typical[:, places] = trained.reference[places]
-                without = logit(trained.probability(typical))
-                found[group][start : start + ROWS][differs] = full[differs] - without
-    return found
+    return weigh(trained, X, progress=progress).by_group
 
 
-def _differs(X: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    return ~((reference == X) | (np.isnan(X) & np.isnan(reference))).all(axis=1)
+def fitted(model: BaseEstimator) -> BaseEstimator:
+    """The fitted model below its calibration."""
+    if isinstance(model, CalibratedClassifierCV):
+        model = model.calibrated_classifiers_[0].estimator
+    return model.estimator if isinstance(model, FrozenEstimator) else model
+
+
+def calibration_slope(model: BaseEstimator) -> float:
+    """Calibrated log-odds for each of the margin, around even odds' neighbourhood; 1 without a calibration."""
+    if not isinstance(model, CalibratedClassifierCV):
+        return 1.0
+    (calibrator,) = model.calibrated_classifiers_[0].calibrators
+    if hasattr(calibrator, "a_"):  # a sigmoid is linear in log-odds
+        slope = -float(calibrator.a_)
+    else:
+        ends = np.clip(calibrator.predict(np.array([-AROUND, AROUND])), 1e-3, 1 - 1e-3)
+        slope = float(np.diff(logit(ends))[0] / (2 * AROUND))
+    return slope if slope > 0 else 1.0
 
 
 def reasons(

@@ -44,12 +44,15 @@ def score(
         keep = snapshot.frame.customer_id.isin(list(customer_ids)).to_numpy()
         snapshot, value = snapshot.rows(keep), value[keep]
     X = snapshot.matrix(trained.columns)
-    weight = weights(trained, X, progress=part(progress, 1, 3))
+    probability = trained.probability(X)
+    dearest = np.argsort(-probability * value, kind="stable")  # where not all can be exact, these are
+    found = weights(trained, X[dearest], progress=part(progress, 1, 3))
+    weight = {group: one[np.argsort(dearest)] for group, one in found.items()}
     progress(10, 10, "Putting the reasons into words")
     return pd.DataFrame(
         {
             "customer_id": snapshot.frame.customer_id,
-            "churn_probability": trained.probability(X),
+            "churn_probability": probability,
             "reasons": reasons(snapshot.frame, weight, horizon_days=trained.horizon_days),
             "expected_value": value,
             "next_order_at": next_order(snapshot),

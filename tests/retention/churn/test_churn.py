@@ -3,11 +3,9 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import logit
 
 from retention.churn import TrainedChurn, evaluate, score, train
 from retention.churn.model import fit
-from retention.churn.reasons import weights
 from retention.churn.snapshots import history, origins, take
 from retention.errors import BadInput, TooLittleData
 from retention.features import NAMES, build
@@ -134,19 +132,6 @@ def test_every_kind_of_artefact_can_be_loaded(training, name):
     np.testing.assert_array_equal(
         TrainedChurn.from_bytes(made.to_bytes()).probability(X), made.probability(X)
     )
-
-
-def test_linear_weights_are_exact_and_add_up(shop, trained):
-    uncalibrated = trained.model.calibrated_classifiers_[0].estimator.estimator
-    from dataclasses import replace
-
-    linear = replace(trained, model=uncalibrated)
-    X = take(shop.lake, shop.end, labelled=False, **ARGS).matrix(trained.columns)
-    X = np.where(np.isnan(X), linear.reference, X)
-    clear = (linear.probability(X) > 1e-3) & (linear.probability(X) < 1 - 1e-3)
-    total = sum(weights(linear, X).values())
-    expected = logit(linear.probability(X)) - logit(linear.probability(linear.reference[None]))
-    np.testing.assert_allclose(total[clear], expected[clear], atol=0.02)
 
 
 def test_reasons_are_said_in_words(shop, trained):
