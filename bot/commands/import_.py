@@ -9,7 +9,7 @@ from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, choice, co
 
 @command("import", role="admin", surfaces=TERMINAL)
 @click.argument("table", type=choice("events", "customers", "items", "treatments"), metavar="TABLE")
-@click.argument("files", nargs=-1, required=True, metavar="FILE…")
+@click.argument("files", nargs=-1, metavar="FILE…")
 @click.option(
     "--map", "map_path", type=click.Path(path_type=Path), cls=TerminalOption, metavar="MAP.toml",
     help="What each column is called in the file.",
@@ -22,6 +22,10 @@ from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, choice, co
 @click.option(
     "--query", cls=TerminalOption, metavar="SQL", help="What to read, where FILE is a database's URL."
 )
+@click.option(
+    "--suggest-map", "suggested", cls=TerminalOption, metavar="FILE",
+    help="Print a map for this file, proposed by its columns; nothing is imported.",
+)  # fmt: skip
 @click.option("--source", cls=TerminalOption, metavar="NAME", help="What to call this source of events.")
 def COMMAND(
     call: Call,
@@ -31,6 +35,7 @@ def COMMAND(
     format_name: str | None,
     query: str | None,
     source: str | None,
+    suggested: str | None,
 ) -> Answer:
     """Import CSV, TSV, Parquet or JSON Lines (or a database's query) into a table of the lake.
 
@@ -38,8 +43,12 @@ def COMMAND(
     """
     from retention.lake import Lake
     from retention.lake.importing import import_files
+    from retention.lake.suggest import suggest
 
     services = call.services
+    if suggested is not None:
+        proposal = suggest(Lake.open(services.settings), table, suggested)
+        return Answer("bot/suggested_map", {"table": table, "file": suggested, "map": proposal})
     report = import_files(
         Lake.open(services.settings), services.database, services.settings, table, list(files), map_path,
         source=source, query=query, format_name=format_name, progress=call.progress,

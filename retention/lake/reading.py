@@ -64,7 +64,7 @@ def readings(con: Any, relation: str, columns: dict[str, str], mapping: Mapping)
     """
     found = Readings(decimal=mapping.decimal)
     wanted = _wanted(columns, mapping)
-    stats = _look(con, relation, columns, wanted)
+    stats = look(con, relation, columns, wanted)
     numbers = {
         name: seen for name, seen in stats.items() if wanted[name] in ("number", "any") and seen.numeric
     }
@@ -109,7 +109,7 @@ def _wanted(columns: dict[str, str], mapping: Mapping) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class Look:
     """Counts of a column's values by their look."""
 
     text: bool
@@ -145,7 +145,7 @@ class _Seen:
         )
 
 
-def _look(con: Any, relation: str, columns: dict[str, str], wanted: dict[str, str]) -> dict[str, _Seen]:
+def look(con: Any, relation: str, columns: dict[str, str], wanted: dict[str, str]) -> dict[str, Look]:
     """One pass over the rows for all columns; the look of a value is only examined where a plain cast fails."""
     if not wanted:
         return {}
@@ -162,7 +162,7 @@ def _look(con: Any, relation: str, columns: dict[str, str], wanted: dict[str, st
         f"SELECT {', '.join(one for group in groups for one in group)} FROM {relation}"
     ).fetchall()[0]
     return {
-        name: _Seen(columns[name] == "VARCHAR", *row[place * width : (place + 1) * width])
+        name: Look(columns[name] == "VARCHAR", *row[place * width : (place + 1) * width])
         for place, name in enumerate(wanted)
     }
 
@@ -218,7 +218,7 @@ def _cleaned(column: str, comma: bool) -> str:
     return f"CASE WHEN regexp_matches({point}, '{_GROUPED}') THEN {digits} * {sign} END"
 
 
-def _comma(numbers: dict[str, _Seen], mapping: Mapping, found: Readings) -> bool:
+def _comma(numbers: dict[str, Look], mapping: Mapping, found: Readings) -> bool:
     """Whether the file's decimal mark is the comma: by the map, else by the values that leave no doubt."""
     if mapping.decimal:
         return mapping.decimal == ","
@@ -240,7 +240,7 @@ def _comma(numbers: dict[str, _Seen], mapping: Mapping, found: Readings) -> bool
     return commas > points
 
 
-def _number(name: str, seen: _Seen, kind: str, comma: bool, mapping: Mapping, found: Readings) -> None:
+def _number(name: str, seen: Look, kind: str, comma: bool, mapping: Mapping, found: Readings) -> None:
     column = f"nullif(trim({quoted(name)}), '')"
     if not mapping.decimal:  # a column that is decided by itself is not overruled by its neighbours
         comma = seen.commas > seen.points if seen.commas or seen.points else comma
@@ -257,7 +257,7 @@ def _number(name: str, seen: _Seen, kind: str, comma: bool, mapping: Mapping, fo
 # ---------------------------------------------------------------- dates and times
 
 
-def _moment(name: str, seen: _Seen, kind: str, mapping: Mapping, found: Readings) -> None:
+def _moment(name: str, seen: Look, kind: str, mapping: Mapping, found: Readings) -> None:
     column = f"nullif(trim({quoted(name)}{'' if seen.text else '::BIGINT::VARCHAR'}), '')"
     if mapping.date_format:
         sql, said = f"try_strptime({column}, {literal(mapping.date_format)})", mapping.date_format
@@ -304,7 +304,7 @@ def _as(column: str, formats: tuple[str, ...], blanks: str = "") -> str:
     return f"try_strptime({text}, [{', '.join(map(literal, every))}])"
 
 
-def _in_order(column: str, seen: _Seen, day_first: bool) -> tuple[str, str]:
+def _in_order(column: str, seen: Look, day_first: bool) -> tuple[str, str]:
     year = "%y" if 2 * seen.short_years > seen.ordered else "%Y"
     day = f"%d/%m/{year}" if day_first else f"%m/%d/{year}"
     slashed = f"regexp_replace({column}, '^(\\d+)[./-](\\d+)[./-](\\d+)[T, ]*', '\\1/\\2/\\3 ')"
@@ -312,7 +312,7 @@ def _in_order(column: str, seen: _Seen, day_first: bool) -> tuple[str, str]:
     return f"try_strptime(trim({slashed}), [{formats}])", "day first" if day_first else "month first"
 
 
-def _day_first(name: str, seen: _Seen, mapping: Mapping, found: Readings) -> bool:
+def _day_first(name: str, seen: Look, mapping: Mapping, found: Readings) -> bool:
     """By the map, else by values beyond 12, else by what is usual where the shop is; doubt is told."""
     if mapping.dayfirst is not None:
         return mapping.dayfirst

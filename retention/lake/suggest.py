@@ -1,0 +1,396 @@
+"""A map proposed for a file: by what its columns are called, in several languages, and by what is in them."""
+# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+
+import re
+import tomllib
+import unicodedata
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from retention.errors import BadInput
+from retention.lake import mapping, sources
+from retention.lake.mapping import quoted
+from retention.lake.reading import Look, look
+from retention.lake.schema import TABLES, Table
+
+ROWS = 200_000  # so many are looked at
+ALMOST = 0.85  # names that are as alike as this are taken for the same
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A column as the proposal sees it; shares are of its filled values."""
+
+    name: str
+    filled: float
+    distinct: int
+    rows: int
+    whole: float
+    numbers: float
+    moments: float
+    emails: float
+    negative: float
+    zero: float
+    largest: float
+    example: str
+
+    @property
+    def is_moment(self) -> bool:
+        return self.moments >= 0.9
+
+    @property
+    def is_number(self) -> bool:
+        return self.numbers >= 0.9 and not self.is_moment
+
+
+def suggest(lake: Any, table_name: str, file: str) -> str:
+    """Propose a map for a file.
+
+    Parameters
+    ----------
+    lake : Lake
+        Whose DuckDB reads the file; nothing is imported.
+    table_name : str
+        ``events``, ``customers``, ``items`` or ``treatments``.
+    file : str
+        Path of the file.
+
+    Returns
+    -------
+    str
+        TOML, with comments that say why. It imports the file as it is.
+
+    Raises
+    ------
+    BadInput
+        Where the file cannot be read, or no column can be what the table needs; the sentence says which.
+    """
+    table, con = TABLES[table_name], lake.duckdb
+    with sources.opened(con, file, None, None) as source:
+        profiles = _profiles(con, source)
+        chosen = _chosen(profiles, table)
+        lacking = [name for name in table.required if name not in chosen and name != "event_type"]
+        if lacking:
+            there = ", ".join(profile.name for profile in profiles)
+            raise BadInput(
+                f"No column of {source.name} looks like {' or '.join(lacking)} (there are {there}); write the map by hand."
+            )
+        lines = _Events(con, source, chosen).lines() if table.name == "events" else _plain(chosen)
+        return _toml(table, source, profiles, chosen, lines)
+
+
+@cache
+def _words() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("synonyms.toml").read_text(encoding="utf-8"))
+
+
+# ---------------------------------------------------------------- what the columns hold
+
+
+def _profiles(con: Any, source: sources.Source) -> list[Profile]:
+    con.execute(
+        f"CREATE OR REPLACE TABLE suggested_rows AS SELECT COLUMNS(*)::VARCHAR FROM {source.relation} LIMIT {ROWS}"
+    )
+    try:
+        names = [*source.columns]
+        seen = look(con, "suggested_rows", dict.fromkeys(names, "VARCHAR"), dict.fromkeys(names, "any"))
+        rows = con.execute("SELECT count(*) FROM suggested_rows").fetchall()[0][0]
+        if not rows:
+            raise BadInput(f"{source.name} has no rows.")
+        return [_profile(con, name, seen[name], rows) for name in source.columns]
+    finally:
+        con.execute("DROP TABLE suggested_rows")
+
+
+def _profile(con: Any, name: str, seen: Look, rows: int) -> Profile:
+    column = quoted(name)
+    number = f"try_cast(regexp_replace({column}::VARCHAR, '[^0-9.-]', '', 'g') AS DOUBLE)"
+    distinct, emails, negative, zero, largest, example = con.execute(
+        f"SELECT count(DISTINCT {column}), count(*) FILTER (regexp_matches({column}::VARCHAR, '^\\S+@\\S+\\.\\w+$')), "
+        f"count(*) FILTER ({number} < 0), count(*) FILTER ({number} = 0), max({number}), min({column}::VARCHAR) "
+        "FROM suggested_rows"
+    ).fetchall()[0]
+    filled = max(1, seen.filled)
+    moments = max(seen.moments + seen.ordered + seen.compact, seen.named) / filled
+    numbers = max(seen.plain, seen.cleaned, seen.swapped) / filled
+    whole = (seen.plain - seen.fractions) / filled if seen.plain else 0.0
+    return Profile(
+        name, seen.filled / rows, distinct, rows, whole, numbers, min(1.0, moments), emails / filled, negative / filled,
+        zero / filled, largest or 0.0, str(example or ""),
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- which is which
+
+
+def _chosen(profiles: list[Profile], table: Table) -> dict[str, Profile]:
+    """The best column for each meaning: by name first, what is left by content."""
+    names = _words()[table.name]
+    scored = sorted(
+        (
+            (-_likeness(profile.name, names[target]) * _fit(profile, target, table), place, order, target)
+            for order, target in enumerate(names)
+            for place, profile in enumerate(profiles)
+        )
+    )
+    chosen: dict[str, Profile] = {}
+    for score, place, _, target in scored:
+        if -score >= 0.5 and target not in chosen and profiles[place] not in chosen.values():
+            chosen[target] = profiles[place]
+    if table.name == "events":
+        _by_content(profiles, chosen)
+    return chosen
+
+
+def _likeness(name: str, words: list[str]) -> float:
+    plain = unicodedata.normalize("NFKD", name.replace("ß", "ss")).encode("ascii", "ignore").decode().lower()
+    plain = re.sub(r"[^a-z0-9]", "", plain)
+    if plain in words:
+        return 1.0 - 0.001 * words.index(plain)  # the more telling names stand first
+    best = max(SequenceMatcher(None, plain, word).ratio() for word in words)
+    longer = [word for word in words if len(word) > 3 and (plain.endswith(word) or plain.startswith(word))]
+    return max(best * 0.9 if best >= ALMOST else 0.0, 0.7 if longer else 0.0)
+
+
+def _fit(profile: Profile, target: str, table: Table) -> float:
+    """Whether the values can be meant, 0 … 1."""
+    if not profile.filled:
+        return 0.0
+    kind = table[target].kind if target in table.names else {"price": "number"}.get(target, "text")
+    if kind == "moment":
+        return 1.0 if profile.moments >= 0.8 else 0.0
+    if kind == "number":
+        return 1.0 if profile.is_number else 0.0
+    if target == "email":
+        return 1.0 if profile.emails >= 0.5 else 0.0
+    if target.endswith("_id") and (profile.is_moment or (profile.is_number and profile.whole < 0.9)):
+        return 0.0
+    return 1.0
+
+
+def _by_content(profiles: list[Profile], chosen: dict[str, Profile]) -> None:
+    """What no name tells: the first date is when, the first repeated id is who, decimals are money, small counts pieces."""
+
+    def first(target: str, *conditions: Any) -> None:
+        for condition in conditions:
+            for profile in profiles:
+                if target not in chosen and profile not in chosen.values() and condition(profile):
+                    chosen[target] = profile
+
+    first("occurred_at", lambda one: one.is_moment)
+    if "amount" not in chosen and "price" not in chosen:
+        first("amount", lambda one: one.is_number and one.whole < 0.9 and one.filled > 0.5)
+    first(
+        "customer_id",
+        lambda one: one.emails >= 0.5,
+        _identifies,
+        lambda one: one.whole >= 0.9 and one.distinct > 1,
+    )
+    if not any(re.search("[a-z]", profile.name.removeprefix("column")) for profile in profiles):  # no header
+        first(
+            "quantity",
+            lambda one: one.whole >= 0.9 and 0 <= one.largest < 10_000 and one.distinct < 0.2 * one.rows + 5,
+        )
+
+
+def _identifies(profile: Profile) -> bool:
+    return (
+        not profile.is_moment
+        and (profile.whole >= 0.9 or profile.numbers < 0.5)
+        and profile.distinct > min(20, 0.05 * profile.rows)
+        and profile.distinct < 0.98 * profile.rows + 1
+    )
+
+
+# ---------------------------------------------------------------- what the map says
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    key: str
+    value: str
+    why: str = ""
+
+
+def _plain(chosen: dict[str, Profile]) -> list[_Line]:
+    return [_named(target, profile) for target, profile in chosen.items()]
+
+
+def _named(target: str, profile: Profile) -> _Line:
+    missing = "" if profile.filled >= 0.9995 else f"; {1 - profile.filled:.1%} missing"
+    if missing and target == "customer_id":
+        missing += " (those rows are quarantined)"
+    return _Line(
+        target, _string(profile.name), f"{profile.distinct:,} different, like {profile.example[:30]}{missing}"
+    )
+
+
+class _Events:
+    """The lines of a map of events: what needs more than a column's name."""
+
+    def __init__(self, con: Any, source: sources.Source, chosen: dict[str, Profile]) -> None:
+        self.con, self.source, self.chosen = con, source, chosen
+
+    def lines(self) -> list[_Line]:
+        direct = [
+            _named(target, self.chosen[target])
+            for target in (
+                "customer_id", "occurred_at", "order_id", "item_id", "quantity", "discount", "currency", "channel",
+                "rating", "query",
+            )
+            if target in self.chosen
+        ]  # fmt: skip
+        return [*self._place(), *self._where(), *direct, *self._amount(), self._event_type()]
+
+    def _column(self, target: str) -> str | None:
+        return quoted(self.chosen[target].name) if target in self.chosen else None
+
+    def _counted(self, sql: str) -> list[tuple[Any, ...]]:
+        return self.con.execute(f"{sql.format(rows=self.source.relation)}").fetchall()
+
+    def _place(self) -> list[_Line]:
+        """The time zone and currency, where most rows are of one country."""
+        country = self._column("country")
+        if country is None:
+            return []
+        name, share = self._counted(
+            f"SELECT {country}, count(*) / sum(count(*)) OVER () FROM {{rows}} GROUP BY 1 ORDER BY 2 DESC LIMIT 1"
+        )[0]
+        known = _words()["countries"].get(str(name).strip().lower())
+        if known is None or share < 0.5:
+            return []
+        why = f"{share:.0%} of the rows are of {name}"
+        lines = [_Line("timezone", _string(known[0]), why)]
+        return (
+            lines
+            if "currency" in self.chosen
+            else [*lines, _Line("currency", f'{{ value = "{known[1]}" }}', why)]
+        )
+
+    def _where(self) -> list[_Line]:
+        """Rows that are no trade in goods: adjustments, postage, tests, and what costs nothing."""
+        conditions, why = [], []
+        if item := self._column("item_id"):
+            digits, others = self._counted(
+                f"SELECT count(*) FILTER (regexp_matches({item}::VARCHAR, '^\\d')), "
+                f"count(*) FILTER (NOT regexp_matches({item}::VARCHAR, '^\\d')) FROM {{rows}}"
+            )[0]
+            if others and digits >= 9 * others:
+                odd = self._counted(
+                    f"SELECT {item} FROM {{rows}} WHERE NOT regexp_matches({item}::VARCHAR, '^\\d') GROUP BY 1 "
+                    "ORDER BY count(*) DESC, 1 LIMIT 12"
+                )
+                conditions.append(f"({item} IS NULL OR regexp_matches({item}, '^[0-9]'))")
+                why.append(f"no goods, {others:,} rows: {', '.join(str(code) for (code,) in odd)}")
+        if title := self._column("title"):
+            tests = self._counted(
+                f"SELECT count(*) FROM {{rows}} WHERE regexp_matches(lower({title}), '^test\\b|test product')"
+            )[0][0]
+            if tests:
+                conditions.append(f"NOT coalesce(regexp_matches(lower({title}), '^test\\b|test product'), false)")
+                why.append(f"{tests:,} tests")
+        price = self.chosen.get("price")
+        if price and (price.zero or price.negative):
+            conditions.append(f"{quoted(price.name)} > 0")
+            why.append(f"{price.zero + price.negative:.1%} cost nothing")
+        sql = " AND ".join(conditions)
+        return [_Line("where", f"{{ sql = '''{sql}''' }}", "; ".join(why))] if sql else []
+
+    def _amount(self) -> list[_Line]:
+        if "amount" in self.chosen:
+            return [_named("amount", self.chosen["amount"])]
+        price, quantity = self._column("price"), self._column("quantity")
+        if price and quantity:
+            return [_Line("amount", f"{{ sql = '''{quantity} * {price}''' }}", "the price is of one")]
+        return [_named("amount", self.chosen["price"])] if price else []
+
+    def _event_type(self) -> _Line:
+        if "event_type" in self.chosen and (line := self._told_types()):
+            return line
+        if order := self._column("order_id"):
+            cancelled, others = self._counted(
+                f"SELECT count(*) FILTER (regexp_matches({order}::VARCHAR, '^C[0-9]')), "
+                f"count(*) FILTER (regexp_matches({order}::VARCHAR, '^[0-9]')) FROM {{rows}}"
+            )[0]
+            if cancelled and others > cancelled:
+                case = f"CASE WHEN {order} LIKE 'C%' THEN 'return' ELSE 'purchase' END"
+                return _Line(
+                    "event_type", f"{{ sql = '''{case}''' }}", f"{cancelled:,} rows are of cancelled orders"
+                )
+        for target in ("quantity", "amount", "price"):
+            if target in self.chosen and 0 < self.chosen[target].negative < 0.5:
+                case = f"CASE WHEN {self._column(target)} < 0 THEN 'return' ELSE 'purchase' END"
+                share = self.chosen[target].negative
+                return _Line("event_type", f"{{ sql = '''{case}''' }}", f"{share:.1%} are negative")
+        return _Line("event_type", '{ value = "purchase" }', "nothing tells of anything else")
+
+    def _told_types(self) -> _Line | None:
+        column = self._column("event_type")
+        values = [
+            str(value)
+            for (value,) in self._counted(
+                f"SELECT DISTINCT {column} FROM {{rows}} WHERE {column} IS NOT NULL LIMIT 50"
+            )
+        ]
+        meant = {value: _meaning(value) for value in sorted(values)}
+        if not any(meant.values()):
+            return None
+        if all(value == meaning for value, meaning in meant.items()):
+            return _named("event_type", self.chosen["event_type"])
+        cases = " ".join(
+            f"WHEN {mapping.literal(value)} THEN '{word}'" for value, word in meant.items() if word
+        )
+        unknown = [value for value, word in meant.items() if not word]
+        if (
+            "status" in self.chosen["event_type"].name.lower()
+        ):  # of an order: it was bought, whatever came after
+            return _Line("event_type", f"{{ sql = '''CASE {column} {cases} ELSE 'purchase' END''' }}")
+        why = f"unknown, quarantined: {', '.join(unknown)}" if unknown else ""
+        return _Line("event_type", f"{{ sql = '''CASE {column} {cases} ELSE {column} END''' }}", why)
+
+
+def _meaning(value: str) -> str | None:
+    plain = re.sub(r"[^a-z]", "", value.lower())
+    for word, synonyms in _words()["words"].items():
+        if plain == word.replace("_", "") or plain in synonyms:
+            return str(word)
+    return None
+
+
+def _toml(
+    table: Table,
+    source: sources.Source,
+    profiles: list[Profile],
+    chosen: dict[str, Profile],
+    lines: list[_Line],
+) -> str:
+    said = ", ".join(f"{key} {value}" for key, value in source.detected.items() if key != "header")
+    names = " ".join(line.value for line in lines)
+    unused = [
+        profile.name
+        for profile in profiles
+        if _string(profile.name) not in names and quoted(profile.name) not in names
+    ]
+    width = max(len(line.key) for line in lines)
+    head = [
+        f"# A map for {source.name} ({said}), proposed by its columns' names and contents. Read it, then:",
+        f"#   retention import {table.name} {source.name} --map THIS_FILE",
+        f"[{table.name}]",
+    ]
+    body = [
+        f"{line.key:{width}} = {line.value}" + (f"  # {_comment(line.why)}" if line.why else "")
+        for line in lines
+    ]
+    tail = [f"# Not used: {_comment(', '.join(unused))}."] if unused else []
+    return "\n".join([*head, *body, *tail]) + "\n"
+
+
+def _comment(text: str) -> str:
+    return re.sub(r"[\x00-\x1f\x7f]+", " ", text)
+
+
+def _string(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,194 @@
+"""Maps proposed for files nobody has described: what is proposed imports as the map that a person would write."""
+
+import random
+import tomllib
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bot.terminal import run
+from retention.errors import BadInput
+from retention.lake import Lake
+from retention.lake.importing import import_files
+from retention.lake.suggest import suggest
+from retention.settings import Settings
+
+BY_HAND = {
+    "gifts": """[events]
+timezone    = "Europe/London"
+where       = { sql = '''regexp_matches("StockCode", '^[0-9]') AND "Price" > 0 AND NOT lower("Description") LIKE 'test%' ''' }
+customer_id = "Customer ID"
+occurred_at = "InvoiceDate"
+order_id    = "Invoice"
+item_id     = "StockCode"
+quantity    = "Quantity"
+amount      = { sql = '"Quantity" * "Price"' }
+currency    = { value = "GBP" }
+event_type  = { sql = '''CASE WHEN "Invoice" LIKE 'C%' THEN 'return' ELSE 'purchase' END''' }
+""",
+    "discs": """[events]
+customer_id = "column1"
+occurred_at = "column2"
+quantity    = "column3"
+amount      = "column4"
+event_type  = { value = "purchase" }
+""",
+    "discs_named": """[events]
+customer_id = "customer_id"
+occurred_at = "date"
+quantity    = "number of CDs"
+amount      = "dollars"
+event_type  = { value = "purchase" }
+""",
+    "grocer": """[events]
+customer_id = "user_id"
+occurred_at = "created_at"
+order_id    = "order_id"
+item_id     = "product_id"
+amount      = "price"
+event_type  = { value = "purchase" }
+""",
+    "laden": """[events]
+customer_id = "Kundennummer"
+occurred_at = "Bestelldatum"
+order_id    = "Bestellnummer"
+item_id     = "Artikelnummer"
+quantity    = "Menge"
+amount      = "Gesamtbetrag"
+event_type  = { sql = '''CASE WHEN "Menge" < 0 THEN 'return' ELSE 'purchase' END''' }
+""",
+}
+
+
+def _gifts(at, rng):
+    rows = ["Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country"]
+    for number in range(400):
+        when = at(number).strftime("%d/%m/%Y %H:%M")
+        who = "" if rng.random() < 0.2 else f"{12346 + number % 60}.0"
+        invoice = f"{'C' if number % 25 == 0 else ''}{536365 + number // 3}"
+        code = (
+            rng.choice(["85123A", "22423", "71053", "84406B"])
+            if number % 40
+            else rng.choice(["POST", "M", "BANK CHARGES"])
+        )
+        title = "This is a test product." if number % 100 == 99 else '"LANTERN, RED £"'
+        price = "0.00" if number % 50 == 7 else f"{rng.randint(85, 900) / 100:.2f}"
+        land = "United Kingdom" if number % 9 else "France"
+        rows.append(
+            f"{invoice},{code},{title},{-1 if invoice[0] == 'C' else rng.randint(1, 48)},{when},{price},{who},{land}"
+        )
+    return "\n".join(rows).encode("cp1252")
+
+
+def _discs(at, rng, mark=" ", head=""):
+    rows = [
+        f" {1 + number // 4:05}{mark}{at(number * 30):%Y%m%d}{mark}{rng.randint(1, 5):2}{mark}{rng.randint(900, 9000) / 100:7.2f}"
+        for number in range(300)
+    ]
+    return (head + "\n".join(rows)).encode()
+
+
+def _grocer(at, rng):
+    rows = ["user_id,order_id,product_id,created_at,price"]
+    rows += [
+        f"{number % 40},{1000 + number // 5},{rng.randint(1, 90)},{at(number).isoformat(' ')},{rng.randint(50, 900) / 100}"
+        for number in range(400)
+    ]
+    return "\n".join(rows).encode()
+
+
+def _laden(at, rng):
+    rows = ["Kundennummer;Bestellnummer;Bestelldatum;Artikelnummer;Menge;Gesamtbetrag;Ort"]
+    rows += [
+        f"{500 + number % 40};{9000 + number // 3};{at(number):%d.%m.%Y};{rng.randint(100, 120)};{-1 if number % 30 == 0 else 2};"
+        f"1.{rng.randint(100, 999)},{rng.randint(10, 99)};Köln"
+        for number in range(300)
+    ]
+    return "\n".join(rows).encode("cp1252")
+
+
+def _file(kind, tmp_path):
+    rng = random.Random(kind)
+    path = tmp_path / f"{kind}.{'txt' if kind == 'discs' else 'csv'}"
+
+    def at(number):
+        return datetime(2010, 1, 4, 8, 26) + timedelta(hours=17 * number)
+
+    make = {
+        "gifts": _gifts, "grocer": _grocer, "laden": _laden, "discs": _discs,
+        "discs_named": lambda *both: _discs(*both, mark=",", head="customer_id,date,number of CDs,dollars\n"),
+    }  # fmt: skip
+    path.write_bytes(make[kind](at, rng))
+    return path
+
+
+def _rows(home, path, map_text):
+    settings = Settings(home=home, _env_file=None)
+    home.mkdir()
+    (home / "map.toml").write_text(map_text)
+    lake = Lake.open(settings)
+    report = import_files(lake, None, settings, "events", [str(path)], home / "map.toml")
+    return report, lake.table("events").order_by("event_id").to_pyarrow().to_pylist()
+
+
+@pytest.mark.parametrize("kind", BY_HAND)
+def test_what_is_proposed_imports_as_a_map_by_hand(kind, settings, tmp_path):
+    path = _file(kind, tmp_path)
+    proposed = suggest(Lake.open(settings), "events", str(path))
+    mine, rows = _rows(tmp_path / "proposed", path, proposed)
+    theirs, expected = _rows(tmp_path / "by-hand", path, BY_HAND[kind])
+    assert rows == expected, proposed
+    assert len(rows) > 200
+    assert (mine.quarantine, mine.rows_filtered) == (theirs.quarantine, theirs.rows_filtered)
+
+
+def test_words_of_events_are_translated(settings, tmp_path):
+    path = tmp_path / "clicks.csv"
+    rows = "".join(
+        f"{n % 9},{kind},item{n % 7},2025-01-{n % 28 + 1:02}\n"
+        for n, kind in enumerate(["addtocart", "view", "transaction", "hover"] * 20)
+    )
+    path.write_text(f"visitorid,event,itemid,timestamp\n{rows}")
+    proposed = suggest(Lake.open(settings), "events", str(path))
+    assert "WHEN 'addtocart' THEN 'cart'" in proposed
+    assert "unknown, quarantined: hover" in proposed
+    report, events = _rows(tmp_path / "clicks", path, proposed)
+    assert {event["event_type"] for event in events} == {"view", "cart", "purchase"}
+    assert report.rows_quarantined == 20
+
+
+def test_other_tables_and_formats_and_what_cannot_be_proposed(settings, tmp_path):
+    lake = Lake.open(settings)
+    path = tmp_path / "people.parquet"
+    pq.write_table(
+        pa.table(
+            {
+                "Client ID": [1, 2],
+                "E-Mail": ["a@x.de", "b@x.de"],
+                "Opt-in": ["yes", "no"],
+                "Nom": ["Ann", "Bo"],
+            }
+        ),
+        path,
+    )
+    section = tomllib.loads(suggest(lake, "customers", str(path)))["customers"]
+    assert section == {
+        "customer_id": "Client ID",
+        "email": "E-Mail",
+        "name": "Nom",
+        "marketing_consent": "Opt-in",
+    }
+    (tmp_path / "x.csv").write_text("colour,size\nred,1\nblue,2\n")
+    with pytest.raises(BadInput, match="looks like occurred_at"):
+        suggest(lake, "events", str(tmp_path / "x.csv"))
+
+
+def test_the_terminal_prints_the_map_and_nothing_else(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RETENTION_HOME", str(tmp_path / "home"))
+    path = _file("grocer", tmp_path)
+    assert run(["import", "events", "--suggest-map", str(path)]) == 0
+    assert tomllib.loads(capsys.readouterr().out)["events"]["customer_id"] == "user_id"
+    assert run(["import", "events"]) == 2
+    assert "Name at least one file" in capsys.readouterr().err
