@@ -1,4 +1,4 @@
-"""`models`: which models there are, how good they are, and which one is used."""
+"""`models`: which models there are, how good they are, which one is used; promote, compare and roll back."""
 
 from typing import Any
 
@@ -6,8 +6,12 @@ import click
 from sqlalchemy import select
 
 from bot.commands.tree import Answer, Call, choice, group
-from retention.db.tables import Audit, ModelVersion
-from retention.errors import BadInput
+from retention import registry
+from retention.db.tables import ModelVersion
+from workers import models
+
+KIND = click.argument("kind", type=choice("churn", "recommend"), default="churn", metavar="[churn|recommend]")
+LOWER_IS_BETTER = ("log_loss", "brier", "ece")
 
 
 @group("models", default="list", help="Which models there are, and which one is used.")
@@ -27,28 +31,92 @@ def listing(call: Call, kind: str | None, limit: int) -> Answer:
     return Answer("bot/models", {"models": [_described(one) for one in found]})
 
 
+@COMMAND.command("show", role="viewer")
+@click.argument("version")
+def show(call: Call, version: str) -> Answer:
+    """One model: what it learned from, how it was judged, and who did what to it."""
+    settings = call.services.settings
+    with call.services.database.reading() as session:
+        row = registry.find(session, settings, version)
+        told = {**_described(row), **_in_full(row), "history": models.history(session, settings, version)}
+    return Answer("bot/model", {"model": told})
+
+
+@COMMAND.command("compare", role="viewer")
+@click.argument("version")
+@click.argument("other")
+def compare(call: Call, version: str, other: str) -> Answer:
+    """Two models side by side: figures on the origins on which both were judged, and what differs in how they were made."""
+    settings = call.services.settings
+    with call.services.database.reading() as session:
+        pair = [registry.find(session, settings, one) for one in (version, other)]
+    told = [{**_described(row), **_in_full(row)} for row in pair]
+    return Answer("bot/models_compared", {"models": told, **_compared(told)})
+
+
 @COMMAND.command("promote", role="admin")
 @click.argument("version")
 def promote_(call: Call, version: str) -> Answer:
-    """Make a model the champion; an earlier one's version rolls back to it."""
-    from retention.registry import promote
-
+    """Make a model the champion, whatever it showed."""
     settings = call.services.settings
     with call.services.database.transaction() as session:
-        row = session.get(ModelVersion, version)
-        if row is None or row.team_id != settings.team_id:
-            raise BadInput(f"There is no model {version!r}; see `/retention models`.")
-        if row.state != "champion":
-            promote(session, settings, row, call.user)
-            session.add(
-                Audit(team_id=settings.team_id, actor=call.user, action="model.promote", subject=version)
-            )
-        return Answer("bot/model_promoted", {"model": _described(row), "by": call.user})
+        row, changed = models.promote(session, settings, version, call.user)
+        return Answer("bot/model_promoted", {"model": _described(row), "by": call.user, "changed": changed})
+
+
+@COMMAND.command("rollback", role="admin")
+@KIND
+def rollback(call: Call, kind: str) -> Answer:
+    """Withdraw the champion and go back to the model before it."""
+    settings = call.services.settings
+    with call.services.database.transaction() as session:
+        first = call.first_time(session)
+        row = models.roll_back(session, settings, kind, call.user) if first else None
+        row = row or registry.champion(session, settings, kind)
+        return Answer(
+            "bot/model_promoted",
+            {"model": _described(row) if row else None, "by": call.user, "changed": first},
+        )
 
 
 def _described(one: ModelVersion) -> dict[str, Any]:
     return {
         "version": one.version, "kind": one.kind, "state": one.state, "estimator": one.estimator,
         "cutoff": one.cutoff.isoformat(), "created_at": one.created_at.isoformat(),
-        "created_by": one.created_by, "metrics": one.metrics,
+        "created_by": one.created_by, "promoted_by": one.promoted_by,
+        "promoted_at": one.promoted_at.isoformat() if one.promoted_at else None,
+        "metrics": {name: value for name, value in one.metrics.items() if isinstance(value, int | float)},
+    }  # fmt: skip
+
+
+def _in_full(one: ModelVersion) -> dict[str, Any]:
+    """What `list` leaves out; the reference profiles, which only a machine reads, stay out here as well."""
+    return {
+        "rung": one.rung, "horizon_days": one.horizon_days, "active_within_days": one.active_within_days,
+        "parameters": one.parameters, "calibration": one.parameters.get("calibration") or "", "features": one.features, "seed": one.seed,
+        "code_version": one.code_version, "data_fingerprint": one.data_fingerprint, "sha256": one.sha256,
+        "origins": one.metrics.get("origins") or [], "checks": one.metrics.get("checks") or [],
+        "pooled": one.metrics.get("pooled") or {}, "baselines": one.metrics.get("baselines") or {},
+        "base_rate": one.metrics.get("base_rate"), "customers": one.metrics.get("customers"),
+        "reliability": one.metrics.get("reliability") or [],
+    }  # fmt: skip
+
+
+def _compared(pair: list[dict[str, Any]]) -> dict[str, Any]:
+    """Figures on common origins, the better one named; and the facts in which two models differ."""
+    first, second = pair
+    known = {origin["cutoff"]: origin for origin in second["origins"]}
+    common = [(origin, known[origin["cutoff"]]) for origin in first["origins"] if origin["cutoff"] in known]
+    figures = {}
+    for name in common[0][0]["metrics"] if common else ():
+        values = [sum(two[side]["metrics"][name] for two in common) / len(common) for side in (0, 1)]
+        sign = 1 if name in LOWER_IS_BETTER else -1
+        ahead = None if values[0] == values[1] else pair[0 if sign * values[0] < sign * values[1] else 1]
+        figures[name] = {"values": values, "better": ahead["version"] if ahead else None}
+    facts = ("kind", "estimator", "cutoff", "horizon_days", "active_within_days", "code_version",
+             "data_fingerprint", "seed", "state", "rung")  # fmt: skip
+    return {
+        "origins": [one["cutoff"] for one, _ in common], "figures": figures,
+        "differ": {name: [one[name] for one in pair] for name in facts if first[name] != second[name]},
+        "features_only": [sorted(set(a["features"]) - set(b["features"])) for a, b in (pair, pair[::-1])],
     }  # fmt: skip

@@ -1,8 +1,7 @@
 """Retrain: new models, judged on the newest weeks whose outcome is known, promoted where they are better."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from retention.db.tables import ModelVersion
@@ -10,6 +9,8 @@ from retention.errors import Refused
 from retention.progress import Progress, part
 from retention.registry.store import load, save
 from retention.settings import Settings
+
+SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,35 +46,58 @@ class Asked:
 def churn(
     settings: Settings, lake: Any, champion: ModelVersion | None, asked: Asked, progress: Progress
 ) -> Trained:
-    """Train on everything before the cutoff; judge the same recipe one horizon earlier, where the outcome is known.
+    """Train on everything before the cutoff; judge the recipe on earlier origins, where the outcome is known.
+
+    The snapshots are taken once: those that the model learns from are, one horizon earlier each, the origins on which
+    its recipe is judged (`retention.registry.gate`).
 
     Raises
     ------
     BadInput, TooLittleData
         See `retention.churn.train`.
     """
-    from retention.churn import evaluate, train
+    from retention.churn.model import fit
+    from retention.churn.snapshots import history
+    from retention.registry.judge import judge
+    from retention.registry.reference import reference
 
-    known = asked.cutoff - timedelta(days=asked.horizon_days)
-    same: dict[str, Any] = {
-        "horizon_days": asked.horizon_days, "active_within_days": asked.active_within_days, "model": asked.model,
-    }  # fmt: skip
-    trained = train(lake, cutoff=asked.cutoff, progress=part(progress, 0, 2), **same)
-    judged = _tried(lambda: evaluate(lake, cutoff=known, progress=part(progress, 1, 2), **same))
-    kept = {key: judged.get(key) for key in ("metrics", "baselines", "base_rate", "customers")}
-    promote, why = _better(settings, lake, champion, asked, judged, known)
+    training = history(
+        lake, cutoff=asked.cutoff, horizon_days=asked.horizon_days, active_within_days=asked.active_within_days,
+        progress=part(progress, 0, 3),
+    )  # fmt: skip
+    trained = fit(training, model=asked.model, seed=SEED, progress=part(progress, 1, 3))
+    used = _loaded(settings, champion)
+    found = judge(training, trained, used, progress=part(progress, 2, 3))
     progress(1, 1, "Saving the model")
+    judged = found.as_dict()
     row = save(
         settings, "churn", trained.to_bytes(), estimator=trained.estimator, cutoff=asked.cutoff,
         horizon_days=asked.horizon_days, active_within_days=asked.active_within_days,
         parameters={**trained.parameters, "calibration": trained.calibration, "train_rows": trained.train_rows},
-        features=trained.columns, metrics={**(judged.get("metrics") or {}), "judged_at": known.isoformat(), **kept},
+        features=trained.columns,
+        metrics={**(judged["metrics"] or {}), **judged, "reference": reference(training, trained)},
         fingerprint=lake.fingerprint(asked.cutoff), seed=trained.seed, rung=trained.rung,
         created_by=asked.created_by, job_id=asked.job_id,
     )  # fmt: skip
+    told = {key: judged[key] for key in ("metrics", "baselines", "base_rate", "customers")}
+    checks = [check.as_dict() for check in found.checks]
+    why = found.why
+    if champion is not None and used is None:
+        why = why.replace("It is the first", "The one in use cannot be read any more")
     return Trained(
-        row, promote, why, {**kept, "train_rows": trained.train_rows, "calibration": trained.calibration}
-    )
+        row, found.promote, why,
+        {**told, "checks": checks, "train_rows": trained.train_rows, "calibration": trained.calibration},
+    )  # fmt: skip
+
+
+def _loaded(settings: Settings, champion: ModelVersion | None) -> Any:
+    """The champion itself; None where there is none, or its artefact cannot be read: it cannot be used either."""
+    from retention.churn import TrainedChurn
+
+    try:
+        return TrainedChurn.from_bytes(load(settings, champion)) if champion else None
+    except (Refused, ValueError):
+        return None
 
 
 def recommend(
@@ -106,57 +130,3 @@ def recommend(
         "customers": metrics.get("customers"),
     }
     return Trained(row, promote, why, judged)
-
-
-def _tried(evaluation: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The evaluation, or why there is none: a first model is useful before it can be judged."""
-    try:
-        return evaluation()
-    except Refused as refusal:
-        return {"refused": str(refusal)}
-
-
-def _better(
-    settings: Settings, lake: Any, champion: ModelVersion | None, asked: Asked, judged: dict[str, Any],
-    known: datetime,
-) -> tuple[bool, str]:  # fmt: skip
-    """Whether a new churn model should take over, and why, in a sentence."""
-    if champion is None:
-        return True, "It is the first."
-    if "metrics" not in judged:
-        return False, f"It could not be judged, so the one in use stays: {judged['refused']}"
-    loss = judged["metrics"]["log_loss"]
-    best = min(one["log_loss"] for one in judged["baselines"].values())
-    if loss > best:
-        return (
-            False,
-            f"A baseline did better (log-loss {best:.4f} against {loss:.4f}), so the one in use stays.",
-        )
-    same = (champion.horizon_days, champion.active_within_days) == (
-        asked.horizon_days,
-        asked.active_within_days,
-    )
-    if not same:
-        return True, "Churn is defined differently from now on, and it beats all three baselines."
-    if champion.cutoff > known:
-        return True, "It beats all three baselines and learned from fresher data than the one before."
-    before = _log_loss(settings, lake, champion, known)
-    if before is not None and before < loss:
-        return False, f"The one in use still does better (log-loss {before:.4f} against {loss:.4f})."
-    return True, "It beats all three baselines and the one before."
-
-
-def _log_loss(settings: Settings, lake: Any, champion: ModelVersion, known: datetime) -> float | None:
-    """The champion on the same customers, whom it has not seen; None where its artefact cannot be read."""
-    from retention.churn import TrainedChurn
-    from retention.churn.metrics import metrics
-    from retention.churn.snapshots import take
-
-    try:
-        trained = TrainedChurn.from_bytes(load(settings, champion))
-    except Refused:
-        return None
-    test = take(lake, known, horizon_days=trained.horizon_days, active_within_days=trained.active_within_days)
-    if test.churned is None:
-        return None
-    return metrics(test.churned, trained.predict(test))["log_loss"]

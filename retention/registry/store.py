@@ -1,5 +1,6 @@
 """Artefacts below ``RETENTION_MODELS_URL`` and their rows in SQL. Nothing is read back before its seal is checked."""
 
+import difflib
 import hashlib
 import hmac
 import os
@@ -112,6 +113,64 @@ def promote(session: Session, settings: Settings, row: ModelVersion, by: str) ->
     )  # fmt: skip
     row.state, row.promoted_by, row.promoted_at = "champion", by, clock.now()
     session.add(row)
+
+
+def find(session: Session, settings: Settings, version: str) -> ModelVersion:
+    """A version by its name.
+
+    Raises
+    ------
+    BadInput
+        Where this team has no such version; the nearest names are given.
+    """
+    row = session.get(ModelVersion, version)
+    if row is None or row.team_id != settings.team_id:
+        known = session.scalars(
+            select(ModelVersion.version).where(ModelVersion.team_id == settings.team_id)
+        ).all()
+        near = difflib.get_close_matches(version, known, 1)
+        guess = f" Did you mean {near[0]}?" if near else ""
+        raise BadInput(f"There is no model {version!r}; see `/retention models`.{guess}")
+    return row
+
+
+def roll_back(session: Session, settings: Settings, kind: str, by: str) -> tuple[ModelVersion, ModelVersion]:
+    """Withdraw the champion and put the one before it back into use, in the caller's transaction.
+
+    A withdrawn version is passed over by later roll-backs, so that two of them go two steps back; it can still be
+    promoted by name.
+
+    Returns
+    -------
+    tuple of ModelVersion
+        The version in use now, and the one withdrawn.
+
+    Raises
+    ------
+    BadInput
+        Where nothing is in use, or nothing was before it.
+    """
+    now = champion(session, settings, kind)
+    before = session.scalar(
+        select(ModelVersion)
+        .where(
+            ModelVersion.team_id == settings.team_id, ModelVersion.kind == kind, ModelVersion.state == "retired",
+            ModelVersion.promoted_at.is_not(None),
+        )
+        .order_by(ModelVersion.promoted_at.desc(), ModelVersion.created_at.desc())
+    )  # fmt: skip
+    if now is None or before is None:
+        what = (
+            f"No {kind} model is in use"
+            if now is None
+            else f"No {kind} model was in use before {now.version}"
+        )
+        raise BadInput(f"{what}, so there is nothing to go back to; see `/retention models`.")
+    promote(session, settings, before, by)
+    session.flush()
+    session.refresh(now)
+    now.state = "withdrawn"
+    return before, now
 
 
 def _seal(settings: Settings, kind: str, version: str, digest: str) -> str:

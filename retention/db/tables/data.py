@@ -43,7 +43,9 @@ class ModelVersion(Base):
 
     version: Mapped[str] = mapped_column(String(48), primary_key=True)
     kind: Mapped[str] = mapped_column(String(20))  # churn | recommend
-    state: Mapped[str] = mapped_column(String(12), default="candidate")  # candidate | champion | retired
+    state: Mapped[str] = mapped_column(
+        String(12), default="candidate"
+    )  # candidate | champion | retired | withdrawn
     estimator: Mapped[str] = mapped_column(String(40))
     rung: Mapped[str] = mapped_column(Text, default="")
     cutoff: Mapped[datetime]

@@ -1,0 +1,235 @@
+"""Judge a recipe on the origins whose outcome is known, with the snapshots that training has taken anyway."""
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+
+from retention.churn.baselines import baselines
+from retention.churn.estimators import CLOSED_FORM
+from retention.churn.metrics import metrics, reliability
+from retention.churn.model import TrainedChurn, fit
+from retention.churn.snapshots import Snapshot, TrainingSet
+from retention.errors import TooLittleData
+from retention.progress import Progress, part, silent
+from retention.registry import gate
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """One moment with a known outcome: the customers, what came of them, and what was said of each."""
+
+    test: Snapshot
+    churned: np.ndarray
+    probability: np.ndarray
+    baselines: dict[str, dict[str, float]]
+    champion: (
+        np.ndarray | None
+    )  # what the champion, or its recipe, says of them; None where it cannot be asked
+    unseen: bool  # whether the champion itself was asked, who had not seen them
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The contract's seven."""
+        return metrics(self.churned, self.probability)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the registry."""
+        return {
+            "cutoff": self.test.cutoff.isoformat(), "customers": len(self.churned),
+            "base_rate": float(self.churned.mean()), "metrics": self.metrics, "baselines": self.baselines,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a challenger showed, whether it may be used, and the sentence that says why."""
+
+    promote: bool
+    why: str
+    origins: tuple[Origin, ...] = ()
+    checks: tuple[gate.Check, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the registry: figures of the newest origin, of each, and of all of them together."""
+        if not self.origins:
+            return dict.fromkeys(("metrics", "baselines", "base_rate", "customers"))
+        newest = self.origins[0].as_dict()
+        return {
+            "metrics": newest["metrics"], "baselines": newest["baselines"], "base_rate": newest["base_rate"],
+            "customers": newest["customers"], "judged_at": newest["cutoff"],
+            "origins": [origin.as_dict() for origin in self.origins],
+            "checks": [check.as_dict() for check in self.checks], **self.details,
+        }  # fmt: skip
+
+
+def judge(
+    training: TrainingSet,
+    trained: TrainedChurn,
+    champion: TrainedChurn | None,
+    *,
+    progress: Progress = silent,
+) -> Judgement:
+    """Judge the recipe of a model just trained against the baselines and the champion; see `retention.registry.gate`.
+
+    Parameters
+    ----------
+    training : TrainingSet
+        What it was trained on; its snapshots serve as origins, each with those that were known before it.
+    champion : TrainedChurn or None
+        The model in use, None where there is none.
+    """
+    comparable = champion is not None and _same_question(champion, trained)
+    origins = _origins(training, trained, champion if comparable else None, progress)
+    if not origins:
+        first = champion is None
+        text = "there is too little history to judge it on weeks it has not seen"
+        return Judgement(
+            first,
+            f"It is the first; {text}." if first else f"It is not used: {text}, so the one in use stays.",
+        )
+    checks, details = _checks(origins, trained, champion if comparable else None)
+    failed = [check.text for check in checks if not check.passed]
+    if champion is None:
+        why = "It is the first." + (f" Mind: {'; '.join(failed)}." if failed else "")
+        return Judgement(True, why, origins, checks, details)
+    if failed:
+        return Judgement(False, f"The one in use stays, for {'; '.join(failed)}.", origins, checks, details)
+    return Judgement(True, _why(origins, trained, champion, comparable, details), origins, checks, details)
+
+
+def rolled_back(training: TrainingSet, most: int = gate.ORIGINS) -> list[tuple[Snapshot, TrainingSet]]:
+    """Up to ``most`` snapshots one horizon apart, newest first, each with what could be learned before it."""
+    horizon = timedelta(days=training.horizon_days)
+    every = [snapshot for snapshot in (training.calibrate, *training.fit) if snapshot is not None]
+    found: list[tuple[Snapshot, TrainingSet]] = []
+    for test in every:
+        if len(found) == most or (found and test.cutoff + horizon > found[-1][0].cutoff):
+            continue
+        known = [snapshot for snapshot in every if snapshot.cutoff + horizon <= test.cutoff]
+        earlier = [snapshot for snapshot in known[1:] if snapshot.cutoff + horizon <= known[0].cutoff]
+        if earlier:
+            days = training.history_days - (training.cutoff - test.cutoff) / timedelta(days=1)
+            before = replace(
+                training, cutoff=test.cutoff, history_days=days, fit=tuple(earlier), calibrate=known[0]
+            )
+            found.append((test, before))
+    return found
+
+
+def _same_question(one: TrainedChurn, other: TrainedChurn) -> bool:
+    return (one.horizon_days, one.active_within_days) == (other.horizon_days, other.active_within_days)
+
+
+def same_recipe(one: TrainedChurn, other: TrainedChurn) -> bool:
+    """Whether two models differ only in what they learned from."""
+    return (one.estimator, one.columns) == (other.estimator, other.columns) and _same_question(one, other)
+
+
+def _origins(
+    training: TrainingSet, trained: TrainedChurn, champion: TrainedChurn | None, progress: Progress
+) -> tuple[Origin, ...]:
+    pairs = rolled_back(training)
+    found = []
+    for number, (test, before) in enumerate(pairs):
+        inner = part(progress, number, len(pairs))
+        inner(0, 1, f"Judging on {test.cutoff:%d %b %Y}")
+        if test.churned is None or not 0 < test.churned.sum() < len(test.churned):
+            continue
+        try:
+            asked = fit(before, model=trained.estimator, seed=trained.seed, progress=inner)
+        except TooLittleData:  # one class only, that early
+            break
+        said, unseen = _of_champion(champion, trained, test, before)
+        found.append(Origin(test, test.churned, asked.predict(test), baselines(before, test), said, unseen))
+    return tuple(found)
+
+
+def _of_champion(
+    champion: TrainedChurn | None, trained: TrainedChurn, test: Snapshot, before: TrainingSet
+) -> tuple[np.ndarray | None, bool]:
+    """The champion's word on an origin it has not seen; of another recipe, what it would have said then."""
+    if champion is None or set(champion.columns) - set(test.frame.columns):
+        return None, False
+    if champion.cutoff <= test.cutoff:
+        return champion.predict(test), True
+    if same_recipe(champion, trained):
+        return None, False
+    recipe = fit(replace(before, columns=champion.columns), model=champion.estimator, seed=champion.seed)
+    return recipe.predict(test), False
+
+
+def _checks(
+    origins: tuple[Origin, ...], trained: TrainedChurn, champion: TrainedChurn | None
+) -> tuple[tuple[gate.Check, ...], dict[str, Any]]:
+    churned = np.concatenate([origin.churned for origin in origins])
+    said = np.concatenate([origin.probability for origin in origins])
+    loss = float(gate.log_loss_of(churned, said).mean())
+    checks = [*gate.calibrated(churned, said)]
+    if len(origins) > 1:
+        earlier = np.concatenate([origin.probability for origin in origins[1:]])
+        checks.append(gate.same_population(earlier, origins[0].probability))
+    if trained.estimator != CLOSED_FORM:  # that rung is for data which no baseline can learn from either
+        checks.append(gate.beats_baselines(loss, _pooled_baselines(origins)))
+    details: dict[str, Any] = {
+        "pooled": {"log_loss": loss, **{name: float(np.mean([o.metrics[name] for o in origins])) for name in
+                   ("auc", "pr_auc", "top_decile_lift", "brier", "ece", "empc")}},
+        "reliability": reliability(churned, said),
+    }  # fmt: skip
+    asked = [origin for origin in origins if origin.champion is not None]
+    if champion is not None and (asked or not same_recipe(champion, trained)):
+        against, difference = _against(asked, same_recipe(champion, trained))
+        checks += against
+        details["difference"] = difference
+    return tuple(checks), details
+
+
+def _pooled_baselines(origins: tuple[Origin, ...]) -> dict[str, float]:
+    weight = [len(origin.churned) for origin in origins]
+    return {
+        name: float(np.average([origin.baselines[name]["log_loss"] for origin in origins], weights=weight))
+        for name in origins[0].baselines
+    }
+
+
+def _against(asked: list[Origin], same: bool) -> tuple[list[gate.Check], dict[str, float] | None]:
+    """The checks against the champion on the origins where it could be asked."""
+    if not asked:
+        return [gate.better(gate.Interval(0, 0, 0), 0)], None
+    gaps = [
+        gate.log_loss_of(o.churned, o.probability) - gate.log_loss_of(o.churned, o.champion)
+        for o in asked
+        if o.champion is not None
+    ]
+    customers = np.concatenate([origin.test.frame.customer_id.to_numpy() for origin in asked])
+    interval = gate.paired(np.concatenate(gaps), customers)
+    told = {"mean": interval.mean, "low": interval.low, "high": interval.high, "origins": len(asked)}
+    if same:
+        return [gate.not_worse(interval, len(asked))], told
+    lifts = [
+        (origin.metrics["top_decile_lift"], metrics(origin.churned, origin.champion)["top_decile_lift"])
+        for origin in asked
+        if origin.champion is not None
+    ]
+    new, old = zip(*lifts, strict=True)
+    return [gate.better(interval, len(asked)), gate.lift(new, old)], told
+
+
+def _why(
+    origins: tuple[Origin, ...], trained: TrainedChurn, champion: TrainedChurn, comparable: bool,
+    details: dict[str, Any],
+) -> str:  # fmt: skip
+    on = f"{len(origins)} origin{'s' if len(origins) > 1 else ''}"
+    passed = f"It is calibrated and beats all three baselines on {on}"
+    if not comparable:
+        return f"Churn is defined differently from now on. {passed}."
+    gap = details.get("difference") or {}
+    if not same_recipe(champion, trained):
+        return f"{passed}, and its recipe is better than the one in use (log-loss {gap['mean']:+.4f})."
+    if not gap:
+        return f"{passed}; the same recipe as the one in use, on fresher data."
+    return (
+        f"{passed}; the same recipe, on fresher data, is not worse than the one in use ({gap['mean']:+.4f})."
+    )

@@ -1,0 +1,117 @@
+"""`models` in Slack and in the terminal: list, show, compare, promote, roll back."""
+
+import json
+
+import pytest
+from sqlalchemy import select
+
+from bot import terminal
+from retention import clock
+from retention.db.tables import Audit, ModelVersion
+from tests.bot.wire import ADMIN, ANALYST, VIEWER, words
+
+METRICS = {"auc": 0.8, "log_loss": 0.3}
+
+
+def _version(name: str, **changes) -> ModelVersion:
+    origins = [{"cutoff": "2025-06-01T00:00:00+00:00", "metrics": changes.pop("judged", METRICS)}]
+    checks = [{"name": "ece", "passed": True, "text": "ECE 0.010, limit 0.050"}]
+    values = {
+        "kind": "churn", "estimator": "logistic", "cutoff": clock.now(), "horizon_days": 28,
+        "active_within_days": 56, "features": ["recency_days"], "rung": "The ensemble.",
+        "metrics": {**METRICS, "origins": origins, "checks": checks}, "data_fingerprint": "f" * 16,
+        "code_version": "1", "seed": 0, "artefact": f"churn/{name}.model", "sha256": "a" * 64, "hmac": "b" * 64,
+        "created_by": ANALYST,
+    }  # fmt: skip
+    return ModelVersion(version=name, **{**values, **changes})
+
+
+@pytest.fixture
+def three(database) -> None:
+    """One champion, the one before it, and a candidate."""
+    with database.transaction() as session:
+        session.add(_version("churn-1", state="retired", promoted_at=clock.now(), promoted_by=ADMIN))
+    with database.transaction() as session:
+        session.add(_version("churn-2", state="champion", promoted_at=clock.now(), promoted_by=ADMIN))
+        session.add(_version("churn-3", judged={"auc": 0.82, "log_loss": 0.28}, estimator="ensemble"))
+
+
+def states(database) -> dict[str, str]:
+    with database.reading() as session:
+        return dict(session.execute(select(ModelVersion.version, ModelVersion.state)).tuples().all())
+
+
+def deeds(database) -> list[tuple[str, str, str]]:
+    with database.reading() as session:
+        return [(one.actor, one.action, one.subject) for one in session.scalars(select(Audit))]
+
+
+def test_a_model_is_shown_with_its_checks_and_its_history(workspace, three):
+    workspace.run("models promote churn-3", ADMIN)
+    said = words(workspace.run("models show churn-3", VIEWER)["blocks"])
+    for word in (
+        "churn-3",
+        "ensemble",
+        "ECE 0.010",
+        "Judged on 1 origin",
+        "seed 0",
+        f"<@{ADMIN}>",
+        "promote",
+    ):
+        assert word in said
+
+
+def test_two_models_are_compared_on_the_origins_they_share(workspace, three):
+    said = words(workspace.run("models compare churn-2 churn-3")["blocks"])
+    assert "auc: 0.8 and 0.82, better: `churn-3`" in said
+    assert "log loss: 0.3 and 0.28, better: `churn-3`" in said
+    assert "estimator: logistic and ensemble" in said
+
+
+def test_promoting_twice_is_told_and_changes_nothing(workspace, database, three):
+    assert "champion now" in words(workspace.run("models promote churn-3", ADMIN)["blocks"])
+    again = words(workspace.run("models promote churn-3", ADMIN)["blocks"])
+    assert "champion already" in again
+    assert f"<@{ADMIN}>" in again
+    assert states(database) == {"churn-1": "retired", "churn-2": "retired", "churn-3": "champion"}
+    assert deeds(database) == [(ADMIN, "model.promote", "churn-3")]
+
+
+def test_rolling_back_goes_one_step_and_never_to_and_fro(workspace, database, three):
+    workspace.run("models promote churn-3", ADMIN)
+    said = words(workspace.run("models rollback", ADMIN, trigger="t1")["blocks"])
+    assert "`churn-2`" in said
+    workspace.run("models rollback", ADMIN, trigger="t1")  # the same command, delivered again
+    assert states(database) == {"churn-1": "retired", "churn-2": "champion", "churn-3": "withdrawn"}
+    workspace.run("models rollback churn", ADMIN)
+    assert states(database) == {"churn-1": "champion", "churn-2": "withdrawn", "churn-3": "withdrawn"}
+    assert "nothing to go back to" in workspace.run("models rollback", ADMIN)["text"]
+    assert [action for _, action, _ in deeds(database)] == ["model.promote"] + ["model.rollback"] * 2
+
+
+@pytest.mark.parametrize("typed", ["models promote churn-3", "models rollback"])
+def test_only_an_admin_changes_what_is_used(workspace, database, three, typed):
+    assert "you need admin" in workspace.run(typed, ANALYST)["text"]
+    assert states(database)["churn-2"] == "champion"
+    assert deeds(database) == []
+
+
+def test_an_unknown_version_gets_the_nearest(workspace, three):
+    assert "Did you mean churn-3?" in workspace.run("models show churn-33")["text"]
+
+
+def test_the_deed_itself_checks_the_role(database, settings, three):
+    from retention.errors import NotAllowed
+    from workers import models
+
+    with database.transaction() as session, pytest.raises(NotAllowed):
+        models.promote(session, settings, "churn-3", ANALYST)
+
+
+@pytest.mark.parametrize("typed", ["show churn-3", "compare churn-2 churn-3", "rollback", "promote churn-3"])
+def test_the_terminal_prints_words_or_one_json_object(database, settings, three, typed, monkeypatch, capsys):
+    monkeypatch.setenv("RETENTION_HOME", str(settings.home))
+    assert terminal.run(["models", *typed.split(), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)
+    assert terminal.run(["models", *typed.split()]) in (0, 2)  # a second roll-back has nothing before it
+    assert "churn-" in "".join(capsys.readouterr())

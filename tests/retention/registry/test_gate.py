@@ -1,0 +1,137 @@
+"""The gate's checks on made-up scores, and the whole judgement on the tiny shop."""
+
+import itertools
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from retention.churn.model import fit
+from retention.churn.snapshots import history
+from retention.registry import gate
+from retention.registry.judge import judge, rolled_back
+
+
+@pytest.fixture(scope="module")
+def world():
+    """5,000 customers with their true log-odds, what became of them, and their ids."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(-1.5, 1.2, 5000)
+    return logits, (rng.random(5000) < expit(logits)).astype(float), np.arange(5000).astype(str)
+
+
+def test_a_true_probability_is_calibrated_and_a_bold_one_is_not(world):
+    logits, churned, _ = world
+    error, slope = gate.calibrated(churned, expit(logits))
+    assert error.passed
+    assert slope.passed
+    error, slope = gate.calibrated(churned, expit(2.5 * logits))
+    assert not error.passed
+    assert not slope.passed
+    assert "0.4" in slope.text  # 1 / 2.5
+
+
+def test_the_slope_is_that_of_scikit_learn(world):
+    from sklearn.linear_model import LogisticRegression
+
+    logits, churned, _ = world
+    oracle = LogisticRegression(C=1e9).fit(1.7 * logits[:, None], churned).coef_[0, 0]
+    slope, sd = gate.calibration(churned, expit(1.7 * logits))
+    assert slope == pytest.approx(oracle, rel=1e-3)
+    assert 0 < sd < 0.1
+
+
+def test_few_customers_are_not_refused_for_what_chance_does():
+    rng = np.random.default_rng(1)
+    passed = 0
+    for _ in range(100):
+        p = rng.uniform(0.05, 0.6, 80)
+        passed += gate.calibrated((rng.random(80) < p).astype(float), p)[0].passed
+    assert passed >= 88  # their ECE is around .1
+
+
+def test_an_interval_is_as_wide_as_the_customers_are_few(world):
+    logits, churned, customers = world
+    gap = gate.log_loss_of(churned, expit(logits)) - gate.log_loss_of(churned, expit(0.8 * logits))
+    whole = gate.paired(gap, customers)
+    assert whole.low < whole.mean < whole.high < 0
+    theory = 2 * 1.96 * gap.std() / np.sqrt(len(gap))
+    assert whole.high - whole.low == pytest.approx(theory, rel=0.15)
+    # the same customers at three origins are not three times as many
+    thrice = gate.paired(np.tile(gap, 3), np.tile(customers, 3))
+    assert thrice.high - thrice.low == pytest.approx(whole.high - whole.low, rel=0.1)
+    assert gate.paired(gap, customers) == whole  # seeded
+
+
+def test_another_recipe_has_to_be_better_beyond_doubt_on_three_origins():
+    sure, unsure = gate.Interval(-0.02, -0.03, -0.01), gate.Interval(-0.02, -0.05, 0.01)
+    assert gate.better(sure, 3).passed
+    assert not gate.better(unsure, 3).passed
+    assert "+0.0100" in gate.better(unsure, 3).text
+    assert not gate.better(sure, 2).passed
+    assert gate.not_worse(unsure, 1).passed
+    assert not gate.not_worse(gate.Interval(0.02, 0.01, 0.03), 1).passed
+
+
+def test_lift_may_be_two_percent_less():
+    assert gate.lift([3.0], [3.05]).passed
+    assert not gate.lift([3.0, 2.8], [3.1, 3.0]).passed
+
+
+@pytest.fixture(scope="module")
+def training(shop):
+    return history(shop.lake, cutoff=shop.end, horizon_days=14, active_within_days=42)
+
+
+@pytest.fixture(scope="module")
+def logistic(training):
+    return fit(training, model="logistic")
+
+
+def test_origins_are_a_horizon_apart_and_know_nothing_later(training):
+    pairs = rolled_back(training)
+    assert len(pairs) == gate.ORIGINS
+    horizon = timedelta(days=14)
+    for test, before in pairs:
+        assert before.calibrate.cutoff + horizon <= test.cutoff
+        assert all(one.cutoff + horizon <= before.calibrate.cutoff for one in before.fit)
+    moments = [test.cutoff for test, _ in pairs]
+    assert all(later - earlier >= horizon for later, earlier in itertools.pairwise(moments))
+
+
+def test_the_first_is_used_and_what_failed_is_told(training, logistic):
+    found = judge(training, logistic, None)
+    assert found.promote
+    assert found.why.startswith("It is the first.")
+    told = found.as_dict()
+    assert len(told["origins"]) == gate.ORIGINS
+    assert {check["name"] for check in told["checks"]} == {"ece", "slope", "psi", "baselines"}
+    failed = [check["text"] for check in told["checks"] if not check["passed"]]
+    assert all(text in found.why for text in failed)
+
+
+def test_the_same_recipe_on_newer_data_is_held_against_what_the_champion_had_not_seen(training, logistic):
+    old = replace(logistic, cutoff=training.cutoff - timedelta(days=30))
+    found = judge(training, logistic, old)
+    assert found.details["difference"]["origins"] == 2  # of 14, 28 and 42 days ago
+    assert "log_loss" in {check.name for check in found.checks}
+    fresh = judge(training, logistic, logistic)  # it knows all three outcomes already
+    assert "difference" not in fresh.details
+    assert "log_loss" not in {check.name for check in fresh.checks}
+
+
+def test_another_recipe_that_is_no_better_is_refused_with_the_reason(training, logistic):
+    found = judge(training, fit(training, model="tree"), logistic)
+    assert not found.promote
+    assert "The one in use stays, for" in found.why
+    check = next(check for check in found.checks if check.name == "log_loss")
+    assert check.text in found.why
+    assert "3 origins" in check.text
+
+
+def test_another_definition_of_churn_is_not_compared(training, logistic):
+    found = judge(training, logistic, replace(logistic, horizon_days=28))
+    assert "difference" not in found.details
+    assert found.promote == all(check.passed for check in found.checks)

@@ -1,0 +1,39 @@
+"""The same data and seed give the same predictions, byte for byte, in another process."""
+
+import subprocess
+import sys
+from datetime import timedelta
+
+import numpy as np
+
+from retention.lake import Lake
+from tests.shop import BEGIN
+
+IN_ANOTHER_PROCESS = """
+import sys
+from pathlib import Path
+from retention.lake import Lake
+from retention.settings import Settings
+from tests.retention.registry.test_same_bytes import predictions
+
+lake = Lake.open(Settings(home=Path(sys.argv[1]), _env_file=None))
+sys.stdout.buffer.write(predictions(lake).tobytes())
+"""
+
+
+def predictions(lake: Lake) -> np.ndarray:
+    """What the ensemble, trained here and now, says of the newest customers."""
+    from retention.churn.model import fit
+    from retention.churn.snapshots import history
+
+    training = history(lake, cutoff=BEGIN + timedelta(days=110), horizon_days=21, active_within_days=42)
+    return fit(training, model="ensemble", seed=7).predict(training.newest)
+
+
+def test_two_processes_train_the_same_model(shop):
+    command = [sys.executable, "-c", IN_ANOTHER_PROCESS, str(shop.settings.home)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        here = predictions(shop.lake).tobytes()
+        said, _ = other.communicate(timeout=120)
+    assert len(here) > 8 * 50
+    assert said == here
