@@ -4,7 +4,7 @@ Intervals are half-open: features see ``occurred_at < cutoff``, the label is ``[
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -128,6 +128,26 @@ class TrainingSet:
     def newest(self) -> Snapshot:
         """The newest labelled snapshot."""
         return self.calibrate or self.fit[0]
+
+    @property
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """All of them, newest first."""
+        return (self.calibrate, *self.fit) if self.calibrate else self.fit
+
+    def before(self, moment: datetime) -> tuple[Snapshot, ...]:
+        """The snapshots whose label windows were over at ``moment``: what could have been learned from then."""
+        horizon = timedelta(days=self.horizon_days)
+        return tuple(snapshot for snapshot in self.snapshots if snapshot.cutoff + horizon <= moment)
+
+    def as_of(self, moment: datetime) -> "TrainingSet | None":
+        """This training set as it would have been at an earlier moment; None where nothing could be learned."""
+        known = self.before(moment)
+        if not known:
+            return None
+        embargo = timedelta(days=self.horizon_days)
+        fit = tuple(one for one in known[1:] if one.cutoff + embargo <= known[0].cutoff)
+        days = self.history_days - (self.cutoff - moment) / timedelta(days=1)
+        return replace(self, cutoff=moment, history_days=days, fit=fit, calibrate=known[0]) if fit else None
 
     def stacked(self, columns: Sequence[str], *, with_newest: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """(n, k) features and (n,) labels of the snapshots to fit."""

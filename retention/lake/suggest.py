@@ -290,7 +290,9 @@ class _Events:
                 f"SELECT count(*) FROM {{rows}} WHERE regexp_matches(lower({title}), '^test\\b|test product')"
             )[0][0]
             if tests:
-                conditions.append(f"NOT coalesce(regexp_matches(lower({title}), '^test\\b|test product'), false)")
+                conditions.append(
+                    f"NOT coalesce(regexp_matches(lower({title}), '^test\\b|test product'), false)"
+                )
                 why.append(f"{tests:,} tests")
         price = self.chosen.get("price")
         if price and (price.zero or price.negative):

@@ -103,18 +103,11 @@ def judge(
 def rolled_back(training: TrainingSet, most: int = gate.ORIGINS) -> list[tuple[Snapshot, TrainingSet]]:
     """Up to ``most`` snapshots one horizon apart, newest first, each with what could be learned before it."""
     horizon = timedelta(days=training.horizon_days)
-    every = [snapshot for snapshot in (training.calibrate, *training.fit) if snapshot is not None]
     found: list[tuple[Snapshot, TrainingSet]] = []
-    for test in every:
+    for test in training.snapshots:
         if len(found) == most or (found and test.cutoff + horizon > found[-1][0].cutoff):
             continue
-        known = [snapshot for snapshot in every if snapshot.cutoff + horizon <= test.cutoff]
-        earlier = [snapshot for snapshot in known[1:] if snapshot.cutoff + horizon <= known[0].cutoff]
-        if earlier:
-            days = training.history_days - (training.cutoff - test.cutoff) / timedelta(days=1)
-            before = replace(
-                training, cutoff=test.cutoff, history_days=days, fit=tuple(earlier), calibrate=known[0]
-            )
+        if before := training.as_of(test.cutoff):
             found.append((test, before))
     return found
 

@@ -8,8 +8,6 @@ from retention.churn import drift
 from retention.churn.model import TrainedChurn
 from retention.churn.snapshots import TrainingSet
 
-SEASON = ("season_sin", "season_cos")  # they move with the calendar, not with the customers
-
 
 def reference(training: TrainingSet, trained: TrainedChurn) -> dict[str, Any]:
     """Profiles (`retention.churn.drift.profile`) of each feature over the training window, and of the newest scores.
@@ -19,7 +17,8 @@ def reference(training: TrainingSet, trained: TrainedChurn) -> dict[str, Any]:
     dict
         ``features``: name → profile; ``scores``: profile of the probabilities given to the newest snapshot.
     """
-    columns = [column for column in trained.columns if column not in SEASON]
-    X, _ = training.stacked(columns, with_newest=True)
+    # the season's move with the calendar, not with the customers
+    columns = [column for column in trained.columns if not column.startswith("season_")]
+    X = np.concatenate([snapshot.matrix(columns) for snapshot in training.snapshots])
     features = {name: drift.profile(X[:, place]) for place, name in enumerate(columns)}
     return {"features": features, "scores": drift.profile(np.asarray(trained.predict(training.newest)))}

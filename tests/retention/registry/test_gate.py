@@ -95,8 +95,8 @@ def test_origins_are_a_horizon_apart_and_know_nothing_later(training):
     assert len(pairs) == gate.ORIGINS
     horizon = timedelta(days=14)
     for test, before in pairs:
-        assert before.calibrate.cutoff + horizon <= test.cutoff
-        assert all(one.cutoff + horizon <= before.calibrate.cutoff for one in before.fit)
+        assert before.cutoff == test.cutoff
+        assert all(one.cutoff + horizon <= test.cutoff for one in before.snapshots)
     moments = [test.cutoff for test, _ in pairs]
     assert all(later - earlier >= horizon for later, earlier in itertools.pairwise(moments))
 
