@@ -84,6 +84,7 @@ class Score(Request):
     deed = "score a customer"
     customer_id: CustomerId
     as_of: Moment | None = None
+    explain: bool = False
 
 
 class Recommend(Request):

@@ -43,16 +43,28 @@ def score(
     if customer_ids is not None:
         keep = snapshot.frame.customer_id.isin(list(customer_ids)).to_numpy()
         snapshot, value = snapshot.rows(keep), value[keep]
+    return told(trained, snapshot, value, weights_of(trained, snapshot, value, progress))
+
+
+def weights_of(
+    trained: TrainedChurn, snapshot: Snapshot, value: np.ndarray, progress: Progress = silent
+) -> dict[str, np.ndarray]:
+    """Each group's weight for each customer; where not all can be exact, those with most at stake are."""
     X = snapshot.matrix(trained.columns)
-    probability = trained.probability(X)
-    dearest = np.argsort(-probability * value, kind="stable")  # where not all can be exact, these are
+    dearest = np.argsort(-trained.probability(X) * value, kind="stable")
     found = weights(trained, X[dearest], progress=part(progress, 1, 3))
-    weight = {group: one[np.argsort(dearest)] for group, one in found.items()}
-    progress(10, 10, "Putting the reasons into words")
+    back = np.argsort(dearest)
+    return {group: one[back] for group, one in found.items()}
+
+
+def told(
+    trained: TrainedChurn, snapshot: Snapshot, value: np.ndarray, weight: dict[str, np.ndarray]
+) -> pd.DataFrame:
+    """The columns of `COLUMNS` for these customers, their reasons in words."""
     return pd.DataFrame(
         {
             "customer_id": snapshot.frame.customer_id,
-            "churn_probability": probability,
+            "churn_probability": trained.predict(snapshot),
             "reasons": reasons(snapshot.frame, weight, horizon_days=trained.horizon_days),
             "expected_value": value,
             "next_order_at": next_order(snapshot),

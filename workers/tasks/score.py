@@ -1,21 +1,28 @@
 """One customer, in full: to the direct message of who asked, for it names them."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from retention.errors import BadInput
+from retention.progress import Progress
 from workers.requests import Score
 from workers.tasks.contract import Context, Outcome, Post
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from retention.churn import TrainedChurn
+    from retention.lake import Lake
     from retention.risk.policy import Policy
 
 HORIZON_DAYS, ITEMS = 28, 5
 
 
 def run(request: Score, context: Context) -> Outcome:
-    """Risk, reasons, value, what they would like, and what the policy would do."""
-    from retention.churn import TrainedChurn, score
+    """Risk, reasons, value, what they would like, what would have made the difference, and what the policy would do."""
+    from retention.churn import TrainedChurn
     from retention.lake import Lake, directory
+    from retention.privacy import pseudonym
     from retention.recommend import TrainedRecommender, recommend
     from retention.registry import champion, load
     from retention.risk import rules
@@ -28,18 +35,13 @@ def run(request: Score, context: Context) -> Outcome:
         customer = directory.find(session, settings, request.customer_id)
         row, liking = champion(session, settings, "churn"), champion(session, settings, "recommend")
     moment = lake.as_of(request.as_of, row.horizon_days if row else HORIZON_DAYS)
-    if row:
-        trained = TrainedChurn.from_bytes(load(settings, row), version=row.version)
-        scores = score(trained, lake, moment.at, customer_ids=[customer], progress=context.progress)
-    else:
-        scores, _ = rules.score(lake, moment.at, active_within_days=None)
-        scores = scores[scores.customer_id == customer]
-    if scores.empty:
+    trained = TrainedChurn.from_bytes(load(settings, row), version=row.version) if row else None
+    found, explained = _scored(trained, lake, moment.at, customer, policy, request.explain, context.progress)
+    if found is None:
         raise BadInput(
             f"Customer {customer} has no order before {moment.at:%Y-%m-%d}, so there is nothing to go by; "
             "take a later --as-of, or see `/retention recommend` for what others like."
         )
-    found = scores.iloc[0]
     tastes = TrainedRecommender.from_bytes(load(settings, liking)) if liking else None
     tier = tier_of(float(found.churn_probability), policy)
     data = {
@@ -57,8 +59,31 @@ def run(request: Score, context: Context) -> Outcome:
         "note": moment.note,
         "model_version": row.version if row else rules.VERSION,
         "currency": lake.currency(settings),
+        **explained,
     }
-    return Outcome(data, (Post("score/customer", data, channel=context.channel and context.requested_by),))
+    told = {**data, "pseudonym": pseudonym(settings.key, customer)}
+    return Outcome(data, (Post("score/customer", told, channel=context.channel and context.requested_by),))
+
+
+def _scored(
+    trained: "TrainedChurn | None", lake: "Lake", at: datetime, customer: str, policy: "Policy", opinion: bool,
+    progress: Progress,
+) -> "tuple[pd.Series | None, dict[str, Any]]":  # fmt: skip
+    """The customer's row and what explains it; None where they had not ordered yet."""
+    from retention.churn.explain import explain
+    from retention.risk import rules
+    from retention.risk.tiers import tier_of
+
+    if trained is None:
+        scores, _ = rules.score(lake, at, active_within_days=None)
+        scores = scores[scores.customer_id == customer]
+        row = None if scores.empty else scores.iloc[0]
+        return row, {"counterfactuals": [], "second_opinion": None}
+    found = explain(
+        trained, lake, at, customer, tier_of=lambda chance: tier_of(chance, policy), opinion=opinion,
+        progress=progress,
+    )  # fmt: skip
+    return (found.score, found.as_dict()) if found else (None, {})
 
 
 def _action(policy: "Policy", tier: str, reasons: list[dict[str, Any]]) -> str:
