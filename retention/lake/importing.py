@@ -11,9 +11,10 @@ from typing import Any
 
 from retention.db import Database
 from retention.errors import BadInput
-from retention.lake import directory, formats, mapping, sources, store
+from retention.lake import clean, directory, formats, mapping, quarantine, sources, store
+from retention.lake.clean_policy import load_clean_policy
 from retention.lake.lake import Lake
-from retention.lake.schema import TABLES, Table
+from retention.lake.schema import SQL_TYPES, TABLES, Table
 from retention.lake.staging import EVENT_ID, SAID, Staging, compile_staging
 from retention.progress import Progress, silent
 from retention.settings import Settings
@@ -34,6 +35,8 @@ class ImportReport:
     seconds: float = 0.0
     files: tuple[dict[str, Any], ...] = ()
     """What was seen of each file: its rows, and how it is written."""
+    mended: dict[str, int] = field(default_factory=dict)
+    """Rows that came in changed, by what was done."""
 
     def as_dict(self) -> dict[str, Any]:
         """The contract's JSON object, and ``files``."""
@@ -87,7 +90,9 @@ def import_files(
         raise BadInput("Name at least one file to import.")
     files = sources.found(files)
     mapped = _mapping(TABLES[table], settings, map_path, format_name)
-    work = _Import(lake, settings, TABLES[table], mapped, source, query, only)
+    own_map = str(map_path.absolute()) if map_path else None
+    map_name = f"format:{format_name}" if format_name else own_map
+    work = Import(lake, settings, TABLES[table], mapped, source, query, only, map_name)
     try:
         for number, file in enumerate(files):
             progress(number, len(files) + 1, f"reading {_shown(file)}")
@@ -97,7 +102,7 @@ def import_files(
     finally:
         work.close()
     if database is not None:
-        _log(lake, database, settings, report, files)
+        log(lake, database, settings, report, files)
     progress(len(files) + 1, len(files) + 1, "done")
     return report
 
@@ -112,7 +117,7 @@ def _mapping(
     return formats.read(format_name, table, settings.timezone)
 
 
-class _Import:
+class Import:
     """The state of one import: good rows gather in the table ``staged``, bad ones in ``bad_0``, ``bad_1`` …
 
     DuckDB is in memory, so these tables are too; they are no TEMP tables, which other cursors would not see.
@@ -127,12 +132,16 @@ class _Import:
         source: str | None,
         query: str | None,
         only: str | None,
+        map_name: str | None = None,
     ) -> None:
         self.lake, self.con, self.settings, self.table = lake, lake.duckdb, settings, table
         self.mapping = mapped
         self.source, self.query, self.only = source, query, only
         self.read_rows = self.filtered = 0
-        self.bad: list[Path] = []
+        self.kept = quarantine.Kept(table.name, uuid.uuid4().hex, map_name, source)
+        self.policy = load_clean_policy(settings)
+        self.bad: list[str] = []
+        self.mended: dict[str, int] = {}
         self.seen: list[dict[str, Any]] = []
         self.reasons: dict[str, int] = {}
         self.columns: set[str] = set()
@@ -152,15 +161,20 @@ class _Import:
             source = sources.shaped(self.con, source, mapped)
             mapping.check(mapped, list(source.columns), source.name)
             source = sources.as_read(self.con, source, mapped)
-            condition = f" WHERE {self.only}" if self.only else ""
-            rows = self._one(f"SELECT count(*) FROM {source.relation}{condition}")
-            if not rows and not source.rejected and not self.only:
-                raise BadInput(f"{source.name} has no rows.")
-            staging = compile_staging(self.con, source, mapped, self.only, self.source)
-            self.columns.update(staging.columns)
-            self._stage(source, staging, rows)
+            rows = self.take(source, mapped)
             total = (rows if own is None else own) + sum(source.rejected.values())
             self.seen.append({"file": source.name, "rows": total, **source.detected})
+
+    def take(self, source: sources.Source, mapped: mapping.Mapping) -> int:
+        """Stage a source's rows by a map; how many there were."""
+        condition = f" WHERE {self.only}" if self.only else ""
+        rows = self._one(f"SELECT count(*) FROM {source.relation}{condition}")
+        if not rows and not source.rejected and not self.only:
+            raise BadInput(f"{source.name} has no rows.")
+        staging = compile_staging(self.con, source, mapped, self.only, self.source)
+        self.columns.update(staging.columns)
+        self._stage(source, staging, rows)
+        return rows
 
     def _stage(self, source: sources.Source, staging: Staging, rows: int) -> None:
         import duckdb
@@ -180,74 +194,118 @@ class _Import:
             ).fetchall()
         )
         if reasons:
-            self._quarantine(source, staging.bad)
+            self._quarantine(staging.bad, quarantine.MAP, source)
             self.con.execute("DELETE FROM staged WHERE _reason IS NOT NULL")
         if source.rejected:
-            self._quarantine(source, "SELECT * FROM rejected_lines")
+            self._quarantine("SELECT * FROM rejected_lines", quarantine.LINE, source)
         for reason, number in (*reasons.items(), *source.rejected.items()):
             self.reasons[reason] = self.reasons.get(reason, 0) + number
         self.read_rows += rows + sum(source.rejected.values())
         self.filtered += rows - kept
 
-    def _quarantine(self, source: sources.Source, rows: str) -> None:
+    def _quarantine(self, rows: str, stage: str, source: sources.Source) -> None:
         name = f"bad_{len(self.bad)}"
-        self.con.execute(
-            f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT reason AS _reason, "
-            f"{mapping.literal(source.name)} AS _file, * EXCLUDE (reason) FROM ({rows})"
-        )
-        self.bad.append(Path(name))
+        reading = {
+            "columns": source.columns,
+            "as": {name: asdict(how) for name, how in source.readings.items()},
+        }
+        kept = self.kept.sql(rows, stage, source.name, reading)
+        self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {kept}")
+        self.bad.append(name)
 
     # ------------------------------------------------------------ writing
 
-    def commit(self, files: list[str], seconds: Callable[[], float]) -> ImportReport:
-        """Write what is new, in one commit, and the quarantine."""
-        quarantined = sum(self.reasons.values())
-        path = self._write_quarantine(files)
+    def commit(
+        self, files: list[str], seconds: Callable[[], float], held: tuple[Path, str] | None = None
+    ) -> ImportReport:
+        """Write what is new, in one commit, and the quarantine: it before, so that no row is ever in neither.
+
+        ``held``: a file of the quarantine from which the rows came, and the SQL of those that stay there anyhow. It is
+        written after the commit: a row that is in both is a duplicate to the next release.
+        """
         staged = self._one("SELECT count(*) FROM staged")
-        if not staged and self.read_rows and not self.only:
-            raise BadInput(self._nothing_usable(files, path))
         with store.locked(self.lake.root, self.table):
-            accepted = self._write() if staged else 0
+            fresh = self._fresh() if staged and not self.table.keyed else "staged"
+            aside = self._clean(fresh, files) if staged and self.table.name == "events" else 0
+            if held is None:
+                path = quarantine.write(self.con, self.bad, self._quarantine_path(files))
+                if not staged and self.read_rows and not self.only:
+                    raise BadInput(self._nothing_usable(files, path))
+            accepted = self._write(fresh) if staged else 0
+            if held is not None:
+                path = quarantine.write(self.con, [f"({held[1]})", *self.bad], held[0])
         return ImportReport(
-            self.table.name, self.read_rows, self.filtered, accepted, staged - accepted, quarantined,
-            dict(sorted(self.reasons.items(), key=lambda item: -item[1])), path, round(seconds(), 3), tuple(self.seen),
+            self.table.name, self.read_rows, self.filtered, accepted, staged - accepted - aside,
+            sum(self.reasons.values()), dict(sorted(self.reasons.items(), key=lambda item: -item[1])), path,
+            round(seconds(), 3), tuple(self.seen), self.mended,
         )  # fmt: skip
 
-    def _write(self) -> int:
-        return self._upsert() if self.table.keyed else self._append()
+    def _write(self, fresh: str) -> int:
+        return self._upsert() if self.table.keyed else self._append(fresh)
 
-    def _append(self) -> int:
-        """Insert events whose id is not there yet."""
-        total, distinct = self.con.execute(
-            f"SELECT count(*), count(DISTINCT {self._identity()}) FROM staged"
-        ).fetchall()[0]
-        months = self._months()
-        known = self._known_files(months)
-        fresh = "staged"
-        if known or distinct < total:
-            fresh = "fresh"
-            rows = f"SELECT * EXCLUDE (_reason) REPLACE ({EVENT_ID} AS event_id), rowid AS place FROM staged"
-            unknown = f"ANTI JOIN read_parquet({known!r}, hive_partitioning = false) USING (event_id)"
-            first = "QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY place) = 1"
-            self.con.execute(
-                f"CREATE OR REPLACE TABLE fresh AS SELECT * EXCLUDE (place) FROM ({rows}) "
-                f"{unknown if known else ''} {first if distinct < total else ''}"
+    def _fresh(self) -> str:
+        """The table of the events whose id is not there yet."""
+        self.mended = clean.mend(self.con, "staged", self.policy)
+        known = self._known_files(self._months("staged"))
+        repeated = self._repeated()
+        if not known and not repeated:
+            return "staged"
+        rows = f"SELECT * EXCLUDE (_reason) REPLACE ({EVENT_ID} AS event_id), rowid AS place FROM staged"
+        unknown = f"ANTI JOIN read_parquet({known!r}, hive_partitioning = false) USING (event_id)"
+        first = "QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY place) = 1"
+        self.con.execute(
+            f"CREATE OR REPLACE TABLE fresh AS SELECT * EXCLUDE (place) FROM ({rows}) "
+            f"{unknown if known else ''} {first if repeated else ''}"
+        )
+        return "fresh"
+
+    def _repeated(self) -> bool:
+        """Whether an id is staged twice. Ids that are hashes need be compared only where events are alike."""
+        alike = clean.alike(self.con, "staged")
+        if "event_id" in self.columns:
+            same = f"SELECT count(*) > count(DISTINCT hash({EVENT_ID})) FROM staged"
+        elif alike:
+            said = f"SELECT hash({', '.join(SAID.values())}) AS said FROM staged"
+            same = f"SELECT count(*) > count(DISTINCT said) FROM ({said} WHERE {clean.ALIKE} IN (FROM clean_alike))"
+        else:
+            return False
+        return bool(self._one(same))
+
+    def _clean(self, fresh: str, files: list[str]) -> int:
+        """Set aside what the cleaning rules find among new events; how many rows."""
+        delta = store.opened(self.lake.root, self.table)
+        found = clean.judge(
+            self.con, fresh, self.policy,
+            near=self._known_files(self._months(fresh)),
+            known=[] if delta is None else store.files(delta),
+            testers=f'SELECT email, customer_id FROM "{self.lake.table("customers").get_name()}"',
+        )  # fmt: skip
+        if found:
+            columns = ", ".join(self.table.names)
+            rows = f"SELECT reason, {columns} FROM {fresh} AS row JOIN set_aside ON row.rowid = place"
+            source = sources.Source(
+                ", ".join(_shown(file) for file in files),
+                rows,
+                {column.name: SQL_TYPES[column.kind] for column in self.table.columns},
             )
+            self._quarantine(rows, quarantine.RULES, source)
+            self.con.execute(f"DELETE FROM {fresh} WHERE rowid IN (SELECT place FROM set_aside)")
+            self.reasons |= {reason: self.reasons.get(reason, 0) + number for reason, number in found.items()}
+        clean.drop(self.con)
+        return sum(found.values())
+
+    def _append(self, fresh: str) -> int:
         accepted = self._one(f"SELECT count(*) FROM {fresh}")
         if accepted:
             store.append_partitioned(
-                self.lake.root, self.table, self.con, fresh, months, {"event_id": EVENT_ID}
+                self.lake.root, self.table, self.con, fresh, self._months(fresh), {"event_id": EVENT_ID}
             )
         return accepted
 
-    def _identity(self) -> str:
-        """A cheap hash, equal where ids are equal: as many different ones as rows means that there are no duplicates."""
-        return f"hash({EVENT_ID})" if "event_id" in self.columns else f"hash({', '.join(SAID.values())})"
-
-    def _months(self) -> dict[str, str]:
-        """The months of the staged events, each with the condition of its rows."""
+    def _months(self, relation: str) -> dict[str, str]:
+        """The months of events, each with the condition of its rows."""
         begins = self.con.execute(
-            "SELECT DISTINCT date_trunc('month', occurred_at)::DATE AS month FROM staged ORDER BY 1"
+            f"SELECT DISTINCT date_trunc('month', occurred_at)::DATE AS month FROM {relation} ORDER BY 1"
         ).fetchall()
         return {
             f"{month:%Y-%m}": f"occurred_at >= DATE '{month}' AND occurred_at < DATE '{month}' + INTERVAL 1 MONTH"
@@ -290,16 +348,11 @@ class _Import:
         columns = ", ".join(store.stored_columns(self.table).values())
         return self.con.sql(f"SELECT {columns} FROM {relation}").to_arrow_reader(250_000)
 
-    def _write_quarantine(self, files: list[str]) -> str | None:
-        """One Parquet file of all bad rows with their reasons; importing the same files again writes the same file."""
-        if not self.bad:
-            return None
-        digest = hashlib.sha256("\n".join([self.table.name, *files]).encode()).hexdigest()[:12]
-        path = self.settings.home / "quarantine" / f"{self.table.name}-{digest}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        union = " UNION ALL BY NAME ".join(f"SELECT * FROM {name}" for name in self.bad)
-        self.con.execute(f"COPY ({union}) TO {mapping.literal(path)} (FORMAT parquet)")
-        return str(path)
+    def _quarantine_path(self, files: list[str]) -> Path:
+        """Importing the same files again writes the same file."""
+        said = "\n".join([self.table.name, *files, *([self.only] if self.only else [])])
+        digest = hashlib.sha256(said.encode()).hexdigest()[:12]
+        return quarantine.folder(self.settings) / f"{self.table.name}-{digest}.parquet"
 
     def _nothing_usable(self, files: list[str], path: str | None) -> str:
         shown = ", ".join(_shown(file) for file in files)
@@ -328,7 +381,8 @@ def _shown(file: str) -> str:
     return "the database" if "://" in file else Path(file).name
 
 
-def _log(lake: Lake, database: Database, settings: Settings, report: ImportReport, files: list[str]) -> None:
+def log(lake: Lake, database: Database, settings: Settings, report: ImportReport, files: list[str]) -> None:
+    """Keep the report, and make the directory follow."""
     from retention.db.tables import ImportLog
 
     with database.transaction() as session:

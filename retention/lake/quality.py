@@ -2,12 +2,11 @@
 
 # ruff: noqa: S608 - SQL is put together from names of our own
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from retention import clock
+from retention.lake import quarantine
 from retention.lake.lake import Lake
-from retention.lake.mapping import literal
 from retention.settings import Settings
 
 ASKED = {  # the columns whose absence costs something
@@ -41,7 +40,7 @@ def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
         },
         "event_types": _counts(lake, f'SELECT event_type FROM "{names["events"]}"'),
         "currencies": _counts(lake, f'SELECT currency FROM "{names["events"]}" WHERE currency IS NOT NULL'),
-        "quarantine": _quarantine(lake, settings.home / "quarantine"),
+        "quarantine": quarantine.counts(lake.duckdb, settings),
     }
 
 
@@ -75,15 +74,6 @@ def _shares(view: str, columns: tuple[str, ...]) -> str:
     shares = ", ".join(f"round(count({column}) / count(*), 4)" for column in columns)
     purchases = " WHERE event_type = 'purchase'" if view.startswith("events") else ""
     return f'SELECT {shares} FROM "{view}"{purchases}'
-
-
-def _quarantine(lake: Lake, folder: Path) -> dict[str, int]:
-    """What was kept aside, over all files imported, by reason."""
-    found = sorted(folder.glob("*.parquet")) if folder.is_dir() else []
-    if not found:
-        return {}
-    listed = ", ".join(literal(path) for path in found)
-    return _counts(lake, f"SELECT _reason FROM read_parquet([{listed}], union_by_name = true)")
 
 
 def _counts(lake: Lake, values: str) -> dict[str, int]:

@@ -63,7 +63,8 @@ def _import(home: Any, file: Path) -> None:
         Lake.open(home), database, home, "events", [str(file)], extracts.MAPS / "events.toml"
     )
     database.dispose()
-    assert report.rows_accepted + report.rows_duplicate == report.rows_read
+    assert report.rows_accepted + report.rows_duplicate + report.rows_quarantined == report.rows_read
+    assert report.rows_quarantined <= report.rows_read / 1000
 
 
 def features() -> dict[str, Figure]:

@@ -1,0 +1,340 @@
+"""Cleaning: events that can be read but cannot be right are set aside, each with its reason, before they are committed.
+
+New events are judged beside those that the lake holds; what the lake holds already is never judged again. So the same
+file imported twice comes to the same, and a rule's change reaches back only through `retention data release`.
+"""
+
+# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+from dataclasses import dataclass
+from typing import Any
+
+from retention.lake.clean_policy import CleanPolicy
+from retention.lake.mapping import literal
+from retention.lake.staging import SAID
+
+BROWSING = "('view', 'search', 'cart')"
+BECAME_RETURN = "a sale with a negative quantity or amount became a return"
+_TABLES = ("clean_alike", "clean_lines", "clean_orders", "clean_hours", "clean_prices")
+_ORDER = (
+    "customer_id, order_id, min(occurred_at) AS began, count(*) AS lines, count(item_id) AS named, "
+    "count(amount) AS priced, sum(hash(item_id, quantity, amount)) AS signature, "
+    "max(abs(amount)) AS dearest, max(discount) AS off"
+)
+_LINE = "customer_id, order_id, item_id, quantity, amount, occurred_at"
+_DAY_US = 86_400_000_000
+# Equal for events that are duplicates, and for sales of one customer that differ in order and time alone, if within the
+# same ten minutes: one pass over it finds what every rule about repetition has to look at.
+ALIKE = (
+    f"hash(customer_id, event_type, item_id, {SAID['quantity']}, {SAID['amount']}, CASE WHEN event_type = 'purchase' "
+    "THEN epoch_us(occurred_at) // 600000000 ELSE epoch_us(occurred_at) END)"
+)
+_PRICE = "(amount + coalesce(discount, 0)) / coalesce(quantity, 1)"
+_PRICED = "event_type = 'purchase' AND item_id IS NOT NULL AND amount > 0 AND coalesce(quantity, 1) > 0"
+
+
+def mend(con: Any, relation: str, policy: CleanPolicy) -> dict[str, int]:
+    """Turn sales of less than nothing into the returns they are; how many, by what was done."""
+    if not policy.negative.holds:
+        return {}
+    where = (
+        "event_type = 'purchase' AND "
+        "((quantity < 0 AND coalesce(amount, 0) <= 0) OR (quantity IS NULL AND amount < 0))"
+    )
+    number = _one(con, f"SELECT count(*) FROM {relation} WHERE {where}")
+    if not number:
+        return {}
+    con.execute(f"ALTER TABLE {relation} ALTER event_type TYPE VARCHAR")  # a constant is an ENUM of one value
+    con.execute(f"UPDATE {relation} SET event_type = 'return' WHERE {where}")
+    return {BECAME_RETURN: number}
+
+
+def alike(con: Any, relation: str) -> bool:
+    """Whether any two events are alike; the hashes of those that are (see `ALIKE`) are then in ``clean_alike``."""
+    con.execute(
+        f"CREATE OR REPLACE TABLE clean_alike AS SELECT alike FROM (SELECT {ALIKE} AS alike FROM {relation}) "
+        "GROUP BY 1 HAVING count(*) > 1"
+    )
+    return bool(_one(con, "SELECT count(*) FROM clean_alike"))
+
+
+def judge(
+    con: Any,
+    relation: str,
+    policy: CleanPolicy,
+    *,
+    near: list[str],
+    known: list[str],
+    testers: str | None = None,
+) -> dict[str, int]:
+    """Find the rows of a table of new events that cannot be right; `alike` was called for it before.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection.
+    relation : str
+        A table of new events with the canonical columns.
+    near, known : list of str
+        Parquet files of the events that the lake holds: of the months of the new ones, and all.
+    testers : str, optional
+        SQL that yields the e-mail addresses and ids (email, customer_id) of the customers known.
+
+    Returns
+    -------
+    dict of str to int
+        Rows by reason. They are in the table ``set_aside`` (place, reason; place is the rowid), each with the first
+        reason that holds; `drop` forgets it.
+    """
+    con.execute("CREATE OR REPLACE TABLE set_aside (place BIGINT, reason VARCHAR)")
+    if not _one(con, f"SELECT count(*) FROM {relation}"):
+        return {}
+    work = _Judge(con, relation, policy, near, known, testers)
+    for rule in (
+        work.rows, work.ids, work.nothing_paid, work.repetition, work.bots, work.prices
+    ):  # fmt: skip
+        rule()
+    con.execute(
+        "CREATE OR REPLACE TABLE set_aside AS SELECT place, arg_min(reason, rowid) AS reason FROM set_aside GROUP BY 1"
+    )
+    work.close()
+    rows = con.execute("SELECT reason, count(*) FROM set_aside GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
+    return dict(rows)
+
+
+def drop(con: Any) -> None:
+    """Forget what `judge` found."""
+    con.execute("DROP TABLE IF EXISTS set_aside")
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """The rules, in the order in which a row's reason is told. Each first asks, cheaply, whether it can apply at all."""
+
+    con: Any
+    relation: str
+    policy: CleanPolicy
+    near: list[str]
+    known: list[str]
+    testers: str | None
+
+    def rows(self) -> None:
+        """What a row says by itself."""
+        faults: list[tuple[str, str]] = []
+        if self.policy.impossible_date.holds:
+            day = self.policy.impossible_date.earliest
+            faults.append((f"occurred_at < TIMESTAMP '{day}'", f"occurred_at lies before {day:%Y}"))
+        if self.policy.negative.holds:
+            contradicts = "event_type = 'purchase' AND (amount < 0 OR quantity < 0)"
+            faults.append((contradicts, "amount and quantity contradict each other"))
+        faults += [(f"{name} IS NULL", f"{name} is missing") for name in self.policy.missing.columns]
+        for where, reason in faults:
+            self._aside(reason, where)
+
+    def ids(self) -> None:
+        """Who or what stands for nobody, or is a test, by the ids that begin with no digit: often there are none."""
+        policy = self.policy
+        if policy.placeholder_customer.holds:
+            listed = ", ".join(literal(word.lower()) for word in policy.placeholder_customer.ids)
+            self._by_id(
+                "customer_id",
+                f"lower(customer_id) IN ({listed})",
+                "customer_id stands for everybody who has none",
+            )
+        if policy.test_order.holds:
+            reason = "a test order"
+            for column in ("customer_id", "order_id", "item_id"):
+                self._by_id(
+                    column, _matches(column, getattr(policy.test_order, column.removesuffix("_id"))), reason
+                )
+            if self.testers:
+                ids = f"SELECT customer_id FROM ({self.testers}) WHERE {_matches('email', policy.test_order.email)}"
+                self._some("customer_id", ids, reason)
+        if policy.bookkeeping.holds:
+            self._by_id(
+                "item_id", _matches("item_id", policy.bookkeeping.item), "a line of the accounts, not a sale"
+            )
+
+    def nothing_paid(self) -> None:
+        """Orders of free lines from which nothing was taken off."""
+        if not self.policy.nothing_paid.holds:
+            return
+        self._make_orders(f"SELECT DISTINCT customer_id FROM {self.relation} WHERE amount = 0")
+        free = "priced = lines AND dearest = 0 AND coalesce(off, 0) = 0"
+        self._orders(
+            f"SELECT customer_id, order_id FROM clean_orders WHERE {free}",
+            "nothing was paid for the whole order",
+        )
+
+    def repetition(self) -> None:
+        """Orders and lines that are there twice; looked for among what is alike only."""
+        if self.near:
+            self.con.execute(
+                f"INSERT INTO clean_alike SELECT DISTINCT {ALIKE} FROM ({_stored(self.near)}) "
+                f"WHERE {ALIKE} IN (SELECT {ALIKE} FROM {self.relation})"
+            )
+        if not _one(self.con, "SELECT count(*) FROM clean_alike"):
+            return
+        meant = f"event_type = 'purchase' AND {ALIKE} IN (FROM clean_alike)"
+        old = (
+            f" UNION ALL SELECT NULL, {_LINE}, {ALIKE} FROM ({_stored(self.near)}) WHERE {meant}"
+            if self.near
+            else ""
+        )
+        self.con.execute(
+            f"CREATE OR REPLACE TABLE clean_lines AS SELECT rowid AS place, {_LINE}, {ALIKE} AS alike "
+            f"FROM {self.relation} WHERE {meant}{old}"
+        )
+        if self.policy.order_twice.holds:
+            self._order_twice(_seconds(self.policy.order_twice.seconds))
+        if self.policy.near_duplicate.holds:
+            self._near_duplicate(_seconds(self.policy.near_duplicate.seconds))
+
+    def _order_twice(self, near: str) -> None:
+        """The same lines of the same customer under another id; of days alone nothing can be told."""
+        suspects = (
+            "SELECT customer_id FROM (SELECT customer_id, order_id, occurred_at, lag(order_id) OVER same AS other, "
+            "lag(occurred_at) OVER same AS earlier FROM clean_lines "
+            "WINDOW same AS (PARTITION BY alike ORDER BY occurred_at, order_id)) "
+            f"WHERE other <> order_id AND occurred_at - earlier <= {near}"
+        )
+        if not self.con.execute(f"{suspects} LIMIT 1").fetchall() or not self._timed(
+            self.relation, "occurred_at"
+        ):
+            return
+        self._make_orders(suspects)
+        self._orders(
+            "SELECT customer_id, order_id FROM (SELECT *, "
+            "lag(began) OVER same AS earlier, lag(order_id) OVER same AS other, "
+            "lead(began) OVER same AS later, lead(order_id) OVER same AS next, lead(fresh) OVER same AS next_fresh "
+            "FROM clean_orders WHERE named = lines AND priced = lines WINDOW same AS "
+            "(PARTITION BY customer_id, signature, lines ORDER BY began, fresh, order_id)) "
+            f"WHERE fresh AND ((other <> order_id AND began - earlier <= {near}) OR "
+            f"(NOT next_fresh AND next <> order_id AND later - began <= {near}))",
+            "the same order twice under different ids",
+        )
+
+    def _near_duplicate(self, near: str) -> None:
+        """Equal lines of one order whose times differ by next to nothing, but do differ."""
+        self._insert(
+            "the same line of an order twice at nearly the same time",
+            "SELECT place FROM (SELECT place, occurred_at - lag(occurred_at) OVER same AS apart FROM clean_lines "
+            "WHERE item_id IS NOT NULL OR order_id IS NOT NULL WINDOW same AS "
+            "(PARTITION BY alike, order_id ORDER BY occurred_at, place NULLS FIRST)) "
+            f"WHERE place IS NOT NULL AND apart > INTERVAL 0 SECOND AND apart <= {near}",
+        )
+
+    def bots(self) -> None:
+        """Hours in which somebody saw more than anybody can look at."""
+        rule = self.policy.bot
+        if not rule.holds:
+            return
+        hour = "date_trunc('hour', occurred_at)"
+        self.con.execute(
+            f"CREATE OR REPLACE TABLE clean_hours AS SELECT customer_id, {hour} AS hour, min(occurred_at) AS began, "
+            f"epoch(max(occurred_at) - min(occurred_at)) AS seconds, count(*) AS events FROM {self.relation} "
+            f"WHERE event_type IN {BROWSING} GROUP BY ALL HAVING count(*) >= {rule.events}"
+        )
+        if _one(self.con, "SELECT count(*) FROM clean_hours") and self._timed("clean_hours", "began"):
+            self._insert(
+                "browsing faster than a person can look",
+                f"SELECT line.rowid FROM {self.relation} AS line SEMI JOIN "
+                f"(SELECT * FROM clean_hours WHERE events > {rule.per_second} * greatest(seconds, 1)) AS busy "
+                f"ON busy.customer_id = line.customer_id AND busy.hour = date_trunc('hour', line.occurred_at) "
+                f"WHERE event_type IN {BROWSING}",
+            )
+
+    def prices(self) -> None:
+        """Unit prices far from the item's own; only items whose prices differ that much at all are looked at closely."""
+        rule = self.policy.price
+        if not rule.holds:
+            return
+        sold = f"SELECT item_id, count(*) AS sold, min({_PRICE}) AS least, max({_PRICE}) AS most, avg({_PRICE}) AS mean"
+        items = f"{sold} FROM {self.relation} WHERE {_PRICED} GROUP BY 1"
+        if self.known:
+            new = f"SEMI JOIN (SELECT item_id FROM {self.relation}) USING (item_id)"
+            items += f" UNION ALL {sold} FROM ({_stored(self.known)}) {new} WHERE {_PRICED} GROUP BY 1"
+        few = f"NOT {_matches('item_id', self.policy.not_a_product.item)}"
+        self.con.execute(
+            f"CREATE OR REPLACE TABLE clean_prices AS SELECT item_id FROM ({items}) GROUP BY 1 "
+            f"HAVING sum(sold) >= {rule.observations} AND max(most) >= {rule.factor} * min(least) AND {few}"
+        )
+        if not _one(self.con, "SELECT count(*) FROM clean_prices"):
+            return
+        few = f"item_id, ln({_PRICE}) AS price FROM"
+        of_them = f"WHERE {_PRICED} AND item_id IN (FROM clean_prices)"
+        old = f" UNION ALL SELECT NULL, {few} ({_stored(self.known)}) {of_them}" if self.known else ""
+        self.con.execute(
+            "CREATE OR REPLACE TABLE clean_prices AS SELECT *, median(price) OVER item AS middle FROM "
+            f"(SELECT rowid AS place, {few} {self.relation} {of_them}{old}) WINDOW item AS (PARTITION BY item_id)"
+        )
+        spread = "1.4826 * median(abs(price - middle)) OVER (PARTITION BY item_id)"
+        self._insert(
+            "a price far from the item's own",
+            "SELECT place FROM (SELECT *, avg(far::INTEGER) OVER (PARTITION BY item_id) AS share FROM (SELECT *, "
+            f"abs(price - middle) > greatest({rule.z} * {spread}, ln({rule.factor})) AS far FROM clean_prices)) "
+            f"WHERE far AND share <= {rule.most_share} AND place IS NOT NULL",
+        )
+
+    # ------------------------------------------------------------ helpers
+
+    def _make_orders(self, customers: str) -> None:
+        """Orders of some customers, old and new, in ``clean_orders``."""
+        of_them = f"SEMI JOIN ({customers}) USING (customer_id) WHERE event_type = 'purchase' AND order_id IS NOT NULL"
+        old = (
+            f" UNION ALL SELECT {_ORDER}, false FROM ({_stored(self.near)}) {of_them} GROUP BY customer_id, order_id"
+            if self.near
+            else ""
+        )
+        self.con.execute(
+            f"CREATE OR REPLACE TABLE clean_orders AS SELECT {_ORDER}, true AS fresh FROM {self.relation} {of_them} "
+            f"GROUP BY customer_id, order_id{old}"
+        )
+
+    def _timed(self, table: str, column: str) -> bool:
+        """Whether times have a time of day, as far as can be seen; midnight here is another hour in summer."""
+        return _one(self.con, f"SELECT count(DISTINCT epoch_us({column}) % {_DAY_US}) FROM {table}") > 2
+
+    def _by_id(self, column: str, where: str, reason: str) -> None:
+        ids = f"SELECT DISTINCT {column} FROM {self.relation} WHERE {column} < '0' OR {column} >= ':'"
+        self._some(column, f"SELECT {column} FROM ({ids}) WHERE {where}", reason)
+
+    def _some(self, column: str, ids: str, reason: str) -> None:
+        if self.con.execute(f"{ids} LIMIT 1").fetchall():
+            self._aside(reason, f"{column} IN ({ids})")
+
+    def _orders(self, keys: str, reason: str) -> None:
+        self._insert(
+            reason,
+            f"SELECT line.rowid FROM {self.relation} AS line SEMI JOIN ({keys}) AS bad "
+            "ON bad.customer_id = line.customer_id AND bad.order_id = line.order_id",
+        )
+
+    def _aside(self, reason: str, where: str) -> None:
+        self._insert(reason, f"SELECT rowid FROM {self.relation} WHERE {where}")
+
+    def _insert(self, reason: str, places: str) -> None:
+        self.con.execute(f"INSERT INTO set_aside SELECT *, {literal(reason)} FROM ({places})")
+
+    def close(self) -> None:
+        for name in _TABLES:
+            self.con.execute(f"DROP TABLE IF EXISTS {name}")
+
+
+def _matches(column: str, pattern: str) -> str:
+    return f"regexp_full_match({column}, {literal(pattern)}, 'i')"
+
+
+def _seconds(number: float) -> str:
+    return f"INTERVAL '{round(number * 1000)} milliseconds'"
+
+
+def _one(con: Any, sql: str) -> int:
+    return con.execute(sql).fetchall()[0][0]
+
+
+def _stored(files: list[str]) -> str:
+    """Events as the lake's files hold them, moments as ours."""
+    return (
+        "SELECT * REPLACE (make_timestamp(epoch_us(occurred_at)) AS occurred_at) "
+        f"FROM read_parquet({files!r}, hive_partitioning = false)"
+    )

@@ -1,0 +1,177 @@
+"""Release: quarantined rows go through the map and the rules as they are now; those that pass come into the lake."""
+
+# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from retention.db import Database
+from retention.errors import BadInput
+from retention.lake import formats, mapping, quarantine
+from retention.lake.importing import Import, log
+from retention.lake.lake import Lake
+from retention.lake.mapping import literal, quoted
+from retention.lake.reading import Reading
+from retention.lake.schema import TABLES
+from retention.lake.sources import Source
+from retention.progress import Progress, silent
+from retention.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What became of the quarantined rows: tried = accepted + duplicate + filtered + still there."""
+
+    rows_tried: int = 0
+    rows_accepted: int = 0
+    rows_duplicate: int = 0
+    rows_filtered: int = 0
+    rows_kept: int = 0
+    quarantine: dict[str, int] = field(default_factory=dict)
+    """What is in quarantine now, by reason."""
+    notes: tuple[str, ...] = ()
+    """Why some rows could not be tried."""
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return asdict(self) | {"notes": [*self.notes]}
+
+
+def release(
+    lake: Lake,
+    database: Database | None,
+    settings: Settings,
+    *,
+    reason: str | None = None,
+    map_path: Path | None = None,
+    progress: Progress = silent,
+) -> Release:
+    """Try quarantined rows again, file by file, each in one commit; a second time changes nothing.
+
+    Parameters
+    ----------
+    reason : str, optional
+        Only rows with this reason; all of them without one.
+    map_path : Path, optional
+        The map to use; without one, each row's own map as the file says now.
+
+    Raises
+    ------
+    BadInput
+        Where no row is there for the reason.
+    """
+    started = perf_counter()
+    con = lake.duckdb
+    if reason is not None:
+        reason = quarantine.chosen(con, settings, reason)
+    tried: list[tuple[int, int, int, int]] = []
+    notes: list[str] = []
+    held = quarantine.files(settings)
+    for number, path in enumerate(held):
+        progress(number, len(held), f"trying {path.name}")
+        tried.append(_again(lake, database, settings, path, reason, map_path, notes))
+    progress(len(held), len(held), "done")
+    sums = [sum(column) for column in zip(*tried, strict=True)] or [0, 0, 0, 0]
+    return Release(
+        sums[0], sums[1], sums[2], sums[3], sums[0] - sum(sums[1:]), quarantine.counts(con, settings),
+        tuple(dict.fromkeys(notes)), round(perf_counter() - started, 3),
+    )  # fmt: skip
+
+
+def _again(
+    lake: Lake,
+    database: Database | None,
+    settings: Settings,
+    path: Path,
+    reason: str | None,
+    map_path: Path | None,
+    notes: list[str],
+) -> tuple[int, int, int, int]:
+    """One file's rows: how many were tried, accepted, there already and filtered."""
+    con = lake.duckdb
+    con.execute(
+        f"CREATE OR REPLACE TABLE held AS SELECT *, false AS _tried FROM read_parquet({literal(path)})"
+    )
+    work: Import | None = None
+    try:
+        for group in _groups(con, reason):
+            work = work or Import(lake, settings, TABLES[group.table], None, None, None, None)
+            try:
+                group.stage(work, str(map_path.absolute()) if map_path else group.map_name)
+            except BadInput as refusal:
+                notes.append(str(refusal))
+                continue
+            con.execute(f"UPDATE held SET _tried = true WHERE {group.where}")
+        if work is None or not work.staged:
+            return 0, 0, 0, 0
+        stay = "SELECT * EXCLUDE (_tried, _remedy) FROM held WHERE NOT _tried"
+        begun = perf_counter()
+        report = work.commit([path.name], lambda: perf_counter() - begun, (path, stay))
+        if database is not None:
+            log(lake, database, settings, report, [f"quarantine/{path.name}"])
+        return report.rows_read, report.rows_accepted, report.rows_duplicate, report.rows_filtered
+    finally:
+        if work is not None:
+            work.close()
+        con.execute("DROP TABLE IF EXISTS held; DROP TABLE IF EXISTS raw_rows")
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Rows that are read alike."""
+
+    con: Any
+    where: str
+    table: str
+    stage_name: str
+    file: str
+    import_id: str
+    map_name: str | None
+    origin: str | None
+    reading: dict[str, Any]
+
+    def stage(self, work: Import, map_name: str | None) -> None:
+        """Put the rows before an import, as their source once did."""
+        columns = self.reading["columns"]
+        own = ", ".join(f"{quoted(name)}::{type_} AS {quoted(name)}" for name, type_ in columns.items())
+        self.con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT {own} FROM held WHERE {self.where}")
+        by_map = self.stage_name == quarantine.MAP and map_name is not None
+        mapped = (
+            _mapping(work, map_name) if by_map and map_name else mapping.identity(work.table, list(columns))
+        )
+        mapping.check(mapped, list(columns), self.file)
+        work.source = self.origin if self.stage_name == quarantine.MAP else None
+        work.kept = quarantine.Kept(self.table, self.import_id, map_name if by_map else None, self.origin)
+        readings = {name: Reading(**how) for name, how in self.reading["as"].items()}
+        work.take(Source(self.file, "raw_rows", columns, readings), mapped)
+
+
+def _mapping(work: Import, name: str) -> mapping.Mapping:
+    if name.startswith("format:"):
+        return formats.read(name.removeprefix("format:"), work.table, work.settings.timezone)
+    return mapping.read_map(Path(name), work.table)
+
+
+def _groups(con: Any, reason: str | None) -> Iterator[_Group]:
+    """The rows that can be tried, by what they are read with. Broken lines cannot, nor files of the first release."""
+    names = {row[0] for row in con.execute("DESCRIBE held").fetchall()}
+    if not set(quarantine.META) <= names:
+        return
+    keys = ("_table", "_stage", "_file", "_import", "_map", "_origin", "_reading")
+    meant = f"_stage <> {literal(quarantine.LINE)}"
+    if reason is not None:
+        meant += f" AND _reason = {literal(reason)}"
+    found = con.execute(f"SELECT DISTINCT {', '.join(keys)} FROM held WHERE {meant} ORDER BY ALL").fetchall()
+    for values in found:
+        alike = [
+            f"{key} IS NOT DISTINCT FROM {literal(value)}" for key, value in zip(keys, values, strict=True)
+        ]
+        table, stage, file, import_id, map_name, origin, reading = values
+        yield _Group(
+            con, " AND ".join([meant, *alike]), table, stage, file, import_id,
+            map_name, origin, json.loads(reading),
+        )  # fmt: skip

@@ -1,0 +1,118 @@
+"""Quarantined rows can be read with reason and remedy, and come in once the map or the rule lets them."""
+
+from datetime import datetime
+
+import pytest
+
+from retention.errors import BadInput
+from retention.lake import Lake, quarantine
+from retention.lake.importing import import_files
+from retention.lake.release import release
+
+MAP = """[events]
+customer_id = "Customer"
+occurred_at = "When"
+order_id    = "Order"
+amount      = { sql = '"Quantity" * "Price"' }
+quantity    = "Quantity"
+event_type  = { sql = '''%s''' }
+"""
+HEADER = "Order,Customer,When,Quantity,Price,Kind\n"
+
+
+@pytest.fixture
+def lake(settings):
+    return Lake.open(settings)
+
+
+@pytest.fixture
+def map_path(tmp_path):
+    path = tmp_path / "map.toml"
+    path.write_text(MAP % '"Kind"')
+    return path
+
+
+@pytest.fixture
+def file(tmp_path):
+    good = "".join(f"{n},c{n},2025-02-0{n} 10:00:00,1,2.00,purchase\n" for n in range(1, 9))
+    bad = (
+        "101,c1,2025-02-03 11:00:00,1,2.00,sale\n"
+        "102,c2,2025-02-04 11:00:00,1,2.00,sale\n"
+        "103,,2025-02-05 11:00:00,1,2.00,purchase\n"
+        "104,c4,never,1,2.00,purchase\n"
+        "105,GUEST,2025-02-05 11:00:00,1,2.00,purchase\n"
+        "106,c6,1990-01-01 00:00:00,1,2.00,purchase,too,many\n"
+    )
+    path = tmp_path / "orders.csv"
+    path.write_text(HEADER + good + bad)
+    return str(path)
+
+
+@pytest.fixture
+def imported(lake, database, settings, file, map_path):
+    return import_files(lake, database, settings, "events", [file], map_path)
+
+
+def test_it_lists_reason_remedy_and_the_rows_as_they_were(lake, settings, imported):
+    told = quarantine.listing(lake.duckdb, settings)
+    assert told["rows"] == imported.rows_quarantined == 6
+    by_reason = {one["reason"]: one for one in told["reasons"]}
+    sale = next(one for reason, one in by_reason.items() if reason.startswith("event_type is none of"))
+    assert sale["rows"] == 2
+    assert "CASE" in sale["remedy"]
+    assert (sale["tables"], sale["files"]) == (["events"], ["orders.csv"])
+    assert sale["examples"][0] == {
+        "Order": "101", "Customer": "c1", "When": "2025-02-03 11:00:00", "Quantity": "1", "Price": "2.00", "Kind": "sale",
+    }  # fmt: skip
+    guest = by_reason["customer_id stands for everybody who has none"]
+    assert guest["examples"][0]["customer_id"] == "GUEST"
+    assert any("too,many" in str(one["examples"]) for one in told["reasons"])
+
+
+def test_an_unknown_reason_is_answered_with_those_there_are(lake, settings, imported):
+    assert quarantine.listing(lake.duckdb, settings, reason="event_type")["rows"] == 2
+    with pytest.raises(BadInput, match="customer_id is missing"):
+        quarantine.listing(lake.duckdb, settings, reason="weather")
+
+
+def test_nothing_changes_while_the_rules_are_the_same(lake, database, settings, imported):
+    found = release(lake, database, settings)
+    assert (found.rows_tried, found.rows_accepted, found.rows_kept) == (5, 0, 5)  # a broken line is no row
+    assert sum(found.quarantine.values()) == 6
+    assert lake.table("events").count().execute() == 8
+
+
+def test_a_mended_map_lets_its_rows_in_once(lake, database, settings, imported, map_path, file):
+    map_path.write_text(MAP % """CASE WHEN "Kind" = 'sale' THEN 'purchase' ELSE "Kind" END""")
+    found = release(lake, database, settings, reason="event_type")
+    assert (found.rows_tried, found.rows_accepted, found.rows_kept) == (2, 2, 0)
+    assert sum(found.quarantine.values()) == 4
+    again = release(lake, database, settings)
+    assert again.rows_accepted == 0
+    whole = import_files(lake, database, settings, "events", [file], map_path)
+    assert (whole.rows_accepted, whole.rows_duplicate) == (0, 10)
+
+
+def test_a_changed_rule_lets_its_rows_in(lake, database, settings, imported):
+    (settings.home / "clean.toml").write_text('[placeholder_customer]\naction = "keep"\n')
+    found = release(lake, database, settings)
+    assert found.rows_accepted == 1
+    kept = lake.table("events")
+    row = kept.filter(kept.customer_id == "GUEST").execute().to_dict("records")[0]
+    assert (row["order_id"], row["amount"], row["source"]) == ("105", 2.0, "import")
+    assert row["occurred_at"] == datetime(2025, 2, 5, 11)
+
+
+def test_a_map_that_is_gone_is_told_and_its_rows_stay(lake, database, settings, imported, map_path):
+    map_path.unlink()
+    found = release(lake, database, settings)
+    assert "map.toml" in found.notes[0]
+    assert sum(found.quarantine.values()) == 6
+
+
+def test_a_mended_file_clears_its_quarantine(lake, database, settings, imported, map_path, file):
+    with open(file, "w") as target:
+        target.write(HEADER + "1,c1,2025-02-01 10:00:00,1,2.00,purchase\n")
+    report = import_files(lake, database, settings, "events", [file], map_path)
+    assert (report.rows_duplicate, report.quarantine_path) == (1, None)
+    assert quarantine.counts(lake.duckdb, settings) == {}
