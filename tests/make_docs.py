@@ -1,4 +1,4 @@
-"""What is generated from the command tree: docs/commands.md and slack-manifest.yaml. ``make docs`` writes them."""
+"""What is generated from the code: docs/commands.md, slack-manifest.yaml, docs/features.md. ``make docs`` writes them."""
 
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,35 @@ def manifest_text() -> str:
     return head + yaml.safe_dump(manifest(), sort_keys=False, width=120, allow_unicode=True)
 
 
-FILES = {"docs/commands.md": commands_page, "slack-manifest.yaml": manifest_text}
+def features_page() -> str:
+    """docs/features.md."""
+    from retention.churn.snapshots import DERIVED
+    from retention.features import FEATURES
+
+    return "\n".join(
+        [
+            "# Features",
+            "",
+            "Made from the code by `make docs`; do not edit. H is the horizon (`--horizon`), and windows end at the cutoff: only",
+            "what occurred, and was known, before it is seen. The unit of money is the shop's currency. A feature that a",
+            "customer (or the shop) has no events for is 0 where it counts, else missing. Items' categories and brands are as",
+            "they stand now, for the catalogue keeps no history. *Group* is what reasons are told by.",
+            "",
+            "| name | meaning | unit | source | group |",
+            "| --- | --- | --- | --- | --- |",
+            *(
+                f"| `{one.name}` | {one.meaning} | {one.unit} | {one.source} | {one.group} |"
+                for one in (*FEATURES, *DERIVED)
+            ),
+        ]
+    )
+
+
+FILES = {
+    "docs/commands.md": commands_page,
+    "slack-manifest.yaml": manifest_text,
+    "docs/features.md": features_page,
+}
 
 
 def main() -> None:

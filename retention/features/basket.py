@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from retention.features.visits import DAY
+from retention.features.visits import DAY, seconds
 
 if TYPE_CHECKING:
     import ibis
@@ -25,7 +25,7 @@ def _kinds(p: "ibis.Table", now: int) -> "ibis.Table":
     """One row a customer and category."""
     import ibis
 
-    first, last = p["first"].epoch_seconds(), p["last"].epoch_seconds()
+    first, last = seconds(p["first"]), seconds(p["last"])
     often = (p.bought >= REGULAR) & (p["last"] > p["first"])
     overdue = ibis.ifelse(often, (now - last) * (p.bought - 1) > (last - first), False)
     return p.group_by("customer_id", kind=p.category.fill_null(p.item_id)).agg(
@@ -37,7 +37,7 @@ def _kinds(p: "ibis.Table", now: int) -> "ibis.Table":
 
 def _customers(k: "ibis.Table", now: int, horizon_days: float) -> "ibis.Table":
     """One row a customer; entropy in nats: log(n) − Σ x·log(x) ÷ n."""
-    k = k.mutate(since=(now - k["last"].epoch_seconds()) / float(DAY))
+    k = k.mutate(since=(now - seconds(k["last"])) / float(DAY))
     c = k.group_by("customer_id").agg(
         items_4h=k["items"].sum(), categories_4h=k.count().cast("float64"), bought=k.lines.sum(),
         kept=(k.since <= horizon_days).cast("float64").sum(), surprise=(k.lines * k.lines.ln()).sum(),

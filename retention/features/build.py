@@ -45,13 +45,16 @@ def build(
         Nothing is computed until it is executed.
     """
     since = cutoff - timedelta(days=4 * horizon_days)
+    engine = lake.spark or lake
     tables = {
-        "events": lake.table("events", before=cutoff),
-        "recent": lake.table("events", before=cutoff, since=since),
-        "items": lake.table("items"),
-        "treatments": lake.table("treatments", before=cutoff),
+        "events": engine.table("events", before=cutoff),
+        "recent": engine.table("events", before=cutoff, since=since),
+        "items": engine.table("items"),
+        "treatments": engine.table("treatments", before=cutoff),
     }
     shape = Shape(horizon_days, active_within_days, clock_changes(lake.zone, cutoff.year))
+    if lake.spark:
+        return expression(**tables, now=int(cutoff.timestamp()), shape=shape)
     sql = _sql(shape).replace(str(_NOW), str(int(cutoff.timestamp())))
     for name, table in tables.items():
         sql = sql.replace(f'"{_PLACE}{name}"', f'"{table.get_name()}"')

@@ -5,7 +5,7 @@ A shop without such events pays next to nothing: the tables are filtered to them
 
 from typing import TYPE_CHECKING
 
-from retention.features.visits import DAY
+from retention.features.visits import DAY, seconds
 
 if TYPE_CHECKING:
     import ibis
@@ -79,7 +79,7 @@ def journeys(visits: "ibis.Table", h: float) -> "ibis.Table":
 def campaigns(treatments: "ibis.Table", now: int, h: float) -> "ibis.Table":
     """One row a customer whom our campaigns reached. What came of it is read from events: outcomes are known later."""
     sent = treatments.filter(treatments.arm == "treatment")
-    age = (now - sent.sent_at.epoch_seconds()) / float(DAY)
+    age = (now - seconds(sent.sent_at)) / float(DAY)
     return sent.group_by("customer_id").agg(
         campaigns_4h=(age <= 4 * h).cast("int64").sum().cast("float64"), campaign_recency=age.min()
     )

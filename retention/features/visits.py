@@ -19,7 +19,7 @@ def visits(events: "ibis.Table", now: int) -> "ibis.Table":
     """
     import ibis
 
-    day = ibis.ifelse(events.order_id.isnull(), events.occurred_at.epoch_seconds() // DAY, ibis.null("int64"))
+    day = ibis.ifelse(events.order_id.isnull(), seconds(events.occurred_at) // DAY, ibis.null("int64"))
     folded = events.group_by("customer_id", "event_type", "order_id", day=day).agg(
         occurred_at=events.occurred_at.min(),
         lines=events.count(),
@@ -29,11 +29,16 @@ def visits(events: "ibis.Table", now: int) -> "ibis.Table":
         duration=events.duration_s.sum().fill_null(0).cast("float64"),
         channel=events.channel.max(),
     )
-    second = folded.occurred_at.epoch_seconds()
+    second = seconds(folded.occurred_at)
     return folded.select(
         "customer_id", "event_type", "lines", "spend", "discount", "rating", "duration", "channel", second=second,
         day=second // DAY, age=(now - second) / float(DAY),
     )  # fmt: skip
+
+
+def seconds(moment: "ibis.Value") -> "ibis.Value":
+    """Whole seconds since 1970. Cut first: DuckDB would round and Spark would cut."""
+    return moment.truncate("s").epoch_seconds()
 
 
 def local(second: "ibis.Value", changes: tuple[tuple[int, int], ...]) -> "ibis.Value":

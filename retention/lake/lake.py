@@ -17,11 +17,14 @@ from retention import clock
 from retention.errors import BadInput
 from retention.lake import store
 from retention.lake.schema import IBIS_TYPES, SQL_TYPES, TABLES, Column, Table
+from retention.lake.spark import SparkTables
 from retention.settings import Settings
 
 if TYPE_CHECKING:
     import ibis
     import pandas
+
+ENGINES = ("duckdb", "spark")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class Lake:
         Where DuckDB may spill what does not fit into memory.
     zone : str
         The shop's time zone (IANA): weekdays and hours of features are by its clock.
+    spark : SparkTables, optional
+        Where features are computed, instead of DuckDB.
 
     Notes
     -----
@@ -50,8 +55,11 @@ class Lake:
     zoned ones. Compare them with `naive(moment)`. Not for use on both sides of a fork.
     """
 
-    def __init__(self, root: Path, scratch: Path, zone: str = "UTC") -> None:
+    def __init__(
+        self, root: Path, scratch: Path, zone: str = "UTC", spark: SparkTables | None = None
+    ) -> None:
         self.root = root
+        self.spark = spark
         self.zone = zone
         self._scratch = scratch
         self._views: set[str] = set()
@@ -67,11 +75,18 @@ class Lake:
             Where ``RETENTION_LAKE_URL`` names an engine that is not supported.
         """
         engine, _, path = settings.lake_url.partition("://")
-        if engine != "duckdb" or not path:
+        host, spark = "", engine == "spark"
+        if spark:
+            host, slash, path = path.partition("/")
+            path = slash + path
+        if engine not in ENGINES or not path.strip("/"):
             raise BadInput(
-                f"RETENTION_LAKE_URL is {settings.lake_url!r}; this version reads duckdb:///path/to/folder only."
+                f"RETENTION_LAKE_URL is {settings.lake_url!r}; use duckdb:///path/to/folder, or spark:///path/to/folder "
+                "or spark://host:7077/path/to/folder to compute features with Spark."
             )
-        return cls(Path(path).expanduser().absolute(), settings.home / "scratch", settings.timezone)
+        root = Path(path).expanduser().absolute()
+        reader = SparkTables(root, f"spark://{host}" if host else "") if spark else None
+        return cls(root, settings.home / "scratch", settings.timezone, reader)
 
     @cached_property
     def con(self) -> Any:
@@ -112,8 +127,8 @@ class Lake:
         table = TABLES[name]
         with self._lock:
             delta = store.opened(self.root, table)
-            months = _months(since, before) if name == "events" and (since or before) else None
-            paths = [] if delta is None else store.files(delta, months)
+            wanted = months(since, before) if name == "events" and (since or before) else None
+            paths = [] if delta is None else store.files(delta, wanted)
             version = -1 if delta is None else delta.version()
             return self._view(table, paths, f"{name}_v{version}", _between(name, since, before))
 
@@ -304,7 +319,7 @@ def _limit(moment: datetime) -> str:
     return f"TIMESTAMPTZ '{naive(moment).isoformat()}+00'"
 
 
-def _months(since: datetime | None, before: datetime | None) -> Callable[[str], bool]:
+def months(since: datetime | None, before: datetime | None) -> Callable[[str], bool]:
     first = "" if since is None else f"{naive(since):%Y-%m}"
     last = "9999-12" if before is None else f"{naive(before):%Y-%m}"
     return lambda month: first <= month <= last

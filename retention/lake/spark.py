@@ -1,0 +1,113 @@
+"""The lake's tables through Spark: features of more events than one machine holds. Everything else stays with DuckDB.
+
+Spark reads the live files of the Delta tables, as DuckDB does; it needs neither Delta's nor any other package from the
+internet. Writes go through deltalake, whichever engine reads.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retention.errors import BadInput
+from retention.lake import store
+from retention.lake.schema import TABLES, Column
+
+if TYPE_CHECKING:
+    import ibis
+
+_TYPES = {"text": "string", "json": "string", "number": "double", "flag": "boolean", "moment": "timestamp"}
+
+
+class SparkTables:
+    """Canonical tables as Ibis expressions on a Spark session, opened at first use.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the Delta tables; every Spark worker must see it under the same path.
+    master : str
+        ``spark://host:port``, or empty: all cores of this machine, or the session that already runs.
+
+    Notes
+    -----
+    Times are naive UTC (``timestamp_ntz``), as in `retention.lake.Lake.table`.
+    """
+
+    def __init__(self, root: Path, master: str) -> None:
+        self.root = root
+        self._master = master
+
+    @cached_property
+    def con(self) -> Any:
+        """The Ibis backend.
+
+        Raises
+        ------
+        BadInput
+            Where pyspark is not installed.
+        """
+        import ibis
+
+        try:
+            from pyspark.sql import SparkSession
+        except ImportError as missing:
+            raise BadInput(
+                "RETENTION_LAKE_URL names Spark, and pyspark is not installed; run `make setup-spark`, or use "
+                "duckdb:///path/to/folder."
+            ) from missing
+        session = (
+            SparkSession.builder.master(self._master or "local[*]")
+            .appName("retention")
+            .config("spark.sql.session.timeZone", "UTC")
+            .config("spark.ui.enabled", "false")
+            .config("spark.ui.showConsoleProgress", "false")
+        )
+        if not self._master:  # on one machine, 200 partitions of a shuffle cost more than they carry
+            session = session.config("spark.sql.shuffle.partitions", str(2 * (os.cpu_count() or 1)))
+        return ibis.pyspark.connect(session.getOrCreate())
+
+    def table(self, name: str, before: datetime | None = None, since: datetime | None = None) -> ibis.Table:
+        """See `retention.lake.Lake.table`."""
+        from retention.lake.lake import months
+
+        table = TABLES[name]
+        delta = store.opened(self.root, table)
+        wanted = months(since, before) if name == "events" and (since or before) else None
+        paths = [] if delta is None else store.files(delta, wanted)
+        session = self.con._session
+        rows = session.read.parquet(*paths) if paths else session.createDataFrame([], _empty(table.columns))
+        rows = _between(rows, name, since, before).selectExpr(*map(_read, table.columns))
+        version = -1 if delta is None else delta.version()
+        view = re.sub(r"\W", "_", f"{name}_v{version}_{since}_{before}")
+        rows.createOrReplaceTempView(view)
+        return self.con.table(view)
+
+
+def _between(rows: Any, name: str, since: datetime | None, before: datetime | None) -> Any:
+    """What `retention.lake.Lake.table` leaves out, left out of a Spark frame."""
+    from pyspark.sql.functions import col
+
+    if name not in ("events", "treatments"):
+        return rows
+    at = col("sent_at" if name == "treatments" else "occurred_at")
+    if since is not None:
+        rows = rows.where(at >= since.astimezone(UTC))
+    if before is not None:
+        rows = rows.where(at < before.astimezone(UTC))
+    if before is not None and name == "events":
+        rows = rows.where(col("available_at").isNull() | (col("available_at") < before.astimezone(UTC)))
+    return rows
+
+
+def _read(column: Column) -> str:
+    kind = "timestamp_ntz" if column.kind == "moment" else _TYPES[column.kind]
+    return f"CAST({column.name} AS {kind}) AS {column.name}"
+
+
+def _empty(columns: tuple[Column, ...]) -> str:
+    return ", ".join(f"{column.name} {_TYPES[column.kind]}" for column in columns)

@@ -1,0 +1,120 @@
+"""A shop in which everything happens: every kind of event, every column, missing values, several channels and ties."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from retention.lake import Lake, store
+from retention.lake.schema import EVENT_TYPES, TABLES
+
+BEGIN = datetime(2024, 1, 10, tzinfo=UTC)
+CUTOFF = datetime(2025, 6, 2, 15, 30, tzinfo=UTC)
+ARGS = {"horizon_days": 28, "active_within_days": None}
+_TYPES = {"text": pa.string(), "json": pa.string(), "number": pa.float64(), "flag": pa.bool_()}
+_ORDERED = ("purchase", "return", "coupon_redeem")
+
+
+def frames(seed: int = 3, customers: int = 40, rows: int = 4000) -> dict[str, pd.DataFrame]:
+    """events, items and treatments with canonical columns; all before `CUTOFF`."""
+    rng = np.random.default_rng(seed)
+    kind = rng.choice(EVENT_TYPES, rows, p=[0.2, 0.08, 0.08, 0.4, 0.04, 0.05, 0.05, 0.04, 0.04, 0.02])
+    span = int((CUTOFF - BEGIN).total_seconds())
+    customer = rng.integers(0, customers, rows)
+    visit = rng.integers(0, rows // 3, rows)  # rows of one visit share customer, time and order
+    at = np.random.default_rng(seed + 1).integers(0, span, rows)[visit]
+    customer = customer[visit]
+    item = np.where(
+        rng.random(rows) < 0.06, None, np.char.add("i", rng.zipf(1.6, rows).clip(1, 60).astype(str))
+    )
+    money = np.where(rng.random(rows) < 0.05, np.nan, np.round(rng.gamma(2, 9, rows), 2))
+    ordered = np.isin(kind, _ORDERED) & (rng.random(rows) < 0.9)
+    events = pd.DataFrame(
+        {
+            "event_id": [f"e{number}" for number in range(rows)],
+            "customer_id": [f"c{number:02d}" for number in customer],
+            "event_type": kind,
+            "occurred_at": pd.Timestamp(BEGIN) + pd.to_timedelta(at, unit="s"),
+            "item_id": item,
+            "order_id": [f"o{number}" if has else None for number, has in zip(visit, ordered, strict=True)],
+            "quantity": rng.integers(1, 5, rows).astype(float),
+            "amount": np.where(
+                kind == "return", -money, np.where(np.isin(kind, ["purchase"]), money, np.nan)
+            ),
+            "discount": np.where(rng.random(rows) < 0.3, np.round(money * 0.1, 2), 0.0),
+            "duration_s": np.where(kind == "view", rng.gamma(2, 20, rows).round(), np.nan),
+            "rating": np.where(kind == "review", rng.integers(1, 6, rows), np.nan),
+            "channel": rng.choice(np.array(["Web", "app", "store", None], dtype=object), rows),
+        }
+    )
+    events.loc[events.customer_id == "c05", "channel"] = "store"  # who never goes elsewhere
+    events = pd.concat([events, event(event_type="cart", occurred_at=day(0.001), item_id="i2")["events"]])
+    return {"events": events, "items": _items(rng), "treatments": _treatments(rng, customers)}
+
+
+def _items(rng: np.random.Generator) -> pd.DataFrame:
+    numbers = np.arange(1, 50)  # of the others nothing is known
+    return pd.DataFrame(
+        {
+            "item_id": [f"i{number}" for number in numbers],
+            "category": np.where(numbers % 9 == 0, None, np.char.add("kind ", (numbers % 7).astype(str))),
+            "brand": rng.choice(np.array(["Private", "Acme", None], dtype=object), len(numbers)),
+        }
+    )
+
+
+def _treatments(rng: np.random.Generator, customers: int) -> pd.DataFrame:
+    who = rng.permutation(customers)[:25]
+    return pd.DataFrame(
+        {
+            "campaign_id": "spring",
+            "customer_id": [f"c{number:02d}" for number in who],
+            "arm": rng.choice(["treatment", "control"], len(who)),
+            "sent_at": pd.Timestamp(CUTOFF) - pd.to_timedelta(rng.integers(1, 90, len(who)), unit="D"),
+        }
+    )
+
+
+def lake(home: Path, tables: dict[str, pd.DataFrame], zone: str = "Europe/London") -> Lake:
+    """A lake with these rows, written straight into its Delta tables."""
+    root = home / "lake"
+    add(root, tables)
+    return Lake(root, home / "scratch", zone)
+
+
+def add(root: Path, tables: dict[str, pd.DataFrame]) -> None:
+    """Append rows to the Delta tables below ``root``."""
+    for name, frame in tables.items():
+        table = TABLES[name]
+        columns = {}
+        for column in table.columns:
+            values = (
+                frame[column.name] if column.name in frame else pd.Series([None] * len(frame), dtype=object)
+            )
+            if column.kind == "moment":
+                values = pd.to_datetime(values, utc=True)
+            kind = _TYPES.get(column.kind, pa.timestamp("us", "UTC"))
+            columns[column.name] = pa.Array.from_pandas(values, type=kind)
+        if table.partition:
+            columns[table.partition] = pa.array(frame["occurred_at"].dt.strftime("%Y-%m"), pa.string())
+        store.append(root, table, pa.table(columns))
+
+
+def event(**values: object) -> dict[str, pd.DataFrame]:
+    """One event (or several, of lists) to `add`."""
+    rows = len(next((value for value in values.values() if isinstance(value, list)), [0]))
+    given = {
+        "event_id": [f"new {number}" for number in range(rows)],
+        "customer_id": "c01",
+        "event_type": "purchase",
+    }
+    frame = pd.DataFrame({**given, **values}, index=range(rows))
+    frame["occurred_at"] = pd.to_datetime(frame["occurred_at"], utc=True)
+    return {"events": frame}
+
+
+def day(number: float) -> datetime:
+    """So many days before the cutoff (after it, if negative)."""
+    return CUTOFF - timedelta(days=number)

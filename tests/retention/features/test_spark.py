@@ -1,0 +1,68 @@
+"""The same expression on DuckDB and on Spark: the same customers, the same numbers, missing where the other's are."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pyspark", reason="make test-spark")
+
+from retention.churn.snapshots import take
+from retention.db import Database
+from retention.db.migrate import upgrade
+from retention.features import NAMES, build
+from retention.lake import Lake
+from retention.settings import Settings
+from tests.retention.features import every
+
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
+
+
+def on_spark(lake: Lake, home: Path) -> Lake:
+    """The same tables, by changing one URL."""
+    return Lake.open(Settings(home=home, lake_url=f"spark://{lake.root}", timezone=lake.zone, _env_file=None))
+
+
+def same(lake: Lake, other: Lake, cutoff: datetime, **shape: object) -> None:
+    ours, theirs = (build(each, cutoff, **shape).order_by("customer_id").execute() for each in (lake, other))
+    assert len(ours)
+    assert list(ours.columns) == list(theirs.columns)
+    assert ours.customer_id.tolist() == theirs.customer_id.tolist()
+    values = [frame[list(NAMES)].to_numpy(dtype=float, na_value=np.nan) for frame in (ours, theirs)]
+    np.testing.assert_allclose(*values, rtol=1e-6, atol=1e-6, equal_nan=True)
+
+
+def test_a_shop_with_every_kind_of_event(tmp_path):
+    lake = every.lake(tmp_path, every.frames())
+    same(lake, on_spark(lake, tmp_path), every.CUTOFF, **every.ARGS)
+
+
+def test_a_slice_of_the_complete_journey(tmp_path):
+    from retention.demo import extracts
+    from retention.lake.importing import import_files
+
+    settings = Settings(home=tmp_path, timezone="America/New_York", _env_file=None)
+    upgrade(settings)
+    database, lake = Database.of(settings), Lake.open(settings)
+    products = extracts.products(
+        lake.duckdb, tmp_path / "products.parquet", datetime(2017, 10, 2, tzinfo=UTC)
+    )
+    tenth = "household_id % 10 = 3"
+    for table, file, name, only in (
+        ("items", products, "items", None),
+        ("events", extracts.data("transactions"), "events", tenth),
+        ("events", extracts.data("coupon_redemptions"), "redemptions", tenth),
+    ):
+        import_files(lake, database, settings, table, [str(file)], extracts.MAPS / f"{name}.toml", only=only)
+    database.dispose()
+    cutoff = datetime(2017, 10, 23, tzinfo=UTC)
+    other = on_spark(lake, tmp_path)
+    same(lake, other, cutoff, horizon_days=28, active_within_days=56)
+    snapshots = [take(each, cutoff, horizon_days=28, active_within_days=56) for each in (lake, other)]
+    assert snapshots[0].churned.tolist() == snapshots[1].churned.tolist()
+
+
+def test_an_empty_lake_has_nobody_on_spark(tmp_path):
+    lake = every.lake(tmp_path, {})
+    assert not len(build(on_spark(lake, tmp_path), every.CUTOFF, **every.ARGS).execute())
