@@ -29,8 +29,7 @@ def build(
     Parameters
     ----------
     lake : Lake
-        Its tables events, items and treatments are read;
-        its ``zone`` says what weekday and hour it is in the shop.
+        Its tables events, items and treatments are read; its ``zone`` says what weekday and hour it is in the shop.
     cutoff : datetime
         Aware. Only what occurred, and was known, before it is seen.
     horizon_days : int
@@ -45,7 +44,8 @@ def build(
         Nothing is computed until it is executed.
     """
     since = cutoff - timedelta(days=4 * horizon_days)
-    engine = lake.spark or lake
+    spark = getattr(lake, "spark", None)  # what stands in for a lake has none
+    engine = spark or lake
     tables = {
         "events": engine.table("events", before=cutoff),
         "recent": engine.table("events", before=cutoff, since=since),
@@ -53,7 +53,7 @@ def build(
         "treatments": engine.table("treatments", before=cutoff),
     }
     shape = Shape(horizon_days, active_within_days, clock_changes(lake.zone, cutoff.year))
-    if lake.spark:
+    if spark:
         return expression(**tables, now=int(cutoff.timestamp()), shape=shape)
     sql = _sql(shape).replace(str(_NOW), str(int(cutoff.timestamp())))
     for name, table in tables.items():
