@@ -5,7 +5,7 @@ import secrets
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     default_role: str = "viewer"
     timezone: str = "UTC"
     currency: str = ""
+    doubted_labels: Literal["keep", "drop"] = "keep"  # of customers whose score somebody called wrong
     smtp_url: SecretStr | None = None
     webhook_url: SecretStr | None = None
     now: datetime | None = None

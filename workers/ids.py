@@ -12,11 +12,15 @@ REJECT_CAMPAIGN = "campaign.reject"
 STOP_CAMPAIGN = "campaign.stop"
 CAMPAIGN_CSV = "campaign.csv"
 HOME_RUN = "home.run"  # value: a command line
+FEEDBACK = "feedback"  # value: useful or wrong|pseudonym|model version|as of (a menu; the buttons are its two entries)
+FEEDBACK_USEFUL = "feedback.useful"
+FEEDBACK_WRONG = "feedback.wrong"
 
 # Modals.
 EDIT_VIEW = "campaign.edit.view"
 REJECT_VIEW = "campaign.reject.view"
 STOP_VIEW = "campaign.stop.view"
+FEEDBACK_VIEW = "feedback.view"
 
 # The metadata by which the sender finds its own posts again.
 POST_EVENT = "retention_post"

@@ -41,6 +41,7 @@ class Asked:
     model: str
     created_by: str
     job_id: str | None
+    doubted: tuple[tuple[str, datetime], ...] = ()  # labels to leave out: see retention.feedback
 
 
 def churn(
@@ -58,6 +59,7 @@ def churn(
     """
     from retention.churn.model import fit
     from retention.churn.snapshots import history
+    from retention.feedback import without
     from retention.registry.judge import judge
     from retention.registry.reference import reference
 
@@ -65,7 +67,8 @@ def churn(
         lake, cutoff=asked.cutoff, horizon_days=asked.horizon_days, active_within_days=asked.active_within_days,
         progress=part(progress, 0, 3),
     )  # fmt: skip
-    trained = fit(training, model=asked.model, seed=SEED, progress=part(progress, 1, 3))
+    kept = without(training, asked.doubted)
+    trained = fit(kept, model=asked.model, seed=SEED, progress=part(progress, 1, 3))
     used = _loaded(settings, champion)
     found = judge(training, trained, used, progress=part(progress, 2, 3))
     progress(1, 1, "Saving the model")

@@ -11,6 +11,7 @@ from workers.tasks.contract import Context, Outcome, Post
 
 def run(request: Retrain, context: Context) -> Outcome:
     """Train what was asked for; rows are added and promoted in the finishing transaction."""
+    from retention.feedback import doubted
     from retention.lake import Lake
     from retention.progress import part
     from retention.registry import champion, promote
@@ -19,11 +20,18 @@ def run(request: Retrain, context: Context) -> Outcome:
     settings = context.settings
     lake = Lake.open(settings)
     cutoff, note = _cutoff(request, lake)
-    asked = training.Asked(
-        cutoff, request.horizon, request.active_within, request.model, context.requested_by, context.job_id
-    )
     with context.database.reading() as session:
         used = {kind: champion(session, settings, kind) for kind in request.models}
+        marked = doubted(session, settings) if settings.doubted_labels == "drop" else ()
+    asked = training.Asked(
+        cutoff,
+        request.horizon,
+        request.active_within,
+        request.model,
+        context.requested_by,
+        context.job_id,
+        marked,
+    )
     trained = [
         getattr(training, kind)(settings, lake, used[kind], asked, part(context.progress, done, len(used)))
         for done, kind in enumerate(used)

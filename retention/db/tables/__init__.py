@@ -15,6 +15,7 @@ from retention.db.tables.campaigns import (
 )
 from retention.db.tables.data import Cohort, DirectoryEntry, ImportLog, ModelVersion
 from retention.db.tables.delivery import Delivery, File, Outbox
+from retention.db.tables.feedback import Feedback
 from retention.db.tables.people import Audit, RoleGrant
 from retention.db.tables.work import BusinessClock, Job, Process, Run, Schedule, Slot
 
@@ -31,6 +32,7 @@ __all__ = [
     "Coupon",
     "Delivery",
     "DirectoryEntry",
+    "Feedback",
     "File",
     "ImportLog",
     "Job",

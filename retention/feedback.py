@@ -1,0 +1,105 @@
+"""What people said of scores and reasons: stored once a person, customer and model; usable as a label-quality signal.
+
+``wrong`` marks the customer at that moment. Training keeps such labels unless ``RETENTION_DOUBTED_LABELS=drop``: a
+colleague's word is a hint about a label, not the label.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from retention import clock
+from retention.db.insert import upsert
+from retention.db.tables import Feedback
+from retention.errors import BadInput
+from retention.settings import Settings
+
+if TYPE_CHECKING:
+    from retention.churn.snapshots import Snapshot, TrainingSet
+
+Verdict = Literal["useful", "wrong"]
+LONGEST = 500  # characters of a reason
+NEWEST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose score, by which model, as of when: what a button carries. The customer is named by pseudonym there."""
+
+    customer_id: str
+    model_version: str
+    as_of: datetime
+
+
+def record(
+    session: Session, settings: Settings, subject: Subject, verdict: Verdict, by: str, reason: str = ""
+) -> None:
+    """Keep a person's word; a second one replaces the first.
+
+    Raises
+    ------
+    BadInput
+        A verdict of "wrong" without a reason, or with one that is too long.
+    """
+    reason = " ".join(reason.split())
+    if verdict == "wrong" and not reason:
+        raise BadInput("Say in a few words what is wrong; the next model can only learn from a reason.")
+    if len(reason) > LONGEST:
+        raise BadInput(f"The reason has {len(reason)} characters; keep it to {LONGEST}.")
+    key = {"team_id": settings.team_id, "customer_id": subject.customer_id,
+           "model_version": subject.model_version, "user_id": by}  # fmt: skip
+    upsert(session, Feedback, key, verdict=verdict, reason=reason, as_of=subject.as_of, at=clock.now())
+
+
+def summary(session: Session, settings: Settings, version: str) -> dict[str, Any]:
+    """Of one model: how many said what, and the newest reasons, without whom they are about or from."""
+    mine = (Feedback.team_id == settings.team_id, Feedback.model_version == version)
+    counted = dict(
+        session.execute(select(Feedback.verdict, func.count()).where(*mine).group_by(Feedback.verdict)).all()
+    )
+    newest = session.scalars(
+        select(Feedback).where(*mine, Feedback.verdict == "wrong").order_by(Feedback.at.desc()).limit(NEWEST)
+    ).all()
+    return {
+        "useful": counted.get("useful", 0), "wrong": counted.get("wrong", 0),
+        "reasons": [{"text": one.reason, "at": one.at.isoformat()} for one in newest],
+    }  # fmt: skip
+
+
+def listed(session: Session, settings: Settings, version: str | None = None) -> list[Feedback]:
+    """All of it, or one model's, newest first."""
+    asked = select(Feedback).where(Feedback.team_id == settings.team_id)
+    if version:
+        asked = asked.where(Feedback.model_version == version)
+    return list(session.scalars(asked.order_by(Feedback.at.desc(), Feedback.customer_id)))
+
+
+def doubted(session: Session, settings: Settings) -> tuple[tuple[str, datetime], ...]:
+    """Customers and moments somebody called wrong: the label-quality signal."""
+    rows = session.execute(
+        select(Feedback.customer_id, Feedback.as_of)
+        .where(Feedback.team_id == settings.team_id, Feedback.verdict == "wrong")
+        .order_by(Feedback.customer_id, Feedback.as_of)
+    )
+    return tuple((customer, as_of) for customer, as_of in rows)
+
+
+def without(training: "TrainingSet", marked: Collection[tuple[str, datetime]]) -> "TrainingSet":
+    """The training set without doubted labels: those whose window holds the moment that was called wrong.
+
+    Calibration and judging keep every customer: what is judged must not be chosen by opinion.
+    """
+    if not marked:
+        return training
+    return replace(training, fit=tuple(_without(one, marked, training.horizon_days) for one in training.fit))
+
+
+def _without(snapshot: "Snapshot", marked: Collection[tuple[str, datetime]], horizon_days: int) -> "Snapshot":
+    end = snapshot.cutoff + timedelta(days=horizon_days)
+    gone = {customer for customer, as_of in marked if snapshot.cutoff <= as_of < end}
+    kept = ~snapshot.frame.customer_id.isin(gone).to_numpy()
+    return snapshot if kept.all() else snapshot.rows(kept)

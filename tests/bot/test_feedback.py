@@ -1,0 +1,147 @@
+"""Useful, or wrong, because …: stored once a person, customer and model; the reason is data everywhere."""
+
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import select
+
+from retention.db.tables import Feedback
+from retention.errors import BadInput
+from retention.feedback import LONGEST, Subject, doubted, record, summary
+from retention.privacy import pseudonym
+from tests.bot.test_slash import until
+from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, words
+from workers import ids
+
+VERSION, AS_OF = "churn-20171201-abc123", "2017-12-01T00:00:00+00:00"
+
+
+@pytest.fixture
+def value(settings) -> str:
+    return f"{pseudonym(settings.key, '42')}|{VERSION}|{AS_OF}"
+
+
+def rows(database) -> list[Feedback]:
+    with database.reading() as session:
+        return list(session.scalars(select(Feedback).order_by(Feedback.user_id)))
+
+
+def submit(workspace, value: str, reason: str, user: str = ANALYST, view: str = "V1"):
+    def change(payload):
+        payload["view"] |= {
+            "id": view, "callback_id": ids.FEEDBACK_VIEW, "private_metadata": f"wrong|{value}|C0CRM",
+            "state": {"values": {"reason": {"value": {"type": "plain_text_input", "value": reason}}}},
+        }  # fmt: skip
+
+    return workspace.interact("view_submission.json", user, change)
+
+
+def choose(workspace, value: str, user: str = ANALYST):
+    """The menu beside a customer of a sweep."""
+
+    def change(payload):
+        payload["response_url"] = workspace.api.url + "response_url"
+        payload["actions"] = [
+            {
+                "type": "overflow", "action_id": ids.FEEDBACK, "block_id": "b", "action_ts": "3.3",
+                "selected_option": {"text": {"type": "plain_text", "text": "Useful"}, "value": value},
+            }
+        ]  # fmt: skip
+
+    return workspace.interact("block_actions.json", user, change)
+
+
+def test_useful_is_stored_once_whoever_presses_how_often(workspace, database, api, value):
+    for at in ("5.1", "5.1", "5.2"):
+        assert workspace.press(ids.FEEDBACK_USEFUL, f"useful|{value}", at=at).status == 200
+    (row,) = until(lambda: rows(database))
+    assert (row.customer_id, row.model_version, row.user_id, row.verdict) == (
+        "42",
+        VERSION,
+        ANALYST,
+        "useful",
+    )
+    assert row.as_of == datetime(2017, 12, 1, tzinfo=UTC)
+    assert "Noted" in api.wait("response_url")["text"]
+    choose(workspace, f"useful|{value}", LEAD)
+    until(lambda: len(rows(database)) == 2)
+
+
+def test_wrong_asks_why_and_replaces_what_the_same_person_said(workspace, database, api, value):
+    workspace.press(ids.FEEDBACK_USEFUL, f"useful|{value}")
+    until(lambda: rows(database))
+    workspace.press(ids.FEEDBACK_WRONG, f"wrong|{value}")
+    view = api.wait("views.open")["view"]
+    assert view["private_metadata"] == f"wrong|{value}|C0CRM"
+    assert VERSION in words(view["blocks"])
+    assert rows(database)[0].verdict == "useful"  # nothing is said before a reason is
+    submit(workspace, value, "orders by <phone> & post\n*always*")
+    (row,) = until(lambda: [one for one in rows(database) if one.verdict == "wrong"])
+    assert row.reason == "orders by <phone> & post *always*"
+    submit(workspace, value, "orders by <phone> & post\n*always*")
+    assert len(rows(database)) == 1
+    assert "wrong" in api.wait("chat.postEphemeral")["text"]
+
+
+@pytest.mark.parametrize("press", ["useful", "wrong"])
+def test_a_viewer_may_not(workspace, database, api, value, press):
+    action = ids.FEEDBACK_USEFUL if press == "useful" else ids.FEEDBACK_WRONG
+    workspace.press(action, f"{press}|{value}", VIEWER)
+    assert "Your role is viewer" in api.wait("response_url")["text"]
+    assert rows(database) == []
+    assert api.named("views.open") == []
+
+
+def test_a_button_without_its_fields_and_a_customer_who_is_gone_are_told(workspace, database, api, value):
+    workspace.press(ids.FEEDBACK_USEFUL, "useful|old")
+    assert "older version" in api.wait("response_url")["text"]
+    workspace.press(ids.FEEDBACK_USEFUL, f"useful|0000-0000|{VERSION}|{AS_OF}", ADMIN)
+    until(lambda: any("There is no customer" in said["text"] for said in api.named("response_url")))
+    assert rows(database) == []
+
+
+def test_the_summary_counts_and_what_is_doubted_is_a_signal(settings, database):
+    subject = Subject("42", VERSION, datetime(2017, 12, 1, tzinfo=UTC))
+    with database.transaction() as session:
+        record(session, settings, subject, "wrong", "U1", "  by   phone ")
+        record(session, settings, subject, "useful", "U2")
+        with pytest.raises(BadInput, match="what is wrong"):
+            record(session, settings, subject, "wrong", "U3", " ")
+        with pytest.raises(BadInput, match="characters"):
+            record(session, settings, subject, "wrong", "U3", "x" * (LONGEST + 1))
+    with database.reading() as session:
+        told = summary(session, settings, VERSION)
+        assert (told["useful"], told["wrong"], told["reasons"][0]["text"]) == (1, 1, "by phone")
+        assert doubted(session, settings) == (("42", subject.as_of),)
+        assert summary(session, settings, "other") == {"useful": 0, "wrong": 0, "reasons": []}
+
+
+def test_doubted_labels_leave_the_training_and_nothing_else():
+    import numpy as np
+    import pandas as pd
+
+    from retention.churn.snapshots import Snapshot, TrainingSet
+    from retention.feedback import without
+    from retention.value import bgnbd
+
+    def snapshot(day):
+        frame = pd.DataFrame({"customer_id": ["41", "42"], "recency_days": [1.0, 2.0]})
+        at = datetime(2017, day, 1, tzinfo=UTC)
+        return Snapshot(at, frame, np.array([0.0, 1.0]), 2, bgnbd.BgNbd(1, 1, 1, 1), None)
+
+    training = TrainingSet(
+        datetime(2017, 12, 1, tzinfo=UTC),
+        28,
+        56,
+        365.0,
+        (snapshot(9), snapshot(8)),
+        snapshot(11),
+        ("recency_days",),
+    )
+    kept = without(
+        training, [("42", datetime(2017, 9, 20, tzinfo=UTC)), ("41", datetime(2017, 11, 5, tzinfo=UTC))]
+    )
+    assert [list(one.frame.customer_id) for one in kept.fit] == [["41"], ["41", "42"]]
+    assert list(kept.fit[0].churned) == [0.0]
+    assert len(kept.calibrate.frame) == 2
+    assert without(training, ()) is training
