@@ -197,9 +197,7 @@ class _Judge:
             "WINDOW same AS (PARTITION BY alike ORDER BY occurred_at, order_id)) "
             f"WHERE other <> order_id AND occurred_at - earlier <= {near}"
         )
-        if not self.con.execute(f"{suspects} LIMIT 1").fetchall() or not self._timed(
-            self.relation, "occurred_at"
-        ):
+        if not self.con.execute(f"{suspects} LIMIT 1").fetchall() or not self._timed():
             return
         self._make_orders(suspects)
         self._orders(
@@ -234,7 +232,7 @@ class _Judge:
             f"epoch(max(occurred_at) - min(occurred_at)) AS seconds, count(*) AS events FROM {self.relation} "
             f"WHERE event_type IN {BROWSING} GROUP BY ALL HAVING count(*) >= {rule.events}"
         )
-        if _one(self.con, "SELECT count(*) FROM clean_hours") and self._timed("clean_hours", "began"):
+        if _one(self.con, "SELECT count(*) FROM clean_hours") and self._timed():
             self._insert(
                 "browsing faster than a person can look",
                 f"SELECT line.rowid FROM {self.relation} AS line SEMI JOIN "
@@ -290,9 +288,12 @@ class _Judge:
             f"GROUP BY customer_id, order_id{old}"
         )
 
-    def _timed(self, table: str, column: str) -> bool:
+    def _timed(self) -> bool:
         """Whether times have a time of day, as far as can be seen; midnight here is another hour in summer."""
-        return _one(self.con, f"SELECT count(DISTINCT epoch_us({column}) % {_DAY_US}) FROM {table}") > 2
+        rows = f"SELECT occurred_at FROM {self.relation}"
+        if self.near:
+            rows += f" UNION ALL SELECT occurred_at FROM ({_stored(self.near)})"
+        return _one(self.con, f"SELECT count(DISTINCT epoch_us(occurred_at) % {_DAY_US}) FROM ({rows})") > 2
 
     def _by_id(self, column: str, where: str, reason: str) -> None:
         ids = f"SELECT DISTINCT {column} FROM {self.relation} WHERE {column} < '0' OR {column} >= ':'"

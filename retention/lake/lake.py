@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from retention import clock
 from retention.errors import BadInput
 from retention.lake import store
+from retention.lake.returns import NONE, Returns, match
+from retention.lake.returns import TYPES as RETURN_TYPES
 from retention.lake.schema import IBIS_TYPES, SQL_TYPES, TABLES, Column, Table
 from retention.lake.spark import SparkTables
 from retention.settings import Settings
@@ -63,6 +65,7 @@ class Lake:
         self.zone = zone
         self._scratch = scratch
         self._views: set[str] = set()
+        self._returns: tuple[int, Returns | None] = (-1, None)
         self._lock = threading.RLock()
 
     @classmethod
@@ -115,6 +118,8 @@ class Lake:
     def table(self, name: str, before: datetime | None = None, since: datetime | None = None) -> ibis.Table:
         """A canonical table with all its columns, typed; empty where nothing was imported.
 
+        Purchases of an order that was wholly cancelled, as far as was known ``before``, have the type ``cancelled``.
+
         Parameters
         ----------
         name : str
@@ -130,7 +135,30 @@ class Lake:
             wanted = months(since, before) if name == "events" and (since or before) else None
             paths = [] if delta is None else store.files(delta, wanted)
             version = -1 if delta is None else delta.version()
-            return self._view(table, paths, f"{name}_v{version}", _between(name, since, before))
+            undone = self._undone(delta) if name == "events" else None
+            computed = {"event_type": undone.event_type(before)} if undone else None
+            return self._view(
+                table, paths, f"{name}_v{version}", _between(name, since, before), computed=computed
+            )
+
+    def returns(self, before: datetime | None = None) -> ibis.Table:
+        """The returns known before a moment, with the event and the order that each undoes, where that is known."""
+        with self._lock:
+            undone = self._undone(store.opened(self.root, TABLES["events"]))
+            rows = f"SELECT {', '.join(RETURN_TYPES)} FROM {undone.matched}" if undone else NONE
+            limit = f" WHERE known_at < TIMESTAMP '{naive(before).isoformat(sep=' ')}'" if before else ""
+            return self.query(f"{rows}{limit}", RETURN_TYPES)
+
+    def _undone(self, delta: Any) -> Returns | None:
+        """What the returns of a version of the events undo; worked out once."""
+        if delta is None:
+            return None
+        if self._returns[0] != delta.version():
+            self._returns = (
+                delta.version(),
+                match(self.duckdb, store.files(delta), delta.version()),
+            )
+        return self._returns[1]
 
     def scores(self, run_id: str) -> ibis.Table:
         """The scores that one run wrote."""
@@ -148,10 +176,17 @@ class Lake:
         name: str,
         where: str = "",
         constant: dict[str, str] | None = None,
+        computed: dict[str, str] | None = None,
     ) -> ibis.Table:
         name = re.sub(r"\W", "_", f"{name}{where}")
         if name not in self._views:
-            columns = ", ".join(_read(column, bool(paths), constant or {}) for column in table.columns)
+            own = computed or {}
+            columns = ", ".join(
+                own[column.name]
+                if column.name in own and paths
+                else _read(column, bool(paths), constant or {})
+                for column in table.columns
+            )
             rows = (
                 f"FROM read_parquet({paths!r}, hive_partitioning = false) {where}" if paths else "WHERE false"
             )

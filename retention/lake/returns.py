@@ -1,0 +1,144 @@
+"""Returns matched to the purchases they undo, and the orders that are wholly undone.
+
+Nothing of it is stored: it follows from the events, is worked out when a version of them is first read, and holds as of
+any moment. A return is matched by what was known when it became known, so that later events change no earlier match.
+"""
+
+# ruff: noqa: S608 - SQL is put together from names and literals of our own
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+ROUNDS = 50  # returns of one item by one customer that are looked at; no person sends back more
+CANCELLED = "cancelled"
+TYPES = {
+    "event_id": "string", "customer_id": "string", "item_id": "string", "order_id": "string", "quantity": "float64",
+    "known_at": "timestamp(6)", "undoes_event_id": "string", "undoes_order_id": "string",
+}  # fmt: skip
+NONE = f"SELECT * FROM (SELECT {', '.join(f'NULL AS {name}' for name in TYPES)}) WHERE false"
+_MOMENTS = {
+    "occurred_at": "make_timestamp(epoch_us(occurred_at))",
+    "known_at": "make_timestamp(epoch_us(greatest(occurred_at, coalesce(available_at, occurred_at))))",
+}
+_ENOUGH = 0.99  # of an order's amount, for a refund that names no item
+
+
+@dataclass(frozen=True, slots=True)
+class Returns:
+    """Names of the tables of one version: matched returns (`TYPES`), and wholly cancelled orders (key, cancelled_at)."""
+
+    matched: str
+    cancelled: str
+
+    def event_type(self, before: datetime | None) -> str:
+        """SQL of an event's type: a purchase of an order that was wholly cancelled by then is ``cancelled``."""
+        known = f" WHERE cancelled_at < TIMESTAMP '{_naive(before)}'" if before else ""
+        return (
+            "CASE WHEN event_type = 'purchase' AND hash(customer_id, order_id) IN "
+            f"(SELECT key FROM {self.cancelled}{known}) THEN '{CANCELLED}' ELSE event_type END AS event_type"
+        )
+
+
+def match(con: Any, files: list[str], version: int) -> Returns | None:
+    """Match the returns of a version of the events; None where there are none.
+
+    A return undoes the purchase of the same customer and item that is the latest before it with so much left: in the
+    order that it names, if it names one. Returns are taken in the order in which they became known.
+
+    Parameters
+    ----------
+    con
+        DuckDB connection; the tables are of it alone.
+    files : list of str
+        The version's Parquet files.
+    """
+    if not files:
+        return None
+    stored = f"read_parquet({files!r}, hive_partitioning = false)"
+    if not con.execute(f"SELECT 1 FROM {stored} WHERE event_type = 'return' LIMIT 1").fetchall():
+        return None
+    names = Returns(f"returned_v{version}", f"cancelled_v{version}")
+    _stage(con, stored)
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE undone (event_id VARCHAR, place BIGINT, quantity DOUBLE, known_at TIMESTAMP)"
+    )
+    rounds = con.execute("SELECT coalesce(max(turn), 0) FROM sent_back").fetchall()[0][0]
+    for turn in range(1, min(rounds, ROUNDS) + 1):
+        _take_back(con, turn)
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE {names.matched} AS SELECT back.event_id, back.customer_id, back.item_id, "
+        "back.order_id, back.quantity, back.known_at, sold.event_id AS undoes_event_id, sold.order_id AS undoes_order_id "
+        "FROM sent_back AS back LEFT JOIN undone USING (event_id) LEFT JOIN sold ON sold.place = undone.place"
+    )
+    _cancel(con, stored, names)
+    for table in ("sent_back", "sold", "undone"):
+        con.execute(f"DROP TABLE {table}")
+    return names
+
+
+def _stage(con: Any, stored: str) -> None:
+    """The returns, each with its turn among those of the same customer and item, and the purchases they may undo.
+
+    A customer's item is a number, ``pair``: it is compared often.
+    """
+    moments = ", ".join(f"{sql} AS {name}" for name, sql in _MOMENTS.items())
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE sent_back AS SELECT *, row_number() OVER "
+        "(PARTITION BY pair ORDER BY known_at, occurred_at, event_id) AS turn FROM (SELECT event_id, customer_id, item_id, "
+        "order_id, abs(coalesce(nullif(quantity, 0), 1)) AS quantity, abs(amount) AS amount, "
+        f"dense_rank() OVER (ORDER BY customer_id, item_id) AS pair, {moments} FROM {stored} WHERE event_type = 'return')"
+    )
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE sold AS SELECT row_number() OVER (ORDER BY occurred_at, event_id) AS place, * FROM "
+        f"(SELECT event_id, customer_id, item_id, order_id, coalesce(quantity, 1) AS bought, {moments} FROM {stored} "
+        "WHERE event_type = 'purchase') "
+        "JOIN (SELECT DISTINCT customer_id, item_id, pair FROM sent_back WHERE item_id IS NOT NULL) "
+        "USING (customer_id, item_id) WHERE bought > 0"
+    )
+
+
+def _take_back(con: Any, turn: int) -> None:
+    """Match the returns whose turn it is, one at most of each customer and item, with what is left of the purchases."""
+    con.execute(
+        "INSERT INTO undone SELECT back.event_id, sold.place, back.quantity, back.known_at "
+        f"FROM (SELECT * FROM sent_back WHERE turn = {turn}) AS back JOIN sold USING (pair) "
+        "LEFT JOIN (SELECT place, sum(quantity) AS gone FROM undone GROUP BY 1) AS earlier ON earlier.place = sold.place "
+        "WHERE sold.occurred_at <= back.occurred_at AND sold.known_at <= back.known_at "
+        "AND sold.bought - coalesce(gone, 0) >= back.quantity QUALIFY row_number() OVER (PARTITION BY back.event_id "
+        "ORDER BY coalesce(sold.order_id = back.order_id, false) DESC, sold.place DESC) = 1"
+    )
+
+
+def _cancel(con: Any, stored: str, names: Returns) -> None:
+    """Orders of which every line is undone, or that a refund of the whole amount names; from the moment it was known."""
+    order = "customer_id, order_id"
+    gone = (
+        "SELECT sold.event_id, customer_id, order_id, max(undone.known_at) AS undone_at FROM sold JOIN undone USING (place) "
+        "GROUP BY sold.event_id, customer_id, order_id, bought HAVING sum(quantity) >= bought - 1e-9"
+    )
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE lines AS SELECT line.customer_id, line.order_id, line.amount, "
+        f"{_MOMENTS['known_at']} AS known_at, gone.undone_at FROM {stored} AS line LEFT JOIN "
+        f"({gone}) AS gone USING (event_id) SEMI JOIN (SELECT {order} FROM ({gone}) UNION "
+        f"SELECT {order} FROM sent_back WHERE item_id IS NULL) AS few "
+        "ON few.customer_id = line.customer_id AND few.order_id = line.order_id WHERE event_type = 'purchase'"
+    )
+    by_lines = (
+        f"SELECT {order}, told FROM (SELECT DISTINCT {order}, undone_at AS told FROM lines WHERE undone_at IS NOT NULL) "
+        f"JOIN lines USING ({order}) GROUP BY ALL "
+        "HAVING count(*) FILTER (known_at <= told) = count(*) FILTER (undone_at <= told)"
+    )
+    by_amount = (
+        f"SELECT {order}, told FROM (SELECT {order}, amount AS refunded, known_at AS told FROM sent_back "
+        f"WHERE item_id IS NULL) JOIN lines USING ({order}) GROUP BY {order}, told, refunded "
+        f"HAVING refunded >= {_ENOUGH} * sum(amount) FILTER (known_at <= told)"
+    )
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE {names.cancelled} AS SELECT hash({order}) AS key, min(told) AS cancelled_at "
+        f"FROM ({by_lines} UNION ALL {by_amount}) GROUP BY 1"
+    )
+    con.execute("DROP TABLE lines")
+
+
+def _naive(moment: datetime) -> str:
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")

@@ -1,0 +1,138 @@
+"""Each cleaning rule sets aside what it is for, and leaves alone what looks like it and is right."""
+
+import pytest
+
+from retention.errors import BadInput
+from retention.lake import Lake, quarantine
+from retention.lake.clean import BECAME_RETURN
+from retention.lake.clean_policy import load_clean_policy
+from retention.lake.importing import import_files
+from retention.lake.release import release
+
+HEADER = "customer_id,event_type,occurred_at,order_id,item_id,quantity,amount,discount\n"
+USUAL = [f"{n % 7},purchase,2025-03-{1 + n % 27:02} 10:{n % 60:02}:{n % 50:02},{n},tea,{1 + n % 3},{(1 + n % 3) * 5.0},0" for n in range(60)]  # fmt: skip
+
+
+@pytest.fixture
+def lake(settings):
+    return Lake.open(settings)
+
+
+@pytest.fixture
+def bring(lake, settings, tmp_path):
+    """Import some lines as one file and say what was quarantined."""
+
+    def import_(*lines: str, name: str = "events.csv"):
+        (tmp_path / name).write_text(HEADER + "\n".join([*USUAL, *lines]) + "\n")
+        return import_files(lake, None, settings, "events", [str(tmp_path / name)])
+
+    return import_
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("9,purchase,1970-01-01 00:00:00,x,tea,1,5,0", "occurred_at lies before 1990"),
+        ("Guest,purchase,2025-03-01 10:00:00,x,tea,1,5,0", "customer_id stands for everybody who has none"),
+        ("TEST customer 2,purchase,2025-03-01 10:00:00,x,tea,1,5,0", "a test order"),
+        ("9,purchase,2025-03-01 10:00:00,x,TEST001,1,5,0", "a test order"),
+        ("9,purchase,2025-03-01 10:00:00,x,BANK CHARGES,1,15,0", "a line of the accounts, not a sale"),
+        ("9,purchase,2025-03-01 10:00:00,x,tea,1,-5,0", "amount and quantity contradict each other"),
+        ("9,purchase,2025-03-01 10:00:00,x,tea,1,649.5,0", "a price far from the item's own"),
+        ("3,purchase,2025-03-04 10:03:33,x,tea,1,5.0,0", "the same order twice under different ids"),
+        ("3,purchase,2025-03-04 10:03:03.4,3,tea,1,5.0,0", "the same line of an order twice at nearly the same time"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_right_is_set_aside(bring, line, reason):
+    report = bring(line)
+    assert report.quarantine == {reason: 1}
+    assert report.rows_accepted == len(USUAL)
+    assert bring(line).quarantine == {
+        reason: 1
+    }  # again: judged beside what the lake holds, with the same end
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "contest,purchase,2025-03-01 10:00:00,x,tea,1,5,0",
+        "9,purchase,2025-03-01 10:00:00,x,POST,1,18,0",
+        "9,purchase,2025-03-01 10:00:00,x,tea,1,0,0",
+        "9,purchase,2025-03-01 10:00:00,x,tea,100,500,0",
+        "9,purchase,2025-03-01 10:00:00,x,tea,1,25,0",
+        "3,purchase,2025-03-04 10:05:03,x,tea,1,5.0,0",
+        "4,purchase,2025-03-04 10:03:33,x,tea,1,5.0,0",
+        "3,purchase,2025-03-04 10:03:33,3,tea,1,5.0,0",
+    ],
+)
+def test_what_only_looks_like_it_comes_in(bring, line):
+    assert bring(line).quarantine == {}
+
+
+def test_a_sale_of_less_than_nothing_is_a_return(bring, lake):
+    report = bring("3,purchase,2025-03-09 10:03:03,x,tea,-1,-5.0,0")
+    assert report.mended == {BECAME_RETURN: 1}
+    assert report.quarantine == {}
+    assert lake.returns().count().execute() == 1
+
+
+def test_nobody_looks_at_two_things_a_second(bring):
+    fast = [f"8,view,2025-03-02 12:{n // 60:02}:{n % 60:02}.{n % 2}00,,tea,,," for n in range(150)]
+    fast += [f"8,view,2025-03-02 12:{n // 60:02}:{n % 60:02}.500,,cup,,," for n in range(150)]
+    slow = [f"9,view,2025-03-02 12:{n // 4:02}:{15 * (n % 4):02},,tea,,," for n in range(150)]
+    assert bring(*fast, *slow).quarantine == {"browsing faster than a person can look": 300}
+
+
+def test_what_a_second_file_brings_is_judged_beside_the_first(bring, lake, settings):
+    bring()
+    report = bring(
+        "3,purchase,2025-03-04 10:03:33,x,tea,1,5.0,0",
+        "9,purchase,2025-04-01 10:00:00,y,tea,1,649.5,0",
+        name="b.csv",
+    )
+    assert set(report.quarantine) == {
+        "the same order twice under different ids",
+        "a price far from the item's own",
+    }
+    assert release(lake, None, settings).rows_accepted == 0
+    (settings.home / "clean.toml").write_text('[price]\naction = "keep"\n[order_twice]\nseconds = 5\n')
+    assert release(lake, None, settings).rows_accepted == 2
+    assert quarantine.counts(lake.duckdb, settings) == {}
+
+
+def test_days_alone_tell_nothing_of_orders_that_are_twice(lake, settings, tmp_path):
+    lines = [
+        f"{n},purchase,2025-03-{1 + n:02},{n},tea,1,5,0\n{n},purchase,2025-03-{1 + n:02},x{n},tea,1,5,0\n"
+        for n in range(20)
+    ]
+    (tmp_path / "days.csv").write_text(HEADER + "".join(lines))
+    assert import_files(lake, None, settings, "events", [str(tmp_path / "days.csv")]).rows_accepted == 40
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[prices]\nz = 1\n", "[prices]"),
+        ("[price]\nz = -1\n", "price z is -1"),
+        ("[price]\naction = 'drop'\n", "price action"),
+        ("[missing]\ncolumns = ['colour']\n", "'colour'"),
+        ("[test_order]\nitem = '('\n", "regular expression"),
+        ("price = 3\n", "no rule"),
+        ("[price\n", "not TOML"),
+    ],
+)
+def test_a_wrong_policy_is_told_in_one_sentence(settings, text, says):
+    settings.home.mkdir(parents=True)
+    (settings.home / "clean.toml").write_text(text)
+    with pytest.raises(BadInput) as refusal:
+        load_clean_policy(settings)
+    assert says in str(refusal.value)
+
+
+def test_the_shop_can_ask_for_a_column(bring, settings):
+    settings.home.mkdir(parents=True)
+    (settings.home / "clean.toml").write_text(
+        '[missing]\ncolumns = ["item_id"]\n[nothing_paid]\naction = "quarantine"\n'
+    )
+    report = bring("9,purchase,2025-03-01 10:00:00,x,,1,5,0", "9,purchase,2025-03-01 11:00:00,y,tea,1,0,0")
+    assert report.quarantine == {"item_id is missing": 1, "nothing was paid for the whole order": 1}

@@ -1,0 +1,132 @@
+"""Returns find the purchase they undo; a wholly cancelled order is no order, once that is known and no earlier."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from retention.features import NAMES, build
+from retention.lake import Lake
+from retention.lake.importing import import_files
+
+HEADER = "customer_id,event_type,occurred_at,order_id,item_id,quantity,amount\n"
+FAR = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def lake(settings):
+    return Lake.open(settings)
+
+
+@pytest.fixture
+def bring(lake, settings, tmp_path):
+    """Import some lines as one file."""
+    numbers = iter(range(100))
+
+    def import_(*lines: str) -> None:
+        file = tmp_path / f"events-{next(numbers)}.csv"
+        file.write_text(HEADER + "\n".join(lines) + "\n")
+        import_files(lake, None, settings, "events", [str(file)])
+
+    return import_
+
+
+def _types(lake, before=FAR):
+    """Type by order id."""
+    events = lake.table("events", before).execute()
+    return {order: set(group.event_type) for order, group in events.groupby("order_id")}
+
+
+def _undone(lake, before=FAR):
+    """The order undone by each return's own id."""
+    return {row["order_id"]: row["undoes_order_id"] for row in lake.returns(before).to_pyarrow().to_pylist()}
+
+
+def test_a_bulk_order_and_its_cancellation_leave_no_order(lake, bring):
+    bring(
+        "12346,purchase,2025-01-18 10:01:00,541431,23166,74215,77183.60",
+        "12346,return,2025-01-18 10:17:00,C541433,23166,-74215,-77183.60",
+        "12346,purchase,2025-02-01 10:00:00,541500,23166,10,10.40",
+    )
+    assert _undone(lake) == {"C541433": "541431"}
+    assert _types(lake) == {"541431": {"cancelled"}, "C541433": {"return"}, "541500": {"purchase"}}
+    found = build(lake, datetime(2025, 3, 1, tzinfo=UTC)).execute().set_index("customer_id").loc["12346"]
+    assert (found.orders_all, found.spend_all) == (1, 10.4)
+
+
+def test_it_is_the_latest_earlier_purchase_with_enough_left(lake, bring):
+    bring(
+        "1,purchase,2025-01-01 10:00:00,a,tea,5,5",
+        "1,purchase,2025-01-02 10:00:00,b,tea,5,5",
+        "1,purchase,2025-01-03 10:00:00,c,tea,2,2",
+        "1,purchase,2025-01-09 10:00:00,d,tea,9,9",
+        "1,return,2025-01-04 10:00:00,C1,tea,-3,-3",
+        "1,return,2025-01-05 10:00:00,C2,tea,-3,-3",
+        "1,return,2025-01-06 10:00:00,C3,tea,-3,-3",
+        "2,return,2025-01-06 10:00:00,C4,tea,-1,-1",
+    )
+    assert _undone(lake) == {"C1": "b", "C2": "a", "C3": None, "C4": None}
+    assert all("cancelled" not in types for types in _types(lake).values())
+
+
+def test_an_order_is_cancelled_with_its_last_line_only(lake, bring):
+    bring(
+        "1,purchase,2025-01-01 10:00:00,a,tea,5,5",
+        "1,purchase,2025-01-01 10:00:00,a,cup,1,8",
+        "1,return,2025-01-02 10:00:00,C1,tea,-5,-5",
+        "1,return,2025-01-20 10:00:00,C2,cup,-1,-8",
+    )
+    assert _types(lake, datetime(2025, 1, 10, tzinfo=UTC))["a"] == {"purchase"}
+    assert _types(lake)["a"] == {"cancelled"}
+
+
+def test_a_return_that_names_its_order_undoes_that_one(lake, bring):
+    bring(
+        "1,purchase,2025-01-01 10:00:00,a,tea,1,5",
+        "1,purchase,2025-01-02 10:00:00,b,tea,1,5",
+        "1,return,2025-01-03 10:00:00,a,tea,-1,-5",
+        "2,purchase,2025-01-02 10:00:00,c,tea,1,5",
+        "2,purchase,2025-01-02 10:00:00,c,cup,1,8",
+        "2,return,2025-01-03 10:00:00,c,,,-13",
+    )
+    types = _types(lake)
+    assert types["a"] == {"cancelled", "return"}
+    assert types["b"] == {"purchase"}
+    assert types["c"] == {"cancelled", "return"}
+
+
+def test_a_later_cancellation_changes_nothing_of_before(lake, bring, settings, tmp_path):
+    rng = np.random.default_rng(3)
+    days = np.sort(rng.uniform(0, 90, 400))
+    frame = pd.DataFrame(
+        {
+            "customer_id": [f"c{n}" for n in rng.integers(0, 25, 400)],
+            "event_type": np.where(rng.random(400) < 0.25, "return", "purchase"),
+            "occurred_at": pd.Timestamp("2025-01-01") + pd.to_timedelta(np.floor(days * 86_400), unit="s"),
+            "order_id": [f"o{n}" for n in range(400)],
+            "item_id": [f"i{n}" for n in rng.integers(0, 4, 400)],
+            "quantity": rng.integers(1, 4, 400).astype(float),
+            "amount": 5.0,
+        }
+    )
+    frame.loc[7, "event_type"] = frame.loc[9, "event_type"] = "return"
+    frame["available_at"] = frame.occurred_at + pd.to_timedelta(
+        np.where(rng.random(400) < 0.2, 20, 0), unit="D"
+    )
+    cutoff = datetime(2025, 2, 15, tzinfo=UTC)
+    past = frame[(frame.occurred_at < "2025-02-15") & (frame.available_at < "2025-02-15")]
+    seen = []
+    for name, part in (("past", past), ("all", frame)):
+        part.to_parquet(tmp_path / f"{name}.parquet")
+        import_files(lake, None, settings, "events", [str(tmp_path / f"{name}.parquet")])
+        features = build(lake, cutoff).execute().sort_values("customer_id").reset_index(drop=True)
+        seen.append((features, _types(lake, cutoff), _undone(lake, cutoff)))
+    pd.testing.assert_frame_equal(seen[0][0][list(NAMES)], seen[1][0][list(NAMES)])
+    assert seen[0][1:] == seen[1][1:]
+    assert any("cancelled" in types for types in seen[0][1].values())
+
+
+def test_without_returns_nothing_is_worked_out(shop):
+    assert shop.lake.returns().count().execute() == 0
+    assert set(shop.lake.table("events").execute().event_type) == {"purchase", "coupon_redeem"}
