@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from retention import clock
+from retention import clock, monitoring
 from retention.db import Database
 from retention.db.tables import DirectoryEntry, ImportLog, Job, ModelVersion, Outbox, Process
 from retention.settings import Settings
@@ -73,7 +73,9 @@ def models(session: Session, settings: Settings) -> list[dict[str, Any]]:
     return [
         {
             "kind": one.kind, "version": one.version, "estimator": one.estimator,
-            "cutoff": one.cutoff.isoformat(), "metrics": one.metrics,
+            "cutoff": one.cutoff.isoformat(),
+            "metrics": {name: value for name, value in one.metrics.items() if isinstance(value, int | float)},
+            "health": monitoring.described(seen) if (seen := monitoring.latest(session, settings, one.version)) else None,
         }
         for one in found
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What people do to models: promote a version, go back to the one before. Roles checked, deeds audited.
+"""What people do to models: promote a version, go back to the one before, mend one that has decayed. Roles checked, deeds audited.
 
 Every function works in the caller's session: the change and its audit row are one transaction.
 """
@@ -8,10 +8,14 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retention import registry
-from retention.db.tables import Audit, ModelVersion
+from retention import monitoring, registry
+from retention.db.tables import Audit, Job, ModelHealth, ModelVersion
+from retention.errors import BadInput, Conflict
 from retention.settings import Settings
-from workers import roles
+from workers import jobs, roles
+from workers.delivery import outbox
+from workers.requests import Retrain
+from workers.tasks.contract import Post
 
 ROLE = "admin"
 
@@ -34,6 +38,62 @@ def roll_back(session: Session, settings: Settings, kind: str, user: str) -> Mod
     row, before = registry.roll_back(session, settings, kind, user)
     _audit(session, settings, user, "model.rollback", row, before)
     return row
+
+
+def retrain(session: Session, settings: Settings, looked: str, user: str, channel: str | None) -> Job:
+    """Retrain the model that a look (by its job) found decayed, once; its message says by whom.
+
+    Raises
+    ------
+    NotAllowed
+        Where the person may not retrain.
+    Conflict
+        Where that was asked for already, or another model has been put into use since.
+    BadInput
+        Where nobody looked.
+    """
+    seen = session.scalar(
+        select(ModelHealth).where(ModelHealth.team_id == settings.team_id, ModelHealth.job_id == looked)
+    )
+    if seen is None:
+        raise BadInput("This look at the model is gone; run `/retention models check` for a fresh one.")
+    row = registry.find(session, settings, seen.version)
+    request = Retrain(models=("churn",), horizon=row.horizon_days, active_within=row.active_within_days)
+    roles.require(session, settings, user, request.role, request.deed)
+    if row.state != "champion":
+        raise Conflict(
+            f"{row.version} is no longer in use, so there is nothing to mend; see `/retention models`."
+        )
+    submission = jobs.submit(
+        session,
+        settings,
+        request,
+        requested_by=user,
+        channel=channel or user,
+        idem_key=f"decay:{looked}:retrain",
+    )
+    job = submission.job
+    if not submission.created:
+        raise Conflict(f"That was asked for already: job {job.id} is {job.state}.")
+    session.add(
+        Audit(
+            team_id=settings.team_id, actor=user, action="model.retrain", subject=row.version,
+            details={"job": job.id, "why": "; ".join(reason["text"] for reason in seen.reasons)},
+        )
+    )  # fmt: skip
+    _retraining(session, settings, seen, job)
+    return job
+
+
+def _retraining(session: Session, settings: Settings, seen: ModelHealth, job: Job) -> None:
+    """The message with the button says instead who asked."""
+    scheduled = session.get_one(Job, seen.job_id).args.get("scheduled")
+    template, key = ("alert", f"decay:{seen.job_id}") if scheduled else ("health", f"job:{seen.job_id}")
+    values = {
+        "health": monitoring.described(seen), "job_id": seen.job_id,
+        "retraining": {"by": job.requested_by, "job": job.id},
+    }  # fmt: skip
+    outbox.put(session, settings, Post(f"monitor/{template}", values, key=key), default_channel=None)
 
 
 def history(session: Session, settings: Settings, version: str) -> list[dict[str, Any]]:

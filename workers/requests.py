@@ -152,6 +152,14 @@ class Digest(Request):
     as_of: Moment | None = None
 
 
+class Monitor(Request):
+    """Look at the churn model in use: what came of its predictions, how far its customers have moved."""
+
+    kind = "monitor"
+    deed = "look at the models"
+    scheduled: bool = False  # then it speaks only where something is wrong
+
+
 class DemoFeed(Request):
     """The demo only: bring in the real events before a moment, and the simulated answers to campaigns."""
 
@@ -173,6 +181,6 @@ REQUESTS: dict[str, type[Request]] = {
     request.kind: request
     for request in (
         Retrain, Sweep, Score, Recommend, CohortCsv, CampaignDraft, CampaignSend, CampaignCsv, CampaignMeasure,
-        Digest, DemoFeed, Tidy,
+        Digest, Monitor, DemoFeed, Tidy,
     )
 }  # fmt: skip

@@ -23,7 +23,7 @@ from retention.db.insert import insert_once
 from retention.db.tables import Job, Schedule, Slot
 from retention.errors import BadInput, Refused
 from retention.settings import Settings
-from workers import jobs
+from workers import jobs, monitoring, roles
 from workers.delivery import outbox
 from workers.requests import REQUESTS
 
@@ -100,7 +100,7 @@ def slots(schedule: Schedule) -> Iterator[tuple[date, datetime]]:
 
 
 def tick(database: Database, settings: Settings) -> list[str]:
-    """Fire everything that is due by business time: schedules, and the due moments of campaigns.
+    """Fire everything that is due by business time: schedules, the due moments of campaigns, a look at the model.
 
     Returns
     -------
@@ -116,13 +116,14 @@ def tick(database: Database, settings: Settings) -> list[str]:
         with database.transaction() as session:
             submitted += _fire(session, settings, session.get_one(Schedule, schedule_id), clock.now())
     submitted += _campaigns(database, settings)
+    submitted += _monitor(database, settings)
     for job in submitted:
         jobs.wake(settings, job)
     return [job.id for job in submitted]
 
 
 def next_due(session: Session, settings: Settings, after: datetime) -> datetime | None:
-    """The first moment later than ``after`` at which something falls due: a schedule, or a step of a campaign."""
+    """The first moment later than ``after`` at which something falls due: a schedule, a step of a campaign, a look at the model."""
     moments = [
         next(at for _, at in slots(schedule) if at > after)
         for schedule in session.scalars(
@@ -130,7 +131,8 @@ def next_due(session: Session, settings: Settings, after: datetime) -> datetime 
         )
     ]
     campaigns = due.next_moment(session, settings, after)
-    moments += [campaigns] if campaigns is not None else []
+    looked = monitoring.next_moment(session, settings, after)
+    moments += [moment for moment in (campaigns, looked) if moment is not None]
     return min(moments, default=None)
 
 
@@ -198,3 +200,17 @@ def _campaigns(database: Database, settings: Settings) -> list[Job]:
             )  # fmt: skip
             submitted += [submission.job] if submission.created else []
     return submitted
+
+
+def _monitor(database: Database, settings: Settings) -> list[Job]:
+    """The weekly look at the model in use."""
+    with database.transaction() as session:
+        due_now = monitoring.due(session, settings, clock.now())
+        if due_now is None:
+            return []
+        request, idem_key, channel = due_now
+        submission = jobs.submit(
+            session, settings, request, requested_by=roles.OPERATOR, channel=channel, idem_key=idem_key,
+            announce=False,
+        )  # fmt: skip
+        return [submission.job] if submission.created else []

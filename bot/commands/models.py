@@ -5,10 +5,11 @@ from typing import Any
 import click
 from sqlalchemy import select
 
-from bot.commands.tree import Answer, Call, choice, group
+from bot.commands.tree import Answer, Call, choice, group, request
 from retention import registry
 from retention.db.tables import ModelVersion
 from workers import models
+from workers.requests import Monitor
 
 KIND = click.argument("kind", type=choice("churn", "recommend"), default="churn", metavar="[churn|recommend]")
 LOWER_IS_BETTER = ("log_loss", "brier", "ece")
@@ -77,6 +78,12 @@ def rollback(call: Call, kind: str) -> Answer:
             "bot/model_promoted",
             {"model": _described(row) if row else None, "by": call.user, "changed": first},
         )
+
+
+@COMMAND.command("check", request=Monitor)
+def check(call: Call) -> Monitor:
+    """Is the churn model in use still good? What came of its predictions, and how far customers have moved."""
+    return request(Monitor)
 
 
 def _described(one: ModelVersion) -> dict[str, Any]:

@@ -7,8 +7,10 @@ from sqlalchemy import select
 
 from bot import terminal
 from retention import clock
-from retention.db.tables import Audit, ModelVersion
+from retention.db.tables import Audit, Job, ModelHealth, ModelVersion
+from tests.bot.test_slash import all_jobs, until
 from tests.bot.wire import ADMIN, ANALYST, VIEWER, words
+from workers import ids
 
 METRICS = {"auc": 0.8, "log_loss": 0.3}
 
@@ -115,3 +117,28 @@ def test_the_terminal_prints_words_or_one_json_object(database, settings, three,
     assert json.loads(capsys.readouterr().out)
     assert terminal.run(["models", *typed.split()]) in (0, 2)  # a second roll-back has nothing before it
     assert "churn-" in "".join(capsys.readouterr())
+
+
+def test_a_decayed_model_is_retrained_by_a_click_once(workspace, database, three, api):
+    with database.transaction() as session:
+        session.add(Job(
+            id="look1", kind="monitor", queue="batch", args={"scheduled": True}, idem_key="monitor:churn-2:1",
+            requested_by="operator", state="done",
+        ))  # fmt: skip
+        session.add(ModelHealth(
+            version="churn-2", at=clock.now(), state="decayed", job_id="look1", alerted=True,
+            reasons=[{"check": "log_loss", "text": "it came out worse than promised"}],
+        ))  # fmt: skip
+    workspace.press(ids.RETRAIN_MODEL, "look1", VIEWER)
+    assert "you need analyst" in api.wait("response_url")["text"]
+    for _ in range(2):
+        workspace.press(ids.RETRAIN_MODEL, "look1", at="7.7")
+    (job,) = until(lambda: [one for one in all_jobs(database) if one.kind == "retrain"])
+    until(lambda: "queued" in api.named("response_url")[-1]["text"])
+    assert (job.requested_by, job.channel, job.args["models"]) == (ANALYST, "C0CRM", ["churn"])
+    assert deeds(database) == [(ANALYST, "model.retrain", "churn-2")]
+    workspace.press(ids.RETRAIN_MODEL, "look1", ADMIN)
+    until(lambda: "asked for already" in api.named("response_url")[-1]["text"])
+    said = words(workspace.run("status")["blocks"])
+    assert "decayed" in said
+    assert "it came out worse than promised" in said

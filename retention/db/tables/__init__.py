@@ -13,7 +13,7 @@ from retention.db.tables.campaigns import (
     CampaignVersion,
     Coupon,
 )
-from retention.db.tables.data import Cohort, DirectoryEntry, ImportLog, ModelVersion
+from retention.db.tables.data import Cohort, DirectoryEntry, ImportLog, ModelHealth, ModelVersion
 from retention.db.tables.delivery import Delivery, File, Outbox
 from retention.db.tables.feedback import Feedback
 from retention.db.tables.people import Audit, RoleGrant
@@ -36,6 +36,7 @@ __all__ = [
     "File",
     "ImportLog",
     "Job",
+    "ModelHealth",
     "ModelVersion",
     "Outbox",
     "Process",

@@ -8,7 +8,7 @@ from sqlalchemy import Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from retention import clock
-from retention.db.tables.base import Base
+from retention.db.tables.base import Base, Id
 
 
 class ImportLog(Base):
@@ -67,6 +67,31 @@ class ModelVersion(Base):
     promoted_at: Mapped[datetime | None]
 
     __table_args__ = (Index(None, "team_id", "kind", "state"),)
+
+
+class ModelHealth(Base):
+    """One look at the model in use: what came of its predictions, how far its customers have moved, what was told."""
+
+    __tablename__ = "model_health"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
+    version: Mapped[str] = mapped_column(String(48))
+    at: Mapped[datetime]
+    state: Mapped[str] = mapped_column(String(12))  # healthy | decayed | waiting
+    reasons: Mapped[list[Any]] = mapped_column(default=list)
+    source: Mapped[str] = mapped_column(String(48), default="")  # a sweep's run, or "recomputed"
+    scored_version: Mapped[str | None] = mapped_column(String(48))
+    scored_as_of: Mapped[datetime | None]
+    customers: Mapped[int] = mapped_column(default=0)
+    metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    baselines: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    promised: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    drift: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    alerted: Mapped[bool] = mapped_column(default=False)
+    job_id: Mapped[str | None] = mapped_column(String(32))
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)
+
+    __table_args__ = (Index(None, "team_id", "version", "at"),)
 
 
 class Cohort(Base):

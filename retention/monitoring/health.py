@@ -1,0 +1,141 @@
+"""Look at the champion: what came of its predictions, and how far its customers have moved.
+
+It has *decayed* when the 95 % interval of the log-loss of its matured predictions lies above what it promised (the
+log-loss of its recipe on the origins it was judged on), or when the PSI of its scores reaches .25 (or what chance alone
+gives so few customers). Drift of single features is shown beside that and alarms nobody: tree models shrug at most of it.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from retention import clock
+from retention.churn import TrainedChurn, drift
+from retention.churn.score import population
+from retention.churn.snapshots import Snapshot
+from retention.db import Database
+from retention.db.tables import ModelHealth, ModelVersion
+from retention.errors import BadInput, TooLittleData
+from retention.monitoring.outcome import Outcome, matured
+from retention.progress import Progress, silent
+from retention.registry import champion, load
+from retention.settings import Settings
+
+SHOWN = 5  # features that moved most
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One look at the champion: ``healthy``, ``decayed``, or ``waiting`` for its predictions to mature.
+
+    ``reasons`` say what is wrong: ``{"check", "text"}``.
+    """
+
+    row: ModelVersion
+    at: datetime
+    state: str
+    reasons: tuple[dict[str, str], ...]
+    outcome: Outcome | None
+    drift: dict[str, Any]
+
+    def record(self, settings: Settings, job_id: str | None) -> ModelHealth:
+        """Its row, for the caller to add to a session."""
+        outcome = self.outcome
+        return ModelHealth(
+            team_id=settings.team_id, version=self.row.version, at=self.at, state=self.state,
+            reasons=list(self.reasons), source=outcome.source if outcome else "",
+            scored_version=outcome.version if outcome else None,
+            scored_as_of=outcome.as_of if outcome else None, customers=outcome.customers if outcome else 0,
+            metrics=_measured(outcome) if outcome else {}, baselines=outcome.baselines if outcome else {},
+            promised=promised(self.row), drift=self.drift, alerted=False, job_id=job_id, created_at=clock.now(),
+        )  # fmt: skip
+
+
+def check(lake: Any, database: Database, settings: Settings, *, progress: Progress = silent) -> Health:
+    """Look at the churn champion as things stand now.
+
+    Raises
+    ------
+    BadInput
+        Where no model is in use.
+    TooLittleData
+        Where there are no events.
+    """
+    with database.reading() as session:
+        row = champion(session, settings, "churn")
+    if row is None:
+        raise BadInput("No churn model is in use, so there is nothing to look at; run `/retention retrain`.")
+    trained = TrainedChurn.from_bytes(load(settings, row), version=row.version)
+    at = _now(lake, row.horizon_days)
+    progress(0, 3, "Looking at what came true")
+    with database.reading() as session:
+        outcome = matured(lake, session, settings, row, trained, at)
+    progress(1, 3, "Looking for drift")
+    try:
+        people = population(
+            lake, at, horizon_days=row.horizon_days, active_within_days=row.active_within_days
+        )
+        moved = _drift(row, trained, people)
+    except TooLittleData:  # nobody is active any more: told by the digest, not by a model
+        moved = {}
+    progress(3, 3, "Looking at the model")
+    reasons = (*_worse(outcome, row), *_moved(moved))
+    state = "decayed" if reasons else "healthy" if outcome and outcome.version == row.version else "waiting"
+    return Health(row, clock.now(), state, reasons, outcome, moved)
+
+
+def promised(row: ModelVersion) -> dict[str, float]:
+    """Metrics of the recipe on the origins it was judged on; empty where it never was."""
+    held = row.metrics.get("pooled") or row.metrics.get("metrics") or {}
+    return {name: value for name, value in held.items() if isinstance(value, int | float)}
+
+
+def _now(lake: Any, horizon_days: int) -> datetime:
+    """Business time, but no later than the data: who is not in it yet has not left."""
+    moment = lake.as_of(None, horizon_days)
+    newest = lake.newest_event(before=moment.at)
+    return min(moment.at, newest + timedelta(days=1)) if newest else moment.at
+
+
+def _measured(outcome: Outcome) -> dict[str, Any]:
+    interval = {"low": outcome.log_loss.low, "high": outcome.log_loss.high}
+    return {**outcome.metrics, "log_loss_interval": interval}
+
+
+def _worse(outcome: Outcome | None, row: ModelVersion) -> list[dict[str, str]]:
+    """Whether the champion's own predictions came out worse than it promised, beyond doubt."""
+    hoped = promised(row).get("log_loss")
+    if outcome is None or outcome.version != row.version or hoped is None or outcome.log_loss.low <= hoped:
+        return []
+    loss = outcome.log_loss
+    text = (
+        f"its predictions of {outcome.as_of:%Y-%m-%d} came out worse than promised: log-loss {loss.mean:.3f} "
+        f"(95 % {loss.low:.3f} to {loss.high:.3f}) against {hoped:.3f}"
+    )
+    return [{"check": "log_loss", "text": text}]
+
+
+def _moved(moved: dict[str, Any]) -> list[dict[str, str]]:
+    if not moved or moved["score_psi"] < moved["limit"]:
+        return []
+    text = f"its scores are spread differently from when it learned: PSI {moved['score_psi']:.2f}, limit {moved['limit']:.2f}"
+    return [{"check": "score_psi", "text": text}]
+
+
+def _drift(row: ModelVersion, trained: TrainedChurn, people: Snapshot) -> dict[str, Any]:
+    """PSI of the scores and of each feature against the training window; empty for versions that kept no profile."""
+    kept = row.metrics.get("reference")
+    if not kept:
+        return {}
+    limit = max(drift.MOVED, drift.by_chance(kept["scores"], len(people.frame)))
+    X = people.matrix(list(kept["features"]))
+    features = {
+        name: drift.moved(profile, X[:, place])
+        for place, (name, profile) in enumerate(kept["features"].items())
+    }
+    most = sorted(features.items(), key=lambda pair: -pair[1])
+    return {
+        "customers": len(people.frame), "score_psi": drift.moved(kept["scores"], trained.predict(people)),
+        "limit": limit, "features": dict(most), "moved": [name for name, psi in most if psi >= limit],
+        "most": [{"feature": name, "psi": psi} for name, psi in most[:SHOWN]],
+    }  # fmt: skip

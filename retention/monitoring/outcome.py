@@ -1,0 +1,106 @@
+"""What the model had predicted and what came of it: the newest predictions whose horizon is over."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from retention.churn import TrainedChurn
+from retention.churn.baselines import baselines
+from retention.churn.metrics import metrics
+from retention.churn.snapshots import Snapshot, TrainingSet, take
+from retention.db.tables import Cohort, ModelVersion, Run
+from retention.registry import gate
+from retention.settings import Settings
+
+RECOMPUTED = "recomputed"
+LEAST = 20  # customers of each kind; fewer say nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Matured predictions of one version.
+
+    ``source`` is the run of a sweep, or `RECOMPUTED` where nobody swept and the model, which is older, was asked now
+    about then. ``log_loss`` is the mean and its 95 % interval by customer.
+    """
+
+    version: str
+    source: str
+    as_of: datetime
+    customers: int
+    metrics: dict[str, float]
+    baselines: dict[str, dict[str, float]]
+    log_loss: gate.Interval
+
+
+def matured(
+    lake: Any, session: Session, settings: Settings, row: ModelVersion, trained: TrainedChurn, at: datetime
+) -> Outcome | None:
+    """Score the champion's newest predictions whose horizon was over at ``at``.
+
+    Its own sweeps come first; without one, what it would have said one horizon ago, if it is older than that; else
+    the newest sweep of a version before it. None where nothing has matured yet.
+    """
+    horizon = timedelta(days=row.horizon_days)
+    swept = _sweeps(session, settings, row, at - horizon)
+    own = next((one for one in swept if one.model_version == row.version), None)
+    if own is None and row.cutoff <= at - horizon:
+        test = _snapshot(lake, at - horizon, row)
+        return _scored(lake, row.version, RECOMPUTED, test, trained.predict(test), row)
+    chosen = own or next(iter(swept), None)
+    if chosen is None:
+        return None
+    test = _snapshot(lake, chosen.as_of, row)
+    said = lake.scores(chosen.run_id).select("customer_id", "churn_probability").execute()
+    said = said.set_index("customer_id")["churn_probability"].reindex(test.frame["customer_id"])
+    kept = said.notna().to_numpy()
+    return _scored(
+        lake, chosen.model_version, chosen.run_id, test.rows(kept), said.to_numpy(dtype=float)[kept], row
+    )
+
+
+def _sweeps(session: Session, settings: Settings, row: ModelVersion, before: datetime) -> Sequence[Any]:
+    """Published sweeps of models that answered the same question, newest first."""
+    asked = (
+        select(Cohort.run_id, Cohort.as_of, Cohort.model_version)
+        .join(Run, Run.run_id == Cohort.run_id)
+        .join(ModelVersion, ModelVersion.version == Cohort.model_version)
+        .where(
+            Cohort.team_id == settings.team_id, Cohort.as_of <= before, ModelVersion.kind == "churn",
+            ModelVersion.horizon_days == row.horizon_days,
+            ModelVersion.active_within_days.is_(None) if row.active_within_days is None
+            else ModelVersion.active_within_days == row.active_within_days,
+        )
+        .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
+    )  # fmt: skip
+    return session.execute(asked).all()
+
+
+def _snapshot(lake: Any, as_of: datetime, row: ModelVersion) -> Snapshot:
+    return take(lake, as_of, horizon_days=row.horizon_days, active_within_days=row.active_within_days)
+
+
+def _scored(
+    lake: Any, version: str, source: str, test: Snapshot, said: np.ndarray, row: ModelVersion
+) -> Outcome | None:
+    churned = test.churned
+    if churned is None or not LEAST <= churned.sum() <= len(churned) - LEAST:
+        return None
+    loss = gate.paired(gate.log_loss_of(churned, said), test.frame["customer_id"].to_numpy())
+    return Outcome(
+        version, source, test.cutoff, len(churned), metrics(churned, said), _baselines(lake, test, row), loss
+    )
+
+
+def _baselines(lake: Any, test: Snapshot, row: ModelVersion) -> dict[str, dict[str, float]]:
+    """The baselines, learned one horizon before these predictions were made."""
+    earlier = _snapshot(lake, test.cutoff - timedelta(days=row.horizon_days), row)
+    if earlier.churned is None or not 0 < earlier.churned.sum() < len(earlier.churned):
+        return {}
+    training = TrainingSet(test.cutoff, row.horizon_days, row.active_within_days, 0.0, (earlier,), None, ())
+    return baselines(training, test)

@@ -1,0 +1,43 @@
+"""What the last looks at the champion found. SQL only: the light bot reads it too."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from retention.db.tables import ModelHealth
+from retention.settings import Settings
+
+
+def latest(session: Session, settings: Settings, version: str) -> ModelHealth | None:
+    """The newest look at a version; None where nobody has looked yet."""
+    return session.scalar(
+        select(ModelHealth)
+        .where(ModelHealth.team_id == settings.team_id, ModelHealth.version == version)
+        .order_by(ModelHealth.at.desc(), ModelHealth.id.desc())
+    )
+
+
+def described(health: ModelHealth) -> dict[str, Any]:
+    """For templates, the status and the model card."""
+    return {
+        "version": health.version, "at": health.at.isoformat(), "state": health.state,
+        "reasons": health.reasons, "source": health.source,
+        "scored_version": health.scored_version, "scored_as_of": health.scored_as_of.isoformat() if health.scored_as_of else None,
+        "customers": health.customers, "metrics": health.metrics, "baselines": health.baselines,
+        "promised": health.promised, "drift": health.drift,
+    }  # fmt: skip
+
+
+def told_lately(
+    session: Session, settings: Settings, version: str, checks: list[str], since: datetime
+) -> bool:
+    """Whether an alert about this version, for these reasons or more, was already given at or after ``since``."""
+    given = session.scalars(
+        select(ModelHealth.reasons).where(
+            ModelHealth.team_id == settings.team_id, ModelHealth.version == version, ModelHealth.alerted,
+            ModelHealth.at >= since,
+        )
+    )  # fmt: skip
+    return any(set(checks) <= {reason["check"] for reason in reasons} for reasons in given)

@@ -1,0 +1,38 @@
+"""Is the model in use still good? What it finds is kept; a decayed one is told in the channel, once a horizon."""
+
+from datetime import timedelta
+
+from sqlalchemy.orm import Session
+
+from workers.requests import Monitor
+from workers.tasks.contract import Context, Outcome, Post
+
+
+def run(request: Monitor, context: Context) -> Outcome:
+    """Look at the churn champion; a scheduled look speaks only where something is wrong."""
+    from retention.lake import Lake
+    from retention.monitoring import described, told_lately
+    from retention.monitoring.health import check
+
+    settings = context.settings
+    found = check(Lake.open(settings), context.database, settings, progress=context.progress)
+    record = found.record(settings, context.job_id)
+    shown = {"health": described(record), "job_id": context.job_id, "retraining": None}
+
+    def publish(session: Session) -> tuple[Post, ...]:
+        since = found.at - timedelta(days=found.row.horizon_days)
+        checks = [reason["check"] for reason in found.reasons]
+        decayed = found.state == "decayed"
+        told = decayed and told_lately(session, settings, found.row.version, checks, since)
+        record.alerted = decayed and not told and context.channel is not None
+        session.add(record)
+        alert = record.alerted and request.scheduled
+        return (Post("monitor/alert", shown, key=alert_key(context.job_id)),) if alert else ()
+
+    posts = () if request.scheduled else (Post("monitor/health", shown),)
+    return Outcome(shown, posts, apply=publish)
+
+
+def alert_key(job_id: str) -> str:
+    """The outbox key of the warning that a scheduled look gives."""
+    return f"decay:{job_id}"
