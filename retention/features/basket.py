@@ -11,46 +11,59 @@ OWN = ("private", "private label", "own", "own brand", "own label", "store brand
 REGULAR = 3  # purchases that make an item a regular one, with a rhythm of its own
 
 
-def basket(recent: "ibis.Table", items: "ibis.Table", now: int, horizon_days: float) -> "ibis.Table":
-    """One row a customer, of the events of the last 4H. An item of no known category is a kind of its own."""
+ITEMS = frozenset({"items_4h", "repeat_share", "regular_items", "overdue_share"})
+KINDS = frozenset({
+    "categories_4h", "category_entropy", "category_top_share", "category_top_since", "categories_kept", "own_brand_share",
+})  # fmt: skip
+
+
+def pairs(recent: "ibis.Table") -> "ibis.Table":
+    """One row a customer and item bought, of the events of the last 4H."""
     bought = recent.filter((recent.event_type == "purchase") & recent.item_id.notnull())
-    pairs = bought.group_by("customer_id", "item_id").agg(
+    return bought.group_by("customer_id", "item_id").agg(
         bought=bought.count().cast("float64"), first=bought.occurred_at.min(), last=bought.occurred_at.max()
     )
-    known = items.select("item_id", "category", own=items.brand.lower().isin(OWN))
-    return _customers(_kinds(pairs.left_join(known, "item_id"), now), now, horizon_days)
 
 
-def _kinds(p: "ibis.Table", now: int) -> "ibis.Table":
-    """One row a customer and category."""
+def items(p: "ibis.Table", now: int) -> "ibis.Table":
+    """One row a customer: how many different items, and which of them come back with a rhythm."""
     import ibis
 
     first, last = seconds(p["first"]), seconds(p["last"])
     often = (p.bought >= REGULAR) & (p["last"] > p["first"])
     overdue = ibis.ifelse(often, (now - last) * (p.bought - 1) > (last - first), False)
-    return p.group_by("customer_id", kind=p.category.fill_null(p.item_id)).agg(
-        lines=p.bought.sum(), items=p.count().cast("float64"), last=p["last"].max(),
-        repeated=p.bought.sum(where=p.bought >= 2), own=p.bought.sum(where=p.own),
-        regular=often.cast("float64").sum(), overdue=overdue.cast("float64").sum(),
-    )  # fmt: skip
-
-
-def _customers(k: "ibis.Table", now: int, horizon_days: float) -> "ibis.Table":
-    """One row a customer; entropy in nats: log(n) − Σ x·log(x) ÷ n."""
-    k = k.mutate(since=(now - seconds(k["last"])) / float(DAY))
-    c = k.group_by("customer_id").agg(
-        items_4h=k["items"].sum(), categories_4h=k.count().cast("float64"), bought=k.lines.sum(),
-        kept=(k.since <= horizon_days).cast("float64").sum(), surprise=(k.lines * k.lines.ln()).sum(),
-        top=k.lines.max(), top_since=k.since.argmax(k.lines - k.since / 1e6), repeated=k.repeated.sum().fill_null(0), own=k.own.sum().fill_null(0),
-        regular_items=k.regular.sum(), overdue=k.overdue.sum(),
+    c = p.group_by("customer_id").agg(
+        items_4h=p.count().cast("float64"), bought=p.bought.sum(),
+        repeated=p.bought.sum(where=p.bought >= 2).fill_null(0),
+        regular_items=often.cast("float64").sum(), overdue=overdue.cast("float64").sum(),
     )  # fmt: skip
     return c.select(
-        "customer_id", "items_4h", "categories_4h", "regular_items",
+        "customer_id", "items_4h", "regular_items", repeat_share=c.repeated / c.bought,
+        overdue_share=c.overdue / c.regular_items.nullif(0),
+    )  # fmt: skip
+
+
+def kinds(p: "ibis.Table", catalogue: "ibis.Table", now: int, horizon_days: float) -> "ibis.Table":
+    """One row a customer: the categories; an item of no known category is one of its own.
+
+    Entropy is in nats: log(n) − Σ x·log(x) ÷ n.
+    """
+    known = catalogue.select("item_id", "category", own=catalogue.brand.lower().isin(OWN))
+    p = p.left_join(known, "item_id")
+    k = p.group_by("customer_id", kind=p.category.fill_null(p.item_id)).agg(
+        lines=p.bought.sum(), last=p["last"].max(), own=p.bought.sum(where=p.own)
+    )
+    k = k.mutate(since=(now - seconds(k["last"])) / float(DAY))
+    c = k.group_by("customer_id").agg(
+        categories_4h=k.count().cast("float64"), bought=k.lines.sum(), own=k.own.sum().fill_null(0),
+        kept=(k.since <= horizon_days).cast("float64").sum(), surprise=(k.lines * k.lines.ln()).sum(),
+        top=k.lines.max(), top_since=k.since.argmax(k.lines - k.since / 1e6),  # of two alike the later
+    )  # fmt: skip
+    return c.select(
+        "customer_id", "categories_4h",
         category_entropy=c.bought.ln() - c.surprise / c.bought,
         category_top_share=c.top / c.bought,
         category_top_since=c.top_since,
         categories_kept=c.kept / c.categories_4h,
-        repeat_share=c.repeated / c.bought,
         own_brand_share=c.own / c.bought,
-        overdue_share=c.overdue / c.regular_items.nullif(0),
     )  # fmt: skip

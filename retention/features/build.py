@@ -1,5 +1,6 @@
 """Features of every eligible customer at a cutoff: events folded to visits, visits to customers."""
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -22,7 +23,12 @@ _PLACE = "place_of_"
 
 
 def build(
-    lake: Any, cutoff: datetime, *, horizon_days: int = 28, active_within_days: int | None = 56
+    lake: Any,
+    cutoff: datetime,
+    *,
+    horizon_days: int = 28,
+    active_within_days: int | None = 56,
+    names: Collection[str] = NAMES,
 ) -> "ibis.Table":
     """One row for each customer who ordered before the cutoff (and within ``active_within_days`` of it).
 
@@ -36,11 +42,13 @@ def build(
         H, by which the windows scale: H/2, H, 2H, 4H.
     active_within_days : int or None
         None: everyone who ever ordered.
+    names : collection of str
+        Only these features, in the catalogue's order; what they do not need is not read.
 
     Returns
     -------
     ibis.Table
-        ``customer_id`` and the columns of `FEATURES`, as float64; a gap nobody has seen yet is missing.
+        ``customer_id`` and those columns of `FEATURES`, as float64; a gap nobody has seen yet is missing.
         Nothing is computed until it is executed.
     """
     since = cutoff - timedelta(days=4 * horizon_days)
@@ -52,13 +60,14 @@ def build(
         "items": engine.table("items"),
         "treatments": engine.table("treatments", before=cutoff),
     }
-    shape = Shape(horizon_days, active_within_days, clock_changes(lake.zone, cutoff.year))
+    wanted = tuple(name for name in NAMES if name in names)
+    shape = Shape(horizon_days, active_within_days, clock_changes(lake.zone, cutoff.year), wanted)
     if spark:
         return expression(**tables, now=int(cutoff.timestamp()), shape=shape)
     sql = _sql(shape).replace(str(_NOW), str(int(cutoff.timestamp())))
     for name, table in tables.items():
         sql = sql.replace(f'"{_PLACE}{name}"', f'"{table.get_name()}"')
-    return lake.query(sql, {"customer_id": "string", **dict.fromkeys(NAMES, "float64")})
+    return lake.query(sql, {"customer_id": "string", **dict.fromkeys(wanted, "float64")})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,7 @@ class Shape:
     horizon_days: int
     active_within_days: int | None
     clock: tuple[tuple[int, int], ...]
+    names: tuple[str, ...]
 
 
 @lru_cache(maxsize=64)
@@ -116,15 +126,23 @@ def expression(
     if shape.active_within_days is not None:
         customers = customers.filter(customers.recency_days <= shape.active_within_days)
     customers = customers.mutate(**orders.ratios(customers, h))
-    for part in (
-        basket.basket(recent, items, now, h),
-        intent.other(folded, h),
-        intent.opinions(folded),
-        intent.journeys(folded, h),
-        intent.campaigns(treatments, now, h),
-        intent.channels(folded),
-    ):
-        customers = customers.left_join(part, "customer_id").drop("customer_id_right")
-    customers = customers.mutate(**{name: customers[name].fill_null(0) for name in COUNTS})
-    found = customers.mutate(**intent.ratios(customers))
-    return found.select("customer_id", **{name: found[name].round(DIGITS) for name in NAMES})
+    pairs = basket.pairs(recent)
+    parts: tuple[tuple[frozenset[str], Callable[[], ibis.Table]], ...] = (
+        (basket.ITEMS, lambda: basket.items(pairs, now)),
+        (basket.KINDS, lambda: basket.kinds(pairs, items, now, h)),
+        (intent.OTHER, lambda: intent.other(folded, h)),
+        (intent.OPINIONS, lambda: intent.opinions(folded)),
+        (intent.JOURNEYS, lambda: intent.journeys(folded, h)),
+        (intent.CAMPAIGNS, lambda: intent.campaigns(treatments, now, h)),
+        (intent.CHANNELS, lambda: intent.channels(folded)),
+    )
+    for serves, part in parts:
+        if serves & set(shape.names):
+            customers = customers.left_join(part(), "customer_id").drop("customer_id_right")
+    customers = customers.mutate(
+        **{name: customers[name].fill_null(0) for name in COUNTS if name in customers.columns}
+    )
+    found = customers.mutate(
+        **{name: ratio(customers) for name, ratio in intent.RATIOS.items() if name in shape.names}
+    )
+    return found.select("customer_id", **{name: found[name].round(DIGITS) for name in shape.names})

@@ -3,6 +3,7 @@
 A shop without such events pays next to nothing: the tables are filtered to them first, and stay empty.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from retention.features.visits import DAY, seconds
@@ -14,6 +15,15 @@ BROWSING = ("view", "search")
 ONLINE = (
     "web", "app", "online", "mobile", "email", "e-mail", "webshop", "website", "android", "ios", "marketplace", "social",
 )  # fmt: skip
+OTHER = frozenset({
+    "returns_4h", "return_share", "return_money_share", "return_recency", "redemptions_4h", "redemption_share",
+    "redemption_recency", "views_1h", "views_per_order", "view_recency", "view_seconds_1h", "searches_1h", "carts_1h",
+    "cart_recency", "emails_1h", "clicks_4h", "email_recency", "campaign_response", "support_4h",
+})  # fmt: skip
+OPINIONS = frozenset({"ratings", "rating_mean", "rating_last"})
+JOURNEYS = frozenset({"views_since_order", "carts_since_order", "cart_left_share"})
+CAMPAIGNS = frozenset({"campaigns_4h", "campaign_recency", "campaign_response"})
+CHANNELS = frozenset({"channels", "channel_share", "online_share"})
 PATIENCE = 7  # days after which a cart counts as left
 
 
@@ -97,13 +107,11 @@ def channels(visits: "ibis.Table") -> "ibis.Table":
     )
 
 
-def ratios(c: "ibis.Table") -> "dict[str, ibis.Value]":
-    """What follows from the counts of one row."""
-    return {
-        "views_per_order": c.views_4h / c.orders_4h.nullif(0),
-        "cart_left_share": c.carts_left / c.cart_days.nullif(0),
-        "return_share": c.return_visits / c.orders_all,
-        "return_money_share": c.return_money / c.spend_all.abs().nullif(0),
-        "redemption_share": c.redemption_visits / c.orders_4h.nullif(0),
-        "campaign_response": c.redemption_visits / c.campaigns_4h.nullif(0),
-    }
+RATIOS: "dict[str, Callable[[ibis.Table], ibis.Value]]" = {  # what follows from the counts of one row
+    "views_per_order": lambda c: c.views_4h / c.orders_4h.nullif(0),
+    "cart_left_share": lambda c: c.carts_left / c.cart_days.nullif(0),
+    "return_share": lambda c: c.return_visits / c.orders_all,
+    "return_money_share": lambda c: c.return_money / c.spend_all.abs().nullif(0),
+    "redemption_share": lambda c: c.redemption_visits / c.orders_4h.nullif(0),
+    "campaign_response": lambda c: c.redemption_visits / c.campaigns_4h.nullif(0),
+}

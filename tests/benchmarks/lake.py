@@ -1,10 +1,12 @@
 """Import against DuckDB's own copy of the same file; features against a bare scan of the same columns."""
 
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks import peers
 from tests.benchmarks.measure import FOLDER, Figure, against, alone, in_turns, peak_mb, seconds, settings
 
 CUTOFF = datetime(2017, 12, 5, tzinfo=UTC)
@@ -67,27 +69,69 @@ def _import(home: Any, file: Path) -> None:
     assert report.rows_quarantined <= report.rows_read / 1000
 
 
-def features() -> dict[str, Figure]:
-    """All features of all customers at one cutoff, as the training reads them."""
-    from deltalake import DeltaTable
+H, ACTIVE = 28, 56
 
-    from retention.features import build
+
+def features() -> dict[str, Figure]:
+    """Eighteen features of all customers at one cutoff, beside a bare scan, polars and pandas; then the whole catalogue."""
+    from retention.features import NAMES, build
     from retention.lake import Lake
 
     lake = Lake.open(settings())
-    files = DeltaTable(lake.root / "events").file_uris()
-    read = ("customer_id", "event_type", "order_id", "item_id", "amount", "discount", "occurred_at")
-    scan = (
-        f"SELECT {', '.join(f'max({column})' for column in read)} FROM read_parquet({files!r}) "
-        f"WHERE occurred_at < TIMESTAMPTZ '{CUTOFF.isoformat()}'"
+    files = [str(file) for file in sorted((lake.root / "events").glob("*/*.parquet"))]
+
+    def core() -> Any:
+        return build(lake, CUTOFF, horizon_days=H, active_within_days=ACTIVE, names=peers.CORE).execute()
+
+    def every() -> Any:
+        return build(lake, CUTOFF, horizon_days=H, active_within_days=ACTIVE).execute()
+
+    def polars() -> Any:
+        return peers.in_polars(files, CUTOFF, H, ACTIVE)
+
+    def pandas() -> Any:
+        return peers.in_pandas(files, CUTOFF, H, ACTIVE)
+
+    rows = core()
+    _equal(rows, polars().to_pandas())
+    _equal(rows, pandas())
+    scan, scan_all = (
+        _scan(lake, columns) for columns in (peers.READ, (*peers.READ, "rating", "duration_s", "channel"))
     )
-    rows = len(build(lake, CUTOFF).execute())
-    lake.duckdb.execute(scan).fetchall()
-    value, peer = in_turns(
-        lambda: build(lake, CUTOFF).execute(), lambda: lake.duckdb.execute(scan).fetchall(), times=4 * REPEATS
-    )
+    scan(), scan_all(), every()
+    times = 4 * REPEATS
+    value, bare = in_turns(core, scan, times=times)
+    beside_polars = in_turns(core, polars, times=times)
+    beside_pandas = in_turns(core, pandas, times=REPEATS)
+    whole, bare_whole = in_turns(every, scan_all, times=times)
     return {
-        "features": against(value, "s", peer, most=6),
-        "features_customers": alone(rows, "customers"),
+        "features": against(value, "s", bare, most=5),
+        "features_polars": against(beside_polars[0], "s", beside_polars[1], most=1),
+        "features_pandas": against(beside_pandas[0], "s", beside_pandas[1], most=0.25),
+        "features_all": against(whole, "s", bare_whole, most=7),
+        "features_count": alone(len(NAMES), "features"),
+        "features_customers": alone(len(rows), "customers"),
         "features_peak": alone(peak_mb(), "MiB"),
     }
+
+
+def _scan(lake: Any, columns: tuple[str, ...]) -> Callable[[], Any]:
+    """DuckDB reads these columns of the events before the cutoff, and does nothing with them."""
+    from deltalake import DeltaTable
+
+    files = DeltaTable(lake.root / "events").file_uris()
+    sql = (
+        f"SELECT {', '.join(f'max({column})' for column in columns)} FROM read_parquet({files!r}) "
+        f"WHERE occurred_at < TIMESTAMPTZ '{CUTOFF.isoformat()}'"
+    )
+    return lambda: lake.duckdb.execute(sql).fetchall()
+
+
+def _equal(ours: Any, theirs: Any) -> None:
+    """No peer is faster by computing something else."""
+    import numpy as np
+
+    ours, theirs = (frame.sort_values("customer_id") for frame in (ours, theirs))
+    assert ours.customer_id.tolist() == theirs.customer_id.tolist()
+    values = [frame[list(peers.CORE)].to_numpy(dtype=float, na_value=np.nan) for frame in (ours, theirs)]
+    np.testing.assert_allclose(*values, rtol=1e-6, atol=1e-6, equal_nan=True)
