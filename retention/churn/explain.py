@@ -12,6 +12,7 @@ from retention.churn.counterfactual import Counterfactual, counterfactuals
 from retention.churn.lime import SecondOpinion, second_opinion
 from retention.churn.model import TrainedChurn
 from retention.churn.score import population, told, weights_of, worth
+from retention.churn.targets import Targets, targets
 from retention.progress import Progress, part, silent
 
 
@@ -23,6 +24,7 @@ class Explanation:
     weights: dict[str, float]
     counterfactuals: tuple[Counterfactual, ...]
     second: SecondOpinion | None
+    targets: Targets
 
     def as_dict(self) -> dict[str, Any]:
         """What a job's result adds to the score."""
@@ -73,4 +75,5 @@ def explain(
         {group: float(one[0]) for group, one in weight.items()},
         tuple(changes),
         second,
+        targets(trained, customer, history_days=float(people.frame.tenure_days.max())),
     )

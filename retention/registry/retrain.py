@@ -1,6 +1,6 @@
 """Retrain: new models, judged on the newest weeks whose outcome is known, promoted where they are better."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -57,6 +57,7 @@ def churn(
     BadInput, TooLittleData
         See `retention.churn.train`.
     """
+    from retention.churn import targets
     from retention.churn.model import fit
     from retention.churn.snapshots import history
     from retention.feedback import without
@@ -69,6 +70,11 @@ def churn(
     )  # fmt: skip
     kept = without(training, asked.doubted)
     trained = fit(kept, model=asked.model, seed=SEED, progress=part(progress, 1, 3))
+    progress(2, 3, "Learning purchase intent")
+    about = trained.parameters
+    trained = replace(
+        trained, parameters={**about, targets.HELD: targets.learn(lake, training, trained.columns)}
+    )
     used = _loaded(settings, champion)
     found = judge(training, trained, used, progress=part(progress, 2, 3))
     progress(1, 1, "Saving the model")
@@ -76,7 +82,7 @@ def churn(
     row = save(
         settings, "churn", trained.to_bytes(), estimator=trained.estimator, cutoff=asked.cutoff,
         horizon_days=asked.horizon_days, active_within_days=asked.active_within_days,
-        parameters={**trained.parameters, "calibration": trained.calibration, "train_rows": trained.train_rows},
+        parameters={**about, "calibration": trained.calibration, "train_rows": trained.train_rows},
         features=trained.columns,
         metrics={**(judged["metrics"] or {}), **judged, "reference": reference(training, trained)},
         fingerprint=lake.fingerprint(asked.cutoff), seed=trained.seed, rung=trained.rung,

@@ -128,7 +128,12 @@ def test_one_customer_in_full_to_who_asked(own, swept):
     assert data["recommendations"]
     assert data["action"]
     assert outcome.posts[0].channel == "U0ANALYST"
-    assert listed["customer_id"] in _words(own, outcome.posts[0])
+    assert 0 < data["intent"]["7d"] < data["intent"]["30d"] < data["intent"]["90d"] < 1
+    early, late = data["next_order_between"]
+    assert early < data["next_order_at"] < late
+    said = _words(own, outcome.posts[0])
+    assert listed["customer_id"] in said
+    assert "Chance of an order within 7 days" in said
 
 
 def test_unknown_customers_and_those_without_orders_are_a_sentence(own, trained):

@@ -50,7 +50,7 @@ def run(request: Score, context: Context) -> Outcome:
         "tier": tier,
         "reasons": found.reasons,
         "expected_value": float(found.expected_value),
-        "next_order_at": found.next_order_at.isoformat(),
+        "next_order_at": explained.pop("next_order_at") or found.next_order_at.isoformat(),
         "recommendations": [
             item.as_dict() for item in recommend(tastes, lake, [customer], k=ITEMS, as_of=moment.at)[customer]
         ],
@@ -71,19 +71,25 @@ def _scored(
 ) -> "tuple[pd.Series | None, dict[str, Any]]":  # fmt: skip
     """The customer's row and what explains it; None where they had not ordered yet."""
     from retention.churn.explain import explain
+    from retention.churn.score import population
+    from retention.churn.targets import targets
     from retention.risk import rules
     from retention.risk.tiers import tier_of
 
     if trained is None:
         scores, _ = rules.score(lake, at, active_within_days=None)
         scores = scores[scores.customer_id == customer]
-        row = None if scores.empty else scores.iloc[0]
-        return row, {"counterfactuals": [], "second_opinion": None}
+        if scores.empty:
+            return None, {}
+        people = population(lake, at, horizon_days=HORIZON_DAYS, active_within_days=None)
+        asked = people.rows((people.frame.customer_id == customer).to_numpy())
+        aims = targets(None, asked, history_days=float(people.frame.tenure_days.max()))
+        return scores.iloc[0], {"counterfactuals": [], "second_opinion": None, **aims.of(0, at)}
     found = explain(
         trained, lake, at, customer, tier_of=lambda chance: tier_of(chance, policy), opinion=opinion,
         progress=progress,
     )  # fmt: skip
-    return (found.score, found.as_dict()) if found else (None, {})
+    return (found.score, {**found.as_dict(), **found.targets.of(0, at)}) if found else (None, {})
 
 
 def _action(policy: "Policy", tier: str, reasons: list[dict[str, Any]]) -> str:

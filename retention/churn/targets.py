@@ -1,0 +1,103 @@
+"""What else is asked of a customer than churn: will they order within 7, 30, 90 days, and when is the next order due?
+
+Learned at each retrain from the snapshots that churn is learned from, and kept inside the model's artefact; the rules
+rung, which has learned nothing, goes by the purchase model's closed form.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from retention.churn.snapshots import Snapshot, TrainingSet, purchase_history
+from retention.value import intent
+
+if TYPE_CHECKING:
+    from retention.churn.model import TrainedChurn
+
+HELD = "intent"  # its name among a model's parameters
+LEAST_DAYS = intent.HORIZONS[-1]  # of history: nobody has been seen for longer than the shop is old
+EARLY, MIDDLE, LATE = 0.1, 0.5, 0.9  # of those who order within 90 days, by when
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """For (n,) customers: P(order) within each horizon, and when the next order falls if it comes within 90 days: by
+    ``early`` with a tenth of the chance, by ``middle`` with half, by ``late`` with nine tenths (days). ``note`` says
+    instead why there are none.
+    """
+
+    within: dict[int, np.ndarray]
+    early: np.ndarray
+    middle: np.ndarray
+    late: np.ndarray
+    note: str = ""
+
+    def of(self, place: int, as_of: datetime) -> dict[str, Any]:
+        """One customer's, for a job's result."""
+        if self.note:
+            return dict.fromkeys(("intent", "next_order_at", "next_order_between"), None) | {
+                "intent_note": self.note
+            }
+        early, middle, late = (
+            (as_of + timedelta(days=round(float(days[place]), 3))).isoformat()
+            for days in (self.early, self.middle, self.late)
+        )
+        return {
+            "intent": {f"{days}d": round(float(p[place]), 4) for days, p in self.within.items()},
+            "next_order_at": middle, "next_order_between": [early, late], "intent_note": "",
+        }  # fmt: skip
+
+
+def learn(lake: Any, training: TrainingSet, columns: tuple[str, ...]) -> dict[str, Any]:
+    """A model of intent, as JSON, from snapshots already taken; nothing at or after their cutoff is seen."""
+    past = []
+    for snapshot in training.snapshots:
+        wait = waits(lake, snapshot, training.cutoff)
+        followed = (training.cutoff - snapshot.cutoff) / timedelta(days=1)
+        past.append(intent.Past(snapshot.matrix(columns), _closed(snapshot), wait, followed))
+    return intent.fit(columns, past).as_dict()
+
+
+def targets(trained: "TrainedChurn | None", snapshot: Snapshot, *, history_days: float) -> Targets:
+    """Intent of the customers of a snapshot.
+
+    Parameters
+    ----------
+    trained : TrainedChurn or None
+        The churn model that carries a model of intent; without one the closed form speaks.
+    history_days : float
+        How long the shop's history is; below 90 days nothing is said.
+    """
+    if history_days < LEAST_DAYS:
+        text = f"Purchase intent needs {LEAST_DAYS} days of history, and there are {int(history_days)}."
+        return Targets({}, np.empty(0), np.empty(0), np.empty(0), text)
+    hazards = _closed(snapshot)
+    held = trained.parameters.get(HELD) if trained else None
+    if held:
+        model = intent.Intent.from_dict(held)
+        hazards = model.hazards(snapshot.matrix(model.columns), hazards)
+    return Targets(
+        {days: intent.within(hazards, days) for days in intent.HORIZONS},
+        intent.by_when(hazards, EARLY),
+        intent.by_when(hazards, MIDDLE),
+        intent.by_when(hazards, LATE),
+    )
+
+
+def waits(lake: Any, snapshot: Snapshot, until: datetime) -> np.ndarray:
+    """Days from a snapshot to each customer's next purchase, (n,); infinite where none came before ``until``."""
+    events = lake.table("events", before=until, since=snapshot.cutoff)
+    bought = events.filter(events.event_type == "purchase")
+    first = bought.group_by("customer_id").agg(at=bought.occurred_at.min()).execute()
+    start = pd.Timestamp(snapshot.cutoff.astimezone(UTC).replace(tzinfo=None))
+    at = pd.to_datetime(first.set_index("customer_id")["at"])
+    days = (at.reindex(snapshot.frame.customer_id) - start) / pd.Timedelta(days=1)
+    return days.fillna(np.inf).to_numpy(dtype=float)
+
+
+def _closed(snapshot: Snapshot) -> np.ndarray:
+    x, t_x, age = purchase_history(snapshot.frame)
+    return intent.closed_form([snapshot.purchases.no_purchase(x, t_x, age, end) for end in intent.EDGES[1:]])

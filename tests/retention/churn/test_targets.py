@@ -1,0 +1,78 @@
+"""Intent learned from a training set's own snapshots, on the tiny shop."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from retention.churn import targets
+from retention.churn.model import fit
+from retention.churn.score import population
+from retention.churn.snapshots import history, take
+from tests import shop as tiny
+
+ARGS = {"horizon_days": 21, "active_within_days": 42}
+
+
+@pytest.fixture(scope="module")
+def cutoff(shop):
+    return shop.begin + timedelta(days=160)
+
+
+@pytest.fixture(scope="module")
+def training(shop, cutoff):
+    return history(shop.lake, cutoff=cutoff, **ARGS)
+
+
+@pytest.fixture(scope="module")
+def trained(shop, training):
+    model = fit(training, model="logistic")
+    held = targets.learn(shop.lake, training, model.columns)
+    return replace(model, parameters={**model.parameters, targets.HELD: held})
+
+
+def test_the_future_changes_nothing(shop, cutoff, training, trained, tmp_path, monkeypatch):
+    whole = tiny.frames()
+    whole["events"] = whole["events"][whole["events"].occurred_at < cutoff]
+    monkeypatch.setattr(tiny, "frames", lambda **_: whole)
+    blind = tiny.build(tmp_path / "home").lake
+    assert targets.learn(blind, training, trained.columns) == trained.parameters[targets.HELD]
+
+
+def test_waits_are_until_the_next_order_of_any_kind(shop, cutoff):
+    snapshot = take(shop.lake, cutoff, **ARGS)
+    wait = targets.waits(shop.lake, snapshot, cutoff + timedelta(days=21))
+    np.testing.assert_array_equal(np.isinf(wait), snapshot.churned == 1)
+
+
+def test_what_is_learned_beats_the_base_rate_and_survives_the_artefact(shop, cutoff, trained):
+    again = type(trained).from_bytes(trained.to_bytes())
+    people = population(shop.lake, cutoff, **ARGS)
+    aims = targets.targets(again, people, history_days=160)
+    for days in (7, 30):
+        y = (targets.waits(shop.lake, people, shop.end) < days).astype(float)
+        p = np.clip(aims.within[days], 1e-6, 1 - 1e-6)
+        loss = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+        base = -np.mean(y * np.log(y.mean()) + (1 - y) * np.log(1 - y.mean()))
+        assert loss < base
+    assert (aims.within[7] < aims.within[30]).all()
+    assert (aims.within[30] < aims.within[90]).all()
+    told = aims.of(0, cutoff)
+    assert list(told["intent"]) == ["7d", "30d", "90d"]
+    early, late = told["next_order_between"]
+    assert cutoff.isoformat() < early < told["next_order_at"] < late
+
+
+def test_without_a_model_the_closed_form_speaks(shop, cutoff, trained):
+    people = population(shop.lake, cutoff, **ARGS)
+    by_rules = targets.targets(None, people, history_days=160)
+    none = people.purchases.no_purchase(*targets.purchase_history(people.frame), 30.0)
+    assert by_rules.within[30] == pytest.approx(1 - none)
+
+
+def test_a_young_shop_is_told_what_is_missing(shop, cutoff, trained):
+    people = population(shop.lake, cutoff, **ARGS)
+    told = targets.targets(trained, people, history_days=60).of(0, cutoff)
+    assert told["intent"] is told["next_order_between"] is None
+    assert told["intent_note"] == "Purchase intent needs 90 days of history, and there are 60."
