@@ -4,8 +4,10 @@ from bot.services import Services
 from retention.lake import directory
 
 
-def customer_id(services: Services, text: str) -> str:
-    """The customer of an id, a pseudonym or an e-mail address.
+def customer(services: Services, text: str) -> dict[str, str | None]:
+    """The customer of an id, a pseudonym or an e-mail address, as a request names one.
+
+    ``merged`` is the id that was meant, where it has been merged into another customer's.
 
     Raises
     ------
@@ -13,4 +15,5 @@ def customer_id(services: Services, text: str) -> str:
         Nobody is known by it; the sentence names the nearest.
     """
     with services.database.reading() as session:
-        return directory.find(session, services.settings, text)
+        found = directory.found(session, services.settings, text)
+    return {"customer_id": found.customer_id, "merged": found.merged}

@@ -89,7 +89,8 @@ def data(session: Session, settings: Settings) -> dict[str, Any]:
         .group_by(ImportLog.table_name)
         .order_by(ImportLog.table_name)
     ).all()
-    known = select(func.count()).select_from(DirectoryEntry).where(DirectoryEntry.team_id == settings.team_id)
+    known = select(func.count()).select_from(DirectoryEntry)
+    known = known.where(DirectoryEntry.team_id == settings.team_id, DirectoryEntry.canonical_id.is_(None))
     return {
         "customers": session.scalar(known) or 0,
         "imports": [{"table": name, "at": at.isoformat(), "imports": number} for name, at, number in logs],

@@ -83,6 +83,7 @@ class Score(Request):
     queue = "interactive"
     deed = "score a customer"
     customer_id: CustomerId
+    merged: CustomerId | None = None  # the id that was asked for, where it is this customer's no more
     as_of: Moment | None = None
     explain: bool = False
 
@@ -94,6 +95,7 @@ class Recommend(Request):
     queue = "interactive"
     deed = "see recommendations"
     customer_id: CustomerId
+    merged: CustomerId | None = None  # the id that was asked for, where it is this customer's no more
     k: Annotated[int, Field(ge=1, le=100)] = 10
     as_of: Moment | None = None
 

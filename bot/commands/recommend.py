@@ -5,7 +5,7 @@ from datetime import datetime
 import click
 
 from bot.commands.tree import CUSTOMER, MOMENT, Call, command, request
-from bot.customers import customer_id
+from bot.customers import customer as known
 from workers.requests import Recommend
 
 
@@ -15,4 +15,4 @@ from workers.requests import Recommend
 @click.option("--as-of", type=MOMENT, metavar="DATE", help="As the data stood then; by default now.")
 def COMMAND(call: Call, customer: str, k: int, as_of: datetime | None) -> Recommend:
     """What this customer would like next, and why. Give an id, a pseudonym or an e-mail address."""
-    return request(Recommend, customer_id=customer_id(call.services, customer), k=k, as_of=as_of)
+    return request(Recommend, **known(call.services, customer), k=k, as_of=as_of)

@@ -5,7 +5,7 @@ from datetime import datetime
 import click
 
 from bot.commands.tree import CUSTOMER, MOMENT, Call, command, request
-from bot.customers import customer_id
+from bot.customers import customer as known
 from workers.requests import Score
 
 
@@ -17,4 +17,4 @@ from workers.requests import Score
 )
 def COMMAND(call: Call, customer: str, as_of: datetime | None, explain: bool) -> Score:
     """One customer: risk, reasons, value, what they would like. Give an id, a pseudonym or an e-mail address."""
-    return request(Score, customer_id=customer_id(call.services, customer), as_of=as_of, explain=explain)
+    return request(Score, **known(call.services, customer), as_of=as_of, explain=explain)

@@ -80,7 +80,7 @@ def select_audience(
     steps: tuple[tuple[str, Callable[[], pd.Series]], ...] = (
         ("no_rule", lambda: pool["rule"].isna()),
         ("no_consent", lambda: ~ids.isin(consenting(lake, policy.campaign.consent, ids))),
-        ("other_campaign", lambda: ids.isin(in_campaigns(session, settings))),
+        ("other_campaign", lambda: ids.isin(lake.identities.resolved(in_campaigns(session, settings)))),
         ("frequency_cap", lambda: ids.isin(contacted(lake, session, settings, since, now))),
         ("returned", lambda: ids.isin(bought(lake, as_of, now))),
     )
@@ -134,7 +134,7 @@ def contacted(lake: "Lake", session: Session, settings: Settings, since: datetim
     )
     sent = lake.table("treatments", before=now)
     theirs = sent.filter(sent.arm == "treatment", sent.sent_at >= naive(since)).customer_id.execute()
-    return {*ours, *theirs}
+    return lake.identities.resolved({*ours, *theirs})
 
 
 def bought(lake: "Lake", start: datetime, end: datetime) -> set[str]:

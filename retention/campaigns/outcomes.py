@@ -40,15 +40,16 @@ def outcomes(lake: "Lake", session: Session, campaign: Campaign) -> Outcomes:
 
     Everybody who was assigned counts in their arm, whether or not the message reached them. A line's profit is its
     amount × the item's margin (where it has none, the campaign's average); what coupons took off and what reaching a
-    customer costs is taken from the treated.
+    customer costs is taken from the treated. Customers who were merged after the audience was drawn are still counted
+    apart, each where they were assigned: a merge may be an effect of the campaign, and no order counts twice.
     """
     assert campaign.sent_at is not None and campaign.window_ends_at is not None  # noqa: PT018 - live was reached
-    start, end = campaign.sent_at, campaign.window_ends_at
+    start, end, drawn = campaign.sent_at, campaign.window_ends_at, campaign.created_at
     body = Body.model_validate(campaign.body)
     people = _assigned(session, campaign.id)
     ids = list(people["customer_id"])
-    now = _totals(lake, ids, start, end, body.margin)
-    before = _totals(lake, ids, start - (end - start), start, body.margin).add_prefix("pre_")
+    now = _totals(lake, ids, start, end, drawn, body.margin)
+    before = _totals(lake, ids, start - (end - start), start, drawn, body.margin).add_prefix("pre_")
     table = people.set_index("customer_id").join(now).join(before)
     table[[*now.columns, *before.columns]] = table[[*now.columns, *before.columns]].fillna(0.0)
     discounts = _discounts(lake, session, campaign, start, end)
@@ -56,7 +57,7 @@ def outcomes(lake: "Lake", session: Session, campaign: Campaign) -> Outcomes:
     contact = (table["arm"] == "treatment") * body.contact_cost
     table["profit"] -= taken + contact
     return Outcomes(
-        customers=table.reset_index(), orders=_order_days(lake, ids, start, end),
+        customers=table.reset_index(), orders=_order_days(lake, ids, start, end, drawn),
         cost=float(taken.sum() + contact.sum()), redeemed=len(discounts),
         treated=int((table["arm"] == "treatment").sum()),
     )  # fmt: skip
@@ -73,19 +74,21 @@ def _assigned(session: Session, campaign_id: str) -> "pd.DataFrame":
     return pd.DataFrame([tuple(row) for row in rows], columns=["customer_id", "arm", "tier"])
 
 
-def _within(lake: "Lake", ids: list[str], start: datetime, end: datetime) -> Any:
+def _within(lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime) -> Any:
     import ibis
 
-    events = lake.table("events", before=end)
+    events = lake.table("events", before=end, identity=drawn)
     wanted = ibis.memtable({"customer_id": ids}, schema={"customer_id": "string"})
     return events.filter(events.occurred_at >= naive(start)).semi_join(wanted, "customer_id")
 
 
-def _totals(lake: "Lake", ids: list[str], start: datetime, end: datetime, margin: float) -> "pd.DataFrame":
+def _totals(
+    lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime, margin: float
+) -> "pd.DataFrame":
     """`METRICS` of each customer with an order or a return in [start, end), by customer id."""
     import ibis
 
-    events, items = _within(lake, ids, start, end), lake.table("items").select("item_id", "margin")
+    events, items = _within(lake, ids, start, end, drawn), lake.table("items").select("item_id", "margin")
     lines = events.filter(events.event_type.isin(["purchase", "return"]))
     lines = lines.left_join(items, lines.item_id == items.item_id)
     bought = lines.event_type == "purchase"
@@ -100,9 +103,11 @@ def _totals(lake: "Lake", ids: list[str], start: datetime, end: datetime, margin
     return frame.set_index("customer_id")[list(METRICS)]
 
 
-def _order_days(lake: "Lake", ids: list[str], start: datetime, end: datetime) -> "pd.DataFrame":
+def _order_days(
+    lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime
+) -> "pd.DataFrame":
     """One row for each order of the window: ``customer_id, day`` (0 is the day of sending)."""
-    events = _within(lake, ids, start, end)
+    events = _within(lake, ids, start, end, drawn)
     orders = events.filter(events.event_type == "purchase").select("customer_id", "order_id", "occurred_at")
     frame = orders.execute()
     frame["order_id"] = frame["order_id"].fillna(frame["occurred_at"].dt.date.astype(str))
@@ -131,7 +136,7 @@ def _discounts(
     ).all()  # fmt: skip
     if not redeemed:
         return []
-    events = _within(lake, [row.customer_id for row in redeemed], start, end)
+    events = _within(lake, [row.customer_id for row in redeemed], start, end, campaign.created_at)
     events = events.filter(events.order_id.isin([row.order_id for row in redeemed if row.order_id]))
     is_redemption = events.event_type == "coupon_redeem"
     frame = events.group_by("customer_id", "order_id").aggregate(

@@ -3,6 +3,7 @@
 
 import json
 import re
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from retention.settings import Settings
 if TYPE_CHECKING:
     from retention.lake.lake import Lake
 
+SAME = 100  # so many rows may share what was asked for, and be one customer
 NEAR = 2_000  # so many candidates are compared for a nearest match
 
 
@@ -41,11 +43,12 @@ def sync(lake: "Lake", session: Session, settings: Settings) -> int:
     return len(added) + len(changed) + len(gone)
 
 
-_COLUMNS = ("customer_id", "pseudonym", "email_hash", "display_name", "segment")
+_COLUMNS = ("customer_id", "canonical_id", "pseudonym", "email_hash", "display_name", "segment")
 
 
 def _entries(lake: "Lake", settings: Settings) -> list[dict]:
-    events, customers = (lake.table(name).get_name() for name in ("events", "customers"))
+    events, customers = (lake.table(name, identity="stored").get_name() for name in ("events", "customers"))
+    people = lake.identities.people()
     rows = lake.duckdb.execute(
         "SELECT id, c.email, c.name, c.attributes FROM "
         f'(SELECT DISTINCT customer_id AS id FROM "{events}" UNION SELECT customer_id FROM "{customers}") '
@@ -55,6 +58,7 @@ def _entries(lake: "Lake", settings: Settings) -> list[dict]:
     return [
         {
             "customer_id": id_,
+            "canonical_id": people.get(id_),
             "pseudonym": pseudonym(key, id_),
             "email_hash": email_hash(key, email) if email else None,
             "display_name": name,
@@ -64,14 +68,27 @@ def _entries(lake: "Lake", settings: Settings) -> list[dict]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A customer, and the id that was meant where it has been merged into another."""
+
+    customer_id: str
+    merged: str | None = None
+
+
 def find(session: Session, settings: Settings, text: str) -> str:
-    """The customer that a person means: by id, by pseudonym, or by e-mail address.
+    """The customer that a person means: by id, by pseudonym, or by e-mail address; of a merged id, whom it is now.
 
     Raises
     ------
     BadInput
         Where nobody, or more than one, answers to it; the sentence names the nearest.
     """
+    return found(session, settings, text).customer_id
+
+
+def found(session: Session, settings: Settings, text: str) -> Found:
+    """As `find`; also says which id was meant where that is not the customer's own any more."""
     asked = text.strip()
     mine = DirectoryEntry.team_id == settings.team_id
     for match in (
@@ -79,10 +96,13 @@ def find(session: Session, settings: Settings, text: str) -> str:
         DirectoryEntry.pseudonym == _as_pseudonym(asked),
         DirectoryEntry.email_hash == email_hash(settings.key, asked),
     ):
-        found = session.scalars(select(DirectoryEntry.customer_id).where(mine, match).limit(2)).all()
-        if len(found) == 1:
-            return found[0]
-        if found:
+        columns = (DirectoryEntry.customer_id, DirectoryEntry.canonical_id)
+        rows = session.execute(select(*columns).where(mine, match).limit(SAME)).all()
+        people = {canonical or id_ for id_, canonical in rows}
+        if len(people) == 1:
+            merged = rows[0].customer_id if len(rows) == 1 and rows[0].canonical_id else None
+            return Found(people.pop(), merged)
+        if people:
             raise BadInput(f"{asked} stands for more than one customer; use the customer id.")
     if not session.scalar(select(func.count()).select_from(DirectoryEntry).where(mine)):
         raise BadInput(f"There is no customer {asked!r}, for no data has been imported yet.")

@@ -4,15 +4,16 @@
 import hashlib
 import uuid
 from collections.abc import Callable, Container
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from retention.db import Database
 from retention.errors import BadInput
-from retention.lake import clean, directory, formats, mapping, quarantine, sources, store
+from retention.lake import clean, directory, formats, identity, mapping, quarantine, sources, store
 from retention.lake.clean_policy import load_clean_policy
+from retention.lake.identity import exact
 from retention.lake.lake import Lake
 from retention.lake.schema import SQL_TYPES, TABLES, Table
 from retention.lake.staging import EVENT_ID, SAID, Staging, compile_staging
@@ -37,6 +38,9 @@ class ImportReport:
     """What was seen of each file: its rows, and how it is written."""
     mended: dict[str, int] = field(default_factory=dict)
     """Rows that came in changed, by what was done."""
+
+    linked: dict[str, Any] = field(default_factory=dict)
+    """What linking came to, after customers were imported (`identity.exact.Linked`)."""
 
     def as_dict(self) -> dict[str, Any]:
         """The contract's JSON object, and ``files``."""
@@ -88,7 +92,7 @@ def import_files(
         raise BadInput(f"There is no table {table!r} to import into; use one of {known}.")
     if not files:
         raise BadInput("Name at least one file to import.")
-    files = sources.found(files)
+    files, rules = sources.found(files), identity.load(settings)
     mapped = _mapping(TABLES[table], settings, map_path, format_name)
     own_map = str(map_path.absolute()) if map_path else None
     map_name = f"format:{format_name}" if format_name else own_map
@@ -101,6 +105,9 @@ def import_files(
         report = work.commit(files, lambda: perf_counter() - started)
     finally:
         work.close()
+    if table == "customers" and report.rows_accepted and rules.after_import:
+        linked = exact.link(lake, rules, by="import", learned=work.learned)
+        report = replace(report, linked=linked.as_dict())
     if database is not None:
         log(lake, database, settings, report, files)
     progress(len(files) + 1, len(files) + 1, "done")
@@ -146,6 +153,7 @@ class Import:
         self.reasons: dict[str, int] = {}
         self.columns: set[str] = set()
         self.staged = False
+        self.learned: list[str] = []
 
     # ------------------------------------------------------------ reading
 
@@ -326,7 +334,7 @@ class Import:
             "SELECT * EXCLUDE (_reason) FROM staged "
             f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY rowid DESC) = 1"
         )
-        known = self.lake.table(self.table.name).get_name()
+        known = self.lake.table(self.table.name, identity="stored").get_name()
         columns = ", ".join(
             f"CASE WHEN old.{self.table.key[0]} IS NULL THEN new.{name} ELSE old.{name} END AS {name}"
             if name not in self.columns
@@ -340,6 +348,8 @@ class Import:
             f'LEFT JOIN "{known}" AS old ON {on} WHERE {changed}'
         )
         accepted = self._one("SELECT count(*) FROM fresh")
+        if self.table.name == "customers":
+            self.learned = exact.learned(self.con, "fresh", known)
         if accepted:
             store.upsert(self.lake.root, self.table, self._arrow("fresh"))
         return accepted

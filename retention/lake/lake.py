@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from retention import clock
 from retention.errors import BadInput
 from retention.lake import store
+from retention.lake.frames import arrow
+from retention.lake.identity.resolve import BY_CUSTOMER, Identities, Identity, joined, merged
 from retention.lake.returns import NONE, Returns, match
 from retention.lake.returns import TYPES as RETURN_TYPES
 from retention.lake.schema import IBIS_TYPES, SQL_TYPES, TABLES, Column, Table
@@ -62,6 +64,8 @@ class Lake:
     ) -> None:
         self.root = root
         self.spark = spark
+        if spark:
+            spark.people = self.identities.people
         self.zone = zone
         self._scratch = scratch
         self._views: set[str] = set()
@@ -115,7 +119,19 @@ class Lake:
 
     # ------------------------------------------------------------ reading
 
-    def table(self, name: str, before: datetime | None = None, since: datetime | None = None) -> ibis.Table:
+    @cached_property
+    def identities(self) -> Identities:
+        """Who is one customer, by the links."""
+        return Identities(self)
+
+    def table(
+        self,
+        name: str,
+        before: datetime | None = None,
+        since: datetime | None = None,
+        *,
+        identity: Identity = "now",
+    ) -> ibis.Table:
         """A canonical table with all its columns, typed; empty where nothing was imported.
 
         Purchases of an order that was wholly cancelled, as far as was known ``before``, have the type ``cancelled``.
@@ -128,18 +144,21 @@ class Lake:
             For events: only what had happened, and was known, before this moment; for treatments: what was sent.
         since : datetime, optional
             For events: only what happened at or after this moment; older files are not opened.
+        identity : datetime or {"now", "stored"}
+            Whose ids: with ``"now"`` every row is of the customer that its id is linked to; with a moment, by the
+            links as they had been decided by then; with ``"stored"``, the id that the row came with.
         """
         table = TABLES[name]
         with self._lock:
+            people = self.identities.table(before, identity) if name in BY_CUSTOMER else ""
             delta = store.opened(self.root, table)
             wanted = months(since, before) if name == "events" and (since or before) else None
             paths = [] if delta is None else store.files(delta, wanted)
             version = -1 if delta is None else delta.version()
             undone = self._undone(delta) if name == "events" else None
             computed = {"event_type": undone.event_type(before)} if undone else None
-            return self._view(
-                table, paths, f"{name}_v{version}", _between(name, since, before), computed=computed
-            )
+            where, view = _between(name, since, before), f"{name}_v{version}{people}"
+            return self._view(table, paths, view, where, computed=computed, people=people)
 
     def returns(self, before: datetime | None = None) -> ibis.Table:
         """The returns known before a moment, with the event and the order that each undoes, where that is known."""
@@ -177,20 +196,22 @@ class Lake:
         where: str = "",
         constant: dict[str, str] | None = None,
         computed: dict[str, str] | None = None,
+        people: str = "",
     ) -> ibis.Table:
         name = re.sub(r"\W", "_", f"{name}{where}")
         if name not in self._views:
             own = computed or {}
-            columns = ", ".join(
+            columns = [
                 own[column.name]
                 if column.name in own and paths
                 else _read(column, bool(paths), constant or {})
                 for column in table.columns
-            )
-            rows = (
-                f"FROM read_parquet({paths!r}, hive_partitioning = false) {where}" if paths else "WHERE false"
-            )
-            sql = f"SELECT {columns} {rows}"
+            ]
+            rows = f"FROM read_parquet({paths!r}, hive_partitioning = false)"
+            sql = f"SELECT {', '.join(columns)} {f'{rows} {where}' if paths else 'WHERE false'}"
+            if people and paths:
+                is_customers = table.name == "customers"
+                sql = merged(sql, people) if is_customers else joined(columns, rows, where, people)
             self.duckdb.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {sql}')
             self._views.add(name)
         return self._named(name, {column.name: IBIS_TYPES[column.kind] for column in table.columns})
@@ -245,7 +266,7 @@ class Lake:
 
     def fingerprint(self, cutoff: datetime) -> str:
         """Versions of the tables, and a hash of the events before the cutoff (of which ids, in any order)."""
-        events = self.table("events", cutoff)
+        events = self.table("events", cutoff, identity="stored")
         rows, digest = self.duckdb.execute(  # md5, for it is the same in every version of DuckDB
             "SELECT count(*), coalesce(sum(md5_number_lower(event_id)::HUGEINT) % 18446744073709551557, 0) "
             f'FROM "{events.get_name()}"'
@@ -253,7 +274,8 @@ class Lake:
         versions = ".".join(
             str(store.version(self.root, TABLES[name])) for name in ("events", "customers", "items")
         )
-        return f"v{versions} n{rows} h{int(digest):016x}"
+        people = self.identities.table(cutoff).removeprefix("people_")
+        return f"v{versions} n{rows} h{int(digest):016x}{people and f' i{people}'}"
 
     def currency(self, settings: Settings) -> str:
         """The shop's currency: as set, else the data's own; empty where the data names none.
@@ -281,7 +303,7 @@ class Lake:
         frame = frame.assign(run_id=_word(run_id))
         table = TABLES["scores"]
         with store.locked(self.root, table):
-            store.replace_partition(self.root, table, run_id, _arrow(frame, table))
+            store.replace_partition(self.root, table, run_id, arrow(frame, table))
 
     def upsert(self, name: str, frame: pandas.DataFrame) -> None:
         """Update rows of a keyed table by key and add new ones. Columns the frame lacks become missing."""
@@ -290,9 +312,7 @@ class Lake:
             raise ValueError(f"{name} has no keyed rows; import them")
         if len(frame):
             with store.locked(self.root, table):
-                store.upsert(
-                    self.root, table, _arrow(frame.drop_duplicates([*table.key], keep="last"), table)
-                )
+                store.upsert(self.root, table, arrow(frame.drop_duplicates([*table.key], keep="last"), table))
 
     def collect_garbage(self, unwanted: Callable[[set[str]], Collection[str]]) -> list[str]:
         """Drop the scores of unwanted runs, join small files, drop files nobody reads any more.
@@ -364,26 +384,3 @@ def _word(run_id: str) -> str:
     if not re.fullmatch(r"[\w.-]{1,64}", run_id):
         raise ValueError(f"run id {run_id!r} is not a plain word")
     return run_id
-
-
-def _arrow(frame: pandas.DataFrame, table: Table) -> Any:
-    """A frame as an Arrow table with the canonical columns; extra columns are a mistake."""
-    import json
-
-    import pandas as pd
-    import pyarrow as pa
-
-    if unknown := set(frame.columns) - set(table.names):
-        raise ValueError(f"{table.name} has no column {', '.join(sorted(unknown))}")
-    types = {"text": pa.string(), "json": pa.string(), "number": pa.float64(), "flag": pa.bool_()}
-    arrays = []
-    for column in table.columns:
-        values = frame[column.name] if column.name in frame else pd.Series([None] * len(frame), dtype=object)
-        if column.kind == "json":
-            values = values.map(
-                lambda value: value if isinstance(value, str) or value is None else json.dumps(value)
-            )
-        if column.kind == "moment":
-            values = pd.to_datetime(values, utc=True)
-        arrays.append(pa.Array.from_pandas(values, type=types.get(column.kind, pa.timestamp("us", "UTC"))))
-    return pa.table(arrays, names=list(table.names))

@@ -12,6 +12,7 @@ EVENT_TYPES = (
     "view", "search", "cart", "purchase", "return", "review", "email_open", "email_click", "coupon_redeem", "support",
 )  # fmt: skip
 ARMS = ("treatment", "control")
+LINK_STATES = ("proposed", "accepted", "rejected", "undone")
 SQL_TYPES: dict[str, str] = {
     "text": "VARCHAR",
     "number": "DOUBLE",
@@ -157,4 +158,28 @@ SCORES = Table(
     partition="run_id",
 )
 
-TABLES: dict[str, Table] = {table.name: table for table in (EVENTS, CUSTOMERS, ITEMS, TREATMENTS, SCORES)}
+LINKS = Table(
+    "links",
+    (
+        _column("link_id*", "text", "the pair of ids: the same for every decision on it"),
+        _column("customer_id*", "text", "the id that was known later"),
+        _column("same_as*", "text", "the id that was known earlier"),
+        _column("customer_since", "moment", "when the later id was first known"),
+        _column("same_as_since", "moment", "when the earlier id was first known"),
+        _column("method*", "text", "email, phone, the attribute that both have, or probable"),
+        _column("probability*", "number", "that both are one person"),
+        _column("state*", "text", "what was decided", LINK_STATES),
+        _column("evidence", "json", "what speaks for it; no values, only how well they agree"),
+        _column("evident_at", "moment", "since when the evidence is there; missing: it always was"),
+        _column("decided_at*", "moment", "when it was decided"),
+        _column("decided_by*", "text", "who decided; `import` is an import that linked by itself"),
+        _column("seq*", "number", "the order of decisions"),
+    ),
+    key=("seq",),
+    keyed=False,
+    importable=False,
+)
+
+TABLES: dict[str, Table] = {
+    table.name: table for table in (EVENTS, CUSTOMERS, ITEMS, TREATMENTS, SCORES, LINKS)
+}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +42,9 @@ class SparkTables:
     def __init__(self, root: Path, master: str) -> None:
         self.root = root
         self._master = master
+        self.people: Callable[[datetime | None], dict[str, str]] = (
+            lambda before: {}
+        )  # ids that stand for another
 
     @cached_property
     def con(self) -> Any:
@@ -72,7 +76,7 @@ class SparkTables:
         return ibis.pyspark.connect(session.getOrCreate())
 
     def table(self, name: str, before: datetime | None = None, since: datetime | None = None) -> ibis.Table:
-        """See `retention.lake.Lake.table`."""
+        """See `retention.lake.Lake.table`; rows of the table customers keep their ids."""
         from retention.lake.lake import months
 
         table = TABLES[name]
@@ -82,8 +86,11 @@ class SparkTables:
         session = self.con._session
         rows = session.read.parquet(*paths) if paths else session.createDataFrame([], _empty(table.columns))
         rows = _between(rows, name, since, before).selectExpr(*map(_read, table.columns))
+        people = self.people(before) if name in ("events", "treatments") else {}
+        if people:
+            rows = _resolved(session, rows, people)
         version = -1 if delta is None else delta.version()
-        view = re.sub(r"\W", "_", f"{name}_v{version}_{since}_{before}")
+        view = re.sub(r"\W", "_", f"{name}_v{version}_{since}_{before}{'_linked' if people else ''}")
         rows.createOrReplaceTempView(view)
         return self.con.table(view)
 
@@ -102,6 +109,16 @@ def _between(rows: Any, name: str, since: datetime | None, before: datetime | No
     if before is not None and name == "events":
         rows = rows.where(col("available_at").isNull() | (col("available_at") < before.astimezone(UTC)))
     return rows
+
+
+def _resolved(session: Any, rows: Any, people: dict[str, str]) -> Any:
+    """The rows with their customers resolved; so few pairs go to every worker whole."""
+    from pyspark.sql.functions import broadcast, coalesce, col
+
+    pairs = session.createDataFrame(list(people.items()), "_old string, _canonical string")
+    joined = rows.join(broadcast(pairs), col("customer_id") == col("_old"), "left")
+    who = coalesce(col("_canonical"), col("customer_id"))
+    return joined.withColumn("customer_id", who).drop("_old", "_canonical")
 
 
 def _read(column: Column) -> str:

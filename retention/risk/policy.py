@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from retention.errors import BadInput
 from retention.features.catalogue import FEATURES, GROUPS
+from retention.lake.identity.rules import IdentityRules
 from retention.settings import Settings
 
 DEFAULT = Path(__file__).with_name("policy.toml")
@@ -108,6 +109,7 @@ class Policy(_Strict):
     tiers: Tiers = Tiers()
     offer: OfferDefaults = OfferDefaults()
     campaign: CampaignRules = CampaignRules()
+    identity: IdentityRules = IdentityRules()
     rules: tuple[Rule, ...] = ()
 
     @model_validator(mode="after")

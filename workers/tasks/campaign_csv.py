@@ -54,7 +54,10 @@ def _table(lake: Any, campaign: Any, rows: list[dict[str, Any]], zone: Any) -> A
 
     body = Body.model_validate(campaign.body)
     customers = (
-        lake.table("customers").select("customer_id", "name", "email").execute().set_index("customer_id")
+        lake.table("customers", identity="stored")
+        .select("customer_id", "name", "email")
+        .execute()
+        .set_index("customer_id")
     )
     known = {
         who: {k: v if isinstance(v, str) else "" for k, v in row.items()}

@@ -15,9 +15,10 @@ def run(request: Recommend, context: Context) -> Outcome:
     settings = context.settings
     lake = Lake.open(settings)
     with context.database.reading() as session:
-        customer = directory.find(session, settings, request.customer_id)
+        asked = directory.found(session, settings, request.customer_id)
         row = champion(session, settings, "recommend")
     trained = TrainedRecommender.from_bytes(load(settings, row)) if row is not None else None
+    customer = asked.customer_id
     moment = lake.as_of(request.as_of, row.horizon_days if row is not None else HORIZON_DAYS)
     found = recommend(trained, lake, [customer], k=request.k, as_of=moment.at, progress=context.progress)
     data = {
@@ -25,6 +26,7 @@ def run(request: Recommend, context: Context) -> Outcome:
         "items": [item.as_dict() for item in found[customer]],
         "as_of": moment.at.isoformat(),
         "note": moment.note,
+        "merged": request.merged or asked.merged,
         "model_version": row.version if row is not None else "none",
     }
     return Outcome(data, (Post("recommend/list", data, channel=context.channel and context.requested_by),))

@@ -32,8 +32,9 @@ def run(request: Score, context: Context) -> Outcome:
     settings = context.settings
     lake, policy = Lake.open(settings), load_policy(settings)
     with context.database.reading() as session:
-        customer = directory.find(session, settings, request.customer_id)
+        asked = directory.found(session, settings, request.customer_id)
         row, liking = champion(session, settings, "churn"), champion(session, settings, "recommend")
+    customer = asked.customer_id
     moment = lake.as_of(request.as_of, row.horizon_days if row else HORIZON_DAYS)
     trained = TrainedChurn.from_bytes(load(settings, row), version=row.version) if row else None
     found, explained = _scored(trained, lake, moment.at, customer, policy, request.explain, context.progress)
@@ -57,6 +58,7 @@ def run(request: Score, context: Context) -> Outcome:
         "action": _action(policy, tier, found.reasons),
         "as_of": moment.at.isoformat(),
         "note": moment.note,
+        "merged": request.merged or asked.merged,
         "model_version": row.version if row else rules.VERSION,
         "currency": lake.currency(settings),
         **explained,

@@ -24,12 +24,15 @@ class ImportLog(Base):
 
 
 class DirectoryEntry(Base):
-    """Enough of a customer for the light bot: kept by import and forget."""
+    """Enough of a customer for the light bot: kept by import, linking and forget. One row for each id that is known;
+    ``canonical_id`` names whom a merged id is now.
+    """
 
     __tablename__ = "directory"
 
     team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
     customer_id: Mapped[str] = mapped_column(primary_key=True)
+    canonical_id: Mapped[str | None]
     pseudonym: Mapped[str] = mapped_column(String(32), index=True)
     email_hash: Mapped[str | None] = mapped_column(String(64), index=True)
     display_name: Mapped[str | None]

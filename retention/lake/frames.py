@@ -1,0 +1,33 @@
+"""Data frames on their way into the lake."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from retention.lake.schema import Table
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def arrow(frame: pandas.DataFrame, table: Table) -> Any:
+    """A frame as an Arrow table with the canonical columns; extra columns are a mistake."""
+    import json
+
+    import pandas as pd
+    import pyarrow as pa
+
+    if unknown := set(frame.columns) - set(table.names):
+        raise ValueError(f"{table.name} has no column {', '.join(sorted(unknown))}")
+    types = {"text": pa.string(), "json": pa.string(), "number": pa.float64(), "flag": pa.bool_()}
+    arrays = []
+    for column in table.columns:
+        values = frame[column.name] if column.name in frame else pd.Series([None] * len(frame), dtype=object)
+        if column.kind == "json":
+            values = values.map(
+                lambda value: value if isinstance(value, str) or value is None else json.dumps(value)
+            )
+        if column.kind == "moment":
+            values = pd.to_datetime(values, utc=True)
+        arrays.append(pa.Array.from_pandas(values, type=types.get(column.kind, pa.timestamp("us", "UTC"))))
+    return pa.table(arrays, names=list(table.names))

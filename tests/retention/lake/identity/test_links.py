@@ -1,0 +1,362 @@
+"""Links: one customer for every reader, the stored rows untouched, and everything can be taken back."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from retention.campaigns.outcomes import outcomes
+from retention.db.tables import Assignment, Campaign, DirectoryEntry
+from retention.errors import BadInput
+from retention.features import build
+from retention.lake import Lake, directory
+from retention.lake.identity import IdentityRules, desk, exact, forget, ids_of, keys, links, load, resolve
+from retention.lake.importing import import_files
+from tests.retention.campaigns.samples import a_body
+
+MAY = datetime(2025, 5, 1, tzinfo=UTC)
+RULES = IdentityRules()
+
+
+class Desk:
+    """An installation of a test's own, and short ways to fill it."""
+
+    def __init__(self, settings, database) -> None:
+        self.settings, self.database, self.lake = settings, database, Lake.open(settings)
+        settings.home.mkdir(parents=True, exist_ok=True)
+
+    def bring(self, table: str, rows: list[dict]):
+        file = self.settings.home / f"{table}-{len(list(self.settings.home.glob('*.parquet')))}.parquet"
+        frame = pd.DataFrame(rows)
+        for name in ("created_at", "occurred_at", "available_at"):
+            if name in frame:
+                frame[name] = pd.to_datetime(frame[name], utc=True)
+        frame.to_parquet(file)
+        return import_files(self.lake, self.database, self.settings, table, [str(file)])
+
+    def customers(self, **of: str | dict):
+        """Customers by id, each with its e-mail address (or columns); the first is the oldest."""
+        self.bring(
+            "customers",
+            [
+                {"customer_id": who, "created_at": MAY - timedelta(days=90 - place)}
+                | (row if isinstance(row, dict) else {"email": row})
+                for place, (who, row) in enumerate(of.items())
+            ],
+        )
+
+    def purchases(self, *of: tuple[str, datetime]) -> None:
+        self.bring(
+            "events",
+            [
+                {"customer_id": who, "event_type": "purchase", "occurred_at": at, "amount": 10.0, "order_id": f"{who}{at}",
+                 "channel": f"of {who}"}
+                for who, at in of
+            ],
+        )  # fmt: skip
+
+    def people(self) -> dict[str, str]:
+        return self.lake.identities.people()
+
+    def link(self, one: str, other: str) -> str:
+        """What a person knows: accepted, whatever the keys say."""
+        pairs = pd.DataFrame({"customer_id": [one], "same_as": [other]})
+        with links.writing(self.lake) as log:
+            found = links.aged(
+                self.lake, pairs.assign(method="person", state="accepted", probability=1.0, evidence=[{}])
+            )
+            links.add(self.lake, log, found, "me")
+        return links.link_id(one, other)
+
+    def undo(self, one: str, other: str):
+        return desk.decide(
+            self.lake, self.database, self.settings, [links.link_id(one, other)], "undone", by="me"
+        )
+
+
+@pytest.fixture
+def shop(settings, database) -> Desk:
+    return Desk(settings, database)
+
+
+def _features(shop: Desk) -> pd.DataFrame:
+    return build(shop.lake, MAY, active_within_days=None).order_by("customer_id").execute()
+
+
+def test_an_import_links_who_shares_a_key_and_every_reader_sees_one_customer(shop):
+    shop.customers(web="j.doe+shop@gmail.com", store="JDoe@googlemail.com", other="x@y.z")
+    shop.purchases(
+        ("web", MAY - timedelta(days=20)),
+        ("store", MAY - timedelta(days=5)),
+        ("other", MAY - timedelta(days=9)),
+    )
+    assert shop.people() == {"store": "web"}
+    features = build(shop.lake, MAY, active_within_days=None).execute().set_index("customer_id")
+    assert sorted(features.index) == ["other", "web"]
+    assert features.loc["web", "orders_all"] == 2
+    assert features.loc["web", "recency_days"] == pytest.approx(5)
+    events = shop.lake.table("events").execute()
+    assert sorted(events["channel"][events.customer_id == "web"]) == ["of store", "of web"]
+    assert set(shop.lake.table("events", identity="stored").execute()["customer_id"]) == {
+        "web",
+        "store",
+        "other",
+    }
+    assert sorted(shop.lake.table("customers").execute()["customer_id"]) == ["other", "web"]
+    with shop.database.reading() as session:
+        found = directory.found(session, shop.settings, "store")
+        assert (found.customer_id, found.merged) == ("web", "store")
+        assert directory.find(session, shop.settings, "JDoe@googlemail.com") == "web"
+
+
+def test_undoing_gives_every_event_back_and_nothing_links_them_again(shop):
+    shop.customers(web="a@b.c", store="a@b.c")
+    shop.purchases(("web", MAY), ("store", MAY))
+    before = shop.lake.fingerprint(MAY + timedelta(days=1))
+    undone = shop.undo("web", "store")
+    assert undone.still_one == ()
+    assert shop.people() == {}
+    assert set(shop.lake.table("events").execute()["customer_id"]) == {"web", "store"}
+    assert shop.lake.fingerprint(MAY + timedelta(days=1)) != before
+    assert exact.link(shop.lake, RULES, by="me").accepted == 0
+    with shop.database.reading() as session:
+        assert directory.found(session, shop.settings, "store").merged is None
+        assert session.query(DirectoryEntry).filter(DirectoryEntry.canonical_id.isnot(None)).count() == 0
+
+
+def test_a_chain_is_one_customer_and_can_be_cut_in_its_middle(shop):
+    shop.customers(
+        a="a@x.org", b={"email": "A@x.org", "phone": "+44 7700 900123"}, c={"phone": "0044 7700 900123"}
+    )
+    shop.link("c", "d")
+    assert shop.people() == {"b": "a", "c": "a", "d": "a"}
+    assert ids_of(shop.lake, "c") == ("a", "b", "c", "d")
+    shop.undo("b", "c")
+    assert shop.people() == {"b": "a", "d": "c"}
+    assert ids_of(shop.lake, "z") == ("z",)
+
+
+def test_the_machine_does_not_overrule_a_person(shop):
+    shop.customers(a={"email": "a@x.org", "phone": "07700900123"}, b="a@x.org")
+    shop.undo("a", "b")
+    shop.customers(c={"email": "a@x.org", "created_at": MAY})  # a's or b's: a person has to say
+    shop.customers(d={"phone": "07700900123", "created_at": MAY, "attributes": '{"loyalty_id": "7"}'})
+    assert shop.people() == {"d": "a"}
+    shop.customers(
+        b={"email": "a@x.org", "attributes": '{"loyalty_id": "7"}'}
+    )  # would make a and b one again
+    assert shop.people() == {"d": "a"}
+    waiting = {pair["evidence"]["held_back"]: pair["link_id"] for pair in desk.review(shop.lake)}
+    assert len(waiting) == 2
+    desk.decide(
+        shop.lake, shop.database, shop.settings,
+        [waiting["would join customers whom a person parted"]], "accepted", by="me",
+    )  # fmt: skip
+    assert shop.people() == {"b": "a", "d": "a"}
+
+
+def test_undone_but_still_one_through_others_is_said(shop):
+    shop.customers(a="a@x.org", b="a@x.org")
+    shop.link("b", "c")
+    through = shop.link("a", "c")
+    told = shop.undo("a", "b").still_one
+    assert [pair["customer_id"] for pair in told] == ["a"]
+    assert through in told[0]["through"]
+
+
+def test_a_key_of_too_many_links_nobody_and_is_told(shop):
+    many = {f"c{number}": "info@shop.org" for number in range(6)}
+    report = shop.bring("customers", [{"customer_id": who, "email": mail} for who, mail in many.items()])
+    assert shop.people() == {}
+    assert report.linked["shared"] == [{"kind": "email", "key": "i…@shop.org", "customers": 6}]
+
+
+def test_a_family_telephone_is_left_to_a_person(shop):
+    shop.customers(
+        ann={"phone": "07700 900 123", "locale": "en-GB", "name": "Ann Smith"},
+        bob={"phone": "+447700900123", "name": "Bob Jones"},
+        ann2={"phone": "07700900123 ext 3", "locale": "en-GB", "name": "Smith, Ann"},
+    )
+    assert shop.people() == {"ann2": "ann"}
+    assert [pair["evidence"]["name"] for pair in desk.review(shop.lake)] == ["different"]
+
+
+def test_a_loyalty_number_links_and_what_was_made_up_does_not(shop):
+    shop.customers(
+        a={"attributes": '{"loyalty_id": "L1"}'},
+        b={"attributes": '{"loyalty_id": " l1 "}'},
+        c={"email": "x@y.z", "attributes": '{"assumed": ["email"]}'},
+        d={"email": "x@y.z", "attributes": '{"assumed": ["email"]}'},
+    )
+    assert shop.people() == {"b": "a"}
+
+
+@pytest.mark.parametrize(
+    ("given", "locale", "normal"),
+    [
+        ("07700 900123", "en-GB", "+447700900123"), ("+44 (0)7700 900123", None, "+447700900123"),
+        ("0044 7700 900123", None, "+447700900123"), ("447700900123", "en_GB", "+447700900123"),
+        ("(555) 010-9999", "en-US", "+15550109999"), ("1-555-010-9999", "en-US", "+15550109999"),
+        ("06 1234 5678", "it-IT", "+390612345678"), ("030 1234567 x12", "de-DE", "+49301234567"),
+        ("030 1234567", None, "~0301234567"), ("0000000", "en-GB", None), ("12345", "en-GB", None), ("none", None, None),
+    ],
+)  # fmt: skip
+def test_telephone_numbers_in_one_spelling(shop, given, locale, normal):
+    query = f"SELECT {keys.phone('phone', 'locale', RULES)} FROM (SELECT ?::VARCHAR AS phone, ?::VARCHAR AS locale)"
+    said = shop.lake.duckdb.execute(query, [given, locale]).fetchall()
+    assert said == [(normal,)]
+
+
+@pytest.mark.parametrize(
+    ("given", "normal"),
+    [
+        (" J.Doe+x@GMail.com ", "jdoe@gmail.com"), ("jdoe@googlemail.com", "jdoe@gmail.com"),
+        ("j.doe@shop.org", "j.doe@shop.org"), ("j+a@shop.org", "j+a@shop.org"), ("j+a@pm.me", "j@pm.me"),
+        ("nobody", None), ("a@b", None), ("a b@c.de", None), ("+x@gmail.com", None),
+    ],
+)  # fmt: skip
+def test_addresses_in_one_spelling(shop, given, normal):
+    query = f"SELECT {keys.email('email', RULES)} FROM (SELECT ?::VARCHAR AS email)"
+    said = shop.lake.duckdb.execute(query, [given]).fetchall()
+    assert said == [(normal,)]
+
+
+def test_of_several_rows_one_customer_is_made_with_the_stricter_consent(shop):
+    shop.customers(
+        a={"email": "a@x.org", "name": "Ann", "marketing_consent": None, "attributes": '{"tier": 1, "shoe": 40}'},
+        b={"email": "A@x.org", "name": "Anne", "marketing_consent": True, "phone": "0770090", "attributes": '{"tier": 2, "hat": 7}'},
+    )  # fmt: skip
+    one = shop.lake.table("customers").execute().iloc[0]
+    assert (one.customer_id, one["name"], one.email, one.phone) == ("a", "Ann", "A@x.org", "0770090")
+    assert one.marketing_consent
+    assert pd.io.json.ujson_loads(one.attributes) == {"tier": 1, "shoe": 40, "hat": 7}
+    shop.customers(b={"email": "A@x.org", "marketing_consent": False})
+    assert not shop.lake.table("customers").execute().iloc[0].marketing_consent
+
+
+def test_a_link_counts_from_when_its_evidence_was_there_not_from_when_it_was_made(shop):
+    """a = b = c, and b came after the cutoff: before it, nothing could tell that a is c."""
+    shop.customers(
+        a={"email": "a@x.org", "created_at": MAY - timedelta(days=60)},
+        c={"phone": "+447700900123", "created_at": MAY - timedelta(days=50)},
+    )
+    shop.purchases(("a", MAY - timedelta(days=9)), ("c", MAY - timedelta(days=8)))
+    past = _features(shop)
+    mark = shop.lake.fingerprint(MAY)
+    shop.customers(b={"email": "a@x.org", "phone": "+447700900123", "created_at": MAY + timedelta(days=3)})
+    assert shop.people() == {"b": "a", "c": "a"}
+    pd.testing.assert_frame_equal(past, _features(shop))
+    assert mark.split(" ", 1)[1] == shop.lake.fingerprint(MAY).split(" ", 1)[1]
+    assert len(build(shop.lake, MAY + timedelta(days=4), active_within_days=None).execute()) == 1
+
+
+def test_a_key_learned_later_changes_no_past(shop):
+    shop.customers(a="a@x.org", b={"name": "B"})
+    shop.purchases(("a", MAY - timedelta(days=9)), ("b", MAY - timedelta(days=8)))
+    past = _features(shop)
+    shop.bring("customers", [{"customer_id": "b", "email": "a@x.org"}])
+    assert shop.people() == {"b": "a"}
+    pd.testing.assert_frame_equal(past, _features(shop))
+
+
+def test_a_link_made_today_of_two_old_customers_holds_for_the_past_too(shop):
+    shop.customers(a="a@x.org", b="a@x.org")
+    shop.purchases(("a", MAY - timedelta(days=9)), ("b", MAY - timedelta(days=8)))
+    assert set(shop.lake.table("events", MAY).execute()["customer_id"]) == {"a"}
+
+
+def test_a_merge_over_both_arms_counts_every_order_once_and_where_it_was_assigned(shop):
+    shop.customers(a="a@x.org", b="b@x.org")
+    with shop.database.transaction() as session:
+        campaign = Campaign(
+            id="c1", name="May", state="live", post_key="p", salt="s", drafted_by="u", created_at=MAY, sent_at=MAY,
+            window_ends_at=MAY + timedelta(days=28), body=a_body(contact_cost=0.0, margin=0.5).model_dump(mode="json"),
+        )  # fmt: skip
+        session.add(campaign)
+        session.flush()
+        for who, arm in (("a", "treatment"), ("b", "control")):
+            session.add(
+                Assignment(
+                    campaign_id="c1", customer_id=who, arm=arm, bucket=1, tier="high", churn_probability=0.5,
+                    expected_value=1.0, offer={"discount": 0.1, "action": "coupon"},
+                )
+            )  # fmt: skip
+    shop.purchases(
+        ("a", MAY + timedelta(days=1)), ("b", MAY + timedelta(days=2)), ("b", MAY + timedelta(days=3))
+    )
+    with shop.database.reading() as session:
+        apart = outcomes(shop.lake, session, campaign).customers
+    shop.bring("customers", [{"customer_id": "b", "email": "a@x.org"}])
+    assert shop.people() == {"b": "a"}
+    with shop.database.reading() as session:
+        merged = outcomes(shop.lake, session, campaign).customers
+        assert desk.both_arms(shop.lake, session, shop.settings) == (
+            {"campaign_id": "c1", "name": "May", "customers": 1},
+        )
+    pd.testing.assert_frame_equal(apart, merged)
+    assert dict(zip(merged.customer_id, merged.orders, strict=True)) == {"a": 1, "b": 2}
+
+
+def test_two_who_link_at_once_make_each_link_once(shop):
+    shop.bring("customers", [{"customer_id": f"c{n}", "email": f"x{n // 2}@y.z"} for n in range(40)])
+    forget(shop.lake, [f"c{n}" for n in range(40)])
+    assert shop.people() == {}
+    desks = [Lake.open(shop.settings) for _ in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        made = list(threads.map(lambda lake: exact.link(lake, RULES, by="me").accepted, desks))
+    assert sorted(made) == [0, 20]
+    assert len(shop.people()) == 20
+
+
+def test_forgetting_removes_the_links(shop):
+    shop.customers(a="a@x.org", b="a@x.org", c="c@x.org", d="c@x.org")
+    assert forget(shop.lake, ids_of(shop.lake, "b")) == 1
+    assert shop.people() == {"d": "c"}
+
+
+def test_wrong_decisions_are_refused_in_a_sentence(shop):
+    shop.customers(a="a@x.org", b="a@x.org")
+    link = links.link_id("a", "b")
+    with pytest.raises(BadInput, match="did you mean"):
+        desk.decide(shop.lake, shop.database, shop.settings, [link[:-1] + "!"], "undone", by="me")
+    with pytest.raises(BadInput, match="is accepted; only one that is proposed"):
+        desk.decide(shop.lake, shop.database, shop.settings, [link], "rejected", by="me")
+
+
+def test_a_policy_names_its_own_keys(shop, tmp_path):
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[identity]\nattributes = ["card"]\nemail = false\n')
+    settings = shop.settings.model_copy(update={"policy": policy})
+    assert load(settings).attributes == ("card",)
+    policy.write_text("[identity]\nreview = 0.99\n")
+    with pytest.raises(BadInput, match="must not be above accept"):
+        load(settings)
+
+
+PAIRS = st.lists(
+    st.tuples(st.integers(0, 7), st.integers(0, 7)).filter(lambda pair: pair[0] != pair[1]), max_size=12
+)
+
+
+@hypothesis_settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(pairs=PAIRS, seed=st.integers(0, 5))
+def test_the_canonical_id_is_the_oldest_whatever_the_order_of_links(pairs, seed):
+    frame = pd.DataFrame(
+        [(f"L{place}", f"c{one}", f"c{other}", pd.Timestamp(2025, 1, 9 - one), pd.Timestamp(2025, 1, 9 - other), place)
+         for place, (one, other) in enumerate(pairs)],
+        columns=["link_id", "customer_id", "same_as", "customer_since", "same_as_since", "seq"],
+    )  # fmt: skip
+    shuffled = frame.sample(frac=1, random_state=seed)
+    people = resolve.canonical(shuffled, frame)
+    group = {number: {number} for number in range(8)}
+    for one, other in pairs:
+        both = group[one] | group[other]
+        group.update(dict.fromkeys(both, both))
+    expected = {f"c{number}": f"c{max(of)}" for number, of in group.items() if number != max(of)}
+    assert people == expected
