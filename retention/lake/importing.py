@@ -4,7 +4,7 @@
 import hashlib
 import uuid
 from collections.abc import Callable, Container
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,37 +14,12 @@ from retention.errors import BadInput
 from retention.lake import clean, directory, formats, identity, mapping, quarantine, sources, store
 from retention.lake.clean_policy import load_clean_policy
 from retention.lake.identity import exact
+from retention.lake.import_report import ImportReport
 from retention.lake.lake import Lake
 from retention.lake.schema import SQL_TYPES, TABLES, Table
 from retention.lake.staging import EVENT_ID, SAID, Staging, compile_staging
 from retention.progress import Progress, silent
 from retention.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class ImportReport:
-    """What an import read, and what became of every row: read = filtered + accepted + duplicate + quarantined."""
-
-    table: str
-    rows_read: int
-    rows_filtered: int
-    rows_accepted: int
-    rows_duplicate: int
-    rows_quarantined: int
-    quarantine: dict[str, int] = field(default_factory=dict)
-    quarantine_path: str | None = None
-    seconds: float = 0.0
-    files: tuple[dict[str, Any], ...] = ()
-    """What was seen of each file: its rows, and how it is written."""
-    mended: dict[str, int] = field(default_factory=dict)
-    """Rows that came in changed, by what was done."""
-
-    linked: dict[str, Any] = field(default_factory=dict)
-    """What linking came to, after customers were imported (`identity.exact.Linked`)."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """The contract's JSON object, and ``files``."""
-        return asdict(self) | {"files": [*self.files]}
 
 
 def import_files(
@@ -105,13 +80,20 @@ def import_files(
         report = work.commit(files, lambda: perf_counter() - started)
     finally:
         work.close()
-    if table == "customers" and report.rows_accepted and rules.after_import:
-        linked = exact.link(lake, rules, by="import", learned=work.learned)
-        report = replace(report, linked=linked.as_dict())
+    report = linked(lake, rules, report, work.learned)
     if database is not None:
         log(lake, database, settings, report, files)
     progress(len(files) + 1, len(files) + 1, "done")
     return report
+
+
+def linked(
+    lake: Lake, rules: identity.IdentityRules, report: ImportReport, learned: list[str]
+) -> ImportReport:
+    """Link by exact keys whom new customer rows show to be one; the report says what came of it."""
+    if report.table != "customers" or not report.rows_accepted or not rules.after_import:
+        return report
+    return replace(report, linked=exact.link(lake, rules, by="import", learned=learned).as_dict())
 
 
 def _mapping(

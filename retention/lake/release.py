@@ -10,8 +10,8 @@ from typing import Any
 
 from retention.db import Database
 from retention.errors import BadInput
-from retention.lake import formats, mapping, quarantine
-from retention.lake.importing import Import, log
+from retention.lake import formats, identity, mapping, quarantine
+from retention.lake.importing import Import, linked, log
 from retention.lake.lake import Lake
 from retention.lake.mapping import literal, quoted
 from retention.lake.reading import Reading
@@ -111,6 +111,7 @@ def _again(
         stay = "SELECT * EXCLUDE (_tried, _remedy) FROM held WHERE NOT _tried"
         begun = perf_counter()
         report = work.commit([path.name], lambda: perf_counter() - begun, (path, stay))
+        report = linked(lake, identity.load(settings), report, work.learned)
         if database is not None:
             log(lake, database, settings, report, [f"quarantine/{path.name}"])
         return report.rows_read, report.rows_accepted, report.rows_duplicate, report.rows_filtered

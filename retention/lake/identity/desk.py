@@ -20,6 +20,7 @@ from retention.lake import directory
 from retention.lake.identity import exact, keys, links, probable
 from retention.lake.identity.rules import IdentityRules, load
 from retention.lake.lake import Lake
+from retention.lake.schema import LINK_STATES
 from retention.progress import Progress, silent
 from retention.settings import Settings
 
@@ -196,7 +197,7 @@ def status(lake: Lake, session: Session, settings: Settings, rules: IdentityRule
     merged = set(people.values())
     keys.collect(lake, rules)
     return {
-        "links": dict(Counter(row["state"] for row in held)),
+        "links": dict.fromkeys(LINK_STATES, 0) | Counter(row["state"] for row in held),
         "methods": dict(Counter(row["method"] for row in held if row["state"] == "accepted")),
         "merged_ids": len(people),
         "merged_customers": len(merged),

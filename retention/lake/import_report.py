@@ -1,0 +1,30 @@
+"""What an import came to."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import read, and what became of every row: read = filtered + accepted + duplicate + quarantined."""
+
+    table: str
+    rows_read: int
+    rows_filtered: int
+    rows_accepted: int
+    rows_duplicate: int
+    rows_quarantined: int
+    quarantine: dict[str, int] = field(default_factory=dict)
+    quarantine_path: str | None = None
+    seconds: float = 0.0
+    files: tuple[dict[str, Any], ...] = ()
+    """What was seen of each file: its rows, and how it is written."""
+    mended: dict[str, int] = field(default_factory=dict)
+    """Rows that came in changed, by what was done."""
+
+    linked: dict[str, Any] = field(default_factory=dict)
+    """What linking came to, after customers were imported (`identity.exact.Linked`)."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The contract's JSON object, and ``files``."""
+        return asdict(self) | {"files": [*self.files]}
