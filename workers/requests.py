@@ -162,6 +162,13 @@ class Monitor(Request):
     scheduled: bool = False  # then it speaks only where something is wrong
 
 
+class DataQuality(Request):
+    """What is in the lake, how good it is, and what would make the models better."""
+
+    kind = "data_quality"
+    deed = "see how good the data is"
+
+
 class DemoFeed(Request):
     """The demo only: bring in the real events before a moment, and the simulated answers to campaigns."""
 
@@ -183,6 +190,6 @@ REQUESTS: dict[str, type[Request]] = {
     request.kind: request
     for request in (
         Retrain, Sweep, Score, Recommend, CohortCsv, CampaignDraft, CampaignSend, CampaignCsv, CampaignMeasure,
-        Digest, Monitor, DemoFeed, Tidy,
+        Digest, DataQuality, Monitor, DemoFeed, Tidy,
     )
 }  # fmt: skip

@@ -1,12 +1,13 @@
 """`data`: what is in the lake, how good it is, and what was kept aside."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, group
-from bot.health import data
+from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, group, request
 from retention.errors import BadInput
+from workers.requests import DataQuality
 
 REASON = click.option("--reason", metavar="WORDS", help="Only the rows with this reason.")
 
@@ -15,17 +16,21 @@ REASON = click.option("--reason", metavar="WORDS", help="Only the rows with this
 def COMMAND() -> None: ...
 
 
-@COMMAND.command("show", role="analyst")
-def show(call: Call) -> Answer:
-    """What has been imported, how fresh it is, and (in the terminal) how good."""
-    services = call.services
-    if call.surface == TERMINAL:
-        from retention.lake import Lake
-        from retention.lake.quality import quality
+def _page(call: Call, data: dict[str, Any], html: Path | None = None) -> None:
+    from retention.reports.quality import Quality
 
-        return Answer("bot/quality", quality(Lake.open(services.settings), services.settings))
-    with services.database.reading() as session:
-        return Answer("bot/data", data(session, services.settings))
+    if html is not None:
+        html.write_text(Quality(data).html(call.services.settings), encoding="utf-8")
+
+
+@COMMAND.command("show", request=DataQuality, after=_page)
+@click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), cls=TerminalOption, metavar="FILE",
+    help="Also write the report to this file, as a page.",
+)  # fmt: skip
+def show(call: Call, html: Path | None = None) -> DataQuality:
+    """How fresh, complete and usual the data is, what is in quarantine, and what limits the models now."""
+    return request(DataQuality)
 
 
 @COMMAND.command("quarantine", role="admin", surfaces=TERMINAL)

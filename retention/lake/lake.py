@@ -164,7 +164,7 @@ class Lake:
         """The returns known before a moment, with the event and the order that each undoes, where that is known."""
         with self._lock:
             undone = self._undone(store.opened(self.root, TABLES["events"]))
-            rows = f"SELECT {', '.join(RETURN_TYPES)} FROM {undone.matched}" if undone else NONE
+            rows = f"SELECT {', '.join(RETURN_TYPES)} FROM {undone.matched if undone else NONE}"
             limit = f" WHERE known_at < TIMESTAMP '{naive(before).isoformat(sep=' ')}'" if before else ""
             return self.query(f"{rows}{limit}", RETURN_TYPES)
 

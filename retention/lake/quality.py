@@ -4,6 +4,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
 from retention import clock
 from retention.lake import quarantine
 from retention.lake.lake import Lake
@@ -15,6 +17,14 @@ ASKED = {  # the columns whose absence costs something
     "items": ("title", "category", "price", "margin", "in_stock"),
 }
 
+GAP, SPIKE, AROUND, MANY, TOLD = (
+    3,
+    5.0,
+    56,
+    5,
+    5,
+)  # days; times; days; silences to know the usual by; of each kind
+
 
 def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
     """Judge what is in the lake before business time.
@@ -25,7 +35,7 @@ def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
         ``rows`` by table; ``first_event`` and ``newest_event`` (ISO 8601, None without events), ``age_days`` of the
         newest; ``days`` between them and ``silent_days`` without any event; ``customers`` with events and
         ``unknown_customers`` among them (no row in customers), ``unknown_items`` likewise; ``filled``: for each table,
-        the share of rows that have a value, by column; ``event_types``; ``currencies``; ``quarantine`` by reason.
+        the share of rows that have a value, by column; ``event_types``; ``currencies``; ``quarantine`` by reason; ``volume`` by day (`volume`); ``returns``.
     """
     now = clock.now()
     names = {
@@ -41,6 +51,75 @@ def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
         "event_types": _counts(lake, f'SELECT event_type FROM "{names["events"]}"'),
         "currencies": _counts(lake, f'SELECT currency FROM "{names["events"]}" WHERE currency IS NOT NULL'),
         "quarantine": quarantine.counts(lake.duckdb, settings),
+        "volume": volume(lake, names["events"]),
+        "returns": _returns(lake, names["events"], now),
+    }
+
+
+def volume(lake: Lake, events: str) -> dict[str, Any]:
+    """Events by day, and what is odd about them.
+
+    Returns
+    -------
+    dict
+        ``since`` (ISO date, None without events) and ``counts``, one a day from then on; ``gaps``: silences of three days
+        or more and longer than nine in ten of the shop's silences, with ``since``, ``until`` (the last silent day) and
+        ``days``; ``spikes``: days five times off the median of the eight weeks around them, with ``day``, ``events`` and
+        ``usual``.
+    """
+    rows = lake.duckdb.execute(
+        f'SELECT occurred_at::DATE AS day, count(*) FROM "{events}" GROUP BY 1 ORDER BY 1'
+    ).fetchnumpy()
+    if not len(rows["day"]):
+        return {"since": None, "counts": [], "gaps": [], "spikes": []}
+    days = rows["day"].astype("datetime64[D]")
+    counts = np.zeros(int((days[-1] - days[0]).astype(int)) + 1, dtype=int)
+    counts[(days - days[0]).astype(int)] = rows["count_star()"]
+    return {
+        "since": str(days[0]), "counts": counts.tolist(),
+        "gaps": _gaps(days), "spikes": _spikes(counts, days[0]),
+    }  # fmt: skip
+
+
+def _gaps(days: np.ndarray) -> list[dict[str, Any]]:
+    silent = np.diff(days).astype(int) - 1
+    runs = silent[silent > 0]
+    if not len(runs):
+        return []
+    usual = np.quantile(runs, 0.9) if len(runs) >= MANY else 0
+    places = np.flatnonzero((silent >= GAP) & (silent > usual))
+    return [
+        {"since": str(days[place] + 1), "until": str(days[place + 1] - 1), "days": int(silent[place])}
+        for place in places[np.argsort(-silent[places])][:TOLD]
+    ]
+
+
+def _spikes(counts: np.ndarray, first: np.datetime64) -> list[dict[str, Any]]:
+    if len(counts) < AROUND:
+        return []
+    padded = np.pad(np.where(counts > 0, counts, np.nan).astype(float), AROUND // 2, constant_values=np.nan)
+    around = np.lib.stride_tricks.sliding_window_view(padded, AROUND // 2 * 2 + 1)
+    usual = np.nanmedian(around, axis=1)
+    off = np.abs(np.log(np.maximum(counts, 1) / usual))
+    noise = 5 / np.sqrt(usual)  # few events a day swing by themselves
+    odd = (counts > 0) & (off > np.maximum(np.log(SPIKE), noise))
+    odd[[0, -1]] = False  # half days
+    places = np.flatnonzero(odd)
+    return [
+        {"day": str(first + int(place)), "events": int(counts[place]), "usual": round(float(usual[place]))}
+        for place in places[np.argsort(-off[places])][:TOLD]
+    ]
+
+
+def _returns(lake: Lake, events: str, now: datetime) -> dict[str, int]:
+    """Returns, how many of them found the purchase they undo, and the orders cancelled."""
+    undone = lake.returns(now).get_name()
+    number, matched = _one(lake, f'SELECT count(*), count(undoes_event_id) FROM "{undone}"')
+    cancelled = "SELECT DISTINCT customer_id, order_id" + f" FROM \"{events}\" WHERE event_type = 'cancelled'"
+    return {
+        "returns": number,
+        "matched": matched,
+        "cancelled_orders": _one(lake, f"SELECT count(*) FROM ({cancelled})")[0],
     }
 
 
@@ -71,7 +150,7 @@ def _events(lake: Lake, names: dict[str, str], now: datetime) -> dict[str, Any]:
 
 def _shares(view: str, columns: tuple[str, ...]) -> str:
     """Of events, only purchases need have an amount."""
-    shares = ", ".join(f"round(count({column}) / count(*), 4)" for column in columns)
+    shares = ", ".join(f"round(count({column}) / nullif(count(*), 0), 4)" for column in columns)
     purchases = " WHERE event_type = 'purchase'" if view.startswith("events") else ""
     return f'SELECT {shares} FROM "{view}"{purchases}'
 

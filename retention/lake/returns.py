@@ -15,7 +15,7 @@ TYPES = {
     "event_id": "string", "customer_id": "string", "item_id": "string", "order_id": "string", "quantity": "float64",
     "known_at": "timestamp(6)", "undoes_event_id": "string", "undoes_order_id": "string",
 }  # fmt: skip
-NONE = f"SELECT * FROM (SELECT {', '.join(f'NULL AS {name}' for name in TYPES)}) WHERE false"
+NONE = f"(SELECT {', '.join(f'NULL AS {name}' for name in TYPES)} LIMIT 0)"
 _MOMENTS = {
     "occurred_at": "make_timestamp(epoch_us(occurred_at))",
     "known_at": "make_timestamp(epoch_us(greatest(occurred_at, coalesce(available_at, occurred_at))))",

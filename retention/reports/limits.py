@@ -1,0 +1,139 @@
+"""What the data keeps the models from doing now, each with its remedy."""
+
+from typing import Any
+
+from retention.lake.remedies import remedy
+
+MONTHS_OF_SEASON = 13
+BUYERS_OF_MODEL, DAYS_OF_MODEL = 500, 180
+BUYERS_OF_RULES = 100
+OLD_DAYS = 7
+HALF, MOST, FEW = 0.5, 0.95, 0.01
+UNMATCHED = 0.2
+
+
+def limits(found: dict[str, Any]) -> list[dict[str, str]]:
+    """Judge a quality report.
+
+    Parameters
+    ----------
+    found : dict
+        Of `retention.lake.quality.quality`, with ``imports``, ``drift`` and ``champion`` beside it.
+
+    Returns
+    -------
+    list of dict
+        ``limit`` and ``remedy``, each a sentence without a full stop, the gravest first.
+    """
+    if not found["newest_event"]:
+        return [
+            _limit("no events: nothing can be predicted", "run `retention import events FILE --map MAP.toml`")
+        ]
+    return [*_history(found), *_model(found), *_sources(found), *_rows(found)]
+
+
+def _limit(what: str, how: str) -> dict[str, str]:
+    return {"limit": what, "remedy": how}
+
+
+def _history(found: dict[str, Any]) -> list[dict[str, str]]:
+    told = []
+    if (age := found["age_days"]) > OLD_DAYS:
+        told.append(
+            _limit(
+                f"the newest event is {age:,.0f} days old: the present is not known", "import newer events"
+            )
+        )
+    months = found["days"] / 30.4375
+    if (buyers := found["customers"]) < BUYERS_OF_RULES:
+        told.append(
+            _limit(
+                f"{buyers} customers: below {BUYERS_OF_RULES} only rules can be used, no model",
+                "import more of the history, or all channels",
+            )
+        )
+    elif buyers < BUYERS_OF_MODEL:
+        told.append(
+            _limit(
+                f"{buyers} customers: models that learn need {BUYERS_OF_MODEL}; below, BG/NBD's closed form is used",
+                "import more of the history, or all channels",
+            )
+        )
+    if found["days"] < DAYS_OF_MODEL:
+        told.append(
+            _limit(
+                f"{found['days']} days of history: models that learn need {DAYS_OF_MODEL}",
+                "import older orders",
+            )
+        )
+    if months < MONTHS_OF_SEASON:
+        told.append(
+            _limit(
+                f"{months:.0f} months of history: calendar features need {MONTHS_OF_SEASON}",
+                "import older orders; until then a season cannot be told from a trend",
+            )
+        )
+    told += [
+        _limit(
+            f"no events from {gap['since']} to {gap['until']} ({gap['days']} days)",
+            "if the shop was open, import what is missing: customers look quieter than they were",
+        )
+        for gap in found["volume"]["gaps"][:2]
+    ]
+    return told
+
+
+def _model(found: dict[str, Any]) -> list[dict[str, str]]:
+    if found["champion"] is None:
+        return [_limit("no model has been trained: the rules decide", "train one: `retrain`")]
+    drift = found["drift"]
+    if drift and drift["moved"]:
+        names = ", ".join(drift["moved"][:3])
+        return [
+            _limit(
+                f"{len(drift['moved'])} features have moved since the champion was trained ({names})",
+                "look at what changed in the source, then `retrain`",
+            )
+        ]
+    return []
+
+
+def _sources(found: dict[str, Any]) -> list[dict[str, str]]:
+    """What is not told at all."""
+    filled, rows = found["filled"], found["rows"]
+    checks = (
+        (filled["events"]["order_id"] < MOST, "orders without an id: a customer's purchases of one day are taken for one order", "map `order_id`"),
+        (filled["events"]["item_id"] < HALF, "purchases without an item: no recommendations, and returns find no order", "map `item_id`"),
+        (filled["events"]["amount"] < MOST, "purchases without an amount: their value is taken for nothing", "map `amount`"),
+        (not rows["items"], "no items: recommendations have no titles, categories or stock", "run `retention import items FILE`"),
+        (not rows["items"] or (filled["items"]["margin"] or 0) < HALF, "no margin: profit is assumed by the policy", "map `margin` of items, or set it in the policy"),
+        (not rows["customers"], "no customers table: nobody has consented, so campaigns reach nobody", "run `retention import customers FILE`"),
+        (bool(rows["customers"]) and (filled["customers"]["marketing_consent"] or 0) < MOST, "consent is unknown for some customers: they are excluded from campaigns", "map `marketing_consent`"),
+        (bool(rows["customers"]) and (filled["customers"]["email"] or 0) < HALF, "most customers have no e-mail address: campaigns go out as a file only", "map `email`"),
+        (not {"view", "cart", "search"} & set(found["event_types"]), "no views, searches or carts: what customers look at before they buy is not known", "import the shop's web events"),
+        (len(found["currencies"]) > 1, "amounts in several currencies cannot be added", "import them in one, by an expression in the map"),
+    )  # fmt: skip
+    return [_limit(what, how) for holds, what, how in checks if holds]
+
+
+def _rows(found: dict[str, Any]) -> list[dict[str, str]]:
+    told = []
+    read = found["imports"]["rows_read"]
+    aside = sum(found["quarantine"].values())
+    if read and aside > FEW * read:
+        reason, number = next(iter(found["quarantine"].items()))
+        told.append(
+            _limit(
+                f"{100 * aside / read:.0f} % of all rows are in quarantine, most for: {reason} ({number:,})",
+                remedy(reason),
+            )
+        )
+    returns = found["returns"]
+    if returns["returns"] and returns["returns"] - returns["matched"] > UNMATCHED * returns["returns"]:
+        told.append(
+            _limit(
+                f"{returns['returns'] - returns['matched']:,} of {returns['returns']:,} returns find no order that they undo",
+                "import the orders before the first return, and map `item_id` and `quantity` alike for both",
+            )
+        )
+    return told

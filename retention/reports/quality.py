@@ -1,0 +1,219 @@
+"""The quality report: what is in the lake, how far it can be trusted, and what would make the models better."""
+
+import base64
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from retention import clock, templating
+from retention.db import Database
+from retention.db.tables import ImportLog, ModelVersion
+from retention.lake.quality import quality
+from retention.lake.remedies import remedy
+from retention.progress import Progress, silent
+from retention.registry import champion
+from retention.reports import charts
+from retention.reports.limits import limits
+from retention.settings import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from retention.lake import Lake
+
+MIX_DAYS = 91
+ALWAYS_MOVES = ("season_sin", "season_cos")
+DAILY = 150  # so many days are drawn one by one, more of them by the week
+COUNTED = ("rows_read", "rows_accepted", "rows_duplicate", "rows_filtered", "rows_quarantined")
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """``data`` is the JSON object that templates and ``--json`` show."""
+
+    data: dict[str, Any]
+
+    @property
+    def chart(self) -> charts.Chart:
+        """Volume by day and completeness by column; it follows from the data alone."""
+        return drawn(self.data)
+
+    def html(self, settings: Settings) -> str:
+        """One self-contained page: no script, nothing loaded from elsewhere."""
+        chart = self.chart
+        picture = base64.b64encode(chart.png).decode()
+        return templating.html(
+            "reports/quality.html.j2", **self.data, chart=f"data:image/png;base64,{picture}",
+            alt_text=chart.alt_text, zone=settings.timezone,
+        )  # fmt: skip
+
+
+def report(lake: "Lake", database: Database, settings: Settings, *, progress: Progress = silent) -> Quality:
+    """Put the report together, as of business time. An empty lake has one too.
+
+    Returns
+    -------
+    Quality
+        Its data are those of `retention.lake.quality.quality`, and ``as_of``, ``imports`` (rows by what became of them, and
+        ``mended``), ``quarantined`` (reason, rows, remedy), ``champion`` (version, cutoff), ``drift`` (`_drift`) and ``limits``.
+    """
+    progress(0, 3, "Looking at the lake")
+    found = quality(lake, settings)
+    with database.reading() as session:
+        row = champion(session, settings, "churn")
+        imports = _imports(session, settings)
+    progress(1, 3, "Comparing with what the model learned from")
+    drift = _drift(lake, row) if row and found["newest_event"] else None
+    progress(2, 3, "Drawing")
+    data = {
+        "as_of": clock.now().isoformat(),
+        **found,
+        "imports": imports,
+        "quarantined": [
+            {"reason": reason, "rows": number, "remedy": remedy(reason)}
+            for reason, number in found["quarantine"].items()
+        ],
+        "champion": {"version": row.version, "cutoff": row.cutoff.isoformat()} if row else None,
+        "drift": drift,
+        "demo": settings.demo,
+    }
+    data["limits"] = limits(data)
+    progress(3, 3, "done")
+    return Quality(data)
+
+
+def _imports(session: Session, settings: Settings) -> dict[str, Any]:
+    """What became of the rows of all imports."""
+    reports = session.scalars(select(ImportLog.report).where(ImportLog.team_id == settings.team_id)).all()
+    mended: dict[str, int] = {}
+    for one in reports:
+        for deed, number in one.get("mended", {}).items():
+            mended[deed] = mended.get(deed, 0) + number
+    sums = {name: sum(one.get(name, 0) for one in reports) for name in COUNTED}
+    return {"imports": len(reports), **sums, "mended": mended}
+
+
+def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
+    """How far the events and the customers have moved since the champion's training window.
+
+    Returns
+    -------
+    dict
+        ``as_of``; ``customers`` active; ``features``: the PSI of each against the training window, the largest first (empty
+        for a version that kept no profile), ``limit`` from which one counts, and ``moved``: those; ``event_mix``: the PSI of
+        the shares of event types, of the last 91 days against the 91 before the champion's cutoff, None without events there.
+    """
+    from retention.churn import drift
+    from retention.churn.score import population
+    from retention.errors import TooLittleData
+
+    at = lake.as_of(None, row.horizon_days).at
+    told: dict[str, Any] = {
+        "as_of": at.isoformat(), "customers": 0, "features": {}, "limit": drift.MOVED, "moved": [],
+        "event_mix": _mix(lake, row.cutoff, at),
+    }  # fmt: skip
+    profiles = (row.metrics.get("reference") or {}).get("features", {})
+    try:
+        people = population(
+            lake, at, horizon_days=row.horizon_days, active_within_days=row.active_within_days
+        )
+    except TooLittleData:
+        return told
+    names = [name for name in profiles if name not in ALWAYS_MOVES and name in people.frame]
+    values = people.matrix(names)
+    moved = {name: drift.moved(profiles[name], values[:, place]) for place, name in enumerate(names)}
+    limit = max([drift.MOVED, *(drift.by_chance(profiles[name], len(values)) for name in names[:1])])
+    features = {name: round(psi, 4) for name, psi in sorted(moved.items(), key=lambda pair: -pair[1])}
+    return told | {
+        "customers": len(values), "features": features, "limit": round(limit, 4),
+        "moved": [name for name, psi in features.items() if psi >= limit],
+    }  # fmt: skip
+
+
+def _mix(lake: "Lake", before: datetime, now: datetime) -> float | None:
+    """PSI of the shares of event types; half an event is added to each, so that a new one counts."""
+    import numpy as np
+
+    from retention.churn.drift import psi
+
+    counts = [_types(lake, moment) for moment in (before, now)]
+    if not all(counts):
+        return None
+    types = sorted(set().union(*counts))
+    shares = np.array([[one.get(name, 0) + 0.5 for name in types] for one in counts])
+    return round(psi(*(shares / shares.sum(axis=1, keepdims=True))), 4)
+
+
+def _types(lake: "Lake", before: datetime) -> dict[str, int]:
+    events = lake.table("events", before=before, since=before - timedelta(days=MIX_DAYS))
+    counted = events.group_by("event_type").agg(number=events.count()).to_pyarrow().to_pylist()
+    return {row["event_type"]: row["number"] for row in counted}
+
+
+# ---------------------------------------------------------------- the picture
+
+
+def drawn(data: dict[str, Any]) -> charts.Chart:
+    """Events by day (or by week), with gaps and spikes marked, beside the completeness of what models read."""
+    made, panes = charts.figure(2.9, 2, (1.7, 1))
+    words = _volume(panes[0], data["volume"]) + " " + _complete(panes[1], data["filled"])
+    return charts.Chart(charts.png(made), words)
+
+
+def _volume(axes: "Axes", volume: dict[str, Any]) -> str:
+    counts, unit = volume["counts"], "day"
+    if not counts:
+        charts.title(axes, "Events", "there are none yet")
+        return "There are no events yet."
+    first = date.fromisoformat(volume["since"])
+    step = 1 if len(counts) <= DAILY else 7
+    if step == 7:
+        counts, unit = [sum(counts[place : place + 7]) for place in range(0, len(counts), 7)], "week"
+    odd = {(date.fromisoformat(one["day"]) - first).days // step for one in volume["spikes"]}
+    colours = [charts.TIERS["medium"] if place in odd else charts.SOFT for place in range(len(counts))]
+    axes.bar(range(len(counts)), counts, width=0.9, color=colours)
+    for gap in volume["gaps"]:
+        ends = [(date.fromisoformat(gap[end]) - first).days / step for end in ("since", "until")]
+        axes.axvspan(ends[0] - 0.5, ends[1] + 0.5, color=charts.TIERS["high"], alpha=0.18, linewidth=0)
+    places = range(
+        0, max(1, 9 * len(counts) // 10), max(1, len(counts) // 3)
+    )  # the last label must have room
+    labels = [f"{first + timedelta(days=place * step):%d %b %Y}".lstrip("0") for place in places]
+    axes.set_xticks(list(places), labels)
+    marks = [
+        f"{len(volume[kind])} {word}{'s' if len(volume[kind]) > 1 else ''} {rest}".strip()
+        for kind, word, rest in (("gaps", "gap", ""), ("spikes", "day", "off the usual"))
+        if volume[kind]
+    ]
+    charts.title(axes, "Events", ", ".join([f"by {unit}", *marks]))
+    told = f"Events by {unit} since {first:%d %b %Y}, {min(counts):,} to {max(counts):,}"
+    return f"{told}; {' and '.join(marks)}." if marks else f"{told}, without gaps or spikes."
+
+
+def _complete(axes: "Axes", filled: dict[str, dict[str, float | None]]) -> str:
+    """Horizontal bars, the emptiest column at the top."""
+    shares = sorted(
+        ((share, f"{table[:-1]} {column}") for table, columns in filled.items() for column, share in columns.items()
+         if share is not None),
+        reverse=True,
+    )  # fmt: skip
+    axes.grid(visible=False)
+    axes.set_xticks([])
+    charts.title(axes, "Completeness", "share of rows with a value")
+    if not shares:
+        return ""
+    places = range(len(shares))
+    colours = [charts.TIERS["high"] if share < 0.5 else charts.SOFT for share, _ in shares]
+    axes.barh(list(places), [share for share, _ in shares], height=0.62, color=colours)
+    axes.set_yticks(list(places), [name.replace("_", " ") for _, name in shares], fontsize=7)
+    for place, (share, _) in enumerate(shares):
+        axes.annotate(
+            f"{100 * share:.0f} %", (share, place), xytext=(3, 0), textcoords="offset points", va="center",
+            fontsize=7, color=charts.MUTED,
+        )  # fmt: skip
+    axes.set_xlim(0, 1.2)
+    least = ", ".join(f"{name} {100 * share:.0f} %" for share, name in shares[::-1][:3])
+    return f"Least complete: {least}."

@@ -1,0 +1,104 @@
+"""The quality report says what is odd, what limits the models, and how to mend it, in every place where it is shown."""
+
+import json
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from retention import clock, templating
+from retention.db.tables import ModelVersion
+from retention.lake import Lake
+from retention.reports.quality import report
+from tests.retention.reports.conftest import UNTIL, bought
+from workers.delivery import render
+
+
+def _shown(found) -> str:
+    """The report in Slack, in the terminal and as a page, as text."""
+    values = {"zone": "UTC", "demo": False, "alt_text": found.chart.alt_text, **found.data}
+    message = render.message("data/quality", **values)
+    terminal = templating.text(
+        "terminal/data_quality.txt.j2", result=found.data, **{"zone": "UTC", **found.data}
+    )
+    return "\n".join([json.dumps(message.blocks, ensure_ascii=False), terminal])
+
+
+@pytest.fixture
+def found(lake_of, settings, database):
+    """A shop of three customers that was silent for ten days and once sold everything at once."""
+    clock.configure(fixed=UNTIL)
+    days = [day for day in range(1, 120) if not 40 <= day < 50]
+    lines = [bought(customer, *[day + hour / 24 for day in days]) for hour, customer in enumerate("abc")]
+    rush = bought("a", *[80 + step / 300 for step in range(1, 90)])
+    nobody = [{**bought("x", 5)[0], "customer_id": None}]
+    return report(lake_of(*lines, rush, nobody), database, settings)
+
+
+def test_gaps_spikes_and_the_quarantine_are_told(found):
+    volume = found.data["volume"]
+    assert volume["gaps"] == [{"since": "2025-04-14", "until": "2025-04-23", "days": 10}]
+    assert [spike["usual"] for spike in volume["spikes"]] == [3]
+    assert found.data["quarantined"][0]["reason"] == "customer_id is missing"
+    assert found.data["imports"]["rows_read"] == sum(
+        found.data["imports"][f"rows_{fate}"] for fate in ("accepted", "duplicate", "filtered", "quarantined")
+    )
+    said = _shown(found)
+    for words in ("2025-04-14", "customer_id is missing", "calendar features need 13", "no margin"):
+        assert words in said
+
+
+def test_every_limit_has_its_remedy(found):
+    limits = {one["limit"]: one["remedy"] for one in found.data["limits"]}
+    assert limits["4 months of history: calendar features need 13"].startswith("import older orders")
+    assert limits["3 customers: below 100 only rules can be used, no model"]
+    assert all(len(remedy) > 5 for remedy in limits.values())
+
+
+def test_the_picture_and_the_page(found, settings):
+    assert found.chart.png.startswith(b"\x89PNG")
+    assert "1 gap" in found.chart.alt_text
+    page = found.html(settings)
+    assert "customer_id is missing" in page
+    assert "http" not in page.replace("http-equiv", "")  # nothing from elsewhere
+
+
+def test_an_empty_lake_has_a_report_too(settings, database):
+    found = report(Lake.open(settings), database, settings)
+    assert found.data["limits"][0]["limit"] == "no events: nothing can be predicted"
+    assert "no events" in _shown(found)
+    assert found.html(settings)
+
+
+@pytest.fixture
+def champion(shop):
+    """Registered for a test, with the profile of what it would have learned from; the shop is others' too."""
+    from retention.churn.drift import profile
+    from retention.churn.snapshots import take
+
+    cutoff = shop.end - timedelta(days=60)
+    people = take(shop.lake, cutoff, horizon_days=28, active_within_days=56, labelled=False)
+    names = ("orders_all", "spend_1h")
+    profiles = {name: profile(people.matrix([name])[:, 0]) for name in names}
+    row = ModelVersion(
+        team_id=shop.settings.team_id, version="churn-test", kind="churn", state="champion", estimator="logistic",
+        cutoff=cutoff, horizon_days=28, active_within_days=56, data_fingerprint="", code_version="", seed=0,
+        artefact="", sha256="", hmac="", created_by="U0ANA", metrics={"reference": {"features": profiles}},
+        promoted_at=cutoff,
+    )  # fmt: skip
+    with shop.database.transaction() as session:
+        session.add(row)
+    yield profiles
+    with shop.database.transaction() as session:
+        session.delete(session.get(ModelVersion, "churn-test"))
+
+
+def test_drift_is_against_what_the_champion_learned_from(shop, champion):
+    clock.configure(fixed=shop.end)
+    drift = report(shop.lake, shop.database, shop.settings).data["drift"]
+    assert set(drift["features"]) == set(champion)
+    assert drift["features"]["orders_all"] > drift["limit"]  # orders ever can only grow
+    assert "orders_all" in drift["moved"]
+    assert np.isfinite(drift["event_mix"])
+    clock.configure(fixed=shop.end - timedelta(days=60))
+    assert report(shop.lake, shop.database, shop.settings).data["drift"]["features"]["orders_all"] == 0
