@@ -12,7 +12,7 @@ from bot.commands.tree import NAMES, module_of
 from workers.requests import Request
 from workers.roles import RANKS
 
-TERMINAL_ONLY = {"posts", "init", "import", "evaluate", "run", "demo", "db"}
+TERMINAL_ONLY = {"posts", "identity", "init", "import", "evaluate", "run", "demo", "db"}
 TERMINAL_ONLY_BELOW = {"data quarantine", "data release"}  # they show rows as they were, identities and all
 
 
