@@ -20,7 +20,7 @@ from retention.lake.frames import arrow
 from retention.lake.identity.resolve import BY_CUSTOMER, Identities, Identity, joined, merged
 from retention.lake.returns import NONE, Returns, match
 from retention.lake.returns import TYPES as RETURN_TYPES
-from retention.lake.schema import IBIS_TYPES, SQL_TYPES, TABLES, Column, Table
+from retention.lake.schema import EVENT_ID, IBIS_TYPES, SAID, SQL_TYPES, TABLES, Column, Table
 from retention.lake.spark import SparkTables
 from retention.settings import Settings
 
@@ -265,11 +265,11 @@ class Lake:
         )
 
     def fingerprint(self, cutoff: datetime) -> str:
-        """Versions of the tables, and a hash of the events before the cutoff (of which ids, in any order)."""
+        """Versions of the tables, and a hash of what the events before the cutoff say (in any order)."""
         events = self.table("events", cutoff, identity="stored")
         rows, digest = self.duckdb.execute(  # md5, for it is the same in every version of DuckDB
-            "SELECT count(*), coalesce(sum(md5_number_lower(event_id)::HUGEINT) % 18446744073709551557, 0) "
-            f'FROM "{events.get_name()}"'
+            f"SELECT count(*), coalesce(sum(md5_number_lower(concat({', chr(31), '.join(SAID.values())}))::HUGEINT) "
+            f'% 18446744073709551557, 0) FROM "{events.get_name()}"'
         ).fetchall()[0]
         versions = ".".join(
             str(store.version(self.root, TABLES[name])) for name in ("events", "customers", "items")
@@ -351,6 +351,8 @@ def _read(column: Column, stored: bool, constant: dict[str, str]) -> str:
         return f"'{constant[column.name]}' AS {column.name}"
     if not stored:
         return f"NULL::{SQL_TYPES[column.kind]} AS {column.name}"
+    if column.name == "event_id":
+        return f"{EVENT_ID} AS event_id"
     if column.kind == "moment":  # stored zoned, so that every engine agrees; epoch_us costs nothing
         return f"make_timestamp(epoch_us({column.name})) AS {column.name}"
     return f"{column.name}::{SQL_TYPES[column.kind]} AS {column.name}"

@@ -183,3 +183,14 @@ LINKS = Table(
 TABLES: dict[str, Table] = {
     table.name: table for table in (EVENTS, CUSTOMERS, ITEMS, TREATMENTS, SCORES, LINKS)
 }
+
+IDENTITY = ("source", "customer_id", "event_type", "occurred_at", "order_id", "item_id", "quantity", "amount")
+# What an event says: numbers to four decimals, as whole numbers (their text is quick to make). An event's id, where its
+# source gives none, is the hash of these. It is computed where it is read, not stored.
+SAID = {
+    name: f"try_cast({name} * 10000 AS BIGINT)" if name in ("quantity", "amount") else name
+    for name in IDENTITY
+} | {"occurred_at": "epoch_us(occurred_at)"}
+EVENT_ID = (
+    f"coalesce(event_id, md5(concat({', chr(31), '.join(SAID.values())})))"  # concat takes NULL for nothing
+)

@@ -7,7 +7,7 @@ that an expression of the map computes with is then a number (or a time) where n
 
 import glob
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +20,8 @@ from retention.lake.mapping import Mapping, literal, quoted
 from retention.lake.reading import Reading, readings
 
 LARGE_ROW_GROUP = 250_000
+ROWS_AT_ONCE = 4_000_000  # rows that are held in memory, a few hundred bytes each
+LARGE_TEXT = 1 << 28
 SUFFIXES = {
     ".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "json",
     ".ndjson": "json", ".json": "json",
@@ -44,6 +46,10 @@ class Source:
         Lines that are no rows at all, counted by reason; they are in the table ``rejected_lines`` (reason, line).
     detected : dict
         What was seen of how the file is written, for people.
+    files : tuple of Path
+        The Parquet files it is read from, where it is no table of DuckDB's.
+    added : str
+        SQL of columns that it lacks, beginning with a comma.
     """
 
     name: str
@@ -52,6 +58,8 @@ class Source:
     readings: dict[str, Reading] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
     detected: dict[str, Any] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    added: str = ""
 
     def type_of(self, column: str) -> str:
         """The type that expressions see."""
@@ -122,7 +130,8 @@ def shaped(con: Any, source: Source, mapping: Mapping) -> Source:
     added = "".join(f", NULL::VARCHAR AS {quoted(name)}" for name in lacking)
     if mapping.rows is None:
         relation = f"(SELECT *{added} FROM {source.relation})" if lacking else source.relation
-        return replace(source, relation=relation, columns=source.columns | dict.fromkeys(lacking, "VARCHAR"))
+        columns = source.columns | dict.fromkeys(lacking, "VARCHAR")
+        return replace(source, relation=relation, columns=columns, added=added)
     numbered = f"SELECT *{added}, row_number() OVER () AS _line FROM {source.relation}"
     try:
         con.execute(
@@ -131,7 +140,38 @@ def shaped(con: Any, source: Source, mapping: Mapping) -> Source:
     except duckdb.Error as error:
         first = str(error).strip().splitlines()[0]
         raise BadInput(f"{source.name} does not fit {mapping.name} [{mapping.table.name}]: {first}") from None
-    return replace(source, relation="shaped_rows", columns=_described(con, "shaped_rows"))
+    return replace(source, relation="shaped_rows", columns=_described(con, "shaped_rows"), files=())
+
+
+def pieces(con: Any, source: Source) -> Iterator[tuple[Source, int]]:
+    """The source in pieces that fit into memory, each with its number of rows."""
+    if source.files:
+        counted = con.execute(
+            f"SELECT file_name, num_rows FROM parquet_file_metadata({_listed(source.files)})"
+        ).fetchall()
+        parts = [
+            (f"{_read_parquet([Path(name)], ', file_row_number = true')}", "file_row_number", rows) for name, rows in counted
+        ]
+    else:
+        rows = con.execute(f"SELECT count(*) FROM {source.relation}").fetchall()[0][0]
+        parts = [(source.relation, "rowid", rows)]
+    for relation, number, rows in parts:
+        if len(parts) == 1 and rows <= ROWS_AT_ONCE:
+            yield source, rows
+            continue
+        left_out = "* EXCLUDE (file_row_number)" if source.files else "*"
+        for start in range(0, rows, ROWS_AT_ONCE):
+            stop = min(rows, start + ROWS_AT_ONCE)
+            piece = f"(SELECT {left_out}{source.added} FROM {relation} WHERE {number} >= {start} AND {number} < {stop})"
+            yield replace(source, relation=piece), stop - start
+
+
+def _listed(files: Sequence[Path]) -> str:
+    return f"[{', '.join(map(literal, files))}]"
+
+
+def _read_parquet(files: Sequence[Path], options: str = "") -> str:
+    return f"read_parquet({_listed(files)}, hive_partitioning = false{options})"
 
 
 def as_read(con: Any, source: Source, mapping: Mapping) -> Source:
@@ -157,7 +197,7 @@ def _open(
         if kind == "parquet":
             return _parquet(con, path, packing, only, folder)
         if kind == "json":
-            return _json(con, path, packing)
+            return _json(con, path, packing, folder)
         return _csv(con, path, kind, packing, mapping, folder)
     except BadInput:
         raise
@@ -188,15 +228,16 @@ def _parquet(con: Any, path: Path, packing: str | None, only: str | None, folder
         path, name = unpacked, path.name
     else:
         name = path.name
-    relation = f"read_parquet({literal(path)}, hive_partitioning = false)"
-    largest = con.execute(
-        f"SELECT max(row_group_num_rows) FROM parquet_metadata({literal(path)})"
-    ).fetchall()[0][0]
-    if (largest or 0) > LARGE_ROW_GROUP:  # one core reads a row group; from memory, all cores work on it
+    relation = _read_parquet([path])
+    largest, rows = con.execute(
+        f"SELECT max(row_group_num_rows), sum(row_group_num_rows) FROM (SELECT DISTINCT row_group_id, row_group_num_rows "
+        f"FROM parquet_metadata({literal(path)}))"
+    ).fetchall()[0]
+    if (largest or 0) > LARGE_ROW_GROUP and rows <= ROWS_AT_ONCE:  # one core reads a row group; from memory, all do
         condition = f" WHERE {only}" if only else ""
         con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {relation}{condition}")
-        relation = "raw_rows"
-    return Source(name, relation, _described(con, relation), detected={"format": "parquet"})
+        return Source(name, "raw_rows", _described(con, "raw_rows"), detected={"format": "parquet"})
+    return Source(name, relation, _described(con, relation), detected={"format": "parquet"}, files=(path,))
 
 
 def _csv(
@@ -204,17 +245,17 @@ def _csv(
 ) -> Source:
     dialect = detect(con, path, kind, packing, mapping, folder)
     con.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
-    con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {dialect.reader}")
+    kept = _kept(con, dialect.reader, dialect.path, folder)
     con.execute(
         "CREATE OR REPLACE TABLE rejected_lines AS SELECT 'the line is broken: ' || "
         "lower(replace(any_value(error_type)::VARCHAR, '_', ' ')) AS reason, any_value(csv_line) AS line "
         "FROM reject_errors GROUP BY line"
     )
     con.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
-    return _loaded(con, path.name, {"format": kind, **dialect.as_dict()})
+    return _loaded(con, path.name, {"format": kind, **dialect.as_dict()}, kept)
 
 
-def _json(con: Any, path: Path, packing: str | None) -> Source:
+def _json(con: Any, path: Path, packing: str | None, folder: Path) -> Source:
     options = ["format = 'newline_delimited'", "ignore_errors = true", "maximum_object_size = 67108864"]
     if packing:
         options.append(f"compression = '{packing}'")
@@ -227,24 +268,32 @@ def _json(con: Any, path: Path, packing: str | None) -> Source:
         f"{literal(name)}: {literal('VARCHAR' if type_ in text else type_)}"
         for name, type_ in sniffed.items()
     )
-    con.execute(
-        "CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM "
-        f"read_json({literal(path)}, {', '.join(options)}, columns = {{{columns}}})"
-    )
-    return _loaded(con, path.name, {"format": "json"})
+    reader = f"read_json({literal(path)}, {', '.join(options)}, columns = {{{columns}}})"
+    return _loaded(con, path.name, {"format": "json"}, _kept(con, reader, path, folder))
 
 
 def _database(con: Any, url: str, query: str | None, folder: Path, tell: Callable[[int], None]) -> Source:
     name, paths = fetched(url, query, folder, tell)
-    relation = f"read_parquet({[str(path) for path in paths]!r}, hive_partitioning = false)"
-    return Source(name, relation, _described(con, relation), detected={"format": "database"})
+    relation = _read_parquet(paths)
+    return Source(name, relation, _described(con, relation), detected={"format": "database"}, files=tuple(paths))
 
 
-def _loaded(con: Any, name: str, detected: dict[str, Any]) -> Source:
+def _kept(con: Any, reader: str, path: Path, folder: Path) -> tuple[Path, ...]:
+    """Read a text file once: into memory, or, where it is large, into a scratch file (which is returned)."""
+    if path.stat().st_size <= LARGE_TEXT:
+        con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {reader}")
+        return ()
+    scratch = folder / "raw_rows.parquet"
+    con.execute(f"COPY (SELECT * FROM {reader}) TO {literal(scratch)} (FORMAT parquet)")
+    return (scratch,)
+
+
+def _loaded(con: Any, name: str, detected: dict[str, Any], kept: tuple[Path, ...]) -> Source:
     rejected: dict[str, int] = {}
     if con.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'rejected_lines'").fetchall():
         rejected = dict(con.execute("SELECT reason, count(*) FROM rejected_lines GROUP BY reason").fetchall())
-    return Source(name, "raw_rows", _described(con, "raw_rows"), rejected=rejected, detected=detected)
+    relation = _read_parquet(kept) if kept else "raw_rows"
+    return Source(name, relation, _described(con, relation), rejected=rejected, detected=detected, files=kept)
 
 
 def _described(con: Any, relation: str) -> dict[str, str]:

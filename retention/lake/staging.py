@@ -12,23 +12,10 @@ from retention.lake.reading import ZONED, zoned_text
 from retention.lake.schema import SQL_TYPES, Column
 from retention.lake.sources import Source
 
-IDENTITY = ("source", "customer_id", "event_type", "occurred_at", "order_id", "item_id", "quantity", "amount")
 NOUNS = {
     "number": "is no number", "flag": "is neither yes nor no", "moment": "is no date or time",
     "text": "is no text", "json": "is no JSON",
 }  # fmt: skip
-
-
-# What an event says: numbers to four decimals, as whole numbers (their text is quick to make). An event's id, where the
-# source gives none, is the hash of these. It is computed where it is first needed: at the end of a first import, when
-# DuckDB writes the files on all cores.
-SAID = {
-    name: f"try_cast({name} * 10000 AS BIGINT)" if name in ("quantity", "amount") else name
-    for name in IDENTITY
-} | {"occurred_at": "epoch_us(occurred_at)"}
-EVENT_ID = (
-    f"coalesce(event_id, md5(concat({', chr(31), '.join(SAID.values())})))"  # concat takes NULL for nothing
-)
 
 
 @dataclass(frozen=True, slots=True)

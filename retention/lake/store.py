@@ -74,12 +74,10 @@ def append(root: Path, table: Table, rows: Any) -> None:
     )
 
 
-def append_partitioned(
-    root: Path, table: Table, con: Any, relation: str, parts: dict[str, str], computed: dict[str, str]
-) -> None:
-    """Add a DuckDB relation's rows in one commit: DuckDB writes a file a partition, on all cores; the commit names them.
-
-    A process killed before the commit leaves files that no version knows; `tidy` drops them.
+def write_parts(
+    root: Path, table: Table, con: Any, relation: str, parts: dict[str, str], number: int
+) -> list[tuple[str, Path]]:
+    """Write a DuckDB relation's rows to files, one a partition, on all cores. No version knows them: see `commit_parts`.
 
     Parameters
     ----------
@@ -87,29 +85,41 @@ def append_partitioned(
         The rows; no TEMP table, for other cursors read it.
     parts : dict of str to str
         The partitions' values, each with the SQL condition of its rows.
-    computed : dict of str to str
-        SQL of columns that are only computed now.
+    number : int
+        Stands in the files' names, so that they sort in the order in which they were written.
+
+    Returns
+    -------
+    list of tuple of str and Path
+        Each file with its partition's value.
+    """
+    by = table.partition
+    assert by is not None
+    columns = ", ".join(stored_columns(table).values())
+
+    def write(part: tuple[str, str]) -> tuple[str, Path]:
+        value, condition = part
+        path = root / table.name / f"{by}={value}" / f"part-{number:05}-{uuid.uuid4().hex}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        con.cursor().execute(
+            f"COPY (SELECT {columns} FROM {relation} WHERE {condition}) TO {literal(path)} (FORMAT parquet)"
+        )
+        return value, path
+
+    with _single_threaded(con) as cores, ThreadPoolExecutor(cores) as threads:
+        return [each for each in threads.map(write, parts.items()) if rows_of(each[1])]
+
+
+def commit_parts(root: Path, table: Table, written: list[tuple[str, Path]]) -> None:
+    """Add files of `write_parts` to the table in one commit.
+
+    A process killed before leaves files that no version knows; `tidy` drops them.
     """
     from deltalake.transaction import create_table_with_add_actions
 
     by = table.partition
     assert by is not None
-    columns = ", ".join(
-        f"{computed[name]} AS {name}" if name in computed else sql
-        for name, sql in stored_columns(table).items()
-    )
-
-    def write(part: tuple[str, str]) -> Any:
-        value, condition = part
-        path = root / table.name / f"{by}={value}" / f"part-{uuid.uuid4().hex}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        con.cursor().execute(
-            f"COPY (SELECT {columns} FROM {relation} WHERE {condition}) TO {literal(path)} (FORMAT parquet)"
-        )
-        return _added(root / table.name, path, {by: value})
-
-    with _single_threaded(con) as cores, ThreadPoolExecutor(cores) as threads:
-        added = list(threads.map(write, parts.items()))
+    added = [_added(root / table.name, path, {by: value}) for value, path in written]
 
     def commit() -> None:
         delta = opened(root, table)
@@ -119,6 +129,13 @@ def append_partitioned(
             delta.create_write_transaction(added, "append", delta.schema(), [by])
 
     _retrying(commit)
+
+
+def rows_of(path: Path) -> int:
+    """How many rows a Parquet file has."""
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(path).num_rows)
 
 
 @contextmanager
@@ -155,11 +172,10 @@ def _schema(table: Table) -> Any:
 
 
 def _added(base: Path, path: Path, values: dict[str, str | None]) -> Any:
-    import pyarrow.parquet as pq
     from deltalake.transaction import AddAction
 
     found = path.stat()
-    stats = json.dumps({"numRecords": pq.read_metadata(path).num_rows})
+    stats = json.dumps({"numRecords": rows_of(path)})
     return AddAction(
         str(path.relative_to(base)),
         found.st_size,
