@@ -5,25 +5,22 @@ for (`schema.EVENT_ID`): a table without it is a quarter of the size and written
 """
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from retention.lake import store
+from retention.lake import clean, store
 from retention.lake.schema import EVENT_ID, SAID, Table
-
-_WHO_WHEN_WHAT = ("customer_id", "occurred_at", "order_id", "item_id")
 
 
 class Adding:
-    """The events of one import on their way into the lake.
+    """The events of one import on their way from the table ``staged`` into the lake.
 
     Parameters
     ----------
     root : Path
-        Folder of the lake's tables; the table's lock is held by the caller from the first `flush` to the `commit`.
+        Folder of the lake's tables; the caller holds the table's lock from the first piece to the `commit`.
     con
-        DuckDB connection with the table ``staged``.
+        DuckDB connection.
     """
 
     def __init__(self, root: Path, con: Any, table: Table) -> None:
@@ -32,34 +29,59 @@ class Adding:
         self.pieces = 0
         self.written: list[tuple[str, Path]] = []
 
-    def flush(self, explicit: bool) -> None:
-        """Write the rows of ``staged`` whose event is not in the lake yet, each once.
-
-        ``explicit`` says that the source gives ids.
-        """
+    def fresh(self, explicit: bool) -> str:
+        """The table of the staged events that are not in the lake yet, each once. ``explicit``: the source gives ids."""
         self.explicit |= explicit
-        months = self._months("staged")
+        near, repeated = self.near("staged"), self._staged_twice()
+        if not near and not repeated:
+            return "staged"
+        keys = self._keys(self.explicit or self._gives_ids(near))
+        named = ", ".join(f"{key} AS key_{place}" for place, key in enumerate(keys))
+        same = " AND ".join(
+            f"new.key_{place} IS NOT DISTINCT FROM old.key_{place}" for place in range(len(keys))
+        )
+        parts = ", ".join(f"key_{place}" for place in range(len(keys)))
+        unknown = f"ANTI JOIN (SELECT {named} FROM {_stored(near)}) AS old ON {same}" if near else ""
+        first = f"QUALIFY row_number() OVER (PARTITION BY {parts} ORDER BY place) = 1" if repeated else ""
+        self.con.execute(
+            f"CREATE OR REPLACE TABLE fresh AS SELECT {', '.join(self.table.names)} FROM "
+            f"(SELECT * EXCLUDE (_reason), rowid AS place, {named} FROM staged) AS new {unknown} {first}"
+        )
+        return "fresh"
+
+    def near(self, relation: str) -> list[str]:
+        """Files that may hold these events already: of their months, where the ids are hashes of the time too."""
         delta = store.opened(self.root, self.table)
-        known = [] if delta is None else store.files(delta, None if explicit else months.__contains__)
-        repeated = self._repeats("staged")
-        fresh = "staged"
-        if known or repeated:
-            fresh = "fresh"
-            self._leave_out(known, repeated)
-        if self._one(f"SELECT count(*) FROM {fresh}"):
-            self.written += store.write_parts(self.root, self.table, self.con, fresh, months, self.pieces)
-        self.con.execute("DROP TABLE IF EXISTS fresh")
+        if delta is None:
+            return []
+        return store.files(delta, None if self.explicit else self._months(relation).__contains__)
+
+    def known(self) -> list[str]:
+        """All files of the lake."""
+        delta = store.opened(self.root, self.table)
+        return [] if delta is None else store.files(delta)
+
+    def write(self, relation: str) -> None:
+        """Write a table's rows to files; the lake does not know of them before the `commit`."""
+        self.written += store.write_parts(
+            self.root, self.table, self.con, relation, self._months(relation), self.pieces
+        )
         self.pieces += 1
 
-    def commit(self, tell: Callable[[str], None]) -> int:
-        """Let the table know the files; returns how many rows they have."""
+    def commit(self) -> int:
+        """Let the lake know of the files, in one commit; returns how many rows are new."""
         if self.pieces > 1:
-            tell("looking for duplicates")
             self._once()
         if self.written:
-            tell(f"committing {self.table.name}")
             store.commit_parts(self.root, self.table, self.written)
-        return sum(store.rows_of(path) for _, path in self.written)
+        rows = sum(store.rows_of(path) for _, path in self.written)
+        self.written = []
+        return rows
+
+    def abandon(self) -> None:
+        """Drop the files that were not committed."""
+        for _, path in self.written:
+            path.unlink(missing_ok=True)
 
     # ------------------------------------------------------------ what is the same
 
@@ -67,65 +89,53 @@ class Adding:
         """SQL of what tells events apart."""
         return [EVENT_ID] if explicit else [*SAID.values()]
 
-    def _repeats(self, relation: str, explicit: bool | None = None) -> bool:
-        """Whether an event occurs twice: counted by a hash, of few columns first, for these mostly suffice."""
-        keys = self._keys(self.explicit if explicit is None else explicit)
-        few = [SAID[name] for name in _WHO_WHEN_WHAT]
-        for tried in [few, keys] if len(keys) > 1 else [keys]:
-            total, distinct = self.con.execute(
-                f"SELECT count(*), count(DISTINCT hash({', '.join(tried)})) FROM {relation}"
-            ).fetchall()[0]
-            if total == distinct:
-                return False
-        return True
+    def _staged_twice(self) -> bool:
+        """Whether an event is staged twice. Ids that are hashes need be compared only where events are alike."""
+        alike = clean.alike(self.con, "staged")
+        if self.explicit:
+            return self._twice("staged")
+        of_them = f"(SELECT * FROM staged WHERE {clean.ALIKE} IN (FROM clean_alike))"
+        return alike and self._twice(of_them)
 
-    def _leave_out(self, known: list[str], repeated: bool) -> None:
-        """Make ``fresh`` of the staged rows that are in no known file, the first of each."""
-        stored = f"read_parquet({known!r}, hive_partitioning = false)"
-        explicit = self.explicit or (bool(known) and self._gives_ids(known))
-        keys = self._keys(explicit)
-        named = ", ".join(f"{key} AS key_{place}" for place, key in enumerate(keys))
-        same = " AND ".join(f"new.key_{place} IS NOT DISTINCT FROM old.key_{place}" for place in range(len(keys)))
-        unknown = f"ANTI JOIN (SELECT {named} FROM {stored}) AS old ON {same}" if known else ""
-        parts = ", ".join(f"key_{place}" for place in range(len(keys)))
-        first = f"QUALIFY row_number() OVER (PARTITION BY {parts} ORDER BY place) = 1" if repeated else ""
-        self.con.execute(
-            "CREATE OR REPLACE TABLE fresh AS SELECT COLUMNS(column -> column NOT LIKE 'key_%' AND column <> 'place') "
-            f"FROM (SELECT * EXCLUDE (_reason), rowid AS place, {named} FROM staged) AS new {unknown} {first}"
-        )
+    def _twice(self, relation: str) -> bool:
+        said = f"SELECT hash({', '.join(self._keys(self.explicit))}) AS said FROM {relation}"
+        return bool(self._one(f"SELECT count(*) > count(DISTINCT said) FROM ({said})"))
 
     def _gives_ids(self, files: list[str]) -> bool:
-        """Whether some file stores ids (by its statistics, else for all we know)."""
+        """Whether some file stores ids, by its statistics."""
         return bool(
-            self._one(
-                "SELECT count(*) FROM parquet_metadata({files}) WHERE path_in_schema = 'event_id' "
-                "AND stats_null_count IS DISTINCT FROM num_values".format(files=repr(files))
+            files
+            and self._one(
+                f"SELECT count(*) FROM parquet_metadata({files!r}) WHERE path_in_schema = 'event_id' "
+                "AND stats_null_count IS DISTINCT FROM num_values"
             )
         )
 
     def _once(self) -> None:
-        """Leave each event in one file only, where several pieces wrote of the same month (or the ids are the source's)."""
+        """Leave each event in one file only, where several pieces wrote of a month (or the ids are the source's)."""
         groups: dict[str, list[Path]] = {}
         for month, path in self.written:
             groups.setdefault("" if self.explicit else month, []).append(path)
         for paths in groups.values():
-            relation = (
-                f"read_parquet({[str(path) for path in sorted(paths, key=lambda path: path.name)]!r}, "
-                "hive_partitioning = false, filename = true, file_row_number = true)"
+            ordered = [str(path) for path in sorted(paths, key=lambda path: path.name)]
+            if len(paths) == 1 or not self._twice(_stored(ordered)):
+                continue
+            parts = ", ".join(self._keys(self.explicit))
+            numbered = _stored(ordered, ", filename = true, file_row_number = true")
+            once = (
+                f"(SELECT * FROM {numbered} QUALIFY row_number() OVER "
+                f"(PARTITION BY {parts} ORDER BY parse_filename(filename), file_row_number) = 1)"
             )
-            if len(paths) > 1 and self._repeats(relation):
-                parts = ", ".join(self._keys(self.explicit))
-                by_piece = "parse_filename(filename), file_row_number"
-                once = f"(SELECT * FROM {relation} QUALIFY row_number() OVER (PARTITION BY {parts} ORDER BY {by_piece}) = 1)"
-                again = store.write_parts(self.root, self.table, self.con, once, self._months(once), self.pieces)
-                self.written = [each for each in self.written if each[1] not in paths] + again
-                for path in paths:
-                    path.unlink()
+            self.written = [each for each in self.written if each[1] not in paths]
+            self.write(once)
+            for path in paths:
+                path.unlink()
 
     def _months(self, relation: str) -> dict[str, str]:
         """The months of events, each with the condition of its rows."""
         begins = self.con.execute(
-            f"SELECT DISTINCT date_trunc('month', make_timestamp(epoch_us(occurred_at)))::DATE AS month FROM {relation} ORDER BY 1"
+            "SELECT DISTINCT date_trunc('month', make_timestamp(epoch_us(occurred_at)))::DATE AS month "
+            f"FROM {relation} ORDER BY 1"
         ).fetchall()
         return {
             f"{month:%Y-%m}": f"occurred_at >= DATE '{month}' AND occurred_at < DATE '{month}' + INTERVAL 1 MONTH"
@@ -136,3 +146,5 @@ class Adding:
         return int(self.con.execute(sql).fetchall()[0][0])
 
 
+def _stored(files: list[str], options: str = "") -> str:
+    return f"read_parquet({files!r}, hive_partitioning = false{options})"

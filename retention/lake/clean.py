@@ -10,7 +10,7 @@ from typing import Any
 
 from retention.lake.clean_policy import CleanPolicy
 from retention.lake.mapping import literal
-from retention.lake.staging import SAID
+from retention.lake.schema import SAID
 
 BROWSING = "('view', 'search', 'cart')"
 BECAME_RETURN = "a sale with a negative quantity or amount became a return"

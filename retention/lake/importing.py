@@ -3,7 +3,8 @@
 
 import hashlib
 import uuid
-from collections.abc import Callable, Container
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
@@ -12,12 +13,13 @@ from typing import Any
 from retention.db import Database
 from retention.errors import BadInput
 from retention.lake import clean, directory, formats, identity, mapping, quarantine, sources, store
+from retention.lake.adding import Adding
 from retention.lake.clean_policy import load_clean_policy
 from retention.lake.identity import exact
 from retention.lake.import_report import ImportReport
 from retention.lake.lake import Lake
 from retention.lake.schema import SQL_TYPES, TABLES, Table
-from retention.lake.staging import EVENT_ID, SAID, Staging, compile_staging
+from retention.lake.staging import Staging, compile_staging
 from retention.progress import Progress, silent
 from retention.settings import Settings
 
@@ -136,6 +138,10 @@ class Import:
         self.columns: set[str] = set()
         self.staged = False
         self.learned: list[str] = []
+        self.names: list[str] = []  # of the sources whose rows are staged
+        self.good = self.aside = 0
+        self.adding = None if table.keyed else Adding(lake.root, self.con, table)
+        self.lock, self.held = ExitStack(), False
 
     # ------------------------------------------------------------ reading
 
@@ -151,20 +157,31 @@ class Import:
             source = sources.shaped(self.con, source, mapped)
             mapping.check(mapped, list(source.columns), source.name)
             source = sources.as_read(self.con, source, mapped)
-            rows = self.take(source, mapped)
+            rows = self.take(source, mapped, tell)
             total = (rows if own is None else own) + sum(source.rejected.values())
             self.seen.append({"file": source.name, "rows": total, **source.detected})
 
-    def take(self, source: sources.Source, mapped: mapping.Mapping) -> int:
-        """Stage a source's rows by a map; how many there were."""
-        condition = f" WHERE {self.only}" if self.only else ""
-        rows = self._one(f"SELECT count(*) FROM {source.relation}{condition}")
-        if not rows and not source.rejected and not self.only:
+    def take(
+        self, source: sources.Source, mapped: mapping.Mapping, tell: Callable[[int], None] = lambda rows: None
+    ) -> int:
+        """Stage a source's rows by a map, in pieces that fit into memory; how many there were."""
+        total = 0
+        for piece, counted in sources.pieces(self.con, source):
+            condition = f" WHERE {self.only}" if self.only else ""
+            rows = self._one(f"SELECT count(*) FROM {piece.relation}{condition}") if self.only else counted
+            total += rows
+            if rows:
+                staging = compile_staging(self.con, piece, mapped, self.only, self.source)
+                self.columns.update(staging.columns)
+                self._stage(piece, staging, rows)
+                tell(total)
+        if not total and not source.rejected and not self.only:
             raise BadInput(f"{source.name} has no rows.")
-        staging = compile_staging(self.con, source, mapped, self.only, self.source)
-        self.columns.update(staging.columns)
-        self._stage(source, staging, rows)
-        return rows
+        if source.rejected:
+            self._quarantine("SELECT * FROM rejected_lines", quarantine.LINE, source)
+            self._count(source.rejected)
+            self.read_rows += sum(source.rejected.values())
+        return total
 
     def _stage(self, source: sources.Source, staging: Staging, rows: int) -> None:
         import duckdb
@@ -186,12 +203,17 @@ class Import:
         if reasons:
             self._quarantine(staging.bad, quarantine.MAP, source)
             self.con.execute("DELETE FROM staged WHERE _reason IS NOT NULL")
-        if source.rejected:
-            self._quarantine("SELECT * FROM rejected_lines", quarantine.LINE, source)
-        for reason, number in (*reasons.items(), *source.rejected.items()):
-            self.reasons[reason] = self.reasons.get(reason, 0) + number
-        self.read_rows += rows + sum(source.rejected.values())
+        self._count(reasons)
+        self.read_rows += rows
         self.filtered += rows - kept
+        self.names.append(source.name)
+        good = self._one("SELECT count(*) FROM staged")
+        if self.adding is not None and good >= sources.ROWS_AT_ONCE:
+            self._flush()
+
+    def _count(self, reasons: dict[str, int]) -> None:
+        for reason, number in reasons.items():
+            self.reasons[reason] = self.reasons.get(reason, 0) + number
 
     def _quarantine(self, rows: str, stage: str, source: sources.Source) -> None:
         name = f"bad_{len(self.bad)}"
@@ -213,101 +235,64 @@ class Import:
         ``held``: a file of the quarantine from which the rows came, and the SQL of those that stay there anyhow. It is
         written after the commit: a row that is in both is a duplicate to the next release.
         """
-        staged = self._one("SELECT count(*) FROM staged")
-        with store.locked(self.lake.root, self.table):
-            fresh = self._fresh() if staged and not self.table.keyed else "staged"
-            aside = self._clean(fresh, files) if staged and self.table.name == "events" else 0
-            if held is None:
-                path = quarantine.write(self.con, self.bad, self._quarantine_path(files))
-                if not staged and self.read_rows and not self.only:
-                    raise BadInput(self._nothing_usable(files, path))
-            accepted = self._write(fresh) if staged else 0
-            if held is not None:
-                path = quarantine.write(self.con, [f"({held[1]})", *self.bad], held[0])
+        self._hold()
+        if self.adding is not None:
+            self._flush()
+        staged = self.good if self.adding else self._one("SELECT count(*) FROM staged") if self.staged else 0
+        if held is None:
+            path = quarantine.write(self.con, self.bad, self._quarantine_path(files))
+            if not staged and self.read_rows and not self.only:
+                raise BadInput(self._nothing_usable(files, path))
+        accepted = self.adding.commit() if self.adding is not None else self._upsert() if staged else 0
+        if held is not None:
+            path = quarantine.write(self.con, [f"({held[1]})", *self.bad], held[0])
         return ImportReport(
-            self.table.name, self.read_rows, self.filtered, accepted, staged - accepted - aside,
+            self.table.name, self.read_rows, self.filtered, accepted, staged - accepted - self.aside,
             sum(self.reasons.values()), dict(sorted(self.reasons.items(), key=lambda item: -item[1])), path,
             round(seconds(), 3), tuple(self.seen), self.mended,
         )  # fmt: skip
 
-    def _write(self, fresh: str) -> int:
-        return self._upsert() if self.table.keyed else self._append(fresh)
+    def _hold(self) -> None:
+        """Be the only writer of the table from the first piece written to the commit (see `close`)."""
+        if not self.held:
+            self.lock.enter_context(store.locked(self.lake.root, self.table))
+            self.held = True
 
-    def _fresh(self) -> str:
-        """The table of the events whose id is not there yet."""
-        self.mended = clean.mend(self.con, "staged", self.policy)
-        known = self._known_files(self._months("staged"))
-        repeated = self._repeated()
-        if not known and not repeated:
-            return "staged"
-        rows = f"SELECT * EXCLUDE (_reason) REPLACE ({EVENT_ID} AS event_id), rowid AS place FROM staged"
-        unknown = f"ANTI JOIN read_parquet({known!r}, hive_partitioning = false) USING (event_id)"
-        first = "QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY place) = 1"
-        self.con.execute(
-            f"CREATE OR REPLACE TABLE fresh AS SELECT * EXCLUDE (place) FROM ({rows}) "
-            f"{unknown if known else ''} {first if repeated else ''}"
-        )
-        return "fresh"
+    def _flush(self) -> None:
+        """Write the staged events that are new and can be right; the lake learns of them at the commit."""
+        good = self._one("SELECT count(*) FROM staged") if self.staged else 0
+        if not good or self.adding is None:
+            return
+        self._hold()
+        self.good += good
+        for done, number in clean.mend(self.con, "staged", self.policy).items():
+            self.mended[done] = self.mended.get(done, 0) + number
+        fresh = self.adding.fresh("event_id" in self.columns)
+        self._clean(fresh, self.adding)
+        if self._one(f"SELECT count(*) FROM {fresh}"):
+            self.adding.write(fresh)
+        self.con.execute("DROP TABLE IF EXISTS staged; DROP TABLE IF EXISTS fresh")
+        self.staged, self.names = False, []
 
-    def _repeated(self) -> bool:
-        """Whether an id is staged twice. Ids that are hashes need be compared only where events are alike."""
-        alike = clean.alike(self.con, "staged")
-        if "event_id" in self.columns:
-            same = f"SELECT count(*) > count(DISTINCT hash({EVENT_ID})) FROM staged"
-        elif alike:
-            said = f"SELECT hash({', '.join(SAID.values())}) AS said FROM staged"
-            same = f"SELECT count(*) > count(DISTINCT said) FROM ({said} WHERE {clean.ALIKE} IN (FROM clean_alike))"
-        else:
-            return False
-        return bool(self._one(same))
-
-    def _clean(self, fresh: str, files: list[str]) -> int:
-        """Set aside what the cleaning rules find among new events; how many rows."""
-        delta = store.opened(self.lake.root, self.table)
+    def _clean(self, fresh: str, adding: Adding) -> None:
+        """Set aside what the cleaning rules find among new events."""
         found = clean.judge(
-            self.con, fresh, self.policy,
-            near=self._known_files(self._months(fresh)),
-            known=[] if delta is None else store.files(delta),
+            self.con, fresh, self.policy, near=adding.near(fresh), known=adding.known(),
             testers=f'SELECT email, customer_id FROM "{self.lake.table("customers").get_name()}"',
         )  # fmt: skip
         if found:
             columns = ", ".join(self.table.names)
             rows = f"SELECT reason, {columns} FROM {fresh} AS row JOIN set_aside ON row.rowid = place"
             source = sources.Source(
-                ", ".join(_shown(file) for file in files),
+                ", ".join(dict.fromkeys(self.names)),
                 rows,
                 {column.name: SQL_TYPES[column.kind] for column in self.table.columns},
             )
             self._quarantine(rows, quarantine.RULES, source)
             self.con.execute(f"DELETE FROM {fresh} WHERE rowid IN (SELECT place FROM set_aside)")
-            self.reasons |= {reason: self.reasons.get(reason, 0) + number for reason, number in found.items()}
+            self._count(found)
         clean.drop(self.con)
-        return sum(found.values())
-
-    def _append(self, fresh: str) -> int:
-        accepted = self._one(f"SELECT count(*) FROM {fresh}")
-        if accepted:
-            store.append_partitioned(
-                self.lake.root, self.table, self.con, fresh, self._months(fresh), {"event_id": EVENT_ID}
-            )
-        return accepted
-
-    def _months(self, relation: str) -> dict[str, str]:
-        """The months of events, each with the condition of its rows."""
-        begins = self.con.execute(
-            f"SELECT DISTINCT date_trunc('month', occurred_at)::DATE AS month FROM {relation} ORDER BY 1"
-        ).fetchall()
-        return {
-            f"{month:%Y-%m}": f"occurred_at >= DATE '{month}' AND occurred_at < DATE '{month}' + INTERVAL 1 MONTH"
-            for (month,) in begins
-        }
-
-    def _known_files(self, months: Container[str]) -> list[str]:
-        """Files that may hold the staged events already: of their months, where the ids are hashes of the time too."""
-        delta = store.opened(self.lake.root, self.table)
-        if delta is None:
-            return []
-        return store.files(delta, None if "event_id" in self.columns else months.__contains__)
+        self.aside += sum(found.values())
 
     def _upsert(self) -> int:
         """Update by key; columns the map does not name are kept; equal rows are duplicates; the last of a key wins."""
@@ -360,7 +345,10 @@ class Import:
         return self.con.execute(sql).fetchall()[0][0]
 
     def close(self) -> None:
-        """Free what was staged."""
+        """Free what was staged, and the table; what was not committed is gone."""
+        if self.adding is not None:
+            self.adding.abandon()
+        self.lock.close()
         for name in ("staged", "fresh", *self.bad):
             self.con.execute(f"DROP TABLE IF EXISTS {name}")
 

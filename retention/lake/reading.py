@@ -52,7 +52,9 @@ class Readings:
     notes: list[str] = field(default_factory=list)
 
 
-def readings(con: Any, relation: str, columns: dict[str, str], mapping: Mapping) -> Readings:
+def readings(
+    con: Any, relation: str, columns: dict[str, str], mapping: Mapping, typed: bool = False
+) -> Readings:
     """See how the columns that the map computes with, or takes as numbers, moments or ids, must be read.
 
     Parameters
@@ -61,9 +63,11 @@ def readings(con: Any, relation: str, columns: dict[str, str], mapping: Mapping)
         SQL of the rows, for a FROM clause; read once or a few times, column by column.
     columns : dict of str to str
         The source's columns and their DuckDB types.
+    typed : bool
+        Whether the source has types of its own: then what is text there is text to the map's expressions too.
     """
     found = Readings(decimal=mapping.decimal)
-    wanted = _wanted(columns, mapping)
+    wanted = _wanted(columns, mapping, typed)
     stats = look(con, relation, columns, wanted)
     numbers = {
         name: seen for name, seen in stats.items() if wanted[name] in ("number", "any") and seen.numeric
@@ -77,7 +81,7 @@ def readings(con: Any, relation: str, columns: dict[str, str], mapping: Mapping)
                 found.notes.append(f"{name}: values like 12345.0 are read as the id 12345.")
         elif name in numbers:
             _number(name, seen, wanted[name], comma, mapping, found)
-        elif wanted[name] in ("moment", "any"):
+        elif wanted[name] == "moment" or (wanted[name] == "any" and seen.timely):
             _moment(name, seen, wanted[name], mapping, found)
     return found
 
@@ -85,9 +89,13 @@ def readings(con: Any, relation: str, columns: dict[str, str], mapping: Mapping)
 # ---------------------------------------------------------------- which, and what is in them
 
 
-def _wanted(columns: dict[str, str], mapping: Mapping) -> dict[str, str]:
+def _wanted(columns: dict[str, str], mapping: Mapping, typed: bool) -> dict[str, str]:
     """The columns to look at: ``number``, ``moment`` or ``id`` as the map takes them; ``any`` if it computes with them."""
-    computed = {name.casefold() for expression in mapping.expressions for name in expression.columns}
+    computed = (
+        set()
+        if typed
+        else {name.casefold() for expression in mapping.expressions for name in expression.columns}
+    )
     as_text = {name.casefold() for name in mapping.needing("text", "json")}
     kinds: dict[str, str] = {}
     for target, expression in mapping.columns.items():
@@ -135,6 +143,12 @@ class Look:
     compact: int
     seconds: int
     millis: int
+
+    @property
+    def timely(self) -> bool:
+        """Whether it is a column of times, by nearly all of its values."""
+        times = self.moments + max(self.ordered, self.named, self.compact, self.seconds, self.millis)
+        return bool(self.filled and times >= NEARLY_ALL * self.filled)
 
     @property
     def numeric(self) -> bool:

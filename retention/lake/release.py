@@ -106,7 +106,7 @@ def _again(
                 notes.append(str(refusal))
                 continue
             con.execute(f"UPDATE held SET _tried = true WHERE {group.where}")
-        if work is None or not work.staged:
+        if work is None or not (work.staged or work.good):
             return 0, 0, 0, 0
         stay = "SELECT * EXCLUDE (_tried, _remedy) FROM held WHERE NOT _tried"
         begun = perf_counter()

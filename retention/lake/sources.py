@@ -150,7 +150,8 @@ def pieces(con: Any, source: Source) -> Iterator[tuple[Source, int]]:
             f"SELECT file_name, num_rows FROM parquet_file_metadata({_listed(source.files)})"
         ).fetchall()
         parts = [
-            (f"{_read_parquet([Path(name)], ', file_row_number = true')}", "file_row_number", rows) for name, rows in counted
+            (f"{_read_parquet([Path(name)], ', file_row_number = true')}", "file_row_number", rows)
+            for name, rows in counted
         ]
     else:
         rows = con.execute(f"SELECT count(*) FROM {source.relation}").fetchall()[0][0]
@@ -176,7 +177,13 @@ def _read_parquet(files: Sequence[Path], options: str = "") -> str:
 
 def as_read(con: Any, source: Source, mapping: Mapping) -> Source:
     """The source with its columns read as the map needs them."""
-    seen = readings(con, source.relation, source.columns, mapping)
+    seen = readings(
+        con,
+        source.relation,
+        source.columns,
+        mapping,
+        source.detected.get("format") in ("parquet", "database"),
+    )
     told = {"decimal": seen.decimal, "dates": seen.dates, "notes": seen.notes}
     detected = source.detected | {name: value for name, value in told.items() if value}
     return replace(source, readings=seen.columns, detected=detected)
@@ -233,7 +240,9 @@ def _parquet(con: Any, path: Path, packing: str | None, only: str | None, folder
         f"SELECT max(row_group_num_rows), sum(row_group_num_rows) FROM (SELECT DISTINCT row_group_id, row_group_num_rows "
         f"FROM parquet_metadata({literal(path)}))"
     ).fetchall()[0]
-    if (largest or 0) > LARGE_ROW_GROUP and rows <= ROWS_AT_ONCE:  # one core reads a row group; from memory, all do
+    if (
+        largest or 0
+    ) > LARGE_ROW_GROUP and rows <= ROWS_AT_ONCE:  # one core reads a row group; from memory, all do
         condition = f" WHERE {only}" if only else ""
         con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {relation}{condition}")
         return Source(name, "raw_rows", _described(con, "raw_rows"), detected={"format": "parquet"})
@@ -275,7 +284,9 @@ def _json(con: Any, path: Path, packing: str | None, folder: Path) -> Source:
 def _database(con: Any, url: str, query: str | None, folder: Path, tell: Callable[[int], None]) -> Source:
     name, paths = fetched(url, query, folder, tell)
     relation = _read_parquet(paths)
-    return Source(name, relation, _described(con, relation), detected={"format": "database"}, files=tuple(paths))
+    return Source(
+        name, relation, _described(con, relation), detected={"format": "database"}, files=tuple(paths)
+    )
 
 
 def _kept(con: Any, reader: str, path: Path, folder: Path) -> tuple[Path, ...]:

@@ -19,6 +19,7 @@ from retention.lake.mapping import literal
 from retention.lake.schema import Table
 
 ATTEMPTS = 6
+DICTIONARY = 8192  # distinct values of a row group; to look for more costs more than it saves
 KEEP_HOURS = 24  # an older version stays readable this long: longer than any job runs
 
 
@@ -102,7 +103,8 @@ def write_parts(
         path = root / table.name / f"{by}={value}" / f"part-{number:05}-{uuid.uuid4().hex}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         con.cursor().execute(
-            f"COPY (SELECT {columns} FROM {relation} WHERE {condition}) TO {literal(path)} (FORMAT parquet)"
+            f"COPY (SELECT {columns} FROM {relation} WHERE {condition}) TO {literal(path)} "
+            f"(FORMAT parquet, DICTIONARY_SIZE_LIMIT {DICTIONARY})"
         )
         return value, path
 
@@ -241,7 +243,8 @@ def tidy(root: Path, table: Table) -> None:
         _retrying(lambda: opened(root, table).optimize.compact())  # type: ignore[union-attr]
     current = opened(root, table)
     assert current is not None
-    current.vacuum(retention_hours=KEEP_HOURS, enforce_retention_duration=False, dry_run=False)
+    # full: what an import that was killed wrote is in no version's log
+    current.vacuum(retention_hours=KEEP_HOURS, enforce_retention_duration=False, dry_run=False, full=True)
 
 
 def _retrying(deed: Callable[[], None]) -> None:

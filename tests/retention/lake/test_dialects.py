@@ -3,6 +3,7 @@
 import gzip
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from retention.errors import BadInput
@@ -181,3 +182,26 @@ def test_a_pattern_names_many_files(settings, tmp_path):
     )
     with pytest.raises(BadInput, match="matches no file"):
         import_files(lake, None, settings, "events", [f"{tmp_path}/*.tsv"])
+
+
+def test_text_that_an_expression_reads_is_no_date_for_a_few_of_its_values(bring, settings, tmp_path):
+    text = MAP + "query = { sql = '''concat(\"Note\", '!')''' }\n"
+    rows = "".join(
+        f"1,2025-01-{n:02},a{n},1,{note}\n"
+        for n, note in enumerate(["Married", "12 OZ", "1/2 lb", "Single", "3/4/25 CT"] * 2, 1)
+    )
+    content = f"Customer,Date,Item,Amount,Note\n{rows}".encode()
+    report, events = bring(content, map_text=text)
+    assert [event["query"] for event in events][:3] == ["Married!", "12 OZ!", "1/2 lb!"]
+    assert report.rows_quarantined == 0
+    pq.write_table(
+        pa.table(
+            {"Customer": ["1"], "Date": ["31/12/2024"], "Item": ["a"], "Amount": ["1,50"], "Note": ["5"]}
+        ),
+        tmp_path / "typed.parquet",
+    )
+    (tmp_path / "typed.toml").write_text(text)
+    lake = Lake.open(settings)
+    import_files(lake, None, settings, "events", [str(tmp_path / "typed.parquet")], tmp_path / "typed.toml")
+    (event,) = lake.table("events").filter(lambda all_: all_.query == "5!").execute().to_dict("records")
+    assert (event["amount"], event["occurred_at"].isoformat()) == (1.5, "2024-12-31T00:00:00")

@@ -1,0 +1,119 @@
+"""Files larger than memory: read and written in pieces, committed at once, each event in there once."""
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from retention.lake import Lake, sources, store
+from retention.lake.importing import import_files
+from retention.lake.schema import TABLES
+
+
+@pytest.fixture
+def lake(settings):
+    return Lake.open(settings)
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    """What would be held in memory at once is ten rows."""
+    monkeypatch.setattr(sources, "ROWS_AT_ONCE", 10)
+
+
+def _many(path, rows=95):
+    days = [datetime(2025, 1 + n % 3, 1 + n % 28, n % 24) for n in range(rows)]
+    ids = [str(n % 40) for n in range(rows)]
+    pq.write_table(
+        pa.table({"customer_id": ids, "event_type": ["view"] * rows, "occurred_at": days, "item_id": ids}), path, row_group_size=7
+    )  # fmt: skip
+    return str(path)
+
+
+def test_a_file_of_many_pieces_is_one_commit_and_each_event_is_there_once(
+    small_pieces, lake, settings, tmp_path
+):
+    told = []
+    twice = [_many(tmp_path / "a.parquet"), _many(tmp_path / "b.parquet", 100)]
+    report = import_files(lake, None, settings, "events", twice, progress=lambda *at: told.append(at))
+    assert (report.rows_read, report.rows_accepted, report.rows_duplicate) == (195, 100, 95)
+    assert lake.table("events").count().execute() == lake.table("events").event_id.nunique().execute() == 100
+    assert store.version(lake.root, TABLES["events"]) == 0
+    assert any("50 rows" in what for _, _, what in told)
+    csv = tmp_path / "c.csv"
+    csv.write_text(
+        "customer_id,event_type,occurred_at,item_id\n"
+        + "".join(f"{n},view,2025-04-{1 + n % 28},x\n" for n in range(45))
+    )
+    assert import_files(lake, None, settings, "events", [str(csv), *twice]).rows_accepted == 45
+
+
+def test_ids_of_the_source_are_told_apart_across_pieces_and_months(small_pieces, lake, settings, tmp_path):
+    csv = tmp_path / "ids.csv"
+    rows = "".join(f"{n % 30},{n},view,2025-{1 + n % 9:02}-01\n" for n in range(60))
+    csv.write_text("event_id,customer_id,event_type,occurred_at\n" + rows)
+    report = import_files(lake, None, settings, "events", [str(csv)])
+    assert (report.rows_accepted, report.rows_duplicate) == (30, 30)
+    first = lake.table("events").filter(lambda events: events.event_id == "7").execute()
+    assert first["customer_id"].tolist() == ["7"]  # the first of each
+
+
+def test_a_large_text_is_read_through_a_scratch_file(monkeypatch, lake, settings, tmp_path):
+    monkeypatch.setattr(sources, "LARGE_TEXT", 100)
+    rows = "".join(f"{n},view,{1 + n % 28:02}/01/2025\n" for n in range(50)) + "9,view,17/01/2025,too,many\n"
+    (tmp_path / "large.csv").write_text("customer_id,event_type,occurred_at\n" + rows)
+    report = import_files(lake, None, settings, "events", [str(tmp_path / "large.csv")])
+    assert (report.rows_accepted, report.rows_quarantined) == (50, 1)
+    (tmp_path / "large.jsonl").write_text(
+        '{"customer_id": 1, "event_type": "view", "occurred_at": "2025-02-01"}\n' * 9
+    )
+    assert import_files(lake, None, settings, "events", [str(tmp_path / "large.jsonl")]).rows_accepted == 1
+
+
+def test_a_refused_import_leaves_no_files(small_pieces, lake, settings, tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr(store, "commit_parts", broken)
+    with pytest.raises(RuntimeError, match="disk"):
+        import_files(lake, None, settings, "events", [_many(tmp_path / "a.parquet")])
+    assert not list(lake.root.rglob("*.parquet"))
+
+
+KILLED_IN_BETWEEN = """
+import os, signal, sys
+from retention.lake import Lake, sources
+from retention.lake.importing import import_files
+from retention.lake.schema import TABLES
+from retention.settings import Settings
+sources.ROWS_AT_ONCE = 10
+def progress(done, total, what):
+    if "50 rows" in what:
+        os.kill(os.getpid(), signal.SIGKILL)  # five pieces are written, five are not
+settings = Settings(home=sys.argv[1], _env_file=None)
+import_files(Lake.open(settings), None, settings, "events", [sys.argv[2]], progress=progress)
+"""
+
+
+def test_a_process_killed_between_pieces_leaves_the_table_as_it_was(lake, settings, tmp_path):
+    (tmp_path / "a.csv").write_text("customer_id,event_type,occurred_at\n1,view,2024-01-01\n")
+    import_files(lake, None, settings, "events", [str(tmp_path / "a.csv")])
+    file = _many(tmp_path / "many.parquet")
+    command = [sys.executable, "-c", KILLED_IN_BETWEEN, settings.home, file]
+    assert subprocess.run(command, env={**os.environ, "PYTHONPATH": "."}).returncode == -signal.SIGKILL
+    assert len(list(lake.root.rglob("*.parquet"))) > 1
+    assert lake.table("events").count().execute() == 1
+    report = import_files(lake, None, settings, "events", [file])
+    assert report.rows_accepted == 95
+    assert lake.table("events").count().execute() == 96
+    monday = os.stat(lake.root).st_mtime - 3 * 86_400
+    for path in lake.root.rglob("*.parquet"):
+        os.utime(path, (monday, monday))
+    store.tidy(lake.root, TABLES["events"])  # what was left behind is gone, and nothing else
+    assert lake.table("events").count().execute() == 96
+    assert len(list(lake.root.rglob("*.parquet"))) == 4
