@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from retention.lake.schema import EVENT_ID
+
 ROUNDS = 50  # returns of one item by one customer that are looked at; no person sends back more
 CANCELLED = "cancelled"
 TYPES = {
@@ -54,7 +56,9 @@ def match(con: Any, files: list[str], version: int) -> Returns | None:
     """
     if not files:
         return None
-    stored = f"read_parquet({files!r}, hive_partitioning = false)"
+    stored = (
+        f"(SELECT * REPLACE ({EVENT_ID} AS event_id) FROM read_parquet({files!r}, hive_partitioning = false))"
+    )
     if not con.execute(f"SELECT 1 FROM {stored} WHERE event_type = 'return' LIMIT 1").fetchall():
         return None
     names = Returns(f"returned_v{version}", f"cancelled_v{version}")

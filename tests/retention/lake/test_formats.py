@@ -75,8 +75,8 @@ def test_shopify_orders_are_filled_down_and_refunds_and_cancellations_returned(b
     assert report.files[0]["rows"] == 7
     assert _lines(events) == [
         ("purchase", "#1001", "MUG-1", 3, 27), ("purchase", "#1001", "PLATE", 2, 18),
-        ("purchase", "#1002", "MUG-1", 1, 10), ("return", "#1002", "MUG-1", -1, -10),
-        ("purchase", "#1003", "MUG-1", 1, 20), ("return", "#1003", "MUG-1", -1, -20),
+        ("cancelled", "#1002", "MUG-1", 1, 10), ("return", "#1002", "MUG-1", -1, -10),
+        ("cancelled", "#1003", "MUG-1", 1, 20), ("return", "#1003", "MUG-1", -1, -20),
         ("purchase", "#1004", "MUG-1", 1, 10), ("purchase", "#1004", "Tea - Green / 100 g", 2, 20),
         ("return", "#1004", None, None, -4),
     ]  # fmt: skip
@@ -131,7 +131,7 @@ def test_woocommerce_orders_by_line_or_packed(bring, text):
     report, events = bring("events", "woocommerce-orders", text, ["order_id", "event_type", "item_id"])
     assert _lines(events) == [
         ("purchase", "11", "4", 1, 5), ("purchase", "11", "MUG-1", 2, 18), ("return", "11", "4", -1, -5),
-        ("purchase", "12", "MUG-1", 1, 10), ("return", "12", "MUG-1", -1, -10),
+        ("cancelled", "12", "MUG-1", 1, 10), ("return", "12", "MUG-1", -1, -10),
     ]  # fmt: skip
     assert report.rows_filtered == 1
     assert events[2]["occurred_at"].isoformat() == "2025-07-09T08:00:00"
