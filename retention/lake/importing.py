@@ -244,6 +244,7 @@ class Import:
             if not staged and self.read_rows and not self.only:
                 raise BadInput(self._nothing_usable(files, path))
         accepted = self.adding.commit() if self.adding is not None else self._upsert() if staged else 0
+        self._let_go()
         if held is not None:
             path = quarantine.write(self.con, [f"({held[1]})", *self.bad], held[0])
         return ImportReport(
@@ -257,6 +258,10 @@ class Import:
         if not self.held:
             self.lock.enter_context(store.locked(self.lake.root, self.table))
             self.held = True
+
+    def _let_go(self) -> None:
+        self.lock.close()
+        self.held = False
 
     def _flush(self) -> None:
         """Write the staged events that are new and can be right; the lake learns of them at the commit."""
@@ -348,7 +353,7 @@ class Import:
         """Free what was staged, and the table; what was not committed is gone."""
         if self.adding is not None:
             self.adding.abandon()
-        self.lock.close()
+        self._let_go()
         for name in ("staged", "fresh", *self.bad):
             self.con.execute(f"DROP TABLE IF EXISTS {name}")
 
