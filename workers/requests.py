@@ -100,6 +100,14 @@ class Recommend(Request):
     as_of: Moment | None = None
 
 
+class ModelCard(Request):
+    """What a model is for, learned from, can and cannot do, and who answers for it."""
+
+    kind = "model_card"
+    deed = "make a model card"
+    version: str | None = None
+
+
 class CohortCsv(Request):
     """The customers of a cohort, as a file to the direct message of who asked."""
 
@@ -190,6 +198,6 @@ REQUESTS: dict[str, type[Request]] = {
     request.kind: request
     for request in (
         Retrain, Sweep, Score, Recommend, CohortCsv, CampaignDraft, CampaignSend, CampaignCsv, CampaignMeasure,
-        Digest, DataQuality, Monitor, DemoFeed, Tidy,
+        Digest, ModelCard, DataQuality, Monitor, DemoFeed, Tidy,
     )
 }  # fmt: skip

@@ -1,17 +1,22 @@
 """`models`: which models there are, how good they are, which one is used; promote, compare and roll back."""
 
+from csv import DictWriter
+from pathlib import Path
 from typing import Any
 
 import click
 from sqlalchemy import select
 
-from bot.commands.tree import Answer, Call, choice, group, request
-from retention import registry
+from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, choice, group, request
+from retention import feedback, registry
 from retention.db.tables import ModelVersion
+from retention.reports.csv import harmless
 from workers import models
-from workers.requests import Monitor
+from workers.requests import ModelCard, Monitor
 
 KIND = click.argument("kind", type=choice("churn", "recommend"), default="churn", metavar="[churn|recommend]")
+FILE = click.Path(dir_okay=False, path_type=Path)
+FEEDBACK = ("customer_id", "as_of", "model_version", "verdict", "reason", "user", "at")
 LOWER_IS_BETTER = ("log_loss", "brier", "ece")
 
 
@@ -84,6 +89,56 @@ def rollback(call: Call, kind: str) -> Answer:
 def check(call: Call) -> Monitor:
     """Is the churn model in use still good? What came of its predictions, and how far customers have moved."""
     return request(Monitor)
+
+
+@COMMAND.command("card", request=ModelCard)
+@click.argument("version", required=False, metavar="[VERSION]")
+@click.option("--html", type=FILE, cls=TerminalOption, metavar="FILE", help="Write it as a page.")
+@click.option("--pdf", type=FILE, cls=TerminalOption, metavar="FILE", help="Write it on paper.")
+def card_(
+    call: Call, version: str | None, html: Path | None = None, pdf: Path | None = None
+) -> Answer | ModelCard:
+    """The model card: purpose, data, figures, calibration, fairness, limits, examples. By default of the one in use."""
+    if call.surface != TERMINAL:
+        return request(ModelCard, version=version)
+    from retention.lake import Lake
+    from retention.reports.card import card
+
+    services = call.services
+    found = card(
+        Lake.open(services.settings),
+        services.database,
+        services.settings,
+        version=version,
+        progress=call.progress,
+    )
+    if html:
+        html.write_text(found.html(services.settings), encoding="utf-8")
+    if pdf:
+        pdf.write_bytes(found.pdf(services.settings))
+    return Answer("model_card", {"card": found.data, "files": [str(one) for one in (html, pdf) if one]})
+
+
+@COMMAND.command("feedback", role="analyst", surfaces=TERMINAL)
+@click.argument("version", required=False, metavar="[VERSION]")
+@click.option("--csv", type=FILE, metavar="FILE", help="Write it to a file.")
+def feedback_(call: Call, version: str | None, csv: Path | None) -> Answer:
+    """What people said of scores, one row a person, customer and model: a signal about labels."""
+    settings = call.services.settings
+    with call.services.database.reading() as session:
+        rows = [
+            {
+                "customer_id": one.customer_id, "as_of": one.as_of.isoformat(), "model_version": one.model_version,
+                "verdict": one.verdict, "reason": one.reason, "user": one.user_id, "at": one.at.isoformat(),
+            }
+            for one in feedback.listed(session, settings, version)
+        ]  # fmt: skip
+    if csv:
+        with csv.open("w", encoding="utf-8", newline="") as file:
+            writer = DictWriter(file, FEEDBACK)
+            writer.writeheader()
+            writer.writerows({name: harmless(value) for name, value in row.items()} for row in rows)
+    return Answer("bot/feedback", {"feedback": rows, "file": str(csv) if csv else None})
 
 
 def _described(one: ModelVersion) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.linear_model import Ridge
+from threadpoolctl import threadpool_limits
 
 from retention.churn.estimators import signed_log
 from retention.churn.model import TrainedChurn
@@ -73,7 +74,8 @@ def second_opinion(
     scaled, here = _scaled(rows, others, x)
     near = np.exp(-((scaled - here) ** 2).sum(axis=1) / (WIDTH**2 * scaled.shape[1]))
     near = near / near.sum() if near.sum() > 0 else np.full(SAMPLES, 1 / SAMPLES)
-    line = Ridge(alpha=1.0 / SAMPLES).fit(scaled, margin, sample_weight=near)
+    with threadpool_limits(1):  # so small a system is solved before threads have met
+        line = Ridge(alpha=1.0 / SAMPLES).fit(scaled, margin, sample_weight=near)
     fidelity = float(np.clip(line.score(scaled, margin, sample_weight=near), 0, 1)) if np.ptp(margin) else 1.0
     parts = line.coef_ * here
     parts = parts[: len(x)] + parts[len(x) :]

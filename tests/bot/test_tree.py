@@ -13,7 +13,11 @@ from workers.requests import Request
 from workers.roles import RANKS
 
 TERMINAL_ONLY = {"posts", "identity", "init", "import", "evaluate", "run", "demo", "db"}
-TERMINAL_ONLY_BELOW = {"data quarantine", "data release"}  # they show rows as they were, identities and all
+TERMINAL_ONLY_BELOW = {
+    "data quarantine",
+    "data release",
+    "models feedback",
+}  # they show rows as they were, identities and all
 
 
 def commands(group=None, path=()):

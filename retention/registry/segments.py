@@ -1,0 +1,90 @@
+"""How good a model is for each kind of customer: new and repeat, spend, channel, and the shop's own attributes.
+
+Fairness here is calibration within each group (what was expected against what happened) and ranking within it (AUC), on
+customers and weeks that the judged fits had not seen.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
+    from retention.registry.judge import Origin
+
+FEWEST = 30  # customers; of fewer nothing is said
+VALUES = range(2, 9)  # different values that an attribute may have to make groups of
+MOST_ROWS = 200_000
+
+
+def by_segment(origins: "Sequence[Origin]", attributes: pd.DataFrame | None = None) -> list[dict[str, Any]]:
+    """One row a group of customers, over all origins.
+
+    Parameters
+    ----------
+    origins
+        Judged moments, with the customers' features.
+    attributes : pandas.DataFrame, optional
+        Indexed by customer id, one column an attribute.
+
+    Returns
+    -------
+    list of dict
+        ``segment``, ``value``, ``customers``, ``expected`` and ``observed`` churn rate, and ``auc``; None where only one
+        thing happened.
+    """
+    if not origins:
+        return []
+    frame = pd.concat([origin.test.frame for origin in origins], ignore_index=True)
+    churned = np.concatenate([origin.churned for origin in origins])
+    said = np.concatenate([origin.probability for origin in origins])
+    return [
+        _row(segment, value, churned[keep], said[keep])
+        for segment, value, keep in _groups(frame, attributes)
+        if keep.sum() >= FEWEST
+    ]
+
+
+def attributes_of(lake: "Lake") -> pd.DataFrame:
+    """The attributes of customers that have few different values, indexed by customer id."""
+    people = lake.table("customers").select("customer_id", "attributes").limit(MOST_ROWS).execute()
+    people = people[people.attributes.notna()]
+    told = pd.DataFrame(people.attributes.map(json.loads).tolist(), index=people.customer_id)
+    return told[[name for name in told.columns if told[name].astype(str).nunique() in VALUES]]
+
+
+def _row(segment: str, value: str, churned: np.ndarray, said: np.ndarray) -> dict[str, Any]:
+    both = 0 < churned.sum() < len(churned)
+    return {
+        "segment": segment, "value": value, "customers": len(churned), "expected": float(said.mean()),
+        "observed": float(churned.mean()), "auc": float(roc_auc_score(churned, said)) if both else None,
+    }  # fmt: skip
+
+
+def _groups(frame: pd.DataFrame, attributes: pd.DataFrame | None) -> Iterable[tuple[str, str, np.ndarray]]:
+    once = (frame.orders_all <= 1).to_numpy()
+    yield "orders so far", "one", once
+    yield "orders so far", "two or more", ~once
+    third = frame.spend_all.rank(pct=True, method="average").to_numpy()
+    for value, low, high in (
+        ("lowest third", -1, 1 / 3),
+        ("middle third", 1 / 3, 2 / 3),
+        ("highest third", 2 / 3, 1),
+    ):
+        yield "spend so far", value, (third > low) & (third <= high)
+    if "online_share" in frame:
+        online = frame.online_share.to_numpy(dtype=float, na_value=np.nan)
+        if np.unique(online[~np.isnan(online)] > 0.5).size > 1:
+            yield "channel", "mostly online", online > 0.5
+            yield "channel", "mostly elsewhere", online <= 0.5
+    if attributes is None:
+        return
+    own = attributes.reindex(frame.customer_id)
+    for name in own.columns:
+        values = own[name].astype(str).where(own[name].notna())
+        for value in sorted(values.dropna().unique()):
+            yield str(name), str(value), (values == value).to_numpy()

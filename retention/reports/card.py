@@ -1,0 +1,305 @@
+"""The model card (Mitchell et al. 2019): what a model is for, learned from, can and cannot do, and who answers for it.
+
+Everything but the examples is an aggregate; the examples are told under pseudonyms. What was measured is read from the
+registry; what the model says of today's customers is asked anew of its artefact.
+"""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sqlalchemy import select
+
+from retention import clock, feedback, templating
+from retention.db import Database
+from retention.db.tables import Audit, ModelVersion
+from retention.errors import BadInput, Refused
+from retention.progress import Progress, silent
+from retention.registry import champion, find, load
+from retention.reports import card_charts
+from retention.reports.charts import Chart
+from retention.settings import Settings
+
+if TYPE_CHECKING:
+    from retention.churn import TrainedChurn
+    from retention.lake import Lake
+
+SAMPLE, ASKED_TWICE = 200, 25  # customers for the drivers, and of them those for the second opinion
+METRICS = {
+    "auc": "AUC", "pr_auc": "PR-AUC", "top_decile_lift": "top-decile lift", "brier": "Brier score",
+    "log_loss": "log-loss", "ece": "calibration error (ECE)", "empc": "EMPC",
+}  # fmt: skip
+PICTURES = ("against", "calibration", "drivers")
+OFTEN_MISSING = 0.5
+UNFAIR_GAP, UNFAIR_SHARE = (
+    0.05,
+    0.5,
+)  # expected − observed churn in a group, in points or as a share of the expected
+NOISE = 3.0  # standard errors, within which a gap is chance: there are many groups
+NAMED = 4  # groups in a sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """``data`` is what the templates show; ``charts`` by name."""
+
+    data: dict[str, Any]
+    charts: dict[str, Chart]
+
+    def html(self, settings: Settings) -> str:
+        """One self-contained page: no script, nothing loaded from elsewhere."""
+        pictures: dict[str, Any] = dict.fromkeys(PICTURES) | {
+            name: {
+                "source": f"data:image/png;base64,{base64.b64encode(one.png).decode()}",
+                "alt": one.alt_text,
+            }
+            for name, one in self.charts.items()
+        }
+        return templating.html(
+            "reports/model_card.html.j2", card=self.data, pictures=pictures, zone=settings.timezone
+        )
+
+    def pdf(self, settings: Settings) -> bytes:
+        """The same on paper."""
+        from retention.reports.card_pdf import paper
+
+        return paper(self.data, self.charts, settings.timezone)
+
+
+def card(
+    lake: "Lake",
+    database: Database,
+    settings: Settings,
+    *,
+    version: str | None = None,
+    progress: Progress = silent,
+) -> Card:
+    """The card of a churn model, by default of the one in use.
+
+    Raises
+    ------
+    BadInput
+        No such version, none in use, or it is a recommender.
+    """
+    from retention.churn import TrainedChurn
+
+    progress(0, 5, "Reading the registry")
+    with database.reading() as session:
+        row = find(session, settings, version) if version else champion(session, settings, "churn")
+        if row is None:
+            raise BadInput("No churn model is in use yet, so there is no card; run `/retention retrain`.")
+        if row.kind != "churn":
+            raise BadInput(f"{row.version} is a {row.kind} model; there are cards of churn models only.")
+        said = feedback.summary(session, settings, row.version)
+        history = _history(session, settings, row)
+    progress(1, 5, "Counting the data")
+    data = _facts(row, settings) | {
+        "data": _data(lake, settings, row), "feedback": said, "history": history, "now": None, "examples": [],
+    }  # fmt: skip
+    charts = _charts(row)
+    try:
+        trained = TrainedChurn.from_bytes(load(settings, row), version=row.version)
+        told = _asked(trained, lake, settings, row, progress)
+    except (Refused, ValueError) as problem:  # the record stands without the artefact
+        told = {"unasked": str(problem)}
+    if told.get("now"):
+        charts["drivers"] = card_charts.drivers(told["now"]["drivers"])
+    data |= told
+    data["limits"] = _limits(row, data)
+    return Card(data, charts)
+
+
+def _facts(row: ModelVersion, settings: Settings) -> dict[str, Any]:
+    """What the registry knows."""
+    judged = row.metrics
+    origins = judged.get("origins") or []
+    return {
+        "version": row.version, "state": row.state, "estimator": row.estimator, "rung": row.rung,
+        "made_at": clock.now().isoformat(), "cutoff": row.cutoff.isoformat(), "horizon_days": row.horizon_days,
+        "active_within_days": row.active_within_days, "features": len(row.features), "seed": row.seed,
+        "code_version": row.code_version, "fingerprint": row.data_fingerprint, "sha256": row.sha256,
+        "calibration": row.parameters.get("calibration", ""), "train_rows": row.parameters.get("train_rows"),
+        "created_by": row.created_by, "created_at": row.created_at.isoformat(),
+        "promoted_by": row.promoted_by, "promoted_at": row.promoted_at.isoformat() if row.promoted_at else None,
+        "judged_at": judged.get("judged_at"), "customers": judged.get("customers"),
+        "base_rate": judged.get("base_rate"), "metrics": _table(row), "origins": len(origins),
+        "difference": judged.get("difference"), "checks": judged.get("checks") or [],
+        "segments": [_fair(one) for one in judged.get("segments") or []],
+    }  # fmt: skip
+
+
+def _table(row: ModelVersion) -> list[dict[str, Any]]:
+    """One row a metric: the model's on the newest origin, mean and sd over all origins, and the baselines'."""
+    judged = row.metrics
+    if not isinstance(judged.get("metrics"), Mapping):
+        return []
+    origins, baselines = judged.get("origins") or [], judged.get("baselines") or {}
+    told = []
+    for name, text in METRICS.items():
+        values = [origin["metrics"][name] for origin in origins if name in origin["metrics"]]
+        told.append(
+            {
+                "name": text, "value": judged["metrics"].get(name),
+                "mean": float(np.mean(values)) if len(values) > 1 else None,
+                "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+                "baselines": {key: one.get(name) for key, one in baselines.items()},
+            }
+        )  # fmt: skip
+    return told
+
+
+def _fair(one: Mapping[str, Any]) -> dict[str, Any]:
+    """A group, and whether what was expected of it is off by more than chance."""
+    gap, expected = one["expected"] - one["observed"], max(one["expected"], 1e-9)
+    chance = np.sqrt(expected * (1 - one["expected"]) / one["customers"])
+    large = abs(gap) > UNFAIR_GAP or abs(gap) / expected > UNFAIR_SHARE
+    return {**one, "gap": gap, "off": bool(large and abs(gap) > NOISE * chance)}
+
+
+def _charts(row: ModelVersion) -> dict[str, Chart]:
+    judged, charts = row.metrics, {}
+    if isinstance(judged.get("metrics"), Mapping) and judged.get("baselines"):
+        charts["against"] = card_charts.against(judged["metrics"], judged["baselines"])
+    if judged.get("reliability"):
+        charts["calibration"] = card_charts.calibration(judged["reliability"])
+    return charts
+
+
+def _data(lake: "Lake", settings: Settings, row: ModelVersion) -> dict[str, Any]:
+    """What the model could see, counted anew."""
+    from retention.lake import quarantine
+
+    events = lake.table("events", before=row.cutoff)
+    counted = events.aggregate(
+        events=events.count(), customers=events.customer_id.nunique(), first=events.occurred_at.min(),
+        last=events.occurred_at.max(),
+    ).execute()  # fmt: skip
+    told = counted.iloc[0]
+    fresh = lake.fingerprint(row.cutoff) == row.data_fingerprint
+    return {
+        "events": int(told.events), "customers": int(told.customers),
+        "first": told["first"].isoformat() if told.events else None,
+        "last": told["last"].isoformat() if told.events else None,
+        "unchanged": fresh, "quarantine": dict(quarantine.counts(lake.duckdb, settings)),
+    }  # fmt: skip
+
+
+def _history(session: Any, settings: Settings, row: ModelVersion) -> list[dict[str, Any]]:
+    rows = session.scalars(
+        select(Audit)
+        .where(Audit.team_id == settings.team_id, Audit.subject == row.version, Audit.action.like("model.%"))
+        .order_by(Audit.id)
+    ).all()
+    words = {"train": "trained", "promote": "put into use", "rollback": "withdrawn"}
+    return [
+        {
+            "at": one.at.isoformat(), "actor": one.actor, "why": one.details.get("why") or "",
+            "action": words.get(one.action.removeprefix("model."), one.action.removeprefix("model.")),
+        }
+        for one in rows
+    ]  # fmt: skip
+
+
+def _asked(
+    trained: "TrainedChurn", lake: "Lake", settings: Settings, row: ModelVersion, progress: Progress
+) -> dict[str, Any]:
+    """What the model says of the customers at its cutoff: drivers, the second opinion, one example a tier."""
+    from retention.churn.lime import second_opinion
+    from retention.churn.reasons import weigh
+    from retention.churn.score import population
+    from retention.churn.snapshots import GROUP_OF
+
+    progress(2, 5, "Asking the model")
+    people = population(
+        lake, row.cutoff, horizon_days=trained.horizon_days, active_within_days=trained.active_within_days
+    )
+    X = people.matrix(trained.columns)
+    drawn = np.random.default_rng(0).permutation(len(X))[:SAMPLE]
+    found = weigh(trained, X[drawn])
+    progress(3, 5, "Asking for second opinions")
+    twice = [
+        (second_opinion(trained, X[place], X), {group: one[number] for group, one in found.by_group.items()})
+        for number, place in enumerate(drawn[:ASKED_TWICE])
+    ]
+    missing = np.isnan(X).mean(axis=0)
+    progress(4, 5, "Choosing examples")
+    return {
+        "now": {
+            "customers": len(X), "sample": len(drawn), "methods": list(found.methods), "error": found.error,
+            "drivers": {group: float(np.abs(one).mean()) for group, one in found.by_group.items()},
+            "asked_twice": len(twice),
+            "fidelity": float(np.mean([one.fidelity for one, _ in twice])),
+            "agreement": float(np.mean([one.agreement(first) for one, first in twice])),
+            "missing": list(
+                dict.fromkeys(GROUP_OF[trained.columns[place]] for place in np.flatnonzero(missing > OFTEN_MISSING))
+            ),
+        },
+        "examples": _examples(trained, lake, settings, row.cutoff, people, X),
+    }  # fmt: skip
+
+
+def _examples(
+    trained: "TrainedChurn", lake: "Lake", settings: Settings, at: datetime, people: Any, X: np.ndarray
+) -> list[dict[str, Any]]:
+    """One customer a tier, the middle one, under their pseudonym."""
+    from retention.churn.explain import explain
+    from retention.privacy import pseudonym
+    from retention.risk.policy import load_policy
+    from retention.risk.tiers import TIERS, tier_of, tiers_of
+
+    policy = load_policy(settings)
+    chance = trained.probability(X)
+    tiers, told = tiers_of(chance, policy), []
+    for tier in TIERS:
+        places = np.flatnonzero(tiers == tier)
+        if not len(places):
+            continue
+        middle = places[np.argsort(chance[places], kind="stable")[len(places) // 2]]
+        customer = str(people.frame.customer_id[middle])
+        found = explain(trained, lake, at, customer, tier_of=lambda one: tier_of(one, policy))
+        if found is not None:
+            told.append(
+                {
+                    "customer": pseudonym(settings.key, customer), "tier": tier,
+                    "churn_probability": float(found.score.churn_probability), "reasons": found.score.reasons,
+                    "counterfactuals": [one.text for one in found.counterfactuals],
+                }
+            )  # fmt: skip
+    return told
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - NAMED
+    return "; ".join(names[:NAMED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _limits(row: ModelVersion, data: dict[str, Any]) -> list[str]:
+    """What the model cannot do, in sentences: what was found in the data first."""
+    found = [row.rung] if row.rung else []
+    if not data["metrics"]:
+        found.append("It has not been judged: there was too little history before its cutoff.")
+    failed = [check["text"] for check in data["checks"] if not check["passed"]]
+    found += [f"A check it did not pass: {text}." for text in failed]
+    off = [f"{one['segment'].replace('_', ' ')} {one['value']}" for one in data["segments"] if one["off"]]
+    if off:
+        found.append(f"Its probabilities are off by more than chance for some groups: {_some(off)}.")
+    now = data.get("now")
+    if now and now["missing"]:
+        found.append(
+            f"Some of what it could use is unknown for most customers, here of: {', '.join(now['missing'])}."
+        )
+    if data.get("unasked"):
+        found.append(f"The artefact could not be asked for this card: {data['unasked']}")
+    if not data["data"]["unchanged"]:
+        found.append(
+            "The data before its cutoff has changed since it was trained (late events, or a new import)."
+        )
+    return [
+        *found,
+        "It sees what was imported and nothing else: a customer who orders elsewhere looks like one who has left.",
+        "A risk is not a response: whom an offer would win back is told by the hold-out of campaigns, not by this score.",
+        "It was learned from this shop's customers and holds for them, as long as they and the season stay alike.",
+    ]

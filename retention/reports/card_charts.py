@@ -1,0 +1,86 @@
+"""The pictures of the model card."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from retention.reports.charts import ACCENT, GRID, INK, MUTED, SOFT, Chart, figure, png, title
+
+NAMES = {"model": "this model", "recency": "recency", "rfm_logistic": "RFM logistic", "bg_nbd": "BG/NBD"}
+
+
+def calibration(points: Sequence[Mapping[str, float]]) -> Chart:
+    """Expected against observed churn in ten equal groups of customers; on the line is right.
+
+    Parameters
+    ----------
+    points
+        As `retention.churn.metrics.reliability` gives them.
+    """
+    made, (axes,) = figure(3.2)
+    most = max([*(one["predicted"] for one in points), *(one["observed"] for one in points), 0.05]) * 1.08
+    axes.plot([0, most], [0, most], color=GRID, linewidth=1.5, zorder=1)
+    x, y = [one["predicted"] for one in points], [one["observed"] for one in points]
+    axes.plot(x, y, color=SOFT, linewidth=1.5, zorder=2)
+    axes.scatter(x, y, color=ACCENT, s=28, zorder=3)
+    axes.set_xlim(0, most)
+    axes.set_ylim(0, most)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    axes.set_xlabel("expected to leave", color=MUTED, fontsize=8)
+    axes.set_ylabel("left", color=MUTED, fontsize=8)
+    title(axes, "Expected and observed", "each point a tenth of the customers; on the line is right")
+    told = "; ".join(f"expected {100 * a:.0f} %, left {100 * b:.0f} %" for a, b in zip(x, y, strict=True))
+    return Chart(png(made), f"Calibration in ten groups of customers: {told}.")
+
+
+def drivers(weights: Mapping[str, float]) -> Chart:
+    """How much each group of features moves scores: mean size of its weight, the largest first."""
+    names = sorted(weights, key=lambda name: -weights[name])[:10]
+    made, (axes,) = figure(0.7 + 0.27 * max(len(names), 3))
+    axes.grid(visible=False)
+    axes.barh(range(len(names)), [weights[name] for name in names], color=ACCENT, height=0.62)
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(axis="y", labelcolor=INK)
+    axes.invert_yaxis()
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    for place, name in enumerate(names):
+        axes.annotate(
+            f"{weights[name]:.2f}", (weights[name], place), xytext=(4, 0), textcoords="offset points", va="center",
+            fontsize=8, color=MUTED,
+        )  # fmt: skip
+    axes.margins(x=0.1)
+    title(axes, "Mean size of each reason's weight", "in log-odds")
+    told = ", ".join(f"{name} {weights[name]:.2f}" for name in names)
+    return Chart(png(made), f"Mean weight of each group of features in log-odds: {told}.")
+
+
+def against(model: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]) -> Chart:
+    """Log-loss and top-decile lift beside the baselines."""
+    made, panes = figure(2.1, 2)
+    rows = {"model": model, **baselines}
+    for axes, name, said in zip(
+        panes, ("log_loss", "top_decile_lift"), ("Log-loss (less is better)", "Lift of the top tenth"),
+        strict=True,
+    ):  # fmt: skip
+        values = [float(one[name]) for one in rows.values()]
+        axes.grid(visible=False)
+        axes.barh(
+            range(len(rows)), values, color=[ACCENT if key == "model" else SOFT for key in rows], height=0.62
+        )
+        axes.set_yticks(range(len(rows)), [NAMES.get(key, key) for key in rows])
+        axes.invert_yaxis()
+        axes.set_xticks([])
+        axes.spines["bottom"].set_visible(False)
+        for place, value in enumerate(values):
+            axes.annotate(
+                f"{value:.3f}" if name == "log_loss" else f"{value:.1f}", (value, place), xytext=(4, 0),
+                textcoords="offset points", va="center", fontsize=8, color=INK,
+            )  # fmt: skip
+        axes.margins(x=0.18)
+        title(axes, said)
+    told = "; ".join(
+        f"{NAMES.get(key, key)} log-loss {one['log_loss']:.3f}, lift {one['top_decile_lift']:.1f}"
+        for key, one in rows.items()
+    )
+    return Chart(png(made), f"The model beside simple baselines: {told}.")

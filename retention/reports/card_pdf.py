@@ -1,0 +1,309 @@
+"""The model card on paper: fpdf2, in the typeface that comes with matplotlib, so that every letter is there."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fpdf import FPDF
+from fpdf.enums import XPos, YPos
+from fpdf.fonts import FontFace
+
+from retention import templating
+from retention.reports.charts import Chart
+
+INK, MUTED, ACCENT, LINE = (29, 28, 29), (105, 105, 105), (18, 100, 163), (224, 224, 224)
+TIERS = {"high": (192, 57, 43), "medium": (224, 160, 48), "low": (61, 143, 111)}
+BASELINES = {"recency": "Recency", "rfm_logistic": "RFM logistic", "bg_nbd": "BG/NBD"}
+WIDTH = 174  # mm between the margins
+
+
+def paper(card: Mapping[str, Any], charts: Mapping[str, Chart], zone: str) -> bytes:
+    """The card as PDF, A4; the same sections as the page."""
+    page = _Page(card["version"])
+    _head(page, card)
+    _purpose(page, card, zone)
+    _data(page, card, zone)
+    _quality(page, card, charts, zone)
+    _fairness(page, card)
+    _drivers(page, card, charts, zone)
+    _people(page, card, zone)
+    return bytes(page.output())
+
+
+class _Page(FPDF):
+    """A4 with a quiet footer, and the few shapes a card is made of."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(format="A4")
+        self.version = version
+        import matplotlib
+
+        fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+        for style, name in (("", "DejaVuSans"), ("B", "DejaVuSans-Bold")):
+            self.add_font("body", style, fonts / f"{name}.ttf")
+        self.set_margins(18, 16)
+        self.set_auto_page_break(auto=True, margin=18)
+        self.set_title(f"Model card: {version}")
+        self.set_lang("en")
+        self.add_page()
+
+    def footer(self) -> None:
+        self.set_y(-12)
+        self.write_line(
+            f"Model card {self.version}   ·   page {self.page_no()} of {{nb}}", size=7.5, colour=MUTED
+        )
+
+    def write_line(
+        self,
+        text: str,
+        *,
+        size: float = 9.5,
+        bold: bool = False,
+        colour: tuple[int, int, int] = INK,
+        gap: float = 0,
+    ) -> None:
+        """A paragraph over the full width."""
+        self.set_font("body", "B" if bold else "", size)
+        self.set_text_color(*colour)
+        self.multi_cell(0, size * 0.5, text, new_x=XPos.LMARGIN, new_y=YPos.NEXT, align="L")
+        self.ln(gap)
+
+    def section(self, name: str) -> None:
+        """A heading that is never the last line of a page."""
+        if self.will_page_break(28):
+            self.add_page()
+        self.ln(3.5)
+        self.set_draw_color(*LINE)
+        self.line(self.l_margin, self.get_y(), self.l_margin + WIDTH, self.get_y())
+        self.ln(2.5)
+        self.write_line(name, size=12.5, bold=True, gap=1.2)
+
+    def grid(
+        self,
+        rows: Sequence[Sequence[str]],
+        widths: Sequence[float],
+        *,
+        head: bool = True,
+        numbers: bool = True,
+    ) -> None:
+        """A table: the first column is text, the others numbers to the right (or text as well)."""
+        self.set_font("body", "", 8.5)
+        self.set_text_color(*INK)
+        self.set_draw_color(*LINE)
+        align = ("LEFT", *(("RIGHT" if numbers else "LEFT") for _ in widths[1:]))
+        quiet = FontFace(emphasis="BOLD", color=MUTED)
+        with self.table(
+            col_widths=tuple(widths), text_align=align, borders_layout="HORIZONTAL_LINES", line_height=4.6,
+            first_row_as_headings=head, headings_style=quiet, padding=(0.7, 1.5, 0.7, 0),
+        ) as table:  # fmt: skip
+            for row in rows:
+                table.row([str(cell) for cell in row])
+        self.ln(1.5)
+
+    def picture(self, chart: Chart | None) -> None:
+        """A chart over the full width."""
+        if chart:
+            self.image(io.BytesIO(chart.png), w=WIDTH, alt_text=chart.alt_text)
+            self.ln(1.5)
+
+
+def _figure(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _day(at: str | None, zone: str) -> str:
+    return templating.day(at, zone)
+
+
+def _head(page: _Page, card: Mapping[str, Any]) -> None:
+    page.write_line("MODEL CARD", size=8.5, bold=True, colour=ACCENT)
+    page.write_line(card["version"], size=18, bold=True, gap=0.5)
+    state = "In use" if card["state"] == "champion" else card["state"].capitalize()
+    page.write_line(
+        state, size=9.5, bold=True, colour=TIERS["low"] if card["state"] == "champion" else MUTED, gap=1.5
+    )
+    page.write_line(
+        f"Says how likely each active customer is to order nothing within the next {card['horizon_days']} days, and "
+        "why, so that the team can choose whom to approach.", size=10.5, gap=1.5,
+    )  # fmt: skip
+    by_name = {one["name"]: one["value"] for one in card["metrics"]}
+    shown = [
+        (_figure(by_name.get("AUC")), "tells who leaves (AUC)"),
+        (f"{_figure(by_name.get('top-decile lift'), 1)}×", "leavers in the top tenth"),
+        (templating.percent(by_name.get("calibration error (ECE)"), 1), "probabilities are off by"),
+        (templating.percent(card["base_rate"], 1), "left, of all judged"),
+    ]
+    if not by_name:
+        return
+    top, width = page.get_y(), WIDTH / len(shown)
+    for place, (value, text) in enumerate(shown):
+        page.set_xy(page.l_margin + place * width, top)
+        page.set_font("body", "B", 15)
+        page.set_text_color(*INK)
+        page.cell(width, 7, value)
+        page.set_xy(page.l_margin + place * width, top + 7)
+        page.set_font("body", "", 7.5)
+        page.set_text_color(*MUTED)
+        page.cell(width, 4, text)
+    page.set_xy(page.l_margin, top + 12)
+
+
+def _purpose(page: _Page, card: Mapping[str, Any], zone: str) -> None:
+    page.section("Purpose")
+    page.write_line(
+        "For choosing and ordering customers for retention campaigns, which a person approves and a hold-out measures. "
+        "Not for anything that is decided about a person elsewhere: credit, prices, service, or contracts."
+    )
+    page.section("Definition of churn")
+    within = card["active_within_days"]
+    text = (
+        f"A customer churned if they placed no order in the {card['horizon_days']} days after the moment of scoring. "
+        f"Scored are customers who ordered {'ever' if within is None else f'in the {within} days'} before it."
+    )
+    if card["base_rate"] is not None:
+        text += (
+            f" Of the {templating.count(card['customers'], 'customer')} judged as of {_day(card['judged_at'], zone)}, "
+            f"{templating.percent(card['base_rate'], 1)} churned: saying “everyone stays” would be right "
+            f"{templating.percent(1 - card['base_rate'], 1)} of the time, which is why accuracy is no measure here."
+        )
+    page.write_line(text)
+
+
+def _data(page: _Page, card: Mapping[str, Any], zone: str) -> None:
+    data = card["data"]
+    kept = "; ".join(f"{templating.count(rows, 'row')}: {why}" for why, rows in data["quarantine"].items())
+    page.section("Data")
+    page.grid(
+        [
+            ("Learned from", f"{_day(data['first'], zone)} to {_day(card['cutoff'], zone)}, nothing after"),
+            ("Events, customers", f"{templating.count(data['events'], 'event')} of "
+             f"{templating.count(data['customers'], 'customer')}"),
+            ("Rows learned from", f"{templating.count(card['train_rows'], 'customer snapshot')}, "
+             f"{templating.count(card['features'], 'feature')}"),
+            ("In quarantine", kept or "nothing"),
+            ("Fingerprint", f"{card['fingerprint']} ({'unchanged' if data['unchanged'] else 'the data has changed'} since)"),
+            ("Estimator", f"{card['estimator']}, seed {card['seed']}, code {card['code_version']}"),
+            ("Artefact (SHA-256)", card["sha256"]),
+        ],
+        (40, WIDTH - 40), head=False, numbers=False,
+    )  # fmt: skip
+
+
+def _quality(page: _Page, card: Mapping[str, Any], charts: Mapping[str, Chart], zone: str) -> None:
+    page.section("How good it is")
+    if not card["metrics"]:
+        page.write_line("It has not been judged: there was too little history before its cutoff.")
+    else:
+        several = card["origins"] > 1
+        page.write_line(
+            f"Judged as of {_day(card['judged_at'], zone)} on {templating.count(card['customers'], 'customer')} whose "
+            "outcome the judged fit had not seen, beside what anybody could do without it"
+            + (f"; mean ± sd over {card['origins']} such moments." if several else "."), gap=1,
+        )  # fmt: skip
+        names = list(card["metrics"][0]["baselines"])
+        head = [
+            "",
+            "This model",
+            *(["Mean ± sd"] if several else []),
+            *(BASELINES.get(one, one) for one in names),
+        ]
+        rows = [
+            [one["name"], _figure(one["value"]),
+             *([f"{_figure(one['mean'])} ± {_figure(one['sd'])}"] if several else []),
+             *(_figure(one["baselines"][name]) for name in names)]
+            for one in card["metrics"]
+        ]  # fmt: skip
+        page.grid([head, *rows], (46, *[(WIDTH - 46) / (len(head) - 1)] * (len(head) - 1)))
+        if found := card["difference"]:
+            page.write_line(
+                f"Log-loss against the model before it: {found['mean']:+.4f}, 95 % interval {found['low']:+.4f} to "
+                f"{found['high']:+.4f} (bootstrapped by customer; below 0 is better).", gap=1,
+            )  # fmt: skip
+        page.picture(charts.get("against"))
+        if card["checks"]:
+            page.grid(
+                [("Check", "Found"), *((f"{'✓' if one['passed'] else '✗'} {one['name'].replace('_', ' ')}", one["text"])
+                                       for one in card["checks"])],
+                (46, WIDTH - 46), numbers=False,
+            )  # fmt: skip
+    page.section("Calibration")
+    how = card["calibration"] or "none"
+    page.write_line(f"{how[:1].upper()}{how[1:]}. Of customers given 30 %, 30 in 100 should leave.", gap=1)
+    page.picture(charts.get("calibration"))
+
+
+def _fairness(page: _Page, card: Mapping[str, Any]) -> None:
+    page.section("Fairness")
+    if not card["segments"]:
+        page.write_line(
+            "Not measured for this version; the next retraining measures it by orders, spend, channel and the "
+            "attributes of customers."
+        )
+        return
+    page.write_line(
+        "Within each group, what was expected and what happened, on the judged customers. Marked (!) are groups that are "
+        "off by more than 5 points, or by more than half of what was expected, and by more than chance.", gap=1,
+    )  # fmt: skip
+    rows = [
+        (f"{one['segment'].replace('_', ' ')}: {one['value']}", f"{one['customers']:,}",
+         templating.percent(one["expected"], 1), templating.percent(one["observed"], 1) + (" !" if one["off"] else ""),
+         _figure(one["auc"]))
+        for one in card["segments"]
+    ]  # fmt: skip
+    page.grid([("Group", "Customers", "Expected", "Left", "AUC"), *rows], (74, 25, 25, 25, 25))
+
+
+def _drivers(page: _Page, card: Mapping[str, Any], charts: Mapping[str, Chart], zone: str) -> None:
+    page.section("What moves the scores")
+    now = card["now"]
+    if not now:
+        page.write_line("The model could not be asked.")
+        return
+    page.picture(charts.get("drivers"))
+    error = f" (mean standard error {now['error']:.3f})" if now["error"] > 0 else ""
+    page.write_line(
+        f"Of {templating.count(now['sample'], 'customer')} drawn from {now['customers']:,} active as of "
+        f"{_day(card['cutoff'], zone)}. How: {', '.join(now['methods'])}{error}; base and weights add up to the model's "
+        f"log-odds. A second opinion (LIME, {templating.count(now['asked_twice'], 'customer')}) shares "
+        f"{3 * now['agreement']:.1f} of the 3 heaviest reasons on average; its own fidelity is "
+        f"{templating.percent(now['fidelity'])}."
+    )
+    page.section("Examples")
+    for one in card["examples"]:
+        if page.will_page_break(24):
+            page.add_page()
+        page.write_line(
+            f"{one['customer']}: {templating.percent(one['churn_probability'])} risk, {one['tier']}", bold=True,
+            colour=TIERS[one["tier"]],
+        )  # fmt: skip
+        for reason in one["reasons"]:
+            page.write_line(f"•  {reason['text']} ({reason['weight']:+.2f})", size=9)
+        if one["counterfactuals"]:
+            told = "; ".join(one["counterfactuals"])
+            page.write_line(f"What would have made the difference: {told}.", size=8.5, colour=MUTED)
+        page.ln(1.8)
+
+
+def _people(page: _Page, card: Mapping[str, Any], zone: str) -> None:
+    page.section("Limits")
+    for limit in card["limits"]:
+        page.write_line(f"•  {limit}", gap=0.8)
+    page.section("What colleagues say")
+    said = card["feedback"]
+    if said["useful"] or said["wrong"]:
+        page.write_line(f"{said['useful']:,} found a score useful, {said['wrong']:,} wrong.")
+    else:
+        page.write_line("Nobody has said yet whether its scores are useful or wrong.")
+    for one in said["reasons"]:
+        page.write_line(f"•  “{one['text']}” ({_day(one['at'], zone)})", size=9)
+    page.section("Who answers for it")
+    rows = [(_day(one["at"], zone), one["action"], one["actor"], one["why"]) for one in card["history"]]
+    rows = rows or [(_day(card["created_at"], zone), "trained", card["created_by"], "")]
+    if card["promoted_at"] and not any(one["action"] == "put into use" for one in card["history"]):
+        rows.append((_day(card["promoted_at"], zone), "in use since", card["promoted_by"] or "", ""))
+    page.grid([("When", "What", "Who", "Why"), *rows], (28, 28, 30, WIDTH - 86), numbers=False)
+    page.write_line(
+        f"Made {templating.moment(card['made_at'], zone)}. Figures come from the registry; examples are real customers "
+        "under pseudonyms, and nobody is named.", size=8, colour=MUTED,
+    )  # fmt: skip

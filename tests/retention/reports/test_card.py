@@ -1,0 +1,177 @@
+"""The model card: every section, on a page and on paper; nobody is named."""
+
+import io
+import re
+from datetime import timedelta
+from html.parser import HTMLParser
+
+import pytest
+
+from retention.db.tables import ModelVersion
+from retention.errors import BadInput
+from retention.feedback import Subject, record
+from retention.registry import promote, save
+from retention.registry.retrain import Asked, churn
+from retention.reports.card import _fair, card
+from tests import shop as tiny
+
+SECTIONS = (
+    "Purpose", "Definition of churn", "Data", "How good it is", "Calibration", "Fairness", "What moves the scores",
+    "Examples", "Limits", "What colleagues say", "Who answers for it",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A shop with a champion that somebody commented on, and its card."""
+    shop = tiny.build(tmp_path_factory.mktemp("card") / "home", customers=160)
+    asked = Asked(shop.end, 21, 42, "logistic", "U0LEAD", None)
+    found = churn(shop.settings, shop.lake, None, asked, lambda *_: None)
+    with shop.database.transaction() as session:
+        session.add(found.row)
+        promote(session, shop.settings, found.row, "U0LEAD")
+        subject = Subject("c1", found.row.version, shop.end)
+        record(
+            session, shop.settings, subject, "wrong", "U1", "=HYPERLINK(<script>alert(1)</script>) & by phone"
+        )
+        record(session, shop.settings, subject, "useful", "U2")
+    return shop, card(shop.lake, shop.database, shop.settings)
+
+
+class Outline(HTMLParser):
+    """Tags in balance, and the headings."""
+
+    VOID = ("meta", "img", "br", "link")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.headings, self.scripts = [], [], 0
+
+    def handle_starttag(self, tag, attrs):
+        self.scripts += tag == "script"
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "h2":
+            self.headings.append(data)
+
+
+def test_the_page_has_every_section_and_is_sound(made):
+    shop, found = made
+    page = found.html(shop.settings)
+    outline = Outline()
+    outline.feed(page)
+    assert outline.open == []
+    assert tuple(outline.headings) == SECTIONS
+    assert outline.scripts == 0
+    assert "by phone" in page
+    assert not re.search(r'(src|href)="(?!data:)', page)  # nothing is loaded from elsewhere
+    assert set(found.charts) == {"against", "calibration", "drivers"}
+    assert all(one.png.startswith(b"\x89PNG") and one.alt_text for one in found.charts.values())
+
+
+def test_the_paper_is_a_pdf_with_pages(made):
+    shop, found = made
+    paper = found.pdf(shop.settings)
+    assert paper.startswith(b"%PDF")
+    assert 2 <= len(re.findall(rb"/Type /Page\b", paper)) <= 8
+
+
+def test_figures_are_the_registrys_and_people_are_counted(made):
+    shop, found = made
+    data = found.data
+    with shop.database.reading() as session:
+        row = session.get(ModelVersion, data["version"])
+        auc = row.metrics["metrics"]["auc"]
+    assert next(one for one in data["metrics"] if one["name"] == "AUC")["value"] == auc
+    assert (data["feedback"]["useful"], data["feedback"]["wrong"]) == (1, 1)
+    assert data["data"]["unchanged"]
+    assert data["promoted_by"] == "U0LEAD"
+    assert {one["segment"] for one in data["segments"]} >= {"orders so far", "spend so far"}
+    assert 0 <= data["now"]["fidelity"] <= 1
+    assert 0 <= data["now"]["agreement"] <= 1
+    assert any("A risk is not a response" in limit for limit in data["limits"])
+
+
+def test_nobody_is_named(made):
+    shop, found = made
+    people = shop.lake.table("customers").execute()
+    page = found.html(shop.settings)
+    words = set(re.findall(r"[\w.@-]+", re.sub(r'src="[^"]*"', "", page)))
+    names = {str(one) for column in ("customer_id", "email", "name") for one in people[column].dropna()}
+    assert names
+    assert not words & names
+    assert found.data["examples"]
+    assert all(re.fullmatch(r"\w{4}-\w{4}", one["customer"]) for one in found.data["examples"])
+
+
+def test_a_card_without_figures_or_an_artefact_still_stands(made, tmp_path):
+    shop, _ = made
+    row = save(
+        shop.settings, "churn", b"not a model", estimator="logistic", cutoff=shop.end - timedelta(days=1),
+        horizon_days=21, active_within_days=None, parameters={}, features=("recency_days",), metrics={},
+        fingerprint="other", seed=0, rung="", created_by="U1", job_id=None,
+    )  # fmt: skip
+    version = row.version
+    (shop.settings.home / "models" / row.artefact).unlink()
+    with shop.database.transaction() as session:
+        session.add(row)
+    bare = card(shop.lake, shop.database, shop.settings, version=version)
+    page = bare.html(shop.settings)
+    assert "has not been judged" in page
+    assert "could not be asked" in page
+    assert bare.pdf(shop.settings).startswith(b"%PDF")
+    with pytest.raises(BadInput, match="There is no model"):
+        card(shop.lake, shop.database, shop.settings, version="churn-0")
+
+
+@pytest.mark.parametrize(
+    ("expected", "observed", "customers", "off"),
+    [(0.3, 0.2, 1000, True), (0.3, 0.2, 40, False), (0.033, 0.013, 1509, True), (0.12, 0.10, 6000, False)],
+)
+def test_a_group_is_marked_where_it_is_off_by_more_than_chance(expected, observed, customers, off):
+    one = {"expected": expected, "observed": observed, "customers": customers}
+    assert _fair(one)["off"] is off
+
+
+def test_the_command_writes_both_files_and_feedback_is_safe_in_a_spreadsheet(
+    made, tmp_path, monkeypatch, capsys
+):
+    import csv
+
+    from bot import terminal
+
+    shop, found = made
+    monkeypatch.setenv("RETENTION_HOME", str(shop.settings.home))
+    page, paper, table = (tmp_path / name for name in ("card.html", "card.pdf", "feedback.csv"))
+    assert terminal.run(["models", "card", "--html", str(page), "--pdf", str(paper)]) == 0
+    assert found.data["version"] in capsys.readouterr().out
+    assert page.read_text().startswith("<!doctype html>")
+    assert paper.read_bytes().startswith(b"%PDF")
+    assert terminal.run(["models", "feedback", "--csv", str(table)]) == 0
+    rows = list(csv.DictReader(io.StringIO(table.read_text())))
+    assert {row["verdict"] for row in rows} == {"useful", "wrong"}
+    assert any(row["reason"].startswith("'=HYPERLINK") for row in rows)
+
+
+def test_the_task_posts_a_message_and_both_files_in_its_thread(made):
+    from types import SimpleNamespace
+
+    from workers.delivery import render
+    from workers.requests import ModelCard
+    from workers.tasks.model_card import run
+
+    shop, _ = made
+    context = SimpleNamespace(
+        settings=shop.settings, database=shop.database, job_id="j1", progress=lambda *_: None
+    )
+    outcome = run(ModelCard(), context)
+    message, page, paper = outcome.posts
+    said = render.message(message.template, zone="UTC", **message.values)
+    assert "Model card" in said.text
+    assert [one.file.mime for one in (page, paper)] == ["text/html", "application/pdf"]
+    assert {one.thread_key for one in (page, paper)} == {"job:j1"}

@@ -1,0 +1,29 @@
+"""The model card, as a page and on paper, in the thread of its message."""
+
+from workers.requests import ModelCard
+from workers.tasks.contract import Attachment, Context, Outcome, Post
+
+
+def run(request: ModelCard, context: Context) -> Outcome:
+    """Make the card of a version, or of the champion."""
+    from retention.lake import Lake
+    from retention.reports.card import card
+
+    settings = context.settings
+    found = card(
+        Lake.open(settings), context.database, settings, version=request.version, progress=context.progress
+    )
+    version, message = found.data["version"], f"job:{context.job_id}"
+    files = (
+        ("as a page", Attachment(f"{version}.html", "text/html", found.html(settings).encode())),
+        ("on paper", Attachment(f"{version}.pdf", "application/pdf", found.pdf(settings))),
+    )
+    posts = [Post("models/card", {"card": found.data})]
+    posts += [
+        Post(
+            "models/card_file", {"version": version, "form": form}, key=f"{message}:{file.mime}", thread_key=message,
+            file=file,
+        )
+        for form, file in files
+    ]  # fmt: skip
+    return Outcome({"card": found.data}, tuple(posts))
