@@ -12,7 +12,20 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from retention.errors import BadInput
 
 Tier = Literal["high", "medium", "low"]
-Estimator = Literal["auto", "logistic", "tree", "forest", "svm", "neural", "boosting", "ensemble"]
+Estimator = Literal[
+    "auto",
+    "logistic",
+    "tree",
+    "forest",
+    "extra_trees",
+    "svm",
+    "neural",
+    "boosting",
+    "ensemble",
+    "stacked",
+    "bg_nbd",
+    "rfm_logistic",
+]
 
 
 def days(value: Any) -> Any:

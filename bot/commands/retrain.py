@@ -7,7 +7,20 @@ import click
 from bot.commands.tree import DAYS, DAYS_OR_EVER, MOMENT, Call, choice, command, request
 from workers.requests import Retrain
 
-ESTIMATORS = ("auto", "logistic", "tree", "forest", "svm", "neural", "boosting", "ensemble")
+ESTIMATORS = (
+    "auto",
+    "logistic",
+    "tree",
+    "forest",
+    "extra_trees",
+    "svm",
+    "neural",
+    "boosting",
+    "ensemble",
+    "stacked",
+    "bg_nbd",
+    "rfm_logistic",
+)
 
 
 @command("retrain", request=Retrain)

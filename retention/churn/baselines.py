@@ -5,11 +5,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from retention.churn.estimators import signed_log
+from retention.churn.estimators import RFM_COLUMNS, signed_log
 from retention.churn.metrics import metrics
 from retention.churn.snapshots import Snapshot, TrainingSet
 
-COLUMNS = {"recency": ("recency_days",), "rfm_logistic": ("recency_days", "orders_all", "basket_mean")}
+COLUMNS = {"recency": ("recency_days",), "rfm_logistic": RFM_COLUMNS}
 
 
 def baselines(training: TrainingSet, test: Snapshot) -> dict[str, dict[str, float]]:
@@ -18,7 +18,7 @@ def baselines(training: TrainingSet, test: Snapshot) -> dict[str, dict[str, floa
         raise ValueError("the test snapshot has no labels")
     found = {}
     for name, columns in COLUMNS.items():
-        X, y = training.stacked(columns, with_newest=True)
+        X, y = training.stacked(columns)
         model = make_pipeline(FunctionTransformer(signed_log), StandardScaler(), LogisticRegression()).fit(
             np.nan_to_num(X), y
         )

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 from sklearn.base import BaseEstimator
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble._forest import ForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
@@ -30,7 +31,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
-from retention.churn.estimators import SMALL, ClosedForm, LogOdds
+from retention.churn.estimators import SMALL, ClosedForm, LogOdds, churn, take_columns
 
 EDGE = 1e-6  # probabilities are kept so far from 0 and 1, as `LogOdds` does
 NOTHING = 1e-12  # a tree's leaf may hold nobody who left: its log-odds must be some number
@@ -146,7 +147,7 @@ def _member(
         return _closed_form(member, X, reference)
     if isinstance(member, HistGradientBoostingClassifier):
         return _boosting(member, X)
-    if isinstance(member, DecisionTreeClassifier | RandomForestClassifier):
+    if isinstance(member, DecisionTreeClassifier | ForestClassifier):
         return _forest(member, X, leaf_rows)
     if isinstance(member, Pipeline) and isinstance(member[-1], LogisticRegression):
         source = _sources(member, X.shape[1])
@@ -156,7 +157,8 @@ def _member(
 
 
 def _closed_form(member: ClosedForm, X: np.ndarray, reference: np.ndarray) -> Additive:
-    margin, base = _logit(X[:, member.column]), float(_logit(reference[member.column]))
+    margin = _logit(churn(member, X))
+    base = float(_logit(churn(member, reference[None])[0]))
     phi = np.zeros(X.shape)
     phi[:, member.column] = margin - base
     return Additive(base, phi, margin, ("the closed form's one column",))
@@ -182,6 +184,8 @@ def _sources(member: Pipeline, columns: int) -> np.ndarray | None:
         if isinstance(step, SimpleImputer):
             shown = step.indicator_.features_ if step.indicator_ is not None else []
             source = np.concatenate([source, source[shown]]) if len(shown) else source
+        elif isinstance(step, FunctionTransformer) and step.func is take_columns:
+            source = source[step.kw_args["places"]]
         elif not isinstance(step, FunctionTransformer | StandardScaler):
             return None
     return source if len(source) == member[-1].coef_.shape[1] else None
@@ -192,10 +196,8 @@ def _boosting(member: HistGradientBoostingClassifier, X: np.ndarray) -> Additive
     return Additive(base, phi, member.decision_function(X), ("SHAP",))
 
 
-def _forest(
-    member: DecisionTreeClassifier | RandomForestClassifier, X: np.ndarray, leaf_rows: int
-) -> Additive:
-    trees = member.estimators_ if isinstance(member, RandomForestClassifier) else [member]
+def _forest(member: DecisionTreeClassifier | ForestClassifier, X: np.ndarray, leaf_rows: int) -> Additive:
+    trees = member.estimators_ if isinstance(member, ForestClassifier) else [member]
     exact = leaf_rows // sum(int(tree.tree_.n_leaves) for tree in trees)
     phi, base = _shap(member, X[:exact])
     methods = ("SHAP",) if exact else ()

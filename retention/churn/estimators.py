@@ -4,12 +4,13 @@ They take (n, k) floats with missing values as NaN and learn P(churn). Scaling a
 run in small pieces, so that progress is honest and a cancelled job stops within a piece.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression
@@ -22,22 +23,28 @@ from threadpoolctl import threadpool_limits
 
 from retention.progress import Progress, part, silent
 
-ENSEMBLE = ("logistic", "boosting", "forest")
-CLOSED_FORM = "bg_nbd"
+ENSEMBLE = ("logistic", "boosting", "extra_trees")
+CLOSED_FORM, RFM = "bg_nbd", "rfm_logistic"
+STACKED = (CLOSED_FORM, RFM, *ENSEMBLE)
+RFM_COLUMNS = ("recency_days", "orders_all", "basket_mean")
 SMALL = 100_000  # rows
+_PRIOR = 10.0  # customers' worth of belief that all members of a stack are equally good
 
 
 class LogOdds(ClassifierMixin, BaseEstimator):
-    """The mean of fitted models' probabilities; its decision function is their log-odds.
+    """The (weighted) mean of fitted models' probabilities; its decision function is their log-odds.
 
     Parameters
     ----------
     members : sequence of fitted classifiers
         With ``predict_proba``, or with a ``decision_function`` that is read as log-odds (support-vector machines).
+    weights : sequence of float, optional
+        One a member, adding up to 1; all the same without it.
     """
 
-    def __init__(self, members: Sequence[BaseEstimator] = ()) -> None:
+    def __init__(self, members: Sequence[BaseEstimator] = (), weights: Sequence[float] | None = None) -> None:
         self.members = members
+        self.weights = weights
         self.classes_ = np.array([0.0, 1.0])
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "LogOdds":
@@ -52,8 +59,8 @@ class LogOdds(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """(n, 2): P(stays), P(churns)."""
         with _calm(len(X)):
-            churn = np.mean([_churn(member, X) for member in self.members], axis=0)
-        return np.column_stack([1 - churn, churn])
+            mean = np.average([churn(member, X) for member in self.members], axis=0, weights=self.weights)
+        return np.column_stack([1 - mean, mean])
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
         """(n,) log-odds of churn."""
@@ -77,14 +84,45 @@ class ClosedForm(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """(n, 2)."""
-        churn = np.clip(X[:, self.column], 1e-6, 1 - 1e-6)
+        churn = np.clip(np.nan_to_num(X[:, self.column], nan=0.5), 1e-6, 1 - 1e-6)
         return np.column_stack([1 - churn, churn])
 
 
-def _churn(member: BaseEstimator, X: np.ndarray) -> np.ndarray:
+def churn(member: BaseEstimator, X: np.ndarray) -> np.ndarray:
+    """P(churn) of one fitted member, (n,)."""
     if hasattr(member, "predict_proba"):
         return member.predict_proba(X)[:, 1]
     return expit(member.decision_function(X))
+
+
+def take_columns(X: np.ndarray, places: Sequence[int]) -> np.ndarray:
+    """Some of the columns, 0 where missing."""
+    return np.nan_to_num(np.asarray(X)[:, list(places)])
+
+
+def blend(probabilities: np.ndarray, y: np.ndarray, rounds: int = 200) -> np.ndarray:
+    """Weights of a mixture that make the labels likeliest (expectation maximisation), drawn towards equal ones.
+
+    Parameters
+    ----------
+    probabilities : numpy.ndarray
+        (members, n) P(churn), out of sample.
+    y : numpy.ndarray
+        (n,) labels.
+
+    Returns
+    -------
+    numpy.ndarray
+        (members,), adding up to 1; a member worth less than a fiftieth is left out.
+    """
+    likelihood = np.clip(np.where(y == 1, probabilities, 1 - probabilities), 1e-9, 1)
+    weights = np.full(len(likelihood), 1 / len(likelihood))
+    for _ in range(rounds):
+        share = weights[:, None] * likelihood
+        weights = (share / share.sum(axis=0)).sum(axis=1) + _PRIOR / len(weights)
+        weights /= weights.sum()
+    kept = np.where(weights < 0.02, 0.0, weights)
+    return kept / kept.sum()
 
 
 def signed_log(X: np.ndarray) -> np.ndarray:
@@ -100,29 +138,52 @@ def _scaled() -> list[BaseEstimator]:
     ]
 
 
-def _logistic(X: np.ndarray, y: np.ndarray, seed: int, progress: Progress) -> Pipeline:
-    return make_pipeline(*_scaled(), LogisticRegression(C=0.03, max_iter=2000)).fit(X, y)
+def _logistic(
+    X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
+) -> Pipeline:
+    return make_pipeline(*_scaled(), LogisticRegression(**{"C": 0.01, "max_iter": 2000, **settings})).fit(
+        X, y
+    )
 
 
-def _tree(X: np.ndarray, y: np.ndarray, seed: int, progress: Progress) -> BaseEstimator:
-    leaf = _leaf(len(y), 100)
-    return DecisionTreeClassifier(max_depth=7, min_samples_leaf=leaf, random_state=seed).fit(X, y)
+def _tree(
+    X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
+) -> BaseEstimator:
+    chosen = {"max_depth": 7, "min_samples_leaf": _leaf(len(y), 100), **settings}
+    return DecisionTreeClassifier(random_state=seed, **chosen).fit(X, y)
 
 
-def _forest(X: np.ndarray, y: np.ndarray, seed: int, progress: Progress) -> BaseEstimator:
+def _forest(
+    X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
+) -> BaseEstimator:
+    chosen = {"min_samples_leaf": _leaf(len(y), 12), "max_features": 0.2, **settings}
+    share = min(0.4, 20_000 / len(y))  # of the rows for each tree: neighbouring snapshots are much alike
     model = RandomForestClassifier(
-        n_estimators=0, max_samples=0.4, min_samples_leaf=_leaf(len(y), 12), max_features=0.3, n_jobs=2,
-        warm_start=True, random_state=seed,
-    )  # fmt: skip
-    _in_pieces(model, "n_estimators", 120, 10, X, y, progress)
+        n_estimators=0, max_samples=share, n_jobs=2, warm_start=True, random_state=seed, **chosen
+    )
+    _in_pieces(model, "n_estimators", 100, 10, X, y, progress)
     return model.set_params(n_jobs=1)  # several threads would add the trees up in any order
 
 
-def _boosting(X: np.ndarray, y: np.ndarray, seed: int, progress: Progress) -> BaseEstimator:
+def _extra_trees(
+    X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
+) -> BaseEstimator:
+    chosen = {"min_samples_leaf": _leaf(len(y), 12), "max_features": 0.25, **settings}
+    model = ExtraTreesClassifier(n_estimators=0, n_jobs=2, warm_start=True, random_state=seed, **chosen)
+    _in_pieces(model, "n_estimators", 60, 10, X, y, progress)
+    return model.set_params(n_jobs=1)
+
+
+def _boosting(
+    X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
+) -> BaseEstimator:
+    chosen = {
+        "learning_rate": 0.04, "max_leaf_nodes": 12, "l2_regularization": 5, "min_samples_leaf": _leaf(len(y), 60),
+        **settings,
+    }  # fmt: skip
     model = HistGradientBoostingClassifier(
-        max_iter=0, learning_rate=0.04, max_leaf_nodes=12, min_samples_leaf=_leaf(len(y), 60), l2_regularization=5,
-        early_stopping=False, warm_start=True, random_state=seed,
-    )  # fmt: skip
+        max_iter=0, early_stopping=False, warm_start=True, random_state=seed, **chosen
+    )
     return _in_pieces(model, "max_iter", 120, 20, X, y, progress)
 
 
@@ -135,16 +196,20 @@ def _in_pieces(
     return model
 
 
-def _svm(X: np.ndarray, y: np.ndarray, seed: int, progress: Progress) -> Pipeline:
+def _svm(
+    X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
+) -> Pipeline:
     kernel = Nystroem(n_components=min(200, len(y)), gamma=0.01, random_state=seed)
-    return make_pipeline(*_scaled(), kernel, StandardScaler(), LinearSVC(C=0.001, random_state=seed)).fit(
-        X, y
-    )
+    machine = LinearSVC(random_state=seed, **{"C": 0.001, **settings})
+    return make_pipeline(*_scaled(), kernel, StandardScaler(), machine).fit(X, y)
 
 
-def _neural(X: np.ndarray, y: np.ndarray, seed: int, progress: Progress) -> Pipeline:
+def _neural(
+    X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
+) -> Pipeline:
     scaled = make_pipeline(*_scaled()).fit(X)
-    network = MLPClassifier((32, 16), alpha=1.0, learning_rate_init=0.002, batch_size=256, random_state=seed)
+    chosen = {"alpha": 1.0, "learning_rate_init": 0.002, **settings}
+    network = MLPClassifier((32, 16), batch_size=min(256, len(y)), random_state=seed, **chosen)
     inputs = scaled.transform(X)
     epochs = int(np.clip(600_000 / len(y), 12, 60))
     for epoch in range(epochs):
@@ -163,13 +228,40 @@ def _leaf(rows: int, wanted: int) -> int:
     return max(1, min(wanted, rows // 50))
 
 
-_FITS: dict[str, Callable[[np.ndarray, np.ndarray, int, Progress], BaseEstimator]] = {
-    "logistic": _logistic, "tree": _tree, "forest": _forest, "svm": _svm, "neural": _neural, "boosting": _boosting,
+Fit = Callable[[np.ndarray, np.ndarray, int, Progress, Mapping[str, Any]], BaseEstimator]
+_FITS: dict[str, Fit] = {
+    "logistic": _logistic, "tree": _tree, "forest": _forest, "extra_trees": _extra_trees, "svm": _svm, "neural": _neural, "boosting": _boosting,
 }  # fmt: skip
-ESTIMATORS = (*_FITS, "ensemble")
+ESTIMATORS = (*_FITS, "ensemble", "stacked", CLOSED_FORM, RFM)
 
 
-def fit(name: str, X: np.ndarray, y: np.ndarray, *, seed: int = 0, progress: Progress = silent) -> LogOdds:
+def parts(name: str) -> tuple[str, ...]:
+    """The members that an estimator is made of."""
+    return {"ensemble": ENSEMBLE, "stacked": STACKED}.get(name, (name,))
+
+
+def fit_member(
+    name: str, X: np.ndarray, y: np.ndarray, *, columns: Sequence[str] = (), seed: int = 0,
+    progress: Progress = silent, settings: Mapping[str, Any] | None = None,
+) -> BaseEstimator:  # fmt: skip
+    """Fit one member, of `parts`; ``columns`` (k,) name the features, ``settings`` replace its own."""
+    X = np.where(np.isnan(X).all(axis=0), 0.0, X)  # what nobody has tells nothing, and some cannot stand it
+    progress(0, 1, f"Fitting: {name}")
+    with _calm(len(y)):
+        if name == CLOSED_FORM:
+            column = list(columns).index("bg_no_purchase") if columns else 0
+            return ClosedForm(column).fit(X, y)
+        if name == RFM:
+            known = [list(columns).index(one) for one in RFM_COLUMNS if one in columns]
+            places = {"places": known or [0]}
+            steps = (FunctionTransformer(take_columns, kw_args=places), FunctionTransformer(signed_log))
+            return make_pipeline(*steps, StandardScaler(), LogisticRegression()).fit(X, y)
+        return _FITS[name](X, y, seed, progress, settings or {})
+
+
+def fit(
+    name: str, X: np.ndarray, y: np.ndarray, *, columns: Sequence[str] = (), seed: int = 0, progress: Progress = silent
+) -> LogOdds:  # fmt: skip
     """Fit an estimator by name; the same data and seed give the same model.
 
     Parameters
@@ -180,13 +272,31 @@ def fit(name: str, X: np.ndarray, y: np.ndarray, *, seed: int = 0, progress: Pro
         (n, k) floats, missing as NaN.
     y : numpy.ndarray
         (n,) 0 stays, 1 churns; both must occur.
+    columns : sequence of str
+        (k,) names of the features; the closed form and RFM find theirs by them, and take the first column without.
     """
-    X = np.where(np.isnan(X).all(axis=0), 0.0, X)  # what nobody has tells nothing, and some cannot stand it
-    parts = ENSEMBLE if name == "ensemble" else (name,)
-    members = []
-    for number, member in enumerate(parts):
-        inner = part(progress, number, len(parts))
-        inner(0, 1, f"Fitting: {member}")
-        with _calm(len(y)):
-            members.append(_FITS[member](X, y, seed, inner))
-    return LogOdds(members)
+    names = parts(name)
+    weights = None
+    if name == "stacked":
+        learned = _stack(names, X, y, columns, seed, part(progress, 0, 2))
+        names = tuple(one for one, weight in zip(names, learned, strict=True) if weight)
+        weights = [float(weight) for weight in learned if weight]
+        progress = part(progress, 1, 2)
+    members = [
+        fit_member(one, X, y, columns=columns, seed=seed, progress=part(progress, number, len(names)))
+        for number, one in enumerate(names)
+    ]
+    return LogOdds(members, weights)
+
+
+def _stack(
+    names: Sequence[str], X: np.ndarray, y: np.ndarray, columns: Sequence[str], seed: int, progress: Progress
+) -> np.ndarray:  # fmt: skip
+    """Weights learned on every third row, which the members have not seen."""
+    held = np.arange(len(y)) % 3 == 2
+    told = []
+    for number, one in enumerate(names):
+        inner = part(progress, number, len(names))
+        member = fit_member(one, X[~held], y[~held], columns=columns, seed=seed, progress=inner)
+        told.append(churn(member, X[held]))
+    return blend(np.array(told), y[held])

@@ -2,20 +2,28 @@
 
 from dataclasses import dataclass
 
-from retention.churn.estimators import CLOSED_FORM
-from retention.churn.snapshots import SEASON_FROM_DAYS, TrainingSet
+from retention.churn.estimators import CLOSED_FORM, ENSEMBLE, RFM
+from retention.churn.snapshots import TrainingSet
 from retention.errors import TooLittleData
 
 BUYERS_FOR_A_MODEL, BUYERS_FOR_LEARNING, DAYS_FOR_LEARNING = 100, 500, 180
 CHURNERS, SNAPSHOTS_FOR_ENSEMBLE = 100, 4
+_CLOSED = (CLOSED_FORM, RFM, "stacked")
+_LOGISTIC = ("logistic", CLOSED_FORM, RFM, "stacked")
+_ENSEMBLE = ("ensemble", CLOSED_FORM, RFM, *ENSEMBLE, "stacked")
 
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """The estimator that ``auto`` takes, and a sentence: where the data stands and what the next rung needs."""
+    """Where the data stands: what ``auto`` may choose from, by default the first, and what the next rung needs."""
 
-    estimator: str
+    candidates: tuple[str, ...]
     text: str
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """What the candidates are made of."""
+        return tuple(name for name in self.candidates if name not in ("ensemble", "stacked"))
 
 
 def stand(training: TrainingSet) -> Rung:
@@ -27,7 +35,9 @@ def stand(training: TrainingSet) -> Rung:
         Below 100 buyers: rules are all that can be had.
     """
     buyers = training.newest.buyers
-    churners = [float(snapshot.churned.sum()) for snapshot in training.fit if snapshot.churned is not None]
+    churners = [
+        float(snapshot.churned.sum()) for snapshot in training.snapshots if snapshot.churned is not None
+    ]
     if buyers < BUYERS_FOR_A_MODEL:
         raise TooLittleData(
             f"Only {buyers} customers had ordered by {training.newest.cutoff:%Y-%m-%d}; a model needs "
@@ -39,19 +49,19 @@ def stand(training: TrainingSet) -> Rung:
         (int(sum(churners)), CHURNERS, "churners"),
     )
     if missing:
-        return Rung(CLOSED_FORM, f"BG/NBD's closed form; logistic regression needs {missing}.")
+        return Rung(_CLOSED, f"BG/NBD's closed form; logistic regression needs {missing}.")
     missing = _missing(
         (int(sum(churners) / len(churners)), CHURNERS, "churners a snapshot"),
         (len(churners), SNAPSHOTS_FOR_ENSEMBLE, "snapshots"),
     )
     if missing:
-        return Rung("logistic", f"Logistic regression; the ensemble needs {missing}.")
-    if training.history_days < SEASON_FROM_DAYS:
+        return Rung(_LOGISTIC, f"Logistic regression; the ensemble needs {missing}.")
+    if not training.season:
         have = int(training.history_days)
         return Rung(
-            "ensemble", f"The ensemble; calendar features need 13 months of history (have {have} days)."
+            _ENSEMBLE, f"The ensemble; calendar features need 13 months of history (have {have} days)."
         )
-    return Rung("ensemble", "The ensemble, with calendar features: the highest rung.")
+    return Rung(_ENSEMBLE, "The ensemble, with calendar features: the highest rung.")
 
 
 def _missing(*needs: tuple[int, int, str]) -> str:

@@ -1,6 +1,7 @@
-"""A trained churn model: fitted on earlier snapshots, calibrated on a later one, kept as a skops artefact."""
+"""A trained churn model: chosen and calibrated on rolling origins, fitted on all snapshots, kept as a skops artefact."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -9,29 +10,24 @@ from zipfile import ZIP_DEFLATED
 import numpy as np
 import skops.io
 from sklearn.base import BaseEstimator
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.frozen import FrozenEstimator
 
-from retention.churn import estimators
-from retention.churn.ladder import stand
+from retention.churn import calibration, estimators, rolling
+from retention.churn.ladder import Rung, stand
 from retention.churn.snapshots import Snapshot, TrainingSet, history
 from retention.errors import TooLittleData
 from retention.progress import Progress, part, silent
 
-ISOTONIC_FROM = (
-    1000  # churners in the calibration snapshot; below, two parameters are all that can be learned
-)
 ALLOWED = frozenset({
     "numpy.dtype",
+    "retention.churn.calibration.Calibrated",
     "retention.churn.estimators.ClosedForm",
     "retention.churn.estimators.LogOdds",
     "retention.churn.estimators.signed_log",
+    "retention.churn.estimators.take_columns",
     "sklearn._loss._loss.CyHalfBinomialLoss",
     "sklearn._loss.link.Interval",
     "sklearn._loss.link.LogitLink",
     "sklearn._loss.loss.HalfBinomialLoss",
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.tree._tree.Tree",
@@ -59,6 +55,13 @@ class TrainedChurn:
     calibration: str
     version: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def members(self) -> tuple[tuple[float, BaseEstimator], ...]:
+        """The fitted members and their weights, whose mean is calibrated; `estimators.churn` reads one of them."""
+        held = self.model.estimator if isinstance(self.model, calibration.Calibrated) else self.model
+        weights = held.weights or [1 / len(held.members)] * len(held.members)
+        return tuple(zip(weights, held.members, strict=True))
 
     def predict(self, snapshot: Snapshot) -> np.ndarray:
         """P(churn) of each customer, (n,)."""
@@ -144,47 +147,86 @@ def train(
 def fit(
     training: TrainingSet, *, model: str = "auto", seed: int = 0, progress: Progress = silent
 ) -> TrainedChurn:
-    """Fit and calibrate on snapshots already taken; see `train`."""
+    """Choose, calibrate and fit on snapshots already taken; see `train`."""
     rung = stand(training)
-    name = rung.estimator if model == "auto" else model
     X, y = training.stacked(training.columns)
     _two_classes(y, training)
-    fitted: BaseEstimator
-    if name == estimators.CLOSED_FORM:
-        fitted = estimators.ClosedForm(training.columns.index("bg_no_purchase")).fit(X, y)
-        fitted = estimators.LogOdds([fitted])
-    else:
-        fitted = estimators.fit(name, X, y, seed=seed, progress=progress)
-    progress(1, 1, "Calibrating")
-    calibrated, calibration = _calibrated(fitted, training)
-    text = rung.text if model == "auto" else f"Chosen by name; by the data: {rung.text}"
+    members = rung.members if model == "auto" else estimators.parts(model)
+    told = rolling.out_of_time(training, members, seed=seed, progress=part(progress, 0, 2))
+    choices = [
+        rolling.judge(name, told) for name in (rung.candidates if model == "auto" else (model,)) if told
+    ]
+    chosen = min(choices, key=lambda one: one.log_loss) if choices else _unjudged(rung, model)
+    labels = [one.labels for one in told]
+    calibrated, method = calibration.learn([chosen.mean(one) for one in told], labels)
+    calibrated.estimator = _assembled(chosen, training, seed, part(progress, 1, 2))
     return TrainedChurn(
-        model=calibrated, estimator=name, columns=training.columns, reference=reference(X),
+        model=calibrated, estimator=chosen.name, columns=training.columns, reference=reference(X),
         cutoff=training.cutoff, horizon_days=training.horizon_days,
-        active_within_days=training.active_within_days, rung=text, train_rows=len(y), seed=seed,
-        calibration=calibration,
-        parameters={"snapshots": len(training.fit), "train_churn_rate": round(float(y.mean()), 6)},
+        active_within_days=training.active_within_days, rung=_why(rung, model, choices, told),
+        train_rows=len(y), seed=seed, calibration=_how(method, told), parameters=_parameters(training, y, choices),
     )  # fmt: skip
+
+
+def _unjudged(rung: Rung, model: str) -> rolling.Choice:
+    """What is taken where nothing can be judged: the ladder's own."""
+    name = rung.candidates[0] if model == "auto" else model
+    return rolling.Choice(name, estimators.parts(name), None, float("nan"))
+
+
+def _assembled(
+    chosen: rolling.Choice, training: TrainingSet, seed: int, progress: Progress
+) -> estimators.LogOdds:
+    """The chosen members, fitted on everything."""
+    weights = chosen.weights or [1 / len(chosen.members)] * len(chosen.members)
+    used = [(name, weight) for name, weight in zip(chosen.members, weights, strict=True) if weight]
+    members = []
+    for number, (name, _) in enumerate(used):
+        inner = part(progress, number, len(used))
+        members.append(rolling.fitted(training, training.snapshots, name, seed=seed, progress=inner))
+    return estimators.LogOdds(members, [weight for _, weight in used])
+
+
+def _why(rung: Rung, model: str, choices: Sequence[rolling.Choice], told: Sequence[rolling.Told]) -> str:
+    """On which rung the data stands, and why this estimator."""
+    if model != "auto":
+        return f"Chosen by name; by the data: {rung.text}"
+    if not choices:
+        return rung.text
+    ranked = sorted(choices, key=lambda one: one.log_loss)
+    said = ", ".join(f"{one.name} {one.log_loss:.4f}" for one in ranked)
+    return f"{rung.text} Chosen by log-loss on {_origins(told)}: {said}."
+
+
+def _how(method: str, told: Sequence[rolling.Told]) -> str:
+    if not told:
+        return "none: there is no later snapshot to learn it on"
+    customers = sum(len(one.labels) for one in told)
+    return f"{method}, on {customers} customers at {_origins(told)}"
+
+
+def _origins(told: Sequence[rolling.Told]) -> str:
+    dates = [f"{one.snapshot.cutoff:%Y-%m-%d}" for one in told]
+    return f"{len(told)} rolling origins ({', '.join(dates)})" if len(told) > 1 else f"the origin {dates[0]}"
+
+
+def _parameters(training: TrainingSet, y: np.ndarray, choices: Sequence[rolling.Choice]) -> dict[str, Any]:
+    return {
+        "snapshots": len(training.snapshots),
+        "train_churn_rate": round(float(y.mean()), 6),
+        "candidates": {one.name: round(one.log_loss, 6) for one in choices},
+        "weights": {
+            one.name: {name: round(weight, 4) for name, weight in zip(one.members, one.weights, strict=True)}
+            for one in choices
+            if one.weights
+        },
+    }
 
 
 def reference(X: np.ndarray) -> np.ndarray:
     """The median customer, (k,); 0 for a feature nobody has."""
     empty = np.isnan(X).all(axis=0)
     return np.where(empty, 0.0, np.nanmedian(np.where(empty, 0.0, X), axis=0))
-
-
-def _calibrated(fitted: BaseEstimator, training: TrainingSet) -> tuple[BaseEstimator, str]:
-    """The fitted model, frozen, with a calibration learned on the newest snapshot, which it has not seen."""
-    snapshot = training.calibrate
-    if snapshot is None or snapshot.churned is None:
-        return fitted, "none: there is no later snapshot"
-    churners = int(snapshot.churned.sum())
-    if not 20 <= churners <= len(snapshot.churned) - 20:
-        return fitted, f"none: {churners} of {len(snapshot.churned)} churned in the later snapshot"
-    method = "isotonic" if churners >= ISOTONIC_FROM else "sigmoid"
-    calibrated = CalibratedClassifierCV(FrozenEstimator(fitted), method=method)
-    calibrated.fit(snapshot.matrix(training.columns), snapshot.churned)
-    return calibrated, f"{method}, on {len(snapshot.churned)} customers as of {snapshot.cutoff:%Y-%m-%d}"
 
 
 def _two_classes(y: np.ndarray, training: TrainingSet) -> None:

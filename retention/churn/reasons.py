@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import logit
+from scipy.special import expit, logit
 from sklearn.base import BaseEstimator
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.frozen import FrozenEstimator
 
+from retention.churn.calibration import Calibrated
 from retention.churn.contributions import LEAF_ROWS, Additive, contributions
 from retention.churn.model import TrainedChurn
 from retention.churn.snapshots import GROUP_OF
@@ -71,21 +70,15 @@ def weights(trained: TrainedChurn, X: np.ndarray, *, progress: Progress = silent
 
 def fitted(model: BaseEstimator) -> BaseEstimator:
     """The fitted model below its calibration."""
-    if isinstance(model, CalibratedClassifierCV):
-        model = model.calibrated_classifiers_[0].estimator
-    return model.estimator if isinstance(model, FrozenEstimator) else model
+    return model.estimator if isinstance(model, Calibrated) else model
 
 
 def calibration_slope(model: BaseEstimator) -> float:
     """Calibrated log-odds for each of the margin, around even odds' neighbourhood; 1 without a calibration."""
-    if not isinstance(model, CalibratedClassifierCV):
+    if not isinstance(model, Calibrated):
         return 1.0
-    (calibrator,) = model.calibrated_classifiers_[0].calibrators
-    if hasattr(calibrator, "a_"):  # a sigmoid is linear in log-odds
-        slope = -float(calibrator.a_)
-    else:
-        ends = np.clip(calibrator.predict(np.array([-AROUND, AROUND])), 1e-3, 1 - 1e-3)
-        slope = float(np.diff(logit(ends))[0] / (2 * AROUND))
+    ends = np.clip(model.map(expit(np.array([-AROUND, AROUND]))), 1e-3, 1 - 1e-3)
+    slope = model.slope if model.steps is None else float(np.diff(logit(ends))[0] / (2 * AROUND))
     return slope if slope > 0 else 1.0
 
 

@@ -4,7 +4,7 @@ Intervals are half-open: features see ``occurred_at < cutoff``, the label is ``[
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,12 +18,22 @@ from retention.value import bgnbd, gamma_gamma
 
 DERIVED = (
     Feature("bg_no_purchase", "BG/NBD: P(no order within H)", "probability", "recency"),
+    Feature("bg_alive", "BG/NBD: P(still a customer)", "probability", "recency"),
+    Feature("bg_rate", "BG/NBD: expected orders within H while a customer", "order days", "frequency"),
+    Feature("recency_share", "days since the last order ÷ days since the first", "share", "recency"),
     Feature("season_sin", "sine of the day of the year", "", "season"),
     Feature("season_cos", "cosine of the day of the year", "", "season"),
+    Feature(
+        "season_sin_2", "sine of twice the day of the year: a peak sharper than a year's wave", "", "season"
+    ),
+    Feature("season_cos_2", "cosine of twice the day of the year", "", "season"),
 )
+SEASON = tuple(feature.name for feature in DERIVED if feature.group == "season")
 GROUP_OF = {feature.name: feature.group for feature in (*FEATURES, *DERIVED)}
 SEASON_FROM_DAYS = 396  # thirteen months: before, a season has been seen once and cannot be told from a trend
 MOST_FIT, MOST_FIT_SEASONAL = 12, 24
+MOST_ROWS = 250_000  # of all snapshots together; more teach little and take long
+LEAST_HISTORY, MOST_STEP = 90, 30  # days before the oldest snapshot; between two
 FIT_SAMPLE = 20_000  # customers are enough for four parameters
 
 
@@ -42,6 +52,13 @@ class Snapshot:
     buyers: int
     purchases: bgnbd.BgNbd
     spend: gamma_gamma.GammaGamma | None
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(n,) 0 or 1; raises `ValueError` where the future is not known."""
+        if self.churned is None:
+            raise ValueError("this snapshot has no labels")
+        return self.churned
 
     def matrix(self, columns: Sequence[str]) -> np.ndarray:
         """(n, len(columns)) float64, missing as NaN."""
@@ -73,8 +90,13 @@ def take(
     season = 2 * np.pi * cutoff.timetuple().tm_yday / 365.25
     frame = frame.assign(
         bg_no_purchase=fitted.no_purchase(x, t_x, age, horizon_days) if len(frame) else 0.0,
+        bg_alive=fitted.alive(x, t_x, age) if len(frame) else 0.0,
+        bg_rate=fitted.rate_if_alive(x, age) * horizon_days if len(frame) else 0.0,
+        recency_share=1 - t_x / np.maximum(age, 1),
         season_sin=np.sin(season),
         season_cos=np.cos(season),
+        season_sin_2=np.sin(2 * season),
+        season_cos_2=np.cos(2 * season),
     )
     if active_within_days is not None:
         frame = frame[frame.recency_days <= active_within_days]
@@ -114,25 +136,27 @@ def _buyers(lake: Any, since: datetime, until: datetime) -> pd.Series:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """What may be learned from before a cutoff: earlier snapshots to fit, the newest one to calibrate."""
+    """What may be learned from before a cutoff: labelled snapshots, newest first, whose label windows are over."""
 
     cutoff: datetime
     horizon_days: int
     active_within_days: int | None
     history_days: float
-    fit: tuple[Snapshot, ...]
-    calibrate: Snapshot | None
+    snapshots: tuple[Snapshot, ...]
     columns: tuple[str, ...]
+    fits: dict[Any, Any] = field(
+        default_factory=dict, compare=False, repr=False
+    )  # see retention.churn.rolling
 
     @property
     def newest(self) -> Snapshot:
         """The newest labelled snapshot."""
-        return self.calibrate or self.fit[0]
+        return self.snapshots[0]
 
     @property
-    def snapshots(self) -> tuple[Snapshot, ...]:
-        """All of them, newest first."""
-        return (self.calibrate, *self.fit) if self.calibrate else self.fit
+    def season(self) -> bool:
+        """Whether there is history enough to tell a season from a trend."""
+        return self.history_days >= SEASON_FROM_DAYS
 
     def before(self, moment: datetime) -> tuple[Snapshot, ...]:
         """The snapshots whose label windows were over at ``moment``: what could have been learned from then."""
@@ -142,20 +166,21 @@ class TrainingSet:
     def as_of(self, moment: datetime) -> "TrainingSet | None":
         """This training set as it would have been at an earlier moment; None where nothing could be learned."""
         known = self.before(moment)
-        if not known:
-            return None
-        embargo = timedelta(days=self.horizon_days)
-        fit = tuple(one for one in known[1:] if one.cutoff + embargo <= known[0].cutoff)
         days = self.history_days - (self.cutoff - moment) / timedelta(days=1)
-        return replace(self, cutoff=moment, history_days=days, fit=fit, calibrate=known[0]) if fit else None
+        return replace(self, cutoff=moment, history_days=days, snapshots=known) if known else None
 
-    def stacked(self, columns: Sequence[str], *, with_newest: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """(n, k) features and (n,) labels of the snapshots to fit."""
-        used = [*self.fit, self.calibrate] if with_newest and self.calibrate else list(self.fit)
-        return (
-            np.concatenate([snapshot.matrix(columns) for snapshot in used]),
-            np.concatenate([snapshot.churned for snapshot in used if snapshot.churned is not None]),
-        )
+    def stacked(self, columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """(n, k) features and (n,) labels of all snapshots."""
+        return stacked(self.snapshots, columns)
+
+
+def stacked(snapshots: Sequence[Snapshot], columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(n, k) features and (n,) labels of snapshots one after another, thinned out evenly above `MOST_ROWS`."""
+    step = -(-sum(len(snapshot.frame) for snapshot in snapshots) // MOST_ROWS) or 1
+    return (
+        np.concatenate([snapshot.matrix(columns)[::step] for snapshot in snapshots]),
+        np.concatenate([snapshot.labels[::step] for snapshot in snapshots]),
+    )
 
 
 def history(
@@ -166,9 +191,7 @@ def history(
     active_within_days: int | None,
     progress: Progress = silent,
 ) -> TrainingSet:
-    """Rolling-origin snapshots whose label windows end at or before ``cutoff``, with an embargo before the newest.
-
-    The newest, at ``cutoff − H``, is kept for calibration; those to fit end before it begins, half a horizon apart.
+    """Rolling-origin snapshots whose label windows end at or before ``cutoff``; the newest is at ``cutoff − H``.
 
     Raises
     ------
@@ -194,11 +217,18 @@ def history(
     taken = [snapshot for snapshot in taken if len(snapshot.frame)]
     if not taken:
         raise TooLittleData(_nobody(cutoff, active_within_days))
-    season = ("season_sin", "season_cos") if days >= SEASON_FROM_DAYS else ()
-    fit, calibrate = (tuple(taken[1:]), taken[0]) if len(taken) > 1 else (tuple(taken), None)
-    return TrainingSet(
-        cutoff, horizon_days, active_within_days, days, fit, calibrate, (*NAMES, "bg_no_purchase", *season)
-    )
+    names = (*NAMES, *(one.name for one in DERIVED if days >= SEASON_FROM_DAYS or one.group != "season"))
+    return TrainingSet(cutoff, horizon_days, active_within_days, days, tuple(taken), _telling(taken, names))
+
+
+def _telling(taken: Sequence[Snapshot], names: Sequence[str]) -> tuple[str, ...]:
+    """The columns that differ between customers or moments: a shop without e-mails learns nothing from e-mails."""
+    low = pd.concat([snapshot.frame[list(names)].astype(float).min() for snapshot in taken], axis=1)
+    high = pd.concat([snapshot.frame[list(names)].astype(float).max() for snapshot in taken], axis=1)
+    some = pd.concat([snapshot.frame[list(names)].isna().any() for snapshot in taken], axis=1).any(axis=1)
+    empty = low.isna().all(axis=1)
+    telling = (low.min(axis=1) < high.max(axis=1)) | (some & ~empty)
+    return tuple(name for name in names if telling[name] or name == "bg_no_purchase")
 
 
 def reaches(newest: datetime, end: datetime, horizon_days: int, what: str) -> None:
@@ -218,7 +248,7 @@ def reaches(newest: datetime, end: datetime, horizon_days: int, what: str) -> No
 
 
 def origins(cutoff: datetime, history_days: float, horizon_days: int) -> list[datetime]:
-    """Moments of the snapshots, newest first; the second and later ones end before the first begins.
+    """Moments of the snapshots, newest first: half a horizon apart, or evenly over the whole history from 13 months.
 
     Raises
     ------
@@ -231,14 +261,13 @@ def origins(cutoff: datetime, history_days: float, horizon_days: int) -> list[da
             f"{cutoff:%Y-%m-%d}, and there are {int(history_days)}; take a horizon of at most "
             f"{max(int(history_days // 2), 1)} days or a later cutoff."
         )
+    room = history_days - horizon_days - min(horizon_days, LEAST_HISTORY)
     seasonal = history_days >= SEASON_FROM_DAYS
-    step = horizon_days if seasonal else max(horizon_days / 2, 1)
     most = MOST_FIT_SEASONAL if seasonal else MOST_FIT
-    ages = [2 * horizon_days + step * number for number in range(most)]
+    step = max(1, round(max(room / most, 7) if seasonal else min(horizon_days / 2, MOST_STEP)))
     return [
-        cutoff - timedelta(days=age)
-        for age in (horizon_days, *ages)
-        if history_days - age >= horizon_days or age == horizon_days
+        cutoff - timedelta(days=horizon_days + step * number)
+        for number in range(min(most, int(room // step) + 1))
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from retention.churn.baselines import baselines
-from retention.churn.estimators import CLOSED_FORM
+from retention.churn.estimators import CLOSED_FORM, RFM
 from retention.churn.metrics import metrics, reliability
 from retention.churn.model import TrainedChurn, fit
 from retention.churn.snapshots import Snapshot, TrainingSet
@@ -164,7 +164,10 @@ def _checks(
     if len(origins) > 1:
         earlier = np.concatenate([origin.probability for origin in origins[1:]])
         checks.append(gate.same_population(earlier, origins[0].probability))
-    if trained.estimator != CLOSED_FORM:  # that rung is for data which no baseline can learn from either
+    if trained.estimator not in (
+        CLOSED_FORM,
+        RFM,
+    ):  # that rung is for data which no baseline can learn from either
         checks.append(gate.beats_baselines(loss, _pooled_baselines(origins)))
     details: dict[str, Any] = {
         "pooled": {"log_loss": loss, **{name: float(np.mean([o.metrics[name] for o in origins])) for name in

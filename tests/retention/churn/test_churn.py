@@ -79,11 +79,11 @@ def test_features_are_what_the_catalogue_says(shop):
     np.testing.assert_allclose(by.gap_median.astype(float), median)
 
 
-def test_snapshots_to_fit_end_before_the_newest_begins(shop):
+def test_label_windows_are_over_at_the_cutoff_and_history_stands_before_each(shop):
     cutoff = shop.begin + timedelta(days=190)
     newest, *earlier = origins(cutoff, 190, 21)
     assert newest + timedelta(days=21) == cutoff
-    assert all(moment + timedelta(days=21) <= newest for moment in earlier)
+    assert earlier == sorted(earlier, reverse=True)
     assert all(moment - timedelta(days=21) >= shop.begin for moment in earlier)
 
 
@@ -125,7 +125,9 @@ def test_an_artefact_gives_the_same_scores_and_only_known_types_load(shop, train
             TrainedChurn.from_bytes(foreign)
 
 
-@pytest.mark.parametrize("name", ["tree", "svm", "neural", "ensemble"])
+@pytest.mark.parametrize(
+    "name", ["tree", "forest", "svm", "neural", "ensemble", "stacked", "bg_nbd", "rfm_logistic"]
+)
 def test_every_kind_of_artefact_can_be_loaded(training, name):
     made = fit(training, model=name)
     X = training.newest.matrix(made.columns)
@@ -159,5 +161,22 @@ def test_what_cannot_be_learned_is_said_in_a_sentence(shop):
 
 def test_auto_says_on_which_rung_it_stands(shop):
     made = train(shop.lake, cutoff=shop.end, **ARGS)
-    assert made.estimator == "bg_nbd"
+    assert made.estimator in ("bg_nbd", "rfm_logistic", "stacked")
     assert "logistic regression needs 500 buyers (have" in made.rung
+    assert "Chosen by log-loss on 3 rolling origins" in made.rung
+
+
+def test_what_was_learned_for_an_origin_was_known_at_it(training):
+    for moment in (one.cutoff for one in training.snapshots[:4]):
+        earlier = training.before(moment)
+        assert all(one.cutoff + timedelta(days=21) <= moment for one in earlier)
+        if earlier:
+            assert training.as_of(moment).snapshots == earlier
+
+
+def test_the_same_data_and_seed_give_the_same_bytes_of_predictions(training):
+    from dataclasses import replace
+
+    X = training.newest.matrix(training.columns)
+    one, other = (fit(replace(training, fits={}), model="stacked", seed=3).probability(X) for _ in range(2))
+    assert one.tobytes() == other.tobytes()

@@ -6,6 +6,8 @@ import pytest
 from retention.churn import estimators
 from retention.errors import Cancelled
 
+COLUMNS = ("recency_days", "bg_no_purchase", "orders_all", "emails_1h")
+
 
 @pytest.fixture(scope="module")
 def question():
@@ -13,6 +15,7 @@ def question():
     X = rng.normal(size=(1500, 4))
     y = (rng.random(1500) < np.where(X[:, 0] > 0, 0.8, 0.1)).astype(float)
     X[rng.random(X.shape) < 0.05] = np.nan
+    X[:, 1] = np.where(np.nan_to_num(X[:, 0]) > 0, 0.8, 0.1)  # the closed form's word
     X[:, 3] = np.nan  # nobody has it
     return X, y
 
@@ -21,7 +24,9 @@ def question():
 def test_every_estimator(name, question):
     X, y = question
     steps = []
-    model = estimators.fit(name, X, y, seed=1, progress=lambda done, total, what: steps.append((done, total)))
+    model = estimators.fit(
+        name, X, y, columns=COLUMNS, seed=1, progress=lambda done, total, what: steps.append((done, total))
+    )
     probability = model.predict_proba(X)
     assert probability.shape == (1500, 2)
     np.testing.assert_allclose(probability.sum(axis=1), 1)
@@ -30,7 +35,7 @@ def test_every_estimator(name, question):
     high, low = X[:, 0] > 0.5, X[:, 0] < -0.5
     assert probability[high, 1].mean() > probability[low, 1].mean() + 0.3
     np.testing.assert_allclose(1 / (1 + np.exp(-model.decision_function(X))), probability[:, 1], atol=1e-5)
-    again = estimators.fit(name, X, y, seed=1)
+    again = estimators.fit(name, X, y, columns=COLUMNS, seed=1)
     np.testing.assert_array_equal(again.predict_proba(X), probability)
     assert steps
     assert all(0 <= done <= total for done, total in steps)
@@ -42,4 +47,15 @@ def test_a_cancelled_fit_stops(name, question):
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        estimators.fit(name, *question, progress=stop)
+        estimators.fit(name, *question, columns=COLUMNS, progress=stop)
+
+
+def test_a_blend_finds_the_better_member():
+    rng = np.random.default_rng(1)
+    truth = rng.uniform(0.05, 0.95, 4000)
+    y = (rng.random(4000) < truth).astype(float)
+    weights = estimators.blend(np.array([truth, np.full(4000, y.mean())]), y)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[0] > 0.9
+    same = estimators.blend(np.array([truth, truth]), y)
+    np.testing.assert_allclose(same, 0.5)

@@ -1,0 +1,150 @@
+"""Rolling origins: what each member would have said of the newest snapshots, had it been trained before them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+
+from retention.churn import estimators
+from retention.churn.calibration import cross_fits, mapped
+from retention.churn.snapshots import Snapshot, TrainingSet, stacked
+from retention.progress import Progress, part
+
+MOST_ORIGINS, MANY_ROWS = 3, 20_000  # above so many rows two origins must do
+_FOLDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Probabilities (n,) by member and labels (n,) at one origin, out of the sample of every member."""
+
+    snapshot: Snapshot
+    probabilities: Mapping[str, np.ndarray]
+    labels: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One way to put members together: their names, their weights where not equal, and its log-loss out of time."""
+
+    name: str
+    members: tuple[str, ...]
+    weights: tuple[float, ...] | None
+    log_loss: float
+
+    def mean(self, told: Told) -> np.ndarray:
+        """Its probabilities at an origin, (n,)."""
+        table = [told.probabilities[one] for one in self.members]
+        return np.average(table, axis=0, weights=self.weights)
+
+
+def out_of_time(
+    training: TrainingSet, members: Sequence[str], *, seed: int, progress: Progress
+) -> list[Told]:
+    """Predictions at the newest origins, each by fits on label windows that were over by then.
+
+    Where nothing was over before the newest snapshot, its customers are judged by fits on the other customers.
+    """
+    origins = _origins(training)
+    if not origins:
+        return _across_customers(training, members, seed=seed, progress=progress)
+    told = []
+    for number, origin in enumerate(origins):
+        earlier, X = training.before(origin.cutoff), origin.matrix(training.columns)
+        inner = part(progress, number, len(origins))
+        said = {
+            name: estimators.churn(
+                fitted(training, earlier, name, seed=seed, progress=part(inner, place, len(members))), X
+            )
+            for place, name in enumerate(members)
+        }
+        told.append(Told(origin, said, origin.labels))
+    return told
+
+
+def _origins(training: TrainingSet) -> list[Snapshot]:
+    """The newest snapshot, the newest one over before it, and so on, while there is something to learn from."""
+    rows = sum(len(snapshot.frame) for snapshot in training.snapshots)
+    most = MOST_ORIGINS if rows <= MANY_ROWS else MOST_ORIGINS - 1
+    found: list[Snapshot] = []
+    candidates = training.snapshots
+    while candidates and len(found) < most:
+        earlier = training.before(candidates[0].cutoff)
+        labels = np.concatenate([one.labels for one in earlier]) if earlier else np.empty(0)
+        if not 20 <= labels.sum() <= len(labels) - 20:
+            break
+        found.append(candidates[0])
+        candidates = earlier
+    return found
+
+
+def fitted(
+    training: TrainingSet, snapshots: Sequence[Snapshot], name: str, *, seed: int, progress: Progress
+) -> BaseEstimator:
+    """A member fitted on some of the snapshots; the same fit is asked for by neighbouring origins and made once."""
+    key = (name, seed, training.columns, tuple(snapshot.cutoff for snapshot in snapshots))
+    if key not in training.fits:
+        X, y = stacked(snapshots, training.columns)
+        training.fits[key] = estimators.fit_member(
+            name, X, y, columns=training.columns, seed=seed, progress=progress
+        )
+    return training.fits[key]
+
+
+def _across_customers(
+    training: TrainingSet, members: Sequence[str], *, seed: int, progress: Progress
+) -> list[Told]:
+    newest = training.newest
+    fold = _fold(newest)
+    if min(newest.labels.sum(), (1 - newest.labels).sum()) < 20 * _FOLDS:
+        return []
+    found = {name: np.empty(len(newest.frame)) for name in members}
+    for number in range(_FOLDS):
+        kept = [snapshot.rows(_fold(snapshot) != number) for snapshot in training.snapshots]
+        X, y = stacked(kept, training.columns)
+        out = fold == number
+        at = newest.matrix(training.columns)[out]
+        inner = part(progress, number, _FOLDS)
+        for place, name in enumerate(members):
+            member = estimators.fit_member(
+                name, X, y, columns=training.columns, seed=seed, progress=part(inner, place, len(members))
+            )
+            found[name][out] = estimators.churn(member, at)
+    return [Told(newest, found, newest.labels)]
+
+
+def _fold(snapshot: Snapshot) -> np.ndarray:
+    """(n,) which fold each customer is in, the same at every snapshot."""
+    ids = snapshot.frame.customer_id.astype(str).to_numpy(dtype=object)
+    return pd.util.hash_array(ids, categorize=False) % _FOLDS
+
+
+def judge(name: str, told: Sequence[Told]) -> Choice:
+    """A named way to put members together and its log-loss, each origin with what the other origins teach."""
+    members = tuple(told[0].probabilities) if name == "stacked" else estimators.parts(name)
+    labels = [one.labels for one in told]
+    tables = [np.array([one.probabilities[member] for member in members]) for one in told]
+    losses = []
+    for learned, place, rows in cross_fits(labels):
+        weights = _weights(name, tables, labels, learned)
+        means = [np.average(table, axis=0, weights=weights) for table in tables]
+        p = np.clip(mapped("sigmoid", means, labels, learned).map(means[place][rows]), 5e-4, 1 - 5e-4)
+        y = labels[place][rows]
+        losses.append(float(-np.log(np.where(y == 1, p, 1 - p)).mean()))
+    every = [(place, slice(None)) for place in range(len(told))]
+    weights = _weights(name, tables, labels, every)
+    kept = None if weights is None else tuple(float(weight) for weight in weights)
+    return Choice(name, members, kept, float(np.mean(losses)))
+
+
+def _weights(
+    name: str, tables: Sequence[np.ndarray], labels: Sequence[np.ndarray], learned: Sequence[tuple[int, slice]]
+) -> np.ndarray | None:  # fmt: skip
+    if name != "stacked":
+        return None
+    return estimators.blend(
+        np.concatenate([tables[place][:, rows] for place, rows in learned], axis=1),
+        np.concatenate([labels[place][rows] for place, rows in learned]),
+    )

@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+from scipy.special import expit, logit
+
+from retention.churn.calibration import learn
+from retention.churn.metrics import ece
+
+
+def _origins(count, *, slope=1.0, shift=0.0, customers=3000):
+    """What an overconfident (slope < 1) or biased model says at several origins, and what came."""
+    rng = np.random.default_rng(count)
+    said = [rng.uniform(0.02, 0.98, customers) for _ in range(count)]
+    truth = [expit(shift + slope * logit(p)) for p in said]
+    return said, [(rng.random(customers) < p).astype(float) for p in truth]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_what_is_wrong_at_every_origin_is_mended(count):
+    said, came = _origins(count, slope=0.6, shift=0.5)
+    found, method = learn(said, came)
+    assert method in ("sigmoid", "isotonic")
+    assert ece(came[0], said[0]) > 0.08
+    assert ece(came[0], found.map(said[0])) < 0.03
+    assert np.all(np.diff(found.map(np.linspace(0, 1, 50))) >= 0)
+
+
+def test_a_season_at_one_origin_is_not_carried_into_the_next():
+    high, came_high = _origins(1, shift=0.5)
+    low, came_low = _origins(1, shift=-0.5)
+    found, method = learn([*high, *low], [*came_high, *came_low])
+    assert method == "none"
+    np.testing.assert_allclose(found.map(np.array([0.2, 0.7])), [0.2, 0.7])
+
+
+def test_few_churners_teach_nothing():
+    found, method = learn([np.full(100, 0.1)], [np.repeat([0.0, 1.0], [95, 5])])
+    assert (method, found.slope, found.shift) == ("none", 1.0, 0.0)
+    assert learn([], [])[1] == "none"
