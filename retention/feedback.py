@@ -19,6 +19,8 @@ from retention.errors import BadInput
 from retention.settings import Settings
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from retention.churn.snapshots import Snapshot, TrainingSet
 
 Verdict = Literal["useful", "wrong"]
@@ -91,15 +93,20 @@ def doubted(session: Session, settings: Settings) -> tuple[tuple[str, datetime],
 def without(training: "TrainingSet", marked: Collection[tuple[str, datetime]]) -> "TrainingSet":
     """The training set without doubted labels: those whose window holds the moment that was called wrong.
 
-    Calibration and judging keep every customer: what is judged must not be chosen by opinion.
+    Choosing, calibration and judging keep every customer: what is judged must not be chosen by opinion.
     """
     if not marked:
         return training
-    return replace(training, fit=tuple(_without(one, marked, training.horizon_days) for one in training.fit))
+    doubted = {one.cutoff: _doubted(one, marked, training.horizon_days) for one in training.snapshots}
+    return replace(
+        training, doubted={moment: rows for moment, rows in doubted.items() if rows.any()}, fits={}
+    )
 
 
-def _without(snapshot: "Snapshot", marked: Collection[tuple[str, datetime]], horizon_days: int) -> "Snapshot":
+def _doubted(
+    snapshot: "Snapshot", marked: Collection[tuple[str, datetime]], horizon_days: int
+) -> "np.ndarray":
+    """(n,) whether a customer's label at this snapshot was called wrong."""
     end = snapshot.cutoff + timedelta(days=horizon_days)
     gone = {customer for customer, as_of in marked if snapshot.cutoff <= as_of < end}
-    kept = ~snapshot.frame.customer_id.isin(gone).to_numpy()
-    return snapshot if kept.all() else snapshot.rows(kept)
+    return snapshot.frame.customer_id.isin(gone).to_numpy()

@@ -86,7 +86,7 @@ def fitted(
     """A member fitted on some of the snapshots; the same fit is asked for by neighbouring origins and made once."""
     key = (name, seed, training.columns, tuple(snapshot.cutoff for snapshot in snapshots))
     if key not in training.fits:
-        X, y = stacked(snapshots, training.columns)
+        X, y = stacked(training.teaching(snapshots), training.columns)
         training.fits[key] = estimators.fit_member(
             name, X, y, columns=training.columns, seed=seed, progress=progress
         )
@@ -102,7 +102,9 @@ def _across_customers(
         return []
     found = {name: np.empty(len(newest.frame)) for name in members}
     for number in range(_FOLDS):
-        kept = [snapshot.rows(_fold(snapshot) != number) for snapshot in training.snapshots]
+        kept = [
+            snapshot.rows(_fold(snapshot) != number) for snapshot in training.teaching(training.snapshots)
+        ]
         X, y = stacked(kept, training.columns)
         out = fold == number
         at = newest.matrix(training.columns)[out]

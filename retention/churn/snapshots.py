@@ -3,7 +3,7 @@
 Intervals are half-open: features see ``occurred_at < cutoff``, the label is ``[cutoff, cutoff + horizon)``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -144,6 +144,9 @@ class TrainingSet:
     history_days: float
     snapshots: tuple[Snapshot, ...]
     columns: tuple[str, ...]
+    doubted: Mapping[datetime, np.ndarray] = field(
+        default_factory=dict
+    )  # (n,) rows not to learn from, by moment
     fits: dict[Any, Any] = field(
         default_factory=dict, compare=False, repr=False
     )  # see retention.churn.rolling
@@ -169,9 +172,15 @@ class TrainingSet:
         days = self.history_days - (self.cutoff - moment) / timedelta(days=1)
         return replace(self, cutoff=moment, history_days=days, snapshots=known) if known else None
 
+    def teaching(self, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
+        """Snapshots without the rows that are doubted; whoever is judged is never left out."""
+        return [
+            one.rows(~self.doubted[one.cutoff]) if one.cutoff in self.doubted else one for one in snapshots
+        ]
+
     def stacked(self, columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """(n, k) features and (n,) labels of all snapshots."""
-        return stacked(self.snapshots, columns)
+        return stacked(self.teaching(self.snapshots), columns)
 
 
 def stacked(snapshots: Sequence[Snapshot], columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

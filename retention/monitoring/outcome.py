@@ -102,5 +102,5 @@ def _baselines(lake: Any, test: Snapshot, row: ModelVersion) -> dict[str, dict[s
     earlier = _snapshot(lake, test.cutoff - timedelta(days=row.horizon_days), row)
     if earlier.churned is None or not 0 < earlier.churned.sum() < len(earlier.churned):
         return {}
-    training = TrainingSet(test.cutoff, row.horizon_days, row.active_within_days, 0.0, (earlier,), None, ())
+    training = TrainingSet(test.cutoff, row.horizon_days, row.active_within_days, 0.0, (earlier,), ())
     return baselines(training, test)

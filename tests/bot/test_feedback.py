@@ -134,14 +134,14 @@ def test_doubted_labels_leave_the_training_and_nothing_else():
         28,
         56,
         365.0,
-        (snapshot(9), snapshot(8)),
-        snapshot(11),
+        (snapshot(11), snapshot(9), snapshot(8)),
         ("recency_days",),
     )
     kept = without(
         training, [("42", datetime(2017, 9, 20, tzinfo=UTC)), ("41", datetime(2017, 11, 5, tzinfo=UTC))]
     )
-    assert [list(one.frame.customer_id) for one in kept.fit] == [["41"], ["41", "42"]]
-    assert list(kept.fit[0].churned) == [0.0]
-    assert len(kept.calibrate.frame) == 2
+    taught = kept.teaching(kept.snapshots)
+    assert [list(one.frame.customer_id) for one in taught] == [["42"], ["41"], ["41", "42"]]
+    assert list(taught[1].labels) == [0.0]
+    assert all(len(one.frame) == 2 for one in kept.snapshots)
     assert without(training, ()) is training
