@@ -1,0 +1,73 @@
+"""Likeness on people with a known truth: surely right where it accepts, unsure ones left to a person, offline."""
+
+import socket
+
+import pytest
+
+from retention.lake import Lake
+from retention.lake.identity import IdentityRules, desk, exact, probable
+from retention.lake.importing import import_files
+from tests.people import people
+
+RULES = IdentityRules(after_import=False)
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory):
+    """A lake of 500 persons, 150 of them twice, and the truth."""
+    root = tmp_path_factory.mktemp("people")
+    from retention.settings import Settings
+
+    policy = root / "policy.toml"
+    policy.write_text("[identity]\nafter_import = false\n")
+    settings = Settings(home=root / "home", policy=policy, _env_file=None)
+    frame, truth = people(500)
+    frame.to_parquet(root / "customers.parquet")
+    lake = Lake.open(settings)
+    report = import_files(lake, None, settings, "customers", [str(root / "customers.parquet")])
+    assert report.linked == {}
+    return lake, truth
+
+
+def _rates(pairs: set[frozenset[str]], truth: set[frozenset[str]]) -> tuple[float, float]:
+    right = len(pairs & truth)
+    return right / len(pairs), right / len(truth)
+
+
+def test_it_finds_who_is_twice_without_the_internet(known, monkeypatch):
+    def refused(*_, **__):
+        raise AssertionError("splink asked the internet")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    monkeypatch.setattr("webbrowser.open", refused)
+    lake, truth = known
+    by_key = exact.link(lake, RULES, by="me")
+    assert by_key.accepted > 0
+    found = probable.link(lake, RULES, accept=0.95, review=0.5, by="me")
+    assert found.accepted > 0
+    held = {
+        state: {frozenset((pair["customer_id"], pair["same_as"])) for pair in desk.review(lake, state=state)}
+        for state in ("accepted", "proposed")
+    }
+    precision, recall = _rates(held["accepted"], truth)
+    assert precision >= 0.98
+    assert recall >= 0.6
+    _, reached = _rates(held["accepted"] | held["proposed"], truth)
+    assert reached > recall or not held["proposed"]
+    assert all(
+        0.5 <= pair["probability"] < 0.95 or "held_back" in pair["evidence"]
+        for pair in desk.review(lake)
+        if pair["method"] == "probable"
+    )
+    assert "name" in desk.review(lake, state="accepted")[-1]["evidence"]
+    again = probable.link(lake, RULES, accept=0.95, review=0.5, by="me")
+    assert (again.accepted, again.proposed) == (0, 0)
+
+
+def test_without_enough_to_go_by_it_says_so(known):
+    lake, _ = known
+    everyone = probable._people(lake, RULES)
+    assert "likeness needs 50" in probable._too_little(everyone.head(20))
+    bare = everyone.assign(email=None, phone=None, postcode=None)
+    assert "likeness needs names" in probable._too_little(bare)
+    assert probable._too_little(everyone) == ""
