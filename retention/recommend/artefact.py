@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
@@ -9,24 +10,30 @@ from typing import Any, Self
 import numpy as np
 
 from retention.recommend.blend import Mixture
-from retention.recommend.models import MODELS, Collaborative
+from retention.recommend.models import MODELS
+from retention.recommend.models.user_knn import UserKnn
+from retention.recommend.ranker import Ranker
+from retention.recommend.shelf import Shelf
+from retention.recommend.sources import Learned
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedRecommender:
-    """Items that go together, as learned before ``cutoff``, and the mixture that ranked best in the window before it.
+    """What was learned of items before ``cutoff``, and how to put candidates in order.
 
     It holds no customer under an id: histories are read from the lake when a list is asked for.
 
     Parameters
     ----------
-    items : ndarray of str, sorted
-        The columns of ``model``.
-    model : Collaborative or None
-        None where there is too little to learn from.
+    learned : Learned
+        The shelf, the collaborative model and the neighbours (None where there is too little to learn from).
+    ranker : Ranker or None
     mixture : Mixture
+        What ranks without the ranker, or where it ranked better.
+    kinds : dict
+        For the policies ``both`` and ``new``: which kind of ranker, or ``mixture``.
     cutoff, horizon_days, seed, min_buyers
         As trained.
     metrics : dict
@@ -36,9 +43,10 @@ class TrainedRecommender:
         What was used and why, in a sentence.
     """
 
-    items: np.ndarray
-    model: Collaborative | None
+    learned: Learned
+    ranker: Ranker | None
     mixture: Mixture
+    kinds: dict[str, str]
     cutoff: datetime
     horizon_days: int
     seed: int
@@ -47,21 +55,41 @@ class TrainedRecommender:
     rung: str = ""
 
     @property
+    def items(self) -> np.ndarray:
+        """The items it has learned of, sorted."""
+        return self.learned.shelf.items
+
+    @property
     def estimator(self) -> str:
         """Name of the model, as people see it."""
-        return f"own+{self.model.name}" if self.model is not None else "own+popular"
+        if self.learned.model is None:
+            return "own+popular"
+        how = self.kinds["both"]
+        return f"own+{self.learned.model.name}" + ("" if how == "mixture" else f", ranked ({how})")
 
     @property
     def parameters(self) -> dict[str, Any]:
         """For the registry."""
-        return {**self.mixture.as_dict(), "min_buyers": self.min_buyers, "items": len(self.items)}
+        return {
+            **self.mixture.as_dict(),
+            **{f"ranker_{policy}": kind for policy, kind in self.kinds.items()},
+            "min_buyers": self.min_buyers,
+            "items": len(self.items),
+        }
+
+    def ranking(self, policy: str) -> Ranker | None:
+        """The ranker for a policy; None where the mixture ranks."""
+        kind = self.kinds["new" if policy == "new" else "both"]
+        return None if self.ranker is None or kind == "mixture" else self.ranker.of(kind)
 
     def to_bytes(self) -> bytes:
         """The artefact."""
+        learned = self.learned
         header = {
             "format": FORMAT,
-            "model": self.model.name if self.model is not None else None,
+            "model": learned.model.name if learned.model is not None else None,
             "mixture": self.mixture.as_dict(),
+            "kinds": self.kinds,
             "cutoff": self.cutoff.isoformat(),
             "horizon_days": self.horizon_days,
             "seed": self.seed,
@@ -69,13 +97,17 @@ class TrainedRecommender:
             "metrics": self.metrics,
             "rung": self.rung,
         }
-        learned = self.model.arrays() if self.model is not None else {}
+        rooms: dict[str, Mapping[str, np.ndarray]] = {
+            "shelf": learned.shelf.arrays(),
+            "model": learned.model.arrays() if learned.model is not None else {},
+            "neighbours": learned.neighbours.arrays() if learned.neighbours is not None else {},
+            "ranker": self.ranker.arrays() if self.ranker is not None else {},
+        }
         target = io.BytesIO()
         np.savez(
             target,
             header=np.array(json.dumps(header)),
-            items=np.array(self.items, dtype=str),
-            **{f"model.{name}": array for name, array in learned.items()},  # type: ignore[arg-type]
+            **{f"{room}.{name}": array for room, arrays in rooms.items() for name, array in arrays.items()},  # type: ignore[arg-type]
         )
         return target.getvalue()
 
@@ -92,13 +124,20 @@ class TrainedRecommender:
             header = json.loads(str(file["header"]))
             if header["format"] != FORMAT:
                 raise ValueError(f"a recommender of format {header['format']}; this version reads {FORMAT}")
-            learned = {name[6:]: file[name] for name in file.files if name.startswith("model.")}
-            items = file["items"].astype(object)
+            rooms: dict[str, dict[str, np.ndarray]] = {}
+            for name in file.files:
+                room, _, rest = name.partition(".")
+                rooms.setdefault(room, {})[rest] = file[name]
         kind = header["model"]
         return cls(
-            items=items,
-            model=MODELS[kind].restore(learned) if kind else None,
+            learned=Learned(
+                Shelf.restore(rooms["shelf"]),
+                MODELS[kind].restore(rooms["model"]) if kind else None,
+                UserKnn.restore(rooms["neighbours"]) if "neighbours" in rooms else None,
+            ),
+            ranker=Ranker.restore(rooms["ranker"]) if "ranker" in rooms else None,
             mixture=Mixture(**header["mixture"]),
+            kinds=header["kinds"],
             cutoff=datetime.fromisoformat(header["cutoff"]),
             horizon_days=header["horizon_days"],
             seed=header["seed"],

@@ -5,8 +5,10 @@ the department.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 _NO_PRODUCT = re.compile(
     r"\b(coupons?|fuel|gasoline|petrol|postal|postage|charitable|gift cards?)\b", re.IGNORECASE
 )
+
+_SIZE = re.compile(r"\b\d[\w.]*\b|[^\w\s&'-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +29,33 @@ class Catalogue:
 
     titles: dict[str, str]
     barred: frozenset[str]
+    prices: dict[str, float] = field(default_factory=dict)
+    named: dict[str, dict[str, str]] = field(default_factory=dict)  # group → item → its name in that group
 
     def title(self, item_id: str) -> str:
         """What people call the item; its id where nobody said."""
         return self.titles.get(item_id, item_id)
+
+    def groups(self, items: np.ndarray) -> dict[str, np.ndarray]:
+        """The number of each item's category, type (its title without sizes) and brand; −1 where nobody said."""
+        return {
+            group: _numbered([self.named.get(group, {}).get(item, "") for item in items])
+            for group in ("category", "type", "brand")
+        }
+
+
+def _numbered(names: list[str]) -> np.ndarray:
+    order = {name: number for number, name in enumerate(sorted(set(names) - {""}))}
+    return np.array([order.get(name, -1) for name in names], dtype=np.int32)
+
+
+def kind_of(title: str) -> str:
+    """What is left of a title without its sizes, numbers and whatever follows a comma: ``Kids cereal, 14.5 OZ`` → ``kids cereal``.
+
+    >>> kind_of("RED SPOTTY MUG 12cm")
+    'red spotty mug'
+    """
+    return " ".join(_SIZE.sub(" ", title.split(",")[0].casefold()).split())
 
 
 def catalogue(lake: "Lake", *, in_stock_only: bool = True) -> Catalogue:
@@ -50,6 +77,9 @@ def catalogue(lake: "Lake", *, in_stock_only: bool = True) -> Catalogue:
             words=items.category.fill_null("") + " " + said["department"].str.fill_null(""),
             recommendable=said["recommendable"].bool,
             in_stock=items.in_stock.fill_null(True),
+            price=items.price.cast("float64"),
+            category=items.category.fill_null(""),
+            maker=items.brand.fill_null("") + said["manufacturer"].cast("string").fill_null(""),
         )
         .order_by("item_id")
         .to_pyarrow()
@@ -60,5 +90,15 @@ def catalogue(lake: "Lake", *, in_stock_only: bool = True) -> Catalogue:
     allowed = told.where(told.notna(), frame["words"].map(named)).astype(bool)
     if in_stock_only:
         allowed &= frame["in_stock"]
-    titles = dict(zip(frame["item_id"], frame["title"], strict=True))
-    return Catalogue(titles, frozenset(frame.loc[~allowed, "item_id"]))
+    ids = frame["item_id"]
+    kinds = {title: kind_of(title) for title in frame["title"].unique()}
+    return Catalogue(
+        titles=dict(zip(ids, frame["title"], strict=True)),
+        barred=frozenset(ids[~allowed]),
+        prices=dict(zip(ids, frame["price"].astype(float), strict=True)),
+        named={
+            "category": dict(zip(ids, frame["category"], strict=True)),
+            "type": dict(zip(ids, frame["title"].map(kinds), strict=True)),
+            "brand": dict(zip(ids, frame["maker"], strict=True)),
+        },
+    )

@@ -1,26 +1,20 @@
 """How good are the recommendations? Trained before a cutoff, compared with what was bought after it, beside baselines."""
 
 import time
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from retention.errors import BadInput, TooLittleData
 from retention.progress import Progress, part, silent
-from retention.recommend.catalogue import catalogue
-from retention.recommend.preferences import bought_between
-from retention.recommend.training import (
-    MIN_BUYERS,
-    K,
-    blend,
-    buy_it_again,
-    compare,
-    popular,
-    snapshot,
-    train,
-    truths,
-)
+from retention.recommend.artefact import TrainedRecommender
+from retention.recommend.features import Scene
+from retention.recommend.history import DAY, pairs, read
+from retention.recommend.moments import Moment, Score, buy_it_again, compare, mixed, only_new, popular, ranked
+from retention.recommend.positions import positions
+from retention.recommend.sources import had
+from retention.recommend.training import MIN_BUYERS, K, train, window_truth
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -59,34 +53,32 @@ def evaluate(
         progress=part(progress, 0, 3, span=2),
     )  # fmt: skip
     trained_in = time.perf_counter() - began
-    known = snapshot(lake, cutoff, catalogue(lake, in_stock_only=False), min_buyers)
-    if not len(known.axes.items):
+    if not len(trained.items):
         raise TooLittleData(f"No item was bought by {min_buyers} customers before {cutoff:%d %b %Y}.")
-    window = bought_between(lake, cutoff, cutoff + timedelta(days=horizon_days))
-    everyone = np.arange(len(known.axes.customers))
-    real = truths(known, window, everyone, new_only=new_items_only)
-    rows = np.array([row for row, items in zip(everyone, real, strict=True) if len(items)], dtype=int)
+    now = standing(lake, trained, cutoff)
+    real = window_truth(lake, now, cutoff, horizon_days)
+    rows = np.flatnonzero(np.diff((only_new(now, real) if new_items_only else real).indptr) > 0)
     if not len(rows):
         raise TooLittleData(
-            f"Nobody with a history bought any of {len(known.axes.items):,} items in the {horizon_days} days "
+            f"Nobody with a history bought any of {len(trained.items):,} items in the {horizon_days} days "
             f"from {cutoff:%d %b %Y}; choose an earlier cutoff."
         )
     scorers = {
-        "model": blend(known, trained.model, trained.mixture),
-        "popular": popular(known),
-        "buy_it_again": buy_it_again(known),
+        "model": ordering(trained, now, "new" if new_items_only else "both"),
+        "popular": popular(now),
+        "buy_it_again": buy_it_again(now),
     }
     began = time.perf_counter()
     found = {
         name: compare(
-            known, window, rows, score, k=k, new_only=new_items_only,
+            now, real, rows, score, k=k, new_only=new_items_only,
             progress=part(part(progress, 2, 3), number, len(scorers)),
         )
         for number, (name, score) in enumerate(scorers.items())
     }  # fmt: skip
     return {
         "customers": found["model"].customers,
-        "items": len(known.axes.items),
+        "items": len(trained.items),
         "metrics": found["model"].as_dict(),
         "baselines": {name: found[name].as_dict() for name in ("popular", "buy_it_again")},
         "model": trained.estimator,
@@ -94,3 +86,18 @@ def evaluate(
         "rung": trained.rung,
         "seconds": {"train": round(trained_in, 3), "score": round(time.perf_counter() - began, 3)},
     }
+
+
+def standing(lake: "Lake", trained: TrainedRecommender, at: datetime) -> Moment:
+    """All customers as they stood at a moment, in front of what the recommender has learned."""
+    history = read(lake, at)
+    moment = at.timestamp() / DAY
+    place = positions(trained.items, history.items)
+    scene = Scene(trained.learned.shelf, history, pairs(history, moment), moment, place)
+    return Moment(trained.learned, scene, had(scene, (len(history.customers), len(trained.items))))
+
+
+def ordering(trained: TrainedRecommender, now: Moment, policy: str) -> Score:
+    """How this recommender ranks under a policy."""
+    ranker = trained.ranking(policy)
+    return ranked(now, ranker) if ranker is not None else mixed(now, trained.mixture)

@@ -4,32 +4,18 @@ One row for each (customer, item) with everything later steps need: the decayed 
 when and how often it was bought, and what was looked at without being bought.
 """
 
-import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from retention.recommend.history import DAY, HALF_LIVES, PURCHASE, decayed, pairs, read
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from retention.lake import Lake
 
-PURCHASE, CART, VIEW = "purchase", "cart", "view"
-
-# A purchase is 1. A cart came to about half of one in weight on Taobao's data; the others are judgement until they
-# are measured on a shop's own data. A return takes a purchase back; a review counts by its stars (below).
-WEIGHTS = {
-    PURCHASE: 1.0, CART: 0.5, "coupon_redeem": 0.5, VIEW: 0.1, "search": 0.1, "email_click": 0.1, "return": -1.0,
-}  # fmt: skip
-NEUTRAL_STARS = 3.0
-
-HALF_LIVES = (30, 90, 240)  # days; which of them fits is tuned on an earlier window
-DAY = 86_400
-
-
-def decayed(half_life: int) -> str:
-    """The column that holds the preference faded with this half-life."""
-    return f"decayed_{half_life}"
+__all__ = ["HALF_LIVES", "bought_between", "buyers", "decayed", "preferences"]
 
 
 def preferences(
@@ -54,56 +40,12 @@ def preferences(
     Returns
     -------
     DataFrame
-        One row for each (customer_id, item_id), ordered by them: ``decayed_30``, ``decayed_90``, ``decayed_240``
+        One row for each (customer_id, item_id), ordered by them: ``decayed_14`` to ``decayed_240``
         (Σ weight · 2^(−age/half-life), ages in whole days), ``purchase_days`` (distinct days), ``gap_days`` (mean days between them,
         missing below two), ``days_since_purchase``, ``carts``, ``views``, ``days_since``.
     """
-    import ibis
-
-    from retention.lake.lake import naive
-
-    events = lake.table("events", before=cutoff)
-    known = [*WEIGHTS, "review"]
-    events = events.filter(
-        events.item_id.notnull(), events.customer_id.notnull(), events.event_type.isin(known)
-    )
-    if since is not None:
-        events = events.filter(events.occurred_at >= naive(since))
-    if customer_ids is not None:
-        events = events.filter(events.customer_id.isin(list(customer_ids)))
-
-    stars = events.rating.cast("float64").fill_null(NEUTRAL_STARS + 0.5)
-    weight = ibis.cases(
-        *((events.event_type == kind, value) for kind, value in WEIGHTS.items()),
-        else_=(stars - NEUTRAL_STARS) / 2,
-    )
-    on_day = (events.occurred_at.epoch_seconds() / DAY).floor()
-    events = events.mutate(weight=weight, on_day=on_day)
-    daily = events.group_by("customer_id", "item_id", "on_day").aggregate(
-        weight=events.weight.sum(),
-        bought=(events.event_type == PURCHASE).sum(),
-        carts=(events.event_type == CART).sum(),
-        views=(events.event_type == VIEW).sum(),
-    )
-    daily = daily.mutate(age=cutoff.timestamp() / DAY - daily.on_day)
-    totals = daily.group_by("customer_id", "item_id").aggregate(
-        **{
-            decayed(half_life): (daily.weight * (daily.age * (-math.log(2) / half_life)).exp()).sum()
-            for half_life in HALF_LIVES
-        },
-        purchase_days=(daily.bought > 0).sum(),
-        first_purchase=daily.age.max(where=daily.bought > 0),
-        days_since_purchase=daily.age.min(where=daily.bought > 0),
-        carts=daily.carts.sum(),
-        views=daily.views.sum(),
-        days_since=daily.age.min(),
-    )
-    frame: Any = (
-        totals.order_by("customer_id", "item_id").to_pyarrow().to_pandas()
-    )  # half the time of execute()
-    between = (frame["purchase_days"] - 1).where(frame["purchase_days"] > 1)
-    frame["gap_days"] = (frame["first_purchase"] - frame["days_since_purchase"]) / between
-    return frame.drop(columns="first_purchase")
+    history = read(lake, cutoff, customer_ids, since=since)
+    return pairs(history, cutoff.timestamp() / DAY).frame(history)
 
 
 def bought_between(

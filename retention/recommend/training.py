@@ -1,81 +1,73 @@
-"""Training: learn which items go together, and tune the mixture on the last horizon before the cutoff."""
+"""Training: what goes together, and a ranker of candidates learned on the last horizons before the cutoff."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from retention.errors import BadInput, TooLittleData
+from retention.errors import TooLittleData
 from retention.progress import Progress, part, silent
 from retention.recommend.artefact import TrainedRecommender
-from retention.recommend.blend import MIXTURES, Mixture, blended, collaborative_scores, learnable
+from retention.recommend.blend import MIXTURES, Mixture
 from retention.recommend.catalogue import Catalogue, catalogue
-from retention.recommend.matrices import Axes, ids, top
-from retention.recommend.metrics import Ranking, ranking
-from retention.recommend.models import MODELS, Collaborative, fitting
-from retention.recommend.preferences import HALF_LIVES, bought_between, buyers, decayed, preferences
+from retention.recommend.history import DAY, History, day_of, read
+from retention.recommend.moments import (
+    BATCH,
+    FEWEST_CUSTOMERS,
+    FEWEST_ITEMS,
+    K,
+    Moment,
+    Score,
+    buy_it_again,
+    checked_model,
+    compare,
+    first_stage,
+    mixed,
+    moment,
+    popular,
+    ranked,
+    truth,
+)
+from retention.recommend.ranker import KINDS, Examples, Ranker, fit
+from retention.recommend.sources import candidates
 
 if TYPE_CHECKING:
     from retention.lake import Lake
 
-POPULAR_DAYS = 28
-READING = "Reading what customers bought"
 MIN_BUYERS = 5
-TUNED_ON = 2_000  # customers; half of them choose, the other half report
+FEWEST_TO_RANK, FEWEST_ITEMS_TO_RANK = (
+    100,
+    50,
+)  # customers who bought in the window, items: below, the mixture ranks
 FEWEST_TO_TUNE = 40
-FEWEST_CUSTOMERS, FEWEST_ITEMS = 20, 10  # below, there is nothing to learn from others
-BATCH = 256
-K = 10
+HELD_BACK, MOST_HELD = 0.25, 400  # of the window's customers, not learned from; half choose, half report
+FIT_ON = 2_000  # customers a window
+THINNED = 0.25  # of the candidates that were not bought
+POLICIES = ("both", "new")
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """All that is known about customers and items before one cutoff, as matrices over the same axes.
+class Recipe:
+    """How lists are put in order: by which ranker or mixture, for each policy; what was measured; and why, in words."""
 
-    ``bought`` says with ones what was ever bought; ``popularity`` counts the buyers of the last 28 days.
-    """
-
-    axes: Axes
-    faded: dict[int, csr_matrix]
-    histories: csr_matrix
-    bought: csr_matrix
-    popularity: np.ndarray
+    ranker: Ranker | None
+    mixture: Mixture
+    kinds: dict[str, str]
+    metrics: dict[str, Any]
+    note: str
 
 
-def snapshot(
-    lake: "Lake", cutoff: datetime, items: Catalogue, min_buyers: int, progress: Progress = silent
-) -> Snapshot:
-    """Read the history before the cutoff; the items are those bought by at least ``min_buyers`` customers.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What to train."""
 
-    Raises
-    ------
-    TooLittleData
-        Where no event with an item lies before the cutoff.
-    """
-    progress(0, 4, READING)
-    frame = preferences(lake, cutoff)
-    progress(1, 4, READING)
-    if frame.empty:
-        raise TooLittleData(
-            f"There are no events with items before {cutoff:%d %b %Y}; import some, or choose a later cutoff."
-        )
-    counted = buyers(lake, cutoff)
-    kept = [item for item, count in counted.items() if count >= min_buyers and item not in items.barred]
-    axes = Axes(ids(frame["customer_id"]), ids(kept))
-    progress(2, 4, READING)
-    recent = buyers(lake, cutoff, POPULAR_DAYS)
-    places = axes.place(frame)
-    progress(3, 4, READING)
-    return Snapshot(
-        axes,
-        {half_life: places.matrix(frame[decayed(half_life)].to_numpy()) for half_life in HALF_LIVES},
-        places.matrix(learnable(frame)),
-        places.matrix((frame["purchase_days"] > 0).to_numpy()),
-        np.array([recent.get(item, 0) for item in axes.items], dtype=np.float32),
-    )
+    horizon_days: int
+    seed: int
+    model: str
+    min_buyers: int
+    items: Catalogue
 
 
 def train(
@@ -96,11 +88,11 @@ def train(
     cutoff : datetime
         Nothing at or after it is seen.
     horizon_days : int
-        Length of the window before the cutoff on which the mixture is tuned.
+        Length of the window before the cutoff on which the ranker learns.
     seed : int
         The same seed and data give the same recommender.
-    model : {"auto", "ease", "als", "item_knn"}
-        The collaborative part; ``auto`` chooses by size.
+    model : str
+        The collaborative source; ``auto`` chooses by size.
     min_buyers : int
         Items bought by fewer customers are not learned about (one's own are still offered again).
 
@@ -111,181 +103,154 @@ def train(
     TooLittleData
         Where there are no events with items before the cutoff.
     """
-    if model != "auto" and model not in MODELS:
-        raise BadInput(f"There is no recommendation model {model!r}; choose auto, {', '.join(MODELS)}.")
+    asked_model = checked_model(model)
     progress(0, 4000, "Reading the catalogue")
-    items = catalogue(lake, in_stock_only=False)
-    mixture, metrics, note = _tune(
-        lake, cutoff, horizon_days, items, min_buyers, model, seed, part(progress, 0, 4, span=2)
-    )
-    now = snapshot(lake, cutoff, items, min_buyers, part(progress, 2, 4))
-    fitted = fit(now, model, seed, part(progress, 3, 4))
-    rung = _rung(now, fitted) + note
+    asked = Asked(horizon_days, seed, asked_model, min_buyers, catalogue(lake, in_stock_only=False))
+    progress(200, 4000, "Reading what customers bought")
+    history = read(lake, cutoff)
+    if not len(history.day):
+        raise TooLittleData(
+            f"There are no events with items before {cutoff:%d %b %Y}; import some, or choose a later cutoff."
+        )
+    recipe = _recipe(history, cutoff, asked, part(progress, 1, 4, span=2))
+    now = at_moment(history, cutoff, asked, part(progress, 3, 4))
     progress(4000, 4000, "Recommendations learned")
     return TrainedRecommender(
-        now.axes.items, fitted, mixture, cutoff, horizon_days, seed, min_buyers, metrics, rung
-    )
+        now.learned, recipe.ranker, recipe.mixture, recipe.kinds, cutoff, horizon_days, seed, min_buyers,
+        recipe.metrics, _rung(now, recipe.ranker) + recipe.note,
+    )  # fmt: skip
 
 
-def fit(known: Snapshot, model: str, seed: int, progress: Progress = silent) -> Collaborative | None:
-    """Fit the collaborative part; None where the shop is too small for one."""
-    customers, items = known.histories.shape
-    if customers < FEWEST_CUSTOMERS or items < FEWEST_ITEMS or not known.histories.nnz:
-        return None
-    chosen: Collaborative = fitting(customers, items) if model == "auto" else MODELS[model]()
-    return chosen.fit(known.histories, seed=seed, progress=progress)
+def at_moment(history: History, cutoff: datetime, asked: Asked, progress: Progress = silent) -> Moment:
+    """What is known at the cutoff itself."""
+    return moment(
+        history, cutoff.timestamp() / DAY, asked.items, min_buyers=asked.min_buyers, model=asked.model,
+        seed=asked.seed, progress=progress,
+    )  # fmt: skip
 
 
-def _rung(known: Snapshot, fitted: Collaborative | None) -> str:
-    customers, items = known.histories.shape
+def _rung(now: Moment, ranker: Ranker | None) -> str:
+    customers, items = now.size
     size = f"{customers:,} customers, {items:,} items"
-    if fitted is None:
+    if now.learned.model is None:
         return (
             f"Own purchases and popularity only: {size}; learning from others takes at least "
             f"{FEWEST_CUSTOMERS} customers and {FEWEST_ITEMS} items bought by several."
         )
-    return f"Own purchases and {fitted.name} on {size}."
+    if ranker is None:
+        return f"Own purchases and {now.learned.model.name}, weighed, on {size}."
+    return f"Candidates of own purchases, {now.learned.model.name}, neighbours, types and popularity, ranked, on {size}."
 
 
-def rank(
-    known: Snapshot,
-    rows: np.ndarray,
-    score: Callable[[np.ndarray], np.ndarray],
-    *,
-    new_only: bool = False,
-    k: int = K,
-    progress: Progress = silent,
-) -> list[np.ndarray]:
-    """The best ``k`` items of each customer (row), in batches; ``score`` may answer −∞ for "not this one".
+def _recipe(history: History, cutoff: datetime, asked: Asked, progress: Progress) -> Recipe:
+    """Learn to rank on the last horizon; choose and measure on customers held back from it."""
+    end = day_of(cutoff)
+    start = end - asked.horizon_days
+    past = history.before(start)
+    plain: dict[str, str] = dict.fromkeys(POLICIES, "mixture")
+    short = Recipe(
+        None, Mixture(), plain, {}, " The mixture is our default: the history is too short to tune it."
+    )
+    if not len(past.day):
+        return short
+    then = moment(
+        past, float(start), asked.items, min_buyers=asked.min_buyers, model=asked.model, seed=asked.seed,
+        progress=part(progress, 0, 4),
+    )  # fmt: skip
+    real = truth(then, history, start, end)
+    active = np.flatnonzero(np.diff(real.indptr) > 0)
+    if len(active) < FEWEST_TO_TUNE:
+        return short
+    drawn = np.random.default_rng(asked.seed).permutation(active)
+    held = drawn[: min(int(len(drawn) * HELD_BACK), MOST_HELD)] if len(drawn) >= FEWEST_TO_RANK else drawn
+    choosing, reporting = np.sort(held[::2]), np.sort(held[1::2])
+    mixture = _best_mixture(then, real, choosing, part(progress, 1, 4))
+    ranker, note = None, ""
+    if len(active) >= FEWEST_TO_RANK and then.size[1] >= FEWEST_ITEMS_TO_RANK:
+        learners = np.sort(drawn[len(held) :][:FIT_ON])
+        ranker = fit(_examples(then, real, learners, asked.seed, part(progress, 2, 4)), seed=asked.seed)
+    else:
+        note = (
+            f" The ranker takes {FEWEST_TO_RANK} customers who bought in the last {asked.horizon_days} days and "
+            f"{FEWEST_ITEMS_TO_RANK} items bought by several; there are {len(active)} and {then.size[1]}."
+        )
+    found = _chosen(then, real, (choosing, reporting), ranker, mixture, note, part(progress, 3, 4))
+    if ranker is None or set(found.kinds.values()) == {"mixture"}:
+        return found
+    everyone = np.sort(drawn[:FIT_ON])  # once measured, those held back are learned from as well
+    again = fit(_examples(then, real, everyone, asked.seed, part(progress, 3, 4)), seed=asked.seed)
+    return replace(found, ranker=again)
 
-    ``new_only`` leaves out what the customer has ever bought.
-    """
-    lists: list[np.ndarray] = []
+
+def _chosen(
+    then: Moment,
+    real: csr_matrix,
+    held: tuple[np.ndarray, np.ndarray],
+    ranker: Ranker | None,
+    mixture: Mixture,
+    note: str,
+    progress: Progress,
+) -> Recipe:
+    """The kind that ranks best on half of the customers held back, for each policy, measured on the other half."""
+    choosing, reporting = held
+    offered: dict[str, Score] = {"mixture": mixed(then, mixture)}
+    if ranker is not None:
+        stage = first_stage(then)
+        offered = {kind: ranked(then, ranker.of(kind), stage) for kind in KINDS} | offered
+    kinds = {}
+    for number, policy in enumerate(POLICIES):
+        found = {
+            kind: compare(then, real, choosing, score, new_only=policy == "new").ndcg
+            for kind, score in offered.items()
+        }
+        kinds[policy] = max(found, key=found.__getitem__)
+        progress(number, 3, "Choosing how to rank")
+    ours, lately, again = (
+        compare(then, real, reporting, score).as_dict()
+        for score in (offered[kinds["both"]], popular(then), buy_it_again(then))
+    )
+    progress(3, 3, "Choosing how to rank")
+    metrics = {**ours, "customers": len(reporting), "baselines": {"popular": lately, "buy_it_again": again}}
+    return Recipe(ranker, mixture, kinds, metrics, note)
+
+
+def _best_mixture(then: Moment, real: csr_matrix, rows: np.ndarray, progress: Progress) -> Mixture:
+    best, leading = Mixture(), -1.0
+    for number, mixture in enumerate(MIXTURES):
+        found = compare(then, real, rows, mixed(then, mixture)).ndcg
+        if found > leading:
+            best, leading = mixture, found
+        progress(number + 1, len(MIXTURES), "Tuning the mixture")
+    return best
+
+
+def _examples(then: Moment, real: csr_matrix, rows: np.ndarray, seed: int, progress: Progress) -> Examples:
+    """Candidates of these customers with what became of them; what was not bought is thinned and weighs more."""
+    rng = np.random.default_rng(seed)
+    views, labels, weights = [], [], []
+    purchases = np.diff(real.indptr)
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
-        scores = score(batch)
-        if new_only:
-            scores = np.where(known.bought[batch].toarray() > 0, -np.inf, scores)
-        lists.extend(top(line, k) for line in scores)
-        progress(start + len(batch), len(rows), "Ranking")
-    return lists
+        found = candidates(then.learned, then.scene, batch)
+        bought = np.asarray(real[batch][found.row, found.column]).ravel() > 0
+        kept = bought | (rng.random(len(bought)) < THINNED)
+        views.append(found.view[kept])
+        labels.append(bought[kept])
+        weights.append(np.where(bought, 1, 1 / THINNED)[kept] / np.sqrt(purchases[batch][found.row[kept]]))
+        progress(start + len(batch), len(rows), "Gathering candidates to learn from")
+    weight = np.concatenate(weights)
+    return Examples(np.concatenate(views), np.concatenate(labels), weight / weight.mean())
 
 
-def truths(known: Snapshot, frame: Any, rows: np.ndarray, *, new_only: bool = False) -> list[np.ndarray]:
-    """What each of these customers bought in a window, as positions; with ``new_only`` what they never had before."""
-    real = known.axes.place(frame).matrix(np.ones(len(frame)))
-    if new_only:
-        real = csr_matrix(real - real.multiply(known.bought))
-        real.eliminate_zeros()
-    return [real.indices[real.indptr[row] : real.indptr[row + 1]] for row in rows]
+def window_truth(lake: "Lake", now: Moment, cutoff: datetime, horizon_days: int) -> csr_matrix:
+    """What was really bought in ``[cutoff, cutoff + horizon)``, also what was only heard of later."""
+    from retention.recommend.preferences import bought_between
+
+    frame: Any = bought_between(lake, cutoff, cutoff + timedelta(days=horizon_days))
+    from retention.recommend.matrices import Axes
+
+    axes = Axes(now.scene.history.customers, now.learned.shelf.items)
+    return axes.place(frame).matrix(np.ones(len(frame)))
 
 
-def popular(known: Snapshot) -> Callable[[np.ndarray], np.ndarray]:
-    """Baseline: what most customers bought in the last 28 days, the same for everybody."""
-    return lambda rows: np.broadcast_to(known.popularity, (len(rows), len(known.popularity)))
-
-
-def buy_it_again(known: Snapshot, half_life: int = 90) -> Callable[[np.ndarray], np.ndarray]:
-    """Baseline: one's own purchases, faded; nothing else."""
-
-    def score(rows: np.ndarray) -> np.ndarray:
-        faded = known.faded[half_life][rows].toarray()
-        return np.where((known.bought[rows].toarray() > 0) & (faded > 0), faded, -np.inf)
-
-    return score
-
-
-def blend(
-    known: Snapshot, model: Collaborative | None, mixture: Mixture
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Our own ranking."""
-
-    def score(rows: np.ndarray) -> np.ndarray:
-        others = collaborative_scores(model, known.histories[rows])
-        return blended(
-            known.faded[mixture.half_life][rows].toarray(), others, known.popularity, mixture.weight
-        )
-
-    return score
-
-
-def _tune(
-    lake: "Lake",
-    cutoff: datetime,
-    horizon_days: int,
-    items: Catalogue,
-    min_buyers: int,
-    model: str,
-    seed: int,
-    progress: Progress,
-) -> tuple[Mixture, dict[str, Any], str]:
-    """The mixture with the best NDCG in the last horizon; measured on the customers that did not choose it."""
-    start = cutoff - timedelta(days=horizon_days)
-    too_short = " The mixture is our default: the history is too short to tune it."
-    try:
-        then = snapshot(lake, start, items, min_buyers, part(progress, 0, 4))
-    except TooLittleData:
-        return Mixture(), {}, too_short
-    window = bought_between(lake, start, cutoff, known_before=cutoff)
-    all_rows = np.arange(len(then.axes.customers))
-    active = np.array(
-        [row for row, real in zip(all_rows, truths(then, window, all_rows), strict=True) if len(real)],
-        dtype=int,
-    )
-    if len(active) < FEWEST_TO_TUNE:
-        return Mixture(), {}, too_short
-    drawn = np.random.default_rng(seed).permutation(active)[:TUNED_ON]
-    choosing, reporting = np.sort(drawn[::2]), np.sort(drawn[1::2])
-    fitted = fit(then, model, seed, part(progress, 1, 4))
-    best = _best(then, fitted, window, choosing, part(progress, 2, 4))
-
-    scorers = (blend(then, fitted, best), popular(then), buy_it_again(then))
-    ours, popularity, again = (
-        compare(
-            then, window, reporting, score, progress=part(part(progress, 3, 4), number, len(scorers))
-        ).as_dict()
-        for number, score in enumerate(scorers)
-    )
-    metrics = {
-        **ours,
-        "customers": len(reporting),
-        "baselines": {"popular": popularity, "buy_it_again": again},
-    }
-    return best, metrics, ""
-
-
-def _best(
-    then: Snapshot,
-    fitted: Collaborative | None,
-    window: Any,
-    rows: np.ndarray,
-    progress: Progress,
-) -> Mixture:
-    """The others' scores are worked out once a batch; each mixture of the grid then ranks with them."""
-    lists: dict[Mixture, list[np.ndarray]] = {mixture: [] for mixture in MIXTURES}
-    for start in range(0, len(rows), BATCH // 4):
-        batch = rows[start : start + BATCH // 4]
-        others = collaborative_scores(fitted, then.histories[batch])
-        for mixture in MIXTURES:
-            faded = then.faded[mixture.half_life][batch].toarray()
-            scores = blended(faded, others, then.popularity, mixture.weight)
-            lists[mixture].extend(top(line, K) for line in scores)
-        progress(start, len(rows), "Tuning the mixture")
-    real = truths(then, window, rows)
-    size = len(then.axes.items)
-    return max(MIXTURES, key=lambda mixture: ranking(lists[mixture], real, k=K, items=size).ndcg)
-
-
-def compare(
-    known: Snapshot,
-    window: Any,
-    rows: np.ndarray,
-    score: Callable[[np.ndarray], np.ndarray],
-    *,
-    k: int = K,
-    new_only: bool = False,
-    progress: Progress = silent,
-) -> Ranking:
-    """Rank for these customers and compare with what they bought in the window."""
-    lists = rank(known, rows, score, new_only=new_only, k=k, progress=progress)
-    return ranking(lists, truths(known, window, rows, new_only=new_only), k=k, items=len(known.axes.items))
+__all__ = ["MIN_BUYERS", "POLICIES", "Asked", "K", "at_moment", "train", "window_truth"]

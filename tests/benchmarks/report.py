@@ -25,7 +25,7 @@ TOLD = {
     "features_peak": "Peak memory",
     "train_churn": "Churn model, chosen by the ladder, with calibration",
     "train_churn_peak": "Peak memory",
-    "train_recommend": "Recommender, with the tuning of its mixture on the last four weeks",
+    "train_recommend": "Recommender, with a ranker learned on the last four weeks",
     "train_recommend_peak": "Peak memory",
     "sweep": "Sweep: score everybody who is active, with reasons",
     "sweep_peak": "Peak memory",

@@ -1,0 +1,224 @@
+"""One moment: what was known of items and customers then, and how lists made then compare with what came after."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
+
+from retention.errors import BadInput
+from retention.progress import Progress, part, silent
+from retention.recommend.blend import Mixture, blended
+from retention.recommend.catalogue import Catalogue
+from retention.recommend.features import Scene
+from retention.recommend.history import History, pairs
+from retention.recommend.matrices import top
+from retention.recommend.metrics import Ranking, ranking
+from retention.recommend.models import MODELS, Collaborative, fitting
+from retention.recommend.models.user_knn import UserKnn
+from retention.recommend.positions import positions
+from retention.recommend.ranker import Ranker
+from retention.recommend.shelf import shelf
+from retention.recommend.sources import WANTED, Candidates, Learned, candidates, had, others, tastes
+
+BATCH = 256
+K = 10
+FEWEST_CUSTOMERS, FEWEST_ITEMS = 20, 10  # below, there is nothing to learn from others
+Score = Callable[[np.ndarray], np.ndarray]  # customers → (customers × items), −∞ for "not this one"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What was learned from before one moment, and the customers as they stood."""
+
+    learned: Learned
+    scene: Scene
+    bought: csr_matrix
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Customers and items."""
+        return len(self.scene.history.customers), len(self.learned.shelf.items)
+
+
+def moment(
+    history: History,
+    at: float,
+    items: Catalogue,
+    *,
+    min_buyers: int,
+    model: str = "auto",
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Moment:
+    """Learn from a history, all of it before ``at`` (days since 1970)."""
+    seen = pairs(history, at)
+    stock = shelf(history, seen, int(np.ceil(at)), items, min_buyers)
+    place = positions(stock.items, history.items)
+    shape = (len(history.customers), len(stock.items))
+    scene = Scene(stock, history, seen, at, place)
+    liked = tastes(seen, place, shape)
+    progress(1, 4, "Learning which items go together")
+    fitted = _collaborative(liked, model, seed, part(progress, 1, 4, span=2))
+    near = UserKnn().fit(liked, seed=seed) if fitted is not None else None
+    progress(4, 4, "Learning which items go together")
+    return Moment(Learned(stock, fitted, near), scene, had(scene, shape))
+
+
+def _collaborative(liked: csr_matrix, model: str, seed: int, progress: Progress) -> Collaborative | None:
+    """None where the shop is too small for one."""
+    customers, items = liked.shape
+    active = int((np.diff(liked.indptr) > 0).sum())
+    if active < FEWEST_CUSTOMERS or items < FEWEST_ITEMS:
+        return None
+    chosen: Collaborative = fitting(customers, items) if model == "auto" else MODELS[model]()
+    return chosen.fit(liked, seed=seed, progress=progress)
+
+
+def checked_model(model: str) -> str:
+    """The name, if there is such a model.
+
+    Raises
+    ------
+    BadInput
+        Where there is none.
+    """
+    if model != "auto" and model not in MODELS:
+        raise BadInput(f"There is no recommendation model {model!r}; choose auto, {', '.join(MODELS)}.")
+    return model
+
+
+def truth(then: Moment, history: History, start: int, end: int) -> csr_matrix:
+    """Ones where a customer with a history bought an item of the shelf on a day in ``[start, end)``.
+
+    ``history`` may be another than the moment's, of the same or of other ids.
+    """
+    who, what = history.between(start, end)
+    row = positions(then.scene.history.customers, history.customers)[who]
+    column = positions(then.learned.shelf.items, history.items)[what]
+    known = (row >= 0) & (column >= 0)
+    real = csr_matrix((np.ones(int(known.sum())), (row[known], column[known])), shape=then.size)
+    alive = np.bincount(then.scene.seen.customer, minlength=then.size[0]) > 0
+    real = csr_matrix(real.multiply(alive[:, None].astype(float)))
+    real.eliminate_zeros()
+    return real
+
+
+def only_new(then: Moment, real: csr_matrix) -> csr_matrix:
+    """The part of a truth that the customer had never bought before."""
+    fresh = csr_matrix(real - real.multiply(then.bought))
+    fresh.eliminate_zeros()
+    return fresh
+
+
+def rank(
+    then: Moment,
+    rows: np.ndarray,
+    score: Score,
+    *,
+    new_only: bool = False,
+    k: int = K,
+    progress: Progress = silent,
+) -> list[np.ndarray]:
+    """The best ``k`` items of each customer, in batches; ``new_only`` leaves out what the customer ever bought."""
+    lists: list[np.ndarray] = []
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        with threadpool_limits(limits=1, user_api="blas"):
+            scores = score(batch)
+        if new_only:
+            scores = np.where(then.bought[batch].toarray() > 0, -np.inf, scores)
+        lists.extend(top(line, k) for line in scores)
+        progress(start + len(batch), len(rows), "Ranking")
+    return lists
+
+
+def compare(
+    then: Moment,
+    real: csr_matrix,
+    rows: np.ndarray,
+    score: Score,
+    *,
+    k: int = K,
+    new_only: bool = False,
+    progress: Progress = silent,
+) -> Ranking:
+    """Rank for these customers and compare with what they bought (of which only the new items count with ``new_only``)."""
+    real = only_new(then, real) if new_only else real
+    lists = rank(then, rows, score, new_only=new_only, k=k, progress=progress)
+    return ranking(lists, bought_by(real, rows), k=k, items=then.size[1])
+
+
+def bought_by(real: csr_matrix, rows: np.ndarray) -> list[np.ndarray]:
+    """Positions of the items each of these customers bought."""
+    return [real.indices[real.indptr[row] : real.indptr[row + 1]] for row in rows]
+
+
+def popular(then: Moment) -> Score:
+    """Baseline: what most customers bought in the last 28 days, the same for everybody."""
+    lately = then.learned.shelf.fact("buyers_28")
+    return lambda rows: np.broadcast_to(lately, (len(rows), len(lately)))
+
+
+def buy_it_again(then: Moment, half_life: int = 90) -> Score:
+    """Baseline: one's own purchases, faded; nothing else."""
+    faded = _faded(then, half_life)
+
+    def score(rows: np.ndarray) -> np.ndarray:
+        values = faded[rows].toarray()
+        return np.where((then.bought[rows].toarray() > 0) & (values > 0), values, -np.inf)
+
+    return score
+
+
+def collaborative(then: Moment) -> Score:
+    """The collaborative model alone."""
+    shape = (then.size[0], len(then.scene.shelf.items))
+    histories = tastes(then.scene.seen, then.scene.place, shape)
+    return lambda rows: others(then.learned, histories[rows])
+
+
+def mixed(then: Moment, mixture: Mixture) -> Score:
+    """One's own faded purchases and the collaborative model, weighed; where there is too little for a ranker."""
+    faded, lately = _faded(then, mixture.half_life), then.scene.shelf.fact("buyers_28")
+    said = collaborative(then)
+    return lambda rows: blended(faded[rows].toarray(), said(rows), lately, mixture.weight)
+
+
+FirstStage = Callable[[np.ndarray], Candidates]
+
+
+def first_stage(then: Moment, *, sources: Sequence[str] = tuple(WANTED)) -> FirstStage:
+    """Candidates by customers, remembered: for those few that several rankers are compared on."""
+    made: dict[bytes, Candidates] = {}
+
+    def stage(rows: np.ndarray) -> Candidates:
+        key = rows.tobytes()
+        if key not in made:
+            made[key] = candidates(then.learned, then.scene, rows, sources=sources)
+        return made[key]
+
+    return stage
+
+
+def ranked(then: Moment, ranker: Ranker, stage: FirstStage | None = None) -> Score:
+    """The two stages: candidates, put in order by the ranker."""
+
+    def score(rows: np.ndarray) -> np.ndarray:
+        found = stage(rows) if stage is not None else candidates(then.learned, then.scene, rows)
+        dense = np.full((len(rows), len(then.scene.shelf.items)), -np.inf)
+        dense[found.row, found.column] = ranker.scores(found.view)
+        return dense
+
+    return score
+
+
+def _faded(then: Moment, half_life: int) -> csr_matrix:
+    seen, column = then.scene.seen, then.scene.place[then.scene.seen.item]
+    known = column >= 0
+    values = seen.faded[half_life][known].astype(np.float32)
+    return csr_matrix(
+        (values, (seen.customer[known], column[known])),
+        shape=(len(then.scene.history.customers), len(then.scene.shelf.items)),
+    )

@@ -1,0 +1,43 @@
+"""The second stage: the trees kept as plain arrays answer as scikit-learn's own, and nothing needs a full column."""
+
+import numpy as np
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from retention.recommend import ranker
+from retention.recommend.features import NAMES
+
+
+@pytest.fixture(scope="module")
+def examples() -> ranker.Examples:
+    rng = np.random.default_rng(3)
+    view = rng.normal(size=(3_000, len(NAMES))).astype(np.float32)
+    view[rng.random(view.shape) < 0.2] = np.nan
+    view[:, 5] = np.nan  # nobody has it
+    view[:, 6] = 1.0  # everybody has it
+    bought = np.nan_to_num(view[:, 0]) + 2 * np.isnan(view[:, 1]) + rng.normal(size=3_000) > 1.5
+    return ranker.Examples(view, bought, rng.uniform(0.5, 2, 3_000))
+
+
+def test_the_trees_answer_as_scikit_learns_own(examples, monkeypatch):
+    kept = []
+    original = HistGradientBoostingClassifier.fit
+
+    def fit(self, view, *args, **options):
+        kept.append((self, view))
+        return original(self, view, *args, **options)
+
+    monkeypatch.setattr(HistGradientBoostingClassifier, "fit", fit)
+    learned = ranker.fit(examples, rounds=30)
+    (model, binned) = kept[0]
+    np.testing.assert_allclose(learned.scores(examples.view), model.decision_function(binned), atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ranker.KINDS)
+def test_each_kind_finds_what_decides_and_survives_its_artefact(examples, kind):
+    learned = ranker.fit(examples, rounds=60).of(kind)
+    scores = learned.scores(examples.view)
+    assert np.isfinite(scores).all()
+    assert scores[examples.bought].mean() > scores[~examples.bought].mean() + 0.5
+    again = ranker.Ranker.restore(learned.arrays())
+    np.testing.assert_array_equal(again.scores(examples.view), scores)
