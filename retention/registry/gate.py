@@ -8,7 +8,9 @@ Beyond that,
 - **another recipe** (estimator or features) must be *better*: on three origins or more the 95 % interval of the paired
   log-loss difference, bootstrapped by customer, lies below 0, and the lift of the top tenth is not worse by over 2 %;
 - **the same recipe on newer data** must *not be significantly worse* than the champion on the origins that the champion
-  had not seen (where there is none yet, there is nothing to hold against it);
+  had not seen (where there is none yet, there is nothing to hold against it). A fault of calibration, or a population
+  that moves, is then the recipe's and so the champion's too: to keep the staler of the two would not mend it, so it is
+  told and does not bind;
 - **the first model** is used whatever the checks say, for all there is without it is rules; what failed is told.
 
 ECE, slope and PSI of few customers exceed their limits by chance; a check fails only where chance alone (one in twenty)
@@ -26,6 +28,7 @@ from retention.churn import drift
 from retention.churn.metrics import ece
 
 ORIGINS, ECE_MOST, SLOPE, LIFT_LOSS = 3, 0.05, (0.8, 1.2), 0.02
+SHARED = ("ece", "slope", "psi")  # faults of a recipe, whatever data it learned from
 _DRAWS, _BLOCKS = 1000, 4000
 
 

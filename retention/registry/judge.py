@@ -1,5 +1,6 @@
 """Judge a recipe on the origins whose outcome is known, with the snapshots that training has taken anyway."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -91,13 +92,22 @@ def judge(
             f"It is the first; {text}." if first else f"It is not used: {text}, so the one in use stays.",
         )
     checks, details = _checks(origins, trained, champion if comparable else None)
-    failed = [check.text for check in checks if not check.passed]
+    mind, failed = _told(checks, champion is None, champion is not None and same_recipe(champion, trained))
     if champion is None:
-        why = "It is the first." + (f" Mind: {'; '.join(failed)}." if failed else "")
-        return Judgement(True, why, origins, checks, details)
+        return Judgement(True, f"It is the first.{mind}", origins, checks, details)
     if failed:
         return Judgement(False, f"The one in use stays, for {'; '.join(failed)}.", origins, checks, details)
-    return Judgement(True, _why(origins, trained, champion, comparable, details), origins, checks, details)
+    why = _why(len(origins), trained, champion, checks, details)
+    return Judgement(True, f"{why}{mind}", origins, checks, details)
+
+
+def _told(checks: Sequence[gate.Check], first: bool, same: bool) -> tuple[str, list[str]]:
+    """What failed: told where it binds nobody, else a list of reasons to refuse."""
+    failed = [check for check in checks if not check.passed]
+    shared = [check.text for check in failed if first or (same and check.name in gate.SHARED)]
+    binding = [check.text for check in failed if not first and not (same and check.name in gate.SHARED)]
+    whose = "" if first else ", as the one in use does"
+    return (f" Mind{whose}: {'; '.join(shared)}." if shared else ""), binding
 
 
 def rolled_back(training: TrainingSet, most: int = gate.ORIGINS) -> list[tuple[Snapshot, TrainingSet]]:
@@ -214,12 +224,15 @@ def _against(asked: list[Origin], same: bool) -> tuple[list[gate.Check], dict[st
 
 
 def _why(
-    origins: tuple[Origin, ...], trained: TrainedChurn, champion: TrainedChurn, comparable: bool,
+    origins: int, trained: TrainedChurn, champion: TrainedChurn, checks: Sequence[gate.Check],
     details: dict[str, Any],
 ) -> str:  # fmt: skip
-    on = f"{len(origins)} origin{'s' if len(origins) > 1 else ''}"
-    passed = f"It is calibrated and beats all three baselines on {on}"
-    if not comparable:
+    on = f"{origins} origin{'s' if origins > 1 else ''}"
+    beats = any(check.name == "baselines" for check in checks)
+    passed = (
+        f"It beats all three baselines on {on}" if beats else f"It holds on {on}, on a rung without baselines"
+    )
+    if not _same_question(champion, trained):
         return f"Churn is defined differently from now on. {passed}."
     gap = details.get("difference") or {}
     if not same_recipe(champion, trained):

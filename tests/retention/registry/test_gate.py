@@ -135,3 +135,17 @@ def test_another_definition_of_churn_is_not_compared(training, logistic):
     found = judge(training, logistic, replace(logistic, horizon_days=28))
     assert "difference" not in found.details
     assert found.promote == all(check.passed for check in found.checks)
+
+
+def test_a_fault_that_the_champion_shares_is_told_and_does_not_keep_the_staler_of_two(
+    training, logistic, monkeypatch
+):
+    bad = gate.Check("ece", False, "ECE 0.200, limit 0.050")
+    monkeypatch.setattr(gate, "calibrated", lambda *_: (bad,))
+    monkeypatch.setattr(gate, "beats_baselines", lambda *_: gate.Check("baselines", True, ""))
+    same = judge(training, logistic, logistic)
+    assert same.promote
+    assert "Mind, as the one in use does: ECE 0.200" in same.why
+    other = judge(training, logistic, replace(logistic, estimator="tree"))
+    assert not other.promote
+    assert "ECE 0.200" in other.why
