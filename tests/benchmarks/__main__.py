@@ -5,11 +5,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import lake, models, report, slash, startup
+from tests.benchmarks import lake, models, report, slash, startup, volume
 from tests.benchmarks.measure import Figure
 
 GROUPS: dict[str, Callable[[], dict[str, Figure]]] = {
-    "import": lake.imports, "home": models.home, "features": lake.features, "churn": models.churn,
+    "import": lake.imports, "volume": volume.volume, "home": models.home, "features": lake.features, "churn": models.churn,
     "recommender": models.recommender, "sweep": models.sweep, "lists": models.lists, "slash": slash.slash,
     "demo": startup.demo,
 }  # fmt: skip
