@@ -114,7 +114,7 @@ def test_a_card_without_figures_or_an_artefact_still_stands(made, tmp_path):
     row = save(
         shop.settings, "churn", b"not a model", estimator="logistic", cutoff=shop.end - timedelta(days=1),
         horizon_days=21, active_within_days=None, parameters={}, features=("recency_days",), metrics={},
-        fingerprint="other", seed=0, rung="", created_by="U1", job_id=None,
+        fingerprint="v0 n1 h0", seed=0, rung="", created_by="U1", job_id=None,
     )  # fmt: skip
     version = row.version
     (shop.settings.home / "models" / row.artefact).unlink()
@@ -124,6 +124,7 @@ def test_a_card_without_figures_or_an_artefact_still_stands(made, tmp_path):
     page = bare.html(shop.settings)
     assert "has not been judged" in page
     assert "could not be asked" in page
+    assert not bare.data["data"]["unchanged"]
     assert bare.pdf(shop.settings).startswith(b"%PDF")
     with pytest.raises(BadInput, match="There is no model"):
         card(shop.lake, shop.database, shop.settings, version="churn-0")
