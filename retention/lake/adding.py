@@ -94,7 +94,7 @@ class Adding:
         alike = clean.alike(self.con, "staged")
         if self.explicit:
             return self._twice("staged")
-        of_them = f"(SELECT * FROM staged WHERE {clean.ALIKE} IN (FROM clean_alike))"
+        of_them = f"(SELECT * FROM staged WHERE {clean.REPEATED})"
         return alike and self._twice(of_them)
 
     def _twice(self, relation: str) -> bool:

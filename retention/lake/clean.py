@@ -14,12 +14,13 @@ from retention.lake.schema import SAID
 
 BROWSING = "('view', 'search', 'cart')"
 BECAME_RETURN = "a sale with a negative quantity or amount became a return"
-_TABLES = ("clean_alike", "clean_lines", "clean_orders", "clean_hours", "clean_prices")
+_TABLES = ("clean_hashes", "clean_alike", "clean_lines", "clean_orders", "clean_hours", "clean_prices")
 _ORDER = (
     "customer_id, order_id, min(occurred_at) AS began, count(*) AS lines, count(item_id) AS named, "
     "count(amount) AS priced, sum(hash(item_id, quantity, amount)) AS signature, "
     "max(abs(amount)) AS dearest, max(discount) AS off"
 )
+REPEATED = "rowid IN (SELECT place FROM clean_hashes WHERE alike IN (FROM clean_alike))"
 _LINE = "customer_id, order_id, item_id, quantity, amount, occurred_at"
 _DAY_US = 86_400_000_000
 # Equal for events that are duplicates, and for sales of one customer that differ in order and time alone, if within the
@@ -49,10 +50,15 @@ def mend(con: Any, relation: str, policy: CleanPolicy) -> dict[str, int]:
 
 
 def alike(con: Any, relation: str) -> bool:
-    """Whether any two events are alike; the hashes of those that are (see `ALIKE`) are then in ``clean_alike``."""
+    """Whether any two events are alike (see `ALIKE`).
+
+    The hashes of those that are are then in ``clean_alike``, those of all, by rowid (place), in ``clean_hashes``.
+    """
     con.execute(
-        f"CREATE OR REPLACE TABLE clean_alike AS SELECT alike FROM (SELECT {ALIKE} AS alike FROM {relation}) "
-        "GROUP BY 1 HAVING count(*) > 1"
+        f"CREATE OR REPLACE TABLE clean_hashes AS SELECT rowid AS place, {ALIKE} AS alike FROM {relation}"
+    )
+    con.execute(
+        "CREATE OR REPLACE TABLE clean_alike AS SELECT alike FROM clean_hashes GROUP BY 1 HAVING count(*) > 1"
     )
     return bool(_one(con, "SELECT count(*) FROM clean_alike"))
 
@@ -66,7 +72,7 @@ def judge(
     known: list[str],
     testers: str | None = None,
 ) -> dict[str, int]:
-    """Find the rows of a table of new events that cannot be right; `alike` was called for it before.
+    """Find the rows of a table of new events that cannot be right; `alike` was called for that table before.
 
     Parameters
     ----------
@@ -170,19 +176,15 @@ class _Judge:
         if self.near:
             self.con.execute(
                 f"INSERT INTO clean_alike SELECT DISTINCT {ALIKE} FROM ({_stored(self.near)}) "
-                f"WHERE {ALIKE} IN (SELECT {ALIKE} FROM {self.relation})"
+                f"WHERE {ALIKE} IN (SELECT alike FROM clean_hashes)"
             )
         if not _one(self.con, "SELECT count(*) FROM clean_alike"):
             return
-        meant = f"event_type = 'purchase' AND {ALIKE} IN (FROM clean_alike)"
-        old = (
-            f" UNION ALL SELECT NULL, {_LINE}, {ALIKE} FROM ({_stored(self.near)}) WHERE {meant}"
-            if self.near
-            else ""
-        )
+        sale = "event_type = 'purchase'"
+        old = f"SELECT NULL, {_LINE}, {ALIKE} FROM ({_stored(self.near)}) WHERE {sale} AND {ALIKE} IN (FROM clean_alike)"
         self.con.execute(
             f"CREATE OR REPLACE TABLE clean_lines AS SELECT rowid AS place, {_LINE}, {ALIKE} AS alike "
-            f"FROM {self.relation} WHERE {meant}{old}"
+            f"FROM {self.relation} WHERE {sale} AND {REPEATED}{f' UNION ALL {old}' if self.near else ''}"
         )
         if self.policy.order_twice.holds:
             self._order_twice(_seconds(self.policy.order_twice.seconds))

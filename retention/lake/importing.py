@@ -18,6 +18,7 @@ from retention.lake.clean_policy import load_clean_policy
 from retention.lake.identity import exact
 from retention.lake.import_report import ImportReport
 from retention.lake.lake import Lake
+from retention.lake.not_products import mark
 from retention.lake.schema import SQL_TYPES, TABLES, Table
 from retention.lake.staging import Staging, compile_staging
 from retention.progress import Progress, silent
@@ -276,11 +277,14 @@ class Import:
         self._clean(fresh, self.adding)
         if self._one(f"SELECT count(*) FROM {fresh}"):
             self.adding.write(fresh)
+            mark(self.lake, fresh, self.policy)
         self.con.execute("DROP TABLE IF EXISTS staged; DROP TABLE IF EXISTS fresh")
         self.staged, self.names = False, []
 
     def _clean(self, fresh: str, adding: Adding) -> None:
         """Set aside what the cleaning rules find among new events."""
+        if fresh != "staged":
+            clean.alike(self.con, fresh)
         found = clean.judge(
             self.con, fresh, self.policy, near=adding.near(fresh), known=adding.known(),
             testers=f'SELECT email, customer_id FROM "{self.lake.table("customers").get_name()}"',

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MIX_DAYS = 91
 ALWAYS_MOVES = ("season_sin", "season_cos")
+GROWING = ("tenure_days", "order_days", "orders_all", "spend_all", "gap_max")  # with the history itself
 DAILY = 150  # so many days are drawn one by one, more of them by the week
 COUNTED = ("rows_read", "rows_accepted", "rows_duplicate", "rows_filtered", "rows_quarantined")
 
@@ -103,7 +104,7 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
     -------
     dict
         ``as_of``; ``customers`` active; ``features``: the PSI of each against the training window, the largest first (empty
-        for a version that kept no profile), ``limit`` from which one counts, and ``moved``: those; ``event_mix``: the PSI of
+        for a version that kept no profile), ``limit`` from which one counts, and ``moved``: those that do not grow with the history by themselves; ``event_mix``: the PSI of
         the shares of event types, of the last 91 days against the 91 before the champion's cutoff, None without events there.
     """
     from retention.churn import drift
@@ -129,7 +130,7 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
     features = {name: round(psi, 4) for name, psi in sorted(moved.items(), key=lambda pair: -pair[1])}
     return told | {
         "customers": len(values), "features": features, "limit": round(limit, 4),
-        "moved": [name for name, psi in features.items() if psi >= limit],
+        "moved": [name for name, psi in features.items() if psi >= limit and name not in GROWING],
     }  # fmt: skip
 
 

@@ -76,6 +76,15 @@ def test_a_sale_of_less_than_nothing_is_a_return(bring, lake):
     assert lake.returns().count().execute() == 1
 
 
+def test_postage_is_money_but_never_recommended(bring, lake):
+    bring("9,purchase,2025-03-01 10:00:00,x,POST,1,18,0", "9,purchase,2025-03-01 10:00:00,x,postcard,1,2,0")
+    assert lake.table("items").item_id.execute().tolist() == ["POST"]
+    from retention.recommend.catalogue import catalogue
+
+    assert catalogue(lake).barred == {"POST"}
+    assert lake.table("events").amount.max().execute() == 18
+
+
 def test_nobody_looks_at_two_things_a_second(bring):
     fast = [f"8,view,2025-03-02 12:{n // 60:02}:{n % 60:02}.{n % 2}00,,tea,,," for n in range(150)]
     fast += [f"8,view,2025-03-02 12:{n // 60:02}:{n % 60:02}.500,,cup,,," for n in range(150)]

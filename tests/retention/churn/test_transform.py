@@ -1,0 +1,57 @@
+"""Scaling, encoding and imputation live in the fitted pipeline: what is stored, and what features are read, stays raw."""
+
+import numpy as np
+import pytest
+from sklearn.preprocessing import StandardScaler
+
+from retention.churn import estimators
+from retention.churn.snapshots import take
+from retention.features import build
+from retention.lake import store
+from retention.lake.schema import TABLES
+
+
+@pytest.fixture(scope="module")
+def question():
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(800, 3)) + 2
+    y = (rng.random(800) < np.where(X[:, 0] > 2, 0.8, 0.1)).astype(float)
+    X[rng.random(X.shape) < 0.1] = np.nan
+    return X, y
+
+
+def test_what_is_stored_and_read_is_in_its_own_units(shop):
+    before = [store.version(shop.lake.root, TABLES[name]) for name in ("events", "customers", "items")]
+    sold = shop.lake.table("events").execute()
+    sold = sold[sold.event_type == "purchase"]
+    features = (
+        build(shop.lake, shop.end, active_within_days=None).execute().set_index("customer_id").sort_index()
+    )
+    spent = sold.groupby("customer_id").amount.sum()
+    np.testing.assert_allclose(features.spend_all, spent[features.index], atol=1e-6)
+    orders = sold.groupby("customer_id").order_id.nunique()
+    np.testing.assert_array_equal(features.orders_all, orders[features.index])
+    once = features.index[features.order_days == 1]
+    assert features.loc[once, "gap_mean"].isna().all()  # a gap nobody has seen is missing, not imputed
+    take(shop.lake, shop.end, horizon_days=28, active_within_days=None, labelled=False)
+    assert [
+        store.version(shop.lake.root, TABLES[name]) for name in ("events", "customers", "items")
+    ] == before
+
+
+@pytest.mark.parametrize("name", ["logistic", "svm"])
+def test_scaling_and_imputation_are_fitted_steps_of_the_model(name, question):
+    X, y = question
+    (member,) = estimators.fit(name, X, y, seed=2).members
+    steps = dict(member.steps)
+    np.testing.assert_allclose(steps["simpleimputer"].statistics_, np.nanmedian(X, axis=0))
+    scaler = next(step for step in steps.values() if isinstance(step, StandardScaler))
+    assert scaler.n_samples_seen_ == len(X)
+
+
+@pytest.mark.parametrize("name", ["logistic", "tree", "forest", "svm", "neural", "boosting"])
+def test_what_is_imputed_was_learned_from_the_training_rows_alone(name, question):
+    X, y = question
+    model = estimators.fit(name, X, y, seed=2)
+    company = np.vstack([X[:50], np.full((200, 3), 1e6)])
+    np.testing.assert_allclose(model.predict_proba(X[:50]), model.predict_proba(company)[:50], atol=1e-9)
