@@ -82,7 +82,8 @@ def judge(
     champion : TrainedChurn or None
         The model in use, None where there is none.
     """
-    comparable = champion is not None and _same_question(champion, trained)
+    gone = set(champion.columns) - set(training.newest.frame.columns) if champion else set()
+    comparable = champion is not None and not gone and _same_question(champion, trained)
     origins = _origins(training, trained, champion if comparable else None, progress)
     if not origins:
         first = champion is None
@@ -98,6 +99,8 @@ def judge(
     if failed:
         return Judgement(False, f"The one in use stays, for {'; '.join(failed)}.", origins, checks, details)
     why = _why(len(origins), trained, champion, checks, details)
+    if gone:
+        why = f"The one in use needs features that are no longer computed ({', '.join(sorted(gone))})."
     return Judgement(True, f"{why}{mind}", origins, checks, details)
 
 
@@ -235,7 +238,7 @@ def _why(
     if not _same_question(champion, trained):
         return f"Churn is defined differently from now on. {passed}."
     gap = details.get("difference") or {}
-    if not same_recipe(champion, trained):
+    if gap and not same_recipe(champion, trained):
         return f"{passed}, and its recipe is better than the one in use (log-loss {gap['mean']:+.4f})."
     if not gap:
         return f"{passed}; the same recipe as the one in use, on fresher data."

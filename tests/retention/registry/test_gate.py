@@ -149,3 +149,11 @@ def test_a_fault_that_the_champion_shares_is_told_and_does_not_keep_the_staler_o
     other = judge(training, logistic, replace(logistic, estimator="tree"))
     assert not other.promote
     assert "ECE 0.200" in other.why
+
+
+def test_a_champion_whose_features_are_gone_cannot_be_asked_and_is_replaced(training, logistic, monkeypatch):
+    monkeypatch.setattr(gate, "calibrated", lambda *_: ())
+    monkeypatch.setattr(gate, "beats_baselines", lambda *_: gate.Check("baselines", True, ""))
+    found = judge(training, logistic, replace(logistic, columns=(*logistic.columns, "bygone")))
+    assert found.promote
+    assert "no longer computed (bygone)" in found.why
