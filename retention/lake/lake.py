@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import threading
 from collections.abc import Callable, Collection
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import pandas
 
 ENGINES = ("duckdb", "spark")
+MOST_MEMORY = 6 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class Lake:
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "temp_directory": str(self._scratch),
+                "memory_limit": f"{_memory()}B",
             }
         )
         raw.execute("SET TimeZone = 'UTC'")
@@ -339,6 +342,11 @@ class Lake:
             with store.locked(self.root, table):
                 store.tidy(self.root, table)
         return gone
+
+
+def _memory() -> int:
+    """Bytes DuckDB may take before it spills: several workers share a machine, and Python needs some too."""
+    return min(MOST_MEMORY, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
 
 
 def naive(moment: datetime) -> datetime:
