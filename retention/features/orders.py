@@ -37,8 +37,8 @@ def orders(visits: "ibis.Table", changes: tuple[tuple[int, int], ...]) -> "ibis.
 def timing(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
     """Aggregates of one customer's orders: counts by window, gaps, and how they bear on the silence now."""
 
-    def count(days: float, since: float = 0) -> "ibis.Value":
-        return ((v.age > since) & (v.age <= days)).cast("int64").sum().cast("float64")
+    def count(days: float) -> "ibis.Value":
+        return (v.age <= days).cast("int64").sum().cast("float64")
 
     def decayed(column: "ibis.Value", half_life: float) -> "ibis.Value":
         return (column * (v.age * (-math.log(2) / half_life)).exp()).sum()
@@ -58,7 +58,7 @@ def timing(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
         "gaps_longer": (v.gap > v.silence).cast("float64").sum().fill_null(0),
         "gaps_longer_1h": (v.gap > v.silence + h).cast("float64").sum().fill_null(0),
         "days_silent": beyond.sum(where=beyond > 0).fill_null(0),
-        "orders_last_year": count(YEAR, YEAR - h),
+        "orders_last_year": count(YEAR) - count(YEAR - h),
         "season_match": ((v.age + h / 2) * (_TURN / YEAR)).cos().mean(),
     }  # fmt: skip
 
@@ -66,14 +66,14 @@ def timing(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
 def worth(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
     """Aggregates of one customer's orders: money, discounts, and when in the week and the day."""
 
-    def total(column: "ibis.Value", days: float, since: float = 0) -> "ibis.Value":
-        return column.sum(where=(v.age > since) & (v.age <= days)).fill_null(0).cast("float64")
+    def total(column: "ibis.Value", days: float) -> "ibis.Value":
+        return column.sum(where=v.age <= days).fill_null(0).cast("float64")
 
     day, turn = v.clock // DAY, v.clock * (_TURN / DAY)
     weekdays = {f"weekday_{n}": (day % 7 == n).cast("int64").sum().cast("float64") for n in range(7)}
     return {
         "spend_1h": total(v.spend, h), "spend_2h": total(v.spend, 2 * h), "spend_4h": total(v.spend, 4 * h),
-        "spend_all": v.spend.sum(), "spend_before": total(v.spend, 2 * h, h),
+        "spend_all": v.spend.sum(),
         "spend_sd": v.spend.std(how="sample"), "spend_last": v.spend.sum(where=v["rank"] == 0),
         "discount_4h": total(v.discount, 4 * h), "lines_4h": total(v.lines, 4 * h), "lines_1h": total(v.lines, h),
         "discounted_orders": ((v.discount > 0) & (v.age <= 4 * h)).cast("int64").sum().cast("float64"),
@@ -107,7 +107,7 @@ def ratios(c: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
         "orders_per_30d": 30 * c.orders_all / (c.tenure_days + 1),
         "trend_orders": balance(first, second),
         "trend_slope": (3 * first + second - third - 3 * fourth) / 10,
-        "trend_spend": balance(c.spend_1h, c.spend_before),
+        "trend_spend": balance(c.spend_1h, c.spend_2h - c.spend_1h),
         "basket_mean": basket,
         "basket_ratio": (c.spend_2h / c.orders_2h.nullif(0)) / basket.nullif(0),
         "basket_cv": c.spend_sd / basket.nullif(0),

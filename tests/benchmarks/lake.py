@@ -108,7 +108,7 @@ def features() -> dict[str, Figure]:
         "features": against(value, "s", bare, most=5),
         "features_polars": against(beside_polars[0], "s", beside_polars[1], most=1),
         "features_pandas": against(beside_pandas[0], "s", beside_pandas[1], most=0.25),
-        "features_all": against(whole, "s", bare_whole, most=7),
+        "features_all": against(whole, "s", bare_whole),
         "features_count": alone(len(NAMES), "features"),
         "features_customers": alone(len(rows), "customers"),
         "features_peak": alone(peak_mb(), "MiB"),
