@@ -1,7 +1,7 @@
 """How good are the recommendations? Trained before a cutoff, compared with what was bought after it, beside baselines."""
 
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from retention.errors import BadInput, TooLittleData
 from retention.progress import Progress, part, silent
 from retention.recommend.artefact import TrainedRecommender
-from retention.recommend.features import Scene
+from retention.recommend.features import PERSON, Scene
 from retention.recommend.history import DAY, pairs, read
 from retention.recommend.moments import Moment, Score, buy_it_again, compare, mixed, only_new, popular, ranked
 from retention.recommend.positions import positions
@@ -76,16 +76,28 @@ def evaluate(
         )
         for number, (name, score) in enumerate(scorers.items())
     }  # fmt: skip
+    ours = found["model"]
     return {
-        "customers": found["model"].customers,
+        "customers": ours.customers,
         "items": len(trained.items),
-        "metrics": found["model"].as_dict(),
+        "metrics": ours.as_dict(),
+        "hit_rate": ours.hit_rate,
+        "intervals": {"ndcg": ours.interval(seed=seed)},
+        "at_risk": {name: _of_the_quiet(now, rows, one.each[:, 1]) for name, one in found.items()},
+        "tuned_before": (cutoff - timedelta(days=horizon_days)).isoformat(),
         "baselines": {name: found[name].as_dict() for name in ("popular", "buy_it_again")},
         "model": trained.estimator,
         "parameters": trained.parameters,
         "rung": trained.rung,
         "seconds": {"train": round(trained_in, 3), "score": round(time.perf_counter() - began, 3)},
     }
+
+
+def _of_the_quiet(now: Moment, rows: np.ndarray, ndcg: np.ndarray) -> float:
+    """Mean NDCG of the quarter of customers who have been silent longest."""
+    quiet = np.nan_to_num(now.scene.people[rows, PERSON.index("quiet")], nan=np.inf)
+    silent_longest = np.argsort(-quiet, kind="stable")[: max(len(rows) // 4, 1)]
+    return float(ndcg[silent_longest].mean())
 
 
 def standing(lake: "Lake", trained: TrainedRecommender, at: datetime) -> Moment:

@@ -1,7 +1,7 @@
 """Ranking metrics to the definition of the contract: recall = hits/|truth|; NDCG and MAP with min(k, |truth|) as the ideal."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,6 +15,23 @@ class Ranking:
     ndcg: float
     map: float
     coverage: float
+    each: np.ndarray = field(default_factory=lambda: np.empty((0, 3)), compare=False)
+    """(customers × 3): recall, NDCG and whether there was a hit, of each customer that counts, in the order given."""
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of the customers with at least one hit."""
+        return float(self.each[:, 2].mean()) if len(self.each) else 0.0
+
+    def interval(self, *, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+        """Ninety-five in a hundred bootstrap means of NDCG lie between these; customers are drawn, with replacement."""
+        if not len(self.each):
+            return 0.0, 0.0
+        ndcg = self.each[:, 1]
+        rng = np.random.default_rng(seed)
+        means = [ndcg[rng.integers(0, len(ndcg), len(ndcg))].mean() for _ in range(draws)]
+        low, high = np.quantile(means, [0.025, 0.975])
+        return float(low), float(high)
 
     def as_dict(self) -> dict[str, float]:
         """The contract's ``metrics``."""
@@ -62,4 +79,5 @@ def ranking(
         float(np.mean(ndcgs)),
         float(np.mean(precisions)),
         len(shown) / items if items else 0.0,
+        np.column_stack([recalls, ndcgs, np.array(recalls) > 0]),
     )

@@ -14,7 +14,7 @@ import numpy as np
 from retention.recommend.features import NAMES
 
 KINDS = ("trees", "logistic", "both")
-LOGISTIC_ROWS = 60_000
+LOGISTIC_ROWS = 30_000
 SHRINK = 1e-9
 BINS, BINNED_ON = 200, 50_000
 
@@ -26,6 +26,14 @@ class Examples:
     view: np.ndarray
     bought: np.ndarray
     weight: np.ndarray
+
+    def with_(self, more: Self) -> Self:
+        """These and further ones."""
+        return type(self)(
+            np.concatenate([self.view, more.view]),
+            np.concatenate([self.bought, more.bought]),
+            np.concatenate([self.weight, more.weight]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,7 @@ class Ranker:
         )  # fmt: skip
 
 
-def fit(examples: Examples, *, seed: int = 0, rounds: int = 200) -> Ranker:
+def fit(examples: Examples, *, seed: int = 0, rounds: int = 120) -> Ranker:
     """Learn from a past window.
 
     Parameters
@@ -116,7 +124,8 @@ def fit(examples: Examples, *, seed: int = 0, rounds: int = 200) -> Ranker:
         min_samples_leaf=int(np.clip(len(examples.bought) // 500, 10, 200)), early_stopping=False, random_state=seed,
     )  # fmt: skip
     edges = _edges(examples.view, seed)
-    grown.fit(_binned(examples.view, edges), examples.bought, sample_weight=examples.weight)
+    weight = examples.weight / examples.weight.mean()
+    grown.fit(_binned(examples.view, edges), examples.bought, sample_weight=weight)
     trees = tuple(_unbinned(np.array(stage[0].nodes), edges) for stage in grown._predictors)
     start = float(np.ravel(grown._baseline_prediction)[0])
     return Ranker("trees", trees, start, _logistic(examples, seed))
@@ -178,7 +187,9 @@ def _logistic(examples: Examples, seed: int) -> dict[str, np.ndarray]:
     line = {"median": median, "mean": filled.mean(axis=0), "scale": filled.std(axis=0) + SHRINK}
     line["scale"] = np.where(line["scale"] < 1e-6, np.inf, line["scale"])
     fitted = LogisticRegression(C=0.3, max_iter=200).fit(
-        _standard(examples.view[rows], line), examples.bought[rows], sample_weight=examples.weight[rows]
+        _standard(examples.view[rows], line),
+        examples.bought[rows],
+        sample_weight=examples.weight[rows] / examples.weight.mean(),
     )
     return {**line, "weights": np.r_[fitted.coef_[0], fitted.intercept_]}
 

@@ -83,10 +83,9 @@ def candidates(
     for name in ("collaborative", "neighbours", "favourite"):
         if name in sources:
             _mark(chosen, np.where(bought, -np.inf, said[name]), WANTED[name])
-    for name, fact in (("popular", "buyers_28"), ("trending", "trend")):
+    for name, liked in (("popular", scene.shelf.fact("buyers_28")), ("trending", _rising(scene.shelf))):
         if name in sources:
-            liked = scene.shelf.fact(fact) if name == "popular" else _rising(scene.shelf)
-            _mark(chosen, np.where(bought, -np.inf, liked), WANTED[name])
+            _mark_for_all(chosen, bought, liked, WANTED[name])
     row, column = np.nonzero(chosen)
     scores = {name: said[name][row, column] for name in ("collaborative", "neighbours", "favourite")}
     scores["collaborative_rank"] = _ranks(said["collaborative"], row, column)
@@ -139,10 +138,24 @@ def _most_faded(scene: Scene, rows: np.ndarray, shape: tuple[int, ...]) -> np.nd
     )  # not what was brought back or rated badly
     full = (len(scene.history.customers), shape[1])
     values = scene.seen.faded[90][chosen].clip(min=1e-9)
-    own = csr_matrix((values, (scene.seen.customer[chosen], column[chosen])), shape=full)[rows].toarray()
+    own = csr_matrix((values, (scene.seen.customer[chosen], column[chosen])), shape=full)[rows]
     marked = np.zeros(shape, dtype=bool)
-    _mark(marked, np.where(own > 0, own, -np.inf), WANTED["own"])
+    row = np.repeat(np.arange(shape[0]), np.diff(own.indptr))
+    place = np.arange(own.nnz) - own.indptr[row]
+    best = np.lexsort((-own.data, row))[place < WANTED["own"]]  # in order of row, so ``place`` is the rank
+    marked[row[best], own.indices[best]] = True
     return marked
+
+
+def _mark_for_all(chosen: np.ndarray, bought: np.ndarray, liked: np.ndarray, count: int) -> None:
+    """Mark the best ``count`` that a customer has not had, of one order for everybody."""
+    order = np.argsort(-np.nan_to_num(liked), kind="stable")
+    order = order[np.nan_to_num(liked)[order] > 0][
+        : 10 * count
+    ]  # who has had nine tenths of these needs no more
+    fresh = ~bought[:, order]
+    row, at = np.nonzero(fresh & (np.cumsum(fresh, axis=1) <= count))
+    chosen[row, order[at]] = True
 
 
 def _mark(chosen: np.ndarray, scores: np.ndarray, count: int) -> None:

@@ -44,6 +44,7 @@ FEWEST_TO_RANK, FEWEST_ITEMS_TO_RANK = (
 FEWEST_TO_TUNE = 40
 HELD_BACK, MOST_HELD = 0.25, 400  # of the window's customers, not learned from; half choose, half report
 FIT_ON = 2_000  # customers a window
+WITHIN_NOISE = 0.02  # of NDCG
 THINNED = 0.25  # of the candidates that were not bought
 POLICIES = ("both", "new")
 
@@ -165,20 +166,22 @@ def _recipe(history: History, cutoff: datetime, asked: Asked, progress: Progress
     held = drawn[: min(int(len(drawn) * HELD_BACK), MOST_HELD)] if len(drawn) >= FEWEST_TO_RANK else drawn
     choosing, reporting = np.sort(held[::2]), np.sort(held[1::2])
     mixture = _best_mixture(then, real, choosing, part(progress, 1, 4))
-    ranker, note = None, ""
+    ranker, note, examples = None, "", None
     if len(active) >= FEWEST_TO_RANK and then.size[1] >= FEWEST_ITEMS_TO_RANK:
         learners = np.sort(drawn[len(held) :][:FIT_ON])
-        ranker = fit(_examples(then, real, learners, asked.seed, part(progress, 2, 4)), seed=asked.seed)
+        examples = _examples(then, real, learners, asked.seed, part(progress, 2, 4))
+        ranker = fit(examples, seed=asked.seed)
     else:
         note = (
             f" The ranker takes {FEWEST_TO_RANK} customers who bought in the last {asked.horizon_days} days and "
             f"{FEWEST_ITEMS_TO_RANK} items bought by several; there are {len(active)} and {then.size[1]}."
         )
     found = _chosen(then, real, (choosing, reporting), ranker, mixture, note, part(progress, 3, 4))
-    if ranker is None or set(found.kinds.values()) == {"mixture"}:
+    if examples is None or set(found.kinds.values()) == {"mixture"}:
         return found
-    everyone = np.sort(drawn[:FIT_ON])  # once measured, those held back are learned from as well
-    again = fit(_examples(then, real, everyone, asked.seed, part(progress, 3, 4)), seed=asked.seed)
+    # once measured, those held back are learned from as well
+    more = _examples(then, real, np.sort(held), asked.seed + 1, part(progress, 3, 4))
+    again = fit(examples.with_(more), seed=asked.seed)
     return replace(found, ranker=again)
 
 
@@ -203,7 +206,7 @@ def _chosen(
             kind: compare(then, real, choosing, score, new_only=policy == "new").ndcg
             for kind, score in offered.items()
         }
-        kinds[policy] = max(found, key=found.__getitem__)
+        kinds[policy] = _preferred(found)
         progress(number, 3, "Choosing how to rank")
     ours, lately, again = (
         compare(then, real, reporting, score).as_dict()
@@ -212,6 +215,12 @@ def _chosen(
     progress(3, 3, "Choosing how to rank")
     metrics = {**ours, "customers": len(reporting), "baselines": {"popular": lately, "buy_it_again": again}}
     return Recipe(ranker, mixture, kinds, metrics, note)
+
+
+def _preferred(found: dict[str, float]) -> str:
+    """The best kind; but the mean of both rankers where that is as good within the noise of a few hundred customers."""
+    best = max(found, key=found.__getitem__)
+    return "both" if found.get("both", -1.0) >= found[best] * (1 - WITHIN_NOISE) else best
 
 
 def _best_mixture(then: Moment, real: csr_matrix, rows: np.ndarray, progress: Progress) -> Mixture:
@@ -238,8 +247,7 @@ def _examples(then: Moment, real: csr_matrix, rows: np.ndarray, seed: int, progr
         labels.append(bought[kept])
         weights.append(np.where(bought, 1, 1 / THINNED)[kept] / np.sqrt(purchases[batch][found.row[kept]]))
         progress(start + len(batch), len(rows), "Gathering candidates to learn from")
-    weight = np.concatenate(weights)
-    return Examples(np.concatenate(views), np.concatenate(labels), weight / weight.mean())
+    return Examples(np.concatenate(views), np.concatenate(labels), np.concatenate(weights))
 
 
 def window_truth(lake: "Lake", now: Moment, cutoff: datetime, horizon_days: int) -> csr_matrix:

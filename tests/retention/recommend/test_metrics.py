@@ -50,3 +50,12 @@ def test_the_truth_itself_is_a_perfect_list(truth, k):
     found = ranking([truth], [truth], k=k, items=31)
     assert found.ndcg == pytest.approx(1)
     assert found.map == pytest.approx(1)
+
+
+def test_the_interval_lies_around_the_mean_and_the_hit_rate_counts_customers():
+    found = ranking([[1], [2], [3], [4]] * 30, [[1], [9], [3], [4]] * 30, k=1, items=9)
+    low, high = found.interval(draws=300)
+    assert found.ndcg == found.hit_rate == 0.75
+    assert low < 0.75 < high
+    assert found.interval(draws=300) == (low, high)
+    assert ranking([], [], k=1, items=9).interval() == (0.0, 0.0)

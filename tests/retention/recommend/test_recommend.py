@@ -112,6 +112,8 @@ def test_evaluation_to_the_contract_beats_popularity_with_every_model(shop, mode
     assert report["metrics"]["ndcg"] > report["baselines"]["popular"]["ndcg"]
     assert report["customers"] > 50
     assert report["model"].startswith(f"own+{model}")
+    assert report["intervals"]["ndcg"][0] < report["metrics"]["ndcg"] < report["intervals"]["ndcg"][1]
+    assert set(report["at_risk"]) == {"model", *report["baselines"]}
 
 
 def test_new_items_only_leaves_what_was_bought_out_of_list_and_truth(shop):
