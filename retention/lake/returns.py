@@ -22,6 +22,8 @@ _MOMENTS = {
     "occurred_at": "make_timestamp(epoch_us(occurred_at))",
     "known_at": "make_timestamp(epoch_us(greatest(occurred_at, coalesce(available_at, occurred_at))))",
 }
+# How many a return takes back: as it says, else as many as its money is worth of the purchase, else one.
+_UNITS = "coalesce(back.quantity, sold.bought * least(1, back.amount / nullif(sold.amount, 0)), 1)"
 _ENOUGH = 0.99  # of an order's amount, for a refund that names no item
 
 
@@ -71,7 +73,7 @@ def match(con: Any, files: list[str], version: int) -> Returns | None:
         _take_back(con, turn)
     con.execute(
         f"CREATE OR REPLACE TEMP TABLE {names.matched} AS SELECT back.event_id, back.customer_id, back.item_id, "
-        "back.order_id, back.quantity, back.known_at, sold.event_id AS undoes_event_id, sold.order_id AS undoes_order_id "
+        "back.order_id, coalesce(back.quantity, undone.quantity, 1) AS quantity, back.known_at, sold.event_id AS undoes_event_id, sold.order_id AS undoes_order_id "
         "FROM sent_back AS back LEFT JOIN undone USING (event_id) LEFT JOIN sold ON sold.place = undone.place"
     )
     _cancel(con, stored, names)
@@ -89,12 +91,12 @@ def _stage(con: Any, stored: str) -> None:
     con.execute(
         "CREATE OR REPLACE TEMP TABLE sent_back AS SELECT *, row_number() OVER "
         "(PARTITION BY pair ORDER BY known_at, occurred_at, event_id) AS turn FROM (SELECT event_id, customer_id, item_id, "
-        "order_id, abs(coalesce(nullif(quantity, 0), 1)) AS quantity, abs(amount) AS amount, "
+        "order_id, abs(nullif(quantity, 0)) AS quantity, abs(amount) AS amount, "
         f"dense_rank() OVER (ORDER BY customer_id, item_id) AS pair, {moments} FROM {stored} WHERE event_type = 'return')"
     )
     con.execute(
         "CREATE OR REPLACE TEMP TABLE sold AS SELECT row_number() OVER (ORDER BY occurred_at, event_id) AS place, * FROM "
-        f"(SELECT event_id, customer_id, item_id, order_id, coalesce(quantity, 1) AS bought, {moments} FROM {stored} "
+        f"(SELECT event_id, customer_id, item_id, order_id, coalesce(quantity, 1) AS bought, amount, {moments} FROM {stored} "
         "WHERE event_type = 'purchase') "
         "JOIN (SELECT DISTINCT customer_id, item_id, pair FROM sent_back WHERE item_id IS NOT NULL) "
         "USING (customer_id, item_id) WHERE bought > 0"
@@ -104,11 +106,11 @@ def _stage(con: Any, stored: str) -> None:
 def _take_back(con: Any, turn: int) -> None:
     """Match the returns whose turn it is, one at most of each customer and item, with what is left of the purchases."""
     con.execute(
-        "INSERT INTO undone SELECT back.event_id, sold.place, back.quantity, back.known_at "
+        f"INSERT INTO undone SELECT back.event_id, sold.place, {_UNITS} AS units, back.known_at "
         f"FROM (SELECT * FROM sent_back WHERE turn = {turn}) AS back JOIN sold USING (pair) "
         "LEFT JOIN (SELECT place, sum(quantity) AS gone FROM undone GROUP BY 1) AS earlier ON earlier.place = sold.place "
         "WHERE sold.occurred_at <= back.occurred_at AND sold.known_at <= back.known_at "
-        "AND sold.bought - coalesce(gone, 0) >= back.quantity QUALIFY row_number() OVER (PARTITION BY back.event_id "
+        "AND sold.bought - coalesce(gone, 0) >= units - 1e-9 QUALIFY row_number() OVER (PARTITION BY back.event_id "
         "ORDER BY coalesce(sold.order_id = back.order_id, false) DESC, sold.place DESC) = 1"
     )
 
