@@ -13,8 +13,8 @@ from sklearn.base import BaseEstimator
 
 from retention.churn import calibration, estimators, rolling
 from retention.churn.ladder import Rung, stand
-from retention.churn.snapshots import Snapshot, TrainingSet, history
-from retention.errors import TooLittleData
+from retention.churn.snapshots import GROUP_OF, Snapshot, TrainingSet, history
+from retention.errors import BadInput, TooLittleData
 from retention.progress import Progress, part, silent
 
 ALLOWED = frozenset({
@@ -90,18 +90,25 @@ class TrainedChurn:
 
         Raises
         ------
-        ValueError
-            Where the artefact holds any other type; nothing of it was loaded.
+        BadInput
+            Where the artefact holds any other type (nothing of it was loaded), or asks for features that are no
+            longer computed.
         """
         foreign = set(skops.io.get_untrusted_types(data=content)) - ALLOWED
         if foreign:
-            raise ValueError(
-                f"the artefact holds types that are not on the list: {', '.join(sorted(foreign))}"
+            raise BadInput(
+                f"The artefact of model {version or 'unnamed'} holds types that are not on the list "
+                f"({', '.join(sorted(foreign))}), so it was not loaded; run `/retention retrain`."
             )
         held = skops.io.loads(content, trusted=sorted(ALLOWED))
         about = json.loads(held["about"])
         about["cutoff"] = datetime.fromisoformat(about["cutoff"])
         about["columns"] = tuple(about["columns"])
+        if gone := sorted(set(about["columns"]) - GROUP_OF.keys()):
+            raise BadInput(
+                f"Model {version or 'unnamed'} asks for features that this version no longer computes "
+                f"({', '.join(gone[:3])}{', …' if len(gone) > 3 else ''}); run `/retention retrain`."
+            )
         return cls(model=held["model"], reference=held["reference"], version=version, **about)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from retention.errors import BadInput
 from retention.recommend.blend import Mixture
 from retention.recommend.models import MODELS
 from retention.recommend.models.user_knn import UserKnn
@@ -117,13 +118,18 @@ class TrainedRecommender:
 
         Raises
         ------
+        BadInput
+            For another format.
         ValueError
-            For another format, or arrays that would need unpickling.
+            For arrays that would need unpickling.
         """
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             header = json.loads(str(file["header"]))
             if header["format"] != FORMAT:
-                raise ValueError(f"a recommender of format {header['format']}; this version reads {FORMAT}")
+                raise BadInput(
+                    f"The recommender was saved in format {header['format']}, and this version reads {FORMAT}; "
+                    "run `/retention retrain recommend`."
+                )
             rooms: dict[str, dict[str, np.ndarray]] = {}
             for name in file.files:
                 room, _, rest = name.partition(".")

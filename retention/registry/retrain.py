@@ -107,7 +107,7 @@ def _loaded(settings: Settings, champion: ModelVersion | None) -> Any:
 
     try:
         return TrainedChurn.from_bytes(load(settings, champion)) if champion else None
-    except (Refused, ValueError):
+    except Refused:
         return None
 
 

@@ -103,7 +103,7 @@ def card(
     try:
         trained = TrainedChurn.from_bytes(load(settings, row), version=row.version)
         told = _asked(trained, lake, settings, row, progress)
-    except (Refused, ValueError) as problem:  # the record stands without the artefact
+    except Refused as problem:  # the record stands without the artefact
         told = {"unasked": str(problem)}
     if told.get("now"):
         charts["drivers"] = card_charts.drivers(told["now"]["drivers"])

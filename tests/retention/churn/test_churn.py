@@ -121,7 +121,7 @@ def test_an_artefact_gives_the_same_scores_and_only_known_types_load(shop, train
     assert again.cutoff == trained.cutoff
     foreign = skops.io.dumps({"model": KNeighborsClassifier, "about": "{}"})
     if skops.io.get_untrusted_types(data=foreign):
-        with pytest.raises(ValueError, match="not on the list"):
+        with pytest.raises(BadInput, match="not on the list"):
             TrainedChurn.from_bytes(foreign)
 
 
