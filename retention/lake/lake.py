@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from retention.errors import BadInput
 from retention.lake import store
 from retention.lake.frames import arrow
 from retention.lake.identity.resolve import BY_CUSTOMER, Identities, Identity, joined, merged
-from retention.lake.returns import NONE, Returns, match
+from retention.lake.returns import NONE, Returns, cancelled_orders, match
 from retention.lake.returns import TYPES as RETURN_TYPES
 from retention.lake.schema import EVENT_ID, IBIS_TYPES, SAID, SQL_TYPES, TABLES, Column, Table
 from retention.lake.spark import SparkTables
@@ -68,6 +68,7 @@ class Lake:
         self.spark = spark
         if spark:
             spark.people = self.identities.people
+            spark.cancelled = partial(cancelled_orders, self)
         self.zone = zone
         self._scratch = scratch
         self._views: set[str] = set()

@@ -82,6 +82,13 @@ def match(con: Any, files: list[str], version: int) -> Returns | None:
     return names
 
 
+def cancelled_orders(lake: Any, before: datetime | None) -> list[tuple[str, str]]:
+    """(customer_id, order_id), as stored, of the orders wholly cancelled as far as was known before a moment."""
+    events = lake.table("events", before, identity="stored").get_name()
+    sql = f"SELECT DISTINCT customer_id, order_id FROM \"{events}\" WHERE event_type = '{CANCELLED}'"
+    return lake.duckdb.execute(sql).fetchall()
+
+
 def _stage(con: Any, stored: str) -> None:
     """The returns, each with its turn among those of the same customer and item, and the purchases they may undo.
 

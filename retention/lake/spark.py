@@ -56,6 +56,9 @@ class SparkTables:
         self.people: Callable[[datetime | None], dict[str, str]] = (
             lambda before: {}
         )  # ids that stand for another
+        self.cancelled: Callable[[datetime | None], list[tuple[str, str]]] = (
+            lambda before: []
+        )  # customer and order
 
     @cached_property
     def con(self) -> Any:
@@ -97,6 +100,9 @@ class SparkTables:
         session = self.con._session
         rows = session.read.parquet(*paths) if paths else session.createDataFrame([], _empty(table.columns))
         rows = _between(rows, name, since, before).selectExpr(*map(_read, table.columns))
+        cancelled = self.cancelled(before) if name == "events" else []
+        if cancelled:
+            rows = _without(session, rows, cancelled)
         people = self.people(before) if name in ("events", "treatments") else {}
         if people:
             rows = _resolved(session, rows, people)
@@ -120,6 +126,19 @@ def _between(rows: Any, name: str, since: datetime | None, before: datetime | No
     if before is not None and name == "events":
         rows = rows.where(col("available_at").isNull() | (col("available_at") < before.astimezone(UTC)))
     return rows
+
+
+def _without(session: Any, rows: Any, cancelled: list[tuple[str, str]]) -> Any:
+    """The rows with the purchases of these orders called cancelled, as `retention.lake.returns` calls them."""
+    from pyspark.sql.functions import broadcast, col, lit, when
+
+    from retention.lake.returns import CANCELLED
+
+    orders = session.createDataFrame(cancelled, "_who string, _order string")
+    same = (col("customer_id") == col("_who")) & (col("order_id") == col("_order"))
+    gone = col("_who").isNotNull() & (col("event_type") == "purchase")
+    kind = when(gone, lit(CANCELLED)).otherwise(col("event_type"))
+    return rows.join(broadcast(orders), same, "left").withColumn("event_type", kind).drop("_who", "_order")
 
 
 def _resolved(session: Any, rows: Any, people: dict[str, str]) -> Any:
