@@ -74,13 +74,17 @@ def _odds(probability: np.ndarray) -> np.ndarray:
     return logit(np.clip(probability, 1e-6, 1 - 1e-6))
 
 
-def learn(probabilities: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> tuple[Calibrated, str]:
+def learn(
+    probabilities: Sequence[np.ndarray], labels: Sequence[np.ndarray], *, shifts: bool = True
+) -> tuple[Calibrated, str]:
     """The map that did best on the origins it was not learned on, and what it is called.
 
     Parameters
     ----------
     probabilities, labels : sequence of (n,) arrays
         Out of time, one pair an origin; a lone origin is halved by customers.
+    shifts : bool
+        Whether there is anything to correct: into a season that the origins do not know, nothing is carried.
 
     Returns
     -------
@@ -93,7 +97,10 @@ def learn(probabilities: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> 
     churners = int(y.sum())
     if not CHURNERS <= churners <= len(y) - CHURNERS:
         return Calibrated(), "none"
-    methods = ("none", "sigmoid", "isotonic") if churners >= ISOTONIC_FROM else ("none", "sigmoid")
+    if not shifts:
+        methods: tuple[str, ...] = ("none",)
+    else:
+        methods = ("none", "sigmoid", "isotonic") if churners >= ISOTONIC_FROM else ("none", "sigmoid")
     folds = cross_fits(labels)
     lost = {
         method: sum(

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from retention.churn.estimators import CLOSED_FORM, ENSEMBLE, RFM
 from retention.churn.snapshots import TrainingSet
 from retention.errors import TooLittleData
@@ -11,6 +13,8 @@ CHURNERS, SNAPSHOTS_FOR_ENSEMBLE = 100, 4
 _CLOSED = (CLOSED_FORM, RFM, "stacked")
 _LOGISTIC = ("logistic", CLOSED_FORM, RFM, "stacked")
 _ENSEMBLE = ("ensemble", CLOSED_FORM, RFM, *ENSEMBLE, "stacked")
+_SEASONAL = ("ensemble", *ENSEMBLE)
+SWING = 0.2  # of the log of orders from one horizon to the next, from which a season is reckoned with
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,13 @@ def stand(training: TrainingSet) -> Rung:
         have = int(training.history_days)
         return Rung(
             _ENSEMBLE, f"The ensemble; calendar features need 13 months of history (have {have} days)."
+        )
+    if abs(training.swing) >= SWING:
+        change = f"{100 * np.expm1(training.swing):+.0f} %"
+        return Rung(
+            _SEASONAL,
+            f"The ensemble, with calendar features: the highest rung. A year ago the shop's orders changed by {change} into "
+            "such a horizon, so what knows no season is not a candidate.",
         )
     return Rung(_ENSEMBLE, "The ensemble, with calendar features: the highest rung.")
 

@@ -12,7 +12,7 @@ import skops.io
 from sklearn.base import BaseEstimator
 
 from retention.churn import calibration, estimators, rolling
-from retention.churn.ladder import Rung, stand
+from retention.churn.ladder import SWING, Rung, stand
 from retention.churn.snapshots import GROUP_OF, Snapshot, TrainingSet, history
 from retention.errors import BadInput, TooLittleData
 from retention.progress import Progress, part, silent
@@ -165,7 +165,9 @@ def fit(
     ]
     chosen = min(choices, key=lambda one: one.log_loss) if choices else _unjudged(rung, model)
     labels = [one.labels for one in told]
-    calibrated, method = calibration.learn([chosen.mean(one) for one in told], labels)
+    calibrated, method = calibration.learn(
+        [chosen.mean(one) for one in told], labels, shifts=abs(training.swing) < SWING
+    )
     calibrated.estimator = _assembled(chosen, training, seed, part(progress, 1, 2))
     return TrainedChurn(
         model=calibrated, estimator=chosen.name, columns=training.columns, reference=reference(X),

@@ -24,9 +24,11 @@ DERIVED = (
     Feature("season_sin", "sine of the day of the year", "", "season"),
     Feature("season_cos", "cosine of the day of the year", "", "season"),
     Feature(
-        "season_sin_2", "sine of twice the day of the year: a peak sharper than a year's wave", "", "season"
+        "season_ahead",
+        "log of the shop's orders in the H days ahead ÷ in the H before, as they were a year ago",
+        "",
+        "season",
     ),
-    Feature("season_cos_2", "cosine of twice the day of the year", "", "season"),
 )
 SEASON = tuple(feature.name for feature in DERIVED if feature.group == "season")
 GROUP_OF = {feature.name: feature.group for feature in (*FEATURES, *DERIVED)}
@@ -81,6 +83,7 @@ def take(
     lake: Any, cutoff: datetime, *, horizon_days: int, active_within_days: int | None, labelled: bool = True
 ) -> Snapshot:
     """The snapshot at one moment; ``labelled`` also looks at the horizon after it."""
+    trade = _trade(lake, cutoff + timedelta(days=horizon_days) if labelled else cutoff)
     everyone = build(lake, cutoff, horizon_days=horizon_days, active_within_days=None)
     frame = everyone.order_by("customer_id").execute()
     x, t_x, age = purchase_history(frame)
@@ -95,8 +98,8 @@ def take(
         recency_share=1 - t_x / np.maximum(age, 1),
         season_sin=np.sin(season),
         season_cos=np.cos(season),
-        season_sin_2=np.sin(2 * season),
-        season_cos_2=np.cos(2 * season),
+        season_ahead=_ahead(trade, cutoff, horizon_days, year=1),
+        season_now=_ahead(trade, cutoff, horizon_days, year=0) if labelled else 0.0,
     )
     if active_within_days is not None:
         frame = frame[frame.recency_days <= active_within_days]
@@ -107,6 +110,29 @@ def take(
     return Snapshot(
         cutoff, frame.reset_index(drop=True), churned, len(x), fitted, None if labelled else _spend(drawn)
     )
+
+
+def _trade(lake: Any, before: datetime) -> pd.Series:
+    """How many customers ordered on each day (UTC) of the shop's history."""
+    events = lake.table("events", before=before)
+    bought = events.filter(events.event_type == "purchase")
+    daily = (
+        bought.group_by(day=bought.occurred_at.date()).agg(customers=bought.customer_id.nunique()).execute()
+    )
+    return pd.Series(
+        daily.customers.to_numpy(dtype=float), index=pd.to_datetime(daily.day, utc=True)
+    ).sort_index()
+
+
+def _ahead(trade: pd.Series, cutoff: datetime, horizon_days: int, *, year: int) -> float:
+    """Log of the orders in the H days from the cutoff ÷ in the H before, so many years ago; 0 where that is not known."""
+    at = pd.Timestamp(cutoff) - timedelta(days=364 * year)  # whole weeks: the same day of the week
+    span = timedelta(days=horizon_days)
+    if not len(trade) or at - span < trade.index[0] or at + span > pd.Timestamp(cutoff) + span * (1 - year):
+        return 0.0
+    ahead = float(trade[(trade.index >= at) & (trade.index < at + span)].sum())
+    behind = float(trade[(trade.index >= at - span) & (trade.index < at)].sum())
+    return float(np.log((ahead + 5) / (behind + 5)))
 
 
 def _spend(frame: pd.DataFrame) -> gamma_gamma.GammaGamma | None:
@@ -144,6 +170,7 @@ class TrainingSet:
     history_days: float
     snapshots: tuple[Snapshot, ...]
     columns: tuple[str, ...]
+    ahead: float = 0.0  # see `swing`
     doubted: Mapping[datetime, np.ndarray] = field(
         default_factory=dict
     )  # (n,) rows not to learn from, by moment
@@ -161,6 +188,11 @@ class TrainingSet:
         """Whether there is history enough to tell a season from a trend."""
         return self.history_days >= SEASON_FROM_DAYS
 
+    @property
+    def swing(self) -> float:
+        """By how much the shop's trade changed into the coming horizon a year ago, in logs; 0 where it is not known."""
+        return self.ahead if self.season else 0.0
+
     def before(self, moment: datetime) -> tuple[Snapshot, ...]:
         """The snapshots whose label windows were over at ``moment``: what could have been learned from then."""
         horizon = timedelta(days=self.horizon_days)
@@ -170,7 +202,11 @@ class TrainingSet:
         """This training set as it would have been at an earlier moment; None where nothing could be learned."""
         known = self.before(moment)
         days = self.history_days - (self.cutoff - moment) / timedelta(days=1)
-        return replace(self, cutoff=moment, history_days=days, snapshots=known) if known else None
+        here = next((one for one in self.snapshots if one.cutoff == moment), None)
+        ahead = 0.0 if here is None or here.frame.empty else float(here.frame.season_ahead.iloc[0])
+        return (
+            replace(self, cutoff=moment, history_days=days, snapshots=known, ahead=ahead) if known else None
+        )
 
     def teaching(self, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
         """Snapshots without the rows that are doubted; whoever is judged is never left out."""
@@ -184,7 +220,12 @@ class TrainingSet:
 
 
 def stacked(snapshots: Sequence[Snapshot], columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """(n, k) features and (n,) labels of snapshots one after another, thinned out evenly above `MOST_ROWS`."""
+    """(n, k) features and (n,) labels of snapshots one after another, thinned out evenly above `MOST_ROWS`.
+
+    Their label windows are over, so how the shop's trade went in them is known: the season is learned from that, while
+    whoever predicts has only the year before.
+    """
+    columns = ["season_now" if name == "season_ahead" else name for name in columns]
     step = -(-sum(len(snapshot.frame) for snapshot in snapshots) // MOST_ROWS) or 1
     return (
         np.concatenate([snapshot.matrix(columns)[::step] for snapshot in snapshots]),
@@ -226,8 +267,11 @@ def history(
     taken = [snapshot for snapshot in taken if len(snapshot.frame)]
     if not taken:
         raise TooLittleData(_nobody(cutoff, active_within_days))
+    ahead = _ahead(_trade(lake, cutoff), cutoff, horizon_days, year=1)
     names = (*NAMES, *(one.name for one in DERIVED if days >= SEASON_FROM_DAYS or one.group != "season"))
-    return TrainingSet(cutoff, horizon_days, active_within_days, days, tuple(taken), _telling(taken, names))
+    return TrainingSet(
+        cutoff, horizon_days, active_within_days, days, tuple(taken), _telling(taken, names), ahead
+    )
 
 
 def _telling(taken: Sequence[Snapshot], names: Sequence[str]) -> tuple[str, ...]:
@@ -237,7 +281,7 @@ def _telling(taken: Sequence[Snapshot], names: Sequence[str]) -> tuple[str, ...]
     some = pd.concat([snapshot.frame[list(names)].isna().any() for snapshot in taken], axis=1).any(axis=1)
     empty = low.isna().all(axis=1)
     telling = (low.min(axis=1) < high.max(axis=1)) | (some & ~empty)
-    return tuple(name for name in names if telling[name] or name == "bg_no_purchase")
+    return tuple(name for name in names if telling[name] or name in ("bg_no_purchase", "season_ahead"))
 
 
 def reaches(newest: datetime, end: datetime, horizon_days: int, what: str) -> None:
