@@ -39,9 +39,7 @@ def shop_that_changes(tmp_path_factory):
     with own.database.transaction() as session:
         session.add(RoleGrant(team_id="local", user_id=ANALYST, role="analyst", granted_by=ADMIN))
     clock.configure(fixed=at(LEARNT))
-    run(
-        own, Retrain(models=("churn",), horizon=HORIZON, active_within=2 * HORIZON, model="logistic"), "learn"
-    )
+    run(own, Retrain(models=("churn",), horizon=HORIZON, active_within=2 * HORIZON, model="stacked"), "learn")
     clock.configure(fixed=at(LEARNT + 1))
     run(own, Sweep(tier="low"), "sweep")
     return own
@@ -155,9 +153,7 @@ def test_an_unchanged_shop_stays_healthy_and_nobody_is_disturbed(tmp_path):
     with own.database.transaction() as session:
         session.add(RoleGrant(team_id="local", user_id=ANALYST, role="analyst", granted_by=ADMIN))
     clock.configure(fixed=at(LEARNT))
-    run(
-        own, Retrain(models=("churn",), horizon=HORIZON, active_within=2 * HORIZON, model="logistic"), "learn"
-    )
+    run(own, Retrain(models=("churn",), horizon=HORIZON, active_within=2 * HORIZON, model="stacked"), "learn")
     clock.configure(fixed=at(SEEN))
     (asked,) = schedule.tick(own.database, own.settings)  # nobody swept: the model is asked about then
     assert run_job(own.settings, own.database, asked, "task") == "done"
