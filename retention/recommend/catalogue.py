@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from retention.lake import store
+from retention.lake.schema import TABLES
+
 if TYPE_CHECKING:
     from retention.lake import Lake
 
@@ -59,7 +62,7 @@ def kind_of(title: str) -> str:
 
 
 def catalogue(lake: "Lake", *, in_stock_only: bool = True) -> Catalogue:
-    """Read the items.
+    """The items as they are; read anew only once they have changed, for a warm worker answers many people.
 
     Parameters
     ----------
@@ -67,6 +70,17 @@ def catalogue(lake: "Lake", *, in_stock_only: bool = True) -> Catalogue:
     in_stock_only : bool
         Bar what is out of stock now. An evaluation of the past leaves this off, for today's stock was not that day's.
     """
+    version = lake.root, store.version(lake.root, TABLES["items"]), in_stock_only
+    if version not in _KEPT:
+        _KEPT.clear()
+        _KEPT[version] = _read(lake, in_stock_only)
+    return _KEPT[version]
+
+
+_KEPT: dict[tuple[Any, ...], Catalogue] = {}  # the last one asked for
+
+
+def _read(lake: "Lake", in_stock_only: bool) -> Catalogue:
     items = lake.table("items")
     said = items.attributes.try_cast("json")
     frame: Any = (
