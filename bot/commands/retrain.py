@@ -1,26 +1,14 @@
 """`retrain`: new models, promoted where they are better."""
 
 from datetime import datetime
+from typing import get_args
 
 import click
 
 from bot.commands.tree import DAYS, DAYS_OR_EVER, MOMENT, Call, choice, command, request
-from workers.requests import Retrain
+from workers.requests import Estimator, Retrain
 
-ESTIMATORS = (
-    "auto",
-    "logistic",
-    "tree",
-    "forest",
-    "extra_trees",
-    "svm",
-    "neural",
-    "boosting",
-    "ensemble",
-    "stacked",
-    "bg_nbd",
-    "rfm_logistic",
-)
+ESTIMATORS: tuple[str, ...] = get_args(Estimator)
 
 
 @command("retrain", request=Retrain)
