@@ -1,0 +1,76 @@
+"""Quiet hours: nobody is written to in them, and nobody waits longer than they last."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retention.campaigns.quiet import next_allowed, parsed, zone_of
+
+NIGHT = parsed("21:00-08:00")
+LONDON = ZoneInfo("Europe/London")
+ZONES = (
+    "Europe/London",
+    "America/New_York",
+    "Australia/Lord_Howe",
+    "Asia/Kathmandu",
+    "America/Sao_Paulo",
+    "UTC",
+)
+
+
+@pytest.mark.parametrize(
+    ("now", "zone", "expected"),
+    [
+        ("2025-06-03T12:00Z", "Europe/London", "2025-06-03T12:00Z"),
+        ("2025-06-03T20:00Z", "Europe/London", "2025-06-04T07:00Z"),  # 21:00 there: waits for 08:00
+        ("2025-06-03T19:59Z", "Europe/London", "2025-06-03T19:59Z"),
+        ("2025-06-04T07:00Z", "Europe/London", "2025-06-04T07:00Z"),  # the end itself is allowed
+        ("2025-06-03T12:00Z", "Australia/Sydney", "2025-06-03T22:00Z"),  # 22:00 there
+        ("2025-06-03T12:00Z", "America/Los_Angeles", "2025-06-03T15:00Z"),  # 05:00 there
+        ("2025-03-30T00:30Z", "Europe/London", "2025-03-30T07:00Z"),  # the clock goes forward in this night
+        ("2025-10-26T00:30Z", "Europe/London", "2025-10-26T08:00Z"),  # and back in this one
+    ],
+)
+def test_a_customer_sleeps_in_their_own_zone(now, zone, expected):
+    found = next_allowed(datetime.fromisoformat(now), ZoneInfo(zone), NIGHT)
+    assert found == datetime.fromisoformat(expected)
+
+
+def test_an_end_that_comes_twice_is_waited_for_in_either_hour():
+    until = parsed("00:00-01:30")
+    second = datetime(2025, 10, 26, 1, 15, tzinfo=UTC)  # 01:15 in London for the second time
+    assert next_allowed(second, LONDON, until) == datetime(2025, 10, 26, 1, 30, tzinfo=UTC)
+
+
+@given(
+    st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)), st.sampled_from(ZONES),
+    st.times(), st.times(),
+)  # fmt: skip
+def test_what_is_allowed_is_never_quiet_nor_later_than_it_must(now, zone, start, end):
+    now, zone = now.replace(tzinfo=UTC), ZoneInfo(zone)
+    quiet = parsed(f"{start:%H:%M}-{end:%H:%M}")
+    found = next_allowed(now, zone, quiet)
+    assert now <= found <= now + timedelta(hours=26)
+    if quiet is None:
+        assert found == now
+        return
+    assert not quiet.holds(found.astimezone(zone).time())
+    for part in range(1, 12):  # all the time waited was quiet, but for the hour a clock may skip
+        at = now + (found - timedelta(hours=1) - now) * part / 12
+        assert at < now or quiet.holds(at.astimezone(zone).time())
+
+
+@pytest.mark.parametrize("text", ["late", "25:00-08:00", "21-8", "21:00"])
+def test_hours_that_are_none_are_said(text):
+    with pytest.raises(ValueError, match="write them like"):
+        parsed(text)
+
+
+def test_no_quiet_hours_and_zones_that_do_not_exist():
+    assert parsed("") is parsed("08:00-08:00") is None
+    assert zone_of("Asia/Tokyo", LONDON) == ZoneInfo("Asia/Tokyo")
+    for unknown in (None, "", "Mars/Base", "../etc/passwd", "Europe", "\x00"):
+        assert zone_of(unknown, LONDON) is LONDON
