@@ -36,13 +36,25 @@ _cutoff = click.option(
     "--active-within", type=DAYS_OR_EVER, default="56d", help="Only who ordered so recently, or ever."
 )
 @click.option("--model", type=choice(*ESTIMATORS), default="auto", help="The kind of model.")
-def churn(call: Call, cutoff: datetime, horizon: int, active_within: int | str, model: str) -> Answer:
+@click.option(
+    "--origins", type=click.IntRange(1, 24), default=1, metavar="N",
+    help="Judge at the cutoff and N − 1 horizons before it: mean and sd.",
+)  # fmt: skip
+@click.option("--by", multiple=True, metavar="ATTRIBUTE", help="Tell these customers' attributes apart.")
+@click.option("--learning-curve", is_flag=True, help="Also learn from fewer customers and snapshots.")
+def churn(
+    call: Call, cutoff: datetime, horizon: int, active_within: int | str, model: str, origins: int,
+    by: tuple[str, ...], learning_curve: bool,
+) -> Answer:  # fmt: skip
     """Train on what was known before the cutoff and compare with who really came back."""
     from retention.churn import evaluate
+    from retention.risk.policy import load_policy
 
+    tiers = load_policy(call.services.settings).tiers
     report = evaluate(
         _lake(call), cutoff=cutoff, horizon_days=horizon,
-        active_within_days=requests.days_or_ever(active_within), model=model, progress=call.progress,
+        active_within_days=requests.days_or_ever(active_within), model=model, origins=origins, by=by,
+        tiers=(tiers.high, tiers.medium), curve=learning_curve, progress=call.progress,
     )  # fmt: skip
     return Answer("bot/evaluate_churn", report)
 

@@ -13,15 +13,17 @@ COLUMNS = {"recency": ("recency_days",), "rfm_logistic": RFM_COLUMNS}
 
 
 def baselines(training: TrainingSet, test: Snapshot) -> dict[str, dict[str, float]]:
-    """Metrics of each baseline on the test snapshot; the learned ones learn from the same snapshots as the model."""
-    if test.churned is None:
-        raise ValueError("the test snapshot has no labels")
+    """Metrics of each baseline on the test snapshot."""
+    return {name: metrics(test.labels, said) for name, said in probabilities(training, test).items()}
+
+
+def probabilities(training: TrainingSet, test: Snapshot) -> dict[str, np.ndarray]:
+    """P(churn), (n,), by each baseline; the learned ones learn from the same snapshots as the model."""
     found = {}
     for name, columns in COLUMNS.items():
         X, y = training.stacked(columns)
         model = make_pipeline(FunctionTransformer(signed_log), StandardScaler(), LogisticRegression()).fit(
             np.nan_to_num(X), y
         )
-        found[name] = metrics(test.churned, model.predict_proba(np.nan_to_num(test.matrix(columns)))[:, 1])
-    found["bg_nbd"] = metrics(test.churned, test.frame.bg_no_purchase.to_numpy())
-    return found
+        found[name] = model.predict_proba(np.nan_to_num(test.matrix(columns)))[:, 1]
+    return {**found, "bg_nbd": test.frame.bg_no_purchase.to_numpy()}

@@ -1,8 +1,12 @@
 """How good churn probabilities are. Accuracy is not among them: everyone-stays would win it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.stats import beta as beta_distribution
 from sklearn.metrics import average_precision_score, roc_auc_score
+
+DECILES = tuple(tenth / 10 for tenth in range(1, 11))
 
 
 def metrics(churned: np.ndarray, probability: np.ndarray) -> dict[str, float]:
@@ -28,12 +32,47 @@ def metrics(churned: np.ndarray, probability: np.ndarray) -> dict[str, float]:
 
 def top_decile_lift(churned: np.ndarray, probability: np.ndarray) -> float:
     """Churn rate among the tenth with the highest probability ÷ churn rate of all; ties are shared out evenly."""
-    take = len(churned) / 10
+    return lift_curve(churned, probability, (0.1,))[0]["lift"]
+
+
+def lift_curve(
+    churned: np.ndarray, probability: np.ndarray, shares: Sequence[float] = DECILES
+) -> list[dict[str, float]]:
+    """What targeting the riskiest share of the customers would find; ties are shared out evenly.
+
+    Returns
+    -------
+    list of dict
+        ``share`` of the customers, ``lift`` (their churn rate ÷ that of all) and ``captured`` (of all churners).
+    """
     _, group, size = np.unique(-probability, return_inverse=True, return_counts=True)
     before = np.concatenate([[0], np.cumsum(size)[:-1]])
-    taken = np.clip(take - before, 0, size)
     rate = np.bincount(group, weights=churned) / size
-    return float((taken @ rate) / take / churned.mean())
+    found = [float(np.clip(len(churned) * share - before, 0, size) @ rate) for share in shares]
+    return [
+        {"share": share, "lift": hits / len(churned) / share / float(churned.mean()), "captured": hits / float(churned.sum())}
+        for share, hits in zip(shares, found, strict=True)
+    ]  # fmt: skip
+
+
+def brier_decomposition(churned: np.ndarray, probability: np.ndarray, bins: int = 10) -> dict[str, float]:
+    """Brier = reliability − resolution + uncertainty + within_bins, over equal-count bins.
+
+    Murphy (1973); ``within_bins`` is what binning continuous probabilities leaves over (Stephenson, Coelho, Jolliffe
+    2008: variance within the bins less twice their covariance with the outcome).
+    """
+    parts = [part for part in np.array_split(np.argsort(probability, kind="stable"), bins) if len(part)]
+    weight = np.array([len(part) for part in parts]) / len(churned)
+    said = np.array([probability[part].mean() for part in parts])
+    seen = np.array([churned[part].mean() for part in parts])
+    rate = float(churned.mean())
+    terms = {
+        "reliability": float(weight @ (said - seen) ** 2),
+        "resolution": float(weight @ (seen - rate) ** 2),
+        "uncertainty": rate * (1 - rate),
+    }
+    brier = float(np.mean((probability - churned) ** 2))
+    return {**terms, "within_bins": brier - terms["reliability"] + terms["resolution"] - terms["uncertainty"]}
 
 
 def ece(churned: np.ndarray, probability: np.ndarray, bins: int = 10) -> float:

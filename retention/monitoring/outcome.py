@@ -13,8 +13,8 @@ from retention.churn import TrainedChurn
 from retention.churn.baselines import baselines
 from retention.churn.metrics import metrics
 from retention.churn.snapshots import Snapshot, TrainingSet, take
+from retention.churn.uncertainty import Interval, log_loss_of, paired
 from retention.db.tables import Cohort, ModelVersion, Run
-from retention.registry import gate
 from retention.settings import Settings
 
 RECOMPUTED = "recomputed"
@@ -35,7 +35,7 @@ class Outcome:
     customers: int
     metrics: dict[str, float]
     baselines: dict[str, dict[str, float]]
-    log_loss: gate.Interval
+    log_loss: Interval
 
 
 def matured(
@@ -91,7 +91,7 @@ def _scored(
     churned = test.churned
     if churned is None or not LEAST <= churned.sum() <= len(churned) - LEAST:
         return None
-    loss = gate.paired(gate.log_loss_of(churned, said), test.frame["customer_id"].to_numpy())
+    loss = paired(log_loss_of(churned, said), test.frame["customer_id"].to_numpy())
     return Outcome(
         version, source, test.cutoff, len(churned), metrics(churned, said), _baselines(lake, test, row), loss
     )

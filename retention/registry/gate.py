@@ -26,10 +26,10 @@ from scipy.special import expit, logit
 
 from retention.churn import drift
 from retention.churn.metrics import ece
+from retention.churn.uncertainty import Interval
 
 ORIGINS, ECE_MOST, SLOPE, LIFT_LOSS = 3, 0.05, (0.8, 1.2), 0.02
 SHARED = ("ece", "slope", "psi")  # faults of a recipe, whatever data it learned from
-_DRAWS, _BLOCKS = 1000, 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,40 +43,6 @@ class Check:
     def as_dict(self) -> dict[str, Any]:
         """For the registry and the templates."""
         return {"name": self.name, "passed": self.passed, "text": self.text}
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean and its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.4f} (95 % {self.low:+.4f} to {self.high:+.4f})"
-
-
-def log_loss_of(churned: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """Each customer's log-loss, (n,)."""
-    p = np.clip(probability, 1e-15, 1 - 1e-15)
-    return -(churned * np.log(p) + (1 - churned) * np.log1p(-p))
-
-
-def paired(difference: np.ndarray, customers: np.ndarray, seed: int = 0) -> Interval:
-    """Mean of (n,) differences and its interval, drawing customers (n,), with all their rows, with replacement.
-
-    Beyond a few thousand customers whole blocks of them are drawn: as wide an interval, in bounded time.
-    """
-    _, block = np.unique(np.asarray(customers, dtype=str), return_inverse=True)
-    block = block % _BLOCKS
-    total = np.bincount(block, weights=difference)
-    rows = np.bincount(block)
-    total, rows = total[rows > 0], rows[rows > 0]
-    drawn = np.random.default_rng(seed).multinomial(len(rows), np.full(len(rows), 1 / len(rows)), _DRAWS)
-    means = (drawn @ total) / (drawn @ rows)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(float(difference.mean()), float(low), float(high))
 
 
 def calibration(churned: np.ndarray, probability: np.ndarray) -> tuple[float, float]:

@@ -6,12 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from retention.churn.baselines import baselines
 from retention.churn.estimators import CLOSED_FORM, RFM
 from retention.churn.metrics import metrics, reliability
 from retention.churn.model import TrainedChurn, fit
+from retention.churn.segments import by_segment
 from retention.churn.snapshots import Snapshot, TrainingSet
+from retention.churn.uncertainty import Interval, log_loss_of, paired
 from retention.errors import TooLittleData
 from retention.progress import Progress, part, silent
 from retention.registry import gate
@@ -52,6 +55,15 @@ class Judgement:
     origins: tuple[Origin, ...] = ()
     checks: tuple[gate.Check, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
+
+    def by_segment(self, attributes: pd.DataFrame) -> list[dict[str, Any]]:
+        """How good it is for each kind of customer, over all origins; see `retention.churn.segments`."""
+        if not self.origins:
+            return []
+        frame = pd.concat([origin.test.frame for origin in self.origins], ignore_index=True)
+        churned = np.concatenate([origin.churned for origin in self.origins])
+        said = np.concatenate([origin.probability for origin in self.origins])
+        return by_segment(frame, churned, said, attributes)
 
     def as_dict(self) -> dict[str, Any]:
         """For the registry: figures of the newest origin, of each, and of all of them together."""
@@ -172,7 +184,7 @@ def _checks(
 ) -> tuple[tuple[gate.Check, ...], dict[str, Any]]:
     churned = np.concatenate([origin.churned for origin in origins])
     said = np.concatenate([origin.probability for origin in origins])
-    loss = float(gate.log_loss_of(churned, said).mean())
+    loss = float(log_loss_of(churned, said).mean())
     checks = [*gate.calibrated(churned, said)]
     if len(origins) > 1:
         earlier = np.concatenate([origin.probability for origin in origins[1:]])
@@ -206,14 +218,14 @@ def _pooled_baselines(origins: tuple[Origin, ...]) -> dict[str, float]:
 def _against(asked: list[Origin], same: bool) -> tuple[list[gate.Check], dict[str, float] | None]:
     """The checks against the champion on the origins where it could be asked."""
     if not asked:
-        return [gate.better(gate.Interval(0, 0, 0), 0)], None
+        return [gate.better(Interval(0, 0, 0), 0)], None
     gaps = [
-        gate.log_loss_of(o.churned, o.probability) - gate.log_loss_of(o.churned, o.champion)
+        log_loss_of(o.churned, o.probability) - log_loss_of(o.churned, o.champion)
         for o in asked
         if o.champion is not None
     ]
     customers = np.concatenate([origin.test.frame.customer_id.to_numpy() for origin in asked])
-    interval = gate.paired(np.concatenate(gaps), customers)
+    interval = paired(np.concatenate(gaps), customers)
     told = {"mean": interval.mean, "low": interval.low, "high": interval.high, "origins": len(asked)}
     if same:
         return [gate.not_worse(interval, len(asked))], told

@@ -59,11 +59,11 @@ def churn(
     """
     from retention.churn import targets
     from retention.churn.model import fit
+    from retention.churn.segments import attributes_of
     from retention.churn.snapshots import history
     from retention.feedback import without
     from retention.registry.judge import judge
     from retention.registry.reference import reference
-    from retention.registry.segments import attributes_of, by_segment
 
     training = history(
         lake, cutoff=asked.cutoff, horizon_days=asked.horizon_days, active_within_days=asked.active_within_days,
@@ -86,7 +86,7 @@ def churn(
         parameters={**about, "calibration": trained.calibration, "train_rows": trained.train_rows},
         features=trained.columns,
         metrics={**(judged["metrics"] or {}), **judged, "reference": reference(training, trained),
-                 "segments": by_segment(found.origins, attributes_of(lake))},
+                 "segments": found.by_segment(attributes_of(lake))},
         fingerprint=lake.fingerprint(asked.cutoff), seed=trained.seed, rung=trained.rung,
         created_by=asked.created_by, job_id=asked.job_id,
     )  # fmt: skip

@@ -10,6 +10,7 @@ from scipy.special import expit
 
 from retention.churn.model import fit
 from retention.churn.snapshots import history
+from retention.churn.uncertainty import Interval, log_loss_of, paired
 from retention.registry import gate
 from retention.registry.judge import judge, rolled_back
 
@@ -54,25 +55,25 @@ def test_few_customers_are_not_refused_for_what_chance_does():
 
 def test_an_interval_is_as_wide_as_the_customers_are_few(world):
     logits, churned, customers = world
-    gap = gate.log_loss_of(churned, expit(logits)) - gate.log_loss_of(churned, expit(0.8 * logits))
-    whole = gate.paired(gap, customers)
+    gap = log_loss_of(churned, expit(logits)) - log_loss_of(churned, expit(0.8 * logits))
+    whole = paired(gap, customers)
     assert whole.low < whole.mean < whole.high < 0
     theory = 2 * 1.96 * gap.std() / np.sqrt(len(gap))
     assert whole.high - whole.low == pytest.approx(theory, rel=0.15)
     # the same customers at three origins are not three times as many
-    thrice = gate.paired(np.tile(gap, 3), np.tile(customers, 3))
+    thrice = paired(np.tile(gap, 3), np.tile(customers, 3))
     assert thrice.high - thrice.low == pytest.approx(whole.high - whole.low, rel=0.1)
-    assert gate.paired(gap, customers) == whole  # seeded
+    assert paired(gap, customers) == whole  # seeded
 
 
 def test_another_recipe_has_to_be_better_beyond_doubt_on_three_origins():
-    sure, unsure = gate.Interval(-0.02, -0.03, -0.01), gate.Interval(-0.02, -0.05, 0.01)
+    sure, unsure = Interval(-0.02, -0.03, -0.01), Interval(-0.02, -0.05, 0.01)
     assert gate.better(sure, 3).passed
     assert not gate.better(unsure, 3).passed
     assert "+0.0100" in gate.better(unsure, 3).text
     assert not gate.better(sure, 2).passed
     assert gate.not_worse(unsure, 1).passed
-    assert not gate.not_worse(gate.Interval(0.02, 0.01, 0.03), 1).passed
+    assert not gate.not_worse(Interval(0.02, 0.01, 0.03), 1).passed
 
 
 def test_lift_may_be_two_percent_less():

@@ -5,31 +5,38 @@ customers and weeks that the judged fits had not seen.
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
-
-if TYPE_CHECKING:
-    from retention.lake import Lake
-    from retention.registry.judge import Origin
 
 FEWEST = 30  # customers; of fewer nothing is said
 VALUES = range(2, 9)  # different values that an attribute may have to make groups of
 MOST_ROWS = 200_000
 
 
-def by_segment(origins: "Sequence[Origin]", attributes: pd.DataFrame | None = None) -> list[dict[str, Any]]:
-    """One row a group of customers, over all origins.
+def by_segment(
+    frame: pd.DataFrame,
+    churned: np.ndarray,
+    said: np.ndarray,
+    attributes: pd.DataFrame | None = None,
+    *,
+    tiers: tuple[float, float] | None = None,
+) -> list[dict[str, Any]]:
+    """One row a group of customers.
 
     Parameters
     ----------
-    origins
-        Judged moments, with the customers' features.
+    frame : pandas.DataFrame
+        (n,) customers with their features; of several moments one after another.
+    churned, said : numpy.ndarray
+        (n,) labels and probabilities.
     attributes : pandas.DataFrame, optional
         Indexed by customer id, one column an attribute.
+    tiers : (float, float), optional
+        Probabilities from which a customer is in the high and in the medium tier.
 
     Returns
     -------
@@ -37,19 +44,15 @@ def by_segment(origins: "Sequence[Origin]", attributes: pd.DataFrame | None = No
         ``segment``, ``value``, ``customers``, ``expected`` and ``observed`` churn rate, and ``auc``; None where only one
         thing happened.
     """
-    if not origins:
-        return []
-    frame = pd.concat([origin.test.frame for origin in origins], ignore_index=True)
-    churned = np.concatenate([origin.churned for origin in origins])
-    said = np.concatenate([origin.probability for origin in origins])
+    groups = [*_groups(frame, attributes), *_tiers(said, tiers)]
     return [
         _row(segment, value, churned[keep], said[keep])
-        for segment, value, keep in _groups(frame, attributes)
+        for segment, value, keep in groups
         if keep.sum() >= FEWEST
     ]
 
 
-def attributes_of(lake: "Lake") -> pd.DataFrame:
+def attributes_of(lake: Any) -> pd.DataFrame:
     """The attributes of customers that have few different values, indexed by customer id."""
     people = lake.table("customers").select("customer_id", "attributes").limit(MOST_ROWS).execute()
     people = people[people.attributes.notna()]
@@ -63,6 +66,15 @@ def _row(segment: str, value: str, churned: np.ndarray, said: np.ndarray) -> dic
         "segment": segment, "value": value, "customers": len(churned), "expected": float(said.mean()),
         "observed": float(churned.mean()), "auc": float(roc_auc_score(churned, said)) if both else None,
     }  # fmt: skip
+
+
+def _tiers(said: np.ndarray, edges: tuple[float, float] | None) -> Iterable[tuple[str, str, np.ndarray]]:
+    if edges is None:
+        return
+    high, medium = edges
+    yield "tier", "high", said >= high
+    yield "tier", "medium", (said >= medium) & (said < high)
+    yield "tier", "low", said < medium
 
 
 def _groups(frame: pd.DataFrame, attributes: pd.DataFrame | None) -> Iterable[tuple[str, str, np.ndarray]]:
