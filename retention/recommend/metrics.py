@@ -1,9 +1,12 @@
 """Ranking metrics to the definition of the contract: recall = hits/|truth|; NDCG and MAP with min(k, |truth|) as the ideal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
+ACCURACY = ("recall", "ndcg", "map", "hit_rate")
+DRAWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,27 +18,32 @@ class Ranking:
     ndcg: float
     map: float
     coverage: float
-    each: np.ndarray = field(default_factory=lambda: np.empty((0, 3)), compare=False)
-    """(customers × 3): recall, NDCG and whether there was a hit, of each customer that counts, in the order given."""
+    each: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
+    """For each of `ACCURACY` the value of each customer that counts, in the order given."""
 
     @property
     def hit_rate(self) -> float:
         """Share of the customers with at least one hit."""
-        return float(self.each[:, 2].mean()) if len(self.each) else 0.0
+        return float(self.each["hit_rate"].mean()) if self.customers else 0.0
 
-    def interval(self, *, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
-        """Ninety-five in a hundred bootstrap means of NDCG lie between these; customers are drawn, with replacement."""
-        if not len(self.each):
-            return 0.0, 0.0
-        ndcg = self.each[:, 1]
-        rng = np.random.default_rng(seed)
-        means = [ndcg[rng.integers(0, len(ndcg), len(ndcg))].mean() for _ in range(draws)]
-        low, high = np.quantile(means, [0.025, 0.975])
-        return float(low), float(high)
+    def interval(self, metric: str = "ndcg", *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
+        """Ninety-five in a hundred bootstrap means of a metric lie between these; see `interval`."""
+        return interval(self.each[metric], draws=draws, seed=seed) if self.customers else (0.0, 0.0)
 
     def as_dict(self) -> dict[str, float]:
         """The contract's ``metrics``."""
         return {"recall": self.recall, "ndcg": self.ndcg, "map": self.map, "coverage": self.coverage}
+
+
+def interval(values: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
+    """Percentile bootstrap of a mean over customers, who are drawn with replacement: 95 in 100 means lie between these.
+
+    For two ways of ranking the same customers give their differences: the interval is then of the paired difference.
+    """
+    rng = np.random.default_rng(seed)
+    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(draws)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def ranking(
@@ -58,7 +66,7 @@ def ranking(
     """
     discount = 1 / np.log2(np.arange(2, k + 2))
     ideal = np.cumsum(discount)
-    recalls, ndcgs, precisions = [], [], []
+    found: list[tuple[float, ...]] = []
     shown: set[int] = set()
     for ranked, bought in zip(lists, truths, strict=True):
         if not len(bought):
@@ -68,16 +76,16 @@ def ranking(
         truth = {int(item) for item in bought}
         hit = np.array([item in truth for item in top], dtype=float)
         best = min(k, len(truth))
-        recalls.append(hit.sum() / len(truth))
-        ndcgs.append((hit * discount[: len(hit)]).sum() / ideal[best - 1])
-        precisions.append((hit * np.cumsum(hit) / np.arange(1, len(hit) + 1)).sum() / best)
-    if not recalls:
+        found.append(
+            (
+                hit.sum() / len(truth),
+                (hit * discount[: len(hit)]).sum() / ideal[best - 1],
+                (hit * np.cumsum(hit) / np.arange(1, len(hit) + 1)).sum() / best,
+                float(hit.any()),
+            )
+        )
+    if not found:
         return Ranking(0, 0.0, 0.0, 0.0, 0.0)
-    return Ranking(
-        len(recalls),
-        float(np.mean(recalls)),
-        float(np.mean(ndcgs)),
-        float(np.mean(precisions)),
-        len(shown) / items if items else 0.0,
-        np.column_stack([recalls, ndcgs, np.array(recalls) > 0]),
-    )
+    each = dict(zip(ACCURACY, np.array(found).T, strict=True))
+    means = {name: float(each[name].mean()) for name in ("recall", "ndcg", "map")}
+    return Ranking(len(found), coverage=len(shown) / items if items else 0.0, each=each, **means)

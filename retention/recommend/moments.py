@@ -1,6 +1,6 @@
 """One moment: what was known of items and customers then, and how lists made then compare with what came after."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from retention.recommend.features import Scene
 from retention.recommend.history import History, pairs
 from retention.recommend.matrices import top
 from retention.recommend.metrics import Ranking, ranking
-from retention.recommend.models import MODELS, Collaborative, fitting
+from retention.recommend.models import MODELS, Als, Collaborative, fitting
 from retention.recommend.models.user_knn import UserKnn
 from retention.recommend.positions import positions
 from retention.recommend.ranker import Ranker
@@ -25,6 +25,8 @@ from retention.recommend.sources import WANTED, Candidates, Learned, candidates,
 BATCH = 256
 K = 10
 FEWEST_CUSTOMERS, FEWEST_ITEMS = 20, 10  # below, there is nothing to learn from others
+BOTH, NEW = POLICIES = ("both", "new")  # whether what a customer has bought before may be offered again
+Wanted = tuple[str, str]  # whose list, and under which policy
 Score = Callable[[np.ndarray], np.ndarray]  # customers → (customers × items), −∞ for "not this one"
 
 
@@ -115,21 +117,31 @@ def only_new(then: Moment, real: csr_matrix) -> csr_matrix:
 def rank(
     then: Moment,
     rows: np.ndarray,
-    score: Score,
+    scores: Mapping[Wanted, Score],
     *,
-    new_only: bool = False,
     k: int = K,
     progress: Progress = silent,
-) -> list[np.ndarray]:
-    """The best ``k`` items of each customer, in batches; ``new_only`` leaves out what the customer ever bought."""
-    lists: list[np.ndarray] = []
+) -> dict[Wanted, list[np.ndarray]]:
+    """The best ``k`` items of each customer, in batches, by several scores under several policies.
+
+    Parameters
+    ----------
+    scores : mapping
+        (name, policy) → score. The same score under both policies is asked only once; under ``new`` what the customer
+        ever bought is left out.
+    """
+    lists: dict[Wanted, list[np.ndarray]] = {wanted: [] for wanted in scores}
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
-        with threadpool_limits(limits=1, user_api="blas"):
-            scores = score(batch)
-        if new_only:
-            scores = np.where(then.bought[batch].toarray() > 0, -np.inf, scores)
-        lists.extend(top(line, k) for line in scores)
+        bought = then.bought[batch].toarray() > 0
+        said: dict[int, np.ndarray] = {}
+        for wanted, score in scores.items():
+            if id(score) not in said:
+                with threadpool_limits(limits=1, user_api="blas"):
+                    said[id(score)] = score(batch)
+            found = said[id(score)]
+            found = np.where(bought, -np.inf, found) if wanted[1] == NEW else found
+            lists[wanted].extend(top(line, k) for line in found)
         progress(start + len(batch), len(rows), "Ranking")
     return lists
 
@@ -146,7 +158,8 @@ def compare(
 ) -> Ranking:
     """Rank for these customers and compare with what they bought (of which only the new items count with ``new_only``)."""
     real = only_new(then, real) if new_only else real
-    lists = rank(then, rows, score, new_only=new_only, k=k, progress=progress)
+    wanted = ("", NEW if new_only else BOTH)
+    lists = rank(then, rows, {wanted: score}, k=k, progress=progress)[wanted]
     return ranking(lists, bought_by(real, rows), k=k, items=then.size[1])
 
 
@@ -179,6 +192,14 @@ def collaborative(then: Moment) -> Score:
     return lambda rows: others(then.learned, histories[rows])
 
 
+def factors(then: Moment, seed: int = 0) -> Score:
+    """Baseline: ALS, learned from the same histories."""
+    histories = tastes(then.scene.seen, then.scene.place, then.size)
+    known = then.learned.model
+    model = known if isinstance(known, Als) else Als().fit(histories, seed=seed)
+    return lambda rows: model.scores(csr_matrix(histories[rows]))
+
+
 def mixed(then: Moment, mixture: Mixture) -> Score:
     """One's own faded purchases and the collaborative model, weighed; where there is too little for a ranker."""
     faded, lately = _faded(then, mixture.half_life), then.scene.shelf.fact("buyers_28")
@@ -189,13 +210,20 @@ def mixed(then: Moment, mixture: Mixture) -> Score:
 FirstStage = Callable[[np.ndarray], Candidates]
 
 
-def first_stage(then: Moment, *, sources: Sequence[str] = tuple(WANTED)) -> FirstStage:
-    """Candidates by customers, remembered: for those few that several rankers are compared on."""
+def first_stage(
+    then: Moment, *, sources: Sequence[str] = tuple(WANTED), batches: int | None = None
+) -> FirstStage:
+    """Candidates by customers, remembered, for several rankers that are compared on the same customers.
+
+    ``batches`` is how many batches to remember; default all, which suits a few hundred customers only.
+    """
     made: dict[bytes, Candidates] = {}
 
     def stage(rows: np.ndarray) -> Candidates:
         key = rows.tobytes()
         if key not in made:
+            if batches is not None and len(made) >= batches:
+                made.clear()
             made[key] = candidates(then.learned, then.scene, rows, sources=sources)
         return made[key]
 

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from retention.recommend.features import NAMES
 
 KINDS = ("trees", "logistic", "both")
 LOGISTIC_ROWS = 30_000
 SHRINK = 1e-9
+FEW_ROWS = 50_000  # below, threads that wait for each other on a busy machine cost more than they save
 BINS, BINNED_ON = 200, 50_000
 
 
@@ -125,7 +127,9 @@ def fit(examples: Examples, *, seed: int = 0, rounds: int = 120) -> Ranker:
     )  # fmt: skip
     edges = _edges(examples.view, seed)
     weight = examples.weight / examples.weight.mean()
-    grown.fit(_binned(examples.view, edges), examples.bought, sample_weight=weight)
+    binned = _binned(examples.view, edges)
+    with threadpool_limits(limits=1 if len(binned) < FEW_ROWS else None, user_api="openmp"):
+        grown.fit(binned, examples.bought, sample_weight=weight)
     trees = tuple(_unbinned(np.array(stage[0].nodes), edges) for stage in grown._predictors)
     start = float(np.ravel(grown._baseline_prediction)[0])
     return Ranker("trees", trees, start, _logistic(examples, seed))

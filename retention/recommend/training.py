@@ -17,6 +17,8 @@ from retention.recommend.moments import (
     BATCH,
     FEWEST_CUSTOMERS,
     FEWEST_ITEMS,
+    NEW,
+    POLICIES,
     K,
     Moment,
     Score,
@@ -46,7 +48,6 @@ HELD_BACK, MOST_HELD = 0.25, 400  # of the window's customers, not learned from;
 FIT_ON = 2_000  # customers a window
 WITHIN_NOISE = 0.02  # of NDCG
 THINNED = 0.25  # of the candidates that were not bought
-POLICIES = ("both", "new")
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +204,7 @@ def _chosen(
     kinds = {}
     for number, policy in enumerate(POLICIES):
         found = {
-            kind: compare(then, real, choosing, score, new_only=policy == "new").ndcg
+            kind: compare(then, real, choosing, score, new_only=policy == NEW).ndcg
             for kind, score in offered.items()
         }
         kinds[policy] = _preferred(found)

@@ -59,3 +59,4 @@ def test_the_interval_lies_around_the_mean_and_the_hit_rate_counts_customers():
     assert low < 0.75 < high
     assert found.interval(draws=300) == (low, high)
     assert ranking([], [], k=1, items=9).interval() == (0.0, 0.0)
+    assert found.interval("recall") == found.interval("hit_rate")

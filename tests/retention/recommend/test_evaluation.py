@@ -1,0 +1,79 @@
+"""`evaluate recommend`: to the contract, beside its baselines, and told so that people can read it."""
+
+from datetime import timedelta
+
+import pytest
+
+from bot.terminal import printed
+from retention.recommend import evaluate
+from tests import shop as tiny
+
+METRICS = {"recall", "ndcg", "map", "coverage", "hit_rate", "novelty", "diversity", "calibration"}
+
+
+@pytest.fixture(scope="module")
+def report(shop):
+    return evaluate(shop.lake, cutoff=shop.end - timedelta(days=28))
+
+
+def test_all_and_new_items_beside_every_baseline(report):
+    for block in (report, report["new_items"]):
+        assert set(block["baselines"]) == {"popular", "buy_it_again", "als"}
+        assert METRICS == set(block["metrics"]) == set(block["baselines"]["als"])
+        assert block["metrics"]["ndcg"] > block["baselines"]["popular"]["ndcg"]
+        assert set(block["at_risk"]) == {"model", *block["baselines"]}
+        assert block["customers"] > 50
+        for name in ("recall", "ndcg", "map", "hit_rate"):
+            low, high = block["intervals"][name]
+            assert low < block["metrics"][name] < high
+    assert report["left_out"] == {}
+    assert report["new_items"]["baselines"]["buy_it_again"]["ndcg"] == 0
+
+
+def test_activity_splits_the_customers_and_their_ndcg(report):
+    groups = report["by_activity"]
+    assert set(groups) <= {"0", "1-9", "10-99", "100+"}
+    assert sum(one["customers"] for one in groups.values()) == report["customers"]
+    for name in ("model", *report["baselines"]):
+        mean = sum(one["customers"] * one[name] for one in groups.values()) / report["customers"]
+        wanted = report["metrics"] if name == "model" else report["baselines"][name]
+        assert mean == pytest.approx(wanted["ndcg"])
+
+
+def test_the_lead_over_the_best_baseline_is_the_difference_of_the_means(report):
+    lead = report["over_best_baseline"]
+    best = max(report["baselines"], key=lambda name: report["baselines"][name]["ndcg"])
+    assert lead["baseline"] == best
+    assert lead["ndcg"] == pytest.approx(report["metrics"]["ndcg"] - report["baselines"][best]["ndcg"])
+    assert lead["interval"][0] < lead["ndcg"] < lead["interval"][1]
+
+
+def test_new_items_alone_are_the_same_figures(shop, report):
+    alone = evaluate(shop.lake, cutoff=shop.end - timedelta(days=28), new_items_only=True)
+    assert alone["metrics"] == report["new_items"]["metrics"]
+    assert alone["new_items"] is None
+
+
+def test_the_terminal_shows_tables_and_the_cutoff_it_was_tuned_on(shop, report):
+    words = printed("bot/evaluate_recommend", report, shop.settings)
+    tuned = shop.end - timedelta(days=56)
+    assert f"from {tuned:%d %b %Y}".replace(" 0", " ") in words
+    for row in ("model", "popular", "buy_it_again", "als"):
+        assert sum(line.strip().startswith(row) for line in words.splitlines()) == 2
+    assert "silent longest" in words
+    assert max(map(len, words.splitlines()[:20])) <= 120
+
+
+@pytest.mark.parametrize("model", ["als", "item_knn"])
+def test_every_model_beats_popularity(shop, model):
+    found = evaluate(shop.lake, cutoff=shop.end - timedelta(days=28), model=model)
+    assert found["metrics"]["ndcg"] > found["baselines"]["popular"]["ndcg"]
+    assert found["model"].startswith(f"own+{model}")
+
+
+def test_a_baseline_that_cannot_be_learned_is_left_out_in_words(tmp_path):
+    shop = tiny.build(tmp_path / "home", customers=12, items=12, days=120)
+    found = evaluate(shop.lake, cutoff=shop.end - timedelta(days=60), min_buyers=1)
+    assert set(found["baselines"]) == {"popular", "buy_it_again"}
+    assert "ALS takes 20 customers" in found["left_out"]["als"]
+    assert found["left_out"]["als"] in printed("bot/evaluate_recommend", found, shop.settings)
