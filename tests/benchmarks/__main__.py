@@ -9,7 +9,7 @@ from tests.benchmarks import generated, lake, models, report, slash, startup, vo
 from tests.benchmarks.measure import Figure
 
 GROUPS: dict[str, Callable[[], dict[str, Figure]]] = {
-    "import": lake.imports, "volume": volume.volume, "home": models.home, "features": lake.features, "churn": models.churn,
+    "import": lake.imports, "volume": volume.volume, "home": models.home, "features": lake.features, "churn": models.churn, "scoring": models.scoring,
     "recommender": models.recommender, "sweep": models.sweep, "lists": models.lists, "slash": slash.slash,
     "demo": startup.demo, "large": generated.large,
 }  # fmt: skip

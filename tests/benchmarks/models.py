@@ -1,8 +1,11 @@
 """Training, the sweep and recommendations on the whole year."""
 
-from tests.benchmarks.lake import CUTOFF
-from tests.benchmarks.measure import FOLDER, Figure, alone, peak_mb, seconds, settings
+from dataclasses import replace
 
+from tests.benchmarks.lake import CUTOFF
+from tests.benchmarks.measure import FOLDER, Figure, against, alone, in_turns, peak_mb, seconds, settings
+
+MILLION = 1_000_000
 CHURN, RECOMMEND = FOLDER / "churn.model", FOLDER / "recommend.model"
 
 
@@ -27,6 +30,35 @@ def churn() -> dict[str, Figure]:
     lake = Lake.open(settings())
     value = seconds(lambda: CHURN.write_bytes(train(lake, cutoff=CUTOFF).to_bytes()))
     return {"train_churn": alone(value, "s"), "train_churn_peak": alone(peak_mb(), "MiB")}
+
+
+def scoring() -> dict[str, Figure]:
+    """A million customers from a table of features; the peer is what the fitted estimator itself takes for them."""
+    import numpy as np
+    import pandas as pd
+
+    from retention.churn import TrainedChurn
+    from retention.churn.score import population
+    from retention.lake import Lake
+
+    trained = TrainedChurn.from_bytes(CHURN.read_bytes(), version="bench")
+    few = population(
+        Lake.open(settings()), CUTOFF, horizon_days=trained.horizon_days, active_within_days=None
+    )
+    drawn = np.random.default_rng(0).integers(0, len(few.frame), MILLION)
+    frame = few.frame[list(trained.columns)].iloc[drawn].reset_index(drop=True)
+    many = replace(few, frame=pd.DataFrame(frame.to_numpy(dtype=float), columns=frame.columns))
+    X = many.matrix(trained.columns)
+
+    def bare() -> None:
+        for _, member in trained.members:
+            member.predict_proba(X)
+
+    value, peer = in_turns(lambda: trained.predict(many), bare, times=1)
+    return {
+        "score_1m": against(value, "s", peer, most=1.3),
+        "score_1m_peak": alone(peak_mb(), "MiB"),
+    }
 
 
 def recommender() -> dict[str, Figure]:
