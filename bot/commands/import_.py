@@ -37,7 +37,7 @@ def COMMAND(
     source: str | None,
     suggested: str | None,
 ) -> Answer:
-    """Import CSV, TSV, Parquet or JSON Lines (or a database's query) into a table of the lake.
+    """Import CSV, TSV, Parquet, JSON Lines or a workbook (or a database's query) into a table of the lake.
 
     The same file imported twice changes nothing; rows that cannot be used are kept aside, with the reason.
     """

@@ -1,4 +1,5 @@
-"""What can be read: CSV, TSV, Parquet, JSON Lines (plain, .gz, .zst) and SQL databases, each as a DuckDB relation.
+"""What can be read: CSV, TSV, Parquet, JSON Lines (plain, .gz, .zst, .zip), workbooks and SQL databases, each as a
+DuckDB relation.
 
 Text formats are read as text, so that `00123` stays `00123` and a bad value spoils its row and not the file. A column
 that an expression of the map computes with is then a number (or a time) where nearly all of its values are.
@@ -17,6 +18,7 @@ from retention.errors import BadInput
 from retention.lake.database import fetched
 from retention.lake.dialect import detect
 from retention.lake.mapping import Mapping, literal, quoted
+from retention.lake.packed import WORKBOOKS, unzipped, workbook
 from retention.lake.reading import Reading, readings
 
 LARGE_ROW_GROUP = 250_000
@@ -24,7 +26,7 @@ ROWS_AT_ONCE = 4_000_000  # rows that are held in memory, a few hundred bytes ea
 LARGE_TEXT = 1 << 28
 SUFFIXES = {
     ".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "json",
-    ".ndjson": "json", ".json": "json",
+    ".ndjson": "json", ".json": "json", **dict.fromkeys(WORKBOOKS, "workbook"),
 }  # fmt: skip
 
 
@@ -197,10 +199,16 @@ def _open(
     path = Path(file)
     if not path.is_file():
         raise BadInput(f"{file} cannot be read: there is no such file.")
-    kind, packing = _kind(path)
     if path.stat().st_size == 0:
         raise BadInput(f"{path.name} is empty.")
+    if path.suffix.lower() == ".zip":
+        inside = unzipped(path, folder, SUFFIXES)
+        opened = _open(con, str(inside), mapping, query, only, folder)
+        return replace(opened, name=path.name, detected=opened.detected | {"inside": inside.name})
+    kind, packing = _kind(path)
     try:
+        if kind == "workbook":
+            return _workbook(con, path, folder)
         if kind == "parquet":
             return _parquet(con, path, packing, only, folder)
         if kind == "json":
@@ -219,7 +227,7 @@ def _kind(path: Path) -> tuple[str, str | None]:
     plain = suffixes[-2 if packing else -1 :][:1] if len(suffixes) >= (2 if packing else 1) else []
     if not plain or plain[0] not in SUFFIXES:
         raise BadInput(
-            f"{path.name} is of no kind that can be imported; use .csv, .tsv, .parquet or .jsonl (plain, .gz or .zst)."
+            f"{path.name} is of no kind that can be imported; use .csv, .tsv, .parquet, .jsonl (plain, .gz, .zst or .zip) or .xlsx."
         )
     return SUFFIXES[plain[0]], packing
 
@@ -247,6 +255,14 @@ def _parquet(con: Any, path: Path, packing: str | None, only: str | None, folder
         con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {relation}{condition}")
         return Source(name, "raw_rows", _described(con, "raw_rows"), detected={"format": "parquet"})
     return Source(name, relation, _described(con, relation), detected={"format": "parquet"}, files=(path,))
+
+
+def _workbook(con: Any, path: Path, folder: Path) -> Source:
+    rows, sheets = workbook(path, folder)
+    con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {_read_parquet([rows])}")
+    return Source(
+        path.name, "raw_rows", _described(con, "raw_rows"), detected={"format": "workbook", "sheets": sheets}
+    )
 
 
 def _csv(

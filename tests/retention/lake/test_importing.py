@@ -195,7 +195,7 @@ def test_json_lines_that_are_none(lake, settings, tmp_path):
         ("nowhere.csv", None, RETAIL, "no such file"),
         ("empty.csv", "", RETAIL, "is empty"),
         ("header.csv", HEADER, RETAIL, "has no rows"),
-        ("x.xlsx", "?", RETAIL, "no kind that can be imported"),
+        ("x.docx", "?", RETAIL, "no kind that can be imported"),
         ("x.parquet", "not parquet at all", RETAIL, "cannot be read as PARQUET"),
         ("x.csv", HEADER + "1,2,1,never,1.00,3\n" * 3, RETAIL, "No row of x.csv can be used"),
         ("x.csv", HEADER + "1,2,x,2025-01-01,1.00,3\n", RETAIL, "Quantity: text, by most"),
