@@ -5,9 +5,9 @@ A request is what a command or a button turns into, what the job row stores in `
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from retention.errors import BadInput
 
@@ -26,6 +26,12 @@ Estimator = Literal[
     "bg_nbd",
     "rfm_logistic",
 ]
+
+RECOMMENDERS = (
+    "user_knn_cosine", "user_knn_tfidf", "user_knn_bm25", "item_knn_cosine", "item_knn_tfidf", "item_knn_bm25", "als",
+    "bpr", "logistic_mf", "ease", "repeat", "popular", "popular_segment", "trending", "content", "social",
+)  # fmt: skip
+BLEND = ("auto", "blend")  # of the recommender: candidates of several models, put in order by a ranker
 
 
 def days(value: Any) -> Any:
@@ -67,6 +73,14 @@ class Request(BaseModel):
     deed: ClassVar[str]  # "to … you need analyst"
 
 
+def _other_kind(model: str, kind: str, names: tuple[str, ...]) -> str:
+    other = "recommend" if kind == "churn" else "churn"
+    theirs = RECOMMENDERS if kind == "churn" else get_args(Estimator)
+    if model in theirs:
+        return f"--model is {model!r}, which is a {other} model; write `/retention retrain {other} --model {model}`."
+    return f"--model is {model!r}; a {kind} model is one of {', '.join(names)}."
+
+
 class Retrain(Request):
     """Train new models on the history before the cutoff and promote them where they are better."""
 
@@ -75,8 +89,16 @@ class Retrain(Request):
     models: tuple[Literal["churn", "recommend"], ...] = ("churn", "recommend")
     horizon: Days = 28
     active_within: DaysOrEver = 56
-    model: Estimator = "auto"
+    model: str = "auto"
     cutoff: Moment | None = None
+
+    @model_validator(mode="after")
+    def _of_what_is_trained(self) -> Self:
+        """A name may be of one kind only: churn is not learned by ALS, nor taste by a support vector machine."""
+        for kind, names in (("churn", get_args(Estimator)), ("recommend", (*BLEND, *RECOMMENDERS))):
+            if kind in self.models and self.model not in names:
+                raise BadInput(_other_kind(self.model, kind, names))
+        return self
 
 
 class Sweep(Request):

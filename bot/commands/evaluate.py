@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from bot.commands.retrain import ESTIMATORS
+from bot.commands.retrain import ESTIMATORS, TASTES
 from bot.commands.tree import DAYS, DAYS_OR_EVER, MOMENT, TERMINAL, Answer, Call, choice, group
 from workers import requests
 
@@ -67,14 +67,17 @@ def churn(
     "--min-buyers", type=click.IntRange(min=1), default=5, metavar="N", help="Only items so many bought."
 )
 @click.option("--new-items-only", is_flag=True, help="Only items a customer had never bought.")
+@click.option(
+    "--model", type=choice(*TASTES), default="auto", metavar="NAME", help="One model alone, by its name."
+)
 def recommend(
-    call: Call, cutoff: datetime, horizon: int, k: int, min_buyers: int, new_items_only: bool
+    call: Call, cutoff: datetime, horizon: int, k: int, min_buyers: int, new_items_only: bool, model: str
 ) -> Answer:
     """Rank the items for each customer and compare with what they really bought."""
     from retention.recommend import evaluate
 
     report = evaluate(
         _lake(call), cutoff=cutoff, horizon_days=horizon, k=k, min_buyers=min_buyers,
-        new_items_only=new_items_only, progress=call.progress,
+        new_items_only=new_items_only, model=model, progress=call.progress,
     )  # fmt: skip
     return Answer("bot/evaluate_recommend", report)

@@ -8,7 +8,9 @@ from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, choice, co
 
 
 @command("import", role="admin", surfaces=TERMINAL)
-@click.argument("table", type=choice("events", "customers", "items", "treatments"), metavar="TABLE")
+@click.argument(
+    "table", type=choice("events", "customers", "items", "treatments", "relations"), metavar="TABLE"
+)
 @click.argument("files", nargs=-1, metavar="FILE…")
 @click.option(
     "--map", "map_path", type=click.Path(path_type=Path), cls=TerminalOption, metavar="MAP.toml",

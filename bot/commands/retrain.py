@@ -6,9 +6,10 @@ from typing import get_args
 import click
 
 from bot.commands.tree import DAYS, DAYS_OR_EVER, MOMENT, Call, choice, command, request
-from workers.requests import Estimator, Retrain
+from workers.requests import BLEND, RECOMMENDERS, Estimator, Retrain
 
 ESTIMATORS: tuple[str, ...] = get_args(Estimator)
+TASTES = (*BLEND, *RECOMMENDERS)
 
 
 @command("retrain", request=Retrain)
@@ -17,7 +18,13 @@ ESTIMATORS: tuple[str, ...] = get_args(Estimator)
 @click.option(
     "--active-within", type=DAYS_OR_EVER, default="56d", help="Only who ordered so recently, or ever."
 )
-@click.option("--model", type=choice(*ESTIMATORS), default="auto", help="The kind of model.")
+@click.option(
+    "--model",
+    type=choice(*dict.fromkeys(ESTIMATORS + TASTES)),
+    default="auto",
+    metavar="NAME",
+    help="The kind of model: of churn, or of recommendations.",
+)
 @click.option(
     "--cutoff", type=MOMENT, metavar="DATE", help="Learn only from what was before; by default now."
 )

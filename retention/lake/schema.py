@@ -12,6 +12,7 @@ EVENT_TYPES = (
     "view", "search", "cart", "purchase", "return", "review", "email_open", "email_click", "coupon_redeem", "support",
 )  # fmt: skip
 ARMS = ("treatment", "control")
+RELATIONS = ("follow", "refer", "friend")
 LINK_STATES = ("proposed", "accepted", "rejected", "undone")
 SQL_TYPES: dict[str, str] = {
     "text": "VARCHAR",
@@ -140,6 +141,16 @@ TREATMENTS = Table(
     ),
     key=("campaign_id", "customer_id"),
 )
+RELATED = Table(
+    "relations",
+    (
+        _column("customer_id*", "text", "who follows, brought in, or is a friend of"),
+        _column("other_id*", "text", "this customer"),
+        _column("kind*", "text", "follow, refer (customer_id brought other_id in) or friend", RELATIONS),
+        _column("occurred_at", "moment", "since when"),
+    ),
+    key=("customer_id", "other_id", "kind"),
+)
 SCORES = Table(
     "scores",
     (
@@ -181,7 +192,7 @@ LINKS = Table(
 )
 
 TABLES: dict[str, Table] = {
-    table.name: table for table in (EVENTS, CUSTOMERS, ITEMS, TREATMENTS, SCORES, LINKS)
+    table.name: table for table in (EVENTS, CUSTOMERS, ITEMS, TREATMENTS, RELATED, SCORES, LINKS)
 }
 
 IDENTITY = ("source", "customer_id", "event_type", "occurred_at", "order_id", "item_id", "quantity", "amount")

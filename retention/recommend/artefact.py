@@ -17,7 +17,8 @@ from retention.recommend.ranker import Ranker
 from retention.recommend.shelf import Shelf
 from retention.recommend.sources import Learned
 
-FORMAT = 2
+FORMAT = 3
+ALONE = "alone"  # how a model ranks that was asked for by its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class TrainedRecommender:
     mixture : Mixture
         What ranks without the ranker, or where it ranked better.
     kinds : dict
-        For the policies ``both`` and ``new``: which kind of ranker, or ``mixture``.
+        For the policies ``both`` and ``new``: which kind of ranker, ``mixture``, or ``alone`` for the model by itself.
     cutoff, horizon_days, seed, min_buyers
         As trained.
     metrics : dict
@@ -66,7 +67,14 @@ class TrainedRecommender:
         if self.learned.model is None:
             return "own+popular"
         how = self.kinds["both"]
+        if self.alone:
+            return self.learned.model.name
         return f"own+{self.learned.model.name}" + ("" if how == "mixture" else f", ranked ({how})")
+
+    @property
+    def alone(self) -> bool:
+        """Whether the model ranks by itself, neither mixed nor ranked again."""
+        return self.kinds["both"] == ALONE
 
     @property
     def parameters(self) -> dict[str, Any]:

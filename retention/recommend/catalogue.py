@@ -20,6 +20,7 @@ _NO_PRODUCT = re.compile(
     r"\b(coupons?|fuel|gasoline|petrol|postal|postage|charitable|gift cards?)\b", re.IGNORECASE
 )
 
+_KEYS = re.compile(r'"[^"]*"\s*:|[{}\[\]",:]|\b(?:true|false|null)\b')  # of JSON: what is left are the values
 _SIZE = re.compile(r"\b\d[\w.]*\b|[^\w\s&'-]")
 
 
@@ -34,10 +35,16 @@ class Catalogue:
     barred: frozenset[str]
     prices: dict[str, float] = field(default_factory=dict)
     named: dict[str, dict[str, str]] = field(default_factory=dict)  # group → item → its name in that group
+    described: dict[str, str] = field(default_factory=dict)  # by its attributes
 
     def title(self, item_id: str) -> str:
         """What people call the item; its id where nobody said."""
         return self.titles.get(item_id, item_id)
+
+    def texts_of(self, items: np.ndarray) -> list[str]:
+        """All that is written of each item: title, category, brand and attributes."""
+        parts = (self.named.get("category", {}), self.named.get("brand", {}), self.described)
+        return [" ".join([self.title(item), *(part.get(item, "") for part in parts)]) for item in items]
 
     def groups(self, items: np.ndarray) -> dict[str, np.ndarray]:
         """The number of each item's category, type (its title without sizes) and brand; −1 where nobody said."""
@@ -94,6 +101,7 @@ def _read(lake: "Lake", in_stock_only: bool) -> Catalogue:
             price=items.price.cast("float64"),
             category=items.category.fill_null(""),
             maker=items.brand.fill_null("") + said["manufacturer"].cast("string").fill_null(""),
+            attributes=items.attributes.fill_null(""),
         )
         .order_by("item_id")
         .to_pyarrow()
@@ -105,6 +113,7 @@ def _read(lake: "Lake", in_stock_only: bool) -> Catalogue:
     if in_stock_only:
         allowed &= frame["in_stock"]
     ids = frame["item_id"]
+    values = frame["attributes"].astype("str").str.replace(_KEYS, " ", regex=True)
     kinds = {title: kind_of(title) for title in frame["title"].unique()}
     return Catalogue(
         titles=dict(zip(ids, frame["title"], strict=True)),
@@ -115,4 +124,5 @@ def _read(lake: "Lake", in_stock_only: bool) -> Catalogue:
             "type": dict(zip(ids, frame["title"].map(kinds), strict=True)),
             "brand": dict(zip(ids, frame["maker"], strict=True)),
         },
+        described=dict(zip(ids, values, strict=True)),
     )

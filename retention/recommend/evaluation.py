@@ -36,6 +36,7 @@ from retention.recommend.moments import (
     ranked,
 )
 from retention.recommend.positions import positions
+from retention.recommend.solo import alone
 from retention.recommend.sources import had
 from retention.recommend.training import MIN_BUYERS, K, train, window_truth
 
@@ -91,7 +92,10 @@ def evaluate(
         )
     began = time.perf_counter()
     policies = (NEW,) if new_items_only else POLICIES
-    compared, left_out = comparison(trained, now, real, policies, k=k, progress=part(progress, 2, 3))
+    compared, left_out = comparison(
+        trained, now, real, policies, k=k, by_itself=alone(lake, now) if trained.alone else None,
+        progress=part(progress, 2, 3),
+    )  # fmt: skip
     return {
         **_told(compared[policies[0]], seed),
         "items": len(trained.items),
@@ -135,9 +139,12 @@ def comparison(
     policies: tuple[str, ...],
     *,
     k: int,
+    by_itself: Score | None = None,
     progress: Progress = silent,
 ) -> tuple[dict[str, Compared], dict[str, str]]:
     """Rank for everybody who bought something, under each policy that anybody can be measured under.
+
+    ``by_itself`` is the order of a model that ranks alone (`solo.alone`).
 
     Returns
     -------
@@ -146,7 +153,7 @@ def comparison(
     """
     truths = {policy: only_new(now, real) if policy == NEW else real for policy in policies}
     rows = np.flatnonzero(np.sum([np.diff(one.indptr) for one in truths.values()], axis=0) > 0)
-    scores, left_out = _scores(trained, now, policies)
+    scores, left_out = _scores(trained, now, policies, by_itself)
     lists = rank(now, rows, scores, k=k, progress=progress)
     names = dict.fromkeys(name for name, _ in scores)
     made = {}
@@ -176,7 +183,7 @@ def _compared(
 
 
 def _scores(
-    trained: TrainedRecommender, now: Moment, policies: tuple[str, ...]
+    trained: TrainedRecommender, now: Moment, policies: tuple[str, ...], by_itself: Score | None = None
 ) -> tuple[dict[tuple[str, str], Score], dict[str, str]]:
     """Our model, what is popular, buying again and ALS; the candidates of a batch serve every policy."""
     stage = first_stage(now, batches=1)
@@ -184,7 +191,7 @@ def _scores(
     scores: dict[tuple[str, str], Score] = {}
     for policy in policies:
         kind = trained.kinds[policy]
-        by_kind.setdefault(kind, ordering(trained, now, policy, stage))
+        by_kind.setdefault(kind, by_itself or ordering(trained, now, policy, stage))
         scores[MODEL, policy] = by_kind[kind]
     baselines = {"popular": popular(now), "buy_it_again": buy_it_again(now)}
     left_out = {}

@@ -22,6 +22,7 @@ from retention.recommend.ranker import Ranker
 from retention.recommend.shelf import shelf
 from retention.recommend.sources import WANTED, Candidates, Learned, candidates, had, others, tastes
 
+AUTO = ("auto", "blend")  # candidates of several sources, put in order by a ranker
 BATCH = 256
 K = 10
 FEWEST_CUSTOMERS, FEWEST_ITEMS = 20, 10  # below, there is nothing to learn from others
@@ -55,17 +56,21 @@ def moment(
     progress: Progress = silent,
 ) -> Moment:
     """Learn from a history, all of it before ``at`` (days since 1970)."""
-    seen = pairs(history, at)
-    stock = shelf(history, seen, int(np.ceil(at)), items, min_buyers)
-    place = positions(stock.items, history.items)
-    shape = (len(history.customers), len(stock.items))
-    scene = Scene(stock, history, seen, at, place)
-    liked = tastes(seen, place, shape)
+    scene = scene_at(history, at, items, min_buyers)
+    shape = (len(history.customers), len(scene.shelf.items))
+    liked = tastes(scene.seen, scene.place, shape)
     progress(1, 4, "Learning which items go together")
     fitted = _collaborative(liked, model, seed, part(progress, 1, 4, span=2))
     near = UserKnn().fit(liked, seed=seed) if fitted is not None else None
     progress(4, 4, "Learning which items go together")
-    return Moment(Learned(stock, fitted, near), scene, had(scene, shape))
+    return Moment(Learned(scene.shelf, fitted, near), scene, had(scene, shape))
+
+
+def scene_at(history: History, at: float, items: Catalogue, min_buyers: int) -> Scene:
+    """All customers of a history, and the shelf as it stood at a moment (days since 1970)."""
+    seen = pairs(history, at)
+    stock = shelf(history, seen, int(np.ceil(at)), items, min_buyers)
+    return Scene(stock, history, seen, at, positions(stock.items, history.items))
 
 
 def _collaborative(liked: csr_matrix, model: str, seed: int, progress: Progress) -> Collaborative | None:
@@ -74,7 +79,8 @@ def _collaborative(liked: csr_matrix, model: str, seed: int, progress: Progress)
     active = int((np.diff(liked.indptr) > 0).sum())
     if active < FEWEST_CUSTOMERS or items < FEWEST_ITEMS:
         return None
-    chosen: Collaborative = fitting(customers, items) if model == "auto" else MODELS[model]()
+    chosen = fitting(customers, items) if model in AUTO else MODELS[model]()
+    assert isinstance(chosen, Collaborative)  # a model that stands alone is learned elsewhere
     return chosen.fit(liked, seed=seed, progress=progress)
 
 
@@ -86,8 +92,10 @@ def checked_model(model: str) -> str:
     BadInput
         Where there is none.
     """
-    if model != "auto" and model not in MODELS:
-        raise BadInput(f"There is no recommendation model {model!r}; choose auto, {', '.join(MODELS)}.")
+    if model not in AUTO and model not in MODELS:
+        raise BadInput(
+            f"There is no recommendation model {model!r}; choose {', '.join(AUTO)}, {', '.join(MODELS)}."
+        )
     return model
 
 

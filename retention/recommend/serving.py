@@ -20,10 +20,11 @@ from retention.recommend.features import Scene, find
 from retention.recommend.history import DAY, History, pairs, read
 from retention.recommend.matrices import top
 from retention.recommend.models import Collaborative
-from retention.recommend.moments import Moment, mixed, ranked
+from retention.recommend.moments import Moment, Score, mixed, ranked
 from retention.recommend.positions import positions
 from retention.recommend.preferences import buyers
 from retention.recommend.shelf import FACTS, Shelf
+from retention.recommend.solo import alone
 from retention.recommend.sources import Learned, had, others, tastes
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Shop:
 
     def __init__(self, trained: TrainedRecommender | None, lake: "Lake", as_of: datetime) -> None:
         self.trained = trained
+        self.lake = lake
         self.at = as_of.timestamp() / DAY
         self.items = catalogue(lake)
         self.lately = buyers(lake, as_of, POPULAR_DAYS)
@@ -183,16 +185,24 @@ def _offered(shop: Shop, history: History, batch: list[str]) -> Offered:
     shape = (len(history.customers), len(shelf.items))
     now = Moment(shop.learned, scene, had(scene, shape))
     rows = np.arange(shape[0])
-    ranker = shop.trained.ranking("both") if shop.trained is not None else None
-    scores = (
-        expit(ranked(now, ranker)(rows))
-        if ranker is not None
-        else mixed(now, shop.mixture)(rows).astype(float)
-    )
+    scores = _scores(shop, now)(rows).astype(float)
     histories = tastes(scene.seen, place, shape)
     scores[:, np.array([item in shop.items.barred for item in shelf.items], dtype=bool)] = -np.inf
     scores[scores <= 0] = -np.inf  # brought back, rated badly, or nothing speaks for it
-    return Offered(now, scores, histories, others(shop.learned, histories))
+    reasons_from = isinstance(shop.learned.model, Collaborative)
+    said = others(shop.learned, histories) if reasons_from else np.zeros(shape, dtype=np.float32)
+    return Offered(now, scores, histories, said)
+
+
+def _scores(shop: Shop, now: Moment) -> Score:
+    """The order of the model alone, of the ranker, or of the mixture."""
+    if shop.trained is not None and shop.trained.alone:
+        return alone(shop.lake, now)
+    ranker = shop.trained.ranking("both") if shop.trained is not None else None
+    if ranker is None:
+        return mixed(now, shop.mixture)
+    by_chance = ranked(now, ranker)
+    return lambda rows: expit(by_chance(rows))
 
 
 def _lists(shop: Shop, history: History, batch: list[str], k: int) -> dict[str, list[Item]]:
@@ -225,8 +235,8 @@ def _item(shop: Shop, found: Offered, row: int, at: int) -> Item:
 
 def _because(shop: Shop, history: csr_matrix, at: int) -> str:
     """The entry of the history that adds most to this item's score."""
-    model: Collaborative | None = shop.learned.model
-    assert model is not None  # nothing else gives a positive score
+    model = shop.learned.model
+    assert isinstance(model, Collaborative)  # nothing else says why
     known = csr_matrix(history[:, : len(shop.learned.shelf.items)])
     parts = model.contributions(known, np.array([at]))[0]
     strongest = str(shop.learned.shelf.items[known.indices[int(np.argmax(parts))]])

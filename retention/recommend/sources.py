@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.recommend.features import Scene, features
-from retention.recommend.models import Collaborative
+from retention.recommend.models import Model
 from retention.recommend.models.user_knn import UserKnn
 from retention.recommend.shelf import Shelf
 
@@ -30,7 +30,7 @@ class Learned:
     """What the sources know of items before one moment; no customer under an id."""
 
     shelf: Shelf
-    model: Collaborative | None
+    model: Model | None
     neighbours: UserKnn | None
 
 
@@ -98,7 +98,7 @@ def others(learned: Learned, histories: csr_matrix) -> np.ndarray:
     return _padded(learned.model, histories, len(learned.shelf.items))
 
 
-def _padded(model: "Collaborative | None", histories: csr_matrix, known: int) -> np.ndarray:
+def _padded(model: "Model | None", histories: csr_matrix, known: int) -> np.ndarray:
     found = np.zeros(histories.shape, dtype=np.float32)
     if model is not None:
         found[:, :known] = model.scores(csr_matrix(histories[:, :known]))

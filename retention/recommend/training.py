@@ -13,7 +13,9 @@ from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.blend import MIXTURES, Mixture
 from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.history import DAY, History, day_of, read
+from retention.recommend.models import MODELS
 from retention.recommend.moments import (
+    AUTO,
     BATCH,
     FEWEST_CUSTOMERS,
     FEWEST_ITEMS,
@@ -33,6 +35,7 @@ from retention.recommend.moments import (
     truth,
 )
 from retention.recommend.ranker import KINDS, Examples, Ranker, fit
+from retention.recommend.solo import train_alone
 from retention.recommend.sources import candidates
 
 if TYPE_CHECKING:
@@ -94,7 +97,8 @@ def train(
     seed : int
         The same seed and data give the same recommender.
     model : str
-        The collaborative source; ``auto`` chooses by size.
+        ``auto`` or ``blend`` for candidates of several sources put in order by a ranker, else a name of `MODELS`: that
+        model alone.
     min_buyers : int
         Items bought by fewer customers are not learned about (one's own are still offered again).
 
@@ -114,12 +118,17 @@ def train(
         raise TooLittleData(
             f"There are no events with items before {cutoff:%d %b %Y}; import some, or choose a later cutoff."
         )
+    if asked_model in MODELS:
+        found = train_alone(lake, history, cutoff, asked, part(progress, 1, 4, span=3))
+        if found is not None:
+            return found
+        asked = replace(asked, model="auto")
     recipe = _recipe(history, cutoff, asked, part(progress, 1, 4, span=2))
     now = at_moment(history, cutoff, asked, part(progress, 3, 4))
     progress(4000, 4000, "Recommendations learned")
     return TrainedRecommender(
         now.learned, recipe.ranker, recipe.mixture, recipe.kinds, cutoff, horizon_days, seed, min_buyers,
-        recipe.metrics, _rung(now, recipe.ranker) + recipe.note,
+        recipe.metrics, _rung(now, recipe.ranker) + recipe.note + _asked_for(asked_model),
     )  # fmt: skip
 
 
@@ -129,6 +138,10 @@ def at_moment(history: History, cutoff: datetime, asked: Asked, progress: Progre
         history, cutoff.timestamp() / DAY, asked.items, min_buyers=asked.min_buyers, model=asked.model,
         seed=asked.seed, progress=progress,
     )  # fmt: skip
+
+
+def _asked_for(model: str) -> str:
+    return "" if model in AUTO else f" {model} alone takes more customers and items than there are."
 
 
 def _rung(now: Moment, ranker: Ranker | None) -> str:

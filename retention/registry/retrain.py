@@ -117,7 +117,9 @@ def recommend(
     """Train the recommender; it judges itself on the last horizon before the cutoff."""
     from retention.recommend import train
 
-    trained = train(lake, cutoff=asked.cutoff, horizon_days=asked.horizon_days, progress=progress)
+    trained = train(
+        lake, cutoff=asked.cutoff, horizon_days=asked.horizon_days, model=asked.model, progress=progress
+    )
     metrics = {key: value for key, value in trained.metrics.items() if key != "baselines"}
     baselines = trained.metrics.get("baselines") or {}
     beaten = all(metrics["ndcg"] >= one["ndcg"] for one in baselines.values()) if baselines else False

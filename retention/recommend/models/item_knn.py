@@ -1,37 +1,42 @@
-"""Item-based neighbours with BM25 weights, by `implicit`: "bought by those who bought X"."""
+"""Item-based neighbours: "bought by those who bought X" (Sarwar et al. 2001), by cosine, TF-IDF or BM25; by `implicit`."""
 
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from scipy.sparse import csr_matrix, diags
 
 from retention.progress import Progress, silent
-from retention.recommend.models.contract import Arrays, checked
+from retention.recommend.models.contract import NOTHING, Arrays, Side, checked, owners
+from retention.recommend.models.weighting import Weighting, mean_length, rarity, unit, weighted
 
 
 class ItemKnn:
     """Similarity (items × items) with at most ``neighbours`` a row."""
 
-    name = "item_knn"
+    name = "item_knn_bm25"
+    looks_at: ClassVar[tuple[str, ...]] = ()
+    weighting: Weighting = "bm25"
 
     def __init__(self, neighbours: int = 50) -> None:
         self.neighbours = neighbours
 
-    def fit(self, matrix: csr_matrix, *, seed: int = 0, progress: Progress = silent) -> Self:
-        """Learn from (customers × items); see `Collaborative`."""
-        from implicit.nearest_neighbours import ItemItemRecommender, bm25_weight
-
+    def fit(
+        self, matrix: csr_matrix, *, side: Side = NOTHING, seed: int = 0, progress: Progress = silent
+    ) -> Self:
+        """Learn from (customers × items); see `Model`."""
         progress(0, 1, "Learning which items are neighbours")
-        engine = ItemItemRecommender(K=self.neighbours + 1, num_threads=1)
-        engine.fit(bm25_weight(checked(matrix).T, K1=1.2, B=0.75).T.tocsr(), show_progress=False)
-        similarity = csr_matrix(engine.similarity, dtype=np.float32)
-        similarity -= diags(similarity.diagonal(), dtype=np.float32)  # an item is no reason for itself
-        similarity.eliminate_zeros()
-        self.similarity_ = csr_matrix(similarity)
+        self.similarity_ = self._alike(checked(matrix), side)
         progress(1, 1, "Learning which items are neighbours")
         return self
 
-    def scores(self, histories: csr_matrix) -> np.ndarray:
+    def _alike(self, matrix: csr_matrix, side: Side) -> csr_matrix:
+        """Items are documents of the customers who have them."""
+        rows = csr_matrix(matrix.T)
+        idf = rarity(rows.shape[0], owners(rows))
+        made = weighted(rows, self.weighting, idf, mean_length(rows))
+        return nearest(made if self.weighting == "bm25" else unit(made), self.neighbours)
+
+    def scores(self, histories: csr_matrix, *, side: Side = NOTHING) -> np.ndarray:
         """Preferences times similarities; implicit's own padding (zeros, −1) never appears."""
         return (histories @ self.similarity_).toarray().astype(np.float32)
 
@@ -56,3 +61,29 @@ class ItemKnn:
             (arrays["data"], arrays["indices"], arrays["indptr"]), shape=(items, items)
         )
         return made
+
+
+class ItemCosine(ItemKnn):
+    """Alike by the cosine of who has them."""
+
+    name = "item_knn_cosine"
+    weighting: Weighting = "cosine"
+
+
+class ItemTfidf(ItemKnn):
+    """Alike by TF-IDF weights: what small baskets share says more."""
+
+    name = "item_knn_tfidf"
+    weighting: Weighting = "tfidf"
+
+
+def nearest(rows: csr_matrix, neighbours: int) -> csr_matrix:
+    """Products (rows × rows) of each row with its ``neighbours`` most similar others; none with itself."""
+    from implicit.nearest_neighbours import ItemItemRecommender
+
+    engine = ItemItemRecommender(K=neighbours + 1, num_threads=1)
+    engine.fit(csr_matrix(rows.T, dtype=np.float64), show_progress=False)
+    similarity = csr_matrix(engine.similarity, dtype=np.float32)
+    similarity -= diags(similarity.diagonal(), dtype=np.float32)  # an item is no reason for itself
+    similarity.eliminate_zeros()
+    return csr_matrix(similarity)

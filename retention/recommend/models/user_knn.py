@@ -1,12 +1,13 @@
-"""User-based neighbours: "bought by customers like them", by the cosine of TF-IDF weighted histories."""
+"""User-based neighbours: "bought by customers like them" (Resnick et al. 1994), by cosine, TF-IDF or BM25."""
 
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
-from scipy.sparse import csr_matrix, diags
+from scipy.sparse import csr_matrix
 
 from retention.progress import Progress, silent
-from retention.recommend.models.contract import Arrays, checked
+from retention.recommend.models.contract import NOTHING, Arrays, Side, checked, owners
+from retention.recommend.models.weighting import Weighting, mean_length, rarity, unit, weighted
 
 SAME = 0.9999  # so alike is only the customer's own history of the training
 REFERENCES = 5_000  # customers to be compared with; drawn where there are more
@@ -15,25 +16,32 @@ REFERENCES = 5_000  # customers to be compared with; drawn where there are more
 class UserKnn:
     """The ``neighbours`` most similar of the (nameless) histories learned from, weighted by similarity."""
 
-    name = "user_knn"
+    name = "user_knn_tfidf"
+    looks_at: ClassVar[tuple[str, ...]] = ()
+    weighting: Weighting = "tfidf"
 
     def __init__(self, neighbours: int = 50) -> None:
         self.neighbours = neighbours
 
-    def fit(self, matrix: csr_matrix, *, seed: int = 0, progress: Progress = silent) -> Self:
-        """Learn from (customers × items); see `Collaborative`."""
+    def fit(
+        self, matrix: csr_matrix, *, side: Side = NOTHING, seed: int = 0, progress: Progress = silent
+    ) -> Self:
+        """Learn from (customers × items); see `Model`."""
         progress(0, 1, "Remembering who likes what")
         clean = checked(matrix)
         known = np.flatnonzero(np.diff(clean.indptr) > 0)
         if len(known) > REFERENCES:
             known = np.sort(np.random.default_rng(seed).choice(known, REFERENCES, replace=False))
-        owners = np.bincount(clean.indices, minlength=clean.shape[1])
-        self.rarity_ = np.log1p(clean.shape[0] / (1.0 + owners)).astype(np.float32)
-        self.references_ = csr_matrix(clean[known])
+        self.rarity_, self.length_ = rarity(clean.shape[0], owners(clean)), mean_length(clean)
+        self._keep(csr_matrix(clean[known]))
         progress(1, 1, "Remembering who likes what")
         return self
 
-    def scores(self, histories: csr_matrix) -> np.ndarray:
+    def _keep(self, references: csr_matrix) -> None:
+        self.references_ = references
+        self.turned_ = csr_matrix(self._unit(references).T)
+
+    def scores(self, histories: csr_matrix, *, side: Side = NOTHING) -> np.ndarray:
         """Mean of the neighbours' preferences, weighted by similarity."""
         near = self._near(histories)
         total = np.asarray(near.sum(axis=1)).ravel()
@@ -45,22 +53,17 @@ class UserKnn:
         near = self._near(history)
         if not near.nnz:
             return np.zeros((len(items), history.nnz), dtype=np.float32)
-        unit, others = self._unit(history), self._unit(csr_matrix(self.references_[near.indices]))
-        parts = others[:, history.indices].toarray() * unit.data
+        mine, others = self._unit(history), self._unit(csr_matrix(self.references_[near.indices]))
+        parts = others[:, history.indices].toarray() * mine.data
         liked = self.references_[near.indices][:, items].toarray()
         return (liked.T @ parts) / near.data.sum()
 
     def _unit(self, histories: csr_matrix) -> csr_matrix:
-        weighted = csr_matrix(histories @ diags(self.rarity_, dtype=np.float32))
-        length = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())
-        weighted.data /= np.repeat(np.where(length > 0, length, 1), np.diff(weighted.indptr))
-        return weighted
+        return unit(weighted(histories, self.weighting, self.rarity_, self.length_))
 
     def _near(self, histories: csr_matrix) -> csr_matrix:
         """Similarities (histories × references), the best ``neighbours`` of each row."""
-        if not hasattr(self, "references_unit_"):
-            self.references_unit_ = csr_matrix(self._unit(self.references_).T)
-        alike = (self._unit(histories) @ self.references_unit_).toarray()
+        alike = (self._unit(histories) @ self.turned_).toarray()
         alike[alike > SAME] = 0
         if alike.shape[1] > self.neighbours:
             bar = np.partition(alike, -self.neighbours, axis=1)[:, -self.neighbours][:, None]
@@ -74,13 +77,28 @@ class UserKnn:
             "indices": self.references_.indices,
             "indptr": self.references_.indptr,
             "rarity": self.rarity_,
+            "length": np.array(self.length_),
         }
 
     @classmethod
     def restore(cls, arrays: Arrays) -> Self:
         """The model of these arrays."""
         made = cls()
-        made.rarity_ = arrays["rarity"]
+        made.rarity_, made.length_ = arrays["rarity"], float(arrays["length"])
         shape = (len(arrays["indptr"]) - 1, len(made.rarity_))
-        made.references_ = csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape)
+        made._keep(csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape))
         return made
+
+
+class UserCosine(UserKnn):
+    """Alike by the cosine of preferences."""
+
+    name = "user_knn_cosine"
+    weighting: Weighting = "cosine"
+
+
+class UserBm25(UserKnn):
+    """Alike by BM25 weights."""
+
+    name = "user_knn_bm25"
+    weighting: Weighting = "bm25"

@@ -1,4 +1,4 @@
-"""One contract for every collaborative model, on a checkerboard whose answer a person can see."""
+"""One contract for every model, on a checkerboard whose answer a person can see: two kinds of customers, two of items."""
 
 import io
 
@@ -7,12 +7,15 @@ import pytest
 from scipy.sparse import csr_array, csr_matrix
 
 from retention.errors import Cancelled
-from retention.recommend.models import MODELS, fitting
+from retention.recommend.models import MODELS, Collaborative, Days, Segments, Side, fitting
 from retention.recommend.models.als import Als
-from retention.recommend.models.contract import Collaborative, checked
+from retention.recommend.models.contract import checked
 from retention.recommend.models.ease import Ease
 
 CUSTOMERS, ITEMS = 40, 30
+SAME_FOR_ALL = {"popular", "trending"}
+OWN_ONLY = {"repeat"}
+WITHOUT_HISTORY = {*SAME_FOR_ALL, "popular_segment", "social"}  # have something to say of a stranger
 
 
 def checkerboard(customers: int = CUSTOMERS, items: int = ITEMS) -> csr_matrix:
@@ -24,65 +27,143 @@ def checkerboard(customers: int = CUSTOMERS, items: int = ITEMS) -> csr_matrix:
     return csr_matrix(board)
 
 
+def beside(board: csr_matrix) -> Side:
+    """What is known beside it: the even items are cups, the odd are spades; two clubs; friends are of the same kind."""
+    customers, items = board.shape
+    row = np.repeat(np.arange(customers), np.diff(board.indptr))
+    twice = np.repeat(np.arange(board.nnz), 2)
+    kind = np.arange(customers) % 2
+    return Side(
+        days=Days(row[twice], board.indices[twice], np.tile([3.0, 20.0], board.nnz)),
+        texts=[("blue china cup", "garden spade")[item % 2] + f" no {item}" for item in range(items)],
+        segments=Segments(np.array(["club:even", "club:odd"]), csr_matrix(np.eye(2, dtype=np.float32)[kind])),
+        friends=csr_matrix((np.eye(2)[kind] @ np.eye(2)[kind].T) @ board),
+    )
+
+
 @pytest.fixture(params=sorted(MODELS))
-def model(request) -> Collaborative:
+def model(request):
     return MODELS[request.param]()
 
 
-def test_the_missing_square_of_ones_own_colour_comes_first(model):
+@pytest.fixture
+def finder(model):
+    """A model that finds what a customer has not bought yet, each customer something else."""
+    if model.name in SAME_FOR_ALL | OWN_ONLY:
+        pytest.skip("says the same to everybody, or only what was bought before")
+    return model
+
+
+@pytest.fixture
+def reasoner(model):
+    if not isinstance(model, Collaborative):
+        pytest.skip("does not reason from single entries")
+    return model
+
+
+def test_the_missing_square_of_ones_own_colour_comes_first(finder):
     board = checkerboard()
-    scores = model.fit(board).scores(board)
+    scores = finder.fit(board, side=beside(board)).scores(board, side=beside(board))
     unseen = np.where(board.toarray() > 0, -np.inf, scores)
     assert (unseen.argmax(axis=1) == np.arange(CUSTOMERS) % ITEMS).all()
 
 
-def test_more_items_than_customers_and_fewer_give_the_same_kind_of_answer(model):
+def test_more_items_than_customers_and_fewer_give_the_same_kind_of_answer(finder):
     board = checkerboard(30, 60)
-    scores = np.where(board.toarray() > 0, -np.inf, model.fit(board).scores(board))
-    assert (scores.argmax(axis=1) % 2 == np.arange(30) % 2).all()
+    scores = finder.fit(board, side=beside(board)).scores(board, side=beside(board))
+    unseen = np.where(board.toarray() > 0, -np.inf, scores)
+    assert (unseen.argmax(axis=1) % 2 == np.arange(30) % 2).all()
 
 
-def test_a_customer_nobody_has_seen_is_scored_by_their_history(model):
-    model.fit(checkerboard())
+def test_a_customer_nobody_has_seen_is_scored_by_what_is_known_of_them(finder):
+    board = checkerboard()
+    finder.fit(board, side=beside(board))
     stranger = csr_matrix((np.ones(3, np.float32), ([0, 0, 0], [0, 4, 8])), shape=(1, ITEMS))
-    best = np.argsort(-model.scores(stranger)[0])[:10]
+    side = beside(board).of(np.array([2]))  # an even customer's club and friends
+    best = np.argsort(-finder.scores(stranger, side=side)[0])[:10]
     assert (best % 2 == 0).all()
 
 
-def test_an_empty_history_says_nothing_instead_of_the_first_items(model):
-    model.fit(checkerboard())
-    assert not model.scores(csr_matrix((2, ITEMS), dtype=np.float32)).any()
+def test_what_is_known_beside_the_rows_is_cut_with_them(model):
+    board = checkerboard()
+    side, some = beside(board), np.array([7, 2, 30])
+    model.fit(board, side=side)
+    whole = model.scores(board, side=side)
+    np.testing.assert_allclose(
+        model.scores(csr_matrix(board[some]), side=side.of(some)), whole[some], rtol=1e-4, atol=1e-6
+    )
+
+
+def test_of_an_empty_history_nothing_is_known_or_what_everybody_likes_and_never_the_first_items(model):
+    dense = checkerboard().toarray()
+    dense[:, 17] = 1  # everybody has it
+    board = csr_matrix(dense)
+    model.fit(board, side=beside(board))
+    empty = csr_matrix((2, ITEMS), dtype=np.float32)
+    none = Side(days=Days(*np.empty((3, 0), dtype=int)), friends=empty)
+    scores = model.scores(empty, side=none)
+    assert scores.shape == (2, ITEMS)
+    np.testing.assert_array_equal(scores[0], scores[1])
+    if model.name in WITHOUT_HISTORY - {"social"}:
+        assert scores[0].argmax() == 17
+    else:
+        assert not scores.any()
+
+
+def test_nothing_beside_the_matrix_is_an_ordinary_case(model):
+    board = checkerboard()
+    scores = model.fit(board).scores(board)
+    assert scores.shape == board.shape
+    assert np.isfinite(scores).all()
+
+
+def test_what_was_all_bought_is_scored_like_anything_else(model):
+    board = csr_matrix(np.ones((CUSTOMERS, ITEMS), dtype=np.float32))
+    scores = model.fit(board, side=beside(board)).scores(board, side=beside(board))
+    assert np.isfinite(scores).all()
 
 
 def test_what_is_learned_survives_as_plain_arrays(model):
     board = checkerboard()
-    model.fit(board)
+    model.fit(board, side=beside(board))
     file = io.BytesIO()
     np.savez(file, **model.arrays())
     file.seek(0)
     restored = type(model).restore(dict(np.load(file, allow_pickle=False)))
-    np.testing.assert_allclose(restored.scores(board), model.scores(board), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        restored.scores(board, side=beside(board)),
+        model.scores(board, side=beside(board)),
+        rtol=1e-5,
+        atol=1e-6,
+    )
 
 
-def test_contributions_add_up_to_the_score(model):
+def test_contributions_add_up_to_the_score_up_to_what_everybody_is_told(reasoner):
     board = checkerboard()
-    model.fit(board)
-    items = np.array([0, 7])  # customer 0 bought neither
-    parts = model.contributions(board[0], items)
-    assert parts.shape == (2, board[0].nnz)
-    np.testing.assert_allclose(parts.sum(axis=1), model.scores(board[0])[0, items], rtol=1e-3, atol=1e-5)
+    reasoner.fit(board, side=beside(board))
+    items = np.array([0, 7, 12])
+    said = []
+    for customer in (0, 4):
+        parts = reasoner.contributions(board[customer], items)
+        assert parts.shape == (3, board[customer].nnz)
+        said.append(reasoner.scores(board[customer])[0, items] - parts.sum(axis=1))
+    np.testing.assert_allclose(said[0], said[1], rtol=1e-3, atol=2e-5)
 
 
 def test_the_same_seed_gives_the_same_model(model):
     board = checkerboard()
-    again = type(model)().fit(board, seed=3)
-    np.testing.assert_array_equal(again.scores(board), model.fit(board, seed=3).scores(board))
+    once, again = (
+        type(model)().fit(board, side=beside(board), seed=3).scores(board, side=beside(board))
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(once, again)
 
 
-def test_refitting_on_a_larger_matrix_reads_nothing_out_of_bounds(model):
-    model.fit(checkerboard())
-    larger = checkerboard(60, 50)
-    assert model.fit(larger).scores(larger).shape == (60, 50)
+def test_refitting_on_a_grown_matrix_forgets_the_old_one(model):
+    board, larger = checkerboard(), checkerboard(60, 50)
+    model.fit(board, side=beside(board)).fit(larger, side=beside(larger))
+    fresh = type(model)().fit(larger, side=beside(larger)).scores(larger, side=beside(larger))
+    np.testing.assert_allclose(model.scores(larger, side=beside(larger)), fresh, rtol=1e-4, atol=1e-6)
 
 
 def test_a_cancelled_training_stops(model):
@@ -96,7 +177,7 @@ def test_a_cancelled_training_stops(model):
 def test_the_caller_keeps_its_matrix(model):
     board = checkerboard()
     before = board.copy()
-    model.fit(board)
+    model.fit(board, side=beside(board)).scores(board, side=beside(board))
     assert (board != before).nnz == 0
 
 

@@ -184,7 +184,7 @@ def test_refusals_name_the_remedy(shop):
         evaluate(shop.lake, cutoff=shop.end + timedelta(days=1))
     with pytest.raises(BadInput, match="k is 0"):
         evaluate(shop.lake, cutoff=shop.end, k=0)
-    with pytest.raises(BadInput, match="auto, ease, als, item_knn"):
+    with pytest.raises(BadInput, match="auto, blend, user_knn_cosine"):
         train(shop.lake, cutoff=shop.end, model="magic")
 
 

@@ -1,0 +1,54 @@
+"""How the entries of a matrix weigh when histories, or buyers of items, are compared: cosine, TF-IDF or BM25."""
+
+from typing import Literal
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+Weighting = Literal["cosine", "tfidf", "bm25"]
+K1, B = 1.2, 0.75  # of BM25 (Robertson and Zaragoza 2009)
+
+
+def rarity(documents: int, holders: np.ndarray) -> np.ndarray:
+    """log(1 + documents / (1 + holders)): what few have says more."""
+    return np.log1p(documents / (1.0 + holders)).astype(np.float32)
+
+
+def weighted(rows: csr_matrix, weighting: Weighting, idf: np.ndarray, length: float) -> csr_matrix:
+    """Rows as documents, columns as their terms.
+
+    Parameters
+    ----------
+    rows : csr_matrix
+    weighting : {"cosine", "tfidf", "bm25"}
+        As they are; √preference · `rarity`; or BM25's saturation by the length of the row, · `rarity`.
+    idf : ndarray (columns,)
+    length : float
+        Mean sum of a row, where BM25 was fitted.
+    """
+    if weighting == "cosine":
+        return rows
+    made = csr_matrix(rows, dtype=np.float32, copy=True)
+    if weighting == "tfidf":
+        made.data = np.sqrt(made.data)
+    else:
+        long = np.asarray(rows.sum(axis=1)).ravel() / max(length, 1e-12)
+        bar = np.repeat(K1 * (1 - B + B * long), np.diff(rows.indptr))
+        made.data = (made.data * (K1 + 1) / (made.data + bar)).astype(np.float32)
+    made.data *= idf[
+        made.indices
+    ]  # a product with a diagonal matrix would leave the entries in another order
+    return made
+
+
+def unit(rows: csr_matrix) -> csr_matrix:
+    """Every row of length 1; empty ones stay empty."""
+    made = csr_matrix(rows, dtype=np.float32, copy=True)
+    length = np.sqrt(np.asarray(made.multiply(made).sum(axis=1)).ravel())
+    made.data /= np.repeat(np.where(length > 0, length, 1), np.diff(made.indptr)).astype(np.float32)
+    return made
+
+
+def mean_length(rows: csr_matrix) -> float:
+    """Mean sum of a row."""
+    return float(rows.sum()) / max(rows.shape[0], 1)

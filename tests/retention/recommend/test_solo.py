@@ -1,0 +1,107 @@
+"""Every model by its name: trained, evaluated, kept, and asked for lists."""
+
+from datetime import timedelta
+
+import pandas as pd
+import pytest
+
+from retention.errors import BadInput
+from retention.recommend import TrainedRecommender, evaluate, recommend, train
+from retention.recommend.beside import segments
+from retention.recommend.models import MODELS
+from retention.recommend.preferences import preferences
+from retention.recommend.relations import friends
+from tests import shop as tiny
+from workers.requests import RECOMMENDERS, Retrain
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return tiny.build(tmp_path_factory.mktemp("small") / "home", customers=90, items=30, days=150)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_model_is_trained_kept_and_asked_by_its_name(small, name):
+    trained = train(small.lake, cutoff=small.end, model=name)
+    assert trained.estimator == name
+    assert trained.alone
+    assert trained.metrics["customers"] > 20
+    restored = TrainedRecommender.from_bytes(trained.to_bytes())
+    who = [*sorted(set(preferences(small.lake, small.end)["customer_id"]))[:5], "nobody"]
+    found = recommend(restored, small.lake, who, k=6, as_of=small.end)
+    assert found == recommend(trained, small.lake, who, k=6, as_of=small.end)
+    assert all(len({item.item_id for item in items}) == 6 for items in found.values())
+    assert {item.source for item in found["nobody"]} <= {"popular", "catalogue"}
+
+
+@pytest.mark.parametrize("name", ["ease", "bpr", "repeat", "popular_segment"])
+def test_every_model_is_evaluated_by_its_name(small, name):
+    report = evaluate(small.lake, cutoff=small.end - timedelta(days=28), model=name)
+    assert report["model"] == name
+    assert report["metrics"]["ndcg"] > report["baselines"]["popular"]["ndcg"] * 0.9
+
+
+def test_names_on_the_command_line_are_those_of_the_models():
+    assert set(RECOMMENDERS) == set(MODELS)
+
+
+def test_a_name_of_the_other_kind_is_refused_with_the_command_to_write():
+    with pytest.raises(BadInput, match="retrain recommend --model bpr"):
+        Retrain(model="bpr")
+    with pytest.raises(BadInput, match="retrain churn --model forest"):
+        Retrain(models=("recommend",), model="forest")
+    with pytest.raises(BadInput, match="one of auto, blend"):
+        Retrain(models=("recommend",), model="magic")
+    assert Retrain(models=("recommend",), model="bpr").model == "bpr"
+
+
+def test_a_shop_too_small_for_a_model_alone_gets_the_ladder_and_is_told(tmp_path):
+    shop = tiny.build(tmp_path / "home", customers=8, items=12, days=90)
+    trained = train(shop.lake, cutoff=shop.end, model="als")
+    assert trained.estimator == "own+popular"
+    assert "als alone takes more customers and items than there are" in trained.rung
+
+
+def _related(shop, rows) -> None:
+    from retention.lake.importing import import_files
+
+    file = shop.settings.home / "relations.csv"
+    pd.DataFrame(rows, columns=["customer_id", "other_id", "kind", "occurred_at"]).to_csv(file, index=False)
+    report = import_files(shop.lake, shop.database, shop.settings, "relations", [str(file)])
+    assert report.rows_accepted == len(rows)
+
+
+def test_friends_are_imported_known_at_their_time_and_both_ways_only_for_referrals(tmp_path):
+    shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
+    late = (shop.end + timedelta(days=1)).isoformat()
+    _related(
+        shop,
+        [
+            ("stranger", "c0001", "follow", "2025-02-01T00:00:00Z"),
+            ("c0002", "stranger", "refer", "2025-02-01T00:00:00Z"),
+            ("stranger", "c0003", "follow", late),
+            ("c0004", "stranger", "follow", ""),
+            ("stranger", "stranger", "friend", ""),
+        ],
+    )
+    known = friends(shop.lake, shop.end, ["stranger", "c0002", "c0001"])
+    found = set(zip(known["customer_id"], known["other_id"], strict=True))
+    assert found == {("stranger", "c0001"), ("stranger", "c0002"), ("c0002", "stranger")}
+    trained = train(shop.lake, cutoff=shop.end, model="social")
+    liked = preferences(shop.lake, shop.end, ["c0001", "c0002"])
+    items = recommend(trained, shop.lake, ["stranger"], k=3, as_of=shop.end)["stranger"]
+    assert {item.item_id for item in items} <= set(liked["item_id"])
+
+
+def test_segments_are_of_the_first_basket_and_the_region_and_know_nothing_of_the_future(tmp_path):
+    shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
+    people = shop.lake.table("customers").execute()
+    people["attributes"] = '{"region": "north"}'
+    shop.lake.upsert("customers", people)
+    half = shop.begin + timedelta(days=60)
+    found = segments(shop.lake, half, ["c0000", "c0001", "nobody"]).groupby("customer_id")["label"].agg(set)
+    assert "nobody" not in found.index
+    assert all({"channel:web", "region:north"} <= labels for labels in found)
+    assert all(any(label.startswith("first:") for label in labels) for labels in found)
+    later = segments(shop.lake, shop.end, list(found.index)).groupby("customer_id")["label"].agg(set)
+    assert later.to_dict() == found.to_dict()
