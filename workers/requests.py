@@ -132,6 +132,7 @@ class Recommend(Request):
     customer_id: CustomerId
     merged: CustomerId | None = None  # the id that was asked for, where it is this customer's no more
     k: Annotated[int, Field(ge=1, le=100)] = 10
+    policy: Literal["repeat", "new", "both"] | None = None  # None: as the shop's policy file says
     as_of: Moment | None = None
 
 

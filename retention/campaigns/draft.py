@@ -39,6 +39,10 @@ class Suggested(Protocol):
     def item_id(self) -> str: ...
     @property
     def title(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def why(self) -> str: ...
 
 
 Suggest = Callable[[list[str]], Mapping[str, Sequence[Suggested]]]
@@ -234,7 +238,8 @@ def _rows(
             "offer": {
                 "rule": row.rule, "action": line[row.rule].action, "discount": line[row.rule].discount,
                 "items": [
-                    {"item_id": item.item_id, "title": item.title} for item in items.get(row.customer_id, ())
+                    {"item_id": item.item_id, "title": item.title, "source": item.source, "why": item.why}
+                    for item in items.get(row.customer_id, ())
                 ],
             },
         }

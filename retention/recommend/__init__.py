@@ -5,7 +5,9 @@
 
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.evaluation import evaluate
-from retention.recommend.serving import Item, recommend
+from retention.recommend.explaining import Item
+from retention.recommend.fit import Terms
+from retention.recommend.serving import recommend
 from retention.recommend.training import train
 
-__all__ = ["Item", "TrainedRecommender", "evaluate", "recommend", "train"]
+__all__ = ["Item", "Terms", "TrainedRecommender", "evaluate", "recommend", "train"]

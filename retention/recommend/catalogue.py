@@ -36,6 +36,10 @@ class Catalogue:
     prices: dict[str, float] = field(default_factory=dict)
     named: dict[str, dict[str, str]] = field(default_factory=dict)  # group → item → its name in that group
     described: dict[str, str] = field(default_factory=dict)  # by its attributes
+    margins: dict[str, float] = field(default_factory=dict)  # share of the price; missing where nobody said
+    parents: dict[str, str] = field(
+        default_factory=dict
+    )  # of what it is a size or colour, where the shop says so
 
     def title(self, item_id: str) -> str:
         """What people call the item; its id where nobody said."""
@@ -75,7 +79,7 @@ def catalogue(lake: "Lake", *, in_stock_only: bool = True) -> Catalogue:
     ----------
     lake : Lake
     in_stock_only : bool
-        Bar what is out of stock now. An evaluation of the past leaves this off, for today's stock was not that day's.
+        Bar what is out of stock, or recalled, now. An evaluation of the past leaves this off, for today's stock was not that day's.
     """
     version = lake.root, store.version(lake.root, TABLES["items"]), in_stock_only
     if version not in _KEPT:
@@ -85,6 +89,23 @@ def catalogue(lake: "Lake", *, in_stock_only: bool = True) -> Catalogue:
 
 
 _KEPT: dict[tuple[Any, ...], Catalogue] = {}  # the last one asked for
+
+
+PARENTS = (
+    "parent_id",
+    "parent",
+    "variant_of",
+    "product_id",
+    "style",
+)  # attributes that name an item's parent
+NOT_RECALLED = ("", "false", "no", "0", "null")
+
+
+def _said(attributes: Any, names: tuple[str, ...]) -> Any:
+    """The first of these attributes that an item has, as JSON text; empty where it has none."""
+    import ibis
+
+    return ibis.coalesce(*(attributes[name].cast("string").nullif("null") for name in names), "")
 
 
 def _read(lake: "Lake", in_stock_only: bool) -> Catalogue:
@@ -98,6 +119,10 @@ def _read(lake: "Lake", in_stock_only: bool) -> Catalogue:
             words=items.category.fill_null("") + " " + said["department"].str.fill_null(""),
             recommendable=said["recommendable"].bool,
             in_stock=items.in_stock.fill_null(True),
+            recalled=_said(said, ("recalled", "recall")),
+            parent=_said(said, PARENTS),
+            margin=items.margin.cast("float64"),
+            brand=items.brand.fill_null(""),
             price=items.price.cast("float64"),
             category=items.category.fill_null(""),
             maker=items.brand.fill_null("") + said["manufacturer"].cast("string").fill_null(""),
@@ -111,8 +136,8 @@ def _read(lake: "Lake", in_stock_only: bool) -> Catalogue:
     told = frame["recommendable"]
     allowed = told.where(told.notna(), frame["words"].map(named)).astype(bool)
     if in_stock_only:
-        allowed &= frame["in_stock"]
-    ids = frame["item_id"]
+        allowed &= frame["in_stock"] & frame["recalled"].str.strip('"').str.casefold().isin(NOT_RECALLED)
+    ids, parents = frame["item_id"], frame["parent"].str.strip('"')
     values = frame["attributes"].astype("str").str.replace(_KEYS, " ", regex=True)
     kinds = {title: kind_of(title) for title in frame["title"].unique()}
     return Catalogue(
@@ -123,6 +148,9 @@ def _read(lake: "Lake", in_stock_only: bool) -> Catalogue:
             "category": dict(zip(ids, frame["category"], strict=True)),
             "type": dict(zip(ids, frame["title"].map(kinds), strict=True)),
             "brand": dict(zip(ids, frame["maker"], strict=True)),
+            "label": dict(zip(ids, frame["brand"], strict=True)),
         },
         described=dict(zip(ids, values, strict=True)),
+        margins=dict(zip(ids, frame["margin"].astype(float), strict=True)),
+        parents=dict(zip(ids[parents != ""], parents[parents != ""], strict=True)),
     )

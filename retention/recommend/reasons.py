@@ -6,6 +6,7 @@ from typing import Any
 from retention.templating import count
 
 CATALOGUE = "in the catalogue; nobody has bought it yet"
+ALIKE = "popular with customers like them"
 REGULAR = 3  # purchases on different days from which "usually every … days" is fair to say
 
 

@@ -1,13 +1,13 @@
 """Lists for customers: the recommender's order, what may be sold, no title twice, and an honest reason for each item."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_matrix
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
@@ -16,37 +16,21 @@ from retention.recommend import reasons
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.blend import Mixture
 from retention.recommend.catalogue import Catalogue, catalogue
-from retention.recommend.features import Scene, find
+from retention.recommend.explaining import POPULAR_DAYS, Item, Offered, explained
+from retention.recommend.features import Scene
+from retention.recommend.fit import ANYTHING, GROUPS, SOFT, Facts, Terms, assortment, choose
 from retention.recommend.history import DAY, History, pairs, read
-from retention.recommend.matrices import top
-from retention.recommend.models import Collaborative
 from retention.recommend.moments import Moment, Score, mixed, ranked
 from retention.recommend.positions import positions
 from retention.recommend.preferences import buyers
 from retention.recommend.shelf import FACTS, Shelf
 from retention.recommend.solo import alone
-from retention.recommend.sources import Learned, had, others, tastes
+from retention.recommend.sources import Learned, had, tastes
 
 if TYPE_CHECKING:
     from retention.lake import Lake
 
-POPULAR_DAYS = 28
 BATCH = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One recommendation. ``source`` is buy_again, cart, viewed, collaborative, popular or catalogue."""
-
-    item_id: str
-    title: str
-    score: float
-    source: str
-    why: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """The contract's JSON."""
-        return asdict(self)
 
 
 def recommend(
@@ -56,6 +40,7 @@ def recommend(
     *,
     k: int = 10,
     as_of: datetime,
+    terms: Terms = ANYTHING,
     progress: Progress = silent,
 ) -> dict[str, list[Item]]:
     """What each customer would like next, best first.
@@ -71,6 +56,9 @@ def recommend(
         Items a list; shorter only where fewer may be sold.
     as_of : datetime
         Nothing at or after it is seen.
+    terms : Terms
+        What may be on a list; by default only what always holds. Where the policy is ``repeat`` and nothing a customer
+        bought may be offered again, their list is what is popular, and says so item by item.
 
     Returns
     -------
@@ -78,7 +66,7 @@ def recommend(
         Customer id → list of `Item`, in the order asked.
     """
     wanted = list(dict.fromkeys(customer_ids))
-    shop = Shop(trained, lake, as_of)
+    shop = Shop(trained, lake, as_of, terms)
     found: dict[str, list[Item]] = {}
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
@@ -91,11 +79,14 @@ def recommend(
 class Shop:
     """What is the same for everybody: what was learned, the catalogue, and how many bought each item."""
 
-    def __init__(self, trained: TrainedRecommender | None, lake: "Lake", as_of: datetime) -> None:
-        self.trained = trained
+    def __init__(
+        self, trained: TrainedRecommender | None, lake: "Lake", as_of: datetime, terms: Terms = ANYTHING
+    ) -> None:
+        self.trained, self.terms = trained, terms
         self.lake = lake
         self.at = as_of.timestamp() / DAY
         self.items = catalogue(lake)
+        self.range = assortment(self.items, terms.rules, terms.margin)
         self.lately = buyers(lake, as_of, POPULAR_DAYS)
         self._ever = partial(buyers, lake, as_of)
 
@@ -120,7 +111,7 @@ class Shop:
             for item_id, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
         )
         rest = ((item_id, "catalogue", reasons.CATALOGUE) for item_id in self.items.titles)
-        return tuple(one for one in (*popular, *rest) if one[0] not in self.items.barred)
+        return tuple(one for one in (*popular, *rest) if one[0] not in self.range.barred)
 
 
 _NOTHING = Shelf(
@@ -141,33 +132,10 @@ def _extended(shelf: Shelf, items: Catalogue, counts: dict[str, int]) -> Shelf:
     return Shelf(np.r_[shelf.items, further], np.vstack([shelf.facts, facts]), groups)
 
 
-@dataclass(frozen=True, slots=True)
-class Offered:
-    """Some customers, the items any of them could be offered, and what speaks for each pair."""
-
-    now: Moment
-    scores: np.ndarray
-    histories: csr_matrix
-    said: np.ndarray
-
-    def told(self, row: int, at: int) -> dict[str, Any] | None:
-        """The customer's own history of the item."""
-        scene = self.now.scene
-        width = len(scene.history.items) + 1
-        item = np.flatnonzero(scene.place == at)
-        if not len(item):
-            return None
-        keys = scene.seen.customer.astype(np.int64) * width + scene.seen.item
-        line, known = find(keys, np.array([row * width + int(item[0])]))
-        return _line(scene, int(line[0])) if known[0] else None
-
-
-def _line(scene: Scene, line: int) -> dict[str, Any]:
-    seen = scene.seen
-    return {
-        "purchase_days": seen.days[line], "gap_days": seen.gap[line], "days_since_purchase": seen.last[line],
-        "carts": seen.carts[line], "views": seen.views[line], "days_since": seen.since[line],
-    }  # fmt: skip
+def _facts(shop: Shop, shelf: Shelf) -> Facts:
+    """Of the shelf as learned, and of what this batch brought to its end."""
+    learned = shop.learned.shelf.items
+    return shop.range.of_shelf(learned).and_(shop.range.facts(shelf.items[len(learned) :]))
 
 
 def _offered(shop: Shop, history: History, batch: list[str]) -> Offered:
@@ -185,74 +153,88 @@ def _offered(shop: Shop, history: History, batch: list[str]) -> Offered:
     shape = (len(history.customers), len(shelf.items))
     now = Moment(shop.learned, scene, had(scene, shape))
     rows = np.arange(shape[0])
+    policy = shop.terms.rules.policy
     scores = _scores(shop, now)(rows).astype(float)
-    histories = tastes(scene.seen, place, shape)
-    scores[:, np.array([item in shop.items.barred for item in shelf.items], dtype=bool)] = -np.inf
     scores[scores <= 0] = -np.inf  # brought back, rated badly, or nothing speaks for it
-    reasons_from = isinstance(shop.learned.model, Collaborative)
-    said = others(shop.learned, histories) if reasons_from else np.zeros(shape, dtype=np.float32)
-    return Offered(now, scores, histories, said)
+    if policy != "both":
+        scores[(now.bought.toarray() > 0) == (policy == "new")] = -np.inf
+    facts = _facts(shop, shelf)
+    _without_refused(scores, facts, scene, shop.terms)
+    return Offered(now, scores, tastes(scene.seen, place, shape), facts)
 
 
 def _scores(shop: Shop, now: Moment) -> Score:
     """The order of the model alone, of the ranker, or of the mixture."""
     if shop.trained is not None and shop.trained.alone:
         return alone(shop.lake, now)
-    ranker = shop.trained.ranking("both") if shop.trained is not None else None
+    ranker = shop.trained.ranking(shop.terms.rules.policy) if shop.trained is not None else None
     if ranker is None:
         return mixed(now, shop.mixture)
     by_chance = ranked(now, ranker)
     return lambda rows: expit(by_chance(rows))
 
 
+def _without_refused(scores: np.ndarray, facts: Facts, scene: Scene, terms: Terms) -> None:
+    """What is "not for them", and its other sizes and colours, is not offered."""
+    said = [
+        (row, item) for row, who in enumerate(scene.history.customers) for item in terms.refused.get(who, ())
+    ]
+    if said:
+        rows = np.array([row for row, _ in said])
+        column = positions(scene.shelf.items, [item for _, item in said])
+        rows, column = rows[column >= 0], column[column >= 0]
+        variant = facts.groups["variant"]
+        gone = np.zeros((len(scores), int(variant.max(initial=0)) + 1), dtype=bool)
+        gone[rows, variant[column]] = True
+        scores[gone[:, variant]] = -np.inf
+
+
 def _lists(shop: Shop, history: History, batch: list[str], k: int) -> dict[str, list[Item]]:
     found = _offered(shop, history, batch)
+    rules = shop.terms.rules
+    shares = found.facts.shares(found.histories) if rules.diversity else None
+    at = choose(found.scores, found.facts, shop.range.caps, k, shares=shares, diversity=rules.diversity)
+    told = explained(shop.learned, shop.items, shop.lately, found, at)
     rows = positions(found.now.scene.history.customers, batch)
-    lists = {}
-    for customer, row in zip(batch, rows, strict=True):
-        chosen = [_item(shop, found, int(row), at) for at in _distinct(shop.items, found, int(row), k)]
-        lists[customer] = _filled(shop, chosen, k)
-    return lists
+    return {
+        customer: _filled(shop, found, int(row), told[row], k)
+        for customer, row in zip(batch, rows, strict=True)
+    }
 
 
-def _distinct(items: Catalogue, found: Offered, row: int, k: int) -> list[int]:
-    """The best positions, no title twice: two pack sizes may share one, and a list that repeats itself looks broken."""
-    kept: dict[str, int] = {}
-    for at in top(found.scores[row], 5 * k):
-        kept.setdefault(items.title(str(found.now.scene.shelf.items[at])).casefold(), int(at))
-    return list(kept.values())[:k]
-
-
-def _item(shop: Shop, found: Offered, row: int, at: int) -> Item:
-    item_id = str(found.now.scene.shelf.items[at])
-    source, why = reasons.own(found.told(row, at))
-    if not why and found.said[row, at] > 0:
-        source, why = "collaborative", _because(shop, found.histories[row], at)
-    if not why:
-        source, why = "popular", reasons.popular(shop.lately.get(item_id, 0), POPULAR_DAYS)
-    return Item(item_id, shop.items.title(item_id), round(float(found.scores[row, at]), 6), source, why)
-
-
-def _because(shop: Shop, history: csr_matrix, at: int) -> str:
-    """The entry of the history that adds most to this item's score."""
-    model = shop.learned.model
-    assert isinstance(model, Collaborative)  # nothing else says why
-    known = csr_matrix(history[:, : len(shop.learned.shelf.items)])
-    parts = model.contributions(known, np.array([at]))[0]
-    strongest = str(shop.learned.shelf.items[known.indices[int(np.argmax(parts))]])
-    return reasons.because(shop.items.title(strongest))
-
-
-def _filled(shop: Shop, chosen: list[Item], k: int) -> list[Item]:
+def _filled(shop: Shop, found: Offered, row: int, chosen: list[Item], k: int) -> list[Item]:
     """The list, filled up to ``k``: never empty where anything may be sold."""
-    if len(chosen) >= k:
+    policy = shop.terms.rules.policy
+    if len(chosen) >= k or (policy == "repeat" and chosen):
         return chosen
-    titles = {item.title.casefold(): item for item in chosen}
-    have = {item.item_id for item in chosen}
-    for item_id, source, why in shop.fillers:
-        title = shop.items.title(item_id)
-        if item_id not in have and title.casefold() not in titles:
-            titles[title.casefold()] = Item(item_id, title, 0.0, source, why)
-        if len(titles) >= k:
-            break
-    return list(titles.values())
+    scene = found.now.scene
+    own = scene.seen.customer == row
+    had = own & (scene.seen.days > 0) if policy == "new" else np.zeros_like(own)
+    skip = {*scene.history.items[scene.seen.item[had]]}
+    unwanted = shop.terms.refused.get(str(scene.history.customers[row]), ())
+    return [*chosen, *_popular(shop, chosen, k, skip, unwanted)]
+
+
+def _popular(
+    shop: Shop, chosen: list[Item], k: int, skip: set[str], unwanted: Collection[str]
+) -> Iterator[Item]:
+    """What fills a list up: under all caps; where that is not enough, without those that give way."""
+    words, caps = shop.range.words, shop.range.caps
+    taken: Counter[tuple[str, str]] = Counter()
+    for item_id in unwanted:
+        taken.update((name, words(item_id)[GROUPS.index(name)]) for name in ("title", "variant"))
+    for item in chosen:
+        taken.update((name, words(item.item_id)[GROUPS.index(name)]) for name in caps)
+    left = k - len(chosen)
+    for kept in (caps, {name: cap for name, cap in caps.items() if name not in SOFT}):
+        for item_id, source, why in shop.fillers if left else ():
+            mine = {name: words(item_id)[GROUPS.index(name)] for name in caps}
+            if item_id in skip or any(
+                mine[name] and taken[name, mine[name]] >= cap for name, cap in kept.items()
+            ):
+                continue
+            taken.update(mine.items())
+            left -= 1
+            yield Item(item_id, shop.items.title(item_id), 0.0, source, why)
+            if not left:
+                return

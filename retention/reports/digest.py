@@ -1,7 +1,6 @@
 """The week in one page: who is active, who is at risk, what came true, what the campaigns did, what people would like."""
 
 import base64
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,6 +12,7 @@ from sqlalchemy.orm import Session
 from retention import templating
 from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon, ImportLog, ModelVersion
+from retention.privacy import pseudonym
 from retention.progress import Progress, silent
 from retention.registry import champion, load
 from retention.reports import charts
@@ -22,10 +22,11 @@ from retention.settings import Settings
 
 if TYPE_CHECKING:
     from retention.lake import Lake
+    from retention.risk.policy import Policy
 
 RUNNING = ("submitted", "approved", "sending", "live", "measuring")
 JUST_CLOSED = timedelta(days=14)
-TOP_ITEMS = 5
+TOP_ITEMS, NAMED = 5, 3  # items, and how many of those who would like each are named (by pseudonym)
 ASKED, LIST = 300, 5  # at-risk customers, the most at stake first, and the length of each one's list
 
 
@@ -90,7 +91,13 @@ def digest(
         fresh = _freshness(lake, session, settings, moment.at)
     progress(4, 6, "Choosing what customers at risk would like")
     liked = _liked(
-        lake, database, settings, now, moment.at, lambda *_: progress(4, 6, "Choosing what they would like")
+        lake,
+        database,
+        settings,
+        policy,
+        now,
+        moment.at,
+        lambda *_: progress(4, 6, "Choosing what they would like"),
     )
     progress(5, 6, "Drawing")
     chart = _drawn(counted, now, before, settings)
@@ -187,26 +194,37 @@ def _freshness(lake: "Lake", session: Session, settings: Settings, at: datetime)
 
 
 def _liked(
-    lake: "Lake", database: Database, settings: Settings, now: Risk | None, at: datetime, progress: Progress
-) -> dict[str, Any] | None:
-    """The items most often among the first few of the customers at high risk."""
-    from retention.recommend import TrainedRecommender, recommend
+    lake: "Lake", database: Database, settings: Settings, policy: "Policy", now: Risk | None, at: datetime,
+    progress: Progress,
+) -> dict[str, Any] | None:  # fmt: skip
+    """The items most often among the first few of the customers at high risk, and who these are, by pseudonym."""
+    from retention.recommend.desk import open_desk
 
     asked = list(now.high[:ASKED]) if now else []
     if not asked:
         return None
     with database.reading() as session:
-        row = champion(session, settings, "recommend")
-    trained = TrainedRecommender.from_bytes(load(settings, row)) if row else None
-    lists = recommend(trained, lake, asked, k=LIST, as_of=at, progress=progress)
+        desk = open_desk(session, settings, policy)
+    lists = desk.lists(lake, asked, k=LIST, as_of=at, progress=progress)
     titles = {item.item_id: item.title for items in lists.values() for item in items}
-    wanted = Counter(item.item_id for items in lists.values() for item in items)
-    best = sorted(wanted.items(), key=lambda pair: (-pair[1], pair[0]))[:TOP_ITEMS]
+    wanted: dict[str, list[str]] = {}
+    for who, items in lists.items():
+        for item in items:
+            wanted.setdefault(item.item_id, []).append(who)
+    best = sorted(wanted.items(), key=lambda pair: (-len(pair[1]), pair[0]))[:TOP_ITEMS]
     return {
         "customers": len(asked),
         "list": LIST,
-        "items": [{"item_id": item, "title": titles[item], "customers": number} for item, number in best],
-        "model_version": row.version if row else "none",
+        "items": [
+            {
+                "item_id": item,
+                "title": titles[item],
+                "customers": len(who),
+                "who": [pseudonym(settings.key, one) for one in who[:NAMED]],
+            }
+            for item, who in best
+        ],
+        "model_version": desk.version,
     }
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from retention.errors import BadInput
 from retention.features.catalogue import FEATURES, GROUPS
 from retention.lake.identity.rules import IdentityRules
+from retention.risk.recommending import RecommendRules
 from retention.settings import Settings
 
 DEFAULT = Path(__file__).with_name("policy.toml")
@@ -110,6 +111,7 @@ class Policy(_Strict):
     offer: OfferDefaults = OfferDefaults()
     campaign: CampaignRules = CampaignRules()
     identity: IdentityRules = IdentityRules()
+    recommend: RecommendRules = RecommendRules()
     rules: tuple[Rule, ...] = ()
 
     @model_validator(mode="after")

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from retention.db.tables import Cohort, ModelVersion, Outbox
+from retention.db.tables import Cohort, DirectoryEntry, ModelVersion, Outbox
 from retention.errors import BadInput, Cancelled
 from retention.privacy import pseudonym
 from tests import shop as tiny
 from workers import ids
 from workers.delivery import render
-from workers.requests import CohortCsv, Retrain, Score, Sweep
-from workers.tasks import cohort_csv, retrain, score, sweep
+from workers.requests import CohortCsv, Recommend, Retrain, Score, Sweep
+from workers.tasks import cohort_csv, recommend, retrain, score, sweep
 from workers.tasks.contract import Context, Outcome, Post
 
 
@@ -144,3 +144,20 @@ def test_unknown_customers_and_those_without_orders_are_a_sentence(own, trained)
     someone = newest.customer_id.iloc[-1]  # who first came later than this
     with pytest.raises(BadInput, match="no order before"):
         score.run(Score(customer_id=someone, as_of=own.begin + timedelta(days=40)), _context(own, "s2"))
+
+
+def test_a_list_of_new_items_is_of_new_ones_and_says_where_it_has_none_to_repeat(own):
+    stranger = "c0000-unknown"
+    bought = own.lake.table("events").filter(lambda e: e.customer_id == "c0001").item_id.execute()
+    for policy in ("repeat", "new"):
+        request = Recommend(customer_id="c0001", policy=policy, k=3, as_of=own.end)
+        data = recommend.run(request, _context(own, f"list-{policy}")).data
+        assert data["policy"] == policy
+        assert {item["item_id"] in set(bought) for item in data["items"]} == {policy == "repeat"}
+        assert "popular items" not in data["note"]
+    with own.database.transaction() as session:
+        session.add(DirectoryEntry(team_id="local", customer_id=stranger, pseudonym="0000-0000"))
+    request = Recommend(customer_id=stranger, policy="repeat", k=3, as_of=own.end)
+    data = recommend.run(request, _context(own, "list-none")).data
+    assert len(data["items"]) == 3
+    assert "Nothing they bought can be offered again" in data["note"]

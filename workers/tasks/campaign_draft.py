@@ -17,8 +17,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     from retention.campaigns.prior import learnt_prior
     from retention.lake import Lake
     from retention.progress import part
-    from retention.recommend import TrainedRecommender, recommend
-    from retention.registry import champion, load
+    from retention.recommend.desk import open_desk
     from retention.risk.policy import load_policy
 
     settings, now = context.settings, context.business_at
@@ -26,13 +25,12 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     with context.database.reading() as session:
         roles.require(session, settings, context.requested_by, request.role, request.deed)
         prior = learnt_prior(session, settings, policy)
-        chosen = champion(session, settings, "recommend")
+        desk = open_desk(session, settings, policy)
     scores, as_of, model_version = _scored(request, context, lake, policy)
-    trained = TrainedRecommender.from_bytes(load(settings, chosen)) if chosen else None
     suggesting = part(context.progress, 2, 4)
     drafted = draft(
         lake, context.database, settings, policy, scores, as_of=as_of, model_version=model_version, now=now, prior=prior,
-        suggest=lambda ids: recommend(trained, lake, ids, k=policy.offer.items, as_of=now, progress=suggesting),
+        suggest=lambda ids: desk.lists(lake, ids, k=policy.offer.items, as_of=now, progress=suggesting),
         name=request.name, cohort_id=request.cohort_id, progress=context.progress,
     )  # fmt: skip
 

@@ -1,7 +1,12 @@
 """What one customer would like next: to the direct message of who asked, for it names the customer."""
 
+from typing import TYPE_CHECKING
+
 from workers.requests import Recommend
 from workers.tasks.contract import Context, Outcome, Post
+
+if TYPE_CHECKING:
+    from retention.recommend import Item
 
 HORIZON_DAYS = 28  # data older than this is looked at from where it ends
 
@@ -9,24 +14,34 @@ HORIZON_DAYS = 28  # data older than this is looked at from where it ends
 def run(request: Recommend, context: Context) -> Outcome:
     """Rank for one customer with the model in use; without one, by own purchases and popularity."""
     from retention.lake import Lake, directory
-    from retention.recommend import TrainedRecommender, recommend
-    from retention.registry import champion, load
+    from retention.recommend.desk import open_desk
+    from retention.risk.policy import load_policy
 
     settings = context.settings
-    lake = Lake.open(settings)
+    lake, policy = Lake.open(settings), load_policy(settings)
     with context.database.reading() as session:
         asked = directory.found(session, settings, request.customer_id)
-        row = champion(session, settings, "recommend")
-    trained = TrainedRecommender.from_bytes(load(settings, row)) if row is not None else None
+        desk = open_desk(session, settings, policy)
     customer = asked.customer_id
-    moment = lake.as_of(request.as_of, row.horizon_days if row is not None else HORIZON_DAYS)
-    found = recommend(trained, lake, [customer], k=request.k, as_of=moment.at, progress=context.progress)
+    moment = lake.as_of(request.as_of, desk.row.horizon_days if desk.row else HORIZON_DAYS)
+    found = desk.lists(
+        lake, [customer], k=request.k, as_of=moment.at, policy=request.policy, progress=context.progress
+    )[customer]
+    asked_policy = request.policy or policy.recommend.policy
     data = {
         "customer_id": customer,
-        "items": [item.as_dict() for item in found[customer]],
+        "items": [item.as_dict() for item in found],
+        "policy": asked_policy,
         "as_of": moment.at.isoformat(),
-        "note": moment.note,
+        "note": " ".join(filter(None, (moment.note, _nothing_again(asked_policy, found)))),
         "merged": request.merged or asked.merged,
-        "model_version": row.version if row is not None else "none",
+        "model_version": desk.version,
     }
     return Outcome(data, (Post("recommend/list", data, channel=context.channel and context.requested_by),))
+
+
+def _nothing_again(policy: str, found: "list[Item]") -> str:
+    """Says so where a list of repeats has none."""
+    if policy != "repeat" or any(item.source == "buy_again" for item in found):
+        return ""
+    return "Nothing they bought can be offered again, so these are popular items."

@@ -23,7 +23,7 @@ def run(request: Score, context: Context) -> Outcome:
     from retention.churn import TrainedChurn
     from retention.lake import Lake, directory
     from retention.privacy import pseudonym
-    from retention.recommend import TrainedRecommender, recommend
+    from retention.recommend.desk import open_desk
     from retention.registry import champion, load
     from retention.risk import rules
     from retention.risk.policy import load_policy
@@ -33,7 +33,7 @@ def run(request: Score, context: Context) -> Outcome:
     lake, policy = Lake.open(settings), load_policy(settings)
     with context.database.reading() as session:
         asked = directory.found(session, settings, request.customer_id)
-        row, liking = champion(session, settings, "churn"), champion(session, settings, "recommend")
+        row, desk = champion(session, settings, "churn"), open_desk(session, settings, policy)
     customer = asked.customer_id
     moment = lake.as_of(request.as_of, row.horizon_days if row else HORIZON_DAYS)
     trained = TrainedChurn.from_bytes(load(settings, row), version=row.version) if row else None
@@ -43,7 +43,6 @@ def run(request: Score, context: Context) -> Outcome:
             f"Customer {customer} has no order before {moment.at:%Y-%m-%d}, so there is nothing to go by; "
             "take a later --as-of, or see `/retention recommend` for what others like."
         )
-    tastes = TrainedRecommender.from_bytes(load(settings, liking)) if liking else None
     tier = tier_of(float(found.churn_probability), policy)
     data = {
         "customer_id": customer,
@@ -53,7 +52,7 @@ def run(request: Score, context: Context) -> Outcome:
         "expected_value": float(found.expected_value),
         "next_order_at": explained.pop("next_order_at") or found.next_order_at.isoformat(),
         "recommendations": [
-            item.as_dict() for item in recommend(tastes, lake, [customer], k=ITEMS, as_of=moment.at)[customer]
+            item.as_dict() for item in desk.lists(lake, [customer], k=ITEMS, as_of=moment.at)[customer]
         ],
         "action": _action(policy, tier, found.reasons),
         "as_of": moment.at.isoformat(),

@@ -57,6 +57,10 @@ def test_a_shop_may_bring_its_own(tmp_path):
         ("[campaign]\nholdout = 0.5\n", "holdout"),
         ("[tiers]\nhigh = 0.2\nmedium = 0.4\n", "below high"),
         ("[campaigns]\n", "campaigns"),
+        ("[recommend]\nmin_price = 9\nmax_price = 5\n", "min_price (9.0) is above max_price (5.0)"),
+        ('[recommend]\npolicy = "again"\n', "'repeat', 'new' or 'both' (it says 'again')"),
+        ("[recommend]\nmax_per_brand = 0\n", "recommend.max_per_brand"),
+        ("[recommend]\nmin_margin = 30\n", "less than 1 (it says 30)"),
         ("[tiers\n", "not valid TOML"),
     ],
 )

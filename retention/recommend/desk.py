@@ -1,0 +1,61 @@
+"""The recommender in use, under the shop's policy: what every task that shows recommendations asks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy.orm import Session
+
+from retention.db.tables import ModelVersion
+from retention.progress import Progress, silent
+from retention.recommend.artefact import TrainedRecommender
+from retention.recommend.explaining import Item
+from retention.recommend.fit import Terms
+from retention.recommend.serving import recommend
+from retention.registry import champion, load
+from retention.risk.policy import Policy
+from retention.risk.recommending import ListPolicy
+from retention.settings import Settings
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
+
+UNTRAINED = "none"  # the version of lists that no model made
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A model (None: own purchases and popularity), its row, and what may be on a list."""
+
+    trained: TrainedRecommender | None
+    row: ModelVersion | None
+    terms: Terms
+
+    @property
+    def version(self) -> str:
+        """Of the model, for whoever keeps or shows the lists."""
+        return self.row.version if self.row is not None else UNTRAINED
+
+    def lists(
+        self,
+        lake: "Lake",
+        customer_ids: Sequence[str],
+        *,
+        k: int,
+        as_of: datetime,
+        policy: ListPolicy | None = None,
+        progress: Progress = silent,
+    ) -> dict[str, list[Item]]:
+        """As `recommend`; ``policy`` goes before the shop's own."""
+        terms = self.terms
+        if policy is not None:
+            terms = replace(terms, rules=terms.rules.model_copy(update={"policy": policy}))
+        return recommend(self.trained, lake, customer_ids, k=k, as_of=as_of, terms=terms, progress=progress)
+
+
+def open_desk(session: Session, settings: Settings, policy: Policy) -> Desk:
+    """The model in use, and the shop's rules."""
+    row = champion(session, settings, "recommend")
+    trained = TrainedRecommender.from_bytes(load(settings, row)) if row is not None else None
+    return Desk(trained, row, Terms(policy.recommend, policy.offer.margin))

@@ -1,0 +1,130 @@
+"""Lists with an honest reason for each item, for many customers at once."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from retention.recommend import reasons
+from retention.recommend.catalogue import Catalogue
+from retention.recommend.features import find
+from retention.recommend.fit import Facts
+from retention.recommend.models import Collaborative
+from retention.recommend.moments import Moment
+from retention.recommend.sources import Learned, others
+
+POPULAR_DAYS = 28
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One recommendation. ``source`` is buy_again, cart, viewed, collaborative, neighbours, popular or catalogue."""
+
+    item_id: str
+    title: str
+    score: float
+    source: str
+    why: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The contract's JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """Some customers, the items any of them could be offered, and what speaks for each pair."""
+
+    now: Moment
+    scores: np.ndarray
+    histories: csr_matrix
+    facts: Facts
+
+
+def explained(
+    learned: Learned, items: Catalogue, lately: Mapping[str, int], found: Offered, at: np.ndarray
+) -> list[list[Item]]:
+    """The chosen items as people see them.
+
+    Parameters
+    ----------
+    lately : mapping
+        Customers who bought an item in the last `POPULAR_DAYS`.
+    at : ndarray of int, (customers × k)
+        As `fit.choose` gives them.
+    """
+    row, place = np.nonzero(at >= 0)
+    column = at[row, place]
+    why = _own(found, row, column)
+    open_ = np.array([not said for _, said in why], dtype=bool)
+    for pair, said in zip(
+        np.flatnonzero(open_), _by_others(learned, items, found, row[open_], column[open_]), strict=True
+    ):
+        why[pair] = said
+    ids = found.now.scene.shelf.items[column]
+    scores = found.scores[row, column]
+    lists: list[list[Item]] = [[] for _ in at]
+    for who, item_id, score, (source, text) in zip(row, ids, scores, why, strict=True):
+        if not text:
+            source, text = "popular", reasons.popular(lately.get(item_id, 0), POPULAR_DAYS)
+        lists[who].append(Item(str(item_id), items.title(item_id), round(float(score), 6), source, text))
+    return lists
+
+
+def _own(found: Offered, row: np.ndarray, column: np.ndarray) -> list[tuple[str, str]]:
+    """What the customer's own history of the item says; empty where it says nothing."""
+    scene = found.now.scene
+    seen, (keys, lines) = scene.seen, scene.own
+    place, known = find(keys, row.astype(np.int64) * (len(scene.shelf.items) + 1) + column)
+    line = lines[place[known]] if len(lines) else np.empty(0, dtype=np.int64)
+    columns = {
+        "purchase_days": seen.days, "gap_days": seen.gap, "days_since_purchase": seen.last,
+        "carts": seen.carts, "views": seen.views, "days_since": seen.since,
+    }  # fmt: skip
+    told = [
+        reasons.own(dict(zip(columns, one, strict=True)))
+        for one in zip(*(values[line] for values in columns.values()), strict=True)
+    ]
+    made = [("", "")] * len(row)
+    for pair, said in zip(np.flatnonzero(known), told, strict=True):
+        made[pair] = said
+    return made
+
+
+def _by_others(
+    learned: Learned, items: Catalogue, found: Offered, row: np.ndarray, column: np.ndarray
+) -> list[tuple[str, str]]:
+    """By what they bought, or by customers like them: whichever puts the item further ahead; empty without either."""
+    if not isinstance(learned.model, Collaborative) or not len(row):
+        return [("", "")] * len(row)
+    who, line = np.unique(row, return_inverse=True)
+    histories = found.histories[who]
+    said, ahead = _place(others(learned, histories), line, column)
+    alike, before = np.zeros(len(row)), ahead + 1
+    if learned.neighbours is not None:
+        known = csr_matrix(histories[:, : len(learned.shelf.items)])
+        near = np.zeros(histories.shape, dtype=np.float32)
+        near[:, : known.shape[1]] = learned.neighbours.scores(known)
+        alike, before = _place(near, line, column)
+    like_them = (alike > 0) & ((before < ahead) | (said <= 0))
+    made = [("neighbours", reasons.ALIKE) if nearer else ("", "") for nearer in like_them]
+    for pair in np.flatnonzero((said > 0) & ~like_them):
+        made[pair] = "collaborative", _because(learned, items, histories[line[pair]], column[pair])
+    return made
+
+
+def _place(scores: np.ndarray, line: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The score of each pair, and how many items of its line score higher."""
+    own = scores[line, column]
+    return own, np.array([np.count_nonzero(scores[at] > value) for at, value in zip(line, own, strict=True)])
+
+
+def _because(learned: Learned, items: Catalogue, history: csr_matrix, column: int) -> str:
+    """The entry of the history that adds most to this item's score."""
+    assert isinstance(learned.model, Collaborative)  # nothing else says why
+    known = csr_matrix(history[:, : len(learned.shelf.items)])
+    parts = learned.model.contributions(known, np.array([column]))[0]
+    strongest = str(learned.shelf.items[known.indices[int(np.argmax(parts))]])
+    return reasons.because(items.title(strongest))

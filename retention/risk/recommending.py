@@ -1,0 +1,37 @@
+"""What may be on a customer's list: the section ``[recommend]`` of the policy file."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+ListPolicy = Literal["repeat", "new", "both"]
+Names = tuple[Annotated[str, Field(min_length=1)], ...]
+
+
+class RecommendRules(BaseModel):
+    """Which items may be offered, and how many of a kind."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: ListPolicy = "both"
+    exclude_categories: Names = ()
+    exclude_brands: Names = ()
+    exclude_items: Names = ()
+    min_price: Annotated[float, Field(ge=0)] | None = None
+    max_price: Annotated[float, Field(gt=0)] | None = None
+    min_margin: Annotated[float, Field(ge=0, lt=1)] | None = None
+    max_per_brand: Annotated[int, Field(ge=1)] | None = None
+    max_per_type: Annotated[int, Field(ge=1)] | None = 2
+    diversity: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "RecommendRules":
+        if None not in (self.min_price, self.max_price) and self.min_price > self.max_price:  # type: ignore[operator]
+            raise ValueError(
+                f"min_price ({self.min_price}) is above max_price ({self.max_price}), so that nothing could be "
+                "offered; exchange them or leave one out"
+            )
+        return self
+
+
+PLAIN = RecommendRules(max_per_type=None)  # no rule but what always holds: in stock, and no item twice
