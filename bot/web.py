@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from slack_bolt import App, BoltRequest
 
-from bot import health, metrics
+from bot import health, metrics, shoppers
 from bot.app import build_app
 from bot.services import Services
 from retention.db import Database
@@ -44,7 +44,7 @@ def _reach_queue(settings: Settings) -> None:
 
 
 class Site:
-    """WSGI: ``POST /slack/events``, ``GET /health…``, ``/metrics`` and, with OAuth, ``/slack/install``."""
+    """WSGI: ``POST /slack/events``, ``GET /health…``, ``/metrics``, what customers reach (`bot.shoppers`); with OAuth ``/slack/install``."""
 
     def __init__(self, settings: Settings, database: Database | None = None) -> None:
         self.settings = settings
@@ -57,6 +57,8 @@ class Site:
             ("GET", "/health/live"): lambda environ: _json(200, {"status": "up"}),
             ("GET", "/health/ready"): self.ready,
             ("GET", "/metrics"): self.metrics,
+            ("GET", shoppers.UNSUBSCRIBE): self.asked_to_unsubscribe,
+            ("POST", shoppers.UNSUBSCRIBE): self.unsubscribe,
         }
         if settings.slack_signing_secret and not settings.slack_app_token:
             self.routes["POST", "/slack/events"] = self.slack
@@ -67,6 +69,8 @@ class Site:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         began = time.perf_counter()
         path, method = environ.get("PATH_INFO", "/"), environ["REQUEST_METHOD"]
+        if path.startswith(shoppers.UNSUBSCRIBE):
+            path = shoppers.UNSUBSCRIBE  # its token is nobody else's to read, also not the metrics'
         route = self.routes.get(("GET" if method == "HEAD" else method, path))
         if route:
             reply = route(environ)
@@ -86,6 +90,14 @@ class Site:
             return _json(413, {"error": "too large"})
         body = environ["wsgi.input"].read(length).decode("utf-8", errors="replace")
         return _from_bolt(self.app.dispatch(BoltRequest(body=body, headers=_headers(environ))))
+
+    def asked_to_unsubscribe(self, environ: Environ) -> Reply:
+        """A page with one button: what follows links on its own changes nothing."""
+        return Reply(*shoppers.asked(self.database, self.settings, environ["PATH_INFO"]))
+
+    def unsubscribe(self, environ: Environ) -> Reply:
+        """The button of the page, or the one of a mail reader (RFC 8058)."""
+        return Reply(*shoppers.unsubscribe(self.database, self.settings, environ["PATH_INFO"]))
 
     def install(self, environ: Environ) -> Reply:
         """Send the visitor to Slack to install the app."""

@@ -5,11 +5,13 @@ import secrets
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from retention.privacy.keys import Keys
 
 _SECRETS = {
     "secret_key": "RETENTION_SECRET_KEY",
@@ -57,6 +59,9 @@ class Settings(BaseSettings):
     doubted_labels: Literal["keep", "drop"] = "keep"  # of customers whose score somebody called wrong
     smtp_url: SecretStr | None = None
     webhook_url: SecretStr | None = None
+    public_url: str = ""  # where customers reach the bot's server
+    shop: str = ""  # the shop's name, as customers know it
+    send_rate: Annotated[float, Field(gt=0, le=1000)] = 10.0  # copies of a campaign a second
     now: datetime | None = None
     team_id: str = "local"
     policy: Path | None = None
@@ -90,6 +95,13 @@ class Settings(BaseSettings):
             )
         return zone
 
+    @field_validator("public_url")
+    @classmethod
+    def _web_address(cls, url: str) -> str:
+        if url and not url.startswith(("https://", "http://")):
+            raise ValueError(f"RETENTION_PUBLIC_URL is {url!r}; write it like https://crm.shop.example")
+        return url
+
     @field_validator("default_role")
     @classmethod
     def _known_role(cls, role: str) -> str:
@@ -117,6 +129,11 @@ class Settings(BaseSettings):
     def admin_ids(self) -> frozenset[str]:
         """Slack user ids that are admins from the start."""
         return frozenset(self.admins.replace(",", " ").split())
+
+    @cached_property
+    def keys(self) -> Keys:
+        """The key and those it replaced: what they signed stays valid."""
+        return Keys((self.key,))
 
     @cached_property
     def key(self) -> bytes:

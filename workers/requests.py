@@ -172,6 +172,14 @@ class CampaignSend(Request):
     version: int
 
 
+class CampaignDeliver(Request):
+    """Send the copies of a live campaign that are due, by e-mail or through the platform."""
+
+    kind = "campaign_deliver"
+    deed = "send a campaign"
+    campaign_id: str
+
+
 class CampaignCsv(Request):
     """The codes of a live campaign, as a file to the direct message of who asked."""
 
@@ -233,7 +241,7 @@ class Tidy(Request):
 REQUESTS: dict[str, type[Request]] = {
     request.kind: request
     for request in (
-        Retrain, Sweep, Score, Recommend, CohortCsv, CampaignDraft, CampaignSend, CampaignCsv, CampaignMeasure,
+        Retrain, Sweep, Score, Recommend, CohortCsv, CampaignDraft, CampaignSend, CampaignDeliver, CampaignCsv, CampaignMeasure,
         Digest, ModelCard, DataQuality, Monitor, DemoFeed, Tidy,
     )
 }  # fmt: skip

@@ -16,6 +16,7 @@ from retention.campaigns.states import EDITABLE, STOPPABLE, Stale, find, move
 from retention.db.insert import insert_once
 from retention.db.tables import Approval, Campaign, CampaignEditor, CampaignVersion
 from retention.errors import BadInput, NotAllowed
+from retention.outreach import sends
 from retention.risk.policy import HOLDOUT
 from retention.settings import Settings
 
@@ -101,6 +102,7 @@ def stop(
         decided_by=user, decided_at=now, reason=reason, details={"reason": reason},
     )  # fmt: skip
     coupons.void(session, campaign_id)
+    sends.cancel(session, campaign_id, "the campaign was stopped")
     return campaign
 
 

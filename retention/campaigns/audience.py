@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 from retention.campaigns.states import HOLDING
 from retention.db.tables import Assignment, Campaign
 from retention.lake.lake import naive
+from retention.outreach import sends
+from retention.outreach.consent import suppressed
 from retention.risk.policy import Policy
 from retention.settings import Settings
 
@@ -79,7 +81,7 @@ def select_audience(
     since = now - timedelta(days=policy.campaign.frequency_cap_days)
     steps: tuple[tuple[str, Callable[[], pd.Series]], ...] = (
         ("no_rule", lambda: pool["rule"].isna()),
-        ("no_consent", lambda: ~ids.isin(consenting(lake, policy.campaign.consent, ids))),
+        ("no_consent", lambda: ~ids.isin(willing(lake, session, settings, policy.campaign.consent, ids))),
         ("other_campaign", lambda: ids.isin(lake.identities.resolved(in_campaigns(session, settings)))),
         ("frequency_cap", lambda: ids.isin(contacted(lake, session, settings, since, now))),
         ("returned", lambda: ids.isin(bought(lake, as_of, now))),
@@ -111,6 +113,11 @@ def consenting(lake: "Lake", rule: str, ids: Iterable[str]) -> set[str]:
     return set(ids) - (set(told["customer_id"]) - yes)
 
 
+def willing(lake: "Lake", session: Session, settings: Settings, rule: str, ids: Iterable[str]) -> set[str]:
+    """Those who consent and have not unsubscribed, under whichever of their ids."""
+    return consenting(lake, rule, ids) - lake.identities.resolved(suppressed(session, settings))
+
+
 def in_campaigns(session: Session, settings: Settings) -> set[str]:
     """Customers (treated or held out) of campaigns that are approved or running."""
     return set(
@@ -126,13 +133,11 @@ def in_campaigns(session: Session, settings: Settings) -> set[str]:
 
 
 def contacted(lake: "Lake", session: Session, settings: Settings, since: datetime, now: datetime) -> set[str]:
-    """Customers who were sent a campaign since then: ours (SQL), and imported ones (the lake's treatments)."""
-    ours = session.scalars(
-        select(Assignment.customer_id)
-        .join(Campaign, Campaign.id == Assignment.campaign_id)
-        .where(Campaign.team_id == settings.team_id, Campaign.sent_at >= since, Assignment.arm == "treatment")
-    )
+    """Customers who were sent a campaign since then: by our own sends (SQL), and by imported treatments (the lake)."""
+    ours = sends.reached(session, settings.team_id, since)
+    own = set(session.scalars(select(Campaign.id).where(Campaign.team_id == settings.team_id)))
     sent = lake.table("treatments", before=now)
+    sent = sent.filter(~sent.campaign_id.isin(sorted(own))) if own else sent
     theirs = sent.filter(sent.arm == "treatment", sent.sent_at >= naive(since)).customer_id.execute()
     return lake.identities.resolved({*ours, *theirs})
 

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from retention.campaigns.states import find, move
 from retention.db.tables import Campaign
 from retention.errors import Conflict
+from retention.outreach import sends
 from retention.settings import Settings
 
 
@@ -29,10 +30,12 @@ def begin(session: Session, settings: Settings, campaign_id: str, actor: str, no
         raise Conflict(
             f"Campaign {campaign.name!r} can be measured from {ends:%d %b %Y, %H:%M} UTC on, when its window is over."
         )
-    return move(
+    moved = move(
         session, settings, campaign_id, frm=("live",), to="measuring", actor=actor, action="campaign.measuring",
         at=now, where=(Campaign.window_ends_at <= now,),
     )  # fmt: skip
+    sends.cancel(session, campaign_id, "not sent before the window was over")
+    return moved
 
 
 def finish(

@@ -1,4 +1,4 @@
-"""What campaigns have due: sending after the clearance time, measuring at the end of the window, expiry. SQL only."""
+"""What campaigns have due: going live after the clearance time, sending copies, measuring, expiry. SQL only."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,7 +7,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retention.db.tables import Campaign
+from retention import clock
+from retention.db.tables import Campaign, Job
+from retention.outreach import sends
 from retention.settings import Settings
 
 
@@ -40,7 +42,13 @@ def due(session: Session, settings: Settings, now: datetime) -> list[Due]:
         .where(ours, Campaign.state == "live", Campaign.window_ends_at <= now)
         .order_by(Campaign.window_ends_at)
     )
-    return found + [_job(campaign, "campaign_measure", f"measure:{campaign.id}") for campaign in to_measure]
+    found += [_job(campaign, "campaign_measure", f"measure:{campaign.id}") for campaign in to_measure]
+    minute = f"{clock.wall():%Y%m%d%H%M}"
+    return found + [
+        _job(campaign, "campaign_deliver", f"deliver:{campaign.id}:{minute}")
+        for campaign in sends.due_campaigns(session, settings.team_id, now)
+        if not _under_way(session, campaign.id)
+    ]
 
 
 def expired(session: Session, settings: Settings, now: datetime) -> list[str]:
@@ -76,7 +84,18 @@ def next_moment(session: Session, settings: Settings, after: datetime) -> dateti
         )
         if at is not None
     ]
+    if quiet_ends := sends.next_moment(session, settings.team_id, after):
+        ahead.append(quiet_ends)
     return min(ahead, default=None)
+
+
+def _under_way(session: Session, campaign_id: str) -> bool:
+    """Whether a job is sending this campaign's copies, or is about to."""
+    job = select(Job.id).where(
+        Job.kind == "campaign_deliver", Job.state.in_(("queued", "running")),
+        Job.args["campaign_id"].as_string() == campaign_id,
+    )  # fmt: skip
+    return session.scalar(job.limit(1)) is not None
 
 
 def _job(campaign: Campaign, kind: str, idem_key: str, **more: Any) -> Due:

@@ -17,6 +17,8 @@ from retention.campaigns.states import Stale, find, move
 from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon
 from retention.errors import Conflict
+from retention.outreach import sends
+from retention.outreach.adapters import channel
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -124,6 +126,7 @@ def finish(
         action="campaign.live", at=now, window_ends_at=(campaign.sent_at or now) + window,
     )  # fmt: skip
     codes = coupons.issue(session, campaign_id, now)
+    sends.queue(session, campaign, channel(settings), now)
     arms = _arms(session, campaign_id)
     owed = session.scalar(
         select(func.count()).where(

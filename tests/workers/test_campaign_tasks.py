@@ -234,6 +234,9 @@ def test_customers_of_a_running_campaign_and_those_just_contacted_are_left_out(d
     first = _live(desk)
     job = _run(desk, CampaignDraft(tier="low"), ANALYST, key="second draft")
     assert "Nobody" in job.error
+    _run(
+        desk, CampaignCsv(campaign_id=first), LEAD, channel=LEAD
+    )  # somebody took the file: they were contacted
     with desk.database.transaction() as session:
         campaigns.stop(session, desk.settings, first, LEAD, "over")
     job = _run(desk, CampaignDraft(tier="low"), ANALYST, key="third draft")

@@ -15,6 +15,7 @@ def run(request: CampaignCsv, context: Context) -> Outcome:
     from retention.campaigns.states import record
     from retention.errors import BadInput
     from retention.lake import Lake
+    from retention.outreach import sends
     from retention.reports.csv import to_csv
 
     settings, who, now = context.settings, context.requested_by, context.business_at
@@ -32,6 +33,7 @@ def run(request: CampaignCsv, context: Context) -> Outcome:
     def apply(session: Session) -> tuple[Post, ...]:
         details = {"rows": len(rows), "version": campaign.version, "job": context.job_id}
         record(session, settings, who, "campaign.csv", campaign.id, now, details)
+        sends.taken_as_file(session, campaign.id, context.job_id, now)
         told = campaigns.line(settings, campaign, "csv", who, rows=len(rows))
         return (
             Post(told.template, told.values, f"{told.key}:{context.job_id}", told.channel, told.thread_key),

@@ -11,11 +11,13 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     """Send. It may run twice: codes are reserved once, and issued with the state that says so."""
     from retention.campaigns import sending
     from retention.lake import Lake
+    from retention.outreach import adapters
 
     settings, database, now = context.settings, context.database, context.business_at
     who, wanted = context.requested_by, (request.campaign_id, request.version)
     with database.transaction() as session:
         roles.require(session, settings, who, request.role, request.deed)
+        adapters.check(settings)
         sending.begin(session, settings, *wanted, who, now)
     for reserved, needed in sending.reserve(database, settings, *wanted):
         context.progress(reserved, needed + 1, f"{reserved:,} of {needed:,} codes reserved")

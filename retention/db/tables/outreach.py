@@ -1,0 +1,52 @@
+"""What reached whom: every send as a row, and who does not want any more."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from retention import clock
+from retention.db.tables.base import Base, Id
+
+
+class Send(Base):
+    """One customer's copy of a campaign: one row by constraint, however often it is tried.
+
+    No address is kept here; it is read from the lake when the copy is made. ``not_before`` is business time (quiet
+    hours), ``retry_at`` and ``lease_until`` are real time.
+    """
+
+    __tablename__ = "sends"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
+    customer_id: Mapped[str]
+    channel: Mapped[str] = mapped_column(String(8))  # csv | email | webhook
+    state: Mapped[str] = mapped_column(String(10), default="queued")
+    # queued -> sending -> sent | failed | bounced | held (nobody knows whether it arrived); queued -> cancelled
+    attempts: Mapped[int] = mapped_column(default=0)
+    not_before: Mapped[datetime | None]
+    retry_at: Mapped[datetime | None]
+    lease_until: Mapped[datetime | None]
+    job_id: Mapped[str | None] = mapped_column(String(32))
+    message_id: Mapped[str | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    queued_at: Mapped[datetime] = mapped_column(default=clock.now)
+    sent_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        UniqueConstraint("campaign_id", "customer_id"),
+        Index(None, "campaign_id", "state", "id"),
+        Index(None, "customer_id"),
+    )
+
+
+class Suppression(Base):
+    """A customer who said that they want no more marketing. It outweighs whatever consent a file says they gave."""
+
+    __tablename__ = "suppressions"
+
+    customer_id: Mapped[str] = mapped_column(primary_key=True)
+    source: Mapped[str] = mapped_column(String(16))  # unsubscribe
+    campaign_id: Mapped[str | None] = mapped_column(String(16))
+    at: Mapped[datetime] = mapped_column(default=clock.now)

@@ -1,0 +1,108 @@
+"""A customer's copy: the campaign's text with their name, code and items, as text and as an HTML e-mail."""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import css_inline
+
+from retention import templating
+from retention.campaigns import wording
+from retention.campaigns.body import Body
+from retention.db.tables import Send
+from retention.errors import BadInput
+from retention.outreach import tokens
+from retention.outreach.contract import Contact, Message
+from retention.privacy.keys import Keys
+from retention.settings import Settings
+
+Offer = Mapping[str, Any]  # a row of `sending.codes`
+
+
+def maker(settings: Settings, body: Body, offers: Mapping[str, Offer]) -> Callable[[Send, Contact], Message]:
+    """What makes a campaign's copies.
+
+    Parameters
+    ----------
+    offers : mapping
+        Customer id → their row of `retention.campaigns.sending.codes`.
+
+    Raises
+    ------
+    BadInput
+        Without ``RETENTION_PUBLIC_URL`` nobody could unsubscribe, so nothing is sent.
+    """
+    base, keys = public_url(settings), settings.keys
+
+    def make(send: Send, contact: Contact) -> Message:
+        link = unsubscribe_url(base, keys, send.id)
+        return composed(settings, body, send, contact, offers[send.customer_id], link)
+
+    return make
+
+
+def public_url(settings: Settings) -> str:
+    """Where customers reach this installation, without a slash at the end.
+
+    Raises
+    ------
+    BadInput
+    """
+    if not settings.public_url:
+        raise BadInput(
+            "RETENTION_PUBLIC_URL is not set, so nobody could unsubscribe; set it to where customers reach this "
+            "server, e.g. https://crm.shop.example, before campaigns are sent from here."
+        )
+    return settings.public_url.rstrip("/")
+
+
+def unsubscribe_url(base: str, keys: Keys, send_id: int) -> str:
+    """The link by which a customer unsubscribes."""
+    return f"{base}/unsubscribe/{tokens.made(keys, send_id)}"
+
+
+def composed(
+    settings: Settings, body: Body, send: Send, contact: Contact, offer: Offer, unsubscribe: str
+) -> Message:
+    """One copy. Every value is escaped in the HTML; the text says the same."""
+    given = offer["offer"]
+    values = placed(settings, contact.name, offer)
+    text = wording.filled(copy_of(body, given["action"]), values).strip()
+    subject = templating.text("campaigns/subject.txt.j2", action=given["action"], **values).strip()
+    told = {**values, "subject": subject, "unsubscribe_url": unsubscribe, "action": given["action"]}
+    html = templating.html(
+        "campaigns/email.html.j2", paragraphs=[part for part in text.split("\n\n") if part.strip()],
+        titles=[item["title"] for item in given["items"]], **told,
+    )  # fmt: skip
+    return Message(
+        key=f"{send.campaign_id}:{send.id}", campaign_id=send.campaign_id, customer_id=send.customer_id,
+        to=contact, subject=subject, text=templating.text("campaigns/email.txt.j2", text=text, **told),
+        html=_inliner().inline(html), unsubscribe_url=unsubscribe,
+        offer={
+            "action": given["action"], "discount": given["discount"], "code": offer["code"],
+            "expires_at": offer["expires_at"].isoformat() if offer["expires_at"] else None,
+            "items": [dict(item) for item in given["items"]],
+        },
+    )  # fmt: skip
+
+
+def placed(settings: Settings, name: str | None, offer: Offer) -> dict[str, str]:
+    """What the placeholders of a text stand for, for one customer."""
+    given, zone = offer["offer"], ZoneInfo(settings.timezone)
+    return {
+        "name": name or "", "discount": templating.percent(given["discount"]), "code": offer["code"] or "",
+        "expires": templating.day(offer["expires_at"], str(zone)) if offer["expires_at"] else "",
+        "items": "; ".join(item["title"] for item in given["items"]), "shop": settings.shop,
+    }  # fmt: skip
+
+
+def copy_of(body: Body, action: str) -> str:
+    """The campaign's own text for its coupons; a reminder has its own."""
+    return body.copy_text if action == "coupon" else wording.default(action)
+
+
+@cache
+def _inliner() -> css_inline.CSSInliner:
+    """Mail readers drop style sheets, so rules become attributes; nothing is ever fetched."""
+    return css_inline.CSSInliner(load_remote_stylesheets=False, keep_style_tags=True)

@@ -1,0 +1,120 @@
+"""Send a campaign's copies, one after the other, at a pace: claim, make, hand over, settle.
+
+It may die between any two lines. What was not claimed is sent by the next run; what was claimed and not settled is one
+copy at most, and in doubt (`sends.recover`).
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from retention import clock
+from retention.db import Database
+from retention.db.tables import Send
+from retention.outreach import sends
+from retention.outreach.contract import Adapter, Contact, Message, Unreachable, Verdict
+from retention.progress import Progress, silent
+
+Make = Callable[[Send, Contact], Message]
+Allowed = Callable[[Contact, datetime], datetime]
+
+
+@dataclass(slots=True)
+class Report:
+    """What one run did: ``counts`` of tries by the state they led to, and why it ended early (else empty)."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    stopped: str = ""
+
+    def add(self, state: str) -> None:
+        """Count a try."""
+        self.counts[state] = self.counts.get(state, 0) + 1
+
+
+def deliver(
+    database: Database,
+    campaign_id: str,
+    job_id: str,
+    adapter: Adapter,
+    contacts: Mapping[str, Contact],
+    make: Make,
+    *,
+    allowed: Allowed,
+    rate: float,
+    seconds: float,
+    now: Callable[[], datetime] = clock.now,
+    progress: Progress = silent,
+) -> Report:
+    """Send what is due until nothing is, the time is up, or the other side takes no more.
+
+    Parameters
+    ----------
+    contacts : mapping
+        Customer id → how to reach them; who is missing has no address.
+    make : callable
+        The copy of a send.
+    allowed : callable
+        The first moment (business time) at which a contact may be written to: quiet hours.
+    rate : float
+        Copies a second, at most.
+    seconds : float
+        After so long no further copy is begun.
+
+    Returns
+    -------
+    Report
+    """
+    report, began, after = Report(), time.monotonic(), 0.0
+    try:
+        adapter.open()
+        with database.transaction() as session:
+            sends.recover(session, campaign_id, repeats=adapter.repeats)
+            sends.leave_out_suppressed(session, campaign_id)
+            waiting = sends.counts(session, campaign_id).get("queued", 0)
+        while time.monotonic() - began < seconds:
+            progress(sum(report.counts.values()), max(waiting, 1), "sending")
+            time.sleep(max(after - time.monotonic(), 0))
+            with database.transaction() as session:
+                send = sends.claim(session, campaign_id, job_id, now())
+            if send is None:
+                break
+            if _one(database, send, adapter, contacts, make, allowed, now, report):
+                after = time.monotonic() + 1 / rate
+    except Unreachable as reason:
+        report.stopped = str(reason)
+    finally:
+        adapter.close()
+    return report
+
+
+def _one(
+    database: Database,
+    send: Send,
+    adapter: Adapter,
+    contacts: Mapping[str, Contact],
+    make: Make,
+    allowed: Allowed,
+    now: Callable[[], datetime],
+    report: Report,
+) -> bool:
+    """See one claimed copy through; whether the other side was troubled with it."""
+    contact = contacts.get(send.customer_id, Contact())
+    at = now()
+    if (later := allowed(contact, at)) > at:
+        with database.transaction() as session:
+            sends.put_back(session, send, not_before=later)
+        report.add("waiting")
+        return False
+    if not contact.email:
+        verdict = Verdict("failed", "the customer has no e-mail address")
+    else:
+        try:
+            verdict = adapter.send(make(send, contact))
+        except Unreachable as reason:
+            with database.transaction() as session:
+                sends.put_back(session, send, said=str(reason))
+            raise
+    with database.transaction() as session:
+        report.add(sends.settle(session, send, verdict, at, repeats=adapter.repeats))
+    return True

@@ -1,0 +1,203 @@
+"""The table of sends: a campaign's copies queued, claimed one at a time, settled. SQL only, in the caller's session.
+
+A copy is claimed and committed before it is handed over, and settled after. What a dead run leaves claimed is in doubt
+and is nobody else's to repeat, unless the other side drops repetitions.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, exists, func, insert, literal, or_, select, update
+from sqlalchemy.orm import Session
+
+from retention import clock
+from retention.db.tables import Assignment, Campaign, Send, Suppression
+from retention.outreach.contract import Verdict
+
+LEASE = timedelta(minutes=3)  # longer than any adapter takes for one copy
+ATTEMPTS = 6
+BACK_OFF = timedelta(seconds=30)  # after the first try; doubled after each further one
+LONGEST_BACK_OFF = timedelta(hours=1)
+REACHED = ("queued", "sending", "sent", "held")  # counts as contact: it has reached them, may have, or will
+_QUIETLY = {"synchronize_session": False}
+
+
+def queue(session: Session, campaign: Campaign, channel: str, now: datetime) -> None:
+    """One row for each treated customer, in the transaction that makes the campaign live. Again: nothing more."""
+    columns = ["team_id", "campaign_id", "customer_id", "channel", "state", "attempts", "queued_at"]
+    rows = select(
+        Assignment.team_id, Assignment.campaign_id, Assignment.customer_id, literal(channel), literal("queued"),
+        literal(0), literal(now, Send.queued_at.type),
+    ).where(
+        Assignment.campaign_id == campaign.id, Assignment.arm == "treatment",
+        ~exists().where(Send.campaign_id == campaign.id, Send.customer_id == Assignment.customer_id),
+    ).order_by(Assignment.customer_id)  # fmt: skip
+    session.execute(insert(Send).from_select(columns, rows, include_defaults=False))
+
+
+def claim(session: Session, campaign_id: str, job_id: str, now: datetime) -> Send | None:
+    """Take the next copy that is due; None where there is none, or the campaign is not live (any more).
+
+    Parameters
+    ----------
+    now : datetime
+        Business time.
+    """
+    wall = clock.wall()
+    due = _due(campaign_id, now, wall)
+    first = select(Send.id).where(*due).order_by(Send.id).limit(1).with_for_update(skip_locked=True)
+    taken = session.scalars(
+        update(Send)
+        .where(Send.id == first.scalar_subquery(), Send.state == "queued")
+        .values(
+            state="sending", attempts=Send.attempts + 1, job_id=job_id, lease_until=wall + LEASE, retry_at=None,
+        )
+        .returning(Send)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    )  # fmt: skip
+    return taken.one_or_none()
+
+
+def settle(session: Session, send: Send, verdict: Verdict, now: datetime, *, repeats: bool) -> str:
+    """Write what became of a try, unless somebody settled it meanwhile; returns the row's new state."""
+    wall = clock.wall()
+    values: dict[str, Any] = {"lease_until": None, "error": verdict.said or None}
+    if verdict.state == "sent":
+        values |= {"state": "sent", "message_id": verdict.message_id, "sent_at": now}
+    elif verdict.state == "again" or (verdict.state == "doubtful" and repeats):
+        given_up = send.attempts >= ATTEMPTS
+        state = "queued" if not given_up else "failed" if verdict.state == "again" else "held"
+        values |= {"state": state, "retry_at": verdict.retry_at or wall + back_off(send.attempts)}
+    else:
+        values["state"] = "held" if verdict.state == "doubtful" else verdict.state
+    mine = (
+        Send.id == send.id,
+        Send.state == "sending",
+        Send.job_id == send.job_id,
+        Send.attempts == send.attempts,
+    )
+    session.execute(update(Send).where(*mine).values(**values), execution_options=_QUIETLY)
+    return str(values["state"])
+
+
+def put_back(
+    session: Session, send: Send, *, not_before: datetime | None = None, said: str | None = None
+) -> None:
+    """Undo a claim of which nothing was handed over: its try does not count."""
+    session.execute(
+        update(Send)
+        .where(Send.id == send.id, Send.state == "sending", Send.job_id == send.job_id)
+        .values(
+            state="queued", attempts=Send.attempts - 1, lease_until=None, error=said, not_before=not_before,
+            retry_at=None if not_before else clock.wall() + BACK_OFF,
+        ),
+        execution_options=_QUIETLY,
+    )  # fmt: skip
+
+
+def back_off(attempts: int) -> timedelta:
+    """How long to wait after so many tries: 30 s, 1, 2, 4 … minutes, at most an hour."""
+    return min(BACK_OFF * 2 ** (attempts - 1), LONGEST_BACK_OFF)
+
+
+def recover(session: Session, campaign_id: str, *, repeats: bool) -> int:
+    """Settle what a dead run left claimed: queued again where a repetition is harmless, else held for a person."""
+    lost = session.execute(
+        update(Send)
+        .where(Send.campaign_id == campaign_id, Send.state == "sending", Send.lease_until < clock.wall())
+        .values(
+            state="queued" if repeats else "held", lease_until=None,
+            error="its process died before it learnt whether the copy was accepted",
+        ),
+        execution_options=_QUIETLY,
+    )  # fmt: skip
+    return int(lost.rowcount)  # type: ignore[attr-defined]
+
+
+def leave_out(session: Session, campaign_id: str, customer_ids: Iterable[str], why: str) -> None:
+    """Cancel queued copies of these customers."""
+    ids = sorted(customer_ids)
+    for start in range(0, len(ids), 500):
+        _cancel(session, campaign_id, why, Send.customer_id.in_(ids[start : start + 500]))
+
+
+def leave_out_suppressed(session: Session, campaign_id: str) -> None:
+    """Cancel queued copies of who has unsubscribed since."""
+    _cancel(session, campaign_id, "unsubscribed since", Send.customer_id.in_(select(Suppression.customer_id)))
+
+
+def cancel(session: Session, campaign_id: str, why: str) -> None:
+    """Cancel whatever of a campaign is still queued."""
+    _cancel(session, campaign_id, why)
+
+
+def taken_as_file(session: Session, campaign_id: str, job_id: str, now: datetime) -> None:
+    """The campaign's codes were handed over as a file: its copies count as sent from now on."""
+    session.execute(
+        update(Send)
+        .where(Send.campaign_id == campaign_id, Send.channel == "csv", Send.state == "queued")
+        .values(state="sent", sent_at=now, job_id=job_id, attempts=1),
+        execution_options=_QUIETLY,
+    )
+
+
+def counts(session: Session, campaign_id: str) -> dict[str, int]:
+    """Copies of a campaign by state."""
+    counted = select(Send.state, func.count()).where(Send.campaign_id == campaign_id).group_by(Send.state)
+    return dict(session.execute(counted).tuples().all())
+
+
+def reached(session: Session, team_id: str, since: datetime) -> set[str]:
+    """Customers contacted since then, by the rows: sent, perhaps sent, or about to be."""
+    at = func.coalesce(Send.sent_at, Send.queued_at)
+    found = select(Send.customer_id).where(Send.team_id == team_id, Send.state.in_(REACHED), at >= since)
+    return set(session.scalars(found))
+
+
+def due_campaigns(session: Session, team_id: str, now: datetime) -> list[Campaign]:
+    """Live campaigns with a copy to send by now, or with one that a dead run left claimed."""
+    wall = clock.wall()
+    copy = exists().where(
+        Send.campaign_id == Campaign.id, Send.channel != "csv",
+        or_(_ready(now, wall), (Send.state == "sending") & (Send.lease_until < wall)),
+    )  # fmt: skip
+    return list(
+        session.scalars(
+            select(Campaign)
+            .where(Campaign.team_id == team_id, Campaign.state == "live", copy)
+            .order_by(Campaign.sent_at)
+        )
+    )
+
+
+def next_moment(session: Session, team_id: str, after: datetime) -> datetime | None:
+    """The first moment later than ``after`` at which somebody's quiet hours are over."""
+    return session.scalar(
+        select(func.min(Send.not_before)).where(
+            Send.team_id == team_id, Send.state == "queued", Send.not_before > after
+        )
+    )
+
+
+def _due(campaign_id: str, now: datetime, wall: datetime) -> tuple[ColumnElement[bool], ...]:
+    live = exists().where(Campaign.id == campaign_id, Campaign.state == "live")
+    wanted = ~exists().where(Suppression.customer_id == Send.customer_id)
+    return (Send.campaign_id == campaign_id, Send.channel != "csv", _ready(now, wall), live, wanted)
+
+
+def _ready(now: datetime, wall: datetime) -> ColumnElement[bool]:
+    return (
+        (Send.state == "queued")
+        & or_(Send.not_before.is_(None), Send.not_before <= now)
+        & or_(Send.retry_at.is_(None), Send.retry_at <= wall)
+    )
+
+
+def _cancel(session: Session, campaign_id: str, why: str, *which: ColumnElement[bool]) -> None:
+    session.execute(
+        update(Send)
+        .where(Send.campaign_id == campaign_id, Send.state == "queued", *which)
+        .values(state="cancelled", error=why),
+        execution_options=_QUIETLY,
+    )

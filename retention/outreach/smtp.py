@@ -1,0 +1,248 @@
+"""E-mail over SMTP: one multipart message each, with what a mail reader's own unsubscribe button needs (RFC 8058)."""
+
+import re
+import smtplib
+import socket
+import ssl
+from dataclasses import dataclass, field
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP, SMTPUTF8
+from email.utils import format_datetime
+from hashlib import sha256
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from retention import clock
+from retention.errors import BadInput
+from retention.outreach.contract import Message, Unreachable, Verdict, deadline
+
+TIMEOUT = 20.0  # seconds a single answer may take
+PATIENCE = 45.0  # seconds a whole copy may take, however slowly the answers drip in
+PER_CONNECTION = 100  # copies after which we knock anew: servers count them
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where e-mail goes and whom it is from, as ``RETENTION_SMTP_URL`` says."""
+
+    host: str
+    port: int
+    tls: bool  # from the first byte; else STARTTLS, which is required wherever there is a password
+    sender: Address
+    user: str = ""
+    password: str = field(default="", repr=False)
+
+
+def parse(url: str) -> Server:
+    """Read ``smtp[s]://user:password@host:port/?from=offers@shop.example&name=The+shop``.
+
+    Raises
+    ------
+    BadInput
+        Naming what is missing; the URL itself is never repeated, for it holds a password.
+    """
+    form = "write it like smtp://user:password@mail.example:587/?from=offers@shop.example"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise BadInput(f"RETENTION_SMTP_URL cannot be read ({error}); {form}.") from None
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+        raise BadInput(f"RETENTION_SMTP_URL is no address of a mail server; {form}.")
+    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    try:
+        sender = Address(display_name=options.get("name", ""), addr_spec=options["from"])
+        if not sender.username or not sender.domain:
+            raise ValueError
+    except KeyError:
+        raise BadInput(f"RETENTION_SMTP_URL does not say whom e-mails are from; {form}.") from None
+    except (ValueError, IndexError):
+        raise BadInput(
+            f"RETENTION_SMTP_URL has from={options['from']!r}, which is no e-mail address; {form}."
+        ) from None
+    tls = parts.scheme == "smtps"
+    return Server(
+        parts.hostname, port or (465 if tls else 587), tls, sender, unquote(parts.username or ""),
+        unquote(parts.password or ""),
+    )  # fmt: skip
+
+
+def email(message: Message, sender: Address) -> EmailMessage:
+    """The copy as an e-mail: text and HTML, and the headers of one-click unsubscribing.
+
+    The Message-ID follows from the key, so that two tries of one copy are one message for whoever removes doubles.
+
+    Raises
+    ------
+    ValueError
+        The address is none.
+    """
+    user, at, domain = message.to.email.strip().rpartition("@")
+    if not (user and at and domain) or any(c.isspace() for c in user + domain):
+        raise ValueError("it is no e-mail address")
+    made = EmailMessage(policy=SMTP)
+    made["From"] = sender
+    made["To"] = Address(_line(message.to.name), user, domain)
+    made["Subject"] = _line(message.subject)
+    made["Date"] = format_datetime(clock.wall())
+    made["Message-ID"] = f"<{sha256(message.key.encode()).hexdigest()[:32]}@{sender.domain}>"
+    made["List-Unsubscribe"] = f"<{message.unsubscribe_url}>"
+    made["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    made["X-Entity-Ref-ID"] = message.key
+    made.set_content(message.text, cte="quoted-printable")
+    made.add_alternative(message.html, subtype="html", cte="quoted-printable")
+    return made
+
+
+class Smtp:
+    """One mail server, over one connection at a time."""
+
+    channel = "email"
+    repeats = False  # no mail server promises to drop a second copy
+
+    def __init__(self, server: Server, *, timeout: float = TIMEOUT, patience: float = PATIENCE) -> None:
+        self._server, self._timeout, self._patience = server, timeout, patience
+        self._smtp: smtplib.SMTP | None = None
+        self._used = 0
+
+    def open(self) -> None:
+        """Connect and log in, unless that is done."""
+        if self._smtp is not None and self._used < PER_CONNECTION:
+            return
+        self.close()
+        server = self._server
+        try:
+            with deadline(self._patience, self._cut):
+                self._smtp = smtp = self._unconnected()
+                smtp.connect(server.host, server.port)
+                smtp.ehlo_or_helo_if_needed()
+                if not server.tls and smtp.has_extn("starttls"):
+                    smtp.starttls(context=ssl.create_default_context())
+                    smtp.ehlo()
+                elif not server.tls and server.password:
+                    raise Unreachable(
+                        f"The mail server {server.host} offers no encryption, so our password is not sent to it; use smtps://."
+                    )
+                if server.user:
+                    smtp.login(server.user, server.password)
+        except smtplib.SMTPAuthenticationError as error:
+            self.close()
+            raise Unreachable(
+                f"The mail server {server.host} refuses our user or password ({error.smtp_code})."
+            ) from None
+        except (OSError, smtplib.SMTPException) as error:
+            self.close()
+            raise Unreachable(f"The mail server {server.host} cannot be used: {_brief(error)}.") from None
+
+    def _unconnected(self) -> smtplib.SMTP:
+        """A client that has yet to connect: in its constructor nobody could cut a greeting that never ends."""
+        if self._server.tls:
+            smtp: smtplib.SMTP = smtplib.SMTP_SSL(timeout=self._timeout, context=ssl.create_default_context())
+        else:
+            smtp = smtplib.SMTP(timeout=self._timeout)
+        smtp._host = self._server.host  # type: ignore[attr-defined] # the name that TLS checks; only the constructor sets it
+        return smtp
+
+    def send(self, message: Message) -> Verdict:
+        """Try one copy. Only a connection lost after the whole message was handed over leaves a doubt."""
+        try:
+            made = email(message, self._server.sender)
+        except ValueError as error:
+            return Verdict("failed", f"the customer cannot be written to: {error}")
+        for last in (False, True):
+            self.open()
+            assert self._smtp is not None
+            self._used += 1
+            try:
+                with deadline(self._patience, self._cut):
+                    return self._hand_over(self._smtp, made, message.to.email.strip())
+            except _BeforeData as lost:  # e.g. it hung up on an idle connection: nothing was handed over
+                self.close()
+                if last:
+                    return Verdict("again", f"the connection was lost ({lost})")
+        raise AssertionError("unreachable")
+
+    def _hand_over(self, smtp: smtplib.SMTP, made: EmailMessage, to: str) -> Verdict:
+        international = not to.isascii()
+        if international and not smtp.has_extn("smtputf8"):
+            return Verdict("bounced", "the mail server takes no international addresses")
+        try:
+            code, said = smtp.mail(
+                self._server.sender.addr_spec, ["SMTPUTF8", "BODY=8BITMIME"] if international else []
+            )
+            if code != 250:
+                self._reset(smtp)
+                if code >= 500:
+                    raise Unreachable(
+                        f"The mail server refuses the sender {self._server.sender.addr_spec}: {code} {_text(said)}."
+                    )
+                return Verdict("again", f"{code} {_text(said)}")
+            code, said = smtp.rcpt(to)
+        except (OSError, smtplib.SMTPException) as error:
+            raise _BeforeData(_brief(error)) from None
+        if code not in (250, 251):
+            self._reset(smtp)
+            return _refused(code, said)
+        try:
+            code, said = smtp.data(made.as_bytes(policy=SMTPUTF8 if international else SMTP))
+        except smtplib.SMTPDataError as error:
+            self._reset(smtp)
+            return _refused(error.smtp_code, error.smtp_error)
+        except (OSError, smtplib.SMTPException) as error:
+            self.close()
+            return Verdict(
+                "doubtful",
+                f"the connection was lost before the mail server said that it has it ({_brief(error)})",
+            )
+        if code == 250:
+            return Verdict("sent", message_id=made["Message-ID"])
+        self._reset(smtp)
+        return _refused(code, said)
+
+    def _reset(self, smtp: smtplib.SMTP) -> None:
+        """Ready for the next; where the server has hung up (421), a new connection will be."""
+        try:
+            smtp.rset()
+        except (OSError, smtplib.SMTPException):
+            self.close()
+
+    def _cut(self) -> None:
+        if self._smtp is not None and self._smtp.sock is not None:
+            try:
+                self._smtp.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:  # it is gone already
+                return
+
+    def close(self) -> None:
+        """Say goodbye."""
+        smtp, self._smtp, self._used = self._smtp, None, 0
+        if smtp is not None:
+            try:
+                if smtp.sock is not None:
+                    smtp.sock.settimeout(1)  # nobody waits for a farewell
+                smtp.quit()
+            except (OSError, smtplib.SMTPException):
+                smtp.close()
+
+
+class _BeforeData(Exception):
+    """The connection was lost before any of the message was handed over."""
+
+
+def _refused(code: int, said: bytes | str) -> Verdict:
+    return Verdict("bounced" if code >= 500 else "again", f"{code} {_text(said)}")
+
+
+def _text(said: bytes | str) -> str:
+    """What the server said, without the address that it repeats: it is kept where no address should be."""
+    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+    return re.sub(r"[^\s<>]+@[^\s<>]+", "…", " ".join(text.split()))[:200]
+
+
+def _line(text: str) -> str:
+    """One line: no header of an e-mail has more, and none can be smuggled in."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _brief(error: Exception) -> str:
+    return _text(str(error)) or type(error).__name__

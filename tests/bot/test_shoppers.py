@@ -1,0 +1,66 @@
+"""The page on which a customer unsubscribes, and a mail reader's one click."""
+
+import pytest
+from sqlalchemy import select
+
+from bot.web import Site
+from retention.db.tables import Audit, Send, Suppression
+from retention.outreach import tokens
+from tests.bot.test_server import ask
+from tests.retention.outreach import made
+
+
+@pytest.fixture
+def site(settings, database) -> Site:
+    made.live(database, settings, 10)
+    return Site(settings, database)
+
+
+@pytest.fixture
+def link(site) -> str:
+    return f"/unsubscribe/{tokens.made(site.settings.keys, 1)}"
+
+
+def _gone(site) -> list[str]:
+    with site.database.reading() as session:
+        return list(session.scalars(select(Suppression.customer_id)))
+
+
+def test_a_look_changes_nothing_and_one_post_is_enough(site, link):
+    status, headers, page = ask(site, "GET", link)
+    assert (status, b'<form method="post">' in page) == (200, True)
+    assert headers["X-Frame-Options"] == "DENY"
+    assert _gone(site) == []
+    for _ in range(2):  # a mail reader may ask twice
+        status, _, page = ask(site, "POST", link, b"List-Unsubscribe=One-Click")
+        assert (status, b"You are unsubscribed" in page) == (200, True)
+    with site.database.reading() as session:
+        send = session.get_one(Send, 1)
+        assert (send.state, session.scalars(select(Audit.action)).all().count("consent.withdrawn")) == (
+            "cancelled",
+            1,
+        )
+    assert _gone(site) == [send.customer_id]
+
+
+@pytest.mark.parametrize(
+    "forge", [lambda t: t[:-1] + ("0" if t[-1] != "0" else "1"), lambda t: t.replace("-1-", "-2-"), lambda t: "", lambda t: "../x"]
+)  # fmt: skip
+def test_a_token_that_we_did_not_sign_does_nothing(site, link, forge):
+    forged = "/unsubscribe/" + forge(link.removeprefix("/unsubscribe/"))
+    assert ask(site, "GET", forged)[0] == ask(site, "POST", forged)[0] == 404
+    assert _gone(site) == []
+
+
+def test_with_the_database_away_it_does_not_say_that_it_is_done(site, link):
+    with site.database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE suppressions RENAME TO gone")
+    status, _, page = ask(site, "POST", link)
+    assert (status, b"try again" in page) == (503, True)
+
+
+def test_the_metrics_never_see_a_token(site, link):
+    ask(site, "GET", link)
+    _, _, page = ask(site, "GET", "/metrics")
+    assert b"/unsubscribe/" in page
+    assert link.encode() not in page

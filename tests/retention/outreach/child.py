@@ -1,0 +1,46 @@
+"""Processes that send a campaign until they are killed: ``python -m tests.retention.outreach.child HOME PORT REPEATS``.
+
+Imports once, then forks a sender for each line on standard input, prints its process id, and waits for its end.
+"""
+
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from retention.campaigns.states import find
+from retention.db import Database
+from retention.outreach import sends
+from retention.outreach.smtp import Smtp, parse
+from retention.settings import Settings
+from tests.retention.outreach import made
+
+
+def send(home: str, port: str, repeats: str) -> None:
+    """Send what is due; a dead predecessor's lease is over at once."""
+    sends.LEASE = timedelta(0)
+    settings = Settings(
+        home=Path(home), smtp_url="smtp://x", public_url="https://crm.shop.example", _env_file=None
+    )
+    database = Database.of(settings)
+    adapter = Smtp(parse(f"smtp://127.0.0.1:{port}/?from=offers@shop.example"))
+    adapter.repeats = repeats == "repeats"  # the control: whoever believes this doubles
+    with database.reading() as session:
+        campaign = find(session, settings, "c1")
+    made.run(database, settings, campaign, adapter, made.contacts(1000))
+
+
+def main(*given: str) -> None:
+    """Fork for each line."""
+    for _ in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            send(*given)
+            os._exit(0)
+        print(child, flush=True)
+        os.waitpid(child, 0)
+        print("over", flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

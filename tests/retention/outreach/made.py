@@ -1,0 +1,102 @@
+"""A campaign that has just gone live, and what sends it."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import select
+
+from retention.campaigns import approval, sending
+from retention.campaigns.body import Body
+from retention.campaigns.draft import Draft, store
+from retention.db import Database
+from retention.db.tables import Campaign, Send
+from retention.outreach.compose import maker
+from retention.outreach.contract import Adapter, Contact, Message
+from retention.outreach.run import Report, deliver
+from retention.settings import Settings
+from tests.retention.campaigns.samples import a_body
+
+NOW = datetime(2025, 5, 1, 9, tzinfo=UTC)
+
+
+def offer(number: int) -> dict:
+    return {
+        "rule": "High risk", "action": "coupon" if number % 2 else "reminder", "discount": 0.1 if number % 2 else 0.0,
+        "items": [{"item_id": "i1", "title": "Tea & <b>Co</b>"}],
+    }  # fmt: skip
+
+
+def live(database: Database, settings: Settings, customers: int, campaign_id: str = "c1") -> Campaign:
+    """Draft, approve and send, all at `NOW`; a tenth is held out."""
+    rows = [
+        {
+            "customer_id": f"k{number}", "arm": "audience", "bucket": (2 * number + 1) * 10_000 // (2 * customers),
+            "tier": "high", "churn_probability": 0.6, "expected_value": 50.0, "offer": offer(number),
+        }
+        for number in range(customers)
+    ]  # fmt: skip
+    body = a_body(
+        clearance_hours=0, holdout=0.1, copy_text="Hello {name},\n\n{discount} off with {code}: {items}"
+    )
+    drafted = Draft(campaign_id, "salt", "May", None, body, rows)
+    with database.transaction() as session:
+        store(
+            session,
+            settings,
+            drafted,
+            by="U0ANALYST",
+            channel="C0CRM",
+            post_key=f"job:{campaign_id}",
+            now=NOW,
+        )
+        approval.submit(session, settings, campaign_id, 1, "U0ANALYST", NOW)
+        approval.approve(session, settings, campaign_id, 1, "U0LEAD", NOW)
+        sending.begin(session, settings, campaign_id, 1, "U0LEAD", NOW)
+    assert list(sending.reserve(database, settings, campaign_id, 1))
+    with database.transaction() as session:
+        return sending.finish(session, settings, campaign_id, 1, "U0LEAD", NOW).campaign
+
+
+def contacts(customers: int) -> dict[str, Contact]:
+    return {f"k{number}": Contact(f"k{number}@example.com", f"K {number}") for number in range(customers)}
+
+
+def making(database: Database, settings: Settings, campaign: Campaign) -> Callable[[Send, Contact], Message]:
+    with database.reading() as session:
+        offers = {row["customer_id"]: row for row in sending.codes(session, campaign)}
+    return maker(settings, Body.model_validate(campaign.body), offers)
+
+
+def run(
+    database: Database,
+    settings: Settings,
+    campaign: Campaign,
+    adapter: Adapter,
+    people: dict[str, Contact],
+    **options,
+) -> Report:
+    """Send what is due now."""
+    defaults = {
+        "allowed": lambda contact, at: at,
+        "rate": 1000.0,
+        "seconds": 60.0,
+        "now": lambda: NOW,
+        "job_id": "j1",
+    }
+    given = defaults | options
+    return deliver(
+        database, campaign.id, given.pop("job_id"), adapter, people, making(database, settings, campaign), **given
+    )  # fmt: skip
+
+
+def states(database: Database) -> dict[str, str]:
+    """Customer → state of their send."""
+    with database.reading() as session:
+        return dict(session.execute(select(Send.customer_id, Send.state)).tuples().all())
+
+
+def later(database: Database) -> None:
+    """Let every wait for a retry be over."""
+    with database.transaction() as session:
+        for send in session.scalars(select(Send).where(Send.retry_at.is_not(None))):
+            send.retry_at -= timedelta(days=1)

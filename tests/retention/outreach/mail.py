@@ -1,0 +1,70 @@
+"""A real SMTP server that can misbehave as it is told, and keeps what it accepted."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult
+
+from retention.outreach.smtp import Server, parse
+
+Says = Callable[[str], str | None]
+
+
+class Inbox:
+    """What arrived. ``on_rcpt`` and ``on_data`` decide by the address: an SMTP reply, ``hang up``, ``hang``, or None: fine."""
+
+    def __init__(
+        self, on_rcpt: Says = lambda to: None, on_data: Says = lambda to: None, pause: float = 0.0
+    ) -> None:
+        self.on_rcpt, self.on_data, self.pause = on_rcpt, on_data, pause
+        self.mails: list[EmailMessage] = []
+        self.addresses: Counter[str] = Counter()
+
+    async def handle_RCPT(self, server: SMTP, session: Any, envelope: Any, address: str, options: Any) -> str:
+        if said := self.on_rcpt(address):
+            return said
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> str:
+        (to,) = envelope.rcpt_tos
+        said = self.on_data(to)
+        if said is None or said in ("hang up", "hang"):  # it has it, whatever it says of it
+            self.addresses[to] += 1
+            self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
+        await asyncio.sleep(self.pause)
+        if said == "hang up":
+            server.transport.close()
+        if said == "hang":
+            time.sleep(0.6)
+        return said or "250 accepted"
+
+
+class Mailserver(Controller):
+    """`Inbox` on a free port of this machine, in a thread of its own."""
+
+    def __init__(self, inbox: Inbox, **options: Any) -> None:
+        super().__init__(inbox, hostname="127.0.0.1", port=0, **options)
+
+    def _trigger_server(self) -> None:
+        self.port = self.server.sockets[0].getsockname()[1]
+        super()._trigger_server()
+
+    @property
+    def place(self) -> Server:
+        return parse(f"smtp://127.0.0.1:{self.port}/?from=offers@shop.example&name=The%20Shop")
+
+
+def only(user: str, password: str) -> Any:
+    """An authenticator that knows one person."""
+
+    def check(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
+        return AuthResult(success=(data.login, data.password) == (user.encode(), password.encode()))
+
+    return check

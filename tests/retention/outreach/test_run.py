@@ -1,0 +1,246 @@
+"""Sending a campaign: each copy once, whatever dies; refusals row by row; quiet hours; who left meanwhile."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from retention import clock
+from retention.campaigns import approval, closing, due
+from retention.campaigns.states import find
+from retention.db.tables import Assignment, Job, Send
+from retention.errors import BadInput
+from retention.outreach import consent, sends, tokens
+from retention.outreach.contract import Contact, Unreachable, Verdict
+from retention.outreach.smtp import Smtp
+from retention.settings import Settings
+from tests.retention.outreach import made
+from tests.retention.outreach.made import NOW
+from tests.retention.outreach.mail import Inbox, Mailserver
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(
+        home=tmp_path / "home", smtp_url="smtp://x", public_url="https://crm.shop.example/", _env_file=None
+    )
+
+
+class Scripted:
+    """An adapter that says what it is told to, by customer; it keeps what it was given."""
+
+    channel, repeats = "email", False
+
+    def __init__(self, **says: str) -> None:
+        self.says, self.given = says, []
+
+    def open(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def send(self, message) -> Verdict:
+        self.given.append(message)
+        said = self.says.get(message.customer_id, "sent")
+        if said == "away":
+            raise Unreachable("The mail server is away.")
+        return Verdict(said, message_id="m")
+
+
+def test_every_treated_customer_gets_one_copy_and_nobody_held_out_does(database, settings):
+    campaign = made.live(database, settings, 20)
+    inbox = Inbox()
+    server = Mailserver(inbox)
+    server.start()
+    try:
+        report = made.run(database, settings, campaign, Smtp(server.place), made.contacts(20))
+        again = made.run(database, settings, campaign, Smtp(server.place), made.contacts(20))
+    finally:
+        server.stop()
+    with database.reading() as session:
+        treated = set(session.scalars(select(Assignment.customer_id).where(Assignment.arm == "treatment")))
+    assert inbox.addresses == {f"{who}@example.com": 1 for who in treated}
+    assert (report.counts, again.counts) == ({"sent": 18}, {})
+    coupon = next(mail for mail in inbox.mails if mail["To"] == "K 3 <k3@example.com>")
+    html = coupon.get_body(("html",)).get_content()
+    assert "Tea &amp; &lt;b&gt;Co&lt;/b&gt;" in html  # what the data says is never markup
+    assert 'class="code" style="' in html  # and styles stand where mail readers look
+    token = coupon["List-Unsubscribe"].strip("<>").removeprefix("https://crm.shop.example/unsubscribe/")
+    with database.reading() as session:
+        assert session.get_one(Send, tokens.read(settings.keys, token)).customer_id == "k3"
+
+
+def test_each_row_says_what_became_of_it_and_only_what_may_be_tried_again_is(database, settings):
+    campaign = made.live(database, settings, 10)
+    adapter = Scripted(k2="again", k3="bounced", k4="doubtful", k5="failed")
+    people = made.contacts(10) | {"k6": Contact("", "no address")}
+    made.run(database, settings, campaign, adapter, people)
+    found = made.states(database)
+    assert [found[f"k{n}"] for n in range(2, 8)] == ["queued", "bounced", "held", "failed", "failed", "sent"]
+    assert made.run(database, settings, campaign, adapter, people).counts == {}  # not before its time
+    for _ in range(sends.ATTEMPTS):
+        made.later(database)
+        made.run(database, settings, campaign, adapter, people)
+    assert made.states(database)["k2"] == "failed"
+    assert len([m for m in adapter.given if m.customer_id == "k2"]) == sends.ATTEMPTS
+    assert len({m.key for m in adapter.given if m.customer_id == "k2"}) == 1
+    assert len(adapter.given) == sends.ATTEMPTS + 7
+
+
+def test_a_server_that_is_away_costs_no_copy_a_try(database, settings):
+    campaign = made.live(database, settings, 10)
+    report = made.run(database, settings, campaign, Scripted(k1="away"), made.contacts(10))
+    assert report.stopped == "The mail server is away."
+    assert set(made.states(database).values()) == {"queued"}
+    made.later(database)
+    assert made.run(database, settings, campaign, Scripted(), made.contacts(10)).counts == {"sent": 9}
+    with database.reading() as session:
+        assert set(session.scalars(select(Send.attempts))) == {1}
+
+
+def test_quiet_hours_put_a_copy_off_without_a_try(database, settings):
+    campaign = made.live(database, settings, 10)
+    morning = NOW + timedelta(hours=8)
+
+    def allowed(contact, at):
+        return morning if contact.timezone == "Asia/Tokyo" and at < morning else at
+
+    people = made.contacts(10) | {"k3": Contact("k3@example.com", "", "Asia/Tokyo")}
+    adapter = Scripted()
+    made.run(database, settings, campaign, adapter, people, allowed=allowed)
+    assert [who for who, state in made.states(database).items() if state == "queued"] == ["k3"]
+    with database.reading() as session:
+        assert due.next_moment(session, settings, NOW) == morning
+        assert not sends.due_campaigns(session, settings.team_id, NOW)
+        assert [c.id for c in sends.due_campaigns(session, settings.team_id, morning)] == ["c1"]
+    made.run(database, settings, campaign, adapter, people, allowed=allowed, now=lambda: morning)
+    assert set(made.states(database).values()) == {"sent"}
+
+
+def test_sending_keeps_its_pace(database, settings):
+    campaign = made.live(database, settings, 10)
+    began = time.monotonic()
+    made.run(database, settings, campaign, Scripted(), made.contacts(10), rate=40.0)
+    assert time.monotonic() - began >= 8 / 40
+
+
+def test_who_unsubscribes_or_is_stopped_gets_nothing_more(database, settings):
+    campaign = made.live(database, settings, 10)
+    with database.transaction() as session:
+        first, second = session.scalars(select(Send).order_by(Send.id).limit(2))
+        assert consent.unsubscribe(session, settings, first.id, NOW)
+        assert consent.unsubscribe(session, settings, first.id, NOW)  # again: harmless
+        sends.leave_out(session, "c1", [second.customer_id], "no consent any more")
+        assert consent.suppressed(session, settings) == {first.customer_id}
+    adapter = Scripted()
+    made.run(database, settings, campaign, adapter, made.contacts(10), seconds=0.05, rate=30.0)
+    assert not {first.customer_id, second.customer_id} & {m.customer_id for m in adapter.given}
+    given = len(adapter.given)
+    with database.transaction() as session:
+        approval.stop(session, settings, "c1", "U0LEAD", "wrong code", NOW)
+    made.run(database, settings, campaign, adapter, made.contacts(10))
+    assert len(adapter.given) == given
+    assert set(made.states(database).values()) <= {"sent", "cancelled"}
+
+
+def test_what_is_not_sent_before_the_window_ends_never_is(database, settings):
+    campaign = made.live(database, settings, 10)
+    with database.transaction() as session:
+        closing.begin(session, settings, "c1", "U0LEAD", campaign.window_ends_at)
+    assert set(made.states(database).values()) == {"cancelled"}
+
+
+def test_the_tick_asks_for_one_job_at_a_time(database, settings):
+    made.live(database, settings, 10)
+    clock.configure(fixed=NOW)
+    with database.transaction() as session:
+        (job,) = due.due(session, settings, NOW)
+        assert (job.kind, job.args) == ("campaign_deliver", {"campaign_id": "c1"})
+        session.add(
+            Job(id="j", kind=job.kind, queue="batch", args=job.args, idem_key=job.idem_key, requested_by="U0LEAD", business_at=NOW)
+        )  # fmt: skip
+        session.flush()
+        assert due.due(session, settings, NOW) == []
+
+
+def test_without_a_public_address_nothing_is_sent(database, settings):
+    campaign = made.live(database, settings, 10)
+    private = Settings(home=settings.home, smtp_url="smtp://x", _env_file=None)
+    with pytest.raises(BadInput, match="RETENTION_PUBLIC_URL"):
+        made.run(database, private, campaign, Scripted(), made.contacts(10))
+    assert set(made.states(database).values()) == {"queued"}
+
+
+def test_only_what_reached_somebody_counts_as_contact(database, settings):
+    campaign = made.live(database, settings, 10)
+    made.run(
+        database, settings, campaign, Scripted(k2="bounced", k3="doubtful", k4="failed"), made.contacts(10)
+    )
+    with database.reading() as session:
+        reached = sends.reached(session, settings.team_id, NOW)
+        assert sends.reached(session, settings.team_id, NOW + timedelta(seconds=1)) == set()
+        assert find(session, settings, "c1").state == "live"
+    assert reached == {"k1", "k3", "k5", "k6", "k7", "k8", "k9"}
+
+
+KILLS = 8
+
+
+def _killed_again_and_again(database, settings, control: str) -> tuple[Inbox, dict[str, str], int]:
+    """Send 60 copies with processes that are killed (kill -9) at random moments; what arrived, the rows, the kills."""
+    made.live(database, settings, 66)
+    inbox = Inbox(pause=0.02)  # it has the mail, and takes its time to say so
+    server = Mailserver(inbox)
+    server.start()
+    command = [
+        sys.executable,
+        "-m",
+        "tests.retention.outreach.child",
+        str(settings.home),
+        str(server.port),
+        control,
+    ]
+    chance, kills = random.Random(7), 0
+    try:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        ) as forks:
+            assert forks.stdin is not None
+            assert forks.stdout is not None
+            while {"queued", "sending"} & set(made.states(database).values()):
+                forks.stdin.write("go\n")
+                child, enough = int(forks.stdout.readline()), len(inbox.mails) + chance.randint(1, 9)
+                if kills < KILLS:
+                    while len(inbox.mails) < enough:
+                        time.sleep(0.001)
+                    time.sleep(chance.uniform(0, 0.03))
+                    os.kill(child, signal.SIGKILL)
+                    kills += 1
+                assert forks.stdout.readline() == "over\n"
+            forks.stdin.close()
+    finally:
+        server.stop()
+    return inbox, made.states(database), kills
+
+
+@pytest.mark.parametrize("control", ["honest", pytest.param("repeats", marks=pytest.mark.slow)])
+def test_killed_at_any_moment_no_copy_is_lost_or_sent_twice(database, settings, control):
+    inbox, found, kills = _killed_again_and_again(database, settings, control)
+    arrived = {who: inbox.addresses[f"{who}@example.com"] for who in found}
+    doubled = [who for who, number in arrived.items() if number > 1]
+    lost = [who for who, state in found.items() if state == "sent" and not arrived[who]]
+    held = [who for who, state in found.items() if state == "held"]
+    print(f"kills={kills} copies={len(found)} doubled={len(doubled)} lost={len(lost)} held={len(held)}")
+    assert kills == KILLS
+    assert not lost
+    assert set(found.values()) <= {"sent", "held"}
+    if control == "repeats":
+        assert doubled  # the control: repeating what is in doubt sends twice
+    else:
+        assert not doubled
+        assert len(held) <= kills  # at most the one copy in flight at each

@@ -1,0 +1,153 @@
+"""E-mail to a real SMTP server, well-behaved and not."""
+
+import re
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from retention.errors import BadInput
+from retention.outreach.contract import Contact, Message, Unreachable
+from retention.outreach.smtp import Smtp, email, parse
+from tests.retention.outreach.mail import Inbox, Mailserver, only
+
+LINK = "https://crm.shop.example/unsubscribe/abc"
+
+
+def a_message(to="ann@example.com", **changes) -> Message:
+    return replace(
+        Message("c1:7", "c1", "k7", Contact(to, "Änn O'Neil"), "15 % off", "Hello Änn", "<p>Hello Änn</p>", LINK), **changes
+    )  # fmt: skip
+
+
+@contextmanager
+def a_server(**says):
+    inbox = Inbox(**says)
+    server = Mailserver(inbox)
+    server.start()
+    adapter = Smtp(server.place, timeout=0.3, patience=2.0)
+    try:
+        yield adapter, inbox
+    finally:
+        adapter.close()
+        server.stop()
+
+
+def test_a_copy_arrives_as_text_and_html_with_one_click_unsubscribing():
+    with a_server() as (adapter, inbox):
+        verdict = adapter.send(a_message())
+    (mail,) = inbox.mails
+    assert verdict.state == "sent"
+    assert verdict.message_id == mail["Message-ID"]
+    assert (mail["To"], mail["From"]) == ("Änn O'Neil <ann@example.com>", "The Shop <offers@shop.example>")
+    assert (mail["List-Unsubscribe"], mail["List-Unsubscribe-Post"]) == (
+        f"<{LINK}>",
+        "List-Unsubscribe=One-Click",
+    )
+    assert mail.get_body(("plain",)).get_content().strip() == "Hello Änn"
+    assert mail.get_body(("html",)).get_content().strip() == "<p>Hello Änn</p>"
+    assert mail.get_content_type() == "multipart/alternative"
+
+
+def test_two_tries_of_one_copy_are_one_message():
+    sender = parse("smtp://localhost?from=a@b.example").sender
+    assert email(a_message(), sender)["Message-ID"] == email(a_message(text="x"), sender)["Message-ID"]
+    assert email(a_message(), sender)["Message-ID"] != email(a_message(key="c1:8"), sender)["Message-ID"]
+
+
+@pytest.mark.parametrize(
+    ("rcpt", "data", "state"),
+    [
+        ("450 mailbox busy", None, "again"), ("421 come back later", None, "again"),
+        ("550 <ann@example.com> unknown", None, "bounced"), (None, "451 try later", "again"),
+        (None, "554 spam", "bounced"), (None, "hang up", "doubtful"), (None, "hang", "doubtful"),
+    ],
+)  # fmt: skip
+def test_each_refusal_is_what_it_is_and_the_next_copy_still_goes(rcpt, data, state):
+    bad = "ann@example.com"
+    says = {
+        "on_rcpt": lambda to: rcpt if to == bad else None,
+        "on_data": lambda to: data if to == bad else None,
+    }
+    with a_server(**says) as (adapter, inbox):
+        refused = adapter.send(a_message())
+        assert adapter.send(a_message("bo@example.com", key="c1:8")).state == "sent"
+    assert refused.state == state
+    assert bad not in refused.said
+    assert inbox.addresses == {"bo@example.com": 1} | ({bad: 1} if state == "doubtful" else {})
+
+
+@pytest.mark.parametrize(
+    "address", ["", "nobody", "a b@example.com", "@example.com", "a@b\r\nBcc: x@example.com"]
+)
+def test_what_is_no_address_fails_and_reaches_nobody(address):
+    with a_server() as (adapter, inbox):
+        assert adapter.send(a_message(address)).state == "failed"
+    assert not inbox.mails
+
+
+def test_nothing_in_a_name_or_subject_becomes_a_header():
+    with a_server() as (adapter, inbox):
+        nasty = a_message(subject="Hi\r\nBcc: x@example.com")
+        adapter.send(replace(nasty, to=Contact("ann@example.com", "Ann\r\nBcc: y@example.com")))
+    (mail,) = inbox.mails
+    assert mail["Bcc"] is None
+    assert mail["Subject"] == "Hi Bcc: x@example.com"
+
+
+def test_a_server_that_is_away_or_refuses_us_stops_everything():
+    nobody = Smtp(parse("smtp://127.0.0.1:1/?from=a@b.example"))
+    with pytest.raises(Unreachable, match="cannot be used"):
+        nobody.send(a_message())
+    server = Mailserver(
+        Inbox(), authenticator=only("shop", "right"), auth_require_tls=False, auth_required=True
+    )
+    server.start()
+    try:
+        place = replace(server.place, user="shop", password="wrong")
+        with pytest.raises(Unreachable, match="no encryption"):
+            Smtp(place).send(a_message())
+    finally:
+        server.stop()
+
+
+def test_a_slow_drip_is_cut_off():
+    import socket
+    import threading
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def drip() -> None:
+        client, _ = listening.accept()
+        with client:
+            while not over.wait(0.05):
+                try:
+                    client.sendall(b"2")  # a banner that never ends
+                except OSError:
+                    return
+
+    thread = threading.Thread(target=drip, daemon=True)
+    thread.start()
+    url = f"smtp://127.0.0.1:{listening.getsockname()[1]}/?from=a@b.example"
+    try:
+        with pytest.raises(Unreachable):
+            Smtp(parse(url), timeout=0.4, patience=0.5).send(a_message())
+    finally:
+        over.set()
+        thread.join()
+        listening.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("", "no address of a mail server"), ("http://x", "no address of a mail server"), ("smtp://", "no address"),
+        ("smtp://u:secret@mail.example", "whom e-mails are from"), ("smtp://mail.example?from=shop", "no e-mail address"),
+        ("smtp://u:secret@mail.example:99999?from=a@b.c", "cannot be read"),
+    ],
+)  # fmt: skip
+def test_a_url_that_cannot_be_used_is_said_without_its_password(url, why):
+    with pytest.raises(BadInput, match=re.escape(why)) as refused:
+        parse(url)
+    assert "secret" not in str(refused.value)

@@ -1,0 +1,98 @@
+"""A campaign that goes out by e-mail, through the tick and the real tasks, on the tiny shop."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from retention import clock
+from retention.campaigns.audience import willing
+from retention.db.tables import Assignment, Coupon, Job, Send, Suppression
+from retention.settings import Settings
+from tests.retention.outreach.mail import Inbox, Mailserver
+from tests.workers.test_campaign_tasks import LEAD, _approved, _run, _said, desk, made  # noqa: F401 - fixtures
+from workers import schedule
+from workers.requests import CampaignSend
+from workers.tasks.runner import run_job
+
+
+@pytest.fixture
+def mail(desk):  # noqa: F811 - the fixture
+    """The shop of this test, with a mail server."""
+    inbox = Inbox(on_rcpt=lambda to: "550 unknown" if to.startswith("c3@") else None)
+    server = Mailserver(inbox)
+    server.start()
+    url = f"smtp://127.0.0.1:{server.port}/?from=offers@shop.example"
+    home = desk.settings.home
+    settings = Settings(
+        home=home, policy=home / "policy.toml", smtp_url=url, public_url="https://crm.shop.example", admins="U0ADMIN",
+        send_rate=1000, _env_file=None,
+    )  # fmt: skip
+    yield replace(desk, settings=settings), inbox
+    server.stop()
+
+
+def _tick(desk) -> list[Job]:  # noqa: F811
+    """What the tick submits, run."""
+    ran = schedule.tick(desk.database, desk.settings)
+    for job_id in ran:
+        run_job(desk.settings, desk.database, job_id, "test")
+    with desk.database.reading() as session:
+        return [session.get_one(Job, job_id) for job_id in ran]
+
+
+def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
+    shop, inbox = mail
+    campaign_id = _approved(shop)
+    clock.configure(fixed=clock.now() + timedelta(hours=5))
+    request = CampaignSend(campaign_id=campaign_id, version=1)
+
+    private = replace(shop, settings=shop.settings.model_copy(update={"public_url": ""}))
+    job = _run(
+        private, request, LEAD, key="early"
+    )  # nobody could unsubscribe: nothing is begun, no code reserved
+    assert "RETENTION_PUBLIC_URL" in job.error
+    with shop.database.reading() as session:
+        assert not session.scalars(select(Coupon)).all()
+
+    assert _run(shop, request, LEAD).error is None
+    (job,) = [
+        job for job in _tick(private) if job.kind == "campaign_deliver"
+    ]  # a setting lost since: said, once
+    assert "RETENTION_PUBLIC_URL" in job.result["stopped"]
+    assert "RETENTION_PUBLIC_URL" in _said(shop, f"campaign:{campaign_id}:delivered:1")
+    with shop.database.transaction() as session:
+        assert set(session.scalars(select(Send.state))) == {"queued"}
+        session.get_one(Job, job.id).idem_key = "a minute ago"
+    with shop.database.transaction() as session:
+        treated = sorted(session.scalars(select(Assignment.customer_id).where(Assignment.arm == "treatment")))
+        codes = dict(session.execute(select(Coupon.customer_id, Coupon.code)).tuples().all())
+        session.add(Suppression(customer_id=treated[0], source="unsubscribe"))
+    customers = shop.lake.table("customers").execute().set_index("customer_id")
+    refused = treated[1]
+    shop.lake.upsert("customers", customers.loc[[refused]].reset_index().assign(marketing_consent=False))
+    jobs = _tick(shop)
+    assert [(job.kind, job.error) for job in jobs if job.kind == "campaign_deliver"] == [
+        ("campaign_deliver", None)
+    ]
+    emails = customers["email"]
+    with shop.database.reading() as session:
+        rows = {send.customer_id: send for send in session.scalars(select(Send))}
+    assert set(rows) == set(treated)
+    assert rows[treated[0]].state == rows[refused].state == "cancelled"
+    wanted = {emails[who] for who in treated[2:] if rows[who].state == "sent"}
+    assert set(inbox.addresses) == wanted
+    assert set(inbox.addresses.values()) == {1}
+    texts = {
+        mail["To"].addresses[0].addr_spec: mail.get_body(("plain",)).get_content() for mail in inbox.mails
+    }
+    assert all(codes[who] in texts[emails[who]] for who in codes if emails[who] in texts)
+    said = _said(shop, f"campaign:{campaign_id}:delivered:1")
+    assert f"{len(wanted)} copies sent" in said
+    assert not any(code in _said(shop) for code in codes.values())
+    assert not [job for job in _tick(shop) if job.kind == "campaign_deliver"]  # nothing is left to do
+
+    with shop.database.reading() as session:  # and no further draft chooses them
+        may = willing(shop.lake, session, shop.settings, "required", treated)
+    assert may & set(treated) == set(treated[2:])

@@ -1,0 +1,61 @@
+"""Send what is due of a live campaign's copies; the next tick goes on where this stops."""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from workers import campaigns, roles
+from workers.requests import CampaignDeliver
+from workers.tasks.contract import Context, Outcome, Post
+
+SECONDS = 240.0  # of one job; a job may take no more than 15 minutes
+
+
+def run(request: CampaignDeliver, context: Context) -> Outcome:
+    """Send for a while. Any number of these, one after the other or at once, send each copy once."""
+    from retention import clock
+    from retention.campaigns.body import Body
+    from retention.campaigns.sending import codes
+    from retention.campaigns.states import find
+    from retention.errors import BadInput
+    from retention.lake import Lake
+    from retention.outreach import sends
+    from retention.outreach.adapters import adapter, channel
+    from retention.outreach.compose import maker
+    from retention.outreach.contacts import contacts, unwilling, waiting
+    from retention.outreach.run import Report, deliver
+    from retention.risk.policy import load_policy
+
+    settings, database, wanted = context.settings, context.database, request.campaign_id
+    lake, policy = Lake.open(settings), load_policy(settings)
+    with database.reading() as session:
+        roles.require(session, settings, context.requested_by, request.role, request.deed)
+        campaign = find(session, settings, wanted)
+        ids = waiting(session, wanted)
+        no = unwilling(lake, session, settings, policy.campaign.consent, ids)
+        offers = {row["customer_id"]: row for row in codes(session, campaign)}
+    with database.transaction() as session:
+        sends.leave_out(session, wanted, no, "no consent any more")
+    try:
+        report = deliver(
+            database, wanted, context.job_id, adapter(settings, channel(settings)), contacts(lake, ids),
+            maker(settings, Body.model_validate(campaign.body), offers), allowed=lambda contact, at: at,
+            rate=settings.send_rate, seconds=SECONDS, now=clock.now, progress=context.progress,
+        )  # fmt: skip
+    except BadInput as refusal:  # a setting is missing: the thread says so, once, until it is there
+        report = Report(stopped=str(refusal))
+    told: dict[str, Any] = {}
+
+    def apply(session: Session) -> tuple[Post, ...]:
+        told.update(sends.counts(session, wanted))
+        line = campaigns.line(
+            settings,
+            find(session, settings, wanted),
+            "delivered",
+            "clock",
+            counts=told,
+            stopped=report.stopped,
+        )
+        return (line,)
+
+    return Outcome({"campaign_id": wanted, "tried": report.counts, "stopped": report.stopped}, apply=apply)
