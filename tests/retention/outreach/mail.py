@@ -1,7 +1,6 @@
 """A real SMTP server that can misbehave as it is told, and keeps what it accepted."""
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Callable
 from email import message_from_bytes, policy
@@ -42,7 +41,7 @@ class Inbox:
         if said == "hang up":
             server.transport.close()
         if said == "hang":
-            time.sleep(0.6)
+            await asyncio.sleep(3)
         return said or "250 accepted"
 
 

@@ -25,7 +25,7 @@ def a_server(**says):
     inbox = Inbox(**says)
     server = Mailserver(inbox)
     server.start()
-    adapter = Smtp(server.place, timeout=0.3, patience=2.0)
+    adapter = Smtp(server.place, timeout=1.0, patience=5.0)
     try:
         yield adapter, inbox
     finally:
