@@ -1,12 +1,24 @@
 """`evaluate`: how good the models are on what came true, beside simple baselines."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import click
 
 from bot.commands.retrain import ESTIMATORS, TASTES
-from bot.commands.tree import DAYS, DAYS_OR_EVER, MOMENT, TERMINAL, Answer, Call, choice, group
+from bot.commands.tree import (
+    DAYS,
+    DAYS_OR_EVER,
+    MOMENT,
+    TERMINAL,
+    Answer,
+    Call,
+    TerminalOption,
+    choice,
+    group,
+)
+from retention.errors import BadInput
 from workers import requests
 
 
@@ -81,3 +93,38 @@ def recommend(
         new_items_only=new_items_only, model=model, progress=call.progress,
     )  # fmt: skip
     return Answer("bot/evaluate_recommend", report)
+
+
+@COMMAND.command("uplift", role="analyst", surfaces=TERMINAL)
+@click.option(
+    "--data", type=click.Path(path_type=Path), cls=TerminalOption, required=True, metavar="FILE",
+    help="A randomised campaign, a row a customer: CSV or Parquet.",
+)  # fmt: skip
+@click.option("--treatment", required=True, metavar="COL", help="The column that says who was treated.")
+@click.option(
+    "--outcome", required=True, metavar="COL", help="The column of 0 and 1 that says what came of it."
+)
+@click.option(
+    "--control", metavar="VALUE", help="Which value of the treatment means held out, where it is not 0 and 1."
+)
+@click.option("--arm", metavar="VALUE", help="Which of several treatments is meant; without it any of them.")
+@click.option(
+    "--features", multiple=True, metavar="COL",
+    help="Columns known before the campaign, several with spaces or commas; without it all that can have been.",
+)  # fmt: skip
+@click.argument("more", nargs=-1, metavar="[COL…]")
+def uplift(
+    call: Call, data: Path, treatment: str, outcome: str, control: str | None, arm: str | None,
+    features: tuple[str, ...], more: tuple[str, ...],
+) -> Answer:  # fmt: skip
+    """Compare uplift learners on a past campaign by cross-validated Qini, beside risk and random rankings."""
+    from retention.uplift import evaluate
+
+    if more and not features:
+        raise BadInput(f"{more[0]!r} stands alone; name columns after --features.")
+    columns = [name.strip() for word in (*features, *more) for name in word.split(",") if name.strip()]
+    report = evaluate(
+        data, treatment=treatment, outcome=outcome, features=columns, control=control, arm=arm,
+        progress=call.progress,
+    )  # fmt: skip
+    return Answer("bot/evaluate_uplift", report)

@@ -1,0 +1,154 @@
+"""How good a ranking by uplift is: Qini, AUUC, uplift at the top. Binary outcome, two arms.
+
+Equal to scikit-uplift's ``qini_auc_score``, ``uplift_auc_score`` and ``uplift_at_k(strategy="overall")``, and
+computed for many bootstrap replicates at once: a replicate is a vector of weights, the order never changes.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+METRICS = ("qini", "auuc", "uplift_top_10", "uplift_top_30")
+_TOP = {"uplift_top_10": 0.1, "uplift_top_30": 0.3}
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Customers from the most to the least uplift predicted, ready to be measured with any weights.
+
+    ``outcome``, ``treated``, ``order`` are (n,), in that order; ``last`` the places where a group of equal scores ends.
+    """
+
+    outcome: np.ndarray
+    treated: np.ndarray
+    order: np.ndarray
+    last: np.ndarray
+
+    @classmethod
+    def of(cls, outcome: np.ndarray, uplift: np.ndarray, treated: np.ndarray) -> "Ranking":
+        """Rank (n,) customers by predicted uplift; `outcome` and `treated` are 0 or 1."""
+        order = np.argsort(uplift, kind="stable")[::-1]
+        ends = np.r_[np.flatnonzero(np.diff(uplift[order])), len(order) - 1]
+        return cls(np.asarray(outcome, float)[order], np.asarray(treated, float)[order], order, ends)
+
+    def measure(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """All `METRICS`.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (b, n), optional
+            How often each customer counts in each of b replicates, in the customers' own order; else once, and b = 1.
+
+        Returns
+        -------
+        dict
+            Metric → (b,). NaN where an arm is empty.
+        """
+        w = np.ones((1, len(self.order))) if weights is None else weights[:, self.order].astype(float)
+        cells = {
+            (y, t): np.cumsum(w * ((self.outcome == y) & (self.treated == t)), axis=1)
+            for y in (0, 1)
+            for t in (0, 1)
+        }
+        at_ends = {cell: sums[:, self.last] for cell, sums in cells.items()}
+        totals = {cell: sums[:, -1] for cell, sums in cells.items()}
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = {
+                "qini": _normalised(at_ends, _perfect(totals, _QINI_BEST), _qini_height),
+                "auuc": _auuc(at_ends, totals),
+            }
+            for name, share in _TOP.items():
+                found[name] = _top(w, self.outcome, self.treated, share)
+        return found
+
+
+Cells = Mapping[tuple[int, int], np.ndarray]  # (outcome, treated) → customers so far, (b, m)
+Height = Callable[[Cells], np.ndarray]
+_QINI_BEST = (((1, 1),), ((0, 0), (0, 1)), ((1, 0),))  # cells of equal rank, the best first
+_AUUC_BEST = {
+    "control": (
+        ((1, 1),),
+        ((0, 0),),
+        ((1, 0),),
+        ((0, 1),),
+    ),  # more of the control respond than of the treated do not
+    "treated": (((1, 1),), ((0, 0),), ((0, 1),), ((1, 0),)),
+}
+
+
+def figures(outcome: np.ndarray, uplift: np.ndarray, treated: np.ndarray) -> dict[str, float]:
+    """`METRICS` of one ranking of (n,) customers."""
+    return {name: float(value[0]) for name, value in Ranking.of(outcome, uplift, treated).measure().items()}
+
+
+def resamples(customers: int, replicates: int, seed: int, block: int = 50) -> Iterator[np.ndarray]:
+    """Poisson bootstrap: how often each customer is drawn, in blocks of (≤ block, customers)."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, replicates, block):
+        yield rng.poisson(1.0, (min(block, replicates - start), customers)).astype(np.uint8)
+
+
+def interval(draws: np.ndarray) -> tuple[float, float] | None:
+    """The middle 95 % of (b,) bootstrap draws; None where fewer than half of them could be computed."""
+    known = draws[np.isfinite(draws)]
+    if 2 * len(known) < len(draws) or not len(known):
+        return None
+    low, high = np.quantile(known, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _qini_height(cells: Cells) -> np.ndarray:
+    treated, control = cells[1, 1] + cells[0, 1], cells[1, 0] + cells[0, 0]
+    return cells[1, 1] - cells[1, 0] * _ratio(treated, control)
+
+
+def _uplift_height(cells: Cells) -> np.ndarray:
+    treated, control = cells[1, 1] + cells[0, 1], cells[1, 0] + cells[0, 0]
+    return (_ratio(cells[1, 1], treated) - _ratio(cells[1, 0], control)) * (treated + control)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0)
+
+
+def _area(cells: Cells, height: Height) -> np.ndarray:
+    """The area under a curve from (0, 0), by trapezia, (b,)."""
+    x, y = (
+        np.pad(curve, ((0, 0), (1, 0))) for curve in (np.sum(list(cells.values()), axis=0), height(cells))
+    )
+    return (np.diff(x, axis=1) * (y[:, 1:] + y[:, :-1])).sum(axis=1) / 2
+
+
+def _normalised(cells: Cells, best: Cells, height: Height) -> np.ndarray:
+    """How far the curve lies above its chord, as a share of how far the best one does, (b,)."""
+    chord = height(best)[:, -1] * np.sum([sums[:, -1] for sums in best.values()], axis=0) / 2
+    return (_area(cells, height) - chord) / (_area(best, height) - chord)
+
+
+def _auuc(cells: Cells, totals: Cells) -> np.ndarray:
+    """The perfect order depends on which is rarer, so each replicate takes the one that holds for it."""
+    control, treated = (
+        _normalised(cells, _perfect(totals, _AUUC_BEST[first]), _uplift_height)
+        for first in ("control", "treated")
+    )
+    return np.where(totals[1, 0] > totals[0, 1], control, treated)
+
+
+def _perfect(totals: Cells, groups: tuple[tuple[tuple[int, int], ...], ...]) -> Cells:
+    """The curve's cells where customers come in these groups of cells: (b, groups)."""
+    return {
+        cell: np.cumsum(np.stack([totals[cell] * (cell in group) for group in groups], axis=1), axis=1)
+        for cell in totals
+    }
+
+
+def _top(w: np.ndarray, outcome: np.ndarray, treated: np.ndarray, share: float) -> np.ndarray:
+    """Response of the treated minus that of the control among the first ``share`` of all, (b,)."""
+    reached = np.cumsum(w, axis=1)
+    size = np.floor(reached[:, -1:] * share)
+    inside = np.clip(size - (reached - w), 0, w)
+    arms = [
+        (inside * arm * outcome).sum(axis=1) / (inside * arm).sum(axis=1) for arm in (treated, 1 - treated)
+    ]
+    return arms[0] - arms[1]

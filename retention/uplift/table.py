@@ -1,0 +1,239 @@
+"""An experiment from a file: which rows were treated, what came of it, and what was known before.
+
+A column that an experiment's own outcome (or its arm) has leaked into would make every learner look brilliant. Arms
+are drawn, so what was known before differs between them only by chance: what differs more, or decides the outcome, is
+left out, and named.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from retention.errors import BadInput
+
+IMBALANCE = 1e-4  # p of a difference between the arms below which a column is not from before
+CERTAINTY = (
+    1e-9  # chance that so many customers of one value have the same outcome, below which the value decides it
+)
+WORDS = 200  # a text column with more different values is a name or an id
+
+_TREATED = {"1", "1.0", "true", "t", "yes", "y", "treatment", "treated", "test"}
+_CONTROL = {"0", "0.0", "false", "f", "no", "n", "control", "holdout", "hold-out"}
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A randomised campaign.
+
+    ``features``: (n, k), known before; ``outcome`` and ``treated``: (n,) of 0 and 1; ``propensity``: P(treated), one
+    number or (n,); ``left_out``: column → why it is no feature.
+    """
+
+    features: pd.DataFrame
+    outcome: np.ndarray
+    treated: np.ndarray
+    propensity: Any
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read CSV (any usual separator, plain or gzipped) or Parquet.
+
+    Raises
+    ------
+    BadInput
+        It is not there, or neither of the two.
+    """
+    import duckdb
+
+    if not path.is_file():
+        raise BadInput(f"--data: there is no file {path}; give a CSV or Parquet file.")
+    reader = "read_parquet" if path.suffix.lower() in (".parquet", ".pq") else "read_csv"
+    try:
+        with duckdb.connect() as connection:
+            return connection.execute(f"SELECT * FROM {reader}(?)", [str(path)]).df()  # noqa: S608 - two words of ours
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise BadInput(f"--data: {path} cannot be read as CSV or Parquet: {reason}.") from None
+
+
+def experiment(
+    table: pd.DataFrame,
+    *,
+    treatment: str,
+    outcome: str,
+    features: Sequence[str] = (),
+    control: str | None = None,
+    arm: str | None = None,
+) -> Experiment:
+    """Take an experiment out of a table.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A row a customer.
+    treatment, outcome : str
+        Columns. The treatment's two values say what they are (1 and 0, treatment and control, yes and no), or
+        ``control`` says which is the control; ``arm`` then picks one of several treatments (else any of them).
+    features : sequence of str
+        Columns known before sending; without any, all others that can have been.
+
+    Raises
+    ------
+    BadInput
+        One sentence: the column, what it holds and the remedy.
+    """
+    for option, name in (
+        ("--treatment", treatment),
+        ("--outcome", outcome),
+        *(("--features", f) for f in features),
+    ):
+        _check_column(table, option, name)
+    if treatment == outcome:
+        raise BadInput(f"--treatment and --outcome are both {treatment!r}; name two columns.")
+    arms = _arms(table[treatment], treatment, control, arm)
+    kept = arms.notna().to_numpy()
+    treated = arms[kept].to_numpy(float)
+    both = {"treated": int(treated.sum()), "control": int((1 - treated).sum())}
+    if empty := [name for name, number in both.items() if not number]:
+        raise BadInput(
+            f"--treatment {treatment!r}: nobody is {empty[0]}; uplift needs customers in both arms."
+        )
+    table = table[kept].reset_index(drop=True)
+    happened = _binary(table[outcome], outcome)
+    chosen, left_out = _features(table, features, treatment, outcome, treated, happened)
+    if chosen.empty:
+        why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise BadInput(
+            f"No column is left to tell customers apart by ({why or 'there is no other'}); give --features."
+        )
+    return Experiment(chosen, happened, treated, float(treated.mean()), left_out)
+
+
+def _check_column(table: pd.DataFrame, option: str, name: str) -> None:
+    import difflib
+
+    if name in table.columns:
+        return
+    near = difflib.get_close_matches(name, [str(column) for column in table.columns], 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(str, table.columns))}."
+    raise BadInput(f"{option}: the data has no column {name!r}; {hint}")
+
+
+def _arms(column: pd.Series, name: str, control: str | None, arm: str | None) -> pd.Series:
+    """1 treated, 0 control, missing for rows of an arm that was not asked for."""
+    if missing := int(column.isna().sum()):
+        raise BadInput(
+            f"--treatment {name!r} is empty in {missing:,} of {len(column):,} rows; say who was held out, or leave them out."
+        )
+    said = column.astype(str).str.strip()
+    words = said.str.lower()
+    known = words.isin(_TREATED | _CONTROL)
+    if control is None and arm is None and known.all():
+        return words.isin(_TREATED).astype(float)
+    values = sorted(said.unique())
+    listed = ", ".join(values[:6]) + (", …" if len(values) > 6 else "")
+    if control is None:
+        raise BadInput(
+            f"--treatment {name!r} holds {listed}, not 0 and 1; say with --control which of them was held out"
+            f"{' (and with --arm which treatment is meant; else all others are one)' if len(values) > 2 else ''}."
+        )
+    for option, value in (("--control", control), ("--arm", arm)):
+        if value is not None and value not in values:
+            raise BadInput(f"{option}: {name!r} has no value {value!r}; it holds {listed}.")
+    if control == arm:
+        raise BadInput(f"--control and --arm are both {control!r}; name two values of {name!r}.")
+    arms = pd.Series(np.where(said == control, 0.0, 1.0), index=column.index)
+    return arms if arm is None else arms.where(said.isin([control, arm]))
+
+
+def _binary(column: pd.Series, name: str) -> np.ndarray:
+    if missing := int(column.isna().sum()):
+        raise BadInput(
+            f"--outcome {name!r} is empty in {missing:,} of {len(column):,} rows; write 0 where nothing happened."
+        )
+    words = column.astype(str).str.strip().str.lower()
+    yes = words.isin({"1", "1.0", "true", "t", "yes", "y"})
+    if not (yes | words.isin({"0", "0.0", "false", "f", "no", "n"})).all():
+        values = ", ".join(sorted(column.astype(str).unique())[:4])
+        raise BadInput(
+            f"--outcome {name!r} holds {values}, …; it has to be 0 or 1, so make a column that says whether it happened."
+        )
+    return yes.to_numpy(float)
+
+
+def _features(
+    table: pd.DataFrame,
+    asked: Sequence[str],
+    treatment: str,
+    outcome: str,
+    treated: np.ndarray,
+    happened: np.ndarray,
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    left_out: dict[str, str] = {}
+    chosen = {}
+    for name in dict.fromkeys(asked or [str(column) for column in table.columns]):
+        if name in (treatment, outcome):
+            if asked:
+                raise BadInput(f"--features: {name!r} is the treatment or the outcome itself; leave it out.")
+            continue
+        column = _usable(table[name])
+        reason = _unusable(column) or ("" if asked else _leak(column, treated, happened))
+        if reason:
+            left_out[name] = reason
+        else:
+            chosen[name] = column
+    return pd.DataFrame(chosen), left_out
+
+
+def _usable(column: pd.Series) -> pd.Series:
+    """As the encoder takes it: moments as days, words as text, missing words a word of their own."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return (column - column.min()).dt.total_seconds() / 86_400
+    if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+        return column.astype(float)
+    return column.astype("string").fillna("(missing)").astype(object)
+
+
+def _unusable(column: pd.Series) -> str:
+    values = column.nunique(dropna=True)
+    if values < 2:
+        return "the same for everybody"
+    if column.dtype == object and values > WORDS:
+        return f"{values:,} different words, a name or an id"
+    if column.dtype != object and values == len(column) and (column % 1 == 0).all():
+        return "a different whole number for everybody, an id"
+    return ""
+
+
+def _leak(column: pd.Series, treated: np.ndarray, happened: np.ndarray) -> str:
+    """Why a column cannot have been known before, or nothing."""
+    if _imbalance(column, treated) < IMBALANCE:
+        return "differs between the arms, so it is not from before"
+    known = column.notna().to_numpy()
+    group = column.to_numpy() if column.dtype == object else (column > column.min()).to_numpy()
+    counted = (
+        pd.DataFrame({"group": group, "happened": happened})[known]
+        .groupby("group")["happened"]
+        .agg(["sum", "size"])
+    )
+    rate = happened.mean()
+    always = (counted["sum"] == counted["size"]) & (rate ** counted["size"] < CERTAINTY)
+    never = (counted["sum"] == 0) & ((1 - rate) ** counted["size"] < CERTAINTY)
+    return "decides the outcome, so it is part of it" if (always | never).any() else ""
+
+
+def _imbalance(column: pd.Series, treated: np.ndarray) -> float:
+    """p of a difference between the arms: chi-squared for words and flags, Kolmogorov-Smirnov for numbers."""
+    if column.dtype == object or column.nunique() <= 10:
+        counts = pd.crosstab(column.fillna(-1), treated).to_numpy()
+        return float(stats.chi2_contingency(counts).pvalue) if min(counts.shape) > 1 else 1.0
+    known = column.notna().to_numpy()
+    values = column.to_numpy(float)
+    arms = [values[known & (treated == arm)] for arm in (0, 1)]
+    return float(stats.ks_2samp(*arms).pvalue) if min(map(len, arms)) else 1.0

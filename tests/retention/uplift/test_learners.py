@@ -1,0 +1,98 @@
+"""One contract for every learner: it finds an uplift that is there, stays put, and takes what real tables hold."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+
+from retention.errors import TooLittleData
+from retention.uplift.learners import LEARNERS, DoublyRobust, Risk
+from tests.retention.uplift.hillstrom import ARMS, FEATURES, against
+
+EVERY = pytest.mark.parametrize("name", LEARNERS)
+
+
+@pytest.fixture(scope="module")
+def womens():
+    """The women's e-mail, in a random third treated, and the true uplift."""
+    table, uplift = against(ARMS[1], customers=9_000, seed=3)
+    rng = np.random.default_rng(0)
+    keep = (table["treated"] == 0) | (rng.random(len(table)) < 0.5)
+    return table[keep].reset_index(drop=True), uplift[keep]
+
+
+def _fitted(name, table):
+    treated = table["treated"].to_numpy()
+    learner = LEARNERS[name]()
+    return learner.fit(table[list(FEATURES)], table["visit"].to_numpy(), treated, treated.mean())
+
+
+@EVERY
+def test_it_tells_whom_the_offer_moves(name, womens):
+    table, uplift = womens
+    train, test = table.iloc[:3000], table.iloc[3000:]
+    predicted = _fitted(name, train).predict(test[list(FEATURES)])
+    assert predicted.shape == (len(test),)
+    assert np.isfinite(predicted).all()
+    assert np.abs(predicted).max() <= 1
+    if name != "risk_modelling":  # which cannot know who bought women's goods
+        assert np.corrcoef(predicted, uplift[3000:])[0, 1] > 0.5
+    assert predicted.mean() == pytest.approx(uplift[3000:].mean(), abs=0.03)
+
+
+@EVERY
+def test_it_gives_the_same_again_whatever_the_order_of_those_it_scores(name, womens):
+    table = womens[0].iloc[:1000]
+    one, other = (_fitted(name, table) for _ in range(2))
+    X = table[list(FEATURES)]
+    np.testing.assert_allclose(one.predict(X), other.predict(X.iloc[::-1])[::-1], atol=1e-12)
+
+
+@EVERY
+def test_it_takes_missing_numbers_new_words_and_a_propensity_of_each(name, womens):
+    table = womens[0].iloc[:1000]
+    X = table[list(FEATURES)].assign(history=table["history"].where(table["newbie"] == 0), nothing=np.nan)
+    learner = clone(LEARNERS[name]()).fit(
+        X, table["visit"].to_numpy(), table["treated"].to_numpy(), np.full(len(X), table["treated"].mean())
+    )
+    odd = X.head(3).assign(channel="Carrier pigeon", recency=np.nan)
+    assert np.isfinite(learner.predict(odd)).all()
+
+
+@EVERY
+@pytest.mark.parametrize("visits", [0, 1])
+def test_an_arm_in_which_all_did_the_same_is_refused(name, visits, womens):
+    table = womens[0].iloc[:500].copy()
+    table.loc[table["treated"] == 0, "visit"] = visits
+    with pytest.raises(TooLittleData, match="control customers"):
+        _fitted(name, table)
+
+
+def test_doubly_robust_is_unbiased_even_with_a_hopeless_nuisance(womens):
+    from sklearn.dummy import DummyClassifier
+    from sklearn.linear_model import Ridge
+
+    table, _ = against(ARMS[1], customers=40_000, seed=8)
+    rng = np.random.default_rng(1)
+    share = np.where(table["womens"] == 1, 0.8, 0.2)  # arms drawn unevenly, and we know how
+    keep = rng.random(len(table)) < np.where(table["treated"] == 1, share, 1 - share)
+    biased, uplift = table[keep], _[keep]
+    treated, visit = biased["treated"].to_numpy(), biased["visit"].to_numpy()
+    learner = DoublyRobust(DummyClassifier(), Ridge(alpha=1.0))
+    predicted = learner.fit(biased[list(FEATURES)], visit, treated, share[keep]).predict(
+        biased[list(FEATURES)]
+    )
+    assert predicted.mean() == pytest.approx(uplift.mean(), abs=0.015)
+    naive = visit[treated == 1].mean() - visit[treated == 0].mean()
+    assert abs(naive - uplift.mean()) > 0.01  # what the known propensity mends
+
+
+def test_risk_knows_only_those_without_an_offer(womens):
+    table = womens[0].iloc[:4000]
+    X, y, t = table[list(FEATURES)], table["visit"].to_numpy(), table["treated"].to_numpy()
+    shuffled = y.copy()
+    shuffled[t == 1] = np.random.default_rng(0).permutation(shuffled[t == 1])
+    np.testing.assert_array_equal(
+        Risk().fit(X, y, t, 0.5).predict(X), Risk().fit(X, shuffled, t, 0.5).predict(X)
+    )
+    assert isinstance(X, pd.DataFrame)
