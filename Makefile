@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 EXTRAS  = demo,postgres,test
 
-.PHONY: setup setup-spark setup-deep demo test test-spark lint bench bench-large faults soak docs lock clean
+.PHONY: setup setup-spark setup-deep demo test test-spark lint bench bench-large accuracy faults soak docs lock clean
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -45,6 +45,9 @@ lint: setup
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks
+
+accuracy: setup
+	$(BIN)/python -m tests.benchmarks.accuracy
 
 bench-large: setup
 	nice $(BIN)/python -m tests.benchmarks large

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from retention.churn import baselines
-from retention.churn.metrics import brier_decomposition, lift_curve, metrics, reliability
+from retention.churn.metrics import brier_decomposition, ece_by_chance, lift_curve, metrics, reliability
 from retention.churn.model import TrainedChurn, fit
 from retention.churn.segments import attributes_of, by_segment
 from retention.churn.snapshots import Snapshot, TrainingSet, history, take
@@ -159,6 +159,7 @@ def _told(found: Sequence[Judged], segments: list[dict[str, Any]]) -> dict[str, 
         "rung": trained.rung,
         "calibration": trained.calibration,
         "reliability": reliability(labels, said),
+        "ece_by_chance": ece_by_chance(said),
         "brier_decomposition": brier_decomposition(labels, said),
         "lift_curve": lift_curve(labels, said),
         "intervals": intervals(metrics, [(_ids(one), one.test.labels, one.said) for one in found]),

@@ -83,6 +83,17 @@ def ece(churned: np.ndarray, probability: np.ndarray, bins: int = 10) -> float:
     return float(sum(gaps) / len(churned))
 
 
+def ece_by_chance(probability: np.ndarray, bins: int = 10) -> float:
+    """The ECE that these probabilities would show on average if every one of them were right, (n,) → one number.
+
+    Few customers in a bin differ from what is expected of them by chance alone, so no model stays below this for long. The
+    number who churn in a bin is nearly normal, and E|X| = σ √(2/π).
+    """
+    parts = np.array_split(np.sort(probability), bins)
+    deviation = sum(float(np.sqrt((part * (1 - part)).sum())) for part in parts)
+    return deviation * float(np.sqrt(2 / np.pi)) / len(probability)
+
+
 def reliability(churned: np.ndarray, probability: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
     """The reliability curve: mean probability, churn rate and customers of each equal-count bin."""
     parts = np.array_split(np.argsort(probability, kind="stable"), bins)

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retention.churn import evaluate
-from retention.churn.metrics import brier_decomposition, lift_curve, metrics, top_decile_lift
+from retention.churn.metrics import (
+    brier_decomposition,
+    ece,
+    ece_by_chance,
+    lift_curve,
+    metrics,
+    top_decile_lift,
+)
 from retention.churn.uncertainty import intervals
 from retention.errors import BadInput
 
@@ -94,3 +101,10 @@ def test_intervals_cover_the_truth_as_often_as_they_say_and_count_a_customer_onc
         assert twice == [low, high]  # the same customers again tell nothing new
         covered += low <= 0.3 <= high
     assert covered >= 51
+
+
+def test_the_ece_of_chance_is_what_perfect_probabilities_show():
+    random = np.random.default_rng(6)
+    said = random.beta(1, 3, 400)
+    seen = [ece((random.random(400) < said).astype(float), said) for _ in range(200)]
+    assert ece_by_chance(said) == pytest.approx(np.mean(seen), rel=0.05)
