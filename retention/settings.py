@@ -22,6 +22,8 @@ _SECRETS = {
     "broker_url": "RETENTION_BROKER_URL",
     "smtp_url": "RETENTION_SMTP_URL",
     "webhook_url": "RETENTION_WEBHOOK_URL",
+    "webhook_key": "RETENTION_WEBHOOK_KEY",
+    "redemption_key": "RETENTION_REDEMPTION_KEY",
 }
 
 
@@ -59,6 +61,8 @@ class Settings(BaseSettings):
     doubted_labels: Literal["keep", "drop"] = "keep"  # of customers whose score somebody called wrong
     smtp_url: SecretStr | None = None
     webhook_url: SecretStr | None = None
+    webhook_key: SecretStr | None = None
+    redemption_key: SecretStr | None = None
     public_url: str = ""  # where customers reach the bot's server
     shop: str = ""  # the shop's name, as customers know it
     send_rate: Annotated[float, Field(gt=0, le=1000)] = 10.0  # copies of a campaign a second

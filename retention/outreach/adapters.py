@@ -1,13 +1,18 @@
 """Which carrier the installation has."""
 
+from pydantic import SecretStr
+
 from retention.outreach.compose import public_url
 from retention.outreach.contract import Adapter
 from retention.outreach.smtp import Smtp, parse
+from retention.outreach.webhook import Webhook
 from retention.settings import Settings
 
 
 def channel(settings: Settings) -> str:
-    """``email`` where a mail server is configured, else ``csv``: a person takes the file."""
+    """``webhook`` or ``email`` where one is configured (the platform, where both are), else ``csv``: a person takes the file."""
+    if settings.webhook_url:
+        return "webhook"
     return "email" if settings.smtp_url else "csv"
 
 
@@ -19,7 +24,9 @@ def adapter(settings: Settings, name: str) -> Adapter:
     BadInput
         What it needs is not configured (any more).
     """
-    return Smtp(parse(settings.smtp_url.get_secret_value() if settings.smtp_url else ""))
+    if name == "webhook":
+        return Webhook(_told(settings.webhook_url), _told(settings.webhook_key).encode())
+    return Smtp(parse(_told(settings.smtp_url)))
 
 
 def check(settings: Settings) -> None:
@@ -32,3 +39,7 @@ def check(settings: Settings) -> None:
     if (name := channel(settings)) != "csv":
         adapter(settings, name)
         public_url(settings)
+
+
+def _told(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""

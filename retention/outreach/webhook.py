@@ -1,0 +1,182 @@
+"""Copies handed to an e-mail platform by a signed webhook, each under its idempotency key.
+
+The platform answers 2xx with ``{"key": the copy's, "id": its own}``. Whether it really drops a repeated key is asked before the
+first copy, by a probe that is sent twice: the same id must come back. Only then is a doubtful copy sent again.
+"""
+
+import http.client
+import json
+import secrets
+import socket
+import ssl
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from retention import clock
+from retention.errors import BadInput
+from retention.outreach.contract import Message, Unreachable, Verdict, deadline
+from retention.privacy import signing
+
+TIMEOUT = 10.0  # seconds a single read may take
+PATIENCE = 20.0  # seconds a whole answer may take, however slowly it drips in
+LONGEST = 65_536  # bytes of an answer that are read
+LONGEST_WAIT = timedelta(hours=6)  # that a platform may ask for
+
+
+class Webhook:
+    """One platform's URL."""
+
+    channel = "webhook"
+
+    def __init__(self, url: str, key: bytes, *, timeout: float = TIMEOUT, patience: float = PATIENCE) -> None:
+        try:
+            parts = urlsplit(url)
+            self._host, self._port = parts.hostname or "", parts.port
+        except ValueError:
+            self._host = ""
+            parts = urlsplit("")
+        local = self._host in ("localhost", "127.0.0.1", "::1")
+        if not self._host or parts.scheme not in ("https", "http") or (parts.scheme == "http" and not local):
+            raise BadInput(
+                "RETENTION_WEBHOOK_URL cannot be used; write it like https://platform.example/hooks/retention "
+                "(http:// only on this machine, for it carries names and addresses)."
+            )
+        if not key:
+            raise BadInput(
+                "RETENTION_WEBHOOK_KEY is not set; the platform needs the same key to know that a request is ours."
+            )
+        self._tls, self._key = parts.scheme == "https", key
+        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._timeout, self._patience = timeout, patience
+        self._connection: http.client.HTTPConnection | None = None
+        self.repeats = False
+
+    def open(self) -> None:
+        """Send a probe twice under one key: a platform that means it answers both alike."""
+        key = f"probe:{secrets.token_hex(8)}"
+        first, second = (self._probe(key) for _ in range(2))
+        self.repeats = first == second
+
+    def _probe(self, key: str) -> str:
+        try:
+            status, body, _ = self._post(key, {"type": "probe", "key": key})
+        except _Lost as lost:
+            raise Unreachable(
+                f"The platform does not answer a probe ({lost}), so nothing was sent."
+            ) from None
+        accepted = _accepted(status, body, key)
+        if accepted is None:
+            raise Unreachable(
+                f"The platform answers a probe with {status} and not with the key and an id of its own, so nothing was sent."
+            )
+        return accepted
+
+    def send(self, message: Message) -> Verdict:
+        """Hand over one copy. 5xx, a lost connection and a 2xx that confirms nothing leave a doubt."""
+        try:
+            status, body, wait = self._post(message.key, _told(message))
+        except _Lost as lost:
+            return Verdict("doubtful", f"the platform did not answer ({lost})")
+        if status in (408, 425, 429):
+            return Verdict(
+                "again", f"the platform answers {status}", retry_at=clock.wall() + wait if wait else None
+            )
+        if status in (410, 422):
+            return Verdict("bounced", f"the platform refuses the customer ({status})")
+        if 300 <= status < 500:
+            raise Unreachable(
+                f"The platform answers {status}; check RETENTION_WEBHOOK_URL and RETENTION_WEBHOOK_KEY."
+            )
+        accepted = _accepted(status, body, message.key)
+        if accepted is not None:
+            return Verdict("sent", message_id=accepted[:255])
+        if status >= 500:
+            return Verdict("doubtful", f"the platform answers {status}")
+        return Verdict("doubtful", f"the platform answers {status}, but does not confirm the copy's key")
+
+    def _post(self, key: str, told: dict[str, Any]) -> tuple[int, bytes, timedelta | None]:
+        body = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+        signed = signing.headers(self._key, body, clock.wall())
+        connection = self._connected()
+        try:
+            with deadline(self._patience, self._cut):
+                connection.request(
+                    "POST", self._path, body,
+                    {"Content-Type": "application/json", "Idempotency-Key": key, "Connection": "close", **signed},
+                )  # fmt: skip
+                response = connection.getresponse()
+                return response.status, response.read(LONGEST), _wait(response.headers.get("Retry-After"))
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise _Lost(str(error) or type(error).__name__) from None
+        finally:
+            self.close()
+
+    def _connected(self) -> http.client.HTTPConnection:
+        """A connection of its own for each copy: on one that was kept open a failure would say less.
+
+        Raises
+        ------
+        Unreachable
+            Nothing was handed over.
+        """
+        if self._tls:
+            context = ssl.create_default_context()
+            made: http.client.HTTPConnection = http.client.HTTPSConnection(
+                self._host, self._port, timeout=self._timeout, context=context
+            )
+        else:
+            made = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+        try:
+            made.connect()
+        except OSError as error:
+            made.close()
+            raise Unreachable(f"The platform {self._host} cannot be reached: {error}.") from None
+        self._connection = made
+        return made
+
+    def _cut(self) -> None:
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            try:
+                connection.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:  # it is gone already
+                return
+
+    def close(self) -> None:
+        """Hang up."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+class _Lost(Exception):
+    """No answer, after the request may have arrived."""
+
+
+def _told(message: Message) -> dict[str, Any]:
+    return {
+        "type": "message", "key": message.key, "campaign_id": message.campaign_id, "customer_id": message.customer_id,
+        "to": {"email": message.to.email, "name": message.to.name}, "subject": message.subject, "text": message.text,
+        "html": message.html, "unsubscribe_url": message.unsubscribe_url, **message.offer,
+    }  # fmt: skip
+
+
+def _accepted(status: int, body: bytes, key: str) -> str | None:
+    """The platform's own id of what it accepted; None where it confirms nothing, whatever its status says."""
+    if not 200 <= status < 300:
+        return None
+    try:
+        told = json.loads(body)
+    except ValueError:
+        return None
+    if not isinstance(told, dict) or told.get("key") != key:
+        return None
+    named = told.get("id")
+    return str(named) if isinstance(named, str | int) and str(named) else None
+
+
+def _wait(retry_after: str | None) -> timedelta | None:
+    if retry_after is None or not retry_after.isascii() or not retry_after.isdecimal():
+        return None
+    return min(timedelta(seconds=int(retry_after[:9])), LONGEST_WAIT)

@@ -1,0 +1,148 @@
+"""The platform's webhook against a real HTTP server that answers 500, hangs, drips, drops, lies, or accepts twice."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from retention import clock
+from retention.db.tables import Send
+from retention.errors import BadInput
+from retention.outreach.contract import Unreachable
+from retention.outreach.webhook import Webhook
+from retention.privacy import signing
+from retention.settings import Settings
+from tests.retention.outreach import made
+from tests.retention.outreach.platform import KEY, Platform
+from tests.retention.outreach.test_smtp import LINK, a_message
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(
+        home=tmp_path / "home", smtp_url="smtp://x", public_url="https://crm.shop.example", _env_file=None
+    )
+
+
+def to(platform: Platform) -> Webhook:
+    return Webhook(platform.url, KEY, timeout=0.4, patience=0.8)
+
+
+def test_the_platform_gets_the_whole_copy_signed():
+    with Platform() as platform:
+        adapter = to(platform)
+        adapter.open()
+        verdict = adapter.send(a_message(offer={"action": "coupon", "code": "7KQ2-M9ZD-4HT6"}))
+    assert (verdict.state, verdict.message_id, adapter.repeats) == ("sent", platform.ids["c1:7"], True)
+    (told,) = platform.told
+    assert (told["to"], told["code"]) == (
+        {"email": "ann@example.com", "name": "Änn O'Neil"},
+        "7KQ2-M9ZD-4HT6",
+    )
+    assert (told["unsubscribe_url"], told["html"], platform.refused) == (LINK, "<p>Hello Änn</p>", 0)
+
+
+def test_a_signature_holds_for_this_body_and_these_minutes_only():
+    now = clock.wall()
+    signed = signing.headers(KEY, b"{}", now)
+    stamp, signature = signed[signing.TIMESTAMP], signed[signing.SIGNATURE]
+    assert signing.why_not(KEY, b"{}", stamp, signature, now) == ""
+    assert "body" in signing.why_not(KEY, b"{ }", stamp, signature, now)
+    assert "body" in signing.why_not(b"other", b"{}", stamp, signature, now)
+    assert "body" in signing.why_not(KEY, b"{}", str(int(stamp) + 1), signature, now)
+    assert "another time" in signing.why_not(KEY, b"{}", stamp, signature, now + timedelta(seconds=302))
+    assert "another time" in signing.why_not(KEY, b"{}", stamp, signature, now - timedelta(seconds=302))
+    assert "seconds" in signing.why_not(KEY, b"{}", "٣", signature, now)
+
+
+@pytest.mark.parametrize(
+    ("does", "state"),
+    [
+        (500, "doubtful"), ("hang", "doubtful"), ("drip", "doubtful"), ("drop", "doubtful"), ("lie", "doubtful"),
+        ("accept and 500", "doubtful"), (429, "again"), (422, "bounced"), (410, "bounced"),
+    ],
+)  # fmt: skip
+def test_each_misbehaviour_is_what_it_is(does, state):
+    with Platform(lambda customer, number: does if customer == "k7" else None) as platform:
+        adapter = to(platform)
+        adapter.open()
+        verdict = adapter.send(a_message())
+        assert adapter.send(a_message(customer_id="k8", key="c1:8")).state == "sent"
+    assert verdict.state == state
+    if does == 429:
+        assert timedelta(seconds=100) < verdict.retry_at - clock.wall() <= timedelta(seconds=120)
+
+
+@pytest.mark.parametrize("does", [500, "hang", "lie", "drop", 404, 302])
+def test_a_platform_that_fails_its_probe_gets_no_copy_at_all(database, settings, does):
+    campaign = made.live(database, settings, 10)
+    with Platform(lambda customer, number: does) as platform:
+        report = made.run(database, settings, campaign, to(platform), made.contacts(10))
+    assert "nothing was sent" in report.stopped
+    assert not platform.copies
+    assert set(made.states(database).values()) == {"queued"}
+
+
+@pytest.mark.parametrize("status", [301, 401, 403, 404])
+def test_a_wrong_address_or_key_stops_everything_and_says_so(status):
+    with Platform(lambda customer, number: None if customer == "probe" else status) as platform:
+        adapter = to(platform)
+        adapter.open()
+        with pytest.raises(Unreachable, match="RETENTION_WEBHOOK_URL"):
+            adapter.send(a_message())
+        with pytest.raises(Unreachable, match="401"):
+            Webhook(platform.url, b"another key").open()
+    with pytest.raises(Unreachable, match="cannot be reached"):
+        Webhook(platform.url, KEY).open()
+
+
+def test_doubts_are_sent_again_under_their_key_and_the_customer_gets_one(database, settings):
+    campaign = made.live(database, settings, 12)
+    faults = {
+        "k2": "accept and 500",
+        "k3": "accept and drop",
+        "k4": "hang",
+        "k5": 500,
+        "k6": "lie",
+        "k7": 429,
+    }
+
+    def does(customer, number):
+        return faults.get(customer) if number == 0 else None
+
+    with Platform(does) as platform:
+        for _ in range(2):
+            made.run(database, settings, campaign, to(platform), made.contacts(12))
+            made.later(database)
+    assert set(made.states(database).values()) == {"sent"}
+    assert set(platform.copies.values()) == {1}
+    assert len(platform.copies) == len(made.states(database))
+
+
+def test_where_the_platform_does_not_drop_repetitions_doubts_are_held(database, settings):
+    campaign = made.live(database, settings, 12)
+    faults = {"k2": "accept and 500", "k3": "accept and drop", "k4": "lie", "k5": 429}
+
+    def does(customer, number):
+        return faults.get(customer) if number == 0 else None
+
+    with Platform(does, honours=False) as platform:
+        for _ in range(2):
+            made.run(database, settings, campaign, to(platform), made.contacts(12))
+            made.later(database)
+    found = made.states(database)
+    assert {who for who, state in found.items() if state == "held"} == {"k2", "k3", "k4"}
+    assert max(platform.copies.values()) == 1
+    with database.reading() as session:
+        said = dict(session.execute(select(Send.customer_id, Send.error)).tuples().all())
+    assert "does not confirm" in said["k4"]
+
+
+@pytest.mark.parametrize(
+    "url", ["", "platform", "ftp://x.example/", "http://platform.example/hook", "https://[x/"]
+)
+def test_a_url_that_cannot_be_used_is_refused(url):
+    with pytest.raises(BadInput, match="RETENTION_WEBHOOK_URL"):
+        Webhook(url, KEY)
+    with pytest.raises(BadInput, match="RETENTION_WEBHOOK_KEY"):
+        Webhook("https://platform.example/hook", b"")
