@@ -121,6 +121,9 @@ def test_one_customer_in_full_to_who_asked(own, swept):
     listed = swept.data["cohort"][0]
     outcome = score.run(Score(customer_id=listed["customer_id"], as_of=own.end), _context(own, "score"))
     data = outcome.data
+    assert data["preferences"]["summary"].startswith(("mostly ", "a bit of everything"))
+    assert data["preferences"]["categories"][0]["share"] > 0
+    assert data["preferences"]["summary"] in _words(own, outcome.posts[0])
     assert data["churn_probability"] == pytest.approx(listed["churn_probability"], rel=1e-6)
     assert data["expected_value"] == pytest.approx(listed["expected_value"], rel=1e-6)
     assert data["tier"] == listed["tier"]

@@ -24,6 +24,7 @@ def run(request: Score, context: Context) -> Outcome:
     from retention.lake import Lake, directory
     from retention.privacy import pseudonym
     from retention.recommend.desk import open_desk
+    from retention.recommend.portrait import portrait
     from retention.registry import champion, load
     from retention.risk import rules
     from retention.risk.policy import load_policy
@@ -54,6 +55,7 @@ def run(request: Score, context: Context) -> Outcome:
         "recommendations": [
             item.as_dict() for item in desk.lists(lake, [customer], k=ITEMS, as_of=moment.at)[customer]
         ],
+        "preferences": portrait(lake, customer, moment.at, settings.timezone),
         "action": _action(policy, tier, found.reasons),
         "as_of": moment.at.isoformat(),
         "note": moment.note,

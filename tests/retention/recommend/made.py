@@ -1,0 +1,57 @@
+"""Shops of a few lines, written down in the test that needs them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from retention.db import Database
+from retention.db.tables import Base
+from retention.lake import Lake
+from retention.lake.importing import import_files
+from retention.settings import Settings
+
+Line = tuple[str, str, datetime, str | None, dict[str, Any]]  # customer, type, moment, item, the rest
+
+
+@dataclass(frozen=True)
+class Made:
+    """An installation."""
+
+    settings: Settings
+    database: Database
+    lake: Lake
+
+    def add(self, lines: Sequence[Line]) -> None:
+        """Bring further events in, through the importer."""
+        frame = pd.DataFrame(
+            [
+                {"customer_id": who, "event_type": kind, "occurred_at": at, "item_id": item, **rest}
+                for who, kind, at, item, rest in lines
+            ]
+        )
+        for name in ("item_id", "order_id", "query"):
+            if name in frame:
+                frame[name] = frame[name].astype("object").where(frame[name].notna(), None)
+        self._bring("events", frame)
+
+    def _bring(self, table: str, frame: pd.DataFrame) -> None:
+        file = self.settings.home / f"{table}-{len(list(self.settings.home.glob('*.parquet')))}.parquet"
+        frame.to_parquet(file)
+        import_files(self.lake, self.database, self.settings, table, [str(file)])
+
+
+def made(home: Path, lines: Sequence[Line], items: Sequence[tuple[str, str, str, float]]) -> Made:
+    """A shop of these events and items (id, title, category, price)."""
+    settings = Settings(home=home / "home", _env_file=None)
+    database = Database(settings.database_url.get_secret_value())
+    Base.metadata.create_all(database.engine)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    shop = Made(settings, database, Lake.open(settings))
+    if items:
+        shop._bring("items", pd.DataFrame(items, columns=["item_id", "title", "category", "price"]))
+    shop.add(lines)
+    return shop
