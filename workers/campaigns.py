@@ -3,17 +3,19 @@
 Every function works in the caller's session: the move, its audit row and the messages are one transaction.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.campaigns import approval, due
 from retention.campaigns.approval import Changes
-from retention.campaigns.states import Stale, find
+from retention.campaigns.states import CLEARING, CLOCK, STOPPABLE, Stale, find
 from retention.campaigns.view import described
-from retention.db.tables import Campaign
+from retention.db.tables import Campaign, CampaignEditor, Outbox
 from retention.errors import NotAllowed
 from retention.settings import Settings
 from workers import roles
@@ -47,7 +49,11 @@ def approve(session: Session, settings: Settings, campaign_id: str, version: int
         )
     roles.require(session, settings, user, "approver", "approve a campaign")
     campaign = approval.approve(session, settings, campaign_id, version, user, clock.now())
-    return _shown(session, settings, campaign, "approved", user)
+    _shown(session, settings, campaign, "approved" if campaign.state == "approved" else "first", user)
+    if campaign.state == "approved":
+        opened = clearance(settings, campaign, version)
+        outbox.put(session, settings, opened, default_channel=campaign.channel)
+    return campaign
 
 
 def reject(
@@ -61,9 +67,26 @@ def reject(
 
 def stop(session: Session, settings: Settings, campaign_id: str, user: str, reason: str) -> Campaign:
     """Stop a campaign, with a reason; its codes become worthless."""
-    roles.require(session, settings, user, "approver", "stop a campaign")
-    campaign = approval.stop(session, settings, campaign_id, user, reason, clock.now())
-    return _shown(session, settings, campaign, "stopped", user)
+    before = find(session, settings, campaign_id)
+    states = stoppable(session, settings, before, user)
+    campaign = approval.stop(session, settings, campaign_id, user, reason, clock.now(), states)
+    return _shown(session, settings, campaign, "cancelled", user)
+
+
+def stoppable(session: Session, settings: Settings, campaign: Campaign, user: str) -> Collection[str]:
+    """The states in which this person may stop it: an approver in all; in the clearance time anybody; who drafted it until then.
+
+    Raises
+    ------
+    NotAllowed
+        They may not as it stands now.
+    """
+    if roles.allows(roles.role_of(session, settings, user), "approver"):
+        return STOPPABLE
+    mine = ("draft", "submitted", *CLEARING) if campaign.drafted_by == user else CLEARING
+    if campaign.state in STOPPABLE and campaign.state not in mine:
+        roles.require(session, settings, user, "approver", "stop a campaign outside its clearance time")
+    return mine
 
 
 def edit(
@@ -76,16 +99,57 @@ def edit(
 
 
 def expire(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Expire what nobody decided on in time; returns the ids."""
+    """Expire what nobody decided on, or sent, in time; returns the ids."""
     gone = []
     for campaign_id in due.expired(session, settings, now):
+        decided = find(session, settings, campaign_id).state != "submitted"
         try:
             campaign = approval.expire(session, settings, campaign_id, now)
         except Stale:  # decided at this very moment
             continue
-        _shown(session, settings, campaign, "expired", "")
+        _shown(session, settings, campaign, "lapsed" if decided else "expired", CLOCK)
         gone.append(campaign_id)
     return gone
+
+
+def schedule(session: Session, settings: Settings, now: datetime) -> list[str]:
+    """Schedule what nobody stopped in its clearance time; returns the ids."""
+    through = []
+    for campaign_id in due.cleared(session, settings, now):
+        try:
+            approval.schedule(session, settings, campaign_id, now)
+        except Stale:  # stopped at this very moment
+            continue
+        show(session, settings, campaign_id)
+        through.append(campaign_id)
+    return through
+
+
+def remind(session: Session, settings: Settings, now: datetime) -> list[str]:
+    """Remind those who may decide, each by direct message and all in the thread; returns the ids."""
+    reminded = []
+    for campaign_id in due.to_remind(session, settings, now):
+        try:
+            campaign = approval.remind(session, settings, campaign_id, now)
+        except Stale:  # decided at this very moment
+            continue
+        who = approvers(session, settings, campaign)
+        told = line(settings, campaign, "reminder", CLOCK, approvers=who)
+        outbox.put(session, settings, told, default_channel=campaign.channel)
+        for user in who:
+            reminder = _reminder(campaign, campaign.version, user)
+            outbox.put(session, settings, reminder, default_channel=user)
+        reminded.append(campaign_id)
+    return reminded
+
+
+def approvers(session: Session, settings: Settings, campaign: Campaign) -> list[str]:
+    """Everybody known by name who may still approve the version at hand."""
+    wrote = set(
+        session.scalars(select(CampaignEditor.user_id).where(CampaignEditor.campaign_id == campaign.id))
+    )
+    may = roles.holders(session, settings, "approver")
+    return [user for user in may if user not in wrote and user not in campaign.approved_by]
 
 
 def requests(
@@ -93,17 +157,21 @@ def requests(
 ) -> list[tuple[Request, str, str, str | None, str]]:
     """The jobs due by now: (request, idempotency key, on whose behalf, channel, thread key).
 
-    They run on behalf of who approved; where that person may no longer do so, the desk itself measures, and what was
-    not sent yet is stopped.
+    They run on behalf of who approved last; where one who approved may no longer do so, the desk itself measures, and
+    what was not sent yet is stopped.
     """
     found: list[tuple[Request, str, str, str | None, str]] = []
     for job in due.due(session, settings, now):
         behalf = job.requested_by
-        if not roles.allows(roles.role_of(session, settings, behalf), "approver"):
-            if job.kind == "campaign_send":
-                _withdraw(session, settings, job.args["campaign_id"], behalf, now)
-                continue
-            behalf = roles.OPERATOR
+        lost = [
+            user
+            for user in (*job.answerable, behalf)
+            if not roles.allows(roles.role_of(session, settings, user), "approver")
+        ]
+        if lost and job.kind == "campaign_send":
+            _withdraw(session, settings, job.args["campaign_id"], lost[0], now)
+            continue
+        behalf = roles.OPERATOR if behalf in lost else behalf
         request = REQUESTS[job.kind].model_validate(job.args)
         found.append((request, job.idem_key, behalf, job.channel, job.thread_key))
     return found
@@ -127,6 +195,17 @@ def line(settings: Settings, campaign: Campaign, what: str, who: str, **values: 
     )
 
 
+def clearance(settings: Settings, campaign: Campaign, version: int | None = None) -> Post:
+    """The clearance time of a version, in the thread: a Stop button while it lasts, then what became of it."""
+    version = version or campaign.version
+    values = {
+        "campaign": described(campaign), "version": version,
+        "open": campaign.state in CLEARING and campaign.version == version,
+    }  # fmt: skip
+    key = f"campaign:{campaign.id}:clearance:{version}"
+    return Post("campaign/clearance", values, key, campaign.channel, campaign.post_key)
+
+
 def show(session: Session, settings: Settings, campaign_id: str) -> Campaign:
     """Make the campaign's message say how it stands, whatever it says now."""
     campaign = find(session, settings, campaign_id)
@@ -134,15 +213,39 @@ def show(session: Session, settings: Settings, campaign_id: str) -> Campaign:
     return campaign
 
 
+def _reminder(campaign: Campaign, version: int, user: str) -> Post:
+    """The reminder to one approver, with the buttons as long as they decide anything."""
+    values = {"campaign": described(campaign), "version": version, "user": user}
+    return Post(
+        "campaign/reminder", values, f"campaign:{campaign.id}:reminder:{version}:{user}", channel=user
+    )
+
+
 def _shown(session: Session, settings: Settings, campaign: Campaign, what: str, who: str) -> Campaign:
     for post in (card(settings, campaign), line(settings, campaign, what, who)):
         outbox.put(session, settings, post, default_channel=campaign.channel)
+    _disarm(session, settings, campaign)
     return campaign
+
+
+def _disarm(session: Session, settings: Settings, campaign: Campaign) -> None:
+    """Where a message of this campaign has buttons that decide nothing any more, they give way to how it stands."""
+    told = f"campaign:{campaign.id}:"
+    keys = session.scalars(select(Outbox.key).where(Outbox.key.startswith(told))).all()
+    for key in keys:
+        match key.removeprefix(told).split(":"):
+            case ["reminder", version, user]:
+                post = _reminder(campaign, int(version), user)
+            case ["clearance", version] if campaign.state not in CLEARING:
+                post = clearance(settings, campaign, int(version))
+            case _:
+                continue
+        outbox.put(session, settings, post, default_channel=post.channel)
 
 
 def _withdraw(session: Session, settings: Settings, campaign_id: str, approver: str, now: datetime) -> None:
     campaign = approval.stop(
-        session, settings, campaign_id, "clock",
+        session, settings, campaign_id, CLOCK,
         f"{approver}, who approved it, may no longer approve campaigns.", now,
     )  # fmt: skip
-    _shown(session, settings, campaign, "stopped", "clock")
+    _shown(session, settings, campaign, "cancelled", CLOCK)

@@ -3,8 +3,6 @@
 Every function works in the caller's session: the change and its audit row are one transaction.
 """
 
-from typing import Any
-
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -94,23 +92,6 @@ def _retraining(session: Session, settings: Settings, seen: ModelHealth, job: Jo
         "retraining": {"by": job.requested_by, "job": job.id},
     }  # fmt: skip
     outbox.put(session, settings, Post(f"monitor/{template}", values, key=key), default_channel=None)
-
-
-def history(session: Session, settings: Settings, version: str) -> list[dict[str, Any]]:
-    """What was done to a version, by whom and when, oldest first."""
-    rows = session.scalars(
-        select(Audit)
-        .where(Audit.team_id == settings.team_id, Audit.subject == version, Audit.action.like("model.%"))
-        .order_by(Audit.id.desc())
-        .limit(8)
-    ).all()
-    return [
-        {
-            "at": row.at.isoformat(), "actor": row.actor, "action": row.action.removeprefix("model."),
-            "why": row.details.get("why"),
-        }
-        for row in reversed(rows)
-    ]  # fmt: skip
 
 
 def _audit(

@@ -26,6 +26,19 @@ def allows(role: str, needed: str) -> bool:
     return RANKS.index(role) >= RANKS.index(needed)
 
 
+def holders(session: Session, settings: Settings, needed: str) -> list[str]:
+    """Everybody known by name who may do what needs ``needed``; nobody by the role of those without one."""
+    enough = RANKS[RANKS.index(needed) :]
+    granted = dict(
+        session.execute(
+            select(RoleGrant.user_id, RoleGrant.role).where(RoleGrant.team_id == settings.team_id)
+        )
+        .tuples()
+        .all()
+    )
+    return sorted(settings.admin_ids | {user for user, role in granted.items() if role in enough})
+
+
 def require(session: Session, settings: Settings, user_id: str, needed: str, deed: str) -> None:
     """Raise a sentence for the person unless they may do ``deed``.
 

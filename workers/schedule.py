@@ -184,13 +184,15 @@ def _submit(session: Session, settings: Settings, schedule: Schedule, slot: date
 
 
 def _campaigns(database: Database, settings: Settings) -> list[Job]:
-    """Let campaigns take the steps that are due: expire, send, measure."""
+    """Let campaigns take the steps that are due: expire, remind, schedule, send, measure."""
     from workers import campaigns  # it imports jobs, as we do
 
     now = clock.now()
     submitted: list[Job] = []
     with database.transaction() as session:
         campaigns.expire(session, settings, now)
+        campaigns.remind(session, settings, now)
+        campaigns.schedule(session, settings, now)
         for request, idem_key, requested_by, channel, thread_key in campaigns.requests(
             session, settings, now
         ):

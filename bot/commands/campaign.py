@@ -4,13 +4,13 @@ from typing import Any
 
 import click
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from bot.commands.tree import Answer, Call, choice, group, request
 from retention.campaigns.approval import Changes
 from retention.campaigns.states import STATES, find
 from retention.campaigns.view import described
-from retention.db.tables import Audit, Campaign
+from retention.db.audit import history
+from retention.db.tables import Campaign
 from retention.errors import BadInput
 from workers import campaigns
 from workers.requests import CampaignDraft
@@ -52,7 +52,8 @@ def show(call: Call, campaign: str) -> Answer:
     """One campaign as it stands, and who did what to it."""
     with call.services.database.reading() as session:
         found = find(session, call.services.settings, campaign)
-        return Answer("campaign/show", {"campaign": described(found), "history": _history(session, found)})
+        steps = history(session, found.team_id, found.id, "campaign")
+        return Answer("campaign/show", {"campaign": described(found), "history": steps})
 
 
 @COMMAND.command("edit", role="analyst")
@@ -100,7 +101,7 @@ def reject(call: Call, campaign: str, version: int | None, reason: str) -> Answe
     return _do(call, campaign, version, campaigns.reject, reason)
 
 
-@COMMAND.command("stop", role="approver")
+@COMMAND.command("stop", role="viewer")
 @ID
 @REASON
 def stop(call: Call, campaign: str, reason: str) -> Answer:
@@ -135,20 +136,3 @@ def _do(call: Call, campaign_id: str, version: int | None, deed: Any, *more: Any
             seen = campaign.version if version is None else version
             campaign = deed(session, settings, campaign_id, seen, call.user, *more)
         return Answer("campaign/done", {"campaign": described(campaign)})
-
-
-def _history(session: Session, campaign: Campaign) -> list[dict[str, Any]]:
-    """The latest entries of the audit log about a campaign, oldest first."""
-    rows = session.scalars(
-        select(Audit)
-        .where(Audit.team_id == campaign.team_id, Audit.subject == campaign.id)
-        .order_by(Audit.id.desc())
-        .limit(8)
-    ).all()
-    return [
-        {
-            "at": row.at.isoformat(), "actor": row.actor, "action": row.action.removeprefix("campaign."),
-            "reason": row.details.get("reason"),
-        }
-        for row in reversed(rows)
-    ]  # fmt: skip

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, choice, group, request
 from retention import feedback, registry
+from retention.db.audit import history
 from retention.db.tables import ModelVersion
 from retention.reports.csv import harmless
 from workers import models
@@ -44,7 +45,11 @@ def show(call: Call, version: str) -> Answer:
     settings = call.services.settings
     with call.services.database.reading() as session:
         row = registry.find(session, settings, version)
-        told = {**_described(row), **_in_full(row), "history": models.history(session, settings, version)}
+        told = {
+            **_described(row),
+            **_in_full(row),
+            "history": history(session, settings.team_id, version, "model"),
+        }
     return Answer("bot/model", {"model": told})
 
 

@@ -49,7 +49,7 @@ def register(app: App, services: Services) -> None:
     @app.action(ids.STOP_CAMPAIGN)
     def stop(ack: Ack, body: dict[str, Any]) -> None:
         ack()
-        _open(services, Click.of(body), "stop", "approver", STOPPABLE)
+        _open(services, Click.of(body), "stop", "viewer", STOPPABLE)
 
     @app.action(ids.CAMPAIGN_CSV)
     def download(ack: Ack, body: dict[str, Any]) -> None:
@@ -110,6 +110,8 @@ def _open(services: Services, click: Click, deed: str, role: str, states: tuple[
             campaign = find(session, services.settings, campaign_id)
             if campaign.state not in states or (campaign.version != version and deed != "stop"):
                 raise Stale(campaign, version)
+            if deed == "stop":
+                campaigns.stoppable(session, services.settings, campaign, click.user)
     except Stale as stale:
         _repair(services, click, stale)
         return

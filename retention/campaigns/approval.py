@@ -1,10 +1,12 @@
-"""Submit, approve, reject, stop, edit, expire: what people (and time) do to a campaign. SQL only, in the caller's session.
+"""What people and time do to a campaign: submit, approve, reject, stop, edit; schedule, remind, expire. SQL only.
 
 Roles are the caller's to check; who wrote a version is checked here, inside the approving UPDATE itself.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
@@ -12,13 +14,17 @@ from sqlalchemy.orm import Session
 from retention.campaigns import coupons, wording
 from retention.campaigns.assignment import assign, set_discount, unassign
 from retention.campaigns.body import Body
-from retention.campaigns.states import EDITABLE, STOPPABLE, Stale, find, move
+from retention.campaigns.states import CLEARING, CLOCK, EDITABLE, STOPPABLE, Stale, find, move
 from retention.db.insert import insert_once
 from retention.db.tables import Approval, Campaign, CampaignEditor, CampaignVersion
-from retention.errors import BadInput, NotAllowed
+from retention.errors import BadInput, Conflict, NotAllowed
 from retention.outreach import sends
 from retention.risk.policy import HOLDOUT
 from retention.settings import Settings
+
+UNDECIDED: dict[str, Any] = {
+    "decided_by": None, "decided_at": None, "reason": None, "approved_by": [], "clears_at": None, "send_at": None,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,37 +45,51 @@ def submit(
     body = Body.model_validate(find(session, settings, campaign_id).body)
     body.check_offers()
     body.check_budget()
+    ends = now + timedelta(hours=body.approval_expires_hours)
     return move(
         session, settings, campaign_id, frm=("draft",), to="submitted", seen=version, actor=user,
-        action="campaign.submit", at=now, submitted_by=user, submitted_at=now, decided_by=None, decided_at=None,
-        reason=None, expires_at=now + timedelta(hours=body.approval_expires_hours),
+        action="campaign.submit", at=now, submitted_by=user, submitted_at=now, expires_at=ends,
+        remind_at=ends - timedelta(hours=body.remind_hours) if body.remind_hours else None, **UNDECIDED,
     )  # fmt: skip
 
 
 def approve(
     session: Session, settings: Settings, campaign_id: str, version: int, user: str, now: datetime
 ) -> Campaign:
-    """Approve a version, decide every arm, and start the clearance time. One of two at once wins.
+    """Approve a version. The last approval that it needs decides every arm and starts the clearance time.
+
+    Of more people at once than it needs, as many win as are needed, in turn; all others are told.
 
     Raises
     ------
     NotAllowed
         The person drafted or edited it.
+    Conflict
+        The person has approved it already, and somebody else has to as well.
     Stale
         It is not that version, or no longer waiting for approval.
     """
-    body = Body.model_validate(find(session, settings, campaign_id).body)
+    before = find(session, settings, campaign_id, lock=True)
+    if before.state == "submitted" and before.version == version and user in before.approved_by:
+        raise Conflict(
+            f"You approved version {version} of campaign {before.name!r} already; somebody else has to as well."
+        )
+    body = Body.model_validate(before.body)
+    approved_by = [*before.approved_by, user]
+    enough = len(approved_by) >= body.approvals_needed
     wrote = exists().where(CampaignEditor.campaign_id == Campaign.id, CampaignEditor.user_id == user)
     try:
         campaign = move(
-            session, settings, campaign_id, frm=("submitted",), to="approved", seen=version, actor=user,
-            action="campaign.approve", at=now, where=(~wrote, Campaign.expires_at > now), decided_by=user,
-            decided_at=now, reason=None, send_at=now + timedelta(hours=body.clearance_hours),
+            session, settings, campaign_id, frm=("submitted",), to="approved" if enough else "submitted",
+            seen=version, actor=user, action="campaign.approve", at=now, where=(~wrote, Campaign.expires_at > now),
+            details={"approval": len(approved_by), "needed": body.approvals_needed}, approved_by=approved_by,
+            **(_cleared(body, user, now) if enough else {}),
         )  # fmt: skip
     except Stale as stale:
         raise _why_not(session, find(session, settings, campaign_id), stale, version, user, now) from None
     _decide(session, settings, campaign, user, "approve", None, now)
-    assign(session, campaign, body.holdout)
+    if enough:
+        assign(session, campaign, body.holdout)
     return campaign
 
 
@@ -86,20 +106,30 @@ def reject(
     reason = _reason(reason, "reject")
     campaign = move(
         session, settings, campaign_id, frm=("submitted",), to="rejected", seen=version, actor=user,
-        action="campaign.reject", at=now, decided_by=user, decided_at=now, reason=reason, details={"reason": reason},
+        action="campaign.reject", at=now, decided_by=user, decided_at=now, reason=reason, remind_at=None,
+        details={"reason": reason},
     )  # fmt: skip
     _decide(session, settings, campaign, user, "reject", reason, now)
     return campaign
 
 
 def stop(
-    session: Session, settings: Settings, campaign_id: str, user: str, reason: str, now: datetime
+    session: Session,
+    settings: Settings,
+    campaign_id: str,
+    user: str,
+    reason: str,
+    now: datetime,
+    frm: Collection[str] = STOPPABLE,
 ) -> Campaign:
-    """Stop a campaign at any time before its measurement; codes that are not redeemed become worthless."""
+    """Cancel a campaign at any time before its measurement; codes that are not redeemed become worthless.
+
+    ``frm``: the states in which this person may stop it; meanwhile it may have gone on.
+    """
     reason = _reason(reason, "stop")
     campaign = move(
-        session, settings, campaign_id, frm=STOPPABLE, to="stopped", actor=user, action="campaign.stop", at=now,
-        decided_by=user, decided_at=now, reason=reason, details={"reason": reason},
+        session, settings, campaign_id, frm=frm, to="cancelled", actor=user, action="campaign.stop", at=now,
+        decided_by=user, decided_at=now, reason=reason, remind_at=None, details={"reason": reason},
     )  # fmt: skip
     coupons.void(session, campaign_id)
     sends.cancel(session, campaign_id, "the campaign was stopped")
@@ -130,8 +160,8 @@ def edit(
     stored = body.model_dump(mode="json")
     campaign = move(
         session, settings, campaign_id, frm=EDITABLE, to="draft", seen=version, actor=user, action="campaign.edit",
-        at=now, name=name, body=stored, submitted_by=None, submitted_at=None, decided_by=None, decided_at=None,
-        reason=None, expires_at=None, send_at=None, version=Campaign.version + 1,
+        at=now, name=name, body=stored, submitted_by=None, submitted_at=None, expires_at=None, remind_at=None,
+        version=Campaign.version + 1, **UNDECIDED,
     )  # fmt: skip
     session.add(
         CampaignVersion(
@@ -146,12 +176,31 @@ def edit(
     return campaign
 
 
-def expire(session: Session, settings: Settings, campaign_id: str, now: datetime) -> Campaign:
-    """Close the decision on a campaign that nobody took in time."""
+def schedule(session: Session, settings: Settings, campaign_id: str, now: datetime) -> Campaign:
+    """The clearance time is over and nobody stopped it: it is sent at its moment."""
     return move(
-        session, settings, campaign_id, frm=("submitted",), to="expired", actor="clock", action="campaign.expire",
-        at=now, where=(Campaign.expires_at <= now,), decided_at=now,
+        session, settings, campaign_id, frm=("approved",), to="scheduled", actor=CLOCK, action="campaign.schedule",
+        at=now, where=(Campaign.clears_at <= now,),
     )  # fmt: skip
+
+
+def remind(session: Session, settings: Settings, campaign_id: str, now: datetime) -> Campaign:
+    """Note that the approvers of a submitted version are reminded: once."""
+    return move(
+        session, settings, campaign_id, frm=("submitted",), to="submitted", actor=CLOCK, action="campaign.remind",
+        at=now, where=(Campaign.remind_at <= now, Campaign.expires_at > now), remind_at=None,
+    )  # fmt: skip
+
+
+def expire(session: Session, settings: Settings, campaign_id: str, now: datetime) -> Campaign:
+    """End what ran out of time: a decision that nobody took, or an approval that was not acted on."""
+    campaign = move(
+        session, settings, campaign_id, frm=("submitted", *CLEARING), to="expired", actor=CLOCK,
+        action="campaign.expire", at=now, where=(Campaign.expires_at <= now,), decided_by=None, decided_at=now,
+        reason=None, remind_at=None,
+    )  # fmt: skip
+    unassign(session, campaign_id)
+    return campaign
 
 
 def changed(body: Body, changes: Changes) -> Body:
@@ -198,12 +247,21 @@ def _decide(
     reason: str | None,
     now: datetime,
 ) -> None:
-    session.add(
+    session.merge(  # the first of two approvers may reject it after all
         Approval(
             team_id=settings.team_id, campaign_id=campaign.id, version=campaign.version, user_id=user,
             decision=decision, reason=reason, at=now,
         )
     )  # fmt: skip
+
+
+def _cleared(body: Body, user: str, now: datetime) -> dict[str, Any]:
+    """What the last approval sets: who and when, the clearance time, and until when the approval holds."""
+    clears = now + timedelta(hours=body.clearance_hours)
+    return {
+        "decided_by": user, "decided_at": now, "reason": None, "remind_at": None, "clears_at": clears,
+        "send_at": clears, "expires_at": clears + timedelta(hours=body.approval_expires_hours),
+    }  # fmt: skip
 
 
 def _why_not(

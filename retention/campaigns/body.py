@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from retention.campaigns.assignment import control_size
 from retention.campaigns.power import Z_ALPHA, smallest_effect
 from retention.errors import BadInput
+from retention.risk.policy import SecondApprover
 
 
 class _Frozen(BaseModel):
@@ -86,6 +87,9 @@ class Body(_Frozen):
     window_days: int
     clearance_hours: float
     approval_expires_hours: float
+    remind_hours: float = 0.0
+    quiet_hours: str = ""
+    second_approver: SecondApprover | None = None  # a campaign from before there were two
     prior: Prior
     assumed: tuple[str, ...] = ()
 
@@ -99,6 +103,25 @@ class Body(_Frozen):
         """The one discount of all coupons; None where they differ or there are none."""
         found = {line.discount for line in self.coupons}
         return found.pop() if len(found) == 1 else None
+
+    @property
+    def second_because(self) -> tuple[str, ...]:
+        """What of it is so large that two people have to approve: ``audience``, ``cost``, ``discount``."""
+        above = self.second_approver
+        if above is None:
+            return ()
+        largest = max((line.discount for line in self.coupons), default=0.0)
+        sizes = {
+            "audience": self.audience > above.audience,
+            "cost": self.plan().cost > above.cost,
+            "discount": largest > above.discount + 1e-9,
+        }
+        return tuple(name for name, beyond in sizes.items() if beyond)
+
+    @property
+    def approvals_needed(self) -> int:
+        """How many different people have to approve it."""
+        return 2 if self.second_because else 1
 
     def discount_of(self, rule: str) -> float:
         """The discount of a rule's customers in this version."""

@@ -199,6 +199,7 @@ def _body(
         margin=margin, redemption=policy.offer.redemption, contact_cost=policy.offer.contact_cost,
         min_margin=rules.min_margin, budget=rules.budget, window_days=rules.window_days,
         clearance_hours=rules.clearance_hours, approval_expires_hours=rules.approval_expires_hours,
+        remind_hours=rules.reminder, quiet_hours=rules.quiet_hours, second_approver=policy.second_approver,
         prior=prior, assumed=tuple(assumed),
     )  # fmt: skip
 

@@ -1,13 +1,14 @@
-"""What campaigns have due: going live after the clearance time, sending copies, measuring, expiry. SQL only."""
+"""What campaigns have due: a reminder, expiry, the end of clearance, going live, sending copies, measuring. SQL only."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from retention import clock
+from retention.campaigns.states import CLEARING
 from retention.db.tables import Campaign, Job
 from retention.outreach import sends
 from retention.settings import Settings
@@ -15,7 +16,10 @@ from retention.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A job that a campaign's time has come for: its kind and arguments, and on whose behalf it runs."""
+    """A job that a campaign's time has come for: its kind and arguments, and on whose behalf it runs.
+
+    ``answerable``: everybody who has to be an approver still, or it is not done.
+    """
 
     kind: str
     args: dict[str, Any]
@@ -23,26 +27,17 @@ class Due:
     requested_by: str
     channel: str | None
     thread_key: str
+    answerable: tuple[str, ...]
 
 
 def due(session: Session, settings: Settings, now: datetime) -> list[Due]:
     """Jobs due at ``now``; their idempotency keys make asking twice harmless."""
-    ours = Campaign.team_id == settings.team_id
-    to_send = session.scalars(
-        select(Campaign)
-        .where(ours, Campaign.state == "approved", Campaign.send_at <= now)
-        .order_by(Campaign.send_at)
-    )
     found = [
         _job(campaign, "campaign_send", f"send:{campaign.id}:{campaign.version}", version=campaign.version)
-        for campaign in to_send
+        for campaign in _reached(session, settings, ("scheduled",), Campaign.send_at, now)
     ]
-    to_measure = session.scalars(
-        select(Campaign)
-        .where(ours, Campaign.state == "live", Campaign.window_ends_at <= now)
-        .order_by(Campaign.window_ends_at)
-    )
-    found += [_job(campaign, "campaign_measure", f"measure:{campaign.id}") for campaign in to_measure]
+    ended = _reached(session, settings, ("live",), Campaign.window_ends_at, now)
+    found += [_job(campaign, "campaign_measure", f"measure:{campaign.id}") for campaign in ended]
     minute = f"{clock.wall():%Y%m%d%H%M}"
     return found + [
         _job(campaign, "campaign_deliver", f"deliver:{campaign.id}:{minute}")
@@ -51,34 +46,38 @@ def due(session: Session, settings: Settings, now: datetime) -> list[Due]:
     ]
 
 
+def cleared(session: Session, settings: Settings, now: datetime) -> list[str]:
+    """Ids of the approved campaigns whose clearance time is over."""
+    return [one.id for one in _reached(session, settings, ("approved",), Campaign.clears_at, now)]
+
+
+def to_remind(session: Session, settings: Settings, now: datetime) -> list[str]:
+    """Ids of the submitted campaigns that soon expire, and of which nobody was reminded yet."""
+    still = Campaign.expires_at > now
+    return [one.id for one in _reached(session, settings, ("submitted",), Campaign.remind_at, now, still)]
+
+
 def expired(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Ids of the submitted campaigns on which nobody decided in time."""
-    return list(
-        session.scalars(
-            select(Campaign.id)
-            .where(
-                Campaign.team_id == settings.team_id,
-                Campaign.state == "submitted",
-                Campaign.expires_at <= now,
-            )
-            .order_by(Campaign.expires_at)
-        )
-    )
+    """Ids of the campaigns on which nobody decided in time, or whose approval was not acted on in time."""
+    states = ("submitted", *CLEARING)
+    return [one.id for one in _reached(session, settings, states, Campaign.expires_at, now)]
 
 
 def next_moment(session: Session, settings: Settings, after: datetime) -> datetime | None:
     """The first moment later than ``after`` at which a campaign has something due."""
-    columns = (
-        ("submitted", Campaign.expires_at),
-        ("approved", Campaign.send_at),
-        ("live", Campaign.window_ends_at),
+    columns: tuple[tuple[tuple[str, ...], InstrumentedAttribute[datetime | None]], ...] = (
+        (("submitted",), Campaign.remind_at),
+        (("submitted", *CLEARING), Campaign.expires_at),
+        (("approved",), Campaign.clears_at),
+        (CLEARING, Campaign.send_at),
+        (("live",), Campaign.window_ends_at),
     )
     ahead = [
         at
-        for state, column in columns
+        for states, column in columns
         for at in session.scalars(
             select(column)
-            .where(Campaign.team_id == settings.team_id, Campaign.state == state, column > after)
+            .where(Campaign.team_id == settings.team_id, Campaign.state.in_(states), column > after)
             .order_by(column)
             .limit(1)
         )
@@ -98,6 +97,19 @@ def _under_way(session: Session, campaign_id: str) -> bool:
     return session.scalar(job.limit(1)) is not None
 
 
+def _reached(
+    session: Session,
+    settings: Settings,
+    states: tuple[str, ...],
+    column: InstrumentedAttribute[datetime | None],
+    now: datetime,
+    *also: ColumnElement[bool],
+) -> list[Campaign]:
+    """Campaigns in these states whose moment has come, the longest due first."""
+    mine = Campaign.team_id == settings.team_id, Campaign.state.in_(states), column <= now, *also
+    return list(session.scalars(select(Campaign).where(*mine).order_by(column)))
+
+
 def _job(campaign: Campaign, kind: str, idem_key: str, **more: Any) -> Due:
     return Due(
         kind,
@@ -106,4 +118,5 @@ def _job(campaign: Campaign, kind: str, idem_key: str, **more: Any) -> Due:
         campaign.decided_by or campaign.drafted_by,
         campaign.channel,
         campaign.post_key,
+        tuple(campaign.approved_by),
     )

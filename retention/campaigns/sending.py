@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from retention.campaigns import coupons
+from retention.campaigns.approval import schedule
 from retention.campaigns.body import Body
-from retention.campaigns.states import Stale, find, move
+from retention.campaigns.states import CLEARING, Stale, find, move
 from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon
 from retention.errors import Conflict
@@ -50,14 +51,17 @@ def begin(
     campaign = find(session, settings, campaign_id)
     if campaign.state == "sending" and campaign.version == version:
         return campaign
-    if campaign.state == "approved" and campaign.send_at is not None and campaign.send_at > now:
+    if campaign.state in CLEARING and campaign.send_at is not None and campaign.send_at > now:
         raise Conflict(
             f"Campaign {campaign.name!r} is in its clearance time until {campaign.send_at:%d %b %Y, %H:%M} UTC; "
             "until then it can be stopped, not sent."
         )
+    if campaign.state == "approved" and campaign.version == version:  # the tick has not come by yet
+        schedule(session, settings, campaign_id, now)
+    in_time = or_(Campaign.expires_at.is_(None), Campaign.expires_at > now)
     return move(
-        session, settings, campaign_id, frm=("approved",), to="sending", seen=version, actor=actor,
-        action="campaign.sending", at=now, where=(Campaign.send_at <= now,), sent_at=now,
+        session, settings, campaign_id, frm=("scheduled",), to="sending", seen=version, actor=actor,
+        action="campaign.sending", at=now, where=(Campaign.send_at <= now, in_time), sent_at=now,
     )  # fmt: skip
 
 

@@ -12,27 +12,37 @@ from retention.errors import BadInput, Conflict
 from retention.settings import Settings
 
 GRAPH: dict[str, frozenset[str]] = {
-    "draft": frozenset({"draft", "submitted", "stopped"}),
-    "submitted": frozenset({"draft", "approved", "rejected", "expired", "stopped"}),
-    "approved": frozenset({"draft", "sending", "stopped"}),
-    "sending": frozenset({"live", "stopped"}),
-    "live": frozenset({"measuring", "stopped"}),
+    "draft": frozenset({"draft", "submitted", "cancelled"}),
+    "submitted": frozenset(
+        {"draft", "submitted", "approved", "rejected", "expired", "cancelled"}
+    ),  # itself: one of two
+    "approved": frozenset({"draft", "scheduled", "expired", "cancelled"}),  # the clearance time is running
+    "scheduled": frozenset({"draft", "sending", "expired", "cancelled"}),  # it is over: sent at its moment
+    "sending": frozenset({"live", "cancelled"}),
+    "live": frozenset({"measuring", "cancelled"}),
     "measuring": frozenset({"closed"}),
     "rejected": frozenset({"draft"}),
     "expired": frozenset({"draft"}),
     "closed": frozenset(),
-    "stopped": frozenset(),
+    "cancelled": frozenset(),
 }
 STATES = tuple(GRAPH)
 FINAL = tuple(state for state, onward in GRAPH.items() if not onward)
 EDITABLE = tuple(state for state, onward in GRAPH.items() if "draft" in onward)
-STOPPABLE = tuple(state for state, onward in GRAPH.items() if "stopped" in onward)
-HOLDING = ("approved", "sending", "live")  # a customer in one of these gets into no other campaign
+STOPPABLE = tuple(state for state, onward in GRAPH.items() if "cancelled" in onward)
+CLEARING = ("approved", "scheduled")  # decided and not sent: anyone may stop it
+CLOCK = "clock"  # the actor where time itself acts
+HOLDING = (
+    "approved",
+    "scheduled",
+    "sending",
+    "live",
+)  # a customer in one of these gets into no other campaign
 
 _SAID = {
     "draft": "is a draft again", "submitted": "has been submitted for approval", "approved": "is already approved",
-    "sending": "is being sent", "live": "is already live", "measuring": "is being measured", "closed": "is closed",
-    "rejected": "was already rejected", "expired": "has expired without a decision", "stopped": "was already stopped",
+    "scheduled": "is approved and scheduled", "sending": "is being sent", "live": "is already live", "measuring": "is being measured", "closed": "is closed",
+    "rejected": "was already rejected", "expired": "has expired", "cancelled": "was already stopped and is cancelled",
 }  # fmt: skip
 
 
@@ -59,19 +69,17 @@ class Stale(Conflict):
         super().__init__(f"Nothing changed: campaign {self.name!r} {self.said}{by}{why}.")
 
 
-def find(session: Session, settings: Settings, campaign_id: str) -> Campaign:
-    """The campaign as the database has it now.
+def find(session: Session, settings: Settings, campaign_id: str, *, lock: bool = False) -> Campaign:
+    """The campaign as the database has it now; with ``lock`` nobody else changes it in this transaction's time.
 
     Raises
     ------
     BadInput
         There is none of that id.
     """
-    campaign = session.scalar(
-        select(Campaign)
-        .where(Campaign.id == campaign_id, Campaign.team_id == settings.team_id)
-        .execution_options(populate_existing=True)
-    )
+    wanted = select(Campaign).where(Campaign.id == campaign_id, Campaign.team_id == settings.team_id)
+    wanted = wanted.with_for_update() if lock else wanted  # SQLite's writers queue anyway
+    campaign = session.scalar(wanted.execution_options(populate_existing=True))
     if campaign is None:
         raise BadInput(f"There is no campaign {campaign_id!r}; `/retention campaign list` shows them.")
     return campaign

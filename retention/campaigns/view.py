@@ -3,11 +3,11 @@
 from typing import Any
 
 from retention.campaigns.body import Body
-from retention.campaigns.states import EDITABLE, STOPPABLE
+from retention.campaigns.states import CLEARING, EDITABLE, STOPPABLE
 from retention.db.tables import Campaign
 
 _MOMENTS = (
-    "submitted_at", "decided_at", "expires_at", "send_at", "sent_at", "window_ends_at", "created_at",
+    "submitted_at", "decided_at", "expires_at", "clears_at", "send_at", "sent_at", "window_ends_at", "created_at",
 )  # fmt: skip
 
 
@@ -15,12 +15,13 @@ def described(campaign: Campaign) -> dict[str, Any]:
     """The campaign at its present version; moments are ISO 8601, money is in ``currency``."""
     moments = {name: getattr(campaign, name) for name in _MOMENTS}
     return {
-        "campaign_id": campaign.id, "name": campaign.name, "state": campaign.state, "version": campaign.version,
+        "campaign_id": campaign.id, "name": campaign.name, "channel": campaign.channel, "state": campaign.state, "version": campaign.version,
         "drafted_by": campaign.drafted_by, "submitted_by": campaign.submitted_by,
-        "decided_by": campaign.decided_by, "reason": campaign.reason,
+        "decided_by": campaign.decided_by, "reason": campaign.reason, "approved_by": list(campaign.approved_by or ()),
         **{name: at.isoformat() if at else None for name, at in moments.items()},
         **said(Body.model_validate(campaign.body)),
         "editable": campaign.state in EDITABLE, "stoppable": campaign.state in STOPPABLE,
+        "clearing": campaign.state in CLEARING,
         "result": campaign.result,
     }  # fmt: skip
 
@@ -30,6 +31,8 @@ def said(body: Body) -> dict[str, Any]:
     return {
         **body.model_dump(mode="json", exclude={"prior"}),
         "discount": body.discount,
+        "approvals_needed": body.approvals_needed,
+        "second_because": body.second_because,
         "prior": {**body.prior.model_dump(), "low": body.prior.low, "high": body.prior.high},
         "plan": body.plan().model_dump(),
     }

@@ -11,11 +11,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import select
 
 from retention import clock, feedback, templating
 from retention.db import Database
-from retention.db.tables import Audit, ModelVersion
+from retention.db.audit import history
+from retention.db.tables import ModelVersion
 from retention.errors import BadInput, Refused
 from retention.progress import Progress, silent
 from retention.registry import champion, find, load
@@ -94,10 +94,10 @@ def card(
         if row.kind != "churn":
             raise BadInput(f"{row.version} is a {row.kind} model; there are cards of churn models only.")
         said = feedback.summary(session, settings, row.version)
-        history = _history(session, settings, row)
+        steps = _history(session, settings, row)
     progress(1, 5, "Counting the data")
     data = _facts(row, settings) | {
-        "data": _data(lake, settings, row), "feedback": said, "history": history, "now": None, "examples": [],
+        "data": _data(lake, settings, row), "feedback": said, "history": steps, "now": None, "examples": [],
     }  # fmt: skip
     charts = _charts(row)
     try:
@@ -193,19 +193,11 @@ def _seen(fingerprint: str) -> str:
 
 
 def _history(session: Any, settings: Settings, row: ModelVersion) -> list[dict[str, Any]]:
-    rows = session.scalars(
-        select(Audit)
-        .where(Audit.team_id == settings.team_id, Audit.subject == row.version, Audit.action.like("model.%"))
-        .order_by(Audit.id)
-    ).all()
     words = {"train": "trained", "promote": "put into use", "rollback": "withdrawn"}
+    steps = history(session, settings.team_id, row.version, "model", latest=None)
     return [
-        {
-            "at": one.at.isoformat(), "actor": one.actor, "why": one.details.get("why") or "",
-            "action": words.get(one.action.removeprefix("model."), one.action.removeprefix("model.")),
-        }
-        for one in rows
-    ]  # fmt: skip
+        {**one, "why": one["why"] or "", "action": words.get(one["action"], one["action"])} for one in steps
+    ]
 
 
 def _asked(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from retention.lake import Lake
     from retention.risk.policy import Policy
 
-RUNNING = ("submitted", "approved", "sending", "live", "measuring")
+RUNNING = ("submitted", "approved", "scheduled", "sending", "live", "measuring")
 JUST_CLOSED = timedelta(days=14)
 TOP_ITEMS, NAMED = 5, 3  # items, and how many of those who would like each are named (by pseudonym)
 ASKED, LIST = 300, 5  # at-risk customers, the most at stake first, and the length of each one's list

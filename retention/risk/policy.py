@@ -9,8 +9,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from retention.campaigns.quiet import parsed
 from retention.errors import BadInput
 from retention.features.catalogue import FEATURES, GROUPS
 from retention.lake.identity.rules import IdentityRules
@@ -68,12 +69,42 @@ class CampaignRules(_Strict):
     holdout: Annotated[float, Field(ge=HOLDOUT[0], le=HOLDOUT[1])] = 0.15
     clearance_hours: Annotated[float, Field(ge=0, le=720)] = 4
     approval_expires_hours: Annotated[float, Field(gt=0, le=2160)] = 72
+    remind_hours: Annotated[float, Field(ge=0, le=2160)] | None = None  # a third of the time to decide
+    quiet_hours: str = "21:00-08:00"
     window_days: Annotated[int, Field(ge=1, le=365)] = 28
     frequency_cap_days: Annotated[int, Field(ge=0, le=365)] = 14
     min_margin: Annotated[float, Field(ge=0, lt=1)] = 0.05
     max_audience: Annotated[int, Field(ge=1)] = 20_000
     consent: Literal["required", "unless_refused"] = "required"
     budget: Annotated[float, Field(ge=0)] = 25_000
+
+    @field_validator("quiet_hours")
+    @classmethod
+    def _a_span(cls, text: str) -> str:
+        parsed(text)
+        return text
+
+    @model_validator(mode="after")
+    def _reminded_in_time(self) -> "CampaignRules":
+        if self.remind_hours is not None and self.remind_hours >= self.approval_expires_hours:
+            raise ValueError(
+                f"remind_hours ({self.remind_hours:g}) must be below approval_expires_hours "
+                f"({self.approval_expires_hours:g}), or nobody is reminded in time"
+            )
+        return self
+
+    @property
+    def reminder(self) -> float:
+        """Hours before expiry at which the approvers are reminded."""
+        return self.approval_expires_hours / 3 if self.remind_hours is None else self.remind_hours
+
+
+class SecondApprover(_Strict):
+    """Above any of these, two people have to approve."""
+
+    audience: Annotated[int, Field(ge=0)] = 5_000
+    cost: Annotated[float, Field(ge=0)] = 2_500
+    discount: Annotated[float, Field(ge=0, le=1)] = 0.2
 
 
 class Rule(_Strict):
@@ -110,6 +141,7 @@ class Policy(_Strict):
     tiers: Tiers = Tiers()
     offer: OfferDefaults = OfferDefaults()
     campaign: CampaignRules = CampaignRules()
+    second_approver: SecondApprover = SecondApprover()
     identity: IdentityRules = IdentityRules()
     recommend: RecommendRules = RecommendRules()
     rules: tuple[Rule, ...] = ()

@@ -25,6 +25,10 @@ KEY = "job:drafting"
 
 @pytest.fixture
 def draft(database, settings) -> str:
+    return drafted(database, settings)
+
+
+def drafted(database, settings, **body) -> str:
     rows = [
         {
             "customer_id": f"k{number}", "arm": "audience", "bucket": (2 * number + 1) * 50, "tier": "high",
@@ -35,7 +39,7 @@ def draft(database, settings) -> str:
     ]  # fmt: skip
     with database.transaction() as session:
         made = store(
-            session, settings, Draft("c7", "salt", "May", None, a_body(), rows), by=ANALYST, channel=CHANNEL,
+            session, settings, Draft("c7", "salt", "May", None, a_body(**body), rows), by=ANALYST, channel=CHANNEL,
             post_key=KEY, now=clock.now(),
         )  # fmt: skip
         outbox.put(session, settings, campaigns.card(settings, made), default_channel=CHANNEL)
@@ -208,7 +212,7 @@ def test_a_bad_value_stays_in_the_modal_with_its_sentence(workspace, database, d
 
 @pytest.mark.parametrize(
     ("button", "view", "state_after", "verb"),
-    [(ids.REJECT_CAMPAIGN, ids.REJECT_VIEW, "rejected", "rejected"), (ids.STOP_CAMPAIGN, ids.STOP_VIEW, "stopped", "stopped")],
+    [(ids.REJECT_CAMPAIGN, ids.REJECT_VIEW, "rejected", "rejected"), (ids.STOP_CAMPAIGN, ids.STOP_VIEW, "cancelled", "stopped")],
 )  # fmt: skip
 def test_no_comes_with_a_reason(workspace, database, submitted, api, button, view, state_after, verb):
     workspace.press(button, "c7:1", LEAD)
@@ -250,7 +254,7 @@ def test_by_commands_too(workspace, database, draft):
     assert "approver" in words(workspace.run("campaign approve c7")["blocks"])
     assert "approved" in words(workspace.run("campaign approve c7 --version 2", LEAD)["blocks"])
     assert "already approved" in words(workspace.run("campaign reject c7 --reason late", LEAD)["blocks"])
-    assert "stopped" in words(workspace.run('campaign stop c7 --reason "wrong price"', LEAD)["blocks"])
+    assert "cancelled" in words(workspace.run('campaign stop c7 --reason "wrong price"', LEAD)["blocks"])
     told = words(workspace.run("campaign show c7", VIEWER)["blocks"])
     assert "wrong price" in told
     assert "approve" in told

@@ -226,7 +226,7 @@ def test_stopping_a_live_campaign_voids_its_codes(desk):
     with desk.database.reading() as session:
         assert set(session.scalars(select(Coupon.state))) == {"void"}
     job = _run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD)
-    assert "stopped" in job.error
+    assert "cancelled" in job.error
     assert "wrong price" in _said(desk, _campaign(desk, campaign_id).post_key)
 
 
@@ -283,8 +283,10 @@ def test_an_approver_who_lost_the_role_stops_what_was_not_sent(desk):
     with desk.database.transaction() as session:
         session.execute(update(RoleGrant).where(RoleGrant.user_id == LEAD).values(role="viewer"))
     with desk.database.transaction() as session:
-        assert campaigns.requests(session, desk.settings, clock.now() + timedelta(days=1)) == []
-    assert _campaign(desk, campaign_id).state == "stopped"
+        tomorrow = clock.now() + timedelta(days=1)
+        assert campaigns.schedule(session, desk.settings, tomorrow) == [campaign_id]
+        assert campaigns.requests(session, desk.settings, tomorrow) == []
+    assert _campaign(desk, campaign_id).state == "cancelled"
 
 
 def test_what_nobody_decides_on_expires_and_can_be_edited_again(desk):

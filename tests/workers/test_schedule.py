@@ -127,7 +127,7 @@ def test_next_due_knows_the_moments_of_campaigns(database, settings):
         session.add(
             Campaign(
                 id="c", name="c", state="approved", post_key="campaign:c", body={}, salt="s", drafted_by=ANALYST,
-                send_at=MONDAY, window_ends_at=MONDAY + timedelta(days=28),
+                clears_at=MONDAY, window_ends_at=MONDAY + timedelta(days=28),
             )
         )  # fmt: skip
     with database.reading() as session:

@@ -29,6 +29,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
         sent = sending.finish(session, settings, *wanted, who, now)
         return (
             campaigns.card(settings, sent.campaign),
+            campaigns.clearance(settings, sent.campaign),
             campaigns.line(
                 settings,
                 sent.campaign,

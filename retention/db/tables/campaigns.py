@@ -30,7 +30,10 @@ class Campaign(Base):
     decided_by: Mapped[str | None] = mapped_column(String(64))
     decided_at: Mapped[datetime | None]
     reason: Mapped[str | None] = mapped_column(Text)
-    expires_at: Mapped[datetime | None]
+    approved_by: Mapped[list[Any]] = mapped_column(default=list)  # user ids, of the version at hand
+    remind_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]  # of the wait for a decision; once decided, of the approval
+    clears_at: Mapped[datetime | None]  # the end of the clearance time
     send_at: Mapped[datetime | None]
     sent_at: Mapped[datetime | None]
     window_ends_at: Mapped[datetime | None]

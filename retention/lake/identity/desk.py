@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FROM = {"accepted": ("proposed", "rejected", "undone"), "rejected": ("proposed",), "undone": ("accepted",)}
 VERB = {"accepted": "accept", "rejected": "reject", "undone": "undo"}
-LIVE = ("approved", "sending", "live", "measuring")
+LIVE = ("approved", "scheduled", "sending", "live", "measuring")
 _SHOWN = ("name", "email", "phone", "created_at")
 
 

@@ -18,6 +18,6 @@ def a_body(**changes: Any) -> Body:
             ),
             "copy_text": "Hello {name}: {code}", "margin": 0.3, "redemption": 0.1, "contact_cost": 0.02,
             "min_margin": 0.05, "budget": 1000.0, "window_days": 28, "clearance_hours": 4,
-            "approval_expires_hours": 72, "prior": Prior(mean=0.04, sd=0.02), **changes,
+            "approval_expires_hours": 72, "remind_hours": 24, "prior": Prior(mean=0.04, sd=0.02), **changes,
         }
     )  # fmt: skip

@@ -4,12 +4,12 @@ import threading
 
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import inspect, select, text
 
 from retention.db import Base, Database
 from retention.db.insert import insert_once, upsert
 from retention.db.migrate import upgrade
-from retention.db.tables import Delivery, Process
+from retention.db.tables import Campaign, Delivery, Process
 
 
 def test_the_migrations_equal_the_models(empty):
@@ -36,6 +36,31 @@ def test_several_processes_may_upgrade_at_once(empty):
     database.engine.dispose()
     assert set(Base.metadata.tables) <= tables
     assert upgrade(empty) != ""
+
+
+def test_what_was_stopped_is_cancelled_and_approvals_are_kept(empty):
+    """A database of before there were two approvers: nothing in it expires by the upgrade."""
+    upgrade(empty, "0005_sends")
+    database = Database(empty.database_url.get_secret_value())
+    insert = text(
+        "INSERT INTO campaigns (id, name, state, version, post_key, body, salt, drafted_by, decided_by, team_id, "
+        "created_at, send_at, expires_at) VALUES (:id, 'May', :state, 1, 'k', '{}', 's', 'U0ANA', :by, 'local', :at, :at, :at)"
+    )
+    moment = "2025-05-01 09:00:00"
+    with database.engine.begin() as connection:
+        for number, (state, by) in enumerate(
+            (("stopped", "U0LEAD"), ("approved", "U0LEAD"), ("draft", None))
+        ):
+            values = {"id": f"c{number}", "state": state, "by": by, "at": moment}
+            connection.execute(insert, values)
+    upgrade(empty)
+    with database.reading() as session:
+        stopped, approved, draft = session.scalars(select(Campaign).order_by(Campaign.id))
+        assert (stopped.state, approved.state, draft.state) == ("cancelled", "approved", "draft")
+        assert (approved.approved_by, draft.approved_by) == (["U0LEAD"], [])
+        assert approved.clears_at == approved.send_at
+        assert approved.expires_at is None
+    database.engine.dispose()
 
 
 def test_a_row_is_inserted_once_and_updated_in_place(empty):

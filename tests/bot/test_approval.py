@@ -1,0 +1,142 @@
+"""Who decides on a campaign: one or two people, reminded in time, and anyone who stops it before it is sent."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from retention import clock
+from retention.campaigns import approval
+from retention.db.tables import Approval, Outbox, RoleGrant
+from retention.risk.policy import SecondApprover
+from tests.bot.test_campaigns import drafted, fill, message, state, whispered
+from tests.bot.test_slash import until
+from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, words
+from workers import campaigns, ids
+
+
+@pytest.fixture
+def submitted(workspace, database, settings) -> str:
+    drafted(database, settings)
+    with database.transaction() as session:
+        campaigns.submit(session, settings, "c7", 1, ANALYST)
+    return "c7"
+
+
+@pytest.fixture
+def large(workspace, database, settings) -> str:
+    """Submitted, and so large that two have to approve it."""
+    drafted(database, settings, second_approver=SecondApprover(audience=50))
+    with database.transaction() as session:
+        campaigns.submit(session, settings, "c7", 1, ANALYST)
+    return "c7"
+
+
+def test_two_approve_what_is_large_and_the_card_says_how_far_it_is(workspace, database, large, api):
+    assert "Two people who neither drafted nor edited it" in message(database)
+    workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
+    until(lambda: "1 of 2 approvals" in message(database, "campaign:c7:first:1"))
+    assert "1 of 2 approvals" in whispered(api)
+    assert "for its audience is above what one may approve alone" in message(database)
+    assert f"<@{LEAD}> approved it; one more approval is needed" in message(database)
+    assert state(database) == "submitted"
+    workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", LEAD, at="8.1")
+    until(lambda: len(api.named("response_url")) == 2)
+    assert "You approved version 1" in words(api.named("response_url")[1]["blocks"])
+    workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", ADMIN)
+    until(lambda: state(database) == "approved")
+    assert f"<@{LEAD}> and <@{ADMIN}>" in message(database)
+
+
+def test_of_three_at_once_two_count_and_all_are_told(workspace, database, large, settings, api):
+    third = "U0THIRD"
+    with database.transaction() as session:
+        session.add(RoleGrant(user_id=third, role="approver", granted_by=ADMIN))
+    with ThreadPoolExecutor(3) as pool:
+        list(
+            pool.map(
+                lambda user: workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", user, at=f"2.{user}"),
+                (LEAD, ADMIN, third),
+            )
+        )
+    until(lambda: len(api.named("response_url")) == 3)
+    said = [words(call["blocks"]) for call in api.named("response_url")]
+    assert sorted(
+        "first" if "1 of 2" in one else "late" if "already approved" in one else "second" for one in said
+    ) == ["first", "late", "second"]
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Approval)) == 2
+
+
+def test_in_the_clearance_time_anyone_may_stop_it_from_the_thread(
+    workspace, database, submitted, settings, api
+):
+    workspace.press(ids.STOP_CAMPAIGN, "c7:1", VIEWER)
+    assert "outside its clearance time" in whispered(api)
+    with database.transaction() as session:
+        campaigns.approve(session, settings, "c7", 1, LEAD)
+    thread = "campaign:c7:clearance:1"
+    assert ids.STOP_CAMPAIGN in message(database, thread)
+    workspace.press(ids.STOP_CAMPAIGN, "c7:1", VIEWER, at="8.2")
+    view = api.wait("views.open")["view"]
+    view = json.loads(view) if isinstance(view, str) else view
+    fill(workspace, ids.STOP_VIEW, view["private_metadata"], VIEWER, reason="the price is wrong")
+    assert state(database) == "cancelled"
+    assert ids.STOP_CAMPAIGN not in message(database, thread)
+    assert f"stopped by <@{VIEWER}>" in message(database, thread)
+
+
+def test_before_that_who_drafted_it_may_stop_it_and_no_other_analyst(
+    workspace, database, submitted, settings
+):
+    with database.transaction() as session:
+        session.add(RoleGrant(user_id="U0OTHER", role="analyst", granted_by=ADMIN))
+    refused = words(workspace.run("campaign stop c7 --reason mine", "U0OTHER")["blocks"])
+    assert "you need approver" in refused
+    assert "cancelled" in words(workspace.run("campaign stop c7 --reason no", ANALYST)["blocks"])
+
+
+def test_approvers_are_reminded_once_each_by_direct_message_with_buttons(
+    workspace, database, large, settings, api
+):
+    with database.transaction() as session:
+        session.add(RoleGrant(user_id="U0THIRD", role="approver", granted_by=ADMIN))
+        campaigns.approve(session, settings, "c7", 1, LEAD)  # so that one is wanted still
+    soon = clock.now() + timedelta(hours=48, minutes=1)
+    for at, expected in ((clock.now(), []), (soon, ["c7"]), (soon, [])):
+        with database.transaction() as session:
+            assert campaigns.remind(session, settings, at) == expected
+    with database.reading() as session:
+        rows = session.scalars(select(Outbox).where(Outbox.key.like("campaign:c7:reminder%"))).all()
+    assert {(row.key, row.channel) for row in rows} == {
+        ("campaign:c7:reminder:1", CHANNEL),
+        (f"campaign:c7:reminder:1:{ADMIN}", ADMIN),
+        ("campaign:c7:reminder:1:U0THIRD", "U0THIRD"),
+    }
+    mine = f"campaign:c7:reminder:1:{ADMIN}"
+    assert "a second approval" in message(database, mine)
+    assert ids.APPROVE_CAMPAIGN in message(database, mine)
+    workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", "U0THIRD")
+    until(lambda: state(database) == "approved")
+    assert ids.APPROVE_CAMPAIGN not in message(database, mine)
+    assert "needs nothing from you" in message(database, mine)
+
+
+def test_who_may_approve_and_what_ran_out_is_said_in_the_thread(workspace, database, submitted, settings):
+    with database.transaction() as session:
+        assert campaigns.expire(session, settings, clock.now() + timedelta(hours=73)) == ["c7"]
+    assert f"<@{ANALYST}>, a decision on version 1 did not come in time" in message(
+        database, "campaign:c7:expired:1"
+    )
+    with database.transaction() as session:
+        campaigns.edit(session, settings, "c7", 1, ANALYST, approval.Changes(holdout=0.2))
+        campaigns.submit(session, settings, "c7", 2, ANALYST)
+        campaigns.approve(session, settings, "c7", 2, LEAD)
+        assert campaigns.schedule(session, settings, clock.now() + timedelta(hours=5)) == ["c7"]
+    assert "*Scheduled*" in message(database)
+    with database.transaction() as session:
+        campaigns.expire(session, settings, clock.now() + timedelta(hours=77))
+    assert "approval expired" in message(database, "campaign:c7:lapsed:2")
+    assert "expired" in message(database, "campaign:c7:clearance:2")
