@@ -24,7 +24,9 @@ Estimator = Literal[
     "ensemble",
     "stacked",
     "bg_nbd",
+    "bg_season",
     "rfm_logistic",
+    "bg_logistic",
 ]
 
 RECOMMENDERS = (

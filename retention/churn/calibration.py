@@ -16,6 +16,9 @@ from sklearn.isotonic import IsotonicRegression
 ISOTONIC_FROM = 1000  # churners; below, two parameters are all that can be learned
 CHURNERS = 20  # and as many who stay, below which nothing is learned
 _BELIEF = 25.0  # precision of the prior around slope 1 and shift 0
+_WORTH = (
+    250.0  # customers: what one origin's season shifts (.15 of the log-odds) is no surer for more of them
+)
 
 
 class Calibrated(ClassifierMixin, BaseEstimator):
@@ -74,17 +77,13 @@ def _odds(probability: np.ndarray) -> np.ndarray:
     return logit(np.clip(probability, 1e-6, 1 - 1e-6))
 
 
-def learn(
-    probabilities: Sequence[np.ndarray], labels: Sequence[np.ndarray], *, shifts: bool = True
-) -> tuple[Calibrated, str]:
+def learn(probabilities: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> tuple[Calibrated, str]:
     """The map that did best on the origins it was not learned on, and what it is called.
 
     Parameters
     ----------
     probabilities, labels : sequence of (n,) arrays
         Out of time, one pair an origin; a lone origin is halved by customers.
-    shifts : bool
-        Whether there is anything to correct: into a season that the origins do not know, nothing is carried.
 
     Returns
     -------
@@ -97,10 +96,7 @@ def learn(
     churners = int(y.sum())
     if not CHURNERS <= churners <= len(y) - CHURNERS:
         return Calibrated(), "none"
-    if not shifts:
-        methods: tuple[str, ...] = ("none",)
-    else:
-        methods = ("none", "sigmoid", "isotonic") if churners >= ISOTONIC_FROM else ("none", "sigmoid")
+    methods = ("none", "sigmoid", "isotonic") if churners >= ISOTONIC_FROM else ("none", "sigmoid")
     folds = cross_fits(labels)
     lost = {
         method: sum(
@@ -138,22 +134,23 @@ def mapped(
         return Calibrated()
     p = np.concatenate([probabilities[place][rows] for place, rows in learned])
     y = np.concatenate([labels[place][rows] for place, rows in learned])
-    slope, shift = sigmoid(p, y)
+    sizes = [len(labels[place][rows]) for place, rows in learned]
+    slope, shift = sigmoid(p, y, np.repeat([min(1.0, _WORTH / max(size, 1)) for size in sizes], sizes))
     if method == "sigmoid":
         return Calibrated(slope=slope, shift=shift)
     steps = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p, y)
     return Calibrated(steps=(steps.X_thresholds_, steps.y_thresholds_))
 
 
-def sigmoid(probability: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Slope and shift of the log-odds by penalised maximum likelihood (Platt 1999, with a prior at 1 and 0)."""
+def sigmoid(probability: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+    """Slope and shift of the log-odds by penalised, weighted maximum likelihood (Platt 1999, with a prior at 1 and 0)."""
     odds = _odds(probability)
 
     def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
         slope, shift = values
         margin = shift + slope * odds
-        error = expit(margin) - y
-        value = np.logaddexp(0, margin).sum() - (y * margin).sum()
+        error = weight * (expit(margin) - y)
+        value = weight @ (np.logaddexp(0, margin) - y * margin)
         prior = _BELIEF / 2 * ((slope - 1) ** 2 + shift**2)
         gradient = np.array([error @ odds + _BELIEF * (slope - 1), error.sum() + _BELIEF * shift])
         return float(value + prior), gradient

@@ -145,10 +145,13 @@ def _hypothetical(
         built = build(history, customer.cutoff, horizon_days=horizon_days, active_within_days=None).execute()
     built = built.assign(place=built.customer_id.astype(int)).sort_values("place", ignore_index=True)
     x, t_x, age = purchase_history(built)
-    built = built.assign(bg_no_purchase=customer.purchases.no_purchase(x, t_x, age, horizon_days))
+    closed = {"bg_no_purchase": customer.purchases.no_purchase(x, t_x, age, horizon_days)}
+    if customer.season is not None:
+        closed["season_no_purchase"] = customer.season.no_purchase(x, t_x, age)
+    built = built.assign(**closed)
     copied = built.iloc[0]
     for name in customer.frame.columns:
-        made_of_history = name in NAMES or name == "bg_no_purchase"
+        made_of_history = name in NAMES or name in closed
         if name != "customer_id" and not (made_of_history and _same(copied.get(name), own[name])):
             built[name] = own[name]
     return built.iloc[1:].reset_index(drop=True)

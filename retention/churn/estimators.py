@@ -25,7 +25,10 @@ from retention.progress import Progress, part, silent
 
 ENSEMBLE = ("logistic", "boosting", "extra_trees")
 CLOSED_FORM, RFM = "bg_nbd", "rfm_logistic"
-STACKED = (CLOSED_FORM, RFM, *ENSEMBLE)
+SEASONAL, BG_LOGISTIC = "bg_season", "bg_logistic"  # BG/NBD on the shop's clock; its log-odds and RFM
+SIMPLE = (CLOSED_FORM, SEASONAL, RFM, BG_LOGISTIC)
+STACKED = (SEASONAL, RFM, BG_LOGISTIC, *ENSEMBLE)
+CLOSED = {CLOSED_FORM: ("bg_no_purchase",), SEASONAL: ("season_no_purchase", "bg_no_purchase")}
 RFM_COLUMNS = ("recency_days", "orders_all", "basket_mean")
 SMALL = 100_000  # rows
 _PRIOR = 10.0  # customers' worth of belief that all members of a stack are equally good
@@ -100,6 +103,11 @@ def take_columns(X: np.ndarray, places: Sequence[int]) -> np.ndarray:
     return np.nan_to_num(np.asarray(X)[:, list(places)])
 
 
+def odds_first(X: np.ndarray) -> np.ndarray:
+    """The first column, a probability, as log-odds; the others as `signed_log`."""
+    return np.column_stack([logit(np.clip(X[:, 0], 1e-4, 1 - 1e-4)), signed_log(X[:, 1:])])
+
+
 def blend(probabilities: np.ndarray, y: np.ndarray, rounds: int = 200) -> np.ndarray:
     """Weights of a mixture that make the labels likeliest (expectation maximisation), drawn towards equal ones.
 
@@ -144,6 +152,16 @@ def _logistic(
     return make_pipeline(*_scaled(), LogisticRegression(**{"C": 0.01, "max_iter": 2000, **settings})).fit(
         X, y
     )
+
+
+def _few(places: Sequence[int], made: Callable[[np.ndarray], np.ndarray]) -> Pipeline:
+    taken = FunctionTransformer(take_columns, kw_args={"places": list(places)})
+    return make_pipeline(taken, FunctionTransformer(made), StandardScaler(), LogisticRegression())
+
+
+def _places(wanted: Sequence[str], columns: Sequence[str]) -> list[int]:
+    """Where the wanted columns are; the first column where there is none."""
+    return [list(columns).index(one) for one in wanted if one in columns] or [0]
 
 
 def _tree(
@@ -232,7 +250,7 @@ Fit = Callable[[np.ndarray, np.ndarray, int, Progress, Mapping[str, Any]], BaseE
 _FITS: dict[str, Fit] = {
     "logistic": _logistic, "tree": _tree, "forest": _forest, "extra_trees": _extra_trees, "svm": _svm, "neural": _neural, "boosting": _boosting,
 }  # fmt: skip
-ESTIMATORS = (*_FITS, "ensemble", "stacked", CLOSED_FORM, RFM)
+ESTIMATORS = (*_FITS, "ensemble", "stacked", CLOSED_FORM, SEASONAL, RFM, BG_LOGISTIC)
 
 
 def parts(name: str) -> tuple[str, ...]:
@@ -248,14 +266,13 @@ def fit_member(
     X = np.where(np.isnan(X).all(axis=0), 0.0, X)  # what nobody has tells nothing, and some cannot stand it
     progress(0, 1, f"Fitting: {name}")
     with _calm(len(y)):
-        if name == CLOSED_FORM:
-            column = list(columns).index("bg_no_purchase") if columns else 0
-            return ClosedForm(column).fit(X, y)
+        if name in CLOSED:
+            return ClosedForm(_places(CLOSED[name], columns)[0]).fit(X, y)
         if name == RFM:
-            known = [list(columns).index(one) for one in RFM_COLUMNS if one in columns]
-            places = {"places": known or [0]}
-            steps = (FunctionTransformer(take_columns, kw_args=places), FunctionTransformer(signed_log))
-            return make_pipeline(*steps, StandardScaler(), LogisticRegression()).fit(X, y)
+            return _few(_places(RFM_COLUMNS, columns), signed_log).fit(X, y)
+        if name == BG_LOGISTIC:
+            closed = _places(CLOSED[SEASONAL], columns)[:1]
+            return _few([*closed, *_places(RFM_COLUMNS, columns)], odds_first).fit(X, y)
         return _FITS[name](X, y, seed, progress, settings or {})
 
 

@@ -4,17 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retention.churn.estimators import CLOSED_FORM, ENSEMBLE, RFM
+from retention.churn.estimators import BG_LOGISTIC, CLOSED_FORM, ENSEMBLE, RFM, SEASONAL
 from retention.churn.snapshots import TrainingSet
 from retention.errors import TooLittleData
 
 BUYERS_FOR_A_MODEL, BUYERS_FOR_LEARNING, DAYS_FOR_LEARNING = 100, 500, 180
 CHURNERS, SNAPSHOTS_FOR_ENSEMBLE = 100, 4
-_CLOSED = (CLOSED_FORM, RFM, "stacked")
-_LOGISTIC = ("logistic", CLOSED_FORM, RFM, "stacked")
-_ENSEMBLE = ("ensemble", CLOSED_FORM, RFM, *ENSEMBLE, "stacked")
-_SEASONAL = ("ensemble", *ENSEMBLE)
-SWING = 0.2  # of the log of orders from one horizon to the next, from which a season is reckoned with
+_CLOSED = (CLOSED_FORM, RFM, BG_LOGISTIC, "stacked")
+_LOGISTIC = ("logistic", *_CLOSED)
+_ENSEMBLE = ("ensemble", *ENSEMBLE, *_CLOSED)
+SWING = 0.2  # log of the speed of repeat orders from one horizon to the next, from which a season is reckoned with
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,32 +46,47 @@ def stand(training: TrainingSet) -> Rung:
             f"Only {buyers} customers had ordered by {training.newest.cutoff:%Y-%m-%d}; a model needs "
             f"{BUYERS_FOR_A_MODEL}. Import more history; until then sweeps go by the rules (RFM)."
         )
+    return _carried(training, buyers, churners)
+
+
+def _carried(training: TrainingSet, buyers: int, churners: list[float]) -> Rung:
     missing = _missing(
         (buyers, BUYERS_FOR_LEARNING, "buyers"),
         (int(training.history_days), DAYS_FOR_LEARNING, "days of history"),
         (int(sum(churners)), CHURNERS, "churners"),
     )
     if missing:
-        return Rung(_CLOSED, f"BG/NBD's closed form; logistic regression needs {missing}.")
+        return Rung(
+            _by_season(_CLOSED, training), f"BG/NBD's closed form; logistic regression needs {missing}."
+        )
     missing = _missing(
         (int(sum(churners) / len(churners)), CHURNERS, "churners a snapshot"),
         (len(churners), SNAPSHOTS_FOR_ENSEMBLE, "snapshots"),
     )
     if missing:
-        return Rung(_LOGISTIC, f"Logistic regression; the ensemble needs {missing}.")
+        return Rung(_by_season(_LOGISTIC, training), f"Logistic regression; the ensemble needs {missing}.")
     if not training.season:
         have = int(training.history_days)
         return Rung(
             _ENSEMBLE, f"The ensemble; calendar features need 13 months of history (have {have} days)."
         )
-    if abs(training.swing) >= SWING:
-        change = f"{100 * np.expm1(training.swing):+.0f} %"
-        return Rung(
-            _SEASONAL,
-            f"The ensemble, with calendar features: the highest rung. A year ago the shop's orders changed by {change} into "
-            "such a horizon, so what knows no season is not a candidate.",
-        )
-    return Rung(_ENSEMBLE, "The ensemble, with calendar features: the highest rung.")
+    candidates = _by_season(_ENSEMBLE, training)
+    if abs(training.swing) < SWING:
+        return Rung(candidates, "The ensemble, with calendar features: the highest rung.")
+    change = f"{100 * np.expm1(training.swing):+.0f} %"
+    return Rung(
+        candidates,
+        f"The ensemble, with calendar features: the highest rung. By last year's season repeat orders change by {change} "
+        "into such a horizon, so what knows no season is not a candidate.",
+    )
+
+
+def _by_season(candidates: tuple[str, ...], training: TrainingSet) -> tuple[str, ...]:
+    """From thirteen months on the closed form goes by the shop's clock; what knows no season stays out of one."""
+    if not training.season:
+        return candidates
+    known = [SEASONAL if name == CLOSED_FORM else name for name in candidates]
+    return tuple(name for name in known if name != RFM or abs(training.swing) < SWING)
 
 
 def _missing(*needs: tuple[int, int, str]) -> str:

@@ -12,7 +12,7 @@ import skops.io
 from sklearn.base import BaseEstimator
 
 from retention.churn import calibration, estimators, rolling
-from retention.churn.ladder import SWING, Rung, stand
+from retention.churn.ladder import Rung, stand
 from retention.churn.snapshots import GROUP_OF, Snapshot, TrainingSet, history
 from retention.errors import BadInput, TooLittleData
 from retention.progress import Progress, part, silent
@@ -22,6 +22,7 @@ ALLOWED = frozenset({
     "retention.churn.calibration.Calibrated",
     "retention.churn.estimators.ClosedForm",
     "retention.churn.estimators.LogOdds",
+    "retention.churn.estimators.odds_first",
     "retention.churn.estimators.signed_log",
     "retention.churn.estimators.take_columns",
     "sklearn._loss._loss.CyHalfBinomialLoss",
@@ -165,15 +166,13 @@ def fit(
     ]
     chosen = min(choices, key=lambda one: one.log_loss) if choices else _unjudged(rung, model)
     labels = [one.labels for one in told]
-    calibrated, method = calibration.learn(
-        [chosen.mean(one) for one in told], labels, shifts=abs(training.swing) < SWING
-    )
+    calibrated, method = calibration.learn([chosen.mean(one) for one in told], labels)
     calibrated.estimator = _assembled(chosen, training, seed, part(progress, 1, 2))
     return TrainedChurn(
         model=calibrated, estimator=chosen.name, columns=training.columns, reference=reference(X),
         cutoff=training.cutoff, horizon_days=training.horizon_days,
         active_within_days=training.active_within_days, rung=_why(rung, model, choices, told),
-        train_rows=len(y), seed=seed, calibration=_how(method, told), parameters=_parameters(training, y, choices),
+        train_rows=len(y), seed=seed, calibration=_how(method, told) + _coming(training), parameters=_parameters(training, y, choices),
     )  # fmt: skip
 
 
@@ -212,6 +211,17 @@ def _how(method: str, told: Sequence[rolling.Told]) -> str:
         return "none: there is no later snapshot to learn it on"
     customers = sum(len(one.labels) for one in told)
     return f"{method}, on {customers} customers at {_origins(told)}"
+
+
+def _coming(training: TrainingSet) -> str:
+    """How the season ahead moves the base rate."""
+    if not training.season:
+        return "; no season is known before 13 months"
+    percent = 100 * np.expm1(training.swing)
+    return (
+        f"; moved to the season: by last year's and the trend, repeat orders come {abs(percent):.0f} % "
+        f"{'faster' if percent >= 0 else 'slower'} in the {training.horizon_days} days ahead than in those before"
+    )
 
 
 def _origins(told: Sequence[rolling.Told]) -> str:

@@ -45,14 +45,16 @@ def out_of_time(
 ) -> list[Told]:
     """Predictions at the newest origins, each by fits on label windows that were over by then.
 
-    Where nothing was over before the newest snapshot, its customers are judged by fits on the other customers.
+    Where nothing was over before the newest snapshot, its customers are judged by fits on the other customers. Members are
+    told the season as it was: how well last year foretells it is one number for all customers and all members, and what
+    one origin's season did to it says nothing of the next one's.
     """
     origins = _origins(training)
     if not origins:
         return _across_customers(training, members, seed=seed, progress=progress)
     told = []
     for number, origin in enumerate(origins):
-        earlier, X = training.before(origin.cutoff), origin.matrix(training.columns)
+        earlier, X = training.before(origin.cutoff), origin.matrix(training.columns, as_it_was=True)
         inner = part(progress, number, len(origins))
         said = {
             name: estimators.churn(
@@ -107,7 +109,7 @@ def _across_customers(
         ]
         X, y = stacked(kept, training.columns)
         out = fold == number
-        at = newest.matrix(training.columns)[out]
+        at = newest.matrix(training.columns, as_it_was=True)[out]
         inner = part(progress, number, _FOLDS)
         for place, name in enumerate(members):
             member = estimators.fit_member(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from retention.churn import season as seasons
 from retention.errors import BadInput, TooLittleData
 from retention.features import FEATURES, NAMES, Feature, build
 from retention.progress import Progress, part, silent
@@ -25,14 +26,24 @@ DERIVED = (
     Feature("season_cos", "cosine of the day of the year", "", "season"),
     Feature(
         "season_ahead",
-        "log of the shop's orders in the H days ahead ÷ in the H before, as they were a year ago",
+        "log of how fast repeat orders come in the H days ahead ÷ in the H before, by last year's season and the trend",
         "",
         "season",
     ),
+    Feature(
+        "season_no_purchase",
+        "BG/NBD on the shop's seasonal clock: P(no order within H)",
+        "probability",
+        "recency",
+    ),
 )
-SEASON = tuple(feature.name for feature in DERIVED if feature.group == "season")
+SEASON = tuple(feature.name for feature in DERIVED if feature.name.startswith("season_"))
+AS_IT_WAS = {
+    "season_ahead": "season_now",
+    "season_no_purchase": "season_no_purchase_now",
+}  # what learning is told
 GROUP_OF = {feature.name: feature.group for feature in (*FEATURES, *DERIVED)}
-SEASON_FROM_DAYS = 396  # thirteen months: before, a season has been seen once and cannot be told from a trend
+SEASON_FROM_DAYS = seasons.KNOWN_FROM
 MOST_FIT, MOST_FIT_SEASONAL = 12, 24
 MOST_ROWS = 250_000  # of all snapshots together; more teach little and take long
 LEAST_HISTORY, MOST_STEP = 90, 30  # days before the oldest snapshot; between two
@@ -54,6 +65,7 @@ class Snapshot:
     buyers: int
     purchases: bgnbd.BgNbd
     spend: gamma_gamma.GammaGamma | None
+    season: seasons.Season | None = None  # from thirteen months on
 
     @property
     def labels(self) -> np.ndarray:
@@ -62,45 +74,45 @@ class Snapshot:
             raise ValueError("this snapshot has no labels")
         return self.churned
 
-    def matrix(self, columns: Sequence[str]) -> np.ndarray:
-        """(n, len(columns)) float64, missing as NaN."""
+    def matrix(self, columns: Sequence[str], *, as_it_was: bool = False) -> np.ndarray:
+        """(n, len(columns)) float64, missing as NaN; ``as_it_was`` gives the season that came, not the one foretold."""
+        columns = [AS_IT_WAS.get(name, name) for name in columns] if as_it_was else columns
         return self.frame[list(columns)].to_numpy(dtype=float, na_value=np.nan)
 
     def rows(self, keep: np.ndarray) -> "Snapshot":
         """The same snapshot with some of its customers, by a boolean mask (n,)."""
         churned = None if self.churned is None else self.churned[keep]
-        return Snapshot(
-            self.cutoff,
-            self.frame[keep].reset_index(drop=True),
-            churned,
-            self.buyers,
-            self.purchases,
-            self.spend,
-        )
+        return replace(self, frame=self.frame[keep].reset_index(drop=True), churned=churned)
 
 
 def take(
-    lake: Any, cutoff: datetime, *, horizon_days: int, active_within_days: int | None, labelled: bool = True
-) -> Snapshot:
-    """The snapshot at one moment; ``labelled`` also looks at the horizon after it."""
-    trade = _trade(lake, cutoff + timedelta(days=horizon_days) if labelled else cutoff)
+    lake: Any, cutoff: datetime, *, horizon_days: int, active_within_days: int | None, labelled: bool = True,
+    seasonal: bool | None = None,
+) -> Snapshot:  # fmt: skip
+    """The snapshot at one moment; ``labelled`` also looks at the horizon after it.
+
+    ``seasonal`` asks for the shop's clock; without it, where thirteen months have been seen.
+    """
     everyone = build(lake, cutoff, horizon_days=horizon_days, active_within_days=None)
     frame = everyone.order_by("customer_id").execute()
     x, t_x, age = purchase_history(frame)
     sample = slice(None, None, len(frame) // FIT_SAMPLE + 1)
     fitted = bgnbd.fit(x[sample], t_x[sample], age[sample]) if len(frame) else bgnbd.BgNbd(1, 1, 1, 1)
     drawn = frame.iloc[sample]
-    season = 2 * np.pi * cutoff.timetuple().tm_yday / 365.25
+    when = 2 * np.pi * cutoff.timetuple().tm_yday / 365.25
     frame = frame.assign(
         bg_no_purchase=fitted.no_purchase(x, t_x, age, horizon_days) if len(frame) else 0.0,
         bg_alive=fitted.alive(x, t_x, age) if len(frame) else 0.0,
         bg_rate=fitted.rate_if_alive(x, age) * horizon_days if len(frame) else 0.0,
         recency_share=1 - t_x / np.maximum(age, 1),
-        season_sin=np.sin(season),
-        season_cos=np.cos(season),
-        season_ahead=_ahead(trade, cutoff, horizon_days, year=1),
-        season_now=_ahead(trade, cutoff, horizon_days, year=0) if labelled else 0.0,
+        season_sin=np.sin(when),
+        season_cos=np.cos(when),
     )
+    trade = _trade(lake, cutoff, horizon_days if labelled else 0)
+    season = None
+    if len(frame) and (trade.known if seasonal is None else seasonal):
+        season = seasons.learn(trade, horizon_days, fitted, x[sample], t_x[sample], age[sample])
+    frame = frame.assign(**_seasonal(season, trade, fitted, frame, labelled))
     if active_within_days is not None:
         frame = frame[frame.recency_days <= active_within_days]
     churned = None
@@ -108,31 +120,46 @@ def take(
         came_back = _buyers(lake, cutoff, cutoff + timedelta(days=horizon_days))
         churned = (~frame.customer_id.isin(came_back)).to_numpy(dtype=float)
     return Snapshot(
-        cutoff, frame.reset_index(drop=True), churned, len(x), fitted, None if labelled else _spend(drawn)
-    )
+        cutoff, frame.reset_index(drop=True), churned, len(x), fitted, None if labelled else _spend(drawn), season
+    )  # fmt: skip
 
 
-def _trade(lake: Any, before: datetime) -> pd.Series:
-    """How many customers ordered on each day (UTC) of the shop's history."""
-    events = lake.table("events", before=before)
+def _seasonal(
+    season: seasons.Season | None, trade: seasons.Trade, fitted: bgnbd.BgNbd, frame: pd.DataFrame, labelled: bool
+) -> dict[str, Any]:  # fmt: skip
+    """The columns by the shop's clock: as foretold and, for learning, as it was; the plain ones without a clock."""
+    if season is None:
+        none = {"season_ahead": 0.0, "season_no_purchase": frame.bg_no_purchase}
+        return none | {AS_IT_WAS[name]: value for name, value in none.items()}
+    history = purchase_history(frame)
+    told = {"season_ahead": season.faster, "season_no_purchase": season.no_purchase(*history)}
+    if not labelled:
+        return told
+    ahead, faster = seasons.happened(trade, season, fitted)
+    return told | {"season_now": faster, "season_no_purchase_now": season.no_purchase(*history, ahead)}
+
+
+def _trade(lake: Any, cutoff: datetime, more_days: int) -> seasons.Trade:
+    """First and repeat orders of each day (UTC) from the shop's first to the cutoff and so many days after it."""
+    events = lake.table("events", before=cutoff + timedelta(days=more_days))
     bought = events.filter(events.event_type == "purchase")
-    daily = (
+    began = bought.group_by("customer_id").agg(day=bought.occurred_at.min().date())
+    first = began.group_by("day").agg(customers=began.count()).execute()
+    every = (
         bought.group_by(day=bought.occurred_at.date()).agg(customers=bought.customer_id.nunique()).execute()
     )
-    return pd.Series(
-        daily.customers.to_numpy(dtype=float), index=pd.to_datetime(daily.day, utc=True)
-    ).sort_index()
-
-
-def _ahead(trade: pd.Series, cutoff: datetime, horizon_days: int, *, year: int) -> float:
-    """Log of the orders in the H days from the cutoff ÷ in the H before, so many years ago; 0 where that is not known."""
-    at = pd.Timestamp(cutoff) - timedelta(days=364 * year)  # whole weeks: the same day of the week
-    span = timedelta(days=horizon_days)
-    if not len(trade) or at - span < trade.index[0] or at + span > pd.Timestamp(cutoff) + span * (1 - year):
-        return 0.0
-    ahead = float(trade[(trade.index >= at) & (trade.index < at + span)].sum())
-    behind = float(trade[(trade.index >= at - span) & (trade.index < at)].sum())
-    return float(np.log((ahead + 5) / (behind + 5)))
+    if not len(every):
+        return seasons.Trade(np.zeros(0), np.zeros(0), 0)
+    end = pd.Timestamp(cutoff).tz_convert(None).normalize()
+    start = pd.to_datetime(every.day).min()
+    days = max((end - start).days, 0)
+    counts = [
+        np.bincount(
+            (pd.to_datetime(one.day) - start).dt.days, weights=one.customers, minlength=days + more_days
+        )[: days + more_days]
+        for one in (first, every)
+    ]
+    return seasons.Trade(counts[0], counts[1] - counts[0], days)
 
 
 def _spend(frame: pd.DataFrame) -> gamma_gamma.GammaGamma | None:
@@ -190,7 +217,7 @@ class TrainingSet:
 
     @property
     def swing(self) -> float:
-        """By how much the shop's trade changed into the coming horizon a year ago, in logs; 0 where it is not known."""
+        """By how much faster repeat orders will come in the coming horizon than in the last, in logs; 0 where not known."""
         return self.ahead if self.season else 0.0
 
     def before(self, moment: datetime) -> tuple[Snapshot, ...]:
@@ -225,10 +252,9 @@ def stacked(snapshots: Sequence[Snapshot], columns: Sequence[str]) -> tuple[np.n
     Their label windows are over, so how the shop's trade went in them is known: the season is learned from that, while
     whoever predicts has only the year before.
     """
-    columns = ["season_now" if name == "season_ahead" else name for name in columns]
     step = -(-sum(len(snapshot.frame) for snapshot in snapshots) // MOST_ROWS) or 1
     return (
-        np.concatenate([snapshot.matrix(columns)[::step] for snapshot in snapshots]),
+        np.concatenate([snapshot.matrix(columns, as_it_was=True)[::step] for snapshot in snapshots]),
         np.concatenate([snapshot.labels[::step] for snapshot in snapshots]),
     )
 
@@ -263,12 +289,17 @@ def history(
     for number, moment in enumerate(moments):
         inner = part(progress, number, len(moments))
         inner(0, 1, f"Features as of {moment:%d %b %Y}")
-        taken.append(take(lake, moment, horizon_days=horizon_days, active_within_days=active_within_days))
+        taken.append(
+            take(
+                lake, moment, horizon_days=horizon_days, active_within_days=active_within_days,
+                seasonal=days >= SEASON_FROM_DAYS,
+            )
+        )  # fmt: skip
     taken = [snapshot for snapshot in taken if len(snapshot.frame)]
     if not taken:
         raise TooLittleData(_nobody(cutoff, active_within_days))
-    ahead = _ahead(_trade(lake, cutoff), cutoff, horizon_days, year=1)
-    names = (*NAMES, *(one.name for one in DERIVED if days >= SEASON_FROM_DAYS or one.group != "season"))
+    names = (*NAMES, *(one.name for one in DERIVED if days >= SEASON_FROM_DAYS or one.name not in SEASON))
+    ahead = seasons.swing(_trade(lake, cutoff, 0), horizon_days, taken[0].purchases)
     return TrainingSet(
         cutoff, horizon_days, active_within_days, days, tuple(taken), _telling(taken, names), ahead
     )
@@ -281,7 +312,7 @@ def _telling(taken: Sequence[Snapshot], names: Sequence[str]) -> tuple[str, ...]
     some = pd.concat([snapshot.frame[list(names)].isna().any() for snapshot in taken], axis=1).any(axis=1)
     empty = low.isna().all(axis=1)
     telling = (low.min(axis=1) < high.max(axis=1)) | (some & ~empty)
-    return tuple(name for name in names if telling[name] or name in ("bg_no_purchase", "season_ahead"))
+    return tuple(name for name in names if telling[name] or name in ("bg_no_purchase", *AS_IT_WAS))
 
 
 def reaches(newest: datetime, end: datetime, horizon_days: int, what: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from retention.churn.baselines import baselines
-from retention.churn.estimators import CLOSED_FORM, RFM
+from retention.churn.estimators import SIMPLE
 from retention.churn.metrics import metrics, reliability
 from retention.churn.model import TrainedChurn, fit
 from retention.churn.segments import by_segment
@@ -189,10 +189,7 @@ def _checks(
     if len(origins) > 1:
         earlier = np.concatenate([origin.probability for origin in origins[1:]])
         checks.append(gate.same_population(earlier, origins[0].probability))
-    if trained.estimator not in (
-        CLOSED_FORM,
-        RFM,
-    ):  # that rung is for data which no baseline can learn from either
+    if trained.estimator not in SIMPLE:  # those stand where no baseline can learn much either
         checks.append(gate.beats_baselines(loss, _pooled_baselines(origins)))
     details: dict[str, Any] = {
         "pooled": {"log_loss": loss, **{name: float(np.mean([o.metrics[name] for o in origins])) for name in

@@ -2,42 +2,111 @@
 
 from datetime import timedelta
 
-import pandas as pd
+import numpy as np
 import pytest
 
-from retention.churn import evaluate
-from retention.churn.snapshots import _ahead
+from retention.churn import evaluate, season
+from retention.churn.snapshots import take
+from retention.value import bgnbd
 from tests import shop as tiny
 from tests import shops
+
+PLAIN = bgnbd.BgNbd(0.8, 40.0, 0.8, 4.0)
+CUTOFF = shops.end(730) - timedelta(days=90)
+ARGS = {"horizon_days": 90, "active_within_days": 180}
+
+
+def _lake(folder, events):
+    from retention.lake.importing import import_files
+
+    made = tiny.build(folder / "home", customers=1, days=1)
+    made.lake.root.rename(folder / "unused")
+    lake = type(made.lake)(made.lake.root, folder / "scratch")
+    events.to_parquet(folder / "events.parquet")
+    import_files(lake, made.database, made.settings, "events", [str(folder / "events.parquet")])
+    return lake
 
 
 @pytest.fixture(scope="module")
 def gifts(tmp_path_factory):
-    from retention.lake.importing import import_files
-
-    home = tmp_path_factory.mktemp("gifts")
-    made = tiny.build(home / "home", customers=1, days=1)
-    made.lake.root.rename(home / "unused")
-    lake = type(made.lake)(made.lake.root, home / "scratch")
-    shops.gifts(customers=1500).to_parquet(home / "events.parquet")
-    import_files(lake, made.database, made.settings, "events", [str(home / "events.parquet")])
-    return lake
+    return _lake(tmp_path_factory.mktemp("gifts"), shops.gifts(customers=1500))
 
 
-def test_before_christmas_every_baseline_is_beaten(gifts):
-    cutoff = shops.end(730) - timedelta(days=90)
-    found = evaluate(gifts, cutoff=cutoff, horizon_days=90, active_within_days=180, model="logistic")
-    best = min(one["log_loss"] for one in found["baselines"].values())
-    assert found["metrics"]["log_loss"] < best - 0.03
-    assert found["metrics"]["ece"] < found["baselines"]["bg_nbd"]["ece"] / 1.5
-    assert "season_ahead" in found["features"]
+def _trade(days, speed, *, began=300.0):
+    """A shop whose customers all began within twelve weeks and order as BG/NBD expects, but ``speed`` times as often."""
+    first = np.where(np.arange(len(speed)) < 84, began / 84, 0.0)
+    return season.Trade(first, season._expected(first, PLAIN) * speed * 50, days)
+
+
+def test_a_cohort_that_fades_has_no_season():
+    found = season.learn(_trade(500, np.ones(500)), 90, PLAIN, *_people())
+    np.testing.assert_allclose(np.diff(found.clock), 1, atol=0.02)
+    assert found.faster == pytest.approx(0, abs=0.02)
+    assert found.ahead == pytest.approx(90, abs=2)
 
 
 def test_the_season_ahead_is_that_of_a_year_ago():
-    days = pd.date_range("2024-01-01", "2025-12-31", tz="UTC")
-    trade = pd.Series(10.0, index=days)
-    trade["2024-11-01":"2024-11-28"] = 30.0
-    cutoff = pd.Timestamp("2025-10-31", tz="UTC")
-    assert _ahead(trade[:cutoff], cutoff, 28, year=1) == pytest.approx(1.1, abs=0.05)
-    assert _ahead(trade, cutoff, 28, year=0) == pytest.approx(0, abs=0.05)
-    assert _ahead(trade["2025-06-01":], cutoff, 28, year=1) == 0
+    speed = np.ones(640)
+    speed[300:360] = speed[300 + 364 :] = 2.0
+    trade = _trade(640, speed)
+    found = season.learn(trade, 60, PLAIN, *_people())
+    ahead = np.log(np.diff(found.clock)[276:336].mean() / np.diff(found.clock)[-60:].mean())
+    assert np.diff(found.clock)[320:340].mean() / np.diff(found.clock)[100:200].mean() == pytest.approx(
+        2, rel=0.1
+    )
+    assert 0.6 * ahead < found.faster < ahead  # a little nearer to nothing than a year ago
+    assert season.swing(trade, 60, PLAIN) == found.faster
+    young = season.learn(_trade(380, speed[:380]), 60, PLAIN, *_people())
+    assert young.ahead == 60  # thirteen months are needed to tell a season from a trend
+
+
+def test_what_is_told_afterwards_is_what_came():
+    speed = np.ones(500)
+    speed[440:] = 1.5
+    trade = _trade(440, speed)
+    found = season.learn(trade, 60, PLAIN, *_people())
+    ahead, faster = season.happened(trade, found, PLAIN)
+    assert ahead / found.ahead == pytest.approx(1.5, rel=0.1)
+    assert faster - found.faster == pytest.approx(np.log(1.5), rel=0.25)
+    later = season.Trade(trade.first, trade.again * np.where(np.arange(500) < 440, 1, 3), 440)
+    again = season.learn(
+        later, 60, PLAIN, *_people()
+    )  # what comes after the cutoff changes nothing before it
+    np.testing.assert_array_equal(again.clock, found.clock)
+    assert again.ahead == found.ahead
+
+
+def test_on_an_even_clock_the_closed_form_is_the_plain_one():
+    x, t_x, age = _people()
+    even = season.Season(np.arange(501.0), 30.0, 0.0, PLAIN)
+    np.testing.assert_allclose(even.no_purchase(x, t_x, age), PLAIN.no_purchase(x, t_x, age, 30.0))
+    assert (even.no_purchase(x, t_x, age, 60.0) < even.no_purchase(x, t_x, age)).all()
+
+
+def _people(customers=300):
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, 6, customers).astype(float)
+    age = rng.uniform(100, 380, customers)
+    return x, np.where(x > 0, age * rng.uniform(0.2, 1, customers), 0.0), age
+
+
+def test_before_christmas_every_baseline_is_beaten(gifts):
+    found = evaluate(gifts, cutoff=CUTOFF, **ARGS, model="bg_logistic")
+    best = min(one["log_loss"] for one in found["baselines"].values())
+    assert found["metrics"]["log_loss"] < best - 0.02
+    assert found["metrics"]["ece"] < found["baselines"]["bg_nbd"]["ece"] / 1.5
+    assert "season_no_purchase" in found["features"]
+
+
+def test_the_future_changes_nothing(gifts, tmp_path):
+    """The same shop as it stood at the cutoff: the same season, the same features of every customer."""
+    before = shops.gifts(customers=1500)
+    known = _lake(tmp_path, before[before.occurred_at < CUTOFF])
+    one, other = (take(lake, CUTOFF, **ARGS, labelled=False) for lake in (gifts, known))
+    names = [name for name in one.frame.columns if name != "customer_id"]
+    np.testing.assert_array_equal(one.matrix(names), other.matrix(names))
+    assert one.season is not None
+    np.testing.assert_array_equal(one.season.clock, other.season.clock)
+    earlier = CUTOFF - timedelta(days=90)
+    one, other = (take(lake, earlier, **ARGS, seasonal=True) for lake in (gifts, known))
+    np.testing.assert_array_equal(one.matrix(names, as_it_was=True), other.matrix(names, as_it_was=True))

@@ -1,0 +1,173 @@
+"""The shop's clock: how fast its customers order at each time of the year, and BG/NBD told by it.
+
+A shop whose customers order twice as often before Christmas has, as far as they are concerned, two days in one. On such
+a clock (operational time) the closed form knows the season: it is fitted on histories in operational days and asked for
+the operational days ahead, which are those of a year ago (Bachmann, Meierer and Näf 2021 put the season into the rate
+of the Pareto/NBD model in the same way). It needs no label, so it knows the next season's base rate also where the
+horizon is so long that nothing can be learned from past outcomes.
+
+How fast the clock runs is the repeat orders of a day over those that BG/NBD expects of the customers there were: new
+customers and customers who fade away are the model's business, not the season's.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from retention.value import bgnbd
+
+YEAR = 364  # whole weeks: the same day of the week
+KNOWN_FROM = 396  # thirteen months: before, a season has been seen once and cannot be told from a trend
+_WIDTH = 10.0  # days, of the smoothing
+_SPAN = 2 * np.sqrt(np.pi) * _WIDTH  # days that such a mean is worth
+_BLOCK, _LEVEL = 28, 56  # days, over which the season's strength and the year's drift are measured
+_RETURNS = 0.85  # of what was out of the ordinary a year ago comes again
+_DRIFT = 0.1  # log; a usual change of the level from one year to the next
+_MOST = 2.0  # log, of the clock's speed
+
+
+@dataclass(frozen=True, slots=True)
+class Season:
+    """A shop's clock up to a moment and BG/NBD on it.
+
+    Parameters
+    ----------
+    clock : numpy.ndarray
+        (n + 1,) operational days since the shop's first day, at each midnight up to now.
+    ahead : float
+        Operational days in the horizon to come, as last year says.
+    faster : float
+        Log of the clock's mean speed in the horizon to come over that in as many days before now.
+    purchases : BgNbd
+        Fitted on the customers' histories in operational days.
+    """
+
+    clock: np.ndarray
+    ahead: float
+    faster: float
+    purchases: bgnbd.BgNbd
+
+    def no_purchase(
+        self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, ahead: float | None = None
+    ) -> np.ndarray:
+        """P(no order in the horizon) of (n,) histories in calendar days; ``ahead`` replaces the forecast."""
+        if not len(x):
+            return np.empty(0)
+        t_x, age = _on(self.clock, t_x, age)
+        return self.purchases.no_purchase(x, t_x, age, self.ahead if ahead is None else ahead)
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """How many customers ordered for the first time, and how many again, on each day of the shop: (N,) each.
+
+    The first ``days`` of them are before the cutoff; the rest, where there is any, is the horizon after it.
+    """
+
+    first: np.ndarray
+    again: np.ndarray
+    days: int
+
+    @property
+    def known(self) -> bool:
+        """Whether the year before the horizon was seen."""
+        return self.days >= KNOWN_FROM
+
+
+def learn(
+    trade: Trade, horizon_days: int, plain: bgnbd.BgNbd, x: np.ndarray, t_x: np.ndarray, age: np.ndarray
+) -> Season:
+    """The clock and the model on it, from what was before the cutoff.
+
+    Parameters
+    ----------
+    trade : Trade
+    plain : BgNbd
+        Fitted in calendar days: says how many repeat orders the customers of each day were good for.
+    x, t_x, age : numpy.ndarray
+        (n,) histories to fit on, in calendar days.
+    """
+    speed, coming = _speeds(trade, horizon_days, plain)
+    clock = np.concatenate([[0.0], np.cumsum(speed)])
+    fitted = bgnbd.fit(x, *_on(clock, t_x, age))
+    return Season(clock, float(coming.sum()), _faster(speed, coming), fitted)
+
+
+def swing(trade: Trade, horizon_days: int, plain: bgnbd.BgNbd) -> float:
+    """``faster`` alone."""
+    return _faster(*_speeds(trade, horizon_days, plain)) if trade.known else 0.0
+
+
+def _speeds(trade: Trade, horizon_days: int, plain: bgnbd.BgNbd) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) the clock's speed on each day up to now and (H,) its forecast."""
+    past = trade.again[: trade.days]
+    speed = _speed(past, _expected(trade.first, plain)[: trade.days])
+    return speed, _forecast(speed, past, horizon_days) if trade.known else np.ones(horizon_days)
+
+
+def _faster(speed: np.ndarray, coming: np.ndarray) -> float:
+    return float(np.log(coming.mean() / speed[-len(coming) :].mean()))
+
+
+def happened(trade: Trade, season: Season, plain: bgnbd.BgNbd) -> tuple[float, float]:
+    """``ahead`` and ``faster`` as they turned out, for a horizon that is over: what learning is told."""
+    days = trade.days
+    speed = _speed(trade.again, _expected(trade.first, plain))
+    scale = season.clock[-1] / max(float(speed[:days].sum()), 1e-9)  # the clock's own unit
+    coming = speed[days:] * scale
+    return float(coming.sum()), _faster(np.diff(season.clock), coming)
+
+
+def _on(clock: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Histories in operational days."""
+    now, grid = len(clock) - 1, np.arange(len(clock))
+    start = np.interp(now - np.asarray(age, dtype=float), grid, clock)
+    last = np.interp(now - np.asarray(age, dtype=float) + np.asarray(t_x, dtype=float), grid, clock)
+    return np.maximum(last - start, 0), np.maximum(clock[-1] - start, last - start)
+
+
+def _expected(first: np.ndarray, plain: bgnbd.BgNbd) -> np.ndarray:
+    """(N,) repeat orders a day that the customers who began on each day are good for."""
+    new = np.zeros(1)
+    since = [plain.expected(new, new, new, float(week * 7))[0] for week in range(len(first) // 7 + 2)]
+    daily = np.interp(np.arange(len(first) + 1), 7.0 * np.arange(len(since)), since)
+    return np.convolve(first, np.diff(daily))[: len(first)]
+
+
+def _speed(again: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """(N,) how fast the clock runs on each day, 1 on average, drawn to 1 as far as the counts could be chance."""
+    total = expected.sum()
+    if not again.sum() or not total:
+        return np.ones(len(again))
+    expected = np.maximum(expected, 0) * again.sum() / total
+    belief = 1 / _strength(again, expected)
+    speed = (_smooth(again) * _SPAN + belief) / (_smooth(expected) * _SPAN + belief)
+    speed = np.exp(np.clip(np.log(speed), -_MOST, _MOST))
+    return speed * total / (speed * expected).sum() * again.sum() / total
+
+
+def _strength(again: np.ndarray, expected: np.ndarray) -> float:
+    """Variance of the speed between months, beyond what counts have by chance."""
+    seen, due = (np.add.reduceat(one, np.arange(0, len(one), _BLOCK)) for one in (again, expected))
+    beyond = ((seen - due) ** 2 - due).sum() / max((due**2).sum(), 1e-9)
+    return float(np.clip(beyond, 1e-4, 1.0))
+
+
+def _smooth(daily: np.ndarray) -> np.ndarray:
+    reach = int(4 * _WIDTH)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / _WIDTH) ** 2)
+    return np.convolve(np.pad(daily, reach), kernel / kernel.sum(), "valid")
+
+
+def _forecast(speed: np.ndarray, again: np.ndarray, horizon_days: int) -> np.ndarray:
+    """(H,) the speed of a year ago, somewhat nearer to 1, on the level of the last weeks against theirs a year ago."""
+    days = len(speed)
+    ahead = np.arange(days, days + horizon_days)
+    source = ahead - YEAR * (1 + (ahead - days) // YEAR)
+    coming = 1 + _RETURNS * (speed[source] - 1)
+    if days < YEAR + _LEVEL:
+        return coming
+    now, then = slice(days - _LEVEL, days), slice(days - _LEVEL - YEAR, days - YEAR)
+    change = np.log(speed[now].mean() / speed[then].mean())
+    chance = 1 / (again[now].sum() + 1) + 1 / (again[then].sum() + 1)
+    return coming * np.exp(change * _DRIFT**2 / (_DRIFT**2 + chance))
