@@ -95,6 +95,33 @@ def recommend(
     return Answer("bot/evaluate_recommend", report)
 
 
+@COMMAND.command("offers", role="analyst", surfaces=TERMINAL)
+@click.option(
+    "--offers", type=click.Path(path_type=Path), cls=TerminalOption, metavar="FILE",
+    help="campaign_id, starts_at, offer_id, item_id: CSV or Parquet; without it the Complete Journey's coupons.",
+)  # fmt: skip
+@click.option(
+    "--redemptions", type=click.Path(path_type=Path), cls=TerminalOption, metavar="FILE",
+    help="campaign_id, customer_id, offer_id, redeemed_at: CSV or Parquet.",
+)  # fmt: skip
+@click.option("--since", type=MOMENT, metavar="DATE", help="Report only campaigns that began from then on.")
+@click.option("--k", type=click.IntRange(1, 100), default=10, metavar="N", help="The length of the lists.")
+def offers(
+    call: Call, offers: Path | None, redemptions: Path | None, since: datetime | None, k: int
+) -> Answer:
+    """Rank each campaign's coupons for the customers who redeemed any, with what was known at its start."""
+    from retention.demo.extracts import coupons
+    from retention.recommend.redemptions import evaluate_offers, table
+
+    if (offers is None) != (redemptions is None):
+        raise BadInput(
+            "--offers and --redemptions belong together; give both, or none for the Complete Journey."
+        )
+    tables = (table(offers), table(redemptions)) if offers and redemptions else coupons()
+    report = evaluate_offers(_lake(call), *tables, since=since, k=k, progress=call.progress)
+    return Answer("bot/evaluate_offers", report)
+
+
 @COMMAND.command("uplift", role="analyst", surfaces=TERMINAL)
 @click.option(
     "--data", type=click.Path(path_type=Path), cls=TerminalOption, required=True, metavar="FILE",

@@ -83,6 +83,28 @@ def products(con: Any, path: Path, until: datetime) -> Path:
     )
 
 
+def coupons() -> tuple[Any, Any]:
+    """What each campaign's coupons cover, and which were redeemed: the tables of `evaluate_offers`."""
+    import duckdb
+
+    with duckdb.connect() as con:
+        offers = con.execute(
+            f"""
+            SELECT DISTINCT campaign_id::VARCHAR AS campaign_id, start_date AS starts_at,
+                coupon_upc::VARCHAR AS offer_id, product_id::VARCHAR AS item_id
+            FROM {_rows("coupons")} JOIN {_rows("campaign_descriptions")} USING (campaign_id) ORDER BY ALL
+            """
+        ).df()
+        redemptions = con.execute(
+            f"""
+            SELECT campaign_id::VARCHAR AS campaign_id, household_id::VARCHAR AS customer_id,
+                coupon_upc::VARCHAR AS offer_id, redemption_date AS redeemed_at
+            FROM {_rows("coupon_redemptions")} ORDER BY ALL
+            """
+        ).df()
+    return offers, redemptions
+
+
 def _rows(name: str) -> str:
     return f"read_parquet({literal(data(name))})"
 

@@ -1,0 +1,94 @@
+"""Which of several coupons: learned from earlier redemptions only, and never empty."""
+
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bot.terminal import printed
+from retention.errors import BadInput, TooLittleData
+from retention.recommend.offers import PLAIN, learn, rank_offers
+from retention.recommend.preferences import bought_between
+from retention.recommend.redemptions import evaluate_offers
+
+
+@pytest.fixture(scope="module")
+def coupons(shop) -> dict[str, list[str]]:
+    """One coupon a category, and one for what nobody sells."""
+    items = shop.lake.table("items").execute()
+    return {kind: list(each) for kind, each in items.groupby("category")["item_id"]} | {
+        "else": ["unheard of"]
+    }
+
+
+@pytest.fixture(scope="module")
+def campaigns(shop, coupons) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Three campaigns; who buys from a category in the four weeks redeems its coupon on the sixth day."""
+    offers, taken = [], []
+    for number, day in enumerate((100, 140, 170)):
+        at = shop.begin + timedelta(days=day)
+        offers += [(f"k{number}", at, name, item) for name, items in coupons.items() for item in items]
+        bought = bought_between(shop.lake, at, at + timedelta(days=28))
+        kind = {item: name for name, items in coupons.items() for item in items}
+        pairs = {(who, kind[item]) for who, item in bought.itertuples(index=False)}
+        taken += [(f"k{number}", who, name, at + timedelta(days=5)) for who, name in sorted(pairs)]
+    return (
+        pd.DataFrame(offers, columns=["campaign_id", "starts_at", "offer_id", "item_id"]),
+        pd.DataFrame(taken, columns=["campaign_id", "customer_id", "offer_id", "redeemed_at"]),
+    )
+
+
+def test_what_customers_spend_on_comes_first_and_the_unknown_get_what_sells(shop, coupons):
+    found = rank_offers(shop.lake, coupons, ["c0000", "nobody"], as_of=shop.end)
+    assert list(found) == ["c0000", "nobody"]
+    for ranked in found.values():
+        assert sorted(name for name, _ in ranked) == sorted(coupons)
+        assert ranked[-1][0] == "else"
+    spent = shop.lake.table("events", before=shop.end).execute().query("customer_id == 'c0000'")
+    kind = {item: name for name, items in coupons.items() for item in items}
+    assert found["c0000"][0][0] == spent.groupby(spent.item_id.map(kind))["amount"].sum().idxmax()
+
+
+def test_evaluation_beats_popularity_and_learns_once_there_are_redemptions(shop, campaigns):
+    found = evaluate_offers(shop.lake, *campaigns, k=3)
+    assert (found["campaigns"], found["learned"]) == (3, 2)
+    assert found["metrics"]["ndcg"] > found["baselines"]["popular"]["ndcg"]
+    low, high = found["intervals"]["ndcg"]
+    assert low < found["metrics"]["ndcg"] < high
+    assert "best baseline" in printed("bot/evaluate_offers", found, shop.settings)
+    later = evaluate_offers(shop.lake, *campaigns, k=3, since=shop.begin + timedelta(days=150))
+    assert (later["campaigns"], later["learned"]) == (1, 1)
+
+
+def test_no_later_redemption_or_campaign_changes_an_earlier_ones_order(shop, campaigns):
+    offers, taken = campaigns
+    first_two = offers[offers.campaign_id != "k2"]
+    before = evaluate_offers(shop.lake, first_two, taken[taken.campaign_id != "k2"])
+    rng = np.random.default_rng(1)
+    others = taken[taken.campaign_id == "k0"].assign(
+        offer_id=lambda rows: rng.permutation(rows.offer_id), redeemed_at=shop.begin + timedelta(days=141)
+    )
+    known = taken[(taken.campaign_id == "k1")]
+    only = {"since": shop.begin + timedelta(days=130)}
+    alone = evaluate_offers(
+        shop.lake, first_two, pd.concat([taken[taken.campaign_id == "k0"], known]), **only
+    )
+    late = pd.concat([taken[taken.campaign_id == "k0"], others, known])  # redeemed after the second began
+    assert evaluate_offers(shop.lake, first_two, late, **only)["metrics"] == alone["metrics"]
+    assert before["customers"] > alone["customers"]
+
+
+def test_too_few_redemptions_keep_the_plain_weights():
+    told = [np.ones((5, 3, 5))]
+    assert learn(told, [np.eye(5, 3, dtype=bool)]) is PLAIN
+
+
+def test_refusals_name_the_remedy(shop, campaigns):
+    offers, taken = campaigns
+    with pytest.raises(BadInput, match="lack the column 'item_id'"):
+        evaluate_offers(shop.lake, offers.drop(columns="item_id"), taken)
+    with pytest.raises(TooLittleData, match="earlier purchases"):
+        evaluate_offers(shop.lake, offers, taken.assign(customer_id="nobody"))
+    with pytest.raises(BadInput, match="no offers"):
+        rank_offers(shop.lake, {}, ["c0000"], as_of=shop.end)
