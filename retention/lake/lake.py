@@ -23,6 +23,7 @@ from retention.lake.returns import NONE, Returns, cancelled_orders, match
 from retention.lake.returns import TYPES as RETURN_TYPES
 from retention.lake.schema import EVENT_ID, IBIS_TYPES, SAID, SQL_TYPES, TABLES, Column, Table
 from retention.lake.spark import SparkTables
+from retention.lake.until import newest
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -240,8 +241,7 @@ class Lake:
 
     def newest_event(self, before: datetime | None = None) -> datetime | None:
         """When the newest event (before a moment) happened."""
-        newest = self.table("events", before).occurred_at.max().execute()
-        return None if newest is None or newest != newest else newest.to_pydatetime().replace(tzinfo=UTC)
+        return newest(self, before)
 
     def as_of(self, requested: datetime | None, horizon_days: int) -> AsOf:
         """The moment to look from: as requested, else business time, else the day after stale data ends.
@@ -256,16 +256,16 @@ class Lake:
         if requested is not None:
             return AsOf(requested.astimezone(UTC), "")
         now = clock.now()
-        newest = self.newest_event(before=now)
-        if newest is None:
+        latest = self.newest_event(before=now)
+        if latest is None:
             raise TooLittleData(
                 "There are no events yet; import them with `retention import events FILE --map MAP.toml`."
             )
-        if newest >= now - timedelta(days=horizon_days):
+        if latest >= now - timedelta(days=horizon_days):
             return AsOf(now, "")
-        at = newest + timedelta(days=1)
+        at = latest + timedelta(days=1)
         return AsOf(
-            at, f"The newest event is of {newest:%d %b %Y}, so this is as of the day after, not of today."
+            at, f"The newest event is of {latest:%d %b %Y}, so this is as of the day after, not of today."
         )
 
     def fingerprint(self, cutoff: datetime) -> str:

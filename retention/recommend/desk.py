@@ -13,7 +13,8 @@ from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.explaining import Item
 from retention.recommend.fit import Terms
 from retention.recommend.serving import recommend
-from retention.registry import champion, load
+from retention.registry import champion
+from retention.registry.opened import recommender
 from retention.risk.policy import Policy
 from retention.risk.recommending import ListPolicy
 from retention.settings import Settings
@@ -57,5 +58,5 @@ class Desk:
 def open_desk(session: Session, settings: Settings, policy: Policy) -> Desk:
     """The model in use, and the shop's rules."""
     row = champion(session, settings, "recommend")
-    trained = TrainedRecommender.from_bytes(load(settings, row)) if row is not None else None
+    trained = recommender(settings, row) if row is not None else None
     return Desk(trained, row, Terms(policy.recommend, policy.offer.margin))

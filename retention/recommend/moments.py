@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from threadpoolctl import threadpool_limits
 
 from retention.errors import BadInput
 from retention.progress import Progress, part, silent
@@ -21,6 +20,7 @@ from retention.recommend.positions import positions
 from retention.recommend.ranker import Ranker
 from retention.recommend.shelf import shelf
 from retention.recommend.sources import WANTED, Candidates, Learned, candidates, had, others, tastes
+from retention.recommend.threads import one_blas_thread
 
 AUTO = ("auto", "blend")  # candidates of several sources, put in order by a ranker
 BATCH = 256
@@ -145,7 +145,7 @@ def rank(
         said: dict[int, np.ndarray] = {}
         for wanted, score in scores.items():
             if id(score) not in said:
-                with threadpool_limits(limits=1, user_api="blas"):
+                with one_blas_thread():
                     said[id(score)] = score(batch)
             found = said[id(score)]
             found = np.where(bought, -np.inf, found) if wanted[1] == NEW else found

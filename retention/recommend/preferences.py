@@ -75,13 +75,13 @@ def bought_between(
     )
 
 
-def buyers(lake: "Lake", at: datetime, days: int | None = None) -> dict[str, int]:
-    """How many customers bought each item before ``at`` (within ``days`` of it)."""
+def buyers(lake: "Lake", at: datetime, within: timedelta | None = None) -> dict[str, int]:
+    """How many customers bought each item before ``at`` (``within`` of it)."""
     from retention.lake.lake import naive
 
     events = lake.table("events", before=at)
     bought = events.filter(events.event_type == PURCHASE, events.item_id.notnull())
-    if days is not None:
-        bought = bought.filter(bought.occurred_at >= naive(at - timedelta(days=days)))
+    if within is not None:
+        bought = bought.filter(bought.occurred_at >= naive(at - within))
     counted = bought.group_by("item_id").aggregate(buyers=bought.customer_id.nunique()).execute()
     return dict(zip(counted["item_id"], counted["buyers"].astype(int), strict=True))

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from threadpoolctl import threadpool_limits
 
 from retention.recommend.models import NOTHING, Model, Side
 from retention.recommend.models.factors import Factored
+from retention.recommend.threads import one_blas_thread
 
 ROWS, GROUPS = 64, 512
 DENSE = 256  # rows of a model that scores everything itself
@@ -107,7 +107,7 @@ def _in_blocks(
 
     if customers and k:
         with (
-            threadpool_limits(limits=1, user_api="blas"),
+            one_blas_thread(),
             ThreadPoolExecutor(cores or os.cpu_count() or 1) as pool,
         ):
             list(pool.map(fill, range(0, customers, size)))  # a list, so that an error is raised

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import expit
-from threadpoolctl import threadpool_limits
 
 from retention.progress import Progress, silent
 from retention.recommend import reasons
@@ -19,13 +18,14 @@ from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.explaining import POPULAR_DAYS, Item, Offered, explained
 from retention.recommend.features import Scene
 from retention.recommend.fit import ANYTHING, GROUPS, SOFT, Facts, Terms, assortment, choose
-from retention.recommend.history import DAY, History, pairs, read
+from retention.recommend.history import DAY, History, pairs
 from retention.recommend.moments import Moment, Score, mixed, ranked
 from retention.recommend.positions import positions
-from retention.recommend.preferences import buyers
+from retention.recommend.ready import bought, histories
 from retention.recommend.shelf import FACTS, Shelf
 from retention.recommend.solo import alone
 from retention.recommend.sources import Learned, had, tastes
+from retention.recommend.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -70,8 +70,8 @@ def recommend(
     found: dict[str, list[Item]] = {}
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
-        with threadpool_limits(limits=1, user_api="blas"):
-            found.update(_lists(shop, read(lake, as_of, batch), batch, k))
+        with one_blas_thread():
+            found.update(_lists(shop, histories(lake, as_of, batch), batch, k))
         progress(start + len(batch), len(wanted), "Choosing what each customer would like")
     return found
 
@@ -87,8 +87,8 @@ class Shop:
         self.at = as_of.timestamp() / DAY
         self.items = catalogue(lake)
         self.range = assortment(self.items, terms.rules, terms.margin)
-        self.lately = buyers(lake, as_of, POPULAR_DAYS)
-        self._ever = partial(buyers, lake, as_of)
+        self.lately = bought(lake, as_of, POPULAR_DAYS)
+        self._ever = partial(bought, lake, as_of)
 
     @cached_property
     def learned(self) -> Learned:
@@ -122,8 +122,10 @@ _NOTHING = Shelf(
 
 
 def _extended(shelf: Shelf, items: Catalogue, counts: dict[str, int]) -> Shelf:
-    """The shelf with further items at its end, of which only the number of recent buyers and the price are known."""
-    further = np.array(sorted(set(counts) - set(shelf.items)), dtype=object)
+    """The shelf with further items at its end, in order of id, of which only the number of recent buyers and the price are known."""
+    further = np.array(sorted(counts), dtype=object)
+    if not len(further):
+        return shelf
     facts = np.full((len(further), len(FACTS)), np.nan, dtype=np.float32)
     facts[:, FACTS.index("buyers")] = facts[:, FACTS.index("buyers_28")] = [counts[item] for item in further]
     facts[:, FACTS.index("price")] = [items.prices.get(item, np.nan) for item in further]
@@ -135,6 +137,8 @@ def _extended(shelf: Shelf, items: Catalogue, counts: dict[str, int]) -> Shelf:
 def _facts(shop: Shop, shelf: Shelf) -> Facts:
     """Of the shelf as learned, and of what this batch brought to its end."""
     learned = shop.learned.shelf.items
+    if len(shelf.items) == len(learned):
+        return shop.range.of_shelf(learned)
     return shop.range.of_shelf(learned).and_(shop.range.facts(shelf.items[len(learned) :]))
 
 
@@ -146,9 +150,12 @@ def _offered(shop: Shop, history: History, batch: list[str]) -> Offered:
             history.customers, np.array([one for one in batch if one not in known], dtype=object)
         ],
     )  # those without a history come last: nothing of theirs is there to be placed
-    rare = {item: shop.lately.get(item, 0) for item in history.items}
-    shelf = _extended(shop.learned.shelf, shop.items, rare)
-    place = positions(shelf.items, history.items)
+    learned = shop.learned.shelf
+    place = positions(learned.items, history.items)
+    unlearned = np.flatnonzero(place < 0)
+    rare = {item: shop.lately.get(item, 0) for item in history.items[unlearned]}
+    shelf = _extended(learned, shop.items, rare)
+    place[unlearned] = len(learned.items) + np.arange(len(unlearned))  # both in order of id
     scene = Scene(shelf, history, pairs(history, shop.at), shop.at, place)
     shape = (len(history.customers), len(shelf.items))
     now = Moment(shop.learned, scene, had(scene, shape))

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.recommend.features import Scene, features
+from retention.recommend.matrices import top
 from retention.recommend.models import Model
 from retention.recommend.models.user_knn import UserKnn
 from retention.recommend.shelf import Shelf
@@ -149,10 +150,7 @@ def _most_faded(scene: Scene, rows: np.ndarray, shape: tuple[int, ...]) -> np.nd
 
 def _mark_for_all(chosen: np.ndarray, bought: np.ndarray, liked: np.ndarray, count: int) -> None:
     """Mark the best ``count`` that a customer has not had, of one order for everybody."""
-    order = np.argsort(-np.nan_to_num(liked), kind="stable")
-    order = order[np.nan_to_num(liked)[order] > 0][
-        : 10 * count
-    ]  # who has had nine tenths of these needs no more
+    order = top(np.where(liked > 0, liked, -np.inf), 10 * count)  # who has had nine tenths needs no more
     fresh = ~bought[:, order]
     row, at = np.nonzero(fresh & (np.cumsum(fresh, axis=1) <= count))
     chosen[row, order[at]] = True

@@ -79,13 +79,17 @@ def load(settings: Settings, row: ModelVersion) -> bytes:
             "promote another version or run `/retention retrain`."
         ) from None
     digest = hashlib.sha256(content).hexdigest()
-    seal = _seal(settings, row.kind, row.version, digest)
-    if not (hmac.compare_digest(digest, row.sha256) and hmac.compare_digest(seal, row.hmac)):
+    if not (hmac.compare_digest(digest, row.sha256) and sealed(settings, row)):
         raise BadInput(
             f"The artefact of model {row.version} is not what was saved, so it was not loaded; "
             "promote another version or run `/retention retrain`."
         )
     return content
+
+
+def sealed(settings: Settings, row: ModelVersion) -> bool:
+    """Whether a row is as it was written: its kind, version and sha256 carry our seal."""
+    return hmac.compare_digest(_seal(settings, row.kind, row.version, row.sha256), row.hmac)
 
 
 def champion(session: Session, settings: Settings, kind: str) -> ModelVersion | None:

@@ -5,6 +5,7 @@ A shop's own file (``RETENTION_POLICY``) replaces the default ``policy.toml`` be
 
 import tomllib
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Literal
@@ -195,7 +196,7 @@ def load_policy(settings: Settings) -> Policy:
 def read_policy(path: Path) -> Policy:
     """Read and validate one policy file; errors as `load_policy`."""
     try:
-        return Policy.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return _parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"The policy {path} cannot be read: {error.strerror or error}.") from None
     except UnicodeDecodeError:
@@ -204,6 +205,11 @@ def read_policy(path: Path) -> Policy:
         raise BadInput(f"The policy {path} is not valid TOML: {error}.") from None
     except ValidationError as error:
         raise BadInput(f"The policy {path} cannot be used: {_first(error)}.") from None
+
+
+@lru_cache(maxsize=8)  # a warm worker reads the same text for every question
+def _parsed(text: str) -> Policy:
+    return Policy.model_validate(tomllib.loads(text))
 
 
 def _first(error: ValidationError) -> str:

@@ -50,13 +50,13 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
 def _scored(request: CampaignDraft, context: Context, lake: Any, policy: Any) -> tuple[Any, Any, str]:
     """Scores of the wanted tiers, what they know of, and the model: the cohort's, or those of a sweep made now."""
     if request.cohort_id is None:
-        from retention.churn import TrainedChurn
-        from retention.registry import champion, load
+        from retention.registry import champion
+        from retention.registry.opened import churn_model
         from retention.risk.sweep import sweep
 
         with context.database.reading() as session:
             row = champion(session, context.settings, "churn")
-        trained = TrainedChurn.from_bytes(load(context.settings, row), version=row.version) if row else None
+        trained = churn_model(context.settings, row) if row else None
         found = sweep(lake, trained, policy, tier=request.tier, progress=context.progress)
         return found.cohort, found.as_of, found.model_version
     with context.database.reading() as session:

@@ -20,12 +20,12 @@ HORIZON_DAYS, ITEMS = 28, 5
 
 def run(request: Score, context: Context) -> Outcome:
     """Risk, reasons, value, what they would like, what would have made the difference, and what the policy would do."""
-    from retention.churn import TrainedChurn
     from retention.lake import Lake, directory
     from retention.privacy import pseudonym
     from retention.recommend.desk import open_desk
     from retention.recommend.portrait import portrait
-    from retention.registry import champion, load
+    from retention.registry import champion
+    from retention.registry.opened import churn_model
     from retention.risk import rules
     from retention.risk.policy import load_policy
     from retention.risk.tiers import tier_of
@@ -37,7 +37,7 @@ def run(request: Score, context: Context) -> Outcome:
         row, desk = champion(session, settings, "churn"), open_desk(session, settings, policy)
     customer = asked.customer_id
     moment = lake.as_of(request.as_of, row.horizon_days if row else HORIZON_DAYS)
-    trained = TrainedChurn.from_bytes(load(settings, row), version=row.version) if row else None
+    trained = churn_model(settings, row) if row else None
     found, explained = _scored(trained, lake, moment.at, customer, policy, request.explain, context.progress)
     if found is None:
         raise BadInput(

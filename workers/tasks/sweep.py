@@ -19,9 +19,9 @@ SHOWN = 8  # customers in the message; the file has all of them
 
 def run(request: Sweep, context: Context) -> Outcome:
     """Score everybody, keep the scores under this run, and show the cohort."""
-    from retention.churn import TrainedChurn
     from retention.lake import Lake
-    from retention.registry import champion, load
+    from retention.registry import champion
+    from retention.registry.opened import churn_model
     from retention.reports.sweep import alt_text, chart
     from retention.risk.policy import load_policy
     from retention.risk.sweep import sweep
@@ -29,7 +29,7 @@ def run(request: Sweep, context: Context) -> Outcome:
     settings = context.settings
     with context.database.reading() as session:
         row = champion(session, settings, "churn")
-    trained = TrainedChurn.from_bytes(load(settings, row), version=row.version) if row else None
+    trained = churn_model(settings, row) if row else None
     lake, policy = Lake.open(settings), load_policy(settings)
     found = sweep(
         lake,

@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from threadpoolctl import threadpool_limits
 
 from retention.progress import Progress, silent
 from retention.recommend.models.contract import NOTHING, Arrays, Side, checked
 from retention.recommend.models.factors import Factored
+from retention.recommend.threads import one_blas_thread
 
 
 class Als(Factored):
@@ -31,7 +31,7 @@ class Als(Factored):
     ) -> Self:
         """Learn from (customers × items); see `Model`. The same seed gives the same factors."""
         confidence = _confidence(checked(matrix))
-        with threadpool_limits(limits=1, user_api="blas"):
+        with one_blas_thread():
             engine = self._engine(min(self.factors, *confidence.shape), seed, confidence.nnz)
             engine.fit(
                 confidence,
@@ -59,7 +59,7 @@ class Als(Factored):
     def folded(self, histories: csr_matrix) -> np.ndarray:
         """(YᵀCY + λI)⁻¹ YᵀC1 of each history, by implicit's own solver; an empty history's solution is 0."""
         confidence = _confidence(csr_matrix(histories, dtype=np.float32, copy=True))
-        with threadpool_limits(limits=1, user_api="blas"):
+        with one_blas_thread():
             engine = self._engine(self.item_factors_.shape[1], 0, confidence.nnz)
             engine.item_factors = self.item_factors_
             return np.asarray(engine.recalculate_user(np.arange(confidence.shape[0]), confidence))

@@ -4,11 +4,11 @@ from typing import ClassVar, Self
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from threadpoolctl import threadpool_limits
 
 from retention.progress import Progress, silent
 from retention.recommend.models.contract import NOTHING, Side, checked
 from retention.recommend.models.factors import Mapped
+from retention.recommend.threads import one_blas_thread
 
 
 class Bpr(Mapped):
@@ -36,7 +36,7 @@ class Bpr(Mapped):
         from implicit.cpu.bpr import BayesianPersonalizedRanking
 
         clean = checked(matrix)
-        with threadpool_limits(limits=1, user_api="blas"):
+        with one_blas_thread():
             engine = BayesianPersonalizedRanking(
                 factors=min(self.factors, *clean.shape), learning_rate=self.learning_rate,
                 regularization=self.regularization, iterations=self.iterations, num_threads=1, random_state=seed,

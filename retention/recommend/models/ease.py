@@ -12,10 +12,10 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy.linalg import lapack
 from scipy.sparse import csc_matrix, csr_matrix
-from threadpoolctl import threadpool_limits
 
 from retention.progress import Progress, silent
 from retention.recommend.models.contract import NOTHING, Arrays, Side, checked, owners
+from retention.recommend.threads import one_blas_thread
 
 MEMORY = 512 * 2**20  # bytes
 BYTES = 20  # an entry: doubles to invert, a copy on the way, single floats to keep
@@ -117,7 +117,7 @@ class Ease:
         """P at (entries × columns), off its diagonal."""
         if not self.dual_:
             return self.inverse_[np.ix_(entries, columns)]
-        seen = self.inverse_ @ self.history_[:, columns].toarray()
+        seen = (self.history_[:, columns].T @ self.inverse_).T
         return -(self.history_[:, entries].T @ seen) / self.regularization
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -153,7 +153,7 @@ def _inverse(x: csr_matrix, regularization: float) -> np.ndarray:
     """(XXᵀ + λI)⁻¹ (rows × rows), float32; by Cholesky, in the place of the matrix itself."""
     gram = np.asfortranarray((x @ x.T).toarray(), dtype=np.float64)
     gram[np.diag_indices_from(gram)] += regularization
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread():
         root, failed = lapack.dpotrf(gram, lower=1, overwrite_a=1)
         lower, singular = lapack.dpotri(root, lower=1, overwrite_c=1)
     assert not failed, "a positive definite matrix has a root"

@@ -4,11 +4,11 @@ from typing import ClassVar, Self
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from threadpoolctl import threadpool_limits
 
 from retention.progress import Progress, silent
 from retention.recommend.models.contract import NOTHING, Side, checked
 from retention.recommend.models.factors import Mapped
+from retention.recommend.threads import one_blas_thread
 
 
 class LogisticMf(Mapped):
@@ -33,7 +33,7 @@ class LogisticMf(Mapped):
 
         weighed = checked(matrix)
         weighed.data = 1 + weighed.data
-        with threadpool_limits(limits=1, user_api="blas"):
+        with one_blas_thread():
             engine = LogisticMatrixFactorization(
                 factors=max(min(self.factors, min(weighed.shape) // 4), 1), regularization=self.regularization,
                 iterations=self.iterations, num_threads=1, random_state=seed,

@@ -96,5 +96,5 @@ def test_the_window_is_half_open_and_can_be_held_to_what_was_known(lake_of):
 
 def test_buyers_are_customers_not_purchases(lake_of):
     lake = lake_of(event(1), event(2), event(3, customer="c2"), event(50, customer="c3"))
-    assert buyers(lake, CUTOFF, 28) == {"i1": 2}
+    assert buyers(lake, CUTOFF, timedelta(days=28)) == {"i1": 2}
     assert buyers(lake, CUTOFF) == {"i1": 3}

@@ -1,0 +1,79 @@
+"""Up to when the lake knows anything, asked without opening a table: a warm worker is asked again and again."""
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retention.lake import store
+from retention.lake.schema import LINKS
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
+
+MOST = 8  # states of lakes that are remembered
+_KEPT: dict[tuple[Any, ...], "Until"] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """When the newest event happened, and when the last of anything happened, was heard of or became evident."""
+
+    newest: datetime | None
+    last: datetime | None
+
+    def before(self, moment: datetime) -> bool:
+        """Whether whoever looks from this moment sees everything there is."""
+        return self.last is None or self.last < moment
+
+
+def state(lake: "Lake") -> tuple[Any, ...]:
+    """Which data this is: where, and the newest commits on events and links."""
+    return str(lake.root), mark(lake.root, "events"), mark(lake.root, LINKS.name)
+
+
+def mark(root: Path, table: str) -> str:
+    """The newest commit of a table, by the names in its log; empty where nothing was ever written."""
+    try:
+        return max(
+            (name for name in os.listdir(root / table / "_delta_log") if name.endswith(".json")), default=""
+        )
+    except FileNotFoundError:
+        return ""
+
+
+def until(lake: "Lake") -> Until:
+    """See the module; what was found is remembered as long as nobody writes."""
+    key = state(lake)
+    if key not in _KEPT:
+        if len(_KEPT) >= MOST:
+            _KEPT.clear()
+        _KEPT[key] = _asked(lake)
+    return _KEPT[key]
+
+
+def newest(lake: "Lake", before: datetime | None = None) -> datetime | None:
+    """When the newest event (before a moment) happened; the engine is asked only about an earlier moment."""
+    known = until(lake)
+    if before is None or known.before(before):
+        return known.newest
+    found = lake.table("events", before).occurred_at.max().to_pyarrow().as_py()
+    return None if found is None else found.replace(tzinfo=UTC)
+
+
+def _asked(lake: "Lake") -> Until:
+    events = lake.table("events")
+    found = events.aggregate(
+        newest=events.occurred_at.max(), heard=events.available_at.max()
+    ).to_pyarrow().to_pylist()[0]  # fmt: skip
+    links = store.opened(lake.root, LINKS)
+    moments = [found["newest"], found["heard"]]
+    if links is not None:
+        evident = lake.duckdb.execute(
+            f"SELECT make_timestamp(max(epoch_us(evident_at))) FROM read_parquet({store.files(links)!r})"  # noqa: S608
+        ).fetchall()
+        moments.append(evident[0][0])
+    known = [moment.replace(tzinfo=UTC) for moment in moments if moment is not None]
+    newest = found["newest"]
+    return Until(newest.replace(tzinfo=UTC) if newest else None, max(known, default=None))
