@@ -6,6 +6,8 @@
 - Trees and forests: SHAP of the probability, brought to log-odds by the secant below. Its cost is leaves × depth² a
   customer, so of a large population the first customers get it and the others path attribution (Saabas 2014), which
   adds up as exactly.
+- Stretches of the horizon (`retention.churn.hazards`): each stretch as its kind, brought to the logarithm of its
+  probability by a secant; these add up to that of churn, which is brought to log-odds.
 - Support-vector machine, neural network and whatever else there is: Shapley values of the groups of features, sampled
   over antithetic permutations against the median customer; they add up exactly and carry a standard error.
 
@@ -20,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import expit, log_expit, logit
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.ensemble._forest import ForestClassifier
@@ -32,6 +34,7 @@ from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
 from retention.churn.estimators import SMALL, ClosedForm, LogOdds, churn, take_columns
+from retention.churn.hazards import Survival
 
 EDGE = 1e-6  # probabilities are kept so far from 0 and 1, as `LogOdds` does
 NOTHING = 1e-12  # a tree's leaf may hold nobody who left: its log-odds must be some number
@@ -145,6 +148,8 @@ def _member(
 ) -> Additive:
     if isinstance(member, ClosedForm):
         return _closed_form(member, X, reference)
+    if isinstance(member, Survival):
+        return _product([_member(one, X, reference, groups, leaf_rows) for one in member.stretches])
     if isinstance(member, HistGradientBoostingClassifier):
         return _boosting(member, X)
     if isinstance(member, DecisionTreeClassifier | ForestClassifier):
@@ -154,6 +159,25 @@ def _member(
         if source is not None:
             return _linear(member, X, reference, source)
     return _sampled(lambda rows: _margin(member, rows), X, reference, groups)
+
+
+def _product(parts: list[Additive]) -> Additive:
+    """The product of probabilities, in log-odds: their logarithms add up."""
+    total = np.sum([log_expit(part.margin) for part in parts], axis=0)
+    base = float(np.sum([log_expit(part.base) for part in parts]))
+    slopes = [_secant(log_expit, part.margin, part.base) for part in parts]
+    back = _secant(_odds_of_log, total, base)
+    phi = np.sum(
+        [part.phi * (slope * back)[:, None] for part, slope in zip(parts, slopes, strict=True)], axis=0
+    )
+    methods = tuple(dict.fromkeys(method for part in parts for method in part.methods))
+    error = float(np.mean([part.error for part in parts]))
+    return Additive(float(_odds_of_log(base)), phi, _odds_of_log(total), methods, error)
+
+
+def _odds_of_log(chance: Any) -> Any:
+    """Log-odds of a probability given by its logarithm."""
+    return _far(np.exp(chance))
 
 
 def _closed_form(member: ClosedForm, X: np.ndarray, reference: np.ndarray) -> Additive:
@@ -167,7 +191,7 @@ def _closed_form(member: ClosedForm, X: np.ndarray, reference: np.ndarray) -> Ad
 def _linear(member: Pipeline, X: np.ndarray, reference: np.ndarray, source: np.ndarray) -> Additive:
     head = member[-1]
     Z = member[:-1].transform(X)
-    scaled = isinstance(member[-2], StandardScaler) and member[-2].with_mean  # then the training mean is 0
+    scaled = any(isinstance(step, StandardScaler) for _, step in member.steps)  # then the training mean is 0
     mean = np.zeros(Z.shape[1]) if scaled else member[:-1].transform(reference[None])[0]
     weights = head.coef_[0]
     parts = (Z - mean) * weights

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retention.churn.model import TrainedChurn
-from retention.churn.snapshots import Snapshot, purchase_history
+from retention.churn.snapshots import Snapshot, by_bgnbd, purchase_history
 from retention.features import NAMES, build
 from retention.lake.lake import naive
 from retention.lake.mapping import literal
@@ -144,10 +144,9 @@ def _hypothetical(
     with _History(lake, str(own.customer_id), customer.cutoff, [(), *changes]) as history:
         built = build(history, customer.cutoff, horizon_days=horizon_days, active_within_days=None).execute()
     built = built.assign(place=built.customer_id.astype(int)).sort_values("place", ignore_index=True)
-    x, t_x, age = purchase_history(built)
-    closed = {"bg_no_purchase": customer.purchases.no_purchase(x, t_x, age, horizon_days)}
+    closed = by_bgnbd(customer.purchases, built, horizon_days)
     if customer.season is not None:
-        closed["season_no_purchase"] = customer.season.no_purchase(x, t_x, age)
+        closed["season_no_purchase"] = customer.season.no_purchase(*purchase_history(built))
     built = built.assign(**closed)
     copied = built.iloc[0]
     for name in customer.frame.columns:

@@ -21,9 +21,11 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
+from retention.churn.hazards import by_stretches
 from retention.progress import Progress, part, silent
 
-ENSEMBLE = ("logistic", "boosting", "extra_trees")
+ENSEMBLE = ("logistic", "boosting")
+BY_STRETCHES = ("logistic", "boosting")  # members that learn when a customer came back, where that is known
 CLOSED_FORM, RFM = "bg_nbd", "rfm_logistic"
 SEASONAL, BG_LOGISTIC = "bg_season", "bg_logistic"  # BG/NBD on the shop's clock; its log-odds and RFM
 SIMPLE = (CLOSED_FORM, SEASONAL, RFM, BG_LOGISTIC)
@@ -31,6 +33,7 @@ STACKED = (SEASONAL, RFM, BG_LOGISTIC, *ENSEMBLE)
 CLOSED = {CLOSED_FORM: ("bg_no_purchase",), SEASONAL: ("season_no_purchase", "bg_no_purchase")}
 RFM_COLUMNS = ("recency_days", "orders_all", "basket_mean")
 SMALL = 100_000  # rows
+FAR = 4.0  # standard deviations
 _PRIOR = 10.0  # customers' worth of belief that all members of a stack are equally good
 
 
@@ -138,18 +141,24 @@ def signed_log(X: np.ndarray) -> np.ndarray:
     return np.sign(X) * np.log1p(np.abs(X))
 
 
+def bounded(Z: np.ndarray) -> np.ndarray:
+    """Standard deviations cut off at `FAR`: what hardly anybody had in training must not decide alone later."""
+    return np.clip(Z, -FAR, FAR)
+
+
 def _scaled() -> list[BaseEstimator]:
     return [
         SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
         FunctionTransformer(signed_log),
         StandardScaler(),
+        FunctionTransformer(bounded),
     ]
 
 
 def _logistic(
     X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> Pipeline:
-    return make_pipeline(*_scaled(), LogisticRegression(**{"C": 0.01, "max_iter": 2000, **settings})).fit(
+    return make_pipeline(*_scaled(), LogisticRegression(**{"C": 0.03, "max_iter": 2000, **settings})).fit(
         X, y
     )
 
@@ -196,7 +205,7 @@ def _boosting(
     X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> BaseEstimator:
     chosen = {
-        "learning_rate": 0.04, "max_leaf_nodes": 12, "l2_regularization": 5, "min_samples_leaf": _leaf(len(y), 60),
+        "learning_rate": 0.04, "max_leaf_nodes": 12, "l2_regularization": 5, "max_features": 0.3, "min_samples_leaf": _leaf(len(y), 60),
         **settings,
     }  # fmt: skip
     model = HistGradientBoostingClassifier(
@@ -259,10 +268,20 @@ def parts(name: str) -> tuple[str, ...]:
 
 
 def fit_member(
-    name: str, X: np.ndarray, y: np.ndarray, *, columns: Sequence[str] = (), seed: int = 0,
-    progress: Progress = silent, settings: Mapping[str, Any] | None = None,
+    name: str, X: np.ndarray, y: np.ndarray, *, waited: np.ndarray | None = None, columns: Sequence[str] = (),
+    seed: int = 0, progress: Progress = silent, settings: Mapping[str, Any] | None = None,
 ) -> BaseEstimator:  # fmt: skip
-    """Fit one member, of `parts`; ``columns`` (k,) name the features, ``settings`` replace its own."""
+    """Fit one member, of `parts`.
+
+    Parameters
+    ----------
+    waited : numpy.ndarray, optional
+        (n,) time until each customer came back, in horizons; infinite for who churned.
+    columns : sequence of str
+        (k,) names of the features.
+    settings : mapping, optional
+        They replace its own.
+    """
     X = np.where(np.isnan(X).all(axis=0), 0.0, X)  # what nobody has tells nothing, and some cannot stand it
     progress(0, 1, f"Fitting: {name}")
     with _calm(len(y)):
@@ -273,7 +292,13 @@ def fit_member(
         if name == BG_LOGISTIC:
             closed = _places(CLOSED[SEASONAL], columns)[:1]
             return _few([*closed, *_places(RFM_COLUMNS, columns)], odds_first).fit(X, y)
-        return _FITS[name](X, y, seed, progress, settings or {})
+
+        def whole(X: np.ndarray, y: np.ndarray, progress: Progress) -> BaseEstimator:
+            return _FITS[name](X, y, seed, progress, settings or {})
+
+        timed = waited is not None and name in BY_STRETCHES
+        found = by_stretches(whole, X, np.asarray(waited), progress) if timed else None
+        return whole(X, y, progress) if found is None else found
 
 
 def fit(

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator
 
 from retention.churn import estimators
 from retention.churn.calibration import cross_fits, mapped
-from retention.churn.snapshots import Snapshot, TrainingSet, stacked
+from retention.churn.snapshots import Snapshot, TrainingSet, stacked, waited
 from retention.progress import Progress, part
 
 MOST_ORIGINS, MANY_ROWS = 3, 20_000  # above so many rows two origins must do
@@ -88,9 +88,10 @@ def fitted(
     """A member fitted on some of the snapshots; the same fit is asked for by neighbouring origins and made once."""
     key = (name, seed, training.columns, tuple(snapshot.cutoff for snapshot in snapshots))
     if key not in training.fits:
-        X, y = stacked(training.teaching(snapshots), training.columns)
+        taught = training.teaching(snapshots)
+        X, y = stacked(taught, training.columns)
         training.fits[key] = estimators.fit_member(
-            name, X, y, columns=training.columns, seed=seed, progress=progress
+            name, X, y, waited=waited(taught), columns=training.columns, seed=seed, progress=progress
         )
     return training.fits[key]
 
@@ -113,7 +114,13 @@ def _across_customers(
         inner = part(progress, number, _FOLDS)
         for place, name in enumerate(members):
             member = estimators.fit_member(
-                name, X, y, columns=training.columns, seed=seed, progress=part(inner, place, len(members))
+                name,
+                X,
+                y,
+                waited=waited(kept),
+                columns=training.columns,
+                seed=seed,
+                progress=part(inner, place, len(members)),
             )
             found[name][out] = estimators.churn(member, at)
     return [Told(newest, found, newest.labels)]

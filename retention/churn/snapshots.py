@@ -21,6 +21,7 @@ DERIVED = (
     Feature("bg_no_purchase", "BG/NBD: P(no order within H)", "probability", "recency"),
     Feature("bg_alive", "BG/NBD: P(still a customer)", "probability", "recency"),
     Feature("bg_rate", "BG/NBD: expected orders within H while a customer", "order days", "frequency"),
+    Feature("bg_expected", "BG/NBD: expected order days within H", "order days", "frequency"),
     Feature("recency_share", "days since the last order ÷ days since the first", "share", "recency"),
     Feature("season_sin", "sine of the day of the year", "", "season"),
     Feature("season_cos", "cosine of the day of the year", "", "season"),
@@ -42,6 +43,7 @@ AS_IT_WAS = {
     "season_ahead": "season_now",
     "season_no_purchase": "season_no_purchase_now",
 }  # what learning is told
+BY_BGNBD = tuple(feature.name for feature in DERIVED if feature.name.startswith("bg_"))
 GROUP_OF = {feature.name: feature.group for feature in (*FEATURES, *DERIVED)}
 SEASON_FROM_DAYS = seasons.KNOWN_FROM
 MOST_FIT, MOST_FIT_SEASONAL = 12, 24
@@ -54,8 +56,8 @@ FIT_SAMPLE = 20_000  # customers are enough for four parameters
 class Snapshot:
     """Eligible customers at ``cutoff``, ordered by id.
 
-    ``frame`` holds customer_id, the features and ``bg_no_purchase``; ``churned`` (n,) 0 or 1, None where the future
-    is not known. ``buyers`` counts everyone who ever ordered; ``purchases`` (BG/NBD, in days) and ``spend`` (Gamma-Gamma
+    ``frame`` holds customer_id, the features and `DERIVED`; ``churned`` (n,) 0 or 1, None where the future is not
+    known, and ``waited`` (n,) the time until the next order in horizons, infinite for who churned. ``buyers`` counts everyone who ever ordered; ``purchases`` (BG/NBD, in days) and ``spend`` (Gamma-Gamma
     of an order day; None where nobody spent, and with labels: learning has no use for it) are fitted on all of them.
     """
 
@@ -66,6 +68,7 @@ class Snapshot:
     purchases: bgnbd.BgNbd
     spend: gamma_gamma.GammaGamma | None
     season: seasons.Season | None = None  # from thirteen months on
+    waited: np.ndarray | None = None
 
     @property
     def labels(self) -> np.ndarray:
@@ -81,8 +84,8 @@ class Snapshot:
 
     def rows(self, keep: np.ndarray) -> "Snapshot":
         """The same snapshot with some of its customers, by a boolean mask (n,)."""
-        churned = None if self.churned is None else self.churned[keep]
-        return replace(self, frame=self.frame[keep].reset_index(drop=True), churned=churned)
+        churned, waited = (None if one is None else one[keep] for one in (self.churned, self.waited))
+        return replace(self, frame=self.frame[keep].reset_index(drop=True), churned=churned, waited=waited)
 
 
 def take(
@@ -101,10 +104,7 @@ def take(
     drawn = frame.iloc[sample]
     when = 2 * np.pi * cutoff.timetuple().tm_yday / 365.25
     frame = frame.assign(
-        bg_no_purchase=fitted.no_purchase(x, t_x, age, horizon_days) if len(frame) else 0.0,
-        bg_alive=fitted.alive(x, t_x, age) if len(frame) else 0.0,
-        bg_rate=fitted.rate_if_alive(x, age) * horizon_days if len(frame) else 0.0,
-        recency_share=1 - t_x / np.maximum(age, 1),
+        **by_bgnbd(fitted, frame, horizon_days),
         season_sin=np.sin(when),
         season_cos=np.cos(when),
     )
@@ -115,12 +115,12 @@ def take(
     frame = frame.assign(**_seasonal(season, trade, fitted, frame, labelled))
     if active_within_days is not None:
         frame = frame[frame.recency_days <= active_within_days]
-    churned = None
+    churned = waited = None
     if labelled:
-        came_back = _buyers(lake, cutoff, cutoff + timedelta(days=horizon_days))
-        churned = (~frame.customer_id.isin(came_back)).to_numpy(dtype=float)
+        waited = waits(lake, frame.customer_id, cutoff, cutoff + timedelta(days=horizon_days)) / horizon_days
+        churned = np.isinf(waited).astype(float)
     return Snapshot(
-        cutoff, frame.reset_index(drop=True), churned, len(x), fitted, None if labelled else _spend(drawn), season
+        cutoff, frame.reset_index(drop=True), churned, len(x), fitted, None if labelled else _spend(drawn), season, waited
     )  # fmt: skip
 
 
@@ -168,6 +168,20 @@ def _spend(frame: pd.DataFrame) -> gamma_gamma.GammaGamma | None:
     return gamma_gamma.fit(days, mean) if (mean > 0).any() else None
 
 
+def by_bgnbd(fitted: bgnbd.BgNbd, frame: pd.DataFrame, horizon_days: int) -> dict[str, np.ndarray]:
+    """What a fitted BG/NBD says of each customer, name → (n,); see `DERIVED`."""
+    x, t_x, age = purchase_history(frame)
+    if not len(frame):
+        return dict.fromkeys((*BY_BGNBD, "recency_share"), np.empty(0))
+    return {
+        "bg_no_purchase": fitted.no_purchase(x, t_x, age, horizon_days),
+        "bg_alive": fitted.alive(x, t_x, age),
+        "bg_rate": fitted.rate_if_alive(x, age) * horizon_days,
+        "bg_expected": fitted.expected(x, t_x, age, horizon_days),
+        "recency_share": 1 - t_x / np.maximum(age, 1),
+    }
+
+
 def purchase_history(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """x (repeat order days), t_x and T (days) of each customer, each (n,)."""
     age = frame.tenure_days.to_numpy(dtype=float)
@@ -178,13 +192,15 @@ def purchase_history(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.nd
     )
 
 
-def _buyers(lake: Any, since: datetime, until: datetime) -> pd.Series:
-    import ibis
-
-    events = lake.table("events", before=until)
-    start = ibis.literal(since.astimezone(UTC).replace(tzinfo=None))
-    bought = events.filter((events.event_type == "purchase") & (events.occurred_at >= start))
-    return bought.select("customer_id").distinct().execute()["customer_id"]
+def waits(lake: Any, customers: pd.Series, since: datetime, until: datetime) -> np.ndarray:
+    """Days from ``since`` to each customer's next purchase, (n,); infinite where none came before ``until``."""
+    events = lake.table("events", before=until, since=since)
+    bought = events.filter(events.event_type == "purchase")
+    first = bought.group_by("customer_id").agg(at=bought.occurred_at.min()).execute()
+    start = pd.Timestamp(since.astimezone(UTC).replace(tzinfo=None))
+    at = pd.to_datetime(first.set_index("customer_id")["at"])
+    days = (at.reindex(customers) - start) / pd.Timedelta(days=1)
+    return days.fillna(np.inf).to_numpy(dtype=float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,11 +268,25 @@ def stacked(snapshots: Sequence[Snapshot], columns: Sequence[str]) -> tuple[np.n
     Their label windows are over, so how the shop's trade went in them is known: the season is learned from that, while
     whoever predicts has only the year before.
     """
-    step = -(-sum(len(snapshot.frame) for snapshot in snapshots) // MOST_ROWS) or 1
+    step = _every(snapshots)
     return (
         np.concatenate([snapshot.matrix(columns, as_it_was=True)[::step] for snapshot in snapshots]),
         np.concatenate([snapshot.labels[::step] for snapshot in snapshots]),
     )
+
+
+def waited(snapshots: Sequence[Snapshot]) -> np.ndarray | None:
+    """(n,) how long until each customer of `stacked` came back, in horizons; None where it was not noted."""
+    known = [snapshot.waited for snapshot in snapshots if snapshot.waited is not None]
+    if len(known) < len(snapshots):
+        return None
+    step = _every(snapshots)
+    return np.concatenate([one[::step] for one in known])
+
+
+def _every(snapshots: Sequence[Snapshot]) -> int:
+    """Which rows are kept, so that they are not more than `MOST_ROWS`."""
+    return -(-sum(len(snapshot.frame) for snapshot in snapshots) // MOST_ROWS) or 1
 
 
 def history(

@@ -5,13 +5,12 @@ rung, which has learned nothing, goes by the purchase model's closed form.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from retention.churn.snapshots import Snapshot, TrainingSet, purchase_history
+from retention.churn.snapshots import Snapshot, TrainingSet, purchase_history, waits
 from retention.value import intent
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def learn(lake: Any, training: TrainingSet, columns: tuple[str, ...]) -> dict[st
     """A model of intent, as JSON, from snapshots already taken; nothing at or after their cutoff is seen."""
     past = []
     for snapshot in training.snapshots:
-        wait = waits(lake, snapshot, training.cutoff)
+        wait = waits(lake, snapshot.frame.customer_id, snapshot.cutoff, training.cutoff)
         followed = (training.cutoff - snapshot.cutoff) / timedelta(days=1)
         past.append(intent.Past(snapshot.matrix(columns), _closed(snapshot), wait, followed))
     return intent.fit(columns, past).as_dict()
@@ -85,17 +84,6 @@ def targets(trained: "TrainedChurn | None", snapshot: Snapshot, *, history_days:
         intent.by_when(hazards, MIDDLE),
         intent.by_when(hazards, LATE),
     )
-
-
-def waits(lake: Any, snapshot: Snapshot, until: datetime) -> np.ndarray:
-    """Days from a snapshot to each customer's next purchase, (n,); infinite where none came before ``until``."""
-    events = lake.table("events", before=until, since=snapshot.cutoff)
-    bought = events.filter(events.event_type == "purchase")
-    first = bought.group_by("customer_id").agg(at=bought.occurred_at.min()).execute()
-    start = pd.Timestamp(snapshot.cutoff.astimezone(UTC).replace(tzinfo=None))
-    at = pd.to_datetime(first.set_index("customer_id")["at"])
-    days = (at.reindex(snapshot.frame.customer_id) - start) / pd.Timedelta(days=1)
-    return days.fillna(np.inf).to_numpy(dtype=float)
 
 
 def _closed(snapshot: Snapshot) -> np.ndarray:

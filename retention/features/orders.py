@@ -10,14 +10,19 @@ if TYPE_CHECKING:
 
 YEAR = 365.25
 WEEKEND = (2, 3)  # days since 1970-01-01, a Thursday, modulo 7
-RECENT_GAPS = 5  # orders whose gaps say how it goes lately
+RECENT_GAPS, FEW_GAPS = 5, 2  # orders whose gaps say how it goes lately
+PACES = {"quarter": 0.25, "half": 0.5, "1h": 1.0, "2h": 2.0, "4h": 4.0}  # half-lives in H
+STRETCHES = (1, 2, 3, 4, 5, 6)  # the last quarters of H, newest first
+WINDOWS = {"1h": 4, "2h": 8, "3h": 12, "6h": 24}  # in quarters of H
 _TURN = 2 * math.pi
+_BELIEF = 0.1  # of one gap more than a customer has shown: the share of longer ones
 
 
-def orders(visits: "ibis.Table", changes: tuple[tuple[int, int], ...]) -> "ibis.Table":
+def orders(visits: "ibis.Table", changes: tuple[tuple[int, int], ...], h: float) -> "ibis.Table":
     """The orders, each with the days since the order day before it and the customer's silence at the cutoff.
 
-    A gap stands at the first order of a day only: a second basket on the same day is no rhythm.
+    A gap stands at the first order of a day only: a second basket on the same day is no rhythm. ``fresh`` is 1 there
+    and 0 at the others; ``stretch`` is 1 at the first order of each quarter of H, counted back from the cutoff.
     """
     import ibis
 
@@ -25,12 +30,17 @@ def orders(visits: "ibis.Table", changes: tuple[tuple[int, int], ...]) -> "ibis.
     newest_first = ibis.window(group_by="customer_id", order_by=[bought.second.desc(), bought.spend])
     ranked = bought.select(  # what is sorted is copied: as few columns as can be
         "customer_id", "second", "day", "age", "spend", "discount", "lines",
-        before=bought.day.lead().over(newest_first), rank=ibis.row_number().over(newest_first),
+        before=bought.second.lead().over(newest_first), rank=ibis.row_number().over(newest_first),
         silence=bought.age.first().over(newest_first),
     )  # fmt: skip
-    gap = ranked.day - ranked.before
+    gap = ranked.day - ranked.before // DAY
+    older = ranked.age + (ranked.second - ranked.before) / float(DAY)
+    passed = (older * (4 / h)).floor() > (ranked.age * (4 / h)).floor()
     return ranked.mutate(
-        gap=ibis.ifelse(gap > 0, gap, ibis.null("int64")).cast("float64"), clock=local(ranked.second, changes)
+        gap=ibis.ifelse(gap > 0, gap, ibis.null("int64")).cast("float64"),
+        fresh=(ranked.before.isnull() | (gap > 0)).cast("float64"),
+        stretch=(ranked.before.isnull() | passed).cast("float64"),
+        clock=local(ranked.second, changes),
     )
 
 
@@ -43,21 +53,30 @@ def timing(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
     def decayed(column: "ibis.Value", half_life: float) -> "ibis.Value":
         return (column * (v.age * (-math.log(2) / half_life)).exp()).sum()
 
-    beyond = v.gap - h
+    beyond, long = v.gap - h, v.gap >= h
+    paces = {f"paced_{name}": decayed(v.fresh, share * h) for name, share in PACES.items()}
+    spent = {f"spent_{name}": decayed(v.spend, share * h) for name, share in PACES.items()}
+    stretches = {
+        f"order_days_{n}q": v.fresh.sum(where=(v.age > (n - 1) * h / 4) & (v.age <= n * h / 4)).fill_null(0)
+        for n in STRETCHES
+    }
+    windows = {
+        f"quarters_{name}": v.stretch.sum(where=v.age < n * h / 4).fill_null(0) for name, n in WINDOWS.items()
+    }
     return {
         "recency_days": v.age.min(), "tenure_days": v.age.max(),
         "orders_half": count(h / 2), "orders_1h": count(h), "orders_2h": count(2 * h), "orders_3h": count(3 * h),
         "orders_4h": count(4 * h), "orders_all": v.count().cast("float64"),
-        "orders_decay_half": decayed(v.age * 0 + 1, h / 2), "orders_decay_1h": decayed(v.age * 0 + 1, h),
-        "orders_decay_3h": decayed(v.age * 0 + 1, 3 * h),
-        "spend_decay_1h": decayed(v.spend, h), "spend_decay_3h": decayed(v.spend, 3 * h),
+        **paces, **spent, **stretches, **windows,
         "order_days": v.gap.count().cast("float64") + 1,
         "gap_mean": v.gap.mean(), "gap_median": v.gap.median(), "gap_sd": v.gap.std(how="sample"),
         "gap_max": v.gap.max(), "gap_last": v.gap.argmin(v.age, where=v.gap.notnull()),
-        "gap_recent": v.gap.mean(where=v["rank"] < RECENT_GAPS),
+        "gap_recent": v.gap.mean(where=v["rank"] < RECENT_GAPS), "gap_last_two": v.gap.mean(where=v["rank"] < FEW_GAPS),
+        "gap_log_mean": v.gap.ln().mean(), "gap_log_sd": v.gap.ln().std(how="sample"),
         "gaps_longer": (v.gap > v.silence).cast("float64").sum().fill_null(0),
         "gaps_longer_1h": (v.gap > v.silence + h).cast("float64").sum().fill_null(0),
         "days_silent": beyond.sum(where=beyond > 0).fill_null(0),
+        "gaps_over_1h": long.cast("float64").sum().fill_null(0), "days_long": v.gap.sum(where=long).fill_null(0),
         "orders_last_year": count(YEAR) - count(YEAR - h),
         "season_match": ((v.age + h / 2) * (_TURN / YEAR)).cos().mean(),
     }  # fmt: skip
@@ -75,6 +94,7 @@ def worth(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
         "spend_1h": total(v.spend, h), "spend_2h": total(v.spend, 2 * h), "spend_4h": total(v.spend, 4 * h),
         "spend_all": v.spend.sum(),
         "spend_sd": v.spend.std(how="sample"), "spend_last": v.spend.sum(where=v["rank"] == 0),
+        "lines_last": v.lines.sum(where=v["rank"] == 0).cast("float64"),
         "discount_4h": total(v.discount, 4 * h), "lines_4h": total(v.lines, 4 * h), "lines_1h": total(v.lines, h),
         "discounted_orders": ((v.discount > 0) & (v.age <= 4 * h)).cast("int64").sum().cast("float64"),
         "weekend_share": (day % 7).isin(WEEKEND).cast("float64").mean(),
@@ -94,13 +114,25 @@ def ratios(c: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
     first, second = c.orders_1h, c.orders_2h - c.orders_1h
     third, fourth = c.orders_3h - c.orders_2h, c.orders_4h - c.orders_3h
     gaps = (c.order_days - 1).nullif(0)
+    tenure, quiet = c.tenure_days + 1, c.recency_days - h
+
+    def pace(total: "ibis.Value", half_life: float) -> "ibis.Value":
+        """Per day, as if every day of the tenure had counted with its weight."""
+        slope = math.log(2) / half_life
+        return total * slope / (1 - (tenure * -slope).exp())
+
     busiest = ibis.greatest(*(c[f"weekday_{n}"] for n in range(7)))
     return {
         "recency_over_gap": c.recency_days / c.gap_median,
         "recency_over_max_gap": c.recency_days / c.gap_max,
         "recency_rank": c.gaps_longer / gaps,
         "gap_survival": (c.gaps_longer_1h + 0.5) / (c.gaps_longer + 1),
+        **{f"pace_{name}": pace(c[f"paced_{name}"], share * h) for name, share in PACES.items()},
+        **{f"spend_pace_{name}": pace(c[f"spent_{name}"], share * h) for name, share in PACES.items()},
         "silent_share": c.days_silent / (c.tenure_days - c.recency_days).nullif(0),
+        "silence_rank": (c.gaps_longer + _BELIEF) / (gaps.fill_null(0) + 1),
+        "blank_share": (c.days_silent + ibis.greatest(quiet, 0) + 0.5) / (ibis.greatest(c.tenure_days - h, 0) + h),
+        "long_gap_share": c.days_long / tenure,
         "gap_cv": c.gap_sd / c.gap_mean,
         "gap_trend": c.gap_recent / c.gap_mean,
         "gap_last_ratio": c.gap_last / c.gap_median,

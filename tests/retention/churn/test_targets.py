@@ -9,7 +9,7 @@ import pytest
 from retention.churn import targets
 from retention.churn.model import fit
 from retention.churn.score import population
-from retention.churn.snapshots import history, take
+from retention.churn.snapshots import history, take, waits
 from tests import shop as tiny
 
 ARGS = {"horizon_days": 21, "active_within_days": 42}
@@ -42,7 +42,7 @@ def test_the_future_changes_nothing(shop, cutoff, training, trained, tmp_path, m
 
 def test_waits_are_until_the_next_order_of_any_kind(shop, cutoff):
     snapshot = take(shop.lake, cutoff, **ARGS)
-    wait = targets.waits(shop.lake, snapshot, cutoff + timedelta(days=21))
+    wait = waits(shop.lake, snapshot.frame.customer_id, cutoff, cutoff + timedelta(days=21))
     np.testing.assert_array_equal(np.isinf(wait), snapshot.churned == 1)
 
 
@@ -51,7 +51,7 @@ def test_what_is_learned_beats_the_base_rate_and_survives_the_artefact(shop, cut
     people = population(shop.lake, cutoff, **ARGS)
     aims = targets.targets(again, people, history_days=160)
     for days in (7, 30):
-        y = (targets.waits(shop.lake, people, shop.end) < days).astype(float)
+        y = (waits(shop.lake, people.frame.customer_id, people.cutoff, shop.end) < days).astype(float)
         p = np.clip(aims.within[days], 1e-6, 1 - 1e-6)
         loss = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
         base = -np.mean(y * np.log(y.mean()) + (1 - y) * np.log(1 - y.mean()))

@@ -1,0 +1,95 @@
+"""Churn by the stretches of its horizon: products, what timing adds, and where there is too little to learn it."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from retention.churn import estimators
+from retention.churn.contributions import contributions
+from retention.churn.hazards import EDGES, Survival, by_stretches
+from retention.churn.snapshots import take
+from retention.progress import silent
+
+
+@pytest.fixture(scope="module")
+def customers():
+    """Everyone comes back at a rate of their own; 30 features, of which two tell the rate."""
+    rng = np.random.default_rng(8)
+    X = rng.normal(size=(1500, 30))
+    rate = np.exp(0.8 + X[:, 0] - 0.5 * X[:, 1])
+    waited = rng.exponential(1 / rate)
+    waited[waited >= 1] = np.inf
+    return X, waited, np.exp(-rate)
+
+
+@pytest.mark.parametrize("name", estimators.BY_STRETCHES)
+def test_when_they_came_back_tells_more_than_whether(customers, name):
+    X, waited, truth = customers
+    y = np.isinf(waited).astype(float)
+    plain = estimators.fit_member(name, X, y)
+    timed = estimators.fit_member(name, X, y, waited=waited)
+    assert isinstance(timed, Survival)
+    ours, theirs = (np.mean((estimators.churn(one, X) - truth) ** 2) for one in (timed, plain))
+    assert ours < 0.97 * theirs
+
+
+@pytest.mark.parametrize("name", estimators.BY_STRETCHES)
+def test_base_and_contributions_add_up_to_the_margin(customers, name):
+    X, waited, _ = customers
+    member = estimators.fit_member(name, X, np.isinf(waited).astype(float), waited=waited)
+    model = estimators.LogOdds([member])
+    found = contributions(model, X[:50], np.median(X, axis=0), [list(range(15)), list(range(15, 30))])
+    np.testing.assert_allclose(found.margin, model.decision_function(X[:50]), atol=1e-6)
+    np.testing.assert_allclose(found.base + found.phi.sum(axis=1), found.margin, atol=1e-6)
+    assert found.error == 0
+    risk = found.phi[:, 0]  # who has a high rate is less at risk
+    assert np.corrcoef(risk, X[:50, 0])[0, 1] < -0.9
+
+
+def test_the_stretches_are_those_at_risk_and_their_product_is_the_chance(customers):
+    X, waited, _ = customers
+    seen = []
+
+    def fit(X, y, progress):
+        seen.append((len(y), y.mean()))
+        return LogisticRegression().fit(X, y)
+
+    model = by_stretches(fit, X, waited, silent)
+    assert isinstance(model, Survival)
+    early = waited >= EDGES[0]
+    assert seen == [(1500, early.mean()), (early.sum(), np.isinf(waited[early]).mean())]
+    by_hand = np.prod([one.predict_proba(X)[:, 1] for one in model.stretches], axis=0)
+    np.testing.assert_allclose(model.predict_proba(X)[:, 1], by_hand)
+
+
+def test_with_few_outcomes_the_whole_horizon_is_one_stretch(customers):
+    X, waited, _ = customers
+    late = np.where(np.isinf(waited), waited, 0.9)  # nobody comes back early
+    assert by_stretches(lambda *_: LogisticRegression(), X, late, silent) is None
+    y = np.isinf(waited).astype(float)
+    same, plain = (estimators.fit_member("logistic", X, y, waited=given) for given in (late, None))
+    np.testing.assert_array_equal(same.predict_proba(X), plain.predict_proba(X))
+
+
+def test_who_churned_has_not_come_back_within_the_horizon(shop):
+    snapshot = take(shop.lake, shop.end - timedelta(days=40), horizon_days=28, active_within_days=None)
+    np.testing.assert_array_equal(np.isinf(snapshot.waited), snapshot.churned == 1)
+    back = snapshot.waited[np.isfinite(snapshot.waited)]
+    assert ((back >= 0) & (back < 1)).all()
+    some = snapshot.rows(snapshot.churned == 1)
+    assert np.isinf(some.waited).all()
+
+
+def test_what_hardly_anybody_had_in_training_does_not_decide_alone():
+    rng = np.random.default_rng(2)
+    X = rng.normal(size=(300, 40))
+    X[:, 5] = 0
+    X[7, 5] = 1e-3  # one customer, a trifle
+    y = (rng.random(300) < 0.2).astype(float)
+    model = estimators.fit("logistic", X, y)
+    far = np.zeros((1, 40))
+    usual = model.predict_proba(far)[0, 1]
+    far[0, 5] = 50.0
+    assert abs(model.predict_proba(far)[0, 1] - usual) < 0.1
