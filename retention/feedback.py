@@ -1,7 +1,8 @@
-"""What people said of scores and reasons: stored once a person, customer and model; usable as a label-quality signal.
+"""What people said of scores and of recommended items: stored once a person, customer, model and item.
 
-``wrong`` marks the customer at that moment. Training keeps such labels unless ``RETENTION_DOUBTED_LABELS=drop``: a
-colleague's word is a hint about a label, not the label.
+Of a score, ``wrong`` marks the customer at that moment. Training keeps such labels unless ``RETENTION_DOUBTED_LABELS=drop``: a
+colleague's word is a hint about a label, not the label. Of an item, ``wrong`` says "not for this customer": it is not offered
+to them again (`refused`).
 """
 
 from collections.abc import Collection
@@ -30,11 +31,13 @@ NEWEST = 5
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose score, by which model, as of when: what a button carries. The customer is named by pseudonym there."""
+    """Whose score, by which model, as of when; of a recommendation also which item, at which place of the list."""
 
     customer_id: str
     model_version: str
     as_of: datetime
+    item_id: str = ""
+    position: int | None = None
 
 
 def record(
@@ -45,21 +48,24 @@ def record(
     Raises
     ------
     BadInput
-        A verdict of "wrong" without a reason, or with one that is too long.
+        A score that is "wrong" without a reason, or a reason that is too long.
     """
     reason = " ".join(reason.split())
-    if verdict == "wrong" and not reason:
+    if verdict == "wrong" and not reason and not subject.item_id:
         raise BadInput("Say in a few words what is wrong; the next model can only learn from a reason.")
     if len(reason) > LONGEST:
         raise BadInput(f"The reason has {len(reason)} characters; keep it to {LONGEST}.")
     key = {"team_id": settings.team_id, "customer_id": subject.customer_id,
-           "model_version": subject.model_version, "user_id": by}  # fmt: skip
-    upsert(session, Feedback, key, verdict=verdict, reason=reason, as_of=subject.as_of, at=clock.now())
+           "model_version": subject.model_version, "user_id": by, "item_id": subject.item_id}  # fmt: skip
+    upsert(
+        session, Feedback, key,
+        verdict=verdict, reason=reason, position=subject.position, as_of=subject.as_of, at=clock.now(),
+    )  # fmt: skip
 
 
 def summary(session: Session, settings: Settings, version: str) -> dict[str, Any]:
-    """Of one model: how many said what, and the newest reasons, without whom they are about or from."""
-    mine = (Feedback.team_id == settings.team_id, Feedback.model_version == version)
+    """Of one model's scores: how many said what, and the newest reasons, without whom they are about or from."""
+    mine = (Feedback.team_id == settings.team_id, Feedback.model_version == version, Feedback.item_id == "")
     counted = dict(
         session.execute(select(Feedback.verdict, func.count()).where(*mine).group_by(Feedback.verdict)).all()
     )
@@ -84,10 +90,28 @@ def doubted(session: Session, settings: Settings) -> tuple[tuple[str, datetime],
     """Customers and moments somebody called wrong: the label-quality signal."""
     rows = session.execute(
         select(Feedback.customer_id, Feedback.as_of)
-        .where(Feedback.team_id == settings.team_id, Feedback.verdict == "wrong")
+        .where(Feedback.team_id == settings.team_id, Feedback.verdict == "wrong", Feedback.item_id == "")
         .order_by(Feedback.customer_id, Feedback.as_of)
     )
     return tuple((customer, as_of) for customer, as_of in rows)
+
+
+def of_items(session: Session, settings: Settings, before: datetime | None = None) -> list[Feedback]:
+    """Every word on recommended items that was said before, oldest first."""
+    asked = select(Feedback).where(Feedback.team_id == settings.team_id, Feedback.item_id != "")
+    if before is not None:
+        asked = asked.where(Feedback.at < before)
+    return list(session.scalars(asked.order_by(Feedback.at, Feedback.user_id)))
+
+
+def refused(session: Session, settings: Settings) -> dict[str, set[str]]:
+    """Customer → items that are not for them: those of which that was said last, whoever said it."""
+    last = {(one.customer_id, one.item_id): one.verdict for one in of_items(session, settings)}
+    found: dict[str, set[str]] = {}
+    for (customer, item), verdict in last.items():
+        if verdict == "wrong":
+            found.setdefault(customer, set()).add(item)
+    return found
 
 
 def without(training: "TrainingSet", marked: Collection[tuple[str, datetime]]) -> "TrainingSet":

@@ -16,6 +16,7 @@ HOME_RUN = "home.run"  # value: a command line
 FEEDBACK = "feedback"  # value: useful or wrong|pseudonym|model version|as of (a menu; the buttons are its two entries)
 FEEDBACK_USEFUL = "feedback.useful"
 FEEDBACK_WRONG = "feedback.wrong"
+FEEDBACK_ITEM = "feedback.item"  # value: useful or wrong|job id|pseudonym|place on the list
 
 # Modals.
 EDIT_VIEW = "campaign.edit.view"

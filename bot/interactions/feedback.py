@@ -1,14 +1,14 @@
-"""What people say of a score and its reasons: Useful, or Wrong, because …"""
+"""What people say of a score and its reasons (Useful, or Wrong, because …) and of a recommended item (good, or not for them)."""
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast, get_args
 
 from slack_bolt import Ack, App
 
 from bot.interactions import Click, whisper
 from bot.services import Services
-from retention import feedback
+from retention import feedback, impressions
 from retention.errors import BadInput
 from retention.feedback import Subject
 from retention.lake import directory
@@ -31,6 +31,11 @@ def register(app: App, services: Services) -> None:
 
     for action in (ids.FEEDBACK, ids.FEEDBACK_USEFUL, ids.FEEDBACK_WRONG):
         app.action(action)(pressed)
+
+    @app.action(ids.FEEDBACK_ITEM)
+    def of_item(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        _of_item(services, Click.of(body))
 
     @app.view(ids.FEEDBACK_VIEW)
     def told(ack: Ack, body: dict[str, Any]) -> None:
@@ -72,6 +77,24 @@ def _keep(services: Services, click: Click, verdict: feedback.Verdict, reason: s
         subject = Subject(customer, version, datetime.fromisoformat(as_of))
         feedback.record(session, services.settings, subject, verdict, click.user, reason)
     return True
+
+
+def _of_item(services: Services, click: Click) -> None:
+    """Store what somebody says of one item of a list: whose and which it was, the server knows."""
+    verdict, shown_in, name, place = _fields(click.value)
+    if verdict not in get_args(feedback.Verdict) or not place.isdigit():
+        raise BadInput("This button is of another version of the desk; `/retention recommend` has a new one.")
+    settings = services.settings
+    with services.database.transaction() as session:
+        roles.require(session, settings, click.user, ROLE, "say what is for whom")
+        if not click.first_time(session):
+            return
+        customer = directory.find(session, settings, name)
+        shown = impressions.found(session, settings, shown_in, customer, int(place))
+        subject = Subject(customer, shown.model_version, shown.shown_at, shown.item_id, shown.position)
+        feedback.record(session, settings, subject, cast(feedback.Verdict, verdict), click.user)
+        title = shown.title or shown.item_id
+    whisper(services, click, "feedback/item", pseudonym=name, title=title, verdict=verdict)
 
 
 def _fields(value: str) -> list[str]:

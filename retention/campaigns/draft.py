@@ -79,6 +79,7 @@ def draft(
     now: datetime,
     prior: Prior,
     suggest: Suggest,
+    recommended_by: str = "none",
     name: str | None = None,
     cohort_id: str | None = None,
     progress: Progress = silent,
@@ -93,6 +94,8 @@ def draft(
         What is believed of the effect.
     suggest : callable
         Customer ids → recommended items of each.
+    recommended_by : str
+        The version of the model that recommends.
 
     Raises
     ------
@@ -113,7 +116,7 @@ def draft(
     progress(3, 4, "drawing the hold-out")
     campaign_id = "c" + "".join(secrets.choice(LETTERS) for _ in range(6))
     salt = secrets.token_hex(16)
-    rows = _rows(audience.customers, body, items, salt, campaign_id)
+    rows = _rows(audience.customers, body, items, salt, campaign_id, recommended_by)
     tiers = " and ".join(tier for tier in ("high", "medium", "low") if tier in body.tiers)
     return Draft(
         campaign_id, salt, name or f"{tiers.capitalize()} risk, {now.astimezone(settings.zone):%d %b %Y}".replace(", 0", ", "),
@@ -228,6 +231,7 @@ def _rows(
     items: Mapping[str, Sequence[Suggested]],
     salt: str,
     campaign_id: str,
+    recommended_by: str,
 ) -> list[dict[str, Any]]:
     line = {offer.rule: offer for offer in body.offers}
     drawn = buckets(salt, campaign_id, zip(customers["customer_id"], customers["tier"], strict=True))
@@ -242,6 +246,7 @@ def _rows(
                     {"item_id": item.item_id, "title": item.title, "source": item.source, "why": item.why}
                     for item in items.get(row.customer_id, ())
                 ],
+                "recommended_by": recommended_by,
             },
         }
         for row in customers.itertuples(index=False)

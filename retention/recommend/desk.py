@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
+from retention import clock
 from retention.db.tables import ModelVersion
+from retention.feedback import refused
 from retention.progress import Progress, silent
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.explaining import Item
 from retention.recommend.fit import Terms
+from retention.recommend.heard import words
 from retention.recommend.serving import recommend
 from retention.registry import champion
 from retention.registry.opened import recommender
@@ -56,7 +59,9 @@ class Desk:
 
 
 def open_desk(session: Session, settings: Settings, policy: Policy) -> Desk:
-    """The model in use, and the shop's rules."""
+    """The model in use, the shop's rules, and what people said is not for whom."""
     row = champion(session, settings, "recommend")
     trained = recommender(settings, row) if row is not None else None
-    return Desk(trained, row, Terms(policy.recommend, policy.offer.margin))
+    said = words(session, settings, clock.now())
+    terms = Terms(policy.recommend, policy.offer.margin, refused(session, settings), said)
+    return Desk(trained, row, terms)

@@ -36,11 +36,14 @@ class Terms:
         Share of the price that is taken to be left where an item does not say.
     refused : mapping
         Customer id → items that are "not for them".
+    heard : DataFrame, optional
+        What was said of items, as lines of a history (`heard.words`).
     """
 
     rules: RecommendRules = PLAIN
     margin: float = 0.3
     refused: Mapping[str, Collection[str]] = field(default_factory=dict)
+    heard: Any = None
 
 
 ANYTHING = Terms()  # that may be sold

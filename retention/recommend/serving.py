@@ -18,6 +18,7 @@ from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.explaining import POPULAR_DAYS, Item, Offered, explained
 from retention.recommend.features import Scene
 from retention.recommend.fit import ANYTHING, GROUPS, SOFT, Facts, Terms, assortment, choose
+from retention.recommend.heard import with_heard
 from retention.recommend.history import DAY, History, pairs
 from retention.recommend.moments import Moment, Score, mixed, ranked
 from retention.recommend.positions import positions
@@ -70,8 +71,11 @@ def recommend(
     found: dict[str, list[Item]] = {}
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
+        history = histories(lake, as_of, batch)
+        if terms.heard is not None:
+            history = with_heard(history, terms.heard, shop.at)
         with one_blas_thread():
-            found.update(_lists(shop, histories(lake, as_of, batch), batch, k))
+            found.update(_lists(shop, history, batch, k))
         progress(start + len(batch), len(wanted), "Choosing what each customer would like")
     return found
 

@@ -12,6 +12,7 @@ from retention.progress import Progress, part, silent
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.blend import MIXTURES, Mixture
 from retention.recommend.catalogue import Catalogue, catalogue
+from retention.recommend.heard import with_heard
 from retention.recommend.history import DAY, History, day_of, read
 from retention.recommend.models import MODELS
 from retention.recommend.moments import (
@@ -39,6 +40,8 @@ from retention.recommend.solo import train_alone
 from retention.recommend.sources import candidates
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from retention.lake import Lake
 
 MIN_BUYERS = 5
@@ -83,6 +86,7 @@ def train(
     seed: int = 0,
     model: str = "auto",
     min_buyers: int = MIN_BUYERS,
+    heard: "DataFrame | None" = None,
     progress: Progress = silent,
 ) -> TrainedRecommender:
     """Learn from everything before the cutoff.
@@ -101,6 +105,8 @@ def train(
         model alone.
     min_buyers : int
         Items bought by fewer customers are not learned about (one's own are still offered again).
+    heard : DataFrame, optional
+        Answers to earlier recommendations, all of before the cutoff, as `heard.gather` gives them.
 
     Raises
     ------
@@ -114,6 +120,8 @@ def train(
     asked = Asked(horizon_days, seed, asked_model, min_buyers, catalogue(lake, in_stock_only=False))
     progress(200, 4000, "Reading what customers bought")
     history = read(lake, cutoff)
+    if heard is not None:
+        history = with_heard(history, heard, cutoff.timestamp() / DAY)
     if not len(history.day):
         raise TooLittleData(
             f"There are no events with items before {cutoff:%d %b %Y}; import some, or choose a later cutoff."

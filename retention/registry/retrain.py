@@ -42,6 +42,7 @@ class Asked:
     created_by: str
     job_id: str | None
     doubted: tuple[tuple[str, datetime], ...] = ()  # labels to leave out: see retention.feedback
+    heard: Any = None  # answers to recommendations: see retention.recommend.heard
 
 
 def churn(
@@ -118,8 +119,9 @@ def recommend(
     from retention.recommend import train
 
     trained = train(
-        lake, cutoff=asked.cutoff, horizon_days=asked.horizon_days, model=asked.model, progress=progress
-    )
+        lake, cutoff=asked.cutoff, horizon_days=asked.horizon_days, model=asked.model, heard=asked.heard,
+        progress=progress,
+    )  # fmt: skip
     metrics = {key: value for key, value in trained.metrics.items() if key != "baselines"}
     baselines = trained.metrics.get("baselines") or {}
     beaten = all(metrics["ndcg"] >= one["ndcg"] for one in baselines.values()) if baselines else False

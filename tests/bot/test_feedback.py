@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import select
 
+from retention import impressions
 from retention.db.tables import Feedback
 from retention.errors import BadInput
-from retention.feedback import LONGEST, Subject, doubted, record, summary
+from retention.feedback import LONGEST, Subject, doubted, record, refused, summary
 from retention.privacy import pseudonym
 from tests.bot.test_slash import until
 from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, words
@@ -145,3 +146,60 @@ def test_doubted_labels_leave_the_training_and_nothing_else():
     assert list(taught[1].labels) == [0.0]
     assert all(len(one.frame) == 2 for one in kept.snapshots)
     assert without(training, ()) is training
+
+
+@pytest.fixture
+def shown(settings, database) -> str:
+    """The first item of a list that was shown: what the menu's values end with."""
+    with database.transaction() as session:
+        impressions.keep(
+            session, settings, "job1", "42", [{"item_id": "i<1>", "title": "Tea & <cake>", "source": "popular"}],
+            surface="recommend", model_version="recommend-1", at=datetime(2017, 12, 1, tzinfo=UTC),
+        )  # fmt: skip
+    return f"job1|{pseudonym(settings.key, '42')}|1"
+
+
+def of_item(workspace, value: str, user: str = ANALYST, at: str = "7.1"):
+    def change(payload):
+        payload["response_url"] = workspace.api.url + "response_url"
+        payload["actions"] = [
+            {
+                "type": "overflow", "action_id": ids.FEEDBACK_ITEM, "block_id": "b", "action_ts": at,
+                "selected_option": {"text": {"type": "plain_text", "text": "Not for them"}, "value": value},
+            }
+        ]  # fmt: skip
+
+    return workspace.interact("block_actions.json", user, change)
+
+
+def test_not_for_them_is_stored_with_model_and_place_and_taken_back(
+    workspace, database, settings, api, shown
+):
+    of_item(workspace, f"wrong|{shown}")
+    of_item(workspace, f"wrong|{shown}")  # delivered twice
+    (row,) = until(lambda: rows(database))
+    assert (row.customer_id, row.item_id, row.position, row.model_version, row.verdict) == (
+        "42", "i<1>", 1, "recommend-1", "wrong",
+    )  # fmt: skip
+    with database.reading() as session:
+        assert refused(session, settings) == {"42": {"i<1>"}}
+    said = api.wait("response_url")["text"]
+    assert "Tea &amp; &lt;cake&gt;" in said
+    assert "42" not in said
+    of_item(workspace, f"useful|{shown}", at="7.2")
+    until(lambda: [one for one in rows(database) if one.verdict == "useful"])
+    with database.reading() as session:
+        assert refused(session, settings) == {}
+
+
+def test_who_may_not_say_so_and_lists_that_are_gone_are_told(workspace, database, api, shown):
+    of_item(workspace, f"wrong|{shown}", VIEWER)
+    assert "Your role is viewer" in api.wait("response_url")["text"]
+    for at, value, says in (
+        ("8.1", f"wrong|gone|{shown.split('|')[1]}|1", "not known any more"),
+        ("8.2", f"bad|{shown}", "another version"),
+        ("8.3", shown.replace("|1", "|x") + "|", "another version"),
+    ):
+        of_item(workspace, value, ADMIN, at)
+        until(lambda says=says: any(says in one["text"] for one in api.named("response_url")))
+    assert rows(database) == []

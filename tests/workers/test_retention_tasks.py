@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from retention.db.tables import Cohort, DirectoryEntry, ModelVersion, Outbox
+from retention.db.tables import Cohort, DirectoryEntry, Impression, ModelVersion, Outbox
 from retention.errors import BadInput, Cancelled
 from retention.privacy import pseudonym
 from tests import shop as tiny
@@ -158,6 +158,17 @@ def test_a_list_of_new_items_is_of_new_ones_and_says_where_it_has_none_to_repeat
         assert data["policy"] == policy
         assert {item["item_id"] in set(bought) for item in data["items"]} == {policy == "repeat"}
         assert "popular items" not in data["note"]
+    outcome = _done(
+        own, recommend.run(Recommend(customer_id="c0001", k=3, as_of=own.end), _context(own, "seen"))
+    )
+    with own.database.reading() as session:
+        kept = session.scalars(
+            select(Impression).where(Impression.shown_in == "seen").order_by(Impression.position)
+        )
+        assert [one.item_id for one in kept] == [item["item_id"] for item in outcome.data["items"]]
+    said = _words(own, outcome.posts[0])
+    assert f"wrong|seen|{pseudonym(own.settings.key, 'c0001')}|3" in said
+    assert outcome.posts[0].channel == "U0ANALYST"
     with own.database.transaction() as session:
         session.add(DirectoryEntry(team_id="local", customer_id=stranger, pseudonym="0000-0000"))
     request = Recommend(customer_id=stranger, policy="repeat", k=3, as_of=own.end)

@@ -31,7 +31,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     drafted = draft(
         lake, context.database, settings, policy, scores, as_of=as_of, model_version=model_version, now=now, prior=prior,
         suggest=lambda ids: desk.lists(lake, ids, k=policy.offer.items, as_of=now, progress=suggesting),
-        name=request.name, cohort_id=request.cohort_id, progress=context.progress,
+        recommended_by=desk.version, name=request.name, cohort_id=request.cohort_id, progress=context.progress,
     )  # fmt: skip
 
     def apply(session: Session) -> tuple[Post, ...]:

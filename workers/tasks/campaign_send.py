@@ -9,6 +9,7 @@ from workers.tasks.contract import Context, Outcome, Post
 
 def run(request: CampaignSend, context: Context) -> Outcome:
     """Send. It may run twice: codes are reserved once, and issued with the state that says so."""
+    from retention import impressions
     from retention.campaigns import sending
     from retention.lake import Lake
     from retention.outreach import adapters
@@ -27,6 +28,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
 
     def apply(session: Session) -> tuple[Post, ...]:
         sent = sending.finish(session, settings, *wanted, who, now)
+        impressions.of_campaign(session, settings, sent.campaign, now)
         return (
             campaigns.card(settings, sent.campaign),
             campaigns.clearance(settings, sent.campaign),

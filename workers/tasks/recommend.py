@@ -1,11 +1,15 @@
 """What one customer would like next: to the direct message of who asked, for it names the customer."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.orm import Session
 
 from workers.requests import Recommend
 from workers.tasks.contract import Context, Outcome, Post
 
 if TYPE_CHECKING:
+    from retention.impressions import Surface
     from retention.recommend import Item
 
 HORIZON_DAYS = 28  # data older than this is looked at from where it ends
@@ -14,6 +18,7 @@ HORIZON_DAYS = 28  # data older than this is looked at from where it ends
 def run(request: Recommend, context: Context) -> Outcome:
     """Rank for one customer with the model in use; without one, by own purchases and popularity."""
     from retention.lake import Lake, directory
+    from retention.privacy import pseudonym
     from retention.recommend.desk import open_desk
     from retention.risk.policy import load_policy
 
@@ -28,7 +33,7 @@ def run(request: Recommend, context: Context) -> Outcome:
         lake, [customer], k=request.k, as_of=moment.at, policy=request.policy, progress=context.progress
     )[customer]
     asked_policy = request.policy or policy.recommend.policy
-    data = {
+    data: dict[str, Any] = {
         "customer_id": customer,
         "items": [item.as_dict() for item in found],
         "policy": asked_policy,
@@ -37,7 +42,23 @@ def run(request: Recommend, context: Context) -> Outcome:
         "merged": request.merged or asked.merged,
         "model_version": desk.version,
     }
-    return Outcome(data, (Post("recommend/list", data, channel=context.channel and context.requested_by),))
+    told = {**data, "pseudonym": pseudonym(settings.key, customer), "shown_in": context.job_id}
+    post = Post("recommend/list", told, channel=context.channel and context.requested_by)
+    return Outcome(data, (post,), apply=seen(context, "recommend", customer, data["items"], desk.version))
+
+
+def seen(
+    context: Context, surface: "Surface", customer: str, items: list[dict[str, Any]], version: str
+) -> Callable[[Session], None] | None:
+    """What keeps the list as it is shown, with the message; nothing where nobody is shown one (the terminal)."""
+    from retention import impressions
+
+    if context.channel is None or not items:
+        return None
+    return lambda session: impressions.keep(
+        session, context.settings, context.job_id, customer, items,
+        surface=surface, model_version=version, at=context.business_at,
+    )  # fmt: skip
 
 
 def _nothing_again(policy: str, found: "list[Item]") -> str:

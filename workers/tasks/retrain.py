@@ -14,6 +14,7 @@ def run(request: Retrain, context: Context) -> Outcome:
     from retention.feedback import doubted
     from retention.lake import Lake
     from retention.progress import part
+    from retention.recommend.heard import gather
     from retention.registry import champion, promote
     from retention.registry import retrain as training
 
@@ -23,6 +24,7 @@ def run(request: Retrain, context: Context) -> Outcome:
     with context.database.reading() as session:
         used = {kind: champion(session, settings, kind) for kind in request.models}
         marked = doubted(session, settings) if settings.doubted_labels == "drop" else ()
+        heard = gather(lake, session, settings, cutoff) if "recommend" in request.models else None
     asked = training.Asked(
         cutoff,
         request.horizon,
@@ -31,6 +33,7 @@ def run(request: Retrain, context: Context) -> Outcome:
         context.requested_by,
         context.job_id,
         marked,
+        heard,
     )
     trained = [
         getattr(training, kind)(settings, lake, used[kind], asked, part(context.progress, done, len(used)))

@@ -7,6 +7,7 @@ from retention.errors import BadInput
 from retention.progress import Progress
 from workers.requests import Score
 from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.recommend import seen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,8 +65,12 @@ def run(request: Score, context: Context) -> Outcome:
         "currency": lake.currency(settings),
         **explained,
     }
-    told = {**data, "pseudonym": pseudonym(settings.key, customer)}
-    return Outcome(data, (Post("score/customer", told, channel=context.channel and context.requested_by),))
+    told = {**data, "pseudonym": pseudonym(settings.key, customer), "shown_in": context.job_id}
+    return Outcome(
+        data,
+        (Post("score/customer", told, channel=context.channel and context.requested_by),),
+        apply=seen(context, "score", customer, data["recommendations"], desk.version),
+    )
 
 
 def _scored(

@@ -1,4 +1,4 @@
-"""What people said of a score and its reasons."""
+"""What people said of scores and recommendations, and which recommendations were shown to whom."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from retention.db.tables.base import Base
 
 
 class Feedback(Base):
-    """One person's word on one customer's score by one model: pressing again changes this row."""
+    """One person's word on one customer's score, or on one recommended item: pressing again changes this row."""
 
     __tablename__ = "feedback"
 
@@ -18,9 +18,35 @@ class Feedback(Base):
     customer_id: Mapped[str] = mapped_column(primary_key=True)
     model_version: Mapped[str] = mapped_column(String(48), primary_key=True)
     user_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    verdict: Mapped[str] = mapped_column(String(8))  # useful | wrong
+    item_id: Mapped[str] = mapped_column(primary_key=True, default="")  # empty: of the score
+    position: Mapped[int | None]  # on the list, from 1
+    verdict: Mapped[str] = mapped_column(String(8))  # useful | wrong (of an item: not for this customer)
     reason: Mapped[str] = mapped_column(Text, default="")
     as_of: Mapped[datetime]
     at: Mapped[datetime] = mapped_column(default=clock.now)
 
     __table_args__ = (Index(None, "team_id", "model_version"), Index(None, "team_id", "verdict"))
+
+
+class Impression(Base):
+    """One recommended item at one place of one list: to the desk (``score``, ``recommend``) or to the customer (``campaign``).
+
+    ``propensity`` is the chance with which ``arm`` was chosen for this customer; missing where nothing was drawn.
+    """
+
+    __tablename__ = "impressions"
+
+    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
+    shown_in: Mapped[str] = mapped_column(String(32), primary_key=True)  # job or campaign
+    customer_id: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)  # from 1
+    item_id: Mapped[str]
+    title: Mapped[str] = mapped_column(default="")
+    surface: Mapped[str] = mapped_column(String(12))  # score | recommend | campaign
+    source: Mapped[str] = mapped_column(String(16))
+    model_version: Mapped[str] = mapped_column(String(48))
+    arm: Mapped[str] = mapped_column(String(80), default="")
+    propensity: Mapped[float | None]
+    shown_at: Mapped[datetime]
+
+    __table_args__ = (Index(None, "team_id", "surface", "shown_at"), Index(None, "customer_id"))

@@ -1,0 +1,93 @@
+"""Which recommendations were shown to whom, where on the list, by which model, and with which chance."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from retention.db.tables import Assignment, Campaign, Impression
+from retention.errors import BadInput
+from retention.settings import Settings
+from retention.templating import shorten
+
+Surface = Literal["score", "recommend", "campaign"]
+AT_ONCE = 5_000
+LONGEST = 255  # characters of a title
+
+
+def keep(
+    session: Session,
+    settings: Settings,
+    shown_in: str,
+    customer_id: str,
+    items: Sequence[Mapping[str, Any]],
+    *,
+    surface: Surface,
+    model_version: str,
+    at: datetime,
+) -> None:
+    """Keep a list as it was shown. ``items``: each with ``item_id`` and ``source``, in the order shown."""
+    rows = _rows(items, customer_id, model_version, "", None)
+    _insert(session, settings, shown_in, surface, at, rows)
+
+
+def of_campaign(session: Session, settings: Settings, campaign: Campaign, at: datetime) -> int:
+    """Keep what the treated of a campaign were sent; returns how many items that are. Held-out customers saw nothing."""
+    treated = session.execute(
+        select(Assignment.customer_id, Assignment.offer)
+        .where(Assignment.campaign_id == campaign.id, Assignment.arm == "treatment")
+        .order_by(Assignment.customer_id)
+    )
+    rows = [
+        row
+        for customer, offer in treated
+        for row in _rows(
+            offer.get("items", ()), customer, offer.get("recommended_by", "none"), offer.get("arm", ""),
+            offer.get("propensity"),
+        )
+    ]  # fmt: skip
+    _insert(session, settings, campaign.id, "campaign", at, rows)
+    return len(rows)
+
+
+def found(session: Session, settings: Settings, shown_in: str, customer_id: str, position: int) -> Impression:
+    """What stood there.
+
+    Raises
+    ------
+    BadInput
+        Where nothing is known of it any more.
+    """
+    key = (settings.team_id, shown_in, customer_id, position)
+    row = session.get(Impression, key)
+    if row is None:
+        raise BadInput("This list is not known any more; `/retention recommend` has a new one.")
+    return row
+
+
+def _rows(
+    items: Sequence[Mapping[str, Any]], customer_id: str, version: str, arm: str, propensity: float | None
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "customer_id": customer_id, "position": place, "item_id": item["item_id"],
+            "title": shorten(item.get("title", ""), LONGEST),
+            "source": item.get("source", ""), "model_version": version, "arm": arm, "propensity": propensity,
+        }
+        for place, item in enumerate(items, 1)
+    ]  # fmt: skip
+
+
+def _insert(
+    session: Session,
+    settings: Settings,
+    shown_in: str,
+    surface: Surface,
+    at: datetime,
+    rows: list[dict[str, Any]],
+) -> None:
+    shared = {"team_id": settings.team_id, "shown_in": shown_in, "surface": surface, "shown_at": at}
+    for start in range(0, len(rows), AT_ONCE):
+        session.execute(insert(Impression), [{**row, **shared} for row in rows[start : start + AT_ONCE]])

@@ -1,0 +1,178 @@
+"""Lists as they were shown, what came of them, and what the next training hears of it."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from retention import feedback, impressions
+from retention.db.tables import Assignment, Campaign, Coupon, Impression
+from retention.feedback import Subject
+from retention.recommend import heard
+from retention.recommend.exposure import PSEUDO, examined, prior
+from retention.recommend.history import DAY, WEIGHTS, pairs, read
+from retention.recommend.responses import seen
+from tests.retention.recommend.made import Made, made
+
+SENT = datetime(2025, 5, 1, 9, tzinfo=UTC)
+NOW = datetime(2025, 6, 1, tzinfo=UTC)
+ITEMS = [{"item_id": f"i{place}", "title": f"Item {place}", "source": "buy_again"} for place in (1, 2, 3)]
+
+
+@pytest.fixture
+def shop(tmp_path) -> Made:
+    """Three customers who bought before and answered after a campaign of 1 May; c is held out."""
+    day = timedelta(days=1)
+    lines = [(who, "purchase", SENT - 30 * day, "i9", {"order_id": f"old-{who}"}) for who in "abc"]
+    lines += [
+        ("a", "email_click", SENT + day, "i3", {}),
+        ("a", "email_click", SENT + 2 * day, "i3", {}),
+        ("a", "purchase", SENT + 2 * day, "i3", {"order_id": "o1"}),
+        ("b", "purchase", SENT + 3 * day, "i1", {"order_id": "o2"}),
+        ("b", "purchase", SENT + 29 * day, "i2", {"order_id": "o3"}),  # after the window
+        ("b", "email_click", SENT - day, "i2", {}),  # before it was shown
+        ("c", "email_click", SENT + day, "i1", {}),  # nothing was shown to c
+    ]
+    return made(tmp_path, lines, [(f"i{place}", f"Item {place}", "things", 2.0) for place in (1, 2, 3, 9)])
+
+
+@pytest.fixture
+def sent(shop) -> Made:
+    """The same with the campaign's impressions and one redeemed code."""
+    offer = {
+        "items": ITEMS, "recommended_by": "recommend-1", "arm": "both", "propensity": 0.8, "action": "coupon",
+    }  # fmt: skip
+    with shop.database.transaction() as session:
+        campaign = Campaign(
+            id="camp", team_id="local", name="May", post_key="job:1", body={}, salt="s", drafted_by="U1", created_at=SENT
+        )  # fmt: skip
+        session.add(campaign)
+        session.flush()
+        for who, arm in (("a", "treatment"), ("b", "treatment"), ("c", "control")):
+            session.add(
+                Assignment(
+                    campaign_id="camp", customer_id=who, team_id="local", arm=arm, bucket=1, tier="high",
+                    churn_probability=0.6, expected_value=10.0, offer=offer,
+                )
+            )  # fmt: skip
+        session.add(
+            Coupon(
+                code="X", team_id="local", campaign_id="camp", customer_id="b", state="redeemed", expires_at=NOW,
+                redeemed_at=SENT + timedelta(days=3), order_id="o2",
+            )
+        )  # fmt: skip
+        assert impressions.of_campaign(session, shop.settings, campaign, SENT) == 6
+    return shop
+
+
+def _seen(shop: Made, before: datetime = NOW) -> pd.DataFrame:
+    with shop.database.reading() as session:
+        return seen(shop.lake, session, shop.settings, before).set_index(["customer_id", "position"])
+
+
+def test_a_campaigns_lists_are_kept_with_place_model_arm_and_chance_and_what_came_of_them(sent):
+    found = _seen(sent)
+    assert len(found) == 6
+    assert set(found["model_version"]) == {"recommend-1"}
+    assert set(found["propensity"]) == {0.8}
+    assert found.index[found["clicked"]].tolist() == [("a", 3)]
+    assert found.loc[("a", 3), "clicked_at"] == SENT + timedelta(days=1)
+    assert found.index[found["bought"]].tolist() == [("a", 3), ("b", 1)]
+    assert found.index[found["redeemed"]].tolist() == [("b", 1)]
+
+
+def test_the_future_answers_nothing_in_the_past(sent):
+    early = SENT + timedelta(days=1)
+    found = _seen(sent, early)
+    assert len(found) == 6
+    assert not found[["clicked", "bought", "redeemed"]].any(axis=None)
+    assert _seen(sent, SENT).empty
+    with sent.database.reading() as session:
+        assert heard.gather(sent.lake, session, sent.settings, early).empty
+
+
+def test_words_are_stored_beside_the_line_they_are_about_and_the_last_one_counts(sent):
+    subject = Subject("a", "recommend-1", SENT, "i2", 2)
+    with sent.database.transaction() as session:
+        feedback.record(session, sent.settings, subject, "wrong", "U1")
+        feedback.record(session, sent.settings, subject, "wrong", "U2")
+    with sent.database.reading() as session:
+        assert feedback.refused(session, sent.settings) == {"a": {"i2"}}
+        assert feedback.doubted(session, sent.settings) == ()  # not a word on a score
+        assert feedback.summary(session, sent.settings, "recommend-1")["wrong"] == 0
+    later = datetime.now(UTC) + timedelta(days=1)
+    found = _seen(sent, later)
+    assert found["wrong"].to_dict() == {place: 2 * (place == ("a", 2)) for place in found.index}
+    with sent.database.transaction() as session:
+        feedback.record(session, sent.settings, subject, "useful", "U2")
+        assert feedback.refused(session, sent.settings) == {}
+
+
+def test_a_list_of_the_desk_is_kept_and_found_by_its_place(shop):
+    with shop.database.transaction() as session:
+        impressions.keep(
+            session, shop.settings, "job1", "a", ITEMS, surface="recommend", model_version="none", at=SENT
+        )
+        row = impressions.found(session, shop.settings, "job1", "a", 2)
+        assert (row.item_id, row.title, row.source, row.position) == ("i2", "Item 2", "buy_again", 2)
+        assert session.query(Impression).count() == 3
+
+
+def test_what_was_heard_becomes_weight_in_the_history_and_only_from_when_it_was_heard(shop):
+    at = NOW.timestamp() / DAY
+    lines = pd.DataFrame(
+        [
+            ("a", "i3", at - 1.5, 0.5),
+            ("a", "i9", at - 0.5, -1.0),
+            ("nobody", "i1", at - 1, 1.0),
+            ("a", "i1", at, 9.0),
+        ],
+        columns=list(heard.COLUMNS),
+    )
+    plain = read(shop.lake, NOW)
+    told = heard.with_heard(plain, lines, at)
+    before, after = (
+        pairs(one, at).frame(one).set_index(["customer_id", "item_id"])["decayed_90"] for one in (plain, told)
+    )
+    gained = (after - before).dropna()
+    assert gained.index[gained.abs() > 1e-9].tolist() == [("a", "i3"), ("a", "i9")]
+    assert gained["a", "i3"] == pytest.approx(0.5 * 2 ** (-2 / 90), rel=0.02)
+    assert gained["a", "i9"] < -0.9
+    assert ("a", "i1") not in after.index
+    assert heard.with_heard(plain, lines[lines["customer_id"] == "nobody"], at) is plain
+
+
+def test_a_click_further_down_is_worth_more(sent):
+    answers = _seen(sent).reset_index()
+    (line,) = heard.clicks(answers, {1: 1.0, 2: 0.63, 3: 0.25}).itertuples()
+    assert (line.customer_id, line.item_id) == ("a", "i3")
+    assert line.weight == pytest.approx(
+        WEIGHTS["email_click"] * 3
+    )  # 1/0.25 in all: the event itself counts once
+    assert heard.clicks(answers, dict.fromkeys((1, 2, 3), 1.0)).empty
+
+
+def test_without_clicks_the_prior_answers():
+    none = pd.DataFrame({"position": [1, 2, 3], "item_id": "a", "source": "popular", "clicked": False})
+    assert examined(none) == prior(3)
+    assert examined(none.iloc[:0]) == {}
+
+
+def test_how_places_are_looked_at_is_recovered_although_the_best_items_stand_first():
+    """40,000 lines, looked at with 1, .5, .3, .15; good items stand first more often, so that plain click rates mislead."""
+    rng = np.random.default_rng(3)
+    theta, gamma = np.array([1.0, 0.5, 0.3, 0.15]), np.linspace(0.1, 0.6, 12)
+    item = rng.integers(0, 12, 40_000)
+    place = np.clip(np.round(3 - item / 4 + rng.normal(0, 1.2, len(item))), 0, 3).astype(int)
+    clicked = rng.random(len(item)) < theta[place] * gamma[item]
+    shown = pd.DataFrame(
+        {"position": place + 1, "item_id": item.astype(str), "source": "", "clicked": clicked}
+    )
+    found = np.array(list(examined(shown).values()))
+    plain = shown.groupby("position")["clicked"].mean().to_numpy()
+    assert found == pytest.approx(theta, abs=0.05)
+    assert np.abs(plain / plain[0] - theta).max() > 0.1
+    few = examined(shown.head(40))
+    assert few[2] == pytest.approx(prior(4)[2], abs=0.15)
+    assert shown.head(40)["clicked"].sum() < PSEUDO
