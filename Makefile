@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 EXTRAS  = demo,postgres,test
 
-.PHONY: setup setup-spark setup-deep demo test test-spark lint bench bench-large accuracy faults soak docs lock clean
+.PHONY: setup setup-spark setup-deep demo test test-spark lint bench bench-large accuracy faults soak simulate docs lock clean
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -54,6 +54,10 @@ bench-large: setup
 
 faults: setup
 	$(BIN)/python -m tests.faults
+
+# Campaigns with a known truth; writes its table into docs/campaigns.md.
+simulate: setup
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice $(BIN)/python -m tests.benchmarks.simulate
 
 soak: setup
 	$(BIN)/python -m pytest -m slow --timeout 3600

@@ -199,6 +199,16 @@ class CampaignMeasure(Request):
     campaign_id: str
 
 
+class CampaignLook(Request):
+    """How a live campaign does so far, in figures that looking early does not spoil."""
+
+    kind = "campaign_look"
+    role = "viewer"
+    queue = "interactive"
+    deed = "see a campaign's figures"
+    campaign_id: str
+
+
 class Digest(Request):
     """The week in one message: risk, value, campaigns, data, with charts."""
 
@@ -244,6 +254,7 @@ REQUESTS: dict[str, type[Request]] = {
     request.kind: request
     for request in (
         Retrain, Sweep, Score, Recommend, CohortCsv, CampaignDraft, CampaignSend, CampaignDeliver, CampaignCsv, CampaignMeasure,
+        CampaignLook,
         Digest, ModelCard, DataQuality, Monitor, DemoFeed, Tidy,
     )
 }  # fmt: skip

@@ -13,7 +13,7 @@ from retention.db.audit import history
 from retention.db.tables import Campaign
 from retention.errors import BadInput
 from workers import campaigns
-from workers.requests import CampaignDraft
+from workers.requests import CampaignDraft, CampaignLook
 
 ID = click.argument("campaign")
 VERSION = click.option("--version", type=int, metavar="N", help="Only if it still is this version.")
@@ -111,10 +111,12 @@ def stop(call: Call, campaign: str, reason: str) -> Answer:
 
 @COMMAND.command("result", role="viewer")
 @ID
-def result(call: Call, campaign: str) -> Answer:
-    """What it really earned, by its hold-out."""
+def result(call: Call, campaign: str) -> Answer | CampaignLook:
+    """What it really earned, by its hold-out; while it is live, how it does so far."""
     with call.services.database.reading() as session:
         told = described(find(session, call.services.settings, campaign))
+    if told["result"] is None and told["state"] in ("live", "measuring"):
+        return request(CampaignLook, campaign_id=campaign)
     if told["result"] is None:
         return Answer("campaign/unmeasured", {"campaign": told})
     ratio = told["result"]["sample_ratio"]

@@ -1,11 +1,15 @@
-"""The end of a campaign: live → measuring → closed, with its result."""
+"""The end of a campaign: live → measuring → closed, with its result.
+
+One that was stopped while it was live stays cancelled and is measured all the same, over the window that was planned for
+it: a window that ends when somebody has seen enough would flatter what they saw.
+"""
 
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from retention.campaigns.states import find, move
+from retention.campaigns.states import Stale, find, move, record
 from retention.db.tables import Campaign
 from retention.errors import Conflict
 from retention.outreach import sends
@@ -23,13 +27,11 @@ def begin(session: Session, settings: Settings, campaign_id: str, actor: str, no
         It is not live.
     """
     campaign = find(session, settings, campaign_id)
-    if campaign.state == "measuring":
+    _refuse_what_never_was_live(campaign)
+    if campaign.state in ("live", "cancelled"):
+        _refuse_before_its_end(campaign, now)
+    if campaign.state in ("measuring", "cancelled"):
         return campaign
-    ends = campaign.window_ends_at
-    if campaign.state == "live" and ends is not None and ends > now:
-        raise Conflict(
-            f"Campaign {campaign.name!r} can be measured from {ends:%d %b %Y, %H:%M} UTC on, when its window is over."
-        )
     moved = move(
         session, settings, campaign_id, frm=("live",), to="measuring", actor=actor, action="campaign.measuring",
         at=now, where=(Campaign.window_ends_at <= now,),
@@ -41,8 +43,31 @@ def begin(session: Session, settings: Settings, campaign_id: str, actor: str, no
 def finish(
     session: Session, settings: Settings, campaign_id: str, result: dict[str, Any], actor: str, now: datetime
 ) -> Campaign:
-    """From measuring to closed, with the result."""
+    """From measuring to closed, with the result; a cancelled one gets its result and stays so."""
+    campaign = find(session, settings, campaign_id)
+    _refuse_what_never_was_live(campaign)
+    if campaign.state == "cancelled":
+        _refuse_before_its_end(campaign, now)
+        campaign.result = result
+        details = {"version": campaign.version, "to": "cancelled"}
+        record(session, settings, actor, "campaign.measured", campaign_id, now, details)
+        session.flush()
+        return campaign
     return move(
         session, settings, campaign_id, frm=("measuring",), to="closed", actor=actor, action="campaign.closed",
         at=now, result=result,
     )  # fmt: skip
+
+
+def _refuse_before_its_end(campaign: Campaign, now: datetime) -> None:
+    ends = campaign.window_ends_at
+    if ends is not None and ends > now:
+        raise Conflict(
+            f"Campaign {campaign.name!r} can be measured from {ends:%d %b %Y, %H:%M} UTC on, when its window is over."
+        )
+
+
+def _refuse_what_never_was_live(campaign: Campaign) -> None:
+    """A cancelled campaign is measured once, and only if it had been sent."""
+    if campaign.state == "cancelled" and (campaign.window_ends_at is None or campaign.result is not None):
+        raise Stale(campaign)

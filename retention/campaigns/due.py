@@ -37,6 +37,9 @@ def due(session: Session, settings: Settings, now: datetime) -> list[Due]:
         for campaign in _reached(session, settings, ("scheduled",), Campaign.send_at, now)
     ]
     ended = _reached(session, settings, ("live",), Campaign.window_ends_at, now)
+    ended += _reached(
+        session, settings, ("cancelled",), Campaign.window_ends_at, now, Campaign.result.is_(None)
+    )  # it was live when it was stopped, so it is measured all the same
     found += [_job(campaign, "campaign_measure", f"measure:{campaign.id}") for campaign in ended]
     minute = f"{clock.wall():%Y%m%d%H%M}"
     return found + [
@@ -70,7 +73,7 @@ def next_moment(session: Session, settings: Settings, after: datetime) -> dateti
         (("submitted", *CLEARING), Campaign.expires_at),
         (("approved",), Campaign.clears_at),
         (CLEARING, Campaign.send_at),
-        (("live",), Campaign.window_ends_at),
+        (("live", "cancelled"), Campaign.window_ends_at),
     )
     ahead = [
         at

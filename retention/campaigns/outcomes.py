@@ -24,41 +24,47 @@ class Outcomes:
     """What there is to measure.
 
     ``customers``: one row each with ``customer_id, arm, tier``, the `METRICS` in the window and, as ``pre_…``, in an
-    equally long period before sending. ``orders``: ``customer_id, day``, the days of the window with an order.
-    ``cost``: discounts and contacts, in the shop's currency; ``redeemed``: coupons used.
+    equally long period before sending. ``orders``: ``customer_id, day``, the days of the window with an order;
+    ``profits``: ``customer_id, day, profit``, contacts not taken off. ``cost``: discounts and contacts, in the shop's currency; ``redeemed``: coupons used.
     """
 
     customers: "pd.DataFrame"
     orders: "pd.DataFrame"
+    profits: "pd.DataFrame"
     cost: float
     redeemed: int
     treated: int
 
 
-def outcomes(lake: "Lake", session: Session, campaign: Campaign) -> Outcomes:
-    """Count what both arms did in the window [sent, window end), intent to treat.
+def outcomes(lake: "Lake", session: Session, campaign: Campaign, until: datetime | None = None) -> Outcomes:
+    """Count what both arms did in the window [sent, window end), or so far (``until``), intent to treat.
 
     Everybody who was assigned counts in their arm, whether or not the message reached them. A line's profit is its
     amount × the item's margin (where it has none, the campaign's average); what coupons took off and what reaching a
     customer costs is taken from the treated. Customers who were merged after the audience was drawn are still counted
     apart, each where they were assigned: a merge may be an effect of the campaign, and no order counts twice.
     """
+    import pandas as pd
+
     assert campaign.sent_at is not None and campaign.window_ends_at is not None  # noqa: PT018 - live was reached
-    start, end, drawn = campaign.sent_at, campaign.window_ends_at, campaign.created_at
+    start, drawn, length = campaign.sent_at, campaign.created_at, campaign.window_ends_at - campaign.sent_at
+    end = min(until or campaign.window_ends_at, campaign.window_ends_at)
     body = Body.model_validate(campaign.body)
     people = _assigned(session, campaign.id)
     ids = list(people["customer_id"])
     now = _totals(lake, ids, start, end, drawn, body.margin)
-    before = _totals(lake, ids, start - (end - start), start, drawn, body.margin).add_prefix("pre_")
+    before = _totals(lake, ids, start - length, start, drawn, body.margin).add_prefix("pre_")
     table = people.set_index("customer_id").join(now).join(before)
     table[[*now.columns, *before.columns]] = table[[*now.columns, *before.columns]].fillna(0.0)
     discounts = _discounts(lake, session, campaign, start, end)
-    taken = table.index.to_series().map({who: amount for who, amount in discounts if amount}).fillna(0.0)
+    off = discounts.groupby("customer_id")["profit"].sum()
+    taken = table.index.to_series().map(off).fillna(0.0)
     contact = (table["arm"] == "treatment") * body.contact_cost
-    table["profit"] -= taken + contact
+    table["profit"] += taken - contact
+    earned = _daily_profit(lake, ids, start, end, drawn, body.margin)
     return Outcomes(
         customers=table.reset_index(), orders=_order_days(lake, ids, start, end, drawn),
-        cost=float(taken.sum() + contact.sum()), redeemed=len(discounts),
+        profits=pd.concat([earned, discounts]), cost=float(contact.sum() - taken.sum()), redeemed=len(discounts),
         treated=int((table["arm"] == "treatment").sum()),
     )  # fmt: skip
 
@@ -88,19 +94,39 @@ def _totals(
     """`METRICS` of each customer with an order or a return in [start, end), by customer id."""
     import ibis
 
-    events, items = _within(lake, ids, start, end, drawn), lake.table("items").select("item_id", "margin")
-    lines = events.filter(events.event_type.isin(["purchase", "return"]))
-    lines = lines.left_join(items, lines.item_id == items.item_id)
+    lines = _lines(lake, ids, start, end, drawn, margin)
     bought = lines.event_type == "purchase"
-    amount = ibis.ifelse(bought, lines.amount, -lines.amount.abs()).fill_null(0.0)
     order = ibis.coalesce(lines.order_id, lines.occurred_at.date().cast("string"))
     totals = lines.group_by("customer_id").aggregate(
         orders=order.nunique(where=bought).cast("float64"),
-        revenue=amount.sum(),
-        profit=(amount * lines.margin.fill_null(margin)).sum(),
+        revenue=lines.signed.sum(),
+        profit=lines.earned.sum(),
     )
     frame = totals.mutate(buyers=(totals.orders > 0).cast("float64")).execute()
     return frame.set_index("customer_id")[list(METRICS)]
+
+
+def _lines(
+    lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime, margin: float
+) -> Any:
+    """Lines bought or returned in [start, end), with ``signed``, a return's amount negative, and ``earned``, its margin."""
+    import ibis
+
+    events, items = _within(lake, ids, start, end, drawn), lake.table("items").select("item_id", "margin")
+    lines = events.filter(events.event_type.isin(["purchase", "return"]))
+    lines = lines.left_join(items, lines.item_id == items.item_id)
+    amount = ibis.ifelse(lines.event_type == "purchase", lines.amount, -lines.amount.abs()).fill_null(0.0)
+    return lines.mutate(signed=amount, earned=amount * lines.margin.fill_null(margin))
+
+
+def _daily_profit(
+    lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime, margin: float
+) -> "pd.DataFrame":
+    """``customer_id, day, profit`` of the days with an order or a return; day 0 is that of sending."""
+    lines = _lines(lake, ids, start, end, drawn, margin).select("customer_id", "occurred_at", "earned")
+    frame = lines.execute()
+    frame["day"] = (frame["occurred_at"] - naive(start)) // timedelta(days=1)
+    return frame.rename(columns={"earned": "profit"})[["customer_id", "day", "profit"]]
 
 
 def _order_days(
@@ -118,13 +144,15 @@ def _order_days(
 
 def _discounts(
     lake: "Lake", session: Session, campaign: Campaign, start: datetime, end: datetime
-) -> list[tuple[str, float]]:
-    """(customer, what the coupon took off) of every code of the campaign redeemed in the window.
+) -> "pd.DataFrame":
+    """``customer_id, day, profit`` (negative) of every code of the campaign redeemed in the window.
 
-    The redemption's own event says it; where it does not, it is the offer's share of the order's amount.
+    The redemption's own event says what it took off; where it does not, it is the offer's share of the order's amount.
     """
+    import pandas as pd
+
     redeemed = session.execute(
-        select(Coupon.customer_id, Coupon.order_id, Assignment.offer)
+        select(Coupon.customer_id, Coupon.order_id, Coupon.redeemed_at, Assignment.offer)
         .join(
             Assignment,
             (Assignment.campaign_id == Coupon.campaign_id) & (Assignment.customer_id == Coupon.customer_id),
@@ -135,19 +163,28 @@ def _discounts(
         )
     ).all()  # fmt: skip
     if not redeemed:
-        return []
-    events = _within(lake, [row.customer_id for row in redeemed], start, end, campaign.created_at)
-    events = events.filter(events.order_id.isin([row.order_id for row in redeemed if row.order_id]))
-    is_redemption = events.event_type == "coupon_redeem"
-    frame = events.group_by("customer_id", "order_id").aggregate(
-        told=events.discount.sum(where=is_redemption),
+        return pd.DataFrame(
+            {
+                "customer_id": pd.Series(dtype=str),
+                "day": pd.Series(dtype=int),
+                "profit": pd.Series(dtype=float),
+            }
+        )
+    codes = pd.DataFrame(
+        [
+            (who, order, (at - start) // timedelta(days=1), offer.get("discount") or 0.0)
+            for who, order, at, offer in redeemed
+        ],
+        columns=["customer_id", "order_id", "day", "share"],
+    )
+    events = _within(lake, list(codes["customer_id"]), start, end, campaign.created_at)
+    events = events.filter(events.order_id.isin(list(codes["order_id"].dropna().unique())))
+    told = events.group_by("customer_id", "order_id").aggregate(
+        told=events.discount.sum(where=events.event_type == "coupon_redeem"),
         amount=events.amount.sum(where=events.event_type == "purchase"),
     ).execute()  # fmt: skip
-    seen = {(row.customer_id, row.order_id): row for row in frame.itertuples(index=False)}
-    found = []
-    for who, order_id, offer in redeemed:
-        row = seen.get((who, order_id))
-        told = 0.0 if row is None or row.told != row.told or row.told is None else float(row.told)
-        amount = 0.0 if row is None or row.amount != row.amount or row.amount is None else float(row.amount)
-        found.append((who, told or float(offer.get("discount") or 0) * amount))
-    return found
+    found = codes.merge(told, how="left", on=["customer_id", "order_id"])
+    off = found["told"].astype(float).fillna(0.0)
+    share = found["share"].astype(float) * found["amount"].astype(float).fillna(0.0)
+    found["profit"] = -off.where(off != 0, share)
+    return found[["customer_id", "day", "profit"]]

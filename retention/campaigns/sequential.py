@@ -17,6 +17,7 @@ from retention.campaigns.measurement import SampleRatio, difference, sample_rati
 if TYPE_CHECKING:
     import pandas as pd
 
+    from retention.campaigns.body import Body
     from retention.campaigns.outcomes import Outcomes
 
 ALPHA = 0.05
@@ -63,7 +64,9 @@ def mixture_ratio(difference: np.ndarray | float, variance: np.ndarray | float, 
         τ; it has to be fixed before the first look.
     """
     v, d = np.asarray(variance, float), np.asarray(difference, float)
-    exponent = np.minimum(tau**2 * d**2 / (2 * v * (v + tau**2)), 700.0)  # beyond, it is certain, and exp overflows
+    exponent = np.minimum(
+        tau**2 * d**2 / (2 * v * (v + tau**2)), 700.0
+    )  # beyond, it is certain, and exp overflows
     return np.sqrt(v / (v + tau**2)) * np.exp(exponent)
 
 
@@ -84,7 +87,13 @@ def always_valid(
 
 
 def running(
-    daily: np.ndarray, before: np.ndarray, treated: np.ndarray, *, window_days: int, tau: float, once: float = 0.0
+    daily: np.ndarray,
+    before: np.ndarray,
+    treated: np.ndarray,
+    *,
+    window_days: int,
+    tau: float,
+    once: float = 0.0,
 ) -> Running:
     """The effect on one metric at the last of the days so far, all the earlier looks counted in.
 
@@ -123,7 +132,13 @@ def running(
 
 
 def look(
-    outcomes: "Outcomes", *, day: int, days: int, planned_share: float, scales: dict[str, float], contact: float
+    outcomes: "Outcomes",
+    *,
+    day: int,
+    days: int,
+    planned_share: float,
+    scales: dict[str, float],
+    contact: float,
 ) -> Look:
     """Look at a live campaign after ``day`` of its ``days``; ``scales``: metric (orders, profit) → τ."""
     table = outcomes.customers
@@ -147,11 +162,28 @@ def by_day(rows: "pd.DataFrame", name: str, customers: "pd.Series", days: int) -
     inside = rows[(rows["day"] >= 0) & (rows["day"] < days)]
     place = {customer: number for number, customer in enumerate(customers)}
     np.add.at(
-        table, (inside["customer_id"].map(place).to_numpy(int), inside["day"].to_numpy(int)), inside[name].to_numpy(float)
+        table,
+        (inside["customer_id"].map(place).to_numpy(int), inside["day"].to_numpy(int)),
+        inside[name].to_numpy(float),
     )
     return table
 
 
-def scale(uplift: float, uplift_sd: float) -> float:
-    """τ of orders: the root mean square of the effects that the prior believes in, fixed with the campaign's version."""
-    return sqrt(uplift**2 + uplift_sd**2)
+def scales(body: "Body") -> dict[str, float]:
+    """τ of orders and of profit, as a campaign's version fixes them (`scale`); an order earns value × margin."""
+    orders = scale(body.prior.mean, body.prior.sd, body.plan().smallest_effect)
+    value = sum(line.sales for line in body.offers) / max(body.audience, 1)
+    return {"orders": orders, "profit": orders * value * body.margin}
+
+
+def scale(uplift: float, uplift_sd: float, detectable: float | None) -> float:
+    """τ of orders, fixed with the campaign's version: the effects that its prior believes in, or could be detected.
+
+    Parameters
+    ----------
+    uplift, uplift_sd : float
+        The prior of the effect, whose root mean square is the least that τ is.
+    detectable : float or None
+        The smallest effect that the hold-out can detect: a smaller τ would look for what cannot be seen.
+    """
+    return max(sqrt(uplift**2 + uplift_sd**2), detectable or 0.0)

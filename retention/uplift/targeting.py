@@ -62,13 +62,20 @@ def choose(profit: np.ndarray, limits: Sequence[Limit] = ()) -> Choice:
     Sinha & Zoltners 1979; Everett 1963.
     """
     options = np.hstack([np.zeros((len(profit), 1)), np.asarray(profit, float)])
-    limits = [Limit(np.hstack([np.zeros((len(profit), 1)), np.asarray(one.usage, float)]), one.most) for one in limits]
+    limits = [
+        Limit(np.hstack([np.zeros((len(profit), 1)), np.asarray(one.usage, float)]), one.most)
+        for one in limits
+    ]
     if any(one.most < 0 for one in limits):
         raise ValueError("a limit below zero allows nothing, not even no offer")
     chosen, prices = _priced(options, limits)
     chosen = _filled(chosen, options, limits)
-    priced = options - sum((price * one.usage for price, one in zip(prices, limits, strict=True)), np.zeros(1))
-    bound = priced.max(axis=1).sum() + sum(price * one.most for price, one in zip(prices, limits, strict=True))
+    priced = options - sum(
+        (price * one.usage for price, one in zip(prices, limits, strict=True)), np.zeros(1)
+    )
+    bound = priced.max(axis=1).sum() + sum(
+        price * one.most for price, one in zip(prices, limits, strict=True)
+    )
     return Choice(chosen - 1, float(_of(options, chosen).sum()), float(bound))
 
 
@@ -88,7 +95,9 @@ def _priced(options: np.ndarray, limits: Sequence[Limit]) -> tuple[np.ndarray, l
             dear, chosen, prices = price, tried, found
         else:
             free = price
-    if _of(limit.usage, chosen).sum() > limit.most:  # never affordable in the loop: at the highest price nothing is taken
+    if (
+        _of(limit.usage, chosen).sum() > limit.most
+    ):  # never affordable in the loop: at the highest price nothing is taken
         chosen, prices = _priced(options - dear * limit.usage, rest)
     return chosen, [dear, *prices]
 
@@ -112,7 +121,10 @@ def _filled(chosen: np.ndarray, options: np.ndarray, limits: Sequence[Limit]) ->
             fits &= more <= room
         if not fits.any():
             break
-        price = sum((np.maximum(more, 0) / max(room, 1e-12) for more, room in zip(extra, left, strict=True)), np.zeros(1))
+        price = sum(
+            (np.maximum(more, 0) / max(room, 1e-12) for more, room in zip(extra, left, strict=True)),
+            np.zeros(1),
+        )
         worth = np.where(fits, gain / np.maximum(price, 1e-12), -np.inf)
         to = worth.argmax(axis=1)
         order = np.argsort(-worth[customers, to], kind="stable")

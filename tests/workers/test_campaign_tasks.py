@@ -19,7 +19,7 @@ from retention.lake import Lake
 from retention.settings import Settings
 from tests import shop as tiny
 from workers import campaigns, jobs
-from workers.requests import CampaignCsv, CampaignDraft, CampaignMeasure, CampaignSend
+from workers.requests import CampaignCsv, CampaignDraft, CampaignLook, CampaignMeasure, CampaignSend
 from workers.tasks.runner import run_job
 
 ANALYST, LEAD, CHANNEL = "U0ANALYST", "U0LEAD", "C0CRM"
@@ -228,6 +228,26 @@ def test_stopping_a_live_campaign_voids_its_codes(desk):
     job = _run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD)
     assert "cancelled" in job.error
     assert "wrong price" in _said(desk, _campaign(desk, campaign_id).post_key)
+    clock.configure(fixed=clock.now() + timedelta(days=29))
+    measured = _run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
+    assert measured.error is None
+    assert (_campaign(desk, campaign_id).state, measured.result["advice"]) == ("cancelled", "stop")
+    assert "stopped while it was live" in _said(desk)
+
+
+def test_a_live_campaign_can_be_looked_at_and_nothing_changes(desk):
+    campaign_id = _approved(desk)
+    assert "once it is live" in _run(desk, CampaignLook(campaign_id=campaign_id), LEAD, key="early").error
+    clock.configure(fixed=clock.now() + timedelta(hours=5))
+    _run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD)
+    clock.configure(fixed=clock.now() + timedelta(days=10))
+    looked = _run(desk, CampaignLook(campaign_id=campaign_id), LEAD)
+    assert looked.error is None
+    assert (looked.result["day"], looked.result["days"]) == (10, 28)
+    assert set(looked.result["effects"]) == {"orders", "profit"}
+    assert looked.result["effects"]["orders"]["tau"] > 0
+    assert "hold however often you look" in _said(desk)
+    assert _campaign(desk, campaign_id).state == "live"
 
 
 def test_customers_of_a_running_campaign_and_those_just_contacted_are_left_out(desk):

@@ -42,7 +42,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     }
     images = {
         "chart": Attachment(
-            f"{campaign.id}.png", "image/png", chart, "Orders of the treated and of the hold-out"
+            f"{campaign.id}.png", "image/png", chart, "Extra orders of the treated, and extra buyers by tier"
         )
     }
 

@@ -34,7 +34,12 @@ def _simulated(seed: int, customers: int = 800, lift: float = LIFT, holdout: flo
         table[f"{prefix}revenue"] = orders * basket
         table[f"{prefix}profit"] = 0.3 * orders * basket
     return Outcomes(
-        table, pd.DataFrame({"customer_id": ["c0", "c1"], "day": [0, 3]}), 40.0, 9, int(treated.sum())
+        table,
+        pd.DataFrame({"customer_id": ["c0", "c1"], "day": [0, 3]}),
+        pd.DataFrame({"customer_id": ["c0"], "day": [0], "profit": [3.0]}),
+        40.0,
+        9,
+        int(treated.sum()),
     )
 
 

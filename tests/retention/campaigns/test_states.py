@@ -249,6 +249,39 @@ def test_due_moments_and_jobs_follow_the_state(submitted, settings):
     assert seen(ends) == (None, [("campaign_measure", "U0LEAD")])
 
 
+def test_what_was_stopped_while_live_is_measured_once_over_its_planned_window(submitted, settings):
+    sends, ends = NOW + timedelta(hours=4), NOW + timedelta(hours=4, days=28)
+    with submitted.transaction() as session:
+        approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
+        approval.schedule(session, settings, "c1", sends)
+        sending.begin(session, settings, "c1", 1, "U0LEAD", sends)
+    list(sending.reserve(submitted, settings, "c1", 1))
+    with submitted.transaction() as session:
+        sending.finish(session, settings, "c1", 1, "U0LEAD", sends)
+        approval.stop(session, settings, "c1", "U0LEAD", "wrong price", sends + timedelta(days=3))
+        assert due.next_moment(session, settings, sends + timedelta(days=3)) == ends
+        assert due.due(session, settings, ends - timedelta(hours=1)) == []
+        assert [job.kind for job in due.due(session, settings, ends)] == ["campaign_measure"]
+        with pytest.raises(Conflict, match="can be measured from"):
+            closing.begin(session, settings, "c1", "U0LEAD", sends + timedelta(days=4))
+    with submitted.transaction() as session:
+        assert closing.begin(session, settings, "c1", "U0LEAD", ends).state == "cancelled"
+        closed = closing.finish(session, settings, "c1", {"advice": "stop"}, "U0LEAD", ends)
+        assert (closed.state, closed.result) == ("cancelled", {"advice": "stop"})
+    with submitted.transaction() as session:
+        assert due.due(session, settings, ends) == []
+        with pytest.raises(Stale):
+            closing.finish(session, settings, "c1", {}, "U0LEAD", ends)
+
+
+def test_what_was_stopped_before_it_was_sent_is_not_measured(submitted, settings):
+    with submitted.transaction() as session:
+        approval.stop(session, settings, "c1", "U0LEAD", "no", NOW)
+        with pytest.raises(Stale):
+            closing.begin(session, settings, "c1", "U0LEAD", NOW + timedelta(days=90))
+        assert due.due(session, settings, NOW + timedelta(days=90)) == []
+
+
 def test_whatever_is_tried_it_does_as_its_model_says(settings):
     database = Database("sqlite://")
     Base.metadata.create_all(database.engine)

@@ -43,6 +43,7 @@ class Life(RuleBasedStateMachine):
         self.state, self.version, self.deeds = "draft", 1, 1
         self.wrote, self.approved, self.needed = {"U0ANA"}, [], 2 if two else 1
         self.expires = self.clears = self.remind = self.ends = None
+        self.measured = False
         rows = [
             {
                 "customer_id": f"{self.id}-{n}", "arm": "audience", "bucket": n * 1400, "tier": "high",
@@ -139,11 +140,21 @@ class Life(RuleBasedStateMachine):
                 self.state, self.ends = "live", ends
         elif deed == "measure":
             again = self.state == "measuring"
-            allowed = again or (self.state == "live" and self.now >= self.ends)
-            if self.tried(allowed, closing.begin, "U0LEA", self.now, deeds=0 if again else 1):
+            over = self.ends is not None and self.now >= self.ends
+            allowed = again or (self.state == "live" and over) or self.cut_short(over)
+            kept = again or self.state == "cancelled"
+            if self.tried(allowed, closing.begin, "U0LEA", self.now, deeds=0 if kept else 1) and not kept:
                 self.state = "measuring"
-        elif self.tried(self.state == "measuring", closing.finish, {}, "U0LEA", self.now):
-            self.state = "closed"
+        elif self.tried(
+            self.state == "measuring" or self.cut_short(self.ends is not None and self.now >= self.ends),
+            closing.finish, {}, "U0LEA", self.now,
+        ):  # fmt: skip
+            self.measured = True
+            self.state = "closed" if self.state == "measuring" else "cancelled"
+
+    def cut_short(self, over: bool) -> bool:
+        """Whether it was stopped while it was live, its window is over, and it has no result yet."""
+        return self.state == "cancelled" and over and not self.measured
 
     @invariant()
     def both_agree(self) -> None:

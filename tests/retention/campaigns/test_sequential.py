@@ -1,0 +1,109 @@
+"""Always-valid figures: the worked value, what they promise, and who is measured although they were stopped."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from retention.campaigns.outcomes import Outcomes
+from retention.campaigns.sequential import (
+    LEAST_BUYERS,
+    always_valid,
+    by_day,
+    look,
+    mixture_ratio,
+    running,
+    scale,
+)
+from tests.benchmarks.simulate import DAYS, TAU, campaign
+
+
+def test_the_worked_value():
+    assert mixture_ratio(0.01, 0.004**2, 0.01) == pytest.approx(5.4929, abs=5e-5)
+    assert mixture_ratio(0.0, 0.004**2, 0.01) == pytest.approx(np.sqrt(0.16 / 1.16))
+    assert np.isfinite(mixture_ratio(10.0, 1e-9, 0.01))
+
+
+def test_what_was_ruled_out_once_stays_so_and_p_and_interval_say_the_same():
+    rng = np.random.default_rng(0)
+    for drift in (0.0, 0.3, 0.6):
+        differences = drift + np.cumsum(rng.normal(0, 1, 40)) / np.arange(1, 41)
+        variance = 1 / np.arange(1, 41)
+        p_value, low, high = always_valid(differences, variance, tau=0.5)
+        assert (np.diff(p_value) <= 0).all()
+        assert (np.diff(low) >= 0).all()
+        assert (np.diff(high) <= 0).all()
+        np.testing.assert_array_equal(p_value < 0.05, (low > 0) | (high < 0))
+
+
+def test_under_no_effect_the_chance_of_ever_calling_one_stays_below_five_percent():
+    rng = np.random.default_rng(1)
+    steps = np.arange(1, 201)
+    called = sum(
+        always_valid(np.cumsum(rng.normal(0, 1, 200)) / steps, 1 / steps, tau=0.3)[0][-1] < 0.05
+        for _ in range(1500)
+    )
+    assert called / 1500 <= 0.05
+
+
+def test_a_day_counts_once_both_arms_have_buyers_enough():
+    drawn = campaign(0, 0.4)
+    few = drawn.orders * (np.cumsum(~drawn.treated) <= LEAST_BUYERS - 1)[:, None]
+    told = running(few, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU)
+    assert (told.per_customer, told.p_value) == (None, None)
+    told = running(drawn.orders, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU)
+    assert told.low < told.per_customer < told.high
+    half = running(drawn.orders[:, :14], drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU)
+    assert half.high - half.low >= told.high - told.low  # later looks only narrow it
+    assert half.per_customer == pytest.approx(
+        told.per_customer, abs=0.35
+    )  # told at the pace of the whole window
+
+
+def test_a_contact_is_paid_once_and_is_no_pace():
+    drawn = campaign(1, 0.4)
+    plain, paid = (
+        running(drawn.profit[:, :7], drawn.profit_before, drawn.treated, window_days=DAYS, tau=1.0, once=once)
+        for once in (0.0, 0.5)
+    )
+    assert paid.per_customer == pytest.approx(plain.per_customer - 0.5)
+    assert paid.high == pytest.approx(plain.high - 0.5)
+
+
+def test_scale_is_the_prior_or_what_can_be_detected():
+    assert scale(0.03, 0.04, None) == pytest.approx(0.05)
+    assert scale(0.03, 0.04, 0.2) == 0.2
+
+
+def test_rows_become_a_matrix_of_days_and_later_days_are_not_seen():
+    rows = pd.DataFrame(
+        {"customer_id": ["b", "a", "b", "a"], "day": [0, 1, 0, 5], "orders": [1.0, 1.0, 2.0, 9.0]}
+    )
+    table = by_day(rows, "orders", pd.Series(["a", "b"]), 3)
+    assert table.tolist() == [[0, 1, 0], [3, 0, 0]]
+
+
+def test_a_look_at_a_campaign_whose_arms_are_broken_says_so():
+    drawn = campaign(2, 0.2, customers=600)
+    who = [f"c{n}" for n in range(600)]
+    at = np.argwhere(drawn.orders > 0)
+    outcomes = Outcomes(
+        pd.DataFrame(
+            {
+                "customer_id": who, "arm": np.where(drawn.treated, "treatment", "control"), "tier": "high",
+                "pre_orders": drawn.orders_before, "pre_profit": drawn.profit_before,
+            }
+        ),
+        pd.DataFrame({"customer_id": [who[i] for i in at[:, 0]], "day": at[:, 1]}),
+        pd.DataFrame({"customer_id": [who[i] for i in at[:, 0]], "day": at[:, 1], "profit": drawn.profit[tuple(at.T)]}),
+        1.0, 2, int(drawn.treated.sum()),
+    )  # fmt: skip
+    told = look(
+        outcomes, day=20, days=28, planned_share=0.85, scales={"orders": 0.1, "profit": 1.0}, contact=0.02
+    )
+    assert told.sample_ratio.believable
+    assert told.effects["orders"].p_value is not None
+    assert told.effects["profit"].low < told.effects["profit"].high
+    assert not look(
+        outcomes, day=20, days=28, planned_share=0.5, scales={"orders": 0.1}, contact=0
+    ).sample_ratio.believable
+    assert look(outcomes, day=0, days=28, planned_share=0.85, scales={"orders": 0.1}, contact=0).effects == {}

@@ -1,0 +1,42 @@
+"""How a live campaign does so far: always-valid figures, to whoever asked."""
+
+from datetime import timedelta
+
+from workers import roles
+from workers.requests import CampaignLook
+from workers.tasks.contract import Context, Outcome, Post
+
+
+def run(request: CampaignLook, context: Context) -> Outcome:
+    """Look at a campaign whose window is open; nothing is decided and nothing stored by it."""
+    from retention.campaigns import sequential
+    from retention.campaigns.body import Body
+    from retention.campaigns.outcomes import outcomes
+    from retention.campaigns.states import find
+    from retention.campaigns.view import described
+    from retention.errors import Conflict
+    from retention.lake import Lake
+
+    settings, now = context.settings, context.business_at
+    with context.database.reading() as session:
+        roles.require(session, settings, context.requested_by, request.role, request.deed)
+        campaign = find(session, settings, request.campaign_id)
+        if campaign.sent_at is None or campaign.window_ends_at is None:
+            raise Conflict(
+                f"Campaign {campaign.name!r} is {campaign.state}; there are figures once it is live."
+            )
+        context.progress(0, 2, "counting what both arms did so far")
+        counted = outcomes(Lake.open(settings), session, campaign, until=now)
+    body, day = Body.model_validate(campaign.body), timedelta(days=1)
+    context.progress(1, 2, "comparing them")
+    found = sequential.look(
+        counted, day=min(now - campaign.sent_at, campaign.window_ends_at - campaign.sent_at) // day,
+        days=(campaign.window_ends_at - campaign.sent_at) // day, planned_share=1 - body.holdout,
+        scales=sequential.scales(body), contact=body.contact_cost,
+    )  # fmt: skip
+    figures, shown = found.as_dict(), {"campaign": described(campaign), "simulated": settings.demo}
+    named = {"campaign_id": campaign.id, "name": campaign.name, "state": campaign.state}
+    return Outcome(
+        {**named, "currency": body.currency, "simulated": settings.demo, **figures},
+        (Post("campaign/look", {**shown, "look": figures}),),
+    )
