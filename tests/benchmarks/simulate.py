@@ -320,7 +320,7 @@ def main(runs: int = CAMPAIGNS) -> int:
     if runs >= CAMPAIGNS:
         page = PAGE.read_text(encoding="utf-8")
         fresh = re.sub(
-            r"(?s)(<!-- simulate -->\n).*?(\n<!-- /simulate -->)", lambda m: m[1] + table + m[2], page
+            r"(?s)(<!-- simulate -->\n).*?(<!-- /simulate -->)", lambda m: f"{m[1]}{table}\n{m[2]}", page
         )
         PAGE.write_text(fresh, encoding="utf-8")
     return int(not all(holds for *_, holds in made))

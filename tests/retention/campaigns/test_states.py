@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select
 
-from retention.campaigns import approval, due, sending
+from retention.campaigns import approval, closing, due, sending
 from retention.campaigns.approval import Changes
 from retention.campaigns.draft import Draft, store
 from retention.campaigns.states import Stale, find, move
