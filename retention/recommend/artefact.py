@@ -17,7 +17,7 @@ from retention.recommend.ranker import Ranker
 from retention.recommend.shelf import Shelf
 from retention.recommend.sources import Learned
 
-FORMAT = 3
+FORMAT = 4
 ALONE = "alone"  # how a model ranks that was asked for by its name
 
 

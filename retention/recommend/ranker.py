@@ -1,20 +1,23 @@
 """The second stage: the chance that a candidate is bought within the horizon, learned on the window before.
 
-Boosted trees, a logistic regression, or the mean of both in log-odds: whichever ranked best on customers held back.
+Boosted trees, two small neural nets, a logistic regression, or the mean of trees and nets in log-odds: whichever ranked
+best on customers held back.
 Pointwise with the negatives thinned and weighed up again; a customer weighs by 1/√purchases, so that the busiest do
 not decide alone.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from retention.recommend import nets
 from retention.recommend.features import NAMES
+from retention.recommend.nets import Net
 
-KINDS = ("trees", "logistic", "both")
+KINDS = ("both", "trees", "nets", "logistic")
 LOGISTIC_ROWS = 30_000
 SHRINK = 1e-9
 FEW_ROWS = 50_000  # below, threads that wait for each other on a busy machine cost more than they save
@@ -44,29 +47,34 @@ class Ranker:
 
     Parameters
     ----------
-    kind : {"trees", "logistic", "both"}
+    kind : {"both", "trees", "nets", "logistic"}
     trees : sequence of ndarray
         Nodes of each tree, as scikit-learn's predictor keeps them; with them the log-odds they start from.
     line : mapping
         ``median``, ``mean``, ``scale`` of the features and ``weights`` (the last is the intercept).
+    nets : sequence of `nets.Net`
+        On the features that the line is on.
     """
 
     kind: str
     trees: tuple[np.ndarray, ...]
     start: float
     line: Mapping[str, np.ndarray]
+    nets: tuple[Net, ...] = ()
 
     def scores(self, view: np.ndarray) -> np.ndarray:
         """Log-odds (candidates,)."""
         if self.kind == "trees":
             return self._grown(view)
+        standard = _standard(view, self.line)
         if self.kind == "logistic":
-            return self._straight(view)
-        return (self._grown(view) + self._straight(view)) / 2
+            return standard @ self.line["weights"][:-1] + self.line["weights"][-1]
+        netted = nets.scores(self.nets, standard)
+        return netted if self.kind == "nets" else (self._grown(view) + netted) / 2
 
     def of(self, kind: str) -> Self:
         """The same, scoring by another of `KINDS`."""
-        return type(self)(kind, self.trees, self.start, self.line)
+        return replace(self, kind=kind)
 
     def _grown(self, view: np.ndarray) -> np.ndarray:
         from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
@@ -79,9 +87,6 @@ class Ranker:
             total += TreePredictor(nodes, none, none).predict(wide, known, where, 1)
         return total
 
-    def _straight(self, view: np.ndarray) -> np.ndarray:
-        return _standard(view, self.line) @ self.line["weights"][:-1] + self.line["weights"][-1]
-
     def arrays(self) -> dict[str, np.ndarray]:
         """For the artefact: plain arrays."""
         ends = np.cumsum([len(nodes) for nodes in self.trees]) if self.trees else np.empty(0, dtype=np.int64)
@@ -89,7 +94,7 @@ class Ranker:
         fields = {f"node_{name}": np.ascontiguousarray(nodes[name]) for name in nodes.dtype.names or ()}
         return {
             "kind": np.array(self.kind), "ends": ends, "start": np.array(self.start), **fields,
-            **{f"line_{name}": values for name, values in self.line.items()},
+            **{f"line_{name}": values for name, values in self.line.items()}, **nets.arrays(self.nets),
         }  # fmt: skip
 
     @classmethod
@@ -104,7 +109,7 @@ class Ranker:
         line = {name[5:]: values for name, values in arrays.items() if name.startswith("line_")}
         return cls(
             str(arrays["kind"]), tuple(np.split(nodes, ends[:-1])) if len(ends) else (),
-            float(arrays["start"]), line,
+            float(arrays["start"]), line, nets.restored(arrays),
         )  # fmt: skip
 
 
@@ -132,7 +137,9 @@ def fit(examples: Examples, *, seed: int = 0, rounds: int = 120) -> Ranker:
         grown.fit(binned, examples.bought, sample_weight=weight)
     trees = tuple(_unbinned(np.array(stage[0].nodes), edges) for stage in grown._predictors)
     start = float(np.ravel(grown._baseline_prediction)[0])
-    return Ranker("trees", trees, start, _logistic(examples, seed))
+    line = _logistic(examples, seed)
+    learned = nets.fit(_standard(examples.view, line), examples.bought, weight, seed=seed)
+    return Ranker("trees", trees, start, line, learned)
 
 
 def _edges(view: np.ndarray, seed: int) -> list[np.ndarray]:
@@ -207,7 +214,7 @@ def _standard(view: np.ndarray, line: Mapping[str, Any]) -> np.ndarray:
     squeezed = _squeezed(view)
     missing = ~np.isfinite(squeezed)
     filled = (np.where(missing, line["median"], squeezed) - line["mean"]) / line["scale"]
-    return np.hstack([filled.clip(-6, 6), missing[:, _MAY_MISS]])
+    return np.hstack([filled.clip(-6, 6), missing[:, _MAY_MISS]]).astype(np.float32)
 
 
 _MAY_MISS = [NAMES.index(name) for name in ("last", "gap", "category_last", "type_last", "item_price")]

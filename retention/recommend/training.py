@@ -11,13 +11,12 @@ from retention.errors import TooLittleData
 from retention.progress import Progress, part, silent
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.blend import MIXTURES, Mixture
-from retention.recommend.catalogue import Catalogue, catalogue
+from retention.recommend.catalogue import catalogue
 from retention.recommend.heard import with_heard
 from retention.recommend.history import DAY, History, day_of, read
 from retention.recommend.models import MODELS
 from retention.recommend.moments import (
     AUTO,
-    BATCH,
     FEWEST_CUSTOMERS,
     FEWEST_ITEMS,
     NEW,
@@ -33,11 +32,10 @@ from retention.recommend.moments import (
     moment,
     popular,
     ranked,
-    truth,
 )
-from retention.recommend.ranker import KINDS, Examples, Ranker, fit
+from retention.recommend.ranker import KINDS, Ranker, fit
 from retention.recommend.solo import train_alone
-from retention.recommend.sources import candidates
+from retention.recommend.windows import Asked, Window, examples, window
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -50,10 +48,11 @@ FEWEST_TO_RANK, FEWEST_ITEMS_TO_RANK = (
     50,
 )  # customers who bought in the window, items: below, the mixture ranks
 FEWEST_TO_TUNE = 40
-HELD_BACK, MOST_HELD = 0.25, 400  # of the window's customers, not learned from; half choose, half report
-FIT_ON = 2_000  # customers a window
-WITHIN_NOISE = 0.02  # of NDCG
-THINNED = 0.25  # of the candidates that were not bought
+HELD_BACK, MOST_HELD = 0.25, 400  # of the last window's customers, not learned from; half choose, half report
+FIT_ON = 1_000  # customers a window
+WINDOWS = 3  # horizons that the ranker learns on; a fourth added nothing on Complete Journey
+CLEARLY = 0.8  # of bootstrap draws
+NOBODY = np.zeros(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +64,6 @@ class Recipe:
     kinds: dict[str, str]
     metrics: dict[str, Any]
     note: str
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What to train."""
-
-    horizon_days: int
-    seed: int
-    model: str
-    min_buyers: int
-    items: Catalogue
 
 
 def train(
@@ -166,50 +154,56 @@ def _rung(now: Moment, ranker: Ranker | None) -> str:
 
 
 def _recipe(history: History, cutoff: datetime, asked: Asked, progress: Progress) -> Recipe:
-    """Learn to rank on the last horizon; choose and measure on customers held back from it."""
-    end = day_of(cutoff)
-    start = end - asked.horizon_days
-    past = history.before(start)
+    """Learn to rank on the last horizons; choose and measure on customers held back from the very last."""
     plain: dict[str, str] = dict.fromkeys(POLICIES, "mixture")
-    short = Recipe(
-        None, Mixture(), plain, {}, " The mixture is our default: the history is too short to tune it."
-    )
-    if not len(past.day):
-        return short
-    then = moment(
-        past, float(start), asked.items, min_buyers=asked.min_buyers, model=asked.model, seed=asked.seed,
-        progress=part(progress, 0, 4),
-    )  # fmt: skip
-    real = truth(then, history, start, end)
-    active = np.flatnonzero(np.diff(real.indptr) > 0)
-    if len(active) < FEWEST_TO_TUNE:
-        return short
-    drawn = np.random.default_rng(asked.seed).permutation(active)
-    held = drawn[: min(int(len(drawn) * HELD_BACK), MOST_HELD)] if len(drawn) >= FEWEST_TO_RANK else drawn
+    last = window(history, day_of(cutoff), asked, part(progress, 0, 4))
+    if last is None or len(last.active) < FEWEST_TO_TUNE:
+        return Recipe(
+            None, Mixture(), plain, {}, " The mixture is our default: the history is too short to tune it."
+        )
+    drawn = np.random.default_rng(asked.seed).permutation(last.active)
+    enough = len(drawn) >= FEWEST_TO_RANK
+    held = drawn[: min(int(len(drawn) * HELD_BACK), MOST_HELD)] if enough else drawn
     choosing, reporting = np.sort(held[::2]), np.sort(held[1::2])
-    mixture = _best_mixture(then, real, choosing, part(progress, 1, 4))
-    ranker, note, examples = None, "", None
-    if len(active) >= FEWEST_TO_RANK and then.size[1] >= FEWEST_ITEMS_TO_RANK:
+    mixture = _best_mixture(last.then, last.real, choosing, part(progress, 1, 4))
+    ranker, note = None, ""
+    if enough and last.then.size[1] >= FEWEST_ITEMS_TO_RANK:
         learners = np.sort(drawn[len(held) :][:FIT_ON])
-        examples = _examples(then, real, learners, asked.seed, part(progress, 2, 4))
-        ranker = fit(examples, seed=asked.seed)
+        ranker = _ranker(history, last, learners, asked, part(progress, 2, 4))
     else:
         note = (
             f" The ranker takes {FEWEST_TO_RANK} customers who bought in the last {asked.horizon_days} days and "
-            f"{FEWEST_ITEMS_TO_RANK} items bought by several; there are {len(active)} and {then.size[1]}."
+            f"{FEWEST_ITEMS_TO_RANK} items bought by several; there are {len(drawn)} and {last.then.size[1]}."
         )
-    found = _chosen(then, real, (choosing, reporting), ranker, mixture, note, part(progress, 3, 4))
-    if examples is None or set(found.kinds.values()) == {"mixture"}:
-        return found
-    # once measured, those held back are learned from as well
-    more = _examples(then, real, np.sort(held), asked.seed + 1, part(progress, 3, 4))
-    again = fit(examples.with_(more), seed=asked.seed)
-    return replace(found, ranker=again)
+    return _chosen(last, (choosing, reporting), ranker, mixture, note, part(progress, 3, 4))
+
+
+def _ranker(history: History, last: Window, learners: np.ndarray, asked: Asked, progress: Progress) -> Ranker:
+    """Learned on the last window without those held back, and on the windows before it as far as there are any.
+
+    Several windows, for what people buy before Thanksgiving says little of what they buy before Christmas.
+    """
+    found = examples(last, learners, asked.seed, part(progress, 0, WINDOWS + 1))
+    end = last.start
+    for number in range(1, WINDOWS):
+        earlier = window(history, end, asked, part(part(progress, number, WINDOWS + 1), 0, 2))
+        if (
+            earlier is None
+            or len(earlier.active) < FEWEST_TO_RANK
+            or earlier.then.size[1] < FEWEST_ITEMS_TO_RANK
+        ):
+            break
+        rows = np.random.default_rng(asked.seed + number).permutation(earlier.active)[:FIT_ON]
+        more = part(part(progress, number, WINDOWS + 1), 1, 2)
+        found = found.with_(examples(earlier, np.sort(rows), asked.seed + number, more))
+        end = earlier.start
+    ranker = fit(found, seed=asked.seed)
+    progress(WINDOWS + 1, WINDOWS + 1, "Learning to rank")
+    return ranker
 
 
 def _chosen(
-    then: Moment,
-    real: csr_matrix,
+    last: Window,
     held: tuple[np.ndarray, np.ndarray],
     ranker: Ranker | None,
     mixture: Mixture,
@@ -217,7 +211,7 @@ def _chosen(
     progress: Progress,
 ) -> Recipe:
     """The kind that ranks best on half of the customers held back, for each policy, measured on the other half."""
-    choosing, reporting = held
+    then, real, (choosing, reporting) = last.then, last.real, held
     offered: dict[str, Score] = {"mixture": mixed(then, mixture)}
     if ranker is not None:
         stage = first_stage(then)
@@ -225,7 +219,7 @@ def _chosen(
     kinds = {}
     for number, policy in enumerate(POLICIES):
         found = {
-            kind: compare(then, real, choosing, score, new_only=policy == NEW).ndcg
+            kind: compare(then, real, choosing, score, new_only=policy == NEW).each.get("ndcg", NOBODY)
             for kind, score in offered.items()
         }
         kinds[policy] = _preferred(found)
@@ -239,10 +233,14 @@ def _chosen(
     return Recipe(ranker, mixture, kinds, metrics, note)
 
 
-def _preferred(found: dict[str, float]) -> str:
-    """The best kind; but the mean of both rankers where that is as good within the noise of a few hundred customers."""
-    best = max(found, key=found.__getitem__)
-    return "both" if found.get("both", -1.0) >= found[best] * (1 - WITHIN_NOISE) else best
+def _preferred(found: dict[str, np.ndarray], draws: int = 400) -> str:
+    """The mean of trees and nets, unless another kind is better in four of five bootstrap draws of the customers."""
+    usual = "both" if "both" in found else "mixture"
+    best = max(found, key=lambda kind: float(found[kind].mean()))
+    gained = found[best] - found[usual]
+    rng = np.random.default_rng(0)
+    ahead = np.mean([gained[rng.integers(0, len(gained), len(gained))].mean() > 0 for _ in range(draws)])
+    return best if ahead > CLEARLY else usual
 
 
 def _best_mixture(then: Moment, real: csr_matrix, rows: np.ndarray, progress: Progress) -> Mixture:
@@ -253,23 +251,6 @@ def _best_mixture(then: Moment, real: csr_matrix, rows: np.ndarray, progress: Pr
             best, leading = mixture, found
         progress(number + 1, len(MIXTURES), "Tuning the mixture")
     return best
-
-
-def _examples(then: Moment, real: csr_matrix, rows: np.ndarray, seed: int, progress: Progress) -> Examples:
-    """Candidates of these customers with what became of them; what was not bought is thinned and weighs more."""
-    rng = np.random.default_rng(seed)
-    views, labels, weights = [], [], []
-    purchases = np.diff(real.indptr)
-    for start in range(0, len(rows), BATCH):
-        batch = rows[start : start + BATCH]
-        found = candidates(then.learned, then.scene, batch)
-        bought = np.asarray(real[batch][found.row, found.column]).ravel() > 0
-        kept = bought | (rng.random(len(bought)) < THINNED)
-        views.append(found.view[kept])
-        labels.append(bought[kept])
-        weights.append(np.where(bought, 1, 1 / THINNED)[kept] / np.sqrt(purchases[batch][found.row[kept]]))
-        progress(start + len(batch), len(rows), "Gathering candidates to learn from")
-    return Examples(np.concatenate(views), np.concatenate(labels), np.concatenate(weights))
 
 
 def window_truth(lake: "Lake", now: Moment, cutoff: datetime, horizon_days: int) -> csr_matrix:
