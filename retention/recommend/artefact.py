@@ -11,6 +11,7 @@ import numpy as np
 
 from retention.errors import BadInput
 from retention.recommend.blend import Mixture
+from retention.recommend.cold import Cold
 from retention.recommend.models import MODELS
 from retention.recommend.models.user_knn import UserKnn
 from retention.recommend.ranker import Ranker
@@ -43,6 +44,8 @@ class TrainedRecommender:
         baselines; empty where the history is too short.
     rung : str
         What was used and why, in a sentence.
+    cold : Cold or None
+        What newcomers among customers and items are helped by.
     """
 
     learned: Learned
@@ -55,6 +58,7 @@ class TrainedRecommender:
     min_buyers: int
     metrics: dict[str, Any] = field(default_factory=dict)
     rung: str = ""
+    cold: Cold | None = None
 
     @property
     def items(self) -> np.ndarray:
@@ -111,6 +115,7 @@ class TrainedRecommender:
             "model": learned.model.arrays() if learned.model is not None else {},
             "neighbours": learned.neighbours.arrays() if learned.neighbours is not None else {},
             "ranker": self.ranker.arrays() if self.ranker is not None else {},
+            "cold": self.cold.arrays() if self.cold is not None else {},
         }
         target = io.BytesIO()
         np.savez(
@@ -158,4 +163,5 @@ class TrainedRecommender:
             min_buyers=header["min_buyers"],
             metrics=header["metrics"],
             rung=header["rung"],
+            cold=Cold.restore(rooms["cold"]) if "cold" in rooms else None,
         )

@@ -20,7 +20,10 @@ POPULAR_DAYS = 28
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One recommendation. ``source`` is buy_again, cart, viewed, collaborative, neighbours, popular or catalogue."""
+    """One recommendation.
+
+    ``source`` is buy_again, cart, viewed, collaborative, neighbours, popular_segment, popular, new_item or catalogue.
+    """
 
     item_id: str
     title: str
@@ -41,6 +44,8 @@ class Offered:
     scores: np.ndarray
     histories: csr_matrix
     facts: Facts
+    newcomers: frozenset[int] = frozenset()
+    """Rows of customers without a history, offered what sells in their segments."""
 
 
 def explained(
@@ -67,7 +72,9 @@ def explained(
     scores = found.scores[row, column]
     lists: list[list[Item]] = [[] for _ in at]
     for who, item_id, score, (source, text) in zip(row, ids, scores, why, strict=True):
-        if not text:
+        if not text and who in found.newcomers:
+            source, text = "popular_segment", reasons.SEGMENT
+        elif not text:
             source, text = "popular", reasons.popular(lately.get(item_id, 0), POPULAR_DAYS)
         lists[who].append(Item(str(item_id), items.title(item_id), round(float(score), 6), source, text))
     return lists

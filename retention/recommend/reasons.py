@@ -7,6 +7,7 @@ from retention.templating import count
 
 CATALOGUE = "in the catalogue; nobody has bought it yet"
 ALIKE = "popular with customers like them"
+SEGMENT = "popular with customers of the same region or channel"
 REGULAR = 3  # purchases on different days from which "usually every … days" is fair to say
 
 
@@ -44,6 +45,11 @@ def own(line: Mapping[str, Any] | None) -> tuple[str, str]:
 def because(title: str) -> str:
     """The reason of a collaborative recommendation."""
     return f"because they bought {title}"
+
+
+def new_item(title: str) -> str:
+    """The reason of an item that nobody or hardly anybody has bought yet."""
+    return f"new, and much like {title}"
 
 
 def popular(buyers: int, within: int | None) -> str:

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import csr_matrix
 from scipy.special import expit
 
 from retention.progress import Progress, silent
@@ -15,6 +16,7 @@ from retention.recommend import reasons
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.blend import Mixture
 from retention.recommend.catalogue import Catalogue, catalogue
+from retention.recommend.cold import newcomers
 from retention.recommend.explaining import POPULAR_DAYS, Item, Offered, explained
 from retention.recommend.features import Scene
 from retention.recommend.fit import ANYTHING, GROUPS, SOFT, Facts, Terms, assortment, choose
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 BATCH = 256
+Filler = tuple[str, str, str]  # item, source, reason
 
 
 def recommend(
@@ -52,7 +55,7 @@ def recommend(
         None: one's own purchases and popularity only.
     lake : Lake
     customer_ids : sequence of str
-        Unknown ones get what is popular.
+        Unknown ones get what is popular, among customers of their segments where those are known.
     k : int
         Items a list; shorter only where fewer may be sold.
     as_of : datetime
@@ -88,7 +91,7 @@ class Shop:
     ) -> None:
         self.trained, self.terms = trained, terms
         self.lake = lake
-        self.at = as_of.timestamp() / DAY
+        self.as_of, self.at = as_of, as_of.timestamp() / DAY
         self.items = catalogue(lake)
         self.range = assortment(self.items, terms.rules, terms.margin)
         self.lately = bought(lake, as_of, POPULAR_DAYS)
@@ -107,7 +110,7 @@ class Shop:
         return self.trained.mixture if self.trained is not None else Mixture()
 
     @cached_property
-    def fillers(self) -> tuple[tuple[str, str, str], ...]:
+    def fillers(self) -> tuple[Filler, ...]:
         """Item, source, reason: what is popular lately, then ever, then anything that may be sold."""
         popular = (
             (item_id, "popular", reasons.popular(count, days))
@@ -169,9 +172,30 @@ def _offered(shop: Shop, history: History, batch: list[str]) -> Offered:
     scores[scores <= 0] = -np.inf  # brought back, rated badly, or nothing speaks for it
     if policy != "both":
         scores[(now.bought.toarray() > 0) == (policy == "new")] = -np.inf
+    histories = tastes(scene.seen, place, shape)
+    segment = _to_newcomers(shop, history.customers, histories, scores) if policy != "repeat" else frozenset()
     facts = _facts(shop, shelf)
     _without_refused(scores, facts, scene, shop.terms)
-    return Offered(now, scores, tastes(scene.seen, place, shape), facts)
+    return Offered(now, scores, histories, facts, segment)
+
+
+def _to_newcomers(
+    shop: Shop, customers: np.ndarray, histories: csr_matrix, scores: np.ndarray
+) -> frozenset[int]:
+    """Customers without a history are offered what sells in their segments, where those are known; who that was."""
+    cold = shop.trained.cold if shop.trained is not None else None
+    rows = np.flatnonzero(np.diff(histories.indptr) == 0)
+    if cold is None or not len(cold.labels) or not len(rows):
+        return frozenset()
+    told = newcomers(shop.lake, shop.as_of, list(customers[rows]))
+    served = set()
+    for row in rows:
+        liked = cold.popular(told.get(str(customers[row]), []))
+        if liked:
+            scores[row] = -np.inf
+            scores[row, list(liked)] = list(liked.values())
+            served.add(int(row))
+    return frozenset(served)
 
 
 def _scores(shop: Shop, now: Moment) -> Score:
@@ -216,18 +240,45 @@ def _lists(shop: Shop, history: History, batch: list[str], k: int) -> dict[str, 
 def _filled(shop: Shop, found: Offered, row: int, chosen: list[Item], k: int) -> list[Item]:
     """The list, filled up to ``k``: never empty where anything may be sold."""
     policy = shop.terms.rules.policy
-    if len(chosen) >= k or (policy == "repeat" and chosen):
+    if policy == "repeat" and chosen:
         return chosen
     scene = found.now.scene
     own = scene.seen.customer == row
     had = own & (scene.seen.days > 0) if policy == "new" else np.zeros_like(own)
     skip = {*scene.history.items[scene.seen.item[had]]}
     unwanted = shop.terms.refused.get(str(scene.history.customers[row]), ())
-    return [*chosen, *_popular(shop, chosen, k, skip, unwanted)]
+    fresh = _fresh(shop, found, row, k) if policy != "repeat" else []
+    kept = chosen[: k - len(fresh)]
+    new = list(_popular(shop, kept, len(kept) + len(fresh), skip, unwanted, fresh))
+    chosen = [*chosen[: k - len(new)], *new]
+    return [*chosen, *_popular(shop, chosen, k, skip, unwanted, shop.fillers)] if len(chosen) < k else chosen
+
+
+def _fresh(shop: Shop, found: Offered, row: int, k: int) -> list[Filler]:
+    """For the share of a list that explores: items too new to have buyers, by what the customer likes that they read like."""
+    cold = shop.trained.cold if shop.trained is not None else None
+    count = int(shop.terms.rules.explore * k)
+    if cold is None or not count:
+        return []
+    known = csr_matrix(found.histories[row, : cold.alike.shape[0]])
+    likes = (known @ cold.alike).toarray().ravel()
+    made: list[Filler] = []
+    for at in np.argsort(-likes, kind="stable")[: 10 * count]:
+        item_id = str(cold.fresh[at])
+        if likes[at] > 0 and item_id not in shop.range.barred:
+            parts = cold.alike[known.indices, at].toarray().ravel() * known.data
+            nearest = str(shop.learned.shelf.items[known.indices[int(np.argmax(parts))]])
+            made.append((item_id, "new_item", reasons.new_item(shop.items.title(nearest))))
+    return made[:count]
 
 
 def _popular(
-    shop: Shop, chosen: list[Item], k: int, skip: set[str], unwanted: Collection[str]
+    shop: Shop,
+    chosen: list[Item],
+    k: int,
+    skip: set[str],
+    unwanted: Collection[str],
+    fillers: Sequence[Filler],
 ) -> Iterator[Item]:
     """What fills a list up: under all caps; where that is not enough, without those that give way."""
     words, caps = shop.range.words, shop.range.caps
@@ -238,7 +289,7 @@ def _popular(
         taken.update((name, words(item.item_id)[GROUPS.index(name)]) for name in caps)
     left = k - len(chosen)
     for kept in (caps, {name: cap for name, cap in caps.items() if name not in SOFT}):
-        for item_id, source, why in shop.fillers if left else ():
+        for item_id, source, why in fillers if left else ():
             mine = {name: words(item_id)[GROUPS.index(name)] for name in caps}
             if item_id in skip or any(
                 mine[name] and taken[name, mine[name]] >= cap for name, cap in kept.items()

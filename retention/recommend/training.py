@@ -12,6 +12,7 @@ from retention.progress import Progress, part, silent
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.blend import MIXTURES, Mixture
 from retention.recommend.catalogue import catalogue
+from retention.recommend.cold import learn_cold
 from retention.recommend.heard import with_heard
 from retention.recommend.history import DAY, History, day_of, read
 from retention.recommend.models import MODELS
@@ -125,6 +126,7 @@ def train(
     return TrainedRecommender(
         now.learned, recipe.ranker, recipe.mixture, recipe.kinds, cutoff, horizon_days, seed, min_buyers,
         recipe.metrics, _rung(now, recipe.ranker) + recipe.note + _asked_for(asked_model),
+        learn_cold(lake, now, asked.items),
     )  # fmt: skip
 
 

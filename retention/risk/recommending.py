@@ -23,6 +23,7 @@ class RecommendRules(BaseModel):
     max_per_brand: Annotated[int, Field(ge=1)] | None = None
     max_per_type: Annotated[int, Field(ge=1)] | None = 2
     diversity: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    explore: Annotated[float, Field(ge=0, le=0.5)] = 0.1
 
     @model_validator(mode="after")
     def _in_order(self) -> "RecommendRules":
@@ -34,4 +35,6 @@ class RecommendRules(BaseModel):
         return self
 
 
-PLAIN = RecommendRules(max_per_type=None)  # no rule but what always holds: in stock, and no item twice
+PLAIN = RecommendRules(
+    max_per_type=None, explore=0.0
+)  # no rule but what always holds: in stock, and no item twice
