@@ -113,7 +113,7 @@ class Ranker:
         )  # fmt: skip
 
 
-def fit(examples: Examples, *, seed: int = 0, rounds: int = 120) -> Ranker:
+def fit(examples: Examples, *, seed: int = 0, rounds: int = 160) -> Ranker:
     """Learn from a past window.
 
     Parameters
