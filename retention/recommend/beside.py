@@ -25,6 +25,7 @@ REGIONS = (
     "postcode_area",
     "city",
 )  # of a customer's attributes
+FEW = 1_000  # customers
 
 
 def beside(lake: "Lake", scene: Scene, texts: Sequence[str], looks_at: Sequence[str]) -> Side:
@@ -74,19 +75,23 @@ def segments(lake: "Lake", at: datetime, customers: Sequence[str] | Any) -> Any:
     DataFrame
         ``customer_id`` and ``label``: the channel of the first purchase (``channel:web``), the region that the
         customer's attributes name (``region:north``), and the kinds of item in the first basket (``first:tea``).
-        None of them for a customer who is not known.
+        None of them for a customer who is not known; of very many customers those of others may be among them.
     """
     import pandas as pd
 
     wanted = [str(one) for one in customers]
     events, items, people = lake.table("events", before=at), lake.table("items"), lake.table("customers")
-    bought = events.filter(events.event_type == PURCHASE, events.customer_id.isin(wanted))
+    bought = events.filter(events.event_type == PURCHASE, events.customer_id.notnull())
+    if len(wanted) <= FEW:  # a longer list of names costs more than reading everybody
+        bought, people = (
+            bought.filter(bought.customer_id.isin(wanted)),
+            people.filter(people.customer_id.isin(wanted)),
+        )
     first = bought.group_by("customer_id").aggregate(began=bought.occurred_at.min())
     opening = bought.inner_join(first, ["customer_id", ("occurred_at", "began")])
     kinds = items.select("item_id", kind=items.category)
     basket = opening.left_join(kinds, "item_id").select("customer_id", "channel", "kind").distinct()
     frame: Any = basket.execute()
-    people = people.filter(people.customer_id.isin(wanted))
     said = people.attributes.try_cast("json")
     region = said[REGIONS[0]].cast("string")
     for name in REGIONS[1:]:

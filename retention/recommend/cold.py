@@ -4,7 +4,7 @@ Learned with everything else, and kept small: the best of each segment, and of e
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix
 
 from retention.recommend.beside import beside, segments
 from retention.recommend.catalogue import Catalogue
+from retention.recommend.models import Segments, Side
 from retention.recommend.models.popularity import SegmentPopular
 from retention.recommend.moments import Moment
 from retention.recommend.positions import positions
@@ -21,7 +22,7 @@ from retention.recommend.sources import tastes
 if TYPE_CHECKING:
     from retention.lake import Lake
 
-BEST = 100  # items a segment
+BEST, MOST_SEGMENTS = 100, 300  # items a segment
 NEW_DAYS = 56  # first sold within so many days, or never
 MOST_NEW = 2_000  # items
 NEAREST = 10  # items with buyers that speak for a new one
@@ -90,11 +91,22 @@ def learn_cold(lake: "Lake", now: Moment, items: Catalogue) -> Cold:
         The catalogue is as it is today: a new item that was described later has its later words.
     """
     scene = now.scene
-    side = beside(lake, scene, (), SegmentPopular.looks_at)
+    side = _largest(beside(lake, scene, (), SegmentPopular.looks_at))
     known = SegmentPopular().fit(tastes(scene.seen, scene.place, now.size), side=side)
     best, share = _best(known.within_)
     fresh = new_items(now, items)
     return Cold(known.labels_, best, share, fresh, _alike(scene.shelf.items, fresh, items))
+
+
+def _largest(side: Side) -> Side:
+    """Without the segments of the fewest customers, where there are very many."""
+    if side.segments is None or len(side.segments.labels) <= MOST_SEGMENTS:
+        return side
+    size = np.asarray(side.segments.member.sum(axis=0)).ravel()
+    kept = np.sort(np.argsort(-size, kind="stable")[:MOST_SEGMENTS])
+    return replace(
+        side, segments=Segments(side.segments.labels[kept], csr_matrix(side.segments.member[:, kept]))
+    )
 
 
 def _best(within: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
