@@ -96,7 +96,7 @@ def learn(probabilities: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> 
     churners = int(y.sum())
     if not CHURNERS <= churners <= len(y) - CHURNERS:
         return Calibrated(), "none"
-    methods = ("none", "sigmoid", "isotonic") if churners >= ISOTONIC_FROM else ("none", "sigmoid")
+    methods = ("sigmoid", "isotonic") if churners >= ISOTONIC_FROM else ("sigmoid",)
     folds = cross_fits(labels)
     lost = {
         method: sum(
@@ -139,7 +139,8 @@ def mapped(
     if method == "sigmoid":
         return Calibrated(slope=slope, shift=shift)
     steps = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p, y)
-    return Calibrated(steps=(steps.X_thresholds_, steps.y_thresholds_))
+    doubted = shift - sigmoid(p, y, np.ones(len(y)))[1]
+    return Calibrated(steps=(steps.X_thresholds_, expit(_odds(steps.y_thresholds_) + doubted)))
 
 
 def sigmoid(probability: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
