@@ -5,9 +5,15 @@ grocer. Heterogeneous buyers (gamma rates) who stop at heterogeneous times. Seed
 """
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from retention.db import Database
+from retention.db.tables import Base
+from retention.lake import Lake
+from retention.settings import Settings
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -80,6 +86,19 @@ def _events(rng, joined, lapses, rate, days, *, season=None, returned=0.0, shape
             "source": "shop",
         }
     )
+
+
+def lake(folder: Path, events: pd.DataFrame) -> Lake:
+    """A lake below ``folder`` with these events in it and nothing else."""
+    from retention.lake.importing import import_files
+
+    settings = Settings(home=folder / "home", _env_file=None)
+    database = Database(settings.database_url.get_secret_value())
+    Base.metadata.create_all(database.engine)
+    made = Lake.open(settings)
+    events.to_parquet(folder / "events.parquet")
+    import_files(made, database, settings, "events", [str(folder / "events.parquet")])
+    return made
 
 
 def end(days: int) -> datetime:

@@ -8,7 +8,6 @@ import pytest
 from retention.churn import evaluate, season
 from retention.churn.snapshots import take
 from retention.value import bgnbd
-from tests import shop as tiny
 from tests import shops
 
 PLAIN = bgnbd.BgNbd(0.8, 40.0, 0.8, 4.0)
@@ -16,20 +15,9 @@ CUTOFF = shops.end(730) - timedelta(days=90)
 ARGS = {"horizon_days": 90, "active_within_days": 180}
 
 
-def _lake(folder, events):
-    from retention.lake.importing import import_files
-
-    made = tiny.build(folder / "home", customers=1, days=1)
-    made.lake.root.rename(folder / "unused")
-    lake = type(made.lake)(made.lake.root, folder / "scratch")
-    events.to_parquet(folder / "events.parquet")
-    import_files(lake, made.database, made.settings, "events", [str(folder / "events.parquet")])
-    return lake
-
-
 @pytest.fixture(scope="module")
 def gifts(tmp_path_factory):
-    return _lake(tmp_path_factory.mktemp("gifts"), shops.gifts(customers=1500))
+    return shops.lake(tmp_path_factory.mktemp("gifts"), shops.gifts(customers=1500))
 
 
 def _trade(days, speed, *, began=300.0):
@@ -101,7 +89,7 @@ def test_before_christmas_every_baseline_is_beaten(gifts):
 def test_the_future_changes_nothing(gifts, tmp_path):
     """The same shop as it stood at the cutoff: the same season, the same features of every customer."""
     before = shops.gifts(customers=1500)
-    known = _lake(tmp_path, before[before.occurred_at < CUTOFF])
+    known = shops.lake(tmp_path, before[before.occurred_at < CUTOFF])
     one, other = (take(lake, CUTOFF, **ARGS, labelled=False) for lake in (gifts, known))
     names = [name for name in one.frame.columns if name != "customer_id"]
     np.testing.assert_array_equal(one.matrix(names), other.matrix(names))

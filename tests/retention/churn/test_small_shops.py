@@ -1,0 +1,48 @@
+"""Shops with next to nothing in them: a figure where one can be had, else one sentence that says what is missing."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from retention.churn import evaluate, train
+from retention.errors import BadInput, TooLittleData
+from tests import shops
+
+MONTHS = 240  # days
+
+
+@pytest.fixture(scope="module")
+def grocer():
+    return shops.groceries(customers=300, days=MONTHS)
+
+
+def _few(grocer, customers):
+    return grocer[grocer.customer_id.isin(sorted(grocer.customer_id.unique())[:customers])]
+
+
+def test_sixty_days_are_enough_for_a_fortnight(grocer, tmp_path):
+    young = shops.lake(tmp_path, grocer[grocer.occurred_at < shops.end(60)])
+    cutoff = shops.end(60) - timedelta(days=14)
+    found = evaluate(young, cutoff=cutoff, horizon_days=14, active_within_days=None)
+    assert "days of history (have 4" in found["rung"]
+    assert found["metrics"]["log_loss"] < np.log(2)
+    with pytest.raises(BadInput, match="horizon of 90 days needs 180 days of history"):
+        train(young, cutoff=cutoff, horizon_days=90, active_within_days=None)
+
+
+def test_twenty_customers_are_too_few(grocer, tmp_path):
+    with pytest.raises(TooLittleData, match=r"Only 1\d customers .* a model needs 100\. Import"):
+        train(shops.lake(tmp_path, _few(grocer, 20)), cutoff=shops.end(MONTHS), horizon_days=28)
+
+
+def test_where_nobody_ever_comes_back_there_is_nothing_to_tell_apart(grocer, tmp_path):
+    once = shops.lake(tmp_path, grocer.drop_duplicates("customer_id"))
+    with pytest.raises(TooLittleData, match=r"Every customer in the training data churned .* try a longer"):
+        train(once, cutoff=shops.end(MONTHS), horizon_days=28, active_within_days=None)
+
+
+def test_one_item_and_hardly_a_column(grocer, tmp_path):
+    bare = grocer[["customer_id", "event_type", "occurred_at"]].drop_duplicates()
+    made = train(shops.lake(tmp_path, bare), cutoff=shops.end(MONTHS), horizon_days=28, model="rfm_logistic")
+    assert 0 < made.parameters["train_churn_rate"] < 1
