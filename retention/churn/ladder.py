@@ -82,11 +82,16 @@ def _carried(training: TrainingSet, buyers: int, churners: list[float]) -> Rung:
 
 
 def _by_season(candidates: tuple[str, ...], training: TrainingSet) -> tuple[str, ...]:
-    """From thirteen months on the closed form goes by the shop's clock; what knows no season stays out of one."""
+    """From thirteen months on there is a closed form by the shop's clock; what knows no season stays out of one."""
     if not training.season:
         return candidates
-    known = [SEASONAL if name == CLOSED_FORM else name for name in candidates]
-    return tuple(name for name in known if name != RFM or abs(training.swing) < SWING)
+    if abs(training.swing) < SWING:
+        return (
+            (SEASONAL, *candidates)
+            if candidates[0] == CLOSED_FORM
+            else (*candidates[:-1], SEASONAL, candidates[-1])
+        )
+    return tuple(SEASONAL if name == CLOSED_FORM else name for name in candidates if name != RFM)
 
 
 def _missing(*needs: tuple[int, int, str]) -> str:

@@ -1,11 +1,13 @@
 """A shop with a Christmas season: what last year's season says of this one's."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from retention.churn import evaluate, season
+from retention.churn.ladder import stand
 from retention.churn.snapshots import take
 from retention.value import bgnbd
 from tests import shops
@@ -76,6 +78,21 @@ def _people(customers=300):
     x = rng.integers(0, 6, customers).astype(float)
     age = rng.uniform(100, 380, customers)
     return x, np.where(x > 0, age * rng.uniform(0.2, 1, customers), 0.0), age
+
+
+@pytest.mark.parametrize(("days", "swing", "there", "gone"), [
+    (300, 0.0, {"bg_nbd", "rfm_logistic"}, {"bg_season"}),
+    (500, 0.1, {"bg_nbd", "rfm_logistic", "bg_season"}, set()),
+    (500, -0.5, {"bg_season", "bg_logistic"}, {"bg_nbd", "rfm_logistic"}),
+])  # fmt: skip
+def test_what_knows_no_season_stays_out_of_one(days, swing, there, gone):
+    newest = SimpleNamespace(buyers=2000, cutoff=CUTOFF)
+    snapshots = [SimpleNamespace(churned=np.repeat([0.0, 1.0], 200))] * 6
+    known = days >= season.KNOWN_FROM
+    shop = SimpleNamespace(newest=newest, snapshots=snapshots, history_days=days, season=known, swing=swing)
+    candidates = set(stand(shop).candidates)
+    assert candidates >= there | {"ensemble", "stacked"}
+    assert not candidates & gone
 
 
 def test_before_christmas_every_baseline_is_beaten(gifts):
