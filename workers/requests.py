@@ -233,6 +233,16 @@ class DataQuality(Request):
     deed = "see how good the data is"
 
 
+class RecommendReport(Request):
+    """How recommendations do: by place on the list, by reason, by model and over time."""
+
+    kind = "recommend_report"
+    role = "viewer"
+    deed = "see how recommendations do"
+    days: Days = 84
+    as_of: Moment | None = None
+
+
 class DemoFeed(Request):
     """The demo only: bring in the real events before a moment, and the simulated answers to campaigns."""
 
@@ -255,6 +265,6 @@ REQUESTS: dict[str, type[Request]] = {
     for request in (
         Retrain, Sweep, Score, Recommend, CohortCsv, CampaignDraft, CampaignSend, CampaignDeliver, CampaignCsv, CampaignMeasure,
         CampaignLook,
-        Digest, ModelCard, DataQuality, Monitor, DemoFeed, Tidy,
+        Digest, ModelCard, DataQuality, RecommendReport, Monitor, DemoFeed, Tidy,
     )
 }  # fmt: skip

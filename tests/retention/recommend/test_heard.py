@@ -13,7 +13,12 @@ from retention.recommend import heard
 from retention.recommend.exposure import PSEUDO, examined, prior
 from retention.recommend.history import DAY, WEIGHTS, pairs, read
 from retention.recommend.responses import seen
+from retention.reports.recommendations import Performance, report
 from tests.retention.recommend.made import Made, made
+from workers.delivery import render
+from workers.requests import RecommendReport
+from workers.tasks import recommend_report
+from workers.tasks.contract import Context
 
 SENT = datetime(2025, 5, 1, 9, tzinfo=UTC)
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
@@ -176,3 +181,66 @@ def test_how_places_are_looked_at_is_recovered_although_the_best_items_stand_fir
     few = examined(shown.head(40))
     assert few[2] == pytest.approx(prior(4)[2], abs=0.15)
     assert shown.head(40)["clicked"].sum() < PSEUDO
+
+
+def test_the_report_tells_places_reasons_models_and_weeks_apart(sent):
+    with sent.database.transaction() as session:
+        impressions.keep(
+            session,
+            sent.settings,
+            "job1",
+            "a",
+            ITEMS,
+            surface="recommend",
+            model_version="recommend-2",
+            at=SENT + timedelta(days=9),
+        )
+        subject = Subject("a", "recommend-2", SENT + timedelta(days=9), "i2", 2)
+        feedback.record(session, sent.settings, subject, "wrong", "U1")
+    later = datetime.now(UTC) + timedelta(days=1)
+    data = report(sent.lake, sent.database, sent.settings, as_of=later, days=3650).data
+    assert data["shown"] == {"customers": 6, "desk": 3}
+    slots = {one["name"]: one for one in data["slots"]}
+    assert [slots[place]["clicked"] for place in (1, 2, 3)] == [0, 0, 1]
+    assert [slots[place]["bought"] for place in (1, 2, 3)] == [1, 0, 1]
+    assert [slots[place]["wrong"] for place in (1, 2, 3)] == [0, 1, 0]
+    assert slots[3]["click_rate"] == 0.5 < slots[3]["corrected"]
+    assert slots[3]["corrected"] == pytest.approx(0.5 / data["examined"]["3"], rel=0.01)
+    assert slots[3]["buy_rate_interval"] == pytest.approx((0.0945, 0.9055), abs=1e-3)  # Wilson, 1 of 2
+    assert [(one["name"], one["shown"], one["desk"]) for one in data["models"]] == [
+        ("recommend-1", 6, 0),
+        ("recommend-2", 0, 3),
+    ]
+    assert [(one["name"], one["redeemed"]) for one in data["weeks"]] == [("2025-04-28", 1), ("2025-05-05", 0)]
+    assert report(sent.lake, sent.database, sent.settings, as_of=later, days=1).data["slots"] == []
+    early = report(sent.lake, sent.database, sent.settings, as_of=SENT + timedelta(days=1), days=30).data
+    assert (early["shown"]["customers"], early["clicks"]) == (6, 0)
+
+
+def test_the_reports_message_and_page_name_nobody(sent):
+    context = Context(
+        sent.settings,
+        sent.database,
+        job_id="j",
+        attempt=1,
+        requested_by="U1",
+        channel="C1",
+        thread_key=None,
+        business_at=NOW,
+    )
+    outcome = recommend_report.run(RecommendReport(days=90, as_of=NOW), context)
+    message, page = outcome.posts
+    shown = render.message(
+        message.template, zone="UTC", demo=False, **{k: v for k, v in message.values.items() if k != "demo"}
+    )
+    said = " ".join(str(block) for block in shown.blocks)
+    assert "By place" in said
+    assert "bought before" in said
+    assert message.images["rates"].content.startswith(b"\x89PNG")
+    assert "place 3: 50.0% clicked" in message.images["rates"].alt_text
+    text = page.file.content.decode()
+    assert "<script" not in text
+    assert "By week" in text
+    empty = Performance({**outcome.data, "slots": [], "weeks": [], "reasons": [], "models": []})
+    assert "Nothing was sent yet" in empty.chart.alt_text
+    assert "Nothing was shown yet" in empty.html(sent.settings)

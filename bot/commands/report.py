@@ -1,0 +1,33 @@
+"""`report`: how what the desk does turns out."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bot.commands.tree import DAYS, MOMENT, Call, TerminalOption, group, request
+from workers.requests import RecommendReport
+
+
+@group("report", default="recommend", help="How what the desk does turns out.")
+def COMMAND() -> None: ...
+
+
+def _page(call: Call, data: dict[str, Any], html: Path | None = None, **_: Any) -> None:
+    from retention.reports.recommendations import Performance
+
+    if html is not None:
+        html.write_text(Performance(data).html(call.services.settings), encoding="utf-8")
+
+
+@COMMAND.command("recommend", request=RecommendReport, after=_page)
+@click.option("--days", type=DAYS, default="84d", help="What was shown within so long.")
+@click.option("--as-of", type=MOMENT, metavar="DATE", help="As things stood then; by default now.")
+@click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), cls=TerminalOption, metavar="FILE",
+    help="Also write the report to this file, as a page.",
+)  # fmt: skip
+def recommend(call: Call, days: int, as_of: datetime | None, html: Path | None = None) -> RecommendReport:
+    """How recommendations do: by place on the list, by reason, by model and over time."""
+    return request(RecommendReport, days=days, as_of=as_of)

@@ -1,0 +1,180 @@
+"""How recommendations do: by place on the list, by reason, by model and over time. Counts and rates only."""
+
+import base64
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from retention import clock, templating
+from retention.db import Database
+from retention.progress import Progress, silent
+from retention.reports import charts
+from retention.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from retention.lake import Lake
+
+SURE = 1.96  # standard errors of a 95 % interval
+WEEKS_DRAWN = 12
+ANSWERS = ("clicked", "bought", "redeemed")
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """``data`` is the JSON object that templates and ``--json`` show."""
+
+    data: dict[str, Any]
+
+    @property
+    def chart(self) -> charts.Chart:
+        """By place and by week; it follows from the data alone."""
+        return drawn(self.data)
+
+    def html(self, settings: Settings) -> str:
+        """One self-contained page: no script, nothing loaded from elsewhere."""
+        chart = self.chart
+        picture = base64.b64encode(chart.png).decode()
+        return templating.html(
+            "reports/recommendations.html.j2", **self.data, chart=f"data:image/png;base64,{picture}",
+            alt_text=chart.alt_text, zone=settings.timezone,
+        )  # fmt: skip
+
+
+def report(
+    lake: "Lake",
+    database: Database,
+    settings: Settings,
+    *,
+    days: int = 84,
+    as_of: datetime | None = None,
+    progress: Progress = silent,
+) -> Performance:
+    """What was shown in the last ``days``, and what came of it until ``as_of`` (by default business time).
+
+    Returns
+    -------
+    Performance
+        ``shown`` (to customers, at the desk), ``examined`` (place → chance that it is looked at, relative to the first) and
+        ``clicks`` (how many that rests on; without any it is the prior); ``slots``, ``reasons``, ``models`` and ``weeks``, each a list of
+        `_line`.
+    """
+    from retention.recommend.exposure import examined
+    from retention.recommend.responses import seen
+
+    at = as_of or clock.now()
+    progress(0, 2, "Gathering what was shown and what came of it")
+    with database.reading() as session:
+        lines = seen(lake, session, settings, at)
+    sent = lines["surface"] == "campaign"
+    chances = examined(lines[sent])
+    lines = lines.assign(
+        sent=sent, chance=lines["position"].map(chances).astype(float).fillna(1.0),
+        week=lines["shown_at"].dt.tz_convert(settings.timezone).dt.tz_localize(None).dt.to_period("W").dt.start_time,
+    )[lines["shown_at"] >= at - timedelta(days=days)]  # fmt: skip
+    progress(1, 2, "Counting")
+    data = {
+        "as_of": at.isoformat(),
+        "days": days,
+        "shown": {"customers": int(lines["sent"].sum()), "desk": int((~lines["sent"]).sum())},
+        "clicks": int(lines.loc[lines["sent"], "clicked"].sum()),
+        "examined": {str(place): round(chance, 3) for place, chance in chances.items()},
+        "slots": _lines(lines, "position"),
+        "reasons": _lines(lines, "source"),
+        "models": _lines(lines, "model_version"),
+        "weeks": _lines(lines.assign(week=lines["week"].dt.strftime("%Y-%m-%d")), "week"),
+        "demo": settings.demo,
+    }
+    progress(2, 2, "The report is ready")
+    return Performance(data)
+
+
+def _lines(lines: "pd.DataFrame", by: str) -> list[dict[str, Any]]:
+    return [_line(name, group) for name, group in lines.groupby(by, sort=True)]
+
+
+def _line(name: Any, group: "pd.DataFrame") -> dict[str, Any]:
+    """Of one group: what customers did with what they were sent, and what the desk said of what it was shown.
+
+    ``click_rate``, ``buy_rate`` and ``redeem_rate`` with 95 % Wilson intervals; ``corrected``: the click rate if everything had stood
+    on the first place (inverse examination propensity). None where customers were sent nothing.
+    """
+    sent = group[group["sent"]]
+    shown = len(sent)
+    told: dict[str, Any] = {
+        "name": name if isinstance(name, str) else int(name), "shown": shown, "desk": len(group) - shown,
+        "useful": int(group["useful"].sum()), "wrong": int(group["wrong"].sum()),
+    }  # fmt: skip
+    for answer, rate in zip(ANSWERS, ("click_rate", "buy_rate", "redeem_rate"), strict=True):
+        number = int(sent[answer].sum())
+        told |= {
+            answer: number,
+            rate: number / shown if shown else None,
+            f"{rate}_interval": wilson(number, shown),
+        }
+    told["corrected"] = float((sent["clicked"] / sent["chance"]).mean()) if shown else None
+    return told
+
+
+def wilson(hits: int, of: int) -> tuple[float, float] | None:
+    """95 % interval of a share; None of nothing."""
+    if not of:
+        return None
+    share = hits / of
+    middle = (share + SURE**2 / (2 * of)) / (1 + SURE**2 / of)
+    half = SURE * float(np.sqrt(share * (1 - share) / of + SURE**2 / (4 * of**2))) / (1 + SURE**2 / of)
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+# ---------------------------------------------------------------- the picture
+
+
+def drawn(data: dict[str, Any]) -> charts.Chart:
+    """Rates by place, as clicked and as if all had stood first; purchases by week."""
+    made, (left, right) = charts.figure(2.7, 2, (1, 1.15))
+    slots = [one for one in data["slots"] if one["shown"]]
+    weeks = [one for one in data["weeks"] if one["shown"]][-WEEKS_DRAWN:]
+    places = np.arange(len(slots))
+    left.bar(places - 0.2, [100 * one["click_rate"] for one in slots], width=0.36, color=charts.SOFT)
+    left.bar(places + 0.2, [100 * one["corrected"] for one in slots], width=0.36, color=charts.ACCENT)
+    left.set_xticks(places, [str(one["name"]) for one in slots])
+    charts.title(
+        left,
+        "Clicks by place, %",
+        "as clicked (pale); as if all had stood first" if slots else "nothing was sent yet",
+    )
+    rates = [100 * one["buy_rate"] for one in weeks]
+    low, high = (
+        [abs(100 * one["buy_rate_interval"][end] - rate) for one, rate in zip(weeks, rates, strict=True)]
+        for end in (0, 1)
+    )
+    at = np.arange(len(weeks))
+    right.errorbar(
+        at,
+        rates,
+        yerr=[low, high],
+        color=charts.ACCENT,
+        marker="o",
+        markersize=4,
+        linewidth=1.5,
+        ecolor=charts.SOFT,
+    )
+    every = max(1, len(weeks) // 4)
+    right.set_xticks(
+        at[::every], [f"{datetime.fromisoformat(one['name']):%d %b}".lstrip("0") for one in weeks[::every]]
+    )
+    charts.title(
+        right,
+        "Bought within four weeks, %",
+        "of the items sent, by week, with 95 %" if weeks else "nothing was sent yet",
+    )
+    words = "; ".join(
+        f"place {one['name']}: {one['click_rate']:.1%} clicked, {one['corrected']:.1%} as if first, {one['buy_rate']:.1%} bought"
+        for one in slots
+    )
+    return charts.Chart(
+        charts.png(made), f"Recommendations sent to customers. {words or 'Nothing was sent yet'}."
+    )
