@@ -48,6 +48,13 @@ def days_or_ever(value: Any) -> Any:
     return None if isinstance(value, str) and value.strip().lower() == "ever" else days(value)
 
 
+def seconds(value: Any) -> Any:
+    """``90s``, ``5m`` or ``1h`` → seconds."""
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d{1,5})\s*([smh])\s*", value.lower())):
+        return int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+    return value
+
+
 def utc(value: Any) -> Any:
     """An ISO 8601 moment; without a zone it is UTC."""
     if isinstance(value, str):
@@ -60,6 +67,7 @@ def utc(value: Any) -> Any:
 
 Days = Annotated[int, BeforeValidator(days), Field(ge=1, le=3650)]
 DaysOrEver = Annotated[int | None, BeforeValidator(days_or_ever)]
+Seconds = Annotated[int, BeforeValidator(seconds), Field(ge=1, le=86_400)]
 Moment = Annotated[datetime, BeforeValidator(utc)]
 CustomerId = Annotated[str, Field(min_length=1, max_length=255)]
 
@@ -93,6 +101,8 @@ class Retrain(Request):
     active_within: DaysOrEver = 56
     model: str = "auto"
     cutoff: Moment | None = None
+    tune: Seconds | None = None
+    tune_fits: Annotated[int, Field(ge=1, le=10_000)] | None = None
 
     @model_validator(mode="after")
     def _of_what_is_trained(self) -> Self:

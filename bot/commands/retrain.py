@@ -5,7 +5,7 @@ from typing import get_args
 
 import click
 
-from bot.commands.tree import DAYS, DAYS_OR_EVER, MOMENT, Call, choice, command, request
+from bot.commands.tree import DAYS, DAYS_OR_EVER, DURATION, MOMENT, Call, choice, command, request
 from workers.requests import BLEND, RECOMMENDERS, Estimator, Retrain
 
 ESTIMATORS: tuple[str, ...] = get_args(Estimator)
@@ -28,6 +28,15 @@ TASTES = (*BLEND, *RECOMMENDERS)
 @click.option(
     "--cutoff", type=MOMENT, metavar="DATE", help="Learn only from what was before; by default now."
 )
+@click.option(
+    "--tune", type=DURATION, help="Search the settings of the churn estimators for so long; by default not."
+)
+@click.option(
+    "--tune-fits",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Search with at most so many fits: repeatable whatever the machine.",
+)
 def COMMAND(
     call: Call,
     models: tuple[str, ...],
@@ -35,9 +44,12 @@ def COMMAND(
     active_within: int | str,
     model: str,
     cutoff: datetime | None,
+    tune: int | None,
+    tune_fits: int | None,
 ) -> Retrain:
     """Train new models on the history before the cutoff and promote them where they are better."""
     return request(
         Retrain,
         models=models or None, horizon=horizon, active_within=active_within, model=model, cutoff=cutoff,
+        tune=tune, tune_fits=tune_fits,
     )  # fmt: skip

@@ -265,6 +265,7 @@ class _Person(click.ParamType):
 
 DAYS = _Checked("days", requests.days, "a number of days; write it like 28d or 4w")
 DAYS_OR_EVER = _Checked("days|ever", requests.days_or_ever, "a number of days; write it like 56d, or ever")
+DURATION = _Checked("duration", requests.seconds, "a duration; write it like 90s, 5m or 1h")
 MOMENT = _Checked("date", requests.utc, "a date; write it like 2017-10-02 or 2017-10-02T09:00")
 PERSON = _Person()
 CUSTOMER = click.STRING

@@ -11,7 +11,7 @@ import numpy as np
 import skops.io
 from sklearn.base import BaseEstimator
 
-from retention.churn import calibration, estimators, rolling
+from retention.churn import calibration, estimators, rolling, tuning
 from retention.churn.ladder import Rung, stand
 from retention.churn.snapshots import GROUP_OF, Snapshot, TrainingSet, history
 from retention.errors import BadInput, TooLittleData
@@ -128,6 +128,7 @@ def train(
     active_within_days: int | None = 56,
     model: str = "auto",
     seed: int = 0,
+    tune: tuning.Budget | None = None,
     progress: Progress = silent,
 ) -> TrainedChurn:
     """Learn from everything before ``cutoff``.
@@ -139,6 +140,8 @@ def train(
         Aware. Features and label windows both end at or before it.
     model : str
         ``auto`` (by the ladder) or one of `retention.churn.estimators.ESTIMATORS`.
+    tune : tuning.Budget, optional
+        How long to search the estimators' settings before; without it they are their own.
 
     Raises
     ------
@@ -151,17 +154,25 @@ def train(
         lake, cutoff=cutoff, horizon_days=horizon_days, active_within_days=active_within_days,
         progress=part(progress, 0, 2),
     )  # fmt: skip
-    return fit(training, model=model, seed=seed, progress=part(progress, 1, 2))
+    return fit(training, model=model, seed=seed, tune=tune, progress=part(progress, 1, 2))
 
 
 def fit(
-    training: TrainingSet, *, model: str = "auto", seed: int = 0, progress: Progress = silent
-) -> TrainedChurn:
-    """Choose, calibrate and fit on snapshots already taken; see `train`."""
+    training: TrainingSet, *, model: str = "auto", seed: int = 0, tune: tuning.Budget | None = None,
+    progress: Progress = silent,
+) -> TrainedChurn:  # fmt: skip
+    """Choose, calibrate and fit on snapshots already taken; see `train`. ``tune`` searches the members' settings first."""
     rung = stand(training)
     X, y = training.stacked(training.columns)
     _two_classes(y, training)
     members = rung.members if model == "auto" else estimators.parts(model)
+    searched: list[tuning.Tuned] = []
+    if tune is not None:
+        searched = tuning.tune(training, members, tune, seed=seed, progress=part(progress, 0, 2))
+        training = replace(
+            training, settings={one.estimator: one.settings for one in searched if one.settings}
+        )
+        progress = part(progress, 1, 2)
     told = rolling.out_of_time(training, members, seed=seed, progress=part(progress, 0, 2))
     choices = [
         rolling.judge(name, told) for name in (rung.candidates if model == "auto" else (model,)) if told
@@ -174,7 +185,7 @@ def fit(
         model=calibrated, estimator=chosen.name, columns=training.columns, reference=reference(X),
         cutoff=training.cutoff, horizon_days=training.horizon_days,
         active_within_days=training.active_within_days, rung=_why(rung, model, choices, told),
-        train_rows=len(y), seed=seed, calibration=_how(method, told) + _coming(training), parameters=_parameters(training, y, choices),
+        train_rows=len(y), seed=seed, calibration=_how(method, told) + _coming(training), parameters=_parameters(training, y, choices, searched),
     )  # fmt: skip
 
 
@@ -231,8 +242,12 @@ def _origins(told: Sequence[rolling.Told]) -> str:
     return f"{len(told)} rolling origins ({', '.join(dates)})" if len(told) > 1 else f"the origin {dates[0]}"
 
 
-def _parameters(training: TrainingSet, y: np.ndarray, choices: Sequence[rolling.Choice]) -> dict[str, Any]:
+def _parameters(
+    training: TrainingSet, y: np.ndarray, choices: Sequence[rolling.Choice], searched: Sequence[tuning.Tuned]
+) -> dict[str, Any]:
     return {
+        "settings": {name: dict(settings) for name, settings in training.settings.items()},
+        "tuning": {one.estimator: one.as_dict() for one in searched},
         "snapshots": len(training.snapshots),
         "train_churn_rate": round(float(y.mean()), 6),
         "candidates": {one.name: round(one.log_loss, 6) for one in choices},

@@ -49,13 +49,13 @@ def out_of_time(
     told the season as it was: how well last year foretells it is one number for all customers and all members, and what
     one origin's season did to it says nothing of the next one's.
     """
-    origins = _origins(training)
-    if not origins:
+    newest = origins(training)
+    if not newest:
         return _across_customers(training, members, seed=seed, progress=progress)
     told = []
-    for number, origin in enumerate(origins):
+    for number, origin in enumerate(newest):
         earlier, X = training.before(origin.cutoff), origin.matrix(training.columns, as_it_was=True)
-        inner = part(progress, number, len(origins))
+        inner = part(progress, number, len(newest))
         said = {
             name: estimators.churn(
                 fitted(training, earlier, name, seed=seed, progress=part(inner, place, len(members))), X
@@ -66,7 +66,7 @@ def out_of_time(
     return told
 
 
-def _origins(training: TrainingSet) -> list[Snapshot]:
+def origins(training: TrainingSet) -> list[Snapshot]:
     """The newest snapshot, the newest one over before it, and so on, while there is something to learn from."""
     rows = sum(len(snapshot.frame) for snapshot in training.snapshots)
     most = MOST_ORIGINS if rows <= MANY_ROWS else MOST_ORIGINS - 1
@@ -86,12 +86,21 @@ def fitted(
     training: TrainingSet, snapshots: Sequence[Snapshot], name: str, *, seed: int, progress: Progress
 ) -> BaseEstimator:
     """A member fitted on some of the snapshots; the same fit is asked for by neighbouring origins and made once."""
-    key = (name, seed, training.columns, tuple(snapshot.cutoff for snapshot in snapshots))
+    settings = training.settings.get(name, {})
+    moments = tuple(snapshot.cutoff for snapshot in snapshots)
+    key = (name, seed, training.columns, moments, tuple(sorted(settings.items())))
     if key not in training.fits:
         taught = training.teaching(snapshots)
         X, y = stacked(taught, training.columns)
         training.fits[key] = estimators.fit_member(
-            name, X, y, waited=waited(taught), columns=training.columns, seed=seed, progress=progress
+            name,
+            X,
+            y,
+            waited=waited(taught),
+            columns=training.columns,
+            seed=seed,
+            progress=progress,
+            settings=settings,
         )
     return training.fits[key]
 
@@ -121,6 +130,7 @@ def _across_customers(
                 columns=training.columns,
                 seed=seed,
                 progress=part(inner, place, len(members)),
+                settings=training.settings.get(name),
             )
             found[name][out] = estimators.churn(member, at)
     return [Told(newest, found, newest.labels)]

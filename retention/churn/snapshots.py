@@ -214,6 +214,7 @@ class TrainingSet:
     snapshots: tuple[Snapshot, ...]
     columns: tuple[str, ...]
     ahead: float = 0.0  # see `swing`
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of estimators, beside their own
     doubted: Mapping[datetime, np.ndarray] = field(
         default_factory=dict
     )  # (n,) rows not to learn from, by moment

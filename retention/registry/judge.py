@@ -143,7 +143,17 @@ def _same_question(one: TrainedChurn, other: TrainedChurn) -> bool:
 
 def same_recipe(one: TrainedChurn, other: TrainedChurn) -> bool:
     """Whether two models differ only in what they learned from."""
-    return (one.estimator, one.columns) == (other.estimator, other.columns) and _same_question(one, other)
+    alike = (one.estimator, one.columns, settings_of(one)) == (
+        other.estimator,
+        other.columns,
+        settings_of(other),
+    )
+    return alike and _same_question(one, other)
+
+
+def settings_of(trained: TrainedChurn) -> dict[str, Any]:
+    """What a search found for its estimators; empty without one."""
+    return dict(trained.parameters.get("settings") or {})
 
 
 def _origins(
@@ -157,7 +167,8 @@ def _origins(
         if test.churned is None or not 0 < test.churned.sum() < len(test.churned):
             continue
         try:
-            asked = fit(before, model=trained.estimator, seed=trained.seed, progress=inner)
+            recipe = replace(before, settings=settings_of(trained))
+            asked = fit(recipe, model=trained.estimator, seed=trained.seed, progress=inner)
         except TooLittleData:  # one class only, that early
             break
         said, unseen = _of_champion(champion, trained, test, before)
@@ -175,7 +186,8 @@ def _of_champion(
         return champion.predict(test), True
     if same_recipe(champion, trained):
         return None, False
-    recipe = fit(replace(before, columns=champion.columns), model=champion.estimator, seed=champion.seed)
+    before = replace(before, columns=champion.columns, settings=settings_of(champion))
+    recipe = fit(before, model=champion.estimator, seed=champion.seed)
     return recipe.predict(test), False
 
 

@@ -43,6 +43,8 @@ class Asked:
     job_id: str | None
     doubted: tuple[tuple[str, datetime], ...] = ()  # labels to leave out: see retention.feedback
     heard: Any = None  # answers to recommendations: see retention.recommend.heard
+    tune_seconds: float | None = None  # how long to search the estimators' settings, or
+    tune_fits: int | None = None  # with how many fits; neither: not at all
 
 
 def churn(
@@ -62,6 +64,7 @@ def churn(
     from retention.churn.model import fit
     from retention.churn.segments import attributes_of
     from retention.churn.snapshots import history
+    from retention.churn.tuning import Budget
     from retention.feedback import without
     from retention.registry.judge import judge
     from retention.registry.reference import reference
@@ -71,7 +74,8 @@ def churn(
         progress=part(progress, 0, 3),
     )  # fmt: skip
     kept = without(training, asked.doubted)
-    trained = fit(kept, model=asked.model, seed=SEED, progress=part(progress, 1, 3))
+    budget = Budget(asked.tune_seconds, asked.tune_fits) if asked.tune_seconds or asked.tune_fits else None
+    trained = fit(kept, model=asked.model, seed=SEED, tune=budget, progress=part(progress, 1, 3))
     progress(2, 3, "Learning purchase intent")
     about = trained.parameters
     trained = replace(

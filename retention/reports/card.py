@@ -122,6 +122,7 @@ def _facts(row: ModelVersion, settings: Settings) -> dict[str, Any]:
         "active_within_days": row.active_within_days, "features": len(row.features), "seed": row.seed,
         "code_version": row.code_version, "fingerprint": row.data_fingerprint, "sha256": row.sha256,
         "calibration": row.parameters.get("calibration", ""), "train_rows": row.parameters.get("train_rows"),
+        "settings": row.parameters.get("settings") or {}, "searched": row.parameters.get("tuning") or {},
         "created_by": row.created_by, "created_at": row.created_at.isoformat(),
         "promoted_by": row.promoted_by, "promoted_at": row.promoted_at.isoformat() if row.promoted_at else None,
         "judged_at": judged.get("judged_at"), "customers": judged.get("customers"),

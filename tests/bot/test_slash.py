@@ -296,3 +296,12 @@ def test_retrain_reads_weeks_and_ever(workspace, database):
     args = all_jobs(database)[0].args
     assert (args["models"], args["horizon"], args["active_within"]) == (["churn"], 28, None)
     assert args["cutoff"].startswith("2017-10-02T00:00")
+
+
+def test_retrain_reads_how_long_to_search(workspace, database):
+    workspace.run("retrain churn --tune 5m --tune-fits 40")
+    args = all_jobs(database)[0].args
+    assert (args["tune"], args["tune_fits"]) == (300, 40)
+    answer = workspace.run("retrain churn --tune soon")
+    assert "a duration; write it like 90s, 5m or 1h" in words(answer["blocks"]) + str(answer)
+    assert len(all_jobs(database)) == 1

@@ -34,6 +34,8 @@ def run(request: Retrain, context: Context) -> Outcome:
         context.job_id,
         marked,
         heard,
+        request.tune,
+        request.tune_fits,
     )
     trained = [
         getattr(training, kind)(settings, lake, used[kind], asked, part(context.progress, done, len(used)))
