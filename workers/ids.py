@@ -11,6 +11,7 @@ APPROVE_CAMPAIGN = "campaign.approve"
 REJECT_CAMPAIGN = "campaign.reject"
 STOP_CAMPAIGN = "campaign.stop"
 CAMPAIGN_CSV = "campaign.csv"
+CALL_LIST = "campaign.calls"
 RETRAIN_MODEL = "model.retrain"  # value: id of the job that looked at the model
 HOME_RUN = "home.run"  # value: a command line
 FEEDBACK = "feedback"  # value: useful or wrong|pseudonym|model version|as of (a menu; the buttons are its two entries)

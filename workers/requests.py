@@ -193,12 +193,13 @@ class CampaignDeliver(Request):
 
 
 class CampaignCsv(Request):
-    """The codes of a live campaign, as a file to the direct message of who asked."""
+    """The codes (or the call list) of a live campaign, as a file to the direct message of who asked."""
 
     kind = "campaign_csv"
     queue = "interactive"
     deed = "download coupon codes"
     campaign_id: str
+    part: Literal["codes", "calls"] = "codes"
 
 
 class CampaignMeasure(Request):

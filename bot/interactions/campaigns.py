@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from slack_bolt import Ack, App
 from sqlalchemy.orm import Session
@@ -54,7 +54,12 @@ def register(app: App, services: Services) -> None:
     @app.action(ids.CAMPAIGN_CSV)
     def download(ack: Ack, body: dict[str, Any]) -> None:
         ack()
-        _download(services, Click.of(body))
+        _download(services, Click.of(body), "codes")
+
+    @app.action(ids.CALL_LIST)
+    def calls(ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        _download(services, Click.of(body), "calls")
 
     @app.view(ids.EDIT_VIEW)
     def edited(ack: Ack, body: dict[str, Any]) -> None:
@@ -139,14 +144,14 @@ def _submitted(services: Services, ack: Ack, click: Click, deed: Deed) -> None:
     ack()
 
 
-def _download(services: Services, click: Click) -> None:
+def _download(services: Services, click: Click, part: Literal["codes", "calls"]) -> None:
     campaign_id, _, _ = _target(click)
     with services.database.transaction() as session:
         if not click.first_time(session):
             return
         find(session, services.settings, campaign_id)
         job = jobs.submit(
-            session, services.settings, CampaignCsv(campaign_id=campaign_id), requested_by=click.user,
+            session, services.settings, CampaignCsv(campaign_id=campaign_id, part=part), requested_by=click.user,
             channel=click.user, idem_key=click.key,
         ).job  # fmt: skip
     woken = services.queue.wake(job)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention.campaigns.states import HOLDING
-from retention.db.tables import Assignment, Campaign
+from retention.db.tables import Assignment, Campaign, DirectoryEntry
 from retention.lake.lake import naive
 from retention.outreach import sends
 from retention.outreach.consent import suppressed
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 EXCLUSIONS: dict[str, str] = {
+    "erased": "erased since the sweep",
     "no_rule": "the policy does nothing for them",
     "no_consent": "no marketing consent",
     "other_campaign": "in another campaign",
@@ -63,25 +64,27 @@ def select_audience(
 
     Notes
     -----
-    Where there are more than the policy allows, those with most to lose stay: churn probability × expected value.
+    The bands of value are shares of the scored customers. A rule's call goes to those with a phone number, at most
+    the policy's number of them, the most valuable first; all others get their next rule. Where there are
+    more than the policy allows, those with most to lose stay: churn probability × expected value.
     """
-    pool = scores.drop_duplicates("customer_id").assign(
-        rule=[
-            rule.name
-            if (rule := policy.rule_for(tier, _features(reasons))) and rule.action != "nothing"
-            else None
-            for tier, reasons in zip(
-                scores.drop_duplicates("customer_id")["tier"],
-                scores.drop_duplicates("customer_id")["reasons"],
-                strict=True,
-            )
-        ]
+    pool = scores.drop_duplicates("customer_id").reset_index(drop=True)
+    pool = pool.assign(
+        features=[_features(reasons) for reasons in pool["reasons"]],
+        value=bands(pool["expected_value"], policy.values.high, policy.values.middle),
+        consent=consents(lake, session, settings, pool["customer_id"]),
+        phone=pool["customer_id"].isin(phoned(lake)),
     )
-    ids = pool["customer_id"]
+    pool["rule"] = _rules(pool, policy)
+    ids, asked = pool["customer_id"], pool["consent"]
     since = now - timedelta(days=policy.campaign.frequency_cap_days)
     steps: tuple[tuple[str, Callable[[], pd.Series]], ...] = (
+        ("erased", lambda: ~ids.isin(known(session, settings))),
+        (
+            "no_consent",
+            lambda: (asked == "refused") | (pool["rule"].isna() & (_rules(pool, policy, "given").notna())),
+        ),
         ("no_rule", lambda: pool["rule"].isna()),
-        ("no_consent", lambda: ~ids.isin(willing(lake, session, settings, policy.campaign.consent, ids))),
         ("other_campaign", lambda: ids.isin(lake.identities.resolved(in_campaigns(session, settings)))),
         ("frequency_cap", lambda: ids.isin(contacted(lake, session, settings, since, now))),
         ("returned", lambda: ids.isin(bought(lake, as_of, now))),
@@ -92,7 +95,9 @@ def select_audience(
         out = applies() & stays
         excluded[reason] = int(out.sum())
         stays &= ~out
-    kept = pool[stays]
+    kept = _called(pool[stays], policy)
+    excluded["no_rule"] += int(kept["rule"].isna().sum())
+    kept = kept[kept["rule"].notna()]
     at_stake = kept["churn_probability"] * kept["expected_value"]
     kept = kept.loc[at_stake.sort_values(ascending=False, kind="stable").index]
     excluded["beyond_maximum"] = max(len(kept) - policy.campaign.max_audience, 0)
@@ -100,6 +105,70 @@ def select_audience(
         kept.head(policy.campaign.max_audience).reset_index(drop=True),
         {reason: number for reason, number in excluded.items() if number},
     )
+
+
+def bands(value: "pd.Series", high: float, middle: float) -> "pd.Series":
+    """``high``, ``middle`` or ``low`` for each customer: the shares ``high`` and ``middle`` with most expected value first."""
+    import pandas as pd
+
+    place = value.fillna(0).rank(ascending=False, method="first")
+    edges = [0, high * len(value), (high + middle) * len(value), len(value)]
+    found = pd.Series("low", index=value.index)
+    found[place <= edges[2]] = "middle"
+    found[place <= edges[1]] = "high"
+    return found
+
+
+def consents(lake: "Lake", session: Session, settings: Settings, ids: "pd.Series") -> "pd.Series":
+    """``given``, ``unknown`` or ``refused`` for each customer; who unsubscribed, under whichever id, refused."""
+    import pandas as pd
+
+    customers = lake.table("customers")
+    said = customers.filter(customers.marketing_consent.notnull())
+    told = said.select("customer_id", "marketing_consent").execute()
+    yes = told["marketing_consent"].astype(bool)
+    found = pd.Series("unknown", index=ids.index)
+    found[ids.isin(told.loc[yes, "customer_id"])] = "given"
+    found[ids.isin(told.loc[~yes, "customer_id"])] = "refused"
+    found[ids.isin(lake.identities.resolved(suppressed(session, settings)))] = "refused"
+    return found
+
+
+def phoned(lake: "Lake") -> set[str]:
+    """Customers with a phone number."""
+    customers = lake.table("customers")
+    return set(customers.filter(customers.phone.notnull()).customer_id.execute())
+
+
+def known(session: Session, settings: Settings) -> set[str]:
+    """Everybody the shop still knows: who was erased is no more in the directory."""
+    mine = DirectoryEntry.team_id == settings.team_id
+    return set(session.scalars(select(DirectoryEntry.customer_id).where(mine)))
+
+
+def _rules(
+    pool: "pd.DataFrame", policy: Policy, consent: str | None = None, without: tuple[str, ...] = ()
+) -> "pd.Series":
+    """The name of each customer's rule; None where nothing is done. ``consent``: as if they had said so."""
+    import pandas as pd
+
+    columns = ["tier", "features", "value", "consent", "phone"]
+    rules = [
+        policy.rule_for(tier, features, value, consent or said, without if phone else (*without, "call"))
+        for tier, features, value, said, phone in pool[columns].itertuples(index=False)
+    ]
+    names = [rule.name if rule and rule.action != "nothing" else None for rule in rules]
+    return pd.Series(names, index=pool.index, dtype=object)
+
+
+def _called(kept: "pd.DataFrame", policy: Policy) -> "pd.DataFrame":
+    """As many personal calls as the policy allows, to the most valuable; the others get their next rule."""
+    calls = kept["rule"].isin([rule.name for rule in policy.rules if rule.action == "call"])
+    order = kept.loc[calls, "expected_value"].fillna(0).sort_values(ascending=False, kind="stable").index
+    further = order[policy.campaign.max_calls :]
+    kept = kept.copy()
+    kept.loc[further, "rule"] = _rules(kept.loc[further], policy, without=("call",))
+    return kept
 
 
 def consenting(lake: "Lake", rule: str, ids: Iterable[str]) -> set[str]:

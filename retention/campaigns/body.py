@@ -11,6 +11,7 @@ from retention.campaigns.assignment import control_size
 from retention.campaigns.power import Z_ALPHA, smallest_effect
 from retention.errors import BadInput
 from retention.risk.policy import SecondApprover
+from retention.risk.strategy import CODED
 
 
 class _Frozen(BaseModel):
@@ -31,6 +32,17 @@ class OfferLine(_Frozen):
     sales: float
     base_sales: float
     base: float
+    face: float = 0.0  # money off: a fixed coupon's amount, the cost of a parcel
+    min_order: float = 0.0
+    contact: float | None = None  # of reaching one customer, where it is not the campaign's
+    own: int | None = (
+        None  # customers with an item of the action's own kind: due again, new in their category
+    )
+
+    @property
+    def coded(self) -> bool:
+        """Whether its customers get a code."""
+        return self.action in CODED
 
 
 class Prior(_Frozen):
@@ -95,8 +107,16 @@ class Body(_Frozen):
 
     @property
     def coupons(self) -> tuple[OfferLine, ...]:
-        """The lines that carry a discount."""
-        return tuple(line for line in self.offers if line.action == "coupon")
+        """The lines that carry a share of the order as discount."""
+        return tuple(line for line in self.offers if line.action == "coupon" and not line.face)
+
+    @property
+    def copy_action(self) -> str:
+        """The action that ``copy_text`` is for: the coupons', where there are any, else that of most customers."""
+        if any(line.action == "coupon" for line in self.offers):
+            return "coupon"
+        written = [line for line in self.offers if line.action != "call"] or [*self.offers]
+        return max(written, key=lambda line: line.customers).action if written else "coupon"
 
     @property
     def discount(self) -> float | None:
@@ -132,8 +152,8 @@ class Body(_Frozen):
 
         Notes
         -----
-        For a treated customer ΔΠ = p₁ (m v − d v ρ) − p₀ m v − c with p₁ = p₀ + δ: the discount is paid on every
-        redeemer, those included who would have bought anyway. The sum is linear in δ, so the interval of the profit
+        For a treated customer ΔΠ = p₁ (m v − (d v + f) ρ) − p₀ m v − c with p₁ = p₀ + δ, d a share of the order and f
+        money off it: what is off is paid to every redeemer, those included who would have bought anyway. The sum is linear in δ, so the interval of the profit
         is that of the prior of δ.
         """
         control = sum(control_size(customers, self.holdout) for customers in self.tiers.values())
@@ -142,15 +162,18 @@ class Body(_Frozen):
 
         def profit(uplift: float) -> float:
             return share * sum(
-                uplift * (self.margin - line.discount * self.redemption) * line.sales
-                - line.discount * self.redemption * line.base_sales
-                - self.contact_cost * line.customers
+                uplift * self.margin * line.sales
+                - self.redemption * (line.discount * (line.base_sales + uplift * line.sales))
+                - self.redemption * (line.face * (line.base + uplift * line.customers))
+                - self._contact(line) * line.customers
                 for line in self.offers
             )
 
+        extra = max(self.prior.mean, 0)
         cost = share * sum(
-            line.discount * self.redemption * (line.base_sales + max(self.prior.mean, 0) * line.sales)
-            + self.contact_cost * line.customers
+            self.redemption * line.discount * (line.base_sales + extra * line.sales)
+            + self.redemption * line.face * (line.base + extra * line.customers)
+            + self._contact(line) * line.customers
             for line in self.offers
         )
         rate = sum(line.base for line in self.offers) / self.audience if self.audience else 0.0
@@ -162,6 +185,9 @@ class Body(_Frozen):
             learnable=smallest is not None and smallest <= self.prior.high,
         )  # fmt: skip
 
+    def _contact(self, line: OfferLine) -> float:
+        return self.contact_cost if line.contact is None else line.contact
+
     def check_offers(self) -> None:
         """Refuse an offer that sells below what the policy lets remain.
 
@@ -169,13 +195,21 @@ class Body(_Frozen):
         ------
         BadInput
         """
-        for line in self.coupons:
+        most = max(self.margin - self.min_margin, 0)
+        for line in self.offers:
+            if line.face and line.face > most * line.min_order + 1e-9:
+                least = f"use it from {line.face / most:,.2f} on" if most else "no order can bear it"
+                raise BadInput(
+                    f"{line.face:,.2f} off orders from {line.min_order:,.2f} on ({line.rule}) would leave "
+                    f"{100 * (self.margin - line.face / line.min_order if line.min_order else -1):.0f} % of the smallest as margin; "
+                    f"the policy wants at least {100 * self.min_margin:.0f} %: {least}."
+                )
             left = self.margin - line.discount
-            if left < self.min_margin - 1e-9:
+            if line.action == "coupon" and not line.face and left < self.min_margin - 1e-9:
                 raise BadInput(
                     f"A discount of {100 * line.discount:.0f} % ({line.rule}) would leave {100 * left:.0f} % of sales as margin; "
                     f"the policy wants at least {100 * self.min_margin:.0f} %: use at most "
-                    f"{100 * max(self.margin - self.min_margin, 0):.0f} %."
+                    f"{100 * most:.0f} %."
                 )
 
     def check_budget(self) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from retention.db.tables import Assignment, Coupon
+from retention.risk.strategy import CODED
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U
 RANDOM, GROUP = 11, 4  # 55 random bits and a check character, in groups of four
@@ -65,7 +66,7 @@ def reserve(
             (Coupon.campaign_id == Assignment.campaign_id) & (Coupon.customer_id == Assignment.customer_id),
         )
         .where(Assignment.campaign_id == campaign_id, Assignment.arm == "treatment", Coupon.code.is_(None))
-        .where(Assignment.offer["action"].as_string() == "coupon")
+        .where(Assignment.offer["action"].as_string().in_(CODED))
     )
     rows = [
         {

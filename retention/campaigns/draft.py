@@ -4,15 +4,16 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from retention.campaigns import wording
+from retention.campaigns import offers, picks, wording
 from retention.campaigns.assignment import buckets
 from retention.campaigns.audience import EXCLUSIONS, Audience, select_audience
-from retention.campaigns.body import Body, OfferLine, Prior
+from retention.campaigns.body import Body, Prior
+from retention.campaigns.offers import Suggested
 from retention.campaigns.states import record
 from retention.campaigns.view import said
 from retention.db import Database
@@ -30,19 +31,6 @@ if TYPE_CHECKING:
 
 MARGIN_DAYS = 56  # sales of so many days say what the average margin is
 LETTERS = "23456789abcdefghjkmnpqrstvwxyz"
-
-
-class Suggested(Protocol):
-    """An item as `retention.recommend` suggests it."""
-
-    @property
-    def item_id(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def why(self) -> str: ...
 
 
 Suggest = Callable[[list[str]], Mapping[str, Sequence[Suggested]]]
@@ -112,7 +100,8 @@ def draft(
     body = _body(lake, settings, policy, audience, as_of, model_version, margin, margin_known, prior)
     body.check_offers()
     progress(2, 4, "choosing items for each customer")
-    items = suggest(list(audience.customers["customer_id"])) if policy.offer.items else {}
+    items, own = _items(lake, policy, audience.customers, suggest, now)
+    body = body.model_copy(update={"offers": offers.lines(audience.customers, policy, own)})
     progress(3, 4, "drawing the hold-out")
     campaign_id = "c" + "".join(secrets.choice(LETTERS) for _ in range(6))
     salt = secrets.token_hex(16)
@@ -189,40 +178,48 @@ def _body(
     prior: Prior,
 ) -> Body:
     rules = policy.campaign
-    actions = {rule.action for name in audience.customers["rule"].unique() if (rule := policy.rule(name))}
     assumed = assumed_fields(lake, "customers", ("marketing_consent",))
     assumed += assumed_fields(lake, "items", ("margin", "in_stock")) if margin_known else ["margin"]
-    return Body(
+    body = Body(
         as_of=as_of, model_version=model_version, currency=lake.currency(settings),
         audience=len(audience.customers),
         tiers={tier: int(n) for tier, n in audience.customers["tier"].value_counts().items()},
-        excluded=audience.excluded, offers=_offers(audience.customers, policy), holdout=rules.holdout,
+        excluded=audience.excluded, offers=offers.lines(audience.customers, policy, {}), holdout=rules.holdout,
         expires_days=policy.offer.expires_days,
-        copy_text=wording.default("coupon" if "coupon" in actions else "reminder"),
+        copy_text="",
         margin=margin, redemption=policy.offer.redemption, contact_cost=policy.offer.contact_cost,
         min_margin=rules.min_margin, budget=rules.budget, window_days=rules.window_days,
         clearance_hours=rules.clearance_hours, approval_expires_hours=rules.approval_expires_hours,
         remind_hours=rules.reminder, quiet_hours=rules.quiet_hours, second_approver=policy.second_approver,
         prior=prior, assumed=tuple(assumed),
     )  # fmt: skip
+    return body.model_copy(update={"copy_text": wording.default(body.copy_action)})
 
 
-def _offers(customers: "pd.DataFrame", policy: Policy) -> tuple[OfferLine, ...]:
-    """One line for each rule that somebody falls under, in the policy's order."""
-    stays = 1 - customers["churn_probability"]
-    value = customers["expected_value"].fillna(0).clip(lower=0)
-    lines = []
-    for rule in policy.rules:
-        chosen = customers["rule"] == rule.name
-        if chosen.any():
-            lines.append(
-                OfferLine(
-                    rule=rule.name, action=rule.action, discount=rule.discount, customers=int(chosen.sum()),
-                    sales=float(value[chosen].sum()), base_sales=float((stays * value)[chosen].sum()),
-                    base=float(stays[chosen].sum()),
-                )
-            )  # fmt: skip
-    return tuple(lines)
+def _items(
+    lake: "Lake", policy: Policy, customers: "pd.DataFrame", suggest: Suggest, now: datetime
+) -> tuple[dict[str, Sequence[Suggested]], dict[str, int]]:
+    """Each customer's items, those of their action's own kind first; and how many customers of a rule have one."""
+    k = policy.offer.items
+    if not k:
+        return {}, {}
+    found: dict[str, Sequence[Suggested]] = dict(suggest(list(customers["customer_id"])))
+    own: dict[str, int] = {}
+    for name in customers["rule"].unique():
+        rule = policy.rule(name)
+        ids = list(customers.loc[customers["rule"] == name, "customer_id"])
+        if rule is None or rule.action not in ("reminder", "new_arrivals"):
+            continue
+        special = (
+            picks.due_again(lake, ids, now, k)
+            if rule.action == "reminder"
+            else picks.new_arrivals(lake, ids, now, k, policy.offer.new_days)
+        )
+        own[name] = len(special)
+        for who, first in special.items():
+            had = {item.item_id for item in first}
+            found[who] = [*first, *(item for item in found.get(who, ()) if item.item_id not in had)][:k]
+    return found, own
 
 
 def _rows(
@@ -240,14 +237,7 @@ def _rows(
             "customer_id": row.customer_id, "arm": "audience", "bucket": drawn[row.customer_id], "tier": row.tier,
             "churn_probability": float(row.churn_probability),
             "expected_value": float(row.expected_value) if row.expected_value == row.expected_value else 0.0,
-            "offer": {
-                "rule": row.rule, "action": line[row.rule].action, "discount": line[row.rule].discount,
-                "items": [
-                    {"item_id": item.item_id, "title": item.title, "source": item.source, "why": item.why}
-                    for item in items.get(row.customer_id, ())
-                ],
-                "recommended_by": recommended_by,
-            },
+            "offer": offers.given(line[row.rule], items.get(row.customer_id, ()), body.currency, recommended_by),
         }
         for row in customers.itertuples(index=False)
     ]  # fmt: skip

@@ -20,6 +20,7 @@ from retention.db.tables import Assignment, Campaign, Coupon
 from retention.errors import Conflict
 from retention.outreach import sends
 from retention.outreach.adapters import channel
+from retention.risk.strategy import CODED
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def finish(
     owed = session.scalar(
         select(func.count()).where(
             Assignment.campaign_id == campaign_id, Assignment.arm == "treatment",
-            Assignment.offer["action"].as_string() == "coupon",
+            Assignment.offer["action"].as_string().in_(CODED),
         )
     )  # fmt: skip
     if codes != owed:
@@ -149,6 +150,7 @@ def codes(session: Session, campaign: Campaign) -> list[dict[str, Any]]:
         select(
             Assignment.customer_id,
             Assignment.tier,
+            Assignment.expected_value,
             Assignment.offer,
             Coupon.code,
             Coupon.expires_at,

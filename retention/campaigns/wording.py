@@ -9,7 +9,7 @@ from typing import Any
 from retention import templating
 from retention.errors import BadInput
 
-PLACEHOLDERS = ("name", "discount", "code", "expires", "items", "shop")
+PLACEHOLDERS = ("name", "discount", "conditions", "code", "expires", "items", "shop")
 LONGEST = 2_000
 _PLACE = re.compile(r"\{(\w*)\}")
 

@@ -10,6 +10,7 @@ import css_inline
 from retention import templating
 from retention.campaigns import wording
 from retention.campaigns.body import Body
+from retention.campaigns.offers import conditions, worth
 from retention.db.tables import Send
 from retention.errors import BadInput
 from retention.outreach import tokens
@@ -80,7 +81,8 @@ def composed(
         to=contact, subject=subject, text=templating.text("campaigns/email.txt.j2", text=text, **told),
         html=_inliner().inline(html), unsubscribe_url=unsubscribe,
         offer={
-            "action": given["action"], "discount": given["discount"], "code": offer["code"],
+            "action": given["action"], "discount": given["discount"], "amount": given.get("amount") or 0.0,
+            "min_order": given.get("min_order") or 0.0, "code": offer["code"],
             "expires_at": offer["expires_at"].isoformat() if offer["expires_at"] else None,
             "items": [dict(item) for item in given["items"]],
         },
@@ -91,15 +93,15 @@ def placed(settings: Settings, name: str | None, offer: Offer) -> dict[str, str]
     """What the placeholders of a text stand for, for one customer."""
     given, zone = offer["offer"], ZoneInfo(settings.timezone)
     return {
-        "name": name or "", "discount": templating.percent(given["discount"]), "code": offer["code"] or "",
+        "name": name or "", "discount": worth(given), "conditions": conditions(given), "code": offer["code"] or "",
         "expires": templating.day(offer["expires_at"], str(zone)) if offer["expires_at"] else "",
         "items": "; ".join(item["title"] for item in given["items"]), "shop": settings.shop,
     }  # fmt: skip
 
 
 def copy_of(body: Body, action: str) -> str:
-    """The campaign's own text for its coupons; a reminder has its own."""
-    return body.copy_text if action == "coupon" else wording.default(action)
+    """The campaign's own text where it is for this action (`Body.copy_action`); else the action's default."""
+    return body.copy_text if action == body.copy_action else wording.default(action)
 
 
 @cache

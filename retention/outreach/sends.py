@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, case, exists, func, insert, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from retention import clock
@@ -19,6 +19,7 @@ LEASE = timedelta(minutes=3)  # longer than any adapter takes for one copy
 ATTEMPTS = 6
 BACK_OFF = timedelta(seconds=30)  # after the first try; doubled after each further one
 LONGEST_BACK_OFF = timedelta(hours=1)
+BY_HAND = ("csv", "call")  # a person takes the file
 REACHED = ("queued", "sending", "sent", "held")  # counts as contact: it has reached them, may have, or will
 _QUIETLY = {"synchronize_session": False}
 
@@ -26,8 +27,10 @@ _QUIETLY = {"synchronize_session": False}
 def queue(session: Session, campaign: Campaign, channel: str, now: datetime) -> None:
     """One row for each treated customer, in the transaction that makes the campaign live. Again: nothing more."""
     columns = ["team_id", "campaign_id", "customer_id", "channel", "state", "attempts", "queued_at"]
+    called = Assignment.offer["action"].as_string() == "call"
+    by = case((called, literal("call")), else_=literal(channel))
     rows = select(
-        Assignment.team_id, Assignment.campaign_id, Assignment.customer_id, literal(channel), literal("queued"),
+        Assignment.team_id, Assignment.campaign_id, Assignment.customer_id, by, literal("queued"),
         literal(0), literal(now, Send.queued_at.type),
     ).where(
         Assignment.campaign_id == campaign.id, Assignment.arm == "treatment",
@@ -132,11 +135,13 @@ def cancel(session: Session, campaign_id: str, why: str) -> None:
     _cancel(session, campaign_id, why)
 
 
-def taken_as_file(session: Session, campaign_id: str, job_id: str, now: datetime) -> None:
-    """The campaign's codes were handed over as a file: its copies count as sent from now on."""
+def taken_as_file(
+    session: Session, campaign_id: str, job_id: str, now: datetime, channel: str = "csv"
+) -> None:
+    """The campaign's codes (or its call list) were handed over as a file: these count as sent from now on."""
     session.execute(
         update(Send)
-        .where(Send.campaign_id == campaign_id, Send.channel == "csv", Send.state == "queued")
+        .where(Send.campaign_id == campaign_id, Send.channel == channel, Send.state == "queued")
         .values(state="sent", sent_at=now, job_id=job_id, attempts=1),
         execution_options=_QUIETLY,
     )
@@ -159,7 +164,7 @@ def due_campaigns(session: Session, team_id: str, now: datetime) -> list[Campaig
     """Live campaigns with a copy to send by now, or with one that a dead run left claimed."""
     wall = clock.wall()
     copy = exists().where(
-        Send.campaign_id == Campaign.id, Send.channel != "csv",
+        Send.campaign_id == Campaign.id, Send.channel.not_in(BY_HAND),
         or_(_ready(now, wall), (Send.state == "sending") & (Send.lease_until < wall)),
     )  # fmt: skip
     return list(
@@ -183,7 +188,7 @@ def next_moment(session: Session, team_id: str, after: datetime) -> datetime | N
 def _due(campaign_id: str, now: datetime, wall: datetime) -> tuple[ColumnElement[bool], ...]:
     live = exists().where(Campaign.id == campaign_id, Campaign.state == "live")
     wanted = ~exists().where(Suppression.customer_id == Send.customer_id)
-    return (Send.campaign_id == campaign_id, Send.channel != "csv", _ready(now, wall), live, wanted)
+    return (Send.campaign_id == campaign_id, Send.channel.not_in(BY_HAND), _ready(now, wall), live, wanted)
 
 
 def _ready(now: datetime, wall: datetime) -> ColumnElement[bool]:

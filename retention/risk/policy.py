@@ -4,35 +4,36 @@ A shop's own file (``RETENTION_POLICY``) replaces the default ``policy.toml`` be
 """
 
 import tomllib
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property, lru_cache
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from retention.campaigns.quiet import parsed
 from retention.errors import BadInput
-from retention.features.catalogue import FEATURES, GROUPS
 from retention.lake.identity.rules import IdentityRules
 from retention.risk.recommending import RecommendRules
+from retention.risk.strategy import ANY, REASONS, Cell, Consent, Rule, reason_of
 from retention.settings import Settings
 
 DEFAULT = Path(__file__).with_name("policy.toml")
 
-Tier = Literal["high", "medium", "low"]
-Action = Literal["coupon", "reminder", "nothing"]
-
-_GROUP = {feature.name: feature.group for feature in FEATURES}
-REASONS: tuple[str, ...] = (*GROUPS, "other")  # the groups of features that a model's reasons name
-ANY = "any"
+__all__ = [
+    "ANY",
+    "DEFAULT",
+    "HOLDOUT",
+    "REASONS",
+    "Policy",
+    "Rule",
+    "load_policy",
+    "read_policy",
+    "reason_of",
+]
+DIMENSIONS = ("tier", "reason", "value", "consent")
 HOLDOUT = (0.1, 0.2)  # below, nothing is learned; above, too much is forgone
-
-
-def reason_of(feature: str) -> str:
-    """The policy's reason to which a model's feature belongs (``recency_days`` → ``recency``)."""
-    return feature if feature in GROUPS else _GROUP.get(feature, "other")
 
 
 class _Strict(BaseModel):
@@ -52,12 +53,30 @@ class Tiers(_Strict):
         return self
 
 
+class Values(_Strict):
+    """Bands of value: which share of a draft's customers, by expected value, is ``high`` and which ``middle``."""
+
+    high: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    middle: Annotated[float, Field(gt=0, lt=1)] = 0.4
+
+    @model_validator(mode="after")
+    def _in_all(self) -> "Values":
+        if self.high + self.middle > 1:
+            raise ValueError(
+                f"high ({self.high}) and middle ({self.middle}) are shares, and more than 1 together; lower one"
+            )
+        return self
+
+
 class OfferDefaults(_Strict):
     """The cost model of every offer and the prior of its effect."""
 
     margin: Annotated[float, Field(gt=0, le=1)] = 0.3
     redemption: Annotated[float, Field(ge=0, le=1)] = 0.1
     contact_cost: Annotated[float, Field(ge=0)] = 0.02
+    call_cost: Annotated[float, Field(ge=0)] = 4.0
+    shipping_cost: Annotated[float, Field(ge=0)] = 5.0
+    new_days: Annotated[int, Field(ge=1, le=365)] = 42
     uplift: Annotated[float, Field(ge=-1, le=1)] = 0.04
     uplift_sd: Annotated[float, Field(gt=0, le=1)] = 0.02
     expires_days: Annotated[int, Field(ge=1, le=365)] = 28
@@ -76,6 +95,7 @@ class CampaignRules(_Strict):
     frequency_cap_days: Annotated[int, Field(ge=0, le=365)] = 14
     min_margin: Annotated[float, Field(ge=0, lt=1)] = 0.05
     max_audience: Annotated[int, Field(ge=1)] = 20_000
+    max_calls: Annotated[int, Field(ge=0)] = 40
     consent: Literal["required", "unless_refused"] = "required"
     budget: Annotated[float, Field(ge=0)] = 25_000
 
@@ -108,38 +128,11 @@ class SecondApprover(_Strict):
     discount: Annotated[float, Field(ge=0, le=1)] = 0.2
 
 
-class Rule(_Strict):
-    """One row of the strategy: these tiers and reasons get this action."""
-
-    name: Annotated[str, Field(min_length=1, max_length=60)]
-    tiers: Annotated[tuple[Tier, ...], Field(min_length=1)]
-    reasons: Annotated[tuple[str, ...], Field(min_length=1)] = (ANY,)
-    action: Action
-    discount: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-    @model_validator(mode="after")
-    def _sensible(self) -> "Rule":
-        for reason in self.reasons:
-            if reason not in REASONS and reason != ANY:
-                raise ValueError(f"there is no reason {reason!r}; use {', '.join(REASONS)} or {ANY}")
-        if ANY in self.reasons and len(self.reasons) > 1:
-            raise ValueError(f"{ANY!r} already holds for every reason; name it alone")
-        if (self.action == "coupon") != (self.discount > 0):
-            raise ValueError(
-                f"action {self.action!r} with a discount of {self.discount}; only coupons have one"
-            )
-        return self
-
-    @property
-    def pairs(self) -> set[tuple[str, str]]:
-        """The (tier, reason) pairs that it decides."""
-        return {(tier, reason) for tier in self.tiers for reason in self.reasons}
-
-
 class Policy(_Strict):
     """The whole file."""
 
     tiers: Tiers = Tiers()
+    values: Values = Values()
     offer: OfferDefaults = OfferDefaults()
     campaign: CampaignRules = CampaignRules()
     second_approver: SecondApprover = SecondApprover()
@@ -149,33 +142,64 @@ class Policy(_Strict):
 
     @model_validator(mode="after")
     def _unambiguous(self) -> "Policy":
+        usual = self.usual_consent
         for one, other in combinations(self.rules, 2):
             if one.name == other.name:
                 raise ValueError(f"two rules are called {one.name!r}; give each its own name")
-            if both := sorted(one.pairs & other.pairs):
-                tier, reason = both[0]
+            if both := sorted({*one.cells(usual)} & {*other.cells(usual)}):
+                where = ", ".join(f"{what} {which}" for what, which in zip(DIMENSIONS, both[0], strict=True))
                 raise ValueError(
-                    f"rules {one.name!r} and {other.name!r} overlap: both decide tier {tier}, reason {reason}"
+                    f"rules {one.name!r} and {other.name!r} overlap: both decide {where}; take it out of one of them"
                 )
         return self
 
-    def rule_for(self, tier: str, features: Iterable[str]) -> Rule | None:
-        """The rule for a customer: the first reason with a rule of its own decides, else the tier's ``any``.
+    @property
+    def usual_consent(self) -> tuple[Consent, ...]:
+        """The states of consent that a rule is for unless it says so itself."""
+        return ("given",) if self.campaign.consent == "required" else ("given", "unknown")
+
+    @cached_property
+    def _decided(self) -> dict[Cell, Rule]:
+        return {cell: rule for rule in self.rules for cell in rule.cells(self.usual_consent)}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "Policy":
+        """A copy decides by its own rules."""
+        made = super().model_copy(update=update, deep=deep)
+        made.__dict__.pop("_decided", None)
+        return made
+
+    def rule_for(
+        self,
+        tier: str,
+        features: Iterable[str],
+        value: str = ANY,
+        consent: str = "given",
+        without: Collection[str] = (),
+    ) -> Rule | None:
+        """The rule for a customer.
+
+        A rule that names the customer's value goes before all that do not; of each kind, the first reason with a rule
+        of its own decides, else the tier's ``any``.
 
         Parameters
         ----------
         tier : str
         features : iterable of str
             The features of the customer's reasons, the weightiest first.
+        value, consent : str
+            The band of their value, and whether they agreed to be written to.
+        without : collection of str
+            Actions that cannot be had for them: no phone number, nobody left to call.
 
         Returns
         -------
         Rule or None
-            None where the policy says nothing about the tier.
+            None where the policy says nothing about such a customer.
         """
-        decided = {pair: rule for rule in self.rules for pair in rule.pairs}
-        own = (decided.get((tier, reason_of(feature))) for feature in features)
-        return next((rule for rule in own if rule), decided.get((tier, ANY)))
+        reasons = [*dict.fromkeys(map(reason_of, features)), ANY]
+        asked = ((tier, reason, band, consent) for band in dict.fromkeys((value, ANY)) for reason in reasons)
+        found = (self._decided.get(cell) for cell in asked)
+        return next((rule for rule in found if rule and rule.action not in without), None)
 
     def rule(self, name: str) -> Rule | None:
         """The rule of that name."""
@@ -217,5 +241,7 @@ def _first(error: ValidationError) -> str:
     fault = error.errors()[0]
     place = ".".join(str(part + 1) if isinstance(part, int) else part for part in fault["loc"])
     said = fault["msg"].removeprefix("Value error, ").rstrip(".")
+    if fault["type"] == "extra_forbidden":
+        return f"{place}: there is no such setting (it says {fault['input']!r}); remove it, or see docs/campaigns.md for its right name"
     seen = "" if fault["type"] == "value_error" else f" (it says {fault['input']!r})"
     return f"{place}: {said}{seen}" if place else f"{said}{seen}"

@@ -240,7 +240,11 @@ def test_a_modal_that_has_become_stale_repairs_and_tells(workspace, database, su
 def test_codes_go_to_the_pressers_direct_message(workspace, database, draft, api):
     workspace.press(ids.CAMPAIGN_CSV, "c7:1", ANALYST)
     job = until(lambda: all_jobs(database))[0]
-    assert (job.kind, job.channel, job.args) == ("campaign_csv", ANALYST, {"campaign_id": "c7"})
+    assert (job.kind, job.channel, job.args) == (
+        "campaign_csv",
+        ANALYST,
+        {"campaign_id": "c7", "part": "codes"},
+    )
     assert "direct message" in whispered(api)
 
 

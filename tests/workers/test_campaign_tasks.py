@@ -13,12 +13,12 @@ from retention.campaigns import coupons
 from retention.campaigns.approval import Changes
 from retention.campaigns.states import Stale, find
 from retention.db import Database
-from retention.db.tables import Assignment, Audit, Campaign, Coupon, File, Job, Outbox, RoleGrant
+from retention.db.tables import Assignment, Audit, Campaign, Coupon, File, Job, Outbox, RoleGrant, Send
 from retention.errors import BadInput, NotAllowed
 from retention.lake import Lake
 from retention.settings import Settings
 from tests import shop as tiny
-from workers import campaigns, jobs
+from workers import campaigns, ids, jobs
 from workers.requests import CampaignCsv, CampaignDraft, CampaignLook, CampaignMeasure, CampaignSend
 from workers.tasks.runner import run_job
 
@@ -28,6 +28,7 @@ ANALYST, LEAD, CHANNEL = "U0ANALYST", "U0LEAD", "C0CRM"
 POLICY = """
 [campaign]
 budget = 5000
+quiet_hours = ""
 [[rules]]
 name = "All"
 tiers = ["high", "medium", "low"]
@@ -179,6 +180,42 @@ def test_the_whole_way_to_a_result(desk):
     with desk.database.reading() as session:
         posted = session.scalars(select(Outbox).where(Outbox.key == f"campaign:{campaign_id}:result:1")).one()
     assert posted.thread_key == closed.post_key
+
+
+def test_who_is_called_is_on_a_list_of_their_own_and_gets_no_code(desk):
+    policy = desk.settings.home / "policy.toml"
+    policy.write_text(
+        policy.read_text()
+        + '[[rules]]\nname = "Call"\ntiers = ["high", "medium", "low"]\nvalues = ["high"]\naction = "call"\n'
+    )
+    customers = desk.lake.table("customers").execute()
+    desk.lake.upsert("customers", customers.assign(phone="+44 20 7946 0000"))
+    campaign_id = _live(desk)
+    assert ids.CALL_LIST in _said(desk, _campaign(desk, campaign_id).post_key)
+    with desk.database.reading() as session:
+        rows = session.execute(select(Assignment.customer_id, Assignment.offer, Assignment.arm)).all()
+    to_call = {who for who, offer, arm in rows if offer["action"] == "call" and arm == "treatment"}
+    assert to_call
+    files = {}
+    for part in ("codes", "calls"):
+        job = _run(desk, CampaignCsv(campaign_id=campaign_id, part=part), LEAD, channel=LEAD)
+        assert job.error is None
+        with desk.database.reading() as session:
+            name = f"{campaign_id}-{part}.csv"
+            content = session.scalars(select(File.content).where(File.name == name)).one()
+        files[part] = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
+    assert {row["customer_id"] for row in files["calls"]} == to_call
+    assert not to_call & {row["customer_id"] for row in files["codes"]}
+    assert {row["phone"].lstrip("'") for row in files["calls"]} == {"+44 20 7946 0000"}
+    values = [float(row["expected_value"]) for row in files["calls"]]
+    assert values == sorted(values, reverse=True)
+    assert all(row["name"] in row["talk"] for row in files["calls"])
+    assert "rows of the call list" in _said(desk) or "row of the call list" in _said(desk)
+    with desk.database.reading() as session:
+        assert not set(session.scalars(select(Coupon.customer_id))) & to_call
+        sends = session.execute(select(Send.customer_id, Send.channel, Send.state)).all()
+    assert {who for who, channel, _ in sends if channel == "call"} == to_call
+    assert {state for _, _, state in sends} == {"sent"}
 
 
 def test_sending_twice_or_after_a_crash_issues_each_code_once(desk, monkeypatch):

@@ -96,3 +96,27 @@ def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
     with shop.database.reading() as session:  # and no further draft chooses them
         may = willing(shop.lake, session, shop.settings, "required", treated)
     assert may & set(treated) == set(treated[2:])
+
+
+def test_nobody_is_written_to_in_their_quiet_hours(mail):
+    shop, inbox = mail
+    policy = shop.settings.home / "policy.toml"
+    policy.write_text(policy.read_text().replace('quiet_hours = ""', 'quiet_hours = "21:00-08:00"'))
+    campaign_id = _approved(shop)
+    customers = shop.lake.table("customers").execute()
+    zones = customers.assign(timezone=["Asia/Kathmandu", "Mars/Base", ""] * (len(customers) // 3))
+    shop.lake.upsert("customers", zones)
+    zone_of = dict(zip(zones["email"], zones["timezone"], strict=True))
+    clock.configure(fixed=clock.now() + timedelta(hours=5))  # 05:00 UTC, 10:45 in Kathmandu
+    assert _run(shop, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
+    _tick(shop)
+    assert {zone_of[to] for to in inbox.addresses} == {"Asia/Kathmandu"}
+    with shop.database.transaction() as session:
+        assert schedule.next_due(session, shop.settings, clock.now()) == clock.now() + timedelta(hours=3)
+        for job in session.scalars(select(Job).where(Job.kind == "campaign_deliver")):
+            job.idem_key = "a minute ago"
+    clock.configure(fixed=clock.now() + timedelta(hours=3))  # 08:00 UTC
+    _tick(shop)
+    assert {zone_of[to] for to in inbox.addresses} == {"Asia/Kathmandu", "Mars/Base", ""}
+    with shop.database.reading() as session:
+        assert "queued" not in set(session.scalars(select(Send.state)))

@@ -1,4 +1,4 @@
-"""The codes of a live campaign, as a file to the direct message of who asked; the thread says who took how many rows."""
+"""The codes or the call list of a live campaign, as a file to who asked; the thread says who took how many rows."""
 
 from typing import Any
 
@@ -12,6 +12,7 @@ from workers.tasks.contract import Attachment, Context, Outcome, Post
 def run(request: CampaignCsv, context: Context) -> Outcome:
     """Make the file. Nobody who is held out is in it."""
     from retention.campaigns import sending
+    from retention.campaigns.body import Body
     from retention.campaigns.states import record
     from retention.errors import BadInput
     from retention.lake import Lake
@@ -26,60 +27,90 @@ def run(request: CampaignCsv, context: Context) -> Outcome:
             raise BadInput(
                 f"Campaign {campaign.name!r} is {campaign.state}; its codes can be downloaded while it is live."
             )
-        rows = sending.codes(session, campaign)
-    frame = _table(Lake.open(settings), campaign, rows, settings.zone)
-    file = Attachment(f"{campaign.id}-codes.csv", "text/csv", to_csv(frame), sensitive=True)
+        rows = [
+            row
+            for row in sending.codes(session, campaign)
+            if (row["offer"]["action"] == "call") == (request.part == "calls")
+        ]
+    if not rows:
+        raise BadInput(
+            f"Campaign {campaign.name!r} has nobody to {'call' if request.part == 'calls' else 'write to'}."
+        )
+    make = _calls if request.part == "calls" else _codes
+    frame = make(Lake.open(settings), settings, Body.model_validate(campaign.body), rows)
+    file = Attachment(f"{campaign.id}-{request.part}.csv", "text/csv", to_csv(frame), sensitive=True)
 
     def apply(session: Session) -> tuple[Post, ...]:
-        details = {"rows": len(rows), "version": campaign.version, "job": context.job_id}
+        details = {
+            "rows": len(rows),
+            "part": request.part,
+            "version": campaign.version,
+            "job": context.job_id,
+        }
         record(session, settings, who, "campaign.csv", campaign.id, now, details)
-        sends.taken_as_file(session, campaign.id, context.job_id, now)
-        told = campaigns.line(settings, campaign, "csv", who, rows=len(rows))
+        channel = "call" if request.part == "calls" else "csv"
+        sends.taken_as_file(session, campaign.id, context.job_id, now, channel)
+        told = campaigns.line(settings, campaign, "csv", who, rows=len(rows), part=request.part)
         return (
             Post(told.template, told.values, f"{told.key}:{context.job_id}", told.channel, told.thread_key),
         )
 
     to_person = Post(
-        "campaign/csv", {"campaign": {"name": campaign.name}, "rows": len(rows)},
+        "campaign/csv", {"campaign": {"name": campaign.name}, "rows": len(rows), "part": request.part},
         key=f"campaign:{campaign.id}:file:{context.job_id}", channel=who, file=file,
     )  # fmt: skip
     return Outcome({"campaign_id": campaign.id, "rows": len(rows)}, posts=(to_person,), apply=apply)
 
 
-def _table(lake: Any, campaign: Any, rows: list[dict[str, Any]], zone: Any) -> Any:
-    """One row for each treated customer, with the text that they shall read."""
+def _codes(lake: Any, settings: Any, body: Any, rows: list[dict[str, Any]]) -> Any:
+    """One row for each customer who is written to, with the text that they shall read."""
     import pandas as pd
 
     from retention.campaigns import wording
-    from retention.campaigns.body import Body
-    from retention.templating import day, percent
+    from retention.outreach.compose import copy_of, placed
 
-    body = Body.model_validate(campaign.body)
-    customers = (
-        lake.table("customers", identity="stored")
-        .select("customer_id", "name", "email")
-        .execute()
-        .set_index("customer_id")
-    )
-    known = {
-        who: {k: v if isinstance(v, str) else "" for k, v in row.items()}
-        for who, row in customers.to_dict("index").items()
-    }
+    known = _people(lake, "name", "email")
     table = []
     for row in rows:
         offer, person = row["offer"], known.get(row["customer_id"], {})
-        items = "; ".join(item["title"] for item in offer["items"])
-        values = {
-            "name": person.get("name"), "discount": percent(offer["discount"]), "code": row["code"],
-            "expires": day(row["expires_at"], str(zone)) if row["expires_at"] else "", "items": items,
-        }  # fmt: skip
-        text = body.copy_text if offer["action"] == "coupon" else wording.default("reminder")
+        values = placed(settings, person.get("name"), row)
+        text = wording.filled(copy_of(body, offer["action"]), values)
         table.append(
             {
                 "customer_id": row["customer_id"], "name": person.get("name", ""), "email": person.get("email", ""),
                 "offer": offer["rule"], "discount": offer["discount"], "code": row["code"] or "",
-                "expires": values["expires"], "items": items, "text": wording.filled(text, values),
+                "expires": values["expires"], "items": values["items"], "text": text,
             }
         )  # fmt: skip
     columns = ["customer_id", "name", "email", "offer", "discount", "code", "expires", "items", "text"]
     return pd.DataFrame(table, columns=columns)
+
+
+def _calls(lake: Any, settings: Any, body: Any, rows: list[dict[str, Any]]) -> Any:
+    """One row for each customer who is called, the most valuable first, with what to talk about."""
+    import pandas as pd
+
+    from retention.campaigns import wording
+    from retention.outreach.compose import copy_of, placed
+
+    known = _people(lake, "name", "phone")
+    table = []
+    for row in sorted(rows, key=lambda row: -row["expected_value"]):
+        person = known.get(row["customer_id"], {})
+        values = placed(settings, person.get("name"), row)
+        table.append(
+            {
+                "customer_id": row["customer_id"], "name": person.get("name", ""), "phone": person.get("phone", ""),
+                "expected_value": round(row["expected_value"], 2), "tier": row["tier"], "items": values["items"],
+                "talk": wording.filled(copy_of(body, "call"), values),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(
+        table, columns=["customer_id", "name", "phone", "expected_value", "tier", "items", "talk"]
+    )
+
+
+def _people(lake: Any, *columns: str) -> dict[str, dict[str, str]]:
+    """What the lake knows of each customer; what is missing is empty."""
+    people = lake.table("customers", identity="stored").select("customer_id", *columns).execute()
+    return people.fillna("").set_index("customer_id").to_dict("index")

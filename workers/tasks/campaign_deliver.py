@@ -1,5 +1,6 @@
 """Send what is due of a live campaign's copies; the next tick goes on where this stops."""
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -15,6 +16,7 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
     """Send for a while. Any number of these, one after the other or at once, send each copy once."""
     from retention import clock
     from retention.campaigns.body import Body
+    from retention.campaigns.quiet import next_allowed, parsed, zone_of
     from retention.campaigns.sending import codes
     from retention.campaigns.states import find
     from retention.errors import BadInput
@@ -23,6 +25,7 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
     from retention.outreach.adapters import adapter, channel
     from retention.outreach.compose import maker
     from retention.outreach.contacts import contacts, unwilling, waiting
+    from retention.outreach.contract import Contact
     from retention.outreach.run import Report, deliver
     from retention.risk.policy import load_policy
 
@@ -36,10 +39,15 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
         offers = {row["customer_id"]: row for row in codes(session, campaign)}
     with database.transaction() as session:
         sends.leave_out(session, wanted, no, "no consent any more")
+    quiet = parsed(Body.model_validate(campaign.body).quiet_hours)
+
+    def awake(contact: Contact, at: datetime) -> datetime:
+        return next_allowed(at, zone_of(contact.timezone, settings.zone), quiet)
+
     try:
         report = deliver(
             database, wanted, context.job_id, adapter(settings, channel(settings)), contacts(lake, ids),
-            maker(settings, Body.model_validate(campaign.body), offers), allowed=lambda contact, at: at,
+            maker(settings, Body.model_validate(campaign.body), offers), allowed=awake,
             rate=settings.send_rate, seconds=SECONDS, now=clock.now, progress=context.progress,
         )  # fmt: skip
     except BadInput as refusal:  # a setting is missing: the thread says so, once, until it is there

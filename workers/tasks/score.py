@@ -105,7 +105,6 @@ def _action(policy: "Policy", tier: str, reasons: list[dict[str, Any]]) -> str:
     rule = policy.rule_for(tier, [reason["feature"] for reason in reasons])
     if rule is None or rule.action == "nothing":
         return "nothing"
-    what = (
-        f"a coupon of {100 * rule.discount:.0f} %" if rule.action == "coupon" else "a reminder, no discount"
-    )
-    return f"{what} (rule: {rule.name})"
+    from retention.campaigns.offers import described
+
+    return f"{described(rule)} (rule: {rule.name})"

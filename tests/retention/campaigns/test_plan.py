@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retention.campaigns import wording
+from retention.campaigns import offers, wording
 from retention.campaigns.body import Prior
 from retention.campaigns.power import customers_per_arm, smallest_effect
 from retention.campaigns.prior import learnt_prior
@@ -43,6 +43,52 @@ def test_a_plan_worked_by_hand():
     assert (plan.treated, plan.control) == (85, 15)
     assert plan.profit_low < plan.profit < plan.profit_high
     assert not plan.learnable  # 15 held out tell nothing of 4 in a hundred
+
+
+def test_a_plan_with_money_off_and_calls_worked_by_hand():
+    line = a_body().offers[0]
+    fixed = line.model_copy(update={"discount": 0.0, "face": 4.0, "min_order": 40.0})
+    plan = a_body(offers=(fixed,)).plan()
+    # 85 % of: .04 · .3 · 5000 − .1 · 4 · (40 + .04 · 100) − .02 · 100
+    assert plan.profit == pytest.approx(0.85 * (60 - 0.4 * 44 - 2))
+    assert plan.cost == pytest.approx(0.85 * (0.4 * 44 + 2))
+    call = line.model_copy(update={"action": "call", "discount": 0.0, "contact": 4.0})
+    plan = a_body(offers=(call,)).plan()
+    assert plan.profit == pytest.approx(0.85 * (60 - 400))
+    assert plan.cost == pytest.approx(0.85 * 400)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"face": 9.0, "min_order": 30.0}, "use it from 36.00 on"),
+        ({"face": 9.0, "min_order": 36.0}, None),
+        ({"face": 9.0, "min_order": 0.0}, "smallest"),
+        ({"face": 0.0, "discount": 0.26}, "at most 25 %"),
+        ({"action": "free_shipping", "face": 5.0, "min_order": 10.0}, "would leave -20 %"),
+    ],
+)
+def test_an_offer_that_sells_below_what_must_be_left_is_refused(change, says):
+    body = a_body(offers=(a_body().offers[0].model_copy(update={"discount": 0.0, **change}),))
+    if says is None:
+        body.check_offers()
+        return
+    with pytest.raises(BadInput) as refusal:
+        body.check_offers()
+    assert says in str(refusal.value)
+    assert "(High risk)" in str(refusal.value)
+    assert "at least 5 %" in str(refusal.value)
+
+
+def test_the_words_of_an_offer():
+    five = {"action": "coupon", "discount": 0.0, "amount": 5.0, "min_order": 30.0, "currency": "GBP"}
+    assert (offers.worth(five), offers.conditions(five)) == ("£5.00", " on orders from £30.00 on")
+    share = {"action": "coupon", "discount": 0.15}
+    assert (offers.worth(share), offers.conditions(share)) == ("15 %", "")
+    assert offers.worth({"action": "free_shipping", "amount": 5.0}) == "free shipping"
+    assert offers.worth({"action": "reminder"}) == ""
+    for rule in read_policy(DEFAULT).rules:
+        assert offers.described(rule)
 
 
 def test_a_large_audience_can_learn():
@@ -96,7 +142,7 @@ def test_measured_campaigns_sharpen_the_prior_unless_they_cannot_be_believed(dat
 def test_copy_is_filled_in_and_never_evaluated():
     values = {"name": "{code} {{ 7*7 }}", "code": "AAAA", "discount": None}
     assert wording.filled("Dear {name}: {code}{discount}", values) == "Dear {code} {{ 7*7 }}: AAAA"
-    for action in ("coupon", "reminder"):
+    for action in ("coupon", "reminder", "free_shipping", "new_arrivals", "call"):
         assert wording.checked(wording.default(action)) == wording.default(action)
     with pytest.raises(BadInput, match="2,000"):
         wording.checked("x" * 2001)

@@ -18,8 +18,9 @@ def _written(tmp_path, text: str):
     return path
 
 
-def _rule(name="A", tiers='["high"]', reasons='["any"]', action="coupon", discount=0.1) -> str:
-    return f'[[rules]]\nname = "{name}"\ntiers = {tiers}\nreasons = {reasons}\naction = "{action}"\ndiscount = {discount}\n'
+def _rule(name="A", tiers='["high"]', reasons='["any"]', action="coupon", discount=0.1, **more) -> str:
+    said = f'[[rules]]\nname = "{name}"\ntiers = {tiers}\nreasons = {reasons}\naction = "{action}"\ndiscount = {discount}\n'
+    return said + "".join(f"{name} = {value}\n" for name, value in more.items())
 
 
 def test_the_default_serves_a_shop_on_its_first_day(tmp_path):
@@ -62,6 +63,26 @@ def test_a_shop_may_bring_its_own(tmp_path):
         ("[recommend]\nmax_per_brand = 0\n", "recommend.max_per_brand"),
         ("[recommend]\nmin_margin = 30\n", "less than 1 (it says 30)"),
         ("[tiers\n", "not valid TOML"),
+        ("[campaign]\nbudget = -5\n", "it says -5"),
+        ("[campaigns]\nbudget = 5\n", "there is no such setting"),
+        ("[campaign]\nquiet_hours = 'at night'\n", "write them like"),
+        ("[campaign]\nremind_hours = 80\n", "nobody is reminded in time"),
+        ("[second_approver]\ndiscount = 2\n", "second_approver.discount"),
+        ("[values]\nhigh = 0.7\nmiddle = 0.4\n", "lower one"),
+        (_rule(amount=5, min_order=30), "exactly one of the two"),
+        (_rule(discount=0, amount=5), "without a min_order"),
+        (_rule(discount=0, action="free_shipping"), "without a min_order"),
+        (_rule(min_order=20), "only an amount and free shipping"),
+        (_rule(discount=0, action="call", amount=5, min_order=9), "only coupons"),
+        (_rule(values='["any", "high"]'), "name it alone"),
+        (_rule(consent="[]"), "for nobody"),
+        (_rule(consent='["refused"]'), "given"),
+        (_rule("A", values='["high"]') + _rule("B", values='["high", "low"]'), "value high"),
+        (_rule("A", consent='["unknown"]') + _rule("B", consent='["unknown", "given"]'), "consent unknown"),
+        (
+            "[campaign]\nconsent = 'unless_refused'\n" + _rule("A") + _rule("B", consent='["unknown"]'),
+            "overlap",
+        ),
     ],
 )
 def test_a_fault_gets_one_sentence_that_names_it(tmp_path, text, says):
@@ -94,6 +115,23 @@ def test_a_reason_of_its_own_goes_before_any():
 )
 def test_every_customer_has_exactly_one_rule_and_it_is_of_their_tier(tier, features):
     assert tier in POLICY.rule_for(tier, features).tiers
+
+
+def test_a_rule_for_the_value_goes_before_one_for_the_reason_and_what_cannot_be_had_is_passed_over():
+    rule = POLICY.rule_for("high", ["discount_share"], "high")
+    assert rule.action == "call"
+    assert POLICY.rule_for("high", ["discount_share"], "high", without=("call",)).discount == 0.20
+    assert POLICY.rule_for("high", ["discount_share"], "low").discount == 0.20
+    assert POLICY.rule_for("high", ["discount_share"], "high", "unknown") is None
+
+
+def test_consent_is_a_dimension_of_its_own(tmp_path):
+    unsure = _rule("B", action="reminder", discount=0, consent='["unknown"]')
+    policy = read_policy(_written(tmp_path, _rule("A") + unsure))
+    assert policy.rule_for("high", [], consent="given").name == "A"
+    assert policy.rule_for("high", [], consent="unknown").name == "B"
+    lenient = read_policy(_written(tmp_path, "[campaign]\nconsent = 'unless_refused'\n" + _rule("A")))
+    assert lenient.rule_for("high", [], consent="unknown").name == "A"
 
 
 def test_every_feature_has_a_reason():

@@ -1,0 +1,104 @@
+"""What a rule's customers are offered: its line in a campaign, each customer's own offer, and its words."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from retention import templating
+from retention.campaigns.body import OfferLine
+from retention.risk.policy import Policy
+from retention.risk.strategy import Rule
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Suggested(Protocol):
+    """An item as `retention.recommend` suggests it."""
+
+    @property
+    def item_id(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def why(self) -> str: ...
+
+
+def lines(customers: "pd.DataFrame", policy: Policy, own: Mapping[str, int]) -> tuple[OfferLine, ...]:
+    """One line for each rule that somebody falls under, in the policy's order.
+
+    Parameters
+    ----------
+    customers : DataFrame
+        ``churn_probability, expected_value, rule``.
+    own : mapping
+        Rule → how many of its customers have an item of the action's own kind: something due, a new arrival.
+    """
+    stays = 1 - customers["churn_probability"]
+    value = customers["expected_value"].fillna(0).clip(lower=0)
+    found = []
+    for rule in policy.rules:
+        chosen = customers["rule"] == rule.name
+        if chosen.any():
+            found.append(
+                OfferLine(
+                    rule=rule.name, action=rule.action, discount=rule.discount, face=_face(rule, policy),
+                    min_order=rule.min_order, customers=int(chosen.sum()), sales=float(value[chosen].sum()),
+                    base_sales=float((stays * value)[chosen].sum()), base=float(stays[chosen].sum()),
+                    contact=policy.offer.call_cost if rule.action == "call" else None, own=own.get(rule.name),
+                )
+            )  # fmt: skip
+    return tuple(found)
+
+
+def given(
+    line: OfferLine, items: Sequence[Suggested], currency: str, recommended_by: str | None = None
+) -> dict[str, Any]:
+    """One customer's offer, as their assignment keeps it."""
+    return {
+        "rule": line.rule, "action": line.action, "discount": line.discount, "amount": line.face,
+        "min_order": line.min_order, "currency": currency,
+        "items": [
+            {"item_id": item.item_id, "title": item.title, "source": item.source, "why": item.why} for item in items
+        ],
+        "recommended_by": recommended_by,
+    }  # fmt: skip
+
+
+def worth(offer: Mapping[str, Any]) -> str:
+    """What ``{discount}`` stands for: ``15 %``, ``£5.00``, ``free shipping``; nothing where there is none."""
+    if offer["action"] == "free_shipping":
+        return "free shipping"
+    if offer.get("amount"):
+        return templating.money(offer["amount"], offer.get("currency") or "", 2)
+    return templating.percent(offer["discount"]) if offer.get("discount") else ""
+
+
+def conditions(offer: Mapping[str, Any]) -> str:
+    """What ``{conditions}`` stands for: `` on orders from £30.00 on``; nothing where there are none."""
+    if not offer.get("min_order"):
+        return ""
+    return f" on orders from {templating.money(offer['min_order'], offer.get('currency') or '', 2)} on"
+
+
+def described(rule: Rule, currency: str = "") -> str:
+    """A rule's action in words."""
+    if rule.action == "coupon":
+        offer = {
+            "action": rule.action,
+            "discount": rule.discount,
+            "amount": rule.amount,
+            "currency": currency,
+        }
+        more = conditions({"min_order": rule.min_order, "currency": currency})
+        return f"a coupon of {worth(offer)}{more}"
+    return {
+        "free_shipping": "free shipping", "reminder": "a reminder of what is due, no discount",
+        "new_arrivals": "new arrivals in the favourite category, no discount", "call": "a personal call",
+        "nothing": "nothing",
+    }[rule.action]  # fmt: skip
+
+
+def _face(rule: Rule, policy: Policy) -> float:
+    return policy.offer.shipping_cost if rule.action == "free_shipping" else rule.amount

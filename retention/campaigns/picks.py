@@ -1,0 +1,134 @@
+"""Items for offers of a kind of their own: what a customer is due to buy again, what is new in their favourite category."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from retention.lake.lake import naive
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from retention.lake import Lake
+
+DAYS = 3  # days on which an item was bought, at least, before it has a rhythm
+DUE = (0.8, 3.0)  # since the last time, in usual gaps: before, it is not due; after, it was given up
+TASTE_DAYS = 365  # purchases of so many days say which category is the favourite
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """An item and why it is on a list."""
+
+    item_id: str
+    title: str
+    source: str
+    why: str
+
+
+def due_again(lake: "Lake", ids: Iterable[str], as_of: datetime, k: int) -> dict[str, list[Pick]]:
+    """What each customer usually buys again by now, the most regular first.
+
+    An item bought on at least `DAYS` days has a usual gap, (last − first) ÷ (days − 1); it is due from 0.8 to 3 gaps
+    after the last time.
+
+    Returns
+    -------
+    dict
+        Customer id → at most ``k`` items; who has none due is missing.
+    """
+    events = lake.table("events", before=as_of).filter(lambda t: t.event_type == "purchase")
+    daily = (
+        _among(events, ids)
+        .filter(lambda t: t.item_id.notnull())
+        .mutate(day=lambda t: t.occurred_at.date())
+        .distinct(on=["customer_id", "item_id", "day"])
+    )
+    rhythm = daily.group_by("customer_id", "item_id").aggregate(
+        days=daily.count(), first=daily.occurred_at.min(), last=daily.occurred_at.max()
+    )
+    found = _sold(lake, rhythm.filter(rhythm.days >= DAYS)).execute()
+    gap = (found["last"] - found["first"]) / (found["days"] - 1)
+    found["late"] = (naive(as_of) - found["last"]) / gap
+    found = found[(found["late"] >= DUE[0]) & (found["late"] <= DUE[1])]
+    found["why"] = (
+        "usually bought again every "
+        + (gap.dt.days + 0.0).round().astype(int).clip(lower=1).astype(str)
+        + " days"
+    )
+    order = found.sort_values(
+        ["customer_id", "days", "late", "item_id"], ascending=[True, False, False, True]
+    )
+    return _lists(order, k, "due")
+
+
+def new_arrivals(
+    lake: "Lake", ids: Iterable[str], as_of: datetime, k: int, days: int
+) -> dict[str, list[Pick]]:
+    """What is new in each customer's favourite category, the best seller first.
+
+    The favourite is the category with the most days of purchase in the last year. An item is new whose first
+    event is younger than ``days``, in a lake whose own first event is at least twice as old.
+
+    Returns
+    -------
+    dict
+        Customer id → at most ``k`` items they have not bought; who has none is missing.
+    """
+    events = lake.table("events", before=as_of)
+    began = events.occurred_at.min().execute()
+    if began is None or began != began or naive(as_of) - began < timedelta(days=2 * days):
+        return {}
+    seen = events.filter(events.item_id.notnull()).group_by("item_id").aggregate(
+        first=events.occurred_at.min(), buyers=events.customer_id.nunique(where=events.event_type == "purchase")
+    )  # fmt: skip
+    fresh = _sold(lake, seen.filter(seen["first"] >= naive(as_of - timedelta(days=days)))).execute()
+    liked = _favourites(lake, ids, as_of)
+    pairs = liked.merge(fresh.dropna(subset=["category"]), on="category")
+    had = (
+        _among(events.filter(events.event_type == "purchase"), ids)
+        .select("customer_id", "item_id")
+        .distinct()
+    )
+    mine = pairs.merge(had.execute(), on=["customer_id", "item_id"], how="left", indicator=True)
+    mine = mine[mine["_merge"] == "left_only"].assign(why=lambda t: "new in " + t["category"])
+    order = mine.sort_values(["customer_id", "buyers", "item_id"], ascending=[True, False, True])
+    return _lists(order, k, "new")
+
+
+def _favourites(lake: "Lake", ids: Iterable[str], as_of: datetime) -> "pd.DataFrame":
+    """``customer_id, category``: one row for each customer who has a favourite."""
+    since = as_of - timedelta(days=TASTE_DAYS)
+    events = _among(lake.table("events", before=as_of, since=since), ids)
+    bought = events.filter(events.event_type == "purchase", events.occurred_at >= naive(since))
+    items = lake.table("items").select("item_id", "category")
+    lines = bought.join(items, "item_id").filter(lambda t: t.category.notnull())
+    counted = lines.group_by("customer_id", "category").aggregate(days=lines.occurred_at.date().nunique())
+    ordered = counted.execute().sort_values(
+        ["customer_id", "days", "category"], ascending=[True, False, True]
+    )
+    return ordered.drop_duplicates("customer_id")[["customer_id", "category"]]
+
+
+def _among(events: Any, ids: Iterable[str]) -> Any:
+    import ibis
+
+    wanted = ibis.memtable({"customer_id": sorted(set(ids))}, schema={"customer_id": "string"})
+    return events.semi_join(wanted, "customer_id")
+
+
+def _sold(lake: "Lake", table: Any) -> Any:
+    """The rows whose item has a title and is not out of stock, with title and category."""
+    items = lake.table("items").select("item_id", "title", "category", "in_stock")
+    joined = table.join(items, "item_id")
+    return joined.filter(joined.title.notnull(), joined.in_stock.fill_null(True)).drop("in_stock")
+
+
+def _lists(ordered: "pd.DataFrame", k: int, source: str) -> dict[str, list[Pick]]:
+    best = ordered.groupby("customer_id", sort=False).head(k)
+    columns = zip(best["customer_id"], best["item_id"], best["title"], best["why"], strict=True)
+    found: dict[str, list[Pick]] = {}
+    for who, item_id, title, why in columns:
+        found.setdefault(who, []).append(Pick(item_id, title, source, why))
+    return found

@@ -1,0 +1,78 @@
+"""One row of the strategy: which customers it is for, and what they get."""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from retention.features.catalogue import FEATURES, GROUPS
+
+Tier = Literal["high", "medium", "low"]
+Value = Literal["high", "middle", "low", "any"]
+Consent = Literal["given", "unknown"]
+Action = Literal["coupon", "free_shipping", "reminder", "new_arrivals", "call", "nothing"]
+CODED = ("coupon", "free_shipping")  # actions whose customers get a code
+
+_GROUP = {feature.name: feature.group for feature in FEATURES}
+REASONS: tuple[str, ...] = (*GROUPS, "other")  # the groups of features that a model's reasons name
+ANY: Literal["any"] = "any"
+Cell = tuple[str, str, str, str]  # tier, reason, value, consent
+
+
+def reason_of(feature: str) -> str:
+    """The policy's reason to which a model's feature belongs (``recency_days`` → ``recency``)."""
+    return feature if feature in GROUPS else _GROUP.get(feature, "other")
+
+
+class Rule(BaseModel):
+    """These tiers, reasons, bands of value and states of consent get this action."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=60)]
+    tiers: Annotated[tuple[Tier, ...], Field(min_length=1)]
+    reasons: Annotated[tuple[str, ...], Field(min_length=1)] = (ANY,)
+    values: Annotated[tuple[Value, ...], Field(min_length=1)] = (ANY,)
+    consent: tuple[Consent, ...] | None = None  # as [campaign] says
+    action: Action
+    discount: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    amount: Annotated[float, Field(ge=0)] = 0.0
+    min_order: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _known(self) -> "Rule":
+        for reason in self.reasons:
+            if reason not in REASONS and reason != ANY:
+                raise ValueError(f"there is no reason {reason!r}; use {', '.join(REASONS)} or {ANY}")
+        for name, given in (("reasons", self.reasons), ("values", self.values)):
+            if ANY in given and len(given) > 1:
+                raise ValueError(f"{name}: {ANY!r} already holds for every one; name it alone")
+        if self.consent == ():
+            raise ValueError('consent is empty, so the rule is for nobody; use "given", "unknown" or both')
+        return self
+
+    @model_validator(mode="after")
+    def _priced(self) -> "Rule":
+        if self.action != "coupon" and (self.discount or self.amount):
+            what = f"discount of {self.discount}" if self.discount else f"amount of {self.amount}"
+            raise ValueError(f"action {self.action!r} with a {what}; only coupons have one")
+        if self.action == "coupon" and bool(self.discount) == bool(self.amount):
+            seen = f"a discount of {self.discount} and an amount of {self.amount}"
+            raise ValueError(
+                f"action 'coupon' with {seen}; only coupons with exactly one of the two are an offer: set discount "
+                "(a share of the order) or amount (money off)"
+            )
+        if (self.amount or self.action == "free_shipping") and not self.min_order:
+            raise ValueError(
+                f"action {self.action!r} without a min_order; say from which order value it holds, or small orders sell below cost"
+            )
+        if self.min_order and not (self.amount or self.action == "free_shipping"):
+            raise ValueError(
+                f"a min_order of {self.min_order} with action {self.action!r}; only an amount and free shipping have one"
+            )
+        return self
+
+    def cells(self, consent: tuple[Consent, ...]) -> Iterator[Cell]:
+        """The combinations that it decides; ``consent`` where it names none itself."""
+        return product(self.tiers, self.reasons, self.values, self.consent or consent)

@@ -1,0 +1,166 @@
+"""Who gets what: tier × value × reason × consent, every exclusion counted once, items of the action's own kind."""
+
+from datetime import timedelta
+
+import pandas as pd
+import pytest
+
+from retention.campaigns import audience, picks
+from retention.campaigns.audience import bands, select_audience
+from retention.db.tables import DirectoryEntry
+from retention.risk.policy import read_policy
+
+POLICY = """
+[values]
+high = 0.1
+middle = 0.4
+[campaign]
+max_calls = 3
+frequency_cap_days = 0
+[[rules]]
+name = "Call"
+tiers = ["high"]
+values = ["high"]
+action = "call"
+[[rules]]
+name = "Coupon"
+tiers = ["high"]
+action = "coupon"
+discount = 0.1
+[[rules]]
+name = "Unasked"
+tiers = ["high"]
+consent = ["unknown"]
+action = "reminder"
+"""
+
+
+@pytest.fixture
+def policy(tmp_path):
+    path = tmp_path / "policy.toml"
+    path.write_text(POLICY)
+    return read_policy(path)
+
+
+def _scores(ids) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "customer_id": ids, "churn_probability": 0.6, "tier": "high", "reasons": "[]",
+            "expected_value": [float(len(ids) - place) for place in range(len(ids))],
+        }
+    )  # fmt: skip
+
+
+def _chosen(shop, policy, scores):
+    with shop.database.reading() as session:
+        return select_audience(
+            shop.lake,
+            session,
+            shop.settings,
+            policy,
+            scores,
+            as_of=shop.end,
+            now=shop.end + timedelta(hours=1),
+        )
+
+
+def test_bands_are_shares_the_highest_value_first():
+    found = bands(pd.Series([5.0, None, 9.0, 1.0, 7.0, 3.0, 2.0, 8.0, 6.0, 4.0]), 0.1, 0.4)
+    assert "".join(found.str[0]) == "mlhlmllmml"
+    assert list(bands(pd.Series([1.0] * 10), 0.2, 0.3)) == ["high"] * 2 + ["middle"] * 3 + ["low"] * 5
+
+
+def test_calls_go_to_the_most_valuable_with_a_phone_and_the_others_get_their_next_rule(
+    shop, policy, monkeypatch
+):
+    ids = sorted(shop.lake.table("customers").customer_id.execute())[:200]
+    nobody = _chosen(shop, policy, _scores(ids))
+    assert set(nobody.customers["rule"]) == {"Coupon"}
+    monkeypatch.setattr(audience, "phoned", lambda lake: set(ids) - {ids[0]})
+    called = _chosen(shop, policy, _scores(ids))
+    calls = called.customers[called.customers["rule"] == "Call"]
+    agreed = [who for who in ids if who in set(called.customers["customer_id"])]
+    assert sorted(calls["customer_id"]) == [who for who in agreed if who != ids[0]][:3]
+    assert len(called.customers) == len(nobody.customers)
+    assert called.excluded == nobody.excluded == {"no_consent": 200 - len(agreed)}
+
+
+def test_who_said_nothing_has_a_rule_of_their_own_and_who_refused_has_none(shop, policy, monkeypatch):
+    ids = sorted(shop.lake.table("customers").customer_id.execute())[:30]
+    said = pd.Series(["given", "unknown", "refused"] * 10)
+    monkeypatch.setattr(audience, "consents", lambda lake, session, settings, asked: said)
+    chosen = _chosen(shop, policy, _scores(ids))
+    assert chosen.customers["rule"].value_counts().to_dict() == {"Coupon": 10, "Unasked": 10}
+    assert chosen.excluded == {"no_consent": 10}
+    strict = policy.model_copy(update={"rules": policy.rules[:2]})
+    assert _chosen(shop, strict, _scores(ids)).excluded == {"no_consent": 20}
+
+
+def test_who_was_erased_since_the_sweep_is_left_out_and_counted(shop, policy):
+    ids = [*sorted(shop.lake.table("customers").customer_id.execute())[:20], "gone-1", "gone-2"]
+    with shop.database.reading() as session:
+        assert session.get(DirectoryEntry, ("local", ids[0]))
+    chosen = _chosen(shop, policy, _scores(ids))
+    assert chosen.excluded["erased"] == 2
+    assert not {"gone-1", "gone-2"} & set(chosen.customers["customer_id"])
+
+
+def _bought(shop, before) -> pd.DataFrame:
+    events = shop.lake.table("events", before=before).execute()
+    return events[events["event_type"] == "purchase"]
+
+
+def test_what_is_due_has_a_rhythm_and_is_neither_early_nor_given_up(shop):
+    at = shop.end - timedelta(days=30)
+    ids = list(shop.lake.table("customers").customer_id.execute())
+    found = picks.due_again(shop.lake, ids, at, 3)
+    assert found
+    events = _bought(shop, at)
+    for who, chosen in list(found.items())[:20]:
+        assert len(chosen) <= 3
+        for pick in chosen:
+            days = events[(events["customer_id"] == who) & (events["item_id"] == pick.item_id)]["occurred_at"]
+            days = sorted(days.groupby(days.dt.date).min())
+            assert len(days) >= 3
+            gap = (days[-1] - days[0]) / (len(days) - 1)
+            assert 0.75 <= (pd.Timestamp(at).tz_localize(None) - days[-1]) / gap <= 3.1
+    assert picks.due_again(shop.lake, ["nobody"], at, 3) == {}
+
+
+def test_new_arrivals_are_new_and_of_the_favourite_category(shop, monkeypatch):
+    at = shop.end
+    everyone = list(shop.lake.table("customers").customer_id.execute())
+    assert (
+        picks.new_arrivals(shop.lake, everyone, at, 3, days=150) == {}
+    )  # the lake itself is too young to say
+    first = _bought(shop, at).groupby("item_id")["occurred_at"].min().sort_values()
+    newest = first.index[-1]
+    days = (pd.Timestamp(at).tz_localize(None) - first[newest]).days + 1
+    found = picks.new_arrivals(shop.lake, everyone, at, 3, days=min(days, 99))
+    if days <= 99:
+        assert {pick.item_id for chosen in found.values() for pick in chosen} >= {newest}
+    category = shop.lake.table("items").execute().set_index("item_id")["category"]
+    events = _bought(shop, at)
+    for who, chosen in found.items():
+        mine = events[events["customer_id"] == who]
+        counted = mine.assign(c=mine["item_id"].map(category), d=mine["occurred_at"].dt.date)
+        best = counted.groupby("c")["d"].nunique().max()
+        for pick in chosen:
+            assert counted.groupby("c")["d"].nunique()[category[pick.item_id]] == best
+            assert pick.item_id not in set(mine["item_id"])
+
+
+def test_picks_see_nothing_after_their_moment(shop):
+    """The same list for the same moment, whatever happens later: the shop's last 60 days are the appended future."""
+    at = shop.end - timedelta(days=60)
+    ids = sorted(shop.lake.table("customers").customer_id.execute())[:100]
+
+    class Past:
+        """The shop as it was then: a lake that has no later event at all."""
+
+        def table(self, name, before=None, since=None):
+            table = shop.lake.table(name, before, since)
+            return table.filter(table.occurred_at < at.replace(tzinfo=None)) if name == "events" else table
+
+    assert picks.due_again(shop.lake, ids, at, 3) == picks.due_again(Past(), ids, at, 3)
+    assert picks.new_arrivals(shop.lake, ids, at, 3, 40) == picks.new_arrivals(Past(), ids, at, 3, 40)
