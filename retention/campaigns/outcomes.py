@@ -59,7 +59,8 @@ def outcomes(lake: "Lake", session: Session, campaign: Campaign, until: datetime
     discounts = _discounts(lake, session, campaign, start, end)
     off = discounts.groupby("customer_id")["profit"].sum()
     taken = table.index.to_series().map(off).fillna(0.0)
-    contact = (table["arm"] == "treatment") * body.contact_cost
+    each = {line.rule: line.contact for line in body.offers if line.contact is not None}
+    contact = (table["arm"] == "treatment") * table.pop("rule").map(each).fillna(body.contact_cost)
     table["profit"] += taken - contact
     earned = _daily_profit(lake, ids, start, end, drawn, body.margin)
     return Outcomes(
@@ -73,11 +74,11 @@ def _assigned(session: Session, campaign_id: str) -> "pd.DataFrame":
     import pandas as pd
 
     rows = session.execute(
-        select(Assignment.customer_id, Assignment.arm, Assignment.tier)
+        select(Assignment.customer_id, Assignment.arm, Assignment.tier, Assignment.offer["rule"].as_string())
         .where(Assignment.campaign_id == campaign_id, Assignment.arm.in_(("treatment", "control")))
         .order_by(Assignment.customer_id)
     )
-    return pd.DataFrame([tuple(row) for row in rows], columns=["customer_id", "arm", "tier"])
+    return pd.DataFrame([tuple(row) for row in rows], columns=["customer_id", "arm", "tier", "rule"])
 
 
 def _within(lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime) -> Any:
@@ -147,7 +148,8 @@ def _discounts(
 ) -> "pd.DataFrame":
     """``customer_id, day, profit`` (negative) of every code of the campaign redeemed in the window.
 
-    The redemption's own event says what it took off; where it does not, it is the offer's share of the order's amount.
+    The redemption's own event says what it took off; where it does not, it is the offer's share of the order's amount, and its money
+    off: that of a parcel, too.
     """
     import pandas as pd
 
@@ -172,10 +174,16 @@ def _discounts(
         )
     codes = pd.DataFrame(
         [
-            (who, order, (at - start) // timedelta(days=1), offer.get("discount") or 0.0)
+            (
+                who,
+                order,
+                (at - start) // timedelta(days=1),
+                offer.get("discount") or 0.0,
+                offer.get("amount") or 0.0,
+            )
             for who, order, at, offer in redeemed
         ],
-        columns=["customer_id", "order_id", "day", "share"],
+        columns=["customer_id", "order_id", "day", "share", "amount_off"],
     )
     events = _within(lake, list(codes["customer_id"]), start, end, campaign.created_at)
     events = events.filter(events.order_id.isin(list(codes["order_id"].dropna().unique())))
@@ -185,6 +193,6 @@ def _discounts(
     ).execute()  # fmt: skip
     found = codes.merge(told, how="left", on=["customer_id", "order_id"])
     off = found["told"].astype(float).fillna(0.0)
-    share = found["share"].astype(float) * found["amount"].astype(float).fillna(0.0)
+    share = found["share"].astype(float) * found["amount"].astype(float).fillna(0.0) + found["amount_off"]
     found["profit"] = -off.where(off != 0, share)
     return found[["customer_id", "day", "profit"]]
