@@ -46,6 +46,8 @@ class TrainedRecommender:
         What was used and why, in a sentence.
     cold : Cold or None
         What newcomers among customers and items are helped by.
+    worth : dict
+        What a cart and a view are worth beside a purchase, where that could be measured; see `worth.learn_worth`.
     """
 
     learned: Learned
@@ -59,6 +61,7 @@ class TrainedRecommender:
     metrics: dict[str, Any] = field(default_factory=dict)
     rung: str = ""
     cold: Cold | None = None
+    worth: dict[str, float] = field(default_factory=dict)
 
     @property
     def items(self) -> np.ndarray:
@@ -86,6 +89,7 @@ class TrainedRecommender:
         return {
             **self.mixture.as_dict(),
             **{f"ranker_{policy}": kind for policy, kind in self.kinds.items()},
+            **{f"weight_{kind}": round(value, 4) for kind, value in self.worth.items()},
             "min_buyers": self.min_buyers,
             "items": len(self.items),
         }
@@ -109,6 +113,7 @@ class TrainedRecommender:
             "min_buyers": self.min_buyers,
             "metrics": self.metrics,
             "rung": self.rung,
+            "worth": self.worth,
         }
         rooms: dict[str, Mapping[str, np.ndarray]] = {
             "shelf": learned.shelf.arrays(),
@@ -163,5 +168,6 @@ class TrainedRecommender:
             min_buyers=header["min_buyers"],
             metrics=header["metrics"],
             rung=header["rung"],
+            worth=header.get("worth", {}),
             cold=Cold.restore(rooms["cold"]) if "cold" in rooms else None,
         )

@@ -39,6 +39,7 @@ from retention.recommend.positions import positions
 from retention.recommend.solo import alone
 from retention.recommend.sources import had
 from retention.recommend.training import MIN_BUYERS, K, train, window_truth
+from retention.recommend.worth import weighted
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -273,7 +274,7 @@ def _by_activity(compared: Compared) -> dict[str, dict[str, float]]:
 
 def standing(lake: "Lake", trained: TrainedRecommender, at: datetime) -> Moment:
     """All customers as they stood at a moment, in front of what the recommender has learned."""
-    history = read(lake, at)
+    history = weighted(read(lake, at), trained.worth)
     moment = at.timestamp() / DAY
     place = positions(trained.items, history.items)
     scene = Scene(trained.learned.shelf, history, pairs(history, moment), moment, place)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from retention.recommend.history import HALF_LIVES, History, Pairs, _changes
+from retention.recommend.history import HALF_LIVES, History, Pairs, changes
 from retention.recommend.shelf import FACTS, Shelf
 
 SCORES = ("collaborative", "collaborative_rank", "neighbours", "favourite")
@@ -130,7 +130,7 @@ class Scene:
         if not len(key):
             none = np.empty(0)
             return Habit(code, size, np.empty(0, dtype=np.int64), none, none, none, none, none)
-        begins = _changes(key)
+        begins = changes(key)
         first, last = np.maximum.reduceat(age, begins), np.minimum.reduceat(age, begins)
         days = np.diff(np.r_[begins, len(key)])
         faded = np.add.reduceat(np.exp2(-age / GROUP_HALF_LIFE), begins)
@@ -167,7 +167,7 @@ class Habit:
 def _distinct(keys: np.ndarray) -> np.ndarray:
     """The distinct keys, sorted; for long arrays faster than numpy's unique."""
     keys = np.sort(keys)
-    return keys[_changes(keys)]
+    return keys[changes(keys)]
 
 
 def find(keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 DAY = 86_400
 PURCHASE, CART, VIEW = "purchase", "cart", "view"
 
-# A purchase is 1. A cart came to about half of one in weight on Taobao's data; the others are judgement until they
-# are measured on a shop's own data. A return takes a purchase back; a review counts by its stars (below).
+# A purchase is 1. A cart came to about half of one in weight on Taobao's data; the others are judgement. Carts and views
+# are measured on a shop's own data where there is enough (`worth`). A return takes a purchase back; a review counts by its stars (below).
 WEIGHTS = {
     PURCHASE: 1.0, CART: 0.5, "coupon_redeem": 0.5, VIEW: 0.1, "search": 0.1, "email_click": 0.1, "return": -1.0,
 }  # fmt: skip
@@ -228,7 +228,7 @@ def pairs(history: History, at: float) -> Pairs:
         whole: Any = np.empty(0, dtype=np.int32)
         faded = dict.fromkeys(HALF_LIVES, none)
         return Pairs(whole, whole, faded, whole, none, none, none, none, none, whole, whole, none)
-    begins = _changes(history.customer, history.item)
+    begins = changes(history.customer, history.item)
     age = at - history.day
     bought = history.bought > 0
     inside = np.maximum.reduceat(np.where(bought, age, -np.inf), begins)
@@ -247,7 +247,7 @@ def pairs(history: History, at: float) -> Pairs:
     )  # fmt: skip
 
 
-def _changes(*columns: np.ndarray) -> np.ndarray:
+def changes(*columns: np.ndarray) -> np.ndarray:
     """Where a line differs from the one before in any column."""
     differs = np.zeros(len(columns[0]), dtype=bool)
     differs[:1] = True
@@ -262,7 +262,7 @@ def _gaps(
     """Distinct days of purchase, and mean, standard deviation and last of the days between them."""
     pair = np.repeat(np.arange(len(begins)), np.diff(np.r_[begins, len(bought)]))[bought]
     day = history.day[bought]
-    fresh = _changes(pair, day)
+    fresh = changes(pair, day)
     pair, day = pair[fresh], day[fresh]
     count = np.bincount(pair, minlength=len(begins))
     between = np.flatnonzero(pair[1:] == pair[:-1]) + 1

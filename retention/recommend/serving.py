@@ -29,6 +29,7 @@ from retention.recommend.shelf import FACTS, Shelf
 from retention.recommend.solo import alone
 from retention.recommend.sources import Learned, had, tastes
 from retention.recommend.threads import one_blas_thread
+from retention.recommend.worth import weighted
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -74,7 +75,7 @@ def recommend(
     found: dict[str, list[Item]] = {}
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
-        history = histories(lake, as_of, batch)
+        history = weighted(histories(lake, as_of, batch), trained.worth if trained is not None else {})
         if terms.heard is not None:
             history = with_heard(history, terms.heard, shop.at)
         with one_blas_thread():

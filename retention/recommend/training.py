@@ -37,6 +37,7 @@ from retention.recommend.moments import (
 from retention.recommend.ranker import KINDS, Ranker, fit
 from retention.recommend.solo import train_alone
 from retention.recommend.windows import Asked, Window, examples, window
+from retention.recommend.worth import learn_worth, weighted
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -115,10 +116,12 @@ def train(
         raise TooLittleData(
             f"There are no events with items before {cutoff:%d %b %Y}; import some, or choose a later cutoff."
         )
+    worth = learn_worth(history, day_of(cutoff) - horizon_days, day_of(cutoff))
+    history = weighted(history, worth)
     if asked_model in MODELS:
         found = train_alone(lake, history, cutoff, asked, part(progress, 1, 4, span=3))
         if found is not None:
-            return found
+            return replace(found, worth=worth)
         asked = replace(asked, model="auto")
     recipe = _recipe(history, cutoff, asked, part(progress, 1, 4, span=2))
     now = at_moment(history, cutoff, asked, part(progress, 3, 4))
@@ -126,7 +129,7 @@ def train(
     return TrainedRecommender(
         now.learned, recipe.ranker, recipe.mixture, recipe.kinds, cutoff, horizon_days, seed, min_buyers,
         recipe.metrics, _rung(now, recipe.ranker) + recipe.note + _asked_for(asked_model),
-        learn_cold(lake, now, asked.items),
+        learn_cold(lake, now, asked.items), worth,
     )  # fmt: skip
 
 
