@@ -30,6 +30,7 @@ EXCLUSIONS: dict[str, str] = {
     "frequency_cap": "contacted too recently",
     "returned": "ordered again since the sweep",
     "beyond_maximum": "beyond the largest audience",
+    "no_gain": "an offer to them is expected to earn too little",
 }
 
 
@@ -50,6 +51,7 @@ def select_audience(
     *,
     as_of: datetime,
     now: datetime,
+    choose: "Callable[[pd.DataFrame], pd.DataFrame] | None" = None,
 ) -> Audience:
     """Choose the audience among scored customers.
 
@@ -61,12 +63,14 @@ def select_audience(
         What the scores know lies before this; who ordered since then has returned already.
     now : datetime
         Business time.
+    choose : callable, optional
+        Of all who can be written to, those whom the campaign shall be for.
 
     Notes
     -----
     The bands of value are shares of the scored customers. A rule's call goes to those with a phone number, at most
-    the policy's number of them, the most valuable first; all others get their next rule. Where there are
-    more than the policy allows, those with most to lose stay: churn probability × expected value.
+    the policy's number of them, the most valuable first; all others get their next rule. Without
+    ``choose``, where there are more than the policy allows, those with most to lose stay: churn probability × value.
     """
     pool = scores.drop_duplicates("customer_id").reset_index(drop=True)
     pool = pool.assign(
@@ -98,6 +102,10 @@ def select_audience(
     kept = _called(pool[stays], policy)
     excluded["no_rule"] += int(kept["rule"].isna().sum())
     kept = kept[kept["rule"].notna()]
+    if choose is not None:
+        chosen = choose(kept.reset_index(drop=True))
+        excluded["no_gain"] = len(kept) - len(chosen)
+        return Audience(chosen, {reason: number for reason, number in excluded.items() if number})
     at_stake = kept["churn_probability"] * kept["expected_value"]
     kept = kept.loc[at_stake.sort_values(ascending=False, kind="stable").index]
     excluded["beyond_maximum"] = max(len(kept) - policy.campaign.max_audience, 0)

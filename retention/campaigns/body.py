@@ -4,6 +4,7 @@ Small sums stand for the audience, so that an edit recomputes everything without
 """
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -39,6 +40,19 @@ class OfferLine(_Frozen):
         None  # customers with an item of the action's own kind: due again, new in their category
     )
 
+    uplift_sales: float | None = None  # Σ δ v and Σ δ, where past campaigns tell each customer's own δ
+    uplift_buyers: float | None = None
+
+    def extra_sales(self, shift: float, mean: float) -> float:
+        """Σ δ v where everybody's δ is the ``mean``, or their own where it is known, and a ``shift`` more."""
+        return shift * self.sales + (mean * self.sales if self.uplift_sales is None else self.uplift_sales)
+
+    def extra_buyers(self, shift: float, mean: float) -> float:
+        """Σ δ, likewise."""
+        return shift * self.customers + (
+            mean * self.customers if self.uplift_buyers is None else self.uplift_buyers
+        )
+
     @property
     def coded(self) -> bool:
         """Whether its customers get a code."""
@@ -60,6 +74,19 @@ class Prior(_Frozen):
     @property
     def high(self) -> float:
         return self.mean + Z_ALPHA * self.sd
+
+
+class Targeting(_Frozen):
+    """How the audience was chosen: by uplift that past campaigns taught, or by risk × value, and why."""
+
+    by: Literal["uplift", "risk"]
+    why: Literal["learnt", "none", "small", "indistinct"]
+    campaigns: int = 0
+    customers: int = 0
+    learner: str = ""
+    qini: float | None = None
+    qini_low: float | None = None
+    qini_high: float | None = None
 
 
 class Plan(_Frozen):
@@ -103,6 +130,7 @@ class Body(_Frozen):
     quiet_hours: str = ""
     second_approver: SecondApprover | None = None  # a campaign from before there were two
     prior: Prior
+    targeting: Targeting | None = None  # a campaign from before it was told
     assumed: tuple[str, ...] = ()
 
     @property
@@ -154,25 +182,26 @@ class Body(_Frozen):
         -----
         For a treated customer ΔΠ = p₁ (m v − (d v + f) ρ) − p₀ m v − c with p₁ = p₀ + δ, d a share of the order and f
         money off it: what is off is paid to every redeemer, those included who would have bought anyway. The sum is linear in δ, so the interval of the profit
-        is that of the prior of δ.
+        is that of the prior of δ; where past campaigns tell each customer's own δ, that of its level.
         """
         control = sum(control_size(customers, self.holdout) for customers in self.tiers.values())
         treated = self.audience - control
         share = treated / self.audience if self.audience else 0.0
 
+        mean = self.prior.mean
+
         def profit(uplift: float) -> float:
             return share * sum(
-                uplift * self.margin * line.sales
-                - self.redemption * (line.discount * (line.base_sales + uplift * line.sales))
-                - self.redemption * (line.face * (line.base + uplift * line.customers))
+                self.margin * line.extra_sales(uplift - mean, mean)
+                - self.redemption * line.discount * (line.base_sales + line.extra_sales(uplift - mean, mean))
+                - self.redemption * line.face * (line.base + line.extra_buyers(uplift - mean, mean))
                 - self._contact(line) * line.customers
                 for line in self.offers
             )
 
-        extra = max(self.prior.mean, 0)
         cost = share * sum(
-            self.redemption * line.discount * (line.base_sales + extra * line.sales)
-            + self.redemption * line.face * (line.base + extra * line.customers)
+            self.redemption * line.discount * (line.base_sales + max(line.extra_sales(0, mean), 0))
+            + self.redemption * line.face * (line.base + max(line.extra_buyers(0, mean), 0))
             + self._contact(line) * line.customers
             for line in self.offers
         )

@@ -15,6 +15,7 @@ from retention.campaigns.audience import EXCLUSIONS, Audience, select_audience
 from retention.campaigns.body import Body, Prior
 from retention.campaigns.offers import Suggested
 from retention.campaigns.states import record
+from retention.campaigns.targeting import by_profit, told
 from retention.campaigns.view import said
 from retention.db import Database
 from retention.db.tables import Assignment, Campaign, CampaignEditor, CampaignVersion
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from retention.lake import Lake
+    from retention.uplift.experiments import Uplift
 
 MARGIN_DAYS = 56  # sales of so many days say what the average margin is
 LETTERS = "23456789abcdefghjkmnpqrstvwxyz"
@@ -68,6 +70,7 @@ def draft(
     prior: Prior,
     suggest: Suggest,
     recommended_by: str = "none",
+    uplift: "Uplift | None" = None,
     name: str | None = None,
     cohort_id: str | None = None,
     progress: Progress = silent,
@@ -84,6 +87,8 @@ def draft(
         Customer ids → recommended items of each.
     recommended_by : str
         The version of the model that recommends.
+    uplift : Uplift, optional
+        What past campaigns teach; with a learner it chooses the audience, else risk × value does.
 
     Raises
     ------
@@ -91,13 +96,16 @@ def draft(
         Nobody is left to write to (the sentence says why), or the policy's offers would sell below its own margin.
     """
     progress(0, 4, "choosing the audience")
+    margin, margin_known = average_margin(lake, as_of, policy.offer.margin)
+    choose = _persuadable(lake, uplift, policy, margin, as_of) if uplift and uplift.learner else None
     with database.reading() as session:
-        audience = select_audience(lake, session, settings, policy, scores, as_of=as_of, now=now)
+        audience = select_audience(
+            lake, session, settings, policy, scores, as_of=as_of, now=now, choose=choose
+        )
     if audience.customers.empty:
         raise BadInput(_nobody(audience, len(scores)))
     progress(1, 4, "costing the offers")
-    margin, margin_known = average_margin(lake, as_of, policy.offer.margin)
-    body = _body(lake, settings, policy, audience, as_of, model_version, margin, margin_known, prior)
+    body = _body(lake, settings, policy, audience, as_of, model_version, margin, margin_known, prior, uplift)
     body.check_offers()
     progress(2, 4, "choosing items for each customer")
     items, own = _items(lake, policy, audience.customers, suggest, now)
@@ -166,6 +174,18 @@ def assumed_fields(lake: "Lake", table: str, wanted: Sequence[str]) -> list[str]
     return [field for field in wanted if field in named]
 
 
+def _persuadable(
+    lake: "Lake", uplift: "Uplift", policy: Policy, margin: float, as_of: datetime
+) -> Callable[["pd.DataFrame"], "pd.DataFrame"]:
+    """Who of the customers earns most, by the uplift that past campaigns taught."""
+
+    def chosen(customers: "pd.DataFrame") -> "pd.DataFrame":
+        own = uplift.predict(lake, customers["customer_id"], as_of, policy.campaign.window_days)
+        return by_profit(customers, own, policy, margin)
+
+    return chosen
+
+
 def _body(
     lake: "Lake",
     settings: Settings,
@@ -176,6 +196,7 @@ def _body(
     margin: float,
     margin_known: bool,
     prior: Prior,
+    uplift: "Uplift | None",
 ) -> Body:
     rules = policy.campaign
     assumed = assumed_fields(lake, "customers", ("marketing_consent",))
@@ -191,7 +212,7 @@ def _body(
         min_margin=rules.min_margin, budget=rules.budget, window_days=rules.window_days,
         clearance_hours=rules.clearance_hours, approval_expires_hours=rules.approval_expires_hours,
         remind_hours=rules.reminder, quiet_hours=rules.quiet_hours, second_approver=policy.second_approver,
-        prior=prior, assumed=tuple(assumed),
+        prior=prior, targeting=told(uplift), assumed=tuple(assumed),
     )  # fmt: skip
     return body.model_copy(update={"copy_text": wording.default(body.copy_action)})
 

@@ -32,21 +32,24 @@ def lines(customers: "pd.DataFrame", policy: Policy, own: Mapping[str, int]) -> 
     ----------
     customers : DataFrame
         ``churn_probability, expected_value, rule``.
+        Also ``uplift`` where past campaigns tell it.
     own : mapping
         Rule → how many of its customers have an item of the action's own kind: something due, a new arrival.
     """
     stays = 1 - customers["churn_probability"]
     value = customers["expected_value"].fillna(0).clip(lower=0)
+    told = customers.get("uplift")
     found = []
     for rule in policy.rules:
         chosen = customers["rule"] == rule.name
         if chosen.any():
             found.append(
                 OfferLine(
-                    rule=rule.name, action=rule.action, discount=rule.discount, face=_face(rule, policy),
+                    rule=rule.name, action=rule.action, discount=rule.discount, face=face(rule, policy),
                     min_order=rule.min_order, customers=int(chosen.sum()), sales=float(value[chosen].sum()),
                     base_sales=float((stays * value)[chosen].sum()), base=float(stays[chosen].sum()),
-                    contact=policy.offer.call_cost if rule.action == "call" else None, own=own.get(rule.name),
+                    contact=contact(rule, policy), own=own.get(rule.name),
+                    **({} if told is None else {"uplift_sales": float((told * value)[chosen].sum()), "uplift_buyers": float(told[chosen].sum())}),
                 )
             )  # fmt: skip
     return tuple(found)
@@ -100,5 +103,11 @@ def described(rule: Rule, currency: str = "") -> str:
     }[rule.action]  # fmt: skip
 
 
-def _face(rule: Rule, policy: Policy) -> float:
+def face(rule: Rule, policy: Policy) -> float:
+    """Money off a redeemer's order: a fixed coupon's amount, the cost of a parcel."""
     return policy.offer.shipping_cost if rule.action == "free_shipping" else rule.amount
+
+
+def contact(rule: Rule, policy: Policy) -> float | None:
+    """What reaching one of its customers costs, where it is not the campaign's."""
+    return policy.offer.call_cost if rule.action == "call" else None

@@ -17,6 +17,7 @@ from retention.db.tables import Assignment, Audit, Campaign, Coupon, File, Job, 
 from retention.errors import BadInput, NotAllowed
 from retention.lake import Lake
 from retention.settings import Settings
+from retention.uplift.learners import UpliftLearner
 from tests import shop as tiny
 from workers import campaigns, ids, jobs
 from workers.requests import CampaignCsv, CampaignDraft, CampaignLook, CampaignMeasure, CampaignSend
@@ -132,6 +133,30 @@ def test_a_draft_says_who_what_and_how_sure(desk):
         offers = session.scalars(select(Assignment.offer).where(Assignment.campaign_id == campaign_id)).all()
     assert len(offers) == body["audience"]
     assert all(len(offer["items"]) == 3 and offer["items"][0]["title"] for offer in offers)
+
+
+def test_what_past_campaigns_taught_chooses_the_audience_and_the_draft_says_which(desk, monkeypatch):
+    from retention.uplift import experiments
+
+    class ByFrequency(UpliftLearner):
+        def predict(self, X):
+            return 0.4 * (X["orders_all"] > X["orders_all"].median()).to_numpy(float)
+
+    first = _campaign(desk, _drafted(desk))
+    assert first.body["targeting"]["by"] == "risk"
+    assert "no past campaign had a hold-out" in _said(desk, first.post_key)
+    taught = experiments.Uplift("learnt", 2, 900, "s_logistic", 0.08, 0.03, 0.13, ByFrequency(), mean=0.2)
+    monkeypatch.setattr(experiments, "learn", lambda *args, **kwargs: taught)
+    campaign = _campaign(desk, _drafted(desk, name="Persuadable"))
+    assert campaign.body["targeting"]["by"] == "uplift"
+    assert 0 < campaign.body["audience"] < first.body["audience"]
+    assert campaign.body["excluded"]["no_gain"] > 0
+    line = campaign.body["offers"][0]
+    assert line["uplift_sales"] == pytest.approx(0.4 * line["sales"])  # only they are worth it
+    assert campaign.body["targeting"]["qini_low"] == 0.03
+    card = _said(desk, campaign.post_key)
+    assert "Chosen by expected incremental profit" in card
+    assert "expected to earn too little" in card
 
 
 def test_the_whole_way_to_a_result(desk):

@@ -19,6 +19,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     from retention.progress import part
     from retention.recommend.desk import open_desk
     from retention.risk.policy import load_policy
+    from retention.uplift.experiments import learn
 
     settings, now = context.settings, context.business_at
     policy, lake = load_policy(settings), Lake.open(settings)
@@ -27,11 +28,14 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         prior = learnt_prior(session, settings, policy)
         desk = open_desk(session, settings, policy)
     scores, as_of, model_version = _scored(request, context, lake, policy)
+    uplift = learn(
+        lake, as_of, window_days=policy.campaign.window_days, progress=part(context.progress, 0, 4)
+    )
     suggesting = part(context.progress, 2, 4)
     drafted = draft(
         lake, context.database, settings, policy, scores, as_of=as_of, model_version=model_version, now=now, prior=prior,
         suggest=lambda ids: desk.lists(lake, ids, k=policy.offer.items, as_of=now, progress=suggesting),
-        recommended_by=desk.version, name=request.name, cohort_id=request.cohort_id, progress=context.progress,
+        recommended_by=desk.version, uplift=uplift, name=request.name, cohort_id=request.cohort_id, progress=context.progress,
     )  # fmt: skip
 
     def apply(session: Session) -> tuple[Post, ...]:

@@ -1,0 +1,153 @@
+"""Past campaigns as one experiment: treatments and outcomes of the lake become the next uplift model's training data."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from retention.errors import TooLittleData
+from retention.features import NAMES, build
+from retention.lake.lake import naive
+from retention.progress import Progress, silent
+from retention.uplift.evaluate import cross_validated, judge
+from retention.uplift.learners import LEARNERS, UpliftLearner
+from retention.uplift.table import Experiment
+
+NEWEST = 12  # campaigns that are learnt from
+LEAST_HELD_OUT = 100  # customers of all of them together
+TREATED = (
+    "campaigns_4h",
+    "campaign_recency",
+)  # features that tell who had a campaign before; arms do not differ in them
+
+Why = Literal["learnt", "none", "small", "indistinct"]
+
+
+@dataclass(frozen=True, slots=True)
+class Uplift:
+    """What past campaigns teach of whom an offer moves.
+
+    ``learner`` is None where they do not: there are none with a hold-out (``none``), too few customers in them
+    (``small``), or no ranking can be told from chance (``indistinct``). ``qini`` is that of the selection itself, with
+    its 95 % interval; ``slope`` draws predictions towards their ``mean`` as far as they proved too bold out of fold.
+    """
+
+    why: Why
+    campaigns: int = 0
+    customers: int = 0
+    name: str = ""
+    qini: float | None = None
+    qini_low: float | None = None
+    qini_high: float | None = None
+    learner: UpliftLearner | None = None
+    mean: float = 0.0
+    slope: float = 1.0
+
+    def predict(self, lake: Any, customers: pd.Series, at: datetime, horizon_days: int) -> np.ndarray:
+        """Uplift of P(order within the horizon) of each of (n,) customer ids, by what was known before ``at``."""
+        if self.learner is None:
+            raise ValueError("past campaigns do not tell whom an offer moves")
+        raw = self.learner.predict(_known(lake, customers, at, horizon_days))
+        return self.mean + self.slope * (raw - self.mean)
+
+
+def learn(lake: Any, before: datetime, *, window_days: int, progress: Progress = silent) -> Uplift:
+    """Learn from the campaigns whose windows are over before a moment.
+
+    Parameters
+    ----------
+    lake : Lake
+    before : datetime
+        Nothing at or after it is seen.
+    window_days : int
+        How long after sending an order counts, where the treatment's own ``purchased`` does not say.
+    """
+    found = past(lake, before, window_days=window_days)
+    if found is None:
+        return Uplift("none")
+    trial, campaigns = found
+    small = Uplift("small", campaigns, len(trial.outcome))
+    if (trial.treated == 0).sum() < LEAST_HELD_OUT:
+        return small
+    try:
+        told = judge(trial, progress=progress)
+    except TooLittleData:
+        return small
+    name, (low, high) = told["model"], told["selection"]["interval"] or (None, None)
+    tried = replace(
+        small, why="indistinct", name=name, qini=told["selection"]["qini"], qini_low=low, qini_high=high
+    )
+    if low is None or low <= 0:
+        return tried
+    mean, slope = _calibration(trial, name)
+    learner = LEARNERS[name]().fit(trial.features, trial.outcome, trial.treated, trial.propensity)
+    return replace(tried, why="learnt", learner=learner, mean=mean, slope=slope)
+
+
+def past(lake: Any, before: datetime, *, window_days: int) -> tuple[Experiment, int] | None:
+    """The newest campaigns with both arms and a window that is over, as one experiment, and how many they are.
+
+    Notes
+    -----
+    Features are those of the moment of sending; the propensity is each campaign's share of treated, for arms are drawn
+    within it. Offers are pooled: what is learnt is whom an offer like the past ones moves.
+    """
+    over = before - timedelta(days=window_days)
+    sent = lake.table("treatments", before=before).execute()
+    sent = sent[sent["sent_at"] <= pd.Timestamp(naive(over))]
+    sent = sent.drop_duplicates(["campaign_id", "customer_id"])
+    arms = sent.groupby("campaign_id").agg(arms=("arm", "nunique"), at=("sent_at", "min"))
+    names = arms[arms["arms"] == 2].sort_values("at").index[-NEWEST:]
+    if names.empty:
+        return None
+    parts = [_one(lake, sent[sent["campaign_id"] == name], before, window_days) for name in names]
+    features, outcome, treated, share = zip(*parts, strict=True)
+    table = pd.concat(features, ignore_index=True)
+    varied = [name for name in table.columns if table[name].nunique() > 1]
+    trial = Experiment(table[varied], np.concatenate(outcome), np.concatenate(treated), np.concatenate(share))
+    return trial, len(names)
+
+
+def _one(
+    lake: Any, rows: pd.DataFrame, before: datetime, window_days: int
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray, np.ndarray]:
+    """Features, outcome, arm and propensity of one campaign's customers."""
+    at = rows["sent_at"].min().tz_localize("UTC").to_pydatetime()
+    end = min(at + timedelta(days=window_days), before)
+    treated = (rows["arm"] == "treatment").to_numpy(float)
+    events = lake.table("events", before=end, since=at)
+    buyers = events.filter(events.event_type == "purchase").select("customer_id").distinct().execute()
+    ordered = rows["customer_id"].isin(buyers["customer_id"])
+    told = rows["purchased"].astype("boolean") if "purchased" in rows else pd.Series(pd.NA, rows.index)
+    outcome = told.fillna(ordered).to_numpy(float)
+    return (
+        _known(lake, rows["customer_id"], at, window_days),
+        outcome,
+        treated,
+        np.full(len(rows), treated.mean()),
+    )
+
+
+def _known(lake: Any, customers: pd.Series, at: datetime, horizon_days: int) -> pd.DataFrame:
+    """(n, k) features before a moment, in the customers' order; missing for who had not ordered yet."""
+    names = [name for name in NAMES if name not in TREATED]
+    frame = build(lake, at, horizon_days=horizon_days, active_within_days=None, names=names).execute()
+    return frame.set_index("customer_id").reindex(customers)[names].astype(float).reset_index(drop=True)
+
+
+def _calibration(trial: Experiment, name: str) -> tuple[float, float]:
+    """Mean of the out-of-fold predictions, and the slope, 0 … 1, of the true effects on them.
+
+    y (t − e) / (e (1 − e)) has the uplift as its mean whoever the customer is, so its regression on a prediction tells
+    how much of the prediction's spread is real.
+    """
+    learner = {name: LEARNERS[name]}
+    predicted = cross_validated(trial, learner)[0][name].mean(axis=0)
+    share = np.broadcast_to(np.asarray(trial.propensity, float), trial.outcome.shape)
+    effect = trial.outcome * (trial.treated - share) / (share * (1 - share))
+    centred = predicted - predicted.mean()
+    spread = float(centred @ centred)
+    slope = float(centred @ (effect - effect.mean())) / spread if spread > 0 else 0.0
+    return float(predicted.mean()), float(np.clip(slope, 0.0, 1.0))
