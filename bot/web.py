@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from slack_bolt import App, BoltRequest
 
-from bot import health, metrics, shoppers
+from bot import health, metrics, shoppers, tills
 from bot.app import build_app
 from bot.services import Services
 from retention.db import Database
@@ -59,6 +59,7 @@ class Site:
             ("GET", "/metrics"): self.metrics,
             ("GET", shoppers.UNSUBSCRIBE): self.asked_to_unsubscribe,
             ("POST", shoppers.UNSUBSCRIBE): self.unsubscribe,
+            ("POST", tills.REDEMPTIONS): self.redemption,
         }
         if settings.slack_signing_secret and not settings.slack_app_token:
             self.routes["POST", "/slack/events"] = self.slack
@@ -98,6 +99,17 @@ class Site:
     def unsubscribe(self, environ: Environ) -> Reply:
         """The button of the page, or the one of a mail reader (RFC 8058)."""
         return Reply(*shoppers.unsubscribe(self.database, self.settings, environ["PATH_INFO"]))
+
+    def redemption(self, environ: Environ) -> Reply:
+        """A code that was used, told by a till or the web shop; signed."""
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        body = environ["wsgi.input"].read(min(length, tills.LARGEST + 1))
+        headers = {
+            name[5:].replace("_", "-").lower(): value
+            for name, value in environ.items()
+            if name.startswith("HTTP_")
+        }
+        return _json(*tills.redemption(self.database, self.settings, headers, body))
 
     def install(self, environ: Environ) -> Reply:
         """Send the visitor to Slack to install the app."""

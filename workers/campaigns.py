@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention import clock
-from retention.campaigns import approval, due
+from retention.campaigns import approval, due, redemptions
 from retention.campaigns.approval import Changes
 from retention.campaigns.states import CLEARING, CLOCK, STOPPABLE, Stale, find
 from retention.campaigns.view import described
@@ -150,6 +150,19 @@ def approvers(session: Session, settings: Settings, campaign: Campaign) -> list[
     )
     may = roles.holders(session, settings, "approver")
     return [user for user in may if user not in wrote and user not in campaign.approved_by]
+
+
+def report_misuse(session: Session, settings: Settings, now: datetime) -> list[str]:
+    """Tell each campaign's thread, in one message a day, of codes used twice, by others, or out of their time."""
+    told = []
+    for campaign_id, counts in redemptions.untold(session, settings).items():
+        campaign = find(session, settings, campaign_id)
+        post = line(settings, campaign, "misuse", "clock", counts=counts)
+        day = f"{post.key}:{now.astimezone(settings.zone):%Y-%m-%d}"
+        post = Post(post.template, post.values, day, post.channel, post.thread_key)
+        outbox.put(session, settings, post, default_channel=campaign.channel)
+        told.append(campaign_id)
+    return told
 
 
 def requests(

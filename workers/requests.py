@@ -192,6 +192,24 @@ class CampaignDeliver(Request):
     campaign_id: str
 
 
+class CampaignPreview(Request):
+    """The first five copies of a campaign as they would be sent: a dry run."""
+
+    kind = "campaign_preview"
+    queue = "interactive"
+    deed = "preview a campaign"
+    campaign_id: str
+
+
+class CampaignMisuse(Request):
+    """Codes that were used twice, by another customer or out of their time, to the direct message of who asked."""
+
+    kind = "campaign_misuse"
+    queue = "interactive"
+    deed = "see who used which code"
+    campaign_id: str
+
+
 class CampaignCsv(Request):
     """The codes (or the call list) of a live campaign, as a file to the direct message of who asked."""
 
@@ -274,8 +292,8 @@ class Tidy(Request):
 REQUESTS: dict[str, type[Request]] = {
     request.kind: request
     for request in (
-        Retrain, Sweep, Score, Recommend, CohortCsv, CampaignDraft, CampaignSend, CampaignDeliver, CampaignCsv, CampaignMeasure,
-        CampaignLook,
-        Digest, ModelCard, DataQuality, RecommendReport, Monitor, DemoFeed, Tidy,
+        Retrain, Sweep, Score, Recommend, CohortCsv, CampaignDraft, CampaignSend, CampaignDeliver, CampaignCsv,
+        CampaignMeasure, CampaignLook, Digest, ModelCard, DataQuality, RecommendReport, Monitor, DemoFeed,
+        Tidy, CampaignPreview, CampaignMisuse,
     )
 }  # fmt: skip

@@ -193,6 +193,7 @@ def _campaigns(database: Database, settings: Settings) -> list[Job]:
         campaigns.expire(session, settings, now)
         campaigns.remind(session, settings, now)
         campaigns.schedule(session, settings, now)
+        campaigns.report_misuse(session, settings, now)
         for request, idem_key, requested_by, channel, thread_key in campaigns.requests(
             session, settings, now
         ):

@@ -13,7 +13,7 @@ from retention.db.audit import history
 from retention.db.tables import Campaign
 from retention.errors import BadInput
 from workers import campaigns
-from workers.requests import CampaignDraft, CampaignLook
+from workers.requests import CampaignDraft, CampaignLook, CampaignMisuse, CampaignPreview
 
 ID = click.argument("campaign")
 VERSION = click.option("--version", type=int, metavar="N", help="Only if it still is this version.")
@@ -107,6 +107,20 @@ def reject(call: Call, campaign: str, version: int | None, reason: str) -> Answe
 def stop(call: Call, campaign: str, reason: str) -> Answer:
     """Stop it for good; codes that were not redeemed become void."""
     return _do(call, campaign, None, lambda s, t, c, _version, user: campaigns.stop(s, t, c, user, reason))
+
+
+@COMMAND.command("preview", request=CampaignPreview)
+@ID
+def preview(call: Call, campaign: str) -> CampaignPreview:
+    """A dry run: the first five copies; masked in a channel, in full by direct message."""
+    return request(CampaignPreview, campaign_id=campaign)
+
+
+@COMMAND.command("misuse", request=CampaignMisuse, private=True)
+@ID
+def misuse(call: Call, campaign: str) -> CampaignMisuse:
+    """Codes used twice, by another customer or out of their time, by direct message."""
+    return request(CampaignMisuse, campaign_id=campaign)
 
 
 @COMMAND.command("result", role="viewer")

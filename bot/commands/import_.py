@@ -5,11 +5,14 @@ from pathlib import Path
 import click
 
 from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, choice, command
+from retention.errors import BadInput
 
 
 @command("import", role="admin", surfaces=TERMINAL)
 @click.argument(
-    "table", type=choice("events", "customers", "items", "treatments", "relations"), metavar="TABLE"
+    "table",
+    type=choice("events", "customers", "items", "treatments", "relations", "redemptions"),
+    metavar="TABLE",
 )
 @click.argument("files", nargs=-1, metavar="FILE…")
 @click.option(
@@ -43,14 +46,27 @@ def COMMAND(
 
     The same file imported twice changes nothing; rows that cannot be used are kept aside, with the reason.
     """
+    from retention.campaigns.redemption_import import import_redemptions
     from retention.lake import Lake
     from retention.lake.importing import import_files
     from retention.lake.suggest import suggest
 
     services = call.services
+    if suggested is not None and table == "redemptions":
+        raise BadInput(
+            "No map is proposed for redemptions; they need code and occurred_at, and may have customer_id and order_id."
+        )
     if suggested is not None:
         proposal = suggest(Lake.open(services.settings), table, suggested)
         return Answer("bot/suggested_map", {"table": table, "file": suggested, "map": proposal})
+    if table == "redemptions":
+        if format_name is not None:
+            raise BadInput("Redemptions have no --format; say with --map what their columns are called.")
+        told = import_redemptions(
+            Lake.open(services.settings), services.database, services.settings, list(files), map_path, query=query,
+            progress=call.progress,
+        )  # fmt: skip
+        return Answer("bot/import", told.as_dict())
     report = import_files(
         Lake.open(services.settings), services.database, services.settings, table, list(files), map_path,
         source=source, query=query, format_name=format_name, progress=call.progress,

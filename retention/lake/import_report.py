@@ -25,6 +25,9 @@ class ImportReport:
     linked: dict[str, Any] = field(default_factory=dict)
     """What linking came to, after customers were imported (`identity.exact.Linked`)."""
 
+    redemptions: dict[str, int] = field(default_factory=dict)
+    """What is to be thought of the codes, after redemptions were imported (`retention.campaigns.redemptions.OUTCOMES`)."""
+
     def as_dict(self) -> dict[str, Any]:
         """The contract's JSON object, and ``files``."""
         return asdict(self) | {"files": [*self.files]}

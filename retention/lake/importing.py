@@ -10,6 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from retention.campaigns import redemptions
 from retention.db import Database
 from retention.errors import BadInput
 from retention.lake import clean, directory, formats, identity, mapping, quarantine, sources, store
@@ -386,3 +387,5 @@ def log(lake: Lake, database: Database, settings: Settings, report: ImportReport
         )
         if report.table in ("events", "customers") and report.rows_accepted:
             directory.sync(lake, session, settings)
+        if report.table == "events" and report.rows_accepted:
+            redemptions.from_events(lake, session, settings)

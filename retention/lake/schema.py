@@ -90,7 +90,7 @@ EVENTS = Table(
         _column("currency", "text", "ISO 4217"),
         _column("duration_s", "number", "seconds spent"),
         _column("rating", "number", "the rating given"),
-        _column("query", "text", "what was searched for"),
+        _column("query", "text", "what was searched for; of a coupon_redeem, the code"),
         _column("channel", "text", "web, app, store, email …"),
         _column("source", "text", "which system told us"),
     ),
@@ -189,6 +189,17 @@ LINKS = Table(
     key=("seq",),
     keyed=False,
     importable=False,
+)
+
+REDEMPTIONS = Table(  # judged and kept in SQL, not in the lake (retention.campaigns.redemptions)
+    "redemptions",
+    (
+        _column("code*", "text", "the code, as it was typed"),
+        _column("occurred_at*", "moment", "when it was used"),
+        _column("customer_id", "text", "who used it"),
+        _column("order_id", "text", "in which order"),
+    ),
+    key=("code", "occurred_at"),
 )
 
 TABLES: dict[str, Table] = {

@@ -71,6 +71,8 @@ def deliver(
         with database.transaction() as session:
             sends.recover(session, campaign_id, repeats=adapter.repeats)
             sends.leave_out_suppressed(session, campaign_id)
+            for moment, whose in _asleep(contacts, allowed, now()).items():
+                sends.put_off(session, campaign_id, whose, moment)
             waiting = sends.counts(session, campaign_id).get("queued", 0)
         while time.monotonic() - began < seconds:
             progress(sum(report.counts.values()), max(waiting, 1), "sending")
@@ -86,6 +88,15 @@ def deliver(
     finally:
         adapter.close()
     return report
+
+
+def _asleep(contacts: Mapping[str, Contact], allowed: Allowed, now: datetime) -> dict[datetime, list[str]]:
+    """Who is not to be disturbed now, by the moment at which that is over."""
+    found: dict[datetime, list[str]] = {}
+    for customer_id, contact in contacts.items():
+        if (moment := allowed(contact, now)) > now:
+            found.setdefault(moment, []).append(customer_id)
+    return found
 
 
 def _one(

@@ -118,6 +118,19 @@ def recover(session: Session, campaign_id: str, *, repeats: bool) -> int:
     return int(lost.rowcount)  # type: ignore[attr-defined]
 
 
+def put_off(session: Session, campaign_id: str, customer_ids: Iterable[str], until: datetime) -> None:
+    """Let the queued copies of these customers wait for a moment of business time: their quiet hours."""
+    ids = sorted(customer_ids)
+    for start in range(0, len(ids), 500):
+        chosen = Send.customer_id.in_(ids[start : start + 500])
+        session.execute(
+            update(Send)
+            .where(Send.campaign_id == campaign_id, Send.state == "queued", chosen)
+            .values(not_before=until),
+            execution_options=_QUIETLY,
+        )
+
+
 def leave_out(session: Session, campaign_id: str, customer_ids: Iterable[str], why: str) -> None:
     """Cancel queued copies of these customers."""
     ids = sorted(customer_ids)

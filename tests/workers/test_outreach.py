@@ -8,12 +8,13 @@ from sqlalchemy import select
 
 from retention import clock
 from retention.campaigns.audience import willing
-from retention.db.tables import Assignment, Coupon, Job, Send, Suppression
+from retention.campaigns.redemptions import Use, redeem
+from retention.db.tables import Assignment, Coupon, Job, Outbox, Send, Suppression
 from retention.settings import Settings
 from tests.retention.outreach.mail import Inbox, Mailserver
-from tests.workers.test_campaign_tasks import LEAD, _approved, _run, _said, desk, made  # noqa: F401 - fixtures
+from tests.workers.test_campaign_tasks import CHANNEL, LEAD, _approved, _run, _said, desk, made  # noqa: F401 - fixtures
 from workers import schedule
-from workers.requests import CampaignSend
+from workers.requests import CampaignMisuse, CampaignPreview, CampaignSend
 from workers.tasks.runner import run_job
 
 
@@ -92,6 +93,33 @@ def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
     assert f"{len(wanted)} copies sent" in said
     assert not any(code in _said(shop) for code in codes.values())
     assert not [job for job in _tick(shop) if job.kind == "campaign_deliver"]  # nothing is left to do
+
+    job = _run(
+        shop, CampaignPreview(campaign_id=campaign_id), LEAD
+    )  # masked in the channel, in full by direct message
+    assert job.error is None
+    with shop.database.reading() as session:
+        shown = {
+            row.channel: str(row.payload)
+            for row in session.scalars(select(Outbox))
+            if "Dry run" in str(row.payload)
+        }
+    first = next(who for who in treated if who in codes)
+    assert set(shown) == {CHANNEL, LEAD}
+    assert (emails[first] in shown[LEAD], codes[first] in shown[LEAD]) == (True, True)
+    assert not any(secret in shown[CHANNEL] for secret in [*emails, *codes.values(), *treated])
+
+    with shop.database.transaction() as session:
+        redeem(session, shop.settings, [Use(codes[first], clock.now(), "http", treated[-1], "o77")])
+    _tick(shop)
+    _tick(shop)
+    told = [line for line in _said(shop).splitlines() if "not used as they were meant" in line]
+    assert len(told) == 1
+    assert "1 used by another customer" in told[0]
+    assert codes[first] not in told[0]
+    job = _run(shop, CampaignMisuse(campaign_id=campaign_id), LEAD, channel=LEAD)
+    assert [use["used_by"] for use in job.result["uses"]] == [treated[-1]]
+    assert codes[first] in _said(shop, f"job:{job.id}")
 
     with shop.database.reading() as session:  # and no further draft chooses them
         may = willing(shop.lake, session, shop.settings, "required", treated)

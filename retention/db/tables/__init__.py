@@ -16,7 +16,7 @@ from retention.db.tables.campaigns import (
 from retention.db.tables.data import Cohort, DirectoryEntry, ImportLog, ModelHealth, ModelVersion
 from retention.db.tables.delivery import Delivery, File, Outbox
 from retention.db.tables.feedback import Feedback, Impression
-from retention.db.tables.outreach import Send, Suppression
+from retention.db.tables.outreach import Redemption, Send, Suppression
 from retention.db.tables.people import Audit, RoleGrant
 from retention.db.tables.work import BusinessClock, Job, Process, Run, Schedule, Slot
 
@@ -42,6 +42,7 @@ __all__ = [
     "ModelVersion",
     "Outbox",
     "Process",
+    "Redemption",
     "RoleGrant",
     "Run",
     "Schedule",

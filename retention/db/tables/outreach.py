@@ -50,3 +50,22 @@ class Suppression(Base):
     source: Mapped[str] = mapped_column(String(16))  # unsubscribe
     campaign_id: Mapped[str | None] = mapped_column(String(16))
     at: Mapped[datetime] = mapped_column(default=clock.now)
+
+
+class Redemption(Base):
+    """One use of a code as somebody told us of it, and what is to be thought of it. ``key`` is the telling, once."""
+
+    __tablename__ = "redemptions"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
+    key: Mapped[str] = mapped_column(String(80), unique=True)
+    code: Mapped[str] = mapped_column(String(24))  # in its one spelling
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
+    customer_id: Mapped[str | None]  # who used it, where that was told
+    order_id: Mapped[str | None]
+    at: Mapped[datetime]
+    source: Mapped[str] = mapped_column(String(8))  # event | import | http
+    outcome: Mapped[str] = mapped_column(String(16))  # retention.campaigns.redemptions.OUTCOMES
+    told: Mapped[bool] = mapped_column(default=False)  # whether the campaign's thread counts it
+
+    __table_args__ = (Index(None, "campaign_id", "told", "outcome"), Index(None, "code"))

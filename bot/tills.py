@@ -1,0 +1,103 @@
+"""What the shop's tills and web shop call: ``POST /redemptions``, signed with the key that they share with us."""
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from retention import clock
+from retention.campaigns import coupons
+from retention.campaigns.redemptions import OUTCOMES, Use, redeem
+from retention.db import Database
+from retention.db.tables import Assignment, Coupon
+from retention.privacy import signing
+from retention.settings import Settings
+
+log = logging.getLogger(__name__)
+
+REDEMPTIONS = "/redemptions"
+LARGEST = 10_000  # bytes
+_STATUS = {"redeemed": 200, "repeated": 200, "unknown": 404, "expired": 410, "void": 410}  # else 409
+
+Answer = tuple[int, dict[str, Any]]
+
+
+class _Told(BaseModel):
+    """The body of a call."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    code: Annotated[str, Field(min_length=1, max_length=64)]
+    customer_id: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    order_id: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    at: datetime | None = None
+    id: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+
+    @field_validator("at")
+    @classmethod
+    def _aware(cls, at: datetime | None) -> datetime | None:
+        return at if at is None or at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def redemption(database: Database, settings: Settings, headers: Mapping[str, str], body: bytes) -> Answer:
+    """Take one redemption. The same call again, however it is signed, is answered alike and changes nothing.
+
+    Parameters
+    ----------
+    headers : mapping
+        By their names in lower case.
+
+    Returns
+    -------
+    tuple
+        HTTP status, and the JSON to answer with.
+    """
+    if settings.redemption_key is None:
+        return 404, {"error": "redemptions are not taken here: RETENTION_REDEMPTION_KEY is not set"}
+    if len(body) > LARGEST:
+        return 413, {"error": f"the body has more than {LARGEST:,} bytes"}
+    key = settings.redemption_key.get_secret_value().encode()
+    stamp, signature = (headers.get(name.lower(), "") for name in (signing.TIMESTAMP, signing.SIGNATURE))
+    if why := signing.why_not(key, body, stamp, signature, clock.wall()):
+        return 401, {"error": why}
+    try:
+        told = _Told.model_validate(json.loads(body))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the body"
+        return 400, {"error": f"{place}: {first['msg'].lower()}"}
+    except ValueError:
+        return 400, {"error": "the body is no JSON"}
+    try:
+        return _taken(database, settings, told, body)
+    except SQLAlchemyError as error:
+        log.error("cannot store a redemption: %s", error)
+        return 503, {"error": "it could not be stored; please send it again"}
+
+
+def _taken(database: Database, settings: Settings, told: _Told, body: bytes) -> Answer:
+    use = Use(
+        told.code, told.at or clock.now(), "http", told.customer_id, told.order_id,
+        f"id:{told.id}" if told.id else body.decode("utf-8", "replace"),
+    )  # fmt: skip
+    with database.transaction() as session:
+        (outcome,) = redeem(session, settings, [use])
+        answer: dict[str, Any] = {"outcome": outcome, "said": OUTCOMES[outcome]}
+        if outcome in ("redeemed", "repeated"):
+            offer = session.execute(
+                select(Coupon.campaign_id, Assignment.offer)
+                .join(
+                    Assignment,
+                    (Assignment.campaign_id == Coupon.campaign_id)
+                    & (Assignment.customer_id == Coupon.customer_id),
+                )
+                .where(Coupon.code == coupons.normal(told.code))
+            ).one()
+            terms = {name: offer.offer.get(name) for name in ("action", "discount", "amount", "min_order")}
+            answer |= {"campaign_id": offer.campaign_id, **terms}
+    return _STATUS.get(outcome, 409), answer

@@ -1,0 +1,222 @@
+"""Codes that were used: told by events, by a file or by a signed call; each use judged once, whoever tells of it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from sqlalchemy import Table, bindparam, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from retention.campaigns import coupons
+from retention.db.tables import Coupon, DirectoryEntry, Redemption
+from retention.settings import Settings
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
+
+Source = Literal["event", "import", "http"]
+OUTCOMES: dict[str, str] = {
+    "redeemed": "used, as it was meant",
+    "repeated": "the same use, told again",
+    "twice": "used already, in another order",
+    "other_customer": "used by another customer",
+    "expired": "used after it had expired",
+    "void": "used although its campaign was stopped",
+    "unissued": "used before it was issued",
+    "unknown": "no code of ours",
+}
+WRONG = ("twice", "other_customer", "expired", "void", "unissued")
+CHUNK = 500
+MINUTES = timedelta(minutes=10)  # clocks of two tellers differ by no more
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A code that somebody says was used. Customer and order may be unknown to them."""
+
+    code: str
+    at: datetime
+    source: Source
+    customer_id: str | None = None
+    order_id: str | None = None
+    key: str = ""  # what the teller calls this telling
+
+    @property
+    def identity(self) -> str:
+        """What makes this telling one: the teller's own key, else all that it says."""
+        said = self.key or "\x1f".join(
+            (self.code, self.customer_id or "", self.order_id or "", self.at.isoformat())
+        )
+        return f"{self.source}:{sha256(said.encode()).hexdigest()}"
+
+
+@dataclass(slots=True)
+class _Held:
+    """A coupon as it is while its chunk of uses is judged."""
+
+    code: str
+    campaign_id: str
+    customer_id: str
+    state: str
+    expires_at: datetime
+    redeemed_at: datetime | None
+    order_id: str | None
+
+
+_COUPONS = cast(Table, Coupon.__table__)
+_USED = (
+    update(_COUPONS)
+    .where(_COUPONS.c.code == bindparam("used"))
+    .values(state="redeemed", redeemed_at=bindparam("at"), order_id=bindparam("in_order"))
+)
+
+
+def redeem(session: Session, settings: Settings, uses: Sequence[Use]) -> list[str]:
+    """Judge each use, mark the codes that were used as they were meant, and keep what was told.
+
+    A code is used up by its own customer, or by somebody whom the teller cannot name; a use by another customer is kept and
+    reported, and leaves the code to whom it was given. The same telling again changes nothing and is answered alike.
+
+    Returns
+    -------
+    list of str
+        A key of `OUTCOMES` for each use, in order.
+    """
+    found: list[str] = []
+    for start in range(0, len(uses), CHUNK):
+        found += _chunk(session, settings, uses[start : start + CHUNK])
+    return found
+
+
+def _chunk(session: Session, settings: Settings, uses: Sequence[Use]) -> list[str]:
+    spelled = [coupons.normal(use.code) for use in uses]
+    wanted = (Coupon.team_id == settings.team_id, Coupon.code.in_({code for code in spelled if code}))
+    # Locked before anything is read of them: of two who tell of one code at once, the second sees what the first made of it.
+    locked = select(*(getattr(Coupon, name) for name in _Held.__slots__)).where(*wanted)
+    held = {row.code: _Held(*row) for row in session.execute(locked.order_by(Coupon.code).with_for_update())}
+    keys = [use.identity for use in uses]
+    known = dict(
+        session.execute(select(Redemption.key, Redemption.outcome).where(Redemption.key.in_(keys)))
+        .tuples()
+        .all()
+    )
+    who = {use.customer_id for use in uses} | {coupon.customer_id for coupon in held.values()}
+    people = _people(session, settings, who - {None})
+    rows: list[dict[str, Any]] = []
+    used: list[dict[str, Any]] = []
+    found: list[str] = []
+    for use, code, key in zip(uses, spelled, keys, strict=True):
+        coupon = held.get(code or "")
+        if coupon is None:
+            found.append("unknown")
+            continue
+        if key not in known:
+            known[key] = _judged(use, coupon, people)
+            if known[key] == "redeemed":
+                coupon.state, coupon.redeemed_at, coupon.order_id = "redeemed", use.at, use.order_id
+                used.append({"used": coupon.code, "at": use.at, "in_order": use.order_id})
+            rows.append(
+                {
+                    "team_id": settings.team_id, "key": key, "code": coupon.code, "campaign_id": coupon.campaign_id,
+                    "customer_id": use.customer_id, "order_id": use.order_id, "at": use.at, "source": use.source,
+                    "outcome": known[key], "told": False,
+                }
+            )  # fmt: skip
+        found.append(known[key])
+    if rows:
+        dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+        session.execute(dialect.insert(Redemption).on_conflict_do_nothing(), rows)
+    if used:
+        session.connection().execute(_USED, used)
+    return found
+
+
+def _judged(use: Use, coupon: _Held, people: dict[str, str]) -> str:
+    mine = use.customer_id is None or people[use.customer_id] == people[coupon.customer_id]
+    if not mine:
+        return "other_customer"
+    if coupon.state == "redeemed":
+        return "repeated" if _same_use(use, coupon) else "twice"
+    if coupon.state == "reserved":
+        return "unissued"
+    if coupon.state == "void":
+        return "void"
+    return "redeemed" if use.at < coupon.expires_at else "expired"
+
+
+def _same_use(use: Use, coupon: _Held) -> bool:
+    """Whether a code that is used up is told of again: the same order, or, where nobody names one, the same minutes."""
+    if use.order_id is not None and coupon.order_id is not None:
+        return use.order_id == coupon.order_id
+    return coupon.redeemed_at is not None and abs(use.at - coupon.redeemed_at) <= MINUTES
+
+
+def _people(session: Session, settings: Settings, ids: Iterable[Any]) -> dict[str, str]:
+    """Whom each id stands for now: ids that were merged are one customer."""
+    wanted = list(ids)
+    rows = session.execute(
+        select(DirectoryEntry.customer_id, DirectoryEntry.canonical_id).where(
+            DirectoryEntry.team_id == settings.team_id, DirectoryEntry.customer_id.in_(wanted)
+        )
+    )
+    canonical = {one: other or one for one, other in rows}
+    return {one: canonical.get(one, one) for one in wanted}
+
+
+def from_events(lake: "Lake", session: Session, settings: Settings) -> None:
+    """Judge the ``coupon_redeem`` events that name a code (in ``query``); codes that are not ours are the shop's own."""
+    first = session.scalar(select(func.min(Coupon.issued_at)).where(Coupon.team_id == settings.team_id))
+    if first is None:
+        return
+    events = lake.table("events", since=first, identity="stored")
+    events = events.filter(events.event_type == "coupon_redeem", events.query.notnull())
+    told = events.select("event_id", "customer_id", "order_id", "occurred_at", "query").order_by(
+        "occurred_at", "event_id"
+    )
+    uses = [
+        Use(row.query, row.occurred_at.to_pydatetime().replace(tzinfo=UTC), "event", row.customer_id, row.order_id if isinstance(row.order_id, str) else None, row.event_id)
+        for row in told.execute().itertuples(index=False)
+    ]  # fmt: skip
+    redeem(session, settings, uses)
+
+
+def untold(session: Session, settings: Settings) -> dict[str, dict[str, int]]:
+    """What the threads do not count yet: campaign → outcome → uses, all of those that are wrong.
+
+    Returns
+    -------
+    dict
+        Campaigns with at least one new wrong use; their counts are of all wrong uses so far.
+    """
+    ours = (Redemption.team_id == settings.team_id, Redemption.outcome.in_(WRONG))
+    fresh = select(Redemption.campaign_id).where(*ours, ~Redemption.told).distinct()
+    counted = (
+        select(Redemption.campaign_id, Redemption.outcome, func.count())
+        .where(*ours, Redemption.campaign_id.in_(fresh))
+        .group_by(Redemption.campaign_id, Redemption.outcome)
+    )
+    found: dict[str, dict[str, int]] = {}
+    for campaign_id, outcome, number in session.execute(counted):
+        found.setdefault(campaign_id, {})[outcome] = number
+    session.execute(
+        update(Redemption).where(*ours, ~Redemption.told).values(told=True),
+        execution_options={"synchronize_session": False},
+    )
+    return found
+
+
+def misuses(session: Session, campaign_id: str) -> list[dict[str, Any]]:
+    """Each use of a campaign's codes that was not as it was meant, the newest first. It names people and codes."""
+    rows = session.execute(
+        select(
+            Redemption.code, Redemption.outcome, Redemption.at, Redemption.order_id, Redemption.source,
+            Redemption.customer_id.label("used_by"), Coupon.customer_id,
+        )
+        .join(Coupon, Coupon.code == Redemption.code)
+        .where(Redemption.campaign_id == campaign_id, Redemption.outcome.in_(WRONG))
+        .order_by(Redemption.at.desc(), Redemption.id.desc())
+    )  # fmt: skip
+    return [{**row._asdict(), "at": row.at.isoformat()} for row in rows]

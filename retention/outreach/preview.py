@@ -1,0 +1,79 @@
+"""A dry run: what the first customers would read, without sending or storing anything."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from retention import templating
+from retention.campaigns import wording
+from retention.campaigns.body import Body
+from retention.db.tables import Assignment, Campaign, Coupon
+from retention.errors import BadInput
+from retention.outreach.compose import copy_of, placed
+from retention.outreach.contract import Contact
+from retention.privacy import pseudonym
+from retention.risk.strategy import CODED
+from retention.settings import Settings
+
+NO_CODE = "XXXX-XXXX-XXXX"
+
+
+def rows(session: Session, campaign: Campaign, limit: int) -> list[dict[str, Any]]:
+    """The first customers who are (or, before the approval, may be) treated, with offer and code as `sending.codes` has them.
+
+    Raises
+    ------
+    BadInput
+        Nobody is.
+    """
+    found = session.execute(
+        select(Assignment.customer_id, Assignment.offer, Coupon.code, Coupon.expires_at)
+        .outerjoin(
+            Coupon,
+            (Coupon.campaign_id == Assignment.campaign_id)
+            & (Coupon.customer_id == Assignment.customer_id)
+            & (Coupon.state == "issued"),
+        )
+        .where(Assignment.campaign_id == campaign.id, Assignment.arm.in_(("audience", "treatment")))
+        .order_by(Assignment.customer_id)
+        .limit(limit)
+    )
+    if not (first := [row._asdict() for row in found]):
+        raise BadInput(f"Campaign {campaign.name!r} goes to nobody, so there is nothing to preview.")
+    return first
+
+
+def previewed(
+    settings: Settings, body: Body, first: Sequence[Mapping[str, Any]], known: Mapping[str, Contact]
+) -> list[dict[str, str]]:
+    """Each copy as ``customer, to, subject, text``. A code that is not issued yet is shown as ``XXXX-XXXX-XXXX``."""
+    copies = []
+    for row in first:
+        contact, offer = known.get(row["customer_id"], Contact()), row["offer"]
+        code = row["code"] or (NO_CODE if offer["action"] in CODED else None)
+        values = placed(settings, contact.name, {**row, "code": code})
+        if row["code"] is None and code:
+            values["expires"] = f"{body.expires_days} days after sending"
+        subject = templating.text("campaigns/subject.txt.j2", action=offer["action"], **values).strip()
+        text = wording.filled(copy_of(body, offer["action"]), values).strip()
+        copies.append(
+            {
+                "customer": row["customer_id"],
+                "to": contact.email,
+                "subject": subject,
+                "text": text,
+            }
+        )
+    return copies
+
+
+def masked(settings: Settings, body: Body, first: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The copies as others may read them: pseudonyms, and neither names, addresses nor codes."""
+    nameless = {row["customer_id"]: Contact("…", "…") for row in first}
+    copies = previewed(settings, body, [{**row, "code": None} for row in first], nameless)
+    return [
+        {**copy, "customer": pseudonym(settings.key, row["customer_id"])}
+        for row, copy in zip(first, copies, strict=True)
+    ]

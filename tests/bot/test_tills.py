@@ -1,0 +1,84 @@
+"""``POST /redemptions``: signed, within minutes, once however often it is sent."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from bot.web import Site
+from retention import clock
+from retention.db.tables import Coupon, Redemption
+from retention.privacy import signing
+from retention.settings import Settings
+from tests.bot.test_server import ask
+from tests.retention.outreach import made
+
+KEY = b"shared with the till"
+
+
+@pytest.fixture
+def site(settings, database) -> Site:
+    made.live(database, settings, 10)
+    clock.configure(fixed=made.NOW + timedelta(days=1))
+    return Site(Settings(home=settings.home, redemption_key=KEY.decode(), _env_file=None), database)
+
+
+def tell(site, body, *, key=KEY, at=None, tamper=b""):
+    """Call it: status and answer."""
+    sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+    signed = signing.headers(key, sent, at or clock.wall())
+    headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in signed.items()}
+    status, _, answer = ask(site, "POST", "/redemptions", sent + tamper, **headers)
+    return status, json.loads(answer)
+
+
+def _code(site, customer="k3") -> str:
+    with site.database.reading() as session:
+        return session.scalars(select(Coupon.code).where(Coupon.customer_id == customer)).one()
+
+
+def test_a_use_is_taken_once_and_its_replay_is_answered_alike(site):
+    body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
+    first, replay = tell(site, body), tell(site, body)
+    assert first == replay
+    said = {
+        "outcome": "redeemed",
+        "said": "used, as it was meant",
+        "campaign_id": "c1",
+        "action": "coupon",
+        "discount": 0.1,
+    }
+    assert first == (200, {**said, "amount": None, "min_order": None})
+    assert tell(site, {**body, "order_id": "o2"})[0] == 409
+    assert tell(site, {"code": _code(site, "k5"), "customer_id": "k3"})[1]["outcome"] == "other_customer"
+    assert tell(site, {"code": "SPRING10"})[0] == 404
+    with site.database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Redemption)) == 3
+
+
+def test_a_call_that_is_not_signed_now_by_who_has_the_key_changes_nothing(site):
+    body = {"code": _code(site), "customer_id": "k3"}
+    old, ahead = clock.wall() - timedelta(minutes=6), clock.wall() + timedelta(minutes=6)
+    assert [tell(site, body, at=at)[0] for at in (old, ahead)] == [401, 401]
+    assert tell(site, body, key=b"guessed")[0] == 401
+    assert tell(site, body, tamper=b" ")[0] == 401
+    assert ask(site, "POST", "/redemptions", b"{}")[0] == 401
+    with site.database.reading() as session:
+        assert not session.scalars(select(Redemption)).all()
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", {"code": ""}, {"code": "x", "amount": 1}, {"code": "x", "at": "soon"}]
+)
+def test_what_is_no_redemption_is_said(site, body):
+    status, answer = tell(site, body)
+    assert (status, bool(answer["error"])) == (400, True)
+
+
+def test_too_much_or_no_key_or_no_database(site, settings):
+    assert tell(site, b"x" * 10_001)[0] == 413
+    assert tell(Site(settings, site.database), {"code": "x"})[0] == 404
+    with site.database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE redemptions RENAME TO gone")
+    assert tell(site, {"code": "7KQ2-M9ZD-4HT6"})[0] == 503

@@ -1,0 +1,159 @@
+"""Codes that were used: judged once, whoever tells of it; by events, files and many at once."""
+
+import threading
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from retention.campaigns import approval, redemptions
+from retention.campaigns.redemption_import import import_redemptions
+from retention.campaigns.redemptions import Use, redeem
+from retention.db import Database
+from retention.db.tables import Coupon, DirectoryEntry, Redemption
+from retention.errors import BadInput
+from retention.lake import Lake
+from retention.lake.importing import import_files
+from tests.retention.db.conftest import empty, postgres_url  # noqa: F401 - fixtures
+from tests.retention.outreach import made
+from tests.retention.outreach.made import NOW
+
+LATER = NOW + timedelta(days=3)
+
+
+@pytest.fixture
+def codes(database, settings) -> dict[str, str]:
+    """Customer → code, of a campaign that is live."""
+    made.live(database, settings, 20)
+    return _codes(database)
+
+
+def _codes(database) -> dict[str, str]:
+    with database.reading() as session:
+        return dict(session.execute(select(Coupon.customer_id, Coupon.code)).tuples().all())
+
+
+def _redeem(database, settings, *uses: Use) -> list[str]:
+    with database.transaction() as session:
+        return redeem(session, settings, uses)
+
+
+def _state(database, code) -> tuple[str, str | None]:
+    with database.reading() as session:
+        coupon = session.get_one(Coupon, code)
+        return coupon.state, coupon.order_id
+
+
+def test_a_code_is_used_once_however_it_is_typed_and_however_often_it_is_told(database, settings, codes):
+    typed = codes["k3"].lower().replace("-", " ")
+    use = Use(typed, LATER, "http", "k3", "o1", key="till-7")
+    assert _redeem(database, settings, use) == ["redeemed"]
+    assert _redeem(database, settings, use, use) == ["redeemed", "redeemed"]  # the same call: the same answer
+    assert _redeem(database, settings, Use(codes["k3"], LATER, "import", "k3", "o1")) == ["repeated"]
+    assert _redeem(database, settings, Use(codes["k3"], LATER, "event", None, "o2")) == ["twice"]
+    assert _state(database, codes["k3"]) == ("redeemed", "o1")
+
+
+def test_another_customer_does_not_use_it_up_and_is_reported_once(database, settings, codes):
+    assert _redeem(database, settings, Use(codes["k3"], LATER, "http", "k5", "o9")) == ["other_customer"]
+    assert _state(database, codes["k3"])[0] == "issued"
+    assert _redeem(database, settings, Use(codes["k3"], LATER, "http", "k3", "o1")) == ["redeemed"]
+    with database.transaction() as session:
+        assert redemptions.untold(session, settings) == {"c1": {"other_customer": 1}}
+        assert redemptions.untold(session, settings) == {}
+        (wrong,) = redemptions.misuses(session, "c1")
+    assert (wrong["used_by"], wrong["customer_id"], wrong["outcome"]) == ("k5", "k3", "other_customer")
+
+
+def test_an_id_that_was_merged_is_the_same_customer(database, settings, codes):
+    with database.transaction() as session:
+        session.add(DirectoryEntry(customer_id="k3", pseudonym="A", canonical_id="web3"))
+        session.add(DirectoryEntry(customer_id="web3", pseudonym="B"))
+    assert _redeem(database, settings, Use(codes["k3"], LATER, "http", "web3", "o1")) == ["redeemed"]
+
+
+def test_out_of_its_time_or_stopped_or_no_code_of_ours(database, settings, codes):
+    late = NOW + timedelta(days=29)
+    one, other = codes["k3"], codes["k5"]
+    swapped = one[1] + one[0] + one[2:] if one[0] != one[1] else one[:-1] + ("0" if one[-1] != "0" else "1")
+    assert _redeem(database, settings, Use(one, late, "http", "k3"), Use(swapped, LATER, "http"), Use("SPRING10", LATER, "http")) == [
+        "expired", "unknown", "unknown",
+    ]  # fmt: skip
+    with database.transaction() as session:
+        approval.stop(session, settings, "c1", "U0LEAD", "wrong price", NOW)
+    assert _redeem(database, settings, Use(other, LATER, "http", "k5")) == ["void"]
+
+
+def test_of_many_who_present_one_code_at_once_one_wins(empty):  # noqa: F811 - the fixture
+    from retention.db.migrate import upgrade
+
+    upgrade(empty)
+    database = Database(empty.database_url.get_secret_value())
+    made.live(database, empty, 20)
+    code = _codes(database)["k3"]
+    start, outcomes = threading.Barrier(8), Counter()
+
+    def present(number: int) -> None:
+        start.wait()
+        outcomes.update(
+            _redeem(
+                database, empty, Use(code, LATER, "http", None, f"o{number % 4}", key=f"call {number % 6}")
+            )
+        )
+
+    threads = [threading.Thread(target=present, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with database.reading() as session:
+        stored = dict(
+            session.execute(select(Redemption.outcome, func.count()).group_by(Redemption.outcome))
+            .tuples()
+            .all()
+        )
+    database.engine.dispose()
+    assert stored["redeemed"] == 1
+    assert sum(stored.values()) == 6  # one row for each call, also where it came twice
+    assert sum(outcomes.values()) == 8
+
+
+def test_a_file_is_judged_once_and_unknown_codes_go_to_the_quarantine(database, settings, codes, tmp_path):
+    lake = Lake.open(settings)
+    lines = [
+        f"{codes['k3']},2025-05-04 10:00:00,k3,o1", f"{codes['k5']},2025-05-04 11:00:00,k7,o2",
+        "SPRING10,2025-05-04 12:00:00,k9,o3", ",2025-05-04 12:00:00,k9,o4", f"{codes['k9']},soon,k9,o5",
+    ]  # fmt: skip
+    file = tmp_path / "uses.csv"
+    file.write_text("\n".join(["code,occurred_at,customer_id,order_id", *lines]))
+    report = import_redemptions(lake, database, settings, [str(file)])
+    assert (report.rows_read, report.rows_accepted, report.rows_quarantined) == (5, 2, 3)
+    assert report.quarantine["no code of ours"] == 1
+    assert report.redemptions == {"redeemed": 1, "other_customer": 1}
+    again = import_redemptions(lake, database, settings, [str(file)])
+    assert (again.rows_accepted, again.rows_duplicate, again.redemptions) == (0, 2, report.redemptions)
+    held = lake.duckdb.execute(
+        f"SELECT _reason, code, _remedy FROM read_parquet('{report.quarantine_path}')"
+    ).fetchall()
+    assert ("no code of ours", "SPRING10") in [row[:2] for row in held]
+    assert len(held) == 3
+    file.write_text("code,occurred_at\nSPRING10,2025-05-04")
+    with pytest.raises(BadInput, match="no code of ours"):
+        import_redemptions(lake, database, settings, [str(file)])
+
+
+def test_events_tell_of_codes_too_and_the_shops_own_coupons_are_not_ours(database, settings, codes, tmp_path):
+    file = tmp_path / "events.csv"
+    file.write_text(
+        "event_id,customer_id,event_type,occurred_at,order_id,query\n"
+        f"e1,k3,coupon_redeem,2025-05-04 10:00:00,o1,{codes['k3']}\n"
+        "e2,k5,coupon_redeem,2025-05-04 10:00:00,o2,SPRING10\n"
+        "e3,k7,coupon_redeem,2025-05-04 10:00:00,o3,\n"
+    )
+    lake = Lake.open(settings)
+    for _ in range(2):
+        import_files(lake, database, settings, "events", [str(file)])
+    assert _state(database, codes["k3"]) == ("redeemed", "o1")
+    with database.reading() as session:
+        assert session.scalars(select(Redemption.outcome)).all() == ["redeemed"]

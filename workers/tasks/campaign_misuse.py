@@ -1,0 +1,21 @@
+"""Codes that were not used as they were meant: who and which, to the direct message of who asked."""
+
+from workers import roles
+from workers.requests import CampaignMisuse
+from workers.tasks.contract import Context, Outcome, Post
+
+SHOWN = 30  # uses a message holds
+
+
+def run(request: CampaignMisuse, context: Context) -> Outcome:
+    """List them, the newest first."""
+    from retention.campaigns.redemptions import misuses
+    from retention.campaigns.states import find
+
+    with context.database.reading() as session:
+        roles.require(session, context.settings, context.requested_by, request.role, request.deed)
+        campaign = find(session, context.settings, request.campaign_id)
+        uses = misuses(session, campaign.id)
+    data = {"campaign_id": campaign.id, "name": campaign.name, "uses": uses}
+    shown = {**data, "uses": uses[:SHOWN], "more": max(len(uses) - SHOWN, 0)}
+    return Outcome(data, (Post("campaign/misuse", shown),))

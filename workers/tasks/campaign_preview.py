@@ -1,0 +1,34 @@
+"""A dry run: the first five copies of a campaign, masked where others read along, in full to who asked."""
+
+from typing import Any
+
+from workers import roles
+from workers.requests import CampaignPreview
+from workers.tasks.contract import Context, Outcome, Post
+
+FIRST = 5
+
+
+def run(request: CampaignPreview, context: Context) -> Outcome:
+    """Make the copies as the sending would, with codes only where they are issued. Nothing is sent or stored."""
+    from retention.campaigns.body import Body
+    from retention.campaigns.states import find
+    from retention.lake import Lake
+    from retention.outreach.adapters import channel
+    from retention.outreach.contacts import contacts
+    from retention.outreach.preview import masked, previewed, rows
+
+    settings, who = context.settings, context.requested_by
+    with context.database.reading() as session:
+        roles.require(session, settings, who, request.role, request.deed)
+        campaign = find(session, settings, request.campaign_id)
+        first = rows(session, campaign, FIRST)
+    known = contacts(Lake.open(settings), [row["customer_id"] for row in first])
+    body = Body.model_validate(campaign.body)
+    told: dict[str, Any] = {"campaign_id": campaign.id, "name": campaign.name, "by": channel(settings)}
+    full = {**told, "copies": previewed(settings, body, first, known), "masked": False}
+    if context.channel is None or context.channel == who:
+        return Outcome(full, (Post("campaign/preview", full),))
+    hidden = {**told, "copies": masked(settings, body, first), "masked": True}
+    to_person = Post("campaign/preview", full, key=f"preview:{context.job_id}", channel=who)
+    return Outcome(hidden, (Post("campaign/preview", hidden), to_person))
