@@ -212,7 +212,7 @@ def mixed(then: Moment, mixture: Mixture) -> Score:
     """One's own faded purchases and the collaborative model, weighed; where there is too little for a ranker."""
     faded, lately = _faded(then, mixture.half_life), then.scene.shelf.fact("buyers_28")
     said = collaborative(then)
-    return lambda rows: blended(faded[rows].toarray(), said(rows), lately, mixture.weight)
+    return lambda rows: blended(faded[rows].toarray(), said(rows), lately, mixture)
 
 
 FirstStage = Callable[[np.ndarray], Candidates]

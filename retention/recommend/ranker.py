@@ -206,14 +206,17 @@ def _logistic(examples: Examples, seed: int) -> dict[str, np.ndarray]:
 
 
 def _squeezed(view: np.ndarray) -> np.ndarray:
-    return np.sign(view) * np.log1p(np.abs(view))
+    squeezed: np.ndarray = np.sign(view) * np.log1p(np.abs(view))
+    return squeezed
 
 
 def _standard(view: np.ndarray, line: Mapping[str, Any]) -> np.ndarray:
     """Standardised, the missing at the median, with one column for each that says it was missing."""
-    squeezed = _squeezed(view)
-    missing = ~np.isfinite(squeezed)
-    filled = (np.where(missing, line["median"], squeezed) - line["mean"]) / line["scale"]
+    median, mean, scale = (line[name].astype(np.float32) for name in ("median", "mean", "scale"))
+    filled = _squeezed(view)
+    missing = ~np.isfinite(filled)
+    np.copyto(filled, np.broadcast_to(median, filled.shape), where=missing)
+    filled = (filled - mean) / scale
     return np.hstack([filled.clip(-6, 6), missing[:, _MAY_MISS]]).astype(np.float32)
 
 

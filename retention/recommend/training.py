@@ -1,5 +1,6 @@
 """Training: what goes together, and a ranker of candidates learned on the last horizons before the cutoff."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from scipy.sparse import csr_matrix
 from retention.errors import TooLittleData
 from retention.progress import Progress, part, silent
 from retention.recommend.artefact import TrainedRecommender
-from retention.recommend.blend import MIXTURES, Mixture
+from retention.recommend.blend import MIXTURES, POPULARITIES, Mixture
 from retention.recommend.catalogue import catalogue
 from retention.recommend.cold import learn_cold
 from retention.recommend.heard import with_heard
@@ -249,13 +250,20 @@ def _preferred(found: dict[str, np.ndarray], draws: int = 400) -> str:
 
 
 def _best_mixture(then: Moment, real: csr_matrix, rows: np.ndarray, progress: Progress) -> Mixture:
-    best, leading = Mixture(), -1.0
-    for number, mixture in enumerate(MIXTURES):
-        found = compare(then, real, rows, mixed(then, mixture)).ndcg
-        if found > leading:
-            best, leading = mixture, found
-        progress(number + 1, len(MIXTURES), "Tuning the mixture")
-    return best
+    """First the half-life and the weight of others' histories, then how much popularity helps the best of them."""
+
+    def measured(mixtures: Sequence[Mixture], done: int) -> list[float]:
+        found = []
+        for number, mixture in enumerate(mixtures, start=done + 1):
+            found.append(compare(then, real, rows, mixed(then, mixture)).ndcg)
+            progress(number, len(MIXTURES) + len(POPULARITIES), "Tuning the mixture")
+        return found
+
+    alone = measured(MIXTURES, 0)
+    best = MIXTURES[int(np.argmax(alone))]
+    helped = [replace(best, popularity=popularity) for popularity in POPULARITIES]
+    found = [max(alone), *measured(helped, len(MIXTURES))]
+    return [best, *helped][int(np.argmax(found))]
 
 
 def window_truth(lake: "Lake", now: Moment, cutoff: datetime, horizon_days: int) -> csr_matrix:

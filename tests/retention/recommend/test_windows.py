@@ -72,3 +72,30 @@ def test_the_mean_of_trees_and_nets_stays_unless_another_is_clearly_better():
     assert training._preferred({"both": both, "trees": noise - noise.mean() + both.mean() + 1e-4}) == "both"
     assert training._preferred({"both": both, "mixture": both + 0.05}) == "mixture"
     assert training._preferred({"mixture": both}) == "mixture"
+
+
+def test_where_nobody_has_a_taste_the_mixture_learns_to_offer_what_is_popular(tmp_path):
+    """Everybody draws from the same few hits: one's own purchases say nothing, and popularity is the best baseline."""
+    import pandas as pd
+
+    from retention.lake.importing import import_files
+    from retention.recommend import evaluate
+    from tests import shop as tiny
+
+    shop = tiny.build(tmp_path / "home", customers=8, items=6, days=10)
+    rng = np.random.default_rng(5)
+    liked = 1 / np.arange(1, 41)
+    rows = pd.DataFrame(
+        {
+            "customer_id": [f"p{number % 70:02d}" for number in range(2_500)],
+            "item_id": [f"h{number:02d}" for number in rng.choice(40, 2_500, p=liked / liked.sum())],
+            "occurred_at": pd.Timestamp(shop.begin)
+            + pd.to_timedelta(rng.uniform(0, 150, 2_500).round(3), unit="D"),
+        }
+    ).assign(event_type="purchase", amount=1.0, quantity=1, currency="EUR", source="shop")
+    rows.to_parquet(tmp_path / "hits.parquet")
+    import_files(shop.lake, shop.database, shop.settings, "events", [str(tmp_path / "hits.parquet")])
+    found = evaluate(shop.lake, cutoff=shop.begin + timedelta(days=122))
+    assert found["tuned"]["how"] == "mixture"
+    assert found["parameters"]["popularity"] >= 0.1
+    assert found["metrics"]["ndcg"] > max(one["ndcg"] for one in found["baselines"].values()) - 0.02
