@@ -6,7 +6,7 @@ import click
 from sqlalchemy import select
 
 from bot.commands.tree import Answer, Call, choice, group, request
-from retention.campaigns.approval import Changes
+from retention.campaigns.changes import OFFERS, Changes
 from retention.campaigns.states import STATES, find
 from retention.campaigns.view import described
 from retention.db.audit import history
@@ -64,16 +64,20 @@ def show(call: Call, campaign: str) -> Answer:
 @click.option("--holdout", type=float, metavar="PERCENT", help="Share that gets nothing: 10 to 20.")
 @click.option("--expires", type=int, metavar="DAYS", help="How long a code can be used.")
 @click.option("--copy", "copy_text", help="What the customer reads, with {name}, {code} and so on.")
-def edit(
-    call: Call, campaign: str, version: int | None, name: str | None, discount: float | None,
-    holdout: float | None, expires: int | None, copy_text: str | None,
-) -> Answer:  # fmt: skip
+@click.option("--offer", type=choice(*OFFERS), help="The same for everybody who is written to.")
+@click.option("--amount", type=float, metavar="MONEY", help="Money off, from --min-order on.")
+@click.option("--min-order", type=float, metavar="MONEY", help="The order value from which it holds.")
+@click.option("--budget", type=float, metavar="MONEY", help="The most it may cost; at most the policy's.")
+@click.option("--send-on", metavar="TIME", help='Not before, local time: "2025-05-03 09:00", or soon.')
+def edit(call: Call, campaign: str, version: int | None, **changes: Any) -> Answer:
     """Write the next version; it has to be submitted (again)."""
-    if (name, discount, holdout, expires, copy_text) == (None,) * 5:
-        raise BadInput("Nothing to change; use --name, --discount, --holdout, --expires or --copy.")
-    shares = [None if percent is None else percent / 100 for percent in (discount, holdout)]
-    changes = Changes(name, shares[0], shares[1], expires, copy_text)
-    return _do(call, campaign, version, campaigns.edit, changes)
+    if all(value is None for value in changes.values()):
+        raise BadInput("Nothing to change; name what shall, like --discount 12 or --holdout 20.")
+    for percent in ("discount", "holdout"):
+        if changes[percent] is not None:
+            changes[percent] /= 100
+    changes["expires_days"] = changes.pop("expires")
+    return _do(call, campaign, version, campaigns.edit, Changes(**changes))
 
 
 @COMMAND.command("submit", role="analyst")

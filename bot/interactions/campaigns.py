@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from bot.interactions import Click, whisper
 from bot.services import Services
 from retention.campaigns import wording
-from retention.campaigns.approval import Changes
+from retention.campaigns.changes import OFFERS, SOON, Changes
 from retention.campaigns.states import EDITABLE, STOPPABLE, Stale, find
 from retention.campaigns.view import described
 from retention.db.tables import Campaign
@@ -124,8 +124,8 @@ def _open(services: Services, click: Click, deed: str, role: str, states: tuple[
     value = f"{campaign_id}:{campaign.version}:{click.channel or ''}"
     view = render.view(
         "campaign/edit" if deed == "edit" else "campaign/reason",
-        campaign=told, value=value, deed=deed, has_coupons=any(o["action"] == "coupon" for o in told["offers"]),
-        places=", ".join(f"{{{name}}}" for name in wording.PLACEHOLDERS),
+        campaign=told, value=value, deed=deed, written=[offer for offer in told["offers"] if offer["action"] != "call"],
+        places=", ".join(f"{{{name}}}" for name in wording.PLACEHOLDERS), zone=services.settings.timezone,
     )  # fmt: skip
     services.client.views_open(trigger_id=click.trigger_id or "", view=view)
 
@@ -189,11 +189,33 @@ def _changes(click: Click) -> Changes:
         holdout=_share(click, "holdout", "hold-out"),
         expires_days=_whole(_typed(click, "expires")),
         copy_text=_typed(click, "copy"),
+        offer=_chosen(click, "offer"),
+        amount=_money(click, "amount", "Money off"),
+        min_order=_money(click, "min_order", "From order value"),
+        budget=_money(click, "budget", "Budget"),
+        send_on=_typed(click, "send_on") or SOON,
     )
 
 
 def _typed(click: Click, block: str) -> str:
     return (click.state.get(block, {}).get("value", {}).get("value") or "").strip()
+
+
+def _chosen(click: Click, block: str) -> str | None:
+    """An option of a menu; None for the one that leaves things as they are."""
+    option = click.state.get(block, {}).get("value", {}).get("selected_option") or {}
+    return option.get("value") if option.get("value") in OFFERS else None
+
+
+def _money(click: Click, block: str, what: str) -> float | None:
+    """``5`` or ``12,50`` → 5.0, 12.5; empty → None."""
+    typed = _typed(click, block).replace(",", ".")
+    if not typed:
+        return None
+    try:
+        return float(typed)
+    except ValueError:
+        raise BadInput(f"{what} is {typed!r}; write a number like 5 or 12.50.") from None
 
 
 def _share(click: Click, block: str, what: str) -> float | None:

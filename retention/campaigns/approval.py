@@ -4,38 +4,26 @@ Roles are the caller's to check; who wrote a version is checked here, inside the
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from retention.campaigns import coupons, wording
-from retention.campaigns.assignment import assign, set_discount, unassign
+from retention.campaigns import coupons
+from retention.campaigns.assignment import assign, set_offer, unassign
 from retention.campaigns.body import Body
+from retention.campaigns.changes import Changes, changed, named
 from retention.campaigns.states import CLEARING, CLOCK, EDITABLE, STOPPABLE, Stale, find, move
 from retention.db.insert import insert_once
 from retention.db.tables import Approval, Campaign, CampaignEditor, CampaignVersion
 from retention.errors import BadInput, Conflict, NotAllowed
 from retention.outreach import sends
-from retention.risk.policy import HOLDOUT
 from retention.settings import Settings
 
 UNDECIDED: dict[str, Any] = {
     "decided_by": None, "decided_at": None, "reason": None, "approved_by": [], "clears_at": None, "send_at": None,
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What an edit changes; None leaves a thing as it is. Shares are 0 … 1."""
-
-    name: str | None = None
-    discount: float | None = None
-    holdout: float | None = None
-    expires_days: int | None = None
-    copy_text: str | None = None
 
 
 def submit(
@@ -155,8 +143,9 @@ def edit(
         Another version, or already sent.
     """
     before = find(session, settings, campaign_id)
-    body = changed(Body.model_validate(before.body), changes)
-    name = _name(changes.name) if changes.name is not None else before.name
+    was = Body.model_validate(before.body)
+    body = changed(was, changes, settings.zone, now)
+    name = named(changes.name) if changes.name is not None else before.name
     stored = body.model_dump(mode="json")
     campaign = move(
         session, settings, campaign_id, frm=EDITABLE, to="draft", seen=version, actor=user, action="campaign.edit",
@@ -171,8 +160,9 @@ def edit(
     )  # fmt: skip
     insert_once(session, CampaignEditor, team_id=settings.team_id, campaign_id=campaign_id, user_id=user)
     unassign(session, campaign_id)
-    if changes.discount is not None:
-        set_discount(session, campaign_id, changes.discount)
+    for line, old in zip(body.offers, was.offers, strict=True):
+        if line != old:
+            set_offer(session, campaign_id, line)
     return campaign
 
 
@@ -203,41 +193,6 @@ def expire(session: Session, settings: Settings, campaign_id: str, now: datetime
     return campaign
 
 
-def changed(body: Body, changes: Changes) -> Body:
-    """The body with the changes in it, checked.
-
-    Raises
-    ------
-    BadInput
-    """
-    update: dict[str, object] = {}
-    if changes.discount is not None and changes.discount != body.discount:
-        if not body.coupons:
-            raise BadInput("No part of this campaign carries a coupon, so there is no discount to change.")
-        if not 0 < changes.discount < 1:
-            raise BadInput(f"A discount of {100 * changes.discount:g} % is none; use 1 to 99.")
-        update["offers"] = tuple(
-            line.model_copy(update={"discount": changes.discount}) if line.action == "coupon" else line
-            for line in body.offers
-        )
-    if changes.holdout is not None:
-        low, high = HOLDOUT
-        if not low <= changes.holdout <= high:
-            raise BadInput(
-                f"A hold-out of {100 * changes.holdout:g} % is outside the policy; use {100 * low:g} to {100 * high:g}."
-            )
-        update["holdout"] = changes.holdout
-    if changes.expires_days is not None:
-        if not 1 <= changes.expires_days <= 365:
-            raise BadInput(f"Codes cannot expire after {changes.expires_days} days; use 1 to 365.")
-        update["expires_days"] = changes.expires_days
-    if changes.copy_text is not None:
-        update["copy_text"] = wording.checked(changes.copy_text)
-    made = body.model_copy(update=update)
-    made.check_offers()
-    return made
-
-
 def _decide(
     session: Session,
     settings: Settings,
@@ -258,9 +213,10 @@ def _decide(
 def _cleared(body: Body, user: str, now: datetime) -> dict[str, Any]:
     """What the last approval sets: who and when, the clearance time, and until when the approval holds."""
     clears = now + timedelta(hours=body.clearance_hours)
+    goes = max(clears, body.send_on or clears)
     return {
         "decided_by": user, "decided_at": now, "reason": None, "remind_at": None, "clears_at": clears,
-        "send_at": clears, "expires_at": clears + timedelta(hours=body.approval_expires_hours),
+        "send_at": goes, "expires_at": goes + timedelta(hours=body.approval_expires_hours),
     }  # fmt: skip
 
 
@@ -289,10 +245,3 @@ def _reason(reason: str, deed: str) -> str:
     if not reason:
         raise BadInput(f"Say why you {deed} it; the reason is shown in its thread.")
     return reason[:500]
-
-
-def _name(name: str) -> str:
-    name = " ".join(name.split())
-    if not 1 <= len(name) <= 80:
-        raise BadInput(f"A campaign's name has 1 to 80 characters; this one has {len(name)}.")
-    return name

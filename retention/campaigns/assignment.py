@@ -8,15 +8,17 @@ import hashlib
 import hmac
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, Float, case, cast, func, literal, select, update
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy import JSON, case, cast, func, literal, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
-from sqlalchemy.types import Text
 
 from retention.campaigns.states import HOLDING
 from retention.db.tables import Assignment, Campaign
+
+if TYPE_CHECKING:
+    from retention.campaigns.body import OfferLine
 
 BUCKETS = 10_000
 
@@ -114,18 +116,22 @@ def unassign(session: Session, campaign_id: str) -> None:
     )
 
 
-def set_discount(session: Session, campaign_id: str, discount: float) -> None:
-    """Give every coupon of a campaign's audience this discount, without reading a row."""
+def set_offer(session: Session, campaign_id: str, line: "OfferLine") -> None:
+    """Give every customer of a rule what its line now says, without reading a row."""
+    terms: dict[str, str | float] = {
+        "action": line.action, "discount": line.discount, "amount": line.face, "min_order": line.min_order,
+    }  # fmt: skip
     given: Any
     if session.get_bind().dialect.name == "sqlite":
-        given = func.json_set(Assignment.offer, "$.discount", discount)
+        given = func.json_set(
+            Assignment.offer, *(part for key, value in terms.items() for part in (f"$.{key}", value))
+        )
     else:
-        path = cast(["discount"], ARRAY(Text))
-        changed = func.jsonb_set(cast(Assignment.offer, JSONB), path, func.to_jsonb(literal(discount, Float)))
-        given = cast(changed, JSON)
+        merged = cast(Assignment.offer, JSONB).concat(literal(terms, JSONB))
+        given = cast(merged, JSON)
     session.execute(
         update(Assignment)
-        .where(Assignment.campaign_id == campaign_id, Assignment.offer["action"].as_string() == "coupon")
+        .where(Assignment.campaign_id == campaign_id, Assignment.offer["rule"].as_string() == line.rule)
         .values(offer=given),
         execution_options={"synchronize_session": False},
     )

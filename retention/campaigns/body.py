@@ -128,6 +128,11 @@ class Body(_Frozen):
     approval_expires_hours: float
     remind_hours: float = 0.0
     quiet_hours: str = ""
+    most_budget: float | None = (
+        None  # the policy's; None: the budget of a campaign from before it could be edited
+    )
+    shipping_cost: float = 0.0
+    send_on: datetime | None = None  # not before
     second_approver: SecondApprover | None = None  # a campaign from before there were two
     prior: Prior
     targeting: Targeting | None = None  # a campaign from before it was told

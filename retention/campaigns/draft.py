@@ -209,7 +209,7 @@ def _body(
         expires_days=policy.offer.expires_days,
         copy_text="",
         margin=margin, redemption=policy.offer.redemption, contact_cost=policy.offer.contact_cost,
-        min_margin=rules.min_margin, budget=rules.budget, window_days=rules.window_days,
+        min_margin=rules.min_margin, budget=rules.budget, most_budget=rules.budget, shipping_cost=policy.offer.shipping_cost, window_days=rules.window_days,
         clearance_hours=rules.clearance_hours, approval_expires_hours=rules.approval_expires_hours,
         remind_hours=rules.reminder, quiet_hours=rules.quiet_hours, second_approver=policy.second_approver,
         prior=prior, targeting=told(uplift), assumed=tuple(assumed),

@@ -72,6 +72,10 @@ LABELS = {
     "holdout": "Hold-out %",
     "expires": "Codes expire after",
     "copy": "Copy text",
+    "budget": "Budget in EUR",
+    "send_on": "Send not before",
+    "amount": "Money off in EUR",
+    "min_order": "From order value",
 }
 
 
@@ -174,6 +178,7 @@ def test_edit_opens_a_modal_with_what_it_says_now_and_writes_the_next_version(
     }
     assert initial == {
         "name": "May", "discount": "10", "holdout": "15", "expires": "28", "copy": "Hello {name}: {code}",
+        "offer": None, "amount": None, "min_order": None, "budget": "1000", "send_on": None,
     }  # fmt: skip
     assert "draft again" in words(view["blocks"])
     for _ in range(2):  # Slack delivers it twice
@@ -196,7 +201,9 @@ def test_edit_opens_a_modal_with_what_it_says_now_and_writes_the_next_version(
     ("typed", "says"),
     [
         ({"discount": "lots"}, "lots"), ({"discount": "60"}, "margin"), ({"holdout": "50"}, "hold-out"),
-        ({"expires": "soon"}, "soon"), ({"copy": "Dear {nobody}"}, "{nobody}"),
+        ({"expires": "soon"}, "soon"), ({"copy": "Dear {nobody}"}, "{nobody}"), ({"budget": "2000"}, "at most 1,000"),
+        ({"budget": "-1"}, "more than 0"), ({"send_on": "tomorrow"}, "write it like"), ({"amount": "x"}, "12.50"),
+        ({"send_on": "2001-01-01 09:00"}, "over already"),
     ],
 )  # fmt: skip
 def test_a_bad_value_stays_in_the_modal_with_its_sentence(workspace, database, draft, typed, says):
@@ -278,7 +285,15 @@ def test_whatever_people_write_the_message_is_one_slack_takes(name, reason):
     for template in ("campaign/card", "campaign/show"):
         shown = render.message(template, campaign=told, demo=True, zone="UTC", history=[])
         assert "<!" not in words([b for b in shown.blocks if b["type"] != "header"])
-    render.view("campaign/edit", campaign=told, value="c7:3:", has_coupons=True, places="{name}", deed="edit")
+    render.view(
+        "campaign/edit",
+        campaign=told,
+        value="c7:3:",
+        written=told["offers"],
+        places="{name}",
+        deed="edit",
+        zone="UTC",
+    )
     render.view("campaign/reason", campaign=told, value="c7:3:", deed="stop")
 
 

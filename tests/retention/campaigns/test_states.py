@@ -24,7 +24,7 @@ def _draft(session, settings, campaign_id="c1", by="U0ANALYST", **body) -> Campa
     rows = [
         {
             "customer_id": f"k{number}", "arm": "audience", "bucket": (2 * number + 1) * 50, "tier": "high",
-            "churn_probability": 0.6, "expected_value": 50.0, "offer": {"action": "coupon", "discount": 0.1, "items": []},
+            "churn_probability": 0.6, "expected_value": 50.0, "offer": {"rule": "High risk", "action": "coupon", "discount": 0.1, "items": []},
         }
         for number in range(100)
     ]  # fmt: skip

@@ -1,0 +1,74 @@
+"""What an edit may change: another offer for everybody, the budget, the moment of sending; the rest is refused."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+
+from retention.campaigns import approval, due, wording
+from retention.campaigns.body import Body
+from retention.campaigns.changes import Changes
+from retention.db.tables import Assignment
+from retention.errors import BadInput
+from tests.retention.campaigns.test_states import NOW, _attempt, _draft
+
+
+@pytest.mark.parametrize(
+    ("changes", "action", "terms"),
+    [
+        (Changes(offer="amount", amount=5, min_order=40), "coupon", (0.0, 5.0, 40.0)),
+        (Changes(offer="free_shipping", min_order=30), "free_shipping", (0.0, 6.0, 30.0)),
+        (Changes(offer="reminder"), "reminder", (0.0, 0.0, 0.0)),
+        (Changes(offer="share"), "coupon", (0.1, 0.0, 0.0)),
+        (Changes(offer="share", discount=0.2), "coupon", (0.2, 0.0, 0.0)),
+    ],
+)
+def test_an_edit_may_give_everybody_another_offer(database, settings, changes, action, terms):
+    with database.transaction() as session:
+        _draft(session, settings, shipping_cost=6.0)
+        campaign = approval.edit(session, settings, "c1", 1, "U0ANALYST", changes, NOW)
+        offers = list(session.scalars(select(Assignment.offer)))
+    (line,) = Body.model_validate(campaign.body).offers
+    assert (line.action, (line.discount, line.face, line.min_order)) == (action, terms)
+    assert {offer["action"] for offer in offers} == {action}
+    if changes != Changes(offer="share"):
+        assert {(o["discount"], o["amount"], o["min_order"]) for o in offers} == {terms}
+    kept = action == "coupon"
+    assert campaign.body["copy_text"] == ("Hello {name}: {code}" if kept else wording.default(action))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (Changes(offer="amount"), "Money off of 0"),
+        (Changes(offer="amount", amount=5), "From order value"),
+        (Changes(offer="amount", amount=5, min_order=10), "20.00 on"),
+        (Changes(offer="free_shipping"), "From order value"),
+        (Changes(budget=1e9), "at most 1,000"),
+        (Changes(send_on="at night"), "write it like"),
+        (Changes(send_on="2025-04-30 09:00"), "over already"),
+    ],
+)
+def test_an_offer_that_cannot_be_is_refused(database, settings, changes, says):
+    with database.transaction() as session:
+        _draft(session, settings)
+    refusal = _attempt(database, lambda s: approval.edit(s, settings, "c1", 1, "U0ANALYST", changes, NOW))
+    assert isinstance(refusal, BadInput)
+    assert says in str(refusal)
+
+
+def test_it_is_sent_at_the_moment_that_was_chosen_and_not_before(database, settings):
+    london = settings.model_copy(update={"timezone": "Europe/London"})
+    with database.transaction() as session:
+        _draft(session, london)
+        approval.edit(session, london, "c1", 1, "U0ANALYST", Changes(send_on="2025-05-03 09:00"), NOW)
+        approval.submit(session, london, "c1", 2, "U0ANALYST", NOW)
+        campaign = approval.approve(session, london, "c1", 2, "U0LEAD", NOW)
+        wanted = datetime(2025, 5, 3, 8, tzinfo=UTC)
+        assert (campaign.clears_at, campaign.send_at) == (NOW + timedelta(hours=4), wanted)
+        assert campaign.expires_at == wanted + timedelta(hours=72)
+        approval.schedule(session, london, "c1", NOW + timedelta(hours=4))
+        assert due.due(session, london, wanted - timedelta(seconds=1)) == []
+        assert [job.kind for job in due.due(session, london, wanted)] == ["campaign_send"]
+        edited = approval.edit(session, london, "c1", 2, "U0ANALYST", Changes(send_on="soon"), NOW)
+        assert edited.body["send_on"] is None
