@@ -155,3 +155,19 @@ def uplift(
         progress=call.progress,
     )  # fmt: skip
     return Answer("bot/evaluate_uplift", report)
+
+
+@COMMAND.command("bandit", role="analyst", surfaces=TERMINAL)
+@click.option(
+    "--as-of", type=MOMENT, metavar="DATE", help="Decisions whose window ended by then; by default now."
+)
+def bandit(call: Call, as_of: datetime | None) -> Answer:
+    """What the bandit would have earned on past campaigns, by their logged chances, and whether it may act."""
+    from retention import clock
+    from retention.recommend.decisions import decisions, judge
+    from retention.risk.policy import load_policy
+
+    settings = call.services.settings
+    with call.services.database.reading() as session:
+        lines = decisions(_lake(call), session, settings, as_of or clock.now())
+    return Answer("bot/evaluate_bandit", judge(lines, load_policy(settings)).data)

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ LETTERS = "23456789abcdefghjkmnpqrstvwxyz"
 
 
 Suggest = Callable[[list[str]], Mapping[str, Sequence[Suggested]]]
+Decide = Callable[["pd.DataFrame"], "pd.DataFrame"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ def draft(
     suggest: Suggest,
     recommended_by: str = "none",
     uplift: "Uplift | None" = None,
+    decide: Decide | None = None,
     name: str | None = None,
     cohort_id: str | None = None,
     progress: Progress = silent,
@@ -89,6 +91,8 @@ def draft(
         The version of the model that recommends.
     uplift : Uplift, optional
         What past campaigns teach; with a learner it chooses the audience, else risk × value does.
+    decide : callable, optional
+        The audience → the same with each customer's ``rule`` as decided, its ``arm`` and the chance it was drawn with.
 
     Raises
     ------
@@ -104,6 +108,8 @@ def draft(
         )
     if audience.customers.empty:
         raise BadInput(_nobody(audience, len(scores)))
+    if decide is not None:
+        audience = replace(audience, customers=decide(audience.customers))
     progress(1, 4, "costing the offers")
     body = _body(lake, settings, policy, audience, as_of, model_version, margin, margin_known, prior, uplift)
     body.check_offers()
@@ -114,6 +120,8 @@ def draft(
     campaign_id = "c" + "".join(secrets.choice(LETTERS) for _ in range(6))
     salt = secrets.token_hex(16)
     rows = _rows(audience.customers, body, items, salt, campaign_id, recommended_by)
+    for row, chance in zip(rows, _chances(audience.customers), strict=True):
+        row["offer"] |= chance
     tiers = " and ".join(tier for tier in ("high", "medium", "low") if tier in body.tiers)
     return Draft(
         campaign_id, salt, name or f"{tiers.capitalize()} risk, {now.astimezone(settings.zone):%d %b %Y}".replace(", 0", ", "),
@@ -262,6 +270,16 @@ def _rows(
         }
         for row in customers.itertuples(index=False)
     ]  # fmt: skip
+
+
+def _chances(customers: "pd.DataFrame") -> list[dict[str, Any]]:
+    """The arm and its chance for each customer; empty for who has none."""
+    if "propensity" not in customers:
+        return [{}] * len(customers)
+    return [
+        {"arm": arm, "propensity": float(chance)} if chance == chance else {}
+        for arm, chance in zip(customers["arm"], customers["propensity"], strict=True)
+    ]
 
 
 def _nobody(audience: Audience, found: int) -> str:

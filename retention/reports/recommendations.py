@@ -15,6 +15,7 @@ from retention.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from retention.lake import Lake
 
@@ -133,44 +134,12 @@ def wilson(hits: int, of: int) -> tuple[float, float] | None:
 
 
 def drawn(data: dict[str, Any]) -> charts.Chart:
-    """Rates by place, as clicked and as if all had stood first; purchases by week."""
+    """Rates by place, as clicked and as if all had stood first (without clicks: bought); purchases by week."""
     made, (left, right) = charts.figure(2.7, 2, (1, 1.15))
     slots = [one for one in data["slots"] if one["shown"]]
     weeks = [one for one in data["weeks"] if one["shown"]][-WEEKS_DRAWN:]
-    places = np.arange(len(slots))
-    left.bar(places - 0.2, [100 * one["click_rate"] for one in slots], width=0.36, color=charts.SOFT)
-    left.bar(places + 0.2, [100 * one["corrected"] for one in slots], width=0.36, color=charts.ACCENT)
-    left.set_xticks(places, [str(one["name"]) for one in slots])
-    charts.title(
-        left,
-        "Clicks by place, %",
-        "as clicked (pale); as if all had stood first" if slots else "nothing was sent yet",
-    )
-    rates = [100 * one["buy_rate"] for one in weeks]
-    low, high = (
-        [abs(100 * one["buy_rate_interval"][end] - rate) for one, rate in zip(weeks, rates, strict=True)]
-        for end in (0, 1)
-    )
-    at = np.arange(len(weeks))
-    right.errorbar(
-        at,
-        rates,
-        yerr=[low, high],
-        color=charts.ACCENT,
-        marker="o",
-        markersize=4,
-        linewidth=1.5,
-        ecolor=charts.SOFT,
-    )
-    every = max(1, len(weeks) // 4)
-    right.set_xticks(
-        at[::every], [f"{datetime.fromisoformat(one['name']):%d %b}".lstrip("0") for one in weeks[::every]]
-    )
-    charts.title(
-        right,
-        "Bought within four weeks, %",
-        "of the items sent, by week, with 95 %" if weeks else "nothing was sent yet",
-    )
+    _places(left, slots, clicks=bool(data["clicks"]))
+    _weeks(right, weeks)
     words = "; ".join(
         f"place {one['name']}: {one['click_rate']:.1%} clicked, {one['corrected']:.1%} as if first, {one['buy_rate']:.1%} bought"
         for one in slots
@@ -178,3 +147,44 @@ def drawn(data: dict[str, Any]) -> charts.Chart:
     return charts.Chart(
         charts.png(made), f"Recommendations sent to customers. {words or 'Nothing was sent yet'}."
     )
+
+
+def _places(axes: "Axes", slots: list[dict[str, Any]], *, clicks: bool) -> None:
+    at = np.arange(len(slots))
+    if clicks:
+        axes.bar(at - 0.2, [100 * one["click_rate"] for one in slots], width=0.36, color=charts.SOFT)
+        axes.bar(at + 0.2, [100 * one["corrected"] for one in slots], width=0.36, color=charts.ACCENT)
+        title = "Clicks by place, %", "as clicked (pale); as if all had stood first"
+    else:
+        axes.bar(at, [100 * one["buy_rate"] for one in slots], width=0.6, color=charts.ACCENT)
+        title = "Bought by place, %", "no clicks are known" if slots else "nothing was sent yet"
+    axes.set_xticks(at, [str(one["name"]) for one in slots])
+    charts.title(axes, *title)
+
+
+def _weeks(axes: "Axes", weeks: list[dict[str, Any]]) -> None:
+    rates = [100 * one["buy_rate"] for one in weeks]
+    spread = [
+        [abs(100 * one["buy_rate_interval"][end] - rate) for one, rate in zip(weeks, rates, strict=True)]
+        for end in (0, 1)
+    ]
+    at = np.arange(len(weeks))
+    axes.errorbar(
+        at,
+        rates,
+        yerr=spread,
+        color=charts.ACCENT,
+        marker="o",
+        markersize=4,
+        linewidth=1.5,
+        ecolor=charts.SOFT,
+    )
+    axes.set_ylim(bottom=0)
+    every = max(1, len(weeks) // 4)
+    axes.set_xticks(
+        at[::every], [f"{datetime.fromisoformat(one['name']):%d %b}".lstrip("0") for one in weeks[::every]]
+    )
+    charts.title(
+        axes, "Bought within four weeks, %",
+        "of the items sent, by week, with 95 %" if weeks else "nothing was sent yet",
+    )  # fmt: skip

@@ -24,6 +24,9 @@ class RecommendRules(BaseModel):
     max_per_type: Annotated[int, Field(ge=1)] | None = 2
     diversity: Annotated[float, Field(ge=0, lt=1)] = 0.0
     explore: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    experiment: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    vary_offers: bool = False
+    bandit: bool = False
 
     @model_validator(mode="after")
     def _in_order(self) -> "RecommendRules":

@@ -5,17 +5,32 @@ import io
 import shutil
 from datetime import timedelta
 
+import pandas as pd
 import pytest
 from sqlalchemy import func, select, update
 
-from retention import clock
+from retention import clock, feedback
 from retention.campaigns import coupons
 from retention.campaigns.approval import Changes
 from retention.campaigns.states import Stale, find
 from retention.db import Database
-from retention.db.tables import Assignment, Audit, Campaign, Coupon, File, Job, Outbox, RoleGrant, Send
+from retention.db.tables import (
+    Assignment,
+    Audit,
+    Campaign,
+    Coupon,
+    File,
+    Impression,
+    Job,
+    Outbox,
+    RoleGrant,
+    Send,
+)
 from retention.errors import BadInput, NotAllowed
+from retention.feedback import Subject
 from retention.lake import Lake
+from retention.lake.importing import import_files
+from retention.recommend.decisions import decisions
 from retention.settings import Settings
 from retention.uplift.learners import UpliftLearner
 from tests import shop as tiny
@@ -420,3 +435,68 @@ def test_an_offer_below_cost_and_an_unknown_cohort_are_refused(desk, tmp_path):
 def _arms(desk, campaign_id) -> list[str]:
     with desk.database.reading() as session:
         return list(session.scalars(select(Assignment.arm).where(Assignment.campaign_id == campaign_id)))
+
+
+def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
+    campaign_id = _live(desk)
+    with desk.database.reading() as session:
+        offers = dict(
+            session.execute(
+                select(Assignment.customer_id, Assignment.offer).where(Assignment.campaign_id == campaign_id)
+            ).all()
+        )
+        treated = session.scalars(
+            select(Assignment.customer_id).where(
+                Assignment.arm == "treatment", Assignment.campaign_id == campaign_id
+            )
+        ).all()
+        shown = session.scalars(select(Impression).where(Impression.surface == "campaign")).all()
+    for offer in offers.values():
+        blend, rule = offer["arm"].split("|")
+        assert rule == offer["rule"]
+        assert offer["propensity"] == pytest.approx(0.9 + 0.1 / 3 if blend == "both" else 0.1 / 3)
+        if blend == "new":
+            assert "buy_again" not in {item["source"] for item in offer["items"]}
+    assert {one.customer_id for one in shown} == {who for who in treated if offers[who]["items"]}
+    assert all(
+        (one.arm, one.propensity) == (offers[one.customer_id]["arm"], offers[one.customer_id]["propensity"])
+        for one in shown
+    )
+    first = shown[0]
+    later = clock.now() + timedelta(days=40)
+    with desk.database.transaction() as session:
+        assert decisions(desk.lake, session, desk.settings, clock.now()).empty  # its window has not ended
+        feedback.record(
+            session,
+            desk.settings,
+            Subject(first.customer_id, "none", first.shown_at, first.item_id, 1),
+            "useful",
+            "U1",
+        )
+    bought = pd.DataFrame(
+        {
+            "customer_id": [first.customer_id], "event_type": "purchase", "item_id": first.item_id, "order_id": "new",
+            "occurred_at": [first.shown_at + timedelta(days=2)], "amount": 3.0, "quantity": 1,
+        }
+    )  # fmt: skip
+    file = desk.settings.home / "bought.parquet"
+    bought.to_parquet(file)
+    import_files(desk.lake, desk.database, desk.settings, "events", [str(file)])
+    with desk.database.reading() as session:
+        lines = decisions(desk.lake, session, desk.settings, later).set_index("customer_id")
+    assert sorted(lines.index) == sorted(treated)
+    assert (lines["propensity"] == [offers[who]["propensity"] for who in lines.index]).all()
+    discount, margin = offers[first.customer_id]["discount"], lines["margin"].iloc[0]
+    assert lines.loc[first.customer_id, "reward"] == pytest.approx(1 - discount / margin)
+    assert (lines["reward"].drop(first.customer_id) == 0).all()
+
+
+def test_the_bandit_is_refused_as_long_as_it_cannot_be_judged(desk):
+    desk.settings.policy.write_text(POLICY + "[recommend]\nbandit = true\n")
+    job = _run(desk, CampaignDraft(tier="low"), ANALYST)
+    assert "judging the bandit takes 100 and 10" in job.error
+    desk.settings.policy.write_text(POLICY + "[recommend]\nexperiment = 0.0\n")
+    campaign_id = _drafted(desk, name="without")
+    with desk.database.reading() as session:
+        offers = session.scalars(select(Assignment.offer).where(Assignment.campaign_id == campaign_id)).all()
+    assert {(offer["arm"].split("|")[0], offer["propensity"]) for offer in offers} == {("both", 1.0)}

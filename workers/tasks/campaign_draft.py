@@ -17,6 +17,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     from retention.campaigns.prior import learnt_prior
     from retention.lake import Lake
     from retention.progress import part
+    from retention.recommend.choosing import choosing
     from retention.recommend.desk import open_desk
     from retention.risk.policy import load_policy
     from retention.uplift.experiments import learn
@@ -27,6 +28,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         roles.require(session, settings, context.requested_by, request.role, request.deed)
         prior = learnt_prior(session, settings, policy)
         desk = open_desk(session, settings, policy)
+        chosen = choosing(lake, session, settings, policy, now)
     scores, as_of, model_version = _scored(request, context, lake, policy)
     uplift = learn(
         lake, as_of, window_days=policy.campaign.window_days, progress=part(context.progress, 0, 4)
@@ -34,8 +36,9 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     suggesting = part(context.progress, 2, 4)
     drafted = draft(
         lake, context.database, settings, policy, scores, as_of=as_of, model_version=model_version, now=now, prior=prior,
-        suggest=lambda ids: desk.lists(lake, ids, k=policy.offer.items, as_of=now, progress=suggesting),
-        recommended_by=desk.version, uplift=uplift, name=request.name, cohort_id=request.cohort_id, progress=context.progress,
+        suggest=lambda ids: chosen.lists(desk, lake, ids, k=policy.offer.items, as_of=now, progress=suggesting),
+        decide=chosen.decide if policy.offer.items else None, uplift=uplift,
+        recommended_by=desk.version, name=request.name, cohort_id=request.cohort_id, progress=context.progress,
     )  # fmt: skip
 
     def apply(session: Session) -> tuple[Post, ...]:
