@@ -177,14 +177,14 @@ def fit(
     choices = [
         rolling.judge(name, told) for name in (rung.candidates if model == "auto" else (model,)) if told
     ]
-    chosen = min(choices, key=lambda one: one.log_loss) if choices else _unjudged(rung, model)
+    chosen = rolling.choose(choices, seasonal=training.season) if choices else _unjudged(rung, model)
     labels = [one.labels for one in told]
     calibrated, method = calibration.learn([chosen.mean(one) for one in told], labels)
     calibrated.estimator = _assembled(chosen, training, seed, part(progress, 1, 2))
     return TrainedChurn(
         model=calibrated, estimator=chosen.name, columns=training.columns, reference=reference(X),
         cutoff=training.cutoff, horizon_days=training.horizon_days,
-        active_within_days=training.active_within_days, rung=_why(rung, model, choices, told),
+        active_within_days=training.active_within_days, rung=_why(rung, model, choices, told, chosen),
         train_rows=len(y), seed=seed, calibration=_how(method, told) + _coming(training), parameters=_parameters(training, y, choices, searched),
     )  # fmt: skip
 
@@ -208,7 +208,9 @@ def _assembled(
     return estimators.LogOdds(members, [weight for _, weight in used])
 
 
-def _why(rung: Rung, model: str, choices: Sequence[rolling.Choice], told: Sequence[rolling.Told]) -> str:
+def _why(
+    rung: Rung, model: str, choices: Sequence[rolling.Choice], told: Sequence[rolling.Told], chosen: rolling.Choice
+) -> str:  # fmt: skip
     """On which rung the data stands, and why this estimator."""
     if model != "auto":
         return f"Chosen by name; by the data: {rung.text}"
@@ -216,7 +218,12 @@ def _why(rung: Rung, model: str, choices: Sequence[rolling.Choice], told: Sequen
         return rung.text
     ranked = sorted(choices, key=lambda one: one.log_loss)
     said = ", ".join(f"{one.name} {one.log_loss:.4f}" for one in ranked)
-    return f"{rung.text} Chosen by log-loss on {_origins(told)}: {said}."
+    tie = (
+        ""
+        if chosen is ranked[0]
+        else f" None is {100 * rolling.TIE:.0f} % better than the blend, so the blend it is."
+    )
+    return f"{rung.text} Chosen by log-loss on {_origins(told)}: {said}.{tie}"
 
 
 def _how(method: str, told: Sequence[rolling.Told]) -> str:

@@ -14,6 +14,7 @@ from retention.progress import Progress, part
 
 MOST_ORIGINS, MANY_ROWS = 3, 20_000  # above so many rows two origins must do
 _FOLDS = 3
+TIE = 0.01  # of the log-loss: so much better than the blend must one be, where each origin is another season
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,17 @@ def judge(name: str, told: Sequence[Told]) -> Choice:
     weights = _weights(name, tables, labels, every)
     kept = None if weights is None else tuple(float(weight) for weight in weights)
     return Choice(name, members, kept, float(np.mean(losses)))
+
+
+def choose(choices: Sequence[Choice], *, seasonal: bool) -> Choice:
+    """The best by log-loss; where seasons are known, the blend, unless another is better by `TIE`.
+
+    An origin is one season: which of two members that are nearly as good was lucky in it says little of the next one, and
+    their blend is never the unlucky one.
+    """
+    best = min(choices, key=lambda one: one.log_loss)
+    blend = next((one for one in choices if one.name == "stacked"), best)
+    return blend if seasonal and blend.log_loss <= best.log_loss * (1 + TIE) else best
 
 
 def _weights(
