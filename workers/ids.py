@@ -12,6 +12,7 @@ REJECT_CAMPAIGN = "campaign.reject"
 STOP_CAMPAIGN = "campaign.stop"
 CAMPAIGN_CSV = "campaign.csv"
 CALL_LIST = "campaign.calls"
+FORGET = "customer.forget"  # value: customer id; shown to an admin alone
 RETRAIN_MODEL = "model.retrain"  # value: id of the job that looked at the model
 HOME_RUN = "home.run"  # value: a command line
 FEEDBACK = "feedback"  # value: useful or wrong|pseudonym|model version|as of (a menu; the buttons are its two entries)

@@ -281,6 +281,15 @@ class DemoFeed(Request):
     until: Moment
 
 
+class Forget(Request):
+    """Erase a customer everywhere, for good."""
+
+    kind = "forget"
+    role = "admin"
+    deed = "erase a customer"
+    customer_id: CustomerId
+
+
 class Tidy(Request):
     """Drop what unfinished or failed jobs left in the lake, and join its small files."""
 
@@ -294,6 +303,6 @@ REQUESTS: dict[str, type[Request]] = {
     for request in (
         Retrain, Sweep, Score, Recommend, CohortCsv, CampaignDraft, CampaignSend, CampaignDeliver, CampaignCsv,
         CampaignMeasure, CampaignLook, Digest, ModelCard, DataQuality, RecommendReport, Monitor, DemoFeed,
-        Tidy, CampaignPreview, CampaignMisuse,
+        Tidy, Forget, CampaignPreview, CampaignMisuse,
     )
 }  # fmt: skip

@@ -25,7 +25,7 @@ BOTH = frozenset({SLACK, TERMINAL})
 # In the order in which a person meets them; each is a file of this folder.
 NAMES = (
     "help", "init", "import", "data", "identity", "retrain", "models", "evaluate", "score", "sweep", "recommend", "campaign",
-    "digest", "report", "jobs", "posts", "status", "role", "run", "demo", "db",
+    "digest", "report", "jobs", "posts", "status", "role", "forget", "run", "demo", "db",
 )  # fmt: skip
 
 _SURFACE = "retention.surface"

@@ -22,6 +22,7 @@ from retention.lake.lake import Lake
 from retention.lake.not_products import mark
 from retention.lake.schema import SQL_TYPES, TABLES, Table
 from retention.lake.staging import Staging, compile_staging
+from retention.privacy import erased
 from retention.progress import Progress, silent
 from retention.settings import Settings
 
@@ -76,6 +77,7 @@ def import_files(
     own_map = str(map_path.absolute()) if map_path else None
     map_name = f"format:{format_name}" if format_name else own_map
     work = Import(lake, settings, TABLES[table], mapped, source, query, only, map_name)
+    work.erased = erased.known(database, settings)
     try:
         for number, file in enumerate(files):
             progress(number, len(files) + 1, f"reading {_shown(file)}")
@@ -144,6 +146,7 @@ class Import:
         self.good = self.aside = 0
         self.adding = None if table.keyed else Adding(lake.root, self.con, table)
         self.lock, self.held = ExitStack(), False
+        self.erased = erased.Erased()
 
     # ------------------------------------------------------------ reading
 
@@ -196,7 +199,6 @@ class Import:
             first = str(error).strip().splitlines()[0]
             raise BadInput(f"{source.name} cannot be read: {first}") from None
         self.staged = True
-        kept = self._one("SELECT count(*) FROM staged") - before
         reasons = dict(
             self.con.execute(
                 "SELECT _reason, count(*) FROM staged WHERE _reason IS NOT NULL GROUP BY 1 ORDER BY 2 DESC"
@@ -205,11 +207,14 @@ class Import:
         if reasons:
             self._quarantine(staging.bad, quarantine.MAP, source)
             self.con.execute("DELETE FROM staged WHERE _reason IS NOT NULL")
+        self.erased.drop(self.con)
+        good = self._one("SELECT count(*) FROM staged")
         self._count(reasons)
         self.read_rows += rows
-        self.filtered += rows - kept
+        self.filtered += (
+            rows - (good - before) - sum(reasons.values())
+        )  # not meant, or of somebody who was erased
         self.names.append(source.name)
-        good = self._one("SELECT count(*) FROM staged")
         if self.adding is not None and good >= sources.ROWS_AT_ONCE:
             self._flush()
 

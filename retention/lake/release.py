@@ -17,6 +17,7 @@ from retention.lake.mapping import literal, quoted
 from retention.lake.reading import Reading
 from retention.lake.schema import TABLES
 from retention.lake.sources import Source
+from retention.privacy import erased
 from retention.progress import Progress, silent
 from retention.settings import Settings
 
@@ -100,6 +101,7 @@ def _again(
     try:
         for group in _groups(con, reason):
             work = work or Import(lake, settings, TABLES[group.table], None, None, None, None)
+            work.erased = erased.known(database, settings)
             try:
                 group.stage(work, str(map_path.absolute()) if map_path else group.map_name)
             except BadInput as refusal:

@@ -17,7 +17,7 @@ from retention.db.tables.data import Cohort, DirectoryEntry, ImportLog, ModelHea
 from retention.db.tables.delivery import Delivery, File, Outbox
 from retention.db.tables.feedback import Feedback, Impression
 from retention.db.tables.outreach import Redemption, Send, Suppression
-from retention.db.tables.people import Audit, RoleGrant
+from retention.db.tables.people import Audit, Erasure, RoleGrant
 from retention.db.tables.work import BusinessClock, Job, Process, Run, Schedule, Slot
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Coupon",
     "Delivery",
     "DirectoryEntry",
+    "Erasure",
     "Feedback",
     "File",
     "ImportLog",

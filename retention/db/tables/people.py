@@ -36,3 +36,14 @@ class Audit(Base):
     wall_at: Mapped[datetime] = mapped_column(default=clock.wall)
 
     __table_args__ = (Index(None, "team_id", "subject"),)
+
+
+class Erasure(Base):
+    """A customer id that was erased, as a keyed hash: enough to keep it from coming back, too little to know whom it was."""
+
+    __tablename__ = "erasures"
+
+    id_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(8))  # of the key that hashed it
+    by: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime] = mapped_column(default=clock.now)

@@ -1,0 +1,116 @@
+"""A customer is erased: from every table, for good, and nobody else is touched."""
+
+import shutil
+
+import pytest
+from sqlalchemy import select
+
+from retention import clock
+from retention.db import Database
+from retention.db.tables import Audit, Coupon, Erasure, Feedback, Job, Outbox, RoleGrant, Send
+from retention.errors import NotAllowed
+from retention.lake import Lake, quarantine
+from retention.lake.importing import import_files
+from retention.lake.schema import TABLES
+from retention.privacy import erased, erasure
+from retention.settings import Settings
+from tests import shop as tiny
+from tests.retention.outreach import made as campaigns
+from workers import jobs
+from workers.requests import Forget, Score
+from workers.tasks.runner import run_job
+
+ADMIN = "U0ADMIN"
+
+
+@pytest.fixture
+def shop(shop, tmp_path) -> tiny.Shop:  # the session's shop is read only: a copy
+    home = tmp_path / "home"
+    shutil.copytree(shop.settings.home, home)
+    settings = Settings(home=home, admins=ADMIN, _env_file=None)
+    clock.configure(fixed=shop.end)
+    copy = tiny.Shop(settings, Database.of(settings), Lake.open(settings), shop.begin, shop.end)
+    yield copy
+    copy.database.dispose()
+
+
+def _run(shop, request, user=ADMIN) -> Job:
+    with shop.database.transaction() as session:
+        job = jobs.submit(
+            session, shop.settings, request, requested_by=user, channel=user, idem_key=f"click {request.kind}"
+        ).job
+    run_job(shop.settings, shop.database, job.id, "test")
+    with shop.database.reading() as session:
+        return session.get_one(Job, job.id)
+
+
+def _rows(shop, who) -> dict[str, int]:
+    found = {}
+    for name in ("events", "customers", "treatments"):
+        table = shop.lake.table(name, identity="stored")
+        found[name] = int(table.filter(table.customer_id == who).count().execute())
+    return found
+
+
+def test_everything_that_names_the_customer_goes_and_nothing_else(shop, tmp_path):
+    events = shop.lake.table("events").execute()
+    who, other = events["customer_id"].value_counts().index[:2]
+    others, before = _rows(shop, other), len(events)
+    mine = _rows(shop, who)
+    email = shop.lake.table("customers").execute().set_index("customer_id")["email"][who]
+    scored = _run(shop, Score(customer_id=who))
+    assert scored.error is None
+    with shop.database.transaction() as session:
+        session.add(RoleGrant(user_id="U0LEAD", role="approver", granted_by=ADMIN))
+        session.add(
+            Feedback(customer_id=who, model_version="m", user_id=ADMIN, verdict="wrong", as_of=shop.end)
+        )
+    campaigns.live(shop.database, shop.settings, 20)
+    with shop.database.transaction() as session:
+        send = session.scalars(select(Send).where(Send.customer_id == "k3")).one()
+        coupon = session.scalars(select(Coupon).where(Coupon.customer_id == "k3")).one()
+        send.customer_id = coupon.customer_id = who
+        code, sends = coupon.code, len(session.scalars(select(Send)).all())
+    bad = tmp_path / "bad.csv"
+    bad.write_text(
+        "customer_id,event_type,occurred_at,query\n"
+        f"{who},purchase,soon,\nx,purchase,soon,{email}\ny,purchase,soon,z\n{other},view,2025-01-02,\n"
+    )
+    report = import_files(shop.lake, shop.database, shop.settings, "events", [str(bad)])
+    assert report.rows_quarantined == 3
+
+    job = _run(shop, Forget(customer_id=who))
+    assert job.error is None
+    assert job.result["erased"]["events"] == mine["events"] > 0
+    assert job.result["erased"]["quarantine"] == 2
+    assert _rows(shop, who) == {"events": 0, "customers": 0, "treatments": 0}
+    assert _rows(shop, other) == {**others, "events": others["events"] + 1}
+    assert int(shop.lake.table("events").count().execute()) == before + 1 - mine["events"]
+    with shop.database.reading() as session:
+        assert erasure.left(session, [who]) == 0
+        assert len(session.scalars(select(Send)).all()) == sends  # counts stay
+        assert session.get_one(Coupon, code).state == "void"
+        everything = [
+            str(value) for row in (*session.scalars(select(Job)), *session.scalars(select(Audit)), *session.scalars(select(Erasure)))
+            for value in vars(row).values()
+        ]  # fmt: skip
+        shown = [str(row.payload) for row in session.scalars(select(Outbox))]
+    assert not [text for text in everything if who in text or email in text]
+    assert not [text for text in shown if who in text or email in text]
+    assert any("was erased" in text for text in shown)
+    held = [path.read_bytes() for path in quarantine.files(shop.settings)]
+    assert held
+    assert not [content for content in held if who.encode() in content or email.encode() in content]
+
+    again = tmp_path / "again.csv"  # nor does a later file bring them back
+    again.write_text(f"customer_id,event_type,occurred_at\n{who},view,2025-02-01\n{other},view,2025-02-01\n")
+    report = import_files(shop.lake, shop.database, shop.settings, "events", [str(again)])
+    assert (report.rows_accepted, report.rows_filtered) == (1, 1)
+    assert _rows(shop, who)["events"] == 0
+    assert erased.known(shop.database, shop.settings).among([who, other]) == {who}
+    assert {"events", "customers", "treatments", "scores"} <= set(TABLES)
+
+
+def test_only_an_admin_erases(shop):
+    with pytest.raises(NotAllowed, match="admin"):
+        _run(shop, Forget(customer_id="c0001"), user="U0ANALYST")
