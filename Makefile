@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 EXTRAS  = demo,postgres,test
 
-.PHONY: setup setup-spark setup-deep demo test test-spark lint bench bench-large accuracy faults soak simulate docs lock clean
+.PHONY: setup setup-spark setup-deep demo test test-spark test-deep lint bench bench-large accuracy faults soak simulate docs lock clean
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,15 @@ test: setup
 test-spark: .venv-spark/.installed
 	.venv-spark/bin/python -m pytest -m spark tests/retention
 
+# Its own as well: torch is 2 GB, and nothing else may come to need it.
+.venv-deep/.installed: requirements.lock pyproject.toml | $(BIN)/uv
+	$(PYTHON) -m venv .venv-deep
+	VIRTUAL_ENV=.venv-deep $(BIN)/uv pip install --quiet --editable '.[deep,demo,test]' --constraint requirements.lock
+	touch $@
+
+test-deep: .venv-deep/.installed
+	.venv-deep/bin/python -m pytest -m deep tests/retention
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,7 +59,7 @@ accuracy: setup
 	$(BIN)/python -m tests.benchmarks.accuracy
 
 bench-large: setup
-	nice $(BIN)/python -m tests.benchmarks large
+	nice $(BIN)/python -m tests.benchmarks large models at_risk
 
 faults: setup
 	$(BIN)/python -m tests.faults

@@ -9,7 +9,18 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOOR = {"retention": 1, "workers": 2, "bot": 3}
-HEAVY = {"pandas", "sklearn", "implicit", "matplotlib", "duckdb", "ibis", "deltalake", "pyarrow", "scipy"}
+HEAVY = {
+    "pandas",
+    "sklearn",
+    "implicit",
+    "matplotlib",
+    "duckdb",
+    "ibis",
+    "deltalake",
+    "pyarrow",
+    "scipy",
+    "torch",
+}
 
 
 def _imports(path: Path) -> list[tuple[int, str]]:

@@ -32,6 +32,7 @@ Estimator = Literal[
 RECOMMENDERS = (
     "user_knn_cosine", "user_knn_tfidf", "user_knn_bm25", "item_knn_cosine", "item_knn_tfidf", "item_knn_bm25", "als",
     "bpr", "logistic_mf", "ease", "repeat", "popular", "popular_segment", "trending", "content", "social",
+    "mult_dae", "sasrec",
 )  # fmt: skip
 BLEND = ("auto", "blend")  # of the recommender: candidates of several models, put in order by a ranker
 

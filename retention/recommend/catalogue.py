@@ -19,7 +19,9 @@ _NO_PRODUCT = re.compile(
     r"\b(coupons?|fuel|gasoline|petrol|postal|postage|charitable|gift cards?)\b", re.IGNORECASE
 )
 
-_KEYS = re.compile(r'"[^"]*"\s*:|[{}\[\]",:]|\b(?:true|false|null)\b')  # of JSON: what is left are the values
+_KEYS = re.compile(
+    r'"assumed"\s*:\s*\[[^\]]*\]|"[^"]*"\s*:|[{}\[\]",:]|\b(?:true|false|null)\b'
+)  # of JSON: what is left are the values
 _SIZE = re.compile(r"\b\d[\w.]*\b|[^\w\s&'-]")
 
 

@@ -14,7 +14,8 @@ from retention.recommend.features import Scene
 from retention.recommend.history import History, pairs
 from retention.recommend.matrices import top
 from retention.recommend.metrics import Ranking, ranking
-from retention.recommend.models import MODELS, Als, Collaborative, fitting
+from retention.recommend.models import DEEP, MODELS, Als, Collaborative, fitting
+from retention.recommend.models.neural import torch_or_refuse
 from retention.recommend.models.user_knn import UserKnn
 from retention.recommend.positions import positions
 from retention.recommend.ranker import Ranker
@@ -90,12 +91,14 @@ def checked_model(model: str) -> str:
     Raises
     ------
     BadInput
-        Where there is none.
+        Where there is none, or it cannot be learned here.
     """
     if model not in AUTO and model not in MODELS:
         raise BadInput(
             f"There is no recommendation model {model!r}; choose {', '.join(AUTO)}, {', '.join(MODELS)}."
         )
+    if model in DEEP:
+        torch_or_refuse(model)
     return model
 
 

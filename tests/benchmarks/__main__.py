@@ -1,19 +1,19 @@
-"""``python -m tests.benchmarks [GROUP…]``: all groups in their order (but for the large one), or those named; each in its own process."""
+"""``python -m tests.benchmarks [GROUP…]``: all groups in their order (but for the large ones), or those named; each in its own process."""
 
 import json
 import subprocess
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import generated, lake, models, report, slash, startup, volume
+from tests.benchmarks import generated, lake, models, report, slash, startup, tastes, volume
 from tests.benchmarks.measure import Figure
 
 GROUPS: dict[str, Callable[[], dict[str, Figure]]] = {
     "import": lake.imports, "volume": volume.volume, "home": models.home, "features": lake.features, "churn": models.churn, "scoring": models.scoring,
     "recommender": models.recommender, "sweep": models.sweep, "lists": models.lists, "slash": slash.slash,
-    "demo": startup.demo, "large": generated.large,
+    "top_10": tastes.top_10, "demo": startup.demo, "large": generated.large, "models": tastes.models, "at_risk": generated.at_risk,
 }  # fmt: skip
-ASKED_FOR = ("large",)  # minutes and gigabytes: only by name (make bench-large)
+ASKED_FOR = ("large", "models", "at_risk")  # minutes and gigabytes: only by name (make bench-large)
 
 
 def main(asked: list[str]) -> int:

@@ -11,6 +11,7 @@ BEGIN, MONTHS = datetime(2024, 1, 1, tzinfo=UTC), 24
 MILLION = 1_000_000
 LINES, EVENTS_A_CUSTOMER, ITEMS = 5, 120, 50_000
 MOST_MB = 8 * 1024
+AT_RISK = 20_000
 
 
 def large() -> dict[str, Figure]:
@@ -24,6 +25,30 @@ def large() -> dict[str, Figure]:
         "features_100m_work": against(work_big, "s", 10 * work_small, most=1.3),
         "features_100m_peak": alone(peak_big, "MiB", most=MOST_MB),
     }
+
+
+def at_risk() -> dict[str, Figure]:
+    """Learning a recommender, and lists of everybody in one run, as a campaign for 20,000 customers asks."""
+    from retention.lake import Lake
+    from retention.recommend import recommend, train
+
+    home = FOLDER / "generated-at-risk"
+    shutil.rmtree(home, ignore_errors=True)
+    try:
+        lake = Lake(home / "lake", home / "scratch", "Europe/London")
+        generate(lake, AT_RISK * EVENTS_A_CUSTOMER)
+        cutoff = BEGIN + timedelta(days=MONTHS * 30)
+        trained: list[Any] = []
+        learned = seconds(lambda: trained.append(train(lake, cutoff=cutoff)))
+        people = [f"c{number}" for number in range(AT_RISK)]
+        lists: list[Any] = []
+        took = seconds(lambda: lists.append(recommend(trained[0], lake, people, k=5, as_of=cutoff)))
+        assert len(lists[0]) == AT_RISK
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    return {
+        "at_risk_train": alone(learned, "s"), "at_risk": alone(took, "s"), "at_risk_peak": alone(peak_mb(), "MiB"),
+    }  # fmt: skip
 
 
 def _measured(events: int) -> tuple[float, float, float]:

@@ -7,8 +7,10 @@ from retention.recommend.models.contract import NOTHING, Collaborative, Days, Mo
 from retention.recommend.models.ease import LARGEST, Ease
 from retention.recommend.models.item_knn import ItemCosine, ItemKnn, ItemTfidf
 from retention.recommend.models.logistic_mf import LogisticMf
+from retention.recommend.models.mult_dae import MultDae
 from retention.recommend.models.popularity import Popular, SegmentPopular, Trending
 from retention.recommend.models.repeat import Repeat
+from retention.recommend.models.sasrec import SasRec
 from retention.recommend.models.social import Social
 from retention.recommend.models.user_knn import UserBm25, UserCosine, UserKnn
 
@@ -16,9 +18,11 @@ MODELS: dict[str, type[Model]] = {
     model.name: model
     for model in (
         UserCosine, UserKnn, UserBm25, ItemCosine, ItemTfidf, ItemKnn, Als, Bpr, LogisticMf, Ease, Repeat, Popular,
-        SegmentPopular, Trending, Content, Social,
+        SegmentPopular, Trending, Content, Social, MultDae, SasRec,
     )
 }  # fmt: skip
+
+DEEP = (MultDae.name, SasRec.name)  # learned with torch, the extra `deep`; never part of the blend
 
 
 def fitting(customers: int, items: int) -> Collaborative:
@@ -27,5 +31,5 @@ def fitting(customers: int, items: int) -> Collaborative:
 
 
 __all__ = [
-    "MODELS", "NOTHING", "Als", "Collaborative", "Days", "Ease", "Model", "Segments", "Side", "UserKnn", "fitting",
+    "DEEP", "MODELS", "NOTHING", "Als", "Collaborative", "Days", "Ease", "Model", "Segments", "Side", "UserKnn", "fitting",
 ]  # fmt: skip

@@ -20,9 +20,9 @@ class Bpr(Mapped):
     def __init__(
         self,
         factors: int = 64,
-        learning_rate: float = 0.05,
+        learning_rate: float = 0.01,
         regularization: float = 0.01,
-        iterations: int = 60,
+        iterations: int = 100,
     ) -> None:
         self.factors = factors
         self.learning_rate = learning_rate

@@ -12,6 +12,7 @@ from retention.recommend.models.contract import Side
 from retention.recommend.models.item_knn import ItemKnn, nearest
 
 TERMS = 50_000
+COMMON = 500  # items: an n-gram that more of them (or a fiftieth of all) have says little, and takes most of the time
 
 
 class Content(ItemKnn):
@@ -28,6 +29,11 @@ class Content(ItemKnn):
         if not any(text.strip() for text in texts):
             return csr_matrix((items, items), dtype=np.float32)
         reader = TfidfVectorizer(
-            analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True, max_features=TERMS, dtype=np.float32
+            analyzer="char_wb",
+            ngram_range=(3, 4),
+            sublinear_tf=True,
+            max_features=TERMS,
+            dtype=np.float32,
+            max_df=min(max(COMMON, items // 50), items),
         )
         return nearest(csr_matrix(reader.fit_transform(texts)), self.neighbours)

@@ -20,7 +20,7 @@ class LogisticMf(Mapped):
     name = "logistic_mf"
     looks_at: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, factors: int = 32, regularization: float = 0.6, iterations: int = 30) -> None:
+    def __init__(self, factors: int = 32, regularization: float = 2.0, iterations: int = 30) -> None:
         self.factors = factors
         self.regularization = regularization
         self.iterations = iterations

@@ -65,7 +65,7 @@ class Repeat:
         """Learn each item's expected gap and share of returning buyers, and how regular gaps are; see `Model`."""
         clean = checked(matrix)
         items = clean.shape[1]
-        seen = rhythm(side.days if side.days is not None else _undated(clean))
+        seen = rhythm(side.days if side.days is not None else undated(clean))
         several = seen.count > 1
         gaps = np.bincount(seen.column[several], weights=seen.count[several] - 1, minlength=items)
         total = np.bincount(
@@ -102,7 +102,7 @@ class Repeat:
 
     def scores(self, histories: csr_matrix, *, side: Side = NOTHING) -> np.ndarray:
         """`chance` of what was bought before; 0 for what never was."""
-        seen = rhythm(side.days if side.days is not None else _undated(histories))
+        seen = rhythm(side.days if side.days is not None else undated(histories))
         found = np.zeros(histories.shape, dtype=np.float32)
         found[seen.row, seen.column] = self.chance(seen)
         return found
@@ -122,7 +122,7 @@ class Repeat:
         return made
 
 
-def _undated(matrix: csr_matrix) -> Days:
+def undated(matrix: csr_matrix) -> Days:
     """Without dates everything was bought once, just now."""
     entries = csr_matrix(matrix)
     row = np.repeat(np.arange(matrix.shape[0]), np.diff(entries.indptr))

@@ -14,7 +14,9 @@ def rarity(documents: int, holders: np.ndarray) -> np.ndarray:
     return np.log1p(documents / (1.0 + holders)).astype(np.float32)
 
 
-def weighted(rows: csr_matrix, weighting: Weighting, idf: np.ndarray, length: float) -> csr_matrix:
+def weighted(
+    rows: csr_matrix, weighting: Weighting, idf: np.ndarray, length: float, *, k1: float = K1, b: float = B
+) -> csr_matrix:
     """Rows as documents, columns as their terms.
 
     Parameters
@@ -25,6 +27,8 @@ def weighted(rows: csr_matrix, weighting: Weighting, idf: np.ndarray, length: fl
     idf : ndarray (columns,)
     length : float
         Mean sum of a row, where BM25 was fitted.
+    k1, b : float
+        Of BM25: how soon a preference is saturated, how much long rows count less.
     """
     if weighting == "cosine":
         return rows
@@ -33,8 +37,8 @@ def weighted(rows: csr_matrix, weighting: Weighting, idf: np.ndarray, length: fl
         made.data = np.sqrt(made.data)
     else:
         long = np.asarray(rows.sum(axis=1)).ravel() / max(length, 1e-12)
-        bar = np.repeat(K1 * (1 - B + B * long), np.diff(rows.indptr))
-        made.data = (made.data * (K1 + 1) / (made.data + bar)).astype(np.float32)
+        bar = np.repeat(k1 * (1 - b + b * long), np.diff(rows.indptr))
+        made.data = (made.data * (k1 + 1) / (made.data + bar)).astype(np.float32)
     made.data *= idf[
         made.indices
     ]  # a product with a diagonal matrix would leave the entries in another order

@@ -1,13 +1,14 @@
 """One contract for every model, on a checkerboard whose answer a person can see: two kinds of customers, two of items."""
 
 import io
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array, csr_matrix
 
 from retention.errors import Cancelled
-from retention.recommend.models import MODELS, Collaborative, Days, Segments, Side, fitting
+from retention.recommend.models import DEEP, MODELS, Collaborative, Days, Segments, Side, fitting
 from retention.recommend.models.als import Als
 from retention.recommend.models.contract import checked
 from retention.recommend.models.ease import Ease
@@ -32,16 +33,24 @@ def beside(board: csr_matrix) -> Side:
     customers, items = board.shape
     row = np.repeat(np.arange(customers), np.diff(board.indptr))
     twice = np.repeat(np.arange(board.nnz), 2)
+    age = np.random.default_rng(1).uniform(0, 28, 2 * board.nnz)  # in no order that could be learned
     kind = np.arange(customers) % 2
     return Side(
-        days=Days(row[twice], board.indices[twice], np.tile([3.0, 20.0], board.nnz)),
+        days=Days(row[twice], board.indices[twice], age),
         texts=[("blue china cup", "garden spade")[item % 2] + f" no {item}" for item in range(items)],
         segments=Segments(np.array(["club:even", "club:odd"]), csr_matrix(np.eye(2, dtype=np.float32)[kind])),
         friends=csr_matrix((np.eye(2)[kind] @ np.eye(2)[kind].T) @ board),
     )
 
 
-@pytest.fixture(params=sorted(MODELS))
+NEEDS_TORCH = (
+    pytest.mark.deep,
+    pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed (make test-deep)"),
+)
+NAMES = [pytest.param(name, marks=NEEDS_TORCH if name in DEEP else ()) for name in sorted(MODELS)]
+
+
+@pytest.fixture(params=NAMES)
 def model(request):
     return MODELS[request.param]()
 

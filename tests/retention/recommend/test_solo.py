@@ -12,6 +12,7 @@ from retention.recommend.models import MODELS
 from retention.recommend.preferences import preferences
 from retention.recommend.relations import friends
 from tests import shop as tiny
+from tests.retention.recommend.test_models import NAMES
 from workers.requests import RECOMMENDERS, Retrain
 
 
@@ -20,7 +21,7 @@ def small(tmp_path_factory):
     return tiny.build(tmp_path_factory.mktemp("small") / "home", customers=90, items=30, days=150)
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", NAMES)
 def test_every_model_is_trained_kept_and_asked_by_its_name(small, name):
     trained = train(small.lake, cutoff=small.end, model=name)
     assert trained.estimator == name

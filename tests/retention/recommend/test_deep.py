@@ -1,0 +1,75 @@
+"""The neural models: numpy scores as torch would, and torch is only there where somebody learns."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from retention.errors import BadInput
+from retention.recommend.models import DEEP, MODELS, Days
+from retention.recommend.models.mult_dae import MultDae
+from retention.recommend.models.sasrec import SasRec, sequenced
+from retention.recommend.models.weighting import unit
+from retention.recommend.moments import checked_model
+from tests.retention.recommend.test_models import NEEDS_TORCH, beside, checkerboard
+
+
+def test_recommending_never_imports_torch():
+    code = "import sys, retention.recommend, retention.recommend.models as m; print('torch' in sys.modules, *m.DEEP)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["False", "mult_dae", "sasrec"], done.stderr
+
+
+@pytest.mark.skipif(find_spec("torch") is not None, reason="here torch is installed")
+@pytest.mark.parametrize("name", DEEP)
+def test_without_torch_one_sentence_says_what_to_do(name):
+    with pytest.raises(BadInput, match="make setup-deep"):
+        checked_model(name)
+    with pytest.raises(BadInput, match="make setup-deep"):
+        MODELS[name]().fit(checkerboard())
+
+
+def test_a_sequence_is_the_newest_purchases_in_their_order():
+    days = Days(np.array([0, 0, 0, 2]), np.array([5, 7, 6, 1]), np.array([1.0, 9.0, 3.0, 2.0]))
+    assert sequenced(days, 3, 2, 99).tolist() == [[6, 5], [99, 99], [99, 1]]
+    assert sequenced(days, 3, 4, 99)[0].tolist() == [99, 7, 6, 5]
+
+
+@pytest.mark.deep
+@NEEDS_TORCH[1]
+def test_sasrec_scores_as_torch_would():
+    import torch
+
+    from retention.recommend.models.sasrec import _forward, _network
+
+    board = checkerboard()
+    model = SasRec(length=12, rounds=1).fit(board, side=beside(board))
+    module = _network(board.shape[1], model.size, model.length, model.blocks, 0.2)
+    module.load_state_dict({name: torch.from_numpy(values) for name, values in model.weights_.items()})
+    module.eval()
+    sequences = sequenced(beside(board).days, board.shape[0], model.length, board.shape[1])
+    sequences[3, :8] = board.shape[1]
+    with torch.no_grad():
+        expected = _forward(module, torch.from_numpy(sequences), board.shape[1]).numpy()
+    np.testing.assert_allclose(model.hidden(sequences)[:, -1], expected[:, -1], atol=2e-4)
+
+
+@pytest.mark.deep
+@NEEDS_TORCH[1]
+def test_mult_dae_scores_as_torch_would():
+    import torch
+
+    board = checkerboard()
+    model = MultDae(rounds=1).fit(board)
+    told = torch.from_numpy(unit(board).toarray())
+    hidden = torch.tanh(
+        torch.nn.functional.linear(
+            told, torch.from_numpy(model.inward_), torch.from_numpy(model.inward_bias_)
+        )
+    )
+    expected = torch.nn.functional.linear(
+        hidden, torch.from_numpy(model.outward_), torch.from_numpy(model.outward_bias_)
+    )
+    np.testing.assert_allclose(model.scores(board), expected.numpy(), atol=1e-4)
