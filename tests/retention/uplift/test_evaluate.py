@@ -61,7 +61,7 @@ def test_what_was_not_known_before_is_left_out_and_named(report):
 
 def test_without_any_uplift_to_find_the_interval_holds_zero():
     rng = np.random.default_rng(5)
-    n = 1500
+    n = 1200
     trial = Experiment(
         pd.DataFrame({"a": rng.normal(size=n), "b": rng.choice(["x", "y"], n)}),
         rng.binomial(1, 0.3, n).astype(float), rng.binomial(1, 0.5, n).astype(float), 0.5,

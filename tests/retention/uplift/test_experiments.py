@@ -14,7 +14,7 @@ from retention.uplift.experiments import learn, past
 
 SENT, WINDOW = datetime(2025, 5, 1, 9, tzinfo=UTC), 28
 NOW = SENT + timedelta(days=60)
-CUSTOMERS = 1600
+CUSTOMERS = 1200
 
 
 def _shop(seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
@@ -98,7 +98,7 @@ def test_without_a_hold_out_or_before_the_window_is_over_nothing_is_learnt(shop)
 def test_too_few_or_an_effect_that_is_the_same_for_all_leaves_it_to_risk(shop):
     lake, _ = shop
     rows = lake.table("treatments").execute()
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(4)
     lake.upsert("treatments", rows.assign(purchased=rng.random(len(rows)) < 0.3))
     assert learn(lake, NOW, window_days=WINDOW).why == "indistinct"
     few = rows.assign(campaign_id="c0", sent_at=SENT - timedelta(days=1)).head(60)
