@@ -37,6 +37,7 @@ LETTERS = "23456789abcdefghjkmnpqrstvwxyz"
 
 Suggest = Callable[[list[str]], Mapping[str, Sequence[Suggested]]]
 Decide = Callable[["pd.DataFrame"], "pd.DataFrame"]
+Together = Callable[[str, Sequence[Any], Sequence[Any], int], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ def draft(
     recommended_by: str = "none",
     uplift: "Uplift | None" = None,
     decide: Decide | None = None,
+    together: "Together | None" = None,
     name: str | None = None,
     cohort_id: str | None = None,
     progress: Progress = silent,
@@ -93,6 +95,8 @@ def draft(
         What past campaigns teach; with a learner it chooses the audience, else risk × value does.
     decide : callable, optional
         The audience → the same with each customer's ``rule`` as decided, its ``arm`` and the chance it was drawn with.
+    together : callable, optional
+        Customer, items of their action's own kind, their list, its length → what of both may be offered to them.
 
     Raises
     ------
@@ -114,7 +118,7 @@ def draft(
     body = _body(lake, settings, policy, audience, as_of, model_version, margin, margin_known, prior, uplift)
     body.check_offers()
     progress(2, 4, "choosing items for each customer")
-    items, own = _items(lake, policy, audience.customers, suggest, now)
+    items, own = _items(lake, policy, audience.customers, suggest, together or _joined, now)
     body = body.model_copy(update={"offers": offers.lines(audience.customers, policy, own)})
     progress(3, 4, "drawing the hold-out")
     campaign_id = "c" + "".join(secrets.choice(LETTERS) for _ in range(6))
@@ -226,7 +230,12 @@ def _body(
 
 
 def _items(
-    lake: "Lake", policy: Policy, customers: "pd.DataFrame", suggest: Suggest, now: datetime
+    lake: "Lake",
+    policy: Policy,
+    customers: "pd.DataFrame",
+    suggest: Suggest,
+    together: Together,
+    now: datetime,
 ) -> tuple[dict[str, Sequence[Suggested]], dict[str, int]]:
     """Each customer's items, those of their action's own kind first; and how many customers of a rule have one."""
     k = policy.offer.items
@@ -244,11 +253,16 @@ def _items(
             if rule.action == "reminder"
             else picks.new_arrivals(lake, ids, now, k, policy.offer.new_days)
         )
-        own[name] = len(special)
+        own[name] = 0
         for who, first in special.items():
-            had = {item.item_id for item in first}
-            found[who] = [*first, *(item for item in found.get(who, ()) if item.item_id not in had)][:k]
+            found[who] = together(who, first, found.get(who, ()), k)
+            own[name] += any(item in found[who] for item in first)
     return found, own
+
+
+def _joined(_who: str, first: Sequence[Any], rest: Sequence[Any], k: int) -> list[Any]:
+    had = {item.item_id for item in first}
+    return [*first, *(item for item in rest if item.item_id not in had)][:k]
 
 
 def _rows(

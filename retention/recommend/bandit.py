@@ -25,7 +25,7 @@ SPREAD = 0.25  # prior variance of each weight
 DRAWS = 400
 LEAST_EXPLORED = 0.05  # of the bandit's own decisions
 CHECKED = 1e-9
-NEVER = ("nothing", "call")
+NEVER, OWN_ITEMS = ("nothing", "call"), ("reminder", "new_arrivals")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,16 @@ class Arms:
 
 
 def pairs(policy: "Policy") -> tuple[tuple[str, "Rule"], ...]:
-    """Blend and rule of every arm that this policy file can have; rules that do nothing, or take a person's time, are none."""
-    return tuple((blend, rule) for rule in policy.rules if rule.action not in NEVER for blend in BLENDS)
+    """Blend and rule of every arm that this policy file can have; rules that do nothing, or take a person's time, are none.
+
+    Where an action puts items of its own kind first (what is due, what is new), the blend does not vary: it would not be what it says.
+    """
+    return tuple(
+        (blend, rule)
+        for rule in policy.rules
+        if rule.action not in NEVER
+        for blend in ((policy.recommend.policy,) if rule.action in OWN_ITEMS else BLENDS)
+    )
 
 
 def names(policy: "Policy") -> tuple[str, ...]:

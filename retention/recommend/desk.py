@@ -1,9 +1,9 @@
 """The recommender in use, under the shop's policy: what every task that shows recommendations asks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
@@ -12,8 +12,9 @@ from retention.db.tables import ModelVersion
 from retention.feedback import refused
 from retention.progress import Progress, silent
 from retention.recommend.artefact import TrainedRecommender
+from retention.recommend.catalogue import catalogue
 from retention.recommend.explaining import Item
-from retention.recommend.fit import Terms
+from retention.recommend.fit import Terms, assortment, together
 from retention.recommend.heard import words
 from retention.recommend.serving import recommend
 from retention.registry import champion
@@ -56,6 +57,12 @@ class Desk:
         if policy is not None:
             terms = replace(terms, rules=terms.rules.model_copy(update={"policy": policy}))
         return recommend(self.trained, lake, customer_ids, k=k, as_of=as_of, terms=terms, progress=progress)
+
+    def together(self, lake: "Lake") -> Callable[[str, Sequence[Any], Sequence[Any], int], list[Any]]:
+        """Customer, items of an offer's own kind, their list, its length → what of both may be offered to them."""
+        range_ = assortment(catalogue(lake), self.terms.rules, self.terms.margin)
+        refused = self.terms.refused
+        return lambda who, first, rest, k: together(range_, first, rest, k, refused.get(who, ()))
 
 
 def open_desk(session: Session, settings: Settings, policy: Policy) -> Desk:

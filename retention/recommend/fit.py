@@ -6,7 +6,8 @@ diversity, the list is calibrated to the shares in which the customer buys categ
 itself as possible (MMR): who buys mostly coffee is won back with coffee, and MMR would punish just that.
 """
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -144,6 +145,52 @@ class Assortment:
         return np.array(
             [codes.setdefault(name, len(codes)) if name else -1 for name in names], dtype=np.int64
         )
+
+
+class Taken:
+    """What a list has of each group already, for lists that are put together one item at a time.
+
+    Parameters
+    ----------
+    range_ : Assortment
+    unwanted : collection of str
+        Items that are not for the customer: neither they nor their variants are let in.
+    """
+
+    def __init__(self, range_: Assortment, unwanted: Collection[str] = ()) -> None:
+        self.range = range_
+        self._counts: Counter[tuple[str, str]] = Counter()
+        for item_id in unwanted:
+            self._count(item_id, ("title", "variant"))
+
+    def _count(self, item_id: str, groups: Collection[str]) -> None:
+        words = self.range.words(item_id)
+        self._counts.update((name, words[GROUPS.index(name)]) for name in groups)
+
+    def add(self, item_id: str) -> None:
+        """Count an item that is on the list now."""
+        self._count(item_id, self.range.caps)
+
+    def full(self, item_id: str, caps: Mapping[str, int]) -> bool:
+        """Whether one more of any of its groups would break a cap."""
+        words = self.range.words(item_id)
+        return any(
+            words[GROUPS.index(name)] and self._counts[name, words[GROUPS.index(name)]] >= cap
+            for name, cap in caps.items()
+        )
+
+
+def together(
+    range_: Assortment, first: Sequence[Any], rest: Sequence[Any], k: int, unwanted: Collection[str] = ()
+) -> list[Any]:
+    """``first`` before ``rest``, without what may not be offered to this customer and under the caps that do not give way."""
+    taken, kept = Taken(range_, unwanted), []
+    caps = {name: cap for name, cap in range_.caps.items() if name not in SOFT}
+    for item in (*first, *rest):
+        if len(kept) < k and item.item_id not in range_.barred and not taken.full(item.item_id, caps):
+            taken.add(item.item_id)
+            kept.append(item)
+    return kept
 
 
 def assortment(items: Catalogue, rules: RecommendRules, margin: float) -> Assortment:

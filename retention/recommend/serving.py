@@ -1,6 +1,5 @@
 """Lists for customers: the recommender's order, what may be sold, no title twice, and an honest reason for each item."""
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -19,7 +18,7 @@ from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.cold import newcomers
 from retention.recommend.explaining import POPULAR_DAYS, Item, Offered, explained
 from retention.recommend.features import Scene
-from retention.recommend.fit import ANYTHING, GROUPS, SOFT, Facts, Terms, assortment, choose
+from retention.recommend.fit import ANYTHING, SOFT, Facts, Taken, Terms, assortment, choose
 from retention.recommend.heard import with_heard
 from retention.recommend.history import DAY, History, pairs
 from retention.recommend.moments import Moment, Score, mixed, ranked
@@ -282,21 +281,15 @@ def _popular(
     fillers: Sequence[Filler],
 ) -> Iterator[Item]:
     """What fills a list up: under all caps; where that is not enough, without those that give way."""
-    words, caps = shop.range.words, shop.range.caps
-    taken: Counter[tuple[str, str]] = Counter()
-    for item_id in unwanted:
-        taken.update((name, words(item_id)[GROUPS.index(name)]) for name in ("title", "variant"))
+    caps, taken = shop.range.caps, Taken(shop.range, unwanted)
     for item in chosen:
-        taken.update((name, words(item.item_id)[GROUPS.index(name)]) for name in caps)
+        taken.add(item.item_id)
     left = k - len(chosen)
     for kept in (caps, {name: cap for name, cap in caps.items() if name not in SOFT}):
         for item_id, source, why in fillers if left else ():
-            mine = {name: words(item_id)[GROUPS.index(name)] for name in caps}
-            if item_id in skip or any(
-                mine[name] and taken[name, mine[name]] >= cap for name, cap in kept.items()
-            ):
+            if item_id in skip or taken.full(item_id, kept):
                 continue
-            taken.update(mine.items())
+            taken.add(item_id)
             left -= 1
             yield Item(item_id, shop.items.title(item_id), 0.0, source, why)
             if not left:

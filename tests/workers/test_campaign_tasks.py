@@ -454,7 +454,8 @@ def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
     for offer in offers.values():
         blend, rule = offer["arm"].split("|")
         assert rule == offer["rule"]
-        assert offer["propensity"] == pytest.approx(0.9 + 0.1 / 3 if blend == "both" else 0.1 / 3)
+        chance = 1.0 if offer["action"] == "reminder" else 0.9 + 0.1 / 3 if blend == "both" else 0.1 / 3
+        assert offer["propensity"] == pytest.approx(chance)
         if blend == "new":
             assert "buy_again" not in {item["source"] for item in offer["items"]}
     assert {one.customer_id for one in shown} == {who for who in treated if offers[who]["items"]}

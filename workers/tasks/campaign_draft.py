@@ -37,7 +37,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     drafted = draft(
         lake, context.database, settings, policy, scores, as_of=as_of, model_version=model_version, now=now, prior=prior,
         suggest=lambda ids: chosen.lists(desk, lake, ids, k=policy.offer.items, as_of=now, progress=suggesting),
-        decide=chosen.decide if policy.offer.items else None, uplift=uplift,
+        decide=chosen.decide if policy.offer.items else None, together=desk.together(lake), uplift=uplift,
         recommended_by=desk.version, name=request.name, cohort_id=request.cohort_id, progress=context.progress,
     )  # fmt: skip
 

@@ -16,8 +16,8 @@ POLICY = Policy.model_validate(
         "recommend": {"experiment": 0.3},
         "rules": [
             {"name": "High", "tiers": ["high"], "action": "coupon", "discount": 0.1},
-            {"name": "Trend", "tiers": ["high"], "reasons": ["trend"], "action": "reminder"},
-            {"name": "Medium", "tiers": ["medium"], "action": "reminder"},
+            {"name": "Trend", "tiers": ["high"], "reasons": ["trend"], "action": "coupon", "discount": 0.2},
+            {"name": "Medium", "tiers": ["medium"], "action": "coupon", "discount": 0.05},
             {"name": "Low", "tiers": ["low"], "action": "nothing"},
         ],
     }
@@ -148,3 +148,17 @@ def test_who_has_a_rule_that_is_no_arm_keeps_it():
     assert set(found["rule"]) == {"Low"}
     assert found["propensity"].isna().all()
     assert set(found["blend"]) == {"both"}
+
+
+def test_an_action_with_items_of_its_own_kind_has_one_arm():
+    rules = [
+        rule.model_copy(update={"action": "reminder", "discount": 0.0}) if rule.name == "Medium" else rule
+        for rule in POLICY.rules
+    ]
+    policy = POLICY.model_copy(update={"rules": tuple(rules)})
+    people = customers(60)
+    found = bandit.decided(people, policy, None, seed=1)
+    reminded = found["rule"] == "Medium"
+    assert set(found.loc[reminded, "arm"]) == {"both|Medium"}
+    assert set(found.loc[reminded, "propensity"]) == {1.0}
+    assert found.loc[~reminded, "propensity"].max() < 1

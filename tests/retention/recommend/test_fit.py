@@ -10,7 +10,8 @@ from scipy.sparse import csr_matrix
 
 from retention.recommend import Terms, recommend
 from retention.recommend.catalogue import Catalogue
-from retention.recommend.fit import SOFT, Assortment, Facts, choose
+from retention.recommend.explaining import Item
+from retention.recommend.fit import SOFT, Assortment, Facts, choose, together
 from retention.recommend.preferences import preferences
 from retention.recommend.variants import variant_of
 from retention.risk.recommending import RecommendRules
@@ -215,3 +216,14 @@ def test_recalled_items_are_never_offered(tmp_path):
     shop.lake.upsert("items", items)
     found = recommend(None, shop.lake, ["nobody"], k=12, as_of=shop.end + timedelta(days=1))["nobody"]
     assert {f"i{number:03d}" for number in range(12)} - {item.item_id for item in found} == {"i000", "i001"}
+
+
+def test_an_offers_own_items_obey_the_same_rules():
+    """Bought by itself, a recalled, excluded or refused item would slip in beside the list."""
+    range_ = Assortment(RANGE, RecommendRules(exclude_items=["c"]))
+    items = {name: Item(name, RANGE.title(name), 1.0, "due", "") for name in "abcde"}
+    first, rest = [items["e"], items["c"], items["a"]], [items["d"], items["a"], items["b"]]
+    found = together(range_, first, rest, 3)
+    assert [item.item_id for item in found] == ["a", "b"]  # d has the same parent as a
+    assert [item.item_id for item in together(range_, first, rest, 3, unwanted=["a"])] == ["b"]
+    assert [item.item_id for item in together(range_, first, rest, 1)] == ["a"]
