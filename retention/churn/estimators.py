@@ -34,6 +34,7 @@ CLOSED = {CLOSED_FORM: ("bg_no_purchase",), SEASONAL: ("season_no_purchase", "bg
 RFM_COLUMNS = ("recency_days", "orders_all", "basket_mean")
 SMALL = 100_000  # rows
 FAR = 4.0  # standard deviations
+MANY = 20_000  # rows, from which logistic regression needs no firmer hand; below, the penalty grows
 _PRIOR = 10.0  # customers' worth of belief that all members of a stack are equally good
 
 
@@ -158,9 +159,8 @@ def _scaled() -> list[BaseEstimator]:
 def _logistic(
     X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> Pipeline:
-    return make_pipeline(*_scaled(), LogisticRegression(**{"C": 0.03, "max_iter": 2000, **settings})).fit(
-        X, y
-    )
+    chosen = {"C": float(np.clip(0.03 * len(y) / MANY, 0.003, 0.03)), "max_iter": 2000, **settings}
+    return make_pipeline(*_scaled(), LogisticRegression(**chosen)).fit(X, y)
 
 
 def _few(places: Sequence[int], made: Callable[[np.ndarray], np.ndarray]) -> Pipeline:

@@ -177,7 +177,7 @@ def fit(
     choices = [
         rolling.judge(name, told) for name in (rung.candidates if model == "auto" else (model,)) if told
     ]
-    chosen = rolling.choose(choices, seasonal=training.season) if choices else _unjudged(rung, model)
+    chosen = rolling.choose(choices, told, seasonal=training.season) if choices else _unjudged(rung, model)
     labels = [one.labels for one in told]
     calibrated, method = calibration.learn([chosen.mean(one) for one in told], labels)
     calibrated.estimator = _assembled(chosen, training, seed, part(progress, 1, 2))
@@ -221,7 +221,7 @@ def _why(
     tie = (
         ""
         if chosen is ranked[0]
-        else f" None is {100 * rolling.TIE:.0f} % better than the blend, so the blend it is."
+        else f" {ranked[0].name} alone is not better beyond doubt, so {chosen.name} it is."
     )
     return f"{rung.text} Chosen by log-loss on {_origins(told)}: {said}.{tie}"
 

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from retention.churn import estimators
 from retention.churn.calibration import cross_fits, mapped
 from retention.churn.snapshots import Snapshot, TrainingSet, stacked, waited
+from retention.churn.uncertainty import log_loss_of, paired
 from retention.progress import Progress, part
 
 MOST_ORIGINS, MANY_ROWS = 3, 20_000  # above so many rows two origins must do
@@ -161,15 +162,30 @@ def judge(name: str, told: Sequence[Told]) -> Choice:
     return Choice(name, members, kept, float(np.mean(losses)))
 
 
-def choose(choices: Sequence[Choice], *, seasonal: bool) -> Choice:
-    """The best by log-loss; where seasons are known, the blend, unless another is better by `TIE`.
+def choose(choices: Sequence[Choice], told: Sequence[Told], *, seasonal: bool) -> Choice:
+    """The best by log-loss; but the blend in a near-tie where seasons are known, and no member of the ensemble alone by luck.
 
     An origin is one season: which of two members that are nearly as good was lucky in it says little of the next one, and
-    their blend is never the unlucky one.
+    their blend is never the unlucky one. So where seasons are known another must be better than the blend by `TIE`, and
+    elsewhere a member alone must beat the ensemble beyond doubt, by customer.
     """
     best = min(choices, key=lambda one: one.log_loss)
-    blend = next((one for one in choices if one.name == "stacked"), best)
-    return blend if seasonal and blend.log_loss <= best.log_loss * (1 + TIE) else best
+    named = {one.name: one for one in choices}
+    if seasonal:
+        blend = named.get("stacked", best)
+        return blend if blend.log_loss <= best.log_loss * (1 + TIE) else best
+    ensemble = named.get("ensemble")
+    alone = ensemble is not None and best.name in ensemble.members
+    return ensemble if alone and ensemble and not _surely(best, ensemble, told) else best
+
+
+def _surely(one: Choice, other: Choice, told: Sequence[Told]) -> bool:
+    """Whether one choice's log-loss is lower than another's beyond doubt, on all origins together."""
+    losses = [
+        np.concatenate([log_loss_of(at.labels, choice.mean(at)) for at in told]) for choice in (one, other)
+    ]
+    customers = np.concatenate([at.snapshot.frame.customer_id for at in told])
+    return paired(losses[0] - losses[1], customers).high < 0
 
 
 def _weights(

@@ -93,3 +93,14 @@ def test_what_hardly_anybody_had_in_training_does_not_decide_alone():
     usual = model.predict_proba(far)[0, 1]
     far[0, 5] = 50.0
     assert abs(model.predict_proba(far)[0, 1] - usual) < 0.1
+
+
+def test_logistic_by_name_on_few_customers_says_no_more_than_it_knows():
+    """300 customers, 90 features of which one tells: better than the base rate, on other customers."""
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(600, 90))
+    y = (rng.random(600) < np.where(X[:, 0] > 1, 0.6, 0.1)).astype(float)
+    model = estimators.fit("logistic", X[:300], y[:300])
+    p, base = model.predict_proba(X[300:])[:, 1], y[:300].mean()
+    ours, plain = (-np.mean(y[300:] * np.log(one) + (1 - y[300:]) * np.log(1 - one)) for one in (p, base))
+    assert ours < plain

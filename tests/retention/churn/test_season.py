@@ -102,10 +102,10 @@ def test_a_near_tie_in_one_season_is_blended():
         Choice("bg_season", ("bg_season",), None, 0.50),
         Choice("stacked", ("logistic",), (1.0,), 0.504),
     )
-    assert choose([one, blend], seasonal=True) is blend
-    assert choose([one, blend], seasonal=False) is one
-    assert choose([one, replace(blend, log_loss=0.51)], seasonal=True) is one
-    assert choose([one], seasonal=True) is one
+    assert choose([one, blend], (), seasonal=True) is blend
+    assert choose([one, blend], (), seasonal=False) is one
+    assert choose([one, replace(blend, log_loss=0.51)], (), seasonal=True) is one
+    assert choose([one], (), seasonal=True) is one
 
 
 def test_before_christmas_every_baseline_is_beaten(gifts):

@@ -1,0 +1,52 @@
+"""Who is chosen on the rolling origins: the best, but a member alone only where it beats the mean of all beyond doubt."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from retention.churn.rolling import Choice, Told, choose
+from retention.churn.snapshots import Snapshot
+from retention.value import bgnbd
+
+
+@pytest.fixture
+def told():
+    """Two members: one knows, the other is told with noise, a little or a lot."""
+
+    def make(noise):
+        rng = np.random.default_rng(6)
+        odds = rng.normal(-1.5, 1.2, 1500)
+        labels = (rng.random(1500) < 1 / (1 + np.exp(-odds))).astype(float)
+        frame = pd.DataFrame({"customer_id": [f"c{number}" for number in range(1500)]})
+        snapshot = Snapshot(
+            datetime(2025, 1, 1, tzinfo=UTC), frame, labels, 1500, bgnbd.BgNbd(1, 1, 1, 1), None
+        )
+        said = {
+            "boosting": 1 / (1 + np.exp(-odds)),
+            "logistic": 1 / (1 + np.exp(-odds - rng.normal(0, noise, 1500))),
+        }
+        return [Told(snapshot, said, labels)]
+
+    return make
+
+
+def choices(*losses):
+    names = ("ensemble", "boosting", "bg_nbd")
+    members = (("logistic", "boosting"), ("boosting",), ("bg_nbd",))
+    return [Choice(name, of, None, loss) for name, of, loss in zip(names, members, losses, strict=True)]
+
+
+def test_a_member_alone_that_is_hardly_better_gives_way_to_the_ensemble(told):
+    assert choose(choices(0.301, 0.300, 0.4), told(0.05), seasonal=False).name == "ensemble"
+
+
+def test_a_member_that_is_better_beyond_doubt_is_taken(told):
+    assert choose(choices(0.35, 0.300, 0.4), told(3.0), seasonal=False).name == "boosting"
+
+
+def test_the_ensemble_and_what_is_no_member_are_taken_by_their_log_loss(told):
+    assert choose(choices(0.299, 0.300, 0.4), told(0.05), seasonal=False).name == "ensemble"
+    assert choose(choices(0.301, 0.300, 0.2), told(0.05), seasonal=False).name == "bg_nbd"
+    assert choose(choices(0.301, 0.300, 0.4)[1:], told(0.05), seasonal=False).name == "boosting"
