@@ -26,6 +26,7 @@ from retention.recommend.threads import one_blas_thread
 AUTO = ("auto", "blend")  # candidates of several sources, put in order by a ranker
 BATCH = 256
 K = 10
+LESS_KNOWN = 0.05  # of log-odds a logarithm of buyers: coverage +.013 for NDCG −.0005 on Complete Journey
 FEWEST_CUSTOMERS, FEWEST_ITEMS = 20, 10  # below, there is nothing to learn from others
 BOTH, NEW = POLICIES = ("both", "new")  # whether what a customer has bought before may be offered again
 Wanted = tuple[str, str]  # whose list, and under which policy
@@ -242,12 +243,14 @@ def first_stage(
 
 
 def ranked(then: Moment, ranker: Ranker, stage: FirstStage | None = None) -> Score:
-    """The two stages: candidates, put in order by the ranker."""
+    """The two stages: candidates, put in order by the ranker; of what a customer has bought before, the less known first."""
+    lately = then.scene.shelf.fact("buyers_28")
 
     def score(rows: np.ndarray) -> np.ndarray:
         found = stage(rows) if stage is not None else candidates(then.learned, then.scene, rows)
         dense = np.full((len(rows), len(then.scene.shelf.items)), -np.inf)
-        dense[found.row, found.column] = ranker.scores(found.view)
+        known = found.own * np.log1p(np.nan_to_num(lately[found.column]))
+        dense[found.row, found.column] = ranker.scores(found.view) - LESS_KNOWN * known
         return dense
 
     return score

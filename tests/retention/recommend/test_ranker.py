@@ -41,3 +41,21 @@ def test_each_kind_finds_what_decides_and_survives_its_artefact(examples, kind):
     assert scores[examples.bought].mean() > scores[~examples.bought].mean() + 0.5
     again = ranker.Ranker.restore(learned.arrays())
     np.testing.assert_array_equal(again.scores(examples.view), scores)
+
+
+def test_of_two_equally_likely_things_a_customer_buys_the_less_known_comes_first(shop):
+    from retention.recommend import moments
+    from retention.recommend.catalogue import catalogue
+    from retention.recommend.history import DAY, read
+
+    history = read(shop.lake, shop.end)
+    now = moments.moment(history, shop.end.timestamp() / DAY, catalogue(shop.lake), min_buyers=5)
+    indifferent = ranker.Ranker("trees", (), 0.0, {})
+    rows = np.arange(20)
+    scores = moments.ranked(now, indifferent)(rows)
+    bought = now.bought[rows].toarray() > 0
+    known = now.learned.shelf.fact("buyers_28")
+    for mine, line in zip(bought, scores, strict=True):
+        own = np.flatnonzero(mine & np.isfinite(line))
+        assert (np.diff(line[own][np.argsort(known[own])]) <= 1e-9).all()
+        assert (line[~mine & np.isfinite(line)] == 0).all()
