@@ -12,8 +12,8 @@ from threadpoolctl import threadpool_limits
 Net = tuple[np.ndarray, ...]  # weights and biases in turn, layer by layer
 
 SEEDS = 2
-HIDDEN = (128, 64)
-STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 1_000, 3, 40
+HIDDEN = (64, 32)
+STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 1_500, 4, 40
 BATCHES = (64, 1_024)
 
 
