@@ -78,7 +78,7 @@ class Terminal:
         to_queue = params.pop("to_queue", False)
         if command.starts:
             logging.getLogger().setLevel(logging.INFO)
-        else:
+        elif not command.bare:
             self._make_database()
         services = Services.for_the_terminal(self.settings)
         with shown_progress() as progress:
@@ -105,7 +105,7 @@ class Terminal:
         self, command: Command, call: Call, params: dict[str, Any], to_queue: bool
     ) -> tuple[str, dict[str, Any]]:
         services = call.services
-        if not command.starts:
+        if not (command.starts or command.bare):
             self._check_role(command, call)
         given = command.handle(call, params)
         if isinstance(given, Answer):

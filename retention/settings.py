@@ -15,6 +15,7 @@ from retention.privacy.keys import Keys
 
 _SECRETS = {
     "secret_key": "RETENTION_SECRET_KEY",
+    "old_secret_keys": "RETENTION_OLD_SECRET_KEYS",
     "slack_bot_token": "SLACK_BOT_TOKEN",
     "slack_signing_secret": "SLACK_SIGNING_SECRET",
     "slack_app_token": "SLACK_APP_TOKEN",
@@ -40,6 +41,7 @@ class Settings(BaseSettings):
     models_url: str = ""
     broker_url: SecretStr = SecretStr("")
     secret_key: SecretStr = SecretStr("")
+    old_secret_keys: SecretStr = SecretStr("")  # that it replaced, the newest first
     slack_bot_token: SecretStr | None = Field(
         None, validation_alias=AliasChoices("SLACK_BOT_TOKEN", "slack_bot_token")
     )
@@ -137,7 +139,10 @@ class Settings(BaseSettings):
     @cached_property
     def keys(self) -> Keys:
         """The key and those it replaced: what they signed stays valid."""
-        return Keys((self.key,))
+        current, old = self.key, self.old_secret_keys.get_secret_value().replace(",", " ").split()
+        if not self.secret_key.get_secret_value():
+            old += (self.home / "secret.key").read_text(encoding="ascii").split()[1:]
+        return Keys((current, *(key.encode() for key in old)))
 
     @cached_property
     def key(self) -> bytes:
@@ -159,7 +164,7 @@ class Settings(BaseSettings):
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
-            return path.read_text(encoding="ascii").strip().encode()
+            return path.read_text(encoding="ascii").split()[0].encode()  # the others are those it replaced
         made = secrets.token_hex(32)
         with os.fdopen(handle, "w", encoding="ascii") as file:
             file.write(made)

@@ -25,7 +25,8 @@ BOTH = frozenset({SLACK, TERMINAL})
 # In the order in which a person meets them; each is a file of this folder.
 NAMES = (
     "help", "init", "import", "data", "identity", "retrain", "models", "evaluate", "score", "sweep", "recommend", "campaign",
-    "digest", "report", "jobs", "posts", "status", "role", "forget", "run", "demo", "db",
+    "digest", "report", "jobs", "posts", "status", "role", "forget", "run", "demo", "db", "backup", "restore",
+    "rotate-keys",
 )  # fmt: skip
 
 _SURFACE = "retention.surface"
@@ -83,6 +84,7 @@ class Command(click.Command):
         private: bool = False,
         after: Callable[..., None] | None = None,
         starts: bool = False,
+        bare: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -92,6 +94,7 @@ class Command(click.Command):
         self.private = private
         self.after = after
         self.starts = starts  # processes of its own: no database is made for it, nothing printed after it
+        self.bare = bare  # needs no database: none is made for it, and there is nobody's role to look up
         self.path = self.name or ""
 
     @property
@@ -157,7 +160,7 @@ class Root(Group):
 
 def module_of(name: str) -> str:
     """The module of a command; ``import`` is a word of Python's."""
-    return f"bot.commands.{name}{'_' if name == 'import' else ''}"
+    return f"bot.commands.{name.replace('-', '_')}{'_' if name == 'import' else ''}"
 
 
 @cache

@@ -58,7 +58,7 @@ def save(
         horizon_days=horizon_days, active_within_days=active_within_days, parameters=parameters,
         features=list(features), metrics=metrics, data_fingerprint=fingerprint,
         code_version=installed_version("retention-desk"), seed=seed, artefact=name, sha256=digest,
-        hmac=_seal(settings, kind, version, digest), job_id=job_id, created_by=created_by, created_at=clock.now(),
+        hmac=_seal(settings.key, settings, kind, version, digest), job_id=job_id, created_by=created_by, created_at=clock.now(),
         state="candidate",
     )  # fmt: skip
 
@@ -88,8 +88,17 @@ def load(settings: Settings, row: ModelVersion) -> bytes:
 
 
 def sealed(settings: Settings, row: ModelVersion) -> bool:
-    """Whether a row is as it was written: its kind, version and sha256 carry our seal."""
-    return hmac.compare_digest(_seal(settings, row.kind, row.version, row.sha256), row.hmac)
+    """Whether a row is as it was written: its kind, version and sha256 carry the seal of a key of ours."""
+    return any(
+        hmac.compare_digest(_seal(key, settings, row.kind, row.version, row.sha256), row.hmac)
+        for key in settings.keys.all
+    )
+
+
+def reseal(settings: Settings, row: ModelVersion) -> str | None:
+    """The seal of the current key for a row that an older one sealed; None where there is nothing to do, or no seal of ours."""
+    seal = _seal(settings.key, settings, row.kind, row.version, row.sha256)
+    return seal if sealed(settings, row) and not hmac.compare_digest(seal, row.hmac) else None
 
 
 def champion(session: Session, settings: Settings, kind: str) -> ModelVersion | None:
@@ -177,9 +186,9 @@ def roll_back(session: Session, settings: Settings, kind: str, by: str) -> tuple
     return before, now
 
 
-def _seal(settings: Settings, kind: str, version: str, digest: str) -> str:
+def _seal(key: bytes, settings: Settings, kind: str, version: str, digest: str) -> str:
     told = "\0".join(("model artefact", settings.team_id, kind, version, digest))
-    return hmac.new(settings.key, told.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(key, told.encode(), hashlib.sha256).hexdigest()
 
 
 def _write(root: str, name: str, content: bytes) -> None:

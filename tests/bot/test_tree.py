@@ -12,7 +12,19 @@ from bot.commands.tree import NAMES, module_of
 from workers.requests import Request
 from workers.roles import RANKS
 
-TERMINAL_ONLY = {"posts", "identity", "init", "import", "evaluate", "run", "demo", "db"}
+TERMINAL_ONLY = {
+    "backup",
+    "restore",
+    "rotate-keys",
+    "posts",
+    "identity",
+    "init",
+    "import",
+    "evaluate",
+    "run",
+    "demo",
+    "db",
+}
 TERMINAL_ONLY_BELOW = {
     "data quarantine",
     "data release",

@@ -1,0 +1,17 @@
+"""`backup`: the whole installation in one file."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from bot.commands.tree import TERMINAL, Answer, Call, command
+
+
+@command("backup", role="admin", surfaces=TERMINAL)
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+def COMMAND(call: Call, file: Path) -> Answer:
+    """Back the installation up into FILE (.tar.gz) while it runs: database, lake, models, keys. Keep it as safe as the keys."""
+    from retention.backup import backup
+
+    return Answer("bot/backup", asdict(backup(call.services.settings, file, progress=call.progress)))

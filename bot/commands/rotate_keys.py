@@ -1,0 +1,22 @@
+"""`rotate-keys`: a new root key."""
+
+import click
+
+from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, command
+
+
+@command("rotate-keys", role="admin", surfaces=TERMINAL)
+@click.option(
+    "--reseal", is_flag=True, cls=TerminalOption,
+    help="No new key: only seal models and hash the directory with the present one.",
+)  # fmt: skip
+def COMMAND(call: Call, reseal: bool) -> Answer:
+    """Make a new root key; links and seals made with older ones stay valid. Stop the processes first, start them after."""
+    from retention.lake import Lake
+    from retention.privacy.rotation import reseal_all, rotate
+
+    settings = call.services.settings if reseal else rotate(call.services.settings)
+    with call.services.database.transaction() as session:
+        anew = reseal_all(Lake.open(settings), session, settings, call.user)
+    keys = settings.keys
+    return Answer("bot/keys_rotated", {"key_id": keys.current_id, "older": len(keys.all) - 1, **anew})

@@ -1,0 +1,67 @@
+"""Rotate the installation's root key: a new one signs from now on, what older ones signed stays valid."""
+
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from retention import clock
+from retention.campaigns.states import record
+from retention.db.tables import ModelVersion
+from retention.errors import BadInput
+from retention.registry.store import reseal
+from retention.settings import Settings
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
+
+
+def rotate(settings: Settings) -> Settings:
+    """Put a new key in front of those in the home's ``secret.key``; the settings with it.
+
+    Raises
+    ------
+    BadInput
+        The key comes from the environment: whoever set it there has to change it there.
+    """
+    if settings.secret_key.get_secret_value():
+        raise BadInput(
+            "The key comes from RETENTION_SECRET_KEY; put a new one there (openssl rand -hex 32), the present one in front of "
+            "RETENTION_OLD_SECRET_KEYS, start all processes anew, and run `retention rotate-keys --reseal`."
+        )
+    path = settings.home / "secret.key"
+    held = [key.decode() for key in settings.keys.all]
+    aside = path.with_name(f".secret.key.{secrets.token_hex(4)}")
+    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write("\n".join([secrets.token_hex(32), *held]))
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    rotated = settings.model_copy()
+    for read in ("key", "keys"):  # they were kept once read
+        rotated.__dict__.pop(read, None)
+    return rotated
+
+
+def reseal_all(lake: "Lake", session: Session, settings: Settings, by: str) -> dict[str, int]:
+    """Seal the models and hash the directory with the current key, so that an older one could be given up for these.
+
+    Returns
+    -------
+    dict
+        ``models`` sealed anew, ``customers`` whose pseudonym and hash of the e-mail address changed.
+    """
+    from retention.lake import directory
+
+    rows = session.scalars(select(ModelVersion).where(ModelVersion.team_id == settings.team_id)).all()
+    sealed = 0
+    for row in rows:
+        if (seal := reseal(settings, row)) is not None:
+            session.execute(update(ModelVersion).where(ModelVersion.version == row.version).values(hmac=seal))
+            sealed += 1
+    told = {"models": sealed, "customers": directory.sync(lake, session, settings)}
+    record(session, settings, by, "keys.rotate", settings.keys.current_id, clock.now(), dict(told))
+    return told

@@ -1,0 +1,73 @@
+"""A new root key: what older ones signed stays valid, and nothing is signed with them any more."""
+
+import stat
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import select
+
+from retention.db.tables import DirectoryEntry, ModelVersion
+from retention.errors import BadInput
+from retention.lake import Lake
+from retention.outreach import tokens
+from retention.privacy import erased, pseudonym
+from retention.privacy.rotation import reseal_all, rotate
+from retention.registry.store import load, save
+from retention.settings import Settings
+
+NOW = datetime(2025, 5, 1, tzinfo=UTC)
+
+
+def _saved(settings) -> ModelVersion:
+    return save(
+        settings, kind="churn", content=b"a model", estimator="logistic", rung="", cutoff=NOW, horizon_days=28,
+        active_within_days=56, parameters={}, features=["f"], metrics={}, fingerprint="v", seed=0, job_id=None, created_by="U0ADMIN",
+    )  # fmt: skip
+
+
+def test_what_older_keys_signed_stays_valid_and_new_ones_sign(database, settings):
+    token, old = tokens.made(settings.keys, 7), settings.key
+    with database.transaction() as session:
+        session.add(_saved(settings))
+        erased.remember(session, settings, ["k1"], "U0ADMIN", NOW)
+    for _ in range(2):
+        settings = rotate(settings)
+    assert old not in settings.keys.all[:2]
+    assert settings.keys.all[2] == old
+    again = Settings(home=settings.home, _env_file=None)
+    assert again.keys == settings.keys  # another process sees the same
+    assert stat.S_IMODE((settings.home / "secret.key").stat().st_mode) == 0o600
+    assert tokens.read(again.keys, token) == 7
+    assert tokens.made(again.keys, 7) != token
+    assert erased.known(database, again).among(["k1", "k2"]) == {"k1"}
+    with database.transaction() as session:
+        (row,) = session.scalars(select(ModelVersion))
+        assert load(again, row) == b"a model"
+        session.add(DirectoryEntry(customer_id="gone", pseudonym="P"))
+        told = reseal_all(Lake.open(again), session, again, "operator")
+        assert told["models"] == 1
+        assert reseal_all(Lake.open(again), session, again, "operator")["models"] == 0
+        session.refresh(row)
+        alone = again.model_copy()
+        alone.__dict__["keys"] = type(again.keys)(again.keys.all[:1])
+        assert load(alone, row) == b"a model"  # the old keys are not needed for it any more
+
+
+def test_a_row_that_no_key_of_ours_sealed_is_never_sealed(database, settings):
+    with database.transaction() as session:
+        row = _saved(settings)
+        row.sha256 = "0" * 64
+        session.add(row)
+        session.flush()
+        settings = rotate(settings)
+        assert reseal_all(Lake.open(settings), session, settings, "operator")["models"] == 0
+        with pytest.raises(BadInput, match="not what was saved"):
+            load(settings, row)
+
+
+def test_the_key_of_the_environment_is_changed_there(tmp_path):
+    given = Settings(home=tmp_path, secret_key="new" * 10, old_secret_keys="old " + "older", _env_file=None)
+    assert given.keys.all == (b"new" * 10, b"old", b"older")
+    with pytest.raises(BadInput, match="RETENTION_OLD_SECRET_KEYS"):
+        rotate(given)
+    assert pseudonym(given.key, "k") != pseudonym(b"old", "k")

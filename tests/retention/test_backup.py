@@ -1,0 +1,87 @@
+"""A backup comes back as it was, or not at all."""
+
+import gzip
+import io
+import stat
+import tarfile
+
+import pytest
+from sqlalchemy import select
+
+from retention.backup import backup, restore
+from retention.db import Database
+from retention.db.migrate import upgrade
+from retention.db.tables import RoleGrant
+from retention.errors import BadInput
+from retention.lake import Lake
+from retention.settings import Settings
+
+
+@pytest.fixture
+def home(tmp_path) -> Settings:
+    import pandas as pd
+
+    settings = Settings(home=tmp_path / "home", _env_file=None)
+    upgrade(settings)
+    database = Database.of(settings)
+    with database.transaction() as session:
+        session.add(RoleGrant(user_id="U0LEAD", role="approver", granted_by="U0ADMIN"))
+    Lake.open(settings).upsert("items", pd.DataFrame({"item_id": ["i1"], "title": ["Tea"]}))
+    assert settings.key
+    (settings.home / "broker").mkdir()
+    (settings.home / "broker" / "valkey.log").write_text("not ours to keep")
+    yield settings
+    database.dispose()
+
+
+def test_what_comes_back_is_what_was_there(home, tmp_path):
+    file = tmp_path / "all.tar.gz"
+    with Database.of(home).transaction() as session:  # somebody is writing meanwhile: that is not in it
+        session.add(RoleGrant(user_id="U0NEW", role="approver", granted_by="U0ADMIN"))
+        session.flush()
+        made = backup(home, file)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    there = Settings(home=tmp_path / "there", _env_file=None)
+    assert restore(there, file).files == made.files
+    assert (there.key, upgrade(there)) == (home.key, made.revision)
+    assert Lake.open(there).table("items").execute()["title"].tolist() == ["Tea"]
+    with Database.of(there).reading() as session:
+        assert session.scalars(select(RoleGrant.user_id)).all() == ["U0LEAD"]
+    assert not (there.home / "broker").exists()
+    assert stat.S_IMODE((there.home / "secret.key").stat().st_mode) == 0o600
+    with pytest.raises(BadInput, match="not empty"):
+        restore(there, file)
+    with pytest.raises(BadInput, match="there already"):
+        backup(home, file)
+
+
+@pytest.mark.parametrize("harm", ["cut", "changed", "foreign", "climbing"])
+def test_a_file_that_is_not_whole_restores_nothing(home, tmp_path, harm):
+    file, there = tmp_path / "all.tar.gz", Settings(home=tmp_path / "there", _env_file=None)
+    backup(home, file)
+    content = file.read_bytes()
+    if harm == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    elif harm == "changed":
+        plain = gzip.decompress(content)
+        file.write_bytes(gzip.compress(plain.replace(b"U0LEAD", b"U0EVIL")))
+    elif harm == "foreign":
+        file.write_bytes(b"no archive")
+    else:
+        with tarfile.open(file, "w:gz") as tar:
+            member = tarfile.TarInfo("../escaped")
+            member.size = 1
+            tar.addfile(member, io.BytesIO(b"x"))
+    with pytest.raises(BadInput):
+        restore(there, file)
+    assert not there.home.exists() or not any(there.home.iterdir())
+    assert not (tmp_path / "escaped").exists()
+
+
+def test_what_is_elsewhere_is_said(home, tmp_path):
+    other = home.model_copy(update={"models_url": "s3://bucket/models"})
+    with pytest.raises(BadInput, match="models"):
+        backup(other, tmp_path / "x.tar.gz")
+    nothing = Settings(home=tmp_path / "nothing", _env_file=None)
+    with pytest.raises(BadInput, match="retention init"):
+        backup(nothing, tmp_path / "x.tar.gz")
