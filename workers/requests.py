@@ -157,6 +157,15 @@ class ModelCard(Request):
     version: str | None = None
 
 
+class Cohort(Request):
+    """Retention by month of the first purchase."""
+
+    kind = "cohort"
+    deed = "see how cohorts stay"
+    months: Annotated[int, Field(ge=2, le=24)] = 12
+    as_of: Moment | None = None
+
+
 class CohortCsv(Request):
     """The customers of a cohort, as a file to the direct message of who asked."""
 
@@ -302,7 +311,7 @@ class Tidy(Request):
 REQUESTS: dict[str, type[Request]] = {
     request.kind: request
     for request in (
-        Retrain, Sweep, Score, Recommend, CohortCsv, CampaignDraft, CampaignSend, CampaignDeliver, CampaignCsv,
+        Retrain, Sweep, Score, Recommend, Cohort, CohortCsv, CampaignDraft, CampaignSend, CampaignDeliver, CampaignCsv,
         CampaignMeasure, CampaignLook, Digest, ModelCard, DataQuality, RecommendReport, Monitor, DemoFeed,
         Tidy, Forget, CampaignPreview, CampaignMisuse,
     )

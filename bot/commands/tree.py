@@ -24,7 +24,7 @@ BOTH = frozenset({SLACK, TERMINAL})
 
 # In the order in which a person meets them; each is a file of this folder.
 NAMES = (
-    "help", "init", "import", "data", "identity", "retrain", "models", "evaluate", "score", "sweep", "recommend", "campaign",
+    "help", "init", "import", "data", "identity", "retrain", "models", "evaluate", "score", "sweep", "cohort", "recommend", "campaign",
     "digest", "report", "jobs", "posts", "status", "role", "forget", "run", "demo", "db", "backup", "restore",
     "rotate-keys",
 )  # fmt: skip

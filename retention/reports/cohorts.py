@@ -1,0 +1,88 @@
+"""Retention by cohort: of those who first bought in a month, which share bought again one, two, three … months later."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from retention.errors import TooLittleData
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
+
+
+SLOT = 900  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class MonthCohort:
+    """Who first bought in ``month`` (``2017-03``): how many, and the share that bought k months later, k = 0, 1, 2 …"""
+
+    month: str
+    customers: int
+    retained: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cohorts:
+    """``average``: each month's share over all cohorts that have had it, weighted by their customers."""
+
+    as_of: datetime
+    cohorts: tuple[MonthCohort, ...]
+    average: tuple[float, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return asdict(self) | {"as_of": self.as_of.isoformat()}
+
+
+def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
+    """The newest ``months`` cohorts, by the shop's own calendar; a month that is not over yet is left out, for it would look like a fall.
+
+    The data's first month is full of customers who had bought before it: it says how they stayed, not how newcomers do.
+
+    Raises
+    ------
+    TooLittleData
+        Fewer than two whole months with purchases.
+    """
+    import pandas as pd
+
+    events = lake.table("events", as_of)
+    bought = events.filter(events.event_type == "purchase")
+    slot = (bought.occurred_at.epoch_seconds() // SLOT).name("slot")  # every zone's months begin with one
+    frame = bought.select("customer_id", slot).distinct().execute()
+    at = pd.to_datetime(frame["slot"] * SLOT, unit="s", utc=True).dt.tz_convert(lake.zone)
+    here = as_of.astimezone(ZoneInfo(lake.zone))
+    number = at.dt.year * 12 + at.dt.month - 1
+    frame = pd.DataFrame({"customer_id": frame["customer_id"], "month": number}).drop_duplicates()
+    frame = frame[frame["month"] < here.year * 12 + here.month - 1]
+    if frame["month"].nunique() < 2:
+        raise TooLittleData(
+            "Cohorts need purchases in at least two whole months; there are fewer. Import more history, or look later."
+        )
+    frame["first"] = frame.groupby("customer_id")["month"].transform("min")
+    frame["later"] = frame["month"] - frame["first"]
+    last = int(frame["month"].max())
+    counts = frame.pivot_table(
+        index="first", columns="later", values="customer_id", aggfunc="count", fill_value=0
+    )
+    counts = counts[counts.index > last - months].reindex(columns=range(months), fill_value=0)
+    found = tuple(
+        MonthCohort(
+            f"{first // 12}-{first % 12 + 1:02}", int(row.iloc[0]),
+            tuple(round(float(row.iloc[later] / row.iloc[0]), 6) for later in range(last - first + 1)),
+        )
+        for first, row in counts.iterrows()
+    )  # fmt: skip
+    return Cohorts(as_of, found, _average(found))
+
+
+def _average(found: tuple[MonthCohort, ...]) -> tuple[float, ...]:
+    longest = max(len(cohort.retained) for cohort in found)
+    means = []
+    for later in range(longest):
+        had = [cohort for cohort in found if len(cohort.retained) > later]
+        stayed = sum(cohort.retained[later] * cohort.customers for cohort in had)
+        means.append(round(stayed / sum(cohort.customers for cohort in had), 6))
+    return tuple(means)

@@ -1,0 +1,49 @@
+"""Retention by cohort: counted by hand, blind to what comes later, by the shop's own months."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from retention.errors import TooLittleData
+from retention.lake import Lake
+from retention.lake.importing import import_files
+from retention.reports.cohorts import MonthCohort, cohorts
+from retention.settings import Settings
+
+ROWS = (
+    ("a", "2025-01-05 10:00"), ("a", "2025-02-01 10:00"), ("a", "2025-02-09 10:00"), ("a", "2025-03-09 10:00"),
+    ("b", "2025-01-07 10:00"), ("b", "2025-03-09 10:00"), ("c", "2025-02-11 10:00"), ("d", "2025-02-28 23:30"),
+    ("d", "2025-03-31 23:30"),
+)  # fmt: skip
+
+
+def _lake(tmp_path, rows, zone="UTC", name="home"):
+    settings = Settings(home=tmp_path / name, timezone=zone, _env_file=None)
+    file = tmp_path / "events.csv"
+    file.write_text(
+        "customer_id,event_type,occurred_at\n" + "".join(f"{who},purchase,{at}\n" for who, at in rows)
+    )
+    lake = Lake.open(settings)
+    import_files(lake, None, settings, "events", [str(file)])
+    return lake
+
+
+def test_it_is_what_one_counts_by_hand_and_sees_nothing_later(tmp_path):
+    at = datetime(2025, 4, 2, tzinfo=UTC)
+    found = cohorts(_lake(tmp_path, ROWS), at)
+    assert found.cohorts == (
+        MonthCohort("2025-01", 2, (1.0, 0.5, 1.0)), MonthCohort("2025-02", 2, (1.0, 0.5)),
+    )  # fmt: skip
+    assert found.average == (1.0, 0.5, 1.0)
+    future = (*ROWS, ("c", "2025-04-02 00:00"), ("e", "2025-04-03 10:00"))
+    assert cohorts(_lake(tmp_path, future, name="later"), at) == found
+
+
+def test_months_are_the_shops_own(tmp_path):
+    found = cohorts(_lake(tmp_path, ROWS, "Europe/Berlin"), datetime(2025, 4, 30, tzinfo=UTC))
+    assert [(c.month, c.customers) for c in found.cohorts] == [("2025-01", 2), ("2025-02", 1), ("2025-03", 1)]
+
+
+def test_one_month_is_too_little(tmp_path):
+    with pytest.raises(TooLittleData, match="two whole months"):
+        cohorts(_lake(tmp_path, ROWS[:1]), datetime(2025, 4, 2, tzinfo=UTC))

@@ -1,0 +1,18 @@
+"""Retention by month of the first purchase."""
+
+from workers import roles
+from workers.requests import Cohort
+from workers.tasks.contract import Context, Outcome, Post
+
+
+def run(request: Cohort, context: Context) -> Outcome:
+    """Count it; no customer is named."""
+    from retention.lake import Lake
+    from retention.reports.cohorts import cohorts
+
+    with context.database.reading() as session:
+        roles.require(session, context.settings, context.requested_by, request.role, request.deed)
+    lake = Lake.open(context.settings)
+    as_of = lake.as_of(request.as_of, 31)
+    data = {**cohorts(lake, as_of.at, request.months).as_dict(), "note": as_of.note}
+    return Outcome(data, (Post("cohort/table", data),))
