@@ -128,13 +128,7 @@ def recommend(
     )  # fmt: skip
     metrics = {key: value for key, value in trained.metrics.items() if key != "baselines"}
     baselines = trained.metrics.get("baselines") or {}
-    beaten = all(metrics["ndcg"] >= one["ndcg"] for one in baselines.values()) if baselines else False
-    if champion is None:
-        promote, why = True, "It is the first."
-    elif beaten:
-        promote, why = True, "It ranks better than both baselines, on fresher data."
-    else:
-        promote, why = False, "It does not rank better than both baselines, so the one in use stays."
+    promote, why = _ranks_better(champion, trained.estimator, trained.alone, metrics, baselines)
     progress(1, 1, "Saving the recommender")
     row = save(
         settings, "recommend", trained.to_bytes(), estimator=trained.estimator, cutoff=asked.cutoff,
@@ -149,3 +143,21 @@ def recommend(
         "customers": metrics.get("customers"),
     }
     return Trained(row, promote, why, judged)
+
+
+def _ranks_better(
+    champion: ModelVersion | None, estimator: str, alone: bool, metrics: dict[str, Any],
+    baselines: dict[str, dict[str, float]],
+) -> tuple[bool, str]:  # fmt: skip
+    """Whether to use a recommender; one model alone must not take the place of something that ranked better."""
+    if champion is None:
+        return True, "It is the first."
+    if not baselines or any(metrics["ndcg"] < one["ndcg"] for one in baselines.values()):
+        return False, "It does not rank better than both baselines, so the one in use stays."
+    before = champion.metrics.get("ndcg")
+    if alone and champion.estimator != estimator and before is not None and metrics["ndcg"] < before:
+        return False, (
+            f"Alone, {estimator} has an NDCG@10 of {metrics['ndcg']:.3f} in its newest weeks; the one in use had {before:.3f} "
+            "in those before its own cutoff, so it stays."
+        )
+    return True, "It ranks better than both baselines, on fresher data."

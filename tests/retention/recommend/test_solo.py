@@ -6,13 +6,17 @@ import pandas as pd
 import pytest
 
 from retention.errors import BadInput
+from retention.progress import silent
 from retention.recommend import TrainedRecommender, evaluate, recommend, train
 from retention.recommend.beside import segments
 from retention.recommend.models import MODELS
 from retention.recommend.preferences import preferences
 from retention.recommend.relations import friends
+from retention.registry import retrain
+from retention.registry.opened import recommender
 from tests import shop as tiny
 from tests.retention.recommend.test_models import NAMES
+from tests.retention.recommend.test_recommend import append_future
 from workers.requests import RECOMMENDERS, Retrain
 
 
@@ -106,3 +110,35 @@ def test_segments_are_of_the_first_basket_and_the_region_and_know_nothing_of_the
     assert all(any(label.startswith("first:") for label in labels) for labels in found)
     later = segments(shop.lake, shop.end, list(found.index)).groupby("customer_id")["label"].agg(set)
     assert later.to_dict() == found.to_dict()
+
+
+def test_the_registry_keeps_the_name_and_one_model_alone_does_not_replace_what_ranked_better(small):
+    asked = retrain.Asked(small.end, 28, None, "repeat", "U0ANALYST", None)
+    first = retrain.recommend(small.settings, small.lake, None, asked, silent)
+    assert (first.row.estimator, first.promote) == ("repeat", True)
+    assert recommender(small.settings, first.row).estimator == "repeat"
+    baselines = {"popular": {"ndcg": 0.1}, "buy_it_again": {"ndcg": 0.2}}
+    first.row.metrics = {"ndcg": 0.4}
+    verdict = retrain._ranks_better
+    assert verdict(first.row, "bpr", True, {"ndcg": 0.3}, baselines)[0] is False
+    assert "0.400" in verdict(first.row, "bpr", True, {"ndcg": 0.3}, baselines)[1]
+    assert verdict(first.row, "repeat", True, {"ndcg": 0.3}, baselines)[0] is True
+    assert verdict(first.row, "own+ease, ranked (both)", False, {"ndcg": 0.3}, baselines)[0] is True
+    assert verdict(first.row, "repeat", True, {"ndcg": 0.15}, baselines)[0] is False
+
+
+def test_the_future_changes_nothing_that_a_model_alone_has_learned_or_lists(tmp_path):
+    shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
+    cutoff = shop.end - timedelta(days=30)
+    names, who = ("repeat", "popular_segment", "trending", "social"), ["c0001", "c0002", "nobody"]
+    _related(shop, [("c0001", "c0002", "follow", "")])
+
+    def learned() -> list[object]:
+        trained = [train(shop.lake, cutoff=cutoff, model=name) for name in names]
+        lists = [recommend(one, shop.lake, who, k=5, as_of=cutoff) for one in trained]
+        return [*(one.to_bytes() for one in trained), *lists]
+
+    before = learned()
+    append_future(shop, cutoff)
+    _related(shop, [("c0001", "c0003", "follow", (cutoff + timedelta(hours=1)).isoformat())])
+    assert learned() == before
