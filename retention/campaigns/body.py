@@ -135,6 +135,7 @@ class Body(_Frozen):
     send_on: datetime | None = None  # not before
     second_approver: SecondApprover | None = None  # a campaign from before there were two
     prior: Prior
+    tried: int = 0  # customers with another kind of list than the policy's own
     targeting: Targeting | None = None  # a campaign from before it was told
     assumed: tuple[str, ...] = ()
 

@@ -124,6 +124,9 @@ def draft(
     campaign_id = "c" + "".join(secrets.choice(LETTERS) for _ in range(6))
     salt = secrets.token_hex(16)
     rows = _rows(audience.customers, body, items, salt, campaign_id, recommended_by)
+    if "blend" in audience.customers:
+        tried = int((audience.customers["blend"] != policy.recommend.policy).sum())
+        body = body.model_copy(update={"tried": tried})
     for row, chance in zip(rows, _chances(audience.customers), strict=True):
         row["offer"] |= chance
     tiers = " and ".join(tier for tier in ("high", "medium", "low") if tier in body.tiers)

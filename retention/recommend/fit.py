@@ -184,7 +184,8 @@ def together(
     range_: Assortment, first: Sequence[Any], rest: Sequence[Any], k: int, unwanted: Collection[str] = ()
 ) -> list[Any]:
     """``first`` before ``rest``, without what may not be offered to this customer and under the caps that do not give way."""
-    taken, kept = Taken(range_, unwanted), []
+    taken = Taken(range_, unwanted)
+    kept: list[Any] = []
     caps = {name: cap for name, cap in range_.caps.items() if name not in SOFT}
     for item in (*first, *rest):
         if len(kept) < k and item.item_id not in range_.barred and not taken.full(item.item_id, caps):

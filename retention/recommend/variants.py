@@ -5,7 +5,7 @@ import re
 _NUMBER = r"\d+(?:[.,/]\d+)?"
 _UNIT = (
     r"(?:fl\.?\s*)?(?:oz|lbs?|g|gr|kg|mg|ml|l|lt|ltr|litres?|liters?|cl|dl|mm|cm|m|in|inch(?:es)?|ft|yd|ct|count|"
-    r"pk|packs?|pcs?|pieces?|sheets?|rolls?|gal|qt|pt|dz|doz|dozen|tabs?|tablets?|caps?|capsules?|bags?|w|watt)"
+    r"pk|packs?|pcs?|pieces?|sheets?|rolls?|gal?|qt|pt|dz|doz|dozen|tabs?|tablets?|caps?|capsules?|bags?|w|watt)"
 )
 _SIZES = re.compile(
     rf"\b{_NUMBER}(?:\s*x\s*{_NUMBER})*\s*(?:{_UNIT}\b|[\"'%])|\b(?:set|pack|box|case|bag)s?\s*(?:of|/|x)\s*\d+\b|"

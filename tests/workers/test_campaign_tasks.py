@@ -451,6 +451,8 @@ def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
             )
         ).all()
         shown = session.scalars(select(Impression).where(Impression.surface == "campaign")).all()
+    tried = sum(not offer["arm"].startswith("both|") for offer in offers.values())
+    assert _campaign(desk, campaign_id).body["tried"] == tried
     for offer in offers.values():
         blend, rule = offer["arm"].split("|")
         assert rule == offer["rule"]

@@ -119,6 +119,7 @@ def test_calibration_follows_the_shares_in_which_the_customer_buys():
         ("Running shirt, XL", "Running shirt, S"),
         ("PACK OF 12 LONDON TISSUES", "PACK OF 6 LONDON TISSUES"),
         ("Olive oil (750 ml)", "Olive oil 1.5 l"),
+        ("Fluid milk white only, 1 GA", "Fluid milk white only"),
     ],
 )
 def test_sizes_and_colours_are_variants(one, other):
