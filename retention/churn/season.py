@@ -21,8 +21,8 @@ KNOWN_FROM = 396  # thirteen months: before, a season has been seen once and can
 _WIDTH = 10.0  # days, of the smoothing
 _SPAN = 2 * np.sqrt(np.pi) * _WIDTH  # days that such a mean is worth
 _BLOCK, _LEVEL = 28, 56  # days, over which the season's strength and the year's drift are measured
-_RETURNS = 0.85  # of what was out of the ordinary a year ago comes again
-_DRIFT = 0.1  # log; a usual change of the level from one year to the next
+_RETURNS = 0.9  # of what was out of the ordinary a year ago comes again
+_DRIFT = 0.15  # log; a usual change of the level from one year to the next
 _MOST = 2.0  # log, of the clock's speed
 
 
