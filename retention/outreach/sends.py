@@ -160,6 +160,12 @@ def taken_as_file(
     )
 
 
+def left_out(session: Session, campaign_id: str) -> set[str]:
+    """Customers who were to get a copy and get none any more: unsubscribed, without consent, erased."""
+    rows = select(Send.customer_id).where(Send.campaign_id == campaign_id, Send.state == "cancelled")
+    return set(session.scalars(rows))
+
+
 def counts(session: Session, campaign_id: str) -> dict[str, int]:
     """Copies of a campaign by state."""
     counted = select(Send.state, func.count()).where(Send.campaign_id == campaign_id).group_by(Send.state)

@@ -30,6 +30,7 @@ from retention.errors import BadInput, NotAllowed
 from retention.feedback import Subject
 from retention.lake import Lake
 from retention.lake.importing import import_files
+from retention.outreach import consent
 from retention.recommend.decisions import decisions
 from retention.settings import Settings
 from retention.uplift.learners import UpliftLearner
@@ -331,14 +332,19 @@ def test_customers_of_a_running_campaign_and_those_just_contacted_are_left_out(d
     first = _live(desk)
     job = _run(desk, CampaignDraft(tier="low"), ANALYST, key="second draft")
     assert "Nobody" in job.error
-    _run(
+    with desk.database.transaction() as session:
+        assert consent.unsubscribe(
+            session, desk.settings, session.scalars(select(Send.id)).first(), clock.now()
+        )
+    taken = _run(
         desk, CampaignCsv(campaign_id=first), LEAD, channel=LEAD
-    )  # somebody took the file: they were contacted
+    )  # so they were contacted, but for one
+    treated = sum(1 for arm in _arms(desk, first) if arm == "treatment")
+    assert taken.result["rows"] == treated - 1
     with desk.database.transaction() as session:
         campaigns.stop(session, desk.settings, first, LEAD, "over")
     job = _run(desk, CampaignDraft(tier="low"), ANALYST, key="third draft")
-    treated = sum(1 for arm in _arms(desk, first) if arm == "treatment")
-    assert job.result["excluded"]["frequency_cap"] == treated
+    assert job.result["excluded"]["frequency_cap"] == treated - 1
     clock.configure(fixed=clock.now() + timedelta(days=15))
     job = _run(desk, CampaignDraft(tier="low"), ANALYST, key="fourth draft")
     assert "frequency_cap" not in job.result["excluded"]

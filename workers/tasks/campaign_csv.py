@@ -27,10 +27,12 @@ def run(request: CampaignCsv, context: Context) -> Outcome:
             raise BadInput(
                 f"Campaign {campaign.name!r} is {campaign.state}; its codes can be downloaded while it is live."
             )
+        gone = sends.left_out(session, campaign.id)  # unsubscribed since, say
         rows = [
             row
             for row in sending.codes(session, campaign)
             if (row["offer"]["action"] == "call") == (request.part == "calls")
+            and row["customer_id"] not in gone
         ]
     if not rows:
         raise BadInput(
