@@ -64,7 +64,7 @@ def view(services: Services, user: str) -> dict[str, Any]:
 
 
 def _waiting(session: Session, services: Services, user: str) -> list[dict[str, Any]]:
-    """Campaigns that this person may decide: submitted, and neither drafted nor edited by them."""
+    """Campaigns that this person may decide: submitted, neither drafted, edited nor approved already by them."""
     mine = select(CampaignEditor.campaign_id).where(CampaignEditor.user_id == user)
     found = session.scalars(
         select(Campaign)
@@ -82,4 +82,5 @@ def _waiting(session: Session, services: Services, user: str) -> list[dict[str, 
             "channel": one.channel or "", "expires_at": one.expires_at.isoformat() if one.expires_at else "",
         }
         for one in found
+        if user not in one.approved_by
     ]  # fmt: skip

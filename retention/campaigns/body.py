@@ -133,6 +133,7 @@ class Body(_Frozen):
     )
     shipping_cost: float = 0.0
     send_on: datetime | None = None  # not before
+    example: tuple[str, ...] = ()  # titles of one customer's items: what {items} stands for
     second_approver: SecondApprover | None = None  # a campaign from before there were two
     prior: Prior
     tried: int = 0  # customers with another kind of list than the policy's own

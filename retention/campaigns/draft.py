@@ -119,7 +119,8 @@ def draft(
     body.check_offers()
     progress(2, 4, "choosing items for each customer")
     items, own = _items(lake, policy, audience.customers, suggest, together or _joined, now)
-    body = body.model_copy(update={"offers": offers.lines(audience.customers, policy, own)})
+    lines = offers.lines(audience.customers, policy, own)
+    body = body.model_copy(update={"offers": lines, "example": _example(audience.customers, body, items)})
     progress(3, 4, "drawing the hold-out")
     campaign_id = "c" + "".join(secrets.choice(LETTERS) for _ in range(6))
     salt = secrets.token_hex(16)
@@ -266,6 +267,15 @@ def _items(
 def _joined(_who: str, first: Sequence[Any], rest: Sequence[Any], k: int) -> list[Any]:
     had = {item.item_id for item in first}
     return [*first, *(item for item in rest if item.item_id not in had)][:k]
+
+
+def _example(
+    customers: "pd.DataFrame", body: Body, items: Mapping[str, Sequence[Suggested]]
+) -> tuple[str, ...]:
+    """The titles of the first customer's items for whom the campaign's own text is; nobody is named."""
+    rules = [line.rule for line in body.offers if line.action == body.copy_action]
+    first = customers.loc[customers["rule"].isin(rules), "customer_id"].head(1)
+    return tuple(item.title for who in first for item in items.get(who, ()))
 
 
 def _rows(

@@ -39,7 +39,7 @@ def test_two_approve_what_is_large_and_the_card_says_how_far_it_is(workspace, da
     workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
     until(lambda: "1 of 2 approvals" in message(database, "campaign:c7:first:1"))
     assert "1 of 2 approvals" in whispered(api)
-    assert "for its audience is above what one may approve alone" in message(database)
+    assert "because its audience is above what one person may approve alone" in message(database)
     assert f"<@{LEAD}> approved it; one more approval is needed" in message(database)
     assert state(database) == "submitted"
     workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", LEAD, at="8.1")

@@ -1,7 +1,7 @@
 // The shortcodes people and templates use, as the characters they stand for.
 
 const NAMES = `
-+1 👍|thumbsup 👍|-1 👎|thumbsdown 👎|wave 👋|clap 👏|raised_hands 🙌|pray 🙏|muscle 💪|ok_hand 👌|eyes 👀|point_right 👉|point_up ☝️
++1 👍|thumbsup 👍|-1 👎|thumbsdown 👎|wave 👋|clap 👏|raised_hands 🙌|pray 🙏|raised_hand ✋|raised_back_of_hand 🤚|muscle 💪|ok_hand 👌|eyes 👀|point_right 👉|point_up ☝️
 |smile 😄|slightly_smiling_face 🙂|grinning 😀|joy 😂|wink 😉|blush 😊|thinking_face 🤔|neutral_face 😐|disappointed 😞|cry 😢|sob 😭
 |tada 🎉|sparkles ✨|star ⭐|fire 🔥|rocket 🚀|zap ⚡|boom 💥|100 💯|trophy 🏆|medal 🏅|gift 🎁|ticket 🎫|admission_tickets 🎟️|label 🏷️
 |white_check_mark ✅|heavy_check_mark ✔️|ballot_box_with_check ☑️|x ❌|no_entry ⛔|no_entry_sign 🚫|warning ⚠️|question ❓|exclamation ❗
@@ -10,7 +10,7 @@ const NAMES = `
 |calendar 📅|date 📅|spiral_calendar_pad 🗓️|clock1 🕐|clock9 🕘|hourglass ⌛|hourglass_flowing_sand ⏳|stopwatch ⏱️|alarm_clock ⏰|watch ⌚
 |moneybag 💰|dollar 💵|money_with_wings 💸|credit_card 💳|shopping_trolley 🛒|shopping_bags 🛍️|package 📦|house 🏠|convenience_store 🏪
 |red_circle 🔴|large_orange_circle 🟠|large_yellow_circle 🟡|large_green_circle 🟢|large_blue_circle 🔵|white_circle ⚪|black_circle ⚫
-|large_orange_diamond 🔶|small_red_triangle 🔺|small_red_triangle_down 🔻|arrow_up ⬆️|arrow_down ⬇️|arrow_right ➡️|arrow_left ⬅️
+|large_orange_diamond 🔶|small_blue_diamond 🔹|small_red_triangle 🔺|small_red_triangle_down 🔻|arrow_up ⬆️|arrow_down ⬇️|arrow_right ➡️|arrow_left ⬅️
 |arrow_upper_right ↗️|arrow_lower_right ↘️|repeat 🔁|arrows_counterclockwise 🔄|leftwards_arrow_with_hook ↩️|rewind ⏪|fast_forward ⏩
 |gear ⚙️|wrench 🔧|hammer_and_wrench 🛠️|robot_face 🤖|brain 🧠|microscope 🔬|test_tube 🧪|dart 🎯|game_die 🎲|crystal_ball 🔮|seedling 🌱
 |octagonal_sign 🛑|rotating_light 🚨|construction 🚧|triangular_flag_on_post 🚩|checkered_flag 🏁|speech_balloon 💬|thought_balloon 💭
