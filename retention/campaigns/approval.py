@@ -146,11 +146,13 @@ def edit(
     was = Body.model_validate(before.body)
     body = changed(was, changes, settings.zone, now)
     name = named(changes.name) if changes.name is not None else before.name
+    differing = [field for field in Body.model_fields if getattr(body, field) != getattr(was, field)]
+    differing += ["name"] if name != before.name else []
     stored = body.model_dump(mode="json")
     campaign = move(
         session, settings, campaign_id, frm=EDITABLE, to="draft", seen=version, actor=user, action="campaign.edit",
         at=now, name=name, body=stored, submitted_by=None, submitted_at=None, expires_at=None, remind_at=None,
-        version=Campaign.version + 1, **UNDECIDED,
+        version=Campaign.version + 1, details={"changed": differing}, **UNDECIDED,
     )  # fmt: skip
     session.add(
         CampaignVersion(

@@ -297,6 +297,24 @@ def test_whatever_people_write_the_message_is_one_slack_takes(name, reason):
     render.view("campaign/reason", campaign=told, value="c7:3:", deed="stop")
 
 
+def test_another_offer_and_a_moment_by_command(workspace, database, draft):
+    line = (
+        'campaign edit c7 --offer amount --amount 5 --min-order 40 --budget 500 --send-on "2999-05-03 09:00"'
+    )
+    assert "version 2" in words(workspace.run(line)["blocks"])
+    shown = words(workspace.run("campaign show c7", VIEWER)["blocks"])
+    assert "coupon, €5.00 off orders from €40.00 on" in shown
+    with database.reading() as session:
+        body = session.scalar(select(Campaign.body))
+        edited = session.scalars(select(Audit).where(Audit.action == "campaign.edit")).one()
+    assert (body["budget"], body["send_on"]) == (500.0, "2999-05-03T09:00:00Z")
+    assert edited.details["changed"] == ["offers", "budget", "send_on"]
+    assert "From order value" in words(
+        workspace.run("campaign edit c7 --offer amount --min-order 0")["blocks"]
+    )
+    assert "share" in words(workspace.run("campaign edit c7 --offer gift")["blocks"])
+
+
 def test_find_is_of_the_team_alone(database, settings, draft):
     other = settings.model_copy(update={"team_id": "T2"})
     with database.reading() as session, pytest.raises(Exception, match="no campaign"):
