@@ -48,7 +48,7 @@ def test_from_a_retrained_model_to_what_the_campaign_earned(desk: Desk):
     # A viewer may not; an analyst may. The answer comes at once.
     refused = desk.command("viewer", "sweep")
     assert "analyst" in str(refused["ack"])
-    accepted = desk.command("analyst", "retrain")
+    accepted = desk.command("analyst", "retrain churn")  # test_browser.py trains the recommender too
     assert accepted["status"] == 200
     assert accepted["ms"] < 3000
     desk.wait(lambda m: _one(m, says=r"(AUC|log-loss)"), seconds=240)
