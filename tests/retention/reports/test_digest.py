@@ -152,5 +152,7 @@ def test_recommendations_name_a_customer_so_they_go_to_the_person_who_asked(desk
     assert found["customer_id"] == who.customer_id
     assert len(found["items"]) == 3
     assert set(found["items"][0]) == {"item_id", "title", "score", "source", "why"}
-    message = render.message("recommend/list", **found, zone="UTC", demo=False, currency="")
+    message = render.message(
+        "recommend/list", **found, pseudonym="c-1", shown_in="1", zone="UTC", demo=False, currency=""
+    )
     assert found["items"][0]["title"] in json.dumps(message.blocks, ensure_ascii=False)
