@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Condition
 from typing import Any, TypeVar
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from retention import clock
@@ -68,7 +68,7 @@ class Intake:
         while batch := self._next():
             try:
                 self._together(batch)
-            except DBAPIError as error:  # the database is away, for all of them
+            except (InterfaceError, OperationalError) as error:  # the database is away, for all of them
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)

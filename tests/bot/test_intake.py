@@ -48,6 +48,30 @@ def test_each_gets_their_own_answer_and_one_failure_spoils_nothing(database):
     assert keys(database) == {"same", *(name for name in names if name.startswith("fine"))}
 
 
+def test_a_row_that_is_there_already_fails_its_own_writer_and_not_the_others_of_its_batch(database):
+    intake, gate = Intake(database), threading.Event()
+    intake.store(write("broken first"))
+    held = threading.Thread(target=intake.store, args=(lambda session: gate.wait(5),))
+    held.start()  # the next two wait, and go into one batch
+    answers = {}
+
+    def one(name):
+        try:
+            answers[name] = intake.store(write(name))
+        except Exception as error:
+            answers[name] = type(error).__name__
+
+    threads = [threading.Thread(target=one, args=(name,)) for name in ("fine", "broken")]
+    for thread in threads:
+        thread.start()
+    while len(intake._urgent) < 2:
+        pass
+    gate.set()
+    for thread in (held, *threads):
+        thread.join()
+    assert answers == {"fine": "fine", "broken": "IntegrityError"}
+
+
 def test_what_nobody_waits_for_comes_last_and_its_failure_is_logged(database, caplog):
     intake, order = Intake(database), []
     gate = threading.Event()
