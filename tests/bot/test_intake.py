@@ -1,6 +1,7 @@
 """Many at once share a transaction, and each still gets their own answer."""
 
 import threading
+import time
 
 import pytest
 from sqlalchemy import select
@@ -49,10 +50,11 @@ def test_each_gets_their_own_answer_and_one_failure_spoils_nothing(database):
 
 
 def test_a_row_that_is_there_already_fails_its_own_writer_and_not_the_others_of_its_batch(database):
-    intake, gate = Intake(database), threading.Event()
+    intake, begun, gate = Intake(database), threading.Event(), threading.Event()
     intake.store(write("broken first"))
-    held = threading.Thread(target=intake.store, args=(lambda session: gate.wait(5),))
-    held.start()  # the next two wait, and go into one batch
+    held = threading.Thread(target=intake.store, args=(lambda session: (begun.set(), gate.wait(30)),))
+    held.start()
+    assert begun.wait(30)  # it is written alone; the next two wait for it, and go into one batch
     answers = {}
 
     def one(name):
@@ -64,8 +66,9 @@ def test_a_row_that_is_there_already_fails_its_own_writer_and_not_the_others_of_
     threads = [threading.Thread(target=one, args=(name,)) for name in ("fine", "broken")]
     for thread in threads:
         thread.start()
-    while len(intake._urgent) < 2:
-        pass
+    deadline = time.monotonic() + 20
+    while len(intake._urgent) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
     gate.set()
     for thread in (held, *threads):
         thread.join()
