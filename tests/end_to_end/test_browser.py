@@ -16,7 +16,7 @@ from tests.chromium import chromium, page
 from tests.end_to_end.desk import Desk, demo
 from workers import ids
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.alone]
 PICTURES = Path(os.environ.get("RETENTION_PICTURES", "build/pictures"))
 SLOW = 240_000  # milliseconds: a retrain on a busy machine
 

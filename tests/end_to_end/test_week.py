@@ -11,6 +11,8 @@ import pytest
 from tests.end_to_end.desk import Desk, button, demo, has_button, words
 from workers import ids
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory):

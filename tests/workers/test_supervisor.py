@@ -20,6 +20,8 @@ from workers import jobs, supervisor
 from workers.environment import environment
 from workers.requests import Digest, Retrain, Sweep
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
