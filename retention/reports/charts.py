@@ -1,5 +1,6 @@
 """One look for all charts: matplotlib's object API on Agg (never pyplot, which keeps figures for ever)."""
 
+import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ class Chart:
 
     png: bytes
     alt_text: str
+
+    @property
+    def url(self) -> str:
+        """The picture inside a page: nothing is loaded from elsewhere."""
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
 def figure(

@@ -1,6 +1,5 @@
 """The quality report: what is in the lake, how far it can be trusted, and what would make the models better."""
 
-import base64
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -45,9 +44,8 @@ class Quality:
     def html(self, settings: Settings) -> str:
         """One self-contained page: no script, nothing loaded from elsewhere."""
         chart = self.chart
-        picture = base64.b64encode(chart.png).decode()
         return templating.html(
-            "reports/quality.html.j2", **self.data, chart=f"data:image/png;base64,{picture}",
+            "reports/quality.html.j2", **self.data, chart=chart.url,
             alt_text=chart.alt_text, zone=settings.timezone,
         )  # fmt: skip
 

@@ -1,6 +1,5 @@
 """How recommendations do: by place on the list, by reason, by model and over time. Counts and rates only."""
 
-import base64
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -38,9 +37,8 @@ class Performance:
     def html(self, settings: Settings) -> str:
         """One self-contained page: no script, nothing loaded from elsewhere."""
         chart = self.chart
-        picture = base64.b64encode(chart.png).decode()
         return templating.html(
-            "reports/recommendations.html.j2", **self.data, chart=f"data:image/png;base64,{picture}",
+            "reports/recommendations.html.j2", **self.data, chart=chart.url,
             alt_text=chart.alt_text, zone=settings.timezone,
         )  # fmt: skip
 

@@ -23,6 +23,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
+from retention.churn.estimators import signed_log
 from retention.errors import TooLittleData
 
 RARE = 0.001  # share of customers below which a word shares its column with the other rare ones
@@ -33,7 +34,7 @@ def encoder() -> ColumnTransformer:
     """Columns → a dense matrix: numbers filled, tamed and scaled, words one-hot."""
     numbers = make_pipeline(
         SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
-        FunctionTransformer(_signed_log),
+        FunctionTransformer(signed_log),
         StandardScaler(),
     )
     words = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=RARE, sparse_output=False)
@@ -224,10 +225,6 @@ def check_cells(outcome: np.ndarray, treated: np.ndarray) -> None:
                 f"{SMALLEST_CELL} with it and {SMALLEST_CELL} without it in either arm. Take more customers, "
                 "a longer window or an outcome that is more frequent."
             )
-
-
-def _signed_log(X: np.ndarray) -> np.ndarray:
-    return np.sign(X) * np.log1p(np.abs(X))
 
 
 def _logistic(C: float = 1.0) -> LogisticRegression:
