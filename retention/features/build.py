@@ -121,7 +121,7 @@ def expression(
     """
     h = float(shape.horizon_days)
     folded = visits(events, now)
-    bought = orders.orders(folded, shape.clock, h)
+    bought = orders.orders(folded, shape.clock, now, shape.horizon_days)
     customers = bought.group_by("customer_id").agg(**orders.timing(bought, h), **orders.worth(bought, h))
     if shape.active_within_days is not None:
         customers = customers.filter(customers.recency_days <= shape.active_within_days)

@@ -18,11 +18,14 @@ _TURN = 2 * math.pi
 _BELIEF = 0.1  # of one gap more than a customer has shown: the share of longer ones
 
 
-def orders(visits: "ibis.Table", changes: tuple[tuple[int, int], ...], h: float) -> "ibis.Table":
+def orders(
+    visits: "ibis.Table", changes: tuple[tuple[int, int], ...], now: int, horizon_days: int
+) -> "ibis.Table":
     """The orders, each with the days since the order day before it and the customer's silence at the cutoff.
 
     A gap stands at the first order of a day only: a second basket on the same day is no rhythm. ``fresh`` is 1 there
-    and 0 at the others; ``stretch`` is 1 at the first order of each quarter of H, counted back from the cutoff.
+    and 0 at the others; ``stretch`` is 1 at the first order of each quarter of H, counted back from the cutoff, in whole
+    seconds: at the edge of a quarter fractions of days fall to one side in one engine and to the other in the next.
     """
     import ibis
 
@@ -34,8 +37,8 @@ def orders(visits: "ibis.Table", changes: tuple[tuple[int, int], ...], h: float)
         silence=bought.age.first().over(newest_first),
     )  # fmt: skip
     gap = ranked.day - ranked.before // DAY
-    older = ranked.age + (ranked.second - ranked.before) / float(DAY)
-    passed = (older * (4 / h)).floor() > (ranked.age * (4 / h)).floor()
+    quarter = horizon_days * DAY // 4
+    passed = (now - ranked.before) // quarter > (now - ranked.second) // quarter
     return ranked.mutate(
         gap=ibis.ifelse(gap > 0, gap, ibis.null("int64")).cast("float64"),
         fresh=(ranked.before.isnull() | (gap > 0)).cast("float64"),

@@ -1,9 +1,10 @@
 """The catalogue and its words; the shop's clock."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 
 from retention.churn.reasons import _TEXTS
@@ -13,6 +14,7 @@ from retention.features import FEATURES, GROUPS, NAMES, build
 from retention.features.visits import clock_changes
 from retention.lake import Lake
 from retention.settings import Settings
+from tests.retention.features import every
 
 
 def test_each_group_has_a_text():
@@ -51,3 +53,27 @@ def test_without_pyspark_one_sentence_says_what_to_do(tmp_path):
 def test_other_engines_are_refused_in_a_sentence(tmp_path, url):
     with pytest.raises(BadInput, match="duckdb:///path"):
         Lake.open(Settings(home=tmp_path, lake_url=url, _env_file=None))
+
+
+def test_an_order_at_the_edge_of_a_quarter_is_in_one_quarter(tmp_path):
+    """Counted in whole seconds: a sum of fractions of days would put some of these orders into the quarter beside."""
+    horizon, quarter = 28, 28 * 86_400 // 4
+    rng = np.random.default_rng(5)
+    edge = rng.integers(1, 24, 500) * quarter
+    ago = {
+        f"c{number}": {int(one), int(one) - int(rng.integers(1, quarter))} for number, one in enumerate(edge)
+    }
+    rows = [(customer, one) for customer, all_ in ago.items() for one in all_]
+    added = every.event(
+        customer_id=[customer for customer, _ in rows], order_id=[f"o{number}" for number in range(len(rows))],
+        occurred_at=[every.CUTOFF - timedelta(seconds=one) for _, one in rows],
+    )  # fmt: skip
+    lake = every.lake(tmp_path, added)
+    names = {"quarters_1h": 4, "quarters_2h": 8, "quarters_3h": 12, "quarters_6h": 24}
+    found = build(lake, every.CUTOFF, horizon_days=horizon, active_within_days=None, names=names).execute()
+    for name, most in names.items():
+        truth = {
+            customer: len({one // quarter for one in all_ if one < most * quarter})
+            for customer, all_ in ago.items()
+        }
+        assert dict(zip(found.customer_id, found[name], strict=True)) == truth
