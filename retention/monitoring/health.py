@@ -18,7 +18,8 @@ from retention.db.tables import ModelHealth, ModelVersion
 from retention.errors import BadInput, TooLittleData
 from retention.monitoring.outcome import Outcome, matured
 from retention.progress import Progress, silent
-from retention.registry import champion, load
+from retention.registry import champion
+from retention.registry.opened import churn_model
 from retention.settings import Settings
 
 SHOWN = 5  # features that moved most
@@ -65,7 +66,7 @@ def check(lake: Any, database: Database, settings: Settings, *, progress: Progre
         row = champion(session, settings, "churn")
     if row is None:
         raise BadInput("No churn model is in use, so there is nothing to look at; run `/retention retrain`.")
-    trained = TrainedChurn.from_bytes(load(settings, row), version=row.version)
+    trained = churn_model(settings, row)
     at = _now(lake, row.horizon_days)
     progress(0, 3, "Looking at what came true")
     with database.reading() as session:

@@ -28,7 +28,7 @@ from retention.recommend.sources import Learned, had, tastes
 
 if TYPE_CHECKING:
     from retention.lake import Lake
-    from retention.recommend.training import Asked
+    from retention.recommend.windows import Asked
 
 MOST_MEASURED = 2_000  # customers
 

@@ -7,7 +7,8 @@ from typing import Any
 from retention.db.tables import ModelVersion
 from retention.errors import Refused
 from retention.progress import Progress, part
-from retention.registry.store import load, save
+from retention.registry.opened import churn_model
+from retention.registry.store import save
 from retention.settings import Settings
 
 SEED = 0
@@ -108,10 +109,8 @@ def churn(
 
 def _loaded(settings: Settings, champion: ModelVersion | None) -> Any:
     """The champion itself; None where there is none, or its artefact cannot be read: it cannot be used either."""
-    from retention.churn import TrainedChurn
-
     try:
-        return TrainedChurn.from_bytes(load(settings, champion)) if champion else None
+        return churn_model(settings, champion) if champion else None
     except Refused:
         return None
 

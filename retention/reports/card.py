@@ -17,7 +17,8 @@ from retention.db.audit import history
 from retention.db.tables import ModelVersion
 from retention.errors import BadInput, Refused
 from retention.progress import Progress, silent
-from retention.registry import champion, find, load
+from retention.registry import champion, find
+from retention.registry.opened import churn_model
 from retention.reports import card_charts
 from retention.reports.charts import Chart
 from retention.settings import Settings
@@ -83,8 +84,6 @@ def card(
     BadInput
         No such version, none in use, or it is a recommender.
     """
-    from retention.churn import TrainedChurn
-
     progress(0, 5, "Reading the registry")
     with database.reading() as session:
         row = find(session, settings, version) if version else champion(session, settings, "churn")
@@ -100,8 +99,7 @@ def card(
     }  # fmt: skip
     charts = _charts(row)
     try:
-        trained = TrainedChurn.from_bytes(load(settings, row), version=row.version)
-        told = _asked(trained, lake, settings, row, progress)
+        told = _asked(churn_model(settings, row), lake, settings, row, progress)
     except Refused as problem:  # the record stands without the artefact
         told = {"unasked": str(problem)}
     if told.get("now"):

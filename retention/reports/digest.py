@@ -13,7 +13,8 @@ from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon, ImportLog, ModelVersion
 from retention.privacy import pseudonym
 from retention.progress import Progress, silent
-from retention.registry import champion, load
+from retention.registry import champion
+from retention.registry.opened import churn_model
 from retention.reports import charts
 from retention.reports.outlook import HORIZON_DAYS, Risk, came_true, risk
 from retention.reports.week import WEEK, Week, week
@@ -64,14 +65,11 @@ def digest(
     TooLittleData
         Where there are no events at all.
     """
-    from retention.churn import TrainedChurn
     from retention.risk.policy import load_policy
 
     with database.reading() as session:
         churn_row = champion(session, settings, "churn")
-    trained = (
-        TrainedChurn.from_bytes(load(settings, churn_row), version=churn_row.version) if churn_row else None
-    )
+    trained = churn_model(settings, churn_row) if churn_row else None
     horizon = churn_row.horizon_days if churn_row else HORIZON_DAYS
     policy = load_policy(settings)
     moment = lake.as_of(as_of, horizon)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retention import clock, templating
+from retention import clock
 from retention.db import Database
 from retention.db.tables import ImportLog, ModelVersion
 from retention.lake.quality import quality
@@ -16,6 +16,7 @@ from retention.progress import Progress, silent
 from retention.registry import champion
 from retention.reports import charts
 from retention.reports.limits import limits
+from retention.reports.page import Page
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,23 +32,15 @@ COUNTED = ("rows_read", "rows_accepted", "rows_duplicate", "rows_filtered", "row
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
-    """``data`` is the JSON object that templates and ``--json`` show."""
+class Quality(Page):
+    """How good the data are."""
 
-    data: dict[str, Any]
+    template = "reports/quality.html.j2"
 
     @property
     def chart(self) -> charts.Chart:
         """Volume by day and completeness by column; it follows from the data alone."""
         return drawn(self.data)
-
-    def html(self, settings: Settings) -> str:
-        """One self-contained page: no script, nothing loaded from elsewhere."""
-        chart = self.chart
-        return templating.html(
-            "reports/quality.html.j2", **self.data, chart=chart.url,
-            alt_text=chart.alt_text, zone=settings.timezone,
-        )  # fmt: skip
 
 
 def report(lake: "Lake", database: Database, settings: Settings, *, progress: Progress = silent) -> Quality:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retention import clock, templating
+from retention import clock
 from retention.db import Database
 from retention.progress import Progress, silent
 from retention.reports import charts
+from retention.reports.page import Page
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,23 +25,15 @@ ANSWERS = ("clicked", "bought", "redeemed")
 
 
 @dataclass(frozen=True, slots=True)
-class Performance:
-    """``data`` is the JSON object that templates and ``--json`` show."""
+class Performance(Page):
+    """What came of recommendations."""
 
-    data: dict[str, Any]
+    template = "reports/recommendations.html.j2"
 
     @property
     def chart(self) -> charts.Chart:
         """By place and by week; it follows from the data alone."""
         return drawn(self.data)
-
-    def html(self, settings: Settings) -> str:
-        """One self-contained page: no script, nothing loaded from elsewhere."""
-        chart = self.chart
-        return templating.html(
-            "reports/recommendations.html.j2", **self.data, chart=chart.url,
-            alt_text=chart.alt_text, zone=settings.timezone,
-        )  # fmt: skip
 
 
 def report(
