@@ -87,6 +87,7 @@ class Targeting(_Frozen):
     qini: float | None = None
     qini_low: float | None = None
     qini_high: float | None = None
+    offers: int = 0  # past offers that are told apart; 0: they are one
 
 
 class Plan(_Frozen):

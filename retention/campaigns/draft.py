@@ -193,7 +193,7 @@ def assumed_fields(lake: "Lake", table: str, wanted: Sequence[str]) -> list[str]
 def _persuadable(
     lake: "Lake", uplift: "Uplift", policy: Policy, margin: float, as_of: datetime
 ) -> Callable[["pd.DataFrame"], "pd.DataFrame"]:
-    """Who of the customers earns most, by the uplift that past campaigns taught."""
+    """Who of the customers earns most by which offer, by the uplift that past campaigns taught."""
 
     def chosen(customers: "pd.DataFrame") -> "pd.DataFrame":
         own = uplift.predict(lake, customers["customer_id"], as_of, policy.campaign.window_days)

@@ -10,52 +10,91 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from retention.uplift.experiments import Uplift
+    from retention.uplift.experiments import Predicted, Uplift
 
 
 def by_profit(
-    customers: "pd.DataFrame", uplift: "np.ndarray", policy: Policy, margin: float
+    customers: "pd.DataFrame", predicted: "Predicted", policy: Policy, margin: float
 ) -> "pd.DataFrame":
-    """The customers whose offers earn most under the policy's budget and largest audience, most profitable first.
+    """Who earns most by which of their offers, under the policy's budget and largest audience, most profitable first.
 
     Parameters
     ----------
     customers : DataFrame
-        ``churn_probability``, ``expected_value`` and ``rule`` of (n,) who may be written to.
-    uplift : ndarray of shape (n,)
-        What the offer adds to P(order).
+        ``churn_probability``, ``expected_value``, ``tier`` and ``rule`` of (n,) who may be written to.
+    predicted : Predicted
+        What an offer adds to P(order). Only offers that the past tells apart are weighed against the policy's own
+        choice: of those that it does not, the cheapest would always win.
 
     Returns
     -------
     DataFrame
-        Those chosen, with ``uplift``. Only the treated cost anything, so a budget reaches as many more as are held out.
+        Those chosen, each with the ``rule`` of the offer that was chosen and its ``uplift``. Only the treated cost
+        anything, so a budget reaches as many more as are held out.
     """
     import numpy as np
 
     from retention.uplift.profit import expected_cost, incremental_profit
     from retention.uplift.targeting import Limit, choose
 
-    stays = 1 - customers["churn_probability"].to_numpy(float)
-    value = customers["expected_value"].fillna(0).clip(lower=0).to_numpy(float)
-    rules, name = {rule.name: rule for rule in policy.rules}, customers["rule"]
-    contacts = {key: offers.contact(rule, policy) for key, rule in rules.items()}
+    option, uplift = _options(customers, predicted, policy)
+    stays = 1 - customers["churn_probability"].to_numpy(float)[:, None]
+    value = customers["expected_value"].fillna(0).clip(lower=0).to_numpy(float)[:, None]
+    rules, usual = policy.rules, policy.offer.contact_cost
+    contacts = [offers.contact(rule, policy) for rule in rules]
     costs = {
-        "discount": name.map({key: rule.discount for key, rule in rules.items()}).to_numpy(float) * value
-        + name.map({key: offers.face(rule, policy) for key, rule in rules.items()}).to_numpy(float),
+        "discount": np.array([rule.discount for rule in rules])[option] * value
+        + np.array([offers.face(rule, policy) for rule in rules])[option],
         "redemption": policy.offer.redemption,
-        "contact": name.map(contacts).astype(float).fillna(policy.offer.contact_cost).to_numpy(float),
+        "contact": np.array([usual if cost is None else cost for cost in contacts])[option],
     }
-    profit = incremental_profit(stays, uplift, value, margin=margin, **costs)
-    spent = (1 - policy.campaign.holdout) * expected_cost(stays, uplift, **costs)
+    earned = incremental_profit(stays, uplift, value, margin=margin, **costs)
+    profit = np.where(np.isnan(uplift), -np.inf, earned)
+    spent = (1 - policy.campaign.holdout) * np.nan_to_num(expected_cost(stays, uplift, **costs))
     limits = [
-        Limit(np.ones((len(profit), 1)), policy.campaign.max_audience),
-        Limit(spent[:, None], policy.campaign.budget),
-    ]
-    chosen = choose(profit[:, None], limits).offer == 0
-    kept = customers.assign(uplift=uplift, profit=profit)[chosen].sort_values(
-        "profit", ascending=False, kind="stable"
-    )
+        Limit(np.ones(profit.shape), policy.campaign.max_audience), Limit(spent, policy.campaign.budget)
+    ]  # fmt: skip
+    chosen = choose(profit, limits).offer
+    some = np.flatnonzero(chosen >= 0)
+    best = chosen[some]
+    kept = customers.iloc[some].assign(
+        rule=np.array([rule.name for rule in rules], dtype=object)[option[some, best]],
+        uplift=uplift[some, best], profit=profit[some, best],
+    )  # fmt: skip
+    kept = kept.sort_values("profit", ascending=False, kind="stable")
     return kept.drop(columns="profit").reset_index(drop=True)
+
+
+def _options(
+    customers: "pd.DataFrame", predicted: "Predicted", policy: Policy
+) -> "tuple[np.ndarray, np.ndarray]":
+    """The offers that each customer may get, their own first, as places among the policy's rules, and the uplift of
+    each, NaN where there is none: both (n, most offers of one customer)."""
+    import numpy as np
+
+    from retention.uplift.offers import kind
+
+    place = {rule.name: at for at, rule in enumerate(policy.rules)}
+    kinds = {rule.name: kind(rule.model_dump()) for rule in policy.rules}
+    groups = customers.groupby(["rule", "tier"]).indices
+    offered = {
+        key: [
+            rule.name
+            for rule in policy.offers_for(*key)
+            if rule.name == key[0] or kinds[rule.name] in predicted.by_offer
+        ]
+        for key in groups
+    }
+    shape = len(customers), max(map(len, offered.values()), default=1)
+    option, uplift = np.zeros(shape, int), np.full(shape, np.nan)
+    for key, at in groups.items():
+        for slot, name in enumerate(offered[key]):
+            told = predicted.by_offer.get(kinds[name])
+            option[at, slot] = place[name]
+            uplift[at, slot] = predicted.pooled[at] if told is None else told[at]
+        own = uplift[at, 0]
+        uplift[at, 0] = np.where(np.isnan(own), predicted.pooled[at], own)
+    return option, uplift
 
 
 def told(uplift: "Uplift | None") -> Targeting:
@@ -65,5 +104,5 @@ def told(uplift: "Uplift | None") -> Targeting:
     return Targeting(
         by="uplift" if uplift.learner is not None else "risk", why=uplift.why, campaigns=uplift.campaigns,
         customers=uplift.customers, learner=uplift.name, qini=uplift.qini, qini_low=uplift.qini_low,
-        qini_high=uplift.qini_high,
+        qini_high=uplift.qini_high, offers=len(uplift.offers.told) if uplift.offers else 0,
     )  # fmt: skip

@@ -67,30 +67,25 @@ def arms(customers: "pd.DataFrame", policy: "Policy") -> Arms:
 
     Notes
     -----
-    With ``recommend.vary_offers`` a customer may also get the offer of another rule of their tier that differs from their own in nothing
-    but the reasons and the offer; without it only the blend varies.
+    With ``recommend.vary_offers`` a customer may also get another offer of theirs (`Policy.offers_for`); without it only the blend varies.
     """
     both = pairs(policy)
-    tier, mine = customers["tier"].to_numpy(dtype=str), customers["rule"].to_numpy(dtype=str)
-    like = {rule.name: _but_for(rule) for rule in policy.rules}
-    kind = np.array([repr(like.get(name)) for name in mine], dtype=str)
+    offered = np.array([rule.name for _, rule in both], dtype=object)
     allowed = np.zeros((len(customers), len(both)), dtype=bool)
-    for place, (_, rule) in enumerate(both):
-        alike = (
-            np.isin(tier, rule.tiers)
-            & (kind == repr(like[rule.name]))
-            & np.isin(mine, [one.name for _, one in both])
-        )
-        allowed[:, place] = (mine == rule.name) | (alike & policy.recommend.vary_offers)
+    for (name, tier), at in customers.groupby(["rule", "tier"]).indices.items():
+        if name in offered:
+            may = (
+                [rule.name for rule in policy.offers_for(name, tier)]
+                if policy.recommend.vary_offers
+                else [name]
+            )
+            allowed[at] = np.isin(offered, may)
     position = {(blend, rule.name): place for place, (blend, rule) in enumerate(both)}
+    mine = customers["rule"]
     own = np.array([position.get((policy.recommend.policy, name), -1) for name in mine], dtype=np.int64)
     return Arms(
         names(policy), tuple(blend for blend, _ in both), tuple(rule.name for _, rule in both), allowed, own
     )
-
-
-def _but_for(rule: "Rule") -> dict[str, Any]:
-    return rule.model_dump(exclude={"name", "tiers", "reasons", "action", "discount", "amount", "min_order"})
 
 
 def context(customers: "pd.DataFrame") -> np.ndarray:

@@ -153,6 +153,18 @@ class Policy(_Strict):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _stand_ins_have_a_place(self) -> "Policy":
+        offers = [rule.name for rule in self.rules if rule.tiers and rule.action != "nothing"]
+        for rule in self.rules:
+            for name in rule.instead_of:
+                if name not in offers:
+                    raise ValueError(
+                        f"rule {rule.name!r} is instead_of {name!r}, which is no rule with tiers and an offer of its "
+                        f"own; use {', '.join(map(repr, offers)) or 'none, for there is none'}"
+                    )
+        return self
+
     @property
     def usual_consent(self) -> tuple[Consent, ...]:
         """The states of consent that a rule is for unless it says so itself."""
@@ -200,6 +212,29 @@ class Policy(_Strict):
         asked = ((tier, reason, band, consent) for band in dict.fromkeys((value, ANY)) for reason in reasons)
         found = (self._decided.get(cell) for cell in asked)
         return next((rule for rule in found if rule and rule.action not in without), None)
+
+    def offers_for(self, name: str, tier: str) -> tuple[Rule, ...]:
+        """The rules one of whose offers a customer of a tier may get who falls under rule ``name``, that one first.
+
+        These are the rules that are ``instead_of`` it (or, where it is one of these itself, those it stands in for and
+        their others). With ``recommend.vary_offers`` also the rules of the tier that differ from it in nothing but the
+        reasons and the offer.
+        """
+        own = self.rule(name)
+        if own is None:
+            return ()
+        places = {name, *own.instead_of}
+        home = own.model_dump(include={"values", "consent"})
+
+        def may(rule: Rule) -> bool:
+            if rule.action in ("call", "nothing"):
+                return False
+            if rule.instead_of:
+                return bool(places & {*rule.instead_of})
+            alike = self.recommend.vary_offers and own.tiers and rule.model_dump(include={*home}) == home
+            return tier in rule.tiers and bool(rule.name in places or alike)
+
+        return (own, *(rule for rule in self.rules if rule is not own and may(rule)))
 
     def rule(self, name: str) -> Rule | None:
         """The rule of that name."""

@@ -26,12 +26,16 @@ def reason_of(feature: str) -> str:
 
 
 class Rule(BaseModel):
-    """These tiers, reasons, bands of value and states of consent get this action."""
+    """These tiers, reasons, bands of value and states of consent get this action.
+
+    With ``instead_of`` it decides for nobody itself: it is another offer for the customers of the rules that it names.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(min_length=1, max_length=60)]
-    tiers: Annotated[tuple[Tier, ...], Field(min_length=1)]
+    tiers: tuple[Tier, ...] = ()
+    instead_of: tuple[str, ...] = ()
     reasons: Annotated[tuple[str, ...], Field(min_length=1)] = (ANY,)
     values: Annotated[tuple[Value, ...], Field(min_length=1)] = (ANY,)
     consent: tuple[Consent, ...] | None = None  # as [campaign] says
@@ -50,6 +54,28 @@ class Rule(BaseModel):
                 raise ValueError(f"{name}: {ANY!r} already holds for every one; name it alone")
         if self.consent == ():
             raise ValueError('consent is empty, so the rule is for nobody; use "given", "unknown" or both')
+        return self
+
+    @model_validator(mode="after")
+    def _for_somebody(self) -> "Rule":
+        if not self.tiers and not self.instead_of:
+            raise ValueError(
+                f"tiers: rule {self.name!r} names none, so it is for nobody; use high, medium, low, or with instead_of "
+                "the rules whose customers may get it instead"
+            )
+        if not self.instead_of:
+            return self
+        own = {"tiers": (), "reasons": (ANY,), "values": (ANY,), "consent": None}
+        for name, usual in own.items():
+            if (said := getattr(self, name)) != usual:
+                raise ValueError(
+                    f"{name} {said} with instead_of: rule {self.name!r} takes its customers from the rules that it "
+                    f"names there; leave {name} out"
+                )
+        if self.action in ("call", "nothing"):
+            raise ValueError(
+                f"action {self.action!r} with instead_of; only what is sent can stand in for an offer"
+            )
         return self
 
     @model_validator(mode="after")

@@ -118,6 +118,21 @@ def cross_validated(
     return scores, fold
 
 
+def calibration(trial: Experiment, name: str) -> tuple[np.ndarray, float]:
+    """A learner's out-of-fold predictions, (n,), and the slope, 0 … 1, of the true effects on them.
+
+    y (t − e) / (e (1 − e)) has the uplift as its mean whoever the customer is, so its regression on a prediction tells
+    how much of the prediction's spread is real.
+    """
+    predicted = cross_validated(trial, {name: LEARNERS[name]})[0][name].mean(axis=0)
+    share = np.broadcast_to(np.asarray(trial.propensity, float), trial.outcome.shape)
+    effect = trial.outcome * (trial.treated - share) / (share * (1 - share))
+    centred = predicted - predicted.mean()
+    spread = float(centred @ centred)
+    slope = float(centred @ (effect - effect.mean())) / spread if spread > 0 else 0.0
+    return predicted, float(np.clip(slope, 0.0, 1.0))
+
+
 def _predicted(
     trial: Experiment,
     learners: Mapping[str, Callable[[], UpliftLearner]],

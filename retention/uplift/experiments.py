@@ -1,6 +1,7 @@
 """Past campaigns as one experiment: treatments and outcomes of the lake become the next uplift model's training data."""
 
-from dataclasses import dataclass, replace
+import json
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -11,8 +12,9 @@ from retention.errors import TooLittleData
 from retention.features import NAMES, build
 from retention.lake.lake import naive
 from retention.progress import Progress, silent
-from retention.uplift.evaluate import cross_validated, judge
+from retention.uplift.evaluate import calibration, judge
 from retention.uplift.learners import LEARNERS, UpliftLearner
+from retention.uplift.offers import Offers, kind, tell_apart
 from retention.uplift.table import Experiment
 
 NEWEST = 12  # campaigns that are learnt from
@@ -26,12 +28,24 @@ Why = Literal["learnt", "none", "small", "indistinct"]
 
 
 @dataclass(frozen=True, slots=True)
+class Predicted:
+    """Uplift of (n,) customers: by an offer like the past ones, and by each offer that they tell apart.
+
+    ``by_offer``: `kind` → (n,), NaN for customers like whom hardly anybody got it.
+    """
+
+    pooled: np.ndarray
+    by_offer: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Uplift:
     """What past campaigns teach of whom an offer moves.
 
     ``learner`` is None where they do not: there are none with a hold-out (``none``), too few customers in them
     (``small``), or no ranking can be told from chance (``indistinct``). ``qini`` is that of the selection itself, with
     its 95 % interval; ``slope`` draws predictions towards their ``mean`` as far as they proved too bold out of fold.
+    ``offers`` are told apart where the past allows it; else None, and all are one.
     """
 
     why: Why
@@ -44,13 +58,15 @@ class Uplift:
     learner: UpliftLearner | None = None
     mean: float = 0.0
     slope: float = 1.0
+    offers: Offers | None = None
 
-    def predict(self, lake: Any, customers: pd.Series, at: datetime, horizon_days: int) -> np.ndarray:
+    def predict(self, lake: Any, customers: pd.Series, at: datetime, horizon_days: int) -> Predicted:
         """Uplift of P(order within the horizon) of each of (n,) customer ids, by what was known before ``at``."""
         if self.learner is None:
             raise ValueError("past campaigns do not tell whom an offer moves")
-        raw = self.learner.predict(_known(lake, customers, at, horizon_days))
-        return self.mean + self.slope * (raw - self.mean)
+        known = _known(lake, customers, at, horizon_days)
+        pooled = self.mean + self.slope * (self.learner.predict(known) - self.mean)
+        return Predicted(pooled, self.offers.predict(known) if self.offers else {})
 
 
 def learn(lake: Any, before: datetime, *, window_days: int, progress: Progress = silent) -> Uplift:
@@ -67,7 +83,7 @@ def learn(lake: Any, before: datetime, *, window_days: int, progress: Progress =
     found = past(lake, before, window_days=window_days)
     if found is None:
         return Uplift("none")
-    trial, campaigns = found
+    trial, kinds, campaigns = found
     small = Uplift("small", campaigns, len(trial.outcome))
     if (trial.treated == 0).sum() < LEAST_HELD_OUT:
         return small
@@ -81,33 +97,48 @@ def learn(lake: Any, before: datetime, *, window_days: int, progress: Progress =
     )
     if low is None or low <= 0:
         return tried
-    mean, slope = _calibration(trial, name)
+    predicted, slope = calibration(trial, name)
     learner = LEARNERS[name]().fit(trial.features, trial.outcome, trial.treated, trial.propensity)
-    return replace(tried, why="learnt", learner=learner, mean=mean, slope=slope)
+    return replace(
+        tried, why="learnt", learner=learner, mean=float(predicted.mean()), slope=slope,
+        offers=tell_apart(trial, kinds, name),
+    )  # fmt: skip
 
 
-def past(lake: Any, before: datetime, *, window_days: int) -> tuple[Experiment, int] | None:
-    """The newest campaigns with both arms and a window that is over, as one experiment, and how many they are.
+def past(lake: Any, before: datetime, *, window_days: int) -> tuple[Experiment, np.ndarray, int] | None:
+    """The newest campaigns with both arms and a window that is over, as one experiment; the `kind` of each treated
+    customer's offer, (n,), empty for the others; and how many campaigns they are.
 
     Notes
     -----
     Features are those of the moment of sending; the propensity is each campaign's share of treated, for arms are drawn
-    within it. Offers are pooled: what is learnt is whom an offer like the past ones moves.
+    within it.
     """
     over = before - timedelta(days=window_days)
     sent = lake.table("treatments", before=before).execute()
+    sent["kind"] = sent["offer"].map(_kind).where(sent["arm"] == "treatment", "") if "offer" in sent else ""
     sent = sent[sent["sent_at"] <= pd.Timestamp(naive(over))]
     sent = sent.drop_duplicates(["campaign_id", "customer_id"])
     arms = sent.groupby("campaign_id").agg(arms=("arm", "nunique"), at=("sent_at", "min"))
     names = arms[arms["arms"] == 2].sort_values("at").index[-NEWEST:]
     if names.empty:
         return None
-    parts = [_one(lake, sent[sent["campaign_id"] == name], before, window_days) for name in names]
+    each = [sent[sent["campaign_id"] == name] for name in names]
+    parts = [_one(lake, rows, before, window_days) for rows in each]
     features, outcome, treated, share = zip(*parts, strict=True)
     table = pd.concat(features, ignore_index=True)
     varied = [name for name in table.columns if table[name].nunique() > 1]
     trial = Experiment(table[varied], np.concatenate(outcome), np.concatenate(treated), np.concatenate(share))
-    return trial, len(names)
+    return trial, np.concatenate([rows["kind"].to_numpy(str) for rows in each]), len(names)
+
+
+def _kind(offer: Any) -> str:
+    """An offer's kind as the lake keeps it; whoever imported it may have written it in words of their own."""
+    try:
+        told = json.loads(offer)
+        return kind(told) if isinstance(told, dict) else ""
+    except (TypeError, ValueError):
+        return ""
 
 
 def _one(
@@ -135,19 +166,3 @@ def _known(lake: Any, customers: pd.Series, at: datetime, horizon_days: int) -> 
     names = [name for name in NAMES if name not in TREATED]
     frame = build(lake, at, horizon_days=horizon_days, active_within_days=None, names=names).execute()
     return frame.set_index("customer_id").reindex(customers)[names].astype(float).reset_index(drop=True)
-
-
-def _calibration(trial: Experiment, name: str) -> tuple[float, float]:
-    """Mean of the out-of-fold predictions, and the slope, 0 … 1, of the true effects on them.
-
-    y (t − e) / (e (1 − e)) has the uplift as its mean whoever the customer is, so its regression on a prediction tells
-    how much of the prediction's spread is real.
-    """
-    learner = {name: LEARNERS[name]}
-    predicted = cross_validated(trial, learner)[0][name].mean(axis=0)
-    share = np.broadcast_to(np.asarray(trial.propensity, float), trial.outcome.shape)
-    effect = trial.outcome * (trial.treated - share) / (share * (1 - share))
-    centred = predicted - predicted.mean()
-    spread = float(centred @ centred)
-    slope = float(centred @ (effect - effect.mean())) / spread if spread > 0 else 0.0
-    return float(predicted.mean()), float(np.clip(slope, 0.0, 1.0))

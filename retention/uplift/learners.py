@@ -158,11 +158,7 @@ class TLearner(UpliftLearner):
 
 
 class DoublyRobust(UpliftLearner):
-    """A regression of ψ = μ₁ − μ₀ + t (y − μ₁) / e − (1 − t) (y − μ₀) / (1 − e), whose mean is the uplift.
-
-    ``μ`` are predicted out of fold, so that no customer's own outcome is in them; the known e makes ψ unbiased
-    whatever they say, and the better they are the less it scatters.
-    """
+    """A regression of `robust_effects`, whose mean is the uplift."""
 
     def __init__(self, nuisance: Any, model: Any, folds: int = 2) -> None:
         self.nuisance = nuisance
@@ -170,17 +166,28 @@ class DoublyRobust(UpliftLearner):
         self.folds = folds
 
     def learn(self, X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray) -> None:
-        mu = np.empty((2, len(y)))
-        cells = (2 * t + y).astype(int)
-        for train, test in StratifiedKFold(self.folds, shuffle=True, random_state=0).split(X, cells):
-            for arm in (0, 1):
-                own = train[t[train] == arm]
-                mu[arm, test] = clone(self.nuisance).fit(X[own], y[own]).predict_proba(X[test])[:, 1]
-        psi = mu[1] - mu[0] + t * (y - mu[1]) / e - (1 - t) * (y - mu[0]) / (1 - e)
-        self.model_ = _sized(self.model, len(y)).fit(X, psi)
+        self.model_ = _sized(self.model, len(y)).fit(X, robust_effects(X, y, t, e, self.nuisance, self.folds))
 
     def uplift(self, X: np.ndarray) -> np.ndarray:
         return self.model_.predict(X)
+
+
+def robust_effects(
+    X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray, nuisance: Any = None, folds: int = 2
+) -> np.ndarray:
+    """ψ = μ₁ − μ₀ + t (y − μ₁) / e − (1 − t) (y − μ₀) / (1 − e) of each customer, (n,); its mean is the uplift.
+
+    ``μ`` are predicted out of fold, so that no customer's own outcome is in them; the known e makes ψ unbiased
+    whatever they say, and the better they are the less it scatters.
+    """
+    mu = np.empty((2, len(y)))
+    cells = (2 * t + y).astype(int)
+    for train, test in StratifiedKFold(folds, shuffle=True, random_state=0).split(X, cells):
+        for arm in (0, 1):
+            own = train[t[train] == arm]
+            model = _logistic() if nuisance is None else clone(nuisance)
+            mu[arm, test] = model.fit(X[own], y[own]).predict_proba(X[test])[:, 1]
+    return mu[1] - mu[0] + t * (y - mu[1]) / e - (1 - t) * (y - mu[0]) / (1 - e)
 
 
 class Mean(UpliftLearner):

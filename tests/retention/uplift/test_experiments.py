@@ -10,7 +10,7 @@ from retention.campaigns.targeting import by_profit, told
 from retention.lake import Lake
 from retention.lake.importing import import_files
 from retention.risk.policy import DEFAULT, read_policy
-from retention.uplift.experiments import learn, past
+from retention.uplift.experiments import Predicted, learn, past
 
 SENT, WINDOW = datetime(2025, 5, 1, 9, tzinfo=UTC), 28
 NOW = SENT + timedelta(days=60)
@@ -62,15 +62,15 @@ def test_a_past_campaign_teaches_whom_an_offer_moves_and_the_next_is_for_them(
     shop, settings, database, tmp_path
 ):
     lake, often = shop
-    trial, campaigns = past(lake, NOW, window_days=WINDOW)
-    assert (campaigns, len(trial.outcome)) == (1, CUSTOMERS)
+    trial, kinds, campaigns = past(lake, NOW, window_days=WINDOW)
+    assert (campaigns, len(trial.outcome), set(kinds)) == (1, CUSTOMERS, {""})
     assert trial.outcome.mean() == pytest.approx(0.36, abs=0.04)
     learnt = learn(lake, NOW, window_days=WINDOW)
     assert (learnt.why, told(learnt).by) == ("learnt", "uplift")
     assert learnt.qini_low > 0
     assert 0 < learnt.slope <= 1
     ids = pd.Series([f"k{n:04d}" for n in range(CUSTOMERS)])
-    predicted = learnt.predict(lake, ids, SENT, WINDOW)
+    predicted = learnt.predict(lake, ids, SENT, WINDOW).pooled
     assert predicted[often].mean() > predicted[~often].mean() + 0.2
     assert predicted.mean() == pytest.approx(0.22, abs=0.08)
 
@@ -81,7 +81,7 @@ def test_a_past_campaign_teaches_whom_an_offer_moves_and_the_next_is_for_them(
         }
     )  # fmt: skip
     _import(lake, database, settings, tmp_path, "later", "events", later)
-    again, _ = past(lake, NOW, window_days=WINDOW)
+    again, _, _ = past(lake, NOW, window_days=WINDOW)
     np.testing.assert_array_equal(again.outcome, trial.outcome)
     pd.testing.assert_frame_equal(again.features, trial.features)
 
@@ -114,10 +114,10 @@ def test_those_are_chosen_who_earn_most_under_budget_and_largest_audience():
     customers = pd.DataFrame(
         {
             "customer_id": [f"k{n}" for n in range(500)], "churn_probability": rng.uniform(0.3, 0.9, 500),
-            "expected_value": rng.gamma(4, 20, 500), "rule": rule.name,
+            "expected_value": rng.gamma(4, 20, 500), "rule": rule.name, "tier": "high",
         }
     )  # fmt: skip
-    uplift = rng.uniform(-0.1, 0.3, 500)
+    uplift = Predicted(rng.uniform(-0.1, 0.3, 500))
     free = by_profit(customers, uplift, policy, 0.4)
     assert 50 < len(free) < 500
     assert (free["uplift"] > 0).all()
