@@ -112,9 +112,9 @@ class Terminal:
             return given.template, given.data
         if to_queue:
             return "bot/queued", self._queue(given, call)
-        from workers import jobs
+        from workers.tasks import runner
 
-        data = jobs.run_here(
+        data = runner.run_here(
             services.settings, services.database, given, user=call.user, progress=call.progress
         )
         return given.kind, data

@@ -1,4 +1,4 @@
-"""Jobs as people and buttons see them: submit, wake, cancel, retry, list, or run one here in the terminal.
+"""Jobs as people and buttons see them: submit, wake, cancel, retry, list.
 
 The job table is the truth: a request is stored in the caller's transaction, once for each ``idem_key``, and only
 then published. Everything here is light; the bot imports it.
@@ -16,13 +16,11 @@ from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session, make_transient_to_detached
 
 from retention import clock
-from retention.db import Database
 from retention.db.insert import insert_once
 from retention.db.tables import Job
 from retention.errors import BadInput, Conflict, NotAllowed
-from retention.progress import Progress, silent
 from retention.settings import Settings
-from workers import processes, roles
+from workers import roles
 from workers.delivery import outbox
 from workers.requests import REQUESTS, Request
 from workers.tasks.contract import Post
@@ -205,38 +203,6 @@ def running(session: Session, settings: Settings) -> Sequence[Job]:
     """What is queued or running, oldest first."""
     mine = Job.team_id == settings.team_id, Job.state.in_(OPEN)
     return session.scalars(select(Job).where(*mine).order_by(Job.created_at, Job.id)).all()
-
-
-def run_here(
-    settings: Settings, database: Database, request: Request, *, user: str, progress: Progress = silent
-) -> dict[str, Any]:
-    """Run a request in this process: the same path (row, claim, heartbeat, task, finish), and no Slack posts.
-
-    Returns
-    -------
-    dict
-        The contract's JSON object of the command.
-
-    Raises
-    ------
-    Refused
-        As the task does, in words for the person.
-    """
-    from workers.tasks.runner import run_in_process
-
-    with database.transaction() as session:
-        job = submit(
-            session,
-            settings,
-            request,
-            requested_by=user,
-            channel=None,
-            idem_key=f"here:{secrets.token_hex(12)}",
-        ).job
-        claimed = claim(session, job.id, processes.here(TERMINAL))
-    if claimed is None:  # cannot be: nobody else has seen the row
-        raise Conflict(f"Job {job.id} was taken by a worker.")
-    return run_in_process(settings, database, claimed, progress)
 
 
 # ---------------------------------------------------------------- what the workers build on

@@ -12,6 +12,7 @@ from retention.errors import BadInput, Conflict, NotAllowed, Refused
 from tests.workers.harness import ADMIN, ANALYST, CHANNEL, OTHER, VIEWER, ask, job, row, set_job
 from workers import jobs
 from workers.requests import Digest, Retrain, Sweep
+from workers.tasks import runner
 from workers.tasks.contract import Outcome, Post
 
 pytestmark = pytest.mark.usefixtures("people")
@@ -175,7 +176,7 @@ def test_in_the_terminal_the_same_path_posts_nothing(database, settings, task):
         return Outcome({"rows": 3}, (Post("job/refused", {"sentence": "x"}, channel=context.requested_by),))
 
     task("sweep", run)
-    data = jobs.run_here(
+    data = runner.run_here(
         settings, database, Sweep(), user="operator", progress=lambda *units: seen.append(units)
     )
     assert data == {"rows": 3}
@@ -191,7 +192,7 @@ def test_in_the_terminal_a_refusal_reaches_the_person(database, settings, task):
 
     task("sweep", run)
     with pytest.raises(Refused, match="too few"):
-        jobs.run_here(settings, database, Sweep(), user="operator")
+        runner.run_here(settings, database, Sweep(), user="operator")
     with database.reading() as session:
         assert session.scalars(select(Job.state)).all() == ["failed"]
 
@@ -202,7 +203,7 @@ def test_ctrl_c_in_the_terminal_cancels_the_job(database, settings, task):
 
     task("sweep", run)
     with pytest.raises(KeyboardInterrupt):
-        jobs.run_here(settings, database, Sweep(), user="operator")
+        runner.run_here(settings, database, Sweep(), user="operator")
     with database.reading() as session:
         assert session.scalars(select(Job.state)).all() == ["cancelled"]
 

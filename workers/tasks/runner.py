@@ -1,10 +1,11 @@
-"""The one task: run a job, whatever its kind, and end it whatever happens.
+"""The one task: run a job, whatever its kind, in a worker or in the terminal, and end it whatever happens.
 
 The Celery parent imports this; `retention`'s heavy rooms are imported by ``workers.tasks.<kind>``, inside its child.
 """
 
 import importlib
 import logging
+import secrets
 from typing import Any
 
 from retention.db import Database
@@ -14,7 +15,7 @@ from retention.progress import Progress, silent
 from retention.settings import Settings
 from workers import finish, jobs, processes
 from workers.heartbeat import Heartbeat
-from workers.requests import REQUESTS
+from workers.requests import REQUESTS, Request
 from workers.tasks.contract import Context, Outcome
 
 log = logging.getLogger(__name__)
@@ -52,16 +53,33 @@ def run_job(settings: Settings, database: Database, job_id: str, task_id: str) -
         return "failed"
 
 
-def run_in_process(
-    settings: Settings, database: Database, job: Job, progress: Progress = silent
+def run_here(
+    settings: Settings, database: Database, request: Request, *, user: str, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Run a claimed job here, in the terminal: errors are raised for the caller to show.
+    """Run a request in this process, the terminal: the same path (row, claim, heartbeat, task, finish), no Slack posts.
+
+    Returns
+    -------
+    dict
+        The contract's JSON object of the command.
 
     Raises
     ------
     Refused
-        As the task does; `Conflict` where somebody cancelled it meanwhile.
+        As the task does, in words for the person; `Conflict` where somebody cancelled it meanwhile.
     """
+    with database.transaction() as session:
+        stored = jobs.submit(
+            session,
+            settings,
+            request,
+            requested_by=user,
+            channel=None,
+            idem_key=f"here:{secrets.token_hex(12)}",
+        ).job
+        job = jobs.claim(session, stored.id, processes.here(jobs.TERMINAL))
+    if job is None:  # cannot be: nobody else has seen the row
+        raise Conflict(f"Job {stored.id} was taken by a worker.")
     try:
         outcome = _work(settings, database, job, may_kill=False, also=progress)
         finish.done(settings, database, job, outcome)

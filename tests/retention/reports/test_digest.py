@@ -17,6 +17,7 @@ from workers import jobs
 from workers.delivery import render
 from workers.delivery.limits import MESSAGE_CHARACTERS, size
 from workers.requests import Digest, Recommend, Sweep
+from workers.tasks import runner
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_the_digest_is_plain_json_whose_parts_agree(desk):
 
 def test_what_was_flagged_three_weeks_ago_comes_back_as_true_or_not(desk):
     settings, database, lake, end = desk
-    jobs.run_here(settings, database, Sweep(), user="operator", progress=lambda *_: None)
+    runner.run_here(settings, database, Sweep(), user="operator", progress=lambda *_: None)
     clock.configure(fixed=end)
     found = digest(lake, database, settings).data["came_true"]
     assert (found["days"], found["finished"]) == (21, False)
@@ -142,7 +143,7 @@ def test_recommendations_name_a_customer_so_they_go_to_the_person_who_asked(desk
         from retention.db.tables import DirectoryEntry
 
         who = session.query(DirectoryEntry).order_by(DirectoryEntry.customer_id).first()
-    found = jobs.run_here(
+    found = runner.run_here(
         settings,
         database,
         Recommend(customer_id=who.pseudonym, k=3),
