@@ -1,0 +1,119 @@
+"""A draft that is truly learned: past campaigns of people whose uplift is known, in the lake, and nothing but the lake."""
+
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from sqlalchemy import select
+
+from retention import clock
+from retention.db.tables import Assignment, RoleGrant
+from retention.lake import Lake
+from retention.lake.importing import import_files
+from retention.settings import Settings
+from tests.benchmarks import simulate
+from tests.shop import BEGIN, Shop
+from tests.workers.test_campaign_tasks import ANALYST, _campaign, _drafted, _said
+
+PAST, NEXT, HOLDOUT = 2400, 1000, 0.4
+SENT = (BEGIN + timedelta(days=120), BEGIN + timedelta(days=124))  # two campaigns, each to half of the people
+NOW = BEGIN + timedelta(days=190)  # by then none of them is active any more; others are
+AUDIENCE = 300
+POLICY = f"""
+[campaign]
+max_audience = {AUDIENCE}
+frequency_cap_days = 0
+[offer]
+margin = 0.35
+redemption = 0.5
+items = 0
+[[rules]]
+name = "All"
+tiers = ["high", "medium", "low"]
+action = "coupon"
+discount = 0.1
+"""
+
+
+def _people() -> simulate.Customers:
+    """`PAST` and then `NEXT` of them. Who likes offers is easily moved; the longer the silence, the harder."""
+    return simulate.customers(np.random.default_rng(3), PAST + NEXT, lapsing=-0.03)
+
+
+def _tables(people: simulate.Customers) -> dict[str, pd.DataFrame]:
+    """Orders as the generator says, up to the campaign or to now; the arms of the past ones, and what came of it."""
+    rng = np.random.default_rng(5)
+    number = len(people.features)
+    ids = np.array([f"k{n:04d}" for n in range(number)])
+    half = rng.integers(0, 2, number)
+    until = pd.Series([NOW if n >= PAST else SENT[half[n]] for n in range(number)])
+    seen = people.features.assign(
+        customer_id=ids, until=until, recency=people.features["recency"].clip(1, 50)
+    )
+    lines = seen.loc[seen.index.repeat(seen["frequency"])].reset_index(drop=True)
+    back = lines["recency"] + rng.uniform(1, 60, len(lines)) * lines.duplicated("customer_id")
+    discounted = rng.random(len(lines)) < lines["offers"]
+    treated = rng.random(number) >= HOLDOUT
+    return {
+        "events": pd.DataFrame(
+            {
+                "customer_id": lines["customer_id"], "order_id": [f"o{n}" for n in range(len(lines))],
+                "occurred_at": lines["until"] - pd.to_timedelta(back, unit="D"), "event_type": "purchase",
+                "item_id": "i1", "amount": lines["spend"], "currency": "EUR", "source": "shop",
+                "discount": np.where(discounted, 0.15 * lines["spend"], 0.0),
+            }
+        ),
+        "customers": pd.DataFrame({"customer_id": ids, "marketing_consent": True}),
+        "treatments": pd.DataFrame(
+            {
+                "campaign_id": np.array(["past1", "past2"])[half], "customer_id": ids, "sent_at": until,
+                "arm": np.where(treated, "treatment", "control"),
+                "purchased": rng.random(number) < people.stays + treated * people.uplift,
+            }
+        ).head(PAST),
+    }  # fmt: skip
+
+
+@pytest.fixture
+def desk(tmp_path, database):
+    home = database and tmp_path / "home"
+    (home / "policy.toml").write_text(POLICY)
+    settings = Settings(home=home, admins="U0ADMIN", policy=home / "policy.toml", _env_file=None)
+    lake = Lake.open(settings)
+    for table, frame in _tables(_people()).items():
+        path = tmp_path / f"{table}.parquet"
+        frame.to_parquet(path)
+        import_files(lake, database, settings, table, [str(path)])
+    with database.transaction() as session:
+        session.add(RoleGrant(user_id=ANALYST, role="analyst", granted_by="U0ADMIN"))
+    clock.configure(fixed=NOW)
+    return Shop(settings, database, lake, BEGIN, NOW)
+
+
+def _audience(desk, campaign_id: str) -> list[int]:
+    """The people drafted for, as places among the generator's."""
+    wanted = select(Assignment.customer_id).where(Assignment.campaign_id == campaign_id)
+    with desk.database.reading() as session:
+        return [int(who.removeprefix("k")) for who in session.scalars(wanted)]
+
+
+def test_a_draft_learns_whom_an_offer_moves_and_is_for_them_rather_than_for_who_is_at_risk(desk):
+    truth = _people().uplift
+    campaign = _campaign(desk, learnt := _drafted(desk, name="Persuadable"))
+    told = campaign.body["targeting"]
+    assert (told["by"], told["why"], told["campaigns"], told["customers"]) == ("uplift", "learnt", 2, PAST)
+    assert told["qini_low"] > 0
+    card = _said(desk, campaign.post_key)
+    assert "Chosen by expected incremental profit: past campaigns taught whom an offer moves" in card
+    assert "They do not tell offers apart" in card
+
+    forgotten = (
+        desk.lake.table("treatments").execute().assign(arm="treatment")
+    )  # as if nobody had been held out
+    desk.lake.upsert("treatments", forgotten)
+    by_risk = _drafted(desk, name="At risk")
+    assert _campaign(desk, by_risk).body["targeting"]["by"] == "risk"
+    persuadable, at_risk = (_audience(desk, one) for one in (learnt, by_risk))
+    assert len(at_risk) == len(persuadable) == AUDIENCE
+    assert truth[persuadable].mean() > truth[at_risk].mean() + 0.05
