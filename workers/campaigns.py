@@ -13,10 +13,11 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.campaigns import approval, due, redemptions
 from retention.campaigns.approval import Changes
-from retention.campaigns.states import CLEARING, CLOCK, STOPPABLE, Stale, find
+from retention.campaigns.states import CLEARING, CLOCK, STOPPABLE, Stale, find, record
 from retention.campaigns.view import described
 from retention.db.tables import Campaign, CampaignEditor, Outbox
-from retention.errors import NotAllowed
+from retention.errors import Conflict, NotAllowed
+from retention.outreach import sends
 from retention.settings import Settings
 from workers import roles
 from workers.delivery import outbox
@@ -96,6 +97,44 @@ def edit(
     roles.require(session, settings, user, "analyst", "edit a campaign")
     campaign = approval.edit(session, settings, campaign_id, version, user, changes, clock.now())
     return _shown(session, settings, campaign, "edited", user)
+
+
+def release(
+    session: Session, settings: Settings, campaign_id: str, user: str, *, again: bool, copy: int | None = None
+) -> int:
+    """Send held copies once more, or let them count as sent; returns how many.
+
+    Raises
+    ------
+    Conflict
+        None is held (any more), or the campaign is over, so that nothing is sent again.
+    """
+    roles.require(session, settings, user, "approver", "release held copies")
+    campaign = find(session, settings, campaign_id, lock=True)
+    if again and campaign.state != "live":
+        raise Conflict(
+            f"Campaign {campaign.name!r} is {campaign.state}, so nothing of it is sent any more; let what is held count "
+            f"as sent: campaign release {campaign.id} sent."
+        )
+    freed = sends.release(session, campaign_id, again, copy)
+    if not freed:
+        which = f"Copy {copy}" if copy is not None else "No copy"
+        raise Conflict(
+            f"{which} of campaign {campaign.name!r} is {'not ' if copy is not None else ''}held; `campaign held "
+            f"{campaign.id}` lists those that are."
+        )
+    now = clock.now()
+    details = {
+        "copies": freed,
+        "as": "queued" if again else "sent",
+        "copy": copy,
+        "version": campaign.version,
+    }
+    record(session, settings, user, "campaign.release", campaign.id, now, details)
+    told = line(settings, campaign, "released", user, copies=freed, again=again)
+    told = Post(told.template, told.values, f"{told.key}:{now.isoformat()}", told.channel, told.thread_key)
+    outbox.put(session, settings, told, default_channel=campaign.channel)
+    return freed
 
 
 def expire(session: Session, settings: Settings, now: datetime) -> list[str]:

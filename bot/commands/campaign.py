@@ -12,11 +12,14 @@ from retention.campaigns.view import described
 from retention.db.audit import history
 from retention.db.tables import Campaign
 from retention.errors import BadInput
+from retention.outreach import sends
+from retention.privacy import pseudonym
 from workers import campaigns
 from workers.requests import CampaignDraft, CampaignLook, CampaignMisuse, CampaignPreview
 
 ID = click.argument("campaign")
 VERSION = click.option("--version", type=int, metavar="N", help="Only if it still is this version.")
+SHOWN = 20  # held copies a message lists
 REASON = click.option("--reason", required=True, help="Why; it is shown in the campaign's thread.")
 
 
@@ -125,6 +128,42 @@ def preview(call: Call, campaign: str) -> CampaignPreview:
 def misuse(call: Call, campaign: str) -> CampaignMisuse:
     """Codes used twice, by another customer or out of their time, by direct message."""
     return request(CampaignMisuse, campaign_id=campaign)
+
+
+@COMMAND.command("held", role="analyst")
+@ID
+def held(call: Call, campaign: str) -> Answer:
+    """Copies of which nobody knows whether they arrived, and why; nobody is named."""
+    settings = call.services.settings
+    with call.services.database.reading() as session:
+        found = find(session, settings, campaign)
+        copies = [
+            {
+                "copy": send.id, "customer": pseudonym(settings.key, send.customer_id), "channel": send.channel,
+                "attempts": send.attempts, "doubt": send.error,
+            }
+            for send in sends.held(session, found.id)
+        ]  # fmt: skip
+        told = {"campaign_id": found.id, "name": found.name, "state": found.state}
+    return Answer(
+        "campaign/held", {"campaign": told, "copies": copies[:SHOWN], "more": max(len(copies) - SHOWN, 0)}
+    )
+
+
+@COMMAND.command("release", role="approver")
+@ID
+@click.argument("how", type=choice("again", "sent"))
+@click.option("--copy", type=click.IntRange(min=1), metavar="N", help="Only this one of those held.")
+def release(call: Call, campaign: str, how: str, copy: int | None) -> Answer:
+    """Held copies: send them again (who has it gets it twice), or let them count as sent."""
+    settings, again = call.services.settings, how == "again"
+    with call.services.database.transaction() as session:
+        freed = 0
+        if call.first_time(session):
+            freed = campaigns.release(session, settings, campaign, call.user, again=again, copy=copy)
+        found = find(session, settings, campaign)
+        told = {"campaign_id": found.id, "name": found.name, "state": found.state}
+    return Answer("campaign/released", {"campaign": told, "copies": freed, "again": again})
 
 
 @COMMAND.command("result", role="viewer")

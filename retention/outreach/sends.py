@@ -172,6 +172,31 @@ def counts(session: Session, campaign_id: str) -> dict[str, int]:
     return dict(session.execute(counted).tuples().all())
 
 
+def held(session: Session, campaign_id: str) -> list[Send]:
+    """Copies of which nobody knows whether they arrived, and that wait for a person, the oldest first."""
+    waiting = select(Send).where(Send.campaign_id == campaign_id, Send.state == "held")
+    return list(session.scalars(waiting.order_by(Send.id)))
+
+
+def release(session: Session, campaign_id: str, again: bool, copy: int | None = None) -> int:
+    """Settle held copies (or one, by its number) as a person says; returns how many.
+
+    ``again``: each is queued once more with all its tries, and who has got it already gets it twice. Else it counts as
+    sent, at the moment from which it counts as contact.
+    """
+    which = (Send.campaign_id == campaign_id, Send.state == "held")
+    values: dict[str, Any] = (
+        {"state": "queued", "attempts": 0, "retry_at": None, "error": None}
+        if again
+        else {"state": "sent", "sent_at": Send.queued_at}
+    )
+    freed = session.execute(
+        update(Send).where(*which, *([] if copy is None else [Send.id == copy])).values(**values),
+        execution_options=_QUIETLY,
+    )
+    return int(freed.rowcount)  # type: ignore[attr-defined]
+
+
 def reached(session: Session, team_id: str, since: datetime) -> set[str]:
     """Customers contacted since then, by the rows: sent, perhaps sent, or about to be."""
     at = func.coalesce(Send.sent_at, Send.queued_at)

@@ -1,0 +1,93 @@
+"""Held copies of a campaign: listed without a name, and released by an approver: sent again, or counted as sent."""
+
+import pytest
+from sqlalchemy import select
+
+from retention import clock
+from retention.db.tables import Audit, Outbox, Send
+from retention.outreach import sends
+from tests.bot.wire import ANALYST, LEAD, VIEWER, words
+from tests.retention.outreach import made
+from tests.retention.outreach.test_run import Scripted
+
+
+@pytest.fixture
+def settings(settings):
+    return settings.model_copy(update={"public_url": "https://crm.shop.example"})
+
+
+@pytest.fixture
+def held(database, settings):
+    """A live campaign of nine copies, two of them in doubt; and what sends it."""
+    clock.configure(fixed=made.NOW)
+    campaign = made.live(database, settings, 10)
+    with database.transaction() as session:
+        for send in session.scalars(select(Send)):
+            send.channel = "email"
+
+    def run(**says: str) -> Scripted:
+        adapter = Scripted(**says)
+        made.run(database, settings, campaign, adapter, made.contacts(10))
+        return adapter
+
+    run(k2="doubtful", k5="doubtful")
+    return run
+
+
+def test_they_are_listed_with_their_doubt_and_nobody_is_named(workspace, held, database):
+    with database.transaction() as session:
+        for send in sends.held(session, "c1"):
+            send.error = "its process died"
+    said = words(workspace.run("campaign held c1", ANALYST)["blocks"])
+    assert "2 copies are held" in said
+    assert "its process died" in said
+    assert "campaign release c1 again" in said
+    assert not {"k2", "k5"} & set(said.replace(":", " ").split())
+    assert "need analyst" in words(workspace.run("campaign held c1", VIEWER)["blocks"])
+
+
+def test_sent_again_each_goes_out_once_more_and_the_thread_and_the_audit_say_who(workspace, held, database):
+    assert "need approver" in words(workspace.run("campaign release c1 again", ANALYST)["blocks"])
+    assert held().given == []
+    for _ in range(2):  # Slack delivers it twice
+        workspace.run("campaign release c1 again", LEAD, trigger="t1")
+    assert {message.customer_id for message in held().given} == {"k2", "k5"}
+    assert made.states(database)["k2"] == "sent"
+    with database.reading() as session:
+        (audit,) = session.scalars(select(Audit).where(Audit.action == "campaign.release"))
+        lines = [row.payload["text"] for row in session.scalars(select(Outbox)) if "released" in row.key]
+        shown = [
+            str(row.payload["blocks"]) for row in session.scalars(select(Outbox)) if "released" in row.key
+        ]
+    assert (audit.actor, audit.subject, audit.details["copies"], audit.details["as"]) == (
+        LEAD,
+        "c1",
+        2,
+        "queued",
+    )
+    assert len(lines) == 1
+    assert f"<@{LEAD}> has 2 held copies sent again" in shown[0]
+
+
+def test_one_of_them_may_count_as_sent_and_is_contact_then(workspace, held, database, settings):
+    with database.reading() as session:
+        first, second = sends.held(session, "c1")
+    said = words(workspace.run(f"campaign release c1 sent --copy {first.id}", LEAD)["blocks"])
+    assert "1 held copy counts as sent" in said
+    assert held().given == []
+    assert (made.states(database)["k2"], made.states(database)["k5"]) == ("sent", "held")
+    again = words(workspace.run(f"campaign release c1 sent --copy {first.id}", LEAD)["blocks"])
+    assert f"Copy {first.id} of campaign 'May' is not held" in again
+    with database.reading() as session:
+        assert {"k2", "k5"} <= sends.reached(session, settings.team_id, made.NOW)
+        assert [one.id for one in sends.held(session, "c1")] == [second.id]
+
+
+def test_what_is_over_is_not_sent_again(workspace, held, database):
+    workspace.run("campaign stop c1 --reason enough", LEAD)
+    said = words(workspace.run("campaign release c1 again", LEAD)["blocks"])
+    assert "is cancelled, so nothing of it is sent any more" in said
+    assert "count as sent" in words(workspace.run("campaign release c1 sent", LEAD)["blocks"])
+    assert "No copy of campaign 'May' is held" in words(
+        workspace.run("campaign release c1 sent", LEAD)["blocks"]
+    )
