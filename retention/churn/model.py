@@ -177,7 +177,7 @@ def fit(
     choices = [
         rolling.judge(name, told) for name in (rung.candidates if model == "auto" else (model,)) if told
     ]
-    chosen = rolling.choose(choices, told, seasonal=training.season) if choices else _unjudged(rung, model)
+    chosen = rolling.choose(choices, told, seasonal=training.season) if choices else _unjudged(rung, model, y)
     labels = [one.labels for one in told]
     calibrated, method = calibration.learn([chosen.mean(one) for one in told], labels)
     calibrated.estimator = _assembled(chosen, training, seed, part(progress, 1, 2))
@@ -189,8 +189,14 @@ def fit(
     )  # fmt: skip
 
 
-def _unjudged(rung: Rung, model: str) -> rolling.Choice:
-    """What is taken where nothing can be judged: the ladder's own."""
+def _unjudged(rung: Rung, model: str, y: np.ndarray) -> rolling.Choice:
+    """Where nothing can be judged: all members of the rung, with an equal say; the first where hardly anything was learned.
+
+    They err in different ways when customers age, and their mean less than any of them (docs/accuracy.md).
+    """
+    learned = min(y.sum(), len(y) - y.sum()) >= calibration.CHURNERS
+    if model == "auto" and learned:
+        return rolling.Choice("stacked", rung.members, None, float("nan"))
     name = rung.candidates[0] if model == "auto" else model
     return rolling.Choice(name, estimators.parts(name), None, float("nan"))
 
@@ -215,7 +221,8 @@ def _why(
     if model != "auto":
         return f"Chosen by name; by the data: {rung.text}"
     if not choices:
-        return rung.text
+        equal = " No window was over before the newest, which leaves nothing to compare: its models have an equal say."
+        return rung.text + (equal if chosen.name == "stacked" else "")
     ranked = sorted(choices, key=lambda one: one.log_loss)
     said = ", ".join(f"{one.name} {one.log_loss:.4f}" for one in ranked)
     tie = (

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator
 
 from retention.churn import estimators
@@ -14,7 +13,6 @@ from retention.churn.uncertainty import log_loss_of, paired
 from retention.progress import Progress, part
 
 MOST_ORIGINS, MANY_ROWS = 3, 20_000  # above so many rows two origins must do
-_FOLDS = 3
 TIE = 0.01  # of the log-loss: so much better than the blend must one be, where each origin is another season
 
 
@@ -47,13 +45,12 @@ def out_of_time(
 ) -> list[Told]:
     """Predictions at the newest origins, each by fits on label windows that were over by then.
 
-    Where nothing was over before the newest snapshot, its customers are judged by fits on the other customers. Members are
-    told the season as it was: how well last year foretells it is one number for all customers and all members, and what
-    one origin's season did to it says nothing of the next one's.
+    None where nothing was over before the newest snapshot: what fits on some of its customers say of the others tells how
+    much they learned of that moment by heart, and nothing of how they age. Members are told the season as it was: how
+    well last year foretells it is one number for all customers and all members, and what one origin's season did to it
+    says nothing of the next one's.
     """
     newest = origins(training)
-    if not newest:
-        return _across_customers(training, members, seed=seed, progress=progress)
     told = []
     for number, origin in enumerate(newest):
         earlier, X = training.before(origin.cutoff), origin.matrix(training.columns, as_it_was=True)
@@ -105,43 +102,6 @@ def fitted(
             settings=settings,
         )
     return training.fits[key]
-
-
-def _across_customers(
-    training: TrainingSet, members: Sequence[str], *, seed: int, progress: Progress
-) -> list[Told]:
-    newest = training.newest
-    fold = _fold(newest)
-    if min(newest.labels.sum(), (1 - newest.labels).sum()) < 20 * _FOLDS:
-        return []
-    found = {name: np.empty(len(newest.frame)) for name in members}
-    for number in range(_FOLDS):
-        kept = [
-            snapshot.rows(_fold(snapshot) != number) for snapshot in training.teaching(training.snapshots)
-        ]
-        X, y = stacked(kept, training.columns)
-        out = fold == number
-        at = newest.matrix(training.columns, as_it_was=True)[out]
-        inner = part(progress, number, _FOLDS)
-        for place, name in enumerate(members):
-            member = estimators.fit_member(
-                name,
-                X,
-                y,
-                waited=waited(kept),
-                columns=training.columns,
-                seed=seed,
-                progress=part(inner, place, len(members)),
-                settings=training.settings.get(name),
-            )
-            found[name][out] = estimators.churn(member, at)
-    return [Told(newest, found, newest.labels)]
-
-
-def _fold(snapshot: Snapshot) -> np.ndarray:
-    """(n,) which fold each customer is in, the same at every snapshot."""
-    ids = snapshot.frame.customer_id.astype(str).to_numpy(dtype=object)
-    return pd.util.hash_array(ids, categorize=False) % _FOLDS
 
 
 def judge(name: str, told: Sequence[Told]) -> Choice:

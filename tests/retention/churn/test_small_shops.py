@@ -46,3 +46,15 @@ def test_one_item_and_hardly_a_column(grocer, tmp_path):
     bare = grocer[["customer_id", "event_type", "occurred_at"]].drop_duplicates()
     made = train(shops.lake(tmp_path, bare), cutoff=shops.end(MONTHS), horizon_days=28, model="rfm_logistic")
     assert 0 < made.parameters["train_churn_rate"] < 1
+
+
+def test_where_no_window_was_over_in_time_all_models_have_an_equal_say(tmp_path):
+    """One cohort, one half of its life to learn from: who fits that half best says nothing of how customers age."""
+    made = train(
+        shops.lake(tmp_path, shops.discs(customers=600, days=300)),
+        cutoff=shops.end(300), horizon_days=140, active_within_days=None,
+    )  # fmt: skip
+    assert made.estimator == "stacked"
+    assert [weight for weight, _ in made.members] == [1 / 4] * 4
+    assert made.calibration.startswith("none")
+    assert "an equal say" in made.rung
