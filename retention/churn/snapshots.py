@@ -14,6 +14,7 @@ import pandas as pd
 from retention.churn import season as seasons
 from retention.errors import BadInput, TooLittleData
 from retention.features import FEATURES, NAMES, Feature, build
+from retention.lake.frames import computed
 from retention.progress import Progress, part, silent
 from retention.value import bgnbd, gamma_gamma
 
@@ -97,7 +98,7 @@ def take(
     ``seasonal`` asks for the shop's clock; without it, where thirteen months have been seen.
     """
     everyone = build(lake, cutoff, horizon_days=horizon_days, active_within_days=None)
-    frame = everyone.order_by("customer_id").execute()
+    frame = computed(everyone.order_by("customer_id"))
     x, t_x, age = purchase_history(frame)
     sample = slice(None, None, len(frame) // FIT_SAMPLE + 1)
     fitted = bgnbd.fit(x[sample], t_x[sample], age[sample]) if len(frame) else bgnbd.BgNbd(1, 1, 1, 1)

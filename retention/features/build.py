@@ -1,6 +1,6 @@
 """Features of every eligible customer at a cutoff: events folded to visits, visits to customers."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -55,18 +55,20 @@ def build(
     spark = getattr(lake, "spark", None)  # what stands in for a lake has none
     engine = spark or lake
     tables = {
-        "events": engine.table("events", before=cutoff),
-        "recent": engine.table("events", before=cutoff, since=since),
-        "items": engine.table("items"),
-        "treatments": engine.table("treatments", before=cutoff),
+        "events": lambda: engine.table("events", before=cutoff),
+        "recent": lambda: engine.table("events", before=cutoff, since=since),
+        "items": lambda: engine.table("items"),
+        "treatments": lambda: engine.table("treatments", before=cutoff),
     }
     wanted = tuple(name for name in NAMES if name in names)
     shape = Shape(horizon_days, active_within_days, clock_changes(lake.zone, cutoff.year), wanted)
     if spark:
-        return expression(**tables, now=int(cutoff.timestamp()), shape=shape)
+        opened = {name: table() for name, table in tables.items()}
+        return expression(**opened, now=int(cutoff.timestamp()), shape=shape)
     sql = _sql(shape).replace(str(_NOW), str(int(cutoff.timestamp())))
     for name, table in tables.items():
-        sql = sql.replace(f'"{_PLACE}{name}"', f'"{table.get_name()}"')
+        if (place := f'"{_PLACE}{name}"') in sql:
+            sql = sql.replace(place, f'"{table().get_name()}"')
     return lake.query(sql, {"customer_id": "string", **dict.fromkeys(wanted, "float64")})
 
 
@@ -119,13 +121,17 @@ def expression(
         The moment, in seconds since 1970.
     shape : Shape
     """
-    h = float(shape.horizon_days)
+    h, wanted = float(shape.horizon_days), set(shape.names)
+    ratios = {name: of for name, of in (orders.ratios(h) | intent.RATIOS).items() if name in wanted}
+    columns = wanted - set(ratios) | _read(ratios.values()) | {"recency_days"}
+    if not wanted & intent.BEYOND_ORDERS:
+        events = events.filter(events.event_type == "purchase")
     folded = visits(events, now)
     bought = orders.orders(folded, shape.clock, now, shape.horizon_days)
-    customers = bought.group_by("customer_id").agg(**orders.timing(bought, h), **orders.worth(bought, h))
+    known = orders.timing(bought, h) | orders.worth(bought, h)
+    customers = bought.group_by("customer_id").agg({name: known[name] for name in known if name in columns})
     if shape.active_within_days is not None:
         customers = customers.filter(customers.recency_days <= shape.active_within_days)
-    customers = customers.mutate(**orders.ratios(customers, h))
     pairs = basket.pairs(recent)
     parts: tuple[tuple[frozenset[str], Callable[[], ibis.Table]], ...] = (
         (basket.ITEMS, lambda: basket.items(pairs, now)),
@@ -136,13 +142,31 @@ def expression(
         (intent.CAMPAIGNS, lambda: intent.campaigns(treatments, now, h)),
         (intent.CHANNELS, lambda: intent.channels(folded)),
     )
-    for serves, part in parts:
-        if serves & set(shape.names):
-            customers = customers.left_join(part(), "customer_id").drop("customer_id_right")
+    for number, (serves, part) in enumerate(
+        parts
+    ):  # other names, so that it stays one query: such are planned faster
+        if serves & wanted:
+            customers = customers.left_join(part(), "customer_id", rname=f"{{name}}_{number}")
     customers = customers.mutate(
         **{name: customers[name].fill_null(0) for name in COUNTS if name in customers.columns}
     )
-    found = customers.mutate(
-        **{name: ratio(customers) for name, ratio in intent.RATIOS.items() if name in shape.names}
-    )
+    found = customers.mutate(**{name: of(customers) for name, of in ratios.items()})
     return found.select("customer_id", **{name: found[name].round(DIGITS) for name in shape.names})
+
+
+def _read(ratios: "Iterable[Callable[[ibis.Table], ibis.Value]]") -> set[str]:
+    """The columns that these expressions of one row read."""
+    import ibis
+
+    found = set()
+
+    class Row:
+        def __getattr__(self, name: str) -> "ibis.Value":
+            found.add(name)
+            return ibis.literal(1.0)
+
+        __getitem__ = __getattr__
+
+    for ratio in ratios:
+        ratio(Row())
+    return found

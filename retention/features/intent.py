@@ -24,6 +24,7 @@ OPINIONS = frozenset({"ratings", "rating_mean", "rating_last"})
 JOURNEYS = frozenset({"views_since_order", "carts_since_order", "cart_left_share"})
 CAMPAIGNS = frozenset({"campaigns_4h", "campaign_recency", "campaign_response"})
 CHANNELS = frozenset({"channels", "channel_share", "online_share"})
+BEYOND_ORDERS = OTHER | OPINIONS | JOURNEYS  # what takes other events than purchases
 PATIENCE = 7  # days after which a cart counts as left
 
 

@@ -1,6 +1,7 @@
 """What the orders tell: recency, frequency, rhythm, trend, spend, habits, season."""
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from retention.features.visits import DAY, local
@@ -106,52 +107,60 @@ def worth(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
     }  # fmt: skip
 
 
-def ratios(c: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
+def ratios(h: float) -> "dict[str, Callable[[ibis.Table], ibis.Value]]":
     """What follows from the counts of one row; a division by nothing is missing, never infinite."""
     import ibis
 
     def balance(now: "ibis.Value", before: "ibis.Value") -> "ibis.Value":
         return (now - before) / (now.abs() + before.abs() + 1)
 
-    basket = c.spend_all / c.orders_all
-    first, second = c.orders_1h, c.orders_2h - c.orders_1h
-    third, fourth = c.orders_3h - c.orders_2h, c.orders_4h - c.orders_3h
-    gaps = (c.order_days - 1).nullif(0)
-    tenure, quiet = c.tenure_days + 1, c.recency_days - h
-
-    def pace(total: "ibis.Value", half_life: float) -> "ibis.Value":
+    def pace(total: str, half_life: float) -> "Callable[[ibis.Table], ibis.Value]":
         """Per day, as if every day of the tenure had counted with its weight."""
         slope = math.log(2) / half_life
-        return total * slope / (1 - (tenure * -slope).exp())
+        return lambda c: c[total] * slope / (1 - ((c.tenure_days + 1) * -slope).exp())
 
-    busiest = ibis.greatest(*(c[f"weekday_{n}"] for n in range(7)))
+    def basket(c: "ibis.Table") -> "ibis.Value":
+        return c.spend_all / c.orders_all
+
+    def gaps(c: "ibis.Table") -> "ibis.Value":
+        return (c.order_days - 1).nullif(0)
+
+    def slope(c: "ibis.Table") -> "ibis.Value":
+        first, second = c.orders_1h, c.orders_2h - c.orders_1h
+        third, fourth = c.orders_3h - c.orders_2h, c.orders_4h - c.orders_3h
+        return (3 * first + second - third - 3 * fourth) / 10
+
+    def blank(c: "ibis.Table") -> "ibis.Value":
+        quiet, seen = ibis.greatest(c.recency_days - h, 0), ibis.greatest(c.tenure_days - h, 0)
+        return (c.days_silent + quiet + 0.5) / (seen + h)
+
     return {
-        "recency_over_gap": c.recency_days / c.gap_median,
-        "recency_over_max_gap": c.recency_days / c.gap_max,
-        "recency_rank": c.gaps_longer / gaps,
-        "gap_survival": (c.gaps_longer_1h + 0.5) / (c.gaps_longer + 1),
-        **{f"pace_{name}": pace(c[f"paced_{name}"], share * h) for name, share in PACES.items()},
-        **{f"spend_pace_{name}": pace(c[f"spent_{name}"], share * h) for name, share in PACES.items()},
-        "silent_share": c.days_silent / (c.tenure_days - c.recency_days).nullif(0),
-        "silence_rank": (c.gaps_longer + _BELIEF) / (gaps.fill_null(0) + 1),
-        "blank_share": (c.days_silent + ibis.greatest(quiet, 0) + 0.5) / (ibis.greatest(c.tenure_days - h, 0) + h),
-        "long_gap_share": c.days_long / tenure,
-        "gap_cv": c.gap_sd / c.gap_mean,
-        "gap_trend": c.gap_recent / c.gap_mean,
-        "gap_last_ratio": c.gap_last / c.gap_median,
-        "orders_per_30d": 30 * c.orders_all / (c.tenure_days + 1),
-        "trend_orders": balance(first, second),
-        "trend_slope": (3 * first + second - third - 3 * fourth) / 10,
-        "trend_spend": balance(c.spend_1h, c.spend_2h - c.spend_1h),
+        "recency_over_gap": lambda c: c.recency_days / c.gap_median,
+        "recency_over_max_gap": lambda c: c.recency_days / c.gap_max,
+        "recency_rank": lambda c: c.gaps_longer / gaps(c),
+        "gap_survival": lambda c: (c.gaps_longer_1h + 0.5) / (c.gaps_longer + 1),
+        **{f"pace_{name}": pace(f"paced_{name}", share * h) for name, share in PACES.items()},
+        **{f"spend_pace_{name}": pace(f"spent_{name}", share * h) for name, share in PACES.items()},
+        "silent_share": lambda c: c.days_silent / (c.tenure_days - c.recency_days).nullif(0),
+        "silence_rank": lambda c: (c.gaps_longer + _BELIEF) / (gaps(c).fill_null(0) + 1),
+        "blank_share": blank,
+        "long_gap_share": lambda c: c.days_long / (c.tenure_days + 1),
+        "gap_cv": lambda c: c.gap_sd / c.gap_mean,
+        "gap_trend": lambda c: c.gap_recent / c.gap_mean,
+        "gap_last_ratio": lambda c: c.gap_last / c.gap_median,
+        "orders_per_30d": lambda c: 30 * c.orders_all / (c.tenure_days + 1),
+        "trend_orders": lambda c: balance(c.orders_1h, c.orders_2h - c.orders_1h),
+        "trend_slope": slope,
+        "trend_spend": lambda c: balance(c.spend_1h, c.spend_2h - c.spend_1h),
         "basket_mean": basket,
-        "basket_ratio": (c.spend_2h / c.orders_2h.nullif(0)) / basket.nullif(0),
-        "basket_cv": c.spend_sd / basket.nullif(0),
-        "basket_last_ratio": c.spend_last / basket.nullif(0),
-        "discount_share": (c.discount_4h / (c.spend_4h + c.discount_4h).nullif(0)).fill_null(0),
-        "discounted_share": c.discounted_orders / c.orders_4h.nullif(0),
-        "lines_per_order": c.lines_4h / c.orders_4h.nullif(0),
-        "lines_trend": (c.lines_1h / c.orders_1h.nullif(0)) / (c.lines_4h / c.orders_4h.nullif(0)),
-        "weekday_share": busiest / c.orders_all,
-        "hour_concentration": (c.hour_cos * c.hour_cos + c.hour_sin * c.hour_sin).sqrt(),
-        "orders_last_year": ibis.ifelse(c.tenure_days >= YEAR - h, c.orders_last_year, ibis.null("float64")),
+        "basket_ratio": lambda c: (c.spend_2h / c.orders_2h.nullif(0)) / basket(c).nullif(0),
+        "basket_cv": lambda c: c.spend_sd / basket(c).nullif(0),
+        "basket_last_ratio": lambda c: c.spend_last / basket(c).nullif(0),
+        "discount_share": lambda c: (c.discount_4h / (c.spend_4h + c.discount_4h).nullif(0)).fill_null(0),
+        "discounted_share": lambda c: c.discounted_orders / c.orders_4h.nullif(0),
+        "lines_per_order": lambda c: c.lines_4h / c.orders_4h.nullif(0),
+        "lines_trend": lambda c: (c.lines_1h / c.orders_1h.nullif(0)) / (c.lines_4h / c.orders_4h.nullif(0)),
+        "weekday_share": lambda c: ibis.greatest(*(c[f"weekday_{n}"] for n in range(7))) / c.orders_all,
+        "hour_concentration": lambda c: (c.hour_cos * c.hour_cos + c.hour_sin * c.hour_sin).sqrt(),
+        "orders_last_year": lambda c: ibis.ifelse(c.tenure_days >= YEAR - h, c.orders_last_year, ibis.null("float64")),
     }  # fmt: skip

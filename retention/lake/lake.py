@@ -73,6 +73,7 @@ class Lake:
         self.zone = zone
         self._scratch = scratch
         self._views: set[str] = set()
+        self._newest = store.Newest(root)
         self._returns: tuple[int, Returns | None] = (-1, None)
         self._lock = threading.RLock()
 
@@ -156,19 +157,18 @@ class Lake:
         table = TABLES[name]
         with self._lock:
             people = self.identities.table(before, identity) if name in BY_CUSTOMER else ""
-            delta = store.opened(self.root, table)
+            delta = self._newest.of(table)
             wanted = months(since, before) if name == "events" and (since or before) else None
-            paths = [] if delta is None else store.files(delta, wanted)
-            version = -1 if delta is None else delta.version()
             undone = self._undone(delta) if name == "events" else None
             computed = {"event_type": undone.event_type(before)} if undone else None
-            where, view = _between(name, since, before), f"{name}_v{version}{people}"
-            return self._view(table, paths, view, where, computed=computed, people=people)
+            where, view = _between(name, since, before), f"{name}_v{store.number(delta)}{people}"
+            files = partial(store.files, delta, wanted)
+            return self._view(table, files, view, where, computed=computed, people=people)
 
     def returns(self, before: datetime | None = None) -> ibis.Table:
         """The returns known before a moment, with the event and the order that each undoes, where that is known."""
         with self._lock:
-            undone = self._undone(store.opened(self.root, TABLES["events"]))
+            undone = self._undone(self._newest.of(TABLES["events"]))
             rows = f"SELECT {', '.join(RETURN_TYPES)} FROM {undone.matched if undone else NONE}"
             limit = f" WHERE known_at < TIMESTAMP '{naive(before).isoformat(sep=' ')}'" if before else ""
             return self.query(f"{rows}{limit}", RETURN_TYPES)
@@ -188,15 +188,15 @@ class Lake:
         """The scores that one run wrote."""
         table = TABLES["scores"]
         with self._lock:
-            delta = store.opened(self.root, table)
-            paths = [] if delta is None else store.files(delta, lambda value: value == _word(run_id))
-            version = -1 if delta is None else delta.version()
-            return self._view(table, paths, f"scores_{run_id}_v{version}", constant={"run_id": run_id})
+            delta = self._newest.of(table)
+            files = partial(store.files, delta, _word(run_id).__eq__)
+            view = f"scores_{run_id}_v{store.number(delta)}"
+            return self._view(table, files, view, constant={"run_id": run_id})
 
     def _view(
         self,
         table: Table,
-        paths: list[str],
+        files: Callable[[], list[str]],
         name: str,
         where: str = "",
         constant: dict[str, str] | None = None,
@@ -205,7 +205,7 @@ class Lake:
     ) -> ibis.Table:
         name = re.sub(r"\W", "_", f"{name}{where}")
         if name not in self._views:
-            own = computed or {}
+            own, paths = computed or {}, files()
             columns = [
                 own[column.name]
                 if column.name in own and paths

@@ -96,7 +96,7 @@ class SparkTables:
         table = TABLES[name]
         delta = store.opened(self.root, table)
         wanted = months(since, before) if name == "events" and (since or before) else None
-        paths = [] if delta is None else store.files(delta, wanted)
+        paths = store.files(delta, wanted)
         session = self.con._session
         rows = session.read.parquet(*paths) if paths else session.createDataFrame([], _empty(table.columns))
         rows = _between(rows, name, since, before).selectExpr(*map(_read, table.columns))
@@ -106,8 +106,9 @@ class SparkTables:
         people = self.people(before) if name in ("events", "treatments") else {}
         if people:
             rows = _resolved(session, rows, people)
-        version = -1 if delta is None else delta.version()
-        view = re.sub(r"\W", "_", f"{name}_v{version}_{since}_{before}{'_linked' if people else ''}")
+        view = re.sub(
+            r"\W", "_", f"{name}_v{store.number(delta)}_{since}_{before}{'_linked' if people else ''}"
+        )
         rows.createOrReplaceTempView(view)
         return self.con.table(view)
 

@@ -6,6 +6,7 @@ table queue on an advisory lock; writers on other hosts, whom the lock does not 
 
 # ruff: noqa: S608 - SQL is put together from names and literals of our own
 import json
+import os
 import random
 import time
 import uuid
@@ -20,6 +21,7 @@ from retention.lake.schema import Table
 
 ATTEMPTS = 6
 DICTIONARY = 8192  # distinct values of a row group; to look for more costs more than it saves
+ROW_GROUP = 61_440  # rows; of twice as many the order ids are too many for a dictionary, and take twice as long to read
 KEEP_HOURS = 24  # an older version stays readable this long: longer than any job runs
 
 
@@ -45,14 +47,46 @@ def opened(root: Path, table: Table) -> Any | None:
     )
 
 
+def mark(root: Path, table: Table) -> str:
+    """The newest commit of a table, by the names in its log; empty where nothing was ever written.
+
+    To open a table costs a hundred times as much.
+    """
+    try:
+        names = os.listdir(root / table.name / "_delta_log")
+    except FileNotFoundError:
+        return ""
+    return max((name for name in names if name.endswith(".json")), default="")
+
+
 def version(root: Path, table: Table) -> int:
     """The newest version of a table; -1 where nothing was ever written."""
-    delta = opened(root, table)
-    return -1 if delta is None else delta.version()
+    return number(opened(root, table))
 
 
-def files(delta: Any, partitions: Callable[[str], bool] | None = None) -> list[str]:
+def number(delta: Any | None) -> int:
+    """Of an opened version; -1 for None."""
+    return -1 if delta is None else int(delta.version())
+
+
+class Newest:
+    """The newest versions of a lake's tables; each is opened once, for as long as nobody commits another."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._opened: dict[str, tuple[str, Any]] = {}
+
+    def of(self, table: Table) -> Any | None:
+        now = mark(self._root, table)
+        if table.name not in self._opened or self._opened[table.name][0] != now:
+            self._opened[table.name] = now, opened(self._root, table)
+        return self._opened[table.name][1]
+
+
+def files(delta: Any | None, partitions: Callable[[str], bool] | None = None) -> list[str]:
     """Paths of a version's live files, of those partitions whose value passes."""
+    if delta is None:
+        return []
     if partitions is None:
         return sorted(delta.file_uris())
     import pyarrow as pa
@@ -104,7 +138,7 @@ def write_parts(
         path.parent.mkdir(parents=True, exist_ok=True)
         con.cursor().execute(
             f"COPY (SELECT {columns} FROM {relation} WHERE {condition}) TO {literal(path)} "
-            f"(FORMAT parquet, DICTIONARY_SIZE_LIMIT {DICTIONARY})"
+            f"(FORMAT parquet, DICTIONARY_SIZE_LIMIT {DICTIONARY}, ROW_GROUP_SIZE {ROW_GROUP})"
         )
         return value, path
 

@@ -1,13 +1,11 @@
 """Up to when the lake knows anything, asked without opening a table: a warm worker is asked again and again."""
 
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retention.lake import store
-from retention.lake.schema import LINKS
+from retention.lake.schema import LINKS, TABLES
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -30,17 +28,7 @@ class Until:
 
 def state(lake: "Lake") -> tuple[Any, ...]:
     """Which data this is: where, and the newest commits on events and links."""
-    return str(lake.root), mark(lake.root, "events"), mark(lake.root, LINKS.name)
-
-
-def mark(root: Path, table: str) -> str:
-    """The newest commit of a table, by the names in its log; empty where nothing was ever written."""
-    try:
-        return max(
-            (name for name in os.listdir(root / table / "_delta_log") if name.endswith(".json")), default=""
-        )
-    except FileNotFoundError:
-        return ""
+    return str(lake.root), *(store.mark(lake.root, table) for table in (TABLES["events"], LINKS))
 
 
 def until(lake: "Lake") -> Until:

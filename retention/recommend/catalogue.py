@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retention.lake.until import mark
+from retention.lake import store
+from retention.lake.schema import TABLES
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -82,7 +83,7 @@ def catalogue(lake: "Lake", *, in_stock_only: bool = True) -> Catalogue:
     in_stock_only : bool
         Bar what is out of stock, or recalled, now. An evaluation of the past leaves this off, for today's stock was not that day's.
     """
-    version = lake.root, mark(lake.root, "items"), in_stock_only
+    version = lake.root, store.mark(lake.root, TABLES["items"]), in_stock_only
     if version not in _KEPT:
         _KEPT.clear()
         _KEPT[version] = _read(lake, in_stock_only)

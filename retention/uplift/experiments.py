@@ -10,6 +10,7 @@ import pandas as pd
 
 from retention.errors import TooLittleData
 from retention.features import NAMES, build
+from retention.lake.frames import computed
 from retention.lake.lake import naive
 from retention.progress import Progress, silent
 from retention.uplift.evaluate import calibration, judge
@@ -164,5 +165,5 @@ def _one(
 def _known(lake: Any, customers: pd.Series, at: datetime, horizon_days: int) -> pd.DataFrame:
     """(n, k) features before a moment, in the customers' order; missing for who had not ordered yet."""
     names = [name for name in NAMES if name not in TREATED]
-    frame = build(lake, at, horizon_days=horizon_days, active_within_days=None, names=names).execute()
+    frame = computed(build(lake, at, horizon_days=horizon_days, active_within_days=None, names=names))
     return frame.set_index("customer_id").reindex(customers)[names].astype(float).reset_index(drop=True)

@@ -76,15 +76,16 @@ def features() -> dict[str, Figure]:
     """Eighteen features of all customers at one cutoff, beside a bare scan, polars and pandas; then the whole catalogue."""
     from retention.features import NAMES, build
     from retention.lake import Lake
+    from retention.lake.frames import computed
 
     lake = Lake.open(settings())
     files = [str(file) for file in sorted((lake.root / "events").glob("*/*.parquet"))]
 
     def core() -> Any:
-        return build(lake, CUTOFF, horizon_days=H, active_within_days=ACTIVE, names=peers.CORE).execute()
+        return computed(build(lake, CUTOFF, horizon_days=H, active_within_days=ACTIVE, names=peers.CORE))
 
     def every() -> Any:
-        return build(lake, CUTOFF, horizon_days=H, active_within_days=ACTIVE).execute()
+        return computed(build(lake, CUTOFF, horizon_days=H, active_within_days=ACTIVE))
 
     def polars() -> Any:
         return peers.in_polars(files, CUTOFF, H, ACTIVE)

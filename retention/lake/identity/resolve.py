@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,7 +32,7 @@ class Identities:
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
-        self._mark: object = None
+        self._mark = ""
         self._log: Any = None
         self._tables: dict[tuple[datetime | None, datetime | None], str] = {}
         self._made: dict[str, dict[str, str]] = {}
@@ -48,9 +47,8 @@ class Identities:
         identity : datetime or {"now", "stored"}
             By which decisions: today's, those made by a moment, or none.
         """
-        if identity == "stored" or not (self._lake.root / LINKS.name / "_delta_log").is_dir():
+        if identity == "stored" or not self._refresh():
             return ""
-        self._refresh()
         key = (before, None if identity == "now" else identity)
         if key not in self._tables:
             self._tables[key] = self._make(accepted(self._log, *key))
@@ -66,12 +64,13 @@ class Identities:
         people = self.people()
         return {people.get(one, one) for one in ids}
 
-    def _refresh(self) -> None:
-        folder = self._lake.root / LINKS.name / "_delta_log"
-        mark = max(os.listdir(folder))  # commits are numbered
-        if mark != self._mark:
+    def _refresh(self) -> bool:
+        """Whether there are links; those that were made meanwhile are read."""
+        mark = store.mark(self._lake.root, LINKS)
+        if mark and mark != self._mark:
             self._log, self._mark = history(self._lake), mark
             self._tables.clear()
+        return bool(mark)
 
     def _make(self, links: pd.DataFrame) -> str:
         import pyarrow as pa
@@ -91,8 +90,7 @@ class Identities:
 
 def history(lake: Lake) -> pd.DataFrame:
     """Every decision on every link, in the order in which they were made."""
-    delta = store.opened(lake.root, LINKS)
-    paths = [] if delta is None else store.files(delta)
+    paths = store.files(store.opened(lake.root, LINKS))
     columns = ", ".join(
         f"make_timestamp(epoch_us({name})) AS {name}" if LINKS[name].kind == "moment" else name
         for name in _COLUMNS

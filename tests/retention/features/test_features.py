@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from retention.churn.reasons import _TEXTS
@@ -77,3 +78,12 @@ def test_an_order_at_the_edge_of_a_quarter_is_in_one_quarter(tmp_path):
             for customer, all_ in ago.items()
         }
         assert dict(zip(found.customer_id, found[name], strict=True)) == truth
+
+
+def test_a_few_features_are_what_they_are_among_all(tmp_path):
+    """What the asked ones do not need is left out of the query: no feature may miss it."""
+    lake = every.lake(tmp_path, every.frames())
+    whole = build(lake, every.CUTOFF, **every.ARGS).order_by("customer_id").execute()
+    for some in (NAMES[start::6] for start in range(6)):
+        few = build(lake, every.CUTOFF, **every.ARGS, names=some).order_by("customer_id").execute()
+        pd.testing.assert_frame_equal(few, whole[["customer_id", *some]])

@@ -5,14 +5,17 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from retention import clock
 from retention.errors import BadInput, TooLittleData
-from retention.lake import Lake
+from retention.lake import Lake, store
 from retention.lake.importing import import_files
 from retention.lake.lake import naive
+from retention.lake.schema import TABLES
 from retention.settings import Settings
 from tests import shop as tiny
 
@@ -61,6 +64,45 @@ def test_columns_and_types_are_the_same_in_an_empty_lake(settings, shop):
     for name in ("events", "customers", "items", "treatments"):
         assert Lake.open(settings).table(name).schema() == shop.lake.table(name).schema()
     assert Lake.open(settings).scores("none").count().execute() == 0
+
+
+def test_what_another_process_commits_is_seen_at_once_also_after_a_checkpoint(settings):
+    lake, other = Lake.open(settings), Lake.open(settings)
+    assert lake.table("customers").count().execute() == 0
+    for number in range(1, 4):
+        other.upsert("customers", pd.DataFrame({"customer_id": [f"c{number}"]}))
+        assert lake.table("customers").count().execute() == number
+        store.opened(lake.root, TABLES["customers"]).create_checkpoint()
+
+
+def test_a_table_is_opened_once_for_each_version(settings):
+    lake = Lake.open(settings)
+    newest = store.Newest(lake.root)
+    assert newest.of(TABLES["customers"]) is None
+    lake.upsert("customers", pd.DataFrame({"customer_id": ["a"]}))
+    first = newest.of(TABLES["customers"])
+    assert newest.of(TABLES["customers"]) is first
+    lake.upsert("customers", pd.DataFrame({"customer_id": ["b"]}))
+    assert newest.of(TABLES["customers"]) is not first
+
+
+def test_order_ids_are_stored_as_a_dictionary(settings):
+    """Nine lines an order, as a grocer has: what folds lines to orders then reads each id once a row group."""
+    lake, lines = Lake.open(settings), np.arange(80_000)
+    _import(
+        lake,
+        settings,
+        pd.DataFrame(
+            {"customer_id": "a", "event_type": "purchase", "occurred_at": NOON, "amount": 1.0,
+             "item_id": [f"i{number}" for number in lines], "order_id": [f"o{number // 9}" for number in lines]}
+        ),
+    )  # fmt: skip
+    (file,) = store.files(store.opened(lake.root, TABLES["events"]))
+    found = pq.read_metadata(file)
+    place = found.schema.names.index("order_id")
+    columns = [found.row_group(group).column(place) for group in range(found.num_row_groups)]
+    assert len(columns) > 1
+    assert all(column.has_dictionary_page for column in columns)
 
 
 def test_a_run_is_replaced_whole_and_others_stay(settings):

@@ -13,9 +13,10 @@ from retention.campaigns.outcomes import outcomes
 from retention.db.tables import Assignment, Campaign, DirectoryEntry
 from retention.errors import BadInput
 from retention.features import build
-from retention.lake import Lake, directory
+from retention.lake import Lake, directory, store
 from retention.lake.identity import IdentityRules, desk, exact, forget, ids_of, keys, links, load, resolve
 from retention.lake.importing import import_files
+from retention.lake.schema import LINKS
 from tests.retention.campaigns.samples import a_body
 
 MAY = datetime(2025, 5, 1, tzinfo=UTC)
@@ -111,6 +112,15 @@ def test_an_import_links_who_shares_a_key_and_every_reader_sees_one_customer(sho
         found = directory.found(session, shop.settings, "store")
         assert (found.customer_id, found.merged) == ("web", "store")
         assert directory.find(session, shop.settings, "JDoe@googlemail.com") == "web"
+
+
+def test_a_decision_is_seen_also_after_a_checkpoint_of_the_log(shop):
+    shop.customers(a="a@x.example", b="b@x.example", c="c@x.example")
+    shop.link("a", "b")
+    store.opened(shop.lake.root, LINKS).create_checkpoint()
+    assert shop.people() == {"b": "a"}
+    shop.link("a", "c")
+    assert shop.people() == {"b": "a", "c": "a"}
 
 
 def test_undoing_gives_every_event_back_and_nothing_links_them_again(shop):
