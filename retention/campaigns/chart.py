@@ -1,10 +1,10 @@
-"""The chart of a measured campaign: the cumulative difference of the arms, and the effect by tier."""
+"""The chart of a measured campaign: the cumulative difference of the arms, and the effect by segment."""
 
 import io
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from retention.campaigns.measurement import Measurement
+    from retention.campaigns.measurement import Effect, Measurement
     from retention.campaigns.outcomes import Outcomes
 
 TREATED, CONTROL, INK = "#4a154b", "#8d8d97", "#1d1c1d"
@@ -15,11 +15,12 @@ def picture(outcomes: "Outcomes", measured: "Measurement", *, simulated: bool) -
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained")
+    shown = _shown(measured)
+    figure = Figure(figsize=(9, max(3.6, 0.3 * len(shown))), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    left, right = figure.subplots(1, 2, width_ratios=(5, 4))
     _cumulative(left, outcomes)
-    _by_tier(right, measured)
+    _by_segment(right, shown)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     if simulated:
@@ -64,15 +65,24 @@ def _cumulative(axes, outcomes: "Outcomes") -> None:
     axes.plot(at, [one.per_customer for one in effects], color=TREATED, lw=2)
 
 
-def _by_tier(axes, measured: "Measurement") -> None:
-    overall = {"all": measured.effects["buyers"]} if "buyers" in measured.effects else {}
-    shown = {**measured.tiers, **overall}
-    for height, (_name, effect) in enumerate(shown.items()):
+def _by_segment(axes, shown: "list[tuple[str, Effect]]") -> None:
+    for height, (_name, effect) in enumerate(shown):
         low, high = 100 * (effect.per_customer - effect.low), 100 * (effect.high - effect.per_customer)
         axes.errorbar(
             100 * effect.per_customer, height, xerr=[[low], [high]], fmt="o", color=TREATED, capsize=3, lw=2
         )
     axes.axvline(0, color=CONTROL, lw=1)
-    axes.set_yticks(range(len(shown)), list(shown))
+    axes.set_yticks(range(len(shown)), [name for name, _ in shown])
     axes.set_ylim(-0.6, max(len(shown), 1) - 0.4)
-    axes.set_title("Extra buyers per 100 treated, 95 % interval", fontsize=10, loc="left", color=INK)
+    axes.set_title("Extra buyers per 100, 95 % interval", fontsize=10, loc="left", color=INK)
+
+
+def _shown(measured: "Measurement") -> "list[tuple[str, Effect]]":
+    """From the bottom: each segment that can be told, then all."""
+    parts = [
+        (f"{by}: {one.name.replace('_', ' ')}", one.effect)
+        for by, found in reversed(measured.segments.items())
+        for one in reversed(found)
+        if one.effect is not None
+    ]
+    return parts + ([("all", measured.effects["buyers"])] if "buyers" in measured.effects else [])

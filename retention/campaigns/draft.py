@@ -22,7 +22,7 @@ from retention.db.tables import Assignment, Campaign, CampaignEditor, CampaignVe
 from retention.errors import BadInput
 from retention.lake.lake import naive
 from retention.progress import Progress, silent
-from retention.risk.policy import Policy
+from retention.risk.policy import Policy, reason_of
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -293,7 +293,10 @@ def _rows(
             "customer_id": row.customer_id, "arm": "audience", "bucket": drawn[row.customer_id], "tier": row.tier,
             "churn_probability": float(row.churn_probability),
             "expected_value": float(row.expected_value) if row.expected_value == row.expected_value else 0.0,
-            "offer": offers.given(line[row.rule], items.get(row.customer_id, ()), body.currency, recommended_by),
+            "offer": {
+                **offers.given(line[row.rule], items.get(row.customer_id, ()), body.currency, recommended_by),
+                "segment": {"value": row.value, "reason": reason_of(row.features[0]) if row.features else "none"},
+            },
         }
         for row in customers.itertuples(index=False)
     ]  # fmt: skip

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from retention.campaigns.outcomes import Outcomes
 
+SMALLEST = 20  # customers that each arm of a segment needs: below, a normal interval says more than is known
+MOST = 4  # segments by one thing: of many, one differs by chance
 UNBELIEVABLE = 0.001  # p of the sample-ratio check below which a result is not read
 Advice = Literal["repeat", "stop", "cheaper", "undecided", "unbelievable", "too_small"]
 
@@ -36,6 +38,16 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """The effect on the share of buyers in one part of the audience; None where an arm of it is below `SMALLEST`."""
+
+    name: str
+    treated: int
+    control: int
+    effect: Effect | None
+
+
+@dataclass(frozen=True, slots=True)
 class SampleRatio:
     """Whether the arms have the sizes that they were drawn with."""
 
@@ -51,7 +63,7 @@ class Measurement:
     """What a campaign came to; ``effects`` is empty where an arm has fewer than two customers."""
 
     effects: dict[str, Effect]
-    tiers: dict[str, Effect]  # of the share of buyers, by tier
+    segments: dict[str, tuple[Segment, ...]]  # by `SEGMENTS`, those with two or more parts
     sample_ratio: SampleRatio
     cost: float
     redeemed: int
@@ -65,7 +77,9 @@ class Measurement:
         return asdict(self)
 
 
-def measure(outcomes: "Outcomes", *, planned_share: float, metrics: tuple[str, ...]) -> Measurement:
+def measure(
+    outcomes: "Outcomes", *, planned_share: float, metrics: tuple[str, ...], segmented: tuple[str, ...] = ()
+) -> Measurement:
     """Measure a campaign.
 
     Parameters
@@ -75,17 +89,19 @@ def measure(outcomes: "Outcomes", *, planned_share: float, metrics: tuple[str, .
         Share of the assigned that was to be treated.
     metrics : tuple of str
         Columns of ``outcomes.customers``; each has a ``pre_…`` twin. ``buyers``, ``orders`` and ``profit`` decide.
+    segmented : tuple of str
+        Columns by which the effect on the share of buyers is told apart.
     """
     table = outcomes.customers
     treated = table["arm"].to_numpy() == "treatment"
     ratio = sample_ratio(int(treated.sum()), int((~treated).sum()), planned_share)
-    effects, tiers = {}, {}
+    effects, segments = {}, {}
     if min(ratio.treated, ratio.control) > 1:
         effects = {name: _of(table, treated, name) for name in metrics}
-        for tier in sorted(table["tier"].unique()):
-            inside = table["tier"].to_numpy() == tier
-            if min((inside & treated).sum(), (inside & ~treated).sum()) > 1:
-                tiers[str(tier)] = _of(table[inside], treated[inside], "buyers")
+        found = {by: _parts(table, treated, by) for by in segmented if by in table}
+        segments = {
+            by: parts for by, parts in found.items() if sum(one.effect is not None for one in parts) > 1
+        }
     orders = effects.get("orders")
     per_order, low, high = (
         [outcomes.cost / number for number in (orders.total, orders.total_high, orders.total_low)]
@@ -93,7 +109,15 @@ def measure(outcomes: "Outcomes", *, planned_share: float, metrics: tuple[str, .
         else [None] * 3
     )
     return Measurement(
-        effects, tiers, ratio, outcomes.cost, outcomes.redeemed, per_order, low, high, advise(effects, ratio)
+        effects,
+        segments,
+        ratio,
+        outcomes.cost,
+        outcomes.redeemed,
+        per_order,
+        low,
+        high,
+        advise(effects, ratio),
     )
 
 
@@ -154,6 +178,17 @@ def advise(effects: dict[str, Effect], ratio: SampleRatio) -> Advice:
     if effects["profit"].high < 0:
         return "cheaper" if effects["orders"].low > 0 else "stop"
     return "undecided"
+
+
+def _parts(table: "pd.DataFrame", treated: "np.ndarray", by: str) -> tuple[Segment, ...]:
+    """The `MOST` largest parts of the audience by a column, the largest first."""
+    found = []
+    for name in table[by].value_counts().index[:MOST]:
+        inside = (table[by] == name).to_numpy()
+        sizes = int((inside & treated).sum()), int((inside & ~treated).sum())
+        effect = _of(table[inside], treated[inside], "buyers") if min(sizes) >= SMALLEST else None
+        found.append(Segment(str(name), *sizes, effect))
+    return tuple(found)
 
 
 def _of(table: "pd.DataFrame", treated: "np.ndarray", name: str) -> Effect:

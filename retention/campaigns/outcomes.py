@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 METRICS = ("buyers", "orders", "revenue", "profit")
+SEGMENTS = ("tier", "value", "history", "reason")  # by what was known before sending
 
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
     """What there is to measure.
 
-    ``customers``: one row each with ``customer_id, arm, tier``, the `METRICS` in the window and, as ``pre_…``, in an
+    ``customers``: one row each with ``customer_id, arm``, the `SEGMENTS` that are known of them, the `METRICS` in the window and, as ``pre_…``, in an
     equally long period before sending. ``orders``: ``customer_id, day``, the days of the window with an order;
     ``profits``: ``customer_id, day, profit``, contacts not taken off. ``cost``: discounts and contacts, in the shop's currency; ``redeemed``: coupons used.
     """
@@ -54,6 +55,9 @@ def outcomes(lake: "Lake", session: Session, campaign: Campaign, until: datetime
     ids = list(people["customer_id"])
     now = _totals(lake, ids, start, end, drawn, body.margin)
     before = _totals(lake, ids, start - length, start, drawn, body.margin).add_prefix("pre_")
+    people["history"] = (
+        people["customer_id"].isin(_repeat(lake, start, drawn)).map({True: "repeat", False: "new"})
+    )
     table = people.set_index("customer_id").join(now).join(before)
     table[[*now.columns, *before.columns]] = table[[*now.columns, *before.columns]].fillna(0.0)
     discounts = _discounts(lake, session, campaign, start, end)
@@ -73,12 +77,30 @@ def outcomes(lake: "Lake", session: Session, campaign: Campaign, until: datetime
 def _assigned(session: Session, campaign_id: str) -> "pd.DataFrame":
     import pandas as pd
 
+    told = Assignment.offer["segment"]  # a campaign from before it was kept has none
     rows = session.execute(
-        select(Assignment.customer_id, Assignment.arm, Assignment.tier, Assignment.offer["rule"].as_string())
+        select(
+            Assignment.customer_id,
+            Assignment.arm,
+            Assignment.tier,
+            Assignment.offer["rule"].as_string(),
+            told["value"].as_string(),
+            told["reason"].as_string(),
+        )
         .where(Assignment.campaign_id == campaign_id, Assignment.arm.in_(("treatment", "control")))
         .order_by(Assignment.customer_id)
     )
-    return pd.DataFrame([tuple(row) for row in rows], columns=["customer_id", "arm", "tier", "rule"])
+    return pd.DataFrame(
+        [tuple(row) for row in rows], columns=["customer_id", "arm", "tier", "rule", "value", "reason"]
+    )
+
+
+def _repeat(lake: "Lake", start: datetime, drawn: datetime) -> set[str]:
+    """Customers with orders on two days or more before a campaign was sent."""
+    events = lake.table("events", before=start, identity=drawn)
+    bought = events.filter(events.event_type == "purchase")
+    days = bought.group_by("customer_id").aggregate(days=bought.occurred_at.date().nunique())
+    return set(days.filter(days.days > 1).customer_id.execute())
 
 
 def _within(lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime) -> Any:

@@ -32,6 +32,7 @@ from retention.lake import Lake
 from retention.lake.importing import import_files
 from retention.outreach import consent
 from retention.recommend.decisions import decisions
+from retention.risk.policy import REASONS
 from retention.settings import Settings
 from retention.uplift.learners import UpliftLearner
 from tests import shop as tiny
@@ -149,6 +150,8 @@ def test_a_draft_says_who_what_and_how_sure(desk):
         offers = session.scalars(select(Assignment.offer).where(Assignment.campaign_id == campaign_id)).all()
     assert len(offers) == body["audience"]
     assert all(len(offer["items"]) == 3 and offer["items"][0]["title"] for offer in offers)
+    assert {offer["segment"]["value"] for offer in offers} == {"high", "middle", "low"}
+    assert {offer["segment"]["reason"] for offer in offers} <= {*REASONS, "none"}
 
 
 def test_what_past_campaigns_taught_chooses_the_audience_and_the_draft_says_which(desk, monkeypatch):

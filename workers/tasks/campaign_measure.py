@@ -15,7 +15,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     from retention.campaigns import closing
     from retention.campaigns.chart import picture
     from retention.campaigns.measurement import measure
-    from retention.campaigns.outcomes import METRICS, outcomes
+    from retention.campaigns.outcomes import METRICS, SEGMENTS, outcomes
     from retention.campaigns.states import find
     from retention.lake import Lake
 
@@ -30,7 +30,9 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
         campaign = find(session, settings, request.campaign_id)
         counted = outcomes(Lake.open(settings), session, campaign)
     context.progress(2, 4, "Comparing them")
-    measured = measure(counted, planned_share=1 - campaign.body["holdout"], metrics=METRICS)
+    measured = measure(
+        counted, planned_share=1 - campaign.body["holdout"], metrics=METRICS, segmented=SEGMENTS
+    )
     result = {**measured.as_dict(), "simulated": _stated_effect(settings.demo)}
     context.progress(3, 4, "Drawing the chart")
     chart = picture(counted, measured, simulated=settings.demo)
@@ -42,7 +44,10 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     }
     images = {
         "chart": Attachment(
-            f"{campaign.id}.png", "image/png", chart, "Extra orders of the treated, and extra buyers by tier"
+            f"{campaign.id}.png",
+            "image/png",
+            chart,
+            "Extra orders of the treated, and extra buyers by segment",
         )
     }
 

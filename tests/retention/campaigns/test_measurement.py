@@ -91,7 +91,31 @@ def test_in_all_is_each_times_the_treated():
     effect = measured.effects["revenue"]
     assert effect.total == pytest.approx(effect.per_customer * measured.sample_ratio.treated)
     assert effect.low < effect.per_customer < effect.high
-    assert set(measured.tiers) == {"high", "medium"}
+
+
+def test_segments_have_their_own_intervals_and_small_ones_say_so():
+    outcomes = _simulated(5, customers=4000)
+    table, rng = outcomes.customers, np.random.default_rng(0)
+    table["reason"] = rng.choice(
+        ["recency", "spend", "trend", "breadth", "other"], 4000, p=[0.6, 0.29, 0.07, 0.03, 0.01]
+    )
+    table["value"] = "low"
+    moved = ((table["reason"] == "spend") & (table["arm"] == "treatment")).to_numpy()
+    table.loc[moved, "buyers"] = 1.0
+    measured = measure(
+        outcomes, planned_share=0.85, metrics=METRICS, segmented=("tier", "value", "reason", "gone")
+    )
+    assert set(measured.segments) == {
+        "tier",
+        "reason",
+    }  # all are of one value, and nobody knows of the fourth
+    assert {one.name for one in measured.segments["tier"]} == {"high", "medium"}
+    reasons = measured.segments["reason"]
+    assert [one.name for one in reasons] == ["recency", "spend", "trend", "breadth"]
+    assert [one.effect is None for one in reasons] == [False, False, False, True]
+    assert all(one.treated + one.control == (table["reason"] == one.name).sum() for one in reasons)
+    assert reasons[1].effect.low > reasons[0].effect.high
+    assert imread(io.BytesIO(picture(outcomes, measured, simulated=False))).shape[2] == 4
 
 
 def test_a_cost_per_order_only_where_an_order_is_certain():

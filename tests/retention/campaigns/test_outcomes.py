@@ -33,6 +33,7 @@ ROWS = (
     ("b", "return", SENT + timedelta(days=2), "o2", "i1", 10.0, None),
     ("c", "purchase", END, "o3", "i1", 999.0, None),  # the end is outside
     ("c", "purchase", SENT - timedelta(days=1), "o0", "i1", 20.0, None),  # before: a covariate
+    ("c", "purchase", SENT - timedelta(days=40), "o-1", "i1", 20.0, None),
     ("z", "purchase", SENT, "o9", "i1", 999.0, None),  # nobody of ours
 )
 
@@ -64,7 +65,7 @@ def campaign(database) -> Campaign:
             session.add(
                 Assignment(
                     campaign_id="c1", customer_id=customer_id, arm=arm, bucket=1, tier="high", churn_probability=0.5,
-                    expected_value=1.0, offer={"discount": 0.1, "action": "coupon"},
+                    expected_value=1.0, offer={"discount": 0.1, "action": "coupon", "segment": {"value": "low", "reason": "trend"}},
                 )
             )  # fmt: skip
         for code, who, order in (("AAAA", "a", "o1"), ("BBBB", "b", "o2")):
@@ -92,6 +93,9 @@ def test_both_arms_are_counted_alike_and_offers_are_paid_for(lake, database, cam
     assert list(rows["pre_revenue"]) == [0, 0, 20]
     assert (counted.cost, counted.redeemed, counted.treated) == (pytest.approx(15 + 4 + 2), 2, 2)
     assert set(counted.orders["customer_id"]) == {"a", "b"}
+    assert list(rows["history"]) == ["new", "new", "repeat"]
+    assert set(rows["value"]) == {"low"}
+    assert set(rows["reason"]) == {"trend"}
 
 
 def test_what_comes_later_changes_nothing(lake, database, settings, campaign, tmp_path):
