@@ -1,6 +1,7 @@
 """A real SMTP server that can misbehave as it is told, and keeps what it accepted."""
 
 import asyncio
+import ssl
 from collections import Counter
 from collections.abc import Callable
 from email import message_from_bytes, policy
@@ -53,6 +54,8 @@ class Mailserver(Controller):
 
     def _trigger_server(self) -> None:
         self.port = self.server.sockets[0].getsockname()[1]
+        if self.ssl_context:  # it listens already; this is for the client that knocks once
+            self.ssl_context = ssl._create_unverified_context()
         super()._trigger_server()
 
     @property
@@ -64,6 +67,7 @@ def only(user: str, password: str) -> Any:
     """An authenticator that knows one person."""
 
     def check(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
-        return AuthResult(success=(data.login, data.password) == (user.encode(), password.encode()))
+        known = (data.login, data.password) == (user.encode(), password.encode())
+        return AuthResult(success=known, handled=False)  # the server says so to the client
 
     return check

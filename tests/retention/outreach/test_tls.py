@@ -1,0 +1,114 @@
+"""E-mail over TLS, from the first byte or by STARTTLS: whoever is not who they say they are gets neither a copy nor our password."""
+
+import shutil
+import ssl
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from retention.outreach.contract import Unreachable
+from retention.outreach.smtp import Smtp
+from retention.settings import Settings
+from tests.retention.outreach import made
+from tests.retention.outreach.mail import Inbox, Mailserver, only
+from tests.retention.outreach.test_smtp import a_message
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl"),
+    pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS"),
+]
+
+
+def _certificate(folder: Path, name: str, alternatives: str) -> Path:
+    """A certificate that signs itself, with its key in the same file."""
+    file = folder / f"{name}.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", f"/CN={name}", "-addext", f"subjectAltName={alternatives}", "-keyout", file, "-out", folder / "public.pem"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    file.write_text(file.read_text() + (folder / "public.pem").read_text())
+    return file
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("tls")
+    return {
+        "ours": _certificate(folder, "ours", "IP:127.0.0.1"),
+        "another": _certificate(folder, "another", "DNS:mail.another.example"),
+    }
+
+
+@pytest.fixture(params=["smtps", "starttls"])
+def served(request, certificates):
+    """``served(name)``: a mail server with this certificate that takes nothing without TLS and login; its inbox, and us."""
+    running = []
+
+    def start(name: str) -> tuple[Smtp, Inbox]:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificates[name])
+        tls = (
+            {
+                "ssl_context": context,
+                "auth_require_tls": False,
+            }  # aiosmtpd does not count TLS from the first byte
+            if request.param == "smtps"
+            else {"tls_context": context, "require_starttls": True}
+        )
+        inbox = Inbox()
+        server = Mailserver(inbox, authenticator=only("shop", "right"), auth_required=True, **tls)
+        server.start()
+        running.append(server)
+        place = replace(server.place, tls=request.param == "smtps", user="shop", password="right")
+        return Smtp(place, timeout=2.0, patience=5.0), inbox
+
+    yield start
+    for server in running:
+        server.stop()
+
+
+def _trust(monkeypatch, file: Path) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+
+
+def test_a_server_whose_certificate_holds_gets_our_password_and_the_copy(served, certificates, monkeypatch):
+    _trust(monkeypatch, certificates["ours"])
+    adapter, inbox = served("ours")
+    assert adapter.send(a_message()).state == "sent"
+    adapter.close()
+    assert inbox.addresses == {"ann@example.com": 1}
+
+
+def test_a_wrong_password_is_refused_with_a_sentence_over_tls_too(served, certificates, monkeypatch):
+    _trust(monkeypatch, certificates["ours"])
+    adapter, inbox = served("ours")
+    wrong = Smtp(replace(adapter._server, password="wrong"), timeout=2.0, patience=5.0)
+    with pytest.raises(Unreachable, match="refuses our user or password"):
+        wrong.send(a_message())
+    assert not inbox.mails
+
+
+@pytest.mark.parametrize(
+    ("trusted", "shown", "why"),
+    [("another", "ours", "self-signed certificate"), ("another", "another", "certificate is not valid for")],
+    ids=["nobody vouches for it", "it is another server's"],
+)
+def test_a_certificate_that_does_not_hold_stops_the_campaign_before_anything_is_sent(
+    served, certificates, monkeypatch, database, settings, trusted, shown, why
+):
+    _trust(monkeypatch, certificates[trusted])
+    adapter, inbox = served(shown)
+    shop = Settings(
+        home=settings.home, smtp_url="smtp://x", public_url="https://crm.shop.example", _env_file=None
+    )
+    campaign = made.live(database, shop, 10)
+    report = made.run(database, shop, campaign, adapter, made.contacts(10))
+    assert report.stopped.startswith("The mail server 127.0.0.1 cannot be used: ")
+    assert why in report.stopped
+    assert "right" not in report.stopped
+    assert report.counts == {}
+    assert set(made.states(database).values()) == {"queued"}
+    assert not inbox.mails
