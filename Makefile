@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 EXTRAS  = demo,postgres,test
 
-.PHONY: setup setup-spark setup-deep demo test test-spark test-deep lint bench bench-large accuracy faults soak simulate docs lock clean
+.PHONY: setup setup-spark setup-deep demo test test-spark test-deep lint bench bench-large accuracy faults soak simulate hillstrom docs lock clean
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -69,6 +69,10 @@ faults: setup
 # Campaigns with a known truth; writes its table into docs/campaigns.md.
 simulate: setup
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 nice $(BIN)/python -m tests.benchmarks.simulate
+
+# Whoever has the file of Hillstrom's e-mail experiment: make hillstrom FILE=path
+hillstrom: setup
+	$(BIN)/python -m tests.benchmarks.hillstrom $(FILE)
 
 soak: setup
 	$(BIN)/python -m pytest -m slow --timeout 3600

@@ -253,11 +253,11 @@ def _sized(model: Any, customers: int) -> Any:
     return copy
 
 
-# From the simplest to the most elaborate: a tie goes to the earlier one.
+# The first is the usual one: another is chosen only where it is clearly better.
 LEARNERS: Mapping[str, Callable[[], UpliftLearner]] = {
+    "s_logistic": lambda: SLearner(_logistic(0.1)),
     "risk_modelling": RiskModelling,
     "class_transformation": lambda: ClassTransformation(_logistic(0.1)),
-    "s_logistic": lambda: SLearner(_logistic(0.1)),
     "t_logistic": lambda: TLearner(_logistic(0.1)),
     "dr_ridge": lambda: DoublyRobust(_logistic(), Ridge(alpha=100.0)),
     "dr_boosting": lambda: DoublyRobust(_logistic(), _boosting()),

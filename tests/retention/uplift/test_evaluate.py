@@ -70,13 +70,15 @@ def test_without_any_uplift_to_find_the_interval_holds_zero():
     assert low < 0 < high
 
 
-def test_a_tie_goes_to_the_simplest():
+def test_another_than_the_usual_learner_has_to_be_better_by_a_standard_error():
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 0.01, 2 * FOLDS)
-    simple, better = np.full(2 * FOLDS, 0.05), np.full(2 * FOLDS, 0.06)
-    assert select({"simple": simple, "tied": simple + noise - noise.mean() + 1e-5}) == "simple"
-    assert select({"simple": simple, "better": better + noise - noise.mean()}) == "better"
-    assert picked({"simple": simple, "better": better}) == ["better"] * 2 * FOLDS
+    usual, better = np.full(2 * FOLDS, 0.05), np.full(2 * FOLDS, 0.06)
+    error = noise.std(ddof=1) / math.sqrt(len(noise))
+    scattered = usual + noise - noise.mean()
+    assert select({"usual": usual, "a little": scattered + 0.9 * error}) == "usual"
+    assert select({"usual": usual, "better": scattered + 1.1 * error}) == "better"
+    assert picked({"usual": usual, "better": better}) == ["better"] * 2 * FOLDS
 
 
 def test_the_best_of_many_flatters_itself_and_the_selection_does_not():
