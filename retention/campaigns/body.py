@@ -35,6 +35,7 @@ class OfferLine(_Frozen):
     base: float
     face: float = 0.0  # money off: a fixed coupon's amount, the cost of a parcel
     min_order: float = 0.0
+    categories: tuple[str, ...] = ()  # its coupon holds for one of these, each customer's own
     contact: float | None = None  # of reaching one customer, where it is not the campaign's
     own: int | None = (
         None  # customers with an item of the action's own kind: due again, new in their category

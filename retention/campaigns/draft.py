@@ -124,7 +124,8 @@ def draft(
     progress(3, 4, "drawing the hold-out")
     campaign_id = "c" + "".join(secrets.choice(LETTERS) for _ in range(6))
     salt = secrets.token_hex(16)
-    rows = _rows(audience.customers, body, items, salt, campaign_id, recommended_by)
+    own_category = offers.categories(lake, policy, audience.customers, now)
+    rows = _rows(audience.customers, body, items, salt, campaign_id, recommended_by, own_category)
     if "blend" in audience.customers:
         tried = int((audience.customers["blend"] != policy.recommend.policy).sum())
         body = body.model_copy(update={"tried": tried})
@@ -285,6 +286,7 @@ def _rows(
     salt: str,
     campaign_id: str,
     recommended_by: str,
+    category: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     line = {offer.rule: offer for offer in body.offers}
     drawn = buckets(salt, campaign_id, zip(customers["customer_id"], customers["tier"], strict=True))
@@ -294,7 +296,9 @@ def _rows(
             "churn_probability": float(row.churn_probability),
             "expected_value": float(row.expected_value) if row.expected_value == row.expected_value else 0.0,
             "offer": {
-                **offers.given(line[row.rule], items.get(row.customer_id, ()), body.currency, recommended_by),
+                **offers.given(
+                    line[row.rule], items.get(row.customer_id, ()), body.currency, recommended_by, category.get(row.customer_id)
+                ),
                 "segment": {"value": row.value, "reason": reason_of(row.features[0]) if row.features else "none"},
             },
         }

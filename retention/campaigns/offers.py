@@ -1,15 +1,19 @@
 """What a rule's customers are offered: its line in a campaign, each customer's own offer, and its words."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from retention import templating
 from retention.campaigns.body import OfferLine
+from retention.errors import BadInput
 from retention.risk.policy import Policy
 from retention.risk.strategy import Rule
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from retention.lake import Lake
 
 
 class Suggested(Protocol):
@@ -46,7 +50,7 @@ def lines(customers: "pd.DataFrame", policy: Policy, own: Mapping[str, int]) -> 
             found.append(
                 OfferLine(
                     rule=rule.name, action=rule.action, discount=rule.discount, face=face(rule, policy),
-                    min_order=rule.min_order, customers=int(chosen.sum()), sales=float(value[chosen].sum()),
+                    min_order=rule.min_order, categories=rule.categories, customers=int(chosen.sum()), sales=float(value[chosen].sum()),
                     base_sales=float((stays * value)[chosen].sum()), base=float(stays[chosen].sum()),
                     contact=contact(rule, policy), own=own.get(rule.name),
                     **({} if told is None else {"uplift_sales": float((told * value)[chosen].sum()), "uplift_buyers": float(told[chosen].sum())}),
@@ -56,12 +60,16 @@ def lines(customers: "pd.DataFrame", policy: Policy, own: Mapping[str, int]) -> 
 
 
 def given(
-    line: OfferLine, items: Sequence[Suggested], currency: str, recommended_by: str | None = None
+    line: OfferLine,
+    items: Sequence[Suggested],
+    currency: str,
+    recommended_by: str | None = None,
+    category: str | None = None,
 ) -> dict[str, Any]:
     """One customer's offer, as their assignment keeps it."""
     return {
         "rule": line.rule, "action": line.action, "discount": line.discount, "amount": line.face,
-        "min_order": line.min_order, "currency": currency,
+        "min_order": line.min_order, "currency": currency, "category": category,
         "items": [
             {"item_id": item.item_id, "title": item.title, "source": item.source, "why": item.why} for item in items
         ],
@@ -78,8 +86,52 @@ def worth(offer: Mapping[str, Any]) -> str:
     return templating.percent(offer["discount"]) if offer.get("discount") else ""
 
 
+def bound_to(offer: Mapping[str, Any]) -> str | None:
+    """The category that an offer holds for; None where it holds for all. An edit may have made it another offer."""
+    return offer.get("category") if offer["action"] == "coupon" and offer.get("discount") else None
+
+
+def categories(lake: "Lake", policy: Policy, customers: "pd.DataFrame", as_of: datetime) -> dict[str, str]:
+    """Customer id → the category of theirs, for those whose rule's coupon holds for one: the likeliest to be redeemed.
+
+    Parameters
+    ----------
+    customers : DataFrame
+        ``customer_id, rule``.
+
+    Raises
+    ------
+    BadInput
+        A category that no item has.
+    """
+    from retention.recommend.offers import rank_offers
+
+    found: dict[str, str] = {}
+    for rule in policy.rules:
+        ids = list(customers.loc[customers["rule"] == rule.name, "customer_id"]) if rule.categories else []
+        if ids:
+            ranked = rank_offers(lake, _covered(lake, rule), ids, as_of=as_of)
+            found |= {who: ranked[who][0][0] for who in ids}
+    return found
+
+
+def _covered(lake: "Lake", rule: Rule) -> dict[str, list[str]]:
+    items = lake.table("items").select("item_id", "category").execute().dropna()
+    mine = items[items["category"].isin(rule.categories)]
+    covered = {str(name): list(each) for name, each in mine.groupby("category")["item_id"]}
+    for name in rule.categories:
+        if name not in covered:
+            known = ", ".join(sorted(items["category"].unique())[:10])
+            raise BadInput(
+                f"The rule {rule.name!r} has a coupon for the category {name!r}, which no item has; use of these: {known}."
+            )
+    return covered
+
+
 def conditions(offer: Mapping[str, Any]) -> str:
-    """What ``{conditions}`` stands for: `` on orders from £30.00 on``; nothing where there are none."""
+    """What ``{conditions}`` stands for: `` on orders from £30.00 on``, `` (only Coffee)``; nothing where there are none."""
+    if category := bound_to(offer):
+        return f" (only {category})"
     if not offer.get("min_order"):
         return ""
     return f" on orders from {templating.money(offer['min_order'], offer.get('currency') or '', 2)} on"

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention.campaigns.body import Body
+from retention.campaigns.offers import bound_to
 from retention.db.tables import Assignment, Campaign, Coupon
 from retention.lake.lake import naive
 
@@ -170,8 +171,8 @@ def _discounts(
 ) -> "pd.DataFrame":
     """``customer_id, day, profit`` (negative) of every code of the campaign redeemed in the window.
 
-    The redemption's own event says what it took off; where it does not, it is the offer's share of the order's amount, and its money
-    off: that of a parcel, too.
+    The redemption's own event says what it took off; where it does not, it is the offer's share of the order's amount (of its
+    category's, where it holds for one), and its money off: that of a parcel, too.
     """
     import pandas as pd
 
@@ -202,19 +203,25 @@ def _discounts(
                 (at - start) // timedelta(days=1),
                 offer.get("discount") or 0.0,
                 offer.get("amount") or 0.0,
+                bound_to(offer),
             )
             for who, order, at, offer in redeemed
         ],
-        columns=["customer_id", "order_id", "day", "share", "amount_off"],
+        columns=["customer_id", "order_id", "day", "share", "amount_off", "only"],
     )
     events = _within(lake, list(codes["customer_id"]), start, end, campaign.created_at)
     events = events.filter(events.order_id.isin(list(codes["order_id"].dropna().unique())))
-    told = events.group_by("customer_id", "order_id").aggregate(
+    events = events.left_join(lake.table("items").select("item_id", "category"), "item_id")
+    told = events.group_by("customer_id", "order_id", "category").aggregate(
         told=events.discount.sum(where=events.event_type == "coupon_redeem"),
         amount=events.amount.sum(where=events.event_type == "purchase"),
     ).execute()  # fmt: skip
     found = codes.merge(told, how="left", on=["customer_id", "order_id"])
-    off = found["told"].astype(float).fillna(0.0)
-    share = found["share"].astype(float) * found["amount"].astype(float).fillna(0.0) + found["amount_off"]
+    covered = found["only"].isna() | (found["only"] == found["category"])
+    found["amount"] = found["amount"].where(covered).astype(float)
+    keys = ["customer_id", "day", "share", "amount_off"]  # a customer has one code
+    found = found.groupby(keys, as_index=False)[["told", "amount"]].sum()
+    off = found["told"].astype(float)
+    share = found["share"].astype(float) * found["amount"] + found["amount_off"]
     found["profit"] = -off.where(off != 0, share)
     return found[["customer_id", "day", "profit"]]

@@ -10,7 +10,7 @@ import css_inline
 from retention import templating
 from retention.campaigns import wording
 from retention.campaigns.body import Body
-from retention.campaigns.offers import conditions, worth
+from retention.campaigns.offers import bound_to, conditions, worth
 from retention.db.tables import Send
 from retention.errors import BadInput
 from retention.outreach import tokens
@@ -82,7 +82,7 @@ def composed(
         html=_inliner().inline(html), unsubscribe_url=unsubscribe,
         offer={
             "action": given["action"], "discount": given["discount"], "amount": given.get("amount") or 0.0,
-            "min_order": given.get("min_order") or 0.0, "code": offer["code"],
+            "min_order": given.get("min_order") or 0.0, "category": bound_to(given), "code": offer["code"],
             "expires_at": offer["expires_at"].isoformat() if offer["expires_at"] else None,
             "items": [dict(item) for item in given["items"]],
         },

@@ -43,6 +43,7 @@ class Rule(BaseModel):
     discount: Annotated[float, Field(ge=0, lt=1)] = 0.0
     amount: Annotated[float, Field(ge=0)] = 0.0
     min_order: Annotated[float, Field(ge=0)] = 0.0
+    categories: tuple[Annotated[str, Field(min_length=1)], ...] = ()
 
     @model_validator(mode="after")
     def _known(self) -> "Rule":
@@ -88,6 +89,11 @@ class Rule(BaseModel):
             raise ValueError(
                 f"action 'coupon' with {seen}; only coupons with exactly one of the two are an offer: set discount "
                 "(a share of the order) or amount (money off)"
+            )
+        if self.categories and not self.discount:
+            raise ValueError(
+                f"categories with action {self.action!r}{' and an amount' if self.amount else ''}; only a coupon with a "
+                "discount (a share of the order) can hold for a category alone"
             )
         if (self.amount or self.action == "free_shipping") and not self.min_order:
             raise ValueError(

@@ -38,7 +38,8 @@ def kind(offer: Mapping[str, Any]) -> str:
         offer.get("amount") if action == "coupon" else 0.0
     )  # free shipping's is what a parcel costs just now
     terms = (offer.get("discount"), amount, offer.get("min_order"))
-    return ":".join([action, *(f"{term or 0.0:g}" for term in terms)]) if action else ""
+    bound = ["category"] if offer.get("category") or offer.get("categories") else []  # whichever it is
+    return ":".join([action, *(f"{term or 0.0:g}" for term in terms), *bound]) if action else ""
 
 
 @dataclass(frozen=True, slots=True)

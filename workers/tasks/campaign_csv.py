@@ -69,6 +69,7 @@ def _codes(lake: Any, settings: Any, body: Any, rows: list[dict[str, Any]]) -> A
     import pandas as pd
 
     from retention.campaigns import wording
+    from retention.campaigns.offers import bound_to
     from retention.outreach.compose import copy_of, placed
 
     known = _people(lake, "name", "email")
@@ -80,11 +81,22 @@ def _codes(lake: Any, settings: Any, body: Any, rows: list[dict[str, Any]]) -> A
         table.append(
             {
                 "customer_id": row["customer_id"], "name": person.get("name", ""), "email": person.get("email", ""),
-                "offer": offer["rule"], "discount": offer["discount"], "code": row["code"] or "",
+                "offer": offer["rule"], "discount": offer["discount"], "category": bound_to(offer) or "", "code": row["code"] or "",
                 "expires": values["expires"], "items": values["items"], "text": text,
             }
         )  # fmt: skip
-    columns = ["customer_id", "name", "email", "offer", "discount", "code", "expires", "items", "text"]
+    columns = [
+        "customer_id",
+        "name",
+        "email",
+        "offer",
+        "discount",
+        "category",
+        "code",
+        "expires",
+        "items",
+        "text",
+    ]
     return pd.DataFrame(table, columns=columns)
 
 

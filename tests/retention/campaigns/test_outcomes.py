@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
+from sqlalchemy import select
 
 from retention.campaigns.audience import bought, consenting, contacted
 from retention.campaigns.draft import average_margin
@@ -96,6 +97,19 @@ def test_both_arms_are_counted_alike_and_offers_are_paid_for(lake, database, cam
     assert list(rows["history"]) == ["new", "new", "repeat"]
     assert set(rows["value"]) == {"low"}
     assert set(rows["reason"]) == {"trend"}
+
+
+def test_a_coupon_for_one_category_takes_its_share_off_that_alone(lake, database, campaign):
+    lake.upsert(
+        "items", pd.DataFrame({"item_id": ["i1", "i2"], "margin": [0.5, None], "category": ["tea", "wine"]})
+    )
+    with database.transaction() as session:
+        for row in session.scalars(select(Assignment)):
+            row.offer = {**row.offer, "category": "wine"}
+    with database.reading() as session:
+        rows = outcomes(lake, session, campaign).customers.set_index("customer_id")
+    assert rows.loc["a", "profit"] == pytest.approx(100 * 0.5 + 50 * 0.2 - 15 - 1)  # as its redemption says
+    assert rows.loc["b", "profit"] == pytest.approx(30 * 0.5 - 0 - 1)  # there was no wine in it
 
 
 def test_what_comes_later_changes_nothing(lake, database, settings, campaign, tmp_path):

@@ -1,0 +1,60 @@
+"""A coupon that holds for one category: each customer's own, named wherever the offer is read."""
+
+from datetime import timedelta
+
+import pandas as pd
+import pytest
+
+from retention.campaigns import offers
+from retention.errors import BadInput
+from retention.risk.policy import Policy
+from retention.risk.strategy import Rule
+
+
+def _policy(*categories: str) -> Policy:
+    rule = {"name": "Own", "tiers": ["high"], "action": "coupon", "discount": 0.2, "categories": categories}
+    plain = {"name": "All", "tiers": ["medium"], "action": "coupon", "discount": 0.1}
+    return Policy.model_validate({"rules": [rule, plain]})
+
+
+def test_each_gets_the_category_they_spend_most_on_of_those_the_rule_names(shop):
+    events = shop.lake.table("events", before=shop.end).execute()
+    category = shop.lake.table("items").execute().set_index("item_id")["category"]
+    lately = events[events["occurred_at"] > (shop.end - timedelta(days=60)).replace(tzinfo=None)]
+    spent = lately.assign(kind=lately["item_id"].map(category)).pivot_table(
+        "amount", "customer_id", "kind", "sum", fill_value=0.0
+    )
+    two = spent[["coffee", "tea"]]
+    clear = two[two.max(axis=1) > 3 * two.min(axis=1) + 20]
+    assert len(clear) > 5
+    people = pd.DataFrame({"customer_id": [*clear.index, "other"], "rule": ["Own"] * len(clear) + ["All"]})
+    found = offers.categories(shop.lake, _policy("coffee", "tea"), people, shop.end)
+    best = clear.idxmax(axis=1).to_dict()
+    assert found.keys() == best.keys()
+    assert sum(found[who] == best[who] for who in best) > 0.9 * len(best)  # what is older counts a little
+
+
+def test_a_category_that_no_item_has_is_refused_with_those_there_are(shop):
+    people = pd.DataFrame({"customer_id": ["c0000"], "rule": ["Own"]})
+    with pytest.raises(
+        BadInput, match="for the category 'cofee', which no item has; use of these: bread, cheese"
+    ):
+        offers.categories(shop.lake, _policy("cofee"), people, shop.end)
+
+
+def test_the_condition_is_said_and_goes_with_an_edit_that_makes_it_another_offer():
+    offer = {"action": "coupon", "discount": 0.2, "category": "Tea"}
+    assert (offers.bound_to(offer), offers.conditions(offer)) == ("Tea", " (only Tea)")
+    for other in (
+        {"action": "reminder", "discount": 0.0},
+        {"discount": 0.0, "amount": 5.0, "min_order": 40.0},
+    ):
+        changed = offer | other
+        assert offers.bound_to(changed) is None
+        assert "Tea" not in offers.conditions(changed)
+
+
+def test_only_a_share_off_can_be_of_one_category():
+    for terms in ({"action": "reminder"}, {"action": "coupon", "amount": 5.0, "min_order": 50.0}):
+        with pytest.raises(ValueError, match="only a coupon with a discount"):
+            Rule(name="A", tiers=("high",), categories=("Tea",), **terms)
