@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +16,7 @@ from bot.playground.server import StandIn
 from retention.db import Database
 from retention.errors import Refused
 from retention.settings import Settings
+from tests.faults import mailing
 from tests.workers.harness import ADMIN, ask
 from workers import jobs, schedule
 from workers.requests import Sweep
@@ -46,7 +48,7 @@ class Nemesis:
         }
         return {
             **kills, **posts, "kill -9 a worker's child": self._kill_child, "racing ticks": self._race_ticks,
-            "racing cancels": self._race_cancels,
+            "racing cancels": self._race_cancels, "kill -9 amid an e-mail": self._kill_mailer,
         }  # fmt: skip
 
     def round(self, number: int) -> None:
@@ -82,6 +84,14 @@ class Nemesis:
             for child in psutil.Process(pid).children() if pid else []:
                 child.kill()
                 return True
+        return False
+
+    def _kill_mailer(self) -> bool:
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            if mailing.under_way(self.database):
+                return self._kill_child()
+            threading.Event().wait(0.02)
         return False
 
     def _misbehave(self, kind: str) -> bool:

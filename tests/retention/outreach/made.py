@@ -26,8 +26,10 @@ def offer(number: int) -> dict:
     }  # fmt: skip
 
 
-def live(database: Database, settings: Settings, customers: int, campaign_id: str = "c1") -> Campaign:
-    """Draft, approve and send, all at `NOW`; a tenth is held out."""
+def live(
+    database: Database, settings: Settings, customers: int, campaign_id: str = "c1", now: datetime = NOW
+) -> Campaign:
+    """Draft, approve and send, all at one moment; a tenth is held out."""
     rows = [
         {
             "customer_id": f"k{number}", "arm": "audience", "bucket": (2 * number + 1) * 10_000 // (2 * customers),
@@ -47,14 +49,14 @@ def live(database: Database, settings: Settings, customers: int, campaign_id: st
             by="U0ANALYST",
             channel="C0CRM",
             post_key=f"job:{campaign_id}",
-            now=NOW,
+            now=now,
         )
-        approval.submit(session, settings, campaign_id, 1, "U0ANALYST", NOW)
-        approval.approve(session, settings, campaign_id, 1, "U0LEAD", NOW)
-        sending.begin(session, settings, campaign_id, 1, "U0LEAD", NOW)
+        approval.submit(session, settings, campaign_id, 1, "U0ANALYST", now)
+        approval.approve(session, settings, campaign_id, 1, "U0LEAD", now)
+        sending.begin(session, settings, campaign_id, 1, "U0LEAD", now)
     assert list(sending.reserve(database, settings, campaign_id, 1))
     with database.transaction() as session:
-        return sending.finish(session, settings, campaign_id, 1, "U0LEAD", NOW).campaign
+        return sending.finish(session, settings, campaign_id, 1, "U0LEAD", now).campaign
 
 
 def contacts(customers: int) -> dict[str, Contact]:

@@ -1,0 +1,86 @@
+"""A campaign that goes out by e-mail while everything breaks: real copies to a real mail server, and what became of each."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pandas as pd
+from sqlalchemy import select
+
+from retention import clock
+from retention.db import Database
+from retention.db.tables import RoleGrant, Send
+from retention.lake import Lake
+from retention.settings import Settings
+from tests.retention.outreach import made
+from tests.retention.outreach.mail import Inbox, Mailserver
+from tests.workers.harness import ADMIN
+from workers import campaigns
+from workers.delivery import outbox
+
+CUSTOMERS, RATE = 80, 2.0  # copies a second, so that some are under way while things break
+PAUSE = 0.2  # seconds for which a copy is under way: the mail server has it and has not said so
+
+
+@contextmanager
+def mailserver() -> Iterator[tuple[Inbox, dict[str, str]]]:
+    """A mail server, and the environment that makes an installation use it."""
+    inbox = Inbox(pause=PAUSE)
+    server = Mailserver(inbox)
+    server.start()
+    url = f"smtp://127.0.0.1:{server.port}/?from=offers@shop.example"
+    try:
+        yield inbox, {
+            "RETENTION_SMTP_URL": url, "RETENTION_PUBLIC_URL": "https://crm.shop.example", "RETENTION_SEND_RATE": str(RATE),
+        }  # fmt: skip
+    finally:
+        server.stop()
+
+
+def begin(database: Database, settings: Settings) -> None:
+    """A campaign that is live, with all its copies still to be sent."""
+    people = made.contacts(CUSTOMERS)
+    Lake.open(settings).upsert(
+        "customers",
+        pd.DataFrame(
+            [(who, one.email, one.name, True) for who, one in people.items()],
+            columns=["customer_id", "email", "name", "marketing_consent"],
+        ),
+    )
+    with database.transaction() as session:
+        session.add(RoleGrant(team_id=settings.team_id, user_id="U0LEAD", role="approver", granted_by=ADMIN))
+    campaign = made.live(database, settings, CUSTOMERS, now=clock.now())
+    with database.transaction() as session:
+        outbox.put(session, settings, campaigns.card(settings, campaign), default_channel=campaign.channel)
+
+
+def under_way(database: Database) -> bool:
+    """Whether a copy is handed over at this moment."""
+    with database.reading() as session:
+        return session.scalar(select(Send.id).where(Send.state == "sending").limit(1)) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """What became of the copies. ``doubt``: held, or still claimed by a process that is dead; at most one a kill."""
+
+    states: Counter[str]
+    lost: list[str]  # said to be sent and never arrived, or not sent at the end
+    doubled: list[str]
+
+    @property
+    def doubt(self) -> int:
+        """How many nobody knows of."""
+        return self.states["held"] + self.states["sending"]
+
+
+def counted(database: Database, inbox: Inbox) -> Copies:
+    """Compare the rows with what arrived."""
+    found = made.states(database)
+    arrived = {who: inbox.addresses[f"{who}@example.com"] for who in found}
+    lost = [
+        who for who, state in found.items()
+        if (state == "sent" and not arrived[who]) or state not in ("sent", "held", "sending")
+    ]  # fmt: skip
+    return Copies(Counter(found.values()), lost, [who for who, number in arrived.items() if number > 1])
