@@ -88,7 +88,7 @@ def worth(offer: Mapping[str, Any]) -> str:
 
 def bound_to(offer: Mapping[str, Any]) -> str | None:
     """The category that an offer holds for; None where it holds for all. An edit may have made it another offer."""
-    return offer.get("category") if offer["action"] == "coupon" and offer.get("discount") else None
+    return offer.get("category") if offer.get("action") == "coupon" and offer.get("discount") else None
 
 
 def categories(lake: "Lake", policy: Policy, customers: "pd.DataFrame", as_of: datetime) -> dict[str, str]:
