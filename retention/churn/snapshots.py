@@ -309,12 +309,15 @@ def history(
         No events, or no customers.
     """
     events = lake.table("events", before=cutoff)
-    first, last = (when.execute() for when in (events.occurred_at.min(), events.occurred_at.max()))
+    first, newest = (
+        when.execute() for when in (events.occurred_at.min(), lake.table("events").occurred_at.max())
+    )
     if first is None or first != first:
         raise TooLittleData(
             f"There are no events before {cutoff:%Y-%m-%d}; import some or choose a later cutoff."
         )
-    reaches(last.to_pydatetime().replace(tzinfo=UTC), cutoff, horizon_days, "cutoff")
+    # What came later only says that the data goes on: a shop may be closed in the days before the cutoff.
+    reaches(newest.to_pydatetime().replace(tzinfo=UTC), cutoff, horizon_days, "cutoff")
     days = (cutoff - first.to_pydatetime().replace(tzinfo=UTC)) / timedelta(days=1)
     moments = origins(cutoff, days, horizon_days)
     taken = []

@@ -95,11 +95,15 @@ def detect(
     Raises
     ------
     BadInput
-        Where the map names an encoding that does not exist.
+        Where the map names an encoding that does not exist, or the file is no text.
     """
     encoding = (mapping.encoding if mapping else None) or encoding_of(path, packing)
     _known(encoding, mapping)
     head = _head(path, packing, encoding)
+    if any("\0" in line for line in head):
+        raise BadInput(
+            f"{path.name} is no text: it holds NUL characters. Give it the ending of what it is, like .xlsx."
+        )
     spaced = _is_spaced(head, mapping)
     if spaced or not _is_utf8(encoding):
         copy = folder / "as-utf-8.csv"

@@ -84,6 +84,12 @@ class Mapping:
         )
 
     @property
+    def named(self) -> frozenset[str]:
+        """Every source column that it names, in small letters: DuckDB compares them so."""
+        used = [*self.columns.values(), *([self.where] if self.where else [])]
+        return frozenset(name.casefold() for expression in used for name in expression.columns)
+
+    @property
     def expressions(self) -> list[Expression]:
         """The SQL expressions of the map, the filter among them."""
         return [

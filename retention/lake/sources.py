@@ -7,6 +7,7 @@ that an expression of the map computes with is then a number (or a time) where n
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
 
 import glob
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -51,7 +52,9 @@ class Source:
     files : tuple of Path
         The Parquet files it is read from, where it is no table of DuckDB's.
     added : str
-        SQL of columns that it lacks, beginning with a comma.
+        SQL of columns that were added to it, beginning with a comma.
+    base : str
+        The relation that they were added to.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Source:
     detected: dict[str, Any] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     added: str = ""
+    base: str = ""
 
     def type_of(self, column: str) -> str:
         """The type that expressions see."""
@@ -118,22 +122,34 @@ def found(files: list[str]) -> list[str]:
 
 
 def shaped(con: Any, source: Source, mapping: Mapping) -> Source:
-    """The source with the columns it may lack (as missing), and with the rows that the map's ``from`` makes of it.
+    """The source with the columns it may lack (as missing), with the rows that the map's ``from`` makes of it, and with
+    the nested fields that the map names.
 
     Raises
     ------
     BadInput
         Where DuckDB refuses that SELECT.
     """
-    import duckdb
-
     present = {name.casefold() for name in source.columns}
     lacking = [name for name in mapping.optional if name.casefold() not in present]
     added = "".join(f", NULL::VARCHAR AS {quoted(name)}" for name in lacking)
-    if mapping.rows is None:
-        relation = f"(SELECT *{added} FROM {source.relation})" if lacking else source.relation
-        columns = source.columns | dict.fromkeys(lacking, "VARCHAR")
-        return replace(source, relation=relation, columns=columns, added=added)
+    if mapping.rows is not None:
+        source, added = _made(con, source, added, mapping), ""
+    for name, sql in nested(con, source).items():
+        if name.casefold() in mapping.named:
+            added += f", {sql} AS {quoted(name)}"
+    if not added:
+        return source
+    relation = f"(SELECT *{added} FROM {source.relation})"
+    return replace(
+        source, relation=relation, columns=_described(con, relation), added=added, base=source.relation
+    )
+
+
+def _made(con: Any, source: Source, added: str, mapping: Mapping) -> Source:
+    """The rows that the map's ``from`` makes of a source."""
+    import duckdb
+
     numbered = f"SELECT *{added}, row_number() OVER () AS _line FROM {source.relation}"
     try:
         con.execute(
@@ -141,8 +157,25 @@ def shaped(con: Any, source: Source, mapping: Mapping) -> Source:
         )
     except duckdb.Error as error:
         first = str(error).strip().splitlines()[0]
+        if lacks := re.search(r'olumn "([^"]+)" (in REPLACE list )?not found', first):
+            first = f'it has no column "{lacks[1]}"; there are {", ".join(source.columns)}.'
         raise BadInput(f"{source.name} does not fit {mapping.name} [{mapping.table.name}]: {first}") from None
     return replace(source, relation="shaped_rows", columns=_described(con, "shaped_rows"), files=())
+
+
+def nested(con: Any, source: Source) -> dict[str, str]:
+    """The fields within the source's nested columns, by their dotted names: ``user.id`` and the SQL that reads it."""
+    found: dict[str, str] = {}
+    waiting: list[tuple[tuple[str, ...], str]] = [((name,), type_) for name, type_ in source.columns.items()]
+    while waiting:
+        path, type_ = waiting.pop(0)
+        sql = ".".join(map(quoted, path))
+        if type_.startswith("STRUCT(") and type_.endswith(")"):
+            fields = _described(con, f"(SELECT unnest({sql}) FROM {source.relation})")
+            waiting += [((*path, name), inner) for name, inner in fields.items()]
+        elif len(path) > 1:
+            found[".".join(path)] = sql
+    return found
 
 
 def pieces(con: Any, source: Source) -> Iterator[tuple[Source, int]]:
@@ -157,7 +190,7 @@ def pieces(con: Any, source: Source) -> Iterator[tuple[Source, int]]:
         ]
     else:
         rows = con.execute(f"SELECT count(*) FROM {source.relation}").fetchall()[0][0]
-        parts = [(source.relation, "rowid", rows)]
+        parts = [(source.base or source.relation, "rowid", rows)]
     for relation, number, rows in parts:
         if len(parts) == 1 and rows <= ROWS_AT_ONCE:
             yield source, rows

@@ -4,7 +4,7 @@
 import re
 import tomllib
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import cache
 from pathlib import Path
@@ -69,7 +69,8 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
         Where the file cannot be read, or no column can be what the table needs; the sentence says which.
     """
     table, con = TABLES[table_name], lake.duckdb
-    with sources.opened(con, file, None, None) as source:
+    with sources.opened(con, file, None, None) as opened:
+        source = _flat(con, opened)
         profiles = _profiles(con, source)
         chosen = _chosen(profiles, table)
         lacking = [name for name in table.required if name not in chosen and name != "event_type"]
@@ -88,6 +89,16 @@ def _words() -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------- what the columns hold
+
+
+def _flat(con: Any, source: sources.Source) -> sources.Source:
+    """The source with the fields of its nested columns in their place, as maps name them."""
+    inner = sources.nested(con, source)
+    outer = [name for name, type_ in source.columns.items() if not type_.endswith(")")]
+    names = {name: quoted(name) for name in outer} | inner
+    listed = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in names.items())
+    relation = f"(SELECT {listed} FROM {source.relation})" if inner else source.relation
+    return replace(source, relation=relation, columns=dict.fromkeys(names, "VARCHAR"))
 
 
 def _profiles(con: Any, source: sources.Source) -> list[Profile]:
@@ -146,6 +157,11 @@ def _chosen(profiles: list[Profile], table: Table) -> dict[str, Profile]:
 
 
 def _likeness(name: str, words: list[str]) -> float:
+    """How much a name is one of the words; of a nested field (``user.id``) the whole of it or its last part."""
+    return max(_alike(part, words) for part in {name, name.rpartition(".")[2]})
+
+
+def _alike(name: str, words: list[str]) -> float:
     plain = unicodedata.normalize("NFKD", name.replace("ß", "ss")).encode("ascii", "ignore").decode().lower()
     plain = re.sub(r"[^a-z0-9]", "", plain)
     if plain in words:
@@ -216,7 +232,12 @@ class _Line:
 
 
 def _plain(chosen: dict[str, Profile]) -> list[_Line]:
-    return [_named(target, profile) for target, profile in chosen.items()]
+    return [
+        _Line(target, f"{{ sql = '''{quoted(profile.name)} > 0''' }}", "pieces in stock")
+        if target == "in_stock" and profile.is_number and profile.largest > 1
+        else _named(target, profile)
+        for target, profile in chosen.items()
+    ]
 
 
 def _named(target: str, profile: Profile) -> _Line:

@@ -10,6 +10,7 @@ from retention.churn.snapshots import history, origins, take
 from retention.errors import BadInput, TooLittleData
 from retention.features import NAMES, build
 from tests import shop as tiny
+from tests import shops
 
 ARGS = {"horizon_days": 21, "active_within_days": 42}
 
@@ -157,6 +158,21 @@ def test_what_cannot_be_learned_is_said_in_a_sentence(shop):
         evaluate(shop.lake, cutoff=shop.end - timedelta(days=5), **ARGS)
     with pytest.raises(TooLittleData, match="no events before"):
         train(shop.lake, cutoff=shop.begin - timedelta(days=5), **ARGS)
+
+
+def test_a_shop_closed_before_the_cutoff_is_no_end_of_the_data(tmp_path):
+    """A gift shop closes from Christmas to New Year, and is evaluated at the first of January."""
+    events = shops.groceries(customers=150, days=240)
+    cutoff, when = shops.end(200), events.occurred_at
+    closes = pd.Timestamp(cutoff - timedelta(days=9))
+    for name, kept in (("closed", (when < closes) | (when >= cutoff)), ("ended", when < closes)):
+        (tmp_path / name).mkdir()
+        lake = shops.lake(tmp_path / name, events[kept])
+        if name == "closed":
+            assert history(lake, cutoff=cutoff, horizon_days=28, active_within_days=56).cutoff == cutoff
+        else:
+            with pytest.raises(BadInput, match="data ends on"):
+                history(lake, cutoff=cutoff, horizon_days=28, active_within_days=56)
 
 
 def test_auto_says_on_which_rung_it_stands(shop):

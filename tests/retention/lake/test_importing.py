@@ -196,6 +196,7 @@ def test_json_lines_that_are_none(lake, settings, tmp_path):
         ("empty.csv", "", RETAIL, "is empty"),
         ("header.csv", HEADER, RETAIL, "has no rows"),
         ("x.docx", "?", RETAIL, "no kind that can be imported"),
+        ("x.csv", "a\0b,\0\nc\0,d\xe9\0\n", RETAIL, "x.csv is no text"),
         ("x.parquet", "not parquet at all", RETAIL, "cannot be read as PARQUET"),
         ("x.csv", HEADER + "1,2,1,never,1.00,3\n" * 3, RETAIL, "No row of x.csv can be used"),
         ("x.csv", HEADER + "1,2,x,2025-01-01,1.00,3\n", RETAIL, "Quantity: text, by most"),

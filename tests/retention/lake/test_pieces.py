@@ -75,6 +75,34 @@ def test_a_large_text_is_read_through_a_scratch_file(monkeypatch, lake, settings
     assert import_files(lake, None, settings, "events", [str(tmp_path / "large.jsonl")]).rows_accepted == 1
 
 
+@pytest.mark.parametrize("large", [1 << 28, 100], ids=["from memory", "by a scratch file"])
+def test_nested_fields_and_what_a_file_lacks_are_there_in_every_piece(
+    large, small_pieces, monkeypatch, lake, settings, tmp_path
+):
+    monkeypatch.setattr(sources, "LARGE_TEXT", large)
+    (tmp_path / "nested.jsonl").write_text(
+        "".join(
+            f'{{"user": {{"id": {n}}}, "at": "2025-02-01", "lines": [{{"sku": "a"}}, {{"sku": "b"}}]}}\n'
+            for n in range(25)
+        )
+    )
+    for name, rows, item in (
+        ("plain", 25, 'item_id = "Sku"\noptional = ["Sku"]'),
+        (
+            "lines",
+            50,
+            "item_id = 'line.sku'\nfrom = { sql = 'SELECT *, unnest(\"lines\") AS line FROM source' }",
+        ),
+    ):
+        map_path = tmp_path / f"{name}.toml"
+        map_path.write_text(
+            f"[events]\ncustomer_id = 'user.id'\noccurred_at = 'at'\nevent_type = {{ value = 'view' }}\n{item}"
+        )
+        report = import_files(lake, None, settings, "events", [str(tmp_path / "nested.jsonl")], map_path)
+        assert report.rows_accepted == rows
+    assert lake.table("events").customer_id.nunique().execute() == 25
+
+
 def test_a_refused_import_leaves_no_files(small_pieces, lake, settings, tmp_path, monkeypatch):
     def broken(*_):
         raise RuntimeError("the disk is full")

@@ -53,6 +53,23 @@ def imported(lake, database, settings, file, map_path):
     return import_files(lake, database, settings, "events", [file], map_path)
 
 
+def test_nested_rows_come_in_once_they_can(lake, database, settings, map_path, tmp_path):
+    path = tmp_path / "nested.jsonl"
+    path.write_text(
+        "".join(
+            f'{{"user": {{"id": "c{n}"}}, "at": "2025-02-0{n}", "kind": "{"sale" if n % 2 else "purchase"}"}}\n'
+            for n in range(1, 9)
+        )
+    )
+    nested = "[events]\ncustomer_id = 'user.id'\noccurred_at = 'at'\nevent_type = { sql = '''%s''' }\n"
+    map_path.write_text(nested % '"kind"')
+    report = import_files(lake, database, settings, "events", [str(path)], map_path)
+    assert (report.rows_accepted, report.rows_quarantined) == (4, 4)
+    map_path.write_text(nested % "'purchase'")
+    release(lake, database, settings)
+    assert sorted(lake.table("events").customer_id.to_pyarrow().to_pylist()) == [f"c{n}" for n in range(1, 9)]
+
+
 def test_it_lists_reason_remedy_and_the_rows_as_they_were(lake, settings, imported):
     told = quarantine.listing(lake.duckdb, settings)
     assert told["rows"] == imported.rows_quarantined == 6

@@ -159,6 +159,47 @@ def test_words_of_events_are_translated(settings, tmp_path):
     assert report.rows_quarantined == 20
 
 
+def test_nested_fields_have_dotted_names(settings, tmp_path):
+    path = tmp_path / "clicks.jsonl"
+    path.write_text(
+        "".join(
+            f'{{"evt": {{"name": "{kind}", "ts": "2025-01-{n % 28 + 1:02}T10:00:00+02:00"}}, "user": {{"id": "u{n % 30}"}}, '
+            f'"line": {{"product": {{"sku": "s{n % 7}"}}, "qty": 2, "unit_price": 1.5}}, "order": {{"no": {n // 3}}}}}\n'
+            for n, kind in enumerate(
+                ["product_viewed", "added_to_cart", "order_completed", "order_refunded"] * 50
+            )
+        )
+    )
+    proposed = suggest(Lake.open(settings), "events", str(path))
+    section = tomllib.loads(proposed)["events"]
+    assert (section["customer_id"], section["order_id"], section["item_id"]) == (
+        "user.id",
+        "order.no",
+        "line.product.sku",
+    )
+    report, events = _rows(tmp_path / "clicks", path, proposed)
+    assert (report.rows_quarantined, {event["event_type"] for event in events}) == (
+        0,
+        {"view", "cart", "purchase", "return"},
+    )
+    assert (events[0]["quantity"], events[0]["amount"], events[0]["occurred_at"].hour) == (2.0, 3.0, 8)
+    by_hand = proposed.replace('"line.qty" * "line.unit_price"', '"line"."qty" * "line"."unit_price"')
+    assert by_hand != proposed
+    assert _rows(tmp_path / "by-hand", path, by_hand)[1] == events
+
+
+def test_pieces_on_hand_are_a_stock(settings, tmp_path):
+    path = tmp_path / "things.csv"
+    path.write_text("SKU,Dept,Maker,Stock on hand\n" + "".join(f"s{n},tea,Ann,{n % 9}\n" for n in range(40)))
+    section = tomllib.loads(suggest(Lake.open(settings), "items", str(path)))["items"]
+    assert section == {
+        "item_id": "SKU",
+        "category": "Dept",
+        "brand": "Maker",
+        "in_stock": {"sql": '"Stock on hand" > 0'},
+    }
+
+
 def test_other_tables_and_formats_and_what_cannot_be_proposed(settings, tmp_path):
     lake = Lake.open(settings)
     path = tmp_path / "people.parquet"
