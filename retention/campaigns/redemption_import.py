@@ -9,7 +9,6 @@ from time import perf_counter
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from retention.campaigns.redemptions import Use, redeem
 from retention.db import Database
@@ -23,6 +22,8 @@ from retention.lake.schema import REDEMPTIONS
 from retention.progress import Progress, silent
 from retention.settings import Settings
 
+AT_ONCE = 2_000  # uses judged in a transaction; it holds their coupons until it ends
+
 
 def import_redemptions(
     lake: Lake,
@@ -34,9 +35,10 @@ def import_redemptions(
     query: str | None = None,
     progress: Progress = silent,
 ) -> ImportReport:
-    """Import files (or one database query) of used codes, in one transaction; the same file twice changes nothing.
+    """Import files (or one database query) of used codes, in short transactions; the same file twice changes nothing.
 
-    Codes that are none of ours go to the quarantine.
+    So what an import that was killed had judged stays judged, and the file again does the rest. Codes that are none of
+    ours go to the quarantine.
 
     Raises
     ------
@@ -87,10 +89,13 @@ class _Import(Import):
             )
             for code, at, who, order in rows
         ]
-        with database.transaction() as session:
-            before = _kept(session)
-            outcomes = redeem(session, self.settings, uses)
-            accepted = _kept(session) - before
+        before, outcomes = _kept(database), list[str]()
+        for start in range(
+            0, len(uses), AT_ONCE
+        ):  # what was judged stays judged, and nobody waits for all of them
+            with database.transaction() as session:
+                outcomes += redeem(session, self.settings, uses[start : start + AT_ONCE])
+        accepted = _kept(database) - before
         unknown = [row for row, outcome in zip(rows, outcomes, strict=True) if outcome == "unknown"]
         self._set_aside(unknown)
         path = quarantine.write(self.con, self.bad, self._quarantine_path(files))
@@ -117,5 +122,6 @@ class _Import(Import):
         self.con.unregister("foreign_codes")
 
 
-def _kept(session: Session) -> int:
-    return session.scalar(select(func.count()).select_from(Redemption)) or 0
+def _kept(database: Database) -> int:
+    with database.reading() as session:
+        return session.scalar(select(func.count()).select_from(Redemption)) or 0

@@ -7,10 +7,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sqlalchemy import Table, bindparam, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from retention.campaigns import coupons
+from retention.db.insert import insert_missing
 from retention.db.tables import Coupon, DirectoryEntry, Redemption
 from retention.settings import Settings
 
@@ -126,9 +126,7 @@ def _chunk(session: Session, settings: Settings, uses: Sequence[Use]) -> list[st
                 }
             )  # fmt: skip
         found.append(known[key])
-    if rows:
-        dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
-        session.execute(dialect.insert(Redemption).on_conflict_do_nothing(), rows)
+    insert_missing(session, Redemption, rows)
     if used:
         session.connection().execute(_USED, used)
     return found

@@ -1,9 +1,10 @@
 """Insert a row unless an equal key is there: the same words on SQLite and PostgreSQL."""
 
+from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Insert
+from sqlalchemy import Insert, Table, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -22,6 +23,28 @@ def insert_once(session: Session, table: type[Base], **values: Any) -> bool:
     session.flush()  # what it refers to may still be on its way
     done = session.connection().execute(_insert_once(session.get_bind().dialect.name, table), values)
     return done.first() is not None  # PostgreSQL's driver does not always tell the row count
+
+
+def insert_missing(session: Session, table: type[Base], rows: Sequence[dict[str, Any]]) -> None:
+    """`insert_once` for many rows, all with the same columns, without asking which of them are ours.
+
+    PostgreSQL gets an array a column in one statement; SQLite, which is no way off, one statement a row.
+    """
+    session.flush()
+    if not rows:
+        return
+    connection, into = session.connection(), cast(Table, table.__table__)
+    if connection.dialect.name == "sqlite":
+        connection.execute(sqlite.insert(into).on_conflict_do_nothing(), rows)
+        return
+    columns = [into.c[name] for name in rows[0]]
+    arrays = [
+        bindparam(column.name, [row[column.name] for row in rows], type_=postgresql.ARRAY(column.type))
+        for column in columns
+    ]
+    lines = func.unnest(*arrays).table_valued(*(column.name for column in columns)).render_derived()
+    made = postgresql.insert(into).from_select([column.name for column in columns], select(lines))
+    connection.execute(made.on_conflict_do_nothing())
 
 
 @cache

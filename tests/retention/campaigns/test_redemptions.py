@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
-from retention.campaigns import approval, redemptions
+from retention.campaigns import approval, redemption_import, redemptions
 from retention.campaigns.redemption_import import import_redemptions
 from retention.campaigns.redemptions import Use, redeem
 from retention.db import Database
@@ -141,6 +141,36 @@ def test_a_file_is_judged_once_and_unknown_codes_go_to_the_quarantine(database, 
     file.write_text("code,occurred_at\nSPRING10,2025-05-04")
     with pytest.raises(BadInput, match="no code of ours"):
         import_redemptions(lake, database, settings, [str(file)])
+
+
+def test_what_an_import_had_judged_when_it_was_killed_stays_judged_and_the_file_again_does_the_rest(
+    database, settings, codes, tmp_path, monkeypatch
+):
+    lake, file = Lake.open(settings), tmp_path / "uses.csv"
+    lines = [f"{code},2025-05-04 10:00:00,{who},o-{who}" for who, code in sorted(codes.items())]
+    file.write_text("\n".join(["code,occurred_at,customer_id,order_id", *lines]))
+    whole, batches = len(lines), []
+
+    def killed_in_the_third(session, settings, uses):
+        batches.append(len(uses))
+        if len(batches) == 3:
+            raise KeyboardInterrupt
+        return redeem(session, settings, uses)
+
+    monkeypatch.setattr(redemption_import, "AT_ONCE", 4)
+    monkeypatch.setattr(redemption_import, "redeem", killed_in_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        import_redemptions(lake, database, settings, [str(file)])
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Redemption)) == 8
+    monkeypatch.setattr(redemption_import, "redeem", redeem)
+    again = import_redemptions(lake, database, settings, [str(file)])
+    assert (again.rows_accepted, again.rows_duplicate, again.redemptions) == (
+        whole - 8,
+        8,
+        {"redeemed": whole},
+    )
+    assert {_state(database, code)[0] for code in codes.values()} == {"redeemed"}
 
 
 def test_events_tell_of_codes_too_and_the_shops_own_coupons_are_not_ours(database, settings, codes, tmp_path):

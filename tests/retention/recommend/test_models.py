@@ -1,6 +1,7 @@
 """One contract for every model, on a checkerboard whose answer a person can see: two kinds of customers, two of items."""
 
 import io
+import tracemalloc
 from importlib.util import find_spec
 
 import numpy as np
@@ -11,7 +12,7 @@ from retention.errors import Cancelled
 from retention.recommend.models import DEEP, MODELS, Collaborative, Days, Segments, Side, fitting
 from retention.recommend.models.als import Als
 from retention.recommend.models.contract import checked
-from retention.recommend.models.ease import Ease
+from retention.recommend.models.ease import BYTES, Ease
 
 CUSTOMERS, ITEMS = 40, 30
 SAME_FOR_ALL = {"popular", "trending"}
@@ -213,6 +214,30 @@ def test_ease_gives_the_same_scores_either_way_round():
     assert wide.dual_
     np.testing.assert_allclose(wide.scores(board[:39]), expected, atol=1e-4)
     assert not square.fit(board).dual_
+
+
+def test_ease_keeps_to_its_memory_by_pruning_what_fewest_buy_and_says_so():
+    """More of both than the bound allows: it learns what it would learn in a shop that sold only the most bought."""
+    chance = np.linspace(0.002, 0.2, 800)  # the later the item, the more buy it
+    sold = csr_matrix((np.random.default_rng(0).random((900, 800)) < chance).astype(np.float32))
+    bound = BYTES * 200**2
+    tracemalloc.start()
+    model = Ease(memory=bound).fit(sold)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= bound + 2 * (sold.data.nbytes + sold.indices.nbytes)  # "beside the histories"
+    assert model.most == len(model.kept_) == 200
+    buyers = np.diff(sold.tocsc().indptr)
+    assert buyers[model.kept_].min() >= np.delete(buyers, model.kept_).max()
+    found, alone = model.scores(sold), Ease().fit(sold[:, model.kept_])
+    np.testing.assert_allclose(found[:, model.kept_], alone.scores(sold[:, model.kept_]), atol=1e-5)
+    assert not np.delete(found, model.kept_, axis=1).any()
+    lost = 1 - sold[:, model.kept_].nnz / sold.nnz
+    assert model.told == (
+        f"EASE learned the 200 most bought of 800 items, for its matrix may take 1 MiB; the others make up {lost:.1%} of what "
+        "is known."
+    )
+    assert Ease().fit(sold).told == alone.told == ""
 
 
 def test_als_weighs_by_confidence_so_that_a_faded_purchase_still_counts():
