@@ -255,7 +255,7 @@ def view(job: Job) -> dict[str, Any]:
     """What templates may say of a job."""
     return {
         "id": job.id, "kind": job.kind, "title": title(job.kind), "state": job.state, "args": job.args,
-        "requested_by": job.requested_by, "done": job.progress_done, "total": job.progress_total,
+        "requested_by": job.requested_by, "private": job.channel == job.requested_by, "done": job.progress_done, "total": job.progress_total,
         "what": job.progress_text, "error": job.error or "", "reference": job.reference or "",
         "cancelled_by": job.cancelled_by or "", "cancelling": job.cancel_at is not None, "attempt": job.attempt,
         "created_at": job.created_at, "started_at": job.started_at, "finished_at": job.finished_at,
@@ -263,8 +263,8 @@ def view(job: Job) -> dict[str, Any]:
 
 
 def title(kind: str) -> str:
-    """``campaign_draft`` → ``Campaign draft``."""
-    return kind.replace("_", " ").capitalize()
+    """``campaign_draft`` → ``Campaign draft``, ``cohort_csv`` → ``Cohort CSV``."""
+    return kind.replace("_", " ").capitalize().replace("csv", "CSV")
 
 
 def _show(session: Session, settings: Settings, job: Job, template: str) -> None:
