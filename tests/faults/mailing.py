@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pandas as pd
 from sqlalchemy import select
@@ -12,6 +13,7 @@ from retention import clock
 from retention.db import Database
 from retention.db.tables import RoleGrant, Send
 from retention.lake import Lake
+from retention.outreach import sends
 from retention.settings import Settings
 from tests.retention.outreach import made
 from tests.retention.outreach.mail import Inbox, Mailserver
@@ -56,9 +58,10 @@ def begin(database: Database, settings: Settings) -> None:
 
 
 def under_way(database: Database) -> bool:
-    """Whether a copy is handed over at this moment."""
+    """Whether a copy is handed over at this moment: claimed lately, not by a process that is long dead."""
+    lately = Send.lease_until > clock.wall() + sends.LEASE - timedelta(seconds=1)
     with database.reading() as session:
-        return session.scalar(select(Send.id).where(Send.state == "sending").limit(1)) is not None
+        return session.scalar(select(Send.id).where(Send.state == "sending", lately).limit(1)) is not None
 
 
 @dataclass(frozen=True, slots=True)
