@@ -96,7 +96,8 @@ def learn(probabilities: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> 
     churners = int(y.sum())
     if not CHURNERS <= churners <= len(y) - CHURNERS:
         return Calibrated(), "none"
-    methods = ("sigmoid", "isotonic") if churners >= ISOTONIC_FROM else ("sigmoid",)
+    many = churners >= ISOTONIC_FROM and len(labels) > 1  # judged within one origin, steps learn its season
+    methods = ("sigmoid", "isotonic") if many else ("sigmoid",)
     folds = cross_fits(labels)
     lost = {
         method: sum(

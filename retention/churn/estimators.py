@@ -29,13 +29,13 @@ BY_STRETCHES = ("logistic", "boosting")  # members that learn when a customer ca
 CLOSED_FORM, RFM = "bg_nbd", "rfm_logistic"
 SEASONAL, BG_LOGISTIC = "bg_season", "bg_logistic"  # BG/NBD on the shop's clock; its log-odds and RFM
 SIMPLE = (CLOSED_FORM, SEASONAL, RFM, BG_LOGISTIC)
-STACKED = (SEASONAL, RFM, BG_LOGISTIC, *ENSEMBLE)
+STACKED = (SEASONAL, BG_LOGISTIC, *ENSEMBLE)
 CLOSED = {CLOSED_FORM: ("bg_no_purchase",), SEASONAL: ("season_no_purchase", "bg_no_purchase")}
 RFM_COLUMNS = ("recency_days", "orders_all", "basket_mean")
 SMALL = 100_000  # rows
 FAR = 4.0  # standard deviations
 MANY = 20_000  # rows, from which logistic regression needs no firmer hand; below, the penalty grows
-_PRIOR = 10.0  # customers' worth of belief that all members of a stack are equally good
+_PRIOR = 100.0  # customers' worth of belief that all members of a stack are equally good
 
 
 class LogOdds(ClassifierMixin, BaseEstimator):
@@ -267,6 +267,12 @@ def parts(name: str) -> tuple[str, ...]:
     return {"ensemble": ENSEMBLE, "stacked": STACKED}.get(name, (name,))
 
 
+def stackable(members: Sequence[str]) -> tuple[str, ...]:
+    """Those of some members that a stack is made of: of the closed forms the one that knows the season, and what knows more than RFM."""
+    left_out = {RFM, CLOSED_FORM} if SEASONAL in members else {RFM}
+    return tuple(one for one in members if one not in left_out)
+
+
 def fit_member(
     name: str, X: np.ndarray, y: np.ndarray, *, waited: np.ndarray | None = None, columns: Sequence[str] = (),
     seed: int = 0, progress: Progress = silent, settings: Mapping[str, Any] | None = None,
@@ -282,7 +288,6 @@ def fit_member(
     settings : mapping, optional
         They replace its own.
     """
-    X = np.where(np.isnan(X).all(axis=0), 0.0, X)  # what nobody has tells nothing, and some cannot stand it
     progress(0, 1, f"Fitting: {name}")
     with _calm(len(y)):
         if name in CLOSED:
@@ -294,7 +299,10 @@ def fit_member(
             return _few([*closed, *_places(RFM_COLUMNS, columns)], odds_first).fit(X, y)
 
         def whole(X: np.ndarray, y: np.ndarray, progress: Progress) -> BaseEstimator:
-            return _FITS[name](X, y, seed, progress, settings or {})
+            known = np.where(
+                np.isnan(X).all(axis=0), 0.0, X
+            )  # what nobody has, in a stretch, some cannot stand
+            return _FITS[name](known, y, seed, progress, settings or {})
 
         timed = waited is not None and name in BY_STRETCHES
         found = by_stretches(whole, X, np.asarray(waited), progress) if timed else None

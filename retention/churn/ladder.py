@@ -11,7 +11,7 @@ from retention.errors import TooLittleData
 BUYERS_FOR_A_MODEL, BUYERS_FOR_LEARNING, DAYS_FOR_LEARNING = 100, 500, 180
 CHURNERS, SNAPSHOTS_FOR_ENSEMBLE = 100, 4
 _CLOSED = (CLOSED_FORM, RFM, BG_LOGISTIC, "stacked")
-_LOGISTIC = ("logistic", *_CLOSED)
+_LOGISTIC = ("logistic", "boosting", *_CLOSED)  # boosting has its say in the stack, on any number of churners
 _ENSEMBLE = ("ensemble", *ENSEMBLE, *_CLOSED)
 SWING = 0.2  # log of the speed of repeat orders from one horizon to the next, from which a season is reckoned with
 

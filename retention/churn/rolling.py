@@ -13,7 +13,7 @@ from retention.churn.uncertainty import log_loss_of, paired
 from retention.progress import Progress, part
 
 MOST_ORIGINS, MANY_ROWS = 3, 20_000  # above so many rows two origins must do
-TIE = 0.01  # of the log-loss: so much better than the blend must one be, where each origin is another season
+TIE = 0.05  # of the log-loss: so much better than the blend must one be, where each origin is another season
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,8 @@ def fitted(
 
 def judge(name: str, told: Sequence[Told]) -> Choice:
     """A named way to put members together and its log-loss, each origin with what the other origins teach."""
-    members = tuple(told[0].probabilities) if name == "stacked" else estimators.parts(name)
+    told_of = tuple(told[0].probabilities)
+    members = estimators.stackable(told_of) if name == "stacked" else estimators.parts(name)
     labels = [one.labels for one in told]
     tables = [np.array([one.probabilities[member] for member in members]) for one in told]
     losses = []
@@ -123,20 +124,19 @@ def judge(name: str, told: Sequence[Told]) -> Choice:
 
 
 def choose(choices: Sequence[Choice], told: Sequence[Told], *, seasonal: bool) -> Choice:
-    """The best by log-loss; but the blend in a near-tie where seasons are known, and no member of the ensemble alone by luck.
+    """The best by log-loss; but the blend where seasons are known and no other is far better, and no member of a mean alone by luck.
 
     An origin is one season: which of two members that are nearly as good was lucky in it says little of the next one, and
     their blend is never the unlucky one. So where seasons are known another must be better than the blend by `TIE`, and
-    elsewhere a member alone must beat the ensemble beyond doubt, by customer.
+    elsewhere a member alone must beat the ensemble (the blend, where there is none) beyond doubt, by customer.
     """
     best = min(choices, key=lambda one: one.log_loss)
     named = {one.name: one for one in choices}
     if seasonal:
         blend = named.get("stacked", best)
         return blend if blend.log_loss <= best.log_loss * (1 + TIE) else best
-    ensemble = named.get("ensemble")
-    alone = ensemble is not None and best.name in ensemble.members
-    return ensemble if alone and ensemble and not _surely(best, ensemble, told) else best
+    mean = named.get("ensemble", named.get("stacked", best))
+    return mean if best.name in mean.members and not _surely(best, mean, told) else best
 
 
 def _surely(one: Choice, other: Choice, told: Sequence[Told]) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from retention.churn.estimators import stackable
 from retention.churn.rolling import Choice, Told, choose
 from retention.churn.snapshots import Snapshot
 from retention.value import bgnbd
@@ -50,3 +51,19 @@ def test_the_ensemble_and_what_is_no_member_are_taken_by_their_log_loss(told):
     assert choose(choices(0.299, 0.300, 0.4), told(0.05), seasonal=False).name == "ensemble"
     assert choose(choices(0.301, 0.300, 0.2), told(0.05), seasonal=False).name == "bg_nbd"
     assert choose(choices(0.301, 0.300, 0.4)[1:], told(0.05), seasonal=False).name == "boosting"
+
+
+def test_where_there_is_no_ensemble_a_member_alone_gives_way_to_the_blend(told):
+    """Few customers cannot tell which of the blend's members is better; one that is beyond doubt is taken."""
+    blend, boosting = (
+        Choice("stacked", ("logistic", "boosting"), None, 0.301),
+        Choice("boosting", ("boosting",), None, 0.300),
+    )
+    assert choose([blend, boosting], told(0.05), seasonal=False) is blend
+    assert choose([blend, boosting], told(3.0), seasonal=False) is boosting
+
+
+def test_what_the_blend_is_made_of_knows_the_season_and_more_than_rfm():
+    told_of = ("logistic", "bg_nbd", "rfm_logistic", "bg_logistic", "bg_season")
+    assert stackable(told_of) == ("logistic", "bg_logistic", "bg_season")
+    assert stackable(told_of[:-1]) == ("logistic", "bg_nbd", "bg_logistic")

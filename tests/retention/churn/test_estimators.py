@@ -56,6 +56,6 @@ def test_a_blend_finds_the_better_member():
     y = (rng.random(4000) < truth).astype(float)
     weights = estimators.blend(np.array([truth, np.full(4000, y.mean())]), y)
     assert weights.sum() == pytest.approx(1)
-    assert weights[0] > 0.9
+    assert weights[0] > 0.8
     same = estimators.blend(np.array([truth, truth]), y)
     np.testing.assert_allclose(same, 0.5)

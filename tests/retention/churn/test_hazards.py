@@ -36,6 +36,15 @@ def test_when_they_came_back_tells_more_than_whether(customers, name):
 
 
 @pytest.mark.parametrize("name", estimators.BY_STRETCHES)
+def test_what_nobody_has_who_is_still_away_stops_no_stretch(customers, name):
+    """A gap, say, that only those have who soon come back: the second stretch sees a column without a value."""
+    X, waited, _ = customers
+    X = np.column_stack([X, np.where(waited < EDGES[0], 1.0, np.nan)])
+    model = estimators.fit_member(name, X, np.isinf(waited).astype(float), waited=waited)
+    assert np.isfinite(estimators.churn(model, X)).all()
+
+
+@pytest.mark.parametrize("name", estimators.BY_STRETCHES)
 def test_base_and_contributions_add_up_to_the_margin(customers, name):
     X, waited, _ = customers
     member = estimators.fit_member(name, X, np.isinf(waited).astype(float), waited=waited)

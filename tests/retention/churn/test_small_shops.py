@@ -55,6 +55,6 @@ def test_where_no_window_was_over_in_time_all_models_have_an_equal_say(tmp_path)
         cutoff=shops.end(300), horizon_days=140, active_within_days=None,
     )  # fmt: skip
     assert made.estimator == "stacked"
-    assert [weight for weight, _ in made.members] == [1 / 4] * 4
+    assert [weight for weight, _ in made.members] == [1 / 5] * 5
     assert made.calibration.startswith("none")
     assert "an equal say" in made.rung
