@@ -163,6 +163,11 @@ def _made(con: Any, source: Source, added: str, mapping: Mapping) -> Source:
     return replace(source, relation="shaped_rows", columns=_described(con, "shaped_rows"), files=())
 
 
+def is_nested(type_: str) -> bool:
+    """Whether a column of this type has fields; a list of such has none of its own."""
+    return type_.startswith("STRUCT(") and type_.endswith(")")
+
+
 def nested(con: Any, source: Source) -> dict[str, str]:
     """The fields within the source's nested columns, by their dotted names: ``user.id`` and the SQL that reads it."""
     found: dict[str, str] = {}
@@ -170,7 +175,7 @@ def nested(con: Any, source: Source) -> dict[str, str]:
     while waiting:
         path, type_ = waiting.pop(0)
         sql = ".".join(map(quoted, path))
-        if type_.startswith("STRUCT(") and type_.endswith(")"):
+        if is_nested(type_):
             fields = _described(con, f"(SELECT unnest({sql}) FROM {source.relation})")
             waiting += [((*path, name), inner) for name, inner in fields.items()]
         elif len(path) > 1:

@@ -2,22 +2,16 @@
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
 
 import re
-import tomllib
-import unicodedata
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from retention.errors import BadInput
-from retention.lake import mapping, sources
+from retention.lake import mapping, sources, synonyms
 from retention.lake.mapping import quoted
 from retention.lake.reading import Look, look
 from retention.lake.schema import TABLES, Table
 
 ROWS = 200_000  # so many are looked at
-ALMOST = 0.85  # names that are as alike as this are taken for the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +77,13 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
         return _toml(table, source, profiles, chosen, lines)
 
 
-@cache
-def _words() -> dict[str, Any]:
-    return tomllib.loads(Path(__file__).with_name("synonyms.toml").read_text(encoding="utf-8"))
-
-
 # ---------------------------------------------------------------- what the columns hold
 
 
 def _flat(con: Any, source: sources.Source) -> sources.Source:
     """The source with the fields of its nested columns in their place, as maps name them."""
     inner = sources.nested(con, source)
-    outer = [name for name, type_ in source.columns.items() if not type_.endswith(")")]
+    outer = [name for name, type_ in source.columns.items() if not sources.is_nested(type_)]
     names = {name: quoted(name) for name in outer} | inner
     listed = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in names.items())
     relation = f"(SELECT {listed} FROM {source.relation})" if inner else source.relation
@@ -139,10 +128,15 @@ def _profile(con: Any, name: str, seen: Look, rows: int) -> Profile:
 
 def _chosen(profiles: list[Profile], table: Table) -> dict[str, Profile]:
     """The best column for each meaning: by name first, what is left by content."""
-    names = _words()[table.name]
+    names = synonyms.words()[table.name]
     scored = sorted(
         (
-            (-_likeness(profile.name, names[target]) * _fit(profile, target, table), place, order, target)
+            (
+                -synonyms.likeness(profile.name, names[target]) * _fit(profile, target, table),
+                place,
+                order,
+                target,
+            )
             for order, target in enumerate(names)
             for place, profile in enumerate(profiles)
         )
@@ -154,21 +148,6 @@ def _chosen(profiles: list[Profile], table: Table) -> dict[str, Profile]:
     if table.name == "events":
         _by_content(profiles, chosen)
     return chosen
-
-
-def _likeness(name: str, words: list[str]) -> float:
-    """How much a name is one of the words; of a nested field (``user.id``) the whole of it or its last part."""
-    return max(_alike(part, words) for part in {name, name.rpartition(".")[2]})
-
-
-def _alike(name: str, words: list[str]) -> float:
-    plain = unicodedata.normalize("NFKD", name.replace("ß", "ss")).encode("ascii", "ignore").decode().lower()
-    plain = re.sub(r"[^a-z0-9]", "", plain)
-    if plain in words:
-        return 1.0 - 0.001 * words.index(plain)  # the more telling names stand first
-    best = max(SequenceMatcher(None, plain, word).ratio() for word in words)
-    longer = [word for word in words if len(word) > 3 and (plain.endswith(word) or plain.startswith(word))]
-    return max(best * 0.9 if best >= ALMOST else 0.0, 0.7 if longer else 0.0)
 
 
 def _fit(profile: Profile, target: str, table: Table) -> float:
@@ -280,7 +259,7 @@ class _Events:
         name, share = self._counted(
             f"SELECT {country}, count(*) / sum(count(*)) OVER () FROM {{rows}} GROUP BY 1 ORDER BY 2 DESC LIMIT 1"
         )[0]
-        known = _words()["countries"].get(str(name).strip().lower())
+        known = synonyms.words()["countries"].get(str(name).strip().lower())
         if known is None or share < 0.5:
             return []
         why = f"{share:.0%} of the rows are of {name}"
@@ -377,8 +356,8 @@ class _Events:
 
 def _meaning(value: str) -> str | None:
     plain = re.sub(r"[^a-z]", "", value.lower())
-    for word, synonyms in _words()["words"].items():
-        if plain == word.replace("_", "") or plain in synonyms:
+    for word, alike in synonyms.words()["words"].items():
+        if plain == word.replace("_", "") or plain in alike:
             return str(word)
     return None
 

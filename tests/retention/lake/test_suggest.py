@@ -3,6 +3,7 @@
 import random
 import tomllib
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -186,6 +187,19 @@ def test_nested_fields_have_dotted_names(settings, tmp_path):
     by_hand = proposed.replace('"line.qty" * "line.unit_price"', '"line"."qty" * "line"."unit_price"')
     assert by_hand != proposed
     assert _rows(tmp_path / "by-hand", path, by_hand)[1] == events
+
+
+def test_decimal_columns_are_columns(settings, tmp_path):
+    path = tmp_path / "orders.parquet"
+    table = {
+        "customer": ["a", "b"] * 20,
+        "order_date": [datetime(2025, 1, 1) + timedelta(days=day) for day in range(40)],
+        "order_id": [f"o{number}" for number in range(40)],
+        "total": [Decimal(f"{10 + number}.50") for number in range(40)],
+    }
+    pq.write_table(pa.table(table), path)
+    section = tomllib.loads(suggest(Lake.open(settings), "events", str(path)))["events"]
+    assert section["amount"] == "total"
 
 
 def test_pieces_on_hand_are_a_stock(settings, tmp_path):
