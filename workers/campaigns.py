@@ -4,6 +4,7 @@ Every function works in the caller's session: the move, its audit row and the me
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -132,8 +133,8 @@ def release(
     }
     record(session, settings, user, "campaign.release", campaign.id, now, details)
     told = line(settings, campaign, "released", user, copies=freed, again=again)
-    told = Post(told.template, told.values, f"{told.key}:{now.isoformat()}", told.channel, told.thread_key)
-    outbox.put(session, settings, told, default_channel=campaign.channel)
+    once = replace(told, key=f"{told.key}:{now.isoformat()}")  # a version may have held copies more than once
+    outbox.put(session, settings, once, default_channel=campaign.channel)
     return freed
 
 

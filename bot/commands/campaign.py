@@ -130,6 +130,10 @@ def misuse(call: Call, campaign: str) -> CampaignMisuse:
     return request(CampaignMisuse, campaign_id=campaign)
 
 
+def _titled(campaign: Campaign) -> dict[str, str]:
+    return {"campaign_id": campaign.id, "name": campaign.name, "state": campaign.state}
+
+
 @COMMAND.command("held", role="analyst")
 @ID
 def held(call: Call, campaign: str) -> Answer:
@@ -144,7 +148,7 @@ def held(call: Call, campaign: str) -> Answer:
             }
             for send in sends.held(session, found.id)
         ]  # fmt: skip
-        told = {"campaign_id": found.id, "name": found.name, "state": found.state}
+        told = _titled(found)
     return Answer(
         "campaign/held", {"campaign": told, "copies": copies[:SHOWN], "more": max(len(copies) - SHOWN, 0)}
     )
@@ -162,7 +166,7 @@ def release(call: Call, campaign: str, how: str, copy: int | None) -> Answer:
         if call.first_time(session):
             freed = campaigns.release(session, settings, campaign, call.user, again=again, copy=copy)
         found = find(session, settings, campaign)
-        told = {"campaign_id": found.id, "name": found.name, "state": found.state}
+        told = _titled(found)
     return Answer("campaign/released", {"campaign": told, "copies": freed, "again": again})
 
 

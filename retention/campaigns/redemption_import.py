@@ -90,9 +90,8 @@ class _Import(Import):
             for code, at, who, order in rows
         ]
         before, outcomes = _kept(database), list[str]()
-        for start in range(
-            0, len(uses), AT_ONCE
-        ):  # what was judged stays judged, and nobody waits for all of them
+        for start in range(0, len(uses), AT_ONCE):
+            # what was judged stays judged, and nobody waits for all of them
             with database.transaction() as session:
                 outcomes += redeem(session, self.settings, uses[start : start + AT_ONCE])
         accepted = _kept(database) - before

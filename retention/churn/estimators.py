@@ -299,9 +299,8 @@ def fit_member(
             return _few([*closed, *_places(RFM_COLUMNS, columns)], odds_first).fit(X, y)
 
         def whole(X: np.ndarray, y: np.ndarray, progress: Progress) -> BaseEstimator:
-            known = np.where(
-                np.isnan(X).all(axis=0), 0.0, X
-            )  # what nobody has, in a stretch, some cannot stand
+            # what nobody has in this stretch tells nothing, and some cannot stand it
+            known = np.where(np.isnan(X).all(axis=0), 0.0, X)
             return _FITS[name](known, y, seed, progress, settings or {})
 
         timed = waited is not None and name in BY_STRETCHES

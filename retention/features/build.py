@@ -142,10 +142,8 @@ def expression(
         (intent.CAMPAIGNS, lambda: intent.campaigns(treatments, now, h)),
         (intent.CHANNELS, lambda: intent.channels(folded)),
     )
-    for number, (serves, part) in enumerate(
-        parts
-    ):  # other names, so that it stays one query: such are planned faster
-        if serves & wanted:
+    for number, (serves, part) in enumerate(parts):
+        if serves & wanted:  # under names of its own, so that all stays one query: such are planned faster
             customers = customers.left_join(part(), "customer_id", rname=f"{{name}}_{number}")
     customers = customers.mutate(
         **{name: customers[name].fill_null(0) for name in COUNTS if name in customers.columns}

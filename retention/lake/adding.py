@@ -58,8 +58,7 @@ class Adding:
 
     def known(self) -> list[str]:
         """All files of the lake."""
-        delta = store.opened(self.root, self.table)
-        return [] if delta is None else store.files(delta)
+        return store.files(store.opened(self.root, self.table))
 
     def write(self, relation: str) -> None:
         """Write a table's rows to files; the lake does not know of them before the `commit`."""

@@ -34,9 +34,8 @@ DIFFERENT = 0.05  # p of Cochran's Q above which offers are not told apart
 def kind(offer: Mapping[str, Any]) -> str:
     """What an offer is, whatever its rule is called: two that read alike are the same. Empty for none."""
     action = offer.get("action") or ""
-    amount = (
-        offer.get("amount") if action == "coupon" else 0.0
-    )  # free shipping's is what a parcel costs just now
+    # free shipping's amount is what a parcel costs just now
+    amount = offer.get("amount") if action == "coupon" else 0.0
     terms = (offer.get("discount"), amount, offer.get("min_order"))
     bound = ["category"] if offer.get("category") or offer.get("categories") else []  # whichever it is
     return ":".join([action, *(f"{term or 0.0:g}" for term in terms), *bound]) if action else ""
