@@ -13,7 +13,7 @@ from typing import Any
 from retention.campaigns import redemptions
 from retention.db import Database
 from retention.errors import BadInput
-from retention.lake import clean, directory, formats, identity, mapping, quarantine, sources, store
+from retention.lake import clean, currency, directory, formats, identity, mapping, quarantine, sources, store
 from retention.lake.adding import Adding
 from retention.lake.clean_policy import load_clean_policy
 from retention.lake.identity import exact
@@ -146,6 +146,7 @@ class Import:
         self.good = self.aside = 0
         self.adding = None if table.keyed else Adding(lake.root, self.con, table)
         self.lock, self.held = ExitStack(), False
+        self.currencies: set[str] = set()
         self.erased = erased.Erased()
 
     # ------------------------------------------------------------ reading
@@ -245,6 +246,7 @@ class Import:
         self._hold()
         if self.adding is not None:
             self._flush()
+        currency.check(self.lake, self.settings, self.currencies)
         staged = self.good if self.adding else self._one("SELECT count(*) FROM staged") if self.staged else 0
         if held is None:
             path = quarantine.write(self.con, self.bad, self._quarantine_path(files))
@@ -283,6 +285,7 @@ class Import:
         self._clean(fresh, self.adding)
         if self._one(f"SELECT count(*) FROM {fresh}"):
             self.adding.write(fresh)
+            self.currencies |= currency.named(self.con, fresh)
             mark(self.lake, fresh, self.policy)
         self.con.execute("DROP TABLE IF EXISTS staged; DROP TABLE IF EXISTS fresh")
         self.staged, self.names = False, []

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from retention import clock
 from retention.errors import BadInput
-from retention.lake import store
+from retention.lake import currency, store
 from retention.lake.frames import arrow
 from retention.lake.identity.resolve import BY_CUSTOMER, Identities, Identity, joined, merged
 from retention.lake.returns import NONE, Returns, cancelled_orders, match
@@ -282,23 +282,8 @@ class Lake:
         return f"v{versions} n{rows} h{int(digest):016x}{people and f' i{people}'}"
 
     def currency(self, settings: Settings) -> str:
-        """The shop's currency: as set, else the data's own; empty where the data names none.
-
-        Raises
-        ------
-        BadInput
-            Where the data mixes currencies: amounts cannot be added without rates.
-        """
-        if settings.currency:
-            return settings.currency
-        currency = self.table("events").currency
-        found = sorted(currency.as_table().filter(currency.notnull()).distinct().execute()["currency"])
-        if len(found) > 1:
-            raise BadInput(
-                f"The events are in {', '.join(found)}; amounts cannot be added without rates. "
-                "Import them in one currency (an expression in the map)."
-            )
-        return found[0] if found else ""
+        """See `currency.of_shop`."""
+        return currency.of_shop(self, settings)
 
     # ------------------------------------------------------------ writing
 

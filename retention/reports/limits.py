@@ -111,7 +111,7 @@ def _sources(found: dict[str, Any]) -> list[dict[str, str]]:
         (bool(rows["customers"]) and (filled["customers"]["marketing_consent"] or 0) < MOST, "consent is unknown for some customers: they are excluded from campaigns", "map `marketing_consent`"),
         (bool(rows["customers"]) and (filled["customers"]["email"] or 0) < HALF, "most customers have no e-mail address: campaigns go out as a file only", "map `email`"),
         (not {"view", "cart", "search"} & set(found["event_types"]), "no views, searches or carts: what customers look at before they buy is not known", "import the shop's web events"),
-        (len(found["currencies"]) > 1, "amounts in several currencies cannot be added", "import them in one, by an expression in the map"),
+        (len(found["currencies"]) > 1, "amounts in several currencies cannot be added", "import them in one (an expression in the map) into a new RETENTION_HOME"),
     )  # fmt: skip
     return [_limit(what, how) for holds, what, how in checks if holds]
 

@@ -182,10 +182,28 @@ def test_currencies_are_not_mixed(settings):
     assert lake.currency(settings) == ""
     _import(lake, settings, _views(NOON, currency="EUR"))
     assert lake.currency(settings) == "EUR"
-    _import(lake, settings, _views(NOON, customer="2", currency="USD"))
-    with pytest.raises(BadInput, match="EUR, USD"):
-        lake.currency(settings)
-    assert lake.currency(settings.model_copy(update={"currency": "CHF"})) == "CHF"
+    _import(lake, settings, _views(NOON, customer="2", currency=" eur"))  # written otherwise
+    with pytest.raises(BadInput, match=r"in USD, the shop's are in EUR.*nothing was imported"):
+        _import(lake, settings, _views(NOON, customer="3", currency="USD"))
+    assert lake.table("events").count().execute() == 2
+    _import(lake, settings, _views(NOON, customer="3", currency="EUR"))
+    assert lake.table("events").count().execute() == 3
+
+
+def test_a_file_of_several_currencies_is_refused_before_anything_is_there(settings):
+    lake = Lake.open(settings)
+    both = pd.concat([_views(NOON, currency="EUR"), _views(NOON, customer="2", currency="USD")])
+    with pytest.raises(BadInput, match="in EUR, USD"):
+        _import(lake, settings, both)
+    assert lake.table("events").count().execute() == 0
+
+
+def test_the_currency_that_is_set_is_the_shops(settings):
+    lake = Lake.open(settings)
+    swiss = settings.model_copy(update={"currency": "CHF"})
+    assert lake.currency(swiss) == "CHF"
+    with pytest.raises(BadInput, match="in EUR, the shop's are in CHF"):
+        _import(lake, swiss, _views(NOON, currency="EUR"))
 
 
 def test_an_engine_that_is_not_supported_is_named(tmp_path):

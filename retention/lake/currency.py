@@ -1,0 +1,66 @@
+"""One shop, one currency: amounts in several cannot be added without rates."""
+
+from typing import TYPE_CHECKING, Any
+
+from retention.errors import BadInput
+from retention.settings import Settings
+
+if TYPE_CHECKING:
+    from retention.lake.lake import Lake
+
+
+def named(con: Any, relation: str) -> set[str]:
+    """The currencies that events of a relation (a table's quoted name) name, in capitals."""
+    found = con.execute(
+        f"SELECT DISTINCT upper(trim(currency)) FROM {relation} WHERE trim(currency) <> ''"  # noqa: S608 - our own names
+    ).fetchall()
+    return {name for (name,) in found}
+
+
+def of_shop(lake: "Lake", settings: Settings) -> str:
+    """As set, else the data's own; empty where the data names none.
+
+    Raises
+    ------
+    BadInput
+        Where the data mixes currencies.
+    """
+    if settings.currency:
+        return settings.currency
+    found = sorted(_of_lake(lake))
+    if len(found) > 1:
+        raise BadInput(
+            f"The events are in {', '.join(found)}; amounts cannot be added without rates. Import them in one currency "
+            "(an expression in the map) into a new RETENTION_HOME: what is here already stays as it was imported."
+        )
+    return found[0] if found else ""
+
+
+def check(lake: "Lake", settings: Settings, brought: set[str]) -> None:
+    """Refuse events that would mix currencies.
+
+    Parameters
+    ----------
+    brought : set of str
+        As `named` of the new events.
+
+    Raises
+    ------
+    BadInput
+        In one sentence, naming both.
+    """
+    if not brought:
+        return
+    known = {settings.currency.upper()} if settings.currency else _of_lake(lake)
+    if len(brought | known) > 1:
+        against = f", the shop's are in {', '.join(sorted(known))}" if known else ""
+        raise BadInput(
+            f"These amounts are in {', '.join(sorted(brought))}{against}; they cannot be added without rates. Convert them in "
+            "the map (amount = { sql = '…' }, currency = { value = '…' }), or leave some out by its `where`; nothing was imported."
+        )
+
+
+def _of_lake(lake: "Lake") -> set[str]:
+    events = lake.table("events", identity="stored")
+    found = events.select(name=events.currency.strip().upper()).filter(lambda t: t.name != "").distinct()
+    return set(found.to_pyarrow()["name"].to_pylist())
