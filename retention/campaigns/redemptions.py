@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import Table, bindparam, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from retention.campaigns import coupons
-from retention.db.insert import insert_missing
+from retention.db.insert import among, insert_missing
 from retention.db.tables import Coupon, DirectoryEntry, Redemption
 from retention.settings import Settings
 
@@ -29,7 +29,7 @@ OUTCOMES: dict[str, str] = {
     "unknown": "no code of ours",
 }
 WRONG = ("twice", "other_customer", "expired", "void", "unissued")
-CHUNK = 500
+CHUNK = 2_000
 MINUTES = timedelta(minutes=10)  # clocks of two tellers differ by no more
 
 
@@ -66,14 +66,6 @@ class _Held:
     order_id: str | None
 
 
-_COUPONS = cast(Table, Coupon.__table__)
-_USED = (
-    update(_COUPONS)
-    .where(_COUPONS.c.code == bindparam("used"))
-    .values(state="redeemed", redeemed_at=bindparam("at"), order_id=bindparam("in_order"))
-)
-
-
 def redeem(session: Session, settings: Settings, uses: Sequence[Use]) -> list[str]:
     """Judge each use, mark the codes that were used as they were meant, and keep what was told.
 
@@ -93,20 +85,24 @@ def redeem(session: Session, settings: Settings, uses: Sequence[Use]) -> list[st
 
 def _chunk(session: Session, settings: Settings, uses: Sequence[Use]) -> list[str]:
     spelled = [coupons.normal(use.code) for use in uses]
-    wanted = (Coupon.team_id == settings.team_id, Coupon.code.in_({code for code in spelled if code}))
+    wanted = (
+        Coupon.team_id == settings.team_id,
+        among(session, Coupon.code, {code for code in spelled if code}),
+    )
     # Locked before anything is read of them: of two who tell of one code at once, the second sees what the first made of it.
     locked = select(*(getattr(Coupon, name) for name in _Held.__slots__)).where(*wanted)
     held = {row.code: _Held(*row) for row in session.execute(locked.order_by(Coupon.code).with_for_update())}
     keys = [use.identity for use in uses]
     known = dict(
-        session.execute(select(Redemption.key, Redemption.outcome).where(Redemption.key.in_(keys)))
+        session.execute(
+            select(Redemption.key, Redemption.outcome).where(among(session, Redemption.key, keys))
+        )
         .tuples()
         .all()
     )
     who = {use.customer_id for use in uses} | {coupon.customer_id for coupon in held.values()}
     people = _people(session, settings, who - {None})
     rows: list[dict[str, Any]] = []
-    used: list[dict[str, Any]] = []
     found: list[str] = []
     for use, code, key in zip(uses, spelled, keys, strict=True):
         coupon = held.get(code or "")
@@ -117,7 +113,6 @@ def _chunk(session: Session, settings: Settings, uses: Sequence[Use]) -> list[st
             known[key] = _judged(use, coupon, people)
             if known[key] == "redeemed":
                 coupon.state, coupon.redeemed_at, coupon.order_id = "redeemed", use.at, use.order_id
-                used.append({"used": coupon.code, "at": use.at, "in_order": use.order_id})
             rows.append(
                 {
                     "team_id": settings.team_id, "key": key, "code": coupon.code, "campaign_id": coupon.campaign_id,
@@ -127,8 +122,13 @@ def _chunk(session: Session, settings: Settings, uses: Sequence[Use]) -> list[st
             )  # fmt: skip
         found.append(known[key])
     insert_missing(session, Redemption, rows)
-    if used:
-        session.connection().execute(_USED, used)
+    used = [row["key"] for row in rows if row["outcome"] == "redeemed"]
+    session.execute(
+        update(Coupon)
+        .where(among(session, Redemption.key, used), Redemption.code == Coupon.code)
+        .values(state="redeemed", redeemed_at=Redemption.at, order_id=Redemption.order_id),
+        execution_options={"synchronize_session": False},
+    )
     return found
 
 
@@ -157,7 +157,7 @@ def _people(session: Session, settings: Settings, ids: Iterable[Any]) -> dict[st
     wanted = list(ids)
     rows = session.execute(
         select(DirectoryEntry.customer_id, DirectoryEntry.canonical_id).where(
-            DirectoryEntry.team_id == settings.team_id, DirectoryEntry.customer_id.in_(wanted)
+            DirectoryEntry.team_id == settings.team_id, among(session, DirectoryEntry.customer_id, wanted)
         )
     )
     canonical = {one: other or one for one, other in rows}

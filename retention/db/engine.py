@@ -68,9 +68,10 @@ def _postgres(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
-    return create_engine(
-        parsed, pool_pre_ping=True, pool_size=10, max_overflow=10, connect_args={"connect_timeout": 2}
-    )
+    # Prepared, a statement would keep for good the plan that it got while its tables were small: of 500 codes looked up in
+    # 45,000 rows that is a sequential scan with 500 comparisons a row, 1.05 s; planned anew, 6 ms.
+    unprepared = {"connect_timeout": 2, "prepare_threshold": None}
+    return create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=10, connect_args=unprepared)
 
 
 def _sqlite(url: str) -> Engine:

@@ -1,10 +1,10 @@
-"""Insert a row unless an equal key is there: the same words on SQLite and PostgreSQL."""
+"""Insert rows unless an equal key is there, find many by theirs: the same words on SQLite and PostgreSQL."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import Insert, Table, bindparam, func, select
+from sqlalchemy import ColumnElement, Insert, Table, any_, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -45,6 +45,14 @@ def insert_missing(session: Session, table: type[Base], rows: Sequence[dict[str,
     lines = func.unnest(*arrays).table_valued(*(column.name for column in columns)).render_derived()
     made = postgresql.insert(into).from_select([column.name for column in columns], select(lines))
     connection.execute(made.on_conflict_do_nothing())
+
+
+def among(session: Session, column: Any, values: Iterable[Any]) -> ColumnElement[bool]:
+    """``column IN values``. PostgreSQL gets them as one array: to spell thousands of parameters costs more than to look them up."""
+    if session.get_bind().dialect.name == "sqlite":
+        return cast("ColumnElement[bool]", column.in_(values))
+    array = bindparam(None, list(values), type_=postgresql.ARRAY(column.type), unique=True)
+    return cast("ColumnElement[bool]", column == any_(array))
 
 
 @cache

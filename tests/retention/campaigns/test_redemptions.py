@@ -5,7 +5,7 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select, text
 
 from retention.campaigns import approval, redemption_import, redemptions
 from retention.campaigns.redemption_import import import_redemptions
@@ -117,6 +117,35 @@ def test_of_many_who_present_one_code_at_once_one_wins(empty):  # noqa: F811 - t
     assert stored["redeemed"] == 1
     assert sum(stored.values()) == 6  # one row for each call, also where it came twice
     assert sum(outcomes.values()) == 8
+
+
+def test_many_are_judged_by_a_few_statements_each_planned_for_the_tables_as_they_are(empty, monkeypatch):  # noqa: F811
+    """A plan kept from when the tables were empty made 100,000 on PostgreSQL take 133 s."""
+    from retention.db.migrate import upgrade
+
+    upgrade(empty)
+    database = Database(empty.database_url.get_secret_value())
+    made.live(database, empty, 200)
+    uses = [Use(code, LATER, "import", who, f"o-{who}") for who, code in _codes(database).items()]
+    monkeypatch.setattr(redemptions, "CHUNK", 9)
+    chunks, single = -(-len(uses) // 9), Counter()
+    with database.transaction() as session:
+
+        def count(connection, cursor, statement, parameters, context, executemany) -> None:
+            single[executemany] += 1
+
+        event.listen(session.connection(), "after_cursor_execute", count)
+        assert set(redeem(session, empty, uses)) == {"redeemed"}
+        prepared = [] if database.is_sqlite else session.execute(text("TABLE pg_prepared_statements")).all()
+    assert chunks == 10
+    assert single.total() <= 5 * chunks + 1
+    assert single[True] == (chunks if database.is_sqlite else 0)
+    assert prepared == []
+    with database.reading() as session:
+        assert session.scalar(
+            select(func.count()).where(Coupon.order_id == "o-" + Coupon.customer_id)
+        ) == len(uses)
+    database.engine.dispose()
 
 
 def test_a_file_is_judged_once_and_unknown_codes_go_to_the_quarantine(database, settings, codes, tmp_path):
