@@ -10,7 +10,6 @@ from typing import Any, Self
 import numpy as np
 
 from retention.errors import BadInput
-from retention.recommend.blend import Mixture
 from retention.recommend.cold import Cold
 from retention.recommend.models import MODELS
 from retention.recommend.models.user_knn import UserKnn
@@ -18,8 +17,11 @@ from retention.recommend.ranker import Ranker
 from retention.recommend.shelf import Shelf
 from retention.recommend.sources import Learned
 
-FORMAT = 4
-ALONE = "alone"  # how a model ranks that was asked for by its name
+FORMAT = 5
+MIXTURE, ALONE = (
+    "mixture",
+    "alone",
+)  # how lists are ranked without a ranker: as `blend`; by the model that was asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,8 @@ class TrainedRecommender:
     learned : Learned
         The shelf, the collaborative model and the neighbours (None where there is too little to learn from).
     ranker : Ranker or None
-    mixture : Mixture
-        What ranks without the ranker, or where it ranked better.
     kinds : dict
-        For the policies ``both`` and ``new``: which kind of ranker, ``mixture``, or ``alone`` for the model by itself.
+        For the policies ``both`` and ``new``: which kind of ranker, ``mixture`` without one, or ``alone`` for the model by itself.
     cutoff, horizon_days, seed, min_buyers
         As trained.
     metrics : dict
@@ -52,7 +52,6 @@ class TrainedRecommender:
 
     learned: Learned
     ranker: Ranker | None
-    mixture: Mixture
     kinds: dict[str, str]
     cutoff: datetime
     horizon_days: int
@@ -76,7 +75,7 @@ class TrainedRecommender:
         how = self.kinds["both"]
         if self.alone:
             return self.learned.model.name
-        return f"own+{self.learned.model.name}" + ("" if how == "mixture" else f", ranked ({how})")
+        return f"own+{self.learned.model.name}" + ("" if how == MIXTURE else f", ranked ({how})")
 
     @property
     def alone(self) -> bool:
@@ -87,7 +86,6 @@ class TrainedRecommender:
     def parameters(self) -> dict[str, Any]:
         """For the registry."""
         return {
-            **self.mixture.as_dict(),
             **{f"ranker_{policy}": kind for policy, kind in self.kinds.items()},
             **{f"weight_{kind}": round(value, 4) for kind, value in self.worth.items()},
             "min_buyers": self.min_buyers,
@@ -97,7 +95,7 @@ class TrainedRecommender:
     def ranking(self, policy: str) -> Ranker | None:
         """The ranker for a policy; None where the mixture ranks."""
         kind = self.kinds["new" if policy == "new" else "both"]
-        return None if self.ranker is None or kind == "mixture" else self.ranker.of(kind)
+        return None if self.ranker is None else self.ranker.of(kind)
 
     def to_bytes(self) -> bytes:
         """The artefact."""
@@ -105,7 +103,6 @@ class TrainedRecommender:
         header = {
             "format": FORMAT,
             "model": learned.model.name if learned.model is not None else None,
-            "mixture": self.mixture.as_dict(),
             "kinds": self.kinds,
             "cutoff": self.cutoff.isoformat(),
             "horizon_days": self.horizon_days,
@@ -160,7 +157,6 @@ class TrainedRecommender:
                 UserKnn.restore(rooms["neighbours"]) if "neighbours" in rooms else None,
             ),
             ranker=Ranker.restore(rooms["ranker"]) if "ranker" in rooms else None,
-            mixture=Mixture(**header["mixture"]),
             kinds=header["kinds"],
             cutoff=datetime.fromisoformat(header["cutoff"]),
             horizon_days=header["horizon_days"],

@@ -284,4 +284,4 @@ def standing(lake: "Lake", trained: TrainedRecommender, at: datetime) -> Moment:
 def ordering(trained: TrainedRecommender, now: Moment, policy: str, stage: FirstStage | None = None) -> Score:
     """How this recommender ranks under a policy."""
     ranker = trained.ranking(policy)
-    return ranked(now, ranker, stage) if ranker is not None else mixed(now, trained.mixture)
+    return ranked(now, ranker, stage) if ranker is not None else mixed(now)

@@ -8,7 +8,7 @@ from scipy.sparse import csr_matrix
 
 from retention.errors import BadInput
 from retention.progress import Progress, part, silent
-from retention.recommend.blend import Mixture, blended
+from retention.recommend.blend import HALF_LIFE, blended
 from retention.recommend.catalogue import Catalogue
 from retention.recommend.features import Scene
 from retention.recommend.history import History, pairs
@@ -18,7 +18,7 @@ from retention.recommend.models import DEEP, MODELS, Als, Collaborative, fitting
 from retention.recommend.models.neural import torch_or_refuse
 from retention.recommend.models.user_knn import UserKnn
 from retention.recommend.positions import positions
-from retention.recommend.ranker import Ranker
+from retention.recommend.ranker import POPULAR, Ranker
 from retention.recommend.shelf import shelf
 from retention.recommend.sources import WANTED, Candidates, Learned, candidates, had, others, tastes
 from retention.recommend.threads import one_blas_thread
@@ -212,11 +212,11 @@ def factors(then: Moment, seed: int = 0) -> Score:
     return lambda rows: model.scores(csr_matrix(histories[rows]))
 
 
-def mixed(then: Moment, mixture: Mixture) -> Score:
-    """One's own faded purchases and the collaborative model, weighed; where there is too little for a ranker."""
-    faded, lately = _faded(then, mixture.half_life), then.scene.shelf.fact("buyers_28")
+def mixed(then: Moment) -> Score:
+    """One's own faded purchases and the collaborative model, added up; where there is too little for a ranker."""
+    faded, lately = _faded(then, HALF_LIFE), then.scene.shelf.fact("buyers_28")
     said = collaborative(then)
-    return lambda rows: blended(faded[rows].toarray(), said(rows), lately, mixture)
+    return lambda rows: blended(faded[rows].toarray(), said(rows), lately)
 
 
 FirstStage = Callable[[np.ndarray], Candidates]
@@ -250,7 +250,8 @@ def ranked(then: Moment, ranker: Ranker, stage: FirstStage | None = None) -> Sco
         found = stage(rows) if stage is not None else candidates(then.learned, then.scene, rows)
         dense = np.full((len(rows), len(then.scene.shelf.items)), -np.inf)
         known = found.own * np.log1p(np.nan_to_num(lately[found.column]))
-        dense[found.row, found.column] = ranker.scores(found.view) - LESS_KNOWN * known
+        less = 0.0 if ranker.kind == POPULAR else LESS_KNOWN
+        dense[found.row, found.column] = ranker.scores(found.view) - less * known
         return dense
 
     return score

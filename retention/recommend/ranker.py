@@ -1,24 +1,26 @@
-"""The second stage: the chance that a candidate is bought within the horizon, learned on the window before.
+"""The second stage: the chance that a candidate is bought within the horizon, learned on past windows.
 
-Boosted trees, two small neural nets, a logistic regression, or the mean of trees and nets in log-odds: whichever ranked
-best on customers held back.
+Boosted trees and two small neural nets see everything, a logistic regression only the few signals that are strong everywhere;
+their mean in log-odds ranks, the more by trees and nets the more customers these have learned from, unless one of `KINDS` alone
+ranked surely better in past windows.
 Pointwise with the negatives thinned and weighed up again; a customer weighs by 1/√purchases, so that the busiest do
 not decide alone.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from retention.recommend import nets
+from retention.recommend import nets, signals
 from retention.recommend.features import NAMES
 from retention.recommend.nets import Net
 
-KINDS = ("both", "trees", "nets", "logistic")
-LOGISTIC_ROWS = 30_000
+ALL, LEARNED, SIGNALS, POPULAR = KINDS = ("all", "learned", "signals", "popular")
+STEADY = 500  # customers: as if the few signals had learned from so many more than trees and nets
+STANDARD_ROWS = 30_000  # that the standards of the features are taken from
 SHRINK = 1e-9
 FEW_ROWS = 50_000  # below, threads that wait for each other on a busy machine cost more than they save
 BINS, BINNED_ON = 200, 50_000
@@ -26,11 +28,17 @@ BINS, BINNED_ON = 200, 50_000
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Candidates of a past window: the ranker's view, whether it was bought, and its weight."""
+    """Candidates of past windows: the ranker's view, whether it was bought, and its weight; and of how many customers."""
 
     view: np.ndarray
     bought: np.ndarray
     weight: np.ndarray
+    customers: int
+
+    @property
+    def decisive(self) -> bool:
+        """Whether there is something to tell apart: some were bought, some not."""
+        return bool(self.bought.any() and not self.bought.all())
 
     def with_(self, more: Self) -> Self:
         """These and further ones."""
@@ -38,7 +46,17 @@ class Examples:
             np.concatenate([self.view, more.view]),
             np.concatenate([self.bought, more.bought]),
             np.concatenate([self.weight, more.weight]),
+            self.customers + more.customers,
         )
+
+    def drawn(self, most: int, seed: int) -> Self:
+        """At most so many of them, drawn evenly, and counted as of that share of the customers."""
+        count = len(self.bought)
+        if count <= most:
+            return self
+        rows = np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+        share = round(self.customers * most / count)
+        return type(self)(self.view[rows], self.bought[rows], self.weight[rows], share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +65,43 @@ class Ranker:
 
     Parameters
     ----------
-    kind : {"both", "trees", "nets", "logistic"}
+    kind : str
+        Of `KINDS`.
+    signals : mapping
+        As `signals.fit` gives it.
     trees : sequence of ndarray
-        Nodes of each tree, as scikit-learn's predictor keeps them; with them the log-odds they start from.
-    line : mapping
-        ``median``, ``mean``, ``scale`` of the features and ``weights`` (the last is the intercept).
+        Nodes of each tree, as scikit-learn's predictor keeps them; with them the log-odds they start from. Neither trees
+        nor nets where there is too little to learn them from.
+    standards : mapping
+        ``median``, ``mean``, ``scale`` of the features that the nets see.
     nets : sequence of `nets.Net`
-        On the features that the line is on.
+    steady : float
+        The share of the signals in the mean.
     """
 
     kind: str
-    trees: tuple[np.ndarray, ...]
-    start: float
-    line: Mapping[str, np.ndarray]
+    signals: Mapping[str, np.ndarray]
+    trees: tuple[np.ndarray, ...] = ()
+    start: float = 0.0
+    standards: Mapping[str, np.ndarray] = field(default_factory=dict)
     nets: tuple[Net, ...] = ()
+    steady: float = 1.0
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Those of `KINDS` that it can score by, the usual one first."""
+        return KINDS if self.nets else (SIGNALS, POPULAR)
 
     def scores(self, view: np.ndarray) -> np.ndarray:
         """Log-odds (candidates,)."""
-        if self.kind == "trees":
-            return self._grown(view)
-        standard = _standard(view, self.line)
-        if self.kind == "logistic":
-            return standard @ self.line["weights"][:-1] + self.line["weights"][-1]
-        netted = nets.scores(self.nets, standard)
-        return netted if self.kind == "nets" else (self._grown(view) + netted) / 2
+        if self.kind == POPULAR:
+            return np.log1p(np.nan_to_num(view[:, NAMES.index("item_buyers_28")]).clip(min=0))
+        if self.kind == SIGNALS:
+            return signals.scores(self.signals, view)
+        learned = (self._grown(view) + nets.scores(self.nets, _standard(view, self.standards))) / 2
+        if self.kind == LEARNED:
+            return learned
+        return learned + self.steady * (signals.scores(self.signals, view) - learned)
 
     def of(self, kind: str) -> Self:
         """The same, scoring by another of `KINDS`."""
@@ -89,12 +120,15 @@ class Ranker:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """For the artefact: plain arrays."""
-        ends = np.cumsum([len(nodes) for nodes in self.trees]) if self.trees else np.empty(0, dtype=np.int64)
-        nodes: Any = np.concatenate(self.trees) if self.trees else np.empty(0)
-        fields = {f"node_{name}": np.ascontiguousarray(nodes[name]) for name in nodes.dtype.names or ()}
+        from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
+
+        ends = np.cumsum([len(nodes) for nodes in self.trees], dtype=np.int64)
+        nodes: Any = np.concatenate([np.empty(0, dtype=PREDICTOR_RECORD_DTYPE), *self.trees])
+        fields = {f"node_{name}": np.ascontiguousarray(nodes[name]) for name in nodes.dtype.names}
         return {
-            "kind": np.array(self.kind), "ends": ends, "start": np.array(self.start), **fields,
-            **{f"line_{name}": values for name, values in self.line.items()}, **nets.arrays(self.nets),
+            "kind": np.array(self.kind), "ends": ends, "start": np.array(self.start), "steady": np.array(self.steady), **fields,
+            **{f"signals_{name}": values for name, values in self.signals.items()},
+            **{f"standards_{name}": values for name, values in self.standards.items()}, **nets.arrays(self.nets),
         }  # fmt: skip
 
     @classmethod
@@ -102,19 +136,21 @@ class Ranker:
         """The ranker of these arrays."""
         from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
 
-        ends = arrays["ends"].astype(int)
-        nodes = np.zeros(int(ends[-1]) if len(ends) else 0, dtype=PREDICTOR_RECORD_DTYPE)
-        for name in nodes.dtype.names or ():
-            nodes[name] = arrays[f"node_{name}"] if len(ends) else nodes[name]
-        line = {name[5:]: values for name, values in arrays.items() if name.startswith("line_")}
+        nodes: Any = np.zeros(len(arrays["node_value"]), dtype=PREDICTOR_RECORD_DTYPE)
+        for name in nodes.dtype.names:
+            nodes[name] = arrays[f"node_{name}"]
+        learned, standards = (
+            {name.removeprefix(room): values for name, values in arrays.items() if name.startswith(room)}
+            for room in ("signals_", "standards_")
+        )
         return cls(
-            str(arrays["kind"]), tuple(np.split(nodes, ends[:-1])) if len(ends) else (),
-            float(arrays["start"]), line, nets.restored(arrays),
+            str(arrays["kind"]), learned, tuple(np.split(nodes, arrays["ends"])[:-1]),
+            float(arrays["start"]), standards, nets.restored(arrays), float(arrays["steady"]),
         )  # fmt: skip
 
 
-def fit(examples: Examples, *, seed: int = 0, rounds: int = 160) -> Ranker:
-    """Learn from a past window.
+def fit(examples: Examples, *, seed: int = 0, rounds: int = 160, few: bool = False) -> Ranker:
+    """Learn from past windows.
 
     Parameters
     ----------
@@ -123,9 +159,14 @@ def fit(examples: Examples, *, seed: int = 0, rounds: int = 160) -> Ranker:
     seed : int
     rounds : int
         Trees; more take longer and gain little.
+    few : bool
+        Learn only from the few signals: where there is too little for trees and nets.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
+    steady = signals.fit(examples, seed=seed)
+    if few:
+        return Ranker(SIGNALS, steady)
     grown = HistGradientBoostingClassifier(
         max_iter=rounds, learning_rate=12 / rounds, max_leaf_nodes=15, l2_regularization=5.0,
         min_samples_leaf=int(np.clip(len(examples.bought) // 500, 10, 200)), early_stopping=False, random_state=seed,
@@ -137,9 +178,10 @@ def fit(examples: Examples, *, seed: int = 0, rounds: int = 160) -> Ranker:
         grown.fit(binned, examples.bought, sample_weight=weight)
     trees = tuple(_unbinned(np.array(stage[0].nodes), edges) for stage in grown._predictors)
     start = float(np.ravel(grown._baseline_prediction)[0])
-    line = _logistic(examples, seed)
-    learned = nets.fit(_standard(examples.view, line), examples.bought, weight, seed=seed)
-    return Ranker("trees", trees, start, line, learned)
+    standards = _standards(examples.view, seed)
+    learned = nets.fit(_standard(examples.view, standards), examples.bought, weight, seed=seed)
+    share = STEADY / (STEADY + examples.customers)
+    return Ranker(ALL, steady, trees, start, standards, learned, share)
 
 
 def _edges(view: np.ndarray, seed: int) -> list[np.ndarray]:
@@ -178,15 +220,12 @@ def _unbinned(nodes: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
     return nodes
 
 
-def _logistic(examples: Examples, seed: int) -> dict[str, np.ndarray]:
-    """Weights of a logistic regression on features squeezed by a logarithm and standardised."""
-    from sklearn.linear_model import LogisticRegression
-
-    count = len(examples.bought)
-    rows = np.arange(count)
-    if count > LOGISTIC_ROWS:
-        rows = np.sort(np.random.default_rng(seed).choice(count, LOGISTIC_ROWS, replace=False))
-    squeezed = _squeezed(examples.view[rows])
+def _standards(view: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """What the features, squeezed by a logarithm, are standardised by."""
+    rows = np.arange(len(view))
+    if len(view) > STANDARD_ROWS:
+        rows = np.sort(np.random.default_rng(seed).choice(len(view), STANDARD_ROWS, replace=False))
+    squeezed = _squeezed(view[rows])
     seen = np.isfinite(squeezed)
     median = np.array(
         [
@@ -195,14 +234,8 @@ def _logistic(examples: Examples, seed: int) -> dict[str, np.ndarray]:
         ]
     )
     filled = np.where(seen, squeezed, median)
-    line = {"median": median, "mean": filled.mean(axis=0), "scale": filled.std(axis=0) + SHRINK}
-    line["scale"] = np.where(line["scale"] < 1e-6, np.inf, line["scale"])
-    fitted = LogisticRegression(C=0.3, max_iter=200).fit(
-        _standard(examples.view[rows], line),
-        examples.bought[rows],
-        sample_weight=examples.weight[rows] / examples.weight.mean(),
-    )
-    return {**line, "weights": np.r_[fitted.coef_[0], fitted.intercept_]}
+    scale = filled.std(axis=0) + SHRINK
+    return {"median": median, "mean": filled.mean(axis=0), "scale": np.where(scale < 1e-6, np.inf, scale)}
 
 
 def _squeezed(view: np.ndarray) -> np.ndarray:
@@ -210,9 +243,9 @@ def _squeezed(view: np.ndarray) -> np.ndarray:
     return squeezed
 
 
-def _standard(view: np.ndarray, line: Mapping[str, Any]) -> np.ndarray:
+def _standard(view: np.ndarray, standards: Mapping[str, Any]) -> np.ndarray:
     """Standardised, the missing at the median, with one column for each that says it was missing."""
-    median, mean, scale = (line[name].astype(np.float32) for name in ("median", "mean", "scale"))
+    median, mean, scale = (standards[name].astype(np.float32) for name in ("median", "mean", "scale"))
     filled = _squeezed(view)
     missing = ~np.isfinite(filled)
     np.copyto(filled, np.broadcast_to(median, filled.shape), where=missing)

@@ -13,7 +13,6 @@ from scipy.special import expit
 from retention.progress import Progress, silent
 from retention.recommend import reasons
 from retention.recommend.artefact import TrainedRecommender
-from retention.recommend.blend import Mixture
 from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.cold import newcomers
 from retention.recommend.explaining import POPULAR_DAYS, Item, Offered, explained
@@ -103,11 +102,6 @@ class Shop:
         if self.trained is not None:
             return self.trained.learned
         return Learned(_extended(_NOTHING, self.items, self.lately), None, None)
-
-    @property
-    def mixture(self) -> Mixture:
-        """As tuned, or our default."""
-        return self.trained.mixture if self.trained is not None else Mixture()
 
     @cached_property
     def fillers(self) -> tuple[Filler, ...]:
@@ -204,7 +198,7 @@ def _scores(shop: Shop, now: Moment) -> Score:
         return alone(shop.lake, now)
     ranker = shop.trained.ranking(shop.terms.rules.policy) if shop.trained is not None else None
     if ranker is None:
-        return mixed(now, shop.mixture)
+        return mixed(now)
     by_chance = ranked(now, ranker)
     return lambda rows: expit(by_chance(rows))
 

@@ -9,7 +9,6 @@ from scipy.sparse import csr_matrix
 from retention.progress import Progress, part, silent
 from retention.recommend.artefact import ALONE, TrainedRecommender
 from retention.recommend.beside import beside
-from retention.recommend.blend import Mixture
 from retention.recommend.features import Scene
 from retention.recommend.history import History, day_of
 from retention.recommend.models import MODELS, Model
@@ -55,7 +54,7 @@ def train_alone(
     told = getattr(model, "told", "")
     rung = f"{model.name} alone, on {customers:,} customers, {items:,} items.{told and ' '}{told}"
     return TrainedRecommender(
-        Learned(scene.shelf, model, None), None, Mixture(), {"both": ALONE, "new": ALONE}, cutoff,
+        Learned(scene.shelf, model, None), None, {"both": ALONE, "new": ALONE}, cutoff,
         asked.horizon_days, asked.seed, asked.min_buyers, metrics, rung,
     )  # fmt: skip
 

@@ -8,10 +8,11 @@ from scipy.sparse import csr_matrix
 from retention.progress import Progress, silent
 from retention.recommend.catalogue import Catalogue
 from retention.recommend.history import History
-from retention.recommend.moments import BATCH, Moment, moment, truth
+from retention.recommend.moments import BATCH, FirstStage, Moment, first_stage, moment, truth
 from retention.recommend.ranker import Examples
-from retention.recommend.sources import candidates
 
+HORIZONS = 3  # that the ranker learns on; a fourth added nothing on Complete Journey
+FEWEST_IN_HORIZON = 40  # customers who bought in it
 THINNED = 0.25  # of the candidates that were not bought
 
 
@@ -62,18 +63,42 @@ def window(history: History, end: int, asked: Asked, progress: Progress = silent
     return Window(start, then, real, np.flatnonzero(np.diff(real.indptr) > 0))
 
 
-def examples(found: Window, rows: np.ndarray, seed: int, progress: Progress = silent) -> Examples:
-    """Candidates of these customers with what became of them; what was not bought is thinned and weighs more."""
+def horizons(history: History, end: int, asked: Asked) -> list[int]:
+    """The ends of the horizons before the midnight that begins day ``end``, oldest first, as far back as enough customers bought."""
+    found: list[int] = []
+    while len(found) < HORIZONS - 1:
+        start = end - asked.horizon_days
+        known = np.unique(history.customer[(history.day < start) & (history.known < start)])
+        if np.isin(np.unique(history.between(start, end)[0]), known).sum() < FEWEST_IN_HORIZON:
+            break
+        found.insert(0, end)
+        end = start
+    return found
+
+
+def examples(
+    found: Window,
+    rows: np.ndarray,
+    seed: int,
+    *,
+    stage: FirstStage | None = None,
+    progress: Progress = silent,
+) -> Examples:
+    """Candidates of these customers with what became of them; what was not bought is thinned and weighs more.
+
+    ``stage`` may remember the candidates of the same customers in the same batches.
+    """
+    stage = stage or first_stage(found.then, batches=1)
     rng = np.random.default_rng(seed)
     views, labels, weights = [], [], []
     purchases = np.diff(found.real.indptr)
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
-        offered = candidates(found.then.learned, found.then.scene, batch)
+        offered = stage(batch)
         bought = np.asarray(found.real[batch][offered.row, offered.column]).ravel() > 0
         kept = bought | (rng.random(len(bought)) < THINNED)
         views.append(offered.view[kept])
         labels.append(bought[kept])
         weights.append(np.where(bought, 1, 1 / THINNED)[kept] / np.sqrt(purchases[batch][offered.row[kept]]))
         progress(start + len(batch), len(rows), "Gathering candidates to learn from")
-    return Examples(np.concatenate(views), np.concatenate(labels), np.concatenate(weights))
+    return Examples(np.concatenate(views), np.concatenate(labels), np.concatenate(weights), len(rows))

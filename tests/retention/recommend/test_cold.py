@@ -82,7 +82,7 @@ def test_an_item_is_new_as_of_the_moment_and_old_stock_is_not(cold_shop):
 
 @pytest.mark.parametrize(
     ("customers", "items", "says"),
-    [(2, 6, "popularity only"), (8, 12, "popularity only"), (70, 24, "The ranker takes")],
+    [(2, 6, "popularity only"), (8, 12, "popularity only"), (70, 24, "trees and nets take")],
 )
 def test_tiny_shops_say_how_they_fall_back_and_always_answer(tmp_path, customers, items, says):
     shop = tiny.build(tmp_path / "home", customers=customers, items=items, days=90)

@@ -188,9 +188,17 @@ def test_refusals_name_the_remedy(shop):
         train(shop.lake, cutoff=shop.end, model="magic")
 
 
-def test_a_small_shop_gets_the_mixture_and_is_told_what_the_ranker_takes(tmp_path):
+def test_a_small_shop_is_ranked_by_few_signals_and_told_what_more_takes(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=70, items=24, days=120)
+    trained = train(shop.lake, cutoff=shop.end)
+    assert trained.ranker is not None
+    assert set(trained.kinds.values()) <= {"signals", "popular"}
+    assert "trees and nets take 100 customers" in trained.rung
+
+
+def test_a_tiny_shop_gets_the_mixture(tmp_path):
+    shop = tiny.build(tmp_path / "home", customers=35, items=24, days=120)
     trained = train(shop.lake, cutoff=shop.end)
     assert trained.ranker is None
     assert trained.kinds == {"both": "mixture", "new": "mixture"}
-    assert "The ranker takes 100 customers" in trained.rung
+    assert "too short" in trained.rung

@@ -1,13 +1,14 @@
-"""What the ranker learns from: several past windows, each seen as it was then; and when another kind of ranking is preferred."""
+"""What the ranker learns from: several past horizons, each seen as it was then; and when another kind of ranking is preferred."""
 
 from datetime import timedelta
 
 import numpy as np
 import pytest
 
-from retention.recommend import training, windows
+from retention.recommend import recipe, windows
 from retention.recommend.catalogue import catalogue
 from retention.recommend.history import day_of, read
+from retention.recommend.metrics import Ranking
 
 
 @pytest.fixture(scope="module")
@@ -46,56 +47,112 @@ def test_before_the_first_event_there_is_no_window(shop, asked, history):
     assert windows.window(history, day_of(shop.begin) + 28, asked) is None
 
 
-def test_the_ranker_learns_from_three_windows_and_stops_where_history_does(shop, asked, history, monkeypatch):
-    seen = []
-    original = windows.window
-
-    def watched(history, end, asked, progress=None):
-        found = original(history, end, asked)
-        seen.append(None if found is None else found.start)
-        return found
-
-    monkeypatch.setattr(training, "window", watched)
-    trained = training.train(shop.lake, cutoff=shop.end)
-    assert trained.ranker is not None
+def test_horizons_go_back_as_far_as_enough_customers_bought_in_them(shop, asked, history):
     last = day_of(shop.end)
-    assert seen == [last - 28, last - 56, last - 84]
-    seen.clear()
-    assert training.train(shop.lake, cutoff=shop.begin + timedelta(days=50)).ranker is None
-    assert seen == [day_of(shop.begin) + 22]
+    assert windows.horizons(history, last, asked) == [last - 28, last]
+    begin = day_of(shop.begin)
+    assert windows.horizons(history, begin + 28, asked) == []
+    few = history.of(np.arange(windows.FEWEST_IN_HORIZON - 1))
+    assert windows.horizons(few, last, asked) == []
 
 
-def test_the_mean_of_trees_and_nets_stays_unless_another_is_clearly_better():
+def test_three_horizons_are_learned_from_and_each_is_first_judged_by_what_the_earlier_ones_taught(
+    shop, asked, history, monkeypatch
+):
+    """Its own purchases must not have been learned from when a horizon is judged."""
+    learned, judged = [], []
+    gather, judge = recipe.examples, recipe._judge
+
+    def gathered(found, *args, **options):
+        learned.append(found.start)
+        return gather(found, *args, **options)
+
+    def judging(found, *args, **options):
+        judged.append((found.start, tuple(learned)))
+        return judge(found, *args, **options)
+
+    monkeypatch.setattr(recipe, "examples", gathered)
+    monkeypatch.setattr(recipe, "_judge", judging)
+    last = day_of(shop.end)
+    assert recipe.learn_to_rank(history, last, asked).ranker is not None
+    assert learned == [last - 84, last - 56, last - 28]
+    assert judged == [(last - 56, (last - 84,)), (last - 28, (last - 84, last - 56))]
+
+
+def test_a_single_horizon_is_judged_by_customers_who_were_not_learned_from(shop, asked, history, monkeypatch):
+    learned, judged = [], []
+    gather, judge = recipe.examples, recipe._judge
+    monkeypatch.setattr(
+        recipe,
+        "examples",
+        lambda found, rows, *a, **k: learned.append(set(rows)) or gather(found, rows, *a, **k),
+    )
+    monkeypatch.setattr(
+        recipe, "_judge", lambda found, rows, *a: judged.append(set(rows)) or judge(found, rows, *a)
+    )
+    early = day_of(shop.begin) + 50
+    assert recipe.learn_to_rank(history.before(early), early, asked).metrics
+    assert len(judged) == 1
+    assert not judged[0] & learned[-1]
+
+
+def _judged(**ndcg: np.ndarray) -> dict[str, Ranking]:
+    return {
+        kind: Ranking(len(each), 0.0, float(each.mean()), 0.0, 0.0, {"ndcg": each})
+        for kind, each in ndcg.items()
+    }
+
+
+def test_the_mean_stays_unless_another_is_surely_better_and_in_every_horizon():
     rng = np.random.default_rng(1)
-    both = rng.uniform(size=200)
-    noise = np.clip(both + rng.normal(0, 0.2, 200), 0, 1)
-    assert training._preferred({"both": both, "trees": noise - noise.mean() + both.mean() + 1e-4}) == "both"
-    assert training._preferred({"both": both, "mixture": both + 0.05}) == "mixture"
-    assert training._preferred({"mixture": both}) == "mixture"
+    usual = rng.uniform(size=200)
+    noise = usual + rng.normal(0, 0.2, 200)
+    noise += usual.mean() - noise.mean() + 1e-4
+    kinds = ("all", "learned", "popular")
+
+    def chosen(*horizons: dict[str, Ranking]) -> str:
+        return recipe.preferred(horizons, kinds)
+
+    better = _judged(all=usual, learned=noise, popular=usual + 0.05)
+    worse = _judged(all=usual, learned=noise, popular=usual - 0.01)
+    assert chosen(better) == chosen(better, better) == "popular"
+    assert chosen(better, worse) == "all"
+    assert chosen(_judged(all=usual, learned=noise, popular=usual)) == "all"
+    assert chosen({}) == "all"
 
 
-def test_where_nobody_has_a_taste_the_mixture_learns_to_offer_what_is_popular(tmp_path):
+@pytest.fixture(scope="module")
+def hits(tmp_path_factory):
     """Everybody draws from the same few hits: one's own purchases say nothing, and popularity is the best baseline."""
     import pandas as pd
 
     from retention.lake.importing import import_files
-    from retention.recommend import evaluate
     from tests import shop as tiny
 
-    shop = tiny.build(tmp_path / "home", customers=8, items=6, days=10)
+    folder = tmp_path_factory.mktemp("hits")
+    shop = tiny.build(folder / "home", customers=8, items=6, days=10)
     rng = np.random.default_rng(5)
-    liked = 1 / np.arange(1, 41)
+    liked = 1 / np.arange(1, 61)
     rows = pd.DataFrame(
         {
-            "customer_id": [f"p{number % 70:02d}" for number in range(2_500)],
-            "item_id": [f"h{number:02d}" for number in rng.choice(40, 2_500, p=liked / liked.sum())],
+            "customer_id": [f"p{number % 150:03d}" for number in range(6_000)],
+            "item_id": [f"h{number:02d}" for number in rng.choice(60, 6_000, p=liked / liked.sum())],
             "occurred_at": pd.Timestamp(shop.begin)
-            + pd.to_timedelta(rng.uniform(0, 150, 2_500).round(3), unit="D"),
+            + pd.to_timedelta(rng.uniform(0, 150, 6_000).round(3), unit="D"),
         }
     ).assign(event_type="purchase", amount=1.0, quantity=1, currency="EUR", source="shop")
-    rows.to_parquet(tmp_path / "hits.parquet")
-    import_files(shop.lake, shop.database, shop.settings, "events", [str(tmp_path / "hits.parquet")])
-    found = evaluate(shop.lake, cutoff=shop.begin + timedelta(days=122))
-    assert found["tuned"]["how"] == "mixture"
-    assert found["parameters"]["popularity"] >= 0.1
-    assert found["metrics"]["ndcg"] > max(one["ndcg"] for one in found["baselines"].values()) - 0.02
+    rows.to_parquet(folder / "hits.parquet")
+    import_files(shop.lake, shop.database, shop.settings, "events", [str(folder / "hits.parquet")])
+    return shop
+
+
+@pytest.mark.parametrize("fewest", [recipe.FEWEST_TO_RANK, 1_000], ids=["ranker", "few signals"])
+def test_where_nobody_has_a_taste_the_lists_are_not_below_what_is_popular(hits, monkeypatch, fewest):
+    from retention.recommend import evaluate
+
+    monkeypatch.setattr(recipe, "FEWEST_TO_RANK", fewest)
+    found = evaluate(hits.lake, cutoff=hits.begin + timedelta(days=122))
+    assert found["parameters"]["ranker_both"] != "mixture"
+    for figures in (found, found["new_items"]):
+        assert figures["over_best_baseline"]["interval"][1] >= 0
+        assert figures["over_best_baseline"]["ndcg"] > -0.01

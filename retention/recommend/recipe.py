@@ -1,0 +1,148 @@
+"""How lists are put in order: a ranker learned on the last horizons, and which kind of it has ranked best in horizons it had not seen.
+
+Prequential (Dawid 1984): going through the horizons from the oldest on, each is first ranked by what the earlier ones taught, then
+learned from. Customers held back from one horizon would flatter whatever has many parameters, for it has seen what sold then.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from retention.progress import Progress, part, silent
+from retention.recommend.artefact import MIXTURE
+from retention.recommend.history import History
+from retention.recommend.metrics import Ranking, ranking
+from retention.recommend.moments import (
+    BATCH,
+    BOTH,
+    NEW,
+    POLICIES,
+    FirstStage,
+    K,
+    Score,
+    bought_by,
+    buy_it_again,
+    first_stage,
+    only_new,
+    popular,
+    rank,
+    ranked,
+)
+from retention.recommend.ranker import Examples, Ranker, fit
+from retention.recommend.windows import Asked, Window, examples, horizons, window
+
+FEWEST_TO_LEARN = 40  # customers who bought in the last horizon: below, nothing is learned
+FEWEST_TO_RANK = 100  # below, only the few signals are learned; as where there are fewer items than
+FEWEST_ITEMS_TO_RANK = 50
+FIT_ON = 1_000  # customers a horizon
+JUDGED = 2 * BATCH  # of them, a horizon
+TRIED_ON = 60_000  # examples, where a ranker is learned only to be judged: half the time in a large shop
+CLEARLY = 0.95  # of bootstrap draws; the best of several is easily ahead by chance
+BASELINES = {"popular": popular, "buy_it_again": buy_it_again}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """By which kind of ranker, or the mixture, for each policy; what was measured; and why, in words."""
+
+    ranker: Ranker | None = None
+    kinds: dict[str, str] = field(default_factory=lambda: dict.fromkeys(POLICIES, MIXTURE))
+    metrics: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+
+Judged = dict[str, dict[str, Ranking]]  # policy → name → how it ranked the same customers
+
+
+def learn_to_rank(history: History, end: int, asked: Asked, progress: Progress = silent) -> Recipe:
+    """Learn on the last horizons before the midnight that begins day ``end``."""
+    last = window(history, end, asked, part(progress, 0, 4))
+    if last is None or len(last.active) < FEWEST_TO_LEARN:
+        return Recipe(note=" The mixture is our default: the history is too short to learn how to rank.")
+    few = len(last.active) < FEWEST_TO_RANK or last.then.size[1] < FEWEST_ITEMS_TO_RANK
+    ends = [*horizons(history, last.start, asked), end]
+    learned: Examples | None = None
+    judged: list[Judged] = []
+    for number, until in enumerate(ends, start=1):
+        step = part(part(progress, 1, 4, span=2), number - 1, len(ends))
+        found = last if until == end else window(history, until, asked, step)
+        assert found is not None
+        rows = np.random.default_rng(asked.seed + number).permutation(found.active)[:FIT_ON]
+        stage = first_stage(found.then)
+        if learned is not None and learned.decisive:
+            trial = fit(learned.drawn(TRIED_ON, asked.seed), seed=asked.seed, few=few)
+            judged.append(_judge(found, rows[:JUDGED], trial, stage))
+        more = examples(found, rows, asked.seed + number, stage=stage, progress=step)
+        learned = more if learned is None else learned.with_(more)
+    if learned is None or not learned.decisive:
+        return Recipe(note=" The mixture is our default: nothing that was bought could have been foreseen.")
+    judged = judged or [_judge_within(last, asked, few)]
+    ranker = fit(learned, seed=asked.seed, few=few)
+    progress(4, 4, "Learning to rank")
+    kinds = {policy: preferred([one[policy] for one in judged], ranker.kinds) for policy in POLICIES}
+    return Recipe(ranker, kinds, _metrics(judged[-1][BOTH], kinds[BOTH]), _note(last, asked) if few else "")
+
+
+def _judge(found: Window, rows: np.ndarray, ranker: Ranker, stage: FirstStage) -> Judged:
+    """How every kind of this ranker, and the baselines, rank for customers of a horizon that it has not learned from."""
+    then = found.then
+    offered: dict[str, Score] = {kind: ranked(then, ranker.of(kind), stage) for kind in ranker.kinds}
+    offered |= {name: baseline(then) for name, baseline in BASELINES.items()}
+    lists = rank(
+        then, rows, {(name, policy): score for name, score in offered.items() for policy in POLICIES}
+    )
+    bought = {BOTH: bought_by(found.real, rows), NEW: bought_by(only_new(then, found.real), rows)}
+    return {
+        policy: {
+            name: ranking(lists[name, policy], bought[policy], k=K, items=then.size[1]) for name in offered
+        }
+        for policy in POLICIES
+    }
+
+
+def _judge_within(only: Window, asked: Asked, few: bool) -> Judged:
+    """Where there is one horizon only: a quarter of its customers, by what the others taught."""
+    rows = np.random.default_rng(asked.seed).permutation(only.active)[:FIT_ON]
+    judging, learning = np.split(rows, [len(rows) // 4])
+    others = examples(only, learning, asked.seed)
+    if not others.decisive:
+        return {policy: {} for policy in POLICIES}
+    return _judge(only, judging, fit(others, seed=asked.seed, few=few), first_stage(only.then))
+
+
+def preferred(judged: Sequence[Mapping[str, Ranking]], kinds: Sequence[str], draws: int = 400) -> str:
+    """The first kind, unless another was better in every horizon judged and in 95 of 100 bootstrap draws of their customers."""
+    usual, counted = kinds[0], [one for one in judged if one and one[kinds[0]].customers]
+    if not counted:
+        return usual
+    gained = {
+        kind: [one[kind].each["ndcg"] - one[usual].each["ndcg"] for one in counted] for kind in kinds[1:]
+    }
+    better = {
+        kind: np.concatenate(gains)
+        for kind, gains in gained.items()
+        if min(gain.mean() for gain in gains) > 0
+    }
+    if not better:
+        return usual
+    best = max(better, key=lambda kind: float(better[kind].mean()))
+    gains, rng = better[best], np.random.default_rng(0)
+    ahead = np.mean([gains[rng.integers(0, len(gains), len(gains))].mean() > 0 for _ in range(draws)])
+    return best if ahead > CLEARLY else usual
+
+
+def _metrics(found: Mapping[str, Ranking], kind: str) -> dict[str, Any]:
+    if not found:
+        return {}
+    beside = {name: found[name].as_dict() for name in BASELINES}
+    return {**found[kind].as_dict(), "customers": found[kind].customers, "baselines": beside}
+
+
+def _note(last: Window, asked: Asked) -> str:
+    return (
+        f" Ranked by a few strong signals: trees and nets take {FEWEST_TO_RANK} customers who bought in the last "
+        f"{asked.horizon_days} days and {FEWEST_ITEMS_TO_RANK} items bought by several; there are {len(last.active)} and "
+        f"{last.then.size[1]}."
+    )
