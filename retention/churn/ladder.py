@@ -57,26 +57,30 @@ def _carried(training: TrainingSet, buyers: int, churners: list[float]) -> Rung:
     )
     if missing:
         return Rung(
-            _by_season(_CLOSED, training), f"BG/NBD's closed form; logistic regression needs {missing}."
+            _by_season(_CLOSED, training),
+            f"The rung of closed forms (BG/NBD, RFM, and what they give together); logistic regression needs {missing}.",
         )
     missing = _missing(
         (int(sum(churners) / len(churners)), CHURNERS, "churners a snapshot"),
         (len(churners), SNAPSHOTS_FOR_ENSEMBLE, "snapshots"),
     )
     if missing:
-        return Rung(_by_season(_LOGISTIC, training), f"Logistic regression; the ensemble needs {missing}.")
+        return Rung(
+            _by_season(_LOGISTIC, training), f"The rung of logistic regression; the ensemble needs {missing}."
+        )
     if not training.season:
         have = int(training.history_days)
         return Rung(
-            _ENSEMBLE, f"The ensemble; calendar features need 13 months of history (have {have} days)."
+            _ENSEMBLE,
+            f"The rung of the ensemble; calendar features need 13 months of history (have {have} days).",
         )
     candidates = _by_season(_ENSEMBLE, training)
     if abs(training.swing) < SWING:
-        return Rung(candidates, "The ensemble, with calendar features: the highest rung.")
+        return Rung(candidates, "The highest rung: the ensemble, with calendar features.")
     change = f"{100 * np.expm1(training.swing):+.0f} %"
     return Rung(
         candidates,
-        f"The ensemble, with calendar features: the highest rung. By last year's season repeat orders change by {change} "
+        f"The highest rung: the ensemble, with calendar features. By last year's season repeat orders change by {change} "
         "into such a horizon, so what knows no season is not a candidate.",
     )
 

@@ -271,20 +271,8 @@ class _Events:
         )
 
     def _where(self) -> list[_Line]:
-        """Rows that are no trade in goods: adjustments, postage, tests, and what costs nothing."""
+        """Rows that are no trade: tests, and what costs nothing. Postage and accounts are the cleaning rules' (clean.toml)."""
         conditions, why = [], []
-        if item := self._column("item_id"):
-            digits, others = self._counted(
-                f"SELECT count(*) FILTER (regexp_matches({item}::VARCHAR, '^\\d')), "
-                f"count(*) FILTER (NOT regexp_matches({item}::VARCHAR, '^\\d')) FROM {{rows}}"
-            )[0]
-            if others and digits >= 9 * others:
-                odd = self._counted(
-                    f"SELECT {item} FROM {{rows}} WHERE NOT regexp_matches({item}::VARCHAR, '^\\d') GROUP BY 1 "
-                    "ORDER BY count(*) DESC, 1 LIMIT 12"
-                )
-                conditions.append(f"({item} IS NULL OR regexp_matches({item}, '^[0-9]'))")
-                why.append(f"no goods, {others:,} rows: {', '.join(str(code) for (code,) in odd)}")
         if title := self._column("title"):
             tests = self._counted(
                 f"SELECT count(*) FROM {{rows}} WHERE regexp_matches(lower({title}), '^test\\b|test product')"
@@ -377,8 +365,9 @@ def _toml(
         if _string(profile.name) not in names and quoted(profile.name) not in names
     ]
     width = max(len(line.key) for line in lines)
+    looked = f"the first {ROWS:,} rows" if profiles[0].rows == ROWS else "contents"
     head = [
-        f"# A map for {source.name} ({said}), proposed by its columns' names and contents. Read it, then:",
+        f"# A map for {source.name} ({said}), proposed by its columns' names and {looked}. Read it, then:",
         f"#   retention import {table.name} {source.name} --map THIS_FILE",
         f"[{table.name}]",
     ]

@@ -19,7 +19,7 @@ from retention.settings import Settings
 BY_HAND = {
     "gifts": """[events]
 timezone    = "Europe/London"
-where       = { sql = '''regexp_matches("StockCode", '^[0-9]') AND "Price" > 0 AND NOT lower("Description") LIKE '%test product%' ''' }
+where       = { sql = '''"Price" > 0 AND NOT lower("Description") LIKE '%test product%' ''' }
 customer_id = "Customer ID"
 occurred_at = "InvoiceDate"
 order_id    = "Invoice"
