@@ -255,15 +255,16 @@ def _fresh(shop: Shop, found: Offered, row: int, k: int) -> list[Filler]:
     if cold is None or not count:
         return []
     known = csr_matrix(found.histories[row, : cold.alike.shape[0]])
-    likes = (known @ cold.alike).toarray().ravel()
+    alike = cold.alike[known.indices]
+    likes = known.data @ alike
     made: list[Filler] = []
     for at in np.argsort(-likes, kind="stable")[: 10 * count]:
         item_id = str(cold.fresh[at])
-        if likes[at] > 0 and item_id not in shop.range.barred:
-            parts = cold.alike[known.indices, at].toarray().ravel() * known.data
+        if len(made) < count and likes[at] > 0 and item_id not in shop.range.barred:
+            parts = alike[:, at].toarray().ravel() * known.data
             nearest = str(shop.learned.shelf.items[known.indices[int(np.argmax(parts))]])
             made.append((item_id, "new_item", reasons.new_item(shop.items.title(nearest))))
-    return made[:count]
+    return made
 
 
 def _popular(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
+from retention import clock
 from workers.requests import Recommend
 from workers.tasks.contract import Context, Outcome, Post
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 HORIZON_DAYS = 28  # data older than this is looked at from where it ends
 
 
+@clock.held()  # business time is a query, and a list is of one moment
 def run(request: Recommend, context: Context) -> Outcome:
     """Rank for one customer with the model in use; without one, by own purchases and popularity."""
     from retention.lake import Lake, directory
