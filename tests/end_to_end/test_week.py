@@ -11,7 +11,8 @@ import pytest
 from tests.end_to_end.desk import Desk, button, demo, has_button, words
 from workers import ids
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.desk
+SLOW = 480  # seconds: a retrain on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +51,10 @@ def test_from_a_retrained_model_to_what_the_campaign_earned(desk: Desk):
     # A viewer may not; an analyst may. The answer comes at once.
     refused = desk.command("viewer", "sweep")
     assert "analyst" in str(refused["ack"])
-    accepted = desk.command("analyst", "retrain churn")  # test_browser.py trains the recommender too
+    accepted = desk.command("analyst", "retrain churn --model logistic")
     assert accepted["status"] == 200
     assert accepted["ms"] < 3000
-    desk.wait(lambda m: _one(m, says=r"(AUC|log-loss)"), seconds=240)
+    desk.wait(lambda m: _one(m, says=r"(AUC|log-loss)"), seconds=SLOW)
 
     # The sweep, typed on a phone (an em dash), becomes a cohort with reasons and no identities.
     desk.command("analyst", "sweep —tier high")
@@ -106,7 +107,7 @@ def test_from_a_retrained_model_to_what_the_campaign_earned(desk: Desk):
 
     # Weeks pass; the digest comes by itself; the campaign's own thread says what it earned.
     before = {message["ts"] for message in desk.messages()}
-    for _ in range(6):
+    for _ in range(5):
         desk.advance("7d")
     result = desk.wait(
         lambda m: next(

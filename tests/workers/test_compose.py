@@ -25,7 +25,7 @@ from tests.workers.harness import ADMIN, STAND_INS, ask, over, wait
 from workers import broker
 from workers.requests import Digest
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.desk
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))

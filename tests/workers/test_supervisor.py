@@ -20,7 +20,7 @@ from workers import jobs, supervisor
 from workers.environment import environment
 from workers.requests import Digest, Retrain, Sweep
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.desk
 
 
 @pytest.fixture(scope="module")
