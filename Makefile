@@ -32,10 +32,10 @@ setup-deep: setup
 demo: setup
 	exec $(BIN)/retention demo
 
-# Two files at a time; then, also two at a time, those that start the whole desk.
+# Two files at a time; then, also two at a time and the longest first, those that start the whole desk.
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not bench and not desk'
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'desk and not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'desk and not slow'
 
 test-spark: .venv-spark/.installed
 	.venv-spark/bin/python -m pytest -m spark tests/retention
