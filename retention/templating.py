@@ -26,6 +26,11 @@ def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -
     return f"{sign}{symbol}{abs(amount):,.{digits}f}"
 
 
+def signed(number: float, digits: int = 0) -> str:
+    """``signed(-24.83, 1)`` → ``−24.8``: a difference, with its sign."""
+    return f"{number:+,.{digits}f}".replace("-", "−")
+
+
 def percent(share: float | None, digits: int = 0) -> str:
     """``percent(.256)`` → ``26 %``."""
     return "–" if share is None else f"{100 * share:.{digits}f} %"
@@ -71,7 +76,7 @@ def bar(done: int, total: int, width: int = 20) -> str:
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "money": money, "percent": percent, "count": count, "moment": moment, "day": day, "shorten": shorten,
+    "money": money, "signed": signed, "percent": percent, "count": count, "moment": moment, "day": day, "shorten": shorten,
 }  # fmt: skip
 
 

@@ -159,3 +159,9 @@ def test_a_constant_in_a_template_is_not_baked_into_the_next_rendering(templates
     name = templates("text: \"{{ first }} {{ 'constant' }}\"")
     assert render.message(name, first="a").text == "a constant"
     assert render.message(name, first="b").text == "b constant"
+
+
+def test_differences_have_the_minus_that_money_has():
+    assert templating.signed(-24.83, 1) == "−24.8"
+    assert templating.signed(1234.5) == "+1,234"
+    assert templating.money(-4.1, "USD", 2) == "−$4.10"
