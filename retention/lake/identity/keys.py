@@ -49,9 +49,10 @@ def phone(column: str, locale: str, rules: IdentityRules) -> str:
     """SQL of a telephone number, ``+`` and digits where its country is known, else ``~`` and digits; NULL for what is none.
 
     The country is the number's own, else the locale's, else the shop's. What follows ``x``, ``ext`` or ``#`` is an
-    extension and left out.
+    extension and left out, and so is the apostrophe by which exports keep spreadsheets from reading a formula.
     """
-    raw = f"regexp_replace(regexp_replace(lower(trim({column})), '(ext|x|#).*$', ''), '\\(0\\)', '')"
+    bare = f"lower(ltrim(trim({column}), ''''))"
+    raw = f"regexp_replace(regexp_replace({bare}, '(ext|x|#).*$', ''), '\\(0\\)', '')"
     digits = f"regexp_replace({raw}, '[^0-9]', '', 'g')"
     region = f"coalesce(nullif(upper(split_part(replace({locale}, '_', '-'), '-', 2)), ''), {literal(rules.country)})"
     codes = ", ".join(f"{literal(land)}: {literal(code)}" for land, code in CALLING.items())

@@ -73,7 +73,11 @@ def test_what_was_made_up_says_so(opened):
 
     _, _, lake = opened
     customer = json.loads(lake.table("customers").limit(1).attributes.execute()[0])
-    assert {"email", "name", "marketing_consent"} <= set(customer["assumed"])
+    assert {"email", "name", "phone", "marketing_consent"} <= set(customer["assumed"])
+    phones = lake.table("customers").phone.execute().dropna()
+    assert phones.str.fullmatch(r"\+1 3\d\d 555 01\d\d").all()  # kept for fiction
+    assert phones.is_unique
+    assert 0.6 < len(phones) / lake.table("customers").count().execute() < 0.73
     items = lake.table("items").execute()
     assert len(items) == 92_331
     assert items["title"].notna().all()

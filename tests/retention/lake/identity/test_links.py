@@ -213,6 +213,7 @@ def test_a_loyalty_number_links_and_what_was_made_up_does_not(shop):
         ("(555) 010-9999", "en-US", "+15550109999"), ("1-555-010-9999", "en-US", "+15550109999"),
         ("06 1234 5678", "it-IT", "+390612345678"), ("030 1234567 x12", "de-DE", "+49301234567"),
         ("030 1234567", None, "~0301234567"), ("0000000", "en-GB", None), ("12345", "en-GB", None), ("none", None, None),
+        ("'+44 7700 900123", "en-US", "+447700900123"),
     ],
 )  # fmt: skip
 def test_telephone_numbers_in_one_spelling(shop, given, locale, normal):
