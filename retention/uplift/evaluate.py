@@ -48,6 +48,12 @@ def evaluate(
     return {**judge(trial, seed=seed, progress=progress), "seconds": perf_counter() - started}
 
 
+def best(trial: Experiment, *, seed: int = 0, progress: Progress = silent) -> str:
+    """The learner that `judge` chooses, without the rest of it."""
+    scores, fold = cross_validated(trial, LEARNERS, seed=seed, progress=progress)
+    return select({name: _by_fold(trial, scores[name], fold)["qini"] for name in LEARNERS})
+
+
 def judge(trial: Experiment, *, seed: int = 0, progress: Progress = silent) -> dict[str, Any]:
     """Everything that `evaluate` prints but the seconds."""
     scores, fold = cross_validated(trial, LEARNERS, seed=seed, progress=progress)
@@ -112,27 +118,36 @@ def cross_validated(
         for number, (train, test) in enumerate(split):
             progress(repeat * FOLDS + number, REPEATS * FOLDS, "comparing the learners")
             fold[repeat, test] = number
-            for name, predicted in _predicted(trial, learners, train, test).items():
-                scores[name][repeat, test] = predicted
+            for name, score in predicted(trial, learners, train, test).items():
+                scores[name][repeat, test] = score
     return scores, fold
 
 
 def calibration(trial: Experiment, name: str) -> tuple[np.ndarray, float]:
     """A learner's out-of-fold predictions, (n,), and the slope, 0 … 1, of the true effects on them.
 
-    y (t − e) / (e (1 − e)) has the uplift as its mean whoever the customer is, so its regression on a prediction tells
-    how much of the prediction's spread is real.
+    `effects` have the uplift as their mean whoever the customer is, so their regression on a prediction tells how much
+    of the prediction's spread is real.
     """
-    predicted = cross_validated(trial, {name: LEARNERS[name]})[0][name].mean(axis=0)
-    share = np.broadcast_to(np.asarray(trial.propensity, float), trial.outcome.shape)
-    effect = trial.outcome * (trial.treated - share) / (share * (1 - share))
-    centred = predicted - predicted.mean()
+    score = cross_validated(trial, {name: LEARNERS[name]})[0][name].mean(axis=0)
+    effect, centred = effects(trial), score - score.mean()
     spread = float(centred @ centred)
     slope = float(centred @ (effect - effect.mean())) / spread if spread > 0 else 0.0
-    return predicted, float(np.clip(slope, 0.0, 1.0))
+    return score, float(np.clip(slope, 0.0, 1.0))
 
 
-def _predicted(
+def effects(trial: Experiment) -> np.ndarray:
+    """ψ = (y − c) (t − e) / (e (1 − e)) of each customer, (n,): its mean is the uplift, whatever c.
+
+    It scatters least at c = (1 − e) ȳ₁ + e ȳ₀.
+    """
+    share = np.broadcast_to(np.asarray(trial.propensity, float), trial.outcome.shape)
+    treated, control = (trial.outcome[trial.treated == arm].mean() for arm in (1, 0))
+    centre = (1 - share) * treated + share * control
+    return (trial.outcome - centre) * (trial.treated - share) / (share * (1 - share))
+
+
+def predicted(
     trial: Experiment,
     learners: Mapping[str, Callable[[], UpliftLearner]],
     train: np.ndarray,

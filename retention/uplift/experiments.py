@@ -13,10 +13,11 @@ from retention.features import NAMES, build
 from retention.lake.frames import computed
 from retention.lake.lake import naive
 from retention.progress import Progress, silent
-from retention.uplift.evaluate import calibration, judge
+from retention.uplift.evaluate import best, calibration
 from retention.uplift.learners import LEARNERS, UpliftLearner
 from retention.uplift.offers import Offers, kind, tell_apart
 from retention.uplift.table import Experiment
+from retention.uplift.validation import sequential
 
 NEWEST = 12  # campaigns that are learnt from
 LEAST_HELD_OUT = 100  # customers of all of them together
@@ -44,7 +45,7 @@ class Uplift:
     """What past campaigns teach of whom an offer moves.
 
     ``learner`` is None where they do not: there are none with a hold-out (``none``), too few customers in them
-    (``small``), or no ranking can be told from chance (``indistinct``). ``qini`` is that of the selection itself, with
+    (``small``), or no ranking can be told from chance (``indistinct``). ``qini`` is that of `sequential` validation, with
     its 95 % interval; ``slope`` draws predictions towards their ``mean`` as far as they proved too bold out of fold.
     ``offers`` are told apart where the past allows it; else None, and all are one.
     """
@@ -89,19 +90,17 @@ def learn(lake: Any, before: datetime, *, window_days: int, progress: Progress =
     if (trial.treated == 0).sum() < LEAST_HELD_OUT:
         return small
     try:
-        told = judge(trial, progress=progress)
+        gain = sequential(trial, progress=progress)
     except TooLittleData:
         return small
-    name, (low, high) = told["model"], told["selection"]["interval"] or (None, None)
-    tried = replace(
-        small, why="indistinct", name=name, qini=told["selection"]["qini"], qini_low=low, qini_high=high
-    )
-    if low is None or low <= 0:
+    tried = replace(small, why="indistinct", qini=gain.mean, qini_low=gain.low, qini_high=gain.high)
+    if gain.low <= 0:
         return tried
+    name = best(trial, progress=progress)
     predicted, slope = calibration(trial, name)
     learner = LEARNERS[name]().fit(trial.features, trial.outcome, trial.treated, trial.propensity)
     return replace(
-        tried, why="learnt", learner=learner, mean=float(predicted.mean()), slope=slope,
+        tried, why="learnt", name=name, learner=learner, mean=float(predicted.mean()), slope=slope,
         offers=tell_apart(trial, kinds, name),
     )  # fmt: skip
 

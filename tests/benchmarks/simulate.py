@@ -18,12 +18,12 @@ from scipy.special import expit
 from retention.campaigns.measurement import Effect, difference
 from retention.campaigns.power import smallest_effect
 from retention.campaigns.sequential import running, scale
-from retention.uplift.evaluate import cross_validated, select
+from retention.uplift.evaluate import best
 from retention.uplift.learners import LEARNERS, Risk
-from retention.uplift.metrics import Ranking
 from retention.uplift.profit import expected_cost, incremental_profit
 from retention.uplift.table import Experiment
 from retention.uplift.targeting import Limit, choose
+from retention.uplift.validation import Gain, sequential
 
 CAMPAIGNS, SEED = 2000, 20261124
 DAYS, HOLDOUT, CUSTOMERS = 28, 0.15, 1500
@@ -190,6 +190,31 @@ def past(rng: np.random.Generator, number: int, lapsing: float, holdout: float =
     return Experiment(people.features, ordered, treated, 1 - holdout)
 
 
+FIRST = ((600, 0.2), (1500, 0.15), (3000, 0.1))  # customers of a first campaign, and the share held out
+NOISE = 15  # columns that say nothing
+
+
+def first(seed: int, moderated: bool) -> Experiment:
+    """A first campaign of one of the sizes of `FIRST`; unless ``moderated``, the offer does the same for everybody."""
+    rng = np.random.default_rng([SEED, 600_000 + seed])
+    number, holdout = FIRST[seed % len(FIRST)]
+    people = customers(rng, number, rng.uniform(-STEEPEST, STEEPEST))
+    uplift = people.uplift if moderated else np.minimum(people.uplift.mean(), 1 - people.stays)
+    treated = (rng.permutation(number) >= round(holdout * number)).astype(float)
+    ordered = (rng.random(number) < people.stays + treated * uplift).astype(float)
+    noise = pd.DataFrame(rng.lognormal(size=(number, NOISE)), columns=[f"noise_{n}" for n in range(NOISE)])
+    return Experiment(people.features.join(noise), ordered, treated, 1 - holdout)
+
+
+def learnable(runs: int, moderated: bool) -> dict[int, list[Gain]]:
+    """Customers of a first campaign → what ranking them by uplift gained, a run each."""
+    found: dict[int, list[Gain]] = {number: [] for number, _ in FIRST}
+    for seed in range(runs):
+        trial = first(seed, moderated)
+        found[len(trial.outcome)].append(sequential(trial))
+    return found
+
+
 OFFER = {"redemption": 0.8, "contact": 0.3}
 MARGIN, DISCOUNT = 0.35, 0.10  # of the sale
 STEEPEST = 0.02  # of log-odds a day: how far a shop's risk can go along with, or against, persuadability
@@ -215,20 +240,7 @@ def targeting(
 
 def selected(learnt_from: int) -> str:
     """The product's own choice of learner, on one past campaign."""
-    trial = past(np.random.default_rng([SEED, 1]), learnt_from, 0.0)
-    scores, fold = cross_validated(trial, LEARNERS)
-    scores.pop("risk")
-    qini = {
-        name: np.array(
-            [
-                Ranking.of(trial.outcome[at], score[repeat, at], trial.treated[at]).measure()["qini"][0]
-                for repeat in range(len(fold))
-                for at in (np.flatnonzero(fold[repeat] == number) for number in range(fold.max() + 1))
-            ]
-        )
-        for name, score in scores.items()
-    }
-    return select(qini)
+    return best(past(np.random.default_rng([SEED, 1]), learnt_from, 0.0))
 
 
 def _targeted(seed: int, learner: str, learnt_from: int, audience: int) -> tuple[float, float, float]:

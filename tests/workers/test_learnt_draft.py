@@ -1,5 +1,6 @@
 """A draft that is truly learned: past campaigns of people whose uplift is known, in the lake, and nothing but the lake."""
 
+import sys
 from datetime import timedelta
 
 import numpy as np
@@ -12,6 +13,7 @@ from retention.db.tables import Assignment, RoleGrant
 from retention.lake import Lake
 from retention.lake.importing import import_files
 from retention.settings import Settings
+from retention.uplift.learners import LEARNERS
 from tests.benchmarks import simulate
 from tests.shop import BEGIN, Shop
 from tests.workers.test_campaign_tasks import ANALYST, _campaign, _drafted, _said
@@ -76,7 +78,16 @@ def _tables(people: simulate.Customers) -> dict[str, pd.DataFrame]:
 
 
 @pytest.fixture
-def desk(tmp_path, database):
+def two_learners(monkeypatch):
+    """Compared on one repeat of the folds: who competes is no matter here."""
+    names = ("s_logistic", "class_transformation")
+    evaluating = sys.modules["retention.uplift.evaluate"]  # the package's `evaluate` is the function
+    monkeypatch.setattr(evaluating, "REPEATS", 1)
+    monkeypatch.setattr(evaluating, "LEARNERS", {name: LEARNERS[name] for name in names})
+
+
+@pytest.fixture
+def desk(tmp_path, database, two_learners):
     home = database and tmp_path / "home"
     (home / "policy.toml").write_text(POLICY)
     settings = Settings(home=home, admins="U0ADMIN", policy=home / "policy.toml", _env_file=None)
