@@ -79,10 +79,9 @@ def _tables(people: simulate.Customers) -> dict[str, pd.DataFrame]:
 
 @pytest.fixture
 def two_learners(monkeypatch):
-    """Compared on one repeat of the folds: who competes is no matter here."""
-    names = ("s_logistic", "class_transformation")
+    """The usual one, and the one that is right here; the other five only cost time."""
+    names = ("s_logistic", "risk_modelling")
     evaluating = sys.modules["retention.uplift.evaluate"]  # the package's `evaluate` is the function
-    monkeypatch.setattr(evaluating, "REPEATS", 1)
     monkeypatch.setattr(evaluating, "LEARNERS", {name: LEARNERS[name] for name in names})
 
 
@@ -127,4 +126,4 @@ def test_a_draft_learns_whom_an_offer_moves_and_is_for_them_rather_than_for_who_
     assert _campaign(desk, by_risk).body["targeting"]["by"] == "risk"
     persuadable, at_risk = (_audience(desk, one) for one in (learnt, by_risk))
     assert len(at_risk) == len(persuadable) == AUDIENCE
-    assert truth[persuadable].mean() > truth[at_risk].mean() + 0.05
+    assert truth[persuadable].mean() > max(truth[at_risk].mean() + 0.05, truth[PAST:].mean() + 0.01)
