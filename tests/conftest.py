@@ -1,12 +1,17 @@
 """Fixtures that every test may use."""
 
 import pytest
+from hypothesis import settings as hypothesis
 
 from retention import clock
 from retention.db import Database
 from retention.db.tables import Base
 from retention.settings import Settings
 from tests import shop as tiny
+
+# How long an example takes says nothing on a busy machine.
+hypothesis.register_profile("any machine", deadline=None)
+hypothesis.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

@@ -122,14 +122,23 @@ def _chunk(session: Session, settings: Settings, uses: Sequence[Use]) -> list[st
             )  # fmt: skip
         found.append(known[key])
     insert_missing(session, Redemption, rows)
-    used = [row["key"] for row in rows if row["outcome"] == "redeemed"]
+    if used := [row["key"] for row in rows if row["outcome"] == "redeemed"]:
+        _mark_used(session, used)
+    return found
+
+
+def _mark_used(session: Session, keys: Sequence[str]) -> None:
+    """Of two calls at once with one key only one is stored, and its word counts."""
     session.execute(
         update(Coupon)
-        .where(among(session, Redemption.key, used), Redemption.code == Coupon.code)
+        .where(
+            among(session, Redemption.key, keys),
+            Redemption.outcome == "redeemed",
+            Redemption.code == Coupon.code,
+        )
         .values(state="redeemed", redeemed_at=Redemption.at, order_id=Redemption.order_id),
         execution_options={"synchronize_session": False},
     )
-    return found
 
 
 def _judged(use: Use, coupon: _Held, people: dict[str, str]) -> str:

@@ -138,9 +138,10 @@ def _import(
     name: str,
     only: str | None = None,
 ) -> ImportReport:
-    return import_files(
-        lake, database, settings, table, [str(path)], extracts.MAPS / f"{name}.toml", only=only
-    )
+    own = settings.model_copy(
+        update={"currency": ""}
+    )  # these are in dollars, whatever the shop's currency is
+    return import_files(lake, database, own, table, [str(path)], extracts.MAPS / f"{name}.toml", only=only)
 
 
 def _newest(lake: Lake) -> datetime | None:

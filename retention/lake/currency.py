@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from retention.errors import BadInput
+from retention.lake import store
+from retention.lake.schema import TABLES
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -10,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def named(con: Any, relation: str) -> set[str]:
-    """The currencies that events of a relation (a table's quoted name) name, in capitals."""
+    """The currencies that events of a relation (SQL) name, in capitals."""
     found = con.execute(
         f"SELECT DISTINCT upper(trim(currency)) FROM {relation} WHERE trim(currency) <> ''"  # noqa: S608 - our own names
     ).fetchall()
@@ -51,7 +53,7 @@ def check(lake: "Lake", settings: Settings, brought: set[str]) -> None:
     """
     if not brought:
         return
-    known = {settings.currency.upper()} if settings.currency else _of_lake(lake)
+    known = _of_lake(lake) | ({settings.currency.strip().upper()} - {""})
     if len(brought | known) > 1:
         against = f", the shop's are in {', '.join(sorted(known))}" if known else ""
         raise BadInput(
@@ -61,6 +63,5 @@ def check(lake: "Lake", settings: Settings, brought: set[str]) -> None:
 
 
 def _of_lake(lake: "Lake") -> set[str]:
-    events = lake.table("events", identity="stored")
-    found = events.select(name=events.currency.strip().upper()).filter(lambda t: t.name != "").distinct()
-    return set(found.to_pyarrow()["name"].to_pylist())
+    files = store.files(store.opened(lake.root, TABLES["events"]))
+    return named(lake.duckdb, f"read_parquet({files!r}, hive_partitioning = false)") if files else set()

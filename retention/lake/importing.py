@@ -19,7 +19,7 @@ from retention.lake.clean_policy import load_clean_policy
 from retention.lake.identity import exact
 from retention.lake.import_report import ImportReport
 from retention.lake.lake import Lake
-from retention.lake.not_products import mark
+from retention.lake.not_products import codes, mark
 from retention.lake.schema import SQL_TYPES, TABLES, Table
 from retention.lake.staging import Staging, compile_staging
 from retention.privacy import erased
@@ -147,6 +147,7 @@ class Import:
         self.adding = None if table.keyed else Adding(lake.root, self.con, table)
         self.lock, self.held = ExitStack(), False
         self.currencies: set[str] = set()
+        self.no_products: set[str] = set()
         self.erased = erased.Erased()
 
     # ------------------------------------------------------------ reading
@@ -246,13 +247,13 @@ class Import:
         self._hold()
         if self.adding is not None:
             self._flush()
-        currency.check(self.lake, self.settings, self.currencies)
         staged = self.good if self.adding else self._one("SELECT count(*) FROM staged") if self.staged else 0
         if held is None:
             path = quarantine.write(self.con, self.bad, self._quarantine_path(files))
             if not staged and self.read_rows and not self.only:
                 raise BadInput(self._nothing_usable(files, path))
         accepted = self.adding.commit() if self.adding is not None else self._upsert() if staged else 0
+        mark(self.lake, self.no_products)
         self._let_go()
         if held is not None:
             path = quarantine.write(self.con, [f"({held[1]})", *self.bad], held[0])
@@ -284,9 +285,10 @@ class Import:
         fresh = self.adding.fresh("event_id" in self.columns)
         self._clean(fresh, self.adding)
         if self._one(f"SELECT count(*) FROM {fresh}"):
-            self.adding.write(fresh)
             self.currencies |= currency.named(self.con, fresh)
-            mark(self.lake, fresh, self.policy)
+            currency.check(self.lake, self.settings, self.currencies)
+            self.adding.write(fresh)
+            self.no_products |= codes(self.lake, fresh, self.policy)
         self.con.execute("DROP TABLE IF EXISTS staged; DROP TABLE IF EXISTS fresh")
         self.staged, self.names = False, []
 

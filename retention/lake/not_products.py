@@ -12,22 +12,27 @@ if TYPE_CHECKING:
 ATTRIBUTES = {"recommendable": False}
 
 
-def mark(lake: "Lake", relation: str, policy: CleanPolicy) -> list[str]:
-    """Add the codes among new events that are no products to the items, where nobody has described them yet.
+def codes(lake: "Lake", relation: str, policy: CleanPolicy) -> set[str]:
+    """The codes among new events that are no products, where nobody has described them yet.
 
-    Codes that begin with a digit are never looked at. Returns the codes added.
+    Codes that begin with a digit are never looked at.
     """
-    import pandas as pd
-
     if policy.not_a_product.action != "mark":
-        return []
+        return set()
     known = lake.table("items").get_name()
     found = lake.duckdb.execute(
         f"SELECT item_id FROM (SELECT DISTINCT item_id FROM {relation} WHERE item_id >= ':') "
         f"WHERE regexp_full_match(item_id, {literal(policy.not_a_product.item)}, 'i') "
         f'AND item_id NOT IN (SELECT item_id FROM "{known}") ORDER BY 1'
     ).fetchall()
-    codes = [code for (code,) in found]
-    if codes:
-        lake.upsert("items", pd.DataFrame({"item_id": codes, "attributes": [ATTRIBUTES] * len(codes)}))
-    return codes
+    return {code for (code,) in found}
+
+
+def mark(lake: "Lake", found: set[str]) -> None:
+    """Add such codes to the items."""
+    import pandas as pd
+
+    if found:
+        lake.upsert(
+            "items", pd.DataFrame({"item_id": sorted(found), "attributes": [ATTRIBUTES] * len(found)})
+        )

@@ -49,7 +49,10 @@ def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
             for table, columns in ASKED.items()
         },
         "event_types": _counts(lake, f'SELECT event_type FROM "{names["events"]}"'),
-        "currencies": _counts(lake, f'SELECT currency FROM "{names["events"]}" WHERE currency IS NOT NULL'),
+        "currencies": _counts(
+            lake,
+            f'SELECT upper(trim(currency)) AS currency FROM "{names["events"]}" WHERE currency IS NOT NULL',
+        ),
         "quarantine": quarantine.counts(lake.duckdb, settings),
         "volume": volume(lake, names["events"]),
         "returns": _returns(lake, names["events"], now),

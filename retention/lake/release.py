@@ -112,7 +112,11 @@ def _again(
             return 0, 0, 0, 0
         stay = "SELECT * EXCLUDE (_tried, _remedy) FROM held WHERE NOT _tried"
         begun = perf_counter()
-        report = work.commit([path.name], lambda: perf_counter() - begun, (path, stay))
+        try:
+            report = work.commit([path.name], lambda: perf_counter() - begun, (path, stay))
+        except BadInput as refusal:  # of the file as a whole: its rows stay
+            notes.append(f"{path.name}: {refusal}")
+            return work.read_rows, 0, 0, 0
         report = linked(lake, identity.load(settings), report, work.learned)
         if database is not None:
             log(lake, database, settings, report, [f"quarantine/{path.name}"])

@@ -70,12 +70,12 @@ class TrainedRecommender:
     @property
     def estimator(self) -> str:
         """Name of the model, as people see it."""
-        if self.learned.model is None:
-            return "own+popular"
+        model = self.learned.model
+        if self.alone and model is not None:
+            return model.name
         how = self.kinds["both"]
-        if self.alone:
-            return self.learned.model.name
-        return f"own+{self.learned.model.name}" + ("" if how == MIXTURE else f", ranked ({how})")
+        ranked = "" if how in (MIXTURE, ALONE) else f", ranked ({how})"
+        return f"own+{model.name if model is not None else 'popular'}{ranked}"
 
     @property
     def alone(self) -> bool:
@@ -164,6 +164,6 @@ class TrainedRecommender:
             min_buyers=header["min_buyers"],
             metrics=header["metrics"],
             rung=header["rung"],
-            worth=header.get("worth", {}),
+            worth=header["worth"],
             cold=Cold.restore(rooms["cold"]) if "cold" in rooms else None,
         )

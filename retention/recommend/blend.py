@@ -10,8 +10,7 @@ HALF_LIFE = 90  # days, of one's own purchases
 PRIOR = 3.0  # purchases
 
 
-def blended(own_scores: np.ndarray, collaborative: np.ndarray, popularity: np.ndarray) -> np.ndarray:
-    """(customers × items). ``popularity`` counts buyers of each item."""
-    share = popularity / max(float(popularity.sum()), 1.0)
-    found: np.ndarray = own_scores + collaborative + PRIOR * share
+def blended(own_scores: np.ndarray, collaborative: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """(customers × items). ``share``: of what all buy lately; it speaks for nothing that was brought back or rated badly."""
+    found: np.ndarray = own_scores + collaborative + PRIOR * share * (own_scores >= 0)
     return found

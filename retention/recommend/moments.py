@@ -1,6 +1,6 @@
 """One moment: what was known of items and customers then, and how lists made then compare with what came after."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from retention.recommend.models.user_knn import UserKnn
 from retention.recommend.positions import positions
 from retention.recommend.ranker import POPULAR, Ranker
 from retention.recommend.shelf import shelf
-from retention.recommend.sources import WANTED, Candidates, Learned, candidates, had, others, tastes
+from retention.recommend.sources import Candidates, Learned, candidates, had, others, tastes
 from retention.recommend.threads import one_blas_thread
 
 AUTO = ("auto", "blend")  # candidates of several sources, put in order by a ranker
@@ -164,15 +164,11 @@ def compare(
     rows: np.ndarray,
     score: Score,
     *,
-    k: int = K,
-    new_only: bool = False,
     progress: Progress = silent,
 ) -> Ranking:
-    """Rank for these customers and compare with what they bought (of which only the new items count with ``new_only``)."""
-    real = only_new(then, real) if new_only else real
-    wanted = ("", NEW if new_only else BOTH)
-    lists = rank(then, rows, {wanted: score}, k=k, progress=progress)[wanted]
-    return ranking(lists, bought_by(real, rows), k=k, items=then.size[1])
+    """Rank for these customers and compare with what they bought."""
+    lists = rank(then, rows, {("", BOTH): score}, progress=progress)["", BOTH]
+    return ranking(lists, bought_by(real, rows), k=K, items=then.size[1])
 
 
 def bought_by(real: csr_matrix, rows: np.ndarray) -> list[np.ndarray]:
@@ -214,17 +210,16 @@ def factors(then: Moment, seed: int = 0) -> Score:
 
 def mixed(then: Moment) -> Score:
     """One's own faded purchases and the collaborative model, added up; where there is too little for a ranker."""
-    faded, lately = _faded(then, HALF_LIFE), then.scene.shelf.fact("buyers_28")
-    said = collaborative(then)
-    return lambda rows: blended(faded[rows].toarray(), said(rows), lately)
+    faded, said = _faded(then, HALF_LIFE), collaborative(then)
+    total = float(then.learned.shelf.fact("buyers_28").sum())  # the same whoever else is asked about
+    share = then.scene.shelf.fact("buyers_28") / max(total, 1.0)
+    return lambda rows: blended(faded[rows].toarray(), said(rows), share)
 
 
 FirstStage = Callable[[np.ndarray], Candidates]
 
 
-def first_stage(
-    then: Moment, *, sources: Sequence[str] = tuple(WANTED), batches: int | None = None
-) -> FirstStage:
+def first_stage(then: Moment, *, batches: int | None = None) -> FirstStage:
     """Candidates by customers, remembered, for several rankers that are compared on the same customers.
 
     ``batches`` is how many batches to remember; default all, which suits a few hundred customers only.
@@ -236,7 +231,7 @@ def first_stage(
         if key not in made:
             if batches is not None and len(made) >= batches:
                 made.clear()
-            made[key] = candidates(then.learned, then.scene, rows, sources=sources)
+            made[key] = candidates(then.learned, then.scene, rows)
         return made[key]
 
     return stage

@@ -60,7 +60,9 @@ def learn_to_rank(history: History, end: int, asked: Asked, progress: Progress =
     """Learn on the last horizons before the midnight that begins day ``end``."""
     last = window(history, end, asked, part(progress, 0, 4))
     if last is None or len(last.active) < FEWEST_TO_LEARN:
-        return Recipe(note=" The mixture is our default: the history is too short to learn how to rank.")
+        return Recipe(
+            note=f" The mixture is our default: learning how to rank takes {FEWEST_TO_LEARN} customers who bought in the last {asked.horizon_days} days and before."
+        )
     few = len(last.active) < FEWEST_TO_RANK or last.then.size[1] < FEWEST_ITEMS_TO_RANK
     ends = [*horizons(history, last.start, asked), end]
     learned: Examples | None = None
@@ -68,7 +70,8 @@ def learn_to_rank(history: History, end: int, asked: Asked, progress: Progress =
     for number, until in enumerate(ends, start=1):
         step = part(part(progress, 1, 4, span=2), number - 1, len(ends))
         found = last if until == end else window(history, until, asked, step)
-        assert found is not None
+        if found is None or not len(found.active):
+            continue
         rows = np.random.default_rng(asked.seed + number).permutation(found.active)[:FIT_ON]
         stage = first_stage(found.then)
         if learned is not None and learned.decisive:

@@ -7,7 +7,7 @@ from typing import Any
 from retention.db.tables import ModelVersion
 from retention.errors import Refused
 from retention.progress import Progress, part
-from retention.registry.opened import churn_model
+from retention.registry.opened import churn_model, recommender
 from retention.registry.store import save
 from retention.settings import Settings
 
@@ -127,7 +127,13 @@ def recommend(
     )  # fmt: skip
     metrics = {key: value for key, value in trained.metrics.items() if key != "baselines"}
     baselines = trained.metrics.get("baselines") or {}
-    promote, why = _ranks_better(champion, trained.estimator, trained.alone, metrics, baselines)
+    promote, why = _ranks_better(
+        champion if _readable(settings, champion) else None,
+        trained.estimator,
+        trained.alone,
+        metrics,
+        baselines,
+    )
     progress(1, 1, "Saving the recommender")
     row = save(
         settings, "recommend", trained.to_bytes(), estimator=trained.estimator, cutoff=asked.cutoff,
@@ -144,13 +150,21 @@ def recommend(
     return Trained(row, promote, why, judged)
 
 
+def _readable(settings: Settings, champion: ModelVersion | None) -> bool:
+    """Whether there is a recommender in use; one that cannot be read (of an older format) cannot be used either."""
+    try:
+        return champion is not None and recommender(settings, champion) is not None
+    except Refused:
+        return False
+
+
 def _ranks_better(
     champion: ModelVersion | None, estimator: str, alone: bool, metrics: dict[str, Any],
     baselines: dict[str, dict[str, float]],
 ) -> tuple[bool, str]:  # fmt: skip
     """Whether to use a recommender; one model alone must not take the place of something that ranked better."""
     if champion is None:
-        return True, "It is the first."
+        return True, "It is the first, or the one in use cannot be read any more."
     if not baselines or any(metrics["ndcg"] < one["ndcg"] for one in baselines.values()):
         return False, "It does not rank better than both baselines, so the one in use stays."
     before = champion.metrics.get("ndcg")

@@ -46,7 +46,7 @@ def _one(messages, *, says: str, having: str | None = None, but_not: set[str] = 
     return None
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_from_a_retrained_model_to_what_the_campaign_earned(desk: Desk):
     # A viewer may not; an analyst may. The answer comes at once.
     refused = desk.command("viewer", "sweep")

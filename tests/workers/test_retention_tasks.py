@@ -82,7 +82,7 @@ def test_a_cancelled_retrain_publishes_nothing(own, trained):
 
 
 def test_a_channel_sees_pseudonyms_counts_and_buttons(own, swept):
-    said = _words(own, swept.posts[0])
+    said = _words(own, swept.posts[0]).replace(swept.data["cohort_id"], "")  # chance may spell an id in it
     first = swept.data["cohort"][0]["customer_id"]
     assert pseudonym(own.settings.key, first) in said
     assert not any(one["customer_id"] in said for one in swept.data["cohort"])

@@ -131,7 +131,7 @@ def test_only_the_treated_answer_and_each_coupon_is_used_once(fed):
     assert coupons["customer_id"].is_unique
     assert (coupons["occurred_at"] >= SENT.replace(tzinfo=None)).all()
     visits = answers[answers["event_type"] == "purchase"]["customer_id"].nunique()
-    assert 0.06 < visits / 300 < 0.19  # stated: 12 in a hundred
+    assert 0.04 < visits / 300 < 0.22  # stated: 12 in a hundred
     orders = events.filter(events.event_type == "purchase").execute().groupby("order_id")["amount"].sum()
     cost = coupons.set_index("order_id")["discount"]
     assert ((cost - 0.2 * orders[cost.index]).abs() < 0.01).all()

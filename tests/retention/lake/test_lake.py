@@ -198,6 +198,23 @@ def test_a_file_of_several_currencies_is_refused_before_anything_is_there(settin
     assert lake.table("events").count().execute() == 0
 
 
+def test_a_refused_currency_leaves_nothing_behind(settings):
+    lake = Lake.open(settings)
+    _import(lake, settings, _views(NOON, currency="EUR"))
+    with pytest.raises(BadInput, match="nothing was imported"):
+        _import(lake, settings, _views(NOON, customer="2", item_id="POST", currency="USD"))
+    assert lake.table("items").count().execute() == 0
+
+
+def test_what_is_there_counts_also_where_another_currency_is_set(settings):
+    lake = Lake.open(settings)
+    _import(lake, settings, _views(NOON, currency="EUR"))
+    with pytest.raises(BadInput, match="in USD, the shop's are in EUR, USD"):
+        _import(
+            lake, settings.model_copy(update={"currency": "USD"}), _views(NOON, customer="2", currency="USD")
+        )
+
+
 def test_the_currency_that_is_set_is_the_shops(settings):
     lake = Lake.open(settings)
     swiss = settings.model_copy(update={"currency": "CHF"})

@@ -133,3 +133,26 @@ def test_a_mended_file_clears_its_quarantine(lake, database, settings, imported,
     report = import_files(lake, database, settings, "events", [file], map_path)
     assert (report.rows_duplicate, report.quarantine_path) == (1, None)
     assert quarantine.counts(lake.duckdb, settings) == {}
+
+
+def test_a_file_that_is_refused_as_a_whole_stays_and_the_others_come_in(lake, database, settings, tmp_path):
+    maps = {}
+    for name, order in (("EUR", 1), ("USD", 2), ("EUR again", 3)):
+        maps[name] = tmp_path / f"{name}.toml"
+        file = tmp_path / f"{name}.csv"
+        kinds = ("purchase", "sale") if name == "EUR" else ("sale",)
+        rows = (f"{order}{kind},c{order},2025-02-0{order} 10:00:00,1,2.00,{kind}\n" for kind in kinds)
+        file.write_text(HEADER + "".join(rows))
+        maps[name].write_text(MAP % '"Kind"' + f'currency = {{ value = "{name[:3]}" }}\n')
+        if name == "EUR":
+            import_files(lake, database, settings, "events", [str(file)], maps[name])
+        else:
+            with pytest.raises(BadInput, match="No row"):
+                import_files(lake, database, settings, "events", [str(file)], maps[name])
+    for path in maps.values():
+        path.write_text(path.read_text().replace('"Kind"', "'purchase'"))
+    found = release(lake, database, settings)
+    assert (found.rows_accepted, found.rows_kept) == (2, 1)
+    assert any("in USD, the shop's are in EUR" in note for note in found.notes)
+    assert set(lake.table("events").currency.execute()) == {"EUR"}
+    assert len(quarantine.counts(lake.duckdb, settings)) == 1

@@ -201,4 +201,4 @@ def test_a_tiny_shop_gets_the_mixture(tmp_path):
     trained = train(shop.lake, cutoff=shop.end)
     assert trained.ranker is None
     assert trained.kinds == {"both": "mixture", "new": "mixture"}
-    assert "too short" in trained.rung
+    assert "takes 40 customers" in trained.rung

@@ -1,5 +1,6 @@
 """Every model by its name: trained, evaluated, kept, and asked for lists."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pandas as pd
@@ -125,6 +126,20 @@ def test_the_registry_keeps_the_name_and_one_model_alone_does_not_replace_what_r
     assert verdict(first.row, "repeat", True, {"ndcg": 0.3}, baselines)[0] is True
     assert verdict(first.row, "own+ease, ranked (both)", False, {"ndcg": 0.3}, baselines)[0] is True
     assert verdict(first.row, "repeat", True, {"ndcg": 0.15}, baselines)[0] is False
+
+
+def test_a_recommender_that_cannot_be_read_any_more_is_replaced_whatever_it_had_shown(small, monkeypatch):
+    asked = retrain.Asked(small.end, 28, None, "repeat", "U0ANALYST", None)
+    used = retrain.recommend(small.settings, small.lake, None, asked, silent).row
+    used.metrics = {"ndcg": 0.99}
+    trial = replace(asked, model="trending")
+    assert not retrain.recommend(small.settings, small.lake, used, trial, silent).promote
+
+    def refused(*_):
+        raise BadInput("It was made by an older version; run `retention retrain recommend`.")
+
+    monkeypatch.setattr(retrain, "recommender", refused)
+    assert retrain.recommend(small.settings, small.lake, used, trial, silent).promote
 
 
 def test_the_future_changes_nothing_that_a_model_alone_has_learned_or_lists(tmp_path):

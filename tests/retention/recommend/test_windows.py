@@ -1,5 +1,6 @@
 """What the ranker learns from: several past horizons, each seen as it was then; and when another kind of ranking is preferred."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -94,6 +95,19 @@ def test_a_single_horizon_is_judged_by_customers_who_were_not_learned_from(shop,
     assert recipe.learn_to_rank(history.before(early), early, asked).metrics
     assert len(judged) == 1
     assert not judged[0] & learned[-1]
+
+
+def test_a_horizon_in_which_nothing_known_was_bought_is_passed_over(shop, asked, history, monkeypatch):
+    """As where people only looked at first: customers bought, but nothing that stood on the shelf."""
+    last = day_of(shop.end)
+    whole = recipe.window
+
+    def window(history, end, asked, *rest):
+        found = whole(history, end, asked, *rest)
+        return found if end == last else replace(found, active=found.active[:0])
+
+    monkeypatch.setattr(recipe, "window", window)
+    assert recipe.learn_to_rank(history, last, asked).ranker is not None
 
 
 def _judged(**ndcg: np.ndarray) -> dict[str, Ranking]:
