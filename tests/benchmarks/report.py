@@ -36,7 +36,7 @@ TOLD = {
     "train_churn_peak": "Peak memory",
     "score_1m": "Churn probability of a million customers from a table of features; peer: the fitted estimators' own `predict_proba`",
     "score_1m_peak": "Peak memory",
-    "train_recommend": "Recommender, with a ranker learned on the last four weeks",
+    "train_recommend": "Recommender, with a ranker learned on the last three horizons",
     "train_recommend_peak": "Peak memory",
     "sweep": "Sweep: score everybody who is active, with reasons",
     "sweep_peak": "Peak memory",
