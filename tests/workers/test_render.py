@@ -1,6 +1,7 @@
 """Templates: escaped by where a value stands; a value can never add structure; what Slack would refuse never leaves."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,12 @@ def test_differences_have_the_minus_that_money_has():
     assert templating.signed(-24.83, 1) == "−24.8"
     assert templating.signed(1234.5) == "+1,234"
     assert templating.money(-4.1, "USD", 2) == "−$4.10"
+
+
+def test_no_value_stands_in_italics():
+    """An underscore in it (`order_twice`) would end them, and the rest would show the bare signs."""
+    templates = sorted((templating.FOLDER / "slack").rglob("*.j2"))
+    assert templates
+    assert not [
+        path.name for path in templates if re.search(r"(?<!\w)_\{\{|\}\}[.)]?_(?!\w)", path.read_text())
+    ]
