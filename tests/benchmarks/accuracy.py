@@ -24,6 +24,7 @@ from retention.settings import Settings
 from tests import shops
 from tests.benchmarks.measure import settings
 from tests.benchmarks.models import home
+from tests.retention.value.cdnow import FILES
 
 TUNING = ("2017-08-28", "2017-09-25", "2017-10-23", "2017-11-20")
 REPORTED = ("2017-08-14", "2017-09-11", "2017-10-09", "2017-11-06", "2017-12-04")
@@ -53,10 +54,13 @@ def journey(cutoffs: Sequence[str]) -> None:
 
 def cdnow() -> None:
     """All 23,570 customers, everyone ever seen, 181 days from 1998-01-01."""
-    import lifetimes.datasets
-
-    file = Path(lifetimes.datasets.__file__).parent / "CDNOW_master.txt"
-    bought = pd.read_csv(file, sep=r"\s+", header=0, names=["id", "day", "discs", "amount"], index_col=False)
+    bought = pd.read_csv(
+        FILES / "CDNOW_master.txt",
+        sep=r"\s+",
+        header=0,
+        names=["id", "day", "discs", "amount"],
+        index_col=False,
+    )
     frame = pd.DataFrame({
         "customer_id": bought.id.astype(str), "event_type": "purchase", "quantity": bought.discs,
         "occurred_at": pd.to_datetime(bought.day.astype(str)).dt.tz_localize("UTC"), "amount": bought.amount,
