@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from inspect import cleandoc
 from typing import Any, cast
 
 import click
@@ -74,7 +75,7 @@ def _entry(found: Command, context: click.Context, path: tuple[str, ...], within
     if SLACK not in surfaces:
         context = _in_the_terminal(found, path)
     return Entry(
-        path, usage(found, context), (found.help or "").strip(), found.role, surfaces,
+        path, usage(found, context), cleandoc(found.help or ""), found.role, surfaces,
         tuple(_option(param, context) for param in found.own_params(surface(context))),
         tuple(_option(param, context) for param in found.params if getattr(param, "terminal_only", False)),
     )  # fmt: skip
