@@ -1,5 +1,6 @@
 """Retrain: new models, judged on the newest weeks whose outcome is known, promoted where they are better."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -82,7 +83,7 @@ def churn(
     trained = replace(
         trained, parameters={**about, targets.HELD: targets.learn(lake, training, trained.columns)}
     )
-    used = _loaded(settings, champion)
+    used = _loaded(churn_model, settings, champion)
     found = judge(training, trained, used, progress=part(progress, 2, 3))
     progress(1, 1, "Saving the model")
     judged = found.as_dict()
@@ -98,21 +99,26 @@ def churn(
     )  # fmt: skip
     told = {key: judged[key] for key in ("metrics", "baselines", "base_rate", "customers")}
     checks = [check.as_dict() for check in found.checks]
-    why = found.why
-    if champion is not None and used is None:
-        why = why.replace("It is the first", "The one in use cannot be read any more")
     return Trained(
-        row, found.promote, why,
+        row, found.promote, _told(found.why, champion, used),
         {**told, "checks": checks, "train_rows": trained.train_rows, "calibration": trained.calibration},
     )  # fmt: skip
 
 
-def _loaded(settings: Settings, champion: ModelVersion | None) -> Any:
+def _loaded(
+    read: Callable[[Settings, ModelVersion], Any], settings: Settings, champion: ModelVersion | None
+) -> Any:
     """The champion itself; None where there is none, or its artefact cannot be read: it cannot be used either."""
     try:
-        return churn_model(settings, champion) if champion else None
+        return read(settings, champion) if champion else None
     except Refused:
         return None
+
+
+def _told(why: str, champion: ModelVersion | None, used: Any) -> str:
+    """A verdict in words; what takes the place of one that cannot be read is not the first."""
+    unread = champion is not None and used is None
+    return why.replace("It is the first", "The one in use cannot be read any more") if unread else why
 
 
 def recommend(
@@ -127,12 +133,9 @@ def recommend(
     )  # fmt: skip
     metrics = {key: value for key, value in trained.metrics.items() if key != "baselines"}
     baselines = trained.metrics.get("baselines") or {}
+    used = _loaded(recommender, settings, champion)
     promote, why = _ranks_better(
-        champion if _readable(settings, champion) else None,
-        trained.estimator,
-        trained.alone,
-        metrics,
-        baselines,
+        champion if used is not None else None, trained.estimator, trained.alone, metrics, baselines
     )
     progress(1, 1, "Saving the recommender")
     row = save(
@@ -147,15 +150,7 @@ def recommend(
         "base_rate": None,
         "customers": metrics.get("customers"),
     }
-    return Trained(row, promote, why, judged)
-
-
-def _readable(settings: Settings, champion: ModelVersion | None) -> bool:
-    """Whether there is a recommender in use; one that cannot be read (of an older format) cannot be used either."""
-    try:
-        return champion is not None and recommender(settings, champion) is not None
-    except Refused:
-        return False
+    return Trained(row, promote, _told(why, champion, used), judged)
 
 
 def _ranks_better(
@@ -164,7 +159,7 @@ def _ranks_better(
 ) -> tuple[bool, str]:  # fmt: skip
     """Whether to use a recommender; one model alone must not take the place of something that ranked better."""
     if champion is None:
-        return True, "It is the first, or the one in use cannot be read any more."
+        return True, "It is the first."
     if not baselines or any(metrics["ndcg"] < one["ndcg"] for one in baselines.values()):
         return False, "It does not rank better than both baselines, so the one in use stays."
     before = champion.metrics.get("ndcg")

@@ -1,9 +1,9 @@
 """Useful, or wrong, because …: stored once a person, customer and model; the reason is data everywhere."""
 
-import re
 from datetime import UTC, datetime
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import select
 
 from retention import impressions
@@ -16,6 +16,12 @@ from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, words
 from workers import ids
 
 VERSION, AS_OF = "churn-20171201-abc123", "2017-12-01T00:00:00+00:00"
+
+
+@pytest.fixture
+def settings(settings):
+    """With a key of its own: under one in 170 the pseudonym of 42 has a 42 in it."""
+    return settings.model_copy(update={"secret_key": SecretStr("no pseudonym spells its id")})
 
 
 @pytest.fixture
@@ -186,7 +192,7 @@ def test_not_for_them_is_stored_with_model_and_place_and_taken_back(
         assert refused(session, settings) == {"42": {"i<1>"}}
     said = api.wait("response_url")["text"]
     assert "Tea &amp; &lt;cake&gt;" in said
-    assert not re.search(r"\b42\b", said)
+    assert "42" not in said
     of_item(workspace, f"useful|{shown}", at="7.2")
     until(lambda: [one for one in rows(database) if one.verdict == "useful"])
     with database.reading() as session:

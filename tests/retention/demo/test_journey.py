@@ -19,7 +19,8 @@ SENT = demo.START + timedelta(days=1)
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
     """The demo at its start, with a live campaign to 400 households, a quarter of them held out."""
-    settings = Settings(home=tmp_path_factory.mktemp("demo"), demo=True, _env_file=None)
+    home = tmp_path_factory.mktemp("demo")
+    settings = Settings(home=home, demo=True, secret_key="the answers hang on it", _env_file=None)
     database = Database.of(settings)
     Base.metadata.create_all(database.engine)
     demo.prepare(settings, database)
@@ -131,7 +132,7 @@ def test_only_the_treated_answer_and_each_coupon_is_used_once(fed):
     assert coupons["customer_id"].is_unique
     assert (coupons["occurred_at"] >= SENT.replace(tzinfo=None)).all()
     visits = answers[answers["event_type"] == "purchase"]["customer_id"].nunique()
-    assert 0.04 < visits / 300 < 0.22  # stated: 12 in a hundred
+    assert 0.06 < visits / 300 < 0.19  # stated: 12 in a hundred
     orders = events.filter(events.event_type == "purchase").execute().groupby("order_id")["amount"].sum()
     cost = coupons.set_index("order_id")["discount"]
     assert ((cost - 0.2 * orders[cost.index]).abs() < 0.01).all()

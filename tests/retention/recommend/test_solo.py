@@ -139,7 +139,8 @@ def test_a_recommender_that_cannot_be_read_any_more_is_replaced_whatever_it_had_
         raise BadInput("It was made by an older version; run `retention retrain recommend`.")
 
     monkeypatch.setattr(retrain, "recommender", refused)
-    assert retrain.recommend(small.settings, small.lake, used, trial, silent).promote
+    found = retrain.recommend(small.settings, small.lake, used, trial, silent)
+    assert (found.promote, found.why) == (True, "The one in use cannot be read any more.")
 
 
 def test_the_future_changes_nothing_that_a_model_alone_has_learned_or_lists(tmp_path):
