@@ -9,7 +9,7 @@ from bot.commands.catalogue import entries
 from bot.failures import Failures
 from bot.interactions import register_all
 from bot.services import Services
-from bot.threads import Listeners
+from bot.threads import Listeners, acknowledged_once
 from retention.db import Database
 from retention.settings import Settings
 
@@ -42,6 +42,7 @@ def build_app(settings: Settings, database: Database | None = None) -> App:
         ignoring_self_events_enabled=False,  # it subscribes to none that it causes
     )
     app.error(Failures(services).handle)
+    app.use(acknowledged_once)
     slash.register(app, services)
     home.register(app, services)
     register_all(app, services)

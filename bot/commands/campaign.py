@@ -5,7 +5,7 @@ from typing import Any
 import click
 from sqlalchemy import select
 
-from bot.commands.tree import Answer, Call, choice, group, request
+from bot.commands.tree import MONEY, SHARE, Answer, Call, choice, group, request, whole
 from retention.campaigns.changes import OFFERS, Changes
 from retention.campaigns.states import STATES, find
 from retention.campaigns.view import described
@@ -18,7 +18,7 @@ from workers import campaigns
 from workers.requests import CampaignDraft, CampaignLook, CampaignMisuse, CampaignPreview
 
 ID = click.argument("campaign")
-VERSION = click.option("--version", type=int, metavar="N", help="Only if it still is this version.")
+VERSION = click.option("--version", type=whole(), metavar="N", help="Only if it still is this version.")
 SHOWN = 20  # held copies a message lists
 REASON = click.option("--reason", required=True, help="Why; it is shown in the campaign's thread.")
 
@@ -63,22 +63,19 @@ def show(call: Call, campaign: str) -> Answer:
 @ID
 @VERSION
 @click.option("--name", help="What to call it.")
-@click.option("--discount", type=float, metavar="PERCENT", help="Of every coupon.")
-@click.option("--holdout", type=float, metavar="PERCENT", help="Share that gets nothing: 10 to 20.")
-@click.option("--expires", type=int, metavar="DAYS", help="How long a code can be used.")
+@click.option("--discount", type=SHARE, metavar="PERCENT", help="Of every coupon.")
+@click.option("--holdout", type=SHARE, metavar="PERCENT", help="Share that gets nothing: 10 to 20.")
+@click.option("--expires", type=whole(), metavar="DAYS", help="How long a code can be used.")
 @click.option("--copy", "copy_text", help="What the customer reads, with {name}, {code} and so on.")
 @click.option("--offer", type=choice(*OFFERS), help="The same for everybody who is written to.")
-@click.option("--amount", type=float, metavar="MONEY", help="Money off, from --min-order on.")
-@click.option("--min-order", type=float, metavar="MONEY", help="The order value from which it holds.")
-@click.option("--budget", type=float, metavar="MONEY", help="The most it may cost; at most the policy's.")
+@click.option("--amount", type=MONEY, metavar="MONEY", help="Money off, from --min-order on.")
+@click.option("--min-order", type=MONEY, metavar="MONEY", help="The order value from which it holds.")
+@click.option("--budget", type=MONEY, metavar="MONEY", help="The most it may cost; at most the policy's.")
 @click.option("--send-on", metavar="TIME", help='Not before, local time: "2025-05-03 09:00", or soon.')
 def edit(call: Call, campaign: str, version: int | None, **changes: Any) -> Answer:
     """Write the next version; it has to be submitted (again)."""
     if all(value is None for value in changes.values()):
         raise BadInput("Nothing to change; name what shall, like --discount 12 or --holdout 20.")
-    for percent in ("discount", "holdout"):
-        if changes[percent] is not None:
-            changes[percent] /= 100
     changes["expires_days"] = changes.pop("expires")
     return _do(call, campaign, version, campaigns.edit, Changes(**changes))
 
@@ -157,7 +154,7 @@ def held(call: Call, campaign: str) -> Answer:
 @COMMAND.command("release", role="approver")
 @ID
 @click.argument("how", type=choice("again", "sent"))
-@click.option("--copy", type=click.IntRange(min=1), metavar="N", help="Only this one of those held.")
+@click.option("--copy", type=whole(), metavar="N", help="Only this one of those held.")
 def release(call: Call, campaign: str, how: str, copy: int | None) -> Answer:
     """Held copies: send them again (who has it gets it twice), or let them count as sent."""
     settings, again = call.services.settings, how == "again"

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, group, request
+from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, group, request, whole
 from retention.errors import BadInput
 from workers.requests import DataQuality
 
@@ -35,9 +35,7 @@ def show(call: Call, html: Path | None = None) -> DataQuality:
 
 @COMMAND.command("quarantine", role="admin", surfaces=TERMINAL)
 @REASON
-@click.option(
-    "--examples", type=click.IntRange(0, 1000), default=3, metavar="N", help="So many rows of each reason."
-)
+@click.option("--examples", type=whole(0, 1000), default=3, metavar="N", help="So many rows of each reason.")
 def aside(call: Call, reason: str | None, examples: int) -> Answer:
     """The rows that could not be used, by reason, with what to do about it."""
     from retention.lake import Lake, quarantine

@@ -8,7 +8,7 @@ from zoneinfo import available_timezones
 import click
 from sqlalchemy import select
 
-from bot.commands.tree import Answer, Call, TerminalOption, choice, group, request
+from bot.commands.tree import Answer, Call, TerminalOption, choice, group, request, whole
 from retention.db.tables import Schedule
 from retention.errors import BadInput
 from workers import schedule
@@ -81,7 +81,7 @@ def listing(call: Call) -> Answer:
 
 
 @COMMAND.command("off", role="analyst")
-@click.argument("number", type=int, required=False, metavar="[NUMBER]")
+@click.argument("number", type=whole(), required=False, metavar="[NUMBER]")
 def off(call: Call, number: int | None) -> Answer:
     """Stop a scheduled digest: that of this channel, or the one with this number in `digest list`."""
     asked = _active(call)

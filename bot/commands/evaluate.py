@@ -17,6 +17,7 @@ from bot.commands.tree import (
     TerminalOption,
     choice,
     group,
+    whole,
 )
 from retention.errors import BadInput
 from workers import requests
@@ -49,7 +50,7 @@ _cutoff = click.option(
 )
 @click.option("--model", type=choice(*ESTIMATORS), default="auto", help="The kind of model.")
 @click.option(
-    "--origins", type=click.IntRange(1, 24), default=1, metavar="N",
+    "--origins", type=whole(1, 24), default=1, metavar="N",
     help="Judge at the cutoff and N − 1 horizons before it: mean and sd.",
 )  # fmt: skip
 @click.option("--by", multiple=True, metavar="ATTRIBUTE", help="Tell these customers' attributes apart.")
@@ -74,10 +75,8 @@ def churn(
 @COMMAND.command("recommend", role="analyst", surfaces=TERMINAL)
 @_cutoff
 @click.option("--horizon", type=DAYS, default="28d", help="How long after the cutoff counts.")
-@click.option("--k", type=click.IntRange(1, 100), default=10, metavar="N", help="The length of the lists.")
-@click.option(
-    "--min-buyers", type=click.IntRange(min=1), default=5, metavar="N", help="Only items so many bought."
-)
+@click.option("--k", type=whole(1, 100), default=10, metavar="N", help="The length of the lists.")
+@click.option("--min-buyers", type=whole(), default=5, metavar="N", help="Only items so many bought.")
 @click.option("--new-items-only", is_flag=True, help="Only items a customer had never bought.")
 @click.option(
     "--model", type=choice(*TASTES), default="auto", metavar="NAME", help="One model alone, by its name."
@@ -105,7 +104,7 @@ def recommend(
     help="campaign_id, customer_id, offer_id, redeemed_at: CSV or Parquet.",
 )  # fmt: skip
 @click.option("--since", type=MOMENT, metavar="DATE", help="Report only campaigns that began from then on.")
-@click.option("--k", type=click.IntRange(1, 100), default=10, metavar="N", help="The length of the lists.")
+@click.option("--k", type=whole(1, 100), default=10, metavar="N", help="The length of the lists.")
 def offers(
     call: Call, offers: Path | None, redemptions: Path | None, since: datetime | None, k: int
 ) -> Answer:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, group
+from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, between, group
 
 LINKS = click.argument("links", nargs=-1, required=True, metavar="LINK…")
 
@@ -26,10 +26,8 @@ def status(call: Call) -> Answer:
 
 
 @COMMAND.command("link", role="admin", surfaces=TERMINAL)
-@click.option("--threshold", type=click.FloatRange(0.5, 1), metavar="P", help="Accept likeness from here on.")
-@click.option(
-    "--review", type=click.FloatRange(0.01, 1), metavar="P", help="Leave it to a person from here on."
-)
+@click.option("--threshold", type=between(0.5, 1), metavar="P", help="Accept likeness from here on.")
+@click.option("--review", type=between(0.01, 1), metavar="P", help="Leave it to a person from here on.")
 @click.option("--exact", is_flag=True, help="By shared keys alone, without likeness.")
 def link(call: Call, threshold: float | None, review: float | None, exact: bool) -> Answer:
     """Link by shared keys, then by likeness; what is unsure is left for `identity review`."""

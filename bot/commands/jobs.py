@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from bot.commands.tree import Answer, Call, group
+from bot.commands.tree import Answer, Call, group, whole
 from retention import clock
 from retention.db.tables import Job
 from workers import jobs
@@ -15,7 +15,7 @@ def COMMAND() -> None: ...
 
 
 @COMMAND.command("list", role="viewer")
-@click.option("--limit", type=click.IntRange(1, 50), default=10, metavar="N", help="How many, newest first.")
+@click.option("--limit", type=whole(1, 50), default=10, metavar="N", help="How many, newest first.")
 def listing(call: Call, limit: int) -> Answer:
     """The newest jobs and where they stand."""
     with call.services.database.reading() as session:

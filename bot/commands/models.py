@@ -7,7 +7,7 @@ from typing import Any
 import click
 from sqlalchemy import select
 
-from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, choice, group, request
+from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, choice, group, request, whole
 from retention import feedback, registry
 from retention.db.audit import history
 from retention.db.tables import ModelVersion
@@ -27,7 +27,7 @@ def COMMAND() -> None: ...
 
 @COMMAND.command("list", role="viewer")
 @click.option("--kind", type=choice("churn", "recommend"), help="Only these.")
-@click.option("--limit", type=click.IntRange(1, 50), default=10, metavar="N", help="How many, newest first.")
+@click.option("--limit", type=whole(1, 50), default=10, metavar="N", help="How many, newest first.")
 def listing(call: Call, kind: str | None, limit: int) -> Answer:
     """The newest models, how good they are, and which is the champion."""
     asked = select(ModelVersion).where(ModelVersion.team_id == call.services.settings.team_id)

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from bot.commands.tree import TERMINAL, Answer, Call, group
+from bot.commands.tree import TERMINAL, Answer, Call, group, whole
 from retention.db.tables import Audit, Outbox
 from workers.delivery import outbox
 
@@ -23,7 +23,7 @@ def listing(call: Call) -> Answer:
 
 
 @COMMAND.command("release", role="admin", surfaces=TERMINAL)
-@click.argument("post", type=click.IntRange(min=1))
+@click.argument("post", type=whole())
 def release(call: Call, post: int) -> Answer:
     """Try one again; a held one is looked for in its channel first, so it is never shown twice."""
     settings = call.services.settings

@@ -4,14 +4,14 @@ from datetime import datetime
 
 import click
 
-from bot.commands.tree import CUSTOMER, MOMENT, Call, choice, command, request
+from bot.commands.tree import CUSTOMER, MOMENT, Call, choice, command, request, whole
 from bot.customers import customer as known
 from workers.requests import Recommend
 
 
 @command("recommend", request=Recommend, private=True)
 @click.argument("customer", type=CUSTOMER)
-@click.option("--k", type=click.IntRange(1, 100), default=10, metavar="N", help="How many products.")
+@click.option("--k", type=whole(1, 100), default=10, metavar="N", help="How many products.")
 @click.option(
     "--policy",
     type=choice("repeat", "new", "both"),

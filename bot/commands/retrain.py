@@ -5,7 +5,7 @@ from typing import get_args
 
 import click
 
-from bot.commands.tree import DAYS, DAYS_OR_EVER, DURATION, MOMENT, Call, choice, command, request
+from bot.commands.tree import DAYS, DAYS_OR_EVER, DURATION, MOMENT, Call, choice, command, request, whole
 from workers.requests import BLEND, RECOMMENDERS, Estimator, Retrain
 
 ESTIMATORS: tuple[str, ...] = get_args(Estimator)
@@ -33,7 +33,7 @@ TASTES = (*BLEND, *RECOMMENDERS)
 )
 @click.option(
     "--tune-fits",
-    type=click.IntRange(min=1),
+    type=whole(),
     metavar="N",
     help="Search with at most so many fits: repeatable whatever the machine.",
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bot.commands.tree import MOMENT, Call, TerminalOption, choice, command, request
+from bot.commands.tree import MOMENT, Call, TerminalOption, choice, command, request, whole
 from retention.reports.csv import harmless
 from workers.requests import Sweep
 
@@ -30,9 +30,7 @@ def _write(path: Path, cohort: list[dict[str, Any]]) -> None:
 
 @command("sweep", request=Sweep, after=write_csv)
 @click.option("--tier", type=choice("high", "medium", "low"), default="high", help="The lowest tier to list.")
-@click.option(
-    "--top", type=click.IntRange(1, 100_000), default=100, metavar="N", help="At most so many customers."
-)
+@click.option("--top", type=whole(1, 100_000), default=100, metavar="N", help="At most so many customers.")
 @click.option("--as-of", type=MOMENT, metavar="DATE", help="As the data stood then; by default now.")
 @click.option(
     "--csv", type=click.Path(dir_okay=False, path_type=Path), cls=TerminalOption, metavar="FILE",

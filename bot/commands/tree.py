@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, TypeVar, cast
@@ -13,6 +13,7 @@ import click
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
+from bot import numbers
 from bot.services import Services, first_time
 from retention.errors import BadInput
 from retention.progress import Progress, silent
@@ -225,7 +226,7 @@ def request(kind: type[R], **fields: Any) -> R:
 
 
 class _Checked(click.ParamType):
-    """A value checked by one of the requests' own validators."""
+    """A value read by a function that raises `BadInput`, or gives a word back as it was, where it cannot."""
 
     def __init__(self, name: str, check: Callable[[Any], Any], expected: str) -> None:
         self.name = name
@@ -234,7 +235,7 @@ class _Checked(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            checked = self.check(value)
+            checked = self.check(value) if isinstance(value, str) else value
         except BadInput:
             checked = value
         if isinstance(checked, str):
@@ -270,8 +271,22 @@ DAYS = _Checked("days", requests.days, "a number of days; write it like 28d or 4
 DAYS_OR_EVER = _Checked("days|ever", requests.days_or_ever, "a number of days; write it like 56d, or ever")
 DURATION = _Checked("duration", requests.seconds, "a duration; write it like 90s, 5m or 1h")
 MOMENT = _Checked("date", requests.utc, "a date; write it like 2017-10-02 or 2017-10-02T09:00")
+SHARE = _Checked("percent", numbers.share, "a percentage; write it like 15 or 12.5")
+MONEY = _Checked("money", numbers.money, "an amount; write it like 5, 12.50 or 1200")
 PERSON = _Person()
 CUSTOMER = click.STRING
+
+
+def whole(least: int = 1, most: int | None = None) -> click.ParamType:
+    """A whole number within bounds."""
+    reach = f"from {least:,} to {most:,}" if most is not None else f"of at least {least:,}"
+    return _Checked("number", partial(numbers.whole, least=least, most=most), f"a whole number {reach}")
+
+
+def between(least: float, most: float) -> click.ParamType:
+    """A number within bounds."""
+    check = partial(numbers.between, least=least, most=most)
+    return _Checked("number", check, f"a number from {least:g} to {most:g}")
 
 
 def choice(*words: str) -> click.Choice:

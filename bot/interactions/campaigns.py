@@ -7,6 +7,7 @@ from typing import Any, Literal
 from slack_bolt import Ack, App
 from sqlalchemy.orm import Session
 
+from bot import numbers
 from bot.interactions import Click, whisper
 from bot.services import Services
 from retention.campaigns import wording
@@ -20,6 +21,7 @@ from workers import campaigns, ids, jobs, roles
 from workers.delivery import render
 from workers.requests import CampaignCsv
 
+MONEY = "an amount like 5, 12.50 or 1200"
 Deed = Callable[[Session, Settings, str, int, str], Campaign]
 
 
@@ -185,16 +187,20 @@ def _target(click: Click) -> tuple[str, int, str | None]:
 def _changes(click: Click) -> Changes:
     return Changes(
         name=_typed(click, "name"),
-        discount=_share(click, "discount", "discount"),
-        holdout=_share(click, "holdout", "hold-out"),
-        expires_days=_whole(_typed(click, "expires")),
+        discount=_read(click, "discount", numbers.share, "The discount is", "a number like 15"),
+        holdout=_read(click, "holdout", numbers.share, "The hold-out is", "a number like 15"),
+        expires_days=_read(click, "expires", _days, "The codes' days are", "a whole number like 28"),
         copy_text=_typed(click, "copy"),
         offer=_chosen(click, "offer"),
-        amount=_money(click, "amount", "Money off"),
-        min_order=_money(click, "min_order", "From order value"),
-        budget=_money(click, "budget", "Budget"),
+        amount=_read(click, "amount", numbers.money, "Money off is", MONEY),
+        min_order=_read(click, "min_order", numbers.money, "From order value is", MONEY),
+        budget=_read(click, "budget", numbers.money, "Budget is", MONEY),
         send_on=_typed(click, "send_on") or SOON,
     )
+
+
+def _days(typed: str) -> int:
+    return numbers.whole(typed, 0, None)
 
 
 def _typed(click: Click, block: str) -> str:
@@ -207,29 +213,10 @@ def _chosen(click: Click, block: str) -> str | None:
     return option.get("value") if option.get("value") in OFFERS else None
 
 
-def _money(click: Click, block: str, what: str) -> float | None:
-    """``5`` or ``12,50`` → 5.0, 12.5; empty → None."""
-    typed = _typed(click, block).replace(",", ".")
-    if not typed:
-        return None
+def _read(click: Click, block: str, read: Callable[[str], Any], what: str, like: str) -> Any:
+    """What was typed, read; None where nothing was."""
+    typed = _typed(click, block)
     try:
-        return float(typed)
-    except ValueError:
-        raise BadInput(f"{what} is {typed!r}; write a number like 5 or 12.50.") from None
-
-
-def _share(click: Click, block: str, what: str) -> float | None:
-    """``15``, ``15 %`` or ``12,5`` → .15, .15, .125; empty → None."""
-    typed = _typed(click, block).rstrip("% ").replace(",", ".")
-    if not typed:
-        return None
-    try:
-        return round(float(typed) / 100, 6)
-    except ValueError:
-        raise BadInput(f"The {what} is {typed!r}; write a number like 15.") from None
-
-
-def _whole(typed: str) -> int | None:
-    if typed and not typed.isdecimal():
-        raise BadInput(f"The codes' days are {typed!r}; write a whole number like 28.")
-    return int(typed) if typed else None
+        return read(typed) if typed else None
+    except BadInput:
+        raise BadInput(f"{what} {typed!r}; write {like}.") from None

@@ -54,7 +54,7 @@ def changed(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -> Body
     ):
         if not body.coupons and changes.offer is None:
             raise BadInput("No part of this campaign carries a discount, so there is none to change.")
-        if not 0 < changes.discount < 1:
+        if not 0.01 <= changes.discount <= 0.99:
             raise BadInput(f"A discount of {100 * changes.discount:g} % is none; use 1 to 99.")
     if changes.holdout is not None:
         low, high = HOLDOUT

@@ -111,14 +111,19 @@ def _days(value: float) -> str:
     return "less than a day" if value < 1 else count(np.floor(value), "day")
 
 
+def _every(gap: float) -> str:
+    """``every day``, ``every 6 days``."""
+    return "every day" if gap < 1.5 else f"every {count(gap, 'day')}"
+
+
 def silence(row: Mapping[str, Any], horizon_days: int) -> str:
-    """``no order for 31 days, usually every 6``."""
+    """``no order for 31 days, usually every 6 days``."""
     usual, days = row["gap_median"], row["recency_days"]
     if np.isnan(usual):
         return "the only order is of today" if days < 1 else f"no order for {_days(days)} since the only one"
     if days < usual:
-        return f"last order {'today' if days < 1 else _days(days) + ' ago'}, usually every {usual:.0f}"
-    return f"no order for {_days(days)}, usually every {usual:.0f}"
+        return f"last order {'today' if days < 1 else _days(days) + ' ago'}, usually {_every(usual)}"
+    return f"no order for {_days(days)}, usually {_every(usual)}"
 
 
 def _frequency(row: Mapping[str, Any], horizon_days: int) -> str:
@@ -128,7 +133,7 @@ def _frequency(row: Mapping[str, Any], horizon_days: int) -> str:
 def _rhythm(row: Mapping[str, Any], horizon_days: int) -> str:
     if np.isnan(row["gap_median"]):
         return "ordered on one day only, so there is no rhythm yet"
-    return f"usually orders every {count(row['gap_median'], 'day')}, but has paused for up to {row['gap_max']:.0f}"
+    return f"usually orders {_every(row['gap_median'])}, but has paused for up to {row['gap_max']:.0f}"
 
 
 def _trend(row: Mapping[str, Any], horizon_days: int) -> str:

@@ -122,7 +122,16 @@ def test_where_slack_does_not_say_the_bot_is_taken_to_be_a_member(workspace, dat
         ("sweep --teir high", "no option --teir; did you mean --tier?"),
         ("sweep --tier hihg", "'hihg' is none of high, medium, low. Did you mean high?"),
         ("sweep high", "unexpected extra argument"),
-        ("sweep --top 0", "--top: 0 is not in the range"),
+        ("sweep --top 0", "--top: '0' is not a whole number from 1 to 100,000."),
+        ("sweep --top 1.5", "--top: '1.5' is not a whole number from 1 to 100,000."),
+        (
+            "campaign edit c1 --discount much",
+            "--discount: 'much' is not a percentage; write it like 15 or 12.5.",
+        ),
+        (
+            "campaign edit c1 --budget 1.200",
+            "--budget: '1.200' is not an amount; write it like 5, 12.50 or 1200.",
+        ),
         ("sweep --as-of yesterday", "'yesterday' is not a date; write it like"),
         ("sweep --csv /etc/passwd", "no option --csv"),
         ("retrain --horizon long", "'long' is not a number of days; write it like 28d"),

@@ -1,0 +1,58 @@
+"""Numbers as people write them, in a command or in a modal: ``15 %``, ``$1,200``, ``12,50``."""
+
+import re
+
+from retention.errors import BadInput
+
+_SIGNS = r"[^\d\s.,+-]{1,3}"  # a currency, as a sign or as a code, before or after the number
+_MONEY = re.compile(rf"(?:{_SIGNS}\s*)?([+-]?[\d.,\s'’]+?)\s*(?:{_SIGNS})?")
+_SPACES = re.compile(r"(?<=\d)[\s'’](?=\d{3}(?!\d))")  # 1 200 and 1'200
+_PLAIN = re.compile(r"[+-]?\d+(\.\d+)?")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
+_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d{1,2}")
+_EITHER = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")  # 1.200: one and a fifth here, twelve hundred there
+
+
+def number(typed: str) -> float:
+    """Read a number: ``1,200`` is twelve hundred, ``12,50`` twelve and a half.
+
+    Raises
+    ------
+    BadInput
+        It is none, or it is one number in one country and another in the next.
+    """
+    text = _SPACES.sub("", typed.strip())
+    if _THOUSANDS.fullmatch(text):
+        return float(text.replace(",", ""))
+    if _COMMA.fullmatch(text):
+        return float(text.replace(".", "").replace(",", "."))
+    if _PLAIN.fullmatch(text) and not _EITHER.fullmatch(text):
+        return float(text)
+    raise BadInput(f"{typed!r} is not a number")
+
+
+def money(typed: str) -> float:
+    """A number with or without a currency beside it: ``$1,200``, ``12,50 €``, ``5 USD``."""
+    bare = _MONEY.fullmatch(typed.strip())
+    return number(bare[1] if bare else typed)
+
+
+def share(typed: str) -> float:
+    """A percentage as a share: ``15``, ``15 %`` and ``15.0%`` are .15."""
+    return round(number(typed.strip().removesuffix("%")) / 100, 6)
+
+
+def between(typed: str, least: float, most: float | None) -> float:
+    """A number within bounds."""
+    value = number(typed)
+    if value < least or (most is not None and value > most):
+        raise BadInput(f"{typed!r} is out of bounds")
+    return value
+
+
+def whole(typed: str, least: int, most: int | None) -> int:
+    """A whole number within bounds."""
+    value = between(typed, least, most)
+    if not value.is_integer():
+        raise BadInput(f"{typed!r} is not a whole number")
+    return int(value)

@@ -1,0 +1,48 @@
+"""Numbers as people write them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot import numbers
+from retention.errors import BadInput
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("5", 5), (" 12.50 ", 12.5), ("12,50", 12.5), ("1200", 1200), ("1,200", 1200), ("25,000.50", 25000.5), ("1.200,50", 1200.5),
+        ("$20,000", 20000), ("€ 5", 5), ("5 €", 5), ("12.50 USD", 12.5), ("GBP 7", 7), ("1 200", 1200), ("1\u202f200", 1200), ("1'200", 1200),
+        ("-3", -3), ("0.125", 0.125),
+    ],
+)  # fmt: skip
+def test_amounts(typed, value):
+    assert numbers.money(typed) == value
+
+
+@pytest.mark.parametrize(
+    "typed", ["", "much", "1.200", "1,2,3", "12,5000", "1.2.3", "1e5", "nan", "inf", "5 5", "$", "5 dollars"]
+)
+def test_what_is_no_amount_or_could_be_two_is_not_guessed(typed):
+    with pytest.raises(BadInput):
+        numbers.money(typed)
+
+
+@pytest.mark.parametrize(("typed", "value"), [("15", 0.15), ("15%", 0.15), ("12,5 %", 0.125), ("0.5", 0.005)])
+def test_percentages(typed, value):
+    assert numbers.share(typed) == value
+
+
+@given(st.integers(0, 10**9), st.integers(0, 99))
+def test_a_number_is_read_back_however_its_thousands_are_set(units, cents):
+    value = units + cents / 100
+    european = f"{value:,.2f}".translate(str.maketrans(",.", ".,"))
+    for text in (f"{value:.2f}", f"{value:,.2f}", european):
+        assert numbers.money(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("typed", ["0", "101", "2.5", "two", "-1"])
+def test_a_whole_number_out_of_bounds_is_refused(typed):
+    with pytest.raises(BadInput):
+        numbers.whole(typed, 1, 100)
+    assert numbers.whole("100", 1, 100) == 100
