@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from retention.recommend import nets, signals
 from retention.recommend.features import NAMES
+from retention.recommend.forest import Forest
 from retention.recommend.nets import Net
 
 ALL, LEARNED, SIGNALS, POPULAR = KINDS = ("all", "learned", "signals", "popular")
@@ -24,6 +25,7 @@ STANDARD_ROWS = 30_000  # that the standards of the features are taken from
 SHRINK = 1e-9
 FEW_ROWS = 50_000  # below, threads that wait for each other on a busy machine cost more than they save
 BINS, BINNED_ON = 200, 50_000
+NO_TREES = Forest(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,8 @@ class Ranker:
         Of `KINDS`.
     signals : mapping
         As `signals.fit` gives it.
-    trees : sequence of ndarray
-        Nodes of each tree, as scikit-learn's predictor keeps them; with them the log-odds they start from. Neither trees
-        nor nets where there is too little to learn them from.
+    trees : Forest
+        Neither trees nor nets where there is too little to learn them from.
     standards : mapping
         ``median``, ``mean``, ``scale`` of the features that the nets see.
     nets : sequence of `nets.Net`
@@ -81,8 +82,7 @@ class Ranker:
 
     kind: str
     signals: Mapping[str, np.ndarray]
-    trees: tuple[np.ndarray, ...] = ()
-    start: float = 0.0
+    trees: Forest = NO_TREES
     standards: Mapping[str, np.ndarray] = field(default_factory=dict)
     nets: tuple[Net, ...] = ()
     steady: float = 1.0
@@ -98,7 +98,7 @@ class Ranker:
             return np.log1p(np.nan_to_num(view[:, NAMES.index("item_buyers_28")]).clip(min=0))
         if self.kind == SIGNALS:
             return signals.scores(self.signals, view)
-        learned = (self._grown(view) + nets.scores(self.nets, _standard(view, self.standards))) / 2
+        learned = (self.trees.scores(view) + nets.scores(self.nets, _standard(view, self.standards))) / 2
         if self.kind == LEARNED:
             return learned
         return learned + self.steady * (signals.scores(self.signals, view) - learned)
@@ -107,26 +107,10 @@ class Ranker:
         """The same, scoring by another of `KINDS`."""
         return replace(self, kind=kind)
 
-    def _grown(self, view: np.ndarray) -> np.ndarray:
-        from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
-
-        none = np.empty((0, 8), dtype=np.uint32)  # no categorical features
-        known, where = np.empty((0, 8), dtype=np.uint32), np.zeros(view.shape[1], dtype=np.uint32)
-        wide = np.ascontiguousarray(view, dtype=np.float64)
-        total = np.full(len(view), self.start)
-        for nodes in self.trees:
-            total += TreePredictor(nodes, none, none).predict(wide, known, where, 1)
-        return total
-
     def arrays(self) -> dict[str, np.ndarray]:
         """For the artefact: plain arrays."""
-        from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
-
-        ends = np.cumsum([len(nodes) for nodes in self.trees], dtype=np.int64)
-        nodes: Any = np.concatenate([np.empty(0, dtype=PREDICTOR_RECORD_DTYPE), *self.trees])
-        fields = {f"node_{name}": np.ascontiguousarray(nodes[name]) for name in nodes.dtype.names}
         return {
-            "kind": np.array(self.kind), "ends": ends, "start": np.array(self.start), "steady": np.array(self.steady), **fields,
+            "kind": np.array(self.kind), "steady": np.array(self.steady), **self.trees.arrays(),
             **{f"signals_{name}": values for name, values in self.signals.items()},
             **{f"standards_{name}": values for name, values in self.standards.items()}, **nets.arrays(self.nets),
         }  # fmt: skip
@@ -134,18 +118,12 @@ class Ranker:
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> Self:
         """The ranker of these arrays."""
-        from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
-
-        nodes: Any = np.zeros(len(arrays["node_value"]), dtype=PREDICTOR_RECORD_DTYPE)
-        for name in nodes.dtype.names:
-            nodes[name] = arrays[f"node_{name}"]
         learned, standards = (
             {name.removeprefix(room): values for name, values in arrays.items() if name.startswith(room)}
             for room in ("signals_", "standards_")
         )
         return cls(
-            str(arrays["kind"]), learned, tuple(np.split(nodes, arrays["ends"])[:-1]),
-            float(arrays["start"]), standards, nets.restored(arrays), float(arrays["steady"]),
+            str(arrays["kind"]), learned, Forest.restore(arrays), standards, nets.restored(arrays), float(arrays["steady"]),
         )  # fmt: skip
 
 
@@ -181,7 +159,7 @@ def fit(examples: Examples, *, seed: int = 0, rounds: int = 160, few: bool = Fal
     standards = _standards(examples.view, seed)
     learned = nets.fit(_standard(examples.view, standards), examples.bought, weight, seed=seed)
     share = STEADY / (STEADY + examples.customers)
-    return Ranker(ALL, steady, trees, start, standards, learned, share)
+    return Ranker(ALL, steady, Forest(trees, start), standards, learned, share)
 
 
 def _edges(view: np.ndarray, seed: int) -> list[np.ndarray]:

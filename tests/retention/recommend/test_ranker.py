@@ -34,7 +34,9 @@ def test_the_trees_answer_as_scikit_learns_own(examples, monkeypatch):
     monkeypatch.setattr(HistGradientBoostingClassifier, "fit", fit)
     learned = ranker.fit(examples, rounds=30)
     (model, binned) = kept[0]
-    np.testing.assert_allclose(learned._grown(examples.view), model.decision_function(binned), atol=1e-9)
+    np.testing.assert_allclose(
+        learned.trees.scores(examples.view), model.decision_function(binned), atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("kind", ranker.KINDS)
