@@ -13,7 +13,18 @@ from typing import Any
 from retention.campaigns import redemptions
 from retention.db import Database
 from retention.errors import BadInput
-from retention.lake import clean, currency, directory, formats, identity, mapping, quarantine, sources, store
+from retention.lake import (
+    clean,
+    currency,
+    directory,
+    formats,
+    identity,
+    keyed,
+    mapping,
+    quarantine,
+    sources,
+    store,
+)
 from retention.lake.adding import Adding
 from retention.lake.clean_policy import load_clean_policy
 from retention.lake.identity import exact
@@ -315,35 +326,8 @@ class Import:
         self.aside += sum(found.values())
 
     def _upsert(self) -> int:
-        """Update by key; columns the map does not name are kept; equal rows are duplicates; the last of a key wins."""
-        keys = ", ".join(self.table.key)
-        last = (
-            "SELECT * EXCLUDE (_reason) FROM staged "
-            f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY rowid DESC) = 1"
-        )
-        known = self.lake.table(self.table.name, identity="stored").get_name()
-        columns = ", ".join(
-            f"CASE WHEN old.{self.table.key[0]} IS NULL THEN new.{name} ELSE old.{name} END AS {name}"
-            if name not in self.columns
-            else f"new.{name} AS {name}"
-            for name in self.table.names
-        )
-        on = " AND ".join(f"old.{key} = new.{key}" for key in self.table.key)
-        changed = " OR ".join(f"new.{name} IS DISTINCT FROM old.{name}" for name in sorted(self.columns))
-        self.con.execute(
-            f"CREATE OR REPLACE TABLE fresh AS SELECT {columns} FROM ({last}) AS new "
-            f'LEFT JOIN "{known}" AS old ON {on} WHERE {changed}'
-        )
-        accepted = self._one("SELECT count(*) FROM fresh")
-        if self.table.name == "customers":
-            self.learned = exact.learned(self.con, "fresh", known)
-        if accepted:
-            store.upsert(self.lake.root, self.table, self._arrow("fresh"))
+        accepted, self.learned = keyed.upsert(self.lake, self.table, self.columns)
         return accepted
-
-    def _arrow(self, relation: str) -> Any:
-        columns = ", ".join(store.stored_columns(self.table).values())
-        return self.con.sql(f"SELECT {columns} FROM {relation}").to_arrow_reader(250_000)
 
     def _quarantine_path(self, files: list[str]) -> Path:
         """Importing the same files again writes the same file."""

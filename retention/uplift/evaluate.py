@@ -48,10 +48,11 @@ def evaluate(
     return {**judge(trial, seed=seed, progress=progress), "seconds": perf_counter() - started}
 
 
-def best(trial: Experiment, *, seed: int = 0, progress: Progress = silent) -> str:
-    """The learner that `judge` chooses, without the rest of it."""
+def best(trial: Experiment, *, seed: int = 0, progress: Progress = silent) -> tuple[str, np.ndarray]:
+    """The learner that `judge` chooses, and what it predicted out of fold, (n,)."""
     scores, fold = cross_validated(trial, LEARNERS, seed=seed, progress=progress)
-    return select({name: _by_fold(trial, scores[name], fold)["qini"] for name in LEARNERS})
+    name = select({name: _by_fold(trial, scores[name], fold)["qini"] for name in LEARNERS})
+    return name, scores[name].mean(axis=0)
 
 
 def judge(trial: Experiment, *, seed: int = 0, progress: Progress = silent) -> dict[str, Any]:
@@ -123,17 +124,21 @@ def cross_validated(
     return scores, fold
 
 
-def calibration(trial: Experiment, name: str) -> tuple[np.ndarray, float]:
-    """A learner's out-of-fold predictions, (n,), and the slope, 0 … 1, of the true effects on them.
+def out_of_fold(trial: Experiment, name: str) -> np.ndarray:
+    """A learner's predictions, (n,), of customers that it was not fitted on."""
+    return cross_validated(trial, {name: LEARNERS[name]})[0][name].mean(axis=0)
+
+
+def calibration(trial: Experiment, score: np.ndarray) -> float:
+    """The slope, 0 … 1, of the true effects on out-of-fold predictions, (n,).
 
     `effects` have the uplift as their mean whoever the customer is, so their regression on a prediction tells how much
     of the prediction's spread is real.
     """
-    score = cross_validated(trial, {name: LEARNERS[name]})[0][name].mean(axis=0)
     effect, centred = effects(trial), score - score.mean()
     spread = float(centred @ centred)
     slope = float(centred @ (effect - effect.mean())) / spread if spread > 0 else 0.0
-    return score, float(np.clip(slope, 0.0, 1.0))
+    return float(np.clip(slope, 0.0, 1.0))
 
 
 def effects(trial: Experiment) -> np.ndarray:

@@ -96,11 +96,11 @@ def learn(lake: Any, before: datetime, *, window_days: int, progress: Progress =
     tried = replace(small, why="indistinct", qini=gain.mean, qini_low=gain.low, qini_high=gain.high)
     if gain.low <= 0:
         return tried
-    name = best(trial, progress=progress)
-    predicted, slope = calibration(trial, name)
+    name, predicted = best(trial, progress=progress)
     learner = LEARNERS[name]().fit(trial.features, trial.outcome, trial.treated, trial.propensity)
     return replace(
-        tried, why="learnt", name=name, learner=learner, mean=float(predicted.mean()), slope=slope,
+        tried, why="learnt", name=name, learner=learner, mean=float(predicted.mean()),
+        slope=calibration(trial, predicted),
         offers=tell_apart(trial, kinds, name),
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from threadpoolctl import threadpool_limits
 
 from retention.errors import TooLittleData
-from retention.uplift.evaluate import calibration
+from retention.uplift.evaluate import calibration, out_of_fold
 from retention.uplift.learners import LEARNERS, UpliftLearner, encoder, robust_effects
 from retention.uplift.table import Experiment
 
@@ -135,7 +135,8 @@ def _one(
         share * part / chosen,
     )
     fitted = LEARNERS[learner]().fit(own.features, own.outcome, own.treated, own.propensity)
-    predicted, slope = calibration(own, learner)
+    predicted = out_of_fold(own, learner)
+    slope = calibration(own, predicted)
     effect = robust_effects(
         encoder().fit_transform(own.features), own.outcome, own.treated, np.asarray(own.propensity)
     )

@@ -240,7 +240,7 @@ def targeting(
 
 def selected(learnt_from: int) -> str:
     """The product's own choice of learner, on one past campaign."""
-    return best(past(np.random.default_rng([SEED, 1]), learnt_from, 0.0))
+    return best(past(np.random.default_rng([SEED, 1]), learnt_from, 0.0))[0]
 
 
 def _targeted(seed: int, learner: str, learnt_from: int, audience: int) -> tuple[float, float, float]:
