@@ -1,6 +1,7 @@
 """The week in one page: who is active, who is at risk, what came true, what the campaigns did, what people would like."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from retention.settings import Settings
 
 if TYPE_CHECKING:
     from retention.lake import Lake
+    from retention.recommend.explaining import Item
     from retention.risk.policy import Policy
 
 RUNNING = ("submitted", "approved", "scheduled", "sending", "live", "measuring")
@@ -202,26 +204,34 @@ def _liked(
     with database.reading() as session:
         desk = open_desk(session, settings, policy)
     lists = desk.lists(lake, asked, k=LIST, as_of=at, progress=progress)
-    titles = {item.item_id: item.title for items in lists.values() for item in items}
-    wanted: dict[str, list[str]] = {}
-    for who, items in lists.items():
-        for item in items:
-            wanted.setdefault(item.item_id, []).append(who)
-    best = sorted(wanted.items(), key=lambda pair: (-len(pair[1]), pair[0]))[:TOP_ITEMS]
     return {
         "customers": len(asked),
         "list": LIST,
         "items": [
-            {
-                "item_id": item,
-                "title": titles[item],
-                "customers": len(who),
-                "who": [pseudonym(settings.key, one) for one in who[:NAMED]],
-            }
-            for item, who in best
+            {**one, "who": [pseudonym(settings.key, who) for who in one["who"]]} for one in most_wanted(lists)
         ],
-        "model_version": desk.version,
     }
+
+
+def most_wanted(lists: "Mapping[str, Sequence[Item]]") -> list[dict[str, Any]]:
+    """The products on most customers' lists, with the first few of these customers.
+
+    By title: a shop may sell "Milk, 1 GA" under several numbers, and whoever reads the digest sees one product.
+    """
+    wanted: dict[str, dict[str, str]] = {}
+    for who, items in lists.items():
+        for item in items:
+            wanted.setdefault(item.title, {}).setdefault(who, item.item_id)
+    best = sorted(wanted.items(), key=lambda pair: (-len(pair[1]), pair[0]))[:TOP_ITEMS]
+    return [
+        {
+            "item_id": Counter(who.values()).most_common(1)[0][0],
+            "title": title,
+            "customers": len(who),
+            "who": list(who)[:NAMED],
+        }
+        for title, who in best
+    ]
 
 
 def _drawn(counted: Week, now: Risk | None, before: Risk | None, settings: Settings) -> charts.Chart:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +12,7 @@ from retention.db import Database
 from retention.db.tables import Campaign, Outbox
 from retention.errors import TooLittleData
 from retention.lake import Lake
-from retention.reports.digest import digest
+from retention.reports.digest import digest, most_wanted
 from retention.settings import Settings
 from workers import jobs
 from workers.delivery import render
@@ -53,6 +54,20 @@ def test_what_was_flagged_three_weeks_ago_comes_back_as_true_or_not(desk):
     found = digest(lake, database, settings).data["came_true"]
     assert (found["days"], found["finished"]) == (21, False)
     assert 0 <= found["lapsed"] <= found["flagged"] > 0
+
+
+def test_one_product_under_two_numbers_is_one_to_the_reader():
+    milk, other, bread = (
+        SimpleNamespace(item_id=n, title=t) for n, t in (("1", "Milk"), ("2", "Milk"), ("3", "Bread"))
+    )
+    found = most_wanted(
+        {"ann": [milk, bread], "ben": [other], "cas": [other, bread], "dee": [bread, milk, other]}
+    )
+    assert [(one["title"], one["item_id"], one["customers"]) for one in found] == [
+        ("Milk", "1", 4),
+        ("Bread", "3", 3),
+    ]
+    assert found[0]["who"] == ["ann", "ben", "cas"]
 
 
 def test_the_future_changes_no_number(desk):
