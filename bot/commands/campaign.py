@@ -14,7 +14,7 @@ from retention.db.tables import Campaign
 from retention.errors import BadInput
 from retention.outreach import sends
 from retention.privacy import pseudonym
-from workers import campaigns
+from workers import campaigns, cohorts
 from workers.requests import CampaignDraft, CampaignLook, CampaignMisuse, CampaignPreview
 
 ID = click.argument("campaign")
@@ -35,6 +35,9 @@ def COMMAND() -> None: ...
 @click.option("--name", help="What to call it.")
 def draft(call: Call, cohort: str | None, tier: str, name: str | None) -> CampaignDraft:
     """Draft a campaign: audience, offers, hold-out, cost and what may come of it."""
+    if cohort is not None:
+        with call.services.database.reading() as session:
+            cohorts.find(session, call.services.settings, cohort)
     return request(CampaignDraft, cohort_id=cohort, tier=tier, name=name)
 
 

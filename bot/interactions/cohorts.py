@@ -6,9 +6,8 @@ from slack_bolt import Ack, App
 
 from bot.interactions import Click, whisper
 from bot.services import Services
-from retention.db.tables import Audit, Cohort
-from retention.errors import BadInput
-from workers import ids, jobs
+from retention.db.tables import Audit
+from workers import cohorts, ids, jobs
 from workers.requests import CampaignDraft, CohortCsv, Request
 
 
@@ -35,9 +34,7 @@ def _submit(services: Services, click: Click, request: Request, *, channel: str,
     with services.database.transaction() as session:
         if not click.first_time(session):
             return
-        cohort = session.get(Cohort, click.value)
-        if cohort is None or cohort.team_id != services.settings.team_id:
-            raise BadInput("This cohort is gone; run `/retention sweep` for a fresh one.")
+        cohort = cohorts.find(session, services.settings, click.value)
         job = jobs.submit(
             session, services.settings, request, requested_by=click.user, channel=channel, idem_key=click.key
         ).job

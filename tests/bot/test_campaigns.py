@@ -268,10 +268,24 @@ def test_by_commands_too(workspace, database, draft):
     assert "cancelled" in words(workspace.run('campaign stop c7 --reason "wrong price"', LEAD)["blocks"])
     told = words(workspace.run("campaign show c7", VIEWER)["blocks"])
     assert "wrong price" in told
-    assert "approve" in told
+    assert "approved it" in told
     assert "no campaign" in words(workspace.run("campaign show c9")["blocks"])
     assert "Nothing to change" in words(workspace.run("campaign edit c7")["blocks"])
     assert "queued" in json.dumps(workspace.run("campaign draft --tier medium"))
+
+
+def test_a_long_history_is_told_to_its_end(draft):
+    steps = ["draft", "submit", "approve", "schedule", "sending", "live", "csv", "measuring", "closed"]
+    told = [
+        {"at": f"2025-05-0{day}T09:00:00+00:00", "actor": LEAD, "action": step, "why": None}
+        for day, step in enumerate(steps, 1)
+    ]
+    campaign = Campaign(
+        id="c7", name="May", state="draft", version=1, post_key=KEY, salt="s", drafted_by=ANALYST, created_at=clock.wall(),
+        body=a_body(assumed=("margin",)).model_dump(mode="json"),
+    )  # fmt: skip
+    shown = render.message("campaign/show", campaign=described(campaign), zone="UTC", history=told)
+    assert words(shown.blocks).index("drafted it") < words(shown.blocks).index("measured and closed it")
 
 
 @given(st.text(min_size=1, max_size=80), st.text(min_size=1, max_size=300))

@@ -113,7 +113,7 @@ def test_the_file_goes_to_who_asked_and_the_thread_says_so(own, swept):
     public = _words(own, taken)
     assert "<@U0ANALYST>" in public
     assert rows[0]["customer_id"] not in public
-    with pytest.raises(BadInput, match="cohort is gone"):
+    with pytest.raises(BadInput, match="no cohort"):
         cohort_csv.run(CohortCsv(cohort_id="nope"), _context(own, "csv2"))
 
 

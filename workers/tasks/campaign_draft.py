@@ -4,9 +4,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from retention.db.tables import Cohort
-from retention.errors import BadInput
-from workers import campaigns, roles
+from workers import campaigns, cohorts, roles
 from workers.requests import CampaignDraft
 from workers.tasks.contract import Context, Outcome, Post
 
@@ -67,8 +65,6 @@ def _scored(request: CampaignDraft, context: Context, lake: Any, policy: Any) ->
         found = sweep(lake, trained, policy, tier=request.tier, progress=context.progress)
         return found.cohort, found.as_of, found.model_version
     with context.database.reading() as session:
-        cohort = session.get(Cohort, request.cohort_id)
-    if cohort is None or cohort.team_id != context.settings.team_id:
-        raise BadInput(f"There is no cohort {request.cohort_id!r}; run `/retention sweep` for a fresh one.")
+        cohort = cohorts.find(session, context.settings, request.cohort_id)
     scores = lake.scores(cohort.run_id).execute()
     return scores[scores["tier"].isin(cohort.tiers)], cohort.as_of, cohort.model_version

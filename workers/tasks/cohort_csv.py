@@ -2,8 +2,9 @@
 
 from sqlalchemy import select
 
-from retention.db.tables import Cohort, Outbox
+from retention.db.tables import Outbox
 from retention.errors import BadInput
+from workers import cohorts
 from workers.requests import CohortCsv
 from workers.tasks.contract import Attachment, Context, Outcome, Post
 
@@ -17,9 +18,7 @@ def run(request: CohortCsv, context: Context) -> Outcome:
 
     settings = context.settings
     with context.database.reading() as session:
-        cohort = session.get(Cohort, request.cohort_id)
-        if cohort is None or cohort.team_id != settings.team_id:
-            raise BadInput("This cohort is gone; run `/retention sweep` for a fresh one.")
+        cohort = cohorts.find(session, settings, request.cohort_id)
         thread = f"job:{cohort.job_id}"
         channel = session.scalar(select(Outbox.channel).where(Outbox.key == thread))
     lake = Lake.open(settings)
