@@ -5,12 +5,12 @@ colleague's word is a hint about a label, not the label. Of an item, ``wrong`` s
 to them again (`refused`).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from retention import clock
@@ -96,17 +96,21 @@ def doubted(session: Session, settings: Settings) -> tuple[tuple[str, datetime],
     return tuple((customer, as_of) for customer, as_of in rows)
 
 
-def of_items(session: Session, settings: Settings, before: datetime | None = None) -> list[Feedback]:
-    """Every word on recommended items that was said before, oldest first."""
-    asked = select(Feedback).where(Feedback.team_id == settings.team_id, Feedback.item_id != "")
-    if before is not None:
-        asked = asked.where(Feedback.at < before)
-    return list(session.scalars(asked.order_by(Feedback.at, Feedback.user_id)))
+_OF_ITEMS = (  # put together once: that takes longer than to run it
+    select(Feedback)
+    .where(Feedback.team_id == bindparam("team_id"), Feedback.item_id != "")
+    .order_by(Feedback.at, Feedback.user_id)
+)
 
 
-def refused(session: Session, settings: Settings) -> dict[str, set[str]]:
-    """Customer → items that are not for them: those of which that was said last, whoever said it."""
-    last = {(one.customer_id, one.item_id): one.verdict for one in of_items(session, settings)}
+def of_items(session: Session, settings: Settings) -> list[Feedback]:
+    """Every word on recommended items, oldest first."""
+    return list(session.scalars(_OF_ITEMS, {"team_id": settings.team_id}))
+
+
+def refused(said: Iterable[Feedback]) -> dict[str, set[str]]:
+    """Customer → items that are not for them: those of which that was said last (as `of_items`), whoever said it."""
+    last = {(one.customer_id, one.item_id): one.verdict for one in said}
     found: dict[str, set[str]] = {}
     for (customer, item), verdict in last.items():
         if verdict == "wrong":

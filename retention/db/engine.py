@@ -5,12 +5,15 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import Engine, create_engine, event, make_url, select
+from sqlalchemy import Engine, bindparam, create_engine, event, make_url, select
 from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.db.tables import BusinessClock
 from retention.settings import Settings
+
+# Asked for again and again: to put a statement together takes longer than to run it.
+_OFFSET = select(BusinessClock.offset_seconds).where(BusinessClock.team_id == bindparam("team_id"))
 
 
 class Database:
@@ -31,6 +34,7 @@ class Database:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite(url) if self.is_sqlite else _postgres(url)
+        self._reading = self.engine.execution_options(readonly=True)
 
     @classmethod
     def of(cls, settings: Settings) -> "Database":
@@ -48,15 +52,13 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that writes nothing."""
-        with Session(self.engine.execution_options(readonly=True), expire_on_commit=False) as session:
+        with Session(self._reading, expire_on_commit=False) as session:
             yield session
 
     def clock_offset(self, team_id: str) -> timedelta:
         """How far business time is from real time."""
-        with self.reading() as session:
-            seconds = session.scalar(
-                select(BusinessClock.offset_seconds).where(BusinessClock.team_id == team_id)
-            )
+        with self._reading.connect() as connection:
+            seconds = connection.scalar(_OFFSET, {"team_id": team_id})
         return timedelta(seconds=seconds or 0)
 
     def dispose(self) -> None:

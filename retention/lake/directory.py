@@ -5,9 +5,10 @@ import json
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from retention.db.tables import DirectoryEntry
@@ -68,6 +69,17 @@ def _entries(lake: "Lake", settings: Settings) -> list[dict]:
     ]
 
 
+# For every question about a customer: to put a statement together takes longer than to run it.
+_BY = {
+    name: select(DirectoryEntry.customer_id, DirectoryEntry.canonical_id)
+    .where(
+        DirectoryEntry.team_id == bindparam("team_id"), getattr(DirectoryEntry, name) == bindparam("value")
+    )
+    .limit(SAME)
+    for name in ("customer_id", "pseudonym", "email_hash")
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A customer, and the id that was meant where it has been merged into another."""
@@ -90,20 +102,16 @@ def find(session: Session, settings: Settings, text: str) -> str:
 def found(session: Session, settings: Settings, text: str) -> Found:
     """As `find`; also says which id was meant where that is not the customer's own any more."""
     asked = text.strip()
-    mine = DirectoryEntry.team_id == settings.team_id
-    for match in (
-        DirectoryEntry.customer_id == asked,
-        DirectoryEntry.pseudonym == _as_pseudonym(asked),
-        DirectoryEntry.email_hash == email_hash(settings.key, asked),
-    ):
-        columns = (DirectoryEntry.customer_id, DirectoryEntry.canonical_id)
-        rows = session.execute(select(*columns).where(mine, match).limit(SAME)).all()
+    ways = {"customer_id": str, "pseudonym": _as_pseudonym, "email_hash": partial(email_hash, settings.key)}
+    for column, written in ways.items():
+        rows = session.execute(_BY[column], {"team_id": settings.team_id, "value": written(asked)}).all()
         people = {canonical or id_ for id_, canonical in rows}
         if len(people) == 1:
             merged = rows[0].customer_id if len(rows) == 1 and rows[0].canonical_id else None
             return Found(people.pop(), merged)
         if people:
             raise BadInput(f"{asked} stands for more than one customer; use the customer id.")
+    mine = DirectoryEntry.team_id == settings.team_id
     if not session.scalar(select(func.count()).select_from(DirectoryEntry).where(mine)):
         raise BadInput(f"There is no customer {asked!r}, for no data has been imported yet.")
     near = _nearest(session, settings, asked)

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.db.tables import ModelVersion
-from retention.feedback import refused
+from retention.feedback import of_items, refused
 from retention.progress import Progress, silent
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.catalogue import catalogue
@@ -69,6 +69,7 @@ def open_desk(session: Session, settings: Settings, policy: Policy) -> Desk:
     """The model in use, the shop's rules, and what people said is not for whom."""
     row = champion(session, settings, "recommend")
     trained = recommender(settings, row) if row is not None else None
-    said = words(session, settings, clock.now())
-    terms = Terms(policy.recommend, policy.offer.margin, refused(session, settings), said)
+    said = of_items(session, settings)
+    heard = words(said, clock.now()) if said else None
+    terms = Terms(policy.recommend, policy.offer.margin, refused(said), heard)
     return Desk(trained, row, terms)

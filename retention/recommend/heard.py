@@ -4,7 +4,7 @@
 more the less likely its place was looked at (inverse examination propensity): a click on the fifth place says more than one on the first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from retention.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
+    from retention.db.tables import Feedback
     from retention.lake import Lake
 
 WORDS = {"useful": WEIGHTS["cart"], "wrong": WEIGHTS["return"]}
@@ -29,15 +30,14 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COLUMNS = ("customer_id", "item_id", "at", "weight")
 
 
-def words(session: Session, settings: Settings, before: datetime) -> "pd.DataFrame":
-    """One line for each word on an item that was said before: `COLUMNS`; ``at`` in days since 1970.
+def words(said: "Iterable[Feedback]", before: datetime) -> "pd.DataFrame":
+    """One line for each word on an item (as `feedback.of_items`) that was said before: `COLUMNS`; ``at`` in days since 1970.
 
     Of several people's words on one item for one customer, and of one person's under several models, the last counts.
     """
     import pandas as pd
 
-    said = of_items(session, settings, before)
-    last = {(one.customer_id, one.item_id): one for one in said}
+    last = {(one.customer_id, one.item_id): one for one in said if one.at < before}
     rows = [(*pair, one.at.timestamp() / DAY, WORDS[one.verdict]) for pair, one in last.items()]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -48,9 +48,8 @@ def gather(lake: "Lake", session: Session, settings: Settings, before: datetime)
 
     answers = seen(lake, session, settings, before)
     answers = answers[answers["surface"] == "campaign"]
-    return pd.concat(
-        [words(session, settings, before), clicks(answers, examined(answers))], ignore_index=True
-    )
+    said = words(of_items(session, settings), before)
+    return pd.concat([said, clicks(answers, examined(answers))], ignore_index=True)
 
 
 def clicks(answers: "pd.DataFrame", examined: Mapping[int, float]) -> "pd.DataFrame":

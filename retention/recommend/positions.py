@@ -2,15 +2,13 @@
 
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import repeat
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from pandas import Index
-
 LONG = 1_000  # ids whose index is worth keeping as long as they are there themselves
-_INDEXES: dict[int, "Index"] = {}
+_INDEXES: dict[int, dict[str, int]] = {}
 
 
 def positions(known: np.ndarray, wanted: Sequence[str] | Any) -> np.ndarray:
@@ -19,20 +17,20 @@ def positions(known: np.ndarray, wanted: Sequence[str] | Any) -> np.ndarray:
     Never use the result as an index before dropping the −1: numpy and implicit both take it for the last row, which
     is another customer's list.
     """
-    import pandas as pd
-
-    if not len(known) or not len(wanted):
-        return np.full(len(wanted), -1, dtype=np.int64)
-    return np.array(_index(known).get_indexer(pd.Index(wanted, dtype="str")))
+    values = np.asarray(wanted, dtype=object)
+    found = map(_index(known).get, values.tolist(), repeat(-1))
+    return np.fromiter(found, dtype=np.int64, count=len(values))
 
 
-def _index(known: np.ndarray) -> "Index":
-    """An index of ids; of a long array, which nobody changes, the one made before."""
-    import pandas as pd
-
+def _index(known: np.ndarray) -> dict[str, int]:
+    """Of a long array, which nobody changes, the one made before."""
     if len(known) < LONG:
-        return pd.Index(known, dtype="str")
+        return _made(known)
     if id(known) not in _INDEXES:
-        _INDEXES[id(known)] = pd.Index(known, dtype="str")
+        _INDEXES[id(known)] = _made(known)
         weakref.finalize(known, _INDEXES.pop, id(known), None)
     return _INDEXES[id(known)]
+
+
+def _made(known: np.ndarray) -> dict[str, int]:
+    return dict(zip(known.tolist(), range(len(known)), strict=True))

@@ -128,7 +128,8 @@ def _said(session: Session, settings: Settings, frame: "pd.DataFrame", before: d
     words = pd.DataFrame(
         [
             (one.customer_id, one.item_id, one.model_version, one.as_of, one.verdict)
-            for one in of_items(session, settings, before)
+            for one in of_items(session, settings)
+            if one.at < before
         ],
         columns=[*PAIR, "model_version", "shown_at", "verdict"],
     )

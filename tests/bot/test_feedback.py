@@ -9,7 +9,7 @@ from sqlalchemy import select
 from retention import impressions
 from retention.db.tables import Feedback
 from retention.errors import BadInput
-from retention.feedback import LONGEST, Subject, doubted, record, refused, summary
+from retention.feedback import LONGEST, Subject, doubted, of_items, record, refused, summary
 from retention.privacy import pseudonym
 from tests.bot.test_slash import until
 from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, words
@@ -189,14 +189,14 @@ def test_not_for_them_is_stored_with_model_and_place_and_taken_back(
         "42", "i<1>", 1, "recommend-1", "wrong",
     )  # fmt: skip
     with database.reading() as session:
-        assert refused(session, settings) == {"42": {"i<1>"}}
+        assert refused(of_items(session, settings)) == {"42": {"i<1>"}}
     said = api.wait("response_url")["text"]
     assert "Tea &amp; &lt;cake&gt;" in said
     assert "42" not in said
     of_item(workspace, f"useful|{shown}", at="7.2")
     until(lambda: [one for one in rows(database) if one.verdict == "useful"])
     with database.reading() as session:
-        assert refused(session, settings) == {}
+        assert refused(of_items(session, settings)) == {}
 
 
 def test_who_may_not_say_so_and_lists_that_are_gone_are_told(workspace, database, api, shown):

@@ -103,7 +103,7 @@ def test_words_are_stored_beside_the_line_they_are_about_and_the_last_one_counts
         feedback.record(session, sent.settings, subject, "wrong", "U1")
         feedback.record(session, sent.settings, subject, "wrong", "U2")
     with sent.database.reading() as session:
-        assert feedback.refused(session, sent.settings) == {"a": {"i2"}}
+        assert feedback.refused(feedback.of_items(session, sent.settings)) == {"a": {"i2"}}
         assert feedback.doubted(session, sent.settings) == ()  # not a word on a score
         assert feedback.summary(session, sent.settings, "recommend-1")["wrong"] == 0
     later = datetime.now(UTC) + timedelta(days=1)
@@ -111,7 +111,7 @@ def test_words_are_stored_beside_the_line_they_are_about_and_the_last_one_counts
     assert found["wrong"].to_dict() == {place: 2 * (place == ("a", 2)) for place in found.index}
     with sent.database.transaction() as session:
         feedback.record(session, sent.settings, subject, "useful", "U2")
-        assert feedback.refused(session, sent.settings) == {}
+        assert feedback.refused(feedback.of_items(session, sent.settings)) == {}
 
 
 def test_a_list_of_the_desk_is_kept_and_found_by_its_place(shop):
