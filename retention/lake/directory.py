@@ -3,6 +3,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -102,7 +103,11 @@ def find(session: Session, settings: Settings, text: str) -> str:
 def found(session: Session, settings: Settings, text: str) -> Found:
     """As `find`; also says which id was meant where that is not the customer's own any more."""
     asked = text.strip()
-    ways = {"customer_id": str, "pseudonym": _as_pseudonym, "email_hash": partial(email_hash, settings.key)}
+    ways: dict[str, Callable[[str], str]] = {
+        "customer_id": str,
+        "pseudonym": _as_pseudonym,
+        "email_hash": partial(email_hash, settings.key),
+    }
     for column, written in ways.items():
         rows = session.execute(_BY[column], {"team_id": settings.team_id, "value": written(asked)}).all()
         people = {canonical or id_ for id_, canonical in rows}

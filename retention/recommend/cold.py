@@ -17,7 +17,6 @@ from retention.recommend.models import Segments, Side
 from retention.recommend.models.popularity import SegmentPopular
 from retention.recommend.moments import Moment
 from retention.recommend.positions import positions
-from retention.recommend.sources import tastes
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -92,7 +91,7 @@ def learn_cold(lake: "Lake", now: Moment, items: Catalogue) -> Cold:
     """
     scene = now.scene
     side = _largest(beside(lake, scene, (), SegmentPopular.looks_at))
-    known = SegmentPopular().fit(tastes(scene.seen, scene.place, now.size), side=side)
+    known = SegmentPopular().fit(scene.liked, side=side)
     best, share = _best(known.within_)
     fresh = new_items(now, items)
     return Cold(known.labels_, best, share, fresh, _alike(scene.shelf.items, fresh, items))

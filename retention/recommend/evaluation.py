@@ -37,7 +37,6 @@ from retention.recommend.moments import (
 )
 from retention.recommend.positions import positions
 from retention.recommend.solo import alone
-from retention.recommend.sources import had
 from retention.recommend.training import MIN_BUYERS, K, train, window_truth
 from retention.recommend.worth import weighted
 
@@ -278,7 +277,7 @@ def standing(lake: "Lake", trained: TrainedRecommender, at: datetime) -> Moment:
     moment = at.timestamp() / DAY
     place = positions(trained.items, history.items)
     scene = Scene(trained.learned.shelf, history, pairs(history, moment), moment, place)
-    return Moment(trained.learned, scene, had(scene, (len(history.customers), len(trained.items))))
+    return Moment(trained.learned, scene)
 
 
 def ordering(trained: TrainedRecommender, now: Moment, policy: str, stage: FirstStage | None = None) -> Score:

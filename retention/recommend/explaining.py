@@ -11,9 +11,10 @@ from retention.recommend import reasons
 from retention.recommend.catalogue import Catalogue
 from retention.recommend.features import find
 from retention.recommend.fit import Facts
+from retention.recommend.matrices import first_columns
 from retention.recommend.models import Collaborative
 from retention.recommend.moments import Moment
-from retention.recommend.sources import Learned, others
+from retention.recommend.sources import Learned, alike, others
 
 POPULAR_DAYS = 28
 
@@ -42,7 +43,6 @@ class Offered:
 
     now: Moment
     scores: np.ndarray
-    histories: csr_matrix
     facts: Facts
     newcomers: frozenset[int] = frozenset()
     """Rows of customers without a history, offered what sells in their segments."""
@@ -107,15 +107,12 @@ def _by_others(
     if not isinstance(learned.model, Collaborative) or not len(row):
         return [("", "")] * len(row)
     who, line = np.unique(row, return_inverse=True)
-    histories = found.histories[who]
+    histories = found.now.scene.liked[who]
     said, ahead = _place(others(learned, histories), line, column)
-    alike, before = np.zeros(len(row)), ahead + 1
+    near, before = np.zeros(len(row)), ahead + 1
     if learned.neighbours is not None:
-        known = csr_matrix(histories[:, : len(learned.shelf.items)])
-        near = np.zeros(histories.shape, dtype=np.float32)
-        near[:, : known.shape[1]] = learned.neighbours.scores(known)
-        alike, before = _place(near, line, column)
-    like_them = (alike > 0) & ((before < ahead) | (said <= 0))
+        near, before = _place(alike(learned, histories), line, column)
+    like_them = (near > 0) & ((before < ahead) | (said <= 0))
     made = [("neighbours", reasons.ALIKE) if nearer else ("", "") for nearer in like_them]
     for pair in np.flatnonzero((said > 0) & ~like_them):
         made[pair] = "collaborative", _because(learned, items, histories[line[pair]], column[pair])
@@ -131,7 +128,7 @@ def _place(scores: np.ndarray, line: np.ndarray, column: np.ndarray) -> tuple[np
 def _because(learned: Learned, items: Catalogue, history: csr_matrix, column: int) -> str:
     """The entry of the history that adds most to this item's score."""
     assert isinstance(learned.model, Collaborative)  # nothing else says why
-    known = csr_matrix(history[:, : len(learned.shelf.items)])
+    known = first_columns(history, len(learned.shelf.items))
     parts = learned.model.contributions(known, np.array([column]))[0]
     strongest = str(learned.shelf.items[known.indices[int(np.argmax(parts))]])
     return reasons.because(items.title(strongest))

@@ -9,8 +9,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from retention.recommend.history import HALF_LIVES, History, Pairs, changes
+from retention.recommend.matrices import in_rows
 from retention.recommend.shelf import FACTS, Shelf
 
 SCORES = ("collaborative", "collaborative_rank", "neighbours", "favourite")
@@ -29,6 +31,7 @@ NAMES = (
     *(f"{group}_{name}" for group in GROUPS for name in HABITS), "price_fit",
 )  # fmt: skip
 GROUP_HALF_LIFE = 45
+LEARN_HALF_LIFE = 240  # of the histories the collaborative models learn from
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,24 @@ class Scene:
     seen: Pairs
     at: float
     place: np.ndarray
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Customers, and items of the shelf."""
+        return len(self.history.customers), len(self.shelf.items)
+
+    @cached_property
+    def liked(self) -> csr_matrix:
+        """See `tastes`."""
+        return tastes(self.seen, self.place, self.size)
+
+    @cached_property
+    def bought(self) -> csr_matrix:
+        """Ones where a customer has ever bought an item of the shelf."""
+        column = self.place[self.seen.item]
+        chosen = (column >= 0) & (self.seen.days > 0)
+        ones = np.ones(int(chosen.sum()), dtype=np.float32)
+        return in_rows(self.seen.customer[chosen], column[chosen], ones, self.size)
 
     @cached_property
     def people(self) -> np.ndarray:
@@ -162,6 +183,14 @@ class Habit:
             picked(self.last, found, known), picked(self.days, found, known, 0.0), picked(self.gap, found, known),
             picked(self.faded, found, known, 0.0), picked(self.share, found, known, 0.0),
         )  # fmt: skip
+
+
+def tastes(seen: Pairs, place: np.ndarray, shape: tuple[int, int]) -> csr_matrix:
+    """What a collaborative model learns from and scores: log(1 + faded preference), never negative."""
+    column = place[seen.item]
+    values = np.log1p(seen.faded[LEARN_HALF_LIFE].clip(min=0))
+    chosen = (column >= 0) & (values > 0)
+    return in_rows(seen.customer[chosen], column[chosen], values[chosen].astype(np.float32), shape)
 
 
 def _distinct(keys: np.ndarray) -> np.ndarray:

@@ -45,6 +45,28 @@ class Places:
         return made
 
 
+def in_rows(row: np.ndarray, column: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> csr_matrix:
+    """A matrix of entries that are in order of row, each of another place."""
+    made = csr_matrix((values, column, np.searchsorted(row, np.arange(shape[0] + 1))), shape=shape)
+    made.sort_indices()
+    return made
+
+
+def some_rows(matrix: csr_matrix, rows: np.ndarray) -> csr_matrix:
+    """These rows; the matrix itself where they are all of it."""
+    everybody = len(rows) == matrix.shape[0] and (rows == np.arange(len(rows))).all()
+    return matrix if everybody else csr_matrix(matrix[rows])
+
+
+def first_columns(matrix: csr_matrix, count: int) -> csr_matrix:
+    """The first so many columns; the matrix itself where it has no others."""
+    if matrix.shape[1] == count:
+        return matrix
+    kept = matrix.indices < count
+    ends = np.r_[0, np.cumsum(kept)][matrix.indptr]
+    return csr_matrix((matrix.data[kept], matrix.indices[kept], ends), shape=(matrix.shape[0], count))
+
+
 def ids(values: Iterable[str]) -> np.ndarray:
     """Distinct ids, sorted."""
     return np.array(sorted(set(values)), dtype=object)

@@ -12,7 +12,7 @@ from retention.recommend.blend import HALF_LIFE, blended
 from retention.recommend.catalogue import Catalogue
 from retention.recommend.features import Scene
 from retention.recommend.history import History, pairs
-from retention.recommend.matrices import top
+from retention.recommend.matrices import in_rows, some_rows, top
 from retention.recommend.metrics import Ranking, ranking
 from retention.recommend.models import DEEP, MODELS, Als, Collaborative, fitting
 from retention.recommend.models.neural import torch_or_refuse
@@ -20,7 +20,7 @@ from retention.recommend.models.user_knn import UserKnn
 from retention.recommend.positions import positions
 from retention.recommend.ranker import POPULAR, Ranker
 from retention.recommend.shelf import shelf
-from retention.recommend.sources import Candidates, Learned, candidates, had, others, tastes
+from retention.recommend.sources import Candidates, Learned, candidates, others
 from retention.recommend.threads import one_blas_thread
 
 AUTO = ("auto", "blend")  # candidates of several sources, put in order by a ranker
@@ -39,7 +39,11 @@ class Moment:
 
     learned: Learned
     scene: Scene
-    bought: csr_matrix
+
+    @property
+    def bought(self) -> csr_matrix:
+        """Ones where a customer has ever bought an item."""
+        return self.scene.bought
 
     @property
     def size(self) -> tuple[int, int]:
@@ -59,13 +63,11 @@ def moment(
 ) -> Moment:
     """Learn from a history, all of it before ``at`` (days since 1970)."""
     scene = scene_at(history, at, items, min_buyers)
-    shape = (len(history.customers), len(scene.shelf.items))
-    liked = tastes(scene.seen, scene.place, shape)
     progress(1, 4, "Learning which items go together")
-    fitted = _collaborative(liked, model, seed, part(progress, 1, 4, span=2))
-    near = UserKnn().fit(liked, seed=seed) if fitted is not None else None
+    fitted = _collaborative(scene.liked, model, seed, part(progress, 1, 4, span=2))
+    near = UserKnn().fit(scene.liked, seed=seed) if fitted is not None else None
     progress(4, 4, "Learning which items go together")
-    return Moment(Learned(scene.shelf, fitted, near), scene, had(scene, shape))
+    return Moment(Learned(scene.shelf, fitted, near), scene)
 
 
 def scene_at(history: History, at: float, items: Catalogue, min_buyers: int) -> Scene:
@@ -195,17 +197,14 @@ def buy_it_again(then: Moment, half_life: int = 90) -> Score:
 
 def collaborative(then: Moment) -> Score:
     """The collaborative model alone."""
-    shape = (then.size[0], len(then.scene.shelf.items))
-    histories = tastes(then.scene.seen, then.scene.place, shape)
-    return lambda rows: others(then.learned, histories[rows])
+    return lambda rows: others(then.learned, some_rows(then.scene.liked, rows))
 
 
 def factors(then: Moment, seed: int = 0) -> Score:
     """Baseline: ALS, learned from the same histories."""
-    histories = tastes(then.scene.seen, then.scene.place, then.size)
-    known = then.learned.model
-    model = known if isinstance(known, Als) else Als().fit(histories, seed=seed)
-    return lambda rows: model.scores(csr_matrix(histories[rows]))
+    known, liked = then.learned.model, then.scene.liked
+    model = known if isinstance(known, Als) else Als().fit(liked, seed=seed)
+    return lambda rows: model.scores(some_rows(liked, rows))
 
 
 def mixed(then: Moment) -> Score:
@@ -256,7 +255,4 @@ def _faded(then: Moment, half_life: int) -> csr_matrix:
     seen, column = then.scene.seen, then.scene.place[then.scene.seen.item]
     known = column >= 0
     values = seen.faded[half_life][known].astype(np.float32)
-    return csr_matrix(
-        (values, (seen.customer[known], column[known])),
-        shape=(len(then.scene.history.customers), len(then.scene.shelf.items)),
-    )
+    return in_rows(seen.customer[known], column[known], values, then.scene.size)

@@ -40,7 +40,7 @@ def friends(lake: "Lake", at: datetime, customers: Any) -> Any:
 
 def liked_by_friends(lake: "Lake", at: datetime, scene: Scene) -> csr_matrix:
     """(customers of the scene × its shelf): Σ over friends of what they have shown about each item."""
-    from retention.recommend.sources import tastes
+    from retention.recommend.features import tastes
 
     shape = (len(scene.history.customers), len(scene.shelf.items))
     known = friends(lake, at, scene.history.customers)

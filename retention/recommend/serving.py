@@ -25,7 +25,7 @@ from retention.recommend.positions import positions
 from retention.recommend.ready import bought, histories
 from retention.recommend.shelf import FACTS, Shelf
 from retention.recommend.solo import alone
-from retention.recommend.sources import Learned, had, tastes
+from retention.recommend.sources import Learned
 from retention.recommend.threads import one_blas_thread
 from retention.recommend.worth import weighted
 
@@ -125,14 +125,10 @@ _NOTHING = Shelf(
 def _extended(shelf: Shelf, items: Catalogue, counts: dict[str, int]) -> Shelf:
     """The shelf with further items at its end, in order of id, of which only the number of recent buyers and the price are known."""
     further = np.array(sorted(counts), dtype=object)
-    if not len(further):
-        return shelf
     facts = np.full((len(further), len(FACTS)), np.nan, dtype=np.float32)
     facts[:, FACTS.index("buyers")] = facts[:, FACTS.index("buyers_28")] = [counts[item] for item in further]
     facts[:, FACTS.index("price")] = [items.prices.get(item, np.nan) for item in further]
-    none = np.full(len(further), -1, dtype=np.int32)  # their groups were not learned
-    groups = {name: np.r_[code, none] for name, code in shelf.groups.items()}
-    return Shelf(np.r_[shelf.items, further], np.vstack([shelf.facts, facts]), groups)
+    return shelf.with_(further, facts)
 
 
 def _facts(shop: Shop, shelf: Shelf) -> Facts:
@@ -158,27 +154,23 @@ def _offered(shop: Shop, history: History, batch: list[str]) -> Offered:
     shelf = _extended(learned, shop.items, rare)
     place[unlearned] = len(learned.items) + np.arange(len(unlearned))  # both in order of id
     scene = Scene(shelf, history, pairs(history, shop.at), shop.at, place)
-    shape = (len(history.customers), len(shelf.items))
-    now = Moment(shop.learned, scene, had(scene, shape))
-    rows = np.arange(shape[0])
+    now = Moment(shop.learned, scene)
+    rows = np.arange(len(history.customers))
     policy = shop.terms.rules.policy
     scores = _scores(shop, now)(rows).astype(float)
     scores[scores <= 0] = -np.inf  # brought back, rated badly, or nothing speaks for it
     if policy != "both":
         scores[(now.bought.toarray() > 0) == (policy == "new")] = -np.inf
-    histories = tastes(scene.seen, place, shape)
-    segment = _to_newcomers(shop, history.customers, histories, scores) if policy != "repeat" else frozenset()
+    segment = _to_newcomers(shop, scene, scores) if policy != "repeat" else frozenset()
     facts = _facts(shop, shelf)
     _without_refused(scores, facts, scene, shop.terms)
-    return Offered(now, scores, histories, facts, segment)
+    return Offered(now, scores, facts, segment)
 
 
-def _to_newcomers(
-    shop: Shop, customers: np.ndarray, histories: csr_matrix, scores: np.ndarray
-) -> frozenset[int]:
+def _to_newcomers(shop: Shop, scene: Scene, scores: np.ndarray) -> frozenset[int]:
     """Customers without a history are offered what sells in their segments, where those are known; who that was."""
     cold = shop.trained.cold if shop.trained is not None else None
-    rows = np.flatnonzero(np.diff(histories.indptr) == 0)
+    rows, customers = np.flatnonzero(np.diff(scene.liked.indptr) == 0), scene.history.customers
     if cold is None or not len(cold.labels) or not len(rows):
         return frozenset()
     told = newcomers(shop.lake, shop.as_of, list(customers[rows]))
@@ -221,7 +213,7 @@ def _without_refused(scores: np.ndarray, facts: Facts, scene: Scene, terms: Term
 def _lists(shop: Shop, history: History, batch: list[str], k: int) -> dict[str, list[Item]]:
     found = _offered(shop, history, batch)
     rules = shop.terms.rules
-    shares = found.facts.shares(found.histories) if rules.diversity else None
+    shares = found.facts.shares(found.now.scene.liked) if rules.diversity else None
     at = choose(found.scores, found.facts, shop.range.caps, k, shares=shares, diversity=rules.diversity)
     told = explained(shop.learned, shop.items, shop.lately, found, at)
     rows = positions(found.now.scene.history.customers, batch)
@@ -254,7 +246,7 @@ def _fresh(shop: Shop, found: Offered, row: int, k: int) -> list[Filler]:
     count = int(shop.terms.rules.explore * k)
     if cold is None or not count:
         return []
-    known = csr_matrix(found.histories[row, : cold.alike.shape[0]])
+    known = csr_matrix(found.now.scene.liked[row, : cold.alike.shape[0]])
     alike = cold.alike[known.indices]
     likes = known.data @ alike
     made: list[Filler] = []

@@ -6,6 +6,7 @@ customer's history.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -21,7 +22,7 @@ FACTS = (
 RECENT = 28  # days that count as "lately"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shelf:
     """Items and facts about them.
 
@@ -35,11 +36,24 @@ class Shelf:
         purchase a buyer; price.
     groups : mapping of str to ndarray of int32
         For each of `GROUPS` the number of each item's group; −1 where nobody said.
+    known : Shelf, optional
+        Its first items, where a few were put to its end: what is the same for everybody was worked out once, for that.
     """
 
     items: np.ndarray
     facts: np.ndarray
     groups: Mapping[str, np.ndarray]
+    known: "Shelf | None" = None
+
+    def with_(self, items: np.ndarray, facts: np.ndarray) -> "Shelf":
+        """These items and further ones, whose groups are not known."""
+        if not len(items):
+            return self
+        none = np.full(len(items), -1, dtype=np.int32)
+        groups = {name: np.concatenate([code, none]) for name, code in self.groups.items()}
+        return Shelf(
+            np.concatenate([self.items, items]), np.concatenate([self.facts, facts]), groups, known=self
+        )
 
     def fact(self, name: str) -> np.ndarray:
         """One fact of all items."""
@@ -47,10 +61,31 @@ class Shelf:
 
     def within(self, group: str) -> np.ndarray:
         """Each item's share of the last 28 days' buyers of its group; an item without a group is alone in it."""
+        return self._shares[group]
+
+    @cached_property
+    def _shares(self) -> dict[str, np.ndarray]:
+        return {group: self._share(group) for group in self.groups}
+
+    def _share(self, group: str) -> np.ndarray:
+        if self.known is not None:
+            alone = np.ones(len(self.items) - len(self.known.items), dtype=np.float32)
+            return np.concatenate([self.known.within(group), alone])
         code, lately = self.groups[group], self.fact("buyers_28")
         known = code >= 0
         total = np.bincount(code[known], weights=lately[known], minlength=int(code.max(initial=0)) + 1)
         return np.where(known, lately / np.maximum(total[code], 1), 1.0).astype(np.float32)
+
+    def best(self, measure: str, count: int) -> np.ndarray:
+        """Positions of the items of which one of `MEASURES` is above 0, the best ``count``; equal ones by position."""
+        if self.known is None:
+            return self._best[measure][:count]
+        further = np.arange(len(self.known.items), len(self.items))
+        return _best(self, measure, np.concatenate([self.known.best(measure, count), further]))[:count]
+
+    @cached_property
+    def _best(self) -> dict[str, np.ndarray]:
+        return {measure: _best(self, measure, np.arange(len(self.items))) for measure in MEASURES}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """For the artefact."""
@@ -61,6 +96,22 @@ class Shelf:
         """The shelf of these arrays."""
         groups = {name: arrays[name] for name in GROUPS}
         return cls(arrays["items"].astype(object), arrays["facts"], groups)
+
+
+def _rising(facts: np.ndarray) -> np.ndarray:
+    """Bought by more and more customers; with the square root, so that three buyers after none are no trend."""
+    lately, before = (facts[:, FACTS.index(name)] for name in ("buyers_28", "buyers_before"))
+    return (lately - before) / np.sqrt(lately + before + 1)
+
+
+MEASURES = {"popular": lambda facts: facts[:, FACTS.index("buyers_28")], "trending": _rising}
+
+
+def _best(shelf: Shelf, measure: str, among: np.ndarray) -> np.ndarray:
+    """Those of some items, in order of position where they are alike, of which a measure is above 0; the best first."""
+    found = MEASURES[measure](shelf.facts[among])
+    above = np.flatnonzero(found > 0)
+    return among[above[np.argsort(-found[above], kind="stable")]]
 
 
 def shelf(history: History, seen: Pairs, day: int, catalogue: Catalogue, min_buyers: int) -> Shelf:

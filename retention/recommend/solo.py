@@ -23,7 +23,7 @@ from retention.recommend.moments import (
     scene_at,
     truth,
 )
-from retention.recommend.sources import Learned, had, tastes
+from retention.recommend.sources import Learned
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -69,14 +69,14 @@ def learn(lake: "Lake", scene: Scene, asked: "Asked", progress: Progress = silen
     model = MODELS[asked.model]()
     texts = asked.items.texts_of(scene.shelf.items)
     side = beside(lake, scene, texts, model.looks_at)
-    return model.fit(_liked(scene), side=side, seed=asked.seed, progress=progress)
+    return model.fit(scene.liked, side=side, seed=asked.seed, progress=progress)
 
 
 def alone(lake: "Lake", now: Moment) -> Score:
     """The order of the learned model alone."""
     model, scene = now.learned.model, now.scene
     assert model is not None
-    liked = _liked(scene)
+    liked = scene.liked
     known = len(now.learned.shelf.items)  # the scene's shelf may be longer
     looks_at = [name for name in model.looks_at if name != "texts"]  # those are only learned from
     side = beside(lake, scene, (), looks_at).upto(known)
@@ -88,10 +88,6 @@ def alone(lake: "Lake", now: Moment) -> Score:
         return found
 
     return score
-
-
-def _liked(scene: Scene) -> Any:
-    return tastes(scene.seen, scene.place, (len(scene.history.customers), len(scene.shelf.items)))
 
 
 def _measured(
@@ -107,8 +103,7 @@ def _measured(
     if not enough(scene):
         return {}
     model = learn(lake, scene, asked, part(progress, 0, 2))
-    shape = (len(past.customers), len(scene.shelf.items))
-    then = Moment(Learned(scene.shelf, model, None), scene, had(scene, shape))
+    then = Moment(Learned(scene.shelf, model, None), scene)
     real = truth(then, history, start, end)
     rows = np.flatnonzero(np.diff(real.indptr) > 0)
     if not len(rows):

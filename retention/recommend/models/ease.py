@@ -10,7 +10,7 @@ the fewest buyers are pruned, and `told` says which part that was.
 from typing import ClassVar, Self
 
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import blas, lapack
 from scipy.sparse import csc_matrix, csr_matrix
 
 from retention.progress import Progress, silent
@@ -93,7 +93,7 @@ class Ease:
     def _of_kept(self, histories: csr_matrix) -> np.ndarray:
         dense = histories.toarray()
         if self.dual_:
-            seen = (histories @ self.history_.T).toarray() @ self.inverse_
+            seen = _times((histories @ self.history_.T).toarray(), self.inverse_)
             times_p = (dense - (self.history_.T @ seen.T).T) / self.regularization
         else:
             times_p = histories @ self.inverse_
@@ -147,6 +147,14 @@ class Ease:
         parts = (arrays["data"], arrays["indices"], arrays["indptr"])
         made.history_ = csc_matrix(parts, shape=tuple(arrays["shape"]))
         return made
+
+
+def _times(rows: np.ndarray, symmetric: np.ndarray) -> np.ndarray:
+    """The product; of a single row, which waits for memory, by reading half of the matrix only."""
+    if len(rows) == 1:
+        found: np.ndarray = blas.ssymv(1.0, symmetric.T, rows[0], lower=0)
+        return found[None]
+    return rows @ symmetric
 
 
 def _inverse(x: csr_matrix, regularization: float) -> np.ndarray:
