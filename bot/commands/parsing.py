@@ -61,9 +61,7 @@ def _descend(
 def _no_such(group: Group, word: str, context: click.Context, *, exists: bool) -> str:
     path = context.command_path
     if exists:
-        return (
-            f"`{path} {word}` works in the terminal only (`{path.lstrip('/')} {word}`), where the files are."
-        )
+        return f"`{path} {word}` works in the terminal only, as `{path.lstrip('/')} {word}`; ask whoever runs the desk."
     there = subcommands(group, context, surface(context))
     if not word:
         return f"Say which: `{path} {'|'.join(there)}`."
