@@ -14,7 +14,7 @@ from retention.recommend.fit import Facts
 from retention.recommend.matrices import first_columns
 from retention.recommend.models import Collaborative
 from retention.recommend.moments import Moment
-from retention.recommend.sources import Learned, alike, others
+from retention.recommend.sources import Learned, Said
 
 POPULAR_DAYS = 28
 
@@ -44,6 +44,7 @@ class Offered:
     now: Moment
     scores: np.ndarray
     facts: Facts
+    said: Said
     newcomers: frozenset[int] = frozenset()
     """Rows of customers without a history, offered what sells in their segments."""
 
@@ -106,16 +107,14 @@ def _by_others(
     """By what they bought, or by customers like them: whichever puts the item further ahead; empty without either."""
     if not isinstance(learned.model, Collaborative) or not len(row):
         return [("", "")] * len(row)
-    who, line = np.unique(row, return_inverse=True)
-    histories = found.now.scene.liked[who]
-    said, ahead = _place(others(learned, histories), line, column)
+    said, ahead = _place(found.said.others, row, column)
     near, before = np.zeros(len(row)), ahead + 1
     if learned.neighbours is not None:
-        near, before = _place(alike(learned, histories), line, column)
+        near, before = _place(found.said.alike, row, column)
     like_them = (near > 0) & ((before < ahead) | (said <= 0))
     made = [("neighbours", reasons.ALIKE) if nearer else ("", "") for nearer in like_them]
     for pair in np.flatnonzero((said > 0) & ~like_them):
-        made[pair] = "collaborative", _because(learned, items, histories[line[pair]], column[pair])
+        made[pair] = "collaborative", _because(learned, items, found.said.histories[row[pair]], column[pair])
     return made
 
 

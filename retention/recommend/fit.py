@@ -61,10 +61,15 @@ class Facts:
     def and_(self, more: "Facts") -> "Facts":
         """These items and further ones."""
         return Facts(
-            np.r_[self.allowed, more.allowed],
-            {name: np.r_[codes, more.groups[name]] for name, codes in self.groups.items()},
-            np.r_[self.category, more.category],
+            np.concatenate([self.allowed, more.allowed]),
+            {name: np.concatenate([codes, more.groups[name]]) for name, codes in self.groups.items()},
+            np.concatenate([self.category, more.category]),
         )
+
+    def of(self, items: np.ndarray) -> "Facts":
+        """Some of these items, by position."""
+        groups = {name: codes[items] for name, codes in self.groups.items()}
+        return Facts(self.allowed[items], groups, self.category[items])
 
     def shares(self, liked: csr_matrix) -> np.ndarray:
         """In which shares each customer likes the categories (customers × categories), of (customers × items)."""
@@ -143,7 +148,7 @@ class Assortment:
         """The same name has the same number in every batch."""
         codes = self._codes[group]
         return np.array(
-            [codes.setdefault(name, len(codes)) if name else -1 for name in names], dtype=np.int64
+            [codes.setdefault(name, len(codes)) if name else -1 for name in names], dtype=np.int32
         )
 
 
@@ -238,8 +243,10 @@ def choose(
         Positions, in the order chosen; −1 where nothing more may be offered.
     """
     scores = np.where(facts.allowed, scores, -np.inf)
-    if k < 1 or not scores.size:
+    offered = np.flatnonzero(np.isfinite(scores).any(axis=0))  # to one customer, few of a shelf
+    if k < 1 or not len(offered):
         return np.full((len(scores), max(k, 0)), -1, dtype=np.int64)
+    scores, facts = scores[:, offered], facts.of(offered)
     calibrated = shares if diversity > 0 else None
     chosen = _greedy(scores, facts, caps, k, calibrated, diversity, POOL * k)
     short = np.flatnonzero(
@@ -249,7 +256,7 @@ def choose(
         hard = {name: cap for name, cap in caps.items() if name not in SOFT}
         again = None if calibrated is None else calibrated[short]
         chosen[short] = _filled(scores[short], facts, caps, hard, k, again, diversity)
-    return chosen
+    return np.where(chosen >= 0, offered[chosen], -1)
 
 
 def _filled(

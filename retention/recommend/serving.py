@@ -7,7 +7,6 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_matrix
 from scipy.special import expit
 
 from retention.progress import Progress, silent
@@ -25,7 +24,7 @@ from retention.recommend.positions import positions
 from retention.recommend.ready import bought, histories
 from retention.recommend.shelf import FACTS, Shelf
 from retention.recommend.solo import alone
-from retention.recommend.sources import Learned
+from retention.recommend.sources import Learned, Said, candidates
 from retention.recommend.threads import one_blas_thread
 from retention.recommend.worth import weighted
 
@@ -157,14 +156,15 @@ def _offered(shop: Shop, history: History, batch: list[str]) -> Offered:
     now = Moment(shop.learned, scene)
     rows = np.arange(len(history.customers))
     policy = shop.terms.rules.policy
-    scores = _scores(shop, now)(rows).astype(float)
+    said = Said(shop.learned, scene.liked)
+    scores = _scores(shop, now, said)(rows).astype(float)
     scores[scores <= 0] = -np.inf  # brought back, rated badly, or nothing speaks for it
     if policy != "both":
         scores[(now.bought.toarray() > 0) == (policy == "new")] = -np.inf
     segment = _to_newcomers(shop, scene, scores) if policy != "repeat" else frozenset()
     facts = _facts(shop, shelf)
     _without_refused(scores, facts, scene, shop.terms)
-    return Offered(now, scores, facts, segment)
+    return Offered(now, scores, facts, said, segment)
 
 
 def _to_newcomers(shop: Shop, scene: Scene, scores: np.ndarray) -> frozenset[int]:
@@ -184,14 +184,14 @@ def _to_newcomers(shop: Shop, scene: Scene, scores: np.ndarray) -> frozenset[int
     return frozenset(served)
 
 
-def _scores(shop: Shop, now: Moment) -> Score:
+def _scores(shop: Shop, now: Moment, said: Said) -> Score:
     """The order of the model alone, of the ranker, or of the mixture."""
     if shop.trained is not None and shop.trained.alone:
         return alone(shop.lake, now)
     ranker = shop.trained.ranking(shop.terms.rules.policy) if shop.trained is not None else None
     if ranker is None:
         return mixed(now)
-    by_chance = ranked(now, ranker)
+    by_chance = ranked(now, ranker, lambda rows: candidates(now.learned, now.scene, rows, heard=said))
     return lambda rows: expit(by_chance(rows))
 
 
@@ -246,15 +246,16 @@ def _fresh(shop: Shop, found: Offered, row: int, k: int) -> list[Filler]:
     count = int(shop.terms.rules.explore * k)
     if cold is None or not count:
         return []
-    known = csr_matrix(found.now.scene.liked[row, : cold.alike.shape[0]])
-    alike = cold.alike[known.indices]
-    likes = known.data @ alike
+    liked = found.now.scene.liked[[row]].toarray().ravel()[: cold.alike.shape[0]]
+    by_words = cold.alike.tocsc()
+    likes = by_words.T @ liked
     made: list[Filler] = []
     for at in np.argsort(-likes, kind="stable")[: 10 * count]:
         item_id = str(cold.fresh[at])
         if len(made) < count and likes[at] > 0 and item_id not in shop.range.barred:
-            parts = alike[:, at].toarray().ravel() * known.data
-            nearest = str(shop.learned.shelf.items[known.indices[int(np.argmax(parts))]])
+            near = by_words.indices[by_words.indptr[at] : by_words.indptr[at + 1]]
+            parts = by_words.data[by_words.indptr[at] : by_words.indptr[at + 1]] * liked[near]
+            nearest = str(shop.learned.shelf.items[near[int(np.argmax(parts))]])
             made.append((item_id, "new_item", reasons.new_item(shop.items.title(nearest))))
     return made
 

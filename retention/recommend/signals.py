@@ -21,6 +21,7 @@ LOGARITHMS = {
     **{f"faded_{each}": 0.01 for each in HALF_LIVES}, "item_buyers": 0.5, "item_buyers_7": 0.5, "item_buyers_28": 0.5,
     "item_buyers_before": 0.5, "collaborative": 0.01, "neighbours": 0.01, "item_returned": 0.01, "days": 1.0, "visits_28": 1.0,
 }  # fmt: skip
+_READ = [NAMES.index(name) for name in LOGARITHMS]
 SUMS = (("faded_90", 0.3), ("faded_90", 1.0), ("faded_240", 1.0))  # own purchases + weight × collaborative
 MOST_ROWS = 60_000
 RIDGE = 10.0  # of standardised signals
@@ -54,10 +55,11 @@ def scores(learned: Mapping[str, np.ndarray], view: np.ndarray) -> np.ndarray:
 
 
 def _signals(view: np.ndarray) -> np.ndarray:
-    told = {name: np.nan_to_num(view[:, NAMES.index(name)].astype(float)).clip(min=0) for name in LOGARITHMS}
-    logarithm = {name: np.log(values + LOGARITHMS[name]) for name, values in told.items()}
+    values = np.nan_to_num(view[:, _READ].astype(float)).clip(min=0)
+    logarithms = np.log(values + list(LOGARITHMS.values()))
+    told, logarithm = (dict(zip(LOGARITHMS, each.T, strict=True)) for each in (values, logarithms))
     own = (told["days"] > 0).astype(float)
     sums = (np.log(told[mine] + weight * told["collaborative"] + 0.01) for mine, weight in SUMS)
     return np.column_stack(
-        [*logarithm.values(), own, own * logarithm["item_buyers_28"], own * logarithm["item_returned"], *sums]
+        [logarithms, own, own * logarithm["item_buyers_28"], own * logarithm["item_returned"], *sums]
     )

@@ -6,6 +6,7 @@ in the types of product they buy), ``popular`` and ``trending``. The ranker deci
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +35,24 @@ class Learned:
     neighbours: UserKnn | None
 
 
+class Said:
+    """What the models say of customers with these histories (rows × items), asked once; dense, so of a batch at a time."""
+
+    def __init__(self, learned: Learned, histories: csr_matrix) -> None:
+        self.learned, self.histories = learned, histories
+
+    @cached_property
+    def others(self) -> np.ndarray:
+        """By the collaborative model."""
+        return others(self.learned, self.histories)
+
+    @cached_property
+    def alike(self) -> np.ndarray:
+        """By customers like them."""
+        known = first_columns(self.histories, len(self.learned.shelf.items))
+        return _padded(self.learned.neighbours, known, self.histories.shape[1])
+
+
 @dataclass(frozen=True, slots=True)
 class Candidates:
     """Pairs of a customer (row of the batch) and a shelf position, in their order, with the ranker's view of each."""
@@ -45,7 +64,12 @@ class Candidates:
 
 
 def candidates(
-    learned: Learned, scene: Scene, rows: np.ndarray, *, sources: Sequence[str] = tuple(WANTED)
+    learned: Learned,
+    scene: Scene,
+    rows: np.ndarray,
+    *,
+    sources: Sequence[str] = tuple(WANTED),
+    heard: Said | None = None,
 ) -> Candidates:
     """The candidates of these customers of the scene.
 
@@ -57,9 +81,12 @@ def candidates(
         Customers of the scene; a few hundred at a time, for dense (rows × items) scores are made on the way.
     sources : sequence of str
         Of the names in `WANTED`; fewer for an ablation.
+    heard : Said, optional
+        Of these customers, where it is asked for again.
     """
+    heard = heard or Said(learned, some_rows(scene.liked, rows))
     bought = some_rows(scene.bought, rows).toarray() > 0
-    said = _said(learned, scene, rows)
+    said = {"collaborative": heard.others, "neighbours": heard.alike, "favourite": _favourites(scene, rows)}
     chosen = _most_faded(scene, rows, bought.shape) if "own" in sources else np.zeros_like(bought)
     for name in ("collaborative", "neighbours", "favourite"):
         if name in sources:
@@ -79,26 +106,11 @@ def others(learned: Learned, histories: csr_matrix) -> np.ndarray:
     return _padded(learned.model, first_columns(histories, len(learned.shelf.items)), histories.shape[1])
 
 
-def alike(learned: Learned, histories: csr_matrix) -> np.ndarray:
-    """What customers like them say, as `others`."""
-    return _padded(learned.neighbours, first_columns(histories, len(learned.shelf.items)), histories.shape[1])
-
-
 def _padded(model: "Model | None", known: csr_matrix, items: int) -> np.ndarray:
     found = np.zeros((known.shape[0], items), dtype=np.float32)
     if model is not None:
         found[:, : known.shape[1]] = model.scores(known)
     return found
-
-
-def _said(learned: Learned, scene: Scene, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """The dense scores (rows × items) of the sources that score everything; zeros where a model is missing."""
-    histories = some_rows(scene.liked, rows)
-    return {
-        "collaborative": others(learned, histories),
-        "neighbours": alike(learned, histories),
-        "favourite": _favourites(scene, rows),
-    }
 
 
 def _favourites(scene: Scene, rows: np.ndarray) -> np.ndarray:
@@ -135,14 +147,16 @@ def _mark_for_all(chosen: np.ndarray, bought: np.ndarray, order: np.ndarray, cou
 
 
 def _mark(chosen: np.ndarray, scores: np.ndarray, open_: np.ndarray, count: int) -> None:
-    """Mark the best ``count`` of each row among those that are open and score above 0."""
+    """Mark the best ``count`` of each row among those that are open and score above 0; equal ones by position."""
     open_ = open_ & (scores > 0)
-    if count < scores.shape[1]:
-        best = np.argpartition(np.where(open_, -scores, np.inf), count, axis=1)[:, :count]
-        row, at = np.nonzero(np.take_along_axis(open_, best, 1))
-        chosen[row, best[row, at]] = True
-    else:
+    if count >= scores.shape[1]:
         chosen |= open_
+        return
+    behind = np.where(open_, -scores, np.inf)
+    bar = np.partition(behind, count - 1, axis=1)[:, [count - 1]]
+    best, tied = behind < bar, open_ & (behind == bar)
+    left = count - np.count_nonzero(best, axis=1, keepdims=True)
+    chosen |= best | (tied & (np.cumsum(tied, axis=1) <= left))
 
 
 def _ranks(scores: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
