@@ -1,7 +1,7 @@
 """Lists with an honest reason for each item, for many customers at once."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ class Item:
 
     def as_dict(self) -> dict[str, Any]:
         """The contract's JSON."""
-        return asdict(self)
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from retention.recommend.models.user_knn import UserKnn
 from retention.recommend.positions import positions
 from retention.recommend.ranker import POPULAR, Ranker
 from retention.recommend.shelf import shelf
-from retention.recommend.sources import Candidates, Learned, candidates, others
+from retention.recommend.sources import Candidates, Learned, Said, candidates
 from retention.recommend.threads import one_blas_thread
 
 AUTO = ("auto", "blend")  # candidates of several sources, put in order by a ranker
@@ -197,7 +197,7 @@ def buy_it_again(then: Moment, half_life: int = 90) -> Score:
 
 def collaborative(then: Moment) -> Score:
     """The collaborative model alone."""
-    return lambda rows: others(then.learned, some_rows(then.scene.liked, rows))
+    return lambda rows: Said(then.learned, some_rows(then.scene.liked, rows)).others
 
 
 def factors(then: Moment, seed: int = 0) -> Score:

@@ -42,15 +42,18 @@ class Said:
         self.learned, self.histories = learned, histories
 
     @cached_property
+    def _known(self) -> csr_matrix:
+        return first_columns(self.histories, len(self.learned.shelf.items))
+
+    @cached_property
     def others(self) -> np.ndarray:
         """By the collaborative model."""
-        return others(self.learned, self.histories)
+        return _padded(self.learned.model, self._known, self.histories.shape[1])
 
     @cached_property
     def alike(self) -> np.ndarray:
         """By customers like them."""
-        known = first_columns(self.histories, len(self.learned.shelf.items))
-        return _padded(self.learned.neighbours, known, self.histories.shape[1])
+        return _padded(self.learned.neighbours, self._known, self.histories.shape[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +104,8 @@ def candidates(
     return Candidates(row, column, bought[row, column], view)
 
 
-def others(learned: Learned, histories: csr_matrix) -> np.ndarray:
-    """What the collaborative model says of the whole shelf; zeros without one, and for items it does not know."""
-    return _padded(learned.model, first_columns(histories, len(learned.shelf.items)), histories.shape[1])
-
-
 def _padded(model: "Model | None", known: csr_matrix, items: int) -> np.ndarray:
+    """What a model says of the whole shelf; zeros without one, and for items it does not know."""
     found = np.zeros((known.shape[0], items), dtype=np.float32)
     if model is not None:
         found[:, : known.shape[1]] = model.scores(known)

@@ -48,8 +48,9 @@ def weighted(
 def unit(rows: csr_matrix) -> csr_matrix:
     """Every row of length 1; empty ones stay empty."""
     made = csr_matrix(rows, dtype=np.float32, copy=True)
-    length = np.sqrt(np.asarray(made.multiply(made).sum(axis=1)).ravel())
-    made.data /= np.repeat(np.where(length > 0, length, 1), np.diff(made.indptr)).astype(np.float32)
+    row = np.repeat(np.arange(made.shape[0]), np.diff(made.indptr))
+    length = np.sqrt(np.bincount(row, made.data**2, minlength=made.shape[0]))
+    made.data /= np.where(length > 0, length, 1)[row].astype(np.float32)
     return made
 
 
