@@ -6,6 +6,7 @@ Learned with everything else, and kept small: the best of each segment, and of e
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -28,7 +29,7 @@ NEAREST = 10  # items with buyers that speak for a new one
 ALIKE = 0.2  # cosine; below, they only share a few letters
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cold:
     """What is known of newcomers.
 
@@ -51,6 +52,11 @@ class Cold:
     share: np.ndarray
     fresh: np.ndarray
     alike: csr_matrix
+
+    @cached_property
+    def known_to_new(self) -> csr_matrix:
+        """``alike``, turned: (fresh × shelf)."""
+        return csr_matrix(self.alike.T)
 
     def popular(self, labels: Sequence[str]) -> dict[int, float]:
         """Positions on the shelf with the mean share over those of these segments that are known; empty without any."""

@@ -94,8 +94,12 @@ class Scene:
         np.fmax.at(tenure, visitor, age)
         count = np.bincount(visitor, minlength=size)
         lately = np.bincount(pair[last <= 28], minlength=size)
-        price = self._logarithm_of_price()[self.place[self.history.item[sold]]]
-        priced = (self.place[self.history.item[sold]] >= 0) & np.isfinite(price)
+        place = self.place[self.history.item[sold]]
+        price = (
+            np.where(place >= 0, self.shelf.fact("price")[place], np.nan) if len(self.shelf.items) else place
+        )
+        priced = price > 0
+        price = np.log(price, where=priced, out=np.zeros(len(price)))
         rhythm = (tenure - quiet) / np.maximum(count - 1, 1)
         columns = (
             count,
@@ -108,10 +112,6 @@ class Scene:
             quiet / np.where(rhythm > 0, rhythm, np.nan),
         )  # fmt: skip
         return np.column_stack(columns)
-
-    def _logarithm_of_price(self) -> np.ndarray:
-        price = self.shelf.fact("price")
-        return np.r_[np.log(np.where(price > 0, price, np.nan)), np.nan]  # the last stands for −1
 
     @cached_property
     def _visits(self) -> np.ndarray:

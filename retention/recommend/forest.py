@@ -52,12 +52,12 @@ class Forest:
 
     def scores(self, view: np.ndarray) -> np.ndarray:
         """The sum (rows,), of a view (rows × features) in which what is missing is NaN."""
-        found = np.full(len(view), self.start)
+        found = np.empty(len(view))
+        first = np.arange(0, self._values.size, LEAVES)[:, None]
         for begin in range(0, len(view), BLOCK):
             left = self._left(view[begin : begin + BLOCK])
-            values = self._values.ravel()[_FIRST[left] + np.arange(0, self._values.size, LEAVES)]
-            for tree in values.T:
-                found[begin : begin + BLOCK] += tree
+            values = self._values.take(_FIRST.take(left.T) + first)  # tree by tree, as they are added up
+            np.add.reduce(values, axis=0, initial=self.start, out=found[begin : begin + BLOCK])
         return found
 
     def _left(self, view: np.ndarray) -> np.ndarray:

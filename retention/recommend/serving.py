@@ -192,7 +192,14 @@ def _scores(shop: Shop, now: Moment, said: Said) -> Score:
     if ranker is None:
         return mixed(now)
     by_chance = ranked(now, ranker, lambda rows: candidates(now.learned, now.scene, rows, heard=said))
-    return lambda rows: expit(by_chance(rows))
+
+    def score(rows: np.ndarray) -> np.ndarray:
+        found = by_chance(rows)
+        candidate = np.isfinite(found)  # few of a shelf
+        found[candidate] = expit(found[candidate])
+        return found
+
+    return score
 
 
 def _without_refused(scores: np.ndarray, facts: Facts, scene: Scene, terms: Terms) -> None:
@@ -247,14 +254,13 @@ def _fresh(shop: Shop, found: Offered, row: int, k: int) -> list[Filler]:
     if cold is None or not count:
         return []
     liked = found.now.scene.liked[[row]].toarray().ravel()[: cold.alike.shape[0]]
-    by_words = cold.alike.tocsc()
-    likes = by_words.T @ liked
+    likes = cold.known_to_new @ liked
     made: list[Filler] = []
     for at in np.argsort(-likes, kind="stable")[: 10 * count]:
         item_id = str(cold.fresh[at])
         if len(made) < count and likes[at] > 0 and item_id not in shop.range.barred:
-            near = by_words.indices[by_words.indptr[at] : by_words.indptr[at + 1]]
-            parts = by_words.data[by_words.indptr[at] : by_words.indptr[at + 1]] * liked[near]
+            speaks = cold.known_to_new[[at]]
+            near, parts = speaks.indices, speaks.data * liked[speaks.indices]
             nearest = str(shop.learned.shelf.items[near[int(np.argmax(parts))]])
             made.append((item_id, "new_item", reasons.new_item(shop.items.title(nearest))))
     return made
