@@ -19,6 +19,7 @@ from retention.recommend.features import Scene
 from retention.recommend.fit import ANYTHING, SOFT, Facts, Taken, Terms, assortment, choose
 from retention.recommend.heard import with_heard
 from retention.recommend.history import DAY, History, pairs
+from retention.recommend.matrices import entries
 from retention.recommend.moments import Moment, Score, mixed, ranked
 from retention.recommend.positions import positions
 from retention.recommend.ready import bought, histories
@@ -253,15 +254,16 @@ def _fresh(shop: Shop, found: Offered, row: int, k: int) -> list[Filler]:
     count = int(shop.terms.rules.explore * k)
     if cold is None or not count:
         return []
-    liked = found.now.scene.liked[[row]].toarray().ravel()[: cold.alike.shape[0]]
-    likes = cold.known_to_new @ liked
+    column, value = entries(found.now.scene.liked, row)
+    liked = np.zeros(found.scores.shape[1], dtype=value.dtype)
+    liked[column] = value
+    likes = cold.known_to_new @ liked[: cold.alike.shape[0]]
     made: list[Filler] = []
     for at in np.argsort(-likes, kind="stable")[: 10 * count]:
         item_id = str(cold.fresh[at])
         if len(made) < count and likes[at] > 0 and item_id not in shop.range.barred:
-            speaks = cold.known_to_new[[at]]
-            near, parts = speaks.indices, speaks.data * liked[speaks.indices]
-            nearest = str(shop.learned.shelf.items[near[int(np.argmax(parts))]])
+            near, alike = entries(cold.known_to_new, at)
+            nearest = str(shop.learned.shelf.items[near[int(np.argmax(alike * liked[near]))]])
             made.append((item_id, "new_item", reasons.new_item(shop.items.title(nearest))))
     return made
 
