@@ -123,6 +123,7 @@ def generate(lake: Any, events: int) -> None:
         f"{start:%Y-%m}": f"visit >= {first} AND visit < {end}"
         for start, first, end in zip(starts[:-1], firsts[:-1], firsts[1:], strict=True)
     }
-    store.append_partitioned(lake.root, table, lake.duckdb, "generated_events", parts, {})
+    written = store.write_parts(lake.root, table, lake.duckdb, "generated_events", parts, 0)
+    store.commit_parts(lake.root, table, written)
     lake.duckdb.execute("DROP VIEW generated_events")
     lake.duckdb.execute("DROP VIEW generated")
