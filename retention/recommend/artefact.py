@@ -17,7 +17,7 @@ from retention.recommend.ranker import Ranker
 from retention.recommend.shelf import Shelf
 from retention.recommend.sources import Learned
 
-FORMAT = 6
+FORMAT = 5
 MIXTURE, ALONE = (
     "mixture",
     "alone",

@@ -53,13 +53,11 @@ class Catalogue:
         return [" ".join([self.title(item), *(part.get(item, "") for part in parts)]) for item in items]
 
     def groups(self, items: np.ndarray) -> dict[str, np.ndarray]:
-        """The number of each item's category, type (its title without sizes) and family (the type by its maker); −1 where nobody said."""
-        category, kind, maker = (
-            [self.named.get(group, {}).get(item, "") for item in items]
+        """The number of each item's category, type (its title without sizes) and brand; −1 where nobody said."""
+        return {
+            group: _numbered([self.named.get(group, {}).get(item, "") for item in items])
             for group in ("category", "type", "brand")
-        )
-        family = [f"{one}\n{by}" if one and by else "" for one, by in zip(kind, maker, strict=True)]
-        return {"category": _numbered(category), "type": _numbered(kind), "family": _numbered(family)}
+        }
 
 
 def _numbered(names: list[str]) -> np.ndarray:

@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 
 from retention.recommend.history import HALF_LIVES, History, Pairs, changes
 from retention.recommend.matrices import in_rows
-from retention.recommend.shelf import FACTS, GROUPS, Shelf
+from retention.recommend.shelf import FACTS, Shelf
 
 SCORES = ("collaborative", "collaborative_rank", "neighbours", "favourite")
 OWN = (
@@ -24,7 +24,8 @@ PERSON = (
     "visits", "visits_14", "visits_28", "visits_90", "quiet", "tenure", "rhythm", "variety", "basket", "explores",
     "pairs_28", "usual_price", "quiet_rhythm",
 )  # fmt: skip
-HABITS = ("last", "days", "gap", "due", "faded", "share", "items", "within", "own")
+GROUPS = ("category", "type")  # brands added nothing on Complete Journey
+HABITS = ("last", "days", "gap", "due", "faded", "share", "within", "own")
 NAMES = (
     *SCORES, *OWN, *(f"item_{name}" for name in FACTS), *PERSON,
     *(f"{group}_{name}" for group in GROUPS for name in HABITS), "price_fit",
@@ -141,8 +142,7 @@ class Scene:
 
     def _habit(self, group: str) -> "Habit":
         code = self.shelf.groups[group]
-        group_of = np.where(self.place >= 0, code[self.place] if len(code) else -1, -1)
-        of_item = group_of[self.history.item]
+        of_item = np.where(self.place >= 0, code[self.place] if len(code) else -1, -1)[self.history.item]
         chosen = (self.history.bought > 0) & (of_item >= 0)
         size = int(code.max(initial=0)) + 1
         key = self.history.customer[chosen].astype(np.int64) * size + of_item[chosen]
@@ -150,7 +150,7 @@ class Scene:
         key, age = both // 100_000, self.at - both % 100_000
         if not len(key):
             none = np.empty(0)
-            return Habit(code, size, np.empty(0, dtype=np.int64), none, none, none, none, none, none)
+            return Habit(code, size, np.empty(0, dtype=np.int64), none, none, none, none, none)
         begins = changes(key)
         first, last = np.maximum.reduceat(age, begins), np.minimum.reduceat(age, begins)
         days = np.diff(np.r_[begins, len(key)])
@@ -158,19 +158,12 @@ class Scene:
         keys = key[begins]
         total = np.bincount(keys // size, weights=faded, minlength=len(self.history.customers))
         gap = np.where(days > 1, (first - last) / np.maximum(days - 1, 1), np.nan)
-        of_pair = group_of[self.seen.item]
-        had = (self.seen.days > 0) & (of_pair >= 0)
-        found, _ = find(keys, self.seen.customer[had].astype(np.int64) * size + of_pair[had])
-        items = np.bincount(found, minlength=len(keys)).astype(np.float64)
-        return Habit(code, size, keys, last, days, gap, faded, faded / total[keys // size], items)
+        return Habit(code, size, keys, last, days, gap, faded, faded / total[keys // size])
 
 
 @dataclass(frozen=True, slots=True)
 class Habit:
-    """Dealings of customers with groups, by ``key`` = customer · size + group, sorted.
-
-    ``items`` counts the group's different items they have bought: who takes many flavours tries another.
-    """
+    """Dealings of customers with groups, by ``key`` = customer · size + group, sorted."""
 
     code: np.ndarray
     size: int
@@ -180,17 +173,15 @@ class Habit:
     gap: np.ndarray
     faded: np.ndarray
     share: np.ndarray
-    items: np.ndarray
 
     def at(self, customer: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Last, days, gap, faded, share and items of these pairs; missing, or 0 for what is counted, where there are none."""
+        """Last, days, gap, faded and share of these pairs; missing, or 0 for what is counted, where there are none."""
         code = self.code[column]
         found, known = find(self.key, customer.astype(np.int64) * self.size + code)
         known &= code >= 0
         return (
             picked(self.last, found, known), picked(self.days, found, known, 0.0), picked(self.gap, found, known),
             picked(self.faded, found, known, 0.0), picked(self.share, found, known, 0.0),
-            picked(self.items, found, known, 0.0),
         )  # fmt: skip
 
 
@@ -239,9 +230,9 @@ def features(
     made |= {name: people[:, number] for number, name in enumerate(PERSON)}
     made |= _own(scene, customer, column, made)
     for group in GROUPS:
-        last, days, gap, faded, share, items = scene.habits[group].at(customer, column)
+        last, days, gap, faded, share = scene.habits[group].at(customer, column)
         values = (
-            last, days, gap, last / np.where(gap > 0, gap, np.nan), faded, share, items,
+            last, days, gap, last / np.where(gap > 0, gap, np.nan), faded, share,
             scene.shelf.within(group)[column], made["faded_30"] / np.maximum(faded, 1e-6),
         )  # fmt: skip
         made |= {f"{group}_{name}": value for name, value in zip(HABITS, values, strict=True)}

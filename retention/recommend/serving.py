@@ -23,7 +23,7 @@ from retention.recommend.matrices import entries
 from retention.recommend.moments import Moment, Score, mixed, ranked
 from retention.recommend.positions import positions
 from retention.recommend.ready import bought, histories
-from retention.recommend.shelf import FACTS, GROUPS, Shelf
+from retention.recommend.shelf import FACTS, Shelf
 from retention.recommend.solo import alone
 from retention.recommend.sources import Learned, Said, candidates
 from retention.recommend.threads import one_blas_thread
@@ -118,7 +118,7 @@ class Shop:
 _NOTHING = Shelf(
     np.empty(0, dtype=object),
     np.empty((0, len(FACTS)), dtype=np.float32),
-    {name: np.empty(0, dtype=np.int32) for name in GROUPS},
+    {name: np.empty(0, dtype=np.int32) for name in ("category", "type", "brand")},
 )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from retention.recommend.catalogue import Catalogue
 from retention.recommend.history import History, Pairs
 
-GROUPS = ("category", "type", "family")
+GROUPS = ("category", "type", "brand")
 FACTS = (
     "buyers", "buyers_7", "buyers_28", "buyers_before", "trend", "first_buyers", "first_share", "age",
     "repeated", "returned", "usual_gap", "days_each", "price",
