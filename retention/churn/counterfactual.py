@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retention.churn.model import TrainedChurn
-from retention.churn.snapshots import Snapshot, by_bgnbd, purchase_history
-from retention.features import NAMES, build
+from retention.churn.snapshots import Snapshot, by_bgnbd, by_states, purchase_history
+from retention.features import NAMES, build, quarters
 from retention.lake.lake import naive
 from retention.lake.mapping import literal
 from retention.templating import count
@@ -143,8 +143,9 @@ def _hypothetical(
     own = customer.frame.iloc[0]
     with _History(lake, str(own.customer_id), customer.cutoff, [(), *changes]) as history:
         built = build(history, customer.cutoff, horizon_days=horizon_days, active_within_days=None).execute()
-    built = built.assign(place=built.customer_id.astype(int)).sort_values("place", ignore_index=True)
-    closed = by_bgnbd(customer.purchases, built, horizon_days)
+        built = built.assign(place=built.customer_id.astype(int)).sort_values("place", ignore_index=True)
+        paced = quarters.counts(history, customer.cutoff, built.customer_id, horizon_days=horizon_days)
+    closed = by_bgnbd(customer.purchases, built, horizon_days) | by_states(customer.buying, *paced)
     if customer.season is not None:
         closed["season_no_purchase"] = customer.season.no_purchase(*purchase_history(built))
     built = built.assign(**closed)

@@ -10,19 +10,27 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from retention.churn import season as seasons
 from retention.errors import BadInput, TooLittleData
-from retention.features import FEATURES, NAMES, Feature, build
+from retention.features import FEATURES, NAMES, Feature, build, quarters
 from retention.lake.frames import computed
 from retention.progress import Progress, part, silent
-from retention.value import bgnbd, gamma_gamma
+from retention.value import bgnbd, gamma_gamma, states
 
 DERIVED = (
     Feature("bg_no_purchase", "BG/NBD: P(no order within H)", "probability", "recency"),
     Feature("bg_alive", "BG/NBD: P(still a customer)", "probability", "recency"),
     Feature("bg_rate", "BG/NBD: expected orders within H while a customer", "order days", "frequency"),
     Feature("bg_expected", "BG/NBD: expected order days within H", "order days", "frequency"),
+    Feature("states_no_purchase", "buying states: log-odds of no order within H", "log-odds", "rhythm"),
+    Feature(
+        "states_later",
+        "buying states: P(an order in a quarter of H), two H from now",
+        "probability",
+        "rhythm",
+    ),
     Feature("recency_share", "days since the last order ÷ days since the first", "share", "recency"),
     Feature("season_sin", "sine of the day of the year", "", "season"),
     Feature("season_cos", "cosine of the day of the year", "", "season"),
@@ -58,8 +66,9 @@ class Snapshot:
     """Eligible customers at ``cutoff``, ordered by id.
 
     ``frame`` holds customer_id, the features and `DERIVED`; ``churned`` (n,) 0 or 1, None where the future is not
-    known, and ``waited`` (n,) the time until the next order in horizons, infinite for who churned. ``buyers`` counts everyone who ever ordered; ``purchases`` (BG/NBD, in days) and ``spend`` (Gamma-Gamma
-    of an order day; None where nobody spent, and with labels: learning has no use for it) are fitted on all of them.
+    known, and ``waited`` (n,) the time until the next order in horizons, infinite for who churned. ``buyers`` counts everyone who ever ordered; ``purchases`` (BG/NBD, in days), ``buying``
+    (states, in quarters of H) and ``spend`` (Gamma-Gamma of an order day; None where nobody spent, and with labels: learning
+    has no use for it) are fitted on all of them.
     """
 
     cutoff: datetime
@@ -67,6 +76,7 @@ class Snapshot:
     churned: np.ndarray | None
     buyers: int
     purchases: bgnbd.BgNbd
+    buying: states.BuyingStates
     spend: gamma_gamma.GammaGamma | None
     season: seasons.Season | None = None  # from thirteen months on
     waited: np.ndarray | None = None
@@ -104,8 +114,11 @@ def take(
     fitted = bgnbd.fit(x[sample], t_x[sample], age[sample]) if len(frame) else bgnbd.BgNbd(1, 1, 1, 1)
     drawn = frame.iloc[sample]
     when = 2 * np.pi * cutoff.timetuple().tm_yday / 365.25
+    paced = quarters.counts(lake, cutoff, frame.customer_id, horizon_days=horizon_days)
+    buying = states.fit(*paced)
     frame = frame.assign(
         **by_bgnbd(fitted, frame, horizon_days),
+        **by_states(buying, *paced),
         season_sin=np.sin(when),
         season_cos=np.cos(when),
     )
@@ -121,7 +134,7 @@ def take(
         waited = waits(lake, frame.customer_id, cutoff, cutoff + timedelta(days=horizon_days)) / horizon_days
         churned = np.isinf(waited).astype(float)
     return Snapshot(
-        cutoff, frame.reset_index(drop=True), churned, len(x), fitted, None if labelled else _spend(drawn), season, waited
+        cutoff, frame.reset_index(drop=True), churned, len(x), fitted, buying, None if labelled else _spend(drawn), season, waited
     )  # fmt: skip
 
 
@@ -181,6 +194,13 @@ def by_bgnbd(fitted: bgnbd.BgNbd, frame: pd.DataFrame, horizon_days: int) -> dic
         "bg_expected": fitted.expected(x, t_x, age, horizon_days),
         "recency_share": 1 - t_x / np.maximum(age, 1),
     }
+
+
+def by_states(fitted: states.BuyingStates, counts: np.ndarray, begun: np.ndarray) -> dict[str, np.ndarray]:
+    """What fitted buying states say of each customer, name → (n,), from `quarters.counts`; see `DERIVED`."""
+    now = fitted.now(counts, begun)
+    silent = np.clip(fitted.no_purchase(now, quarters.OF_HORIZON), 1e-4, 1 - 1e-4)
+    return {"states_no_purchase": logit(silent), "states_later": fitted.active(now, 2 * quarters.OF_HORIZON)}
 
 
 def purchase_history(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

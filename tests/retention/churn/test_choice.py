@@ -9,7 +9,9 @@ import pytest
 from retention.churn.estimators import stackable
 from retention.churn.rolling import Choice, Told, choose
 from retention.churn.snapshots import Snapshot
-from retention.value import bgnbd
+from retention.value import bgnbd, states
+
+NO_STATES = states.fit(np.zeros((0, 1), dtype=int), np.zeros(0, dtype=int))
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def told():
         labels = (rng.random(1500) < 1 / (1 + np.exp(-odds))).astype(float)
         frame = pd.DataFrame({"customer_id": [f"c{number}" for number in range(1500)]})
         snapshot = Snapshot(
-            datetime(2025, 1, 1, tzinfo=UTC), frame, labels, 1500, bgnbd.BgNbd(1, 1, 1, 1), None
+            datetime(2025, 1, 1, tzinfo=UTC), frame, labels, 1500, bgnbd.BgNbd(1, 1, 1, 1), NO_STATES, None
         )
         said = {
             "boosting": 1 / (1 + np.exp(-odds)),

@@ -61,6 +61,8 @@ def test_a_slice_of_the_complete_journey(tmp_path):
     same(lake, other, cutoff, horizon_days=28, active_within_days=56)
     snapshots = [take(each, cutoff, horizon_days=28, active_within_days=56) for each in (lake, other)]
     assert snapshots[0].churned.tolist() == snapshots[1].churned.tolist()
+    states = [each.frame[["states_no_purchase", "states_later"]] for each in snapshots]
+    np.testing.assert_allclose(*states, rtol=1e-6)
 
 
 def test_an_empty_lake_has_nobody_on_spark(tmp_path):

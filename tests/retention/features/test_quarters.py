@@ -1,0 +1,64 @@
+"""Order days by quarter of H: counted back from the cutoff, and nothing at or after it, or known only later, is seen."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from retention.churn.snapshots import take
+from retention.features import quarters
+from tests import shops
+
+CUTOFF = datetime(2024, 9, 1, tzinfo=UTC)
+AGES = {  # days before the cutoff
+    "weekly": [1, 8, 15, 22],
+    "twice": [0.5, 0.6, 3.2, 30],  # two orders on one day are one day
+    "often": [0.5, 1.5, 2.5, 3.5, 4.5, 5.5],
+    "old": [7 * 59 + 1, 7 * 70],
+    "ahead": [10, -0.1, -5],
+}
+
+
+def events(ages):
+    rows = [(customer, age) for customer, many in ages.items() for age in many]
+    at = pd.Timestamp(CUTOFF) - pd.to_timedelta([age for _, age in rows], unit="D")
+    return pd.DataFrame({
+        "customer_id": [customer for customer, _ in rows], "event_type": "purchase", "occurred_at": at.floor("s"),
+        "order_id": [f"o{number}" for number in range(len(rows))], "item_id": "i1", "quantity": 1, "amount": 5.0,
+        "currency": "GBP", "source": "shop",
+    })  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory):
+    lake = shops.lake(tmp_path_factory.mktemp("quarters"), events(AGES))
+    names = pd.Series(sorted(AGES))
+    counts, begun = quarters.counts(lake, CUTOFF, names, horizon_days=28)
+    return {name: (counts[place], begun[place]) for place, name in enumerate(names)}
+
+
+def test_days_are_counted_by_quarters_from_the_cutoff_back(counted):
+    assert counted["weekly"][0][-5:].tolist() == [0, 1, 1, 1, 1]
+    assert counted["twice"][0][-5:].tolist() == [1, 0, 0, 0, 2]
+    assert counted["often"][0][-1] == quarters.FEW
+    assert counted["old"][0][:2].tolist() == [1, 0]  # the 60th quarter back is the oldest that is looked at
+    assert [counted[name][1] for name in ("weekly", "twice", "often", "old")] == [56, 55, 59, 0]
+
+
+def test_nothing_at_or_after_the_cutoff_is_counted(counted):
+    counts, begun = counted["ahead"]
+    assert counts.sum() == counts[begun] == 1
+
+
+def test_the_states_of_a_snapshot_do_not_know_what_comes_later(tmp_path):
+    made = shops.groceries(customers=200, days=330)
+    cutoff = shops.end(250)
+    before = made[made.occurred_at < pd.Timestamp(cutoff)]
+    frames = [
+        take(shops.lake(tmp_path / name, some), cutoff, horizon_days=28, active_within_days=56, labelled=False).frame
+        for name, some in (("all", made), ("before", before))
+    ]  # fmt: skip
+    for name in ("states_no_purchase", "states_later"):
+        np.testing.assert_array_equal(frames[0][name], frames[1][name])
+        assert frames[0][name].nunique() > 50
