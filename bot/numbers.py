@@ -1,15 +1,21 @@
 """Numbers as people write them, in a command or in a modal: ``15 %``, ``$1,200``, ``12,50``."""
 
 import re
+import sys
+import unicodedata
 
 from retention.errors import BadInput
 
-_SIGNS = r"[^\d\s.,+-]{1,3}"  # a currency, as a sign or as a code, before or after the number
-_MONEY = re.compile(rf"(?:{_SIGNS}\s*)?([+-]?[\d.,\s'’]+?)\s*(?:{_SIGNS})?")
+_SIGNS = "".join(sign for sign in map(chr, range(sys.maxunicode)) if unicodedata.category(sign) == "Sc")
+_CURRENCY = (  # before or after the number
+    rf"(?:[{re.escape(_SIGNS)}]|(?i:USD|EUR|GBP|CHF|SEK|NOK|DKK|PLN|CZK|HUF|RON|JPY|CNY|INR|AUD|NZD|CAD|BRL|MXN|ZAR|TRY)"
+    r"|kr\.?|zł|Kč|Ft|Fr\.?|Rs\.?)"
+)
+_MONEY = re.compile(rf"(?:{_CURRENCY}\s*)?([+-]?[\d.,\s'’]+?)\s*(?:{_CURRENCY})?")
 _SPACES = re.compile(r"(?<=\d)[\s'’](?=\d{3}(?!\d))")  # 1 200 and 1'200
-_PLAIN = re.compile(r"[+-]?\d+(\.\d+)?")
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
-_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d{1,2}")
+_PLAIN = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
+_COMMA = re.compile(r"[+-]?((\d+|[1-9]\d{0,2}(\.\d{3})+),\d{1,2}|0?,\d+)")
 _EITHER = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")  # 1.200: one and a fifth here, twelve hundred there
 
 
@@ -19,22 +25,30 @@ def number(typed: str) -> float:
     Raises
     ------
     BadInput
-        It is none, or it is one number in one country and another in the next.
+        It is none.
     """
     text = _SPACES.sub("", typed.strip())
     if _THOUSANDS.fullmatch(text):
         return float(text.replace(",", ""))
     if _COMMA.fullmatch(text):
         return float(text.replace(".", "").replace(",", "."))
-    if _PLAIN.fullmatch(text) and not _EITHER.fullmatch(text):
+    if _PLAIN.fullmatch(text):
         return float(text)
     raise BadInput(f"{typed!r} is not a number")
 
 
 def money(typed: str) -> float:
-    """A number with or without a currency beside it: ``$1,200``, ``12,50 €``, ``5 USD``."""
+    """An amount with or without a currency beside it: ``$1,200``, ``12,50 €``, ``5 USD``.
+
+    Raises
+    ------
+    BadInput
+        It is none, or it is one amount in one country and another in the next, as ``1.200``.
+    """
     bare = _MONEY.fullmatch(typed.strip())
-    return number(bare[1] if bare else typed)
+    if bare is None or _EITHER.fullmatch(bare[1]):
+        raise BadInput(f"{typed!r} is not an amount")
+    return number(bare[1])
 
 
 def share(typed: str) -> float:

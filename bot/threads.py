@@ -37,7 +37,7 @@ class _Kept(Ack):
 
     @response.setter
     def response(self, value: BoltResponse | None) -> None:
-        self._given = value or self._given
+        self._given = self._given or value
 
 
 def acknowledged_once(context: BoltContext, next: Callable[[], BoltResponse]) -> BoltResponse:

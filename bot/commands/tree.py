@@ -280,7 +280,8 @@ CUSTOMER = click.STRING
 def whole(least: int = 1, most: int | None = None) -> click.ParamType:
     """A whole number within bounds."""
     reach = f"from {least:,} to {most:,}" if most is not None else f"of at least {least:,}"
-    return _Checked("number", partial(numbers.whole, least=least, most=most), f"a whole number {reach}")
+    check = partial(numbers.whole, least=least, most=2**31 - 1 if most is None else most)
+    return _Checked("number", check, f"a whole number {reach}")
 
 
 def between(least: float, most: float) -> click.ParamType:

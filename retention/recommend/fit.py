@@ -338,7 +338,14 @@ def _relative(scores: np.ndarray) -> np.ndarray:
 def _best(scores: np.ndarray, count: int) -> np.ndarray:
     """Positions of the ``count`` highest of each row, best first; equal scores by position."""
     if count < scores.shape[1]:
-        pool = np.sort(np.argpartition(-scores, count - 1, axis=1)[:, :count], axis=1)
+        bar = -np.partition(-scores, count - 1, axis=1)[:, [count - 1]]
+        kept = scores >= bar
+        more = np.flatnonzero(kept.sum(axis=1) > count)  # equal scores at the pool's edge: the first of them
+        if len(more):
+            edge = scores[more] == bar[more]
+            room = count - (kept[more] & ~edge).sum(axis=1, keepdims=True)
+            kept[more] &= ~edge | (np.cumsum(edge, axis=1, dtype=np.int32) <= room)
+        pool = np.nonzero(kept)[1].reshape(len(scores), count)
     else:
         pool = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
     order = np.argsort(-np.take_along_axis(scores, pool, 1), axis=1, kind="stable")

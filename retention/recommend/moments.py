@@ -207,9 +207,9 @@ def factors(then: Moment, seed: int = 0) -> Score:
     return lambda rows: model.scores(some_rows(liked, rows))
 
 
-def mixed(then: Moment) -> Score:
-    """One's own faded purchases and the collaborative model, added up; where there is too little for a ranker."""
-    faded, said = _faded(then, HALF_LIFE), collaborative(then)
+def mixed(then: Moment, others: Score | None = None) -> Score:
+    """One's own faded purchases and the collaborative model (as it has answered already), added up; where there is too little for a ranker."""
+    faded, said = _faded(then, HALF_LIFE), others or collaborative(then)
     total = float(then.learned.shelf.fact("buyers_28").sum())  # the same whoever else is asked about
     share = then.scene.shelf.fact("buyers_28") / max(total, 1.0)
     return lambda rows: blended(faded[rows].toarray(), said(rows), share)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from retention.recommend.features import Scene
+from retention.recommend.features import Scene, tastes
 from retention.recommend.history import DAY, pairs, read
 from retention.recommend.positions import positions
 
@@ -40,8 +40,6 @@ def friends(lake: "Lake", at: datetime, customers: Any) -> Any:
 
 def liked_by_friends(lake: "Lake", at: datetime, scene: Scene) -> csr_matrix:
     """(customers of the scene × its shelf): Σ over friends of what they have shown about each item."""
-    from retention.recommend.features import tastes
-
     shape = (len(scene.history.customers), len(scene.shelf.items))
     known = friends(lake, at, scene.history.customers)
     if not len(known):

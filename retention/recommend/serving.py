@@ -191,7 +191,7 @@ def _scores(shop: Shop, now: Moment, said: Said) -> Score:
         return alone(shop.lake, now)
     ranker = shop.trained.ranking(shop.terms.rules.policy) if shop.trained is not None else None
     if ranker is None:
-        return mixed(now)
+        return mixed(now, lambda rows: said.others[rows])
     by_chance = ranked(now, ranker, lambda rows: candidates(now.learned, now.scene, rows, heard=said))
 
     def score(rows: np.ndarray) -> np.ndarray:

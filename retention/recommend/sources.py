@@ -7,7 +7,6 @@ in the types of product they buy), ``popular`` and ``trending``. The ranker deci
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -17,9 +16,6 @@ from retention.recommend.matrices import first_columns, in_rows, some_rows
 from retention.recommend.models import Model
 from retention.recommend.models.user_knn import UserKnn
 from retention.recommend.shelf import Shelf
-
-if TYPE_CHECKING:
-    pass
 
 WANTED = {
     "own": 250, "collaborative": 100, "neighbours": 60, "favourite": 60, "popular": 40, "trending": 20,

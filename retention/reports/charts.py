@@ -111,7 +111,7 @@ def _bars(axes: "Axes", active: Sequence[tuple[str, int]]) -> None:
             ha="center", fontsize=9, fontweight="bold", color=ACCENT,
         )  # fmt: skip
     axes.margins(y=0.15)
-    title(axes, "Active customers", "who bought, week by week")
+    title(axes, "Customers who bought", "week by week")
 
 
 def _tiers(axes: "Axes", tiers: dict[str, int], before: dict[str, int]) -> None:

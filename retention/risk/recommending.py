@@ -6,6 +6,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 ListPolicy = Literal["repeat", "new", "both"]
 Names = tuple[Annotated[str, Field(min_length=1)], ...]
+FORBIDDEN = (
+    "Cigarettes",
+    "Cigars",
+    "Tobacco",
+    "Tobacco other",
+    "E-cigarettes",
+    "Infant formula",
+)  # to promote, mostly
 
 
 class RecommendRules(BaseModel):
@@ -14,7 +22,7 @@ class RecommendRules(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     policy: ListPolicy = "both"
-    exclude_categories: Names = ()
+    exclude_categories: Names = FORBIDDEN
     exclude_brands: Names = ()
     exclude_items: Names = ()
     min_price: Annotated[float, Field(ge=0)] | None = None
@@ -39,5 +47,5 @@ class RecommendRules(BaseModel):
 
 
 PLAIN = RecommendRules(
-    max_per_type=None, explore=0.0
+    max_per_type=None, explore=0.0, exclude_categories=()
 )  # no rule but what always holds: in stock, and no item twice

@@ -13,7 +13,7 @@ from retention.errors import BadInput
     [
         ("5", 5), (" 12.50 ", 12.5), ("12,50", 12.5), ("1200", 1200), ("1,200", 1200), ("25,000.50", 25000.5), ("1.200,50", 1200.5),
         ("$20,000", 20000), ("€ 5", 5), ("5 €", 5), ("12.50 USD", 12.5), ("GBP 7", 7), ("1 200", 1200), ("1\u202f200", 1200), ("1'200", 1200),
-        ("-3", -3), ("0.125", 0.125),
+        ("-3", -3), ("0.125", 0.125), (".95", 0.95), ("0,125", 0.125), ("5.", 5), ("¥1200", 1200), ("5 kr", 5),
     ],
 )  # fmt: skip
 def test_amounts(typed, value):
@@ -21,14 +21,46 @@ def test_amounts(typed, value):
 
 
 @pytest.mark.parametrize(
-    "typed", ["", "much", "1.200", "1,2,3", "12,5000", "1.2.3", "1e5", "nan", "inf", "5 5", "$", "5 dollars"]
+    "typed",
+    [
+        "",
+        "much",
+        "1.200",
+        "1,2,3",
+        "12,5000",
+        "1.2.3",
+        "1e5",
+        "nan",
+        "inf",
+        "5 5",
+        "$",
+        "5 dollars",
+        "20k",
+        "1.5m",
+        "10%",
+        "~5",
+        "(5)",
+        "−5",
+        "$1.200",
+    ],
 )
 def test_what_is_no_amount_or_could_be_two_is_not_guessed(typed):
     with pytest.raises(BadInput):
         numbers.money(typed)
 
 
-@pytest.mark.parametrize(("typed", "value"), [("15", 0.15), ("15%", 0.15), ("12,5 %", 0.125), ("0.5", 0.005)])
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("15", 0.15),
+        ("15%", 0.15),
+        ("12,5 %", 0.125),
+        ("0.5", 0.005),
+        (".5", 0.005),
+        ("8.125", 0.08125),
+        ("0,125 %", 0.00125),
+    ],
+)
 def test_percentages(typed, value):
     assert numbers.share(typed) == value
 
@@ -46,3 +78,9 @@ def test_a_whole_number_out_of_bounds_is_refused(typed):
     with pytest.raises(BadInput):
         numbers.whole(typed, 1, 100)
     assert numbers.whole("100", 1, 100) == 100
+
+
+@given(st.floats(0, 100))
+def test_what_the_modal_shows_is_read_back(percent):
+    shown = f"{percent:.4f}".rstrip("0").rstrip(".")
+    assert numbers.share(shown) == pytest.approx(percent / 100, abs=1e-6)

@@ -49,8 +49,8 @@ def run(request: CampaignCsv, context: Context) -> Outcome:
             "version": campaign.version,
             "job": context.job_id,
         }
-        record(session, settings, who, "campaign.csv", campaign.id, now, details)
         channel = "call" if request.part == "calls" else "csv"
+        record(session, settings, who, f"campaign.{channel}", campaign.id, now, details)
         sends.taken_as_file(session, campaign.id, context.job_id, now, channel)
         told = campaigns.line(settings, campaign, "csv", who, rows=len(rows), part=request.part)
         return (

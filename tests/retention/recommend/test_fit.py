@@ -35,6 +35,23 @@ def lists(draw):
     return scores, facts, caps, draw(st.integers(1, 12)), shares, draw(st.sampled_from((0.0, 0.3, 0.9)))
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.sampled_from((0.0, 0.5)))
+def test_a_list_is_the_same_whoever_else_is_asked_about(seed, k, diversity):
+    """Also where many items are alike, more of them than are looked at for a place."""
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(1, 4, (3, 500)).astype(float)
+    scores[rng.random(scores.shape) < 0.4] = -np.inf
+    groups = {name: rng.integers(-1, 200, 500) for name in ("title", "variant", "brand", "type")}
+    facts = Facts(np.ones(500, dtype=bool), groups, rng.integers(-1, 4, 500))
+    shares = facts.shares(csr_matrix(rng.random(scores.shape)))
+    caps = {"title": 1, "variant": 1, "type": 2}
+    batch = choose(scores, facts, caps, k, shares=shares, diversity=diversity)
+    alone = [
+        choose(scores[[at]], facts, caps, k, shares=shares[[at]], diversity=diversity) for at in range(3)
+    ]
+    np.testing.assert_array_equal(batch, np.vstack(alone))
+
+
 @given(lists())
 def test_caps_hold_whatever_the_scores_are(made):
     scores, facts, caps, k, shares, diversity = made
