@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 
 from sqlalchemy import Engine, bindparam, create_engine, event, make_url, select
@@ -34,7 +35,6 @@ class Database:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite(url) if self.is_sqlite else _postgres(url)
-        self._reading = self.engine.execution_options(readonly=True)
 
     @classmethod
     def of(cls, settings: Settings) -> "Database":
@@ -42,6 +42,10 @@ class Database:
         database = cls(settings.database_url.get_secret_value())
         clock.configure(fixed=settings.now, offset=lambda: database.clock_offset(settings.team_id))
         return database
+
+    @cached_property
+    def _reading(self) -> Engine:
+        return self.engine.execution_options(readonly=True)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

@@ -130,12 +130,14 @@ def test_doubted_labels_leave_the_training_and_nothing_else():
 
     from retention.churn.snapshots import Snapshot, TrainingSet
     from retention.feedback import without
-    from retention.value import bgnbd
+    from retention.value import bgnbd, states
+
+    nobody = states.fit(np.zeros((0, 1), dtype=int), np.zeros(0, dtype=int))
 
     def snapshot(day):
         frame = pd.DataFrame({"customer_id": ["41", "42"], "recency_days": [1.0, 2.0]})
         at = datetime(2017, day, 1, tzinfo=UTC)
-        return Snapshot(at, frame, np.array([0.0, 1.0]), 2, bgnbd.BgNbd(1, 1, 1, 1), None)
+        return Snapshot(at, frame, np.array([0.0, 1.0]), 2, bgnbd.BgNbd(1, 1, 1, 1), nobody, None)
 
     training = TrainingSet(
         datetime(2017, 12, 1, tzinfo=UTC),
