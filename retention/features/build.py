@@ -18,8 +18,8 @@ DIGITS = 9  # engines add floats up in any order; without the last bits the same
 TYPES = {
     name: {column.name: IBIS_TYPES[column.kind] for column in table.columns} for name, table in TABLES.items()
 }
-_NOW = 6_021_023_141_592_653  # stands for the moment in what is compiled once
-_PLACE = "place_of_"
+NOW = 6_021_023_141_592_653  # stands for the moment in what is compiled once
+PLACE = "place_of_"
 
 
 def build(
@@ -65,9 +65,9 @@ def build(
     if spark:
         opened = {name: table() for name, table in tables.items()}
         return expression(**opened, now=int(cutoff.timestamp()), shape=shape)
-    sql = _sql(shape).replace(str(_NOW), str(int(cutoff.timestamp())))
+    sql = _sql(shape).replace(str(NOW), str(int(cutoff.timestamp())))
     for name, table in tables.items():
-        if (place := f'"{_PLACE}{name}"') in sql:
+        if (place := f'"{PLACE}{name}"') in sql:
             sql = sql.replace(place, f'"{table().get_name()}"')
     return lake.query(sql, {"customer_id": "string", **dict.fromkeys(wanted, "float64")})
 
@@ -88,7 +88,7 @@ def _sql(shape: Shape) -> str:
     import ibis
 
     places = {
-        name: ibis.table(TYPES[table], name=f"{_PLACE}{name}")
+        name: ibis.table(TYPES[table], name=f"{PLACE}{name}")
         for name, table in {
             "events": "events",
             "recent": "events",
@@ -96,7 +96,7 @@ def _sql(shape: Shape) -> str:
             "treatments": "treatments",
         }.items()
     }
-    return str(ibis.to_sql(expression(**places, now=_NOW, shape=shape), dialect="duckdb"))
+    return str(ibis.to_sql(expression(**places, now=NOW, shape=shape), dialect="duckdb"))
 
 
 def expression(

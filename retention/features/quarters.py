@@ -5,10 +5,12 @@ bits each of two integers.
 """
 
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from retention.features.build import NOW, PLACE, TYPES
 from retention.features.visits import DAY, seconds
 from retention.lake.frames import computed
 
@@ -34,8 +36,16 @@ def counts(
     begun : numpy.ndarray
         (n,) place of the quarter of each one's first order; 0 where it lies before.
     """
-    engine = getattr(lake, "spark", None) or lake
-    found = computed(packed(engine.table("events", before=cutoff), int(cutoff.timestamp()), horizon_days))
+    now, spark = int(cutoff.timestamp()), getattr(lake, "spark", None)
+    if spark:
+        table = packed(spark.table("events", before=cutoff), now, horizon_days)
+    else:
+        events = lake.table("events", before=cutoff).get_name()
+        sql = _sql(horizon_days).replace(str(NOW), str(now)).replace(f'"{PLACE}events"', f'"{events}"')
+        table = lake.query(
+            sql, {"customer_id": "string", "oldest": "int64", "late": "int64", "early": "int64"}
+        )
+    found = computed(table)
     found = found.set_index("customer_id").loc[customers]  # whole integers: never by way of floats
     oldest = found.oldest.to_numpy(dtype=np.int64)
     width = min(MOST, int(oldest.max(initial=0)) + 1)
@@ -46,6 +56,15 @@ def counts(
         ]
     )
     return newest_first[:, :width][:, ::-1], np.maximum(width - 1 - oldest, 0)
+
+
+@lru_cache(maxsize=64)
+def _sql(horizon_days: int) -> str:
+    """`packed` in DuckDB's SQL, with places for the moment and the table, as in `build`."""
+    import ibis
+
+    events = ibis.table(TYPES["events"], name=f"{PLACE}events")
+    return str(ibis.to_sql(packed(events, NOW, horizon_days), dialect="duckdb"))
 
 
 def packed(events: "ibis.Table", now: int, horizon_days: int) -> "ibis.Table":
