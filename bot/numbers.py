@@ -1,12 +1,11 @@
 """Numbers as people write them, in a command or in a modal: ``15 %``, ``$1,200``, ``12,50``."""
 
 import re
-import sys
 import unicodedata
 
 from retention.errors import BadInput
 
-_SIGNS = "".join(sign for sign in map(chr, range(sys.maxunicode)) if unicodedata.category(sign) == "Sc")
+_SIGNS = "".join(sign for sign in map(chr, range(2**16)) if unicodedata.category(sign) == "Sc")
 _CURRENCY = (  # before or after the number
     rf"(?:[{re.escape(_SIGNS)}]|(?i:USD|EUR|GBP|CHF|SEK|NOK|DKK|PLN|CZK|HUF|RON|JPY|CNY|INR|AUD|NZD|CAD|BRL|MXN|ZAR|TRY)"
     r"|kr\.?|zł|Kč|Ft|Fr\.?|Rs\.?)"
