@@ -210,6 +210,7 @@ def _liked(
         "items": [
             {**one, "who": [pseudonym(settings.key, who) for who in one["who"]]} for one in most_wanted(lists)
         ],
+        "model_version": desk.version,
     }
 
 

@@ -45,6 +45,7 @@ def test_the_digest_is_plain_json_whose_parts_agree(desk):
     assert data["currency"] == "EUR"
     assert data["came_true"] is None
     assert data["top_items"]["customers"] == min(300, data["risk"]["tiers"]["high"])
+    assert data["top_items"].keys() == {"customers", "list", "items", "model_version"}
 
 
 def test_what_was_flagged_three_weeks_ago_comes_back_as_true_or_not(desk):
