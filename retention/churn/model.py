@@ -12,8 +12,9 @@ import skops.io
 from sklearn.base import BaseEstimator
 
 from retention.churn import calibration, estimators, rolling, tuning
+from retention.churn.derived import GROUP_OF
 from retention.churn.ladder import Rung, stand
-from retention.churn.snapshots import GROUP_OF, Snapshot, TrainingSet, history
+from retention.churn.snapshots import Snapshot, TrainingSet, history
 from retention.errors import BadInput, TooLittleData
 from retention.progress import Progress, part, silent
 

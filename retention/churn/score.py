@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from retention.churn.derived import purchase_history
 from retention.churn.model import TrainedChurn
 from retention.churn.reasons import reasons, weights
-from retention.churn.snapshots import Snapshot, purchase_history, take
+from retention.churn.snapshots import Snapshot, take
 from retention.errors import TooLittleData
 from retention.progress import Progress, part, silent
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retention.churn.snapshots import Snapshot, TrainingSet, purchase_history, waits
+from retention.churn.derived import purchase_history
+from retention.churn.snapshots import Snapshot, TrainingSet, waits
 from retention.value import intent
 
 if TYPE_CHECKING:

@@ -202,10 +202,10 @@ def _asked(
     trained: "TrainedChurn", lake: "Lake", settings: Settings, row: ModelVersion, progress: Progress
 ) -> dict[str, Any]:
     """What the model says of the customers at its cutoff: drivers, the second opinion, one example a tier."""
+    from retention.churn.derived import GROUP_OF
     from retention.churn.lime import second_opinion
     from retention.churn.reasons import weigh
     from retention.churn.score import population
-    from retention.churn.snapshots import GROUP_OF
 
     progress(2, 5, "Asking the model")
     people = population(

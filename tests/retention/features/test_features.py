@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from retention.churn.derived import DERIVED
 from retention.churn.reasons import _TEXTS
-from retention.churn.snapshots import DERIVED
 from retention.errors import BadInput
 from retention.features import FEATURES, GROUPS, NAMES, build
 from retention.features.visits import clock_changes
