@@ -13,15 +13,13 @@ from retention.errors import BadInput
 from retention.recommend.cold import Cold
 from retention.recommend.models import MODELS
 from retention.recommend.models.user_knn import UserKnn
+from retention.recommend.moments import BOTH, NEW, POLICIES
 from retention.recommend.ranker import Ranker
 from retention.recommend.shelf import Shelf
 from retention.recommend.sources import Learned
 
-FORMAT = 5
-MIXTURE, ALONE = (
-    "mixture",
-    "alone",
-)  # how lists are ranked without a ranker: as `blend`; by the model that was asked for
+FORMAT = 6
+MIXTURE, ALONE = "mixture", "alone"  # how lists are ranked without a ranker
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +32,8 @@ class TrainedRecommender:
     ----------
     learned : Learned
         The shelf, the collaborative model and the neighbours (None where there is too little to learn from).
-    ranker : Ranker or None
-    kinds : dict
-        For the policies ``both`` and ``new``: which kind of ranker, ``mixture`` without one, or ``alone`` for the model by itself.
+    rankers : dict
+        For the policies ``both`` and ``new``; empty where there was too little to learn from: then the mixture ranks, as `blend`.
     cutoff, horizon_days, seed, min_buyers
         As trained.
     metrics : dict
@@ -48,11 +45,12 @@ class TrainedRecommender:
         What newcomers among customers and items are helped by.
     worth : dict
         What a cart and a view are worth beside a purchase, where that could be measured; see `worth.learn_worth`.
+    alone : bool
+        Whether the model ranks by itself, neither mixed nor ranked again.
     """
 
     learned: Learned
-    ranker: Ranker | None
-    kinds: dict[str, str]
+    rankers: dict[str, Ranker]
     cutoff: datetime
     horizon_days: int
     seed: int
@@ -61,6 +59,7 @@ class TrainedRecommender:
     rung: str = ""
     cold: Cold | None = None
     worth: dict[str, float] = field(default_factory=dict)
+    alone: bool = False
 
     @property
     def items(self) -> np.ndarray:
@@ -73,14 +72,17 @@ class TrainedRecommender:
         model = self.learned.model
         if self.alone and model is not None:
             return model.name
-        how = self.kinds["both"]
+        how = self.kinds[BOTH]
         ranked = "" if how in (MIXTURE, ALONE) else f", ranked ({how})"
         return f"own+{model.name if model is not None else 'popular'}{ranked}"
 
     @property
-    def alone(self) -> bool:
-        """Whether the model ranks by itself, neither mixed nor ranked again."""
-        return self.kinds["both"] == ALONE
+    def kinds(self) -> dict[str, str]:
+        """How each policy's lists are ranked: by which kind of ranker, by the mixture, or by the model alone."""
+        without = ALONE if self.alone else MIXTURE
+        return {
+            policy: self.rankers[policy].kind if policy in self.rankers else without for policy in POLICIES
+        }
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -94,8 +96,7 @@ class TrainedRecommender:
 
     def ranking(self, policy: str) -> Ranker | None:
         """The ranker for a policy; None where the mixture ranks."""
-        kind = self.kinds["new" if policy == "new" else "both"]
-        return None if self.ranker is None else self.ranker.of(kind)
+        return self.rankers.get(NEW if policy == NEW else BOTH)
 
     def to_bytes(self) -> bytes:
         """The artefact."""
@@ -103,7 +104,7 @@ class TrainedRecommender:
         header = {
             "format": FORMAT,
             "model": learned.model.name if learned.model is not None else None,
-            "kinds": self.kinds,
+            "alone": self.alone,
             "cutoff": self.cutoff.isoformat(),
             "horizon_days": self.horizon_days,
             "seed": self.seed,
@@ -116,7 +117,7 @@ class TrainedRecommender:
             "shelf": learned.shelf.arrays(),
             "model": learned.model.arrays() if learned.model is not None else {},
             "neighbours": learned.neighbours.arrays() if learned.neighbours is not None else {},
-            "ranker": self.ranker.arrays() if self.ranker is not None else {},
+            **{f"ranker_{policy}": ranker.arrays() for policy, ranker in self.rankers.items()},
             "cold": self.cold.arrays() if self.cold is not None else {},
         }
         target = io.BytesIO()
@@ -156,8 +157,11 @@ class TrainedRecommender:
                 MODELS[kind].restore(rooms["model"]) if kind else None,
                 UserKnn.restore(rooms["neighbours"]) if "neighbours" in rooms else None,
             ),
-            ranker=Ranker.restore(rooms["ranker"]) if "ranker" in rooms else None,
-            kinds=header["kinds"],
+            rankers={
+                policy: Ranker.restore(rooms[f"ranker_{policy}"])
+                for policy in POLICIES
+                if f"ranker_{policy}" in rooms
+            },
             cutoff=datetime.fromisoformat(header["cutoff"]),
             horizon_days=header["horizon_days"],
             seed=header["seed"],
@@ -165,5 +169,6 @@ class TrainedRecommender:
             metrics=header["metrics"],
             rung=header["rung"],
             worth=header["worth"],
+            alone=header["alone"],
             cold=Cold.restore(rooms["cold"]) if "cold" in rooms else None,
         )

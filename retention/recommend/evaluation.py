@@ -187,12 +187,12 @@ def _scores(
 ) -> tuple[dict[tuple[str, str], Score], dict[str, str]]:
     """Our model, what is popular, buying again and ALS; the candidates of a batch serve every policy."""
     stage = first_stage(now, batches=1)
-    by_kind: dict[str, Score] = {}
+    by_ranker: dict[int, Score] = {}
     scores: dict[tuple[str, str], Score] = {}
     for policy in policies:
-        kind = trained.kinds[policy]
-        by_kind.setdefault(kind, by_itself or ordering(trained, now, policy, stage))
-        scores[MODEL, policy] = by_kind[kind]
+        key = id(trained.ranking(policy))
+        by_ranker.setdefault(key, by_itself or ordering(trained, now, policy, stage))
+        scores[MODEL, policy] = by_ranker[key]
     baselines = {"popular": popular(now), "buy_it_again": buy_it_again(now)}
     left_out = {}
     known = len(np.unique(now.scene.seen.customer)), now.size[1]

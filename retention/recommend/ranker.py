@@ -38,6 +38,12 @@ class Examples:
     customers: int
 
     @property
+    def new(self) -> Self:
+        """Those of what the customer had never bought."""
+        rows = self.view[:, NAMES.index("days")] == 0
+        return replace(self, view=self.view[rows], bought=self.bought[rows], weight=self.weight[rows])
+
+    @property
     def decisive(self) -> bool:
         """Whether there is something to tell apart: some were bought, some not."""
         return bool(self.bought.any() and not self.bought.all())

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from retention.progress import Progress, part, silent
-from retention.recommend.artefact import MIXTURE
 from retention.recommend.history import History
 from retention.recommend.metrics import Ranking, ranking
 from retention.recommend.moments import (
@@ -22,6 +21,7 @@ from retention.recommend.moments import (
     FirstStage,
     K,
     Score,
+    Wanted,
     bought_by,
     buy_it_again,
     first_stage,
@@ -36,6 +36,7 @@ from retention.recommend.windows import Asked, Window, examples, horizons, windo
 FEWEST_TO_LEARN = 40  # customers who bought in the last horizon: below, nothing is learned
 FEWEST_TO_RANK = 100  # below, only the few signals are learned; as where there are fewer items than
 FEWEST_ITEMS_TO_RANK = 50
+FEWEST_NEW = 1_000  # examples of something new that was bought: below, lists of new items are ranked by what was learned from everything
 FIT_ON = 1_000  # customers a horizon
 JUDGED = 2 * BATCH  # of them, a horizon
 TRIED_ON = 60_000  # examples, where a ranker is learned only to be judged: half the time in a large shop
@@ -45,10 +46,9 @@ BASELINES = {"popular": popular, "buy_it_again": buy_it_again}
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """By which kind of ranker, or the mixture, for each policy; what was measured; and why, in words."""
+    """The ranker for each policy, none where the mixture ranks; what was measured; and why, in words."""
 
-    ranker: Ranker | None = None
-    kinds: dict[str, str] = field(default_factory=lambda: dict.fromkeys(POLICIES, MIXTURE))
+    rankers: dict[str, Ranker] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     note: str = ""
 
@@ -75,34 +75,46 @@ def learn_to_rank(history: History, end: int, asked: Asked, progress: Progress =
         rows = np.random.default_rng(asked.seed + number).permutation(found.active)[:FIT_ON]
         stage = first_stage(found.then)
         if learned is not None and learned.decisive:
-            trial = fit(learned.drawn(TRIED_ON, asked.seed), seed=asked.seed, few=few)
-            judged.append(_judge(found, rows[:JUDGED], trial, stage))
+            trials = _fitted(learned.drawn(TRIED_ON, asked.seed), asked.seed, few)
+            judged.append(_judge(found, rows[:JUDGED], trials, stage))
         more = examples(found, rows, asked.seed + number, stage=stage, progress=step)
         learned = more if learned is None else learned.with_(more)
     if learned is None or not learned.decisive:
         return Recipe(note=" The mixture is our default: nothing that was bought could have been foreseen.")
     judged = judged or [_judge_within(last, asked, few)]
-    ranker = fit(learned, seed=asked.seed, few=few)
-    progress(4, 4, "Learning to rank")
-    kinds = {policy: preferred([one[policy] for one in judged], ranker.kinds) for policy in POLICIES}
-    return Recipe(ranker, kinds, _metrics(judged[-1][BOTH], kinds[BOTH]), _note(last, asked) if few else "")
-
-
-def _judge(found: Window, rows: np.ndarray, ranker: Ranker, stage: FirstStage) -> Judged:
-    """How every kind of this ranker, and the baselines, rank for customers of a horizon that it has not learned from."""
-    then = found.then
-    offered: dict[str, Score] = {kind: ranked(then, ranker.of(kind), stage) for kind in ranker.kinds}
-    offered |= {name: baseline(then) for name, baseline in BASELINES.items()}
-    lists = rank(
-        then, rows, {(name, policy): score for name, score in offered.items() for policy in POLICIES}
-    )
-    bought = {BOTH: bought_by(found.real, rows), NEW: bought_by(only_new(then, found.real), rows)}
-    return {
-        policy: {
-            name: ranking(lists[name, policy], bought[policy], k=K, items=then.size[1]) for name in offered
-        }
-        for policy in POLICIES
+    rankers = {
+        policy: ranker.of(preferred([one[policy] for one in judged], ranker.kinds))
+        for policy, ranker in _fitted(learned, asked.seed, few).items()
     }
+    progress(4, 4, "Learning to rank")
+    return Recipe(rankers, _metrics(judged[-1][BOTH], rankers[BOTH].kind), _note(last, asked) if few else "")
+
+
+def _fitted(learned: Examples, seed: int, few: bool) -> dict[str, Ranker]:
+    """A ranker for each policy: what tells among new items is not what tells whether something is bought again."""
+    ranker, new = fit(learned, seed=seed, few=few), learned.new
+    apart = not few and new.decisive and int(new.bought.sum()) >= FEWEST_NEW
+    return {BOTH: ranker, NEW: fit(new, seed=seed) if apart else ranker}
+
+
+def _judge(found: Window, rows: np.ndarray, rankers: Mapping[str, Ranker], stage: FirstStage) -> Judged:
+    """How every kind of these rankers, and the baselines, rank for customers of a horizon that they have not learned from."""
+    then = found.then
+    baselines = {name: baseline(then) for name, baseline in BASELINES.items()}
+    kinds: dict[tuple[int, str], Score] = {}  # the same score under both policies is asked only once
+    for ranker in rankers.values():
+        for kind in ranker.kinds:
+            kinds.setdefault((id(ranker), kind), ranked(then, ranker.of(kind), stage))
+    offered: dict[Wanted, Score] = {}
+    for policy, ranker in rankers.items():
+        offered |= {(kind, policy): kinds[id(ranker), kind] for kind in ranker.kinds}
+        offered |= {(name, policy): score for name, score in baselines.items()}
+    lists = rank(then, rows, offered)
+    bought = {BOTH: bought_by(found.real, rows), NEW: bought_by(only_new(then, found.real), rows)}
+    judged: Judged = {policy: {} for policy in rankers}
+    for name, policy in offered:
+        judged[policy][name] = ranking(lists[name, policy], bought[policy], k=K, items=then.size[1])
+    return judged
 
 
 def _judge_within(only: Window, asked: Asked, few: bool) -> Judged:
@@ -112,7 +124,7 @@ def _judge_within(only: Window, asked: Asked, few: bool) -> Judged:
     others = examples(only, learning, asked.seed)
     if not others.decisive:
         return {policy: {} for policy in POLICIES}
-    return _judge(only, judging, fit(others, seed=asked.seed, few=few), first_stage(only.then))
+    return _judge(only, judging, _fitted(others, asked.seed, few), first_stage(only.then))
 
 
 def preferred(judged: Sequence[Mapping[str, Ranking]], kinds: Sequence[str], draws: int = 400) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.progress import Progress, part, silent
-from retention.recommend.artefact import ALONE, TrainedRecommender
+from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.beside import beside
 from retention.recommend.features import Scene
 from retention.recommend.history import History, day_of
@@ -54,8 +54,8 @@ def train_alone(
     told = getattr(model, "told", "")
     rung = f"{model.name} alone, on {customers:,} customers, {items:,} items.{told and ' '}{told}"
     return TrainedRecommender(
-        Learned(scene.shelf, model, None), None, {"both": ALONE, "new": ALONE}, cutoff,
-        asked.horizon_days, asked.seed, asked.min_buyers, metrics, rung,
+        Learned(scene.shelf, model, None), {}, cutoff,
+        asked.horizon_days, asked.seed, asked.min_buyers, metrics, rung, alone=True,
     )  # fmt: skip
 
 

@@ -25,7 +25,6 @@ from retention.recommend.moments import (
     checked_model,
     moment,
 )
-from retention.recommend.ranker import Ranker
 from retention.recommend.recipe import learn_to_rank
 from retention.recommend.solo import train_alone
 from retention.recommend.windows import Asked
@@ -98,8 +97,8 @@ def train(
     now = at_moment(history, cutoff, asked, part(progress, 3, 4))
     progress(4000, 4000, "Recommendations learned")
     return TrainedRecommender(
-        now.learned, recipe.ranker, recipe.kinds, cutoff, horizon_days, seed, min_buyers,
-        recipe.metrics, _rung(now, recipe.ranker) + recipe.note + _asked_for(asked_model),
+        now.learned, recipe.rankers, cutoff, horizon_days, seed, min_buyers,
+        recipe.metrics, _rung(now, ranked=bool(recipe.rankers)) + recipe.note + _asked_for(asked_model),
         learn_cold(lake, now, asked.items), worth,
     )  # fmt: skip
 
@@ -116,7 +115,7 @@ def _asked_for(model: str) -> str:
     return "" if model in AUTO else f" {model} alone takes more customers and items than there are."
 
 
-def _rung(now: Moment, ranker: Ranker | None) -> str:
+def _rung(now: Moment, *, ranked: bool) -> str:
     customers, items = now.size
     size = f"{customers:,} customers, {items:,} items"
     if now.learned.model is None:
@@ -124,7 +123,7 @@ def _rung(now: Moment, ranker: Ranker | None) -> str:
             f"Own purchases and popularity only: {size}; learning from others takes at least "
             f"{FEWEST_CUSTOMERS} customers and {FEWEST_ITEMS} items bought by several."
         )
-    if ranker is None:
+    if not ranked:
         return f"Own purchases and {now.learned.model.name}, added up, on {size}."
     return f"Candidates of own purchases, {now.learned.model.name}, neighbours, types and popularity, ranked, on {size}."
 

@@ -8,8 +8,10 @@ import pytest
 
 from retention.recommend import recipe, windows
 from retention.recommend.catalogue import catalogue
+from retention.recommend.features import NAMES
 from retention.recommend.history import day_of, read
 from retention.recommend.metrics import Ranking
+from retention.recommend.ranker import Examples
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,7 @@ def test_three_horizons_are_learned_from_and_each_is_first_judged_by_what_the_ea
     monkeypatch.setattr(recipe, "examples", gathered)
     monkeypatch.setattr(recipe, "_judge", judging)
     last = day_of(shop.end)
-    assert recipe.learn_to_rank(history, last, asked).ranker is not None
+    assert recipe.learn_to_rank(history, last, asked).rankers
     assert learned == [last - 84, last - 56, last - 28]
     assert judged == [(last - 56, (last - 84,)), (last - 28, (last - 84, last - 56))]
 
@@ -107,7 +109,7 @@ def test_a_horizon_in_which_nothing_known_was_bought_is_passed_over(shop, asked,
         return found if end == last else replace(found, active=found.active[:0])
 
     monkeypatch.setattr(recipe, "window", window)
-    assert recipe.learn_to_rank(history, last, asked).ranker is not None
+    assert recipe.learn_to_rank(history, last, asked).rankers
 
 
 def _judged(**ndcg: np.ndarray) -> dict[str, Ranking]:
@@ -170,3 +172,30 @@ def test_where_nobody_has_a_taste_the_lists_are_not_below_what_is_popular(hits, 
     for figures in (found, found["new_items"]):
         assert figures["over_best_baseline"]["interval"][1] >= 0
         assert figures["over_best_baseline"]["ndcg"] > -0.01
+
+
+@pytest.fixture(scope="module")
+def learned(shop, asked, history) -> Examples:
+    found = windows.window(history, day_of(shop.end), asked)
+    return windows.examples(found, found.active, seed=0)
+
+
+def _with_own(learned: Examples, bought: bool) -> Examples:
+    """As if everything, or nothing, of what customers had bought before had been bought again."""
+    before = learned.view[:, NAMES.index("days")] > 0
+    return replace(learned, bought=np.where(before, bought, learned.bought))
+
+
+def test_lists_of_new_items_are_ranked_by_what_was_learned_from_new_items(learned, monkeypatch):
+    assert 0 < learned.new.bought.sum() < learned.bought.sum()
+    monkeypatch.setattr(recipe, "FEWEST_NEW", 1)
+    one, other = (recipe._fitted(_with_own(learned, again), 0, few=False) for again in (True, False))
+    view = learned.new.view
+    np.testing.assert_array_equal(one["new"].scores(view), other["new"].scores(view))
+    assert not np.allclose(one["both"].scores(view), other["both"].scores(view))
+
+
+def test_where_hardly_anything_new_is_bought_its_lists_are_ranked_as_all(learned, monkeypatch):
+    monkeypatch.setattr(recipe, "FEWEST_NEW", int(learned.new.bought.sum()) + 1)
+    rankers = recipe._fitted(learned, 0, few=False)
+    assert rankers["new"] is rankers["both"]
