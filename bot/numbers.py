@@ -4,12 +4,10 @@ import re
 import unicodedata
 
 from retention.errors import BadInput
+from retention.lake.currency import CODES, SHORT
 
 _SIGNS = "".join(sign for sign in map(chr, range(2**16)) if unicodedata.category(sign) == "Sc")
-_CURRENCY = (  # before or after the number
-    rf"(?:[{re.escape(_SIGNS)}]|(?i:USD|EUR|GBP|CHF|SEK|NOK|DKK|PLN|CZK|HUF|RON|JPY|CNY|INR|AUD|NZD|CAD|BRL|MXN|ZAR|TRY)"
-    r"|kr\.?|zł|Kč|Ft|Fr\.?|Rs\.?)"
-)
+_CURRENCY = rf"(?:[{re.escape(_SIGNS)}]|{CODES}|{SHORT})"  # before or after the number
 _MONEY = re.compile(rf"(?:{_CURRENCY}\s*)?([+-]?[\d.,\s'’]+?)\s*(?:{_CURRENCY})?")
 _SPACES = re.compile(r"(?<=\d)[\s'’](?=\d{3}(?!\d))")  # 1 200 and 1'200
 _PLAIN = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)")

@@ -10,6 +10,10 @@ from retention.settings import Settings
 if TYPE_CHECKING:
     from retention.lake.lake import Lake
 
+# What people write beside an amount, apart from signs: pieces of a regular expression, the same to Python and to DuckDB.
+CODES = "(?i:USD|EUR|GBP|CHF|SEK|NOK|DKK|PLN|CZK|HUF|RON|JPY|CNY|INR|AUD|NZD|CAD|BRL|MXN|ZAR|TRY|RUB)"
+SHORT = r"kr\.?|zł|Kč|Ft|Fr\.?|Rs\.?"
+
 
 def named(con: Any, relation: str) -> set[str]:
     """The currencies that events of a relation (SQL) name, in capitals."""

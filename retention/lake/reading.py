@@ -7,13 +7,11 @@ A column is read one way as a whole, by the values that leave no doubt. What lea
 from dataclasses import dataclass, field
 from typing import Any
 
+from retention.lake.currency import CODES, SHORT
 from retention.lake.mapping import Mapping, literal, quoted
 
 NEARLY_ALL = 0.9
-_MONEY = (
-    r"[\s\x{a0}\x{202f}''’]|\p{Sc}|(?i:US|CA|C|AU|A|NZ|R)\p{Sc}|(?i:USD|EUR|GBP|CHF|SEK|NOK|DKK|PLN|CZK|HUF|RON|JPY|"
-    r"CNY|INR|AUD|NZD|CAD|BRL|MXN|ZAR|TRY|RUB|kr\.?|zł|Kč|Ft|Rs\.?)"
-)
+_MONEY = rf"[\s\x{{a0}}\x{{202f}}''’]|\p{{Sc}}|(?i:US|CA|C|AU|A|NZ|R)\p{{Sc}}|{CODES}|(?i:{SHORT})"
 _GROUPED = r"^\(?[+-]?(\d{1,3}(,\d{3})+|\d+)?(\.\d+)?\)?-?$"
 ZONED = r"\d\d?:\d\d.*(Z|z|[+-]\d\d(:?\d\d)?)\s*$"
 _ORDERED = r"^\s*(\d{1,2})[./-](\d{1,2})[./-](\d{4}|\d\d)\b"
