@@ -11,7 +11,7 @@ from retention.recommend import reasons
 from retention.recommend.catalogue import Catalogue
 from retention.recommend.features import find
 from retention.recommend.fit import Facts
-from retention.recommend.matrices import first_columns
+from retention.recommend.matrices import at_pairs, first_columns
 from retention.recommend.models import Collaborative
 from retention.recommend.moments import Moment
 from retention.recommend.sources import Learned, Said
@@ -39,9 +39,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """Some customers, the items any of them could be offered, and what speaks for each pair."""
+    """Some customers, the items any of them could be offered (positions on the shelf), and what speaks for each pair."""
 
     now: Moment
+    column: np.ndarray
     scores: np.ndarray
     facts: Facts
     said: Said
@@ -62,15 +63,16 @@ def explained(
         As `fit.choose` gives them.
     """
     row, place = np.nonzero(at >= 0)
-    column = at[row, place]
+    place = at[row, place]
+    column = found.column[place]
     why = _own(found, row, column)
     open_ = np.array([not said for _, said in why], dtype=bool)
     for pair, said in zip(
         np.flatnonzero(open_), _by_others(learned, items, found, row[open_], column[open_]), strict=True
     ):
         why[pair] = said
-    ids = found.now.scene.shelf.items[column]
-    scores = found.scores[row, column]
+    ids = found.now.scene.shelf.names(column)
+    scores = found.scores[row, place]
     lists: list[list[Item]] = [[] for _ in at]
     for who, item_id, score, (source, text) in zip(row, ids, scores, why, strict=True):
         if not text and who in found.newcomers:
@@ -85,7 +87,7 @@ def _own(found: Offered, row: np.ndarray, column: np.ndarray) -> list[tuple[str,
     """What the customer's own history of the item says; empty where it says nothing."""
     scene = found.now.scene
     seen, (keys, lines) = scene.seen, scene.own
-    place, known = find(keys, row.astype(np.int64) * (len(scene.shelf.items) + 1) + column)
+    place, known = find(keys, row.astype(np.int64) * (scene.shelf.size + 1) + column)
     line = lines[place[known]] if len(lines) else np.empty(0, dtype=np.int64)
     columns = {
         "purchase_days": seen.days, "gap_days": seen.gap, "days_since_purchase": seen.last,
@@ -120,7 +122,7 @@ def _by_others(
 
 def _place(scores: np.ndarray, line: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The score of each pair, and how many items of its line score higher."""
-    own = scores[line, column]
+    own = at_pairs(scores, line, column)
     return own, np.array([np.count_nonzero(scores[at] > value) for at, value in zip(line, own, strict=True)])
 
 

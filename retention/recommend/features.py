@@ -60,7 +60,7 @@ class Scene:
     @property
     def size(self) -> tuple[int, int]:
         """Customers, and items of the shelf."""
-        return len(self.history.customers), len(self.shelf.items)
+        return len(self.history.customers), self.shelf.size
 
     @cached_property
     def liked(self) -> csr_matrix:
@@ -95,9 +95,8 @@ class Scene:
         count = np.bincount(visitor, minlength=size)
         lately = np.bincount(pair[last <= 28], minlength=size)
         place = self.place[self.history.item[sold]]
-        price = (
-            np.where(place >= 0, self.shelf.fact("price")[place], np.nan) if len(self.shelf.items) else place
-        )
+        price = np.full(len(place), np.nan, dtype=np.float32)
+        price[place >= 0] = self.shelf.told(place[place >= 0])[:, FACTS.index("price")]
         priced = price > 0
         price = np.log(price, where=priced, out=np.zeros(len(price)))
         rhythm = (tenure - quiet) / np.maximum(count - 1, 1)
@@ -124,7 +123,7 @@ class Scene:
         """customer · (items + 1) + item of the lines of ``seen`` that stand on the shelf, sorted, and which lines they are."""
         place = self.place[self.seen.item]
         chosen = np.flatnonzero(place >= 0)
-        key = self.seen.customer[chosen].astype(np.int64) * (len(self.shelf.items) + 1) + place[chosen]
+        key = self.seen.customer[chosen].astype(np.int64) * (self.shelf.size + 1) + place[chosen]
         order = np.argsort(key, kind="stable")
         return key[order], chosen[order]
 
@@ -141,16 +140,17 @@ class Scene:
         return {group: self._habit(group) for group in GROUPS}
 
     def _habit(self, group: str) -> "Habit":
-        code = self.shelf.groups[group]
-        of_item = np.where(self.place >= 0, code[self.place] if len(code) else -1, -1)[self.history.item]
+        of_item = np.full(len(self.place), -1, dtype=np.int32)
+        of_item[self.place >= 0] = self.shelf.code(group, self.place[self.place >= 0])
+        of_item = of_item[self.history.item]
         chosen = (self.history.bought > 0) & (of_item >= 0)
-        size = int(code.max(initial=0)) + 1
+        size = self.shelf.kinds[group]
         key = self.history.customer[chosen].astype(np.int64) * size + of_item[chosen]
         both = _distinct(key * 100_000 + self.history.day[chosen])
         key, age = both // 100_000, self.at - both % 100_000
         if not len(key):
             none = np.empty(0)
-            return Habit(code, size, np.empty(0, dtype=np.int64), none, none, none, none, none)
+            return Habit(size, np.empty(0, dtype=np.int64), none, none, none, none, none)
         begins = changes(key)
         first, last = np.maximum.reduceat(age, begins), np.minimum.reduceat(age, begins)
         days = np.diff(np.r_[begins, len(key)])
@@ -158,14 +158,13 @@ class Scene:
         keys = key[begins]
         total = np.bincount(keys // size, weights=faded, minlength=len(self.history.customers))
         gap = np.where(days > 1, (first - last) / np.maximum(days - 1, 1), np.nan)
-        return Habit(code, size, keys, last, days, gap, faded, faded / total[keys // size])
+        return Habit(size, keys, last, days, gap, faded, faded / total[keys // size])
 
 
 @dataclass(frozen=True, slots=True)
 class Habit:
     """Dealings of customers with groups, by ``key`` = customer · size + group, sorted."""
 
-    code: np.ndarray
     size: int
     key: np.ndarray
     last: np.ndarray
@@ -174,9 +173,8 @@ class Habit:
     faded: np.ndarray
     share: np.ndarray
 
-    def at(self, customer: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Last, days, gap, faded and share of these pairs; missing, or 0 for what is counted, where there are none."""
-        code = self.code[column]
+    def at(self, customer: np.ndarray, code: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Last, days, gap, faded and share of customers and groups; missing, or 0 for what is counted, where there are none."""
         found, known = find(self.key, customer.astype(np.int64) * self.size + code)
         known &= code >= 0
         return (
@@ -214,7 +212,7 @@ def picked(values: np.ndarray, at: np.ndarray, known: np.ndarray, other: float =
 def features(
     scene: Scene, customer: np.ndarray, column: np.ndarray, scores: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """(pairs × `NAMES`) float32.
+    """(pairs × `NAMES`) float32, feature by feature in memory, for the trees read it so.
 
     Parameters
     ----------
@@ -224,22 +222,25 @@ def features(
         For each of `SCORES` one value a pair.
     """
     made: dict[str, Any] = dict(scores)
-    facts = scene.shelf.facts[column]
+    facts = scene.shelf.told(column)
     made |= {f"item_{name}": facts[:, number] for number, name in enumerate(FACTS)}
     people = scene.people[customer]
     made |= {name: people[:, number] for number, name in enumerate(PERSON)}
     made |= _own(scene, customer, column, made)
     for group in GROUPS:
-        last, days, gap, faded, share = scene.habits[group].at(customer, column)
+        last, days, gap, faded, share = scene.habits[group].at(customer, scene.shelf.code(group, column))
         values = (
             last, days, gap, last / np.where(gap > 0, gap, np.nan), faded, share,
-            scene.shelf.within(group)[column], made["faded_30"] / np.maximum(faded, 1e-6),
+            scene.shelf.within(group, column), made["faded_30"] / np.maximum(faded, 1e-6),
         )  # fmt: skip
         made |= {f"{group}_{name}": value for name, value in zip(HABITS, values, strict=True)}
     made["price_fit"] = (
         np.log(np.where(made["item_price"] > 0, made["item_price"], np.nan)) - made["usual_price"]
     )
-    return np.column_stack([made[name] for name in NAMES]).astype(np.float32)
+    view = np.empty((len(NAMES), len(column)), dtype=np.float32)
+    for line, name in zip(view, NAMES, strict=True):
+        line[:] = made[name]
+    return view.T
 
 
 def _own(
@@ -247,7 +248,7 @@ def _own(
 ) -> dict[str, np.ndarray]:
     """The customer's own history of the item: how much, how regularly, and whether it is due."""
     seen, (keys, lines) = scene.seen, scene.own
-    found, known = find(keys, customer.astype(np.int64) * (len(scene.shelf.items) + 1) + column)
+    found, known = find(keys, customer.astype(np.int64) * (scene.shelf.size + 1) + column)
 
     def told(values: np.ndarray, other: float = np.nan) -> np.ndarray:
         return picked(values[lines], found, known, other)

@@ -64,6 +64,14 @@ def entries(matrix: csr_matrix, row: int) -> tuple[np.ndarray, np.ndarray]:
     return matrix.indices[inside], matrix.data[inside]
 
 
+def at_pairs(dense: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """The values at these places; 0 behind the end of the columns."""
+    found = np.zeros(len(row), dtype=dense.dtype)
+    inside = column < dense.shape[1]
+    found[inside] = dense[row[inside], column[inside]]
+    return found
+
+
 def first_columns(matrix: csr_matrix, count: int) -> csr_matrix:
     """The first so many columns; the matrix itself where it has no others."""
     if matrix.shape[1] == count:

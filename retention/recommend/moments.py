@@ -10,7 +10,7 @@ from retention.errors import BadInput
 from retention.progress import Progress, part, silent
 from retention.recommend.blend import HALF_LIFE, blended
 from retention.recommend.catalogue import Catalogue
-from retention.recommend.features import Scene
+from retention.recommend.features import NAMES, Scene
 from retention.recommend.history import History, pairs
 from retention.recommend.matrices import in_rows, some_rows, top
 from retention.recommend.metrics import Ranking, ranking
@@ -212,7 +212,12 @@ def mixed(then: Moment, others: Score | None = None) -> Score:
     faded, said = _faded(then, HALF_LIFE), others or collaborative(then)
     total = float(then.learned.shelf.fact("buyers_28").sum())  # the same whoever else is asked about
     share = then.scene.shelf.fact("buyers_28") / max(total, 1.0)
-    return lambda rows: blended(faded[rows].toarray(), said(rows), share)
+
+    def score(rows: np.ndarray) -> np.ndarray:
+        own, known = faded[rows].toarray(), said(rows)
+        return blended(own, np.pad(known, ((0, 0), (0, own.shape[1] - known.shape[1]))), share)
+
+    return score
 
 
 FirstStage = Callable[[np.ndarray], Candidates]
@@ -237,18 +242,22 @@ def first_stage(then: Moment, *, batches: int | None = None) -> FirstStage:
 
 
 def ranked(then: Moment, ranker: Ranker, stage: FirstStage | None = None) -> Score:
-    """The two stages: candidates, put in order by the ranker; of what a customer has bought before, the less known first."""
-    lately = then.scene.shelf.fact("buyers_28")
+    """The two stages: candidates, put in order by the ranker."""
 
     def score(rows: np.ndarray) -> np.ndarray:
         found = stage(rows) if stage is not None else candidates(then.learned, then.scene, rows)
-        dense = np.full((len(rows), len(then.scene.shelf.items)), -np.inf)
-        known = found.own * np.log1p(np.nan_to_num(lately[found.column]))
-        less = 0.0 if ranker.kind == POPULAR else LESS_KNOWN
-        dense[found.row, found.column] = ranker.scores(found.view) - less * known
+        dense = np.full((len(rows), then.scene.shelf.size), -np.inf)
+        dense[found.row, found.column] = log_odds(ranker, found)
         return dense
 
     return score
+
+
+def log_odds(ranker: Ranker, found: Candidates) -> np.ndarray:
+    """Of each candidate; of what a customer has bought before, the less known first."""
+    known = found.own * np.log1p(np.nan_to_num(found.view[:, NAMES.index("item_buyers_28")]))
+    less = 0.0 if ranker.kind == POPULAR else LESS_KNOWN
+    return ranker.scores(found.view) - less * known
 
 
 def _faded(then: Moment, half_life: int) -> csr_matrix:

@@ -20,7 +20,7 @@ from retention.recommend.fit import ANYTHING, SOFT, Facts, Taken, Terms, assortm
 from retention.recommend.heard import with_heard
 from retention.recommend.history import DAY, History, pairs
 from retention.recommend.matrices import entries
-from retention.recommend.moments import Moment, Score, mixed, ranked
+from retention.recommend.moments import Moment, log_odds, mixed
 from retention.recommend.positions import positions
 from retention.recommend.ready import bought, histories
 from retention.recommend.shelf import FACTS, Shelf
@@ -131,12 +131,12 @@ def _extended(shelf: Shelf, items: Catalogue, counts: dict[str, int]) -> Shelf:
     return shelf.with_(further, facts)
 
 
-def _facts(shop: Shop, shelf: Shelf) -> Facts:
-    """Of the shelf as learned, and of what this batch brought to its end."""
+def _facts(shop: Shop, shelf: Shelf, column: np.ndarray) -> Facts:
+    """Of some items in the order of the shelf: those learned of, and those that this batch brought to its end."""
     learned = shop.learned.shelf.items
-    if len(shelf.items) == len(learned):
-        return shop.range.of_shelf(learned)
-    return shop.range.of_shelf(learned).and_(shop.range.facts(shelf.items[len(learned) :]))
+    ends = int(np.searchsorted(column, len(learned)))
+    known = shop.range.of_shelf(learned).of(column[:ends])
+    return known.and_(shop.range.facts(shelf.names(column[ends:]))) if ends < len(column) else known
 
 
 def _offered(shop: Shop, history: History, batch: list[str]) -> Offered:
@@ -158,73 +158,69 @@ def _offered(shop: Shop, history: History, batch: list[str]) -> Offered:
     rows = np.arange(len(history.customers))
     policy = shop.terms.rules.policy
     said = Said(shop.learned, scene.liked)
-    scores = _scores(shop, now, said)(rows).astype(float)
-    scores[scores <= 0] = -np.inf  # brought back, rated badly, or nothing speaks for it
+    row, column, value = _scores(shop, now, said, rows)
+    kept = value > 0  # not what was brought back or rated badly, nor what nothing speaks for
     if policy != "both":
-        scores[(now.bought.toarray() > 0) == (policy == "new")] = -np.inf
-    segment = _to_newcomers(shop, scene, scores) if policy != "repeat" else frozenset()
-    facts = _facts(shop, shelf)
-    _without_refused(scores, facts, scene, shop.terms)
-    return Offered(now, scores, facts, said, segment)
+        kept &= (now.bought.toarray()[row, column] > 0) == (policy == "repeat")
+    segment = _to_newcomers(shop, scene) if policy != "repeat" else {}
+    kept &= ~np.isin(row, list(segment)) if segment else True
+    row, column, value = row[kept], column[kept], value[kept]
+    if theirs := [(who, item, score) for who, liked in segment.items() for item, score in liked.items()]:
+        both = zip((row, column, value), zip(*theirs, strict=True), strict=True)
+        row, column, value = (np.r_[line, more] for line, more in both)
+    column, place = np.unique(column, return_inverse=True)  # of a shelf few are offered to anybody here
+    scores, facts = np.full((len(rows), len(column)), -np.inf), _facts(shop, shelf, column)
+    scores[row, place] = value
+    _without_refused(shop, scores, facts, scene.history.customers)
+    return Offered(now, column, scores, facts, said, frozenset(segment))
 
 
-def _to_newcomers(shop: Shop, scene: Scene, scores: np.ndarray) -> frozenset[int]:
-    """Customers without a history are offered what sells in their segments, where those are known; who that was."""
+def _to_newcomers(shop: Shop, scene: Scene) -> dict[int, dict[int, float]]:
+    """What sells in the segments of customers without a history, where those are known: customer → item → score."""
     cold = shop.trained.cold if shop.trained is not None else None
     rows, customers = np.flatnonzero(np.diff(scene.liked.indptr) == 0), scene.history.customers
     if cold is None or not len(cold.labels) or not len(rows):
-        return frozenset()
+        return {}
     told = newcomers(shop.lake, shop.as_of, list(customers[rows]))
-    served = set()
-    for row in rows:
-        liked = cold.popular(told.get(str(customers[row]), []))
-        if liked:
-            scores[row] = -np.inf
-            scores[row, list(liked)] = list(liked.values())
-            served.add(int(row))
-    return frozenset(served)
+    found = {int(row): cold.popular(told.get(str(customers[row]), [])) for row in rows}
+    return {row: liked for row, liked in found.items() if liked}
 
 
-def _scores(shop: Shop, now: Moment, said: Said) -> Score:
-    """The order of the model alone, of the ranker, or of the mixture."""
-    if shop.trained is not None and shop.trained.alone:
-        return alone(shop.lake, now)
+def _scores(
+    shop: Shop, now: Moment, said: Said, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Customers, items, and how good they are for them: by the model alone, the ranker, or the mixture."""
+    single = shop.trained is not None and shop.trained.alone
     ranker = shop.trained.ranking(shop.terms.rules.policy) if shop.trained is not None else None
-    if ranker is None:
-        return mixed(now, lambda rows: said.others[rows])
-    by_chance = ranked(now, ranker, lambda rows: candidates(now.learned, now.scene, rows, heard=said))
-
-    def score(rows: np.ndarray) -> np.ndarray:
-        found = by_chance(rows)
-        candidate = np.isfinite(found)  # few of a shelf
-        found[candidate] = expit(found[candidate])
-        return found
-
-    return score
+    if ranker is not None and not single:
+        found = candidates(now.learned, now.scene, rows, heard=said)
+        return found.row, found.column, expit(log_odds(ranker, found))
+    dense = alone(shop.lake, now)(rows) if single else mixed(now, lambda rows: said.others[rows])(rows)
+    row, column = np.nonzero(dense > 0)
+    return row, column, dense[row, column].astype(float)
 
 
-def _without_refused(scores: np.ndarray, facts: Facts, scene: Scene, terms: Terms) -> None:
+def _without_refused(shop: Shop, scores: np.ndarray, facts: Facts, customers: np.ndarray) -> None:
     """What is "not for them", and its other sizes and colours, is not offered."""
-    said = [
-        (row, item) for row, who in enumerate(scene.history.customers) for item in terms.refused.get(who, ())
-    ]
+    refused = shop.terms.refused
+    said = [(row, item) for row, who in enumerate(customers) for item in refused.get(who, ())]
     if said:
-        rows = np.array([row for row, _ in said])
-        column = positions(scene.shelf.items, [item for _, item in said])
-        rows, column = rows[column >= 0], column[column >= 0]
         variant = facts.groups["variant"]
-        gone = np.zeros((len(scores), int(variant.max(initial=0)) + 1), dtype=bool)
-        gone[rows, variant[column]] = True
+        theirs = shop.range.facts(np.array([item for _, item in said], dtype=object)).groups["variant"]
+        gone = np.zeros((len(scores), int(max(variant.max(initial=0), theirs.max())) + 1), dtype=bool)
+        gone[[row for row, _ in said], theirs] = True
         scores[gone[:, variant]] = -np.inf
 
 
 def _lists(shop: Shop, history: History, batch: list[str], k: int) -> dict[str, list[Item]]:
     found = _offered(shop, history, batch)
     rules = shop.terms.rules
-    shares = found.facts.shares(found.now.scene.liked) if rules.diversity else None
+    scene, shares = found.now.scene, None
+    if rules.diversity:
+        shares = _facts(shop, scene.shelf, np.arange(scene.shelf.size)).shares(scene.liked)
     at = choose(found.scores, found.facts, shop.range.caps, k, shares=shares, diversity=rules.diversity)
     told = explained(shop.learned, shop.items, shop.lately, found, at)
-    rows = positions(found.now.scene.history.customers, batch)
+    rows = positions(scene.history.customers, batch)
     return {
         customer: _filled(shop, found, int(row), told[row], k)
         for customer, row in zip(batch, rows, strict=True)
@@ -255,7 +251,7 @@ def _fresh(shop: Shop, found: Offered, row: int, k: int) -> list[Filler]:
     if cold is None or not count:
         return []
     column, value = entries(found.now.scene.liked, row)
-    liked = np.zeros(found.scores.shape[1], dtype=value.dtype)
+    liked = np.zeros(found.now.scene.shelf.size, dtype=value.dtype)
     liked[column] = value
     likes = cold.known_to_new @ liked[: cold.alike.shape[0]]
     made: list[Filler] = []

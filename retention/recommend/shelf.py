@@ -4,7 +4,7 @@ Fixed when the recommender is trained and kept in its artefact, so that one cust
 customer's history.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -36,52 +36,63 @@ class Shelf:
         purchase a buyer; price.
     groups : mapping of str to ndarray of int32
         For each of `GROUPS` the number of each item's group; −1 where nobody said.
-    known : Shelf, optional
-        Its first items, where a few were put to its end: what is the same for everybody was worked out once, for that.
     """
 
     items: np.ndarray
     facts: np.ndarray
     groups: Mapping[str, np.ndarray]
-    known: "Shelf | None" = None
 
     def with_(self, items: np.ndarray, facts: np.ndarray) -> "Shelf":
         """These items and further ones, whose groups are not known."""
         if not len(items):
             return self
-        none = np.full(len(items), -1, dtype=np.int32)
-        groups = {name: np.concatenate([code, none]) for name, code in self.groups.items()}
-        return Shelf(
-            np.concatenate([self.items, items]), np.concatenate([self.facts, facts]), groups, known=self
-        )
+        rest = Shelf(items, facts, {name: np.full(len(items), -1, dtype=np.int32) for name in self.groups})
+        return Longer(self, rest) if self.size else rest
+
+    @property
+    def size(self) -> int:
+        """How many items."""
+        return len(self.items)
+
+    def names(self, at: np.ndarray) -> np.ndarray:
+        """Ids of the items at these positions."""
+        return self.items[at]
+
+    def told(self, at: np.ndarray) -> np.ndarray:
+        """All facts of the items at these positions."""
+        return self.facts[at]
+
+    def code(self, group: str, at: np.ndarray) -> np.ndarray:
+        """The number of the group of the items at these positions."""
+        return self.groups[group][at]
 
     def fact(self, name: str) -> np.ndarray:
         """One fact of all items."""
         return self.facts[:, FACTS.index(name)]
 
-    def within(self, group: str) -> np.ndarray:
-        """Each item's share of the last 28 days' buyers of its group; an item without a group is alone in it."""
-        return self._shares[group]
+    @cached_property
+    def kinds(self) -> dict[str, int]:
+        """How many groups of each kind there are."""
+        return {group: int(code.max(initial=0)) + 1 for group, code in self.groups.items()}
 
     @cached_property
-    def _shares(self) -> dict[str, np.ndarray]:
+    def shares(self) -> dict[str, np.ndarray]:
+        """Each item's share of the last 28 days' buyers of its group of each kind; 0 for one without a group."""
         return {group: self._share(group) for group in self.groups}
 
     def _share(self, group: str) -> np.ndarray:
-        if self.known is not None:
-            alone = np.ones(len(self.items) - len(self.known.items), dtype=np.float32)
-            return np.concatenate([self.known.within(group), alone])
         code, lately = self.groups[group], self.fact("buyers_28")
         known = code >= 0
-        total = np.bincount(code[known], weights=lately[known], minlength=int(code.max(initial=0)) + 1)
-        return np.where(known, lately / np.maximum(total[code], 1), 1.0).astype(np.float32)
+        total = np.bincount(code[known], weights=lately[known], minlength=self.kinds[group])
+        return np.where(known, lately / np.maximum(total[code], 1), 0.0).astype(np.float32)
+
+    def within(self, group: str, at: np.ndarray) -> np.ndarray:
+        """The shares of the items at these positions; an item without a group is alone in it."""
+        return np.where(self.groups[group][at] >= 0, self.shares[group][at], np.float32(1))
 
     def best(self, measure: str, count: int) -> np.ndarray:
         """Positions of the items of which one of `MEASURES` is above 0, the best ``count``; equal ones by position."""
-        if self.known is None:
-            return self._best[measure][:count]
-        further = np.arange(len(self.known.items), len(self.items))
-        return _best(self, measure, np.concatenate([self.known.best(measure, count), further]))[:count]
+        return self._best[measure][:count]
 
     @cached_property
     def _best(self) -> dict[str, np.ndarray]:
@@ -98,6 +109,59 @@ class Shelf:
         return cls(arrays["items"].astype(object), arrays["facts"], groups)
 
 
+class Longer(Shelf):
+    """A shelf with a few items put to its end: what is asked of some is looked up, for to copy the whole takes longer than a list."""
+
+    first: Shelf
+    rest: Shelf
+
+    def __init__(self, first: Shelf, rest: Shelf) -> None:
+        for name, part in (("first", first), ("rest", rest)):
+            object.__setattr__(self, name, part)
+
+    @cached_property
+    def items(self) -> np.ndarray:
+        return np.concatenate([self.first.items, self.rest.items])
+
+    @cached_property
+    def facts(self) -> np.ndarray:
+        return np.concatenate([self.first.facts, self.rest.facts])
+
+    @cached_property
+    def groups(self) -> Mapping[str, np.ndarray]:
+        return {name: np.r_[code, self.rest.groups[name]] for name, code in self.first.groups.items()}
+
+    @property
+    def size(self) -> int:
+        return self.first.size + self.rest.size
+
+    def names(self, at: np.ndarray) -> np.ndarray:
+        return self._looked_up(at, lambda part, some: part.names(some))
+
+    def told(self, at: np.ndarray) -> np.ndarray:
+        return self._looked_up(at, lambda part, some: part.told(some))
+
+    def code(self, group: str, at: np.ndarray) -> np.ndarray:
+        return self._looked_up(at, lambda part, some: part.code(group, some))
+
+    def within(self, group: str, at: np.ndarray) -> np.ndarray:
+        return self._looked_up(at, lambda part, some: part.within(group, some))
+
+    def _looked_up(self, at: np.ndarray, ask: Callable[[Shelf, np.ndarray], np.ndarray]) -> np.ndarray:
+        late = at >= self.first.size
+        found = ask(self.first, np.where(late, 0, at))
+        found[late] = ask(self.rest, at[late] - self.first.size)
+        return found
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        return self.first.kinds
+
+    def best(self, measure: str, count: int) -> np.ndarray:
+        further = np.arange(self.first.size, self.size)
+        return _best(self, measure, np.concatenate([self.first.best(measure, count), further]))[:count]
+
+
 def _rising(facts: np.ndarray) -> np.ndarray:
     """Bought by more and more customers; with the square root, so that three buyers after none are no trend."""
     lately, before = (facts[:, FACTS.index(name)] for name in ("buyers_28", "buyers_before"))
@@ -109,7 +173,7 @@ MEASURES = {"popular": lambda facts: facts[:, FACTS.index("buyers_28")], "trendi
 
 def _best(shelf: Shelf, measure: str, among: np.ndarray) -> np.ndarray:
     """Those of some items, in order of position where they are alike, of which a measure is above 0; the best first."""
-    found = MEASURES[measure](shelf.facts[among])
+    found = MEASURES[measure](shelf.told(among))
     above = np.flatnonzero(found > 0)
     return among[above[np.argsort(-found[above], kind="stable")]]
 

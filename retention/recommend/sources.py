@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.recommend.features import LEARN_HALF_LIFE, Scene, features
-from retention.recommend.matrices import first_columns, in_rows, some_rows
+from retention.recommend.matrices import at_pairs, first_columns, some_rows, top
 from retention.recommend.models import Model
 from retention.recommend.models.user_knn import UserKnn
 from retention.recommend.shelf import Shelf
@@ -32,7 +32,7 @@ class Learned:
 
 
 class Said:
-    """What the models say of customers with these histories (rows × items), asked once; dense, so of a batch at a time."""
+    """What the models say of customers with these histories, asked once; dense (rows × items learned of), so of a batch at a time."""
 
     def __init__(self, learned: Learned, histories: csr_matrix) -> None:
         self.learned, self.histories = learned, histories
@@ -44,12 +44,15 @@ class Said:
     @cached_property
     def others(self) -> np.ndarray:
         """By the collaborative model."""
-        return _padded(self.learned.model, self._known, self.histories.shape[1])
+        return self._by(self.learned.model)
 
     @cached_property
     def alike(self) -> np.ndarray:
         """By customers like them."""
-        return _padded(self.learned.neighbours, self._known, self.histories.shape[1])
+        return self._by(self.learned.neighbours)
+
+    def _by(self, model: "Model | None") -> np.ndarray:
+        return np.zeros(self._known.shape, dtype=np.float32) if model is None else model.scores(self._known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,54 +87,69 @@ def candidates(
         Of these customers, where it is asked for again.
     """
     heard = heard or Said(learned, some_rows(scene.liked, rows))
-    bought = some_rows(scene.bought, rows).toarray() > 0
-    said = {"collaborative": heard.others, "neighbours": heard.alike, "favourite": _favourites(scene, rows)}
-    chosen = _most_faded(scene, rows, bought.shape) if "own" in sources else np.zeros_like(bought)
-    for name in ("collaborative", "neighbours", "favourite"):
+    bought = _had(scene, rows)
+    said = {
+        "collaborative": heard.others, "neighbours": heard.alike, "favourite": _favourites(learned.shelf, scene, rows),
+    }  # fmt: skip
+    chosen = np.zeros_like(bought)
+    if "own" in sources:
+        _most_faded(scene, rows, chosen)
+    fresh = ~bought[:, : learned.shelf.size]
+    for name, found in said.items():
         if name in sources:
-            _mark(chosen, said[name], ~bought, WANTED[name])
+            _mark(chosen, found, fresh, WANTED[name])
     for name in ("popular", "trending"):
         if name in sources:  # who has had nine tenths needs no more
             _mark_for_all(chosen, bought, scene.shelf.best(name, 10 * WANTED[name]), WANTED[name])
     row, column = np.nonzero(chosen)
-    scores = {name: said[name][row, column] for name in ("collaborative", "neighbours", "favourite")}
-    scores["collaborative_rank"] = _ranks(said["collaborative"], row, column)
+    scores = {name: at_pairs(found, row, column) for name, found in said.items()}
+    scores["collaborative_rank"] = _ranks(
+        said["collaborative"], row, scores["collaborative"], scene.shelf.size
+    )
     view = features(scene, rows[row], column, scores)
     return Candidates(row, column, bought[row, column], view)
 
 
-def _padded(model: "Model | None", known: csr_matrix, items: int) -> np.ndarray:
-    """What a model says of the whole shelf; zeros without one, and for items it does not know."""
-    found = np.zeros((known.shape[0], items), dtype=np.float32)
-    if model is not None:
-        found[:, : known.shape[1]] = model.scores(known)
-    return found
-
-
-def _favourites(scene: Scene, rows: np.ndarray) -> np.ndarray:
+def _favourites(known: Shelf, scene: Scene, rows: np.ndarray) -> np.ndarray:
     """How much a customer buys of an item's type, times the item's share of what sells of it."""
     habit = scene.habits["type"]
     who, kind = np.divmod(habit.key, habit.size)
-    values = np.log1p(habit.faded).astype(np.float32)
-    faded = in_rows(who, kind, values, (len(scene.history.customers), habit.size))
-    share = np.where(habit.code >= 0, scene.shelf.within("type"), 0)
-    return some_rows(faded, rows).toarray().take(habit.code, axis=1) * share
+    row, inside = _among(scene, rows, who)
+    faded = np.zeros((len(rows), habit.size), dtype=np.float32)
+    faded[row, kind[inside]] = np.log1p(habit.faded[inside])
+    return faded.take(known.groups["type"], axis=1) * known.shares["type"]
 
 
-def _most_faded(scene: Scene, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The customer's own items (bought, in the cart, looked at), those of the strongest faded preference where there are very many."""
+def _had(scene: Scene, rows: np.ndarray) -> np.ndarray:
+    """Whether a customer has ever bought an item (rows × items of the shelf)."""
     column = scene.place[scene.seen.item]
-    chosen = (column >= 0) & (
-        scene.seen.faded[LEARN_HALF_LIFE] > 0
+    bought = np.flatnonzero((column >= 0) & (scene.seen.days > 0))
+    row, inside = _among(scene, rows, scene.seen.customer[bought])
+    had = np.zeros((len(rows), scene.shelf.size), dtype=bool)
+    had[row, column[bought[inside]]] = True
+    return had
+
+
+def _most_faded(scene: Scene, rows: np.ndarray, chosen: np.ndarray) -> None:
+    """Mark the customer's own items (bought, in the cart, looked at), those of the strongest faded preference where there are very many."""
+    column = scene.place[scene.seen.item]
+    own = np.flatnonzero(
+        (column >= 0) & (scene.seen.faded[LEARN_HALF_LIFE] > 0)
     )  # not what was brought back or rated badly
-    values = scene.seen.faded[90][chosen].clip(min=1e-9)
-    own = some_rows(in_rows(scene.seen.customer[chosen], column[chosen], values, scene.size), rows)
-    marked = np.zeros(shape, dtype=bool)
-    row = np.repeat(np.arange(shape[0]), np.diff(own.indptr))
-    place = np.arange(own.nnz) - own.indptr[row]
-    best = np.lexsort((-own.data, row))[place < WANTED["own"]]  # in order of row, so ``place`` is the rank
-    marked[row[best], own.indices[best]] = True
-    return marked
+    row, inside = _among(scene, rows, scene.seen.customer[own])
+    column, values = column[own[inside]], scene.seen.faded[90][own[inside]].clip(min=1e-9)
+    order = np.lexsort((column, -values, row))
+    row, column = row[order], column[order]
+    best = np.arange(len(row)) - np.searchsorted(row, row) < WANTED["own"]
+    chosen[row[best], column[best]] = True
+
+
+def _among(scene: Scene, rows: np.ndarray, customer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which row each of these customers has, of those who have one; and where they stand."""
+    place = np.full(len(scene.history.customers), -1)
+    place[rows] = np.arange(len(rows))
+    inside = np.flatnonzero(place[customer] >= 0)
+    return place[customer[inside]], inside
 
 
 def _mark_for_all(chosen: np.ndarray, bought: np.ndarray, order: np.ndarray, count: int) -> None:
@@ -143,22 +161,16 @@ def _mark_for_all(chosen: np.ndarray, bought: np.ndarray, order: np.ndarray, cou
 
 def _mark(chosen: np.ndarray, scores: np.ndarray, open_: np.ndarray, count: int) -> None:
     """Mark the best ``count`` of each row among those that are open and score above 0; equal ones by position."""
-    open_ = open_ & (scores > 0)
-    if count >= scores.shape[1]:
-        chosen |= open_
-        return
-    behind = np.where(open_, -scores, np.inf)
-    bar = np.partition(behind, count - 1, axis=1)[:, [count - 1]]
-    best, tied = behind < bar, open_ & (behind == bar)
-    left = count - np.count_nonzero(best, axis=1, keepdims=True)
-    chosen |= best | (tied & (np.cumsum(tied, axis=1) <= left))
+    for row, (line, free) in enumerate(zip(scores, open_, strict=True)):
+        at = np.flatnonzero(free & (line > 0))
+        chosen[row, at[top(line[at], count)] if len(at) > count else at] = True
 
 
-def _ranks(scores: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """The place of each pair among all items of its row, from 0; pairs in order of row."""
+def _ranks(scores: np.ndarray, row: np.ndarray, values: np.ndarray, items: int) -> np.ndarray:
+    """The place of each pair's score among all items of its row, from 0, where those behind the end have 0; pairs in order of row."""
     ranks = np.empty(len(row), dtype=np.float32)
     begins = np.searchsorted(row, np.arange(scores.shape[0] + 1))
     for number, line in enumerate(np.sort(scores, axis=1)):
         inside = slice(begins[number], begins[number + 1])
-        ranks[inside] = len(line) - np.searchsorted(line, scores[number, column[inside]], side="right")
-    return ranks
+        ranks[inside] = len(line) - np.searchsorted(line, values[inside], side="right")
+    return ranks + (values < 0) * np.float32(items - scores.shape[1])

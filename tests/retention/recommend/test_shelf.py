@@ -27,8 +27,14 @@ def test_what_is_kept_of_the_known_items_is_not_all_there_is(both):
         for count in (1, 10, len(whole.items)):
             assert extended.best(measure, count).tolist() == whole.best(measure, count).tolist()
         assert (extended.best(measure, len(whole.items)) >= KNOWN).any()
+    some = np.random.default_rng(7).permutation(whole.size)
+    assert extended.size == whole.size
+    assert extended.names(some).tolist() == whole.names(some).tolist()
+    np.testing.assert_array_equal(extended.told(some), whole.told(some))
+    np.testing.assert_array_equal(extended.fact("price"), whole.fact("price"))
     for group in GROUPS:
-        np.testing.assert_array_equal(extended.within(group), whole.within(group))
+        assert (extended.code(group, some) == whole.code(group, some)).all()
+        np.testing.assert_array_equal(extended.within(group, some), whole.within(group, some))
 
 
 def test_the_best_are_in_order_and_none_that_nobody_bought_lately(both):
