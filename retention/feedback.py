@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Row, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from retention import clock
@@ -97,18 +97,25 @@ def doubted(session: Session, settings: Settings) -> tuple[tuple[str, datetime],
 
 
 _OF_ITEMS = (  # put together once: that takes longer than to run it
-    select(Feedback)
+    select(
+        Feedback.customer_id,
+        Feedback.item_id,
+        Feedback.model_version,
+        Feedback.as_of,
+        Feedback.verdict,
+        Feedback.at,
+    )
     .where(Feedback.team_id == bindparam("team_id"), Feedback.item_id != "")
     .order_by(Feedback.at, Feedback.user_id)
 )
 
 
-def of_items(session: Session, settings: Settings) -> list[Feedback]:
-    """Every word on recommended items, oldest first."""
-    return list(session.scalars(_OF_ITEMS, {"team_id": settings.team_id}))
+def of_items(session: Session, settings: Settings) -> list[Row[Any]]:
+    """Every word on recommended items, oldest first: customer, item, model, as of when, verdict, and when it was said."""
+    return list(session.execute(_OF_ITEMS, {"team_id": settings.team_id}))
 
 
-def refused(said: Iterable[Feedback]) -> dict[str, set[str]]:
+def refused(said: Iterable[Row[Any]]) -> dict[str, set[str]]:
     """Customer → items that are not for them: those of which that was said last (as `of_items`), whoever said it."""
     last = {(one.customer_id, one.item_id): one.verdict for one in said}
     found: dict[str, set[str]] = {}

@@ -20,6 +20,7 @@ class Until:
 
     newest: datetime | None
     last: datetime | None
+    state: tuple[Any, ...]  # of the lake, as `state` gives it
 
     def before(self, moment: datetime) -> bool:
         """Whether whoever looks from this moment sees everything there is."""
@@ -37,7 +38,7 @@ def until(lake: "Lake") -> Until:
     if key not in _KEPT:
         if len(_KEPT) >= MOST:
             _KEPT.clear()
-        _KEPT[key] = _asked(lake)
+        _KEPT[key] = _asked(lake, key)
     return _KEPT[key]
 
 
@@ -50,7 +51,7 @@ def newest(lake: "Lake", before: datetime | None = None) -> datetime | None:
     return None if found is None else found.replace(tzinfo=UTC)
 
 
-def _asked(lake: "Lake") -> Until:
+def _asked(lake: "Lake", key: tuple[Any, ...]) -> Until:
     events = lake.table("events")
     found = events.aggregate(
         newest=events.occurred_at.max(), heard=events.available_at.max()
@@ -64,4 +65,4 @@ def _asked(lake: "Lake") -> Until:
         moments.append(evident[0][0])
     known = [moment.replace(tzinfo=UTC) for moment in moments if moment is not None]
     newest = found["newest"]
-    return Until(newest.replace(tzinfo=UTC) if newest else None, max(known, default=None))
+    return Until(newest.replace(tzinfo=UTC) if newest else None, max(known, default=None), key)

@@ -51,7 +51,7 @@ class Forest:
         ]
 
     def scores(self, view: np.ndarray) -> np.ndarray:
-        """The sum (rows,), of a view (rows × features) in which what is missing is NaN."""
+        """The sum (rows,), of a view (rows × features) of single floats in which what is missing is NaN."""
         found = np.empty(len(view))
         first = np.arange(0, self._values.size, LEAVES)[:, None]
         for begin in range(0, len(view), BLOCK):
@@ -85,7 +85,10 @@ class Forest:
 
 
 def _table(nodes: Any, tree: np.ndarray, mask: np.ndarray, trees: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of the splits by one feature: where its values change what they do, and the masks (steps × trees) between; the last if missing."""
+    """Of the splits by one feature: where its values change what they do, and the masks (steps × trees) between; the last if missing.
+
+    Values are single floats: to lie above a threshold is to lie above the last single float that is not above it.
+    """
     ends = np.unique(np.r_[nodes["num_threshold"], np.inf])
     table = np.full((len(ends) + 1, trees), 2**LEAVES - 1, dtype=np.uint16)
     at = np.searchsorted(ends, nodes["num_threshold"])  # the last step that goes to the left
@@ -94,7 +97,8 @@ def _table(nodes: Any, tree: np.ndarray, mask: np.ndarray, trees: int) -> tuple[
     np.bitwise_and.accumulate(table[:-1], axis=0, out=table[:-1])
     missing = nodes["missing_go_to_left"] == 0
     np.bitwise_and.at(table, (np.full(int(missing.sum()), -1), tree[missing]), mask[missing])
-    return ends, table
+    single = ends.astype(np.float32)
+    return np.where(single > ends, np.nextafter(single, np.float32(-np.inf)), single), table
 
 
 def _firsts() -> np.ndarray:

@@ -7,9 +7,10 @@ more the less likely its place was looked at (inverse examination propensity): a
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from retention.feedback import of_items
@@ -21,7 +22,6 @@ from retention.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from retention.db.tables import Feedback
     from retention.lake import Lake
 
 WORDS = {"useful": WEIGHTS["cart"], "wrong": WEIGHTS["return"]}
@@ -30,7 +30,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COLUMNS = ("customer_id", "item_id", "at", "weight")
 
 
-def words(said: "Iterable[Feedback]", before: datetime) -> "pd.DataFrame":
+def words(said: Iterable[Row[Any]], before: datetime) -> "pd.DataFrame":
     """One line for each word on an item (as `feedback.of_items`) that was said before: `COLUMNS`; ``at`` in days since 1970.
 
     Of several people's words on one item for one customer, and of one person's under several models, the last counts.

@@ -234,7 +234,8 @@ def _standard(view: np.ndarray, standards: Mapping[str, Any]) -> np.ndarray:
     missing = ~np.isfinite(filled)
     np.copyto(filled, np.broadcast_to(median, filled.shape), where=missing)
     filled = (filled - mean) / scale
-    return np.hstack([filled.clip(-6, 6), missing[:, _MAY_MISS]]).astype(np.float32)
+    whole = np.hstack([filled.clip(-6, 6), missing[:, _MAY_MISS]])
+    return np.ascontiguousarray(whole, dtype=np.float32)
 
 
 _MAY_MISS = [NAMES.index(name) for name in ("last", "gap", "category_last", "type_last", "item_price")]

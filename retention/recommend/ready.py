@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retention.lake.until import state, until
+from retention.lake.until import until
 from retention.recommend.history import _LINES, DAY, History, read
 from retention.recommend.preferences import buyers
 
@@ -93,11 +93,11 @@ def bought(lake: "Lake", as_of: datetime, days: int | None = None) -> dict[str, 
 
 def _kept(lake: "Lake", as_of: datetime) -> Kept | None:
     """What is kept of the lake as it is; None where it must not serve."""
-    if not until(lake).before(as_of):
+    known = until(lake)
+    if not known.before(as_of):
         return None
-    key = state(lake)
-    if not _KEPT or _KEPT[0].key != key:
-        _KEPT[:] = [Kept(key)]
+    if not _KEPT or _KEPT[0].key != known.state:
+        _KEPT[:] = [Kept(known.state)]
     return _KEPT[0]
 
 

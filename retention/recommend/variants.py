@@ -1,6 +1,7 @@
 """Which items are one product in several sizes or colours."""
 
 import re
+from functools import lru_cache
 
 _NUMBER = r"\d+(?:[.,/]\d+)?"
 _UNIT = (
@@ -19,6 +20,7 @@ _COLOURS = re.compile(
 _REST = re.compile(r"[^\w\s&'.#+-]")
 
 
+@lru_cache(maxsize=100_000)  # the same titles are asked about for one customer after the other
 def variant_of(title: str) -> str:
     """A title without its sizes and, where two words are left, its colours: what its variants have in common.
 

@@ -93,8 +93,9 @@ class Ease:
     def _of_kept(self, histories: csr_matrix) -> np.ndarray:
         dense = histories.toarray()
         if self.dual_:
-            seen = _times((histories @ self.history_.T).toarray(), self.inverse_)
-            times_p = (dense - (self.history_.T @ seen.T).T) / self.regularization
+            turned = self.history_.T
+            seen = _times((histories @ turned).toarray(), self.inverse_)
+            times_p = (dense - (turned @ seen.T).T) / self.regularization
         else:
             times_p = histories @ self.inverse_
         found = dense - times_p / self.diagonal_

@@ -32,26 +32,28 @@ def weighted(
     """
     if weighting == "cosine":
         return rows
-    made = csr_matrix(rows, dtype=np.float32, copy=True)
+    data = rows.data.astype(np.float32)
     if weighting == "tfidf":
-        made.data = np.sqrt(made.data)
+        data = np.sqrt(data)
     else:
         long = np.asarray(rows.sum(axis=1)).ravel() / max(length, 1e-12)
         bar = np.repeat(k1 * (1 - b + b * long), np.diff(rows.indptr))
-        made.data = (made.data * (k1 + 1) / (made.data + bar)).astype(np.float32)
-    made.data *= idf[
-        made.indices
-    ]  # a product with a diagonal matrix would leave the entries in another order
-    return made
+        data = (data * (k1 + 1) / (data + bar)).astype(np.float32)
+    # A product with a diagonal matrix would leave the entries in another order.
+    return _with(rows, data * idf[rows.indices])
 
 
 def unit(rows: csr_matrix) -> csr_matrix:
     """Every row of length 1; empty ones stay empty."""
-    made = csr_matrix(rows, dtype=np.float32, copy=True)
-    row = np.repeat(np.arange(made.shape[0]), np.diff(made.indptr))
-    length = np.sqrt(np.bincount(row, made.data**2, minlength=made.shape[0]))
-    made.data /= np.where(length > 0, length, 1)[row].astype(np.float32)
-    return made
+    data = rows.data.astype(np.float32)
+    row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    length = np.sqrt(np.bincount(row, data**2, minlength=rows.shape[0]))
+    return _with(rows, data / np.where(length > 0, length, 1)[row].astype(np.float32))
+
+
+def _with(rows: csr_matrix, data: np.ndarray) -> csr_matrix:
+    """Other values at the same places."""
+    return csr_matrix((data, rows.indices, rows.indptr), shape=rows.shape)
 
 
 def mean_length(rows: csr_matrix) -> float:
