@@ -4,12 +4,17 @@ Below .1 nothing to speak of, from .25 a different population (Siddiqi 2006, Cre
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from retention.churn.snapshots import Snapshot
+
 MOVED = 0.25
 BINS = 10
+CALENDAR = ("season_sin", "season_cos")
+GROWING = ("tenure_days", "order_days", "orders_all", "spend_all", "gap_max")  # with the history itself
 
 
 def psi(expected: Sequence[float] | np.ndarray, actual: Sequence[float] | np.ndarray) -> float:
@@ -38,6 +43,19 @@ def moved(before: Mapping[str, Any], values: np.ndarray) -> float:
     counts = np.array([before["counts"], _counts(np.array(before["edges"]), np.asarray(values, dtype=float))])
     held = counts[:, counts.sum(axis=0) > 0] + 0.5
     return psi(*(held / held.sum(axis=1, keepdims=True)))
+
+
+def of_features(profiles: Mapping[str, Any], people: "Snapshot") -> dict[str, float]:
+    """PSI of each feature that the profiles and the customers have, the largest first; the calendar always moves and is left out."""
+    names = [name for name in profiles if name not in CALENDAR and name in people.frame]
+    values = people.matrix(names)
+    found = {name: moved(profiles[name], values[:, place]) for place, name in enumerate(names)}
+    return dict(sorted(found.items(), key=lambda pair: -pair[1]))
+
+
+def unexpected(features: Mapping[str, float], limit: float = 0.0) -> list[str]:
+    """Those from a limit on that do not grow with the history by themselves."""
+    return [name for name, value in features.items() if value >= limit and name not in GROWING]
 
 
 def by_chance(before: Mapping[str, Any], customers: int) -> float:

@@ -120,7 +120,7 @@ def found(session: Session, settings: Settings, text: str) -> Found:
     if not session.scalar(select(func.count()).select_from(DirectoryEntry).where(mine)):
         raise BadInput(f"There is no customer {asked!r}, for no data has been imported yet.")
     near = _nearest(session, settings, asked)
-    hint = f"; the nearest are {', '.join(near)}" if near else ""
+    hint = f"; the nearest {'is' if len(near) == 1 else 'are'} {', '.join(near)}" if near else ""
     raise BadInput(
         f"There is no customer {asked!r}{hint}. Give a customer id, a pseudonym or an e-mail address."
     )

@@ -16,13 +16,14 @@ from retention.churn.snapshots import Snapshot
 from retention.db import Database
 from retention.db.tables import ModelHealth, ModelVersion
 from retention.errors import BadInput, TooLittleData
+from retention.features.catalogue import FEATURES
 from retention.monitoring.outcome import Outcome, matured
 from retention.progress import Progress, silent
 from retention.registry import champion
 from retention.registry.opened import churn_model
 from retention.settings import Settings
 
-SHOWN = 5  # features that moved most
+SHOWN = 5  # features that moved most, of those that do not grow by themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +130,13 @@ def _drift(row: ModelVersion, trained: TrainedChurn, people: Snapshot) -> dict[s
     if not kept:
         return {}
     limit = max(drift.MOVED, drift.by_chance(kept["scores"], len(people.frame)))
-    X = people.matrix(list(kept["features"]))
-    features = {
-        name: drift.moved(profile, X[:, place])
-        for place, (name, profile) in enumerate(kept["features"].items())
-    }
-    most = sorted(features.items(), key=lambda pair: -pair[1])
+    features = drift.of_features(kept["features"], people)
+    meaning = {one.name: one.meaning for one in FEATURES}
     return {
         "customers": len(people.frame), "score_psi": drift.moved(kept["scores"], trained.predict(people)),
-        "limit": limit, "features": dict(most), "moved": [name for name, psi in most if psi >= limit],
-        "most": [{"feature": name, "psi": psi} for name, psi in most[:SHOWN]],
+        "limit": limit, "features": features, "moved": drift.unexpected(features, limit),
+        "most": [
+            {"feature": name, "meaning": meaning.get(name, name), "psi": features[name]}
+            for name in drift.unexpected(features)[:SHOWN]
+        ],
     }  # fmt: skip

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 MIX_DAYS = 91
-ALWAYS_MOVES = ("season_sin", "season_cos")
-GROWING = ("tenure_days", "order_days", "orders_all", "spend_all", "gap_max")  # with the history itself
 DAILY = 150  # so many days are drawn one by one, more of them by the week
 COUNTED = ("rows_read", "rows_accepted", "rows_duplicate", "rows_filtered", "rows_quarantined")
 
@@ -114,15 +112,15 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
         )
     except TooLittleData:
         return told
-    names = [name for name in profiles if name not in ALWAYS_MOVES and name in people.frame]
-    values = people.matrix(names)
-    moved = {name: drift.moved(profiles[name], values[:, place]) for place, name in enumerate(names)}
-    limit = max([drift.MOVED, *(drift.by_chance(profiles[name], len(values)) for name in names[:1])])
-    features = {name: round(psi, 4) for name, psi in sorted(moved.items(), key=lambda pair: -pair[1])}
+    features = drift.of_features(profiles, people)
+    customers = len(people.frame)
+    limit = max([drift.MOVED, *(drift.by_chance(profiles[name], customers) for name in [*profiles][:1])])
     return told | {
-        "customers": len(values), "features": features, "limit": round(limit, 4),
-        "moved": [name for name, psi in features.items() if psi >= limit and name not in GROWING],
-    }  # fmt: skip
+        "customers": customers,
+        "features": {name: round(psi, 4) for name, psi in features.items()},
+        "limit": round(limit, 4),
+        "moved": drift.unexpected(features, limit),
+    }
 
 
 def _mix(lake: "Lake", before: datetime, now: datetime) -> float | None:

@@ -97,6 +97,11 @@ def test_decay_is_found_told_once_and_mended_by_a_click(shop_that_changes):
     assert "log_loss" in [reason["check"] for reason in seen.reasons]
     assert seen.drift["score_psi"] > 0
     assert "recency_days" in seen.drift["features"]
+    assert "tenure_days" in seen.drift["features"]
+    told_of = {one["feature"]: one["meaning"] for one in seen.drift["most"]}
+    assert len(told_of) == 5
+    assert not {"tenure_days", "orders_all"} & set(told_of)  # everybody's grow, whatever happens
+    assert not set(told_of) & set(told_of.values())
 
     # The channel is told, with a button; the status says so as well.
     told = alerts(own)[-1]

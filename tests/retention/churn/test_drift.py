@@ -33,3 +33,9 @@ def test_few_customers_move_by_chance():
     before = drift.profile(rng.normal(size=2000))
     moved = [drift.moved(before, rng.normal(size=60)) for _ in range(300)]
     assert np.mean(np.array(moved) > drift.by_chance(before, 60)) == pytest.approx(0.05, abs=0.04)
+
+
+def test_what_grows_with_the_history_is_not_unexpected():
+    features = {"tenure_days": 3.6, "blank_share": 1.8, "recency_days": 0.1}
+    assert drift.unexpected(features, limit=drift.MOVED) == ["blank_share"]
+    assert drift.unexpected(features) == ["blank_share", "recency_days"]
