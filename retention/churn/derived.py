@@ -42,6 +42,7 @@ AS_IT_WAS = {
 }  # what learning is told
 BY_BGNBD = tuple(feature.name for feature in DERIVED if feature.name.startswith("bg_"))
 GROUP_OF = {feature.name: feature.group for feature in (*FEATURES, *DERIVED)}
+MEANING = {feature.name: feature.meaning for feature in (*FEATURES, *DERIVED)}
 
 
 def by_bgnbd(fitted: bgnbd.BgNbd, frame: pd.DataFrame, horizon_days: int) -> dict[str, np.ndarray]:

@@ -11,12 +11,12 @@ from typing import Any
 
 from retention import clock
 from retention.churn import TrainedChurn, drift
+from retention.churn.derived import MEANING
 from retention.churn.score import population
 from retention.churn.snapshots import Snapshot
 from retention.db import Database
 from retention.db.tables import ModelHealth, ModelVersion
 from retention.errors import BadInput, TooLittleData
-from retention.features.catalogue import FEATURES
 from retention.monitoring.outcome import Outcome, matured
 from retention.progress import Progress, silent
 from retention.registry import champion
@@ -131,12 +131,11 @@ def _drift(row: ModelVersion, trained: TrainedChurn, people: Snapshot) -> dict[s
         return {}
     limit = max(drift.MOVED, drift.by_chance(kept["scores"], len(people.frame)))
     features = drift.of_features(kept["features"], people)
-    meaning = {one.name: one.meaning for one in FEATURES}
     return {
         "customers": len(people.frame), "score_psi": drift.moved(kept["scores"], trained.predict(people)),
         "limit": limit, "features": features, "moved": drift.unexpected(features, limit),
         "most": [
-            {"feature": name, "meaning": meaning.get(name, name), "psi": features[name]}
+            {"feature": name, "meaning": MEANING[name], "psi": features[name]}
             for name in drift.unexpected(features)[:SHOWN]
         ],
     }  # fmt: skip
