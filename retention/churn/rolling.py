@@ -12,7 +12,7 @@ from retention.churn.snapshots import Snapshot, TrainingSet, stacked, waited
 from retention.churn.uncertainty import log_loss_of, paired
 from retention.progress import Progress, part
 
-MOST_ORIGINS, MANY_ROWS = 3, 20_000  # above so many rows two origins must do
+MOST_ORIGINS, MANY_ROWS = 3, 40_000  # above so many rows two origins must do
 TIE = 0.05  # of the log-loss: so much better than the blend must one be, where each origin is another season
 
 
