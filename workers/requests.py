@@ -15,6 +15,7 @@ Tier = Literal["high", "medium", "low"]
 Estimator = Literal[
     "auto",
     "logistic",
+    "quadratic",
     "tree",
     "forest",
     "extra_trees",

@@ -2,6 +2,7 @@
 
 - Logistic regression: w · (z − mean z), z being what the pipeline hands to it; a missing-value indicator counts for the
   feature that is missing.
+- Logistic regression on products: the same, of a product half to either feature, which are its Shapley values.
 - Gradient boosting: SHAP of the trees (Lundberg et al. 2020, path-dependent), which are on the log-odds already.
 - Trees and forests: SHAP of the probability, brought to log-odds by the secant below. Its cost is leaves × depth² a
   customer, so of a large population the first customers get it and the others path attribution (Saabas 2014), which
@@ -35,6 +36,7 @@ from threadpoolctl import threadpool_limits
 
 from retention.churn.estimators import SMALL, ClosedForm, LogOdds, churn, take_columns
 from retention.churn.hazards import Survival
+from retention.churn.quadratic import Quadratic
 
 EDGE = 1e-6  # probabilities are kept so far from 0 and 1, as `LogOdds` does
 NOTHING = 1e-12  # a tree's leaf may hold nobody who left: its log-odds must be some number
@@ -154,10 +156,11 @@ def _member(
         return _boosting(member, X)
     if isinstance(member, DecisionTreeClassifier | ForestClassifier):
         return _forest(member, X, leaf_rows)
-    if isinstance(member, Pipeline) and isinstance(member[-1], LogisticRegression):
+    if isinstance(member, Pipeline) and isinstance(member[-1], LogisticRegression | Quadratic):
         source = _sources(member, X.shape[1])
         if source is not None:
-            return _linear(member, X, reference, source)
+            exact = _quadratic if isinstance(member[-1], Quadratic) else _linear
+            return exact(member, X, reference, source)
     return _sampled(lambda rows: _margin(member, rows), X, reference, groups)
 
 
@@ -194,11 +197,22 @@ def _linear(member: Pipeline, X: np.ndarray, reference: np.ndarray, source: np.n
     scaled = any(isinstance(step, StandardScaler) for _, step in member.steps)  # then the training mean is 0
     mean = np.zeros(Z.shape[1]) if scaled else member[:-1].transform(reference[None])[0]
     weights = head.coef_[0]
-    parts = (Z - mean) * weights
-    phi = np.zeros(X.shape)
-    np.add.at(phi.T, source, parts.T)
     base = float(head.intercept_[0] + mean @ weights)
+    phi = _by_feature((Z - mean) * weights, source, X.shape[1])
     return Additive(base, phi, Z @ weights + head.intercept_[0], ("exact w·(x − mean)",))
+
+
+def _quadratic(member: Pipeline, X: np.ndarray, reference: np.ndarray, source: np.ndarray) -> Additive:
+    head, Z = member[-1], member[:-1].transform(X)
+    phi = _by_feature(head.contributions(Z), source, X.shape[1])
+    return Additive(head.intercept_, phi, head.decision_function(Z), ("exact Shapley values of products",))
+
+
+def _by_feature(parts: np.ndarray, source: np.ndarray, columns: int) -> np.ndarray:
+    """(n, columns): what the columns that reached the head add up to, by the feature they come from."""
+    phi = np.zeros((len(parts), columns))
+    np.add.at(phi.T, source, parts.T)
+    return phi
 
 
 def _sources(member: Pipeline, columns: int) -> np.ndarray | None:
@@ -212,7 +226,11 @@ def _sources(member: Pipeline, columns: int) -> np.ndarray | None:
             source = source[step.kw_args["places"]]
         elif not isinstance(step, FunctionTransformer | StandardScaler):
             return None
-    return source if len(source) == member[-1].coef_.shape[1] else None
+    return source if len(source) == _width(member[-1]) else None
+
+
+def _width(head: LogisticRegression | Quadratic) -> int:
+    return len(head.slopes_) if isinstance(head, Quadratic) else head.coef_.shape[1]
 
 
 def _boosting(member: HistGradientBoostingClassifier, X: np.ndarray) -> Additive:

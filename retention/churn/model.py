@@ -28,6 +28,7 @@ ALLOWED = frozenset({
     "retention.churn.estimators.signed_log",
     "retention.churn.estimators.take_columns",
     "retention.churn.hazards.Survival",
+    "retention.churn.quadratic.Quadratic",
     "sklearn._loss._loss.CyHalfBinomialLoss",
     "sklearn._loss.link.Interval",
     "sklearn._loss.link.LogitLink",
@@ -191,13 +192,14 @@ def fit(
 
 
 def _unjudged(rung: Rung, model: str, y: np.ndarray) -> rolling.Choice:
-    """Where nothing can be judged: all members of the rung, with an equal say; the first where hardly anything was learned.
+    """Where nothing can be judged: all members of the rung's blend, with an equal say; the first where hardly anything was learned.
 
     They err in different ways when customers age, and their mean less than any of them (docs/accuracy.md).
     """
     learned = min(y.sum(), len(y) - y.sum()) >= calibration.CHURNERS
     if model == "auto" and learned:
-        return rolling.Choice("stacked", rung.members, None, float("nan"))
+        members = tuple(name for name in rung.members if name != estimators.PRODUCTS)
+        return rolling.Choice("stacked", members, None, float("nan"))
     name = rung.candidates[0] if model == "auto" else model
     return rolling.Choice(name, estimators.parts(name), None, float("nan"))
 

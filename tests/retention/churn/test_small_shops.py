@@ -48,13 +48,15 @@ def test_one_item_and_hardly_a_column(grocer, tmp_path):
     assert 0 < made.parameters["train_churn_rate"] < 1
 
 
-def test_where_no_window_was_over_in_time_all_models_have_an_equal_say(tmp_path):
+@pytest.mark.parametrize(("horizon", "rung"), [(140, "logistic regression"), (110, "the ensemble")])
+def test_where_no_window_was_over_in_time_all_models_have_an_equal_say(tmp_path, horizon, rung):
     """One cohort, one half of its life to learn from: who fits that half best says nothing of how customers age."""
     made = train(
         shops.lake(tmp_path, shops.discs(customers=600, days=300)),
-        cutoff=shops.end(300), horizon_days=140, active_within_days=None,
+        cutoff=shops.end(300), horizon_days=horizon, active_within_days=None,
     )  # fmt: skip
     assert made.estimator == "stacked"
     assert [weight for weight, _ in made.members] == [1 / 5] * 5
     assert made.calibration.startswith("none")
     assert "an equal say" in made.rung
+    assert f"The rung of {rung}" in made.rung
