@@ -5,13 +5,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from retention.recommend import reasons
 from retention.recommend.catalogue import Catalogue
 from retention.recommend.features import find
 from retention.recommend.fit import Facts
-from retention.recommend.matrices import at_pairs, first_columns
+from retention.recommend.matrices import at_pairs
 from retention.recommend.models import Collaborative
 from retention.recommend.moments import Moment
 from retention.recommend.sources import Learned, Said
@@ -107,7 +106,8 @@ def _by_others(
     learned: Learned, items: Catalogue, found: Offered, row: np.ndarray, column: np.ndarray
 ) -> list[tuple[str, str]]:
     """By what they bought, or by customers like them: whichever puts the item further ahead; empty without either."""
-    if not isinstance(learned.model, Collaborative) or not len(row):
+    model = learned.model
+    if not len(row) or not isinstance(model, Collaborative):  # which asks for every member: slow
         return [("", "")] * len(row)
     said, ahead = _place(found.said.others, row, column)
     near, before = np.zeros(len(row)), ahead + 1
@@ -116,7 +116,10 @@ def _by_others(
     like_them = (near > 0) & ((before < ahead) | (said <= 0))
     made = [("neighbours", reasons.ALIKE) if nearer else ("", "") for nearer in like_them]
     for pair in np.flatnonzero((said > 0) & ~like_them):
-        made[pair] = "collaborative", _because(learned, items, found.said.histories[row[pair]], column[pair])
+        history = found.said.known[row[pair]]
+        parts = model.contributions(history, column[[pair]])[0]
+        strongest = str(learned.shelf.items[history.indices[int(np.argmax(parts))]])
+        made[pair] = "collaborative", reasons.because(items.title(strongest))
     return made
 
 
@@ -124,12 +127,3 @@ def _place(scores: np.ndarray, line: np.ndarray, column: np.ndarray) -> tuple[np
     """The score of each pair, and how many items of its line score higher."""
     own = at_pairs(scores, line, column)
     return own, np.array([np.count_nonzero(scores[at] > value) for at, value in zip(line, own, strict=True)])
-
-
-def _because(learned: Learned, items: Catalogue, history: csr_matrix, column: int) -> str:
-    """The entry of the history that adds most to this item's score."""
-    assert isinstance(learned.model, Collaborative)  # nothing else says why
-    known = first_columns(history, len(learned.shelf.items))
-    parts = learned.model.contributions(known, np.array([column]))[0]
-    strongest = str(learned.shelf.items[known.indices[int(np.argmax(parts))]])
-    return reasons.because(items.title(strongest))

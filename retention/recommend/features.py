@@ -249,9 +249,10 @@ def _own(
     """The customer's own history of the item: how much, how regularly, and whether it is due."""
     seen, (keys, lines) = scene.seen, scene.own
     found, known = find(keys, customer.astype(np.int64) * (scene.shelf.size + 1) + column)
+    line = lines[found] if len(lines) else found
 
     def told(values: np.ndarray, other: float = np.nan) -> np.ndarray:
-        return picked(values[lines], found, known, other)
+        return picked(values, line, known, other)
 
     last, first, gap, days = told(seen.last), told(seen.first), told(seen.gap), told(seen.days, 0.0)
     since_first = np.maximum(scene.visits_since(customer, first), 1)

@@ -35,11 +35,8 @@ class Said:
     """What the models say of customers with these histories, asked once; dense (rows × items learned of), so of a batch at a time."""
 
     def __init__(self, learned: Learned, histories: csr_matrix) -> None:
-        self.learned, self.histories = learned, histories
-
-    @cached_property
-    def _known(self) -> csr_matrix:
-        return first_columns(self.histories, len(self.learned.shelf.items))
+        self.learned = learned
+        self.known = first_columns(histories, len(learned.shelf.items))
 
     @cached_property
     def others(self) -> np.ndarray:
@@ -52,7 +49,7 @@ class Said:
         return self._by(self.learned.neighbours)
 
     def _by(self, model: "Model | None") -> np.ndarray:
-        return np.zeros(self._known.shape, dtype=np.float32) if model is None else model.scores(self._known)
+        return np.zeros(self.known.shape, dtype=np.float32) if model is None else model.scores(self.known)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.progress import Progress, silent
-from retention.recommend.matrices import entries
 from retention.recommend.models.contract import NOTHING, Arrays, Side, checked, owners
 from retention.recommend.models.weighting import Weighting, mean_length, rarity, unit, weighted
 
@@ -44,34 +43,37 @@ class UserKnn:
 
     def scores(self, histories: csr_matrix, *, side: Side = NOTHING) -> np.ndarray:
         """Mean of the neighbours' preferences, weighted by similarity."""
-        near = self._near(histories)
-        total = np.asarray(near.sum(axis=1)).ravel()
-        found = _added_up(near, self.references_)
-        return (found / np.where(total > 0, total, 1)[:, None]).astype(np.float32)
+        found = np.zeros(histories.shape, dtype=np.float32)
+        for line, alike in zip(found, self._near(histories), strict=True):
+            near = np.flatnonzero(
+                alike
+            )  # a few long rows: scipy's sparse product of all takes three times as long
+            if len(near):
+                line[:] = self.references_[near].T @ alike[near] / np.add.reduceat(alike[near], [0])
+        return found
 
     def contributions(self, history: csr_matrix, items: np.ndarray) -> np.ndarray:
         """Each entry's part in the similarities, carried through to the scores."""
-        near = self._near(history)
-        if not near.nnz:
+        alike = self._near(history)[0]
+        near = np.flatnonzero(alike)
+        if not len(near):
             return np.zeros((len(items), history.nnz), dtype=np.float32)
-        mine, others = self._unit(history), self._unit(csr_matrix(self.references_[near.indices]))
+        mine, others = self._unit(history), self._unit(csr_matrix(self.references_[near]))
         parts = others[:, history.indices].toarray() * mine.data
-        liked = self.references_[near.indices][:, items].toarray()
-        return (liked.T @ parts) / near.data.sum()
+        liked = self.references_[near][:, items].toarray()
+        return (liked.T @ parts) / alike[near].sum()
 
     def _unit(self, histories: csr_matrix) -> csr_matrix:
         return unit(weighted(histories, self.weighting, self.rarity_, self.length_))
 
-    def _near(self, histories: csr_matrix) -> csr_matrix:
-        """Similarities (histories × references), the best ``neighbours`` of each row."""
+    def _near(self, histories: csr_matrix) -> np.ndarray:
+        """Similarities (histories × references), 0 but for the best ``neighbours`` of each row."""
         alike = (self._unit(histories) @ self.turned_).toarray()
         alike[alike > SAME] = 0
         if alike.shape[1] > self.neighbours:
             bar = np.partition(alike, -self.neighbours, axis=1)[:, -self.neighbours][:, None]
             alike[alike < bar] = 0
-        row, reference = np.nonzero(alike)
-        ends = np.searchsorted(row, np.arange(len(alike) + 1))
-        return csr_matrix((alike[row, reference], reference, ends), shape=alike.shape)
+        return alike
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The nameless histories and how rare each item is."""
@@ -91,15 +93,6 @@ class UserKnn:
         shape = (len(arrays["indptr"]) - 1, len(made.rarity_))
         made._keep(csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape))
         return made
-
-
-def _added_up(weights: csr_matrix, rows: csr_matrix) -> np.ndarray:
-    """``weights @ rows``, dense: of few weights and long rows scipy's own product, sparse at first, takes three times as long."""
-    found = np.zeros((weights.shape[0], rows.shape[1]), dtype=rows.dtype)
-    for number, line in enumerate(found):
-        chosen, weight = entries(weights, number)
-        line[:] = rows[chosen].T @ weight
-    return found
 
 
 class UserCosine(UserKnn):
