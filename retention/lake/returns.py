@@ -47,7 +47,7 @@ def match(con: Any, files: list[str], version: int) -> Returns | None:
     """Match the returns of a version of the events; None where there are none.
 
     A return undoes the purchase of the same customer and item that is the latest before it with so much left: in the
-    order that it names, if it names one. Returns are taken in the order in which they became known.
+    order that it names, if it names one; of its lines with so much left, the one with just as much. Returns are taken in the order in which they became known.
 
     Parameters
     ----------
@@ -111,14 +111,19 @@ def _stage(con: Any, stored: str) -> None:
 
 
 def _take_back(con: Any, turn: int) -> None:
-    """Match the returns whose turn it is, one at most of each customer and item, with what is left of the purchases."""
+    """Match the returns whose turn it is, one at most of each customer and item, with what is left of the purchases.
+
+    Of two lines of one order, the one of as many pieces: else 1 back would use up the line of 2, and 2 back find none.
+    """
+    left = "(sold.bought - coalesce(gone, 0))"
     con.execute(
         f"INSERT INTO undone SELECT back.event_id, sold.place, {_UNITS} AS units, back.known_at "
         f"FROM (SELECT * FROM sent_back WHERE turn = {turn}) AS back JOIN sold USING (pair) "
         "LEFT JOIN (SELECT place, sum(quantity) AS gone FROM undone GROUP BY 1) AS earlier ON earlier.place = sold.place "
         "WHERE sold.occurred_at <= back.occurred_at AND sold.known_at <= back.known_at "
-        "AND sold.bought - coalesce(gone, 0) >= units - 1e-9 QUALIFY row_number() OVER (PARTITION BY back.event_id "
-        "ORDER BY coalesce(sold.order_id = back.order_id, false) DESC, sold.place DESC) = 1"
+        f"AND {left} >= units - 1e-9 QUALIFY row_number() OVER (PARTITION BY back.event_id ORDER BY "
+        f"coalesce(sold.order_id = back.order_id, false) DESC, sold.occurred_at DESC, {left} <= units + 1e-9 DESC, "
+        "sold.place DESC) = 1"
     )
 
 

@@ -81,6 +81,21 @@ def test_an_order_is_cancelled_with_its_last_line_only(lake, bring):
     assert _types(lake)["a"] == {"cancelled"}
 
 
+@pytest.mark.parametrize("order", ["a", "C1"])  # the return names the order, or has a number of its own
+def test_an_item_on_two_lines_of_an_order_goes_back_line_by_line(lake, bring, order):
+    lines = []
+    for item in ("tea", "cup", "mug", "pot", "jam", "pan", "rug", "bow"):  # which line comes first is chance
+        lines += [
+            f"1,purchase,2025-01-01 10:00:00,a,{item},1,5",
+            f"1,purchase,2025-01-01 10:00:00,a,{item},2,10",
+            f"1,return,2025-01-02 10:00:00,{order},{item},-1,-5",
+            f"1,return,2025-01-03 10:00:00,{order},{item},-2,-10",
+        ]
+    bring(*lines)
+    assert set(_undone(lake).values()) == {"a"}
+    assert _types(lake)["a"] - {"return"} == {"cancelled"}
+
+
 def test_a_return_that_names_its_order_undoes_that_one(lake, bring):
     bring(
         "1,purchase,2025-01-01 10:00:00,a,tea,1,5",
