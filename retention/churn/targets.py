@@ -62,7 +62,10 @@ def learn(lake: Any, training: TrainingSet, columns: tuple[str, ...]) -> dict[st
 
 
 def targets(trained: "TrainedChurn | None", snapshot: Snapshot, *, history_days: float) -> Targets:
-    """Intent of the customers of a snapshot.
+    """Intent of the customers of a snapshot: the shape in time is the hazards', the level that of the churn model.
+
+    Of its horizon the churn model knows more than the hazards do, so each customer's are raised or lowered until they agree
+    with it: nobody is likelier to order within 28 days than within 30.
 
     Parameters
     ----------
@@ -79,12 +82,25 @@ def targets(trained: "TrainedChurn | None", snapshot: Snapshot, *, history_days:
     if held:
         model = intent.Intent.from_dict(held)
         hazards = model.hazards(snapshot.matrix(model.columns), hazards)
+    if trained:
+        hazards = intent.anchored(hazards, _silence(snapshot, hazards, trained), trained.predict(snapshot))
     return Targets(
         {days: intent.within(hazards, days) for days in intent.HORIZONS},
         intent.by_when(hazards, EARLY),
         intent.by_when(hazards, MIDDLE),
         intent.by_when(hazards, LATE),
     )
+
+
+def _silence(snapshot: Snapshot, hazards: np.ndarray, trained: "TrainedChurn") -> np.ndarray:
+    """P(no order within the model's horizon) by the hazards, (n,); beyond their last day as the closed form goes on."""
+    days = float(trained.horizon_days)
+    silent = 1 - intent.within(hazards, min(days, LEAST_DAYS))
+    if days > LEAST_DAYS:
+        history = purchase_history(snapshot.frame)
+        later, sooner = (snapshot.purchases.no_purchase(*history, end) for end in (days, LEAST_DAYS))
+        silent *= later / np.maximum(sooner, 1e-12)
+    return silent
 
 
 def _closed(snapshot: Snapshot) -> np.ndarray:

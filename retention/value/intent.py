@@ -107,6 +107,20 @@ def within(hazards: np.ndarray, days: float) -> np.ndarray:
     return -np.expm1(at[:, place] + share * (at[:, place + 1] - at[:, place]))
 
 
+def anchored(hazards: np.ndarray, survival: np.ndarray, silent: np.ndarray) -> np.ndarray:
+    """Proportional hazards (Cox 1972): one factor a customer, so that P(no order) until some day is ``silent`` instead of ``survival``.
+
+    Parameters
+    ----------
+    hazards : ndarray (n, stretches)
+    survival, silent : ndarray (n,)
+        Probabilities of no order until the same day: by these hazards, and as it is known better.
+    """
+    before, after = (np.log(np.clip(p, 1e-6, 1 - 1e-6)) for p in (survival, silent))
+    found: np.ndarray = -np.expm1((after / before)[:, None] * np.log1p(-np.clip(hazards, 0, 1 - 1e-12)))
+    return found
+
+
 def by_when(hazards: np.ndarray, share: float) -> np.ndarray:
     """Days by which a ``share`` of those who order within the longest horizon has done so, (n,)."""
     survival = np.cumsum(np.log1p(-np.clip(hazards, 1e-12, 1 - 1e-12)), axis=1)

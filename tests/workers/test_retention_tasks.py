@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -96,6 +97,15 @@ def test_a_channel_sees_pseudonyms_counts_and_buttons(own, swept):
     assert cohort.size == swept.data["cohort_size"] > 0
     assert swept.runs == ("scores",)
     assert own.lake.scores(cohort.run_id).count().execute() == swept.data["customers"]
+
+
+def test_a_tier_that_sets_hardly_anybody_apart_is_told_of(own, swept):
+    post, told = swept.posts[0], "the tier sets few apart"
+    scored = post.values["scored"]
+    for high, expected in ((scored // 2, False), (scored // 2 + 1, True)):
+        tiers = {"high": high, "medium": scored - high, "low": 0}
+        said = _words(own, replace(post, values={**post.values, "tiers": tiers}))
+        assert (told in said) == expected
 
 
 def test_the_file_goes_to_who_asked_and_the_thread_says_so(own, swept):

@@ -64,6 +64,20 @@ def test_what_is_learned_beats_the_base_rate_and_survives_the_artefact(shop, cut
     assert cutoff.isoformat() < early < told["next_order_at"] < late
 
 
+@pytest.mark.parametrize("horizon", [21, 30, 120])
+def test_nobody_is_likelier_to_order_sooner_than_later_and_churn_has_the_word(shop, cutoff, trained, horizon):
+    """Also where the hazards end before the horizon of churn: they may not promise more than it leaves."""
+    people = population(shop.lake, cutoff, **ARGS)
+    asked = replace(trained, horizon_days=horizon)
+    aims, order = targets.targets(asked, people, history_days=160), 1 - asked.predict(people)
+    if horizon == 30:
+        np.testing.assert_allclose(aims.within[30], order, atol=1e-6)
+    for days, p in aims.within.items():
+        assert (p <= order + 1e-6).all() if days <= horizon else (p >= order - 1e-6).all()
+    assert (aims.early < aims.middle).all()
+    assert (aims.middle < aims.late).all()
+
+
 def test_without_a_model_the_closed_form_speaks(shop, cutoff, trained):
     people = population(shop.lake, cutoff, **ARGS)
     by_rules = targets.targets(None, people, history_days=160)
