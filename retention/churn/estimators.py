@@ -25,9 +25,7 @@ from retention.churn.hazards import by_stretches
 from retention.churn.quadratic import Quadratic
 from retention.progress import Progress, part, silent
 
-PRODUCTS = (
-    "quadratic"  # in the mean of learned members only: in a blend a third one outvotes the closed forms
-)
+PRODUCTS = "quadratic"  # of every two features
 ENSEMBLE = ("logistic", PRODUCTS, "boosting")
 BY_STRETCHES = ENSEMBLE  # members that learn when a customer came back, where that is known
 CLOSED_FORM, RFM = "bg_nbd", "rfm_logistic"
@@ -279,8 +277,11 @@ def parts(name: str) -> tuple[str, ...]:
 
 
 def stackable(members: Sequence[str]) -> tuple[str, ...]:
-    """Those of some members that a stack is made of: of the closed forms the one that knows the season, and what knows more than RFM."""
-    left_out = {RFM, PRODUCTS} | ({CLOSED_FORM} if SEASONAL in members else set())
+    """Those of some members that a stack is made of: what knows more than RFM, and the season where it is known.
+
+    There a third learned member would outvote the closed forms that know it.
+    """
+    left_out = {RFM, CLOSED_FORM, PRODUCTS} if SEASONAL in members else {RFM}
     return tuple(one for one in members if one not in left_out)
 
 

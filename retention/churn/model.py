@@ -192,9 +192,9 @@ def fit(
 
 
 def _unjudged(rung: Rung, model: str, y: np.ndarray) -> rolling.Choice:
-    """Where nothing can be judged: all members of the rung's blend, with an equal say; the first where hardly anything was learned.
+    """Where nothing can be judged: all members of the rung but products, with an equal say; the first where hardly anything was learned.
 
-    They err in different ways when customers age, and their mean less than any of them (docs/accuracy.md).
+    They err in different ways when customers age, and their mean less than any of them; products of features rank worse then (docs/accuracy.md).
     """
     learned = min(y.sum(), len(y) - y.sum()) >= calibration.CHURNERS
     if model == "auto" and learned:

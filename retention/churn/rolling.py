@@ -13,6 +13,7 @@ from retention.churn.uncertainty import log_loss_of, paired
 from retention.progress import Progress, part
 
 MOST_ORIGINS, MANY_ROWS = 3, 40_000  # above so many rows two origins must do
+MANY_ROWS_SEASONAL = 20_000  # the same where a season is known: an older one says less of the next
 TIE = 0.05  # of the log-loss: so much better than the blend must one be, where each origin is another season
 
 
@@ -68,7 +69,8 @@ def out_of_time(
 def origins(training: TrainingSet) -> list[Snapshot]:
     """The newest snapshot, the newest one over before it, and so on, while there is something to learn from."""
     rows = sum(len(snapshot.frame) for snapshot in training.snapshots)
-    most = MOST_ORIGINS if rows <= MANY_ROWS else MOST_ORIGINS - 1
+    many = MANY_ROWS_SEASONAL if training.season else MANY_ROWS
+    most = MOST_ORIGINS if rows <= many else MOST_ORIGINS - 1
     found: list[Snapshot] = []
     candidates = training.snapshots
     while candidates and len(found) < most:
