@@ -128,11 +128,12 @@ def _job() -> Callable[[str], Any]:
             )  # fmt: skip
             promote(session, place, row, "bench")
 
+    context = Context(  # of a job's row, read before the job's function is called
+        settings=place, database=database, job_id="bench", attempt=1, requested_by="bench", channel=None,
+        thread_key=None, business_at=clock.now(),
+    )  # fmt: skip
+
     def job(customer: str) -> Any:
-        context = Context(
-            settings=place, database=database, job_id="bench", attempt=1, requested_by="bench", channel=None,
-            thread_key=None, business_at=clock.now(),
-        )  # fmt: skip
         return run(Recommend(customer_id=customer), context)
 
     return job
