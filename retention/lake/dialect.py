@@ -52,6 +52,7 @@ class Dialect:
     header: bool = True
     columns: tuple[str, ...] = ()
     spaced: bool = False
+    width: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """What people are told of it."""
@@ -115,7 +116,7 @@ def detect(
     names, header = _header(head, sniffed, mapping)
     return Dialect(
         path, packing, encoding, sniffed["delimiter"], sniffed["quote"], sniffed["escape"], sniffed["skip"], header,
-        names, spaced,
+        names, spaced, sniffed["width"],
     )  # fmt: skip
 
 
@@ -196,6 +197,13 @@ def _stream(path: Path, packing: str | None) -> Iterator[Iterator[bytes]]:
         yield iter(lambda: stream.read(PIECE), b"")
 
 
+@contextmanager
+def decoded(path: Path, packing: str | None, encoding: str) -> Iterator[Iterator[str]]:
+    """The text of a file, a piece at a time."""
+    with _stream(path, packing) as pieces:
+        yield _decoded(pieces, encoding)
+
+
 def _decoded(pieces: Iterator[bytes], encoding: str) -> Iterator[str]:
     codecs.register_error("windows-1252", _as_cp1252)
     mixed = encoding == _BYTES
@@ -213,9 +221,9 @@ def _as_cp1252(error: UnicodeError) -> tuple[str, int]:
 
 
 def _transcode(path: Path, packing: str | None, encoding: str, copy: Path, spaced: bool) -> None:
-    with _stream(path, packing) as pieces, copy.open("w", encoding="utf-8", newline="") as target:
+    with decoded(path, packing, encoding) as texts, copy.open("w", encoding="utf-8", newline="") as target:
         rest = ""
-        for text in _decoded(pieces, encoding):
+        for text in texts:
             if not spaced:
                 target.write(text)
                 continue
@@ -255,7 +263,7 @@ def _sniffed(con: Any, path: Path, packing: str | None, delimiter: str | None) -
     given = ", ignore_errors = true" + (f", delim = {literal(delimiter)}" if delimiter else "")
     given += f", compression = {literal(packing)}" if packing else ""
     found = con.execute(
-        "SELECT Delimiter, Quote, Escape, SkipRows, HasHeader, len(Columns), Columns[1].name "
+        "SELECT Delimiter, Quote, Escape, SkipRows, HasHeader, len(Columns) "
         f"FROM sniff_csv({literal(path)}{given})"
     ).fetchall()[0]
     quote = '"' if found[1] in ("(empty)", "", None) else found[1]  # none in the sample is not none at all

@@ -17,10 +17,11 @@ from typing import Any
 
 from retention.errors import BadInput
 from retention.lake.database import fetched
-from retention.lake.dialect import detect
+from retention.lake.dialect import Dialect, detect
 from retention.lake.mapping import Mapping, literal, quoted
 from retention.lake.packed import WORKBOOKS, unzipped, workbook
 from retention.lake.reading import Reading, readings
+from retention.lake.torn import mended
 
 LARGE_ROW_GROUP = 250_000
 ROWS_AT_ONCE = 4_000_000  # rows that are held in memory, a few hundred bytes each
@@ -256,6 +257,7 @@ def _open(
         raise
     except Exception as error:  # whatever the reader stumbled over is the file's
         first = str(error).strip().splitlines()[0]
+        first = re.sub(re.escape(str(folder)) + r"[^\s'\"]*", path.name, first)  # a scratch file is nobody's
         raise BadInput(f"{path.name} cannot be read as {kind.upper()}: {first}") from error
 
 
@@ -306,16 +308,37 @@ def _workbook(con: Any, path: Path, folder: Path) -> Source:
 def _csv(
     con: Any, path: Path, kind: str, packing: str | None, mapping: Mapping | None, folder: Path
 ) -> Source:
+    import duckdb
+
     dialect = detect(con, path, kind, packing, mapping, folder)
+    torn: list[str] = []
+    try:
+        kept = _rows_and_rejects(con, dialect, folder)
+        swallowed = con.execute(
+            "SELECT 1 FROM rejected_lines WHERE fault = 'UNQUOTED VALUE' LIMIT 1"
+        ).fetchall()
+    except duckdb.InvalidInputException:
+        swallowed = [()]
+    if swallowed:  # a quote that nothing closes took the lines after it with it
+        dialect, torn = mended(dialect, folder / "whole-records.csv")
+        kept = _rows_and_rejects(con, dialect, folder)
+    con.execute("INSERT INTO rejected_lines SELECT 'UNQUOTED VALUE', unnest(?::VARCHAR[])", [torn])
+    con.execute(
+        "CREATE OR REPLACE TABLE rejected_lines AS SELECT 'the line is broken: ' || lower(fault) AS reason, line FROM rejected_lines"
+    )
+    return _loaded(con, path.name, {"format": kind, **dialect.as_dict()}, kept)
+
+
+def _rows_and_rejects(con: Any, dialect: Dialect, folder: Path) -> tuple[Path, ...]:
+    """Read delimited text (see `_kept`); the lines that are no rows go into ``rejected_lines`` (fault, line)."""
     con.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
     kept = _kept(con, dialect.reader, dialect.path, folder)
     con.execute(
-        "CREATE OR REPLACE TABLE rejected_lines AS SELECT 'the line is broken: ' || "
-        "lower(replace(any_value(error_type)::VARCHAR, '_', ' ')) AS reason, any_value(csv_line) AS line "
-        "FROM reject_errors GROUP BY line"
+        "CREATE OR REPLACE TABLE rejected_lines AS SELECT replace(any_value(error_type)::VARCHAR, '_', ' ') AS fault, "
+        "any_value(csv_line) AS line FROM reject_errors GROUP BY line"
     )
     con.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
-    return _loaded(con, path.name, {"format": kind, **dialect.as_dict()}, kept)
+    return kept
 
 
 def _json(con: Any, path: Path, packing: str | None, folder: Path) -> Source:

@@ -205,3 +205,38 @@ def test_text_that_an_expression_reads_is_no_date_for_a_few_of_its_values(bring,
     import_files(lake, None, settings, "events", [str(tmp_path / "typed.parquet")], tmp_path / "typed.toml")
     (event,) = lake.table("events").filter(lambda all_: all_.query == "5!").execute().to_dict("records")
     assert (event["amount"], event["occurred_at"].isoformat()) == (1.5, "2024-12-31T00:00:00")
+
+
+@pytest.mark.parametrize("said", ["", 'delimiter = ";"\ndecimal = "."\nheader = true\nencoding = "utf-8"\n'])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("count", [40, 30_000])  # within what is sniffed, and far beyond it
+def test_a_quote_that_nothing_closes_costs_its_own_line_only(bring, said, packed, count):
+    lines = [f"c{number};2025-01-02 10:00:00;tea {number};3.50" for number in range(count)]
+    torn = [
+        '"c1;2025-01-03 10:00:00;tea;3.50',
+        'c1;2025-01-03 10:00:00;"tea;3.50',
+        'c1;2025-01-03 10:00:00;"t"ea;3.50',
+    ]
+    whole = [
+        'c2;2025-01-03 10:00:00;"two\nlines";3.50',
+        'c2;2025-01-03 10:00:00;"half; ""a"" cup";3.50',
+        'c2;2025-01-03 10:00:00;5" nail;3.50',
+    ]
+    step = count // 8
+    for place, line in enumerate([*torn, *whole], start=1):
+        lines.insert(place * step, line)
+    text = "\n".join(["Customer;Date;Item;Amount", *lines, torn[0]]).encode()
+    name = "shop.csv.gz" if packed else "shop.csv"
+    report, events = bring(gzip.compress(text) if packed else text, name, MAP + said)
+    assert report.quarantine == {"the line is broken: unquoted value": 4}
+    assert report.rows_read == count + 7
+    assert report.rows_accepted == count + 3
+    assert {"two\nlines", 'half; "a" cup', '5" nail'} < {event["item_id"] for event in events}
+
+
+def test_a_file_that_cannot_be_read_is_called_by_its_own_name(bring, monkeypatch):
+    monkeypatch.setattr("retention.lake.sources.mended", lambda dialect, copy: (dialect, []))
+    lines = "".join(f'"c{number};2025-01-02;café;3.50\n' for number in range(40))
+    with pytest.raises(BadInput, match=r"shop\.csv cannot be read as CSV: ") as refused:
+        bring(f"Customer;Date;Item;Amount\n{lines}".encode("cp1252"))
+    assert "/" not in str(refused.value)
