@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from retention.errors import BadInput
-from retention.lake import mapping, sources, synonyms
+from retention.lake import formats, mapping, sources, synonyms
 from retention.lake.mapping import quoted
 from retention.lake.reading import Look, look
 from retention.lake.schema import TABLES, Table
 
 ROWS = 200_000  # so many are looked at
+_SHOPS = {"shopify": "Shopify", "woocommerce": "WooCommerce"}
+FEW = 50  # different words for what happened, at the most
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Profile:
     negative: float
     zero: float
     largest: float
+    words: float  # that are words for what happened
     example: str
 
     @property
@@ -55,7 +58,8 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
     Returns
     -------
     str
-        TOML, with comments that say why. It imports the file as it is.
+        TOML, with comments that say why. It imports the file as it is. Of an export known by name (`formats`) only a
+        comment that names it.
 
     Raises
     ------
@@ -65,6 +69,13 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
     table, con = TABLES[table_name], lake.duckdb
     with sources.opened(con, file, None, None) as opened:
         source = _flat(con, opened)
+        if known := formats.recognised(source.columns, table_name):
+            name, of = known
+            shop, _, what = name.partition("-")
+            return (
+                f"# {source.name} reads like a {_SHOPS[shop]} export of {what}: import it with --format {name}, no map is needed:\n"
+                f"#   retention import {of} {source.name} --format {name}\n"
+            )
         profiles = _profiles(con, source)
         chosen = _chosen(profiles, table)
         lacking = [name for name in table.required if name not in chosen and name != "event_type"]
@@ -119,8 +130,13 @@ def _profile(con: Any, name: str, seen: Look, rows: int) -> Profile:
     whole = (seen.plain - seen.fractions) / filled if seen.plain else 0.0
     return Profile(
         name, seen.filled / rows, distinct, rows, whole, numbers, min(1.0, moments), emails / filled, negative / filled,
-        zero / filled, largest or 0.0, str(example or ""),
+        zero / filled, largest or 0.0, _words(con, column, filled) if distinct <= FEW else 0.0, str(example or ""),
     )  # fmt: skip
+
+
+def _words(con: Any, column: str, filled: int) -> float:
+    counted = con.execute(f"SELECT {column}, count(*) FROM suggested_rows GROUP BY 1").fetchall()
+    return sum(rows for value, rows in counted if value and synonyms.meaning(value)) / filled
 
 
 # ---------------------------------------------------------------- which is which
@@ -159,6 +175,8 @@ def _fit(profile: Profile, target: str, table: Table) -> float:
         return 1.0 if profile.moments >= 0.8 else 0.0
     if kind == "number":
         return 1.0 if profile.is_number else 0.0
+    if target == "event_type":
+        return 1.0 if profile.words else 0.0
     if target == "email":
         return 1.0 if profile.emails >= 0.5 else 0.0
     if target.endswith("_id") and (profile.is_moment or (profile.is_number and profile.whole < 0.9)):
@@ -167,7 +185,9 @@ def _fit(profile: Profile, target: str, table: Table) -> float:
 
 
 def _by_content(profiles: list[Profile], chosen: dict[str, Profile]) -> None:
-    """What no name tells: the first date is when, the first repeated id is who, decimals are money, small counts pieces."""
+    """What no name tells: words for events are what happened, the first date is when, the first repeated id is who, decimals
+    are money, small counts pieces.
+    """
 
     def first(target: str, *conditions: Any) -> None:
         for condition in conditions:
@@ -175,6 +195,7 @@ def _by_content(profiles: list[Profile], chosen: dict[str, Profile]) -> None:
                 if target not in chosen and profile not in chosen.values() and condition(profile):
                     chosen[target] = profile
 
+    first("event_type", lambda one: one.words >= 0.8 and one.distinct > 1)
     first("occurred_at", lambda one: one.is_moment)
     if "amount" not in chosen and "price" not in chosen:
         first("amount", lambda one: one.is_number and one.whole < 0.9 and one.filled > 0.5)
@@ -322,10 +343,10 @@ class _Events:
         values = [
             str(value)
             for (value,) in self._counted(
-                f"SELECT DISTINCT {column} FROM {{rows}} WHERE {column} IS NOT NULL LIMIT 50"
+                f"SELECT DISTINCT {column} FROM {{rows}} WHERE {column} IS NOT NULL LIMIT {FEW}"
             )
         ]
-        meant = {value: _meaning(value) for value in sorted(values)}
+        meant = {value: synonyms.meaning(value) for value in sorted(values)}
         if not any(meant.values()):
             return None
         if all(value == meaning for value, meaning in meant.items()):
@@ -340,14 +361,6 @@ class _Events:
             return _Line("event_type", f"{{ sql = '''CASE {column} {cases} ELSE 'purchase' END''' }}")
         why = f"unknown, quarantined: {', '.join(unknown)}" if unknown else ""
         return _Line("event_type", f"{{ sql = '''CASE {column} {cases} ELSE {column} END''' }}", why)
-
-
-def _meaning(value: str) -> str | None:
-    plain = re.sub(r"[^a-z]", "", value.lower())
-    for word, alike in synonyms.words()["words"].items():
-        if plain == word.replace("_", "") or plain in alike:
-            return str(word)
-    return None
 
 
 def _toml(

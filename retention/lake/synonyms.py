@@ -22,6 +22,15 @@ def likeness(name: str, words: list[str]) -> float:
     return max(_alike(part, words) for part in {name, name.rpartition(".")[2]})
 
 
+def meaning(word: str) -> str | None:
+    """The type of event that a word of a shop's stands for, if it stands for one."""
+    plain = re.sub(r"[^a-z]", "", word.lower())
+    for kind, alike in words()["words"].items():
+        if plain == kind.replace("_", "") or plain in alike:
+            return str(kind)
+    return None
+
+
 def _alike(name: str, words: list[str]) -> float:
     plain = unicodedata.normalize("NFKD", name.replace("ß", "ss")).encode("ascii", "ignore").decode().lower()
     plain = re.sub(r"[^a-z0-9]", "", plain)

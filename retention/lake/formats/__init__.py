@@ -1,5 +1,7 @@
 """Exports that are known by name: a map file each, in the language of everybody's maps."""
 
+import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 from retention.errors import BadInput
@@ -7,6 +9,16 @@ from retention.lake.mapping import Mapping, read_map
 from retention.lake.schema import Table
 
 FOLDER = Path(__file__).parent
+
+# Columns by which an export is known: those of one of the sets, for a shop's exporters have changed over the years.
+SIGNS: dict[str, tuple[set[str], ...]] = {
+    "shopify-orders": ({"name", "created at", "lineitem name", "lineitem quantity"},),
+    "shopify-customers": ({"first name", "accepts email marketing"}, {"first name", "accepts marketing"}),
+    "shopify-products": ({"handle", "variant price"}, {"url handle", "price"}),
+    "woocommerce-orders": ({"billing_email", "line_items"}, {"order_number", "item_total"}),
+    "woocommerce-customers": ({"user_login", "date_registered"}, {"username", "sign up"}),
+    "woocommerce-products": ({"in stock?", "regular price"},),
+}
 
 
 def names() -> tuple[str, ...]:
@@ -25,3 +37,13 @@ def read(name: str, table: Table, timezone: str) -> Mapping:
     if name not in names():
         raise BadInput(f"There is no format {name!r}; use one of {', '.join(names())}.")
     return read_map(FOLDER / f"{name}.toml", table, timezone)
+
+
+def recognised(columns: Iterable[str], table: str) -> tuple[str, str] | None:
+    """The known export with such columns, and the table it is for: the one asked for, if it says something of it."""
+    there = {name.casefold() for name in columns}
+    for name, signs in SIGNS.items():
+        if any(sign <= there for sign in signs):
+            sections = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+            return name, table if table in sections else next(iter(sections))
+    return None

@@ -7,6 +7,7 @@ from retention.lake import Lake, formats
 from retention.lake.importing import import_files
 from retention.lake.mapping import read_map
 from retention.lake.schema import TABLES
+from retention.lake.suggest import suggest
 
 SHOPIFY_ORDERS = """Name,Email,Financial Status,Paid at,Fulfillment Status,Fulfilled at,Accepts Marketing,Currency,Subtotal,Shipping,Taxes,Total,Discount Code,Discount Amount,Shipping Method,Created at,Lineitem quantity,Lineitem name,Lineitem price,Lineitem compare at price,Lineitem sku,Lineitem requires shipping,Lineitem taxable,Lineitem fulfillment status,Billing Name,Billing Phone,Cancelled at,Payment Method,Refunded Amount,Vendor,Id,Tags,Risk Level,Source,Lineitem discount,Phone
 #1004,Cy@Example.com,partially_refunded,2025-07-04 10:00:00 +0100,fulfilled,2025-07-05 09:00:00 +0100,no,GBP,30.00,3.00,0.00,33.00,,0.00,Standard,2025-07-04 09:59:00 +0100,1,Mug,10.00,,MUG-1,true,true,fulfilled,Cy Chi,,,Shopify Payments,4.00,Acme,5004,,Low,web,0.00,
@@ -173,3 +174,30 @@ def test_every_format_can_be_read_and_wrong_ones_are_told(settings, tmp_path):
         import_files(
             lake, None, settings, "events", [str(path)], tmp_path / "m", format_name="shopify-orders"
         )
+
+
+@pytest.mark.parametrize(
+    ("asked", "text", "name", "table"),
+    [
+        ("events", SHOPIFY_ORDERS, "shopify-orders", "events"),
+        ("customers", SHOPIFY_ORDERS, "shopify-orders", "customers"),
+        ("customers", SHOPIFY_CUSTOMERS, "shopify-customers", "customers"),
+        ("items", SHOPIFY_PRODUCTS, "shopify-products", "items"),
+        ("events", WOO_LINES, "woocommerce-orders", "events"),
+        ("events", WOO_PACKED, "woocommerce-orders", "events"),
+        ("customers", WOO_CUSTOMERS, "woocommerce-customers", "customers"),
+        ("events", WOO_PRODUCTS, "woocommerce-products", "items"),
+    ],
+)
+def test_an_export_known_by_name_is_recognised_where_a_map_is_asked_for(
+    asked, text, name, table, settings, tmp_path
+):
+    path = tmp_path / "export.csv"
+    path.write_text(text)
+    said = suggest(Lake.open(settings), asked, str(path))
+    assert (
+        f"reads like a {'Shopify' if 'shopify' in name else 'WooCommerce'} export of {name.partition('-')[2]}"
+        in said
+    )
+    assert f"retention import {table} export.csv --format {name}\n" in said
+    assert all(line.startswith("#") for line in said.splitlines())

@@ -160,6 +160,26 @@ def test_words_of_events_are_translated(settings, tmp_path):
     assert report.rows_quarantined == 20
 
 
+@pytest.mark.parametrize("name", ["type", "typ", "kind", "was"])
+def test_what_happened_is_seen_by_its_words_whatever_the_column_is_called(name, settings, tmp_path):
+    path = tmp_path / "clicks.jsonl"
+    path.write_text(
+        "".join(
+            f'{{"user": "u{n % 30}", "{name}": "{kind}", "at": "2025-01-{n % 28 + 1:02}T10:00:00Z", "sku": "s{n % 7}"}}\n'
+            for n, kind in enumerate(["view", "cart", "search", "email_click", "purchase"] * 20)
+        )
+    )
+    assert tomllib.loads(suggest(Lake.open(settings), "events", str(path)))["events"]["event_type"] == name
+
+
+def test_a_type_of_product_is_no_type_of_event(settings, tmp_path):
+    path = tmp_path / "sales.csv"
+    rows = "".join(f"{n % 9},{('mug', 'rug')[n % 2]},2025-01-{n % 28 + 1:02},{n}.50\n" for n in range(60))
+    path.write_text(f"customer,type,date,total\n{rows}")
+    section = tomllib.loads(suggest(Lake.open(settings), "events", str(path)))["events"]
+    assert section["event_type"] == {"value": "purchase"}
+
+
 def test_nested_fields_have_dotted_names(settings, tmp_path):
     path = tmp_path / "clicks.jsonl"
     path.write_text(
