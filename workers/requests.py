@@ -38,10 +38,17 @@ RECOMMENDERS = (
 BLEND = ("auto", "blend")  # of the recommender: candidates of several models, put in order by a ranker
 
 
+MOST_DAYS = 3650
+SOME_DAYS = f"a number of days from 1 to {MOST_DAYS:,}"
+
+
 def days(value: Any) -> Any:
     """``28d`` or ``4w`` → days."""
     if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d{1,4})\s*([dw]?)\s*", value.lower())):
-        return int(match[1]) * (7 if match[2] == "w" else 1)
+        count = int(match[1]) * (7 if match[2] == "w" else 1)
+        if not 1 <= count <= MOST_DAYS:
+            raise BadInput(f"{value!r} is not {SOME_DAYS}; write it like 28d or 4w.")
+        return count
     return value
 
 
@@ -67,8 +74,8 @@ def utc(value: Any) -> Any:
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
 
 
-Days = Annotated[int, BeforeValidator(days), Field(ge=1, le=3650)]
-DaysOrEver = Annotated[int | None, BeforeValidator(days_or_ever)]
+Days = Annotated[int, BeforeValidator(days), Field(ge=1, le=MOST_DAYS)]
+DaysOrEver = Annotated[Annotated[int, Field(ge=1, le=MOST_DAYS)] | None, BeforeValidator(days_or_ever)]
 Seconds = Annotated[int, BeforeValidator(seconds), Field(ge=1, le=86_400)]
 Moment = Annotated[datetime, BeforeValidator(utc)]
 CustomerId = Annotated[str, Field(min_length=1, max_length=255)]

@@ -12,7 +12,7 @@ For instance::
 
     @command("sweep", request=Sweep)
     @click.option("--tier", type=choice("high", "medium", "low"), default="high", help="The lowest tier to list.")
-    @click.option("--csv", type=click.Path(path_type=Path), cls=TerminalOption, help="Also write the cohort here.")
+    @click.option("--csv", type=TO_WRITE, cls=TerminalOption, help="Also write the cohort here.")
     def COMMAND(call: Call, tier: str, csv: Path | None = None) -> Sweep:
         \"\"\"Score every active customer and say who is at risk, and why.\"\"\"
         return request(Sweep, tier=tier)
@@ -45,6 +45,7 @@ from bot.commands.tree import (
     PERSON,
     SLACK,
     TERMINAL,
+    TO_WRITE,
     Answer,
     Call,
     Command,
@@ -58,6 +59,6 @@ from bot.commands.tree import (
 )
 
 __all__ = [
-    "BOTH", "CUSTOMER", "DAYS", "DAYS_OR_EVER", "MOMENT", "PERSON", "SLACK", "TERMINAL",
+    "BOTH", "CUSTOMER", "DAYS", "DAYS_OR_EVER", "MOMENT", "PERSON", "SLACK", "TERMINAL", "TO_WRITE",
     "Answer", "Call", "Command", "Group", "TerminalOption", "choice", "command", "group", "request", "root",
 ]  # fmt: skip

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-from bot.commands.tree import TERMINAL, Answer, Call, command
+from bot.commands.tree import TERMINAL, TO_WRITE, Answer, Call, command
 
 
 @command("backup", role="admin", surfaces=TERMINAL)
-@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@click.argument("file", type=TO_WRITE, metavar="FILE")
 def COMMAND(call: Call, file: Path) -> Answer:
     """Back the installation up into FILE (.tar.gz) while it runs: database, lake, models, keys. Keep it as safe as the keys."""
     from retention.backup import backup

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, group, request, whole
+from bot.commands.tree import TERMINAL, TO_WRITE, Answer, Call, TerminalOption, group, request, whole
 from retention.errors import BadInput
 from workers.requests import DataQuality
 
@@ -25,7 +25,7 @@ def _page(call: Call, data: dict[str, Any], html: Path | None = None) -> None:
 
 @COMMAND.command("show", request=DataQuality, after=_page)
 @click.option(
-    "--html", type=click.Path(path_type=Path, dir_okay=False), cls=TerminalOption, metavar="FILE",
+    "--html", type=TO_WRITE, cls=TerminalOption, metavar="FILE",
     help="Also write the report to this file, as a page.",
 )  # fmt: skip
 def show(call: Call, html: Path | None = None) -> DataQuality:

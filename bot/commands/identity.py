@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, between, group
+from bot.commands.tree import TERMINAL, TO_WRITE, Answer, Call, TerminalOption, between, group
 
 LINKS = click.argument("links", nargs=-1, required=True, metavar="LINK…")
 
@@ -43,7 +43,7 @@ def link(call: Call, threshold: float | None, review: float | None, exact: bool)
 
 @COMMAND.command("review", role="analyst", surfaces=TERMINAL)
 @click.option(
-    "--csv", "path", type=click.Path(path_type=Path, dir_okay=False), cls=TerminalOption, metavar="FILE",
+    "--csv", "path", type=TO_WRITE, cls=TerminalOption, metavar="FILE",
     help="Write all of them to a file.",
 )  # fmt: skip
 def review(call: Call, path: Path | None) -> Answer:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from sqlalchemy import select
 
-from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, choice, group, request, whole
+from bot.commands.tree import TERMINAL, TO_WRITE, Answer, Call, TerminalOption, choice, group, request, whole
 from retention import feedback, registry
 from retention.db.audit import history
 from retention.db.tables import ModelVersion
@@ -16,7 +16,6 @@ from workers import models
 from workers.requests import ModelCard, Monitor
 
 KIND = click.argument("kind", type=choice("churn", "recommend"), default="churn", metavar="[churn|recommend]")
-FILE = click.Path(dir_okay=False, path_type=Path)
 FEEDBACK = ("customer_id", "as_of", "model_version", "verdict", "reason", "user", "at")
 LOWER_IS_BETTER = ("log_loss", "brier", "ece")
 
@@ -98,8 +97,8 @@ def check(call: Call) -> Monitor:
 
 @COMMAND.command("card", request=ModelCard)
 @click.argument("version", required=False, metavar="[VERSION]")
-@click.option("--html", type=FILE, cls=TerminalOption, metavar="FILE", help="Write it as a page.")
-@click.option("--pdf", type=FILE, cls=TerminalOption, metavar="FILE", help="Write it on paper.")
+@click.option("--html", type=TO_WRITE, cls=TerminalOption, metavar="FILE", help="Write it as a page.")
+@click.option("--pdf", type=TO_WRITE, cls=TerminalOption, metavar="FILE", help="Write it on paper.")
 def card_(
     call: Call, version: str | None, html: Path | None = None, pdf: Path | None = None
 ) -> Answer | ModelCard:
@@ -126,7 +125,7 @@ def card_(
 
 @COMMAND.command("feedback", role="analyst", surfaces=TERMINAL)
 @click.argument("version", required=False, metavar="[VERSION]")
-@click.option("--csv", type=FILE, metavar="FILE", help="Write it to a file.")
+@click.option("--csv", type=TO_WRITE, metavar="FILE", help="Write it to a file.")
 def feedback_(call: Call, version: str | None, csv: Path | None) -> Answer:
     """What people said of scores, one row a person, customer and model: a signal about labels."""
     settings = call.services.settings

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bot.commands.tree import DAYS, MOMENT, Call, TerminalOption, group, request
+from bot.commands.tree import DAYS, MOMENT, TO_WRITE, Call, TerminalOption, group, request
 from workers.requests import RecommendReport
 
 
@@ -25,7 +25,7 @@ def _page(call: Call, data: dict[str, Any], html: Path | None = None, **_: Any) 
 @click.option("--days", type=DAYS, default="84d", help="What was shown within so long.")
 @click.option("--as-of", type=MOMENT, metavar="DATE", help="As things stood then; by default now.")
 @click.option(
-    "--html", type=click.Path(path_type=Path, dir_okay=False), cls=TerminalOption, metavar="FILE",
+    "--html", type=TO_WRITE, cls=TerminalOption, metavar="FILE",
     help="Also write the report to this file, as a page.",
 )  # fmt: skip
 def recommend(call: Call, days: int, as_of: datetime | None, html: Path | None = None) -> RecommendReport:

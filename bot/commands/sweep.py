@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bot.commands.tree import MOMENT, Call, TerminalOption, choice, command, request, whole
+from bot.commands.tree import MOMENT, TO_WRITE, Call, TerminalOption, choice, command, request, whole
 from retention.reports.csv import harmless
 from workers.requests import Sweep
 
@@ -33,7 +33,7 @@ def _write(path: Path, cohort: list[dict[str, Any]]) -> None:
 @click.option("--top", type=whole(1, 100_000), default=100, metavar="N", help="At most so many customers.")
 @click.option("--as-of", type=MOMENT, metavar="DATE", help="As the data stood then; by default now.")
 @click.option(
-    "--csv", type=click.Path(dir_okay=False, path_type=Path), cls=TerminalOption, metavar="FILE",
+    "--csv", type=TO_WRITE, cls=TerminalOption, metavar="FILE",
     help="Also write the cohort to a file.",
 )  # fmt: skip
 def COMMAND(call: Call, tier: str, top: int, as_of: datetime | None, csv: Path | None = None) -> Sweep:

@@ -1,12 +1,14 @@
 """The classes of the command tree: commands that know their role and surfaces, and load only when they are asked for."""
 
 import difflib
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
@@ -255,6 +257,23 @@ class _Choice(click.Choice):
         self.fail(f"{value!r} is none of {listed}.{guess}", param, ctx)
 
 
+class _FileToWrite(click.Path):
+    """A file that the command writes: whether it can be written is found before the work, not after it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(value)
+        if path.is_dir():
+            self.fail(f"{str(path)!r} is a folder; name a file in it.", param, ctx)
+        if not path.parent.is_dir():
+            self.fail(
+                f"{str(path)!r} cannot be written, for there is no folder {str(path.parent)!r}; make it first, "
+                "or name a file elsewhere.", param, ctx,
+            )  # fmt: skip
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            self.fail(f"{str(path)!r} may not be written by you; name a file elsewhere.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class _Person(click.ParamType):
     """A Slack user: ``@mention`` (which Slack sends as ``<@U123|name>``) or a user id."""
 
@@ -267,14 +286,17 @@ class _Person(click.ParamType):
         return match[1] or match[2]
 
 
-DAYS = _Checked("days", requests.days, "a number of days; write it like 28d or 4w")
-DAYS_OR_EVER = _Checked("days|ever", requests.days_or_ever, "a number of days; write it like 56d, or ever")
+DAYS = _Checked("days", requests.days, f"{requests.SOME_DAYS}; write it like 28d or 4w")
+DAYS_OR_EVER = _Checked(
+    "days|ever", requests.days_or_ever, f"{requests.SOME_DAYS}; write it like 56d, or ever"
+)
 DURATION = _Checked("duration", requests.seconds, "a duration; write it like 90s, 5m or 1h")
 MOMENT = _Checked("date", requests.utc, "a date; write it like 2017-10-02 or 2017-10-02T09:00")
 SHARE = _Checked("percent", numbers.share, "a percentage; write it like 15 or 12.5")
 MONEY = _Checked("money", numbers.money, "an amount; write it like 5, 12.50 or 1200")
 PERSON = _Person()
 CUSTOMER = click.STRING
+TO_WRITE = _FileToWrite(path_type=Path)
 
 
 def whole(least: int = 1, most: int | None = None) -> click.ParamType:

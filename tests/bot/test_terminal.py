@@ -67,6 +67,14 @@ def test_a_report_is_one_json_object_or_text(home, capsys, command):
         (["digest", "schedule"], "--channel is missing"),
         (["retrain", "--as", "U0SOMEBODY"], "Your role is viewer"),
         (["role", "grant", "U0A", "emperor"], "none of viewer, analyst, approver, admin"),
+        (["sweep", "--csv", "nowhere/x.csv"], "--csv: 'nowhere/x.csv' cannot be written"),
+        (["models", "card", "--pdf", "."], "--pdf: '.' is a folder"),
+        *(
+            ([*typed, option, value], f"{option}: '{value}' is not a number of days from 1 to 3,650")
+            for typed in (["retrain"], ["evaluate", "churn", "--cutoff", "2017-10-02"])
+            for option in ("--horizon", "--active-within")
+            for value in ("0d", "9999d")
+        ),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(home, capsys, typed, sentence):
