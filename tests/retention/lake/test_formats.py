@@ -176,6 +176,59 @@ def test_every_format_can_be_read_and_wrong_ones_are_told(settings, tmp_path):
         )
 
 
+ONE_MORE = (
+    "id:{}|name:Mug|product_id:3|sku:MUG-1|quantity:1|subtotal:10.00|total:10.00|refunded:0.00|refunded_qty:0"
+)
+EQUAL = {
+    "shopify-orders": (
+        SHOPIFY_ORDERS.splitlines()[0] + "\n",
+        "#{order},ann@example.com,{paid},,,,no,GBP,20.00,0,0,20.00,,0.00,,2025-07-0{order} 10:00:00 +0100,1,Mug,10.00,,MUG-1,true,true,,,,,,{back},Acme,,,,web,0.00,\n"
+        "#{order},ann@example.com,,,,,,,,,,,,,,2025-07-0{order} 10:00:00 +0100,1,Mug,10.00,,MUG-1,true,true,,,,,,,Acme,,,,,0.00,\n",
+        ("paid", "refunded"),
+    ),
+    "woocommerce-orders": (
+        f"{WOO_HEADER}line_items\n",
+        f"{{order}},{{order}},2025-07-0{{order}} 10:00:00,{{paid}},EUR,7,ann@example.com,,{ONE_MORE.format('9{order}')};{ONE_MORE.format('10{order}')}\n",
+        ("completed", "refunded"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_equal_lines_of_an_order_are_two_and_an_overlapping_export_adds_none(name, settings, tmp_path):
+    head, order, (paid, refunded) = EQUAL[name]
+    lake = Lake.open(settings)
+
+    def bring(*orders):
+        path = tmp_path / "export.csv"
+        path.write_text(
+            head
+            + "".join(order.format(order=n, paid=p, back="0" if p == paid else "20.00") for n, p in orders)
+        )
+        report = import_files(lake, None, settings, "events", [str(path)], format_name=name)
+        return report.rows_accepted, report.rows_duplicate
+
+    assert bring((1, paid), (2, paid)) == (4, 0)
+    assert bring((3, paid), (2, refunded)) == (4, 2)
+    assert bring((3, paid), (2, refunded), (1, paid)) == (0, 8)
+    events = lake.table("events").execute()
+    assert events.groupby("event_type").amount.sum().to_dict() == {
+        "cancelled": 20,
+        "purchase": 40,
+        "return": -20,
+    }
+
+
+def test_a_line_of_woocommerce_that_stands_twice_in_the_file_is_known_by_its_number(settings, tmp_path):
+    head, order, (paid, _) = EQUAL["woocommerce-orders"]
+    path = tmp_path / "export.csv"
+    path.write_text(head + 2 * order.format(order=1, paid=paid))
+    report = import_files(
+        Lake.open(settings), None, settings, "events", [str(path)], format_name="woocommerce-orders"
+    )
+    assert (report.rows_accepted, report.rows_duplicate) == (2, 2)
+
+
 @pytest.mark.parametrize(
     ("asked", "text", "name", "table"),
     [
