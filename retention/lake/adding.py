@@ -27,12 +27,14 @@ class Adding:
         self.root, self.con, self.table = root, con, table
         self.explicit = False
         self.pieces = 0
+        self.equal = 0  # events left out because another one of this import is the same
         self.written: list[tuple[str, Path]] = []
 
     def fresh(self, explicit: bool) -> str:
         """The table of the staged events that are not in the lake yet, each once. ``explicit``: the source gives ids."""
         self.explicit |= explicit
-        near, repeated = self.near("staged"), self._staged_twice()
+        near, repeated = self.near("staged"), self._staged_again()
+        self.equal += repeated
         if not near and not repeated:
             return "staged"
         keys = self._keys(self.explicit or self._gives_ids(near))
@@ -88,17 +90,17 @@ class Adding:
         """SQL of what tells events apart."""
         return [EVENT_ID] if explicit else [*SAID.values()]
 
-    def _staged_twice(self) -> bool:
-        """Whether an event is staged twice. Ids that are hashes need be compared only where events are alike."""
+    def _staged_again(self) -> int:
+        """How many events are staged again. Ids that are hashes need be compared only where events are alike."""
         alike = clean.alike(self.con, "staged")
         if self.explicit:
-            return self._twice("staged")
+            return self._again("staged")
         of_them = f"(SELECT * FROM staged WHERE {clean.REPEATED})"
-        return alike and self._twice(of_them)
+        return self._again(of_them) if alike else 0
 
-    def _twice(self, relation: str) -> bool:
+    def _again(self, relation: str) -> int:
         said = f"SELECT hash({', '.join(self._keys(self.explicit))}) AS said FROM {relation}"
-        return bool(self._one(f"SELECT count(*) > count(DISTINCT said) FROM ({said})"))
+        return self._one(f"SELECT count(*) - count(DISTINCT said) FROM ({said})")
 
     def _gives_ids(self, files: list[str]) -> bool:
         """Whether some file stores ids, by its statistics."""
@@ -117,8 +119,10 @@ class Adding:
             groups.setdefault("" if self.explicit else month, []).append(path)
         for paths in groups.values():
             ordered = [str(path) for path in sorted(paths, key=lambda path: path.name)]
-            if len(paths) == 1 or not self._twice(_stored(ordered)):
+            again = self._again(_stored(ordered)) if len(paths) > 1 else 0
+            if not again:
                 continue
+            self.equal += again
             parts = ", ".join(self._keys(self.explicit))
             numbered = _stored(ordered, ", filename = true, file_row_number = true")
             once = (

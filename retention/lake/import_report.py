@@ -22,6 +22,9 @@ class ImportReport:
     mended: dict[str, int] = field(default_factory=dict)
     """Rows that came in changed, by what was done."""
 
+    rows_equal: int = 0
+    """Events among the duplicates that equal another one of the same import: told twice, or two that nothing tells apart."""
+
     linked: dict[str, Any] = field(default_factory=dict)
     """What linking came to, after customers were imported (`identity.exact.Linked`)."""
 

@@ -271,7 +271,7 @@ class Import:
         return ImportReport(
             self.table.name, self.read_rows, self.filtered, accepted, staged - accepted - self.aside,
             sum(self.reasons.values()), dict(sorted(self.reasons.items(), key=lambda item: -item[1])), path,
-            round(seconds(), 3), tuple(self.seen), self.mended,
+            round(seconds(), 3), tuple(self.seen), self.mended, self.adding.equal if self.adding else 0,
         )  # fmt: skip
 
     def _hold(self) -> None:

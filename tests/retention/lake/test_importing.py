@@ -131,10 +131,10 @@ def test_a_database_by_its_url(lake, settings, tmp_path):
 def test_the_same_file_twice_changes_nothing(lake, settings, tmp_path, retail):
     file = _file(tmp_path, HEADER + ROWS + ROWS.splitlines()[0] + "\n")
     first = import_files(lake, None, settings, "events", [file], retail)
-    assert (first.rows_accepted, first.rows_duplicate) == (3, 1)
+    assert (first.rows_accepted, first.rows_duplicate, first.rows_equal) == (3, 1, 1)
     before = lake.fingerprint(datetime(2026, 1, 1, tzinfo=UTC))
     again = import_files(lake, None, settings, "events", [file], retail)
-    assert (again.rows_accepted, again.rows_duplicate) == (0, 4)
+    assert (again.rows_accepted, again.rows_duplicate, again.rows_equal) == (0, 4, 1)
     assert lake.fingerprint(datetime(2026, 1, 1, tzinfo=UTC)) == before  # not even a new version
 
 

@@ -41,7 +41,12 @@ def test_a_file_of_many_pieces_is_one_commit_and_each_event_is_there_once(
     told = []
     twice = [_many(tmp_path / "a.parquet"), _many(tmp_path / "b.parquet", 100)]
     report = import_files(lake, None, settings, "events", twice, progress=lambda *at: told.append(at))
-    assert (report.rows_read, report.rows_accepted, report.rows_duplicate) == (195, 100, 95)
+    assert (report.rows_read, report.rows_accepted, report.rows_duplicate, report.rows_equal) == (
+        195,
+        100,
+        95,
+        95,
+    )
     assert lake.table("events").count().execute() == lake.table("events").event_id.nunique().execute() == 100
     assert store.version(lake.root, TABLES["events"]) == 0
     assert any("50 rows" in what for _, _, what in told)
@@ -58,7 +63,7 @@ def test_ids_of_the_source_are_told_apart_across_pieces_and_months(small_pieces,
     rows = "".join(f"{n % 30},{n},view,2025-{1 + n % 9:02}-01\n" for n in range(60))
     csv.write_text("event_id,customer_id,event_type,occurred_at\n" + rows)
     report = import_files(lake, None, settings, "events", [str(csv)])
-    assert (report.rows_accepted, report.rows_duplicate) == (30, 30)
+    assert (report.rows_accepted, report.rows_duplicate, report.rows_equal) == (30, 30, 30)
     first = lake.table("events").filter(lambda events: events.event_id == "7").execute()
     assert first["customer_id"].tolist() == ["7"]  # the first of each
 
