@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Any
 
@@ -16,6 +16,7 @@ from retention.churn.segments import attributes_of, by_segment
 from retention.churn.snapshots import Snapshot, TrainingSet, history, take
 from retention.churn.uncertainty import intervals, log_loss_of, paired
 from retention.errors import BadInput, TooLittleData
+from retention.lake.covered import judgeable
 from retention.progress import Progress, part, silent
 
 _CURVE = (
@@ -92,7 +93,7 @@ def evaluate(
     TooLittleData
         Too few customers, or only one class.
     """
-    _window_is_over(lake, cutoff, horizon_days)
+    judgeable(lake, cutoff, horizon_days)
     attributes = _attributes(lake, by)
     moments = [cutoff - timedelta(days=horizon_days * number) for number in range(origins)]
     steps = origins + curve
@@ -266,17 +267,3 @@ def _attributes(lake: Any, wanted: Sequence[str]) -> pd.DataFrame:
                 f"--by {name}: no customer has an attribute of that name with 2 to 8 different values; there are: {there}."
             )
     return found[list(wanted)] if wanted else found
-
-
-def _window_is_over(lake: Any, cutoff: datetime, horizon_days: int) -> None:
-    newest = lake.table("events").occurred_at.max().execute()
-    if newest is None or newest != newest:
-        raise TooLittleData(
-            "There are no events yet; import them with `retention import events FILE --map MAP.toml`."
-        )
-    last, horizon = newest.to_pydatetime().replace(tzinfo=UTC), timedelta(days=horizon_days)
-    if cutoff + horizon - last > timedelta(days=max(1.0, horizon_days / 10)):
-        raise BadInput(
-            f"The {horizon_days} days after {cutoff:%Y-%m-%d} are not over in the data, whose newest event is of "
-            f"{last:%Y-%m-%d}; take a --cutoff of {last + timedelta(days=1) - horizon:%Y-%m-%d} or earlier."
-        )

@@ -15,6 +15,7 @@ from retention.churn import season as seasons
 from retention.churn.derived import AS_IT_WAS, DERIVED, SEASON, by_bgnbd, by_states, purchase_history
 from retention.errors import BadInput, TooLittleData
 from retention.features import NAMES, build, quarters
+from retention.lake import covered
 from retention.lake.frames import computed
 from retention.progress import Progress, part, silent
 from retention.value import bgnbd, gamma_gamma, states
@@ -262,16 +263,12 @@ def history(
     TooLittleData
         No events, or no customers.
     """
-    events = lake.table("events", before=cutoff)
-    first, newest = (
-        when.execute() for when in (events.occurred_at.min(), lake.table("events").occurred_at.max())
-    )
-    if first is None or first != first:
+    covered.learnable(lake, cutoff, horizon_days)
+    first = lake.table("events", before=cutoff).occurred_at.min().execute()
+    if first is None or first != first:  # they had happened, but were heard of later
         raise TooLittleData(
-            f"There are no events before {cutoff:%Y-%m-%d}; import some or choose a later cutoff."
+            f"No events were known before {cutoff:%Y-%m-%d}; import some or choose a later cutoff."
         )
-    # What came later only says that the data goes on: a shop may be closed in the days before the cutoff.
-    reaches(newest.to_pydatetime().replace(tzinfo=UTC), cutoff, horizon_days, "cutoff")
     days = (cutoff - first.to_pydatetime().replace(tzinfo=UTC)) / timedelta(days=1)
     moments = origins(cutoff, days, horizon_days)
     taken = []
@@ -302,22 +299,6 @@ def _telling(taken: Sequence[Snapshot], names: Sequence[str]) -> tuple[str, ...]
     empty = low.isna().all(axis=1)
     telling = (low.min(axis=1) < high.max(axis=1)) | (some & ~empty)
     return tuple(name for name in names if telling[name] or name in ("bg_no_purchase", *AS_IT_WAS))
-
-
-def reaches(newest: datetime, end: datetime, horizon_days: int, what: str) -> None:
-    """Refuse a window that the data does not fill: whoever is not in it yet would count as lost.
-
-    Raises
-    ------
-    BadInput
-        Naming the newest event and the latest moment that can be used.
-    """
-    quiet = timedelta(days=max(1.0, horizon_days / 10))  # so long a shop may sell nothing
-    if end - newest > quiet:
-        raise BadInput(
-            f"The data ends on {newest:%Y-%m-%d}, before the {what} {end:%Y-%m-%d}: who has not ordered since would "
-            f"count as lost. Take {newest + timedelta(days=1):%Y-%m-%d} or earlier as the {what}."
-        )
 
 
 def origins(cutoff: datetime, history_days: float, horizon_days: int) -> list[datetime]:

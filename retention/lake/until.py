@@ -16,8 +16,9 @@ _KEPT: dict[tuple[Any, ...], "Until"] = {}
 
 @dataclass(frozen=True, slots=True)
 class Until:
-    """When the newest event happened, and when the last of anything happened, was heard of or became evident."""
+    """When the oldest and the newest event happened, and when the last of anything happened, was heard of or became evident."""
 
+    oldest: datetime | None
     newest: datetime | None
     last: datetime | None
     state: tuple[Any, ...]  # of the lake, as `state` gives it
@@ -54,7 +55,7 @@ def newest(lake: "Lake", before: datetime | None = None) -> datetime | None:
 def _asked(lake: "Lake", key: tuple[Any, ...]) -> Until:
     events = lake.table("events")
     found = events.aggregate(
-        newest=events.occurred_at.max(), heard=events.available_at.max()
+        oldest=events.occurred_at.min(), newest=events.occurred_at.max(), heard=events.available_at.max()
     ).to_pyarrow().to_pylist()[0]  # fmt: skip
     links = store.opened(lake.root, LINKS)
     moments = [found["newest"], found["heard"]]
@@ -64,5 +65,5 @@ def _asked(lake: "Lake", key: tuple[Any, ...]) -> Until:
         ).fetchall()
         moments.append(evident[0][0])
     known = [moment.replace(tzinfo=UTC) for moment in moments if moment is not None]
-    newest = found["newest"]
-    return Until(newest.replace(tzinfo=UTC) if newest else None, max(known, default=None), key)
+    oldest, newest = (found[end] and found[end].replace(tzinfo=UTC) for end in ("oldest", "newest"))
+    return Until(oldest, newest, max(known, default=None), key)

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.errors import BadInput, TooLittleData
+from retention.lake.covered import judgeable
 from retention.progress import Progress, part, silent
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.beyond import beyond
@@ -69,12 +70,13 @@ def evaluate(
     Raises
     ------
     BadInput
-        For a ``k`` or ``min_buyers`` below 1.
+        For a ``k`` or ``min_buyers`` below 1, or where the horizon after the cutoff is not over in the data.
     TooLittleData
         Where there is no history, no such item, or no such customer.
     """
     if k < 1 or min_buyers < 1:
         raise BadInput(f"k is {k} and min-buyers {min_buyers}; both must be at least 1.")
+    judgeable(lake, cutoff, horizon_days)
     began = time.perf_counter()
     trained = train(
         lake, cutoff=cutoff, horizon_days=horizon_days, seed=seed, model=model, min_buyers=min_buyers,

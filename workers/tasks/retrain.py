@@ -13,14 +13,20 @@ def run(request: Retrain, context: Context) -> Outcome:
     """Train what was asked for; rows are added and promoted in the finishing transaction."""
     from retention.feedback import doubted
     from retention.lake import Lake
+    from retention.lake.covered import learnable
     from retention.progress import part
-    from retention.recommend.heard import gather
-    from retention.registry import champion, promote
-    from retention.registry import retrain as training
 
     settings = context.settings
     lake = Lake.open(settings)
     cutoff, note = _cutoff(request, lake)
+    if "churn" in request.models:
+        learnable(
+            lake, cutoff, request.horizon
+        )  # before the libraries that learn are loaded, which takes seconds
+    from retention.recommend.heard import gather
+    from retention.registry import champion, promote
+    from retention.registry import retrain as training
+
     with context.database.reading() as session:
         used = {kind: champion(session, settings, kind) for kind in request.models}
         marked = doubted(session, settings) if settings.doubted_labels == "drop" else ()

@@ -154,8 +154,13 @@ def test_what_cannot_be_learned_is_said_in_a_sentence(shop):
         train(shop.lake, cutoff=shop.begin + timedelta(days=45), horizon_days=14)
     with pytest.raises(BadInput, match="data ends on"):
         train(shop.lake, cutoff=shop.end + timedelta(days=60), **ARGS)
-    with pytest.raises(BadInput, match="not over in the data"):
+    with pytest.raises(
+        BadInput, match=f"are not over in the data, for it goes from {shop.begin:%Y-%m-%d} to .*--cutoff of"
+    ):
         evaluate(shop.lake, cutoff=shop.end - timedelta(days=5), **ARGS)
+    longest = (shop.end - shop.begin).days // 3
+    with pytest.raises(BadInput, match=f"it goes from .*; take a --horizon of at most {longest} days"):
+        evaluate(shop.lake, cutoff=shop.end - timedelta(days=5), horizon_days=3000)
     with pytest.raises(TooLittleData, match="no events before"):
         train(shop.lake, cutoff=shop.begin - timedelta(days=5), **ARGS)
 

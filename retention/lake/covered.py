@@ -1,0 +1,78 @@
+"""Whether the data covers the time that is asked about: two dates are looked at, before any work."""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from retention.errors import BadInput, TooLittleData
+from retention.lake.until import until
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
+
+PARTS = (
+    3  # of the data for the longest horizon: one to be judged by, and the two before it that learning takes
+)
+
+
+def learnable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
+    """Refuse a cutoff before the data begins or after it ends: whoever is not in it yet would count as lost.
+
+    Raises
+    ------
+    BadInput, TooLittleData
+        Naming from when to when the data is.
+    """
+    oldest, newest = _ends(lake)
+    if cutoff <= oldest:
+        raise TooLittleData(
+            f"There are no events before {cutoff:%Y-%m-%d}, for {_told(oldest, newest)}; import older ones or choose "
+            "a later cutoff."
+        )
+    if cutoff - newest > quiet(horizon_days):
+        raise BadInput(
+            f"The data ends on {newest:%Y-%m-%d}, before the cutoff {cutoff:%Y-%m-%d}: who has not ordered since would "
+            f"count as lost. Take {newest + timedelta(days=1):%Y-%m-%d} or earlier as the cutoff."
+        )
+
+
+def judgeable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
+    """Refuse a horizon after the cutoff that is not over in the data: there is nothing yet to compare with.
+
+    Raises
+    ------
+    BadInput, TooLittleData
+        Naming from when to when the data is, and the latest cutoff or the longest horizon that can be judged.
+    """
+    oldest, newest = _ends(lake)
+    if cutoff <= oldest:
+        learnable(lake, cutoff, horizon_days)
+    horizon, end = timedelta(days=horizon_days), newest + timedelta(days=1)
+    if cutoff + horizon - newest <= quiet(horizon_days):
+        return
+    longest = (end - oldest).days // PARTS
+    remedy = (
+        f"take a --cutoff of {end - horizon:%Y-%m-%d} or earlier"
+        if horizon_days <= longest or not longest
+        else f"take a --horizon of at most {longest} days, so that two before it are left to learn from"
+    )
+    raise BadInput(
+        f"The {horizon_days} days after {cutoff:%Y-%m-%d} are not over in the data, for {_told(oldest, newest)}; {remedy}."
+    )
+
+
+def quiet(horizon_days: int) -> timedelta:
+    """For so long a shop may sell nothing."""
+    return timedelta(days=max(1.0, horizon_days / 10))
+
+
+def _ends(lake: "Lake") -> tuple[datetime, datetime]:
+    known = until(lake)
+    if known.oldest is None or known.newest is None:
+        raise TooLittleData(
+            "There are no events yet; import them with `retention import events FILE --map MAP.toml`."
+        )
+    return known.oldest, known.newest
+
+
+def _told(oldest: datetime, newest: datetime) -> str:
+    return f"it goes from {oldest:%Y-%m-%d} to {newest:%Y-%m-%d}"
