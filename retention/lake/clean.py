@@ -128,7 +128,12 @@ class _Judge:
         faults: list[tuple[str, str]] = []
         if self.policy.impossible_date.holds:
             day = self.policy.impossible_date.earliest
-            faults.append((f"occurred_at < TIMESTAMP '{day}'", f"occurred_at lies before {day:%Y}"))
+            faults.append(
+                (
+                    f"occurred_at < TIMESTAMP '{day}'",
+                    f"occurred_at lies before {day.year if (day.month, day.day) == (1, 1) else day}",
+                )
+            )
         if self.policy.negative.holds:
             contradicts = "event_type = 'purchase' AND (amount < 0 OR quantity < 0)"
             faults.append((contradicts, "amount and quantity contradict each other"))

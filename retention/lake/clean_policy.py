@@ -2,14 +2,16 @@
 
 import re
 import tomllib
+from collections.abc import Collection
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from retention.errors import BadInput
-from retention.lake.schema import EVENTS
+from retention.lake.schema import EARLIEST, EVENTS
 from retention.settings import Settings
 
 DEFAULT = Path(__file__).with_name("clean.toml")
@@ -42,7 +44,7 @@ class _Rule(BaseModel):
 class ImpossibleDate(_Rule):
     """Events before a day are not real."""
 
-    earliest: date
+    earliest: Annotated[date, Field(ge=EARLIEST)]
 
 
 class PlaceholderCustomer(_Rule):
@@ -146,9 +148,13 @@ def load_clean_policy(settings: Settings) -> CleanPolicy:
     if own.is_file():
         for name, keys in _read(own).items():
             if name not in rules:
-                raise BadInput(f"{own} has a rule [{name}]; there are {', '.join(rules)}.")
+                raise BadInput(f"{own} has a rule [{name}]; {_nearest(name, rules)}")
             if not isinstance(keys, dict):
                 raise BadInput(f"{own} {name}: {keys!r} is no rule; write [{name}] and its keys below it.")
+            if unknown := [key for key in keys if key not in rules[name]]:
+                raise BadInput(
+                    f"{own} [{name}] has a key {unknown[0]!r}; {_nearest(unknown[0], rules[name])}"
+                )
             rules[name] = {**rules[name], **keys}
     try:
         return CleanPolicy.model_validate(rules)
@@ -158,6 +164,11 @@ def load_clean_policy(settings: Settings) -> CleanPolicy:
         raise BadInput(
             f"{own} {where} is {first['input']!r}; {first['msg'].removeprefix('Value error, ')}."
         ) from None
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    near = get_close_matches(name.lower(), known, 1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
     (r"(.+) is no (text|JSON)", r"mend \1 in the source, or leave it out of the map, " + _AGAIN),
     (r"(\w+) is none of .*", r"translate \1 in the map with { sql = 'CASE …' }, " + _AGAIN),
     (r"occurred_at lies in the future", "see that the map's time zone and the order of day and month are right, " + _AGAIN),
-    (r"occurred_at lies before .*", "a default stands where no date was known; mend the source, or set [impossible_date] in clean.toml, " + _AGAIN),
+    (r"occurred_at lies before .*", "a default stands where no date was known; mend the source, or set earliest of [impossible_date] in clean.toml, " + _AGAIN),
     (r"no code of ours", "see whether it was typed right (a check character tells), or is another system's; mend it and import the file again"),
     (r"the line is broken.*", "mend the line in the file (a quote or a delimiter too many) and import the file again"),
     (r"customer_id stands for everybody.*", "map another column onto customer_id; or, if it is one customer, take the word out of [placeholder_customer] in clean.toml, " + _AGAIN),

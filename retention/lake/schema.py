@@ -4,6 +4,7 @@ Types: ``text``, ``number`` (double), ``flag`` (boolean), ``moment`` (UTC, micro
 """
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 Kind = Literal["text", "number", "flag", "moment", "json"]
@@ -13,6 +14,7 @@ EVENT_TYPES = (
 )  # fmt: skip
 ARMS = ("treatment", "control")
 RELATIONS = ("follow", "refer", "friend")
+EARLIEST = date(1700, 1, 1)  # before it no clock of nanoseconds goes
 LINK_STATES = ("proposed", "accepted", "rejected", "undone")
 SQL_TYPES: dict[str, str] = {
     "text": "VARCHAR",

@@ -9,7 +9,7 @@ from retention import clock
 from retention.errors import BadInput
 from retention.lake.mapping import Mapping, literal, quoted
 from retention.lake.reading import ZONED, zoned_text
-from retention.lake.schema import SQL_TYPES, Column
+from retention.lake.schema import EARLIEST, SQL_TYPES, Column
 from retention.lake.sources import Source
 
 NOUNS = {
@@ -203,7 +203,8 @@ def _faults(column: Column, value: str, type_: str) -> list[str]:
     if column.name == "occurred_at":
         tomorrow = f"{clock.wall() + timedelta(days=1):%Y-%m-%d %H:%M:%S}"
         faults.append(f"CASE WHEN {value} > TIMESTAMP '{tomorrow}' THEN 'occurred_at lies in the future' END")
-        faults.append(f"CASE WHEN {value} < TIMESTAMP '1970-01-01' THEN 'occurred_at lies before 1970' END")
+        nonsense = literal(f"occurred_at {NOUNS['moment']}")
+        faults.append(f"CASE WHEN {value} < TIMESTAMP '{EARLIEST}' THEN {nonsense} END")
     return faults
 
 

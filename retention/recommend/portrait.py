@@ -22,6 +22,7 @@ HALF_LIFE = 90  # days
 SHOWN = 3
 MOSTLY = 0.5  # of the weight, from which one or two categories stand for a customer
 LONGEST_VIEW = 2.0  # times the weight of a usual one
+FEWEST_ORDERS = 5  # from which a habit can be told: one order on a Tuesday is none
 SURE = 2.326  # standard errors: one-sided 99 %, for seven weekdays are looked at
 BANDS = ("low-price", "mid-price", "high-price")
 DAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
@@ -207,7 +208,7 @@ def _shop_hours(lake: "Lake", as_of: datetime, zone: str) -> np.ndarray:
 def _surely(mine: np.ndarray, theirs: np.ndarray, names: tuple[str, ...]) -> dict[str, Any] | None:
     """The one whose share, with the lower bound of Wilson's interval, is most above the shop's; None where none is."""
     total = mine.sum()
-    if not total or not theirs.sum():
+    if total < FEWEST_ORDERS or not theirs.sum():
         return None
     share, usual = mine / total, theirs / theirs.sum()
     spread = SURE * np.sqrt(share * (1 - share) / total + SURE**2 / (4 * total**2))

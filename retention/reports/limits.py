@@ -118,13 +118,13 @@ def _sources(found: dict[str, Any]) -> list[dict[str, str]]:
 
 def _rows(found: dict[str, Any]) -> list[dict[str, str]]:
     told = []
-    read = found["imports"]["rows_read"]
     aside = sum(found["quarantine"].values())
-    if read and aside > FEW * read:
+    there = aside + sum(found["rows"].values())  # now: a file may have been imported more than once
+    if aside > FEW * there:
         reason, number = next(iter(found["quarantine"].items()))
         told.append(
             _limit(
-                f"{100 * aside / read:.0f} % of all rows are in quarantine, most for: {reason} ({number:,})",
+                f"{100 * aside / there:.0f} % of all rows are in quarantine, most for: {reason} ({number:,})",
                 remedy(reason),
             )
         )

@@ -121,7 +121,10 @@ def test_days_alone_tell_nothing_of_orders_that_are_twice(lake, settings, tmp_pa
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[prices]\nz = 1\n", "[prices]"),
+        ("[prices]\nz = 1\n", "has a rule [prices]; did you mean price?"),
+        ("[impossible_date]\nearlyest = 1970-01-01\n", "has a key 'earlyest'; did you mean earliest?"),
+        ("[bot]\ncolour = 1\n", "has a key 'colour'; there are action, events, per_second."),
+        ("[impossible_date]\nearliest = 1066-10-14\n", "impossible_date earliest is"),
         ("[price]\nz = -1\n", "price z is -1"),
         ("[price]\naction = 'drop'\n", "price action"),
         ("[missing]\ncolumns = ['colour']\n", "'colour'"),
@@ -136,6 +139,18 @@ def test_a_wrong_policy_is_told_in_one_sentence(settings, text, says):
     with pytest.raises(BadInput) as refusal:
         load_clean_policy(settings)
     assert says in str(refusal.value)
+
+
+def test_the_rule_says_from_when_on_a_date_is_possible_and_its_rows_come_in_again(bring, lake, settings):
+    old = [f"9,purchase,{when} 00:00:00,x,tea,1,5,0" for when in ("1955-05-05", "1969-12-31", "0017-05-05")]
+    assert bring(*old).quarantine == {
+        "occurred_at lies before 1990": 2, "occurred_at is no date or time": 1,
+    }  # fmt: skip
+    (settings.home / "clean.toml").write_text("[impossible_date]\nearliest = 1960-01-02\n")
+    assert release(lake, None, settings).rows_accepted == 1
+    assert quarantine.counts(lake.duckdb, settings) == {
+        "occurred_at lies before 1960-01-02": 1, "occurred_at is no date or time": 1,
+    }  # fmt: skip
 
 
 def test_the_shop_can_ask_for_a_column(bring, settings):

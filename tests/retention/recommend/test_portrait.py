@@ -104,3 +104,9 @@ def test_a_shop_with_nothing_but_ids_still_has_portraits(tmp_path):
     found = portrait(bare.lake, "a", NOW)
     assert found["summary"] == ""
     assert pd.notna(found["coupons"]["discounted"])
+
+
+def test_a_habit_takes_a_handful_of_orders(shop):
+    """Four Saturdays of four would be sure enough by Wilson's bound."""
+    after = [portrait(shop.lake, "fan", SATURDAY + timedelta(weeks=weeks, days=1)) for weeks in (0, 3, 4)]
+    assert [found["weekday"] and found["weekday"]["name"] for found in after] == [None, None, "Saturdays"]

@@ -9,6 +9,7 @@ import pytest
 from retention import clock, templating
 from retention.db.tables import ModelVersion
 from retention.lake import Lake
+from retention.reports.limits import limits
 from retention.reports.quality import report
 from tests.retention.reports.conftest import UNTIL, bought
 from workers.delivery import render
@@ -44,6 +45,7 @@ def test_gaps_spikes_and_the_quarantine_are_told(found):
         found.data["imports"][f"rows_{fate}"] for fate in ("accepted", "duplicate", "filtered", "quarantined")
     )
     said = _shown(found)
+    assert "0 were not meant, 1 were set aside." in said
     for words in ("2025-04-14", "customer_id is missing", "calendar features need 13", "no margin"):
         assert words in said
 
@@ -103,3 +105,11 @@ def test_drift_is_against_what_the_champion_learned_from(shop, champion):
     assert np.isfinite(drift["event_mix"])
     clock.configure(fixed=shop.end - timedelta(days=60))
     assert report(shop.lake, shop.database, shop.settings).data["drift"]["features"]["orders_all"] == 0
+
+
+def test_a_file_imported_again_makes_no_smaller_share_of_the_quarantine(found):
+    data = {**found.data, "quarantine": {"customer_id is missing": 100}}
+    data["imports"] = {**data["imports"], "rows_read": 10 * data["imports"]["rows_read"]}
+    rows = sum(data["rows"].values())
+    share = f"{100 * 100 / (rows + 100):.0f} % of all rows are in quarantine"
+    assert any(one["limit"].startswith(share) for one in limits(data))
