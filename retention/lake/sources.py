@@ -25,6 +25,7 @@ from retention.lake.torn import mended
 
 LARGE_ROW_GROUP = 250_000
 ROWS_AT_ONCE = 4_000_000  # rows that are held in memory, a few hundred bytes each
+PACKED = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}  # how such a file begins
 LARGE_TEXT = 1 << 28
 SUFFIXES = {
     ".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "json",
@@ -236,6 +237,8 @@ def _open(
     if query is not None:
         raise BadInput(f"--query goes with a database URL; {file} is a file.")
     path = Path(file)
+    if path.is_dir():
+        raise BadInput(f"{file} is a folder; name its files, like {path / '*.csv'}.")
     if not path.is_file():
         raise BadInput(f"{file} cannot be read: there is no such file.")
     if path.stat().st_size == 0:
@@ -258,7 +261,18 @@ def _open(
     except Exception as error:  # whatever the reader stumbled over is the file's
         first = str(error).strip().splitlines()[0]
         first = re.sub(re.escape(str(folder)) + r"[^\s'\"]*", path.name, first)  # a scratch file is nobody's
+        if packing and not _begins(path, PACKED[packing]):
+            raise BadInput(
+                f"{path.name} is not packed by {packing}, though its name says so; name it {path.stem}, or pack it again."
+            ) from error
+        if packing and re.search("inflate|zstd|decompress|truncated", first, re.IGNORECASE):
+            raise BadInput(f"{path.name} is damaged or not whole; fetch it or pack it again.") from error
         raise BadInput(f"{path.name} cannot be read as {kind.upper()}: {first}") from error
+
+
+def _begins(path: Path, signature: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(signature)) == signature
 
 
 def _kind(path: Path) -> tuple[str, str | None]:

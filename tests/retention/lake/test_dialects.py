@@ -109,6 +109,13 @@ def test_expressions_compute_with_decimal_commas_and_ordered_dates(bring):
     assert (report.files[0]["decimal"], report.files[0]["dates"]) == (",", {"Date": "day first"})
 
 
+def test_what_is_no_date_speaks_for_no_order_of_day_and_month(bring):
+    rows = "1;31.01.2025;a;1\n" * 40 + "1;99.99.2022;a;1\n"
+    report, events = bring(f"Customer;Date;Item;Amount\n{rows}".encode())
+    assert (len({event["occurred_at"] for event in events}), report.rows_quarantined) == (1, 1)
+    assert not any("month first" in note for note in report.files[0].get("notes", []))
+
+
 def test_doubt_about_the_order_of_dates_is_told_and_the_map_decides(bring):
     content = b"Customer,Date,Item,Amount\n1,03/04/2025,a,1\n"
     report, events = bring(content)

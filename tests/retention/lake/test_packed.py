@@ -1,5 +1,7 @@
 """Workbooks and archives: the same rows as the CSV file gives, whatever they come in."""
 
+import gzip
+import re
 import zipfile
 from datetime import datetime
 
@@ -132,3 +134,21 @@ def test_what_cannot_be_unpacked_is_told_in_a_sentence(settings, database, retai
     ):
         with pytest.raises(BadInput, match=says):
             _import(settings, database, retail, tmp_path / name)
+
+
+def test_a_folder_and_a_file_that_is_not_packed_are_refused_with_the_remedy(settings, tmp_path):
+    lake = Lake.open(settings)
+    whole = gzip.compress(b"customer_id,occurred_at\n" + b"1,2025-01-01\n" * 5000)
+    for name, content, says in (
+        (
+            "bin.csv.gz",
+            b"\x00\x01customer_id",
+            "is not packed by gzip, though its name says so; name it bin.csv,",
+        ),
+        ("torn.csv.gz", whole[: len(whole) // 2], "torn.csv.gz is damaged or not whole"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(BadInput, match=re.escape(says)):
+            import_files(lake, None, settings, "events", [str(tmp_path / name)])
+    with pytest.raises(BadInput, match="is a folder; name its files, like"):
+        import_files(lake, None, settings, "events", [str(tmp_path)])
