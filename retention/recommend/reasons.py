@@ -1,5 +1,6 @@
 """Why an item is on the list, in a few words that are true."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,5 +64,5 @@ def popular(buyers: int, within: int | None) -> str:
 
 
 def _ago(number: float) -> str:
-    whole = round(number)
+    whole = math.floor(number)  # days that have passed, as in the reasons for churn
     return "today" if whole <= 0 else "yesterday" if whole == 1 else f"{whole} days ago"

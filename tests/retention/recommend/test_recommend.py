@@ -5,8 +5,9 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from retention.churn.reasons import silence
 from retention.errors import BadInput, Cancelled, TooLittleData
-from retention.recommend import TrainedRecommender, evaluate, recommend, train
+from retention.recommend import TrainedRecommender, evaluate, reasons, recommend, train
 from retention.recommend.preferences import preferences
 from tests import shop as tiny
 
@@ -175,6 +176,17 @@ def test_cancelling_stops_the_training(shop):
     with pytest.raises(Cancelled):
         train(shop.lake, cutoff=shop.end, progress=cancel)
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("age", "ago", "silent"),
+    [(0.9, "today", "last order today"), (1.9, "yesterday", "no order for 1 day"),
+     (269.7, "269 days ago", "no order for 269 days")],
+)  # fmt: skip
+def test_days_are_counted_when_they_have_passed_as_in_the_reasons_for_churn(age, ago, silent):
+    line = {"days_since": age, "days_since_purchase": age, "purchase_days": 1, "gap_days": float("nan")}
+    assert reasons.own(line) == ("buy_again", f"bought once, last {ago}")
+    assert silence({"gap_median": 1.6, "recency_days": age}, 28).startswith(silent)
 
 
 def test_refusals_name_the_remedy(shop):
