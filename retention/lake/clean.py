@@ -11,6 +11,7 @@ from typing import Any
 from retention.lake.clean_policy import CleanPolicy
 from retention.lake.mapping import literal
 from retention.lake.schema import SAID
+from retention.lake.staging import ACCOUNTS
 
 BROWSING = "('view', 'search', 'cart')"
 BECAME_RETURN = "a sale with a negative quantity or amount became a return"
@@ -161,9 +162,7 @@ class _Judge:
                 ids = f"SELECT customer_id FROM ({self.testers}) WHERE {_matches('email', policy.test_order.email)}"
                 self._some("customer_id", ids, reason)
         if policy.bookkeeping.holds:
-            self._by_id(
-                "item_id", _matches("item_id", policy.bookkeeping.item), "a line of the accounts, not a sale"
-            )
+            self._by_id("item_id", _matches("item_id", policy.bookkeeping.item), ACCOUNTS)
 
     def nothing_paid(self) -> None:
         """Orders of free lines from which nothing was taken off."""

@@ -65,9 +65,10 @@ class TestOrder(_Rule):
 
 
 class Bookkeeping(_Rule):
-    """Item codes of the accounts."""
+    """Item codes of the accounts, and what such lines are called."""
 
     item: Pattern
+    title: Pattern
 
 
 class NotAProduct(BaseModel):

@@ -189,7 +189,9 @@ class Import:
             rows = self._one(f"SELECT count(*) FROM {piece.relation}{condition}") if self.only else counted
             total += rows
             if rows:
-                staging = compile_staging(self.con, piece, mapped, self.only, self.source)
+                rule = self.policy.bookkeeping
+                accounts = rule.title if rule.holds else None
+                staging = compile_staging(self.con, piece, mapped, self.only, self.source, accounts)
                 self.columns.update(staging.columns)
                 self._stage(piece, staging, rows)
                 tell(total)

@@ -54,7 +54,8 @@ class Mapping:
     """A map file's section for one table.
 
     ``rows`` is a SELECT (the key ``from``) that makes the rows to map of the table ``source``: the file's own rows, with
-    their number in ``_line``. ``optional`` are columns that a file may lack.
+    their number in ``_line``. ``optional`` are columns that a file may lack. ``title`` is what events call the item: it is
+    not kept, but tells lines of the accounts from sales.
 
     What is None is seen from the file: its encoding, delimiter and header, the decimal mark of its numbers
     (``decimal``), and whether its dates are written day first (``dayfirst``) or in an odd way (``date_format``, of
@@ -66,6 +67,7 @@ class Mapping:
     timezone: str = "UTC"
     where: Expression | None = None
     rows: str | None = None
+    title: Expression | None = None
     optional: tuple[str, ...] = ()
     encoding: str | None = None
     delimiter: str | None = None
@@ -86,7 +88,7 @@ class Mapping:
     @property
     def named(self) -> frozenset[str]:
         """Every source column that it names, in small letters: DuckDB compares them so."""
-        used = [*self.columns.values(), *([self.where] if self.where else [])]
+        used = [*self.columns.values(), *(each for each in (self.where, self.title) if each)]
         return frozenset(name.casefold() for expression in used for name in expression.columns)
 
     @property
@@ -94,7 +96,7 @@ class Mapping:
         """The SQL expressions of the map, the filter among them."""
         return [
             expression
-            for expression in (*self.columns.values(), self.where)
+            for expression in (*self.columns.values(), self.where, self.title)
             if expression is not None and expression.sql is not None
         ]
 
@@ -130,6 +132,7 @@ def parse(section: dict[str, Any], table: Table, name: str) -> Mapping:
     where = f"{name} [{table.name}]"
     section = dict(section)
     timezone = "UTC" if _is_column(section.get("timezone"), table) else section.pop("timezone", "UTC")
+    title = section.pop("title", None) if table.name == "events" else None
     for key in section:
         if key not in table.names and key not in OPTIONS:
             raise BadInput(
@@ -144,6 +147,7 @@ def parse(section: dict[str, Any], table: Table, name: str) -> Mapping:
         columns,
         timezone=timezone,
         where=_expression(section["where"], where, "where") if "where" in section else None,
+        title=None if title is None else _expression(title, where, "title"),
         name=name,
         **options,
     )
@@ -187,8 +191,8 @@ def check(mapping: Mapping, source_columns: list[str], source: str) -> None:
                 f"{mapping.name} does not say where {column.name} comes from; {mapping.table.name} need it."
             )
     by_case = {name.casefold() for name in source_columns}  # as DuckDB compares them
-    named = [*mapping.columns.items()] + ([("where", mapping.where)] if mapping.where else [])
-    for target, expression in named:
+    others = (("where", mapping.where), ("title", mapping.title))
+    for target, expression in [*mapping.columns.items(), *((key, each) for key, each in others if each)]:
         for name in sorted(expression.columns):
             if name.casefold() not in by_case:
                 raise BadInput(

@@ -12,6 +12,7 @@ from retention.lake.reading import ZONED, zoned_text
 from retention.lake.schema import EARLIEST, SQL_TYPES, Column
 from retention.lake.sources import Source
 
+ACCOUNTS = "a line of the accounts, not a sale"
 NOUNS = {
     "number": "is no number", "flag": "is neither yes nor no", "moment": "is no date or time",
     "text": "is no text", "json": "is no JSON",
@@ -31,7 +32,12 @@ class Staging:
 
 
 def compile_staging(
-    con: Any, source: Source, mapping: Mapping, only: str | None, origin: str | None
+    con: Any,
+    source: Source,
+    mapping: Mapping,
+    only: str | None,
+    origin: str | None,
+    accounts: str | None = None,
 ) -> Staging:
     """Compile a map for a source.
 
@@ -45,6 +51,8 @@ def compile_staging(
         SQL condition on the source's own columns; other rows are as if they were not in the file.
     origin : str, optional
         What ``events.source`` says, whatever the map does.
+    accounts : str, optional
+        Pattern of the titles that lines of the accounts have.
 
     Raises
     ------
@@ -65,6 +73,9 @@ def compile_staging(
             value = _typed(column, types[column.name], mapping)
             typed.append(f"{value} AS {column.name}")
             faults.extend(_faults(column, value, types[column.name]))
+    if mapping.title and accounts:
+        called = f"regexp_full_match(trim(_title::VARCHAR), {literal(accounts)}, 'i')"
+        faults.append(f"CASE WHEN {called} THEN {literal(ACCOUNTS)} END")
     inner = f"SELECT {', '.join(typed)}, coalesce({', '.join(faults)}) AS _reason"
     named = tuple(name for name in mapping.table.names if name in types)
     good = f"{inner} FROM ({rows})"
@@ -91,7 +102,7 @@ def _rows(source: Source, mapping: Mapping, only: str | None, also: str = "") ->
     )
     raw = ", ".join(
         f"{f'TRY({value.text})' if value.sql else value.text} AS _{name}"
-        for name, value in mapping.columns.items()
+        for name, value in (mapping.columns | ({"title": mapping.title} if mapping.title else {})).items()
     )
     where = f" WHERE ({mapping.where.text}) OR _unreadable IS NOT NULL" if mapping.where else ""
     return f"SELECT {raw}, _unreadable{also} FROM ({read}){where}"

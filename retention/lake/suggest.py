@@ -260,7 +260,7 @@ class _Events:
             _named(target, self.chosen[target])
             for target in (
                 "customer_id", "occurred_at", "order_id", "item_id", "quantity", "discount", "currency", "channel",
-                "rating", "query",
+                "rating", "query", "title",
             )
             if target in self.chosen
         ]  # fmt: skip

@@ -52,6 +52,36 @@ def test_what_cannot_be_right_is_set_aside(bring, line, reason):
     }  # again: judged beside what the lake holds, with the same end
 
 
+def test_a_line_of_the_accounts_is_known_by_its_title_where_the_map_names_it(lake, settings, tmp_path):
+    kept = ["Bad debtor mug", "Charge card holder", "Adjustable strap", "Adjustment", ""]
+    lines = ["Adjust bad debt", " BANK CHARGES", "Write-off", *kept]
+    rows = "".join(f"{n},2025-03-0{1 + n} 10:00:00,B{n},{title},11.06\n" for n, title in enumerate(lines))
+    (tmp_path / "sales.csv").write_text(f"who,at,code,Description,paid\n{rows}")
+    plain = """[events]
+    customer_id = "who"
+    occurred_at = "at"
+    item_id = "code"
+    amount = "paid"
+    event_type = { value = "purchase" }
+    """
+
+    def bring(text):
+        (tmp_path / "map.toml").write_text(text)
+        report = import_files(
+            lake, None, settings, "events", [str(tmp_path / "sales.csv")], tmp_path / "map.toml"
+        )
+        return report.rows_accepted, report.quarantine
+
+    with pytest.raises(
+        BadInput, match=r'title asks for the column "Descriptio", .* the nearest is "Description"'
+    ):
+        bring(plain + 'title = "Descriptio"')
+    assert bring(plain + 'title = "Description"') == (5, {"a line of the accounts, not a sale": 3})
+    (settings.home / "clean.toml").write_text("[bookkeeping]\ntitle = 'strap'\n")
+    assert release(lake, None, settings).rows_accepted == 3
+    assert bring(plain) == (0, {})
+
+
 @pytest.mark.parametrize(
     "line",
     [
