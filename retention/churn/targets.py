@@ -65,7 +65,8 @@ def targets(trained: "TrainedChurn | None", snapshot: Snapshot, *, history_days:
     """Intent of the customers of a snapshot: the shape in time is the hazards', the level that of the churn model.
 
     Of its horizon the churn model knows more than the hazards do, so each customer's are raised or lowered until they agree
-    with it: nobody is likelier to order within 28 days than within 30.
+    with it: nobody is likelier to order within 28 days than within 30. Whoever has been silent for longer than those it
+    learned from keeps theirs: of such customers it knows nothing.
 
     Parameters
     ----------
@@ -83,7 +84,9 @@ def targets(trained: "TrainedChurn | None", snapshot: Snapshot, *, history_days:
         model = intent.Intent.from_dict(held)
         hazards = model.hazards(snapshot.matrix(model.columns), hazards)
     if trained:
-        hazards = intent.anchored(hazards, _silence(snapshot, hazards, trained), trained.predict(snapshot))
+        known = (snapshot.frame.recency_days <= (trained.active_within_days or np.inf)).to_numpy()
+        level = intent.anchored(hazards, _silence(snapshot, hazards, trained), trained.predict(snapshot))
+        hazards = np.where(known[:, None], level, hazards)
     return Targets(
         {days: intent.within(hazards, days) for days in intent.HORIZONS},
         intent.by_when(hazards, EARLY),
@@ -93,13 +96,13 @@ def targets(trained: "TrainedChurn | None", snapshot: Snapshot, *, history_days:
 
 
 def _silence(snapshot: Snapshot, hazards: np.ndarray, trained: "TrainedChurn") -> np.ndarray:
-    """P(no order within the model's horizon) by the hazards, (n,); beyond their last day as the closed form goes on."""
+    """Logarithm of P(no order within the model's horizon) by the hazards, (n,); beyond their last day as the closed form goes on."""
     days = float(trained.horizon_days)
-    silent = 1 - intent.within(hazards, min(days, LEAST_DAYS))
+    silent = intent.log_silence(hazards, min(days, LEAST_DAYS))
     if days > LEAST_DAYS:
         history = purchase_history(snapshot.frame)
         later, sooner = (snapshot.purchases.no_purchase(*history, end) for end in (days, LEAST_DAYS))
-        silent *= later / np.maximum(sooner, 1e-12)
+        silent += np.log(np.maximum(later, 1e-300) / np.maximum(sooner, 1e-300))
     return silent
 
 

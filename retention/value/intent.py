@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 HORIZONS = (7, 30, 90)  # days
 EDGES = (0.0, 7.0, 14.0, 30.0, 60.0, 90.0)
 _LEAST = 50  # outcomes of each kind, to learn a stretch
+_BETWEEN = (1e-6, 1 - 1e-6)  # that hazards are kept, so that each can be raised and lowered
 _STRENGTH = 0.03  # inverse of the L2 penalty
 
 
@@ -57,7 +58,7 @@ class Intent:
             if weights is not None:
                 w = np.asarray(weights)
                 found[:, place] = expit(w[0] + Z @ w[1:-1] + w[-1] * _logit(closed[:, place]))
-        return found
+        return np.clip(found, *_BETWEEN)
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -100,24 +101,33 @@ def fit(columns: Sequence[str], past: Sequence[Past]) -> Intent:
 
 def within(hazards: np.ndarray, days: float) -> np.ndarray:
     """P(order within ``days``), (n,), of (n, stretches) hazards; within a stretch the rate is constant."""
+    return -np.expm1(log_silence(hazards, days))
+
+
+def log_silence(hazards: np.ndarray, days: float) -> np.ndarray:
+    """Logarithm of P(no order within ``days``), (n,), of (n, stretches) hazards."""
     survival = np.cumsum(np.log1p(-np.clip(hazards, 0, 1 - 1e-12)), axis=1)
     at = np.column_stack([np.zeros(len(hazards)), survival])
     place = int(np.clip(np.searchsorted(EDGES, days) - 1, 0, len(EDGES) - 2))
     share = (days - EDGES[place]) / (EDGES[place + 1] - EDGES[place])
-    return -np.expm1(at[:, place] + share * (at[:, place + 1] - at[:, place]))
+    found: np.ndarray = at[:, place] + share * (at[:, place + 1] - at[:, place])
+    return found
 
 
-def anchored(hazards: np.ndarray, survival: np.ndarray, silent: np.ndarray) -> np.ndarray:
-    """Proportional hazards (Cox 1972): one factor a customer, so that P(no order) until some day is ``silent`` instead of ``survival``.
+def anchored(hazards: np.ndarray, log_silent: np.ndarray, silent: np.ndarray) -> np.ndarray:
+    """Proportional hazards (Cox 1972): one factor a customer, so that P(no order) until some day is what it should be.
 
     Parameters
     ----------
     hazards : ndarray (n, stretches)
-    survival, silent : ndarray (n,)
-        Probabilities of no order until the same day: by these hazards, and as it is known better.
+        Above 0 and below 1.
+    log_silent : ndarray (n,)
+        Logarithm of the probability by these hazards.
+    silent : ndarray (n,)
+        The probability as it is known better.
     """
-    before, after = (np.log(np.clip(p, 1e-6, 1 - 1e-6)) for p in (survival, silent))
-    found: np.ndarray = -np.expm1((after / before)[:, None] * np.log1p(-np.clip(hazards, 0, 1 - 1e-12)))
+    factor = np.log(np.clip(silent, *_BETWEEN)) / log_silent
+    found: np.ndarray = -np.expm1(factor[:, None] * np.log1p(-hazards))
     return found
 
 
@@ -135,7 +145,7 @@ def by_when(hazards: np.ndarray, share: float) -> np.ndarray:
 def closed_form(none_until: Sequence[np.ndarray]) -> np.ndarray:
     """Hazards (n, stretches) from P(no order) until each edge after the first, each (n,)."""
     survival = np.column_stack([np.ones(len(none_until[0])), *none_until])
-    return np.clip(1 - survival[:, 1:] / np.maximum(survival[:, :-1], 1e-12), 1e-6, 1 - 1e-6)
+    return np.clip(1 - survival[:, 1:] / np.maximum(survival[:, :-1], 1e-12), *_BETWEEN)
 
 
 def _stretch(plain: Intent, past: Sequence[Past], place: int) -> tuple[float, ...] | None:

@@ -10,6 +10,7 @@ from retention.churn import targets
 from retention.churn.model import fit
 from retention.churn.score import population
 from retention.churn.snapshots import history, take, waits
+from retention.value import intent
 from tests import shop as tiny
 
 ARGS = {"horizon_days": 21, "active_within_days": 42}
@@ -76,6 +77,19 @@ def test_nobody_is_likelier_to_order_sooner_than_later_and_churn_has_the_word(sh
         assert (p <= order + 1e-6).all() if days <= horizon else (p >= order - 1e-6).all()
     assert (aims.early < aims.middle).all()
     assert (aims.middle < aims.late).all()
+
+
+def test_whoever_the_churn_model_never_saw_keeps_their_own_hazards(shop, cutoff, trained):
+    everybody = population(shop.lake, cutoff, **{**ARGS, "active_within_days": None})
+    lapsed = (everybody.frame.recency_days > ARGS["active_within_days"]).to_numpy()
+    closed = targets._closed(everybody)
+    alone = intent.Intent.from_dict(trained.parameters[targets.HELD]).hazards(
+        everybody.matrix(trained.columns), closed
+    )
+    aims = targets.targets(trained, everybody, history_days=160)
+    assert 0 < lapsed.sum() < len(lapsed)
+    np.testing.assert_allclose(aims.within[30][lapsed], intent.within(alone, 30)[lapsed])
+    assert not np.allclose(aims.within[30][~lapsed], intent.within(alone, 30)[~lapsed])
 
 
 def test_without_a_model_the_closed_form_speaks(shop, cutoff, trained):

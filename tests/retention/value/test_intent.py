@@ -61,3 +61,12 @@ def test_it_travels_as_json_and_takes_what_is_missing(world):
     gaps = X.copy()
     gaps[::2, 0] = np.nan
     assert np.isfinite(again.hazards(gaps, flat)).all()
+
+
+@pytest.mark.parametrize("hazard", [1e-6, 1e-3, 0.5, 1 - 1e-6])
+@pytest.mark.parametrize("days", [3, 28, 90])
+@pytest.mark.parametrize("silent", [0.02, 0.9])
+def test_hazards_are_raised_or_lowered_to_what_is_known_better(hazard, days, silent):
+    hazards = np.full((1, len(intent.EDGES) - 1), hazard)
+    level = intent.anchored(hazards, intent.log_silence(hazards, days), np.array([silent]))
+    assert 1 - intent.within(level, days) == pytest.approx(silent, abs=1e-4)
