@@ -98,6 +98,12 @@ class TrainedRecommender:
         """The ranker for a policy; None where the mixture ranks."""
         return self.rankers.get(NEW if policy == NEW else BOTH)
 
+    @property
+    def _different(self) -> dict[str, Ranker]:
+        """Those to keep: where one ranks for both, once."""
+        one = self.rankers.get(NEW) is self.rankers.get(BOTH)
+        return {policy: ranker for policy, ranker in self.rankers.items() if policy == BOTH or not one}
+
     def to_bytes(self) -> bytes:
         """The artefact."""
         learned = self.learned
@@ -117,7 +123,7 @@ class TrainedRecommender:
             "shelf": learned.shelf.arrays(),
             "model": learned.model.arrays() if learned.model is not None else {},
             "neighbours": learned.neighbours.arrays() if learned.neighbours is not None else {},
-            **{f"ranker_{policy}": ranker.arrays() for policy, ranker in self.rankers.items()},
+            **{f"ranker_{policy}": ranker.arrays() for policy, ranker in self._different.items()},
             "cold": self.cold.arrays() if self.cold is not None else {},
         }
         target = io.BytesIO()
@@ -157,11 +163,7 @@ class TrainedRecommender:
                 MODELS[kind].restore(rooms["model"]) if kind else None,
                 UserKnn.restore(rooms["neighbours"]) if "neighbours" in rooms else None,
             ),
-            rankers={
-                policy: Ranker.restore(rooms[f"ranker_{policy}"])
-                for policy in POLICIES
-                if f"ranker_{policy}" in rooms
-            },
+            rankers=_rankers(rooms),
             cutoff=datetime.fromisoformat(header["cutoff"]),
             horizon_days=header["horizon_days"],
             seed=header["seed"],
@@ -172,3 +174,13 @@ class TrainedRecommender:
             alone=header["alone"],
             cold=Cold.restore(rooms["cold"]) if "cold" in rooms else None,
         )
+
+
+def _rankers(rooms: Mapping[str, dict[str, np.ndarray]]) -> dict[str, Ranker]:
+    """As `TrainedRecommender.rankers`."""
+    found = {
+        policy: Ranker.restore(rooms[f"ranker_{policy}"])
+        for policy in POLICIES
+        if f"ranker_{policy}" in rooms
+    }
+    return {policy: found.get(policy, found[BOTH]) for policy in POLICIES} if found else {}

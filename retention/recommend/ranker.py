@@ -111,7 +111,7 @@ class Ranker:
 
     def of(self, kind: str) -> Self:
         """The same, scoring by another of `KINDS`."""
-        return replace(self, kind=kind)
+        return self if kind == self.kind else replace(self, kind=kind)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """For the artefact: plain arrays."""

@@ -67,6 +67,7 @@ def learn_to_rank(history: History, end: int, asked: Asked, progress: Progress =
     ends = [*horizons(history, last.start, asked), end]
     learned: Examples | None = None
     judged: list[Judged] = []
+    apart: list[bool] = []  # whether lists of new items were judged by a ranker of their own
     for number, until in enumerate(ends, start=1):
         step = part(part(progress, 1, 4, span=2), number - 1, len(ends))
         found = last if until == end else window(history, until, asked, step)
@@ -75,26 +76,36 @@ def learn_to_rank(history: History, end: int, asked: Asked, progress: Progress =
         rows = np.random.default_rng(asked.seed + number).permutation(found.active)[:FIT_ON]
         stage = first_stage(found.then)
         if learned is not None and learned.decisive:
-            trials = _fitted(learned.drawn(TRIED_ON, asked.seed), asked.seed, few)
+            tried = learned.drawn(TRIED_ON, asked.seed)
+            trials = _fitted(tried, asked.seed, few, apart=_apart(learned, few))
             judged.append(_judge(found, rows[:JUDGED], trials, stage))
+            apart.append(trials[NEW] is not trials[BOTH])
         more = examples(found, rows, asked.seed + number, stage=stage, progress=step)
         learned = more if learned is None else learned.with_(more)
     if learned is None or not learned.decisive:
         return Recipe(note=" The mixture is our default: nothing that was bought could have been foreseen.")
-    judged = judged or [_judge_within(last, asked, few)]
+    rankers = _fitted(learned, asked.seed, few, apart=_apart(learned, few))
+    if not judged:
+        judged, apart = [_judge_within(last, asked, few)], [False]
+    own = rankers[NEW] is not rankers[BOTH]
+    alike = {BOTH: judged, NEW: [one for one, its_own in zip(judged, apart, strict=True) if its_own == own]}
     rankers = {
-        policy: ranker.of(preferred([one[policy] for one in judged], ranker.kinds))
-        for policy, ranker in _fitted(learned, asked.seed, few).items()
+        policy: ranker.of(preferred([one[policy] for one in alike[policy]], ranker.kinds))
+        for policy, ranker in rankers.items()
     }
     progress(4, 4, "Learning to rank")
     return Recipe(rankers, _metrics(judged[-1][BOTH], rankers[BOTH].kind), _note(last, asked) if few else "")
 
 
-def _fitted(learned: Examples, seed: int, few: bool) -> dict[str, Ranker]:
+def _apart(learned: Examples, few: bool) -> bool:
+    """Whether there is enough to learn a ranker of new items alone."""
+    return not few and int(learned.new.bought.sum()) >= FEWEST_NEW
+
+
+def _fitted(learned: Examples, seed: int, few: bool, *, apart: bool) -> dict[str, Ranker]:
     """A ranker for each policy: what tells among new items is not what tells whether something is bought again."""
     ranker, new = fit(learned, seed=seed, few=few), learned.new
-    apart = not few and new.decisive and int(new.bought.sum()) >= FEWEST_NEW
-    return {BOTH: ranker, NEW: fit(new, seed=seed) if apart else ranker}
+    return {BOTH: ranker, NEW: fit(new, seed=seed) if apart and new.decisive else ranker}
 
 
 def _judge(found: Window, rows: np.ndarray, rankers: Mapping[str, Ranker], stage: FirstStage) -> Judged:
@@ -124,7 +135,7 @@ def _judge_within(only: Window, asked: Asked, few: bool) -> Judged:
     others = examples(only, learning, asked.seed)
     if not others.decisive:
         return {policy: {} for policy in POLICIES}
-    return _judge(only, judging, _fitted(others, asked.seed, few), first_stage(only.then))
+    return _judge(only, judging, _fitted(others, asked.seed, few, apart=False), first_stage(only.then))
 
 
 def preferred(judged: Sequence[Mapping[str, Ranking]], kinds: Sequence[str], draws: int = 400) -> str:

@@ -52,8 +52,8 @@ def unit(rows: csr_matrix) -> csr_matrix:
 
 
 def _with(rows: csr_matrix, data: np.ndarray) -> csr_matrix:
-    """Other values at the same places."""
-    return csr_matrix((data, rows.indices, rows.indptr), shape=rows.shape)
+    """Other values at the same places, which may be put into order without the others."""
+    return csr_matrix((data, rows.indices.copy(), rows.indptr), shape=rows.shape)
 
 
 def mean_length(rows: csr_matrix) -> float:

@@ -6,7 +6,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from retention.recommend import recipe, windows
+from retention.recommend import recipe, training, windows
 from retention.recommend.catalogue import catalogue
 from retention.recommend.features import NAMES
 from retention.recommend.history import day_of, read
@@ -186,16 +186,33 @@ def _with_own(learned: Examples, bought: bool) -> Examples:
     return replace(learned, bought=np.where(before, bought, learned.bought))
 
 
-def test_lists_of_new_items_are_ranked_by_what_was_learned_from_new_items(learned, monkeypatch):
+def test_lists_of_new_items_are_ranked_by_what_was_learned_from_new_items(learned):
     assert 0 < learned.new.bought.sum() < learned.bought.sum()
-    monkeypatch.setattr(recipe, "FEWEST_NEW", 1)
-    one, other = (recipe._fitted(_with_own(learned, again), 0, few=False) for again in (True, False))
+    one, other = (
+        recipe._fitted(_with_own(learned, again), 0, few=False, apart=True) for again in (True, False)
+    )
     view = learned.new.view
     np.testing.assert_array_equal(one["new"].scores(view), other["new"].scores(view))
     assert not np.allclose(one["both"].scores(view), other["both"].scores(view))
 
 
-def test_where_hardly_anything_new_is_bought_its_lists_are_ranked_as_all(learned, monkeypatch):
-    monkeypatch.setattr(recipe, "FEWEST_NEW", int(learned.new.bought.sum()) + 1)
-    rankers = recipe._fitted(learned, 0, few=False)
-    assert rankers["new"] is rankers["both"]
+@pytest.mark.parametrize("apart", [True, False])
+def test_where_hardly_anything_new_is_bought_one_ranker_ranks_both(shop, monkeypatch, apart):
+    monkeypatch.setattr(recipe, "FEWEST_NEW", 1 if apart else 10**9)
+    trained = training.train(shop.lake, cutoff=shop.end)
+    assert (trained.rankers["new"] is not trained.rankers["both"]) == apart
+    again = type(trained).from_bytes(trained.to_bytes())
+    assert (again.rankers["new"] is not again.rankers["both"]) == apart
+    assert again.kinds == trained.kinds
+
+
+def test_the_kind_for_new_items_is_chosen_by_judging_rankers_like_the_one_that_is_kept(
+    shop, asked, history, monkeypatch
+):
+    """Earlier horizons alone may hold too little for a ranker of new items; another ranker's figures say nothing of it."""
+    counted = []
+    monkeypatch.setattr(recipe, "preferred", lambda judged, kinds: counted.append(len(judged)) or kinds[0])
+    few_new = iter([False, True, True])  # before the second horizon, before the third, and of all
+    monkeypatch.setattr(recipe, "_apart", lambda learned, few: next(few_new))
+    recipe.learn_to_rank(history, day_of(shop.end), asked)
+    assert counted == [2, 1]  # of both, of new
