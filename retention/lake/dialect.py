@@ -198,17 +198,19 @@ def _stream(path: Path, packing: str | None) -> Iterator[Iterator[bytes]]:
 
 
 @contextmanager
-def decoded(path: Path, packing: str | None, encoding: str) -> Iterator[Iterator[str]]:
-    """The text of a file, a piece at a time."""
+def decoded(
+    path: Path, packing: str | None, encoding: str, errors: str = "replace"
+) -> Iterator[Iterator[str]]:
+    """The text of a file, a piece at a time; ``errors`` as Python's codecs have them."""
     with _stream(path, packing) as pieces:
-        yield _decoded(pieces, encoding)
+        yield _decoded(pieces, encoding, errors)
 
 
-def _decoded(pieces: Iterator[bytes], encoding: str) -> Iterator[str]:
+def _decoded(pieces: Iterator[bytes], encoding: str, errors: str = "replace") -> Iterator[str]:
     codecs.register_error("windows-1252", _as_cp1252)
     mixed = encoding == _BYTES
     decoder = codecs.getincrementaldecoder("utf-8" if mixed else encoding)(
-        "windows-1252" if mixed else "replace"
+        "windows-1252" if mixed else errors
     )
     for piece in pieces:
         yield decoder.decode(piece)

@@ -114,16 +114,17 @@ def _take_back(con: Any, turn: int) -> None:
     """Match the returns whose turn it is, one at most of each customer and item, with what is left of the purchases.
 
     Of two lines of one order, the one of as many pieces: else 1 back would use up the line of 2, and 2 back find none.
+    Within the order that a return names, the lines' times do not matter for that; where it names none, the latest is taken first.
     """
     left = "(sold.bought - coalesce(gone, 0))"
+    named, just = "coalesce(sold.order_id = back.order_id, false)", f"{left} <= units + 1e-9"
     con.execute(
         f"INSERT INTO undone SELECT back.event_id, sold.place, {_UNITS} AS units, back.known_at "
         f"FROM (SELECT * FROM sent_back WHERE turn = {turn}) AS back JOIN sold USING (pair) "
         "LEFT JOIN (SELECT place, sum(quantity) AS gone FROM undone GROUP BY 1) AS earlier ON earlier.place = sold.place "
         "WHERE sold.occurred_at <= back.occurred_at AND sold.known_at <= back.known_at "
         f"AND {left} >= units - 1e-9 QUALIFY row_number() OVER (PARTITION BY back.event_id ORDER BY "
-        f"coalesce(sold.order_id = back.order_id, false) DESC, sold.occurred_at DESC, {left} <= units + 1e-9 DESC, "
-        "sold.place DESC) = 1"
+        f"{named} DESC, {named} AND {just} DESC, sold.occurred_at DESC, {just} DESC, sold.place DESC) = 1"
     )
 
 

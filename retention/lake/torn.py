@@ -7,6 +7,7 @@ from pathlib import Path
 from retention.lake.dialect import PIECE, Dialect, decoded
 
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n?|\n)")
+AS_IT_IS = "surrogateescape"  # bytes that are no UTF-8 stay what they are: the reader is to refuse them
 
 
 def mended(dialect: Dialect, copy: Path) -> tuple[Dialect, list[str]]:
@@ -31,8 +32,8 @@ def mended(dialect: Dialect, copy: Path) -> tuple[Dialect, list[str]]:
     records = _records(dialect)
     torn, rest, ended = [], "", False
     with (
-        decoded(dialect.path, dialect.packing, "utf-8-sig") as texts,
-        copy.open("w", encoding="utf-8", newline="") as target,
+        decoded(dialect.path, dialect.packing, "utf-8-sig", AS_IT_IS) as texts,
+        copy.open("w", encoding="utf-8", errors=AS_IT_IS, newline="") as target,
     ):
         while rest or not ended:
             while not ended and len(rest) < 2 * PIECE:
@@ -48,17 +49,22 @@ def mended(dialect: Dialect, copy: Path) -> tuple[Dialect, list[str]]:
                 at = whole
                 if len(rest) - at > ahead:
                     line = _LINE.match(rest, at)
-                    torn.append(line[1])  # type: ignore[index]  # the text ends with a break
+                    torn.append(_shown(line[1]))  # type: ignore[index]  # the text ends with a break
                     at = line.end()  # type: ignore[union-attr]
             rest = rest[at:]
     return replace(dialect, path=copy, packing=None), torn
+
+
+def _shown(line: str) -> str:
+    return line.encode("utf-8", AS_IT_IS).decode("utf-8", "replace")
 
 
 def _records(dialect: Dialect) -> re.Pattern[str]:
     """As many whole records as there are in a row."""
     quote, escape, delimiter = map(re.escape, (dialect.quote, dialect.escape, dialect.delimiter))
     escaped = f"{escape}{quote}" if dialect.escape == dialect.quote else f"{escape}."
-    bare = rf"(?:[^{quote}{delimiter}\r\n][^{delimiter}\r\n]*+)?+"
+    begun = re.escape(dialect.delimiter[0])  # a field may hold the characters of a longer delimiter
+    bare = rf"(?!{quote})(?:[^{begun}\r\n]++|(?!{delimiter}){begun})*+"
     within, across = (
         rf"(?:{quote}(?:{escaped}|[^{quote}{escape}{breaks}])*+{quote}\ *+|{bare})"
         for breaks in (r"\r\n", "")

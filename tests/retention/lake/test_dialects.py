@@ -241,6 +241,34 @@ def test_a_quote_that_nothing_closes_costs_its_own_line_only(bring, said, packed
     assert {"two\nlines", 'half; "a" cup', '5" nail'} < {event["item_id"] for event in events}
 
 
+@pytest.mark.parametrize("delimiter", ["::", "||"])
+def test_a_field_may_hold_one_character_of_a_longer_delimiter_beside_a_torn_line(bring, delimiter):
+    item = f"Mission{delimiter[0]} Impossible {{}}"
+    rows = [["c1", "2025-01-02 10:00:00", item.format(number), "3.50"] for number in range(40)]
+    rows.insert(20, ["c1", "2025-01-02 10:00:00", '"t"ea', "3.50"])
+    rows.insert(0, ["Customer", "Date", "Item", "Amount"])
+    text = "\n".join(map(delimiter.join, rows))
+    report, events = bring(text.encode(), map_text=f'{MAP}delimiter = "{delimiter}"\n')
+    assert {event["item_id"] for event in events} == {item.format(number) for number in range(40)}
+    assert report.quarantine == {"the line is broken: unquoted value": 1}
+
+
+@pytest.mark.parametrize("count", [40, 40_000])
+def test_a_line_of_another_encoding_is_kept_aside_beside_a_torn_line(bring, count):
+    lines = [f"c1;2025-01-02;café {number};3.50".encode() for number in range(count)]
+    lines[count - 10] = "c1;2025-01-02;café;3.50".encode("cp1252")
+    lines.insert(count // 2, 'c1;2025-01-02;"thé"s;3.50'.encode())
+    lines.insert(count // 2, 'c1;2025-01-02;"thé"s;3.50'.encode("cp1252"))
+    text = b"\n".join([b"Customer;Date;Item;Amount", *lines])
+    report, events = bring(text, map_text=f'{MAP}encoding = "utf-8"\n')
+    assert len(events) == count - 1
+    assert not any("\ufffd" in event["item_id"] for event in events)
+    assert report.quarantine == {
+        "the line is broken: invalid encoding": 1,
+        "the line is broken: unquoted value": 2,
+    }
+
+
 def test_a_file_that_cannot_be_read_is_called_by_its_own_name(bring, monkeypatch):
     monkeypatch.setattr("retention.lake.sources.mended", lambda dialect, copy: (dialect, []))
     lines = "".join(f'"c{number};2025-01-02;café;3.50\n' for number in range(40))

@@ -96,6 +96,18 @@ def test_an_item_on_two_lines_of_an_order_goes_back_line_by_line(lake, bring, or
     assert _types(lake)["a"] - {"return"} == {"cancelled"}
 
 
+def test_the_lines_of_a_named_order_go_back_by_their_pieces_whenever_they_were_sold(lake, bring):
+    bring(
+        "1,purchase,2025-01-01 10:00:00,a,tea,1,5",
+        "1,purchase,2025-01-01 10:00:05,a,tea,2,10",
+        "1,return,2025-01-02 10:00:00,a,tea,-1,-5",
+        "1,return,2025-01-03 10:00:00,a,tea,-2,-10",
+    )
+    undone = lake.returns(FAR).to_pyarrow().to_pylist()
+    assert {row["quantity"]: row["undoes_order_id"] for row in undone} == {1: "a", 2: "a"}
+    assert _types(lake)["a"] - {"return"} == {"cancelled"}
+
+
 def test_a_return_that_names_its_order_undoes_that_one(lake, bring):
     bring(
         "1,purchase,2025-01-01 10:00:00,a,tea,1,5",
