@@ -334,7 +334,7 @@ def _csv(
     except duckdb.InvalidInputException:
         swallowed = [()]
     if swallowed:  # a quote that nothing closes took the lines after it with it
-        dialect, torn = mended(dialect, folder / "whole-records.csv")
+        dialect, torn = mended(dialect, path.name, folder / "whole-records.csv")
         kept = _rows_and_rejects(con, dialect, folder)
     con.execute("INSERT INTO rejected_lines SELECT 'UNQUOTED VALUE', unnest(?::VARCHAR[])", [torn])
     con.execute(

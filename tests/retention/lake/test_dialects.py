@@ -269,9 +269,37 @@ def test_a_line_of_another_encoding_is_kept_aside_beside_a_torn_line(bring, coun
     }
 
 
-def test_a_file_that_cannot_be_read_is_called_by_its_own_name(bring, monkeypatch):
-    monkeypatch.setattr("retention.lake.sources.mended", lambda dialect, copy: (dialect, []))
-    lines = "".join(f'"c{number};2025-01-02;café;3.50\n' for number in range(40))
-    with pytest.raises(BadInput, match=r"shop\.csv cannot be read as CSV: ") as refused:
-        bring(f"Customer;Date;Item;Amount\n{lines}".encode("cp1252"))
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_a_torn_line_hides_no_escape(bring, ending):
+    lines = [f'"c{number}";"2025-01-02 10:00:00";"tea \\"x\\" {number}";"3.50"' for number in range(200)]
+    lines.insert(100, '"c1";"2025-01-02 10:00:00";"t"ea;3.50')
+    report, events = bring(ending.join(["Customer;Date;Item;Amount", *lines]).encode())
+    assert {event["item_id"] for event in events} == {f'tea "x" {number}' for number in range(200)}
+    assert report.quarantine == {"the line is broken: unquoted value": 1}
+
+
+def test_a_backslash_before_a_closing_quote_is_no_escape_for_that(bring):
+    lines = [f'"c{number}";"2025-01-02";"C:\\{number}\\";"3.50"' for number in range(40)]
+    lines.insert(20, '"c1";"2025-01-02";"t"ea;3.50')
+    _, events = bring("\n".join(["Customer;Date;Item;Amount", *lines]).encode())
+    assert {event["item_id"] for event in events} == {f"C:\\{number}\\" for number in range(40)}
+
+
+@pytest.mark.parametrize("said", ["", "header = true\n"])
+@pytest.mark.parametrize("torn", ['Customer;Date;"Item;Amount', '"Customer;Date;Item;Amount', 'Customer;Date;"It"em;Amount'])  # fmt: skip
+@pytest.mark.parametrize("count", [3, 40, 40_000])
+def test_a_torn_header_is_refused_and_no_line_after_it_is_taken_for_one(bring, said, torn, count):
+    lines = [f"anna{number};2025-01-02;cup;3.50" for number in range(count)]
+    with pytest.raises(BadInput) as refused:
+        bring("\n".join([torn, *lines]).encode(), map_text=MAP + said)
+    assert str(refused.value).startswith(
+        "Line 1 of shop.csv, which names the columns, has a quote that nothing closes;"
+    )
+    assert "anna" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", ["Customer;Item\nc;1\n1é\r", '""c1;2\n"a";\r\n"a"'])  # transcoded; mended
+def test_a_file_that_cannot_be_read_is_called_by_its_own_name(bring, content):
+    with pytest.raises(BadInput, match=r"shop\.csv cannot be read as CSV: .*sniffing") as refused:
+        bring(content.encode("cp1252"), map_text=f"{MAP}header = false\n")
     assert "/" not in str(refused.value)
