@@ -21,7 +21,7 @@ from retention.lake.dialect import Dialect, detect
 from retention.lake.mapping import Mapping, literal, quoted
 from retention.lake.packed import WORKBOOKS, unzipped, workbook
 from retention.lake.reading import Reading, readings
-from retention.lake.torn import mended
+from retention.lake.torn import check_header, mended
 
 LARGE_ROW_GROUP = 250_000
 ROWS_AT_ONCE = 4_000_000  # rows that are held in memory, a few hundred bytes each
@@ -340,7 +340,9 @@ def _csv(
     con.execute(
         "CREATE OR REPLACE TABLE rejected_lines AS SELECT 'the line is broken: ' || lower(fault) AS reason, line FROM rejected_lines"
     )
-    return _loaded(con, path.name, {"format": kind, **dialect.as_dict()}, kept)
+    source = _loaded(con, path.name, {"format": kind, **dialect.as_dict()}, kept)
+    check_header(dialect, path.name, source.columns)
+    return source
 
 
 def _rows_and_rejects(con: Any, dialect: Dialect, folder: Path) -> tuple[Path, ...]:

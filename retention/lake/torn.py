@@ -1,7 +1,7 @@
 """Lines of delimited text with a quote that nothing closes: taken out, so that they swallow none of the lines after them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +60,22 @@ def mended(dialect: Dialect, name: str, copy: Path) -> tuple[Dialect, list[str]]
     return replace(dialect, path=copy, packing=None), torn
 
 
+def check_header(dialect: Dialect, name: str, columns: Iterable[str]) -> None:
+    """Refuse names of columns that run on into the lines after them, to a quote of some field there.
+
+    A name may hold a line break or a delimiter; both are in one only where its quote was closed too late.
+    """
+    if dialect.header and any(_BREAK.search(one) and dialect.delimiter in one for one in columns):
+        raise _torn_header(dialect.skip + 1, name)
+
+
+def _torn_header(line: int, name: str) -> BadInput:
+    return BadInput(
+        f"Line {line} of {name}, which names the columns, has a quote that it does not close; close it or take it out "
+        "(or, if no line names the columns, say header = false in the map)."
+    )
+
+
 def _begun(dialect: Dialect, name: str) -> Dialect:
     """The dialect with the escape that leaves the fewest lines torn: where one is, the sniffer sees no escape at all."""
     with _texts(dialect) as texts:
@@ -70,10 +86,7 @@ def _begun(dialect: Dialect, name: str) -> Dialect:
     (before, *_), torn, _ = parted[best]
     lines = _LINE.findall(before)
     if dialect.header and torn and not any(map(str.strip, lines[dialect.skip :])):
-        raise BadInput(
-            f"Line {len(lines) + 1} of {name}, which names the columns, has a quote that nothing closes; close it or take "
-            "it out (or, if no line names the columns, say header = false in the map)."
-        )
+        raise _torn_header(len(lines) + 1, name)
     return dialects[best]
 
 

@@ -288,14 +288,21 @@ def test_a_backslash_before_a_closing_quote_is_no_escape_for_that(bring):
 @pytest.mark.parametrize("said", ["", "header = true\n"])
 @pytest.mark.parametrize("torn", ['Customer;Date;"Item;Amount', '"Customer;Date;Item;Amount', 'Customer;Date;"It"em;Amount'])  # fmt: skip
 @pytest.mark.parametrize("count", [3, 40, 40_000])
-def test_a_torn_header_is_refused_and_no_line_after_it_is_taken_for_one(bring, said, torn, count):
+@pytest.mark.parametrize("item", ["cup", 'cup 5"'])  # or closed by a customer's quote
+def test_a_torn_header_is_refused_and_no_line_after_it_is_taken_for_one(bring, said, torn, count, item):
     lines = [f"anna{number};2025-01-02;cup;3.50" for number in range(count)]
+    lines[1] = f"anna1;2025-01-02;{item};3.50"
     with pytest.raises(BadInput) as refused:
         bring("\n".join([torn, *lines]).encode(), map_text=MAP + said)
     assert str(refused.value).startswith(
-        "Line 1 of shop.csv, which names the columns, has a quote that nothing closes;"
+        "Line 1 of shop.csv, which names the columns, has a quote that it does not close;"
     )
     assert "anna" not in str(refused.value)
+
+
+def test_the_name_of_a_column_may_hold_a_line_break(bring):
+    report, _ = bring(b'Customer;Date;Item;Amount;"Paid\non"\nc1;2025-01-02;cup;3.50;x\n')
+    assert report.rows_accepted == 1
 
 
 @pytest.mark.parametrize("content", ["Customer;Item\nc;1\n1é\r", '""c1;2\n"a";\r\n"a"'])  # transcoded; mended
