@@ -14,14 +14,8 @@ if TYPE_CHECKING:
 MOVED = 0.25
 BINS = 10
 CALENDAR = ("season_sin", "season_cos")
-GROWING = (
-    "tenure_days",
-    "order_days",
-    "orders_all",
-    "spend_all",
-    "gap_max",
-    "blank_share",
-)  # or shrinking with the history itself
+# With the history itself; what is left blank of it shrinks.
+GROWING = ("tenure_days", "order_days", "orders_all", "spend_all", "gap_max", "blank_share")
 
 
 def psi(expected: Sequence[float] | np.ndarray, actual: Sequence[float] | np.ndarray) -> float:

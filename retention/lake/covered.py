@@ -9,9 +9,7 @@ from retention.lake.until import until
 if TYPE_CHECKING:
     from retention.lake import Lake
 
-PARTS = (
-    3  # of the data for the longest horizon: one to be judged by, and the two before it that learning takes
-)
+PARTS = 3  # of the data, one a horizon at the longest: to be judged by, and two before it to learn from
 
 
 def learnable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:

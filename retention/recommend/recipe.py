@@ -99,13 +99,14 @@ def learn_to_rank(history: History, end: int, asked: Asked, progress: Progress =
 
 def _apart(learned: Examples, few: bool) -> bool:
     """Whether there is enough to learn a ranker of new items alone."""
-    return not few and int(learned.new.bought.sum()) >= FEWEST_NEW
+    return not few and int(learned.bought[learned.fresh].sum()) >= FEWEST_NEW
 
 
 def _fitted(learned: Examples, seed: int, few: bool, *, apart: bool) -> dict[str, Ranker]:
     """A ranker for each policy: what tells among new items is not what tells whether something is bought again."""
-    ranker, new = fit(learned, seed=seed, few=few), learned.new
-    return {BOTH: ranker, NEW: fit(new, seed=seed) if apart and new.decisive else ranker}
+    ranker = fit(learned, seed=seed, few=few)
+    new = learned.new if apart else None
+    return {BOTH: ranker, NEW: fit(new, seed=seed) if new is not None and new.decisive else ranker}
 
 
 def _judge(found: Window, rows: np.ndarray, rankers: Mapping[str, Ranker], stage: FirstStage) -> Judged:
