@@ -1,5 +1,6 @@
-"""Files that hold other files or sheets: a ZIP archive becomes the table inside it, a workbook its rows as text."""
+"""Files that hold other files or sheets: a ZIP archive becomes the table inside it, a workbook its rows as text; and what is wrong with packed ones."""
 
+import re
 import shutil
 import zipfile
 from collections.abc import Collection
@@ -8,6 +9,7 @@ from pathlib import Path
 from retention.errors import BadInput
 
 WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
+BEGINNINGS = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 
 
 def unzipped(path: Path, folder: Path, kinds: Collection[str]) -> Path:
@@ -75,3 +77,22 @@ def workbook(path: Path, folder: Path) -> tuple[Path, list[str]]:
     whole.astype("string").to_parquet(target, index=False)
     left = [str(name) for name in sheets if name not in alike]
     return target, [*map(str, alike), *(f"{name} (left out: other columns or no rows)" for name in left)]
+
+
+def check_packing(path: Path, packing: str, said: str) -> None:
+    """Of a file that could not be read, and what its reader ``said``: whether the packing is what is wrong.
+
+    Raises
+    ------
+    BadInput
+        Where it is.
+    """
+    beginning = BEGINNINGS[packing]
+    with path.open("rb") as file:
+        packed = file.read(len(beginning)) == beginning
+    if not packed:
+        raise BadInput(
+            f"{path.name} is not packed by {packing}, though its name says so; name it {path.stem}, or pack it again."
+        )
+    if re.search("inflate|zstd|decompress|truncated", said, re.IGNORECASE):
+        raise BadInput(f"{path.name} is damaged or not whole; fetch it or pack it again.")

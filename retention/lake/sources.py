@@ -19,13 +19,12 @@ from retention.errors import BadInput
 from retention.lake.database import fetched
 from retention.lake.dialect import Dialect, detect
 from retention.lake.mapping import Mapping, literal, quoted
-from retention.lake.packed import WORKBOOKS, unzipped, workbook
+from retention.lake.packed import WORKBOOKS, check_packing, unzipped, workbook
 from retention.lake.reading import Reading, readings
 from retention.lake.torn import check_header, mended
 
 LARGE_ROW_GROUP = 250_000
 ROWS_AT_ONCE = 4_000_000  # rows that are held in memory, a few hundred bytes each
-PACKED = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}  # how such a file begins
 LARGE_TEXT = 1 << 28
 SUFFIXES = {
     ".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "json",
@@ -261,18 +260,9 @@ def _open(
     except Exception as error:  # whatever the reader stumbled over is the file's
         first = str(error).strip().splitlines()[0]
         first = re.sub(re.escape(str(folder)) + r"[^\s'\"]*", path.name, first)  # a scratch file is nobody's
-        if packing and not _begins(path, PACKED[packing]):
-            raise BadInput(
-                f"{path.name} is not packed by {packing}, though its name says so; name it {path.stem}, or pack it again."
-            ) from error
-        if packing and re.search("inflate|zstd|decompress|truncated", first, re.IGNORECASE):
-            raise BadInput(f"{path.name} is damaged or not whole; fetch it or pack it again.") from error
+        if packing:
+            check_packing(path, packing, first)
         raise BadInput(f"{path.name} cannot be read as {kind.upper()}: {first}") from error
-
-
-def _begins(path: Path, signature: bytes) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(signature)) == signature
 
 
 def _kind(path: Path) -> tuple[str, str | None]:
