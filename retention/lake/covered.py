@@ -13,7 +13,7 @@ PARTS = 3  # of the data, one a horizon at the longest: to be judged by, and two
 
 
 def learnable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
-    """Refuse a cutoff before the data begins or after it ends: whoever is not in it yet would count as lost.
+    """Refuse a cutoff before the data begins or after it ends: what is not in it yet would count as not bought.
 
     Raises
     ------
@@ -28,8 +28,8 @@ def learnable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
         )
     if cutoff - newest > quiet(horizon_days):
         raise BadInput(
-            f"The data ends on {newest:%Y-%m-%d}, before the cutoff {cutoff:%Y-%m-%d}: who has not ordered since would "
-            f"count as lost. Take {newest + timedelta(days=1):%Y-%m-%d} or earlier as the cutoff."
+            f"The data ends on {newest:%Y-%m-%d}, before the cutoff {cutoff:%Y-%m-%d}: it would be learned that "
+            f"nobody has ordered since. Take {newest + timedelta(days=1):%Y-%m-%d} or earlier as the cutoff."
         )
 
 

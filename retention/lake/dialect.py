@@ -101,6 +101,8 @@ def detect(
     encoding = (mapping.encoding if mapping else None) or encoding_of(path, packing)
     _known(encoding, mapping)
     head = _head(path, packing, encoding)
+    if not any(line.strip() for line in head):
+        raise BadInput(f"{path.name} is empty.")
     if any("\0" in line for line in head):
         raise BadInput(
             f"{path.name} is no text: it holds NUL characters. Give it the ending of what it is, like .xlsx."
@@ -112,7 +114,7 @@ def detect(
         path, packing = copy, None
         head = _head(path, None, "utf-8") if spaced else head
     delimiter = (mapping.delimiter if mapping else None) or ("\t" if kind == "tsv" or spaced else None)
-    sniffed = _sniffed(con, path, packing, delimiter)
+    sniffed = _sniffed(con, path, packing, delimiter, _lines_above(head, mapping))
     names, header = _header(head, sniffed, mapping)
     return Dialect(
         path, packing, encoding, sniffed["delimiter"], sniffed["quote"], sniffed["escape"], sniffed["skip"], header,
@@ -239,20 +241,18 @@ def _tabbed(text: str) -> str:
 
 
 def _head(path: Path, packing: str | None, encoding: str) -> list[str]:
-    """The first lines that are not blank."""
+    """The first lines, blank ones too: what DuckDB skips is counted with them."""
     with _stream(path, packing) as pieces:
         text = next(_decoded(iter([next(pieces, b"")[:HEAD]]), encoding)).removeprefix("\ufeff")
     lines = text.splitlines()
-    return [
-        line for line in (lines[:-1] if len(text) * 2 > HEAD and len(lines) > 1 else lines) if line.strip()
-    ]
+    return lines[:-1] if len(text) * 2 > HEAD and len(lines) > 1 else lines
 
 
 def _is_spaced(head: list[str], mapping: Mapping | None) -> bool:
     """Whether columns stand apart by spaces only, each line with as many, some of them numbers."""
     if (mapping and mapping.delimiter) or any(mark in line for mark in _DELIMITERS for line in head):
         return False
-    cells = [line.split() for line in head]
+    cells = [line.split() for line in head if line.strip()]
     return (
         bool(cells)
         and len(cells[0]) > 1
@@ -261,8 +261,23 @@ def _is_spaced(head: list[str], mapping: Mapping | None) -> bool:
     )
 
 
-def _sniffed(con: Any, path: Path, packing: str | None, delimiter: str | None) -> dict[str, Any]:
+def _asked(mapping: Mapping | None) -> set[str]:
+    """The columns that a map names."""
+    return {name for value in mapping.columns.values() for name in value.columns} if mapping else set()
+
+
+def _lines_above(head: list[str], mapping: Mapping | None) -> int | None:
+    """How many lines stand above the one with all the names that the map asks for: a title, a date, a blank line."""
+    asked = _asked(mapping)
+    places = (number for number, line in enumerate(head) if all(name in line for name in asked))
+    return next(places, None) or None if asked else None
+
+
+def _sniffed(
+    con: Any, path: Path, packing: str | None, delimiter: str | None, skip: int | None
+) -> dict[str, Any]:
     given = ", ignore_errors = true" + (f", delim = {literal(delimiter)}" if delimiter else "")
+    given += f", skip = {skip}" if skip else ""
     given += f", compression = {literal(packing)}" if packing else ""
     found = con.execute(
         "SELECT Delimiter, Quote, Escape, SkipRows, HasHeader, len(Columns) "
@@ -283,9 +298,9 @@ def _header(
     made = tuple(f"column{number}" for number in range(1, sniffed["width"] + 1))
     if mapping and mapping.header is not None:
         return made, mapping.header
-    first = head[sniffed["skip"]] if sniffed["skip"] < len(head) else ""
+    first = next((line for line in head[sniffed["skip"] :] if line.strip()), "")
     cells = [cell.strip().strip(sniffed["quote"]) for cell in first.split(sniffed["delimiter"])]
-    named = {name for value in mapping.columns.values() for name in value.columns} if mapping else set()
+    named = _asked(mapping)
     if named & {*cells} and not named & {*made}:
         return made, True
     filled = [cell for cell in cells if cell]

@@ -82,6 +82,13 @@ def test_a_cancelled_retrain_publishes_nothing(own, trained):
     assert sorted(Path(own.settings.models_url).rglob("*")) == before
 
 
+@pytest.mark.parametrize("kind", ["churn", "recommend"])
+def test_nothing_is_trained_as_of_a_moment_after_the_data(own, kind):
+    late = own.end + timedelta(days=400)
+    with pytest.raises(BadInput, match=r"The data ends on .* Take .* or earlier as the cutoff"):
+        retrain.run(Retrain(models=(kind,), horizon=21, active_within=42, cutoff=late), _context(own, "late"))
+
+
 def test_a_channel_sees_pseudonyms_counts_and_buttons(own, swept):
     said = _words(own, swept.posts[0]).replace(swept.data["cohort_id"], "")  # chance may spell an id in it
     first = swept.data["cohort"][0]["customer_id"]

@@ -19,10 +19,7 @@ def run(request: Retrain, context: Context) -> Outcome:
     settings = context.settings
     lake = Lake.open(settings)
     cutoff, note = _cutoff(request, lake)
-    if "churn" in request.models:
-        learnable(
-            lake, cutoff, request.horizon
-        )  # before the libraries that learn are loaded, which takes seconds
+    learnable(lake, cutoff, request.horizon)  # before the libraries that learn are loaded: seconds
     from retention.recommend.heard import gather
     from retention.registry import champion, promote
     from retention.registry import retrain as training

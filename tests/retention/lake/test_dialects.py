@@ -159,6 +159,21 @@ def test_spaces_between_columns_and_no_header(bring):
     assert report.files[0]["header"] is False
 
 
+@pytest.mark.parametrize(
+    "above", ["\n\n", "Sales of 2025\n", "Sales of 2025;;;\n\n", "From 2025-01-01;to 2025-02-01\n;;;\n"]
+)
+def test_lines_above_the_header_are_passed_over(bring, above):
+    rows = "".join(f"c{number};2025-01-{number:02};pot;{number},50\n" for number in range(1, 20))
+    report, events = bring(f"{above}Customer;Date;Item;Amount\n{rows}".encode())
+    assert (report.rows_read, report.rows_accepted, report.files[0]["header"]) == (19, 19, True)
+    assert [event["amount"] for event in events] == [number + 0.5 for number in range(1, 20)]
+
+
+def test_blank_lines_alone_are_no_file(bring):
+    with pytest.raises(BadInput, match="shop.csv is empty"):
+        bring(b"\n \n\n")
+
+
 def test_what_the_map_says_of_the_file_is_believed(bring):
     text = MAP + 'encoding = "cp850"\ndelimiter = ":"\ndecimal = ","\ndate_format = "%Y/%d/%m"\n'
     _, events = bring("Customer:Date:Item:Amount\n1:2025/31/01:café:1.234\n".encode("cp850"), map_text=text)
