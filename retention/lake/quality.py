@@ -117,7 +117,11 @@ def _spikes(counts: np.ndarray, first: np.datetime64) -> list[dict[str, Any]]:
 def _returns(lake: Lake, events: str, now: datetime) -> dict[str, int]:
     """Returns, how many of them found the purchase they undo, and the orders cancelled."""
     undone = lake.returns(now).get_name()
-    number, matched = _one(lake, f'SELECT count(*), count(undoes_event_id) FROM "{undone}"')
+    number, matched = _one(
+        lake,
+        "SELECT count(DISTINCT event_id), count(DISTINCT event_id) FILTER (undoes_event_id IS NOT NULL) "
+        f'FROM "{undone}"',
+    )
     cancelled = "SELECT DISTINCT customer_id, order_id" + f" FROM \"{events}\" WHERE event_type = 'cancelled'"
     return {
         "returns": number,

@@ -73,7 +73,7 @@ def match(con: Any, files: list[str], version: int) -> Returns | None:
         _take_back(con, turn)
     con.execute(
         f"CREATE OR REPLACE TEMP TABLE {names.matched} AS SELECT back.event_id, back.customer_id, back.item_id, "
-        "back.order_id, coalesce(back.quantity, undone.quantity, 1) AS quantity, back.known_at, sold.event_id AS undoes_event_id, sold.order_id AS undoes_order_id "
+        "back.order_id, coalesce(undone.quantity, back.quantity, 1) AS quantity, back.known_at, sold.event_id AS undoes_event_id, sold.order_id AS undoes_order_id "
         "FROM sent_back AS back LEFT JOIN undone USING (event_id) LEFT JOIN sold ON sold.place = undone.place"
     )
     _cancel(con, stored, names)
@@ -113,18 +113,31 @@ def _stage(con: Any, stored: str) -> None:
 def _take_back(con: Any, turn: int) -> None:
     """Match the returns whose turn it is, one at most of each customer and item, with what is left of the purchases.
 
-    Of two lines of one order, the one of as many pieces: else 1 back would use up the line of 2, and 2 back find none.
-    Within the order that a return names, the lines' times do not matter for that; where it names none, the latest is taken first.
+    First the order is found, then its lines: one of as many pieces (else 1 back would use up the line of 2, and 2 back
+    find two halves), else one with enough, else several, if the return says how many came back.
     """
-    left = "(sold.bought - coalesce(gone, 0))"
-    named, just = "coalesce(sold.order_id = back.order_id, false)", f"{left} <= units + 1e-9"
-    con.execute(
-        f"INSERT INTO undone SELECT back.event_id, sold.place, {_UNITS} AS units, back.known_at "
+    order = "PARTITION BY event_id, bill"
+    candidates = (
+        f"SELECT back.event_id, back.known_at, back.quantity, sold.place, sold.occurred_at, {_UNITS} AS units, "
+        "sold.bought - coalesce(gone, 0) AS remain, coalesce(sold.order_id, sold.event_id) AS bill, "
+        "coalesce(sold.order_id = back.order_id, false) AS named, remain >= units - 1e-9 AS enough, "
+        "enough AND remain <= units + 1e-9 AS just "
         f"FROM (SELECT * FROM sent_back WHERE turn = {turn}) AS back JOIN sold USING (pair) "
         "LEFT JOIN (SELECT place, sum(quantity) AS gone FROM undone GROUP BY 1) AS earlier ON earlier.place = sold.place "
-        "WHERE sold.occurred_at <= back.occurred_at AND sold.known_at <= back.known_at "
-        f"AND {left} >= units - 1e-9 QUALIFY row_number() OVER (PARTITION BY back.event_id ORDER BY "
-        f"{named} DESC, {named} AND {just} DESC, sold.occurred_at DESC, {just} DESC, sold.place DESC) = 1"
+        "WHERE sold.occurred_at <= back.occurred_at AND sold.known_at <= back.known_at AND remain > 1e-9 "
+    )
+    of_orders = (
+        f"SELECT *, max(occurred_at) OVER ({order}) AS billed_at, max(place) OVER ({order}) AS newest FROM ({candidates}) "
+        f"QUALIFY enough OR (quantity IS NOT NULL AND sum(remain) OVER ({order}) >= units - 1e-9)"
+    )
+    placed = (
+        "SELECT *, rank() OVER (PARTITION BY event_id ORDER BY named DESC, billed_at DESC, newest DESC) AS choice, "
+        f"sum(remain) OVER ({order} ORDER BY just DESC, enough DESC, occurred_at DESC, place DESC) - remain AS before "
+        f"FROM ({of_orders})"
+    )
+    con.execute(
+        f"INSERT INTO undone SELECT event_id, place, least(remain, units - before), known_at FROM ({placed}) "
+        "WHERE choice = 1 AND (before = 0 OR (quantity IS NOT NULL AND before < units - 1e-9))"
     )
 
 

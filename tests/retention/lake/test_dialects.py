@@ -170,7 +170,7 @@ def test_lines_above_the_header_are_passed_over(bring, above):
 
 
 def test_blank_lines_alone_are_no_file(bring):
-    with pytest.raises(BadInput, match="shop.csv is empty"):
+    with pytest.raises(BadInput, match=r"shop\.csv is empty"):
         bring(b"\n \n\n")
 
 

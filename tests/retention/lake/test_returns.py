@@ -9,6 +9,7 @@ import pytest
 from retention.features import NAMES, build
 from retention.lake import Lake
 from retention.lake.importing import import_files
+from retention.lake.quality import quality
 
 HEADER = "customer_id,event_type,occurred_at,order_id,item_id,quantity,amount\n"
 FAR = datetime(2026, 1, 1, tzinfo=UTC)
@@ -106,6 +107,27 @@ def test_the_lines_of_a_named_order_go_back_by_their_pieces_whenever_they_were_s
     undone = lake.returns(FAR).to_pyarrow().to_pylist()
     assert {row["quantity"]: row["undoes_order_id"] for row in undone} == {1: "a", 2: "a"}
     assert _types(lake)["a"] - {"return"} == {"cancelled"}
+
+
+def test_one_return_takes_back_several_lines_of_an_order(lake, bring, settings):
+    bring(
+        "1,purchase,2025-01-01 10:00:00,a,tea,1,5",
+        "1,purchase,2025-01-01 10:00:00,a,tea,2,10",
+        "1,purchase,2025-01-02 10:00:00,b,tea,2,10",
+        "1,return,2025-01-03 10:00:00,C1,tea,-3,-15",
+        "2,purchase,2025-01-01 10:00:00,c,cup,2,10",
+        "2,purchase,2025-01-01 10:00:00,c,cup,2,9",
+        "2,return,2025-01-03 10:00:00,C2,cup,-3,-15",
+        "2,return,2025-01-04 10:00:00,C3,cup,-1,-5",
+    )
+    assert _undone(lake) == {"C1": "a", "C2": "c", "C3": "c"}
+    before = _types(lake, datetime(2025, 1, 4, tzinfo=UTC))
+    assert (before["a"], before["b"], before["c"]) == ({"cancelled"}, {"purchase"}, {"purchase"})
+    assert _types(lake)["c"] == {"cancelled"}
+    back = lake.returns(FAR).to_pandas().groupby("event_id").quantity.sum()
+    assert sorted(back) == [1, 3, 3]
+    found = quality(lake, settings)["returns"]
+    assert (found["returns"], found["matched"], found["cancelled_orders"]) == (3, 3, 2)
 
 
 def test_a_return_that_names_its_order_undoes_that_one(lake, bring):
