@@ -31,6 +31,9 @@ class ImportReport:
     redemptions: dict[str, int] = field(default_factory=dict)
     """What is to be thought of the codes, after redemptions were imported (`retention.campaigns.redemptions.OUTCOMES`)."""
 
+    timezone: str = ""
+    """The zone of the map's times, where the installation has named none: weekdays and hours are then by UTC."""
+
     def as_dict(self) -> dict[str, Any]:
         """The contract's JSON object, and ``files``."""
         return asdict(self) | {"files": [*self.files]}

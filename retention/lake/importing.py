@@ -274,7 +274,12 @@ class Import:
             self.table.name, self.read_rows, self.filtered, accepted, staged - accepted - self.aside,
             sum(self.reasons.values()), dict(sorted(self.reasons.items(), key=lambda item: -item[1])), path,
             round(seconds(), 3), tuple(self.seen), self.mended, self.adding.equal if self.adding else 0,
+            timezone=self._zone(),
         )  # fmt: skip
+
+    def _zone(self) -> str:
+        zone = self.mapping.timezone if self.mapping and self.table.name == "events" else "UTC"
+        return zone if self.settings.timezone == "UTC" != zone else ""
 
     def _hold(self) -> None:
         """Be the only writer of the table from the first piece written to the commit (see `close`)."""

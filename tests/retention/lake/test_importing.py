@@ -62,6 +62,12 @@ def _events(lake):
     return lake.table("events").order_by(["occurred_at", "item_id"]).execute().to_dict("records")
 
 
+def test_nothing_is_said_of_the_clock_where_the_shop_has_one(settings, tmp_path, retail):
+    own = settings.model_copy(update={"timezone": "America/New_York"})
+    report = import_files(Lake.open(own), None, own, "events", [_file(tmp_path, HEADER + ROWS)], retail)
+    assert report.timezone == ""
+
+
 def test_the_contracts_own_map_on_a_csv(lake, database, settings, tmp_path, retail):
     report = import_files(lake, database, settings, "events", [_file(tmp_path, HEADER + ROWS)], retail)
     assert (report.rows_read, report.rows_filtered, report.rows_accepted) == (4, 1, 3)
@@ -71,6 +77,7 @@ def test_the_contracts_own_map_on_a_csv(lake, database, settings, tmp_path, reta
     assert third["occurred_at"].isoformat() == "2025-12-01T12:00:00"
     assert (first["amount"], second["amount"], third["amount"]) == (5.0, 4.0, -2.5)
     assert third["event_type"] == "return"
+    assert report.timezone == "Europe/London"  # of the map; the installation has named none
     with database.reading() as session:
         assert session.query(ImportLog).one().report == report.as_dict()
         assert {entry.customer_id for entry in session.query(DirectoryEntry)} == {"007", "008"}
