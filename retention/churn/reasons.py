@@ -8,6 +8,7 @@ the weights add up to the calibrated log-odds minus those of the base, exactly.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,10 +84,13 @@ def calibration_slope(model: BaseEstimator) -> float:
 
 
 def reasons(
-    frame: pd.DataFrame, weight: Mapping[str, np.ndarray], *, horizon_days: int
+    frame: pd.DataFrame, weight: Mapping[str, np.ndarray], *, typical: Mapping[str, float], horizon_days: int
 ) -> list[list[dict[str, Any]]]:
-    """For each customer the heaviest groups, those that raise the risk first: ``{"feature", "text", "weight"}``."""
-    names = [group for group in weight if group in _TEXTS]
+    """For each customer the heaviest groups, those that raise the risk first: ``{"feature", "text", "weight"}``.
+
+    ``typical`` has the features of the customer that weights are told against, as far as the model knows them.
+    """
+    names = [group for group in weight if group in _TEXTS or group in _AMOUNTS]
     table = np.column_stack([weight[name] for name in names]) if names else np.zeros((len(frame), 0))
     order = np.argsort(-table, axis=1, kind="stable")
     told = []
@@ -98,7 +102,7 @@ def reasons(
             [
                 {
                     "feature": names[place],
-                    "text": _TEXTS[names[place]](row, horizon_days),
+                    "text": _told(names[place], row, typical, horizon_days),
                     "weight": round(float(table[number, place]), 3),
                 }
                 for place in heaviest
@@ -107,8 +111,22 @@ def reasons(
     return told
 
 
+def _told(group: str, row: Mapping[str, Any], typical: Mapping[str, float], horizon_days: int) -> str:
+    """The sentence of a group; an amount stands beside the typical one, or nobody knows whether it is much."""
+    if group in _TEXTS:
+        return _TEXTS[group](row, horizon_days)
+    column, amount, sentence = _AMOUNTS[group]
+    own, usual = (amount(one.get(column, np.nan)) for one in (row, typical))
+    beside = "" if column not in typical or own == usual else f" (typical: {usual})"
+    return sentence.format(own, two=2 * horizon_days, four=4 * horizon_days, one=horizon_days) + beside
+
+
 def _days(value: float) -> str:
     return "less than a day" if value < 1 else count(np.floor(value), "day")
+
+
+def _share(value: float) -> str:
+    return "an unknown share" if np.isnan(value) else f"{100 * value:.0f} %"
 
 
 def _every(gap: float) -> str:
@@ -126,10 +144,6 @@ def silence(row: Mapping[str, Any], horizon_days: int) -> str:
     return f"no order for {_days(days)}, usually {_every(usual)}"
 
 
-def _frequency(row: Mapping[str, Any], horizon_days: int) -> str:
-    return f"{count(row['orders_2h'], 'order')} in the last {2 * horizon_days} days"
-
-
 def _rhythm(row: Mapping[str, Any], horizon_days: int) -> str:
     if np.isnan(row["gap_median"]):
         return "ordered on one day only, so there is no rhythm yet"
@@ -145,26 +159,6 @@ def _spend(row: Mapping[str, Any], horizon_days: int) -> str:
     return f"spent {row['spend_2h']:,.0f} in the last {2 * horizon_days} days, {row['basket_mean']:,.0f} per order overall"
 
 
-def _discounts(row: Mapping[str, Any], horizon_days: int) -> str:
-    return f"{100 * row['discount_share']:.0f} % off on average in the last {4 * horizon_days} days"
-
-
-def _breadth(row: Mapping[str, Any], horizon_days: int) -> str:
-    return f"{count(row['items_4h'], 'different item')} in the last {4 * horizon_days} days"
-
-
-def _habits(row: Mapping[str, Any], horizon_days: int) -> str:
-    return f"{100 * row['weekend_share']:.0f} % of the orders at weekends"
-
-
-def _tenure(row: Mapping[str, Any], horizon_days: int) -> str:
-    return f"a customer for {_days(row['tenure_days'])}"
-
-
-def _returns(row: Mapping[str, Any], horizon_days: int) -> str:
-    return f"{count(row['returns_4h'], 'return')} in the last {4 * horizon_days} days"
-
-
 def _intent(row: Mapping[str, Any], horizon_days: int) -> str:
     seen, carts = count(row["views_1h"], "page view"), count(row["carts_1h"], "item")
     return f"{seen} and {carts} put into the cart in the last {horizon_days} days"
@@ -175,14 +169,6 @@ def _replenishment(row: Mapping[str, Any], horizon_days: int) -> str:
         return f"no item bought regularly in the last {4 * horizon_days} days"
     overdue = round(row["overdue_share"] * row["regular_items"])
     return f"{overdue:.0f} of {count(row['regular_items'], 'item')} bought regularly should have been bought again by now"
-
-
-def _channel(row: Mapping[str, Any], horizon_days: int) -> str:
-    return f"{100 * row['online_share']:.0f} % of the orders online"
-
-
-def _response(row: Mapping[str, Any], horizon_days: int) -> str:
-    return f"{count(row['emails_1h'], 'e-mail')} opened or clicked in the last {horizon_days} days"
 
 
 def _opinion(row: Mapping[str, Any], horizon_days: int) -> str:
@@ -199,8 +185,18 @@ def _season(row: Mapping[str, Any], horizon_days: int) -> str:
 
 
 _TEXTS: dict[str, Callable[[Mapping[str, Any], int], str]] = {
-    "recency": silence, "frequency": _frequency, "rhythm": _rhythm, "trend": _trend, "spend": _spend,
-    "discounts": _discounts, "breadth": _breadth, "habits": _habits, "tenure": _tenure, "returns": _returns,
-    "intent": _intent, "season": _season, "replenishment": _replenishment, "channel": _channel,
-    "response": _response, "opinion": _opinion,
+    "recency": silence, "rhythm": _rhythm, "trend": _trend, "spend": _spend, "intent": _intent, "season": _season,
+    "replenishment": _replenishment, "opinion": _opinion,
 }  # fmt: skip
+_AMOUNTS: dict[
+    str, tuple[str, Callable[[float], str], str]
+] = {  # the feature that stands for a group, and its sentence
+    "frequency": ("orders_2h", partial(count, one="order"), "{} in the last {two} days"),
+    "discounts": ("discount_share", _share, "{} off on average in the last {four} days"),
+    "breadth": ("items_4h", partial(count, one="different item"), "{} in the last {four} days"),
+    "habits": ("weekend_share", _share, "{} of the orders at weekends"),
+    "tenure": ("tenure_days", _days, "a customer for {}"),
+    "returns": ("returns_4h", partial(count, one="return"), "{} in the last {four} days"),
+    "channel": ("online_share", _share, "{} of the orders online"),
+    "response": ("emails_1h", partial(count, one="e-mail"), "{} opened or clicked in the last {one} days"),
+}

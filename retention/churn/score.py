@@ -62,11 +62,12 @@ def told(
     trained: TrainedChurn, snapshot: Snapshot, value: np.ndarray, weight: dict[str, np.ndarray]
 ) -> pd.DataFrame:
     """The columns of `COLUMNS` for these customers, their reasons in words."""
+    typical = dict(zip(trained.columns, trained.reference, strict=True))
     return pd.DataFrame(
         {
             "customer_id": snapshot.frame.customer_id,
             "churn_probability": trained.predict(snapshot),
-            "reasons": reasons(snapshot.frame, weight, horizon_days=trained.horizon_days),
+            "reasons": reasons(snapshot.frame, weight, typical=typical, horizon_days=trained.horizon_days),
             "expected_value": value,
             "next_order_at": next_order(snapshot),
         }

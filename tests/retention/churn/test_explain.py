@@ -3,12 +3,15 @@
 from datetime import timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from retention.churn import estimators, score, train
 from retention.churn.counterfactual import Counterfactual, _hypothetical
+from retention.churn.derived import GROUP_OF
 from retention.churn.explain import explain
 from retention.churn.lime import SecondOpinion, heaviest, second_opinion
+from retention.churn.reasons import reasons
 from retention.churn.snapshots import take
 from retention.features import NAMES, build
 from tests import shop as tiny
@@ -143,3 +146,20 @@ def test_agreement_is_the_share_of_the_heaviest_groups_in_common():
     assert heaviest(one.weights) == ["recency", "spend", "trend"]
     assert one.agreement({"recency": 1, "habits": -3, "tenure": 2}) == pytest.approx(1 / 3)
     assert one.as_dict({"recency": 1, "spend": 1, "trend": 1})["agreement"] == 1
+
+
+def test_an_amount_stands_beside_the_typical_one():
+    own = {"orders_2h": 1.0, "weekend_share": 0.14, "tenure_days": 40.2, "online_share": np.nan}
+    typical = {"orders_2h": 9.0, "weekend_share": 0.31, "tenure_days": 40.9}
+    weight = {GROUP_OF[name]: np.array([1.0 - place / 9]) for place, name in enumerate(own)}
+    told = []
+    for groups in (["frequency", "habits", "tenure"], ["channel"]):
+        some = {group: weight[group] for group in groups}
+        (found,) = reasons(pd.DataFrame([own]), some, typical=typical, horizon_days=28)
+        told += [reason["text"] for reason in found]
+    assert told == [
+        "1 order in the last 56 days (typical: 9 orders)",
+        "14 % of the orders at weekends (typical: 31 %)",
+        "a customer for 40 days",
+        "an unknown share of the orders online",
+    ]
