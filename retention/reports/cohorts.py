@@ -67,7 +67,8 @@ def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
     counts = frame.pivot_table(
         index="first", columns="later", values="customer_id", aggfunc="count", fill_value=0
     )
-    counts = counts[counts.index > last - months].reindex(columns=range(months), fill_value=0)
+    counts = counts.tail(months)  # of those there are: a shop may have had no newcomers for longer
+    counts = counts.reindex(columns=range(last - int(counts.index.min()) + 1), fill_value=0)
     found = tuple(
         MonthCohort(
             f"{first // 12}-{first % 12 + 1:02}", int(row.iloc[0]),

@@ -44,6 +44,14 @@ def test_months_are_the_shops_own(tmp_path):
     assert [(c.month, c.customers) for c in found.cohorts] == [("2025-01", 2), ("2025-02", 1), ("2025-03", 1)]
 
 
+def test_a_shop_without_newcomers_shows_the_newest_cohorts_it_has(tmp_path):
+    rows = (("a", "2025-01-05 10:00"), ("b", "2025-02-05 10:00"), ("a", "2025-05-05 10:00"))
+    found = cohorts(_lake(tmp_path, rows), datetime(2025, 6, 2, tzinfo=UTC), months=2)
+    assert found.cohorts == (
+        MonthCohort("2025-01", 1, (1.0, 0.0, 0.0, 0.0, 1.0)), MonthCohort("2025-02", 1, (1.0, 0.0, 0.0, 0.0)),
+    )  # fmt: skip
+
+
 def test_one_month_is_too_little(tmp_path):
     with pytest.raises(TooLittleData, match="two whole months"):
         cohorts(_lake(tmp_path, ROWS[:1]), datetime(2025, 4, 2, tzinfo=UTC))
