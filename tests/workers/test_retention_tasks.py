@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from retention.db.tables import Cohort, DirectoryEntry, Impression, ModelVersion, Outbox
-from retention.errors import BadInput, Cancelled
+from retention.db import Database
+from retention.db.tables import Base, Cohort, DirectoryEntry, Impression, ModelVersion, Outbox
+from retention.errors import BadInput, Cancelled, TooLittleData
+from retention.lake import Lake
+from retention.lake.importing import import_files
 from retention.privacy import pseudonym
+from retention.settings import Settings
 from tests import shop as tiny
 from workers import ids
 from workers.delivery import render
@@ -70,6 +74,25 @@ def test_a_retrained_model_is_the_champion_and_shown_beside_the_baselines(own, t
     said = _words(own, trained.posts[0])
     for word in ("AUC", "log-loss", "Recency", "RFM logistic", "BG/NBD", "Base rate", model["version"]):
         assert word in said
+
+
+def test_a_shop_that_knows_no_items_gets_its_churn_model_and_is_told_of_the_other(tmp_path):
+    settings = Settings(home=tmp_path / "home", _env_file=None)
+    database = Database(settings.database_url.get_secret_value())
+    Base.metadata.create_all(database.engine)
+    file = tmp_path / "events.parquet"
+    tiny.frames(customers=200, days=80)["events"].drop(columns="item_id").to_parquet(file)
+    lake = Lake.open(settings)
+    import_files(lake, database, settings, "events", [str(file)])
+    shop = tiny.Shop(settings, database, lake, tiny.BEGIN, tiny.BEGIN + timedelta(days=80))
+    outcome = retrain.run(Retrain(horizon=14, cutoff=shop.end), _context(shop, "half"))
+    assert [model["kind"] for model in outcome.data["models"]] == ["churn"]
+    (missed,) = outcome.data["untrained"]
+    assert missed["kind"] == "recommend"
+    assert "no events with items" in missed["why"]
+    assert missed["why"] in _words(shop, outcome.posts[0])
+    with pytest.raises(TooLittleData, match="no events with items"):
+        retrain.run(Retrain(models=("recommend",), cutoff=shop.end), _context(shop, "none"))
 
 
 def test_a_cancelled_retrain_publishes_nothing(own, trained):

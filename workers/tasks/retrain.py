@@ -5,12 +5,16 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from retention.db.tables import Audit
+from retention.errors import TooLittleData
 from workers.requests import Retrain
 from workers.tasks.contract import Context, Outcome, Post
 
 
 def run(request: Retrain, context: Context) -> Outcome:
-    """Train what was asked for; rows are added and promoted in the finishing transaction."""
+    """Train what was asked for; rows are added and promoted in the finishing transaction.
+
+    What the data cannot carry is told beside the rest: a shop that knows no items has customers to keep, too.
+    """
     from retention.feedback import doubted
     from retention.lake import Lake
     from retention.lake.covered import learnable
@@ -40,10 +44,15 @@ def run(request: Retrain, context: Context) -> Outcome:
         request.tune,
         request.tune_fits,
     )
-    trained = [
-        getattr(training, kind)(settings, lake, used[kind], asked, part(context.progress, done, len(used)))
-        for done, kind in enumerate(used)
-    ]
+    trained, untrained = [], {}
+    for done, kind in enumerate(used):
+        try:
+            progress = part(context.progress, done, len(used))
+            trained.append(getattr(training, kind)(settings, lake, used[kind], asked, progress))
+        except TooLittleData as refusal:
+            untrained[kind] = refusal
+    if not trained:
+        raise next(iter(untrained.values()))
 
     def publish(session: Session) -> None:
         for model in trained:
@@ -58,6 +67,7 @@ def run(request: Retrain, context: Context) -> Outcome:
             )  # fmt: skip
 
     data = {"models": [model.as_dict() for model in trained], "cutoff": cutoff.isoformat(), "note": note,
+            "untrained": [{"kind": kind, "why": str(why)} for kind, why in untrained.items()],
             "horizon_days": request.horizon, "active_within_days": request.active_within}  # fmt: skip
     return Outcome(data, (Post("retrain/done", data),), apply=publish)
 
