@@ -86,9 +86,14 @@ class Mapping:
         )
 
     @property
+    def values(self) -> dict[str, Expression]:
+        """What is read of a row, by name: the columns, and the title."""
+        return self.columns | ({"title": self.title} if self.title else {})
+
+    @property
     def named(self) -> frozenset[str]:
         """Every source column that it names, in small letters: DuckDB compares them so."""
-        used = [*self.columns.values(), *(each for each in (self.where, self.title) if each)]
+        used = [*self.values.values(), *((self.where,) if self.where else ())]
         return frozenset(name.casefold() for expression in used for name in expression.columns)
 
     @property
@@ -96,7 +101,7 @@ class Mapping:
         """The SQL expressions of the map, the filter among them."""
         return [
             expression
-            for expression in (*self.columns.values(), self.where, self.title)
+            for expression in (*self.values.values(), self.where)
             if expression is not None and expression.sql is not None
         ]
 

@@ -1,7 +1,7 @@
 """From source rows to canonical rows: one vectorised pass that types every value and says why a row is bad."""
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -60,7 +60,7 @@ def compile_staging(
         Where DuckDB refuses an expression of the map.
     """
     rows = _rows(source, mapping, only)
-    types = _types(con, rows, mapping, source)
+    types = _types(con, source, mapping, only)
     typed, faults = [], ["_unreadable"]
     for column in mapping.table.columns:
         if column.name == "source" and (origin or column.name not in types):
@@ -102,28 +102,43 @@ def _rows(source: Source, mapping: Mapping, only: str | None, also: str = "") ->
     )
     raw = ", ".join(
         f"{f'TRY({value.text})' if value.sql else value.text} AS _{name}"
-        for name, value in (mapping.columns | ({"title": mapping.title} if mapping.title else {})).items()
+        for name, value in mapping.values.items()
     )
     where = f" WHERE ({mapping.where.text}) OR _unreadable IS NOT NULL" if mapping.where else ""
     return f"SELECT {raw}, _unreadable{also} FROM ({read}){where}"
 
 
-def _types(con: Any, rows: str, mapping: Mapping, source: Source) -> dict[str, str]:
+def _types(con: Any, source: Source, mapping: Mapping, only: str | None) -> dict[str, str]:
     import duckdb
 
     try:
-        described = con.execute(f"DESCRIBE {rows}").fetchall()
+        described = con.execute(f"DESCRIBE {_rows(source, mapping, only)}").fetchall()
     except duckdb.Error as error:
+        key = _refused(con, source, mapping, only)
+        refused = mapping.values.get(key) or mapping.where
         first = str(error).strip().splitlines()[0].rstrip(".")
-        used = {name.casefold() for expression in mapping.expressions for name in expression.columns}
+        used = {name.casefold() for name in refused.columns} if refused else set()
         as_text = [
             name for name in source.columns if name.casefold() in used and source.type_of(name) == "VARCHAR"
         ]
         hint = f" ({', '.join(as_text)}: text, by most of the values in {source.name})" if as_text else ""
         raise BadInput(
-            f"{mapping.name} [{mapping.table.name}]: DuckDB refuses an expression: {first}{hint}."
+            f"{mapping.name} [{mapping.table.name}] {key}: DuckDB refuses the expression: {first}{hint}."
         ) from None
     return {row[0][1:]: row[1] for row in described if row[0] != "_unreadable"}
+
+
+def _refused(con: Any, source: Source, mapping: Mapping, only: str | None) -> str:
+    """The key whose expression is refused by itself; else it is the condition."""
+    import duckdb
+
+    for name, value in mapping.values.items():
+        alone = replace(mapping, columns={name: value}, where=None, title=None)
+        try:
+            con.execute(f"DESCRIBE {_rows(source, alone, only)}")
+        except duckdb.Error:
+            return name
+    return "where"
 
 
 def _typed(column: Column, type_: str, mapping: Mapping) -> str:

@@ -318,3 +318,19 @@ def test_a_process_killed_in_the_middle_leaves_the_version_before(lake, settings
     report = import_files(lake, None, settings, "events", [file])
     assert report.rows_accepted == 2
     assert lake.table("events").count().execute() == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "text"),
+    [
+        ("""amount = { sql = 'coalesce("Invoice", 1)' }""", "amount", "Invoice"),
+        ("""where = { sql = '"StockCode" + true' }""", "where", "StockCode"),
+    ],
+)
+def test_an_expression_that_is_refused_is_named(lake, settings, tmp_path, retail, line, key, text):
+    kept = [one for one in RETAIL.splitlines() if not one.startswith(key)]
+    retail.write_text("\n".join([*kept, line]))
+    rows = "A1001,X123,2,2025-07-01 12:00:00,2.50,007\n"
+    says = rf"\[events\] {key}: DuckDB refuses the expression: .*\({text}: text"
+    with pytest.raises(BadInput, match=says):
+        import_files(lake, None, settings, "events", [_file(tmp_path, HEADER + rows)], retail)
