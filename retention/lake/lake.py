@@ -158,7 +158,7 @@ class Lake:
         with self._lock:
             people = self.identities.table(before, identity) if name in BY_CUSTOMER else ""
             delta = self._newest.of(table)
-            wanted = months(since, before) if name == "events" and (since or before) else None
+            wanted = store.months(since, before) if name == "events" and (since or before) else None
             undone = self._undone(delta) if name == "events" else None
             computed = {"event_type": undone.event_type(before)} if undone else None
             where, view = _between(name, since, before), f"{name}_v{store.number(delta)}{people}"
@@ -368,12 +368,6 @@ def _between(name: str, since: datetime | None, before: datetime | None) -> str:
 
 def _limit(moment: datetime) -> str:
     return f"TIMESTAMPTZ '{naive(moment).isoformat()}+00'"
-
-
-def months(since: datetime | None, before: datetime | None) -> Callable[[str], bool]:
-    first = "" if since is None else f"{naive(since):%Y-%m}"
-    last = "9999-12" if before is None else f"{naive(before):%Y-%m}"
-    return lambda month: first <= month <= last
 
 
 def _word(run_id: str) -> str:

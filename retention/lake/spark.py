@@ -91,11 +91,9 @@ class SparkTables:
 
     def table(self, name: str, before: datetime | None = None, since: datetime | None = None) -> ibis.Table:
         """See `retention.lake.Lake.table`; rows of the table customers keep their ids."""
-        from retention.lake.lake import months
-
         table = TABLES[name]
         delta = store.opened(self.root, table)
-        wanted = months(since, before) if name == "events" and (since or before) else None
+        wanted = store.months(since, before) if name == "events" and (since or before) else None
         paths = store.files(delta, wanted)
         session = self.con._session
         rows = session.read.parquet(*paths) if paths else session.createDataFrame([], _empty(table.columns))

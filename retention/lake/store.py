@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,13 @@ class Newest:
         if table.name not in self._opened or self._opened[table.name][0] != now:
             self._opened[table.name] = now, opened(self._root, table)
         return self._opened[table.name][1]
+
+
+def months(since: datetime | None, before: datetime | None) -> Callable[[str], bool]:
+    """Whether a month, ``2025-01``, has to do with a stretch of time: what `files` asks of a partition."""
+    first = "" if since is None else f"{since.astimezone(UTC):%Y-%m}"
+    last = "9999-12" if before is None else f"{before.astimezone(UTC):%Y-%m}"
+    return lambda month: first <= month <= last
 
 
 def files(delta: Any | None, partitions: Callable[[str], bool] | None = None) -> list[str]:
