@@ -8,7 +8,6 @@ the weights add up to the calibrated log-odds minus those of the base, exactly.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -90,7 +89,7 @@ def reasons(
 
     ``typical`` has the features of the customer that weights are told against, as far as the model knows them.
     """
-    names = [group for group in weight if group in _TEXTS or group in _AMOUNTS]
+    names = [group for group in weight if group in GROUPS]
     table = np.column_stack([weight[name] for name in names]) if names else np.zeros((len(frame), 0))
     order = np.argsort(-table, axis=1, kind="stable")
     told = []
@@ -102,7 +101,7 @@ def reasons(
             [
                 {
                     "feature": names[place],
-                    "text": _told(names[place], row, typical, horizon_days),
+                    "text": _told(names[place], row, typical, table[number, place], horizon_days),
                     "weight": round(float(table[number, place]), 3),
                 }
                 for place in heaviest
@@ -111,14 +110,36 @@ def reasons(
     return told
 
 
-def _told(group: str, row: Mapping[str, Any], typical: Mapping[str, float], horizon_days: int) -> str:
-    """The sentence of a group; an amount stands beside the typical one, or nobody knows whether it is much."""
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A feature that can stand for its group: how its number is written, of what, and in which sentence."""
+
+    column: str
+    number: Callable[[float], str]
+    noun: str
+    sentence: str
+
+    def told(self, own: float, typical: float | None, horizon_days: int) -> str:
+        """``1 order in the last 28 days (typical: 3)``: alone nobody knows whether it is much."""
+        amount, usual = (None if one is None else self.number(one) for one in (own, typical))
+        beside = "" if usual in (None, amount) else f" (typical: {usual})"
+        what = count(own, self.noun) if self.noun else amount
+        days = {"one": horizon_days, "two": 2 * horizon_days, "four": 4 * horizon_days}
+        return self.sentence.format(what, **days) + beside
+
+
+def _told(
+    group: str, row: Mapping[str, Any], typical: Mapping[str, float], weight: float, horizon_days: int
+) -> str:
+    """The sentence of a group; of several amounts the one that shows most why it weighs: fewer orders, more risk."""
     if group in _TEXTS:
         return _TEXTS[group](row, horizon_days)
-    column, amount, sentence = _AMOUNTS[group]
-    own, usual = (amount(one.get(column, np.nan)) for one in (row, typical))
-    beside = "" if column not in typical or own == usual else f" (typical: {usual})"
-    return sentence.format(own, two=2 * horizon_days, four=4 * horizon_days, one=horizon_days) + beside
+
+    def little(one: Amount) -> float:
+        return (row[one.column] + 1) / (typical.get(one.column, 0) + 1)
+
+    telling = (min if weight > 0 else max)(_AMOUNTS[group], key=little)
+    return telling.told(row[telling.column], typical.get(telling.column), horizon_days)
 
 
 def _days(value: float) -> str:
@@ -188,15 +209,18 @@ _TEXTS: dict[str, Callable[[Mapping[str, Any], int], str]] = {
     "recency": silence, "rhythm": _rhythm, "trend": _trend, "spend": _spend, "intent": _intent, "season": _season,
     "replenishment": _replenishment, "opinion": _opinion,
 }  # fmt: skip
-_AMOUNTS: dict[
-    str, tuple[str, Callable[[float], str], str]
-] = {  # the feature that stands for a group, and its sentence
-    "frequency": ("orders_2h", partial(count, one="order"), "{} in the last {two} days"),
-    "discounts": ("discount_share", _share, "{} off on average in the last {four} days"),
-    "breadth": ("items_4h", partial(count, one="different item"), "{} in the last {four} days"),
-    "habits": ("weekend_share", _share, "{} of the orders at weekends"),
-    "tenure": ("tenure_days", _days, "a customer for {}"),
-    "returns": ("returns_4h", partial(count, one="return"), "{} in the last {four} days"),
-    "channel": ("online_share", _share, "{} of the orders online"),
-    "response": ("emails_1h", partial(count, one="e-mail"), "{} opened or clicked in the last {one} days"),
+_AMOUNTS: dict[str, tuple[Amount, ...]] = {
+    "frequency": (
+        Amount("orders_1h", count, "order", "{} in the last {one} days"),
+        Amount("orders_2h", count, "order", "{} in the last {two} days"),
+        Amount("orders_4h", count, "order", "{} in the last {four} days"),
+    ),
+    "discounts": (Amount("discount_share", _share, "", "{} off on average in the last {four} days"),),
+    "breadth": (Amount("items_4h", count, "different item", "{} in the last {four} days"),),
+    "habits": (Amount("weekend_share", _share, "", "{} of the orders at weekends"),),
+    "tenure": (Amount("tenure_days", _days, "", "a customer for {}"),),
+    "returns": (Amount("returns_4h", count, "return", "{} in the last {four} days"),),
+    "channel": (Amount("online_share", _share, "", "{} of the orders online"),),
+    "response": (Amount("emails_1h", count, "e-mail", "{} opened or clicked in the last {one} days"),),
 }
+GROUPS = frozenset({*_TEXTS, *_AMOUNTS})

@@ -8,7 +8,6 @@ import pytest
 
 from retention.churn import estimators, score, train
 from retention.churn.counterfactual import Counterfactual, _hypothetical
-from retention.churn.derived import GROUP_OF
 from retention.churn.explain import explain
 from retention.churn.lime import SecondOpinion, heaviest, second_opinion
 from retention.churn.reasons import reasons
@@ -149,17 +148,26 @@ def test_agreement_is_the_share_of_the_heaviest_groups_in_common():
 
 
 def test_an_amount_stands_beside_the_typical_one():
-    own = {"orders_2h": 1.0, "weekend_share": 0.14, "tenure_days": 40.2, "online_share": np.nan}
-    typical = {"orders_2h": 9.0, "weekend_share": 0.31, "tenure_days": 40.9}
-    weight = {GROUP_OF[name]: np.array([1.0 - place / 9]) for place, name in enumerate(own)}
-    told = []
-    for groups in (["frequency", "habits", "tenure"], ["channel"]):
-        some = {group: weight[group] for group in groups}
-        (found,) = reasons(pd.DataFrame([own]), some, typical=typical, horizon_days=28)
-        told += [reason["text"] for reason in found]
-    assert told == [
-        "1 order in the last 56 days (typical: 9 orders)",
+    own = {
+        "orders_1h": 0.0, "orders_2h": 8.0, "orders_4h": 20.0, "weekend_share": 0.14, "tenure_days": 40.2, "online_share": np.nan,
+    }  # fmt: skip
+    typical = {
+        "orders_1h": 3.0,
+        "orders_2h": 7.0,
+        "orders_4h": 12.0,
+        "weekend_share": 0.31,
+        "tenure_days": 40.9,
+    }
+
+    def texts(**weight: float) -> list[str]:
+        weights = {group: np.array([one]) for group, one in weight.items()}
+        (found,) = reasons(pd.DataFrame([own]), weights, typical=typical, horizon_days=28)
+        return [reason["text"] for reason in found]
+
+    assert texts(frequency=0.9, habits=0.5, tenure=0.1) == [
+        "0 orders in the last 28 days (typical: 3)",
         "14 % of the orders at weekends (typical: 31 %)",
         "a customer for 40 days",
-        "an unknown share of the orders online",
     ]
+    assert texts(frequency=-0.9) == ["20 orders in the last 112 days (typical: 12)"]
+    assert texts(channel=0.9) == ["an unknown share of the orders online"]
