@@ -2,8 +2,8 @@
 
 A shop whose customers order twice as often before Christmas has, as far as they are concerned, two days in one. On such
 a clock (operational time) the closed form knows the season: it is fitted on histories in operational days and asked for
-the operational days ahead, which are those of a year ago (Bachmann, Meierer and Näf 2021 put the season into the rate
-of the Pareto/NBD model in the same way). It needs no label, so it knows the next season's base rate also where the
+the operational days ahead, which last year's season and the drift of the level foretell (Bachmann, Meierer and Näf 2021
+put the season into the rate of the Pareto/NBD model in the same way). It needs no label, so it knows the next season's base rate also where the
 horizon is so long that nothing can be learned from past outcomes.
 
 How fast the clock runs is the repeat orders of a day over those that BG/NBD expects of the customers there were: new
@@ -14,15 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from retention.churn.forecast import coming
 from retention.value import bgnbd
 
-YEAR = 364  # whole weeks: the same day of the week
 KNOWN_FROM = 396  # thirteen months: before, a season has been seen once and cannot be told from a trend
 _WIDTH = 10.0  # days, of the smoothing
 _SPAN = 2 * np.sqrt(np.pi) * _WIDTH  # days that such a mean is worth
-_BLOCK, _LEVEL = 28, 56  # days, over which the season's strength and the year's drift are measured
-_RETURNS = 0.9  # of what was out of the ordinary a year ago comes again
-_DRIFT = 0.15  # log; a usual change of the level from one year to the next
+_BLOCK = 28  # days, over which the season's strength is measured
 _MOST = 2.0  # log, of the clock's speed
 
 
@@ -35,7 +33,7 @@ class Season:
     clock : numpy.ndarray
         (n + 1,) operational days since the shop's first day, at each midnight up to now.
     ahead : float
-        Operational days in the horizon to come, as last year says.
+        Operational days in the horizon to come, as foretold.
     faster : float
         Log of the clock's mean speed in the horizon to come over that in as many days before now.
     purchases : BgNbd
@@ -101,8 +99,12 @@ def swing(trade: Trade, horizon_days: int, plain: bgnbd.BgNbd) -> float:
 def _speeds(trade: Trade, horizon_days: int, plain: bgnbd.BgNbd) -> tuple[np.ndarray, np.ndarray]:
     """(n,) the clock's speed on each day up to now and (H,) its forecast."""
     past = trade.again[: trade.days]
-    speed = _speed(past, _expected(trade.first, plain)[: trade.days])
-    return speed, _forecast(speed, past, horizon_days) if trade.known else np.ones(horizon_days)
+    expected = np.maximum(_expected(trade.first, plain)[: trade.days], 0)
+    speed = _speed(past, expected)
+    if not trade.known:
+        return speed, np.ones(horizon_days)
+    due = expected * past.sum() / max(float(speed @ expected), 1e-9)  # in the clock's own unit
+    return speed, coming(past, due, horizon_days)
 
 
 def _faster(speed: np.ndarray, coming: np.ndarray) -> float:
@@ -157,17 +159,3 @@ def _smooth(daily: np.ndarray) -> np.ndarray:
     reach = int(4 * _WIDTH)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / _WIDTH) ** 2)
     return np.convolve(np.pad(daily, reach), kernel / kernel.sum(), "valid")
-
-
-def _forecast(speed: np.ndarray, again: np.ndarray, horizon_days: int) -> np.ndarray:
-    """(H,) the speed of a year ago, somewhat nearer to 1, on the level of the last weeks against theirs a year ago."""
-    days = len(speed)
-    ahead = np.arange(days, days + horizon_days)
-    source = ahead - YEAR * (1 + (ahead - days) // YEAR)
-    coming = 1 + _RETURNS * (speed[source] - 1)
-    if days < YEAR + _LEVEL:
-        return coming
-    now, then = slice(days - _LEVEL, days), slice(days - _LEVEL - YEAR, days - YEAR)
-    change = np.log(speed[now].mean() / speed[then].mean())
-    chance = 1 / (again[now].sum() + 1) + 1 / (again[then].sum() + 1)
-    return coming * np.exp(change * _DRIFT**2 / (_DRIFT**2 + chance))

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from retention.churn import evaluate, season
+from retention.churn import evaluate, forecast, season
 from retention.churn.ladder import stand
 from retention.churn.rolling import Choice, choose
 from retention.churn.snapshots import take
@@ -50,6 +50,27 @@ def test_the_season_ahead_is_that_of_a_year_ago():
     assert season.swing(trade, 60, PLAIN) == found.faster
     young = season.learn(_trade(380, speed[:380]), 60, PLAIN, *_people())
     assert young.ahead == 60  # thirteen months are needed to tell a season from a trend
+
+
+def test_a_first_spring_is_no_season():
+    """A shop that was slow in its first four months is not slow again a year later."""
+    speed = np.where(np.arange(410) < 120, 0.5, 1.0)
+    assert abs(season.swing(_trade(410, speed), 60, PLAIN)) < 0.15  # log; carried forward it was -.6
+
+
+def test_a_spell_whose_return_is_overdue_was_no_season():
+    speed = np.ones(480)
+    speed[100:160] = 2.0
+    assert abs(season.swing(_trade(480, speed), 40, PLAIN)) < 0.2  # ordinary since day 464
+
+
+def test_the_oftener_a_season_was_seen_the_more_of_it_is_foretold():
+    days = np.arange(1000)
+    speed = np.exp(0.4 * np.sin(2 * np.pi * days / forecast.YEAR))
+    once, twice = (season.swing(_trade(now, speed[:now]), 90, PLAIN) for now in (500, 864))
+    came = np.log(speed[864:954].mean() / speed[774:864].mean())
+    assert came < twice < once < 0
+    assert twice == pytest.approx(came, rel=0.2)
 
 
 def test_what_is_told_afterwards_is_what_came():
