@@ -3,6 +3,7 @@
 A rank is no probability; the output says ``"model_version": "rules"`` wherever these are shown.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -20,20 +21,34 @@ SILENT, SELDOM = 4, 2  # quintiles that are named as reasons
 
 
 def score(
-    lake: Any, as_of: datetime, *, horizon_days: int = 28, active_within_days: int | None = 56
+    lake: Any,
+    as_of: datetime,
+    *,
+    horizon_days: int = 28,
+    active_within_days: int | None = 56,
+    customer_ids: Collection[str] | None = None,
 ) -> tuple[pd.DataFrame, int]:
     """Scores by RFM quintiles, with the columns of `retention.churn.score`, and how many ever bought.
 
     The churn score is ``0.5 · (R − 1) / 4 + 0.12 · (5 − F) / 4``; R = 5 is the longest silence, F = 5 the most orders.
+    Everybody is ranked among those who are active, also the ``customer_ids`` that are asked for and are not: the
+    score of a customer is that of the sweep, and who is silent for longer than all of them is in the last quintile.
 
     Raises
     ------
     TooLittleData
-        Where nobody was active.
+        Where nobody was active; with ``customer_ids``, where nobody ever ordered.
     """
-    snapshot = population(lake, as_of, horizon_days=horizon_days, active_within_days=active_within_days)
+    within = active_within_days if customer_ids is None else None
+    snapshot = population(lake, as_of, horizon_days=horizon_days, active_within_days=within)
+    active = snapshot.frame
+    if customer_ids is not None:
+        if active_within_days is not None and (active.recency_days <= active_within_days).any():
+            active = active[active.recency_days <= active_within_days]
+        snapshot = snapshot.rows(snapshot.frame.customer_id.isin(list(customer_ids)).to_numpy())
     frame = snapshot.frame
-    silent, often = quintile(frame.recency_days), quintile(frame.orders_all)
+    silent = quintile(frame.recency_days, active.recency_days)
+    often = quintile(frame.orders_all, active.orders_all)
     risk = RECENCY * (silent - 1) / 4 + FREQUENCY * (5 - often) / 4
     told = [
         _reasons(row, int(r), int(f), horizon_days)
@@ -58,9 +73,11 @@ def rung(buyers: int) -> str:
     return "Rules (RFM): there is no model yet; `/retention retrain` makes one."
 
 
-def quintile(values: pd.Series) -> np.ndarray:
-    """1 … 5 by rank, (n,); equal values share a quintile."""
-    return np.ceil(values.rank(pct=True, method="average").to_numpy() * 5).clip(1, 5)
+def quintile(values: pd.Series, among: pd.Series) -> np.ndarray:
+    """1 … 5 by rank among others, (n,); equal values share a quintile."""
+    others, own = np.sort(among.to_numpy(dtype=float)), values.to_numpy(dtype=float)
+    rank = (others.searchsorted(own, "left") + others.searchsorted(own, "right") + 1) / 2
+    return np.ceil(rank / len(others) * 5).clip(1, 5)
 
 
 def _reasons(row: dict[str, Any], silent: int, often: int, horizon_days: int) -> list[dict[str, Any]]:

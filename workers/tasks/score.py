@@ -85,8 +85,7 @@ def _scored(
     from retention.risk.tiers import tier_of
 
     if trained is None:
-        scores, _ = rules.score(lake, at, active_within_days=None)
-        scores = scores[scores.customer_id == customer]
+        scores, _ = rules.score(lake, at, customer_ids=[customer])
         if scores.empty:
             return None, {}
         people = population(lake, at, horizon_days=HORIZON_DAYS, active_within_days=None)

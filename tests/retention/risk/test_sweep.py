@@ -5,6 +5,7 @@ import pytest
 from retention.churn import train
 from retention.errors import TooLittleData
 from retention.reports.sweep import chart
+from retention.risk import rules
 from retention.risk.policy import Policy
 from retention.risk.sweep import sweep
 from retention.risk.tiers import tier_of, tiers_of
@@ -41,6 +42,20 @@ def test_without_a_model_the_rules_say_so(shop):
     assert "no model yet" in found.rung
     early = sweep(shop.lake, None, Policy(), as_of=shop.begin + timedelta(days=20))
     assert "a model needs 100 buyers (have" in early.rung
+
+
+def test_by_the_rules_one_customer_has_the_risk_that_the_sweep_gives_them(shop):
+    swept, _ = rules.score(shop.lake, shop.end)
+    for at in (0, len(swept) // 2, -1):
+        asked = swept.iloc[at]
+        one, _ = rules.score(shop.lake, shop.end, customer_ids=[asked.customer_id])
+        assert one.iloc[0].to_dict() == asked.to_dict()
+    everyone, _ = rules.score(shop.lake, shop.end, active_within_days=None)
+    silent = everyone[~everyone.customer_id.isin(swept.customer_id)].customer_id
+    lapsed, _ = rules.score(shop.lake, shop.end, customer_ids=silent)
+    assert len(lapsed) == len(silent) > 0
+    assert lapsed.churn_probability.min() >= Policy().tiers.high
+    assert rules.score(shop.lake, shop.end, customer_ids=["nobody"])[0].empty
 
 
 def test_nobody_active_is_a_sentence(shop):
