@@ -20,8 +20,8 @@ class Sweep:
     """What came out.
 
     ``scores`` holds every scored customer (the columns of the lake's ``scores``, without run id), ``cohort`` those of
-    ``cohort_tiers``, the most at stake first (churn probability × expected value). ``note`` says where the moment is
-    not the one people would expect, ``rung`` which kind of model spoke.
+    ``cohort_tiers``, the most at stake first (churn probability × expected value; of equal stakes the likelier).
+    ``note`` says where the moment is not the one people would expect, ``rung`` which kind of model spoke.
     """
 
     as_of: datetime
@@ -94,7 +94,9 @@ def sweep(
     chosen = TIERS[: TIERS.index(tier) + 1]
     cohort = scores[scores.tier.isin(chosen)]
     at_stake = cohort.churn_probability * cohort.expected_value
-    cohort = cohort.loc[at_stake.sort_values(ascending=False, kind="stable").index]
+    # without prices nothing is at stake, and likelihood alone tells customers apart
+    likeliest = cohort.churn_probability.sort_values(ascending=False, kind="stable").index
+    cohort = cohort.loc[at_stake.loc[likeliest].sort_values(ascending=False, kind="stable").index]
     return Sweep(
         as_of=moment.at, note=moment.note,
         tiers={name: int((scores.tier == name).sum()) for name in TIERS},

@@ -4,11 +4,15 @@ import pytest
 
 from retention.churn import train
 from retention.errors import TooLittleData
+from retention.lake import Lake
+from retention.lake.importing import import_files
 from retention.reports.sweep import chart
 from retention.risk import rules
 from retention.risk.policy import Policy
 from retention.risk.sweep import sweep
 from retention.risk.tiers import tier_of, tiers_of
+from retention.settings import Settings
+from tests import shop as tiny
 
 
 def test_a_threshold_belongs_to_the_tier_it_opens():
@@ -34,6 +38,17 @@ def test_a_sweep_adds_up(shop, with_model):
     assert set(told["cohort"][0]) == {"customer_id", "churn_probability", "tier", "expected_value", "reasons"}
     assert list(found.scores.tier) == list(tiers_of(found.scores.churn_probability.to_numpy(), Policy()))
     assert chart(found, Policy()).startswith(b"\x89PNG")
+
+
+def test_where_no_money_is_known_the_likeliest_to_leave_come_first(tmp_path):
+    file, home = tmp_path / "events.parquet", tmp_path / "home"
+    tiny.frames(customers=60, days=80)["events"].drop(columns="amount").to_parquet(file)
+    settings = Settings(home=home, _env_file=None)
+    lake = Lake.open(settings)
+    import_files(lake, None, settings, "events", [str(file)])
+    found = sweep(lake, None, Policy(), as_of=tiny.BEGIN + timedelta(days=80), tier="low")
+    assert found.cohort.expected_value.max() == 0
+    assert found.cohort.churn_probability.is_monotonic_decreasing
 
 
 def test_without_a_model_the_rules_say_so(shop):
