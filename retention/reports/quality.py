@@ -93,7 +93,8 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
     -------
     dict
         ``as_of``; ``customers`` active; ``features``: the PSI of each against the training window, the largest first (empty
-        for a version that kept no profile), ``limit`` from which one counts, and ``moved``: those that do not grow with the history by themselves; ``event_mix``: the PSI of
+        for a version that kept no profile), ``limit`` from which one counts, ``moved``: those that do not grow with the history by themselves, and the ``largest``
+        of such; ``event_mix``: the PSI of
         the shares of event types, of the last 91 days against the 91 before the champion's cutoff, None without events there.
     """
     from retention.churn import drift
@@ -102,7 +103,7 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
 
     at = lake.as_of(None, row.horizon_days).at
     told: dict[str, Any] = {
-        "as_of": at.isoformat(), "customers": 0, "features": {}, "limit": drift.MOVED, "moved": [],
+        "as_of": at.isoformat(), "customers": 0, "features": {}, "limit": drift.MOVED, "moved": [], "largest": None,
         "event_mix": _mix(lake, row.cutoff, at),
     }  # fmt: skip
     profiles = (row.metrics.get("reference") or {}).get("features", {})
@@ -120,6 +121,7 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
         "features": {name: round(psi, 4) for name, psi in features.items()},
         "limit": round(limit, 4),
         "moved": drift.unexpected(features, limit),
+        "largest": next((round(features[name], 4) for name in drift.unexpected(features)), None),
     }
 
 

@@ -102,6 +102,7 @@ def test_drift_is_against_what_the_champion_learned_from(shop, champion):
     assert set(drift["features"]) == set(champion)
     assert drift["features"]["orders_all"] > drift["limit"]  # orders ever can only grow
     assert drift["moved"] == ["spend_1h"]
+    assert drift["largest"] == drift["features"]["spend_1h"]
     assert np.isfinite(drift["event_mix"])
     clock.configure(fixed=shop.end - timedelta(days=60))
     assert report(shop.lake, shop.database, shop.settings).data["drift"]["features"]["orders_all"] == 0
