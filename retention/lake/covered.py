@@ -58,6 +58,35 @@ def judgeable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
     )
 
 
+def seen(lake: "Lake", moment: datetime, horizon_days: int) -> str:
+    """What is to be said of a look from this moment: the data may end long before it.
+
+    Raises
+    ------
+    TooLittleData
+        The data begins later.
+    """
+    oldest, newest = _ends(lake)
+    if moment <= oldest:
+        raise TooLittleData(
+            f"There are no events before {moment:%Y-%m-%d}, for {_told(oldest, newest)}; import older ones or choose a "
+            "later --as-of."
+        )
+    if moment - newest <= quiet(horizon_days):
+        return ""
+    return (
+        f"The data ends on {newest:%Y-%m-%d}, {(moment - newest).days:,} days before {moment:%Y-%m-%d}: whoever has "
+        "ordered since looks silent."
+    )
+
+
+def nothing_yet() -> TooLittleData:
+    """What is said of a lake without events."""
+    return TooLittleData(
+        "There are no events yet; import them with `retention import events FILE --map MAP.toml`."
+    )
+
+
 def quiet(horizon_days: int) -> timedelta:
     """For so long a shop may sell nothing."""
     return timedelta(days=max(1.0, horizon_days / 10))
@@ -66,9 +95,7 @@ def quiet(horizon_days: int) -> timedelta:
 def _ends(lake: "Lake") -> tuple[datetime, datetime]:
     known = until(lake)
     if known.oldest is None or known.newest is None:
-        raise TooLittleData(
-            "There are no events yet; import them with `retention import events FILE --map MAP.toml`."
-        )
+        raise nothing_yet()
     return known.oldest, known.newest
 
 

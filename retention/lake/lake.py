@@ -249,18 +249,17 @@ class Lake:
         Raises
         ------
         TooLittleData
-            Where there are no events at all.
+            Where there are no events at all, or none before the moment.
         """
-        from retention.errors import TooLittleData
+        from retention.lake import covered
 
         if requested is not None:
-            return AsOf(requested.astimezone(UTC), "")
+            at = requested.astimezone(UTC)
+            return AsOf(at, covered.seen(self, at, horizon_days))
         now = clock.now()
         latest = self.newest_event(before=now)
         if latest is None:
-            raise TooLittleData(
-                "There are no events yet; import them with `retention import events FILE --map MAP.toml`."
-            )
+            raise covered.nothing_yet()
         if latest >= now - timedelta(days=horizon_days):
             return AsOf(now, "")
         at = latest + timedelta(days=1)

@@ -177,6 +177,20 @@ def test_as_of_is_now_or_the_day_after_data_that_is_too_old(settings):
     assert "02 Mar 2025" in stale.note
 
 
+def test_a_moment_asked_for_is_seen_or_told_of(settings):
+    lake = Lake.open(settings)
+    with pytest.raises(TooLittleData, match="no events yet"):
+        lake.as_of(NOON, 28)
+    _import(lake, settings, _views(NOON, NOON + timedelta(days=10)))
+    assert lake.as_of(NOON + timedelta(days=11), 28).note == ""
+    assert lake.as_of(NOON + timedelta(days=3), 28).note == ""  # the data goes on: it was a quiet time
+    late = lake.as_of(NOON + timedelta(days=40), 28)
+    assert late.at == NOON + timedelta(days=40)
+    assert "The data ends on 2025-03-11, 30 days before 2025-04-10" in late.note
+    with pytest.raises(TooLittleData, match=r"no events before 2025-02-28.*a later --as-of"):
+        lake.as_of(NOON - timedelta(days=1), 28)
+
+
 def test_currencies_are_not_mixed(settings):
     lake = Lake.open(settings)
     assert lake.currency(settings) == ""
