@@ -84,7 +84,7 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
             raise BadInput(
                 f"No column of {source.name} looks like {' or '.join(lacking)} (there are {there}); write the map by hand."
             )
-        lines = _Events(con, source, chosen).lines() if table.name == "events" else _plain(chosen)
+        lines = _Events(con, source, chosen).lines() if table.name == "events" else _plain(table, chosen)
         return _toml(table, source, profiles, chosen, lines)
 
 
@@ -205,7 +205,7 @@ def _by_content(profiles: list[Profile], chosen: dict[str, Profile]) -> None:
         _identifies,
         lambda one: one.whole >= 0.9 and one.distinct > 1,
     )
-    if not any(re.search("[a-z]", profile.name.removeprefix("column")) for profile in profiles):  # no header
+    if all(re.fullmatch(r"column\d+", profile.name) for profile in profiles):  # no header
         first(
             "quantity",
             lambda one: one.whole >= 0.9 and 0 <= one.largest < 10_000 and one.distinct < 0.2 * one.rows + 5,
@@ -231,13 +231,25 @@ class _Line:
     why: str = ""
 
 
-def _plain(chosen: dict[str, Profile]) -> list[_Line]:
-    return [
+def _plain(table: Table, chosen: dict[str, Profile]) -> list[_Line]:
+    return _once_each(table, chosen) + [
         _Line(target, f"{{ sql = '''{quoted(profile.name)} > 0''' }}", "pieces in stock")
         if target == "in_stock" and profile.is_number and profile.largest > 1
         else _named(target, profile)
         for target, profile in chosen.items()
     ]
+
+
+def _once_each(table: Table, chosen: dict[str, Profile]) -> list[_Line]:
+    """Of a file of sales each item once, as most of its lines say: one line says 'damaged' where the title stands, or nothing."""
+    key = chosen["item_id"] if table.name == "items" else None
+    if key is None or key.distinct > 0.5 * key.rows:
+        return []
+    item = quoted(key.name)
+    said = [quoted(profile.name) for profile in chosen.values() if profile is not key]
+    columns = ", ".join([item, *(f"mode({name}) AS {name}" for name in said)])
+    sql = f"SELECT {columns} FROM source GROUP BY {item}"
+    return [_Line("from", f"{{ sql = '''{sql}''' }}", "what most lines of an item say")]
 
 
 def _named(target: str, profile: Profile) -> _Line:

@@ -234,6 +234,18 @@ def test_pieces_on_hand_are_a_stock(settings, tmp_path):
     }
 
 
+def test_the_items_of_a_file_of_sales_are_called_as_most_of_their_lines_say(settings, tmp_path):
+    path, mapped = tmp_path / "sales.csv", tmp_path / "map.toml"
+    lines = "1,A,WHITE MUG,2.5\n2,A,WHITE MUG,2.5\n3,B,RED BAG,4\n4,B,RED BAG,3\n5,B,RED BAG,4\n6,A,damaged,0\n7,B,,0\n"
+    path.write_text("Invoice,StockCode,Description,Price\n" + lines)
+    lake = Lake.open(settings)
+    mapped.write_text(suggest(lake, "items", str(path)))
+    import_files(lake, None, settings, "items", [str(path)], mapped)
+    items = lake.table("items").execute().set_index("item_id")
+    assert items.title.to_dict() == {"A": "WHITE MUG", "B": "RED BAG"}
+    assert items.price.to_dict() == {"A": 2.5, "B": 4.0}
+
+
 def test_other_tables_and_formats_and_what_cannot_be_proposed(settings, tmp_path):
     lake = Lake.open(settings)
     path = tmp_path / "people.parquet"
