@@ -7,6 +7,7 @@ from typing import Any
 
 from retention.errors import BadInput
 from retention.lake import formats, mapping, sources, synonyms
+from retention.lake.line_price import of_line
 from retention.lake.mapping import quoted
 from retention.lake.reading import Look, look
 from retention.lake.schema import TABLES, Table
@@ -163,7 +164,15 @@ def _chosen(profiles: list[Profile], table: Table) -> dict[str, Profile]:
             chosen[target] = profiles[place]
     if table.name == "events":
         _by_content(profiles, chosen)
+        amount, price = chosen.get("amount"), chosen.get("price")
+        if "quantity" not in chosen and amount and price and _counts(amount, price):
+            chosen["quantity"] = chosen.pop("amount")
     return chosen
+
+
+def _counts(amount: Profile, price: Profile) -> bool:
+    """Whether an 'amount' beside a price is one of pieces: few different whole numbers."""
+    return amount.whole >= 0.999 and 5 * amount.distinct < price.distinct
 
 
 def _fit(profile: Profile, target: str, table: Table) -> float:
@@ -326,6 +335,10 @@ class _Events:
         if "amount" in self.chosen:
             return [_named("amount", self.chosen["amount"])]
         price, quantity = self._column("price"), self._column("quantity")
+        item = self._column("item_id")
+        if price and quantity and item and of_line(self.con, self.source.relation, item, quantity, price):
+            why = "the more pieces, the higher: the price is of the line"
+            return [_Line("amount", _string(self.chosen["price"].name), why)]
         if price and quantity:
             return [_Line("amount", f"{{ sql = '''{quantity} * {price}''' }}", "the price is of one")]
         return [_named("amount", self.chosen["price"])] if price else []

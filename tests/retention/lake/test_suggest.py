@@ -234,6 +234,20 @@ def test_pieces_on_hand_are_a_stock(settings, tmp_path):
     }
 
 
+@pytest.mark.parametrize("line", [True, False], ids=["of the line", "of one"])
+def test_an_amount_of_pieces_stands_beside_a_price_of_the_line_or_of_one(line, settings, tmp_path):
+    path, draw = tmp_path / "sales.csv", random.Random(3)
+    rows = []
+    for n in range(400):
+        item, pieces = draw.randrange(40), draw.choice((1, 1, 2, 3))
+        price = (50 + 7 * item) * (pieces if line else 1)
+        rows.append(f"11/{1 + n % 28}/2000,{n % 50:08d},47{item:06d},{pieces},{price}")
+    path.write_text("TRANSACTION_DT,CUSTOMER_ID,PRODUCT_ID,AMOUNT,SALES_PRICE\n" + "\n".join(rows) + "\n")
+    section = tomllib.loads(suggest(Lake.open(settings), "events", str(path)))["events"]
+    assert section["quantity"] == "AMOUNT"
+    assert section["amount"] == ("SALES_PRICE" if line else {"sql": '"AMOUNT" * "SALES_PRICE"'})
+
+
 def test_the_items_of_a_file_of_sales_are_called_as_most_of_their_lines_say(settings, tmp_path):
     path, mapped = tmp_path / "sales.csv", tmp_path / "map.toml"
     lines = "1,A,WHITE MUG,2.5\n2,A,WHITE MUG,2.5\n3,B,RED BAG,4\n4,B,RED BAG,3\n5,B,RED BAG,4\n6,A,damaged,0\n7,B,,0\n"
