@@ -113,7 +113,7 @@ def detect(
         _transcode(path, packing, encoding, copy, spaced)
         path, packing = copy, None
         head = _head(path, None, "utf-8") if spaced else head
-    delimiter = (mapping.delimiter if mapping else None) or ("\t" if kind == "tsv" or spaced else None)
+    delimiter = "\t" if spaced else (mapping and mapping.delimiter) or ("\t" if kind == "tsv" else None)
     sniffed = _sniffed(con, path, packing, delimiter, _lines_above(head, mapping))
     names, header = _header(head, sniffed, mapping)
     return Dialect(
@@ -249,8 +249,10 @@ def _head(path: Path, packing: str | None, encoding: str) -> list[str]:
 
 
 def _is_spaced(head: list[str], mapping: Mapping | None) -> bool:
-    """Whether columns stand apart by spaces only, each line with as many, some of them numbers."""
-    if (mapping and mapping.delimiter) or any(mark in line for mark in _DELIMITERS for line in head):
+    """Whether columns stand apart by spaces only, however many, each line with as many, some of them numbers."""
+    given = mapping.delimiter if mapping else None
+    told = given is None and any(mark in line for mark in _DELIMITERS for line in head)
+    if told or given not in (None, " "):
         return False
     cells = [line.split() for line in head if line.strip()]
     return (

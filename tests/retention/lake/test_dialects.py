@@ -145,8 +145,9 @@ def test_ids_that_became_floats_are_ids_and_missing_ones_are_counted(bring):
     assert report.quarantine == {"customer_id is missing": 2}
 
 
-def test_spaces_between_columns_and_no_header(bring):
-    text = (MAP.replace('"Customer"', '"column1"').replace('"Date"', '"column2"').replace('"Item"', '"column3"')
+@pytest.mark.parametrize("said", ["", 'delimiter = " "\nheader = false\n'], ids=["seen", "said"])
+def test_spaces_between_columns_and_no_header(bring, said):
+    text = (MAP.replace("[events]\n", f"[events]\n{said}").replace('"Customer"', '"column1"').replace('"Date"', '"column2"').replace('"Item"', '"column3"')
             .replace('"Amount"', '"column4"'))  # fmt: skip
     content = b" 00001 19970101  1   11.77\n 00002 19970112  1   12.00\n 00002 19970112  5   77.00\n"
     report, events = bring(content, "cdnow.txt", text)
