@@ -179,7 +179,10 @@ def fit(
     choices = [
         rolling.judge(name, told) for name in (rung.candidates if model == "auto" else (model,)) if told
     ]
-    chosen = rolling.choose(choices, told, seasonal=training.season) if choices else _unjudged(rung, model, y)
+    if choices:
+        chosen = rolling.choose(choices, told, seasonal=training.season)
+    else:
+        chosen = _unjudged(training, rung, model, y, seed, part(progress, 0, 2))
     labels = [one.labels for one in told]
     calibrated, method = calibration.learn([chosen.mean(one) for one in told], labels)
     calibrated.estimator = _assembled(chosen, training, seed, part(progress, 1, 2))
@@ -191,15 +194,20 @@ def fit(
     )  # fmt: skip
 
 
-def _unjudged(rung: Rung, model: str, y: np.ndarray) -> rolling.Choice:
-    """Where nothing can be judged: all members of the rung but products, with an equal say; the first where hardly anything was learned.
+def _unjudged(
+    training: TrainingSet, rung: Rung, model: str, y: np.ndarray, seed: int, progress: Progress
+) -> rolling.Choice:
+    """Where nothing can be judged: who is not worse than a closed form, with an equal say; the rung's first where hardly anything was learned.
 
-    They err in different ways when customers age, and their mean less than any of them; products of features rank worse then (docs/accuracy.md).
+    They err in different ways when customers age, and their mean less than any of them; who does best at a moment that was
+    learned says nothing of that. But who even there knows less than BG/NBD, which has learned from nobody's return, has found
+    nothing. Products of features rank worse when customers age (docs/accuracy.md).
     """
-    learned = min(y.sum(), len(y) - y.sum()) >= calibration.CHURNERS
-    if model == "auto" and learned:
+    if model == "auto" and min(y.sum(), len(y) - y.sum()) >= calibration.CHURNERS:
         members = tuple(name for name in rung.members if name != estimators.PRODUCTS)
-        return rolling.Choice("stacked", members, None, float("nan"))
+        flattered = rolling.across_customers(training, members, seed=seed, progress=progress)
+        kept = members if flattered is None else rolling.not_worse(members, flattered)
+        return rolling.Choice("stacked", kept, None, float("nan"))
     name = rung.candidates[0] if model == "auto" else model
     return rolling.Choice(name, estimators.parts(name), None, float("nan"))
 
@@ -224,7 +232,10 @@ def _why(
     if model != "auto":
         return f"Chosen by name; by the data: {rung.text}"
     if not choices:
-        equal = " No window was over before the newest, which leaves nothing to compare: its models have an equal say."
+        equal = (
+            " No window was over before the newest, which leaves nothing to compare: an equal say have BG/NBD and what is not "
+            f"worse than it on customers it had not seen ({', '.join(chosen.members)})."
+        )
         return rung.text + (equal if chosen.name == "stacked" else "")
     ranked = sorted(choices, key=lambda one: one.log_loss)
     said = ", ".join(f"{one.name} {one.log_loss:.4f}" for one in ranked)

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
 
 from retention.churn import estimators
-from retention.churn.calibration import cross_fits, mapped
+from retention.churn.calibration import CHURNERS, cross_fits, mapped
 from retention.churn.snapshots import Snapshot, TrainingSet, stacked, waited
 from retention.churn.uncertainty import log_loss_of, paired
 from retention.progress import Progress, part
@@ -66,6 +67,45 @@ def out_of_time(
     return told
 
 
+def across_customers(
+    training: TrainingSet, members: Sequence[str], *, seed: int, progress: Progress
+) -> Told | None:
+    """What fits on one half of the customers say of the other half at the newest snapshot; None where a half has too few.
+
+    It flatters whoever learns: the moment they are asked of is among those that they have learned.
+    """
+    newest = training.newest
+    said = {name: np.empty(len(newest.frame)) for name in members}
+    for number, half in enumerate((True, False)):
+        taught = [one.rows(_even(one) == half) for one in training.teaching(training.snapshots)]
+        asked = _even(newest) != half
+        X, y = stacked(taught, training.columns)
+        if not CHURNERS <= y.sum() <= len(y) - CHURNERS:
+            return None
+        for place, name in enumerate(members):
+            member = estimators.fit_member(
+                name, X, y, waited=waited(taught), columns=training.columns, seed=seed,
+                progress=part(part(progress, number, 2), place, len(members)), settings=training.settings.get(name),
+            )  # fmt: skip
+            said[name][asked] = estimators.churn(
+                member, newest.matrix(training.columns, as_it_was=True)[asked]
+            )
+    return Told(newest, said, newest.labels)
+
+
+def _even(snapshot: Snapshot) -> np.ndarray:
+    """Half of the customers, by a hash of their id, (n,)."""
+    ids = snapshot.frame.customer_id.astype(str).to_numpy(dtype=object)
+    return pd.util.hash_array(ids, categorize=False) % 2 == 0
+
+
+def not_worse(members: Sequence[str], told: Told) -> tuple[str, ...]:
+    """The closed forms, and the members whose log-loss is not above that of the best of them."""
+    lost = {name: log_loss_of(told.labels, told.probabilities[name]).mean() for name in members}
+    best = min(lost[name] for name in members if name in estimators.CLOSED)
+    return tuple(name for name in members if name in estimators.CLOSED or lost[name] <= best)
+
+
 def origins(training: TrainingSet) -> list[Snapshot]:
     """The newest snapshot, the newest one over before it, and so on, while there is something to learn from."""
     rows = sum(len(snapshot.frame) for snapshot in training.snapshots)
@@ -76,7 +116,7 @@ def origins(training: TrainingSet) -> list[Snapshot]:
     while candidates and len(found) < most:
         earlier = training.before(candidates[0].cutoff)
         labels = np.concatenate([one.labels for one in earlier]) if earlier else np.empty(0)
-        if not 20 <= labels.sum() <= len(labels) - 20:
+        if not CHURNERS <= labels.sum() <= len(labels) - CHURNERS:
             break
         found.append(candidates[0])
         candidates = earlier

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from retention.churn.estimators import stackable
-from retention.churn.rolling import Choice, Told, choose
+from retention.churn.rolling import Choice, Told, choose, not_worse
 from retention.churn.snapshots import Snapshot
 from retention.value import bgnbd, states
 
@@ -69,3 +69,12 @@ def test_what_the_blend_is_made_of_knows_the_season_and_more_than_rfm():
     told_of = ("logistic", "quadratic", "bg_nbd", "rfm_logistic", "bg_logistic", "bg_season")
     assert stackable(told_of) == ("logistic", "bg_logistic", "bg_season")
     assert stackable(told_of[:-1]) == ("logistic", "quadratic", "bg_nbd", "bg_logistic")
+
+
+def test_who_is_worse_than_the_closed_form_where_it_is_flattered_has_no_say(told):
+    """But who is better there is no better than the rest: an equal say is all that a moment learned by heart is worth."""
+    (one,) = told(3.0)
+    known, guessed = one.probabilities["boosting"], one.probabilities["logistic"]
+    said = {"bg_nbd": (known + guessed) / 2, "bg_season": guessed, "logistic": known, "rfm_logistic": guessed}
+    kept = not_worse(tuple(said), Told(one.snapshot, said, one.labels))
+    assert kept == ("bg_nbd", "bg_season", "logistic")
