@@ -14,9 +14,9 @@ from retention.campaigns.redemptions import Use, redeem
 from retention.db import Database
 from retention.db.tables import Redemption
 from retention.errors import BadInput
-from retention.lake import mapping, quarantine, sources
+from retention.lake import import_log, mapping, quarantine, sources
 from retention.lake.import_report import ImportReport
-from retention.lake.importing import Import, log
+from retention.lake.importing import Import, shown
 from retention.lake.lake import Lake
 from retention.lake.schema import REDEMPTIONS
 from retention.progress import Progress, silent
@@ -61,7 +61,7 @@ def import_redemptions(
         report = work.judged(database, files, lambda: round(perf_counter() - started, 3))
     finally:
         work.close()
-    log(lake, database, settings, report, files)
+    import_log.keep(lake, database, settings, report, shown(files))
     return report
 
 

@@ -34,6 +34,9 @@ class ImportReport:
     timezone: str = ""
     """The zone of the map's times, where the installation has named none: weekdays and hours are then by UTC."""
 
+    before: str = ""
+    """The day on which a file of the same name and length gave other events: by another map, they count twice now."""
+
     def as_dict(self) -> dict[str, Any]:
         """The contract's JSON object, and ``files``."""
         return asdict(self) | {"files": [*self.files]}

@@ -10,15 +10,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from retention.campaigns import redemptions
 from retention.db import Database
 from retention.errors import BadInput
 from retention.lake import (
     clean,
     currency,
-    directory,
     formats,
     identity,
+    import_log,
     keyed,
     mapping,
     quarantine,
@@ -99,7 +98,8 @@ def import_files(
         work.close()
     report = linked(lake, rules, report, work.learned)
     if database is not None:
-        log(lake, database, settings, report, files)
+        report = replace(report, before=import_log.came_before(database, settings, report))
+        import_log.keep(lake, database, settings, report, shown(files))
     progress(len(files) + 1, len(files) + 1, "done")
     return report
 
@@ -343,12 +343,11 @@ class Import:
         return quarantine.folder(self.settings) / f"{self.table.name}-{digest}.parquet"
 
     def _nothing_usable(self, files: list[str], path: str | None) -> str:
-        shown = ", ".join(_shown(file) for file in files)
         if not self.reasons:
-            return f"None of the {self.read_rows:,} rows of {shown} is meant by the map's `where`; nothing was imported."
+            return f"None of the {self.read_rows:,} rows of {shown(files)} is meant by the map's `where`; nothing was imported."
         reason, number = max(self.reasons.items(), key=lambda item: item[1])
         return (
-            f"No row of {shown} can be used: {reason} in {number:,} of {self.read_rows:,}; "
+            f"No row of {shown(files)} can be used: {reason} in {number:,} of {self.read_rows:,}; "
             f"mend the map or the file (the rows with their reasons are in {path}); nothing was imported."
         )
 
@@ -372,21 +371,6 @@ def _shown(file: str) -> str:
     return "the database" if "://" in file else Path(file).name
 
 
-def log(lake: Lake, database: Database, settings: Settings, report: ImportReport, files: list[str]) -> None:
-    """Keep the report, and make the directory follow."""
-    from retention.db.tables import ImportLog
-
-    with database.transaction() as session:
-        session.add(
-            ImportLog(
-                id=uuid.uuid4().hex,
-                team_id=settings.team_id,
-                table_name=report.table,
-                source=", ".join(_shown(file) for file in files),
-                report=report.as_dict(),
-            )
-        )
-        if report.table in ("events", "customers") and report.rows_accepted:
-            directory.sync(lake, session, settings)
-        if report.table == "events" and report.rows_accepted:
-            redemptions.from_events(lake, session, settings)
+def shown(files: list[str]) -> str:
+    """What was imported, in a word for each; of a database only that it is one, for its URL holds a password."""
+    return ", ".join(_shown(file) for file in files)

@@ -10,8 +10,8 @@ from typing import Any
 
 from retention.db import Database
 from retention.errors import BadInput
-from retention.lake import formats, identity, mapping, quarantine
-from retention.lake.importing import Import, linked, log
+from retention.lake import formats, identity, import_log, mapping, quarantine
+from retention.lake.importing import Import, linked
 from retention.lake.lake import Lake
 from retention.lake.mapping import literal, quoted
 from retention.lake.reading import Reading
@@ -119,7 +119,7 @@ def _again(
             return work.read_rows, 0, 0, 0
         report = linked(lake, identity.load(settings), report, work.learned)
         if database is not None:
-            log(lake, database, settings, report, [f"quarantine/{path.name}"])
+            import_log.keep(lake, database, settings, report, f"quarantine/{path.name}")
         return report.rows_read, report.rows_accepted, report.rows_duplicate, report.rows_filtered
     finally:
         if work is not None:

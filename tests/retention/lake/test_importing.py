@@ -145,6 +145,16 @@ def test_the_same_file_twice_changes_nothing(lake, settings, tmp_path, retail):
     assert lake.fingerprint(datetime(2026, 1, 1, tzinfo=UTC)) == before  # not even a new version
 
 
+def test_the_same_file_by_another_map_is_told_of(lake, settings, database, tmp_path, retail):
+    file, other = _file(tmp_path, HEADER + ROWS), tmp_path / "other.toml"
+    other.write_text(RETAIL.replace("Europe/London", "Europe/Berlin"))
+    assert import_files(lake, database, settings, "events", [file], retail).before == ""
+    assert import_files(lake, database, settings, "events", [file], retail).before == ""
+    assert import_files(lake, database, settings, "events", [file], other).before
+    longer = _file(tmp_path, HEADER + ROWS + "1004,00125,1,2025-12-03 08:00:00,5,008\n")
+    assert import_files(lake, database, settings, "events", [longer], retail).before == ""
+
+
 def test_customers_are_updated_by_key_and_keep_what_a_file_does_not_say(lake, settings, tmp_path):
     import_files(
         lake,
