@@ -48,11 +48,12 @@ def judgeable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
     if cutoff + horizon - newest <= quiet(horizon_days):
         return
     longest = (end - oldest).days // PARTS
-    remedy = (
-        f"take a --cutoff of {end - horizon:%Y-%m-%d} or earlier"
-        if horizon_days <= longest or not longest
-        else f"take a --horizon of at most {longest} days, so that two before it are left to learn from"
-    )
+    if horizon_days <= longest:
+        remedy = f"take a --cutoff of {end - horizon:%Y-%m-%d} or earlier"
+    elif longest:
+        remedy = f"take a --horizon of at most {longest} days, so that two before it are left to learn from"
+    else:
+        remedy = "import a longer history"
     raise BadInput(
         f"The {horizon_days} days after {cutoff:%Y-%m-%d} are not over in the data, for {_told(oldest, newest)}; {remedy}."
     )

@@ -12,7 +12,7 @@ import pytest
 
 from retention import clock
 from retention.errors import BadInput, TooLittleData
-from retention.lake import Lake, store
+from retention.lake import Lake, covered, store
 from retention.lake.importing import import_files
 from retention.lake.lake import naive
 from retention.lake.schema import TABLES
@@ -189,6 +189,13 @@ def test_a_moment_asked_for_is_seen_or_told_of(settings):
     assert "The data ends on 2025-03-11, 30 days before 2025-04-10" in late.note
     with pytest.raises(TooLittleData, match=r"no events before 2025-02-28.*a later --as-of"):
         lake.as_of(NOON - timedelta(days=1), 28)
+
+
+def test_data_of_a_day_can_only_grow(settings):
+    lake = Lake.open(settings)
+    _import(lake, settings, _views(NOON))
+    with pytest.raises(BadInput, match="goes from 2025-03-01 to 2025-03-01; import a longer history"):
+        covered.judgeable(lake, NOON + timedelta(days=1), 28)
 
 
 def test_currencies_are_not_mixed(settings):

@@ -248,6 +248,14 @@ def test_an_amount_of_pieces_stands_beside_a_price_of_the_line_or_of_one(line, s
     assert section["amount"] == ("SALES_PRICE" if line else {"sql": '"AMOUNT" * "SALES_PRICE"'})
 
 
+def test_customers_of_whom_nobody_comes_back_are_doubted(settings, tmp_path):
+    path = tmp_path / "orders.csv"
+    for people, doubted in ((200, True), (150, False)):
+        rows = (f"o{n},c{n % people},2024-01-{1 + n % 28:02}" for n in range(200))
+        path.write_text("order_id,customer_id,order_purchase_timestamp\n" + "\n".join(rows) + "\n")
+        assert ("a new one for each order" in suggest(Lake.open(settings), "events", str(path))) == doubted
+
+
 def test_the_items_of_a_file_of_sales_are_called_as_most_of_their_lines_say(settings, tmp_path):
     path, mapped = tmp_path / "sales.csv", tmp_path / "map.toml"
     lines = "1,A,WHITE MUG,2.5\n2,A,WHITE MUG,2.5\n3,B,RED BAG,4\n4,B,RED BAG,3\n5,B,RED BAG,4\n6,A,damaged,0\n7,B,,0\n"
