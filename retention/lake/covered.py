@@ -81,6 +81,16 @@ def seen(lake: "Lake", moment: datetime, horizon_days: int) -> str:
     )
 
 
+def hindsight(moment: datetime, learned_until: datetime | None) -> str:
+    """What is to be said where a model looks from a moment before the end of what it has learned from."""
+    if learned_until is None or learned_until <= moment:
+        return ""
+    return (
+        f"The model in use has learned from what came until {learned_until:%Y-%m-%d}, so it knows what {moment:%Y-%m-%d} "
+        "could not; `retention evaluate` judges without that."
+    )
+
+
 def nothing_yet() -> TooLittleData:
     """What is said of a lake without events."""
     return TooLittleData(

@@ -243,8 +243,12 @@ class Lake:
         """When the newest event (before a moment) happened."""
         return newest(self, before)
 
-    def as_of(self, requested: datetime | None, horizon_days: int) -> AsOf:
+    def as_of(
+        self, requested: datetime | None, horizon_days: int, learned_until: datetime | None = None
+    ) -> AsOf:
         """The moment to look from: as requested, else business time, else the day after stale data ends.
+
+        ``learned_until`` is the cutoff of the model that will look: of a moment before it the note says so.
 
         Raises
         ------
@@ -255,7 +259,8 @@ class Lake:
 
         if requested is not None:
             at = requested.astimezone(UTC)
-            return AsOf(at, covered.seen(self, at, horizon_days))
+            notes = covered.seen(self, at, horizon_days), covered.hindsight(at, learned_until)
+            return AsOf(at, " ".join(filter(None, notes)))
         now = clock.now()
         latest = self.newest_event(before=now)
         if latest is None:

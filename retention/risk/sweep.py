@@ -88,7 +88,7 @@ def sweep(
     """
     started = perf_counter()
     horizon = trained.horizon_days if trained else horizon_days
-    moment = lake.as_of(as_of, horizon)
+    moment = lake.as_of(as_of, horizon, trained.cutoff if trained else None)
     scores, version, rung = _scored(lake, trained, moment.at, horizon_days, active_within_days, progress)
     scores = _tiered(scores, policy).assign(as_of=moment.at, model_version=version)
     chosen = TIERS[: TIERS.index(tier) + 1]

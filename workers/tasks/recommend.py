@@ -30,7 +30,8 @@ def run(request: Recommend, context: Context) -> Outcome:
         asked = directory.found(session, settings, request.customer_id)
         desk = open_desk(session, settings, policy)
     customer = asked.customer_id
-    moment = lake.as_of(request.as_of, desk.row.horizon_days if desk.row else HORIZON_DAYS)
+    row = desk.row
+    moment = lake.as_of(request.as_of, row.horizon_days if row else HORIZON_DAYS, row.cutoff if row else None)
     found = desk.lists(
         lake, [customer], k=request.k, as_of=moment.at, policy=request.policy, progress=context.progress
     )[customer]

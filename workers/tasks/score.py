@@ -37,7 +37,7 @@ def run(request: Score, context: Context) -> Outcome:
         asked = directory.found(session, settings, request.customer_id)
         row, desk = champion(session, settings, "churn"), open_desk(session, settings, policy)
     customer = asked.customer_id
-    moment = lake.as_of(request.as_of, row.horizon_days if row else HORIZON_DAYS)
+    moment = lake.as_of(request.as_of, row.horizon_days if row else HORIZON_DAYS, row.cutoff if row else None)
     trained = churn_model(settings, row) if row else None
     found, explained = _scored(trained, lake, moment.at, customer, policy, request.explain, context.progress)
     if found is None:

@@ -191,6 +191,14 @@ def test_a_moment_asked_for_is_seen_or_told_of(settings):
         lake.as_of(NOON - timedelta(days=1), 28)
 
 
+def test_a_model_that_knows_more_than_the_moment_could_is_told_of(settings):
+    lake = Lake.open(settings)
+    _import(lake, settings, _views(NOON, NOON + timedelta(days=10)))
+    at = NOON + timedelta(days=3)
+    assert lake.as_of(at, 28, at).note == ""
+    assert "learned from what came until 2025-03-05" in lake.as_of(at, 28, at + timedelta(days=1)).note
+
+
 def test_data_of_a_day_can_only_grow(settings):
     lake = Lake.open(settings)
     _import(lake, settings, _views(NOON))
