@@ -112,6 +112,16 @@ def test_nothing_is_trained_as_of_a_moment_after_the_data(own, kind):
         retrain.run(Retrain(models=(kind,), horizon=21, active_within=42, cutoff=late), _context(own, "late"))
 
 
+def test_a_shop_without_prices_is_told_of_no_money(own, swept):
+    post = swept.posts[0]
+    assert "at stake" in _words(own, post)
+    priceless = replace(post, values={**post.values, "revenue_at_risk": 0.0})
+    said = _words(own, priceless)
+    assert "What is at stake is not known: orders have no amounts" in said
+    assert "worth" not in said
+    assert said.count("at stake") == 1
+
+
 def test_a_channel_sees_pseudonyms_counts_and_buttons(own, swept):
     said = _words(own, swept.posts[0]).replace(swept.data["cohort_id"], "")  # chance may spell an id in it
     first = swept.data["cohort"][0]["customer_id"]
