@@ -9,40 +9,11 @@ from retention.errors import BadInput
 from retention.lake import formats, mapping, sources, synonyms
 from retention.lake.line_price import of_line
 from retention.lake.mapping import quoted
-from retention.lake.reading import Look, look
+from retention.lake.profiles import FEW, ROWS, Profile, profiles_of
 from retention.lake.schema import TABLES, Table
 
-ROWS = 200_000  # so many are looked at
 _SHOPS = {"shopify": "Shopify", "woocommerce": "WooCommerce"}
 ONCE = 0.98  # of the rows have a customer of their own: nobody comes back
-FEW = 50  # different words for what happened, at the most
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """A column as the proposal sees it; shares are of its filled values."""
-
-    name: str
-    filled: float
-    distinct: int
-    rows: int
-    whole: float
-    numbers: float
-    moments: float
-    emails: float
-    negative: float
-    zero: float
-    largest: float
-    words: float  # that are words for what happened
-    example: str
-
-    @property
-    def is_moment(self) -> bool:
-        return self.moments >= 0.9
-
-    @property
-    def is_number(self) -> bool:
-        return self.numbers >= 0.9 and not self.is_moment
 
 
 def suggest(lake: Any, table_name: str, file: str) -> str:
@@ -78,7 +49,7 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
                 f"# {source.name} reads like a {_SHOPS[shop]} export of {what}: import it with --format {name}, no map is needed:\n"
                 f"#   retention import {of} {source.name} --format {name}\n"
             )
-        profiles = _profiles(con, source)
+        profiles = profiles_of(con, source)
         chosen = _chosen(profiles, table)
         lacking = [name for name in table.required if name not in chosen and name != "event_type"]
         if lacking:
@@ -90,9 +61,6 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
         return _toml(table, source, profiles, chosen, lines)
 
 
-# ---------------------------------------------------------------- what the columns hold
-
-
 def _flat(con: Any, source: sources.Source) -> sources.Source:
     """The source with the fields of its nested columns in their place, as maps name them."""
     inner = sources.nested(con, source)
@@ -101,44 +69,6 @@ def _flat(con: Any, source: sources.Source) -> sources.Source:
     listed = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in names.items())
     relation = f"(SELECT {listed} FROM {source.relation})" if inner else source.relation
     return replace(source, relation=relation, columns=dict.fromkeys(names, "VARCHAR"))
-
-
-def _profiles(con: Any, source: sources.Source) -> list[Profile]:
-    con.execute(
-        f"CREATE OR REPLACE TABLE suggested_rows AS SELECT COLUMNS(*)::VARCHAR FROM {source.relation} LIMIT {ROWS}"
-    )
-    try:
-        names = [*source.columns]
-        seen = look(con, "suggested_rows", dict.fromkeys(names, "VARCHAR"), dict.fromkeys(names, "any"))
-        rows = con.execute("SELECT count(*) FROM suggested_rows").fetchall()[0][0]
-        if not rows:
-            raise BadInput(f"{source.name} has no rows.")
-        return [_profile(con, name, seen[name], rows) for name in source.columns]
-    finally:
-        con.execute("DROP TABLE suggested_rows")
-
-
-def _profile(con: Any, name: str, seen: Look, rows: int) -> Profile:
-    column = quoted(name)
-    number = f"try_cast(regexp_replace({column}::VARCHAR, '[^0-9.-]', '', 'g') AS DOUBLE)"
-    distinct, emails, negative, zero, largest, example = con.execute(
-        f"SELECT count(DISTINCT {column}), count(*) FILTER (regexp_matches({column}::VARCHAR, '^\\S+@\\S+\\.\\w+$')), "
-        f"count(*) FILTER ({number} < 0), count(*) FILTER ({number} = 0), max({number}), min({column}::VARCHAR) "
-        "FROM suggested_rows"
-    ).fetchall()[0]
-    filled = max(1, seen.filled)
-    moments = max(seen.moments + seen.ordered + seen.compact, seen.named) / filled
-    numbers = max(seen.plain, seen.cleaned, seen.swapped) / filled
-    whole = (seen.plain - seen.fractions) / filled if seen.plain else 0.0
-    return Profile(
-        name, seen.filled / rows, distinct, rows, whole, numbers, min(1.0, moments), emails / filled, negative / filled,
-        zero / filled, largest or 0.0, _words(con, column, filled) if distinct <= FEW else 0.0, str(example or ""),
-    )  # fmt: skip
-
-
-def _words(con: Any, column: str, filled: int) -> float:
-    counted = con.execute(f"SELECT {column}, count(*) FROM suggested_rows GROUP BY 1").fetchall()
-    return sum(rows for value, rows in counted if value and synonyms.meaning(value)) / filled
 
 
 # ---------------------------------------------------------------- which is which
