@@ -37,7 +37,8 @@ class Cohorts:
 
 
 def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
-    """The newest ``months`` cohorts, by the shop's own calendar; a month that is not over yet is left out, for it would look like a fall.
+    """The cohorts of the ``months`` months up to the newest cohort's, each followed for so many months, by the shop's own
+    calendar; a month that is not over yet is left out, for it would look like a fall.
 
     The data's first month is full of customers who had bought before it: it says how they stayed, not how newcomers do.
 
@@ -67,12 +68,12 @@ def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
     counts = frame.pivot_table(
         index="first", columns="later", values="customer_id", aggfunc="count", fill_value=0
     )
-    counts = counts.tail(months)  # of those there are: a shop may have had no newcomers for longer
-    counts = counts.reindex(columns=range(last - int(counts.index.min()) + 1), fill_value=0)
+    newest = int(counts.index.max())  # not the last month: a shop may have had no newcomers for longer
+    counts = counts[counts.index > newest - months].reindex(columns=range(months), fill_value=0)
     found = tuple(
         MonthCohort(
             f"{first // 12}-{first % 12 + 1:02}", int(row.iloc[0]),
-            tuple(round(float(row.iloc[later] / row.iloc[0]), 6) for later in range(last - first + 1)),
+            tuple(round(float(share), 6) for share in row.iloc[: last - first + 1] / row.iloc[0]),
         )
         for first, row in counts.iterrows()
     )  # fmt: skip

@@ -47,9 +47,32 @@ def test_months_are_the_shops_own(tmp_path):
 def test_a_shop_without_newcomers_shows_the_newest_cohorts_it_has(tmp_path):
     rows = (("a", "2025-01-05 10:00"), ("b", "2025-02-05 10:00"), ("a", "2025-05-05 10:00"))
     found = cohorts(_lake(tmp_path, rows), datetime(2025, 6, 2, tzinfo=UTC), months=2)
-    assert found.cohorts == (
+    assert found.cohorts == (MonthCohort("2025-01", 1, (1.0, 0.0)), MonthCohort("2025-02", 1, (1.0, 0.0)))
+    whole = cohorts(_lake(tmp_path, rows, name="again"), datetime(2025, 6, 2, tzinfo=UTC))
+    assert whole.cohorts == (
         MonthCohort("2025-01", 1, (1.0, 0.0, 0.0, 0.0, 1.0)), MonthCohort("2025-02", 1, (1.0, 0.0, 0.0, 0.0)),
     )  # fmt: skip
+
+
+def test_neither_cohorts_nor_months_are_more_than_were_asked_for(tmp_path):
+    rows = (
+        ("a", "2020-01-05 10:00"),
+        ("b", "2024-11-05 10:00"),
+        ("c", "2025-01-05 10:00"),
+        ("a", "2025-05-05 10:00"),
+    )
+    found = cohorts(_lake(tmp_path, rows), datetime(2025, 6, 2, tzinfo=UTC), months=3)
+    assert [(c.month, len(c.retained)) for c in found.cohorts] == [("2024-11", 3), ("2025-01", 3)]
+    assert len(found.average) == 3
+    assert cohorts(_lake(tmp_path, rows, name="one"), datetime(2025, 6, 2, tzinfo=UTC), months=1).average == (
+        1.0,
+    )
+
+
+def test_the_one_cohort_of_a_shop_without_newcomers_is_shown(tmp_path):
+    rows = (("a", "2023-01-05 10:00"), ("a", "2025-01-05 10:00"), ("a", "2025-05-05 10:00"))
+    found = cohorts(_lake(tmp_path, rows), datetime(2025, 6, 2, tzinfo=UTC))
+    assert found.cohorts == (MonthCohort("2023-01", 1, (1.0, *[0.0] * 11)),)
 
 
 def test_one_month_is_too_little(tmp_path):
