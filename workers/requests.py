@@ -101,11 +101,14 @@ def _other_kind(model: str, kind: str, names: tuple[str, ...]) -> str:
 
 
 class Retrain(Request):
-    """Train new models on the history before the cutoff and promote them where they are better."""
+    """Train new models on the history before the cutoff and promote them where they are better.
+
+    Where ``models`` names none, it is all that the data can carry.
+    """
 
     kind = "retrain"
     deed = "retrain models"
-    models: tuple[Literal["churn", "recommend"], ...] = ("churn", "recommend")
+    models: tuple[Literal["churn", "recommend"], ...] = ()
     horizon: Days = 28
     active_within: DaysOrEver = 56
     model: str = "auto"
@@ -113,11 +116,16 @@ class Retrain(Request):
     tune: Seconds | None = None
     tune_fits: Annotated[int, Field(ge=1, le=10_000)] | None = None
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Of which kinds models are trained."""
+        return self.models or ("churn", "recommend")
+
     @model_validator(mode="after")
     def _of_what_is_trained(self) -> Self:
         """A name may be of one kind only: churn is not learned by ALS, nor taste by a support vector machine."""
         for kind, names in (("churn", get_args(Estimator)), ("recommend", (*BLEND, *RECOMMENDERS))):
-            if kind in self.models and self.model not in names:
+            if kind in self.kinds and self.model not in names:
                 raise BadInput(_other_kind(self.model, kind, names))
         return self
 

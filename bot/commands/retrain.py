@@ -47,7 +47,10 @@ def COMMAND(
     tune: int | None,
     tune_fits: int | None,
 ) -> Retrain:
-    """Train new models on the history before the cutoff and promote them where they are better."""
+    """Train new models on the history before the cutoff and promote them where they are better.
+
+    Where neither kind is named, it is both, or the one that the data can carry.
+    """
     return request(
         Retrain,
         models=models or None, horizon=horizon, active_within=active_within, model=model, cutoff=cutoff,

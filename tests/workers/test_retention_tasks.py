@@ -16,6 +16,7 @@ from retention.errors import BadInput, Cancelled, TooLittleData
 from retention.lake import Lake
 from retention.lake.importing import import_files
 from retention.privacy import pseudonym
+from retention.registry import retrain as training
 from retention.settings import Settings
 from tests import shop as tiny
 from workers import ids
@@ -93,6 +94,21 @@ def test_a_shop_that_knows_no_items_gets_its_churn_model_and_is_told_of_the_othe
     assert missed["why"] in _words(shop, outcome.posts[0])
     with pytest.raises(TooLittleData, match="no events with items"):
         retrain.run(Retrain(models=("recommend",), cutoff=shop.end), _context(shop, "none"))
+    with pytest.raises(TooLittleData, match="no events with items"):  # who names both wants both
+        retrain.run(
+            Retrain(models=("churn", "recommend"), horizon=14, cutoff=shop.end), _context(shop, "named")
+        )
+
+
+def test_where_nothing_can_be_trained_all_the_reasons_are_told(own, monkeypatch):
+    def refused(settings, lake, used, asked, progress):
+        raise TooLittleData(f"Nobody {used}.")
+
+    for kind in ("churn", "recommend"):
+        monkeypatch.setattr(training, kind, refused)
+    monkeypatch.setattr("retention.registry.champion", lambda session, settings, kind: f"{kind}s")
+    with pytest.raises(TooLittleData, match=r"^Churn: Nobody churns\. Recommend: Nobody recommends\.$"):
+        retrain.run(Retrain(horizon=14, cutoff=own.end), _context(own, "neither"))
 
 
 def test_a_cancelled_retrain_publishes_nothing(own, trained):

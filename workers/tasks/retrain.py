@@ -13,7 +13,13 @@ from workers.tasks.contract import Context, Outcome, Post
 def run(request: Retrain, context: Context) -> Outcome:
     """Train what was asked for; rows are added and promoted in the finishing transaction.
 
-    What the data cannot carry is told beside the rest: a shop that knows no items has customers to keep, too.
+    What the data cannot carry is told beside the rest, where nobody named it: a shop that knows no items has customers to
+    keep, too.
+
+    Raises
+    ------
+    TooLittleData
+        Where the data cannot carry what was named, or nothing at all.
     """
     from retention.feedback import doubted
     from retention.lake import Lake
@@ -29,9 +35,9 @@ def run(request: Retrain, context: Context) -> Outcome:
     from retention.registry import retrain as training
 
     with context.database.reading() as session:
-        used = {kind: champion(session, settings, kind) for kind in request.models}
+        used = {kind: champion(session, settings, kind) for kind in request.kinds}
         marked = doubted(session, settings) if settings.doubted_labels == "drop" else ()
-        heard = gather(lake, session, settings, cutoff) if "recommend" in request.models else None
+        heard = gather(lake, session, settings, cutoff) if "recommend" in request.kinds else None
     asked = training.Asked(
         cutoff,
         request.horizon,
@@ -50,9 +56,11 @@ def run(request: Retrain, context: Context) -> Outcome:
             progress = part(context.progress, done, len(used))
             trained.append(getattr(training, kind)(settings, lake, used[kind], asked, progress))
         except TooLittleData as refusal:
-            untrained[kind] = refusal
+            if kind in request.models:
+                raise
+            untrained[kind] = str(refusal)
     if not trained:
-        raise next(iter(untrained.values()))
+        raise TooLittleData(" ".join(f"{kind.capitalize()}: {why}" for kind, why in untrained.items()))
 
     def publish(session: Session) -> None:
         for model in trained:
@@ -67,7 +75,7 @@ def run(request: Retrain, context: Context) -> Outcome:
             )  # fmt: skip
 
     data = {"models": [model.as_dict() for model in trained], "cutoff": cutoff.isoformat(), "note": note,
-            "untrained": [{"kind": kind, "why": str(why)} for kind, why in untrained.items()],
+            "untrained": [{"kind": kind, "why": why} for kind, why in untrained.items()],
             "horizon_days": request.horizon, "active_within_days": request.active_within}  # fmt: skip
     return Outcome(data, (Post("retrain/done", data),), apply=publish)
 
