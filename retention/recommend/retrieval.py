@@ -65,12 +65,15 @@ def best_of(
     barred: np.ndarray | None = None,
     cores: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`best` by any model; a score of 0 is "nothing known", and not shown."""
+    """`best` by any model; of whom or of what nothing is known, nothing is shown: there factors are 0, and so are scores.
+
+    A product of factors may also come out as 0 by the last bit of its sum, which is a score like any other.
+    """
     if isinstance(model, Factored):
         left, right = model.wide(histories)
         ids, scores = best(left, right, k, without=without, barred=barred, cores=cores)
-        unknown = scores == 0
-        return np.where(unknown, -1, ids), np.where(unknown, -np.inf, scores)
+        known = left.any(axis=1)[:, None] & right.any(axis=1)[ids]
+        return np.where(known, ids, -1), np.where(known, scores, -np.inf)
 
     def scored(rows: slice) -> np.ndarray:
         some = np.arange(histories.shape[0])[rows]
