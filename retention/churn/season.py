@@ -101,9 +101,9 @@ def _speeds(trade: Trade, horizon_days: int, plain: bgnbd.BgNbd) -> tuple[np.nda
     past = trade.again[: trade.days]
     expected = np.maximum(_expected(trade.first, plain)[: trade.days], 0)
     speed = _speed(past, expected)
-    if not trade.known:
+    if not trade.known or not expected.sum():
         return speed, np.ones(horizon_days)
-    due = expected * past.sum() / max(float(speed @ expected), 1e-9)  # in the clock's own unit
+    due = expected * past.sum() / expected.sum()  # in the clock's own unit
     return speed, coming(past, due, horizon_days)
 
 

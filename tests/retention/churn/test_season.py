@@ -64,6 +64,25 @@ def test_a_spell_whose_return_is_overdue_was_no_season():
     assert abs(season.swing(_trade(480, speed), 40, PLAIN)) < 0.2  # ordinary since day 464
 
 
+@pytest.mark.parametrize(
+    "closed", [slice(479, 500), slice(136, 164)]
+)  # the last three weeks; four, a year ago
+def test_weeks_without_any_order_are_no_season(closed):
+    """The shop was closed, or what it sold has not come in yet: nobody has left, and nobody will stay away."""
+    speed = np.ones(500)
+    speed[closed] = 0
+    due = 50 * np.ones(500)
+    np.testing.assert_allclose(forecast.coming(due * speed, due, 28), 1, atol=0.1)
+
+
+def test_a_feast_of_three_weeks_is_foretold():
+    days = np.arange(528) - 514  # the next one is in the middle of the horizon
+    speed = 5 ** np.exp(-(((days + 182) % 364 - 182) ** 2) / (2 * 10**2))
+    due = 50 * np.ones(500)
+    ahead = forecast.coming(due * speed[:500], due, 28)
+    assert np.log(ahead.mean() / speed[500:].mean()) == pytest.approx(0, abs=0.25)
+
+
 def test_the_oftener_a_season_was_seen_the_more_of_it_is_foretold():
     days = np.arange(1000)
     speed = np.exp(0.4 * np.sin(2 * np.pi * days / forecast.YEAR))
