@@ -121,9 +121,9 @@ class Amount:
 
     def told(self, own: float, typical: float | None, horizon_days: int) -> str:
         """``1 order in the last 28 days (typical: 3)``: alone nobody knows whether it is much."""
-        amount, usual = (None if one is None else self.number(one) for one in (own, typical))
-        beside = "" if usual in (None, amount) else f" (typical: {usual})"
-        what = count(own, self.noun) if self.noun else amount
+        amount, usual = (None if one is None or np.isnan(one) else self.number(one) for one in (own, typical))
+        beside = "" if None in (amount, usual) or usual == amount else f" (typical: {usual})"
+        what = "an unknown share" if amount is None else count(own, self.noun) if self.noun else amount
         days = {"one": horizon_days, "two": 2 * horizon_days, "four": 4 * horizon_days}
         return self.sentence.format(what, **days) + beside
 
@@ -136,9 +136,10 @@ def _told(
         return _TEXTS[group](row, horizon_days)
 
     def little(one: Amount) -> float:
-        return (row[one.column] + 1) / (typical.get(one.column, 0) + 1)
+        return (row[one.column] + 1) / (typical[one.column] + 1)
 
-    telling = (min if weight > 0 else max)(_AMOUNTS[group], key=little)
+    known = [one for one in _AMOUNTS[group] if one.column in typical]
+    telling = (min if weight > 0 else max)(known, key=little) if known else _AMOUNTS[group][0]
     return telling.told(row[telling.column], typical.get(telling.column), horizon_days)
 
 
@@ -147,7 +148,7 @@ def _days(value: float) -> str:
 
 
 def _share(value: float) -> str:
-    return "an unknown share" if np.isnan(value) else f"{100 * value:.0f} %"
+    return f"{100 * value:.0f} %"
 
 
 def _every(gap: float) -> str:

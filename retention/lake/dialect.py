@@ -244,15 +244,15 @@ def _head(path: Path, packing: str | None, encoding: str) -> list[str]:
     """The first lines, blank ones too: what DuckDB skips is counted with them."""
     with _stream(path, packing) as pieces:
         text = next(_decoded(iter([next(pieces, b"")[:HEAD]]), encoding)).removeprefix("\ufeff")
-    lines = text.splitlines()
+    lines = re.split(r"\r\n|\r|\n", text)  # as DuckDB does; Python's own splitlines knows ten more marks
     return lines[:-1] if len(text) * 2 > HEAD and len(lines) > 1 else lines
 
 
 def _is_spaced(head: list[str], mapping: Mapping | None) -> bool:
     """Whether columns stand apart by spaces only, however many, each line with as many, some of them numbers."""
     given = mapping.delimiter if mapping else None
-    told = given is None and any(mark in line for mark in _DELIMITERS for line in head)
-    if told or given not in (None, " "):
+    others = _DELIMITERS if given is None else ('"',)  # between quotes a blank is one
+    if any(mark in line for mark in others for line in head) or given not in (None, " "):
         return False
     cells = [line.split() for line in head if line.strip()]
     return (
@@ -264,15 +264,22 @@ def _is_spaced(head: list[str], mapping: Mapping | None) -> bool:
 
 
 def _asked(mapping: Mapping | None) -> set[str]:
-    """The columns that a map names."""
-    return {name for value in mapping.columns.values() for name in value.columns} if mapping else set()
+    """The columns that a map names and a file may not lack, in small letters."""
+    return {*mapping.named} - {name.casefold() for name in mapping.optional} if mapping else set()
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    return [cell.strip().strip("\"'") for cell in line.split(delimiter)]
 
 
 def _lines_above(head: list[str], mapping: Mapping | None) -> int | None:
     """How many lines stand above the one with all the names that the map asks for: a title, a date, a blank line."""
     asked = _asked(mapping)
-    places = (number for number, line in enumerate(head) if all(name in line for name in asked))
-    return next(places, None) or None if asked else None
+    marks = (mapping.delimiter,) if mapping and mapping.delimiter else _DELIMITERS
+    for number, line in enumerate(head if asked else ()):
+        if any(asked <= {cell.casefold() for cell in _cells(line, mark)} for mark in marks):
+            return number or None
+    return None
 
 
 def _sniffed(
@@ -301,9 +308,9 @@ def _header(
     if mapping and mapping.header is not None:
         return made, mapping.header
     first = next((line for line in head[sniffed["skip"] :] if line.strip()), "")
-    cells = [cell.strip().strip(sniffed["quote"]) for cell in first.split(sniffed["delimiter"])]
+    cells = _cells(first, sniffed["delimiter"])
     named = _asked(mapping)
-    if named & {*cells} and not named & {*made}:
+    if named & {cell.casefold() for cell in cells} and not named & {*made}:
         return made, True
     filled = [cell for cell in cells if cell]
     data = sum(bool(_NUMBER.fullmatch(cell)) for cell in filled)

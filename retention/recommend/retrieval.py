@@ -72,7 +72,7 @@ def best_of(
     if isinstance(model, Factored):
         left, right = model.wide(histories)
         ids, scores = best(left, right, k, without=without, barred=barred, cores=cores)
-        known = left.any(axis=1)[:, None] & right.any(axis=1)[ids]
+        known = np.any(left, axis=1, keepdims=True) & (right != 0).any(axis=1)[ids]
         return np.where(known, ids, -1), np.where(known, scores, -np.inf)
 
     def scored(rows: slice) -> np.ndarray:

@@ -170,4 +170,6 @@ def test_an_amount_stands_beside_the_typical_one():
         "a customer for 40 days",
     ]
     assert texts(frequency=-0.9) == ["20 orders in the last 112 days (typical: 12)"]
+    del typical["orders_4h"]  # the model does not look at it
+    assert texts(frequency=-0.9) == ["8 orders in the last 56 days (typical: 7)"]
     assert texts(channel=0.9) == ["an unknown share of the orders online"]

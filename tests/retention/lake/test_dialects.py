@@ -170,6 +170,34 @@ def test_lines_above_the_header_are_passed_over(bring, above):
     assert [event["amount"] for event in events] == [number + 0.5 for number in range(1, 20)]
 
 
+@pytest.mark.parametrize(
+    ("content", "columns", "rows"),
+    [
+        ("ID,Name,When\n1,Amy,2025-01-01\n2,David,2025-01-02\n", ("id", "name", "when"), 2),
+        ("ID,Name,When\n1,Sidname,2025-01-01 when\n2,B,2025-01-02\n", ("ID", "Name", "When"), 2),
+        ("Candidate names, whenever\nid,name,when\n1,Amy,2025-01-01\n", ("id", "name", "when"), 1),
+        ("Re\x0cport \u2028 a\nid;name;when\n1;Amy;2025-01-01\n", ("id", "name", "when"), 1),
+    ],
+)
+def test_a_header_is_told_by_whole_names(bring, content, columns, rows):
+    customer, item, when = columns
+    text = (
+        f'[events]\ncustomer_id = "{customer}"\nitem_id = "{item}"\noccurred_at = "{when}"\n'
+        'event_type = { value = "view" }\n'
+    )
+    report, _ = bring(content.encode(), map_text=text)
+    assert (report.rows_read, report.files[0]["header"]) == (rows, True)
+
+
+def test_a_blank_between_quotes_sets_nothing_apart(bring):
+    text = (
+        '[events]\ncustomer_id = "column1"\nitem_id = "column2"\noccurred_at = "column3"\ndelimiter = " "\n'
+    )
+    text += 'header = false\nevent_type = { value = "view" }\n'
+    _, events = bring(b'1 "Amy Lee" 2025-01-01\n2 "Bob Ray" 2025-01-02\n', map_text=text)
+    assert [event["item_id"] for event in events] == ["Amy Lee", "Bob Ray"]
+
+
 def test_blank_lines_alone_are_no_file(bring):
     with pytest.raises(BadInput, match=r"shop\.csv is empty"):
         bring(b"\n \n\n")
