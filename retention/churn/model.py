@@ -232,9 +232,10 @@ def _why(
     if model != "auto":
         return f"Chosen by name; by the data: {rung.text}"
     if not choices:
+        say = "have an equal say" if len(chosen.members) > 1 else "speaks alone"
         equal = (
-            " No window was over before the newest, which leaves nothing to compare: an equal say have BG/NBD and what is not "
-            f"worse than it on customers it had not seen ({', '.join(chosen.members)})."
+            f" No window was over before the newest, which leaves nothing to compare: {', '.join(chosen.members)} {say}, "
+            "for what is worse than BG/NBD even at a moment that it learned has none."
         )
         return rung.text + (equal if chosen.name == "stacked" else "")
     ranked = sorted(choices, key=lambda one: one.log_loss)

@@ -279,7 +279,7 @@ class Import:
 
     def _zone(self) -> str:
         zone = self.mapping.timezone if self.mapping and self.table.name == "events" else "UTC"
-        return zone if self.settings.timezone == "UTC" != zone else ""
+        return "" if "timezone" in self.settings.model_fields_set or zone == "UTC" else zone
 
     def _hold(self) -> None:
         """Be the only writer of the table from the first piece written to the commit (see `close`)."""

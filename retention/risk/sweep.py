@@ -92,16 +92,14 @@ def sweep(
     scores, version, rung = _scored(lake, trained, moment.at, horizon_days, active_within_days, progress)
     scores = _tiered(scores, policy).assign(as_of=moment.at, model_version=version)
     chosen = TIERS[: TIERS.index(tier) + 1]
-    cohort = scores[scores.tier.isin(chosen)]
-    at_stake = cohort.churn_probability * cohort.expected_value
+    staked = scores.assign(at_stake=scores.churn_probability * scores.expected_value)
     # without prices nothing is at stake, and likelihood alone tells customers apart
-    likeliest = cohort.churn_probability.sort_values(ascending=False, kind="stable").index
-    cohort = cohort.loc[at_stake.loc[likeliest].sort_values(ascending=False, kind="stable").index]
+    cohort = staked[staked.tier.isin(chosen)].sort_values(["at_stake", "churn_probability"], ascending=False)
     return Sweep(
         as_of=moment.at, note=moment.note,
         tiers={name: int((scores.tier == name).sum()) for name in TIERS},
-        cohort_tiers=chosen, revenue_at_risk=float(at_stake.sum()),
-        scores=scores.reset_index(drop=True), cohort=cohort.reset_index(drop=True), top=top,
+        cohort_tiers=chosen, revenue_at_risk=float(cohort.at_stake.sum()),
+        scores=scores.reset_index(drop=True), cohort=cohort.drop(columns="at_stake").reset_index(drop=True), top=top,
         model_version=version, rung=rung, seconds=perf_counter() - started,
     )  # fmt: skip
 

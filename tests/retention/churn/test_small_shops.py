@@ -64,6 +64,7 @@ def test_where_no_window_was_over_in_time_all_who_are_not_worse_have_an_equal_sa
     assert [weight for weight, _ in made.members] == [1 / kept] * kept
     assert made.calibration.startswith("none")
     assert "an equal say" in made.rung
+    assert "bg_nbd" in made.rung.partition("compare: ")[2].partition(" have an")[0].split(", ")
     assert f"The rung of {rung}" in made.rung
 
 
