@@ -22,8 +22,10 @@ _MOMENTS = {
     "occurred_at": "make_timestamp(epoch_us(occurred_at))",
     "known_at": "make_timestamp(epoch_us(greatest(occurred_at, coalesce(available_at, occurred_at))))",
 }
-# How many a return takes back: as it says, else as many as its money is worth of the purchase, else one.
-_UNITS = "coalesce(back.quantity, sold.bought * least(1, back.amount / nullif(sold.amount, 0)), 1)"
+# How many of a line a return takes back: as it says, else as many as its money buys of it, else one. A line is worth no
+# more than all of it, though a refund may be dearer.
+_WORTH = "coalesce(back.quantity, sold.bought * nullif(back.amount, 0) / nullif(sold.amount, 0), 1)"
+_UNITS = "coalesce(back.quantity, least(worth, sold.bought))"
 _ENOUGH = 0.99  # of an order's amount, for a refund that names no item
 
 
@@ -66,7 +68,8 @@ def match(con: Any, files: list[str], version: int) -> Returns | None:
     names = Returns(f"returned_v{version}", f"cancelled_v{version}")
     _stage(con, stored)
     con.execute(
-        "CREATE OR REPLACE TEMP TABLE undone (event_id VARCHAR, place BIGINT, quantity DOUBLE, known_at TIMESTAMP)"
+        "CREATE OR REPLACE TEMP TABLE undone "
+        "(event_id VARCHAR, place BIGINT, quantity DOUBLE, known_at TIMESTAMP, turn BIGINT)"
     )
     rounds = con.execute("SELECT coalesce(max(turn), 0) FROM sent_back").fetchall()[0][0]
     for turn in range(1, min(rounds, ROUNDS) + 1):
@@ -92,7 +95,8 @@ def cancelled_orders(lake: Any, before: datetime | None) -> list[tuple[str, str]
 def _stage(con: Any, stored: str) -> None:
     """The returns, each with its turn among those of the same customer and item, and the purchases they may undo.
 
-    A customer's item is a number, ``pair``: it is compared often.
+    A customer's item is a number, ``pair``, and so is an order, ``bill``: they are compared often. ``remain`` is how many
+    of a line have not gone back yet.
     """
     moments = ", ".join(f"{sql} AS {name}" for name, sql in _MOMENTS.items())
     con.execute(
@@ -102,8 +106,10 @@ def _stage(con: Any, stored: str) -> None:
         f"dense_rank() OVER (ORDER BY customer_id, item_id) AS pair, {moments} FROM {stored} WHERE event_type = 'return')"
     )
     con.execute(
-        "CREATE OR REPLACE TEMP TABLE sold AS SELECT row_number() OVER (ORDER BY occurred_at, event_id) AS place, * FROM "
-        f"(SELECT event_id, customer_id, item_id, order_id, coalesce(quantity, 1) AS bought, amount, {moments} FROM {stored} "
+        "CREATE OR REPLACE TEMP TABLE sold AS SELECT row_number() OVER (ORDER BY occurred_at, event_id) AS place, "
+        "dense_rank() OVER (ORDER BY coalesce(order_id, event_id)) AS bill, bought AS remain, * FROM "
+        "(SELECT event_id, customer_id, item_id, order_id, coalesce(quantity, 1)::DOUBLE AS bought, abs(amount) AS amount, "
+        f"{moments} FROM {stored} "
         "WHERE event_type = 'purchase') "
         "JOIN (SELECT DISTINCT customer_id, item_id, pair FROM sent_back WHERE item_id IS NOT NULL) "
         "USING (customer_id, item_id) WHERE bought > 0"
@@ -113,31 +119,34 @@ def _stage(con: Any, stored: str) -> None:
 def _take_back(con: Any, turn: int) -> None:
     """Match the returns whose turn it is, one at most of each customer and item, with what is left of the purchases.
 
-    First the order is found, then its lines: one of as many pieces (else 1 back would use up the line of 2, and 2 back
-    find two halves), else one with enough, else several, if the return says how many came back.
+    First the order is found, then the order of its lines alone: one of as many pieces (else 1 back would use up the line
+    of 2, and 2 back find two halves), else one with enough, else several, if the return says how many came back.
     """
-    order = "PARTITION BY event_id, bill"
     candidates = (
-        f"SELECT back.event_id, back.known_at, back.quantity, sold.place, sold.occurred_at, {_UNITS} AS units, "
-        "sold.bought - coalesce(gone, 0) AS remain, coalesce(sold.order_id, sold.event_id) AS bill, "
-        "coalesce(sold.order_id = back.order_id, false) AS named, remain >= units - 1e-9 AS enough, "
-        "enough AND remain <= units + 1e-9 AS just "
-        f"FROM (SELECT * FROM sent_back WHERE turn = {turn}) AS back JOIN sold USING (pair) "
-        "LEFT JOIN (SELECT place, sum(quantity) AS gone FROM undone GROUP BY 1) AS earlier ON earlier.place = sold.place "
-        "WHERE sold.occurred_at <= back.occurred_at AND sold.known_at <= back.known_at AND remain > 1e-9 "
+        "SELECT back.event_id, back.known_at, back.quantity, pair, bill, place, remain, sold.occurred_at, "
+        f"{_WORTH} AS worth, {_UNITS} AS units, coalesce(sold.order_id = back.order_id, false) AS named, "
+        "remain >= units - 1e-9 AS enough, abs(remain - worth) <= 1e-9 AS just "
+        "FROM sent_back AS back JOIN sold USING (pair) "
+        f"WHERE back.turn = {turn} AND remain > 1e-9 "
+        "AND sold.occurred_at <= back.occurred_at AND sold.known_at <= back.known_at"
     )
-    of_orders = (
-        f"SELECT *, max(occurred_at) OVER ({order}) AS billed_at, max(place) OVER ({order}) AS newest FROM ({candidates}) "
-        f"QUALIFY enough OR (quantity IS NOT NULL AND sum(remain) OVER ({order}) >= units - 1e-9)"
+    bills = (
+        "SELECT pair, bill, (bool_or(named), max(occurred_at), max(place)) AS rank "
+        f"FROM ({candidates}) GROUP BY pair, bill HAVING bool_or(enough) OR sum(remain) >= max(quantity) - 1e-9"
     )
-    placed = (
-        "SELECT *, rank() OVER (PARTITION BY event_id ORDER BY named DESC, billed_at DESC, newest DESC) AS choice, "
-        f"sum(remain) OVER ({order} ORDER BY just DESC, enough DESC, occurred_at DESC, place DESC) - remain AS before "
-        f"FROM ({of_orders})"
+    chosen = f"SELECT pair, arg_max(bill, rank) AS bill FROM ({bills}) GROUP BY pair"
+    lines = (
+        "SELECT *, sum(remain) OVER "
+        "(PARTITION BY pair ORDER BY just DESC, enough DESC, occurred_at DESC, place DESC) - remain AS before "
+        f"FROM ({candidates}) JOIN ({chosen}) USING (pair, bill)"
     )
     con.execute(
-        f"INSERT INTO undone SELECT event_id, place, least(remain, units - before), known_at FROM ({placed}) "
-        "WHERE choice = 1 AND (before = 0 OR (quantity IS NOT NULL AND before < units - 1e-9))"
+        f"INSERT INTO undone SELECT event_id, place, least(remain, units - before), known_at, {turn} FROM ({lines}) "
+        "WHERE before = 0 OR before < quantity - 1e-9"
+    )
+    con.execute(
+        "UPDATE sold SET remain = remain - undone.quantity FROM undone "
+        f"WHERE undone.place = sold.place AND undone.turn = {turn}"
     )
 
 

@@ -130,6 +130,38 @@ def test_one_return_takes_back_several_lines_of_an_order(lake, bring, settings):
     assert (found["returns"], found["matched"], found["cancelled_orders"]) == (3, 3, 2)
 
 
+def test_a_return_that_does_not_say_how_many_takes_back_what_its_money_buys_else_one(lake, bring):
+    bring(
+        "1,purchase,2025-01-01 10:00:00,a,tea,3,15",
+        "1,return,2025-01-02 10:00:00,C1,tea,,",
+        "1,return,2025-01-03 10:00:00,C2,tea,,0",
+        "1,return,2025-01-04 10:00:00,C3,tea,,-5",
+        "2,purchase,2025-01-01 10:00:00,b,cup,3,15",
+        "2,return,2025-01-02 10:00:00,C4,cup,,-10",
+        "3,purchase,2025-01-01 10:00:00,c,mug,3,",
+        "3,return,2025-01-02 10:00:00,C5,mug,,-10",
+    )
+    undone = lake.returns(FAR).to_pyarrow().to_pylist()
+    assert {row["order_id"]: (row["undoes_order_id"], row["quantity"]) for row in undone} == {
+        "C1": ("a", 1), "C2": ("a", 1), "C3": ("a", 1), "C4": ("b", 2), "C5": ("c", 1),
+    }  # fmt: skip
+    assert _types(lake, datetime(2025, 1, 4, tzinfo=UTC))["a"] == {"purchase"}
+    types = _types(lake)
+    assert (types["a"], types["b"], types["c"]) == ({"cancelled"}, {"purchase"}, {"purchase"})
+
+
+def test_a_refund_that_does_not_say_how_many_is_of_the_line_that_cost_as_much(lake, bring):
+    lines = []
+    for item in ("tea", "cup", "mug", "pot", "jam", "pan", "rug", "bow"):  # which line comes first is chance
+        lines += [
+            f"1,purchase,2025-01-01 10:00:00,a,{item},1,5",
+            f"1,purchase,2025-01-01 10:00:00,a,{item},2,10",
+            f"1,return,2025-01-02 10:00:00,C1,{item},,-10",
+        ]
+    bring(*lines)
+    assert {row["quantity"] for row in lake.returns(FAR).to_pyarrow().to_pylist()} == {2}
+
+
 def test_a_return_that_names_its_order_undoes_that_one(lake, bring):
     bring(
         "1,purchase,2025-01-01 10:00:00,a,tea,1,5",
