@@ -1,18 +1,48 @@
 """The log of imports: what each came to, and whether a file had come in before and said something else."""
 
+import hashlib
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
 from retention.campaigns import redemptions
 from retention.lake import directory
+from retention.lake.schema import IDENTITY
 
 if TYPE_CHECKING:
     from retention.db import Database
     from retention.lake import Lake
     from retention.lake.import_report import ImportReport
+    from retention.lake.mapping import Mapping
     from retention.settings import Settings
+
+ENDS = 64 * 1024  # bytes of a file, at its beginning and its end, that with its size tell it from others
+NEWEST = 300  # imports that are looked at
+
+
+def stamps(file: str, mapped: "Mapping", source: str | None) -> dict[str, str]:
+    """Short hashes of what a file holds and of the map it is read by, for `came_before`; a database has none.
+
+    Of the map it is what an event is known by, and how the file is read: a wider ``where``, or one more column, makes
+    no event another.
+    """
+    if "://" in file:
+        return {}
+    size = Path(file).stat().st_size
+    with Path(file).open("rb") as opened:
+        ends = opened.read(ENDS)
+        opened.seek(max(ENDS, size - ENDS))
+        ends += opened.read()
+    said = [source, *(mapped.columns.get(name) for name in ("event_id", *IDENTITY))]
+    written = [mapped.timezone, mapped.rows, mapped.encoding, mapped.delimiter, mapped.decimal, mapped.date_format,
+               mapped.dayfirst, mapped.header]  # fmt: skip
+    return {"stamp": _short(b"%d " % size + ends), "map": _short(repr((said, written)).encode())}
+
+
+def _short(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def keep(
@@ -35,7 +65,7 @@ def keep(
 
 
 def came_before(database: "Database", settings: "Settings", report: "ImportReport") -> str:
-    """The day on which a file of the same name and length gave events, where it gives new ones now; else nothing.
+    """The day on which one of the files was last read by another map, where there are new events now; else nothing.
 
     An event is known by what it says. By another map, or another time zone, the same file says other events, and those
     of the first time are still there.
@@ -44,15 +74,21 @@ def came_before(database: "Database", settings: "Settings", report: "ImportRepor
 
     if report.table != "events" or not report.rows_accepted:
         return ""
-    files = {(file["file"], file["rows"]) for file in report.files}
+    last: dict[str, tuple[str, str]] = {}
     with database.reading() as session:
         imports = session.scalars(
             select(ImportLog)
             .where(ImportLog.team_id == settings.team_id, ImportLog.table_name == report.table)
             .order_by(ImportLog.at.desc())
+            .limit(NEWEST)
         )
         for one in imports:
-            had = {(file["file"], file["rows"]) for file in one.report["files"]}
-            if one.report["rows_accepted"] and had & files:
-                return f"{one.at:%Y-%m-%d}"
-    return ""
+            for file in one.report["files"]:
+                if "stamp" in file:
+                    last.setdefault(file["stamp"], (file["map"], f"{one.at:%Y-%m-%d}"))
+    days = [
+        last[file["stamp"]][1]
+        for file in report.files
+        if file.get("stamp") in last and last[file["stamp"]][0] != file["map"]
+    ]
+    return max(days, default="")

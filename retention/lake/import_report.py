@@ -18,7 +18,7 @@ class ImportReport:
     quarantine_path: str | None = None
     seconds: float = 0.0
     files: tuple[dict[str, Any], ...] = ()
-    """What was seen of each file: its rows, and how it is written."""
+    """What was seen of each file: its rows, and how it is written; a stamp of its contents, and one of the map."""
     mended: dict[str, int] = field(default_factory=dict)
     """Rows that came in changed, by what was done."""
 
@@ -35,7 +35,7 @@ class ImportReport:
     """The zone of the map's times, where the installation has named none: weekdays and hours are then by UTC."""
 
     before: str = ""
-    """The day on which a file of the same name and length gave other events: by another map, they count twice now."""
+    """The day on which a file of the same contents was read by another map: its events count twice now."""
 
     def as_dict(self) -> dict[str, Any]:
         """The contract's JSON object, and ``files``."""

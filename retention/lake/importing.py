@@ -177,7 +177,8 @@ class Import:
             source = sources.as_read(self.con, source, mapped)
             rows = self.take(source, mapped, tell)
             total = (rows if own is None else own) + sum(source.rejected.values())
-            self.seen.append({"file": source.name, "rows": total, **source.detected})
+            stamps = import_log.stamps(file, mapped, self.source)
+            self.seen.append({"file": source.name, "rows": total, **source.detected, **stamps})
 
     def take(
         self, source: sources.Source, mapped: mapping.Mapping, tell: Callable[[int], None] = lambda rows: None

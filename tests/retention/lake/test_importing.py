@@ -1,13 +1,16 @@
 """Importing: every format, every kind of map, what is there already, what is bad, and one sentence for what cannot be."""
 
 import gzip
+import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -153,6 +156,41 @@ def test_the_same_file_by_another_map_is_told_of(lake, settings, database, tmp_p
     assert import_files(lake, database, settings, "events", [file], other).before
     longer = _file(tmp_path, HEADER + ROWS + "1004,00125,1,2025-12-03 08:00:00,5,008\n")
     assert import_files(lake, database, settings, "events", [longer], retail).before == ""
+
+
+def test_more_files_other_contents_and_other_queries_are_not_told_of(
+    lake, settings, database, tmp_path, retail
+):
+    def before(files, **how):
+        report = import_files(lake, database, settings, "events", files, retail, **how)
+        assert report.rows_accepted
+        return report.before
+
+    first = _file(tmp_path, HEADER + ROWS)
+    assert before([first]) == ""
+    more = HEADER + "1004,00125,1,2025-12-03 08:00:00,5,008\n"
+    assert before([first, _file(tmp_path, more, "more.csv")]) == ""
+    assert before([_file(tmp_path, HEADER + ROWS.replace("100", "200"))]) == ""  # of the same name and length
+    url = f"sqlite:///{tmp_path}/shop.db"
+    with sqlite3.connect(tmp_path / "shop.db") as shop:
+        pd.read_csv(io.StringIO(HEADER + ROWS.replace("100", "300"))).to_sql("sales", shop)
+    for invoice in ("3001", "C3002"):
+        assert before([url], query=f"SELECT * FROM sales WHERE Invoice = '{invoice}'") == ""
+    retail.write_text(RETAIL.replace(" > 0", " >= 0") + 'channel = { value = "web" }\n')
+    assert before([first]) == ""  # a row more; the others are the same events
+    retail.write_text(RETAIL.replace("Europe/London", "Europe/Berlin"))
+    later = HEADER + "1005,00125,1,2025-12-04 08:00:00,5,008\n"
+    assert before([_file(tmp_path, later, "later.csv"), _file(tmp_path, more, "more.csv")])
+
+
+def test_a_log_from_before_files_had_stamps_is_passed_over(lake, settings, database, tmp_path, retail):
+    file = _file(tmp_path, HEADER + ROWS)
+    import_files(lake, database, settings, "events", [file], retail)
+    with database.transaction() as session:
+        log = session.query(ImportLog).one()
+        log.report = log.report | {"files": [{"file": "sales.csv", "rows": 4}]}
+    retail.write_text(RETAIL.replace("Europe/London", "Europe/Berlin"))
+    assert import_files(lake, database, settings, "events", [file], retail).before == ""
 
 
 def test_customers_are_updated_by_key_and_keep_what_a_file_does_not_say(lake, settings, tmp_path):
