@@ -42,7 +42,12 @@ def fetched(url: str, query: str | None, folder: Path, tell: Callable[[int], Non
     if query is None:
         raise BadInput("A database needs --query, the SELECT whose rows are to be imported.")
     try:
-        name = sa.make_url(url).render_as_string(hide_password=True)
+        made = sa.make_url(url)
+        name = made.render_as_string(hide_password=True)
+        if made.get_backend_name() == "sqlite" and not Path(made.database or "").is_file():
+            raise BadInput(
+                f"There is no file {made.database!r} for the database {name}."
+            )  # SQLite would make one
         engine = sa.create_engine(url)
         try:
             with engine.connect() as connection, _Files(folder) as files:

@@ -58,6 +58,9 @@ def test_sqlite_is_streamed_and_types_that_show_late_are_read(settings, tmp_path
         _import(settings, tmp_path, url, "SELECT * FROM nowhere")
     with pytest.raises(BadInput, match="has no rows"):
         _import(settings, tmp_path, url, "SELECT * FROM orders WHERE id = '9'")
+    with pytest.raises(BadInput, match=r"There is no file .*shoop\.db"):
+        _import(settings, tmp_path, url.replace("shop.db", "shoop.db"), "SELECT * FROM orders")
+    assert not (tmp_path / "shoop.db").exists()
 
 
 def test_postgresql_with_its_own_types(settings, tmp_path):
