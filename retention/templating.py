@@ -36,6 +36,11 @@ def percent(share: float | None, digits: int = 0) -> str:
     return "–" if share is None else f"{100 * share:.{digits}f} %"
 
 
+def risk(probability: float, model_version: str) -> str:
+    """``53 %`` by a model, ``50 of 100`` by the rules, whose number is a rank among customers and no probability."""
+    return f"{100 * probability:.0f} of 100" if model_version == "rules" else percent(probability)
+
+
 def count(number: float | None, one: str = "", many: str = "") -> str:
     """``count(1234, "customer")`` → ``1,234 customers``."""
     if number is None:
@@ -76,7 +81,7 @@ def bar(done: int, total: int, width: int = 20) -> str:
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "money": money, "signed": signed, "percent": percent, "count": count, "moment": moment, "day": day, "shorten": shorten,
+    "money": money, "signed": signed, "percent": percent, "risk": risk, "count": count, "moment": moment, "day": day, "shorten": shorten,
 }  # fmt: skip
 
 

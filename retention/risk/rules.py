@@ -69,8 +69,10 @@ def score(
 def rung(buyers: int) -> str:
     """Where the rules stand, and what a model needs."""
     if buyers < BUYERS_FOR_A_MODEL:
-        return f"Rules (RFM); a model needs {BUYERS_FOR_A_MODEL} buyers (have {buyers})."
-    return "Rules (RFM): there is no model yet; `/retention retrain` makes one."
+        return f"Rules (RFM), which rank and foretell nothing; a model needs {BUYERS_FOR_A_MODEL} buyers (have {buyers})."
+    return (
+        "Rules (RFM), which rank and foretell nothing: there is no model yet; `/retention retrain` makes one."
+    )
 
 
 def quintile(values: pd.Series, among: pd.Series) -> np.ndarray:

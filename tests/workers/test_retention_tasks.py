@@ -138,6 +138,15 @@ def test_a_shop_without_prices_is_told_of_no_money(own, swept):
     assert said.count("at stake") == 1
 
 
+def test_a_rank_by_the_rules_is_shown_as_no_probability(own, swept):
+    post = swept.posts[0]
+    first = post.values["customers"][0]["churn_probability"]
+    by_rules = replace(post, values={**post.values, "model_version": "rules"})
+    assert f"{100 * first:.0f} % " in _words(own, post)
+    assert f"{100 * first:.0f} of 100 " in _words(own, by_rules)
+    assert " % high" not in _words(own, by_rules)
+
+
 def test_a_channel_sees_pseudonyms_counts_and_buttons(own, swept):
     said = _words(own, swept.posts[0]).replace(swept.data["cohort_id"], "")  # chance may spell an id in it
     first = swept.data["cohort"][0]["customer_id"]
