@@ -68,17 +68,3 @@ def release_(call: Call, reason: str | None, everything: bool, map_path: Path | 
         reason=reason, map_path=map_path, progress=call.progress,
     )  # fmt: skip
     return Answer("bot/release", found.as_dict())
-
-
-@COMMAND.command("undo", role="admin", surfaces=TERMINAL)
-def undo(call: Call) -> Answer:
-    """Take the newest import of events back: it was read by a wrong map, or was the wrong file.
-
-    Not what was imported of customers or items: importing those again, by the right map, replaces them.
-    """
-    from retention.lake import Lake
-    from retention.lake.undo import take_back
-
-    services = call.services
-    told = take_back(Lake.open(services.settings), services.database, services.settings, call.user)
-    return Answer("bot/undone", told)

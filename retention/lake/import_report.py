@@ -37,9 +37,6 @@ class ImportReport:
     before: str = ""
     """The day on which a file of the same contents was read by another map: its events count twice now."""
 
-    version: int = -1
-    """Of the table of events, with what is new; -1 where nothing is."""
-
     def as_dict(self) -> dict[str, Any]:
         """The contract's JSON object, and ``files``."""
         return asdict(self) | {"files": [*self.files]}

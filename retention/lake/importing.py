@@ -267,7 +267,6 @@ class Import:
             if not staged and self.read_rows and not self.only:
                 raise BadInput(self._nothing_usable(files, path))
         accepted = self.adding.commit() if self.adding is not None else self._upsert() if staged else 0
-        version = store.version(self.lake.root, self.table) if self.adding is not None and accepted else -1
         mark(self.lake, self.no_products)
         self._let_go()
         if held is not None:
@@ -276,7 +275,7 @@ class Import:
             self.table.name, self.read_rows, self.filtered, accepted, staged - accepted - self.aside,
             sum(self.reasons.values()), dict(sorted(self.reasons.items(), key=lambda item: -item[1])), path,
             round(seconds(), 3), tuple(self.seen), self.mended, self.adding.equal if self.adding else 0,
-            timezone=self._zone(), version=version,
+            timezone=self._zone(),
         )  # fmt: skip
 
     def _zone(self) -> str:

@@ -275,17 +275,6 @@ def delete(root: Path, table: Table, predicate: str) -> None:
         _retrying(lambda: opened(root, table).delete(predicate))  # type: ignore[union-attr]
 
 
-def restore(root: Path, table: Table, version: int) -> int:
-    """Put an earlier version on top again, -1 for none at all; returns the number that it has now."""
-    current = opened(root, table)
-    assert current is not None
-    if version < 0:
-        current.delete()
-    else:
-        current.restore(version)
-    return number(opened(root, table))
-
-
 def tidy(root: Path, table: Table) -> None:
     """Join many small files into few, and drop files that no version of the last day uses."""
     delta = opened(root, table)
