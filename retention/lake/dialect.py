@@ -5,6 +5,7 @@ UTF-8 is read as it is. Everything else is transcoded, a piece at a time, into a
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
 
 import codecs
+import csv
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -251,7 +252,7 @@ def _head(path: Path, packing: str | None, encoding: str) -> list[str]:
 def _is_spaced(head: list[str], mapping: Mapping | None) -> bool:
     """Whether columns stand apart by spaces only, however many, each line with as many, some of them numbers."""
     given = mapping.delimiter if mapping else None
-    others = _DELIMITERS if given is None else ('"',)  # between quotes a blank is one
+    others = (*(_DELIMITERS if given is None else ()), '"')  # between quotes a blank is one
     if any(mark in line for mark in others for line in head) or given not in (None, " "):
         return False
     cells = [line.split() for line in head if line.strip()]
@@ -269,7 +270,13 @@ def _asked(mapping: Mapping | None) -> set[str]:
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    return [cell.strip().strip("\"'") for cell in line.split(delimiter)]
+    one = len(delimiter) == 1
+    found = (
+        next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+        if one
+        else line.split(delimiter)
+    )
+    return [cell.strip().strip("\"'") for cell in found]
 
 
 def _lines_above(head: list[str], mapping: Mapping | None) -> int | None:

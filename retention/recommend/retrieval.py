@@ -71,8 +71,10 @@ def best_of(
     """
     if isinstance(model, Factored):
         left, right = model.wide(histories)
+        nothing = ~np.any(right, axis=1)
+        barred = nothing if barred is None else barred | nothing
         ids, scores = best(left, right, k, without=without, barred=barred, cores=cores)
-        known = np.any(left, axis=1, keepdims=True) & (right != 0).any(axis=1)[ids]
+        known = np.any(left, axis=1, keepdims=True)
         return np.where(known, ids, -1), np.where(known, scores, -np.inf)
 
     def scored(rows: slice) -> np.ndarray:

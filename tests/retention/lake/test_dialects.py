@@ -176,6 +176,7 @@ def test_lines_above_the_header_are_passed_over(bring, above):
         ("ID,Name,When\n1,Amy,2025-01-01\n2,David,2025-01-02\n", ("id", "name", "when"), 2),
         ("ID,Name,When\n1,Sidname,2025-01-01 when\n2,B,2025-01-02\n", ("ID", "Name", "When"), 2),
         ("Candidate names, whenever\nid,name,when\n1,Amy,2025-01-01\n", ("id", "name", "when"), 1),
+        ('Report; 2025\n"id";"name; first";"when"\n1;Amy;2025-01-01\n', ("id", "name; first", "when"), 1),
         ("Re\x0cport \u2028 a\nid;name;when\n1;Amy;2025-01-01\n", ("id", "name", "when"), 1),
     ],
 )

@@ -54,6 +54,16 @@ def test_more_than_there_are_is_as_many_as_there_are(als):
     assert set(fresh[0][fresh[0] >= 0]) == set(range(ITEMS)) - set(board.indices)
 
 
+def test_items_without_factors_are_left_out_and_a_score_of_nought_is_not():
+    factors = np.array([[1, 0], [0, 1], [0, 0], [-1, 0]], dtype=np.float32)
+    model = Als.restore({"item_factors": factors, "regularization": np.array(1.0)})
+    history = csr_matrix(np.array([[1, 0, 0, 0]], dtype=np.float32))
+    ids, scores = best_of(model, history, 4)
+    assert ids[0].tolist() == [0, 1, 3, -1]
+    assert scores[0, 1] == 0
+    assert best_of(model, history, 2)[0][0].tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("name", ["item_knn_bm25", "user_knn_tfidf", "content"])
 def test_what_neighbours_do_not_know_is_not_on_the_list(name):
     board = checkerboard()
