@@ -6,7 +6,8 @@ Williams 2006, chapter 5): one part is alike a year apart, the other the more al
 swings is not chosen but averaged over, by how likely it makes what was seen: months that agree with those of a year
 ago speak for the season, months that do not, and a level that only goes one way, for the drift.
 
-Fortnights with hardly anything of what was due say nothing of either: the shop was closed, or they were not recorded.
+Fortnights without anything say nothing of either, unless they were empty a year before or after as well: else the shop
+was closed for once, or they were not recorded.
 """
 
 from itertools import product
@@ -20,7 +21,7 @@ _SHARP = (12.0, 30.0)  # days within which a season is much the same: a feast, a
 _RETURNS = 0.95  # correlation of one year's season with the next one's
 _LASTS = 730.0  # days in which a level is forgotten by 1 - 1/e
 _NOISE = 0.05  # log; of a fortnight, beyond chance
-_CLOSED = -2.5  # log; no speed is so low
+_MISSED = 5  # orders due, of which not one is no chance
 
 
 def coming(seen: np.ndarray, due: np.ndarray, horizon_days: int) -> np.ndarray:
@@ -31,14 +32,12 @@ def coming(seen: np.ndarray, due: np.ndarray, horizon_days: int) -> np.ndarray:
     seen, due : numpy.ndarray
         (n,) repeat orders of each day up to now, and those that there would have been at a speed of 1.
     """
-    end = int(np.flatnonzero(seen).max(initial=-1)) + 1  # what is after the newest order is not known yet
-    bins = end // _BIN
-    had, was_due = (one[end - bins * _BIN : end].reshape(bins, _BIN).sum(axis=1) for one in (seen, due))
-    at = _BIN * (np.arange(bins) - bins + 0.5) - (len(seen) - end)
+    bins = len(seen) // _BIN
+    had, was_due = (one[len(one) - bins * _BIN :].reshape(bins, _BIN).sum(axis=1) for one in (seen, due))
+    told = ~_once_empty((had == 0) & (was_due > _MISSED))
+    had, was_due, at = had[told], was_due[told], _BIN * (np.arange(bins) - bins + 0.5)[told]
     log_speed = np.log((had + 0.5) / (was_due + 0.5))
-    told = log_speed > _CLOSED
-    at, log_speed = at[told], log_speed[told]
-    noise = np.diag(2 / (had + was_due + 1)[told] + _NOISE**2)  # the variance of a count's logarithm
+    noise = np.diag(2 / (had + was_due + 1) + _NOISE**2)  # the variance of a count's logarithm
     past, ahead = at[:, None] - at, np.arange(horizon_days)[:, None] + 0.5 - at
     likely, means = [], []
     for parts in product(_SHARP, _SWINGS, _SWINGS):
@@ -48,6 +47,20 @@ def coming(seen: np.ndarray, due: np.ndarray, horizon_days: int) -> np.ndarray:
         means.append(_alike(ahead, *parts) @ np.linalg.solve(factor.T, said))
     weights = np.exp(np.array(likely) - max(likely))
     return np.exp(weights @ np.array(means) / weights.sum())
+
+
+def known_until(orders: np.ndarray) -> int:
+    """How many of (n,) days are known: what is after the newest order is not, unless the shop was closed a year before, too."""
+    end = int(np.flatnonzero(orders).max(initial=-1)) + 1
+    before = orders[max(end - YEAR, 0) : max(len(orders) - YEAR, 0)]
+    return len(orders) if len(before) == len(orders) - end and not before.any() else end
+
+
+def _once_empty(empty: np.ndarray) -> np.ndarray:
+    """Which of (bins,) empty fortnights were not empty a year before or after."""
+    year = YEAR // _BIN
+    apart = np.pad(empty, year)
+    return empty & ~(apart[: len(empty)] | apart[2 * year :])
 
 
 def _alike(apart: np.ndarray, sharp: float, season: float, drift: float) -> np.ndarray:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retention.churn.forecast import coming
+from retention.churn.forecast import coming, known_until
 from retention.value import bgnbd
 
 KNOWN_FROM = 396  # thirteen months: before, a season has been seen once and cannot be told from a trend
@@ -85,26 +85,30 @@ def learn(
     x, t_x, age : numpy.ndarray
         (n,) histories to fit on, in calendar days.
     """
-    speed, coming = _speeds(trade, horizon_days, plain)
+    speed, ahead, faster = _speeds(trade, horizon_days, plain)
     clock = np.concatenate([[0.0], np.cumsum(speed)])
     fitted = bgnbd.fit(x, *_on(clock, t_x, age))
-    return Season(clock, float(coming.sum()), _faster(speed, coming), fitted)
+    return Season(clock, float(ahead.sum()), faster, fitted)
 
 
 def swing(trade: Trade, horizon_days: int, plain: bgnbd.BgNbd) -> float:
     """``faster`` alone."""
-    return _faster(*_speeds(trade, horizon_days, plain)) if trade.known else 0.0
+    return _speeds(trade, horizon_days, plain)[2] if trade.known else 0.0
 
 
-def _speeds(trade: Trade, horizon_days: int, plain: bgnbd.BgNbd) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) the clock's speed on each day up to now and (H,) its forecast."""
-    past = trade.again[: trade.days]
+def _speeds(trade: Trade, horizon_days: int, plain: bgnbd.BgNbd) -> tuple[np.ndarray, np.ndarray, float]:
+    """(n,) the clock's speed on each day up to now, (H,) its forecast, and the log of how much faster that is than the last H days known."""
+    first, past = trade.first[: trade.days], trade.again[: trade.days]
     expected = np.maximum(_expected(trade.first, plain)[: trade.days], 0)
     speed = _speed(past, expected)
     if not trade.known or not expected.sum():
-        return speed, np.ones(horizon_days)
+        ahead = np.ones(horizon_days)
+        return speed, ahead, _faster(speed, ahead)
     due = expected * past.sum() / expected.sum()  # in the clock's own unit
-    return speed, coming(past, due, horizon_days)
+    until = known_until(first + past)
+    silent = trade.days - until
+    ahead = coming(past[:until], due[:until], silent + horizon_days)[silent:]
+    return speed, ahead, _faster(_speed(past[:until], expected[:until]), ahead)
 
 
 def _faster(speed: np.ndarray, coming: np.ndarray) -> float:

@@ -65,14 +65,29 @@ def test_a_spell_whose_return_is_overdue_was_no_season():
 
 
 @pytest.mark.parametrize(
-    "closed", [slice(479, 500), slice(136, 164)]
-)  # the last three weeks; four, a year ago
+    "closed", [slice(486, 500), slice(479, 500), slice(136, 164)]
+)  # the last weeks; a year ago
 def test_weeks_without_any_order_are_no_season(closed):
     """The shop was closed, or what it sold has not come in yet: nobody has left, and nobody will stay away."""
     speed = np.ones(500)
     speed[closed] = 0
-    due = 50 * np.ones(500)
-    np.testing.assert_allclose(forecast.coming(due * speed, due, 28), 1, atol=0.1)
+    found = season.learn(_trade(500, speed), 28, PLAIN, *_people())
+    assert found.faster == pytest.approx(0, abs=0.1)
+    assert found.ahead == pytest.approx(28, rel=0.1)
+
+
+@pytest.mark.parametrize("low", [0.0, 0.05])
+def test_a_shop_that_rests_half_of_each_year_rests_again(low):
+    days = np.arange(606)  # the 607th would be its 61st day of rest
+    due = 100 * np.ones(606)
+    seen = due * np.where(days % 364 < 182, 2 - low, low)
+    assert forecast.known_until(seen) == 606
+    assert forecast.coming(seen, due, 28).mean() < 0.1
+
+
+def test_trade_that_has_collapsed_is_no_gap():
+    due = 100 * np.ones(560)
+    assert forecast.coming(due * np.where(np.arange(560) < 500, 1, 0.05), due, 28).mean() < 0.15
 
 
 def test_a_feast_of_three_weeks_is_foretold():
