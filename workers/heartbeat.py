@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
@@ -30,6 +31,7 @@ LOOK = 1.0  # seconds between two looks at cancel_at
 SHOW = 2.0  # seconds between two updates of the visible progress bar
 BEAT = 15.0  # seconds between two renewals of the lease
 NUDGE = 1.0  # seconds for the task to call progress before an exception is raised in its thread
+ARRIVES = 100  # steps within which an exception that was raised in a thread is there
 GRACE = 3.0  # seconds from the decision to stop until the process is killed
 
 
@@ -49,7 +51,7 @@ class Heartbeat:
         self._working = (
             threading.Lock()
         )  # held while an exception is raised in, or the end noted by, the worker
-        self._left = False
+        self._left = self._raised = False
         self._stopping = False
         self._progress: tuple[int, int, str] = (0, 0, "")
         self._shown: tuple[int, int, str] | None = None
@@ -63,9 +65,14 @@ class Heartbeat:
 
     def __exit__(self, *_: object) -> None:
         """The work is over: from here on no exception is raised in this thread, and nothing is killed."""
-        with self._working:
-            self._left = True
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._worker_thread), None)
+        with suppress(Cancelled):
+            with self._working:
+                self._left = True
+            # One that is on its way arrives here, where it ends nothing. To take it back would leave CPython before 3.13
+            # looking for it at every call, and for ever where calls are traced.
+            for _step in range(ARRIVES if self._raised else 0):
+                pass
+        self._left = True
         self._over.set()
         self._thread.join(timeout=15)
 
@@ -126,6 +133,7 @@ class Heartbeat:
         with self._working:
             if self._left:
                 return
+            self._raised = True
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(self._worker_thread), ctypes.py_object(Cancelled)
             )

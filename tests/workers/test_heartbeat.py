@@ -1,5 +1,8 @@
 """The heartbeat: shows progress, keeps the lease, ends what was cancelled or taken over."""
 
+import ctypes
+import sys
+import threading
 import time
 from datetime import timedelta
 
@@ -26,6 +29,10 @@ def claimed(database, settings):
     one = ask(database, settings, Sweep(), "k")
     with database.transaction() as session:
         return jobs.claim(session, one.id, "t")
+
+
+def raised(thread: int, error: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
 
 
 def cancel(database, settings, job_id: str) -> None:
@@ -105,6 +112,38 @@ def test_after_the_work_no_exception_follows(database, settings, claimed):
         with pytest.raises(Cancelled):
             beat.progress(1, 2, "x")
     time.sleep(0.5)  # longer than the nudge: it would have come by now
+
+
+def test_one_that_is_raised_while_the_work_ends_ends_nothing(database, settings, claimed):
+    class Late:
+        """A lock that is let go as the exception is raised."""
+
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *_: object) -> None:
+            raised(threading.get_ident(), Cancelled)
+
+    with Heartbeat(settings, database, claimed, may_kill=False) as beat:
+        beat._working = Late()
+        beat._raised = True
+    assert beat._left
+
+
+def test_calls_can_be_traced_after_the_work(database, settings, claimed):
+    """By a debugger, coverage or hypothesis: CPython 3.11 stood still once an exception had been taken back."""
+    seen = []
+
+    def work() -> None:
+        with Heartbeat(settings, database, claimed, may_kill=False):
+            pass
+        sys.settrace(lambda *_: None)
+        (lambda: seen.append("called"))()
+        sys.settrace(None)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert seen == ["called"]
 
 
 def test_work_that_ends_in_time_is_done(database, settings, task):
