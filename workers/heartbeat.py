@@ -65,14 +65,12 @@ class Heartbeat:
 
     def __exit__(self, *_: object) -> None:
         """The work is over: from here on no exception is raised in this thread, and nothing is killed."""
-        with suppress(Cancelled):
-            with self._working:
-                self._left = True
+        self._left = True
+        with suppress(Cancelled), self._working:
             # One that is on its way arrives here, where it ends nothing. To take it back would leave CPython before 3.13
             # looking for it at every call, and for ever where calls are traced.
             for _step in range(ARRIVES if self._raised else 0):
                 pass
-        self._left = True
         self._over.set()
         self._thread.join(timeout=15)
 

@@ -247,8 +247,7 @@ def learning_curve(
 
 
 def _share(snapshot: Snapshot) -> np.ndarray:
-    ids = snapshot.frame.customer_id.astype(str).to_numpy(dtype=object)
-    return pd.util.hash_array(ids, categorize=False) / np.float64(2**64)
+    return snapshot.hashed / np.float64(2**64)
 
 
 def _attributes(lake: Any, wanted: Sequence[str]) -> pd.DataFrame:

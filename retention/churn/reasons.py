@@ -20,7 +20,7 @@ from retention.churn.contributions import LEAF_ROWS, Additive, contributions
 from retention.churn.derived import GROUP_OF
 from retention.churn.model import TrainedChurn
 from retention.progress import Progress, silent
-from retention.templating import count
+from retention.templating import count, percent
 
 MOST = 3  # reasons a customer
 LEAST = 0.02  # of log-odds; less is noise
@@ -147,10 +147,6 @@ def _days(value: float) -> str:
     return "less than a day" if value < 1 else count(np.floor(value), "day")
 
 
-def _share(value: float) -> str:
-    return f"{100 * value:.0f} %"
-
-
 def _every(gap: float) -> str:
     """``every day``, ``every 6 days``."""
     return "every day" if gap < 1.5 else f"every {count(gap, 'day')}"
@@ -216,12 +212,12 @@ _AMOUNTS: dict[str, tuple[Amount, ...]] = {
         Amount("orders_2h", count, "order", "{} in the last {two} days"),
         Amount("orders_4h", count, "order", "{} in the last {four} days"),
     ),
-    "discounts": (Amount("discount_share", _share, "", "{} off on average in the last {four} days"),),
+    "discounts": (Amount("discount_share", percent, "", "{} off on average in the last {four} days"),),
     "breadth": (Amount("items_4h", count, "different item", "{} in the last {four} days"),),
-    "habits": (Amount("weekend_share", _share, "", "{} of the orders at weekends"),),
+    "habits": (Amount("weekend_share", percent, "", "{} of the orders at weekends"),),
     "tenure": (Amount("tenure_days", _days, "", "a customer for {}"),),
     "returns": (Amount("returns_4h", count, "return", "{} in the last {four} days"),),
-    "channel": (Amount("online_share", _share, "", "{} of the orders online"),),
+    "channel": (Amount("online_share", percent, "", "{} of the orders online"),),
     "response": (Amount("emails_1h", count, "e-mail", "{} opened or clicked in the last {one} days"),),
 }
 GROUPS = frozenset({*_TEXTS, *_AMOUNTS})

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator
 
 from retention.churn import estimators
@@ -75,6 +74,7 @@ def across_customers(
     It flatters whoever learns: the moment they are asked of is among those that they have learned.
     """
     newest = training.newest
+    seen = newest.matrix(training.columns, as_it_was=True)
     said = {name: np.empty(len(newest.frame)) for name in members}
     for number, half in enumerate((True, False)):
         taught = [one.rows(_even(one) == half) for one in training.teaching(training.snapshots)]
@@ -87,16 +87,13 @@ def across_customers(
                 name, X, y, waited=waited(taught), columns=training.columns, seed=seed,
                 progress=part(part(progress, number, 2), place, len(members)), settings=training.settings.get(name),
             )  # fmt: skip
-            said[name][asked] = estimators.churn(
-                member, newest.matrix(training.columns, as_it_was=True)[asked]
-            )
+            said[name][asked] = estimators.churn(member, seen[asked])
     return Told(newest, said, newest.labels)
 
 
 def _even(snapshot: Snapshot) -> np.ndarray:
-    """Half of the customers, by a hash of their id, (n,)."""
-    ids = snapshot.frame.customer_id.astype(str).to_numpy(dtype=object)
-    return pd.util.hash_array(ids, categorize=False) % 2 == 0
+    """Half of the customers, (n,)."""
+    return snapshot.hashed % 2 == 0
 
 
 def not_worse(members: Sequence[str], told: Told) -> tuple[str, ...]:

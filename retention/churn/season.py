@@ -99,7 +99,7 @@ def swing(trade: Trade, horizon_days: int, plain: bgnbd.BgNbd) -> float:
 def _speeds(trade: Trade, horizon_days: int, plain: bgnbd.BgNbd) -> tuple[np.ndarray, np.ndarray, float]:
     """(n,) the clock's speed on each day up to now, (H,) its forecast, and the log of how much faster that is than the last H days known."""
     first, past = trade.first[: trade.days], trade.again[: trade.days]
-    expected = np.maximum(_expected(trade.first, plain)[: trade.days], 0)
+    expected = _expected(trade.first, plain)[: trade.days]
     speed = _speed(past, expected)
     if not trade.known or not expected.sum():
         ahead = np.ones(horizon_days)
@@ -137,7 +137,7 @@ def _expected(first: np.ndarray, plain: bgnbd.BgNbd) -> np.ndarray:
     new = np.zeros(1)
     since = [plain.expected(new, new, new, float(week * 7))[0] for week in range(len(first) // 7 + 2)]
     daily = np.interp(np.arange(len(first) + 1), 7.0 * np.arange(len(since)), since)
-    return np.convolve(first, np.diff(daily))[: len(first)]
+    return np.maximum(np.convolve(first, np.diff(daily))[: len(first)], 0)
 
 
 def _speed(again: np.ndarray, expected: np.ndarray) -> np.ndarray:
@@ -145,7 +145,7 @@ def _speed(again: np.ndarray, expected: np.ndarray) -> np.ndarray:
     total = expected.sum()
     if not again.sum() or not total:
         return np.ones(len(again))
-    expected = np.maximum(expected, 0) * again.sum() / total
+    expected = expected * again.sum() / total
     belief = 1 / _strength(again, expected)
     speed = (_smooth(again) * _SPAN + belief) / (_smooth(expected) * _SPAN + belief)
     speed = np.exp(np.clip(np.log(speed), -_MOST, _MOST))

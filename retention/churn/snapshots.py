@@ -54,6 +54,12 @@ class Snapshot:
             raise ValueError("this snapshot has no labels")
         return self.churned
 
+    @property
+    def hashed(self) -> np.ndarray:
+        """(n,) a hash of each customer's id, uint64: what is drawn by it are the same customers at every moment."""
+        ids = self.frame.customer_id.astype(str).to_numpy(dtype=object)
+        return pd.util.hash_array(ids, categorize=False)
+
     def matrix(self, columns: Sequence[str], *, as_it_was: bool = False) -> np.ndarray:
         """(n, len(columns)) float64, missing as NaN; ``as_it_was`` gives the season that came, not the one foretold."""
         columns = [AS_IT_WAS.get(name, name) for name in columns] if as_it_was else columns

@@ -3,6 +3,8 @@
 
 from typing import Any
 
+from retention.lake.profiles import number
+
 LINES, HALFWAY = (
     20,
     0.75,
@@ -21,13 +23,9 @@ def of_line(con: Any, rows: str, item: str, quantity: str, price: str) -> bool:
         Its columns, quoted; they may be text.
     """
     lines, growth = con.execute(
-        f"WITH line AS (SELECT {item} AS item, {_number(quantity)} AS pieces, {_number(price)} AS price FROM {rows}), "
+        f"WITH line AS (SELECT {item} AS item, {number(quantity)} AS pieces, {number(price)} AS price FROM {rows}), "
         "alone AS (SELECT item, median(price) AS price FROM line WHERE pieces = 1 AND price > 0 GROUP BY item) "
         "SELECT count(*), median(line.price / alone.price / pieces) FROM line JOIN alone USING (item) "
         "WHERE pieces > 1 AND line.price > 0"
     ).fetchall()[0]
     return bool(lines >= LINES and growth > HALFWAY)
-
-
-def _number(column: str) -> str:
-    return f"try_cast(regexp_replace({column}::VARCHAR, '[^0-9.-]', '', 'g') AS DOUBLE)"

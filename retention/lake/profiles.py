@@ -57,12 +57,17 @@ def profiles_of(con: Any, source: Source) -> list[Profile]:
         con.execute("DROP TABLE suggested_rows")
 
 
+def number(column: str) -> str:
+    """SQL of a quoted column as a number, whatever stands around its digits; missing where it is none."""
+    return f"try_cast(regexp_replace({column}::VARCHAR, '[^0-9.-]', '', 'g') AS DOUBLE)"
+
+
 def _profile(con: Any, name: str, seen: Look, rows: int) -> Profile:
     column = quoted(name)
-    number = f"try_cast(regexp_replace({column}::VARCHAR, '[^0-9.-]', '', 'g') AS DOUBLE)"
+    value = number(column)
     distinct, emails, negative, zero, largest, example = con.execute(
         f"SELECT count(DISTINCT {column}), count(*) FILTER (regexp_matches({column}::VARCHAR, '^\\S+@\\S+\\.\\w+$')), "
-        f"count(*) FILTER ({number} < 0), count(*) FILTER ({number} = 0), max({number}), min({column}::VARCHAR) "
+        f"count(*) FILTER ({value} < 0), count(*) FILTER ({value} = 0), max({value}), min({column}::VARCHAR) "
         "FROM suggested_rows"
     ).fetchall()[0]
     filled = max(1, seen.filled)

@@ -60,7 +60,7 @@ def compile_staging(
         Where DuckDB refuses an expression of the map.
     """
     rows = _rows(source, mapping, only)
-    types = _types(con, source, mapping, only)
+    types = _types(con, rows, source, mapping, only)
     typed, faults = [], ["_unreadable"]
     for column in mapping.table.columns:
         if column.name == "source" and (origin or column.name not in types):
@@ -108,11 +108,11 @@ def _rows(source: Source, mapping: Mapping, only: str | None, also: str = "") ->
     return f"SELECT {raw}, _unreadable{also} FROM ({read}){where}"
 
 
-def _types(con: Any, source: Source, mapping: Mapping, only: str | None) -> dict[str, str]:
+def _types(con: Any, rows: str, source: Source, mapping: Mapping, only: str | None) -> dict[str, str]:
     import duckdb
 
     try:
-        described = con.execute(f"DESCRIBE {_rows(source, mapping, only)}").fetchall()
+        described = con.execute(f"DESCRIBE {rows}").fetchall()
     except duckdb.Error as error:
         key = _refused(con, source, mapping, only)
         refused = mapping.values.get(key) or mapping.where
