@@ -34,10 +34,8 @@ _PRICE = "(amount + coalesce(discount, 0)) / coalesce(quantity, 1)"
 _PRICED = "event_type = 'purchase' AND item_id IS NOT NULL AND amount > 0 AND coalesce(quantity, 1) > 0"
 
 
-def mend(con: Any, relation: str, policy: CleanPolicy) -> dict[str, int]:
+def mend(con: Any, relation: str) -> dict[str, int]:
     """Turn sales of less than nothing into the returns they are; how many, by what was done."""
-    if not policy.negative.holds:
-        return {}
     where = (
         "event_type = 'purchase' AND "
         "((quantity < 0 AND coalesce(amount, 0) <= 0) OR (quantity IS NULL AND amount < 0))"
@@ -45,7 +43,6 @@ def mend(con: Any, relation: str, policy: CleanPolicy) -> dict[str, int]:
     number = _one(con, f"SELECT count(*) FROM {relation} WHERE {where}")
     if not number:
         return {}
-    con.execute(f"ALTER TABLE {relation} ALTER event_type TYPE VARCHAR")  # a constant is an ENUM of one value
     con.execute(f"UPDATE {relation} SET event_type = 'return' WHERE {where}")
     return {BECAME_RETURN: number}
 

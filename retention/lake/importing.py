@@ -299,7 +299,7 @@ class Import:
             return
         self._hold()
         self.good += good
-        for done, number in clean.mend(self.con, "staged", self.policy).items():
+        for done, number in clean.mend(self.con, "staged").items():
             self.mended[done] = self.mended.get(done, 0) + number
         fresh = self.adding.fresh("event_id" in self.columns)
         self._clean(fresh, self.adding)

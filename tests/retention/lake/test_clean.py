@@ -139,6 +139,43 @@ def test_what_a_second_file_brings_is_judged_beside_the_first(bring, lake, setti
     assert quarantine.counts(lake.duckdb, settings) == {}
 
 
+def test_a_constant_event_type_hides_no_repetition_from_what_is_there(lake, settings, tmp_path):
+    """The second file's lines are those of the first, written again: as a file, and again out of the quarantine."""
+    head, line = "who,at,order,sku,pieces,paid\n", "{who},2025-03-{day:02} 10:00:{seconds},{order},tea,1,5\n"
+    first = [line.format(who=n, day=n, seconds="07", order=n) for n in range(1, 9)]
+    again = [
+        line.format(who=1, day=1, seconds="07.4", order=1),
+        line.format(who=2, day=2, seconds="37", order="x"),
+        line.format(who=3, day=3, seconds="soon", order=3),
+        "test1,2025-03-04 10:00:07,9,tea,-1,-5\n",
+    ]
+    (tmp_path / "map.toml").write_text(
+        '[events]\ncustomer_id = "who"\noccurred_at = "at"\norder_id = "order"\nitem_id = "sku"\n'
+        'quantity = "pieces"\namount = "paid"\nevent_type = { value = "purchase" }\n'
+    )
+    for name, lines in (("first.csv", first), ("again.csv", again)):
+        (tmp_path / name).write_text(head + "".join(lines))
+        report = import_files(lake, None, settings, "events", [str(tmp_path / name)], tmp_path / "map.toml")
+    assert report.quarantine == {
+        "occurred_at is no date or time": 1,
+        "the same line of an order twice at nearly the same time": 1,
+        "the same order twice under different ids": 1,
+        "a test order": 1,
+    }
+    found = release(lake, None, settings)
+    assert (found.rows_kept, found.notes) == (4, ())
+    assert lake.table("events").count().execute() == len(first)
+
+
+def test_what_contradicts_itself_may_be_let_in_and_returns_stay_returns(bring, lake, settings):
+    """The file of a shop that keeps contradictions, imported again, brings its returns no second time."""
+    lines = ("9,purchase,2025-03-05 10:00:00,x,tea,-1,-5,0", "9,purchase,2025-03-06 10:00:00,y,tea,1,-5,0")
+    assert bring(*lines).rows_quarantined == 1
+    (settings.home / "clean.toml").write_text('[negative]\naction = "keep"\n')
+    assert release(lake, None, settings).rows_accepted == 1
+    assert bring(*lines).rows_accepted == 0
+
+
 def test_days_alone_tell_nothing_of_orders_that_are_twice(lake, settings, tmp_path):
     lines = [
         f"{n},purchase,2025-03-{1 + n:02},{n},tea,1,5,0\n{n},purchase,2025-03-{1 + n:02},x{n},tea,1,5,0\n"
