@@ -1,11 +1,12 @@
-"""`identity`: who is one customer: link, review, accept, reject, undo."""
+"""`identity`: who is one customer: link, review, show, accept, reject, undo."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bot.commands.tree import TERMINAL, TO_WRITE, Answer, Call, TerminalOption, between, group
+from bot.commands.tree import CUSTOMER, TERMINAL, TO_WRITE, Answer, Call, TerminalOption, between, group
+from bot.customers import customer as known
 
 LINKS = click.argument("links", nargs=-1, required=True, metavar="LINK…")
 
@@ -54,6 +55,17 @@ def review(call: Call, path: Path | None) -> Answer:
     if path:
         desk.write_csv(pairs, path)
     return Answer("identity/review", {"pairs": pairs, "csv": str(path) if path else None})
+
+
+@COMMAND.command("show", role="admin", surfaces=TERMINAL)
+@click.argument("customer", type=CUSTOMER)
+def show(call: Call, customer: str) -> Answer:
+    """The ids that are one customer, and the links that make them so. Give any of their ids, or an e-mail address."""
+    from retention.lake.identity import desk
+
+    named = known(call.services, customer)
+    told = desk.of_customer(_lake(call), str(named["customer_id"]))
+    return Answer("identity/show", told)
 
 
 @COMMAND.command("accept", role="admin", surfaces=TERMINAL)

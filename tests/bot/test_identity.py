@@ -57,12 +57,21 @@ def test_from_link_to_undo(home, capsys, tmp_path):
     scored = _json(capsys, "score", "store-2")
     assert (scored["customer_id"], scored["merged"]) == ("web-1", "store-2")
     assert _json(capsys, "recommend", "store-2")["customer_id"] == "web-1"
+    held = _json(capsys, "identity", "show", "store-2")
+    assert held["ids"] == ["web-1", "store-1", "store-2"]
+    assert {pair["state"] for pair in held["pairs"]} == {"accepted"}
+    assert link in [pair["link_id"] for pair in held["pairs"]]
     assert run(["identity", "undo", link]) == 0
     assert "are two customers" in capsys.readouterr().out
     assert _json(capsys, "score", "store-2")["customer_id"] == "store-2"
     assert run(["identity", "reject", link]) == 2
     assert "is undone; only one that is proposed can be rejected" in capsys.readouterr().err
-    for words in (["identity"], ["identity", "review"], ["identity", "link", "--exact"]):
+    for words in (
+        ["identity"],
+        ["identity", "review"],
+        ["identity", "show", "ann@x.org"],
+        ["identity", "link", "--exact"],
+    ):
         assert run(words) == 0
         assert "{" not in capsys.readouterr().out
 

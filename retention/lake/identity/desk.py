@@ -129,7 +129,9 @@ def _may(held: dict[str, dict[str, Any]], one: str, state: str) -> None:
     if one not in held:
         near = get_close_matches(one, list(held), n=1, cutoff=0.6)
         hint = (
-            f" did you mean {near[0]}?" if near else " `retention identity review` lists those to decide on."
+            f" did you mean {near[0]}?"
+            if near
+            else " `retention identity review` lists those to decide on, `retention identity show CUSTOMER` those of a customer."
         )
         raise BadInput(f"There is no link {one!r};{hint}")
     if (now := held[one]["state"]) not in FROM[state]:
@@ -174,8 +176,32 @@ def _pair(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def review(lake: Lake, *, state: str = "proposed") -> list[dict[str, Any]]:
-    """The pairs in a state, the likeliest first, each with what is known of both sides."""
-    pairs = [_pair(row) for row in links.described(lake) if row["state"] == state]
+    """The pairs in a state, the likeliest first, each with what is known of both sides.
+
+    Of those that are proposed, only the ones that other links have not made one customer meanwhile.
+    """
+    held = [row for row in links.described(lake) if row["state"] == state]
+    pairs = _told(lake, _open(lake, held) if state == "proposed" else held)
+    return sorted(pairs, key=lambda pair: (-pair["probability"], pair["link_id"]))
+
+
+def of_customer(lake: Lake, customer_id: str) -> dict[str, Any]:
+    """The ids that are one customer, the canonical one first, and every link between any of them and another id.
+
+    Returns
+    -------
+    dict
+        ``ids``, and ``pairs`` as `review` has them: accepted ones, and what was proposed, rejected or undone.
+    """
+    ids = links.ids_of(lake, customer_id)
+    held = [row for row in links.described(lake) if {row["customer_id"], row["same_as"]} & {*ids}]
+    told = sorted(_told(lake, held), key=lambda pair: (LINK_STATES.index(pair["state"]), pair["link_id"]))
+    return {"ids": list(ids), "pairs": told}
+
+
+def _told(lake: Lake, held: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Links with what is known of both sides."""
+    pairs = [_pair(row) for row in held]
     customers = lake.table("customers", identity="stored")
     ids = {pair[side] for pair in pairs for side in ("customer_id", "same_as")}
     known: dict[str, dict[str, Any]] = {}
@@ -183,11 +209,20 @@ def review(lake: Lake, *, state: str = "proposed") -> list[dict[str, Any]]:
         rows = customers.filter(customers.customer_id.isin(sorted(ids))).select("customer_id", *_SHOWN)
         frame = rows.mutate(created_at=rows.created_at.cast("string")).to_pyarrow()
         known = {row.pop("customer_id"): row for row in frame.to_pylist()}
-    told = [
+    return [
         pair | {"later": known.get(pair["customer_id"], {}), "earlier": known.get(pair["same_as"], {})}
         for pair in pairs
     ]
-    return sorted(told, key=lambda pair: (-pair["probability"], pair["link_id"]))
+
+
+def _open(lake: Lake, held: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The links between ids that are not one customer."""
+    people = lake.identities.people()
+    return [
+        row
+        for row in held
+        if people.get(row["customer_id"], row["customer_id"]) != people.get(row["same_as"], row["same_as"])
+    ]
 
 
 def status(lake: Lake, session: Session, settings: Settings, rules: IdentityRules) -> dict[str, Any]:
@@ -195,9 +230,12 @@ def status(lake: Lake, session: Session, settings: Settings, rules: IdentityRule
     held = links.described(lake)
     people = lake.identities.people()
     merged = set(people.values())
+    waiting = _open(lake, [row for row in held if row["state"] == "proposed"])
     keys.collect(lake, rules)
     return {
-        "links": dict.fromkeys(LINK_STATES, 0) | Counter(row["state"] for row in held),
+        "links": dict.fromkeys(LINK_STATES, 0)
+        | Counter(row["state"] for row in held)
+        | {"proposed": len(waiting)},
         "methods": dict(Counter(row["method"] for row in held if row["state"] == "accepted")),
         "merged_ids": len(people),
         "merged_customers": len(merged),

@@ -226,13 +226,17 @@ def _settings(people: pd.DataFrame, used: list[str], blocks: list[tuple[str, ...
 
 
 def _email() -> Any:
-    """Equal, the same before the @, or a typo apart. No looser likeness: addresses are made of names, which are compared
-    already, and two namesakes would be taken for one.
+    """Equal, the same before the @, or a typo apart, but in a letter: by their digits namesakes are told apart. No looser
+    likeness: addresses are made of names, which are compared already, and two namesakes would be taken for one.
     """
     from splink import comparison_level_library as levels
     from splink.comparison_library import CustomComparison
 
-    typo = "abs(length(email_l) - length(email_r)) <= 1 AND damerau_levenshtein(email_l, email_r) <= 1"
+    digits = "regexp_replace(email_{}, '[^0-9]', '', 'g')"
+    typo = (
+        "abs(length(email_l) - length(email_r)) <= 1 AND damerau_levenshtein(email_l, email_r) <= 1 "
+        f"AND {digits.format('l')} = {digits.format('r')}"
+    )
     return CustomComparison(
         output_column_name="email",
         comparison_levels=[

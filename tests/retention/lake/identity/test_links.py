@@ -178,6 +178,21 @@ def test_undone_but_still_one_through_others_is_said(shop):
     assert through in told[0]["through"]
 
 
+def test_who_is_one_customer_already_is_not_asked_about(shop):
+    shop.customers(
+        ann={"phone": "+447700900123", "name": "Ann Smith"},
+        bob={"phone": "+447700900123", "name": "Bob Jones"},
+    )
+    assert len(desk.review(shop.lake)) == 1
+    other = shop.link("ann", "bob2")
+    shop.link("bob", "bob2")
+    with shop.database.reading() as session:
+        counted = desk.status(shop.lake, session, shop.settings, load(shop.settings))
+    assert (counted["links"]["proposed"], desk.review(shop.lake)) == (0, [])
+    desk.decide(shop.lake, shop.database, shop.settings, [other], "undone", by="me")
+    assert len(desk.review(shop.lake)) == 1
+
+
 def test_a_key_of_too_many_links_nobody_and_is_told(shop):
     many = {f"c{number}": "info@shop.org" for number in range(6)}
     report = shop.bring("customers", [{"customer_id": who, "email": mail} for who, mail in many.items()])

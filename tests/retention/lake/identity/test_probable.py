@@ -2,6 +2,7 @@
 
 import socket
 
+import pandas as pd
 import pytest
 
 from retention.lake import Lake
@@ -62,6 +63,24 @@ def test_it_finds_who_is_twice_without_the_internet(known, monkeypatch):
     assert "name" in desk.review(lake, state="accepted")[-1]["evidence"]
     found_again = lake.table("links").select("customer_id", "same_as").distinct().execute()
     assert probable._new(resolve.history(lake), found_again).empty  # what was decided is not asked again
+
+
+def test_namesakes_whose_addresses_differ_by_a_digit_are_two(known):
+    """A letter more or less is a typo; by the number behind a common name people are told apart."""
+    lake, _ = known
+    ann = {"first": "ann", "last": "smith", "low": "ann", "high": "smith", "locale": None}
+    at = "@mail.example"
+    some = [
+        ann | {"customer_id": who, "email": f"{local}{at}", "email_local": local, "postcode": where}
+        for who, local, where in (
+            ("79", "ann.smith79", "P1"), ("89", "ann.smith89", "P2"), ("typo", "an.smith79", "P3"),
+        )
+    ]  # fmt: skip
+    everyone = pd.concat([probable._people(lake, RULES), pd.DataFrame(some)], ignore_index=True)
+    found = probable.alike(everyone.astype(object).where(everyone.notna(), None), 0.5)
+    pairs = {frozenset(pair) for pair in zip(found["customer_id"], found["same_as"], strict=True)}
+    assert frozenset({"79", "typo"}) in pairs
+    assert not {frozenset({"79", "89"}), frozenset({"typo", "89"})} & pairs
 
 
 def test_without_enough_to_go_by_it_says_so(known):
