@@ -72,7 +72,7 @@ def redemption(database: Database, settings: Settings, headers: Mapping[str, str
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the body"
         return 400, {"error": f"{place}: {first['msg'].lower()}"}
-    except ValueError:
+    except (ValueError, RecursionError):
         return 400, {"error": "the body is no JSON"}
     try:
         return _taken(database, settings, told, body)
@@ -82,9 +82,10 @@ def redemption(database: Database, settings: Settings, headers: Mapping[str, str
 
 
 def _taken(database: Database, settings: Settings, told: _Told, body: bytes) -> Answer:
+    # A slip may have several codes: each of them is a call of its own.
     use = Use(
         told.code, told.at or clock.now(), "http", told.customer_id, told.order_id,
-        f"id:{told.id}" if told.id else body.decode("utf-8", "replace"),
+        f"id:{told.id} {coupons.normal(told.code)}" if told.id else body.decode("utf-8", "replace"),
     )  # fmt: skip
     with database.transaction() as session:
         (outcome,) = redeem(session, settings, [use])

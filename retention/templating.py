@@ -82,6 +82,7 @@ def bar(done: int, total: int, width: int = 20) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "money": money, "signed": signed, "percent": percent, "risk": risk, "count": count, "moment": moment, "day": day, "shorten": shorten,
+    "user": str,  # a person is named by their id; Slack's rendering makes a mention of it
 }  # fmt: skip
 
 

@@ -5,9 +5,9 @@ import smtplib
 import socket
 import ssl
 from dataclasses import dataclass, field
-from email.headerregistry import Address
+from email.headerregistry import Address, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
-from email.policy import SMTP, SMTPUTF8
+from email.policy import SMTP, SMTPUTF8, Policy
 from email.utils import format_datetime
 from hashlib import sha256
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -19,6 +19,20 @@ from retention.outreach.contract import Message, Unreachable, Verdict, deadline
 TIMEOUT = 20.0  # seconds a single answer may take
 PATIENCE = 45.0  # seconds a whole copy may take, however slowly the answers drip in
 PER_CONNECTION = 100  # copies after which we knock anew: servers count them
+
+
+class _Whole(UnstructuredHeader):
+    """A header that is never folded: a link longer than a line would become an encoded word, in which nobody sees a link."""
+
+    max_count = 1
+
+    def fold(self, *, policy: Policy) -> str:
+        return f"{self.name}: {self}{policy.linesep}"
+
+
+_HEADERS = HeaderRegistry()
+_HEADERS.map_to_type("list-unsubscribe", _Whole)
+_POLICY = SMTP.clone(header_factory=_HEADERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +94,7 @@ def email(message: Message, sender: Address) -> EmailMessage:
     user, at, domain = message.to.email.strip().rpartition("@")
     if not (user and at and domain) or any(c.isspace() for c in user + domain):
         raise ValueError("it is no e-mail address")
-    made = EmailMessage(policy=SMTP)
+    made = EmailMessage(policy=_POLICY)
     made["From"] = sender
     made["To"] = Address(_line(message.to.name), user, domain)
     made["Subject"] = _line(message.subject)

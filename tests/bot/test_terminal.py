@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from bot.terminal import printed, run
 from retention.db import Database
-from retention.db.tables import Job, RoleGrant, Schedule
+from retention.db.tables import Campaign, Job, RoleGrant, Schedule
 from retention.settings import Settings
 
 
@@ -167,6 +167,16 @@ def test_one_customer_of_a_shop(shop_home, capsys):
         assert said["customer_id"] == customer
         assert run([command, customer]) == 0
         assert customer in capsys.readouterr().out
+
+
+def test_a_draft_and_how_it_stands_are_told_as_text(shop_home, capsys):
+    """Its words were shared with Slack's messages and asked for a mention: the draft was made, and the command failed."""
+    assert run(["campaign", "draft", "--tier", "low", "--name", "Spring"]) == 0
+    assert "Spring" in (told := capsys.readouterr().out)
+    (drafted,) = stored(Campaign)
+    assert drafted.id in told
+    assert run(["campaign", "show", drafted.id]) == 0
+    assert f"Spring ({drafted.id}, version 1): draft" in capsys.readouterr().out
 
 
 def test_data_says_how_good_the_data_is(shop_home, capsys):

@@ -57,6 +57,16 @@ def test_a_use_is_taken_once_and_its_replay_is_answered_alike(site):
         assert session.scalar(select(func.count()).select_from(Redemption)) == 3
 
 
+def test_two_codes_of_one_slip_are_two_uses(site):
+    """The second was answered like the first, and stayed unused."""
+    first, second = ({"code": _code(site, who), "id": "till 7, slip 4711"} for who in ("k3", "k5"))
+    assert [tell(site, one)[0] for one in (first, second, second)] == [200, 200, 200]
+    with site.database.reading() as session:
+        used = select(Coupon.customer_id).where(Coupon.state == "redeemed").order_by(Coupon.customer_id)
+        assert list(session.scalars(used)) == ["k3", "k5"]
+        assert session.scalar(select(func.count()).select_from(Redemption)) == 2
+
+
 def test_a_call_that_is_not_signed_now_by_who_has_the_key_changes_nothing(site):
     body = {"code": _code(site), "customer_id": "k3"}
     old, ahead = clock.wall() - timedelta(minutes=6), clock.wall() + timedelta(minutes=6)
@@ -69,7 +79,8 @@ def test_a_call_that_is_not_signed_now_by_who_has_the_key_changes_nothing(site):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{", {"code": ""}, {"code": "x", "amount": 1}, {"code": "x", "at": "soon"}]
+    "body",
+    [b"", b"[]", b"{", b"[" * 9_000, {"code": ""}, {"code": "x", "amount": 1}, {"code": "x", "at": "soon"}],
 )
 def test_what_is_no_redemption_is_said(site, body):
     status, answer = tell(site, body)

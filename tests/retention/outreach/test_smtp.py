@@ -3,6 +3,7 @@
 import re
 from contextlib import contextmanager
 from dataclasses import replace
+from email.policy import SMTP, SMTPUTF8
 
 import pytest
 
@@ -47,6 +48,18 @@ def test_a_copy_arrives_as_text_and_html_with_one_click_unsubscribing():
     assert mail.get_body(("plain",)).get_content().strip() == "Hello Änn"
     assert mail.get_body(("html",)).get_content().strip() == "<p>Hello Änn</p>"
     assert mail.get_content_type() == "multipart/alternative"
+
+
+@pytest.mark.parametrize("international", [False, True])
+def test_the_unsubscribe_link_stands_in_its_header_as_it_is_however_long(international):
+    """Mail readers do not decode this header: `=?utf-8?q?=3Chttps…` gave them no button."""
+    link = "https://crm.shop.example/unsubscribe/6e0c8841-123456-" + 32 * "d"
+    to = "änn@example.com" if international else "ann@example.com"
+    made = email(
+        a_message(to, unsubscribe_url=link), parse("smtp://localhost?from=a@b.example&name=Ä").sender
+    )
+    sent = made.as_bytes(policy=SMTPUTF8 if international else SMTP)
+    assert f"\r\nList-Unsubscribe: <{link}>\r\n".encode() in sent
 
 
 def test_two_tries_of_one_copy_are_one_message():
