@@ -5,7 +5,7 @@ import smtplib
 import socket
 import ssl
 from dataclasses import dataclass, field
-from email.headerregistry import Address, HeaderRegistry, UnstructuredHeader
+from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8, Policy
 from email.utils import format_datetime
@@ -21,7 +21,7 @@ PATIENCE = 45.0  # seconds a whole copy may take, however slowly the answers dri
 PER_CONNECTION = 100  # copies after which we knock anew: servers count them
 
 
-class _Whole(UnstructuredHeader):
+class _Whole(UnstructuredHeader, BaseHeader):
     """A header that is never folded: a link longer than a line would become an encoded word, in which nobody sees a link."""
 
     max_count = 1
