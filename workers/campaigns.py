@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.campaigns import approval, due, redemptions
 from retention.campaigns.approval import Changes
+from retention.campaigns.assignment import arms
 from retention.campaigns.states import CLEARING, CLOCK, STOPPABLE, Stale, find, record
 from retention.campaigns.view import described
 from retention.db.tables import Campaign, CampaignEditor, Outbox
@@ -51,10 +52,12 @@ def approve(session: Session, settings: Settings, campaign_id: str, version: int
         )
     roles.require(session, settings, user, "approver", "approve a campaign")
     campaign = approval.approve(session, settings, campaign_id, version, user, clock.now())
-    _shown(session, settings, campaign, "approved" if campaign.state == "approved" else "first", user)
-    if campaign.state == "approved":
-        opened = clearance(settings, campaign, version)
-        outbox.put(session, settings, opened, default_channel=campaign.channel)
+    if campaign.state != "approved":
+        return _shown(session, settings, campaign, "first", user)
+    sizes = arms(session, campaign_id)
+    _shown(session, settings, campaign, "approved", user, left_out=sizes["excluded"])
+    opened = clearance(settings, campaign, version, treated=sizes["treatment"])
+    outbox.put(session, settings, opened, default_channel=campaign.channel)
     return campaign
 
 
@@ -248,11 +251,13 @@ def line(settings: Settings, campaign: Campaign, what: str, who: str, **values: 
     )
 
 
-def clearance(settings: Settings, campaign: Campaign, version: int | None = None) -> Post:
-    """The clearance time of a version, in the thread: a Stop button while it lasts, then what became of it."""
+def clearance(
+    settings: Settings, campaign: Campaign, version: int | None = None, treated: int | None = None
+) -> Post:
+    """The clearance time of a version, in the thread: to how many it goes and a Stop button while it lasts, then what became of it."""
     version = version or campaign.version
     values = {
-        "campaign": described(campaign), "version": version,
+        "campaign": described(campaign), "version": version, "treated": treated,
         "open": campaign.state in CLEARING and campaign.version == version,
     }  # fmt: skip
     key = f"campaign:{campaign.id}:clearance:{version}"
@@ -274,8 +279,10 @@ def _reminder(campaign: Campaign, version: int, user: str) -> Post:
     )
 
 
-def _shown(session: Session, settings: Settings, campaign: Campaign, what: str, who: str) -> Campaign:
-    for post in (card(settings, campaign), line(settings, campaign, what, who)):
+def _shown(
+    session: Session, settings: Settings, campaign: Campaign, what: str, who: str, **values: Any
+) -> Campaign:
+    for post in (card(settings, campaign), line(settings, campaign, what, who, **values)):
         outbox.put(session, settings, post, default_channel=campaign.channel)
     _disarm(session, settings, campaign)
     return campaign

@@ -53,7 +53,7 @@ def approve(
     NotAllowed
         The person drafted or edited it.
     Conflict
-        The person has approved it already, and somebody else has to as well.
+        The person has approved it already, and somebody else has to as well; or it would go to nobody any more.
     Stale
         It is not that version, or no longer waiting for approval.
     """
@@ -76,8 +76,11 @@ def approve(
     except Stale as stale:
         raise _why_not(session, find(session, settings, campaign_id), stale, version, user, now) from None
     _decide(session, settings, campaign, user, "approve", None, now)
-    if enough:
-        assign(session, campaign, body.holdout)
+    if enough and not assign(session, campaign, body.holdout)["treatment"]:
+        raise Conflict(
+            f"Campaign {campaign.name!r} would go to nobody: its customers are all in other approved or running campaigns by "
+            "now. Stop it, or approve it once those are over."
+        )
     return campaign
 
 

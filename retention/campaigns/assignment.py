@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from retention.campaigns.body import OfferLine
 
 BUCKETS = 10_000
+ARMS = ("treatment", "control", "excluded")
 
 
 def buckets(salt: str, campaign_id: str, customers: Iterable[tuple[str, str]]) -> dict[str, int]:
@@ -87,7 +88,7 @@ def assign(session: Session, campaign: Campaign, holdout: float) -> dict[str, in
     )
     quietly = {"synchronize_session": False}
     session.execute(update(Assignment).where(ours).values(arm=arm), execution_options=quietly)
-    sizes: dict[str, dict[str, int]] = defaultdict(lambda: {"treatment": 0, "control": 0, "excluded": 0})
+    sizes: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(ARMS, 0))
     counted = (
         select(Assignment.tier, Assignment.arm, func.count())
         .where(ours)
@@ -103,7 +104,17 @@ def assign(session: Session, campaign: Campaign, holdout: float) -> dict[str, in
             .values(propensity=size["treatment"] / inside if inside else None),
             execution_options=quietly,
         )
-    return {name: sum(size[name] for size in sizes.values()) for name in ("treatment", "control", "excluded")}
+    return {name: sum(size[name] for size in sizes.values()) for name in ARMS}
+
+
+def arms(session: Session, campaign_id: str) -> dict[str, int]:
+    """How many customers of a decided campaign are in each of `ARMS`."""
+    counted = (
+        select(Assignment.arm, func.count())
+        .where(Assignment.campaign_id == campaign_id)
+        .group_by(Assignment.arm)
+    )
+    return {**dict.fromkeys(ARMS, 0), **dict(session.execute(counted).tuples().all())}
 
 
 def unassign(session: Session, campaign_id: str) -> None:

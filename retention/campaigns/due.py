@@ -41,7 +41,8 @@ def due(session: Session, settings: Settings, now: datetime) -> list[Due]:
         session, settings, ("cancelled",), Campaign.window_ends_at, now, Campaign.result.is_(None)
     )  # it was live when it was stopped, so it is measured all the same
     found += [_job(campaign, "campaign_measure", f"measure:{campaign.id}") for campaign in ended]
-    minute = f"{clock.wall():%Y%m%d%H%M}"
+    # Once a minute, and at each moment at which the time machine stops within one.
+    minute = f"{clock.wall():%Y%m%d%H%M}:{now:%Y%m%d%H%M}"
     return found + [
         _job(campaign, "campaign_deliver", f"deliver:{campaign.id}:{minute}")
         for campaign in sends.due_campaigns(session, settings.team_id, now)

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from retention.campaigns import coupons
 from retention.campaigns.approval import schedule
+from retention.campaigns.assignment import arms
 from retention.campaigns.body import Body
 from retention.campaigns.states import CLEARING, Stale, find, move
 from retention.db import Database
@@ -132,7 +133,7 @@ def finish(
     )  # fmt: skip
     codes = coupons.issue(session, campaign_id, now)
     sends.queue(session, campaign, channel(settings), now)
-    arms = _arms(session, campaign_id)
+    sizes = arms(session, campaign_id)
     owed = session.scalar(
         select(func.count()).where(
             Assignment.campaign_id == campaign_id, Assignment.arm == "treatment",
@@ -141,7 +142,7 @@ def finish(
     )  # fmt: skip
     if codes != owed:
         raise Conflict(f"{owed} customers are to get a code and {codes} have one; please send it again.")
-    return Sent(campaign, arms.get("treatment", 0), arms.get("control", 0), codes)
+    return Sent(campaign, sizes["treatment"], sizes["control"], codes)
 
 
 def codes(session: Session, campaign: Campaign) -> list[dict[str, Any]]:
@@ -164,12 +165,3 @@ def codes(session: Session, campaign: Campaign) -> list[dict[str, Any]]:
         .order_by(Assignment.customer_id)
     )
     return [row._asdict() for row in rows]
-
-
-def _arms(session: Session, campaign_id: str) -> dict[str, int]:
-    counted = (
-        select(Assignment.arm, func.count())
-        .where(Assignment.campaign_id == campaign_id)
-        .group_by(Assignment.arm)
-    )
-    return dict(session.execute(counted).tuples().all())

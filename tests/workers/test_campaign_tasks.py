@@ -3,6 +3,7 @@
 import csv
 import io
 import shutil
+from collections import Counter
 from datetime import timedelta
 
 import pandas as pd
@@ -26,7 +27,7 @@ from retention.db.tables import (
     RoleGrant,
     Send,
 )
-from retention.errors import BadInput, NotAllowed
+from retention.errors import BadInput, Conflict, NotAllowed
 from retention.feedback import Subject
 from retention.lake import Lake
 from retention.lake.importing import import_files
@@ -358,13 +359,37 @@ def test_customers_of_a_running_campaign_and_those_just_contacted_are_left_out(d
 
 
 def test_who_joined_another_campaign_since_the_draft_is_left_out_when_it_is_approved(desk):
-    first, second = _drafted(desk), _drafted(desk, name="The same people")
+    first, second = _drafted(desk), _drafted(desk, name="More people")
+    with desk.database.transaction() as session:
+        audience = session.scalars(select(Assignment).where(Assignment.campaign_id == first)).all()
+        for one in audience[:7]:
+            session.delete(one)
     for campaign_id in (first, second):
         with desk.database.transaction() as session:
             campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
             campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
     assert set(_arms(desk, first)) == {"treatment", "control"}
-    assert set(_arms(desk, second)) == {"excluded"}
+    counts = Counter(_arms(desk, second))
+    assert counts["excluded"] == len(audience) - 7
+    assert counts["treatment"] + counts["control"] == 7
+    assert f"{counts['excluded']} customers of its audience got into another campaign" in _said(
+        desk, f"campaign:{second}:approved:1"
+    )
+    told = _said(desk, f"campaign:{second}:clearance:1")
+    assert f"after that it is sent to {counts['treatment']} customer" in told
+
+
+def test_what_would_go_to_nobody_any_more_is_not_approved(desk):
+    """It was approved "for 315 customers", and its sending broke."""
+    first, second = _drafted(desk), _drafted(desk, name="The same people")
+    for campaign_id in (first, second):
+        with desk.database.transaction() as session:
+            campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
+    with desk.database.transaction() as session:
+        campaigns.approve(session, desk.settings, first, 1, LEAD)
+    with pytest.raises(Conflict, match="would go to nobody"), desk.database.transaction() as session:
+        campaigns.approve(session, desk.settings, second, 1, LEAD)
+    assert (_campaign(desk, second).state, set(_arms(desk, second))) == ("submitted", {"audience"})
 
 
 def test_roles_hold_and_the_operator_cannot_approve(desk):

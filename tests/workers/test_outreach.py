@@ -141,9 +141,7 @@ def test_nobody_is_written_to_in_their_quiet_hours(mail):
     assert {zone_of[to] for to in inbox.addresses} == {"Asia/Kathmandu"}
     with shop.database.transaction() as session:
         assert schedule.next_due(session, shop.settings, clock.now()) == clock.now() + timedelta(hours=3)
-        for job in session.scalars(select(Job).where(Job.kind == "campaign_deliver")):
-            job.idem_key = "a minute ago"
-    clock.configure(fixed=clock.now() + timedelta(hours=3))  # 08:00 UTC
+    clock.configure(fixed=clock.now() + timedelta(hours=3))  # 08:00 UTC, for the time machine within a minute
     _tick(shop)
     assert {zone_of[to] for to in inbox.addresses} == {"Asia/Kathmandu", "Mars/Base", ""}
     with shop.database.reading() as session:
