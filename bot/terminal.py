@@ -4,9 +4,11 @@ Standard output carries the result and nothing else; progress and sentences go t
 Exit status: 0 done, 2 bad input, 1 failed.
 """
 
+import errno
 import json
 import logging
 import math
+import os
 import secrets
 import sys
 import time
@@ -59,7 +61,7 @@ def run(args: list[str] | None = None) -> int:
     except (exc.OperationalError, exc.ProgrammingError) as error:
         return _say(_of_the_database(error), FAILED)
     except Exception as error:
-        return _say(_unknown(error), FAILED)
+        return _say(_of_the_disk(error) or _unknown(error), FAILED)
     return DONE
 
 
@@ -188,6 +190,13 @@ def _of_the_database(error: exc.DBAPIError) -> str:
     if "no such table" in said or "no such column" in said or "does not exist" in said:
         return f"The database has not this version's schema ({said}); run: retention db upgrade"
     return f"The database does not do what it should: {said}"
+
+
+def _of_the_disk(error: Exception) -> str:
+    """That it is full, whichever library found out; else nothing."""
+    if os.strerror(errno.ENOSPC) in str(error):
+        return "The disk is full: there is no room for what had to be written. Make room and do it again."
+    return ""
 
 
 def _unknown(error: Exception) -> str:

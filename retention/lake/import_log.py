@@ -48,7 +48,10 @@ def _short(content: bytes) -> str:
 def keep(
     lake: "Lake", database: "Database", settings: "Settings", report: "ImportReport", source: str
 ) -> None:
-    """Keep the report, and make the directory follow."""
+    """Keep the report, and make the directory follow.
+
+    Also where no row was new: an import that was killed between the lake's commit and this is finished by the next.
+    """
     from retention.db.tables import ImportLog
 
     with database.transaction() as session:
@@ -58,9 +61,9 @@ def keep(
                 report=report.as_dict(),
             )
         )  # fmt: skip
-        if report.table in ("events", "customers") and report.rows_accepted:
+        if report.table in ("events", "customers"):
             directory.sync(lake, session, settings)
-        if report.table == "events" and report.rows_accepted:
+        if report.table == "events":
             redemptions.from_events(lake, session, settings)
 
 

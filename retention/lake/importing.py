@@ -107,8 +107,11 @@ def import_files(
 def linked(
     lake: Lake, rules: identity.IdentityRules, report: ImportReport, learned: list[str]
 ) -> ImportReport:
-    """Link by exact keys whom new customer rows show to be one; the report says what came of it."""
-    if report.table != "customers" or not report.rows_accepted or not rules.after_import:
+    """Link by exact keys whom customer rows show to be one; the report says what came of it.
+
+    Also where none is new, as in `import_log.keep`.
+    """
+    if report.table != "customers" or not rules.after_import:
         return report
     return replace(report, linked=exact.link(lake, rules, by="import", learned=learned).as_dict())
 

@@ -134,24 +134,32 @@ def write_parts(
     Returns
     -------
     list of tuple of str and Path
-        Each file with its partition's value.
+        Each file with its partition's value. Where one cannot be written there is none of them.
     """
     by = table.partition
     assert by is not None
     columns = ", ".join(stored_columns(table).values())
+    paths = {
+        value: root / table.name / f"{by}={value}" / f"part-{number:05}-{uuid.uuid4().hex}.parquet"
+        for value in parts
+    }
 
     def write(part: tuple[str, str]) -> tuple[str, Path]:
         value, condition = part
-        path = root / table.name / f"{by}={value}" / f"part-{number:05}-{uuid.uuid4().hex}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        paths[value].parent.mkdir(parents=True, exist_ok=True)
         con.cursor().execute(
-            f"COPY (SELECT {columns} FROM {relation} WHERE {condition}) TO {literal(path)} "
+            f"COPY (SELECT {columns} FROM {relation} WHERE {condition}) TO {literal(paths[value])} "
             f"(FORMAT parquet, DICTIONARY_SIZE_LIMIT {DICTIONARY}, ROW_GROUP_SIZE {ROW_GROUP})"
         )
-        return value, path
+        return value, paths[value]
 
-    with _single_threaded(con) as cores, ThreadPoolExecutor(cores) as threads:
-        return [each for each in threads.map(write, parts.items()) if rows_of(each[1])]
+    try:
+        with _single_threaded(con) as cores, ThreadPoolExecutor(cores) as threads:
+            return [each for each in threads.map(write, parts.items()) if rows_of(each[1])]
+    except BaseException:  # a full disk, most often: half a file is in the way of the next attempt
+        for path in paths.values():
+            path.unlink(missing_ok=True)
+        raise
 
 
 def commit_parts(root: Path, table: Table, written: list[tuple[str, Path]]) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 
+import duckdb
 import pytest
 from sqlalchemy import select
 
@@ -101,6 +102,15 @@ def test_a_fault_of_ours_is_status_1_with_a_reference(home, capsys, monkeypatch)
     captured = capsys.readouterr()
     assert captured.err.startswith("Failed: ZeroDivisionError: by zero (the trace is in")
     assert "ZeroDivisionError" in (home / "errors.log").read_text()
+
+
+def test_a_full_disk_is_said_whoever_found_out(home, capsys, monkeypatch):
+    def full(*_, **__):
+        raise duckdb.IOException('IO Error: Could not write file "x": No space left on device')
+
+    monkeypatch.setattr("workers.jobs.recent", full)
+    assert run(["jobs"]) == 1
+    assert capsys.readouterr().err.startswith("The disk is full")
 
 
 def test_an_old_database_is_named_with_the_remedy(home, capsys):

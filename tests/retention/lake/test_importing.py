@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from retention.db.tables import DirectoryEntry, ImportLog
 from retention.errors import BadInput
@@ -382,3 +383,25 @@ def test_an_expression_that_is_refused_is_named(lake, settings, tmp_path, retail
     says = rf"\[events\] {key}: DuckDB refuses the expression: .*\({text}: text"
     with pytest.raises(BadInput, match=says):
         import_files(lake, None, settings, "events", [_file(tmp_path, HEADER + rows)], retail)
+
+
+def test_an_import_killed_after_the_commit_is_finished_by_the_next(
+    lake, database, settings, tmp_path, monkeypatch
+):
+    """Its rows are in the lake, but neither were customers linked nor did the directory learn of anybody."""
+    who = _file(tmp_path, "customer_id,email\na,x@x.org\nb,X@x.org\n", "who.csv")
+    sales = _file(tmp_path, "customer_id,event_type,occurred_at\nc,view,2025-01-01\n")
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr("retention.lake.importing.linked", killed)
+        for table, file in (("customers", who), ("events", sales)):
+            with pytest.raises(KeyboardInterrupt):
+                import_files(lake, database, settings, table, [file])
+    assert import_files(lake, database, settings, "customers", [who]).linked["accepted"] == 1
+    assert import_files(lake, database, settings, "events", [sales]).rows_accepted == 0
+    with database.reading() as session:
+        known = session.scalars(select(DirectoryEntry.customer_id).order_by(DirectoryEntry.customer_id)).all()
+    assert known == ["a", "b", "c"]

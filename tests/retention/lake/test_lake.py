@@ -5,6 +5,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from retention.errors import BadInput, TooLittleData
 from retention.lake import Lake, covered, store
 from retention.lake.importing import import_files
 from retention.lake.lake import naive
-from retention.lake.schema import TABLES
+from retention.lake.schema import EVENTS, SQL_TYPES, TABLES
 from retention.settings import Settings
 from tests import shop as tiny
 
@@ -265,3 +266,16 @@ def test_opening_a_lake_loads_nothing_heavy():
         f"sys.exit(', '.join(set('{heavy}'.split()) & set(sys.modules)) or None)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""
+
+
+def test_files_of_a_write_that_fails_are_gone_at_once(settings, tmp_path):
+    """On a full disk they would be in the way of the next attempt."""
+    lake = Lake.open(settings)
+    lake.duckdb.execute(
+        "CREATE TABLE fresh AS SELECT "
+        + ", ".join(f"NULL::{SQL_TYPES[column.kind]} AS {column.name}" for column in EVENTS.columns)
+    )
+    parts = {"2025-01": "true", "2025-02": "error('no room')"}
+    with pytest.raises(duckdb.Error, match="no room"):
+        store.write_parts(tmp_path, EVENTS, lake.duckdb, "fresh", parts, 0)
+    assert not list(tmp_path.rglob("*.parquet"))
