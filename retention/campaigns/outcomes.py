@@ -172,8 +172,38 @@ def _discounts(
     """``customer_id, day, profit`` (negative) of every code of the campaign redeemed in the window.
 
     The redemption's own event says what it took off; where it does not, it is the offer's share of the order's amount (of its
-    category's, where it holds for one), and its money off: that of a parcel, too.
+    category's, where it holds for one), and its money off: that of a parcel, too. Where nobody named the order, it is
+    what the customer bought on that day.
     """
+    import pandas as pd
+
+    codes = _redeemed(session, campaign, start, end)
+    events = _within(lake, list(codes["customer_id"]), start, end, campaign.created_at)
+    events = events.filter(events.event_type.isin(["purchase", "coupon_redeem"]))
+    events = events.left_join(lake.table("items").select("item_id", "category"), "item_id")
+    lines = events.select(
+        "customer_id", "order_id", "occurred_at", "event_type", "amount", "discount", "category"
+    ).execute()
+    lines["day"] = (lines["occurred_at"] - naive(start)) // timedelta(days=1)
+    named = codes["order_id"].notna()
+    found = pd.concat(
+        [
+            codes[named].merge(lines.drop(columns="day"), how="left", on=["customer_id", "order_id"]),
+            codes[~named].merge(lines.drop(columns="order_id"), how="left", on=["customer_id", "day"]),
+        ]
+    )
+    covered = found["only"].isna() | (found["only"] == found["category"])
+    found["bought"] = found["amount"].where(covered & (found["event_type"] == "purchase")).astype(float)
+    found["told"] = found["discount"].where(found["event_type"] == "coupon_redeem").astype(float)
+    keys = ["customer_id", "day", "share", "amount_off"]  # a customer has one code
+    found = found.groupby(keys, as_index=False)[["told", "bought"]].sum()
+    share = found["share"] * found["bought"] + found["amount_off"]
+    found["profit"] = -found["told"].where(found["told"] != 0, share)
+    return found[["customer_id", "day", "profit"]]
+
+
+def _redeemed(session: Session, campaign: Campaign, start: datetime, end: datetime) -> "pd.DataFrame":
+    """The codes used in the window, with what each takes off: a ``share``, an ``amount_off``, of ``only`` one category."""
     import pandas as pd
 
     redeemed = session.execute(
@@ -186,42 +216,13 @@ def _discounts(
             Coupon.campaign_id == campaign.id, Coupon.state == "redeemed", Coupon.redeemed_at >= start,
             Coupon.redeemed_at < end,
         )
-    ).all()  # fmt: skip
-    if not redeemed:
-        return pd.DataFrame(
-            {
-                "customer_id": pd.Series(dtype=str),
-                "day": pd.Series(dtype=int),
-                "profit": pd.Series(dtype=float),
-            }
+    )  # fmt: skip
+    rows = [
+        (
+            who, order, (at - start) // timedelta(days=1), float(offer.get("discount") or 0.0),
+            float(offer.get("amount") or 0.0), bound_to(offer),
         )
-    codes = pd.DataFrame(
-        [
-            (
-                who,
-                order,
-                (at - start) // timedelta(days=1),
-                offer.get("discount") or 0.0,
-                offer.get("amount") or 0.0,
-                bound_to(offer),
-            )
-            for who, order, at, offer in redeemed
-        ],
-        columns=["customer_id", "order_id", "day", "share", "amount_off", "only"],
-    )
-    events = _within(lake, list(codes["customer_id"]), start, end, campaign.created_at)
-    events = events.filter(events.order_id.isin(list(codes["order_id"].dropna().unique())))
-    events = events.left_join(lake.table("items").select("item_id", "category"), "item_id")
-    told = events.group_by("customer_id", "order_id", "category").aggregate(
-        told=events.discount.sum(where=events.event_type == "coupon_redeem"),
-        amount=events.amount.sum(where=events.event_type == "purchase"),
-    ).execute()  # fmt: skip
-    found = codes.merge(told, how="left", on=["customer_id", "order_id"])
-    covered = found["only"].isna() | (found["only"] == found["category"])
-    found["amount"] = found["amount"].where(covered).astype(float)
-    keys = ["customer_id", "day", "share", "amount_off"]  # a customer has one code
-    found = found.groupby(keys, as_index=False)[["told", "amount"]].sum()
-    off = found["told"].astype(float)
-    share = found["share"].astype(float) * found["amount"] + found["amount_off"]
-    found["profit"] = -off.where(off != 0, share)
-    return found[["customer_id", "day", "profit"]]
+        for who, order, at, offer in redeemed
+    ]  # fmt: skip
+    names = ["customer_id", "order_id", "day", "share", "amount_off", "only"]
+    return pd.DataFrame(rows, columns=names).astype({"day": int, "share": float, "amount_off": float})

@@ -18,6 +18,7 @@ from retention.outreach.contract import Contact, Message
 from retention.privacy.keys import Keys
 from retention.settings import Settings
 
+LONGEST_TITLE = 120  # characters
 Offer = Mapping[str, Any]  # a row of `sending.codes`
 
 
@@ -74,7 +75,7 @@ def composed(
     told = {**values, "subject": subject, "unsubscribe_url": unsubscribe, "action": given["action"]}
     html = templating.html(
         "campaigns/email.html.j2", paragraphs=[part for part in text.split("\n\n") if part.strip()],
-        titles=[item["title"] for item in given["items"]], **told,
+        titles=_titles(given), **told,
     )  # fmt: skip
     return Message(
         key=f"{send.campaign_id}:{send.id}", campaign_id=send.campaign_id, customer_id=send.customer_id,
@@ -95,8 +96,13 @@ def placed(settings: Settings, name: str | None, offer: Offer) -> dict[str, str]
     return {
         "name": name or "", "discount": worth(given), "conditions": conditions(given), "code": offer["code"] or "",
         "expires": templating.day(offer["expires_at"], str(zone)) if offer["expires_at"] else "",
-        "items": "; ".join(item["title"] for item in given["items"]), "shop": settings.shop,
+        "items": "; ".join(_titles(given)), "shop": settings.shop,
     }  # fmt: skip
+
+
+def _titles(given: Mapping[str, Any]) -> list[str]:
+    """The items of an offer, as people call them; catalogues have titles that are whole descriptions."""
+    return [templating.shorten(item["title"], LONGEST_TITLE) for item in given["items"]]
 
 
 def copy_of(body: Body, action: str) -> str:

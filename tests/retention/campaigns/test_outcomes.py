@@ -99,6 +99,36 @@ def test_both_arms_are_counted_alike_and_offers_are_paid_for(lake, database, cam
     assert set(rows["reason"]) == {"trend"}
 
 
+def test_a_code_whose_order_nobody_named_is_paid_for_by_what_was_bought_that_day(lake, database, campaign):
+    """Tills that name no order made coupons look as if they cost nothing."""
+    with database.transaction() as session:
+        for code in session.scalars(select(Coupon)):
+            code.order_id = None
+        session.get_one(Coupon, "AAAA").redeemed_at = SENT + timedelta(hours=1)
+    with database.reading() as session:
+        counted = outcomes(lake, session, campaign)
+    assert counted.cost == pytest.approx(15 + 4 + 2)
+    assert counted.redeemed == 2
+
+
+def test_a_code_used_on_a_day_without_a_known_order_took_nothing_off(lake, database, campaign):
+    with database.transaction() as session:
+        for code in session.scalars(select(Coupon)):
+            code.order_id, code.redeemed_at = None, SENT + timedelta(days=9)
+    with database.reading() as session:
+        counted = outcomes(lake, session, campaign)
+    assert (counted.cost, counted.redeemed) == (pytest.approx(2), 2)
+
+
+def test_without_a_redemption_only_contacts_cost(lake, database, campaign):
+    with database.transaction() as session:
+        for code in session.scalars(select(Coupon)):
+            code.state = "issued"
+    with database.reading() as session:
+        counted = outcomes(lake, session, campaign)
+    assert (counted.cost, counted.redeemed) == (pytest.approx(2), 0)
+
+
 def test_a_coupon_for_one_category_takes_its_share_off_that_alone(lake, database, campaign):
     lake.upsert(
         "items", pd.DataFrame({"item_id": ["i1", "i2"], "margin": [0.5, None], "category": ["tea", "wine"]})

@@ -1,0 +1,24 @@
+"""A customer's copy, of a catalogue as shops have them."""
+
+from retention.db.tables import Send
+from retention.outreach.compose import LONGEST_TITLE, composed
+from retention.outreach.contract import Contact
+from tests.retention.campaigns.samples import a_body
+
+
+def test_a_title_that_is_a_whole_description_is_cut_and_none_widens_the_mail(settings):
+    """The code stood outside the window of a telephone."""
+    titles = ["Very long title " * 25, "WithoutAnyBreak" * 20, "Tea <b>"]
+    given = {
+        "action": "reminder",
+        "discount": 0.0,
+        "items": [{"item_id": "i", "title": one} for one in titles],
+    }
+    send = Send(id=5, campaign_id="c1", customer_id="k")
+    offer = {"offer": given, "code": None, "expires_at": None}
+    made = composed(settings, a_body(), send, Contact("a@b.example", "Ann"), offer, "https://x.example/u")
+    assert made.html.count("Very long title") == 2 * (LONGEST_TITLE // len("Very long title "))
+    assert titles[1] not in made.text
+    assert "Tea <b>" in made.text
+    assert "Tea &lt;b&gt;" in made.html
+    assert "table-layout: fixed" in made.html
