@@ -19,11 +19,18 @@ ROLE = "admin"
 
 
 def promote(session: Session, settings: Settings, version: str, user: str) -> tuple[ModelVersion, bool]:
-    """Put a version into use; False where it already was, and then nothing is written."""
+    """Put a version into use; False where it already was, and then nothing is written.
+
+    Raises
+    ------
+    BadInput
+        Where there is no such version, or its artefact is gone or damaged: nobody could be scored by it.
+    """
     roles.require(session, settings, user, ROLE, "promote a model")
     row = registry.find(session, settings, version)
     if row.state == "champion":
         return row, False
+    registry.load(settings, row)
     before = registry.champion(session, settings, row.kind)
     registry.promote(session, settings, row, user)
     _audit(session, settings, user, "model.promote", row, before)
@@ -31,9 +38,10 @@ def promote(session: Session, settings: Settings, version: str, user: str) -> tu
 
 
 def roll_back(session: Session, settings: Settings, kind: str, user: str) -> ModelVersion:
-    """Withdraw the champion of a kind and put the one before it back into use."""
+    """Withdraw the champion of a kind and put the one before it back into use; it too must be there to be read."""
     roles.require(session, settings, user, ROLE, "roll back a model")
     row, before = registry.roll_back(session, settings, kind, user)
+    registry.load(settings, row)
     _audit(session, settings, user, "model.rollback", row, before)
     return row
 

@@ -1,5 +1,6 @@
 """`models` in Slack and in the terminal: list, show, compare, promote, roll back."""
 
+import hashlib
 import json
 
 import pytest
@@ -8,6 +9,7 @@ from sqlalchemy import select
 from bot import terminal
 from retention import clock
 from retention.db.tables import Audit, Job, ModelHealth, ModelVersion
+from retention.registry import store
 from tests.bot.test_slash import all_jobs, until
 from tests.bot.wire import ADMIN, ANALYST, VIEWER, words
 from workers import ids
@@ -29,13 +31,26 @@ def _version(name: str, **changes) -> ModelVersion:
 
 
 @pytest.fixture
-def three(database) -> None:
-    """One champion, the one before it, and a candidate."""
+def three(database, settings) -> None:
+    """One champion, the one before it, and a candidate, each with its artefact."""
+
+    def saved(name: str, **changes) -> ModelVersion:
+        file = settings.home / "models" / "churn" / f"{name}.model"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(name.encode())
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        return _version(
+            name,
+            sha256=digest,
+            hmac=store._seal(settings.key, settings, "churn", name, digest),
+            **changes,
+        )
+
     with database.transaction() as session:
-        session.add(_version("churn-1", state="retired", promoted_at=clock.now(), promoted_by=ADMIN))
+        session.add(saved("churn-1", state="retired", promoted_at=clock.now(), promoted_by=ADMIN))
     with database.transaction() as session:
-        session.add(_version("churn-2", state="champion", promoted_at=clock.now(), promoted_by=ADMIN))
-        session.add(_version("churn-3", judged={"auc": 0.82, "log_loss": 0.28}, estimator="ensemble"))
+        session.add(saved("churn-2", state="champion", promoted_at=clock.now(), promoted_by=ADMIN))
+        session.add(saved("churn-3", judged={"auc": 0.82, "log_loss": 0.28}, estimator="ensemble"))
 
 
 def states(database) -> dict[str, str]:
@@ -77,6 +92,17 @@ def test_promoting_twice_is_told_and_changes_nothing(workspace, database, three)
     assert f"<@{ADMIN}>" in again
     assert states(database) == {"churn-1": "retired", "churn-2": "retired", "churn-3": "champion"}
     assert deeds(database) == [(ADMIN, "model.promote", "churn-3")]
+
+
+@pytest.mark.parametrize(("typed", "broken"), [("promote churn-3", "churn-3"), ("rollback", "churn-1")])
+def test_a_model_that_cannot_be_read_is_not_put_into_use(workspace, three, database, settings, typed, broken):
+    file = settings.home / "models" / "churn" / f"{broken}.model"
+    file.write_bytes(b"something else")
+    assert "is not what was saved" in workspace.run(f"models {typed}", ADMIN, trigger="t1")["text"]
+    file.unlink()
+    assert "is missing" in workspace.run(f"models {typed}", ADMIN, trigger="t2")["text"]
+    assert states(database)["churn-2"] == "champion"
+    assert deeds(database) == []
 
 
 def test_rolling_back_goes_one_step_and_never_to_and_fro(workspace, database, three):
