@@ -4,8 +4,8 @@ One that was stopped while it was live stays cancelled and is measured all the s
 it: a window that ends when somebody has seen enough would flatter what they saw.
 """
 
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
@@ -14,6 +14,11 @@ from retention.db.tables import Campaign
 from retention.errors import Conflict
 from retention.outreach import sends
 from retention.settings import Settings
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
+
+LATE = timedelta(days=1)  # shops import a day's orders the night after
 
 
 def begin(session: Session, settings: Settings, campaign_id: str, actor: str, now: datetime) -> Campaign:
@@ -57,6 +62,16 @@ def finish(
         session, settings, campaign_id, frm=("measuring",), to="closed", actor=actor, action="campaign.closed",
         at=now, result=result,
     )  # fmt: skip
+
+
+def awaited(lake: "Lake", campaign: Campaign, now: datetime) -> bool:
+    """Whether the orders of its window have yet to be imported: without them nobody would have bought, in either arm.
+
+    They are there as far as anything is that happened at its end, but for `LATE`.
+    """
+    assert campaign.window_ends_at is not None
+    newest = lake.newest_event(before=now)
+    return newest is None or newest < campaign.window_ends_at - LATE
 
 
 def _refuse_before_its_end(campaign: Campaign, now: datetime) -> None:

@@ -36,17 +36,22 @@ def due(session: Session, settings: Settings, now: datetime) -> list[Due]:
         _job(campaign, "campaign_send", f"send:{campaign.id}:{campaign.version}", version=campaign.version)
         for campaign in _reached(session, settings, ("scheduled",), Campaign.send_at, now)
     ]
-    ended = _reached(session, settings, ("live",), Campaign.window_ends_at, now)
+    ended = _reached(session, settings, ("live", "measuring"), Campaign.window_ends_at, now)
     ended += _reached(
         session, settings, ("cancelled",), Campaign.window_ends_at, now, Campaign.result.is_(None)
     )  # it was live when it was stopped, so it is measured all the same
-    found += [_job(campaign, "campaign_measure", f"measure:{campaign.id}") for campaign in ended]
+    # Once a day, until the orders of its window are there (`closing.awaited`).
+    found += [
+        _job(campaign, "campaign_measure", f"measure:{campaign.id}:{now:%Y%m%d}")
+        for campaign in ended
+        if not _under_way(session, "campaign_measure", campaign.id)
+    ]
     # Once a minute, and at each moment at which the time machine stops within one.
     minute = f"{clock.wall():%Y%m%d%H%M}:{now:%Y%m%d%H%M}"
     return found + [
         _job(campaign, "campaign_deliver", f"deliver:{campaign.id}:{minute}")
         for campaign in sends.due_campaigns(session, settings.team_id, now)
-        if not _under_way(session, campaign.id)
+        if not _under_way(session, "campaign_deliver", campaign.id)
     ]
 
 
@@ -92,10 +97,10 @@ def next_moment(session: Session, settings: Settings, after: datetime) -> dateti
     return min(ahead, default=None)
 
 
-def _under_way(session: Session, campaign_id: str) -> bool:
-    """Whether a job is sending this campaign's copies, or is about to."""
+def _under_way(session: Session, kind: str, campaign_id: str) -> bool:
+    """Whether a job of this kind is at work for the campaign, or is about to be."""
     job = select(Job.id).where(
-        Job.kind == "campaign_deliver", Job.state.in_(("queued", "running")),
+        Job.kind == kind, Job.state.in_(("queued", "running")),
         Job.args["campaign_id"].as_string() == campaign_id,
     )  # fmt: skip
     return session.scalar(job.limit(1)) is not None

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from retention import clock, feedback
-from retention.campaigns import coupons
+from retention.campaigns import coupons, due
 from retention.campaigns.approval import Changes
 from retention.campaigns.states import Stale, find
 from retention.db import Database
@@ -124,6 +124,19 @@ def _live(desk) -> str:
     return campaign_id
 
 
+def _pass(desk, **time) -> None:
+    """Time goes on, and the shop with it: somebody who is in no campaign looks at something at its end."""
+    clock.configure(fixed=clock.now() + timedelta(**time))
+    seen = {
+        "customer_id": ["passer-by"],
+        "event_type": ["view"],
+        "occurred_at": [clock.now() - timedelta(minutes=1)],
+    }
+    file = desk.settings.home / f"seen-{clock.now():%Y%m%d%H%M}.parquet"
+    pd.DataFrame(seen).assign(source="shop").to_parquet(file)
+    import_files(desk.lake, desk.database, desk.settings, "events", [str(file)])
+
+
 def _campaign(desk, campaign_id) -> Campaign:
     with desk.database.reading() as session:
         return find(session, desk.settings, campaign_id)
@@ -219,7 +232,7 @@ def test_the_whole_way_to_a_result(desk):
 
     early = _run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="early")
     assert "window" in early.error
-    clock.configure(fixed=clock.now() + timedelta(days=29))
+    _pass(desk, days=29)
     job = _run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="late")
     assert job.error is None
     assert job.result["sample_ratio"]["believable"]
@@ -305,6 +318,22 @@ def test_it_is_not_sent_before_its_time_nor_once_stopped(desk):
         assert session.scalar(select(func.count()).select_from(Coupon)) == 0
 
 
+def test_it_is_not_measured_before_the_orders_of_its_window_are_there(desk):
+    """Without an import nobody had bought anything: "it lost money, do not repeat it", and closed for good."""
+    campaign_id = _live(desk)
+    clock.configure(fixed=clock.now() + timedelta(days=29))
+    waits = _run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="no orders yet")
+    assert (waits.error, waits.result["waits"]) == (None, True)
+    assert _campaign(desk, campaign_id).state == "measuring"
+    assert "import the orders of the window" in _said(desk, f"campaign:{campaign_id}:waits:1")
+    _pass(desk, days=1)
+    with desk.database.transaction() as session:
+        asked = [one.kind for one in due.due(session, desk.settings, clock.now())]
+    assert asked == ["campaign_measure"]
+    _run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="the next day")
+    assert _campaign(desk, campaign_id).state == "closed"
+
+
 def test_stopping_a_live_campaign_voids_its_codes(desk):
     campaign_id = _live(desk)
     with desk.database.transaction() as session:
@@ -314,7 +343,7 @@ def test_stopping_a_live_campaign_voids_its_codes(desk):
     job = _run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD)
     assert "cancelled" in job.error
     assert "wrong price" in _said(desk, _campaign(desk, campaign_id).post_key)
-    clock.configure(fixed=clock.now() + timedelta(days=29))
+    _pass(desk, days=29)
     measured = _run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
     assert measured.error is None
     assert (_campaign(desk, campaign_id).state, measured.result["advice"]) == ("cancelled", "stop")

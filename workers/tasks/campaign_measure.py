@@ -11,7 +11,7 @@ from workers.tasks.contract import Attachment, Context, Outcome, Post
 
 
 def run(request: CampaignMeasure, context: Context) -> Outcome:
-    """Measure a campaign whose window is over."""
+    """Measure a campaign whose window is over, once its orders are there."""
     from retention.campaigns import closing
     from retention.campaigns.chart import picture
     from retention.campaigns.measurement import measure
@@ -25,10 +25,18 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     with database.transaction() as session:
         roles.require(session, settings, who, request.role, request.deed)
         closing.begin(session, settings, request.campaign_id, who, now)
-    context.progress(1, 4, "Counting what both arms did")
+    lake = Lake.open(settings)
     with database.reading() as session:
         campaign = find(session, settings, request.campaign_id)
-        counted = outcomes(Lake.open(settings), session, campaign)
+    if closing.awaited(lake, campaign, now):
+        waits = campaigns.line(settings, campaign, "waits", who, newest=lake.newest_event(before=now))
+        return Outcome(
+            {"campaign_id": campaign.id, "name": campaign.name, "waits": True},
+            (campaigns.card(settings, campaign), waits),
+        )
+    context.progress(1, 4, "Counting what both arms did")
+    with database.reading() as session:
+        counted = outcomes(lake, session, campaign)
     context.progress(2, 4, "Comparing them")
     measured = measure(
         counted, planned_share=1 - campaign.body["holdout"], metrics=METRICS, segmented=SEGMENTS
