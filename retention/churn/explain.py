@@ -18,19 +18,23 @@ from retention.progress import Progress, part, silent
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """``score`` holds the columns of `retention.churn.score`; ``weights`` each group's weight in log-odds."""
+    """``score`` holds the columns of `retention.churn.score`; ``weights`` each group's weight in log-odds; ``note`` why not
+    to take the score at its word, if at all.
+    """
 
     score: pd.Series
     weights: dict[str, float]
     counterfactuals: tuple[Counterfactual, ...]
     second: SecondOpinion | None
     targets: Targets
+    note: str
 
     def as_dict(self) -> dict[str, Any]:
         """What a job's result adds to the score."""
         return {
             "counterfactuals": [one.as_dict() for one in self.counterfactuals],
             "second_opinion": self.second.as_dict(self.weights) if self.second else None,
+            "note": self.note,
         }
 
 
@@ -76,4 +80,15 @@ def explain(
         tuple(changes),
         second,
         targets(trained, customer, history_days=float(people.frame.tenure_days.max())),
+        _beyond(trained, float(customer.frame.recency_days.iloc[0])),
+    )
+
+
+def _beyond(trained: TrainedChurn, silent_days: float) -> str:
+    """What a score is worth for somebody who has been silent for longer than anybody the model has learned from."""
+    if silent_days <= (trained.active_within_days or np.inf):
+        return ""
+    return (
+        f"No order for {silent_days:.0f} days: the model has learned from customers who had ordered within "
+        f"{trained.active_within_days}, so here the risk is a guess, and the chances of an order are the better one."
     )

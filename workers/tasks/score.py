@@ -59,7 +59,7 @@ def run(request: Score, context: Context) -> Outcome:
         "preferences": portrait(lake, customer, moment.at, settings.timezone),
         "action": _action(policy, tier, found.reasons),
         "as_of": moment.at.isoformat(),
-        "note": moment.note,
+        "note": " ".join(filter(None, (moment.note, explained.pop("note", "")))),
         "merged": request.merged or asked.merged,
         "model_version": row.version if row else rules.VERSION,
         "currency": lake.currency(settings),

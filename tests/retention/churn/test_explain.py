@@ -87,6 +87,16 @@ def test_nothing_is_said_to_customers_of_the_lowest_tier_and_of_those_who_never_
     assert hopeless.counterfactuals == ()
 
 
+def test_of_somebody_silent_for_longer_than_the_model_knows_it_is_said(shop, trained, people):
+    frame = people.frame.set_index("customer_id").recency_days
+    active = ARGS["active_within_days"]
+    silent, usual = frame.index[frame > active + 1][0], frame.index[frame < active - 1][0]
+    told = explain(trained, shop.lake, shop.end, silent, tier_of=tier_of).as_dict()["note"]
+    assert f"No order for {frame[silent]:.0f} days" in told
+    assert f"within {active}" in told
+    assert explain(trained, shop.lake, shop.end, usual, tier_of=tier_of).note == ""
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
