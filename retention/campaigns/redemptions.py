@@ -64,6 +64,7 @@ class _Held:
     expires_at: datetime
     redeemed_at: datetime | None
     order_id: str | None
+    teller: str | None = None  # the source that told of its use
 
 
 def redeem(session: Session, settings: Settings, uses: Sequence[Use]) -> list[str]:
@@ -90,8 +91,17 @@ def _chunk(session: Session, settings: Settings, uses: Sequence[Use]) -> list[st
         among(session, Coupon.code, {code for code in spelled if code}),
     )
     # Locked before anything is read of them: of two who tell of one code at once, the second sees what the first made of it.
-    locked = select(*(getattr(Coupon, name) for name in _Held.__slots__)).where(*wanted)
-    held = {row.code: _Held(*row) for row in session.execute(locked.order_by(Coupon.code).with_for_update())}
+    teller = (
+        select(Redemption.source)
+        .where(Redemption.code == Coupon.code, Redemption.outcome == "redeemed")
+        .limit(1)
+        .scalar_subquery()
+        .label("teller")
+    )
+    stored = [getattr(Coupon, name) for name in _Held.__slots__ if name != "teller"]
+    locked = select(*stored, teller).where(*wanted)
+    coupons_now = session.execute(locked.order_by(Coupon.code).with_for_update(of=Coupon))
+    held = {row.code: _Held(**row._asdict()) for row in coupons_now}
     keys = [use.identity for use in uses]
     known = dict(
         session.execute(
@@ -113,6 +123,7 @@ def _chunk(session: Session, settings: Settings, uses: Sequence[Use]) -> list[st
             known[key] = _judged(use, coupon, people)
             if known[key] == "redeemed":
                 coupon.state, coupon.redeemed_at, coupon.order_id = "redeemed", use.at, use.order_id
+                coupon.teller = use.source
             rows.append(
                 {
                     "team_id": settings.team_id, "key": key, "code": coupon.code, "campaign_id": coupon.campaign_id,
@@ -155,9 +166,15 @@ def _judged(use: Use, coupon: _Held, people: dict[str, str]) -> str:
 
 
 def _same_use(use: Use, coupon: _Held) -> bool:
-    """Whether a code that is used up is told of again: the same order, or, where nobody names one, the same minutes."""
+    """Whether a code that is used up is told of again: the same order, or, where nobody names one, the same minutes.
+
+    Two calls of tills are two uses, though, for a call that is sent again is known by its key: else whoever shares a code
+    has it taken at two tills.
+    """
     if use.order_id is not None and coupon.order_id is not None:
         return use.order_id == coupon.order_id
+    if use.source == "http" and coupon.teller in ("http", None):  # None: told at this very moment
+        return False
     return coupon.redeemed_at is not None and abs(use.at - coupon.redeemed_at) <= MINUTES
 
 

@@ -67,6 +67,12 @@ def test_two_codes_of_one_slip_are_two_uses(site):
         assert session.scalar(select(func.count()).select_from(Redemption)) == 2
 
 
+def test_a_code_at_two_tills_within_minutes_is_used_twice_though_neither_names_an_order(site):
+    body = {"code": _code(site), "id": "till 1, slip 1"}
+    assert [tell(site, one)[0] for one in (body, {**body, "id": "till 2, slip 9"}, body)] == [200, 409, 200]
+    assert tell(site, {"code": _code(site), "order_id": "o7"})[1]["outcome"] == "twice"
+
+
 def test_a_call_that_is_not_signed_now_by_who_has_the_key_changes_nothing(site):
     body = {"code": _code(site), "customer_id": "k3"}
     old, ahead = clock.wall() - timedelta(minutes=6), clock.wall() + timedelta(minutes=6)
