@@ -106,6 +106,11 @@ class Settings(BaseSettings):
     def _web_address(cls, url: str) -> str:
         if url and not url.startswith(("https://", "http://")):
             raise ValueError(f"RETENTION_PUBLIC_URL is {url!r}; write it like https://crm.shop.example")
+        if not url.isascii() or any(c.isspace() for c in url):  # it stands in a header of every e-mail
+            raise ValueError(
+                f"RETENTION_PUBLIC_URL is {url!r}; write it without blanks and with a name like münchen.example as "
+                "xn--mnchen-3ya.example"
+            )
         return url
 
     @field_validator("default_role")

@@ -92,7 +92,8 @@ def coupons() -> tuple[Any, Any]:
             f"""
             SELECT DISTINCT campaign_id::VARCHAR AS campaign_id, start_date AS starts_at,
                 coupon_upc::VARCHAR AS offer_id, product_id::VARCHAR AS item_id
-            FROM {_rows("coupons")} JOIN {_rows("campaign_descriptions")} USING (campaign_id) ORDER BY ALL
+            FROM {_rows("coupons")} AS covered
+            JOIN {_rows("campaign_descriptions")} AS campaigns USING (campaign_id) ORDER BY ALL
             """
         ).df()
         redemptions = con.execute(

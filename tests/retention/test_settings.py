@@ -47,6 +47,11 @@ def test_a_file_twin_reads_a_secret(tmp_path, monkeypatch):
     ("variable", "value", "says"),
     [
         ("RETENTION_TIMEZONE", "Europe/Lodnon", "no IANA time zone"),
+        (
+            "RETENTION_PUBLIC_URL",
+            "https://crm.münchen.example",
+            "xn--",
+        ),  # it stands in a header of every e-mail
         ("RETENTION_DEFAULT_ROLE", "boss", "viewer, analyst, approver or admin"),
     ],
 )

@@ -151,3 +151,11 @@ def test_an_answer_does_not_depend_on_how_often_time_stopped_on_the_way(opened):
 
     early, late = visits(SENT + timedelta(days=7)), visits(SENT + timedelta(days=27))
     assert early.items() < late.items()
+
+
+def test_the_coupons_of_real_campaigns_can_be_judged():
+    """`evaluate offers` without files: two tables without names of their own could not be told apart."""
+    offers, redeemed = extracts.coupons()
+    assert set(offers) == {"campaign_id", "starts_at", "offer_id", "item_id"}
+    assert set(redeemed["campaign_id"]) <= set(offers["campaign_id"])
+    assert len(redeemed) > 2_000
