@@ -97,9 +97,7 @@ class _Import(Import):
         accepted = _kept(database) - before
         unknown = [row for row, outcome in zip(rows, outcomes, strict=True) if outcome == "unknown"]
         self._set_aside(unknown)
-        path = quarantine.write(self.con, self.bad, self._quarantine_path(files))
-        if not len(uses) - len(unknown) and self.read_rows:
-            raise BadInput(self._nothing_usable(files, path))
+        path = self._write_quarantine(files, refused=len(uses) == len(unknown) and bool(self.read_rows))
         counted = Counter(outcome for outcome in outcomes if outcome != "unknown")
         return ImportReport(
             REDEMPTIONS.name, self.read_rows, self.filtered, accepted, len(uses) - len(unknown) - accepted,

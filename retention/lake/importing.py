@@ -266,9 +266,9 @@ class Import:
             self._flush()
         staged = self.good if self.adding else self._one("SELECT count(*) FROM staged") if self.staged else 0
         if held is None:
-            path = quarantine.write(self.con, self.bad, self._quarantine_path(files))
-            if not staged and self.read_rows and not self.only:
-                raise BadInput(self._nothing_usable(files, path))
+            path = self._write_quarantine(
+                files, refused=not staged and bool(self.read_rows) and not self.only
+            )
         accepted = self.adding.commit() if self.adding is not None else self._upsert() if staged else 0
         mark(self.lake, self.no_products)
         self._let_go()
@@ -280,6 +280,20 @@ class Import:
             round(seconds(), 3), tuple(self.seen), self.mended, self.adding.equal if self.adding else 0,
             timezone=self._zone(),
         )  # fmt: skip
+
+    def _write_quarantine(self, files: list[str], *, refused: bool) -> str | None:
+        """Write the quarantine; what an earlier import of the files set aside is not lost by one that is refused.
+
+        Raises
+        ------
+        BadInput
+            Where the import is refused.
+        """
+        file = self._quarantine_path(files)
+        path = None if refused and file.exists() else quarantine.write(self.con, self.bad, file)
+        if refused:
+            raise BadInput(self._nothing_usable(files, path))
+        return path
 
     def _zone(self) -> str:
         zone = self.mapping.timezone if self.mapping and self.table.name == "events" else "UTC"
@@ -350,9 +364,10 @@ class Import:
         if not self.reasons:
             return f"None of the {self.read_rows:,} rows of {shown(files)} is meant by the map's `where`; nothing was imported."
         reason, number = max(self.reasons.items(), key=lambda item: item[1])
+        where = f" (the rows with their reasons are in {path})" if path else ""
         return (
             f"No row of {shown(files)} can be used: {reason} in {number:,} of {self.read_rows:,}; "
-            f"mend the map or the file (the rows with their reasons are in {path}); nothing was imported."
+            f"mend the map or the file{where}; nothing was imported."
         )
 
     def _one(self, sql: str) -> int:

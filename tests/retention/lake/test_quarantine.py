@@ -156,3 +156,14 @@ def test_a_file_that_is_refused_as_a_whole_stays_and_the_others_come_in(lake, da
     assert any("in USD, the shop's are in EUR" in note for note in found.notes)
     assert set(lake.table("events").currency.execute()) == {"EUR"}
     assert len(quarantine.counts(lake.duckdb, settings)) == 1
+
+
+def test_an_import_that_is_refused_leaves_the_quarantine_as_it_was(
+    lake, database, settings, imported, map_path, file
+):
+    """The same file by a wrong map: nothing comes in, and what the right one set aside is still to be mended."""
+    before = quarantine.listing(lake.duckdb, settings)
+    map_path.write_text(map_path.read_text().replace('occurred_at = "When"', 'occurred_at = "Customer"'))
+    with pytest.raises(BadInput, match=r"No row of orders.csv can be used: .*; nothing was imported"):
+        import_files(lake, database, settings, "events", [file], map_path)
+    assert quarantine.listing(lake.duckdb, settings) == before
