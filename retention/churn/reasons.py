@@ -165,7 +165,13 @@ def silence(row: Mapping[str, Any], horizon_days: int) -> str:
 def _rhythm(row: Mapping[str, Any], horizon_days: int) -> str:
     if np.isnan(row["gap_median"]):
         return "ordered on one day only, so there is no rhythm yet"
-    return f"usually orders {_every(row['gap_median'])}, but has paused for up to {row['gap_max']:.0f}"
+    usual, longest = row["gap_median"], row["gap_max"]
+    pause = (
+        f"but has paused for up to {longest:.0f}"
+        if round(longest) > round(usual)
+        else "and never paused for longer before"
+    )
+    return f"usually orders {_every(usual)}, {pause}"
 
 
 def _trend(row: Mapping[str, Any], horizon_days: int) -> str:

@@ -183,3 +183,17 @@ def test_an_amount_stands_beside_the_typical_one():
     del typical["orders_4h"]  # the model does not look at it
     assert texts(frequency=-0.9) == ["8 orders in the last 56 days (typical: 7)"]
     assert texts(channel=0.9) == ["an unknown share of the orders online"]
+
+
+@pytest.mark.parametrize(
+    ("usual", "longest", "text"),
+    [
+        (6.2, 20.4, "usually orders every 6 days, but has paused for up to 20"),
+        (6.2, 6.4, "usually orders every 6 days, and never paused for longer before"),
+        (0.9, 1.2, "usually orders every day, and never paused for longer before"),
+    ],
+)
+def test_a_rhythm_has_a_longest_pause_only_where_it_is_longer(usual, longest, text):
+    row = pd.DataFrame([{"gap_median": usual, "gap_max": longest}])
+    ((found,),) = reasons(row, {"rhythm": np.array([0.9])}, typical={}, horizon_days=28)
+    assert found["text"] == text
