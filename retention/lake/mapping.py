@@ -1,5 +1,6 @@
 """Map files: how a source's columns become canonical ones (docs/lake.md; the contract has an example)."""
 
+import re
 import tomllib
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -13,6 +14,9 @@ from retention.lake.schema import Table
 
 _TEXTS = ("encoding", "delimiter", "decimal", "date_format")
 _FLAGS = ("dayfirst", "header")
+_UNKNOWN_SIGN = re.compile(
+    r"^[^%]*$|%(?!-?[dmyHIjMS]|[abcfghnpuwxzABGTUVWXYZ%])"
+)  # to DuckDB's strptime, or none
 _SETTINGS = ("where", "from", "optional", *_TEXTS, *_FLAGS)
 OPTIONS = ("timezone", *_SETTINGS)
 
@@ -163,6 +167,12 @@ def _options(section: dict[str, Any], where: str) -> dict[str, Any]:
     for option in _TEXTS:
         if option in section and not isinstance(section[option], str):
             raise BadInput(f"{where} {option}: {section[option]!r} is not text.")
+    date_format = section.get("date_format")
+    if date_format is not None and (not date_format or _UNKNOWN_SIGN.search(date_format)):
+        raise BadInput(
+            f"{where} date_format: {date_format!r} is no way to write a time; write its parts as in %d.%m.%Y %H:%M:%S "
+            "(day, month, year, hours, minutes, seconds)."
+        )
     for option in _FLAGS:
         if option in section and not isinstance(section[option], bool):
             raise BadInput(f"{where} {option}: {section[option]!r} is neither true nor false.")

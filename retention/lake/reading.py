@@ -66,7 +66,7 @@ def readings(
     """
     found = Readings(decimal=mapping.decimal)
     wanted = _wanted(columns, mapping, typed)
-    stats = look(con, relation, columns, wanted)
+    stats = look(con, relation, columns, wanted, mapping.date_format)
     numbers = {
         name: seen for name, seen in stats.items() if wanted[name] in ("number", "any") and seen.numeric
     }
@@ -141,12 +141,13 @@ class Look:
     compact: int
     seconds: int
     millis: int
+    fitting: int  # moments by the format that the map names
 
     @property
     def timely(self) -> bool:
         """Whether it is a column of times, by nearly all of its values."""
         times = self.moments + max(self.ordered, self.named, self.compact, self.seconds, self.millis)
-        return bool(self.filled and times >= NEARLY_ALL * self.filled)
+        return bool(self.filled and max(times, self.fitting) >= NEARLY_ALL * self.filled)
 
     @property
     def numeric(self) -> bool:
@@ -157,7 +158,9 @@ class Look:
         )
 
 
-def look(con: Any, relation: str, columns: dict[str, str], wanted: dict[str, str]) -> dict[str, Look]:
+def look(
+    con: Any, relation: str, columns: dict[str, str], wanted: dict[str, str], date_format: str | None = None
+) -> dict[str, Look]:
     """One pass over the rows for all columns; the look of a value is only examined where a plain cast fails."""
     if not wanted:
         return {}
@@ -165,9 +168,9 @@ def look(con: Any, relation: str, columns: dict[str, str], wanted: dict[str, str
     for name in wanted:
         text = columns[name] == "VARCHAR"
         groups.append(
-            _counts(quoted(name), wanted[name], text)
-            if text
-            else _counts(f"{quoted(name)}::BIGINT::VARCHAR", wanted[name], text)
+            _counts(
+                quoted(name) if text else f"{quoted(name)}::BIGINT::VARCHAR", wanted[name], text, date_format
+            )
         )
     width = len(groups[0])
     row = con.execute(
@@ -179,7 +182,7 @@ def look(con: Any, relation: str, columns: dict[str, str], wanted: dict[str, str
     }
 
 
-def _counts(raw: str, kind: str, text: bool) -> list[str]:
+def _counts(raw: str, kind: str, text: bool, date_format: str | None) -> list[str]:
     column = f"nullif(trim({raw}), '')"
     number, moment = kind in ("number", "any") and text, kind in ("moment", "any")
     odd = f"try_cast({column} AS DOUBLE) IS NULL"
@@ -215,6 +218,7 @@ def _counts(raw: str, kind: str, text: bool) -> list[str]:
         count(f"{odder} AND regexp_matches({column}, '^(19|20)\\d\\d(0[1-9]|1[0-2])([0-2]\\d|3[01])(\\d{{4}}|\\d{{6}}| .*)?$')", moment),
         count(f"{odder} AND regexp_matches({column}, '^\\d{{9,10}}(\\.\\d+)?$')", moment),
         count(f"{odder} AND regexp_matches({column}, '^\\d{{12,13}}$')", moment),
+        f"count({_fitting(column, date_format)})" if moment and date_format else "0",
     ]  # fmt: skip
 
 
@@ -271,9 +275,20 @@ def _number(name: str, seen: Look, kind: str, comma: bool, mapping: Mapping, fou
 
 def _moment(name: str, seen: Look, kind: str, mapping: Mapping, found: Readings) -> None:
     column = f"nullif(trim({quoted(name)}{'' if seen.text else '::BIGINT::VARCHAR'}), '')"
-    if mapping.date_format:
-        sql, said = f"try_strptime({column}, {literal(mapping.date_format)})", mapping.date_format
-    elif seen.compact and seen.compact >= max(seen.ordered, seen.seconds, seen.millis):
+    if mapping.date_format and seen.fitting < seen.filled:
+        others = "of the others only times like 2010-12-31 08:26:00 are" if seen.fitting else "they are"
+        found.notes.append(
+            f"{name}: {seen.fitting:,} of {seen.filled:,} values are written as date_format = {mapping.date_format!r} "
+            f"says; {others} read without it."
+        )
+    if seen.fitting:
+        fitting = _fitting(column, str(mapping.date_format))
+        found.columns[name] = Reading(
+            "TIMESTAMP", f"coalesce({fitting}, {_plain(column)})", "is no date or time"
+        )
+        found.dates[name] = str(mapping.date_format)
+        return
+    if seen.compact and seen.compact >= max(seen.ordered, seen.seconds, seen.millis):
         sql, said = _as(column, _COMPACT), "like 20101231"
     elif seen.millis or seen.seconds:
         if not seen.text or max(seen.millis, seen.seconds) >= NEARLY_ALL * seen.filled:
@@ -297,6 +312,11 @@ def _moment(name: str, seen: Look, kind: str, mapping: Mapping, found: Readings)
         return
     found.columns[name] = Reading("TIMESTAMP", f"coalesce({_plain(column)}, {sql})", "is no date or time")
     found.dates[name] = said
+
+
+def _fitting(column: str, date_format: str) -> str:
+    """A time as the map says that times are written; it comes first, for 2010-02-01 may be the second of January."""
+    return f"try_strptime({column}, {literal(date_format)})"
 
 
 def _plain(column: str) -> str:

@@ -214,9 +214,28 @@ def test_what_the_map_says_of_the_file_is_believed(bring):
         ('encoding = "utf-9"', "utf-9"),
         ('decimal = "x"', "decimal mark"),
         ("dayfirst = 1", "neither true"),
+        ('date_format = "dd.mm.yyyy"', "dd.mm.yyyy"),
+        ('date_format = "%d.%m.%Q"', "%d.%m.%Q"),
     ]:
         with pytest.raises(BadInput, match=says):
             bring(b"Customer,Date,Item,Amount\n1,2025-01-31,a,1\n", map_text=MAP + line)
+
+
+def test_a_format_goes_before_what_a_date_looks_like(bring):
+    text = MAP + 'date_format = "%Y-%d-%m"\n'
+    _, events = bring(b"Customer,Date,Item,Amount\n1,2025-02-01,a,1\n2,2025-03-01,a,1\n", map_text=text)
+    assert [event["occurred_at"].isoformat()[:10] for event in events] == ["2025-01-02", "2025-01-03"]
+
+
+@pytest.mark.parametrize(("second", "fitting"), [("01/02/2025", 0), ("2025-02-01", 1)])
+def test_a_format_that_does_not_fit_is_told_of(bring, second, fitting):
+    first = "31.12.2024" if fitting else "31/12/2024"
+    lines = f"Customer,Date,Item,Amount\n1,{first},a,1\n2,{second},a,1\n".encode()
+    report, events = bring(lines, map_text=MAP + 'date_format = "%d.%m.%Y"\n')
+    assert [event["occurred_at"].isoformat()[:10] for event in events] == ["2024-12-31", "2025-02-01"]
+    assert f"{fitting} of 2 values are written as date_format = '%d.%m.%Y'" in " ".join(
+        report.files[0]["notes"]
+    )
 
 
 def test_a_pattern_names_many_files(settings, tmp_path):
