@@ -10,23 +10,31 @@ from retention.errors import TooLittleData
 
 BUYERS_FOR_A_MODEL, BUYERS_FOR_LEARNING, DAYS_FOR_LEARNING = 100, 500, 180
 CHURNERS, SNAPSHOTS_FOR_ENSEMBLE = 100, 4
+HORIZONS_TO_BE_HEARD = (
+    8  # of history: fewer are the same few weeks again and again, however many snapshots look at them
+)
 _CLOSED = (CLOSED_FORM, RFM, BG_LOGISTIC, "stacked")
-_LOGISTIC = ("logistic", "boosting", *_CLOSED)  # boosting has its say in the stack, on any number of churners
+_LEARNED = ("logistic", "boosting")
+_LOGISTIC = (*_LEARNED, *_CLOSED)  # boosting has its say in the stack, on any number of churners
 _ENSEMBLE = ("ensemble", *ENSEMBLE, *_CLOSED)
 SWING = 0.2  # log of the speed of repeat orders from one horizon to the next, from which a season is reckoned with
 
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """Where the data stands: what ``auto`` may choose from, by default the first, and what the next rung needs."""
+    """Where the data stands: what ``auto`` may choose from, by default the first, and what the next rung needs.
+
+    ``heard`` are members that have a say in the blend and are never chosen alone.
+    """
 
     candidates: tuple[str, ...]
     text: str
+    heard: tuple[str, ...] = ()
 
     @property
     def members(self) -> tuple[str, ...]:
         """What the candidates are made of."""
-        return tuple(name for name in self.candidates if name not in ("ensemble", "stacked"))
+        return (*self.heard, *(name for name in self.candidates if name not in ("ensemble", "stacked")))
 
 
 def stand(training: TrainingSet) -> Rung:
@@ -56,18 +64,14 @@ def _carried(training: TrainingSet, buyers: int, churners: list[float]) -> Rung:
         (int(sum(churners)), CHURNERS, "churners"),
     )
     if missing:
-        return Rung(
-            _by_season(_CLOSED, training),
-            f"The rung of closed forms (BG/NBD, RFM, and what they give together); logistic regression needs {missing}.",
-        )
+        return _closed(training, missing, sum(churners))
     missing = _missing(
         (int(sum(churners) / len(churners)), CHURNERS, "churners a snapshot"),
         (len(churners), SNAPSHOTS_FOR_ENSEMBLE, "snapshots"),
     )
     if missing:
-        return Rung(
-            _by_season(_LOGISTIC, training), f"The rung of logistic regression; the ensemble needs {missing}."
-        )
+        text = f"The rung of logistic regression; the ensemble needs {missing}."
+        return Rung(_by_season(_LOGISTIC, training), text)
     if not training.season:
         have = int(training.history_days)
         return Rung(
@@ -82,6 +86,17 @@ def _carried(training: TrainingSet, buyers: int, churners: list[float]) -> Rung:
         candidates,
         f"The highest rung: the ensemble, with calendar features. By last year's season repeat orders change by {change} "
         "into such a horizon, so what knows no season is not a candidate.",
+    )
+
+
+def _closed(training: TrainingSet, missing: str, churners: float) -> Rung:
+    """Few customers over many horizons are much to learn from, too little to leave the word to it alone (docs/accuracy.md)."""
+    candidates = _by_season(_CLOSED, training)
+    text = f"The rung of closed forms (BG/NBD, RFM, and what they give together); logistic regression needs {missing}"
+    if churners < CHURNERS or training.history_days < HORIZONS_TO_BE_HEARD * training.horizon_days:
+        return Rung(candidates, f"{text}.")
+    return Rung(
+        candidates, f"{text}, and until then has a say in the blend, as has boosting.", heard=_LEARNED
     )
 
 

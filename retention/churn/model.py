@@ -180,7 +180,7 @@ def fit(
         rolling.judge(name, told) for name in (rung.candidates if model == "auto" else (model,)) if told
     ]
     if choices:
-        chosen = rolling.choose(choices, told, seasonal=training.season)
+        chosen = rolling.choose(choices)
     else:
         chosen = _unjudged(training, rung, model, y, seed, part(progress, 0, 2))
     labels = [one.labels for one in told]
@@ -243,7 +243,7 @@ def _why(
     tie = (
         ""
         if chosen is ranked[0]
-        else f" {ranked[0].name} alone is not better beyond doubt, so {chosen.name} it is."
+        else f" {ranked[0].name} alone is not better by {100 * rolling.TIE:.0f} %, so {chosen.name} it is."
     )
     return f"{rung.text} Chosen by log-loss on {_origins(told)}: {said}.{tie}"
 

@@ -1,12 +1,14 @@
-"""Who is chosen on the rolling origins: the best, but a member alone only where it beats the mean of all beyond doubt."""
+"""Who is chosen on the rolling origins: a blend, unless a model alone is far better; and who has a say in it."""
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from retention.churn.estimators import stackable
+from retention.churn.ladder import stand
 from retention.churn.rolling import Choice, Told, choose, not_worse
 from retention.churn.snapshots import Snapshot
 from retention.value import bgnbd, states
@@ -35,34 +37,58 @@ def told():
     return make
 
 
-def choices(*losses):
-    names = ("ensemble", "boosting", "bg_nbd")
-    members = (("logistic", "boosting"), ("boosting",), ("bg_nbd",))
-    return [Choice(name, of, None, loss) for name, of, loss in zip(names, members, losses, strict=True)]
+def choice(name, loss, *members):
+    return Choice(name, members or (name,), None, loss)
 
 
-def test_a_member_alone_that_is_hardly_better_gives_way_to_the_ensemble(told):
-    assert choose(choices(0.301, 0.300, 0.4), told(0.05), seasonal=False).name == "ensemble"
-
-
-def test_a_member_that_is_better_beyond_doubt_is_taken(told):
-    assert choose(choices(0.35, 0.300, 0.4), told(3.0), seasonal=False).name == "boosting"
-
-
-def test_the_ensemble_and_what_is_no_member_are_taken_by_their_log_loss(told):
-    assert choose(choices(0.299, 0.300, 0.4), told(0.05), seasonal=False).name == "ensemble"
-    assert choose(choices(0.301, 0.300, 0.2), told(0.05), seasonal=False).name == "bg_nbd"
-    assert choose(choices(0.301, 0.300, 0.4)[1:], told(0.05), seasonal=False).name == "boosting"
-
-
-def test_where_there_is_no_ensemble_a_member_alone_gives_way_to_the_blend(told):
-    """Few customers cannot tell which of the blend's members is better; one that is beyond doubt is taken."""
-    blend, boosting = (
-        Choice("stacked", ("logistic", "boosting"), None, 0.301),
-        Choice("boosting", ("boosting",), None, 0.300),
+def test_a_model_alone_that_is_a_little_better_gives_way_to_the_blend():
+    """Which of them was lucky at an origin says little of the next one, and their mean is never the unlucky one."""
+    blend, boosting, closed = (
+        choice("stacked", 0.301, "boosting", "bg_nbd"),
+        choice("boosting", 0.300),
+        choice("bg_nbd", 0.29),
     )
-    assert choose([blend, boosting], told(0.05), seasonal=False) is blend
-    assert choose([blend, boosting], told(3.0), seasonal=False) is boosting
+    assert choose([blend, boosting]) is blend
+    assert choose([blend, boosting, closed]) is blend
+
+
+def test_a_model_alone_that_is_far_better_is_taken():
+    blend, boosting = choice("stacked", 0.35, "boosting", "bg_nbd"), choice("boosting", 0.300)
+    assert choose([blend, boosting]) is boosting
+
+
+def test_of_two_blends_the_better_one_is_taken():
+    stack, ensemble = (
+        choice("stacked", 0.302, "boosting", "bg_nbd"),
+        choice("ensemble", 0.301, "boosting", "logistic"),
+    )
+    assert choose([stack, ensemble, choice("bg_nbd", 0.3)]) is ensemble
+    assert choose([stack, choice("ensemble", 0.303, "boosting", "logistic")]) is stack
+
+
+def test_where_there_is_no_blend_the_best_is_taken():
+    best = choice("boosting", 0.300)
+    assert choose([choice("bg_nbd", 0.4), best]) is best
+    assert choose([best]) is best
+
+
+@pytest.mark.parametrize(("churners", "horizon", "heard"), [
+    (12, 28, {"logistic", "boosting"}), (8, 28, set()), (12, 90, set()),
+])  # fmt: skip
+def test_below_500_buyers_what_learns_has_a_say_in_the_blend_and_is_never_taken_alone(
+    churners, horizon, heard
+):
+    """Where there are a hundred churners, and eight horizons: ten looks at the same three are not much to learn from."""
+    newest = SimpleNamespace(buyers=300, cutoff=datetime(2025, 1, 1, tzinfo=UTC))
+    snapshots = [SimpleNamespace(churned=np.repeat([0.0, 1.0], [200, churners]))] * 10
+    shop = SimpleNamespace(
+        newest=newest, snapshots=snapshots, history_days=340, season=False, horizon_days=horizon
+    )
+    rung = stand(shop)
+    assert set(rung.members) - set(rung.candidates) == heard
+    assert set(stackable(rung.members)) == heard | {"bg_nbd", "bg_logistic"}
+    assert "500 buyers (have 300)" in rung.text
+    assert ("has a say in the blend" in rung.text) == bool(heard)
 
 
 def test_what_the_blend_is_made_of_knows_the_season_and_more_than_rfm():

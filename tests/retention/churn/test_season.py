@@ -1,6 +1,5 @@
 """A shop with a Christmas season: what last year's season says of this one's."""
 
-from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -9,7 +8,6 @@ import pytest
 
 from retention.churn import evaluate, forecast, season
 from retention.churn.ladder import stand
-from retention.churn.rolling import Choice, choose
 from retention.churn.snapshots import take
 from retention.value import bgnbd
 from tests import shops
@@ -150,17 +148,6 @@ def test_what_knows_no_season_stays_out_of_one(days, swing, there, gone):
     candidates = set(stand(shop).candidates)
     assert candidates >= there | {"ensemble", "stacked"}
     assert not candidates & gone
-
-
-def test_a_near_tie_in_one_season_is_blended():
-    one, blend = (
-        Choice("bg_season", ("bg_season",), None, 0.50),
-        Choice("stacked", ("logistic",), (1.0,), 0.504),
-    )
-    assert choose([one, blend], (), seasonal=True) is blend
-    assert choose([one, blend], (), seasonal=False) is one
-    assert choose([one, replace(blend, log_loss=0.53)], (), seasonal=True) is one
-    assert choose([one], (), seasonal=True) is one
 
 
 def test_before_christmas_every_baseline_is_beaten(gifts):
