@@ -13,6 +13,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from retention.privacy.keys import Keys
 
+# By what the URL of the SQL database may begin; psycopg is the driver whose connections are set up in `retention.db`.
+DATABASES = ("sqlite", "sqlite+pysqlite", "postgresql", "postgres", "postgresql+psycopg")
 _SECRETS = {
     "secret_key": "RETENTION_SECRET_KEY",
     "old_secret_keys": "RETENTION_OLD_SECRET_KEYS",
@@ -32,8 +34,9 @@ class Settings(BaseSettings):
     """The installation's settings; docs/operating.md lists them with their meaning."""
 
     model_config = SettingsConfigDict(
-        env_prefix="RETENTION_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True
-    )
+        env_prefix="RETENTION_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True,
+        hide_input_in_errors=True,  # a URL holds a password
+    )  # fmt: skip
 
     home: Path = Path(".retention")
     database_url: SecretStr = SecretStr("")
@@ -119,6 +122,18 @@ class Settings(BaseSettings):
         if role not in ("viewer", "analyst", "approver", "admin"):
             raise ValueError(f"RETENTION_DEFAULT_ROLE is {role!r}; use viewer, analyst, approver or admin")
         return role
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, url: SecretStr) -> SecretStr:
+        scheme, marked, _ = url.get_secret_value().partition("://")  # the rest may hold a password
+        if scheme and scheme not in DATABASES:
+            seen = f"{scheme}://…" if marked else "no URL"
+            raise ValueError(
+                f"RETENTION_DATABASE_URL is {seen}; what the desk keeps is in SQLite (sqlite:///FILE) or in PostgreSQL "
+                "(postgresql://USER:PASSWORD@HOST/DATABASE)"
+            )
+        return url
 
     @model_validator(mode="after")
     def _fill_in(self) -> "Settings":

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, bindparam, create_engine, event, make_url, select
 from sqlalchemy.orm import Session
 
 from retention import clock
+from retention.db.driver import driven
 from retention.db.tables import BusinessClock
 from retention.settings import Settings
 
@@ -34,7 +35,8 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = _sqlite(url) if self.is_sqlite else _postgres(url)
+        with driven(url):
+            self.engine = _sqlite(url) if self.is_sqlite else _postgres(url)
 
     @classmethod
     def of(cls, settings: Settings) -> "Database":

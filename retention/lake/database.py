@@ -39,6 +39,8 @@ def fetched(url: str, query: str | None, folder: Path, tell: Callable[[int], Non
     """
     import sqlalchemy as sa
 
+    from retention.db.driver import driven
+
     if query is None:
         raise BadInput("A database needs --query, the SELECT whose rows are to be imported.")
     try:
@@ -48,7 +50,8 @@ def fetched(url: str, query: str | None, folder: Path, tell: Callable[[int], Non
             raise BadInput(
                 f"There is no file {made.database!r} for the database {name}."
             )  # SQLite would make one
-        engine = sa.create_engine(url)
+        with driven(url):
+            engine = sa.create_engine(url)
         try:
             with engine.connect() as connection, _Files(folder) as files:
                 streamed = connection.execution_options(stream_results=True, max_row_buffer=ROWS_AT_ONCE)

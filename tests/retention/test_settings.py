@@ -52,10 +52,14 @@ def test_a_file_twin_reads_a_secret(tmp_path, monkeypatch):
             "https://crm.münchen.example",
             "xn--",
         ),  # it stands in a header of every e-mail
+        ("RETENTION_DATABASE_URL", "mysql://me:secret@host/db", "mysql://….*SQLite.*PostgreSQL"),
+        ("RETENTION_DATABASE_URL", "postgresql+psycopg2://host/db", r"psycopg2://….*postgresql://USER"),
+        ("RETENTION_DATABASE_URL", "state.db", "is no URL; .*sqlite:///FILE"),
         ("RETENTION_DEFAULT_ROLE", "boss", "viewer, analyst, approver or admin"),
     ],
 )
 def test_a_bad_value_is_named(monkeypatch, variable, value, says):
     monkeypatch.setenv(variable, value)
-    with pytest.raises(ValidationError, match=says):
+    with pytest.raises(ValidationError, match=says) as refused:
         Settings()
+    assert "secret" not in str(refused.value)

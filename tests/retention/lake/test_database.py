@@ -82,3 +82,17 @@ def test_postgresql_with_its_own_types(settings, tmp_path):
         assert (last["customer_id"], last["amount"], last["query"]) == ("4", 15000.25, '{"a": 1}')
         assert min(event["occurred_at"] for event in events).isoformat() == "2024-12-31T23:01:00"
         assert "password" not in str(report.files)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("mysql://me:secret@host/db", r"mysql:// needs the Python driver MySQLdb.*pip install mysqlclient.*mysql\+DRIVER"),
+        ("mysql+asyncmy://host/db", "needs the Python driver asyncmy.*pip install asyncmy"),
+        ("mysqll://host/db", "no database mysqll:// that SQLAlchemy knows; write the URL like postgresql://"),
+    ],
+)  # fmt: skip
+def test_a_driver_that_is_missing_is_named_with_the_remedy(settings, tmp_path, url, says):
+    with pytest.raises(BadInput, match=says) as refused:
+        _import(settings, tmp_path, url, "SELECT 1")
+    assert "secret" not in str(refused.value)
