@@ -261,8 +261,19 @@ def _parsed(sql: str, where: str) -> Any:
     try:
         return sqlglot.parse_one(sql, read="duckdb")
     except sqlglot.errors.SqlglotError as error:
-        first = str(error).splitlines()[0]
-        raise BadInput(f"{where}: {sql!r} is not SQL that DuckDB understands ({first}).") from None
+        raise BadInput(
+            f"{where}: the expression {sql!r} is not SQL that can be read{_place(error)}; write it over the file's columns, as in "
+            '{ sql = \'"Quantity" * "Price"\' }.'
+        ) from None
+
+
+def _place(error: Any) -> str:
+    """Where the reading ended, in words; nothing where the text is not even words, most often for a quote left open."""
+    for fault in getattr(error, "errors", ()):
+        line = f"line {fault['line']}, " if fault["line"] > 1 else ""
+        first = fault["col"] - len(fault["highlight"]) + 1  # it counts to the end of the word
+        return f": something is wrong or missing at {fault['highlight']!r} ({line}character {first})"
+    return ": a quote may be left open"
 
 
 def _columns_of(sql: str) -> frozenset[str]:

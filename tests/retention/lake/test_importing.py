@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -23,6 +24,8 @@ from retention.db.tables import DirectoryEntry, ImportLog
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing import import_files
+from retention.lake.mapping import parse
+from retention.lake.schema import EVENTS
 
 RETAIL = """[events]
 timezone    = "Europe/London"
@@ -348,6 +351,8 @@ import os, signal, sys
 from deltalake import DeltaTable
 from retention.lake import Lake, store
 from retention.lake.importing import import_files
+from retention.lake.mapping import parse
+from retention.lake.schema import EVENTS
 from retention.settings import Settings
 settings = Settings(home=sys.argv[1], _env_file=None)
 store._retrying = lambda deed: os.kill(os.getpid(), signal.SIGKILL)  # the files are written, the commit is not
@@ -383,6 +388,22 @@ def test_an_expression_that_is_refused_is_named(lake, settings, tmp_path, retail
     says = rf"\[events\] {key}: DuckDB refuses the expression: .*\({text}: text"
     with pytest.raises(BadInput, match=says):
         import_files(lake, None, settings, "events", [_file(tmp_path, HEADER + rows)], retail)
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        ("""amount = { sql = '"Quantity" *' }""", r"amount: the expression .*wrong or missing at '\*' \(character 12\)"),
+        ("""where = { sql = 'CASE WHEN a THEN' }""", r"where: the expression .* at 'THEN' \(character 13\)"),
+        ('amount = { sql = "a +\\n(b" }', r"amount: .* at 'b' \(line 2, character 2\)"),
+        ("""title = { sql = "'abc" }""", "title: the expression .* a quote may be left open"),
+    ],
+)  # fmt: skip
+def test_an_expression_that_is_no_sql_is_shown_with_the_place(broken, says):
+    with pytest.raises(BadInput, match=r"the map \[events\] " + says) as refused:
+        parse(tomllib.loads(broken), EVENTS, "the map")
+    assert "sqlglot" not in str(refused.value)
+    assert "Required keyword" not in str(refused.value)
 
 
 def test_an_import_killed_after_the_commit_is_finished_by_the_next(
