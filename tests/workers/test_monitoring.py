@@ -9,12 +9,15 @@ from sqlalchemy import select
 
 from bot.health import models as champions
 from retention import clock
+from retention.churn.derived import MEANING
 from retention.db.tables import Audit, Job, ModelHealth, ModelVersion, Outbox, RoleGrant
 from retention.errors import Conflict, NotAllowed
 from retention.monitoring import latest
+from retention.templating import text
 from tests import shop as tiny
 from tests.workers.harness import ADMIN, ANALYST, CHANNEL, VIEWER, ask, job
 from workers import ids, models, schedule
+from workers.delivery.render import message
 from workers.requests import Monitor, Retrain, Sweep
 from workers.tasks.runner import run_job
 
@@ -166,6 +169,32 @@ def test_an_unchanged_shop_stays_healthy_and_nobody_is_disturbed(tmp_path):
     assert (seen.state, seen.source) == ("healthy", "recomputed")
     assert seen.scored_as_of == at(SEEN - HORIZON)
     assert alerts(own) == []
+
+
+@pytest.mark.parametrize("drift", [True, False])
+def test_a_warning_says_what_has_moved_in_the_words_of_the_catalogue(drift):
+    health = {
+        "version": "churn-1", "at": "2025-06-01T00:00:00+00:00", "state": "decayed", "metrics": {},
+        "reasons": [{"check": "log_loss", "text": "came out worse"}], "drift": {},
+    }  # fmt: skip
+    if drift:
+        names, psis = ("orders_2h", "gap_cv"), (0.51, 0.04)
+        health["drift"] = {
+            "customers": 9, "score_psi": 0.3, "limit": 0.25, "moved": ["orders_2h"],
+            "features": dict(zip(names, psis, strict=True)),
+            "most": [
+                {"feature": name, "meaning": MEANING[name], "psi": psi}
+                for name, psi in zip(names, psis, strict=True)
+            ],
+        }  # fmt: skip
+    context = {"health": health, "retraining": None, "job_id": "1", "zone": "UTC"}
+    alert, looked = (str(message(f"monitor/{name}", **context)) for name in ("alert", "health"))
+    printed = text("terminal/monitor.txt.j2", **context)
+    for said in (alert, looked, printed):
+        assert ("0.51  orders in the last 2H" in said) == drift
+        assert ("H is the horizon" in said) == drift
+        assert "orders_2h" not in said
+    assert MEANING["gap_cv"] not in alert  # has not moved beyond the limit
 
 
 def test_without_a_model_nothing_is_due(database, settings):
