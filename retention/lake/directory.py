@@ -118,7 +118,10 @@ def found(session: Session, settings: Settings, text: str) -> Found:
             raise BadInput(f"{asked} stands for more than one customer; use the customer id.")
     mine = DirectoryEntry.team_id == settings.team_id
     if not session.scalar(select(func.count()).select_from(DirectoryEntry).where(mine)):
-        raise BadInput(f"There is no customer {asked!r}, for no data has been imported yet.")
+        raise BadInput(
+            f"There is no customer {asked!r}, for no data has been imported yet with this database. Where the lake has "
+            "data from before (RETENTION_DATABASE_URL is another now), let an admin run: retention db upgrade"
+        )
     near = _nearest(session, settings, asked)
     hint = f"; the nearest {'is' if len(near) == 1 else 'are'} {', '.join(near)}" if near else ""
     raise BadInput(

@@ -113,6 +113,21 @@ def test_a_full_disk_is_said_whoever_found_out(home, capsys, monkeypatch):
     assert capsys.readouterr().err.startswith("The disk is full")
 
 
+def test_a_new_database_for_a_lake_with_data_is_told_of_and_learns_who_is_a_customer(
+    home, capsys, monkeypatch, tmp_path
+):
+    rows = "customer_id,event_type,occurred_at,order_id\nc1,purchase,2025-01-01,1\nc1,purchase,2025-01-09,2\n"
+    (tmp_path / "sales.csv").write_text(rows)
+    assert run(["import", "events", str(tmp_path / "sales.csv")]) == 0
+    monkeypatch.setenv("RETENTION_DATABASE_URL", f"sqlite:///{tmp_path}/new.db")
+    capsys.readouterr()
+    assert run(["score", "c1"]) == 2
+    assert "retention db upgrade" in capsys.readouterr().err
+    assert run(["db", "upgrade"]) == 0
+    assert "1 customer" in capsys.readouterr().out
+    assert run(["score", "c1"]) == 0
+
+
 def test_an_old_database_is_named_with_the_remedy(home, capsys):
     home.mkdir()
     (home / "state.db").touch()
