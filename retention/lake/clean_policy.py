@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from retention.errors import BadInput
 from retention.lake.schema import EARLIEST, EVENTS
+from retention.policy_file import in_words, validated
 from retention.settings import Settings
 
 DEFAULT = Path(__file__).with_name("clean.toml")
@@ -158,13 +159,11 @@ def load_clean_policy(settings: Settings) -> CleanPolicy:
                 )
             rules[name] = {**rules[name], **keys}
     try:
-        return CleanPolicy.model_validate(rules)
+        return validated(CleanPolicy, rules)
     except ValidationError as error:
         first = error.errors()[0]
         where = " ".join(str(part) for part in first["loc"])
-        raise BadInput(
-            f"{own} {where} is {first['input']!r}; {first['msg'].removeprefix('Value error, ')}."
-        ) from None
+        raise BadInput(f"{own} {where} is {first['input']!r}; {in_words(first)}.") from None
 
 
 def _nearest(name: str, known: Collection[str]) -> str:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from retention.campaigns.quiet import parsed
 from retention.errors import BadInput
 from retention.lake.identity.rules import IdentityRules
+from retention.policy_file import first_fault, validated
 from retention.risk.recommending import RecommendRules
 from retention.risk.strategy import ANY, REASONS, Cell, Consent, Rule, reason_of
 from retention.settings import Settings
@@ -263,20 +264,9 @@ def read_policy(path: Path) -> Policy:
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"The policy {path} is not valid TOML: {error}.") from None
     except ValidationError as error:
-        raise BadInput(f"The policy {path} cannot be used: {_first(error)}.") from None
+        raise BadInput(f"The policy {path} cannot be used: {first_fault(error)}.") from None
 
 
 @lru_cache(maxsize=8)  # a warm worker reads the same text for every question
 def _parsed(text: str) -> Policy:
-    return Policy.model_validate(tomllib.loads(text))
-
-
-def _first(error: ValidationError) -> str:
-    """The first fault, in a person's words: place, what is wrong, the value seen."""
-    fault = error.errors()[0]
-    place = ".".join(str(part + 1) if isinstance(part, int) else part for part in fault["loc"])
-    said = fault["msg"].removeprefix("Value error, ").rstrip(".")
-    if fault["type"] == "extra_forbidden":
-        return f"{place}: there is no such setting (it says {fault['input']!r}); remove it, or see docs/campaigns.md for its right name"
-    seen = "" if fault["type"] == "value_error" else f" (it says {fault['input']!r})"
-    return f"{place}: {said}{seen}" if place else f"{said}{seen}"
+    return validated(Policy, tomllib.loads(text))

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from retention.errors import BadInput
+from retention.policy_file import first_fault, validated
 from retention.settings import Settings
 
 
@@ -50,10 +51,10 @@ def load(settings: Settings) -> IdentityRules:
         return IdentityRules()
     try:
         said = tomllib.loads(settings.policy.read_text(encoding="utf-8"))
-        return IdentityRules.model_validate(said.get("identity", {}))
+        return validated(IdentityRules, said.get("identity", {}))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadInput(f"The policy {settings.policy} cannot be read: {error}.") from None
     except ValidationError as error:
-        fault = error.errors()[0]
-        place = ".".join(["identity", *(str(part) for part in fault["loc"])])
-        raise BadInput(f"The policy {settings.policy} cannot be used: {place}: {fault['msg']}.") from None
+        raise BadInput(
+            f"The policy {settings.policy} cannot be used: {first_fault(error, 'identity')}."
+        ) from None

@@ -195,6 +195,11 @@ def test_days_alone_tell_nothing_of_orders_that_are_twice(lake, settings, tmp_pa
         ("[price]\nz = -1\n", "price z is -1"),
         ("[price]\naction = 'drop'\n", "price action"),
         ("[missing]\ncolumns = ['colour']\n", "'colour'"),
+        (
+            "[missing]\ncolumns = 'channel'\n",
+            """missing columns is 'channel'; write a list like ["a", "b"]""",
+        ),
+        ('[bot]\nevents = "9"\n', "bot events is '9'; write a whole number"),
         ("[test_order]\nitem = '('\n", "regular expression"),
         ("price = 3\n", "no rule"),
         ("[price\n", "not TOML"),

@@ -76,6 +76,21 @@ def test_a_shop_may_bring_its_own(tmp_path):
         (_rule(discount=0, action="call", amount=5, min_order=9), "only coupons"),
         (_rule(values='["any", "high"]'), "name it alone"),
         (_rule(consent="[]"), "for nobody"),
+        (
+            "[campaign]\nmax_calls = true\n",
+            "campaign.max_calls: write a whole number like 40, without quotes (it says true)",
+        ),
+        ("[campaign]\nmax_calls = 2.5\n", "write a whole number like 40, without quotes (it says 2.5)"),
+        (
+            '[campaign]\nbudget = "1000"\n',
+            "campaign.budget: write a number like 0.5, without quotes (it says '1000')",
+        ),
+        ("[recommend]\nbandit = 1\n", "recommend.bandit: write true or false, without quotes (it says 1)"),
+        (_rule(tiers='"high"'), """rules.1.tiers: write a list like ["a", "b"] (it says 'high')"""),
+        ("campaign = 3\n", "campaign: write a table"),
+        ("rules = 3\n", "below a line [[rules]]"),
+        ("[campaign]\nquiet_hours = 3\n", "write text in quotes"),
+        ("[[rules]]\nname = 'A'\ntiers = ['high']\n", "rules.1.action: this is missing"),
         (_rule(consent='["refused"]'), "given"),
         (_rule("A", values='["high"]') + _rule("B", values='["high", "low"]'), "value high"),
         (_rule("A", consent='["unknown"]') + _rule("B", consent='["unknown", "given"]'), "consent unknown"),
@@ -93,6 +108,10 @@ def test_a_fault_gets_one_sentence_that_names_it(tmp_path, text, says):
     assert "policy.toml" in sentence
     assert sentence.count("\n") == 0
     assert sentence.endswith(".")
+
+
+def test_a_whole_number_stands_for_a_fraction(tmp_path):
+    assert read_policy(_written(tmp_path, "[campaign]\nbudget = 1000\n")).campaign.budget == 1000
 
 
 def test_a_file_that_cannot_be_read_is_said_to_be_so(tmp_path):

@@ -1,0 +1,52 @@
+"""What a person wrote in a TOML file of rules: read strictly, and its first fault told in their words."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_SHOULD_BE = {
+    "bool_type": "write true or false, without quotes",
+    "int_type": "write a whole number like 40, without quotes",
+    "int_from_float": "write a whole number like 40",
+    "float_type": "write a number like 0.5, without quotes",
+    "string_type": 'write text in quotes, like "a"',
+    "tuple_type": 'write a list like ["a", "b"]',
+    "model_type": "write a table: its name in a line of its own in brackets, and its settings below that",
+    "missing": "this is missing; write it",
+}  # by pydantic's types of faults
+
+
+def validated(model: type[Model], said: Mapping[str, Any]) -> Model:
+    """What was said as a model of it. Neither text nor true stand for a number; a whole number does for a fraction.
+
+    Raises
+    ------
+    ValidationError
+    """
+    # As JSON: strict about Python's own objects, pydantic would take no list for a tuple and no text for a date.
+    return model.model_validate_json(json.dumps(said, default=str), strict=True)
+
+
+def in_words(fault: Mapping[str, Any]) -> str:
+    """What is wrong with a value, of one of a `ValidationError`'s errors."""
+    return _SHOULD_BE.get(fault["type"], fault["msg"].removeprefix("Value error, ").rstrip("."))
+
+
+def first_fault(error: ValidationError, *within: str) -> str:
+    """The first fault, in a person's words: place (below ``within``), what is wrong, the value seen."""
+    fault = error.errors()[0]
+    loc = (*within, *fault["loc"])
+    place = ".".join(str(part + 1) if isinstance(part, int) else part for part in loc)
+    kind, value = fault["type"], fault["input"]
+    seen = str(value).lower() if isinstance(value, bool) else repr(value)
+    if kind == "extra_forbidden":
+        return f"{place}: there is no such setting (it says {seen}); remove it, or see docs/campaigns.md for its right name"
+    said = in_words(fault)
+    if kind == "tuple_type" and len(loc) == 1:  # the only lists of tables are those of the file itself
+        said = f"write each in a table of its own, below a line [[{place}]]"
+    told = said if kind in ("value_error", "missing") else f"{said} (it says {seen})"
+    return f"{place}: {told}" if place else told
