@@ -47,19 +47,25 @@ def read(path: Path) -> pd.DataFrame:
     Raises
     ------
     BadInput
-        It is not there, or neither of the two.
+        It is not there, neither of the two, or without rows.
     """
     import duckdb
 
     if not path.is_file():
         raise BadInput(f"--data: there is no file {path}; give a CSV or Parquet file.")
-    reader = "read_parquet" if path.suffix.lower() in (".parquet", ".pq") else "read_csv"
+    parquet = path.suffix.lower() in (".parquet", ".pq")
+    reader = "read_parquet(?)" if parquet else "read_csv(?, header = true)"  # columns are asked for by name
     try:
         with duckdb.connect() as connection:
-            return connection.execute(f"SELECT * FROM {reader}(?)", [str(path)]).df()  # noqa: S608 - two words of ours
+            table = connection.execute(f"SELECT * FROM {reader}", [str(path)]).df()  # noqa: S608 - two words of ours
     except duckdb.Error as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise BadInput(f"--data: {path} cannot be read as CSV or Parquet: {reason}.") from None
+    if table.empty:
+        raise BadInput(
+            f"--data: {path} has no rows, at most a header; give one row for each customer of the experiment."
+        )
+    return table
 
 
 def experiment(

@@ -164,3 +164,7 @@ def test_a_file_that_is_none_has_its_sentence(terminal, tmp_path, capsys):
     (tmp_path / "bad.parquet").write_text("this is no parquet file")
     assert run(["evaluate", "uplift", "--data", str(tmp_path / "bad.parquet"), *GOOD]) == 2
     assert "cannot be read" in capsys.readouterr().err
+    for written in ("treated,visit,recency\n", "treated,visit,2024\n", "", "\n"):
+        (tmp_path / "header.csv").write_text(written)
+        assert run(["evaluate", "uplift", "--data", str(tmp_path / "header.csv"), *GOOD]) == 2
+        assert "header.csv has no rows" in capsys.readouterr().err
