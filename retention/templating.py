@@ -28,12 +28,21 @@ def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -
 
 def signed(number: float, digits: int = 0) -> str:
     """``signed(-24.83, 1)`` → ``−24.8``: a difference, with its sign."""
-    return f"{number:+,.{digits}f}".replace("-", "−")
+    return f"{_rounded(number, digits):+,.{digits}f}".replace("-", "−")
 
 
 def percent(share: float | None, digits: int = 0) -> str:
-    """``percent(.256)`` → ``26 %``."""
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
+    """``percent(.256)`` → ``26 %``; a negative one has the minus of `money`."""
+    return "–" if share is None else f"{figure(100 * share, digits)} %"
+
+
+def figure(number: float, digits: int = 0) -> str:
+    """``figure(-0.42, 1)`` → ``−0.4``: with the minus of `money`, and none where nothing is left of it."""
+    return f"{_rounded(number, digits):.{digits}f}".replace("-", "−")
+
+
+def _rounded(number: float, digits: int) -> float:
+    return round(float(number), digits) + 0.0  # −0 becomes 0
 
 
 def risk(probability: float, model_version: str) -> str:
@@ -81,7 +90,7 @@ def bar(done: int, total: int, width: int = 20) -> str:
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "money": money, "signed": signed, "percent": percent, "risk": risk, "count": count, "moment": moment, "day": day, "shorten": shorten,
+    "money": money, "signed": signed, "figure": figure, "percent": percent, "risk": risk, "count": count, "moment": moment, "day": day, "shorten": shorten,
     "user": str,  # a person is named by their id; Slack's rendering makes a mention of it
 }  # fmt: skip
 

@@ -166,6 +166,64 @@ def test_differences_have_the_minus_that_money_has():
     assert templating.signed(-24.83, 1) == "−24.8"
     assert templating.signed(1234.5) == "+1,234"
     assert templating.money(-4.1, "USD", 2) == "−$4.10"
+    assert templating.percent(-0.0041, 1) == "−0.4 %"
+    assert templating.figure(-0.41, 1) == "−0.4"
+
+
+def test_nothing_has_no_sign():
+    assert (templating.money(-0.4), templating.percent(-0.0004), templating.figure(-0.04, 1)) == (
+        "0",
+        "0 %",
+        "0.0",
+    )
+    assert templating.signed(-0.04, 1) == "+0.0"
+
+
+@pytest.mark.parametrize(
+    ("hours", "send_on", "said"),
+    [
+        (0, None, "It is sent at once: nobody can stop it then."),
+        (0, "2025-05-03", "It is sent at its own moment; until then anyone may stop it."),
+        (4, None, "It is sent 4 hours from now; until then anyone may stop it."),
+    ],
+)
+def test_what_an_approval_brings_about_is_said_in_a_sentence(hours, send_on, said):
+    campaign = {"approvals_needed": 1, "approved_by": [], "clearance_hours": hours, "send_on": send_on}
+    words = templating.environment(autoescape=False).get_template("slack/campaign/words.j2").module
+    assert words.then(campaign) == said
+
+
+def test_the_terminal_shows_a_plan_without_saying_a_word_twice():
+    plan = dict.fromkeys(("control", "treated", "cost", "profit", "profit_low", "profit_high"), 1)
+    campaign = {
+        "audience": 2, "tiers": {}, "holdout": 0.5, "plan": plan | {"smallest_effect": None}, "offers": [],
+        "excluded": {}, "targeting": {"by": "risk", "why": "none"}, "currency": "USD", "budget": 9, "assumed": [],
+        "prior": {"mean": -0.004, "campaigns": 1, "simulated": False},
+    }  # fmt: skip
+    said = (
+        templating.environment(autoescape=False)
+        .get_template("terminal/campaign/plan.j2")
+        .module.plan(campaign)
+    )
+    assert "Targeting:  Chosen by risk × value" in said
+    assert "Chosen:" not in said
+    assert "a prior of −0.4 % extra buyers" in said
+
+
+def test_the_terminal_shows_money_of_a_result_as_money():
+    effect = dict.fromkeys(("per_customer", "low", "total_low", "high", "total_high"), -0.4) | {
+        "total": -660.2
+    }
+    said = templating.text(
+        "terminal/campaign/result.txt.j2", campaign={"name": "A", "currency": "USD"}, treated=9, control=9,
+        measured={
+            "advice": "stop", "simulated": False, "effects": {"orders": effect, "profit": effect}, "cost": 0,
+            "redeemed": 0, "cost_per_order": None, "sample_ratio": {"p_value": 0.5},
+        },
+    )  # fmt: skip
+    orders, profit = (" ".join(line.split()) for line in said.splitlines()[1:3])
+    assert orders == "orders −0.400 each (95 % −0.400 to −0.400), −660.2 in all (−0.4 to −0.4)"
+    assert profit == "profit −$0.40 each (95 % −$0.40 to −$0.40), −$660 in all ($0 to $0)"
 
 
 def test_no_value_stands_in_italics():
