@@ -11,9 +11,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from templates import FOLDER
 
+# Embeddings, overrides and isolates: they turn what follows a value around, up to the end of the message.
+_DIRECTIONS = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 
 
@@ -89,6 +92,13 @@ def bar(done: int, total: int, width: int = 20) -> str:
     return "▰" * filled + "▱" * (width - filled)
 
 
+def straight(value: Any) -> Any:
+    """A value as it may stand in a text: without characters that set the direction of what comes after it."""
+    if isinstance(value, Markup):  # a macro's or a block's own output: its values have been here already
+        return value
+    return value.translate(_DIRECTIONS) if isinstance(value, str) else value
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "money": money, "signed": signed, "figure": figure, "percent": percent, "risk": risk, "count": count, "moment": moment, "day": day, "shorten": shorten,
     "user": str,  # a person is named by their id; Slack's rendering makes a mention of it
@@ -96,14 +106,17 @@ FILTERS: dict[str, Callable[..., Any]] = {
 
 
 def environment(*, autoescape: bool, **options: Any) -> Environment:
-    """An environment over ``templates/`` with our filters; a missing variable is an error, never a blank."""
+    """An environment over ``templates/`` with our filters; a missing variable is an error, never a blank.
+
+    Every value is made `straight`, unless ``options`` have a ``finalize`` of their own.
+    """
     made = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=autoescape,  # noqa: S701 - the caller says which surface; plain text has no markup
         undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False,
         auto_reload=False,  # no look at the disk for each message
-        **options,
+        **{"finalize": straight, **options},
     )  # fmt: skip
     made.filters.update(FILTERS)
     made.filters.pop("safe", None)  # nobody can switch the escaping off

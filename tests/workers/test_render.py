@@ -55,6 +55,17 @@ def test_a_hostile_name_is_only_a_name(templates, name, shown):
     assert message.text == f"Hello {shown}"
 
 
+def test_a_name_does_not_turn_around_the_text_after_it(templates):
+    """What goes back to us, like a button's value, stays as it is: it may be somebody's id."""
+    name = "Tea \u202eevil\u202c \u2066a\u2069 \u05ea\u05d4"
+    message = render.message(templates(TEMPLATE), name=name)
+    shown = "Tea evil a \u05ea\u05d4"
+    assert message.blocks[0]["text"]["text"] == shown
+    assert message.blocks[1]["text"]["text"] == f"*{shown}* & co"
+    assert message.blocks[2]["elements"][0]["value"] == name
+    assert message.text == f"Hello {shown}"
+
+
 @given(name=st.text(min_size=1, max_size=60).filter(str.strip))
 def test_no_text_at_all_can_add_structure_or_a_mention(name):
     message = render.message("job/refused", sentence=name)

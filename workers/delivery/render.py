@@ -19,7 +19,7 @@ import yaml
 from jinja2 import Environment, pass_context
 from markupsafe import Markup
 
-from retention.templating import environment, moment, shorten
+from retention.templating import environment, moment, shorten, straight
 from workers import ids
 from workers.delivery.limits import check_message, check_view
 
@@ -132,8 +132,11 @@ def _environment() -> Environment:
 
 def _filled(node: Any, marks: _Marks, *, mrkdwn: bool) -> Any:
     if isinstance(node, dict):
-        is_mrkdwn = node.get("type") == "mrkdwn"
-        return {key: _filled(value, marks, mrkdwn=mrkdwn or is_mrkdwn) for key, value in node.items()}
+        kind = node.get("type")
+        filled = {
+            key: _filled(value, marks, mrkdwn=mrkdwn or kind == "mrkdwn") for key, value in node.items()
+        }
+        return filled | {"text": straight(filled["text"])} if kind in ("mrkdwn", "plain_text") else filled
     if isinstance(node, list):
         return [_filled(value, marks, mrkdwn=mrkdwn) for value in node if value is not None]
     return marks.fill(node, mrkdwn=mrkdwn) if isinstance(node, str) else node
@@ -145,7 +148,7 @@ def message(template: str, **context: Any) -> Message:
     ``text`` is mrkdwn to Slack, so it is escaped as mrkdwn. What is too long is cut politely.
     """
     raw, marks = _load(template, context)
-    text = marks.fill(raw.get("text", ""), mrkdwn=True)
+    text = straight(marks.fill(raw.get("text", ""), mrkdwn=True))
     blocks = _filled(raw.get("blocks") or [], marks, mrkdwn=False)
     return Message(shorten(text, 3000), check_message(blocks))
 

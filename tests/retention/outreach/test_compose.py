@@ -22,3 +22,16 @@ def test_a_title_that_is_a_whole_description_is_cut_and_none_widens_the_mail(set
     assert "Tea <b>" in made.text
     assert "Tea &lt;b&gt;" in made.html
     assert "table-layout: fixed" in made.html
+
+
+def test_no_value_turns_the_text_after_it_around(settings):
+    item = {"item_id": "i", "title": "Tea \u202eevil \u2067x"}
+    given = {"action": "reminder", "discount": 0.0, "items": [item]}
+    offer = {"offer": given, "code": None, "expires_at": None}
+    send = Send(id=5, campaign_id="c1", customer_id="k")
+    made = composed(
+        settings, a_body(), send, Contact("a@b.example", "A\u202dnn"), offer, "https://x.example/u"
+    )
+    for text in (made.subject, made.text, made.html):
+        assert not set(text) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+    assert "Tea evil x" in made.text
