@@ -109,11 +109,13 @@ def linked(
 ) -> ImportReport:
     """Link by exact keys whom customer rows show to be one; the report says what came of it.
 
-    Also where none is new, as in `import_log.keep`.
+    Also where none is new, as in `import_log.keep`: then an import that was cut short is finished, and which of its keys
+    were news nobody knows any more.
     """
     if report.table != "customers" or not rules.after_import:
         return report
-    return replace(report, linked=exact.link(lake, rules, by="import", learned=learned).as_dict())
+    news = learned if report.rows_accepted else None
+    return replace(report, linked=exact.link(lake, rules, by="import", learned=news).as_dict())
 
 
 def _mapping(
@@ -282,7 +284,9 @@ class Import:
         )  # fmt: skip
 
     def _write_quarantine(self, files: list[str], *, refused: bool) -> str | None:
-        """Write the quarantine; what an earlier import of the files set aside is not lost by one that is refused.
+        """Write the quarantine; what an import of the files set aside is not lost by one that is refused.
+
+        Refused attempts have a file of their own, where no such import has one: the newest is shown, until one comes in.
 
         Raises
         ------
@@ -290,10 +294,12 @@ class Import:
             Where the import is refused.
         """
         file = self._quarantine_path(files)
-        path = None if refused and file.exists() else quarantine.write(self.con, self.bad, file)
+        attempt = file.with_stem(f"{file.stem}-refused")
         if refused:
+            path = None if file.exists() else quarantine.write(self.con, self.bad, attempt)
             raise BadInput(self._nothing_usable(files, path))
-        return path
+        attempt.unlink(missing_ok=True)
+        return quarantine.write(self.con, self.bad, file)
 
     def _zone(self) -> str:
         zone = self.mapping.timezone if self.mapping and self.table.name == "events" else "UTC"

@@ -276,17 +276,14 @@ def _number(name: str, seen: Look, kind: str, comma: bool, mapping: Mapping, fou
 def _moment(name: str, seen: Look, kind: str, mapping: Mapping, found: Readings) -> None:
     column = f"nullif(trim({quoted(name)}{'' if seen.text else '::BIGINT::VARCHAR'}), '')"
     if mapping.date_format and seen.fitting < seen.filled:
-        others = "of the others only times like 2010-12-31 08:26:00 are" if seen.fitting else "they are"
-        found.notes.append(
-            f"{name}: {seen.fitting:,} of {seen.filled:,} values are written as date_format = {mapping.date_format!r} "
-            f"says; {others} read without it."
-        )
-    if seen.fitting:
-        fitting = _fitting(column, str(mapping.date_format))
-        found.columns[name] = Reading(
-            "TIMESTAMP", f"coalesce({fitting}, {_plain(column)})", "is no date or time"
-        )
-        found.dates[name] = str(mapping.date_format)
+        _misfit(name, seen, mapping.date_format, found)
+    if mapping.date_format and seen.fitting:
+        zoned = "%z" in mapping.date_format
+        type_ = "TIMESTAMP WITH TIME ZONE" if zoned else "TIMESTAMP"
+        plain = _with_offset(column) if zoned else _plain(column)
+        read = f"coalesce({_fitting(column, mapping.date_format)}, {plain})"
+        found.columns[name] = Reading(type_, read, "is no date or time")
+        found.dates[name] = mapping.date_format
         return
     if seen.compact and seen.compact >= max(seen.ordered, seen.seconds, seen.millis):
         sql, said = _as(column, _COMPACT), "like 20101231"
@@ -314,6 +311,15 @@ def _moment(name: str, seen: Look, kind: str, mapping: Mapping, found: Readings)
     found.dates[name] = said
 
 
+def _misfit(name: str, seen: Look, date_format: str, found: Readings) -> None:
+    like = "2010-12-31 08:26:00" + ("+01:00" if "%z" in date_format else "")
+    others = f"of the others only times like {like} are" if seen.fitting else "they are"
+    found.notes.append(
+        f"{name}: {seen.fitting:,} of {seen.filled:,} values are written as date_format = {date_format!r} says; {others} "
+        "read without it."
+    )
+
+
 def _fitting(column: str, date_format: str) -> str:
     """A time as the map says that times are written; it comes first, for 2010-02-01 may be the second of January."""
     return f"try_strptime({column}, {literal(date_format)})"
@@ -322,6 +328,11 @@ def _fitting(column: str, date_format: str) -> str:
 def _plain(column: str) -> str:
     """A time as DuckDB reads it, but not 31/12/24 as a day of the year 31."""
     return f"CASE WHEN try_cast({column} AS TIMESTAMP) >= TIMESTAMP '1000-01-01' THEN try_cast({column} AS TIMESTAMP) END"
+
+
+def _with_offset(column: str) -> str:
+    """A time that names its offset; of one that names none nobody could tell the zone beside those that do."""
+    return f"CASE WHEN regexp_matches({column}, '{ZONED}') THEN {zoned_text(column)} END"
 
 
 def zoned_text(column: str) -> str:

@@ -47,7 +47,7 @@ class Linked:
         return asdict(self) | {"shared": [asdict(key) for key in self.shared]}
 
 
-def link(lake: Lake, rules: IdentityRules, *, by: str, learned: Iterable[str] = ()) -> Linked:
+def link(lake: Lake, rules: IdentityRules, *, by: str, learned: Iterable[str] | None = ()) -> Linked:
     """Link whoever shares a key and is not linked, or parted, yet. Doing it again does nothing.
 
     Parameters
@@ -56,8 +56,9 @@ def link(lake: Lake, rules: IdentityRules, *, by: str, learned: Iterable[str] = 
     rules : IdentityRules
     by : str
         Who asked; ``import`` after an import.
-    learned : iterable of str
-        Ids known before, of which a key has just been learned: links by it count from now on, not earlier.
+    learned : iterable of str, optional
+        Ids known before, of which a key has just been learned: links by it count from now on, not earlier. None: it may
+        be any of them, so all count from now on, which is late at worst and never foresight.
     """
     keys.collect(lake, rules)
     shared = shared_keys(lake, rules)
@@ -67,7 +68,7 @@ def link(lake: Lake, rules: IdentityRules, *, by: str, learned: Iterable[str] = 
             pairs = _new(lake, log, pairs)
         if not len(pairs):
             return Linked(0, 0, shared)
-        found = links.aged(lake, pairs, learned)
+        found = links.aged(lake, pairs, pairs["customer_id"] if learned is None else learned)
         found = links.admit(log, _said(found), rules.largest)
         links.add(lake, log, found[[*COLUMNS]], by)
     accepted = int((found["state"] == "accepted").sum())

@@ -238,6 +238,18 @@ def test_a_format_that_does_not_fit_is_told_of(bring, second, fitting):
     )
 
 
+def test_a_time_without_offset_among_those_that_name_theirs_is_set_aside(bring):
+    """By whose clock it is meant cannot be told."""
+    text = MAP + 'timezone = "America/New_York"\ndate_format = "%d.%m.%Y %H:%M %z"\n'
+    lines = b"Customer,Date,Item,Amount\n1,28.12.2024 10:00 +0200,a,1\n2,2024-12-29 10:00:00,a,1\n3,2024-12-30 10:00+02:00,a,1\n"
+    report, events = bring(lines, map_text=text)
+    assert [event["occurred_at"].isoformat() for event in events] == [
+        "2024-12-28T08:00:00",
+        "2024-12-30T08:00:00",
+    ]
+    assert report.quarantine == {"Date is no date or time": 1}
+
+
 def test_a_pattern_names_many_files(settings, tmp_path):
     header = "customer_id,event_type,occurred_at\n"
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(f"{header}1,view,2025-01-01\n".encode()))

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import tomllib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pyarrow as pa
@@ -20,9 +20,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from retention import clock
 from retention.db.tables import DirectoryEntry, ImportLog
 from retention.errors import BadInput
 from retention.lake import Lake
+from retention.lake.identity import links
 from retention.lake.importing import import_files
 from retention.lake.mapping import parse
 from retention.lake.schema import EVENTS
@@ -350,6 +352,7 @@ KILLED = """
 import os, signal, sys
 from deltalake import DeltaTable
 from retention.lake import Lake, store
+from retention.lake.identity import links
 from retention.lake.importing import import_files
 from retention.lake.mapping import parse
 from retention.lake.schema import EVENTS
@@ -426,3 +429,21 @@ def test_an_import_killed_after_the_commit_is_finished_by_the_next(
     with database.reading() as session:
         known = session.scalars(select(DirectoryEntry.customer_id).order_by(DirectoryEntry.customer_id)).all()
     assert known == ["a", "b", "c"]
+
+
+def test_a_link_found_by_finishing_a_killed_import_is_no_foresight(lake, settings, tmp_path, monkeypatch):
+    """Which keys were news to that import nobody knows any more, so what they tell counts from now on."""
+    old = _file(tmp_path, "customer_id,email,created_at\na,x@x.org,2025-01-01\nb,,2025-01-02\n", "old.csv")
+    new = _file(tmp_path, "customer_id,email,created_at\nb,x@x.org,2025-01-02\n", "new.csv")
+    import_files(lake, None, settings, "customers", [old])
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr("retention.lake.importing.linked", killed)
+        with pytest.raises(KeyboardInterrupt):
+            import_files(lake, None, settings, "customers", [new])
+    assert import_files(lake, None, settings, "customers", [new]).linked["accepted"] == 1
+    (link,) = links.described(lake)
+    assert link["evident_at"].replace(tzinfo=UTC) > clock.now() - timedelta(hours=1)

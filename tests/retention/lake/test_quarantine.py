@@ -167,3 +167,23 @@ def test_an_import_that_is_refused_leaves_the_quarantine_as_it_was(
     with pytest.raises(BadInput, match=r"No row of orders.csv can be used: .*; nothing was imported"):
         import_files(lake, database, settings, "events", [file], map_path)
     assert quarantine.listing(lake.duckdb, settings) == before
+
+
+def test_of_refused_attempts_the_newest_is_shown_until_one_comes_in(lake, database, settings, map_path, file):
+    """Who tries out maps looks at what is wrong with the last one."""
+    right = map_path.read_text()
+
+    def attempt(says, wrong):
+        map_path.write_text(right.replace(says, wrong))
+        with pytest.raises(BadInput, match=r"the rows with their reasons are in .*nothing was imported"):
+            import_files(lake, database, settings, "events", [file], map_path)
+        return {row["reason"] for row in quarantine.listing(lake.duckdb, settings)["reasons"]}
+
+    first = attempt('occurred_at = "When"', 'occurred_at = "Customer"')
+    second = attempt('customer_id = "Customer"', "customer_id = { sql = 'NULL' }")
+    assert "occurred_at is no date or time" in first - second
+    map_path.write_text(right)
+    report = import_files(lake, database, settings, "events", [file], map_path)
+    assert {row["reason"] for row in quarantine.listing(lake.duckdb, settings)["reasons"]} == set(
+        report.quarantine
+    )
