@@ -5,7 +5,7 @@ it: a window that ends when somebody has seen enough would flatter what they saw
 """
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -15,10 +15,8 @@ from retention.errors import Conflict
 from retention.outreach import sends
 from retention.settings import Settings
 
-if TYPE_CHECKING:
-    from retention.lake import Lake
-
 LATE = timedelta(days=1)  # shops import a day's orders the night after
+QUIET = timedelta(days=3)  # where nobody has bought since the window's end for so long, nobody may have
 
 
 def begin(session: Session, settings: Settings, campaign_id: str, actor: str, now: datetime) -> Campaign:
@@ -64,14 +62,16 @@ def finish(
     )  # fmt: skip
 
 
-def awaited(lake: "Lake", campaign: Campaign, now: datetime) -> bool:
+def awaited(campaign: Campaign, newest_order: datetime | None, now: datetime) -> bool:
     """Whether the orders of its window have yet to be imported: without them nobody would have bought, in either arm.
 
-    They are there as far as anything is that happened at its end, but for `LATE`.
+    An order from after its end says that they are there. Once such a one has not come for `QUIET`, perhaps because nobody
+    has bought since, one of the window's last day (`LATE`) is enough.
     """
-    assert campaign.window_ends_at is not None
-    newest = lake.newest_event(before=now)
-    return newest is None or newest < campaign.window_ends_at - LATE
+    ends = campaign.window_ends_at
+    assert ends is not None
+    reached = ends if now < ends + QUIET else ends - LATE
+    return newest_order is None or newest_order < reached
 
 
 def _refuse_before_its_end(campaign: Campaign, now: datetime) -> None:

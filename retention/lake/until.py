@@ -52,6 +52,13 @@ def newest(lake: "Lake", before: datetime | None = None) -> datetime | None:
     return None if found is None else found.replace(tzinfo=UTC)
 
 
+def newest_order(lake: "Lake", before: datetime) -> datetime | None:
+    """When the newest purchase before a moment happened, which views and opened mails say nothing of."""
+    events = lake.table("events", before)
+    found = events.filter(events.event_type == "purchase").occurred_at.max().to_pyarrow().as_py()
+    return None if found is None else found.replace(tzinfo=UTC)
+
+
 def _asked(lake: "Lake", key: tuple[Any, ...]) -> Until:
     events = lake.table("events")
     found = events.aggregate(

@@ -125,15 +125,19 @@ def _live(desk) -> str:
 
 
 def _pass(desk, **time) -> None:
-    """Time goes on, and the shop with it: somebody who is in no campaign looks at something at its end."""
+    """Time goes on, and the shop with it: somebody who is in no campaign buys something at its end."""
     clock.configure(fixed=clock.now() + timedelta(**time))
-    seen = {
-        "customer_id": ["passer-by"],
-        "event_type": ["view"],
-        "occurred_at": [clock.now() - timedelta(minutes=1)],
-    }
-    file = desk.settings.home / f"seen-{clock.now():%Y%m%d%H%M}.parquet"
-    pd.DataFrame(seen).assign(source="shop").to_parquet(file)
+    _import(desk, "purchase", clock.now() - timedelta(minutes=1), ["passer-by"])
+
+
+def _import(desk, event_type, at, customers) -> None:
+    """Events of these customers at a moment are imported."""
+    rows = {"customer_id": customers, "event_type": event_type, "occurred_at": at, "source": "shop"}
+    if event_type == "purchase":
+        order = f"{at:%Y%m%d%H%M}"
+        rows |= {"order_id": [f"{order}-{who}" for who in customers], "amount": 50.0, "currency": "EUR"}
+    file = desk.settings.home / f"{event_type}-{at:%Y%m%d%H%M}.parquet"
+    pd.DataFrame(rows).to_parquet(file)
     import_files(desk.lake, desk.database, desk.settings, "events", [str(file)])
 
 
@@ -332,6 +336,52 @@ def test_it_is_not_measured_before_the_orders_of_its_window_are_there(desk):
     assert asked == ["campaign_measure"]
     _run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="the next day")
     assert _campaign(desk, campaign_id).state == "closed"
+
+
+def _measured(desk, campaign_id, at) -> str:
+    """The campaign's state after it was looked at at a moment."""
+    clock.configure(fixed=at)
+    job = _run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key=f"measure {at}")
+    assert job.error is None
+    return _campaign(desk, campaign_id).state
+
+
+def test_views_do_not_say_that_the_orders_of_the_window_are_there(desk):
+    """One view after its end, no purchase imported: "it lost money, do not repeat it"."""
+    campaign_id = _live(desk)
+    ends = _campaign(desk, campaign_id).window_ends_at
+    clock.configure(fixed=ends + timedelta(hours=2))
+    _import(desk, "view", ends + timedelta(hours=1), ["passer-by"])
+    assert _measured(desk, campaign_id, ends + timedelta(hours=3)) == "measuring"
+    assert _measured(desk, campaign_id, ends + timedelta(days=4)) == "measuring"
+
+
+def test_the_orders_of_the_windows_last_day_count_where_they_come_the_night_after(desk):
+    campaign_id = _live(desk)
+    ends = _campaign(desk, campaign_id).window_ends_at
+    clock.configure(fixed=ends)
+    _import(desk, "purchase", ends - timedelta(hours=23), ["passer-by"])
+    assert _measured(desk, campaign_id, ends) == "measuring"
+    with desk.database.reading() as session:
+        treated = session.scalars(
+            select(Assignment.customer_id).where(
+                Assignment.campaign_id == campaign_id, Assignment.arm == "treatment"
+            )
+        ).all()
+    clock.configure(fixed=ends + timedelta(hours=14))
+    _import(desk, "purchase", ends - timedelta(hours=5), treated)
+    _import(desk, "purchase", ends + timedelta(hours=1), ["passer-by"])
+    assert _measured(desk, campaign_id, ends + timedelta(days=1)) == "closed"
+    assert _campaign(desk, campaign_id).result["effects"]["buyers"]["per_customer"] > 0.9
+
+
+def test_where_nobody_buys_after_the_window_it_is_measured_some_days_later(desk):
+    campaign_id = _live(desk)
+    ends = _campaign(desk, campaign_id).window_ends_at
+    clock.configure(fixed=ends)
+    _import(desk, "purchase", ends - timedelta(hours=23), ["passer-by"])
+    assert _measured(desk, campaign_id, ends + timedelta(days=2)) == "measuring"
+    assert _measured(desk, campaign_id, ends + timedelta(days=3)) == "closed"
 
 
 def test_stopping_a_live_campaign_voids_its_codes(desk):

@@ -18,6 +18,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     from retention.campaigns.outcomes import METRICS, SEGMENTS, outcomes
     from retention.campaigns.states import find
     from retention.lake import Lake
+    from retention.lake.until import newest_order
 
     settings, database, who, now = (
         context.settings, context.database, context.requested_by, context.business_at,
@@ -28,8 +29,9 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     lake = Lake.open(settings)
     with database.reading() as session:
         campaign = find(session, settings, request.campaign_id)
-    if closing.awaited(lake, campaign, now):
-        waits = campaigns.line(settings, campaign, "waits", who, newest=lake.newest_event(before=now))
+    newest = newest_order(lake, now)
+    if closing.awaited(campaign, newest, now):
+        waits = campaigns.line(settings, campaign, "waits", who, newest=newest)
         return Outcome(
             {"campaign_id": campaign.id, "name": campaign.name, "waits": True},
             (campaigns.card(settings, campaign), waits),
