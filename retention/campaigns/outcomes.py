@@ -172,8 +172,8 @@ def _discounts(
     """``customer_id, day, profit`` (negative) of every code of the campaign redeemed in the window.
 
     The redemption's own event says what it took off; where it does not, it is the offer's share of the order's amount (of its
-    category's, where it holds for one), and its money off: that of a parcel, too. Where nobody named the order, it is
-    what the customer bought on that day.
+    category's, where it holds for one), and its money off: that of a parcel, too. Where nobody named an order that the
+    lake knows, it is what the customer bought on that date of the shop's calendar: many stamp all orders of a day at midnight.
     """
     import pandas as pd
 
@@ -184,12 +184,14 @@ def _discounts(
     lines = events.select(
         "customer_id", "order_id", "occurred_at", "event_type", "amount", "discount", "category"
     ).execute()
-    lines["day"] = (lines["occurred_at"] - naive(start)) // timedelta(days=1)
-    named = codes["order_id"].notna()
+    for table, moment in ((lines, "occurred_at"), (codes, "redeemed_at")):
+        table["date"] = pd.to_datetime(table[moment], utc=True).dt.tz_convert(lake.zone).dt.date
+    order = ["customer_id", "order_id"]
+    named = pd.MultiIndex.from_frame(codes[order]).isin(pd.MultiIndex.from_frame(lines[order].dropna()))
     found = pd.concat(
         [
-            codes[named].merge(lines.drop(columns="day"), how="left", on=["customer_id", "order_id"]),
-            codes[~named].merge(lines.drop(columns="order_id"), how="left", on=["customer_id", "day"]),
+            codes[named].merge(lines, how="left", on=order),
+            codes[~named].merge(lines, how="left", on=["customer_id", "date"]),
         ]
     )
     covered = found["only"].isna() | (found["only"] == found["category"])
@@ -219,10 +221,10 @@ def _redeemed(session: Session, campaign: Campaign, start: datetime, end: dateti
     )  # fmt: skip
     rows = [
         (
-            who, order, (at - start) // timedelta(days=1), float(offer.get("discount") or 0.0),
+            who, order, at, (at - start) // timedelta(days=1), float(offer.get("discount") or 0.0),
             float(offer.get("amount") or 0.0), bound_to(offer),
         )
         for who, order, at, offer in redeemed
     ]  # fmt: skip
-    names = ["customer_id", "order_id", "day", "share", "amount_off", "only"]
+    names = ["customer_id", "order_id", "redeemed_at", "day", "share", "amount_off", "only"]
     return pd.DataFrame(rows, columns=names).astype({"day": int, "share": float, "amount_off": float})

@@ -111,6 +111,41 @@ def test_a_code_whose_order_nobody_named_is_paid_for_by_what_was_bought_that_day
     assert counted.redeemed == 2
 
 
+def test_orders_stamped_at_midnight_are_found_by_the_local_date_of_the_codes_use(
+    settings, database, tmp_path, campaign
+):
+    """A code used in the afternoon was counted into the next day since sending, and cost nothing."""
+    settings = settings.model_copy(update={"timezone": "America/New_York"})
+    lake, midnight = Lake.open(settings), datetime(2025, 5, 4, 4, tzinfo=UTC)
+    bought = ((who, "purchase", midnight, f"o{who}", "i1", 100.0, None) for who in "ab")
+    for name, frame in {
+        "items": pd.DataFrame({"item_id": ["i1"], "margin": [0.5]}),
+        "customers": pd.DataFrame({"customer_id": ["a", "b", "c"]}),
+        "events": _events(*bought),
+    }.items():
+        frame.to_parquet(tmp_path / f"{name}.parquet")
+        import_files(lake, database, settings, name, [str(tmp_path / f"{name}.parquet")])
+    with database.transaction() as session:
+        for code, hours in (("AAAA", 8), ("BBBB", 23)):  # the latter is the next date in UTC
+            used = session.get_one(Coupon, code)
+            used.order_id, used.redeemed_at = None, midnight + timedelta(hours=hours)
+    with database.reading() as session:
+        counted = outcomes(lake, session, campaign)
+    assert counted.cost == pytest.approx(10 + 10 + 2)
+
+
+def test_a_code_whose_named_order_is_not_known_is_paid_for_by_what_was_bought_that_day(
+    lake, database, campaign
+):
+    with database.transaction() as session:
+        for code in session.scalars(select(Coupon)):
+            code.order_id = f"slip 4711-{code.code}"
+        session.get_one(Coupon, "AAAA").redeemed_at = SENT + timedelta(hours=1)
+    with database.reading() as session:
+        counted = outcomes(lake, session, campaign)
+    assert (counted.cost, counted.redeemed) == (pytest.approx(15 + 4 + 2), 2)
+
+
 def test_a_code_used_on_a_day_without_a_known_order_took_nothing_off(lake, database, campaign):
     with database.transaction() as session:
         for code in session.scalars(select(Coupon)):
