@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from retention import templating
 from retention.db import Database
 from retention.db.tables import Base, Cohort, DirectoryEntry, Impression, ModelVersion, Outbox
 from retention.errors import BadInput, Cancelled, TooLittleData
@@ -75,6 +76,9 @@ def test_a_retrained_model_is_the_champion_and_shown_beside_the_baselines(own, t
     said = _words(own, trained.posts[0])
     for word in ("AUC", "log-loss", "Recency", "RFM logistic", "BG/NBD", "Base rate", model["version"]):
         assert word in said
+    printed = templating.text("terminal/retrain.txt.j2", zone="UTC", **trained.data)
+    for text in (said, printed):
+        assert "by the data: The rung of " in text
 
 
 def test_a_shop_that_knows_no_items_gets_its_churn_model_and_is_told_of_the_other(tmp_path):
