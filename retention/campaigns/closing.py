@@ -1,4 +1,4 @@
-"""The end of a campaign: live → measuring → closed, with its result.
+"""The end of a campaign: live → measuring → closed, with its result, or without one where its orders never came.
 
 One that was stopped while it was live stays cancelled and is measured all the same, over the window that was planned for
 it: a window that ends when somebody has seen enough would flatter what they saw.
@@ -7,6 +7,7 @@ it: a window that ends when somebody has seen enough would flatter what they saw
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from retention.campaigns.states import Stale, find, move, record
@@ -17,6 +18,10 @@ from retention.settings import Settings
 
 LATE = timedelta(days=1)  # shops import a day's orders the night after
 QUIET = timedelta(days=3)  # where nobody has bought since the window's end for so long, nobody may have
+GIVEN_UP = timedelta(
+    days=28
+)  # orders that have not come so long after the window's end are not waited for any more
+NO_ORDERS = "no_orders"  # the advice of a campaign that was not measured
 
 
 def begin(session: Session, settings: Settings, campaign_id: str, actor: str, now: datetime) -> Campaign:
@@ -46,19 +51,24 @@ def begin(session: Session, settings: Settings, campaign_id: str, actor: str, no
 def finish(
     session: Session, settings: Settings, campaign_id: str, result: dict[str, Any], actor: str, now: datetime
 ) -> Campaign:
-    """From measuring to closed, with the result; a cancelled one gets its result and stays so."""
+    """From measuring to closed, with the result; a cancelled one gets its result and stays so.
+
+    ``result``: of `measure`, or `without_orders`.
+    """
+    measured = result.get("advice") != NO_ORDERS
     campaign = find(session, settings, campaign_id)
     _refuse_what_never_was_live(campaign)
     if campaign.state == "cancelled":
         _refuse_before_its_end(campaign, now)
         campaign.result = result
         details = {"version": campaign.version, "to": "cancelled"}
-        record(session, settings, actor, "campaign.measured", campaign_id, now, details)
+        deed = "campaign.measured" if measured else "campaign.unmeasured"
+        record(session, settings, actor, deed, campaign_id, now, details)
         session.flush()
         return campaign
     return move(
-        session, settings, campaign_id, frm=("measuring",), to="closed", actor=actor, action="campaign.closed",
-        at=now, result=result,
+        session, settings, campaign_id, frm=("measuring",), to="closed", actor=actor,
+        action="campaign.closed" if measured else "campaign.unmeasured", at=now, result=result,
     )  # fmt: skip
 
 
@@ -72,6 +82,28 @@ def awaited(campaign: Campaign, newest_order: datetime | None, now: datetime) ->
     assert ends is not None
     reached = ends if now < ends + QUIET else ends - LATE
     return newest_order is None or newest_order < reached
+
+
+def given_up(campaign: Campaign, now: datetime) -> bool:
+    """Whether its orders have been awaited long enough."""
+    assert campaign.window_ends_at is not None
+    return now >= campaign.window_ends_at + GIVEN_UP
+
+
+def without_orders(newest_order: datetime | None) -> dict[str, Any]:
+    """The result of a campaign whose orders never came: no figures, for nothing can be said of it."""
+    return {
+        "advice": NO_ORDERS, "effects": {}, "newest_order": newest_order.isoformat() if newest_order else None,
+    }  # fmt: skip
+
+
+def unmeasured(session: Session, settings: Settings) -> set[str]:
+    """Ids of the campaigns of which nobody knows who bought: their orders are awaited, or were given up."""
+    given_up = Campaign.result["advice"].as_string() == NO_ORDERS
+    found = select(Campaign.id).where(
+        Campaign.team_id == settings.team_id, or_(Campaign.state == "measuring", given_up)
+    )
+    return set(session.scalars(found))
 
 
 def _refuse_before_its_end(campaign: Campaign, now: datetime) -> None:

@@ -1,6 +1,7 @@
 """Past campaigns as one experiment: treatments and outcomes of the lake become the next uplift model's training data."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -71,7 +72,14 @@ class Uplift:
         return Predicted(pooled, self.offers.predict(known) if self.offers else {})
 
 
-def learn(lake: Any, before: datetime, *, window_days: int, progress: Progress = silent) -> Uplift:
+def learn(
+    lake: Any,
+    before: datetime,
+    *,
+    window_days: int,
+    without: Collection[str] = (),
+    progress: Progress = silent,
+) -> Uplift:
     """Learn from the campaigns whose windows are over before a moment.
 
     Parameters
@@ -81,8 +89,10 @@ def learn(lake: Any, before: datetime, *, window_days: int, progress: Progress =
         Nothing at or after it is seen.
     window_days : int
         How long after sending an order counts, where the treatment's own ``purchased`` does not say.
+    without : collection of str
+        Ids of campaigns of which nobody knows who bought.
     """
-    found = past(lake, before, window_days=window_days)
+    found = past(lake, before, window_days=window_days, without=without)
     if found is None:
         return Uplift("none")
     trial, kinds, campaigns = found
@@ -105,7 +115,9 @@ def learn(lake: Any, before: datetime, *, window_days: int, progress: Progress =
     )  # fmt: skip
 
 
-def past(lake: Any, before: datetime, *, window_days: int) -> tuple[Experiment, np.ndarray, int] | None:
+def past(
+    lake: Any, before: datetime, *, window_days: int, without: Collection[str] = ()
+) -> tuple[Experiment, np.ndarray, int] | None:
     """The newest campaigns with both arms and a window that is over, as one experiment; the `kind` of each treated
     customer's offer, (n,), empty for the others; and how many campaigns they are.
 
@@ -117,7 +129,7 @@ def past(lake: Any, before: datetime, *, window_days: int) -> tuple[Experiment, 
     over = before - timedelta(days=window_days)
     sent = lake.table("treatments", before=before).execute()
     sent["kind"] = sent["offer"].map(_kind).where(sent["arm"] == "treatment", "") if "offer" in sent else ""
-    sent = sent[sent["sent_at"] <= pd.Timestamp(naive(over))]
+    sent = sent[(sent["sent_at"] <= pd.Timestamp(naive(over))) & ~sent["campaign_id"].isin(without)]
     sent = sent.drop_duplicates(["campaign_id", "customer_id"])
     arms = sent.groupby("campaign_id").agg(arms=("arm", "nunique"), at=("sent_at", "min"))
     names = arms[arms["arms"] == 2].sort_values("at").index[-NEWEST:]

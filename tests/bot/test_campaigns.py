@@ -257,6 +257,18 @@ def test_codes_go_to_the_pressers_direct_message(workspace, database, draft, api
     assert "direct message" in whispered(api)
 
 
+def test_a_campaign_whose_orders_never_came_says_so_and_gives_no_advice(workspace, database, draft):
+    with database.transaction() as session:
+        campaign = session.get_one(Campaign, "c7")
+        campaign.state, campaign.result = "closed", {"advice": "no_orders", "effects": {}}
+        campaign.approved_by, campaign.decided_at = [LEAD], clock.wall()
+        campaign.sent_at = campaign.window_ends_at = clock.wall()
+    said = words(workspace.run("campaign result c7", VIEWER)["blocks"])
+    assert "never imported, so nothing can be said of it" in said
+    assert "advice" not in said
+    assert "Closed, not measured" in words(workspace.run("campaign show c7", VIEWER)["blocks"])
+
+
 def test_by_commands_too(workspace, database, draft):
     assert "May" in words(workspace.run("campaign", VIEWER)["blocks"])
     assert "Draft" in words(workspace.run("campaign show c7", VIEWER)["blocks"])

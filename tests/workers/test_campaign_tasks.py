@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import func, select, update
 
 from retention import clock, feedback
-from retention.campaigns import coupons, due
+from retention.campaigns import closing, coupons, due
 from retention.campaigns.approval import Changes
+from retention.campaigns.prior import learnt_prior
 from retention.campaigns.states import Stale, find
 from retention.db import Database
 from retention.db.tables import (
@@ -33,7 +34,7 @@ from retention.lake import Lake
 from retention.lake.importing import import_files
 from retention.outreach import consent
 from retention.recommend.decisions import decisions
-from retention.risk.policy import REASONS
+from retention.risk.policy import REASONS, load_policy
 from retention.settings import Settings
 from retention.uplift.learners import UpliftLearner
 from tests import shop as tiny
@@ -382,6 +383,38 @@ def test_where_nobody_buys_after_the_window_it_is_measured_some_days_later(desk)
     _import(desk, "purchase", ends - timedelta(hours=23), ["passer-by"])
     assert _measured(desk, campaign_id, ends + timedelta(days=2)) == "measuring"
     assert _measured(desk, campaign_id, ends + timedelta(days=3)) == "closed"
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_where_its_orders_never_come_it_is_closed_without_a_result_and_nothing_is_learnt(desk, stopped):
+    """It was looked at each day for ever, and nobody could end it."""
+    campaign_id = _live(desk)
+    if stopped:
+        with desk.database.transaction() as session:
+            campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong price")
+    ends = _campaign(desk, campaign_id).window_ends_at
+    waiting, ended = ("cancelled", "cancelled") if stopped else ("measuring", "closed")
+    assert _measured(desk, campaign_id, ends + timedelta(days=27)) == waiting
+    assert _campaign(desk, campaign_id).result is None
+    assert _measured(desk, campaign_id, ends + timedelta(days=28)) == ended
+    result = _campaign(desk, campaign_id).result
+    assert (result["advice"], result["effects"]) == ("no_orders", {})
+    said = _said(desk, f"campaign:{campaign_id}:unmeasured:1")
+    assert "was not measured: the orders up to" in said
+    assert _said(desk, f"campaign:{campaign_id}:result:1") == ""
+    with desk.database.transaction() as session:
+        assert due.due(session, desk.settings, ends + timedelta(days=29)) == []
+        assert closing.unmeasured(session, desk.settings) == {campaign_id}
+        assert learnt_prior(session, desk.settings, load_policy(desk.settings)).campaigns == 0
+    with desk.database.reading() as session:
+        people = session.scalars(
+            select(Assignment.customer_id).where(Assignment.campaign_id == campaign_id)
+        ).all()
+    clock.configure(fixed=ends + timedelta(days=29))
+    _import(desk, "purchase", ends + timedelta(days=28), people)  # the hole stays
+    job = _run(desk, CampaignDraft(tier="low"), ANALYST, key="the next one")
+    assert job.error is None
+    assert job.result["targeting"]["why"] == "none"  # without its orders it is none to learn from
 
 
 def test_stopping_a_live_campaign_voids_its_codes(desk):

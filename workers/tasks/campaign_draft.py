@@ -11,6 +11,7 @@ from workers.tasks.contract import Context, Outcome, Post
 
 def run(request: CampaignDraft, context: Context) -> Outcome:
     """Draft for a cohort, or for a fresh sweep of a tier."""
+    from retention.campaigns.closing import unmeasured
     from retention.campaigns.draft import draft, store
     from retention.campaigns.prior import learnt_prior
     from retention.lake import Lake
@@ -26,11 +27,13 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         roles.require(session, settings, context.requested_by, request.role, request.deed)
         prior = learnt_prior(session, settings, policy)
         desk = open_desk(session, settings, policy)
+        unknown = unmeasured(session, settings)
         chosen = choosing(lake, session, settings, policy, now)
     scores, as_of, model_version = _scored(request, context, lake, policy)
     uplift = learn(
-        lake, as_of, window_days=policy.campaign.window_days, progress=part(context.progress, 0, 4)
-    )
+        lake, as_of, window_days=policy.campaign.window_days, without=unknown,
+        progress=part(context.progress, 0, 4),
+    )  # fmt: skip
     suggesting = part(context.progress, 2, 4)
     drafted = draft(
         lake, context.database, settings, policy, scores, as_of=as_of, model_version=model_version, now=now, prior=prior,

@@ -1,6 +1,7 @@
 """What a campaign really earned, by its hold-out, into its own thread."""
 
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -11,7 +12,7 @@ from workers.tasks.contract import Attachment, Context, Outcome, Post
 
 
 def run(request: CampaignMeasure, context: Context) -> Outcome:
-    """Measure a campaign whose window is over, once its orders are there."""
+    """Measure a campaign whose window is over, once its orders are there; where they never come, close it without."""
     from retention.campaigns import closing
     from retention.campaigns.chart import picture
     from retention.campaigns.measurement import measure
@@ -31,11 +32,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
         campaign = find(session, settings, request.campaign_id)
     newest = newest_order(lake, now)
     if closing.awaited(campaign, newest, now):
-        waits = campaigns.line(settings, campaign, "waits", who, newest=newest)
-        return Outcome(
-            {"campaign_id": campaign.id, "name": campaign.name, "waits": True},
-            (campaigns.card(settings, campaign), waits),
-        )
+        return _without_orders(campaign, newest, context)
     context.progress(1, 4, "Counting what both arms did")
     with database.reading() as session:
         counted = outcomes(lake, session, campaign)
@@ -70,6 +67,24 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
         )
 
     return Outcome({"campaign_id": campaign.id, "name": campaign.name, **result}, apply=apply)
+
+
+def _without_orders(campaign: Any, newest: datetime | None, context: Context) -> Outcome:
+    """Its thread says what is missing, until it is closed without a result."""
+    from retention.campaigns import closing
+
+    settings, who, now = context.settings, context.requested_by, context.business_at
+    named = {"campaign_id": campaign.id, "name": campaign.name}
+    if not closing.given_up(campaign, now):
+        waits = campaigns.line(settings, campaign, "waits", who, newest=newest)
+        return Outcome({**named, "waits": True}, (campaigns.card(settings, campaign), waits))
+    result = closing.without_orders(newest)
+
+    def apply(session: Session) -> tuple[Post, ...]:
+        closed = closing.finish(session, settings, campaign.id, result, who, now)
+        return campaigns.card(settings, closed), campaigns.line(settings, closed, "unmeasured", who)
+
+    return Outcome({**named, **result}, apply=apply)
 
 
 def _stated_effect(demo: bool) -> dict[str, Any] | None:

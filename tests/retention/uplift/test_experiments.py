@@ -95,6 +95,11 @@ def test_without_a_hold_out_or_before_the_window_is_over_nothing_is_learnt(shop)
     assert (nothing.why, told(nothing).by) == ("none", "risk")
 
 
+def test_nothing_is_learnt_from_a_campaign_whose_orders_are_missing(shop):
+    lake, _ = shop
+    assert learn(lake, NOW, window_days=WINDOW, without={"c1"}).why == "none"
+
+
 def test_too_few_or_an_effect_that_is_the_same_for_all_leaves_it_to_risk(shop):
     lake, _ = shop
     rows = lake.table("treatments").execute()
