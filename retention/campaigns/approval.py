@@ -76,11 +76,8 @@ def approve(
     except Stale as stale:
         raise _why_not(session, find(session, settings, campaign_id), stale, version, user, now) from None
     _decide(session, settings, campaign, user, "approve", None, now)
-    if enough and not assign(session, campaign, body.holdout)["treatment"]:
-        raise Conflict(
-            f"Campaign {campaign.name!r} would go to nobody: its customers are all in other approved or running campaigns by "
-            "now. Stop it, or approve it once those are over."
-        )
+    if enough:
+        _refuse_nobody(campaign, assign(session, campaign, body.holdout))
     return campaign
 
 
@@ -196,6 +193,21 @@ def expire(session: Session, settings: Settings, campaign_id: str, now: datetime
     )  # fmt: skip
     unassign(session, campaign_id)
     return campaign
+
+
+def _refuse_nobody(campaign: Campaign, arms: dict[str, int]) -> None:
+    """A campaign whose every customer is elsewhere by now, or would be held out, is not approved."""
+    if arms["treatment"]:
+        return
+    if arms["control"]:
+        raise Conflict(
+            f"Campaign {campaign.name!r} would go to nobody: those of its customers who are in no other approved or running "
+            f"campaign ({arms['control']:,}) would all be held out. Lower its hold-out, or approve it once those are over."
+        )
+    raise Conflict(
+        f"Campaign {campaign.name!r} would go to nobody: its customers are all in other approved or running campaigns by "
+        "now. Stop it, or approve it once those are over."
+    )
 
 
 def _decide(

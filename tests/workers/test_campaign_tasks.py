@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pandas as pd
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
 from retention import clock, feedback
 from retention.campaigns import closing, coupons, due
@@ -489,6 +489,29 @@ def test_who_joined_another_campaign_since_the_draft_is_left_out_when_it_is_appr
     )
     told = _said(desk, f"campaign:{second}:clearance:1")
     assert f"after that it is sent to {counts['treatment']} customer" in told
+
+
+def test_where_only_those_are_left_who_would_be_held_out_that_is_the_reason_said(desk):
+    first, second = _drafted(desk), _drafted(desk, name="The same people")
+    with desk.database.transaction() as session:
+        held_out = session.scalars(
+            select(Assignment.customer_id)
+            .where(Assignment.campaign_id == second)
+            .order_by(Assignment.bucket)
+            .limit(3)
+        ).all()
+        session.execute(
+            delete(Assignment).where(Assignment.campaign_id == first, Assignment.customer_id.in_(held_out))
+        )
+        for campaign_id in (first, second):
+            campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
+        campaigns.approve(session, desk.settings, first, 1, LEAD)
+    with (
+        pytest.raises(Conflict, match=r"campaign \(3\) would all be held out. Lower its hold-out"),
+        desk.database.transaction() as session,
+    ):
+        campaigns.approve(session, desk.settings, second, 1, LEAD)
+    assert set(_arms(desk, second)) == {"audience"}
 
 
 def test_what_would_go_to_nobody_any_more_is_not_approved(desk):
