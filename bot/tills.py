@@ -3,19 +3,21 @@
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.campaigns import coupons
 from retention.campaigns.offers import bound_to
 from retention.campaigns.redemptions import OUTCOMES, Use, redeem
 from retention.db import Database
-from retention.db.tables import Assignment, Coupon
+from retention.db.tables import Assignment, Coupon, Redemption
 from retention.privacy import signing
 from retention.settings import Settings
 
@@ -81,14 +83,20 @@ def redemption(database: Database, settings: Settings, headers: Mapping[str, str
         return 503, {"error": "it could not be stored; please send it again"}
 
 
+def _key(session: Session, told: _Told, use: Use, body: bytes) -> str:
+    """What makes a call one: its ``id`` and code, for a slip may have several codes; without an ``id`` its bytes."""
+    if told.id is None:
+        return body.decode("utf-8", "replace")
+    code, alone = coupons.normal(told.code), f"id:{told.id}"
+    # Before, a call was stored by its ``id`` alone: sent again for its code it is that call still.
+    stored = Redemption.key == replace(use, key=alone).identity, Redemption.code == code
+    return alone if session.scalar(select(Redemption.id).where(*stored)) else f"{alone} {code}"
+
+
 def _taken(database: Database, settings: Settings, told: _Told, body: bytes) -> Answer:
-    # A slip may have several codes: each of them is a call of its own.
-    use = Use(
-        told.code, told.at or clock.now(), "http", told.customer_id, told.order_id,
-        f"id:{told.id} {coupons.normal(told.code)}" if told.id else body.decode("utf-8", "replace"),
-    )  # fmt: skip
+    use = Use(told.code, told.at or clock.now(), "http", told.customer_id, told.order_id)
     with database.transaction() as session:
-        (outcome,) = redeem(session, settings, [use])
+        (outcome,) = redeem(session, settings, [replace(use, key=_key(session, told, use, body))])
         answer: dict[str, Any] = {"outcome": outcome, "said": OUTCOMES[outcome]}
         if outcome in ("redeemed", "repeated"):
             offer = session.execute(

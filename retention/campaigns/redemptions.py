@@ -21,7 +21,7 @@ Source = Literal["event", "import", "http"]
 OUTCOMES: dict[str, str] = {
     "redeemed": "used, as it was meant",
     "repeated": "the same use, told again",
-    "twice": "used already, in another order",
+    "twice": "used already",
     "other_customer": "used by another customer",
     "expired": "used after it had expired",
     "void": "used although its campaign was stopped",

@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 
 from bot.web import Site
 from retention import clock
+from retention.campaigns.redemptions import Use, redeem
 from retention.db.tables import Coupon, Redemption
 from retention.privacy import signing
 from retention.settings import Settings
@@ -65,6 +66,22 @@ def test_two_codes_of_one_slip_are_two_uses(site):
         used = select(Coupon.customer_id).where(Coupon.state == "redeemed").order_by(Coupon.customer_id)
         assert list(session.scalars(used)) == ["k3", "k5"]
         assert session.scalar(select(func.count()).select_from(Redemption)) == 2
+
+
+def test_a_call_stored_by_its_id_alone_is_answered_alike_for_the_same_code(site):
+    """So the version before did: sent again after the upgrade it was told that the code was used."""
+    first, second = ({"code": _code(site, who), "id": "slip 1"} for who in ("k3", "k5"))
+    with site.database.transaction() as session:
+        redeem(session, site.settings, [Use(first["code"], clock.now(), "http", key="id:slip 1")])
+    assert [tell(site, one)[0] for one in (first, second, second, first)] == [200] * 4
+    with site.database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Redemption)) == 2
+
+
+def test_that_a_code_is_used_already_says_nothing_of_an_order_that_nobody_named(site):
+    body = {"code": _code(site), "id": "till 1, slip 1"}
+    tell(site, body)
+    assert tell(site, {**body, "id": "till 2, slip 9"}) == (409, {"outcome": "twice", "said": "used already"})
 
 
 def test_a_code_at_two_tills_within_minutes_is_used_twice_though_neither_names_an_order(site):
