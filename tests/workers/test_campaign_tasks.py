@@ -405,6 +405,7 @@ def test_where_its_orders_never_come_it_is_closed_without_a_result_and_nothing_i
     with desk.database.transaction() as session:
         assert due.due(session, desk.settings, ends + timedelta(days=29)) == []
         assert closing.unmeasured(session, desk.settings) == {campaign_id}
+        assert decisions(desk.lake, session, desk.settings, clock.now()).empty
         assert learnt_prior(session, desk.settings, load_policy(desk.settings)).campaigns == 0
     with desk.database.reading() as session:
         people = session.scalars(
