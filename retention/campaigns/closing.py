@@ -18,9 +18,7 @@ from retention.settings import Settings
 
 LATE = timedelta(days=1)  # shops import a day's orders the night after
 QUIET = timedelta(days=3)  # where nobody has bought since the window's end for so long, nobody may have
-GIVEN_UP = timedelta(
-    days=28
-)  # orders that have not come so long after the window's end are not waited for any more
+GIVEN_UP = timedelta(days=28)  # after the window's end orders are not waited for any more
 NO_ORDERS = "no_orders"  # the advice of a campaign that was not measured
 
 

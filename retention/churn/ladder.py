@@ -10,9 +10,7 @@ from retention.errors import TooLittleData
 
 BUYERS_FOR_A_MODEL, BUYERS_FOR_LEARNING, DAYS_FOR_LEARNING = 100, 500, 180
 CHURNERS, SNAPSHOTS_FOR_ENSEMBLE = 100, 4
-HORIZONS_TO_BE_HEARD = (
-    8  # of history: fewer are the same few weeks again and again, however many snapshots look at them
-)
+HORIZONS_TO_BE_HEARD = 8  # of history: many snapshots of fewer look at the same weeks again and again
 _CLOSED = (CLOSED_FORM, RFM, BG_LOGISTIC, "stacked")
 _LEARNED = ("logistic", "boosting")
 _LOGISTIC = (*_LEARNED, *_CLOSED)  # boosting has its say in the stack, on any number of churners

@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from retention.lake.schema import IDENTITY
 if TYPE_CHECKING:
     from retention.db import Database
     from retention.lake import Lake
+    from retention.lake.identity import IdentityRules
     from retention.lake.import_report import ImportReport
     from retention.lake.mapping import Mapping
     from retention.settings import Settings
@@ -43,6 +45,22 @@ def stamps(file: str, mapped: "Mapping", source: str | None) -> dict[str, str]:
 
 def _short(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def linked(
+    lake: "Lake", rules: "IdentityRules", report: "ImportReport", learned: list[str]
+) -> "ImportReport":
+    """Link by exact keys whom customer rows show to be one; the report says what came of it.
+
+    Also where none is new, as in `keep`: then an import that was cut short is finished, and which of its keys
+    were news nobody knows any more.
+    """
+    from retention.lake.identity import exact
+
+    if report.table != "customers" or not rules.after_import:
+        return report
+    news = learned if report.rows_accepted else None
+    return replace(report, linked=exact.link(lake, rules, by="import", learned=news).as_dict())
 
 
 def keep(

@@ -26,7 +26,6 @@ from retention.lake import (
 )
 from retention.lake.adding import Adding
 from retention.lake.clean_policy import load_clean_policy
-from retention.lake.identity import exact
 from retention.lake.import_report import ImportReport
 from retention.lake.lake import Lake
 from retention.lake.not_products import codes, mark
@@ -96,26 +95,12 @@ def import_files(
         report = work.commit(files, lambda: perf_counter() - started)
     finally:
         work.close()
-    report = linked(lake, rules, report, work.learned)
+    report = import_log.linked(lake, rules, report, work.learned)
     if database is not None:
         report = replace(report, before=import_log.came_before(database, settings, report))
         import_log.keep(lake, database, settings, report, shown(files))
     progress(len(files) + 1, len(files) + 1, "done")
     return report
-
-
-def linked(
-    lake: Lake, rules: identity.IdentityRules, report: ImportReport, learned: list[str]
-) -> ImportReport:
-    """Link by exact keys whom customer rows show to be one; the report says what came of it.
-
-    Also where none is new, as in `import_log.keep`: then an import that was cut short is finished, and which of its keys
-    were news nobody knows any more.
-    """
-    if report.table != "customers" or not rules.after_import:
-        return report
-    news = learned if report.rows_accepted else None
-    return replace(report, linked=exact.link(lake, rules, by="import", learned=news).as_dict())
 
 
 def _mapping(

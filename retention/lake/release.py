@@ -11,7 +11,7 @@ from typing import Any
 from retention.db import Database
 from retention.errors import BadInput
 from retention.lake import formats, identity, import_log, mapping, quarantine
-from retention.lake.importing import Import, linked
+from retention.lake.importing import Import
 from retention.lake.lake import Lake
 from retention.lake.mapping import literal, quoted
 from retention.lake.reading import Reading
@@ -117,7 +117,7 @@ def _again(
         except BadInput as refusal:  # of the file as a whole: its rows stay
             notes.append(f"{path.name}: {refusal}")
             return work.read_rows, 0, 0, 0
-        report = linked(lake, identity.load(settings), report, work.learned)
+        report = import_log.linked(lake, identity.load(settings), report, work.learned)
         if database is not None:
             import_log.keep(lake, database, settings, report, f"quarantine/{path.name}")
         return report.rows_read, report.rows_accepted, report.rows_duplicate, report.rows_filtered

@@ -48,14 +48,17 @@ def newest(lake: "Lake", before: datetime | None = None) -> datetime | None:
     known = until(lake)
     if before is None or known.before(before):
         return known.newest
-    found = lake.table("events", before).occurred_at.max().to_pyarrow().as_py()
-    return None if found is None else found.replace(tzinfo=UTC)
+    return _latest(lake.table("events", before))
 
 
 def newest_order(lake: "Lake", before: datetime) -> datetime | None:
     """When the newest purchase before a moment happened, which views and opened mails say nothing of."""
     events = lake.table("events", before)
-    found = events.filter(events.event_type == "purchase").occurred_at.max().to_pyarrow().as_py()
+    return _latest(events.filter(events.event_type == "purchase"))
+
+
+def _latest(events: Any) -> datetime | None:
+    found = events.occurred_at.max().to_pyarrow().as_py()
     return None if found is None else found.replace(tzinfo=UTC)
 
 

@@ -420,7 +420,7 @@ def test_an_import_killed_after_the_commit_is_finished_by_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr("retention.lake.importing.linked", killed)
+        broken.setattr("retention.lake.import_log.linked", killed)
         for table, file in (("customers", who), ("events", sales)):
             with pytest.raises(KeyboardInterrupt):
                 import_files(lake, database, settings, table, [file])
@@ -441,7 +441,7 @@ def test_a_link_found_by_finishing_a_killed_import_is_no_foresight(lake, setting
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr("retention.lake.importing.linked", killed)
+        broken.setattr("retention.lake.import_log.linked", killed)
         with pytest.raises(KeyboardInterrupt):
             import_files(lake, None, settings, "customers", [new])
     assert import_files(lake, None, settings, "customers", [new]).linked["accepted"] == 1
