@@ -8,27 +8,36 @@ file imported twice comes to the same, and a rule's change reaches back only thr
 from dataclasses import dataclass
 from typing import Any
 
-from retention.lake.clean_policy import CleanPolicy
+from retention.lake import near_duplicates
+from retention.lake.clean_policy import CleanPolicy, NearDuplicate
 from retention.lake.mapping import literal
 from retention.lake.schema import SAID
 from retention.lake.staging import ACCOUNTS
 
 BROWSING = "('view', 'search', 'cart')"
 BECAME_RETURN = "a sale with a negative quantity or amount became a return"
-_TABLES = ("clean_hashes", "clean_alike", "clean_lines", "clean_orders", "clean_hours", "clean_prices")
+_TABLES = (
+    "clean_hashes",
+    "clean_alike",
+    "clean_lines",
+    "clean_near",
+    "clean_orders",
+    "clean_hours",
+    "clean_prices",
+)
 _ORDER = (
     "customer_id, order_id, min(occurred_at) AS began, count(*) AS lines, count(item_id) AS named, "
     "count(amount) AS priced, sum(hash(item_id, quantity, amount)) AS signature, "
     "max(abs(amount)) AS dearest, max(discount) AS off"
 )
 REPEATED = "rowid IN (SELECT place FROM clean_hashes WHERE alike IN (FROM clean_alike))"
-_LINE = "customer_id, order_id, item_id, quantity, amount, occurred_at"
 _DAY_US = 86_400_000_000
-# Equal for events that are duplicates, and for sales of one customer that differ in order and time alone, if within the
-# same ten minutes: one pass over it finds what every rule about repetition has to look at.
+_TEN_MINUTES = "epoch_us({}) // 600000000"
+# Equal for events that are duplicates, and for sales of one customer that differ in order, time and amount alone, if
+# within the same ten minutes: one pass over it finds what every rule about repetition has to look at.
 ALIKE = (
-    f"hash(customer_id, event_type, item_id, {SAID['quantity']}, {SAID['amount']}, CASE WHEN event_type = 'purchase' "
-    "THEN epoch_us(occurred_at) // 600000000 ELSE epoch_us(occurred_at) END)"
+    f"hash(customer_id, event_type, item_id, {SAID['quantity']}, CASE WHEN event_type = 'purchase' "
+    f"THEN {_TEN_MINUTES.format('occurred_at')} ELSE epoch_us(occurred_at) END)"
 )
 _PRICE = "(amount + coalesce(discount, 0)) / coalesce(quantity, 1)"
 _PRICED = "event_type = 'purchase' AND item_id IS NOT NULL AND amount > 0 AND coalesce(quantity, 1) > 0"
@@ -182,22 +191,22 @@ class _Judge:
         if not _one(self.con, "SELECT count(*) FROM clean_alike"):
             return
         sale = "event_type = 'purchase'"
-        old = f"SELECT NULL, {_LINE}, {ALIKE} FROM ({_stored(self.near)}) WHERE {sale} AND {ALIKE} IN (FROM clean_alike)"
+        old = f"SELECT NULL, {near_duplicates.LINE}, {ALIKE} FROM ({_stored(self.near)}) WHERE {sale} AND {ALIKE} IN (FROM clean_alike)"
         self.con.execute(
-            f"CREATE OR REPLACE TABLE clean_lines AS SELECT rowid AS place, {_LINE}, {ALIKE} AS alike "
+            f"CREATE OR REPLACE TABLE clean_lines AS SELECT rowid AS place, {near_duplicates.LINE}, {ALIKE} AS alike "
             f"FROM {self.relation} WHERE {sale} AND {REPEATED}{f' UNION ALL {old}' if self.near else ''}"
         )
         if self.policy.order_twice.holds:
             self._order_twice(_seconds(self.policy.order_twice.seconds))
         if self.policy.near_duplicate.holds:
-            self._near_duplicate(_seconds(self.policy.near_duplicate.seconds))
+            self._near_duplicate(self.policy.near_duplicate)
 
     def _order_twice(self, near: str) -> None:
         """The same lines of the same customer under another id; of days alone nothing can be told."""
         suspects = (
             "SELECT customer_id FROM (SELECT customer_id, order_id, occurred_at, lag(order_id) OVER same AS other, "
             "lag(occurred_at) OVER same AS earlier FROM clean_lines "
-            "WINDOW same AS (PARTITION BY alike ORDER BY occurred_at, order_id)) "
+            "WINDOW same AS (PARTITION BY alike, amount ORDER BY occurred_at, order_id)) "
             f"WHERE other <> order_id AND occurred_at - earlier <= {near}"
         )
         if not self.con.execute(f"{suspects} LIMIT 1").fetchall() or not self._timed():
@@ -208,21 +217,23 @@ class _Judge:
             "lag(began) OVER same AS earlier, lag(order_id) OVER same AS other, "
             "lead(began) OVER same AS later, lead(order_id) OVER same AS next, lead(fresh) OVER same AS next_fresh "
             "FROM clean_orders WHERE named = lines AND priced = lines WINDOW same AS "
-            "(PARTITION BY customer_id, signature, lines ORDER BY began, fresh, order_id)) "
+            f"(PARTITION BY customer_id, signature, lines, {_TEN_MINUTES.format('began')} ORDER BY began, fresh, order_id)) "
             f"WHERE fresh AND ((other <> order_id AND began - earlier <= {near}) OR "
             f"(NOT next_fresh AND next <> order_id AND later - began <= {near}))",
             "the same order twice under different ids",
         )
 
-    def _near_duplicate(self, near: str) -> None:
-        """Equal lines of one order whose times differ by next to nothing, but do differ."""
-        self._insert(
-            "the same line of an order twice at nearly the same time",
-            "SELECT place FROM (SELECT place, occurred_at - lag(occurred_at) OVER same AS apart FROM clean_lines "
-            "WHERE item_id IS NOT NULL OR order_id IS NOT NULL WINDOW same AS "
-            "(PARTITION BY alike, order_id ORDER BY occurred_at, place NULLS FIRST)) "
-            f"WHERE place IS NOT NULL AND apart > INTERVAL 0 SECOND AND apart <= {near}",
-        )
+    def _near_duplicate(self, rule: NearDuplicate) -> None:
+        """Lines of one order that differ by next to nothing, but do differ."""
+        old = f"{_stored(self.near)} UNION ALL BY NAME " if self.near else ""
+        near_duplicates.find(self.con, rule, f"{old}SELECT * FROM {self.relation}")
+        for differ, where in (
+            ("at nearly the same time", "NOT rounded"),
+            ("for nearly the same amount", "rounded"),
+        ):
+            self._insert(
+                f"the same line of an order twice {differ}", f"SELECT place FROM clean_near WHERE {where}"
+            )
 
     def bots(self) -> None:
         """Hours in which somebody saw more than anybody can look at."""

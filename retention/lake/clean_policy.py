@@ -87,6 +87,14 @@ class Near(_Rule):
     seconds: Seconds
 
 
+class NearDuplicate(Near):
+    """How near in time and amount two lines of one order are one."""
+
+    order_seconds: Annotated[float, Field(ge=0, le=600)]
+    amount: Annotated[float, Field(ge=0)]
+    share: Annotated[float, Field(ge=0, le=0.1)]
+
+
 class Bot(_Rule):
     """So many events in an hour, and so many a second, are no person's."""
 
@@ -131,7 +139,7 @@ class CleanPolicy(BaseModel):
     negative: _Rule
     nothing_paid: _Rule
     order_twice: Near
-    near_duplicate: Near
+    near_duplicate: NearDuplicate
     bot: Bot
     price: Price
     missing: Missing

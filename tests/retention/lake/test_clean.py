@@ -225,6 +225,72 @@ def test_the_rule_says_from_when_on_a_date_is_possible_and_its_rows_come_in_agai
     }  # fmt: skip
 
 
+def test_what_was_set_aside_is_set_aside_again_where_only_the_customer_was_suspect(bring):
+    """Orders are held against those of the same ten minutes of the clock, whatever else their customer did."""
+    twice = [f"8,purchase,2025-03-01 {at},{n},tea,1,5,0" for n, at in enumerate(("12:00:00", "12:00:30", "12:09:50", "12:10:10"))]  # fmt: skip
+    first = bring(*twice)
+    assert first.quarantine == {"the same order twice under different ids": 1}
+    again = bring(*twice)
+    assert (again.rows_accepted, again.quarantine) == (0, first.quarantine)
+
+
+BASKETS = [f"{n % 7},purchase,2025-03-{1 + n % 27:02} 11:{n % 60:02}:{n % 50:02},b{n},{item},{1 + n % 3},{(1 + n % 3) * price},0" for n in range(30) for item, price in (("cup", 9.99), ("jug", 100.0), ("bag", 0.33))]  # fmt: skip
+# b8 is an order of customer 1, of three pieces of each
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("1,purchase,2025-03-09 11:08:08,b8,cup,3,29.98,0", "for nearly the same amount"),
+        ("1,purchase,2025-03-09 11:08:08,b8,jug,3,300.3,0", "for nearly the same amount"),
+        ("1,purchase,2025-03-09 11:08:08.3,b8,bag,3,1.0,0", "for nearly the same amount"),
+        ("1,purchase,2025-03-09 11:08:48,b8,cup,3,29.96,0", "for nearly the same amount"),
+        ("1,purchase,2025-03-09 11:08:48,b8,cup,3,29.97,0", "at nearly the same time"),
+        ("1,purchase,2025-03-09 11:08:00,b8,cup,3,29.97,0", "at nearly the same time"),
+    ],
+)
+@pytest.mark.parametrize("later", [False, True])
+def test_a_line_exported_again_is_no_second_sale(bring, line, reason, later):
+    """In the same file, or in a later one; the earlier of two lines of one file is the one that stays."""
+    if later:
+        bring(*BASKETS)
+    report = bring(*BASKETS, line, name="again.csv")
+    assert report.quarantine == {f"the same line of an order twice {reason}": 1}
+    assert report.rows_accepted == (0 if later else len(USUAL) + len(BASKETS))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "1,purchase,2025-03-09 11:08:08,b8,cup,3,29.93,0",  # two cents and more
+        "1,purchase,2025-03-09 11:08:08,b8,cup,2,29.98,0",  # other pieces
+        "1,purchase,2025-03-09 11:08:08,b8,jug,3,300.4,0",
+        "1,purchase,2025-03-09 11:08:08,c8,cup,3,29.98,0",  # another order
+        "1,purchase,2025-03-09 11:08:48,,cup,3,29.97,0",  # none
+        "2,purchase,2025-03-09 11:08:08,b8,cup,3,29.98,0",  # another customer
+        "1,purchase,2025-03-09 11:09:28,b8,cup,3,29.97,0",  # added to the order later
+    ],
+)
+def test_another_line_that_only_looks_like_one_is_a_sale(bring, line):
+    assert bring(*BASKETS, line).quarantine == {}
+
+
+def test_a_till_that_stamps_each_item_and_weighs_it_sells_the_same_again(bring):
+    till = [f"{n % 7},purchase,2025-03-{1 + n % 27:02} 12:{n % 60:02}:{s:02},t{n},{item},1,{price},0" for n in range(30) for s, item, price in ((1, "pears", 2.31 + n / 100), (9, "milk", 1), (20, "pears", 2.31 + n / 100), (20, "pears", 2.8))]  # fmt: skip
+    weighed = "1,purchase,2025-03-09 12:08:01,t8,pears,1,2.4,0"  # a cent more than the bag beside it
+    assert bring(*till, weighed).quarantine == {}
+
+
+def test_lines_that_the_source_tells_apart_are_two_sales(lake, settings, tmp_path):
+    head, line = (
+        "event_id,customer_id,event_type,occurred_at,order_id,item_id,quantity,amount\n",
+        "{},{},purchase,2025-03-09 11:08:08,{},{},1,{}\n",
+    )
+    lines = [line.format(f"{n}{item}", n, n, item, 3.34) for n in range(30) for item in ("cup", "jug")]
+    (tmp_path / "ids.csv").write_text(head + "".join([*lines, line.format("x", 8, 8, "cup", 3.33)]))
+    assert import_files(lake, None, settings, "events", [str(tmp_path / "ids.csv")]).rows_accepted == 61
+
+
 def test_the_shop_can_ask_for_a_column(bring, settings):
     settings.home.mkdir(parents=True)
     (settings.home / "clean.toml").write_text(
