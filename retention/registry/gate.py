@@ -9,9 +9,11 @@ Beyond that,
   log-loss difference, bootstrapped by customer, lies below 0, and the lift of the top tenth is not worse by over 2 %;
 - **the same recipe on newer data** must *not be significantly worse* than the champion on the origins that the champion
   had not seen (where there is none yet, there is nothing to hold against it). A fault of calibration, or a population
-  that moves, is then the recipe's and so the champion's too: to keep the staler of the two would not mend it, so it is
-  told and does not bind;
-- **the first model** is used whatever the checks say, for all there is without it is rules; what failed is told.
+  that moves, is then the recipe's and so the champion's too;
+- **a fault that the champion has as well**, on the origins where it was asked, is told and does not bind: to keep the
+  worse or the staler of the two would not mend it;
+- **the first model**, and what takes the place of one whose features are no longer computed, is used whatever the checks
+  say, for all there is without it is rules; what failed is told.
 
 ECE, slope and PSI of few customers exceed their limits by chance; a check fails only where chance alone (one in twenty)
 would not explain it.

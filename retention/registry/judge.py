@@ -105,7 +105,8 @@ def judge(
             f"It is the first; {text}." if first else f"It is not used: {text}, so the one in use stays.",
         )
     checks, details = _checks(origins, trained, champion if comparable else None)
-    mind, failed = _told(checks, champion is None, champion is not None and same_recipe(champion, trained))
+    excused = _excused(checks, origins, trained, None if gone else champion)
+    mind, failed = _told(checks, excused, alone=champion is None or bool(gone))
     if champion is None:
         return Judgement(True, f"It is the first.{mind}", origins, checks, details)
     if failed:
@@ -116,13 +117,27 @@ def judge(
     return Judgement(True, f"{why}{mind}", origins, checks, details)
 
 
-def _told(checks: Sequence[gate.Check], first: bool, same: bool) -> tuple[str, list[str]]:
+def _excused(
+    checks: Sequence[gate.Check],
+    origins: Sequence[Origin],
+    trained: TrainedChurn,
+    champion: TrainedChurn | None,
+) -> set[str]:
+    """The checks that bind nobody: without a champion that can be used, all; else the faults that it has as well."""
+    if champion is None:
+        return {check.name for check in checks}
+    asked = [origin for origin in origins if origin.champion is not None]
+    own = _absolute(asked, [o.champion for o in asked if o.champion is not None], champion) if asked else ()
+    recipe = gate.SHARED if same_recipe(champion, trained) else ()
+    return {check.name for check in own if not check.passed} | set(recipe)
+
+
+def _told(checks: Sequence[gate.Check], excused: set[str], *, alone: bool) -> tuple[str, list[str]]:
     """What failed: told where it binds nobody, else a list of reasons to refuse."""
     failed = [check for check in checks if not check.passed]
-    shared = [check.text for check in failed if first or (same and check.name in gate.SHARED)]
-    binding = [check.text for check in failed if not first and not (same and check.name in gate.SHARED)]
-    whose = "" if first else ", as the one in use does"
-    return (f" Mind{whose}: {'; '.join(shared)}." if shared else ""), binding
+    mind = "; ".join(check.text for check in failed if check.name in excused)
+    whose = "" if alone else ", as the one in use does"
+    return f" Mind{whose}: {mind}." if mind else "", [one.text for one in failed if one.name not in excused]
 
 
 def rolled_back(training: TrainingSet, most: int = gate.ORIGINS) -> list[tuple[Snapshot, TrainingSet]]:
@@ -196,15 +211,9 @@ def _checks(
 ) -> tuple[tuple[gate.Check, ...], dict[str, Any]]:
     churned = np.concatenate([origin.churned for origin in origins])
     said = np.concatenate([origin.probability for origin in origins])
-    loss = float(log_loss_of(churned, said).mean())
-    checks = [*gate.calibrated(churned, said)]
-    if len(origins) > 1:
-        earlier = np.concatenate([origin.probability for origin in origins[1:]])
-        checks.append(gate.same_population(earlier, origins[0].probability))
-    if trained.estimator not in SIMPLE:  # those stand where no baseline can learn much either
-        checks.append(gate.beats_baselines(loss, _pooled_baselines(origins)))
+    checks = _absolute(origins, [origin.probability for origin in origins], trained)
     details: dict[str, Any] = {
-        "pooled": {"log_loss": loss, **{name: float(np.mean([o.metrics[name] for o in origins])) for name in
+        "pooled": {"log_loss": float(log_loss_of(churned, said).mean()), **{name: float(np.mean([o.metrics[name] for o in origins])) for name in
                    ("auc", "pr_auc", "top_decile_lift", "brier", "ece", "empc")}},
         "reliability": reliability(churned, said),
     }  # fmt: skip
@@ -216,7 +225,21 @@ def _checks(
     return tuple(checks), details
 
 
-def _pooled_baselines(origins: tuple[Origin, ...]) -> dict[str, float]:
+def _absolute(
+    origins: Sequence[Origin], probabilities: Sequence[np.ndarray], model: TrainedChurn
+) -> list[gate.Check]:
+    """The checks of what one model said at each origin, newest first, that ask nothing of another one."""
+    churned, said = np.concatenate([origin.churned for origin in origins]), np.concatenate(probabilities)
+    checks = [*gate.calibrated(churned, said)]
+    if len(origins) > 1:
+        checks.append(gate.same_population(np.concatenate(probabilities[1:]), probabilities[0]))
+    if model.estimator not in SIMPLE:  # those stand where no baseline can learn much either
+        loss = float(log_loss_of(churned, said).mean())
+        checks.append(gate.beats_baselines(loss, _pooled_baselines(origins)))
+    return checks
+
+
+def _pooled_baselines(origins: Sequence[Origin]) -> dict[str, float]:
     weight = [len(origin.churned) for origin in origins]
     return {
         name: float(np.average([origin.baselines[name]["log_loss"] for origin in origins], weights=weight))
@@ -252,10 +275,10 @@ def _why(
     details: dict[str, Any],
 ) -> str:  # fmt: skip
     on = f"{origins} origin{'s' if origins > 1 else ''}"
-    beats = any(check.name == "baselines" for check in checks)
-    passed = (
-        f"It beats all three baselines on {on}" if beats else f"It holds on {on}, on a rung without baselines"
-    )
+    passed = {
+        True: f"It beats all three baselines on {on}", False: f"It was judged on {on}",
+        None: f"It holds on {on}, on a rung without baselines",
+    }[next((check.passed for check in checks if check.name == "baselines"), None)]  # fmt: skip
     if not _same_question(champion, trained):
         return f"Churn is defined differently from now on. {passed}."
     gap = details.get("difference") or {}

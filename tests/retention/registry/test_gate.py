@@ -1,12 +1,13 @@
 """The gate's checks on made-up scores, and the whole judgement on the tiny shop."""
 
 import itertools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from retention.churn.model import fit
 from retention.churn.snapshots import history
@@ -147,14 +148,50 @@ def test_a_fault_that_the_champion_shares_is_told_and_does_not_keep_the_staler_o
     same = judge(training, logistic, logistic)
     assert same.promote
     assert "Mind, as the one in use does: ECE 0.200" in same.why
-    other = judge(training, logistic, replace(logistic, estimator="tree"))
+    another = replace(logistic, estimator="tree")
+    assert "Mind, as the one in use does: ECE 0.200" in judge(training, logistic, another).why
+    kept = itertools.chain([(bad,)], itertools.repeat(()))  # the challenger is asked first
+    monkeypatch.setattr(gate, "calibrated", lambda *_: next(kept))
+    other = judge(training, logistic, another)
     assert not other.promote
-    assert "ECE 0.200" in other.why
+    assert "The one in use stays, for ECE 0.200" in other.why
+
+
+@dataclass(frozen=True)
+class _Inverted:
+    """A model that says the contrary: what has become of one whose customers changed."""
+
+    model: Any
+
+    def predict_proba(self, X):
+        return self.model.predict_proba(X)[:, ::-1]
+
+
+def test_what_is_better_than_a_collapsed_champion_need_not_be_good(training, logistic, monkeypatch):
+    """Its log-odds are twice too large, so neither keeps the limits of calibration; the worse of the two does not stay."""
+    first = judge(training, logistic, None)
+    bold = replace(logistic, estimator="forest", cutoff=training.cutoff - timedelta(days=90))
+    collapsed = replace(bold, model=_Inverted(logistic.model))
+    origins = tuple(replace(one, probability=expit(2.5 * logit(one.probability))) for one in first.origins)
+    monkeypatch.setattr("retention.registry.judge._origins", lambda _, __, champion, ___: tuple(
+        replace(one, champion=champion.predict(one.test) if champion else None, unseen=True) for one in origins
+    ))  # fmt: skip
+    found = judge(training, logistic, collapsed)
+    failed = {check.name for check in found.checks if not check.passed}
+    assert failed >= {"ece", "slope"}
+    assert found.promote
+    assert "its recipe is better than the one in use" in found.why
+    assert "Mind, as the one in use does: ECE" in found.why
+    refused = judge(training, logistic, bold)  # this one keeps them
+    assert not refused.promote
+    assert "The one in use stays, for ECE" in refused.why
 
 
 def test_a_champion_whose_features_are_gone_cannot_be_asked_and_is_replaced(training, logistic, monkeypatch):
-    monkeypatch.setattr(gate, "calibrated", lambda *_: ())
+    bad = gate.Check("ece", False, "ECE 0.200, limit 0.050")
+    monkeypatch.setattr(gate, "calibrated", lambda *_: (bad,))
     monkeypatch.setattr(gate, "beats_baselines", lambda *_: gate.Check("baselines", True, ""))
     found = judge(training, logistic, replace(logistic, columns=(*logistic.columns, "bygone")))
     assert found.promote
     assert "no longer computed (bygone)" in found.why
+    assert "Mind: ECE 0.200" in found.why  # nobody can be scored by it, so there is only this one
