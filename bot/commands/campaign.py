@@ -7,7 +7,6 @@ from sqlalchemy import select
 
 from bot.commands.tree import MONEY, SHARE, Answer, Call, choice, group, request, whole
 from retention.campaigns.changes import OFFERS, Changes
-from retention.campaigns.closing import NO_ORDERS
 from retention.campaigns.states import STATES, find
 from retention.campaigns.view import described
 from retention.db.audit import history
@@ -179,7 +178,7 @@ def result(call: Call, campaign: str) -> Answer | CampaignLook:
         told = described(find(session, call.services.settings, campaign))
     if told["result"] is None and told["state"] in ("live", "measuring"):
         return request(CampaignLook, campaign_id=campaign)
-    if told["result"] is None or told["result"].get("advice") == NO_ORDERS:
+    if told["result"] is None or told["never_measured"]:
         return Answer("campaign/unmeasured", {"campaign": told})
     ratio = told["result"]["sample_ratio"]
     return Answer(

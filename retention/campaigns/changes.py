@@ -72,6 +72,7 @@ def changed(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -> Body
     if changes.send_on is not None:
         update["send_on"] = None if changes.send_on == SOON else _moment(changes.send_on, zone, now)
     made = body.model_copy(update=update)
+    _refuse_idle(made, changes)
     made = made.model_copy(update={"copy_text": _copy(body, made, changes.copy_text)})
     made.check_offers()
     return made
@@ -118,6 +119,18 @@ def _line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
             )
         return _with(line, "free_shipping", face=body.shipping_cost, min_order=least)
     return _with(line, "reminder") if changes.offer == "reminder" else line
+
+
+def _refuse_idle(made: Body, changes: Changes) -> None:
+    """Money off, or the order value that it takes, where no offer is of that kind: it would be forgotten without a word."""
+    kinds = {_kind(line) for line in made.offers}
+    if changes.offer is not None or kinds & {"amount", "free_shipping"}:
+        return  # an offer that was chosen says which of the fields are its own
+    for what, value in (("Money off", changes.amount), ("From order value", changes.min_order)):
+        if value:
+            raise BadInput(
+                f"{what} {value:g} is for no offer of this campaign; choose one for all that has it, or leave it empty."
+            )
 
 
 def _with(

@@ -53,7 +53,7 @@ def finish(
 
     ``result``: of `measure`, or `without_orders`.
     """
-    measured = result.get("advice") != NO_ORDERS
+    measured = not never_measured(result)
     campaign = find(session, settings, campaign_id)
     _refuse_what_never_was_live(campaign)
     if campaign.state == "cancelled":
@@ -93,6 +93,11 @@ def without_orders(newest_order: datetime | None) -> dict[str, Any]:
     return {
         "advice": NO_ORDERS, "effects": {}, "newest_order": newest_order.isoformat() if newest_order else None,
     }  # fmt: skip
+
+
+def never_measured(result: dict[str, Any] | None) -> bool:
+    """Whether this result is that of a campaign whose orders never came."""
+    return result is not None and result.get("advice") == NO_ORDERS
 
 
 def unmeasured(session: Session, settings: Settings) -> set[str]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from retention.campaigns.body import Body
+from retention.campaigns.closing import never_measured
 from retention.campaigns.states import CLEARING, EDITABLE, STOPPABLE
 from retention.db.tables import Campaign
 
@@ -22,7 +23,7 @@ def described(campaign: Campaign) -> dict[str, Any]:
         **said(Body.model_validate(campaign.body)),
         "editable": campaign.state in EDITABLE, "stoppable": campaign.state in STOPPABLE,
         "clearing": campaign.state in CLEARING,
-        "result": campaign.result,
+        "result": campaign.result, "never_measured": never_measured(campaign.result),
     }  # fmt: skip
 
 

@@ -66,6 +66,8 @@ def deliver(
     Report
     """
     report, began, after = Report(), time.monotonic(), 0.0
+    if _over(database, campaign_id):
+        return report
     try:
         adapter.open()
         with database.transaction() as session:
@@ -87,7 +89,13 @@ def deliver(
         report.stopped = str(reason)
     finally:
         adapter.close()
+    _over(database, campaign_id)  # it may have been stopped meanwhile
     return report
+
+
+def _over(database: Database, campaign_id: str) -> bool:
+    with database.transaction() as session:
+        return sends.give_up_where_over(session, campaign_id)
 
 
 def _asleep(contacts: Mapping[str, Contact], allowed: Allowed, now: datetime) -> dict[datetime, list[str]]:

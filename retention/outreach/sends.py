@@ -104,6 +104,18 @@ def back_off(attempts: int) -> timedelta:
     return min(BACK_OFF * 2 ** (attempts - 1), LONGEST_BACK_OFF)
 
 
+def give_up_where_over(session: Session, campaign_id: str) -> bool:
+    """Whether the campaign is not live any more; then what is in doubt is held, and what is queued cancelled.
+
+    A try that was under way when it was stopped may end in "once more", or never, because its process died.
+    """
+    over = session.scalar(select(Campaign.state).where(Campaign.id == campaign_id)) != "live"
+    if over:
+        recover(session, campaign_id, repeats=False)
+        _cancel(session, campaign_id, "the campaign is over", Send.channel.not_in(BY_HAND))
+    return over
+
+
 def recover(session: Session, campaign_id: str, *, repeats: bool) -> int:
     """Settle what a dead run left claimed: queued again where a repetition is harmless, else held for a person."""
     lost = session.execute(
@@ -167,8 +179,9 @@ def left_out(session: Session, campaign_id: str) -> set[str]:
 
 
 def counts(session: Session, campaign_id: str) -> dict[str, int]:
-    """Copies of a campaign by state."""
-    counted = select(Send.state, func.count()).where(Send.campaign_id == campaign_id).group_by(Send.state)
+    """Copies of a campaign by state, of those that go out by themselves: a file's wait for whoever takes it."""
+    ours = Send.campaign_id == campaign_id, Send.channel.not_in(BY_HAND)
+    counted = select(Send.state, func.count()).where(*ours).group_by(Send.state)
     return dict(session.execute(counted).tuples().all())
 
 
@@ -205,18 +218,18 @@ def reached(session: Session, team_id: str, since: datetime) -> set[str]:
 
 
 def due_campaigns(session: Session, team_id: str, now: datetime) -> list[Campaign]:
-    """Live campaigns with a copy to send by now, or with one that a dead run left claimed."""
+    """Campaigns with a copy to send by now, with one that a dead run left claimed, or over with one still queued."""
     wall = clock.wall()
     copy = exists().where(
         Send.campaign_id == Campaign.id, Send.channel.not_in(BY_HAND),
-        or_(_ready(now, wall), (Send.state == "sending") & (Send.lease_until < wall)),
+        or_(
+            _ready(now, wall),
+            (Send.state == "sending") & (Send.lease_until < wall),
+            (Send.state == "queued") & (Campaign.state != "live"),
+        ),
     )  # fmt: skip
     return list(
-        session.scalars(
-            select(Campaign)
-            .where(Campaign.team_id == team_id, Campaign.state == "live", copy)
-            .order_by(Campaign.sent_at)
-        )
+        session.scalars(select(Campaign).where(Campaign.team_id == team_id, copy).order_by(Campaign.sent_at))
     )
 
 

@@ -257,16 +257,28 @@ def test_codes_go_to_the_pressers_direct_message(workspace, database, draft, api
     assert "direct message" in whispered(api)
 
 
-def test_a_campaign_whose_orders_never_came_says_so_and_gives_no_advice(workspace, database, draft):
+def _close(database, advice: str) -> None:
     with database.transaction() as session:
         campaign = session.get_one(Campaign, "c7")
-        campaign.state, campaign.result = "closed", {"advice": "no_orders", "effects": {}}
+        campaign.state, campaign.result = "closed", {"advice": advice, "effects": {}}
         campaign.approved_by, campaign.decided_at = [LEAD], clock.wall()
         campaign.sent_at = campaign.window_ends_at = clock.wall()
+
+
+def test_a_campaign_whose_orders_never_came_says_so_and_gives_no_advice(workspace, database, draft):
+    _close(database, "no_orders")
     said = words(workspace.run("campaign result c7", VIEWER)["blocks"])
     assert "never imported, so nothing can be said of it" in said
     assert "advice" not in said
     assert "Closed, not measured" in words(workspace.run("campaign show c7", VIEWER)["blocks"])
+
+
+def test_a_measured_campaign_and_one_that_is_not_yet_do_not_say_that_it_never_was(workspace, database, draft):
+    assert "never imported" not in words(workspace.run("campaign result c7", VIEWER)["blocks"])
+    _close(database, "undecided")
+    shown = words(workspace.run("campaign show c7", VIEWER)["blocks"])
+    assert "Measured and closed" in shown
+    assert "ot measured" not in shown
 
 
 def test_by_commands_too(workspace, database, draft):

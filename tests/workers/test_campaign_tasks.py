@@ -439,6 +439,9 @@ def test_a_live_campaign_can_be_looked_at_and_nothing_changes(desk):
     assert "once it is live" in _run(desk, CampaignLook(campaign_id=campaign_id), LEAD, key="early").error
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     _run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD)
+    looked = _run(desk, CampaignLook(campaign_id=campaign_id), LEAD, key="on its first day")
+    assert (looked.error, looked.result["effects"]) == (None, {})
+    assert "Too early to tell" in _said(desk)
     clock.configure(fixed=clock.now() + timedelta(days=10))
     looked = _run(desk, CampaignLook(campaign_id=campaign_id), LEAD)
     assert looked.error is None

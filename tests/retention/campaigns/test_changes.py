@@ -44,6 +44,8 @@ def test_an_edit_may_give_everybody_another_offer(database, settings, changes, a
         (Changes(offer="amount", amount=5), "From order value"),
         (Changes(offer="amount", amount=5, min_order=10), "20.00 on"),
         (Changes(offer="free_shipping"), "From order value"),
+        (Changes(amount=80), "Money off 80 is for no offer"),
+        (Changes(min_order=40), "From order value 40 is for no offer"),
         (Changes(budget=1e9), "at most 1,000"),
         (Changes(send_on="at night"), "write it like"),
         (Changes(send_on="2025-04-30 09:00"), "over already"),

@@ -9,7 +9,7 @@ import time
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from retention import clock
 from retention.campaigns import approval, closing, due
@@ -146,6 +146,48 @@ def test_who_unsubscribes_or_is_stopped_gets_nothing_more(database, settings):
     made.run(database, settings, campaign, adapter, made.contacts(10))
     assert len(adapter.given) == given
     assert set(made.states(database).values()) <= {"sent", "cancelled"}
+
+
+class Stopping(Scripted):
+    """Somebody stops the campaign while its first copy is under way, which then ends as scripted."""
+
+    def __init__(self, stop, said: str) -> None:
+        super().__init__(k1=said)
+        self.stop = stop
+
+    def send(self, message) -> Verdict:
+        self.stop()
+        return super().send(message)
+
+
+@pytest.mark.parametrize("said", ["again", "away"])
+def test_a_copy_that_comes_back_after_the_campaign_was_stopped_waits_for_nothing(database, settings, said):
+    campaign = made.live(database, settings, 10)
+
+    def stop():
+        with database.transaction() as session:
+            approval.stop(session, settings, "c1", "U0LEAD", "wrong code", NOW)
+
+    made.run(database, settings, campaign, Stopping(stop, said), made.contacts(10))
+    assert set(made.states(database).values()) == {"cancelled"}
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_a_copy_whose_process_died_is_told_of_though_the_campaign_was_stopped(database, settings, repeats):
+    campaign = made.live(database, settings, 10)
+    with database.transaction() as session:
+        assert sends.claim(session, "c1", "dead", NOW)
+        approval.stop(session, settings, "c1", "U0LEAD", "wrong code", NOW)
+        assert not sends.due_campaigns(session, settings.team_id, NOW)  # its process may be alive
+        session.execute(update(Send).where(Send.state == "sending").values(lease_until=NOW))
+        assert [c.id for c in sends.due_campaigns(session, settings.team_id, NOW)] == ["c1"]
+    adapter = Scripted()
+    adapter.repeats = repeats
+    made.run(database, settings, campaign, adapter, made.contacts(10))
+    assert adapter.given == []
+    assert sorted(set(made.states(database).values())) == ["cancelled", "held"]
+    with database.reading() as session:
+        assert not sends.due_campaigns(session, settings.team_id, NOW)
 
 
 def test_what_is_not_sent_before_the_window_ends_never_is(database, settings):
