@@ -3,10 +3,14 @@
 Every function works in the caller's session: the change and its audit row are one transaction.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention import monitoring, registry
+from retention.db import Database
 from retention.db.tables import Audit, Job, ModelHealth, ModelVersion
 from retention.errors import BadInput, Conflict
 from retention.settings import Settings
@@ -18,30 +22,60 @@ from workers.tasks.contract import Post
 ROLE = "admin"
 
 
-def promote(session: Session, settings: Settings, version: str, user: str) -> tuple[ModelVersion, bool]:
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A version whose artefact was read before the transaction that puts it into use, and what is wrong with it."""
+
+    version: str | None
+    fault: BadInput | None = None
+
+    def vouch(self, row: ModelVersion) -> None:
+        """Refuse a version that nobody could be scored by, or that was not the one tried."""
+        if row.version != self.version:
+            raise Conflict(f"Another model was put into use just now, so {row.version} was not; try again.")
+        if self.fault:
+            raise self.fault
+
+
+def tried(database: Database, settings: Settings, chosen: Callable[[Session], ModelVersion | None]) -> Tried:
+    """Try the version that somebody wants in use, outside of any transaction: a file is read, maybe from far away."""
+    with database.reading() as session:
+        row = chosen(session)
+    if row is None:
+        return Tried(None)
+    try:
+        registry.usable(settings, row)
+    except BadInput as fault:
+        return Tried(row.version, fault)
+    return Tried(row.version)
+
+
+def promote(
+    session: Session, settings: Settings, version: str, user: str, seen: Tried
+) -> tuple[ModelVersion, bool]:
     """Put a version into use; False where it already was, and then nothing is written.
 
     Raises
     ------
     BadInput
-        Where there is no such version, or its artefact is gone or damaged: nobody could be scored by it.
+        Where there is no such version, or `tried` found that nobody could be scored by it.
     """
     roles.require(session, settings, user, ROLE, "promote a model")
     row = registry.find(session, settings, version)
     if row.state == "champion":
         return row, False
-    registry.load(settings, row)
+    seen.vouch(row)
     before = registry.champion(session, settings, row.kind)
     registry.promote(session, settings, row, user)
     _audit(session, settings, user, "model.promote", row, before)
     return row, True
 
 
-def roll_back(session: Session, settings: Settings, kind: str, user: str) -> ModelVersion:
-    """Withdraw the champion of a kind and put the one before it back into use; it too must be there to be read."""
+def roll_back(session: Session, settings: Settings, kind: str, user: str, seen: Tried) -> ModelVersion:
+    """Withdraw the champion of a kind and put the one before it back into use, where `tried` found that it can be used."""
     roles.require(session, settings, user, ROLE, "roll back a model")
     row, before = registry.roll_back(session, settings, kind, user)
-    registry.load(settings, row)
+    seen.vouch(row)
     _audit(session, settings, user, "model.rollback", row, before)
     return row
 

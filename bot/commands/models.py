@@ -69,8 +69,10 @@ def compare(call: Call, version: str, other: str) -> Answer:
 def promote_(call: Call, version: str) -> Answer:
     """Make a model the champion, whatever it showed."""
     settings = call.services.settings
-    with call.services.database.transaction() as session:
-        row, changed = models.promote(session, settings, version, call.user)
+    database = call.services.database
+    seen = models.tried(database, settings, lambda session: registry.find(session, settings, version))
+    with database.transaction() as session:
+        row, changed = models.promote(session, settings, version, call.user, seen)
         return Answer("bot/model_promoted", {"model": _described(row), "by": call.user, "changed": changed})
 
 
@@ -79,9 +81,11 @@ def promote_(call: Call, version: str) -> Answer:
 def rollback(call: Call, kind: str) -> Answer:
     """Withdraw the champion and go back to the model before it."""
     settings = call.services.settings
-    with call.services.database.transaction() as session:
+    database = call.services.database
+    seen = models.tried(database, settings, lambda session: registry.previous(session, settings, kind))
+    with database.transaction() as session:
         first = call.first_time(session)
-        row = models.roll_back(session, settings, kind, call.user) if first else None
+        row = models.roll_back(session, settings, kind, call.user, seen) if first else None
         row = row or registry.champion(session, settings, kind)
         return Answer(
             "bot/model_promoted",

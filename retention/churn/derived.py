@@ -4,37 +4,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from retention.features import FEATURES, Feature, quarters
+from retention.features import FEATURES, quarters
+from retention.features.catalogue import DERIVED
 from retention.value import bgnbd, states
 
-DERIVED = (
-    Feature("bg_no_purchase", "BG/NBD: P(no order within H)", "probability", "recency"),
-    Feature("bg_alive", "BG/NBD: P(still a customer)", "probability", "recency"),
-    Feature("bg_rate", "BG/NBD: expected orders within H while a customer", "order days", "frequency"),
-    Feature("bg_expected", "BG/NBD: expected order days within H", "order days", "frequency"),
-    Feature("states_no_purchase", "buying states: log-odds of no order within H", "log-odds", "rhythm"),
-    Feature(
-        "states_later",
-        "buying states: P(an order in a quarter of H), two H from now",
-        "probability",
-        "rhythm",
-    ),
-    Feature("recency_share", "days since the last order ÷ days since the first", "share", "recency"),
-    Feature("season_sin", "sine of the day of the year", "", "season"),
-    Feature("season_cos", "cosine of the day of the year", "", "season"),
-    Feature(
-        "season_ahead",
-        "log of how fast repeat orders come in the H days ahead ÷ in the H before, by last year's season and the trend",
-        "",
-        "season",
-    ),
-    Feature(
-        "season_no_purchase",
-        "BG/NBD on the shop's seasonal clock: P(no order within H)",
-        "probability",
-        "recency",
-    ),
-)
 SEASON = tuple(feature.name for feature in DERIVED if feature.name.startswith("season_"))
 AS_IT_WAS = {
     "season_ahead": "season_now",

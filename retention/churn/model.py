@@ -12,10 +12,10 @@ import skops.io
 from sklearn.base import BaseEstimator
 
 from retention.churn import calibration, estimators, rolling, tuning
-from retention.churn.derived import GROUP_OF
 from retention.churn.ladder import Rung, stand
 from retention.churn.snapshots import Snapshot, TrainingSet, history
 from retention.errors import BadInput, TooLittleData
+from retention.features import catalogue
 from retention.progress import Progress, part, silent
 
 ALLOWED = frozenset({
@@ -109,11 +109,7 @@ class TrainedChurn:
         about = json.loads(held["about"])
         about["cutoff"] = datetime.fromisoformat(about["cutoff"])
         about["columns"] = tuple(about["columns"])
-        if gone := sorted(set(about["columns"]) - GROUP_OF.keys()):
-            raise BadInput(
-                f"Model {version or 'unnamed'} asks for features that this version no longer computes "
-                f"({', '.join(gone[:3])}{', …' if len(gone) > 3 else ''}); run `/retention retrain`."
-            )
+        catalogue.check(about["columns"], version)
         return cls(model=held["model"], reference=held["reference"], version=version, **about)
 
 

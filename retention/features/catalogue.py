@@ -1,6 +1,9 @@
 """The feature catalogue: what each column of `retention.features.build` means. H is the horizon in days."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from retention.errors import BadInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,35 @@ FEATURES: tuple[Feature, ...] = (
     *(Feature(*row, source="purchases, items") for row in _OF_ITEMS),
     *(Feature(*row) for row in _OF_OTHERS),
 )
+# Beyond those built from events: what closed forms, buying states and the calendar say of each (`retention.churn.derived`).
+DERIVED = (
+    Feature("bg_no_purchase", "BG/NBD: P(no order within H)", "probability", "recency"),
+    Feature("bg_alive", "BG/NBD: P(still a customer)", "probability", "recency"),
+    Feature("bg_rate", "BG/NBD: expected orders within H while a customer", "order days", "frequency"),
+    Feature("bg_expected", "BG/NBD: expected order days within H", "order days", "frequency"),
+    Feature("states_no_purchase", "buying states: log-odds of no order within H", "log-odds", "rhythm"),
+    Feature(
+        "states_later",
+        "buying states: P(an order in a quarter of H), two H from now",
+        "probability",
+        "rhythm",
+    ),
+    Feature("recency_share", "days since the last order ÷ days since the first", "share", "recency"),
+    Feature("season_sin", "sine of the day of the year", "", "season"),
+    Feature("season_cos", "cosine of the day of the year", "", "season"),
+    Feature(
+        "season_ahead",
+        "log of how fast repeat orders come in the H days ahead ÷ in the H before, by last year's season and the trend",
+        "",
+        "season",
+    ),
+    Feature(
+        "season_no_purchase",
+        "BG/NBD on the shop's seasonal clock: P(no order within H)",
+        "probability",
+        "recency",
+    ),
+)
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 GROUPS: tuple[str, ...] = tuple(dict.fromkeys(feature.group for feature in FEATURES))
 COUNTS = (  # nothing of it is 0; of the others it is missing
@@ -145,3 +177,18 @@ COUNTS = (  # nothing of it is 0; of the others it is missing
     "redemption_visits", "views_1h", "views_4h", "views_since_order", "view_seconds_1h", "searches_1h", "carts_1h",
     "carts_since_order", "cart_days", "carts_left", "emails_1h", "clicks_4h", "campaigns_4h", "ratings", "support_4h",
 )  # fmt: skip
+
+
+def check(names: Iterable[str], version: str) -> None:
+    """See that a model's features are still computed.
+
+    Raises
+    ------
+    BadInput
+        Naming the model and those that are not.
+    """
+    if gone := sorted(set(names) - {feature.name for feature in (*FEATURES, *DERIVED)}):
+        raise BadInput(
+            f"Model {version or 'unnamed'} asks for features that this version no longer computes "
+            f"({', '.join(gone[:3])}{', …' if len(gone) > 3 else ''}); run `/retention retrain`."
+        )

@@ -87,6 +87,20 @@ def load(settings: Settings, row: ModelVersion) -> bytes:
     return content
 
 
+def usable(settings: Settings, row: ModelVersion) -> None:
+    """See that customers could be scored by a version; its artefact is read, so not while others wait.
+
+    Raises
+    ------
+    BadInput
+        See `load`; or it asks for features that are no longer computed.
+    """
+    from retention.features import catalogue
+
+    load(settings, row)
+    catalogue.check(row.features, row.version)
+
+
 def sealed(settings: Settings, row: ModelVersion) -> bool:
     """Whether a row is as it was written: its kind, version and sha256 carry the seal of a key of ours."""
     return any(
@@ -149,6 +163,18 @@ def find(session: Session, settings: Settings, version: str) -> ModelVersion:
     return row
 
 
+def previous(session: Session, settings: Settings, kind: str) -> ModelVersion | None:
+    """The version that a roll-back goes to, or None where there is none."""
+    return session.scalar(
+        select(ModelVersion)
+        .where(
+            ModelVersion.team_id == settings.team_id, ModelVersion.kind == kind, ModelVersion.state == "retired",
+            ModelVersion.promoted_at.is_not(None),
+        )
+        .order_by(ModelVersion.promoted_at.desc(), ModelVersion.created_at.desc())
+    )  # fmt: skip
+
+
 def roll_back(session: Session, settings: Settings, kind: str, by: str) -> tuple[ModelVersion, ModelVersion]:
     """Withdraw the champion and put the one before it back into use, in the caller's transaction.
 
@@ -165,15 +191,7 @@ def roll_back(session: Session, settings: Settings, kind: str, by: str) -> tuple
     BadInput
         Where nothing is in use, or nothing was before it.
     """
-    now = champion(session, settings, kind)
-    before = session.scalar(
-        select(ModelVersion)
-        .where(
-            ModelVersion.team_id == settings.team_id, ModelVersion.kind == kind, ModelVersion.state == "retired",
-            ModelVersion.promoted_at.is_not(None),
-        )
-        .order_by(ModelVersion.promoted_at.desc(), ModelVersion.created_at.desc())
-    )  # fmt: skip
+    now, before = champion(session, settings, kind), previous(session, settings, kind)
     if now is None or before is None:
         what = (
             f"No {kind} model is in use"

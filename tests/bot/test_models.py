@@ -105,6 +105,41 @@ def test_a_model_that_cannot_be_read_is_not_put_into_use(workspace, three, datab
     assert deeds(database) == []
 
 
+@pytest.mark.parametrize(("typed", "old"), [("promote churn-3", "churn-3"), ("rollback", "churn-1")])
+def test_a_model_of_bygone_features_is_not_put_into_use(workspace, three, database, typed, old):
+    with database.transaction() as session:
+        session.get_one(ModelVersion, old).features = ["recency_days", "bygone"]
+    said = workspace.run(f"models {typed}", ADMIN)["text"]
+    assert f"Model {old} asks for features that this version no longer computes (bygone)" in said
+    assert states(database)["churn-2"] == "champion"
+    assert deeds(database) == []
+
+
+@pytest.mark.parametrize("typed", ["promote churn-3", "rollback"])
+def test_an_artefact_is_not_read_while_others_wait_to_write(workspace, three, database, monkeypatch, typed):
+    """Somebody else's transaction, begun while it is read, is not locked out."""
+
+    def load(settings, row):
+        with database.transaction() as session:
+            session.add(
+                Audit(team_id=settings.team_id, actor=ADMIN, action="meanwhile", subject="x", details={})
+            )
+
+    monkeypatch.setattr(store, "load", load)
+    workspace.run(f"models {typed}", ADMIN)
+    assert states(database)["churn-2"] != "champion"
+    assert {action for _, action, _ in deeds(database)} > {"meanwhile"}
+
+
+def test_what_was_tried_is_what_is_put_into_use(database, settings, three):
+    from retention.errors import Conflict
+    from workers import models
+
+    with pytest.raises(Conflict, match="try again"), database.transaction() as session:
+        models.roll_back(session, settings, "churn", "operator", models.Tried("churn-0"))
+    assert states(database)["churn-2"] == "champion"
+
+
 def test_rolling_back_goes_one_step_and_never_to_and_fro(workspace, database, three):
     workspace.run("models promote churn-3", ADMIN)
     said = words(workspace.run("models rollback", ADMIN, trigger="t1")["blocks"])
@@ -133,7 +168,7 @@ def test_the_deed_itself_checks_the_role(database, settings, three):
     from workers import models
 
     with database.transaction() as session, pytest.raises(NotAllowed):
-        models.promote(session, settings, "churn-3", ANALYST)
+        models.promote(session, settings, "churn-3", ANALYST, models.Tried("churn-3"))
 
 
 @pytest.mark.parametrize("typed", ["show churn-3", "compare churn-2 churn-3", "rollback", "promote churn-3"])
