@@ -45,7 +45,7 @@ def beside(lake: "Lake", scene: Scene, texts: Sequence[str], looks_at: Sequence[
         "days": lambda: _days(scene),
         "texts": lambda: texts,
         "segments": lambda: _segments(lake, at, scene.history.customers),
-        "friends": lambda: liked_by_friends(lake, at, scene),
+        "friends": lambda: liked_by_friends(lake, at, scene.history.customers, scene.shelf.items),
     }
     return Side(**{name: readers[name]() for name in looks_at})
 

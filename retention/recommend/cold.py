@@ -1,18 +1,17 @@
-"""Cold start: customers without a history, by what sells in their segments; items without buyers, by what they read like.
+"""Cold start, as it is learned: what sells in the segments of customers, and what items without buyers read like.
 
 Learned with everything else, and kept small: the best of each segment, and of each new item the nearest that have buyers.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from retention.recommend.beside import beside, segments
+from retention.recommend.beside import beside
 from retention.recommend.catalogue import Catalogue
 from retention.recommend.models import Segments, Side
 from retention.recommend.models.popularity import SegmentPopular
@@ -58,15 +57,13 @@ class Cold:
         """``alike``, turned: (fresh × shelf)."""
         return csr_matrix(self.alike.T)
 
-    def popular(self, labels: Sequence[str]) -> dict[int, float]:
-        """Positions on the shelf with the mean share over those of these segments that are known; empty without any."""
+    def popular(self, labels: Sequence[str], items: int) -> np.ndarray:
+        """(items,) the mean share over those of these segments that are known; 0 without any."""
         rows = positions(self.labels, list(labels))
-        rows = rows[rows >= 0]
-        found: dict[int, float] = {}
-        for at, share in zip(self.best[rows].ravel(), self.share[rows].ravel(), strict=True):
-            if at >= 0:
-                found[int(at)] = found.get(int(at), 0.0) + float(share) / len(rows)
-        return found
+        best, share = (table[rows[rows >= 0]] for table in (self.best, self.share))
+        found = np.zeros(items)
+        np.add.at(found, best[best >= 0], share[best >= 0])
+        return found / max(len(best), 1)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """For the artefact."""
@@ -158,9 +155,3 @@ def _alike(known: np.ndarray, fresh: np.ndarray, items: Catalogue) -> csr_matrix
     order = np.lexsort((-found.data, row))
     kept = order[np.arange(found.nnz) - found.indptr[row] < NEAREST]
     return csr_matrix((found.data[kept], (found.indices[kept], row[kept])), shape=nothing.shape)
-
-
-def newcomers(lake: "Lake", at: datetime, customers: Sequence[str]) -> dict[str, list[str]]:
-    """Segments of these customers, as far as they are known before a moment."""
-    frame = segments(lake, at, customers)
-    return {str(who): list(labels) for who, labels in frame.groupby("customer_id")["label"]}

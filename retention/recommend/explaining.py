@@ -13,6 +13,7 @@ from retention.recommend.fit import Facts
 from retention.recommend.matrices import at_pairs
 from retention.recommend.models import Collaborative
 from retention.recommend.moments import Moment
+from retention.recommend.newcomers import NOBODY, Newcomers
 from retention.recommend.sources import Learned, Said
 
 POPULAR_DAYS = 28
@@ -22,7 +23,7 @@ POPULAR_DAYS = 28
 class Item:
     """One recommendation.
 
-    ``source`` is buy_again, cart, viewed, collaborative, neighbours, popular_segment, popular, new_item or catalogue.
+    ``source`` is buy_again, cart, viewed, collaborative, neighbours, social, popular_segment, popular, new_item or catalogue.
     """
 
     item_id: str
@@ -45,8 +46,7 @@ class Offered:
     scores: np.ndarray
     facts: Facts
     said: Said
-    newcomers: frozenset[int] = frozenset()
-    """Rows of customers without a history, offered what sells in their segments."""
+    newcomers: Newcomers = NOBODY
 
 
 def explained(
@@ -73,9 +73,9 @@ def explained(
     ids = found.now.scene.shelf.names(column)
     scores = found.scores[row, place]
     lists: list[list[Item]] = [[] for _ in at]
-    for who, item_id, score, (source, text) in zip(row, ids, scores, why, strict=True):
-        if not text and who in found.newcomers:
-            source, text = "popular_segment", reasons.SEGMENT
+    for who, where, item_id, score, (source, text) in zip(row, column, ids, scores, why, strict=True):
+        if not text and (source := found.newcomers.source(int(who), int(where))):
+            text = reasons.TO_NEWCOMERS[source]
         elif not text:
             source, text = "popular", reasons.popular(lately.get(item_id, 0), POPULAR_DAYS)
         lists[who].append(Item(str(item_id), items.title(item_id), round(float(score), 6), source, text))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from retention.recommend.features import Scene, tastes
+from retention.recommend.features import tastes
 from retention.recommend.history import DAY, pairs, read
 from retention.recommend.positions import positions
 
@@ -38,16 +38,16 @@ def friends(lake: "Lake", at: datetime, customers: Any) -> Any:
     return pairs_.order_by("customer_id", "other_id").execute()
 
 
-def liked_by_friends(lake: "Lake", at: datetime, scene: Scene) -> csr_matrix:
-    """(customers of the scene × its shelf): Σ over friends of what they have shown about each item."""
-    shape = (len(scene.history.customers), len(scene.shelf.items))
-    known = friends(lake, at, scene.history.customers)
+def liked_by_friends(lake: "Lake", at: datetime, customers: np.ndarray, items: np.ndarray) -> csr_matrix:
+    """(customers × items): Σ over friends of what they have shown about each item before a moment."""
+    shape = (len(customers), len(items))
+    known = friends(lake, at, customers)
     if not len(known):
         return csr_matrix(shape, dtype=np.float32)
     theirs = read(lake, at, sorted(known["other_id"].unique()))
-    place = positions(scene.shelf.items, theirs.items)
+    place = positions(items, theirs.items)
     liked = tastes(pairs(theirs, at.timestamp() / DAY), place, (len(theirs.customers), shape[1]))
-    row = positions(scene.history.customers, known["customer_id"])
+    row = positions(customers, known["customer_id"])
     other = positions(theirs.customers, known["other_id"])
     seen = (row >= 0) & (other >= 0)
     ones = np.ones(int(seen.sum()), dtype=np.float32)

@@ -13,7 +13,6 @@ from retention.progress import Progress, silent
 from retention.recommend import reasons
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.catalogue import Catalogue, catalogue
-from retention.recommend.cold import newcomers
 from retention.recommend.explaining import POPULAR_DAYS, Item, Offered, explained
 from retention.recommend.features import Scene
 from retention.recommend.fit import ANYTHING, SOFT, Facts, Taken, Terms, assortment, choose
@@ -21,6 +20,7 @@ from retention.recommend.heard import with_heard
 from retention.recommend.history import DAY, History, pairs
 from retention.recommend.matrices import entries
 from retention.recommend.moments import Moment, log_odds, mixed
+from retention.recommend.newcomers import NOBODY, Newcomers, newcomers
 from retention.recommend.positions import positions
 from retention.recommend.ready import bought, histories
 from retention.recommend.shelf import FACTS, Shelf
@@ -162,28 +162,26 @@ def _offered(shop: Shop, history: History, batch: list[str]) -> Offered:
     kept = value > 0  # not what was brought back or rated badly, nor what nothing speaks for
     if policy != "both":
         kept &= (now.bought.toarray()[row, column] > 0) == (policy == "repeat")
-    segment = _to_newcomers(shop, scene) if policy != "repeat" else {}
-    kept &= ~np.isin(row, list(segment)) if segment else True
-    row, column, value = row[kept], column[kept], value[kept]
-    if theirs := [(who, item, score) for who, liked in segment.items() for item, score in liked.items()]:
-        both = zip((row, column, value), zip(*theirs, strict=True), strict=True)
-        row, column, value = (np.r_[line, more] for line, more in both)
+    fresh = _newcomers(shop, scene)
+    kept &= ~np.isin(row, fresh.rows)
+    at, item = np.nonzero(fresh.scores)
+    row, column, value = (
+        np.r_[line[kept], more]
+        for line, more in ((row, fresh.rows[at]), (column, item), (value, fresh.scores[at, item]))
+    )
     column, place = np.unique(column, return_inverse=True)  # of a shelf few are offered to anybody here
     scores, facts = np.full((len(rows), len(column)), -np.inf), _facts(shop, shelf, column)
     scores[row, place] = value
     _without_refused(shop, scores, facts, scene.history.customers)
-    return Offered(now, column, scores, facts, said, frozenset(segment))
+    return Offered(now, column, scores, facts, said, fresh)
 
 
-def _to_newcomers(shop: Shop, scene: Scene) -> dict[int, dict[int, float]]:
-    """What sells in the segments of customers without a history, where those are known: customer → item → score."""
+def _newcomers(shop: Shop, scene: Scene) -> Newcomers:
+    """Nothing is said of them without training, nor by a model that stands alone; and they have bought nothing again."""
     cold = shop.trained.cold if shop.trained is not None else None
-    rows, customers = np.flatnonzero(np.diff(scene.liked.indptr) == 0), scene.history.customers
-    if cold is None or not len(cold.labels) or not len(rows):
-        return {}
-    told = newcomers(shop.lake, shop.as_of, list(customers[rows]))
-    found = {int(row): cold.popular(told.get(str(customers[row]), [])) for row in rows}
-    return {row: liked for row, liked in found.items() if liked}
+    if cold is None or shop.terms.rules.policy == "repeat":
+        return NOBODY
+    return newcomers(shop.lake, shop.as_of, scene, cold, shop.learned.shelf.items)
 
 
 def _scores(

@@ -55,3 +55,11 @@ def made(home: Path, lines: Sequence[Line], items: Sequence[tuple[str, str, str,
         shop._bring("items", pd.DataFrame(items, columns=["item_id", "title", "category", "price"]))
     shop.add(lines)
     return shop
+
+
+def related(shop: Any, rows: Sequence[tuple[str, str, str, str]]) -> None:
+    """Bring in who follows, brought or befriended whom and when, through the importer."""
+    file = shop.settings.home / "relations.csv"
+    pd.DataFrame(rows, columns=["customer_id", "other_id", "kind", "occurred_at"]).to_csv(file, index=False)
+    report = import_files(shop.lake, shop.database, shop.settings, "relations", [str(file)])
+    assert report.rows_accepted == len(rows)

@@ -12,6 +12,7 @@ from retention.recommend.fit import Terms
 from retention.recommend.preferences import preferences
 from retention.risk.recommending import PLAIN
 from tests import shop as tiny
+from tests.retention.recommend.made import related
 
 EXPLORING = Terms(PLAIN.model_copy(update={"explore": 0.2}))
 
@@ -91,3 +92,23 @@ def test_tiny_shops_say_how_they_fall_back_and_always_answer(tmp_path, customers
     for terms in (Terms(), EXPLORING):
         found = recommend(trained, shop.lake, ["c0000", "nobody"], k=3, as_of=shop.end, terms=terms)
         assert all(len(each) == min(3, items) for each in found.values())
+
+
+def test_a_new_customer_whom_others_brought_gets_what_those_like(cold_shop):
+    shop, trained, kind, favourite = cold_shop
+    lovers = [who for who, liked in favourite.items() if liked == "tea"][:3]
+    before = recommend(trained, shop.lake, ["newbie"], k=5, as_of=shop.end)
+    related(
+        shop,
+        [(who, newcomer, "refer", "") for who in lovers for newcomer in ("newbie", "brought")]
+        + [("late", lovers[0], "follow", (shop.end + timedelta(days=1)).isoformat())],
+    )
+    found = recommend(trained, shop.lake, ["newbie", "brought", "late", "nobody"], k=5, as_of=shop.end)
+    liked = set(preferences(shop.lake, shop.end, lovers)["item_id"])
+    for who in ("newbie", "brought"):  # whether their region is known or not
+        assert found[who][0].source == "social"
+        assert found[who][0].why == "liked by people they know"
+        assert np.mean([kind[item.item_id] == "tea" for item in found[who]]) >= 0.6
+        assert {item.item_id for item in found[who] if item.source == "social"} <= liked
+    assert {item.source for item in (*found["late"], *found["nobody"])} == {"popular"}
+    assert [item.item_id for item in before["newbie"]] != [item.item_id for item in found["newbie"]]

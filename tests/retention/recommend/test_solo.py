@@ -3,7 +3,6 @@
 from dataclasses import replace
 from datetime import timedelta
 
-import pandas as pd
 import pytest
 
 from retention.errors import BadInput
@@ -16,6 +15,7 @@ from retention.recommend.relations import friends
 from retention.registry import retrain
 from retention.registry.opened import recommender
 from tests import shop as tiny
+from tests.retention.recommend.made import related
 from tests.retention.recommend.test_models import NAMES
 from tests.retention.recommend.test_recommend import append_future
 from workers.requests import RECOMMENDERS, Retrain
@@ -68,19 +68,10 @@ def test_a_shop_too_small_for_a_model_alone_gets_the_ladder_and_is_told(tmp_path
     assert "als alone takes more customers and items than there are" in trained.rung
 
 
-def _related(shop, rows) -> None:
-    from retention.lake.importing import import_files
-
-    file = shop.settings.home / "relations.csv"
-    pd.DataFrame(rows, columns=["customer_id", "other_id", "kind", "occurred_at"]).to_csv(file, index=False)
-    report = import_files(shop.lake, shop.database, shop.settings, "relations", [str(file)])
-    assert report.rows_accepted == len(rows)
-
-
 def test_friends_are_imported_known_at_their_time_and_both_ways_only_for_referrals(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
     late = (shop.end + timedelta(days=1)).isoformat()
-    _related(
+    related(
         shop,
         [
             ("stranger", "c0001", "follow", "2025-02-01T00:00:00Z"),
@@ -147,7 +138,7 @@ def test_the_future_changes_nothing_that_a_model_alone_has_learned_or_lists(tmp_
     shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
     cutoff = shop.end - timedelta(days=30)
     names, who = ("repeat", "popular_segment", "trending", "social"), ["c0001", "c0002", "nobody"]
-    _related(shop, [("c0001", "c0002", "follow", "")])
+    related(shop, [("c0001", "c0002", "follow", "")])
 
     def learned() -> list[object]:
         trained = [train(shop.lake, cutoff=cutoff, model=name) for name in names]
@@ -156,5 +147,5 @@ def test_the_future_changes_nothing_that_a_model_alone_has_learned_or_lists(tmp_
 
     before = learned()
     append_future(shop, cutoff)
-    _related(shop, [("c0001", "c0003", "follow", (cutoff + timedelta(hours=1)).isoformat())])
+    related(shop, [("c0001", "c0003", "follow", (cutoff + timedelta(hours=1)).isoformat())])
     assert learned() == before

@@ -1,0 +1,65 @@
+"""What customers without a history are offered: what those they know like, and what sells in their segments."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from retention.recommend.beside import segments
+from retention.recommend.blend import PRIOR
+from retention.recommend.cold import Cold
+from retention.recommend.features import Scene
+from retention.recommend.relations import liked_by_friends
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
+
+BY_FRIENDS, BY_SEGMENT = "social", "popular_segment"
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomers:
+    """What speaks for items, of the newcomers of whom anything is known.
+
+    Parameters
+    ----------
+    rows : ndarray of int
+        Customers of the scene.
+    scores : ndarray (rows × items learned of)
+        0 where nothing speaks for an item.
+    friends : ndarray of bool, as ``scores``
+        Whether somebody they know likes it.
+    """
+
+    rows: np.ndarray
+    scores: np.ndarray
+    friends: np.ndarray
+
+    def source(self, row: int, column: int) -> str:
+        """Of an item that such a customer is offered; empty where nothing here speaks for it."""
+        at = int(np.searchsorted(self.rows, row))
+        if at == len(self.rows) or self.rows[at] != row or column >= self.scores.shape[1]:
+            return ""
+        return BY_FRIENDS if self.friends[at, column] else BY_SEGMENT if self.scores[at, column] > 0 else ""
+
+
+NOBODY = Newcomers(np.empty(0, dtype=int), np.empty((0, 0)), np.empty((0, 0), dtype=bool))
+
+
+def newcomers(lake: "Lake", at: datetime, scene: Scene, cold: Cold, items: np.ndarray) -> Newcomers:
+    """The newcomers of a scene, by what is known before a moment.
+
+    Their friends' preferences stand where their own would (`blend.blended`): popularity, here of their segments, counts
+    as `PRIOR` purchases of everybody's.
+    """
+    rows = np.flatnonzero(np.diff(scene.liked.indptr) == 0)
+    if not len(rows):
+        return NOBODY
+    customers = scene.history.customers[rows]
+    labels = segments(lake, at, customers).groupby("customer_id")["label"].agg(list)
+    popular = np.array([cold.popular(labels.get(str(one), []), len(items)) for one in customers])
+    friends = liked_by_friends(lake, at, customers, items).toarray()
+    scores = friends + PRIOR * popular
+    known = scores.any(axis=1)
+    return Newcomers(rows[known], scores[known], friends[known] > 0)
