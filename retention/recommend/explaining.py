@@ -17,14 +17,14 @@ from retention.recommend.newcomers import NOBODY, Newcomers
 from retention.recommend.sources import Learned, Said
 
 POPULAR_DAYS = 28
+SOURCES = (
+    "buy_again", "cart", "viewed", "collaborative", "neighbours", "social", "popular_segment", "popular", "new_item", "catalogue",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One recommendation.
-
-    ``source`` is buy_again, cart, viewed, collaborative, neighbours, social, popular_segment, popular, new_item or catalogue.
-    """
+    """One recommendation; ``source``, of `SOURCES`, is what speaks for it."""
 
     item_id: str
     title: str

@@ -14,7 +14,7 @@ const NAMES = `
 |arrow_upper_right ↗️|arrow_lower_right ↘️|repeat 🔁|arrows_counterclockwise 🔄|leftwards_arrow_with_hook ↩️|rewind ⏪|fast_forward ⏩
 |gear ⚙️|wrench 🔧|hammer_and_wrench 🛠️|robot_face 🤖|brain 🧠|microscope 🔬|test_tube 🧪|dart 🎯|game_die 🎲|crystal_ball 🔮|seedling 🌱
 |octagonal_sign 🛑|rotating_light 🚨|construction 🚧|triangular_flag_on_post 🚩|checkered_flag 🏁|speech_balloon 💬|thought_balloon 💭
-|email 📧|envelope ✉️|incoming_envelope 📨|inbox_tray 📥|outbox_tray 📤|link 🔗|busts_in_silhouette 👥|bust_in_silhouette 👤
+|email 📧|envelope ✉️|incoming_envelope 📨|inbox_tray 📥|outbox_tray 📤|link 🔗|busts_in_silhouette 👥|handshake 🤝|round_pushpin 📍|new 🆕|bust_in_silhouette 👤
 |heart ❤️|broken_heart 💔|green_heart 💚|blue_heart 💙|yellow_heart 💛|coffee ☕|sunny ☀️|cloud ☁️|umbrella ☔|snowflake ❄️|zzz 💤
 |one 1️⃣|two 2️⃣|three 3️⃣|four 4️⃣|five 5️⃣|black_small_square ▪️|white_small_square ▫️|heavy_minus_sign ➖|heavy_plus_sign ➕
 |scales ⚖️|balance_scale ⚖️|compass 🧭|world_map 🗺️|books 📚|notebook 📓|abacus 🧮|triangular_ruler 📐|straight_ruler 📏|scissors ✂️

@@ -10,6 +10,7 @@ from retention import feedback, impressions
 from retention.db.tables import Assignment, Campaign, Coupon, Impression
 from retention.feedback import Subject
 from retention.recommend import heard
+from retention.recommend.explaining import SOURCES
 from retention.recommend.exposure import PSEUDO, examined, prior
 from retention.recommend.history import DAY, WEIGHTS, pairs, read
 from retention.recommend.responses import seen
@@ -241,6 +242,11 @@ def test_the_reports_message_and_page_name_nobody(sent):
     text = page.file.content.decode()
     assert "<script" not in text
     assert "By week" in text
+    assert "bought before" in text
+    assert "buy_again" not in text
+    lines = [{**outcome.data["reasons"][0], "name": one} for one in SOURCES]
+    named = Performance({**outcome.data, "reasons": lines}).html(sent.settings)
+    assert [one for one in SOURCES if f">{one}<" in named] == ["popular"]  # whose word it is, too
     empty = Performance({**outcome.data, "slots": [], "weeks": [], "reasons": [], "models": []})
     assert "Nothing was sent yet" in empty.chart.alt_text
     assert "Nothing was shown yet" in empty.html(sent.settings)
