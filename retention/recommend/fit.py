@@ -22,6 +22,7 @@ from retention.risk.recommending import PLAIN, RecommendRules
 POOL = 20  # candidates a place on the list; more are looked at only where these do not fill it
 SMOOTH = 0.01  # of the customer's own shares in those of the list, so that no logarithm is of nothing
 GROUPS = ("title", "variant", "brand", "type")
+NOTHING = 1e-6  # of what an item usually earns: it comes last where that counts
 SOFT = ("type",)  # a wish: it gives way before a list stays short
 
 
@@ -52,11 +53,13 @@ ANYTHING = Terms()  # that may be sold
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Of each item: whether it may be offered at all, its group of each kind (`GROUPS`) and its category; −1 without."""
+    """Of each item: whether it may be offered at all, its group of each kind (`GROUPS`), its category (−1 without), and what one
+    that is sold earns: price · margin, by the median of the catalogue; 1 without a price."""
 
     allowed: np.ndarray
     groups: Mapping[str, np.ndarray]
     category: np.ndarray
+    earns: np.ndarray
 
     def and_(self, more: "Facts") -> "Facts":
         """These items and further ones."""
@@ -64,12 +67,13 @@ class Facts:
             np.concatenate([self.allowed, more.allowed]),
             {name: np.concatenate([codes, more.groups[name]]) for name, codes in self.groups.items()},
             np.concatenate([self.category, more.category]),
+            np.concatenate([self.earns, more.earns]),
         )
 
     def of(self, items: np.ndarray) -> "Facts":
         """Some of these items, by position."""
         groups = {name: codes[items] for name, codes in self.groups.items()}
-        return Facts(self.allowed[items], groups, self.category[items])
+        return Facts(self.allowed[items], groups, self.category[items], self.earns[items])
 
     def shares(self, liked: csr_matrix) -> np.ndarray:
         """In which shares each customer likes the categories (customers × categories), of (customers × items)."""
@@ -107,6 +111,16 @@ class Assortment:
                 unwanted |= frozenset(items.titles) - known.keys()
         return unwanted
 
+    @cached_property
+    def earns(self) -> dict[str, float]:
+        """Of each item with a price; see `Facts`."""
+        items = np.array([item for item, price in self.items.prices.items() if price > 0], dtype=object)
+        margin = np.array([self.items.margins.get(item, np.nan) for item in items])
+        price = np.array([self.items.prices[item] for item in items])
+        money = price * np.where(np.isnan(margin), self.margin, margin)
+        typical = np.median(money[money > 0]) if (money > 0).any() else 1.0
+        return dict(zip(items, (money / typical).clip(min=NOTHING), strict=True))
+
     @property
     def caps(self) -> dict[str, int]:
         """How many of one group a list may have."""
@@ -142,7 +156,7 @@ class Assortment:
         }
         allowed = np.array([item not in self.barred for item in ids], dtype=bool)
         category = numbered.pop("category")
-        return Facts(allowed, numbered, category)
+        return Facts(allowed, numbered, category, np.array([self.earns.get(item, 1.0) for item in ids]))
 
     def _numbered(self, group: str, names: list[str]) -> np.ndarray:
         """The same name has the same number in every batch."""

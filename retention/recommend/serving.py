@@ -216,7 +216,8 @@ def _lists(shop: Shop, history: History, batch: list[str], k: int) -> dict[str, 
     scene, shares = found.now.scene, None
     if rules.diversity:
         shares = _facts(shop, scene.shelf, np.arange(scene.shelf.size)).shares(scene.liked)
-    at = choose(found.scores, found.facts, shop.range.caps, k, shares=shares, diversity=rules.diversity)
+    worth = found.scores * found.facts.earns**rules.by_margin
+    at = choose(worth, found.facts, shop.range.caps, k, shares=shares, diversity=rules.diversity)
     told = explained(shop.learned, shop.items, shop.lately, found, at)
     rows = positions(scene.history.customers, batch)
     return {

@@ -31,6 +31,7 @@ class RecommendRules(BaseModel):
     max_per_brand: Annotated[int, Field(ge=1)] | None = None
     max_per_type: Annotated[int, Field(ge=1)] | None = 2
     diversity: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    by_margin: Annotated[float, Field(ge=0, le=1)] = 0.0
     explore: Annotated[float, Field(ge=0, le=0.5)] = 0.1
     experiment: Annotated[float, Field(ge=0, le=0.5)] = 0.1
     vary_offers: bool = False

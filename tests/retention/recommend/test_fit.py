@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
 from retention.recommend import Terms, recommend
-from retention.recommend.catalogue import Catalogue
+from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.explaining import Item
 from retention.recommend.fit import SOFT, Assortment, Facts, choose, together
 from retention.recommend.preferences import preferences
@@ -29,7 +29,12 @@ def lists(draw):
         name: rng.integers(-1, draw(st.integers(1, 12)), items)
         for name in ("title", "variant", "brand", "type")
     }
-    facts = Facts(rng.random(items) < draw(st.sampled_from((0.3, 1.0))), groups, rng.integers(-1, 4, items))
+    facts = Facts(
+        rng.random(items) < draw(st.sampled_from((0.3, 1.0))),
+        groups,
+        rng.integers(-1, 4, items),
+        np.ones(items),
+    )
     caps = {"title": 1, "variant": 1, "brand": draw(st.integers(1, 5)), "type": draw(st.integers(1, 3))}
     shares = facts.shares(csr_matrix(rng.random(scores.shape)))
     return scores, facts, caps, draw(st.integers(1, 12)), shares, draw(st.sampled_from((0.0, 0.3, 0.9)))
@@ -42,7 +47,7 @@ def test_a_list_is_the_same_whoever_else_is_asked_about(seed, k, diversity):
     scores = rng.integers(1, 4, (3, 500)).astype(float)
     scores[rng.random(scores.shape) < 0.4] = -np.inf
     groups = {name: rng.integers(-1, 200, 500) for name in ("title", "variant", "brand", "type")}
-    facts = Facts(np.ones(500, dtype=bool), groups, rng.integers(-1, 4, 500))
+    facts = Facts(np.ones(500, dtype=bool), groups, rng.integers(-1, 4, 500), np.ones(500))
     shares = facts.shares(csr_matrix(rng.random(scores.shape)))
     caps = {"title": 1, "variant": 1, "type": 2}
     batch = choose(scores, facts, caps, k, shares=shares, diversity=diversity)
@@ -111,7 +116,7 @@ def test_who_else_is_asked_about_changes_no_list(made):
 
 def test_the_type_gives_way_before_a_list_stays_short_and_only_then():
     none = np.full(4, -1)
-    facts = Facts(np.ones(4, dtype=bool), {"type": np.array([0, 0, 0, 1]), "brand": none}, none)
+    facts = Facts(np.ones(4, dtype=bool), {"type": np.array([0, 0, 0, 1]), "brand": none}, none, np.ones(4))
     scores = np.array([[4.0, 3.0, 2.0, 1.0]])
     assert choose(scores, facts, {"type": 2}, 3).tolist() == [[0, 1, 3]]
     assert choose(scores, facts, {"type": 2}, 4).tolist() == [[0, 1, 3, 2]]
@@ -120,7 +125,7 @@ def test_the_type_gives_way_before_a_list_stays_short_and_only_then():
 def test_calibration_follows_the_shares_in_which_the_customer_buys():
     """Three quarters coffee, one quarter tea: a list of four is to have three and one, although coffee scores higher throughout."""
     category = np.array([0] * 6 + [1] * 6)
-    facts = Facts(np.ones(12, dtype=bool), {}, category)
+    facts = Facts(np.ones(12, dtype=bool), {}, category, np.ones(12))
     scores = np.linspace(1, 0.5, 12)[None]
     shares = np.array([[0.75, 0.25]])
     assert category[choose(scores, facts, {}, 4)[0]].tolist() == [0, 0, 0, 0]
@@ -183,6 +188,27 @@ def test_rules_bar_items(rules, left):
         np.array(list("abcde"), dtype=object)
     )
     assert "".join(np.array(list("abcde"))[facts.allowed]) == left
+
+
+def test_what_an_item_earns_is_price_times_margin_and_the_usual_where_nobody_said():
+    facts = Assortment(RANGE, margin=0.3).facts(np.array(list("abcdx"), dtype=object))
+    money = np.array([5 * 0.5, np.nan, 20 * 0.05, 1 * 0.3])
+    typical = np.median([2.5, 1.0, 0.3, 3 * 0.9])
+    assert facts.earns[[0, 2, 3]] == pytest.approx(money[[0, 2, 3]] / typical)
+    assert list(facts.earns[[1, 4]]) == [1, 1]  # no price, or not in the catalogue
+
+
+def test_lists_by_margin_earn_more_and_are_less_likely(shop, trained, some):
+    earns = Assortment(catalogue(shop.lake)).earns
+    means = []
+    for weight in (0.0, 0.5, 1.0):
+        terms = Terms(RecommendRules(by_margin=weight, max_per_type=None, explore=0))
+        lists = recommend(trained, shop.lake, some, k=5, as_of=shop.end, terms=terms).values()
+        told = [(item.score, earns[item.item_id]) for items in lists for item in items]
+        means.append((np.mean([score for score, _ in told]), np.mean([a * b for a, b in told])))
+    likely, expected = zip(*means, strict=True)
+    assert likely[0] > likely[1] > likely[2] > 0
+    assert expected[0] < expected[1] < expected[2]
 
 
 def test_a_parent_that_the_shop_names_makes_variants_of_items():
