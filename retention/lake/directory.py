@@ -1,6 +1,7 @@
 """The directory: enough of each customer in SQL for the light bot to know one when it sees one."""
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from sqlalchemy.orm import Session
 
 from retention.db.tables import DirectoryEntry
 from retention.errors import BadInput
+from retention.lake import store
+from retention.lake.schema import TABLES
 from retention.privacy import email_hash, pseudonym
 from retention.settings import Settings
 
@@ -22,6 +25,15 @@ if TYPE_CHECKING:
 
 SAME = 100  # so many rows may share what was asked for, and be one customer
 NEAR = 2_000  # so many candidates are compared for a nearest match
+
+
+FOLLOWED = ("events", "customers", "links")
+
+
+def state(lake: "Lake") -> str:
+    """Short hash of which data the directory follows: where it is, and the newest commit of each table."""
+    told = [str(lake.root), *(store.mark(lake.root, TABLES[name]) for name in FOLLOWED)]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
 
 
 def sync(lake: "Lake", session: Session, settings: Settings) -> int:

@@ -11,8 +11,11 @@ from sqlalchemy import select
 from retention.campaigns import redemptions
 from retention.lake import directory
 from retention.lake.schema import IDENTITY
+from retention.urls import is_url
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from retention.db import Database
     from retention.lake import Lake
     from retention.lake.identity import IdentityRules
@@ -30,7 +33,7 @@ def stamps(file: str, mapped: "Mapping", source: str | None) -> dict[str, str]:
     Of the map it is what an event is known by, and how the file is read: a wider ``where``, or one more column, makes
     no event another.
     """
-    if "://" in file:
+    if is_url(file):
         return {}
     size = Path(file).stat().st_size
     with Path(file).open("rb") as opened:
@@ -65,24 +68,43 @@ def linked(
 
 def keep(
     lake: "Lake", database: "Database", settings: "Settings", report: "ImportReport", source: str
-) -> None:
-    """Keep the report, and make the directory follow.
+) -> "ImportReport":
+    """Keep the report, and make the directory follow; returns the report as it is kept.
 
-    Also where no row was new: an import that was killed between the lake's commit and this is finished by the next.
+    Also where no row was new: an import that was killed between the lake's commit and this is finished by the next. By
+    the state of the lake that the last report tells, the next one knows.
     """
     from retention.db.tables import ImportLog
 
+    report = replace(report, lake=directory.state(lake))
     with database.transaction() as session:
+        if report.table in _FOLLOWED and _followed(session, settings) != report.lake:
+            directory.sync(lake, session, settings)
         session.add(
             ImportLog(
                 id=uuid.uuid4().hex, team_id=settings.team_id, table_name=report.table, source=source,
                 report=report.as_dict(),
             )
         )  # fmt: skip
-        if report.table in ("events", "customers"):
-            directory.sync(lake, session, settings)
         if report.table == "events":
             redemptions.from_events(lake, session, settings)
+    return report
+
+
+_FOLLOWED = ("events", "customers")
+
+
+def _followed(session: "Session", settings: "Settings") -> str | None:
+    """The state of the lake that the directory followed last, as far as imports know."""
+    from retention.db.tables import ImportLog
+
+    last = session.scalar(
+        select(ImportLog.report)
+        .where(ImportLog.team_id == settings.team_id, ImportLog.table_name.in_(_FOLLOWED))
+        .order_by(ImportLog.at.desc())
+        .limit(1)
+    )
+    return last.get("lake") if last else None
 
 
 def came_before(database: "Database", settings: "Settings", report: "ImportReport") -> str:

@@ -37,6 +37,9 @@ class ImportReport:
     before: str = ""
     """The day on which a file of the same contents was read by another map: its events count twice now."""
 
+    lake: str = ""
+    """Which state of the lake it left (`directory.state`); empty where no database keeps the log."""
+
     def as_dict(self) -> dict[str, Any]:
         """The contract's JSON object, and ``files``."""
         return asdict(self) | {"files": [*self.files]}

@@ -34,6 +34,7 @@ from retention.lake.staging import Staging, compile_staging
 from retention.privacy import erased
 from retention.progress import Progress, silent
 from retention.settings import Settings
+from retention.urls import is_url
 
 
 def import_files(
@@ -98,7 +99,7 @@ def import_files(
     report = import_log.linked(lake, rules, report, work.learned)
     if database is not None:
         report = replace(report, before=import_log.came_before(database, settings, report))
-        import_log.keep(lake, database, settings, report, shown(files))
+        report = import_log.keep(lake, database, settings, report, shown(files))
     progress(len(files) + 1, len(files) + 1, "done")
     return report
 
@@ -378,7 +379,7 @@ def _telling(progress: Progress, done: int, total: int, file: str) -> Callable[[
 
 
 def _shown(file: str) -> str:
-    return "the database" if "://" in file else Path(file).name
+    return "the database" if is_url(file) else Path(file).name
 
 
 def shown(files: list[str]) -> str:

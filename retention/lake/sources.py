@@ -22,6 +22,7 @@ from retention.lake.mapping import Mapping, literal, quoted
 from retention.lake.packed import WORKBOOKS, check_packing, unzipped, workbook
 from retention.lake.reading import Reading, readings
 from retention.lake.torn import check_header, mended
+from retention.urls import is_url
 
 LARGE_ROW_GROUP = 250_000
 ROWS_AT_ONCE = 4_000_000  # rows that are held in memory, a few hundred bytes each
@@ -94,7 +95,7 @@ def opened(
     """
     with tempfile.TemporaryDirectory(prefix="retention-") as folder:
         try:
-            if "://" in file:
+            if is_url(file):
                 yield _database(con, file, query, Path(folder), tell)
             else:
                 yield _open(con, file, mapping, query, only, Path(folder))
@@ -113,7 +114,7 @@ def found(files: list[str]) -> list[str]:
     """
     named: list[str] = []
     for file in files:
-        if "://" in file or Path(file).is_file() or not glob.has_magic(file):
+        if is_url(file) or Path(file).is_file() or not glob.has_magic(file):
             named.append(file)
         elif matching := sorted(path for path in glob.glob(file, recursive=True) if Path(path).is_file()):
             named.extend(matching)

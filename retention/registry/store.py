@@ -18,6 +18,7 @@ from retention import clock
 from retention.db.tables import ModelVersion
 from retention.errors import BadInput
 from retention.settings import Settings
+from retention.urls import is_url
 
 
 def save(
@@ -212,7 +213,7 @@ def _seal(key: bytes, settings: Settings, kind: str, version: str, digest: str) 
 
 
 def _write(root: str, name: str, content: bytes) -> None:
-    if "://" in root:
+    if is_url(root):
         import fsspec
 
         files, base = fsspec.core.url_to_fs(root)
@@ -238,7 +239,7 @@ def _write(root: str, name: str, content: bytes) -> None:
 
 
 def _read(root: str, name: str) -> bytes:
-    if "://" in root:
+    if is_url(root):
         import fsspec
 
         files, base = fsspec.core.url_to_fs(root)

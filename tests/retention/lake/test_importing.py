@@ -431,6 +431,31 @@ def test_an_import_killed_after_the_commit_is_finished_by_the_next(
     assert known == ["a", "b", "c"]
 
 
+def test_the_directory_follows_again_only_where_the_lake_has_changed(
+    lake, database, settings, tmp_path, monkeypatch
+):
+    from retention.lake import directory
+
+    looked = []
+    sync = directory.sync
+    monkeypatch.setattr(directory, "sync", lambda *given: looked.append(sync(*given)))
+    sales = _file(tmp_path, "customer_id,event_type,occurred_at\nc,view,2025-01-01\n")
+    who = _file(tmp_path, "customer_id,name\nd,Dora\n", "who.csv")
+    things = _file(tmp_path, "item_id,title\ntea,Tea\n", "items.csv")
+    for table, file in [
+        ("events", sales),
+        ("events", sales),
+        ("items", things),
+        ("customers", who),
+        ("events", sales),
+    ]:
+        import_files(lake, database, settings, table, [file])
+    assert looked == [1, 1]
+    other = settings.model_copy(update={"lake_url": f"duckdb://{tmp_path}/other"})
+    import_files(Lake.open(other), database, other, "events", [sales])
+    assert looked == [1, 1, 1]  # of another lake: Dora is not there
+
+
 def test_a_link_found_by_finishing_a_killed_import_is_no_foresight(lake, settings, tmp_path, monkeypatch):
     """Which keys were news to that import nobody knows any more, so what they tell counts from now on."""
     old = _file(tmp_path, "customer_id,email,created_at\na,x@x.org,2025-01-01\nb,,2025-01-02\n", "old.csv")
