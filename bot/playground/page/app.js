@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { blocks } from "./blocks.js";
-import { showClock, startClock } from "./clock.js";
+import { hearClock, startClock } from "./clock.js";
 import { composer } from "./composer.js";
 import { avatar, fill, h, icon, toast } from "./dom.js";
 import { load, parents, renderList, threadOf } from "./messages.js";
@@ -34,7 +34,7 @@ async function become(handle) {
     channels: about.channels, commands: about.commands || [], messages: new Map(), thread: null, home: null, current: null });
   fill(at("footer"), about.footer && h("p", {}, about.footer));
   showView(null);
-  showClock(about.clock);
+  hearClock(about.clock);
   renderWho();
   listen();
   await refreshView();
@@ -189,7 +189,7 @@ function listen() {
 async function resync() {
   const about = await get("/workspace", { user: state.me.id });
   state.channels = about.channels;
-  showClock(about.clock);
+  hearClock(about.clock);
   await reload();
   await refreshView();
   renderHead();
@@ -215,7 +215,7 @@ const HEAR = {
     state.home = view;
     if (channel().im && state.tab === "home") render();
   },
-  clock: showClock,
+  clock: hearClock,
   channels: resync,
   resync,
 };

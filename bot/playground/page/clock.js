@@ -6,8 +6,15 @@ import { formatted, state } from "./state.js";
 
 const at = (id) => document.getElementById(id);
 let began = null;
+let asked = false;
 
-export function showClock(clock) {
+// What the stream says. The end of a journey that was asked for here is told by its answer: an event that comes late is
+// that of the journey before, and would let the next one be asked for while this one is under way.
+export function hearClock(clock) {
+  if (!asked || clock?.stepping) showClock(clock);
+}
+
+function showClock(clock) {
   if (!clock) return;
   state.clock = clock;
   at("clock").hidden = false;
@@ -32,12 +39,15 @@ export function startClock() {
   for (const button of document.querySelectorAll("#clock button")) {
     button.addEventListener("click", async () => {
       showClock({ ...state.clock, stepping: true, what: "looking for what is due" });
+      asked = true;
       try {
         const journey = await post("/clock", { advance: button.dataset.span });
         showClock({ now: journey.now, stepping: false });
       } catch (error) {
         toast(error.message);
         showClock({ ...state.clock, stepping: false });
+      } finally {
+        asked = false;
       }
     });
   }

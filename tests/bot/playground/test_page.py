@@ -270,3 +270,20 @@ def test_every_control_has_a_name(see, client: WebClient) -> None:
     )
     assert nameless == []
     assert cast.BOT.name in shown.locator(".sidebar").inner_text()
+
+
+def test_a_late_word_of_the_last_journey_does_not_end_the_one_under_way(
+    see, slack: StandIn, client: WebClient
+) -> None:
+    here = {"type": "clock", "now": "2017-10-02T09:00:00+00:00", "stepping": False}
+    shown, held = see("analyst"), []
+    shown.route("**/playground/clock", lambda route: held.append(route))
+    slack.workspace.tell(here)
+    shown.locator("#next-week").click()
+    shown.locator("#clock.moving").wait_for()
+    slack.workspace.tell(here)
+    client.chat_postMessage(channel="C0CRM", text="said after it")
+    shown.get_by_text("said after it").wait_for()
+    assert shown.locator("#next-week").is_disabled()
+    held[0].fulfill(json={"now": "2017-10-09T09:00:00+00:00"})
+    shown.locator("#clock:not(.moving) #next-week:enabled").wait_for()
