@@ -100,11 +100,15 @@ def never_measured(result: dict[str, Any] | None) -> bool:
     return result is not None and result.get("advice") == NO_ORDERS
 
 
-def unmeasured(session: Session, settings: Settings) -> set[str]:
-    """Ids of the campaigns of which nobody knows who bought: their orders are awaited, or were given up."""
+def teaching_nothing(session: Session, settings: Settings) -> set[str]:
+    """Ids of the campaigns that nothing is learnt from.
+
+    Of some nobody knows who bought: their orders are awaited, or were given up. Of those that were stopped many who
+    were to be treated got nothing, or a code that was void.
+    """
     given_up = Campaign.result["advice"].as_string() == NO_ORDERS
     found = select(Campaign.id).where(
-        Campaign.team_id == settings.team_id, or_(Campaign.state == "measuring", given_up)
+        Campaign.team_id == settings.team_id, or_(Campaign.state.in_(("measuring", "cancelled")), given_up)
     )
     return set(session.scalars(found))
 

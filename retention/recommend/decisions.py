@@ -51,14 +51,14 @@ def decisions(lake: "Lake", session: Session, settings: Settings, before: dateti
     """
     import pandas as pd
 
-    from retention.campaigns.closing import unmeasured
+    from retention.campaigns.closing import teaching_nothing
 
     rows = session.execute(
         select(Assignment, Campaign.body, Campaign.window_ends_at)
         .join(Campaign, Campaign.id == Assignment.campaign_id)
         .where(
             Campaign.team_id == settings.team_id, Assignment.arm == "treatment", Campaign.sent_at.is_not(None),
-            Campaign.window_ends_at <= before, Campaign.id.not_in(unmeasured(session, settings)),
+            Campaign.window_ends_at <= before, Campaign.id.not_in(teaching_nothing(session, settings)),
         )
         .order_by(Campaign.sent_at, Assignment.campaign_id, Assignment.customer_id)
     )  # fmt: skip

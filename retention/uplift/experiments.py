@@ -90,7 +90,7 @@ def learn(
     window_days : int
         How long after sending an order counts, where the treatment's own ``purchased`` does not say.
     without : collection of str
-        Ids of campaigns of which nobody knows who bought.
+        Ids of campaigns that nothing is to be learnt from.
     """
     found = past(lake, before, window_days=window_days, without=without)
     if found is None:

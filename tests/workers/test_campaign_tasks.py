@@ -404,18 +404,12 @@ def test_where_its_orders_never_come_it_is_closed_without_a_result_and_nothing_i
     assert _said(desk, f"campaign:{campaign_id}:result:1") == ""
     with desk.database.transaction() as session:
         assert due.due(session, desk.settings, ends + timedelta(days=29)) == []
-        assert closing.unmeasured(session, desk.settings) == {campaign_id}
-        assert decisions(desk.lake, session, desk.settings, clock.now()).empty
-        assert learnt_prior(session, desk.settings, load_policy(desk.settings)).campaigns == 0
-    with desk.database.reading() as session:
         people = session.scalars(
             select(Assignment.customer_id).where(Assignment.campaign_id == campaign_id)
         ).all()
     clock.configure(fixed=ends + timedelta(days=29))
     _import(desk, "purchase", ends + timedelta(days=28), people)  # the hole stays
-    job = _run(desk, CampaignDraft(tier="low"), ANALYST, key="the next one")
-    assert job.error is None
-    assert job.result["targeting"]["why"] == "none"  # without its orders it is none to learn from
+    _teaches_nothing(desk, campaign_id)  # without its orders it is none to learn from
 
 
 def test_stopping_a_live_campaign_voids_its_codes(desk):
@@ -432,6 +426,17 @@ def test_stopping_a_live_campaign_voids_its_codes(desk):
     assert measured.error is None
     assert (_campaign(desk, campaign_id).state, measured.result["advice"]) == ("cancelled", "stop")
     assert "stopped while it was live" in _said(desk)
+    _teaches_nothing(desk, campaign_id)
+
+
+def _teaches_nothing(desk, campaign_id) -> None:
+    with desk.database.transaction() as session:
+        assert closing.teaching_nothing(session, desk.settings) == {campaign_id}
+        assert decisions(desk.lake, session, desk.settings, clock.now()).empty
+        assert learnt_prior(session, desk.settings, load_policy(desk.settings)).campaigns == 0
+    job = _run(desk, CampaignDraft(tier="low"), ANALYST, key="the next one")
+    assert job.error is None
+    assert job.result["targeting"]["why"] == "none"
 
 
 def test_a_live_campaign_can_be_looked_at_and_nothing_changes(desk):

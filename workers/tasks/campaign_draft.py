@@ -11,7 +11,7 @@ from workers.tasks.contract import Context, Outcome, Post
 
 def run(request: CampaignDraft, context: Context) -> Outcome:
     """Draft for a cohort, or for a fresh sweep of a tier."""
-    from retention.campaigns.closing import unmeasured
+    from retention.campaigns.closing import teaching_nothing
     from retention.campaigns.draft import draft, store
     from retention.campaigns.prior import learnt_prior
     from retention.lake import Lake
@@ -27,7 +27,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         roles.require(session, settings, context.requested_by, request.role, request.deed)
         prior = learnt_prior(session, settings, policy)
         desk = open_desk(session, settings, policy)
-        unknown = unmeasured(session, settings)
+        unknown = teaching_nothing(session, settings)
         chosen = choosing(lake, session, settings, policy, now)
     scores, as_of, model_version = _scored(request, context, lake, policy)
     uplift = learn(
