@@ -85,7 +85,7 @@ def composed(
             "action": given["action"], "discount": given["discount"], "amount": given.get("amount") or 0.0,
             "min_order": given.get("min_order") or 0.0, "category": bound_to(given), "code": offer["code"],
             "expires_at": offer["expires_at"].isoformat() if offer["expires_at"] else None,
-            "items": [dict(item) for item in given["items"]],
+            "items": [{**item, "title": title} for item, title in zip(given["items"], _titles(given), strict=True)],
         },
     )  # fmt: skip
 
@@ -94,7 +94,7 @@ def placed(settings: Settings, name: str | None, offer: Offer) -> dict[str, str]
     """What the placeholders of a text stand for, for one customer."""
     given, zone = offer["offer"], ZoneInfo(settings.timezone)
     return {
-        "name": name or "", "discount": worth(given), "conditions": conditions(given), "code": offer["code"] or "",
+        "name": templating.straight(name or ""), "discount": worth(given), "conditions": conditions(given), "code": offer["code"] or "",
         "expires": templating.day(offer["expires_at"], str(zone)) if offer["expires_at"] else "",
         "items": "; ".join(_titles(given)), "shop": settings.shop,
     }  # fmt: skip
@@ -102,7 +102,7 @@ def placed(settings: Settings, name: str | None, offer: Offer) -> dict[str, str]
 
 def _titles(given: Mapping[str, Any]) -> list[str]:
     """The items of an offer, as people call them; catalogues have titles that are whole descriptions."""
-    return [templating.shorten(item["title"], LONGEST_TITLE) for item in given["items"]]
+    return [templating.shorten(templating.straight(item["title"]), LONGEST_TITLE) for item in given["items"]]
 
 
 def copy_of(body: Body, action: str) -> str:

@@ -17,6 +17,7 @@ from retention import clock
 from retention.errors import BadInput
 from retention.outreach.contract import Message, Unreachable, Verdict, deadline
 from retention.privacy import signing
+from retention.templating import straight
 
 TIMEOUT = 10.0  # seconds a single read may take
 PATIENCE = 20.0  # seconds a whole answer may take, however slowly it drips in
@@ -157,7 +158,7 @@ class _Lost(Exception):
 def _told(message: Message) -> dict[str, Any]:
     return {
         "type": "message", "key": message.key, "campaign_id": message.campaign_id, "customer_id": message.customer_id,
-        "to": {"email": message.to.email, "name": message.to.name}, "subject": message.subject, "text": message.text,
+        "to": {"email": message.to.email, "name": straight(message.to.name)}, "subject": message.subject, "text": message.text,
         "html": message.html, "unsubscribe_url": message.unsubscribe_url, **message.offer,
     }  # fmt: skip
 

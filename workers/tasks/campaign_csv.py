@@ -80,7 +80,7 @@ def _codes(lake: Any, settings: Any, body: Any, rows: list[dict[str, Any]]) -> A
         text = wording.filled(copy_of(body, offer["action"]), values)
         table.append(
             {
-                "customer_id": row["customer_id"], "name": person.get("name", ""), "email": person.get("email", ""),
+                "customer_id": row["customer_id"], "name": values["name"], "email": person.get("email", ""),
                 "offer": offer["rule"], "discount": offer["discount"], "category": bound_to(offer) or "", "code": row["code"] or "",
                 "expires": values["expires"], "items": values["items"], "text": text,
             }
@@ -114,7 +114,7 @@ def _calls(lake: Any, settings: Any, body: Any, rows: list[dict[str, Any]]) -> A
         values = placed(settings, person.get("name"), row)
         table.append(
             {
-                "customer_id": row["customer_id"], "name": person.get("name", ""), "phone": person.get("phone", ""),
+                "customer_id": row["customer_id"], "name": values["name"], "phone": person.get("phone", ""),
                 "expected_value": round(row["expected_value"], 2), "tier": row["tier"], "items": values["items"],
                 "talk": wording.filled(copy_of(body, "call"), values),
             }

@@ -198,11 +198,15 @@ def test_a_thread_is_read_and_answered(see, slack: StandIn, client: WebClient) -
 
 def test_files_and_pictures_can_be_seen_and_had(see, client: WebClient, slack: StandIn) -> None:
     client.files_upload_v2(
-        channel="C0CRM", filename="cohort.csv", content='id,why\n1,"late, very"\n2,quiet\n'
+        channel="C0CRM",
+        filename="cohort.csv",
+        content='id,why\n1,"late, very"\n2,quiet\n3,"two\nlines"\n4,x\n5,x\n6,x\n',
     )
     shown = see("lead")
     preview = shown.locator(".file-preview")
     preview.get_by_text("late, very").wait_for()
+    preview.get_by_text("6 rows").wait_for()  # a cell of two lines is one
+    assert preview.locator("tbody tr").nth(2).locator("td").nth(1).inner_text() == "two lines"
     with shown.expect_download() as download:
         shown.get_by_role("link", name="Download cohort.csv").click()
     assert download.value.suggested_filename == "cohort.csv"

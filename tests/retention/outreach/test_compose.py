@@ -1,7 +1,7 @@
 """A customer's copy, of a catalogue as shops have them."""
 
 from retention.db.tables import Send
-from retention.outreach.compose import LONGEST_TITLE, composed
+from retention.outreach.compose import LONGEST_TITLE, composed, placed
 from retention.outreach.contract import Contact
 from tests.retention.campaigns.samples import a_body
 
@@ -32,6 +32,8 @@ def test_no_value_turns_the_text_after_it_around(settings):
     made = composed(
         settings, a_body(), send, Contact("a@b.example", "A\u202dnn"), offer, "https://x.example/u"
     )
-    for text in (made.subject, made.text, made.html):
+    titles = [item["title"] for item in made.offer["items"]]  # a platform writes them into texts of its own
+    placeholders = placed(settings, "A\u202dnn", offer)  # as do the files
+    for text in (made.subject, made.text, made.html, *titles, *placeholders.values()):
         assert not set(text) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
     assert "Tea evil x" in made.text

@@ -1,5 +1,6 @@
 """The platform's webhook against a real HTTP server that answers 500, hangs, drips, drops, lies, or accepts twice."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from sqlalchemy import select
 from retention import clock
 from retention.db.tables import Send
 from retention.errors import BadInput
-from retention.outreach.contract import Unreachable
+from retention.outreach.contract import Contact, Unreachable
 from retention.outreach.webhook import Webhook
 from retention.privacy import signing
 from retention.settings import Settings
@@ -40,6 +41,14 @@ def test_the_platform_gets_the_whole_copy_signed():
         "7KQ2-M9ZD-4HT6",
     )
     assert (told["unsubscribe_url"], told["html"], platform.refused) == (LINK, "<p>Hello Änn</p>", 0)
+
+
+def test_a_name_does_not_turn_around_what_the_platform_writes_after_it():
+    with Platform() as platform:
+        adapter = to(platform)
+        adapter.open()
+        adapter.send(replace(a_message(), to=Contact("ann@example.com", "A\u202enn")))
+    assert platform.told[0]["to"]["name"] == "Ann"
 
 
 def test_a_signature_holds_for_this_body_and_these_minutes_only():
