@@ -66,6 +66,17 @@ def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
     with shop.database.transaction() as session:
         assert set(session.scalars(select(Send.state))) == {"queued"}
         session.get_one(Job, job.id).idem_key = "a minute ago"
+    policy = shop.settings.home / "policy.toml"
+    right = policy.read_text()
+    policy.write_text(right.replace("budget = 5000", "budget = -5"))
+    (job,) = [
+        job for job in _tick(shop) if job.kind == "campaign_deliver"
+    ]  # and so is a file that was broken since
+    policy.write_text(right)
+    assert job.error is None
+    assert "campaign.budget" in _said(shop, f"campaign:{campaign_id}:delivered:1")
+    with shop.database.transaction() as session:
+        session.get_one(Job, job.id).idem_key = "half a minute ago"
     with shop.database.transaction() as session:
         treated = sorted(session.scalars(select(Assignment.customer_id).where(Assignment.arm == "treatment")))
         codes = dict(session.execute(select(Coupon.customer_id, Coupon.code)).tuples().all())

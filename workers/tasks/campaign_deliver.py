@@ -1,7 +1,7 @@
 """Send what is due of a live campaign's copies; the next tick goes on where this stops."""
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
@@ -9,48 +9,25 @@ from workers import campaigns, roles
 from workers.requests import CampaignDeliver
 from workers.tasks.contract import Context, Outcome, Post
 
+if TYPE_CHECKING:
+    from retention.outreach.run import Report
+
 SECONDS = 240.0  # of one job; a job may take no more than 15 minutes
 
 
 def run(request: CampaignDeliver, context: Context) -> Outcome:
     """Send for a while. Any number of these, one after the other or at once, send each copy once."""
-    from retention import clock
-    from retention.campaigns.body import Body
-    from retention.campaigns.quiet import next_allowed, parsed, zone_of
-    from retention.campaigns.sending import codes
     from retention.campaigns.states import find
     from retention.errors import BadInput
-    from retention.lake import Lake
     from retention.outreach import sends
-    from retention.outreach.adapters import adapter, channel
-    from retention.outreach.compose import maker
-    from retention.outreach.contacts import contacts, unwilling, waiting
-    from retention.outreach.contract import Contact
-    from retention.outreach.run import Report, deliver
-    from retention.risk.policy import load_policy
+    from retention.outreach.run import Report
 
-    settings, database, wanted = context.settings, context.database, request.campaign_id
-    lake, policy = Lake.open(settings), load_policy(settings)
-    with database.reading() as session:
-        roles.require(session, settings, context.requested_by, request.role, request.deed)
-        campaign = find(session, settings, wanted)
-        ids = waiting(session, wanted)
-        no = unwilling(lake, session, settings, policy.campaign.consent, ids)
-        offers = {row["customer_id"]: row for row in codes(session, campaign)}
-    with database.transaction() as session:
-        sends.leave_out(session, wanted, no, "no consent any more")
-    quiet = parsed(Body.model_validate(campaign.body).quiet_hours)
-
-    def awake(contact: Contact, at: datetime) -> datetime:
-        return next_allowed(at, zone_of(contact.timezone, settings.zone), quiet)
-
+    settings, wanted = context.settings, request.campaign_id
     try:
-        report = deliver(
-            database, wanted, context.job_id, adapter(settings, channel(settings)), contacts(lake, ids),
-            maker(settings, Body.model_validate(campaign.body), offers), allowed=awake,
-            rate=settings.send_rate, seconds=SECONDS, now=clock.now, progress=context.progress,
-        )  # fmt: skip
-    except BadInput as refusal:  # a setting is missing: the thread says so, once, until it is there
+        report = _sent(request, context)
+    except (
+        BadInput
+    ) as refusal:  # a setting is missing, or wrong: the thread says so, once, until it is mended
         report = Report(stopped=str(refusal))
     told: dict[str, Any] = {}
 
@@ -67,3 +44,41 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
         return (line,)
 
     return Outcome({"campaign_id": wanted, "tried": report.counts, "stopped": report.stopped}, apply=apply)
+
+
+def _sent(request: CampaignDeliver, context: Context) -> "Report":
+    from retention import clock
+    from retention.campaigns.body import Body
+    from retention.campaigns.quiet import next_allowed, parsed, zone_of
+    from retention.campaigns.sending import codes
+    from retention.campaigns.states import find
+    from retention.lake import Lake
+    from retention.outreach import sends
+    from retention.outreach.adapters import adapter, channel
+    from retention.outreach.compose import maker
+    from retention.outreach.contacts import contacts, unwilling, waiting
+    from retention.outreach.contract import Contact
+    from retention.outreach.run import deliver
+    from retention.risk.policy import load_policy
+
+    settings, database, wanted = context.settings, context.database, request.campaign_id
+    lake, policy = Lake.open(settings), load_policy(settings)
+    with database.reading() as session:
+        roles.require(session, settings, context.requested_by, request.role, request.deed)
+        campaign = find(session, settings, wanted)
+        ids = waiting(session, wanted)
+        no = unwilling(lake, session, settings, policy.campaign.consent, ids)
+        offers = {row["customer_id"]: row for row in codes(session, campaign)}
+    with database.transaction() as session:
+        sends.leave_out(session, wanted, no, "no consent any more")
+    body = Body.model_validate(campaign.body)
+    quiet = parsed(body.quiet_hours)
+
+    def awake(contact: Contact, at: datetime) -> datetime:
+        return next_allowed(at, zone_of(contact.timezone, settings.zone), quiet)
+
+    return deliver(
+        database, wanted, context.job_id, adapter(settings, channel(settings)), contacts(lake, ids),
+        maker(settings, body, offers), allowed=awake,
+        rate=settings.send_rate, seconds=SECONDS, now=clock.now, progress=context.progress,
+    )  # fmt: skip
