@@ -158,7 +158,7 @@ def cancel(session: Session, settings: Settings, job_id: str, user: str) -> Job:
 
 
 def retry(session: Session, settings: Settings, job_id: str, user: str) -> Job:
-    """Run a failed or cancelled job again, from the beginning, in the same message; call `wake` after the commit.
+    """Run a failed or cancelled job again, from the beginning and as of now, in the same message; call `wake` after the commit.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def retry(session: Session, settings: Settings, job_id: str, user: str) -> Job:
         .where(Job.id == job.id, Job.state.in_(("failed", "cancelled")))
         .values(
             state="queued", cancel_at=None, cancelled_by=None, error=None, reference=None, finished_at=None,
-            lease_until=None, enqueued_at=clock.wall(), progress_done=0, progress_total=0, progress_text="",
+            lease_until=None, enqueued_at=clock.wall(), business_at=clock.now(), progress_done=0, progress_total=0, progress_text="",
         )
     )  # fmt: skip
     session.refresh(job)

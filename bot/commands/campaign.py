@@ -88,6 +88,14 @@ def edit(call: Call, campaign: str, version: int | None, **changes: Any) -> Answ
 @VERSION
 def submit(call: Call, campaign: str, version: int | None) -> Answer:
     """Hand a draft to the approvers."""
+    services = call.services
+    if call.channel and not services.places.can_post(call.channel):
+        with services.database.reading() as session:
+            if find(session, services.settings, campaign).channel is None:  # it would be shown here
+                raise BadInput(
+                    "I am no member of this channel, so nobody would see the campaign here. `/invite` me, or submit it in "
+                    "a channel where I am."
+                )
     return _do(call, campaign, version, campaigns.submit, call.channel)
 
 

@@ -21,17 +21,21 @@
   that same transaction. `whisper` is for the person alone, and best effort: never a result.
 """
 
+import logging
 import pkgutil
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from slack_bolt import App
+from slack_sdk.errors import SlackClientError
 from slack_sdk.webhook import WebhookClient
 from sqlalchemy.orm import Session
 
 from bot.services import Services, first_time
 from workers.delivery import render
+
+log = logging.getLogger("retention.bot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +82,17 @@ class Click:
 def whisper(services: Services, click: Click, template: str, **values: Any) -> None:
     """Show a message to the person who clicked and to nobody else; best effort."""
     said = render.message(template, zone=services.settings.timezone, **values)
-    if click.response_url:
-        WebhookClient(click.response_url, timeout=5).send(
-            text=said.text, blocks=said.blocks, response_type="ephemeral", replace_original=False
-        )
-    else:
-        services.client.chat_postEphemeral(
-            channel=click.channel or click.user, user=click.user, text=said.text, blocks=said.blocks
-        )
+    try:
+        if click.response_url:
+            WebhookClient(click.response_url, timeout=5).send(
+                text=said.text, blocks=said.blocks, response_type="ephemeral", replace_original=False
+            )
+        else:
+            services.client.chat_postEphemeral(
+                channel=click.channel or click.user, user=click.user, text=said.text, blocks=said.blocks
+            )
+    except (SlackClientError, OSError) as error:  # what was done stands, whether it can be said or not
+        log.warning("%s could not be shown to %s: %s", template, click.user, error)
 
 
 def register_all(app: App, services: Services) -> None:

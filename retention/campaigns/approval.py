@@ -17,6 +17,7 @@ from retention.campaigns.changes import Changes, changed, named
 from retention.campaigns.states import CLEARING, CLOCK, EDITABLE, STOPPABLE, Stale, find, move
 from retention.db.insert import insert_once
 from retention.db.tables import Approval, Campaign, CampaignEditor, CampaignVersion
+from retention.db.turns import wait_turn
 from retention.errors import BadInput, Conflict, NotAllowed
 from retention.outreach import sends
 from retention.settings import Settings
@@ -65,6 +66,8 @@ def approve(
     body = Body.model_validate(before.body)
     approved_by = [*before.approved_by, user]
     enough = len(approved_by) >= body.approvals_needed
+    if enough:
+        wait_turn(session, f"assign {settings.team_id}")  # else two at once would both get whom both want
     wrote = exists().where(CampaignEditor.campaign_id == Campaign.id, CampaignEditor.user_id == user)
     try:
         campaign = move(

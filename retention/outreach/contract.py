@@ -17,6 +17,7 @@ class Contact:
     email: str = ""
     name: str = ""
     timezone: str = ""
+    phone: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,29 @@ def test_approvers_are_reminded_once_each_by_direct_message_with_buttons(
     assert "needs nothing from you" in message(database, mine)
 
 
+def test_an_edit_leaves_the_reminders_of_older_versions_as_they_are(workspace, database, large, settings):
+    for version in (1, 2):
+        with database.transaction() as session:
+            campaigns.remind(session, settings, clock.now() + timedelta(hours=48, minutes=1))
+        with database.transaction() as session:
+            campaigns.edit(
+                session, settings, "c7", version, ANALYST, approval.Changes(holdout=0.1 + version / 20)
+            )
+            campaigns.submit(session, settings, "c7", version + 1, ANALYST)
+
+    def revision(of: int) -> int:
+        with database.reading() as session:
+            key = f"campaign:c7:reminder:{of}:{ADMIN}"
+            return session.scalar(select(Outbox.revision).where(Outbox.key == key))
+
+    before = {of: revision(of) for of in (1, 2)}
+    assert ids.APPROVE_CAMPAIGN not in message(database, f"campaign:c7:reminder:1:{ADMIN}")
+    with database.transaction() as session:
+        campaigns.edit(session, settings, "c7", 3, ANALYST, approval.Changes(holdout=0.12))
+    assert revision(1) == before[1]
+    assert ids.APPROVE_CAMPAIGN not in message(database, f"campaign:c7:reminder:2:{ADMIN}")
+
+
 def test_who_may_approve_and_what_ran_out_is_said_in_the_thread(workspace, database, submitted, settings):
     with database.transaction() as session:
         assert campaigns.expire(session, settings, clock.now() + timedelta(hours=73)) == ["c7"]

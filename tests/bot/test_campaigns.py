@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from retention import clock
 from retention.campaigns import approval
@@ -279,6 +279,35 @@ def test_a_measured_campaign_and_one_that_is_not_yet_do_not_say_that_it_never_wa
     shown = words(workspace.run("campaign show c7", VIEWER)["blocks"])
     assert "Measured and closed" in shown
     assert "ot measured" not in shown
+
+
+def test_a_draft_of_the_terminal_is_not_submitted_where_nobody_would_see_it(
+    workspace, database, settings, api
+):
+    drafted(database, settings)
+    with database.transaction() as session:
+        session.execute(update(Campaign).values(channel=None))
+    api.answers["conversations.info"] = {"ok": True, "channel": {"id": "C0SALES", "is_member": False}}
+    said = words(workspace.run("campaign submit c7", channel="C0SALES")["blocks"])
+    assert "`/invite` me" in said
+    assert state(database) == "draft"
+
+
+def test_what_was_done_is_not_called_a_failure_where_it_cannot_be_said(
+    workspace, database, submitted, api, monkeypatch, caplog
+):
+    tried = []
+
+    def slow(*_, **__):
+        tried.append(1)
+        raise TimeoutError("The read operation timed out")
+
+    monkeypatch.setattr("slack_sdk.webhook.WebhookClient.send", slow)
+    workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
+    until(lambda: state(database) == "approved" and tried)
+    until(lambda: "could not be shown" in caplog.text)
+    assert len(tried) == 1
+    assert not api.named("response_url")
 
 
 def test_by_commands_too(workspace, database, draft):

@@ -249,6 +249,68 @@ def test_the_whole_way_to_a_result(desk):
     assert posted.thread_key == closed.post_key
 
 
+def _file(desk, campaign_id) -> set[str]:
+    """Whom the file of codes that is taken now names."""
+    job = _run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD, key=f"file {clock.wall()}")
+    assert job.error is None
+    with desk.database.reading() as session:
+        sent = session.scalars(
+            select(Outbox).where(Outbox.key == f"campaign:{campaign_id}:file:{job.id}")
+        ).one()
+        content = session.get_one(File, sent.payload["file"]).content.decode("utf-8-sig")
+    return {row["customer_id"] for row in csv.DictReader(io.StringIO(content))}
+
+
+def test_who_does_not_want_to_be_written_to_any_more_is_in_no_file(desk):
+    campaign_id = _live(desk)
+    with desk.database.reading() as session:
+        sends = dict(session.execute(select(Send.customer_id, Send.id)).tuples().all())
+    refused, left, *_ = sorted(sends)
+    people = desk.lake.table("customers").execute()
+    people.loc[people.customer_id == refused, "marketing_consent"] = False
+    desk.lake.upsert("customers", people)
+    assert _file(desk, campaign_id) == sends.keys() - {refused}
+    with desk.database.transaction() as session:
+        consent.unsubscribe(session, desk.settings, sends[left], clock.now())
+    assert _file(desk, campaign_id) == sends.keys() - {refused, left}
+    with desk.database.reading() as session:
+        states = dict(session.execute(select(Send.customer_id, Send.state)).tuples().all())
+    assert states.pop(refused) == "cancelled"
+    assert set(states.values()) == {"sent"}
+
+
+def test_codes_that_became_worthless_while_their_file_was_made_are_not_handed_over(desk, monkeypatch):
+    from workers.tasks import campaign_csv
+
+    campaign_id, made = _live(desk), campaign_csv.run
+
+    def stopped_meanwhile(request, context):
+        outcome = made(request, context)
+        with desk.database.transaction() as session:
+            campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong discount")
+        return outcome
+
+    monkeypatch.setattr(campaign_csv, "run", stopped_meanwhile)
+    job = _run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD)
+    assert "is cancelled" in job.error
+    with desk.database.reading() as session:
+        assert not session.scalars(select(Outbox).where(Outbox.kind == "file")).all()
+        assert not session.scalars(select(Audit).where(Audit.action == "campaign.csv")).all()
+
+
+def test_codes_that_are_sent_late_are_valid_as_long_as_they_say(desk):
+    campaign_id = _approved(desk)
+    clock.configure(fixed=clock.now() + timedelta(hours=5))
+    with desk.database.transaction() as session:
+        asked = jobs.submit(
+            session, desk.settings, CampaignSend(campaign_id=campaign_id, version=1),
+            requested_by=LEAD, channel=CHANNEL, idem_key="late",
+        ).job  # fmt: skip
+    clock.configure(fixed=clock.now() + timedelta(hours=30))  # no worker was there
+    run_job(desk.settings, desk.database, asked.id, "test")
+    assert _campaign(desk, campaign_id).sent_at == clock.now()
+
+
 def test_who_is_called_is_on_a_list_of_their_own_and_gets_no_code(desk):
     policy = desk.settings.home / "policy.toml"
     policy.write_text(

@@ -159,8 +159,10 @@ def test_retry_runs_a_failed_job_again_in_the_same_message(database, settings, t
     task("sweep", fails)
     assert run_job(settings, database, one.id, "t") == "refused"
     assert "no customer" in row(database, f"job:{one.id}").payload["text"]
+    later = one.business_at + timedelta(days=4)
+    clock.configure(fixed=later)
     with database.transaction() as session:
-        jobs.retry(session, settings, one.id, ANALYST)
+        assert jobs.retry(session, settings, one.id, ANALYST).business_at == later
     task("sweep", lambda request, context: Outcome({}, (Post("job/refused", {"sentence": "found"}),)))
     assert run_job(settings, database, one.id, "t") == "done"
     assert row(database, f"job:{one.id}").payload["text"] == "found"

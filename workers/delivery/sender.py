@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session, aliased
 from retention import clock
 from retention.db import Database
 from retention.db.tables import Outbox, Utc
+from retention.db.turns import wait_turn
 from retention.settings import Settings
 from workers.delivery import outbox, slack
 from workers.delivery.carrier import Carrier, Parcel, Sent
@@ -113,8 +114,7 @@ class Sender:
     def _claim(self) -> Parcel | None:
         """Take the row that waits longest, by compare-and-set; a claim that was forgotten counts as a doubt."""
         with self._database.transaction() as session:
-            if not self._database.is_sqlite:  # two senders must not both find a channel rested
-                session.execute(select(func.pg_advisory_xact_lock(20261125)))
+            wait_turn(session, "outbox")  # two senders must not both find a channel rested
             now = clock.wall()
             row_id = session.scalar(
                 select(Outbox.id).where(*self._due(now)).order_by(Outbox.next_at, Outbox.id).limit(1)

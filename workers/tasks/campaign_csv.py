@@ -10,39 +10,42 @@ from workers.tasks.contract import Attachment, Context, Outcome, Post
 
 
 def run(request: CampaignCsv, context: Context) -> Outcome:
-    """Make the file. Nobody who is held out is in it."""
+    """Make the file. Nobody who is held out, or does not want to be written to (any more), is in it."""
     from retention.campaigns import sending
     from retention.campaigns.body import Body
     from retention.campaigns.states import record
     from retention.errors import BadInput
     from retention.lake import Lake
     from retention.outreach import sends
+    from retention.outreach.contacts import contacts, unwilling
     from retention.reports.csv import to_csv
+    from retention.risk.policy import load_policy
 
     settings, who, now = context.settings, context.requested_by, context.business_at
+    lake, consent = Lake.open(settings), load_policy(settings).campaign.consent
     with context.database.reading() as session:
         roles.require(session, settings, who, request.role, request.deed)
-        campaign = sending.find(session, settings, request.campaign_id)
-        if campaign.state not in ("live", "measuring"):
-            raise BadInput(
-                f"Campaign {campaign.name!r} is {campaign.state}; its codes can be downloaded while it is live."
-            )
-        gone = sends.left_out(session, campaign.id)  # unsubscribed since, say
+        campaign = _running(session, context, request)
+        gone = sends.left_out(session, campaign.id)  # erased since, say
         rows = [
             row
             for row in sending.codes(session, campaign)
             if (row["offer"]["action"] == "call") == (request.part == "calls")
             and row["customer_id"] not in gone
         ]
+        no = unwilling(lake, session, settings, consent, [row["customer_id"] for row in rows])
+    rows = [row for row in rows if row["customer_id"] not in no]
     if not rows:
         raise BadInput(
             f"Campaign {campaign.name!r} has nobody to {'call' if request.part == 'calls' else 'write to'}."
         )
     make = _calls if request.part == "calls" else _codes
-    frame = make(Lake.open(settings), settings, Body.model_validate(campaign.body), rows)
+    reach = contacts(lake, [row["customer_id"] for row in rows])
+    frame = make(settings, Body.model_validate(campaign.body), rows, reach)
     file = Attachment(f"{campaign.id}-{request.part}.csv", "text/csv", to_csv(frame), sensitive=True)
 
     def apply(session: Session) -> tuple[Post, ...]:
+        _running(session, context, request, lock=True)  # it may have been stopped while the file was made
         details = {
             "rows": len(rows),
             "part": request.part,
@@ -51,6 +54,7 @@ def run(request: CampaignCsv, context: Context) -> Outcome:
         }
         channel = "call" if request.part == "calls" else "csv"
         record(session, settings, who, f"campaign.{channel}", campaign.id, now, details)
+        sends.leave_out(session, campaign.id, no, "no consent any more")
         sends.taken_as_file(session, campaign.id, context.job_id, now, channel)
         told = campaigns.line(settings, campaign, "csv", who, rows=len(rows), part=request.part)
         return (
@@ -64,23 +68,42 @@ def run(request: CampaignCsv, context: Context) -> Outcome:
     return Outcome({"campaign_id": campaign.id, "rows": len(rows)}, posts=(to_person,), apply=apply)
 
 
-def _codes(lake: Any, settings: Any, body: Any, rows: list[dict[str, Any]]) -> Any:
+def _running(session: Session, context: Context, request: CampaignCsv, *, lock: bool = False) -> Any:
+    """The campaign, whose codes are worth something.
+
+    Raises
+    ------
+    BadInput
+        They are not.
+    """
+    from retention.campaigns.states import find
+    from retention.errors import BadInput
+
+    campaign = find(session, context.settings, request.campaign_id, lock=lock)
+    if campaign.state not in ("live", "measuring"):
+        raise BadInput(
+            f"Campaign {campaign.name!r} is {campaign.state}; its codes can be downloaded while it is live."
+        )
+    return campaign
+
+
+def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str, Any]) -> Any:
     """One row for each customer who is written to, with the text that they shall read."""
     import pandas as pd
 
     from retention.campaigns import wording
     from retention.campaigns.offers import bound_to
     from retention.outreach.compose import copy_of, placed
+    from retention.outreach.contract import Contact
 
-    known = _people(lake, "name", "email")
     table = []
     for row in rows:
-        offer, person = row["offer"], known.get(row["customer_id"], {})
-        values = placed(settings, person.get("name"), row)
+        offer, person = row["offer"], reach.get(row["customer_id"], Contact())
+        values = placed(settings, person.name, row)
         text = wording.filled(copy_of(body, offer["action"]), values)
         table.append(
             {
-                "customer_id": row["customer_id"], "name": values["name"], "email": person.get("email", ""),
+                "customer_id": row["customer_id"], "name": values["name"], "email": person.email,
                 "offer": offer["rule"], "discount": offer["discount"], "category": bound_to(offer) or "", "code": row["code"] or "",
                 "expires": values["expires"], "items": values["items"], "text": text,
             }
@@ -100,21 +123,21 @@ def _codes(lake: Any, settings: Any, body: Any, rows: list[dict[str, Any]]) -> A
     return pd.DataFrame(table, columns=columns)
 
 
-def _calls(lake: Any, settings: Any, body: Any, rows: list[dict[str, Any]]) -> Any:
+def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str, Any]) -> Any:
     """One row for each customer who is called, the most valuable first, with what to talk about."""
     import pandas as pd
 
     from retention.campaigns import wording
     from retention.outreach.compose import copy_of, placed
+    from retention.outreach.contract import Contact
 
-    known = _people(lake, "name", "phone")
     table = []
     for row in sorted(rows, key=lambda row: -row["expected_value"]):
-        person = known.get(row["customer_id"], {})
-        values = placed(settings, person.get("name"), row)
+        person = reach.get(row["customer_id"], Contact())
+        values = placed(settings, person.name, row)
         table.append(
             {
-                "customer_id": row["customer_id"], "name": values["name"], "phone": person.get("phone", ""),
+                "customer_id": row["customer_id"], "name": values["name"], "phone": person.phone,
                 "expected_value": round(row["expected_value"], 2), "tier": row["tier"], "items": values["items"],
                 "talk": wording.filled(copy_of(body, "call"), values),
             }
@@ -122,9 +145,3 @@ def _calls(lake: Any, settings: Any, body: Any, rows: list[dict[str, Any]]) -> A
     return pd.DataFrame(
         table, columns=["customer_id", "name", "phone", "expected_value", "tier", "items", "talk"]
     )
-
-
-def _people(lake: Any, *columns: str) -> dict[str, dict[str, str]]:
-    """What the lake knows of each customer; what is missing is empty."""
-    people = lake.table("customers", identity="stored").select("customer_id", *columns).execute()
-    return people.fillna("").set_index("customer_id").to_dict("index")

