@@ -36,6 +36,7 @@ class Outcomes:
     cost: float
     redeemed: int
     treated: int
+    contact: float = 0.0  # what reaching a treated customer cost, on average
 
 
 def outcomes(lake: "Lake", session: Session, campaign: Campaign, until: datetime | None = None) -> Outcomes:
@@ -65,13 +66,14 @@ def outcomes(lake: "Lake", session: Session, campaign: Campaign, until: datetime
     off = discounts.groupby("customer_id")["profit"].sum()
     taken = table.index.to_series().map(off).fillna(0.0)
     each = {line.rule: line.contact for line in body.offers if line.contact is not None}
-    contact = (table["arm"] == "treatment") * table.pop("rule").map(each).fillna(body.contact_cost)
+    treated = table["arm"] == "treatment"
+    contact = treated * table.pop("rule").map(each).fillna(body.contact_cost)
     table["profit"] += taken - contact
     earned = _daily_profit(lake, ids, start, end, drawn, body.margin)
     return Outcomes(
         customers=table.reset_index(), orders=_order_days(lake, ids, start, end, drawn),
         profits=pd.concat([earned, discounts]), cost=float(contact.sum() - taken.sum()), redeemed=len(discounts),
-        treated=int((table["arm"] == "treatment").sum()),
+        treated=int(treated.sum()), contact=float(contact.sum() / max(treated.sum(), 1)),
     )  # fmt: skip
 
 

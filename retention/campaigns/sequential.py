@@ -138,12 +138,14 @@ def look(
     days: int,
     planned_share: float,
     scales: dict[str, float],
-    contact: float,
 ) -> Look:
     """Look at a live campaign after ``day`` of its ``days``; ``scales``: metric (orders, profit) → τ."""
     table = outcomes.customers
     treated = table["arm"].to_numpy() == "treatment"
-    sources = {"orders": (outcomes.orders.assign(orders=1.0), 0.0), "profit": (outcomes.profits, contact)}
+    sources = {
+        "orders": (outcomes.orders.assign(orders=1.0), 0.0),
+        "profit": (outcomes.profits, outcomes.contact),
+    }
     effects = {}
     if min(treated.sum(), (~treated).sum()) > 1 and day > 0:
         for name, tau in scales.items():

@@ -32,7 +32,7 @@ def run(request: CampaignLook, context: Context) -> Outcome:
     found = sequential.look(
         counted, day=min(now - campaign.sent_at, campaign.window_ends_at - campaign.sent_at) // day,
         days=(campaign.window_ends_at - campaign.sent_at) // day, planned_share=1 - body.holdout,
-        scales=sequential.scales(body), contact=body.contact_cost,
+        scales=sequential.scales(body),
     )  # fmt: skip
     figures, shown = found.as_dict(), {"campaign": described(campaign), "simulated": settings.demo}
     named = {"campaign_id": campaign.id, "name": campaign.name, "state": campaign.state}

@@ -99,6 +99,21 @@ def test_both_arms_are_counted_alike_and_offers_are_paid_for(lake, database, cam
     assert set(rows["reason"]) == {"trend"}
 
 
+def test_a_call_costs_what_a_call_costs(lake, database, campaign):
+    """The figures of a running campaign took an e-mail's cost off for everybody."""
+    line = a_body().offers[0].model_copy(update={"rule": "Call", "action": "call", "contact": 5.0})
+    with database.transaction() as session:
+        session.get_one(Campaign, "c1").body = a_body(contact_cost=1.0, offers=(line,)).model_dump(
+            mode="json"
+        )
+        called = session.get_one(Assignment, ("c1", "a"))
+        called.offer = {**called.offer, "rule": "Call"}
+    with database.reading() as session:
+        counted = outcomes(lake, session, session.get_one(Campaign, "c1"))
+    assert counted.contact == pytest.approx((5 + 1) / 2)
+    assert counted.cost == pytest.approx(15 + 4 + 5 + 1)
+
+
 def test_a_code_whose_order_nobody_named_is_paid_for_by_what_was_bought_that_day(lake, database, campaign):
     """Tills that name no order made coupons look as if they cost nothing."""
     with database.transaction() as session:

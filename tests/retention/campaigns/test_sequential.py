@@ -1,5 +1,7 @@
 """Always-valid figures: the worked value, what they promise, and who is measured although they were stopped."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -97,13 +99,14 @@ def test_a_look_at_a_campaign_whose_arms_are_broken_says_so():
         pd.DataFrame({"customer_id": [who[i] for i in at[:, 0]], "day": at[:, 1], "profit": drawn.profit[tuple(at.T)]}),
         1.0, 2, int(drawn.treated.sum()),
     )  # fmt: skip
-    told = look(
-        outcomes, day=20, days=28, planned_share=0.85, scales={"orders": 0.1, "profit": 1.0}, contact=0.02
-    )
+    told = look(outcomes, day=20, days=28, planned_share=0.85, scales={"orders": 0.1, "profit": 1.0})
     assert told.sample_ratio.believable
     assert told.effects["orders"].p_value is not None
     assert told.effects["profit"].low < told.effects["profit"].high
+    paid = replace(outcomes, contact=0.5)
+    dearer = look(paid, day=20, days=28, planned_share=0.85, scales={"orders": 0.1, "profit": 1.0})
+    assert dearer.effects["profit"].per_customer == pytest.approx(told.effects["profit"].per_customer - 0.5)
     assert not look(
-        outcomes, day=20, days=28, planned_share=0.5, scales={"orders": 0.1}, contact=0
+        outcomes, day=20, days=28, planned_share=0.5, scales={"orders": 0.1}
     ).sample_ratio.believable
-    assert look(outcomes, day=0, days=28, planned_share=0.85, scales={"orders": 0.1}, contact=0).effects == {}
+    assert look(outcomes, day=0, days=28, planned_share=0.85, scales={"orders": 0.1}).effects == {}
