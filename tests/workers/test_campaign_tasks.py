@@ -4,14 +4,14 @@ import csv
 import io
 import shutil
 from collections import Counter
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pandas as pd
 import pytest
 from sqlalchemy import delete, func, select, update
 
 from retention import clock, feedback
-from retention.campaigns import closing, coupons, due
+from retention.campaigns import closing, coupons, due, holes
 from retention.campaigns.approval import Changes
 from retention.campaigns.prior import learnt_prior
 from retention.campaigns.states import Stale, find
@@ -399,6 +399,16 @@ def test_it_is_not_measured_before_the_orders_of_its_window_are_there(desk):
     assert asked == ["campaign_measure"]
     _run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="the next day")
     assert _campaign(desk, campaign_id).state == "closed"
+
+
+def test_days_of_the_window_without_any_order_are_told_with_the_result(desk, monkeypatch):
+    campaign_id = _live(desk)
+    monkeypatch.setattr(holes, "missing_days", lambda *window: [date(2025, 4, 20), date(2025, 4, 21)])
+    _pass(desk, days=29)
+    measured = _run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
+    assert measured.result["missing_days"] == ["2025-04-20", "2025-04-21"]
+    said = _said(desk, f"campaign:{campaign_id}:result:1")
+    assert "2 days of its window have no order here* (20 Apr 2025, 21 Apr 2025)" in said
 
 
 def _measured(desk, campaign_id, at) -> str:

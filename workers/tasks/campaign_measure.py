@@ -15,6 +15,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     """Measure a campaign whose window is over, once its orders are there; where they never come, close it without."""
     from retention.campaigns import closing
     from retention.campaigns.chart import picture
+    from retention.campaigns.holes import missing_days
     from retention.campaigns.measurement import measure
     from retention.campaigns.outcomes import METRICS, SEGMENTS, outcomes
     from retention.campaigns.states import find
@@ -40,7 +41,12 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     measured = measure(
         counted, planned_share=1 - campaign.body["holdout"], metrics=METRICS, segmented=SEGMENTS
     )
-    result = {**measured.as_dict(), "simulated": _stated_effect(settings.demo)}
+    assert campaign.sent_at is not None and campaign.window_ends_at is not None  # noqa: PT018 - it was live
+    missing = missing_days(lake, campaign.sent_at, campaign.window_ends_at)
+    result = {
+        **measured.as_dict(), "simulated": _stated_effect(settings.demo),
+        "missing_days": [day.isoformat() for day in missing],
+    }  # fmt: skip
     context.progress(3, 4, "Drawing the chart")
     chart = picture(counted, measured, simulated=settings.demo)
     values = {
