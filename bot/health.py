@@ -11,9 +11,10 @@ from retention import clock, monitoring
 from retention.db import Database
 from retention.db.tables import DirectoryEntry, ImportLog, Job, ModelVersion, Outbox, Process
 from retention.settings import Settings
+from workers.app import QUEUES
 from workers.processes import STALE
 
-NEEDED = ("worker", "tick", "sender")  # beside the bot itself
+NEEDED = (*(f"worker:{queue}" for queue in QUEUES), "tick", "sender")  # beside the bot itself
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
 OUTBOX_STATES = ("pending", "sending", "rate_limited", "ambiguous", "sent", "failed", "held")
 
@@ -30,7 +31,7 @@ class Counts:
 def counts(session: Session, settings: Settings) -> Counts:
     """Count jobs and posts by state; a state with none is there as 0."""
     oldest = session.scalar(
-        select(func.min(Job.enqueued_at)).where(Job.team_id == settings.team_id, Job.state == "queued")
+        select(func.min(Job.queued_at)).where(Job.team_id == settings.team_id, Job.state == "queued")
     )
     return Counts(
         _by_state(session, settings, Job, JOB_STATES),
@@ -121,7 +122,7 @@ def database_answers(database: Database) -> bool:
 
 
 def parts(database: Database, broker_answers: bool) -> dict[str, dict[str, Any]]:
-    """Each part of the installation and whether it is up."""
+    """Each part of the installation and whether it is up; each queue is one, for its worker does nobody else's work."""
     found: dict[str, dict[str, Any]] = {
         "database": {"up": database_answers(database)},
         "broker": {"up": broker_answers},
@@ -130,7 +131,13 @@ def parts(database: Database, broker_answers: bool) -> dict[str, dict[str, Any]]
     if found["database"]["up"]:
         with database.reading() as session:
             reported = processes(session)
-    for role in NEEDED:
-        living = [one["name"] for one in reported if one["role"] == role and one["up"]]
-        found[role] = {"up": bool(living), "processes": living}
+    for part in NEEDED:
+        living = [one["name"] for one in reported if one["up"] and part in _parts_of(one["name"])]
+        found[part] = {"up": bool(living), "processes": living}
     return found
+
+
+def _parts_of(process: str) -> list[str]:
+    """``worker:batch+interactive@host`` is the worker of two queues."""
+    role, _, queues = process.partition("@")[0].partition(":")
+    return [f"{role}:{queue}" for queue in queues.split("+")] if queues else [role]

@@ -49,7 +49,7 @@ def _app(url: str) -> "Celery":
             "socket_timeout": 10,
             "socket_connect_timeout": 1,  # publishing must not eat the three seconds a person waits
             "socket_keepalive": True,
-            "global_keyprefix": "retention:",
+            "global_keyprefix": broker.PREFIX,
         },
         task_publish_retry=True,
         task_publish_retry_policy={

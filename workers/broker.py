@@ -4,13 +4,22 @@ It carries wake-ups only. The job table is the truth, and whatever the broker fo
 """
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from retention.settings import Settings
 
+if TYPE_CHECKING:
+    import redis
+
+PREFIX = "retention:"  # of all our keys: a broker may be shared
+JOB = "retention_job"  # the header of a wake-up that names its job
 _SOCKET_BYTES = 100  # the kernel's limit is 108 on Linux and 104 on macOS
 
 
@@ -72,20 +81,40 @@ def command(settings: Settings) -> list[str]:
 def answers(settings: Settings) -> bool:
     """Whether the broker, embedded or not, answers a PING within a second."""
     import redis
+
+    try:
+        with _client(settings) as client:
+            return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False
+
+
+def carried(settings: Settings, queues: Iterable[str]) -> set[str]:
+    """Ids of the jobs whose wake-up lies in one of these queues, not yet taken by a worker; none with the broker away."""
+    import redis
+
+    try:
+        with _client(settings) as client:
+            messages = [one for queue in queues for one in client.lrange(f"{PREFIX}{queue}", 0, -1)]
+    except (redis.RedisError, OSError):
+        return set()
+    return {json.loads(one)["headers"].get(JOB, "") for one in messages}
+
+
+@contextmanager
+def _client(settings: Settings) -> "Iterator[redis.Redis]":
+    """A connection of our own, which gives up after a second."""
+    import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    once = Retry(NoBackoff(), 0)
+    client = redis.Redis.from_url(
+        _as_redis(url(settings)), socket_timeout=1.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0)
+    )
     try:
-        client = redis.Redis.from_url(
-            _as_redis(url(settings)), socket_timeout=1.0, socket_connect_timeout=1.0, retry=once
-        )
-        try:
-            return bool(client.ping())
-        finally:
-            client.close()
-    except (redis.RedisError, OSError):
-        return False
+        yield client
+    finally:
+        client.close()
 
 
 def _as_redis(url: str) -> str:

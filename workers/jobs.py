@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, or_, select, update
 from sqlalchemy.orm import Session, make_transient_to_detached
 
 from retention import clock
@@ -20,7 +20,7 @@ from retention.db.insert import insert_once
 from retention.db.tables import Job
 from retention.errors import BadInput, Conflict, NotAllowed
 from retention.settings import Settings
-from workers import roles
+from workers import broker, roles
 from workers.delivery import outbox
 from workers.requests import REQUESTS, Request
 from workers.tasks.contract import Post
@@ -72,8 +72,8 @@ def submit(
     values = {
         "id": secrets.token_hex(6), "team_id": settings.team_id, "kind": request.kind, "queue": request.queue,
         "args": request.model_dump(mode="json"), "idem_key": idem_key, "requested_by": requested_by,
-        "channel": channel, "thread_key": thread_key, "enqueued_at": clock.wall(), "business_at": clock.now(),
-        "created_at": clock.wall(),
+        "channel": channel, "thread_key": thread_key, "business_at": clock.now(),
+        **dict.fromkeys(("created_at", "queued_at", "enqueued_at"), clock.wall()),
     }  # fmt: skip
     created = insert_once(session, Job, **values)
     if created:
@@ -114,7 +114,9 @@ def wake(settings: Settings, job: Job) -> bool:
     from workers.app import RUN_JOB, make_app
 
     try:
-        make_app(settings).send_task(RUN_JOB, args=[job.id], queue=job.queue, ignore_result=True)
+        make_app(settings).send_task(
+            RUN_JOB, args=[job.id], queue=job.queue, ignore_result=True, headers={broker.JOB: job.id}
+        )
     except Exception as error:  # kombu, redis and the socket each have their own; all mean the same here
         log.warning("job %s is stored but not published: %s", job.id, error)
         return False
@@ -173,12 +175,14 @@ def retry(session: Session, settings: Settings, job_id: str, user: str) -> Job:
     _own(session, settings, job, user, "retry")
     request = REQUESTS[job.kind]
     roles.require(session, settings, job.requested_by, request.role, request.deed)
+    now = clock.wall()
     again = session.execute(
         update(Job)
         .where(Job.id == job.id, Job.state.in_(("failed", "cancelled")))
         .values(
             state="queued", cancel_at=None, cancelled_by=None, error=None, reference=None, finished_at=None,
-            lease_until=None, enqueued_at=clock.wall(), business_at=clock.now(), progress_done=0, progress_total=0, progress_text="",
+            lease_until=None, queued_at=now, enqueued_at=now, business_at=clock.now(), progress_done=0, progress_total=0,
+            progress_text="",
         )
     )  # fmt: skip
     session.refresh(job)
@@ -217,13 +221,21 @@ def claimable(now: datetime) -> ColumnElement[bool]:
 
 
 def claim(session: Session, job_id: str, worker: str) -> Job | None:
-    """Take a job by compare-and-set: attempt + 1 and a lease; None where it is somebody else's, or over."""
+    """Take a job by compare-and-set: attempt + 1 and a lease; None where it is somebody else's, or over.
+
+    One that still runs was lost by who had it: that is counted, and anew once it was queued again.
+    """
     now = clock.wall()
     taken = session.execute(
         update(Job)
         .where(Job.id == job_id, Job.cancel_at.is_(None), claimable(now))
         .values(
-            state="running", attempt=Job.attempt + 1, lease_until=now + LEASE, worker=worker, started_at=now
+            state="running",
+            attempt=Job.attempt + 1,
+            lease_until=now + LEASE,
+            worker=worker,
+            started_at=now,
+            lost=case((Job.state == "running", Job.lost + 1), else_=0),
         )
     )
     if not taken.rowcount:  # type: ignore[attr-defined]

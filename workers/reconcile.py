@@ -18,13 +18,15 @@ from workers.requests import Tidy
 
 log = logging.getLogger(__name__)
 
-AGAIN = timedelta(seconds=20)  # after this a wake-up that led to nothing is published again
+AGAIN = timedelta(seconds=20)  # after this a wake-up that led to nothing is looked for
 NIGHT = (3, 4)  # hours
 ATTEMPTS = 3  # a job that took this many workers with it is not given another one
 
 
 def republish(database: Database, settings: Settings) -> list[str]:
-    """Publish jobs that are due and that nobody has taken, at most every `AGAIN`; give up on those that kill workers.
+    """Publish again the jobs that nobody has taken and whose wake-up is lost; give up on those that kill workers.
+
+    Every `AGAIN` each is looked for in the broker: what merely queues there behind a long job needs no second wake-up.
 
     Returns
     -------
@@ -47,13 +49,16 @@ def republish(database: Database, settings: Settings) -> list[str]:
         again = [job for job in waiting if job not in hopeless]
         session.execute(update(Job).where(Job.id.in_([job.id for job in again])).values(enqueued_at=now))
     for job in hopeless:
-        log.error("job %s (%s) was started %s times and never ended", job.id, job.kind, job.attempt)
+        log.error("job %s (%s) took %s workers with it", job.id, job.kind, job.lost + 1)
         finish.failed(
             settings, database, job, f"Its worker stopped before the end (attempt {job.attempt}); nothing was published.",
             finish.reference(),
         )  # fmt: skip
+    carried = broker.carried(settings, {job.queue for job in again})
     published = []
     for job in again:
+        if job.id in carried:
+            continue
         if not jobs.wake(settings, job):
             break  # the broker is away: the next round tries again
         published.append(job.id)
@@ -124,7 +129,7 @@ def _tidy_lake(database: Database, settings: Settings) -> None:
 
 def _is_hopeless(job: Job) -> bool:
     """It took too many workers with it, or it ran in a terminal that is gone: the person there has seen that."""
-    return job.attempt >= ATTEMPTS or job.worker.startswith(f"{jobs.TERMINAL}@")
+    return job.lost + 1 >= ATTEMPTS or job.worker.startswith(f"{jobs.TERMINAL}@")
 
 
 def _kill(settings: Settings, job: Job) -> None:

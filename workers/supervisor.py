@@ -25,7 +25,7 @@ from retention.db import Database
 from retention.db.tables import Job, Process
 from retention.errors import BadInput
 from retention.settings import Settings
-from workers import broker, processes
+from workers import broker, jobs, processes
 from workers.app import QUEUES
 from workers.environment import environment
 
@@ -206,12 +206,19 @@ class Supervisor:
             log.warning("cannot tidy the list of processes: %s", error)
 
     def _release(self, database: Database) -> None:
-        """Hand back the leases of this host's killed workers, so that the next start need not wait for them."""
+        """Hand back the leases of this host's killed workers, so that the next start need not wait for them.
+
+        What somebody runs in a terminal is theirs, and goes on.
+        """
         try:
             with database.transaction() as session:
                 session.execute(
                     update(Job)
-                    .where(Job.state == "running", Job.worker.like(f"%@{socket.gethostname()}:%"))
+                    .where(
+                        Job.state == "running",
+                        Job.worker.like(f"%@{socket.gethostname()}:%"),
+                        ~Job.worker.startswith(f"{jobs.TERMINAL}@"),
+                    )
                     .values(lease_until=clock.wall())
                 )
         except SQLAlchemyError as error:

@@ -11,21 +11,24 @@ import sys
 import threading
 import time
 import urllib.request
+from datetime import timedelta
 from urllib.parse import parse_qsl
 
 import pytest
 from pydantic import SecretStr
 from slack_sdk.signature import SignatureVerifier
+from sqlalchemy import update
 from websockets.asyncio.server import serve
 
+from bot import health
 from bot.server import nothing_to_serve
 from bot.web import Site, connect
 from retention import clock
-from retention.db.tables import Process
+from retention.db.tables import Job, Process
 from retention.settings import Settings
 from tests.bot.test_slash import all_jobs, until
 from tests.bot.wire import ADMIN, CHANNEL, PAYLOADS, SECRET
-from workers import broker
+from workers import broker, reconcile
 
 
 @pytest.fixture
@@ -103,14 +106,15 @@ def test_health_names_the_part_that_is_down(site, database, settings):
     status, _, body = ask(site, "GET", "/health")
     parts = json.loads(body)["parts"]
     assert status == 503
-    assert {name for name, part in parts.items() if not part["up"]} == {"broker", "worker", "tick", "sender"}
+    down = {name for name, part in parts.items() if not part["up"]}
+    assert down == {"broker", "worker:interactive", "worker:batch", "tick", "sender"}
     settings.home.mkdir(exist_ok=True)
     valkey = subprocess.Popen(broker.command(settings), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until(lambda: broker.answers(settings))
         with database.transaction() as session:
-            for role in ("worker", "tick", "sender"):
-                session.add(Process(name=f"{role}@here", role=role, seen_at=clock.wall()))
+            for role in ("worker:batch+interactive", "tick", "sender"):
+                session.add(Process(name=f"{role}@here", role=role.partition(":")[0], seen_at=clock.wall()))
         status, _, body = ask(site, "GET", "/health")
         assert (status, json.loads(body)["status"]) == (200, "up")
         body = command("sweep")
@@ -119,6 +123,23 @@ def test_health_names_the_part_that_is_down(site, database, settings):
     finally:
         valkey.terminate()
         valkey.wait()
+
+
+def test_a_worker_of_the_other_queue_does_not_count(database):
+    with database.transaction() as session:
+        session.add(Process(name="worker:interactive@here", role="worker", seen_at=clock.wall()))
+    parts = health.parts(database, True)
+    assert (parts["worker:interactive"]["up"], parts["worker:batch"]["up"]) == (True, False)
+
+
+def test_the_oldest_job_grows_older_while_its_wake_up_is_published_again(site, database, settings):
+    ask(site, "POST", "/slack/events", (body := command("sweep")).encode(), **signed(body))
+    ago = clock.wall() - timedelta(hours=2)
+    with database.transaction() as session:
+        session.execute(update(Job).values(queued_at=ago, enqueued_at=ago))
+    reconcile.republish(database, settings)
+    with database.reading() as session:
+        assert health.counts(session, settings).oldest_queued_seconds >= 7200
 
 
 def test_with_the_queue_away_a_command_is_accepted_and_says_so(site, database):

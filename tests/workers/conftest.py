@@ -1,5 +1,6 @@
 """Fixtures of the workers' tests: Slack at the wire, people with roles, and a task that runs in the test's process."""
 
+import subprocess
 import sys
 import types
 
@@ -8,7 +9,8 @@ import pytest
 from bot.playground.server import StandIn
 from retention.db.tables import RoleGrant
 from retention.settings import Settings
-from tests.workers.harness import ADMIN, ANALYST, OTHER
+from tests.workers.harness import ADMIN, ANALYST, OTHER, wait
+from workers import broker
 
 
 @pytest.fixture
@@ -24,6 +26,16 @@ def slack(monkeypatch):
 @pytest.fixture
 def settings(tmp_path) -> Settings:
     return Settings(home=tmp_path / "home", admins=ADMIN, _env_file=None)
+
+
+@pytest.fixture
+def valkey(settings):
+    """The broker's process, once it answers."""
+    process = subprocess.Popen(broker.command(settings), stdout=subprocess.DEVNULL)
+    wait(lambda: broker.answers(settings), 10)
+    yield process
+    process.kill()
+    process.wait()
 
 
 @pytest.fixture

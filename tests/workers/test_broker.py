@@ -13,16 +13,6 @@ from tests.workers.harness import wait
 from workers import broker
 
 
-@pytest.fixture
-def valkey(settings):
-    """The broker's process, once it answers."""
-    process = subprocess.Popen(broker.command(settings), stdout=subprocess.DEVNULL)
-    wait(lambda: broker.answers(settings), 10)
-    yield process
-    process.kill()
-    process.wait()
-
-
 def test_it_answers_on_a_socket_that_is_only_ours(settings, valkey):
     assert broker.answers(settings)
     path = broker.socket_path(settings)

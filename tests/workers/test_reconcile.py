@@ -10,7 +10,7 @@ import pytest
 from retention import clock
 from retention.db.tables import Delivery, Process, Run
 from tests.workers.harness import ADMIN, ask, job, row, set_job
-from workers import jobs, processes, reconcile
+from workers import finish, jobs, processes, reconcile
 from workers.requests import Sweep
 from workers.tasks.tidy import unwanted
 
@@ -74,6 +74,30 @@ def test_a_job_that_kills_its_workers_is_given_up_with_a_reference(database, set
     ended = job(database, one.id)
     assert (ended.state, woken) == ("failed", [])
     assert ended.reference in str(row(database, f"job:{one.id}").payload)
+
+
+def test_a_retry_that_a_person_asked_for_is_no_lost_worker(database, settings, woken):
+    one = ask(database, settings, Sweep(), "k")
+    for _ in range(reconcile.ATTEMPTS):
+        with database.transaction() as session:
+            finished = jobs.claim(session, one.id, "task@elsewhere:1")
+        finish.failed(settings, database, finished, "No orders yet.")
+        with database.transaction() as session:
+            jobs.retry(session, settings, one.id, ADMIN)
+    start(database, one.id, "task@elsewhere:1")
+    set_job(database, one.id, lease_until=clock.wall() - LONG_AGO, enqueued_at=None)
+    assert reconcile.republish(database, settings) == [one.id]
+
+
+def test_what_still_lies_in_the_broker_is_not_published_again(database, settings, valkey):
+    carried, lost = (ask(database, settings, Sweep(), key) for key in "ab")
+    assert jobs.wake(settings, carried)
+    for one in (carried, lost):
+        set_job(database, one.id, enqueued_at=clock.wall() - LONG_AGO)
+    assert reconcile.republish(database, settings) == [lost.id]
+    for one in (carried, lost):
+        set_job(database, one.id, enqueued_at=clock.wall() - LONG_AGO)
+    assert reconcile.republish(database, settings) == []
 
 
 def test_what_a_terminal_left_unfinished_is_not_run_behind_the_persons_back(database, settings, woken):

@@ -10,13 +10,14 @@ import psutil
 import pytest
 from sqlalchemy import select
 
+from retention import clock
 from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import Outbox, Process, Run
 from retention.errors import BadInput
 from retention.settings import Settings
 from tests.workers.harness import ADMIN, STAND_INS, ask, job, over, running, wait
-from workers import jobs, supervisor
+from workers import jobs, processes, supervisor
 from workers.environment import environment
 from workers.requests import Digest, Retrain, Sweep
 
@@ -133,6 +134,15 @@ def begin_when_up(settings, database) -> str:
     wait(lambda: jobs.wake(settings, one))
     wait(lambda: job(database, one.id).state == "running")
     return one.id
+
+
+def test_what_somebody_runs_in_a_terminal_keeps_its_lease_when_the_workers_stop(database, settings):
+    workers, terminal = (ask(database, settings, Sweep(), key) for key in "ab")
+    with database.transaction() as session:
+        for one, name in ((workers, "task"), (terminal, jobs.TERMINAL)):
+            jobs.claim(session, one.id, processes.here(name))
+    supervisor.Supervisor(settings, ("tick",))._release(database)
+    assert job(database, workers.id).lease_until <= clock.wall() < job(database, terminal.id).lease_until
 
 
 def test_all_that_settings_say_reaches_the_children(tmp_path):

@@ -27,7 +27,9 @@ class Job(Base):
     attempt: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[datetime | None]
     not_before: Mapped[datetime | None]
-    enqueued_at: Mapped[datetime | None]
+    queued_at: Mapped[datetime] = mapped_column(default=clock.wall)  # since when it waits
+    enqueued_at: Mapped[datetime | None]  # when its wake-up was last published, or seen in the broker
+    lost: Mapped[int] = mapped_column(default=0)  # workers that died under it since it was queued
     requested_by: Mapped[str] = mapped_column(String(64))
     channel: Mapped[str | None] = mapped_column(String(64))
     thread_key: Mapped[str | None]

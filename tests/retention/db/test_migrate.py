@@ -9,7 +9,7 @@ from sqlalchemy import inspect, select, text
 from retention.db import Base, Database
 from retention.db.insert import insert_once, upsert
 from retention.db.migrate import upgrade
-from retention.db.tables import Campaign, Delivery, Process
+from retention.db.tables import Campaign, Delivery, Job, Process
 
 
 def test_the_migrations_equal_the_models(empty):
@@ -60,6 +60,23 @@ def test_what_was_stopped_is_cancelled_and_approvals_are_kept(empty):
         assert (approved.approved_by, draft.approved_by) == (["U0LEAD"], [])
         assert approved.clears_at == approved.send_at
         assert approved.expires_at is None
+    database.engine.dispose()
+
+
+def test_a_job_of_the_version_before_waits_since_it_was_made(empty):
+    upgrade(empty, "0009_erasures")
+    database = Database(empty.database_url.get_secret_value())
+    insert = text(
+        "INSERT INTO jobs (id, kind, queue, args, idem_key, state, attempt, requested_by, progress_done, progress_total, "
+        "progress_text, worker, business_at, created_at, team_id) "
+        "VALUES ('j', 'sweep', 'batch', '{}', 'k', 'queued', 0, 'U0ANA', 0, 0, '', '', :at, :at, 'local')"
+    )
+    with database.engine.begin() as connection:
+        connection.execute(insert, {"at": "2025-05-01 09:00:00"})
+    upgrade(empty)
+    with database.reading() as session:
+        job = session.get_one(Job, "j")
+        assert (job.queued_at, job.lost) == (job.created_at, 0)
     database.engine.dispose()
 
 
