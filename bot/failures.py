@@ -6,7 +6,7 @@ import secrets
 from typing import Any
 
 from slack_bolt import Ack, BoltResponse
-from slack_sdk.errors import SlackClientError
+from slack_sdk.errors import SlackApiError, SlackClientError
 from sqlalchemy import exc
 
 from bot.interactions import Click, whisper
@@ -16,6 +16,8 @@ from workers.delivery import render
 
 log = logging.getLogger("retention.bot")
 
+TOO_LATE = ("expired_trigger_id", "trigger_expired", "trigger_exchanged", "ratelimited")  # to open a window
+PRESS_AGAIN = "Slack did not open the window in time; nothing was changed. Please press once more."
 DATABASE_AWAY = "The database does not answer, so nothing was accepted; please try again in a minute."
 
 
@@ -23,6 +25,9 @@ def sentence_for(error: Exception) -> str:
     """What to tell the person; an unknown error is logged under the reference that they are given."""
     if isinstance(error, Refused):
         return str(error)
+    if isinstance(error, SlackApiError) and error.response.get("error") in TOO_LATE:
+        log.warning("a window was not opened: %s", error)
+        return PRESS_AGAIN
     reference = secrets.token_hex(4)
     if isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError):
         log.error("reference %s: the database does not answer: %s", reference, error)

@@ -64,13 +64,20 @@ def seconds(value: Any) -> Any:
     return value
 
 
+YEARS = range(1970, 2200)
+A_DATE = f"a date from {YEARS[0]} to {YEARS[-1]}; write it like 2017-10-02 or 2017-10-02T09:00"
+
+
 def utc(value: Any) -> Any:
     """An ISO 8601 moment; without a zone it is UTC."""
     if isinstance(value, str):
         try:
-            value = datetime.fromisoformat(value.strip())
+            moment = datetime.fromisoformat(value.strip())
         except ValueError:
-            raise BadInput(f"{value!r} is not a date; write it like 2017-10-02 or 2017-10-02T09:00") from None
+            moment = None
+        if moment is None or moment.year not in YEARS:
+            raise BadInput(f"{value!r} is not {A_DATE}")
+        value = moment
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
 
 

@@ -291,7 +291,7 @@ DAYS_OR_EVER = _Checked(
     "days|ever", requests.days_or_ever, f"{requests.SOME_DAYS}; write it like 56d, or ever"
 )
 DURATION = _Checked("duration", requests.seconds, "a duration; write it like 90s, 5m or 1h")
-MOMENT = _Checked("date", requests.utc, "a date; write it like 2017-10-02 or 2017-10-02T09:00")
+MOMENT = _Checked("date", requests.utc, requests.A_DATE)
 SHARE = _Checked("percent", numbers.share, "a percentage; write it like 15 or 12.5")
 MONEY = _Checked("money", numbers.money, "an amount; write it like 5, 12.50 or 1200")
 PERSON = _Person()

@@ -310,6 +310,12 @@ def test_what_was_done_is_not_called_a_failure_where_it_cannot_be_said(
     assert not api.named("response_url")
 
 
+def test_a_window_that_slack_did_not_open_in_time_is_to_be_pressed_for_again(workspace, draft, api):
+    api.answers["views.open"] = {"ok": False, "error": "expired_trigger_id"}
+    workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
+    assert "Please press once more" in whispered(api)
+
+
 def test_by_commands_too(workspace, database, draft):
     assert "May" in words(workspace.run("campaign", VIEWER)["blocks"])
     assert "Draft" in words(workspace.run("campaign show c7", VIEWER)["blocks"])

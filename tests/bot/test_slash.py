@@ -132,7 +132,7 @@ def test_where_slack_does_not_say_the_bot_is_taken_to_be_a_member(workspace, dat
             "campaign edit c1 --budget 1.200",
             "--budget: '1.200' is not an amount; write it like 5, 12.50 or 1200.",
         ),
-        ("sweep --as-of yesterday", "'yesterday' is not a date; write it like"),
+        ("sweep --as-of yesterday", "'yesterday' is not a date from 1970 to 2199; write it like"),
         ("sweep --csv /etc/passwd", "no option --csv"),
         ("retrain --horizon long", "'long' is not a number of days from 1 to 3,650; write it like 28d"),
         ("retrain --horizon 9999d", "--horizon: '9999d' is not"),
@@ -314,3 +314,19 @@ def test_retrain_reads_how_long_to_search(workspace, database):
     answer = workspace.run("retrain churn --tune soon")
     assert "a duration; write it like 90s, 5m or 1h" in words(answer["blocks"]) + str(answer)
     assert len(all_jobs(database)) == 1
+
+
+def test_every_role_is_listed_however_many_there_are(workspace, database):
+    people = [f"U0{number:09d}" for number in range(150)]
+    with database.transaction() as session:
+        session.add_all(RoleGrant(user_id=one, role="viewer", granted_by=ADMIN) for one in people)
+    said = json.dumps(workspace.run("role list", user=ADMIN)["blocks"])
+    assert all(one in said for one in people)
+    assert "does not fit" not in said
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_a_day_that_no_shop_has_is_refused_at_once(workspace, database, day):
+    said = words(workspace.run(f"sweep --as-of {day}")["blocks"])
+    assert "is not a date from 1970 to 2199" in said
+    assert not all_jobs(database)

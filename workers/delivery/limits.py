@@ -72,7 +72,7 @@ def _shed(blocks: list[dict[str, Any]], too_much) -> list[dict[str, Any]]:
     """Drop the last sections until it fits; buttons stay, and the reader is told."""
     note = {
         "type": "context",
-        "elements": [{"type": "mrkdwn", "text": "_… cut to fit into a message; the file has all of it._"}],
+        "elements": [{"type": "mrkdwn", "text": "_… the rest does not fit into a message._"}],
     }
     kept = list(blocks)
     while too_much([*kept, note]):
