@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, or_, select, update
-from sqlalchemy.orm import Session, make_transient_to_detached
+from sqlalchemy.orm import Session, defer, make_transient_to_detached
 
 from retention import clock
 from retention.db.insert import insert_once
@@ -196,8 +196,8 @@ def retry(session: Session, settings: Settings, job_id: str, user: str) -> Job:
 
 
 def recent(session: Session, settings: Settings, limit: int = 20, *, asked: bool = False) -> Sequence[Job]:
-    """The newest jobs, newest first; ``asked``: only those that a person or a schedule of theirs asked for."""
-    found = select(Job).where(Job.team_id == settings.team_id)
+    """The newest jobs without their results, newest first; ``asked``: only those that a person or a schedule of theirs asked for."""
+    found = select(Job).where(Job.team_id == settings.team_id).options(defer(Job.result))  # may be 15 MB each
     if asked:
         found = found.where(Job.requested_by != roles.OPERATOR)
     return session.scalars(found.order_by(Job.created_at.desc(), Job.id).limit(limit)).all()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
-from workers import campaigns, roles
+from workers import campaigns
 from workers.requests import CampaignDeliver
 from workers.tasks.contract import Context, Outcome, Post
 
@@ -64,7 +64,6 @@ def _sent(request: CampaignDeliver, context: Context) -> "Report":
     settings, database, wanted = context.settings, context.database, request.campaign_id
     lake, policy = Lake.open(settings), load_policy(settings)
     with database.reading() as session:
-        roles.require(session, settings, context.requested_by, request.role, request.deed)
         campaign = find(session, settings, wanted)
         ids = waiting(session, wanted)
         no = unwilling(lake, session, settings, policy.campaign.consent, ids)

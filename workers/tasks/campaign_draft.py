@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from workers import campaigns, cohorts, roles
+from workers import campaigns, cohorts
 from workers.requests import CampaignDraft
 from workers.tasks.contract import Context, Outcome, Post
 
@@ -24,7 +24,6 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     settings, now = context.settings, context.business_at
     policy, lake = load_policy(settings), Lake.open(settings)
     with context.database.reading() as session:
-        roles.require(session, settings, context.requested_by, request.role, request.deed)
         prior = learnt_prior(session, settings, policy)
         desk = open_desk(session, settings, policy)
         unknown = teaching_nothing(session, settings)

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-from workers import roles
 from workers.requests import CampaignLook
 from workers.tasks.contract import Context, Outcome, Post
 
@@ -19,7 +18,6 @@ def run(request: CampaignLook, context: Context) -> Outcome:
 
     settings, now = context.settings, context.business_at
     with context.database.reading() as session:
-        roles.require(session, settings, context.requested_by, request.role, request.deed)
         campaign = find(session, settings, request.campaign_id)
         if campaign.sent_at is None or campaign.window_ends_at is None:
             raise Conflict(

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from workers import campaigns, roles
+from workers import campaigns
 from workers.requests import CampaignMeasure
 from workers.tasks.contract import Attachment, Context, Outcome, Post
 
@@ -26,7 +26,6 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
         context.settings, context.database, context.requested_by, context.business_at,
     )  # fmt: skip
     with database.transaction() as session:
-        roles.require(session, settings, who, request.role, request.deed)
         closing.begin(session, settings, request.campaign_id, who, now)
     lake = Lake.open(settings)
     with database.reading() as session:

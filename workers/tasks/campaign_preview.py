@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from workers import roles
 from workers.requests import CampaignPreview
 from workers.tasks.contract import Context, Outcome, Post
 
@@ -20,7 +19,6 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
 
     settings, who = context.settings, context.requested_by
     with context.database.reading() as session:
-        roles.require(session, settings, who, request.role, request.deed)
         campaign = find(session, settings, request.campaign_id)
         first = rows(session, campaign, FIRST)
     known = contacts(Lake.open(settings), [row["customer_id"] for row in first])

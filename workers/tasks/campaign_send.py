@@ -2,7 +2,7 @@
 
 from sqlalchemy.orm import Session
 
-from workers import campaigns, roles
+from workers import campaigns
 from workers.requests import CampaignSend
 from workers.tasks.contract import Context, Outcome, Post
 
@@ -21,7 +21,6 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     )  # it may have waited for a worker for days
     who, wanted = context.requested_by, (request.campaign_id, request.version)
     with database.transaction() as session:
-        roles.require(session, settings, who, request.role, request.deed)
         adapters.check(settings)
         sending.begin(session, settings, *wanted, who, now)
     for reserved, needed in sending.reserve(database, settings, *wanted):

@@ -13,7 +13,7 @@ from retention.db.tables import Job
 from retention.errors import Cancelled, Conflict, Refused
 from retention.progress import Progress, silent
 from retention.settings import Settings
-from workers import finish, jobs, processes
+from workers import finish, jobs, processes, roles
 from workers.heartbeat import Heartbeat
 from workers.requests import REQUESTS, Request
 from workers.tasks.contract import Context, Outcome
@@ -101,14 +101,16 @@ def run_here(
 def _work(
     settings: Settings, database: Database, job: Job, *, may_kill: bool, also: Progress = silent
 ) -> Outcome:
-    """The task itself, under a heartbeat."""
+    """The task itself, under a heartbeat; not where the role that it needs was taken away meanwhile."""
+    request = REQUESTS[job.kind].model_validate(job.args)
+    with database.reading() as session:
+        roles.require(session, settings, job.requested_by, request.role, request.deed)
     with Heartbeat(settings, database, job, may_kill=may_kill) as heartbeat:
 
         def progress(done: int, total: int, what: str) -> None:
             heartbeat.progress(done, total, what)
             also(done, total, what)
 
-        request = REQUESTS[job.kind].model_validate(job.args)
         context = Context(
             settings=settings, database=database, job_id=job.id, attempt=job.attempt,
             requested_by=job.requested_by, channel=job.channel, thread_key=job.thread_key,
