@@ -1,6 +1,5 @@
 """What the shop's tills and web shop call: ``POST /redemptions``, signed with the key that they share with us."""
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,6 +24,10 @@ log = logging.getLogger(__name__)
 
 REDEMPTIONS = "/redemptions"
 LARGEST = 10_000  # bytes
+FIRST, LAST = (
+    datetime(1970, 1, 1, tzinfo=UTC),
+    datetime(2100, 1, 1, tzinfo=UTC),
+)  # when a code can have been used
 _STATUS = {"redeemed": 200, "repeated": 200, "unknown": 404, "expired": 410, "void": 410}  # else 409
 
 Answer = tuple[int, dict[str, Any]]
@@ -44,7 +47,19 @@ class _Told(BaseModel):
     @field_validator("at")
     @classmethod
     def _aware(cls, at: datetime | None) -> datetime | None:
-        return at if at is None or at.tzinfo else at.replace(tzinfo=UTC)
+        aware = at if at is None or at.tzinfo else at.replace(tzinfo=UTC)
+        if aware is not None and not FIRST <= aware < LAST:
+            raise ValueError(
+                f"it lies outside the years {FIRST.year} to {LAST.year - 1}; without it, it is now"
+            )
+        return aware
+
+    @field_validator("code", "customer_id", "order_id", "id")
+    @classmethod
+    def _storable(cls, text: str | None) -> str | None:
+        if text is not None and "\0" in text:
+            raise ValueError("it holds the character NUL, which cannot be stored")
+        return text
 
 
 def redemption(database: Database, settings: Settings, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -69,13 +84,11 @@ def redemption(database: Database, settings: Settings, headers: Mapping[str, str
     if why := signing.why_not(key, body, stamp, signature, clock.wall()):
         return 401, {"error": why}
     try:
-        told = _Told.model_validate(json.loads(body))
+        told = _Told.model_validate_json(body)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the body"
         return 400, {"error": f"{place}: {first['msg'].lower()}"}
-    except (ValueError, RecursionError):
-        return 400, {"error": "the body is no JSON"}
     try:
         return _taken(database, settings, told, body)
     except SQLAlchemyError as error:

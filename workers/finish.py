@@ -98,7 +98,10 @@ def reference() -> str:
 
 
 def plain(data: Any) -> Any:
-    """Make a result JSON: decimals become numbers, moments ISO 8601, numpy's scalars Python's."""
+    """Make a result JSON: decimals become numbers, moments ISO 8601, numpy's scalars Python's; what is not finite is null.
+
+    Python writes NaN into JSON; PostgreSQL refuses it.
+    """
 
     def other(value: Any) -> Any:
         if isinstance(value, Decimal):
@@ -109,7 +112,7 @@ def plain(data: Any) -> Any:
             return value.item()
         raise TypeError(f"{type(value).__name__} in a job's result")
 
-    return json.loads(json.dumps(data, default=other))
+    return json.loads(json.dumps(data, default=other), parse_constant=lambda _: None)
 
 
 def _close(session: Session, job: Job, state: str, **values: Any) -> bool:

@@ -103,11 +103,27 @@ def test_a_call_that_is_not_signed_now_by_who_has_the_key_changes_nothing(site):
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b"{", b"[" * 9_000, {"code": ""}, {"code": "x", "amount": 1}, {"code": "x", "at": "soon"}],
-)
+    [
+        b"", b"[]", b"{", b"[" * 9_000, {"code": ""}, {"code": "x", "amount": 1}, {"code": "x", "at": "soon"},
+        {"code": "x", "at": "0001-01-01T00:00:00+14:00"}, {"code": "x", "at": "9999-12-31T23:59:59-12:00"},
+        {"code": "x", "order_id": "a\0b"}, {"code": "x", "order_id": "\ud800"},
+    ],
+)  # fmt: skip
 def test_what_is_no_redemption_is_said(site, body):
+    """503 said of a date that no database holds that it should be sent again, for ever."""
     status, answer = tell(site, body)
     assert (status, bool(answer["error"])) == (400, True)
+    assert "_told" not in answer["error"]
+
+
+def test_the_log_names_neither_code_nor_customer(site, caplog):
+    body = {"code": _code(site), "customer_id": "ann@example.com"}
+    with site.database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE redemptions RENAME TO gone")
+    assert tell(site, body)[0] == 503
+    assert "cannot store a redemption" in caplog.text
+    assert body["code"] not in caplog.text
+    assert "ann@" not in caplog.text
 
 
 def test_too_much_or_no_key_or_no_database(site, settings):

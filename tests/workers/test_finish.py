@@ -3,6 +3,7 @@
 from datetime import timedelta
 from decimal import Decimal
 
+import numpy as np
 import pytest
 from sqlalchemy import func, select
 
@@ -40,6 +41,15 @@ def test_result_runs_sql_and_message_come_together(database, settings, task):
     with database.reading() as session:
         assert session.scalars(select(Run.run_id)).all() == [f"{one.id}-1"]
     assert counted(database, Audit) == 1
+
+
+def test_what_is_not_finite_is_null_in_a_result(database, settings, task):
+    """PostgreSQL refuses NaN in JSON: such a job could not end."""
+    unknown = {"rate": float("nan"), "lift": [np.float64("inf"), 1.5]}
+    task("sweep", lambda request, context: Outcome(unknown))
+    one = ask(database, settings, Sweep(), "k")
+    assert run_job(settings, database, one.id, "t") == "done"
+    assert job(database, one.id).result == {"rate": None, "lift": [None, 1.5]}
 
 
 def test_a_worker_whose_lease_was_taken_over_publishes_nothing(database, settings):

@@ -254,3 +254,16 @@ def test_a_list_of_new_items_is_of_new_ones_and_says_where_it_has_none_to_repeat
     data = recommend.run(request, _context(own, "list-none")).data
     assert len(data["items"]) == 3
     assert "Nothing they bought can be offered again" in data["note"]
+
+
+def test_only_what_the_message_holds_was_shown(own):
+    """Sixty were kept as shown, and the report divided by them."""
+    outcome = recommend.run(Recommend(customer_id="c0001", k=60, as_of=own.end), _context(own, "long"))
+    _done(own, outcome)
+    assert len(outcome.data["items"]) > recommend.SHOWN
+    with own.database.reading() as session:
+        kept = session.scalars(select(Impression.item_id).where(Impression.shown_in == "long")).all()
+    assert len(kept) == recommend.SHOWN
+    said = _words(own, outcome.posts[0])
+    assert f"*{recommend.SHOWN}. " in said
+    assert f"the first {recommend.SHOWN} of {len(outcome.data['items'])}" in said

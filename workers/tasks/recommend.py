@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from retention.recommend import Item
 
 HORIZON_DAYS = 28  # data older than this is looked at from where it ends
+SHOWN = 25  # items a message holds
 
 
 @clock.held()  # business time is a query, and a list is of one moment
@@ -45,9 +46,13 @@ def run(request: Recommend, context: Context) -> Outcome:
         "merged": request.merged or asked.merged,
         "model_version": desk.version,
     }
-    told = {**data, "pseudonym": pseudonym(settings.key, customer), "shown_in": context.job_id}
+    shown = data["items"][:SHOWN]
+    told = {
+        **data, "items": shown, "more": len(found) - len(shown), "pseudonym": pseudonym(settings.key, customer),
+        "shown_in": context.job_id,
+    }  # fmt: skip
     post = Post("recommend/list", told, channel=context.channel and context.requested_by)
-    return Outcome(data, (post,), apply=seen(context, "recommend", customer, data["items"], desk.version))
+    return Outcome(data, (post,), apply=seen(context, "recommend", customer, shown, desk.version))
 
 
 def seen(

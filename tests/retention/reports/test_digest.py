@@ -170,6 +170,6 @@ def test_recommendations_name_a_customer_so_they_go_to_the_person_who_asked(desk
     assert len(found["items"]) == 3
     assert set(found["items"][0]) == {"item_id", "title", "score", "source", "why"}
     message = render.message(
-        "recommend/list", **found, pseudonym="c-1", shown_in="1", zone="UTC", demo=False, currency=""
+        "recommend/list", **found, more=0, pseudonym="c-1", shown_in="1", zone="UTC", demo=False, currency=""
     )
     assert found["items"][0]["title"] in json.dumps(message.blocks, ensure_ascii=False)
