@@ -65,6 +65,7 @@ class _Held:
     redeemed_at: datetime | None
     order_id: str | None
     teller: str | None = None  # the source that told of its use
+    just_now: bool = False  # told of among the uses at hand
 
 
 def redeem(session: Session, settings: Settings, uses: Sequence[Use]) -> list[str]:
@@ -98,7 +99,7 @@ def _chunk(session: Session, settings: Settings, uses: Sequence[Use]) -> list[st
         .scalar_subquery()
         .label("teller")
     )
-    stored = [getattr(Coupon, name) for name in _Held.__slots__ if name != "teller"]
+    stored = [getattr(Coupon, name) for name in _Held.__slots__ if name not in ("teller", "just_now")]
     locked = select(*stored, teller).where(*wanted)
     coupons_now = session.execute(locked.order_by(Coupon.code).with_for_update(of=Coupon))
     held = {row.code: _Held(**row._asdict()) for row in coupons_now}
@@ -123,7 +124,7 @@ def _chunk(session: Session, settings: Settings, uses: Sequence[Use]) -> list[st
             known[key] = _judged(use, coupon, people)
             if known[key] == "redeemed":
                 coupon.state, coupon.redeemed_at, coupon.order_id = "redeemed", use.at, use.order_id
-                coupon.teller = use.source
+                coupon.teller, coupon.just_now = use.source, True
             rows.append(
                 {
                     "team_id": settings.team_id, "key": key, "code": coupon.code, "campaign_id": coupon.campaign_id,
@@ -168,12 +169,14 @@ def _judged(use: Use, coupon: _Held, people: dict[str, str]) -> str:
 def _same_use(use: Use, coupon: _Held) -> bool:
     """Whether a code that is used up is told of again: the same order, or, where nobody names one, the same minutes.
 
-    Two calls of tills are two uses, though, for a call that is sent again is known by its key: else whoever shares a code
-    has it taken at two tills.
+    Two calls of tills are two uses, though, for a call that is sent again is known by its key, and so are two lines of
+    one file, for none tells a use twice at different times: else whoever shares a code has it taken at two tills.
     """
     if use.order_id is not None and coupon.order_id is not None:
         return use.order_id == coupon.order_id
     if use.source == "http" and coupon.teller in ("http", None):  # None: told at this very moment
+        return False
+    if use.source == "import" and coupon.teller == "import" and coupon.just_now:
         return False
     return coupon.redeemed_at is not None and abs(use.at - coupon.redeemed_at) <= MINUTES
 

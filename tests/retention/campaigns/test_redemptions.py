@@ -172,6 +172,17 @@ def test_a_file_is_judged_once_and_unknown_codes_go_to_the_quarantine(database, 
         import_redemptions(lake, database, settings, [str(file)])
 
 
+def test_two_tills_in_one_file_are_two_uses_and_the_next_file_tells_of_them_again(database, settings, codes):
+    """Whoever shared a code had it taken at two tills within minutes, and the file's word for it was lost."""
+    first = Use(codes["k3"], LATER, "import", "k3")
+    second = Use(codes["k3"], LATER + timedelta(minutes=4), "import")
+    assert _redeem(database, settings, first, second) == ["redeemed", "twice"]
+    again = Use(
+        codes["k3"], LATER + timedelta(seconds=30), "import", None, "o1"
+    )  # with its order, and by another clock
+    assert _redeem(database, settings, first, second, again) == ["redeemed", "twice", "repeated"]
+
+
 def test_what_an_import_had_judged_when_it_was_killed_stays_judged_and_the_file_again_does_the_rest(
     database, settings, codes, tmp_path, monkeypatch
 ):
