@@ -388,7 +388,11 @@ def test_it_is_not_sent_before_its_time_nor_once_stopped(desk):
 def test_it_is_not_measured_before_the_orders_of_its_window_are_there(desk):
     """Without an import nobody had bought anything: "it lost money, do not repeat it", and closed for good."""
     campaign_id = _live(desk)
-    clock.configure(fixed=clock.now() + timedelta(days=29))
+    assert _measured(desk, campaign_id, _campaign(desk, campaign_id).window_ends_at) == "measuring"
+    assert (
+        _said(desk, f"campaign:{campaign_id}:waits:1") == ""
+    )  # nobody has imported the last minutes' orders yet
+    clock.configure(fixed=clock.now() + timedelta(days=1))
     waits = _run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="no orders yet")
     assert (waits.error, waits.result["waits"]) == (None, True)
     assert _campaign(desk, campaign_id).state == "measuring"

@@ -75,14 +75,15 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
 
 
 def _without_orders(campaign: Any, newest: datetime | None, context: Context) -> Outcome:
-    """Its thread says what is missing, until it is closed without a result."""
+    """Its thread says what is missing, from a day after the window's end until it is closed without a result."""
     from retention.campaigns import closing
 
     settings, who, now = context.settings, context.requested_by, context.business_at
     named = {"campaign_id": campaign.id, "name": campaign.name}
     if not closing.given_up(campaign, now):
-        waits = campaigns.line(settings, campaign, "waits", who, newest=newest)
-        return Outcome({**named, "waits": True}, (campaigns.card(settings, campaign), waits))
+        late = now >= campaign.window_ends_at + closing.LATE
+        waits = (campaigns.line(settings, campaign, "waits", who, newest=newest),) if late else ()
+        return Outcome({**named, "waits": True}, (campaigns.card(settings, campaign), *waits))
     result = closing.without_orders(newest)
 
     def apply(session: Session) -> tuple[Post, ...]:
