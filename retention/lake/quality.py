@@ -67,8 +67,8 @@ def volume(lake: Lake, events: str) -> dict[str, Any]:
     dict
         ``since`` (ISO date, None without events) and ``counts``, one a day from then on; ``gaps``: silences of three days
         or more and longer than nine in ten of the shop's silences, with ``since``, ``until`` (the last silent day) and
-        ``days``; ``spikes``: days five times off the median of the eight weeks around them, with ``day``, ``events`` and
-        ``usual``.
+        ``days``; ``spikes``: days five times off the median of the eight weeks around them, and off that of the same
+        weekdays among them, with ``day``, ``events`` and ``usual``.
     """
     rows = lake.duckdb.execute(
         f'SELECT occurred_at::DATE AS day, count(*) FROM "{events}" GROUP BY 1 ORDER BY 1'
@@ -102,8 +102,12 @@ def _spikes(counts: np.ndarray, first: np.datetime64) -> list[dict[str, Any]]:
         return []
     padded = np.pad(np.where(counts > 0, counts, np.nan).astype(float), AROUND // 2, constant_values=np.nan)
     around = np.lib.stride_tricks.sliding_window_view(padded, AROUND // 2 * 2 + 1)
-    usual = np.nanmedian(around, axis=1)
-    off = np.abs(np.log(np.maximum(counts, 1) / usual))
+    weekday = np.delete(
+        around[:, ::7], AROUND // 14, axis=1
+    )  # a shop may close on Saturdays, but for its returns
+    usual, same = np.nanmedian(around, axis=1), _median(weekday)
+    off, from_same = (np.abs(np.log(np.maximum(counts, 1) / each)) for each in (usual, same))
+    off = np.where(np.isnan(from_same), off, np.minimum(off, from_same))
     noise = 5 / np.sqrt(usual)  # few events a day swing by themselves
     odd = (counts > 0) & (off > np.maximum(np.log(SPIKE), noise))
     odd[[0, -1]] = False  # half days
@@ -112,6 +116,14 @@ def _spikes(counts: np.ndarray, first: np.datetime64) -> list[dict[str, Any]]:
         {"day": str(first + int(place)), "events": int(counts[place]), "usual": round(float(usual[place]))}
         for place in places[np.argsort(-off[places])][:TOLD]
     ]
+
+
+def _median(rows: np.ndarray) -> np.ndarray:
+    """The median of each row's numbers, missing where there is none."""
+    known = ~np.isnan(rows).all(axis=1)
+    found = np.full(len(rows), np.nan)
+    found[known] = np.nanmedian(rows[known], axis=1)
+    return found
 
 
 def _returns(lake: Lake, events: str, now: datetime) -> dict[str, int]:

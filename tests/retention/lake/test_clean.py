@@ -36,6 +36,7 @@ def bring(lake, settings, tmp_path):
         ("Guest,purchase,2025-03-01 10:00:00,x,tea,1,5,0", "customer_id stands for everybody who has none"),
         ("TEST customer 2,purchase,2025-03-01 10:00:00,x,tea,1,5,0", "a test order"),
         ("9,purchase,2025-03-01 10:00:00,x,TEST001,1,5,0", "a test order"),
+        ("Test@shop.example,purchase,2025-03-01 10:00:00,x,tea,1,5,0", "a test order"),
         ("9,purchase,2025-03-01 10:00:00,x,BANK CHARGES,1,15,0", "a line of the accounts, not a sale"),
         ("9,purchase,2025-03-01 10:00:00,x,tea,1,-5,0", "amount and quantity contradict each other"),
         ("9,purchase,2025-03-01 10:00:00,x,tea,1,649.5,0", "a price far from the item's own"),
@@ -86,6 +87,7 @@ def test_a_line_of_the_accounts_is_known_by_its_title_where_the_map_names_it(lak
     "line",
     [
         "contest,purchase,2025-03-01 10:00:00,x,tea,1,5,0",
+        "testa@shop.example,purchase,2025-03-01 10:00:00,x,tea,1,5,0",
         "9,purchase,2025-03-01 10:00:00,x,POST,1,18,0",
         "9,purchase,2025-03-01 10:00:00,x,tea,1,0,0",
         "9,purchase,2025-03-01 10:00:00,x,tea,100,500,0",

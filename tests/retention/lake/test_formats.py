@@ -44,7 +44,7 @@ WOO_CUSTOMERS = """customer_id,first_name,last_name,user_login,email,date_regist
 7,Ann,Ash,ann,Ann@example.com,2024-01-01 10:00:00,+331,FR
 """
 WOO_PRODUCTS = """ID,Type,SKU,Name,Published,"Is featured?","Visibility in catalog","Tax status","In stock?",Stock,"Sale price","Regular price",Categories,Tags,Images,Parent,Brands,"Attribute 1 name","Attribute 1 value(s)"
-3,simple,MUG-1,Mug,1,0,visible,taxable,1,5,"8,50","10,00","Home > Kitchen > Mugs, Sale",,https://x/1.jpg,,Acme,,
+3,simple,MUG-1,"<b>Mug</b> &quot;5 < 6&quot;",1,0,visible,taxable,1,5,"8,50","10,00","Home > Kitchen > Mugs &amp; Cups, Sale",,https://x/1.jpg,,Acme,,
 4,variable,TEA,Tea,1,0,visible,taxable,1,,,,Tea,,,,Leaf,Kind,"Green, Black"
 5,variation,,"Tea - Green",1,0,visible,taxable,0,0,,"5,00",,,,TEA,,Kind,Green
 """
@@ -143,14 +143,22 @@ def test_woocommerce_orders_by_line_or_packed(bring, text):
     )
 
 
+def test_what_was_only_tried_out_at_shopify_is_not_meant(bring):
+    tried = SHOPIFY_ORDERS.replace("Shopify Payments", "(for testing) Bogus Gateway")
+    report, events = bring("events", "shopify-orders", tried, ["order_id"])
+    assert {event["order_id"] for event in events} == {"#1003"}
+    assert report.rows_filtered == report.rows_read - len(events) - 1  # the guest's
+
+
 def test_woocommerce_customers_and_products(bring):
     _, (ann,) = bring("customers", "woocommerce-customers", WOO_CUSTOMERS, "customer_id")
     assert (ann["customer_id"], ann["name"], ann["marketing_consent"]) == ("ann@example.com", "Ann Ash", None)
     _, items = bring("items", "woocommerce-products", WOO_PRODUCTS, "item_id")
     assert [(one["item_id"], one["category"], one["brand"], one["price"], one["in_stock"]) for one in items] == [
-        ("5", "Tea", "Leaf", 5, False), ("MUG-1", "Mugs", "Acme", 8.5, True), ("TEA", "Tea", "Leaf", None, True),
+        ("5", "Tea", "Leaf", 5, False), ("MUG-1", "Mugs & Cups", "Acme", 8.5, True), ("TEA", "Tea", "Leaf", None, True),
     ]  # fmt: skip
     assert '"recommendable":false' in items[2]["attributes"]
+    assert items[1]["title"] == 'Mug "5 < 6"'  # the export writes names as HTML
 
 
 def test_every_format_can_be_read_and_wrong_ones_are_told(settings, tmp_path):

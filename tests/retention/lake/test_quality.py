@@ -1,9 +1,10 @@
 """The quality report says what is there, how complete it is, and sees no further than business time."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 from retention import clock
 from retention.lake import Lake
+from retention.lake.importing import import_files
 from retention.lake.quality import quality
 
 
@@ -22,6 +23,23 @@ def test_it_says_how_fresh_and_how_complete_the_data_is(shop):
 def test_it_knows_nothing_of_the_future(shop):
     clock.configure(fixed=shop.begin + timedelta(days=50))
     assert quality(shop.lake, shop.settings)["days"] <= 50
+
+
+def test_a_weekday_on_which_the_shop_is_closed_is_nothing_odd(settings, tmp_path):
+    """Saturdays see a return or two; an outage and a flood are told."""
+    begin = date(2025, 1, 1)
+    days = [begin + timedelta(days=n) for n in range(180)]
+    wrong = {date(2025, 3, 19): 3, date(2025, 4, 12): 900}
+    rows = [
+        f"{n},view,{day} 10:00:00,{day}-{n}"
+        for day in days
+        for n in range(wrong.get(day, 1 + day.day % 2 if day.weekday() == 5 else 100))
+    ]
+    (tmp_path / "views.csv").write_text("customer_id,event_type,occurred_at,event_id\n" + "\n".join(rows))
+    lake = Lake.open(settings)
+    import_files(lake, None, settings, "events", [str(tmp_path / "views.csv")])
+    found = quality(lake, settings)["volume"]["spikes"]
+    assert {one["day"]: one["events"] for one in found} == {"2025-03-19": 3, "2025-04-12": 900}
 
 
 def test_an_empty_lake_has_a_report_too(settings):
