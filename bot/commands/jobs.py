@@ -7,7 +7,7 @@ import click
 from bot.commands.tree import Answer, Call, group, whole
 from retention import clock
 from retention.db.tables import Job
-from workers import jobs
+from workers import jobs, roles
 
 
 @group("jobs", default="list", help="What the workers are doing and have done.")
@@ -18,9 +18,15 @@ def COMMAND() -> None: ...
 @click.option("--limit", type=whole(1, 50), default=10, metavar="N", help="How many, newest first.")
 def listing(call: Call, limit: int) -> Answer:
     """The newest jobs and where they stand."""
+    settings = call.services.settings
     with call.services.database.reading() as session:
-        found = jobs.recent(session, call.services.settings, limit)
-    return Answer("bot/jobs", {"jobs": [described(job) for job in found]})
+        found = jobs.recent(session, settings, limit)
+        role = roles.role_of(session, settings, call.user)
+    told = [
+        described(job) if _may_know_why(job, call.user, role) else {**described(job), "error": None}
+        for job in found
+    ]
+    return Answer("bot/jobs", {"jobs": told})
 
 
 @COMMAND.command("cancel", role="viewer")
@@ -40,6 +46,12 @@ def retry(call: Call, job: str) -> Answer:
         found = jobs.retry(session, call.services.settings, job, call.user)
     call.services.queue.wake(found)
     return Answer("bot/job_changed", {"job": described(found), "deed": "retry"})
+
+
+def _may_know_why(job: Job, user: str, role: str) -> bool:
+    """Whether somebody may read why a job failed: what was not asked for in a channel may name a customer."""
+    in_channel = job.channel not in (None, job.requested_by)
+    return in_channel or user == job.requested_by or roles.allows(role, "admin")
 
 
 def described(job: Job) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from slack_sdk.models.blocks import Block
-from sqlalchemy import event, select
+from sqlalchemy import event, select, update
 
 from retention.db.tables import Audit, Job, Outbox, RoleGrant, Schedule
 from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, words
@@ -267,6 +267,20 @@ def test_jobs_lists_states_and_can_cancel_and_retry(workspace, database):
     assert all_jobs(database)[0].state == "cancelled"
     assert "queued again" in words(workspace.run(f"jobs retry {job.id}")["blocks"])
     assert all_jobs(database)[0].state == "queued"
+
+
+def test_why_a_private_job_failed_is_told_to_who_asked_and_to_admins_alone(workspace, database):
+    workspace.run("score 42")
+    workspace.run("sweep")
+    for job in all_jobs(database):
+        with database.transaction() as session:
+            changed = update(Job).where(Job.id == job.id)
+            session.execute(changed.values(state="failed", error=f"No {job.kind} of customer 42."))
+    seen = {user: words(workspace.run("jobs", user)["blocks"]) for user in (VIEWER, LEAD, ANALYST, ADMIN)}
+    assert {user: "No score of" in said for user, said in seen.items()} == {
+        VIEWER: False, LEAD: False, ANALYST: True, ADMIN: True,
+    }  # fmt: skip
+    assert all("No sweep of" in said for said in seen.values())
 
 
 def test_an_admin_grants_roles_and_it_is_audited_once(workspace, database):
