@@ -11,15 +11,17 @@ from sqlalchemy import delete, or_, select, update
 
 from retention import clock
 from retention.db import Database
-from retention.db.tables import Delivery, Job, Process
+from retention.db.tables import Delivery, File, Job, Process
 from retention.settings import Settings
 from workers import broker, finish, heartbeat, jobs, processes, roles
+from workers.delivery import outbox
 from workers.requests import Tidy
 
 log = logging.getLogger(__name__)
 
 AGAIN = timedelta(seconds=20)  # after this a wake-up that led to nothing is looked for
 NIGHT = (3, 4)  # hours
+UNSENT = timedelta(days=7)  # in which a file that is stuck can still be released
 ATTEMPTS = 3  # a job that took this many workers with it is not given another one
 
 
@@ -105,12 +107,16 @@ def end_cancelled(database: Database, settings: Settings) -> list[str]:
 
 
 def tidy(database: Database, settings: Settings) -> None:
-    """Drop what is of no use after a day: deliveries already acted on, processes long gone; the lake's at night."""
+    """Drop what is of no use after a day: deliveries already acted on, processes long gone; the lake's at night.
+
+    Of files that could not be sent, identities and codes are dropped after `UNSENT`.
+    """
     _tidy_lake(database, settings)
     before = clock.wall() - timedelta(days=1)
     with database.transaction() as session:
         session.execute(delete(Delivery).where(Delivery.at < before))
         session.execute(delete(Process).where(Process.seen_at < before))
+        outbox.forget_bytes(session, File.created_at < clock.wall() - UNSENT)
 
 
 def _tidy_lake(database: Database, settings: Settings) -> None:

@@ -6,9 +6,10 @@ import sys
 from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import select
 
 from retention import clock
-from retention.db.tables import Delivery, Process, Run
+from retention.db.tables import Delivery, File, Process, Run
 from tests.workers.harness import ADMIN, ask, job, row, set_job
 from workers import finish, jobs, processes, reconcile
 from workers.requests import Sweep
@@ -131,6 +132,20 @@ def test_what_nobody_needs_is_dropped_after_a_day(database, settings):
         assert session.get(Delivery, "new")
         assert session.get(Process, "old") is None
         assert list(processes.alive(session)) == ["new"]
+
+
+def test_identities_in_a_file_that_could_not_be_sent_are_dropped_after_a_week(database, settings):
+    with database.transaction() as session:
+        for name, days, sensitive in (("old", 8, True), ("new", 6, True), ("chart", 8, False)):
+            at = clock.wall() - timedelta(days=days)
+            session.add(
+                File(id=name, name=name, mime="text/csv", content=b"a", sensitive=sensitive, created_at=at)
+            )
+    reconcile.tidy(database, settings)
+    with database.reading() as session:
+        assert dict(session.execute(select(File.id, File.content)).all()) == {
+            "old": None, "new": b"a", "chart": b"a",
+        }  # fmt: skip
 
 
 def test_the_lake_is_tidied_once_a_night(database, settings, woken, monkeypatch):

@@ -139,6 +139,35 @@ def test_a_file_goes_out_once_and_its_bytes_are_dropped(sender, slack, database,
         assert session.scalars(select(File.content)).one() is None
 
 
+def test_a_delivery_is_noted_with_its_bytes_dropped_or_not_at_all(sender, database, settings, monkeypatch):
+    """Killed between the two, the codes stayed for good."""
+    sheet = Attachment("c.csv", "text/csv", b"a,b", sensitive=True)
+    put(database, settings, "codes", "k", channel=ADMIN, file=sheet)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(outbox, "forget_bytes", killed)
+    with pytest.raises(KeyboardInterrupt):
+        sender.step()
+    assert row(database, "k").state == "sending"
+    monkeypatch.undo()
+    drain(sender, database)
+    with database.reading() as session:
+        assert session.scalars(select(File.content)).one() is None
+
+
+def test_a_file_whose_bytes_are_gone_is_not_sent_empty(sender, slack, database, settings):
+    sheet = Attachment("c.csv", "text/csv", b"a,b", sensitive=True)
+    put(database, settings, "codes", "k", channel=ADMIN, file=sheet)
+    with database.transaction() as session:
+        outbox.forget_bytes(session)
+    drain(sender, database)
+    assert slack.messages("@admin", user="admin") == []
+    post = row(database, "k")
+    assert (post.state, "dropped" in post.error) == ("failed", True)
+
+
 @pytest.mark.parametrize("kind", ["rate_limited", "server_error", "timeout_after_accept"])
 def test_one_message_is_visible_whatever_slack_does(sender, slack, database, settings, kind):
     slack.fault(kind, 1, "chat.postMessage")

@@ -63,14 +63,6 @@ class Carrier:
             slack.judge(error)
             return None
 
-    def forget(self, row: Outbox) -> None:
-        """Drop the bytes of what was delivered, where they hold identities or codes."""
-        kept = [*row.payload.get("images", {}).values(), row.payload.get("file")]
-        with self._database.transaction() as session:
-            session.execute(
-                update(File).where(File.id.in_(kept), File.sensitive.is_(True)).values(content=None)
-            )
-
     # ------------------------------------------------------------ messages
 
     def _message(self, parcel: Parcel, channel: str) -> Sent:
@@ -130,7 +122,9 @@ class Carrier:
         if uploaded and row.ambiguous and (ts := slack.share_of(self._web, uploaded, channel)):
             return Sent(channel, ts, row.revision)
         if not uploaded:
-            uploaded = slack.upload(self._web, file.name, file.content or b"", file.alt_text)
+            if file.content is None:
+                raise slack.BytesDropped
+            uploaded = slack.upload(self._web, file.name, file.content, file.alt_text)
             self._note_upload(file.id, slack_file_id=uploaded)
         parcel.posting = True
         self._web.files_completeUploadExternal(

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, case, func, select, update
+from sqlalchemy import ColumnElement, Select, case, func, select, update
 from sqlalchemy.orm import Session
 
 from retention import clock
@@ -107,6 +107,14 @@ def release(session: Session, settings: Settings, post_id: int) -> Outbox:
     if not freed.rowcount:  # type: ignore[attr-defined]
         raise Conflict(f"Post {post_id} is {row.state}; only a held or failed one can be released.")
     return row
+
+
+def forget_bytes(session: Session, *which: ColumnElement[bool]) -> None:
+    """Drop the bytes of those files (of ``which``) that hold identities or codes."""
+    session.execute(
+        update(File).where(File.sensitive.is_(True), File.content.is_not(None), *which).values(content=None),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def _revise(session: Session, key: str, payload: dict[str, Any]) -> None:

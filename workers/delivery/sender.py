@@ -7,6 +7,7 @@ held for a person. Updates are idempotent and need no such care. See docs/delive
 
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,7 +19,7 @@ from sqlalchemy.orm import Session, aliased
 
 from retention import clock
 from retention.db import Database
-from retention.db.tables import Outbox, Utc
+from retention.db.tables import File, Outbox, Utc
 from retention.db.turns import wait_turn
 from retention.settings import Settings
 from workers.delivery import outbox, slack
@@ -151,8 +152,8 @@ class Sender:
             ts=sent.ts, channel_id=sent.channel_id, thread_ts=parcel.thread_ts, sent_revision=sent.revision,
             sent_at=clock.wall(), attempts=0, ambiguous=0, error=None, next_at=clock.wall(),
             state=case((Outbox.revision > sent.revision, "pending"), else_="sent"),
+            delivered=[*row.payload.get("images", {}).values(), row.payload.get("file")],
         )  # fmt: skip
-        self._carrier.forget(row)
 
     def _judged(self, parcel: Parcel, error: Exception) -> Failure:
         try:
@@ -197,13 +198,17 @@ class Sender:
         at = clock.wall() + timedelta(seconds=seconds)
         self._settle(parcel, state=state, next_at=at, error=failure.code)
 
-    def _settle(self, parcel: Parcel, **values: Any) -> None:
-        """Note the end of our claim; nothing where another sender has taken the row over since."""
+    def _settle(self, parcel: Parcel, *, delivered: Sequence[str | None] = (), **values: Any) -> None:
+        """Note the end of our claim and drop sensitive bytes of the ``delivered`` files; nothing where another sender has
+        taken the row over since.
+        """
         row = parcel.row
         with self._database.transaction() as session:
-            session.execute(
+            ours = session.execute(
                 update(Outbox)
                 .where(Outbox.id == row.id, Outbox.state == "sending", Outbox.attempts == row.attempts)
                 .values(lease_until=None, **values)
                 .execution_options(synchronize_session=False)
             )
+            if ours.rowcount:  # type: ignore[attr-defined]
+                outbox.forget_bytes(session, File.id.in_(delivered))

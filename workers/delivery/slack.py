@@ -40,6 +40,10 @@ class Meaning(Enum):
     REFUSED = "not accepted, and never will be"
 
 
+class BytesDropped(Exception):
+    """A file with identities or codes waited too long to be sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A failed call: what it means, Slack's word for it, and the seconds it asks to wait."""
@@ -59,6 +63,8 @@ def judge(error: Exception) -> Failure:
     """What a failure of a call says about the message it carried."""
     if isinstance(error, SlackApiError):
         return _judge_answer(error.response)
+    if isinstance(error, BytesDropped):
+        return Failure(Meaning.REFUSED, "it waited too long and was dropped; ask for it again")
     if isinstance(error, urllib.error.HTTPError):
         return Failure(Meaning.DOUBT if error.code >= 500 else Meaning.REFUSED, f"http_{error.code}")
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
