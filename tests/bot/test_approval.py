@@ -50,6 +50,13 @@ def test_two_approve_what_is_large_and_the_card_says_how_far_it_is(workspace, da
     assert f"<@{LEAD}> and <@{ADMIN}>" in message(database)
 
 
+def test_what_needs_two_says_all_that_is_large_about_it(workspace, database, settings):
+    drafted(database, settings, second_approver=SecondApprover(audience=50, cost=1, discount=0.01))
+    with database.transaction() as session:
+        campaigns.submit(session, settings, "c7", 1, ANALYST)
+    assert "because its audience, its expected cost and its discount are above" in message(database)
+
+
 def test_of_three_at_once_two_count_and_all_are_told(workspace, database, large, settings, api):
     third = "U0THIRD"
     with database.transaction() as session:
