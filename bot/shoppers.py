@@ -23,7 +23,7 @@ _HEADERS = [
 Page = tuple[int, bytes, list[tuple[str, str]]]
 
 
-def asked(database: Database, settings: Settings, path: str) -> Page:
+def asked(settings: Settings, path: str) -> Page:
     """The page with the button, for a link that we signed. Nothing changes yet: mail scanners follow links too."""
     known = tokens.read(settings.keys, path.removeprefix(UNSUBSCRIBE)) is not None
     return _page(settings, 200 if known else 404, "ask" if known else "unknown")

@@ -67,9 +67,12 @@ def queue(
     ------
     NotAllowed
         Where the role does not allow it.
+    BadInput
+        Where a worker has not the time for it.
     Conflict
         Where the database took so long that Slack has given up: nothing is stored then.
     """
+    request.fits_a_worker()
     asked_in = call.channel or call.user
     here = private or services.places.can_post(asked_in)
     channel = call.user if private or not here else asked_in

@@ -12,7 +12,6 @@ from slack_bolt import App, BoltRequest
 
 from bot import health, metrics, shoppers, tills
 from bot.app import build_app
-from bot.services import Services
 from retention.db import Database
 from retention.settings import Settings
 from workers import broker, processes
@@ -49,7 +48,6 @@ class Site:
     def __init__(self, settings: Settings, database: Database | None = None) -> None:
         self.settings = settings
         self.database = database or Database.of(settings)
-        self.services = Services.of(settings, self.database)
         self.app: App = build_app(settings, self.database)
         threading.Thread(target=_reach_queue, args=(settings,), name="reach queue", daemon=True).start()
         self.routes: dict[tuple[str, str], Callable[[Environ], Reply]] = {
@@ -94,7 +92,7 @@ class Site:
 
     def asked_to_unsubscribe(self, environ: Environ) -> Reply:
         """A page with one button: what follows links on its own changes nothing."""
-        return Reply(*shoppers.asked(self.database, self.settings, environ["PATH_INFO"]))
+        return Reply(*shoppers.asked(self.settings, environ["PATH_INFO"]))
 
     def unsubscribe(self, environ: Environ) -> Reply:
         """The button of the page, or the one of a mail reader (RFC 8058)."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 RUN_JOB = "workers.run_job"
 QUEUES = ("interactive", "batch")
 HARD_LIMIT = 900  # seconds, of the longest task
+SOFT_LIMIT = HARD_LIMIT - 30  # an exception in the task, early enough for the person to hear of it
 
 
 def make_app(settings: Settings) -> "Celery":
@@ -38,6 +39,7 @@ def _app(url: str) -> "Celery":
         task_serializer="json",
         accept_content=["json"],
         task_time_limit=HARD_LIMIT,
+        task_soft_time_limit=SOFT_LIMIT,
         task_default_queue="batch",
         task_create_missing_queues=True,
         broker_connection_retry_on_startup=True,

@@ -135,7 +135,7 @@ def cancel(session: Session, settings: Settings, job_id: str, user: str) -> Job:
     Conflict
         It is over already.
     """
-    job = _find(session, settings, job_id)
+    job = find(session, settings, job_id)
     _own(session, settings, job, user, "cancel")
     now = clock.wall()
     queued = session.execute(
@@ -171,7 +171,7 @@ def retry(session: Session, settings: Settings, job_id: str, user: str) -> Job:
     Conflict
         It is queued, running or done.
     """
-    job = _find(session, settings, job_id)
+    job = find(session, settings, job_id)
     _own(session, settings, job, user, "retry")
     request = REQUESTS[job.kind]
     roles.require(session, settings, job.requested_by, request.role, request.deed)
@@ -192,6 +192,20 @@ def retry(session: Session, settings: Settings, job_id: str, user: str) -> Job:
         )
     if job.channel:
         show_progress(session, settings, job)
+    return job
+
+
+def find(session: Session, settings: Settings, job_id: str) -> Job:
+    """The job with this id.
+
+    Raises
+    ------
+    BadInput
+        There is none.
+    """
+    job = session.get(Job, job_id, populate_existing=True)
+    if job is None or job.team_id != settings.team_id:
+        raise BadInput(f"There is no job {job_id!r}; see `/retention jobs` for the ids of the latest ones.")
     return job
 
 
@@ -282,13 +296,6 @@ def title(kind: str) -> str:
 def _show(session: Session, settings: Settings, job: Job, template: str) -> None:
     post = Post(template, {"job": view(job)}, thread_key=job.thread_key)
     outbox.put(session, settings, post, default_channel=job.channel, job_id=job.id)
-
-
-def _find(session: Session, settings: Settings, job_id: str) -> Job:
-    job = session.get(Job, job_id, populate_existing=True)
-    if job is None or job.team_id != settings.team_id:
-        raise BadInput(f"There is no job {job_id!r}; see `/retention jobs` for the ids of the latest ones.")
-    return job
 
 
 def _own(session: Session, settings: Settings, job: Job, user: str, deed: str) -> None:

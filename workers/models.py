@@ -18,6 +18,7 @@ from workers import jobs, roles
 from workers.delivery import outbox
 from workers.requests import Retrain
 from workers.tasks.contract import Post
+from workers.tasks.monitor import alert_key
 
 ROLE = "admin"
 
@@ -127,8 +128,9 @@ def retrain(session: Session, settings: Settings, looked: str, user: str, channe
 
 def _retraining(session: Session, settings: Settings, seen: ModelHealth, job: Job) -> None:
     """The message with the button says instead who asked."""
-    scheduled = session.get_one(Job, seen.job_id).args.get("scheduled")
-    template, key = ("alert", f"decay:{seen.job_id}") if scheduled else ("health", f"job:{seen.job_id}")
+    looked = session.get_one(Job, seen.job_id)
+    told = looked.args.get("scheduled")
+    template, key = ("alert", alert_key(looked.id)) if told else ("health", f"job:{looked.id}")
     values = {
         "health": monitoring.described(seen), "job_id": seen.job_id,
         "retraining": {"by": job.requested_by, "job": job.id},

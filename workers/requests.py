@@ -39,6 +39,9 @@ BLEND = ("auto", "blend")  # of the recommender: candidates of several models, p
 
 
 MOST_DAYS = 3650
+MOST_TUNE = (
+    600  # seconds of a queued search: a job may take 15 minutes, and what is found is trained and judged too
+)
 SOME_DAYS = f"a number of days from 1 to {MOST_DAYS:,}"
 
 
@@ -98,6 +101,15 @@ class Request(BaseModel):
     role: ClassVar[str] = "analyst"
     deed: ClassVar[str]  # "to … you need analyst"
 
+    def fits_a_worker(self) -> None:
+        """Refuse, before it is queued, what a worker has not the time for.
+
+        Raises
+        ------
+        BadInput
+            Naming what to ask for instead.
+        """
+
 
 def _other_kind(model: str, kind: str, names: tuple[str, ...]) -> str:
     other = "recommend" if kind == "churn" else "churn"
@@ -127,6 +139,14 @@ class Retrain(Request):
     def kinds(self) -> tuple[str, ...]:
         """Of which kinds models are trained."""
         return self.models or ("churn", "recommend")
+
+    def fits_a_worker(self) -> None:
+        """A search that would be ended in the middle."""
+        if self.tune and self.tune > MOST_TUNE:
+            raise BadInput(
+                f"--tune is {self.tune / 60:g} minutes, but a job of the workers may take 15 in all; give it at most "
+                f"{MOST_TUNE // 60}m, or run `retention retrain` in a terminal without --queue, where it takes as long as you say."
+            )
 
     @model_validator(mode="after")
     def _of_what_is_trained(self) -> Self:

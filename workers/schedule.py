@@ -30,7 +30,6 @@ from workers.requests import REQUESTS
 log = logging.getLogger(__name__)
 
 LATE = timedelta(hours=12)  # a slot missed by more than this is not made up for
-WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
 def add(

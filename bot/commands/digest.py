@@ -6,12 +6,14 @@ from typing import Any
 from zoneinfo import available_timezones
 
 import click
-from sqlalchemy import select
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
 
 from bot.commands.tree import Answer, Call, TerminalOption, choice, group, request, whole
 from retention.db.tables import Schedule
 from retention.errors import BadInput
 from workers import schedule
+from workers.delivery import outbox
 from workers.requests import Digest
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -55,20 +57,34 @@ def now(call: Call) -> Digest:
 @click.option("--timezone", type=_Zone(), metavar="ZONE", help="Where; by default the shop's own time zone.")
 @click.option("--channel", cls=TerminalOption, metavar="CHANNEL", help="The id of the channel it goes to.")
 def plan(call: Call, day: str, at: str, timezone: str | None, channel: str | None = None) -> Answer:
-    """Post the digest in this channel each week, by itself."""
+    """Post the digest in this channel each week, by itself; a new time replaces the one before."""
     services = call.services
     where = channel or call.channel
     if not where:
         raise BadInput("--channel is missing; give the id of the channel that the digest goes to.")
+    if not outbox.reachable(where):
+        raise BadInput(
+            f"--channel is {where!r}, which is no channel's id; give one like C0123ABCD (in Slack a click on the channel's "
+            "name shows it, below everything else)."
+        )
     zone = timezone or services.settings.timezone
     weekday = DAYS.index(day) if day in DAYS else None
     with services.database.transaction() as session:
+        replaced: list[dict[str, Any]] = []
         if call.first_time(session):
+            replaced = _switched_off(session, _active(call).where(Schedule.channel == where))
             schedule.add(session, services.settings, "digest", {}, weekday, at, zone, where, call.user)
     stranger = call.channel is not None and not services.places.can_post(call.channel)
     return Answer(
         "bot/digest_scheduled",
-        {"day": day, "at": at, "timezone": zone, "channel": where, "stranger": stranger},
+        {
+            "day": day,
+            "at": at,
+            "timezone": zone,
+            "channel": where,
+            "stranger": stranger,
+            "replaced": replaced,
+        },
     )
 
 
@@ -84,25 +100,36 @@ def listing(call: Call) -> Answer:
 @click.argument("number", type=whole(), required=False, metavar="[NUMBER]")
 def off(call: Call, number: int | None) -> Answer:
     """Stop a scheduled digest: that of this channel, or the one with this number in `digest list`."""
-    asked = _active(call)
-    asked = (
-        asked.where(Schedule.id == number)
-        if number is not None
-        else asked.where(Schedule.channel == call.channel)
-    )
+    this = Schedule.id == number if number is not None else Schedule.channel == call.channel
     with call.services.database.transaction() as session:
-        found = session.scalars(asked).all()
-        if not found:
+        asked = _active(call) if call.first_time(session) else _off(call)
+        off_now = _switched_off(session, asked.where(this))
+        if not off_now:
             which = f"with the number {number}" if number is not None else "for this channel"
             raise BadInput(f"There is no scheduled digest {which}; see `/retention digest list`.")
-        for one in found:
-            one.active = False
-        return Answer("bot/digest_off", {"schedules": [_described(one) for one in found]})
+    return Answer("bot/digest_off", {"schedules": off_now})
 
 
-def _active(call: Call):
-    mine = Schedule.team_id == call.services.settings.team_id
-    return select(Schedule).where(mine, Schedule.kind == "digest", Schedule.active)
+def _digests(call: Call) -> Select[Schedule]:
+    return select(Schedule).where(
+        Schedule.team_id == call.services.settings.team_id, Schedule.kind == "digest"
+    )
+
+
+def _active(call: Call) -> Select[Schedule]:
+    return _digests(call).where(Schedule.active)
+
+
+def _off(call: Call) -> Select[Schedule]:
+    """What was switched off last: what is said again where the command is delivered twice."""
+    return _digests(call).where(~Schedule.active).order_by(Schedule.id.desc()).limit(1)
+
+
+def _switched_off(session: Session, asked: Select[Schedule]) -> list[dict[str, Any]]:
+    found = session.scalars(asked).all()
+    for one in found:
+        one.active = False
+    return [_described(one) for one in found]
 
 
 def _described(one: Schedule) -> dict[str, Any]:

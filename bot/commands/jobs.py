@@ -33,8 +33,10 @@ def listing(call: Call, limit: int) -> Answer:
 @click.argument("job")
 def cancel(call: Call, job: str) -> Answer:
     """Stop a job of yours (an admin: anybody's); it publishes nothing."""
+    settings = call.services.settings
     with call.services.database.transaction() as session:
-        found = jobs.cancel(session, call.services.settings, job, call.user)
+        first = call.first_time(session)
+        found = jobs.cancel(session, settings, job, call.user) if first else jobs.find(session, settings, job)
     return Answer("bot/job_changed", {"job": described(found), "deed": "cancel"})
 
 
@@ -42,8 +44,10 @@ def cancel(call: Call, job: str) -> Answer:
 @click.argument("job")
 def retry(call: Call, job: str) -> Answer:
     """Run a failed or cancelled job of yours again."""
+    settings = call.services.settings
     with call.services.database.transaction() as session:
-        found = jobs.retry(session, call.services.settings, job, call.user)
+        first = call.first_time(session)
+        found = jobs.retry(session, settings, job, call.user) if first else jobs.find(session, settings, job)
     call.services.queue.wake(found)
     return Answer("bot/job_changed", {"job": described(found), "deed": "retry"})
 

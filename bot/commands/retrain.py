@@ -29,7 +29,9 @@ TASTES = (*BLEND, *RECOMMENDERS)
     "--cutoff", type=MOMENT, metavar="DATE", help="Learn only from what was before; by default now."
 )
 @click.option(
-    "--tune", type=DURATION, help="Search the settings of the churn estimators for so long; by default not."
+    "--tune",
+    type=DURATION,
+    help="Search the settings of the churn estimators for so long (in Slack at most 10m); by default not.",
 )
 @click.option(
     "--tune-fits",

@@ -309,6 +309,31 @@ def test_a_digest_is_scheduled_once_listed_and_switched_off(workspace, database)
     assert "No digest is scheduled" in words(workspace.run("digest list")["blocks"])
 
 
+def test_a_new_time_replaces_a_channels_digest_and_says_so(workspace, database):
+    workspace.run("digest schedule")
+    said = words(workspace.run("digest schedule --day daily --at 10:00")["blocks"])
+    assert "every day at 10:00 (UTC), instead of every Monday at 09:00 (UTC)." in said
+    with database.reading() as session:
+        assert session.scalars(select(Schedule.at).where(Schedule.active)).all() == ["10:00"]
+
+
+def test_what_slack_delivers_twice_is_answered_alike(workspace, database):
+    workspace.run("sweep")
+    (job,) = all_jobs(database)
+    workspace.run("digest schedule")
+    for number, typed in enumerate((f"jobs cancel {job.id}", f"jobs retry {job.id}", "digest off")):
+        first, second = (workspace.run(typed, trigger=f"T{number}") for _ in range(2))
+        assert second == first
+    assert all_jobs(database)[0].state == "queued"
+
+
+def test_a_search_that_no_job_has_the_time_for_is_refused_before_it_is_queued(workspace, database):
+    said = workspace.run("retrain churn --tune 1h")["text"]
+    assert "--tune is 60 minutes" in said
+    assert "at most 10m" in said
+    assert all_jobs(database) == []
+
+
 def test_digest_alone_is_the_digest_now(workspace, database):
     workspace.run("digest", VIEWER)
     assert [job.kind for job in all_jobs(database)] == ["digest"]

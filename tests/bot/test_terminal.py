@@ -66,6 +66,14 @@ def test_a_report_is_one_json_object_or_text(home, capsys, command):
         (["import", "events", "nowhere.csv"], "there is no such file"),
         (["import", "evnts", "x.csv"], "Did you mean events?"),
         (["digest", "schedule"], "--channel is missing"),
+        (
+            ["digest", "schedule", "--channel", "#crm"],
+            "'#crm', which is no channel's id; give one like C0123ABCD",
+        ),
+        (
+            ["retrain", "churn", "--tune", "1h", "--queue"],
+            "run `retention retrain` in a terminal without --queue",
+        ),
         (["retrain", "--as", "U0SOMEBODY"], "Your role is viewer"),
         (["role", "grant", "U0A", "emperor"], "none of viewer, analyst, approver, admin"),
         (["sweep", "--csv", "nowhere/x.csv"], "--csv: 'nowhere/x.csv' cannot be written"),

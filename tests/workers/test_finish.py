@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import func, select
 
 from retention import clock
@@ -12,6 +13,7 @@ from retention.db.tables import Audit, File, Job, Outbox, Run
 from retention.errors import Conflict
 from tests.workers.harness import ADMIN, CHANNEL, ask, job, row, set_job
 from workers import finish, jobs
+from workers.app import make_app
 from workers.requests import Digest, Score, Sweep
 from workers.tasks.contract import Attachment, Outcome, Post
 from workers.tasks.runner import run_job
@@ -113,6 +115,21 @@ def test_an_unknown_fault_gives_the_person_a_reference_and_no_details(database, 
     shown = str(row(database, f"job:{one.id}").payload)
     assert ended.reference in shown
     assert "secret" not in shown
+
+
+def test_a_job_that_takes_too_long_is_stopped_with_a_sentence_before_its_process_is_killed(
+    database, settings, task
+):
+    limits = make_app(settings).conf
+    assert 0 < limits.task_soft_time_limit <= limits.task_time_limit - 30
+
+    def run(request, context):
+        raise SoftTimeLimitExceeded  # as Celery does at the soft limit, wherever the task is
+
+    task("sweep", run)
+    one = ask(database, settings, Sweep(), "k")
+    run_job(settings, database, one.id, "t")
+    assert job(database, one.id).error.startswith("It took longer than a job may take")
 
 
 def test_what_goes_to_a_person_leaves_a_note_in_the_channel(database, settings, task):

@@ -52,8 +52,7 @@ def put(
     key = post.key or f"job:{job_id}"
     channel = post.channel or default_channel or ""
     existing = session.scalar(select(Outbox.id).where(Outbox.key == key))
-    reachable = _SLACK_ID.fullmatch(channel) is not None
-    if existing is None and not reachable:
+    if existing is None and not reachable(channel):
         return key
     payload = _payload(session, settings, post)
     if existing is None and insert_once(
@@ -64,6 +63,11 @@ def put(
         return key
     _revise(session, key, payload)
     return key
+
+
+def reachable(channel: str) -> bool:
+    """Whether this is the id of a channel or a person; Slack takes no names."""
+    return _SLACK_ID.fullmatch(channel) is not None
 
 
 def channel_of(session: Session, key: str) -> str | None:
