@@ -1,7 +1,8 @@
 """What the two neural models share: torch is asked for only to learn, and only where it is installed; they score with numpy."""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from retention.progress import Progress
 
 STEPS = 100  # of gradient descent at least: a tiny shop has only one or two a round
 MOST_ROUNDS = 200
+SMALL = 1_000_000  # weights
 
 
 def torch_or_refuse(model: str) -> None:
@@ -49,14 +51,29 @@ def descend(
     optimizer = torch.optim.Adam(module.parameters(), lr=rate)
     shuffled = torch.Generator().manual_seed(seed)
     module.train()
-    for number in range(rounds):
-        order = torch.randperm(rows, generator=shuffled)
-        for start in range(0, rows, size):
-            optimizer.zero_grad()
-            found = loss(order[start : start + size])
-            found.backward()
-            optimizer.step()
-            progress(number * batches + start // size + 1, rounds * batches, "Learning tastes")
+    with _calm(module):
+        for number in range(rounds):
+            order = torch.randperm(rows, generator=shuffled)
+            for start in range(0, rows, size):
+                optimizer.zero_grad()
+                found = loss(order[start : start + size])
+                found.backward()
+                optimizer.step()
+                progress(number * batches + start // size + 1, rounds * batches, "Learning tastes")
+
+
+@contextmanager
+def _calm(module: Any) -> Iterator[None]:
+    """One thread for a small network: on a busy machine threads that wait for each other took seven times as long."""
+    import torch
+
+    before = torch.get_num_threads()
+    if sum(weights.numel() for weights in module.parameters()) < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def plain(module: Any) -> dict[str, np.ndarray]:
