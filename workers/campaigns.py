@@ -137,8 +137,15 @@ def release(
     record(session, settings, user, "campaign.release", campaign.id, now, details)
     told = line(settings, campaign, "released", user, copies=freed, again=again)
     once = replace(told, key=f"{told.key}:{now.isoformat()}")  # a version may have held copies more than once
-    outbox.put(session, settings, once, default_channel=campaign.channel)
+    for post in (once, delivered(session, settings, campaign)):
+        outbox.put(session, settings, post, default_channel=campaign.channel)
     return freed
+
+
+def delivered(session: Session, settings: Settings, campaign: Campaign, stopped: str = "") -> Post:
+    """The line of how many copies went out so far, and why no more do (else empty)."""
+    counts = sends.counts(session, campaign.id)
+    return line(settings, campaign, "delivered", CLOCK, counts=counts, stopped=stopped)
 
 
 def expire(session: Session, settings: Settings, now: datetime) -> list[str]:

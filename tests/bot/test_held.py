@@ -38,9 +38,11 @@ def test_they_are_listed_with_their_doubt_and_nobody_is_named(workspace, held, d
     with database.transaction() as session:
         for send in sends.held(session, "c1"):
             send.error = "its process died"
+        numbers = [send.id for send in sends.held(session, "c1")]
     said = words(workspace.run("campaign held c1", ANALYST)["blocks"])
     assert "2 copies are held" in said
     assert "its process died" in said
+    assert all(f"Copy {number} to " in said for number in numbers)  # what --copy takes
     assert "campaign release c1 again" in said
     assert not {"k2", "k5"} & set(said.replace(":", " ").split())
     assert "need analyst" in words(workspace.run("campaign held c1", VIEWER)["blocks"])
@@ -69,11 +71,19 @@ def test_sent_again_each_goes_out_once_more_and_the_thread_and_the_audit_say_who
     assert f"<@{LEAD}> has 2 held copies sent again" in shown[0]
 
 
+def _line(database) -> str:
+    with database.reading() as session:
+        return str(
+            session.scalars(select(Outbox).where(Outbox.key == "campaign:c1:delivered:1")).one().payload
+        )
+
+
 def test_one_of_them_may_count_as_sent_and_is_contact_then(workspace, held, database, settings):
     with database.reading() as session:
         first, second = sends.held(session, "c1")
     said = words(workspace.run(f"campaign release c1 sent --copy {first.id}", LEAD)["blocks"])
     assert "1 held copy counts as sent" in said
+    assert "8 copies sent, 1 held" in _line(database)
     assert held().given == []
     assert (made.states(database)["k2"], made.states(database)["k5"]) == ("sent", "held")
     again = words(workspace.run(f"campaign release c1 sent --copy {first.id}", LEAD)["blocks"])

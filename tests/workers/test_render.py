@@ -237,6 +237,14 @@ def test_the_terminal_shows_money_of_a_result_as_money():
     assert profit == "profit −$0.40 each (95 % −$0.40 to −$0.40), −$660 in all ($0 to $0)"
 
 
+def test_the_terminal_lists_held_copies_by_their_number():
+    one = {"copy": 41, "customer": "4R1W-HVNA", "channel": "email", "attempts": 1, "doubt": "it hung"}
+    said = templating.text(
+        "terminal/campaign/held.txt.j2", campaign={"name": "A", "campaign_id": "c"}, copies=[one], more=0
+    )
+    assert "41  4R1W-HVNA  email, 1 try: it hung" in said
+
+
 def test_no_value_stands_in_italics():
     """An underscore in it (`order_twice`) would end them, and the rest would show the bare signs."""
     templates = sorted((templating.FOLDER / "slack").rglob("*.j2"))

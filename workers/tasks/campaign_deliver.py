@@ -1,7 +1,7 @@
 """Send what is due of a live campaign's copies; the next tick goes on where this stops."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
@@ -19,29 +19,16 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
     """Send for a while. Any number of these, one after the other or at once, send each copy once."""
     from retention.campaigns.states import find
     from retention.errors import BadInput
-    from retention.outreach import sends
     from retention.outreach.run import Report
 
     settings, wanted = context.settings, request.campaign_id
     try:
         report = _sent(request, context)
-    except (
-        BadInput
-    ) as refusal:  # a setting is missing, or wrong: the thread says so, once, until it is mended
+    except BadInput as refusal:  # of a setting: the thread says so, once, until it is mended
         report = Report(stopped=str(refusal))
-    told: dict[str, Any] = {}
 
     def apply(session: Session) -> tuple[Post, ...]:
-        told.update(sends.counts(session, wanted))
-        line = campaigns.line(
-            settings,
-            find(session, settings, wanted),
-            "delivered",
-            "clock",
-            counts=told,
-            stopped=report.stopped,
-        )
-        return (line,)
+        return (campaigns.delivered(session, settings, find(session, settings, wanted), report.stopped),)
 
     return Outcome({"campaign_id": wanted, "tried": report.counts, "stopped": report.stopped}, apply=apply)
 
