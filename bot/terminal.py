@@ -188,7 +188,7 @@ def _say(said: str, status: int) -> int:
 
 def _of_the_database(error: exc.DBAPIError) -> str:
     said = str(error.orig).strip().splitlines()[0]
-    if "no such table" in said or "no such column" in said or "does not exist" in said:
+    if any(each in said for each in ("no such table", "no such column", "has no column", "does not exist")):
         return f"The database has not this version's schema ({said}); run: retention db upgrade"
     return f"The database does not do what it should: {said}"
 

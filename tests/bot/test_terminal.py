@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from bot.terminal import printed, run
 from retention.db import Database
+from retention.db.migrate import upgrade
 from retention.db.tables import Campaign, Job, RoleGrant, Schedule
 from retention.settings import Settings
 
@@ -134,6 +135,13 @@ def test_a_new_database_for_a_lake_with_data_is_told_of_and_learns_who_is_a_cust
     assert run(["db", "upgrade"]) == 0
     assert "1 customer" in capsys.readouterr().out
     assert run(["score", "c1"]) == 0
+
+
+def test_a_database_of_the_version_before_is_named_also_where_it_is_written_to(home, capsys):
+    home.mkdir()
+    upgrade(Settings(), "0009_erasures")  # jobs had no queued_at
+    assert run(["sweep", "--queue"]) == 1
+    assert "retention db upgrade" in capsys.readouterr().err
 
 
 def test_an_old_database_is_named_with_the_remedy(home, capsys):
