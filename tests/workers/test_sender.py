@@ -1,8 +1,12 @@
 """The sender against Slack at the wire: one visible message a row, in order, never twice."""
 
 import threading
+from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError
 from sqlalchemy import select
 
 from bot.playground.server import StandIn
@@ -290,6 +294,54 @@ def test_with_slack_away_nothing_is_lost(slack, database, settings, monkeypatch)
     assert Sender(away, database, pace=QUICK).step()
     post = row(database, "k")
     assert (post.state, post.ambiguous) == ("pending", 0)
+
+
+@pytest.fixture
+def paused(monkeypatch) -> list[str]:
+    """Slack answers the first post and the first update with a Retry-After of half a minute: what was called."""
+    called: list[str] = []
+    real = WebClient.api_call
+
+    def call(self, api_method, **options):
+        called.append(api_method)
+        if called.count(api_method) > 1 or not api_method.startswith("chat."):
+            return real(self, api_method, **options)
+        answer = {"data": {"ok": False, "error": "ratelimited"}, "headers": {"Retry-After": "30"}}
+        raise SlackApiError("told to wait", SimpleNamespace(status_code=429, **answer))
+
+    monkeypatch.setattr(WebClient, "api_call", call)
+    return called
+
+
+def step_by_step(sender: Sender) -> None:
+    while sender.step():
+        pass
+
+
+def test_told_to_wait_it_leaves_that_method_alone_and_goes_on_with_the_others(
+    sender, database, settings, paused
+):
+    with database.transaction() as session:
+        shown = {"kind": "message", "channel": CHANNEL, "channel_id": CHANNEL, "ts": "1.000001"}
+        payload = {"text": "news", "blocks": []}
+        session.add_all(Outbox(key=f"k{number}", payload=payload, **shown) for number in range(3))
+    put(database, settings, "to one", "k9", channel=ADMIN)
+    step_by_step(sender)
+    assert paused == ["chat.update", "conversations.open", "chat.postMessage"]
+    with database.reading() as session:
+        rows = session.scalars(select(Outbox)).all()
+    assert {row.state for row in rows} == {"rate_limited"}
+    assert min(row.next_at for row in rows) > clock.wall() + timedelta(seconds=20)
+
+
+def test_a_pause_for_posts_is_one_of_its_channel(sender, slack, database, settings, paused):
+    put(database, settings, "a", "k1")
+    put(database, settings, "b", "k2", thread_key="another thread")
+    put(database, settings, "c", "k3", channel=ADMIN)
+    step_by_step(sender)
+    assert paused == ["chat.postMessage", "conversations.open", "chat.postMessage"]
+    assert texts(slack) == []
+    assert row(database, "k3").state == "sent"
 
 
 def test_the_pace_is_a_second_a_channel(sender, slack, database, settings):

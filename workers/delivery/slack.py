@@ -1,4 +1,4 @@
-"""The Web API as the sender uses it: a client that never retries by itself, and what each failure means.
+"""The Web API as the sender uses it: a client that never retries by itself and keeps Slack's pauses; what failures mean.
 
 slack_sdk's own retry handler posts twice when a server accepts and then drops the connection. Here the outbox
 retries, and only after it has looked.
@@ -6,6 +6,7 @@ retries, and only after it has looked.
 
 import http.client
 import socket
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -53,14 +54,47 @@ class Failure:
     retry_after: float = 0.0
 
 
+class Paused(Exception):
+    """Slack has asked to leave this method alone for so many seconds yet; it was not called."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"paused for {seconds:.1f} s")
+        self.seconds = seconds
+
+
+class Patient(WebClient):
+    """A client that makes no call before the Retry-After of the last one is over: each would be refused, and counts.
+
+    Slack limits each method, and ``chat.postMessage`` in each channel.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._until: dict[tuple[str, str], float] = {}
+
+    def api_call(self, api_method: str, **options: Any) -> Any:
+        posts = api_method == "chat.postMessage"
+        limited = (api_method, options["json"]["channel"] if posts else "")
+        if (seconds := self._until.get(limited, 0.0) - time.monotonic()) > 0:
+            raise Paused(seconds)
+        try:
+            return super().api_call(api_method, **options)
+        except SlackApiError as error:
+            if (failure := judge(error)).meaning is Meaning.RATE_LIMITED:
+                self._until[limited] = time.monotonic() + failure.retry_after
+            raise
+
+
 def client(settings: Settings) -> WebClient:
     """A client of the installation's workspace, or of the stand-in at ``SLACK_API_URL``."""
     token = settings.slack_bot_token.get_secret_value() if settings.slack_bot_token else None
-    return WebClient(token=token, base_url=settings.slack_api_url, timeout=TIMEOUT, retry_handlers=[])
+    return Patient(token=token, base_url=settings.slack_api_url, timeout=TIMEOUT, retry_handlers=[])
 
 
 def judge(error: Exception) -> Failure:
     """What a failure of a call says about the message it carried."""
+    if isinstance(error, Paused):
+        return Failure(Meaning.RATE_LIMITED, "ratelimited", error.seconds)
     if isinstance(error, SlackApiError):
         return _judge_answer(error.response)
     if isinstance(error, BytesDropped):
