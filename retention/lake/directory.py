@@ -27,7 +27,7 @@ SAME = 100  # so many rows may share what was asked for, and be one customer
 NEAR = 2_000  # so many candidates are compared for a nearest match
 
 
-FOLLOWED = ("events", "customers", "links")
+FOLLOWED = ("events", "customers", "relations", "links")
 
 
 def state(lake: "Lake") -> str:
@@ -37,7 +37,10 @@ def state(lake: "Lake") -> str:
 
 
 def sync(lake: "Lake", session: Session, settings: Settings) -> int:
-    """Make the directory say what the lake says: everyone with an event or a customer row. Returns how many differ."""
+    """Make the directory say what the lake says: everyone with an event or a customer row, or whom somebody brought or follows.
+
+    Returns how many differ.
+    """
     wanted = {entry["customer_id"]: entry for entry in _entries(lake, settings)}
     mine = DirectoryEntry.team_id == settings.team_id
     columns = [getattr(DirectoryEntry, name) for name in _COLUMNS]
@@ -61,11 +64,14 @@ _COLUMNS = ("customer_id", "canonical_id", "pseudonym", "email_hash", "display_n
 
 
 def _entries(lake: "Lake", settings: Settings) -> list[dict]:
-    events, customers = (lake.table(name, identity="stored").get_name() for name in ("events", "customers"))
+    events, customers, relations = (
+        lake.table(name, identity="stored").get_name() for name in ("events", "customers", "relations")
+    )
     people = lake.identities.people()
     rows = lake.duckdb.execute(
         "SELECT id, c.email, c.name, c.attributes FROM "
-        f'(SELECT DISTINCT customer_id AS id FROM "{events}" UNION SELECT customer_id FROM "{customers}") '
+        f'(SELECT DISTINCT customer_id AS id FROM "{events}" UNION SELECT customer_id FROM "{customers}" '
+        f'UNION SELECT customer_id FROM "{relations}" UNION SELECT other_id FROM "{relations}") '
         f'LEFT JOIN "{customers}" AS c ON c.customer_id = id ORDER BY id'
     ).fetchall()
     key = settings.key

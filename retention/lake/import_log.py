@@ -91,7 +91,7 @@ def keep(
     return report
 
 
-_FOLLOWED = ("events", "customers")
+_FOLLOWED = ("events", "customers", "relations")
 
 
 def _followed(session: "Session", settings: "Settings") -> str | None:

@@ -6,6 +6,8 @@ from retention.errors import BadInput
 from retention.lake.directory import find, sync
 from retention.lake.lake import Lake
 from retention.privacy import pseudonym
+from tests import shop as tiny
+from tests.retention.recommend.made import related
 
 
 @pytest.fixture
@@ -45,3 +47,14 @@ def test_it_follows_the_lake_both_ways(database, settings, shop):
         assert sync(shop.lake, session, settings) == 300
         assert sync(shop.lake, session, settings) == 0
         assert sync(Lake.open(settings), session, settings) == 300  # an empty lake: nobody is left
+
+
+def test_who_was_only_brought_by_somebody_is_known_too(tmp_path):
+    """A newcomer can be asked about, and erased, before they have ordered anything."""
+    made = tiny.build(tmp_path / "home", customers=10, items=6, days=30)
+    related(made, [("c0001", "newcomer", "refer", ""), ("watcher", "c0002", "follow", "")])
+    with made.database.reading() as session:
+        assert [find(session, made.settings, who) for who in ("newcomer", "watcher")] == [
+            "newcomer",
+            "watcher",
+        ]
