@@ -21,6 +21,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     from retention.campaigns.states import find
     from retention.lake import Lake
     from retention.lake.until import newest_order
+    from retention.outreach import sends
 
     settings, database, who, now = (
         context.settings, context.database, context.requested_by, context.business_at,
@@ -36,6 +37,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     context.progress(1, 4, "Counting what both arms did")
     with database.reading() as session:
         counted = outcomes(lake, session, campaign)
+        left_out = len(sends.left_out(session, campaign.id))
     context.progress(2, 4, "Comparing them")
     measured = measure(
         counted, planned_share=1 - campaign.body["holdout"], metrics=METRICS, segmented=SEGMENTS
@@ -44,7 +46,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     missing = missing_days(lake, campaign.sent_at, campaign.window_ends_at)
     result = {
         **measured.as_dict(), "simulated": _stated_effect(settings.demo),
-        "missing_days": [day.isoformat() for day in missing],
+        "missing_days": [day.isoformat() for day in missing], "left_out": left_out,
     }  # fmt: skip
     context.progress(3, 4, "Drawing the chart")
     chart = picture(counted, measured, simulated=settings.demo)

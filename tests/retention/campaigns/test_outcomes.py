@@ -9,7 +9,7 @@ from sqlalchemy import select
 from retention.campaigns.audience import bought, consenting, contacted
 from retention.campaigns.draft import average_margin
 from retention.campaigns.outcomes import outcomes
-from retention.db.tables import Assignment, Campaign, Coupon
+from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.lake import Lake
 from retention.lake.importing import import_files
 from tests.retention.campaigns.samples import a_body
@@ -112,6 +112,17 @@ def test_a_call_costs_what_a_call_costs(lake, database, campaign):
         counted = outcomes(lake, session, session.get_one(Campaign, "c1"))
     assert counted.contact == pytest.approx((5 + 1) / 2)
     assert counted.cost == pytest.approx(15 + 4 + 5 + 1)
+
+
+def test_who_was_left_out_cost_no_contact(lake, database, campaign):
+    """A campaign that was stopped after 31 copies had paid for all 960."""
+    with database.transaction() as session:
+        kept = {"campaign_id": "c1", "channel": "email", "queued_at": SENT}
+        session.add(Send(customer_id="a", state="cancelled", **kept))
+        session.add(Send(customer_id="b", state="sent", **kept))
+    with database.reading() as session:
+        counted = outcomes(lake, session, campaign)
+    assert counted.cost == pytest.approx(15 + 4 + 1)
 
 
 def test_a_code_whose_order_nobody_named_is_paid_for_by_what_was_bought_that_day(lake, database, campaign):
