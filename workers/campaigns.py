@@ -4,6 +4,7 @@ Every function works in the caller's session: the move, its audit row and the me
 """
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -22,6 +23,7 @@ from retention.errors import Conflict, NotAllowed
 from retention.outreach import sends
 from retention.settings import Settings
 from workers import roles
+from workers.apart import apart
 from workers.delivery import outbox
 from workers.requests import REQUESTS, Request
 from workers.tasks.contract import Post
@@ -152,13 +154,14 @@ def expire(session: Session, settings: Settings, now: datetime) -> list[str]:
     """Expire what nobody decided on, or sent, in time; returns the ids."""
     gone = []
     for campaign_id in due.expired(session, settings, now):
-        decided = find(session, settings, campaign_id).state != "submitted"
-        try:
-            campaign = approval.expire(session, settings, campaign_id, now)
-        except Stale:  # decided at this very moment
-            continue
-        _shown(session, settings, campaign, "lapsed" if decided else "expired", CLOCK)
-        gone.append(campaign_id)
+        with _apart(session, settings, campaign_id):
+            decided = find(session, settings, campaign_id).state != "submitted"
+            try:
+                campaign = approval.expire(session, settings, campaign_id, now)
+            except Stale:  # decided at this very moment
+                continue
+            _shown(session, settings, campaign, "lapsed" if decided else "expired", CLOCK)
+            gone.append(campaign_id)
     return gone
 
 
@@ -166,12 +169,13 @@ def schedule(session: Session, settings: Settings, now: datetime) -> list[str]:
     """Schedule what nobody stopped in its clearance time; returns the ids."""
     through = []
     for campaign_id in due.cleared(session, settings, now):
-        try:
-            approval.schedule(session, settings, campaign_id, now)
-        except Stale:  # stopped at this very moment
-            continue
-        show(session, settings, campaign_id)
-        through.append(campaign_id)
+        with _apart(session, settings, campaign_id):
+            try:
+                approval.schedule(session, settings, campaign_id, now)
+            except Stale:  # stopped at this very moment
+                continue
+            show(session, settings, campaign_id)
+            through.append(campaign_id)
     return through
 
 
@@ -179,18 +183,26 @@ def remind(session: Session, settings: Settings, now: datetime) -> list[str]:
     """Remind those who may decide, each by direct message and all in the thread; returns the ids."""
     reminded = []
     for campaign_id in due.to_remind(session, settings, now):
-        try:
-            campaign = approval.remind(session, settings, campaign_id, now)
-        except Stale:  # decided at this very moment
-            continue
-        who = approvers(session, settings, campaign)
-        told = line(settings, campaign, "reminder", CLOCK, approvers=who)
-        outbox.put(session, settings, told, default_channel=campaign.channel)
-        for user in who:
-            reminder = _reminder(campaign, campaign.version, user)
-            outbox.put(session, settings, reminder, default_channel=user)
-        reminded.append(campaign_id)
+        with _apart(session, settings, campaign_id):
+            try:
+                campaign = approval.remind(session, settings, campaign_id, now)
+            except Stale:  # decided at this very moment
+                continue
+            who = approvers(session, settings, campaign)
+            told = line(settings, campaign, "reminder", CLOCK, approvers=who)
+            outbox.put(session, settings, told, default_channel=campaign.channel)
+            for user in who:
+                reminder = _reminder(campaign, campaign.version, user)
+                outbox.put(session, settings, reminder, default_channel=user)
+            reminded.append(campaign_id)
     return reminded
+
+
+def _apart(session: Session, settings: Settings, campaign_id: str) -> AbstractContextManager[None]:
+    """What is due of a campaign, so that its failure is told in its thread and stops no other."""
+    campaign = find(session, settings, campaign_id)
+    what = f"campaign:{campaign_id}"
+    return apart(session, settings, what, channel=campaign.channel, thread_key=campaign.post_key)
 
 
 def approvers(session: Session, settings: Settings, campaign: Campaign) -> list[str]:
@@ -206,12 +218,13 @@ def report_misuse(session: Session, settings: Settings, now: datetime) -> list[s
     """Tell each campaign's thread, in one message a day, of codes used twice, by others, or out of their time."""
     told = []
     for campaign_id, counts in redemptions.untold(session, settings).items():
-        campaign = find(session, settings, campaign_id)
-        post = line(settings, campaign, "misuse", "clock", counts=counts)
-        day = f"{post.key}:{now.astimezone(settings.zone):%Y-%m-%d}"
-        post = Post(post.template, post.values, day, post.channel, post.thread_key)
-        outbox.put(session, settings, post, default_channel=campaign.channel)
-        told.append(campaign_id)
+        with _apart(session, settings, campaign_id):
+            campaign = find(session, settings, campaign_id)
+            post = line(settings, campaign, "misuse", "clock", counts=counts)
+            day = f"{post.key}:{now.astimezone(settings.zone):%Y-%m-%d}"
+            post = Post(post.template, post.values, day, post.channel, post.thread_key)
+            outbox.put(session, settings, post, default_channel=campaign.channel)
+            told.append(campaign_id)
     return told
 
 
@@ -225,18 +238,19 @@ def requests(
     """
     found: list[tuple[Request, str, str, str | None, str]] = []
     for job in due.due(session, settings, now):
-        behalf = job.requested_by
-        lost = [
-            user
-            for user in (*job.answerable, behalf)
-            if not roles.allows(roles.role_of(session, settings, user), "approver")
-        ]
-        if lost and job.kind == "campaign_send":
-            _withdraw(session, settings, job.args["campaign_id"], lost[0], now)
-            continue
-        behalf = roles.OPERATOR if behalf in lost else behalf
-        request = REQUESTS[job.kind].model_validate(job.args)
-        found.append((request, job.idem_key, behalf, job.channel, job.thread_key))
+        with _apart(session, settings, job.args["campaign_id"]):
+            behalf = job.requested_by
+            lost = [
+                user
+                for user in (*job.answerable, behalf)
+                if not roles.allows(roles.role_of(session, settings, user), "approver")
+            ]
+            if lost and job.kind == "campaign_send":
+                _withdraw(session, settings, job.args["campaign_id"], lost[0], now)
+                continue
+            behalf = roles.OPERATOR if behalf in lost else behalf
+            request = REQUESTS[job.kind].model_validate(job.args)
+            found.append((request, job.idem_key, behalf, job.channel, job.thread_key))
     return found
 
 

@@ -24,6 +24,7 @@ from retention.db.tables import Job, Schedule, Slot
 from retention.errors import BadInput, Refused
 from retention.settings import Settings
 from workers import jobs, monitoring, roles
+from workers.apart import apart
 from workers.delivery import outbox
 from workers.requests import REQUESTS
 
@@ -101,6 +102,8 @@ def slots(schedule: Schedule) -> Iterator[tuple[date, datetime]]:
 def tick(database: Database, settings: Settings) -> list[str]:
     """Fire everything that is due by business time: schedules, the due moments of campaigns, a look at the model.
 
+    Each is on its own: one that fails stops no other.
+
     Returns
     -------
     list of str
@@ -113,7 +116,9 @@ def tick(database: Database, settings: Settings) -> list[str]:
         ).all()
     for schedule_id in active:
         with database.transaction() as session:
-            submitted += _fire(session, settings, session.get_one(Schedule, schedule_id), clock.now())
+            due_now = session.get_one(Schedule, schedule_id)
+            with apart(session, settings, f"schedule:{schedule_id}", channel=due_now.channel):
+                submitted += _fire(session, settings, due_now, clock.now())
     submitted += _campaigns(database, settings)
     submitted += _monitor(database, settings)
     for job in submitted:
@@ -196,17 +201,18 @@ def _campaigns(database: Database, settings: Settings) -> list[Job]:
         for request, idem_key, requested_by, channel, thread_key in campaigns.requests(
             session, settings, now
         ):
-            submission = jobs.submit(
-                session, settings, request, requested_by=requested_by, channel=channel, idem_key=idem_key,
-                thread_key=thread_key, announce=False,
-            )  # fmt: skip
-            submitted += [submission.job] if submission.created else []
+            with apart(session, settings, thread_key, channel=channel, thread_key=thread_key):
+                submission = jobs.submit(
+                    session, settings, request, requested_by=requested_by, channel=channel, idem_key=idem_key,
+                    thread_key=thread_key, announce=False,
+                )  # fmt: skip
+                submitted += [submission.job] if submission.created else []
     return submitted
 
 
 def _monitor(database: Database, settings: Settings) -> list[Job]:
     """The weekly look at the model in use."""
-    with database.transaction() as session:
+    with database.transaction() as session, apart(session, settings, "monitor", channel=None):
         due_now = monitoring.due(session, settings, clock.now())
         if due_now is None:
             return []
@@ -216,3 +222,4 @@ def _monitor(database: Database, settings: Settings) -> list[Job]:
             announce=False,
         )  # fmt: skip
         return [submission.job] if submission.created else []
+    return []

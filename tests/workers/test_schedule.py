@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from retention import clock
+from retention.campaigns import approval
 from retention.db.tables import Campaign, Job, Outbox, RoleGrant, Schedule, Slot
 from retention.errors import BadInput
 from tests.workers.harness import ADMIN, ANALYST, CHANNEL, ask, set_job
 from tests.workers.test_jobs import together
-from workers import schedule
+from workers import campaigns, schedule
 from workers.requests import Sweep
 
 MONDAY = datetime(2017, 10, 2, 8, 0, tzinfo=UTC)
@@ -133,6 +134,47 @@ def test_next_due_knows_the_moments_of_campaigns(database, settings):
     with database.reading() as session:
         assert schedule.next_due(session, settings, MONDAY - timedelta(hours=1)) == MONDAY
         assert schedule.next_due(session, settings, MONDAY) is None
+
+
+def test_one_that_fails_is_told_once_and_stops_no_other(database, settings, weekly):
+    add(database, settings, kind="sweep", channel="C0OTHER")
+    with database.transaction() as session:
+        session.get_one(Schedule, weekly.id).args = {"of": "another version"}
+    clock.configure(fixed=MONDAY + timedelta(minutes=1))
+    fired = [schedule.tick(database, settings) for _ in range(2)]
+    with database.reading() as session:
+        assert [session.get_one(Job, job_id).kind for job_id in fired[0]] == ["sweep"]
+        (told,) = session.scalars(select(Outbox))
+    assert (fired[1], told.channel, told.revision) == ([], CHANNEL, 1)
+    assert "It is tried again by itself" in str(told.payload["blocks"])
+
+
+def test_a_campaign_that_fails_is_told_in_its_thread_and_stops_no_other(database, settings, monkeypatch):
+    """Nobody decided on either in time; one is broken."""
+    clock.configure(fixed=MONDAY)
+    with database.transaction() as session:
+        for name in ("broken", "sound"):
+            session.add(
+                Campaign(
+                    id=name, name=name, state="submitted", channel=CHANNEL, post_key=f"post:{name}", body={}, salt="s",
+                    drafted_by=ANALYST, expires_at=MONDAY - timedelta(hours=1),
+                )
+            )  # fmt: skip
+    expire = approval.expire
+
+    def breaks(session, settings, campaign_id, now):
+        expired = expire(session, settings, campaign_id, now)
+        if campaign_id == "broken":
+            raise ValueError(campaign_id)
+        return expired
+
+    monkeypatch.setattr(approval, "expire", breaks)
+    monkeypatch.setattr(campaigns, "_shown", lambda *_: None)
+    schedule.tick(database, settings)
+    with database.reading() as session:
+        assert session.get_one(Campaign, "sound").state == "expired"
+        assert session.get_one(Campaign, "broken").state == "submitted"
+        assert session.scalars(select(Outbox.thread_key)).all() == ["post:broken"]
 
 
 def test_whoever_lost_the_role_no_longer_schedules(database, settings):
