@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import case, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from retention.db.tables import (
@@ -18,6 +18,7 @@ from retention.db.tables import (
     Coupon,
     DirectoryEntry,
     Feedback,
+    File,
     Impression,
     Job,
     Outbox,
@@ -28,6 +29,7 @@ from retention.db.tables import (
 from retention.lake import quarantine, store
 from retention.lake.mapping import literal, quoted
 from retention.lake.schema import LINKS, TABLES
+from retention.privacy.redaction import ERASED, Names
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -140,17 +142,67 @@ def posts_about(session: Session, settings: Settings, job_ids: Sequence[str]) ->
 
 
 def scrub_jobs(session: Session, job_ids: Sequence[str]) -> None:
-    """What those jobs were asked and found out, away."""
+    """What those jobs were asked and found out, or why they failed, away."""
+    error = case((Job.error.is_not(None), ERASED))
     session.execute(
-        update(Job).where(Job.id.in_(job_ids)).values(args={"customer_id": "erased"}, result=None),
+        update(Job).where(Job.id.in_(job_ids)).values(args={"customer_id": ERASED}, result=None, error=error),
         execution_options=_QUIETLY,
     )
+
+
+def redact_jobs(session: Session, settings: Settings, names: Names) -> list[str]:
+    """Take the customer out of what other jobs found out (a cohort, a dry run) or failed with; which jobs that were."""
+    mine = Job.team_id == settings.team_id, or_(names.within(Job.result), names.within(Job.error))
+    named = []
+    for job_id in session.scalars(
+        select(Job.id).where(*mine)
+    ).all():  # one at a time: a result may have 15 MB
+        held = session.execute(select(Job.result, Job.error).where(Job.id == job_id)).one()
+        result, error = names.out_of(held.result), names.out_of(held.error)
+        if (result, error) != (held.result, held.error):
+            changed = update(Job).where(Job.id == job_id).values(result=result, error=error)
+            session.execute(changed, execution_options=_QUIETLY)
+            named.append(job_id)
+    return named
+
+
+def redacted_posts(
+    session: Session, settings: Settings, names: Names, job_ids: Sequence[str]
+) -> list[tuple[str, str, dict[str, Any]]]:
+    """(key, channel, payload) of other messages that name the customer, without what names them.
+
+    Ids that look like counts are looked for in direct messages of those jobs alone: channels show pseudonyms.
+    """
+    rows = session.execute(
+        select(Outbox.key, Outbox.channel, Outbox.payload, Outbox.job_id.in_(job_ids)).where(
+            Outbox.team_id == settings.team_id, Outbox.kind == "message",
+            or_(Outbox.job_id.in_(job_ids), names.within(Outbox.payload)),
+        )
+    )  # fmt: skip
+    changed = []
+    for key, channel, payload, of_job in rows:
+        without = names.out_of(payload, closely=bool(of_job) and channel[0] not in "CG")
+        if without != payload:
+            changed.append((key, channel, without))
+    return changed
+
+
+def drop_files(session: Session, settings: Settings, names: Names) -> int:
+    """Drop the bytes of files still to be sent that name the customer; how many."""
+    held = File.team_id == settings.team_id, File.sensitive.is_(True), File.content.is_not(None)
+    gone = [
+        file_id
+        for file_id, content in session.execute(select(File.id, File.content).where(*held))
+        if names.spoken_of_in((content or b"").decode("utf-8", "replace"))
+    ]
+    session.execute(update(File).where(File.id.in_(gone)).values(content=None), execution_options=_QUIETLY)
+    return len(gone)
 
 
 def forget_question(session: Session, job_id: str) -> None:
     """Whom the erasing job itself was asked to erase, away; what it came to stays."""
     session.execute(
-        update(Job).where(Job.id == job_id).values(args={"customer_id": "erased"}), execution_options=_QUIETLY
+        update(Job).where(Job.id == job_id).values(args={"customer_id": ERASED}), execution_options=_QUIETLY
     )
 
 

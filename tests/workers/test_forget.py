@@ -3,21 +3,33 @@
 import shutil
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from retention import clock
+from retention.campaigns.redemptions import Use, redeem
 from retention.db import Database
-from retention.db.tables import Audit, Coupon, Erasure, Feedback, Job, Outbox, RoleGrant, Send
+from retention.db.tables import (
+    Assignment,
+    Audit,
+    Coupon,
+    Erasure,
+    Feedback,
+    File,
+    Job,
+    Outbox,
+    RoleGrant,
+    Send,
+)
 from retention.errors import NotAllowed
 from retention.lake import Lake, quarantine
 from retention.lake.importing import import_files
 from retention.lake.schema import TABLES
-from retention.privacy import erased, erasure
+from retention.privacy import erased, erasure, pseudonym
 from retention.settings import Settings
 from tests import shop as tiny
 from tests.retention.outreach import made as campaigns
-from workers import jobs
-from workers.requests import Forget, Score
+from workers import ids, jobs
+from workers.requests import CampaignMisuse, CampaignPreview, CohortCsv, Forget, Score, Sweep
 from workers.tasks.runner import run_job
 
 ADMIN = "U0ADMIN"
@@ -34,11 +46,12 @@ def shop(shop, tmp_path) -> tiny.Shop:  # the session's shop is read only: a cop
     copy.database.dispose()
 
 
-def _run(shop, request, user=ADMIN) -> Job:
+def _run(shop, request, user=ADMIN, channel=None) -> Job:
     with shop.database.transaction() as session:
         job = jobs.submit(
-            session, shop.settings, request, requested_by=user, channel=user, idem_key=f"click {request.kind}"
-        ).job
+            session, shop.settings, request, requested_by=user, channel=channel or user,
+            idem_key=f"click {request.kind}",
+        ).job  # fmt: skip
     run_job(shop.settings, shop.database, job.id, "test")
     with shop.database.reading() as session:
         return session.get_one(Job, job.id)
@@ -109,6 +122,69 @@ def test_everything_that_names_the_customer_goes_and_nothing_else(shop, tmp_path
     assert _rows(shop, who)["events"] == 0
     assert erased.known(shop.database, shop.settings).among([who, other]) == {who}
     assert {"events", "customers", "treatments", "scores"} <= set(TABLES)
+
+
+def test_others_stay_where_one_of_them_is_erased(shop):
+    """The cohort of a sweep, a dry run, uses of codes and a refusal held ids and addresses for good."""
+    swept = _run(shop, Sweep(tier="low", top=50), channel="C0CRM").result["cohort"]
+    who, other = (one["customer_id"] for one in swept[:2])
+    emails = shop.lake.table("customers").execute().set_index("customer_id")["email"]
+    first = (
+        shop.lake.table("events").filter(lambda event: event.customer_id == who).occurred_at.min().execute()
+    )
+    refused = _run(shop, Score(customer_id=who, as_of=first.to_pydatetime()))
+    assert who in refused.error
+    clock.configure(fixed=campaigns.NOW)
+    campaigns.live(shop.database, shop.settings, 20)
+    with shop.database.transaction() as session:
+        for mine, theirs in (("k3", who), ("k5", other)):
+            for table in (Assignment, Coupon):
+                held = update(table).where(table.customer_id == mine)
+                session.execute(held.values(customer_id=theirs))
+        codes = dict(session.execute(select(Coupon.customer_id, Coupon.code)).all())
+        redeem(session, shop.settings, [
+            Use(codes["k7"], campaigns.NOW, "http", who, "o1"), Use(codes["k9"], campaigns.NOW, "http", other, "o2"),
+        ])  # fmt: skip
+    previewed = _run(shop, CampaignPreview(campaign_id="c1"), channel="C0CRM")
+    misused = _run(shop, CampaignMisuse(campaign_id="c1"))
+    _run(shop, CohortCsv(cohort_id=_job(shop, "sweep").result["cohort_id"]))
+    named = [
+        *(pseudonym(shop.settings.key, one) for one in (who, other)),
+        who,
+        other,
+        emails[who],
+        emails[other],
+    ]
+    assert all(one in _everything(shop) for one in named)
+
+    assert _run(shop, Forget(customer_id=who)).error is None
+    left = [one for one in named if one in _everything(shop)]
+    assert left == [pseudonym(shop.settings.key, other), other, emails[other]]
+    assert [one["customer_id"] for one in _job(shop, "sweep").result["cohort"]] == [
+        one["customer_id"] for one in swept[1:]
+    ]
+    assert len(_job(shop, "campaign_preview").result["copies"]) == len(previewed.result["copies"]) - 1
+    assert len(_job(shop, "campaign_misuse").result["uses"]) == len(misused.result["uses"]) - 1 > 0
+    assert _job(shop, "score").error == "erased"
+    with shop.database.reading() as session:
+        cohort = session.scalars(select(Outbox).where(Outbox.job_id == _job(shop, "sweep").id)).one()
+        assert session.scalars(select(File.content).where(File.sensitive.is_(True))).all() == [None]
+    assert ids.DRAFT_CAMPAIGN in str(cohort.payload)  # the message of the others is of use still
+
+
+def _job(shop, kind) -> Job:
+    with shop.database.reading() as session:
+        return session.scalars(select(Job).where(Job.kind == kind)).one()
+
+
+def _everything(shop) -> str:
+    """What jobs and messages hold."""
+    with shop.database.reading() as session:
+        held = [
+            *session.scalars(select(Outbox.payload)),
+            *session.execute(select(Job.args, Job.result, Job.error)),
+        ]
+    return " ".join(map(str, held))
 
 
 def test_only_an_admin_erases(shop):

@@ -61,7 +61,7 @@ def put(
         thread_key=post.thread_key, payload=payload, job_id=job_id,
     ):  # fmt: skip
         return key
-    _revise(session, key, payload)
+    replace(session, key, payload)
     return key
 
 
@@ -121,8 +121,8 @@ def forget_bytes(session: Session, *which: ColumnElement[bool]) -> None:
     )
 
 
-def _revise(session: Session, key: str, payload: dict[str, Any]) -> None:
-    """A new revision. A row under way or in doubt keeps its state: the sender sees the revision when it is done."""
+def replace(session: Session, key: str, payload: dict[str, Any]) -> None:
+    """Give a message another content: a new revision. A row under way or in doubt keeps its state: the sender sees the revision when it is done."""
     waits = Outbox.state.in_(("sending", "rate_limited", "ambiguous", "held"))
     session.execute(
         update(Outbox)

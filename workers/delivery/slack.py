@@ -42,7 +42,7 @@ class Meaning(Enum):
 
 
 class BytesDropped(Exception):
-    """A file with identities or codes waited too long to be sent."""
+    """A file with identities or codes is kept no more: it waited too long, or names somebody who was erased."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,10 @@ def judge(error: Exception) -> Failure:
     if isinstance(error, SlackApiError):
         return _judge_answer(error.response)
     if isinstance(error, BytesDropped):
-        return Failure(Meaning.REFUSED, "it waited too long and was dropped; ask for it again")
+        return Failure(
+            Meaning.REFUSED,
+            "its bytes were dropped: it waited too long, or a customer in it was erased; ask for it again",
+        )
     if isinstance(error, urllib.error.HTTPError):
         return Failure(Meaning.DOUBT if error.code >= 500 else Meaning.REFUSED, f"http_{error.code}")
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
