@@ -248,7 +248,7 @@ def _how(method: str, told: Sequence[rolling.Told]) -> str:
     if not told:
         return "none: there is no later snapshot to learn it on"
     customers = sum(len(one.labels) for one in told)
-    return f"{method}, on {customers} customers at {_origins(told)}"
+    return f"{method}, on {customers:,} customers at {_origins(told)}"
 
 
 def _coming(training: TrainingSet) -> str:

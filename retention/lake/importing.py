@@ -135,6 +135,7 @@ class Import:
         self.mapping = mapped
         self.source, self.query, self.only = source, query, only
         self.read_rows = self.filtered = 0
+        self.format = map_name[7:] if map_name and map_name.startswith("format:") else None
         self.kept = quarantine.Kept(table.name, uuid.uuid4().hex, map_name, source)
         self.policy = load_clean_policy(settings)
         self.bad: list[str] = []
@@ -163,6 +164,8 @@ class Import:
                 else None
             )
             mapped = self.mapping or mapping.identity(self.table, list(source.columns))
+            if self.format:
+                formats.check(self.format, source.columns, source.name)
             source = sources.shaped(self.con, source, mapped)
             mapping.check(mapped, list(source.columns), source.name)
             source = sources.as_read(self.con, source, mapped)
@@ -188,7 +191,8 @@ class Import:
                 self._stage(piece, staging, rows)
                 tell(total)
         if not total and not source.rejected and not self.only:
-            raise BadInput(f"{source.name} has no rows.")
+            of = " that the map's `from` can use" if mapped.rows else ""
+            raise BadInput(f"{source.name} has no rows{of}.")
         if source.rejected:
             self._quarantine("SELECT * FROM rejected_lines", quarantine.LINE, source)
             self._count(source.rejected)

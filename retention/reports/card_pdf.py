@@ -214,7 +214,7 @@ def _quality(page: _Page, card: Mapping[str, Any], charts: Mapping[str, Chart], 
              *(_figure(one["baselines"][name]) for name in names)]
             for one in card["metrics"]
         ]  # fmt: skip
-        page.grid([head, *rows], (46, *[(WIDTH - 46) / (len(head) - 1)] * (len(head) - 1)))
+        page.grid([head, *rows], (40, *[(WIDTH - 40) / (len(head) - 1)] * (len(head) - 1)))
         if found := card["difference"]:
             page.write_line(
                 f"Log-loss against the model before it: {found['mean']:+.4f}, 95 % interval {found['low']:+.4f} to "

@@ -39,6 +39,22 @@ def read(name: str, table: Table, timezone: str) -> Mapping:
     return read_map(FOLDER / f"{name}.toml", table, timezone)
 
 
+def check(name: str, columns: Iterable[str], file: str) -> None:
+    """See that a file is not plainly another known export than the one that was named.
+
+    Raises
+    ------
+    BadInput
+        Naming the one that it is by its columns.
+    """
+    there = {column.casefold() for column in columns}
+    other = next((known for known, signs in SIGNS.items() if any(sign <= there for sign in signs)), None)
+    if other not in (None, name) and not any(sign <= there for sign in SIGNS[name]):
+        raise BadInput(
+            f"{file} is no export of {name}: by its columns it is one of {other}; use --format {other}."
+        )
+
+
 def recognised(columns: Iterable[str], table: str) -> tuple[str, str] | None:
     """The known export with such columns, and the table it is for: the one asked for, if it says something of it."""
     there = {name.casefold() for name in columns}

@@ -161,6 +161,31 @@ def test_woocommerce_customers_and_products(bring):
     assert items[1]["title"] == 'Mug "5 < 6"'  # the export writes names as HTML
 
 
+@pytest.mark.parametrize(
+    ("table", "asked", "text", "is_"),
+    [
+        ("items", "shopify-products", SHOPIFY_ORDERS, "shopify-orders"),
+        ("events", "woocommerce-orders", WOO_PRODUCTS, "woocommerce-products"),
+        ("events", "woocommerce-orders", SHOPIFY_ORDERS, "shopify-orders"),
+    ],
+)
+def test_a_file_of_another_export_is_told_what_it_is(settings, tmp_path, table, asked, text, is_):
+    (tmp_path / "export.csv").write_text(text)
+    with pytest.raises(BadInput, match=f"export.csv is no export of {asked}: .* use --format {is_}"):
+        import_files(
+            Lake.open(settings), None, settings, table, [str(tmp_path / "export.csv")], format_name=asked
+        )
+
+
+def test_a_file_of_which_a_format_makes_nothing_is_not_said_to_be_empty(settings, tmp_path):
+    (tmp_path / "export.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(BadInput, match="has no rows that the map"):
+        import_files(
+            Lake.open(settings), None, settings, "items", [str(tmp_path / "export.csv")],
+            format_name="shopify-products",
+        )  # fmt: skip
+
+
 def test_every_format_can_be_read_and_wrong_ones_are_told(settings, tmp_path):
     for name in formats.names():
         assert any(
