@@ -88,7 +88,7 @@ def redemption(database: Database, settings: Settings, headers: Mapping[str, str
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the body"
-        return 400, {"error": f"{place}: {first['msg'].lower()}"}
+        return 400, {"error": f"{place}: {first['msg'].removeprefix('Value error, ').lower()}"}
     try:
         return _taken(database, settings, told, body)
     except SQLAlchemyError as error:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from html import escape
 from typing import Any, Self
 
@@ -57,14 +57,22 @@ class Names:
         closely : bool
             By `spoken_of_in`, not by `named_in`.
         """
-        named = self.spoken_of_in if closely else self.named_in
-        if isinstance(data, str):
-            return ERASED if named(data) else data
-        if isinstance(data, dict):
-            return {key: self.out_of(value, closely=closely) for key, value in data.items()}
-        if isinstance(data, list):
-            return [one for one in data if self.out_of(one, closely=closely) == one]
-        return data
+        return _without(data, self.spoken_of_in if closely else self.named_in)
+
+
+def _without(data: Any, named: Callable[[str], bool]) -> Any:
+    if isinstance(data, str):
+        return ERASED if named(data) else data
+    if isinstance(data, dict):
+        return {key: _without(value, named) for key, value in data.items()}
+    return [one for one in data if not _holds(one, named)] if isinstance(data, list) else data
+
+
+def _holds(data: Any, named: Callable[[str], bool]) -> bool:
+    if isinstance(data, str):
+        return named(data)
+    parts = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return any(_holds(one, named) for one in parts)
 
 
 def _words(told: Iterable[str]) -> re.Pattern[str]:

@@ -12,6 +12,7 @@ from retention.db.tables import (
     Assignment,
     Audit,
     Coupon,
+    DirectoryEntry,
     Erasure,
     Feedback,
     File,
@@ -170,6 +171,18 @@ def test_others_stay_where_one_of_them_is_erased(shop):
         cohort = session.scalars(select(Outbox).where(Outbox.job_id == _job(shop, "sweep").id)).one()
         assert session.scalars(select(File.content).where(File.sensitive.is_(True))).all() == [None]
     assert ids.DRAFT_CAMPAIGN in str(cohort.payload)  # the message of the others is of use still
+
+
+def test_a_second_run_reaches_ids_whose_links_the_first_has_deleted(shop):
+    """Killed before its last transaction, it left the rows of merged ids in SQL for good."""
+    with shop.database.transaction() as session:
+        session.add(DirectoryEntry(customer_id="merged", canonical_id="c0001", pseudonym="0000-0001"))
+        session.add(
+            Feedback(customer_id="merged", model_version="m", user_id=ADMIN, verdict="wrong", as_of=shop.end)
+        )
+    assert _run(shop, Forget(customer_id="c0001")).result["ids"] == 2
+    with shop.database.reading() as session:
+        assert erasure.left(session, ["c0001", "merged"]) == 0
 
 
 def _job(shop, kind) -> Job:
