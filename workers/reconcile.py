@@ -5,7 +5,7 @@ are ended from outside, and rows nobody needs any more are dropped.
 """
 
 import logging
-from datetime import timedelta
+from datetime import date, timedelta
 
 from sqlalchemy import delete, or_, select, update
 
@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 
 AGAIN = timedelta(seconds=20)  # after this a wake-up that led to nothing is looked for
 NIGHT = (3, 4)  # hours
+DELIVERED = timedelta(days=30)  # after this the bytes of a file that Slack has are dropped
+SENT = timedelta(days=180)  # after this a message that names nobody is
+MOST = 2000  # of each in an hour
 UNSENT = timedelta(days=7)  # in which a file that is stuck can still be released
 ATTEMPTS = 3  # a job that took this many workers with it is not given another one
 
@@ -107,11 +110,14 @@ def end_cancelled(database: Database, settings: Settings) -> list[str]:
 
 
 def tidy(database: Database, settings: Settings) -> None:
-    """Drop what is of no use after a day: deliveries already acted on, processes long gone; the lake's at night.
+    """Drop what is of no use after a day: deliveries already acted on, processes long gone; at night the lake's and Slack's.
 
     Of files that could not be sent, identities and codes are dropped after `UNSENT`.
     """
-    _tidy_lake(database, settings)
+    here = clock.wall().astimezone(settings.zone)
+    if here.hour in NIGHT:
+        _tidy_lake(database, settings, here.date())
+        _tidy_messages(database, settings)
     before = clock.wall() - timedelta(days=1)
     with database.transaction() as session:
         session.execute(delete(Delivery).where(Delivery.at < before))
@@ -119,15 +125,19 @@ def tidy(database: Database, settings: Settings) -> None:
         outbox.forget_bytes(session, File.created_at < clock.wall() - UNSENT)
 
 
-def _tidy_lake(database: Database, settings: Settings) -> None:
+def _tidy_messages(database: Database, settings: Settings) -> None:
+    """What Slack shows for good is dropped here, some of it each night, so that nobody waits for it."""
+    with database.transaction() as session:
+        outbox.drop_delivered(session, clock.wall() - DELIVERED, MOST)
+        outbox.drop_sent(session, settings, clock.wall() - SENT, MOST)
+
+
+def _tidy_lake(database: Database, settings: Settings, night: date) -> None:
     """Once a night of the shop's: it needs a process that may read the lake, so it is a job."""
-    here = clock.wall().astimezone(settings.zone)
-    if here.hour not in NIGHT:
-        return
     with database.transaction() as session:
         submitted = jobs.submit(
             session, settings, Tidy(), requested_by=roles.OPERATOR, channel=None,
-            idem_key=f"tidy:{settings.team_id}:{here.date()}",
+            idem_key=f"tidy:{settings.team_id}:{night}",
         )  # fmt: skip
     if submitted.created:
         jobs.wake(settings, submitted.job)

@@ -100,6 +100,9 @@ class Request(BaseModel):
     queue: ClassVar[Literal["interactive", "batch"]] = "batch"
     role: ClassVar[str] = "analyst"
     deed: ClassVar[str]  # "to … you need analyst"
+    names_customers: ClassVar[bool] = (
+        True  # whether its message may, so that an erasure has to find it for ever
+    )
 
     def fits_a_worker(self) -> None:
         """Refuse, before it is queued, what a worker has not the time for.
@@ -127,6 +130,7 @@ class Retrain(Request):
 
     kind = "retrain"
     deed = "retrain models"
+    names_customers = False
     models: tuple[Literal["churn", "recommend"], ...] = ()
     horizon: Days = 28
     active_within: DaysOrEver = 56
@@ -205,6 +209,7 @@ class Cohort(Request):
 
     kind = "cohort"
     deed = "see how cohorts stay"
+    names_customers = False
     months: Annotated[int, Field(ge=2, le=24)] = 12
     as_of: Moment | None = None
 
@@ -288,6 +293,7 @@ class CampaignLook(Request):
     role = "viewer"
     queue = "interactive"
     deed = "see a campaign's figures"
+    names_customers = False
     campaign_id: str
 
 
@@ -305,6 +311,7 @@ class Monitor(Request):
 
     kind = "monitor"
     deed = "look at the models"
+    names_customers = False
     scheduled: bool = False  # then it speaks only where something is wrong
 
 
@@ -321,6 +328,7 @@ class RecommendReport(Request):
     kind = "recommend_report"
     role = "viewer"
     deed = "see how recommendations do"
+    names_customers = False
     days: Days = 84
     as_of: Moment | None = None
 
@@ -331,6 +339,7 @@ class DemoFeed(Request):
     kind = "demo_feed"
     role = "admin"
     deed = "feed the demo"
+    names_customers = False
     until: Moment
 
 
@@ -349,6 +358,7 @@ class Tidy(Request):
     kind = "tidy"
     role = "admin"
     deed = "tidy the lake"
+    names_customers = False
 
 
 REQUESTS: dict[str, type[Request]] = {

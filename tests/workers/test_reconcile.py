@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import select
 
 from retention import clock
-from retention.db.tables import Delivery, File, Process, Run
-from tests.workers.harness import ADMIN, ask, job, row, set_job
+from retention.db.tables import Delivery, File, Outbox, Process, Run
+from tests.workers.harness import ADMIN, CHANNEL, ask, job, row, set_job
 from workers import finish, jobs, processes, reconcile
-from workers.requests import Sweep
+from workers.requests import Retrain, Sweep
 from workers.tasks.tidy import unwanted
 
 LONG_AGO = timedelta(minutes=5)
@@ -154,6 +154,46 @@ def test_the_lake_is_tidied_once_a_night(database, settings, woken, monkeypatch)
         monkeypatch.setattr(clock, "wall", lambda moment=moment: moment)
         reconcile.tidy(database, settings)
     assert len(woken) == 2
+
+
+def test_old_messages_that_nobody_needs_go_at_night(database, settings, monkeypatch):
+    old, retrain, sweep = (
+        clock.wall() - timedelta(days=200),
+        *(
+            ask(database, settings, request, request.kind, announce=False).id
+            for request in (Retrain(), Sweep())
+        ),
+    )
+    shown = {"channel": CHANNEL, "payload": {}, "state": "sent", "sent_at": old, "job_id": retrain}
+    with database.transaction() as session:
+        for key, changes in {
+            "old": {}, "new": {"sent_at": clock.wall()}, "names customers": {"job_id": sweep}, "waits": {"state": "pending"},
+            "parent": {}, "reply": {"thread_key": "parent", "sent_at": clock.wall()}, "campaign:c1": {"job_id": None},
+        }.items():  # fmt: skip
+            session.add(Outbox(key=key, **shown | changes))
+    tidied(database, settings, monkeypatch)
+    with database.reading() as session:
+        kept = set(session.scalars(select(Outbox.key)))
+    assert kept == {"new", "names customers", "waits", "parent", "reply", "campaign:c1"}
+
+
+def test_the_bytes_of_files_that_slack_has_go_after_a_month(database, settings, monkeypatch):
+    ago = clock.wall() - timedelta(days=31)
+    with database.transaction() as session:
+        for name, uploaded in (("delivered", ago), ("fresh", clock.wall()), ("waits", None)):
+            session.add(
+                File(id=name, name=name, mime="image/png", content=b"x", uploaded_at=uploaded, created_at=ago)
+            )
+    tidied(database, settings, monkeypatch)
+    with database.reading() as session:
+        assert session.scalars(select(File.id).where(File.content.is_(None))).all() == ["delivered"]
+
+
+def tidied(database, settings, monkeypatch) -> None:
+    """After a night."""
+    night = (clock.wall() + timedelta(days=1)).replace(hour=3)
+    monkeypatch.setattr(clock, "wall", lambda: night)
+    reconcile.tidy(database, settings)
 
 
 def test_only_what_is_neither_published_nor_being_written_may_go(database, settings):

@@ -1,13 +1,14 @@
 """The sender against Slack at the wire: one visible message a row, in order, never twice."""
 
 import threading
+import time
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from bot.playground.server import StandIn
 from retention import clock
@@ -275,6 +276,22 @@ def test_a_message_somebody_deleted_is_posted_again_with_its_news(sender, slack,
     put(database, settings, "result", "k")
     drain(sender, database)
     assert "result" in texts(slack)
+
+
+def test_a_look_is_quick_however_much_waits_and_was_sent(sender, database):
+    """One that led through all rows of a channel for each of them took seconds."""
+    ago = clock.wall() - timedelta(days=1)
+    rows = [
+        {"key": f"k{number}", "channel": CHANNEL, "payload": {"text": "x" * 1000}, "state": state, "sent_at": sent, "next_at": ago}
+        for number, (state, sent) in enumerate([("sent", ago)] * 3000 + [("pending", None)] * 1000)
+    ]  # fmt: skip
+    with database.transaction() as session:
+        session.execute(insert(Outbox), rows)
+    began = time.monotonic()
+    with database.reading() as session:
+        due = select(Outbox.key).where(*sender._due(clock.wall()))
+        assert session.scalars(due).all() == ["k3000"]
+    assert time.monotonic() - began < 1.0
 
 
 def test_two_senders_do_no_harm(sender, slack, database, settings):

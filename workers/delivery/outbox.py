@@ -7,21 +7,24 @@ one message shall say (a new revision); it never makes a second message.
 import re
 import secrets
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, func, select, update
+from sqlalchemy import ColumnElement, Select, case, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.db.insert import insert_once
-from retention.db.tables import File, Outbox
+from retention.db.tables import File, Job, Outbox
 from retention.errors import BadInput, Conflict
 from retention.settings import Settings
 from workers.delivery import render
+from workers.requests import REQUESTS
 from workers.tasks.contract import Attachment, Post
 
 UNDELIVERED = ("pending", "sending", "rate_limited", "ambiguous")
 STUCK = ("held", "failed")
+_QUIETLY = {"synchronize_session": False}
 _SLACK_ID = re.compile(r"[CGDUW][A-Z0-9]+")
 
 
@@ -113,11 +116,32 @@ def release(session: Session, settings: Settings, post_id: int) -> Outbox:
     return row
 
 
+def drop_sent(session: Session, settings: Settings, before: datetime, most: int) -> None:
+    """Drop rows that show what they should since before then, of jobs whose messages name no customer.
+
+    Others are kept: an erasure has to find what names somebody, replies their thread, and campaigns their messages.
+    """
+    kinds = [kind for kind, request in REQUESTS.items() if not request.names_customers]
+    anonymous = select(Job.id).where(Job.kind.in_(kinds))
+    parents = select(Outbox.thread_key).where(Outbox.thread_key.is_not(None))
+    old = select(Outbox.id).where(
+        Outbox.team_id == settings.team_id, Outbox.state == "sent", Outbox.sent_at < before,
+        Outbox.job_id.in_(anonymous), ~Outbox.key.startswith("campaign:"), Outbox.key.not_in(parents),
+    )  # fmt: skip
+    session.execute(delete(Outbox).where(Outbox.id.in_(old.limit(most))), execution_options=_QUIETLY)
+
+
+def drop_delivered(session: Session, before: datetime, most: int) -> None:
+    """Drop the bytes of files that Slack has had since before then; by its id it shows them again."""
+    old = select(File.id).where(File.uploaded_at < before, File.content.is_not(None)).limit(most)
+    session.execute(update(File).where(File.id.in_(old)).values(content=None), execution_options=_QUIETLY)
+
+
 def forget_bytes(session: Session, *which: ColumnElement[bool]) -> None:
     """Drop the bytes of those files (of ``which``) that hold identities or codes."""
     session.execute(
         update(File).where(File.sensitive.is_(True), File.content.is_not(None), *which).values(content=None),
-        execution_options={"synchronize_session": False},
+        execution_options=_QUIETLY,
     )
 
 

@@ -40,7 +40,11 @@ class Outbox(Base):
     created_at: Mapped[datetime] = mapped_column(default=clock.wall)
     sent_at: Mapped[datetime | None]
 
-    __table_args__ = (Index(None, "state", "next_at"), Index(None, "channel", "id"))
+    __table_args__ = (
+        Index(None, "state", "next_at"),
+        Index(None, "channel", "state"),
+        Index(None, "channel", "sent_at"),
+    )
 
 
 class File(Base):
@@ -55,7 +59,7 @@ class File(Base):
     alt_text: Mapped[str] = mapped_column(Text, default="")
     sensitive: Mapped[bool] = mapped_column(default=False)
     slack_file_id: Mapped[str | None] = mapped_column(String(32))
-    uploaded_at: Mapped[datetime | None]
+    uploaded_at: Mapped[datetime | None] = mapped_column(index=True)
     created_at: Mapped[datetime] = mapped_column(default=clock.wall)
 
 
