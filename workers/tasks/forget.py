@@ -26,7 +26,9 @@ def run(request: Forget, context: Context) -> Outcome:
 
     settings, who, now = context.settings, context.requested_by, context.business_at
     lake = Lake.open(settings)
-    ids = erasure.ids_of(lake, request.customer_id)
+    linked = erasure.ids_of(lake, request.customer_id)
+    with context.database.reading() as session:
+        ids = sorted({*linked, *erasure.ids_in_directory(session, settings, linked)})
     contacts = erasure.contact_of(lake, ids)
     names = Names.of(settings, ids, contacts)
     with context.database.transaction() as session:
