@@ -70,11 +70,16 @@ def given(
     return {
         "rule": line.rule, "action": line.action, "discount": line.discount, "amount": line.face,
         "min_order": line.min_order, "currency": currency, "category": category,
-        "items": [
-            {"item_id": item.item_id, "title": item.title, "source": item.source, "why": item.why} for item in items
-        ],
-        "recommended_by": recommended_by,
+        "items": as_items(items), "recommended_by": recommended_by,
     }  # fmt: skip
+
+
+def as_items(items: Sequence[Suggested]) -> list[dict[str, str]]:
+    """Items as an offer keeps them."""
+    return [
+        {"item_id": item.item_id, "title": item.title, "source": item.source, "why": item.why}
+        for item in items
+    ]
 
 
 def worth(offer: Mapping[str, Any]) -> str:

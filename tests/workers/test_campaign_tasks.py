@@ -249,6 +249,34 @@ def test_the_whole_way_to_a_result(desk):
     assert posted.thread_key == closed.post_key
 
 
+def test_what_sold_out_since_the_draft_is_in_no_copy(desk):
+    campaign_id = _approved(desk)
+
+    def offered() -> dict[str, list[str]]:
+        treated = (Assignment.campaign_id == campaign_id, Assignment.arm == "treatment")
+        with desk.database.reading() as session:
+            rows = session.execute(select(Assignment.customer_id, Assignment.offer).where(*treated))
+            return {who: [item["item_id"] for item in offer["items"]] for who, offer in rows}
+
+    before = offered()
+    popular = {
+        item for item, _ in Counter(item for items in before.values() for item in items).most_common(3)
+    }
+    items = desk.lake.table("items").execute()
+    desk.lake.upsert("items", items.assign(in_stock=~items["item_id"].isin(popular)))
+    clock.configure(fixed=clock.now() + timedelta(hours=5))
+    assert _run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
+    after = offered()
+    assert not popular & {item for items in after.values() for item in items}
+    assert {who: len(items) for who, items in after.items()} == {
+        who: len(items) for who, items in before.items()
+    }
+    for who, items in before.items():
+        assert [item for item in items if item not in popular] == after[who][: len(set(items) - popular)]
+    with desk.database.reading() as session:
+        assert not popular & set(session.scalars(select(Impression.item_id)))
+
+
 def _file(desk, campaign_id) -> set[str]:
     """Whom the file of codes that is taken now names."""
     job = _run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD, key=f"file {clock.wall()}")

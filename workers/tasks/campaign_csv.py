@@ -1,5 +1,6 @@
 """The codes or the call list of a live campaign, as a file to who asked; the thread says who took how many rows."""
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -11,60 +12,69 @@ from workers.tasks.contract import Attachment, Context, Outcome, Post
 
 def run(request: CampaignCsv, context: Context) -> Outcome:
     """Make the file. Nobody who is held out, or does not want to be written to (any more), is in it."""
-    from retention.campaigns import sending
     from retention.campaigns.body import Body
-    from retention.campaigns.states import record
-    from retention.errors import BadInput
     from retention.lake import Lake
-    from retention.outreach import sends
-    from retention.outreach.contacts import contacts, unwilling
+    from retention.outreach.contacts import contacts
     from retention.reports.csv import to_csv
+
+    lake = Lake.open(context.settings)
+    campaign, rows, unwilling = _wanted(request, context, lake)
+    make = _calls if request.part == "calls" else _codes
+    reach = contacts(lake, [row["customer_id"] for row in rows])
+    frame = make(context.settings, Body.model_validate(campaign.body), rows, reach)
+    file = Attachment(f"{campaign.id}-{request.part}.csv", "text/csv", to_csv(frame), sensitive=True)
+    to_person = Post(
+        "campaign/csv", {"campaign": {"name": campaign.name}, "rows": len(rows), "part": request.part},
+        key=f"campaign:{campaign.id}:file:{context.job_id}", channel=context.requested_by, file=file,
+    )  # fmt: skip
+    return Outcome(
+        {"campaign_id": campaign.id, "rows": len(rows)}, posts=(to_person,),
+        apply=lambda session: _taken(session, request, context, len(rows), unwilling),
+    )  # fmt: skip
+
+
+def _wanted(
+    request: CampaignCsv, context: Context, lake: Any
+) -> tuple[Any, list[dict[str, Any]], Collection[str]]:
+    """The campaign, its rows for the file, and who of them does not want to be written to any more."""
+    from retention.campaigns import sending
+    from retention.errors import BadInput
+    from retention.outreach import sends
+    from retention.outreach.contacts import unwilling
     from retention.risk.policy import load_policy
 
-    settings, who, now = context.settings, context.requested_by, context.business_at
-    lake, consent = Lake.open(settings), load_policy(settings).campaign.consent
+    consent, called = load_policy(context.settings).campaign.consent, request.part == "calls"
     with context.database.reading() as session:
         campaign = _running(session, context, request)
         gone = sends.left_out(session, campaign.id)  # erased since, say
         rows = [
             row
             for row in sending.codes(session, campaign)
-            if (row["offer"]["action"] == "call") == (request.part == "calls")
-            and row["customer_id"] not in gone
+            if (row["offer"]["action"] == "call") == called and row["customer_id"] not in gone
         ]
-        no = unwilling(lake, session, settings, consent, [row["customer_id"] for row in rows])
+        no = unwilling(lake, session, context.settings, consent, [row["customer_id"] for row in rows])
     rows = [row for row in rows if row["customer_id"] not in no]
     if not rows:
-        raise BadInput(
-            f"Campaign {campaign.name!r} has nobody to {'call' if request.part == 'calls' else 'write to'}."
-        )
-    make = _calls if request.part == "calls" else _codes
-    reach = contacts(lake, [row["customer_id"] for row in rows])
-    frame = make(settings, Body.model_validate(campaign.body), rows, reach)
-    file = Attachment(f"{campaign.id}-{request.part}.csv", "text/csv", to_csv(frame), sensitive=True)
+        raise BadInput(f"Campaign {campaign.name!r} has nobody to {'call' if called else 'write to'}.")
+    return campaign, rows, no
 
-    def apply(session: Session) -> tuple[Post, ...]:
-        _running(session, context, request, lock=True)  # it may have been stopped while the file was made
-        details = {
-            "rows": len(rows),
-            "part": request.part,
-            "version": campaign.version,
-            "job": context.job_id,
-        }
-        channel = "call" if request.part == "calls" else "csv"
-        record(session, settings, who, f"campaign.{channel}", campaign.id, now, details)
-        sends.leave_out(session, campaign.id, no, "no consent any more")
-        sends.taken_as_file(session, campaign.id, context.job_id, now, channel)
-        told = campaigns.line(settings, campaign, "csv", who, rows=len(rows), part=request.part)
-        return (
-            Post(told.template, told.values, f"{told.key}:{context.job_id}", told.channel, told.thread_key),
-        )
 
-    to_person = Post(
-        "campaign/csv", {"campaign": {"name": campaign.name}, "rows": len(rows), "part": request.part},
-        key=f"campaign:{campaign.id}:file:{context.job_id}", channel=who, file=file,
-    )  # fmt: skip
-    return Outcome({"campaign_id": campaign.id, "rows": len(rows)}, posts=(to_person,), apply=apply)
+def _taken(
+    session: Session, request: CampaignCsv, context: Context, rows: int, unwilling: Collection[str]
+) -> tuple[Post, ...]:
+    """Note who took how many rows, in the ledger and in the thread."""
+    from retention.campaigns.states import record
+    from retention.outreach import sends
+
+    settings, who, now = context.settings, context.requested_by, context.business_at
+    campaign = _running(session, context, request, lock=True)  # it may have been stopped meanwhile
+    details = {"rows": rows, "part": request.part, "version": campaign.version, "job": context.job_id}
+    channel = "call" if request.part == "calls" else "csv"
+    record(session, settings, who, f"campaign.{channel}", campaign.id, now, details)
+    sends.leave_out(session, campaign.id, unwilling, "no consent any more")
+    sends.taken_as_file(session, campaign.id, context.job_id, now, channel)
+    told = campaigns.line(settings, campaign, "csv", who, rows=rows, part=request.part)
+    return (Post(told.template, told.values, f"{told.key}:{context.job_id}", told.channel, told.thread_key),)
 
 
 def _running(session: Session, context: Context, request: CampaignCsv, *, lock: bool = False) -> Any:

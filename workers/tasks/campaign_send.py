@@ -1,5 +1,7 @@
 """Make an approved campaign live: reserve the codes, write the projection, issue all at once."""
 
+from typing import Any
+
 from sqlalchemy.orm import Session
 
 from workers import campaigns
@@ -14,20 +16,18 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     from retention.lake import Lake
     from retention.outreach import adapters
 
-    settings, database, now = (
-        context.settings,
-        context.database,
-        clock.now(),
-    )  # it may have waited for a worker for days
+    now = clock.now()  # it may have waited for a worker for days
+    settings, database, lake = context.settings, context.database, Lake.open(context.settings)
     who, wanted = context.requested_by, (request.campaign_id, request.version)
     with database.transaction() as session:
         adapters.check(settings)
         sending.begin(session, settings, *wanted, who, now)
     for reserved, needed in sending.reserve(database, settings, *wanted):
         context.progress(reserved, needed + 1, f"{reserved:,} of {needed:,} codes reserved")
+    _restocked(request, context, lake)
     with database.reading() as session:
         treatments = sending.projection(session, sending.find(session, settings, request.campaign_id))
-    Lake.open(settings).upsert("treatments", treatments)
+    lake.upsert("treatments", treatments)
 
     def apply(session: Session) -> tuple[Post, ...]:
         sent = sending.finish(session, settings, *wanted, who, now)
@@ -54,3 +54,23 @@ def run(request: CampaignSend, context: Context) -> Outcome:
         },
         apply=apply,
     )  # fmt: skip
+
+
+def _restocked(request: CampaignSend, context: Context, lake: Any) -> None:
+    """No copy offers what cannot be bought by now."""
+    from retention import clock
+    from retention.campaigns import restocking
+    from retention.recommend.catalogue import catalogue
+    from retention.recommend.desk import open_desk
+    from retention.recommend.fit import assortment
+    from retention.risk.policy import load_policy
+
+    policy, name = load_policy(context.settings), request.campaign_id
+    barred = assortment(catalogue(lake), policy.recommend, policy.offer.margin).barred
+    with context.database.reading() as session:
+        offers = restocking.sold_out(session, name, barred)
+        desk = open_desk(session, context.settings, policy) if offers else None
+    if desk is not None:
+        lists = desk.lists(lake, list(offers), k=policy.offer.items, as_of=clock.now())
+        with context.database.transaction() as session:
+            restocking.replace(session, name, offers, lists, desk.together(lake))
