@@ -87,15 +87,15 @@ class Sender:
     # ------------------------------------------------------------ which row
 
     def _due(self, now: datetime) -> tuple[ColumnElement[bool], ...]:
-        """Due, its channel rested, nothing of its channel under way, nothing before it in its thread, its parent up."""
+        """Due, its channel rested, nothing of its channel under way, nothing before it in its thread, its parent up.
+
+        Each question has an index that does not lead through all that was ever sent to the channel.
+        """
         other, parent = aliased(Outbox), aliased(Outbox)
         waiting = Outbox.state.in_(("pending", "rate_limited", "ambiguous"))
         forgotten = and_(Outbox.state == "sending", Outbox.lease_until < now)
         rested = now - timedelta(seconds=self._pace.gap)
-        busy = or_(
-            other.sent_at > rested,
-            and_(other.state == "sending", other.lease_until >= now, other.id != Outbox.id),
-        )
+        under_way = and_(other.state == "sending", other.lease_until >= now, other.id != Outbox.id)
         before = and_(
             other.id < Outbox.id, other.ts.is_(None), other.state.in_(outbox.UNDELIVERED),
             or_(other.thread_key == Outbox.thread_key, and_(other.thread_key.is_(None), Outbox.thread_key.is_(None))),
@@ -107,7 +107,8 @@ class Sender:
         return (
             Outbox.team_id == self._settings.team_id,
             or_(and_(waiting, Outbox.next_at <= now), forgotten),
-            ~exists().where(same, busy),
+            ~exists().where(same, other.sent_at > rested),
+            ~exists().where(same, under_way),
             or_(Outbox.ts.is_not(None), ~exists().where(same, before)),
             or_(Outbox.thread_key.is_(None), ~exists().where(orphan)),
         )
