@@ -17,6 +17,11 @@ _SHOULD_BE = {
     "tuple_type": 'write a list like ["a", "b"]',
     "model_type": "write a table: its name in a line of its own in brackets, and its settings below that",
     "missing": "this is missing; write it",
+    "greater_than_equal": "write {ge} or more",
+    "greater_than": "write more than {gt}",
+    "less_than_equal": "write {le} or less",
+    "less_than": "write less than {lt}",
+    "literal_error": "write one of {expected}",
 }  # by pydantic's types of faults
 
 
@@ -33,7 +38,10 @@ def validated(model: type[Model], said: Mapping[str, Any]) -> Model:
 
 def in_words(fault: Mapping[str, Any]) -> str:
     """What is wrong with a value, of one of a `ValidationError`'s errors."""
-    return _SHOULD_BE.get(fault["type"], fault["msg"].removeprefix("Value error, ").rstrip("."))
+    told = _SHOULD_BE.get(fault["type"])
+    if told is None:
+        return str(fault["msg"]).removeprefix("Value error, ").rstrip(".")
+    return told.format(**fault.get("ctx", {}))
 
 
 def first_fault(error: ValidationError, *within: str) -> str:

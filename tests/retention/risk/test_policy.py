@@ -61,7 +61,7 @@ def test_a_shop_may_bring_its_own(tmp_path):
         ("[recommend]\nmin_price = 9\nmax_price = 5\n", "min_price (9.0) is above max_price (5.0)"),
         ('[recommend]\npolicy = "again"\n', "'repeat', 'new' or 'both' (it says 'again')"),
         ("[recommend]\nmax_per_brand = 0\n", "recommend.max_per_brand"),
-        ("[recommend]\nmin_margin = 30\n", "less than 1 (it says 30)"),
+        ("[recommend]\nmin_margin = 30\n", "write less than 1.0 (it says 30)"),
         ("[tiers\n", "not valid TOML"),
         ("[campaign]\nbudget = -5\n", "it says -5"),
         ("[campaigns]\nbudget = 5\n", "there is no such setting"),
