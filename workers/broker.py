@@ -98,7 +98,7 @@ def carried(settings: Settings, queues: Iterable[str]) -> set[str]:
             messages = [one for queue in queues for one in client.lrange(f"{PREFIX}{queue}", 0, -1)]
     except (redis.RedisError, OSError):
         return set()
-    return {json.loads(one)["headers"].get(JOB, "") for one in messages}
+    return {json.loads(one).get("headers", {}).get(JOB, "") for one in messages}
 
 
 @contextmanager

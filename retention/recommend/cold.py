@@ -57,13 +57,22 @@ class Cold:
         """``alike``, turned: (fresh × shelf)."""
         return csr_matrix(self.alike.T)
 
-    def popular(self, labels: Sequence[str], items: int) -> np.ndarray:
-        """(items,) the mean share over those of these segments that are known; 0 without any."""
-        rows = positions(self.labels, list(labels))
-        best, share = (table[rows[rows >= 0]] for table in (self.best, self.share))
-        found = np.zeros(items)
-        np.add.at(found, best[best >= 0], share[best >= 0])
-        return found / max(len(best), 1)
+    def popular(self, labels: Sequence[Sequence[str]], items: int) -> csr_matrix:
+        """(lines of labels × items) the mean share over those of a line's segments that are known; empty without any."""
+        told = [positions(self.labels, list(line)) for line in labels]
+        told = [rows[rows >= 0] for rows in told]
+        sizes = np.array([len(rows) for rows in told], dtype=np.int64)
+        line, segment = np.repeat(np.arange(len(told)), sizes), np.concatenate([*told, np.empty(0, np.int64)])
+        belongs = csr_matrix(
+            (1 / np.repeat(sizes, sizes), (line, segment)), shape=(len(told), len(self.labels))
+        )
+        return csr_matrix(belongs @ self._shares(items))
+
+    def _shares(self, items: int) -> csr_matrix:
+        """(segments × items)."""
+        segment, place = np.nonzero(self.best >= 0)
+        entries = self.share[segment, place], (segment, self.best[segment, place])
+        return csr_matrix(entries, shape=(len(self.labels), items))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """For the artefact."""

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from retention.recommend.beside import segments
 from retention.recommend.blend import PRIOR
@@ -26,25 +27,27 @@ class Newcomers:
     ----------
     rows : ndarray of int
         Customers of the scene.
-    scores : ndarray (rows × items learned of)
-        0 where nothing speaks for an item.
-    friends : ndarray of bool, as ``scores``
-        Whether somebody they know likes it.
+    scores : csr_matrix (rows × items learned of)
+        Only what something speaks for.
+    friends : csr_matrix, as ``scores``
+        What somebody they know likes.
     """
 
     rows: np.ndarray
-    scores: np.ndarray
-    friends: np.ndarray
+    scores: csr_matrix
+    friends: csr_matrix
 
     def source(self, row: int, column: int) -> str:
         """Of an item that such a customer is offered; empty where nothing here speaks for it."""
         at = int(np.searchsorted(self.rows, row))
         if at == len(self.rows) or self.rows[at] != row or column >= self.scores.shape[1]:
             return ""
-        return BY_FRIENDS if self.friends[at, column] else BY_SEGMENT if self.scores[at, column] > 0 else ""
+        if self.friends[at, column] > 0:
+            return BY_FRIENDS
+        return BY_SEGMENT if self.scores[at, column] > 0 else ""
 
 
-NOBODY = Newcomers(np.empty(0, dtype=int), np.empty((0, 0)), np.empty((0, 0), dtype=bool))
+NOBODY = Newcomers(np.empty(0, dtype=int), csr_matrix((0, 0)), csr_matrix((0, 0)))
 
 
 def newcomers(lake: "Lake", at: datetime, scene: Scene, cold: Cold, items: np.ndarray) -> Newcomers:
@@ -58,8 +61,8 @@ def newcomers(lake: "Lake", at: datetime, scene: Scene, cold: Cold, items: np.nd
         return NOBODY
     customers = scene.history.customers[rows]
     labels = segments(lake, at, customers).groupby("customer_id")["label"].agg(list)
-    popular = np.array([cold.popular(labels.get(str(one), []), len(items)) for one in customers])
-    friends = liked_by_friends(lake, at, customers, items).toarray()
-    scores = friends + PRIOR * popular
-    known = scores.any(axis=1)
-    return Newcomers(rows[known], scores[known], friends[known] > 0)
+    popular = cold.popular([labels.get(str(one), []) for one in customers], len(items))
+    friends = liked_by_friends(lake, at, customers, items)
+    scores = csr_matrix(friends + PRIOR * popular)
+    known = np.flatnonzero(np.diff(scores.indptr))
+    return Newcomers(rows[known], scores[known], friends[known])

@@ -164,10 +164,10 @@ def _offered(shop: Shop, history: History, batch: list[str]) -> Offered:
         kept &= (now.bought.toarray()[row, column] > 0) == (policy == "repeat")
     fresh = _newcomers(shop, scene)
     kept &= ~np.isin(row, fresh.rows)
-    at, item = np.nonzero(fresh.scores)
+    more = fresh.scores.tocoo()
     row, column, value = (
-        np.r_[line[kept], more]
-        for line, more in ((row, fresh.rows[at]), (column, item), (value, fresh.scores[at, item]))
+        np.r_[line[kept], theirs]
+        for line, theirs in ((row, fresh.rows[more.row]), (column, more.col), (value, more.data))
     )
     column, place = np.unique(column, return_inverse=True)  # of a shelf few are offered to anybody here
     scores, facts = np.full((len(rows), len(column)), -np.inf), _facts(shop, shelf, column)

@@ -1,6 +1,6 @@
 """Judge a recipe on the origins whose outcome is known, with the snapshots that training has taken anyway."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -98,12 +98,12 @@ def judge(
     comparable = champion is not None and not gone and _same_question(champion, trained)
     origins = _origins(training, trained, champion if comparable else None, progress)
     if not origins:
-        first = champion is None
         text = "there is too little history to judge it on weeks it has not seen"
-        return Judgement(
-            first,
-            f"It is the first; {text}." if first else f"It is not used: {text}, so the one in use stays.",
-        )
+        if gone:
+            return Judgement(True, f"{_bygone(gone)} It is used unjudged, for {text}.")
+        if champion is None:
+            return Judgement(True, f"It is the first; {text}.")
+        return Judgement(False, f"It is not used: {text}, so the one in use stays.")
     checks, details = _checks(origins, trained, champion if comparable else None)
     excused = _excused(checks, origins, trained, None if gone else champion)
     mind, failed = _told(checks, excused, alone=champion is None or bool(gone))
@@ -113,8 +113,12 @@ def judge(
         return Judgement(False, f"The one in use stays, for {'; '.join(failed)}.", origins, checks, details)
     why = _why(len(origins), trained, champion, checks, details)
     if gone:
-        why = f"The one in use needs features that are no longer computed ({', '.join(sorted(gone))})."
+        why = _bygone(gone)
     return Judgement(True, f"{why}{mind}", origins, checks, details)
+
+
+def _bygone(gone: Collection[str]) -> str:
+    return f"The one in use needs features that are no longer computed ({', '.join(sorted(gone))})."
 
 
 def _excused(

@@ -54,7 +54,7 @@ def _user(user_id: str) -> Control | str:
 
 
 def _channel(channel_id: str) -> Control | str:
-    if re.fullmatch(r"[DU][A-Z0-9]+", channel_id):
+    if re.fullmatch(r"[DUW][A-Z0-9]+", channel_id):
         return "a direct message"
     return (
         Control(f"<#{channel_id}>", channel_id) if re.fullmatch(r"[CG][A-Z0-9]+", channel_id) else channel_id

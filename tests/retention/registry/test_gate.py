@@ -194,4 +194,9 @@ def test_a_champion_whose_features_are_gone_cannot_be_asked_and_is_replaced(trai
     found = judge(training, logistic, replace(logistic, columns=(*logistic.columns, "bygone")))
     assert found.promote
     assert "no longer computed (bygone)" in found.why
+    monkeypatch.setattr("retention.registry.judge._origins", lambda *_: ())
+    unjudged = judge(training, logistic, replace(logistic, columns=(*logistic.columns, "bygone")))
+    assert unjudged.promote
+    assert "used unjudged" in unjudged.why
+    assert not judge(training, logistic, logistic).promote
     assert "Mind: ECE 0.200" in found.why  # nobody can be scored by it, so there is only this one
