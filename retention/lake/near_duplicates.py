@@ -1,8 +1,9 @@
 """Near duplicates: the same line of an order there again, its time or amount written a little differently.
 
 A line that its source gives an id, or that belongs to no order, may differ in time alone, by next to nothing. Others
-may differ by the rounding of their amount, and by as long as it takes to send an order again; each only where the
-shop's own orders show that such a pair is not what it sells every day.
+may differ by the rounding of their amount (but not where their discounts differ, for an order's discount is shared out
+to the cent), and by as long as it takes to send an order again; each only where the shop's own orders show that such a
+pair is not what it sells every day.
 """
 
 # ruff: noqa: S608 - SQL is put together from names and numbers of our own
@@ -11,7 +12,7 @@ from typing import Any
 from retention.lake.clean_policy import NearDuplicate
 from retention.lake.schema import SAID
 
-LINE = f"customer_id, order_id, item_id, event_id, occurred_at, {SAID['amount']} AS amount"
+LINE = f"customer_id, order_id, item_id, event_id, occurred_at, {SAID['amount']} AS amount, discount"
 UNIT = 10_000  # amounts are compared as whole numbers of four decimals (`SAID`)
 LOOKED_AT = 1_000_000  # lines, to learn how the shop's orders are written
 ORDERS, MOST = 20, 0.9
@@ -53,7 +54,8 @@ def find(con: Any, rule: NearDuplicate, shop: str) -> None:
         ), pairs AS (
             SELECT place, {near} AS near,
                 occurred_at - lag(occurred_at) OVER same AS since, lead(occurred_at) OVER same - occurred_at AS until,
-                lead(place) OVER same IS NULL AS stored, amount <> lag(amount) OVER same AS rounded,
+                lead(place) OVER same IS NULL AS stored,
+                amount <> lag(amount) OVER same AND discount IS NOT DISTINCT FROM lag(discount) OVER same AS rounded,
                 amount <> lead(amount) OVER same AS rounded_next
             FROM priced
             WINDOW same AS (PARTITION BY alike, order_id, told, price ORDER BY occurred_at, place NULLS FIRST)

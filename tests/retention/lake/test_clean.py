@@ -271,6 +271,7 @@ def test_a_line_exported_again_is_no_second_sale(bring, line, reason, later):
         "1,purchase,2025-03-09 11:08:48,,cup,3,29.97,0",  # none
         "2,purchase,2025-03-09 11:08:08,b8,cup,3,29.98,0",  # another customer
         "1,purchase,2025-03-09 11:09:28,b8,cup,3,29.97,0",  # added to the order later
+        "1,purchase,2025-03-09 11:08:08,b8,cup,3,29.96,0.01",  # the cent of the order's discount is on this one
     ],
 )
 def test_another_line_that_only_looks_like_one_is_a_sale(bring, line):
