@@ -281,6 +281,10 @@ def test_why_a_private_job_failed_is_told_to_who_asked_and_to_admins_alone(works
         VIEWER: False, LEAD: False, ANALYST: True, ADMIN: True,
     }  # fmt: skip
     assert all("No sweep of" in said for said in seen.values())
+    with database.transaction() as session:  # a direct message with the app has a channel of its own
+        session.execute(update(Job).where(Job.kind == "score").values(channel="D0456"))
+    assert "No score of" not in words(workspace.run("jobs", VIEWER)["blocks"])
+    assert "No score of" in words(workspace.run("jobs", ANALYST)["blocks"])
 
 
 def test_an_admin_grants_roles_and_it_is_audited_once(workspace, database):
