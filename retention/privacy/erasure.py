@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 _WHERE = {"links": ("customer_id", "same_as"), "relations": ("customer_id", "other_id")}
+_DIGITS = 7  # of the shortest telephone number that tells one customer
 _QUIETLY = {"synchronize_session": False}
 
 
@@ -58,7 +59,13 @@ def contact_of(lake: "Lake", ids: Sequence[str]) -> list[str]:
     """E-mail addresses and telephone numbers of these ids: they too tell who somebody was."""
     rows = lake.table("customers", identity="stored")
     found = rows.filter(rows.customer_id.isin(list(ids))).select("email", "phone").execute()
-    return sorted({value for column in found for value in found[column] if isinstance(value, str) and value})
+    cells = {value for column in found for value in found[column] if isinstance(value, str)}
+    return sorted(value for value in cells if _reaches(value))
+
+
+def _reaches(cell: str) -> bool:
+    """Whether a cell looks like an address or a number: of "unknown", "no" or "-" others have more than one."""
+    return "@" in cell or sum(map(str.isdigit, cell)) >= _DIGITS
 
 
 def from_lake(lake: "Lake", ids: Sequence[str]) -> dict[str, int]:

@@ -77,7 +77,10 @@ def _holds(data: Any, named: Callable[[str], bool]) -> bool:
 
 def _words(told: Iterable[str]) -> re.Pattern[str]:
     forms = sorted({form for one in told for form in (one, escape(one, quote=False))}, key=len, reverse=True)
-    return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, forms))})(?![\w-])" if forms else r"(?!)")
+    # A dot goes on with a word (an address, 0.20) unless it ends the sentence.
+    return re.compile(
+        rf"(?<![\w.+@-])(?:{'|'.join(map(re.escape, forms))})(?![\w+@-]|\.\w)" if forms else r"(?!)"
+    )
 
 
 def _written(name: str) -> tuple[str, str]:

@@ -173,6 +173,22 @@ def test_others_stay_where_one_of_them_is_erased(shop):
     assert ids.DRAFT_CAMPAIGN in str(cohort.payload)  # the message of the others is of use still
 
 
+def test_what_stands_in_a_cell_for_nothing_names_nobody(shop, tmp_path):
+    """To erase one customer whose telephone number was "no" took others out of cohorts and messages."""
+    _run(shop, Sweep(tier="low", top=50), channel="C0CRM")
+    cells = tmp_path / "cells.csv"
+    cells.write_text(
+        "customer_id,email,phone\nq1,none,no\nq2,unknown,-\nq3,,n/a\nq4,q4@example.com,+31 6 1234 5678\n"
+    )
+    import_files(shop.lake, shop.database, shop.settings, "customers", [str(cells)])
+    told = {one: erasure.contact_of(shop.lake, [one]) for one in ("q1", "q2", "q3", "q4")}
+    assert {one: len(held) for one, held in told.items()} == {"q1": 0, "q2": 0, "q3": 0, "q4": 2}
+    before = _job(shop, "sweep").result, _shown(shop, "sweep")
+    assert " no " in str(before)
+    assert _run(shop, Forget(customer_id="q1")).error is None
+    assert (_job(shop, "sweep").result, _shown(shop, "sweep")) == before
+
+
 def test_a_second_run_reaches_ids_whose_links_the_first_has_deleted(shop):
     """Killed before its last transaction, it left the rows of merged ids in SQL for good."""
     with shop.database.transaction() as session:
@@ -189,6 +205,11 @@ def _job(shop, kind) -> Job:
     with shop.database.reading() as session:
         newest = select(Job).where(Job.kind == kind).order_by(Job.created_at.desc()).limit(1)
         return session.scalars(newest).one()  # the copied shop may have been swept before
+
+
+def _shown(shop, kind) -> list[dict]:
+    with shop.database.reading() as session:
+        return list(session.scalars(select(Outbox.payload).where(Outbox.job_id == _job(shop, kind).id)))
 
 
 def _everything(shop) -> str:

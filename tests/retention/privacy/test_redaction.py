@@ -12,22 +12,35 @@ NAMES = Names(["28", "c-3", "ann@example.com", "K7Q2-M9XD", "Brée & Co"])
 
 
 @pytest.mark.parametrize(
-    "text", ["28", "customer c-3's", "to ann@example.com.", "useful|K7Q2-M9XD|m", "Brée &amp; Co"]
+    "text",
+    [
+        "28",
+        "customer c-3's",
+        "to ann@example.com.",
+        "It was c-3.\nNext",
+        "useful|K7Q2-M9XD|m",
+        "Brée &amp; Co",
+    ],
 )
 def test_a_name_is_found_as_a_value_and_as_a_word(text):
     assert NAMES.named_in(text)
 
 
 @pytest.mark.parametrize(
-    "text", ["no order for 28 days", "c-31", "c-3-1", "xc-3", "joann@example.com", "128"]
-)
+    "text",
+    [
+        "no order for 28 days", "c-31", "c-3-1", "xc-3", "joann@example.com", "128",
+        "jo.ann@example.com", "jo+ann@example.com", "ann@example.com.au", "c-3.5", "c-3@example.com",
+    ],
+)  # fmt: skip
 def test_what_only_looks_like_a_name_is_none(text):
     assert not NAMES.named_in(text)
 
 
 def test_a_short_number_is_a_name_in_a_text_that_names_people_by_their_ids():
     assert NAMES.spoken_of_in("used by 28, order 17")
-    assert not NAMES.spoken_of_in("used by 281")
+    assert NAMES.spoken_of_in("17 is used by 28.")
+    assert not any(map(NAMES.spoken_of_in, ["used by 281", "c7,0.28", "28.20"]))
 
 
 def test_an_entry_of_a_list_goes_and_its_neighbours_stay():
