@@ -222,6 +222,7 @@ def due_campaigns(session: Session, team_id: str, now: datetime) -> list[Campaig
     wall = clock.wall()
     copy = exists().where(
         Send.campaign_id == Campaign.id, Send.channel.not_in(BY_HAND),
+        Send.state.in_(("queued", "sending")),  # in the index: what was sent long ago is not read at each tick
         or_(
             _ready(now, wall),
             (Send.state == "sending") & (Send.lease_until < wall),

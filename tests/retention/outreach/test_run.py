@@ -9,7 +9,7 @@ import time
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from retention import clock
 from retention.campaigns import approval, closing, due
@@ -195,6 +195,21 @@ def test_what_is_not_sent_before_the_window_ends_never_is(database, settings):
     with database.transaction() as session:
         closing.begin(session, settings, "c1", "U0LEAD", campaign.window_ends_at)
     assert set(made.states(database).values()) == {"cancelled"}
+
+
+def test_a_tick_does_not_read_what_was_sent_long_ago(database, settings):
+    """It read every copy of every campaign that ever was, each minute."""
+    made.live(database, settings, 10)
+    old = {"campaign_id": "c1", "channel": "email", "state": "sent", "queued_at": NOW, "sent_at": NOW}
+    steps: list[None] = []
+    with database.transaction() as session:
+        session.execute(update(Send).values(state="sent"))
+        session.execute(insert(Send), [old | {"customer_id": f"old{number}"} for number in range(5000)])
+        sqlite = session.connection().connection.driver_connection
+        sqlite.set_progress_handler(lambda: steps.append(None), 1000)
+        assert sends.due_campaigns(session, settings.team_id, NOW) == []
+        sqlite.set_progress_handler(None, 0)
+    assert len(steps) < 5  # thousands of the database's steps
 
 
 def test_the_tick_asks_for_one_job_at_a_time(database, settings):
