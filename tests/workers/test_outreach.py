@@ -4,15 +4,15 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from retention import clock
 from retention.campaigns.audience import willing
 from retention.campaigns.redemptions import Use, redeem
-from retention.db.tables import Assignment, Coupon, Job, Outbox, Send, Suppression
+from retention.db.tables import Assignment, Campaign, Coupon, Job, Outbox, Send, Suppression
 from retention.settings import Settings
 from tests.retention.outreach.mail import Inbox, Mailserver
-from tests.workers.test_campaign_tasks import CHANNEL, LEAD, _approved, _run, _said, desk, made  # noqa: F401 - fixtures
+from tests.workers.test_campaign_tasks import CHANNEL, LEAD, _approved, _live, _run, _said, desk, made  # noqa: F401 - fixtures
 from workers import schedule
 from workers.requests import CampaignMisuse, CampaignPreview, CampaignSend
 from workers.tasks.runner import run_job
@@ -157,3 +157,20 @@ def test_nobody_is_written_to_in_their_quiet_hours(mail):
     assert {zone_of[to] for to in inbox.addresses} == {"Asia/Kathmandu", "Mars/Base", ""}
     with shop.database.reading() as session:
         assert "queued" not in set(session.scalars(select(Send.state)))
+
+
+@pytest.mark.parametrize("gone", ["the channel", "the policy"])
+def test_what_waits_of_a_campaign_that_is_over_is_given_up_without_the_settings_of_sending(desk, gone):  # noqa: F811
+    """A job a minute refused for ever, for a mail server whose setting was gone."""
+    _live(desk)
+    with desk.database.transaction() as session:
+        session.execute(update(Send).values(channel="email"))
+        session.execute(update(Campaign).values(state="cancelled"))
+    if gone == "the policy":
+        (desk.settings.home / "policy.toml").write_text("[campaign]\nbudget = -5\n")
+    (job,) = [job for job in _tick(desk) if job.kind == "campaign_deliver"]
+    assert (job.error, job.result["stopped"]) == (None, "")
+    with desk.database.transaction() as session:
+        assert set(session.scalars(select(Send.state))) == {"cancelled"}
+        session.get_one(Job, job.id).idem_key = "a minute ago"
+    assert not [job for job in _tick(desk) if job.kind == "campaign_deliver"]

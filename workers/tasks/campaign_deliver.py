@@ -19,11 +19,14 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
     """Send for a while. Any number of these, one after the other or at once, send each copy once."""
     from retention.campaigns.states import find
     from retention.errors import BadInput
+    from retention.outreach import sends
     from retention.outreach.run import Report
 
     settings, wanted = context.settings, request.campaign_id
+    with context.database.transaction() as session:  # before a setting is asked for that is gone, perhaps
+        over = sends.give_up_where_over(session, wanted)
     try:
-        report = _sent(request, context)
+        report = Report() if over else _sent(request, context)
     except BadInput as refusal:  # of a setting: the thread says so, once, until it is mended
         report = Report(stopped=str(refusal))
 
