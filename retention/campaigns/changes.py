@@ -124,10 +124,13 @@ def _line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
 def _refuse_idle(made: Body, changes: Changes) -> None:
     """Money off, or the order value that it takes, where no offer is of that kind: it would be forgotten without a word."""
     kinds = {_kind(line) for line in made.offers}
-    if changes.offer is not None or kinds & {"amount", "free_shipping"}:
+    if changes.offer is not None:
         return  # an offer that was chosen says which of the fields are its own
-    for what, value in (("Money off", changes.amount), ("From order value", changes.min_order)):
-        if value:
+    for what, value, takers in (
+        ("Money off", changes.amount, {"amount"}),
+        ("From order value", changes.min_order, {"amount", "free_shipping"}),
+    ):
+        if value and not kinds & takers:
             raise BadInput(
                 f"{what} {value:g} is for no offer of this campaign; choose one for all that has it, or leave it empty."
             )

@@ -74,3 +74,17 @@ def test_it_is_sent_at_the_moment_that_was_chosen_and_not_before(database, setti
         assert [job.kind for job in due.due(session, london, wanted)] == ["campaign_send"]
         edited = approval.edit(session, london, "c1", 2, "U0ANALYST", Changes(send_on="soon"), NOW)
         assert edited.body["send_on"] is None
+
+
+def test_money_off_for_free_shipping_alone_is_refused_and_its_order_value_taken(database, settings):
+    """It was forgotten without a word."""
+    free = Changes(offer="free_shipping", min_order=30)
+    with database.transaction() as session:
+        _draft(session, settings, shipping_cost=6.0)
+        approval.edit(session, settings, "c1", 1, "U0ANALYST", free, NOW)
+    more = Changes(amount=5)
+    refusal = _attempt(database, lambda s: approval.edit(s, settings, "c1", 2, "U0ANALYST", more, NOW))
+    assert "Money off 5 is for no offer" in str(refusal)
+    with database.transaction() as session:
+        campaign = approval.edit(session, settings, "c1", 2, "U0ANALYST", Changes(min_order=45), NOW)
+        assert Body.model_validate(campaign.body).offers[0].min_order == 45
