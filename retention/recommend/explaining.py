@@ -17,8 +17,9 @@ from retention.recommend.newcomers import NOBODY, Newcomers
 from retention.recommend.sources import Learned, Said
 
 POPULAR_DAYS = 28
-SOURCES = (
+SOURCES = (  # the last two: of an offer's own kind, no recommendations (`campaigns.picks`)
     "buy_again", "cart", "viewed", "collaborative", "neighbours", "social", "popular_segment", "popular", "new_item", "catalogue",
+    "due", "new",
 )  # fmt: skip
 
 

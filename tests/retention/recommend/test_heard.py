@@ -244,6 +244,7 @@ def test_the_reports_message_and_page_name_nobody(sent):
     assert "By week" in text
     assert "bought before" in text
     assert "buy_again" not in text
+    assert {"due", "new"} < set(SOURCES)  # of an offer's own kind
     lines = [{**outcome.data["reasons"][0], "name": one} for one in SOURCES]
     named = Performance({**outcome.data, "reasons": lines}).html(sent.settings)
     assert [one for one in SOURCES if f">{one}<" in named] == ["popular"]  # whose word it is, too
