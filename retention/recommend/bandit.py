@@ -57,6 +57,11 @@ def names(policy: "Policy") -> tuple[str, ...]:
     return tuple(f"{blend}|{rule.name}" for blend, rule in pairs(policy))
 
 
+def blend_of(arm: str, own: ListPolicy) -> str:
+    """The blend of an arm by its name; the policy's ``own`` where none was drawn."""
+    return arm.partition("|")[0] or own
+
+
 def arms(customers: "pd.DataFrame", policy: "Policy") -> Arms:
     """The arms for scored customers.
 

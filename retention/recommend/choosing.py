@@ -1,7 +1,7 @@
 """What each customer of a campaign gets: arm by arm as decided, lists by the blend that was drawn."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -45,14 +45,21 @@ class Choosing:
         progress: Progress = silent,
     ) -> dict[str, list[Item]]:
         """Each customer's items by their blend."""
-        found: dict[str, list[Item]] = {}
-        for blend in bandit.BLENDS:
-            mine = [
-                who for who in customer_ids if self._blend.get(who, self.policy.recommend.policy) == blend
-            ]
-            if mine:
-                found |= desk.lists(lake, mine, k=k, as_of=as_of, policy=blend, progress=progress)
-        return found
+        own = self.policy.recommend.policy
+        blends = {who: self._blend.get(who, own) for who in customer_ids}
+        return blended(desk, lake, blends, k=k, as_of=as_of, progress=progress)
+
+
+def blended(
+    desk: Desk, lake: "Lake", blends: Mapping[str, str], *, k: int, as_of: datetime, progress: Progress = silent
+) -> dict[str, list[Item]]:
+    """The items of each customer of ``blends`` (customer → blend), by that blend."""
+    found: dict[str, list[Item]] = {}
+    for blend in bandit.BLENDS:
+        mine = [who for who, one in blends.items() if one == blend]
+        if mine:
+            found |= desk.lists(lake, mine, k=k, as_of=as_of, policy=blend, progress=progress)
+    return found
 
 
 def choosing(lake: "Lake", session: Session, settings: Settings, policy: "Policy", now: datetime) -> Choosing:

@@ -249,24 +249,51 @@ def test_the_whole_way_to_a_result(desk):
     assert posted.thread_key == closed.post_key
 
 
-def test_what_sold_out_since_the_draft_is_in_no_copy(desk):
-    campaign_id = _approved(desk)
+def _offered(desk, campaign_id) -> dict[str, list[str]]:
+    """Treated customer → the items of their offer."""
+    treated = (Assignment.campaign_id == campaign_id, Assignment.arm == "treatment")
+    with desk.database.reading() as session:
+        rows = session.execute(select(Assignment.customer_id, Assignment.offer).where(*treated))
+        return {who: [item["item_id"] for item in offer["items"]] for who, offer in rows}
 
-    def offered() -> dict[str, list[str]]:
-        treated = (Assignment.campaign_id == campaign_id, Assignment.arm == "treatment")
-        with desk.database.reading() as session:
-            rows = session.execute(select(Assignment.customer_id, Assignment.offer).where(*treated))
-            return {who: [item["item_id"] for item in offer["items"]] for who, offer in rows}
 
-    before = offered()
-    popular = {
-        item for item, _ in Counter(item for items in before.values() for item in items).most_common(3)
-    }
+def _sold_out_before_it_is_sent(desk, campaign_id, many) -> set[str]:
+    """So many of the items that are offered most."""
+    offered = Counter(item for items in _offered(desk, campaign_id).values() for item in items)
+    popular = {item for item, _ in offered.most_common(many)}
     items = desk.lake.table("items").execute()
     desk.lake.upsert("items", items.assign(in_stock=~items["item_id"].isin(popular)))
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     assert _run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
-    after = offered()
+    return popular
+
+
+@pytest.mark.parametrize("blend", ["repeat", "new"])
+def test_what_takes_the_place_of_a_sold_out_item_is_of_the_kind_that_was_drawn(desk, blend):
+    """The list of who was drawn what they bought before was filled up with what they never had, under the drawn arm's name."""
+    campaign_id = _approved(desk)
+    with desk.database.transaction() as session:
+        for one in session.scalars(select(Assignment).where(Assignment.arm == "treatment")):
+            one.offer = {**one.offer, "arm": f"{blend}|All"}
+    before = _offered(desk, campaign_id)
+    _sold_out_before_it_is_sent(desk, campaign_id, 10)
+    events = desk.lake.table("events").execute()
+    had = events[events.event_type == "purchase"].groupby("customer_id")["item_id"].agg(set)
+    filled = [
+        (who, item)
+        for who, items in _offered(desk, campaign_id).items()
+        for item in items
+        if item not in before[who]
+    ]
+    assert filled
+    assert {item in had[who] for who, item in filled} == {blend == "repeat"}
+
+
+def test_what_sold_out_since_the_draft_is_in_no_copy(desk):
+    campaign_id = _approved(desk)
+    before = _offered(desk, campaign_id)
+    popular = _sold_out_before_it_is_sent(desk, campaign_id, 3)
+    after = _offered(desk, campaign_id)
     assert not popular & {item for items in after.values() for item in items}
     assert {who: len(items) for who, items in after.items()} == {
         who: len(items) for who, items in before.items()

@@ -57,10 +57,12 @@ def run(request: CampaignSend, context: Context) -> Outcome:
 
 
 def _restocked(request: CampaignSend, context: Context, lake: Any) -> None:
-    """No copy offers what cannot be bought by now."""
+    """No copy offers what cannot be bought by now; what takes its place is of the blend that was drawn for the customer."""
     from retention import clock
     from retention.campaigns import restocking
+    from retention.recommend.bandit import blend_of
     from retention.recommend.catalogue import catalogue
+    from retention.recommend.choosing import blended
     from retention.recommend.desk import open_desk
     from retention.recommend.fit import assortment
     from retention.risk.policy import load_policy
@@ -71,6 +73,8 @@ def _restocked(request: CampaignSend, context: Context, lake: Any) -> None:
         offers = restocking.sold_out(session, name, barred)
         desk = open_desk(session, context.settings, policy) if offers else None
     if desk is not None:
-        lists = desk.lists(lake, list(offers), k=policy.offer.items, as_of=clock.now())
+        own = policy.recommend.policy
+        blends = {who: blend_of(offer.get("arm", ""), own) for who, offer in offers.items()}
+        lists = blended(desk, lake, blends, k=policy.offer.items, as_of=clock.now())
         with context.database.transaction() as session:
             restocking.replace(session, name, offers, lists, desk.together(lake))
