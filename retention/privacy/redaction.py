@@ -12,7 +12,12 @@ from retention.privacy import pseudonym
 from retention.settings import Settings
 
 ERASED = "erased"
+Named = Callable[[str, str | None], bool]
 _COUNT = re.compile(r"\d{1,6}")  # an id like this stands in a text as a count, too
+# What holds customers, in results and in messages: elsewhere the same word is an item's or an order's id.
+_WHOSE = frozenset({
+    None, "customer_id", "customer", "customers", "other_id", "same_as", "merged", "used_by", "text", "value",
+})  # fmt: skip
 
 
 class Names:
@@ -20,12 +25,16 @@ class Names:
 
     Parameters
     ----------
-    told : iterable of str
-        Ids, pseudonyms, addresses.
+    ids : iterable of str
+        Where a value is one of these and nothing else, its key says whether that is a customer; an address is always.
+    unique : iterable of str
+        What names nothing else: addresses, pseudonyms.
     """
 
-    def __init__(self, told: Iterable[str]) -> None:
-        self._all = frozenset(told)
+    def __init__(self, ids: Iterable[str], unique: Iterable[str] = ()) -> None:
+        ids, unique = frozenset(ids), frozenset(unique)
+        self._all = ids | unique
+        self._by_key = frozenset(one for one in ids if "@" not in one) - unique
         self._distinct = frozenset(one for one in self._all if not _COUNT.fullmatch(one))
         self._word, self._distinct_word = _words(self._all), _words(self._distinct)
 
@@ -33,7 +42,7 @@ class Names:
     def of(cls, settings: Settings, ids: Iterable[str], contacts: Iterable[str]) -> Self:
         """Ids and addresses, and the pseudonyms that go with the ids, under older keys too."""
         ids = list(ids)
-        return cls([*ids, *contacts, *(pseudonym(key, one) for key in settings.keys.all for one in ids)])
+        return cls(ids, [*contacts, *(pseudonym(key, one) for key in settings.keys.all for one in ids)])
 
     def within(self, column: Any) -> ColumnElement[bool]:
         """Rows that may name them, by the text of a column; what it finds is looked at more closely here."""
@@ -41,11 +50,11 @@ class Names:
         told |= {json.dumps(one) for one in self._all - self._distinct}
         return or_(*(cast(column, Text).contains(one, autoescape=True) for one in sorted(told)))
 
-    def named_in(self, text: str) -> bool:
-        """Whether a text is one of the names, or speaks of one; a short number in a text is taken for a count."""
-        return text in self._all or bool(self._distinct_word.search(text))
+    def named_in(self, text: str, key: str | None = None) -> bool:
+        """Whether a text, under this key, is one of the names, or speaks of one; a short number in a text is taken for a count."""
+        return key in _WHOSE if text in self._by_key else bool(self._distinct_word.search(text))
 
-    def spoken_of_in(self, text: str) -> bool:
+    def spoken_of_in(self, text: str, key: str | None = None) -> bool:
         """Whether a text holds any of the names, short numbers too: for texts that are known to name people by their ids."""
         return bool(self._word.search(text))
 
@@ -60,19 +69,20 @@ class Names:
         return _without(data, self.spoken_of_in if closely else self.named_in)
 
 
-def _without(data: Any, named: Callable[[str], bool]) -> Any:
+def _without(data: Any, named: Named, key: str | None = None) -> Any:
     if isinstance(data, str):
-        return ERASED if named(data) else data
+        return ERASED if named(data, key) else data
     if isinstance(data, dict):
-        return {key: _without(value, named) for key, value in data.items()}
-    return [one for one in data if not _holds(one, named)] if isinstance(data, list) else data
+        return {key: _without(value, named, key) for key, value in data.items()}
+    return [one for one in data if not _holds(one, named, key)] if isinstance(data, list) else data
 
 
-def _holds(data: Any, named: Callable[[str], bool]) -> bool:
+def _holds(data: Any, named: Named, key: str | None) -> bool:
     if isinstance(data, str):
-        return named(data)
-    parts = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
-    return any(_holds(one, named) for one in parts)
+        return named(data, key)
+    if isinstance(data, dict):
+        return any(_holds(value, named, key) for key, value in data.items())
+    return isinstance(data, list) and any(_holds(one, named, key) for one in data)
 
 
 def _words(told: Iterable[str]) -> re.Pattern[str]:

@@ -51,6 +51,25 @@ def test_an_entry_of_a_list_goes_and_its_neighbours_stay():
     assert NAMES.out_of(found) == found
 
 
+def test_what_has_the_id_of_the_customer_but_is_an_item_or_an_order_stays():
+    """Shops number customers and items alike: whoever was erased took that item out of the lists of others."""
+    names = Names(["15036", "c-3"], ["ann@example.com", "K7Q2-M9XD"])
+    listed = {
+        "customer_id": "14911",
+        "recommendations": [{"item_id": "15036"}, {"item_id": "c-3"}],
+        "uses": [{"used_by": "14911", "order_id": "15036"}, {"used_by": "14912", "order_id": "c-3"}],
+        "items": ["15036", "22423"],
+    }
+    assert names.out_of(listed) == listed
+    of_the_customer = [
+        {"customer_id": "15036"},
+        {"used_by": "c-3"},
+        {"customers": ["15036"]},
+        {"note": "K7Q2-M9XD"},
+    ]
+    assert names.out_of({"found": of_the_customer, "to": "ann@example.com"}) == {"found": [], "to": "erased"}
+
+
 def test_rows_are_found_by_what_json_makes_of_a_name(database):
     told = {"value": {"a": "28"}, "text": {"a": "dear Brée & Co"}, "message": {"a": "dear Brée &amp; Co"},
             "count": {"a": "for 28 days"}, "other": {"a": "29"}}  # fmt: skip
