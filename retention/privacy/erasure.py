@@ -7,10 +7,11 @@ id; all else is deleted.
 
 import secrets
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, case, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from retention.db.tables import (
@@ -33,6 +34,8 @@ from retention.privacy.redaction import ERASED, Names
 from retention.settings import Settings
 
 if TYPE_CHECKING:
+    from sqlalchemy import Update
+
     from retention.lake import Lake
 
 _WHERE = {"links": ("customer_id", "same_as"), "relations": ("customer_id", "other_id")}
@@ -165,53 +168,64 @@ def scrub_jobs(session: Session, job_ids: Sequence[str]) -> None:
     )
 
 
-def redact_jobs(session: Session, settings: Settings, names: Names) -> list[str]:
-    """Take the customer out of what other jobs found out (a cohort, a dry run) or failed with; which jobs that were."""
-    mine = Job.team_id == settings.team_id, or_(names.within(Job.result), names.within(Job.error))
-    named = []
-    for job_id in session.scalars(
-        select(Job.id).where(*mine)
-    ).all():  # one at a time: a result may have 15 MB
-        held = session.execute(select(Job.result, Job.error).where(Job.id == job_id)).one()
-        result, error = names.out_of(held.result), names.out_of(held.error)
-        if (result, error) != (held.result, held.error):
-            changed = update(Job).where(Job.id == job_id).values(result=result, error=error)
-            session.execute(changed, execution_options=_QUIETLY)
-            named.append(job_id)
-    return named
+def jobs_naming(
+    session: Session, settings: Settings, names: Names, since: datetime | None = None
+) -> list[str]:
+    """Other jobs whose result (a cohort, a dry run) or failure may name the customer; of those that ended since then."""
+    ended = () if since is None else (Job.finished_at >= since,)
+    text = or_(names.within(Job.result), names.within(Job.error))
+    return list(session.scalars(select(Job.id).where(Job.team_id == settings.team_id, *ended, text)))
+
+
+def redacted_job(session: Session, names: Names, job_id: str) -> "Update | None":
+    """The statement that takes the customer out of what a job found out; None where it names them nowhere.
+
+    It changes nothing where the job has ended anew meanwhile. A result may have 18 MB: this takes seconds.
+    """
+    held = session.execute(select(Job.result, Job.error, Job.finished_at).where(Job.id == job_id)).one()
+    result, error = names.out_of(held.result), names.out_of(held.error)
+    if (result, error) == (held.result, held.error):
+        return None
+    same = Job.id == job_id, Job.finished_at.is_not_distinct_from(held.finished_at)
+    return update(Job).where(*same).values(result=result, error=error)
+
+
+def posts_naming(session: Session, settings: Settings, names: Names) -> list[str]:
+    """Keys of the messages that may name the customer."""
+    named = Outbox.team_id == settings.team_id, Outbox.kind == "message", names.within(Outbox.payload)
+    return list(session.scalars(select(Outbox.key).where(*named)))
 
 
 def redacted_posts(
-    session: Session, settings: Settings, names: Names, job_ids: Sequence[str]
+    session: Session, names: Names, which: ColumnElement[bool], *, closely: bool = False
 ) -> list[tuple[str, str, dict[str, Any]]]:
-    """(key, channel, payload) of other messages that name the customer, without what names them.
+    """(key, channel, payload) of those messages that name the customer, without what names them.
 
-    Ids that look like counts are looked for in direct messages of those jobs alone: channels show pseudonyms.
+    Parameters
+    ----------
+    closely : bool
+        Look for ids that look like counts, too: in direct messages alone, channels show pseudonyms.
     """
-    rows = session.execute(
-        select(Outbox.key, Outbox.channel, Outbox.payload, Outbox.job_id.in_(job_ids)).where(
-            Outbox.team_id == settings.team_id, Outbox.kind == "message",
-            or_(Outbox.job_id.in_(job_ids), names.within(Outbox.payload)),
-        )
-    )  # fmt: skip
+    rows = select(Outbox.key, Outbox.channel, Outbox.payload).where(Outbox.kind == "message", which)
     changed = []
-    for key, channel, payload, of_job in rows:
-        without = names.out_of(payload, closely=bool(of_job) and channel[0] not in "CG")
+    for key, channel, payload in session.execute(rows):
+        without = names.out_of(payload, closely=closely and channel[0] not in "CG")
         if without != payload:
             changed.append((key, channel, without))
     return changed
 
 
-def drop_files(session: Session, settings: Settings, names: Names) -> int:
-    """Drop the bytes of files still to be sent that name the customer; how many."""
-    held = File.team_id == settings.team_id, File.sensitive.is_(True), File.content.is_not(None)
-    gone = [
+def files_naming(
+    session: Session, settings: Settings, names: Names, since: datetime | None = None
+) -> list[str]:
+    """Files still to be sent that name the customer; of those made since then."""
+    made = () if since is None else (File.created_at >= since,)
+    held = File.team_id == settings.team_id, File.sensitive.is_(True), File.content.is_not(None), *made
+    return [
         file_id
         for file_id, content in session.execute(select(File.id, File.content).where(*held))
         if names.spoken_of_in((content or b"").decode("utf-8", "replace"))
     ]
-    session.execute(update(File).where(File.id.in_(gone)).values(content=None), execution_options=_QUIETLY)
-    return len(gone)
 
 
 def forget_question(session: Session, job_id: str) -> None:

@@ -51,7 +51,13 @@ class Choosing:
 
 
 def blended(
-    desk: Desk, lake: "Lake", blends: Mapping[str, str], *, k: int, as_of: datetime, progress: Progress = silent
+    desk: Desk,
+    lake: "Lake",
+    blends: Mapping[str, str],
+    *,
+    k: int,
+    as_of: datetime,
+    progress: Progress = silent,
 ) -> dict[str, list[Item]]:
     """The items of each customer of ``blends`` (customer → blend), by that blend."""
     found: dict[str, list[Item]] = {}

@@ -1,10 +1,15 @@
 """Erase a customer everywhere, and replace what Slack shows of them."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
+from retention import clock
+from retention.db.tables import File, Outbox
+from retention.settings import Settings
 from workers.delivery import outbox
 from workers.requests import Forget
 from workers.tasks.contract import Context, Outcome, Post
@@ -12,12 +17,15 @@ from workers.tasks.contract import Context, Outcome, Post
 if TYPE_CHECKING:
     from retention.privacy.redaction import Names
 
+Sessions = Callable[[], AbstractContextManager[Session]]
+_UNDER_WAY = timedelta(minutes=1)  # what a job says of its end may be that much older than its commit
+
 
 def run(request: Forget, context: Context) -> Outcome:
     """From the lake and the quarantine at once, from SQL in the transaction that finishes the job. It may run twice.
 
-    Jobs and messages come first, and last once more for those that were under way: an address is known while the lake
-    has it.
+    Jobs and messages come first, and last once more for those that were under way since: an address is known while the
+    lake has it.
     """
     from retention.campaigns.states import record
     from retention.lake import Lake
@@ -31,9 +39,10 @@ def run(request: Forget, context: Context) -> Outcome:
         ids = sorted({*linked, *erasure.ids_in_directory(session, settings, linked)})
     contacts = erasure.contact_of(lake, ids)
     names = Names.of(settings, ids, contacts)
+    begun = clock.wall() - _UNDER_WAY
     with context.database.transaction() as session:
         erased.remember(session, settings, ids, who, now)  # first: no import that runs now brings them back
-        _scrub(session, context, names, ids)
+    _scrub(context, names, ids, context.database.reading, context.database.transaction)
     context.progress(1, 4, "Erasing from the quarantine")
     quarantined = erasure.from_quarantine(lake, settings, [*ids, *contacts])
     context.progress(2, 4, "Erasing from the lake")
@@ -44,7 +53,7 @@ def run(request: Forget, context: Context) -> Outcome:
     def apply(session: Session) -> tuple[Post, ...]:
         rows = erasure.from_sql(session, settings, ids)
         rows_gone.update({name: number for name, number in rows.items() if number})
-        _scrub(session, context, names, ids)
+        _scrub(context, names, ids, lambda: nullcontext(session), lambda: nullcontext(session), begun)
         erasure.forget_question(session, context.job_id)
         record(session, settings, who, "customer.forget", f"job {context.job_id}", now, {"rows": rows_gone})
         return (Post("bot/forgotten", {"number_of_ids": len(ids), "erased": rows_gone}),)
@@ -52,19 +61,47 @@ def run(request: Forget, context: Context) -> Outcome:
     return Outcome(data, apply=apply)
 
 
-def _scrub(session: Session, context: Context, names: "Names", ids: Sequence[str]) -> None:
-    """Jobs and messages about the customer say "erased"; others go on without what names them."""
+def _scrub(
+    context: Context, names: "Names", ids: Sequence[str], reading: Sessions, writing: Sessions,
+    since: datetime | None = None,
+) -> None:  # fmt: skip
+    """Jobs and messages about the customer say "erased"; others go on without what names them.
+
+    What takes long is done while nobody has to wait for it: what was read is written job by job.
+    """
     from retention.privacy import erasure
 
     settings = context.settings
-    asked = [one for one in erasure.jobs_about(session, settings, ids) if one != context.job_id]
-    for key, channel in erasure.posts_about(session, settings, asked):
-        outbox.put(session, settings, Post("bot/erased", {}, key=key), default_channel=channel)
-    erasure.scrub_jobs(session, asked)
-    named = erasure.redact_jobs(session, settings, names)
-    for key, channel, payload in erasure.redacted_posts(session, settings, names, named):
+    with writing() as session:
+        asked = [one for one in erasure.jobs_about(session, settings, ids) if one != context.job_id]
+        for key, channel in erasure.posts_about(session, settings, asked):
+            outbox.put(session, settings, Post("bot/erased", {}, key=key), default_channel=channel)
+        erasure.scrub_jobs(session, asked)
+    with reading() as session:
+        named = erasure.jobs_naming(session, settings, names, since)
+    for job_id in named:
+        with reading() as session:
+            redacted = erasure.redacted_job(session, names, job_id)
+        if redacted is not None:
+            with writing() as session:
+                session.execute(redacted, execution_options={"synchronize_session": False})
+                _say(
+                    session,
+                    settings,
+                    erasure.redacted_posts(session, names, Outbox.job_id == job_id, closely=True),
+                )
+    with reading() as session:
+        keys = erasure.posts_naming(session, settings, names)
+        files = erasure.files_naming(session, settings, names, since)
+    with writing() as session:
+        _say(session, settings, erasure.redacted_posts(session, names, Outbox.key.in_(keys)))
+        outbox.forget_bytes(session, File.id.in_(files))
+
+
+def _say(session: Session, settings: Settings, posts: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+    """Replace these messages; of what has no block left Slack shows that it was erased."""
+    for key, channel, payload in posts:
         if payload["blocks"]:
             outbox.replace(session, key, payload)
         else:
             outbox.put(session, settings, Post("bot/erased", {}, key=key), default_channel=channel)
-    erasure.drop_files(session, settings, names)
