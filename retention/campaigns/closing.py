@@ -7,11 +7,11 @@ it: a window that ends when somebody has seen enough would flatter what they saw
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
 from retention.campaigns.states import Stale, find, move, record
-from retention.db.tables import Campaign
+from retention.db.tables import Campaign, Coupon, Send
 from retention.errors import Conflict
 from retention.outreach import sends
 from retention.settings import Settings
@@ -42,7 +42,7 @@ def begin(session: Session, settings: Settings, campaign_id: str, actor: str, no
         session, settings, campaign_id, frm=("live",), to="measuring", actor=actor, action="campaign.measuring",
         at=now, where=(Campaign.window_ends_at <= now,),
     )  # fmt: skip
-    sends.cancel(session, campaign_id, "not sent before the window was over")
+    sends.cancel_unsent(session, campaign_id, "not sent before the window was over")
     return moved
 
 
@@ -104,11 +104,16 @@ def teaching_nothing(session: Session, settings: Settings) -> set[str]:
     """Ids of the campaigns that nothing is learnt from.
 
     Of some nobody knows who bought: their orders are awaited, or were given up. Of those that were stopped many who
-    were to be treated got nothing, or a code that was void.
+    were to be treated got nothing, or a code that was void. Of some no copy ever went out, as of a file that nobody took;
+    where a code was redeemed all the same, they evidently went out another way.
     """
     given_up = Campaign.result["advice"].as_string() == NO_ORDERS
+    copies, codes = Send.campaign_id == Campaign.id, Coupon.campaign_id == Campaign.id
+    reached = exists().where(copies, Send.state.in_(sends.PERHAPS_THERE))
+    idle = exists().where(copies) & ~reached & ~exists().where(codes, Coupon.state == "redeemed")
     found = select(Campaign.id).where(
-        Campaign.team_id == settings.team_id, or_(Campaign.state.in_(("measuring", "cancelled")), given_up)
+        Campaign.team_id == settings.team_id,
+        or_(Campaign.state.in_(("measuring", "cancelled")), given_up, idle),
     )
     return set(session.scalars(found))
 

@@ -4,6 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention.campaigns.body import Prior
+from retention.campaigns.closing import teaching_nothing
 from retention.db.tables import Campaign
 from retention.risk.policy import Policy
 from retention.settings import Settings
@@ -20,9 +21,12 @@ def learnt_prior(session: Session, settings: Settings, policy: Policy) -> Prior:
     mean, precision, campaigns, simulated = policy.offer.uplift, policy.offer.uplift_sd**-2, 0, False
     results = session.scalars(
         select(Campaign.result)
-        .where(Campaign.team_id == settings.team_id, Campaign.state == "closed")
+        .where(
+            Campaign.team_id == settings.team_id, Campaign.state == "closed",
+            Campaign.id.not_in(teaching_nothing(session, settings)),
+        )
         .order_by(Campaign.id)
-    )
+    )  # fmt: skip
     for result in results:
         effect = ((result or {}).get("effects") or {}).get("buyers") or {}
         error = effect.get("standard_error")

@@ -20,7 +20,8 @@ ATTEMPTS = 6
 BACK_OFF = timedelta(seconds=30)  # after the first try; doubled after each further one
 LONGEST_BACK_OFF = timedelta(hours=1)
 BY_HAND = ("csv", "call")  # a person takes the file
-REACHED = ("queued", "sending", "sent", "held")  # counts as contact: it has reached them, may have, or will
+PERHAPS_THERE = ("sending", "sent", "held")  # it has reached them, or may have
+REACHED = ("queued", *PERHAPS_THERE)  # counts as contact: it has reached them, may have, or will
 _QUIETLY = {"synchronize_session": False}
 
 
@@ -160,6 +161,11 @@ def cancel(session: Session, campaign_id: str, why: str) -> None:
     _cancel(session, campaign_id, why)
 
 
+def cancel_unsent(session: Session, campaign_id: str, why: str) -> None:
+    """Cancel what was to go out by itself; a file's copies wait on: its codes may have gone out another way."""
+    _cancel(session, campaign_id, why, Send.channel.not_in(BY_HAND))
+
+
 def taken_as_file(
     session: Session, campaign_id: str, job_id: str, now: datetime, channel: str = "csv"
 ) -> None:
@@ -176,6 +182,18 @@ def left_out(session: Session, campaign_id: str) -> set[str]:
     """Customers who were to get a copy and get none any more: unsubscribed, without consent, erased."""
     rows = select(Send.customer_id).where(Send.campaign_id == campaign_id, Send.state == "cancelled")
     return set(session.scalars(rows))
+
+
+def why_left_out(session: Session, campaign_id: str) -> dict[str, int]:
+    """How many of those there are, by the reason."""
+    gone = select(Send.error, func.count()).where(Send.campaign_id == campaign_id, Send.state == "cancelled")
+    return {why or "stopped": number for why, number in session.execute(gone.group_by(Send.error)).tuples()}
+
+
+def untaken(session: Session, campaign_id: str) -> int:
+    """How many copies wait in a file that nobody has taken."""
+    waiting = Send.campaign_id == campaign_id, Send.state == "queued", Send.channel.in_(BY_HAND)
+    return session.scalar(select(func.count()).where(*waiting)) or 0
 
 
 def counts(session: Session, campaign_id: str) -> dict[str, int]:

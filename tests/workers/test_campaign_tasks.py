@@ -547,6 +547,32 @@ def test_where_its_orders_never_come_it_is_closed_without_a_result_and_nothing_i
     _teaches_nothing(desk, campaign_id)  # without its orders it is none to learn from
 
 
+@pytest.mark.parametrize("redeemed", [False, True])
+def test_a_file_that_nobody_took_is_told_as_such_and_its_customers_count_as_treated(desk, redeemed):
+    """The result said that all of them were left out, for consent or a stop, and had cost nothing."""
+    campaign_id = _live(desk)
+    if redeemed:
+        with desk.database.transaction() as session:
+            used = session.scalars(select(Coupon).order_by(Coupon.code).limit(1)).one()
+            used.state, used.redeemed_at = "redeemed", clock.now() + timedelta(days=1)
+    _pass(desk, days=29)
+    measured = _run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
+    result, contact = measured.result, _campaign(desk, campaign_id).body["contact_cost"]
+    treated = result["sample_ratio"]["treated"]
+    assert (measured.error, result["left_out"], result["untaken"]) == (None, 0, treated)
+    assert result["cost"] >= treated * contact > 0
+    said = _said(desk, f"campaign:{campaign_id}:result:1")
+    assert f"Nobody has downloaded the file with {treated} customers of the treated" in said
+    assert ("handed out another way" in said) == redeemed
+    assert "left out" not in said
+    if redeemed:
+        with desk.database.reading() as session:
+            assert closing.teaching_nothing(session, desk.settings) == set()
+            assert not decisions(desk.lake, session, desk.settings, clock.now()).empty
+    else:
+        _teaches_nothing(desk, campaign_id)
+
+
 def test_stopping_a_live_campaign_voids_its_codes(desk):
     campaign_id = _live(desk)
     with desk.database.transaction() as session:
@@ -562,6 +588,7 @@ def test_stopping_a_live_campaign_voids_its_codes(desk):
     assert (_campaign(desk, campaign_id).state, measured.result["advice"]) == ("cancelled", "undecided")
     assert "stopped while it was live" in _said(desk)
     assert f"{measured.result['left_out']} customers of the treated were left out" in _said(desk)
+    assert f"(the campaign was stopped: {measured.result['left_out']})" in _said(desk)
     assert (measured.result["left_out"], measured.result["cost"]) == (
         measured.result["sample_ratio"]["treated"],
         0,
@@ -761,6 +788,7 @@ def _arms(desk, campaign_id) -> list[str]:
 
 def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
     campaign_id = _live(desk)
+    _file(desk, campaign_id)  # of codes that nobody took nothing would be learnt
     with desk.database.reading() as session:
         offers = dict(
             session.execute(

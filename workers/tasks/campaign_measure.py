@@ -37,7 +37,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     context.progress(1, 4, "Counting what both arms did")
     with database.reading() as session:
         counted = outcomes(lake, session, campaign)
-        left_out = len(sends.left_out(session, campaign.id))
+        left_out, untaken = sends.why_left_out(session, campaign.id), sends.untaken(session, campaign.id)
     context.progress(2, 4, "Comparing them")
     measured = measure(
         counted, planned_share=1 - campaign.body["holdout"], metrics=METRICS, segmented=SEGMENTS
@@ -46,7 +46,8 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     missing = missing_days(lake, campaign.sent_at, campaign.window_ends_at)
     result = {
         **measured.as_dict(), "simulated": _stated_effect(settings.demo),
-        "missing_days": [day.isoformat() for day in missing], "left_out": left_out,
+        "missing_days": [day.isoformat() for day in missing], "left_out": sum(left_out.values()),
+        "why_left_out": left_out, "untaken": untaken,
     }  # fmt: skip
     context.progress(3, 4, "Drawing the chart")
     chart = picture(counted, measured, simulated=settings.demo)
