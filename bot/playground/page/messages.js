@@ -137,7 +137,7 @@ async function csvPreview(source, place) {
   try {
     const text = (await (await fetch(source)).text()).replace(/^\ufeff/, "");
     const rows = text.match(/(?:"(?:[^"]|"")*"|[^"\r\n])+/g) ?? []; // a quoted cell may hold more than one line
-    const cells = rows.slice(0, 6).map((row) => [...row.matchAll(/("(?:[^"]|"")*"|[^,]*)(?:,|$)/g)].map((match) => match[1].replace(/^"|"$/g, "").replaceAll('""', '"')).slice(0, 6));
+    const cells = rows.slice(0, 6).map((row) => [...row.matchAll(/("(?:[^"]|"")*"|[^,]*)(?:,|$)/g)].map((match) => match[1].replace(/^"|"$/g, "").replaceAll('""', '"')).slice(0, 8));
     const [head, ...body] = cells;
     fill(place, h("table", {}, h("thead", {}, h("tr", {}, head.map((one) => h("th", {}, one)))),
       h("tbody", {}, body.map((line) => h("tr", {}, line.map((one) => h("td", {}, one)))))),
