@@ -24,10 +24,8 @@ log = logging.getLogger(__name__)
 
 REDEMPTIONS = "/redemptions"
 LARGEST = 10_000  # bytes
-FIRST, LAST = (
-    datetime(1970, 1, 1, tzinfo=UTC),
-    datetime(2100, 1, 1, tzinfo=UTC),
-)  # when a code can have been used
+# When a code can have been used.
+FIRST, LAST = (datetime(year, 1, 1, tzinfo=UTC) for year in (1970, 2100))
 _STATUS = {"redeemed": 200, "repeated": 200, "unknown": 404, "expired": 410, "void": 410}  # else 409
 
 Answer = tuple[int, dict[str, Any]]

@@ -315,9 +315,8 @@ def _disarm(session: Session, settings: Settings, campaign: Campaign) -> None:
     keys = session.scalars(select(Outbox.key).where(Outbox.key.startswith(told))).all()
     for key in keys:
         match key.removeprefix(told).split(":"):
-            case ["reminder", version, user] if (
-                int(version) >= campaign.version - 1
-            ):  # older ones are disarmed already
+            # Those of older versions are disarmed already.
+            case ["reminder", version, user] if int(version) >= campaign.version - 1:
                 post = _reminder(campaign, int(version), user)
             case ["clearance", version] if campaign.state not in CLEARING:
                 post = clearance(settings, campaign, int(version))

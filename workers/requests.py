@@ -39,9 +39,8 @@ BLEND = ("auto", "blend")  # of the recommender: candidates of several models, p
 
 
 MOST_DAYS = 3650
-MOST_TUNE = (
-    600  # seconds of a queued search: a job may take 15 minutes, and what is found is trained and judged too
-)
+# Seconds of a queued search: a job may take 15 minutes, and what is found is trained and judged, too.
+MOST_TUNE = 600
 SOME_DAYS = f"a number of days from 1 to {MOST_DAYS:,}"
 
 
@@ -100,9 +99,8 @@ class Request(BaseModel):
     queue: ClassVar[Literal["interactive", "batch"]] = "batch"
     role: ClassVar[str] = "analyst"
     deed: ClassVar[str]  # "to … you need analyst"
-    names_customers: ClassVar[bool] = (
-        True  # whether its message may, so that an erasure has to find it for ever
-    )
+    # Whether its message may, so that an erasure has to find it for ever.
+    names_customers: ClassVar[bool] = True
 
     def fits_a_worker(self) -> None:
         """Refuse, before it is queued, what a worker has not the time for.

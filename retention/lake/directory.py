@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 SAME = 100  # so many rows may share what was asked for, and be one customer
 NEAR = 2_000  # so many candidates are compared for a nearest match
-
-
-FOLLOWED = ("events", "customers", "relations", "links")
+FOLLOWED = ("events", "customers", "relations", "links")  # tables of the lake
 
 
 def state(lake: "Lake") -> str:

@@ -78,7 +78,7 @@ def keep(
 
     report = replace(report, lake=directory.state(lake))
     with database.transaction() as session:
-        if report.table in _FOLLOWED and _followed(session, settings) != report.lake:
+        if report.table in directory.FOLLOWED and _followed(session, settings) != report.lake:
             directory.sync(lake, session, settings)
         session.add(
             ImportLog(
@@ -91,16 +91,13 @@ def keep(
     return report
 
 
-_FOLLOWED = ("events", "customers", "relations")
-
-
 def _followed(session: "Session", settings: "Settings") -> str | None:
     """The state of the lake that the directory followed last, as far as imports know."""
     from retention.db.tables import ImportLog
 
     last = session.scalar(
         select(ImportLog.report)
-        .where(ImportLog.team_id == settings.team_id, ImportLog.table_name.in_(_FOLLOWED))
+        .where(ImportLog.team_id == settings.team_id, ImportLog.table_name.in_(directory.FOLLOWED))
         .order_by(ImportLog.at.desc())
         .limit(1)
     )

@@ -113,7 +113,7 @@ def give_up_where_over(session: Session, campaign_id: str) -> bool:
     over = session.scalar(select(Campaign.state).where(Campaign.id == campaign_id)) != "live"
     if over:
         recover(session, campaign_id, repeats=False)
-        _cancel(session, campaign_id, "the campaign is over", Send.channel.not_in(BY_HAND))
+        cancel_unsent(session, campaign_id, "the campaign is over")
     return over
 
 
