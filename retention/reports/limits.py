@@ -88,11 +88,11 @@ def _model(found: dict[str, Any]) -> list[dict[str, str]]:
         return [_limit("no model has been trained: the rules decide", "train one: `retrain`")]
     drift = found["drift"]
     if drift and drift["moved"]:
-        count, names = len(drift["moved"]), ", ".join(drift["moved"][:3])
+        count, names = len(drift["moved"]), "; ".join(drift["meaning"][name] for name in drift["moved"][:3])
         moved = "1 feature has" if count == 1 else f"{count} features have"
         return [
             _limit(
-                f"{moved} moved since the champion was trained ({names})",
+                f"{moved} moved since the champion was trained ({names}; H is the horizon)",
                 "look at what changed in the source, then `retrain`",
             )
         ]

@@ -93,17 +93,18 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
     -------
     dict
         ``as_of``; ``customers`` active; ``features``: the PSI of each against the training window, the largest first (empty
-        for a version that kept no profile), ``limit`` from which one counts, ``moved``: those that do not grow with the history by themselves, and the ``largest``
+        for a version that kept no profile), ``meaning``: what each is, ``limit`` from which one counts, ``moved``: those that do not grow with the history by themselves, and the ``largest``
         of such; ``event_mix``: the PSI of
         the shares of event types, of the last 91 days against the 91 before the champion's cutoff, None without events there.
     """
     from retention.churn import drift
+    from retention.churn.derived import MEANING
     from retention.churn.score import population
     from retention.errors import TooLittleData
 
     at = lake.as_of(None, row.horizon_days).at
     told: dict[str, Any] = {
-        "as_of": at.isoformat(), "customers": 0, "features": {}, "limit": drift.MOVED, "moved": [], "largest": None,
+        "as_of": at.isoformat(), "customers": 0, "features": {}, "meaning": {}, "limit": drift.MOVED, "moved": [], "largest": None,
         "event_mix": _mix(lake, row.cutoff, at),
     }  # fmt: skip
     profiles = (row.metrics.get("reference") or {}).get("features", {})
@@ -119,6 +120,7 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
     return told | {
         "customers": customers,
         "features": {name: round(psi, 4) for name, psi in features.items()},
+        "meaning": {name: MEANING[name] for name in features},
         "limit": round(limit, 4),
         "moved": drift.unexpected(features, limit),
         "largest": next((round(features[name], 4) for name in drift.unexpected(features)), None),

@@ -108,6 +108,15 @@ def test_drift_is_against_what_the_champion_learned_from(shop, champion):
     assert report(shop.lake, shop.database, shop.settings).data["drift"]["features"]["orders_all"] == 0
 
 
+def test_what_moved_is_told_in_the_words_of_the_catalogue(shop, champion, settings):
+    clock.configure(fixed=shop.end)
+    found = report(shop.lake, shop.database, shop.settings)
+    for said in (_shown(found), found.html(settings)):
+        assert "spend in the last H" in said
+        assert "spend_1h" not in said
+        assert "spend 1h" not in said
+
+
 def test_a_file_imported_again_makes_no_smaller_share_of_the_quarantine(found):
     data = {**found.data, "quarantine": {"customer_id is missing": 100}}
     data["imports"] = {**data["imports"], "rows_read": 10 * data["imports"]["rows_read"]}
