@@ -1,4 +1,4 @@
-"""The customer data: Delta tables, read and transformed through Ibis. See docs/lake.md."""
+"""The customer data: Delta tables, read and transformed through Ibis. See docs/data.md."""
 
 from retention.lake.lake import AsOf, Lake
 

@@ -1,4 +1,4 @@
-"""Map files: how a source's columns become canonical ones (docs/lake.md; the contract has an example)."""
+"""Map files: how a source's columns become canonical ones (docs/data.md; the contract has an example)."""
 
 import re
 import tomllib
