@@ -99,7 +99,7 @@ class Request(BaseModel):
     queue: ClassVar[Literal["interactive", "batch"]] = "batch"
     role: ClassVar[str] = "analyst"
     deed: ClassVar[str]  # "to … you need analyst"
-    # Whether its message may, so that an erasure has to find it for ever.
+    # Whether its result or message may: an erasure has to find them for ever, and lets what is under way begin anew.
     names_customers: ClassVar[bool] = True
 
     def fits_a_worker(self) -> None:
@@ -245,6 +245,7 @@ class CampaignDeliver(Request):
 
     kind = "campaign_deliver"
     deed = "send a campaign"
+    names_customers = False
     campaign_id: str
 
 

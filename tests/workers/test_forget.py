@@ -1,5 +1,6 @@
 """A customer is erased: from every table, for good, and nobody else is touched."""
 
+import secrets
 import shutil
 import sqlite3
 from datetime import datetime, timedelta
@@ -21,20 +22,31 @@ from retention.db.tables import (
     Job,
     Outbox,
     RoleGrant,
+    Run,
     Send,
 )
-from retention.errors import NotAllowed
+from retention.errors import Conflict, NotAllowed
 from retention.lake import Lake, quarantine
 from retention.lake.importing import import_files
 from retention.lake.schema import TABLES
 from retention.privacy import erased, erasure, pseudonym
 from retention.privacy.redaction import Names
+from retention.risk import sweep as sweeping
 from retention.settings import Settings
 from tests import shop as tiny
 from tests.retention.outreach import made as campaigns
-from workers import ids, jobs
-from workers.requests import CampaignMisuse, CampaignPreview, CohortCsv, Forget, Score, Sweep
-from workers.tasks.runner import run_job
+from workers import heartbeat, ids, jobs
+from workers.requests import (
+    CampaignDeliver,
+    CampaignMisuse,
+    CampaignPreview,
+    CohortCsv,
+    Forget,
+    Retrain,
+    Score,
+    Sweep,
+)
+from workers.tasks.runner import run_here, run_job
 
 ADMIN = "U0ADMIN"
 
@@ -54,7 +66,7 @@ def _run(shop, request, user=ADMIN, channel=None) -> Job:
     with shop.database.transaction() as session:
         job = jobs.submit(
             session, shop.settings, request, requested_by=user, channel=channel or user,
-            idem_key=f"click {request.kind}",
+            idem_key=secrets.token_hex(8),
         ).job  # fmt: skip
     run_job(shop.settings, shop.database, job.id, "test")
     with shop.database.reading() as session:
@@ -190,6 +202,84 @@ def test_what_stands_in_a_cell_for_nothing_names_nobody(shop, tmp_path):
     assert " no " in str(before)
     assert _run(shop, Forget(customer_id="q1")).error is None
     assert (_job(shop, "sweep").result, _shown(shop, "sweep")) == before
+
+
+@pytest.fixture
+def erased_meanwhile(shop, monkeypatch):
+    """Makes a sweep read the lake, and everybody with this id be erased before it ends."""
+    monkeypatch.setattr(heartbeat, "LOOK", 3600.0)  # both run in this thread
+    read = sweeping.sweep
+
+    def erase_after(who: str) -> None:
+        def slow(*given, **how):
+            found = read(*given, **how)
+            monkeypatch.setattr(sweeping, "sweep", read)
+            _run(shop, Forget(customer_id=who))
+            return found
+
+        monkeypatch.setattr(sweeping, "sweep", slow)
+
+    return erase_after
+
+
+def test_a_job_that_read_a_customer_before_the_erasure_publishes_nothing_and_begins_anew(
+    shop, erased_meanwhile
+):
+    """It brought them back: into its cohort, the message and the lake's scores."""
+    who = _run(shop, Sweep(tier="low", top=1), channel="C0CRM").result["cohort"][0]["customer_id"]
+    erased_meanwhile(who)
+    stale = _run(shop, Sweep(tier="low", top=1000), channel="C0CRM")
+    assert (stale.state, stale.result, _job(shop, "forget").state) == ("queued", None, "done")
+    assert run_job(shop.settings, shop.database, stale.id, "test") == "done"
+    swept = {one["customer_id"] for one in _job(shop, "sweep").result["cohort"]}
+    assert swept
+    assert who not in swept
+    with shop.database.reading() as session:
+        run = session.scalars(select(Run.run_id).where(Run.job_id == stale.id)).one()
+    assert who not in set(shop.lake.scores(run).execute().customer_id)
+    assert pseudonym(shop.settings.key, who) not in _everything(shop)
+
+
+def test_a_job_in_a_terminal_that_read_an_erased_customer_says_so(shop, erased_meanwhile):
+    erased_meanwhile(str(shop.lake.table("events").customer_id.min().execute()))
+    with pytest.raises(Conflict, match=r"erased meanwhile.* ask again"):
+        run_here(shop.settings, shop.database, Sweep(tier="low"), user="operator")
+    assert _job(shop, "sweep").state == "failed"
+
+
+def test_what_a_job_writes_to_the_lake_and_publishes_while_a_customer_is_erased_goes(shop, monkeypatch):
+    from_lake = erasure.from_lake
+    scored = _run(shop, Sweep(tier="low", top=50), channel="C0CRM").id
+    scores = shop.lake.scores(f"{scored}-1").execute()
+    who = scores.customer_id[0]
+
+    def then_published(lake, ids):
+        gone = from_lake(lake, ids)
+        monkeypatch.setattr(erasure, "from_lake", from_lake)
+        lake.write_scores(f"{scored}-1", scores)
+        return gone
+
+    monkeypatch.setattr(erasure, "from_lake", then_published)
+    assert _run(shop, Forget(customer_id=who)).error is None
+    left = set(shop.lake.scores(f"{scored}-1").execute().customer_id)
+    assert left == set(scores.customer_id) - {who}
+
+
+def test_what_is_sent_or_names_nobody_goes_on_while_a_customer_is_erased(shop):
+    kept = {"cancelled": Sweep(), "sends": CampaignDeliver(campaign_id="c1"), "learns": Retrain()}
+    for name, request in {**kept, "names": Score(customer_id="c0002")}.items():
+        with shop.database.transaction() as session:
+            session.add(
+                Job(
+                    id=name, idem_key=name, kind=request.kind, queue=request.queue, args=request.model_dump(mode="json"),
+                    team_id=shop.settings.team_id, requested_by=ADMIN, state="running", attempt=1, worker="t@elsewhere:1",
+                    cancel_at=clock.wall() if name == "cancelled" else None,
+                )
+            )  # fmt: skip
+    assert _run(shop, Forget(customer_id="c0001")).error is None
+    with shop.database.reading() as session:
+        states = dict(session.execute(select(Job.id, Job.state).where(Job.id.in_((*kept, "names")))).all())
+    assert states == {**dict.fromkeys(kept, "running"), "names": "queued"}
 
 
 def test_others_may_write_while_an_erasure_looks_through_what_jobs_found(shop, monkeypatch):

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.db.tables import File, Outbox
 from retention.settings import Settings
+from workers import jobs
 from workers.delivery import outbox
 from workers.requests import Forget
 from workers.tasks.contract import Context, Outcome, Post
@@ -18,14 +19,15 @@ if TYPE_CHECKING:
     from retention.privacy.redaction import Names
 
 Sessions = Callable[[], AbstractContextManager[Session]]
+_MEANWHILE = "A customer was erased meanwhile, whom this may name; nothing was published. Please ask again."
 _UNDER_WAY = timedelta(minutes=1)  # what a job says of its end may be that much older than its commit
 
 
 def run(request: Forget, context: Context) -> Outcome:
     """From the lake and the quarantine at once, from SQL in the transaction that finishes the job. It may run twice.
 
-    Jobs and messages come first, and last once more for those that were under way since: an address is known while the
-    lake has it.
+    Jobs and messages come first, and last once more for those that ended since: an address is known while the lake has
+    it. Jobs that have read the customer and have not ended begin anew, once the lake and once SQL is without them.
     """
     from retention.campaigns.states import record
     from retention.lake import Lake
@@ -47,10 +49,15 @@ def run(request: Forget, context: Context) -> Outcome:
     quarantined = erasure.from_quarantine(lake, settings, [*ids, *contacts])
     context.progress(2, 4, "Erasing from the lake")
     gone = {**erasure.from_lake(lake, ids), "quarantine": quarantined}
+    with context.database.transaction() as session:
+        jobs.begin_anew(session, settings, _MEANWHILE)
+    for table, number in erasure.from_lake(lake, ids).items():  # what a job has written that ended since
+        gone[table] += number
     rows_gone = {name: number for name, number in gone.items() if number}
     data = {"ids": len(ids), "erased": rows_gone}
 
     def apply(session: Session) -> tuple[Post, ...]:
+        jobs.begin_anew(session, settings, _MEANWHILE)
         rows = erasure.from_sql(session, settings, ids)
         rows_gone.update({name: number for name, number in rows.items() if number})
         _scrub(context, names, ids, lambda: nullcontext(session), lambda: nullcontext(session), begun)

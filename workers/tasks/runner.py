@@ -8,6 +8,8 @@ import logging
 import secrets
 from typing import Any
 
+from sqlalchemy import select
+
 from retention.db import Database
 from retention.db.tables import Job
 from retention.errors import Cancelled, Conflict, Refused
@@ -85,7 +87,9 @@ def run_here(
         finish.done(settings, database, job, outcome)
     except Cancelled:
         finish.cancelled(settings, database, job)
-        raise Conflict(f"Job {job.id} was cancelled; nothing was published.") from None
+        with database.reading() as session:
+            why = session.scalar(select(Job.error).where(Job.id == job.id))
+        raise Conflict(why or f"Job {job.id} was cancelled; nothing was published.") from None
     except KeyboardInterrupt:
         finish.cancelled(settings, database, job, by=job.requested_by)
         raise
