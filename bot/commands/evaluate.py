@@ -163,7 +163,7 @@ def uplift(
 def bandit(call: Call, as_of: datetime | None) -> Answer:
     """What the bandit would have earned on past campaigns, by their logged chances, and whether it may act."""
     from retention import clock
-    from retention.recommend.decisions import decisions, judge
+    from retention.recommend.bandit.decisions import decisions, judge
     from retention.risk.policy import load_policy
 
     settings = call.services.settings

@@ -14,7 +14,7 @@ from retention.recommend.cold import Cold
 from retention.recommend.models import MODELS
 from retention.recommend.models.user_knn import UserKnn
 from retention.recommend.moments import BOTH, NEW, POLICIES
-from retention.recommend.ranker import Ranker
+from retention.recommend.ranking.ranker import Ranker
 from retention.recommend.shelf import Shelf
 from retention.recommend.sources import Learned
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from retention.recommend.features import Scene
 from retention.recommend.history import DAY, PURCHASE
 from retention.recommend.models import Days, Segments, Side
 from retention.recommend.positions import positions
+from retention.recommend.ranking.features import Scene
 from retention.recommend.relations import liked_by_friends
 
 if TYPE_CHECKING:

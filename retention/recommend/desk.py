@@ -14,8 +14,8 @@ from retention.progress import Progress, silent
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.catalogue import catalogue
 from retention.recommend.explaining import Item
+from retention.recommend.feedback.heard import words
 from retention.recommend.fit import Terms, assortment, together
-from retention.recommend.heard import words
 from retention.recommend.serving import recommend
 from retention.registry import champion
 from retention.registry.opened import recommender

@@ -14,7 +14,6 @@ from retention.lake.covered import judgeable
 from retention.progress import Progress, part, silent
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.beyond import beyond
-from retention.recommend.features import PERSON, Scene
 from retention.recommend.history import DAY, pairs, read
 from retention.recommend.metrics import ACCURACY, Ranking, interval, ranking
 from retention.recommend.moments import (
@@ -37,6 +36,7 @@ from retention.recommend.moments import (
     ranked,
 )
 from retention.recommend.positions import positions
+from retention.recommend.ranking.features import PERSON, Scene
 from retention.recommend.solo import alone
 from retention.recommend.training import MIN_BUYERS, K, train, window_truth
 from retention.recommend.worth import weighted

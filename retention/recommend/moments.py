@@ -8,9 +8,7 @@ from scipy.sparse import csr_matrix
 
 from retention.errors import BadInput
 from retention.progress import Progress, part, silent
-from retention.recommend.blend import HALF_LIFE, blended
 from retention.recommend.catalogue import Catalogue
-from retention.recommend.features import NAMES, Scene
 from retention.recommend.history import History, pairs
 from retention.recommend.matrices import in_rows, some_rows, top
 from retention.recommend.metrics import Ranking, ranking
@@ -18,7 +16,9 @@ from retention.recommend.models import DEEP, MODELS, Als, Collaborative, fitting
 from retention.recommend.models.neural import torch_or_refuse
 from retention.recommend.models.user_knn import UserKnn
 from retention.recommend.positions import positions
-from retention.recommend.ranker import POPULAR, Ranker
+from retention.recommend.ranking.blend import HALF_LIFE, blended
+from retention.recommend.ranking.features import NAMES, Scene
+from retention.recommend.ranking.ranker import POPULAR, Ranker
 from retention.recommend.shelf import shelf
 from retention.recommend.sources import Candidates, Learned, Said, candidates
 from retention.recommend.threads import one_blas_thread

@@ -8,9 +8,9 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.recommend.beside import segments
-from retention.recommend.blend import PRIOR
 from retention.recommend.cold import Cold
-from retention.recommend.features import Scene
+from retention.recommend.ranking.blend import PRIOR
+from retention.recommend.ranking.features import Scene
 from retention.recommend.relations import liked_by_friends
 
 if TYPE_CHECKING:

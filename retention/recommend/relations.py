@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from retention.recommend.features import tastes
 from retention.recommend.history import DAY, pairs, read
 from retention.recommend.positions import positions
+from retention.recommend.ranking.features import tastes
 
 if TYPE_CHECKING:
     from retention.lake import Lake

@@ -14,14 +14,14 @@ from retention.recommend import reasons
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.explaining import POPULAR_DAYS, Item, Offered, explained
-from retention.recommend.features import Scene
+from retention.recommend.feedback.heard import with_heard
 from retention.recommend.fit import ANYTHING, SOFT, Facts, Taken, Terms, assortment, choose
-from retention.recommend.heard import with_heard
 from retention.recommend.history import DAY, History, pairs
 from retention.recommend.matrices import entries
 from retention.recommend.moments import Moment, log_odds, mixed
 from retention.recommend.newcomers import NOBODY, Newcomers, newcomers
 from retention.recommend.positions import positions
+from retention.recommend.ranking.features import Scene
 from retention.recommend.ready import bought, histories
 from retention.recommend.shelf import FACTS, Shelf
 from retention.recommend.solo import alone

@@ -9,7 +9,6 @@ from scipy.sparse import csr_matrix
 from retention.progress import Progress, part, silent
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.beside import beside
-from retention.recommend.features import Scene
 from retention.recommend.history import History, day_of
 from retention.recommend.models import MODELS, Model
 from retention.recommend.moments import (
@@ -23,11 +22,12 @@ from retention.recommend.moments import (
     scene_at,
     truth,
 )
+from retention.recommend.ranking.features import Scene
 from retention.recommend.sources import Learned
 
 if TYPE_CHECKING:
     from retention.lake import Lake
-    from retention.recommend.windows import Asked
+    from retention.recommend.ranking.windows import Asked
 
 MOST_MEASURED = 2_000  # customers
 

@@ -11,10 +11,10 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from retention.recommend.features import LEARN_HALF_LIFE, Scene, features
 from retention.recommend.matrices import at_pairs, first_columns, some_rows, top
 from retention.recommend.models import Model
 from retention.recommend.models.user_knn import UserKnn
+from retention.recommend.ranking.features import LEARN_HALF_LIFE, Scene, features
 from retention.recommend.shelf import Shelf
 
 WANTED = {

@@ -12,7 +12,7 @@ from retention.progress import Progress, part, silent
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.catalogue import catalogue
 from retention.recommend.cold import learn_cold
-from retention.recommend.heard import with_heard
+from retention.recommend.feedback.heard import with_heard
 from retention.recommend.history import DAY, History, day_of, read
 from retention.recommend.models import MODELS
 from retention.recommend.moments import (
@@ -25,9 +25,9 @@ from retention.recommend.moments import (
     checked_model,
     moment,
 )
-from retention.recommend.recipe import learn_to_rank
+from retention.recommend.ranking.recipe import learn_to_rank
+from retention.recommend.ranking.windows import Asked
 from retention.recommend.solo import train_alone
-from retention.recommend.windows import Asked
 from retention.recommend.worth import learn_worth, weighted
 
 if TYPE_CHECKING:

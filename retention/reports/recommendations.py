@@ -54,8 +54,8 @@ def report(
         ``clicks`` (how many that rests on; without any it is the prior); ``slots``, ``reasons``, ``models`` and ``weeks``, each a list of
         `_line`.
     """
-    from retention.recommend.exposure import examined
-    from retention.recommend.responses import seen
+    from retention.recommend.feedback.exposure import examined
+    from retention.recommend.feedback.responses import seen
 
     at = as_of or clock.now()
     progress(0, 2, "Gathering what was shown and what came of it")

@@ -33,7 +33,7 @@ from retention.feedback import Subject
 from retention.lake import Lake
 from retention.lake.importing import import_files
 from retention.outreach import consent
-from retention.recommend.decisions import decisions
+from retention.recommend.bandit.decisions import decisions
 from retention.risk.policy import REASONS, load_policy
 from retention.settings import Settings
 from retention.uplift.learners import UpliftLearner

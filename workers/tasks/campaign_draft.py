@@ -16,7 +16,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     from retention.campaigns.prior import learnt_prior
     from retention.lake import Lake
     from retention.progress import part
-    from retention.recommend.choosing import choosing
+    from retention.recommend.bandit.choosing import choosing
     from retention.recommend.desk import open_desk
     from retention.risk.policy import load_policy
     from retention.uplift.experiments import learn

@@ -60,9 +60,9 @@ def _restocked(request: CampaignSend, context: Context, lake: Any) -> None:
     """No copy offers what cannot be bought by now; what takes its place is of the blend that was drawn for the customer."""
     from retention import clock
     from retention.campaigns import restocking
-    from retention.recommend.bandit import blend_of
+    from retention.recommend.bandit.choosing import blended
+    from retention.recommend.bandit.thompson import blend_of
     from retention.recommend.catalogue import catalogue
-    from retention.recommend.choosing import blended
     from retention.recommend.desk import open_desk
     from retention.recommend.fit import assortment
     from retention.risk.policy import load_policy

@@ -30,7 +30,7 @@ def run(request: Retrain, context: Context) -> Outcome:
     lake = Lake.open(settings)
     cutoff, note = _cutoff(request, lake)
     learnable(lake, cutoff, request.horizon)  # before the libraries that learn are loaded: seconds
-    from retention.recommend.heard import gather
+    from retention.recommend.feedback.heard import gather
     from retention.registry import champion, promote
     from retention.registry import retrain as training
 

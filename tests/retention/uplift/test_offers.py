@@ -144,10 +144,10 @@ def test_a_stand_in_without_a_place_is_refused_with_a_sentence(tmp_path, change,
 
 
 def test_the_experiment_draws_among_the_same_offers(policy):
-    from retention.recommend import bandit
+    from retention.recommend.bandit import thompson
 
     vary = policy.model_copy(update={"recommend": policy.recommend.model_copy(update={"vary_offers": True})})
     people = _customers([1.0, 1.0]).assign(rule=["Coupon", "Reminder"])
-    kept = bandit.arms(people, policy)
+    kept = thompson.arms(people, policy)
     assert kept.allowed.sum(axis=1).tolist() == [3, 1]
-    assert bandit.arms(people, vary).allowed.all()
+    assert thompson.arms(people, vary).allowed.all()

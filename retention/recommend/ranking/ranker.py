@@ -14,10 +14,10 @@ from typing import Any, Self
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from retention.recommend import nets, signals
-from retention.recommend.features import NAMES
-from retention.recommend.forest import Forest
-from retention.recommend.nets import Net
+from retention.recommend.ranking import nets, signals
+from retention.recommend.ranking.features import NAMES
+from retention.recommend.ranking.forest import Forest
+from retention.recommend.ranking.nets import Net
 
 ALL, LEARNED, SIGNALS, POPULAR = KINDS = ("all", "learned", "signals", "popular")
 STEADY = 500  # customers: as if the few signals had learned from so many more than trees and nets

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy.orm import Session
 
 from retention.progress import Progress, silent
-from retention.recommend import bandit
-from retention.recommend.decisions import decisions, judge, posterior_of, require
+from retention.recommend.bandit import thompson
+from retention.recommend.bandit.decisions import decisions, judge, posterior_of, require
 from retention.recommend.desk import Desk
 from retention.recommend.explaining import Item
 from retention.settings import Settings
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 class Choosing:
     """Decides an audience once, then makes its lists. ``posterior``: of the bandit; None as long as it does not act."""
 
-    def __init__(self, policy: "Policy", posterior: bandit.Posterior | None = None) -> None:
+    def __init__(self, policy: "Policy", posterior: thompson.Posterior | None = None) -> None:
         self.policy, self.posterior = policy, posterior
         self._blend: dict[str, str] = {}
 
     def decide(self, customers: "pd.DataFrame") -> "pd.DataFrame":
-        """As `bandit.decided`, drawn anew each time; the chances are kept, so that nothing need be drawn the same again."""
-        made = bandit.decided(customers, self.policy, self.posterior, secrets.randbits(32))
+        """As `thompson.decided`, drawn anew each time; the chances are kept, so that nothing need be drawn the same again."""
+        made = thompson.decided(customers, self.policy, self.posterior, secrets.randbits(32))
         self._blend = dict(zip(made["customer_id"], made["blend"], strict=True))
         return made
 
@@ -61,7 +61,7 @@ def blended(
 ) -> dict[str, list[Item]]:
     """The items of each customer of ``blends`` (customer → blend), by that blend."""
     found: dict[str, list[Item]] = {}
-    for blend in bandit.BLENDS:
+    for blend in thompson.BLENDS:
         mine = [who for who, one in blends.items() if one == blend]
         if mine:
             found |= desk.lists(lake, mine, k=k, as_of=as_of, policy=blend, progress=progress)

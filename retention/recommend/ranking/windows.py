@@ -9,7 +9,7 @@ from retention.progress import Progress, silent
 from retention.recommend.catalogue import Catalogue
 from retention.recommend.history import History
 from retention.recommend.moments import BATCH, FirstStage, Moment, first_stage, moment, truth
-from retention.recommend.ranker import Examples
+from retention.recommend.ranking.ranker import Examples
 
 HORIZONS = 3  # that the ranker learns on; a fourth added nothing on Complete Journey
 FEWEST_IN_HORIZON = 40  # customers who bought in it

@@ -30,8 +30,8 @@ from retention.recommend.moments import (
     rank,
     ranked,
 )
-from retention.recommend.ranker import Examples, Ranker, fit
-from retention.recommend.windows import Asked, Window, examples, horizons, window
+from retention.recommend.ranking.ranker import Examples, Ranker, fit
+from retention.recommend.ranking.windows import Asked, Window, examples, horizons, window
 
 FEWEST_TO_LEARN = 40  # customers who bought in the last horizon: below, nothing is learned
 FEWEST_TO_RANK = 100  # below, only the few signals are learned; as where there are fewer items than

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retention.recommend.features import NAMES
 from retention.recommend.history import HALF_LIVES
+from retention.recommend.ranking.features import NAMES
 
 if TYPE_CHECKING:
-    from retention.recommend.ranker import Examples
+    from retention.recommend.ranking.ranker import Examples
 
 # What is added before the logarithm: about the least that differs from nothing.
 LOGARITHMS = {

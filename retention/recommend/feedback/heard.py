@@ -14,9 +14,9 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from retention.feedback import of_items
-from retention.recommend.exposure import examined
+from retention.recommend.feedback.exposure import examined
+from retention.recommend.feedback.responses import seen
 from retention.recommend.history import _LINES, DAY, WEIGHTS, History
-from retention.recommend.responses import seen
 from retention.settings import Settings
 
 if TYPE_CHECKING:

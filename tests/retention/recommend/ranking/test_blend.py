@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from retention.recommend.blend import blended
+from retention.recommend.ranking.blend import blended
 
 
 def test_popularity_decides_for_those_who_bought_little_or_long_ago():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from retention.recommend import ranker, signals
-from retention.recommend.features import NAMES
+from retention.recommend.ranking import ranker, signals
+from retention.recommend.ranking.features import NAMES
 
 
 @pytest.fixture(scope="module")

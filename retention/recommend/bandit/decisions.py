@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from retention.db.tables import Assignment, Campaign
 from retention.errors import BadInput, TooLittleData
-from retention.recommend import bandit, offpolicy
-from retention.recommend.responses import seen
+from retention.recommend.bandit import offpolicy, thompson
+from retention.recommend.feedback.responses import seen
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -113,12 +113,12 @@ def judge(lines: "pd.DataFrame", policy: "Policy", *, seed: int = 0) -> Judged:
             f"policy's own; judging the bandit takes {FEWEST} and {EXPLORED_FEWEST}. Until then keep `recommend.bandit` false and `recommend.experiment` above 0, and send campaigns."
         )
     reward, logged = lines["reward"].to_numpy(float), lines["propensity"].to_numpy(float)
-    features = bandit.context(lines)
+    features = thompson.context(lines)
     fold = np.array([zlib.crc32(who.encode()) % FOLDS for who in lines["customer_id"]])
     target, predicted = np.zeros(choice.allowed.shape), np.zeros(choice.allowed.shape)
     for held in range(FOLDS):
         inside = fold == held
-        posterior = bandit.learned(features[~inside], taken[~inside], reward[~inside], len(choice.names))
+        posterior = thompson.learned(features[~inside], taken[~inside], reward[~inside], len(choice.names))
         share = policy.recommend.experiment
         target[inside] = posterior.chances(
             features[inside], choice.allowed[inside], explore=share, seed=seed + held
@@ -143,13 +143,13 @@ def judge(lines: "pd.DataFrame", policy: "Policy", *, seed: int = 0) -> Judged:
     )
 
 
-def posterior_of(lines: "pd.DataFrame", policy: "Policy") -> bandit.Posterior:
+def posterior_of(lines: "pd.DataFrame", policy: "Policy") -> thompson.Posterior:
     """What all decisions teach of the policy file's arms."""
-    known = bandit.names(policy)
-    taken = bandit.positions(known, lines["arm"])
+    known = thompson.names(policy)
+    taken = thompson.positions(known, lines["arm"])
     good = taken >= 0
-    return bandit.learned(
-        bandit.context(lines)[good], taken[good], lines["reward"].to_numpy(float)[good], len(known)
+    return thompson.learned(
+        thompson.context(lines)[good], taken[good], lines["reward"].to_numpy(float)[good], len(known)
     )
 
 
@@ -169,18 +169,20 @@ def require(judged: Judged) -> None:
         )
 
 
-def _known(lines: "pd.DataFrame", policy: "Policy") -> "tuple[pd.DataFrame, bandit.Arms, np.ndarray]":
+def _known(lines: "pd.DataFrame", policy: "Policy") -> "tuple[pd.DataFrame, thompson.Arms, np.ndarray]":
     """The decisions whose rule and arm the policy file still has."""
-    good = (bandit.arms(lines, policy).own >= 0) & (bandit.positions(bandit.names(policy), lines["arm"]) >= 0)
+    good = (thompson.arms(lines, policy).own >= 0) & (
+        thompson.positions(thompson.names(policy), lines["arm"]) >= 0
+    )
     lines = lines[good].reset_index(drop=True)
-    choice = bandit.arms(lines, policy)
-    taken = bandit.positions(choice.names, lines["arm"])
+    choice = thompson.arms(lines, policy)
+    taken = thompson.positions(choice.names, lines["arm"])
     choice.allowed[np.arange(len(taken)), taken] = True
     return lines, choice, taken
 
 
 def _arms(
-    choice: bandit.Arms, taken: np.ndarray, reward: np.ndarray, target: np.ndarray
+    choice: thompson.Arms, taken: np.ndarray, reward: np.ndarray, target: np.ndarray
 ) -> list[dict[str, Any]]:
     """Of each arm that was taken or would be: how often, and what it earned."""
     return [

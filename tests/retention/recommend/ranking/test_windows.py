@@ -6,12 +6,13 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from retention.recommend import recipe, training, windows
+from retention.recommend import training
 from retention.recommend.catalogue import catalogue
-from retention.recommend.features import NAMES
 from retention.recommend.history import day_of, read
 from retention.recommend.metrics import Ranking
-from retention.recommend.ranker import Examples
+from retention.recommend.ranking import recipe, windows
+from retention.recommend.ranking.features import NAMES
+from retention.recommend.ranking.ranker import Examples
 
 
 @pytest.fixture(scope="module")

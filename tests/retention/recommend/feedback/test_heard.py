@@ -9,11 +9,11 @@ import pytest
 from retention import feedback, impressions
 from retention.db.tables import Assignment, Campaign, Coupon, Impression
 from retention.feedback import Subject
-from retention.recommend import heard
 from retention.recommend.explaining import SOURCES
-from retention.recommend.exposure import PSEUDO, examined, prior
+from retention.recommend.feedback import heard
+from retention.recommend.feedback.exposure import PSEUDO, examined, prior
+from retention.recommend.feedback.responses import seen
 from retention.recommend.history import DAY, WEIGHTS, pairs, read
-from retention.recommend.responses import seen
 from retention.reports.recommendations import Performance, report
 from tests.retention.recommend.made import Made, made
 from workers.delivery import render

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from retention.recommend.offpolicy import doubly_robust, effective, ips, plain, snips
+from retention.recommend.bandit.offpolicy import doubly_robust, effective, ips, plain, snips
 
 REWARD = np.array([1.0, 0.0, 1.0, 0.0])
 TAKEN = np.array([0, 1, 1, 0])
