@@ -1,17 +1,24 @@
 """The Slack app: one `build_app` for HTTP and for Socket Mode."""
 
+import logging
+
 from slack_bolt import App
 from slack_bolt.authorization import AuthorizeResult
+from slack_bolt.authorization.authorize import CallableAuthorize
 
 from bot import home, slash
 from bot.commands import root
 from bot.commands.catalogue import entries
 from bot.failures import Failures
 from bot.interactions import register_all
+from bot.oauth import Flow
 from bot.services import Services
 from bot.threads import Listeners, acknowledged_once
 from retention.db import Database
 from retention.settings import Settings
+from workers.installation import bot_token, workspace
+
+log = logging.getLogger("retention.bot")
 
 LISTENERS = 32  # threads: a handler that waits for Slack must not starve the next acknowledgement
 
@@ -28,7 +35,7 @@ def build_app(settings: Settings, database: Database | None = None) -> App:
 
     Notes
     -----
-    Nothing here calls Slack: a request is authorised from the settings, so that Slack's API may be away.
+    Nothing here calls Slack: a request is authorised by what we know ourselves, so that Slack's API may be away.
     """
     services = Services.of(settings, database)
     secret = settings.slack_signing_secret
@@ -36,7 +43,10 @@ def build_app(settings: Settings, database: Database | None = None) -> App:
         name="retention",
         client=services.client,
         signing_secret=secret.get_secret_value() if secret else "",
-        authorize=_authorize(settings),
+        # A plain function would not do beside a flow: slack_bolt would read the flow's store, and call Slack for each request.
+        authorize=CallableAuthorize(logger=log, func=_authorize(settings, services.database)),  # type: ignore[arg-type]
+        oauth_flow=Flow(settings, services.database) if settings.oauth else None,
+        user_facing_authorize_error_message="The retention desk belongs to another workspace.",
         listener_executor=Listeners(LISTENERS, thread_name_prefix="listener"),
         request_verification_enabled=True,
         ignoring_self_events_enabled=False,  # it subscribes to none that it causes
@@ -50,10 +60,15 @@ def build_app(settings: Settings, database: Database | None = None) -> App:
     return app
 
 
-def _authorize(settings: Settings):
-    token = settings.slack_bot_token.get_secret_value() if settings.slack_bot_token else None
-
-    def authorize(enterprise_id: str | None, team_id: str | None) -> AuthorizeResult:
+def _authorize(settings: Settings, database: Database):
+    def authorize(enterprise_id: str | None, team_id: str | None) -> AuthorizeResult | None:
+        """Anybody can install what has an address to be installed at: then the workspace must be ours."""
+        if settings.oauth:
+            with database.reading() as session:
+                ours = workspace(session, settings)
+            if ours and team_id != ours:
+                return None
+        token = bot_token(settings, database)
         return AuthorizeResult(enterprise_id=enterprise_id, team_id=team_id, bot_token=token)
 
     return authorize

@@ -48,13 +48,12 @@ def main(settings: Settings | None = None) -> None:
 
 def nothing_to_serve(settings: Settings) -> str:
     """Why the bot cannot start, or an empty string."""
-    if settings.slack_app_token and settings.slack_bot_token:
-        return ""
-    if settings.slack_signing_secret and settings.slack_bot_token:
+    ours = settings.slack_bot_token or settings.oauth
+    if ours and (settings.slack_app_token or settings.slack_signing_secret):
         return ""
     return (
-        "The bot needs SLACK_BOT_TOKEN with SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET (HTTP); "
-        "without them only the workers run."
+        "The bot needs SLACK_BOT_TOKEN (or SLACK_CLIENT_ID and SLACK_CLIENT_SECRET, to be installed by OAuth) with "
+        "SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET (HTTP); without them only the workers run."
     )
 
 

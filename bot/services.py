@@ -17,6 +17,7 @@ from retention.db.insert import insert_once
 from retention.db.tables import Delivery, Job
 from retention.settings import Settings
 from workers import jobs
+from workers.installation import Client
 
 WAKE_SECONDS = 0.5  # how long an acknowledgement waits for the queue to take the wake-up
 HERE_SECONDS = 0.5  # how long a queue that took a wake-up is taken to be there
@@ -49,14 +50,8 @@ class Services:
 
     @cached_property
     def client(self) -> WebClient:
-        """Slack's Web API. No retries of its own: slack_sdk's would post twice."""
-        token = self.settings.slack_bot_token
-        return WebClient(
-            token=token.get_secret_value() if token else None,
-            base_url=self.settings.slack_api_url,
-            timeout=3,
-            retry_handlers=[],
-        )
+        """Slack's Web API."""
+        return Client(self.settings, self.database, timeout=3)
 
     @cached_property
     def intake(self) -> Intake:

@@ -9,8 +9,10 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from slack_bolt import App, BoltRequest
+from slack_sdk.errors import SlackClientError
+from sqlalchemy.exc import SQLAlchemyError
 
-from bot import health, metrics, shoppers, tills
+from bot import health, metrics, oauth, shoppers, tills
 from bot.app import build_app
 from retention.db import Database
 from retention.settings import Settings
@@ -62,8 +64,8 @@ class Site:
         if settings.slack_signing_secret and not settings.slack_app_token:
             self.routes["POST", "/slack/events"] = self.slack
         if self.app.oauth_flow:
-            self.routes["GET", "/slack/install"] = self.install
-            self.routes["GET", "/slack/oauth_redirect"] = self.oauth_redirect
+            self.routes["GET", oauth.INSTALL] = self.install
+            self.routes["GET", oauth.REDIRECT] = self.oauth_redirect
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         began = time.perf_counter()
@@ -111,13 +113,11 @@ class Site:
 
     def install(self, environ: Environ) -> Reply:
         """Send the visitor to Slack to install the app."""
-        request = BoltRequest(body="", query=environ.get("QUERY_STRING", ""), headers=_headers(environ))
-        return _from_bolt(self.app.oauth_flow.handle_installation(request))  # type: ignore[union-attr]
+        return _guided(environ, self.app.oauth_flow.handle_installation)  # type: ignore[union-attr]
 
     def oauth_redirect(self, environ: Environ) -> Reply:
         """Take the visitor back from Slack."""
-        request = BoltRequest(body="", query=environ.get("QUERY_STRING", ""), headers=_headers(environ))
-        return _from_bolt(self.app.oauth_flow.handle_callback(request))  # type: ignore[union-attr]
+        return _guided(environ, self.app.oauth_flow.handle_callback)  # type: ignore[union-attr]
 
     def ready(self, environ: Environ) -> Reply:
         """Whether the database answers."""
@@ -173,6 +173,16 @@ def _report(site: Site) -> None:
     while True:
         processes.report(site.database, site.settings, "bot", mode=mode, port=site.settings.port)
         time.sleep(processes.EVERY)
+
+
+def _guided(environ: Environ, step: Callable[[BoltRequest], Any]) -> Reply:
+    """One step of an installation; a visitor is not shown a trace."""
+    request = BoltRequest(body="", query=environ.get("QUERY_STRING", ""), headers=_headers(environ))
+    try:
+        return _from_bolt(step(request))
+    except (SQLAlchemyError, SlackClientError, OSError) as error:
+        log.error("an installation failed: %s", type(error).__name__)
+        return _json(503, {"error": f"Slack or the database does not answer; begin again at {oauth.INSTALL}"})
 
 
 def _headers(environ: Environ) -> dict[str, str | Sequence[str]]:

@@ -21,6 +21,7 @@ _SECRETS = {
     "slack_bot_token": "SLACK_BOT_TOKEN",
     "slack_signing_secret": "SLACK_SIGNING_SECRET",
     "slack_app_token": "SLACK_APP_TOKEN",
+    "slack_client_secret": "SLACK_CLIENT_SECRET",
     "database_url": "RETENTION_DATABASE_URL",
     "broker_url": "RETENTION_BROKER_URL",
     "smtp_url": "RETENTION_SMTP_URL",
@@ -54,6 +55,11 @@ class Settings(BaseSettings):
     slack_app_token: SecretStr | None = Field(
         None, validation_alias=AliasChoices("SLACK_APP_TOKEN", "slack_app_token")
     )
+    slack_client_id: str = Field("", validation_alias=AliasChoices("SLACK_CLIENT_ID", "slack_client_id"))
+    slack_client_secret: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("SLACK_CLIENT_SECRET", "slack_client_secret")
+    )
+    slack_team_id: str = Field("", validation_alias=AliasChoices("SLACK_TEAM_ID", "slack_team_id"))
     slack_api_url: str = Field(
         "https://slack.com/api/", validation_alias=AliasChoices("SLACK_API_URL", "slack_api_url")
     )
@@ -145,6 +151,11 @@ class Settings(BaseSettings):
         if not self.models_url:
             fill(self, "models_url", f"{self.home}/models")
         return self
+
+    @property
+    def oauth(self) -> bool:
+        """Whether the app can be installed by OAuth."""
+        return bool(self.slack_client_id and self.slack_client_secret)
 
     @property
     def zone(self) -> ZoneInfo:

@@ -7,13 +7,9 @@ import yaml
 
 from bot.commands import SLACK, root
 from bot.commands.catalogue import Entry, Option, entries
+from bot.oauth import SCOPES
 
 ROOT = Path(__file__).parents[1]
-
-BOT_SCOPES = [
-    "channels:history", "channels:read", "chat:write", "commands", "files:read", "files:write", "groups:history",
-    "groups:read", "im:history", "im:read", "im:write", "mpim:read",
-]  # fmt: skip
 
 
 def commands_page() -> str:
@@ -85,7 +81,7 @@ def manifest() -> dict[str, Any]:
                 }
             ],
         },
-        "oauth_config": {"scopes": {"bot": BOT_SCOPES}},
+        "oauth_config": {"scopes": {"bot": list(SCOPES)}},
         "settings": {
             "event_subscriptions": {"bot_events": ["app_home_opened"]},
             "interactivity": {"is_enabled": True},

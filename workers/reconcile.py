@@ -11,7 +11,7 @@ from sqlalchemy import delete, or_, select, update
 
 from retention import clock
 from retention.db import Database
-from retention.db.tables import Delivery, File, Job, Process
+from retention.db.tables import SLACK_STATES, Delivery, File, Job, Process
 from retention.settings import Settings
 from workers import broker, finish, heartbeat, jobs, processes, roles
 from workers.delivery import outbox
@@ -122,6 +122,7 @@ def tidy(database: Database, settings: Settings) -> None:
     with database.transaction() as session:
         session.execute(delete(Delivery).where(Delivery.at < before))
         session.execute(delete(Process).where(Process.seen_at < before))
+        session.execute(delete(SLACK_STATES).where(SLACK_STATES.c.expire_at < before.replace(tzinfo=None)))
         outbox.forget_bytes(session, File.created_at < clock.wall() - UNSENT)
 
 

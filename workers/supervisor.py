@@ -98,7 +98,7 @@ class Supervisor:
     def __init__(self, settings: Settings, roles: Sequence[str] = ROLES) -> None:
         self._settings = settings
         self._embedded = not settings.broker_url.get_secret_value()
-        self._has_slack = bool(settings.slack_bot_token)
+        self._has_slack = bool(settings.slack_bot_token or settings.oauth)
         self._logs = settings.home / "logs"
         wanted = [role for role in roles if self._has_slack or role not in ("bot", "sender")]
         self.children = [Child("broker", broker.command(settings))] if self._embedded else []

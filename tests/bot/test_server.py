@@ -235,6 +235,8 @@ def test_the_server_starts_answers_and_stops_on_sigterm(settings, database):
         ({"slack_bot_token": "x"}, False),
         ({"slack_bot_token": "x", "slack_signing_secret": "s"}, True),
         ({"slack_bot_token": "x", "slack_app_token": "xapp"}, True),
+        ({"slack_client_id": "1.2", "slack_client_secret": "s", "slack_signing_secret": "s"}, True),
+        ({"slack_client_id": "1.2", "slack_signing_secret": "s"}, False),
     ],
 )
 def test_without_a_slack_app_it_says_what_is_missing(given, serves, tmp_path):

@@ -30,7 +30,7 @@ QUICK = Pace(gap=0.0, doubt=0.2, lease=0.5, idle=0.01)
 def sender(slack: StandIn, database) -> Sender:
     """A sender in a hurry, at the stand-in that this test's settings know."""
     settings = Settings(home=database.url.database.rpartition("/")[0], admins=ADMIN, _env_file=None)
-    web = client(settings)
+    web = client(settings, database)
     web.timeout = 0.4
     return Sender(settings, database, web, QUICK)
 

@@ -53,7 +53,7 @@ class Sender:
         self, settings: Settings, database: Database, web: WebClient | None = None, pace: Pace | None = None
     ) -> None:
         self._settings, self._database, self._pace = settings, database, pace or Pace()
-        self._carrier = Carrier(settings, database, web or slack.client(settings))
+        self._carrier = Carrier(settings, database, web or slack.client(settings, database))
 
     def run(self, stop: threading.Event) -> None:
         """Deliver until ``stop`` is set; survives a database that is away."""

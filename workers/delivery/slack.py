@@ -16,7 +16,9 @@ from typing import Any
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 
+from retention.db import Database
 from retention.settings import Settings
+from workers.installation import Client
 
 TIMEOUT = 10  # seconds
 
@@ -62,7 +64,7 @@ class Paused(Exception):
         self.seconds = seconds
 
 
-class Patient(WebClient):
+class Patient(Client):
     """A client that makes no call before the Retry-After of the last one is over: each would be refused, and counts.
 
     Slack limits each method, and ``chat.postMessage`` in each channel.
@@ -85,10 +87,9 @@ class Patient(WebClient):
             raise
 
 
-def client(settings: Settings) -> WebClient:
+def client(settings: Settings, database: Database) -> WebClient:
     """A client of the installation's workspace, or of the stand-in at ``SLACK_API_URL``."""
-    token = settings.slack_bot_token.get_secret_value() if settings.slack_bot_token else None
-    return Patient(token=token, base_url=settings.slack_api_url, timeout=TIMEOUT, retry_handlers=[])
+    return Patient(settings, database, TIMEOUT)
 
 
 def judge(error: Exception) -> Failure:

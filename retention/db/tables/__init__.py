@@ -1,6 +1,6 @@
 """Every SQL table.
 
-Large data lives in the lake as columns; here is small, contended state as rows. Every table carries ``team_id``.
+Large data lives in the lake as columns; here is small, contended state as rows. Every table of ours carries ``team_id``.
 Times are UTC; ``*_at`` of a lease or a delivery is real time, of a campaign or a schedule business time.
 """
 
@@ -18,9 +18,13 @@ from retention.db.tables.delivery import Delivery, File, Outbox
 from retention.db.tables.feedback import Feedback, Impression
 from retention.db.tables.outreach import Redemption, Send, Suppression
 from retention.db.tables.people import Audit, Erasure, RoleGrant
+from retention.db.tables.slack import SLACK_BOTS, SLACK_INSTALLATIONS, SLACK_STATES
 from retention.db.tables.work import BusinessClock, Job, Process, Run, Schedule, Slot
 
 __all__ = [
+    "SLACK_BOTS",
+    "SLACK_INSTALLATIONS",
+    "SLACK_STATES",
     "Approval",
     "Assignment",
     "Audit",

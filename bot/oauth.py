@@ -1,0 +1,80 @@
+"""Installing the app by OAuth: slack_bolt's flow, with slack_sdk's stores in our database. Off where it is not configured."""
+
+from contextlib import suppress
+
+from slack_bolt import BoltRequest, BoltResponse
+from slack_bolt.error import BoltError
+from slack_bolt.oauth import OAuthFlow
+from slack_bolt.oauth.callback_options import CallbackOptions, FailureArgs, SuccessArgs
+from slack_bolt.oauth.oauth_settings import OAuthSettings
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackClientError
+from slack_sdk.oauth.installation_store import Installation
+from slack_sdk.oauth.installation_store.sqlalchemy import SQLAlchemyInstallationStore
+from slack_sdk.oauth.state_store.sqlalchemy import SQLAlchemyOAuthStateStore
+
+from retention.db import Database
+from retention.settings import Settings
+from workers import installation
+
+SCOPES = (
+    "channels:history", "channels:read", "chat:write", "commands", "files:read", "files:write", "groups:history",
+    "groups:read", "im:history", "im:read", "im:write", "mpim:read",
+)  # fmt: skip
+INSTALL, REDIRECT = "/slack/install", "/slack/oauth_redirect"
+_SECONDS = 600  # in which somebody has to come back from Slack
+_ELSEWHERE = (
+    "this desk belongs to another workspace; a desk has one shop's customers, so whoever runs it sets SLACK_TEAM_ID, "
+    "or starts another desk"
+)
+
+
+class Flow(OAuthFlow):
+    """slack_bolt's flow, for one workspace."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._desk, self._database = settings, database
+        secret = settings.slack_client_secret
+        super().__init__(
+            client=WebClient(base_url=settings.slack_api_url, timeout=10, retry_handlers=[]),
+            settings=OAuthSettings(
+                client_id=settings.slack_client_id,
+                client_secret=secret.get_secret_value() if secret else "",
+                scopes=SCOPES,
+                user_scopes=(),
+                redirect_uri=f"{settings.public_url.rstrip('/')}{REDIRECT}" if settings.public_url else None,
+                install_path=INSTALL,
+                redirect_uri_path=REDIRECT,
+                install_page_rendering_enabled=False,
+                callback_options=CallbackOptions(success=_done, failure=_failed),
+                installation_store=SQLAlchemyInstallationStore(settings.slack_client_id, database.engine),
+                state_store=SQLAlchemyOAuthStateStore(_SECONDS, database.engine),
+                state_expiration_seconds=_SECONDS,
+            ),
+        )
+
+    def store_installation(self, request: BoltRequest, installed: Installation) -> None:
+        """Keep it, where it is our workspace's.
+
+        Raises
+        ------
+        BoltError
+            It is another one's. What Slack has given for it is given back.
+        """
+        with self._database.reading() as session:
+            ours = installation.workspace(session, self._desk)
+        if not installed.team_id or installed.team_id != (ours or installed.team_id):
+            with suppress(SlackClientError, OSError):
+                self.client.auth_revoke(token=installed.bot_token)
+            raise BoltError(_ELSEWHERE)
+        super().store_installation(request, installed)
+
+
+def _done(args: SuccessArgs) -> BoltResponse:
+    return args.default.success(args)
+
+
+def _failed(args: FailureArgs) -> BoltResponse:
+    if args.error is not None:
+        args.reason, args.suggested_status_code = str(args.error), 403
+    return args.default.failure(args)

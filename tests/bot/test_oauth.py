@@ -1,0 +1,169 @@
+"""The app is installed by OAuth: off to Slack, back with a code, which is changed for a token that the database keeps."""
+
+import logging
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import func, select
+
+from bot.server import nothing_to_serve
+from bot.web import Site
+from retention.db.tables import SLACK_BOTS, SLACK_STATES, Outbox
+from retention.settings import Settings
+from tests.bot.test_server import ask, command, signed
+from tests.bot.wire import CHANNEL, SECRET, Api
+from workers.delivery.sender import Sender
+from workers.supervisor import Supervisor
+
+TOKEN, CLIENT_SECRET, TEAM = "xoxb-brought", "the-client's-secret", "T0SHOP"  # as in tests/payloads
+
+
+@pytest.fixture
+def settings(tmp_path, api) -> Settings:
+    """OAuth, and no bot token yet."""
+    return Settings(
+        home=tmp_path / "home", admins="U0ADMIN", slack_signing_secret=SecretStr(SECRET), slack_api_url=api.url,
+        slack_client_id="1.2", slack_client_secret=SecretStr(CLIENT_SECRET), public_url="https://crm.shop.example",
+        _env_file=None,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def site(settings, database, api) -> Site:
+    api.answers["oauth.v2.access"] = _granted()
+    api.answers["auth.test"] = {"ok": True, "bot_id": "B1", "url": "https://shop.slack.com/"}
+    return Site(settings, database)
+
+
+def _granted(team: str | None = TEAM, token: str = TOKEN) -> dict:
+    return {
+        "ok": True, "access_token": token, "token_type": "bot", "scope": "commands", "bot_user_id": "U0BOT", "app_id": "A1",
+        "team": team and {"id": team, "name": "Shop"}, "enterprise": None, "authed_user": {"id": "U0ADMIN"},
+    }  # fmt: skip
+
+
+def _begin(site: Site) -> tuple[dict[str, list[str]], str]:
+    """What Slack is told, and the cookie."""
+    status, headers, _ = ask(site, "GET", "/slack/install")
+    assert status == 302
+    target = urlsplit(headers["location"])
+    assert (target.hostname, target.path) == ("slack.com", "/oauth/v2/authorize")
+    return parse_qs(target.query), headers["set-cookie"].partition(";")[0]
+
+
+def _come_back(site: Site, state: str, cookie: str, code: str = "c0de") -> tuple[int, str]:
+    query = f"code={code}&state={state}"
+    status, _, body = ask(site, "GET", "/slack/oauth_redirect", QUERY_STRING=query, HTTP_COOKIE=cookie)
+    return status, body.decode()
+
+
+def _install(site: Site) -> tuple[int, str]:
+    told, cookie = _begin(site)
+    return _come_back(site, told["state"][0], cookie)
+
+
+def _bots(database) -> list[tuple[str, str]]:
+    with database.reading() as session:
+        return list(session.execute(select(SLACK_BOTS.c.team_id, SLACK_BOTS.c.bot_token)).tuples())
+
+
+def _type(site: Site, api: Api, team: str) -> str:
+    """What somebody of a workspace sees of a command."""
+    body = command("status", team_id=team, response_url=f"{api.url}response_url")
+    answer = ask(site, "POST", "/slack/events", body.encode(), **signed(body))[2]
+    return f"{answer.decode()} {api.named('response_url')}"
+
+
+def test_it_is_installed_and_from_then_on_posts_with_the_token_it_was_given(
+    site, settings, database, api, caplog
+):
+    caplog.set_level(logging.INFO)
+    told, cookie = _begin(site)
+    assert told["redirect_uri"] == ["https://crm.shop.example/slack/oauth_redirect"]
+    assert {"commands", "chat:write"} <= set(told["scope"][0].split(","))
+    status, page = _come_back(site, told["state"][0], cookie)
+    assert (status, "Thank you" in page) == (200, True)
+    (asked,) = api.named("oauth.v2.access")
+    assert asked["code"] == "c0de"
+    assert _bots(database) == [(TEAM, TOKEN)]
+    assert site.app.client.token == TOKEN
+    with database.transaction() as session:
+        session.add(Outbox(key="k", channel=CHANNEL, payload={"text": "t", "blocks": [], "images": {}}))
+    sender = Sender(settings, database)
+    assert sender._carrier._web.token == TOKEN
+    assert sender.step()
+    assert api.named("chat.postMessage")
+    assert "belongs to another" not in _type(site, api, TEAM)
+    assert TOKEN not in caplog.text
+    assert CLIENT_SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("wrong", ["state", "cookie", "twice"])
+def test_who_did_not_come_from_us_installs_nothing(site, database, api, wrong):
+    told, cookie = _begin(site)
+    state = told["state"][0]
+    if wrong == "twice":
+        _come_back(site, state, cookie)
+    status, page = _come_back(
+        site,
+        "forged" if wrong == "state" else state,
+        "slack-app-oauth-state=other" if wrong == "cookie" else cookie,
+    )
+    assert status in (400, 401)
+    assert "try again" in page
+    assert len(api.named("oauth.v2.access")) == (wrong == "twice")
+    assert len(_bots(database)) == (wrong == "twice")
+
+
+def test_a_code_that_slack_refuses_and_a_slack_that_is_away_are_told_without_a_trace(
+    site, settings, database, api
+):
+    api.answers["oauth.v2.access"] = {"ok": False, "error": "invalid_code"}
+    status, page = _install(site)
+    assert (status, "invalid_code" in page) == (401, True)
+    told, cookie = _begin(site)
+    site.app.oauth_flow.client.base_url = "http://127.0.0.1:9/api/"
+    status, page = _come_back(site, told["state"][0], cookie)
+    assert (status, "begin again at /slack/install" in page) == (503, True)
+    assert _bots(database) == []
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_desk_belongs_to_one_workspace(settings, database, api, site, named):
+    """Anybody may open the page: another workspace would read this shop's figures."""
+    if named:
+        site = Site(settings.model_copy(update={"slack_team_id": TEAM}), database)
+    else:
+        assert _install(site)[0] == 200
+    before = _bots(database)
+    for theirs in ("T0OTHER", None):
+        api.answers["oauth.v2.access"] = _granted(theirs, "xoxb-theirs")
+        status, page = _install(site)
+        assert (status, "belongs to another workspace" in page) == (403, True)
+    assert _bots(database) == before
+    assert len(api.named("auth.revoke")) == 2
+    assert "belongs to another workspace" in _type(site, api, "T0OTHER")
+    api.answers["oauth.v2.access"] = _granted(token="xoxb-anew")
+    assert _install(site)[0] == 200  # ours, once more
+    assert site.app.client.token == "xoxb-anew"
+
+
+def test_the_token_of_the_settings_goes_before_the_one_that_was_brought(settings, database, api, site):
+    assert _install(site)[0] == 200
+    named = Site(settings.model_copy(update={"slack_bot_token": SecretStr("xoxb-named")}), database)
+    assert named.app.client.token == "xoxb-named"
+
+
+def test_a_desk_that_is_not_installed_yet_serves_and_waits(settings, database, site):
+    assert nothing_to_serve(settings) == ""
+    assert {"bot", "sender"} <= {child.name for child in Supervisor(settings).children}
+    assert site.app.client.token is None
+
+
+def test_it_is_off_where_it_is_not_configured(settings, database):
+    for missing in ({"slack_client_id": ""}, {"slack_client_secret": None}):
+        site = Site(settings.model_copy(update=missing), database)
+        assert ask(site, "GET", "/slack/install")[0] == ask(site, "GET", "/slack/oauth_redirect")[0] == 404
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(SLACK_STATES)) == 0

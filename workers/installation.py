@@ -1,0 +1,63 @@
+"""In which workspace the app is installed, and its bot token there: as the settings say, or as OAuth brought it (`bot.oauth`)."""
+
+from typing import Any
+
+from slack_sdk import WebClient
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from retention.db import Database
+from retention.db.tables import SLACK_BOTS
+from retention.settings import Settings
+
+
+class Client(WebClient):
+    """Slack's Web API with the token of the moment: the app may be installed, or installed anew, while we run.
+
+    No retries of its own: slack_sdk's would post twice.
+    """
+
+    def __init__(self, settings: Settings, database: Database, timeout: float) -> None:
+        self._settings, self._database = settings, database
+        super().__init__(
+            base_url=settings.slack_api_url,
+            timeout=timeout,  # type: ignore[arg-type]
+            retry_handlers=[],
+        )
+
+    @property
+    def token(self) -> str | None:
+        """As `bot_token` says."""
+        return bot_token(self._settings, self._database)
+
+    @token.setter
+    def token(self, _: str | None) -> None:
+        """What `WebClient` sets when it is made."""
+
+
+def bot_token(settings: Settings, database: Database) -> str | None:
+    """The bot's token; None before the app is installed."""
+    if settings.slack_bot_token:
+        return settings.slack_bot_token.get_secret_value()
+    if not settings.oauth:
+        return None
+    with database.reading() as session:
+        bots = _bots(settings, SLACK_BOTS.c.bot_token).where(
+            SLACK_BOTS.c.team_id == workspace(session, settings)
+        )
+        return session.scalar(
+            bots.order_by(SLACK_BOTS.c.installed_at.desc(), SLACK_BOTS.c.id.desc()).limit(1)
+        )
+
+
+def workspace(session: Session, settings: Settings) -> str | None:
+    """The workspace this desk belongs to: ``SLACK_TEAM_ID``, else the first that installed it; None where neither is known.
+
+    A desk has one shop's customers, so it has one workspace.
+    """
+    first = _bots(settings, SLACK_BOTS.c.team_id).order_by(SLACK_BOTS.c.id).limit(1)
+    return settings.slack_team_id or session.scalar(first)
+
+
+def _bots(settings: Settings, column: Any) -> Select[tuple[Any]]:
+    return select(column).where(SLACK_BOTS.c.client_id == settings.slack_client_id)
