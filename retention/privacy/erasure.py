@@ -62,7 +62,7 @@ def contact_of(lake: "Lake", ids: Sequence[str]) -> list[str]:
     """E-mail addresses and telephone numbers of these ids: they too tell who somebody was."""
     rows = lake.table("customers", identity="stored")
     found = rows.filter(rows.customer_id.isin(list(ids))).select("email", "phone").execute()
-    cells = {value for column in found for value in found[column] if isinstance(value, str)}
+    cells = {value.strip() for column in found for value in found[column] if isinstance(value, str)}
     return sorted(value for value in cells if _reaches(value))
 
 
@@ -93,14 +93,21 @@ def from_lake(lake: "Lake", ids: Sequence[str]) -> dict[str, int]:
 
 
 def from_quarantine(lake: "Lake", settings: Settings, told: Sequence[str]) -> int:
-    """Delete quarantined rows in which any column holds an id, an address or a number of the customer's."""
+    """Delete quarantined rows in which any column holds an id, an address (in any case) or a number of the customer's."""
     con, gone = lake.duckdb, 0
     listed = ", ".join(literal(one) for one in told)
+    addresses = ", ".join(literal(one.lower()) for one in told if "@" in one) or "NULL"
     for path in quarantine.files(settings):
         read = f"read_parquet({literal(path)})"
         columns = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()]
         own = [quoted(name) for name in columns if name not in quarantine.META]
-        named = " OR ".join(f"coalesce({column}::VARCHAR IN ({listed}), false)" for column in own) or "false"
+        named = (
+            " OR ".join(
+                f"coalesce({cell} IN ({listed}), false) OR coalesce(lower(trim({cell})) IN ({addresses}), false)"
+                for cell in (f"{column}::VARCHAR" for column in own)
+            )
+            or "false"
+        )
         held, hit = con.execute(f"SELECT count(*), count(*) FILTER ({named}) FROM {read}").fetchall()[0]
         if hit == held:
             path.unlink(missing_ok=True)
@@ -197,19 +204,13 @@ def posts_naming(session: Session, settings: Settings, names: Names) -> list[str
 
 
 def redacted_posts(
-    session: Session, names: Names, which: ColumnElement[bool], *, closely: bool = False
+    session: Session, names: Names, which: ColumnElement[bool]
 ) -> list[tuple[str, str, dict[str, Any]]]:
-    """(key, channel, payload) of those messages that name the customer, without what names them.
-
-    Parameters
-    ----------
-    closely : bool
-        Look for ids that look like counts, too: in direct messages alone, channels show pseudonyms.
-    """
+    """(key, channel, payload) of those messages that name the customer, without what names them."""
     rows = select(Outbox.key, Outbox.channel, Outbox.payload).where(Outbox.kind == "message", which)
     changed = []
     for key, channel, payload in session.execute(rows):
-        without = names.out_of(payload, closely=closely and channel[0] not in "CG")
+        without = names.out_of(payload)
         if without != payload:
             changed.append((key, channel, without))
     return changed
@@ -218,13 +219,13 @@ def redacted_posts(
 def files_naming(
     session: Session, settings: Settings, names: Names, since: datetime | None = None
 ) -> list[str]:
-    """Files still to be sent that name the customer; of those made since then."""
+    """Files (CSV) still to be sent that name the customer; of those made since then."""
     made = () if since is None else (File.created_at >= since,)
     held = File.team_id == settings.team_id, File.sensitive.is_(True), File.content.is_not(None), *made
     return [
         file_id
         for file_id, content in session.execute(select(File.id, File.content).where(*held))
-        if names.spoken_of_in((content or b"").decode("utf-8", "replace"))
+        if names.listed_in((content or b"").decode("utf-8-sig", "replace"))
     ]
 
 

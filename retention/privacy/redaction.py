@@ -1,8 +1,10 @@
-"""What a customer is called in the results of jobs and in messages, and both without them."""
+"""What a customer is called in the results of jobs, in messages and in files, and the first two without them."""
 
+import csv
+import io
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from html import escape
 from typing import Any, Self
 
@@ -12,8 +14,9 @@ from retention.privacy import pseudonym
 from retention.settings import Settings
 
 ERASED = "erased"
-Named = Callable[[str, str | None], bool]
-_COUNT = re.compile(r"\d{1,6}")  # an id like this stands in a text as a count, too
+# In a text such an id may be a count, a price or an order, unless it is called a customer: now, and by earlier versions.
+_COUNT = re.compile(r"\d{1,6}")
+_CALLED = ("customer {}", "Customer {}", "customer '{}", *("*{}*", "by {},", "by {};", "it is {}'s"))
 # What holds customers, in results and in messages: elsewhere the same word is an item's or an order's id.
 _WHOSE = frozenset({
     None, "customer_id", "customer", "customers", "other_id", "same_as", "merged", "used_by", "text", "value",
@@ -21,7 +24,7 @@ _WHOSE = frozenset({
 
 
 class Names:
-    """Everything that names a customer. In running text it is looked for as whole words.
+    """Everything that names a customer. In running text it is looked for as whole words, addresses in any case of letters.
 
     Parameters
     ----------
@@ -33,10 +36,11 @@ class Names:
 
     def __init__(self, ids: Iterable[str], unique: Iterable[str] = ()) -> None:
         ids, unique = frozenset(ids), frozenset(unique)
-        self._all = ids | unique
         self._by_key = frozenset(one for one in ids if "@" not in one) - unique
-        self._distinct = frozenset(one for one in self._all if not _COUNT.fullmatch(one))
-        self._word, self._distinct_word = _words(self._all), _words(self._distinct)
+        self._counts = frozenset(one for one in ids | unique if _COUNT.fullmatch(one))
+        called = (form.format(one) for one in self._counts for form in _CALLED)
+        self._told = (ids | unique) - self._counts | frozenset(called)
+        self._word = _words(self._told)
 
     @classmethod
     def of(cls, settings: Settings, ids: Iterable[str], contacts: Iterable[str]) -> Self:
@@ -46,51 +50,51 @@ class Names:
 
     def within(self, column: Any) -> ColumnElement[bool]:
         """Rows that may name them, by the text of a column; what it finds is looked at more closely here."""
-        told = {form for one in self._distinct for form in (one, *_written(one))}
-        told |= {json.dumps(one) for one in self._all - self._distinct}
-        return or_(*(cast(column, Text).contains(one, autoescape=True) for one in sorted(told)))
+        text = cast(column, Text)
+        told = {form for one in self._told for form in (one, *_written(one))} | set(
+            map(json.dumps, self._counts)
+        )
+        addresses = {one.lower() for one in told if "@" in one}
+        return or_(
+            *(text.contains(one, autoescape=True) for one in sorted(told)),
+            *(text.icontains(one, autoescape=True) for one in sorted(addresses)),
+        )
 
     def named_in(self, text: str, key: str | None = None) -> bool:
-        """Whether a text, under this key, is one of the names, or speaks of one; a short number in a text is taken for a count."""
-        return key in _WHOSE if text in self._by_key else bool(self._distinct_word.search(text))
+        """Whether a text, under this key, is one of the names, or speaks of one."""
+        return key in _WHOSE if text in self._by_key else bool(self._word.search(text))
 
-    def spoken_of_in(self, text: str, key: str | None = None) -> bool:
-        """Whether a text holds any of the names, short numbers too: for texts that are known to name people by their ids."""
-        return bool(self._word.search(text))
+    def listed_in(self, sheet: str) -> bool:
+        """Whether a CSV file names them: its header says which columns hold customers."""
+        rows = csv.reader(io.StringIO(sheet, newline=""))
+        theirs = [number for number, name in enumerate(next(rows, [])) if name in _WHOSE]
+        cells = {row[number].removeprefix("'") for row in rows for number in theirs if number < len(row)}
+        return not cells.isdisjoint(self._by_key) or bool(self._word.search(sheet))
 
-    def out_of(self, data: Any, *, closely: bool = False) -> Any:
-        """JSON without them: what names them is left out of lists, anything else says "erased".
+    def out_of(self, data: Any) -> Any:
+        """JSON without them: what names them is left out of lists, anything else says "erased"."""
+        return self._without(data, None)
 
-        Parameters
-        ----------
-        closely : bool
-            By `spoken_of_in`, not by `named_in`.
-        """
-        return _without(data, self.spoken_of_in if closely else self.named_in)
+    def _without(self, data: Any, key: str | None) -> Any:
+        if isinstance(data, str):
+            return ERASED if self.named_in(data, key) else data
+        if isinstance(data, dict):
+            return {key: self._without(value, key) for key, value in data.items()}
+        return [one for one in data if not self._held_by(one, key)] if isinstance(data, list) else data
 
-
-def _without(data: Any, named: Named, key: str | None = None) -> Any:
-    if isinstance(data, str):
-        return ERASED if named(data, key) else data
-    if isinstance(data, dict):
-        return {key: _without(value, named, key) for key, value in data.items()}
-    return [one for one in data if not _holds(one, named, key)] if isinstance(data, list) else data
-
-
-def _holds(data: Any, named: Named, key: str | None) -> bool:
-    if isinstance(data, str):
-        return named(data, key)
-    if isinstance(data, dict):
-        return any(_holds(value, named, key) for key, value in data.items())
-    return isinstance(data, list) and any(_holds(one, named, key) for one in data)
+    def _held_by(self, data: Any, key: str | None) -> bool:
+        if isinstance(data, str):
+            return self.named_in(data, key)
+        if isinstance(data, dict):
+            return any(self._held_by(value, key) for key, value in data.items())
+        return isinstance(data, list) and any(self._held_by(one, key) for one in data)
 
 
 def _words(told: Iterable[str]) -> re.Pattern[str]:
     forms = sorted({form for one in told for form in (one, escape(one, quote=False))}, key=len, reverse=True)
+    words = "|".join(f"(?i:{re.escape(form)})" if "@" in form else re.escape(form) for form in forms)
     # A dot goes on with a word (an address, 0.20) unless it ends the sentence.
-    return re.compile(
-        rf"(?<![\w.+@-])(?:{'|'.join(map(re.escape, forms))})(?![\w+@-]|\.\w)" if forms else r"(?!)"
-    )
+    return re.compile(rf"(?<![\w.+@-])(?:{words})(?![\w+@-]|\.\w)" if forms else r"(?!)")
 
 
 def _written(name: str) -> tuple[str, str]:

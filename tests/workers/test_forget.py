@@ -103,7 +103,7 @@ def test_everything_that_names_the_customer_goes_and_nothing_else(shop, tmp_path
     bad = tmp_path / "bad.csv"
     bad.write_text(
         "customer_id,event_type,occurred_at,query\n"
-        f"{who},purchase,soon,\nx,purchase,soon,{email}\ny,purchase,soon,z\n{other},view,2025-01-02,\n"
+        f"{who},purchase,soon,\nx,purchase,soon,{email.upper()} \ny,purchase,soon,z\n{other},view,2025-01-02,\n"
     )
     report = import_files(shop.lake, shop.database, shop.settings, "events", [str(bad)])
     assert report.rows_quarantined == 3

@@ -92,11 +92,6 @@ def _scrub(
         if redacted is not None:
             with writing() as session:
                 session.execute(redacted, execution_options={"synchronize_session": False})
-                _say(
-                    session,
-                    settings,
-                    erasure.redacted_posts(session, names, Outbox.job_id == job_id, closely=True),
-                )
     with reading() as session:
         keys = erasure.posts_naming(session, settings, names)
         files = erasure.files_naming(session, settings, names, since)
