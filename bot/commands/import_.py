@@ -49,7 +49,7 @@ def COMMAND(
     from retention.campaigns.redemption_import import import_redemptions
     from retention.lake import Lake
     from retention.lake.importing import import_files
-    from retention.lake.suggest import suggest
+    from retention.lake.suggesting.suggest import suggest
 
     services = call.services
     if suggested is not None and table == "redemptions":

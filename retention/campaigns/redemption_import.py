@@ -14,10 +14,11 @@ from retention.campaigns.redemptions import Use, redeem
 from retention.db import Database
 from retention.db.tables import Redemption
 from retention.errors import BadInput
-from retention.lake import import_log, mapping, quarantine, sources
+from retention.lake import import_log, mapping, quarantine
 from retention.lake.import_report import ImportReport
 from retention.lake.importing import Import, shown
 from retention.lake.lake import Lake
+from retention.lake.reading import sources
 from retention.lake.schema import REDEMPTIONS
 from retention.progress import Progress, silent
 from retention.settings import Settings

@@ -8,7 +8,8 @@ for (`schema.EVENT_ID`): a table without it is a quarter of the size and written
 from pathlib import Path
 from typing import Any
 
-from retention.lake import clean, store
+from retention.lake import store
+from retention.lake.cleaning import clean
 from retention.lake.schema import EVENT_ID, SAID, Table
 
 

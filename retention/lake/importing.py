@@ -12,23 +12,14 @@ from typing import Any
 
 from retention.db import Database
 from retention.errors import BadInput
-from retention.lake import (
-    clean,
-    currency,
-    formats,
-    identity,
-    import_log,
-    keyed,
-    mapping,
-    quarantine,
-    sources,
-    store,
-)
+from retention.lake import currency, formats, identity, import_log, keyed, mapping, quarantine, store
 from retention.lake.adding import Adding
-from retention.lake.clean_policy import load_clean_policy
+from retention.lake.cleaning import clean
+from retention.lake.cleaning.not_products import codes, mark
+from retention.lake.cleaning.policy import load_clean_policy
 from retention.lake.import_report import ImportReport
 from retention.lake.lake import Lake
-from retention.lake.not_products import codes, mark
+from retention.lake.reading import sources
 from retention.lake.schema import SQL_TYPES, TABLES, Table
 from retention.lake.staging import Staging, compile_staging
 from retention.privacy import erased

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from retention import clock
 from retention.errors import BadInput
 from retention.lake import currency, store
+from retention.lake.cleaning.returns import NONE, Returns, cancelled_orders, match
+from retention.lake.cleaning.returns import TYPES as RETURN_TYPES
 from retention.lake.frames import arrow
 from retention.lake.identity.resolve import BY_CUSTOMER, Identities, Identity, joined, merged
-from retention.lake.returns import NONE, Returns, cancelled_orders, match
-from retention.lake.returns import TYPES as RETURN_TYPES
 from retention.lake.schema import EVENT_ID, IBIS_TYPES, SAID, SQL_TYPES, TABLES, Column, Table
 from retention.lake.spark import SparkTables
 from retention.lake.until import newest

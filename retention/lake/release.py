@@ -14,9 +14,9 @@ from retention.lake import formats, identity, import_log, mapping, quarantine
 from retention.lake.importing import Import
 from retention.lake.lake import Lake
 from retention.lake.mapping import literal, quoted
-from retention.lake.reading import Reading
+from retention.lake.reading.columns import Reading
+from retention.lake.reading.sources import Source
 from retention.lake.schema import TABLES
-from retention.lake.sources import Source
 from retention.privacy import erased
 from retention.progress import Progress, silent
 from retention.settings import Settings

@@ -128,10 +128,10 @@ def _between(rows: Any, name: str, since: datetime | None, before: datetime | No
 
 
 def _without(session: Any, rows: Any, cancelled: list[tuple[str, str]]) -> Any:
-    """The rows with the purchases of these orders called cancelled, as `retention.lake.returns` calls them."""
+    """The rows with the purchases of these orders called cancelled, as `retention.lake.cleaning.returns` calls them."""
     from pyspark.sql.functions import broadcast, col, lit, when
 
-    from retention.lake.returns import CANCELLED
+    from retention.lake.cleaning.returns import CANCELLED
 
     orders = session.createDataFrame(cancelled, "_who string, _order string")
     same = (col("customer_id") == col("_who")) & (col("order_id") == col("_order"))

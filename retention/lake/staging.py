@@ -8,9 +8,9 @@ from typing import Any
 from retention import clock
 from retention.errors import BadInput
 from retention.lake.mapping import Mapping, literal, quoted
-from retention.lake.reading import ZONED, zoned_text
+from retention.lake.reading.columns import ZONED, zoned_text
+from retention.lake.reading.sources import Source
 from retention.lake.schema import EARLIEST, SQL_TYPES, Column
-from retention.lake.sources import Source
 
 ACCOUNTS = "a line of the accounts, not a sale"
 NOUNS = {

@@ -7,7 +7,7 @@ from retention.lake import Lake, formats
 from retention.lake.importing import import_files
 from retention.lake.mapping import read_map
 from retention.lake.schema import TABLES
-from retention.lake.suggest import suggest
+from retention.lake.suggesting.suggest import suggest
 
 SHOPIFY_ORDERS = """Name,Email,Financial Status,Paid at,Fulfillment Status,Fulfilled at,Accepts Marketing,Currency,Subtotal,Shipping,Taxes,Total,Discount Code,Discount Amount,Shipping Method,Created at,Lineitem quantity,Lineitem name,Lineitem price,Lineitem compare at price,Lineitem sku,Lineitem requires shipping,Lineitem taxable,Lineitem fulfillment status,Billing Name,Billing Phone,Cancelled at,Payment Method,Refunded Amount,Vendor,Id,Tags,Risk Level,Source,Lineitem discount,Phone
 #1004,Cy@Example.com,partially_refunded,2025-07-04 10:00:00 +0100,fulfilled,2025-07-05 09:00:00 +0100,no,GBP,30.00,3.00,0.00,33.00,,0.00,Standard,2025-07-04 09:59:00 +0100,1,Mug,10.00,,MUG-1,true,true,fulfilled,Cy Chi,,,Shopify Payments,4.00,Acme,5004,,Low,web,0.00,

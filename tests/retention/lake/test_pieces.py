@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from retention.lake import Lake, sources, store
+from retention.lake import Lake, store
 from retention.lake.importing import import_files
+from retention.lake.reading import sources
 from retention.lake.schema import TABLES
 
 
@@ -120,7 +121,8 @@ def test_a_refused_import_leaves_no_files(small_pieces, lake, settings, tmp_path
 
 KILLED_IN_BETWEEN = """
 import os, signal, sys
-from retention.lake import Lake, sources
+from retention.lake import Lake
+from retention.lake.reading import sources
 from retention.lake.importing import import_files
 from retention.lake.schema import TABLES
 from retention.settings import Settings

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from retention.errors import BadInput
-from retention.lake import synonyms
 from retention.lake.mapping import quoted
-from retention.lake.reading import Look, look
-from retention.lake.sources import Source
+from retention.lake.reading.columns import Look, look
+from retention.lake.reading.sources import Source
+from retention.lake.suggesting import synonyms
 
 ROWS = 200_000  # so many are looked at
 FEW = 50  # different words for what happened, at the most

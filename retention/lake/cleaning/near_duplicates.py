@@ -9,7 +9,7 @@ pair is not what it sells every day.
 # ruff: noqa: S608 - SQL is put together from names and numbers of our own
 from typing import Any
 
-from retention.lake.clean_policy import NearDuplicate
+from retention.lake.cleaning.policy import NearDuplicate
 from retention.lake.schema import SAID
 
 LINE = f"customer_id, order_id, item_id, event_id, occurred_at, {SAID['amount']} AS amount, discount"

@@ -3,7 +3,7 @@
 # ruff: noqa: S608 - SQL is put together from escaped literals (mapping.literal) and names of our own
 from typing import TYPE_CHECKING
 
-from retention.lake.clean_policy import CleanPolicy
+from retention.lake.cleaning.policy import CleanPolicy
 from retention.lake.mapping import literal
 
 if TYPE_CHECKING:

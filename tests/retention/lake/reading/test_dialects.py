@@ -8,8 +8,8 @@ import pytest
 
 from retention.errors import BadInput
 from retention.lake import Lake
-from retention.lake.dialect import encoding_of
 from retention.lake.importing import import_files
+from retention.lake.reading.dialect import encoding_of
 
 MAP = """[events]
 customer_id = "Customer"

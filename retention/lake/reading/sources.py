@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from retention.errors import BadInput
-from retention.lake.database import fetched
-from retention.lake.dialect import Dialect, detect
 from retention.lake.mapping import Mapping, literal, quoted
-from retention.lake.packed import WORKBOOKS, check_packing, unzipped, workbook
-from retention.lake.reading import Reading, readings
-from retention.lake.torn import check_header, mended
+from retention.lake.reading.columns import Reading, readings
+from retention.lake.reading.database import fetched
+from retention.lake.reading.dialect import Dialect, detect
+from retention.lake.reading.packed import WORKBOOKS, check_packing, unzipped, workbook
+from retention.lake.reading.torn import check_header, mended
 from retention.urls import is_url
 
 LARGE_ROW_GROUP = 250_000

@@ -4,8 +4,9 @@ import pytest
 import sqlalchemy as sa
 
 from retention.errors import BadInput
-from retention.lake import Lake, database
+from retention.lake import Lake
 from retention.lake.importing import import_files
+from retention.lake.reading import database
 from tests.postgres import postgres
 
 MAP = """[events]

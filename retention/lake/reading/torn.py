@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from retention.errors import BadInput
-from retention.lake.dialect import PIECE, Dialect, decoded
+from retention.lake.reading.dialect import PIECE, Dialect, decoded
 
 _BREAK = re.compile(r"\r\n?|\n")
 _LINE = re.compile(rf"([^\r\n]*)(?:{_BREAK.pattern})")

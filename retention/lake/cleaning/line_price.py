@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from retention.lake.profiles import number
+from retention.lake.suggesting.profiles import number
 
 LINES, HALFWAY = (
     20,

@@ -13,7 +13,7 @@ from bot.terminal import run
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing import import_files
-from retention.lake.suggest import suggest
+from retention.lake.suggesting.suggest import suggest
 from retention.settings import Settings
 
 BY_HAND = {

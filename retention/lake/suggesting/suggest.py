@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from retention.errors import BadInput
-from retention.lake import formats, mapping, sources, synonyms
-from retention.lake.line_price import of_line
+from retention.lake import formats, mapping
+from retention.lake.cleaning.line_price import of_line
 from retention.lake.mapping import quoted
-from retention.lake.profiles import FEW, ROWS, Profile, profiles_of
+from retention.lake.reading import sources
 from retention.lake.schema import TABLES, Table
+from retention.lake.suggesting import synonyms
+from retention.lake.suggesting.profiles import FEW, ROWS, Profile, profiles_of
 
 _SHOPS = {"shopify": "Shopify", "woocommerce": "WooCommerce"}
 ONCE = 0.98  # of the rows have a customer of their own: nobody comes back

@@ -8,8 +8,8 @@ file imported twice comes to the same, and a rule's change reaches back only thr
 from dataclasses import dataclass
 from typing import Any
 
-from retention.lake import near_duplicates
-from retention.lake.clean_policy import CleanPolicy, NearDuplicate
+from retention.lake.cleaning import near_duplicates
+from retention.lake.cleaning.policy import CleanPolicy, NearDuplicate
 from retention.lake.mapping import literal
 from retention.lake.schema import SAID
 from retention.lake.staging import ACCOUNTS

@@ -1,0 +1,1 @@
+"""A map proposed for a file nobody has described."""
