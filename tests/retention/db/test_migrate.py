@@ -1,6 +1,7 @@
 """The migrations make exactly the tables that the code believes in, on both databases."""
 
 import threading
+from datetime import UTC, datetime
 
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -9,7 +10,7 @@ from sqlalchemy import inspect, select, text
 from retention.db import Base, Database
 from retention.db.insert import insert_once, upsert
 from retention.db.migrate import upgrade
-from retention.db.tables import Campaign, Delivery, Job, Process
+from retention.db.tables import Campaign, Delivery, Job, Process, Send
 
 
 def test_the_migrations_equal_the_models(empty):
@@ -77,6 +78,37 @@ def test_a_job_of_the_version_before_waits_since_it_was_made(empty):
     with database.reading() as session:
         job = session.get_one(Job, "j")
         assert (job.queued_at, job.lost) == (job.created_at, 0)
+    database.engine.dispose()
+
+
+def test_a_file_that_nobody_took_waits_on_where_the_version_before_had_begun_to_measure(empty):
+    """Its customers were told as left out, and cost nothing, though codes of theirs may have gone out another way."""
+    upgrade(empty, "0012_slack_oauth")
+    database = Database(empty.database_url.get_secret_value())
+    at = datetime(2025, 5, 1, tzinfo=UTC)
+    with database.transaction() as session:
+        for name in ("measuring", "closed", "cancelled"):
+            session.add(
+                Campaign(
+                    id=name, name=name, state=name, version=1, post_key=name, body={}, salt="s", drafted_by="U0ANA",
+                    created_at=at,
+                )
+            )  # fmt: skip
+            session.flush()
+            for who, channel, error in (
+                ("file", "csv", "not sent before the window was over"), ("call", "call", "not sent before the window was over"),
+                ("mail", "email", "not sent before the window was over"), ("refused", "csv", "no consent any more"),
+                ("erased-0a", "csv", "not sent before the window was over"),
+            ):  # fmt: skip
+                session.add(
+                    Send(campaign_id=name, customer_id=who, channel=channel, state="cancelled", error=error, queued_at=at)
+                )  # fmt: skip
+    upgrade(empty)
+    with database.reading() as session:
+        waiting = select(Send.campaign_id, Send.customer_id).where(
+            Send.state == "queued", Send.error.is_(None)
+        )
+        assert set(session.execute(waiting).tuples()) == {("measuring", "file"), ("measuring", "call")}
     database.engine.dispose()
 
 
