@@ -45,7 +45,7 @@ def outcomes(lake: "Lake", session: Session, campaign: Campaign, until: datetime
 
     Everybody who was assigned counts in their arm, whether or not the message reached them. A line's profit is its
     amount × the item's margin (where it has none, the campaign's average); what coupons took off and what reaching a
-    customer costs is taken from the treated: of who was left out, because it was stopped, say, nothing. Customers who were merged after the audience was drawn are still counted
+    customer costs is taken from the treated: of whom no copy reached, nothing. Customers who were merged after the audience was drawn are still counted
     apart, each where they were assigned: a merge may be an effect of the campaign, and no order counts twice.
     """
     import pandas as pd
@@ -68,7 +68,7 @@ def outcomes(lake: "Lake", session: Session, campaign: Campaign, until: datetime
     taken = table.index.to_series().map(off).fillna(0.0)
     each = {line.rule: line.contact for line in body.offers if line.contact is not None}
     treated = table["arm"] == "treatment"
-    reached = treated & ~table.index.isin(sends.left_out(session, campaign.id))
+    reached = treated & ~table.index.isin(sends.not_contacted(session, campaign.id))
     contact = reached * table.pop("rule").map(each).fillna(body.contact_cost)
     table["profit"] += taken - contact
     earned = _daily_profit(lake, ids, start, end, drawn, body.margin)

@@ -184,6 +184,12 @@ def left_out(session: Session, campaign_id: str) -> set[str]:
     return set(session.scalars(rows))
 
 
+def not_contacted(session: Session, campaign_id: str) -> set[str]:
+    """Customers whose copy has not reached them and will not: left out, bounced or failed. They cost no contact."""
+    rows = select(Send.customer_id).where(Send.campaign_id == campaign_id, Send.state.not_in(REACHED))
+    return set(session.scalars(rows))
+
+
 def why_left_out(session: Session, campaign_id: str) -> dict[str, int]:
     """How many of those there are, by the reason."""
     gone = select(Send.error, func.count()).where(Send.campaign_id == campaign_id, Send.state == "cancelled")

@@ -125,6 +125,31 @@ def test_who_was_left_out_cost_no_contact(lake, database, campaign):
     assert counted.cost == pytest.approx(15 + 4 + 1)
 
 
+@pytest.mark.parametrize(
+    ("state", "contacts"),
+    [
+        ("sent", 1),
+        ("held", 1),
+        ("sending", 1),
+        ("queued", 1),
+        ("bounced", 0),
+        ("failed", 0),
+        ("cancelled", 0),
+    ],
+)
+def test_only_whom_a_copy_reached_or_may_have_reached_costs_a_contact(
+    lake, database, campaign, state, contacts
+):
+    """E-mails that the mail server refused, and customers without an address, were paid for."""
+    with database.transaction() as session:
+        session.add(Send(campaign_id="c1", customer_id="a", channel="email", state=state, queued_at=SENT))
+        session.add(Send(campaign_id="c1", customer_id="b", channel="email", state="sent", queued_at=SENT))
+    with database.reading() as session:
+        counted = outcomes(lake, session, campaign)
+    assert counted.cost == pytest.approx(15 + 4 + 1 + contacts)
+    assert counted.contact == pytest.approx((1 + contacts) / 2)
+
+
 def test_a_code_whose_order_nobody_named_is_paid_for_by_what_was_bought_that_day(lake, database, campaign):
     """Tills that name no order made coupons look as if they cost nothing."""
     with database.transaction() as session:
