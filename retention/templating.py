@@ -18,12 +18,37 @@ from templates import FOLDER
 # Embeddings, overrides and isolates: they turn what follows a value around, up to the end of the message.
 _DIRECTIONS = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
+_WHOLE = frozenset(  # currencies without a smaller unit (ISO 4217)
+    [
+        "BIF",
+        "CLP",
+        "DJF",
+        "GNF",
+        "ISK",
+        "JPY",
+        "KMF",
+        "KRW",
+        "PYG",
+        "RWF",
+        "UGX",
+        "UYI",
+        "VND",
+        "VUV",
+        "XAF",
+        "XOF",
+        "XPF",
+    ]
+)
 
 
 def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -> str:
-    """``money(1234.5, "USD")`` → ``$1,234``; a negative amount keeps its sign in front of the symbol."""
+    """``money(1234.5, "USD")`` → ``$1,234``; a negative amount keeps its sign in front of the symbol.
+
+    ``digits`` are as many as the currency has: of yen there are no hundredths.
+    """
     if amount is None:
         return "–"
+    digits = 0 if currency in _WHOLE else digits
     symbol = _SYMBOLS.get(currency, f"{currency} " if currency else "")
     sign = "−" if round(float(amount), digits) < 0 else ""
     return f"{sign}{symbol}{abs(amount):,.{digits}f}"

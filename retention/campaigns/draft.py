@@ -276,7 +276,7 @@ def _example(
     """The titles of the first customer's items for whom the campaign's own text is; nobody is named."""
     rules = [line.rule for line in body.offers if line.action == body.copy_action]
     first = customers.loc[customers["rule"].isin(rules), "customer_id"].head(1)
-    return tuple(item.title for who in first for item in items.get(who, ()))
+    return tuple(item.title for who in first for item in items.get(who, ()) if item.title != item.item_id)
 
 
 def _rows(

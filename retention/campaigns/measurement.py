@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from retention.campaigns.outcomes import Outcomes
 
+LEAST_BUYERS = 10  # in each arm: of fewer, a mean is not near enough to normal, and an arm without any looks certain of it
 SMALLEST = 20  # customers that each arm of a segment needs: below, a normal interval says more than is known
 MOST = 4  # segments by one thing: of many, one differs by chance
 UNBELIEVABLE = 0.001  # p of the sample-ratio check below which a result is not read
@@ -102,10 +103,10 @@ def measure(
         segments = {
             by: parts for by, parts in found.items() if sum(one.effect is not None for one in parts) > 1
         }
-    orders = effects.get("orders")
+    orders, enough = effects.get("orders"), enough_buyers(table["buyers"].to_numpy(float), treated)
     per_order, low, high = (
         [outcomes.cost / number for number in (orders.total, orders.total_high, orders.total_low)]
-        if orders is not None and orders.low > 0
+        if orders is not None and orders.low > 0 and enough
         else [None] * 3
     )
     return Measurement(
@@ -117,7 +118,7 @@ def measure(
         per_order,
         low,
         high,
-        advise(effects, ratio),
+        advise(effects, ratio, enough),
     )
 
 
@@ -167,11 +168,20 @@ def sample_ratio(treated: int, control: int, planned_share: float) -> SampleRati
     return SampleRatio(treated, control, planned_share, p_value, p_value >= UNBELIEVABLE)
 
 
-def advise(effects: dict[str, Effect], ratio: SampleRatio) -> Advice:
-    """What to do next, by what the intervals leave possible."""
+def enough_buyers(buyers: "np.ndarray", treated: "np.ndarray") -> bool:
+    """Whether both arms have `LEAST_BUYERS`.
+
+    Without an effect 200 customers of whom one in twenty buys, 30 of them held out, would else be called a gain in one
+    campaign of five: where none of the held out happens to buy, their variance is naught.
+    """
+    return bool(min(buyers[treated].sum(), buyers[~treated].sum()) >= LEAST_BUYERS)
+
+
+def advise(effects: dict[str, Effect], ratio: SampleRatio, enough: bool = True) -> Advice:
+    """What to do next, by what the intervals leave possible, where ``enough`` bought for an interval to be believed."""
     if not ratio.believable:
         return "unbelievable"
-    if not effects:
+    if not effects or not enough:
         return "too_small"
     if effects["profit"].low > 0:
         return "repeat"

@@ -16,7 +16,9 @@ def learnt_prior(session: Session, settings: Settings, policy: Policy) -> Prior:
     Notes
     -----
     Normal prior, normal likelihood: precisions (1/variance) add up. A campaign whose sample-ratio check failed, or
-    that was too small for a standard error, says nothing.
+    that was too small for a standard error, says nothing. Where few bought the standard error flatters itself (an arm
+    without any buyer has none); it is at least that with one buyer more and one other customer more in each arm
+    (Agresti & Caffo 2000).
     """
     mean, precision, campaigns, simulated = policy.offer.uplift, policy.offer.uplift_sd**-2, 0, False
     results = session.scalars(
@@ -29,12 +31,19 @@ def learnt_prior(session: Session, settings: Settings, policy: Policy) -> Prior:
     )  # fmt: skip
     for result in results:
         effect = ((result or {}).get("effects") or {}).get("buyers") or {}
-        error = effect.get("standard_error")
-        if not error or not (result or {}).get("sample_ratio", {}).get("believable"):
+        error, sizes = effect.get("standard_error"), (result or {}).get("sample_ratio", {})
+        if not error or not sizes.get("believable"):
             continue
-        weight = error**-2
+        weight = 1 / max(error**2, (1 - effect["variance_cut"]) * _variance(effect, sizes))
         mean = (mean * precision + effect["per_customer"] * weight) / (precision + weight)
         precision += weight
         campaigns += 1
         simulated = simulated or bool((result or {}).get("simulated"))
     return Prior(mean=mean, sd=precision**-0.5, campaigns=campaigns, simulated=simulated)
+
+
+def _variance(effect: dict[str, float], sizes: dict[str, float]) -> float:
+    """Of the difference of the arms' shares of buyers, as if each arm had one buyer and one other customer more."""
+    arms = ("treated", "control")
+    shares = [(effect[f"{arm}_mean"] * sizes[arm] + 1) / (sizes[arm] + 2) for arm in arms]
+    return sum(share * (1 - share) / (sizes[arm] + 2) for share, arm in zip(shares, arms, strict=True))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retention.campaigns.measurement import SampleRatio, difference, sample_ratio
+from retention.campaigns.measurement import LEAST_BUYERS, SampleRatio, difference, sample_ratio
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from retention.campaigns.outcomes import Outcomes
 
 ALPHA = 0.05
-LEAST_BUYERS = 10  # in each arm before a day counts: of fewer, a mean is not near enough to normal
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from retention.errors import BadInput
 PLACEHOLDERS = ("name", "discount", "conditions", "code", "expires", "items", "shop")
 LONGEST = 2_000
 _PLACE = re.compile(r"\{(\w*)\}")
+_SPACED = re.compile(r"( ?)\{(\w*)\}")
 
 
 def default(action: str = "coupon") -> str:
@@ -40,5 +41,16 @@ def checked(text: str) -> str:
 
 
 def filled(text: str, values: dict[str, Any]) -> str:
-    """The text for one customer; a placeholder without a value leaves nothing behind."""
-    return _PLACE.sub(lambda place: str(values.get(place[1]) or ""), text)
+    """The text for one customer; a placeholder without a value leaves nothing behind, nor the space before it (``Hello,``).
+
+    Where there are no items, a line that ends with them is left out: it would announce what does not come.
+    """
+    lines = (
+        line for line in text.split("\n") if values.get("items") or not line.rstrip().endswith("{items}")
+    )
+
+    def value(place: re.Match[str]) -> str:
+        found = str(values.get(place[2]) or "")
+        return place[1] + found if found else ""
+
+    return _SPACED.sub(value, "\n".join(lines))

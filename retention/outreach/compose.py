@@ -75,7 +75,7 @@ def composed(
     told = {**values, "subject": subject, "unsubscribe_url": unsubscribe, "action": given["action"]}
     html = templating.html(
         "campaigns/email.html.j2", paragraphs=[part for part in text.split("\n\n") if part.strip()],
-        titles=_titles(given), **told,
+        titles=_named(given), **told,
     )  # fmt: skip
     return Message(
         key=f"{send.campaign_id}:{send.id}", campaign_id=send.campaign_id, customer_id=send.customer_id,
@@ -96,13 +96,22 @@ def placed(settings: Settings, name: str | None, offer: Offer) -> dict[str, str]
     return {
         "name": templating.straight(name or ""), "discount": worth(given), "conditions": conditions(given), "code": offer["code"] or "",
         "expires": templating.day(offer["expires_at"], str(zone)) if offer["expires_at"] else "",
-        "items": "; ".join(_titles(given)), "shop": settings.shop,
+        "items": "; ".join(_named(given)), "shop": settings.shop,
     }  # fmt: skip
 
 
 def _titles(given: Mapping[str, Any]) -> list[str]:
     """The items of an offer, as people call them; catalogues have titles that are whole descriptions."""
     return [templating.shorten(templating.straight(item["title"]), LONGEST_TITLE) for item in given["items"]]
+
+
+def _named(given: Mapping[str, Any]) -> list[str]:
+    """Those that have a title: what was sold and never described has its id, which no customer knows it by."""
+    return [
+        title
+        for item, title in zip(given["items"], _titles(given), strict=True)
+        if item["title"] != item["item_id"]
+    ]
 
 
 def copy_of(body: Body, action: str) -> str:

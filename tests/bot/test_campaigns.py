@@ -368,6 +368,43 @@ def test_a_long_history_is_told_to_its_end():
     assert words(shown.blocks).index("drafted it") < words(shown.blocks).index("measured and closed it")
 
 
+def test_the_card_says_whose_text_it_shows_and_the_result_what_to_change():
+    line = a_body().offers[0]
+    body = a_body(
+        offers=(
+            line,
+            *(
+                line.model_copy(update={"rule": one, "action": one, "discount": 0.0, "base": 10.0})
+                for one in ("reminder", "call")
+            ),
+        )
+    )
+    campaign = Campaign(
+        id="c7", name="May", state="draft", version=1, post_key=KEY, salt="s", drafted_by=ANALYST, created_at=clock.wall(),
+        body=body.model_dump(mode="json"),
+    )  # fmt: skip
+
+    def card(offers):
+        told = described(campaign) | {"offers": [one.model_dump(mode="json") for one in offers]}
+        return words(render.message("campaign/card", campaign=told, demo=False, zone="UTC").blocks)
+
+    assert "*Copy* of a coupon. Who gets a reminder reads the usual text for it" in card(body.offers)
+    assert "*Copy*\n" in card((line, body.offers[2]))
+
+    def result(offers):
+        told = described(campaign) | {"offers": [one.model_dump(mode="json") for one in offers]}
+        measured = {
+            "advice": "cheaper", "effects": {}, "simulated": None, "sample_ratio": {"believable": True, "p_value": 1.0}
+        }  # fmt: skip
+        shown = render.message(
+            "campaign/result", campaign=told, measured=measured, with_chart=False, treated=85, control=15
+        )
+        return words(shown.blocks)
+
+    assert "try a smaller discount" in result(body.offers)
+    assert "try a cheaper way to reach them" in result(body.offers[1:])
+
+
 @given(st.text(min_size=1, max_size=80), st.text(min_size=1, max_size=300))
 def test_whatever_people_write_the_message_is_one_slack_takes(name, reason):
     now = clock.wall()

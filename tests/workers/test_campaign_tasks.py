@@ -585,7 +585,7 @@ def test_stopping_a_live_campaign_voids_its_codes(desk):
     _pass(desk, days=29)
     measured = _run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
     assert measured.error is None
-    assert (_campaign(desk, campaign_id).state, measured.result["advice"]) == ("cancelled", "undecided")
+    assert (_campaign(desk, campaign_id).state, measured.result["advice"]) == ("cancelled", "too_small")
     assert "stopped while it was live" in _said(desk)
     assert f"{measured.result['left_out']} customers of the treated were left out" in _said(desk)
     assert f"(the campaign was stopped: {measured.result['left_out']})" in _said(desk)

@@ -181,6 +181,11 @@ def test_differences_have_the_minus_that_money_has():
     assert templating.figure(-0.41, 1) == "−0.4"
 
 
+def test_of_yen_there_are_no_hundredths():
+    assert (templating.money(500, "JPY", 2), templating.money(500, "EUR", 2)) == ("¥500", "€500.00")
+    assert templating.money(-1234.4, "KRW", 2) == "−KRW 1,234"
+
+
 def test_nothing_has_no_sign():
     assert (templating.money(-0.4), templating.percent(-0.0004), templating.figure(-0.04, 1)) == (
         "0",

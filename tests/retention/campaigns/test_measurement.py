@@ -126,6 +126,30 @@ def test_a_cost_per_order_only_where_an_order_is_certain():
     assert measure(_simulated(2, lift=0.0), planned_share=0.85, metrics=METRICS).cost_per_order is None
 
 
+def _rarely_bought(seed: int, rate: float, customers: int) -> Outcomes:
+    """Customers of whom ``rate`` buys, with or without the offer."""
+    outcomes, rng = _simulated(seed, customers=customers), np.random.default_rng(seed)
+    for prefix in ("pre_", ""):
+        bought = rng.random(customers) < rate
+        for name, each in (("buyers", 1.0), ("orders", 1.0), ("revenue", 30.0), ("profit", 9.0)):
+            outcomes.customers[f"{prefix}{name}"] = bought * each
+    return outcomes
+
+
+def test_where_few_buy_chance_is_not_called_a_gain():
+    """An arm in which nobody happens to buy has no variance, and any buyer of the other looked like a certain gain."""
+    measured = [
+        measure(_rarely_bought(seed, 0.05, 200), planned_share=0.85, metrics=METRICS) for seed in range(100)
+    ]
+    assert sum(one.effects["orders"].low > 0 for one in measured) > 10  # the intervals alone
+    assert {one.advice for one in measured} == {"too_small"}
+    assert all(one.cost_per_order is None for one in measured)
+    often = [
+        measure(_rarely_bought(seed, 0.3, 600), planned_share=0.85, metrics=METRICS) for seed in range(100)
+    ]
+    assert sum(one.advice != "undecided" for one in often) <= 8
+
+
 def test_one_customer_in_an_arm_is_too_small_to_measure():
     outcomes = _simulated(4, customers=10, holdout=0.1)
     measured = measure(outcomes, planned_share=0.9, metrics=METRICS)

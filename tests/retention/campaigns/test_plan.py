@@ -1,11 +1,15 @@
 """Cost, profit and power of a plan, worked by hand and against the reference's figures."""
 
+from dataclasses import asdict
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from retention.campaigns import offers, wording
 from retention.campaigns.body import Prior
+from retention.campaigns.measurement import difference, sample_ratio
 from retention.campaigns.power import customers_per_arm, smallest_effect
 from retention.campaigns.prior import learnt_prior
 from retention.db.tables import Campaign
@@ -108,25 +112,30 @@ def test_a_dearer_offer_never_earns_or_saves_more(discount, holdout, mean, sd):
     assert cheap.profit_low <= cheap.profit <= cheap.profit_high
 
 
+def _measured(campaign_id, result):
+    return Campaign(
+        id=campaign_id, name="x", state="closed", post_key="p", body={}, salt="s", drafted_by="u", result=result
+    )  # fmt: skip
+
+
 def test_measured_campaigns_sharpen_the_prior_unless_they_cannot_be_believed(database, settings):
     policy = read_policy(DEFAULT)
 
     def closed(campaign_id, error, believable=True):
         result = {
-            "effects": {"buyers": {"per_customer": 0.12, "standard_error": error}},
-            "sample_ratio": {"believable": believable},
+            "effects": {
+                "buyers": {
+                    "per_customer": 0.12,
+                    "standard_error": error,
+                    "treated_mean": 0.3,
+                    "control_mean": 0.18,
+                    "variance_cut": 0.1,
+                }
+            },
+            "sample_ratio": {"believable": believable, "treated": 8500, "control": 1500},
             "simulated": {"visits_with_coupon": 0.12},
         }
-        return Campaign(
-            id=campaign_id,
-            name="x",
-            state="closed",
-            post_key="p",
-            body={},
-            salt="s",
-            drafted_by="u",
-            result=result,
-        )
+        return _measured(campaign_id, result)
 
     with database.transaction() as session:
         assert learnt_prior(session, settings, policy).mean == policy.offer.uplift
@@ -137,6 +146,32 @@ def test_measured_campaigns_sharpen_the_prior_unless_they_cannot_be_believed(dat
     assert learnt.simulated
     assert learnt.mean == pytest.approx((policy.offer.uplift + 0.12) / 2)
     assert learnt.sd == pytest.approx(0.02 / 2**0.5)
+
+
+def test_a_hold_out_in_which_nobody_bought_does_not_outweigh_the_policy(database, settings):
+    policy = read_policy(DEFAULT)
+    treated, control, bought = 180, 20, 10
+    share = bought / treated
+    effect = difference(np.arange(treated) < bought, np.zeros(control), np.zeros(treated), np.zeros(control))
+    assert effect.standard_error < policy.offer.uplift_sd  # the variance of an arm of naught is naught
+    result = {
+        "effects": {"buyers": asdict(effect)},
+        "sample_ratio": asdict(sample_ratio(treated, control, 0.9)),
+    }
+    with database.transaction() as session:
+        session.add(_measured("c1", result))
+    with database.reading() as session:
+        learnt = learnt_prior(session, settings, policy)
+    assert policy.offer.uplift < learnt.mean < policy.offer.uplift + 0.25 * (share - policy.offer.uplift)
+    assert learnt.sd > 0.9 * policy.offer.uplift_sd
+
+
+def test_a_customer_without_a_name_or_items_reads_no_gaps():
+    text = "Hello {name},\n\n{discount} off{conditions}: {code}\n\nPicked for you: {items}"
+    told = {"discount": "10 %", "conditions": " (only Tea)", "code": "AAAA"}
+    assert wording.filled(text, told).strip() == "Hello,\n\n10 % off (only Tea): AAAA"
+    told |= {"name": "Ann", "items": "Tea"}
+    assert wording.filled(text, told) == "Hello Ann,\n\n10 % off (only Tea): AAAA\n\nPicked for you: Tea"
 
 
 def test_copy_is_filled_in_and_never_evaluated():

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from retention.campaigns.measurement import LEAST_BUYERS
 from retention.campaigns.outcomes import Outcomes
 from retention.campaigns.sequential import (
-    LEAST_BUYERS,
     always_valid,
     by_day,
     look,

@@ -37,3 +37,17 @@ def test_no_value_turns_the_text_after_it_around(settings):
     for text in (made.subject, made.text, made.html, *titles, *placeholders.values()):
         assert not set(text) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
     assert "Tea evil x" in made.text
+
+
+def test_an_item_that_nobody_described_is_not_named_by_its_id(settings):
+    items = [{"item_id": "5978656", "title": "5978656"}, {"item_id": "i2", "title": "Tea"}]
+    given = {"action": "reminder", "discount": 0.0, "items": items}
+    offer = {"offer": given, "code": None, "expires_at": None}
+    send = Send(id=5, campaign_id="c1", customer_id="k")
+    made = composed(settings, a_body(), send, Contact("a@b.example", "Ann"), offer, "https://x.example/u")
+    assert "5978656" not in made.subject + made.text + made.html
+    assert placed(settings, "Ann", offer)["items"] == "Tea"
+    assert [item["item_id"] for item in made.offer["items"]] == [
+        "5978656",
+        "i2",
+    ]  # a platform knows its own ids
