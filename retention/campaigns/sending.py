@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from retention.campaigns import coupons
@@ -17,7 +17,7 @@ from retention.campaigns.assignment import arms
 from retention.campaigns.body import Body
 from retention.campaigns.states import CLEARING, Stale, find, move
 from retention.db import Database
-from retention.db.tables import Assignment, Campaign, Coupon
+from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.errors import Conflict
 from retention.outreach import sends
 from retention.outreach.adapters import channel
@@ -26,6 +26,8 @@ from retention.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from retention.lake import Lake
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,30 @@ def projection(session: Session, campaign: Campaign) -> "pd.DataFrame":
             for customer_id, arm, offer in rows
         ]
     )  # fmt: skip
+
+
+def unreceived(lake: "Lake", session: Session, settings: Settings) -> "pd.DataFrame":
+    """Rows of the lake's ``treatments`` (their keys) of whom a campaign treats that was stopped before their copy went out.
+
+    Of one that was live before each copy was a row, nobody knows. What came of others is told with their campaign's result:
+    in both arms all count as they were assigned.
+    """
+    import pandas as pd
+
+    copy = Send.campaign_id == Campaign.id
+    reached = exists().where(copy, Send.customer_id == Assignment.customer_id, Send.state.in_(sends.REACHED))
+    rows = session.execute(
+        select(Assignment.campaign_id, Assignment.customer_id)
+        .join(Campaign, Campaign.id == Assignment.campaign_id)
+        .where(
+            Campaign.team_id == settings.team_id, Campaign.state == "cancelled", Assignment.arm == "treatment",
+            or_(Campaign.window_ends_at.is_(None), exists().where(copy)), ~reached,
+        )
+    )  # fmt: skip
+    keys = pd.DataFrame(list(rows.tuples()), columns=["campaign_id", "customer_id"])
+    held = lake.table("treatments", identity="stored")
+    held = held.filter(held.arm == "treatment", held.campaign_id.isin(sorted(set(keys["campaign_id"]))))
+    return held.select(*keys.columns).execute().merge(keys)
 
 
 def finish(

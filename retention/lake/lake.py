@@ -307,6 +307,13 @@ class Lake:
             with store.locked(self.root, table):
                 store.upsert(self.root, table, arrow(frame.drop_duplicates([*table.key], keep="last"), table))
 
+    def remove(self, name: str, keys: pandas.DataFrame) -> None:
+        """Delete rows of a keyed table, by the columns of its key."""
+        table = TABLES[name]
+        if len(keys):
+            with store.locked(self.root, table):
+                store.remove(self.root, table, arrow(keys, table).select(table.key))
+
     def collect_garbage(self, unwanted: Callable[[set[str]], Collection[str]]) -> list[str]:
         """Drop the scores of unwanted runs, join small files, drop files nobody reads any more.
 

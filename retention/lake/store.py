@@ -258,22 +258,23 @@ def replace_partition(root: Path, table: Table, value: str, rows: Any) -> None:
 
 def upsert(root: Path, table: Table, rows: Any) -> None:
     """Update rows by key and add those that are new, in one commit. ``rows`` has all columns, each key once."""
-    delta = opened(root, table)
-    if delta is None:
+    if opened(root, table) is None:
         return append(root, table, rows)
+    return _retrying(
+        lambda: _merged(root, table, rows).when_matched_update_all().when_not_matched_insert_all().execute()
+    )
+
+
+def remove(root: Path, table: Table, keys: Any) -> None:
+    """Delete the rows with these keys, in one commit. As a predicate, tens of thousands of them crash delta-rs."""
+    _retrying(lambda: _merged(root, table, keys).when_matched_delete().execute())
+
+
+def _merged(root: Path, table: Table, rows: Any) -> Any:
+    current = opened(root, table)
+    assert current is not None
     on = " AND ".join(f"new.{key} = old.{key}" for key in table.key)
-
-    def merge() -> None:
-        current = opened(root, table)
-        assert current is not None
-        (
-            current.merge(rows, predicate=on, source_alias="new", target_alias="old")
-            .when_matched_update_all()
-            .when_not_matched_insert_all()
-            .execute()
-        )
-
-    return _retrying(merge)
+    return current.merge(rows, predicate=on, source_alias="new", target_alias="old")
 
 
 def delete(root: Path, table: Table, predicate: str) -> None:

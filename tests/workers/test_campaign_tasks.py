@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import delete, func, select, update
 
 from retention import clock, feedback
-from retention.campaigns import closing, coupons, due, holes
+from retention.campaigns import closing, coupons, due, holes, sending
 from retention.campaigns.approval import Changes
 from retention.campaigns.prior import learnt_prior
 from retention.campaigns.states import Stale, find
@@ -39,7 +39,7 @@ from retention.settings import Settings
 from retention.uplift.learners import UpliftLearner
 from tests import shop as tiny
 from workers import campaigns, ids, jobs
-from workers.requests import CampaignCsv, CampaignDraft, CampaignLook, CampaignMeasure, CampaignSend
+from workers.requests import CampaignCsv, CampaignDraft, CampaignLook, CampaignMeasure, CampaignSend, Tidy
 from workers.tasks.runner import run_job
 
 ANALYST, LEAD, CHANNEL = "U0ANALYST", "U0LEAD", "C0CRM"
@@ -594,6 +594,33 @@ def test_stopping_a_live_campaign_voids_its_codes(desk):
         0,
     )
     _teaches_nothing(desk, campaign_id)
+
+
+@pytest.mark.parametrize("before", ["it is live", "a copy is sent", "all are sent"])
+def test_what_a_stopped_campaign_did_not_send_was_received_by_nobody(desk, monkeypatch, before):
+    """It counted as a campaign received by customers who had got nothing."""
+    if before == "it is live":
+        monkeypatch.setattr(sending, "finish", lambda *_: 1 / 0)
+        campaign_id = _approved(desk)
+        clock.configure(fixed=clock.now() + timedelta(hours=5))
+        assert _run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).state == "failed"
+    else:
+        campaign_id = _live(desk)
+    with desk.database.transaction() as session:
+        if before != "it is live":
+            some = select(Send.id).where(Send.campaign_id == campaign_id)
+            some = some.limit(1) if before == "a copy is sent" else some
+            session.execute(update(Send).where(Send.id.in_(some)).values(state="sent", sent_at=clock.now()))
+        treated = dict(session.execute(select(Send.customer_id, Send.state)).all())
+        campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong price")
+    reached = {who for who, state in treated.items() if state == "sent"}
+    sent = desk.lake.table("treatments").execute()
+    assert len(sent[sent.arm == "treatment"]) > 1
+    for night in ("first", "second"):
+        assert _run(desk, Tidy(), "U0ADMIN", key=night).error is None
+        left = desk.lake.table("treatments").execute()
+        assert set(left[left.arm == "treatment"].customer_id) == reached
+        assert len(left[left.arm == "control"]) == len(sent[sent.arm == "control"]) > 0
 
 
 def _teaches_nothing(desk, campaign_id) -> None:

@@ -1,4 +1,4 @@
-"""The lake's housekeeping: what no published run and no open job needs is dropped."""
+"""The lake's housekeeping: what no published run and no open job needs is dropped, and what stopped campaigns have not sent."""
 
 from sqlalchemy import select
 
@@ -11,10 +11,14 @@ from workers.tasks.contract import Context, Outcome
 
 def run(request: Tidy, context: Context) -> Outcome:
     """Collect the garbage of the lake."""
+    from retention.campaigns import sending
     from retention.lake import Lake
 
     context.progress(0, 1, "tidying the lake")
     lake = Lake.open(context.settings)
+    with context.database.reading() as session:
+        unreceived = sending.unreceived(lake, session, context.settings)
+    lake.remove("treatments", unreceived)
     return Outcome({"dropped": lake.collect_garbage(lambda runs: unwanted(context.database, runs))})
 
 
