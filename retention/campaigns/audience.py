@@ -30,6 +30,7 @@ EXCLUSIONS: dict[str, str] = {
     "frequency_cap": "contacted too recently",
     "returned": "ordered again since the sweep",
     "beyond_maximum": "beyond the largest audience",
+    "beyond_budget": "beyond the budget",
     "no_gain": "an offer to them is expected to earn too little",
 }
 

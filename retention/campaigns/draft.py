@@ -15,7 +15,7 @@ from retention.campaigns.audience import EXCLUSIONS, Audience, select_audience
 from retention.campaigns.body import Body, Prior
 from retention.campaigns.offers import Suggested
 from retention.campaigns.states import record
-from retention.campaigns.targeting import by_profit, told
+from retention.campaigns.targeting import affordable, by_profit, told
 from retention.campaigns.view import said
 from retention.db import Database
 from retention.db.tables import Assignment, Campaign, CampaignEditor, CampaignVersion
@@ -110,10 +110,11 @@ def draft(
         audience = select_audience(
             lake, session, settings, policy, scores, as_of=as_of, now=now, choose=choose
         )
+    if decide is not None and not audience.customers.empty:
+        audience = replace(audience, customers=decide(audience.customers))
+    audience = _paid_for(audience, policy, prior)
     if audience.customers.empty:
         raise BadInput(_nobody(audience, len(scores)))
-    if decide is not None:
-        audience = replace(audience, customers=decide(audience.customers))
     progress(1, 4, "costing the offers")
     body = _body(lake, settings, policy, audience, as_of, model_version, margin, margin_known, prior, uplift)
     body.check_offers()
@@ -201,6 +202,14 @@ def _persuadable(
         return by_profit(customers, own, policy, margin)
 
     return chosen
+
+
+def _paid_for(audience: Audience, policy: Policy, prior: Prior) -> Audience:
+    """As many of the audience, those first who matter most, as the policy's budget pays for."""
+    paid = affordable(audience.customers, policy, prior.mean)
+    if not (beyond := len(audience.customers) - paid):
+        return audience
+    return Audience(audience.customers.head(paid), {**audience.excluded, "beyond_budget": beyond})
 
 
 def _body(

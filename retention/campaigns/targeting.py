@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from retention.campaigns import offers
+from retention.campaigns.assignment import control_size
 from retention.campaigns.body import Targeting
 from retention.risk.policy import Policy
 
@@ -40,14 +41,7 @@ def by_profit(
     option, uplift = _options(customers, predicted, policy)
     stays = 1 - customers["churn_probability"].to_numpy(float)[:, None]
     value = customers["expected_value"].fillna(0).clip(lower=0).to_numpy(float)[:, None]
-    rules, usual = policy.rules, policy.offer.contact_cost
-    contacts = [offers.contact(rule, policy) for rule in rules]
-    costs = {
-        "discount": np.array([rule.discount for rule in rules])[option] * value
-        + np.array([offers.face(rule, policy) for rule in rules])[option],
-        "redemption": policy.offer.redemption,
-        "contact": np.array([usual if cost is None else cost for cost in contacts])[option],
-    }
+    rules, costs = policy.rules, _costs(policy, option, value)
     earned = incremental_profit(stays, uplift, value, margin=margin, **costs)
     profit = np.where(np.isnan(uplift), -np.inf, earned)
     spent = (1 - policy.campaign.holdout) * np.nan_to_num(expected_cost(stays, uplift, **costs))
@@ -63,6 +57,46 @@ def by_profit(
     )  # fmt: skip
     kept = kept.sort_values("profit", ascending=False, kind="stable")
     return kept.drop(columns="profit").reset_index(drop=True)
+
+
+def affordable(customers: "pd.DataFrame", policy: Policy, mean: float) -> int:
+    """How many of the customers, in their order, the budget pays for, as `Body.plan` counts the cost.
+
+    Parameters
+    ----------
+    customers : DataFrame
+        ``churn_probability, expected_value, tier, rule`` and, where past campaigns tell it, ``uplift``; those who matter
+        most first.
+    mean : float
+        What an offer is believed to add to P(order) where there is no ``uplift``.
+    """
+    import numpy as np
+
+    option = customers["rule"].map({rule.name: at for at, rule in enumerate(policy.rules)}).to_numpy(int)
+    value = customers["expected_value"].fillna(0).clip(lower=0).to_numpy(float)
+    added = customers["uplift"].to_numpy(float) if "uplift" in customers else np.full(len(customers), mean)
+    buys = 1 - customers["churn_probability"].to_numpy(float) + added.clip(min=0)
+    costs = _costs(policy, option, value)
+    spent = np.cumsum(costs["redemption"] * costs["discount"] * buys + costs["contact"])
+    some = np.arange(1, len(customers) + 1)
+    tiers = [(customers["tier"] == tier).cumsum() for tier in customers["tier"].unique()]
+    held_out = sum(control_size(number.to_numpy(int), policy.campaign.holdout) for number in tiers)
+    within = np.flatnonzero(spent * (some - held_out) / some <= policy.campaign.budget)
+    return int(within[-1]) + 1 if len(within) else 0
+
+
+def _costs(policy: Policy, option: "np.ndarray", value: "np.ndarray") -> "dict[str, np.ndarray]":
+    """What `expected_cost` asks of each ``option`` (a rule's place in the policy) for customers who spend ``value``."""
+    import numpy as np
+
+    rules, usual = policy.rules, policy.offer.contact_cost
+    contacts = [offers.contact(rule, policy) for rule in rules]
+    return {
+        "discount": np.array([rule.discount for rule in rules])[option] * value
+        + np.array([offers.face(rule, policy) for rule in rules])[option],
+        "redemption": np.array(policy.offer.redemption),
+        "contact": np.array([usual if cost is None else cost for cost in contacts])[option],
+    }
 
 
 def _options(

@@ -13,6 +13,7 @@ from sqlalchemy import delete, func, select, update
 from retention import clock, feedback
 from retention.campaigns import closing, coupons, due, holes, sending
 from retention.campaigns.approval import Changes
+from retention.campaigns.body import Body
 from retention.campaigns.prior import learnt_prior
 from retention.campaigns.states import Stale, find
 from retention.db import Database
@@ -779,18 +780,38 @@ def test_what_nobody_decides_on_expires_and_can_be_edited_again(desk):
         )
 
 
-def test_the_budget_holds_when_it_is_submitted(desk, tmp_path):
-    policy = tmp_path / "policy.toml"
+def test_a_draft_is_for_as_many_as_the_budget_pays_for(desk, tmp_path):
+    """It was for everybody, and could then neither be submitted nor made smaller."""
+    everybody = Body.model_validate(_campaign(desk, _drafted(desk, name="All")).body)
+    half = everybody.plan().cost / 2
+    campaign = _campaign(desk, _drafted(_with_budget(desk, tmp_path, half)))
+    body = Body.model_validate(campaign.body)
+    assert 0 < body.audience < everybody.audience
+    assert body.audience + body.excluded["beyond_budget"] == everybody.audience
+    assert "beyond the budget" in _said(desk, campaign.post_key)
+    with desk.database.transaction() as session:
+        assert campaigns.submit(session, desk.settings, campaign.id, 1, ANALYST).state == "submitted"
+    none = _run(_with_budget(desk, tmp_path, 0.001), CampaignDraft(tier="low"), ANALYST, key="none")
+    assert "beyond the budget" in none.error
+
+
+def _with_budget(desk, folder, budget):
+    policy = folder / "policy.toml"
     policy.write_text(
-        '[campaign]\nbudget = 0.5\n[[rules]]\nname = "All"\ntiers = ["high", "medium", "low"]\n'
+        f'[campaign]\nbudget = {budget}\n[[rules]]\nname = "All"\ntiers = ["high", "medium", "low"]\n'
         'action = "coupon"\ndiscount = 0.1\n'
     )
-    frugal = tiny.Shop(
+    return tiny.Shop(
         desk.settings.model_copy(update={"policy": policy}), desk.database, desk.lake, desk.begin, desk.end
     )
-    campaign_id = _drafted(frugal)
+
+
+def test_the_budget_holds_when_it_is_submitted(desk, tmp_path):
+    campaign_id = _drafted(_with_budget(desk, tmp_path, 20))
+    with desk.database.transaction() as session:
+        campaigns.edit(session, desk.settings, campaign_id, 1, ANALYST, Changes(budget=0.1))
     with pytest.raises(BadInput, match="budget"), desk.database.transaction() as session:
-        campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
+        campaigns.submit(session, desk.settings, campaign_id, 2, ANALYST)
     assert _campaign(desk, campaign_id).state == "draft"
 
 

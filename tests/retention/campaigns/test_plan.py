@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from retention.campaigns.body import Prior
 from retention.campaigns.measurement import difference, sample_ratio
 from retention.campaigns.power import customers_per_arm, smallest_effect
 from retention.campaigns.prior import learnt_prior
+from retention.campaigns.targeting import affordable
 from retention.db.tables import Campaign
 from retention.errors import BadInput
 from retention.risk.policy import DEFAULT, read_policy
@@ -110,6 +112,34 @@ def test_a_dearer_offer_never_earns_or_saves_more(discount, holdout, mean, sd):
     assert dear.profit <= cheap.profit
     assert dear.cost >= cheap.cost
     assert cheap.profit_low <= cheap.profit <= cheap.profit_high
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_budget_pays_for_as_many_as_the_plan_says(seed):
+    """The share that is held out is rounded in each tier, so a budget reached by the share alone could be overrun."""
+    rng, policy = np.random.default_rng(seed), read_policy(DEFAULT)
+    rules = [rule.name for rule in policy.rules if rule.action != "nothing"]
+    customers = pd.DataFrame(
+        {
+            "churn_probability": rng.uniform(0.2, 0.9, 200), "expected_value": rng.gamma(2, 40, 200),
+            "tier": rng.choice(["high", "medium", "low"], 200), "rule": rng.choice(rules, 200),
+        }
+    )  # fmt: skip
+    if seed % 2:
+        customers["uplift"] = rng.uniform(0, 0.1, 200)
+    policy = policy.model_copy(update={"campaign": policy.campaign.model_copy(update={"budget": 40.0})})
+    paid = affordable(customers, policy, 0.04)
+
+    def cost(many):
+        chosen = customers.head(many)
+        return a_body(
+            audience=many, tiers={tier: int(n) for tier, n in chosen["tier"].value_counts().items()},
+            offers=offers.lines(chosen, policy, {}), holdout=policy.campaign.holdout,
+            redemption=policy.offer.redemption, contact_cost=policy.offer.contact_cost,
+        ).plan().cost  # fmt: skip
+
+    assert 0 < paid < 200
+    assert cost(paid) <= 40 < cost(paid + 1)
 
 
 def _measured(campaign_id, result):
