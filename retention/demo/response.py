@@ -77,6 +77,7 @@ class _Answer:
     visit_at: datetime | None
     code: str | None
     discount: float
+    min_order: float
     redeems_extra: bool
     redeems_real: bool
 
@@ -107,6 +108,7 @@ def _answers(session: Session, settings: Settings, until: datetime, effect: Effe
             campaign.id, assignment.customer_id, naive(sent), naive(ends),
             naive(visit.replace(microsecond=0)) if draw[0] < share and visit < ends else None,
             coupon.code if coupon else None, float(assignment.offer.get("discount") or 0),
+            float(assignment.offer.get("min_order") or 0),
             draw[2] < effect.redeem_extra, draw[3] < effect.redeem_real,
         )  # fmt: skip
 
@@ -159,7 +161,7 @@ _EXTRA = """
         AND events.event_type = 'purchase'
 """
 
-# The coupon goes along once: to the first visit, extra or real, that takes it.
+# The coupon goes along once: to the first visit, extra or real, that takes it and that it holds for.
 _REDEEMED = """
     WITH visits AS (
         SELECT answers.campaign_id, customer_id, extra.occurred_at, extra.order_id, extra.amount, extra.currency
@@ -174,7 +176,8 @@ _REDEEMED = """
         any_value(visits.currency) AS currency, round(answers.discount * sum(visits.amount), 2) AS discount
     FROM visits JOIN answers USING (campaign_id, customer_id)
     WHERE answers.code IS NOT NULL
-    GROUP BY campaign_id, customer_id, visits.order_id, answers.code, answers.discount
+    GROUP BY campaign_id, customer_id, visits.order_id, answers.code, answers.discount, answers.min_order
+    HAVING sum(visits.amount) >= answers.min_order
     QUALIFY row_number() OVER (PARTITION BY campaign_id, customer_id ORDER BY 3, 4) = 1
 """
 

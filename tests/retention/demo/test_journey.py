@@ -35,7 +35,7 @@ def opened(tmp_path_factory):
             treated = number % 4 > 0
             session.add(Assignment(campaign_id="k", customer_id=customer, arm="treatment" if treated else "control",
                                    bucket=number, tier="high", churn_probability=0.5, expected_value=10.0,
-                                   offer={"action": "coupon", "discount": 0.2}))  # fmt: skip
+                                   offer={"action": "coupon", "discount": 0.2, "min_order": 40.0 if number % 3 == 1 else 0.0}))  # fmt: skip
             if treated:
                 session.add(
                     Coupon(
@@ -121,6 +121,9 @@ def test_only_the_treated_answer_and_each_coupon_is_used_once(fed):
     answers = events.filter(events.source == "simulated").execute()
     with database.reading() as session:
         arms = dict(session.execute(select(Assignment.customer_id, Assignment.arm)).all())
+        least = dict(
+            session.execute(select(Assignment.customer_id, Assignment.offer["min_order"].as_float())).all()
+        )
         redeemed = dict(
             session.execute(
                 select(Coupon.customer_id, Coupon.order_id).where(Coupon.state == "redeemed")
@@ -136,6 +139,7 @@ def test_only_the_treated_answer_and_each_coupon_is_used_once(fed):
     orders = events.filter(events.event_type == "purchase").execute().groupby("order_id")["amount"].sum()
     cost = coupons.set_index("order_id")["discount"]
     assert ((cost - 0.2 * orders[cost.index]).abs() < 0.01).all()
+    assert (orders[coupons["order_id"]].to_numpy() >= coupons["customer_id"].map(least).to_numpy()).all()
 
 
 def test_an_answer_does_not_depend_on_how_often_time_stopped_on_the_way(opened):
