@@ -70,16 +70,20 @@ YEARS = range(1970, 2200)
 A_DATE = f"a date from {YEARS[0]} to {YEARS[-1]}; write it like 2017-10-02 or 2017-10-02T09:00"
 
 
+def moment(text: str) -> datetime:
+    """An ISO 8601 moment, with a zone or without."""
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        found = None
+    if found is None or found.year not in YEARS:
+        raise BadInput(f"{text!r} is not {A_DATE}")
+    return found
+
+
 def utc(value: Any) -> Any:
-    """An ISO 8601 moment; without a zone it is UTC."""
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value.strip())
-        except ValueError:
-            moment = None
-        if moment is None or moment.year not in YEARS:
-            raise BadInput(f"{value!r} is not {A_DATE}")
-        value = moment
+    """An ISO 8601 moment; without a zone it is UTC. Commands read such a one by the shop's clock (`bot.commands.tree`)."""
+    value = moment(value) if isinstance(value, str) else value
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
 
 

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -123,8 +124,14 @@ class Command(click.Command):
         return ctx.find_root().obj.run(self, dict(ctx.params))
 
     def handle(self, call: Call, params: dict[str, Any]) -> Request | Answer:
-        """Run the command's own function."""
-        return cast(Callable[..., Request | Answer], self.callback)(call, **params)
+        """Run the command's own function. Moments that were typed without a zone are the shop's, as they are told again."""
+        given = {
+            name: value.replace(tzinfo=call.services.settings.zone).astimezone(UTC)
+            if isinstance(value, datetime) and value.tzinfo is None
+            else value
+            for name, value in params.items()
+        }
+        return cast(Callable[..., Request | Answer], self.callback)(call, **given)
 
 
 class Group(click.Group):
@@ -291,7 +298,7 @@ DAYS_OR_EVER = _Checked(
     "days|ever", requests.days_or_ever, f"{requests.SOME_DAYS}; write it like 56d, or ever"
 )
 DURATION = _Checked("duration", requests.seconds, "a duration; write it like 90s, 5m or 1h")
-MOMENT = _Checked("date", requests.utc, requests.A_DATE)
+MOMENT = _Checked("date", requests.moment, requests.A_DATE)
 SHARE = _Checked("percent", numbers.share, "a percentage; write it like 15 or 12.5")
 MONEY = _Checked("money", numbers.money, "an amount; write it like 5, 12.50 or 1200")
 PERSON = _Person()

@@ -135,7 +135,7 @@ def judged(
     labels = test.churned
     if labels is None or not len(labels) or not 0 < labels.sum() < len(labels):
         raise TooLittleData(
-            f"Of the {len(test.frame)} customers active at {cutoff:%Y-%m-%d} all did the same in the "
+            f"Of the {len(test.frame)} customers active at {lake.local(cutoff):%Y-%m-%d} all did the same in the "
             f"{horizon_days} days after it; there is nothing to measure. Choose another --cutoff or --horizon."
         )
     said = trained.predict(test)

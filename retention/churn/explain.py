@@ -57,7 +57,7 @@ def explain(
     opinion : bool
         Whether to ask for LIME's as well.
     """
-    progress(0, 4, f"Features as of {as_of:%d %b %Y}")
+    progress(0, 4, f"Features as of {lake.local(as_of):%d %b %Y}")
     people = population(lake, as_of, horizon_days=trained.horizon_days, active_within_days=None)
     places = np.flatnonzero((people.frame.customer_id == customer_id).to_numpy())
     if not len(places):

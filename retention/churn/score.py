@@ -37,7 +37,7 @@ def score(
     TooLittleData
         Where nobody was active.
     """
-    progress(0, 10, f"Features as of {as_of:%d %b %Y}")
+    progress(0, 10, f"Features as of {lake.local(as_of):%d %b %Y}")
     active = trained.active_within_days if customer_ids is None else None
     snapshot = population(lake, as_of, horizon_days=trained.horizon_days, active_within_days=active)
     value = worth(snapshot, trained.horizon_days)
@@ -82,7 +82,7 @@ def population(lake: Any, as_of: datetime, *, horizon_days: int, active_within_d
     if not len(snapshot.frame):
         within = "ever ordered" if active_within_days is None else f"ordered in the {active_within_days} days"
         raise TooLittleData(
-            f"Nobody {within} before {as_of:%Y-%m-%d}; import newer events or choose an earlier --as-of."
+            f"Nobody {within} before {lake.local(as_of):%Y-%m-%d}; import newer events or choose an earlier --as-of."
         )
     return snapshot
 

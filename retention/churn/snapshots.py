@@ -273,14 +273,14 @@ def history(
     first = lake.table("events", before=cutoff).occurred_at.min().execute()
     if first is None or first != first:  # they had happened, but were heard of later
         raise TooLittleData(
-            f"No events were known before {cutoff:%Y-%m-%d}; import some or choose a later cutoff."
+            f"No events were known before {lake.local(cutoff):%Y-%m-%d}; import some or choose a later cutoff."
         )
     days = (cutoff - first.to_pydatetime().replace(tzinfo=UTC)) / timedelta(days=1)
     moments = origins(cutoff, days, horizon_days)
     taken = []
     for number, moment in enumerate(moments):
         inner = part(progress, number, len(moments))
-        inner(0, 1, f"Features as of {moment:%d %b %Y}")
+        inner(0, 1, f"Features as of {lake.local(moment):%d %b %Y}")
         taken.append(
             take(
                 lake, moment, horizon_days=horizon_days, active_within_days=active_within_days,
@@ -289,7 +289,7 @@ def history(
         )  # fmt: skip
     taken = [snapshot for snapshot in taken if len(snapshot.frame)]
     if not taken:
-        raise TooLittleData(_nobody(cutoff, active_within_days))
+        raise TooLittleData(_nobody(lake.local(cutoff), active_within_days))
     names = (*NAMES, *(one.name for one in DERIVED if days >= SEASON_FROM_DAYS or one.name not in SEASON))
     ahead = seasons.swing(_trade(lake, cutoff, 0), horizon_days, taken[0].purchases)
     return TrainingSet(
@@ -317,8 +317,8 @@ def origins(cutoff: datetime, history_days: float, horizon_days: int) -> list[da
     """
     if history_days < 2 * horizon_days:
         raise BadInput(
-            f"A horizon of {horizon_days} days needs {2 * horizon_days} days of history before the cutoff "
-            f"{cutoff:%Y-%m-%d}, and there are {int(history_days)}; take a horizon of at most "
+            f"A horizon of {horizon_days} days needs {2 * horizon_days} days of history before the cutoff, "
+            f"and there are {int(history_days)}; take a horizon of at most "
             f"{max(int(history_days // 2), 1)} days or a later cutoff."
         )
     room = history_days - horizon_days - min(horizon_days, LEAST_HISTORY)

@@ -23,12 +23,12 @@ def learnable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
     oldest, newest = _ends(lake)
     if cutoff <= oldest:
         raise TooLittleData(
-            f"There are no events before {cutoff:%Y-%m-%d}, for {_told(oldest, newest)}; import older ones or choose "
+            f"There are no events before {lake.local(cutoff):%Y-%m-%d}, for {_told(oldest, newest)}; import older ones or choose "
             "a later cutoff."
         )
     if cutoff - newest > quiet(horizon_days):
         raise BadInput(
-            f"The data ends on {newest:%Y-%m-%d}, before the cutoff {cutoff:%Y-%m-%d}: it would be learned that "
+            f"The data ends on {newest:%Y-%m-%d}, before the cutoff {lake.local(cutoff):%Y-%m-%d}: it would be learned that "
             f"nobody has ordered since. Take {newest + timedelta(days=1):%Y-%m-%d} or earlier as the cutoff."
         )
 
@@ -55,7 +55,7 @@ def judgeable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
     else:
         remedy = "import a longer history"
     raise BadInput(
-        f"The {horizon_days} days after {cutoff:%Y-%m-%d} are not over in the data, for {_told(oldest, newest)}; {remedy}."
+        f"The {horizon_days} days after {lake.local(cutoff):%Y-%m-%d} are not over in the data, for {_told(oldest, newest)}; {remedy}."
     )
 
 
@@ -70,23 +70,23 @@ def seen(lake: "Lake", moment: datetime, horizon_days: int) -> str:
     oldest, newest = _ends(lake)
     if moment <= oldest:
         raise TooLittleData(
-            f"There are no events before {moment:%Y-%m-%d}, for {_told(oldest, newest)}; import older ones or choose a "
+            f"There are no events before {lake.local(moment):%Y-%m-%d}, for {_told(oldest, newest)}; import older ones or choose a "
             "later --as-of."
         )
     if moment - newest <= quiet(horizon_days):
         return ""
     return (
-        f"The data ends on {newest:%Y-%m-%d}, {(moment - newest).days:,} days before {moment:%Y-%m-%d}: whoever has "
+        f"The data ends on {newest:%Y-%m-%d}, {(moment - newest).days:,} days before {lake.local(moment):%Y-%m-%d}: whoever has "
         "ordered since looks silent."
     )
 
 
-def hindsight(moment: datetime, learned_until: datetime | None) -> str:
+def hindsight(lake: "Lake", moment: datetime, learned_until: datetime | None) -> str:
     """What is to be said where a model looks from a moment before the end of what it has learned from."""
     if learned_until is None or learned_until <= moment:
         return ""
     return (
-        f"The model in use has learned from what came until {learned_until:%Y-%m-%d}, so it knows what {moment:%Y-%m-%d} "
+        f"The model in use has learned from what came until {lake.local(learned_until):%Y-%m-%d}, so it knows what {lake.local(moment):%Y-%m-%d} "
         "could not; `retention evaluate` judges without that."
     )
 
@@ -104,10 +104,11 @@ def quiet(horizon_days: int) -> timedelta:
 
 
 def _ends(lake: "Lake") -> tuple[datetime, datetime]:
+    """When the data begins and ends, by the shop's clock."""
     known = until(lake)
     if known.oldest is None or known.newest is None:
         raise nothing_yet()
-    return known.oldest, known.newest
+    return lake.local(known.oldest), lake.local(known.newest)
 
 
 def _told(oldest: datetime, newest: datetime) -> str:

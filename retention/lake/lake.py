@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from retention import clock
 from retention.errors import BadInput
@@ -259,7 +260,7 @@ class Lake:
 
         if requested is not None:
             at = requested.astimezone(UTC)
-            notes = covered.seen(self, at, horizon_days), covered.hindsight(at, learned_until)
+            notes = covered.seen(self, at, horizon_days), covered.hindsight(self, at, learned_until)
             return AsOf(at, " ".join(filter(None, notes)))
         now = clock.now()
         latest = self.newest_event(before=now)
@@ -269,8 +270,13 @@ class Lake:
             return AsOf(now, "")
         at = latest + timedelta(days=1)
         return AsOf(
-            at, f"The newest event is of {latest:%d %b %Y}, so this is as of the day after, not of today."
+            at,
+            f"The newest event is of {self.local(latest):%d %b %Y}, so this is as of the day after, not of today.",
         )
+
+    def local(self, moment: datetime) -> datetime:
+        """The moment by the shop's clock, as people are told it."""
+        return moment.astimezone(ZoneInfo(self.zone))
 
     def fingerprint(self, cutoff: datetime) -> str:
         """Versions of the tables, and a hash of what the events before the cutoff say (in any order)."""

@@ -84,13 +84,15 @@ def evaluate(
     )  # fmt: skip
     trained_in = time.perf_counter() - began
     if not len(trained.items):
-        raise TooLittleData(f"No item was bought by {min_buyers} customers before {cutoff:%d %b %Y}.")
+        raise TooLittleData(
+            f"No item was bought by {min_buyers} customers before {lake.local(cutoff):%d %b %Y}."
+        )
     now = standing(lake, trained, cutoff)
     real = window_truth(lake, now, cutoff, horizon_days)
     if not (only_new(now, real) if new_items_only else real).nnz:
         raise TooLittleData(
             f"Nobody with a history bought any of {len(trained.items):,} items in the {horizon_days} days "
-            f"from {cutoff:%d %b %Y}; choose an earlier cutoff."
+            f"from {lake.local(cutoff):%d %b %Y}; choose an earlier cutoff."
         )
     began = time.perf_counter()
     policies = (NEW,) if new_items_only else POLICIES

@@ -84,7 +84,7 @@ def train(
         history = with_heard(history, heard, cutoff.timestamp() / DAY)
     if not len(history.day):
         raise TooLittleData(
-            f"There are no events with items before {cutoff:%d %b %Y}; import some, or choose a later cutoff."
+            f"There are no events with items before {lake.local(cutoff):%d %b %Y}; import some, or choose a later cutoff."
         )
     worth = learn_worth(history, day_of(cutoff) - horizon_days, day_of(cutoff))
     history = weighted(history, worth)

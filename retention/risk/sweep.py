@@ -111,7 +111,7 @@ def _scored(
     if trained is None:
         from retention.risk import rules
 
-        progress(0, 1, f"Scoring by the rules as of {at:%d %b %Y}")
+        progress(0, 1, f"Scoring by the rules as of {lake.local(at):%d %b %Y}")
         scores, buyers = rules.score(
             lake, at, horizon_days=horizon_days, active_within_days=active_within_days
         )

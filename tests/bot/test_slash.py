@@ -4,14 +4,17 @@ import json
 import re
 import threading
 import time
+from datetime import UTC, datetime
 
 import pytest
 from slack_sdk.models.blocks import Block
 from sqlalchemy import event, select, update
 
+from bot.app import build_app
 from retention.db.tables import Audit, Job, Outbox, RoleGrant, Schedule
-from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, words
+from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, Workspace, words
 from workers import ids
+from workers.requests import Sweep
 
 
 def all_jobs(database):
@@ -366,6 +369,23 @@ def test_every_role_is_listed_however_many_there_are(workspace, database):
     said = json.dumps(workspace.run("role list", user=ADMIN)["blocks"])
     assert all(one in said for one in people)
     assert "does not fit" not in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("2026-03-01", datetime(2026, 2, 28, 23, tzinfo=UTC)),
+        ("2026-07-01T12:00", datetime(2026, 7, 1, 10, tzinfo=UTC)),
+        ("2026-03-01T00:00Z", datetime(2026, 3, 1, tzinfo=UTC)),
+    ],
+)
+def test_a_moment_without_a_zone_is_the_shops(settings, database, api, typed, meant):
+    """It was taken for UTC, and told by the shop's clock: of midnight's sweep the hour after was told."""
+    berlin = settings.model_copy(update={"timezone": "Europe/Berlin"})
+    desk = Workspace(build_app(berlin, database), api)
+    desk.run(f"sweep --as-of {typed}", user=ADMIN)
+    (job,) = all_jobs(database)
+    assert Sweep.model_validate(job.args).as_of == meant
 
 
 @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])

@@ -42,7 +42,7 @@ def run(request: Score, context: Context) -> Outcome:
     found, explained = _scored(trained, lake, moment.at, customer, policy, request.explain, context.progress)
     if found is None:
         raise BadInput(
-            f"Customer {customer} has no order before {moment.at:%Y-%m-%d}, so there is nothing to go by; "
+            f"Customer {customer} has no order before {lake.local(moment.at):%Y-%m-%d}, so there is nothing to go by; "
             "take a later --as-of, or see `/retention recommend` for what others like."
         )
     tier = tier_of(float(found.churn_probability), policy)

@@ -164,6 +164,20 @@ def test_writers_at_once_lose_nothing_and_double_nothing(settings, tmp_path, tab
     assert rows.count().execute() == {"events": 300, "customers": 200}[table]
 
 
+def test_a_moment_outside_the_data_is_told_by_the_shops_clock(settings):
+    lake = Lake.open(settings.model_copy(update={"timezone": "Europe/Berlin"}))
+    midnight = datetime(2025, 2, 28, 23, tzinfo=UTC)  # there, of 1 March
+    _import(lake, settings, _views(midnight))
+    told = r"no events before 2025-03-01, for it goes from 2025-03-01 to 2025-03-01"
+    with pytest.raises(TooLittleData, match=told):
+        lake.as_of(midnight, 28)
+    with pytest.raises(TooLittleData, match=told):
+        covered.learnable(lake, midnight, 28)
+    assert (
+        "ends on 2025-03-01, 92 days before 2025-06-01" in lake.as_of(midnight + timedelta(days=92), 28).note
+    )
+
+
 def test_as_of_is_now_or_the_day_after_data_that_is_too_old(settings):
     lake = Lake.open(settings)
     clock.configure(fixed=NOON)
