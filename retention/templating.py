@@ -17,6 +17,7 @@ from templates import FOLDER
 
 # Embeddings, overrides and isolates: they turn what follows a value around, up to the end of the message.
 _DIRECTIONS = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
+_JOINED = "\u2060"  # a word joiner: no line ends here, and nobody sees it
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 _WHOLE = frozenset(  # currencies without a smaller unit (ISO 4217)
     [
@@ -51,6 +52,10 @@ def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -
     digits = 0 if currency in _WHOLE else digits
     symbol = _SYMBOLS.get(currency, f"{currency} " if currency else "")
     sign = "−" if round(float(amount), digits) < 0 else ""
+    if (
+        sign and currency in _SYMBOLS
+    ):  # between a minus and "$" a line may end; before digits and letters it may not
+        sign += _JOINED
     return f"{sign}{symbol}{abs(amount):,.{digits}f}"
 
 

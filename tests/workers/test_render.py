@@ -176,9 +176,17 @@ def test_a_constant_in_a_template_is_not_baked_into_the_next_rendering(templates
 def test_differences_have_the_minus_that_money_has():
     assert templating.signed(-24.83, 1) == "−24.8"
     assert templating.signed(1234.5) == "+1,234"
-    assert templating.money(-4.1, "USD", 2) == "−$4.10"
+    assert templating.money(-4.1, "USD", 2) == "−\u2060$4.10"
     assert templating.percent(-0.0041, 1) == "−0.4 %"
     assert templating.figure(-0.41, 1) == "−0.4"
+
+
+def test_no_line_ends_between_a_minus_and_its_money():
+    """A lone minus stood at a line's end, and the loss looked like a gain."""
+    assert [templating.money(-5, currency) for currency in ("EUR", "GBP", "SEK", "")] == [
+        "−\u2060€5", "−\u2060£5", "−SEK 5", "−5",
+    ]  # fmt: skip
+    assert templating.money(5, "EUR") == "€5"
 
 
 def test_of_yen_there_are_no_hundredths():
@@ -239,7 +247,9 @@ def test_the_terminal_shows_money_of_a_result_as_money():
     )  # fmt: skip
     orders, profit = (" ".join(line.split()) for line in said.splitlines()[1:3])
     assert orders == "orders −0.400 each (95 % −0.400 to −0.400), −660.2 in all (−0.4 to −0.4)"
-    assert profit == "profit −$0.40 each (95 % −$0.40 to −$0.40), −$660 in all ($0 to $0)"
+    assert profit == "profit −$0.40 each (95 % −$0.40 to −$0.40), −$660 in all ($0 to $0)".replace(
+        "−", "−\u2060"
+    )
 
 
 def test_the_terminal_lists_held_copies_by_their_number():

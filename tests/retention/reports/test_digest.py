@@ -111,7 +111,7 @@ def test_a_measured_campaign_shows_its_interval_and_the_demo_says_simulated(desk
     found = digest(lake, database, settings)
     values = {**found.data, "demo": True, "alt_text": "", "zone": "UTC"}
     told = json.dumps(render.message("digest/week", **values).blocks, ensure_ascii=False)
-    assert "−€10 to €250" in told
+    assert "−\u2060€10 to €250" in told
     assert "simulated responses" in told
     assert "assumed" in told
 
