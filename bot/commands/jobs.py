@@ -8,6 +8,7 @@ from bot.commands.tree import Answer, Call, group, whole
 from retention import clock
 from retention.db.tables import Job
 from workers import jobs, roles
+from workers.delivery.slack import is_channel
 
 
 @group("jobs", default="list", help="What the workers are doing and have done.")
@@ -53,9 +54,8 @@ def retry(call: Call, job: str) -> Answer:
 
 
 def _may_know_why(job: Job, user: str, role: str) -> bool:
-    """Whether somebody may read why a job failed: what was not asked for in a channel (C…, G…) may name a customer."""
-    in_channel = (job.channel or "").startswith(("C", "G"))
-    return in_channel or user == job.requested_by or roles.allows(role, "admin")
+    """Whether somebody may read why a job failed: what was not asked for in a channel may name a customer."""
+    return is_channel(job.channel or "") or user == job.requested_by or roles.allows(role, "admin")
 
 
 def described(job: Job) -> dict[str, Any]:

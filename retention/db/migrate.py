@@ -27,6 +27,8 @@ def upgrade(settings: Settings, revision: str = "head") -> str:
     try:
         with database.engine.begin() as connection:
             if not database.is_sqlite:
+                # Not `turns.wait_turn`: its key is another, and would not meet a process of the version before, which may
+                # migrate at the same moment of a rolling upgrade.
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(20261124)")
             config = Config()
             config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))

@@ -19,7 +19,7 @@ from tests.workers.harness import ADMIN, CHANNEL, PRIVATE, ask, row
 from tests.workers.stand_in_tasks.digest import picture
 from workers.delivery import outbox
 from workers.delivery.sender import Pace, Sender
-from workers.delivery.slack import client
+from workers.delivery.slack import client, is_channel
 from workers.requests import Sweep
 from workers.tasks.contract import Attachment, Post
 
@@ -33,6 +33,14 @@ def sender(slack: StandIn, database) -> Sender:
     web = client(settings, database)
     web.timeout = 0.4
     return Sender(settings, database, web, QUICK)
+
+
+@pytest.mark.parametrize(
+    ("slack_id", "others_read_along"),
+    [("C0CRM", True), ("G0SECRET", True), ("D0ANA", False), ("U0ANA", False), ("W0ANA", False), ("crm", False), ("", False)],
+)  # fmt: skip
+def test_a_channel_is_where_others_read_along(slack_id, others_read_along):
+    assert is_channel(slack_id) == others_read_along
 
 
 def put(database, settings, sentence: str, key: str, channel: str = CHANNEL, **more) -> None:

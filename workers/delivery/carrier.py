@@ -53,7 +53,7 @@ class Carrier:
     def direct_message(self, parcel: Parcel) -> str | None:
         """The requester's direct message, for what may not be posted where it was asked for; None where there is none."""
         row = parcel.row
-        if row.channel_id or not row.job_id or row.channel[0] not in "CG":
+        if row.channel_id or not row.job_id or not slack.is_channel(row.channel):
             return None
         with self._database.reading() as session:
             user = session.scalar(select(Job.requested_by).where(Job.id == row.job_id)) or ""
@@ -88,7 +88,7 @@ class Carrier:
     def _content(self, row: Outbox) -> dict[str, Any]:
         pictures = {name: self._picture(file_id) for name, file_id in row.payload.get("images", {}).items()}
         blocks = [_with_pictures(block, pictures) for block in row.payload["blocks"]]
-        if row.channel_id and row.channel_id != row.channel and row.channel[0] in "CG":
+        if row.channel_id and row.channel_id != row.channel and slack.is_channel(row.channel):
             note = render.message("job/elsewhere", channel=row.channel)
             blocks = check_message([*note.blocks, *blocks])
         metadata = {"event_type": ids.POST_EVENT, "event_payload": {"key": row.key}}

@@ -22,6 +22,7 @@ from markupsafe import Markup
 from retention.templating import environment, moment, shorten, straight
 from workers import ids
 from workers.delivery.limits import check_message, check_view
+from workers.delivery.slack import is_channel
 
 _MARK = re.compile("\ue000(\\d+)\ue001")
 _PRIVATE = re.compile("[\ue000\ue001]")
@@ -56,9 +57,7 @@ def _user(user_id: str) -> Control | str:
 def _channel(channel_id: str) -> Control | str:
     if re.fullmatch(r"[DUW][A-Z0-9]+", channel_id):
         return "a direct message"
-    return (
-        Control(f"<#{channel_id}>", channel_id) if re.fullmatch(r"[CG][A-Z0-9]+", channel_id) else channel_id
-    )
+    return Control(f"<#{channel_id}>", channel_id) if is_channel(channel_id) else channel_id
 
 
 def _link(url: str, label: str) -> Control:

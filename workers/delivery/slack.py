@@ -5,6 +5,7 @@ retries, and only after it has looked.
 """
 
 import http.client
+import re
 import socket
 import time
 import urllib.error
@@ -62,6 +63,11 @@ class Paused(Exception):
     def __init__(self, seconds: float) -> None:
         super().__init__(f"paused for {seconds:.1f} s")
         self.seconds = seconds
+
+
+def is_channel(slack_id: str) -> bool:
+    """Whether this is the id of a channel, where others read along: not a person's, nor a direct message's."""
+    return re.fullmatch(r"[CG][A-Z0-9]+", slack_id) is not None
 
 
 class Patient(Client):
