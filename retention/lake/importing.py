@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -78,7 +79,7 @@ def import_files(
     own_map = str(map_path.absolute()) if map_path else None
     map_name = f"format:{format_name}" if format_name else own_map
     work = Import(lake, settings, TABLES[table], mapped, source, query, only, map_name)
-    work.erased = erased.known(database, settings)
+    work.known = partial(erased.known, database, settings)
     try:
         for number, file in enumerate(files):
             progress(number, len(files) + 1, f"reading {_shown(file)}")
@@ -142,7 +143,7 @@ class Import:
         self.lock, self.held = ExitStack(), False
         self.currencies: set[str] = set()
         self.no_products: set[str] = set()
-        self.erased = erased.Erased()
+        self.known: Callable[[], erased.Erased] = erased.Erased  # who was erased, by now
 
     # ------------------------------------------------------------ reading
 
@@ -209,7 +210,7 @@ class Import:
         if reasons:
             self._quarantine(staging.bad, quarantine.MAP, source)
             self.con.execute("DELETE FROM staged WHERE _reason IS NOT NULL")
-        self.erased.drop(self.con)
+        self.known().drop(self.con)
         good = self._one("SELECT count(*) FROM staged")
         self._count(reasons)
         self.read_rows += rows
@@ -287,10 +288,14 @@ class Import:
         return "" if "timezone" in self.settings.model_fields_set or zone == "UTC" else zone
 
     def _hold(self) -> None:
-        """Be the only writer of the table from the first piece written to the commit (see `close`)."""
+        """Be the only writer of the table from the first piece written to the commit (see `close`).
+
+        Who was erased while the files were read goes here; an erasure from now on waits for the table.
+        """
         if not self.held:
             self.lock.enter_context(store.locked(self.lake.root, self.table))
             self.held = True
+            self.filtered += self.known().drop(self.con) if self.staged else 0
 
     def _let_go(self) -> None:
         self.lock.close()
@@ -298,10 +303,12 @@ class Import:
 
     def _flush(self) -> None:
         """Write the staged events that are new and can be right; the lake learns of them at the commit."""
-        good = self._one("SELECT count(*) FROM staged") if self.staged else 0
-        if not good or self.adding is None:
+        if not self.staged or self.adding is None:
             return
         self._hold()
+        good = self._one("SELECT count(*) FROM staged")
+        if not good:
+            return
         self.good += good
         for done, number in clean.mend(self.con, "staged").items():
             self.mended[done] = self.mended.get(done, 0) + number

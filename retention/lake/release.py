@@ -4,6 +4,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -101,7 +102,7 @@ def _again(
     try:
         for group in _groups(con, reason):
             work = work or Import(lake, settings, TABLES[group.table], None, None, None, None)
-            work.erased = erased.known(database, settings)
+            work.known = partial(erased.known, database, settings)
             try:
                 group.stage(work, str(map_path.absolute()) if map_path else group.map_name)
             except BadInput as refusal:

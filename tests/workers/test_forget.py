@@ -265,6 +265,25 @@ def test_what_a_job_writes_to_the_lake_and_publishes_while_a_customer_is_erased_
     assert left == set(scores.customer_id) - {who}
 
 
+@pytest.mark.parametrize("table", ["events", "customers"])
+def test_an_import_that_has_read_its_file_before_the_erasure_brings_nobody_back(shop, tmp_path, table):
+    file, more = (
+        tmp_path / "late.csv",
+        {"events": ("event_type,occurred_at", "view,2025-02-01"), "customers": ("name", "A")}[table],
+    )
+    file.write_text(f"customer_id,{more[0]}\nc0001,{more[1]}\nc0002,{more[1]}\n")
+
+    def erase_before_writing(done: int, total: int, what: str) -> None:
+        if what == f"writing {table}":
+            assert _run(shop, Forget(customer_id="c0001")).error is None
+
+    report = import_files(
+        shop.lake, shop.database, shop.settings, table, [str(file)], progress=erase_before_writing
+    )
+    assert (report.rows_accepted, report.rows_filtered) == (1, 1)
+    assert _rows(shop, "c0001") == {"events": 0, "customers": 0, "treatments": 0}
+
+
 def test_what_is_sent_or_names_nobody_goes_on_while_a_customer_is_erased(shop):
     kept = {"cancelled": Sweep(), "sends": CampaignDeliver(campaign_id="c1"), "learns": Retrain()}
     for name, request in {**kept, "names": Score(customer_id="c0002")}.items():
