@@ -1,7 +1,7 @@
 """Who of a cohort can be written to: everybody with a rule, minus exclusions, each counted by its first reason."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -178,22 +178,6 @@ def _called(kept: "pd.DataFrame", policy: Policy) -> "pd.DataFrame":
     kept = kept.copy()
     kept.loc[further, "rule"] = _rules(kept.loc[further], policy, without=("call",))
     return kept
-
-
-def consenting(lake: "Lake", rule: str, ids: Iterable[str]) -> set[str]:
-    """Those of ``ids`` who may be written to: who said yes; with ``unless_refused`` also who said nothing."""
-    customers = lake.table("customers")
-    said = customers.filter(customers.marketing_consent.notnull())
-    told = said.select("customer_id", "marketing_consent").execute()
-    yes = set(told.loc[told["marketing_consent"].astype(bool), "customer_id"])
-    if rule == "required":
-        return yes
-    return set(ids) - (set(told["customer_id"]) - yes)
-
-
-def willing(lake: "Lake", session: Session, settings: Settings, rule: str, ids: Iterable[str]) -> set[str]:
-    """Those who consent and have not unsubscribed, under whichever of their ids."""
-    return consenting(lake, rule, ids) - lake.identities.resolved(suppressed(session, settings))
 
 
 def in_campaigns(session: Session, settings: Settings) -> set[str]:

@@ -40,7 +40,7 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The effect on the share of buyers in one part of the audience; None where an arm of it is below `SMALLEST`."""
+    """The effect on the share of buyers in one part of the audience; None where an arm is below `SMALLEST` or `LEAST_BUYERS`."""
 
     name: str
     treated: int
@@ -196,7 +196,10 @@ def _parts(table: "pd.DataFrame", treated: "np.ndarray", by: str) -> tuple[Segme
     for name in table[by].value_counts().index[:MOST]:
         inside = (table[by] == name).to_numpy()
         sizes = int((inside & treated).sum()), int((inside & ~treated).sum())
-        effect = _of(table[inside], treated[inside], "buyers") if min(sizes) >= SMALLEST else None
+        tells = min(sizes) >= SMALLEST and enough_buyers(
+            table["buyers"].to_numpy(float)[inside], treated[inside]
+        )
+        effect = _of(table[inside], treated[inside], "buyers") if tells else None
         found.append(Segment(str(name), *sizes, effect))
     return tuple(found)
 

@@ -31,6 +31,7 @@ OUTCOMES: dict[str, str] = {
 WRONG = ("twice", "other_customer", "expired", "void", "unissued")
 CHUNK = 2_000
 MINUTES = timedelta(minutes=10)  # clocks of two tellers differ by no more
+DAY = timedelta(days=1)  # many tell of a use by its date alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class _Held:
     campaign_id: str
     customer_id: str
     state: str
+    issued_at: datetime | None
     expires_at: datetime
     redeemed_at: datetime | None
     order_id: str | None
@@ -159,7 +161,7 @@ def _judged(use: Use, coupon: _Held, people: dict[str, str]) -> str:
         return "other_customer"
     if coupon.state == "redeemed":
         return "repeated" if _same_use(use, coupon) else "twice"
-    if coupon.state == "reserved":
+    if coupon.state == "reserved" or (coupon.issued_at is not None and use.at < coupon.issued_at - DAY):
         return "unissued"
     if coupon.state == "void":
         return "void"

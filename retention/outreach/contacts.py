@@ -1,14 +1,15 @@
 """How to reach the customers of a campaign, and who of them may (still) be written to, as the lake says now."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retention.campaigns.audience import willing
+from retention.campaigns.audience import consents
 from retention.db.tables import Send
 from retention.outreach.contract import Contact
+from retention.risk.policy import Policy
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,9 +38,20 @@ def contacts(lake: "Lake", ids: Iterable[str]) -> dict[str, Contact]:
     return {one: known[who] for one, who in now.items() if who in known}
 
 
-def unwilling(lake: "Lake", session: Session, settings: Settings, rule: str, ids: Iterable[str]) -> set[str]:
-    """Those of ``ids`` who do not consent (any more) by the policy's rule."""
+def unwilling(
+    lake: "Lake", session: Session, settings: Settings, policy: Policy, rules: Mapping[str, str]
+) -> set[str]:
+    """Those whose consent is not (any more) one of those that their rule is for; who refused, whatever the rule says.
+
+    Parameters
+    ----------
+    rules : mapping
+        Customer id → the name of the policy's rule by which they got their offer.
+    """
+    import pandas as pd
+
     people = lake.identities.people()
-    now = {one: people.get(one, one) for one in ids}
-    yes = willing(lake, session, settings, rule, now.values())
-    return {one for one, who in now.items() if who not in yes}
+    now = pd.Series({one: people.get(one, one) for one in rules}, dtype=object)
+    said = consents(lake, session, settings, now)
+    enough = {name: policy.consent_for(name) for name in set(rules.values())}
+    return {one for one, state in said.items() if state not in enough[rules[one]]}

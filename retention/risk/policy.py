@@ -171,6 +171,13 @@ class Policy(_Strict):
         """The states of consent that a rule is for unless it says so itself."""
         return ("given",) if self.campaign.consent == "required" else ("given", "unknown")
 
+    def consent_for(self, name: str) -> tuple[Consent, ...]:
+        """The states of consent with which a customer under rule ``name`` is written to; who agreed always is."""
+        own = self.rule(name)
+        homes = [self.rule(one) for one in own.instead_of] or [own] if own else []
+        asked = [home.consent or self.usual_consent for home in homes if home] or [self.usual_consent]
+        return ("given", "unknown") if any("unknown" in states for states in asked) else ("given",)
+
     @cached_property
     def _decided(self) -> dict[Cell, Rule]:
         return {cell: rule for rule in self.rules for cell in rule.cells(self.usual_consent)}

@@ -339,6 +339,34 @@ def test_who_does_not_want_to_be_written_to_any_more_is_in_no_file(desk):
     assert set(states.values()) == {"sent"}
 
 
+@pytest.mark.parametrize("instead", [False, True])
+def test_who_was_chosen_without_having_said_anything_is_written_to_as_the_rule_says(desk, instead):
+    """All of them were approved, and then left out as if they had withdrawn a consent."""
+    policy = desk.settings.home / "policy.toml"
+    policy.write_text(
+        '[campaign]\nquiet_hours = ""\n[[rules]]\nname = "Unasked"\ntiers = ["high", "medium", "low"]\n'
+        'consent = ["unknown"]\naction = "reminder"\n'
+    )
+    people = desk.lake.table("customers").execute()
+    desk.lake.upsert("customers", people.assign(marketing_consent=None))
+    campaign_id = _live(desk)
+    with desk.database.transaction() as session:
+        treated = sorted(session.scalars(select(Send.customer_id)))
+        if instead:
+            policy.write_text(
+                policy.read_text()
+                + '[[rules]]\nname = "Else"\ninstead_of = ["Unasked"]\naction = "new_arrivals"\n'
+            )
+            offer = func.json_set(Assignment.offer, "$.rule", "Else")
+            session.execute(update(Assignment).values(offer=offer))
+    refused = people.customer_id == treated[0]
+    desk.lake.upsert("customers", people[refused].assign(marketing_consent=False))
+    assert _file(desk, campaign_id) == {*treated[1:]}
+    policy.write_text(policy.read_text().replace('consent = ["unknown"]\n', ""))  # strict from now on
+    job = _run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD, key="strict")
+    assert "nobody to write to" in job.error
+
+
 def test_codes_that_became_worthless_while_their_file_was_made_are_not_handed_over(desk, monkeypatch):
     from workers.tasks import campaign_csv
 

@@ -3,11 +3,12 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pandas as pd
 import pytest
 from sqlalchemy import select, update
 
 from retention import clock
-from retention.campaigns.audience import willing
+from retention.campaigns.audience import consents
 from retention.campaigns.redemptions import Use, redeem
 from retention.db.tables import Assignment, Campaign, Coupon, Job, Outbox, Send, Suppression
 from retention.settings import Settings
@@ -133,8 +134,8 @@ def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
     assert codes[first] in _said(shop, f"job:{job.id}")
 
     with shop.database.reading() as session:  # and no further draft chooses them
-        may = willing(shop.lake, session, shop.settings, "required", treated)
-    assert may & set(treated) == set(treated[2:])
+        may = consents(shop.lake, session, shop.settings, pd.Series(treated))
+    assert [one for one, said in zip(treated, may, strict=True) if said == "given"] == treated[2:]
 
 
 def test_nobody_is_written_to_in_their_quiet_hours(mail):

@@ -43,7 +43,7 @@ def _wanted(
     from retention.outreach.contacts import unwilling
     from retention.risk.policy import load_policy
 
-    consent, called = load_policy(context.settings).campaign.consent, request.part == "calls"
+    policy, called = load_policy(context.settings), request.part == "calls"
     with context.database.reading() as session:
         campaign = _running(session, context, request)
         gone = sends.left_out(session, campaign.id)  # erased since, say
@@ -52,7 +52,8 @@ def _wanted(
             for row in sending.codes(session, campaign)
             if (row["offer"]["action"] == "call") == called and row["customer_id"] not in gone
         ]
-        no = unwilling(lake, session, context.settings, consent, [row["customer_id"] for row in rows])
+        rules = {row["customer_id"]: row["offer"].get("rule", "") for row in rows}
+        no = unwilling(lake, session, context.settings, policy, rules)
     rows = [row for row in rows if row["customer_id"] not in no]
     if not rows:
         raise BadInput(f"Campaign {campaign.name!r} has nobody to {'call' if called else 'write to'}.")

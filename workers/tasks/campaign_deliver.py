@@ -56,8 +56,9 @@ def _sent(request: CampaignDeliver, context: Context) -> "Report":
     with database.reading() as session:
         campaign = find(session, settings, wanted)
         ids = waiting(session, wanted)
-        no = unwilling(lake, session, settings, policy.campaign.consent, ids)
         offers = {row["customer_id"]: row for row in codes(session, campaign)}
+        rules = {one: offers[one]["offer"].get("rule", "") for one in ids}
+        no = unwilling(lake, session, settings, policy, rules)
     with database.transaction() as session:
         sends.leave_out(session, wanted, no, "no consent any more")
     body = Body.model_validate(campaign.body)

@@ -144,6 +144,8 @@ def test_where_few_buy_chance_is_not_called_a_gain():
     assert sum(one.effects["orders"].low > 0 for one in measured) > 10  # the intervals alone
     assert {one.advice for one in measured} == {"too_small"}
     assert all(one.cost_per_order is None for one in measured)
+    parts = measure(_rarely_bought(3, 0.01, 600), planned_share=0.85, metrics=METRICS, segmented=("tier",))
+    assert parts.segments == {}  # nor of a part
     often = [
         measure(_rarely_bought(seed, 0.3, 600), planned_share=0.85, metrics=METRICS) for seed in range(100)
     ]

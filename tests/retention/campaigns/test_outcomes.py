@@ -6,12 +6,14 @@ import pandas as pd
 import pytest
 from sqlalchemy import select
 
-from retention.campaigns.audience import bought, consenting, contacted
+from retention.campaigns.audience import bought, contacted
 from retention.campaigns.draft import average_margin
 from retention.campaigns.outcomes import outcomes
 from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.lake import Lake
 from retention.lake.importing import import_files
+from retention.outreach.contacts import unwilling
+from retention.risk.policy import DEFAULT, read_policy
 from tests.retention.campaigns.samples import a_body
 
 SENT = datetime(2025, 5, 1, 9, tzinfo=UTC)
@@ -244,8 +246,13 @@ def test_what_comes_later_changes_nothing(lake, database, settings, campaign, tm
 
 
 def test_who_may_be_written_to(lake, database, settings):
-    assert consenting(lake, "required", ["a", "b", "c"]) == {"a"}
-    assert consenting(lake, "unless_refused", ["a", "b", "c"]) == {"a", "c"}
+    strict = read_policy(DEFAULT)
+    lenient = strict.model_copy(
+        update={"campaign": strict.campaign.model_copy(update={"consent": "unless_refused"})}
+    )
+    with database.reading() as session:
+        for policy, no in ((strict, {"b", "c"}), (lenient, {"b"})):
+            assert unwilling(lake, session, settings, policy, dict.fromkeys("abc", "High risk")) == no
     assert bought(lake, SENT + timedelta(days=1), END) == {"b"}
     lake.upsert(
         "treatments",

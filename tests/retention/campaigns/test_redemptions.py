@@ -55,6 +55,14 @@ def test_a_code_is_used_once_however_it_is_typed_and_however_often_it_is_told(da
     assert _state(database, codes["k3"]) == ("redeemed", "o1")
 
 
+def test_a_use_from_before_the_code_was_issued_does_not_use_it_up(database, settings, codes):
+    assert _redeem(database, settings, Use(codes["k3"], NOW - timedelta(days=300), "import", "k3", "o1")) == [
+        "unissued"
+    ]
+    midnight = NOW.replace(hour=0, minute=0)  # a teller who knows the date alone
+    assert _redeem(database, settings, Use(codes["k3"], midnight, "import", "k3", "o2")) == ["redeemed"]
+
+
 def test_another_customer_does_not_use_it_up_and_is_reported_once(database, settings, codes):
     assert _redeem(database, settings, Use(codes["k3"], LATER, "http", "k5", "o9")) == ["other_customer"]
     assert _state(database, codes["k3"])[0] == "issued"
