@@ -5,13 +5,14 @@ id; all else is deleted.
 """
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
 
+import json
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Text, case, cast, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from retention.db.tables import (
@@ -187,13 +188,16 @@ def jobs_naming(
 def redacted_job(session: Session, names: Names, job_id: str) -> "Update | None":
     """The statement that takes the customer out of what a job found out; None where it names them nowhere.
 
-    It changes nothing where the job has ended anew meanwhile. A result may have 18 MB: this takes seconds.
+    It changes nothing where the job says something else meanwhile: it has ended anew, or another erasure was here. A result
+    may have 18 MB: this takes seconds.
     """
-    held = session.execute(select(Job.result, Job.error, Job.finished_at).where(Job.id == job_id)).one()
-    result, error = names.out_of(held.result), names.out_of(held.error)
-    if (result, error) == (held.result, held.error):
+    text = cast(Job.result, Text)
+    held, failure = session.execute(select(text, Job.error).where(Job.id == job_id)).one()
+    found = json.loads(held or "null")
+    result, error = names.out_of(found), names.out_of(failure)
+    if (result, error) == (found, failure):
         return None
-    same = Job.id == job_id, Job.finished_at.is_not_distinct_from(held.finished_at)
+    same = Job.id == job_id, text.is_not_distinct_from(held), Job.error.is_not_distinct_from(failure)
     return update(Job).where(*same).values(result=result, error=error)
 
 
@@ -209,7 +213,7 @@ def redacted_posts(
     """(key, channel, payload) of those messages that name the customer, without what names them."""
     rows = select(Outbox.key, Outbox.channel, Outbox.payload).where(Outbox.kind == "message", which)
     changed = []
-    for key, channel, payload in session.execute(rows):
+    for key, channel, payload in session.execute(rows.order_by(Outbox.id).with_for_update()):
         without = names.out_of(payload)
         if without != payload:
             changed.append((key, channel, without))

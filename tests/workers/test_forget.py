@@ -344,6 +344,27 @@ def test_others_may_write_while_an_erasure_looks_through_what_jobs_found(shop, m
     assert looked == [found, found]  # the last pass looks at the late one alone
 
 
+def test_two_erasures_at_once_do_not_bring_each_others_customers_back(shop, monkeypatch):
+    """Each wrote what it had read before the other had written."""
+    job_id = _run(shop, Sweep(tier="low", top=50), channel="C0CRM").id
+    first, second, *others = (one["customer_id"] for one in _job(shop, "sweep").result["cohort"])
+    out_of = Names.out_of
+
+    def then_the_other(self, data):
+        found = out_of(self, data)
+        if data and "cohort" in data:
+            monkeypatch.setattr(Names, "out_of", out_of)
+            assert _run(shop, Forget(customer_id=second)).error is None
+        return found
+
+    monkeypatch.setattr(Names, "out_of", then_the_other)
+    assert _run(shop, Forget(customer_id=first)).error is None
+    with shop.database.reading() as session:
+        swept = session.get_one(Job, job_id).result
+    assert [one["customer_id"] for one in swept["cohort"]] == others
+    assert not {first, second} & set(_everything(shop).split("'"))
+
+
 def test_a_second_run_reaches_ids_whose_links_the_first_has_deleted(shop):
     """Killed before its last transaction, it left the rows of merged ids in SQL for good."""
     with shop.database.transaction() as session:

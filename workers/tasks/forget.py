@@ -87,17 +87,27 @@ def _scrub(
     with reading() as session:
         named = erasure.jobs_naming(session, settings, names, since)
     for job_id in named:
-        with reading() as session:
-            redacted = erasure.redacted_job(session, names, job_id)
-        if redacted is not None:
-            with writing() as session:
-                session.execute(redacted, execution_options={"synchronize_session": False})
+        while not _redacted(job_id, names, reading, writing):
+            pass  # somebody else has written it meanwhile
     with reading() as session:
         keys = erasure.posts_naming(session, settings, names)
         files = erasure.files_naming(session, settings, names, since)
     with writing() as session:
         _say(session, settings, erasure.redacted_posts(session, names, Outbox.key.in_(keys)))
         outbox.forget_bytes(session, File.id.in_(files))
+
+
+def _redacted(job_id: str, names: "Names", reading: Sessions, writing: Sessions) -> bool:
+    """Take the customer out of what a job found out; False where it had changed by the time it was written."""
+    from retention.privacy import erasure
+
+    with reading() as session:
+        redacted = erasure.redacted_job(session, names, job_id)
+    if redacted is None:
+        return True
+    with writing() as session:
+        done = session.execute(redacted, execution_options={"synchronize_session": False})
+        return bool(done.rowcount)  # type: ignore[attr-defined]
 
 
 def _say(session: Session, settings: Settings, posts: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
