@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.campaigns import approval, due, redemptions
 from retention.campaigns.approval import Changes
-from retention.campaigns.assignment import arms
 from retention.campaigns.states import CLEARING, CLOCK, STOPPABLE, Stale, find, record
 from retention.campaigns.view import described
 from retention.db.tables import Campaign, CampaignEditor, Outbox
@@ -53,10 +52,9 @@ def approve(session: Session, settings: Settings, campaign_id: str, version: int
             "The terminal's operator cannot approve; somebody with the role approver has to, by name."
         )
     roles.require(session, settings, user, "approver", "approve a campaign")
-    campaign = approval.approve(session, settings, campaign_id, version, user, clock.now())
+    campaign, sizes = approval.approve(session, settings, campaign_id, version, user, clock.now())
     if campaign.state != "approved":
         return _shown(session, settings, campaign, "first", user)
-    sizes = arms(session, campaign_id)
     _shown(session, settings, campaign, "approved", user, left_out=sizes["excluded"])
     opened = clearance(settings, campaign, version, treated=sizes["treatment"])
     outbox.put(session, settings, opened, default_channel=campaign.channel)

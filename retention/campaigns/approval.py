@@ -5,7 +5,7 @@ Roles are the caller's to check; who wrote a version is checked here, inside the
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
@@ -42,9 +42,16 @@ def submit(
     )  # fmt: skip
 
 
+class Approved(NamedTuple):
+    """A campaign that somebody has approved; how many customers are in each arm, once no other approval is needed."""
+
+    campaign: Campaign
+    arms: dict[str, int]
+
+
 def approve(
     session: Session, settings: Settings, campaign_id: str, version: int, user: str, now: datetime
-) -> Campaign:
+) -> Approved:
     """Approve a version. The last approval that it needs decides every arm and starts the clearance time.
 
     Of more people at once than it needs, as many win as are needed, in turn; all others are told.
@@ -79,9 +86,10 @@ def approve(
     except Stale as stale:
         raise _why_not(session, find(session, settings, campaign_id), stale, version, user, now) from None
     _decide(session, settings, campaign, user, "approve", None, now)
+    arms = assign(session, campaign, body.holdout) if enough else {}
     if enough:
-        _refuse_nobody(campaign, assign(session, campaign, body.holdout))
-    return campaign
+        _refuse_nobody(campaign, arms)
+    return Approved(campaign, arms)
 
 
 def reject(

@@ -65,7 +65,7 @@ def test_it_is_sent_at_the_moment_that_was_chosen_and_not_before(database, setti
         _draft(session, london)
         approval.edit(session, london, "c1", 1, "U0ANALYST", Changes(send_on="2025-05-03 09:00"), NOW)
         approval.submit(session, london, "c1", 2, "U0ANALYST", NOW)
-        campaign = approval.approve(session, london, "c1", 2, "U0LEAD", NOW)
+        campaign, _ = approval.approve(session, london, "c1", 2, "U0LEAD", NOW)
         wanted = datetime(2025, 5, 3, 8, tzinfo=UTC)
         assert (campaign.clears_at, campaign.send_at) == (NOW + timedelta(hours=4), wanted)
         assert campaign.expires_at == wanted + timedelta(hours=72)

@@ -68,7 +68,7 @@ def _attempt(database, deed) -> Exception | None:
 
 def test_approval_sets_every_arm_and_starts_the_clearance_time(submitted, settings):
     with submitted.transaction() as session:
-        campaign = approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
+        campaign, told = approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
     assert campaign.send_at == NOW + timedelta(hours=4)
     with submitted.reading() as session:
         arms = dict(
@@ -77,6 +77,7 @@ def test_approval_sets_every_arm_and_starts_the_clearance_time(submitted, settin
         propensities = set(session.scalars(select(Assignment.propensity)))
         assert session.get(Approval, ("c1", 1, "U0LEAD")).decision == "approve"
     assert arms == {"treatment": 85, "control": 15}
+    assert told == {**arms, "excluded": 0}  # nobody has to count again
     assert propensities == {0.85}
 
 
@@ -105,7 +106,7 @@ def test_what_is_large_needs_two_different_people(database, settings, above, bec
     with database.transaction() as session:
         _draft(session, settings, second_approver=SecondApprover(**above))
         approval.submit(session, settings, "c1", 1, "U0ANALYST", NOW)
-        campaign = approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
+        campaign, _ = approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
     assert (campaign.state, campaign.approved_by) == ("submitted" if because else "approved", ["U0LEAD"])
     if not because:
         return
@@ -115,7 +116,7 @@ def test_what_is_large_needs_two_different_people(database, settings, above, bec
     assert "somebody else" in str(twice)
     with database.transaction() as session:
         assert set(session.scalars(select(Assignment.arm))) == {"audience"}
-        campaign = approval.approve(session, settings, "c1", 1, "U0ADMIN", NOW + timedelta(hours=1))
+        campaign, _ = approval.approve(session, settings, "c1", 1, "U0ADMIN", NOW + timedelta(hours=1))
     assert (campaign.state, campaign.decided_by) == ("approved", "U0ADMIN")
     assert campaign.approved_by == ["U0LEAD", "U0ADMIN"]
     assert campaign.send_at == NOW + timedelta(hours=5)  # the clearance time begins with the last approval
@@ -128,7 +129,7 @@ def test_the_first_of_two_may_still_say_no_and_an_edit_forgets_the_first(large, 
         assert session.get(Approval, ("c1", 1, "U0LEAD")).decision == "reject"
         approval.edit(session, settings, "c1", 1, "U0ANALYST", Changes(holdout=0.2), NOW)
         approval.submit(session, settings, "c1", 2, "U0ANALYST", NOW)
-        campaign = approval.approve(session, settings, "c1", 2, "U0ADMIN", NOW)
+        campaign, _ = approval.approve(session, settings, "c1", 2, "U0ADMIN", NOW)
     assert (campaign.state, campaign.approved_by) == ("submitted", ["U0ADMIN"])
 
 
