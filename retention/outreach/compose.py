@@ -106,12 +106,13 @@ def _titles(given: Mapping[str, Any]) -> list[str]:
 
 
 def _named(given: Mapping[str, Any]) -> list[str]:
-    """Those that have a title: what was sold and never described has its id, which no customer knows it by."""
-    return [
-        title
-        for item, title in zip(given["items"], _titles(given), strict=True)
-        if item["title"] != item["item_id"]
-    ]
+    """Those that have a title: what was sold and never described has its id, which no customer knows it by.
+
+    Where none has (a shop without a catalogue), their ids: a reminder of nothing would be worse.
+    """
+    titles = _titles(given)
+    known = [item["title"] != item["item_id"] for item in given["items"]]
+    return [title for title, named in zip(titles, known, strict=True) if named or not any(known)]
 
 
 def copy_of(body: Body, action: str) -> str:

@@ -166,6 +166,15 @@ class Policy(_Strict):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _something_to_name(self) -> "Policy":
+        idle = [rule.name for rule in self.rules if rule.action in ("reminder", "new_arrivals")]
+        if idle and not self.offer.items:
+            raise ValueError(
+                f"offer.items is 0, and rule {idle[0]!r} writes of nothing but items; use 1 to 10, or another action"
+            )
+        return self
+
     @property
     def usual_consent(self) -> tuple[Consent, ...]:
         """The states of consent that a rule is for unless it says so itself."""

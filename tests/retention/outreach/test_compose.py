@@ -51,3 +51,4 @@ def test_an_item_that_nobody_described_is_not_named_by_its_id(settings):
         "5978656",
         "i2",
     ]  # a platform knows its own ids
+    assert placed(settings, "Ann", {**offer, "offer": {**given, "items": items[:1]}})["items"] == "5978656"

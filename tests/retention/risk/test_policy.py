@@ -55,6 +55,10 @@ def test_a_shop_may_bring_its_own(tmp_path):
         (_rule(action="coupon", discount=0), "only coupons"),
         (_rule(action="nothing", discount=0.2), "only coupons"),
         (_rule(action="bribe"), "action"),
+        (
+            "[offer]\nitems = 0\n" + _rule(action="reminder", discount=0),
+            "'A' writes of nothing but items; use 1 to 10",
+        ),
         ("[campaign]\nholdout = 0.5\n", "holdout"),
         ("[tiers]\nhigh = 0.2\nmedium = 0.4\n", "below high"),
         ("[campaigns]\n", "campaigns"),
