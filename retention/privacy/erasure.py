@@ -29,8 +29,10 @@ from retention.db.tables import (
     Suppression,
 )
 from retention.lake import quarantine, store
+from retention.lake.identity.resolve import BY_CUSTOMER
 from retention.lake.mapping import literal, quoted
 from retention.lake.schema import LINKS, TABLES
+from retention.privacy.erased import Erased
 from retention.privacy.redaction import ERASED, Names
 from retention.settings import Settings
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 _WHERE = {"links": ("customer_id", "same_as"), "relations": ("customer_id", "other_id")}
+_NAMING = (Assignment, Send, Impression, Coupon, Redemption, DirectoryEntry, Suppression, Feedback)
 _DIGITS = 7  # of the shortest telephone number that tells one customer
 _QUIETLY = {"synchronize_session": False}
 
@@ -242,11 +245,27 @@ def forget_question(session: Session, job_id: str) -> None:
 
 def left(session: Session, ids: Sequence[str]) -> int:
     """Rows of SQL that still name the customer, for whoever wants to be sure."""
-    tables = (Assignment, Send, Impression, Coupon, Redemption, DirectoryEntry, Suppression, Feedback)
     return sum(
         session.scalar(select(func.count()).select_from(table).where(table.customer_id.in_(ids))) or 0
-        for table in tables
+        for table in _NAMING
     )
+
+
+def returned(lake: "Lake", session: Session, known: Erased) -> list[str]:
+    """Ids that were erased and are here again: what had read them before had not stopped yet when they went."""
+    if not known.hashes:
+        return []
+    ids: set[str] = set()
+    for table in (TABLES[name] for name in BY_CUSTOMER):
+        ids.update(
+            lake.table(table.name, identity="stored")
+            .select("customer_id")
+            .distinct()
+            .execute()["customer_id"]
+        )
+    for naming in _NAMING:
+        ids.update(filter(None, session.scalars(select(naming.customer_id).distinct())))
+    return sorted(known.among(ids))
 
 
 def _rows(root: Path, table: Any) -> int:

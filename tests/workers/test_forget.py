@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from datetime import datetime, timedelta
 
+import pandas as pd
 import pytest
 from sqlalchemy import select, update
 
@@ -45,6 +46,7 @@ from workers.requests import (
     Retrain,
     Score,
     Sweep,
+    Tidy,
 )
 from workers.tasks.runner import run_here, run_job
 
@@ -342,6 +344,28 @@ def test_others_may_write_while_an_erasure_looks_through_what_jobs_found(shop, m
         left = session.scalars(select(Job.result).where(Job.id.in_(("old", "late")))).all()
     assert left == [{**found, "cohort": [{"customer_id": "c0002"}]}] * 2
     assert looked == [found, found]  # the last pass looks at the late one alone
+
+
+def test_who_came_back_all_the_same_goes_the_night_after(shop):
+    """An attempt that was not stopped in time had written the lake, or the directory had followed it."""
+    who = "c0001"
+    lines = shop.lake.table("events").filter(lambda event: event.customer_id == who).limit(1).execute()
+    assert _run(shop, Forget(customer_id=who)).error is None
+    others = _rows(shop, "c0002")
+    shop.lake.upsert(
+        "treatments",
+        pd.DataFrame({
+            "campaign_id": ["c1"], "customer_id": [who], "arm": ["treatment"], "sent_at": list(lines.occurred_at),
+        }),
+    )  # fmt: skip
+    with shop.database.transaction() as session:
+        session.add(DirectoryEntry(customer_id=who, pseudonym="0000-0001"))
+    for again in (1, 0):
+        assert _run(shop, Tidy()).result["erased_again"] == again
+        assert _rows(shop, who) == {"events": 0, "customers": 0, "treatments": 0}
+        with shop.database.reading() as session:
+            assert erasure.left(session, [who]) == 0
+    assert _rows(shop, "c0002") == others
 
 
 def test_two_erasures_at_once_do_not_bring_each_others_customers_back(shop, monkeypatch):

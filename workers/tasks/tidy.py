@@ -1,6 +1,7 @@
 """The lake's housekeeping: what no published run and no open job needs is dropped, and what stopped campaigns have not sent."""
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from retention.db import Database
 from retention.db.tables import Job, Run
@@ -10,16 +11,28 @@ from workers.tasks.contract import Context, Outcome
 
 
 def run(request: Tidy, context: Context) -> Outcome:
-    """Collect the garbage of the lake."""
+    """Collect the garbage of the lake; who was erased and is here again goes once more."""
     from retention.campaigns import sending
     from retention.lake import Lake
+    from retention.privacy import erased, erasure
+
+    settings, database = context.settings, context.database
 
     context.progress(0, 1, "tidying the lake")
-    lake = Lake.open(context.settings)
-    with context.database.reading() as session:
-        unreceived = sending.unreceived(lake, session, context.settings)
+    lake, known = Lake.open(settings), erased.known(database, settings)
+    with database.reading() as session:
+        unreceived = sending.unreceived(lake, session, settings)
+        again = erasure.returned(lake, session, known)
     lake.remove("treatments", unreceived)
-    return Outcome({"dropped": lake.collect_garbage(lambda runs: unwanted(context.database, runs))})
+    if again:
+        erasure.from_lake(lake, again)
+
+    def apply(session: Session) -> None:
+        if again:
+            erasure.from_sql(session, settings, again)
+
+    dropped = lake.collect_garbage(lambda runs: unwanted(database, runs))
+    return Outcome({"dropped": dropped, "erased_again": len(again)}, apply=apply)
 
 
 def unwanted(database: Database, runs: set[str]) -> set[str]:
