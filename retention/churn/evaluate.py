@@ -258,11 +258,11 @@ def _attributes(lake: Any, wanted: Sequence[str]) -> pd.DataFrame:
     BadInput
         Naming the attribute and those that there are.
     """
-    found = attributes_of(lake)
+    found = attributes_of(lake, wanted)
     for name in wanted:
         if name not in found.columns:
-            there = ", ".join(found.columns) or "none"
+            there = ", ".join(attributes_of(lake).columns) or "none"
             raise BadInput(
-                f"--by {name}: no customer has an attribute of that name with 2 to 8 different values; there are: {there}."
+                f"--by {name}: no customer has an attribute of that name; with few different values there are: {there}."
             )
-    return found[list(wanted)] if wanted else found
+    return found

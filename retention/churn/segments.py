@@ -5,7 +5,7 @@ customers and weeks that the judged fits had not seen.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 FEWEST = 30  # customers; of fewer nothing is said
-VALUES = range(2, 9)  # different values that an attribute may have to make groups of
+VALUES = range(2, 9)  # different values that an attribute may have to make groups of without being asked for
+OTHERS = "other"  # the rest of an attribute that was asked for and has more of them
 MOST_ROWS = 200_000
 
 
@@ -52,12 +53,30 @@ def by_segment(
     ]
 
 
-def attributes_of(lake: Any) -> pd.DataFrame:
-    """The attributes of customers that have few different values, indexed by customer id."""
+def attributes_of(lake: Any, wanted: Sequence[str] = ()) -> pd.DataFrame:
+    """The attributes of customers, indexed by customer id.
+
+    Parameters
+    ----------
+    lake : Lake
+    wanted : sequence of str, optional
+        Names that were asked for: of more values than make groups the commonest stay, the others are one. Without any,
+        all attributes of few different values. A name that no customer has is left out.
+    """
     people = lake.table("customers").select("customer_id", "attributes").limit(MOST_ROWS).execute()
     people = people[people.attributes.notna()]
     told = pd.DataFrame(people.attributes.map(json.loads).tolist(), index=people.customer_id)
+    if wanted:
+        return told[[name for name in wanted if name in told]].apply(_commonest)
     return told[[name for name in told.columns if told[name].astype(str).nunique() in VALUES]]
+
+
+def _commonest(values: pd.Series) -> pd.Series:
+    texts = values.astype(str).where(values.notna())
+    counted = texts.value_counts()
+    if len(counted) in VALUES:
+        return values
+    return values.where(texts.isin(counted.index[: VALUES.stop - 2]) | values.isna(), OTHERS)
 
 
 def _row(segment: str, value: str, churned: np.ndarray, said: np.ndarray) -> dict[str, Any]:

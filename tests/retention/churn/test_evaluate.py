@@ -1,8 +1,10 @@
 """What `evaluate churn` tells beside the contract's figures."""
 
+import json
 from datetime import timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,8 +18,12 @@ from retention.churn.metrics import (
     metrics,
     top_decile_lift,
 )
+from retention.churn.segments import attributes_of
 from retention.churn.uncertainty import intervals
 from retention.errors import BadInput
+from retention.lake import Lake
+from retention.lake.importing import import_files
+from retention.settings import Settings
 
 ARGS = {"horizon_days": 21, "active_within_days": 42, "model": "rfm_logistic"}
 
@@ -47,6 +53,24 @@ def test_segments_add_up_and_an_unknown_attribute_is_named(shop, told):
     assert {one["value"] for one in told["segments"] if one["segment"] == "tier"} <= {"high", "medium", "low"}
     with pytest.raises(BadInput, match="--by shoe_size: no customer has an attribute"):
         evaluate(shop.lake, cutoff=shop.end - timedelta(days=21), by=("shoe_size",), **ARGS)
+
+
+def test_an_attribute_that_was_asked_for_may_have_many_values(tmp_path):
+    """Eleven ages: the seven commonest are told apart, the others together; unasked only what has few values is."""
+    ages = "AAAAABBBBCCCCDDDDEEEFFFGGGHHIJK"
+    said = [json.dumps({"age": age, "plan": "new" if n % 3 else "old"}) for n, age in enumerate(ages)]
+    pd.DataFrame({"customer_id": range(len(said)), "attributes": said}).to_parquet(
+        tmp_path / "people.parquet"
+    )
+    home = Settings(home=tmp_path / "home")
+    lake = Lake.open(home)
+    import_files(lake, None, home, "customers", [str(tmp_path / "people.parquet")])
+    asked = attributes_of(lake, ["age", "shoe_size"])
+    assert list(asked) == ["age"]
+    assert asked.age.value_counts().to_dict() == {
+        "A": 5, "B": 4, "C": 4, "D": 4, "E": 3, "F": 3, "G": 3, "other": 5,
+    }  # fmt: skip
+    assert list(attributes_of(lake)) == ["plan"]
 
 
 def test_the_learning_curve_ends_where_the_model_stands(told):
