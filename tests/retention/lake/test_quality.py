@@ -42,6 +42,23 @@ def test_a_weekday_on_which_the_shop_is_closed_is_nothing_odd(settings, tmp_path
     assert {one["day"]: one["events"] for one in found} == {"2025-03-19": 3, "2025-04-12": 900}
 
 
+def test_what_is_odd_of_a_quiet_weekday_is_measured_by_its_own(settings, tmp_path):
+    """One view where six are usual on a Saturday is chance; a Saturday that is like neither is told."""
+    begin = date(2025, 1, 1)
+    days = [begin + timedelta(days=n) for n in range(180)]
+    wrong = {date(2025, 3, 22): 1, date(2025, 5, 10): 55}
+    rows = [
+        f"{n},view,{day} 10:00:00,{day}-{n}"
+        for day in days
+        for n in range(wrong.get(day, 6 if day.weekday() == 5 else 300))
+    ]
+    (tmp_path / "views.csv").write_text("customer_id,event_type,occurred_at,event_id\n" + "\n".join(rows))
+    lake = Lake.open(settings)
+    import_files(lake, None, settings, "events", [str(tmp_path / "views.csv")])
+    found = quality(lake, settings)["volume"]["spikes"]
+    assert found == [{"day": "2025-05-10", "events": 55, "usual": 300}]
+
+
 def test_an_empty_lake_has_a_report_too(settings):
     report = quality(Lake.open(settings), settings)
     assert report["newest_event"] is None
