@@ -144,7 +144,7 @@ def shaped(con: Any, source: Source, mapping: Mapping) -> Source:
         return source
     relation = f"(SELECT *{added} FROM {source.relation})"
     return replace(
-        source, relation=relation, columns=_described(con, relation), added=added, base=source.relation
+        source, relation=relation, columns=described(con, relation), added=added, base=source.relation
     )
 
 
@@ -162,7 +162,7 @@ def _made(con: Any, source: Source, added: str, mapping: Mapping) -> Source:
         if lacks := re.search(r'olumn "([^"]+)" (in REPLACE list )?not found', first):
             first = f'it has no column "{lacks[1]}"; there are {", ".join(source.columns)}.'
         raise BadInput(f"{source.name} does not fit {mapping.name} [{mapping.table.name}]: {first}") from None
-    return replace(source, relation="shaped_rows", columns=_described(con, "shaped_rows"), files=())
+    return replace(source, relation="shaped_rows", columns=described(con, "shaped_rows"), files=())
 
 
 def is_nested(type_: str) -> bool:
@@ -178,7 +178,7 @@ def nested(con: Any, source: Source) -> dict[str, str]:
         path, type_ = waiting.pop(0)
         sql = ".".join(map(quoted, path))
         if is_nested(type_):
-            fields = _described(con, f"(SELECT unnest({sql}) FROM {source.relation})")
+            fields = described(con, f"(SELECT unnest({sql}) FROM {source.relation})")
             waiting += [((*path, name), inner) for name, inner in fields.items()]
         elif len(path) > 1:
             found[".".join(path)] = sql
@@ -298,15 +298,15 @@ def _parquet(con: Any, path: Path, packing: str | None, only: str | None, folder
     ) > LARGE_ROW_GROUP and rows <= ROWS_AT_ONCE:  # one core reads a row group; from memory, all do
         condition = f" WHERE {only}" if only else ""
         con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {relation}{condition}")
-        return Source(name, "raw_rows", _described(con, "raw_rows"), detected={"format": "parquet"})
-    return Source(name, relation, _described(con, relation), detected={"format": "parquet"}, files=(path,))
+        return Source(name, "raw_rows", described(con, "raw_rows"), detected={"format": "parquet"})
+    return Source(name, relation, described(con, relation), detected={"format": "parquet"}, files=(path,))
 
 
 def _workbook(con: Any, path: Path, folder: Path) -> Source:
     rows, sheets = workbook(path, folder)
     con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {_read_parquet([rows])}")
     return Source(
-        path.name, "raw_rows", _described(con, "raw_rows"), detected={"format": "workbook", "sheets": sheets}
+        path.name, "raw_rows", described(con, "raw_rows"), detected={"format": "workbook", "sheets": sheets}
     )
 
 
@@ -352,7 +352,7 @@ def _json(con: Any, path: Path, packing: str | None, folder: Path) -> Source:
     options = ["format = 'newline_delimited'", "ignore_errors = true", "maximum_object_size = 67108864"]
     if packing:
         options.append(f"compression = '{packing}'")
-    sniffed = _described(
+    sniffed = described(
         con,
         f"read_json({literal(path)}, {', '.join(options)}, sample_size = -1, map_inference_threshold = -1)",
     )
@@ -369,7 +369,7 @@ def _database(con: Any, url: str, query: str | None, folder: Path, tell: Callabl
     name, paths = fetched(url, query, folder, tell)
     relation = _read_parquet(paths)
     return Source(
-        name, relation, _described(con, relation), detected={"format": "database"}, files=tuple(paths)
+        name, relation, described(con, relation), detected={"format": "database"}, files=tuple(paths)
     )
 
 
@@ -388,9 +388,9 @@ def _loaded(con: Any, name: str, detected: dict[str, Any], kept: tuple[Path, ...
     if con.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'rejected_lines'").fetchall():
         rejected = dict(con.execute("SELECT reason, count(*) FROM rejected_lines GROUP BY reason").fetchall())
     relation = _read_parquet(kept) if kept else "raw_rows"
-    return Source(name, relation, _described(con, relation), rejected=rejected, detected=detected, files=kept)
+    return Source(name, relation, described(con, relation), rejected=rejected, detected=detected, files=kept)
 
 
-def _described(con: Any, relation: str) -> dict[str, str]:
+def described(con: Any, relation: str) -> dict[str, str]:
     rows = con.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
     return {row[0]: row[1] for row in rows}

@@ -12,9 +12,11 @@ from retention.lake.mapping import quoted
 from retention.lake.reading import sources
 from retention.lake.schema import TABLES, Table
 from retention.lake.suggesting import synonyms
+from retention.lake.suggesting.order_lines import LINE, by_line
 from retention.lake.suggesting.profiles import FEW, ROWS, Profile, profiles_of
 
 _SHOPS = {"shopify": "Shopify", "woocommerce": "WooCommerce"}
+_OF_LINES = ("item_id", "quantity", "price", "amount", "discount", "title")
 ONCE = 0.98  # of the rows have a customer of their own: nobody comes back
 
 
@@ -43,7 +45,7 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
     """
     table, con = TABLES[table_name], lake.duckdb
     with sources.opened(con, file, None, None) as opened:
-        source = _flat(con, opened)
+        source, orders = _flat(con, opened), ""
         if known := formats.recognised(source.columns, table_name):
             name, of = known
             shop, _, what = name.partition("-")
@@ -51,15 +53,23 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
                 f"# {source.name} reads like a {_SHOPS[shop]} export of {what}: import it with --format {name}, no map is needed:\n"
                 f"#   retention import {of} {source.name} --format {name}\n"
             )
+        if table.name == "events":
+            lined, orders = by_line(con, opened)
+            source = _flat(con, lined)
         profiles = profiles_of(con, source)
-        chosen = _chosen(profiles, table)
+        chosen = _chosen(profiles, table, lined=bool(orders))
         lacking = [name for name in table.required if name not in chosen and name != "event_type"]
         if lacking:
             there = ", ".join(profile.name for profile in profiles)
             raise BadInput(
                 f"No column of {source.name} looks like {' or '.join(lacking)} (there are {there}); write the map by hand."
             )
-        lines = _Events(con, source, chosen).lines() if table.name == "events" else _plain(table, chosen)
+        if table.name == "events":
+            lines = _Events(con, source, chosen).lines()
+        else:
+            lines = [*_once_each(con, source, table, profiles, chosen), *_plain(chosen)]
+        if orders:
+            lines.insert(0, _Line("from", f"{{ sql = '''{orders}''' }}", "a row for each line of an order"))
         return _toml(table, source, profiles, chosen, lines)
 
 
@@ -76,8 +86,8 @@ def _flat(con: Any, source: sources.Source) -> sources.Source:
 # ---------------------------------------------------------------- which is which
 
 
-def _chosen(profiles: list[Profile], table: Table) -> dict[str, Profile]:
-    """The best column for each meaning: by name first, what is left by content."""
+def _chosen(profiles: list[Profile], table: Table, *, lined: bool = False) -> dict[str, Profile]:
+    """The best column for each meaning: by name first, what is left by content; of lines of orders what each sold is theirs."""
     names = synonyms.words()[table.name]
     scored = sorted(
         (
@@ -89,6 +99,7 @@ def _chosen(profiles: list[Profile], table: Table) -> dict[str, Profile]:
             )
             for order, target in enumerate(names)
             for place, profile in enumerate(profiles)
+            if not lined or _belongs(profile, target)
         )
     )
     chosen: dict[str, Profile] = {}
@@ -96,7 +107,7 @@ def _chosen(profiles: list[Profile], table: Table) -> dict[str, Profile]:
         if -score >= 0.5 and target not in chosen and profiles[place] not in chosen.values():
             chosen[target] = profiles[place]
     if table.name == "events":
-        _by_content(profiles, chosen)
+        _by_content(profiles, chosen, lined=lined)
         amount, price = chosen.get("amount"), chosen.get("price")
         if "quantity" not in chosen and amount and price and _counts(amount, price):
             chosen["quantity"] = chosen.pop("amount")
@@ -126,7 +137,12 @@ def _fit(profile: Profile, target: str, table: Table) -> float:
     return 1.0
 
 
-def _by_content(profiles: list[Profile], chosen: dict[str, Profile]) -> None:
+def _belongs(profile: Profile, target: str) -> bool:
+    """What is sold is of the line, who buys of the order: the total of an order, once a line, would count several times."""
+    return profile.name.startswith(f"{LINE}.") == (target in _OF_LINES)
+
+
+def _by_content(profiles: list[Profile], chosen: dict[str, Profile], *, lined: bool = False) -> None:
     """What no name tells: words for events are what happened, the first date is when, the first repeated id is who, decimals
     are money, small counts pieces.
     """
@@ -134,9 +150,12 @@ def _by_content(profiles: list[Profile], chosen: dict[str, Profile]) -> None:
     def first(target: str, *conditions: Any) -> None:
         for condition in conditions:
             for profile in profiles:
-                if target not in chosen and profile not in chosen.values() and condition(profile):
+                fits = condition(profile) and (not lined or _belongs(profile, target))
+                if fits and target not in chosen and profile not in chosen.values():
                     chosen[target] = profile
 
+    if lined:
+        first("order_id", lambda one: one.name.casefold() == "id")
     first("event_type", lambda one: one.words >= 0.8 and one.distinct > 1)
     first("occurred_at", lambda one: one.is_moment)
     if "amount" not in chosen and "price" not in chosen:
@@ -173,8 +192,8 @@ class _Line:
     why: str = ""
 
 
-def _plain(table: Table, chosen: dict[str, Profile]) -> list[_Line]:
-    return _once_each(table, chosen) + [
+def _plain(chosen: dict[str, Profile]) -> list[_Line]:
+    return [
         _Line(target, f"{{ sql = '''{quoted(profile.name)} > 0''' }}", "pieces in stock")
         if target == "in_stock" and profile.is_number and profile.largest > 1
         else _named(target, profile)
@@ -182,16 +201,29 @@ def _plain(table: Table, chosen: dict[str, Profile]) -> list[_Line]:
     ]
 
 
-def _once_each(table: Table, chosen: dict[str, Profile]) -> list[_Line]:
-    """Of a file of sales each item once, as most of its lines say: one line says 'damaged' where the title stands, or nothing."""
+def _once_each(
+    con: Any, source: sources.Source, table: Table, profiles: list[Profile], chosen: dict[str, Profile]
+) -> list[_Line]:
+    """Of a file of sales each item once, as most of its lines say: one line says 'damaged' where the title stands, or nothing.
+
+    Where a line's price is that of all its pieces, `chosen` loses it: the price of one is what the commonest line of the
+    item asks by its pieces.
+    """
     key = chosen["item_id"] if table.name == "items" else None
     if key is None or key.distinct > 0.5 * key.rows:
         return []
     item = quoted(key.name)
+    price, pieces = chosen.get("price"), _chosen(profiles, TABLES["events"]).get("quantity")
+    asked, of_one = [], []
+    if price and pieces and of_line(con, source.relation, item, quoted(pieces.name), quoted(price.name)):
+        del chosen["price"]
+        line, count = quoted(price.name), quoted(pieces.name)
+        asked = [f"unnest(mode(struct_pack({count} := {count}, {line} := {line})))"]
+        of_one = [_Line("price", f"{{ sql = '''{line} / {count}''' }}", "the price is of the line")]
     said = [quoted(profile.name) for profile in chosen.values() if profile is not key]
-    columns = ", ".join([item, *(f"mode({name}) AS {name}" for name in said)])
+    columns = ", ".join([item, *(f"mode({name}) AS {name}" for name in said), *asked])
     sql = f"SELECT {columns} FROM source GROUP BY {item}"
-    return [_Line("from", f"{{ sql = '''{sql}''' }}", "what most lines of an item say")]
+    return [_Line("from", f"{{ sql = '''{sql}''' }}", "what most lines of an item say"), *of_one]
 
 
 def _named(target: str, profile: Profile) -> _Line:

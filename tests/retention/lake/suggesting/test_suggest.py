@@ -209,6 +209,42 @@ def test_nested_fields_have_dotted_names(settings, tmp_path):
     assert _rows(tmp_path / "by-hand", path, by_hand)[1] == events
 
 
+def test_orders_that_list_their_lines_become_a_row_a_line(settings, tmp_path):
+    path, lines = tmp_path / "orders.jsonl", []
+    for n in range(60):
+        sold = ", ".join(
+            f'{{"sku": "s{(n + place) % 7}", "title": "Tea {(n + place) % 7}", "qty": {place + 1}, "price": 2.5}}'
+            for place in range(n % 3)
+        )
+        lines.append(
+            f'{{"id": "r{n}", "order": {{"no": {n}, "created_at": "2025-01-{n % 28 + 1:02}T10:00:00+02:00", "total": 99.5, '
+            f'"lines": [{sold}]}}, "user": {{"id": "u{n % 20}"}}, "taxes": [{{"name": "VAT", "rate": 0.2}}]}}\n'
+        )
+    path.write_text("".join(lines))
+    proposed = suggest(Lake.open(settings), "events", str(path))
+    section = tomllib.loads(proposed)["events"]
+    assert (section["customer_id"], section["order_id"], section["item_id"], section["title"]) == (
+        "user.id", "order.no", "line.sku", "line.title",
+    )  # fmt: skip
+    report, events = _rows(tmp_path / "by-line", path, proposed)
+    assert (report.rows_read, report.rows_accepted, report.rows_quarantined) == (60, 60, 0)
+    assert {(event["quantity"], event["amount"]) for event in events} == {(1.0, 2.5), (2.0, 5.0)}
+
+
+def test_orders_as_an_api_tells_them_cost_their_price_and_not_their_discount(settings, tmp_path):
+    path = tmp_path / "orders.jsonl"
+    path.write_text(
+        "".join(
+            f'{{"id": {1000 + n}, "created_at": "2025-01-{n % 28 + 1:02}T10:00:00Z", "total_price": "99.50", "customer": {{"id": {n % 20}}}, '
+            f'"line_items": [{{"id": {n}, "sku": "s{n % 7}", "quantity": 2, "price": "2.50", "total_discount": "0.25"}}]}}\n'
+            for n in range(60)
+        )
+    )
+    section = tomllib.loads(suggest(Lake.open(settings), "events", str(path)))["events"]
+    assert (section["order_id"], section["discount"]) == ("id", "line.total_discount")
+    assert section["amount"] == {"sql": '"line.quantity" * "line.price"'}
+
+
 def test_decimal_columns_are_columns(settings, tmp_path):
     path = tmp_path / "orders.parquet"
     table = {
@@ -266,6 +302,22 @@ def test_the_items_of_a_file_of_sales_are_called_as_most_of_their_lines_say(sett
     items = lake.table("items").execute().set_index("item_id")
     assert items.title.to_dict() == {"A": "WHITE MUG", "B": "RED BAG"}
     assert items.price.to_dict() == {"A": 2.5, "B": 4.0}
+
+
+@pytest.mark.parametrize("decimal", [".", ","], ids=["point", "comma"])
+def test_the_price_of_an_item_is_of_one_piece_where_lines_tell_that_of_the_line(decimal, settings, tmp_path):
+    path, mapped, draw = tmp_path / "sales.csv", tmp_path / "map.toml", random.Random(3)
+    rows = []
+    for n in range(400):
+        item, pieces = draw.randrange(8), draw.choice((1, 2, 2, 3, 3, 3))
+        price = f"{(1.25 + item) * pieces:.2f}".replace(".", decimal)
+        rows.append(f"{1 + n % 28:02}.11.2024;{n % 50};p{item};{pieces};{price}")
+    path.write_text("Datum;Kunde;SKU;Menge;Preis\n" + "\n".join(rows) + "\n")
+    lake = Lake.open(settings)
+    mapped.write_text(suggest(lake, "items", str(path)))
+    import_files(lake, None, settings, "items", [str(path)], mapped)
+    items = lake.table("items").execute().set_index("item_id")
+    assert items.price.to_dict() == {f"p{item}": 1.25 + item for item in range(8)}
 
 
 def test_other_tables_and_formats_and_what_cannot_be_proposed(settings, tmp_path):
