@@ -53,6 +53,11 @@ def percent(share: float | None, digits: int = 0) -> str:
     return "–" if share is None else f"{figure(100 * share, digits)} %"
 
 
+def said_share(share: float) -> str:
+    """``said_share(.125)`` → ``12.5 %``: of what is promised, as it was said; a discount is not rounded."""
+    return f"{round(100 * share, 2):g} %"
+
+
 def figure(number: float, digits: int = 0) -> str:
     """``figure(-0.42, 1)`` → ``−0.4``: with the minus of `money`, and none where nothing is left of it."""
     return f"{_rounded(number, digits):.{digits}f}".replace("-", "−")
@@ -114,7 +119,7 @@ def straight(value: Any) -> Any:
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "money": money, "signed": signed, "figure": figure, "percent": percent, "risk": risk, "count": count, "moment": moment, "day": day, "shorten": shorten,
+    "money": money, "signed": signed, "figure": figure, "percent": percent, "said_share": said_share, "risk": risk, "count": count, "moment": moment, "day": day, "shorten": shorten,
     "user": str,  # a person is named by their id; Slack's rendering makes a mention of it
 }  # fmt: skip
 

@@ -88,7 +88,7 @@ def worth(offer: Mapping[str, Any]) -> str:
         return "free shipping"
     if offer.get("amount"):
         return templating.money(offer["amount"], offer.get("currency") or "", 2)
-    return templating.percent(offer["discount"]) if offer.get("discount") else ""
+    return templating.said_share(offer["discount"]) if offer.get("discount") else ""
 
 
 def bound_to(offer: Mapping[str, Any]) -> str | None:

@@ -91,6 +91,9 @@ def test_the_words_of_an_offer():
     assert (offers.worth(five), offers.conditions(five)) == ("£5.00", " on orders from £30.00 on")
     share = {"action": "coupon", "discount": 0.15}
     assert (offers.worth(share), offers.conditions(share)) == ("15 %", "")
+    assert (
+        offers.worth({"action": "coupon", "discount": 0.125}) == "12.5 %"
+    )  # what is promised is not rounded
     assert offers.worth({"action": "free_shipping", "amount": 5.0}) == "free shipping"
     assert offers.worth({"action": "reminder"}) == ""
     for rule in read_policy(DEFAULT).rules:
