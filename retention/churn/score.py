@@ -14,6 +14,7 @@ from retention.churn.snapshots import Snapshot, take
 from retention.errors import TooLittleData
 from retention.progress import Progress, part, silent
 
+FORESEEN_DAYS = 3650
 COLUMNS = ("customer_id", "churn_probability", "reasons", "expected_value", "next_order_at")
 
 
@@ -99,11 +100,11 @@ def worth(snapshot: Snapshot, horizon_days: int) -> np.ndarray:
 
 
 def next_order(snapshot: Snapshot) -> pd.Series:
-    """When each customer's next order is due (UTC), while they are still a customer."""
+    """When each customer's next order is due (UTC), while they are still a customer; missing where that is ten years off and more."""
     x, _, age = purchase_history(snapshot.frame)
     due = snapshot.frame.gap_median.to_numpy(
         dtype=float, na_value=np.nan
     ) - snapshot.frame.recency_days.to_numpy(dtype=float)
-    wait = np.minimum(snapshot.purchases.wait_if_alive(x, age), 3650)
-    days = np.where(np.isnan(due) | (due <= 0), wait, due)
+    wait = snapshot.purchases.wait_if_alive(x, age)
+    days = np.where(np.isnan(due) | (due <= 0), np.where(wait < FORESEEN_DAYS, wait, np.nan), due)
     return pd.Series(pd.Timestamp(snapshot.cutoff) + pd.to_timedelta(np.round(days * 86_400), unit="s"))

@@ -24,6 +24,7 @@ SEASON_FROM_DAYS = seasons.KNOWN_FROM
 MOST_FIT, MOST_FIT_SEASONAL = 12, 24
 MOST_ROWS = 250_000  # of all snapshots together; more teach little and take long
 LEAST_HISTORY, MOST_STEP = 90, 30  # days before the oldest snapshot; between two
+SHORTEST = 7  # days of a horizon that is worth proposing
 FIT_SAMPLE = 20_000  # customers are enough for four parameters
 
 
@@ -316,10 +317,11 @@ def origins(cutoff: datetime, history_days: float, horizon_days: int) -> list[da
         Where not even one horizon of history stands before one horizon of label.
     """
     if history_days < 2 * horizon_days:
+        longest = int(history_days // 2)
+        shorter = f"take a horizon of at most {longest} days or a later cutoff"
         raise BadInput(
             f"A horizon of {horizon_days} days needs {2 * horizon_days} days of history before the cutoff, "
-            f"and there are {int(history_days)}; take a horizon of at most "
-            f"{max(int(history_days // 2), 1)} days or a later cutoff."
+            f"and there are {int(history_days)}; {shorter if longest >= SHORTEST else 'import a longer history'}."
         )
     room = history_days - horizon_days - min(horizon_days, LEAST_HISTORY)
     seasonal = history_days >= SEASON_FROM_DAYS

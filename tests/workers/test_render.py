@@ -269,17 +269,27 @@ def test_no_value_stands_in_italics():
     ]
 
 
-@pytest.mark.parametrize(("chance", "dated"), [(0.49, False), (0.51, True)])
-def test_a_date_is_only_given_for_an_order_that_is_to_be_expected(chance, dated):
+def _scored(**values) -> tuple[str, str]:
+    """A customer's score as it is told in Slack and in the terminal."""
     told = {
         "customer_id": "7", "churn_probability": 0.9, "tier": "high", "reasons": [], "expected_value": 12.5,
-        "next_order_at": "2025-02-03T00:00:00+00:00", "intent": {"7d": 0.1, "30d": 0.2, "90d": chance},
+        "next_order_at": "2025-02-03T00:00:00+00:00", "intent": {"7d": 0.1, "30d": 0.2, "90d": 0.5},
         "next_order_between": ["2025-01-05T00:00:00+00:00", "2025-03-01T00:00:00+00:00"], "currency": "EUR", "zone": "UTC",
         "model_version": "rules", "as_of": "2025-01-01T00:00:00+00:00", "action": "wait", "demo": False,
         "shown_in": "s", "pseudonym": "p", "counterfactuals": [], "second_opinion": None, "preferences": {"summary": ""},
-        "recommendations": [], "merged": None, "note": "",
+        "recommendations": [], "merged": None, "note": "", "intent_note": "", **values,
     }  # fmt: skip
     card = json.dumps(render.message("score/customer", **told).blocks, ensure_ascii=False)
-    for said in (card, templating.text("terminal/score.txt.j2", result=told, **told)):
+    return card, templating.text("terminal/score.txt.j2", result=told, **told)
+
+
+@pytest.mark.parametrize(("chance", "dated"), [(0.49, False), (0.51, True)])
+def test_a_date_is_only_given_for_an_order_that_is_to_be_expected(chance, dated):
+    for said in _scored(intent={"7d": 0.1, "30d": 0.2, "90d": chance}):
         assert ("3 Feb 2025" in said, "no order expected within 90 days" in said) == (dated, not dated)
         assert "if they stay a customer" in said
+
+
+def test_an_order_that_nothing_foretells_has_no_date():
+    for said in _scored(next_order_at=None, next_order_between=None, intent=None):
+        assert "no next order can be foretold" in said

@@ -52,7 +52,7 @@ def run(request: Score, context: Context) -> Outcome:
         "tier": tier,
         "reasons": found.reasons,
         "expected_value": float(found.expected_value),
-        "next_order_at": explained.pop("next_order_at") or found.next_order_at.isoformat(),
+        "next_order_at": explained.pop("next_order_at") or _told(found.next_order_at),
         "recommendations": [
             item.as_dict() for item in desk.lists(lake, [customer], k=ITEMS, as_of=moment.at)[customer]
         ],
@@ -97,6 +97,10 @@ def _scored(
         progress=progress,
     )  # fmt: skip
     return (found.score, {**found.as_dict(), **found.targets.of(0, at)}) if found else (None, {})
+
+
+def _told(moment: "pd.Timestamp") -> str | None:
+    return moment.isoformat() if moment == moment else None  # a missing one is not itself
 
 
 def _action(policy: "Policy", tier: str, reasons: list[dict[str, Any]]) -> str:

@@ -32,6 +32,12 @@ def test_sixty_days_are_enough_for_a_fortnight(grocer, tmp_path):
         train(young, cutoff=cutoff, horizon_days=90, active_within_days=None)
 
 
+def test_who_has_ten_days_is_not_sent_to_a_horizon_of_five(grocer, tmp_path):
+    young = shops.lake(tmp_path, grocer[grocer.occurred_at < shops.end(60)])
+    with pytest.raises(BadInput, match=r"and there are 9; import a longer history\.$"):
+        train(young, cutoff=shops.end(10), horizon_days=28, active_within_days=None)
+
+
 def test_twenty_customers_are_too_few(grocer, tmp_path):
     with pytest.raises(TooLittleData, match=r"Only 1\d customers .* a model needs 100\. Import"):
         train(shops.lake(tmp_path, _few(grocer, 20)), cutoff=shops.end(MONTHS), horizon_days=28)
