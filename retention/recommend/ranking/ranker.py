@@ -40,8 +40,14 @@ class Examples:
     @property
     def new(self) -> Self:
         """Those of what the customer had never bought."""
-        rows = self.view[:, NAMES.index("days")] == 0
+        rows = self.fresh
         return replace(self, view=self.view[rows], bought=self.bought[rows], weight=self.weight[rows])
+
+    @property
+    def fresh(self) -> np.ndarray:
+        """Whether the customer had never bought it."""
+        fresh: np.ndarray = self.view[:, NAMES.index("days")] == 0
+        return fresh
 
     @property
     def decisive(self) -> bool:

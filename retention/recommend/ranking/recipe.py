@@ -37,10 +37,7 @@ FEWEST_TO_LEARN = 40  # customers who bought in the last horizon: below, nothing
 FEWEST_TO_RANK = 100  # below, only the few signals are learned; as where there are fewer items than
 FEWEST_ITEMS_TO_RANK = 50
 FEWEST_NEW = 1_000  # examples of something new that was bought: below, lists of new items are ranked by what was learned from everything
-FIT_ON, FIT_ON_NEW = (
-    1_000,
-    2_000,
-)  # customers a horizon; something new is bought less often, so of more of them
+FIT_ON = 1_000  # customers a horizon
 JUDGED = 2 * BATCH  # of them, a horizon
 TRIED_ON = 60_000  # examples, where a ranker is learned only to be judged: half the time in a large shop
 CLEARLY = 0.95  # of bootstrap draws; the best of several is easily ahead by chance
@@ -57,7 +54,6 @@ class Recipe:
 
 
 Judged = dict[str, dict[str, Ranking]]  # policy → name → how it ranked the same customers
-Taught = Mapping[str, Examples]  # policy → what its ranker learns from
 
 
 def learn_to_rank(history: History, end: int, asked: Asked, progress: Progress = silent) -> Recipe:
@@ -69,7 +65,7 @@ def learn_to_rank(history: History, end: int, asked: Asked, progress: Progress =
         )
     few = len(last.active) < FEWEST_TO_RANK or last.then.size[1] < FEWEST_ITEMS_TO_RANK
     ends = [*horizons(history, last.start, asked), end]
-    learned: Taught | None = None
+    learned: Examples | None = None
     judged: list[Judged] = []
     apart: list[bool] = []  # whether lists of new items were judged by a ranker of their own
     for number, until in enumerate(ends, start=1):
@@ -77,18 +73,18 @@ def learn_to_rank(history: History, end: int, asked: Asked, progress: Progress =
         found = last if until == end else window(history, until, asked, step)
         if found is None or not len(found.active):
             continue
-        rows = np.random.default_rng(asked.seed + number).permutation(found.active)
+        rows = np.random.default_rng(asked.seed + number).permutation(found.active)[:FIT_ON]
         stage = first_stage(found.then)
-        if learned is not None and learned[BOTH].decisive:
-            tried = {policy: some.drawn(TRIED_ON, asked.seed) for policy, some in learned.items()}
-            trials = _fitted(tried, asked.seed, few, apart=_apart(learned[NEW], few))
+        if learned is not None and learned.decisive:
+            tried = learned.drawn(TRIED_ON, asked.seed)
+            trials = _fitted(tried, asked.seed, few, apart=_apart(learned, few))
             judged.append(_judge(found, rows[:JUDGED], trials, stage))
             apart.append(trials[NEW] is not trials[BOTH])
-        more = _taught(found, rows, asked.seed + number, stage, step)
-        learned = more if learned is None else {one: learned[one].with_(more[one]) for one in POLICIES}
-    if learned is None or not learned[BOTH].decisive:
+        more = examples(found, rows, asked.seed + number, stage=stage, progress=step)
+        learned = more if learned is None else learned.with_(more)
+    if learned is None or not learned.decisive:
         return Recipe(note=" The mixture is our default: nothing that was bought could have been foreseen.")
-    rankers = _fitted(learned, asked.seed, few, apart=_apart(learned[NEW], few))
+    rankers = _fitted(learned, asked.seed, few, apart=_apart(learned, few))
     if not judged:
         judged, apart = [_judge_within(last, asked, few)], [False]
     own = rankers[NEW] is not rankers[BOTH]
@@ -101,25 +97,16 @@ def learn_to_rank(history: History, end: int, asked: Asked, progress: Progress =
     return Recipe(rankers, _metrics(judged[-1][BOTH], rankers[BOTH].kind), _note(last, asked) if few else "")
 
 
-def _taught(
-    found: Window, rows: np.ndarray, seed: int, stage: FirstStage | None = None, progress: Progress = silent
-) -> Taught:
-    """What a horizon teaches: the candidates of some of these customers, and of more of them those they had never bought."""
-    both = examples(found, rows[:FIT_ON], seed, stage=stage, progress=progress)
-    new, further = both.new, rows[FIT_ON:FIT_ON_NEW]
-    return {BOTH: both, NEW: new.with_(examples(found, further, seed).new) if len(further) else new}
-
-
-def _apart(new: Examples, few: bool) -> bool:
+def _apart(learned: Examples, few: bool) -> bool:
     """Whether there is enough to learn a ranker of new items alone."""
-    return not few and int(new.bought.sum()) >= FEWEST_NEW
+    return not few and int(learned.bought[learned.fresh].sum()) >= FEWEST_NEW
 
 
-def _fitted(learned: Taught, seed: int, few: bool, *, apart: bool) -> dict[str, Ranker]:
+def _fitted(learned: Examples, seed: int, few: bool, *, apart: bool) -> dict[str, Ranker]:
     """A ranker for each policy: what tells among new items is not what tells whether something is bought again."""
-    ranker = fit(learned[BOTH], seed=seed, few=few)
-    own = apart and learned[NEW].decisive
-    return {BOTH: ranker, NEW: fit(learned[NEW], seed=seed) if own else ranker}
+    ranker = fit(learned, seed=seed, few=few)
+    new = learned.new if apart else None
+    return {BOTH: ranker, NEW: fit(new, seed=seed) if new is not None and new.decisive else ranker}
 
 
 def _judge(found: Window, rows: np.ndarray, rankers: Mapping[str, Ranker], stage: FirstStage) -> Judged:
@@ -146,8 +133,8 @@ def _judge_within(only: Window, asked: Asked, few: bool) -> Judged:
     """Where there is one horizon only: a quarter of its customers, by what the others taught."""
     rows = np.random.default_rng(asked.seed).permutation(only.active)[:FIT_ON]
     judging, learning = np.split(rows, [len(rows) // 4])
-    others = _taught(only, learning, asked.seed)
-    if not others[BOTH].decisive:
+    others = examples(only, learning, asked.seed)
+    if not others.decisive:
         return {policy: {} for policy in POLICIES}
     return _judge(only, judging, _fitted(others, asked.seed, few, apart=False), first_stage(only.then))
 

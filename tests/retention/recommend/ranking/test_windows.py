@@ -190,25 +190,11 @@ def _with_own(learned: Examples, bought: bool) -> Examples:
 def test_lists_of_new_items_are_ranked_by_what_was_learned_from_new_items(learned):
     assert 0 < learned.new.bought.sum() < learned.bought.sum()
     one, other = (
-        recipe._fitted({"both": all_, "new": all_.new}, 0, few=False, apart=True)
-        for all_ in (_with_own(learned, again) for again in (True, False))
+        recipe._fitted(_with_own(learned, again), 0, few=False, apart=True) for again in (True, False)
     )
     view = learned.new.view
     np.testing.assert_array_equal(one["new"].scores(view), other["new"].scores(view))
     assert not np.allclose(one["both"].scores(view), other["both"].scores(view))
-
-
-def test_what_is_new_is_learned_of_more_customers_than_what_is_bought_again(
-    shop, asked, history, monkeypatch
-):
-    monkeypatch.setattr(recipe, "FIT_ON", 40)
-    monkeypatch.setattr(recipe, "FIT_ON_NEW", 100)
-    found = windows.window(history, day_of(shop.end), asked)
-    taught = recipe._taught(found, found.active[:120], 0)
-    assert (taught["both"].customers, taught["new"].customers) == (40, 100)
-    assert not taught["new"].view[:, NAMES.index("days")].any()
-    expected = windows.examples(found, found.active[:100], 0).new
-    assert taught["new"].bought.sum() == expected.bought.sum() > taught["both"].new.bought.sum()
 
 
 @pytest.mark.parametrize("apart", [True, False])
