@@ -12,6 +12,7 @@ from retention.lake.mapping import quoted
 from retention.lake.reading import sources
 from retention.lake.schema import TABLES, Table
 from retention.lake.suggesting import synonyms
+from retention.lake.suggesting.attributes import of_customers
 from retention.lake.suggesting.order_lines import LINE, by_line
 from retention.lake.suggesting.profiles import FEW, ROWS, Profile, profiles_of
 
@@ -68,6 +69,10 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
             lines = _Events(con, source, chosen).lines()
         else:
             lines = [*_once_each(con, source, table, profiles, chosen), *_plain(chosen)]
+        if table.name == "customers" and (
+            told := of_customers(con, source, profiles, chosen.values(), chosen["customer_id"])
+        ):
+            lines.append(_Line("attributes", f"{{ sql = '''{told}''' }}", "to judge groups apart by (--by)"))
         if orders:
             lines.insert(0, _Line("from", f"{{ sql = '''{orders}''' }}", "a row for each line of an order"))
         return _toml(table, source, profiles, chosen, lines)

@@ -1,10 +1,12 @@
 """Maps proposed for files nobody has described: what is proposed imports as the map that a person would write."""
 
+import json
 import random
 import tomllib
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -318,6 +320,30 @@ def test_the_price_of_an_item_is_of_one_piece_where_lines_tell_that_of_the_line(
     import_files(lake, None, settings, "items", [str(path)], mapped)
     items = lake.table("items").execute().set_index("item_id")
     assert items.price.to_dict() == {f"p{item}": 1.25 + item for item in range(8)}
+
+
+def test_what_is_the_customers_own_becomes_an_attribute(settings, tmp_path):
+    """Of a file of sales: a category is the item's, spend is no group, and who stands there once tells nothing of either."""
+    path, people = tmp_path / "sales.csv", [f"c{n}" for n in range(60)]
+    pd.DataFrame(
+        {
+            "customer": people * 4,
+            "Age Group": ["20-29", "30-39", None] * 80,
+            "Country": ["UK", "France"] * 120,
+            "category": ["tea"] * 60 + ["jam"] * 180,
+            "pieces": [1, 2, 3] * 80,
+        }
+    ).to_csv(path, index=False)
+    lake = Lake.open(settings)
+    proposed = suggest(lake, "customers", str(path))
+    told = tomllib.loads(proposed)["customers"]
+    assert told["attributes"] == {"sql": """json_object('age_group', "Age Group", 'country', "Country")"""}
+    assert "Not used: category, pieces" in proposed
+    (tmp_path / "map.toml").write_text(proposed)
+    import_files(lake, None, settings, "customers", [str(path)], tmp_path / "map.toml")
+    held = lake.table("customers").execute().set_index("customer_id").attributes.map(json.loads)
+    assert held["c1"] == {"age_group": "30-39", "country": "France"}
+    assert held["c2"] == {"age_group": None, "country": "UK"}
 
 
 def test_other_tables_and_formats_and_what_cannot_be_proposed(settings, tmp_path):

@@ -1,0 +1,41 @@
+"""What a file of customers, or of their orders, says of a customer beside the table's own columns: a country, an age group."""
+# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+
+import re
+from collections.abc import Collection
+from typing import Any
+
+from retention.lake.mapping import literal, quoted
+from retention.lake.reading.sources import Source
+from retention.lake.suggesting.profiles import FEW, ROWS, Profile
+
+ONE = 0.98  # of the customers who stand there several times say one thing
+
+
+def of_customers(
+    con: Any, source: Source, profiles: list[Profile], chosen: Collection[Profile], who: Profile
+) -> str:
+    """SQL of a JSON object of these columns, by their names in lower case; empty where there are none.
+
+    Of few different words, no number (`orders` so far, spend), and the same in nearly all rows of a customer: in a file of
+    sales the category is the item's.
+    """
+    few = [
+        one for one in profiles
+        if one not in chosen and 1 < one.distinct <= min(FEW, one.rows / 10) and not (one.is_number or one.is_moment or one.emails)
+    ]  # fmt: skip
+    if not few:
+        return ""
+    told = ", ".join(f"count(DISTINCT {quoted(one.name)}) > 1 AS differs_{n}" for n, one in enumerate(few))
+    several = ", ".join(f"avg(differs_{n}::INTEGER) FILTER (lines > 1)" for n in range(len(few)))
+    found = con.execute(
+        f"SELECT {several} FROM (SELECT count(*) AS lines, {told} FROM (FROM {source.relation} LIMIT {ROWS}) "
+        f"WHERE {quoted(who.name)} IS NOT NULL GROUP BY {quoted(who.name)})"
+    ).fetchall()[0]
+    theirs = [one.name for one, share in zip(few, found, strict=True) if (share or 0.0) <= 1 - ONE]
+    listed = ", ".join(f"{literal(_key(name))}, {quoted(name)}" for name in theirs)
+    return f"json_object({listed})" if listed else ""
+
+
+def _key(name: str) -> str:
+    return re.sub(r"\W+", "_", name.casefold()).strip("_")
