@@ -31,7 +31,8 @@ OUTCOMES: dict[str, str] = {
 WRONG = ("twice", "other_customer", "expired", "void", "unissued")
 CHUNK = 2_000
 MINUTES = timedelta(minutes=10)  # clocks of two tellers differ by no more
-DAY = timedelta(days=1)  # many tell of a use by its date alone
+# Many tell of a use by its date alone, and some by that of another zone: up to a day and a half before the moment.
+DATED = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ def _judged(use: Use, coupon: _Held, people: dict[str, str]) -> str:
         return "other_customer"
     if coupon.state == "redeemed":
         return "repeated" if _same_use(use, coupon) else "twice"
-    if coupon.state == "reserved" or (coupon.issued_at is not None and use.at < coupon.issued_at - DAY):
+    if coupon.state == "reserved" or (coupon.issued_at is not None and use.at < coupon.issued_at - DATED):
         return "unissued"
     if coupon.state == "void":
         return "void"

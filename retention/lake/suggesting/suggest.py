@@ -17,7 +17,7 @@ from retention.lake.suggesting.order_lines import LINE, by_line
 from retention.lake.suggesting.profiles import FEW, ROWS, Profile, profiles_of
 
 _SHOPS = {"shopify": "Shopify", "woocommerce": "WooCommerce"}
-_OF_LINES = ("item_id", "quantity", "price", "amount", "discount", "title")
+_OF_LINES = ("event_id", "item_id", "quantity", "price", "amount", "discount", "title")
 ONCE = 0.98  # of the rows have a customer of their own: nobody comes back
 
 
@@ -161,6 +161,8 @@ def _by_content(profiles: list[Profile], chosen: dict[str, Profile], *, lined: b
 
     if lined:
         first("order_id", lambda one: one.name.casefold() == "id")
+        # Else two equal lines of an order would be one told twice.
+        first("event_id", lambda one: one.name.casefold() == f"{LINE}.id" and one.distinct == one.rows)
     first("event_type", lambda one: one.words >= 0.8 and one.distinct > 1)
     first("occurred_at", lambda one: one.is_moment)
     if "amount" not in chosen and "price" not in chosen:
@@ -223,7 +225,8 @@ def _once_each(
     if price and pieces and of_line(con, source.relation, item, quoted(pieces.name), quoted(price.name)):
         del chosen["price"]
         line, count = quoted(price.name), quoted(pieces.name)
-        asked = [f"unnest(mode(struct_pack({count} := {count}, {line} := {line})))"]
+        sold = f"FILTER (try_cast({count} AS DOUBLE) IS DISTINCT FROM 0)"
+        asked = [f"unnest(mode(struct_pack({count} := {count}, {line} := {line})) {sold})"]
         of_one = [_Line("price", f"{{ sql = '''{line} / {count}''' }}", "the price is of the line")]
     said = [quoted(profile.name) for profile in chosen.values() if profile is not key]
     columns = ", ".join([item, *(f"mode({name}) AS {name}" for name in said), *asked])
@@ -251,7 +254,7 @@ class _Events:
             _named(target, self.chosen[target])
             for target in (
                 "customer_id", "occurred_at", "order_id", "item_id", "quantity", "discount", "currency", "channel",
-                "rating", "query", "title",
+                "rating", "query", "title", "event_id",
             )
             if target in self.chosen
         ]  # fmt: skip

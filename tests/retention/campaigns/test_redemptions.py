@@ -61,6 +61,8 @@ def test_a_use_from_before_the_code_was_issued_does_not_use_it_up(database, sett
     ]
     midnight = NOW.replace(hour=0, minute=0)  # a teller who knows the date alone
     assert _redeem(database, settings, Use(codes["k3"], midnight, "import", "k3", "o2")) == ["redeemed"]
+    elsewhere = NOW - timedelta(hours=35)  # the date of an evening in the far west, taken for one of UTC
+    assert _redeem(database, settings, Use(codes["k5"], elsewhere, "import", "k5", "o3")) == ["redeemed"]
 
 
 def test_another_customer_does_not_use_it_up_and_is_reported_once(database, settings, codes):

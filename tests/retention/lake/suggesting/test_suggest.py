@@ -247,6 +247,21 @@ def test_orders_as_an_api_tells_them_cost_their_price_and_not_their_discount(set
     assert section["amount"] == {"sql": '"line.quantity" * "line.price"'}
 
 
+def test_equal_lines_of_an_order_are_two_where_lines_have_numbers(settings, tmp_path):
+    path = tmp_path / "orders.jsonl"
+    lines = '[{{"id": {0}1, "sku": "s", "quantity": 1, "price": 2.5}}, {{"id": {0}2, "sku": "s", "quantity": 1, "price": 2.5}}]'
+    path.write_text(
+        "".join(
+            f'{{"id": {n}, "created_at": "2025-01-{n % 28 + 1:02}T10:00:00Z", "customer": {{"id": {n % 20}}}, "line_items": {lines.format(n)}}}\n'
+            for n in range(100, 160)
+        )
+    )
+    proposed = suggest(Lake.open(settings), "events", str(path))
+    assert tomllib.loads(proposed)["events"]["event_id"] == "line.id"
+    report, events = _rows(tmp_path / "two", path, proposed)
+    assert (report.rows_accepted, sum(event["amount"] for event in events)) == (120, 300.0)
+
+
 def test_decimal_columns_are_columns(settings, tmp_path):
     path = tmp_path / "orders.parquet"
     table = {
@@ -314,6 +329,7 @@ def test_the_price_of_an_item_is_of_one_piece_where_lines_tell_that_of_the_line(
         item, pieces = draw.randrange(8), draw.choice((1, 2, 2, 3, 3, 3))
         price = f"{(1.25 + item) * pieces:.2f}".replace(".", decimal)
         rows.append(f"{1 + n % 28:02}.11.2024;{n % 50};p{item};{pieces};{price}")
+    rows += [f"01.12.2024;{n % 50};p7;0;0{decimal}00" for n in range(30)]  # taken off the bill again
     path.write_text("Datum;Kunde;SKU;Menge;Preis\n" + "\n".join(rows) + "\n")
     lake = Lake.open(settings)
     mapped.write_text(suggest(lake, "items", str(path)))
