@@ -1,6 +1,8 @@
 """Installing the app by OAuth: slack_bolt's flow, with slack_sdk's stores in our database. Off where it is not configured."""
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from types import SimpleNamespace
+from typing import Any
 
 from slack_bolt import BoltRequest, BoltResponse
 from slack_bolt.error import BoltError
@@ -14,6 +16,7 @@ from slack_sdk.oauth.installation_store.sqlalchemy import SQLAlchemyInstallation
 from slack_sdk.oauth.state_store.sqlalchemy import SQLAlchemyOAuthStateStore
 
 from retention.db import Database
+from retention.db.turns import wait_turn
 from retention.settings import Settings
 from workers import installation
 
@@ -26,6 +29,10 @@ _SECONDS = 600  # in which somebody has to come back from Slack
 _ELSEWHERE = (
     "this desk belongs to another workspace; a desk has one shop's customers, so whoever runs it sets SLACK_TEAM_ID, "
     "or starts another desk"
+)
+_EXPIRES = (
+    "the app has token rotation turned on, and the desk renews no tokens: it would fall silent within the day; install an "
+    "app made of slack-manifest.yaml, in which it is off"
 )
 
 
@@ -59,15 +66,25 @@ class Flow(OAuthFlow):
         Raises
         ------
         BoltError
-            It is another one's. What Slack has given for it is given back.
+            It is another one's: what Slack has given for it is given back. Or its token would expire.
         """
-        with self._database.reading() as session:
-            ours = installation.workspace(session, self._desk)
-        if not installed.team_id or installed.team_id != (ours or installed.team_id):
+        if not self._kept(installed):
             with suppress(SlackClientError, OSError):
                 self.client.auth_revoke(token=installed.bot_token)
             raise BoltError(_ELSEWHERE)
-        super().store_installation(request, installed)
+
+    def _kept(self, installed: Installation) -> bool:
+        """Whether it is ours, and then stored, while nobody else's can become the first."""
+        with self._database.transaction() as session:
+            wait_turn(session, "install")
+            ours = installation.workspace(session, self._desk) or installed.team_id
+            if not ours or installed.team_id != ours:
+                return False
+            if installed.bot_token_expires_at is not None:
+                raise BoltError(_EXPIRES)
+            within: Any = SimpleNamespace(begin=lambda: nullcontext(session.connection()))
+            SQLAlchemyInstallationStore(self._desk.slack_client_id, within).save(installed)
+        return True
 
 
 def _done(args: SuccessArgs) -> BoltResponse:

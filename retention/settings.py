@@ -142,6 +142,16 @@ class Settings(BaseSettings):
         return url
 
     @model_validator(mode="after")
+    def _of_one_workspace(self) -> "Settings":
+        if self.oauth and self.slack_bot_token and not self.slack_team_id:
+            raise ValueError(
+                "SLACK_BOT_TOKEN is set beside SLACK_CLIENT_ID and SLACK_CLIENT_SECRET, but SLACK_TEAM_ID is not: anybody may "
+                "open /slack/install, and the first to do so would get this desk. Set SLACK_TEAM_ID to your workspace's id "
+                "(T…), or leave SLACK_CLIENT_ID out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fill_in(self) -> "Settings":
         fill = object.__setattr__  # frozen for everybody else
         if not self.database_url.get_secret_value():

@@ -1,10 +1,14 @@
 """The app is installed by OAuth: off to Slack, back with a code, which is changed for a token that the database keeps."""
 
 import logging
+from contextlib import suppress
+from threading import Thread
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from pydantic import SecretStr
+from slack_bolt.error import BoltError
+from slack_sdk.oauth.installation_store import Installation
 from sqlalchemy import func, select
 
 from bot.server import nothing_to_serve
@@ -13,6 +17,7 @@ from retention.db.tables import SLACK_BOTS, SLACK_STATES, Outbox
 from retention.settings import Settings
 from tests.bot.test_server import ask, command, signed
 from tests.bot.wire import CHANNEL, SECRET, Api
+from workers import installation
 from workers.delivery.sender import Sender
 from workers.supervisor import Supervisor
 
@@ -149,9 +154,46 @@ def test_a_desk_belongs_to_one_workspace(settings, database, api, site, named):
     assert site.app.client.token == "xoxb-anew"
 
 
+def test_of_two_workspaces_that_install_it_at_once_one_gets_the_desk(database, api, site, monkeypatch):
+    asked, others = installation.workspace, []
+
+    def slowly(*given):
+        """The other one comes back from Slack between our question and what follows from it."""
+        ours = asked(*given)
+        if not others:
+            others.append(Thread(target=store, args=(None, _installed("T0OTHER"))))
+            others[0].start()
+            others[0].join(0.3)
+        return ours
+
+    def store(*given) -> None:
+        with suppress(BoltError):
+            site.app.oauth_flow.store_installation(*given)
+
+    monkeypatch.setattr(installation, "workspace", slowly)
+    store(None, _installed(TEAM))
+    others[0].join(10)
+    assert _bots(database) == [(TEAM, TOKEN)]
+    assert len(api.named("auth.revoke")) == 1
+
+
+def _installed(team: str) -> Installation:
+    return Installation(
+        app_id="A1", user_id="U0ADMIN", team_id=team, bot_token=TOKEN, bot_id="B1", bot_user_id="U0BOT"
+    )
+
+
+def test_a_token_that_would_expire_is_refused(site, database, api):
+    """It was kept, and the desk fell silent twelve hours later."""
+    api.answers["oauth.v2.access"] = {**_granted(), "expires_in": 43_200, "refresh_token": "xoxe-1"}
+    status, page = _install(site)
+    assert (status, "token rotation" in page, _bots(database)) == (403, True, [])
+
+
 def test_the_token_of_the_settings_goes_before_the_one_that_was_brought(settings, database, api, site):
     assert _install(site)[0] == 200
-    named = Site(settings.model_copy(update={"slack_bot_token": SecretStr("xoxb-named")}), database)
+    told = {"slack_bot_token": SecretStr("xoxb-named"), "slack_team_id": TEAM}
+    named = Site(settings.model_copy(update=told), database)
     assert named.app.client.token == "xoxb-named"
 
 

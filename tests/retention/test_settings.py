@@ -63,3 +63,12 @@ def test_a_bad_value_is_named(monkeypatch, variable, value, says):
     with pytest.raises(ValidationError, match=says) as refused:
         Settings()
     assert "secret" not in str(refused.value)
+
+
+def test_with_a_bot_token_whoever_installs_by_oauth_must_be_of_a_named_workspace():
+    """Anybody could: a stranger's installation took the desk over, and its owner was locked out."""
+    told = {"slack_bot_token": "xoxb-ours", "slack_client_id": "1.2", "slack_client_secret": "secret"}
+    with pytest.raises(ValidationError, match="Set SLACK_TEAM_ID") as refused:
+        Settings(**told)
+    assert "xoxb" not in str(refused.value)
+    assert Settings(**told, slack_team_id="T0SHOP").oauth
