@@ -13,6 +13,9 @@ PLACEHOLDERS = ("name", "discount", "conditions", "code", "expires", "items", "s
 LONGEST = 2_000
 _PLACE = re.compile(r"\{(\w*)\}")
 _SPACED = re.compile(r"( ?)\{(\w*)\}")
+_ANNOUNCING = re.compile(  # the items, with what of their sentence leads to them alone
+    r"(?:(?:(?<=[.!?])|\s*[,;–—]|\s-)\s[^{}.,;!?–—]*|[\s:]*)\{items\}\s*$"
+)
 
 
 def default(action: str = "coupon") -> str:
@@ -43,14 +46,18 @@ def checked(text: str) -> str:
 def filled(text: str, values: dict[str, Any]) -> str:
     """The text for one customer; a placeholder without a value leaves nothing behind, nor the space before it (``Hello,``).
 
-    Where there are no items, a line that ends with them is left out: it would announce what does not come.
+    Where there are no items, what ends a line with them is left out: it would announce what does not come.
     """
-    lines = (
-        line for line in text.split("\n") if values.get("items") or not line.rstrip().endswith("{items}")
-    )
+    lines = text.split("\n") if values.get("items") else map(_without_items, text.split("\n"))
 
     def value(place: re.Match[str]) -> str:
         found = str(values.get(place[2]) or "")
         return place[1] + found if found else ""
 
-    return _SPACED.sub(value, "\n".join(lines))
+    return _SPACED.sub(value, "\n".join(line for line in lines if line is not None))
+
+
+def _without_items(line: str) -> str | None:
+    """A line less what announces the items at its end; None where it fills in nothing else."""
+    ends = line.rstrip().endswith("{items}")
+    return None if ends and {*_PLACE.findall(line)} == {"items"} else _ANNOUNCING.sub("", line)

@@ -207,6 +207,22 @@ def test_a_customer_without_a_name_or_items_reads_no_gaps():
     assert wording.filled(text, told) == "Hello Ann,\n\n10 % off (only Tea): AAAA\n\nPicked for you: Tea"
 
 
+@pytest.mark.parametrize(
+    ("line", "reads"),
+    [
+        ("{name}, {discount} off with {code} until {expires}, perhaps on {items}", "Ann, 10 % off with AAAA until Friday"),
+        ("Ask {name} how we did, and what was missing. Worth mentioning: {items}", "Ask Ann how we did, and what was missing."),
+        ("Your code {code}: {items}", "Your code AAAA"),
+        ("{discount} off {items}", "10 % off"),
+        ("With {items} {code} saves most", "With AAAA saves most"),
+        ("Picked for you, perhaps: {items}", ""),
+    ],
+)  # fmt: skip
+def test_where_there_are_no_items_a_line_keeps_whatever_else_it_says(line, reads):
+    values = {"name": "Ann", "discount": "10 %", "code": "AAAA", "expires": "Friday", "items": ""}
+    assert wording.filled(line, values) == reads
+
+
 def test_copy_is_filled_in_and_never_evaluated():
     values = {"name": "{code} {{ 7*7 }}", "code": "AAAA", "discount": None}
     assert wording.filled("Dear {name}: {code}{discount}", values) == "Dear {code} {{ 7*7 }}: AAAA"
