@@ -187,16 +187,40 @@ def test_a_hold_out_in_which_nobody_bought_does_not_outweigh_the_policy(database
     share = bought / treated
     effect = difference(np.arange(treated) < bought, np.zeros(control), np.zeros(treated), np.zeros(control))
     assert effect.standard_error < policy.offer.uplift_sd  # the variance of an arm of naught is naught
-    result = {
-        "effects": {"buyers": asdict(effect)},
-        "sample_ratio": asdict(sample_ratio(treated, control, 0.9)),
-    }
-    with database.transaction() as session:
-        session.add(_measured("c1", result))
-    with database.reading() as session:
-        learnt = learnt_prior(session, settings, policy)
+    learnt = _taught(database, settings, effect, treated, control)
     assert policy.offer.uplift < learnt.mean < policy.offer.uplift + 0.25 * (share - policy.offer.uplift)
     assert learnt.sd > 0.9 * policy.offer.uplift_sd
+
+
+def _taught(database, settings, effect, treated, control):
+    """The prior after one campaign with that effect on the share of buyers."""
+    ratio = sample_ratio(treated, control, treated / (treated + control))
+    with database.transaction() as session:
+        session.add(_measured("c1", {"effects": {"buyers": asdict(effect)}, "sample_ratio": asdict(ratio)}))
+    with database.reading() as session:
+        return learnt_prior(session, settings, read_policy(DEFAULT))
+
+
+@pytest.mark.parametrize(("treated", "control", "regulars", "new"), [(180, 20, 3, 0), (500, 75, 8, 1)])
+def test_a_few_regulars_do_not_settle_the_prior_for_ever(database, settings, treated, control, regulars, new):
+    """What they bought before explains what they bought after, all of it: CUPED left no variance, and the floor none."""
+    before, after = np.arange(treated) < regulars, np.arange(treated) < regulars + new
+    effect = difference(after * 1.0, np.zeros(control), before * 1.0, np.zeros(control))
+    assert effect.variance_cut > 0.85
+    sizes = {treated: effect.treated_mean, control: effect.control_mean}
+    shares = {size: (share * size + 1) / (size + 2) for size, share in sizes.items()}
+    floor = sum(share * (1 - share) / (size + 2) for size, share in shares.items())
+    usual = read_policy(DEFAULT).offer.uplift_sd
+    learnt = _taught(database, settings, effect, treated, control)
+    assert learnt.sd == pytest.approx((usual**-2 + 1 / floor) ** -0.5)
+
+
+def test_where_enough_bought_cuped_sharpens_the_floor_too(database, settings):
+    before = np.tile([1.0, 0.0, 0.0, 0.0], 40)
+    after = np.where(np.arange(160) % 40 == 1, 1.0, before)  # 33 of 120 treated buy, 11 of 40 held out
+    effect = difference(after[:120], after[120:], before[:120], before[120:])
+    learnt = _taught(database, settings, effect, 120, 40)
+    assert learnt.sd == pytest.approx((0.02**-2 + 1 / effect.standard_error**2) ** -0.5, rel=0.05)
 
 
 def test_a_customer_without_a_name_or_items_reads_no_gaps():
