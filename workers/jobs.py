@@ -22,7 +22,7 @@ from retention.errors import BadInput, Conflict, NotAllowed
 from retention.settings import Settings
 from workers import broker, roles
 from workers.delivery import outbox
-from workers.requests import REQUESTS, Forget, Request
+from workers.requests import REQUESTS, Request
 from workers.tasks.contract import Post
 
 log = logging.getLogger(__name__)
@@ -260,9 +260,9 @@ def claim(session: Session, job_id: str, worker: str) -> Job | None:
 def begin_anew(session: Session, settings: Settings, why: str) -> None:
     """Take what runs, and may name customers, from who runs it: that attempt publishes nothing, the next reads afresh.
 
-    A person's own process in a terminal is not replaced behind their back: its job fails with ``why``. An erasure itself goes on.
+    A person's own process in a terminal is not replaced behind their back: its job fails with ``why``.
     """
-    naming = [kind for kind, request in REQUESTS.items() if request.names_customers and kind != Forget.kind]
+    naming = [kind for kind, request in REQUESTS.items() if not request.outlasts_erasures]
     running = update(Job).where(
         Job.team_id == settings.team_id, Job.state == "running", Job.cancel_at.is_(None), Job.kind.in_(naming)
     )  # fmt: skip

@@ -103,8 +103,10 @@ class Request(BaseModel):
     queue: ClassVar[Literal["interactive", "batch"]] = "batch"
     role: ClassVar[str] = "analyst"
     deed: ClassVar[str]  # "to … you need analyst"
-    # Whether its result or message may: an erasure has to find them for ever, and lets what is under way begin anew.
+    # Whether its result or message may: an erasure has to find them for ever, so they are kept.
     names_customers: ClassVar[bool] = True
+    # Whether it goes on while a customer is erased: it publishes nothing of whom it has read, and writes nothing of them.
+    outlasts_erasures: ClassVar[bool] = False
 
     def fits_a_worker(self) -> None:
         """Refuse, before it is queued, what a worker has not the time for.
@@ -133,6 +135,7 @@ class Retrain(Request):
     kind = "retrain"
     deed = "retrain models"
     names_customers = False
+    outlasts_erasures = True
     models: tuple[Literal["churn", "recommend"], ...] = ()
     horizon: Days = 28
     active_within: DaysOrEver = 56
@@ -212,6 +215,7 @@ class Cohort(Request):
     kind = "cohort"
     deed = "see how cohorts stay"
     names_customers = False
+    outlasts_erasures = True
     months: Annotated[int, Field(ge=2, le=24)] = 12
     as_of: Moment | None = None
 
@@ -250,6 +254,7 @@ class CampaignDeliver(Request):
     kind = "campaign_deliver"
     deed = "send a campaign"
     names_customers = False
+    outlasts_erasures = True
     campaign_id: str
 
 
@@ -297,6 +302,7 @@ class CampaignLook(Request):
     queue = "interactive"
     deed = "see a campaign's figures"
     names_customers = False
+    outlasts_erasures = True
     campaign_id: str
 
 
@@ -315,6 +321,7 @@ class Monitor(Request):
     kind = "monitor"
     deed = "look at the models"
     names_customers = False
+    outlasts_erasures = True
     scheduled: bool = False  # then it speaks only where something is wrong
 
 
@@ -332,6 +339,7 @@ class RecommendReport(Request):
     role = "viewer"
     deed = "see how recommendations do"
     names_customers = False
+    outlasts_erasures = True
     days: Days = 84
     as_of: Moment | None = None
 
@@ -343,6 +351,7 @@ class DemoFeed(Request):
     role = "admin"
     deed = "feed the demo"
     names_customers = False
+    outlasts_erasures = True
     until: Moment
 
 
@@ -352,6 +361,7 @@ class Forget(Request):
     kind = "forget"
     role = "admin"
     deed = "erase a customer"
+    outlasts_erasures = True
     customer_id: CustomerId
 
 
@@ -362,6 +372,7 @@ class Tidy(Request):
     role = "admin"
     deed = "tidy the lake"
     names_customers = False
+    outlasts_erasures = True
 
 
 REQUESTS: dict[str, type[Request]] = {

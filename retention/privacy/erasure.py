@@ -126,7 +126,10 @@ def from_quarantine(lake: "Lake", settings: Settings, told: Sequence[str]) -> in
 
 
 def from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> dict[str, int]:
-    """Delete or rename the customer's rows in SQL; how many, by table. Codes not used become void, copies not sent are cancelled."""
+    """Delete or rename the customer's rows in SQL but for the directory; how many, by table.
+
+    Codes not used become void, copies not sent are cancelled.
+    """
     gone: dict[str, int] = {}
 
     def run(statement: Any, table: Any) -> None:
@@ -150,9 +153,15 @@ def from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> dict[s
         run(update(Coupon).where(Coupon.customer_id == one).values(customer_id=nobody, order_id=None), Coupon)
         used = update(Redemption).where(Redemption.customer_id == one)
         run(used.values(customer_id=nobody, order_id=None), Redemption)
-    for dropped in (DirectoryEntry, Suppression, Feedback):
+    for dropped in (Suppression, Feedback):
         run(delete(dropped).where(dropped.customer_id.in_(ids)), dropped)
     return gone
+
+
+def from_directory(session: Session, ids: Sequence[str]) -> int:
+    """Delete the customer's rows of the directory; how many."""
+    rows = delete(DirectoryEntry).where(DirectoryEntry.customer_id.in_(ids))
+    return int(session.execute(rows, execution_options=_QUIETLY).rowcount)  # type: ignore[attr-defined]
 
 
 def jobs_about(session: Session, settings: Settings, ids: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from retention import clock
 from retention.campaigns.redemptions import Use, redeem
@@ -289,18 +289,79 @@ def test_an_import_that_has_read_its_file_before_the_erasure_brings_nobody_back(
 def test_what_is_sent_or_names_nobody_goes_on_while_a_customer_is_erased(shop):
     kept = {"cancelled": Sweep(), "sends": CampaignDeliver(campaign_id="c1"), "learns": Retrain()}
     for name, request in {**kept, "names": Score(customer_id="c0002")}.items():
-        with shop.database.transaction() as session:
-            session.add(
-                Job(
-                    id=name, idem_key=name, kind=request.kind, queue=request.queue, args=request.model_dump(mode="json"),
-                    team_id=shop.settings.team_id, requested_by=ADMIN, state="running", attempt=1, worker="t@elsewhere:1",
-                    cancel_at=clock.wall() if name == "cancelled" else None,
-                )
-            )  # fmt: skip
+        _runs(shop, name, request, cancel_at=clock.wall() if name == "cancelled" else None)
     assert _run(shop, Forget(customer_id="c0001")).error is None
+    assert _states(shop, *kept, "names") == {**dict.fromkeys(kept, "running"), "names": "queued"}
+
+
+def _runs(shop, name: str, request, **more) -> None:
+    """Somebody has begun this job."""
+    with shop.database.transaction() as session:
+        session.add(
+            Job(
+                id=name, idem_key=name, kind=request.kind, queue=request.queue, args=request.model_dump(mode="json"),
+                team_id=shop.settings.team_id, requested_by=ADMIN, state="running", attempt=1, worker="t@elsewhere:1", **more,
+            )
+        )  # fmt: skip
+
+
+def _states(shop, *names: str) -> dict[str, str]:
     with shop.database.reading() as session:
-        states = dict(session.execute(select(Job.id, Job.state).where(Job.id.in_((*kept, "names")))).all())
-    assert states == {**dict.fromkeys(kept, "running"), "names": "queued"}
+        return dict(session.execute(select(Job.id, Job.state).where(Job.id.in_(names))).all())
+
+
+def test_an_erasure_that_finds_nothing_interrupts_nothing(shop):
+    """Twelve of ids that nobody had let a sweep begin thirteen times."""
+    _runs(shop, "sweeps", Sweep())
+    assert _run(shop, Forget(customer_id="nobody")).error is None
+    assert _states(shop, "sweeps") == {"sweeps": "running"}
+
+
+@pytest.mark.parametrize("lives_in", ["lake", "database"])
+def test_a_job_that_begins_once_the_customer_is_gone_goes_on(shop, monkeypatch, lives_in):
+    """Each erasure took the work of an attempt twice."""
+    who = "c0001" if lives_in == "lake" else "only in SQL"
+    with shop.database.transaction() as session:
+        session.add(
+            Feedback(customer_id=who, model_version="m", user_id=ADMIN, verdict="wrong", as_of=shop.end)
+        )
+    _runs(shop, "before", Sweep())
+    from_lake, looks, found = erasure.from_lake, [], []
+
+    def then_begun(lake, ids):
+        looks.append(ids)
+        if len(looks) == 2:
+            _runs(shop, "since", Sweep())
+            with shop.database.reading() as session:
+                found.append(session.scalar(select(Feedback.verdict).where(Feedback.customer_id == who)))
+        return from_lake(lake, ids)
+
+    monkeypatch.setattr(erasure, "from_lake", then_begun)
+    assert _run(shop, Forget(customer_id=who)).error is None
+    assert _states(shop, "before", "since") == {"before": "queued", "since": "running"}
+    assert found == [None]  # what has begun since reads nothing of them
+
+
+def test_an_erasure_that_died_half_way_lets_what_had_read_the_customer_begin_anew(shop, monkeypatch):
+    _runs(shop, "sweeps", Sweep())
+
+    with shop.database.transaction() as session:
+        session.execute(delete(DirectoryEntry).where(DirectoryEntry.customer_id == "c0001"))
+
+    def dies(*given):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(erasure, "from_sql", dies)
+    with pytest.raises(KeyboardInterrupt):
+        _run(shop, Forget(customer_id="c0001"))
+    forgotten = _job(shop, "forget")
+    with shop.database.transaction() as session:
+        assert erasure.left(session, ["c0001"]) == 0  # nothing tells any more that there was somebody
+        jobs.retry(session, shop.settings, forgotten.id, ADMIN)
+    assert _states(shop, "sweeps") == {"sweeps": "running"}
+    assert run_job(shop.settings, shop.database, forgotten.id, "test") == "done"
+    assert _states(shop, "sweeps") == {"sweeps": "queued"}
 
 
 def test_others_may_write_while_an_erasure_looks_through_what_jobs_found(shop, monkeypatch):

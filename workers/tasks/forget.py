@@ -1,5 +1,6 @@
 """Erase a customer everywhere, and replace what Slack shows of them."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
@@ -24,10 +25,11 @@ _UNDER_WAY = timedelta(minutes=1)  # what a job says of its end may be that much
 
 
 def run(request: Forget, context: Context) -> Outcome:
-    """From the lake and the quarantine at once, from SQL in the transaction that finishes the job. It may run twice.
+    """From the lake and the quarantine, from SQL, and from the directory in the transaction that finishes the job. It may run twice.
 
     Jobs and messages come first, and last once more for those that ended since: an address is known while the lake has
-    it. Jobs that have read the customer and have not ended begin anew, once the lake and once SQL is without them.
+    it. Where there was anything to erase, jobs that may have read it and have not ended begin anew, once lake and SQL
+    are without: what began later has read nothing of the customer.
     """
     from retention.campaigns.states import record
     from retention.lake import Lake
@@ -48,22 +50,25 @@ def run(request: Forget, context: Context) -> Outcome:
     context.progress(1, 4, "Erasing from the quarantine")
     quarantined = erasure.from_quarantine(lake, settings, [*ids, *contacts])
     context.progress(2, 4, "Erasing from the lake")
-    gone = {**erasure.from_lake(lake, ids), "quarantine": quarantined}
+    gone = Counter({**erasure.from_lake(lake, ids), "quarantine": quarantined})
     with context.database.transaction() as session:
-        jobs.begin_anew(session, settings, _MEANWHILE)
-    for table, number in erasure.from_lake(lake, ids).items():  # what a job has written that ended since
-        gone[table] += number
-    rows_gone = {name: number for name, number in gone.items() if number}
-    data = {"ids": len(ids), "erased": rows_gone}
+        # A run before this one may have erased, and then have died. First of all: no job that is under way ends from here on.
+        if context.attempt > 1 or gone.total() or erasure.left(session, ids):
+            jobs.begin_anew(session, settings, _MEANWHILE)
+        gone.update(erasure.from_sql(session, settings, ids))
+    late = Counter(erasure.from_lake(lake, ids))  # what a job has written that ended since
+    data = {"ids": len(ids), "erased": dict(gone + late)}
 
     def apply(session: Session) -> tuple[Post, ...]:
-        jobs.begin_anew(session, settings, _MEANWHILE)
-        rows = erasure.from_sql(session, settings, ids)
-        rows_gone.update({name: number for name, number in rows.items() if number})
+        if late.total():
+            jobs.begin_anew(session, settings, _MEANWHILE)  # what began since may have read that
+        listed = erasure.from_directory(session, ids)
+        last = Counter({**erasure.from_sql(session, settings, ids), "directory": listed})
+        rows = dict(gone + late + last)
         _scrub(context, names, ids, lambda: nullcontext(session), lambda: nullcontext(session), begun)
         erasure.forget_question(session, context.job_id)
-        record(session, settings, who, "customer.forget", f"job {context.job_id}", now, {"rows": rows_gone})
-        return (Post("bot/forgotten", {"number_of_ids": len(ids), "erased": rows_gone}),)
+        record(session, settings, who, "customer.forget", f"job {context.job_id}", now, {"rows": rows})
+        return (Post("bot/forgotten", {"number_of_ids": len(ids), "erased": rows}),)
 
     return Outcome(data, apply=apply)
 

@@ -30,6 +30,7 @@ def run(request: Tidy, context: Context) -> Outcome:
     def apply(session: Session) -> None:
         if again:
             erasure.from_sql(session, settings, again)
+            erasure.from_directory(session, again)
 
     dropped = lake.collect_garbage(lambda runs: unwanted(database, runs))
     return Outcome({"dropped": dropped, "erased_again": len(again)}, apply=apply)
