@@ -14,9 +14,11 @@ from retention.privacy import pseudonym
 from retention.settings import Settings
 
 ERASED = "erased"
-# In a text such an id may be a count, a price or an order, unless it is called a customer: now, and by earlier versions.
+# In a text such an id may be a count, a price, an order or a campaign's name, unless it is called a customer: now, and as
+# earlier versions wrote in dry runs and of codes. Messages that are about one customer are known by their job.
 _COUNT = re.compile(r"\d{1,6}")
-_CALLED = ("customer {}", "Customer {}", "customer '{}", *("*{}*", "by {},", "by {};", "it is {}'s"))
+_EARLIER = ("*{}* ·", "*{}*\nSubject:", "by {}, order", "by {}; it is", "it is {}'s")
+_CALLED = ("customer {}", "Customer {}", "customer '{}", *_EARLIER)
 # What holds customers, in results and in messages: elsewhere the same word is an item's or an order's id.
 _WHOSE = frozenset({
     None, "customer_id", "customer", "customers", "other_id", "same_as", "merged", "used_by", "text", "value",
