@@ -29,9 +29,8 @@ from retention.db.tables import (
     Suppression,
 )
 from retention.lake import quarantine, store
-from retention.lake.identity.resolve import BY_CUSTOMER
 from retention.lake.mapping import literal, quoted
-from retention.lake.schema import LINKS, TABLES
+from retention.lake.schema import TABLES
 from retention.privacy.erased import Erased
 from retention.privacy.redaction import ERASED, Names
 from retention.settings import Settings
@@ -41,7 +40,12 @@ if TYPE_CHECKING:
 
     from retention.lake import Lake
 
-_WHERE = {"links": ("customer_id", "same_as"), "relations": ("customer_id", "other_id")}
+# Where the lake holds customers: what an erasure deletes, and what is searched for whoever came back.
+_PEOPLE = {
+    table: [column for column in ("customer_id", "same_as", "other_id") if column in table.names]
+    for table in TABLES.values()
+    if "customer_id" in table.names
+}
 _NAMING = (Assignment, Send, Impression, Coupon, Redemption, DirectoryEntry, Suppression, Feedback)
 _DIGITS = 7  # of the shortest telephone number that tells one customer
 _QUIETLY = {"synchronize_session": False}
@@ -82,12 +86,8 @@ def from_lake(lake: "Lake", ids: Sequence[str]) -> dict[str, int]:
     """
     listed = ", ".join(literal(one) for one in ids)
     gone: dict[str, int] = {}
-    for table in (*TABLES.values(), LINKS):
-        if not {"customer_id"} & set(table.names) or table.name in gone:
-            continue
-        predicate = " OR ".join(
-            f"{column} IN ({listed})" for column in _WHERE.get(table.name, ("customer_id",))
-        )
+    for table, columns in _PEOPLE.items():
+        predicate = " OR ".join(f"{column} IN ({listed})" for column in columns)
         with store.locked(lake.root, table):
             before = _rows(lake.root, table)
             if before:
@@ -265,13 +265,11 @@ def returned(lake: "Lake", session: Session, known: Erased) -> list[str]:
     if not known.hashes:
         return []
     ids: set[str] = set()
-    for table in (TABLES[name] for name in BY_CUSTOMER):
-        ids.update(
-            lake.table(table.name, identity="stored")
-            .select("customer_id")
-            .distinct()
-            .execute()["customer_id"]
-        )
+    for table, columns in _PEOPLE.items():
+        paths = store.files(store.opened(lake.root, table))
+        for column in columns if paths else ():
+            found = f"SELECT DISTINCT {column} FROM read_parquet({paths!r}) WHERE {column} IS NOT NULL"
+            ids.update(one for (one,) in lake.duckdb.execute(found).fetchall())
     for naming in _NAMING:
         ids.update(filter(None, session.scalars(select(naming.customer_id).distinct())))
     return sorted(known.among(ids))

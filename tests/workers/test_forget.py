@@ -27,7 +27,8 @@ from retention.db.tables import (
     Send,
 )
 from retention.errors import Conflict, NotAllowed
-from retention.lake import Lake, quarantine
+from retention.lake import Lake, quarantine, store
+from retention.lake.frames import arrow
 from retention.lake.importing import import_files
 from retention.lake.schema import TABLES
 from retention.privacy import erased, erasure, pseudonym
@@ -427,6 +428,28 @@ def test_who_came_back_all_the_same_goes_the_night_after(shop):
         with shop.database.reading() as session:
             assert erasure.left(session, [who]) == 0
     assert _rows(shop, "c0002") == others
+
+
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        ("scores", {"customer_id": "c0001", "as_of": clock.wall(), "model_version": "m"}),
+        ("relations", {"customer_id": "c0002", "other_id": "c0001", "kind": "follow"}),
+        ("relations", {"customer_id": "c0001", "other_id": "c0002", "kind": "follow"}),
+        (
+            "links",
+            {"link_id": "l", "customer_id": "c0002", "same_as": "c0001", "method": "email", "probability": 1.0,
+             "state": "accepted", "decided_at": clock.wall(), "decided_by": "import", "seq": 1},
+        ),
+    ],
+)  # fmt: skip
+def test_they_are_looked_for_wherever_an_erasure_deletes(shop, table, row):
+    """Three tables of six were searched."""
+    assert _run(shop, Forget(customer_id="c0001")).error is None
+    rows = arrow(pd.DataFrame([{**row, "run_id": "r-1"} if table == "scores" else row]), TABLES[table])
+    with store.locked(shop.lake.root, TABLES[table]):
+        store.append(shop.lake.root, TABLES[table], rows)
+    assert [_run(shop, Tidy()).result["erased_again"] for _ in range(2)] == [1, 0]
 
 
 def test_two_erasures_at_once_do_not_bring_each_others_customers_back(shop, monkeypatch):
