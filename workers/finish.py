@@ -98,7 +98,7 @@ def reference() -> str:
 
 
 def plain(data: Any) -> Any:
-    """Make a result JSON: decimals become numbers, moments ISO 8601, numpy's scalars Python's; what is not finite is null.
+    """Make a result JSON: decimals become numbers, moments ISO 8601, numpy's scalars Python's; what is not finite, or no moment, is null.
 
     Python writes NaN into JSON; PostgreSQL refuses it.
     """
@@ -107,7 +107,7 @@ def plain(data: Any) -> Any:
         if isinstance(value, Decimal):
             return float(value)
         if isinstance(value, datetime | date):
-            return value.isoformat()
+            return value.isoformat() if value == value else None  # NaT is a datetime that equals nothing
         if hasattr(value, "item"):
             return value.item()
         raise TypeError(f"{type(value).__name__} in a job's result")

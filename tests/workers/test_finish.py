@@ -4,6 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import numpy as np
+import pandas as pd
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy import func, select
@@ -47,11 +48,17 @@ def test_result_runs_sql_and_message_come_together(database, settings, task):
 
 def test_what_is_not_finite_is_null_in_a_result(database, settings, task):
     """PostgreSQL refuses NaN in JSON: such a job could not end."""
-    unknown = {"rate": float("nan"), "lift": [np.float64("inf"), 1.5]}
+    unknown = {
+        "rate": float("nan"),
+        "lift": [np.float64("inf"), 1.5],
+        "next_order_at": [pd.NaT, np.datetime64("NaT")],
+    }
     task("sweep", lambda request, context: Outcome(unknown))
     one = ask(database, settings, Sweep(), "k")
     assert run_job(settings, database, one.id, "t") == "done"
-    assert job(database, one.id).result == {"rate": None, "lift": [None, 1.5]}
+    assert job(database, one.id).result == {
+        "rate": None, "lift": [None, 1.5], "next_order_at": [None, None],
+    }  # fmt: skip
 
 
 def test_a_worker_whose_lease_was_taken_over_publishes_nothing(database, settings):
