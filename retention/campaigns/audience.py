@@ -37,7 +37,8 @@ EXCLUSIONS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """``customers``: one row each with the columns of the scores and ``rule``; ``excluded``: reason → customers."""
+    """``customers``: one row each with the columns of the scores, ``rule`` and ``asks``, the states of consent that it is for
+    where nothing else is offered instead; ``excluded``: reason → customers."""
 
     customers: "pd.DataFrame"
     excluded: dict[str, int]
@@ -103,6 +104,7 @@ def select_audience(
     kept = _called(pool[stays], policy)
     excluded["no_rule"] += int(kept["rule"].isna().sum())
     kept = kept[kept["rule"].notna()]
+    kept = kept.assign(asks=kept["rule"].map(policy.consent_for))
     if choose is not None:
         chosen = choose(kept.reset_index(drop=True))
         excluded["no_gain"] = len(kept) - len(chosen)

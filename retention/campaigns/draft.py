@@ -308,6 +308,7 @@ def _rows(
                 **offers.given(
                     line[row.rule], items.get(row.customer_id, ()), body.currency, recommended_by, category.get(row.customer_id)
                 ),
+                "consent": list(row.asks),
                 "segment": {"value": row.value, "reason": reason_of(row.features[0]) if row.features else "none"},
             },
         }

@@ -1,7 +1,8 @@
 """How to reach the customers of a campaign, and who of them may (still) be written to, as the lake says now."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -39,19 +40,28 @@ def contacts(lake: "Lake", ids: Iterable[str]) -> dict[str, Contact]:
 
 
 def unwilling(
-    lake: "Lake", session: Session, settings: Settings, policy: Policy, rules: Mapping[str, str]
+    lake: "Lake",
+    session: Session,
+    settings: Settings,
+    policy: Policy,
+    offers: Mapping[str, Mapping[str, Any]],
 ) -> set[str]:
     """Those whose consent is not (any more) one of those that their rule is for; who refused, whatever the rule says.
 
     Parameters
     ----------
-    rules : mapping
-        Customer id → the name of the policy's rule by which they got their offer.
+    offers : mapping
+        Customer id → their offer: the ``rule`` by which they got it, and the states of ``consent`` that the rule which
+        chose them was for (of a campaign from before they were kept: what the policy says of the rule now).
     """
     import pandas as pd
 
     people = lake.identities.people()
-    now = pd.Series({one: people.get(one, one) for one in rules}, dtype=object)
+    now = pd.Series({one: people.get(one, one) for one in offers}, dtype=object)
     said = consents(lake, session, settings, now)
-    enough = {name: policy.consent_for(name) for name in set(rules.values())}
-    return {one for one, state in said.items() if state not in enough[rules[one]]}
+    may = cache(policy.consent_for)
+    return {one for one, state in said.items() if state not in may(*_drawn_under(offers[one]))}
+
+
+def _drawn_under(offer: Mapping[str, Any]) -> tuple[str, tuple[str, ...] | None]:
+    return offer.get("rule", ""), tuple(offer["consent"]) if "consent" in offer else None

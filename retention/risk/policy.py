@@ -180,12 +180,22 @@ class Policy(_Strict):
         """The states of consent that a rule is for unless it says so itself."""
         return ("given",) if self.campaign.consent == "required" else ("given", "unknown")
 
-    def consent_for(self, name: str) -> tuple[Consent, ...]:
-        """The states of consent with which a customer under rule ``name`` is written to; who agreed always is."""
+    def consent_for(self, name: str, drawn: Collection[str] | None = None) -> tuple[Consent, ...]:
+        """The states of consent with which a customer under rule ``name`` is written to; who agreed always is.
+
+        Parameters
+        ----------
+        drawn : collection of str, optional
+            The states with which the rule that chose them was for them then: no other will do, whichever rule's offer
+            they got, and they do where there is no rule of that name any more.
+        """
         own = self.rule(name)
         homes = [self.rule(one) for one in own.instead_of] or [own] if own else []
-        asked = [home.consent or self.usual_consent for home in homes if home] or [self.usual_consent]
-        return ("given", "unknown") if any("unknown" in states for states in asked) else ("given",)
+        asked = [home.consent or self.usual_consent for home in homes if home]
+        unasked = any("unknown" in states for states in asked or [self.usual_consent])
+        if drawn is not None:
+            unasked = "unknown" in drawn and (unasked or not own)
+        return ("given", "unknown") if unasked else ("given",)
 
     @cached_property
     def _decided(self) -> dict[Cell, Rule]:

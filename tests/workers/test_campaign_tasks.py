@@ -339,9 +339,8 @@ def test_who_does_not_want_to_be_written_to_any_more_is_in_no_file(desk):
     assert set(states.values()) == {"sent"}
 
 
-@pytest.mark.parametrize("instead", [False, True])
-def test_who_was_chosen_without_having_said_anything_is_written_to_as_the_rule_says(desk, instead):
-    """All of them were approved, and then left out as if they had withdrawn a consent."""
+def _unasked(desk):
+    """The policy's file, its one rule for customers who said nothing of consent, and all of them: none has."""
     policy = desk.settings.home / "policy.toml"
     policy.write_text(
         '[campaign]\nquiet_hours = ""\n[[rules]]\nname = "Unasked"\ntiers = ["high", "medium", "low"]\n'
@@ -349,6 +348,13 @@ def test_who_was_chosen_without_having_said_anything_is_written_to_as_the_rule_s
     )
     people = desk.lake.table("customers").execute()
     desk.lake.upsert("customers", people.assign(marketing_consent=None))
+    return policy, people
+
+
+@pytest.mark.parametrize("instead", [False, True])
+def test_who_was_chosen_without_having_said_anything_is_written_to_as_the_rule_says(desk, instead):
+    """All of them were approved, and then left out as if they had withdrawn a consent."""
+    policy, people = _unasked(desk)
     campaign_id = _live(desk)
     with desk.database.transaction() as session:
         treated = sorted(session.scalars(select(Send.customer_id)))
@@ -365,6 +371,34 @@ def test_who_was_chosen_without_having_said_anything_is_written_to_as_the_rule_s
     policy.write_text(policy.read_text().replace('consent = ["unknown"]\n', ""))  # strict from now on
     job = _run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD, key="strict")
     assert "nobody to write to" in job.error
+
+
+def test_a_rule_that_is_renamed_in_the_clearance_time_leaves_nobody_out(desk):
+    """Consent was asked of today's rule of that name: there was none, and all of its customers seemed to have withdrawn."""
+    policy, people = _unasked(desk)
+    campaign_id = _live(desk)
+    with desk.database.reading() as session:
+        treated = sorted(session.scalars(select(Send.customer_id)))
+    policy.write_text(policy.read_text().replace("Unasked", "Said nothing yet"))
+    desk.lake.upsert("customers", people[people.customer_id == treated[0]].assign(marketing_consent=False))
+    assert _file(desk, campaign_id) == {*treated[1:]}
+
+
+def test_who_gets_the_offer_of_a_laxer_rule_was_still_chosen_by_their_own(desk):
+    """An offer that is instead_of two rules was sent with the consent that either of them is content with."""
+    policy = desk.settings.home / "policy.toml"
+    policy.write_text(
+        '[campaign]\nquiet_hours = ""\n[[rules]]\nname = "Asked"\ntiers = ["low"]\naction = "reminder"\n'
+        '[[rules]]\nname = "Unasked"\ntiers = ["low"]\nconsent = ["unknown"]\naction = "reminder"\n'
+        '[[rules]]\nname = "Else"\ninstead_of = ["Asked", "Unasked"]\naction = "new_arrivals"\n'
+    )
+    campaign_id = _live(desk)
+    with desk.database.transaction() as session:
+        treated = sorted(session.scalars(select(Send.customer_id)))
+        session.execute(update(Assignment).values(offer=func.json_set(Assignment.offer, "$.rule", "Else")))
+    people = desk.lake.table("customers").execute()
+    desk.lake.upsert("customers", people[people.customer_id == treated[0]].assign(marketing_consent=None))
+    assert _file(desk, campaign_id) == {*treated[1:]}
 
 
 def test_codes_that_became_worthless_while_their_file_was_made_are_not_handed_over(desk, monkeypatch):

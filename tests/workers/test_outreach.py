@@ -11,6 +11,7 @@ from retention import clock
 from retention.campaigns.audience import consents
 from retention.campaigns.redemptions import Use, redeem
 from retention.db.tables import Assignment, Campaign, Coupon, Job, Outbox, Send, Suppression
+from retention.outreach import contacts
 from retention.settings import Settings
 from tests.retention.outreach.mail import Inbox, Mailserver
 from tests.workers.test_campaign_tasks import CHANNEL, LEAD, _approved, _live, _run, _said, desk, made  # noqa: F401 - fixtures
@@ -42,6 +43,17 @@ def _tick(desk) -> list[Job]:  # noqa: F811
         run_job(desk.settings, desk.database, job_id, "test")
     with desk.database.reading() as session:
         return [session.get_one(Job, job_id) for job_id in ran]
+
+
+def test_who_is_erased_while_the_rest_is_sent_stops_nobody_elses_copy(mail, monkeypatch):
+    """PostgreSQL shows each read what was committed before it: queued by the first, of the second no offer any more."""
+    shop, inbox = mail
+    _live(shop)
+    queued = contacts.waiting
+    monkeypatch.setattr(contacts, "waiting", lambda *of: ["erased-meanwhile", *queued(*of)])
+    (job,) = [job for job in _tick(shop) if job.kind == "campaign_deliver"]
+    assert (job.error, job.state) == (None, "done")
+    assert inbox.addresses
 
 
 def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):

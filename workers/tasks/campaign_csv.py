@@ -52,8 +52,8 @@ def _wanted(
             for row in sending.codes(session, campaign)
             if (row["offer"]["action"] == "call") == called and row["customer_id"] not in gone
         ]
-        rules = {row["customer_id"]: row["offer"].get("rule", "") for row in rows}
-        no = unwilling(lake, session, context.settings, policy, rules)
+        given = {row["customer_id"]: row["offer"] for row in rows}
+        no = unwilling(lake, session, context.settings, policy, given)
     rows = [row for row in rows if row["customer_id"] not in no]
     if not rows:
         raise BadInput(f"Campaign {campaign.name!r} has nobody to {'call' if called else 'write to'}.")

@@ -55,10 +55,10 @@ def _sent(request: CampaignDeliver, context: Context) -> "Report":
     lake, policy = Lake.open(settings), load_policy(settings)
     with database.reading() as session:
         campaign = find(session, settings, wanted)
-        ids = waiting(session, wanted)
+        queued = waiting(session, wanted)
         offers = {row["customer_id"]: row for row in codes(session, campaign)}
-        rules = {one: offers[one]["offer"].get("rule", "") for one in ids}
-        no = unwilling(lake, session, settings, policy, rules)
+        ids = [one for one in queued if one in offers]  # who was erased between the two has none
+        no = unwilling(lake, session, settings, policy, {one: offers[one]["offer"] for one in ids})
     with database.transaction() as session:
         sends.leave_out(session, wanted, no, "no consent any more")
     body = Body.model_validate(campaign.body)

@@ -252,7 +252,10 @@ def test_who_may_be_written_to(lake, database, settings):
     )
     with database.reading() as session:
         for policy, no in ((strict, {"b", "c"}), (lenient, {"b"})):
-            assert unwilling(lake, session, settings, policy, dict.fromkeys("abc", "High risk")) == no
+            offers = {
+                one: {"rule": "High risk"} for one in "abc"
+            }  # of before the states of consent were kept
+            assert unwilling(lake, session, settings, policy, offers) == no
     assert bought(lake, SENT + timedelta(days=1), END) == {"b"}
     lake.upsert(
         "treatments",
@@ -264,6 +267,26 @@ def test_who_may_be_written_to(lake, database, settings):
     with database.reading() as session:
         assert contacted(lake, session, settings, SENT, END) == {"a"}
         assert contacted(lake, session, settings, SENT + timedelta(days=1), END) == set()
+
+
+@pytest.mark.parametrize(
+    ("asks", "rule", "drawn", "no"),
+    [
+        ("unless_refused", "High risk", ["given"], "bc"),
+        ("unless_refused", "High risk", ["given", "unknown"], "b"),
+        ("required", "High risk", ["given", "unknown"], "bc"),  # the rule has become stricter since
+        ("required", "Renamed since", ["given", "unknown"], "b"),
+        ("unless_refused", "Renamed since", ["given"], "bc"),
+    ],
+)
+def test_consent_is_what_the_rule_that_chose_them_asked_and_still_asks(
+    lake, database, settings, asks, rule, drawn, no
+):
+    usual = read_policy(DEFAULT)
+    policy = usual.model_copy(update={"campaign": usual.campaign.model_copy(update={"consent": asks})})
+    offers = {one: {"rule": rule, "consent": drawn} for one in "abc"}
+    with database.reading() as session:
+        assert unwilling(lake, session, settings, policy, offers) == {*no}
 
 
 def test_the_margin_is_that_of_recent_sales_or_the_policys(lake):
