@@ -97,23 +97,41 @@ def test_campaigns_are_told_and_their_names_harm_nothing(desk):
     assert "waiting for approval" in json.dumps(message.blocks)
 
 
-def test_a_measured_campaign_shows_its_interval_and_the_demo_says_simulated(desk):
-    settings, database, lake, _ = desk
-    effect = {"total": 120.0, "total_low": -10.0, "total_high": 250.0}
+def _measured(database, **result):
+    effect = {"total": 120.0, "total_low": 10.0, "total_high": 250.0}
     with database.transaction() as session:
         session.add(
             Campaign(
                 id="c1", name="Autumn", state="closed", post_key="k", body={}, salt="s", drafted_by="U1",
                 window_ends_at=clock.now() - timedelta(days=2), created_at=clock.now() - timedelta(days=40),
-                result={"effects": {"profit": effect, "orders": effect}},
+                result={"effects": {"profit": effect, "orders": effect}, **result},
             )
         )  # fmt: skip
+
+
+def test_a_measured_campaign_shows_its_interval_and_the_demo_says_simulated(desk):
+    settings, database, lake, _ = desk
+    effect = {"total": 120.0, "total_low": -10.0, "total_high": 250.0}
+    _measured(database, effects={"profit": effect, "orders": effect})
     found = digest(lake, database, settings)
     values = {**found.data, "demo": True, "alt_text": "", "zone": "UTC"}
     told = json.dumps(render.message("digest/week", **values).blocks, ensure_ascii=False)
     assert "−\u2060€10 to €250" in told
     assert "simulated responses" in told
     assert "assumed" in told
+
+
+@pytest.mark.parametrize(
+    ("advice", "says"), [("too_small", "too few bought to tell"), ("unbelievable", "not to be read")]
+)
+def test_what_nothing_may_be_concluded_from_is_no_gain_in_the_digest_either(desk, advice, says):
+    settings, database, lake, _ = desk
+    _measured(database, advice=advice)
+    found = digest(lake, database, settings)
+    message = render.message("digest/week", **found.data, alt_text="", zone="UTC")
+    for told in (json.dumps(message.blocks, ensure_ascii=False), found.html(settings)):
+        assert says in told
+        assert "€250" not in told
 
 
 def test_the_message_fits_into_slack_with_many_campaigns(desk):
