@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
@@ -53,7 +54,7 @@ def select_audience(
     *,
     as_of: datetime,
     now: datetime,
-    choose: "Callable[[pd.DataFrame], pd.DataFrame] | None" = None,
+    choose: "Callable[[pd.DataFrame], Audience] | None" = None,
 ) -> Audience:
     """Choose the audience among scored customers.
 
@@ -66,7 +67,7 @@ def select_audience(
     now : datetime
         Business time.
     choose : callable, optional
-        Of all who can be written to, those whom the campaign shall be for.
+        Of all who can be written to, those whom the campaign shall be for, and why the others are left out.
 
     Notes
     -----
@@ -105,17 +106,18 @@ def select_audience(
     excluded["no_rule"] += int(kept["rule"].isna().sum())
     kept = kept[kept["rule"].notna()]
     kept = kept.assign(asks=kept["rule"].map(policy.consent_for))
-    if choose is not None:
-        chosen = choose(kept.reset_index(drop=True))
-        excluded["no_gain"] = len(kept) - len(chosen)
-        return Audience(chosen, {reason: number for reason, number in excluded.items() if number})
-    at_stake = kept["churn_probability"] * kept["expected_value"]
-    kept = kept.loc[at_stake.sort_values(ascending=False, kind="stable").index]
-    excluded["beyond_maximum"] = max(len(kept) - policy.campaign.max_audience, 0)
-    return Audience(
-        kept.head(policy.campaign.max_audience).reset_index(drop=True),
-        {reason: number for reason, number in excluded.items() if number},
-    )
+    chosen = (choose or partial(_most_at_stake, policy))(kept.reset_index(drop=True))
+    excluded |= chosen.excluded
+    return Audience(chosen.customers, {reason: number for reason, number in excluded.items() if number})
+
+
+def _most_at_stake(policy: Policy, customers: "pd.DataFrame") -> Audience:
+    """As many as the policy allows, those with most to lose first."""
+    most = policy.campaign.max_audience
+    at_stake = customers["churn_probability"] * customers["expected_value"]
+    order = at_stake.sort_values(ascending=False, kind="stable").index
+    beyond = max(len(customers) - most, 0)
+    return Audience(customers.loc[order].head(most).reset_index(drop=True), {"beyond_maximum": beyond})
 
 
 def bands(value: "pd.Series", high: float, middle: float) -> "pd.Series":

@@ -4,7 +4,7 @@ Small sums stand for the audience, so that an edit recomputes everything without
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -89,6 +89,11 @@ class Targeting(_Frozen):
     qini_low: float | None = None
     qini_high: float | None = None
     offers: int = 0  # past offers that are told apart; 0: they are one
+
+
+def within(cost: Any, budget: float) -> Any:
+    """Whether a budget pays for a cost, or for each of many; the same sum in another order is a rounding more."""
+    return cost <= budget * (1 + 1e-9)
 
 
 class Plan(_Frozen):
@@ -257,7 +262,7 @@ class Body(_Frozen):
         ------
         BadInput
         """
-        if (cost := self.plan().cost) > self.budget:
+        if not within(cost := self.plan().cost, self.budget):
             raise BadInput(
                 f"It is expected to cost {cost:,.0f}, above the budget of {self.budget:,.0f}; "
                 "lower the discount, or draft for a smaller audience."

@@ -194,10 +194,10 @@ def assumed_fields(lake: "Lake", table: str, wanted: Sequence[str]) -> list[str]
 
 def _persuadable(
     lake: "Lake", uplift: "Uplift", policy: Policy, margin: float, as_of: datetime
-) -> Callable[["pd.DataFrame"], "pd.DataFrame"]:
+) -> Callable[["pd.DataFrame"], Audience]:
     """Who of the customers earns most by which offer, by the uplift that past campaigns taught."""
 
-    def chosen(customers: "pd.DataFrame") -> "pd.DataFrame":
+    def chosen(customers: "pd.DataFrame") -> Audience:
         own = uplift.predict(lake, customers["customer_id"], as_of, policy.campaign.window_days)
         return by_profit(customers, own, policy, margin)
 
@@ -205,10 +205,14 @@ def _persuadable(
 
 
 def _paid_for(audience: Audience, policy: Policy, prior: Prior) -> Audience:
-    """As many of the audience, those first who matter most, as the policy's budget pays for."""
+    """As many of the audience, those first who matter most, as the policy's budget pays for, by the count of `Body.plan`.
+
+    Who were chosen by profit fit into it already, but for the hold-out's rounding and offers that were drawn anew.
+    """
     paid = affordable(audience.customers, policy, prior.mean)
     if not (beyond := len(audience.customers) - paid):
         return audience
+    beyond += audience.excluded.get("beyond_budget", 0)
     return Audience(audience.customers.head(paid), {**audience.excluded, "beyond_budget": beyond})
 
 

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from retention.campaigns import offers
 from retention.campaigns.assignment import control_size
-from retention.campaigns.body import Targeting
+from retention.campaigns.audience import Audience
+from retention.campaigns.body import Targeting, within
 from retention.risk.policy import Policy
 
 if TYPE_CHECKING:
@@ -14,9 +15,7 @@ if TYPE_CHECKING:
     from retention.uplift.experiments import Predicted, Uplift
 
 
-def by_profit(
-    customers: "pd.DataFrame", predicted: "Predicted", policy: Policy, margin: float
-) -> "pd.DataFrame":
+def by_profit(customers: "pd.DataFrame", predicted: "Predicted", policy: Policy, margin: float) -> Audience:
     """Who earns most by which of their offers, under the policy's budget and largest audience, most profitable first.
 
     Parameters
@@ -29,9 +28,10 @@ def by_profit(
 
     Returns
     -------
-    DataFrame
+    Audience
         Those chosen, each with the ``rule`` of the offer that was chosen and its ``uplift``. Only the treated cost
-        anything, so a budget reaches as many more as are held out.
+        anything, so a budget reaches as many more as are held out. Of the others, who would earn nothing by any offer,
+        and who are left out by the limits alone.
     """
     import numpy as np
 
@@ -56,7 +56,14 @@ def by_profit(
         uplift=uplift[some, best], profit=profit[some, best],
     )  # fmt: skip
     kept = kept.sort_values("profit", ascending=False, kind="stable")
-    return kept.drop(columns="profit").reset_index(drop=True)
+    worth, most = int((profit.max(axis=1, initial=0) > 0).sum()), policy.campaign.max_audience
+    return Audience(
+        kept.drop(columns="profit").reset_index(drop=True),
+        {
+            "no_gain": len(customers) - worth, "beyond_maximum": max(worth - most, 0),
+            "beyond_budget": min(worth, most) - len(kept),
+        },
+    )  # fmt: skip
 
 
 def affordable(customers: "pd.DataFrame", policy: Policy, mean: float) -> int:
@@ -81,8 +88,8 @@ def affordable(customers: "pd.DataFrame", policy: Policy, mean: float) -> int:
     some = np.arange(1, len(customers) + 1)
     tiers = [(customers["tier"] == tier).cumsum() for tier in customers["tier"].unique()]
     held_out = sum(control_size(number.to_numpy(int), policy.campaign.holdout) for number in tiers)
-    within = np.flatnonzero(spent * (some - held_out) / some <= policy.campaign.budget)
-    return int(within[-1]) + 1 if len(within) else 0
+    paid = np.flatnonzero(within(spent * (some - held_out) / some, policy.campaign.budget))
+    return int(paid[-1]) + 1 if len(paid) else 0
 
 
 def _costs(policy: Policy, option: "np.ndarray", value: "np.ndarray") -> "dict[str, np.ndarray]":

@@ -134,15 +134,35 @@ def test_the_budget_pays_for_as_many_as_the_plan_says(seed):
     paid = affordable(customers, policy, 0.04)
 
     def cost(many):
-        chosen = customers.head(many)
-        return a_body(
-            audience=many, tiers={tier: int(n) for tier, n in chosen["tier"].value_counts().items()},
-            offers=offers.lines(chosen, policy, {}), holdout=policy.campaign.holdout,
-            redemption=policy.offer.redemption, contact_cost=policy.offer.contact_cost,
-        ).plan().cost  # fmt: skip
+        return _body_of(customers.head(many), policy).plan().cost
 
     assert 0 < paid < 200
     assert cost(paid) <= 40 < cost(paid + 1)
+
+
+@pytest.mark.parametrize("many", range(2, 60))
+def test_a_budget_that_is_spent_to_the_last_is_not_overspent_by_rounding(many):
+    policy = read_policy(DEFAULT)
+    rule = next(rule.name for rule in policy.rules if rule.action == "reminder")
+    customers = pd.DataFrame(
+        {
+            "churn_probability": 0.5, "expected_value": 50.0, "rule": rule,
+            "tier": ["high", "medium"] * (many // 2) + ["high"] * (many % 2),
+        }
+    )  # fmt: skip
+    exact = round(_body_of(customers, policy).plan().cost, 12)
+    tight = policy.model_copy(update={"campaign": policy.campaign.model_copy(update={"budget": exact})})
+    paid = affordable(customers, tight, 0.04)
+    assert paid == many
+    _body_of(customers.head(paid), policy).model_copy(update={"budget": exact}).check_budget()
+
+
+def _body_of(customers, policy):
+    return a_body(
+        audience=len(customers), tiers={tier: int(n) for tier, n in customers["tier"].value_counts().items()},
+        offers=offers.lines(customers, policy, {}), holdout=policy.campaign.holdout,
+        redemption=policy.offer.redemption, contact_cost=policy.offer.contact_cost,
+    )  # fmt: skip
 
 
 def _measured(campaign_id, result):

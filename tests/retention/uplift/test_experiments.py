@@ -123,10 +123,24 @@ def test_those_are_chosen_who_earn_most_under_budget_and_largest_audience():
         }
     )  # fmt: skip
     uplift = Predicted(rng.uniform(-0.1, 0.3, 500))
-    free = by_profit(customers, uplift, policy, 0.4)
+    free, unlimited = _chosen(customers, uplift, policy)
     assert 50 < len(free) < 500
     assert (free["uplift"] > 0).all()
     tight = policy.model_copy(update={"campaign": policy.campaign.model_copy(update={"max_audience": 20})})
-    assert list(by_profit(customers, uplift, tight, 0.4)["customer_id"]) == list(free["customer_id"][:20])
+    few, excluded = _chosen(customers, uplift, tight)
+    assert list(few["customer_id"]) == list(free["customer_id"][:20])
+    assert excluded == {**unlimited, "beyond_maximum": len(free) - 20}
     broke = policy.model_copy(update={"campaign": policy.campaign.model_copy(update={"budget": 5.0})})
-    assert 0 < len(by_profit(customers, uplift, broke, 0.4)) < len(free)
+    paid, excluded = _chosen(customers, uplift, broke)
+    assert 0 < len(paid) < len(free)
+    assert excluded == {
+        **unlimited,
+        "beyond_budget": len(free) - len(paid),
+    }  # not one of them earns too little
+    assert unlimited == {"no_gain": 500 - len(free), "beyond_maximum": 0, "beyond_budget": 0}
+
+
+def _chosen(customers, uplift, policy):
+    """Who are chosen, and how many are not, by reason."""
+    made = by_profit(customers, uplift, policy, 0.4)
+    return made.customers, made.excluded
