@@ -200,7 +200,6 @@ def test_lists_of_new_items_are_ranked_by_what_was_learned_from_new_items(learne
 @pytest.mark.parametrize("apart", [True, False])
 def test_where_hardly_anything_new_is_bought_one_ranker_ranks_both(shop, monkeypatch, apart):
     monkeypatch.setattr(recipe, "FEWEST_NEW", 1 if apart else 10**9)
-    monkeypatch.setattr(recipe, "FIT_ON", 150)  # how well is not asked here
     trained = training.train(shop.lake, cutoff=shop.end)
     assert (trained.rankers["new"] is not trained.rankers["both"]) == apart
     again = type(trained).from_bytes(trained.to_bytes())
@@ -214,7 +213,6 @@ def test_the_kind_for_new_items_is_chosen_by_judging_rankers_like_the_one_that_i
     """Earlier horizons alone may hold too little for a ranker of new items; another ranker's figures say nothing of it."""
     counted = []
     monkeypatch.setattr(recipe, "preferred", lambda judged, kinds: counted.append(len(judged)) or kinds[0])
-    monkeypatch.setattr(recipe, "FIT_ON", 150)
     few_new = iter([False, True, True])  # before the second horizon, before the third, and of all
     monkeypatch.setattr(recipe, "_apart", lambda learned, few: next(few_new))
     recipe.learn_to_rank(history, day_of(shop.end), asked)
