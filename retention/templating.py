@@ -36,9 +36,8 @@ def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -
     digits = 0 if currency in _WHOLE else digits
     symbol = _SYMBOLS.get(currency, f"{currency} " if currency else "")
     sign = "−" if round(float(amount), digits) < 0 else ""
-    if (
-        sign and currency in _SYMBOLS
-    ):  # between a minus and "$" a line may end; before digits and letters it may not
+    # Between a minus and "$" a line may end; before digits and letters it may not.
+    if sign and currency in _SYMBOLS:
         sign += _JOINED
     return f"{sign}{symbol}{abs(amount):,.{digits}f}"
 

@@ -262,9 +262,9 @@ def begin_anew(session: Session, settings: Settings, why: str) -> None:
 
     A person's own process in a terminal is not replaced behind their back: its job fails with ``why``.
     """
-    naming = [kind for kind, request in REQUESTS.items() if not request.outlasts_erasures]
+    kinds = [kind for kind, request in REQUESTS.items() if not request.outlasts_erasures]
     running = update(Job).where(
-        Job.team_id == settings.team_id, Job.state == "running", Job.cancel_at.is_(None), Job.kind.in_(naming)
+        Job.team_id == settings.team_id, Job.state == "running", Job.cancel_at.is_(None), Job.kind.in_(kinds)
     )  # fmt: skip
     here = Job.worker.startswith(f"{TERMINAL}@")
     failed = {"state": "failed", "error": why, "finished_at": clock.wall(), "lease_until": None}

@@ -73,8 +73,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "RETENTION_DEMO": "true", "RETENTION_HOME": str(settings.home), "RETENTION_PORT": str(port),
         "RETENTION_PLAYGROUND_PORT": str(settings.playground_port), "RETENTION_DEFAULT_ROLE": "viewer",
         "RETENTION_ADMINS": " ".join(sorted({ADMIN, *settings.admin_ids})), "SLACK_BOT_TOKEN": cast.BOT_TOKEN,
-        "SLACK_SIGNING_SECRET": cast.SIGNING_SECRET, "SLACK_APP_TOKEN": "",
-        "SLACK_CLIENT_ID": "",
+        "SLACK_SIGNING_SECRET": cast.SIGNING_SECRET, "SLACK_APP_TOKEN": "", "SLACK_CLIENT_ID": "",
         "SLACK_API_URL": f"http://127.0.0.1:{settings.playground_port}/api/",
     }  # fmt: skip
     if "timezone" not in settings.model_fields_set:

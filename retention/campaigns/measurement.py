@@ -103,7 +103,7 @@ def measure(
         segments = {
             by: parts for by, parts in found.items() if sum(one.effect is not None for one in parts) > 1
         }
-    orders, enough = effects.get("orders"), enough_buyers(table["buyers"].to_numpy(float), treated)
+    orders, enough = effects.get("orders"), enough_buyers(table, treated)
     per_order, low, high = (
         [outcomes.cost / number for number in (orders.total, orders.total_high, orders.total_low)]
         if orders is not None and orders.low > 0 and enough
@@ -168,12 +168,13 @@ def sample_ratio(treated: int, control: int, planned_share: float) -> SampleRati
     return SampleRatio(treated, control, planned_share, p_value, p_value >= UNBELIEVABLE)
 
 
-def enough_buyers(buyers: "np.ndarray", treated: "np.ndarray") -> bool:
-    """Whether both arms have `LEAST_BUYERS`.
+def enough_buyers(table: "pd.DataFrame", treated: "np.ndarray") -> bool:
+    """Whether both arms of a table with ``buyers`` have `LEAST_BUYERS`.
 
     Without an effect 200 customers of whom one in twenty buys, 30 of them held out, would else be called a gain in one
     campaign of five: where none of the held out happens to buy, their variance is naught.
     """
+    buyers = table["buyers"].to_numpy(float)
     return bool(min(buyers[treated].sum(), buyers[~treated].sum()) >= LEAST_BUYERS)
 
 
@@ -196,9 +197,7 @@ def _parts(table: "pd.DataFrame", treated: "np.ndarray", by: str) -> tuple[Segme
     for name in table[by].value_counts().index[:MOST]:
         inside = (table[by] == name).to_numpy()
         sizes = int((inside & treated).sum()), int((inside & ~treated).sum())
-        tells = min(sizes) >= SMALLEST and enough_buyers(
-            table["buyers"].to_numpy(float)[inside], treated[inside]
-        )
+        tells = min(sizes) >= SMALLEST and enough_buyers(table[inside], treated[inside])
         effect = _of(table[inside], treated[inside], "buyers") if tells else None
         found.append(Segment(str(name), *sizes, effect))
     return tuple(found)

@@ -123,19 +123,22 @@ def unreceived(lake: "Lake", session: Session, settings: Settings) -> "pd.DataFr
     """
     import pandas as pd
 
+    held = lake.table("treatments", identity="stored")
+    held = held.filter(held.arm == "treatment")
+    there = list(held.select("campaign_id").distinct().execute()["campaign_id"])
     copy = Send.campaign_id == Campaign.id
     reached = exists().where(copy, Send.customer_id == Assignment.customer_id, Send.state.in_(sends.REACHED))
     rows = session.execute(
         select(Assignment.campaign_id, Assignment.customer_id)
         .join(Campaign, Campaign.id == Assignment.campaign_id)
         .where(
-            Campaign.team_id == settings.team_id, Campaign.state == "cancelled", Assignment.arm == "treatment",
+            Campaign.team_id == settings.team_id, Campaign.state == "cancelled", Campaign.id.in_(there),
+            Assignment.arm == "treatment",
             or_(Campaign.window_ends_at.is_(None), exists().where(copy)), ~reached,
         )
     )  # fmt: skip
     keys = pd.DataFrame(list(rows.tuples()), columns=["campaign_id", "customer_id"])
-    held = lake.table("treatments", identity="stored")
-    held = held.filter(held.arm == "treatment", held.campaign_id.isin(sorted(set(keys["campaign_id"]))))
+    held = held.filter(held.campaign_id.isin(sorted(set(keys["campaign_id"]))))
     return held.select(*keys.columns).execute().merge(keys)
 
 

@@ -78,8 +78,8 @@ def import_files(
     mapped = _mapping(TABLES[table], settings, map_path, format_name)
     own_map = str(map_path.absolute()) if map_path else None
     map_name = f"format:{format_name}" if format_name else own_map
-    work = Import(lake, settings, TABLES[table], mapped, source, query, only, map_name)
-    work.known = partial(erased.known, database, settings)
+    gone = partial(erased.known, database, settings)
+    work = Import(lake, settings, TABLES[table], mapped, source, query, only, map_name, gone)
     try:
         for number, file in enumerate(files):
             progress(number, len(files) + 1, f"reading {_shown(file)}")
@@ -122,6 +122,7 @@ class Import:
         query: str | None,
         only: str | None,
         map_name: str | None = None,
+        known: Callable[[], erased.Erased] = erased.Erased,  # who was erased, by now
     ) -> None:
         self.lake, self.con, self.settings, self.table = lake, lake.duckdb, settings, table
         self.mapping = mapped
@@ -143,7 +144,7 @@ class Import:
         self.lock, self.held = ExitStack(), False
         self.currencies: set[str] = set()
         self.no_products: set[str] = set()
-        self.known: Callable[[], erased.Erased] = erased.Erased  # who was erased, by now
+        self.known = known
 
     # ------------------------------------------------------------ reading
 

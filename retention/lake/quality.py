@@ -107,9 +107,8 @@ def _spikes(counts: np.ndarray, first: np.datetime64) -> list[dict[str, Any]]:
     )  # a shop may close on Saturdays, but for its returns
     usual, same = np.nanmedian(around, axis=1), _median(weekday)
     off, from_same = (np.abs(np.log(np.maximum(counts, 1) / each)) for each in (usual, same))
-    own = (
-        from_same < off
-    )  # what is told beside it, and how much it swings, is of the days that it is most like
+    # What is told beside it, and how much it swings, is of the days that it is most like.
+    own = from_same < off
     usual, off = np.where(own, same, usual), np.where(own, from_same, off)
     noise = 5 / np.sqrt(usual)  # few events a day swing by themselves
     odd = (counts > 0) & (off > np.maximum(np.log(SPIKE), noise))

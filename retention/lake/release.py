@@ -99,10 +99,10 @@ def _again(
         f"CREATE OR REPLACE TABLE held AS SELECT *, false AS _tried FROM read_parquet({literal(path)})"
     )
     work: Import | None = None
+    known = partial(erased.known, database, settings)
     try:
         for group in _groups(con, reason):
-            work = work or Import(lake, settings, TABLES[group.table], None, None, None, None)
-            work.known = partial(erased.known, database, settings)
+            work = work or Import(lake, settings, TABLES[group.table], None, None, None, None, known=known)
             try:
                 group.stage(work, str(map_path.absolute()) if map_path else group.map_name)
             except BadInput as refusal:

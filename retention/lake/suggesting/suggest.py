@@ -2,19 +2,20 @@
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from retention.errors import BadInput
 from retention.lake import formats, mapping
-from retention.lake.cleaning.line_price import of_line
 from retention.lake.mapping import quoted
 from retention.lake.reading import sources
 from retention.lake.schema import TABLES, Table
 from retention.lake.suggesting import synonyms
 from retention.lake.suggesting.attributes import of_customers
+from retention.lake.suggesting.line_price import of_line
+from retention.lake.suggesting.map_text import Line, named, string, written
 from retention.lake.suggesting.order_lines import LINE, by_line
-from retention.lake.suggesting.profiles import FEW, ROWS, Profile, profiles_of
+from retention.lake.suggesting.profiles import FEW, Profile, profiles_of
 
 _SHOPS = {"shopify": "Shopify", "woocommerce": "WooCommerce"}
 _OF_LINES = ("event_id", "item_id", "quantity", "price", "amount", "discount", "title")
@@ -72,10 +73,10 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
         if table.name == "customers" and (
             told := of_customers(con, source, profiles, chosen.values(), chosen["customer_id"])
         ):
-            lines.append(_Line("attributes", f"{{ sql = '''{told}''' }}", "to judge groups apart by (--by)"))
+            lines.append(Line("attributes", f"{{ sql = '''{told}''' }}", "to judge groups apart by (--by)"))
         if orders:
-            lines.insert(0, _Line("from", f"{{ sql = '''{orders}''' }}", "a row for each line of an order"))
-        return _toml(table, source, profiles, chosen, lines)
+            lines.insert(0, Line("from", f"{{ sql = '''{orders}''' }}", "a row for each line of an order"))
+        return written(table, source, profiles, lines)
 
 
 def _flat(con: Any, source: sources.Source) -> sources.Source:
@@ -192,25 +193,18 @@ def _identifies(profile: Profile) -> bool:
 # ---------------------------------------------------------------- what the map says
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    key: str
-    value: str
-    why: str = ""
-
-
-def _plain(chosen: dict[str, Profile]) -> list[_Line]:
+def _plain(chosen: dict[str, Profile]) -> list[Line]:
     return [
-        _Line(target, f"{{ sql = '''{quoted(profile.name)} > 0''' }}", "pieces in stock")
+        Line(target, f"{{ sql = '''{quoted(profile.name)} > 0''' }}", "pieces in stock")
         if target == "in_stock" and profile.is_number and profile.largest > 1
-        else _named(target, profile)
+        else named(target, profile)
         for target, profile in chosen.items()
     ]
 
 
 def _once_each(
     con: Any, source: sources.Source, table: Table, profiles: list[Profile], chosen: dict[str, Profile]
-) -> list[_Line]:
+) -> list[Line]:
     """Of a file of sales each item once, as most of its lines say: one line says 'damaged' where the title stands, or nothing.
 
     Where a line's price is that of all its pieces, `chosen` loses it: the price of one is what the commonest line of the
@@ -227,20 +221,11 @@ def _once_each(
         line, count = quoted(price.name), quoted(pieces.name)
         sold = f"FILTER (try_cast({count} AS DOUBLE) IS DISTINCT FROM 0)"
         asked = [f"unnest(mode(struct_pack({count} := {count}, {line} := {line})) {sold})"]
-        of_one = [_Line("price", f"{{ sql = '''{line} / {count}''' }}", "the price is of the line")]
+        of_one = [Line("price", f"{{ sql = '''{line} / {count}''' }}", "the price is of the line")]
     said = [quoted(profile.name) for profile in chosen.values() if profile is not key]
     columns = ", ".join([item, *(f"mode({name}) AS {name}" for name in said), *asked])
     sql = f"SELECT {columns} FROM source GROUP BY {item}"
-    return [_Line("from", f"{{ sql = '''{sql}''' }}", "what most lines of an item say"), *of_one]
-
-
-def _named(target: str, profile: Profile) -> _Line:
-    missing = "" if profile.filled >= 0.9995 else f"; {1 - profile.filled:.1%} missing"
-    if missing and target == "customer_id":
-        missing += " (those rows are quarantined)"
-    return _Line(
-        target, _string(profile.name), f"{profile.distinct:,} different, like {profile.example[:30]}{missing}"
-    )
+    return [Line("from", f"{{ sql = '''{sql}''' }}", "what most lines of an item say"), *of_one]
 
 
 class _Events:
@@ -249,9 +234,9 @@ class _Events:
     def __init__(self, con: Any, source: sources.Source, chosen: dict[str, Profile]) -> None:
         self.con, self.source, self.chosen = con, source, chosen
 
-    def lines(self) -> list[_Line]:
+    def lines(self) -> list[Line]:
         direct = [
-            _named(target, self.chosen[target])
+            named(target, self.chosen[target])
             for target in (
                 "customer_id", "occurred_at", "order_id", "item_id", "quantity", "discount", "currency", "channel",
                 "rating", "query", "title", "event_id",
@@ -269,7 +254,7 @@ class _Events:
     def _counted(self, sql: str) -> list[tuple[Any, ...]]:
         return self.con.execute(f"{sql.format(rows=self.source.relation)}").fetchall()
 
-    def _place(self) -> list[_Line]:
+    def _place(self) -> list[Line]:
         """The time zone and currency, where most rows are of one country."""
         country = self._column("country")
         if country is None:
@@ -281,14 +266,14 @@ class _Events:
         if known is None or share < 0.5:
             return []
         why = f"{share:.0%} of the rows are of {name}"
-        lines = [_Line("timezone", _string(known[0]), why)]
+        lines = [Line("timezone", string(known[0]), why)]
         return (
             lines
             if "currency" in self.chosen
-            else [*lines, _Line("currency", f'{{ value = "{known[1]}" }}', why)]
+            else [*lines, Line("currency", f'{{ value = "{known[1]}" }}', why)]
         )
 
-    def _where(self) -> list[_Line]:
+    def _where(self) -> list[Line]:
         """Rows that are no trade: tests, and what costs nothing. Postage and accounts are the cleaning rules' (clean.toml)."""
         conditions, why = [], []
         if title := self._column("title"):
@@ -305,21 +290,21 @@ class _Events:
             conditions.append(f"{quoted(price.name)} > 0")
             why.append(f"{price.zero + price.negative:.1%} cost nothing")
         sql = " AND ".join(conditions)
-        return [_Line("where", f"{{ sql = '''{sql}''' }}", "; ".join(why))] if sql else []
+        return [Line("where", f"{{ sql = '''{sql}''' }}", "; ".join(why))] if sql else []
 
-    def _amount(self) -> list[_Line]:
+    def _amount(self) -> list[Line]:
         if "amount" in self.chosen:
-            return [_named("amount", self.chosen["amount"])]
+            return [named("amount", self.chosen["amount"])]
         price, quantity = self._column("price"), self._column("quantity")
         item = self._column("item_id")
         if price and quantity and item and of_line(self.con, self.source.relation, item, quantity, price):
             why = "the more pieces, the higher: the price is of the line"
-            return [_Line("amount", _string(self.chosen["price"].name), why)]
+            return [Line("amount", string(self.chosen["price"].name), why)]
         if price and quantity:
-            return [_Line("amount", f"{{ sql = '''{quantity} * {price}''' }}", "the price is of one")]
-        return [_named("amount", self.chosen["price"])] if price else []
+            return [Line("amount", f"{{ sql = '''{quantity} * {price}''' }}", "the price is of one")]
+        return [named("amount", self.chosen["price"])] if price else []
 
-    def _event_type(self) -> _Line:
+    def _event_type(self) -> Line:
         if "event_type" in self.chosen and (line := self._told_types()):
             return line
         if order := self._column("order_id"):
@@ -329,17 +314,17 @@ class _Events:
             )[0]
             if cancelled and others > cancelled:
                 case = f"CASE WHEN {order} LIKE 'C%' THEN 'return' ELSE 'purchase' END"
-                return _Line(
+                return Line(
                     "event_type", f"{{ sql = '''{case}''' }}", f"{cancelled:,} rows are of cancelled orders"
                 )
         for target in ("quantity", "amount", "price"):
             if target in self.chosen and 0 < self.chosen[target].negative < 0.5:
                 case = f"CASE WHEN {self._column(target)} < 0 THEN 'return' ELSE 'purchase' END"
                 share = self.chosen[target].negative
-                return _Line("event_type", f"{{ sql = '''{case}''' }}", f"{share:.1%} are negative")
-        return _Line("event_type", '{ value = "purchase" }', "nothing tells of anything else")
+                return Line("event_type", f"{{ sql = '''{case}''' }}", f"{share:.1%} are negative")
+        return Line("event_type", '{ value = "purchase" }', "nothing tells of anything else")
 
-    def _told_types(self) -> _Line | None:
+    def _told_types(self) -> Line | None:
         column = self._column("event_type")
         values = [
             str(value)
@@ -351,7 +336,7 @@ class _Events:
         if not any(meant.values()):
             return None
         if all(value == meaning for value, meaning in meant.items()):
-            return _named("event_type", self.chosen["event_type"])
+            return named("event_type", self.chosen["event_type"])
         cases = " ".join(
             f"WHEN {mapping.literal(value)} THEN '{word}'" for value, word in meant.items() if word
         )
@@ -359,43 +344,6 @@ class _Events:
         if (
             "status" in self.chosen["event_type"].name.lower()
         ):  # of an order: it was bought, whatever came after
-            return _Line("event_type", f"{{ sql = '''CASE {column} {cases} ELSE 'purchase' END''' }}")
+            return Line("event_type", f"{{ sql = '''CASE {column} {cases} ELSE 'purchase' END''' }}")
         why = f"unknown, quarantined: {', '.join(unknown)}" if unknown else ""
-        return _Line("event_type", f"{{ sql = '''CASE {column} {cases} ELSE {column} END''' }}", why)
-
-
-def _toml(
-    table: Table,
-    source: sources.Source,
-    profiles: list[Profile],
-    chosen: dict[str, Profile],
-    lines: list[_Line],
-) -> str:
-    said = ", ".join(f"{key} {value}" for key, value in source.detected.items() if key != "header")
-    names = " ".join(line.value for line in lines)
-    unused = [
-        profile.name
-        for profile in profiles
-        if _string(profile.name) not in names and quoted(profile.name) not in names
-    ]
-    width = max(len(line.key) for line in lines)
-    looked = f"the first {ROWS:,} rows" if profiles[0].rows == ROWS else "contents"
-    head = [
-        f"# A map for {source.name} ({said}), proposed by its columns' names and {looked}. Read it, then:",
-        f"#   retention import {table.name} {source.name} --map THIS_FILE",
-        f"[{table.name}]",
-    ]
-    body = [
-        f"{line.key:{width}} = {line.value}" + (f"  # {_comment(line.why)}" if line.why else "")
-        for line in lines
-    ]
-    tail = [f"# Not used: {_comment(', '.join(unused))}."] if unused else []
-    return "\n".join([*head, *body, *tail]) + "\n"
-
-
-def _comment(text: str) -> str:
-    return re.sub(r"[\x00-\x1f\x7f]+", " ", text)
-
-
-def _string(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return Line("event_type", f"{{ sql = '''CASE {column} {cases} ELSE {column} END''' }}", why)

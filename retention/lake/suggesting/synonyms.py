@@ -38,7 +38,6 @@ def _alike(name: str, words: list[str]) -> float:
         return 1.0 - 0.001 * words.index(plain)  # the more telling names stand first
     best = max(SequenceMatcher(None, plain, word).ratio() for word in words)
     long = tuple(word for word in words if len(word) > 3)
-    part = (
-        0.75 if plain.endswith(long) else 0.7 if plain.startswith(long) else 0.0
-    )  # a total discount is a discount
+    # A total discount is a discount.
+    part = 0.75 if plain.endswith(long) else 0.7 if plain.startswith(long) else 0.0
     return max(best * 0.9 if best >= ALMOST else 0.0, part)

@@ -5,10 +5,8 @@ from typing import Any
 
 from retention.lake.suggesting.profiles import number
 
-LINES, HALFWAY = (
-    20,
-    0.75,
-)  # fewer lines of several pieces tell nothing; between 1 (the line's) and at most ½ (of one)
+LINES = 20  # fewer of several pieces tell nothing
+HALFWAY = 0.75  # between 1 (the line's) and at most ½ (of one)
 
 
 def of_line(con: Any, rows: str, item: str, quantity: str, price: str) -> bool:
