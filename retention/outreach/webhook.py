@@ -23,6 +23,7 @@ TIMEOUT = 10.0  # seconds a single read may take
 PATIENCE = 20.0  # seconds a whole answer may take, however slowly it drips in
 LONGEST = 65_536  # bytes of an answer that are read
 LONGEST_WAIT = timedelta(hours=6)  # that a platform may ask for
+NOT_THIS_ONE = (400, 409, 413)  # of one copy: URL and key are those by which the probe has just been accepted
 
 
 class Webhook:
@@ -74,7 +75,11 @@ class Webhook:
         return accepted
 
     def send(self, message: Message) -> Verdict:
-        """Hand over one copy. 5xx, a lost connection and a 2xx that confirms nothing leave a doubt."""
+        """Hand over one copy. 5xx, a lost connection and a 2xx that confirms nothing leave a doubt.
+
+        Many platforms answer an address that they cannot read with 400: were it taken for a wrong URL, one customer would keep
+        all who come after them waiting. Such a copy is tried as often as any, and then has failed.
+        """
         try:
             status, body, wait = self._post(message.key, _told(message))
         except _Lost as lost:
@@ -85,6 +90,8 @@ class Webhook:
             )
         if status in (410, 422):
             return Verdict("bounced", f"the platform refuses the customer ({status})")
+        if status in NOT_THIS_ONE:
+            return Verdict("again", f"the platform does not take this copy ({status})")
         if 300 <= status < 500:
             raise Unreachable(
                 f"The platform answers {status}; check RETENTION_WEBHOOK_URL and RETENTION_WEBHOOK_KEY."

@@ -105,6 +105,22 @@ def test_a_wrong_address_or_key_stops_everything_and_says_so(status):
         Webhook(platform.url, KEY).open()
 
 
+@pytest.mark.parametrize("status", [400, 409, 413])
+def test_a_copy_that_the_platform_does_not_take_keeps_nobody_else_waiting(database, settings, status):
+    campaign = made.live(database, settings, 12)
+    with Platform(lambda customer, number: status if customer == "k3" else None) as platform:
+        reports = []
+        for _ in range(7):
+            reports.append(made.run(database, settings, campaign, to(platform), made.contacts(12)))
+            made.later(database)
+    states = made.states(database)
+    assert states.pop("k3") == "failed"
+    assert set(states.values()) == {"sent"}
+    assert reports[0].stopped == ""
+    with database.reading() as session:
+        assert str(status) in session.scalar(select(Send.error).where(Send.customer_id == "k3"))
+
+
 def test_doubts_are_sent_again_under_their_key_and_the_customer_gets_one(database, settings):
     campaign = made.live(database, settings, 12)
     faults = {
