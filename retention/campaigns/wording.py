@@ -12,6 +12,7 @@ from retention.errors import BadInput
 PLACEHOLDERS = ("name", "discount", "conditions", "code", "expires", "items", "shop")
 LONGEST = 2_000
 _PLACE = re.compile(r"\{(\w*)\}")
+_BRACES = re.compile(r"\{+[^{}\n]*\}*|\w*\}+")  # what a person may have meant for a placeholder
 _SPACED = re.compile(r"( ?)\{(\w*)\}")
 _ANNOUNCING = re.compile(  # the items, with what of their sentence leads to them alone
     r"(?:(?:(?<=[.!?])|\s*[,;–—]|\s-)\s[^{}.,;!?–—]*|[\s:]*)\{items\}\s*$"
@@ -29,17 +30,18 @@ def checked(text: str) -> str:
     Raises
     ------
     BadInput
-        Empty, too long, or with a placeholder that does not exist.
+        Empty, too long, or with a placeholder that does not exist or is not closed: the customer would read its braces.
     """
     text = text.strip()
     if not text:
         raise BadInput("The copy text is empty; write what the customer shall read.")
     if len(text) > LONGEST:
         raise BadInput(f"The copy text has {len(text):,} characters; use at most {LONGEST:,}.")
-    known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-    for place in _PLACE.findall(text):
-        if place not in PLACEHOLDERS:
-            raise BadInput(f"The copy text has {{{place}}}, which means nothing here; use {known}.")
+    known = [f"{{{name}}}" for name in PLACEHOLDERS]
+    if wrong := [place for place in _BRACES.findall(text) if place not in known]:
+        found = ", ".join(templating.shorten(place, 40) for place in dict.fromkeys(wrong[:3]))
+        means = "means" if len(wrong) == 1 else "mean"
+        raise BadInput(f"The copy text has {found}, which {means} nothing here; use {', '.join(known)}.")
     return text
 
 

@@ -1,5 +1,6 @@
 """Cost, profit and power of a plan, worked by hand and against the reference's figures."""
 
+import re
 from dataclasses import asdict
 
 import numpy as np
@@ -265,6 +266,16 @@ def test_a_customer_without_a_name_or_items_reads_no_gaps():
 def test_where_there_are_no_items_a_line_keeps_whatever_else_it_says(line, reads):
     values = {"name": "Ann", "discount": "10 %", "code": "AAAA", "expires": "Friday", "items": ""}
     assert wording.filled(line, values) == reads
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["{nam}", "{first name}", "{{name}}", "{ name }", "{name", "name}", "{}", "{name.__class__}", "{name}}", "{Name}", "{na-me}"],
+)
+def test_nobody_reads_braces_that_were_meant_to_be_filled_in(place):
+    with pytest.raises(BadInput, match=re.escape(f"has {place}, which means nothing here; use {{name}}")):
+        wording.checked(f"{{code}} is yours\n{place}\nHello")
+    assert wording.checked("{name}{code}, {items}") == "{name}{code}, {items}"
 
 
 def test_copy_is_filled_in_and_never_evaluated():
