@@ -1,5 +1,9 @@
 """A customer's copy, of a catalogue as shops have them."""
 
+from datetime import UTC, datetime
+
+import pytest
+
 from retention.db.tables import Send
 from retention.outreach.compose import LONGEST_TITLE, composed, placed
 from retention.outreach.contract import Contact
@@ -52,3 +56,18 @@ def test_an_item_that_nobody_described_is_not_named_by_its_id(settings):
         "i2",
     ]  # a platform knows its own ids
     assert placed(settings, "Ann", {**offer, "offer": {**given, "items": items[:1]}})["items"] == "5978656"
+
+
+@pytest.mark.parametrize(("copy", "told"), [("Hello {name}", True), ("Hello {name}: {code}", False)])
+def test_the_text_of_a_mail_has_the_code_once_whatever_the_copy_says(settings, copy, told):
+    """The HTML has it in a box of its own; who reads text would have got an offer without its code."""
+    offer = {
+        "offer": {"action": "coupon", "discount": 0.15, "items": []},
+        "code": "7KQ2-M9ZD-4HT6",
+        "expires_at": datetime(2025, 5, 29, 9, tzinfo=UTC),
+    }
+    body = a_body(copy_text=copy)
+    send = Send(id=5, campaign_id="c1", customer_id="k")
+    made = composed(settings, body, send, Contact("a@b.example", "Ann"), offer, "https://x.example/u")
+    assert made.text.count("7KQ2-M9ZD-4HT6") == 1
+    assert ("15 % off, once, until 29 May 2025" in made.text) == told
