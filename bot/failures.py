@@ -11,6 +11,7 @@ from sqlalchemy import exc
 
 from bot.interactions import Click, whisper
 from bot.services import Services
+from retention.campaigns.states import Stale
 from retention.errors import Refused
 from workers.delivery import render
 
@@ -53,7 +54,8 @@ class Failures:
             self._tell(body, sentence)
             return None
         if body.get("command"):
-            return _json({"response_type": "ephemeral", **self._message(sentence)})
+            told = self._stale(error) if isinstance(error, Stale) else self._message(sentence)
+            return _json({"response_type": "ephemeral", **told})
         if body.get("type") == "view_submission":
             return _json(_under_its_input(body["view"], sentence))
         ack()
@@ -62,6 +64,12 @@ class Failures:
 
     def _message(self, sentence: str) -> dict[str, Any]:
         said = render.message("job/refused", sentence=sentence)
+        return {"text": said.text, "blocks": said.blocks}
+
+    def _stale(self, stale: Stale) -> dict[str, Any]:
+        """What a stale button says, too: who was first is a person with a name, not an id."""
+        values = {"name": stale.name, "said": stale.said, "who": stale.who, "at": stale.at, "reason": stale.reason}
+        said = render.message("campaign/stale", zone=self._services.settings.timezone, **values)
         return {"text": said.text, "blocks": said.blocks}
 
     def _tell(self, body: dict[str, Any], sentence: str) -> None:

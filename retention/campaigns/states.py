@@ -64,7 +64,7 @@ class Stale(Conflict):
         self.said = (
             f"has been edited since (it is at version {self.version})" if edited else _SAID[self.state]
         )
-        by = f" by {self.who}" if self.who else ""
+        by = f" by {self.who}" if self.who and self.who != CLOCK else ""
         why = f": {self.reason}" if self.reason else ""
         super().__init__(f"Nothing changed: campaign {self.name!r} {self.said}{by}{why}.")
 

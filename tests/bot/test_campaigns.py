@@ -3,6 +3,7 @@
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from sqlalchemy import func, select, update
 from retention import clock
 from retention.campaigns import approval
 from retention.campaigns.draft import Draft, store
-from retention.campaigns.states import find
+from retention.campaigns.states import Stale, find
 from retention.campaigns.view import described
 from retention.db.tables import Approval, Assignment, Audit, Campaign, Outbox
 from tests.bot.test_slash import all_jobs, until
@@ -140,6 +141,24 @@ def test_a_stale_click_repairs_the_message_and_says_who_when_and_why(
     assert "not &lt;now&gt;" in said
     with database.reading() as session:
         assert session.scalar(select(Outbox.revision).where(Outbox.key == KEY)) == before + 1
+
+
+def test_a_command_that_comes_too_late_names_who_was_first_as_a_person(
+    workspace, database, submitted, settings
+):
+    with database.transaction() as session:
+        campaigns.approve(session, settings, "c7", 1, ADMIN)
+    said = words(workspace.run("campaign approve c7", LEAD)["blocks"])
+    assert "already approved" in said
+    assert f"by <@{ADMIN}> on " in said
+
+
+def test_what_time_has_ended_was_ended_by_nobody(workspace, database, submitted, settings):
+    with database.transaction() as session:
+        (gone,) = campaigns.expire(session, settings, clock.now() + timedelta(days=30))
+    with database.reading() as session:
+        stale = Stale(find(session, settings, gone))
+    assert str(stale).endswith("has expired.")
 
 
 def test_two_approvers_at_once_one_wins_and_both_are_told(workspace, database, submitted, api):
