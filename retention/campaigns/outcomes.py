@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from retention.campaigns.body import Body
 from retention.campaigns.offers import bound_to
+from retention.campaigns.redemptions import DATED
 from retention.db.tables import Assignment, Campaign, Coupon
 from retention.lake.lake import naive
 from retention.outreach import sends
@@ -178,11 +179,13 @@ def _discounts(
     The redemption's own event says what it took off; where it does not, it is the offer's share of the order's amount (of its
     category's, where it holds for one), and its money off: that of a parcel, too. Where nobody named an order that the
     lake knows, it is what the customer bought on that date of the shop's calendar: many stamp all orders of a day at midnight.
+    A use told by its date alone may so lie before the hour of sending. It is paid for, unless its order lies there as well and is
+    not counted either.
     """
     import pandas as pd
 
     codes = _redeemed(session, campaign, start, end)
-    events = _within(lake, list(codes["customer_id"]), start, end, campaign.created_at)
+    events = _within(lake, list(codes["customer_id"]), start - DATED, end, campaign.created_at)
     events = events.filter(events.event_type.isin(["purchase", "coupon_redeem"]))
     events = events.left_join(lake.table("items").select("item_id", "category"), "item_id")
     lines = events.select(
@@ -191,6 +194,9 @@ def _discounts(
     for table, moment in ((lines, "occurred_at"), (codes, "redeemed_at")):
         table["date"] = pd.to_datetime(table[moment], utc=True).dt.tz_convert(lake.zone).dt.date
     order = ["customer_id", "order_id"]
+    early = (lines["occurred_at"] < naive(start)) & (lines["event_type"] == "purchase")
+    missed = pd.MultiIndex.from_frame(codes[order]).isin(pd.MultiIndex.from_frame(lines.loc[early, order].dropna()))
+    lines = lines[~early]
     named = pd.MultiIndex.from_frame(codes[order]).isin(pd.MultiIndex.from_frame(lines[order].dropna()))
     found = pd.concat(
         [
@@ -205,11 +211,12 @@ def _discounts(
     found = found.groupby(keys, as_index=False)[["told", "bought"]].sum()
     share = found["share"] * found["bought"] + found["amount_off"]
     found["profit"] = -found["told"].where(found["told"] != 0, share)
+    found.loc[found["customer_id"].isin(codes.loc[missed, "customer_id"]), "profit"] = 0.0
     return found[["customer_id", "day", "profit"]]
 
 
 def _redeemed(session: Session, campaign: Campaign, start: datetime, end: datetime) -> "pd.DataFrame":
-    """The codes used in the window, with what each takes off: a ``share``, an ``amount_off``, of ``only`` one category."""
+    """The codes used by the window's end, with what each takes off: a ``share``, an ``amount_off``, of ``only`` one category."""
     import pandas as pd
 
     redeemed = session.execute(
@@ -219,13 +226,12 @@ def _redeemed(session: Session, campaign: Campaign, start: datetime, end: dateti
             (Assignment.campaign_id == Coupon.campaign_id) & (Assignment.customer_id == Coupon.customer_id),
         )
         .where(
-            Coupon.campaign_id == campaign.id, Coupon.state == "redeemed", Coupon.redeemed_at >= start,
-            Coupon.redeemed_at < end,
+            Coupon.campaign_id == campaign.id, Coupon.state == "redeemed", Coupon.redeemed_at < end,
         )
     )  # fmt: skip
     rows = [
         (
-            who, order, at, (at - start) // timedelta(days=1), float(offer.get("discount") or 0.0),
+            who, order, at, max((at - start) // timedelta(days=1), 0), float(offer.get("discount") or 0.0),
             float(offer.get("amount") or 0.0), bound_to(offer),
         )
         for who, order, at, offer in redeemed

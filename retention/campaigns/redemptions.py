@@ -201,7 +201,7 @@ def from_events(lake: "Lake", session: Session, settings: Settings) -> None:
     first = session.scalar(select(func.min(Coupon.issued_at)).where(Coupon.team_id == settings.team_id))
     if first is None:
         return
-    events = lake.table("events", since=first, identity="stored")
+    events = lake.table("events", since=first - DATED, identity="stored")
     events = events.filter(events.event_type == "coupon_redeem", events.query.notnull())
     told = events.select("event_id", "customer_id", "order_id", "occurred_at", "query").order_by(
         "occurred_at", "event_id"

@@ -187,6 +187,27 @@ def test_orders_stamped_at_midnight_are_found_by_the_local_date_of_the_codes_use
     assert counted.cost == pytest.approx(10 + 10 + 2)
 
 
+@pytest.mark.parametrize(
+    ("order", "cost"), [("o1", 15), (None, 15), ("slip 4711", 15), ("dated", 0)], ids=str
+)
+def test_a_use_told_by_its_date_on_the_day_of_sending_is_paid_for_where_its_order_counts(
+    lake, database, settings, tmp_path, campaign, order, cost
+):
+    """The busiest day of a campaign cost nothing where the till's file has dates only."""
+    midnight = SENT.replace(hour=0)
+    dated = _events(("a", "purchase", midnight, "dated", "i1", 70.0, None))
+    dated.to_parquet(tmp_path / "dated.parquet")
+    import_files(lake, database, settings, "events", [str(tmp_path / "dated.parquet")])
+    with database.transaction() as session:
+        used = session.get_one(Coupon, "AAAA")
+        used.order_id, used.redeemed_at = order, midnight
+    with database.reading() as session:
+        counted = outcomes(lake, session, campaign)
+    assert (counted.cost, counted.redeemed) == (pytest.approx(cost + 4 + 2), 2)
+    assert counted.customers.set_index("customer_id").loc["a", "revenue"] == 150
+    assert counted.profits["day"].min() == 0
+
+
 def test_a_code_whose_named_order_is_not_known_is_paid_for_by_what_was_bought_that_day(
     lake, database, campaign
 ):

@@ -237,3 +237,16 @@ def test_events_tell_of_codes_too_and_the_shops_own_coupons_are_not_ours(databas
     assert _state(database, codes["k3"]) == ("redeemed", "o1")
     with database.reading() as session:
         assert session.scalars(select(Redemption.outcome)).all() == ["redeemed"]
+
+
+def test_an_event_that_tells_of_a_use_by_its_date_alone_may_lie_before_the_first_campaigns_hour(
+    database, settings, codes, tmp_path
+):
+    """On the day on which the first campaign ever was sent such uses were not seen."""
+    file = tmp_path / "events.csv"
+    file.write_text(
+        "event_id,customer_id,event_type,occurred_at,order_id,query\n"
+        f"e1,k3,coupon_redeem,{NOW:%Y-%m-%d} 00:00:00,o1,{codes['k3']}\n"
+    )
+    import_files(Lake.open(settings), database, settings, "events", [str(file)])
+    assert _state(database, codes["k3"]) == ("redeemed", "o1")
