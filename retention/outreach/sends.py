@@ -191,9 +191,16 @@ def not_contacted(session: Session, campaign_id: str) -> set[str]:
 
 
 def why_left_out(session: Session, campaign_id: str) -> dict[str, int]:
-    """How many of those there are, by the reason."""
-    gone = select(Send.error, func.count()).where(Send.campaign_id == campaign_id, Send.state == "cancelled")
-    return {why or "stopped": number for why, number in session.execute(gone.group_by(Send.error)).tuples()}
+    """How many of the treated got no copy and will get none, by the reason."""
+    said = {"bounced": "it bounced", "failed": "it could not be sent"}
+    gone = select(Send.state, Send.error, func.count()).where(
+        Send.campaign_id == campaign_id, Send.state.not_in(REACHED)
+    )
+    found: dict[str, int] = {}
+    for state, error, number in session.execute(gone.group_by(Send.state, Send.error)):
+        why = said.get(state) or error or "stopped"
+        found[why] = found.get(why, 0) + number
+    return found
 
 
 def untaken(session: Session, campaign_id: str) -> int:

@@ -245,6 +245,19 @@ def test_only_what_reached_somebody_counts_as_contact(database, settings):
     assert reached == {"k1", "k3", "k5", "k6", "k7", "k8", "k9"}
 
 
+def test_who_got_no_copy_is_counted_by_the_reason(database, settings):
+    """The result told of who was left out beforehand, not of a seventh of the treated whose copies had bounced."""
+    campaign = made.live(database, settings, 10)
+    with database.transaction() as session:
+        sends.leave_out(session, "c1", ["k9"], "no consent any more")
+    carrier = Scripted(k2="bounced", k3="doubtful", k4="failed", k5="bounced")
+    made.run(database, settings, campaign, carrier, made.contacts(10))
+    with database.reading() as session:
+        why = sends.why_left_out(session, "c1")
+        assert sum(why.values()) == len(sends.not_contacted(session, "c1"))
+    assert why == {"it bounced": 2, "it could not be sent": 1, "no consent any more": 1}
+
+
 KILLS = 8
 
 
