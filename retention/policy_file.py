@@ -1,7 +1,10 @@
 """What a person wrote in a TOML file of rules: read strictly, and its first fault told in their words."""
 
 import json
+import re
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -17,12 +20,41 @@ _SHOULD_BE = {
     "tuple_type": 'write a list like ["a", "b"]',
     "model_type": "write a table: its name in a line of its own in brackets, and its settings below that",
     "missing": "this is missing; write it",
+    "finite_number": "write a number that ends, like 25000",
+    "string_too_short": "write {min_length} or more characters",
+    "string_too_long": "write at most {max_length} characters",
     "greater_than_equal": "write {ge} or more",
     "greater_than": "write more than {gt}",
     "less_than_equal": "write {le} or less",
     "less_than": "write less than {lt}",
     "literal_error": "write one of {expected}",
 }  # by pydantic's types of faults
+_REMEDIES = {
+    "Cannot declare": "this table is there twice; put all its settings below one of the two",
+    "Cannot overwrite": "this is said twice; keep one of the two",
+    "Invalid value": 'write text in straight quotes, like "a", and a number as 0.5',
+    "Expected newline": "one setting a line, and a number without separators, like 25000",
+    "Expected '='": 'write a setting as name = value, and a table\'s name in brackets',
+}  # by how the parser's complaint begins
+
+
+def read_text(path: Path) -> str:
+    """The file's text, without the mark that some editors of Windows put before it.
+
+    Raises
+    ------
+    OSError, UnicodeDecodeError
+    """
+    return path.read_text(encoding="utf-8-sig")
+
+
+def not_toml(error: tomllib.TOMLDecodeError, text: str) -> str:
+    """What keeps a text from being TOML: where, what stands there, what to write instead."""
+    said = str(error)
+    at = re.search(r"at line (\d+), column \d+", said)
+    line = text.splitlines()[int(at[1]) - 1].strip() if at else ""
+    remedy = next((words for begin, words in _REMEDIES.items() if said.startswith(begin)), "")
+    return "; ".join(filter(None, [f"{said}: {line[:80]}" if line else said, remedy]))
 
 
 def validated(model: type[Model], said: Mapping[str, Any]) -> Model:

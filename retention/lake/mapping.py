@@ -11,6 +11,7 @@ from zoneinfo import available_timezones
 
 from retention.errors import BadInput
 from retention.lake.schema import Table
+from retention.policy_file import not_toml, read_text
 
 _TEXTS = ("encoding", "delimiter", "decimal", "date_format")
 _FLAGS = ("dayfirst", "header")
@@ -125,11 +126,13 @@ def read_map(path: Path, table: Table, timezone: str = "UTC") -> Mapping:
         Where the file cannot be read, or names a column, option or time zone that does not exist.
     """
     try:
-        sections = tomllib.loads(path.read_text(encoding="utf-8"))
+        sections = tomllib.loads(text := read_text(path))
     except OSError as error:
         raise BadInput(f"The map {path.name} cannot be read: {error.strerror or error}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise BadInput(f"The map {path.name} is not TOML: {error}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"The map {path.name} is not TOML: {not_toml(error, text)}.") from None
     if table.name not in sections:
         found = ", ".join(f"[{name}]" for name in sections) or "nothing"
         raise BadInput(f"The map {path.name} has no section [{table.name}]; it has {found}.")

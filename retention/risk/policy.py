@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from retention.campaigns.quiet import parsed
 from retention.errors import BadInput
 from retention.lake.identity.rules import IdentityRules
-from retention.policy_file import first_fault, validated
+from retention.policy_file import first_fault, not_toml, read_text, validated
 from retention.risk.recommending import RecommendRules
 from retention.risk.strategy import ANY, REASONS, Cell, Consent, Rule, reason_of
 from retention.settings import Settings
@@ -38,7 +38,7 @@ HOLDOUT = (0.1, 0.2)  # below, nothing is learned; above, too much is forgone
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Tiers(_Strict):
@@ -282,13 +282,13 @@ def load_policy(settings: Settings) -> Policy:
 def read_policy(path: Path) -> Policy:
     """Read and validate one policy file; errors as `load_policy`."""
     try:
-        return _parsed(path.read_text(encoding="utf-8"))
+        return _parsed(text := read_text(path))
     except OSError as error:
         raise BadInput(f"The policy {path} cannot be read: {error.strerror or error}.") from None
     except UnicodeDecodeError:
         raise BadInput(f"The policy {path} is not UTF-8 text; save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"The policy {path} is not valid TOML: {error}.") from None
+        raise BadInput(f"The policy {path} is not valid TOML: {not_toml(error, text)}.") from None
     except ValidationError as error:
         raise BadInput(f"The policy {path} cannot be used: {first_fault(error)}.") from None
 

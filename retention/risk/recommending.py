@@ -19,7 +19,7 @@ FORBIDDEN = (
 class RecommendRules(BaseModel):
     """Which items may be offered, and how many of a kind."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     policy: ListPolicy = "both"
     exclude_categories: Names = FORBIDDEN

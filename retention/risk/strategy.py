@@ -31,7 +31,7 @@ class Rule(BaseModel):
     With ``instead_of`` it decides for nobody itself: it is another offer for the customers of the rules that it names.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: Annotated[str, Field(min_length=1, max_length=60)]
     tiers: tuple[Tier, ...] = ()

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from retention.errors import BadInput
 from retention.lake.schema import EARLIEST, EVENTS
-from retention.policy_file import in_words, validated
+from retention.policy_file import in_words, not_toml, read_text, validated
 from retention.settings import Settings
 
 DEFAULT = Path(__file__).with_name("clean.toml")
@@ -181,6 +181,8 @@ def _nearest(name: str, known: Collection[str]) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(text := read_text(path))
+    except UnicodeDecodeError as error:
         raise BadInput(f"{path} is not TOML: {error}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{path} is not TOML: {not_toml(error, text)}.") from None

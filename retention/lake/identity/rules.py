@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from retention.errors import BadInput
-from retention.policy_file import first_fault, validated
+from retention.policy_file import first_fault, read_text, validated
 from retention.settings import Settings
 
 
@@ -50,7 +50,7 @@ def load(settings: Settings) -> IdentityRules:
     if settings.policy is None:
         return IdentityRules()
     try:
-        said = tomllib.loads(settings.policy.read_text(encoding="utf-8"))
+        said = tomllib.loads(read_text(settings.policy))
         return validated(IdentityRules, said.get("identity", {}))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadInput(f"The policy {settings.policy} cannot be read: {error}.") from None

@@ -67,6 +67,13 @@ def test_a_shop_may_bring_its_own(tmp_path):
         ("[recommend]\nmax_per_brand = 0\n", "recommend.max_per_brand"),
         ("[recommend]\nmin_margin = 30\n", "write less than 1.0 (it says 30)"),
         ("[tiers\n", "not valid TOML"),
+        ("[campaign]\nbudget = inf\n", "campaign.budget: write a number that ends, like 25000 (it says inf)"),
+        ("[tiers]\n[campaign]\n[tiers]\n", "line 3, column 7): [tiers]; this table is there twice"),
+        ("[campaign]\nbudget = 1\nbudget = 2\n", "budget = 2; this is said twice; keep one"),
+        ("[campaign]\nbudget = 25,000\n", "budget = 25,000; one setting a line, and a number without separators"),
+        ("[campaign]\nconsent = “required”\n", "consent = “required”; write text in straight quotes"),
+        ("[campaign]\nbudget\n", "write a setting as name = value"),
+        (_rule(""), "rules.1.name: write 1 or more characters"),
         ("[campaign]\nbudget = -5\n", "it says -5"),
         ("[campaigns]\nbudget = 5\n", "there is no such setting"),
         ("[campaign]\nquiet_hours = 'at night'\n", "write them like"),
@@ -112,6 +119,12 @@ def test_a_fault_gets_one_sentence_that_names_it(tmp_path, text, says):
     assert "policy.toml" in sentence
     assert sentence.count("\n") == 0
     assert sentence.endswith(".")
+
+
+def test_the_mark_that_an_editor_of_windows_puts_before_a_text_is_none_of_it(tmp_path):
+    file = tmp_path / "policy.toml"
+    file.write_text("[campaign]\nbudget = 1000\n", encoding="utf-8-sig")
+    assert read_policy(file).campaign.budget == 1000
 
 
 def test_a_whole_number_stands_for_a_fraction(tmp_path):
