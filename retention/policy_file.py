@@ -34,7 +34,7 @@ _REMEDIES = {
     "Cannot overwrite": "this is said twice; keep one of the two",
     "Invalid value": 'write text in straight quotes, like "a", and a number as 0.5',
     "Expected newline": "one setting a line, and a number without separators, like 25000",
-    "Expected '='": 'write a setting as name = value, and a table\'s name in brackets',
+    "Expected '='": "write a setting as name = value, and a table's name in brackets",
 }  # by how the parser's complaint begins
 
 
@@ -52,7 +52,7 @@ def not_toml(error: tomllib.TOMLDecodeError, text: str) -> str:
     """What keeps a text from being TOML: where, what stands there, what to write instead."""
     said = str(error)
     at = re.search(r"at line (\d+), column \d+", said)
-    line = text.splitlines()[int(at[1]) - 1].strip() if at else ""
+    line = text.splitlines()[int(at[1]) - 1].partition(" #")[0].strip() if at else ""
     remedy = next((words for begin, words in _REMEDIES.items() if said.startswith(begin)), "")
     return "; ".join(filter(None, [f"{said}: {line[:80]}" if line else said, remedy]))
 

@@ -195,7 +195,9 @@ def _discounts(
         table["date"] = pd.to_datetime(table[moment], utc=True).dt.tz_convert(lake.zone).dt.date
     order = ["customer_id", "order_id"]
     early = (lines["occurred_at"] < naive(start)) & (lines["event_type"] == "purchase")
-    missed = pd.MultiIndex.from_frame(codes[order]).isin(pd.MultiIndex.from_frame(lines.loc[early, order].dropna()))
+    missed = pd.MultiIndex.from_frame(codes[order]).isin(
+        pd.MultiIndex.from_frame(lines.loc[early, order].dropna())
+    )
     lines = lines[~early]
     named = pd.MultiIndex.from_frame(codes[order]).isin(pd.MultiIndex.from_frame(lines[order].dropna()))
     found = pd.concat(

@@ -270,7 +270,19 @@ def test_where_there_are_no_items_a_line_keeps_whatever_else_it_says(line, reads
 
 @pytest.mark.parametrize(
     "place",
-    ["{nam}", "{first name}", "{{name}}", "{ name }", "{name", "name}", "{}", "{name.__class__}", "{name}}", "{Name}", "{na-me}"],
+    [
+        "{nam}",
+        "{first name}",
+        "{{name}}",
+        "{ name }",
+        "{name",
+        "name}",
+        "{}",
+        "{name.__class__}",
+        "{name}}",
+        "{Name}",
+        "{na-me}",
+    ],
 )
 def test_nobody_reads_braces_that_were_meant_to_be_filled_in(place):
     with pytest.raises(BadInput, match=re.escape(f"has {place}, which means nothing here; use {{name}}")):

@@ -70,7 +70,10 @@ def test_a_shop_may_bring_its_own(tmp_path):
         ("[campaign]\nbudget = inf\n", "campaign.budget: write a number that ends, like 25000 (it says inf)"),
         ("[tiers]\n[campaign]\n[tiers]\n", "line 3, column 7): [tiers]; this table is there twice"),
         ("[campaign]\nbudget = 1\nbudget = 2\n", "budget = 2; this is said twice; keep one"),
-        ("[campaign]\nbudget = 25,000\n", "budget = 25,000; one setting a line, and a number without separators"),
+        (
+            "[campaign]\nbudget = 25,000\n",
+            "budget = 25,000; one setting a line, and a number without separators",
+        ),
         ("[campaign]\nconsent = “required”\n", "consent = “required”; write text in straight quotes"),
         ("[campaign]\nbudget\n", "write a setting as name = value"),
         (_rule(""), "rules.1.name: write 1 or more characters"),
