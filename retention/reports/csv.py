@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
+# The last four are full-width: spreadsheets of East Asia read them as the first four.
+DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def harmless(cell: Any) -> Any:

@@ -250,6 +250,27 @@ def test_the_whole_way_to_a_result(desk):
     assert posted.thread_key == closed.post_key
 
 
+def test_the_file_tells_what_each_code_takes_off_and_from_which_order_on(desk):
+    """Whoever put the codes of money off into a shop found a discount of nought."""
+    campaign_id = _live(desk)
+    with desk.database.transaction() as session:
+        who, row = session.execute(
+            select(Coupon.customer_id, Assignment)
+            .join(Assignment, Assignment.customer_id == Coupon.customer_id)
+            .where(Assignment.campaign_id == campaign_id)
+            .order_by(Coupon.customer_id)
+        ).first()
+        row.offer = {**row.offer, "discount": 0.0, "amount": 5.0, "min_order": 40.0}
+    assert _run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD).error is None
+    with desk.database.reading() as session:
+        content = session.scalars(select(File.content).where(File.mime == "text/csv")).one()
+    rows = {row["customer_id"]: row for row in csv.DictReader(io.StringIO(content.decode("utf-8-sig")))}
+    told = [rows[who][name] for name in ("discount", "amount", "min_order")]
+    assert told == ["0.0", "5.0", "40.0"]
+    other = next(row for one, row in rows.items() if one != who and row["code"])
+    assert (float(other["discount"]) > 0, other["amount"], other["min_order"]) == (True, "0.0", "0.0")
+
+
 def _offered(desk, campaign_id) -> dict[str, list[str]]:
     """Treated customer → the items of their offer."""
     treated = (Assignment.campaign_id == campaign_id, Assignment.arm == "treatment")
