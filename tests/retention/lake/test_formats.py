@@ -1,5 +1,10 @@
 """Exports known by name, as the shops' own exporters write them."""
 
+import csv
+import json
+import re
+from io import StringIO
+
 import pytest
 
 from retention.errors import BadInput
@@ -127,6 +132,17 @@ def test_shopify_products_are_variants_named_as_orders_name_them(bring):
     assert items[0]["margin"] == pytest.approx(0.6)
 
 
+def test_shopify_products_that_sell_without_stock_gift_cards_and_variants(bring):
+    head, *rows = SHOPIFY_PRODUCTS.splitlines()
+    head += ",Variant Inventory Policy,Gift Card"
+    rows = [f"{row},{'continue' if 'Green' in row else 'deny'},{'true' if row.startswith('mug') else ''}" for row in rows]
+    _, (mug, black, green) = bring("items", "shopify-products", "\n".join([head, *rows]), "item_id")
+    assert (green["title"], green["in_stock"]) == ("Tea - Green / 100 g", True)
+    told = [json.loads(one["attributes"]) for one in (mug, black, green)]
+    assert [one["recommendable"] for one in told] == [False, None, None]
+    assert [one["parent"] for one in told] == ["mug", "tea", "tea"]
+
+
 @pytest.mark.parametrize("text", [WOO_LINES, WOO_PACKED])
 def test_woocommerce_orders_by_line_or_packed(bring, text):
     report, events = bring("events", "woocommerce-orders", text, ["order_id", "event_type", "item_id"])
@@ -143,6 +159,20 @@ def test_woocommerce_orders_by_line_or_packed(bring, text):
     )
 
 
+@pytest.mark.parametrize("text", [WOO_LINES, WOO_PACKED])
+def test_amounts_of_woocommerce_are_read_as_the_shop_writes_them(bring, text):
+    """A shop that writes decimal commas had no amounts at all, and nothing said so."""
+    dear = text.replace("18.00", "1.018.00").replace("20.00", "1.020.00")
+    german = [
+        [re.sub(r"(?<![\d.-])(-?[\d.]+)\.00\b", r"€ \1,00", cell) for cell in row] for row in csv.reader(StringIO(dear))
+    ]
+    written = "\n".join(",".join(f'"{cell}"' for cell in row) for row in german)
+    _, events = bring("events", "woocommerce-orders", written, ["order_id", "event_type", "item_id"])
+    assert [(e["item_id"], e["quantity"], e["amount"], e["discount"]) for e in events] == [
+        ("4", 1, 5, 0), ("MUG-1", 2, 1018, 2), ("4", -1, -5, None), ("MUG-1", 1, 10, 0), ("MUG-1", -1, -10, None),
+    ]  # fmt: skip
+
+
 def test_what_was_only_tried_out_at_shopify_is_not_meant(bring):
     tried = SHOPIFY_ORDERS.replace("Shopify Payments", "(for testing) Bogus Gateway")
     report, events = bring("events", "shopify-orders", tried, ["order_id"])
@@ -157,6 +187,7 @@ def test_woocommerce_customers_and_products(bring):
     assert [(one["item_id"], one["category"], one["brand"], one["price"], one["in_stock"]) for one in items] == [
         ("5", "Tea", "Leaf", 5, False), ("MUG-1", "Mugs & Cups", "Acme", 8.5, True), ("TEA", "Tea", "Leaf", None, True),
     ]  # fmt: skip
+    assert [json.loads(one["attributes"])["parent"] for one in items] == ["TEA", None, None]
     assert '"recommendable":false' in items[2]["attributes"]
     assert items[1]["title"] == 'Mug "5 < 6"'  # the export writes names as HTML
 
