@@ -51,6 +51,20 @@ def test_a_new_customer_gets_what_sells_in_their_region(cold_shop):
     assert len(found["newbie"]) == len(found["nobody"]) == 5
 
 
+def test_a_stranger_is_offered_what_most_bought_lately_in_that_order(cold_shop):
+    """The ranker, which learned from customers with a history, put at random what strangers were offered."""
+    shop, trained, _, _ = cold_shop
+    assert trained.ranking("both") is not None
+    items = recommend(trained, shop.lake, ["nobody", "c0000"], k=10, as_of=shop.end)["nobody"]
+    since = pd.Timestamp(shop.end).tz_localize(None) - pd.Timedelta(days=28)
+    events = shop.lake.table("events").execute()
+    lately = events[(events.event_type == "purchase") & (events.occurred_at >= since)]
+    buyers = lately.groupby("item_id").customer_id.nunique()
+    told = [int(item.why.removeprefix("popular: ").split()[0]) for item in items]
+    assert told == [buyers[item.item_id] for item in items] == sorted(told, reverse=True)
+    assert told[0] == buyers.max()
+
+
 def test_the_share_that_explores_holds_new_items_that_read_like_what_is_liked(cold_shop):
     shop, trained, _, favourite = cold_shop
     lovers = [who for who, kind in favourite.items() if kind == "coffee"][:8]
