@@ -64,8 +64,10 @@ def release(
     Raises
     ------
     BadInput
-        Where no row is there for the reason.
+        Where no row is there for the reason, or no map is there to read them with.
     """
+    if map_path is not None and not map_path.is_file():
+        raise BadInput(f"The map {map_path} cannot be read: there is no such file.")
     started = perf_counter()
     con = lake.duckdb
     if reason is not None:

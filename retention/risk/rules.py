@@ -13,6 +13,7 @@ import pandas as pd
 from retention.churn.ladder import BUYERS_FOR_A_MODEL
 from retention.churn.reasons import silence
 from retention.churn.score import next_order, population, worth
+from retention.templating import count
 
 VERSION = "rules"
 # Only the longest silence reaches `high`, and it does so alone.
@@ -88,6 +89,6 @@ def _reasons(row: dict[str, Any], silent: int, often: int, horizon_days: int) ->
         weight = round(RECENCY * (silent - 1) / 4, 3)
         found.append({"feature": "recency", "text": silence(row, horizon_days), "weight": weight})
     if often <= SELDOM:
-        text = f"{row['orders_all']:.0f} orders ever, fewer than most"
+        text = f"{count(row['orders_all'], 'order')} ever, fewer than most"
         found.append({"feature": "frequency", "text": text, "weight": round(FREQUENCY * (5 - often) / 4, 3)})
     return sorted(found, key=lambda reason: -reason["weight"])

@@ -51,6 +51,10 @@ def test_from_link_to_undo(home, capsys, tmp_path):
     assert {waiting[0]["earlier"]["name"], waiting[0]["later"]["name"]} == {"Ann Smith", "Bob Jones"}
     assert len(pd.read_csv(tmp_path / "pairs.csv")) == 1
     link = waiting[0]["link_id"]
+    assert run(["identity", "review"]) == 0
+    shown = capsys.readouterr().out
+    for side, known in (("customer_id", "later"), ("same_as", "earlier")):
+        assert f"{waiting[0][side]}: {waiting[0][known]['name']}," in shown
     assert _json(capsys, "identity", "accept", link)["links"][0]["state"] == "accepted"
     assert run(["score", "store-2"]) == 0
     assert "store-2 has been merged into web-1" in capsys.readouterr().out

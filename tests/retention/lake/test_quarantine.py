@@ -127,6 +127,12 @@ def test_a_map_that_is_gone_is_told_and_its_rows_stay(lake, database, settings, 
     assert sum(found.quarantine.values()) == 6
 
 
+def test_a_map_that_was_mistyped_is_refused(lake, database, settings, imported, tmp_path):
+    """It was a note, with exit status 0, below the rows that were tried without it."""
+    with pytest.raises(BadInput, match=r"nope\.toml cannot be read: there is no such file"):
+        release(lake, database, settings, map_path=tmp_path / "nope.toml")
+
+
 def test_a_mended_file_clears_its_quarantine(lake, database, settings, imported, map_path, file):
     with open(file, "w") as target:
         target.write(HEADER + "1,c1,2025-02-01 10:00:00,1,2.00,purchase\n")

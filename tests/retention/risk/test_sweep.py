@@ -59,6 +59,12 @@ def test_without_a_model_the_rules_say_so(shop):
     assert "a model needs 100 buyers (have" in early.rung
 
 
+def test_the_rules_tell_one_order_as_one(shop):
+    swept, _ = rules.score(shop.lake, shop.begin + timedelta(days=20))
+    said = {reason["text"] for reasons in swept.reasons for reason in reasons if reason["feature"] == "frequency"}
+    assert "1 order ever, fewer than most" in said
+
+
 def test_by_the_rules_one_customer_has_the_risk_that_the_sweep_gives_them(shop):
     swept, _ = rules.score(shop.lake, shop.end)
     for at in (0, len(swept) // 2, -1):
