@@ -51,11 +51,12 @@ def report(
     -------
     Performance
         ``shown`` (to customers, at the desk), ``examined`` (place → chance that it is looked at, relative to the first) and
-        ``clicks`` (how many that rests on; without any it is the prior); ``slots``, ``reasons``, ``models`` and ``weeks``, each a list of
+        ``clicks`` (how many that rests on; without any it is the prior); ``open`` (how many of those sent have not yet had
+        their four weeks, so that more may come of them); ``slots``, ``reasons``, ``models`` and ``weeks``, each a list of
         `_line`.
     """
     from retention.recommend.feedback.exposure import examined
-    from retention.recommend.feedback.responses import seen
+    from retention.recommend.feedback.responses import WINDOW_DAYS, seen
 
     at = as_of or clock.now()
     progress(0, 2, "Gathering what was shown and what came of it")
@@ -66,6 +67,7 @@ def report(
     lines = lines.assign(
         sent=sent, chance=lines["position"].map(chances).astype(float).fillna(1.0),
         week=lines["shown_at"].dt.tz_convert(settings.timezone).dt.tz_localize(None).dt.to_period("W").dt.start_time,
+        open=sent & (lines["shown_at"] > at - timedelta(days=WINDOW_DAYS)),
     )[lines["shown_at"] >= at - timedelta(days=days)]  # fmt: skip
     progress(1, 2, "Counting")
     data = {
@@ -73,6 +75,7 @@ def report(
         "days": days,
         "shown": {"customers": int(lines["sent"].sum()), "desk": int((~lines["sent"]).sum())},
         "clicks": int(lines.loc[lines["sent"], "clicked"].sum()),
+        "open": int(lines["open"].sum()),
         "examined": {str(place): round(chance, 3) for place, chance in chances.items()},
         "slots": _lines(lines, "position"),
         "reasons": _lines(lines, "source"),
@@ -98,7 +101,7 @@ def _line(name: Any, group: "pd.DataFrame") -> dict[str, Any]:
     shown = len(sent)
     told: dict[str, Any] = {
         "name": name if isinstance(name, str) else int(name), "shown": shown, "desk": len(group) - shown,
-        "useful": int(group["useful"].sum()), "wrong": int(group["wrong"].sum()),
+        "open": int(group["open"].sum()), "useful": int(group["useful"].sum()), "wrong": int(group["wrong"].sum()),
     }  # fmt: skip
     for answer, rate in zip(ANSWERS, ("click_rate", "buy_rate", "redeem_rate"), strict=True):
         number = int(sent[answer].sum())
@@ -171,11 +174,16 @@ def _weeks(axes: "Axes", weeks: list[dict[str, Any]]) -> None:
         ecolor=charts.SOFT,
     )
     axes.set_ylim(bottom=0)
+    going = [place for place, one in enumerate(weeks) if one["open"]]
+    axes.plot(
+        going, [100 * weeks[place]["buy_rate"] for place in going], "o", markersize=4, color=charts.ACCENT,
+        markerfacecolor="white", zorder=3,
+    )  # fmt: skip
     every = max(1, len(weeks) // 4)
     axes.set_xticks(
         at[::every], [f"{datetime.fromisoformat(one['name']):%d %b}".lstrip("0") for one in weeks[::every]]
     )
     charts.title(
         axes, "Bought within four weeks, %",
-        "of the items sent, by week, with 95 %" if weeks else "nothing was sent yet",
+        f"of the items sent, by week, with 95 %{'; hollow: not over yet' if going else ''}" if weeks else "nothing was sent yet",
     )  # fmt: skip

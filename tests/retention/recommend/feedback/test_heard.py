@@ -15,6 +15,7 @@ from retention.recommend.feedback.exposure import PSEUDO, examined, prior
 from retention.recommend.feedback.responses import seen
 from retention.recommend.history import DAY, WEIGHTS, pairs, read
 from retention.reports.recommendations import Performance, report
+from retention.templating import text
 from tests.retention.recommend.made import Made, made
 from workers.delivery import render
 from workers.requests import RecommendReport
@@ -218,6 +219,23 @@ def test_the_report_tells_places_reasons_models_and_weeks_apart(sent):
     assert (early["shown"]["customers"], early["clicks"]) == (6, 0)
 
 
+def test_the_report_says_whose_four_weeks_are_not_over(sent):
+    """The newest weeks always looked worse than those before: what was sent a day ago counted as bought by nobody."""
+    told = [
+        report(sent.lake, sent.database, sent.settings, as_of=SENT + timedelta(days=days), days=90)
+        for days in (1, 27, 28)
+    ]
+    assert [one.data["open"] for one in told] == [6, 6, 0]
+    assert [[week["open"] for week in one.data["weeks"]] for one in told] == [[6], [6], [0]]
+    said = "6 items of those sent have not had their four weeks yet"
+    assert [said in one.html(sent.settings) for one in told] == [True, True, False]
+    assert [said in text("terminal/recommend_report.txt.j2", zone="UTC", **one.data) for one in told] == [
+        True,
+        True,
+        False,
+    ]
+
+
 def test_the_reports_message_and_page_name_nobody(sent):
     context = Context(
         sent.settings,
@@ -239,11 +257,11 @@ def test_the_reports_message_and_page_name_nobody(sent):
     assert "bought before" in said
     assert message.images["rates"].content.startswith(b"\x89PNG")
     assert "place 3: 50.0% clicked" in message.images["rates"].alt_text
-    text = page.file.content.decode()
-    assert "<script" not in text
-    assert "By week" in text
-    assert "bought before" in text
-    assert "buy_again" not in text
+    written = page.file.content.decode()
+    assert "<script" not in written
+    assert "By week" in written
+    assert "bought before" in written
+    assert "buy_again" not in written
     assert {"due", "new"} < set(SOURCES)  # of an offer's own kind
     lines = [{**outcome.data["reasons"][0], "name": one} for one in SOURCES]
     named = Performance({**outcome.data, "reasons": lines}).html(sent.settings)
