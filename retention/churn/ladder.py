@@ -49,7 +49,7 @@ def stand(training: TrainingSet) -> Rung:
     ]
     if buyers < BUYERS_FOR_A_MODEL:
         raise TooLittleData(
-            f"Only {buyers} customers had ordered by {training.newest.cutoff:%Y-%m-%d}; a model needs "
+            f"Only {buyers} customers had ordered by {training.day(training.newest.cutoff)}; a model needs "
             f"{BUYERS_FOR_A_MODEL}. Import more history; until then sweeps go by the rules (RFM)."
         )
     return _carried(training, buyers, churners)

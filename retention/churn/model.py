@@ -185,8 +185,8 @@ def fit(
     return TrainedChurn(
         model=calibrated, estimator=chosen.name, columns=training.columns, reference=reference(X),
         cutoff=training.cutoff, horizon_days=training.horizon_days,
-        active_within_days=training.active_within_days, rung=_why(rung, model, choices, told, chosen),
-        train_rows=len(y), seed=seed, calibration=_how(method, told) + _coming(training), parameters=_parameters(training, y, choices, searched),
+        active_within_days=training.active_within_days, rung=_why(rung, model, choices, _origins(training, told), chosen),
+        train_rows=len(y), seed=seed, calibration=_how(training, method, told) + _coming(training), parameters=_parameters(training, y, choices, searched),
     )  # fmt: skip
 
 
@@ -222,7 +222,7 @@ def _assembled(
 
 
 def _why(
-    rung: Rung, model: str, choices: Sequence[rolling.Choice], told: Sequence[rolling.Told], chosen: rolling.Choice
+    rung: Rung, model: str, choices: Sequence[rolling.Choice], origins: str, chosen: rolling.Choice
 ) -> str:  # fmt: skip
     """On which rung the data stands, and why this estimator."""
     if model != "auto":
@@ -241,14 +241,14 @@ def _why(
         if chosen is ranked[0]
         else f" {ranked[0].name} alone is not better by {100 * rolling.TIE:.0f} %, so {chosen.name} it is."
     )
-    return f"{rung.text} Chosen by log-loss on {_origins(told)}: {said}.{tie}"
+    return f"{rung.text} Chosen by log-loss on {origins}: {said}.{tie}"
 
 
-def _how(method: str, told: Sequence[rolling.Told]) -> str:
+def _how(training: TrainingSet, method: str, told: Sequence[rolling.Told]) -> str:
     if not told:
         return "none: there is no later snapshot to learn it on"
     customers = sum(len(one.labels) for one in told)
-    return f"{method}, on {customers:,} customers at {_origins(told)}"
+    return f"{method}, on {customers:,} customers at {_origins(training, told)}"
 
 
 def _coming(training: TrainingSet) -> str:
@@ -262,9 +262,13 @@ def _coming(training: TrainingSet) -> str:
     )
 
 
-def _origins(told: Sequence[rolling.Told]) -> str:
-    dates = [f"{one.snapshot.cutoff:%Y-%m-%d}" for one in told]
-    return f"{len(told)} rolling origins ({', '.join(dates)})" if len(told) > 1 else f"the origin {dates[0]}"
+def _origins(training: TrainingSet, told: Sequence[rolling.Told]) -> str:
+    dates = [training.day(one.snapshot.cutoff) for one in told]
+    return (
+        f"{len(told)} rolling origins ({', '.join(dates)})"
+        if len(told) > 1
+        else f"the origin {''.join(dates)}"
+    )
 
 
 def _parameters(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -184,11 +185,16 @@ class TrainingSet:
     fits: dict[Any, Any] = field(
         default_factory=dict, compare=False, repr=False
     )  # see retention.churn.rolling
+    zone: str = "UTC"  # the shop's time zone (IANA)
 
     @property
     def newest(self) -> Snapshot:
         """The newest labelled snapshot."""
         return self.snapshots[0]
+
+    def day(self, moment: datetime) -> str:
+        """The day of a moment by the shop's clock, as people are told it."""
+        return f"{moment.astimezone(ZoneInfo(self.zone)):%Y-%m-%d}"
 
     @property
     def season(self) -> bool:
@@ -294,8 +300,9 @@ def history(
     names = (*NAMES, *(one.name for one in DERIVED if days >= SEASON_FROM_DAYS or one.name not in SEASON))
     ahead = seasons.swing(_trade(lake, cutoff, 0), horizon_days, taken[0].purchases)
     return TrainingSet(
-        cutoff, horizon_days, active_within_days, days, tuple(taken), _telling(taken, names), ahead
-    )
+        cutoff, horizon_days, active_within_days, days, tuple(taken), _telling(taken, names), ahead,
+        zone=lake.zone,
+    )  # fmt: skip
 
 
 def _telling(taken: Sequence[Snapshot], names: Sequence[str]) -> tuple[str, ...]:

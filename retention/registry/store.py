@@ -51,7 +51,7 @@ def save(
         The artefact; its sha256 and a keyed seal over that, the kind and the version go into the row.
     """
     digest = hashlib.sha256(content).hexdigest()
-    version = f"{kind}-{cutoff:%Y%m%d}-{secrets.token_hex(3)}"
+    version = f"{kind}-{cutoff.astimezone(settings.zone):%Y%m%d}-{secrets.token_hex(3)}"
     name = f"{kind}/{version}.model"
     _write(settings.models_url, name, content)
     return ModelVersion(

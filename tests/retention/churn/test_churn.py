@@ -165,6 +165,14 @@ def test_what_cannot_be_learned_is_said_in_a_sentence(shop):
         train(shop.lake, cutoff=shop.begin - timedelta(days=5), **ARGS)
 
 
+def test_a_day_of_training_is_told_by_the_shops_clock(shop, monkeypatch):
+    """Of a model learned from before the first of October in London it said 2024-09-02, and the card 3 Sep 2024."""
+    monkeypatch.setattr(shop.lake, "zone", "America/Los_Angeles")
+    eve = shop.begin + timedelta(days=30)
+    with pytest.raises(TooLittleData, match=f"customers had ordered by {eve:%Y-%m-%d};"):
+        train(shop.lake, cutoff=shop.begin + timedelta(days=45), horizon_days=14)
+
+
 def test_a_shop_closed_before_the_cutoff_is_no_end_of_the_data(tmp_path):
     """A gift shop closes from Christmas to New Year, and is evaluated at the first of January."""
     events = shops.groceries(customers=150, days=240)

@@ -25,6 +25,16 @@ def test_what_was_saved_is_loaded_and_nothing_is_left_half_written(settings):
     ]
 
 
+def test_a_version_is_called_by_the_shops_day(settings):
+    """What was learned from before the first of June in London was called 20250531."""
+    for zone, moment in (
+        ("America/Chicago", datetime(2025, 6, 2, 4, tzinfo=UTC)),
+        ("Europe/London", datetime(2025, 5, 31, 23, tzinfo=UTC)),
+    ):
+        row = _saved(settings.model_copy(update={"timezone": zone}), cutoff=moment)
+        assert row.version.startswith("churn-20250601-")
+
+
 def test_a_changed_artefact_is_not_loaded(settings):
     row = _saved(settings)
     (Path(settings.models_url) / row.artefact).write_bytes(b"other")
