@@ -135,7 +135,10 @@ def test_shopify_products_are_variants_named_as_orders_name_them(bring):
 def test_shopify_products_that_sell_without_stock_gift_cards_and_variants(bring):
     head, *rows = SHOPIFY_PRODUCTS.splitlines()
     head += ",Variant Inventory Policy,Gift Card"
-    rows = [f"{row},{'continue' if 'Green' in row else 'deny'},{'true' if row.startswith('mug') else ''}" for row in rows]
+    rows = [
+        f"{row},{'continue' if 'Green' in row else 'deny'},{'true' if row.startswith('mug') else ''}"
+        for row in rows
+    ]
     _, (mug, black, green) = bring("items", "shopify-products", "\n".join([head, *rows]), "item_id")
     assert (green["title"], green["in_stock"]) == ("Tea - Green / 100 g", True)
     told = [json.loads(one["attributes"]) for one in (mug, black, green)]
@@ -164,7 +167,8 @@ def test_amounts_of_woocommerce_are_read_as_the_shop_writes_them(bring, text):
     """A shop that writes decimal commas had no amounts at all, and nothing said so."""
     dear = text.replace("18.00", "1.018.00").replace("20.00", "1.020.00")
     german = [
-        [re.sub(r"(?<![\d.-])(-?[\d.]+)\.00\b", r"€ \1,00", cell) for cell in row] for row in csv.reader(StringIO(dear))
+        [re.sub(r"(?<![\d.-])(-?[\d.]+)\.00\b", r"€ \1,00", cell) for cell in row]
+        for row in csv.reader(StringIO(dear))
     ]
     written = "\n".join(",".join(f'"{cell}"' for cell in row) for row in german)
     _, events = bring("events", "woocommerce-orders", written, ["order_id", "event_type", "item_id"])

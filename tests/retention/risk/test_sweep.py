@@ -61,7 +61,9 @@ def test_without_a_model_the_rules_say_so(shop):
 
 def test_the_rules_tell_one_order_as_one(shop):
     swept, _ = rules.score(shop.lake, shop.begin + timedelta(days=20))
-    said = {reason["text"] for reasons in swept.reasons for reason in reasons if reason["feature"] == "frequency"}
+    said = {
+        reason["text"] for reasons in swept.reasons for reason in reasons if reason["feature"] == "frequency"
+    }
     assert "1 order ever, fewer than most" in said
 
 
