@@ -8,6 +8,7 @@ from retention.db import Database
 from retention.db.tables import Base
 from retention.settings import Settings
 from tests import shop as tiny
+from tests.haste import hastily
 
 # How long an example takes says nothing on a busy machine.
 hypothesis.register_profile("any machine", deadline=None)
@@ -25,6 +26,13 @@ def _own_clock():
 def shop(tmp_path_factory) -> tiny.Shop:
     """The tiny shop (tests/shop.py), made once. Read only; `tests.shop.build` makes one of your own."""
     return tiny.build(tmp_path_factory.mktemp("shop") / "home")
+
+
+@pytest.fixture
+def hasty():
+    """Rankers of recommendations learn hastily, where a test asks how and from what, not how well."""
+    with hastily():
+        yield
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from retention.recommend.ranking.forest import Forest
 from retention.recommend.ranking.nets import Net
 
 ALL, LEARNED, SIGNALS, POPULAR = KINDS = ("all", "learned", "signals", "popular")
+ROUNDS = 160  # trees; more take longer and gain little
 STEADY = 500  # customers: as if the few signals had learned from so many more than trees and nets
 STANDARD_ROWS = 30_000  # that the standards of the features are taken from
 SHRINK = 1e-9
@@ -139,7 +140,7 @@ class Ranker:
         )  # fmt: skip
 
 
-def fit(examples: Examples, *, seed: int = 0, rounds: int = 160, few: bool = False) -> Ranker:
+def fit(examples: Examples, *, seed: int = 0, few: bool = False) -> Ranker:
     """Learn from past windows.
 
     Parameters
@@ -147,8 +148,6 @@ def fit(examples: Examples, *, seed: int = 0, rounds: int = 160, few: bool = Fal
     examples : Examples
         Both bought and not bought must occur.
     seed : int
-    rounds : int
-        Trees; more take longer and gain little.
     few : bool
         Learn only from the few signals: where there is too little for trees and nets.
     """
@@ -158,7 +157,7 @@ def fit(examples: Examples, *, seed: int = 0, rounds: int = 160, few: bool = Fal
     if few:
         return Ranker(SIGNALS, steady)
     grown = HistGradientBoostingClassifier(
-        max_iter=rounds, learning_rate=12 / rounds, max_leaf_nodes=15, l2_regularization=5.0,
+        max_iter=ROUNDS, learning_rate=12 / ROUNDS, max_leaf_nodes=15, l2_regularization=5.0,
         min_samples_leaf=int(np.clip(len(examples.bought) // 500, 10, 200)), early_stopping=False, random_state=seed,
     )  # fmt: skip
     edges = _edges(examples.view, seed)

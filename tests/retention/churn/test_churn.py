@@ -16,31 +16,25 @@ ARGS = {"horizon_days": 21, "active_within_days": 42}
 
 
 @pytest.fixture(scope="module")
-def trained(shop):
-    return train(shop.lake, cutoff=shop.end - timedelta(days=21), model="logistic", **ARGS)
-
-
-@pytest.fixture(scope="module")
 def training(shop):
     return history(shop.lake, cutoff=shop.begin + timedelta(days=120), **ARGS)
 
 
 @pytest.fixture(scope="module")
-def truncated(tmp_path_factory):
+def truncated(tmp_path_factory, learned_at):
     """The same shop, of which nothing at or after the cutoff was ever imported."""
     from retention.lake.importing import import_files
 
-    cutoff = tiny.BEGIN + timedelta(days=179)
     home = tmp_path_factory.mktemp("truncated")
     made = tiny.build(home / "home", customers=1, days=1)
     made.lake.root.rename(home / "unused")
     lake = type(made.lake)(made.lake.root, home / "scratch")
     frames = tiny.frames()
-    frames["events"] = frames["events"][frames["events"].occurred_at < cutoff]
+    frames["events"] = frames["events"][frames["events"].occurred_at < learned_at]
     for table in ("items", "events"):
         frames[table].to_parquet(home / f"{table}.parquet")
         import_files(lake, made.database, made.settings, table, [str(home / f"{table}.parquet")])
-    return lake, cutoff
+    return lake
 
 
 def _features(lake, cutoff):
@@ -48,10 +42,10 @@ def _features(lake, cutoff):
 
 
 def test_the_future_changes_nothing(shop, truncated, trained):
-    lake, cutoff = truncated
-    pd.testing.assert_frame_equal(_features(lake, cutoff), _features(shop.lake, cutoff))
-    blind = train(lake, cutoff=cutoff, model="logistic", **ARGS)
-    pd.testing.assert_frame_equal(score(blind, lake, cutoff), score(trained, shop.lake, cutoff))
+    cutoff = trained.cutoff
+    pd.testing.assert_frame_equal(_features(truncated, cutoff), _features(shop.lake, cutoff))
+    blind = train(truncated, cutoff=cutoff, model="logistic", **ARGS)
+    pd.testing.assert_frame_equal(score(blind, truncated, cutoff), score(trained, shop.lake, cutoff))
 
 
 def test_features_are_what_the_catalogue_says(shop):

@@ -1,7 +1,5 @@
 """Base + contributions = margin, for every estimator; reasons are the same each time; a linear model by hand."""
 
-from datetime import timedelta
-
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -93,26 +91,25 @@ def test_a_blend_that_is_not_known_is_sampled(data):
     np.testing.assert_allclose(found.phi[:, 2:], 0, atol=1e-9)
 
 
-def test_weights_of_a_calibrated_model_keep_order_and_add_up(shop):
+def test_weights_of_a_calibrated_model_keep_order_and_add_up(shop, trained):
     from scipy.special import logit
 
-    from retention.churn import score, train
+    from retention.churn import score
     from retention.churn.reasons import calibration_slope, fitted, weigh
     from retention.churn.snapshots import take
 
     args = {"horizon_days": 21, "active_within_days": 42}
-    made = train(shop.lake, cutoff=shop.end - timedelta(days=21), model="logistic", **args)
-    X = take(shop.lake, shop.end, labelled=False, **args).matrix(made.columns)
-    found = weigh(made, X)
+    X = take(shop.lake, shop.end, labelled=False, **args).matrix(trained.columns)
+    found = weigh(trained, X)
     total = sum(found.by_group.values())
-    chance = made.probability(X)
-    assert calibration_slope(made.model) > 0
+    chance = trained.probability(X)
+    assert calibration_slope(trained.model) > 0
     base = logit(chance) - total
     clear = (chance > 1e-3) & (chance < 1 - 1e-3)
     np.testing.assert_allclose(base[clear], base[clear][0], atol=1e-6)
     assert found.methods == ("exact w·(x − mean)",)
-    assert fitted(made.model).members
-    first, second = score(made, shop.lake, shop.end), score(made, shop.lake, shop.end)
+    assert fitted(trained.model).members
+    first, second = score(trained, shop.lake, shop.end), score(trained, shop.lake, shop.end)
     assert list(first.reasons) == list(second.reasons)
     assert (first.reasons.map(len) <= 3).all()
     told = first.reasons.map(lambda one: [reason["feature"] for reason in one])

@@ -29,15 +29,12 @@ ARGS = {"horizon_days": 21, "active_within_days": 42, "model": "rfm_logistic"}
 
 
 @pytest.fixture(scope="module")
-def told(shop):
-    return evaluate(
-        shop.lake, cutoff=shop.end - timedelta(days=21), origins=2, curve=True, tiers=(0.5, 0.25), **ARGS
-    )
+def told(shop, learned_at):
+    return evaluate(shop.lake, cutoff=learned_at, origins=2, curve=True, tiers=(0.5, 0.25), **ARGS)
 
 
-def test_rolling_origins_are_what_each_evaluation_alone_would_say(shop, told):
-    cutoff = shop.end - timedelta(days=21)
-    alone = [evaluate(shop.lake, cutoff=cutoff - timedelta(days=21 * n), **ARGS) for n in range(2)]
+def test_rolling_origins_are_what_each_evaluation_alone_would_say(shop, learned_at, told):
+    alone = [evaluate(shop.lake, cutoff=learned_at - timedelta(days=21 * n), **ARGS) for n in range(2)]
     assert [one["metrics"] for one in told["origins"]] == [one["metrics"] for one in alone]
     assert told["metrics"] == alone[0]["metrics"]
     auc = [one["metrics"]["auc"] for one in alone]

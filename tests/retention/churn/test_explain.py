@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.churn import estimators, score, train
+from retention.churn import estimators, score
 from retention.churn.counterfactual import Counterfactual, _hypothetical
 from retention.churn.explain import explain
 from retention.churn.lime import SecondOpinion, heaviest, second_opinion
@@ -20,11 +20,6 @@ ARGS = {"horizon_days": 21, "active_within_days": 42}
 
 def tier_of(chance: float) -> str:
     return "high" if chance >= 0.4 else "medium" if chance >= 0.2 else "low"
-
-
-@pytest.fixture(scope="module")
-def trained(shop):
-    return train(shop.lake, cutoff=shop.end - timedelta(days=21), model="logistic", **ARGS)
 
 
 @pytest.fixture(scope="module")

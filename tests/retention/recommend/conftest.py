@@ -3,9 +3,11 @@
 import pytest
 
 from retention import recommend
+from tests.haste import hastily
 
 
 @pytest.fixture(scope="session")
 def trained(shop) -> recommend.TrainedRecommender:
     """Trained on all but the shop's last four weeks."""
-    return recommend.train(shop.lake, cutoff=shop.end)
+    with hastily():
+        return recommend.train(shop.lake, cutoff=shop.end)

@@ -12,6 +12,7 @@ from retention.recommend.fit import Terms
 from retention.recommend.preferences import preferences
 from retention.risk.recommending import PLAIN
 from tests import shop as tiny
+from tests.haste import hastily
 from tests.retention.recommend.made import related
 
 EXPLORING = Terms(PLAIN.model_copy(update={"explore": 0.2}))
@@ -33,9 +34,11 @@ def cold_shop(tmp_path_factory):
     items = shop.lake.table("items").execute()
     fresh = items.iloc[[0]].assign(item_id="i999", title="Coffee no. 999", category="coffee")
     shop.lake.upsert("items", fresh)
+    with hastily():
+        trained = train(shop.lake, cutoff=shop.end)
     return (
         shop,
-        train(shop.lake, cutoff=shop.end),
+        trained,
         pd.concat([kind, pd.Series({"i999": "coffee"})]),
         favourite,
     )

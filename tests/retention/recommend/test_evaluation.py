@@ -7,13 +7,16 @@ import pytest
 from bot.terminal import printed
 from retention.recommend import evaluate
 from tests import shop as tiny
+from tests.haste import hastily
 
+pytestmark = pytest.mark.usefixtures("hasty")
 METRICS = {"recall", "ndcg", "map", "coverage", "hit_rate", "novelty", "diversity", "calibration"}
 
 
 @pytest.fixture(scope="module")
 def report(shop):
-    return evaluate(shop.lake, cutoff=shop.end - timedelta(days=28))
+    with hastily():
+        return evaluate(shop.lake, cutoff=shop.end - timedelta(days=28))
 
 
 def test_all_and_new_items_beside_every_baseline(report):

@@ -9,6 +9,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from retention.recommend.ranking import ranker, signals
 from retention.recommend.ranking.features import NAMES
 
+pytestmark = pytest.mark.usefixtures("hasty")
+
 
 @pytest.fixture(scope="module")
 def examples() -> ranker.Examples:
@@ -32,7 +34,7 @@ def test_the_trees_answer_as_scikit_learns_own(examples, monkeypatch):
         return original(self, view, *args, **options)
 
     monkeypatch.setattr(HistGradientBoostingClassifier, "fit", fit)
-    learned = ranker.fit(examples, rounds=30)
+    learned = ranker.fit(examples)
     (model, binned) = kept[0]
     np.testing.assert_allclose(
         learned.trees.scores(examples.view), model.decision_function(binned), atol=1e-9
@@ -41,7 +43,7 @@ def test_the_trees_answer_as_scikit_learns_own(examples, monkeypatch):
 
 @pytest.mark.parametrize("kind", ranker.KINDS)
 def test_each_kind_finds_what_decides_and_survives_its_artefact(examples, kind):
-    learned = ranker.fit(examples, rounds=60).of(kind)
+    learned = ranker.fit(examples).of(kind)
     scores = learned.scores(examples.view)
     assert np.isfinite(scores).all()
     assert scores[examples.bought].mean() > scores[~examples.bought].mean() + 0.5
@@ -50,7 +52,7 @@ def test_each_kind_finds_what_decides_and_survives_its_artefact(examples, kind):
 
 
 def test_the_more_customers_there_are_the_less_the_few_signals_count(examples):
-    few, many = (ranker.fit(replace(examples, customers=customers), rounds=20) for customers in (100, 10_000))
+    few, many = (ranker.fit(replace(examples, customers=customers)) for customers in (100, 10_000))
     for learned in (few, many):
         mean, all_of_it, steady = (
             learned.of(kind).scores(examples.view) for kind in (ranker.ALL, ranker.LEARNED, ranker.SIGNALS)

@@ -14,14 +14,14 @@ from retention.db.tables import Assignment, Campaign, Coupon, Job, Outbox, Send,
 from retention.outreach import contacts
 from retention.settings import Settings
 from tests.retention.outreach.mail import Inbox, Mailserver
-from tests.workers.test_campaign_tasks import CHANNEL, LEAD, _approved, _live, _run, _said, desk, made  # noqa: F401 - fixtures
+from tests.workers.campaigns.steps import CHANNEL, LEAD, approved, live, messages, run
 from workers import schedule
 from workers.requests import CampaignMisuse, CampaignPreview, CampaignSend
 from workers.tasks.runner import run_job
 
 
 @pytest.fixture
-def mail(desk):  # noqa: F811 - the fixture
+def mail(desk):
     """The shop of this test, with a mail server."""
     inbox = Inbox(on_rcpt=lambda to: "550 unknown" if to.startswith("c3@") else None)
     server = Mailserver(inbox)
@@ -36,7 +36,7 @@ def mail(desk):  # noqa: F811 - the fixture
     server.stop()
 
 
-def _tick(desk) -> list[Job]:  # noqa: F811
+def _tick(desk) -> list[Job]:
     """What the tick submits, run."""
     ran = schedule.tick(desk.database, desk.settings)
     for job_id in ran:
@@ -48,7 +48,7 @@ def _tick(desk) -> list[Job]:  # noqa: F811
 def test_who_is_erased_while_the_rest_is_sent_stops_nobody_elses_copy(mail, monkeypatch):
     """PostgreSQL shows each read what was committed before it: queued by the first, of the second no offer any more."""
     shop, inbox = mail
-    _live(shop)
+    live(shop)
     queued = contacts.waiting
     monkeypatch.setattr(contacts, "waiting", lambda *of: ["erased-meanwhile", *queued(*of)])
     (job,) = [job for job in _tick(shop) if job.kind == "campaign_deliver"]
@@ -58,24 +58,24 @@ def test_who_is_erased_while_the_rest_is_sent_stops_nobody_elses_copy(mail, monk
 
 def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
     shop, inbox = mail
-    campaign_id = _approved(shop)
+    campaign_id = approved(shop)
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     request = CampaignSend(campaign_id=campaign_id, version=1)
 
     private = replace(shop, settings=shop.settings.model_copy(update={"public_url": ""}))
-    job = _run(
+    job = run(
         private, request, LEAD, key="early"
     )  # nobody could unsubscribe: nothing is begun, no code reserved
     assert "RETENTION_PUBLIC_URL" in job.error
     with shop.database.reading() as session:
         assert not session.scalars(select(Coupon)).all()
 
-    assert _run(shop, request, LEAD).error is None
+    assert run(shop, request, LEAD).error is None
     (job,) = [
         job for job in _tick(private) if job.kind == "campaign_deliver"
     ]  # a setting lost since: said, once
     assert "RETENTION_PUBLIC_URL" in job.result["stopped"]
-    assert "RETENTION_PUBLIC_URL" in _said(shop, f"campaign:{campaign_id}:delivered:1")
+    assert "RETENTION_PUBLIC_URL" in messages(shop, f"campaign:{campaign_id}:delivered:1")
     with shop.database.transaction() as session:
         assert set(session.scalars(select(Send.state))) == {"queued"}
         session.get_one(Job, job.id).idem_key = "a minute ago"
@@ -87,7 +87,7 @@ def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
     ]  # and so is a file that was broken since
     policy.write_text(right)
     assert job.error is None
-    assert "campaign.budget" in _said(shop, f"campaign:{campaign_id}:delivered:1")
+    assert "campaign.budget" in messages(shop, f"campaign:{campaign_id}:delivered:1")
     with shop.database.transaction() as session:
         session.get_one(Job, job.id).idem_key = "half a minute ago"
     with shop.database.transaction() as session:
@@ -113,12 +113,12 @@ def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
         mail["To"].addresses[0].addr_spec: mail.get_body(("plain",)).get_content() for mail in inbox.mails
     }
     assert all(codes[who] in texts[emails[who]] for who in codes if emails[who] in texts)
-    said = _said(shop, f"campaign:{campaign_id}:delivered:1")
+    said = messages(shop, f"campaign:{campaign_id}:delivered:1")
     assert f"{len(wanted)} copies sent" in said
-    assert not any(code in _said(shop) for code in codes.values())
+    assert not any(code in messages(shop) for code in codes.values())
     assert not [job for job in _tick(shop) if job.kind == "campaign_deliver"]  # nothing is left to do
 
-    job = _run(
+    job = run(
         shop, CampaignPreview(campaign_id=campaign_id), LEAD
     )  # masked in the channel, in full by direct message
     assert job.error is None
@@ -137,13 +137,13 @@ def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
         redeem(session, shop.settings, [Use(codes[first], clock.now(), "http", treated[-1], "o77")])
     _tick(shop)
     _tick(shop)
-    told = [line for line in _said(shop).splitlines() if "not used as they were meant" in line]
+    told = [line for line in messages(shop).splitlines() if "not used as they were meant" in line]
     assert len(told) == 1
     assert "1 used by another customer" in told[0]
     assert codes[first] not in told[0]
-    job = _run(shop, CampaignMisuse(campaign_id=campaign_id), LEAD, channel=LEAD)
+    job = run(shop, CampaignMisuse(campaign_id=campaign_id), LEAD, channel=LEAD)
     assert [use["used_by"] for use in job.result["uses"]] == [treated[-1]]
-    assert codes[first] in _said(shop, f"job:{job.id}")
+    assert codes[first] in messages(shop, f"job:{job.id}")
 
     with shop.database.reading() as session:  # and no further draft chooses them
         may = consents(shop.lake, session, shop.settings, pd.Series(treated))
@@ -154,13 +154,13 @@ def test_nobody_is_written_to_in_their_quiet_hours(mail):
     shop, inbox = mail
     policy = shop.settings.home / "policy.toml"
     policy.write_text(policy.read_text().replace('quiet_hours = ""', 'quiet_hours = "21:00-08:00"'))
-    campaign_id = _approved(shop)
+    campaign_id = approved(shop)
     customers = shop.lake.table("customers").execute()
     zones = customers.assign(timezone=["Asia/Kathmandu", "Mars/Base", ""] * (len(customers) // 3))
     shop.lake.upsert("customers", zones)
     zone_of = dict(zip(zones["email"], zones["timezone"], strict=True))
     clock.configure(fixed=clock.now() + timedelta(hours=5))  # 05:00 UTC, 10:45 in Kathmandu
-    assert _run(shop, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
+    assert run(shop, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
     _tick(shop)
     assert {zone_of[to] for to in inbox.addresses} == {"Asia/Kathmandu"}
     with shop.database.transaction() as session:
@@ -173,9 +173,9 @@ def test_nobody_is_written_to_in_their_quiet_hours(mail):
 
 
 @pytest.mark.parametrize("gone", ["the channel", "the policy"])
-def test_what_waits_of_a_campaign_that_is_over_is_given_up_without_the_settings_of_sending(desk, gone):  # noqa: F811
+def test_what_waits_of_a_campaign_that_is_over_is_given_up_without_the_settings_of_sending(desk, gone):
     """A job a minute refused for ever, for a mail server whose setting was gone."""
-    _live(desk)
+    live(desk)
     with desk.database.transaction() as session:
         session.execute(update(Send).values(channel="email"))
         session.execute(update(Campaign).values(state="cancelled"))

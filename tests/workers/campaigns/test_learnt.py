@@ -16,7 +16,7 @@ from retention.settings import Settings
 from retention.uplift.learners import LEARNERS
 from tests.benchmarks import simulate
 from tests.shop import BEGIN, Shop
-from tests.workers.test_campaign_tasks import ANALYST, _campaign, _drafted, _said
+from tests.workers.campaigns.steps import ANALYST, campaign_of, drafted, messages
 
 PAST, NEXT, HOLDOUT = 2400, 1000, 0.4
 SENT = (BEGIN + timedelta(days=120), BEGIN + timedelta(days=124))  # two campaigns, each to half of the people
@@ -110,11 +110,11 @@ def _audience(desk, campaign_id: str) -> list[int]:
 
 def test_a_draft_learns_whom_an_offer_moves_and_is_for_them_rather_than_for_who_is_at_risk(desk):
     truth = _people().uplift
-    campaign = _campaign(desk, learnt := _drafted(desk, name="Persuadable"))
+    campaign = campaign_of(desk, learnt := drafted(desk, name="Persuadable"))
     told = campaign.body["targeting"]
     assert (told["by"], told["why"], told["campaigns"], told["customers"]) == ("uplift", "learnt", 2, PAST)
     assert told["qini_low"] > 0
-    card = _said(desk, campaign.post_key)
+    card = messages(desk, campaign.post_key)
     assert "Chosen by expected incremental profit: past campaigns taught whom an offer moves" in card
     assert "They do not tell offers apart" in card
 
@@ -122,8 +122,8 @@ def test_a_draft_learns_whom_an_offer_moves_and_is_for_them_rather_than_for_who_
         desk.lake.table("treatments").execute().assign(arm="treatment")
     )  # as if nobody had been held out
     desk.lake.upsert("treatments", forgotten)
-    by_risk = _drafted(desk, name="At risk")
-    assert _campaign(desk, by_risk).body["targeting"]["by"] == "risk"
+    by_risk = drafted(desk, name="At risk")
+    assert campaign_of(desk, by_risk).body["targeting"]["by"] == "risk"
     persuadable, at_risk = (_audience(desk, one) for one in (learnt, by_risk))
     assert len(at_risk) == len(persuadable) == AUDIENCE
     assert truth[persuadable].mean() > max(truth[at_risk].mean() + 0.05, truth[PAST:].mean() + 0.01)

@@ -1,0 +1,122 @@
+"""Who may decide on a draft, until when, and what is looked at once more before it is approved."""
+
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from retention import clock
+from retention.campaigns.approval import Changes
+from retention.campaigns.states import Stale
+from retention.db.tables import (
+    Assignment,
+    RoleGrant,
+)
+from retention.errors import BadInput, Conflict, NotAllowed
+from tests import shop as tiny
+from tests.workers.campaigns.steps import ANALYST, LEAD, approved, arms_of, campaign_of, drafted, messages
+from workers import campaigns
+
+
+def test_who_joined_another_campaign_since_the_draft_is_left_out_when_it_is_approved(desk):
+    first, second = drafted(desk), drafted(desk, name="More people")
+    with desk.database.transaction() as session:
+        audience = session.scalars(select(Assignment).where(Assignment.campaign_id == first)).all()
+        for one in audience[:7]:
+            session.delete(one)
+    for campaign_id in (first, second):
+        with desk.database.transaction() as session:
+            campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
+            campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
+    assert set(arms_of(desk, first)) == {"treatment", "control"}
+    counts = Counter(arms_of(desk, second))
+    assert counts["excluded"] == len(audience) - 7
+    assert counts["treatment"] + counts["control"] == 7
+    assert f"{counts['excluded']} customers of its audience got into another campaign" in messages(
+        desk, f"campaign:{second}:approved:1"
+    )
+    told = messages(desk, f"campaign:{second}:clearance:1")
+    assert f"after that it is sent to {counts['treatment']} customer" in told
+
+
+def test_what_would_go_to_nobody_any_more_is_not_approved(desk):
+    """It was approved "for 315 customers", and its sending broke."""
+    first, second = drafted(desk), drafted(desk, name="The same people")
+    for campaign_id in (first, second):
+        with desk.database.transaction() as session:
+            campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
+    with desk.database.transaction() as session:
+        campaigns.approve(session, desk.settings, first, 1, LEAD)
+    with pytest.raises(Conflict, match="would go to nobody"), desk.database.transaction() as session:
+        campaigns.approve(session, desk.settings, second, 1, LEAD)
+    assert (campaign_of(desk, second).state, set(arms_of(desk, second))) == ("submitted", {"audience"})
+
+
+def test_roles_hold_and_the_operator_cannot_approve(desk):
+    campaign_id = drafted(desk)
+    with pytest.raises(NotAllowed), desk.database.transaction() as session:
+        campaigns.submit(session, desk.settings, campaign_id, 1, "U0NOBODY")
+    with desk.database.transaction() as session:
+        campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
+    for user in (ANALYST, "operator"):
+        with pytest.raises(NotAllowed), desk.database.transaction() as session:
+            campaigns.approve(session, desk.settings, campaign_id, 1, user)
+    with desk.database.transaction() as session:
+        campaigns.edit(session, desk.settings, campaign_id, 1, LEAD, Changes(discount=0.12))
+        campaigns.submit(session, desk.settings, campaign_id, 2, LEAD)
+    with pytest.raises(NotAllowed, match="somebody else"), desk.database.transaction() as session:
+        campaigns.approve(session, desk.settings, campaign_id, 2, LEAD)
+    with desk.database.transaction() as session:
+        campaigns.approve(session, desk.settings, campaign_id, 2, "U0ADMIN")
+    with desk.database.reading() as session:
+        offers = session.scalars(select(Assignment.offer).where(Assignment.campaign_id == campaign_id)).all()
+    assert {offer["discount"] for offer in offers if offer["action"] == "coupon"} == {0.12}
+
+
+def test_an_approver_who_lost_the_role_stops_what_was_not_sent(desk):
+    campaign_id = approved(desk)
+    with desk.database.transaction() as session:
+        session.execute(update(RoleGrant).where(RoleGrant.user_id == LEAD).values(role="viewer"))
+    with desk.database.transaction() as session:
+        tomorrow = clock.now() + timedelta(days=1)
+        assert campaigns.schedule(session, desk.settings, tomorrow) == [campaign_id]
+        assert campaigns.requests(session, desk.settings, tomorrow) == []
+    assert campaign_of(desk, campaign_id).state == "cancelled"
+
+
+def test_what_nobody_decides_on_expires_and_can_be_edited_again(desk):
+    campaign_id = drafted(desk)
+    with desk.database.transaction() as session:
+        campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
+    later = clock.now() + timedelta(days=4)
+    with desk.database.transaction() as session:
+        assert campaigns.expire(session, desk.settings, clock.now()) == []
+        assert campaigns.expire(session, desk.settings, later) == [campaign_id]
+    with pytest.raises(Stale), desk.database.transaction() as session:
+        campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
+    with desk.database.transaction() as session:
+        assert (
+            campaigns.edit(session, desk.settings, campaign_id, 1, ANALYST, Changes(name="Again")).version
+            == 2
+        )
+
+
+def _with_budget(desk, folder, budget):
+    policy = folder / "policy.toml"
+    policy.write_text(
+        f'[campaign]\nbudget = {budget}\n[[rules]]\nname = "All"\ntiers = ["high", "medium", "low"]\n'
+        'action = "coupon"\ndiscount = 0.1\n'
+    )
+    return tiny.Shop(
+        desk.settings.model_copy(update={"policy": policy}), desk.database, desk.lake, desk.begin, desk.end
+    )
+
+
+def test_the_budget_holds_when_it_is_submitted(desk, tmp_path):
+    campaign_id = drafted(_with_budget(desk, tmp_path, 20))
+    with desk.database.transaction() as session:
+        campaigns.edit(session, desk.settings, campaign_id, 1, ANALYST, Changes(budget=0.1))
+    with pytest.raises(BadInput, match="budget"), desk.database.transaction() as session:
+        campaigns.submit(session, desk.settings, campaign_id, 2, ANALYST)
+    assert campaign_of(desk, campaign_id).state == "draft"

@@ -1,0 +1,155 @@
+"""What a draft proposes, to whom, and who is left out of it."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import delete, func, select
+
+from retention import clock
+from retention.campaigns.body import Body
+from retention.db.tables import (
+    Assignment,
+    Campaign,
+    Send,
+)
+from retention.errors import Conflict
+from retention.outreach import consent
+from retention.risk.policy import REASONS
+from retention.uplift.learners import UpliftLearner
+from tests import shop as tiny
+from tests.workers.campaigns.steps import ANALYST, LEAD, arms_of, campaign_of, drafted, live, messages, run
+from workers import campaigns
+from workers.requests import CampaignCsv, CampaignDraft
+
+
+def test_a_draft_says_who_what_and_how_sure(desk):
+    campaign_id = drafted(desk, name="Win back <!channel> & friends")
+    campaign = campaign_of(desk, campaign_id)
+    body = campaign.body
+    assert body["audience"] > 20
+    assert body["excluded"]["no_consent"] > 0
+    card = messages(desk, campaign.post_key)
+    assert "Expected incremental profit" in card
+    assert "prior" in card
+    assert "<!channel>" not in card.replace(
+        "'text': 'Win back <!channel> & friends'", ""
+    )  # plain text is no markup
+    with desk.database.reading() as session:
+        offers = session.scalars(select(Assignment.offer).where(Assignment.campaign_id == campaign_id)).all()
+    assert len(offers) == body["audience"]
+    assert all(offer["items"] and offer["items"][0]["title"] for offer in offers)
+    # a tenth is drawn to learn from: a list of that may be of nothing but what was bought before
+    full = [len(offer["items"]) for offer in offers if not offer["arm"].startswith("repeat|")]
+    assert set(full) == {3}
+    assert all(len(offer["items"]) <= 3 for offer in offers)
+    assert {offer["segment"]["value"] for offer in offers} == {"high", "middle", "low"}
+    assert {offer["segment"]["reason"] for offer in offers} <= {*REASONS, "none"}
+
+
+def test_what_past_campaigns_taught_chooses_the_audience_and_the_draft_says_which(desk, monkeypatch):
+    from retention.uplift import experiments
+
+    class ByFrequency(UpliftLearner):
+        def predict(self, X):
+            return 0.4 * (X["orders_all"] > X["orders_all"].median()).to_numpy(float)
+
+    first = campaign_of(desk, drafted(desk))
+    assert first.body["targeting"]["by"] == "risk"
+    assert "no past campaign had a hold-out" in messages(desk, first.post_key)
+    taught = experiments.Uplift("learnt", 2, 900, "s_logistic", 0.08, 0.03, 0.13, ByFrequency(), mean=0.2)
+    monkeypatch.setattr(experiments, "learn", lambda *args, **kwargs: taught)
+    campaign = campaign_of(desk, drafted(desk, name="Persuadable"))
+    assert campaign.body["targeting"]["by"] == "uplift"
+    assert 0 < campaign.body["audience"] < first.body["audience"]
+    assert campaign.body["excluded"]["no_gain"] > 0
+    line = campaign.body["offers"][0]
+    assert line["uplift_sales"] == pytest.approx(0.4 * line["sales"])  # only they are worth it
+    assert campaign.body["targeting"]["qini_low"] == 0.03
+    card = messages(desk, campaign.post_key)
+    assert "Chosen by expected incremental profit" in card
+    assert "expected to earn too little" in card
+
+
+def test_customers_of_a_running_campaign_and_those_just_contacted_are_left_out(desk):
+    first = live(desk)
+    job = run(desk, CampaignDraft(tier="low"), ANALYST, key="second draft")
+    assert "Nobody" in job.error
+    with desk.database.transaction() as session:
+        assert consent.unsubscribe(
+            session, desk.settings, session.scalars(select(Send.id)).first(), clock.now()
+        )
+    taken = run(
+        desk, CampaignCsv(campaign_id=first), LEAD, channel=LEAD
+    )  # so they were contacted, but for one
+    treated = sum(1 for arm in arms_of(desk, first) if arm == "treatment")
+    assert taken.result["rows"] == treated - 1
+    with desk.database.transaction() as session:
+        campaigns.stop(session, desk.settings, first, LEAD, "over")
+    job = run(desk, CampaignDraft(tier="low"), ANALYST, key="third draft")
+    assert job.result["excluded"]["frequency_cap"] == treated - 1
+    clock.configure(fixed=clock.now() + timedelta(days=15))
+    job = run(desk, CampaignDraft(tier="low"), ANALYST, key="fourth draft")
+    assert "frequency_cap" not in job.result["excluded"]
+
+
+def test_where_only_those_are_left_who_would_be_held_out_that_is_the_reason_said(desk):
+    first, second = drafted(desk), drafted(desk, name="The same people")
+    with desk.database.transaction() as session:
+        held_out = session.scalars(
+            select(Assignment.customer_id)
+            .where(Assignment.campaign_id == second)
+            .order_by(Assignment.bucket)
+            .limit(3)
+        ).all()
+        session.execute(
+            delete(Assignment).where(Assignment.campaign_id == first, Assignment.customer_id.in_(held_out))
+        )
+        for campaign_id in (first, second):
+            campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
+        campaigns.approve(session, desk.settings, first, 1, LEAD)
+    with (
+        pytest.raises(Conflict, match=r"campaign \(3\) would all be held out. Lower its hold-out"),
+        desk.database.transaction() as session,
+    ):
+        campaigns.approve(session, desk.settings, second, 1, LEAD)
+    assert set(arms_of(desk, second)) == {"audience"}
+
+
+def test_a_draft_is_for_as_many_as_the_budget_pays_for(desk, tmp_path):
+    """It was for everybody, and could then neither be submitted nor made smaller."""
+    everybody = Body.model_validate(campaign_of(desk, drafted(desk, name="All")).body)
+    half = everybody.plan().cost / 2
+    campaign = campaign_of(desk, drafted(_with_budget(desk, tmp_path, half)))
+    body = Body.model_validate(campaign.body)
+    assert 0 < body.audience < everybody.audience
+    assert body.audience + body.excluded["beyond_budget"] == everybody.audience
+    assert "beyond the budget" in messages(desk, campaign.post_key)
+    with desk.database.transaction() as session:
+        assert campaigns.submit(session, desk.settings, campaign.id, 1, ANALYST).state == "submitted"
+    none = run(_with_budget(desk, tmp_path, 0.001), CampaignDraft(tier="low"), ANALYST, key="none")
+    assert "beyond the budget" in none.error
+
+
+def _with_budget(desk, folder, budget):
+    policy = folder / "policy.toml"
+    policy.write_text(
+        f'[campaign]\nbudget = {budget}\n[[rules]]\nname = "All"\ntiers = ["high", "medium", "low"]\n'
+        'action = "coupon"\ndiscount = 0.1\n'
+    )
+    return tiny.Shop(
+        desk.settings.model_copy(update={"policy": policy}), desk.database, desk.lake, desk.begin, desk.end
+    )
+
+
+def test_an_offer_below_cost_and_an_unknown_cohort_are_refused(desk, tmp_path):
+    policy = tmp_path / "policy.toml"
+    policy.write_text(
+        '[[rules]]\nname = "All"\ntiers = ["high", "medium", "low"]\naction = "coupon"\ndiscount = 0.6\n'
+    )
+    generous = tiny.Shop(
+        desk.settings.model_copy(update={"policy": policy}), desk.database, desk.lake, desk.begin, desk.end
+    )
+    assert "margin" in run(generous, CampaignDraft(tier="low"), ANALYST, key="dear").error
+    assert "no cohort" in run(desk, CampaignDraft(cohort_id="nope"), ANALYST).error
+    with desk.database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Campaign)) == 0

@@ -1,0 +1,348 @@
+"""From the last copy sent to the result: what is waited for, what is told, what is learnt."""
+
+import csv
+import io
+from datetime import date, timedelta
+
+import pandas as pd
+import pytest
+from sqlalchemy import select, update
+
+from retention import clock, feedback
+from retention.campaigns import closing, coupons, due, holes, sending
+from retention.db.tables import (
+    Assignment,
+    Audit,
+    Coupon,
+    File,
+    Impression,
+    Outbox,
+    Send,
+)
+from retention.feedback import Subject
+from retention.lake.importing import import_files
+from retention.recommend.bandit.decisions import decisions
+from tests.workers.campaigns.steps import (
+    ANALYST,
+    LEAD,
+    POLICY,
+    approved,
+    bring,
+    campaign_of,
+    drafted,
+    go_on,
+    live,
+    measured,
+    messages,
+    rows_of_file,
+    run,
+    teaches_nothing,
+)
+from workers import campaigns
+from workers.requests import CampaignCsv, CampaignDraft, CampaignLook, CampaignMeasure, CampaignSend, Tidy
+
+
+def test_the_whole_way_to_a_result(desk):
+    campaign_id = live(desk)
+    campaign = campaign_of(desk, campaign_id)
+    assert campaign.state == "live"
+    assert campaign.window_ends_at - campaign.sent_at == timedelta(days=28)
+    with desk.database.reading() as session:
+        arms = dict(
+            session.execute(
+                select(Assignment.customer_id, Assignment.arm).where(Assignment.campaign_id == campaign_id)
+            )
+            .tuples()
+            .all()
+        )
+        coupon_of = dict(session.execute(select(Coupon.customer_id, Coupon.code)).tuples().all())
+    treated = {who for who, arm in arms.items() if arm == "treatment"}
+    assert coupon_of
+    assert coupon_of.keys() <= treated  # a control gets nothing
+    sent = desk.lake.table("treatments").execute()
+    assert dict(zip(sent["customer_id"], sent["arm"], strict=True)) == arms
+
+    job = run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD)
+    assert job.error is None
+    with desk.database.reading() as session:
+        file = session.scalars(select(File).where(File.mime == "text/csv")).one()
+        sent_to = session.scalars(select(Outbox).where(Outbox.kind == "file")).one()
+        audited = session.scalars(select(Audit).where(Audit.action == "campaign.csv")).one()
+    rows = list(csv.DictReader(io.StringIO(file.content.decode("utf-8-sig"))))
+    assert {row["customer_id"] for row in rows} == treated
+    assert all(coupons.normal(row["code"]) == row["code"] for row in rows if row["code"])
+    assert all(not row["code"] or row["code"] in row["text"] for row in rows)
+    assert (sent_to.channel, file.sensitive, audited.details["rows"]) == (LEAD, True, len(rows))
+    assert f"{len(rows)} rows" in messages(desk)
+    assert not any(code in messages(desk) for code in coupon_of.values())  # nor in any message
+
+    early = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="early")
+    assert "window" in early.error
+    go_on(desk, days=29)
+    job = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="late")
+    assert job.error is None
+    assert job.result["sample_ratio"]["believable"]
+    closed = campaign_of(desk, campaign_id)
+    assert closed.state == "closed"
+    assert "Incremental profit" in messages(desk, f"campaign:{campaign_id}:result:1")
+    with desk.database.reading() as session:
+        posted = session.scalars(select(Outbox).where(Outbox.key == f"campaign:{campaign_id}:result:1")).one()
+    assert posted.thread_key == closed.post_key
+
+
+def test_it_is_not_measured_before_the_orders_of_its_window_are_there(desk):
+    """Without an import nobody had bought anything: "it lost money, do not repeat it", and closed for good."""
+    campaign_id = live(desk)
+    assert measured(desk, campaign_id, campaign_of(desk, campaign_id).window_ends_at) == "measuring"
+    assert (
+        messages(desk, f"campaign:{campaign_id}:waits:1") == ""
+    )  # nobody has imported the last minutes' orders yet
+    clock.configure(fixed=clock.now() + timedelta(days=1))
+    waits = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="no orders yet")
+    assert (waits.error, waits.result["waits"]) == (None, True)
+    assert campaign_of(desk, campaign_id).state == "measuring"
+    assert "import the orders of the window" in messages(desk, f"campaign:{campaign_id}:waits:1")
+    go_on(desk, days=1)
+    with desk.database.transaction() as session:
+        asked = [one.kind for one in due.due(session, desk.settings, clock.now())]
+    assert asked == ["campaign_measure"]
+    run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="the next day")
+    assert campaign_of(desk, campaign_id).state == "closed"
+
+
+def test_days_of_the_window_without_any_order_are_told_with_the_result(desk, monkeypatch):
+    campaign_id = live(desk)
+    monkeypatch.setattr(holes, "missing_days", lambda *window: [date(2025, 4, 20), date(2025, 4, 21)])
+    go_on(desk, days=29)
+    measured = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
+    assert measured.result["missing_days"] == ["2025-04-20", "2025-04-21"]
+    said = messages(desk, f"campaign:{campaign_id}:result:1")
+    assert "2 days of its window have no order here* (20 Apr 2025, 21 Apr 2025)" in said
+
+
+def test_views_do_not_say_that_the_orders_of_the_window_are_there(desk):
+    """One view after its end, no purchase imported: "it lost money, do not repeat it"."""
+    campaign_id = live(desk)
+    ends = campaign_of(desk, campaign_id).window_ends_at
+    clock.configure(fixed=ends + timedelta(hours=2))
+    bring(desk, "view", ends + timedelta(hours=1), ["passer-by"])
+    assert measured(desk, campaign_id, ends + timedelta(hours=3)) == "measuring"
+    assert measured(desk, campaign_id, ends + timedelta(days=4)) == "measuring"
+
+
+def test_the_orders_of_the_windows_last_day_count_where_they_come_the_night_after(desk):
+    campaign_id = live(desk)
+    ends = campaign_of(desk, campaign_id).window_ends_at
+    clock.configure(fixed=ends)
+    bring(desk, "purchase", ends - timedelta(hours=23), ["passer-by"])
+    assert measured(desk, campaign_id, ends) == "measuring"
+    with desk.database.reading() as session:
+        treated = session.scalars(
+            select(Assignment.customer_id).where(
+                Assignment.campaign_id == campaign_id, Assignment.arm == "treatment"
+            )
+        ).all()
+    clock.configure(fixed=ends + timedelta(hours=14))
+    bring(desk, "purchase", ends - timedelta(hours=5), treated)
+    bring(desk, "purchase", ends + timedelta(hours=1), ["passer-by"])
+    assert measured(desk, campaign_id, ends + timedelta(days=1)) == "closed"
+    assert campaign_of(desk, campaign_id).result["effects"]["buyers"]["per_customer"] > 0.9
+
+
+def test_where_nobody_buys_after_the_window_it_is_measured_some_days_later(desk):
+    campaign_id = live(desk)
+    ends = campaign_of(desk, campaign_id).window_ends_at
+    clock.configure(fixed=ends)
+    bring(desk, "purchase", ends - timedelta(hours=23), ["passer-by"])
+    assert measured(desk, campaign_id, ends + timedelta(days=2)) == "measuring"
+    assert measured(desk, campaign_id, ends + timedelta(days=3)) == "closed"
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_where_its_orders_never_come_it_is_closed_without_a_result_and_nothing_is_learnt(desk, stopped):
+    """It was looked at each day for ever, and nobody could end it."""
+    campaign_id = live(desk)
+    if stopped:
+        with desk.database.transaction() as session:
+            campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong price")
+    ends = campaign_of(desk, campaign_id).window_ends_at
+    waiting, ended = ("cancelled", "cancelled") if stopped else ("measuring", "closed")
+    assert measured(desk, campaign_id, ends + timedelta(days=27)) == waiting
+    assert campaign_of(desk, campaign_id).result is None
+    assert measured(desk, campaign_id, ends + timedelta(days=28)) == ended
+    result = campaign_of(desk, campaign_id).result
+    assert (result["advice"], result["effects"]) == ("no_orders", {})
+    said = messages(desk, f"campaign:{campaign_id}:unmeasured:1")
+    assert "was not measured: the orders up to" in said
+    assert messages(desk, f"campaign:{campaign_id}:result:1") == ""
+    with desk.database.transaction() as session:
+        assert due.due(session, desk.settings, ends + timedelta(days=29)) == []
+        people = session.scalars(
+            select(Assignment.customer_id).where(Assignment.campaign_id == campaign_id)
+        ).all()
+    clock.configure(fixed=ends + timedelta(days=29))
+    bring(desk, "purchase", ends + timedelta(days=28), people)  # the hole stays
+    teaches_nothing(desk, campaign_id)  # without its orders it is none to learn from
+
+
+@pytest.mark.parametrize("redeemed", [False, True])
+def test_a_file_that_nobody_took_is_told_as_such_and_its_customers_count_as_treated(desk, redeemed):
+    """The result said that all of them were left out, for consent or a stop, and had cost nothing."""
+    campaign_id = live(desk)
+    if redeemed:
+        with desk.database.transaction() as session:
+            used = session.scalars(select(Coupon).order_by(Coupon.code).limit(1)).one()
+            used.state, used.redeemed_at = "redeemed", clock.now() + timedelta(days=1)
+    go_on(desk, days=29)
+    measured = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
+    result, contact = measured.result, campaign_of(desk, campaign_id).body["contact_cost"]
+    treated = result["sample_ratio"]["treated"]
+    assert (measured.error, result["left_out"], result["untaken"]) == (None, 0, treated)
+    assert result["cost"] >= treated * contact > 0
+    said = messages(desk, f"campaign:{campaign_id}:result:1")
+    assert f"Nobody has downloaded the file with {treated} customers of the treated" in said
+    assert ("handed out another way" in said) == redeemed
+    assert "left out" not in said
+    if redeemed:
+        with desk.database.reading() as session:
+            assert closing.teaching_nothing(session, desk.settings) == set()
+            assert not decisions(desk.lake, session, desk.settings, clock.now()).empty
+    else:
+        teaches_nothing(desk, campaign_id)
+
+
+def test_stopping_a_live_campaign_voids_its_codes(desk):
+    campaign_id = live(desk)
+    with desk.database.transaction() as session:
+        campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong price")
+    with desk.database.reading() as session:
+        assert set(session.scalars(select(Coupon.state))) == {"void"}
+    job = run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD)
+    assert "cancelled" in job.error
+    assert "wrong price" in messages(desk, campaign_of(desk, campaign_id).post_key)
+    go_on(desk, days=29)
+    measured = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
+    assert measured.error is None
+    assert (campaign_of(desk, campaign_id).state, measured.result["advice"]) == ("cancelled", "too_small")
+    assert "stopped while it was live" in messages(desk)
+    assert f"{measured.result['left_out']} customers of the treated were left out" in messages(desk)
+    assert f"(the campaign was stopped: {measured.result['left_out']})" in messages(desk)
+    assert (measured.result["left_out"], measured.result["cost"]) == (
+        measured.result["sample_ratio"]["treated"],
+        0,
+    )
+    teaches_nothing(desk, campaign_id)
+
+
+@pytest.mark.parametrize("before", ["it is live", "a copy is sent", "all are sent"])
+def test_what_a_stopped_campaign_did_not_send_was_received_by_nobody(desk, monkeypatch, before):
+    """It counted as a campaign received by customers who had got nothing."""
+    if before == "it is live":
+        monkeypatch.setattr(sending, "finish", lambda *_: 1 / 0)
+        campaign_id = approved(desk)
+        clock.configure(fixed=clock.now() + timedelta(hours=5))
+        assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).state == "failed"
+    else:
+        campaign_id = live(desk)
+    with desk.database.transaction() as session:
+        if before != "it is live":
+            some = select(Send.id).where(Send.campaign_id == campaign_id)
+            some = some.limit(1) if before == "a copy is sent" else some
+            session.execute(update(Send).where(Send.id.in_(some)).values(state="sent", sent_at=clock.now()))
+        treated = dict(session.execute(select(Send.customer_id, Send.state)).all())
+        campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong price")
+    reached = {who for who, state in treated.items() if state == "sent"}
+    sent = desk.lake.table("treatments").execute()
+    assert len(sent[sent.arm == "treatment"]) > 1
+    for night in ("first", "second"):
+        assert run(desk, Tidy(), "U0ADMIN", key=night).error is None
+        left = desk.lake.table("treatments").execute()
+        assert set(left[left.arm == "treatment"].customer_id) == reached
+        assert len(left[left.arm == "control"]) == len(sent[sent.arm == "control"]) > 0
+
+
+def test_a_live_campaign_can_be_looked_at_and_nothing_changes(desk):
+    campaign_id = approved(desk)
+    assert "once it is live" in run(desk, CampaignLook(campaign_id=campaign_id), LEAD, key="early").error
+    clock.configure(fixed=clock.now() + timedelta(hours=5))
+    run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD)
+    looked = run(desk, CampaignLook(campaign_id=campaign_id), LEAD, key="on its first day")
+    assert (looked.error, looked.result["effects"]) == (None, {})
+    assert "Too early to tell" in messages(desk)
+    clock.configure(fixed=clock.now() + timedelta(days=10))
+    looked = run(desk, CampaignLook(campaign_id=campaign_id), LEAD)
+    assert looked.error is None
+    assert (looked.result["day"], looked.result["days"]) == (10, 28)
+    assert set(looked.result["effects"]) == {"orders", "profit"}
+    assert looked.result["effects"]["orders"]["tau"] > 0
+    assert "hold however often you look" in messages(desk)
+    assert campaign_of(desk, campaign_id).state == "live"
+
+
+def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
+    campaign_id = live(desk)
+    rows_of_file(desk, campaign_id)  # of codes that nobody took nothing would be learnt
+    with desk.database.reading() as session:
+        offers = dict(
+            session.execute(
+                select(Assignment.customer_id, Assignment.offer).where(Assignment.campaign_id == campaign_id)
+            ).all()
+        )
+        treated = session.scalars(
+            select(Assignment.customer_id).where(
+                Assignment.arm == "treatment", Assignment.campaign_id == campaign_id
+            )
+        ).all()
+        shown = session.scalars(select(Impression).where(Impression.surface == "campaign")).all()
+    tried = sum(not offer["arm"].startswith("both|") for offer in offers.values())
+    assert campaign_of(desk, campaign_id).body["tried"] == tried
+    for offer in offers.values():
+        blend, rule = offer["arm"].split("|")
+        assert rule == offer["rule"]
+        chance = 1.0 if offer["action"] == "reminder" else 0.9 + 0.1 / 3 if blend == "both" else 0.1 / 3
+        assert offer["propensity"] == pytest.approx(chance)
+        if blend == "new":
+            assert "buy_again" not in {item["source"] for item in offer["items"]}
+    assert {one.customer_id for one in shown} == {who for who in treated if offers[who]["items"]}
+    assert all(
+        (one.arm, one.propensity) == (offers[one.customer_id]["arm"], offers[one.customer_id]["propensity"])
+        for one in shown
+    )
+    first = shown[0]
+    later = clock.now() + timedelta(days=40)
+    with desk.database.transaction() as session:
+        assert decisions(desk.lake, session, desk.settings, clock.now()).empty  # its window has not ended
+        feedback.record(
+            session,
+            desk.settings,
+            Subject(first.customer_id, "none", first.shown_at, first.item_id, 1),
+            "useful",
+            "U1",
+        )
+    bought = pd.DataFrame(
+        {
+            "customer_id": [first.customer_id], "event_type": "purchase", "item_id": first.item_id, "order_id": "new",
+            "occurred_at": [first.shown_at + timedelta(days=2)], "amount": 3.0, "quantity": 1,
+        }
+    )  # fmt: skip
+    file = desk.settings.home / "bought.parquet"
+    bought.to_parquet(file)
+    import_files(desk.lake, desk.database, desk.settings, "events", [str(file)])
+    with desk.database.reading() as session:
+        lines = decisions(desk.lake, session, desk.settings, later).set_index("customer_id")
+    assert sorted(lines.index) == sorted(treated)
+    assert (lines["propensity"] == [offers[who]["propensity"] for who in lines.index]).all()
+    discount, margin = offers[first.customer_id]["discount"], lines["margin"].iloc[0]
+    assert lines.loc[first.customer_id, "reward"] == pytest.approx(1 - discount / margin)
+    assert (lines["reward"].drop(first.customer_id) == 0).all()
+
+
+def test_the_bandit_is_refused_as_long_as_it_cannot_be_judged(desk):
+    desk.settings.policy.write_text(POLICY + "[recommend]\nbandit = true\n")
+    job = run(desk, CampaignDraft(tier="low"), ANALYST)
+    assert "judging the bandit takes 100 and 10" in job.error
+    desk.settings.policy.write_text(POLICY + "[recommend]\nexperiment = 0.0\n")
+    campaign_id = drafted(desk, name="without")
+    with desk.database.reading() as session:
+        offers = session.scalars(select(Assignment.offer).where(Assignment.campaign_id == campaign_id)).all()
+    assert {(offer["arm"].split("|")[0], offer["propensity"]) for offer in offers} == {("both", 1.0)}
