@@ -199,7 +199,8 @@ def _added(lake: Lake, path: Path) -> tuple[int, int]:
     return lake.duckdb.execute(
         "SELECT count(DISTINCT order_id) FILTER (event_type = 'purchase'), "
         "count(*) FILTER (event_type = 'coupon_redeem') "
-        f'FROM read_parquet({literal(path)}) ANTI JOIN "{known}" USING (event_id)'
+        f"FROM read_parquet({literal(path)}) ANTI JOIN "
+        f"(SELECT event_id FROM \"{known}\" WHERE source = '{SOURCE}') USING (event_id)"
     ).fetchall()[0]
 
 

@@ -38,13 +38,16 @@ class Adding:
         self.equal += repeated
         if not near and not repeated:
             return "staged"
-        keys = self._keys(self.explicit or self._gives_ids(near))
+        given, missing = self._ids(near)
+        by_id = self.explicit or given
+        keys = self._keys(by_id)
         named = ", ".join(f"{key} AS key_{place}" for place, key in enumerate(keys))
         same = " AND ".join(
             f"new.key_{place} IS NOT DISTINCT FROM old.key_{place}" for place in range(len(keys))
         )
         parts = ", ".join(f"key_{place}" for place in range(len(keys)))
-        unknown = f"ANTI JOIN (SELECT {named} FROM {_stored(near)}) AS old ON {same}" if near else ""
+        these = self._comparable() if by_id and missing else ""
+        unknown = f"ANTI JOIN (SELECT {named} FROM {_stored(near)} {these}) AS old ON {same}" if near else ""
         first = f"QUALIFY row_number() OVER (PARTITION BY {parts} ORDER BY place) = 1" if repeated else ""
         self.con.execute(
             f"CREATE OR REPLACE TABLE fresh AS SELECT {', '.join(self.table.names)} FROM "
@@ -103,15 +106,27 @@ class Adding:
         said = f"SELECT hash({', '.join(self._keys(self.explicit))}) AS said FROM {relation}"
         return self._one(f"SELECT count(*) - count(DISTINCT said) FROM ({said})")
 
-    def _gives_ids(self, files: list[str]) -> bool:
-        """Whether some file stores ids, by its statistics."""
-        return bool(
-            files
-            and self._one(
-                f"SELECT count(*) FROM parquet_metadata({files!r}) WHERE path_in_schema = 'event_id' "
-                "AND stats_null_count IS DISTINCT FROM num_values"
-            )
-        )
+    def _ids(self, files: list[str]) -> tuple[bool, bool]:
+        """Whether some event of the files has an id of its source's, and whether some has none, by their statistics."""
+        if not files:
+            return False, False
+        given, missing = self.con.execute(
+            "SELECT coalesce(bool_or(stats_null_count IS DISTINCT FROM num_values), false), "
+            "coalesce(bool_or(stats_null_count IS DISTINCT FROM 0), false) "
+            f"FROM parquet_metadata({files!r}) WHERE path_in_schema = 'event_id'"
+        ).fetchall()[0]
+        return given, missing
+
+    def _comparable(self) -> str:
+        """Which stored events may be one of the staged, so that not everything ever stored is hashed.
+
+        Who has no id of its source's is known by a hash, and that says the moment. Ids of a source that look like
+        hashes may be ours, out of this lake: then anything may be.
+        """
+        if self._one("SELECT count(*) FROM staged WHERE regexp_full_match(event_id, '[0-9a-f]{32}')"):
+            return ""
+        moments = "SELECT epoch_us(occurred_at) FROM staged WHERE event_id IS NULL"
+        return f"WHERE event_id IS NOT NULL OR epoch_us(occurred_at) IN ({moments})"
 
     def _once(self) -> None:
         """Leave each event in one file only, where several pieces wrote of a month (or the ids are the source's)."""

@@ -69,6 +69,23 @@ def test_ids_of_the_source_are_told_apart_across_pieces_and_months(small_pieces,
     assert first["customer_id"].tolist() == ["7"]  # the first of each
 
 
+def test_events_with_and_without_ids_are_told_apart_in_one_lake(lake, settings, tmp_path):
+    """One has no id, one its source's, one comes back out of the lake with the id it got there."""
+
+    def imported(lines: str) -> tuple[int, int]:
+        (tmp_path / "events.csv").write_text("event_id,customer_id,event_type,occurred_at\n" + lines)
+        report = import_files(lake, None, settings, "events", [str(tmp_path / "events.csv")])
+        return report.rows_accepted, report.rows_duplicate
+
+    assert imported(",a,view,2025-01-05\n,b,view,2025-03-05\n") == (2, 0)
+    assert imported("7,a,view,2025-01-05\n8,a,view,2025-02-01\n") == (2, 0)
+    ours = lake.table("events").filter(lambda events: events.customer_id == "b").execute().event_id.item()
+    assert imported(",b,view,2025-03-05\n,b,view,2025-03-06\n") == (1, 1)
+    assert imported("8,a,view,2025-04-01\n9,b,view,2025-03-05\n") == (1, 1)  # an id is one event, whenever
+    assert imported(f"{ours},b,view,2025-05-01\n,a,view,2025-01-05\n") == (0, 2)
+    assert lake.table("events").count().execute() == 6
+
+
 def test_a_large_text_is_read_through_a_scratch_file(monkeypatch, lake, settings, tmp_path):
     monkeypatch.setattr(sources, "LARGE_TEXT", 100)
     rows = "".join(f"{n},view,{1 + n % 28:02}/01/2025\n" for n in range(50)) + "9,view,17/01/2025,too,many\n"
