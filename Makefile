@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 EXTRAS  = demo,postgres,test
+# Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: setup setup-spark setup-deep demo test test-spark test-deep lint bench bench-large accuracy faults soak simulate hillstrom docs lock clean
 
