@@ -86,7 +86,7 @@ def test_a_shop_that_knows_no_items_gets_its_churn_model_and_is_told_of_the_othe
     database = Database(settings.database_url.get_secret_value())
     Base.metadata.create_all(database.engine)
     file = tmp_path / "events.parquet"
-    tiny.frames(customers=200, days=80)["events"].drop(columns="item_id").to_parquet(file)
+    tiny.frames(customers=120, days=80)["events"].drop(columns="item_id").to_parquet(file)
     lake = Lake.open(settings)
     import_files(lake, database, settings, "events", [str(file)])
     shop = tiny.Shop(settings, database, lake, tiny.BEGIN, tiny.BEGIN + timedelta(days=80))

@@ -15,7 +15,7 @@ from retention.registry.judge import same_recipe
 
 @pytest.fixture(scope="module")
 def training(shop):
-    cutoff = shop.end - timedelta(days=28)
+    cutoff = shop.begin + timedelta(days=115)
     return history(shop.lake, cutoff=cutoff, horizon_days=14, active_within_days=56)
 
 
