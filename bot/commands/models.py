@@ -11,12 +11,13 @@ from bot.commands.tree import TERMINAL, TO_WRITE, Answer, Call, TerminalOption, 
 from retention import feedback, registry
 from retention.db.audit import history
 from retention.db.tables import ModelVersion
+from retention.errors import BadInput
 from retention.reports.csv import harmless
 from workers import models
 from workers.requests import ModelCard, Monitor
 
 KIND = click.argument("kind", type=choice("churn", "recommend"), default="churn", metavar="[churn|recommend]")
-FEEDBACK = ("customer_id", "as_of", "model_version", "verdict", "reason", "user", "at")
+FEEDBACK = ("customer_id", "item_id", "as_of", "model_version", "verdict", "reason", "user", "at")
 LOWER_IS_BETTER = ("log_loss", "brier", "ece")
 
 
@@ -60,6 +61,9 @@ def compare(call: Call, version: str, other: str) -> Answer:
     settings = call.services.settings
     with call.services.database.reading() as session:
         pair = [registry.find(session, settings, one) for one in (version, other)]
+    if pair[0].kind != pair[1].kind:
+        kinds = " and ".join(f"{one.version} is a {one.kind} model" for one in pair)
+        raise BadInput(f"{kinds}; compare two of one kind.")
     told = [{**_described(row), **_in_full(row)} for row in pair]
     return Answer("bot/models_compared", {"models": told, **_compared(told)})
 
@@ -131,16 +135,20 @@ def card_(
 @click.argument("version", required=False, metavar="[VERSION]")
 @click.option("--csv", type=TO_WRITE, metavar="FILE", help="Write it to a file.")
 def feedback_(call: Call, version: str | None, csv: Path | None) -> Answer:
-    """What people said of scores, one row a person, customer and model: a signal about labels."""
+    """What people said of scores (a signal about labels) and of items, one row a person, customer, item and model."""
     settings = call.services.settings
     with call.services.database.reading() as session:
         rows = [
             {
-                "customer_id": one.customer_id, "as_of": one.as_of.isoformat(), "model_version": one.model_version,
+                "customer_id": one.customer_id, "item_id": one.item_id, "as_of": one.as_of.isoformat(), "model_version": one.model_version,
                 "verdict": one.verdict, "reason": one.reason, "user": one.user_id, "at": one.at.isoformat(),
             }
             for one in feedback.listed(session, settings, version)
         ]  # fmt: skip
+        if version and not rows:
+            registry.find(
+                session, settings, version
+            )  # or it is told that there is none; the rules are no version
     if csv:
         with csv.open("w", encoding="utf-8", newline="") as file:
             writer = DictWriter(file, FEEDBACK)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from csv import DictReader
 
 import pytest
 from sqlalchemy import select
@@ -9,6 +10,7 @@ from sqlalchemy import select
 from bot import terminal
 from retention import clock
 from retention.db.tables import Audit, Job, ModelHealth, ModelVersion
+from retention.feedback import Subject, record
 from retention.registry import store
 from tests.bot.test_slash import all_jobs, until
 from tests.bot.wire import ADMIN, ANALYST, VIEWER, words
@@ -83,6 +85,30 @@ def test_two_models_are_compared_on_the_origins_they_share(workspace, three):
     assert "auc: 0.8 and 0.82, better: `churn-3`" in said
     assert "log loss: 0.3 and 0.28, better: `churn-3`" in said
     assert "estimator: logistic and ensemble" in said
+
+
+def test_two_models_of_different_kinds_are_not_compared(workspace, database, three):
+    with database.transaction() as session:
+        session.add(_version("recommend-1", kind="recommend"))
+    said = words(workspace.run("models compare churn-2 recommend-1")["blocks"])
+    assert "churn-2 is a churn model and recommend-1 is a recommend model; compare two of one kind" in said
+
+
+def test_what_was_said_of_an_item_names_it(database, settings, three, monkeypatch, capsys, tmp_path):
+    """Two items that were not for a customer stood there as two equal lines, like words on the score."""
+    monkeypatch.setenv("RETENTION_HOME", str(settings.home))
+    with database.transaction() as session:
+        for item in ("", "i1", "i2"):
+            subject = Subject("c1", "churn-2", clock.now(), item, 1 if item else None)
+            record(session, settings, subject, "wrong", ANALYST, "" if item else "they moved")
+    assert terminal.run(["models", "feedback", "--csv", str(tmp_path / "said.csv")]) == 0
+    told = capsys.readouterr().out
+    assert [f"c1, item {item}  by" in told for item in ("i1", "i2")] == [True, True]
+    assert "c1  by" in told
+    with (tmp_path / "said.csv").open() as file:
+        assert sorted(row["item_id"] for row in DictReader(file)) == ["", "i1", "i2"]
+    assert terminal.run(["models", "feedback", "churn-9"]) == 2
+    assert "There is no model 'churn-9'" in capsys.readouterr().err
 
 
 def test_promoting_twice_is_told_and_changes_nothing(workspace, database, three):
