@@ -20,6 +20,7 @@ _UNKNOWN_SIGN = re.compile(
 )  # to DuckDB's strptime, or none
 _SETTINGS = ("where", "from", "optional", *_TEXTS, *_FLAGS)
 OPTIONS = ("timezone", *_SETTINGS)
+NO_MAP = "the file (no --map was given)"
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Mapping:
 def identity(table: Table, source_columns: list[str]) -> Mapping:
     """The map of a source that already has canonical names; other columns are left out."""
     known = {name: Expression(column=name) for name in source_columns if name in table.names}
-    return Mapping(table, known, name="the file (no --map was given)")
+    return Mapping(table, known, name=NO_MAP)
 
 
 def read_map(path: Path, table: Table, timezone: str = "UTC") -> Mapping:
@@ -205,6 +206,11 @@ def check(mapping: Mapping, source_columns: list[str], source: str) -> None:
     """
     for column in mapping.table.columns:
         if column.required and column.name not in mapping.columns:
+            if mapping.name == NO_MAP:
+                raise BadInput(
+                    f"{source} has no column {column.name}, which {mapping.table.name} need; say in a --map which of its columns "
+                    f"holds it (`retention import {mapping.table.name} --suggest-map FILE` proposes one)."
+                )
             raise BadInput(
                 f"{mapping.name} does not say where {column.name} comes from; {mapping.table.name} need it."
             )

@@ -154,6 +154,14 @@ def test_the_same_file_twice_changes_nothing(lake, settings, tmp_path, retail):
     assert lake.fingerprint(datetime(2026, 1, 1, tzinfo=UTC)) == before  # not even a new version
 
 
+def test_a_file_of_other_columns_without_a_map_is_told_how_to_get_one(lake, settings, tmp_path):
+    (tmp_path / "orders.csv").write_text("Customer,When\na,2025-01-01\n")
+    with pytest.raises(
+        BadInput, match=r"orders\.csv has no column customer_id, .*import events --suggest-map FILE`"
+    ):
+        import_files(lake, None, settings, "events", [str(tmp_path / "orders.csv")])
+
+
 def test_the_same_file_by_another_map_is_told_of(lake, settings, database, tmp_path, retail):
     file, other = _file(tmp_path, HEADER + ROWS), tmp_path / "other.toml"
     other.write_text(RETAIL.replace("Europe/London", "Europe/Berlin"))
