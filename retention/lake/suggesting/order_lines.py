@@ -13,7 +13,7 @@ LINE = "line"  # what the row of one line is called: its fields are line.sku, li
 
 
 def by_line(con: Any, source: sources.Source) -> tuple[sources.Source, str]:
-    """A row for each line of an order.
+    """A row for each line of an order; what has no such list, like a view in a log of everything, stays one row.
 
     Parameters
     ----------
@@ -32,7 +32,8 @@ def by_line(con: Any, source: sources.Source) -> tuple[sources.Source, str]:
     best, select = LIKE, ""
     for name, type_ in sources.described(con, f"(SELECT {listed} FROM {source.relation})").items():
         if type_.endswith("[]") and sources.is_nested(type_.removesuffix("[]")):
-            made = f"SELECT unnest({columns[name]}) AS {LINE}, * FROM"
+            lines = _lines(con, source, columns[name])
+            made = f"SELECT unnest({lines}) AS {LINE}, * FROM"
             fields = sources.described(con, f"(SELECT unnest({LINE}) FROM ({made} {source.relation}))")
             like = max(synonyms.likeness(field, synonyms.words()["events"]["item_id"]) for field in fields)
             if like > best:
@@ -41,3 +42,9 @@ def by_line(con: Any, source: sources.Source) -> tuple[sources.Source, str]:
         return source, ""
     relation = f"({select} {source.relation})"
     return replace(source, relation=relation, columns=sources.described(con, relation)), f"{select} source"
+
+
+def _lines(con: Any, source: sources.Source, listed: str) -> str:
+    """The list; where some rows have none, as one that keeps them."""
+    found = con.execute(f"SELECT 1 FROM {source.relation} WHERE {listed} IS NULL LIMIT 1").fetchone()
+    return f"coalesce({listed}, [NULL])" if found else listed

@@ -262,6 +262,27 @@ def test_equal_lines_of_an_order_are_two_where_lines_have_numbers(settings, tmp_
     assert (report.rows_accepted, sum(event["amount"] for event in events)) == (120, 300.0)
 
 
+def test_what_has_no_lines_stays_in_a_log_of_orders_and_views(settings, tmp_path):
+    """Rows without a list made no row: by the proposed map a shop's views were gone, and nothing counted them."""
+    path = tmp_path / "log.jsonl"
+    said = []
+    for n in range(100, 160):
+        at = f'"user": {{"id": "u{n % 20}"}}, "at": "2025-01-{n % 28 + 1:02}T10:{n - 100}:00Z"'
+        said.append(f'{{"what": "view", {at}}}\n')
+        said.append(
+            f'{{"what": "order", {at}, "order": "o{n}", "lines": [{{"sku": "s1", "qty": 1, "total": 2.5}}, {{"sku": "s2", "qty": 2, "total": 5}}]}}\n'
+        )
+    path.write_text("".join(said))
+    report, events = _rows(tmp_path / "all", path, suggest(Lake.open(settings), "events", str(path)))
+    assert report.rows_read == report.rows_accepted == 180
+    kinds = [(event["event_type"], event["item_id"]) for event in events]
+    assert {one: kinds.count(one) for one in set(kinds)} == {
+        ("view", None): 60,
+        ("purchase", "s1"): 60,
+        ("purchase", "s2"): 60,
+    }
+
+
 def test_decimal_columns_are_columns(settings, tmp_path):
     path = tmp_path / "orders.parquet"
     table = {
