@@ -105,6 +105,8 @@ class TimeMachine:
             session.merge(BusinessClock(team_id=self.settings.team_id, offset_seconds=offset))
         schedule.tick(self.database, self.settings)
         self._wait_until_idle(target)
+        if schedule.tick(self.database, self.settings):  # a campaign that went live just now has copies to send now
+            self._wait_until_idle(target)
 
     def _feed(self, until: datetime) -> None:
         with self.database.transaction() as session:

@@ -9,8 +9,9 @@ from sqlalchemy import select, update
 
 from bot.playground.timemachine import TimeMachine, span
 from retention import clock
-from retention.db.tables import BusinessClock, Job, RoleGrant
+from retention.db.tables import BusinessClock, Campaign, Job, RoleGrant, Send
 from retention.errors import BadInput, Conflict
+from tests.retention.campaigns.samples import a_body
 from workers import jobs, schedule
 
 MONDAY = datetime(2017, 10, 2, 13, tzinfo=UTC)  # 9 o'clock in New York
@@ -39,21 +40,22 @@ def machine(database, settings, monkeypatch):
 
 @pytest.fixture
 def worked(database):
-    """What the stand-in worker did: (kind, business time); it fails the kinds it is told to."""
+    """What the stand-in worker did: (kind, business time); it fails the kinds it is told to, and does what it is told with others."""
     done: list[tuple[str, datetime]] = []
-    stop, fails = threading.Event(), set()
+    stop, fails, does = threading.Event(), set(), {}
 
     def work() -> None:
         while not stop.wait(0.02):
             with database.transaction() as session:
                 for job in session.scalars(select(Job).where(Job.state == "queued").order_by(Job.created_at)):
                     done.append((job.kind, clock.now()))
+                    does.get(job.kind, lambda _: None)(session)
                     state = "failed" if job.kind in fails else "done"
                     session.execute(update(Job).where(Job.id == job.id).values(state=state))
 
     thread = threading.Thread(target=work)
     thread.start()
-    done_and_fails = type("Worked", (), {"done": done, "fails": fails})
+    done_and_fails = type("Worked", (), {"done": done, "fails": fails, "does": does})
     yield done_and_fails
     stop.set()
     thread.join()
@@ -68,6 +70,35 @@ def test_it_stops_at_each_due_moment_with_its_data_there_first(machine, worked) 
     digests = [at for kind, at in worked.done if kind == "digest"]
     assert all(timedelta() <= at - due < timedelta(minutes=1) for at, due in zip(digests, weeks, strict=True))
     assert timedelta() <= clock.now() - (MONDAY + timedelta(days=15)) < timedelta(minutes=1)
+
+
+def test_the_copies_of_a_campaign_go_out_at_the_moment_at_which_it_goes_live(
+    machine, worked, database
+) -> None:
+    """They went out at the next moment at which anything was due, a digest days later."""
+    due = MONDAY + timedelta(hours=4)
+    team = machine.settings.team_id
+    with database.transaction() as session:
+        session.add(RoleGrant(team_id=team, user_id="U0LEAD", role="approver", granted_by="U0ADMIN"))
+        session.add(
+            Campaign(
+                id="c1", name="May", state="scheduled", post_key="p", salt="s", drafted_by="U0ANALYST", send_at=due,
+                decided_by="U0LEAD", team_id=team, body=a_body().model_dump(mode="json"),
+            )
+        )  # fmt: skip
+
+    def live(session) -> None:
+        session.get_one(Campaign, "c1").state = "live"
+        session.add(Send(campaign_id="c1", customer_id="k", channel="email", state="queued", queued_at=due))
+
+    def sent(session) -> None:
+        session.execute(update(Send).values(state="sent"))
+
+    worked.does |= {"campaign_send": live, "campaign_deliver": sent}
+    machine.advance(timedelta(days=3))
+    (went_live,) = (at for kind, at in worked.done if kind == "campaign_send")
+    (went_out,) = (at for kind, at in worked.done if kind == "campaign_deliver")
+    assert timedelta() <= went_live - due <= went_out - due < timedelta(minutes=1)
 
 
 def test_each_feed_ends_where_its_step_ends(machine, worked, database) -> None:
