@@ -4,6 +4,7 @@ Small sums stand for the audience, so that an edit recomputes everything without
 """
 
 from datetime import datetime
+from math import ceil, floor
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -55,6 +56,13 @@ class OfferLine(_Frozen):
         )
 
     @property
+    def largest_share(self) -> float:
+        """The largest share of an order that it takes off; of money off, of the smallest order that it holds for."""
+        if not self.face:
+            return self.discount
+        return self.face / self.min_order if self.min_order else 1.0
+
+    @property
     def coded(self) -> bool:
         """Whether its customers get a code."""
         return self.action in CODED
@@ -89,6 +97,11 @@ class Targeting(_Frozen):
     qini_low: float | None = None
     qini_high: float | None = None
     offers: int = 0  # past offers that are told apart; 0: they are one
+
+
+def _at_most(share: float) -> str:
+    """A share in words that is no more than it: what a refusal names as a limit is not refused in its turn."""
+    return f"{floor(1000 * share + 1e-6) / 10:g} %"
 
 
 def within(cost: Any, budget: float) -> Any:
@@ -172,7 +185,8 @@ class Body(_Frozen):
         above = self.second_approver
         if above is None:
             return ()
-        largest = max((line.discount for line in self.coupons), default=0.0)
+        coupons = [line for line in self.offers if line.action == "coupon"]
+        largest = max((line.largest_share for line in coupons), default=0.0)
         sizes = {
             "audience": self.audience > above.audience,
             "cost": self.plan().cost > above.cost,
@@ -241,18 +255,21 @@ class Body(_Frozen):
         most = max(self.margin - self.min_margin, 0)
         for line in self.offers:
             if line.face and line.face > most * line.min_order + 1e-9:
-                least = f"use it from {line.face / most:,.2f} on" if most else "no order can bear it"
+                least = (
+                    f"use it from {ceil(100 * line.face / most - 1e-6) / 100:,.2f} on"
+                    if most
+                    else "no order can bear it"
+                )
                 raise BadInput(
                     f"{line.face:,.2f} off orders from {line.min_order:,.2f} on ({line.rule}) would leave "
-                    f"{100 * (self.margin - line.face / line.min_order if line.min_order else -1):.0f} % of the smallest as margin; "
-                    f"the policy wants at least {100 * self.min_margin:.0f} %: {least}."
+                    f"{_at_most(self.margin - line.largest_share)} of the smallest as margin; "
+                    f"the policy wants at least {100 * self.min_margin:g} %: {least}."
                 )
             left = self.margin - line.discount
             if line.action == "coupon" and not line.face and left < self.min_margin - 1e-9:
                 raise BadInput(
-                    f"A discount of {100 * line.discount:.0f} % ({line.rule}) would leave {100 * left:.0f} % of sales as margin; "
-                    f"the policy wants at least {100 * self.min_margin:.0f} %: use at most "
-                    f"{100 * most:.0f} %."
+                    f"A discount of {100 * line.discount:g} % ({line.rule}) would leave {_at_most(left)} of sales as margin; "
+                    f"the policy wants at least {100 * self.min_margin:g} %: use at most {_at_most(most)}."
                 )
 
     def check_budget(self) -> None:
@@ -264,6 +281,6 @@ class Body(_Frozen):
         """
         if not within(cost := self.plan().cost, self.budget):
             raise BadInput(
-                f"It is expected to cost {cost:,.0f}, above the budget of {self.budget:,.0f}; "
+                f"It is expected to cost {cost:,.2f}, above the budget of {self.budget:,.2f}; "
                 "lower the discount, or draft for a smaller audience."
             )

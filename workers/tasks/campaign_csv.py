@@ -114,7 +114,7 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
         table.append(
             {
                 "customer_id": row["customer_id"], "name": values["name"], "email": person.email,
-                "offer": offer["rule"], "discount": offer["discount"], "amount": offer.get("amount") or 0.0,
+                "offer": offer["rule"], "action": offer["action"], "discount": offer["discount"], "amount": offer.get("amount") or 0.0,
                 "min_order": offer.get("min_order") or 0.0, "category": bound_to(offer) or "", "code": row["code"] or "",
                 "expires": values["expires"], "items": values["items"], "text": text,
             }
@@ -124,6 +124,7 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
         "name",
         "email",
         "offer",
+        "action",
         "discount",
         "amount",
         "min_order",

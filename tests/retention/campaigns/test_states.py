@@ -94,6 +94,16 @@ def test_who_wrote_a_version_cannot_approve_it(database, settings, writes):
     assert _state(database, settings) == "submitted"
 
 
+def test_money_off_is_as_large_as_its_share_of_the_smallest_order():
+    """5 off 20 took one approver where 25 % took two."""
+    line = a_body().offers[0].model_copy(update={"discount": 0.0, "face": 5.0, "min_order": 20.0})
+    shipping = line.model_copy(update={"action": "free_shipping"})
+    above = {"second_approver": SecondApprover(discount=0.2)}
+    assert a_body(offers=(line,), **above).second_because == ("discount",)
+    assert a_body(offers=(line.model_copy(update={"min_order": 25.0}),), **above).second_because == ()
+    assert a_body(offers=(shipping,), **above).second_because == ()
+
+
 @pytest.mark.parametrize(
     ("above", "because"),
     [

@@ -287,7 +287,7 @@ def test_the_file_tells_what_each_code_takes_off_and_from_which_order_on(desk):
     with desk.database.reading() as session:
         content = session.scalars(select(File.content).where(File.mime == "text/csv")).one()
     rows = {row["customer_id"]: row for row in csv.DictReader(io.StringIO(content.decode("utf-8-sig")))}
-    told = [rows[who][name] for name in ("discount", "amount", "min_order")]
-    assert told == ["0.0", "5.0", "40.0"]
+    told = [rows[who][name] for name in ("action", "discount", "amount", "min_order")]
+    assert told == ["coupon", "0.0", "5.0", "40.0"]
     other = next(row for one, row in rows.items() if one != who and row["code"])
     assert (float(other["discount"]) > 0, other["amount"], other["min_order"]) == (True, "0.0", "0.0")
