@@ -184,13 +184,12 @@ class Smtp:
             code, said = smtp.mail(
                 self._server.sender.addr_spec, ["SMTPUTF8", "BODY=8BITMIME"] if international else []
             )
-            if code != 250:
+            if code != 250:  # it knows nothing of the copy yet: this is about us, and holds for all of them
                 self._reset(smtp)
-                if code >= 500:
-                    raise Unreachable(
-                        f"The mail server refuses the sender {self._server.sender.addr_spec}: {code} {_text(said)}."
-                    )
-                return Verdict("again", f"{code} {_text(said)}")
+                does = "refuses" if code >= 500 else "takes nothing at present from"
+                raise Unreachable(
+                    f"The mail server {does} the sender {self._server.sender.addr_spec}: {code} {_text(said)}."
+                )
             code, said = smtp.rcpt(to)
         except (OSError, smtplib.SMTPException) as error:
             raise _BeforeData(_brief(error)) from None

@@ -17,14 +17,24 @@ Says = Callable[[str], str | None]
 
 
 class Inbox:
-    """What arrived. ``on_rcpt`` and ``on_data`` decide by the address: an SMTP reply, ``hang up``, ``hang``, or None: fine."""
+    """What arrived. ``on_mail``, ``on_rcpt`` and ``on_data`` decide by the address: an SMTP reply, ``hang up``, ``hang``, or None: fine."""
 
     def __init__(
-        self, on_rcpt: Says = lambda to: None, on_data: Says = lambda to: None, pause: float = 0.0
+        self,
+        on_rcpt: Says = lambda to: None,
+        on_data: Says = lambda to: None,
+        pause: float = 0.0,
+        on_mail: Says = lambda sender: None,
     ) -> None:
-        self.on_rcpt, self.on_data, self.pause = on_rcpt, on_data, pause
+        self.on_mail, self.on_rcpt, self.on_data, self.pause = on_mail, on_rcpt, on_data, pause
         self.mails: list[EmailMessage] = []
         self.addresses: Counter[str] = Counter()
+
+    async def handle_MAIL(self, server: SMTP, session: Any, envelope: Any, address: str, options: Any) -> str:
+        if said := self.on_mail(address):
+            return said
+        envelope.mail_from = address
+        return "250 OK"
 
     async def handle_RCPT(self, server: SMTP, session: Any, envelope: Any, address: str, options: Any) -> str:
         if said := self.on_rcpt(address):

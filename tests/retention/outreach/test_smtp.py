@@ -8,11 +8,21 @@ from email.policy import SMTP, SMTPUTF8
 import pytest
 
 from retention.errors import BadInput
+from retention.outreach import sends
 from retention.outreach.contract import Contact, Message, Unreachable
 from retention.outreach.smtp import Smtp, email, parse
+from retention.settings import Settings
+from tests.retention.outreach import made
 from tests.retention.outreach.mail import Inbox, Mailserver, only
 
 LINK = "https://crm.shop.example/unsubscribe/abc"
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(
+        home=tmp_path / "home", smtp_url="smtp://x", public_url="https://crm.shop.example", _env_file=None
+    )
 
 
 def a_message(to="ann@example.com", **changes) -> Message:
@@ -122,6 +132,23 @@ def test_a_server_that_is_away_or_refuses_us_stops_everything():
             Smtp(place).send(a_message())
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("said", ["451 4.7.1 too many messages from you", "421 later", "550 sender unknown"])
+def test_a_server_that_takes_nothing_from_us_for_a_while_costs_no_copy_a_try(database, settings, said):
+    """A quota that was used up had a whole campaign fail within a quarter of an hour."""
+    campaign = made.live(database, settings, 10)
+    refuses = [said]
+    with a_server(on_mail=lambda sender: refuses[0]) as (adapter, inbox):
+        for _ in range(sends.ATTEMPTS + 1):
+            report = made.run(database, settings, campaign, adapter, made.contacts(10))
+            assert said[:3] in report.stopped
+            made.later(database)
+        assert set(made.states(database).values()) == {"queued"}
+        refuses[0] = ""
+        made.run(database, settings, campaign, adapter, made.contacts(10))
+    assert set(made.states(database).values()) == {"sent"}
+    assert set(inbox.addresses.values()) == {1}
 
 
 def test_a_slow_drip_is_cut_off():
