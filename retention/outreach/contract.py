@@ -46,7 +46,7 @@ class Verdict:
     state: State
     said: str = ""
     message_id: str | None = None
-    retry_at: datetime | None = None  # real time; what the other side asked for
+    retry_at: datetime | None = None  # real time: until then the other side takes no copy at all
 
 
 class Unreachable(Exception):

@@ -134,6 +134,12 @@ def _one(
             with database.transaction() as session:
                 sends.put_back(session, send, said=str(reason))
             raise
+    if verdict.retry_at is not None:
+        # No fault of this copy: its try does not count, and the others wait as well.
+        with database.transaction() as session:
+            sends.put_back(session, send, said=verdict.said)
+            sends.pause(session, send.campaign_id, verdict.retry_at)
+        raise Unreachable(f"{verdict.said[:1].upper()}{verdict.said[1:]}.")
     with database.transaction() as session:
         report.add(sends.settle(session, send, verdict, at, repeats=adapter.repeats))
     return True

@@ -72,7 +72,7 @@ def settle(session: Session, send: Send, verdict: Verdict, now: datetime, *, rep
     elif verdict.state == "again" or (verdict.state == "doubtful" and repeats):
         given_up = send.attempts >= ATTEMPTS
         state = "queued" if not given_up else "failed" if verdict.state == "again" else "held"
-        values |= {"state": state, "retry_at": verdict.retry_at or wall + back_off(send.attempts)}
+        values |= {"state": state, "retry_at": wall + back_off(send.attempts)}
     else:
         values["state"] = "held" if verdict.state == "doubtful" else verdict.state
     mine = (
@@ -142,6 +142,17 @@ def put_off(session: Session, campaign_id: str, customer_ids: Iterable[str], unt
             .values(not_before=until),
             execution_options=_QUIETLY,
         )
+
+
+def pause(session: Session, campaign_id: str, until: datetime) -> None:
+    """Let all queued copies of a campaign wait for a moment of real time: the other side takes none before."""
+    later = or_(Send.retry_at.is_(None), Send.retry_at < until)
+    session.execute(
+        update(Send)
+        .where(Send.campaign_id == campaign_id, Send.state == "queued", later)
+        .values(retry_at=until),
+        execution_options=_QUIETLY,
+    )
 
 
 def leave_out(session: Session, campaign_id: str, customer_ids: Iterable[str], why: str) -> None:

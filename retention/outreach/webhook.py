@@ -23,6 +23,7 @@ TIMEOUT = 10.0  # seconds a single read may take
 PATIENCE = 20.0  # seconds a whole answer may take, however slowly it drips in
 LONGEST = 65_536  # bytes of an answer that are read
 LONGEST_WAIT = timedelta(hours=6)  # that a platform may ask for
+PAUSE = timedelta(minutes=1)  # where it asks for one and does not say how long
 NOT_THIS_ONE = (400, 409, 413)  # of one copy: URL and key are those by which the probe has just been accepted
 
 
@@ -84,10 +85,12 @@ class Webhook:
             status, body, wait = self._post(message.key, _told(message))
         except _Lost as lost:
             return Verdict("doubtful", f"the platform did not answer ({lost})")
-        if status in (408, 425, 429):
-            return Verdict(
-                "again", f"the platform answers {status}", retry_at=clock.wall() + wait if wait else None
-            )
+        if status == 429:
+            pause = wait or PAUSE
+            said = f"the platform answers 429 and takes no more for {pause.total_seconds():,.0f} s"
+            return Verdict("again", said, retry_at=clock.wall() + pause)
+        if status in (408, 425):
+            return Verdict("again", f"the platform answers {status}")
         if status in (410, 422):
             return Verdict("bounced", f"the platform refuses the customer ({status})")
         if status in NOT_THIS_ONE:

@@ -4,8 +4,9 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any
 
 from retention import clock
@@ -19,10 +20,16 @@ Does = Callable[[str, int], Any]
 
 
 class Platform:
-    """``honours``: whether it drops a repeated key."""
+    """``honours``: whether it drops a repeated key; ``slow_down``: the headers of what it refuses."""
 
-    def __init__(self, does: Does = lambda customer, number: None, *, honours: bool = True) -> None:
-        self.does, self.honours = does, honours
+    def __init__(
+        self,
+        does: Does = lambda customer, number: None,
+        *,
+        honours: bool = True,
+        slow_down: Mapping[str, str] = MappingProxyType({"Retry-After": "120"}),
+    ) -> None:
+        self.does, self.honours, self.slow_down = does, honours, dict(slow_down)
         self.ids: dict[str, str] = {}
         self.copies: Counter[str] = Counter()  # what really went out, by customer
         self.tries: Counter[str] = Counter()
@@ -81,7 +88,7 @@ class Platform:
         if does == "lie":
             return _say(request, 200, {"ok": True})
         if does is not None:
-            return _say(request, int(does), {}, {"Retry-After": "120"})
+            return _say(request, int(does), {}, self.slow_down)
         return _say(request, 202, {"key": told["key"], "id": self.ids[told["key"]]})
 
     def accept(self, told: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from retention import clock
 from retention.db.tables import Send
 from retention.errors import BadInput
+from retention.outreach import sends
 from retention.outreach.contract import Contact, Unreachable
 from retention.outreach.webhook import Webhook
 from retention.privacy import signing
@@ -119,6 +120,39 @@ def test_a_copy_that_the_platform_does_not_take_keeps_nobody_else_waiting(databa
     assert reports[0].stopped == ""
     with database.reading() as session:
         assert str(status) in session.scalar(select(Send.error).where(Send.customer_id == "k3"))
+
+
+@pytest.mark.parametrize("asked", [{}, {"Retry-After": "120"}], ids=["for how long it does not say", "120 s"])
+def test_a_platform_that_asks_for_a_pause_gets_it_and_no_copy_fails_for_it(database, settings, asked):
+    """Every copy met the limit, used up its six tries and had failed; and all were tried in spite of Retry-After."""
+    campaign, free = made.live(database, settings, 40), [0]
+
+    def does(customer, number):
+        if customer == "probe":
+            return None
+        free[0] -= 1
+        return 429 if free[0] < 0 else None
+
+    with Platform(does, slow_down=asked) as platform:
+        for _ in range(10):
+            free[0] = 4
+            report = made.run(database, settings, campaign, to(platform), made.contacts(40))
+            tried = sum(platform.tries.values())
+            with database.reading() as session:
+                assert not sends.due_campaigns(session, settings.team_id, made.NOW)
+            made.run(database, settings, campaign, to(platform), made.contacts(40))
+            assert sum(platform.tries.values()) == tried + 2  # the probe alone
+            made.later(database)
+    assert set(made.states(database).values()) == {"sent"}
+    assert set(platform.copies.values()) == {1}
+    assert report.stopped == ""
+
+
+def test_what_a_pause_asks_for_is_told(database, settings):
+    campaign = made.live(database, settings, 10)
+    with Platform(lambda customer, number: None if customer == "probe" else 429) as platform:
+        report = made.run(database, settings, campaign, to(platform), made.contacts(10))
+    assert report.stopped == "The platform answers 429 and takes no more for 120 s."
 
 
 def test_doubts_are_sent_again_under_their_key_and_the_customer_gets_one(database, settings):
