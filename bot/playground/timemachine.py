@@ -105,7 +105,8 @@ class TimeMachine:
             session.merge(BusinessClock(team_id=self.settings.team_id, offset_seconds=offset))
         schedule.tick(self.database, self.settings)
         self._wait_until_idle(target)
-        if schedule.tick(self.database, self.settings):  # a campaign that went live just now has copies to send now
+        # A campaign that has just gone live has copies to send at this very moment.
+        if schedule.tick(self.database, self.settings):
             self._wait_until_idle(target)
 
     def _feed(self, until: datetime) -> None:
