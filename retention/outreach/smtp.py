@@ -19,6 +19,9 @@ from retention.outreach.contract import Message, Unreachable, Verdict, deadline
 TIMEOUT = 20.0  # seconds a single answer may take
 PATIENCE = 45.0  # seconds a whole copy may take, however slowly the answers drip in
 PER_CONNECTION = 100  # copies after which we knock anew: servers count them
+# How servers say that it is us whom they refuse, not the recipient.
+_FOR_US = re.compile(r"\brelay|authenticat|client host", re.IGNORECASE)
+_FOR_THEM = re.compile(r"\b5\.[12]\.\d")
 
 
 class _Whole(UnstructuredHeader, BaseHeader):
@@ -195,6 +198,10 @@ class Smtp:
             raise _BeforeData(_brief(error)) from None
         if code not in (250, 251):
             self._reset(smtp)
+            if _about_us(code, said):
+                raise Unreachable(
+                    f"The mail server {self._server.host} carries none of our e-mails: {code} {_text(said)}."
+                )
             return _refused(code, said)
         try:
             code, said = smtp.data(made.as_bytes(policy=SMTPUTF8 if international else SMTP))
@@ -240,6 +247,16 @@ class Smtp:
 
 class _BeforeData(Exception):
     """The connection was lost before any of the message was handed over."""
+
+
+def _about_us(code: int, said: bytes | str) -> bool:
+    """Whether a recipient was refused because the server does not relay for us, or not from where we are.
+
+    Were it taken for the recipient's, a forgotten password would make a whole campaign bounce. What has a status of the
+    address or the mailbox (RFC 3463, 5.1 and 5.2) is theirs, also where it speaks of a relay's table.
+    """
+    text = _text(said)
+    return code == 530 or (code >= 500 and bool(_FOR_US.search(text)) and not _FOR_THEM.search(text))
 
 
 def _refused(code: int, said: bytes | str) -> Verdict:

@@ -151,6 +151,41 @@ def test_a_server_that_takes_nothing_from_us_for_a_while_costs_no_copy_a_try(dat
     assert set(inbox.addresses.values()) == {1}
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "554 5.7.1 <k1@example.com>: Relay access denied", "550 5.7.1 Unable to relay", "550 relay not permitted",
+        "530 5.7.0 Authentication required", "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using a list",
+    ],
+)  # fmt: skip
+def test_a_server_that_carries_nothing_for_us_makes_no_copy_bounce(database, settings, said):
+    """Where a user and password were forgotten, a whole campaign had bounced for good within minutes."""
+    campaign = made.live(database, settings, 10)
+    refuses = [said]
+    with a_server(on_rcpt=lambda to: refuses[0]) as (adapter, _):
+        report = made.run(database, settings, campaign, adapter, made.contacts(10))
+        assert set(made.states(database).values()) == {"queued"}
+        assert f"carries none of our e-mails: {said[:3]}" in report.stopped
+        assert "@" not in report.stopped
+        refuses[0] = ""
+        made.later(database)
+        made.run(database, settings, campaign, adapter, made.contacts(10))
+    assert set(made.states(database).values()) == {"sent"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "550 5.1.1 <ann@example.com>: User unknown in relay recipient table",
+        "550 5.7.1 message refused",
+        "552 5.2.2 relay: full",
+    ],
+)
+def test_a_refusal_of_one_address_is_no_refusal_of_us(said):
+    with a_server(on_rcpt=lambda to: said) as (adapter, _):
+        assert adapter.send(a_message()).state == "bounced"
+
+
 def test_a_slow_drip_is_cut_off():
     import socket
     import threading
