@@ -15,7 +15,7 @@ from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.explaining import POPULAR_DAYS, Item, Offered, explained
 from retention.recommend.feedback.heard import with_heard
-from retention.recommend.fit import ANYTHING, SOFT, Facts, Taken, Terms, assortment, choose
+from retention.recommend.fit import ANYTHING, SOFT, Facts, Taken, Terms, assortment, choose, together
 from retention.recommend.history import DAY, History, pairs
 from retention.recommend.matrices import entries
 from retention.recommend.moments import Moment, log_odds, mixed
@@ -243,7 +243,9 @@ def _filled(shop: Shop, found: Offered, row: int, chosen: list[Item], k: int) ->
     fresh = _fresh(shop, found, row, k) if policy != "repeat" else []
     kept = chosen[: k - len(fresh)]
     new = list(_popular(shop, kept, len(kept) + len(fresh), skip, unwanted, fresh))
-    chosen = [*chosen[: k - len(new)], *new]
+    if new:  # what comes back to the places that none of them took stands beside them, too
+        beside = together(shop.range, [*kept, *new], chosen[len(kept) :], k, unwanted)
+        chosen = [*(item for item in beside if item not in new), *new]
     return [*chosen, *_popular(shop, chosen, k, skip, unwanted, shop.fillers)] if len(chosen) < k else chosen
 
 

@@ -1,6 +1,7 @@
 """Cold start: customers without a history, items without buyers, and shops too small to learn from."""
 
 import json
+from collections import Counter
 from datetime import timedelta
 
 import numpy as np
@@ -80,6 +81,32 @@ def test_the_share_that_explores_holds_new_items_that_read_like_what_is_liked(co
         assert new[0].why.startswith("new, and much like Coffee")
     plain = recommend(trained, shop.lake, lovers, k=10, as_of=shop.end)
     assert not any(item.source == "new_item" for items in plain.values() for item in items)
+
+
+def test_the_caps_hold_where_less_explores_than_might(tmp_path):
+    """What came back to a place that no new item took was counted without the new ones: three of a brand where two may be."""
+    shop = tiny.build(tmp_path / "home", customers=150, items=36, days=150)
+    items = shop.lake.table("items").execute()
+    items["brand"] = [f"b{number % 6}" for number in range(len(items))]
+    coffee = items[items.category == "coffee"].iloc[[0]]
+    fresh = [
+        coffee.assign(
+            item_id=f"i99{n}", title=f"Coffee no. 99{n}", brand="b0", attributes=f'{{"parent": "p{n}"}}'
+        )
+        for n in range(5)
+    ]
+    shop.lake.upsert("items", pd.concat([items, *fresh], ignore_index=True))
+    brand = shop.lake.table("items").execute().set_index("item_id")["brand"]
+    trained = train(shop.lake, cutoff=shop.end)
+    terms = Terms(PLAIN.model_copy(update={"explore": 0.5, "max_per_brand": 2}))
+    everybody = [f"c{number:04}" for number in range(150)]
+    found = recommend(trained, shop.lake, everybody, k=8, as_of=shop.end, terms=terms)
+    assert any(item.source == "new_item" for items in found.values() for item in items)
+    assert {len(items) for items in found.values()} == {8}
+    assert (
+        max(Counter(brand[item.item_id] for item in items).most_common(1)[0][1] for items in found.values())
+        == 2
+    )
 
 
 def test_newcomers_are_helped_by_the_artefact_alone(cold_shop):
