@@ -16,7 +16,7 @@ from retention.db.tables import Assignment, Campaign, Send, Suppression
 from retention.outreach.contract import Verdict
 
 LEASE = timedelta(minutes=3)  # longer than any adapter takes for one copy
-ATTEMPTS = 6
+ATTEMPTS = 12  # over five hours: a mail server's filter may be away for a while
 BACK_OFF = timedelta(seconds=30)  # after the first try; doubled after each further one
 LONGEST_BACK_OFF = timedelta(hours=1)
 BY_HAND = ("csv", "call")  # a person takes the file

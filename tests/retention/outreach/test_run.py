@@ -92,6 +92,13 @@ def test_each_row_says_what_became_of_it_and_only_what_may_be_tried_again_is(dat
     assert len(adapter.given) == sends.ATTEMPTS + 7
 
 
+def test_a_copy_that_is_put_off_is_tried_for_hours():
+    """A filter that was away for twenty minutes put off every copy, and had the whole campaign fail."""
+    waits = [sends.back_off(tries) for tries in range(1, sends.ATTEMPTS)]
+    assert waits == sorted(waits)
+    assert timedelta(hours=4) < sum(waits, timedelta()) < timedelta(hours=12)
+
+
 def test_a_server_that_is_away_costs_no_copy_a_try(database, settings):
     campaign = made.live(database, settings, 10)
     report = made.run(database, settings, campaign, Scripted(k1="away"), made.contacts(10))

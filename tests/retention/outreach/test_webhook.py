@@ -111,7 +111,7 @@ def test_a_copy_that_the_platform_does_not_take_keeps_nobody_else_waiting(databa
     campaign = made.live(database, settings, 12)
     with Platform(lambda customer, number: status if customer == "k3" else None) as platform:
         reports = []
-        for _ in range(7):
+        for _ in range(sends.ATTEMPTS + 1):
             reports.append(made.run(database, settings, campaign, to(platform), made.contacts(12)))
             made.later(database)
     states = made.states(database)
