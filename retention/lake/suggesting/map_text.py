@@ -8,6 +8,8 @@ from retention.lake.reading.sources import Source
 from retention.lake.schema import Table
 from retention.lake.suggesting.profiles import ROWS, Profile
 
+QUARANTINED = " (those rows are quarantined)"
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -22,7 +24,7 @@ def named(target: str, profile: Profile) -> Line:
     """A canonical column that is a column of the file."""
     missing = "" if profile.filled >= 0.9995 else f"; {1 - profile.filled:.1%} missing"
     if missing and target == "customer_id":
-        missing += " (those rows are quarantined)"
+        missing += QUARANTINED
     return Line(
         target, string(profile.name), f"{profile.distinct:,} different, like {profile.example[:30]}{missing}"
     )

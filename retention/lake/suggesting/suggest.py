@@ -13,7 +13,7 @@ from retention.lake.schema import TABLES, Table
 from retention.lake.suggesting import synonyms
 from retention.lake.suggesting.attributes import of_customers
 from retention.lake.suggesting.line_price import of_line
-from retention.lake.suggesting.map_text import Line, named, string, written
+from retention.lake.suggesting.map_text import QUARANTINED, Line, named, string, written
 from retention.lake.suggesting.order_lines import LINE, by_line
 from retention.lake.suggesting.profiles import FEW, Profile, profiles_of
 
@@ -70,10 +70,13 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
             lines = _Events(con, source, chosen).lines()
         else:
             lines = [*_once_each(con, source, table, profiles, chosen), *_plain(chosen)]
-        if table.name == "customers" and (
-            told := of_customers(con, source, profiles, chosen.values(), chosen["customer_id"])
-        ):
-            lines.append(Line("attributes", f"{{ sql = '''{told}''' }}", "to judge groups apart by (--by)"))
+        if table.name == "customers":
+            who = chosen["customer_id"]
+            lines = _of_somebody(who, lines)
+            if told := of_customers(con, source, profiles, chosen.values(), who):
+                lines.append(
+                    Line("attributes", f"{{ sql = '''{told}''' }}", "to judge groups apart by (--by)")
+                )
         if orders:
             lines.insert(0, Line("from", f"{{ sql = '''{orders}''' }}", "a row for each line of an order"))
         return written(table, source, profiles, lines)
@@ -226,6 +229,15 @@ def _once_each(
     columns = ", ".join([item, *(f"mode({name}) AS {name}" for name in said), *asked])
     sql = f"SELECT {columns} FROM source GROUP BY {item}"
     return [Line("from", f"{{ sql = '''{sql}''' }}", "what most lines of an item say"), *of_one]
+
+
+def _of_somebody(who: Profile, lines: list[Line]) -> list[Line]:
+    """Of a file of sales those of guests tell of no customer: they are not meant, and no customers who lack an id."""
+    if who.filled >= 1 or who.distinct > 0.5 * who.rows:
+        return lines
+    why = f"{1 - who.filled:.1%} of the lines are of nobody who is known"
+    condition = Line("where", f"{{ sql = '''{quoted(who.name)} IS NOT NULL''' }}", why)
+    return [condition, *(replace(line, why=line.why.removesuffix(QUARANTINED)) for line in lines)]
 
 
 class _Events:

@@ -383,6 +383,21 @@ def test_what_is_the_customers_own_becomes_an_attribute(settings, tmp_path):
     assert held["c2"] == {"age_group": None, "country": "UK"}
 
 
+def test_the_sales_of_guests_are_no_customers_without_an_id(settings, tmp_path):
+    """They stood in quarantine once as events and once more as customers, a fifth of all rows where a tenth is."""
+    path = tmp_path / "sales.csv"
+    pd.DataFrame(
+        {"Customer ID": [13000.0, 13001.0, None] * 40, "Country": ["UK", "France", "UK"] * 40}
+    ).to_csv(path, index=False)
+    lake = Lake.open(settings)
+    proposed = suggest(lake, "customers", str(path))
+    assert "33.3% of the lines are of nobody who is known" in proposed
+    assert "quarantined" not in proposed
+    (tmp_path / "map.toml").write_text(proposed)
+    report = import_files(lake, None, settings, "customers", [str(path)], tmp_path / "map.toml")
+    assert (report.rows_accepted, report.rows_filtered, report.rows_quarantined) == (2, 40, 0)
+
+
 def test_other_tables_and_formats_and_what_cannot_be_proposed(settings, tmp_path):
     lake = Lake.open(settings)
     path = tmp_path / "people.parquet"
