@@ -4,6 +4,7 @@ What SQL publishes is then in the copy of the lake. Of each Delta table the log 
 that were there before it, and files are kept for a day after they were replaced. A manifest holds the hash of every file.
 """
 
+import gzip
 import hashlib
 import io
 import json
@@ -97,6 +98,8 @@ def restore(settings: Settings, source: Path, *, progress: Progress = silent) ->
         raise BadInput(
             f"{home} is not empty, so nothing was restored; name a new RETENTION_HOME, or move this one away."
         )
+    if not source.is_file():
+        raise BadInput(f"There is no file {source}; name the one that `retention backup` has written.")
     home.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home.parent, prefix=".restoring-") as folder:
         inside = Path(folder) / "home"
@@ -105,7 +108,12 @@ def restore(settings: Settings, source: Path, *, progress: Progress = silent) ->
             with tarfile.open(source, "r:gz") as tar:
                 tar.extractall(inside, filter="data")  # nothing outside the folder, no links, no devices
             said = json.loads((inside / MANIFEST).read_bytes())
-        except (OSError, EOFError, tarfile.TarError, ValueError) as error:
+        except (FileNotFoundError, EOFError, tarfile.TarError, ValueError, gzip.BadGzipFile):
+            raise BadInput(
+                f"{source} is no backup, or not whole (damaged, or cut short on its way); nothing was restored. "
+                "Copy it anew, or take an earlier one."
+            ) from None
+        except OSError as error:
             raise BadInput(f"{source} cannot be restored: {error}.") from None
         size = _checked(inside, source, said, progress)
         (inside / MANIFEST).unlink()
