@@ -89,6 +89,6 @@ def _beyond(trained: TrainedChurn, silent_days: float) -> str:
     if silent_days <= (trained.active_within_days or np.inf):
         return ""
     return (
-        f"No order for {silent_days:.0f} days: the model has learned from customers who had ordered within "
+        f"No order for {int(silent_days)} days: the model has learned from customers who had ordered within "
         f"{trained.active_within_days}, so here the risk is a guess, and the chances of an order are the better one."
     )
