@@ -9,6 +9,7 @@ from retention.lake.mapping import literal, quoted
 from retention.lake.reading.sources import Source
 from retention.lake.suggesting.profiles import FEW, ROWS, Profile
 
+OF_ITEMS = ("recalled", "recall", "parent_id", "parent", "variant_of", "style")  # docs/recommendations.md
 ONE = 0.98  # of the customers who stand there several times say one thing
 
 
@@ -34,6 +35,13 @@ def of_customers(
     ).fetchall()[0]
     theirs = [one.name for one, share in zip(few, found, strict=True) if (share or 0.0) <= 1 - ONE]
     listed = ", ".join(f"{literal(_key(name))}, {quoted(name)}" for name in theirs)
+    return f"json_object({listed})" if listed else ""
+
+
+def of_items(profiles: list[Profile], chosen: Collection[Profile]) -> str:
+    """SQL of a JSON object of the columns that lists ask for, `OF_ITEMS`, whatever they are nested in; empty where there are none."""
+    names = {_key(one.name.rpartition(".")[2]): one.name for one in profiles if one not in chosen}
+    listed = ", ".join(f"{literal(key)}, {quoted(names[key])}" for key in OF_ITEMS if key in names)
     return f"json_object({listed})" if listed else ""
 
 

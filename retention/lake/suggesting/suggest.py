@@ -11,7 +11,7 @@ from retention.lake.mapping import quoted
 from retention.lake.reading import sources
 from retention.lake.schema import TABLES, Table
 from retention.lake.suggesting import synonyms
-from retention.lake.suggesting.attributes import of_customers
+from retention.lake.suggesting.attributes import of_customers, of_items
 from retention.lake.suggesting.line_price import of_line
 from retention.lake.suggesting.map_text import QUARANTINED, Line, named, string, written
 from retention.lake.suggesting.order_lines import LINE, by_line
@@ -70,6 +70,10 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
             lines = _Events(con, source, chosen).lines()
         else:
             lines = [*_once_each(con, source, table, profiles, chosen), *_plain(chosen)]
+        told = of_items(profiles, chosen.values()) if table.name == "items" else ""
+        if told and lines[0].key != "from":
+            why = "what may not be offered any more, and of what it is a size or colour"
+            lines.append(Line("attributes", f"{{ sql = '''{told}''' }}", why))
         if table.name == "customers":
             who = chosen["customer_id"]
             lines = _of_somebody(who, lines)

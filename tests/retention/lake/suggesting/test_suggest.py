@@ -383,6 +383,30 @@ def test_what_is_the_customers_own_becomes_an_attribute(settings, tmp_path):
     assert held["c2"] == {"age_group": None, "country": "UK"}
 
 
+def test_what_is_recalled_and_whose_variant_it_is_come_along_with_items(settings, tmp_path):
+    path = tmp_path / "items.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps(
+                {
+                    "sku": f"s{n}",
+                    "title": f"Tea {n}",
+                    "price": n + 0.5,
+                    "attrs": {"recalled": n == 3, "parent_id": f"p{n % 5}"},
+                }
+            )
+            + "\n"
+            for n in range(20)
+        )
+    )
+    lake = Lake.open(settings)
+    (tmp_path / "map.toml").write_text(suggest(lake, "items", str(path)))
+    import_files(lake, None, settings, "items", [str(path)], tmp_path / "map.toml")
+    told = lake.table("items").execute().set_index("item_id").attributes.map(json.loads)
+    assert told["s3"] == {"recalled": True, "parent_id": "p3"}
+    assert told["s4"] == {"recalled": False, "parent_id": "p4"}
+
+
 def test_the_sales_of_guests_are_no_customers_without_an_id(settings, tmp_path):
     """They stood in quarantine once as events and once more as customers, a fifth of all rows where a tenth is."""
     path = tmp_path / "sales.csv"
