@@ -88,7 +88,7 @@ def approve(
     _decide(session, settings, campaign, user, "approve", None, now)
     arms = assign(session, campaign, body.holdout) if enough else {}
     if enough:
-        _refuse_nobody(campaign, arms)
+        refuse_nobody(campaign, arms)
     return Approved(campaign, arms)
 
 
@@ -206,18 +206,31 @@ def expire(session: Session, settings: Settings, campaign_id: str, now: datetime
     return campaign
 
 
-def _refuse_nobody(campaign: Campaign, arms: dict[str, int]) -> None:
-    """A campaign whose every customer is elsewhere by now, or would be held out, is not approved."""
+def refuse_nobody(campaign: Campaign, arms: dict[str, int], *, returned: bool = False) -> None:
+    """A campaign whose every customer is elsewhere by now, or would be held out, is not approved; nor sent, where they have ``returned``.
+
+    Raises
+    ------
+    Conflict
+    """
     if arms["treatment"]:
         return
+    if returned:
+        gone, left = (
+            "in other campaigns, or have ordered again since the sweep,",
+            "have not ordered again since the sweep",
+        )
+        remedy = "draft for a new sweep"
+    else:
+        gone, left = "in other approved or running campaigns", "are in no other approved or running campaign"
+        remedy = "approve it once those are over"
     if arms["control"]:
         raise Conflict(
-            f"Campaign {campaign.name!r} would go to nobody: those of its customers who are in no other approved or running "
-            f"campaign ({arms['control']:,}) would all be held out. Lower its hold-out, or approve it once those are over."
+            f"Campaign {campaign.name!r} would go to nobody: those of its customers who {left} ({arms['control']:,}) would "
+            f"all be held out. Lower its hold-out, or {remedy}."
         )
     raise Conflict(
-        f"Campaign {campaign.name!r} would go to nobody: its customers are all in other approved or running campaigns by "
-        "now. Stop it, or approve it once those are over."
+        f"Campaign {campaign.name!r} would go to nobody: its customers are all {gone} by now. Stop it, or {remedy}."
     )
 
 

@@ -7,7 +7,7 @@ exact to one customer, where a bare ``hash mod 10,000`` would leave it to chance
 import hashlib
 import hmac
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import JSON, case, cast, func, literal, select, update
@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from retention.campaigns.states import HOLDING
+from retention.db.insert import among
 from retention.db.tables import Assignment, Campaign
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 BUCKETS = 10_000
 ARMS = ("treatment", "control", "excluded")
+CHUNK = 2_000
+_QUIETLY = {"synchronize_session": False}
 
 
 def buckets(salt: str, campaign_id: str, customers: Iterable[tuple[str, str]]) -> dict[str, int]:
@@ -86,8 +89,30 @@ def assign(session: Session, campaign: Campaign, holdout: float) -> dict[str, in
         (Assignment.bucket < cut(holdout), "control"),
         else_="treatment",
     )
-    quietly = {"synchronize_session": False}
-    session.execute(update(Assignment).where(ours).values(arm=arm), execution_options=quietly)
+    session.execute(update(Assignment).where(ours).values(arm=arm), execution_options=_QUIETLY)
+    return _weighed(session, campaign.id)
+
+
+def leave_out(session: Session, campaign: Campaign, customers: Collection[str]) -> dict[str, int]:
+    """Leave these customers out of a campaign whose arms are decided, of both arms alike, in the transaction that begins to send it.
+
+    Returns
+    -------
+    dict
+        As `assign` does: ``excluded`` are all who are left out, whenever that was.
+    """
+    ours = Assignment.campaign_id == campaign.id
+    names = sorted(customers)
+    for start in range(0, len(names), CHUNK):
+        some = among(session, Assignment.customer_id, names[start : start + CHUNK])
+        them = update(Assignment).where(ours, some)
+        session.execute(them.values(arm="excluded", propensity=None), execution_options=_QUIETLY)
+    return _weighed(session, campaign.id)
+
+
+def _weighed(session: Session, campaign_id: str) -> dict[str, int]:
+    """Log the propensity that the arms have come to; how many are in each."""
+    ours = Assignment.campaign_id == campaign_id
     sizes: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(ARMS, 0))
     counted = (
         select(Assignment.tier, Assignment.arm, func.count())
@@ -102,7 +127,7 @@ def assign(session: Session, campaign: Campaign, holdout: float) -> dict[str, in
             update(Assignment)
             .where(ours, Assignment.tier == tier, Assignment.arm != "excluded")
             .values(propensity=size["treatment"] / inside if inside else None),
-            execution_options=quietly,
+            execution_options=_QUIETLY,
         )
     return {name: sum(size[name] for size in sizes.values()) for name in ARMS}
 

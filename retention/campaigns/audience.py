@@ -1,7 +1,7 @@
 """Who of a cohort can be written to: everybody with a rule, minus exclusions, each counted by its first reason."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -94,7 +94,7 @@ def select_audience(
         ("no_rule", lambda: pool["rule"].isna()),
         ("other_campaign", lambda: ids.isin(lake.identities.resolved(in_campaigns(session, settings)))),
         ("frequency_cap", lambda: ids.isin(contacted(lake, session, settings, since, now))),
-        ("returned", lambda: ids.isin(bought(lake, as_of, now))),
+        ("returned", lambda: ids.isin(returned(lake, ids, as_of, now))),
     )
     excluded: dict[str, int] = {}
     stays = ids.notna()
@@ -206,6 +206,12 @@ def contacted(lake: "Lake", session: Session, settings: Settings, since: datetim
     sent = sent.filter(~sent.campaign_id.isin(sorted(own))) if own else sent
     theirs = sent.filter(sent.arm == "treatment", sent.sent_at >= naive(since)).customer_id.execute()
     return lake.identities.resolved({*ours, *theirs})
+
+
+def returned(lake: "Lake", customers: Iterable[str], since: datetime, now: datetime) -> set[str]:
+    """Who of these customers have ordered in [since, now), under whichever id: an offer is to bring them back, and they are."""
+    again, people = bought(lake, since, now), lake.identities.people()
+    return {one for one in customers if people.get(one, one) in again}
 
 
 def bought(lake: "Lake", start: datetime, end: datetime) -> set[str]:

@@ -3,17 +3,17 @@
 Any of it may run twice or die half-way: until `finish` commits, nobody has a code.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from retention.campaigns import coupons
-from retention.campaigns.approval import schedule
-from retention.campaigns.assignment import arms
+from retention.campaigns import audience, coupons
+from retention.campaigns.approval import refuse_nobody, schedule
+from retention.campaigns.assignment import arms, leave_out
 from retention.campaigns.body import Body
 from retention.campaigns.states import CLEARING, Stale, find, move
 from retention.db import Database
@@ -40,21 +40,47 @@ class Sent:
     codes: int
 
 
+class Begun(NamedTuple):
+    """A campaign that is being sent; how many customers were left out in this very step."""
+
+    campaign: Campaign
+    left_out: int
+
+
+def returned(
+    database: Database, settings: Settings, lake: "Lake", campaign_id: str, now: datetime
+) -> set[str]:
+    """Who of a decided campaign, in either arm, have ordered since the moment that it was drafted from: as a draft leaves them out."""
+    with database.reading() as session:
+        campaign = find(session, settings, campaign_id)
+        inside = Assignment.campaign_id == campaign_id, Assignment.arm.in_(("treatment", "control"))
+        customers = session.scalars(select(Assignment.customer_id).where(*inside)).all()
+    return audience.returned(lake, customers, Body.model_validate(campaign.body).as_of, now)
+
+
 def begin(
-    session: Session, settings: Settings, campaign_id: str, version: int, actor: str, now: datetime
-) -> Campaign:
+    session: Session,
+    settings: Settings,
+    campaign_id: str,
+    version: int,
+    actor: str,
+    now: datetime,
+    gone: Collection[str] = (),
+) -> Begun:
     """From approved to sending, once the clearance time has passed; a run that died half-way is taken up again.
+
+    ``gone``: who is left out of both arms from here on. Of a run that is taken up again nobody is: their codes are reserved.
 
     Raises
     ------
     Conflict
-        It is not yet time.
+        It is not yet time; or it would go to nobody any more.
     Stale
         Stopped, edited, or already live.
     """
     campaign = find(session, settings, campaign_id)
     if campaign.state == "sending" and campaign.version == version:
-        return campaign
+        return Begun(campaign, 0)
     if campaign.state in CLEARING and campaign.send_at is not None and campaign.send_at > now:
         raise Conflict(
             f"Campaign {campaign.name!r} is in its clearance time until {campaign.send_at:%d %b %Y, %H:%M} UTC; "
@@ -63,10 +89,14 @@ def begin(
     if campaign.state == "approved" and campaign.version == version:  # the tick has not come by yet
         schedule(session, settings, campaign_id, now)
     in_time = or_(Campaign.expires_at.is_(None), Campaign.expires_at > now)
-    return move(
+    campaign = move(
         session, settings, campaign_id, frm=("scheduled",), to="sending", seen=version, actor=actor,
         action="campaign.sending", at=now, where=(Campaign.send_at <= now, in_time), sent_at=now,
+        details={"left_out": len(gone)} if gone else None,
     )  # fmt: skip
+    if gone:
+        refuse_nobody(campaign, leave_out(session, campaign, gone), returned=True)
+    return Begun(campaign, len(gone))
 
 
 def reserve(

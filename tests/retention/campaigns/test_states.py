@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 
 from retention.campaigns import approval, closing, due, sending
 from retention.campaigns.approval import Changes
+from retention.campaigns.assignment import arms
 from retention.campaigns.draft import Draft, store
 from retention.campaigns.states import Stale, find, move
 from retention.db import Database
@@ -258,6 +259,24 @@ def test_due_moments_and_jobs_follow_the_state(submitted, settings):
     ends = sends + timedelta(days=28)
     assert seen(sends) == (ends, [])
     assert seen(ends) == (None, [("campaign_measure", "U0LEAD")])
+
+
+def test_who_has_returned_is_in_neither_arm_once_its_sending_has_begun(submitted, settings):
+    sends = NOW + timedelta(hours=4)
+    with submitted.transaction() as session:
+        approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
+        decided = dict(session.execute(select(Assignment.customer_id, Assignment.arm)).tuples().all())
+        gone = [next(who for who, arm in decided.items() if arm == one) for one in ("treatment", "control")]
+        assert sending.begin(session, settings, "c1", 1, "U0LEAD", sends, gone).left_out == 2
+    with submitted.transaction() as session:
+        assert sending.begin(session, settings, "c1", 1, "U0LEAD", sends, list(decided)).left_out == 0
+    list(sending.reserve(submitted, settings, "c1", 1))
+    with submitted.transaction() as session:
+        sent = sending.finish(session, settings, "c1", 1, "U0LEAD", sends)
+        assert (sent.treated, sent.control, sent.codes) == (84, 14, 84)
+        left = select(Assignment.propensity).where(Assignment.arm != "excluded").distinct()
+        assert session.scalars(left).all() == [pytest.approx(84 / 98)]
+        assert arms(session, "c1")["excluded"] == 2
 
 
 def test_what_was_stopped_while_live_is_measured_once_over_its_planned_window(submitted, settings):

@@ -2,9 +2,11 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from datetime import timedelta
 
+import pandas as pd
 import pytest
 from sqlalchemy import func, select, update
 
@@ -19,11 +21,13 @@ from retention.db.tables import (
     Outbox,
     Send,
 )
+from retention.lake.identity import links
 from retention.outreach import consent
 from tests.workers.campaigns.steps import (
     CHANNEL,
     LEAD,
     approved,
+    bring,
     campaign_of,
     items_offered,
     live,
@@ -291,3 +295,88 @@ def test_the_file_tells_what_each_code_takes_off_and_from_which_order_on(desk):
     assert told == ["coupon", "0.0", "5.0", "40.0"]
     other = next(row for one, row in rows.items() if one != who and row["code"])
     assert (float(other["discount"]) > 0, other["amount"], other["min_order"]) == (True, "0.0", "0.0")
+
+
+def _arms(desk, campaign_id) -> dict[str, list[str]]:
+    """Arm → its customers."""
+    found: dict[str, list[str]] = {"treatment": [], "control": [], "excluded": []}
+    with desk.database.reading() as session:
+        rows = session.scalars(
+            select(Assignment).where(Assignment.campaign_id == campaign_id).order_by(Assignment.customer_id)
+        )
+        for one in rows:
+            found[one.arm].append(one.customer_id)
+    return found
+
+
+def test_who_ordered_since_the_draft_is_left_out_of_both_arms_when_it_is_sent(desk):
+    """They had come back by themselves, and were sent a coupon all the same."""
+    campaign_id = approved(desk)
+    before, drafted_at = _arms(desk, campaign_id), clock.now()
+    sent_at = drafted_at + timedelta(hours=5)
+    back = {*before["treatment"][:4], *before["control"][:2]}
+    bring(desk, "purchase", drafted_at + timedelta(hours=1), sorted(back))
+    bring(desk, "view", drafted_at + timedelta(hours=2), before["treatment"][4:6])
+    bring(desk, "purchase", sent_at, before["treatment"][6:7])  # an answer to it, perhaps
+    clock.configure(fixed=sent_at)
+    assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
+    after = _arms(desk, campaign_id)
+    assert set(after["excluded"]) == back
+    assert {*after["treatment"], *after["control"]} == {*before["treatment"], *before["control"]} - back
+    treatments = desk.lake.table("treatments").execute()
+    assert set(treatments.customer_id) == {*after["treatment"], *after["control"]}
+    with desk.database.reading() as session:
+        assert set(session.scalars(select(Coupon.customer_id))) == set(after["treatment"])
+        mine = Assignment.campaign_id == campaign_id
+        of = session.execute(select(Assignment.tier, Assignment.arm, Assignment.propensity).where(mine)).all()
+    assert {chance for _, arm, chance in of if arm == "excluded"} == {None}
+    for tier in {tier for tier, _, _ in of}:
+        inside = [(arm, chance) for theirs, arm, chance in of if theirs == tier and arm != "excluded"]
+        share = sum(arm == "treatment" for arm, _ in inside) / len(inside)
+        assert [chance for _, chance in inside] == pytest.approx([share] * len(inside))
+    told = messages(desk, f"campaign:{campaign_id}:returned:1")
+    assert "6 customers of its audience ordered again since the sweep and are left out" in told
+
+
+def test_who_ordered_under_an_id_that_is_theirs_too_by_now_is_left_out(desk):
+    campaign_id = approved(desk)
+    one, other = _arms(desk, campaign_id)["treatment"][:2]
+    with links.writing(desk.lake) as log:
+        pair = pd.DataFrame([{"customer_id": min(one, other), "same_as": max(one, other)}])
+        links.add(desk.lake, log, links.aged(desk.lake, pair.assign(
+            method="person", state="accepted", probability=1.0, evidence=[{}])), "me")  # fmt: skip
+    bring(desk, "purchase", clock.now() + timedelta(hours=1), [one])
+    clock.configure(fixed=clock.now() + timedelta(hours=5))
+    assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
+    assert _arms(desk, campaign_id)["excluded"] == [one, other]
+
+
+def test_who_orders_while_a_broken_run_waits_stays_in_the_arm_they_were_sent_with(desk, monkeypatch):
+    campaign_id = approved(desk)
+    drafted_at, first = clock.now(), _arms(desk, campaign_id)["treatment"][:3]
+    bring(desk, "purchase", drafted_at + timedelta(hours=1), first[:1])
+    clock.configure(fixed=drafted_at + timedelta(hours=5))
+    request = CampaignSend(campaign_id=campaign_id, version=1)
+    with monkeypatch.context() as broken:
+        broken.setattr(sending, "finish", lambda *_: 1 / 0)
+        assert run(desk, request, LEAD, key="send").state == "failed"
+    bring(desk, "purchase", drafted_at + timedelta(hours=2), first[1:2])  # imported too late
+    clock.configure(fixed=drafted_at + timedelta(hours=7))
+    assert run(desk, request, LEAD, key="again").error is None
+    assert _arms(desk, campaign_id)["excluded"] == first[:1]
+    assert "1 customer of its audience" in messages(desk, f"campaign:{campaign_id}:returned:1")
+
+
+@pytest.mark.parametrize(
+    ("held_out", "says"), [(0, "are all in other campaigns, or have"), (2, r"\(2\) would all be")]
+)
+def test_what_would_go_to_nobody_any_more_is_not_sent(desk, held_out, says):
+    campaign_id = approved(desk)
+    arms = _arms(desk, campaign_id)
+    bring(desk, "purchase", clock.now() + timedelta(hours=1), arms["treatment"] + arms["control"][held_out:])
+    clock.configure(fixed=clock.now() + timedelta(hours=5))
+    job = run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD)
+    assert re.search(f"would go to nobody: .*{says}", job.error)
+    assert "have ordered again since the sweep" in job.error or "have not ordered again" in job.error
+    assert (campaign_of(desk, campaign_id).state, _arms(desk, campaign_id)) == ("approved", arms)
+    assert desk.lake.table("treatments").execute().empty
