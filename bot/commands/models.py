@@ -1,6 +1,7 @@
 """`models`: which models there are, how good they are, which one is used; promote, compare and roll back."""
 
 from csv import DictWriter
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from workers.requests import ModelCard, Monitor
 KIND = click.argument("kind", type=choice("churn", "recommend"), default="churn", metavar="[churn|recommend]")
 FEEDBACK = ("customer_id", "item_id", "as_of", "model_version", "verdict", "reason", "user", "at")
 LOWER_IS_BETTER = ("log_loss", "brier", "ece")
+QUESTION = ("horizon_days", "active_within_days")
+NEAR = timedelta(days=1)
 
 
 @group("models", default="list", help="Which models there are, and which one is used.")
@@ -183,8 +186,7 @@ def _in_full(one: ModelVersion) -> dict[str, Any]:
 def _compared(pair: list[dict[str, Any]]) -> dict[str, Any]:
     """Figures on common origins, the better one named; and the facts in which two models differ."""
     first, second = pair
-    known = {origin["cutoff"]: origin for origin in second["origins"]}
-    common = [(origin, known[origin["cutoff"]]) for origin in first["origins"] if origin["cutoff"] in known]
+    common = _common(first, second)
     figures = {}
     for name in common[0][0]["metrics"] if common else ():
         values = [sum(two[side]["metrics"][name] for two in common) / len(common) for side in (0, 1)]
@@ -195,6 +197,24 @@ def _compared(pair: list[dict[str, Any]]) -> dict[str, Any]:
              "data_fingerprint", "seed", "state", "rung")  # fmt: skip
     return {
         "origins": [one["cutoff"] for one, _ in common], "figures": figures,
+        "same_question": all(first[name] == second[name] for name in QUESTION),
         "differ": {name: [one[name] for one in pair] for name in facts if first[name] != second[name]},
         "features_only": [sorted(set(a["features"]) - set(b["features"])) for a, b in (pair, pair[::-1])],
     }  # fmt: skip
+
+
+def _common(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """The origins on which both were judged, pair by pair; none where churn means something else for each.
+
+    Who retrains without a cutoff learns up to that very moment, so the origins of two models of one day lie minutes
+    apart. They are one origin where the same number of customers was judged and the same share of them had left.
+    """
+    if any(first[name] != second[name] for name in QUESTION):
+        return []
+    return [(one, other) for one in first["origins"] for other in second["origins"] if _same(one, other)]
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    apart = datetime.fromisoformat(one["cutoff"]) - datetime.fromisoformat(other["cutoff"])
+    judged = ("customers", "base_rate")
+    return not apart or (abs(apart) < NEAR and all(one.get(name) == other.get(name) for name in judged))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from csv import DictReader
+from datetime import datetime
 
 import pytest
 from sqlalchemy import select
@@ -85,6 +86,41 @@ def test_two_models_are_compared_on_the_origins_they_share(workspace, three):
     assert "auc: 0.8 and 0.82, better: `churn-3`" in said
     assert "log loss: 0.3 and 0.28, better: `churn-3`" in said
     assert "estimator: logistic and ensemble" in said
+
+
+def test_models_of_one_day_are_held_against_each_other(workspace, database, three):
+    """Two retrains a minute apart were 'not judged on the same origins': without a cutoff each learns up to its own moment."""
+    judged = {"customers": 2211, "base_rate": 0.134, "metrics": METRICS}
+    moments = ("2025-06-01T13:00:55.439732+00:00", "2025-06-01T13:02:07.676014+00:00")
+    with database.transaction() as session:
+        for name, at, customers in zip("abc", (*moments, moments[0]), (2211, 2211, 2209), strict=True):
+            origins = [{**judged, "cutoff": at, "customers": customers}]
+            session.add(
+                _version(
+                    f"churn-{name}",
+                    cutoff=datetime.fromisoformat(at),
+                    metrics={**METRICS, "origins": origins},
+                )
+            )
+    said = words(workspace.run("models compare churn-a churn-b")["blocks"])
+    assert "auc: 0.8 and 0.8" in said
+    assert "Means over the 1 origin" in said
+    assert ".439732" not in said
+    assert "cutoff: Sun 01 Jun 2025" in said
+    other = words(workspace.run("models compare churn-b churn-c")["blocks"])
+    assert "not judged on the same origins" in other  # other customers were judged there
+
+
+def test_models_for_which_churn_means_something_else_are_not_held_against_each_other(
+    workspace, database, three
+):
+    """Silent for 14 days and for 28 are two outcomes; where an origin was the same, the rarer one won."""
+    with database.transaction() as session:
+        session.add(_version("churn-short", horizon_days=14, judged={"auc": 0.7, "log_loss": 0.5}))
+    said = words(workspace.run("models compare churn-2 churn-short")["blocks"])
+    assert "better" not in said
+    assert "judged by different outcomes" in said
+    assert "horizon days: 28 and 14" in said
 
 
 def test_two_models_of_different_kinds_are_not_compared(workspace, database, three):
