@@ -50,17 +50,24 @@ def claim(session: Session, campaign_id: str, job_id: str, now: datetime) -> Sen
     """
     wall = clock.wall()
     due = _due(campaign_id, now, wall)
-    first = select(Send.id).where(*due).order_by(Send.id).limit(1).with_for_update(skip_locked=True)
-    taken = session.scalars(
-        update(Send)
-        .where(Send.id == first.scalar_subquery(), Send.state == "queued")
-        .values(
-            state="sending", attempts=Send.attempts + 1, job_id=job_id, lease_until=wall + LEASE, retry_at=None,
-        )
-        .returning(Send)
-        .execution_options(synchronize_session=False, populate_existing=True)
-    )  # fmt: skip
-    return taken.one_or_none()
+    # Who was refused comes last: were it about them and not about us, nobody after them would ever be written to.
+    for first in (
+        select(Send.id).where(*due, Send.error.is_(None)).order_by(Send.id),
+        select(Send.id).where(*due, Send.error.is_not(None)).order_by(Send.retry_at, Send.id),
+    ):
+        one = first.limit(1).with_for_update(skip_locked=True)
+        taken = session.scalars(
+            update(Send)
+            .where(Send.id == one.scalar_subquery(), Send.state == "queued")
+            .values(
+                state="sending", attempts=Send.attempts + 1, job_id=job_id, lease_until=wall + LEASE, retry_at=None,
+            )
+            .returning(Send)
+            .execution_options(synchronize_session=False, populate_existing=True)
+        )  # fmt: skip
+        if (send := taken.one_or_none()) is not None:
+            return send
+    return None
 
 
 def settle(session: Session, send: Send, verdict: Verdict, now: datetime, *, repeats: bool) -> str:

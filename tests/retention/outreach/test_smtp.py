@@ -173,6 +173,22 @@ def test_a_server_that_carries_nothing_for_us_makes_no_copy_bounce(database, set
     assert set(made.states(database).values()) == {"sent"}
 
 
+@pytest.mark.parametrize("refused", [("k3",), ("k3", "k4")], ids=str)
+def test_who_is_refused_as_if_it_were_us_keeps_nobody_else_waiting(database, settings, refused):
+    """A server that asks the recipient's says so of one of them; all who came after waited until the window was over."""
+    campaign, theirs = made.live(database, settings, 12), [f"{who}@example.com" for who in refused]
+    says = "550 relay not permitted (asked mx.example.com)"
+    with a_server(on_rcpt=lambda to: says if to in theirs else None) as (adapter, inbox):
+        for _ in range(3):
+            report = made.run(database, settings, campaign, adapter, made.contacts(12))
+            made.later(database)
+    states = made.states(database)
+    assert {states.pop(who) for who in refused} == {"queued"}
+    assert set(states.values()) == {"sent"}
+    assert set(inbox.addresses.values()) == {1}
+    assert "relay not permitted" in report.stopped
+
+
 @pytest.mark.parametrize(
     "said",
     [
