@@ -166,6 +166,14 @@ def test_woocommerce_orders_by_line_or_packed(bring, text):
     )
 
 
+@pytest.mark.parametrize("sign", ["&#36;%s", "&euro;%s", "Rs. %s", "S/.%s", "%s kr."])
+def test_a_sign_of_currency_is_no_digit_of_an_amount(bring, sign):
+    """&#36;12.50 was 3,612.50."""
+    written = re.sub(r"(?<=,)(-?\d+\.00)\b", lambda amount: sign % amount[1], WOO_LINES)
+    _, events = bring("events", "woocommerce-orders", written, ["order_id", "event_type", "item_id"])
+    assert [e["amount"] for e in events] == [5, 18, -5, 10, -10]
+
+
 @pytest.mark.parametrize("text", [WOO_LINES, WOO_PACKED])
 def test_amounts_of_woocommerce_are_read_as_the_shop_writes_them(bring, text):
     """A shop that writes decimal commas had no amounts at all, and nothing said so."""
