@@ -100,6 +100,7 @@ PARENTS = (
     "product_id",
     "style",
 )  # attributes that name an item's parent
+NO_PARENT = ("", "0")  # shops that number their products write 0 where an item has none
 NOT_RECALLED = ("", "false", "no", "0", "null")
 
 
@@ -140,6 +141,7 @@ def _read(lake: "Lake", in_stock_only: bool) -> Catalogue:
     if in_stock_only:
         allowed &= frame["in_stock"] & frame["recalled"].str.strip('"').str.casefold().isin(NOT_RECALLED)
     ids, parents = frame["item_id"], frame["parent"].str.strip('"')
+    of_one = ~parents.isin(NO_PARENT)
     values = frame["attributes"].astype("str").str.replace(_KEYS, " ", regex=True)
     kinds = {title: kind_of(title) for title in frame["title"].unique()}
     return Catalogue(
@@ -154,5 +156,5 @@ def _read(lake: "Lake", in_stock_only: bool) -> Catalogue:
         },
         described=dict(zip(ids, values, strict=True)),
         margins=dict(zip(ids, frame["margin"].astype(float), strict=True)),
-        parents=dict(zip(ids[parents != ""], parents[parents != ""], strict=True)),
+        parents=dict(zip(ids[of_one], parents[of_one], strict=True)),
     )

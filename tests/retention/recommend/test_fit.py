@@ -3,11 +3,13 @@
 from datetime import timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
+from retention.lake import Lake
 from retention.recommend import Terms, recommend
 from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.explaining import Item
@@ -214,6 +216,15 @@ def test_lists_by_margin_earn_more_and_are_less_likely(shop, trained, some):
 def test_a_parent_that_the_shop_names_makes_variants_of_items():
     variant = Assortment(RANGE).facts(np.array(list("abcd"), dtype=object)).groups["variant"]
     assert variant[0] == variant[3] != variant[1]
+
+
+@pytest.mark.parametrize("none", ["0", '"0"', '""', "null"])
+def test_a_shop_that_writes_nought_where_an_item_has_no_parent_names_none(tmp_path, none):
+    """All that stood by themselves were sizes of one another: a list held one of them."""
+    lake = Lake(tmp_path / "lake", tmp_path / "scratch")
+    said = [f'{{"parent_id": {none}}}', f'{{"parent_id": {none}}}', '{"parent_id": 7}']
+    lake.upsert("items", pd.DataFrame({"item_id": ["a", "b", "c"], "attributes": said}))
+    assert catalogue(lake).parents == {"c": "7"}
 
 
 @pytest.fixture(scope="module")
