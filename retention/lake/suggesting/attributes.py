@@ -10,6 +10,7 @@ from retention.lake.reading.sources import Source
 from retention.lake.suggesting.profiles import FEW, ROWS, Profile
 
 OF_ITEMS = ("recalled", "recall", "parent_id", "parent", "variant_of", "style")  # docs/recommendations.md
+VARIANTS = 10  # of one style, on average: a style of more is a taste (casual, boho)
 ONE = 0.98  # of the customers who stand there several times say one thing
 
 
@@ -40,8 +41,11 @@ def of_customers(
 
 def of_items(profiles: list[Profile], chosen: Collection[Profile]) -> str:
     """SQL of a JSON object of the columns that lists ask for, `OF_ITEMS`, whatever they are nested in; empty where there are none."""
-    names = {_key(one.name.rpartition(".")[2]): one.name for one in profiles if one not in chosen}
-    listed = ", ".join(f"{literal(key)}, {quoted(names[key])}" for key in OF_ITEMS if key in names)
+    there = {_key(one.name.rpartition(".")[2]): one for one in profiles if one not in chosen}
+    style = there.get("style")
+    if style and style.filled * style.rows > VARIANTS * style.distinct:
+        del there["style"]
+    listed = ", ".join(f"{literal(key)}, {quoted(there[key].name)}" for key in OF_ITEMS if key in there)
     return f"json_object({listed})" if listed else ""
 
 

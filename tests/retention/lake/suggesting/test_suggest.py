@@ -407,6 +407,15 @@ def test_what_is_recalled_and_whose_variant_it_is_come_along_with_items(settings
     assert told["s4"] == {"recalled": False, "parent_id": "p4"}
 
 
+@pytest.mark.parametrize(("styles", "told"), [(2, False), (60, True)])
+def test_a_style_is_what_sizes_have_in_common_and_no_taste(settings, tmp_path, styles, told):
+    """Of casual and boho a list would have held one item each."""
+    path = tmp_path / "items.csv"
+    rows = [f"s{n},Dress {n},{n}.5,style {n % styles}" for n in range(180)]
+    path.write_text("\n".join(["sku,title,price,style", *rows]))
+    assert ("json_object('style'" in suggest(Lake.open(settings), "items", str(path))) == told
+
+
 def test_the_sales_of_guests_are_no_customers_without_an_id(settings, tmp_path):
     """They stood in quarantine once as events and once more as customers, a fifth of all rows where a tenth is."""
     path = tmp_path / "sales.csv"
