@@ -1,13 +1,13 @@
 """What an edit of a campaign may change, and the version that comes of it: each value held to the policy of the draft."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from retention.campaigns import wording
 from retention.campaigns.body import Body, OfferLine
 from retention.errors import BadInput
-from retention.risk.policy import HOLDOUT
+from retention.risk.policy import HOLDOUT, LONGEST_HOURS
 
 OFFERS = (
     "share",
@@ -169,6 +169,12 @@ def _moment(text: str, zone: ZoneInfo, now: datetime) -> datetime:
     at = at if at.tzinfo else at.replace(tzinfo=zone)
     if at <= now:
         raise BadInput(f'Send not before {text!r} is over already; use a later one, or "{SOON}".')
+    latest = now + timedelta(hours=LONGEST_HOURS)
+    if at > latest:
+        raise BadInput(
+            f"Send not before {text!r} is more than {LONGEST_HOURS // 24} days ahead; use one up to "
+            f'{latest.astimezone(zone):%Y-%m-%d %H:%M}, or "{SOON}".'
+        )
     return at
 
 

@@ -449,16 +449,15 @@ def test_whatever_people_write_the_message_is_one_slack_takes(name, reason):
 
 
 def test_another_offer_and_a_moment_by_command(workspace, database, draft):
-    line = (
-        'campaign edit c7 --offer amount --amount 5 --min-order 40 --budget 500 --send-on "2999-05-03 09:00"'
-    )
+    day = f"{clock.now() + timedelta(days=30):%Y-%m-%d}"
+    line = f'campaign edit c7 --offer amount --amount 5 --min-order 40 --budget 500 --send-on "{day} 09:00"'
     assert "version 2" in words(workspace.run(line)["blocks"])
     shown = words(workspace.run("campaign show c7", VIEWER)["blocks"])
     assert "coupon, €5.00 off orders from €40.00 on" in shown
     with database.reading() as session:
         body = session.scalar(select(Campaign.body))
         edited = session.scalars(select(Audit).where(Audit.action == "campaign.edit")).one()
-    assert (body["budget"], body["send_on"]) == (500.0, "2999-05-03T09:00:00Z")
+    assert (body["budget"], body["send_on"]) == (500.0, f"{day}T09:00:00Z")
     assert edited.details["changed"] == ["offers", "budget", "send_on"]
     assert "From order value" in words(
         workspace.run("campaign edit c7 --offer amount --min-order 0")["blocks"]

@@ -49,6 +49,11 @@ def test_an_edit_may_give_everybody_another_offer(database, settings, changes, a
         (Changes(budget=1e9), "at most 1,000"),
         (Changes(send_on="at night"), "write it like"),
         (Changes(send_on="2025-04-30 09:00"), "over already"),
+        (
+            Changes(send_on="2099-01-01"),
+            "'2099-01-01' is more than 90 days ahead; use one up to 2025-07-30 09:00",
+        ),
+        (Changes(send_on="2025-07-30 09:01"), "more than 90 days ahead"),
     ],
 )
 def test_an_offer_that_cannot_be_is_refused(database, settings, changes, says):
