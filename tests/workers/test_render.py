@@ -66,6 +66,32 @@ def test_a_name_does_not_turn_around_the_text_after_it(templates):
     assert message.text == f"Hello {shown}"
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Buy 2* get 1", "Buy 2\u2217 get 1"),
+        ("Buy 2 * 1", "Buy 2 * 1"),
+        ("*May*", "\u2217May\u2217"),
+        ("~May~ `June`", "\u223cMay\u223c \u02cbJune\u02cb"),
+        ("_May_ of shop_7", "\u02cdMay\u02cd of shop_7"),
+    ],
+)
+def test_a_name_in_bold_does_not_end_it(templates, name, shown):
+    """Only there: elsewhere it stands as it is, and so do sentences that show a command in backticks."""
+    source = """
+text: "{{ name }}"
+blocks:
+  - type: header
+    text: {type: plain_text, text: "{{ name }}"}
+  - type: section
+    text: {type: mrkdwn, text: "*{{ name }}* and {{ name }}, *{{ who | user }}: {{ name }}.*"}
+"""
+    header, section = (
+        block["text"]["text"] for block in render.message(templates(source), name=name, who="U0LEAD").blocks
+    )
+    assert (header, section) == (name, f"*{shown}* and {name}, *<@U0LEAD>: {shown}.*")
+
+
 @given(name=st.text(min_size=1, max_size=60).filter(str.strip))
 def test_no_text_at_all_can_add_structure_or_a_mention(name):
     message = render.message("job/refused", sentence=name)

@@ -2,7 +2,7 @@
 
 A template is YAML. Every ``{{ value }}`` becomes an opaque mark before the YAML is read, so a value can never add
 structure; each mark is then filled in where it stands, escaped as that place demands: ``& < >`` inside a mrkdwn
-object, nothing inside plain text, ids and URLs. A template cannot forget a filter, for there is none to forget.
+object, nothing inside plain text, ids and URLs; what would end a bold passage gives way to a sign that looks alike. A template cannot forget a filter, for there is none to forget.
 
 Three filters yield Slack's own control sequences from checked ids: ``user``, ``channel``, ``date``; and ``link``.
 """
@@ -25,6 +25,10 @@ from workers.delivery.limits import check_message, check_view
 from workers.delivery.slack import is_channel
 
 _MARK = re.compile("\ue000(\\d+)\ue001")
+_BOLD = re.compile(r"\*[^*\n]+\*")  # a template's own: the values in it are marks still
+# Slack knows no escape for these. Between blanks they mean nothing, nor does an underscore within a word (an id, perhaps).
+_FORMATTING = re.compile(r"`|(?<!\s)[*~]|[*~](?!\s)|(?<!\w)_|_(?!\w)")
+_ALIKE = {"*": "\u2217", "~": "\u223c", "`": "\u02cb", "_": "\u02cd"}
 _PRIVATE = re.compile("[\ue000\ue001]")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -89,13 +93,19 @@ class _Marks:
         whole = _MARK.fullmatch(text)
         if whole and isinstance(value := self.values[int(whole[1])], bool | int | float) and not mrkdwn:
             return value
-        return _MARK.sub(lambda match: self._one(int(match[1]), mrkdwn), text)
+        if mrkdwn:
+            text = _BOLD.sub(lambda bold: self._each(bold[0], mrkdwn=True, bold=True), text)
+        return self._each(text, mrkdwn=mrkdwn)
 
-    def _one(self, number: int, mrkdwn: bool) -> str:
+    def _each(self, text: str, *, mrkdwn: bool, bold: bool = False) -> str:
+        return _MARK.sub(lambda match: self._one(int(match[1]), mrkdwn, bold), text)
+
+    def _one(self, number: int, mrkdwn: bool, bold: bool) -> str:
         value = self.values[number]
         if isinstance(value, Control):
             return value.mrkdwn if mrkdwn else value.plain
         plain = _PRIVATE.sub("", str(value))
+        plain = _FORMATTING.sub(lambda sign: _ALIKE[sign[0]], plain) if bold else plain
         return escape(plain) if mrkdwn else plain
 
 
