@@ -115,7 +115,9 @@ def retrain(session: Session, settings: Settings, looked: str, user: str, channe
     )
     job = submission.job
     if not submission.created:
-        raise Conflict(f"That was asked for already: job {job.id} is {job.state}.")
+        undone = job.state in ("failed", "cancelled")
+        again = f"; `/retention jobs retry {job.id}` runs it again" if undone else ""
+        raise Conflict(f"That was asked for already: job {job.id} is {job.state}{again}.")
     session.add(
         Audit(
             team_id=settings.team_id, actor=user, action="model.retrain", subject=row.version,

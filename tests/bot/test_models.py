@@ -265,3 +265,12 @@ def test_a_decayed_model_is_retrained_by_a_click_once(workspace, database, three
     said = words(workspace.run("status")["blocks"])
     assert "decayed" in said
     assert "it came out worse than promised" in said
+    with (
+        database.transaction() as session
+    ):  # the button is gone, so an old copy of it has to say what to do now
+        session.get_one(Job, job.id).state = "cancelled"
+    workspace.press(ids.RETRAIN_MODEL, "look1", at="8.8")
+    told = until(
+        lambda: next((t for x in api.named("response_url") if "is cancelled" in (t := x["text"])), None)
+    )
+    assert f"`/retention jobs retry {job.id}` runs it again" in told
