@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ INK, MUTED, GRID, ACCENT, SOFT = "#1d1c1d", "#696969", "#e8e8e8", "#1264a3", "#9
 TIERS = {"high": "#c0392b", "medium": "#e0a030", "low": "#3d8f6f"}
 WIDTH = 7.2  # inches; at 150 dpi what Slack shows without scaling
 DPI = 150
+_ABREAST = 5  # characters of a number that fit over a bar of the tiers
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +108,17 @@ def _bars(axes: "Axes", active: Sequence[tuple[str, int]]) -> None:
     shown = [place for place in places if (len(numbers) - 1 - place) % every == 0]
     axes.set_xticks(shown, [active[place][0] for place in shown])
     if numbers:
+        # From its bar's edge onwards: centred, a long number lies on the bar beside it wherever that is the higher one.
         axes.annotate(
-            f"{numbers[-1]:,}", (len(numbers) - 1, numbers[-1]), xytext=(0, 3), textcoords="offset points",
-            ha="center", fontsize=9, fontweight="bold", color=ACCENT,
+            f"{numbers[-1]:,}", (len(numbers) - 1.36, numbers[-1]), xytext=(0, 3), textcoords="offset points",
+            ha="left", fontsize=9, fontweight="bold", color=ACCENT,
         )  # fmt: skip
     axes.margins(y=0.15)
     title(axes, "Customers who bought", "week by week")
+
+
+def _digits(number: int) -> int:
+    return len(f"{number:,}")
 
 
 def _tiers(axes: "Axes", tiers: dict[str, int], before: dict[str, int]) -> None:
@@ -119,14 +126,18 @@ def _tiers(axes: "Axes", tiers: dict[str, int], before: dict[str, int]) -> None:
     axes.grid(visible=False)
     axes.set_yticks([])
     names = list(TIERS)
+    wide = {tier for tier in before if max(_digits(of.get(tier, 0)) for of in (tiers, before)) > _ABREAST}
     for shift, values, alpha in ((-0.2, before, 0.4), (0.2, tiers, 1.0)):
         for place, tier in enumerate(names):
             if tier not in values:
                 continue
             axes.bar(place + shift, values[tier], width=0.36, color=TIERS[tier], alpha=alpha)
+            # Side by side two long numbers touch: then each begins where its bar meets the other.
+            aside = tier in wide
+            side = math.copysign(0.03, shift) if aside else shift
             axes.annotate(
-                f"{values[tier]:,}", (place + shift, values[tier]), xytext=(0, 3), textcoords="offset points",
-                ha="center", fontsize=8, color=INK if alpha == 1 else MUTED,
+                f"{values[tier]:,}", (place + side, values[tier]), xytext=(0, 3), textcoords="offset points",
+                ha=("left" if shift > 0 else "right") if aside else "center", fontsize=8, color=INK if alpha == 1 else MUTED,
             )  # fmt: skip
     axes.set_xticks(range(len(names)), [f"{tier} risk" for tier in names])
     axes.margins(y=0.15)

@@ -2,6 +2,8 @@
 
 import struct
 
+import pytest
+
 from retention.reports import charts
 
 ACTIVE = [("3 Oct", 120), ("10 Oct", 1_130)]
@@ -19,6 +21,26 @@ def test_the_weeks_picture_says_its_numbers_in_words():
     assert size(made.png)[0] == round(charts.WIDTH * charts.DPI)
     for number in ("120", "1,130", "9 high", "7 high", "3,000 low"):
         assert number in made.alt_text
+
+
+@pytest.mark.parametrize("size_of_shop", [1, 10, 100])
+def test_no_number_of_the_weeks_lies_on_another_or_on_a_bar_that_is_not_its_own(monkeypatch, size_of_shop):
+    """Of a shop with five-digit numbers the last week's lay on the week before, and two of a tier ran together."""
+    drawn = []
+    monkeypatch.setattr(charts, "png", lambda made: drawn.append(made) or b"")
+    active = [(f"{day} Oct", 120 * size_of_shop) for day in range(1, 12)] + [("12 Oct", 110 * size_of_shop)]
+    now = {"high": 9 * size_of_shop, "medium": 20 * size_of_shop, "low": 1_284 * size_of_shop}
+    charts.weeks(active, now, now)
+    (made,) = drawn
+    made.draw_without_rendering()
+    weeks, tiers = made.axes
+    number = next(
+        text for text in weeks.texts if text.get_text() == f"{110 * size_of_shop:,}"
+    ).get_window_extent()
+    assert not number.count_overlaps([bar.get_window_extent() for bar in weeks.patches[:-1]])
+    numbers = [text.get_window_extent() for text in tiers.texts if text.get_text()[0].isdigit()]
+    assert len(numbers) == 6
+    assert [one.count_overlaps(numbers) for one in numbers] == [1] * 6  # itself
 
 
 def test_the_same_numbers_give_the_same_bytes():
