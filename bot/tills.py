@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -26,6 +26,7 @@ REDEMPTIONS = "/redemptions"
 LARGEST = 10_000  # bytes
 # When a code can have been used.
 FIRST, LAST = (datetime(year, 1, 1, tzinfo=UTC) for year in (1970, 2100))
+AHEAD = timedelta(days=1)  # a till's own time may be told without its zone; files are held to the same
 _STATUS = {"redeemed": 200, "repeated": 200, "unknown": 404, "expired": 410, "void": 410}  # else 409
 
 Answer = tuple[int, dict[str, Any]]
@@ -87,6 +88,11 @@ def redemption(database: Database, settings: Settings, headers: Mapping[str, str
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the body"
         return 400, {"error": f"{place}: {first['msg'].removeprefix('Value error, ').lower()}"}
+    if told.at is not None and told.at > clock.now() + AHEAD:
+        when = f"{told.at.astimezone(UTC):%Y-%m-%d %H:%M}"
+        return 400, {
+            "error": f"at: {when} UTC lies in the future; set the till's clock right, or leave it out: without it, it is now"
+        }
     try:
         return _taken(database, settings, told, body)
     except SQLAlchemyError as error:

@@ -58,6 +58,21 @@ def test_a_use_is_taken_once_and_its_replay_is_answered_alike(site):
         assert session.scalar(select(func.count()).select_from(Redemption)) == 3
 
 
+def test_a_use_in_the_future_is_told_what_is_wrong_and_the_code_stays_good(site):
+    """It was refused as expired, or taken where the code still held by then."""
+    body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
+    for ahead in (timedelta(days=2), timedelta(days=400)):
+        at = clock.now() + ahead
+        status, answer = tell(site, {**body, "at": at.isoformat()})
+        assert (status, answer["error"].split("; ")[0]) == (
+            400,
+            f"at: {at:%Y-%m-%d %H:%M} UTC lies in the future",
+        )
+        assert "set the till's clock right" in answer["error"]
+    zone = clock.now() + timedelta(hours=14)  # of a till that tells its own time without its zone
+    assert tell(site, {**body, "at": zone.replace(tzinfo=None).isoformat()})[0] == 200
+
+
 def test_two_codes_of_one_slip_are_two_uses(site):
     """The second was answered like the first, and stayed unused."""
     first, second = ({"code": _code(site, who), "id": "till 7, slip 4711"} for who in ("k3", "k5"))
