@@ -50,7 +50,14 @@ class Verdict:
 
 
 class Unreachable(Exception):
-    """The other side takes nothing at present, from anybody. The copy at hand was certainly not accepted."""
+    """The other side takes nothing at present, from anybody. The copy at hand was certainly not accepted.
+
+    ``until`` is the moment of real time before which it does not want to be asked, where it says so.
+    """
+
+    def __init__(self, said: str, until: datetime | None = None) -> None:
+        super().__init__(said)
+        self.until = until
 
 
 class Adapter(Protocol):

@@ -87,6 +87,9 @@ def deliver(
                 after = time.monotonic() + 1 / rate
     except Unreachable as reason:
         report.stopped = str(reason)
+        if reason.until is not None:
+            with database.transaction() as session:
+                sends.pause(session, campaign_id, reason.until)
     finally:
         adapter.close()
     _over(database, campaign_id)  # it may have been stopped meanwhile
@@ -138,8 +141,7 @@ def _one(
         # No fault of this copy: its try does not count, and the others wait as well.
         with database.transaction() as session:
             sends.put_back(session, send, said=verdict.said)
-            sends.pause(session, send.campaign_id, verdict.retry_at)
-        raise Unreachable(f"{verdict.said[:1].upper()}{verdict.said[1:]}.")
+        raise Unreachable(f"{verdict.said[:1].upper()}{verdict.said[1:]}.", verdict.retry_at)
     with database.transaction() as session:
         report.add(sends.settle(session, send, verdict, at, repeats=adapter.repeats))
     return True

@@ -9,7 +9,7 @@ import json
 import secrets
 import socket
 import ssl
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -63,11 +63,14 @@ class Webhook:
 
     def _probe(self, key: str) -> str:
         try:
-            status, body, _ = self._post(key, {"type": "probe", "key": key})
+            status, body, wait = self._post(key, {"type": "probe", "key": key})
         except _Lost as lost:
             raise Unreachable(
                 f"The platform does not answer a probe ({lost}), so nothing was sent."
             ) from None
+        if status == 429:
+            said, until = _paused(wait)
+            raise Unreachable(f"T{said[1:]}.", until)
         accepted = _accepted(status, body, key)
         if accepted is None:
             raise Unreachable(
@@ -86,9 +89,8 @@ class Webhook:
         except _Lost as lost:
             return Verdict("doubtful", f"the platform did not answer ({lost})")
         if status == 429:
-            pause = wait or PAUSE
-            said = f"the platform answers 429 and takes no more for {pause.total_seconds():,.0f} s"
-            return Verdict("again", said, retry_at=clock.wall() + pause)
+            said, until = _paused(wait)
+            return Verdict("again", said, retry_at=until)
         if status in (408, 425):
             return Verdict("again", f"the platform answers {status}")
         if status in (410, 422):
@@ -185,6 +187,15 @@ def _accepted(status: int, body: bytes, key: str) -> str | None:
         return None
     named = told.get("id")
     return str(named) if isinstance(named, str | int) and str(named) else None
+
+
+def _paused(wait: timedelta | None) -> tuple[str, datetime]:
+    """What a platform says that wants a pause, and until when it lasts."""
+    pause = wait or PAUSE
+    return (
+        f"the platform answers 429 and takes no more for {pause.total_seconds():,.0f} s",
+        clock.wall() + pause,
+    )
 
 
 def _wait(retry_after: str | None) -> timedelta | None:

@@ -148,10 +148,14 @@ def test_a_platform_that_asks_for_a_pause_gets_it_and_no_copy_fails_for_it(datab
     assert report.stopped == ""
 
 
-def test_what_a_pause_asks_for_is_told(database, settings):
+@pytest.mark.parametrize("unasked", ["probe", "nobody"])
+def test_what_a_pause_asks_for_is_told_and_kept(database, settings, unasked):
+    """Asked for by the answer to a probe it was none: two probes a minute went on, and the key was said to be missing."""
     campaign = made.live(database, settings, 10)
-    with Platform(lambda customer, number: None if customer == "probe" else 429) as platform:
+    with Platform(lambda customer, number: None if customer == unasked else 429) as platform:
         report = made.run(database, settings, campaign, to(platform), made.contacts(10))
+    with database.reading() as session:
+        assert not sends.due_campaigns(session, settings.team_id, made.NOW)
     assert report.stopped == "The platform answers 429 and takes no more for 120 s."
 
 
