@@ -119,21 +119,9 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
                 "expires": values["expires"], "items": values["items"], "text": text,
             }
         )  # fmt: skip
-    columns = [
-        "customer_id",
-        "name",
-        "email",
-        "offer",
-        "action",
-        "discount",
-        "amount",
-        "min_order",
-        "category",
-        "code",
-        "expires",
-        "items",
-        "text",
-    ]
+    # The code first: whoever opens the file, or sees its beginning in Slack, looks for it.
+    columns = ["customer_id", "name", "email", "code", "expires", "offer", "action", "discount", "amount", "min_order",
+               "category", "items", "text"]  # fmt: skip
     return pd.DataFrame(table, columns=columns)
 
 
