@@ -410,6 +410,10 @@ def test_the_card_says_whose_text_it_shows_and_the_result_what_to_change():
     assert "*Copy* of a coupon. Who gets a reminder reads the usual text for it" in card(body.offers)
     assert "*Copy*\n" in card((line, body.offers[2]))
     assert "coupon, 12.5 % off" in card((line.model_copy(update={"discount": 0.125}),))
+    alone = described(campaign) | {"tried": 1}
+    assert "1 customer gets another kind" in words(
+        render.message("campaign/card", campaign=alone, demo=False, zone="UTC").blocks
+    )
 
     def result(offers):
         told = described(campaign) | {"offers": [one.model_dump(mode="json") for one in offers]}
