@@ -68,14 +68,7 @@ class Failures:
 
     def _stale(self, stale: Stale) -> dict[str, Any]:
         """What a stale button says, too: who was first is a person with a name, not an id."""
-        values = {
-            "name": stale.name,
-            "said": stale.said,
-            "who": stale.who,
-            "at": stale.at,
-            "reason": stale.reason,
-        }
-        said = render.message("campaign/stale", zone=self._services.settings.timezone, **values)
+        said = render.message("campaign/stale", zone=self._services.settings.timezone, **stale.told)
         return {"text": said.text, "blocks": said.blocks}
 
     def _tell(self, body: dict[str, Any], sentence: str) -> None:

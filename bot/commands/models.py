@@ -149,9 +149,7 @@ def feedback_(call: Call, version: str | None, csv: Path | None) -> Answer:
             for one in feedback.listed(session, settings, version)
         ]  # fmt: skip
         if version and not rows:
-            registry.find(
-                session, settings, version
-            )  # or it is told that there is none; the rules are no version
+            registry.find(session, settings, version)  # or it is told that there is none
     if csv:
         with csv.open("w", encoding="utf-8", newline="") as file:
             writer = DictWriter(file, FEEDBACK)

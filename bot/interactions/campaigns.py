@@ -167,10 +167,7 @@ def _repair(services: Services, click: Click, stale: Stale) -> None:
     """Make the message show how things stand, and tell the person who was first, when and why."""
     with services.database.transaction() as session:
         campaigns.show(session, services.settings, stale.campaign_id)
-    whisper(
-        services, click, "campaign/stale", name=stale.name, said=stale.said, who=stale.who, at=stale.at,
-        reason=stale.reason,
-    )  # fmt: skip
+    whisper(services, click, "campaign/stale", **stale.told)
 
 
 def _target(click: Click) -> tuple[str, int, str | None]:

@@ -68,6 +68,11 @@ class Stale(Conflict):
         why = f": {self.reason}" if self.reason else ""
         super().__init__(f"Nothing changed: campaign {self.name!r} {self.said}{by}{why}.")
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """What a message tells of it."""
+        return {name: getattr(self, name) for name in ("name", "said", "who", "at", "reason")}
+
 
 def find(session: Session, settings: Settings, campaign_id: str, *, lock: bool = False) -> Campaign:
     """The campaign as the database has it now; with ``lock`` nobody else changes it in this transaction's time.

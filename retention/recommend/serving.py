@@ -192,10 +192,8 @@ def _scores(
     ranker = shop.trained.ranking(shop.terms.rules.policy) if shop.trained is not None else None
     if ranker is not None and not single:
         found = candidates(now.learned, now.scene, rows, heard=said)
-        likes = (
-            np.diff(now.scene.liked.indptr) > 0
-        )  # it learned from such alone: strangers get what is popular
-        known = likes[found.row]
+        # It learned from customers who like something, alone: strangers get what is popular.
+        known = (np.diff(now.scene.liked.indptr)[rows] > 0)[found.row]
         return found.row[known], found.column[known], expit(log_odds(ranker, found))[known]
     dense = alone(shop.lake, now)(rows) if single else mixed(now, lambda rows: said.others[rows])(rows)
     row, column = np.nonzero(dense > 0)

@@ -36,9 +36,8 @@ __all__ = [
 ]
 DIMENSIONS = ("tier", "reason", "value", "consent")
 HOLDOUT = (0.1, 0.2)  # below, nothing is learned; above, too much is forgone
-LONGEST_HOURS = (
-    2160  # that a decision, an approval or a moment of sending may be away: later it is another audience
-)
+# That a decision, an approval or a moment of sending may be away: later it is another audience.
+LONGEST_HOURS = 2160
 
 
 class _Strict(BaseModel):
@@ -94,9 +93,8 @@ class CampaignRules(_Strict):
     holdout: Annotated[float, Field(ge=HOLDOUT[0], le=HOLDOUT[1])] = 0.15
     clearance_hours: Annotated[float, Field(ge=0, le=720)] = 4
     approval_expires_hours: Annotated[float, Field(gt=0, le=LONGEST_HOURS)] = 72
-    remind_hours: Annotated[float, Field(ge=0, le=LONGEST_HOURS)] | None = (
-        None  # a third of the time to decide
-    )
+    # None: a third of the time to decide.
+    remind_hours: Annotated[float, Field(ge=0, le=LONGEST_HOURS)] | None = None
     quiet_hours: str = "21:00-08:00"
     window_days: Annotated[int, Field(ge=1, le=365)] = 28
     frequency_cap_days: Annotated[int, Field(ge=0, le=365)] = 14

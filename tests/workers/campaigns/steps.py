@@ -21,6 +21,7 @@ from retention.db.tables import (
 from retention.lake.importing import import_files
 from retention.recommend.bandit.decisions import decisions
 from retention.risk.policy import load_policy
+from tests import shop as tiny
 from workers import campaigns, jobs
 from workers.requests import CampaignCsv, CampaignDraft, CampaignMeasure, CampaignSend
 from workers.tasks.runner import run_job
@@ -150,3 +151,21 @@ def teaches_nothing(desk, campaign_id) -> None:
 def arms_of(desk, campaign_id) -> list[str]:
     with desk.database.reading() as session:
         return list(session.scalars(select(Assignment.arm).where(Assignment.campaign_id == campaign_id)))
+
+
+def with_policy(desk, folder, text: str) -> tiny.Shop:
+    """The desk with another policy file."""
+    policy = folder / "policy.toml"
+    policy.write_text(text)
+    return tiny.Shop(
+        desk.settings.model_copy(update={"policy": policy}), desk.database, desk.lake, desk.begin, desk.end
+    )
+
+
+def with_budget(desk, folder, budget) -> tiny.Shop:
+    return with_policy(
+        desk,
+        folder,
+        f'[campaign]\nbudget = {budget}\n[[rules]]\nname = "All"\ntiers = ["high", "medium", "low"]\n'
+        'action = "coupon"\ndiscount = 0.1\n',
+    )

@@ -14,8 +14,16 @@ from retention.db.tables import (
     RoleGrant,
 )
 from retention.errors import BadInput, Conflict, NotAllowed
-from tests import shop as tiny
-from tests.workers.campaigns.steps import ANALYST, LEAD, approved, arms_of, campaign_of, drafted, messages
+from tests.workers.campaigns.steps import (
+    ANALYST,
+    LEAD,
+    approved,
+    arms_of,
+    campaign_of,
+    drafted,
+    messages,
+    with_budget,
+)
 from workers import campaigns
 
 
@@ -102,19 +110,8 @@ def test_what_nobody_decides_on_expires_and_can_be_edited_again(desk):
         )
 
 
-def _with_budget(desk, folder, budget):
-    policy = folder / "policy.toml"
-    policy.write_text(
-        f'[campaign]\nbudget = {budget}\n[[rules]]\nname = "All"\ntiers = ["high", "medium", "low"]\n'
-        'action = "coupon"\ndiscount = 0.1\n'
-    )
-    return tiny.Shop(
-        desk.settings.model_copy(update={"policy": policy}), desk.database, desk.lake, desk.begin, desk.end
-    )
-
-
 def test_the_budget_holds_when_it_is_submitted(desk, tmp_path):
-    campaign_id = drafted(_with_budget(desk, tmp_path, 20))
+    campaign_id = drafted(with_budget(desk, tmp_path, 20))
     with desk.database.transaction() as session:
         campaigns.edit(session, desk.settings, campaign_id, 1, ANALYST, Changes(budget=0.1))
     with pytest.raises(BadInput, match="budget"), desk.database.transaction() as session:

@@ -16,8 +16,18 @@ from retention.errors import Conflict
 from retention.outreach import consent
 from retention.risk.policy import REASONS
 from retention.uplift.learners import UpliftLearner
-from tests import shop as tiny
-from tests.workers.campaigns.steps import ANALYST, LEAD, arms_of, campaign_of, drafted, live, messages, run
+from tests.workers.campaigns.steps import (
+    ANALYST,
+    LEAD,
+    arms_of,
+    campaign_of,
+    drafted,
+    live,
+    messages,
+    run,
+    with_budget,
+    with_policy,
+)
 from workers import campaigns
 from workers.requests import CampaignCsv, CampaignDraft
 
@@ -119,35 +129,22 @@ def test_a_draft_is_for_as_many_as_the_budget_pays_for(desk, tmp_path):
     """It was for everybody, and could then neither be submitted nor made smaller."""
     everybody = Body.model_validate(campaign_of(desk, drafted(desk, name="All")).body)
     half = everybody.plan().cost / 2
-    campaign = campaign_of(desk, drafted(_with_budget(desk, tmp_path, half)))
+    campaign = campaign_of(desk, drafted(with_budget(desk, tmp_path, half)))
     body = Body.model_validate(campaign.body)
     assert 0 < body.audience < everybody.audience
     assert body.audience + body.excluded["beyond_budget"] == everybody.audience
     assert "beyond the budget" in messages(desk, campaign.post_key)
     with desk.database.transaction() as session:
         assert campaigns.submit(session, desk.settings, campaign.id, 1, ANALYST).state == "submitted"
-    none = run(_with_budget(desk, tmp_path, 0.001), CampaignDraft(tier="low"), ANALYST, key="none")
+    none = run(with_budget(desk, tmp_path, 0.001), CampaignDraft(tier="low"), ANALYST, key="none")
     assert "beyond the budget" in none.error
 
 
-def _with_budget(desk, folder, budget):
-    policy = folder / "policy.toml"
-    policy.write_text(
-        f'[campaign]\nbudget = {budget}\n[[rules]]\nname = "All"\ntiers = ["high", "medium", "low"]\n'
-        'action = "coupon"\ndiscount = 0.1\n'
-    )
-    return tiny.Shop(
-        desk.settings.model_copy(update={"policy": policy}), desk.database, desk.lake, desk.begin, desk.end
-    )
-
-
 def test_an_offer_below_cost_and_an_unknown_cohort_are_refused(desk, tmp_path):
-    policy = tmp_path / "policy.toml"
-    policy.write_text(
-        '[[rules]]\nname = "All"\ntiers = ["high", "medium", "low"]\naction = "coupon"\ndiscount = 0.6\n'
-    )
-    generous = tiny.Shop(
-        desk.settings.model_copy(update={"policy": policy}), desk.database, desk.lake, desk.begin, desk.end
+    generous = with_policy(
+        desk,
+        tmp_path,
+        '[[rules]]\nname = "All"\ntiers = ["high", "medium", "low"]\naction = "coupon"\ndiscount = 0.6\n',
     )
     assert "margin" in run(generous, CampaignDraft(tier="low"), ANALYST, key="dear").error
     assert "no cohort" in run(desk, CampaignDraft(cohort_id="nope"), ANALYST).error
