@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from retention import clock
 from retention.errors import BadInput
 from retention.outreach.contract import Message, Unreachable, Verdict, deadline
+from retention.templating import shorten
 
 TIMEOUT = 20.0  # seconds a single answer may take
 PATIENCE = 45.0  # seconds a whole copy may take, however slowly the answers drip in
@@ -22,6 +23,9 @@ PER_CONNECTION = 100  # copies after which we knock anew: servers count them
 # How servers say that it is us whom they refuse, not the recipient.
 _FOR_US = re.compile(r"\brelay|authenticat|client host", re.IGNORECASE)
 _FOR_THEM = re.compile(r"\b5\.[12]\.\d")
+_LONGEST_NAME = 64  # characters: of one over a line's end Python drops the quotes, and each comma in it began another recipient
+# Without signs that would have to be quoted: of a list, say, or of what ends an address.
+_ADDRESS = re.compile(r"([^\s\"(),:;<>@\[\\\]]+)@([^\s\"(),:;<>@\[\\\]]+)")
 
 
 class _Whole(UnstructuredHeader, BaseHeader):
@@ -94,12 +98,12 @@ def email(message: Message, sender: Address) -> EmailMessage:
     ValueError
         The address is none.
     """
-    user, at, domain = message.to.email.strip().rpartition("@")
-    if not (user and at and domain) or any(c.isspace() for c in user + domain):
+    address = _ADDRESS.fullmatch(message.to.email.strip())
+    if address is None or "=?" in address[0] or not address[0].isprintable():
         raise ValueError("it is no e-mail address")
     made = EmailMessage(policy=_POLICY)
     made["From"] = sender
-    made["To"] = Address(_line(message.to.name), user, domain)
+    made["To"] = Address(shorten(_line(message.to.name), _LONGEST_NAME), address[1], address[2])
     made["Subject"] = _line(message.subject)
     made["Date"] = format_datetime(clock.wall())
     made["Message-ID"] = f"<{sha256(message.key.encode()).hexdigest()[:32]}@{sender.domain}>"
@@ -162,8 +166,10 @@ class Smtp:
 
     def send(self, message: Message) -> Verdict:
         """Try one copy. Only a connection lost after the whole message was handed over leaves a doubt."""
+        to = message.to.email.strip()
         try:
             made = email(message, self._server.sender)
+            content = made.as_bytes(policy=SMTP if to.isascii() else SMTPUTF8)
         except ValueError as error:
             return Verdict("failed", f"the customer cannot be written to: {error}")
         for last in (False, True):
@@ -172,14 +178,14 @@ class Smtp:
             self._used += 1
             try:
                 with deadline(self._patience, self._cut):
-                    return self._hand_over(self._smtp, made, message.to.email.strip())
+                    return self._hand_over(self._smtp, content, to, str(made["Message-ID"]))
             except _BeforeData as lost:  # e.g. it hung up on an idle connection: nothing was handed over
                 self.close()
                 if last:
                     return Verdict("again", f"the connection was lost ({lost})")
         raise AssertionError("unreachable")
 
-    def _hand_over(self, smtp: smtplib.SMTP, made: EmailMessage, to: str) -> Verdict:
+    def _hand_over(self, smtp: smtplib.SMTP, content: bytes, to: str, message_id: str) -> Verdict:
         international = not to.isascii()
         if international and not smtp.has_extn("smtputf8"):
             return Verdict("bounced", "the mail server takes no international addresses")
@@ -204,7 +210,7 @@ class Smtp:
                 )
             return _refused(code, said)
         try:
-            code, said = smtp.data(made.as_bytes(policy=SMTPUTF8 if international else SMTP))
+            code, said = smtp.data(content)
         except smtplib.SMTPDataError as error:
             self._reset(smtp)
             return _refused(error.smtp_code, error.smtp_error)
@@ -215,7 +221,7 @@ class Smtp:
                 f"the connection was lost before the mail server said that it has it ({_brief(error)})",
             )
         if code == 250:
-            return Verdict("sent", message_id=made["Message-ID"])
+            return Verdict("sent", message_id=message_id)
         self._reset(smtp)
         return _refused(code, said)
 
@@ -270,8 +276,12 @@ def _text(said: bytes | str) -> str:
 
 
 def _line(text: str) -> str:
-    """One line: no header of an e-mail has more, and none can be smuggled in."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    """One line: no header of an e-mail has more, and none can be smuggled in.
+
+    Also not as an encoded word (RFC 2047): Python reads those in what it is given, and a line end in one became a real one.
+    """
+    plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return plain.replace("=?", "= ?")
 
 
 def _brief(error: Exception) -> str:

@@ -101,8 +101,12 @@ def test_each_refusal_is_what_it_is_and_the_next_copy_still_goes(rcpt, data, sta
 
 
 @pytest.mark.parametrize(
-    "address", ["", "nobody", "a b@example.com", "@example.com", "a@b\r\nBcc: x@example.com"]
-)
+    "address",
+    [
+        "", "nobody", "a b@example.com", "@example.com", "a@b\r\nBcc: x@example.com", "a@example.com>,<b@example.com",
+        "a@example.com,b@example.com", "=?utf-8?q?a=0D=0ABcc:_x?=@example.com", "a\0@example.com",
+    ],
+)  # fmt: skip
 def test_what_is_no_address_fails_and_reaches_nobody(address):
     with a_server() as (adapter, inbox):
         assert adapter.send(a_message(address)).state == "failed"
@@ -116,6 +120,32 @@ def test_nothing_in_a_name_or_subject_becomes_a_header():
     (mail,) = inbox.mails
     assert mail["Bcc"] is None
     assert mail["Subject"] == "Hi Bcc: x@example.com"
+
+
+@pytest.mark.parametrize(
+    "word", ["=?utf-8?q?a=0D=0ABcc:_x@example.com?=", "=?utf-8?b?YQ0KQmNjOiB4QGV4YW1wbGUuY29t?="]
+)
+def test_an_encoded_word_in_a_name_or_subject_is_not_decoded_into_a_header(word):
+    """Who signs up in the shop chooses the name; Python read the word, and wrote its line end out as one."""
+    with a_server() as (adapter, inbox):
+        assert (
+            adapter.send(replace(a_message(subject=word), to=Contact("ann@example.com", word))).state
+            == "sent"
+        )
+    (mail,) = inbox.mails
+    assert mail["Bcc"] is None
+    assert [one.addr_spec for one in mail["To"].addresses] == ["ann@example.com"]
+
+
+def test_the_commas_of_a_long_name_begin_no_other_recipient():
+    name = (
+        "Smith, Doe, x@example.org, Partners & Sons, Attorneys at Law, Registered in England and Wales, Ltd"
+    )
+    with a_server() as (adapter, inbox):
+        adapter.send(replace(a_message(), to=Contact("ann@example.com", name)))
+    (mail,) = inbox.mails
+    assert [one.addr_spec for one in mail["To"].addresses] == ["ann@example.com"]
+    assert mail["To"].addresses[0].display_name.startswith("Smith, Doe, x@example.org")
 
 
 def test_a_server_that_is_away_or_refuses_us_stops_everything():
