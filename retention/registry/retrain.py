@@ -157,15 +157,38 @@ def _ranks_better(
     champion: ModelVersion | None, estimator: str, alone: bool, metrics: dict[str, Any],
     baselines: dict[str, dict[str, float]],
 ) -> tuple[bool, str]:  # fmt: skip
-    """Whether to use a recommender; one model alone must not take the place of something that ranked better."""
+    """Whether to use a recommender; one model alone must not take the place of something that ranked better.
+
+    A fault that the one in use has as well binds nobody, or a small shop would keep its first model, and what was on the
+    shelf then, for ever.
+    """
     if champion is None:
         return True, "It is the first."
-    if not baselines or any(metrics["ndcg"] < one["ndcg"] for one in baselines.values()):
-        return False, "It does not rank better than both baselines, so the one in use stays."
     before = champion.metrics.get("ndcg")
+    usual = not alone or champion.estimator == estimator
+    if not baselines:
+        return _unmeasured(before is None and usual, before is None)
+    if _behind(metrics, baselines):
+        theirs = champion.metrics.get("baselines") or {}
+        if not usual or alone or not theirs or not _behind(champion.metrics, theirs):
+            return False, "It does not rank better than both baselines, so the one in use stays."
+        return True, "It does not rank better than both baselines, nor did the one in use; it knows fresher data."
     if alone and champion.estimator != estimator and before is not None and metrics["ndcg"] < before:
         return False, (
             f"Alone, {estimator} has an NDCG@10 of {metrics['ndcg']:.3f} in its newest weeks; the one in use had {before:.3f} "
             "in those before its own cutoff, so it stays."
         )
     return True, "It ranks better than both baselines, on fresher data."
+
+
+def _behind(metrics: dict[str, Any], baselines: dict[str, dict[str, float]]) -> bool:
+    return any(metrics["ndcg"] < one["ndcg"] for one in baselines.values())
+
+
+def _unmeasured(promote: bool, neither: bool) -> tuple[bool, str]:
+    """A recommender of which there is no telling how it ranks: it takes the place of one of its own kind alone."""
+    why = "Too few customers bought in the last horizon before its cutoff to measure how it ranks"
+    if promote:
+        return True, f"{why}, as with the one in use; it knows fresher data."
+    stays = "the one in use is of another kind" if neither else "the one in use was measured"
+    return False, f"{why}, and {stays}, so that stays; `models promote` puts this one into use all the same."

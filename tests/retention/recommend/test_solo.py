@@ -119,6 +119,33 @@ def test_the_registry_keeps_the_name_and_one_model_alone_does_not_replace_what_r
     assert verdict(first.row, "repeat", True, {"ndcg": 0.15}, baselines)[0] is False
 
 
+def test_a_shop_too_small_to_measure_lists_learns_again_all_the_same(tmp_path):
+    """Each retrain but the first 'does not rank better than both baselines', of which there were none: the first stayed for ever."""
+    shop = tiny.build(tmp_path / "home", customers=12, items=12, days=120)
+    early = retrain.Asked(shop.end - timedelta(days=30), 28, None, "auto", "U0ANALYST", None)
+    used = retrain.recommend(shop.settings, shop.lake, None, early, silent).row
+    assert not used.metrics
+    found = retrain.recommend(shop.settings, shop.lake, used, replace(early, cutoff=shop.end), silent)
+    assert found.promote
+    assert "Too few customers" in found.why
+    used.metrics = {"ndcg": 0.4, "baselines": {"popular": {"ndcg": 0.1}, "buy_it_again": {"ndcg": 0.2}}}
+    stays = retrain.recommend(shop.settings, shop.lake, used, replace(early, cutoff=shop.end), silent)
+    assert not stays.promote
+    assert "the one in use was measured" in stays.why
+
+
+def test_a_recommender_behind_a_baseline_takes_the_place_of_one_that_is_behind_as_well(small):
+    asked = retrain.Asked(small.end, 28, None, "repeat", "U0ANALYST", None)
+    used = retrain.recommend(small.settings, small.lake, None, asked, silent).row
+    baselines = {"popular": {"ndcg": 0.3}, "buy_it_again": {"ndcg": 0.2}}
+    ranked, verdict = ("own+ease, ranked (all)", False, {"ndcg": 0.29}), retrain._ranks_better
+    used.metrics = {"ndcg": 0.28, "baselines": baselines}
+    assert verdict(used, *ranked, baselines)[0] is True
+    assert verdict(used, "bpr", True, {"ndcg": 0.29}, baselines)[0] is False
+    used.metrics = {"ndcg": 0.31, "baselines": baselines}
+    assert verdict(used, *ranked, baselines)[0] is False
+
+
 def test_a_recommender_that_cannot_be_read_any_more_is_replaced_whatever_it_had_shown(small, monkeypatch):
     asked = retrain.Asked(small.end, 28, None, "repeat", "U0ANALYST", None)
     used = retrain.recommend(small.settings, small.lake, None, asked, silent).row
