@@ -9,6 +9,7 @@ import numpy as np
 from retention.recommend import reasons
 from retention.recommend.catalogue import Catalogue
 from retention.recommend.fit import Facts
+from retention.recommend.history import newest
 from retention.recommend.matrices import at_pairs
 from retention.recommend.models import Collaborative
 from retention.recommend.moments import Moment
@@ -91,7 +92,8 @@ def _own(found: Offered, row: np.ndarray, column: np.ndarray) -> list[tuple[str,
     line = lines[place[known]] if len(lines) else np.empty(0, dtype=np.int64)
     columns = {
         "purchase_days": seen.days, "gap_days": seen.gap, "days_since_purchase": seen.last,
-        "carts": seen.carts, "views": seen.views, "days_since": seen.since,
+        "carts": seen.carts, "days_since_cart": newest(scene.history, scene.at, scene.history.carts),
+        "views": seen.views, "days_since_view": newest(scene.history, scene.at, scene.history.views),
     }  # fmt: skip
     told = [
         reasons.own(dict(zip(columns, one, strict=True)))

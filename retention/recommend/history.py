@@ -247,6 +247,15 @@ def pairs(history: History, at: float) -> Pairs:
     )  # fmt: skip
 
 
+def newest(history: History, at: float, counts: np.ndarray) -> np.ndarray:
+    """Of each pair as `pairs` gives them: the age of the last line that counts any of a kind of event; missing without one."""
+    if not len(history.day):
+        return np.empty(0)
+    age = np.where(counts > 0, at - history.day, np.inf)
+    found = np.minimum.reduceat(age, changes(history.customer, history.item))
+    return np.where(np.isfinite(found), found, np.nan)
+
+
 def changes(*columns: np.ndarray) -> np.ndarray:
     """Where a line differs from the one before in any column."""
     differs = np.zeros(len(columns[0]), dtype=bool)

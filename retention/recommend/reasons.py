@@ -19,16 +19,15 @@ def days(number: float) -> str:
     return count(round(number), "day")
 
 
-def own(line: Mapping[str, Any] | None) -> tuple[str, str]:
+def own(line: Mapping[str, Any]) -> tuple[str, str]:
     """Source and reason where the customer's own history of the item explains it; two empty strings where not.
 
     Parameters
     ----------
-    line : mapping or None
-        A line of `preferences`.
+    line : mapping
+        ``purchase_days``, ``gap_days`` and ``days_since_purchase`` as in `preferences`; ``carts`` and ``views``, and the days
+        since the last of each: whatever else happened to the item later says nothing of when it was put in the cart.
     """
-    if line is None or line["days_since"] != line["days_since"]:
-        return "", ""
     times = int(line["purchase_days"])
     if times >= REGULAR:
         return (
@@ -39,9 +38,10 @@ def own(line: Mapping[str, Any] | None) -> tuple[str, str]:
         often = "once" if times == 1 else "twice"
         return "buy_again", f"bought {often}, last {_ago(line['days_since_purchase'])}"
     if line["carts"]:
-        return "cart", f"put in the cart {_ago(line['days_since'])}, not bought yet"
+        return "cart", f"put in the cart {_ago(line['days_since_cart'])}, not bought yet"
     if line["views"]:
-        return "viewed", f"viewed {count(line['views'], 'time')}, last {_ago(line['days_since'])}"
+        often = {1: "once", 2: "twice"}.get(int(line["views"]), count(line["views"], "time"))
+        return "viewed", f"viewed {often}, last {_ago(line['days_since_view'])}"
     return "", ""
 
 

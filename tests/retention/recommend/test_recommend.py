@@ -1,6 +1,6 @@
 """Training, lists and evaluation on the tiny shop, whose customers each have a favourite category."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from retention.errors import BadInput, Cancelled, TooLittleData
 from retention.recommend import TrainedRecommender, evaluate, reasons, recommend, train
 from retention.recommend.preferences import preferences
 from tests import shop as tiny
+from tests.retention.recommend.made import made
 
 
 def test_lists_are_as_long_as_asked_without_doubles_and_best_first(shop, trained):
@@ -184,9 +185,29 @@ def test_cancelling_stops_the_training(shop):
      (269.7, "269 days ago", "no order for 269 days")],
 )  # fmt: skip
 def test_days_are_counted_when_they_have_passed_as_in_the_reasons_for_churn(age, ago, silent):
-    line = {"days_since": age, "days_since_purchase": age, "purchase_days": 1, "gap_days": float("nan")}
+    line = {"days_since_purchase": age, "purchase_days": 1, "gap_days": float("nan")}
     assert reasons.own(line) == ("buy_again", f"bought once, last {ago}")
     assert silence({"gap_median": 1.6, "recency_days": age}, 28).startswith(silent)
+
+
+def test_what_happened_to_an_item_later_does_not_make_its_cart_or_its_views_newer(tmp_path):
+    """Put in the cart in spring, looked at again today: the list said 'put in the cart today'."""
+    now = datetime(2025, 6, 1, tzinfo=UTC)
+    lines = [
+        ("c", "cart", now - timedelta(days=60), "kettle", {}),
+        ("c", "view", now - timedelta(days=3), "kettle", {}),
+        ("c", "view", now - timedelta(days=40), "pan", {}),
+        ("c", "view", now - timedelta(days=30), "pan", {}),
+        ("c", "email_click", now - timedelta(days=2), "pan", {}),
+        ("c", "view", now - timedelta(days=5), "pot", {}),
+    ]
+    shop = made(tmp_path, lines, [(one, one.title(), "", 9.0) for one in ("kettle", "pan", "pot")])
+    found = recommend(None, shop.lake, ["c"], k=3, as_of=now)["c"]
+    assert {item.item_id: item.why for item in found} == {
+        "kettle": "put in the cart 60 days ago, not bought yet",
+        "pan": "viewed twice, last 30 days ago",
+        "pot": "viewed once, last 5 days ago",
+    }
 
 
 def test_refusals_name_the_remedy(shop):
