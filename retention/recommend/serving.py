@@ -21,7 +21,7 @@ from retention.recommend.matrices import entries
 from retention.recommend.moments import Moment, log_odds, mixed
 from retention.recommend.newcomers import NOBODY, Newcomers, newcomers
 from retention.recommend.positions import positions
-from retention.recommend.ranking.features import Scene
+from retention.recommend.ranking.features import LEARN_HALF_LIFE, Scene
 from retention.recommend.ready import bought, histories
 from retention.recommend.shelf import FACTS, Shelf
 from retention.recommend.solo import alone
@@ -159,7 +159,7 @@ def _offered(shop: Shop, history: History, batch: list[str]) -> Offered:
     policy = shop.terms.rules.policy
     said = Said(shop.learned, scene.liked)
     row, column, value = _scores(shop, now, said, rows)
-    kept = value > 0  # not what was brought back or rated badly, nor what nothing speaks for
+    kept = value > 0  # not what nothing speaks for
     if policy != "both":
         kept &= (now.bought.toarray()[row, column] > 0) == (policy == "repeat")
     fresh = _newcomers(shop, scene)
@@ -172,6 +172,7 @@ def _offered(shop: Shop, history: History, batch: list[str]) -> Offered:
     column, place = np.unique(column, return_inverse=True)  # of a shelf few are offered to anybody here
     scores, facts = np.full((len(rows), len(column)), -np.inf), _facts(shop, shelf, column)
     scores[row, place] = value
+    _without_disliked(scene, scores, column)
     _without_refused(shop, scores, facts, scene.history.customers)
     return Offered(now, column, scores, facts, said, fresh)
 
@@ -191,13 +192,29 @@ def _scores(
     single = shop.trained is not None and shop.trained.alone
     ranker = shop.trained.ranking(shop.terms.rules.policy) if shop.trained is not None else None
     if ranker is not None and not single:
-        found = candidates(now.learned, now.scene, rows, heard=said)
         # It learned from customers who like something, alone: strangers get what is popular.
-        known = (np.diff(now.scene.liked.indptr)[rows] > 0)[found.row]
-        return found.row[known], found.column[known], expit(log_odds(ranker, found))[known]
+        known = np.flatnonzero(np.diff(now.scene.liked.indptr)[rows] > 0)
+        found = candidates(now.learned, now.scene, rows[known], heard=said.of(known))
+        return known[found.row], found.column, expit(log_odds(ranker, found))
     dense = alone(shop.lake, now)(rows) if single else mixed(now, lambda rows: said.others[rows])(rows)
     row, column = np.nonzero(dense > 0)
     return row, column, dense[row, column].astype(float)
+
+
+def _disliked(scene: Scene) -> np.ndarray:
+    """Of each customer and item of the scene: whether returns and bad ratings outweigh all else, as `tastes` weighs it."""
+    disliked: np.ndarray = scene.seen.faded[LEARN_HALF_LIFE] < 0
+    return disliked
+
+
+def _without_disliked(scene: Scene, scores: np.ndarray, column: np.ndarray) -> None:
+    """What a customer brought back is not offered to them for being popular."""
+    bad = np.flatnonzero(_disliked(scene))
+    theirs = scene.place[scene.seen.item[bad]]
+    at = np.searchsorted(column, theirs)
+    there = at < len(column)
+    there[there] = column[at[there]] == theirs[there]
+    scores[scene.seen.customer[bad[there]], at[there]] = -np.inf
 
 
 def _without_refused(shop: Shop, scores: np.ndarray, facts: Facts, customers: np.ndarray) -> None:
@@ -244,7 +261,11 @@ def _filled(shop: Shop, found: Offered, row: int, chosen: list[Item], k: int) ->
     if new:  # what comes back to the places that none of them took stands beside them, too
         beside = together(shop.range, [*kept, *new], chosen[len(kept) :], k, unwanted)
         chosen = [*(item for item in beside if item not in new), *new]
-    return [*chosen, *_popular(shop, chosen, k, skip, unwanted, shop.fillers)] if len(chosen) < k else chosen
+    if len(chosen) >= k:
+        return chosen
+    bad = {*scene.history.items[scene.seen.item[(scene.seen.customer == row) & _disliked(scene)]]}
+    fillers = sorted(shop.fillers, key=lambda one: one[0] in bad) if bad else shop.fillers
+    return [*chosen, *_popular(shop, chosen, k, skip, unwanted, fillers)]
 
 
 def _fresh(shop: Shop, found: Offered, row: int, k: int) -> list[Filler]:

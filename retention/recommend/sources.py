@@ -48,6 +48,15 @@ class Said:
         """By customers like them."""
         return self._by(self.learned.neighbours)
 
+    def of(self, rows: np.ndarray) -> "Said":
+        """Of some of these customers, by place, without asking again."""
+        if len(rows) == self.known.shape[0]:
+            return self
+        part = Said(self.learned, some_rows(self.known, rows))
+        if len(rows):
+            part.others, part.alike = self.others[rows], self.alike[rows]
+        return part
+
     def _by(self, model: "Model | None") -> np.ndarray:
         return np.zeros(self.known.shape, dtype=np.float32) if model is None else model.scores(self.known)
 

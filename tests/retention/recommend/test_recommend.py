@@ -3,10 +3,12 @@
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from retention.churn.reasons import silence
 from retention.errors import BadInput, Cancelled, TooLittleData
+from retention.lake.importing import import_files
 from retention.recommend import TrainedRecommender, evaluate, reasons, recommend, train
 from retention.recommend.preferences import preferences
 from tests import shop as tiny
@@ -208,6 +210,27 @@ def test_what_happened_to_an_item_later_does_not_make_its_cart_or_its_views_newe
         "pan": "viewed twice, last 30 days ago",
         "pot": "viewed once, last 5 days ago",
     }
+
+
+@pytest.mark.parametrize("count", [2, 24])
+def test_what_a_customer_brought_back_or_rated_badly_is_not_offered_for_being_popular(tmp_path, count):
+    """Who brought everything back counted as a newcomer, and was offered just that; here it is the last that there is."""
+    shop = tiny.build(tmp_path / "home", customers=90, items=24, days=120)
+    trained = train(shop.lake, cutoff=shop.end)
+    assert trained.rankers
+    popular = [item.item_id for item in recommend(trained, shop.lake, ["nobody"], k=2, as_of=shop.end)["nobody"]]
+    lines = [
+        {"customer_id": who, "event_type": kind, "occurred_at": shop.end - timedelta(days=ago), "item_id": item, "rating": rating,
+         "channel": "web"}
+        for item in popular
+        for who, kind, ago, rating in (("back", "purchase", 9, None), ("back", "return", 3, None), ("rater", "review", 4, 1.0))
+    ]  # fmt: skip
+    file = tmp_path / "back.parquet"
+    pd.DataFrame(lines).to_parquet(file)
+    import_files(shop.lake, shop.database, shop.settings, "events", [str(file)])
+    for who, items in recommend(trained, shop.lake, ["back", "rater"], k=count, as_of=shop.end).items():
+        assert len(items) == count, who
+        assert not {item.item_id for item in items[:22]} & set(popular), who
 
 
 def test_refusals_name_the_remedy(shop):
