@@ -5,12 +5,13 @@ colleague's word is a hint about a label, not the label. Of an item, ``wrong`` s
 to them again (`refused`).
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sqlalchemy import Row, bindparam, func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from retention import clock
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 Verdict = Literal["useful", "wrong"]
 LONGEST = 500  # characters of a reason
 NEWEST = 5
+NOBODY_MERGED: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +88,27 @@ def listed(session: Session, settings: Settings, version: str | None = None) -> 
     return list(session.scalars(asked.order_by(Feedback.at.desc(), Feedback.customer_id)))
 
 
-def doubted(session: Session, settings: Settings) -> tuple[tuple[str, datetime], ...]:
-    """Customers and moments somebody called wrong: the label-quality signal."""
+def doubted(
+    session: Session, settings: Settings, people: Mapping[str, str] = NOBODY_MERGED
+) -> tuple[tuple[str, datetime], ...]:
+    """Customers and moments somebody called wrong: the label-quality signal; ``people`` as for `of_items`."""
     rows = session.execute(
         select(Feedback.customer_id, Feedback.as_of)
         .where(Feedback.team_id == settings.team_id, Feedback.verdict == "wrong", Feedback.item_id == "")
         .order_by(Feedback.customer_id, Feedback.as_of)
     )
-    return tuple((customer, as_of) for customer, as_of in rows)
+    return tuple((people.get(customer, customer), as_of) for customer, as_of in rows)
+
+
+class Word(NamedTuple):
+    """What somebody said of an item that a customer was recommended."""
+
+    customer_id: str
+    item_id: str
+    model_version: str
+    as_of: datetime
+    verdict: str
+    at: datetime
 
 
 _OF_ITEMS = (  # put together once: that takes longer than to run it
@@ -110,12 +125,16 @@ _OF_ITEMS = (  # put together once: that takes longer than to run it
 )
 
 
-def of_items(session: Session, settings: Settings) -> list[Row[Any]]:
-    """Every word on recommended items, oldest first: customer, item, model, as of when, verdict, and when it was said."""
-    return list(session.execute(_OF_ITEMS, {"team_id": settings.team_id}))
+def of_items(session: Session, settings: Settings, people: Mapping[str, str] = NOBODY_MERGED) -> list[Word]:
+    """Every word on recommended items, oldest first.
+
+    ``people`` says for whom an id stands that has been merged since (`retention.lake.identity`): a word on it is one on them.
+    """
+    rows = session.execute(_OF_ITEMS, {"team_id": settings.team_id})
+    return [Word(people.get(row[0], row[0]), *row[1:]) for row in rows]
 
 
-def refused(said: Iterable[Row[Any]]) -> dict[str, set[str]]:
+def refused(said: Iterable[Word]) -> dict[str, set[str]]:
     """Customer → items that are not for them: those of which that was said last (as `of_items`), whoever said it."""
     last = {(one.customer_id, one.item_id): one.verdict for one in said}
     found: dict[str, set[str]] = {}

@@ -65,11 +65,11 @@ class Desk:
         return lambda who, first, rest, k: together(range_, first, rest, k, refused.get(who, ()))
 
 
-def open_desk(session: Session, settings: Settings, policy: Policy) -> Desk:
+def open_desk(lake: "Lake", session: Session, settings: Settings, policy: Policy) -> Desk:
     """The model in use, the shop's rules, and what people said is not for whom."""
     row = champion(session, settings, "recommend")
     trained = recommender(settings, row) if row is not None else None
-    said = of_items(session, settings)
+    said = of_items(session, settings, lake.identities.people())
     heard = words(said, clock.now()) if said else None
     terms = Terms(policy.recommend, policy.offer.margin, refused(said), heard)
     return Desk(trained, row, terms)

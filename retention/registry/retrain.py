@@ -172,7 +172,10 @@ def _ranks_better(
         theirs = champion.metrics.get("baselines") or {}
         if not usual or alone or not theirs or not _behind(champion.metrics, theirs):
             return False, "It does not rank better than both baselines, so the one in use stays."
-        return True, "It does not rank better than both baselines, nor did the one in use; it knows fresher data."
+        return (
+            True,
+            "It does not rank better than both baselines, nor did the one in use; it knows fresher data.",
+        )
     if alone and champion.estimator != estimator and before is not None and metrics["ndcg"] < before:
         return False, (
             f"Alone, {estimator} has an NDCG@10 of {metrics['ndcg']:.3f} in its newest weeks; the one in use had {before:.3f} "

@@ -202,7 +202,7 @@ def _liked(
     if not asked:
         return None
     with database.reading() as session:
-        desk = open_desk(session, settings, policy)
+        desk = open_desk(lake, session, settings, policy)
     lists = desk.lists(lake, asked, k=LIST, as_of=at, progress=progress)
     return {
         "customers": len(asked),

@@ -25,7 +25,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     policy, lake = load_policy(settings), Lake.open(settings)
     with context.database.reading() as session:
         prior = learnt_prior(session, settings, policy)
-        desk = open_desk(session, settings, policy)
+        desk = open_desk(lake, session, settings, policy)
         unknown = teaching_nothing(session, settings)
         chosen = choosing(lake, session, settings, policy, now)
     scores, as_of, model_version = _scored(request, context, lake, policy)

@@ -76,7 +76,7 @@ def _restocked(request: CampaignSend, context: Context, lake: Any) -> None:
     barred = assortment(catalogue(lake), policy.recommend, policy.offer.margin).barred
     with context.database.reading() as session:
         offers = restocking.sold_out(session, name, barred)
-        desk = open_desk(session, context.settings, policy) if offers else None
+        desk = open_desk(lake, session, context.settings, policy) if offers else None
     if desk is not None:
         own = policy.recommend.policy
         blends = {who: blend_of(offer.get("arm", ""), own) for who, offer in offers.items()}

@@ -29,7 +29,7 @@ def run(request: Recommend, context: Context) -> Outcome:
     lake, policy = Lake.open(settings), load_policy(settings)
     with context.database.reading() as session:
         asked = directory.found(session, settings, request.customer_id)
-        desk = open_desk(session, settings, policy)
+        desk = open_desk(lake, session, settings, policy)
     customer = asked.customer_id
     row = desk.row
     moment = lake.as_of(request.as_of, row.horizon_days if row else HORIZON_DAYS, row.cutoff if row else None)

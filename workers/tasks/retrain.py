@@ -36,7 +36,9 @@ def run(request: Retrain, context: Context) -> Outcome:
 
     with context.database.reading() as session:
         used = {kind: champion(session, settings, kind) for kind in request.kinds}
-        marked = doubted(session, settings) if settings.doubted_labels == "drop" else ()
+        marked = (
+            doubted(session, settings, lake.identities.people()) if settings.doubted_labels == "drop" else ()
+        )
         heard = gather(lake, session, settings, cutoff) if "recommend" in request.kinds else None
     asked = training.Asked(
         cutoff,

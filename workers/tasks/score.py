@@ -35,7 +35,7 @@ def run(request: Score, context: Context) -> Outcome:
     lake, policy = Lake.open(settings), load_policy(settings)
     with context.database.reading() as session:
         asked = directory.found(session, settings, request.customer_id)
-        row, desk = champion(session, settings, "churn"), open_desk(session, settings, policy)
+        row, desk = champion(session, settings, "churn"), open_desk(lake, session, settings, policy)
     customer = asked.customer_id
     moment = lake.as_of(request.as_of, row.horizon_days if row else HORIZON_DAYS, row.cutoff if row else None)
     trained = churn_model(settings, row) if row else None

@@ -7,13 +7,12 @@ more the less likely its place was looked at (inverse examination propensity): a
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from retention.feedback import of_items
+from retention.feedback import Word, of_items
 from retention.recommend.feedback.exposure import examined
 from retention.recommend.feedback.responses import seen
 from retention.recommend.history import _LINES, DAY, WEIGHTS, History
@@ -30,7 +29,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COLUMNS = ("customer_id", "item_id", "at", "weight")
 
 
-def words(said: Iterable[Row[Any]], before: datetime) -> "pd.DataFrame":
+def words(said: Iterable[Word], before: datetime) -> "pd.DataFrame":
     """One line for each word on an item (as `feedback.of_items`) that was said before: `COLUMNS`; ``at`` in days since 1970.
 
     Of several people's words on one item for one customer, and of one person's under several models, the last counts.
@@ -48,7 +47,7 @@ def gather(lake: "Lake", session: Session, settings: Settings, before: datetime)
 
     answers = seen(lake, session, settings, before)
     answers = answers[answers["surface"] == "campaign"]
-    said = words(of_items(session, settings), before)
+    said = words(of_items(session, settings, lake.identities.people(before)), before)
     return pd.concat([said, clicks(answers, examined(answers))], ignore_index=True)
 
 

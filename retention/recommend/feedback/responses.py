@@ -1,5 +1,6 @@
 """What came of each recommendation that was shown: clicked, bought, redeemed, and what people said of it."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention.db.tables import Coupon, Impression
-from retention.feedback import of_items
+from retention.feedback import Word, of_items
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def seen(
         clicked=clicked_at.notna(),
         bought=frame.index.isin(used["purchase"]),
         redeemed=frame.index.isin(used["coupon_redeem"]) | frame.index.isin(by_code),
-        **_said(session, settings, frame, before),
+        **_said(of_items(session, settings, people), frame, before),
     )
 
 
@@ -121,14 +122,14 @@ def _by_code(codes: "pd.DataFrame", frame: "pd.DataFrame", events: "pd.DataFrame
     return lines.merge(orders, on=[*PAIR, "order_id"])["line"]
 
 
-def _said(session: Session, settings: Settings, frame: "pd.DataFrame", before: datetime) -> dict[str, Any]:
+def _said(said: Iterable[Word], frame: "pd.DataFrame", before: datetime) -> dict[str, Any]:
     """How many called the line useful, and wrong."""
     import pandas as pd
 
     words = pd.DataFrame(
         [
             (one.customer_id, one.item_id, one.model_version, one.as_of, one.verdict)
-            for one in of_items(session, settings)
+            for one in said
             if one.at < before
         ],
         columns=[*PAIR, "model_version", "shown_at", "verdict"],

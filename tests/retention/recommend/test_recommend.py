@@ -218,7 +218,9 @@ def test_what_a_customer_brought_back_or_rated_badly_is_not_offered_for_being_po
     shop = tiny.build(tmp_path / "home", customers=90, items=24, days=120)
     trained = train(shop.lake, cutoff=shop.end)
     assert trained.rankers
-    popular = [item.item_id for item in recommend(trained, shop.lake, ["nobody"], k=2, as_of=shop.end)["nobody"]]
+    popular = [
+        item.item_id for item in recommend(trained, shop.lake, ["nobody"], k=2, as_of=shop.end)["nobody"]
+    ]
     lines = [
         {"customer_id": who, "event_type": kind, "occurred_at": shop.end - timedelta(days=ago), "item_id": item, "rating": rating,
          "channel": "web"}

@@ -9,12 +9,14 @@ import pytest
 from retention import feedback, impressions
 from retention.db.tables import Assignment, Campaign, Coupon, Impression
 from retention.feedback import Subject
+from retention.recommend.desk import open_desk
 from retention.recommend.explaining import SOURCES
 from retention.recommend.feedback import heard
 from retention.recommend.feedback.exposure import PSEUDO, examined, prior
 from retention.recommend.feedback.responses import seen
 from retention.recommend.history import DAY, WEIGHTS, pairs, read
 from retention.reports.recommendations import Performance, report
+from retention.risk.policy import Policy
 from retention.templating import text
 from tests.retention.recommend.made import Made, made
 from workers.delivery import render
@@ -114,6 +116,27 @@ def test_words_are_stored_beside_the_line_they_are_about_and_the_last_one_counts
     with sent.database.transaction() as session:
         feedback.record(session, sent.settings, subject, "useful", "U2")
         assert feedback.refused(feedback.of_items(session, sent.settings)) == {}
+
+
+def test_a_word_on_an_id_that_is_merged_since_is_one_on_the_customer(sent):
+    """Who was linked after somebody had said 'not for them' was offered the item again, and the report lost the word."""
+    with sent.database.transaction() as session:
+        feedback.record(session, sent.settings, Subject("b", "recommend-1", SENT, "i2", 2), "wrong", "U1")
+        feedback.record(session, sent.settings, Subject("b", "churn-1", SENT), "wrong", "U1", "moved")
+    people = [{"customer_id": who, "email": "b@example.com", "created_at": SENT - timedelta(days=age)} for who, age in (("c", 90), ("b", 60))]  # fmt: skip
+    sent._bring("customers", pd.DataFrame(people))
+    merged = sent.lake.identities.people()
+    assert merged == {"b": "c"}
+    later = datetime.now(UTC) + timedelta(days=1)
+    with sent.database.reading() as session:
+        desk = open_desk(sent.lake, session, sent.settings, Policy())
+        assert desk.terms.refused == {"c": {"i2"}}
+        assert feedback.doubted(session, sent.settings, merged) == (("c", SENT),)
+        said = heard.gather(sent.lake, session, sent.settings, later)
+        assert said[said["weight"] < 0][["customer_id", "item_id"]].to_numpy().tolist() == [["c", "i2"]]
+    assert (
+        report(sent.lake, sent.database, sent.settings, as_of=later, days=3000).data["slots"][1]["wrong"] == 1
+    )
 
 
 def test_a_list_of_the_desk_is_kept_and_found_by_its_place(shop):
