@@ -27,6 +27,7 @@ from bot.commands import TERMINAL, Answer, Call, Command, root
 from bot.commands.parsing import sentence
 from bot.services import Services
 from retention.errors import Cancelled, Refused
+from retention.folders import private
 from retention.progress import Progress, silent
 from retention.settings import Settings
 from retention.templating import bar, text
@@ -100,7 +101,7 @@ class Terminal:
         if path.startswith("/") and not Path(path).exists():
             from retention.db.migrate import upgrade
 
-            self.settings.home.mkdir(parents=True, exist_ok=True)
+            private(self.settings.home)
             upgrade(self.settings)
 
     def _carry_out(
@@ -206,7 +207,7 @@ def _unknown(error: Exception) -> str:
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     try:
         path = Settings().home / "errors.log"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private(path.parent)
         with path.open("a", encoding="utf-8") as file:
             file.write(f"reference {reference}\n{''.join(traceback.format_exception(error))}\n")
     except (OSError, ValidationError):

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from retention.folders import private
 from retention.privacy.keys import Keys
 
 # By what the URL of the SQL database may begin; psycopg is the driver whose connections are set up in `retention.db`.
@@ -29,6 +30,10 @@ _SECRETS = {
     "webhook_key": "RETENTION_WEBHOOK_KEY",
     "redemption_key": "RETENTION_REDEMPTION_KEY",
 }
+_MAY_BE_MISSING = (
+    "slack_bot_token", "slack_signing_secret", "slack_app_token", "slack_client_secret", "smtp_url", "webhook_url",
+    "webhook_key", "redemption_key",
+)  # fmt: skip
 
 
 class Settings(BaseSettings):
@@ -90,6 +95,12 @@ class Settings(BaseSettings):
             if path and not values.get(field) and not values.get(variable):
                 values[field] = Path(path).read_text(encoding="utf-8").strip()
         return values
+
+    @field_validator(*_MAY_BE_MISSING, mode="after")
+    @classmethod
+    def _said(cls, secret: SecretStr | None) -> SecretStr | None:
+        """An empty one is none: as a key it would be one that everybody knows."""
+        return secret if secret and secret.get_secret_value().strip() else None
 
     @field_validator("home", mode="after")
     @classmethod
@@ -200,13 +211,29 @@ class Settings(BaseSettings):
             raise ValueError(
                 "RETENTION_SECRET_KEY is not set; it is required with PostgreSQL. Make one with: openssl rand -hex 32"
             )
-        path = self.home / "secret.key"
-        self.home.mkdir(parents=True, exist_ok=True)
+        path = private(self.home) / "secret.key"
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
-            return path.read_text(encoding="ascii").split()[0].encode()  # the others are those it replaced
+            return _first_key(path)
         made = secrets.token_hex(32)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(made)
+        try:
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(made)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:  # a full disk would leave an empty one, which nobody could be signed with
+            path.unlink()
+            raise
         return made.encode()
+
+
+def _first_key(path: Path) -> bytes:
+    """The key in use: the others in the file are those it replaced."""
+    held = path.read_text(encoding="ascii").split()
+    if not held:
+        raise ValueError(
+            f"{path} is empty; bring it back from a backup, or delete it and a new key is made: then pseudonyms change, models "
+            "have to be trained again, and unsubscribe links of e-mails that went out no longer work."
+        )
+    return held[0].encode()

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retention.folders import private
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def command(settings: Settings) -> list[str]:
     """The command line of the embedded broker; makes its folders, which only we may enter."""
     data, socket = settings.home / "broker", socket_path(settings)
     for folder in (data, socket.parent):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private(folder)
     if socket.parent.stat().st_uid != os.getuid():
         raise PermissionError(
             f"{socket.parent} belongs to somebody else; set RETENTION_HOME to a shorter path"

@@ -24,6 +24,7 @@ from retention import clock
 from retention.db import Database
 from retention.db.tables import Job, Process
 from retention.errors import BadInput
+from retention.folders import private
 from retention.settings import Settings
 from workers import broker, jobs, processes
 from workers.app import QUEUES
@@ -165,7 +166,7 @@ class Supervisor:
             time.sleep(0.02)
 
     def _log(self, name: str) -> IO[bytes]:
-        self._logs.mkdir(parents=True, exist_ok=True)
+        private(self._logs)
         path = self._logs / f"{name.replace(':', '-')}.log"
         if path.exists() and path.stat().st_size > 10_000_000:
             path.replace(path.with_suffix(".log.1"))

@@ -28,6 +28,7 @@ from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import BusinessClock, RoleGrant, Schedule
 from retention.errors import BadInput
+from retention.folders import private
 from retention.settings import Settings
 from workers import schedule
 from workers.delivery import render
@@ -148,7 +149,7 @@ class _Demo:
 
     async def _start(self) -> asyncio.subprocess.Process:
         """`retention run`, in a session of its own: Ctrl-C reaches us alone, and we stop it in order."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        private(self.log.parent)
         print("Starting the bot, the workers and their queue …", flush=True)
         with self.log.open("wb") as output:
             return await asyncio.create_subprocess_exec(

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from retention.folders import private
+
 
 class Store:
     """Named JSON things with optional bytes, kept by kind and key.
@@ -22,7 +24,7 @@ class Store:
 
     def __init__(self, path: Path | None = None) -> None:
         if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            private(path.parent)
         self._connection = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
         for statement in (
             "PRAGMA journal_mode=WAL",

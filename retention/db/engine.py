@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.db.driver import driven
 from retention.db.tables import BusinessClock
+from retention.folders import private
 from retention.settings import Settings
 
 # Asked for again and again: to put a statement together takes longer than to run it.
@@ -91,7 +92,7 @@ def _postgres(url: str) -> Engine:
 
 def _sqlite(url: str) -> Engine:
     if path := make_url(url).database:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        private(Path(path).parent)
     engine = create_engine(url, connect_args={"timeout": 10, "check_same_thread": False}, **_DISCREET)
 
     @event.listens_for(engine, "connect")

@@ -12,6 +12,7 @@ from retention.db import Database
 from retention.db.tables import BusinessClock
 from retention.demo import extracts
 from retention.errors import BadInput
+from retention.folders import private
 from retention.lake import Lake
 from retention.lake.importing import ImportReport, import_files
 from retention.progress import Progress, silent
@@ -153,7 +154,7 @@ def _newest(lake: Lake) -> datetime | None:
 
 @contextmanager
 def _folder(settings: Settings) -> Iterator[Path]:
-    settings.home.mkdir(parents=True, exist_ok=True)
+    private(settings.home)
     with TemporaryDirectory(dir=settings.home, prefix="demo-") as folder:
         yield Path(folder)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from retention import clock
+from retention.folders import private
 from retention.lake.mapping import literal, quoted
 from retention.lake.remedies import remedy
 from retention.settings import Settings
@@ -69,7 +70,7 @@ def write(con: Any, parts: Sequence[str], path: Path) -> str | None:
     if not parts:
         path.unlink(missing_ok=True)
         return None
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private(path.parent)
     union = " UNION ALL BY NAME ".join(f"SELECT * FROM {name}" for name in parts)
     reasons = [row[0] for row in con.execute(f"SELECT DISTINCT _reason FROM ({union})").fetchall()]
     if not reasons:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from retention.folders import private
 from retention.lake.mapping import literal
 from retention.lake.schema import Table
 
@@ -31,8 +32,7 @@ def locked(root: Path, table: Table) -> Iterator[None]:
     """Be the only writer of a table on this host; the lock goes with the process that held it."""
     import fcntl
 
-    folder = root / ".locks"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = private(root / ".locks")
     with (folder / table.name).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -146,7 +146,7 @@ def write_parts(
 
     def write(part: tuple[str, str]) -> tuple[str, Path]:
         value, condition = part
-        paths[value].parent.mkdir(parents=True, exist_ok=True)
+        private(paths[value].parent)
         con.cursor().execute(
             f"COPY (SELECT {columns} FROM {relation} WHERE {condition}) TO {literal(paths[value])} "
             f"(FORMAT parquet, DICTIONARY_SIZE_LIMIT {DICTIONARY}, ROW_GROUP_SIZE {ROW_GROUP})"

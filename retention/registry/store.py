@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.db.tables import ModelVersion
 from retention.errors import BadInput
+from retention.folders import private
 from retention.settings import Settings
 from retention.urls import is_url
 
@@ -221,7 +222,7 @@ def _write(root: str, name: str, content: bytes) -> None:
         files.pipe_file(f"{base}/{name}", content)  # object stores show an object whole or not at all
         return
     path = Path(root) / name
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as file:

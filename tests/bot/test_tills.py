@@ -147,3 +147,14 @@ def test_too_much_or_no_key_or_no_database(site, settings):
     with site.database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE redemptions RENAME TO gone")
     assert tell(site, {"code": "7KQ2-M9ZD-4HT6"})[0] == 503
+
+
+def test_a_key_that_is_set_to_nothing_takes_nothing(settings, database):
+    """Whoever signed with no key was believed."""
+    made.live(database, settings, 10)
+    site = Site(Settings(home=settings.home, redemption_key="", _env_file=None), database)
+    status, said = tell(site, {"code": _code(site)}, key=b"")
+    assert (status, said["error"]) == (
+        404,
+        "redemptions are not taken here: RETENTION_REDEMPTION_KEY is not set",
+    )

@@ -1,10 +1,13 @@
 """Settings: a default that works, a clear refusal, secrets that stay out of sight."""
 
+import errno
+import os
 import stat
 
 import pytest
 from pydantic import ValidationError
 
+from retention.db import Database
 from retention.settings import Settings
 
 
@@ -27,6 +30,51 @@ def test_the_key_is_made_once_and_only_its_owner_reads_it():
     assert settings.key == Settings().key
     assert stat.S_IMODE((settings.home / "secret.key").stat().st_mode) == 0o600
     assert settings.key.decode() not in repr(settings)
+
+
+def test_a_home_that_is_made_is_entered_by_nobody_else(tmp_path, monkeypatch):
+    """Its database holds addresses and bot tokens; what was made with the usual mask everybody of the machine could read."""
+    home = tmp_path / "new" / "home"
+    monkeypatch.setenv("RETENTION_HOME", str(home))
+    Database.of(Settings())
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    (tmp_path / "shared").mkdir(mode=0o750)
+    monkeypatch.setenv("RETENTION_HOME", str(tmp_path / "shared"))
+    assert Settings().key
+    assert stat.S_IMODE((tmp_path / "shared").stat().st_mode) == 0o750
+
+
+def test_a_disk_that_is_full_leaves_no_empty_key(monkeypatch):
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", _full)
+        with pytest.raises(OSError, match="No space left"):
+            _ = Settings().key
+    assert len(Settings().key) == 64
+
+
+def _full(_handle: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_an_empty_file_of_keys_is_named_with_what_to_do():
+    settings = Settings()
+    settings.home.mkdir()
+    (settings.home / "secret.key").touch()
+    with pytest.raises(ValueError, match="is empty; bring it back from a backup"):
+        _ = settings.key
+
+
+@pytest.mark.parametrize("told", ["", " "])
+def test_an_empty_secret_is_none(monkeypatch, told):
+    """`RETENTION_REDEMPTION_KEY=` in a file of settings made a key of no letters, which every caller had."""
+    for name in ("RETENTION_REDEMPTION_KEY", "RETENTION_WEBHOOK_URL", "SLACK_SIGNING_SECRET"):
+        monkeypatch.setenv(name, told)
+    settings = Settings()
+    assert (settings.redemption_key, settings.webhook_url, settings.slack_signing_secret) == (
+        None,
+        None,
+        None,
+    )
 
 
 def test_postgresql_needs_a_key_of_its_own(monkeypatch):
