@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 OPEN = ("queued", "running")
 LEASE = timedelta(seconds=60)
+_FAR = timedelta(hours=1)  # ahead of now: no lease is that long
 TERMINAL = "terminal"  # the name of a worker that is a person's own process
 
 
@@ -227,10 +228,11 @@ def running(session: Session, settings: Settings) -> Sequence[Job]:
 
 
 def claimable(now: datetime) -> ColumnElement[bool]:
-    """Queued and due, or running under a lease that has run out."""
+    """Queued and due, or running under a lease that has run out, or that this machine's clock gave while it was wrong."""
+    over = or_(Job.lease_until < now, Job.lease_until > now + _FAR)
     return or_(
         and_(Job.state == "queued", or_(Job.not_before.is_(None), Job.not_before <= now)),
-        and_(Job.state == "running", Job.lease_until < now),
+        and_(Job.state == "running", over),
     )
 
 

@@ -44,7 +44,7 @@ def republish(database: Database, settings: Settings) -> list[str]:
             select(Job)
             .where(
                 Job.team_id == settings.team_id, Job.cancel_at.is_(None), jobs.claimable(now),
-                or_(Job.enqueued_at.is_(None), Job.enqueued_at < now - AGAIN),
+                or_(Job.enqueued_at.is_(None), ~Job.enqueued_at.between(now - AGAIN, now + AGAIN)),
             )
             .order_by(Job.created_at)
             .limit(500)

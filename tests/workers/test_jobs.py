@@ -120,6 +120,15 @@ def test_an_expired_lease_is_claimed_again_and_a_living_one_is_not(database, set
         assert jobs.claim(session, one.id, "b").attempt == 2
 
 
+def test_a_lease_of_a_clock_that_was_wrong_holds_nobody_up(database, settings):
+    one = ask(database, settings, Sweep(), "k")
+    with database.transaction() as session:
+        jobs.claim(session, one.id, "w1@elsewhere:1")
+    set_job(database, one.id, lease_until=clock.wall() + timedelta(days=365))
+    with database.transaction() as session:
+        assert jobs.claim(session, one.id, "w2@elsewhere:2").attempt == 2
+
+
 def test_a_job_not_yet_due_is_not_claimed(database, settings):
     one = ask(database, settings, Sweep(), "k")
     set_job(database, one.id, not_before=clock.wall() + timedelta(hours=1))

@@ -2,13 +2,16 @@
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
 import pytest
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from bot.playground.server import StandIn
 from retention import clock
@@ -319,6 +322,75 @@ def test_with_slack_away_nothing_is_lost(slack, database, settings, monkeypatch)
     assert Sender(away, database, pace=QUICK).step()
     post = row(database, "k")
     assert (post.state, post.ambiguous) == ("pending", 0)
+
+
+class NotSlack(BaseHTTPRequestHandler):
+    """What answers in Slack's place: a proxy, a login page, half a connection."""
+
+    status, headers_, body = 200, {}, b""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(self.status)
+        for name, value in {**self.headers_, "Content-Length": str(len(self.body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@contextmanager
+def in_slacks_place(status: int, headers: dict[str, str], body: bytes) -> Iterator[str]:
+    """The address of a Web API that answers everything alike."""
+    handler = type("Answer", (NotSlack,), {"status": status, "headers_": headers, "body": body})
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/api/"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "state"),
+    [
+        (200, {}, b"<html>Please log in to the guest network</html>", "ambiguous"),
+        (200, {}, b'{"ok": true, "chann', "ambiguous"),
+        (200, {}, b"", "ambiguous"),
+        (502, {}, b"\xff\xfe", "ambiguous"),
+        (403, {}, b"<html>Forbidden by the proxy</html>", "pending"),
+        (429, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b"{}", "rate_limited"),
+    ],
+)
+def test_what_is_no_word_of_slacks_gives_up_no_message(
+    sender, slack, database, settings, status, headers, body, state
+):
+    put(database, settings, "not lost", "k")
+    with in_slacks_place(status, headers, body) as url:
+        assert Sender(settings.model_copy(update={"slack_api_url": url}), database, pace=QUICK).step()
+    assert row(database, "k").state == state
+    with database.transaction() as session:
+        session.execute(update(Outbox).values(next_at=clock.wall()))
+    drain(sender, database)
+    assert texts(slack) == ["not lost"]
+
+
+@pytest.mark.parametrize("lost", [{"state": "sending", "attempts": 1}, {"state": "pending"}])
+def test_what_was_written_while_the_clock_was_wrong_is_not_waited_for(
+    sender, slack, database, settings, lost
+):
+    """A machine that began a year ahead, until it was set right: its channel fell silent for that year."""
+    ahead = clock.wall() + timedelta(days=365)
+    put(database, settings, "sent then", "k1")
+    drain(sender, database)
+    put(database, settings, "claimed or put then", "k2")
+    with database.transaction() as session:
+        session.execute(update(Outbox).where(Outbox.key == "k1").values(sent_at=ahead))
+        session.execute(
+            update(Outbox).where(Outbox.key == "k2").values(lease_until=ahead, next_at=ahead, **lost)
+        )
+    put(database, settings, "now", "k3")
+    drain(sender, database)
+    assert texts(slack) == ["sent then", "claimed or put then", "now"]
 
 
 @pytest.fixture

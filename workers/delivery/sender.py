@@ -28,6 +28,9 @@ from workers.delivery.slack import Failure, Meaning
 
 log = logging.getLogger(__name__)
 
+# Ahead of now, more than anything is made to wait: it was written while this machine's clock was wrong, and is not waited for.
+_FAR = timedelta(days=2)
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -93,9 +96,14 @@ class Sender:
         """
         other, parent = aliased(Outbox), aliased(Outbox)
         waiting = Outbox.state.in_(("pending", "rate_limited", "ambiguous"))
-        forgotten = and_(Outbox.state == "sending", Outbox.lease_until < now)
+        ripe = or_(Outbox.next_at <= now, Outbox.next_at > now + _FAR)
+        forgotten = and_(
+            Outbox.state == "sending", or_(Outbox.lease_until < now, Outbox.lease_until > now + _FAR)
+        )
         rested = now - timedelta(seconds=self._pace.gap)
-        under_way = and_(other.state == "sending", other.lease_until >= now, other.id != Outbox.id)
+        under_way = and_(
+            other.state == "sending", other.lease_until.between(now, now + _FAR), other.id != Outbox.id
+        )
         before = and_(
             other.id < Outbox.id, other.ts.is_(None), other.state.in_(outbox.UNDELIVERED),
             or_(other.thread_key == Outbox.thread_key, and_(other.thread_key.is_(None), Outbox.thread_key.is_(None))),
@@ -106,8 +114,8 @@ class Sender:
         )
         return (
             Outbox.team_id == self._settings.team_id,
-            or_(and_(waiting, Outbox.next_at <= now), forgotten),
-            ~exists().where(same, other.sent_at > rested),
+            or_(and_(waiting, ripe), forgotten),
+            ~exists().where(same, other.sent_at > rested, other.sent_at <= now + _FAR),
             ~exists().where(same, under_way),
             or_(Outbox.ts.is_not(None), ~exists().where(same, before)),
             or_(Outbox.thread_key.is_(None), ~exists().where(orphan)),

@@ -22,6 +22,7 @@ from retention.settings import Settings
 from workers.installation import Client
 
 TIMEOUT = 10  # seconds
+UNSAID = 30.0  # seconds to wait where somebody asks for a pause in other words than Slack's
 
 _TRANSIENT = {"internal_error", "fatal_error", "service_unavailable", "request_timeout", "team_added_to_org"}
 _INSTALLATION = {
@@ -29,6 +30,7 @@ _INSTALLATION = {
     "no_permission", "ekm_access_denied", "org_login_required",
 }  # fmt: skip
 _NO_ENTRY = {"not_in_channel", "channel_not_found", "is_archived", "restricted_action", "user_not_in_channel"}
+_WORD = re.compile("[a-z0-9_]{1,60}")
 _GONE = {"message_not_found", "cant_update_message", "edit_window_closed", "msg_not_found"}
 
 
@@ -114,7 +116,7 @@ def judge(error: Exception) -> Failure:
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, ConnectionRefusedError | socket.gaierror):
         return Failure(Meaning.UNREACHABLE, type(cause).__name__)
-    if isinstance(cause, OSError | http.client.HTTPException):
+    if isinstance(cause, OSError | http.client.HTTPException | UnicodeDecodeError):
         return Failure(Meaning.DOUBT, type(cause).__name__)
     raise error
 
@@ -127,15 +129,22 @@ def _judge_answer(response: Any) -> Failure:
         headers = {
             str(key).lower(): value for key, value in (getattr(response, "headers", None) or {}).items()
         }
-        return Failure(Meaning.RATE_LIMITED, "ratelimited", float(headers.get("retry-after") or 1))
+        return Failure(Meaning.RATE_LIMITED, "ratelimited", _seconds(headers.get("retry-after") or "1"))
+    if not _WORD.fullmatch(code):  # a proxy's page, or half an answer: Slack has a word for each refusal
+        return Failure(Meaning.UNREACHABLE if 400 <= status < 500 else Meaning.DOUBT, f"http_{status}")
     if status >= 500 or code in _TRANSIENT:
-        return Failure(Meaning.DOUBT, code[:60] or f"http_{status}")
+        return Failure(Meaning.DOUBT, code)
     for meaning, codes in (
         (Meaning.INSTALLATION, _INSTALLATION), (Meaning.NO_ENTRY, _NO_ENTRY), (Meaning.GONE, _GONE),
     ):  # fmt: skip
         if code in codes:
             return Failure(meaning, code)
-    return Failure(Meaning.REFUSED, code[:60] or f"http_{status}")
+    return Failure(Meaning.REFUSED, code)
+
+
+def _seconds(retry_after: str) -> float:
+    """Of a Retry-After, a day at most; a proxy may write a date."""
+    return min(float(retry_after), 86_400.0) if re.fullmatch("[0-9]{1,9}", retry_after) else UNSAID
 
 
 def find_post(
