@@ -51,7 +51,7 @@ def deliver(
     Parameters
     ----------
     contacts : mapping
-        Customer id → how to reach them; who is missing has no address.
+        Customer id → how to reach them, of all whose copies this run may send; a copy of anybody else is left to the next.
     make : callable
         The copy of a send.
     allowed : callable
@@ -121,7 +121,11 @@ def _one(
     report: Report,
 ) -> bool:
     """See one claimed copy through; whether the other side was troubled with it."""
-    contact = contacts.get(send.customer_id, Contact())
+    contact = contacts.get(send.customer_id)
+    if contact is None:  # released, or taken over from a dead run, since: their address and consent were not looked at
+        with database.transaction() as session:
+            sends.put_back(session, send, said=send.error)
+        return False
     at = now()
     if (later := allowed(contact, at)) > at:
         with database.transaction() as session:

@@ -61,6 +61,7 @@ def _sent(request: CampaignDeliver, context: Context) -> "Report":
         no = unwilling(lake, session, settings, policy, {one: offers[one]["offer"] for one in ids})
     with database.transaction() as session:
         sends.leave_out(session, wanted, no, "no consent any more")
+    reach = contacts(lake, ids)
     body = Body.model_validate(campaign.body)
     quiet = parsed(body.quiet_hours)
 
@@ -68,7 +69,7 @@ def _sent(request: CampaignDeliver, context: Context) -> "Report":
         return next_allowed(at, zone_of(contact.timezone, settings.zone), quiet)
 
     return deliver(
-        database, wanted, context.job_id, adapter(settings, channel(settings)), contacts(lake, ids),
-        maker(settings, body, offers), allowed=awake,
+        database, wanted, context.job_id, adapter(settings, channel(settings)),
+        {one: reach.get(one, Contact()) for one in ids}, maker(settings, body, offers), allowed=awake,
         rate=settings.send_rate, seconds=SECONDS, now=clock.now, progress=context.progress,
     )  # fmt: skip

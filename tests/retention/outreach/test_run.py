@@ -110,6 +110,25 @@ def test_a_server_that_is_away_costs_no_copy_a_try(database, settings):
         assert set(session.scalars(select(Send.attempts))) == {1}
 
 
+def test_a_copy_that_comes_back_while_a_run_is_under_way_waits_for_the_next(database, settings):
+    """Released, or taken over from a dead process: nobody had looked up its customer, and it failed for want of an address."""
+    campaign = made.live(database, settings, 10)
+    with database.transaction() as session:
+        dead = sends.claim(session, "c1", "dead", NOW)
+        session.execute(update(Send).where(Send.id == dead.id).values(lease_until=NOW))
+    platform = Scripted()
+    platform.repeats = True
+    known = made.contacts(10)
+    looked_up = {who: contact for who, contact in known.items() if who != dead.customer_id}
+    made.run(database, settings, campaign, platform, looked_up)
+    assert made.states(database) == {who: "sent" for who in looked_up if who != "k0"} | {dead.customer_id: "queued"}
+    made.later(database)
+    made.run(database, settings, campaign, platform, known)
+    assert set(made.states(database).values()) == {"sent"}
+    with database.reading() as session:
+        assert session.get_one(Send, dead.id).attempts == 2  # that of the dead process, and its own
+
+
 def test_quiet_hours_put_a_copy_off_without_a_try(database, settings):
     campaign = made.live(database, settings, 10)
     morning = NOW + timedelta(hours=8)

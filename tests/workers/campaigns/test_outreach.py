@@ -5,15 +5,17 @@ from datetime import timedelta
 
 import pandas as pd
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import select, update
 
 from retention import clock
 from retention.campaigns.audience import consents
 from retention.campaigns.redemptions import Use, redeem
 from retention.db.tables import Assignment, Campaign, Coupon, Job, Outbox, Send, Suppression
-from retention.outreach import contacts
+from retention.outreach import contacts, sends
 from retention.settings import Settings
 from tests.retention.outreach.mail import Inbox, Mailserver
+from tests.retention.outreach.platform import KEY, Platform
 from tests.workers.campaigns.steps import CHANNEL, LEAD, approved, live, messages, run
 from workers import schedule
 from workers.requests import CampaignMisuse, CampaignPreview, CampaignSend
@@ -54,6 +56,29 @@ def test_who_is_erased_while_the_rest_is_sent_stops_nobody_elses_copy(mail, monk
     (job,) = [job for job in _tick(shop) if job.kind == "campaign_deliver"]
     assert (job.error, job.state) == (None, "done")
     assert inbox.addresses
+
+
+def test_a_copy_whose_process_died_is_sent_by_the_next_where_the_platform_drops_a_second(desk):
+    """It had failed for good: its customer was not among those whose address the next run had looked up."""
+    with Platform() as platform:
+        settings = desk.settings.model_copy(
+            update={"webhook_url": SecretStr(platform.url), "webhook_key": SecretStr(KEY.decode()), "public_url": "https://crm.shop.example"}
+        )  # fmt: skip
+        shop = replace(desk, settings=settings)
+        campaign_id = live(shop)
+        with shop.database.transaction() as session:
+            dead = sends.claim(session, campaign_id, "dead", clock.now())
+            session.execute(
+                update(Send).where(Send.id == dead.id).values(lease_until=clock.wall() - timedelta(seconds=1))
+            )
+        (job,) = [job for job in _tick(shop) if job.kind == "campaign_deliver"]
+        with shop.database.transaction() as session:
+            session.execute(update(Send).values(retry_at=None))
+            session.get_one(Job, job.id).idem_key = "a minute ago"
+        _tick(shop)
+    with shop.database.reading() as session:
+        assert set(session.scalars(select(Send.state))) == {"sent"}
+    assert platform.copies[dead.customer_id] == 1
 
 
 def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
