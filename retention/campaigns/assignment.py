@@ -10,13 +10,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, case, cast, func, literal, select, update
+from sqlalchemy import JSON, ColumnElement, case, cast, func, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from retention.campaigns.states import HOLDING
 from retention.db.insert import among
-from retention.db.tables import Assignment, Campaign
+from retention.db.tables import Assignment, Campaign, DirectoryEntry
 
 if TYPE_CHECKING:
     from retention.campaigns.body import OfferLine
@@ -67,8 +67,8 @@ def control_size(customers: int, holdout: float) -> int:
 def assign(session: Session, campaign: Campaign, holdout: float) -> dict[str, int]:
     """Set every arm of a campaign, in the transaction that approves it.
 
-    Who has got into another approved or running campaign since the draft is left out. The propensity that is logged
-    is the share of the customer's tier that is really treated.
+    Who has got into another approved or running campaign since the draft, under whichever id, is left out. The propensity
+    that is logged is the share of the customer's tier that is really treated.
 
     Returns
     -------
@@ -76,21 +76,30 @@ def assign(session: Session, campaign: Campaign, holdout: float) -> dict[str, in
         ``treatment``, ``control`` and ``excluded`` → customers.
     """
     ours = Assignment.campaign_id == campaign.id
+    other = aliased(Assignment)
     elsewhere = (
-        select(Assignment.customer_id)
-        .join(Campaign, Campaign.id == Assignment.campaign_id)
+        select(_person(campaign.team_id, other.customer_id))
+        .join(Campaign, Campaign.id == other.campaign_id)
         .where(
             Campaign.team_id == campaign.team_id, Campaign.id != campaign.id, Campaign.state.in_(HOLDING),
-            Assignment.arm.in_(("treatment", "control")),
+            other.arm.in_(("treatment", "control")),
         )
     )  # fmt: skip
     arm = case(
-        (Assignment.customer_id.in_(elsewhere), "excluded"),
+        (_person(campaign.team_id, Assignment.customer_id).in_(elsewhere), "excluded"),
         (Assignment.bucket < cut(holdout), "control"),
         else_="treatment",
     )
     session.execute(update(Assignment).where(ours).values(arm=arm), execution_options=_QUIETLY)
     return _weighed(session, campaign.id)
+
+
+def _person(team_id: str, customer_id: Any) -> ColumnElement[str]:
+    """Whom an id stands for by now: ids that were merged are one customer."""
+    merged = select(DirectoryEntry.canonical_id).where(
+        DirectoryEntry.team_id == team_id, DirectoryEntry.customer_id == customer_id
+    )
+    return func.coalesce(merged.scalar_subquery(), customer_id)
 
 
 def leave_out(session: Session, campaign: Campaign, customers: Collection[str]) -> dict[str, int]:

@@ -58,6 +58,19 @@ def returned(
     return audience.returned(lake, customers, Body.model_validate(campaign.body).as_of, now)
 
 
+def doubles(database: Database, settings: Settings, lake: "Lake", campaign_id: str) -> set[str]:
+    """Ids of a decided campaign that are the same customer as another of it by now; one of each stays, whatever their arms are."""
+    people = lake.identities.people()
+    with database.reading() as session:
+        find(session, settings, campaign_id)
+        inside = Assignment.campaign_id == campaign_id, Assignment.arm.in_(("treatment", "control"))
+        customers = session.scalars(select(Assignment.customer_id).where(*inside)).all() if people else []
+    stay: dict[str, str] = {}
+    for one in sorted(customers, key=lambda one: (one in people, one)):  # the id that they have now, if it is there
+        stay.setdefault(people.get(one, one), one)
+    return set(customers) - set(stay.values())
+
+
 def begin(
     session: Session,
     settings: Settings,

@@ -20,13 +20,16 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     now = clock.now()  # it may have waited for a worker for days
     settings, database, lake = context.settings, context.database, Lake.open(context.settings)
     who, wanted = context.requested_by, (request.campaign_id, request.version)
-    gone = sending.returned(database, settings, lake, request.campaign_id, now)
+    back = sending.returned(database, settings, lake, request.campaign_id, now)
+    twice = sending.doubles(database, settings, lake, request.campaign_id) - back
     with database.transaction() as session:
         adapters.check(settings)
-        campaign, left_out = sending.begin(session, settings, *wanted, who, now, gone)
-        if left_out:  # told here, for a run that dies after this and is taken up again leaves out nobody
-            told = campaigns.line(settings, campaign, "returned", who, left_out=left_out)
-            outbox.put(session, settings, told, default_channel=campaign.channel)
+        campaign, left_out = sending.begin(session, settings, *wanted, who, now, back | twice)
+        # Told here, for a run that dies after this and is taken up again leaves out nobody.
+        for what, some in (("returned", back), ("doubles", twice)) if left_out else ():
+            if some:
+                told = campaigns.line(settings, campaign, what, who, left_out=len(some))
+                outbox.put(session, settings, told, default_channel=campaign.channel)
     for reserved, needed in sending.reserve(database, settings, *wanted):
         context.progress(reserved, needed + 1, f"{reserved:,} of {needed:,} codes reserved")
     _restocked(request, context, lake)

@@ -4,13 +4,14 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from retention import clock
 from retention.campaigns.approval import Changes
 from retention.campaigns.states import Stale
 from retention.db.tables import (
     Assignment,
+    DirectoryEntry,
     RoleGrant,
 )
 from retention.errors import BadInput, Conflict, NotAllowed
@@ -46,6 +47,31 @@ def test_who_joined_another_campaign_since_the_draft_is_left_out_when_it_is_appr
     )
     told = messages(desk, f"campaign:{second}:clearance:1")
     assert f"after that it is sent to {counts['treatment']} customer" in told
+
+
+def test_who_joined_another_campaign_under_an_id_that_is_theirs_too_by_now_is_left_out(desk):
+    """Ids were compared as they were written, so that a customer who had been merged got both campaigns."""
+    first, second = drafted(desk), drafted(desk, name="More people")
+    with desk.database.transaction() as session:
+        ids = sorted(session.scalars(select(Assignment.customer_id).where(Assignment.campaign_id == first)))
+        kept = {first: ids[:40], second: ids[40:]}
+        for campaign_id, mine in kept.items():
+            session.execute(
+                delete(Assignment).where(
+                    Assignment.campaign_id == campaign_id, Assignment.customer_id.not_in(mine)
+                )
+            )
+        merged = {ids[0]: ids[40], ids[41]: ids[1]}  # of the two the one is an id of the other
+        for one, other in merged.items():
+            entry = update(DirectoryEntry).where(DirectoryEntry.customer_id == one)
+            session.execute(entry.values(canonical_id=other))
+    for campaign_id in (first, second):
+        with desk.database.transaction() as session:
+            campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
+            campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
+    with desk.database.reading() as session:
+        out = select(Assignment.campaign_id, Assignment.customer_id).where(Assignment.arm == "excluded")
+        assert set(session.execute(out).tuples()) == {(second, ids[40]), (second, ids[41])}
 
 
 def test_what_would_go_to_nobody_any_more_is_not_approved(desk):

@@ -338,13 +338,36 @@ def test_who_ordered_since_the_draft_is_left_out_of_both_arms_when_it_is_sent(de
     assert "6 customers of its audience ordered again since the sweep and are left out" in told
 
 
+def _merged(desk, *pairs) -> None:
+    with links.writing(desk.lake) as log:
+        rows = pd.DataFrame([{"customer_id": min(pair), "same_as": max(pair)} for pair in pairs])
+        links.add(desk.lake, log, links.aged(desk.lake, rows.assign(
+            method="person", state="accepted", probability=1.0, evidence=[{}] * len(rows))), "me")  # fmt: skip
+
+
+def test_who_was_merged_since_the_draft_gets_one_copy(desk):
+    """They got two, and two codes; or one although they were held out."""
+    campaign_id = approved(desk)
+    before = _arms(desk, campaign_id)
+    pairs = [before["treatment"][:2], [before["treatment"][2], before["control"][0]], before["control"][1:3]]
+    _merged(desk, *pairs)
+    clock.configure(fixed=clock.now() + timedelta(hours=5))
+    assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
+    after = _arms(desk, campaign_id)
+    people = desk.lake.identities.people()
+    assert set(after["excluded"]) == {one for pair in pairs for one in pair if one in people}
+    assert len(after["excluded"]) == len(pairs)
+    with desk.database.reading() as session:
+        assert set(session.scalars(select(Coupon.customer_id))) == set(after["treatment"])
+    told = messages(desk, f"campaign:{campaign_id}:doubles:1")
+    assert "3 ids of its audience are left out" in told
+    assert not messages(desk, f"campaign:{campaign_id}:returned:1")
+
+
 def test_who_ordered_under_an_id_that_is_theirs_too_by_now_is_left_out(desk):
     campaign_id = approved(desk)
     one, other = _arms(desk, campaign_id)["treatment"][:2]
-    with links.writing(desk.lake) as log:
-        pair = pd.DataFrame([{"customer_id": min(one, other), "same_as": max(one, other)}])
-        links.add(desk.lake, log, links.aged(desk.lake, pair.assign(
-            method="person", state="accepted", probability=1.0, evidence=[{}])), "me")  # fmt: skip
+    _merged(desk, (one, other))
     bring(desk, "purchase", clock.now() + timedelta(hours=1), [one])
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
