@@ -163,8 +163,8 @@ def _constant(value: Any, column: Column, mapping: Mapping) -> str:
 
 
 def _text(raw: str, type_: str) -> str:
-    if type_ == "VARCHAR":
-        return f"nullif(trim({raw}), '')"
+    if type_ == "VARCHAR":  # files that were padded with NULs: PostgreSQL keeps none, and no person sees them
+        return f"nullif(trim(replace({raw}, chr(0), '')), '')"
     if type_ in ("DOUBLE", "FLOAT"):  # ids that pandas made floats of, for want of missing integers
         return (
             f"CASE WHEN {raw} = trunc({raw}) THEN try_cast({raw} AS HUGEINT)::VARCHAR ELSE {raw}::VARCHAR END"

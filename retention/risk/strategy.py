@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from retention.features.catalogue import FEATURES, GROUPS
 
@@ -44,6 +44,13 @@ class Rule(BaseModel):
     amount: Annotated[float, Field(ge=0)] = 0.0
     min_order: Annotated[float, Field(ge=0)] = 0.0
     categories: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+
+    @field_validator("name")
+    @classmethod
+    def _readable(cls, name: str) -> str:
+        if not name.isprintable():
+            raise ValueError(f"{name!r} holds a character that nobody can read; write it in letters on one line")
+        return name
 
     @model_validator(mode="after")
     def _known(self) -> "Rule":

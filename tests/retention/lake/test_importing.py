@@ -297,6 +297,19 @@ def test_what_cannot_be_imported_gets_one_sentence_and_changes_nothing(
         assert session.query(ImportLog).count() == 0
 
 
+def test_nuls_in_a_text_are_no_part_of_it(lake, database, settings, tmp_path):
+    """PostgreSQL keeps none: an import into a desk on it broke off with its error, for one name that was padded."""
+    file = tmp_path / "people.jsonl"
+    rows = [{"customer_id": "\0k1\0", "name": "Ann\0\0"}, {"customer_id": "k2", "name": "\0"}]
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    import_files(lake, database, settings, "customers", [str(file)])
+    found = lake.table("customers").execute().set_index("customer_id")["name"]
+    assert (found["k1"], found.isna()["k2"]) == ("Ann", True)
+    with database.reading() as session:
+        named = dict(session.execute(select(DirectoryEntry.customer_id, DirectoryEntry.display_name)).tuples().all())
+    assert set(named) == {"k1", "k2"}
+
+
 def test_floats_that_pandas_made_of_ids_are_ids_again(lake, settings, tmp_path):
     file = tmp_path / "float.parquet"
     pq.write_table(

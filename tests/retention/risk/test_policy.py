@@ -77,6 +77,7 @@ def test_a_shop_may_bring_its_own(tmp_path):
         ("[campaign]\nconsent = “required”\n", "consent = “required”; write text in straight quotes"),
         ("[campaign]\nbudget\n", "write a setting as name = value"),
         (_rule(""), "rules.1.name: write 1 or more characters"),
+        (_rule("A\\u0000"), "rules.1.name: 'A\\x00' holds a character that nobody can read"),
         ("[campaign]\nbudget = -5\n", "it says -5"),
         ("[campaigns]\nbudget = 5\n", "there is no such setting"),
         ("[campaign]\nquiet_hours = 'at night'\n", "write them like"),
