@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention.campaigns.body import Body
+from retention.campaigns.coupons import normal
 from retention.campaigns.offers import bound_to
 from retention.campaigns.redemptions import DATED
 from retention.db.tables import Assignment, Campaign, Coupon
@@ -176,7 +177,7 @@ def _discounts(
 ) -> "pd.DataFrame":
     """``customer_id, day, profit`` (negative) of every code of the campaign redeemed in the window.
 
-    The redemption's own event says what it took off; where it does not, it is the offer's share of the order's amount (of its
+    The redemption's own event says what it took off (not that of another code, which the same order may have had too); where it does not, it is the offer's share of the order's amount (of its
     category's, where it holds for one), and its money off: that of a parcel, too. Where nobody named an order that the
     lake knows, it is what the customer bought on that date of the shop's calendar: many stamp all orders of a day at midnight.
     A use told by its date alone may so lie before the hour of sending. It is paid for, unless its order lies there as well and is
@@ -189,7 +190,15 @@ def _discounts(
     events = events.filter(events.event_type.isin(["purchase", "coupon_redeem"]))
     events = events.left_join(lake.table("items").select("item_id", "category"), "item_id")
     lines = events.select(
-        "customer_id", "order_id", "occurred_at", "event_type", "amount", "discount", "category"
+        "customer_id",
+        "order_id",
+        "occurred_at",
+        "event_type",
+        "amount",
+        "discount",
+        "category",
+        "query",
+        "source",
     ).execute()
     for table, moment in ((lines, "occurred_at"), (codes, "redeemed_at")):
         table["date"] = pd.to_datetime(table[moment], utc=True).dt.tz_convert(lake.zone).dt.date
@@ -208,11 +217,14 @@ def _discounts(
     )
     covered = found["only"].isna() | (found["only"] == found["category"])
     found["bought"] = found["amount"].where(covered & (found["event_type"] == "purchase")).astype(float)
-    found["told"] = found["discount"].where(found["event_type"] == "coupon_redeem").astype(float)
+    ours = found["query"].isna() | (found["query"].map(normal, na_action="ignore") == found["code"])
+    found["told"] = found["discount"].where(ours & (found["event_type"] == "coupon_redeem")).astype(float)
+    # Of two that tell of one use each says what it took off: not twice as much.
+    told = found.groupby(["customer_id", "source"], dropna=False)["told"].sum().groupby("customer_id").max()
     keys = ["customer_id", "day", "share", "amount_off"]  # a customer has one code
-    found = found.groupby(keys, as_index=False)[["told", "bought"]].sum()
-    share = found["share"] * found["bought"] + found["amount_off"]
-    found["profit"] = -found["told"].where(found["told"] != 0, share)
+    found = found.groupby(keys, as_index=False)[["bought"]].sum()
+    share, told = found["share"] * found["bought"] + found["amount_off"], found["customer_id"].map(told)
+    found["profit"] = -told.where(told != 0, share)
     found.loc[found["customer_id"].isin(codes.loc[missed, "customer_id"]), "profit"] = 0.0
     return found[["customer_id", "day", "profit"]]
 
@@ -222,7 +234,7 @@ def _redeemed(session: Session, campaign: Campaign, start: datetime, end: dateti
     import pandas as pd
 
     redeemed = session.execute(
-        select(Coupon.customer_id, Coupon.order_id, Coupon.redeemed_at, Assignment.offer)
+        select(Coupon.customer_id, Coupon.code, Coupon.order_id, Coupon.redeemed_at, Assignment.offer)
         .join(
             Assignment,
             (Assignment.campaign_id == Coupon.campaign_id) & (Assignment.customer_id == Coupon.customer_id),
@@ -233,10 +245,10 @@ def _redeemed(session: Session, campaign: Campaign, start: datetime, end: dateti
     )  # fmt: skip
     rows = [
         (
-            who, order, at, max((at - start) // timedelta(days=1), 0), float(offer.get("discount") or 0.0),
+            who, code, order, at, max((at - start) // timedelta(days=1), 0), float(offer.get("discount") or 0.0),
             float(offer.get("amount") or 0.0), bound_to(offer),
         )
-        for who, order, at, offer in redeemed
+        for who, code, order, at, offer in redeemed
     ]  # fmt: skip
-    names = ["customer_id", "order_id", "redeemed_at", "day", "share", "amount_off", "only"]
+    names = ["customer_id", "code", "order_id", "redeemed_at", "day", "share", "amount_off", "only"]
     return pd.DataFrame(rows, columns=names).astype({"day": int, "share": float, "amount_off": float})

@@ -66,7 +66,9 @@ def doubles(database: Database, settings: Settings, lake: "Lake", campaign_id: s
         inside = Assignment.campaign_id == campaign_id, Assignment.arm.in_(("treatment", "control"))
         customers = session.scalars(select(Assignment.customer_id).where(*inside)).all() if people else []
     stay: dict[str, str] = {}
-    for one in sorted(customers, key=lambda one: (one in people, one)):  # the id that they have now, if it is there
+    for one in sorted(
+        customers, key=lambda one: (one in people, one)
+    ):  # the id that they have now, if it is there
         stay.setdefault(people.get(one, one), one)
     return set(customers) - set(stay.values())
 

@@ -122,7 +122,9 @@ def _one(
 ) -> bool:
     """See one claimed copy through; whether the other side was troubled with it."""
     contact = contacts.get(send.customer_id)
-    if contact is None:  # released, or taken over from a dead run, since: their address and consent were not looked at
+    if (
+        contact is None
+    ):  # released, or taken over from a dead run, since: their address and consent were not looked at
         with database.transaction() as session:
             sends.put_back(session, send, said=send.error)
         return False

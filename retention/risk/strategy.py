@@ -49,7 +49,9 @@ class Rule(BaseModel):
     @classmethod
     def _readable(cls, name: str) -> str:
         if not name.isprintable():
-            raise ValueError(f"{name!r} holds a character that nobody can read; write it in letters on one line")
+            raise ValueError(
+                f"{name!r} holds a character that nobody can read; write it in letters on one line"
+            )
         return name
 
     @model_validator(mode="after")

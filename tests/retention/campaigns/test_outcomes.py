@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from retention.campaigns.audience import bought, contacted
+from retention.campaigns.coupons import new_code
 from retention.campaigns.draft import average_margin
 from retention.campaigns.outcomes import outcomes
 from retention.db.tables import Assignment, Campaign, Coupon, Send
@@ -99,6 +100,29 @@ def test_both_arms_are_counted_alike_and_offers_are_paid_for(lake, database, cam
     assert list(rows["history"]) == ["new", "new", "repeat"]
     assert set(rows["value"]) == {"low"}
     assert set(rows["reason"]) == {"trend"}
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_another_code_took_off_and_what_is_told_twice_is_not_paid_for(
+    lake, database, settings, campaign, tmp_path, named
+):
+    """An order had a code of the shop's own besides, and two systems told of ours: all three were taken from the profit."""
+    ours, at = new_code(), SENT + timedelta(days=1)
+    rows = _events(*[("b", "coupon_redeem", at, "o2", None, None, off) for off in (9.0, 4.5, 4.5)])
+    rows = rows.assign(query=["WELCOME", ours.lower(), ours], source=["shop", "shop", "till"])
+    rows.to_parquet(tmp_path / "codes.parquet")
+    import_files(lake, database, settings, "events", [str(tmp_path / "codes.parquet")])
+    with database.transaction() as session:
+        session.execute(
+            update(Coupon)
+            .where(Coupon.customer_id == "b")
+            .values(code=ours, order_id="o2" if named else None)
+        )
+    with database.reading() as session:
+        counted = outcomes(lake, session, campaign)
+    rows = counted.customers.set_index("customer_id")
+    assert rows.loc["b", "profit"] == pytest.approx(30 * 0.5 - 4.5 - 1)
+    assert (counted.cost, counted.redeemed) == (pytest.approx(15 + 4.5 + 2), 2)
 
 
 def test_a_call_costs_what_a_call_costs(lake, database, campaign):

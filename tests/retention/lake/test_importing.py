@@ -306,7 +306,9 @@ def test_nuls_in_a_text_are_no_part_of_it(lake, database, settings, tmp_path):
     found = lake.table("customers").execute().set_index("customer_id")["name"]
     assert (found["k1"], found.isna()["k2"]) == ("Ann", True)
     with database.reading() as session:
-        named = dict(session.execute(select(DirectoryEntry.customer_id, DirectoryEntry.display_name)).tuples().all())
+        named = dict(
+            session.execute(select(DirectoryEntry.customer_id, DirectoryEntry.display_name)).tuples().all()
+        )
     assert set(named) == {"k1", "k2"}
 
 

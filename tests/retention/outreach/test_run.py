@@ -121,7 +121,9 @@ def test_a_copy_that_comes_back_while_a_run_is_under_way_waits_for_the_next(data
     known = made.contacts(10)
     looked_up = {who: contact for who, contact in known.items() if who != dead.customer_id}
     made.run(database, settings, campaign, platform, looked_up)
-    assert made.states(database) == {who: "sent" for who in looked_up if who != "k0"} | {dead.customer_id: "queued"}
+    assert made.states(database) == {who: "sent" for who in looked_up if who != "k0"} | {
+        dead.customer_id: "queued"
+    }
     made.later(database)
     made.run(database, settings, campaign, platform, known)
     assert set(made.states(database).values()) == {"sent"}
