@@ -75,6 +75,7 @@ def stop(session: Session, settings: Settings, campaign_id: str, user: str, reas
     before = find(session, settings, campaign_id)
     states = stoppable(session, settings, before, user)
     campaign = approval.stop(session, settings, campaign_id, user, reason, clock.now(), states)
+    recount(session, settings, campaign)
     return _shown(session, settings, campaign, "cancelled", user)
 
 
@@ -146,6 +147,13 @@ def delivered(session: Session, settings: Settings, campaign: Campaign, stopped:
     """The line of how many copies went out so far, and why no more do (else empty)."""
     counts = sends.counts(session, campaign.id)
     return line(settings, campaign, "delivered", CLOCK, counts=counts, stopped=stopped)
+
+
+def recount(session: Session, settings: Settings, campaign: Campaign) -> None:
+    """What has become of its copies otherwise than by sending: the line that counts them says so, where there is one to count."""
+    if sends.counts(session, campaign.id):
+        told = delivered(session, settings, campaign)
+        outbox.put(session, settings, told, default_channel=campaign.channel)
 
 
 def expire(session: Session, settings: Settings, now: datetime) -> list[str]:

@@ -221,10 +221,11 @@ def why_left_out(session: Session, campaign_id: str) -> dict[str, int]:
     return found
 
 
-def untaken(session: Session, campaign_id: str) -> int:
-    """How many copies wait in a file that nobody has taken."""
+def untaken(session: Session, campaign_id: str) -> dict[str, int]:
+    """How many customers wait in a file that nobody has taken: ``csv`` (of codes) and ``call``."""
     waiting = Send.campaign_id == campaign_id, Send.state == "queued", Send.channel.in_(BY_HAND)
-    return session.scalar(select(func.count()).where(*waiting)) or 0
+    counted = select(Send.channel, func.count()).where(*waiting).group_by(Send.channel)
+    return {**dict.fromkeys(BY_HAND, 0), **dict(session.execute(counted).tuples().all())}
 
 
 def counts(session: Session, campaign_id: str) -> dict[str, int]:

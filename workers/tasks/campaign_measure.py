@@ -27,7 +27,10 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
         context.settings, context.database, context.requested_by, context.business_at,
     )  # fmt: skip
     with database.transaction() as session:
-        closing.begin(session, settings, request.campaign_id, who, now)
+        was = find(session, settings, request.campaign_id).state
+        begun = closing.begin(session, settings, request.campaign_id, who, now)
+        if begun.state != was:
+            campaigns.recount(session, settings, begun)
     lake = Lake.open(settings)
     with database.reading() as session:
         campaign = find(session, settings, request.campaign_id)
@@ -47,7 +50,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     result = {
         **measured.as_dict(), "simulated": _stated_effect(settings.demo),
         "missing_days": [day.isoformat() for day in missing], "left_out": sum(left_out.values()),
-        "why_left_out": left_out, "untaken": untaken,
+        "why_left_out": left_out, "untaken": untaken["csv"], "uncalled": untaken["call"],
     }  # fmt: skip
     context.progress(3, 4, "Drawing the chart")
     chart = picture(counted, measured, simulated=settings.demo)

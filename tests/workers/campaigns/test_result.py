@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import pandas as pd
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from retention import clock, feedback
 from retention.campaigns import closing, coupons, due, holes, sending
@@ -24,6 +24,7 @@ from retention.lake.importing import import_files
 from retention.recommend.bandit.decisions import decisions
 from tests.workers.campaigns.steps import (
     ANALYST,
+    CHANNEL,
     LEAD,
     POLICY,
     approved,
@@ -39,6 +40,7 @@ from tests.workers.campaigns.steps import (
     teaches_nothing,
 )
 from workers import campaigns
+from workers.delivery import outbox
 from workers.requests import CampaignCsv, CampaignDraft, CampaignLook, CampaignMeasure, CampaignSend, Tidy
 
 
@@ -211,6 +213,46 @@ def test_a_file_that_nobody_took_is_told_as_such_and_its_customers_count_as_trea
             assert not decisions(desk.lake, session, desk.settings, clock.now()).empty
     else:
         teaches_nothing(desk, campaign_id)
+
+
+def test_a_call_list_that_nobody_took_is_no_file_of_codes(desk):
+    """It was told as one, and the codes of the e-mails as handed out another way."""
+    campaign_id = live(desk)
+    with desk.database.transaction() as session:
+        first = session.scalars(select(Send.id).order_by(Send.id).limit(2)).all()
+        session.execute(update(Send).values(channel="email", state="sent", sent_at=clock.now()))
+        session.execute(update(Send).where(Send.id.in_(first)).values(channel="call", state="queued"))
+        used = session.scalars(select(Coupon).order_by(Coupon.code).limit(1)).one()
+        used.state, used.redeemed_at = "redeemed", clock.now() + timedelta(days=1)
+    go_on(desk, days=29)
+    result = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD).result
+    assert (result["untaken"], result["uncalled"]) == (0, 2)
+    said = messages(desk, f"campaign:{campaign_id}:result:1")
+    assert "Nobody has taken the list of 2 customers to call." in said
+    assert not any(words in said for words in ("downloaded the file", "handed out another way"))
+
+
+@pytest.mark.parametrize("ended", ["stopped", "over"])
+def test_what_was_not_sent_is_not_said_to_come_once_the_campaign_is_at_its_end(desk, ended):
+    campaign_id = live(desk)
+    with desk.database.transaction() as session:
+        session.execute(update(Send).values(channel="email"))
+        sent = session.scalars(select(Send).order_by(Send.id).limit(2)).all()
+        for one in sent:
+            one.state = "sent"
+        waiting = session.scalar(select(func.count()).where(Send.state == "queued"))
+        told = campaigns.delivered(session, desk.settings, campaign_of(desk, campaign_id))
+        outbox.put(session, desk.settings, told, default_channel=CHANNEL)
+    assert f"2 copies sent, {waiting} still to come" in messages(desk, told.key)
+    if ended == "stopped":
+        with desk.database.transaction() as session:
+            campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong price")
+    else:
+        go_on(desk, days=29)
+        assert run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD).error is None
+    said = messages(desk, told.key)
+    assert f"2 copies sent, {waiting} left out" in said
+    assert "still to come" not in said
 
 
 def test_stopping_a_live_campaign_voids_its_codes(desk):
