@@ -3,15 +3,23 @@
 from pathlib import Path
 
 import click
+from sqlalchemy.orm import Session
 
 from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, choice, command
+from retention.db.tables import Campaign
 from retention.errors import BadInput
+from workers import campaigns
+
+JUDGED = {  # tables that are kept in SQL: what their files have to say
+    "redemptions": "they need code and occurred_at, and may have customer_id and order_id",
+    "bounces": "they need occurred_at, and email or customer_id",
+}
 
 
 @command("import", role="admin", surfaces=TERMINAL)
 @click.argument(
     "table",
-    type=choice("events", "customers", "items", "treatments", "relations", "redemptions"),
+    type=choice("events", "customers", "items", "treatments", "relations", "redemptions", "bounces"),
     metavar="TABLE",
 )
 @click.argument("files", nargs=-1, metavar="FILE…")
@@ -46,29 +54,43 @@ def COMMAND(
 
     The same file imported twice changes nothing; rows that cannot be used are kept aside, with the reason.
     """
-    from retention.campaigns.redemption_import import import_redemptions
     from retention.lake import Lake
     from retention.lake.importing import import_files
     from retention.lake.suggesting.suggest import suggest
 
     services = call.services
-    if suggested is not None and table == "redemptions":
-        raise BadInput(
-            "No map is proposed for redemptions; they need code and occurred_at, and may have customer_id and order_id."
-        )
+    if table in JUDGED:
+        if suggested is not None:
+            raise BadInput(f"No map is proposed for {table}; {JUDGED[table]}.")
+        if format_name is not None:
+            raise BadInput(
+                f"{table.capitalize()} have no --format; say with --map what their columns are called."
+            )
+        return _judged(call, table, list(files), map_path, query)
     if suggested is not None:
         proposal = suggest(Lake.open(services.settings), table, suggested)
         return Answer("bot/suggested_map", {"table": table, "file": suggested, "map": proposal})
-    if table == "redemptions":
-        if format_name is not None:
-            raise BadInput("Redemptions have no --format; say with --map what their columns are called.")
-        told = import_redemptions(
-            Lake.open(services.settings), services.database, services.settings, list(files), map_path, query=query,
-            progress=call.progress,
-        )  # fmt: skip
-        return Answer("bot/import", told.as_dict())
     report = import_files(
         Lake.open(services.settings), services.database, services.settings, table, list(files), map_path,
         source=source, query=query, format_name=format_name, progress=call.progress,
     )  # fmt: skip
     return Answer("bot/import", report.as_dict())
+
+
+def _judged(call: Call, table: str, files: list[str], map_path: Path | None, query: str | None) -> Answer:
+    """Import used codes or bounced copies."""
+    from retention.campaigns.bounce_import import import_bounces
+    from retention.campaigns.redemption_import import import_redemptions
+    from retention.lake import Lake
+
+    services = call.services
+    given = Lake.open(services.settings), services.database, services.settings, files, map_path
+    if table == "redemptions":
+        told = import_redemptions(*given, query=query, progress=call.progress)
+    else:
+
+        def recount(session: Session, campaign: Campaign) -> None:
+            campaigns.recount(session, services.settings, campaign)
+
+        told = import_bounces(*given, recount=recount, query=query, progress=call.progress)
+    return Answer("bot/import", told.as_dict())

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from retention.campaigns.states import HOLDING
 from retention.db.tables import Assignment, Campaign, DirectoryEntry
 from retention.lake.lake import naive
-from retention.outreach import sends
+from retention.outreach import bounces, sends
 from retention.outreach.consent import suppressed
 from retention.risk.policy import Policy
 from retention.settings import Settings
@@ -30,6 +30,7 @@ EXCLUSIONS: dict[str, str] = {
     "other_campaign": "in another campaign",
     "frequency_cap": "contacted too recently",
     "returned": "ordered again since the sweep",
+    "bounced": "their last copy bounced",
     "beyond_maximum": "beyond the largest audience",
     "beyond_budget": "beyond the budget",
     "no_gain": "an offer to them is expected to earn too little",
@@ -105,6 +106,9 @@ def select_audience(
     kept = _called(pool[stays], policy)
     excluded["no_rule"] += int(kept["rule"].isna().sum())
     kept = kept[kept["rule"].notna()]
+    bounced = kept["customer_id"].isin(unreachable(lake, session, settings, policy, now))
+    bounced &= ~kept["rule"].isin(_calls(policy))
+    excluded["bounced"], kept = int(bounced.sum()), kept[~bounced]
     kept = kept.assign(asks=kept["rule"].map(policy.consent_for))
     chosen = (choose or partial(_most_at_stake, policy))(kept.reset_index(drop=True))
     excluded |= chosen.excluded
@@ -176,12 +180,16 @@ def _rules(
 
 def _called(kept: "pd.DataFrame", policy: Policy) -> "pd.DataFrame":
     """As many personal calls as the policy allows, to the most valuable; the others get their next rule."""
-    calls = kept["rule"].isin([rule.name for rule in policy.rules if rule.action == "call"])
+    calls = kept["rule"].isin(_calls(policy))
     order = kept.loc[calls, "expected_value"].fillna(0).sort_values(ascending=False, kind="stable").index
     further = order[policy.campaign.max_calls :]
     kept = kept.copy()
     kept.loc[further, "rule"] = _rules(kept.loc[further], policy, without=("call",))
     return kept
+
+
+def _calls(policy: Policy) -> list[str]:
+    return [rule.name for rule in policy.rules if rule.action == "call"]
 
 
 def in_campaigns(session: Session, settings: Settings) -> set[str]:
@@ -206,6 +214,14 @@ def contacted(lake: "Lake", session: Session, settings: Settings, since: datetim
     sent = sent.filter(~sent.campaign_id.isin(sorted(own))) if own else sent
     theirs = sent.filter(sent.arm == "treatment", sent.sent_at >= naive(since)).customer_id.execute()
     return lake.identities.resolved({*ours, *theirs})
+
+
+def unreachable(
+    lake: "Lake", session: Session, settings: Settings, policy: Policy, now: datetime
+) -> set[str]:
+    """Customers whose newest copy bounced within the policy's days: another would, too, and mail servers count."""
+    since = now - timedelta(days=policy.campaign.bounced_days)
+    return lake.identities.resolved(bounces.unreachable(session, settings, since))
 
 
 def returned(lake: "Lake", customers: Iterable[str], since: datetime, now: datetime) -> set[str]:

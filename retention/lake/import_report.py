@@ -31,6 +31,9 @@ class ImportReport:
     redemptions: dict[str, int] = field(default_factory=dict)
     """What is to be thought of the codes, after redemptions were imported (`retention.campaigns.redemptions.OUTCOMES`)."""
 
+    bounces: dict[str, int] = field(default_factory=dict)
+    """What became of the copies, after bounces were imported (`retention.outreach.bounces.bounced`)."""
+
     timezone: str = ""
     """The zone of the map's times, where the installation has named none: weekdays and hours are then by UTC."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import available_timezones
 
 from retention.errors import BadInput
-from retention.lake.schema import Table
+from retention.lake.schema import TABLES, Table
 from retention.policy_file import not_toml, read_text
 
 _TEXTS = ("encoding", "delimiter", "decimal", "date_format")
@@ -207,9 +207,15 @@ def check(mapping: Mapping, source_columns: list[str], source: str) -> None:
     for column in mapping.table.columns:
         if column.required and column.name not in mapping.columns:
             if mapping.name == NO_MAP:
+                table = mapping.table.name
+                proposes = (
+                    f" (`retention import {table} --suggest-map FILE` proposes one)"
+                    if table in TABLES
+                    else ""
+                )
                 raise BadInput(
-                    f"{source} has no column {column.name}, which {mapping.table.name} need; say in a --map which of its columns "
-                    f"holds it (`retention import {mapping.table.name} --suggest-map FILE` proposes one)."
+                    f"{source} has no column {column.name}, which {table} need; say in a --map which of its columns "
+                    f"holds it{proposes}."
                 )
             raise BadInput(
                 f"{mapping.name} does not say where {column.name} comes from; {mapping.table.name} need it."

@@ -204,6 +204,16 @@ REDEMPTIONS = Table(  # judged and kept in SQL, not in the lake (retention.campa
     key=("code", "occurred_at"),
 )
 
+BOUNCES = Table(  # kept in SQL, as states of the copies (retention.outreach.bounces)
+    "bounces",
+    (
+        _column("customer_id", "text", "whose copy came back; this or email is needed"),
+        _column("email", "text", "the address that it could not be delivered to"),
+        _column("occurred_at*", "moment", "when it came back"),
+    ),
+    key=("email", "occurred_at"),
+)
+
 TABLES: dict[str, Table] = {
     table.name: table for table in (EVENTS, CUSTOMERS, ITEMS, TREATMENTS, RELATED, SCORES, LINKS)
 }

@@ -98,6 +98,7 @@ class CampaignRules(_Strict):
     quiet_hours: str = "21:00-08:00"
     window_days: Annotated[int, Field(ge=1, le=365)] = 28
     frequency_cap_days: Annotated[int, Field(ge=0, le=365)] = 14
+    bounced_days: Annotated[int, Field(ge=0, le=365)] = 90
     min_margin: Annotated[float, Field(ge=0, lt=1)] = 0.05
     max_audience: Annotated[int, Field(ge=1)] = 20_000
     max_calls: Annotated[int, Field(ge=0)] = 40

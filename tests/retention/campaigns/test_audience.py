@@ -105,6 +105,21 @@ def test_who_was_erased_since_the_sweep_is_left_out_and_counted(shop, policy):
     assert not {"gone-1", "gone-2"} & set(chosen.customers["customer_id"])
 
 
+def test_whose_newest_copy_bounced_is_left_out_unless_they_are_called(shop, policy, monkeypatch):
+    """Each campaign wrote to them anew, and a mail server that counts bounces takes less and less."""
+    ids = sorted(shop.lake.table("customers").customer_id.execute())[:40]
+    monkeypatch.setattr(audience, "phoned", lambda lake: set(ids))
+    before = _chosen(shop, policy, _scores(ids)).customers
+    called, *_ = before.loc[before["rule"] == "Call", "customer_id"]
+    one, two, *_ = before.loc[before["rule"] == "Coupon", "customer_id"]
+    monkeypatch.setattr(audience.bounces, "unreachable", lambda *_: {one, two, called})
+    chosen = _chosen(shop, policy, _scores(ids))
+    assert chosen.excluded["bounced"] == 2
+    rules = dict(chosen.customers[["customer_id", "rule"]].itertuples(index=False))
+    assert {one, two} & set(rules) == set()
+    assert rules[called] == "Call"
+
+
 def _bought(shop, before) -> pd.DataFrame:
     events = shop.lake.table("events", before=before).execute()
     return events[events["event_type"] == "purchase"]

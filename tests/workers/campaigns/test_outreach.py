@@ -8,11 +8,14 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import select, update
 
+from bot.terminal import run as typed
 from retention import clock
+from retention.campaigns import audience
 from retention.campaigns.audience import consents
 from retention.campaigns.redemptions import Use, redeem
 from retention.db.tables import Assignment, Campaign, Coupon, Job, Outbox, Send, Suppression
 from retention.outreach import contacts, sends
+from retention.risk.policy import load_policy
 from retention.settings import Settings
 from tests.retention.outreach.mail import Inbox, Mailserver
 from tests.retention.outreach.platform import KEY, Platform
@@ -173,6 +176,35 @@ def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
     with shop.database.reading() as session:  # and no further draft chooses them
         may = consents(shop.lake, session, shop.settings, pd.Series(treated))
     assert [one for one, said in zip(treated, may, strict=True) if said == "given"] == treated[2:]
+
+
+def test_a_list_of_later_bounces_is_told_of_in_the_campaigns_thread_and_kept_in_mind(
+    mail, monkeypatch, capsys
+):
+    """Of what a mail server had taken nothing could be learnt any more, and the next campaign wrote to all of them anew."""
+    shop, inbox = mail
+    campaign_id = live(shop)
+    _tick(shop)
+    back, further = sorted(inbox.addresses)[:2]
+    with shop.database.reading() as session:
+        at_once = sends.counts(session, campaign_id).get("bounced", 0)
+    file, now = shop.settings.home / "bounces.csv", clock.now()
+    at = now + timedelta(hours=6)
+    file.write_text(f"email,occurred_at\n{back},{at:%Y-%m-%d %H:%M}\nx@x.example,{at:%Y-%m-%d}\n")
+    monkeypatch.setenv("RETENTION_HOME", str(shop.settings.home))
+    for said in ("1 copy bounced: they cost no contact", "1 copy known to have bounced already"):
+        assert typed(["import", "bounces", str(file)]) == 0
+        assert said in capsys.readouterr().out
+    assert typed(["import", "bounces", "--suggest-map", str(file)]) == 2
+    assert "they need occurred_at, and email or customer_id" in capsys.readouterr().err
+    told = messages(shop, f"campaign:{campaign_id}:delivered:1")
+    assert f"{len(inbox.addresses) - 1} copies sent, {at_once + 1} bounced" in told
+    people = shop.lake.table("customers").execute().set_index("email")["customer_id"]
+    policy = load_policy(shop.settings)
+    with shop.database.reading() as session:
+        out = audience.unreachable(shop.lake, session, shop.settings, policy, now)
+    assert people[back] in out
+    assert people[further] not in out
 
 
 def test_nobody_is_written_to_in_their_quiet_hours(mail):

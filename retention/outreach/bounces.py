@@ -1,0 +1,125 @@
+"""Copies that bounced later: a mail server had taken them, and said afterwards that it could not deliver them."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.orm import Session
+
+from retention.db.insert import among
+from retention.db.tables import DirectoryEntry, Send
+from retention.privacy import email_hash
+from retention.settings import Settings
+
+LATER = timedelta(days=14)  # mail servers try for five days, and platforms export when they export
+DATED = timedelta(days=1)  # many tell of a bounce by its date alone, which began before the copy went out
+THERE = ("sent", "held", "bounced")  # what a bounce can be of
+
+
+@dataclass(frozen=True, slots=True)
+class Bounce:
+    """A copy that came back, as somebody tells of it: by its customer, by their address, or by both."""
+
+    at: datetime
+    customer_id: str | None = None
+    email: str | None = None
+
+
+@dataclass(slots=True)
+class _Copy:
+    id: int
+    campaign_id: str
+    state: str
+    at: datetime
+
+
+def bounced(session: Session, settings: Settings, bounces: Sequence[Bounce]) -> tuple[list[str], set[str]]:
+    """Mark the copy that each of these is of: the customer's newest, of any campaign, at that moment.
+
+    Returns
+    -------
+    list of str
+        For each: ``bounced``, ``repeated`` (known already), or ``unknown``: none of our copies had gone to them in the
+        `LATER` days before.
+    set of str
+        Ids of the campaigns whose copies were marked.
+    """
+    ids = _ids(session, settings, bounces)
+    copies = _copies(session, settings, {one for some in ids for one in some})
+    outcomes, campaigns = list[str](), set[str]()
+    for told, some in zip(bounces, ids, strict=True):
+        gone = [copy for one in some for copy in copies[one] if told.at - LATER <= copy.at < told.at + DATED]
+        if not gone:
+            outcomes.append("unknown")
+            continue
+        copy = max(gone, key=lambda copy: (copy.at, copy.id))
+        outcomes.append("repeated" if copy.state == "bounced" else "bounced")
+        if copy.state != "bounced":
+            copy.state = "bounced"
+            campaigns.add(copy.campaign_id)
+            session.execute(
+                update(Send)
+                .where(Send.id == copy.id, Send.state.in_(THERE))
+                .values(state="bounced", error="bounced later"),
+                execution_options={"synchronize_session": False},
+            )
+    return outcomes, campaigns
+
+
+def unreachable(session: Session, settings: Settings, since: datetime) -> set[str]:
+    """Customers whose newest copy bounced, where that was sent since then."""
+    at = func.coalesce(Send.sent_at, Send.queued_at)
+    tried = select(Send.customer_id, Send.state).where(
+        Send.team_id == settings.team_id, Send.channel != "call", Send.state.in_(THERE), at >= since
+    )
+    newest = dict(session.execute(tried.order_by(at, Send.id)).tuples().all())
+    return {who for who, state in newest.items() if state == "bounced"}
+
+
+def _ids(session: Session, settings: Settings, bounces: Sequence[Bounce]) -> list[set[str]]:
+    """The ids of each one's customer, those that were merged with it included."""
+    key = settings.key
+    hashes = [email_hash(key, one.email) if one.email else None for one in bounces]
+    person = func.coalesce(DirectoryEntry.canonical_id, DirectoryEntry.customer_id)
+    ours = DirectoryEntry.team_id == settings.team_id
+    named = or_(
+        among(session, DirectoryEntry.customer_id, _there(one.customer_id for one in bounces)),
+        among(session, DirectoryEntry.email_hash, _there(hashes)),
+    )
+    columns = DirectoryEntry.customer_id, DirectoryEntry.email_hash, person
+    by_id, by_hash = dict[str, str](), defaultdict[str, set[str]](set)
+    for one, hashed, who in session.execute(select(*columns).where(ours, named)).tuples():
+        by_id[one] = who
+        by_hash[hashed or ""].add(who)
+    people = {*by_id.values()}
+    alike = defaultdict[str, set[str]](set)
+    for one, who in session.execute(
+        select(DirectoryEntry.customer_id, person).where(ours, among(session, person, people))
+    ).tuples():
+        alike[who].add(one)
+    found = []
+    for told, hashed in zip(bounces, hashes, strict=True):
+        mine = {by_id[told.customer_id]} if told.customer_id in by_id else by_hash.get(hashed or "", set())
+        found.append({one for who in mine for one in alike[who]})
+    return found
+
+
+def _copies(session: Session, settings: Settings, ids: Iterable[str]) -> dict[str, list[_Copy]]:
+    at = func.coalesce(Send.sent_at, Send.queued_at)
+    rows = session.execute(
+        select(Send.customer_id, Send.id, Send.campaign_id, Send.state, at).where(
+            Send.team_id == settings.team_id, among(session, Send.customer_id, [*ids]), Send.state.in_(THERE),
+            Send.channel != "call",
+        )
+    )  # fmt: skip
+    found = defaultdict[str, list[_Copy]](list)
+    for who, number, campaign_id, state, moment in rows.tuples():
+        found[who].append(_Copy(number, campaign_id, state, moment))
+    return found
+
+
+def _there(values: Iterable[Any]) -> list[Any]:
+    return sorted({value for value in values if value is not None})

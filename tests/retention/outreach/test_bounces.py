@@ -1,0 +1,109 @@
+"""Bounces that are told later: whose copy each is of, once, and who is left out of drafts for it."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select, update
+
+from retention.campaigns import closing
+from retention.campaigns.bounce_import import import_bounces
+from retention.db.tables import DirectoryEntry, Send
+from retention.errors import BadInput
+from retention.lake import Lake
+from retention.outreach import sends
+from retention.outreach.bounces import Bounce, bounced, unreachable
+from retention.privacy import email_hash
+from tests.retention.outreach import made
+from tests.retention.outreach.made import NOW
+
+AT = NOW + timedelta(days=2)
+
+
+@pytest.fixture
+def campaign(database, settings):
+    """Twenty customers, of whom eighteen have been sent their copies; k5 is an id of k4 by now."""
+    campaign = made.live(database, settings, 20)
+    with database.transaction() as session:
+        session.execute(update(Send).values(channel="email", state="sent", sent_at=NOW))
+        for number in range(20):
+            session.add(
+                DirectoryEntry(
+                    customer_id=f"k{number}", canonical_id="k4" if number == 5 else None, pseudonym=f"p{number}",
+                    email_hash=email_hash(settings.key, f"k{number}@example.com"),
+                )
+            )  # fmt: skip
+    return campaign
+
+
+def _told(database, settings, *bounces) -> list[str]:
+    with database.transaction() as session:
+        return bounced(session, settings, bounces)[0]
+
+
+def _bounced(database) -> set[str]:
+    return {who for who, state in made.states(database).items() if state == "bounced"}
+
+
+def test_each_is_of_the_copy_that_had_gone_out_and_is_known_once(database, settings, campaign):
+    by_id, by_address = Bounce(AT, "k3"), Bounce(AT, email=" K7@Example.com ")
+    early, late = Bounce(NOW - timedelta(days=3), "k8"), Bounce(NOW + timedelta(days=20), "k8")
+    stranger, held_out = Bounce(AT, "nobody", "nobody@example.com"), Bounce(AT, "k0")
+    assert _told(database, settings, by_id, by_address, by_id, early, late, stranger, held_out) == [
+        "bounced", "bounced", "repeated", "unknown", "unknown", "unknown", "unknown",
+    ]  # fmt: skip
+    assert _told(database, settings, by_address) == ["repeated"]
+    assert _bounced(database) == {"k3", "k7"}
+    with database.reading() as session:
+        assert sends.why_left_out(session, "c1") == {"it bounced": 2}
+        assert {"k3", "k7"} <= sends.not_contacted(session, "c1")
+
+
+def test_a_date_alone_is_that_of_the_day_on_which_it_was_sent(database, settings, campaign):
+    assert _told(database, settings, Bounce(NOW.replace(hour=0), "k3")) == ["bounced"]
+
+
+def test_ids_that_were_merged_are_one_customer(database, settings, campaign):
+    with database.transaction() as session:
+        session.execute(update(Send).where(Send.customer_id == "k4").values(state="cancelled"))
+    assert _told(database, settings, Bounce(AT, "k4")) == ["bounced"]
+    assert _bounced(database) == {"k5"}
+
+
+def test_it_is_the_newest_campaigns_and_who_was_reached_since_is_not_left_out(database, settings, campaign):
+    with database.transaction() as session:
+        closing.begin(session, settings, "c1", "U0LEAD", campaign.window_ends_at)
+        later = campaign.window_ends_at + timedelta(days=1)
+    made.live(database, settings, 20, "c2", later)
+    with database.transaction() as session:
+        second = update(Send).where(Send.campaign_id == "c2")
+        session.execute(second.values(channel="email", state="sent", sent_at=later, queued_at=later))
+    told = [Bounce(NOW + timedelta(days=1), "k3"), Bounce(later + timedelta(days=1), "k7")]
+    assert _told(database, settings, *told) == ["bounced", "bounced"]
+    with database.reading() as session:
+        marked = select(Send.campaign_id, Send.customer_id).where(Send.state == "bounced")
+        assert set(session.execute(marked).tuples()) == {("c1", "k3"), ("c2", "k7")}
+        assert unreachable(session, settings, NOW) == {"k7"}  # k3 has been reached since
+        assert unreachable(session, settings, later + timedelta(seconds=1)) == set()
+
+
+def test_a_file_is_imported_once_tells_of_each_campaign_and_keeps_strangers_aside(
+    database, settings, campaign, tmp_path
+):
+    lake, told = Lake.open(settings), []
+    file = tmp_path / "bounces.csv"
+    lines = ["k3@example.com,2025-05-03 10:00:00", "x@example.com,2025-05-03 10:00:00", "k7@example.com,soon"]
+    file.write_text("\n".join(["email,occurred_at", *lines]))
+
+    def recount(session, of):
+        told.append((of.id, session.scalar(select(func.count()).where(Send.state == "bounced"))))
+
+    report = import_bounces(lake, database, settings, [str(file)], recount=recount)
+    assert (report.rows_read, report.rows_accepted, report.rows_quarantined) == (3, 1, 2)
+    assert report.bounces == {"bounced": 1}
+    assert "nobody to whom a copy of ours had gone in the two weeks before" in report.quarantine
+    again = import_bounces(lake, database, settings, [str(file)], recount=recount)
+    assert (again.rows_accepted, again.rows_duplicate, again.bounces) == (0, 1, {"repeated": 1})
+    assert told == [("c1", 1)]
+    file.write_text("email,occurred_at\nx@example.com,2025-05-03")
+    with pytest.raises(BadInput, match="nobody to whom a copy of ours had gone"):
+        import_bounces(lake, database, settings, [str(file)], recount=recount)
