@@ -147,6 +147,10 @@ def _typed(column: Column, type_: str, mapping: Mapping) -> str:
         return f"NULL::{SQL_TYPES[column.kind]}"
     if column.kind == "moment":
         return _moment(column, type_, mapping)
+    if column.kind == "text" and type_ == "VARCHAR" and mapping.table.name != "events":
+        # Names and titles that were padded: PostgreSQL keeps no NUL, and no person sees one. Of millions of events, whose
+        # texts are ids, it would cost a second for nothing.
+        raw = f"replace({raw}, chr(0), '')"
     convert = {"text": _text, "number": _number, "flag": _flag, "json": _json}[column.kind]
     return convert(raw, type_)
 
@@ -163,8 +167,8 @@ def _constant(value: Any, column: Column, mapping: Mapping) -> str:
 
 
 def _text(raw: str, type_: str) -> str:
-    if type_ == "VARCHAR":  # files that were padded with NULs: PostgreSQL keeps none, and no person sees them
-        return f"nullif(trim(replace({raw}, chr(0), '')), '')"
+    if type_ == "VARCHAR":
+        return f"nullif(trim({raw}), '')"
     if type_ in ("DOUBLE", "FLOAT"):  # ids that pandas made floats of, for want of missing integers
         return (
             f"CASE WHEN {raw} = trunc({raw}) THEN try_cast({raw} AS HUGEINT)::VARCHAR ELSE {raw}::VARCHAR END"
