@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,14 +10,18 @@ if TYPE_CHECKING:
 
 # The last four are full-width: spreadsheets of East Asia read them as the first four.
 DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+# Where numbers have decimal commas, spreadsheets divide lines at semicolons instead: a new cell begins within ours. (;-) is no formula.)
+_BEGINS_ANEW = re.compile(r"(?<=[;\t])(?=[=+@＝＋－＠]|-(?!\)))")
 
 
 def harmless(cell: Any) -> Any:
-    """A cell as a spreadsheet shows it: text that would be read as a formula gets an apostrophe in front.
+    """A cell as a spreadsheet shows it: text that would be read as a formula gets an apostrophe in front, also within a cell.
 
     Numbers stay numbers (``-3.5`` is no formula); only text is at risk.
     """
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(DANGEROUS) else cell
+    if not isinstance(cell, str):
+        return cell
+    return _BEGINS_ANEW.sub("'", f"'{cell}" if cell.startswith(DANGEROUS) else cell)
 
 
 def to_csv(frame: "pd.DataFrame") -> bytes:
