@@ -7,6 +7,7 @@ instead (a container of its own needs no supervisor: its platform restarts it).
 import ctypes
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -36,6 +38,7 @@ ROLES = ("bot", "worker", "tick", "sender")
 STOPPING = 8.0  # seconds for the children to end by themselves
 SETTLED = 60.0  # seconds after which a child that exits is restarted at once again
 _PDEATHSIG = 1
+_LONGEST_LOG = 10_000_000  # bytes; as many again are kept beside it
 # KiB at its peak, after which a worker's child is replaced once its job is over: against leaks (idle ones: workers.warm).
 _MOST = 2_000_000
 
@@ -127,6 +130,7 @@ class Supervisor:
                 if time.monotonic() - reported >= processes.EVERY:
                     reported = time.monotonic()
                     processes.report(database, self._settings, "supervisor", children=self._pids())
+                    self._shorten_logs()
                 stop.wait(0.2)
         finally:
             self._stop()
@@ -167,10 +171,15 @@ class Supervisor:
 
     def _log(self, name: str) -> IO[bytes]:
         private(self._logs)
-        path = self._logs / f"{name.replace(':', '-')}.log"
-        if path.exists() and path.stat().st_size > 10_000_000:
-            path.replace(path.with_suffix(".log.1"))
-        return path.open("ab")
+        return (self._logs / f"{name.replace(':', '-')}.log").open("ab")
+
+    def _shorten_logs(self) -> None:
+        """Put what is long aside, under our children, who append: they may run for a year."""
+        for path in self._logs.glob("*.log"):
+            if path.stat().st_size > _LONGEST_LOG:
+                with suppress(OSError):  # on a full disk it is better lost
+                    shutil.copyfile(path, path.with_suffix(".log.1"))
+                os.truncate(path, 0)
 
     def _stop(self) -> None:
         """First those that use the broker, then the broker."""

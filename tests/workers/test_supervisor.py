@@ -145,6 +145,19 @@ def test_what_somebody_runs_in_a_terminal_keeps_its_lease_when_the_workers_stop(
     assert job(database, workers.id).lease_until <= clock.wall() < job(database, terminal.id).lease_until
 
 
+def test_a_log_stays_short_also_while_its_process_runs(settings):
+    """It was looked at when a process began: one that ran for months filled the disk."""
+    made = supervisor.Supervisor(settings, ("tick",))
+    with made._log("tick") as sink:
+        sink.write(b"long ago\n" + 10_000_000 * b".")
+        sink.flush()
+        made._shorten_logs()
+        sink.write(b"now\n")
+    logs = settings.home / "logs"
+    assert (logs / "tick.log").read_bytes() == b"now\n"
+    assert (logs / "tick.log.1").read_bytes().startswith(b"long ago")
+
+
 def test_all_that_settings_say_reaches_the_children(tmp_path):
     settings = Settings(
         home=tmp_path, secret_key="s", slack_bot_token="xoxb-1", now=datetime(2017, 10, 2, tzinfo=UTC), demo=True,
