@@ -53,7 +53,14 @@ def _dress(axes: "Axes") -> None:
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=MUTED, labelsize=8, length=0)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+
+
+def counted(axes: "Axes") -> None:
+    """What the axis counts there is no half of."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
 
 
 def title(axes: "Axes", text: str, below: str = "") -> None:
@@ -114,6 +121,7 @@ def _bars(axes: "Axes", active: Sequence[tuple[str, int]]) -> None:
             ha="left", fontsize=9, fontweight="bold", color=ACCENT,
         )  # fmt: skip
     axes.margins(y=0.15)
+    counted(axes)
     title(axes, "Customers who bought", "week by week")
 
 

@@ -169,6 +169,7 @@ def _volume(axes: "Axes", volume: dict[str, Any]) -> str:
     odd = {(date.fromisoformat(one["day"]) - first).days // step for one in volume["spikes"]}
     colours = [charts.TIERS["medium"] if place in odd else charts.SOFT for place in range(len(counts))]
     axes.bar(range(len(counts)), counts, width=0.9, color=colours)
+    charts.counted(axes)
     for gap in volume["gaps"]:
         ends = [(date.fromisoformat(gap[end]) - first).days / step for end in ("since", "until")]
         axes.axvspan(ends[0] - 0.5, ends[1] + 0.5, color=charts.TIERS["high"], alpha=0.18, linewidth=0)

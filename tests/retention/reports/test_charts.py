@@ -43,6 +43,17 @@ def test_no_number_of_the_weeks_lies_on_another_or_on_a_bar_that_is_not_its_own(
     assert [one.count_overlaps(numbers) for one in numbers] == [1] * 6  # itself
 
 
+def test_there_is_no_half_of_a_customer_on_a_scale(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(charts, "png", lambda made: drawn.append(made) or b"")
+    charts.weeks([("3 Oct", 2), ("10 Oct", 3)], {}, {})
+    made = drawn[0]
+    made.draw_without_rendering()
+    said = [one.get_text() for one in made.axes[0].get_yticklabels()]
+    assert len(set(said)) == len(said)
+    assert all(one.isdigit() for one in said)
+
+
 def test_the_same_numbers_give_the_same_bytes():
     assert charts.weeks(ACTIVE, {}, {}).png == charts.weeks(ACTIVE, {}, {}).png
 

@@ -15,9 +15,11 @@ from retention.recommend.feedback import heard
 from retention.recommend.feedback.exposure import PSEUDO, examined, prior
 from retention.recommend.feedback.responses import seen
 from retention.recommend.history import DAY, WEIGHTS, pairs, read
-from retention.reports.recommendations import Performance, report
+from retention.reports import charts
+from retention.reports.recommendations import Performance, drawn, report
 from retention.risk.policy import Policy
 from retention.templating import text
+from tests.chromium import chromium
 from tests.retention.recommend.made import Made, made
 from workers.delivery import render
 from workers.requests import RecommendReport
@@ -292,3 +294,37 @@ def test_the_reports_message_and_page_name_nobody(sent):
     empty = Performance({**outcome.data, "slots": [], "weeks": [], "reasons": [], "models": []})
     assert "Nothing was sent yet" in empty.chart.alt_text
     assert "Nothing was shown yet" in empty.html(sent.settings)
+
+
+def test_on_a_phone_every_figure_of_the_page_stands_beside_its_name_and_none_is_cut(sent):
+    """At 390 pixels the tables ended after their fourth column, with nothing to show that there was more."""
+    written = report(sent.lake, sent.database, sent.settings, as_of=NOW, days=90).html(sent.settings)
+    with chromium() as browser:
+        shown = browser.new_page(viewport={"width": 390, "height": 800})
+        shown.set_content(written)
+        assert shown.evaluate("document.documentElement.scrollWidth") == 390
+        cells = shown.evaluate(
+            "[...document.querySelectorAll('td.n')].map(one => [one.lastChild.getBoundingClientRect().right, "
+            "getComputedStyle(one, '::before').content])"
+        )
+    assert cells
+    assert all(0 < right <= 390 for right, _ in cells)
+    assert {name for _, name in cells} >= {'"Sent"', '"Bought (95 %)"', '"Not for them"'}
+
+
+def test_the_pictures_scales_are_what_they_say(monkeypatch, sent):
+    """Of rates of a few per cent the scale read 0, 0, 1, 2, 2, 2, 3."""
+    drawn_ = []
+    monkeypatch.setattr(charts, "png", lambda made: drawn_.append(made) or b"")
+    data = report(sent.lake, sent.database, sent.settings, as_of=NOW, days=90).data
+    week = {**data["weeks"][0], "buy_rate": 0.03, "buy_rate_interval": (0.023, 0.038)}
+    drawn({**data, "weeks": [week]})
+    (made_,) = drawn_
+    made_.draw_without_rendering()
+    for axes in made_.axes:
+        scale = [
+            (float(one.get_text()), at)
+            for one, at in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)
+        ]
+        assert len({said for said, _ in scale}) == len(scale)
+        assert [said for said, _ in scale] == pytest.approx([at for _, at in scale])
