@@ -1,7 +1,7 @@
 """`models`: which models there are, how good they are, which one is used; promote, compare and roll back."""
 
 from csv import DictWriter
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from workers.requests import ModelCard, Monitor
 
 KIND = click.argument("kind", type=choice("churn", "recommend"), default="churn", metavar="[churn|recommend]")
 FEEDBACK = ("customer_id", "item_id", "as_of", "model_version", "verdict", "reason", "user", "at")
+RANKING = ("ndcg", "recall", "map", "coverage")
 LOWER_IS_BETTER = ("log_loss", "brier", "ece")
 QUESTION = ("horizon_days", "active_within_days")
 NEAR = timedelta(days=1)
@@ -174,11 +175,23 @@ def _in_full(one: ModelVersion) -> dict[str, Any]:
         "rung": one.rung, "horizon_days": one.horizon_days, "active_within_days": one.active_within_days,
         "parameters": one.parameters, "calibration": one.parameters.get("calibration") or "", "features": one.features, "seed": one.seed,
         "code_version": one.code_version, "data_fingerprint": one.data_fingerprint, "sha256": one.sha256,
-        "origins": one.metrics.get("origins") or [], "checks": one.metrics.get("checks") or [],
+        "origins": one.metrics.get("origins") or _horizon(one), "checks": one.metrics.get("checks") or [],
         "pooled": one.metrics.get("pooled") or {}, "baselines": one.metrics.get("baselines") or {},
         "base_rate": one.metrics.get("base_rate"), "customers": one.metrics.get("customers"),
         "reliability": one.metrics.get("reliability") or [],
     }  # fmt: skip
+
+
+def _horizon(one: ModelVersion) -> list[dict[str, Any]]:
+    """The one horizon on which a recommender was judged, by what it would have learned before."""
+    if one.kind != "recommend" or "ndcg" not in one.metrics:
+        return []
+    start = one.cutoff.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return [{
+        "cutoff": (start - timedelta(days=one.horizon_days)).isoformat(), "customers": one.metrics.get("customers"),
+        "base_rate": None, "metrics": {name: one.metrics[name] for name in RANKING if name in one.metrics},
+        "baselines": one.metrics.get("baselines") or {},
+    }]  # fmt: skip
 
 
 def _compared(pair: list[dict[str, Any]]) -> dict[str, Any]:
@@ -192,7 +205,7 @@ def _compared(pair: list[dict[str, Any]]) -> dict[str, Any]:
         ahead = None if values[0] == values[1] else pair[0 if sign * values[0] < sign * values[1] else 1]
         figures[name] = {"values": values, "better": ahead["version"] if ahead else None}
     facts = ("kind", "estimator", "cutoff", "horizon_days", "active_within_days", "code_version",
-             "data_fingerprint", "seed", "state", "rung")  # fmt: skip
+             "data_fingerprint", "seed", "state", "rung", "customers")  # fmt: skip
     return {
         "origins": [one["cutoff"] for one, _ in common], "figures": figures,
         "same_question": all(first[name] == second[name] for name in QUESTION),

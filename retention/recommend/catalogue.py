@@ -118,7 +118,7 @@ def _read(lake: "Lake", in_stock_only: bool) -> Catalogue:
         items.filter(items.item_id.notnull())
         .select(
             "item_id",
-            title=items.title.coalesce(items.item_id),
+            title=items.title.re_replace(r"\s+", " ").strip().nullif("").coalesce(items.item_id),
             words=items.category.fill_null("") + " " + said["department"].str.fill_null(""),
             recommendable=said["recommendable"].bool,
             in_stock=items.in_stock.fill_null(True),

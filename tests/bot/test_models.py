@@ -3,7 +3,7 @@
 import hashlib
 import json
 from csv import DictReader
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import select
@@ -128,6 +128,31 @@ def test_two_models_of_different_kinds_are_not_compared(workspace, database, thr
         session.add(_version("recommend-1", kind="recommend"))
     said = words(workspace.run("models compare churn-2 recommend-1")["blocks"])
     assert "churn-2 is a churn model and recommend-1 is a recommend model; compare two of one kind" in said
+
+
+def test_two_recommenders_are_compared_on_the_horizon_on_which_both_were_judged(workspace, database, three):
+    """They had figures, and `compare` showed none of them."""
+    judged = {"ndcg": 0.41, "recall": 0.11, "map": 0.2, "coverage": 0.25, "customers": 512}
+    morning = datetime(2025, 6, 2, 8, tzinfo=UTC)
+    with database.transaction() as session:
+        for name, at, figures in (
+            ("r-ranked", morning, judged),
+            (
+                "r-als",
+                morning + timedelta(hours=9),
+                {**judged, "ndcg": 0.2, "coverage": 0.3, "customers": 700},
+            ),
+            ("r-older", morning - timedelta(days=7), judged),
+        ):
+            figures = {**figures, "baselines": {"popular": judged}}
+            session.add(_version(name, kind="recommend", active_within_days=None, cutoff=at, metrics=figures))
+    said = words(workspace.run("models compare r-ranked r-als")["blocks"])
+    assert "ndcg: 0.41 and 0.2, better: `r-ranked`" in said
+    assert "coverage: 0.25 and 0.3, better: `r-als`" in said
+    assert "Means over the 1 origin" in said
+    assert "customers: 512 and 700" in said
+    other = words(workspace.run("models compare r-ranked r-older")["blocks"])
+    assert "not judged on the same origins" in other
 
 
 def test_what_was_said_of_an_item_names_it(database, settings, three, monkeypatch, capsys, tmp_path):
