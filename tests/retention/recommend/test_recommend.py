@@ -235,6 +235,17 @@ def test_what_a_customer_brought_back_or_rated_badly_is_not_offered_for_being_po
         assert not {item.item_id for item in items[:22]} & set(popular), who
 
 
+def test_a_title_is_one_line_whatever_the_export_wrote(tmp_path):
+    now = datetime(2025, 6, 1, tzinfo=UTC)
+    shop = made(
+        tmp_path,
+        [("c", "purchase", now - timedelta(days=2), "a", {})],
+        [("a", "Kettle,\n  steel\t1.7 l", "", 9.0), ("b", " \n ", "", 9.0)],
+    )
+    found = recommend(None, shop.lake, ["c"], k=2, as_of=now)["c"]
+    assert [item.title for item in found] == ["Kettle, steel 1.7 l", "b"]
+
+
 def test_refusals_name_the_remedy(shop):
     with pytest.raises(TooLittleData, match="later cutoff"):
         train(shop.lake, cutoff=shop.begin)
