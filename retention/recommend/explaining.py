@@ -118,11 +118,17 @@ def _by_others(
         near, before = _place(found.said.alike, row, column)
     like_them = (near > 0) & ((before < ahead) | (said <= 0))
     made = [("neighbours", reasons.ALIKE) if nearer else ("", "") for nearer in like_them]
+    scene = found.now.scene
     for pair in np.flatnonzero((said > 0) & ~like_them):
         history = found.said.known[row[pair]]
         parts = model.contributions(history, column[[pair]])[0]
-        strongest = str(learned.shelf.items[history.indices[int(np.argmax(parts))]])
-        made[pair] = "collaborative", reasons.because(items.title(strongest))
+        strongest = int(history.indices[int(np.argmax(parts))])
+        line = scene.line(int(row[pair]), strongest)
+        dealings = {
+            "purchase_days": scene.seen.days[line], "carts": scene.seen.carts[line], "views": scene.seen.views[line],
+        }  # fmt: skip
+        title = items.title(str(learned.shelf.items[strongest]))
+        made[pair] = "collaborative", reasons.because(title, dealings)
     return made
 
 

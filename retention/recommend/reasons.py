@@ -45,9 +45,13 @@ def own(line: Mapping[str, Any]) -> tuple[str, str]:
     return "", ""
 
 
-def because(title: str) -> str:
-    """The reason of a collaborative recommendation."""
-    return f"because they bought {title}"
+def because(title: str, line: Mapping[str, Any]) -> str:
+    """The reason of a collaborative recommendation: what they did with the item of this title, by its ``purchase_days``, ``carts`` and ``views``."""
+    if line["purchase_days"]:
+        return f"because they bought {title}"
+    if line["carts"]:
+        return f"because they put {title} in the cart"
+    return f"because they {'looked at' if line['views'] else 'showed interest in'} {title}"
 
 
 def new_item(title: str) -> str:

@@ -127,6 +127,11 @@ class Scene:
         order = np.argsort(key, kind="stable")
         return key[order], chosen[order]
 
+    def line(self, customer: int, item: int) -> int:
+        """Which line of ``seen`` is of a customer and an item of the shelf that they have dealt with."""
+        keys, lines = self.own
+        return int(lines[np.searchsorted(keys, customer * (self.shelf.size + 1) + item)])
+
     def visits_since(self, customer: np.ndarray, age: np.ndarray) -> np.ndarray:
         """How many visits a customer has made in the last ``age`` days."""
         visits = self._visits

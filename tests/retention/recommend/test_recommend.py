@@ -1,5 +1,6 @@
 """Training, lists and evaluation on the tiny shop, whose customers each have a favourite category."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -233,6 +234,29 @@ def test_what_a_customer_brought_back_or_rated_badly_is_not_offered_for_being_po
     for who, items in recommend(trained, shop.lake, ["back", "rater"], k=count, as_of=shop.end).items():
         assert len(items) == count, who
         assert not {item.item_id for item in items[:22]} & set(popular), who
+
+
+def test_who_only_looked_at_something_is_not_told_to_have_bought_it(tmp_path):
+    """'Because they bought X' stood on lists of people who had never bought anything."""
+    shop = tiny.build(tmp_path / "home", customers=90, items=24, days=120)
+    trained = train(shop.lake, cutoff=shop.end)
+    lines = [
+        {"customer_id": who, "event_type": kind, "occurred_at": shop.end - timedelta(days=2), "item_id": item}
+        for who, kind in (("looker", "view"), ("keeper", "cart"), ("caller", "search"))
+        for item in ("i000", "i006")
+    ]
+    file = tmp_path / "looked.parquet"
+    pd.DataFrame(lines).to_parquet(file)
+    import_files(shop.lake, shop.database, shop.settings, "events", [str(file)])
+    found = recommend(trained, shop.lake, ["looker", "keeper", "caller"], k=8, as_of=shop.end)
+    said = {
+        who: {item.why for item in items if item.source == "collaborative"} for who, items in found.items()
+    }
+    titles = "Coffee no. (0|6)"
+    assert all(said.values())
+    assert all(re.fullmatch(f"because they looked at {titles}", why) for why in said["looker"])
+    assert all(re.fullmatch(f"because they put {titles} in the cart", why) for why in said["keeper"])
+    assert all(re.fullmatch(f"because they showed interest in {titles}", why) for why in said["caller"])
 
 
 def test_a_title_is_one_line_whatever_the_export_wrote(tmp_path):
