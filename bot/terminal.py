@@ -30,7 +30,7 @@ from retention.errors import Cancelled, Refused
 from retention.folders import private
 from retention.progress import Progress, silent
 from retention.settings import Settings
-from retention.templating import bar, text
+from retention.templating import bar, straight, text
 from workers import roles
 from workers.requests import Request
 
@@ -183,7 +183,7 @@ class shown_progress:
 
 
 def _say(said: str, status: int) -> int:
-    click.echo(said, err=True)
+    click.echo(straight(said), err=True)
     return status
 
 

@@ -15,8 +15,11 @@ from markupsafe import Markup
 
 from templates import FOLDER
 
-# Embeddings, overrides and isolates: they turn what follows a value around, up to the end of the message.
-_DIRECTIONS = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
+# Embeddings, overrides and isolates turn what follows a value around, up to the end of the message; control signs (but for tab
+# and line end) are obeyed by terminals: a customer's name cleared the screen of whoever looked at the quarantine.
+_UNSEEN = dict.fromkeys(
+    (*range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(9), *range(0x0B, 0x20), *range(0x7F, 0xA0))
+)
 _JOINED = "\u2060"  # a word joiner: no line ends here, and nobody sees it
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 # Currencies without a smaller unit (ISO 4217).
@@ -111,10 +114,10 @@ def bar(done: int, total: int, width: int = 20) -> str:
 
 
 def straight(value: Any) -> Any:
-    """A value as it may stand in a text: without characters that set the direction of what comes after it."""
+    """A value as it may stand in a text: without signs that set the direction of what comes after it, or that a terminal obeys."""
     if isinstance(value, Markup):  # a macro's or a block's own output: its values have been here already
         return value
-    return value.translate(_DIRECTIONS) if isinstance(value, str) else value
+    return value.translate(_UNSEEN) if isinstance(value, str) else value
 
 
 FILTERS: dict[str, Callable[..., Any]] = {

@@ -224,3 +224,17 @@ def test_data_says_how_good_the_data_is(shop_home, capsys):
     assert run(["data", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)
     assert run(["data"]) == 0
+
+
+def test_nothing_in_a_row_commands_the_terminal_that_shows_it(settings):
+    """Customers write their own names: one cleared the screen of whoever looked at the quarantine."""
+    row = {"name": "\x1b]0;owned\x07\x1b[2J\x9b31m\rAnn\x00", "note": "a\tb"}
+    reason = {
+        "rows": 1,
+        "reason": "no date",
+        "tables": [],
+        "files": [],
+        "remedy": "mend it",
+        "examples": [row],
+    }
+    assert "name=]0;owned[2J31mAnn  note=a\tb" in printed("bot/quarantine", {"reasons": [reason]}, settings)

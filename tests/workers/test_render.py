@@ -66,6 +66,12 @@ def test_a_name_does_not_turn_around_the_text_after_it(templates):
     assert message.text == f"Hello {shown}"
 
 
+def test_control_signs_of_a_name_are_not_shown(templates):
+    message = render.message(templates(TEMPLATE), name="An\x00n\x1b[31m\x9b")
+    assert message.blocks[0]["text"]["text"] == "Ann[31m"
+    assert message.text == "Hello Ann[31m"
+
+
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
