@@ -1,13 +1,13 @@
 """What a model may look at beside the matrix of preferences, read for the customers and items of one scene."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from retention.recommend.history import DAY, PURCHASE
+from retention.recommend.history import PURCHASE
 from retention.recommend.models import Days, Segments, Side
 from retention.recommend.positions import positions
 from retention.recommend.ranking.features import Scene
@@ -40,7 +40,7 @@ def beside(lake: "Lake", scene: Scene, texts: Sequence[str], looks_at: Sequence[
     looks_at : sequence of str
         Names of `Side`; what the model does not look at is not read.
     """
-    at = datetime.fromtimestamp(scene.at * DAY, UTC)
+    at = scene.history.moment(scene.at)
     readers: dict[str, Callable[[], Any]] = {
         "days": lambda: _days(scene),
         "texts": lambda: texts,

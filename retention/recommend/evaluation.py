@@ -14,7 +14,7 @@ from retention.lake.covered import judgeable
 from retention.progress import Progress, part, silent
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.beyond import beyond
-from retention.recommend.history import DAY, pairs, read
+from retention.recommend.history import pairs, read
 from retention.recommend.metrics import ACCURACY, Ranking, interval, ranking
 from retention.recommend.moments import (
     BOTH,
@@ -278,7 +278,7 @@ def _by_activity(compared: Compared) -> dict[str, dict[str, float]]:
 def standing(lake: "Lake", trained: TrainedRecommender, at: datetime) -> Moment:
     """All customers as they stood at a moment, in front of what the recommender has learned."""
     history = weighted(read(lake, at), trained.worth)
-    moment = at.timestamp() / DAY
+    moment = history.at(at)
     place = positions(trained.items, history.items)
     scene = Scene(trained.learned.shelf, history, pairs(history, moment), moment, place)
     return Moment(trained.learned, scene)

@@ -5,9 +5,10 @@ neighbouring lines: the windows a ranker is trained on cost no further reading o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -33,6 +34,13 @@ def day_of(moment: datetime) -> int:
     return int(moment.timestamp() // DAY)
 
 
+def shift_of(zone: str) -> float:
+    """By which part of a day the shop's midnight is ahead of UTC's; winter's, for a day that the clocks change has others as well."""
+    at = datetime(2025, 1, 1, tzinfo=ZoneInfo(zone))
+    shift = (at.utcoffset() or timedelta()) - (at.dst() or timedelta())
+    return shift.total_seconds() / DAY
+
+
 def decayed(half_life: int) -> str:
     """The column that holds the preference faded with this half-life."""
     return f"decayed_{half_life}"
@@ -47,13 +55,15 @@ class History:
     customers, items : ndarray of str
     customer, item : ndarray of int32, one a line
     day, known : ndarray of int32
-        Days since 1970 on which it happened, and on which the shop knew of it.
+        Days since 1970 on which it happened, and on which the shop knew of it; by the shop's own clock, as `shift` says.
     weight : ndarray of float64
         Σ of `WEIGHTS` on that day.
     bought, carts, views : ndarray of int32
         Events of that kind.
     units, paid : ndarray of float32
         Of the purchases.
+    shift : float
+        As `shift_of`.
     """
 
     customers: np.ndarray
@@ -68,13 +78,20 @@ class History:
     views: np.ndarray
     units: np.ndarray
     paid: np.ndarray
+    shift: float = 0.0
+
+    def at(self, moment: datetime) -> float:
+        """The moment in days since 1970, as the history counts them."""
+        return moment.timestamp() / DAY + self.shift
+
+    def moment(self, at: float) -> datetime:
+        """The moment of which `at` is this."""
+        return datetime.fromtimestamp(round((at - self.shift) * DAY, 5), UTC)
 
     def where(self, chosen: np.ndarray) -> Self:
         """Some of the lines, in the same order, over the same ids."""
-        return type(self)(
-            self.customers, self.items,
-            *(getattr(self, name)[chosen] for name in _LINES),
-        )  # fmt: skip
+        lines: dict[str, Any] = {name: getattr(self, name)[chosen] for name in _LINES}
+        return replace(self, **lines)
 
     def before(self, day: int) -> Self:
         """What had happened, and was known, before the midnight that begins this day."""
@@ -102,6 +119,7 @@ def read(
     customer_ids: Sequence[str] | None = None,
     *,
     since: datetime | None = None,
+    shift: float | None = None,
 ) -> History:
     """Read what customers showed about items before the cutoff.
 
@@ -114,6 +132,8 @@ def read(
         Only these customers; default all.
     since : datetime, optional
         Only events from here on.
+    shift : float, optional
+        Of the days; by default the shop's.
     """
     import ibis
 
@@ -132,8 +152,10 @@ def read(
         *((events.event_type == kind, value) for kind, value in WEIGHTS.items()),
         else_=(stars - NEUTRAL_STARS) / 2,
     )
-    happened = (events.occurred_at.epoch_seconds() / DAY).floor().cast("int32")
-    heard = (events.available_at.epoch_seconds() / DAY).floor().cast("int32")
+    shift = shift_of(lake.zone) if shift is None else shift
+    seconds = round(shift * DAY)
+    happened = ((events.occurred_at.epoch_seconds() + seconds) / DAY).floor().cast("int32")
+    heard = ((events.available_at.epoch_seconds() + seconds) / DAY).floor().cast("int32")
     events = events.mutate(
         score=weight, on_day=happened, known=ibis.greatest(happened, heard.fill_null(happened))
     )
@@ -146,10 +168,10 @@ def read(
         units=events.quantity.sum(where=sold).fill_null(0),
         paid=events.amount.sum(where=sold).fill_null(0),
     )
-    return _ordered(daily.to_pyarrow())
+    return _ordered(daily.to_pyarrow(), shift)
 
 
-def _ordered(daily: Any) -> History:
+def _ordered(daily: Any, shift: float) -> History:
     """The lines in their order; two days of hearing about one day stay two lines."""
     customers, customer = _coded(daily["customer_id"])
     items, item = _coded(daily["item_id"])
@@ -163,7 +185,12 @@ def _ordered(daily: Any) -> History:
     }  # fmt: skip
     order = np.lexsort((lines["known"], lines["day"], item, customer))
     return History(
-        customers, items, customer[order], item[order], **{name: line[order] for name, line in lines.items()}
+        customers,
+        items,
+        customer[order],
+        item[order],
+        **{name: line[order] for name, line in lines.items()},
+        shift=shift,
     )
 
 

@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix, diags
 
 from retention.errors import BadInput
 from retention.recommend.catalogue import Catalogue, catalogue
-from retention.recommend.history import DAY, History, read
+from retention.recommend.history import History, read
 from retention.recommend.positions import positions
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def rank_offers(
     history = read(lake, as_of)
     shelf = covered(offers, history, catalogue(lake, in_stock_only=False))
     rows = positions(history.customers, list(customer_ids))
-    told = signals(history, shelf, as_of.timestamp() / DAY, rows)
+    told = signals(history, shelf, history.at(as_of), rows)
     scores = ranker.scores(told) + 1e-6 * _liked(history, shelf)
     order = np.argsort(-scores, axis=1, kind="stable")
     return {

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from retention.recommend.history import DAY, HALF_LIVES, PURCHASE, decayed, pairs, read
+from retention.recommend.history import HALF_LIVES, PURCHASE, decayed, pairs, read
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -45,7 +45,7 @@ def preferences(
         missing below two), ``days_since_purchase``, ``carts``, ``views``, ``days_since``.
     """
     history = read(lake, cutoff, customer_ids, since=since)
-    return pairs(history, cutoff.timestamp() / DAY).frame(history)
+    return pairs(history, history.at(cutoff)).frame(history)
 
 
 def bought_between(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retention.lake.until import until
-from retention.recommend.history import _LINES, DAY, History, read
+from retention.recommend.history import _LINES, DAY, History, read, shift_of
 from retention.recommend.preferences import buyers
 
 if TYPE_CHECKING:
@@ -79,8 +79,9 @@ def of(history: History, customer_ids: Sequence[str], ends: np.ndarray | None = 
 
 def bought(lake: "Lake", as_of: datetime, days: int | None = None) -> dict[str, int]:
     """Customers who bought each item before a moment: ever, or since the midnight ``days`` days before it."""
-    day = as_of.timestamp() // DAY
-    whole = None if days is None else timedelta(seconds=as_of.timestamp() - (day - days) * DAY)
+    seconds = as_of.timestamp() + round(shift_of(lake.zone) * DAY)
+    day = seconds // DAY
+    whole = None if days is None else timedelta(seconds=seconds - (day - days) * DAY)
     kept = _kept(lake, as_of)
     if kept is None:
         return buyers(lake, as_of, whole)

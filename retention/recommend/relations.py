@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from retention.recommend.history import DAY, pairs, read
+from retention.recommend.history import pairs, read
 from retention.recommend.positions import positions
 from retention.recommend.ranking.features import tastes
 
@@ -46,7 +46,7 @@ def liked_by_friends(lake: "Lake", at: datetime, customers: np.ndarray, items: n
         return csr_matrix(shape, dtype=np.float32)
     theirs = read(lake, at, sorted(known["other_id"].unique()))
     place = positions(items, theirs.items)
-    liked = tastes(pairs(theirs, at.timestamp() / DAY), place, (len(theirs.customers), shape[1]))
+    liked = tastes(pairs(theirs, theirs.at(at)), place, (len(theirs.customers), shape[1]))
     row = positions(customers, known["customer_id"])
     other = positions(theirs.customers, known["other_id"])
     seen = (row >= 0) & (other >= 0)

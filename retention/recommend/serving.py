@@ -16,7 +16,7 @@ from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.explaining import POPULAR_DAYS, Item, Offered, explained
 from retention.recommend.feedback.heard import with_heard
 from retention.recommend.fit import ANYTHING, SOFT, Facts, Taken, Terms, assortment, choose, together
-from retention.recommend.history import DAY, History, pairs
+from retention.recommend.history import DAY, History, pairs, shift_of
 from retention.recommend.matrices import entries
 from retention.recommend.moments import Moment, log_odds, mixed
 from retention.recommend.newcomers import NOBODY, Newcomers, newcomers
@@ -75,7 +75,7 @@ def recommend(
         batch = wanted[start : start + BATCH]
         history = weighted(histories(lake, as_of, batch), trained.worth if trained is not None else {})
         if terms.heard is not None:
-            history = with_heard(history, terms.heard, shop.at)
+            history = with_heard(history, terms.heard, as_of)
         with one_blas_thread():
             found.update(_lists(shop, history, batch, k))
         progress(start + len(batch), len(wanted), "Choosing what each customer would like")
@@ -90,7 +90,7 @@ class Shop:
     ) -> None:
         self.trained, self.terms = trained, terms
         self.lake = lake
-        self.as_of, self.at = as_of, as_of.timestamp() / DAY
+        self.as_of, self.at = as_of, as_of.timestamp() / DAY + shift_of(lake.zone)
         self.items = catalogue(lake)
         self.range = assortment(self.items, terms.rules, terms.margin)
         self.lately = bought(lake, as_of, POPULAR_DAYS)

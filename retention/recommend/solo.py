@@ -9,7 +9,7 @@ from scipy.sparse import csr_matrix
 from retention.progress import Progress, part, silent
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.beside import beside
-from retention.recommend.history import History, day_of
+from retention.recommend.history import History
 from retention.recommend.models import MODELS, Model
 from retention.recommend.moments import (
     FEWEST_CUSTOMERS,
@@ -46,7 +46,7 @@ def train_alone(
         Its ``model`` is a name of `MODELS`.
     """
     metrics = _measured(lake, history, cutoff, asked, part(progress, 0, 2))
-    scene = scene_at(history, cutoff.timestamp() / 86_400, asked.items, asked.min_buyers)
+    scene = scene_at(history, history.at(cutoff), asked.items, asked.min_buyers)
     if not enough(scene):
         return None
     model = learn(lake, scene, asked, part(progress, 1, 2))
@@ -94,7 +94,7 @@ def _measured(
     lake: "Lake", history: History, cutoff: datetime, asked: "Asked", progress: Progress
 ) -> dict[str, Any]:
     """How the model ranks in the last horizon, learned from what lay before it, beside the baselines."""
-    end = day_of(cutoff)
+    end = int(history.at(cutoff))
     start = end - asked.horizon_days
     past = history.before(start)
     if not len(past.day):

@@ -13,7 +13,7 @@ from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.catalogue import catalogue
 from retention.recommend.cold import learn_cold
 from retention.recommend.feedback.heard import with_heard
-from retention.recommend.history import DAY, History, day_of, read
+from retention.recommend.history import History, read
 from retention.recommend.models import MODELS
 from retention.recommend.moments import (
     AUTO,
@@ -81,19 +81,20 @@ def train(
     progress(200, 4000, "Reading what customers bought")
     history = read(lake, cutoff)
     if heard is not None:
-        history = with_heard(history, heard, cutoff.timestamp() / DAY)
+        history = with_heard(history, heard, cutoff)
     if not len(history.day):
         raise TooLittleData(
             f"There are no events with items before {lake.local(cutoff):%d %b %Y}; import some, or choose a later cutoff."
         )
-    worth = learn_worth(history, day_of(cutoff) - horizon_days, day_of(cutoff))
+    end = int(history.at(cutoff))
+    worth = learn_worth(history, end - horizon_days, end)
     history = weighted(history, worth)
     if asked_model in MODELS:
         found = train_alone(lake, history, cutoff, asked, part(progress, 1, 4, span=3))
         if found is not None:
             return replace(found, worth=worth)
         asked = replace(asked, model="auto")
-    recipe = learn_to_rank(history, day_of(cutoff), asked, part(progress, 1, 4, span=2))
+    recipe = learn_to_rank(history, end, asked, part(progress, 1, 4, span=2))
     now = at_moment(history, cutoff, asked, part(progress, 3, 4))
     progress(4000, 4000, "Recommendations learned")
     return TrainedRecommender(
@@ -106,7 +107,7 @@ def train(
 def at_moment(history: History, cutoff: datetime, asked: Asked, progress: Progress = silent) -> Moment:
     """What is known at the cutoff itself."""
     return moment(
-        history, cutoff.timestamp() / DAY, asked.items, min_buyers=asked.min_buyers, model=asked.model,
+        history, history.at(cutoff), asked.items, min_buyers=asked.min_buyers, model=asked.model,
         seed=asked.seed, progress=progress,
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ more the less likely its place was looked at (inverse examination propensity): a
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -70,27 +70,27 @@ def clicks(answers: "pd.DataFrame", examined: Mapping[int, float]) -> "pd.DataFr
     return further.loc[further["weight"] > 0, list(COLUMNS)]
 
 
-def with_heard(history: History, lines: "pd.DataFrame", before: float) -> History:
+def with_heard(history: History, lines: "pd.DataFrame", before: datetime) -> History:
     """The history and these lines, of which only those of its customers count (nobody else is being asked about).
 
     Parameters
     ----------
     lines : DataFrame
         `COLUMNS`.
-    before : float
-        The moment the history was read for, in days since 1970: later lines are left out.
+    before : datetime
+        The moment the history was read for: later lines are left out.
     """
     from retention.recommend.positions import positions
 
     if lines.empty:  # mostly; asking pandas of nothing takes a millisecond of the ten that an answer may take
         return history
-    lines = lines[lines["customer_id"].isin(history.customers) & (lines["at"] < before)]
+    lines = lines[lines["customer_id"].isin(history.customers) & (lines["at"] < before.timestamp() / DAY)]
     if lines.empty:
         return history
     items = np.array(sorted({*history.items, *lines["item_id"]}), dtype=object)
     moved = positions(items, history.items).astype(np.int32)
     count = len(lines)
-    day = np.floor(lines["at"].to_numpy(dtype=float)).astype(np.int32)
+    day = np.floor(lines["at"].to_numpy(dtype=float) + history.shift).astype(np.int32)
     further = {name: np.zeros(count, dtype=getattr(history, name).dtype) for name in _LINES} | {
         "customer": positions(history.customers, lines["customer_id"]).astype(np.int32),
         "item": positions(items, lines["item_id"]).astype(np.int32),
@@ -101,4 +101,5 @@ def with_heard(history: History, lines: "pd.DataFrame", before: float) -> Histor
         name: np.concatenate([own[name], values]).astype(own[name].dtype) for name, values in further.items()
     }
     order = np.lexsort((both["known"], both["day"], both["item"], both["customer"]))
-    return replace(history, items=items, **{name: values[order] for name, values in both.items()})
+    sorted_: dict[str, Any] = {name: values[order] for name, values in both.items()}
+    return replace(history, items=items, **sorted_)

@@ -44,9 +44,11 @@ class Made:
         import_files(self.lake, self.database, self.settings, table, [str(file)])
 
 
-def made(home: Path, lines: Sequence[Line], items: Sequence[tuple[str, str, str, float]]) -> Made:
-    """A shop of these events and items (id, title, category, price)."""
-    settings = Settings(home=home / "home", _env_file=None)
+def made(
+    home: Path, lines: Sequence[Line], items: Sequence[tuple[str, str, str, float]], **options: Any
+) -> Made:
+    """A shop of these events and items (id, title, category, price); ``options`` are further settings."""
+    settings = Settings(home=home / "home", _env_file=None, **options)
     database = Database(settings.database_url.get_secret_value())
     Base.metadata.create_all(database.engine)
     settings.home.mkdir(parents=True, exist_ok=True)

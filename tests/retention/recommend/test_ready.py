@@ -25,7 +25,7 @@ def _same(one, other) -> None:
     for field in fields(one):
         left, right = getattr(one, field.name), getattr(other, field.name)
         np.testing.assert_array_equal(left, right)
-        assert left.dtype == right.dtype
+        assert np.asarray(left).dtype == np.asarray(right).dtype
 
 
 WHO = ["c0003", "nobody", "c0001", "c0040"]

@@ -163,7 +163,7 @@ def test_what_was_heard_becomes_weight_in_the_history_and_only_from_when_it_was_
         columns=list(heard.COLUMNS),
     )
     plain = read(shop.lake, NOW)
-    told = heard.with_heard(plain, lines, at)
+    told = heard.with_heard(plain, lines, NOW)
     before, after = (
         pairs(one, at).frame(one).set_index(["customer_id", "item_id"])["decayed_90"] for one in (plain, told)
     )
@@ -172,7 +172,7 @@ def test_what_was_heard_becomes_weight_in_the_history_and_only_from_when_it_was_
     assert gained["a", "i3"] == pytest.approx(0.5 * 2 ** (-2 / 90), rel=0.02)
     assert gained["a", "i9"] < -0.9
     assert ("a", "i1") not in after.index
-    assert heard.with_heard(plain, lines[lines["customer_id"] == "nobody"], at) is plain
+    assert heard.with_heard(plain, lines[lines["customer_id"] == "nobody"], NOW) is plain
 
 
 def test_a_click_further_down_is_worth_more(sent):
