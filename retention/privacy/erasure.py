@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from retention.db.tables import (
     Assignment,
+    Campaign,
     Coupon,
     DirectoryEntry,
     Feedback,
@@ -128,7 +129,8 @@ def from_quarantine(lake: "Lake", settings: Settings, told: Sequence[str]) -> in
 def from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> dict[str, int]:
     """Delete or rename the customer's rows in SQL but for the directory; how many, by table.
 
-    Codes not used become void, copies not sent are cancelled.
+    Codes not used become void, copies not sent are cancelled. Of campaigns that have not gone live nothing of them stays: nobody
+    was written to and nothing is counted, but somebody without a name would be sent a code.
     """
     gone: dict[str, int] = {}
 
@@ -136,6 +138,9 @@ def from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> dict[s
         done = session.execute(statement, execution_options=_QUIETLY)
         gone[table.__tablename__] = gone.get(table.__tablename__, 0) + int(done.rowcount)  # type: ignore[attr-defined]
 
+    unsent = select(Campaign.id).where(Campaign.window_ends_at.is_(None))
+    for counted in (Coupon, Assignment):
+        run(delete(counted).where(counted.customer_id.in_(ids), counted.campaign_id.in_(unsent)), counted)
     session.execute(
         update(Send).where(Send.customer_id.in_(ids), Send.state == "queued").values(state="cancelled", error="erased"),
         execution_options=_QUIETLY,

@@ -23,6 +23,7 @@ from retention.db.tables import (
 )
 from retention.lake.identity import links
 from retention.outreach import consent
+from retention.privacy import erasure
 from tests.workers.campaigns.steps import (
     CHANNEL,
     LEAD,
@@ -336,6 +337,31 @@ def test_who_ordered_since_the_draft_is_left_out_of_both_arms_when_it_is_sent(de
         assert [chance for _, chance in inside] == pytest.approx([share] * len(inside))
     told = messages(desk, f"campaign:{campaign_id}:returned:1")
     assert "6 customers of its audience ordered again since the sweep and are left out" in told
+
+
+@pytest.mark.parametrize("broken_off", [False, True])
+def test_who_is_erased_before_it_goes_live_is_in_it_no_more(desk, monkeypatch, broken_off):
+    """A code went to somebody without a name; and where codes had been reserved it could never be sent: one of them was void."""
+    campaign_id = approved(desk)
+    before = _arms(desk, campaign_id)
+    gone = [before["treatment"][0], before["control"][0]]
+    request = CampaignSend(campaign_id=campaign_id, version=1)
+    clock.configure(fixed=clock.now() + timedelta(hours=5))
+    if broken_off:
+        with monkeypatch.context() as broken:
+            broken.setattr(sending, "finish", lambda *_: 1 / 0)
+            assert run(desk, request, LEAD, key="send").state == "failed"
+    with desk.database.transaction() as session:
+        erasure.from_sql(session, desk.settings, gone)
+    erasure.from_lake(desk.lake, gone)
+    assert run(desk, request, LEAD, key="again").error is None
+    assert campaign_of(desk, campaign_id).state == "live"
+    left = {arm: [who for who in whose if who not in gone] for arm, whose in before.items()}
+    assert _arms(desk, campaign_id) == left
+    assert set(desk.lake.table("treatments").execute().customer_id) == {*left["treatment"], *left["control"]}
+    with desk.database.reading() as session:
+        assert set(session.scalars(select(Send.customer_id))) == set(left["treatment"])
+        assert set(session.scalars(select(Coupon.customer_id))) == set(left["treatment"])
 
 
 def _merged(desk, *pairs) -> None:
