@@ -2,7 +2,8 @@
 
 import re
 import secrets
-from datetime import datetime
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
@@ -78,6 +79,12 @@ def reserve(
     ]  # fmt: skip
     insert_missing(session, Coupon, rows)
     return session.scalar(select(func.count()).select_from(missing.subquery())) or 0
+
+
+def valid_until(sent_at: datetime, days: int, zone: ZoneInfo) -> datetime:
+    """The last second in which codes hold: of a day, by the shop's calendar, for that is what their customers are told."""
+    last = sent_at.astimezone(zone).date() + timedelta(days=days)
+    return datetime.combine(last, time(23, 59, 59), zone).astimezone(UTC)
 
 
 def issue(session: Session, campaign_id: str, at: datetime) -> int:

@@ -130,7 +130,8 @@ def reserve(
             if campaign.state != "sending" or campaign.version != version:
                 raise Stale(campaign, version)
             assert campaign.sent_at is not None
-            expires_at = campaign.sent_at + timedelta(days=Body.model_validate(campaign.body).expires_days)
+            days = Body.model_validate(campaign.body).expires_days
+            expires_at = coupons.valid_until(campaign.sent_at, days, settings.zone)
             missing = coupons.reserve(session, settings.team_id, campaign_id, expires_at)
             held = session.scalar(select(func.count()).where(Coupon.campaign_id == campaign_id)) or 0
         yield held, held + missing

@@ -84,7 +84,7 @@ def composed(
         offer={
             "action": given["action"], "discount": given["discount"], "amount": given.get("amount") or 0.0,
             "min_order": given.get("min_order") or 0.0, "category": bound_to(given), "code": offer["code"],
-            "expires_at": offer["expires_at"].isoformat() if offer["expires_at"] else None,
+            "expires_at": offer["expires_at"].astimezone(settings.zone).isoformat() if offer["expires_at"] else None,
             "items": [{**item, "title": title} for item, title in zip(given["items"], _titles(given), strict=True)],
         },
     )  # fmt: skip

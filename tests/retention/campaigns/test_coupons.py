@@ -1,5 +1,8 @@
 """Codes: they survive being typed, catch every slip of one character, and are never given twice."""
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,3 +82,20 @@ def test_reserving_in_bulk_gives_each_treated_customer_one_code_however_often_it
     with database.transaction() as session:
         assert coupons.void(session, "c1") == len(got)
         assert session.scalar(select(func.count()).where(Coupon.state == "issued")) == 0
+
+
+@pytest.mark.parametrize(
+    ("sent", "zone", "until"),
+    [
+        ("2025-03-01T23:30+00:00", "UTC", "2025-03-29T23:59:59+00:00"),
+        ("2025-03-01T03:30+00:00", "America/New_York", "2025-03-29T03:59:59+00:00"),  # still February there
+        (
+            "2025-03-02T09:00+00:00",
+            "Europe/London",
+            "2025-03-30T22:59:59+00:00",
+        ),  # the clock goes forward that day
+    ],
+)
+def test_codes_hold_to_the_end_of_their_last_day_by_the_shops_calendar(sent, zone, until):
+    found = coupons.valid_until(datetime.fromisoformat(sent), 28, ZoneInfo(zone))
+    assert found == datetime.fromisoformat(until)

@@ -4,7 +4,8 @@ import csv
 import io
 import re
 from collections import Counter
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, time, timedelta
 
 import pandas as pd
 import pytest
@@ -12,6 +13,8 @@ from sqlalchemy import func, select, update
 
 from retention import clock
 from retention.campaigns import sending
+from retention.campaigns.body import Body
+from retention.campaigns.redemptions import Use, redeem
 from retention.db.tables import (
     Assignment,
     Audit,
@@ -22,7 +25,8 @@ from retention.db.tables import (
     Send,
 )
 from retention.lake.identity import links
-from retention.outreach import consent
+from retention.outreach import compose, consent
+from retention.outreach.contract import Contact
 from retention.privacy import erasure
 from tests.workers.campaigns.steps import (
     CHANNEL,
@@ -202,6 +206,29 @@ def test_codes_that_are_sent_late_are_valid_as_long_as_they_say(desk):
     clock.configure(fixed=clock.now() + timedelta(hours=30))  # no worker was there
     run_job(desk.settings, desk.database, asked.id, "test")
     assert campaign_of(desk, campaign_id).sent_at == clock.now()
+
+
+def test_a_code_holds_to_the_end_of_the_day_that_its_customer_is_told(desk):
+    """They read "until 8 May", and from the hour of sending on the till refused it on that day."""
+    settings = desk.settings.model_copy(update={"timezone": "America/New_York"})
+    desk = replace(desk, settings=settings)
+    campaign_id = live(desk)
+    with desk.database.reading() as session:
+        row = next(row for row in sending.codes(session, campaign_of(desk, campaign_id)) if row["code"])
+    last = (campaign_of(desk, campaign_id).sent_at.astimezone(settings.zone) + timedelta(days=28)).date()
+    assert compose.placed(settings, "Ann", row)["expires"] == f"{last:%d %b %Y}".lstrip("0")
+    told = compose.composed(
+        settings, Body.model_validate(campaign_of(desk, campaign_id).body), Send(id=1, campaign_id=campaign_id, customer_id="k"),
+        Contact("ann@example.com"), row, "https://x.example/u",
+    )  # fmt: skip
+    assert told.offer["expires_at"].startswith(f"{last}T23:59:59-0")  # to a platform, too, it is that day
+    midnight = datetime.combine(last + timedelta(days=1), time(), settings.zone)
+    with desk.database.transaction() as session:
+        late, in_time = (
+            Use(row["code"], midnight - before, "http", key=str(before))
+            for before in (timedelta(), timedelta(minutes=1))
+        )
+        assert redeem(session, settings, [late, in_time]) == ["expired", "redeemed"]
 
 
 def test_who_is_called_is_on_a_list_of_their_own_and_gets_no_code(desk):
