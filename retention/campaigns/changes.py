@@ -169,13 +169,23 @@ def _moment(text: str, zone: ZoneInfo, now: datetime) -> datetime:
     at = at if at.tzinfo else at.replace(tzinfo=zone)
     if at <= now:
         raise BadInput(f'Send not before {text!r} is over already; use a later one, or "{SOON}".')
+    refuse_far(at, text, zone, now)
+    return at
+
+
+def refuse_far(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None:
+    """A moment of sending further ahead than an approval may wait; versions before this was asked have kept theirs.
+
+    Raises
+    ------
+    BadInput
+    """
     latest = now + timedelta(hours=LONGEST_HOURS)
     if at > latest:
         raise BadInput(
             f"Send not before {text!r} is more than {LONGEST_HOURS // 24} days ahead; use one up to "
             f'{latest.astimezone(zone):%Y-%m-%d %H:%M}, or "{SOON}".'
         )
-    return at
 
 
 def _copy(before: Body, made: Body, text: str | None) -> str:

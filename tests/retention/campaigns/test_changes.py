@@ -81,6 +81,16 @@ def test_it_is_sent_at_the_moment_that_was_chosen_and_not_before(database, setti
         assert edited.body["send_on"] is None
 
 
+def test_a_distant_moment_that_an_older_version_took_is_not_submitted(database, settings):
+    with database.transaction() as session:
+        _draft(session, settings, send_on=NOW + timedelta(days=91))
+    refusal = _attempt(database, lambda s: approval.submit(s, settings, "c1", 1, "U0ANALYST", NOW))
+    assert isinstance(refusal, BadInput)
+    assert "is more than 90 days ahead" in str(refusal)
+    with database.transaction() as session:
+        assert approval.submit(session, settings, "c1", 1, "U0ANALYST", NOW + timedelta(days=1))
+
+
 def test_money_off_for_free_shipping_alone_is_refused_and_its_order_value_taken(database, settings):
     """It was forgotten without a word."""
     free = Changes(offer="free_shipping", min_order=30)
