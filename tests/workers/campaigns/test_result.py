@@ -313,7 +313,7 @@ def test_a_live_campaign_can_be_looked_at_and_nothing_changes(desk):
     looked = run(desk, CampaignLook(campaign_id=campaign_id), LEAD, key="on its first day")
     assert (looked.error, looked.result["effects"]) == (None, {})
     assert "Too early to tell" in messages(desk)
-    clock.configure(fixed=clock.now() + timedelta(days=10))
+    go_on(desk, days=10)
     looked = run(desk, CampaignLook(campaign_id=campaign_id), LEAD)
     assert looked.error is None
     assert (looked.result["day"], looked.result["days"]) == (10, 28)
@@ -321,6 +321,21 @@ def test_a_live_campaign_can_be_looked_at_and_nothing_changes(desk):
     assert looked.result["effects"]["orders"]["tau"] > 0
     assert "hold however often you look" in messages(desk)
     assert campaign_of(desk, campaign_id).state == "live"
+
+
+def test_a_look_counts_no_day_whose_orders_are_not_there_yet(desk):
+    """A shop that imports once a week was told a pace of which half the days lacked their orders."""
+    campaign_id = live(desk)
+    sent_at = campaign_of(desk, campaign_id).sent_at
+    bring(desk, "purchase", sent_at + timedelta(days=6, hours=12), ["passer-by"])
+    clock.configure(fixed=sent_at + timedelta(days=13))
+    looked = run(desk, CampaignLook(campaign_id=campaign_id), LEAD)
+    assert (looked.error, looked.result["day"]) == (None, 6)
+    assert "and no day after that is counted" in messages(desk)
+    bring(desk, "purchase", sent_at + timedelta(days=13, minutes=-5), ["passer-by"])
+    looked = run(desk, CampaignLook(campaign_id=campaign_id), LEAD, key="once they are there")
+    assert looked.result["day"] == 13
+    assert "no day after that" not in messages(desk, f"job:{looked.id}")
 
 
 def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
