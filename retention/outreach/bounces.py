@@ -1,5 +1,6 @@
 """Copies that bounced later: a mail server had taken them, and said afterwards that it could not deliver them."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from retention.settings import Settings
 
 LATER = timedelta(days=14)  # mail servers try for five days, and platforms export when they export
 DATED = timedelta(days=1)  # many tell of a bounce by its date alone, which began before the copy went out
+# By its status (RFC 3463): of the address or the mailbox; where there is none, what is said of a recipient (RFC 5321).
+_ADDRESS = re.compile(r"\b5\.[12]\.\d|^55[0-3]\b(?! 5\.\d)")
 THERE = ("sent", "held", "bounced")  # what a bounce can be of
 
 
@@ -70,13 +73,22 @@ def bounced(session: Session, settings: Settings, bounces: Sequence[Bounce]) -> 
 
 
 def unreachable(session: Session, settings: Settings, since: datetime) -> set[str]:
-    """Customers whose newest copy bounced, where that was sent since then."""
+    """Customers whose newest copy bounced for their address's sake, where that was sent since then."""
     at = func.coalesce(Send.sent_at, Send.queued_at)
-    tried = select(Send.customer_id, Send.state).where(
+    tried = select(Send.customer_id, Send.state, Send.error).where(
         Send.team_id == settings.team_id, Send.channel != "call", Send.state.in_(THERE), at >= since
     )
-    newest = dict(session.execute(tried.order_by(at, Send.id)).tuples().all())
-    return {who for who, state in newest.items() if state == "bounced"}
+    newest = {
+        who: (state, said) for who, state, said in session.execute(tried.order_by(at, Send.id)).tuples()
+    }
+    return {
+        who for who, (state, said) in newest.items() if state == "bounced" and _of_the_address(said or "")
+    }
+
+
+def _of_the_address(said: str) -> bool:
+    """Whether a refusal is about whom it went to. What a mail server has against the message would be held against all customers."""
+    return not said[:1].isdigit() or bool(_ADDRESS.search(said))
 
 
 def _ids(session: Session, settings: Settings, bounces: Sequence[Bounce]) -> list[set[str]]:

@@ -86,6 +86,23 @@ def test_it_is_the_newest_campaigns_and_who_was_reached_since_is_not_left_out(da
         assert unreachable(session, settings, later + timedelta(seconds=1)) == set()
 
 
+@pytest.mark.parametrize(
+    ("said", "theirs"),
+    [
+        ("550 5.1.1 …: user unknown", True), ("550 no such user", True), ("552 5.2.2 mailbox full", True),
+        ("the platform refuses the customer (422)", True), ("bounced later", True),
+        ("554 5.7.1 spam", False), ("550 5.7.1 policy", False), ("552 5.3.4 message too big", False), ("554 no", False),
+    ],
+)  # fmt: skip
+def test_what_a_server_has_against_the_message_is_not_held_against_its_customer(
+    database, settings, campaign, said, theirs
+):
+    """A filter that took a whole campaign for spam would have left all its customers out of the next."""
+    with database.transaction() as session:
+        session.execute(update(Send).where(Send.customer_id == "k3").values(state="bounced", error=said))
+        assert unreachable(session, settings, NOW) == ({"k3"} if theirs else set())
+
+
 def test_a_file_is_imported_once_tells_of_each_campaign_and_keeps_strangers_aside(
     database, settings, campaign, tmp_path
 ):
