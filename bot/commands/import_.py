@@ -52,6 +52,9 @@ def COMMAND(
 ) -> Answer:
     """Import CSV, TSV, Parquet, JSON Lines or a workbook (or a database's query) into a table of the lake.
 
+    Tables are events, customers, items, treatments and relations; redemptions are codes that were used, and bounces copies of
+    campaigns that came back.
+
     The same file imported twice changes nothing; rows that cannot be used are kept aside, with the reason.
     """
     from retention.lake import Lake
