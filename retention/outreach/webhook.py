@@ -9,7 +9,8 @@ import json
 import secrets
 import socket
 import ssl
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -199,6 +200,14 @@ def _paused(wait: timedelta | None) -> tuple[str, datetime]:
 
 
 def _wait(retry_after: str | None) -> timedelta | None:
-    if retry_after is None or not retry_after.isascii() or not retry_after.isdecimal():
+    """Of a Retry-After, in seconds or a date (RFC 9110); None where it says neither."""
+    if retry_after is None or not retry_after.isascii():
         return None
-    return min(timedelta(seconds=int(retry_after[:9])), LONGEST_WAIT)
+    if retry_after.isdecimal():
+        return min(timedelta(seconds=int(retry_after[:9])), LONGEST_WAIT)
+    try:
+        until = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
+    return min(max(until - clock.wall(), timedelta()), LONGEST_WAIT)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from email.utils import format_datetime
 
 import pytest
 from sqlalchemy import select
@@ -157,6 +158,18 @@ def test_what_a_pause_asks_for_is_told_and_kept(database, settings, unasked):
     with database.reading() as session:
         assert not sends.due_campaigns(session, settings.team_id, made.NOW)
     assert report.stopped == "The platform answers 429 and takes no more for 120 s."
+
+
+@pytest.mark.parametrize(("minutes", "waits"), [(30, 30), (-30, 1), (60 * 24 * 365, 6 * 60)])
+def test_a_pause_may_be_asked_for_until_a_date(database, settings, monkeypatch, minutes, waits):
+    """It was taken for none that says how long: the platform was asked again each minute."""
+    campaign, wall = made.live(database, settings, 10), clock.wall().replace(microsecond=0)
+    monkeypatch.setattr(clock, "wall", lambda: wall)
+    until = format_datetime(wall + timedelta(minutes=minutes), usegmt=True)
+    with Platform(lambda customer, number: 429, slow_down={"Retry-After": until}) as platform:
+        made.run(database, settings, campaign, to(platform), made.contacts(10))
+    with database.reading() as session:
+        assert set(session.scalars(select(Send.retry_at))) == {wall + timedelta(minutes=waits)}
 
 
 def test_doubts_are_sent_again_under_their_key_and_the_customer_gets_one(database, settings):
