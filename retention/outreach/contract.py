@@ -47,6 +47,7 @@ class Verdict:
     said: str = ""
     message_id: str | None = None
     retry_at: datetime | None = None  # real time: until then the other side takes no copy at all
+    of_message: bool = False  # what was refused is the message, of which others get theirs, not whom it is to
 
 
 class Unreachable(Exception):

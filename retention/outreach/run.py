@@ -149,5 +149,10 @@ def _one(
             sends.put_back(session, send, said=verdict.said)
         raise Unreachable(f"{verdict.said[:1].upper()}{verdict.said[1:]}.", verdict.retry_at)
     with database.transaction() as session:
-        report.add(sends.settle(session, send, verdict, at, repeats=adapter.repeats))
-    return True
+        if verdict.of_message and not sends.taken(session, send.campaign_id):
+            sends.put_back(session, send, said=verdict.said)
+        else:
+            report.add(sends.settle(session, send, verdict, at, repeats=adapter.repeats))
+            return True
+    # Were it taken for the recipient's, a filter that dislikes the text would make a whole campaign bounce.
+    raise Unreachable(f"None of this campaign's e-mails is taken so far: {verdict.said}.")

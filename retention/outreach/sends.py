@@ -235,6 +235,12 @@ def counts(session: Session, campaign_id: str) -> dict[str, int]:
     return dict(session.execute(counted).tuples().all())
 
 
+def taken(session: Session, campaign_id: str) -> bool:
+    """Whether any of a campaign's copies that go out by themselves was taken."""
+    ours = Send.campaign_id == campaign_id, Send.channel.not_in(BY_HAND), Send.state == "sent"
+    return session.scalar(select(Send.id).where(*ours).limit(1)) is not None
+
+
 def held(session: Session, campaign_id: str) -> list[Send]:
     """Copies of which nobody knows whether they arrived, and that wait for a person, the oldest first."""
     waiting = select(Send).where(Send.campaign_id == campaign_id, Send.state == "held")

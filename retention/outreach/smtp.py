@@ -213,7 +213,7 @@ class Smtp:
             code, said = smtp.data(content)
         except smtplib.SMTPDataError as error:
             self._reset(smtp)
-            return _refused(error.smtp_code, error.smtp_error)
+            return _refused(error.smtp_code, error.smtp_error, data=True)
         except (OSError, smtplib.SMTPException) as error:
             self.close()
             return Verdict(
@@ -223,7 +223,7 @@ class Smtp:
         if code == 250:
             return Verdict("sent", message_id=message_id)
         self._reset(smtp)
-        return _refused(code, said)
+        return _refused(code, said, data=True)
 
     def _reset(self, smtp: smtplib.SMTP) -> None:
         """Ready for the next; where the server has hung up (421), a new connection will be."""
@@ -265,8 +265,11 @@ def _about_us(code: int, said: bytes | str) -> bool:
     return code == 530 or (code >= 500 and bool(_FOR_US.search(text)) and not _FOR_THEM.search(text))
 
 
-def _refused(code: int, said: bytes | str) -> Verdict:
-    return Verdict("bounced" if code >= 500 else "again", f"{code} {_text(said)}")
+def _refused(code: int, said: bytes | str, *, data: bool = False) -> Verdict:
+    """``data``: whether the server had seen the message; then that is what it refuses, unless it speaks of the address or the mailbox."""
+    text = _text(said)
+    of_message = data and code >= 500 and not _FOR_THEM.search(text)
+    return Verdict("bounced" if code >= 500 else "again", f"{code} {text}", of_message=of_message)
 
 
 def _text(said: bytes | str) -> str:

@@ -6,7 +6,9 @@ from dataclasses import replace
 from email.policy import SMTP, SMTPUTF8
 
 import pytest
+from sqlalchemy import select
 
+from retention.db.tables import Send
 from retention.errors import BadInput
 from retention.outreach import sends
 from retention.outreach.contract import Contact, Message, Unreachable
@@ -162,6 +164,30 @@ def test_a_server_that_is_away_or_refuses_us_stops_everything():
             Smtp(place).send(a_message())
     finally:
         server.stop()
+
+
+def test_a_filter_that_takes_none_of_a_campaigns_messages_makes_no_copy_bounce(database, settings):
+    """Within minutes all of them had bounced for good, their codes issued, for a word in the text."""
+    campaign, refuses = made.live(database, settings, 10), ["554 5.7.1 looks like spam"]
+    with a_server(on_data=lambda to: refuses[0] or ("554 5.7.1 spam" if to.startswith("k3@") else None)) as (
+        adapter,
+        _,
+    ):
+        for _ in range(3):
+            report = made.run(database, settings, campaign, adapter, made.contacts(10))
+            assert (
+                report.stopped
+                == "None of this campaign's e-mails is taken so far: 554 5.7.1 looks like spam."
+            )
+            made.later(database)
+        assert set(made.states(database).values()) == {"queued"}
+        refuses[0] = ""
+        made.run(database, settings, campaign, adapter, made.contacts(10))
+    found = made.states(database)
+    assert {who for who, state in found.items() if state == "bounced"} == {"k3"}
+    assert set(found.values()) == {"sent", "bounced"}
+    with database.reading() as session:
+        assert set(session.scalars(select(Send.attempts))) == {1}
 
 
 @pytest.mark.parametrize("said", ["451 4.7.1 too many messages from you", "421 later", "550 sender unknown"])
