@@ -7,6 +7,7 @@ the page, and stops all of it on Ctrl-C or SIGTERM.
 import asyncio
 import logging
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -68,13 +69,17 @@ def main(settings: Settings) -> None:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """What every process of the demo is told: this home, this Slack, these people."""
+    """What every process of the demo is told: this home, this Slack, these people.
+
+    Requests are signed with a secret that is made for this run: by one that is in the source a page on the web, with a name
+    that is pointed at this machine (DNS rebinding), could command the bot in anybody's name.
+    """
     port = settings.port if port_is_free(settings.port) else free_port()
     told = {
         "RETENTION_DEMO": "true", "RETENTION_HOME": str(settings.home), "RETENTION_PORT": str(port),
         "RETENTION_PLAYGROUND_PORT": str(settings.playground_port), "RETENTION_DEFAULT_ROLE": "viewer",
         "RETENTION_ADMINS": " ".join(sorted({ADMIN, *settings.admin_ids})), "SLACK_BOT_TOKEN": cast.BOT_TOKEN,
-        "SLACK_SIGNING_SECRET": cast.SIGNING_SECRET, "SLACK_APP_TOKEN": "", "SLACK_CLIENT_ID": "",
+        "SLACK_SIGNING_SECRET": secrets.token_hex(16), "SLACK_APP_TOKEN": "", "SLACK_CLIENT_ID": "",
         "SLACK_API_URL": f"http://127.0.0.1:{settings.playground_port}/api/",
     }  # fmt: skip
     if "timezone" not in settings.model_fields_set:
@@ -106,11 +111,13 @@ class _Demo:
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self.settings, self.database = settings, database
+        secret = settings.slack_signing_secret
         self.log = settings.home / "logs" / "run.log"
         self.machine = TimeMachine(settings, database, self._tell)
         self.slack = Slack(
             settings.playground_port, store=settings.home / "playground.db", now=clock.now,
             bot_url=f"http://127.0.0.1:{settings.port}/slack/events",
+            secret=secret.get_secret_value() if secret else cast.SIGNING_SECRET,
             extras={"clock": self.machine.state, "footer": _footer, "commands": _commands},
         )  # fmt: skip
         self.server = server(

@@ -46,16 +46,18 @@ class Slack:
         A file to keep the workspace in; None: memory.
     strict
         False: no rate limits (for tests that are about something else).
+    secret
+        What requests to the app are signed with.
     """
 
     def __init__(
         self, port: int, *, store: Path | None = None, bot_url: str | None = None, strict: bool = True,
-        extras: dict[str, Any] | None = None, now: Callable[[], Any] | None = None,
+        extras: dict[str, Any] | None = None, now: Callable[[], Any] | None = None, secret: str = cast.SIGNING_SECRET,
     ) -> None:  # fmt: skip
         self.url = f"http://127.0.0.1:{port}"
         self.workspace = Workspace(Store(store), now)
         self.faults = Faults()
-        self.delivery = Delivery(self.faults, bot_url)
+        self.delivery = Delivery(self.faults, bot_url, secret=secret)
         self.desk = Desk(
             Api(self.workspace, Pace(strict=strict), self.faults, lambda: self.url), self.delivery
         )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select
 
-from bot.playground import demo
+from bot.playground import cast, demo
 from retention import clock
 from retention.db.tables import BusinessClock, RoleGrant, Schedule
 from retention.errors import BadInput
@@ -38,6 +38,16 @@ def test_every_process_is_pointed_at_the_page(tmp_path, monkeypatch) -> None:
     assert settings.port != busy  # somebody else's server stays untouched
     assert (settings.timezone, settings.default_role) == ("America/New_York", "viewer")
     assert not settings.slack_app_token
+
+
+def test_what_signs_requests_is_another_secret_in_each_run(tmp_path, database, monkeypatch) -> None:
+    """By one that everybody can read, a page on the web whose name is pointed at this machine commanded the bot."""
+    told = [
+        demo.environment(Settings(home=tmp_path, _env_file=None))["SLACK_SIGNING_SECRET"] for _ in range(2)
+    ]
+    assert len({*told, cast.SIGNING_SECRET}) == 3
+    monkeypatch.setenv("SLACK_SIGNING_SECRET", told[0])
+    assert demo._Demo(Settings(home=tmp_path, _env_file=None), database).slack.delivery.secret == told[0]
 
 
 def test_a_taken_port_is_said(tmp_path) -> None:
