@@ -11,6 +11,7 @@ import json
 import sqlite3
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ def restore(settings: Settings, source: Path, *, progress: Progress = silent) ->
             with tarfile.open(source, "r:gz") as tar:
                 tar.extractall(inside, filter="data")  # nothing outside the folder, no links, no devices
             said = json.loads((inside / MANIFEST).read_bytes())
-        except (FileNotFoundError, EOFError, tarfile.TarError, ValueError, gzip.BadGzipFile):
+        except (FileNotFoundError, EOFError, tarfile.TarError, ValueError, gzip.BadGzipFile, zlib.error):
             raise BadInput(
                 f"{source} is no backup, or not whole (damaged, or cut short on its way); nothing was restored. "
                 "Copy it anew, or take an earlier one."
@@ -123,8 +124,8 @@ def restore(settings: Settings, source: Path, *, progress: Progress = silent) ->
     return Backup(str(source), len(said["files"]), size, said["revision"], said["made_at"])
 
 
-def _checked(inside: Path, source: Path, said: dict[str, Any], progress: Progress) -> int:
-    if said.get("form") != FORM or DATABASE not in said.get("files", {}):
+def _checked(inside: Path, source: Path, said: Any, progress: Progress) -> int:
+    if not isinstance(said, dict) or said.get("form") != FORM or DATABASE not in said.get("files", {}):
         raise BadInput(f"{source} is no backup that this version can read.")
     size = 0
     for number, (name, digest) in enumerate(said["files"].items()):

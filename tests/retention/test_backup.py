@@ -4,6 +4,7 @@ import gzip
 import io
 import stat
 import tarfile
+import zlib
 
 import pytest
 from sqlalchemy import select
@@ -58,7 +59,8 @@ def test_what_comes_back_is_what_was_there(home, tmp_path):
 @pytest.mark.parametrize(
     ("harm", "says"),
     [("cut", "not whole"), ("late", "not whole"), ("changed", "state.db is not what was saved"),
-     ("foreign", "no backup, or not whole"), ("climbing", "no backup, or not whole"), ("absent", "There is no file")],
+     ("foreign", "no backup, or not whole"), ("climbing", "no backup, or not whole"), ("absent", "There is no file"),
+     ("unpacking", "no backup, or not whole"), ("listless", "no backup that this version can read")],
 )  # fmt: skip
 def test_a_file_that_is_not_whole_restores_nothing(home, tmp_path, harm, says):
     file, there = tmp_path / "all.tar.gz", Settings(home=tmp_path / "there", _env_file=None)
@@ -75,6 +77,15 @@ def test_a_file_that_is_not_whole_restores_nothing(home, tmp_path, harm, says):
     elif harm == "changed":
         plain = gzip.decompress(content)
         file.write_bytes(gzip.compress(plain.replace(b"U0LEAD", b"U0EVIL")))
+    elif harm == "unpacking":
+        packing = zlib.compressobj(wbits=31)
+        begun = packing.compress(gzip.decompress(content)[:100_000]) + packing.flush(zlib.Z_FULL_FLUSH)
+        file.write_bytes(begun + 16 * b"\x07")  # a block of a kind that there is not
+    elif harm == "listless":
+        with tarfile.open(file, "w:gz") as tar:
+            member = tarfile.TarInfo("manifest.json")
+            member.size = 2
+            tar.addfile(member, io.BytesIO(b"[]"))
     elif harm == "foreign":
         file.write_bytes(b"no archive")
     else:

@@ -1,8 +1,10 @@
 """Files that hold other files or sheets: a ZIP archive becomes the table inside it, a workbook its rows as text; and what is wrong with packed ones."""
 
+import errno
 import re
 import shutil
 import zipfile
+import zlib
 from collections.abc import Collection
 from pathlib import Path
 
@@ -41,6 +43,18 @@ def unzipped(path: Path, folder: Path, kinds: Collection[str]) -> Path:
         raise BadInput(f"{path.name} is locked by a password; unpack it first.") from error
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise BadInput(f"{path.name} cannot be read as ZIP: {error}.") from error
+    except (zlib.error, EOFError) as error:
+        raise _damaged(path) from error
+    except OSError as error:
+        if (
+            error.errno != errno.EINVAL
+        ):  # it names a place before its own beginning; a full disk is none of its faults
+            raise
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> BadInput:
+    return BadInput(f"{path.name} is damaged or not whole; fetch it or pack it again.")
 
 
 def _is_table(member: zipfile.ZipInfo, kinds: Collection[str]) -> bool:
@@ -95,4 +109,4 @@ def check_packing(path: Path, packing: str, said: str) -> None:
             f"{path.name} is not packed by {packing}, though its name says so; name it {path.stem}, or pack it again."
         )
     if re.search("inflate|zstd|decompress|truncated", said, re.IGNORECASE):
-        raise BadInput(f"{path.name} is damaged or not whole; fetch it or pack it again.")
+        raise _damaged(path)

@@ -10,6 +10,7 @@ import pytest
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing import import_files
+from retention.lake.reading.packed import unzipped
 
 MAP = """[events]
 timezone    = "Europe/London"
@@ -152,3 +153,16 @@ def test_a_folder_and_a_file_that_is_not_packed_are_refused_with_the_remedy(sett
             import_files(lake, None, settings, "events", [str(tmp_path / name)])
     with pytest.raises(BadInput, match="is a folder; name its files, like"):
         import_files(lake, None, settings, "events", [str(tmp_path)])
+
+
+@pytest.mark.parametrize(("at", "byte"), [(30 + len("a.csv"), 0x07), (-6, 0xFF)])
+def test_a_damaged_archive_is_said(tmp_path, at, byte):
+    """A block of a kind that there is not; a list of members that lies before the file's beginning."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.csv", "a,b\n" + "1,2\n" * 100)
+    harmed = bytearray(path.read_bytes())
+    harmed[at] = byte
+    path.write_bytes(harmed)
+    with pytest.raises(BadInput, match="damaged or not whole; fetch it or pack it again"):
+        unzipped(path, tmp_path, [".csv"])
