@@ -8,7 +8,6 @@ that an expression of the map computes with is then a number (or a time) where n
 
 import glob
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from retention.lake.reading.columns import Reading, readings
 from retention.lake.reading.database import fetched
 from retention.lake.reading.dialect import Dialect, detect
 from retention.lake.reading.packed import WORKBOOKS, check_packing, unzipped, workbook
+from retention.lake.reading.scratch import scratch
 from retention.lake.reading.torn import check_header, mended
 from retention.urls import is_url
 
@@ -93,12 +93,12 @@ def opened(
     BadInput
         Where it cannot be read or holds no rows.
     """
-    with tempfile.TemporaryDirectory(prefix="retention-") as folder:
+    with scratch() as folder:
         try:
             if is_url(file):
-                yield _database(con, file, query, Path(folder), tell)
+                yield _database(con, file, query, folder, tell)
             else:
-                yield _open(con, file, mapping, query, only, Path(folder))
+                yield _open(con, file, mapping, query, only, folder)
         finally:
             for table in ("raw_rows", "shaped_rows", "rejected_lines"):
                 con.execute(f"DROP TABLE IF EXISTS {table}")
