@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, case, exists, func, insert, literal, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from retention import clock
 from retention.db.tables import Assignment, Campaign, Send, Suppression
@@ -19,6 +19,7 @@ LEASE = timedelta(minutes=3)  # longer than any adapter takes for one copy
 ATTEMPTS = 12  # over five hours: a mail server's filter may be away for a while
 BACK_OFF = timedelta(seconds=30)  # after the first try; doubled after each further one
 LONGEST_BACK_OFF = timedelta(hours=1)
+_FAR = timedelta(days=1)  # no back-off, and no pause that a platform asks for, is that long
 BY_HAND = ("csv", "call")  # a person takes the file
 PERHAPS_THERE = ("sending", "sent", "held")  # it has reached them, or may have
 REACHED = ("queued", *PERHAPS_THERE)  # counts as contact: it has reached them, may have, or will
@@ -128,7 +129,7 @@ def recover(session: Session, campaign_id: str, *, repeats: bool) -> int:
     """Settle what a dead run left claimed: queued again where a repetition is harmless, else held for a person."""
     lost = session.execute(
         update(Send)
-        .where(Send.campaign_id == campaign_id, Send.state == "sending", Send.lease_until < clock.wall())
+        .where(Send.campaign_id == campaign_id, Send.state == "sending", _past(Send.lease_until, clock.wall()))
         .values(
             state="queued" if repeats else "held", lease_until=None,
             error="its process died before it learnt whether the copy was accepted",
@@ -281,7 +282,7 @@ def due_campaigns(session: Session, team_id: str, now: datetime) -> list[Campaig
         Send.state.in_(("queued", "sending")),  # in the index: what was sent long ago is not read at each tick
         or_(
             _ready(now, wall),
-            (Send.state == "sending") & (Send.lease_until < wall),
+            (Send.state == "sending") & _past(Send.lease_until, wall),
             (Send.state == "queued") & (Campaign.state != "live"),
         ),
     )  # fmt: skip
@@ -309,8 +310,13 @@ def _ready(now: datetime, wall: datetime) -> ColumnElement[bool]:
     return (
         (Send.state == "queued")
         & or_(Send.not_before.is_(None), Send.not_before <= now)
-        & or_(Send.retry_at.is_(None), Send.retry_at <= wall)
+        & or_(Send.retry_at.is_(None), _past(Send.retry_at, wall))
     )
+
+
+def _past(moment: InstrumentedAttribute[datetime | None], wall: datetime) -> ColumnElement[bool]:
+    """It is over; so is one further ahead than anything is put off: it was written while a machine's clock was wrong."""
+    return or_(moment <= wall, moment > wall + _FAR)
 
 
 def _cancel(session: Session, campaign_id: str, why: str, *which: ColumnElement[bool]) -> None:

@@ -131,6 +131,22 @@ def test_a_copy_that_comes_back_while_a_run_is_under_way_waits_for_the_next(data
         assert session.get_one(Send, dead.id).attempts == 2  # that of the dead process, and its own
 
 
+def test_what_was_put_off_while_the_clock_was_wrong_is_not_waited_for(database, settings):
+    """A machine that began a year ahead, until it was set right: its copies waited for that year."""
+    campaign, ahead = made.live(database, settings, 20), clock.wall() + timedelta(days=365)
+    with database.transaction() as session:
+        dead = sends.claim(session, "c1", "dead", NOW)
+        waiting = session.scalars(select(Send.id).where(Send.state == "queued").order_by(Send.id)).first()
+        session.execute(update(Send).where(Send.id == dead.id).values(lease_until=ahead))
+        session.execute(update(Send).where(Send.id == waiting).values(retry_at=ahead, error="again"))
+    with database.reading() as session:
+        assert [one.id for one in sends.due_campaigns(session, settings.team_id, NOW)] == ["c1"]
+    report = made.run(database, settings, campaign, Scripted(), made.contacts(20))
+    assert report.counts == {"sent": 17}
+    with database.reading() as session:
+        assert sends.counts(session, "c1") == {"sent": 17, "held": 1}
+
+
 def test_quiet_hours_put_a_copy_off_without_a_try(database, settings):
     campaign = made.live(database, settings, 10)
     morning = NOW + timedelta(hours=8)
