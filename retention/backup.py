@@ -56,11 +56,11 @@ def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> 
     hashes: dict[str, str] = {}
     made_at = clock.wall().isoformat()
     size = 0
+    _begin(aside)
     try:
         with tempfile.TemporaryDirectory(dir=target.absolute().parent) as folder:
             database = Path(folder) / DATABASE
             revision = _database(home / DATABASE, database)
-            aside.touch(mode=0o600, exist_ok=False)
             with tarfile.open(aside, "w:gz", compresslevel=1) as tar:
                 members = [(database, DATABASE), *((home / name, name) for name in _files(home))]
                 for number, (path, name) in enumerate(members):
@@ -83,6 +83,16 @@ def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> 
     finally:
         aside.unlink(missing_ok=True)
     return Backup(str(target), len(hashes), size, revision, made_at)
+
+
+def _begin(aside: Path) -> None:
+    """Make the file that is written, ours alone; what another backup writes is not touched."""
+    try:
+        aside.touch(mode=0o600, exist_ok=False)
+    except FileExistsError:
+        raise BadInput(
+            f"{aside} is there already: another backup to this file is under way, or was killed; delete it if none is."
+        ) from None
 
 
 def restore(settings: Settings, source: Path, *, progress: Progress = silent) -> Backup:

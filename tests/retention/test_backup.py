@@ -100,6 +100,15 @@ def test_a_file_that_is_not_whole_restores_nothing(home, tmp_path, harm, says):
     assert not (tmp_path / "escaped").exists()
 
 
+def test_another_backup_to_the_same_file_is_not_taken_away(home, tmp_path):
+    """The second one failed with an errno, and deleted what the first had written."""
+    under_way = tmp_path / ".all.tar.gz.part"
+    under_way.write_bytes(b"the first one's")
+    with pytest.raises(BadInput, match="another backup to this file is under way, or was killed"):
+        backup(home, tmp_path / "all.tar.gz")
+    assert under_way.read_bytes() == b"the first one's"
+
+
 def test_what_is_elsewhere_is_said(home, tmp_path):
     other = home.model_copy(update={"models_url": "s3://bucket/models"})
     with pytest.raises(BadInput, match="models"):
