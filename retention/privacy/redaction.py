@@ -11,6 +11,7 @@ from typing import Any, Self
 from sqlalchemy import ColumnElement, Text, cast, or_
 
 from retention.privacy import pseudonym
+from retention.reports.csv import unmarked
 from retention.settings import Settings
 
 ERASED = "erased"
@@ -68,6 +69,7 @@ class Names:
 
     def listed_in(self, sheet: str) -> bool:
         """Whether a CSV file names them: its header says which columns hold customers."""
+        sheet = unmarked(sheet)
         rows = csv.reader(io.StringIO(sheet, newline=""))
         theirs = [number for number, name in enumerate(next(rows, [])) if name in _WHOSE]
         cells = {row[number].removeprefix("'") for row in rows for number in theirs if number < len(row)}

@@ -13,6 +13,8 @@ DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 # Where numbers have decimal commas, spreadsheets divide lines at semicolons instead: a new cell begins within ours. (;-) is no formula.)
 _BEGINS_ANEW = re.compile(r"(?<=[;\t])(?=[=+@＝＋－＠]|-(?!\)))")
 
+_SET_IN = re.compile(r"(?<=[;\t])'(?=[=+@＝＋－＠-])")
+
 
 def harmless(cell: Any) -> Any:
     """A cell as a spreadsheet shows it: text that would be read as a formula gets an apostrophe in front, also within a cell.
@@ -22,6 +24,11 @@ def harmless(cell: Any) -> Any:
     if not isinstance(cell, str):
         return cell
     return _BEGINS_ANEW.sub("'", f"'{cell}" if cell.startswith(DANGEROUS) else cell)
+
+
+def unmarked(sheet: str) -> str:
+    """A file's text without what `harmless` has set into the midst of its cells."""
+    return _SET_IN.sub("", sheet)
 
 
 def to_csv(frame: "pd.DataFrame") -> bytes:
