@@ -16,6 +16,7 @@ Estimator = Literal[
     "auto",
     "logistic",
     "quadratic",
+    "horizons",
     "tree",
     "forest",
     "extra_trees",

@@ -7,6 +7,7 @@
 - Trees and forests: SHAP of the probability, brought to log-odds by the secant below. Its cost is leaves × depth² a
   customer, so of a large population the first customers get it and the others path attribution (Saabas 2014), which
   adds up as exactly.
+- Half the horizon and twice (`retention.churn.horizons`): the mean of the two, as of an ensemble.
 - Stretches of the horizon (`retention.churn.hazards`): each stretch as its kind, brought to the logarithm of its
   probability by a secant; these add up to that of churn, which is brought to log-odds.
 - Support-vector machine, neural network and whatever else there is: Shapley values of the groups of features, sampled
@@ -89,7 +90,7 @@ def _explained(
 ) -> Additive:
     if isinstance(model, LogOdds):
         parts = [_member(member, X, reference, groups, leaf_rows) for member in model.members]
-        found = _averaged(parts, _weights(model, len(parts)))
+        found = _averaged(parts, _weights(model, len(parts)), _logit)
         if _adds_up(found, model.decision_function(X)):
             return found
     return _sampled(lambda rows: _margin(model, rows), X, reference, groups)
@@ -106,18 +107,18 @@ def _weights(model: LogOdds, members: int) -> np.ndarray:
     return weights / weights.sum()
 
 
-def _averaged(parts: list[Additive], weights: np.ndarray) -> Additive:
-    """The weighted mean of probabilities, in log-odds, cut off where `LogOdds` cuts."""
+def _averaged(parts: list[Additive], weights: np.ndarray, odds: Callable[[Any], Any]) -> Additive:
+    """The weighted mean of probabilities, in log-odds by ``odds``: cut off where `LogOdds` cuts, if it is the whole model."""
     chance = sum(weight * expit(part.margin) for part, weight in zip(parts, weights, strict=True))
     base = sum(weight * expit(part.base) for part, weight in zip(parts, weights, strict=True))
     slopes = [
         weight * _secant(expit, part.margin, part.base) for part, weight in zip(parts, weights, strict=True)
     ]
-    back = _secant(_logit, np.asarray(chance), float(base))
+    back = _secant(odds, np.asarray(chance), float(base))
     phi = sum(part.phi * (slope * back)[:, None] for part, slope in zip(parts, slopes, strict=True))
     error = float(sum(part.error * weight for part, weight in zip(parts, weights, strict=True)))
     methods = tuple(dict.fromkeys(method for part in parts for method in part.methods))
-    return Additive(float(_logit(base)), np.asarray(phi), _logit(np.asarray(chance)), methods, error)
+    return Additive(float(odds(base)), np.asarray(phi), odds(np.asarray(chance)), methods, error)
 
 
 def _logit(chance: Any) -> Any:
@@ -150,6 +151,9 @@ def _member(
 ) -> Additive:
     if isinstance(member, ClosedForm):
         return _closed_form(member, X, reference)
+    if isinstance(member, LogOdds):
+        inner = [_member(one, X, reference, groups, leaf_rows) for one in member.members]
+        return _averaged(inner, _weights(member, len(inner)), _far)
     if isinstance(member, Survival):
         return _product([_member(one, X, reference, groups, leaf_rows) for one in member.stretches])
     if isinstance(member, HistGradientBoostingClassifier):

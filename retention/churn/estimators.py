@@ -22,12 +22,14 @@ from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
 from retention.churn.hazards import by_stretches
+from retention.churn.horizons import by_other_horizons
 from retention.churn.quadratic import Quadratic
 from retention.progress import Progress, part, silent
 
 PRODUCTS = "quadratic"  # of every two features
-ENSEMBLE = ("logistic", PRODUCTS, "boosting")
-BY_STRETCHES = ENSEMBLE  # members that learn when a customer came back, where that is known
+HORIZONS = "horizons"  # the same, asked of half the horizon and of twice
+BY_STRETCHES = ("logistic", PRODUCTS, "boosting")  # learn when a customer came back, where that is known
+ENSEMBLE = (*BY_STRETCHES, HORIZONS)
 CLOSED_FORM, RFM = "bg_nbd", "rfm_logistic"
 SEASONAL, BG_LOGISTIC = "bg_season", "bg_logistic"  # BG/NBD on the shop's clock; its log-odds and RFM
 SIMPLE = (CLOSED_FORM, SEASONAL, RFM, BG_LOGISTIC)
@@ -266,7 +268,7 @@ def _leaf(rows: int, wanted: int) -> int:
 
 Fit = Callable[[np.ndarray, np.ndarray, int, Progress, Mapping[str, Any]], BaseEstimator]
 _FITS: dict[str, Fit] = {
-    "logistic": _logistic, PRODUCTS: _quadratic, "tree": _tree, "forest": _forest, "extra_trees": _extra_trees, "svm": _svm, "neural": _neural, "boosting": _boosting,
+    "logistic": _logistic, PRODUCTS: _quadratic, HORIZONS: _quadratic, "tree": _tree, "forest": _forest, "extra_trees": _extra_trees, "svm": _svm, "neural": _neural, "boosting": _boosting,
 }  # fmt: skip
 ESTIMATORS = (*_FITS, "ensemble", "stacked", CLOSED_FORM, SEASONAL, RFM, BG_LOGISTIC)
 
@@ -279,22 +281,24 @@ def parts(name: str) -> tuple[str, ...]:
 def stackable(members: Sequence[str]) -> tuple[str, ...]:
     """Those of some members that a stack is made of: what knows more than RFM, and the season where it is known.
 
-    There a third learned member would outvote the closed forms that know it.
+    There a third learned member would outvote the closed forms that know it; other horizons are in the ensemble's mean only.
     """
-    left_out = {RFM, CLOSED_FORM, PRODUCTS} if SEASONAL in members else {RFM}
+    left_out = {RFM, HORIZONS, *((CLOSED_FORM, PRODUCTS) if SEASONAL in members else ())}
     return tuple(one for one in members if one not in left_out)
 
 
 def fit_member(
-    name: str, X: np.ndarray, y: np.ndarray, *, waited: np.ndarray | None = None, columns: Sequence[str] = (),
-    seed: int = 0, progress: Progress = silent, settings: Mapping[str, Any] | None = None,
+    name: str, X: np.ndarray, y: np.ndarray, *, waited: np.ndarray | None = None, followed: np.ndarray | None = None,
+    columns: Sequence[str] = (), seed: int = 0, progress: Progress = silent, settings: Mapping[str, Any] | None = None,
 ) -> BaseEstimator:  # fmt: skip
     """Fit one member, of `parts`.
 
     Parameters
     ----------
     waited : numpy.ndarray, optional
-        (n,) time until each customer came back, in horizons; infinite for who churned.
+        (n,) time until each customer came back, in horizons; infinite for who had not when they were followed no more.
+    followed : numpy.ndarray, optional
+        (n,) for how many horizons they were; one without it.
     columns : sequence of str
         (k,) names of the features.
     settings : mapping, optional
@@ -315,8 +319,13 @@ def fit_member(
             known = np.where(np.isnan(X).all(axis=0), 0.0, X)
             return _FITS[name](known, y, seed, progress, settings or {})
 
-        timed = waited is not None and name in BY_STRETCHES
-        found = by_stretches(whole, X, np.asarray(waited), progress) if timed else None
+        found = None
+        if waited is not None and name in BY_STRETCHES:
+            found = by_stretches(whole, X, waited, progress)
+        if waited is not None and name == HORIZONS:
+            seen = np.ones(len(y)) if followed is None else followed
+            others = by_other_horizons(whole, X, y, waited, seen, progress)
+            found = LogOdds(others) if others else None
         return whole(X, y, progress) if found is None else found
 
 

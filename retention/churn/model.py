@@ -200,7 +200,9 @@ def _unjudged(
     nothing. Products of features rank worse when customers age (docs/accuracy.md).
     """
     if model == "auto" and min(y.sum(), len(y) - y.sum()) >= calibration.CHURNERS:
-        members = tuple(name for name in rung.members if name != estimators.PRODUCTS)
+        members = tuple(
+            name for name in rung.members if name not in (estimators.PRODUCTS, estimators.HORIZONS)
+        )
         flattered = rolling.across_customers(training, members, seed=seed, progress=progress)
         kept = members if flattered is None else rolling.not_worse(members, flattered)
         return rolling.Choice("stacked", kept, None, float("nan"))

@@ -56,6 +56,13 @@ class Quadratic(ClassifierMixin, BaseEstimator):
         self.intercept_ = float(head.intercept_[0] - scaler.mean_ @ slopes + weights.sum())
         return self
 
+    def turned(self, slope: float, shift: float) -> "Quadratic":
+        """The same with ``slope · log-odds + shift``, in its place."""
+        self.products_ *= slope
+        self.slopes_ *= slope
+        self.intercept_ = slope * self.intercept_ + shift
+        return self
+
     def contributions(self, Z: np.ndarray) -> np.ndarray:
         """(n, k) what each feature adds to ``intercept_``: Shapley values against the average z = 0.
 

@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
 from retention.churn import estimators
 from retention.churn.calibration import CHURNERS, cross_fits, mapped
-from retention.churn.snapshots import Snapshot, TrainingSet, stacked, waited
+from retention.churn.snapshots import Snapshot, TrainingSet, followed, stacked, waited
 from retention.churn.uncertainty import log_loss_of
-from retention.progress import Progress, part
+from retention.progress import Progress, part, silent
 
 MOST_ORIGINS, MANY_ROWS = 3, 40_000  # above so many rows two origins must do
 MANY_ROWS_SEASONAL = 20_000  # the same where a season is known: an older one says less of the next
@@ -79,14 +80,13 @@ def across_customers(
     for number, half in enumerate((True, False)):
         taught = [one.rows(_even(one) == half) for one in training.teaching(training.snapshots)]
         asked = _even(newest) != half
-        X, y = stacked(taught, training.columns)
+        _, y = stacked(taught, training.columns)
         if not CHURNERS <= y.sum() <= len(y) - CHURNERS:
             return None
         for place, name in enumerate(members):
-            member = estimators.fit_member(
-                name, X, y, waited=waited(taught), columns=training.columns, seed=seed,
-                progress=part(part(progress, number, 2), place, len(members)), settings=training.settings.get(name),
-            )  # fmt: skip
+            inner = part(part(progress, number, 2), place, len(members))
+            settings = training.settings.get(name, {})
+            member = taught_by(training, taught, name, seed=seed, settings=settings, progress=inner)
             said[name][asked] = estimators.churn(member, seen[asked])
     return Told(newest, said, newest.labels)
 
@@ -128,19 +128,22 @@ def fitted(
     moments = tuple(snapshot.cutoff for snapshot in snapshots)
     key = (name, seed, training.columns, moments, tuple(sorted(settings.items())))
     if key not in training.fits:
-        taught = training.teaching(snapshots)
-        X, y = stacked(taught, training.columns)
-        training.fits[key] = estimators.fit_member(
-            name,
-            X,
-            y,
-            waited=waited(taught),
-            columns=training.columns,
-            seed=seed,
-            progress=progress,
-            settings=settings,
+        training.fits[key] = taught_by(
+            training, training.teaching(snapshots), name, seed=seed, settings=settings, progress=progress
         )
     return training.fits[key]
+
+
+def taught_by(
+    training: TrainingSet, snapshots: Sequence[Snapshot], name: str, *, seed: int, settings: Mapping[str, Any],
+    progress: Progress = silent,
+) -> BaseEstimator:  # fmt: skip
+    """A member fitted on these rows, with these settings."""
+    X, y = stacked(snapshots, training.columns)
+    return estimators.fit_member(
+        name, X, y, waited=waited(snapshots), followed=followed(snapshots, training.horizon_days),
+        columns=training.columns, seed=seed, progress=progress, settings=settings,
+    )  # fmt: skip
 
 
 def judge(name: str, told: Sequence[Told]) -> Choice:

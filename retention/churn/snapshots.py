@@ -34,7 +34,8 @@ class Snapshot:
     """Eligible customers at ``cutoff``, ordered by id.
 
     ``frame`` holds customer_id, the features and `DERIVED`; ``churned`` (n,) 0 or 1, None where the future is not
-    known, and ``waited`` (n,) the time until the next order in horizons, infinite for who churned. ``buyers`` counts everyone who ever ordered; ``purchases`` (BG/NBD, in days), ``buying``
+    known, and ``waited`` (n,) the time until the next order in horizons, infinite for who had not come back after
+    ``followed`` horizons (1 or 2). ``buyers`` counts everyone who ever ordered; ``purchases`` (BG/NBD, in days), ``buying``
     (states, in quarters of H) and ``spend`` (Gamma-Gamma of an order day; None where nobody spent, and with labels: learning
     has no use for it) are fitted on all of them.
     """
@@ -48,6 +49,7 @@ class Snapshot:
     spend: gamma_gamma.GammaGamma | None
     season: seasons.Season | None = None  # from thirteen months on
     waited: np.ndarray | None = None
+    followed: float = 1.0
 
     @property
     def labels(self) -> np.ndarray:
@@ -75,9 +77,9 @@ class Snapshot:
 
 def take(
     lake: Any, cutoff: datetime, *, horizon_days: int, active_within_days: int | None, labelled: bool = True,
-    seasonal: bool | None = None,
+    seasonal: bool | None = None, until: datetime | None = None,
 ) -> Snapshot:  # fmt: skip
-    """The snapshot at one moment; ``labelled`` also looks at the horizon after it.
+    """The snapshot at one moment; ``labelled`` also looks at the horizon after it, and up to ``until`` at a second one.
 
     ``seasonal`` asks for the shop's clock; without it, where thirteen months have been seen.
     """
@@ -104,11 +106,18 @@ def take(
     if active_within_days is not None:
         frame = frame[frame.recency_days <= active_within_days]
     churned = waited = None
+    followed = 1.0
     if labelled:
-        waited = waits(lake, frame.customer_id, cutoff, cutoff + timedelta(days=horizon_days)) / horizon_days
-        churned = np.isinf(waited).astype(float)
+        horizon = timedelta(days=horizon_days)
+        waited = waits(lake, frame.customer_id, cutoff, cutoff + horizon) / horizon_days
+        if until is not None and cutoff + 2 * horizon <= until:
+            followed = 2.0
+            later = waits(lake, frame.customer_id, cutoff, cutoff + 2 * horizon) / horizon_days
+            # what was heard of the first horizon only after its end changes no label
+            waited = np.where(np.isinf(waited), np.maximum(later, 1), waited)
+        churned = (waited >= 1).astype(float)
     return Snapshot(
-        cutoff, frame.reset_index(drop=True), churned, len(x), fitted, buying, None if labelled else _spend(drawn), season, waited
+        cutoff, frame.reset_index(drop=True), churned, len(x), fitted, buying, None if labelled else _spend(drawn), season, waited, followed
     )  # fmt: skip
 
 
@@ -246,12 +255,25 @@ def stacked(snapshots: Sequence[Snapshot], columns: Sequence[str]) -> tuple[np.n
 
 
 def waited(snapshots: Sequence[Snapshot]) -> np.ndarray | None:
-    """(n,) how long until each customer of `stacked` came back, in horizons; None where it was not noted."""
+    """(n,) how long until each customer of `stacked` came back, in horizons, as far as it was followed; None where it was not noted."""
     known = [snapshot.waited for snapshot in snapshots if snapshot.waited is not None]
     if len(known) < len(snapshots):
         return None
     step = _every(snapshots)
     return np.concatenate([one[::step] for one in known])
+
+
+def followed(snapshots: Sequence[Snapshot], horizon_days: int) -> np.ndarray:
+    """(n,) for how many horizons, 1 or 2, it is known when each customer of `stacked` came back.
+
+    Two where they were over together with the newest label window: an origin in the past sees no more than was known then.
+    """
+    over = max(snapshot.cutoff for snapshot in snapshots) - timedelta(days=horizon_days)
+    known = [2.0 if one.followed >= 2 and one.cutoff <= over else 1.0 for one in snapshots]
+    step = _every(snapshots)
+    return np.concatenate(
+        [np.full(len(one.frame), number)[::step] for one, number in zip(snapshots, known, strict=True)]
+    )
 
 
 def _every(snapshots: Sequence[Snapshot]) -> int:
@@ -291,7 +313,7 @@ def history(
         taken.append(
             take(
                 lake, moment, horizon_days=horizon_days, active_within_days=active_within_days,
-                seasonal=days >= SEASON_FROM_DAYS,
+                seasonal=days >= SEASON_FROM_DAYS, until=cutoff,
             )
         )  # fmt: skip
     taken = [snapshot for snapshot in taken if len(snapshot.frame)]

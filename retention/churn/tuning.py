@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from retention.churn import estimators, rolling
-from retention.churn.snapshots import Snapshot, TrainingSet, stacked, waited
+from retention.churn.snapshots import Snapshot, TrainingSet
 from retention.churn.uncertainty import Interval, log_loss_of, paired
 from retention.progress import Progress, part, silent
 
@@ -175,9 +175,6 @@ def _losses(
 ) -> np.ndarray:
     """Each customer's log-loss at an origin by a fit on what was over before it, (n,)."""
     taught = training.teaching(training.before(origin.cutoff))
-    X, y = stacked(taught, training.columns)
-    member = estimators.fit_member(
-        name, X, y, waited=waited(taught), columns=training.columns, seed=seed, settings=settings
-    )
+    member = rolling.taught_by(training, taught, name, seed=seed, settings=settings)
     said = estimators.churn(member, origin.matrix(training.columns, as_it_was=True))
     return log_loss_of(origin.labels, np.clip(said, 5e-4, 1 - 5e-4))

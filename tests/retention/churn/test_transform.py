@@ -49,7 +49,9 @@ def test_scaling_and_imputation_are_fitted_steps_of_the_model(name, question):
     assert scaler.n_samples_seen_ == len(X)
 
 
-@pytest.mark.parametrize("name", ["logistic", "quadratic", "tree", "forest", "svm", "neural", "boosting"])
+@pytest.mark.parametrize(
+    "name", ["logistic", "quadratic", "horizons", "tree", "forest", "svm", "neural", "boosting"]
+)
 def test_what_is_imputed_was_learned_from_the_training_rows_alone(name, question):
     X, y = question
     model = estimators.fit(name, X, y, seed=2)
