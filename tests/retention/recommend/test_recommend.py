@@ -13,6 +13,7 @@ from retention.lake.importing import import_files
 from retention.recommend import TrainedRecommender, evaluate, reasons, recommend, train
 from retention.recommend.history import read
 from retention.recommend.preferences import preferences
+from retention.templating import text
 from tests import shop as tiny
 from tests.retention.recommend.made import made
 
@@ -290,6 +291,13 @@ def test_a_day_is_the_shops(tmp_path, zone, bought, now, ago):
     history = read(shop.lake, to)
     assert history.moment(history.at(to)) == to
     assert int(history.at(to)) - history.day[0] == (ago == "yesterday")
+
+
+def test_a_list_that_the_policy_leaves_empty_is_told_as_that_in_the_terminal_too():
+    """It said 'there are no items yet' to who had excluded all of them."""
+    told = text("terminal/recommend.txt.j2", customer_id="c", result={"items": [], "merged": None, "note": ""})
+    assert "policy's `exclude_…`" in told
+    assert "no items yet" not in told
 
 
 def test_a_title_is_one_line_whatever_the_export_wrote(tmp_path):
