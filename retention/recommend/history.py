@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from retention.recommend.stars import UNRATED, scale
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -21,11 +23,10 @@ DAY = 86_400
 PURCHASE, CART, VIEW = "purchase", "cart", "view"
 
 # A purchase is 1. A cart came to about half of one in weight on Taobao's data; the others are judgement. Carts and views
-# are measured on a shop's own data where there is enough (`worth`). A return takes a purchase back; a review counts by its stars (below).
+# are measured on a shop's own data where there is enough (`worth`). A return takes a purchase back; a review counts by its stars (`stars`).
 WEIGHTS = {
     PURCHASE: 1.0, CART: 0.5, "coupon_redeem": 0.5, VIEW: 0.1, "search": 0.1, "email_click": 0.1, "return": -1.0,
 }  # fmt: skip
-NEUTRAL_STARS = 3.0
 HALF_LIVES = (14, 30, 90, 240)  # days
 
 
@@ -147,10 +148,10 @@ def read(
         events = events.filter(events.occurred_at >= naive(since))
     if customer_ids is not None:
         events = events.filter(events.customer_id.isin(list(customer_ids)))
-    stars = events.rating.cast("float64").fill_null(NEUTRAL_STARS + 0.5)
+    stars = scale(lake, cutoff).weight(events.rating.cast("float64")).fill_null(UNRATED)
     weight = ibis.cases(
         *((events.event_type == kind, value) for kind, value in WEIGHTS.items()),
-        else_=(stars - NEUTRAL_STARS) / 2,
+        else_=stars,
     )
     shift = shift_of(lake.zone) if shift is None else shift
     seconds = round(shift * DAY)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retention.recommend.history import DAY, NEUTRAL_STARS, PURCHASE, VIEW, WEIGHTS
+from retention.recommend.history import DAY, PURCHASE, VIEW, WEIGHTS
+from retention.recommend.stars import UNRATED, scale
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,9 +96,9 @@ def _events(lake: "Lake", customer_id: str, as_of: datetime) -> "pd.DataFrame":
     )
     frame = events.join(_ranked(lake), "item_id", how="left").to_pyarrow().to_pandas()
     frame = frame.sort_values(["occurred_at", "event_type", "item_id"], kind="stable", ignore_index=True)
-    stars = frame["rating"].astype(float).fillna(NEUTRAL_STARS + 0.5)
+    stars = scale(lake, as_of).weight(frame["rating"].astype(float)).fillna(UNRATED)
     weight = frame["event_type"].map(WEIGHTS).astype(float)
-    weight = weight.where(frame["event_type"] != "review", (stars - NEUTRAL_STARS) / 2).fillna(0.0)
+    weight = weight.where(frame["event_type"] != "review", stars).fillna(0.0)
     at = frame["occurred_at"].dt.tz_localize("UTC")
     age = (as_of - at).dt.total_seconds() / DAY
     return frame.assign(occurred_at=at, weight=weight * _length(frame) * np.exp2(-age / HALF_LIFE))

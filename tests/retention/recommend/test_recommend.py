@@ -295,7 +295,9 @@ def test_a_day_is_the_shops(tmp_path, zone, bought, now, ago):
 
 def test_a_list_that_the_policy_leaves_empty_is_told_as_that_in_the_terminal_too():
     """It said 'there are no items yet' to who had excluded all of them."""
-    told = text("terminal/recommend.txt.j2", customer_id="c", result={"items": [], "merged": None, "note": ""})
+    told = text(
+        "terminal/recommend.txt.j2", customer_id="c", result={"items": [], "merged": None, "note": ""}
+    )
     assert "policy's `exclude_…`" in told
     assert "no items yet" not in told
 
