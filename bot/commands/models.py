@@ -116,6 +116,11 @@ def card_(
 ) -> Answer | ModelCard:
     """The model card: purpose, data, figures, calibration, fairness, limits, examples. By default of the one in use."""
     if call.surface != TERMINAL:
+        if version:
+            with call.services.database.reading() as session:
+                registry.find(
+                    session, call.services.settings, version
+                )  # nobody waits to hear that there is none
         return request(ModelCard, version=version)
     from retention.lake import Lake
     from retention.reports.card import card

@@ -62,8 +62,13 @@ def weights_of(
 def told(
     trained: TrainedChurn, snapshot: Snapshot, value: np.ndarray, weight: dict[str, np.ndarray]
 ) -> pd.DataFrame:
-    """The columns of `COLUMNS` for these customers, their reasons in words."""
+    """The columns of `COLUMNS` for these customers, their reasons in words.
+
+    The time of the year is none before thirteen months: what a model makes of it then may be any trend.
+    """
     typical = dict(zip(trained.columns, trained.reference, strict=True))
+    if snapshot.season is None:
+        weight = {group: one for group, one in weight.items() if group != "season"}
     return pd.DataFrame(
         {
             "customer_id": snapshot.frame.customer_id,

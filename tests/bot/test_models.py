@@ -155,6 +155,15 @@ def test_two_recommenders_are_compared_on_the_horizon_on_which_both_were_judged(
     assert "not judged on the same origins" in other
 
 
+def test_a_card_of_no_model_is_refused_at_once(workspace, database, three):
+    """It was queued, and a worker found minutes later that there is none."""
+    said = workspace.run("models card churn-22")["text"]
+    assert "There is no model 'churn-22'; see `/retention models`. Did you mean churn-2?" in said
+    assert all_jobs(database) == []
+    workspace.run("models card churn-2")
+    assert [job.kind for job in all_jobs(database)] == ["model_card"]
+
+
 def test_what_was_said_of_an_item_names_it(database, settings, three, monkeypatch, capsys, tmp_path):
     """Two items that were not for a customer stood there as two equal lines, like words on the score."""
     monkeypatch.setenv("RETENTION_HOME", str(settings.home))

@@ -46,5 +46,8 @@ def by_line(con: Any, source: sources.Source) -> tuple[sources.Source, str]:
 
 def _lines(con: Any, source: sources.Source, listed: str) -> str:
     """The list; where some rows have none, as one that keeps them."""
-    found = con.execute(f"SELECT 1 FROM {source.relation} WHERE {listed} IS NULL LIMIT 1").fetchone()
-    return f"coalesce({listed}, [NULL])" if found else listed
+    some = f"len({listed}) > 0"  # an empty list makes no row: what it stands for would be gone, and nothing count it
+    found = con.execute(
+        f"SELECT 1 FROM {source.relation} WHERE NOT coalesce({some}, false) LIMIT 1"
+    ).fetchone()
+    return f"CASE WHEN {some} THEN {listed} ELSE [NULL] END" if found else listed

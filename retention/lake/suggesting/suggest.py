@@ -16,9 +16,11 @@ from retention.lake.suggesting.line_price import of_line
 from retention.lake.suggesting.map_text import QUARANTINED, Line, named, string, written
 from retention.lake.suggesting.order_lines import LINE, by_line
 from retention.lake.suggesting.profiles import FEW, Profile, profiles_of
+from retention.templating import count
 
 _SHOPS = {"shopify": "Shopify", "woocommerce": "WooCommerce"}
 _OF_LINES = ("event_id", "item_id", "quantity", "price", "amount", "discount", "title")
+ONLY_SALES = '{ value = "purchase" }'
 ONCE = 0.98  # of the rows have a customer of their own: nobody comes back
 
 
@@ -67,7 +69,7 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
                 f"No column of {source.name} looks like {' or '.join(lacking)} (there are {there}); write the map by hand."
             )
         if table.name == "events":
-            lines = _Events(con, source, chosen).lines()
+            lines = _Events(con, source, chosen, lined=bool(orders)).lines()
         else:
             lines = [*_once_each(con, source, table, profiles, chosen), *_plain(chosen)]
         told = of_items(profiles, chosen.values()) if table.name == "items" else ""
@@ -247,8 +249,10 @@ def _of_somebody(who: Profile, lines: list[Line]) -> list[Line]:
 class _Events:
     """The lines of a map of events: what needs more than a column's name."""
 
-    def __init__(self, con: Any, source: sources.Source, chosen: dict[str, Profile]) -> None:
-        self.con, self.source, self.chosen = con, source, chosen
+    def __init__(
+        self, con: Any, source: sources.Source, chosen: dict[str, Profile], *, lined: bool = False
+    ) -> None:
+        self.con, self.source, self.chosen, self.lined = con, source, chosen, lined
 
     def lines(self) -> list[Line]:
         direct = [
@@ -262,7 +266,8 @@ class _Events:
         if (who := self.chosen["customer_id"]).distinct > ONCE * who.filled * who.rows:
             doubt = f"{direct[0].why}; hardly anybody twice: is it a new one for each order?"
             direct[0] = replace(direct[0], why=doubt)
-        return [*self._place(), *self._where(), *direct, *self._amount(), self._event_type()]
+        kind = self._event_type()
+        return [*self._place(), *self._where(kind), *direct, *self._amount(), kind]
 
     def _column(self, target: str) -> str | None:
         return quoted(self.chosen[target].name) if target in self.chosen else None
@@ -289,9 +294,14 @@ class _Events:
             else [*lines, Line("currency", f'{{ value = "{known[1]}" }}', why)]
         )
 
-    def _where(self) -> list[Line]:
-        """Rows that are no trade: tests, and what costs nothing. Postage and accounts are the cleaning rules' (clean.toml)."""
+    def _where(self, kind: Line) -> list[Line]:
+        """Rows that are no trade: tests, what costs nothing, an order that lists nothing. Postage and accounts are the cleaning
+        rules' (clean.toml).
+        """
         conditions, why = [], []
+        if self.lined and kind.value == ONLY_SALES and (empty := self._listing_nothing()):
+            conditions.append(f"{quoted(LINE)} IS NOT NULL")
+            why.append(f"{count(empty, 'order')} without lines")
         if title := self._column("title"):
             tests = self._counted(
                 f"SELECT count(*) FROM {{rows}} WHERE regexp_matches(lower({title}), '^test\\b|test product')"
@@ -307,6 +317,15 @@ class _Events:
             why.append(f"{price.zero + price.negative:.1%} cost nothing")
         sql = " AND ".join(conditions)
         return [Line("where", f"{{ sql = '''{sql}''' }}", "; ".join(why))] if sql else []
+
+    def _listing_nothing(self) -> int:
+        """How many rows are of an order without lines."""
+        fields = [quoted(name) for name in self.source.columns if name.startswith(f"{LINE}.")]
+        return int(
+            self._counted(
+                f"SELECT count(*) FROM {{rows}} WHERE coalesce({', '.join(f'{one}::VARCHAR' for one in fields)}) IS NULL"
+            )[0][0]
+        )
 
     def _amount(self) -> list[Line]:
         if "amount" in self.chosen:
@@ -338,7 +357,7 @@ class _Events:
                 case = f"CASE WHEN {self._column(target)} < 0 THEN 'return' ELSE 'purchase' END"
                 share = self.chosen[target].negative
                 return Line("event_type", f"{{ sql = '''{case}''' }}", f"{share:.1%} are negative")
-        return Line("event_type", '{ value = "purchase" }', "nothing tells of anything else")
+        return Line("event_type", ONLY_SALES, "nothing tells of anything else")
 
     def _told_types(self) -> Line | None:
         column = self._column("event_type")

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -6,6 +7,8 @@ import pytest
 
 from retention.churn import TrainedChurn, evaluate, score, train
 from retention.churn.model import fit
+from retention.churn.score import population, told
+from retention.churn.season import Season
 from retention.churn.snapshots import history, origins, take
 from retention.errors import BadInput, TooLittleData
 from retention.features import NAMES, build
@@ -139,6 +142,18 @@ def test_reasons_are_said_in_words(shop, trained):
     assert all(told == sorted(told, key=lambda r: -r["weight"]) for told in risky.reasons)
     assert (scores.next_order_at >= shop.end).all()
     assert (scores.expected_value >= 0).all()
+
+
+def test_the_time_of_the_year_is_no_reason_before_thirteen_months(shop, trained):
+    """The tiny shop has half a year: a model may use how orders fall into it, but nobody knows that it comes again."""
+    people = population(shop.lake, shop.end, horizon_days=21, active_within_days=42)
+    count = len(people.frame)
+    weight = {"season": np.full(count, 2.0), "recency": np.full(count, 1.0)}
+    young = told(trained, people, np.ones(count), weight)
+    assert {reason["feature"] for row in young.reasons for reason in row} == {"recency"}
+    known = replace(people, season=Season(np.arange(500.0), 21.0, 0.0, people.purchases))
+    grown = told(trained, known, np.ones(count), weight)
+    assert all(row[0]["feature"] == "season" for row in grown.reasons)
 
 
 def test_what_cannot_be_learned_is_said_in_a_sentence(shop):

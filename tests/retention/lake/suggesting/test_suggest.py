@@ -229,7 +229,8 @@ def test_orders_that_list_their_lines_become_a_row_a_line(settings, tmp_path):
         "user.id", "order.no", "line.sku", "line.title",
     )  # fmt: skip
     report, events = _rows(tmp_path / "by-line", path, proposed)
-    assert (report.rows_read, report.rows_accepted, report.rows_quarantined) == (60, 60, 0)
+    counts = (report.rows_read, report.rows_filtered, report.rows_accepted, report.rows_quarantined)
+    assert counts == (80, 20, 60, 0)  # 20 of the 60 orders list nothing
     assert {(event["quantity"], event["amount"]) for event in events} == {(1.0, 2.5), (2.0, 5.0)}
 
 
@@ -281,6 +282,39 @@ def test_what_has_no_lines_stays_in_a_log_of_orders_and_views(settings, tmp_path
         ("purchase", "s1"): 60,
         ("purchase", "s2"): 60,
     }
+
+
+@pytest.mark.parametrize("none", ["[]", "null"])
+def test_an_order_that_lists_nothing_is_counted(settings, tmp_path, none):
+    """An empty list made no row: the order was gone by the proposed map, and nothing counted it. It is no sale either."""
+    path = tmp_path / "orders.jsonl"
+    path.write_text(
+        "".join(
+            f'{{"id": "o{n}", "user": {{"id": "u{n % 20}"}}, "at": "2025-01-{n % 28 + 1:02}T10:00:00Z", '
+            f'"lines": {none if n == 150 else """[{"sku": "s1", "qty": 1, "total": 2.5}]"""}}}\n'
+            for n in range(100, 160)
+        )
+    )
+    proposed = suggest(Lake.open(settings), "events", str(path))
+    assert "1 order without lines" in proposed
+    report, events = _rows(tmp_path / "all", path, proposed)
+    assert (report.rows_read, report.rows_filtered, report.rows_accepted) == (60, 1, 59)
+    assert "o150" not in {event["order_id"] for event in events}
+
+
+@pytest.mark.parametrize("none", ["[]", "null"])
+def test_a_view_with_an_empty_list_stays_a_view(settings, tmp_path, none):
+    path = tmp_path / "log.jsonl"
+    path.write_text(
+        "".join(
+            f'{{"what": "{"view" if n % 2 else "order"}", "user": {{"id": "u{n % 20}"}}, "at": "2025-01-{n % 28 + 1:02}T10:00:00Z", '
+            f'"lines": {none if n % 2 else """[{"sku": "s1", "qty": 1, "total": 2.5}]"""}}}\n'
+            for n in range(100, 160)
+        )
+    )
+    report, events = _rows(tmp_path / "all", path, suggest(Lake.open(settings), "events", str(path)))
+    assert report.rows_read == 60
+    assert {event["event_type"] for event in events} == {"view", "purchase"}
 
 
 def test_decimal_columns_are_columns(settings, tmp_path):
