@@ -103,6 +103,29 @@ def test_shopify_orders_are_filled_down_and_refunds_and_cancellations_returned(b
     assert events[4]["channel"] == "store"
 
 
+def test_prices_that_a_spreadsheet_wrote_anew_are_read_and_what_is_none_is_set_aside(bring):
+    """A price that was no number to the map was none at all: the sale came in without its money, and nothing said so."""
+    text = (
+        SHOPIFY_ORDERS.replace("GBP,45.00,", 'GBP,"1.045,01",')
+        .replace(",3,Mug,10.00,", ',3,Mug,"€ 341,67",')
+        .replace(",2,Plate,10.00,", ',2,Plate,"10,00",')
+        .replace(",1,Mug,20.00,", ",1,Mug,free,")
+    )
+    report, events = bring("events", "shopify-orders", text, ["order_id", "event_type", "item_id"])
+    assert report.quarantine == {"amount is no number": 2, "customer_id is missing": 1}
+    told = _lines(events)
+    assert told[:2] == [("purchase", "#1001", "MUG-1", 3, 1025.01), ("purchase", "#1001", "PLATE", 2, 20)]
+    assert "#1003" not in {order for _, order, *_ in told}
+
+
+def test_a_price_that_is_none_leaves_the_others_of_its_order_as_they_are(bring):
+    """The order's whole subtotal was put on those that could be read."""
+    text = SHOPIFY_ORDERS.replace(",2,Tea - Green / 100 g,10.00,", ",2,Tea - Green / 100 g,free,")
+    report, events = bring("events", "shopify-orders", text, ["order_id", "event_type", "item_id"])
+    assert report.quarantine == {"amount is no number": 1, "customer_id is missing": 1}
+    assert ("purchase", "#1004", "MUG-1", 1, 10) in _lines(events)
+
+
 def test_shopify_orders_tell_of_customers_too(bring):
     _, customers = bring("customers", "shopify-orders", SHOPIFY_ORDERS, "customer_id")
     assert [(one["customer_id"], one["name"], one["marketing_consent"]) for one in customers] == [
