@@ -221,6 +221,8 @@ def check(mapping: Mapping, source_columns: list[str], source: str) -> None:
                 f"{mapping.name} does not say where {column.name} comes from; {mapping.table.name} need it."
             )
     by_case = {name.casefold() for name in source_columns}  # as DuckDB compares them
+    if mapping.name == NO_MAP:
+        _check_kind(mapping, by_case, source)
     others = (("where", mapping.where), ("title", mapping.title))
     for target, expression in [*mapping.columns.items(), *((key, each) for key, each in others if each)]:
         for name in sorted(expression.columns):
@@ -229,6 +231,18 @@ def check(mapping: Mapping, source_columns: list[str], source: str) -> None:
                     f'{mapping.name} [{mapping.table.name}] {target} asks for the column "{name}", which {source} '
                     f"does not have{_nearest(name, source_columns)}."
                 )
+
+
+def _check_kind(mapping: Mapping, there: set[str], source: str) -> None:
+    """See that a file without a map is not plainly one of another table: ids of customers are in most of them."""
+    own = mapping.table
+    fits = [table for table in TABLES.values() if table.importable and {*table.required} <= there]
+    best = max(fits, key=lambda table: (len(table.required), table is own), default=own)
+    if best is not own and set(mapping.columns) <= {*own.required}:
+        raise BadInput(
+            f"{source} says nothing of {own.name} but {' and '.join(own.required)}; by its columns it is one of {best.name}: "
+            f"`retention import {best.name} {source}`. If {own.name} are meant, say in a --map what is what."
+        )
 
 
 def _is_column(timezone: Any, table: Table) -> bool:

@@ -7,7 +7,8 @@ UTF-8 is read as it is. Everything else is transcoded, a piece at a time, into a
 import codecs
 import csv
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,7 @@ class Dialect:
     columns: tuple[str, ...] = ()
     spaced: bool = False
     width: int = 0
+    twice: tuple[str, ...] = ()  # names that several columns have
 
     def as_dict(self) -> dict[str, Any]:
         """What people are told of it."""
@@ -63,6 +65,7 @@ class Dialect:
             "delimiter": "spaces" if self.spaced else names.get(self.delimiter, self.delimiter),
             "quote": self.quote,
             "header": self.header,
+            **({"twice": [*self.twice]} if self.twice else {}),
         }
 
     @property
@@ -116,10 +119,11 @@ def detect(
         head = _head(path, None, "utf-8") if spaced else head
     delimiter = "\t" if spaced else (mapping and mapping.delimiter) or ("\t" if kind == "tsv" else None)
     sniffed = _sniffed(con, path, packing, delimiter, _lines_above(head, mapping))
-    names, header = _header(head, sniffed, mapping)
+    first = _first(head, sniffed)
+    names, header = _header(first, sniffed, mapping)
     return Dialect(
         path, packing, encoding, sniffed["delimiter"], sniffed["quote"], sniffed["escape"], sniffed["skip"], header,
-        names, spaced, sniffed["width"],
+        names, spaced, sniffed["width"], several(first) if header else (),
     )  # fmt: skip
 
 
@@ -307,15 +311,26 @@ def _sniffed(
     }  # fmt: skip
 
 
+def several(names: Sequence[str]) -> tuple[str, ...]:
+    """The names that several columns have; DuckDB compares them in small letters."""
+    counted = Counter(name.casefold() for name in names if name)
+    seen = {name.casefold(): name for name in reversed(names)}
+    return tuple(seen[name] for name, count in counted.items() if count > 1)
+
+
+def _first(head: list[str], sniffed: dict[str, Any]) -> list[str]:
+    """The cells of the first line that is not skipped."""
+    line = next((line for line in head[sniffed["skip"] :] if line.strip()), "")
+    return _cells(line, sniffed["delimiter"])
+
+
 def _header(
-    head: list[str], sniffed: dict[str, Any], mapping: Mapping | None
+    cells: list[str], sniffed: dict[str, Any], mapping: Mapping | None
 ) -> tuple[tuple[str, ...], bool]:
     """Whether the first line names the columns: it does unless half of it looks like data."""
     made = tuple(f"column{number}" for number in range(1, sniffed["width"] + 1))
     if mapping and mapping.header is not None:
         return made, mapping.header
-    first = next((line for line in head[sniffed["skip"] :] if line.strip()), "")
-    cells = _cells(first, sniffed["delimiter"])
     named = _asked(mapping)
     if named & {cell.casefold() for cell in cells} and not named & {*made}:
         return made, True

@@ -226,7 +226,12 @@ def as_read(con: Any, source: Source, mapping: Mapping) -> Source:
         mapping,
         source.detected.get("format") in ("parquet", "database"),
     )
-    told = {"decimal": seen.decimal, "dates": seen.dates, "notes": seen.notes}
+    twice = [
+        f"{name}: several columns are called so, and the first of them is read; give the others names of their own."
+        for name in source.detected.get("twice", ())
+        if name.casefold() in mapping.named
+    ]
+    told = {"decimal": seen.decimal, "dates": seen.dates, "notes": [*twice, *seen.notes]}
     detected = source.detected | {name: value for name, value in told.items() if value}
     return replace(source, readings=seen.columns, detected=detected)
 

@@ -162,6 +162,29 @@ def test_a_file_of_other_columns_without_a_map_is_told_how_to_get_one(lake, sett
         import_files(lake, None, settings, "events", [str(tmp_path / "orders.csv")])
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "customer_id,event_type,occurred_at\na,purchase,2025-01-01\n",
+            r"`retention import events orders\.csv`",
+        ),
+        ("customer_id,campaign_id,arm,sent_at\na,c,control,2025-01-01\n", "it is one of treatments"),
+        ("customer_id,email\na,a@x.org\n", ""),
+        ("customer_id,segment\na,new\n", ""),
+    ],
+)
+def test_a_file_of_another_table_makes_no_customers(lake, settings, tmp_path, text, says):
+    """Any file with a customer_id came in as customers, of whom nothing was known."""
+    (tmp_path / "orders.csv").write_text(text)
+    files = [str(tmp_path / "orders.csv")]
+    if says:
+        with pytest.raises(BadInput, match=says):
+            import_files(lake, None, settings, "customers", files)
+    else:
+        assert import_files(lake, None, settings, "customers", files).rows_accepted == 1
+
+
 def test_the_same_file_by_another_map_is_told_of(lake, settings, database, tmp_path, retail):
     file, other = _file(tmp_path, HEADER + ROWS), tmp_path / "other.toml"
     other.write_text(RETAIL.replace("Europe/London", "Europe/Berlin"))

@@ -116,6 +116,16 @@ def test_what_is_no_date_speaks_for_no_order_of_day_and_month(bring):
     assert not any("month first" in note for note in report.files[0].get("notes", []))
 
 
+def test_a_column_that_is_there_twice_is_told_of_where_the_map_reads_it(bring):
+    """The first of two columns called alike was read, and nothing said so."""
+    report, events = bring(b"Customer,Date,Item,Amount,amount,Note,Note\n1,2025-01-02,a,1,9,x,y\n")
+    assert events[0]["amount"] == 1
+    (note,) = report.files[0]["notes"]
+    assert note.startswith("Amount: several columns are called so, and the first of them is read")
+    once, _ = bring(b"Customer,Date,Item,Amount,Note,Note\n1,2025-01-02,a,1,x,y\n")
+    assert "notes" not in once.files[0]
+
+
 def test_doubt_about_the_order_of_dates_is_told_and_the_map_decides(bring):
     content = b"Customer,Date,Item,Amount\n1,03/04/2025,a,1\n"
     report, events = bring(content)
