@@ -124,6 +124,21 @@ def test_intervals_cover_the_truth_as_often_as_they_say_and_count_a_customer_onc
     assert covered >= 51
 
 
+def test_the_interval_of_an_ece_holds_it():
+    """Each draw of customers is more uneven than they are: the interval of an ECE of .033 began at .037."""
+    random = np.random.default_rng(8)
+    for _ in range(10):
+        said = random.beta(4, 2, 400)
+        churned = (random.random(400) < said).astype(float)
+        ids = np.arange(400).astype(str)
+        found = intervals(
+            lambda y, p: {"ece": ece(y, p), "brier": float(((y - p) ** 2).mean())}, [(ids, churned, said)]
+        )
+        assert 0 <= found["ece"][0] <= ece(churned, said) < found["ece"][1]
+        low, high = found["brier"]
+        assert low < ((churned - said) ** 2).mean() < high
+
+
 def test_the_ece_of_chance_is_what_perfect_probabilities_show():
     random = np.random.default_rng(6)
     said = random.beta(1, 3, 400)
