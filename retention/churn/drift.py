@@ -54,6 +54,27 @@ def of_features(profiles: Mapping[str, Any], people: "Snapshot") -> dict[str, fl
     return dict(sorted(found.items(), key=lambda pair: -pair[1]))
 
 
+def of_customers(profiles: Mapping[str, Any], people: "Snapshot") -> dict[str, Any]:
+    """How far customers have moved from those of the profiles (empty: of a version that kept none).
+
+    Returns
+    -------
+    dict
+        ``customers``: how many; ``features``: see `of_features`; ``limit`` of the PSI from which one counts; ``moved``:
+        those that do, but for what grows with the history by itself.
+    """
+    features, customers = of_features(profiles, people), len(people.frame)
+    limit = limit_of(next(iter(profiles.values())), customers) if profiles else MOVED
+    return {
+        "customers": customers, "features": features, "limit": limit, "moved": unexpected(features, limit),
+    }  # fmt: skip
+
+
+def limit_of(before: Mapping[str, Any], customers: int) -> float:
+    """The PSI from which so many customers have moved: another population, and more than chance shows."""
+    return max(MOVED, by_chance(before, customers))
+
+
 def unexpected(features: Mapping[str, float], limit: float = 0.0) -> list[str]:
     """Those from a limit on that do not grow with the history by themselves."""
     return [name for name, value in features.items() if value >= limit and name not in GROWING]

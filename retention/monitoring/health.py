@@ -81,7 +81,7 @@ def check(lake: Any, database: Database, settings: Settings, *, progress: Progre
     except TooLittleData:  # nobody is active any more: told by the digest, not by a model
         moved = {}
     progress(3, 3, "Looking at the model")
-    reasons = (*_worse(outcome, row), *_moved(moved))
+    reasons = (*_worse(outcome, row, lake), *_moved(moved))
     state = "decayed" if reasons else "healthy" if outcome and outcome.version == row.version else "waiting"
     return Health(row, clock.now(), state, reasons, outcome, moved)
 
@@ -104,14 +104,14 @@ def _measured(outcome: Outcome) -> dict[str, Any]:
     return {**outcome.metrics, "log_loss_interval": interval}
 
 
-def _worse(outcome: Outcome | None, row: ModelVersion) -> list[dict[str, str]]:
+def _worse(outcome: Outcome | None, row: ModelVersion, lake: Any) -> list[dict[str, str]]:
     """Whether the champion's own predictions came out worse than it promised, beyond doubt."""
     hoped = promised(row).get("log_loss")
     if outcome is None or outcome.version != row.version or hoped is None or outcome.log_loss.low <= hoped:
         return []
     loss = outcome.log_loss
     text = (
-        f"its predictions of {outcome.as_of:%Y-%m-%d} came out worse than promised: log-loss {loss.mean:.3f} "
+        f"its predictions of {lake.local(outcome.as_of):%Y-%m-%d} came out worse than promised: log-loss {loss.mean:.3f} "
         f"(95 % {loss.low:.3f} to {loss.high:.3f}) against {hoped:.3f}"
     )
     return [{"check": "log_loss", "text": text}]
@@ -125,17 +125,16 @@ def _moved(moved: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _drift(row: ModelVersion, trained: TrainedChurn, people: Snapshot) -> dict[str, Any]:
-    """PSI of the scores and of each feature against the training window; empty for versions that kept no profile."""
+    """PSI of the scores (with its limit) and of each feature against the training window; empty for versions that kept no profile."""
     kept = row.metrics.get("reference")
     if not kept:
         return {}
-    limit = max(drift.MOVED, drift.by_chance(kept["scores"], len(people.frame)))
-    features = drift.of_features(kept["features"], people)
+    found = drift.of_customers(kept["features"], people)
     return {
-        "customers": len(people.frame), "score_psi": drift.moved(kept["scores"], trained.predict(people)),
-        "limit": limit, "features": features, "moved": drift.unexpected(features, limit),
+        **found, "score_psi": drift.moved(kept["scores"], trained.predict(people)),
+        "limit": drift.limit_of(kept["scores"], len(people.frame)),
         "most": [
-            {"feature": name, "meaning": MEANING[name], "psi": features[name]}
-            for name in drift.unexpected(features)[:SHOWN]
+            {"feature": name, "meaning": MEANING[name], "psi": found["features"][name]}
+            for name in drift.unexpected(found["features"])[:SHOWN]
         ],
     }  # fmt: skip

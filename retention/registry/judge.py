@@ -18,6 +18,7 @@ from retention.churn.uncertainty import Interval, log_loss_of, paired
 from retention.errors import TooLittleData
 from retention.progress import Progress, part, silent
 from retention.registry import gate
+from retention.templating import count
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ def _origins(
     found = []
     for number, (test, before) in enumerate(pairs):
         inner = part(progress, number, len(pairs))
-        inner(0, 1, f"Judging on {test.cutoff:%d %b %Y}")
+        inner(0, 1, f"Judging on {training.day(test.cutoff)}")
         if test.churned is None or not 0 < test.churned.sum() < len(test.churned):
             continue
         try:
@@ -274,6 +275,12 @@ def _against(asked: list[Origin], same: bool) -> tuple[list[gate.Check], dict[st
     return [gate.better(interval, len(asked)), gate.lift(new, old)], told
 
 
+def _defined(model: TrainedChurn) -> str:
+    days = model.active_within_days
+    among = "all who ever ordered" if days is None else f"those who ordered within {count(days, 'day')}"
+    return f"no order for {count(model.horizon_days, 'day')}, among {among}"
+
+
 def _why(
     origins: int, trained: TrainedChurn, champion: TrainedChurn, checks: Sequence[gate.Check],
     details: dict[str, Any],
@@ -284,7 +291,10 @@ def _why(
         None: f"It holds on {on}, on a rung without baselines",
     }[next((check.passed for check in checks if check.name == "baselines"), None)]  # fmt: skip
     if not _same_question(champion, trained):
-        return f"Churn is defined differently from now on. {passed}."
+        return (
+            f"Churn is defined differently from now on: {_defined(trained)}; until now it was {_defined(champion)}. {passed}. "
+            "If that was not meant, `/retention models rollback` goes back."
+        )
     gap = details.get("difference") or {}
     if gap and not same_recipe(champion, trained):
         return f"{passed}, and its recipe is better than the one in use (log-loss {gap['mean']:+.4f})."

@@ -114,16 +114,14 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
         )
     except TooLittleData:
         return told
-    features = drift.of_features(profiles, people)
-    customers = len(people.frame)
-    limit = max([drift.MOVED, *(drift.by_chance(profiles[name], customers) for name in [*profiles][:1])])
+    found = drift.of_customers(profiles, people)
+    features = {name: round(psi, 4) for name, psi in found["features"].items()}
     return told | {
-        "customers": customers,
-        "features": {name: round(psi, 4) for name, psi in features.items()},
+        **found,
+        "features": features,
         "meaning": {name: MEANING[name] for name in features},
-        "limit": round(limit, 4),
-        "moved": drift.unexpected(features, limit),
-        "largest": next((round(features[name], 4) for name in drift.unexpected(features)), None),
+        "limit": round(found["limit"], 4),
+        "largest": next((features[name] for name in drift.unexpected(features)), None),
     }
 
 

@@ -1,7 +1,9 @@
 """A shop whose customers change: the model in use is looked at each week, its decay is told once, and mended by a click."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
@@ -10,9 +12,12 @@ from sqlalchemy import select
 from bot.health import models as champions
 from retention import clock
 from retention.churn.derived import MEANING
+from retention.churn.uncertainty import Interval
 from retention.db.tables import Audit, Job, ModelHealth, ModelVersion, Outbox, RoleGrant
 from retention.errors import Conflict, NotAllowed
 from retention.monitoring import latest
+from retention.monitoring.health import _worse
+from retention.monitoring.outcome import Outcome
 from retention.templating import text
 from tests import shop as tiny
 from tests.workers.harness import ADMIN, ANALYST, CHANNEL, VIEWER, ask, job
@@ -169,6 +174,18 @@ def test_an_unchanged_shop_stays_healthy_and_nobody_is_disturbed(tmp_path):
     assert (seen.state, seen.source) == ("healthy", "recomputed")
     assert seen.scored_as_of == at(SEEN - HORIZON)
     assert alerts(own) == []
+
+
+def test_the_day_of_worse_predictions_is_the_shops():
+    """Scored at one in the morning in Kolkata, they were told of the day before."""
+    outcome = Outcome(
+        "v", "run", datetime(2025, 5, 31, 20, tzinfo=UTC), 900, {}, {}, Interval(0.5, 0.48, 0.52)
+    )
+    row = ModelVersion(version="v", metrics={"pooled": {"log_loss": 0.3}})
+    (reason,) = _worse(
+        outcome, row, SimpleNamespace(local=lambda at: at.astimezone(ZoneInfo("Asia/Kolkata")))
+    )
+    assert "its predictions of 2025-06-01 came out worse" in reason["text"]
 
 
 @pytest.mark.parametrize("drift", [True, False])

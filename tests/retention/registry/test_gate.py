@@ -139,6 +139,19 @@ def test_another_definition_of_churn_is_not_compared(training, logistic):
     assert found.promote == all(check.passed for check in found.checks)
 
 
+def test_a_new_definition_of_churn_is_told_beside_the_old_one(training, logistic, monkeypatch):
+    """Another --active-within took the champion's place, and nobody read in which way customers were now others."""
+    monkeypatch.setattr("retention.registry.judge._absolute", lambda *_: [])
+    found = judge(training, logistic, replace(logistic, active_within_days=None))
+    assert found.promote
+    for said in (
+        "no order for 14 days, among those who ordered within 42 days",
+        "among all who ever ordered",
+        "rollback",
+    ):
+        assert said in found.why
+
+
 def test_a_fault_that_the_champion_shares_is_told_and_does_not_keep_the_staler_of_two(
     training, logistic, monkeypatch
 ):
