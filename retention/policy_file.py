@@ -52,7 +52,7 @@ def not_toml(error: tomllib.TOMLDecodeError, text: str) -> str:
     """What keeps a text from being TOML: where, what stands there, what to write instead."""
     said = str(error)
     at = re.search(r"at line (\d+), column \d+", said)
-    line = text.splitlines()[int(at[1]) - 1].partition(" #")[0].strip() if at else ""
+    line = text.split("\n")[int(at[1]) - 1].partition(" #")[0].strip() if at else ""
     remedy = next((words for begin, words in _REMEDIES.items() if said.startswith(begin)), "")
     return "; ".join(filter(None, [f"{said}: {line[:80]}" if line else said, remedy]))
 

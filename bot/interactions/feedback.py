@@ -45,14 +45,19 @@ def register(app: App, services: Services) -> None:
         reason = (click.state.get("reason", {}).get("value", {}).get("value") or "").strip()
         if _keep(services, click, "wrong", reason):
             ack()
-            whisper(services, click, "feedback/thanks", pseudonym=_fields(value)[1], verdict="wrong")
+            _thank(services, click, "wrong")
         else:
             ack()
 
 
 def _useful(services: Services, click: Click) -> None:
     if _keep(services, click, "useful"):
-        whisper(services, click, "feedback/thanks", pseudonym=_fields(click.value)[1], verdict="useful")
+        _thank(services, click, "useful")
+
+
+def _thank(services: Services, click: Click, verdict: feedback.Verdict) -> None:
+    _, pseudonym, version, _ = _fields(click.value)
+    whisper(services, click, "feedback/thanks", pseudonym=pseudonym, version=version, verdict=verdict)
 
 
 def _ask_why(services: Services, click: Click) -> None:

@@ -91,6 +91,16 @@ def test_wrong_asks_why_and_replaces_what_the_same_person_said(workspace, databa
     assert "wrong" in api.wait("chat.postEphemeral")["text"]
 
 
+@pytest.mark.parametrize(("version", "card"), [(VERSION, True), ("rules", False)])
+def test_the_thanks_name_a_card_only_where_there_is_one(workspace, database, api, settings, version, card):
+    """The rules have no card: whoever looked for their word there was told that there is no such model."""
+    value = f"{pseudonym(settings.key, '42')}|{version}|{AS_OF}"
+    workspace.press(ids.FEEDBACK_USEFUL, f"useful|{value}")
+    assert ("model card" in words(api.wait("response_url")["blocks"])) == card
+    workspace.press(ids.FEEDBACK_WRONG, f"wrong|{value}")
+    assert ("model card" in words(api.wait("views.open")["view"]["blocks"])) == card
+
+
 @pytest.mark.parametrize("press", ["useful", "wrong"])
 def test_a_viewer_may_not(workspace, database, api, value, press):
     action = ids.FEEDBACK_USEFUL if press == "useful" else ids.FEEDBACK_WRONG

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from bot.terminal import run
+from retention.templating import text
 
 
 @pytest.fixture
@@ -78,6 +79,14 @@ def test_from_link_to_undo(home, capsys, tmp_path):
     ):
         assert run(words) == 0
         assert "{" not in capsys.readouterr().out
+
+
+def test_bounds_of_likeness_are_told_as_they_were_said():
+    """A threshold of .9999 was told as 100 %."""
+    probable = {"accepted": 3, "proposed": 1, "note": ""}
+    data = {"exact": {"accepted": 0, "proposed": 0, "shared": []}, "probable": probable, "both_arms": []}
+    told = text("terminal/identity/link.txt.j2", **data, accept=0.9999, review=0.7, seconds=1.0)
+    assert "3 links accepted from 99.99 %, 1 pair to review from 70 %" in told
 
 
 def test_a_review_above_the_threshold_is_refused(home, capsys):

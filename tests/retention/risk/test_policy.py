@@ -74,6 +74,10 @@ def test_a_shop_may_bring_its_own(tmp_path):
             "[campaign]\nbudget = 25,000\n",
             "budget = 25,000; one setting a line, and a number without separators",
         ),
+        (
+            "# a\u2028b\n[campaign]\nconsent = “required”\n",
+            "consent = “required”; write text in straight quotes",
+        ),
         ("[campaign]\nconsent = “required”\n", "consent = “required”; write text in straight quotes"),
         ("[campaign]\nbudget\n", "write a setting as name = value"),
         (_rule(""), "rules.1.name: write 1 or more characters"),
