@@ -65,8 +65,8 @@ def targets(trained: "TrainedChurn | None", snapshot: Snapshot, *, history_days:
     """Intent of the customers of a snapshot: the shape in time is the hazards', the level that of the churn model.
 
     Of its horizon the churn model knows more than the hazards do, so each customer's are raised or lowered until they agree
-    with it: nobody is likelier to order within 28 days than within 30. Whoever has been silent for longer than those it
-    learned from keeps theirs: of such customers it knows nothing.
+    with it: nobody is likelier to order within 28 days than within 30. Whoever has been silent for longer than those both
+    learned from is told the closed form's, which is fitted on everybody: what was learned of the others says too much of them.
 
     Parameters
     ----------
@@ -78,15 +78,15 @@ def targets(trained: "TrainedChurn | None", snapshot: Snapshot, *, history_days:
     if history_days < LEAST_DAYS:
         text = f"Purchase intent needs {LEAST_DAYS} days of history, and there are {int(history_days)}."
         return Targets({}, np.empty(0), np.empty(0), np.empty(0), text)
-    hazards = _closed(snapshot)
+    hazards = closed = _closed(snapshot)
     held = trained.parameters.get(HELD) if trained else None
     if held:
         model = intent.Intent.from_dict(held)
-        hazards = model.hazards(snapshot.matrix(model.columns), hazards)
+        hazards = model.hazards(snapshot.matrix(model.columns), closed)
     if trained:
         known = (snapshot.frame.recency_days <= (trained.active_within_days or np.inf)).to_numpy()
         level = intent.anchored(hazards, _silence(snapshot, hazards, trained), trained.predict(snapshot))
-        hazards = np.where(known[:, None], level, hazards)
+        hazards = np.where(known[:, None], level, closed)
     return Targets(
         {days: intent.within(hazards, days) for days in intent.HORIZONS},
         intent.by_when(hazards, EARLY),

@@ -79,16 +79,18 @@ def test_nobody_is_likelier_to_order_sooner_than_later_and_churn_has_the_word(sh
     assert (aims.middle < aims.late).all()
 
 
-def test_whoever_the_churn_model_never_saw_keeps_their_own_hazards(shop, cutoff, trained):
+def test_whoever_the_churn_model_never_saw_is_told_the_closed_forms(shop, cutoff, trained):
+    """Intent is learned from the same customers: of those silent for a year it promised ten times the orders that came."""
     everybody = population(shop.lake, cutoff, **{**ARGS, "active_within_days": None})
     lapsed = (everybody.frame.recency_days > ARGS["active_within_days"]).to_numpy()
     closed = targets._closed(everybody)
     alone = intent.Intent.from_dict(trained.parameters[targets.HELD]).hazards(
         everybody.matrix(trained.columns), closed
     )
+    none = everybody.purchases.no_purchase(*targets.purchase_history(everybody.frame), 30.0)
     aims = targets.targets(trained, everybody, history_days=160)
     assert 0 < lapsed.sum() < len(lapsed)
-    np.testing.assert_allclose(aims.within[30][lapsed], intent.within(alone, 30)[lapsed])
+    np.testing.assert_allclose(aims.within[30][lapsed], 1 - none[lapsed])
     assert not np.allclose(aims.within[30][~lapsed], intent.within(alone, 30)[~lapsed])
 
 
