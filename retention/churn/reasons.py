@@ -22,7 +22,9 @@ from retention.churn.model import TrainedChurn
 from retention.progress import Progress, silent
 from retention.templating import count, percent
 
+SEASON = "season"  # the group of features of it
 MOST = 3  # reasons a customer
+LEAST_SEASON = 0.05  # of the speed of repeat orders; what is less is not told as one
 LEAST = 0.02  # of log-odds; less is noise
 ROWS = 4096  # customers at a time: bounds memory, and a cancelled job stops soon
 AROUND = 2.0  # log-odds on both sides of the base, over which the calibration's slope is taken
@@ -132,6 +134,8 @@ def _told(
     group: str, row: Mapping[str, Any], typical: Mapping[str, float], weight: float, horizon_days: int
 ) -> str:
     """The sentence of a group; of several amounts the one that shows most why it weighs: fewer orders, more risk."""
+    if group == SEASON:
+        return _season(row, weight, horizon_days)
     if group in _TEXTS:
         return _TEXTS[group](row, horizon_days)
 
@@ -204,12 +208,17 @@ def _opinion(row: Mapping[str, Any], horizon_days: int) -> str:
     )
 
 
-def _season(row: Mapping[str, Any], horizon_days: int) -> str:
-    return "the time of the year"
+def _season(row: Mapping[str, Any], weight: float, horizon_days: int) -> str:
+    """By how much repeat orders come slower or faster, where that is why: it is foretold of the shop, for everybody."""
+    faster = np.expm1(row["season_ahead"])
+    if abs(faster) < LEAST_SEASON or (faster < 0) != (weight > 0):
+        return "the time of the year"
+    how = "slower" if faster < 0 else "faster"
+    return f"the time of the year: repeat orders come {percent(abs(faster))} {how} than in the {horizon_days} days before"
 
 
 _TEXTS: dict[str, Callable[[Mapping[str, Any], int], str]] = {
-    "recency": silence, "rhythm": _rhythm, "trend": _trend, "spend": _spend, "intent": _intent, "season": _season,
+    "recency": silence, "rhythm": _rhythm, "trend": _trend, "spend": _spend, "intent": _intent,
     "replenishment": _replenishment, "opinion": _opinion,
 }  # fmt: skip
 _AMOUNTS: dict[str, tuple[Amount, ...]] = {
@@ -226,4 +235,4 @@ _AMOUNTS: dict[str, tuple[Amount, ...]] = {
     "channel": (Amount("online_share", percent, "", "{} of the orders online"),),
     "response": (Amount("emails_1h", count, "e-mail", "{} opened or clicked in the last {one} days"),),
 }
-GROUPS = frozenset({*_TEXTS, *_AMOUNTS})
+GROUPS = frozenset({*_TEXTS, *_AMOUNTS, SEASON})

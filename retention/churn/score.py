@@ -9,7 +9,7 @@ import pandas as pd
 
 from retention.churn.derived import purchase_history
 from retention.churn.model import TrainedChurn
-from retention.churn.reasons import reasons, weights
+from retention.churn.reasons import SEASON, reasons, weights
 from retention.churn.snapshots import Snapshot, take
 from retention.errors import TooLittleData
 from retention.progress import Progress, part, silent
@@ -68,7 +68,7 @@ def told(
     """
     typical = dict(zip(trained.columns, trained.reference, strict=True))
     if snapshot.season is None:
-        weight = {group: one for group, one in weight.items() if group != "season"}
+        weight = {group: one for group, one in weight.items() if group != SEASON}
     return pd.DataFrame(
         {
             "customer_id": snapshot.frame.customer_id,

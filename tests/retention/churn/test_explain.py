@@ -181,6 +181,22 @@ def test_an_amount_stands_beside_the_typical_one():
 
 
 @pytest.mark.parametrize(
+    ("faster", "weight", "text"),
+    [
+        (0.57, 0.9, "the time of the year: repeat orders come 43 % slower than in the 28 days before"),
+        (1.3, -0.9, "the time of the year: repeat orders come 30 % faster than in the 28 days before"),
+        (1.3, 0.9, "the time of the year"),  # not for that
+        (0.97, 0.9, "the time of the year"),
+    ],
+)
+def test_the_time_of_the_year_says_what_it_does_to_orders(faster, weight, text):
+    """At Christmas it is the first reason of most customers, and said nothing that anybody could check."""
+    row = pd.DataFrame([{"season_ahead": np.log(faster)}])
+    ((found,),) = reasons(row, {"season": np.array([weight])}, typical={}, horizon_days=28)
+    assert found["text"] == text
+
+
+@pytest.mark.parametrize(
     ("usual", "longest", "text"),
     [
         (6.2, 20.4, "usually orders every 6 days, but has paused for up to 20"),
