@@ -118,7 +118,9 @@ def card_(
     if call.surface != TERMINAL:
         if version:
             with call.services.database.reading() as session:
-                registry.find(session, call.services.settings, version)  # nobody waits to hear that there is none
+                registry.find(
+                    session, call.services.settings, version
+                )  # nobody waits to hear that there is none
         return request(ModelCard, version=version)
     from retention.lake import Lake
     from retention.reports.card import card

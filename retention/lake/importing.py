@@ -165,7 +165,9 @@ class Import:
             rows = self.take(source, mapped, tell)
             total = (rows if own is None else own) + sum(source.rejected.values())
             stamps = import_log.stamps(file, mapped, self.source)
-            self.seen.append({"file": source.name, "rows": total, **source.detected, **stamps})
+            notes = [*source.detected.get("notes", ()), *self._unzoned(source, mapped)]
+            seen = {"file": source.name, "rows": total, **source.detected, **stamps}
+            self.seen.append(seen | ({"notes": notes} if notes else {}))
 
     def take(
         self, source: sources.Source, mapped: mapping.Mapping, tell: Callable[[int], None] = lambda rows: None
@@ -287,6 +289,17 @@ class Import:
     def _zone(self) -> str:
         zone = self.mapping.timezone if self.mapping and self.table.name == "events" else "UTC"
         return "" if "timezone" in self.settings.model_fields_set or zone == "UTC" else zone
+
+    def _unzoned(self, source: sources.Source, mapped: mapping.Mapping) -> list[str]:
+        """That times are read as UTC where the shop has a clock of its own and neither file nor map names a zone."""
+        zone = self.settings.timezone
+        if mapped.names_zone or zone == "UTC" or not source.naive:
+            return []
+        return [
+            f"{', '.join(source.naive)}: neither file nor map names a time zone, so times are read as UTC, and the shop's clock is "
+            f'{zone}. If they are by it, write timezone = "{zone}" into the map and begin a home anew: in this one these '
+            "events would count twice."
+        ]
 
     def _hold(self) -> None:
         """Be the only writer of the table from the first piece written to the commit (see `close`).

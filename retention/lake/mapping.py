@@ -71,6 +71,7 @@ class Mapping:
     table: Table
     columns: dict[str, Expression]
     timezone: str = "UTC"
+    names_zone: bool = False  # whether that was said, or is what goes without saying
     where: Expression | None = None
     rows: str | None = None
     title: Expression | None = None
@@ -118,33 +119,46 @@ def identity(table: Table, source_columns: list[str]) -> Mapping:
     return Mapping(table, known, name=NO_MAP)
 
 
-def read_map(path: Path, table: Table, timezone: str = "UTC") -> Mapping:
-    """Read a map file's section for a table; where it names no time zone, times are of ``timezone``.
+def read_map(path: Path, table: Table, timezone: str | None = None) -> Mapping:
+    """Read a map file's section for a table; where it names no time zone, times are of ``timezone``, or else UTC.
 
     Raises
     ------
     BadInput
         Where the file cannot be read, or names a column, option or time zone that does not exist.
     """
+    sections = sections_of(path)
+    if table.name not in sections:
+        found = ", ".join(f"[{name}]" for name in sections) or "nothing"
+        raise BadInput(f"The map {path.name} has no section [{table.name}]; it has {found}.")
+    known = {"timezone": timezone} if timezone else {}
+    return parse({**known, **sections[table.name]}, table, path.name)
+
+
+def sections_of(path: Path) -> dict[str, Any]:
+    """What a map file says, by section.
+
+    Raises
+    ------
+    BadInput
+        Where the file cannot be read.
+    """
     try:
-        sections = tomllib.loads(text := read_text(path))
+        return tomllib.loads(text := read_text(path))
     except OSError as error:
         raise BadInput(f"The map {path.name} cannot be read: {error.strerror or error}.") from None
     except UnicodeDecodeError as error:
         raise BadInput(f"The map {path.name} is not TOML: {error}.") from None
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"The map {path.name} is not TOML: {not_toml(error, text)}.") from None
-    if table.name not in sections:
-        found = ", ".join(f"[{name}]" for name in sections) or "nothing"
-        raise BadInput(f"The map {path.name} has no section [{table.name}]; it has {found}.")
-    return parse({"timezone": timezone, **sections[table.name]}, table, path.name)
 
 
 def parse(section: dict[str, Any], table: Table, name: str) -> Mapping:
     """Turn a map's section into a `Mapping`, checking every name."""
     where = f"{name} [{table.name}]"
     section = dict(section)
-    timezone = "UTC" if _is_column(section.get("timezone"), table) else section.pop("timezone", "UTC")
+    names_zone = "timezone" in section and not _is_column(section["timezone"], table)
+    timezone = section.pop("timezone") if names_zone else "UTC"
     title = section.pop("title", None) if table.name == "events" else None
     for key in section:
         if key not in table.names and key not in OPTIONS:
@@ -159,6 +173,7 @@ def parse(section: dict[str, Any], table: Table, name: str) -> Mapping:
         table,
         columns,
         timezone=timezone,
+        names_zone=names_zone,
         where=_expression(section["where"], where, "where") if "where" in section else None,
         title=None if title is None else _expression(title, where, "title"),
         name=name,

@@ -68,6 +68,8 @@ def release(
     """
     if map_path is not None and not map_path.is_file():
         raise BadInput(f"The map {map_path} cannot be read: there is no such file.")
+    if map_path is not None:
+        mapping.sections_of(map_path)
     started = perf_counter()
     con = lake.duckdb
     if reason is not None:

@@ -6,8 +6,8 @@ _AGAIN = "then `retention data release`"
 _REMEDIES: tuple[tuple[str, str], ...] = (
     (r"customer_id is missing", "guests cannot be won back; map another column onto customer_id if there is one, " + _AGAIN),
     (r"(\w+) is missing", r"map a column that has it onto \1, or complete the source and import it again"),
-    (r"(.+) is no number", r"write \1 in the source as a plain number, or convert it in the map with { sql = … }, " + _AGAIN),
-    (r"(.+) is no date or time", r"convert \1 in the map with { sql = 'strptime(…)' }, " + _AGAIN),
+    (r"(.+) is no number", r"write \1 in the source as a plain number, or make it one in the map's `from`, and import the file again"),
+    (r"(.+) is no date or time", r"write \1 in the source like 2010-12-31 08:26, or make it so in the map's `from`, and import the file again"),
     (r"(.+) is neither yes nor no", r"map \1 with { sql = … } to true or false, " + _AGAIN),
     (r"(.+) is no (text|JSON)", r"mend \1 in the source, or leave it out of the map, " + _AGAIN),
     (r"(\w+) is none of .*", r"translate \1 in the map with { sql = 'CASE …' }, " + _AGAIN),

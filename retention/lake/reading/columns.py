@@ -12,7 +12,7 @@ from retention.lake.mapping import Mapping, literal, quoted
 
 NEARLY_ALL = 0.9
 _MONEY = rf"[\s\x{{a0}}\x{{202f}}''’]|\p{{Sc}}|(?i:US|CA|C|AU|A|NZ|R)\p{{Sc}}|{CODES}|(?i:{SHORT})"
-_GROUPED = r"^\(?[+-]?(\d{1,3}(,\d{3})+|\d+)?(\.\d+)?\)?-?$"
+_GROUPED = r"^\(?[+-]?(\d{1,3}(,\d{3})+|\d{1,2}(,\d{2})+,\d{3}|\d+)?(\.\d+)?\)?-?$"
 ZONED = r"\d\d?:\d\d.*(Z|z|[+-]\d\d(:?\d\d)?)\s*$"
 _ORDERED = r"^\s*(\d{1,2})[./-](\d{1,2})[./-](\d{4}|\d\d)\b"
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
@@ -48,6 +48,7 @@ class Readings:
     decimal: str | None = None
     dates: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    naive: list[str] = field(default_factory=list)  # columns of moments of which some name no zone
 
 
 def readings(
@@ -81,6 +82,8 @@ def readings(
             _number(name, seen, wanted[name], comma, mapping, found)
         elif wanted[name] == "moment" or (wanted[name] == "any" and seen.timely):
             _moment(name, seen, wanted[name], mapping, found)
+            if seen.naive:
+                found.naive.append(name)
     return found
 
 
@@ -148,6 +151,11 @@ class Look:
         """Whether it is a column of times, by nearly all of its values."""
         times = self.moments + max(self.ordered, self.named, self.compact, self.seconds, self.millis)
         return bool(self.filled and max(times, self.fitting) >= NEARLY_ALL * self.filled)
+
+    @property
+    def naive(self) -> bool:
+        """Whether some of the moments name no zone; seconds since 1970 need none."""
+        return self.moments + max(self.ordered, self.named, self.compact) > self.zoned
 
     @property
     def numeric(self) -> bool:

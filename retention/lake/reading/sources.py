@@ -27,6 +27,7 @@ from retention.urls import is_url
 LARGE_ROW_GROUP = 250_000
 ROWS_AT_ONCE = 4_000_000  # rows that are held in memory, a few hundred bytes each
 LARGE_TEXT = 1 << 28
+ZONELESS = ("DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS")
 SUFFIXES = {
     ".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "json",
     ".ndjson": "json", ".json": "json", **dict.fromkeys(WORKBOOKS, "workbook"),
@@ -57,6 +58,8 @@ class Source:
         SQL of columns that were added to it, beginning with a comma.
     base : str
         The relation that they were added to.
+    naive : tuple of str
+        Columns of moments of which some name no time zone.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Source:
     files: tuple[Path, ...] = ()
     added: str = ""
     base: str = ""
+    naive: tuple[str, ...] = ()
 
     def type_of(self, column: str) -> str:
         """The type that expressions see."""
@@ -233,7 +237,8 @@ def as_read(con: Any, source: Source, mapping: Mapping) -> Source:
     ]
     told = {"decimal": seen.decimal, "dates": seen.dates, "notes": [*twice, *seen.notes]}
     detected = source.detected | {name: value for name, value in told.items() if value}
-    return replace(source, readings=seen.columns, detected=detected)
+    typed = [name for name in mapping.needing("moment") if source.columns.get(name) in ZONELESS]
+    return replace(source, readings=seen.columns, detected=detected, naive=(*seen.naive, *sorted(typed)))
 
 
 def _open(

@@ -9,6 +9,7 @@ from retention.errors import BadInput
 from retention.lake import formats, mapping
 from retention.lake.mapping import quoted
 from retention.lake.reading import sources
+from retention.lake.reading.columns import ZONED
 from retention.lake.schema import TABLES, Table
 from retention.lake.suggesting import synonyms
 from retention.lake.suggesting.attributes import of_customers, of_items
@@ -69,7 +70,7 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
                 f"No column of {source.name} looks like {' or '.join(lacking)} (there are {there}); write the map by hand."
             )
         if table.name == "events":
-            lines = _Events(con, source, chosen, lined=bool(orders)).lines()
+            lines = _Events(con, source, chosen, lake.zone, lined=bool(orders)).lines()
         else:
             lines = [*_once_each(con, source, table, profiles, chosen), *_plain(chosen)]
         told = of_items(profiles, chosen.values()) if table.name == "items" else ""
@@ -250,9 +251,9 @@ class _Events:
     """The lines of a map of events: what needs more than a column's name."""
 
     def __init__(
-        self, con: Any, source: sources.Source, chosen: dict[str, Profile], *, lined: bool = False
+        self, con: Any, source: sources.Source, chosen: dict[str, Profile], zone: str, *, lined: bool = False
     ) -> None:
-        self.con, self.source, self.chosen, self.lined = con, source, chosen, lined
+        self.con, self.source, self.chosen, self.zone, self.lined = con, source, chosen, zone, lined
 
     def lines(self) -> list[Line]:
         direct = [
@@ -276,7 +277,19 @@ class _Events:
         return self.con.execute(f"{sql.format(rows=self.source.relation)}").fetchall()
 
     def _place(self) -> list[Line]:
-        """The time zone and currency, where most rows are of one country."""
+        """The time zone and currency, where most rows are of one country; else the shop's own zone."""
+        return self._of_country() or self._of_shop()
+
+    def _of_shop(self) -> list[Line]:
+        """The zone that the installation names, where times name none."""
+        moments = f"{self._column('occurred_at')}::VARCHAR"
+        if self.zone == "UTC" or not self._counted(
+            f"SELECT 1 FROM {{rows}} WHERE NOT regexp_matches({moments}, '{ZONED}') LIMIT 1"
+        ):
+            return []
+        return [Line("timezone", string(self.zone), "RETENTION_TIMEZONE: the times name no zone")]
+
+    def _of_country(self) -> list[Line]:
         country = self._column("country")
         if country is None:
             return []

@@ -163,6 +163,33 @@ def test_a_file_of_other_columns_without_a_map_is_told_how_to_get_one(lake, sett
 
 
 @pytest.mark.parametrize(
+    ("zone", "map_zone", "at", "told"),
+    [
+        ("Asia/Kolkata", "", "2025-07-01 12:00:00", True),
+        ("Asia/Kolkata", "Europe/London", "2025-07-01 12:00:00", False),
+        ("Asia/Kolkata", "", "2025-07-01 12:00:00+05:30", False),
+        ("Asia/Kolkata", "", "1751371200", False),
+        ("UTC", "", "2025-07-01 12:00:00", False),
+    ],
+)
+def test_times_without_a_zone_beside_a_shops_own_clock_are_told_of(
+    lake, settings, tmp_path, zone, map_zone, at, told
+):
+    """They are read as UTC: an Indian shop's orders after half past six in the evening were the next day's."""
+    own = settings.model_copy(update={"timezone": zone})
+    path = tmp_path / "map.toml"
+    path.write_text(
+        "[events]\ncustomer_id = 'who'\noccurred_at = 'at'\nevent_type = { value = 'purchase' }\n"
+        + (f"timezone = '{map_zone}'\n" if map_zone else "")
+    )
+    report = import_files(lake, None, own, "events", [_file(tmp_path, f"who,at\na,{at}\n")], path)
+    notes = [
+        note for note in report.files[0].get("notes", []) if "neither file nor map names a time zone" in note
+    ]
+    assert [zone in note and note.startswith("at: ") for note in notes] == [True] * told
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         (

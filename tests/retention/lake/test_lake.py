@@ -150,7 +150,8 @@ def test_writers_at_once_lose_nothing_and_double_nothing(settings, tmp_path, tab
         rows = [
             f"{customer},view,2025-01-0{number + 1}" for customer in range(number * 50, number * 50 + 100)
         ]
-        file.write_text("customer_id,event_type,occurred_at\n" + "\n".join(rows))
+        named = "event_type,occurred_at" if table == "events" else "name,created_at"
+        file.write_text(f"customer_id,{named}\n" + "\n".join(rows))
         files.append(str(file))
 
     def write(

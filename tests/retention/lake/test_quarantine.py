@@ -8,6 +8,7 @@ from retention.errors import BadInput
 from retention.lake import Lake, quarantine
 from retention.lake.importing import import_files
 from retention.lake.release import release
+from retention.lake.remedies import remedy
 
 MAP = """[events]
 customer_id = "Customer"
@@ -131,6 +132,33 @@ def test_a_map_that_was_mistyped_is_refused(lake, database, settings, imported, 
     """It was a note, with exit status 0, below the rows that were tried without it."""
     with pytest.raises(BadInput, match=r"nope\.toml cannot be read: there is no such file"):
         release(lake, database, settings, map_path=tmp_path / "nope.toml")
+
+
+def test_a_map_that_is_no_toml_is_refused(lake, database, settings, imported, map_path, tmp_path):
+    """It was a note, with exit status 0, below the rows that the map does not read."""
+    bad = tmp_path / "bad.toml"
+    bad.write_text(map_path.read_text() + "[events\n")
+    with pytest.raises(BadInput, match=r"bad\.toml is not TOML"):
+        release(lake, database, settings, map_path=bad)
+
+
+def test_a_number_is_mended_in_from_as_its_remedy_says(lake, database, settings, tmp_path):
+    """'Convert it in the map with { sql = … }' helped nobody: a column that is computed with is read as numbers first."""
+    path, map_path = tmp_path / "sales.csv", tmp_path / "own.toml"
+    lines = [f"c{n},2025-02-{n + 1:02} 10:00:00,{'one' if n == 7 else n + 1}\n" for n in range(20)]
+    path.write_text("who,at,pieces\n" + "".join(lines))
+    said = (
+        "[events]\ncustomer_id = 'who'\noccurred_at = 'at'\nquantity = 'pieces'\n"
+        "event_type = { sql = \"CASE WHEN pieces < 0 THEN 'return' ELSE 'purchase' END\" }\n"
+    )
+    map_path.write_text(said)
+    report = import_files(lake, database, settings, "events", [str(path)], map_path)
+    assert report.quarantine == {"pieces is no number": 1}
+    assert "in the map's `from`, and import the file again" in remedy("pieces is no number")
+    mended = "SELECT * REPLACE (replace(pieces, 'one', '1') AS pieces) FROM source"
+    map_path.write_text(f'{said}from = {{ sql = "{mended}" }}\n')
+    again = import_files(lake, database, settings, "events", [str(path)], map_path)
+    assert (again.rows_accepted, again.rows_duplicate, again.quarantine_path) == (1, 19, None)
 
 
 def test_a_mended_file_clears_its_quarantine(lake, database, settings, imported, map_path, file):

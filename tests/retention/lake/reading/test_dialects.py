@@ -116,6 +116,14 @@ def test_what_is_no_date_speaks_for_no_order_of_day_and_month(bring):
     assert not any("month first" in note for note in report.files[0].get("notes", []))
 
 
+def test_lakhs_are_read(bring):
+    """Amounts grouped as in India were no numbers: all large orders stood in quarantine."""
+    lines = b'Customer,Date,Item,Amount\n1,2025-01-02,a,"1,00,000.50"\n2,2025-01-02,a,"12,34,56,789"\n3,2025-01-02,a,"1,200.00"\n'
+    report, events = bring(lines)
+    assert [event["amount"] for event in events] == [100000.5, 123456789, 1200]
+    assert report.files[0]["decimal"] == "."
+
+
 def test_a_column_that_is_there_twice_is_told_of_where_the_map_reads_it(bring):
     """The first of two columns called alike was read, and nothing said so."""
     report, events = bring(b"Customer,Date,Item,Amount,amount,Note,Note\n1,2025-01-02,a,1,9,x,y\n")

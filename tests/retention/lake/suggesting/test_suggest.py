@@ -284,6 +284,19 @@ def test_what_has_no_lines_stays_in_a_log_of_orders_and_views(settings, tmp_path
     }
 
 
+@pytest.mark.parametrize(
+    ("zone", "offset", "told"), [("Asia/Kolkata", "", True), ("Asia/Kolkata", "Z", False), ("UTC", "", False)]
+)
+def test_times_that_name_no_zone_are_of_the_shops(settings, tmp_path, zone, offset, told):
+    """By the proposed map they were UTC, whatever RETENTION_TIMEZONE said."""
+    path = tmp_path / "orders.csv"
+    lines = [f"u{n % 9},2025-01-{n + 1:02} 01:30:00{offset},{n}\n" for n in range(28)]
+    path.write_text("who,at,order\n" + "".join(lines))
+    own = Lake.open(settings.model_copy(update={"timezone": zone}))
+    section = tomllib.loads(suggest(own, "events", str(path)))["events"]
+    assert section.get("timezone") == (zone if told else None)
+
+
 @pytest.mark.parametrize("none", ["[]", "null"])
 def test_an_order_that_lists_nothing_is_counted(settings, tmp_path, none):
     """An empty list made no row: the order was gone by the proposed map, and nothing counted it. It is no sale either."""
