@@ -89,6 +89,7 @@ def reasons(
 ) -> list[list[dict[str, Any]]]:
     """For each customer the heaviest groups, those that raise the risk first: ``{"feature", "text", "weight"}``.
 
+    The season stands last of them whatever it weighs: it is everybody's, and what a policy does goes by the first.
     ``typical`` has the features of the customer that weights are told against, as far as the model knows them.
     """
     names = [group for group in weight if group in GROUPS]
@@ -99,6 +100,7 @@ def reasons(
         heaviest = [place for place in order[number][:MOST] if table[number, place] >= LEAST]
         if not heaviest:  # nothing speaks for churn: say what speaks against it
             heaviest = [place for place in order[number][::-1][:MOST] if table[number, place] <= -LEAST]
+        heaviest.sort(key=lambda place: names[place] == SEASON)
         told.append(
             [
                 {

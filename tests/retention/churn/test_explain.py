@@ -196,6 +196,20 @@ def test_the_time_of_the_year_says_what_it_does_to_orders(faster, weight, text):
     assert found["text"] == text
 
 
+def test_the_time_of_the_year_stands_after_what_is_the_customers_own():
+    """At Christmas it was the heaviest for nearly everybody: cohorts told nothing else, and drafts treated all alike."""
+    row = pd.DataFrame([{"season_ahead": -0.5, "orders_1h": 1, "orders_2h": 4, "tenure_days": 90.0}] * 3)
+    weight = {
+        "season": np.array([0.9, 0.9, -0.9]),
+        "trend": np.array([0.3, 0.0, -0.3]),
+        "tenure": np.array([0.4, 0.0, -0.1]),
+    }
+    own, alone, against = reasons(row, weight, typical={}, horizon_days=28)
+    assert [one["feature"] for one in own] == ["tenure", "trend", "season"]
+    assert [one["feature"] for one in alone] == ["season"]
+    assert [one["feature"] for one in against] == ["trend", "tenure", "season"]
+
+
 @pytest.mark.parametrize(
     ("usual", "longest", "text"),
     [
