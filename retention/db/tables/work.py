@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from retention import clock
@@ -27,9 +27,14 @@ class Job(Base):
     attempt: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[datetime | None]
     not_before: Mapped[datetime | None]
-    queued_at: Mapped[datetime] = mapped_column(default=clock.wall)  # since when it waits
+    # The databases' own defaults are for a process of a version that knew neither, while an installation is upgraded.
+    queued_at: Mapped[datetime] = mapped_column(  # since when it waits
+        default=clock.wall, server_default=func.current_timestamp()
+    )
     enqueued_at: Mapped[datetime | None]  # when its wake-up was last published, or seen in the broker
-    lost: Mapped[int] = mapped_column(default=0)  # workers that died under it since it was queued
+    lost: Mapped[int] = mapped_column(  # workers that died under it since it was queued
+        default=0, server_default="0"
+    )
     requested_by: Mapped[str] = mapped_column(String(64))
     channel: Mapped[str | None] = mapped_column(String(64))
     thread_key: Mapped[str | None]

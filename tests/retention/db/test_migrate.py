@@ -1,12 +1,13 @@
 """The migrations make exactly the tables that the code believes in, on both databases."""
 
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, select, text
 
+from retention import clock
 from retention.db import Base, Database
 from retention.db.insert import insert_once, upsert
 from retention.db.migrate import upgrade
@@ -64,20 +65,35 @@ def test_what_was_stopped_is_cancelled_and_approvals_are_kept(empty):
     database.engine.dispose()
 
 
+JOB_OF_BEFORE = text(
+    "INSERT INTO jobs (id, kind, queue, args, idem_key, state, attempt, requested_by, progress_done, progress_total, "
+    "progress_text, worker, business_at, created_at, team_id) "
+    "VALUES (:id, 'sweep', 'batch', '{}', :id, 'queued', 0, 'U0ANA', 0, 0, '', '', :at, :at, 'local')"
+)
+
+
 def test_a_job_of_the_version_before_waits_since_it_was_made(empty):
     upgrade(empty, "0009_erasures")
     database = Database(empty.database_url.get_secret_value())
-    insert = text(
-        "INSERT INTO jobs (id, kind, queue, args, idem_key, state, attempt, requested_by, progress_done, progress_total, "
-        "progress_text, worker, business_at, created_at, team_id) "
-        "VALUES ('j', 'sweep', 'batch', '{}', 'k', 'queued', 0, 'U0ANA', 0, 0, '', '', :at, :at, 'local')"
-    )
     with database.engine.begin() as connection:
-        connection.execute(insert, {"at": "2025-05-01 09:00:00"})
+        connection.execute(JOB_OF_BEFORE, {"id": "j", "at": "2025-05-01 09:00:00"})
     upgrade(empty)
     with database.reading() as session:
         job = session.get_one(Job, "j")
         assert (job.queued_at, job.lost) == (job.created_at, 0)
+    database.engine.dispose()
+
+
+def test_a_process_of_the_version_before_stores_jobs_while_its_installation_is_upgraded(empty):
+    """It did not know two columns that have to have a value: none of its jobs was taken."""
+    upgrade(empty)
+    database = Database(empty.database_url.get_secret_value())
+    with database.engine.begin() as connection:
+        connection.execute(JOB_OF_BEFORE, {"id": "j", "at": "2025-05-01 09:00:00"})
+    with database.reading() as session:
+        job = session.get_one(Job, "j")
+        assert abs(job.queued_at - clock.wall()) < timedelta(hours=1)
+        assert job.lost == 0
     database.engine.dispose()
 
 

@@ -1,0 +1,21 @@
+"""A process of a version before 0010 that still runs can store jobs: it does not know since when they wait, and how many workers they lost"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0014_jobs_of_before"
+down_revision = "0013_files_nobody_took"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("jobs") as batch_op:
+        batch_op.alter_column("queued_at", server_default=sa.func.current_timestamp())
+        batch_op.alter_column("lost", server_default="0")
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("jobs") as batch_op:
+        batch_op.alter_column("queued_at", server_default=None)
+        batch_op.alter_column("lost", server_default=None)
