@@ -1,7 +1,7 @@
 """What campaigns have due: a reminder, expiry, the end of clearance, going live, sending copies, measuring. SQL only."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, select
@@ -12,6 +12,9 @@ from retention.campaigns.states import CLEARING
 from retention.db.tables import Campaign, Job
 from retention.outreach import sends
 from retention.settings import Settings
+
+# Whoever mends what keeps a campaign from being sent waits no longer than that.
+LONGEST_REST = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ def due(session: Session, settings: Settings, now: datetime) -> list[Due]:
     return found + [
         _job(campaign, "campaign_deliver", f"deliver:{campaign.id}:{minute}")
         for campaign in sends.due_campaigns(session, settings.team_id, now)
-        if not _under_way(session, "campaign_deliver", campaign.id)
+        if not _under_way(session, "campaign_deliver", campaign.id) and not _resting(session, campaign, now)
     ]
 
 
@@ -99,11 +102,34 @@ def next_moment(session: Session, settings: Settings, after: datetime) -> dateti
 
 def _under_way(session: Session, kind: str, campaign_id: str) -> bool:
     """Whether a job of this kind is at work for the campaign, or is about to be."""
-    job = select(Job.id).where(
-        Job.kind == kind, Job.state.in_(("queued", "running")),
-        Job.args["campaign_id"].as_string() == campaign_id,
-    )  # fmt: skip
+    job = select(Job.id).where(Job.state.in_(("queued", "running")), *_of(kind, campaign_id))
     return session.scalar(job.limit(1)) is not None
+
+
+def _resting(session: Session, campaign: Campaign, now: datetime) -> bool:
+    """Whether the last job could not send, and the next waits: for a tenth as long as nothing has been taken already.
+
+    A mail server that is away for a minute costs none; one that nobody mends is not knocked at each minute of four weeks.
+    """
+    wall = clock.wall()
+    last = session.execute(
+        select(Job.created_at, Job.state, Job.result)
+        .where(
+            Job.team_id == campaign.team_id, Job.created_at.between(wall - LONGEST_REST, wall),
+            *_of("campaign_deliver", campaign.id),
+        )
+        .order_by(Job.created_at.desc())
+        .limit(1)
+    ).first()  # fmt: skip
+    if last is None or not (last.state == "failed" or (last.result or {}).get("stopped")):
+        return False
+    taken = (sends.last_taken(session, campaign.id), campaign.sent_at)
+    since = max((at for at in taken if at is not None), default=now)
+    return wall < last.created_at + (now - since) / 10
+
+
+def _of(kind: str, campaign_id: str) -> tuple[ColumnElement[bool], ...]:
+    return Job.kind == kind, Job.args["campaign_id"].as_string() == campaign_id
 
 
 def _reached(

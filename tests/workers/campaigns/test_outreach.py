@@ -84,6 +84,33 @@ def test_a_copy_whose_process_died_is_sent_by_the_next_where_the_platform_drops_
     assert platform.copies[dead.customer_id] == 1
 
 
+@pytest.mark.parametrize("breaks", ["mail server", "setting", "bug"])
+def test_what_cannot_be_sent_for_long_is_tried_at_longer_intervals(mail, monkeypatch, breaks):
+    """Each minute of its four weeks a job was made for it."""
+    shop, inbox = mail
+    live(shop)
+    began, wall = clock.now(), clock.wall()
+
+    def tried(minutes: float) -> bool:
+        clock.configure(fixed=began + timedelta(minutes=minutes))
+        monkeypatch.setattr(clock, "wall", lambda: wall + timedelta(minutes=minutes))
+        with monkeypatch.context() as broken:
+            away = {"smtp_url": SecretStr("smtp://127.0.0.1:1/?from=offers@shop.example")}
+            if breaks == "bug":
+                broken.setattr(contacts, "contacts", lambda *_: 1 / 0)
+            settings = shop.settings.model_copy(
+                update={"mail server": away, "setting": {"public_url": ""}, "bug": {}}[breaks]
+            )
+            return any(job.kind == "campaign_deliver" for job in _tick(replace(shop, settings=settings)))
+
+    assert [minutes for minutes in (0, 1, 2, 60, 61, 65, 67, 300, 301, 314, 316) if tried(minutes)] == [
+        0, 1, 2, 60, 67, 300, 316,
+    ]  # fmt: skip
+    monkeypatch.setattr(clock, "wall", lambda: wall + timedelta(minutes=332))
+    _tick(shop)  # mended
+    assert inbox.addresses
+
+
 def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
     shop, inbox = mail
     campaign_id = approved(shop)
