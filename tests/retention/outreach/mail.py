@@ -17,7 +17,10 @@ Says = Callable[[str], str | None]
 
 
 class Inbox:
-    """What arrived. ``on_mail``, ``on_rcpt`` and ``on_data`` decide by the address: an SMTP reply, ``hang up``, ``hang``, or None: fine."""
+    """What arrived. ``on_mail``, ``on_rcpt`` and ``on_data`` decide by the address: an SMTP reply, ``hang up``, ``hang``, or None: fine.
+
+    ``on_hang`` is called once the client waits for an answer that does not come.
+    """
 
     def __init__(
         self,
@@ -27,6 +30,7 @@ class Inbox:
         on_mail: Says = lambda sender: None,
     ) -> None:
         self.on_mail, self.on_rcpt, self.on_data, self.pause = on_mail, on_rcpt, on_data, pause
+        self.on_hang: Callable[[], None] = lambda: None
         self.mails: list[EmailMessage] = []
         self.addresses: Counter[str] = Counter()
 
@@ -52,7 +56,8 @@ class Inbox:
         if said == "hang up":
             server.transport.close()
         if said == "hang":
-            await asyncio.sleep(3)
+            self.on_hang()
+            await asyncio.sleep(1)
         return said or "250 accepted"
 
 

@@ -63,7 +63,7 @@ def served(request, certificates):
         server.start()
         running.append(server)
         place = replace(server.place, tls=request.param == "smtps", user="shop", password="right")
-        return Smtp(place, timeout=2.0, patience=5.0), inbox
+        return Smtp(place), inbox
 
     yield start
     for server in running:
@@ -85,7 +85,7 @@ def test_a_server_whose_certificate_holds_gets_our_password_and_the_copy(served,
 def test_a_wrong_password_is_refused_with_a_sentence_over_tls_too(served, certificates, monkeypatch):
     _trust(monkeypatch, certificates["ours"])
     adapter, inbox = served("ours")
-    wrong = Smtp(replace(adapter._server, password="wrong"), timeout=2.0, patience=5.0)
+    wrong = Smtp(replace(adapter._server, password="wrong"))
     with pytest.raises(Unreachable, match="refuses our user or password"):
         wrong.send(a_message())
     assert not inbox.mails
