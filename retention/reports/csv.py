@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 # The last four are full-width: spreadsheets of East Asia read them as the first four.
 DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-# Where numbers have decimal commas, spreadsheets divide lines at semicolons instead: a new cell begins within ours. (;-) is no formula.)
-_BEGINS_ANEW = re.compile(r"(?<=[;\t])(?=[=+@＝＋－＠]|-(?!\)))")
-
-_SET_IN = re.compile(r"(?<=[;\t])'(?=[=+@＝＋－＠-])")
+# Where numbers have decimal commas, spreadsheets divide lines at semicolons instead: a new cell begins within ours, also at a
+# line end, for our quotes are none to them; they drop quotes with which it begins. (;-) is no formula.)
+_BEGINS_ANEW = re.compile(r"""(?<=[;\t\r\n])(?="*(?:[=+@＝＋－＠]|-(?!\))))""")
+_SET_IN = re.compile(r"""(?<=[;\t\r\n])'(?="*[=+@＝＋－＠-])""")
 
 
 def harmless(cell: Any) -> Any:

@@ -70,6 +70,7 @@ def test_a_file_names_whom_its_column_of_customers_holds():
     assert NAMES.listed_in(head + "29,Ann@Example.com,5,5\r\n")
     assert Names(["-5"]).listed_in(head + "'-5,,5,5\r\n")  # as a spreadsheet cannot be tricked by it
     assert Names(["a;=5"]).listed_in(head + "a;'=5,,5,5\r\n")
+    assert Names(['a;"=5']).listed_in(head + """"a;'""=5",,5,5\r\n""")
     assert not NAMES.listed_in("")
 
 

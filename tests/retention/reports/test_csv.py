@@ -21,11 +21,12 @@ def test_a_formula_is_only_text(start):
 
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "＝", "＋", "－", "＠"])
-@pytest.mark.parametrize("separator", [";", "\t"])
-def test_no_formula_begins_within_a_cell_where_lines_are_divided_at_semicolons(separator, sign):
+@pytest.mark.parametrize("quotes", ["", '"', '""'])
+@pytest.mark.parametrize("separator", [";", "\t", "\n", "\r\n"])
+def test_no_formula_begins_within_a_cell_where_lines_are_divided_at_semicolons(separator, quotes, sign):
     """`Bob;=cmd|' /C calc'!A0` as a customer's name: a German or French spreadsheet made a cell of its own of it."""
-    ((cell,),) = _read(to_csv(pd.DataFrame({"name": [f"Bob{separator}{sign}1+1"]})))[1:]
-    assert cell == f"Bob{separator}'{sign}1+1"
+    ((cell,),) = _read(to_csv(pd.DataFrame({"name": [f"Bob{separator}{quotes}{sign}1+1"]})))[1:]
+    assert cell == f"Bob{separator}'{quotes}{sign}1+1"
 
 
 def test_a_smile_is_no_formula():
@@ -39,7 +40,7 @@ def test_numbers_stay_numbers_and_missing_cells_are_empty():
 
 def _without_marks(cell: str) -> str:
     """A cell without the apostrophes that keep a formula from beginning."""
-    return re.sub(r"(?<=[;\t])'+(?=[=+@＝＋－＠-])", "", cell.removeprefix("'"))
+    return re.sub(r"""(?<=[;\t\r\n])'+(?="*[=+@＝＋－＠-])""", "", cell.removeprefix("'"))
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\x00")), min_size=1))
