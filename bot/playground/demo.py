@@ -158,7 +158,9 @@ class _Demo:
         """`retention run`, in a session of its own: Ctrl-C reaches us alone, and we stop it in order."""
         private(self.log.parent)
         print("Starting the bot, the workers and their queue …", flush=True)
-        with self.log.open("wb") as output:
+        self.log.unlink(missing_ok=True)
+        # Appended to, as all logs are: they are shortened under who writes them.
+        with self.log.open("ab") as output:
             return await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "bot.terminal", "run",
                 start_new_session=True, stdout=output, stderr=output,

@@ -1,7 +1,10 @@
 """What the demo tells its processes, sets up once, and keeps for the next start."""
 
+import asyncio
+import os
 import socket
 from datetime import UTC, datetime, timedelta
+from typing import IO
 
 import pytest
 from sqlalchemy import func, select
@@ -48,6 +51,23 @@ def test_what_signs_requests_is_another_secret_in_each_run(tmp_path, database, m
     assert len({*told, cast.SIGNING_SECRET}) == 3
     monkeypatch.setenv("SLACK_SIGNING_SECRET", told[0])
     assert demo._Demo(Settings(home=tmp_path, _env_file=None), database).slack.delivery.secret == told[0]
+
+
+def test_its_log_is_appended_to_for_it_is_shortened_under_who_writes_it(tmp_path, database, monkeypatch):
+    """Written on where it was, a log that is set to nothing is as long again at once, of NULs."""
+    log = tmp_path / "logs" / "run.log"
+    log.parent.mkdir()
+    log.write_text("of the run before")
+
+    async def spawn(*_: str, stdout: IO[bytes], **__: object) -> None:
+        stdout.write(b"long")
+        stdout.flush()
+        os.truncate(log, 0)
+        stdout.write(b"short")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", spawn)
+    asyncio.run(demo._Demo(Settings(home=tmp_path, _env_file=None), database)._start())
+    assert log.read_bytes() == b"short"
 
 
 def test_a_taken_port_is_said(tmp_path) -> None:
