@@ -207,7 +207,7 @@ def _wait(retry_after: str | None) -> timedelta | None:
         return min(timedelta(seconds=int(retry_after[:9])), LONGEST_WAIT)
     try:
         until = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):  # e.g. of a year with twenty digits
         return None
     until = until if until.tzinfo else until.replace(tzinfo=UTC)
     return min(max(until - clock.wall(), timedelta()), LONGEST_WAIT)

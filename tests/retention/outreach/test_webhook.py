@@ -127,7 +127,11 @@ def test_a_copy_that_the_platform_does_not_take_keeps_nobody_else_waiting(databa
         assert str(status) in session.scalar(select(Send.error).where(Send.customer_id == "k3"))
 
 
-@pytest.mark.parametrize("asked", [{}, {"Retry-After": "120"}], ids=["for how long it does not say", "120 s"])
+@pytest.mark.parametrize(
+    "asked",
+    [{}, {"Retry-After": "120"}, {"Retry-After": f"Wed, 21 Oct {20 * '9'} 07:28:00 GMT"}],
+    ids=["for how long it does not say", "120 s", "a date that is none"],
+)
 def test_a_platform_that_asks_for_a_pause_gets_it_and_no_copy_fails_for_it(database, settings, asked):
     """Every copy met the limit, used up its six tries and had failed; and all were tried in spite of Retry-After."""
     campaign, free = made.live(database, settings, 40), [0]
