@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from retention.db.insert import among
 from retention.db.tables import DirectoryEntry, Send
+from retention.outreach.sends import OF_MESSAGE
 from retention.privacy import email_hash
 from retention.settings import Settings
 
@@ -88,7 +89,7 @@ def unreachable(session: Session, settings: Settings, since: datetime) -> set[st
 
 def _of_the_address(said: str) -> bool:
     """Whether a refusal is about whom it went to. What a mail server has against the message would be held against all customers."""
-    return not said[:1].isdigit() or bool(_ADDRESS.search(said))
+    return not said.startswith(OF_MESSAGE) and (not said[:1].isdigit() or bool(_ADDRESS.search(said)))
 
 
 def _ids(session: Session, settings: Settings, bounces: Sequence[Bounce]) -> list[set[str]]:

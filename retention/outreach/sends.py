@@ -20,6 +20,7 @@ ATTEMPTS = 12  # over five hours: a mail server's filter may be away for a while
 BACK_OFF = timedelta(seconds=30)  # after the first try; doubled after each further one
 LONGEST_BACK_OFF = timedelta(hours=1)
 _FAR = timedelta(days=1)  # no back-off, and no pause that a platform asks for, is that long
+OF_MESSAGE = "the message was refused: "  # how the error of a copy begins of which the server had nothing against its customer
 BY_HAND = ("csv", "call")  # a person takes the file
 PERHAPS_THERE = ("sending", "sent", "held")  # it has reached them, or may have
 REACHED = ("queued", *PERHAPS_THERE)  # counts as contact: it has reached them, may have, or will
@@ -74,7 +75,8 @@ def claim(session: Session, campaign_id: str, job_id: str, now: datetime) -> Sen
 def settle(session: Session, send: Send, verdict: Verdict, now: datetime, *, repeats: bool) -> str:
     """Write what became of a try, unless somebody settled it meanwhile; returns the row's new state."""
     wall = clock.wall()
-    values: dict[str, Any] = {"lease_until": None, "error": verdict.said or None}
+    said = f"{OF_MESSAGE}{verdict.said}" if verdict.of_message else verdict.said
+    values: dict[str, Any] = {"lease_until": None, "error": said or None}
     if verdict.state == "sent":
         values |= {"state": "sent", "message_id": verdict.message_id, "sent_at": now}
     elif verdict.state == "again" or (verdict.state == "doubtful" and repeats):

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from retention.db.tables import Send
 from retention.errors import BadInput
 from retention.outreach import sends
+from retention.outreach.bounces import unreachable
 from retention.outreach.contract import Contact, Message, Unreachable
 from retention.outreach.smtp import Smtp, email, parse
 from retention.settings import Settings
@@ -190,6 +191,21 @@ def test_a_filter_that_takes_none_of_a_campaigns_messages_makes_no_copy_bounce(d
     assert set(found.values()) == {"sent", "bounced"}
     with database.reading() as session:
         assert set(session.scalars(select(Send.attempts))) == {1}
+
+
+@pytest.mark.parametrize(
+    ("said", "theirs"), [("550 rejected as spam", False), ("550 5.1.1 no such user", True)]
+)
+def test_a_message_that_is_refused_without_a_status_is_not_held_against_its_customer(
+    database, settings, said, theirs
+):
+    """550 is also what a server says of a recipient that it does not know; once it has the message, it is policy (RFC 5321)."""
+    campaign = made.live(database, settings, 10)
+    with a_server(on_data=lambda to: said if to.startswith("k3@") else None) as (adapter, _):
+        made.run(database, settings, campaign, adapter, made.contacts(10))
+    assert made.states(database)["k3"] == "bounced"
+    with database.reading() as session:
+        assert unreachable(session, settings, made.NOW) == ({"k3"} if theirs else set())
 
 
 @pytest.mark.parametrize("said", ["451 4.7.1 too many messages from you", "421 later", "550 sender unknown"])
