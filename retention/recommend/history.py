@@ -35,11 +35,13 @@ def day_of(moment: datetime) -> int:
     return int(moment.timestamp() // DAY)
 
 
-def shift_of(zone: str) -> float:
-    """By which part of a day the shop's midnight is ahead of UTC's; winter's, for a day that the clocks change has others as well."""
-    at = datetime(2025, 1, 1, tzinfo=ZoneInfo(zone))
-    shift = (at.utcoffset() or timedelta()) - (at.dst() or timedelta())
-    return shift.total_seconds() / DAY
+def shift_of(zone: str, at: datetime) -> int:
+    """By how many seconds the shop's clock is ahead of UTC at a moment.
+
+    A history seen from there counts all its days so: those that people are told are the shop's, and the newest ends at its
+    midnight. Before the last change of the clocks what happened in the hour beside midnight is of the neighbouring day.
+    """
+    return int((at.astimezone(ZoneInfo(zone)).utcoffset() or timedelta()).total_seconds())
 
 
 def decayed(half_life: int) -> str:
@@ -63,7 +65,7 @@ class History:
         Events of that kind.
     units, paid : ndarray of float32
         Of the purchases.
-    shift : float
+    shift : int
         As `shift_of`.
     """
 
@@ -79,15 +81,15 @@ class History:
     views: np.ndarray
     units: np.ndarray
     paid: np.ndarray
-    shift: float = 0.0
+    shift: int = 0
 
     def at(self, moment: datetime) -> float:
         """The moment in days since 1970, as the history counts them."""
-        return moment.timestamp() / DAY + self.shift
+        return (moment.timestamp() + self.shift) / DAY
 
     def moment(self, at: float) -> datetime:
         """The moment of which `at` is this."""
-        return datetime.fromtimestamp(round((at - self.shift) * DAY, 5), UTC)
+        return datetime.fromtimestamp(round(at * DAY - self.shift, 5), UTC)
 
     def where(self, chosen: np.ndarray) -> Self:
         """Some of the lines, in the same order, over the same ids."""
@@ -120,7 +122,7 @@ def read(
     customer_ids: Sequence[str] | None = None,
     *,
     since: datetime | None = None,
-    shift: float | None = None,
+    shift: int | None = None,
 ) -> History:
     """Read what customers showed about items before the cutoff.
 
@@ -133,8 +135,8 @@ def read(
         Only these customers; default all.
     since : datetime, optional
         Only events from here on.
-    shift : float, optional
-        Of the days; by default the shop's.
+    shift : int, optional
+        Of the days; by default the shop's at the cutoff.
     """
     import ibis
 
@@ -153,10 +155,9 @@ def read(
         *((events.event_type == kind, value) for kind, value in WEIGHTS.items()),
         else_=stars,
     )
-    shift = shift_of(lake.zone) if shift is None else shift
-    seconds = round(shift * DAY)
-    happened = ((events.occurred_at.epoch_seconds() + seconds) / DAY).floor().cast("int32")
-    heard = ((events.available_at.epoch_seconds() + seconds) / DAY).floor().cast("int32")
+    shift = shift_of(lake.zone, cutoff) if shift is None else shift
+    happened = ((events.occurred_at.epoch_seconds() + shift) / DAY).floor().cast("int32")
+    heard = ((events.available_at.epoch_seconds() + shift) / DAY).floor().cast("int32")
     events = events.mutate(
         score=weight, on_day=happened, known=ibis.greatest(happened, heard.fill_null(happened))
     )
@@ -172,7 +173,7 @@ def read(
     return _ordered(daily.to_pyarrow(), shift)
 
 
-def _ordered(daily: Any, shift: float) -> History:
+def _ordered(daily: Any, shift: int) -> History:
     """The lines in their order; two days of hearing about one day stay two lines."""
     customers, customer = _coded(daily["customer_id"])
     items, item = _coded(daily["item_id"])

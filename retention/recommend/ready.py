@@ -26,7 +26,7 @@ ASKED_BEFORE = 1  # times until the histories are kept
 
 @dataclass
 class Kept:
-    """One state of a lake."""
+    """One state of a lake, its days by one offset of the shop's clock."""
 
     key: tuple[Any, ...]
     asked: int = 0
@@ -79,7 +79,7 @@ def of(history: History, customer_ids: Sequence[str], ends: np.ndarray | None = 
 
 def bought(lake: "Lake", as_of: datetime, days: int | None = None) -> dict[str, int]:
     """Customers who bought each item before a moment: ever, or since the midnight ``days`` days before it."""
-    seconds = as_of.timestamp() + round(shift_of(lake.zone) * DAY)
+    seconds = as_of.timestamp() + shift_of(lake.zone, as_of)
     day = seconds // DAY
     whole = None if days is None else timedelta(seconds=seconds - (day - days) * DAY)
     kept = _kept(lake, as_of)
@@ -97,8 +97,9 @@ def _kept(lake: "Lake", as_of: datetime) -> Kept | None:
     known = until(lake)
     if not known.before(as_of):
         return None
-    if not _KEPT or _KEPT[0].key != known.state:
-        _KEPT[:] = [Kept(known.state)]
+    key = (*known.state, shift_of(lake.zone, as_of))
+    if not _KEPT or _KEPT[0].key != key:
+        _KEPT[:] = [Kept(key)]
     return _KEPT[0]
 
 

@@ -160,7 +160,7 @@ def _campaigns(
     items = catalogue(lake, in_stock_only=False)
     starts = offers.groupby("campaign_id")["starts_at"].min().sort_values(kind="stable")
     last = datetime.fromtimestamp(float(day_of(_utc(starts.iloc[-1])) * DAY), tz=_utc(starts.iloc[-1]).tzinfo)
-    history = read(lake, last, shift=0.0)  # as the moments of the files are counted
+    history = read(lake, last, shift=0)  # as the moments of the files are counted
     made = []
     for number, (name, begins) in enumerate(starts.items()):
         mine = offers[offers["campaign_id"] == name]

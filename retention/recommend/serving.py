@@ -90,7 +90,7 @@ class Shop:
     ) -> None:
         self.trained, self.terms = trained, terms
         self.lake = lake
-        self.as_of, self.at = as_of, as_of.timestamp() / DAY + shift_of(lake.zone)
+        self.as_of, self.at = as_of, (as_of.timestamp() + shift_of(lake.zone, as_of)) / DAY
         self.items = catalogue(lake)
         self.range = assortment(self.items, terms.rules, terms.margin)
         self.lately = bought(lake, as_of, POPULAR_DAYS)

@@ -90,7 +90,7 @@ def with_heard(history: History, lines: "pd.DataFrame", before: datetime) -> His
     items = np.array(sorted({*history.items, *lines["item_id"]}), dtype=object)
     moved = positions(items, history.items).astype(np.int32)
     count = len(lines)
-    day = np.floor(lines["at"].to_numpy(dtype=float) + history.shift).astype(np.int32)
+    day = np.floor(lines["at"].to_numpy(dtype=float) + history.shift / DAY).astype(np.int32)
     further = {name: np.zeros(count, dtype=getattr(history, name).dtype) for name in _LINES} | {
         "customer": positions(history.customers, lines["customer_id"]).astype(np.int32),
         "item": positions(items, lines["item_id"]).astype(np.int32),

@@ -11,7 +11,6 @@ from retention.churn.reasons import silence
 from retention.errors import BadInput, Cancelled, TooLittleData
 from retention.lake.importing import import_files
 from retention.recommend import TrainedRecommender, evaluate, reasons, recommend, train
-from retention.recommend.history import read
 from retention.recommend.preferences import preferences
 from retention.templating import text
 from tests import shop as tiny
@@ -259,38 +258,6 @@ def test_who_only_looked_at_something_is_not_told_to_have_bought_it(tmp_path):
     assert all(re.fullmatch(f"because they looked at {titles}", why) for why in said["looker"])
     assert all(re.fullmatch(f"because they put {titles} in the cart", why) for why in said["keeper"])
     assert all(re.fullmatch(f"because they showed interest in {titles}", why) for why in said["caller"])
-
-
-@pytest.mark.parametrize(
-    ("zone", "bought", "now", "ago"),
-    [
-        (
-            "America/Los_Angeles",
-            "2025-01-30T20:00Z",
-            "2025-01-31T03:00Z",
-            "today",
-        ),  # noon and 7 in the evening
-        ("America/Los_Angeles", "2025-01-30T07:00Z", "2025-01-30T20:00Z", "yesterday"),
-        (
-            "Asia/Tokyo",
-            "2025-01-30T00:00Z",
-            "2025-01-30T23:00Z",
-            "yesterday",
-        ),  # 9 and, the day after, 8 in the morning
-        ("Asia/Tokyo", "2025-01-30T16:00Z", "2025-01-31T14:00Z", "today"),
-        ("UTC", "2025-01-30T20:00Z", "2025-01-31T03:00Z", "yesterday"),
-    ],
-)
-def test_a_day_is_the_shops(tmp_path, zone, bought, now, ago):
-    """Of a shop in California what was bought at noon was 'bought yesterday' on the same evening."""
-    at, to = (datetime.fromisoformat(one) for one in (bought, now))
-    shop = made(tmp_path, [("c", "purchase", at, "a", {})], [("a", "Kettle", "", 9.0)], timezone=zone)
-    for _ in range(3):  # also from what a warm worker keeps
-        (item,) = recommend(None, shop.lake, ["c"], k=1, as_of=to)["c"]
-        assert item.why == f"bought once, last {ago}"
-    history = read(shop.lake, to)
-    assert history.moment(history.at(to)) == to
-    assert int(history.at(to)) - history.day[0] == (ago == "yesterday")
 
 
 def test_a_list_that_the_policy_leaves_empty_is_told_as_that_in_the_terminal_too():
