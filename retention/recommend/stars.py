@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ENDS = (5.0, 10.0, 100.0)
 EXTREME = 0.01  # of the ratings at either end
+MANY = 20  # ratings: who all gave 1, and no less, had a thumb to put up, and not the worst of five stars
 UNRATED = 0.25  # purchases: a review without a rating
 
 
@@ -25,8 +26,8 @@ class Scale:
     high: float = 5.0
 
     def weight(self, rating: Any) -> Any:
-        """−1 for the worst, 1 for the best, 0 for the middle; of a number, a column or an expression."""
-        return (rating - (self.low + self.high) / 2) / ((self.high - self.low) / 2)
+        """−1 for the worst, 1 for the best, 0 for the middle, and nothing beyond them; of a column or an expression."""
+        return ((rating - (self.low + self.high) / 2) / ((self.high - self.low) / 2)).clip(-1.0, 1.0)
 
 
 def scale(lake: "Lake", before: datetime) -> Scale:
@@ -52,7 +53,6 @@ def _read(lake: "Lake", before: datetime) -> Scale:
         return Scale()
     share = given["times"].cumsum() / given["times"].sum()
     low, high = (float(given["rating"][int((share >= end).idxmax())]) for end in (EXTREME, 1 - EXTREME))
-    best = (
-        1.0 if low < 1 and high <= 1 else next((end for end in ENDS if high <= end), high)
-    )  # thumbs, or stars
-    return Scale(min(low, 0.0) if low < 1 else 1.0, best)
+    if high <= 1 and (given["rating"].iloc[0] < 1 or given["times"].sum() >= MANY):  # thumbs, or shares of 1
+        return Scale(min(low, 0.0), 1.0)
+    return Scale(min(low, 0.0) if low < 1 else 1.0, next((end for end in ENDS if high <= end), high))

@@ -6,7 +6,7 @@ import pytest
 
 from retention.recommend.portrait import portrait
 from retention.recommend.preferences import preferences
-from retention.recommend.stars import Scale, scale
+from retention.recommend.stars import UNRATED, Scale, scale
 from tests.retention.recommend.made import made
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
@@ -17,6 +17,7 @@ NOW = datetime(2025, 6, 1, tzinfo=UTC)
     [
         ((1, 3, 5), Scale(1, 5)), ((2, 4), Scale(1, 5)), ((), Scale(1, 5)), ((1, 5, 10), Scale(1, 10)), ((0, 50, 100), Scale(0, 100)),
         ((0, 1, 1), Scale(0, 1)), ((-1, 1), Scale(-1, 1)), ((*(1, 2, 3, 4, 5) * 60, 50), Scale(1, 5)),
+        ((1,) * 30, Scale(0, 1)), ((*(1,) * 150, 0), Scale(0, 1)), ((1, 1), Scale(1, 5)),
     ],
 )  # fmt: skip
 def test_the_scale_is_read_off_the_ratings(tmp_path, ratings, expected):
@@ -43,3 +44,17 @@ def test_the_worst_rating_speaks_against_an_item_and_the_best_for_it_on_every_sc
     assert told["tea"] == pytest.approx(-1, rel=0.02)
     assert told["soap"] == pytest.approx(1, rel=0.02)
     assert portrait(shop.lake, "x", NOW)["summary"] == "mostly Soaps, not Teas"
+
+
+def test_a_mistyped_rating_is_worth_no_more_than_the_best(tmp_path):
+    """Of five stars 50 were worth two dozen purchases."""
+    lines = [
+        (f"c{at}", "review", NOW - timedelta(days=1), "tea", {"rating": at % 5 + 1.0}) for at in range(200)
+    ]
+    lines += [("x", "review", NOW - timedelta(days=1), "tea", {"rating": 50.0})]
+    lines += [("x", "review", NOW - timedelta(days=1), "soap", {"rating": None})]
+    shop = made(tmp_path, lines, [("tea", "Tea", "Teas", 9.0), ("soap", "Soap", "Soaps", 9.0)])
+    told = preferences(shop.lake, NOW, ["x"]).set_index("item_id")["decayed_90"]
+    assert told["tea"] == pytest.approx(1, rel=0.02)
+    assert told["soap"] == pytest.approx(UNRATED, rel=0.02)
+    assert portrait(shop.lake, "x", NOW)["categories"][0]["share"] == pytest.approx(0.8, rel=0.02)
