@@ -295,10 +295,12 @@ class Import:
         zone = self.settings.timezone
         if mapped.names_zone or zone == "UTC" or not source.naive:
             return []
+        again = " and import the file again" if self.table.name in TABLES else ""
+        if self.table.name == "events":
+            again = " and begin a home anew: in this one these events would count twice, or stay as they are"
         return [
             f"{', '.join(source.naive)}: neither file nor map names a time zone, so times are read as UTC, and the shop's clock is "
-            f'{zone}. If they are by it, write timezone = "{zone}" into the map and begin a home anew: in this one these '
-            "events would count twice."
+            f'{zone}. If they are by it, write timezone = "{zone}" into the map{again}.'
         ]
 
     def _hold(self) -> None:

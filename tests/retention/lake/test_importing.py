@@ -189,6 +189,23 @@ def test_times_without_a_zone_beside_a_shops_own_clock_are_told_of(
     assert [zone in note and note.startswith("at: ") for note in notes] == [True] * told
 
 
+def test_customers_without_a_zone_are_set_right_by_the_file_again_as_the_note_says(lake, settings, tmp_path):
+    """They were told to begin a home anew, for 'these events would count twice'."""
+    own = settings.model_copy(update={"timezone": "Asia/Kolkata"})
+    file, path = (
+        _file(tmp_path, "customer_id,email,created_at\na,a@x.org,2025-07-01 12:00\n"),
+        tmp_path / "map.toml",
+    )
+    (note,) = import_files(lake, None, own, "customers", [file]).files[0]["notes"]
+    assert note.endswith('write timezone = "Asia/Kolkata" into the map and import the file again.')
+    path.write_text(
+        "[customers]\ntimezone = 'Asia/Kolkata'\ncustomer_id = 'customer_id'\nemail = 'email'\ncreated_at = 'created_at'\n"
+    )
+    import_files(lake, None, own, "customers", [file], path)
+    (customer,) = lake.table("customers").to_pyarrow().to_pylist()
+    assert customer["created_at"] == datetime(2025, 7, 1, 6, 30)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
