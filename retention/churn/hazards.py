@@ -59,7 +59,7 @@ def by_stretches(
     X : numpy.ndarray
         (n, k).
     waited : numpy.ndarray
-        (n,) time until a customer came back, in horizons; infinite for who churned.
+        (n,) time until a customer came back, in horizons; one or more, or infinite, for who churned.
     """
     stretches = [
         (waited >= since, waited >= until) for since, until in zip((0.0, *EDGES), EDGES, strict=False)

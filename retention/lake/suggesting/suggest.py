@@ -274,7 +274,8 @@ class _Events:
         return quoted(self.chosen[target].name) if target in self.chosen else None
 
     def _counted(self, sql: str) -> list[tuple[Any, ...]]:
-        return self.con.execute(f"{sql.format(rows=self.source.relation)}").fetchall()
+        # not `format`: names of columns may hold braces
+        return self.con.execute(sql.replace("{rows}", self.source.relation)).fetchall()
 
     def _place(self) -> list[Line]:
         """The time zone and currency, where most rows are of one country; else the shop's own zone."""

@@ -297,6 +297,16 @@ def test_times_that_name_no_zone_are_of_the_shops(settings, tmp_path, zone, offs
     assert section.get("timezone") == (zone if told else None)
 
 
+def test_a_column_may_have_braces_in_its_name(settings, tmp_path):
+    """Where the shop had a clock of its own, a date called so ended in a KeyError."""
+    rows = "".join(f"c{row % 5},2025-01-{1 + row % 28:02} 10:00,{row}.5\n" for row in range(60))
+    (tmp_path / "sales.csv").write_text(f"customer_id,date {{local}},amount\n{rows}")
+    own = Lake.open(settings.model_copy(update={"timezone": "Asia/Kolkata"}))
+    section = tomllib.loads(suggest(own, "events", str(tmp_path / "sales.csv")))["events"]
+    assert section["occurred_at"] == "date {local}"
+    assert section["timezone"] == "Asia/Kolkata"
+
+
 @pytest.mark.parametrize("none", ["[]", "null"])
 def test_an_order_that_lists_nothing_is_counted(settings, tmp_path, none):
     """An empty list made no row: the order was gone by the proposed map, and nothing counted it. It is no sale either."""
