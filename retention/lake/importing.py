@@ -293,13 +293,14 @@ class Import:
     def _unzoned(self, source: sources.Source, mapped: mapping.Mapping) -> list[str]:
         """That times are read as UTC where the shop has a clock of its own and neither file nor map names a zone."""
         zone = self.settings.timezone
-        if mapped.names_zone or zone == "UTC" or not source.naive:
+        naive = [name for name in source.naive if name.casefold() in mapped.unzoned]
+        if mapped.names_zone or zone == "UTC" or not naive:
             return []
         again = " and import the file again" if self.table.name in TABLES else ""
         if self.table.name == "events":
             again = " and begin a home anew: in this one these events would count twice, or stay as they are"
         return [
-            f"{', '.join(source.naive)}: neither file nor map names a time zone, so times are read as UTC, and the shop's clock is "
+            f"{', '.join(naive)}: neither file nor map names a time zone, so times are read as UTC, and the shop's clock is "
             f'{zone}. If they are by it, write timezone = "{zone}" into the map{again}.'
         ]
 

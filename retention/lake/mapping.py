@@ -20,6 +20,7 @@ _UNKNOWN_SIGN = re.compile(
 )  # to DuckDB's strptime, or none
 _SETTINGS = ("where", "from", "optional", *_TEXTS, *_FLAGS)
 OPTIONS = ("timezone", *_SETTINGS)
+_NAMES_ZONE = re.compile(r"time\s*zone|(Z|[+-]\d\d(:?\d\d)?)'", re.IGNORECASE)
 NO_MAP = "the file (no --map was given)"
 
 
@@ -91,6 +92,13 @@ class Mapping:
             for name, expression in self.columns.items()
             if expression.column is not None and self.table[name].kind in kinds
         )
+
+    @property
+    def unzoned(self) -> frozenset[str]:
+        """Source columns, in small letters, of which the map makes moments and names no zone in doing so."""
+        made = (one for name, one in self.columns.items() if self.table[name].kind == "moment")
+        told = (one.columns for one in made if not (one.sql and _NAMES_ZONE.search(one.sql)))
+        return frozenset(name.casefold() for columns in told for name in columns)
 
     @property
     def values(self) -> dict[str, Expression]:

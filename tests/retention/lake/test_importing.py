@@ -163,50 +163,6 @@ def test_a_file_of_other_columns_without_a_map_is_told_how_to_get_one(lake, sett
 
 
 @pytest.mark.parametrize(
-    ("zone", "map_zone", "at", "told"),
-    [
-        ("Asia/Kolkata", "", "2025-07-01 12:00:00", True),
-        ("Asia/Kolkata", "Europe/London", "2025-07-01 12:00:00", False),
-        ("Asia/Kolkata", "", "2025-07-01 12:00:00+05:30", False),
-        ("Asia/Kolkata", "", "1751371200", False),
-        ("UTC", "", "2025-07-01 12:00:00", False),
-    ],
-)
-def test_times_without_a_zone_beside_a_shops_own_clock_are_told_of(
-    lake, settings, tmp_path, zone, map_zone, at, told
-):
-    """They are read as UTC: an Indian shop's orders after half past six in the evening were the next day's."""
-    own = settings.model_copy(update={"timezone": zone})
-    path = tmp_path / "map.toml"
-    path.write_text(
-        "[events]\ncustomer_id = 'who'\noccurred_at = 'at'\nevent_type = { value = 'purchase' }\n"
-        + (f"timezone = '{map_zone}'\n" if map_zone else "")
-    )
-    report = import_files(lake, None, own, "events", [_file(tmp_path, f"who,at\na,{at}\n")], path)
-    notes = [
-        note for note in report.files[0].get("notes", []) if "neither file nor map names a time zone" in note
-    ]
-    assert [zone in note and note.startswith("at: ") for note in notes] == [True] * told
-
-
-def test_customers_without_a_zone_are_set_right_by_the_file_again_as_the_note_says(lake, settings, tmp_path):
-    """They were told to begin a home anew, for 'these events would count twice'."""
-    own = settings.model_copy(update={"timezone": "Asia/Kolkata"})
-    file, path = (
-        _file(tmp_path, "customer_id,email,created_at\na,a@x.org,2025-07-01 12:00\n"),
-        tmp_path / "map.toml",
-    )
-    (note,) = import_files(lake, None, own, "customers", [file]).files[0]["notes"]
-    assert note.endswith('write timezone = "Asia/Kolkata" into the map and import the file again.')
-    path.write_text(
-        "[customers]\ntimezone = 'Asia/Kolkata'\ncustomer_id = 'customer_id'\nemail = 'email'\ncreated_at = 'created_at'\n"
-    )
-    import_files(lake, None, own, "customers", [file], path)
-    (customer,) = lake.table("customers").to_pyarrow().to_pylist()
-    assert customer["created_at"] == datetime(2025, 7, 1, 6, 30)
-
-
-@pytest.mark.parametrize(
     ("text", "says"),
     [
         (
