@@ -53,7 +53,7 @@ def bounced(session: Session, settings: Settings, bounces: Sequence[Bounce]) -> 
     """
     ids = _ids(session, settings, bounces)
     copies = _copies(session, settings, {one for some in ids for one in some})
-    outcomes, campaigns = list[str](), set[str]()
+    outcomes, campaigns, marked = list[str](), set[str](), list[int]()
     for told, some in zip(bounces, ids, strict=True):
         gone = [copy for one in some for copy in copies[one] if told.at - LATER <= copy.at < told.at + DATED]
         if not gone:
@@ -64,12 +64,13 @@ def bounced(session: Session, settings: Settings, bounces: Sequence[Bounce]) -> 
         if copy.state != "bounced":
             copy.state = "bounced"
             campaigns.add(copy.campaign_id)
-            session.execute(
-                update(Send)
-                .where(Send.id == copy.id, Send.state.in_(THERE))
-                .values(state="bounced", error="bounced later"),
-                execution_options={"synchronize_session": False},
-            )
+            marked.append(copy.id)
+    session.execute(
+        update(Send)
+        .where(among(session, Send.id, marked), Send.state.in_(THERE))
+        .values(state="bounced", error="bounced later"),
+        execution_options={"synchronize_session": False},
+    )
     return outcomes, campaigns
 
 
