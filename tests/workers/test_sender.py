@@ -374,6 +374,19 @@ def test_what_is_no_word_of_slacks_gives_up_no_message(
     assert texts(slack) == ["not lost"]
 
 
+def test_a_message_too_large_for_a_proxy_keeps_those_behind_it_waiting_no_longer(
+    sender, slack, database, settings
+):
+    """It was tried for ever, and its channel fell silent."""
+    put(database, settings, "large", "k1")
+    put(database, settings, "small", "k2")
+    with in_slacks_place(413, {}, b"<html>Request Entity Too Large</html>") as url:
+        assert Sender(settings.model_copy(update={"slack_api_url": url}), database, pace=QUICK).step()
+    assert (row(database, "k1").state, row(database, "k1").error) == ("failed", "http_413")
+    drain(sender, database)
+    assert texts(slack) == ["small"]
+
+
 @pytest.mark.parametrize("lost", [{"state": "sending", "attempts": 1}, {"state": "pending"}])
 def test_what_was_written_while_the_clock_was_wrong_is_not_waited_for(
     sender, slack, database, settings, lost

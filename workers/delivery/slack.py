@@ -131,6 +131,8 @@ def _judge_answer(response: Any) -> Failure:
         }
         return Failure(Meaning.RATE_LIMITED, "ratelimited", _seconds(headers.get("retry-after") or "1"))
     if not _WORD.fullmatch(code):  # a proxy's page, or half an answer: Slack has a word for each refusal
+        if status == 413:  # too large: it never gets through, and those behind it would wait for ever
+            return Failure(Meaning.REFUSED, "http_413")
         return Failure(Meaning.UNREACHABLE if 400 <= status < 500 else Meaning.DOUBT, f"http_{status}")
     if status >= 500 or code in _TRANSIENT:
         return Failure(Meaning.DOUBT, code)
