@@ -177,11 +177,11 @@ def _discounts(
 ) -> "pd.DataFrame":
     """``customer_id, day, profit`` (negative) of every code of the campaign redeemed in the window.
 
-    The redemption's own event says what it took off (not that of another code, which the same order may have had too); where it does not, it is the offer's share of the order's amount (of its
-    category's, where it holds for one), and its money off: that of a parcel, too. Where nobody named an order that the
-    lake knows, it is what the customer bought on that date of the shop's calendar: many stamp all orders of a day at midnight.
-    A use told by its date alone may so lie before the hour of sending. It is paid for, unless its order lies there as well and is
-    not counted either.
+    The redemption's own event says what it took off (not that of another code, which the same order may have had too); where it
+    does not, it is the offer's share of the order's amount (of its category's, where it holds for one), and its money off: that of
+    a parcel, too. Where nobody named an order that the lake knows, it is what the customer bought on that date of the shop's
+    calendar: many stamp all orders of a day at midnight. A use told by its date alone may so lie before the hour of sending. It is
+    paid for, unless its order lies there as well and is not counted either.
     """
     import pandas as pd
 
@@ -189,17 +189,8 @@ def _discounts(
     events = _within(lake, list(codes["customer_id"]), start - DATED, end, campaign.created_at)
     events = events.filter(events.event_type.isin(["purchase", "coupon_redeem"]))
     events = events.left_join(lake.table("items").select("item_id", "category"), "item_id")
-    lines = events.select(
-        "customer_id",
-        "order_id",
-        "occurred_at",
-        "event_type",
-        "amount",
-        "discount",
-        "category",
-        "query",
-        "source",
-    ).execute()
+    columns = "customer_id order_id occurred_at event_type amount discount category query source"
+    lines = events.select(*columns.split()).execute()
     for table, moment in ((lines, "occurred_at"), (codes, "redeemed_at")):
         table["date"] = pd.to_datetime(table[moment], utc=True).dt.tz_convert(lake.zone).dt.date
     order = ["customer_id", "order_id"]
@@ -217,16 +208,21 @@ def _discounts(
     )
     covered = found["only"].isna() | (found["only"] == found["category"])
     found["bought"] = found["amount"].where(covered & (found["event_type"] == "purchase")).astype(float)
-    ours = found["query"].isna() | (found["query"].map(normal, na_action="ignore") == found["code"])
-    found["told"] = found["discount"].where(ours & (found["event_type"] == "coupon_redeem")).astype(float)
-    # Of two that tell of one use each says what it took off: not twice as much.
-    told = found.groupby(["customer_id", "source"], dropna=False)["told"].sum().groupby("customer_id").max()
+    told = _told(found)
     keys = ["customer_id", "day", "share", "amount_off"]  # a customer has one code
     found = found.groupby(keys, as_index=False)[["bought"]].sum()
     share, told = found["share"] * found["bought"] + found["amount_off"], found["customer_id"].map(told)
     found["profit"] = -told.where(told != 0, share)
     found.loc[found["customer_id"].isin(codes.loc[missed, "customer_id"]), "profit"] = 0.0
     return found[["customer_id", "day", "profit"]]
+
+
+def _told(found: "pd.DataFrame") -> "pd.Series":
+    """Customer → what the events of their code's use say that it took off: of two systems that tell of one use, not twice as much."""
+    ours = found["query"].isna() | (found["query"].map(normal, na_action="ignore") == found["code"])
+    off = found["discount"].where(ours & (found["event_type"] == "coupon_redeem")).astype(float)
+    by_source = off.groupby([found["customer_id"], found["source"]], dropna=False).sum()
+    return by_source.groupby("customer_id").max()
 
 
 def _redeemed(session: Session, campaign: Campaign, start: datetime, end: datetime) -> "pd.DataFrame":

@@ -122,9 +122,8 @@ def _one(
 ) -> bool:
     """See one claimed copy through; whether the other side was troubled with it."""
     contact = contacts.get(send.customer_id)
-    if (
-        contact is None
-    ):  # released, or taken over from a dead run, since: their address and consent were not looked at
+    if contact is None:
+        # Released, or taken over from a dead run, since: their address and consent were not looked at.
         with database.transaction() as session:
             sends.put_back(session, send, said=send.error)
         return False
@@ -143,8 +142,15 @@ def _one(
             with database.transaction() as session:
                 sends.put_back(session, send, said=str(reason))
             raise
+    _settle(database, send, adapter, verdict, at, report)
+    return True
+
+
+def _settle(
+    database: Database, send: Send, adapter: Adapter, verdict: Verdict, at: datetime, report: Report
+) -> None:
+    """Write what became of a try; where it was no fault of this copy, it does not count, and the others wait as well."""
     if verdict.retry_at is not None:
-        # No fault of this copy: its try does not count, and the others wait as well.
         with database.transaction() as session:
             sends.put_back(session, send, said=verdict.said)
         raise Unreachable(f"{verdict.said[:1].upper()}{verdict.said[1:]}.", verdict.retry_at)
@@ -153,6 +159,6 @@ def _one(
             sends.put_back(session, send, said=verdict.said)
         else:
             report.add(sends.settle(session, send, verdict, at, repeats=adapter.repeats))
-            return True
+            return
     # Were it taken for the recipient's, a filter that dislikes the text would make a whole campaign bounce.
     raise Unreachable(f"None of this campaign's e-mails is taken so far: {verdict.said}.")
