@@ -53,7 +53,7 @@ def _dress(axes: "Axes") -> None:
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=MUTED, labelsize=8, length=0)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.15g}")
 
 
 def counted(axes: "Axes") -> None:

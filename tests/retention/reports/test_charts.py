@@ -54,6 +54,17 @@ def test_there_is_no_half_of_a_customer_on_a_scale(monkeypatch):
     assert all(one.isdigit() for one in said)
 
 
+def test_large_sums_are_written_out_on_a_scale():
+    """A shop in Indonesia has millions of millions of rupiah: 2e+10 stood there."""
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    axes.plot([0, 4e10])
+    charts._dress(axes)
+    axes.figure.draw_without_rendering()
+    assert "20,000,000,000" in [one.get_text() for one in axes.get_yticklabels()]
+
+
 def test_the_same_numbers_give_the_same_bytes():
     assert charts.weeks(ACTIVE, {}, {}).png == charts.weeks(ACTIVE, {}, {}).png
 
