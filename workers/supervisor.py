@@ -176,10 +176,11 @@ class Supervisor:
     def _shorten_logs(self) -> None:
         """Put what is long aside, under our children, who append: they may run for a year."""
         for path in self._logs.glob("*.log"):
-            if path.stat().st_size > _LONGEST_LOG:
-                with suppress(OSError):  # on a full disk it is better lost
-                    shutil.copyfile(path, path.with_suffix(".log.1"))
-                os.truncate(path, 0)
+            with suppress(OSError):  # gone just now, or somebody else's: nothing stops for it
+                if path.stat().st_size > _LONGEST_LOG:
+                    with suppress(OSError):  # on a full disk it is better lost
+                        shutil.copyfile(path, path.with_suffix(".log.1"))
+                    os.truncate(path, 0)
 
     def _stop(self) -> None:
         """First those that use the broker, then the broker."""

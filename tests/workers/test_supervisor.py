@@ -149,6 +149,7 @@ def test_a_log_stays_short_also_while_its_process_runs(settings):
     """It was looked at when a process began: one that ran for months filled the disk."""
     made = supervisor.Supervisor(settings, ("tick",))
     with made._log("tick") as sink:
+        (settings.home / "logs" / "a.log").symlink_to("moved away")  # stops nothing
         sink.write(b"long ago\n" + 10_000_000 * b".")
         sink.flush()
         made._shorten_logs()
