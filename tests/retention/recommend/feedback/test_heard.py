@@ -9,7 +9,7 @@ import pytest
 from retention import feedback, impressions
 from retention.db.tables import Assignment, Campaign, Coupon, Impression
 from retention.feedback import Subject
-from retention.recommend.desk import open_desk
+from retention.recommend.desk import UNTRAINED, open_desk
 from retention.recommend.explaining import SOURCES
 from retention.recommend.feedback import heard
 from retention.recommend.feedback.exposure import PSEUDO, examined, prior
@@ -294,6 +294,13 @@ def test_the_reports_message_and_page_name_nobody(sent):
     empty = Performance({**outcome.data, "slots": [], "weeks": [], "reasons": [], "models": []})
     assert "Nothing was sent yet" in empty.chart.alt_text
     assert "Nothing was shown yet" in empty.html(sent.settings)
+
+
+def test_lists_that_no_model_made_are_told_as_that_in_the_terminal_and_on_the_page(sent):
+    data = report(sent.lake, sent.database, sent.settings, as_of=NOW, days=90).data
+    data = {**data, "models": [{**data["models"][0], "name": UNTRAINED}]}
+    assert "\nno model  " in text("terminal/recommend_report.txt.j2", zone="UTC", **data)
+    assert "<td>no model</td>" in Performance(data).html(sent.settings)
 
 
 def test_on_a_phone_every_figure_of_the_page_stands_beside_its_name_and_none_is_cut(sent):
