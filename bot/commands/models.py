@@ -4,6 +4,7 @@ from csv import DictWriter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import click
 from sqlalchemy import select
@@ -51,7 +52,7 @@ def show(call: Call, version: str) -> Answer:
         row = registry.find(session, settings, version)
         told = {
             **_described(row),
-            **_in_full(row),
+            **_in_full(row, settings.timezone),
             "history": history(session, settings.team_id, version, "model"),
         }
     return Answer("bot/model", {"model": told})
@@ -68,7 +69,7 @@ def compare(call: Call, version: str, other: str) -> Answer:
     if pair[0].kind != pair[1].kind:
         kinds = " and ".join(f"{one.version} is a {one.kind} model" for one in pair)
         raise BadInput(f"{kinds}; compare two of one kind.")
-    told = [{**_described(row), **_in_full(row)} for row in pair]
+    told = [{**_described(row), **_in_full(row, settings.timezone)} for row in pair]
     return Answer("bot/models_compared", {"models": told, **_compared(told)})
 
 
@@ -174,26 +175,26 @@ def _described(one: ModelVersion) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _in_full(one: ModelVersion) -> dict[str, Any]:
+def _in_full(one: ModelVersion, zone: str) -> dict[str, Any]:
     """What `list` leaves out; the reference profiles, which only a machine reads, stay out here as well."""
     return {
         "rung": one.rung, "horizon_days": one.horizon_days, "active_within_days": one.active_within_days,
         "parameters": one.parameters, "calibration": one.parameters.get("calibration") or "", "features": one.features, "seed": one.seed,
         "code_version": one.code_version, "data_fingerprint": one.data_fingerprint, "sha256": one.sha256,
-        "origins": one.metrics.get("origins") or _horizon(one), "checks": one.metrics.get("checks") or [],
+        "origins": one.metrics.get("origins") or _horizon(one, zone), "checks": one.metrics.get("checks") or [],
         "pooled": one.metrics.get("pooled") or {}, "baselines": one.metrics.get("baselines") or {},
         "base_rate": one.metrics.get("base_rate"), "customers": one.metrics.get("customers"),
         "reliability": one.metrics.get("reliability") or [],
     }  # fmt: skip
 
 
-def _horizon(one: ModelVersion) -> list[dict[str, Any]]:
-    """The one horizon on which a recommender was judged, by what it would have learned before."""
+def _horizon(one: ModelVersion, zone: str) -> list[dict[str, Any]]:
+    """The one horizon on which a recommender was judged, by what it would have learned before: its days are the shop's."""
     if one.kind != "recommend" or "ndcg" not in one.metrics:
         return []
-    start = one.cutoff.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    end = one.cutoff.astimezone(ZoneInfo(zone)).replace(hour=0, minute=0, second=0, microsecond=0)
     return [{
-        "cutoff": (start - timedelta(days=one.horizon_days)).isoformat(), "customers": one.metrics.get("customers"),
+        "cutoff": (end.astimezone(UTC) - timedelta(days=one.horizon_days)).isoformat(), "customers": one.metrics.get("customers"),
         "base_rate": None, "metrics": {name: one.metrics[name] for name in RANKING if name in one.metrics},
         "baselines": one.metrics.get("baselines") or {},
     }]  # fmt: skip

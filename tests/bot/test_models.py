@@ -9,12 +9,13 @@ import pytest
 from sqlalchemy import select
 
 from bot import terminal
+from bot.app import build_app
 from retention import clock
 from retention.db.tables import Audit, Job, ModelHealth, ModelVersion
 from retention.feedback import Subject, record
 from retention.registry import store
 from tests.bot.test_slash import all_jobs, until
-from tests.bot.wire import ADMIN, ANALYST, VIEWER, words
+from tests.bot.wire import ADMIN, ANALYST, VIEWER, Workspace, words
 from workers import ids
 
 METRICS = {"auc": 0.8, "log_loss": 0.3}
@@ -152,6 +153,21 @@ def test_two_recommenders_are_compared_on_the_horizon_on_which_both_were_judged(
     assert "Means over the 1 origin" in said
     assert "customers: 512 and 700" in said
     other = words(workspace.run("models compare r-ranked r-older")["blocks"])
+    assert "not judged on the same origins" in other
+
+
+def test_the_horizon_of_a_recommender_begins_at_the_shops_midnight(settings, database, api):
+    """Three and six in the afternoon of one day in California are two days by UTC: 'not judged on the same origins'."""
+    own = settings.model_copy(update={"timezone": "America/Los_Angeles"})
+    workspace = Workspace(build_app(own, database), api)
+    noon = datetime(2025, 6, 2, 19, tzinfo=UTC)
+    with database.transaction() as session:
+        for name, hours in (("r-three", 3), ("r-six", 6), ("r-day-before", -13)):
+            figures = {"ndcg": 0.4, "customers": 512 + abs(hours)}
+            at = noon + timedelta(hours=hours)
+            session.add(_version(name, kind="recommend", active_within_days=None, cutoff=at, metrics=figures))
+    assert "Means over the 1 origin" in words(workspace.run("models compare r-three r-six")["blocks"])
+    other = words(workspace.run("models compare r-three r-day-before")["blocks"])
     assert "not judged on the same origins" in other
 
 
