@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property, partial
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,7 @@ from retention.recommend.matrices import entries
 from retention.recommend.moments import Moment, log_odds, mixed
 from retention.recommend.newcomers import NOBODY, Newcomers, newcomers
 from retention.recommend.positions import positions
-from retention.recommend.ranking.features import LEARN_HALF_LIFE, Scene
+from retention.recommend.ranking.features import Scene
 from retention.recommend.ready import bought, histories
 from retention.recommend.shelf import FACTS, Shelf
 from retention.recommend.solo import alone
@@ -201,15 +202,9 @@ def _scores(
     return row, column, dense[row, column].astype(float)
 
 
-def _disliked(scene: Scene) -> np.ndarray:
-    """Of each customer and item of the scene: whether returns and bad ratings outweigh all else, as `tastes` weighs it."""
-    disliked: np.ndarray = scene.seen.faded[LEARN_HALF_LIFE] < 0
-    return disliked
-
-
 def _without_disliked(scene: Scene, scores: np.ndarray, column: np.ndarray) -> None:
     """What a customer brought back is not offered to them for being popular."""
-    bad = np.flatnonzero(_disliked(scene))
+    bad = np.flatnonzero(scene.disliked)
     theirs = scene.place[scene.seen.item[bad]]
     at = np.searchsorted(column, theirs)
     there = at < len(column)
@@ -263,9 +258,8 @@ def _filled(shop: Shop, found: Offered, row: int, chosen: list[Item], k: int) ->
         chosen = [*(item for item in beside if item not in new), *new]
     if len(chosen) >= k:
         return chosen
-    bad = {*scene.history.items[scene.seen.item[(scene.seen.customer == row) & _disliked(scene)]]}
-    fillers = sorted(shop.fillers, key=lambda one: one[0] in bad) if bad else shop.fillers
-    return [*chosen, *_popular(shop, chosen, k, skip, unwanted, fillers)]
+    bad = {*scene.history.items[scene.seen.item[own & scene.disliked]]}
+    return [*chosen, *_popular(shop, chosen, k, skip, unwanted, shop.fillers, last=bad)]
 
 
 def _fresh(shop: Shop, found: Offered, row: int, k: int) -> list[Filler]:
@@ -295,15 +289,17 @@ def _popular(
     skip: set[str],
     unwanted: Collection[str],
     fillers: Sequence[Filler],
+    last: Collection[str] = (),
 ) -> Iterator[Item]:
-    """What fills a list up: under all caps; where that is not enough, without those that give way."""
+    """What fills a list up: under all caps; where that is not enough, without those that give way. ``last`` stand behind all else."""
     caps, taken = shop.range.caps, Taken(shop.range, unwanted)
     for item in chosen:
         taken.add(item.item_id)
     left = k - len(chosen)
-    for kept in (caps, {name: cap for name, cap in caps.items() if name not in SOFT}):
+    hard = {name: cap for name, cap in caps.items() if name not in SOFT}
+    for kept, late in product((caps, hard), (False, True) if last else (False,)):
         for item_id, source, why in fillers if left else ():
-            if item_id in skip or taken.full(item_id, kept):
+            if (item_id in last) is not late or item_id in skip or taken.full(item_id, kept):
                 continue
             taken.add(item_id)
             left -= 1

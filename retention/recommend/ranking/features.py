@@ -76,6 +76,12 @@ class Scene:
         return in_rows(self.seen.customer[chosen], column[chosen], ones, self.size)
 
     @cached_property
+    def disliked(self) -> np.ndarray:
+        """Of each line of ``seen``: whether returns and bad ratings outweigh all else, as `tastes` weighs it."""
+        found: np.ndarray = self.seen.faded[LEARN_HALF_LIFE] < 0
+        return found
+
+    @cached_property
     def people(self) -> np.ndarray:
         """(customers × `PERSON`)."""
         size = len(self.history.customers)

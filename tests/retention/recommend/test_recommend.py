@@ -12,6 +12,7 @@ from retention.errors import BadInput, Cancelled, TooLittleData
 from retention.lake.importing import import_files
 from retention.recommend import TrainedRecommender, evaluate, reasons, recommend, train
 from retention.recommend.preferences import preferences
+from retention.recommend.serving import Shop
 from retention.templating import text
 from tests import shop as tiny
 from tests.retention.recommend.made import made
@@ -235,6 +236,28 @@ def test_what_a_customer_brought_back_or_rated_badly_is_not_offered_for_being_po
     for who, items in recommend(trained, shop.lake, ["back", "rater"], k=count, as_of=shop.end).items():
         assert len(items) == count, who
         assert not {item.item_id for item in items[:22]} & set(popular), who
+
+
+def test_for_who_brought_something_back_no_more_is_looked_at_than_fills_their_list(tmp_path, monkeypatch):
+    """All that the shop sells was put in order for each of them: of 20,000 items that took a list thirty times as long."""
+    now, seen, made_ = datetime(2025, 6, 1, tzinfo=UTC), [], Shop.fillers.func
+
+    class Told(tuple):
+        __slots__ = ()
+
+        def __iter__(self):
+            for one in tuple.__iter__(self):
+                seen.append(one)
+                yield one
+
+    monkeypatch.setattr(Shop, "fillers", property(lambda shop: Told(made_(shop))))
+    lines = [
+        ("c", kind, now - timedelta(days=ago), "i000", {}) for kind, ago in (("purchase", 9), ("return", 3))
+    ]
+    shop = made(tmp_path, lines, [(f"i{number:03}", f"Item {number}", "", 9.0) for number in range(200)])
+    found = [item.item_id for item in recommend(None, shop.lake, ["c"], k=5, as_of=now)["c"]]
+    assert found == [f"i{number:03}" for number in range(1, 6)]
+    assert len(seen) < 20
 
 
 def test_who_only_looked_at_something_is_not_told_to_have_bought_it(tmp_path):
