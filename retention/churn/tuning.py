@@ -26,9 +26,14 @@ def _between(low: float, high: float, draw: np.random.Generator) -> float:
     return float(f"{np.exp(draw.uniform(np.log(low), np.log(high))):.3g}")
 
 
+def _of_products(draw: np.random.Generator) -> dict[str, Any]:
+    return {"C": _between(3e-4, 0.03, draw), "gamma": _between(1e-3, 0.03, draw)}
+
+
 SPACE: Mapping[str, Draw] = {
     "logistic": lambda draw: {"C": _between(1e-3, 1, draw)},
-    "quadratic": lambda draw: {"C": _between(3e-4, 0.03, draw), "gamma": _between(1e-3, 0.03, draw)},
+    estimators.PRODUCTS: _of_products,
+    estimators.HORIZONS: _of_products,
     "svm": lambda draw: {"C": _between(1e-4, 0.1, draw)},
     "neural": lambda draw: {"alpha": _between(0.1, 10, draw), "learning_rate_init": _between(5e-4, 5e-3, draw)},
     "tree": lambda draw: {"max_depth": int(draw.integers(3, 10)), "min_samples_leaf": round(_between(20, 300, draw))},

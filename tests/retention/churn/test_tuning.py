@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from retention.churn import tuning
+from retention.churn.estimators import ENSEMBLE
 from retention.churn.model import TrainedChurn, fit
 from retention.churn.snapshots import history
 from retention.churn.tuning import SPACE, Budget, tune
@@ -66,6 +67,10 @@ def test_seconds_end_a_search(training, monkeypatch):
     seen = pretend(monkeypatch, lambda settings: 0.0)
     tune(training, ["logistic"], Budget(seconds=6))
     assert 1 < len(seen) <= 12
+
+
+def test_every_member_of_the_ensemble_has_settings_to_search():
+    assert set(ENSEMBLE) <= set(SPACE)
 
 
 def test_every_space_gives_settings_its_estimator_takes(training):
