@@ -4,6 +4,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -77,6 +78,11 @@ def import_judged(
         work.close()
     import_log.keep(lake, database, settings, report, shown(files))
     return report
+
+
+def utc(at: datetime) -> datetime:
+    """A moment of an imported row, aware."""
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 class _Import(Import):

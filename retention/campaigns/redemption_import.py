@@ -1,7 +1,6 @@
 """Import redemptions from a file: read and mapped as every table is, then judged and kept in SQL."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from retention.campaigns.judged_import import Judging, import_judged
+from retention.campaigns.judged_import import Judging, import_judged, utc
 from retention.campaigns.redemptions import Use, redeem
 from retention.db import Database
 from retention.db.tables import Redemption
@@ -42,11 +41,6 @@ def import_redemptions(
 def _judge(settings: Settings, session: Session, rows: Sequence[Any]) -> list[str]:
     uses = [Use(code, utc(at), "import", who, order) for code, at, who, order in rows]
     return redeem(session, settings, uses)
-
-
-def utc(at: datetime) -> datetime:
-    """A moment of an imported row, aware."""
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def _kept(session: Session) -> int:

@@ -44,6 +44,11 @@ def shift_of(zone: str, at: datetime) -> int:
     return int((at.astimezone(ZoneInfo(zone)).utcoffset() or timedelta()).total_seconds())
 
 
+def days_at(moment: datetime, shift: int) -> float:
+    """A moment in days since 1970, as a history of this `shift_of` counts them."""
+    return (moment.timestamp() + shift) / DAY
+
+
 def decayed(half_life: int) -> str:
     """The column that holds the preference faded with this half-life."""
     return f"decayed_{half_life}"
@@ -85,7 +90,7 @@ class History:
 
     def at(self, moment: datetime) -> float:
         """The moment in days since 1970, as the history counts them."""
-        return (moment.timestamp() + self.shift) / DAY
+        return days_at(moment, self.shift)
 
     def moment(self, at: float) -> datetime:
         """The moment of which `at` is this."""

@@ -17,7 +17,7 @@ from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.explaining import POPULAR_DAYS, Item, Offered, explained
 from retention.recommend.feedback.heard import with_heard
 from retention.recommend.fit import ANYTHING, SOFT, Facts, Taken, Terms, assortment, choose, together
-from retention.recommend.history import DAY, History, pairs, shift_of
+from retention.recommend.history import History, days_at, pairs, shift_of
 from retention.recommend.matrices import entries
 from retention.recommend.moments import Moment, log_odds, mixed
 from retention.recommend.newcomers import NOBODY, Newcomers, newcomers
@@ -91,7 +91,7 @@ class Shop:
     ) -> None:
         self.trained, self.terms = trained, terms
         self.lake = lake
-        self.as_of, self.at = as_of, (as_of.timestamp() + shift_of(lake.zone, as_of)) / DAY
+        self.as_of, self.at = as_of, days_at(as_of, shift_of(lake.zone, as_of))
         self.items = catalogue(lake)
         self.range = assortment(self.items, terms.rules, terms.margin)
         self.lately = bought(lake, as_of, POPULAR_DAYS)

@@ -3,8 +3,11 @@
 import json
 import random
 import tomllib
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -307,17 +310,24 @@ def test_a_column_may_have_braces_in_its_name(settings, tmp_path):
     assert section["timezone"] == "Asia/Kolkata"
 
 
-@pytest.mark.parametrize("none", ["[]", "null"])
+def _sixty(path: Path, lines: Callable[[int], Any], **more: Callable[[int], str]) -> None:
+    """Records of a log, from the hundredth on, each with its ``lines`` and what else a test says of it."""
+    records = []
+    for n in range(100, 160):
+        own = {name: of(n) for name, of in more.items()}
+        at = f"2025-01-{n % 28 + 1:02}T10:00:00Z"
+        records.append(own | {"user": {"id": f"u{n % 20}"}, "at": at, "lines": lines(n)})
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+
+
+LINE = [{"sku": "s1", "qty": 1, "total": 2.5}]
+
+
+@pytest.mark.parametrize("none", [[], None], ids=["[]", "null"])
 def test_an_order_that_lists_nothing_is_counted(settings, tmp_path, none):
     """An empty list made no row: the order was gone by the proposed map, and nothing counted it. It is no sale either."""
     path = tmp_path / "orders.jsonl"
-    path.write_text(
-        "".join(
-            f'{{"id": "o{n}", "user": {{"id": "u{n % 20}"}}, "at": "2025-01-{n % 28 + 1:02}T10:00:00Z", '
-            f'"lines": {none if n == 150 else """[{"sku": "s1", "qty": 1, "total": 2.5}]"""}}}\n'
-            for n in range(100, 160)
-        )
-    )
+    _sixty(path, lambda n: none if n == 150 else LINE, id=lambda n: f"o{n}")
     proposed = suggest(Lake.open(settings), "events", str(path))
     assert "1 order without lines" in proposed
     report, events = _rows(tmp_path / "all", path, proposed)
@@ -325,16 +335,10 @@ def test_an_order_that_lists_nothing_is_counted(settings, tmp_path, none):
     assert "o150" not in {event["order_id"] for event in events}
 
 
-@pytest.mark.parametrize("none", ["[]", "null"])
+@pytest.mark.parametrize("none", [[], None], ids=["[]", "null"])
 def test_a_view_with_an_empty_list_stays_a_view(settings, tmp_path, none):
     path = tmp_path / "log.jsonl"
-    path.write_text(
-        "".join(
-            f'{{"what": "{"view" if n % 2 else "order"}", "user": {{"id": "u{n % 20}"}}, "at": "2025-01-{n % 28 + 1:02}T10:00:00Z", '
-            f'"lines": {none if n % 2 else """[{"sku": "s1", "qty": 1, "total": 2.5}]"""}}}\n'
-            for n in range(100, 160)
-        )
-    )
+    _sixty(path, lambda n: none if n % 2 else LINE, what=lambda n: "view" if n % 2 else "order")
     report, events = _rows(tmp_path / "all", path, suggest(Lake.open(settings), "events", str(path)))
     assert report.rows_read == 60
     assert {event["event_type"] for event in events} == {"view", "purchase"}
