@@ -181,6 +181,10 @@ class Smtp:
                     return self._hand_over(self._smtp, content, to, str(made["Message-ID"]))
             except _BeforeData as lost:  # e.g. it hung up on an idle connection: nothing was handed over
                 self.close()
+                if last and lost.closing:
+                    raise Unreachable(
+                        f"The mail server {self._server.host} takes nothing at present: {lost}."
+                    ) from None
                 if last:
                     return Verdict("again", f"the connection was lost ({lost})")
         raise AssertionError("unreachable")
@@ -193,6 +197,7 @@ class Smtp:
             code, said = smtp.mail(
                 self._server.sender.addr_spec, ["SMTPUTF8", "BODY=8BITMIME"] if international else []
             )
+            _stay(code, said)
             if code != 250:  # it knows nothing of the copy yet: this is about us, and holds for all of them
                 self._reset(smtp)
                 does = "refuses" if code >= 500 else "takes nothing at present from"
@@ -200,6 +205,7 @@ class Smtp:
                     f"The mail server {does} the sender {self._server.sender.addr_spec}: {code} {_text(said)}."
                 )
             code, said = smtp.rcpt(to)
+            _stay(code, said)
         except (OSError, smtplib.SMTPException) as error:
             raise _BeforeData(_brief(error)) from None
         if code not in (250, 251):
@@ -226,7 +232,7 @@ class Smtp:
         return _refused(code, said, data=True)
 
     def _reset(self, smtp: smtplib.SMTP) -> None:
-        """Ready for the next; where the server has hung up (421), a new connection will be."""
+        """Ready for the next; where the server has hung up, a new connection will be."""
         try:
             smtp.rset()
         except (OSError, smtplib.SMTPException):
@@ -252,7 +258,20 @@ class Smtp:
 
 
 class _BeforeData(Exception):
-    """The connection was lost before any of the message was handed over."""
+    """The connection was lost before any of the message was handed over; ``closing``: the server said that it hangs up."""
+
+    def __init__(self, said: str, *, closing: bool = False) -> None:
+        super().__init__(said)
+        self.closing = closing
+
+
+def _stay(code: int, said: bytes | str) -> None:
+    """Give up a connection that the server ends (421, RFC 5321): that is about us, whatever command it answers.
+
+    Many have had enough of one connection and take the copy over the next.
+    """
+    if code == 421:
+        raise _BeforeData(f"{code} {_text(said)}", closing=True)
 
 
 def _about_us(code: int, said: bytes | str) -> bool:

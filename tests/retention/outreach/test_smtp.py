@@ -86,7 +86,7 @@ def test_two_tries_of_one_copy_are_one_message():
 @pytest.mark.parametrize(
     ("rcpt", "data", "state"),
     [
-        ("450 mailbox busy", None, "again"), ("421 come back later", None, "again"),
+        ("450 mailbox busy", None, "again"),
         ("550 <ann@example.com> unknown", None, "bounced"), (None, "451 try later", "again"),
         (None, "554 spam", "bounced"), (None, "hang up", "doubtful"), (None, "hang", "doubtful"),
     ],
@@ -223,6 +223,30 @@ def test_a_server_that_takes_nothing_from_us_for_a_while_costs_no_copy_a_try(dat
         made.run(database, settings, campaign, adapter, made.contacts(10))
     assert set(made.states(database).values()) == {"sent"}
     assert set(inbox.addresses.values()) == {1}
+
+
+def test_a_server_that_hangs_up_on_a_recipient_costs_no_copy_a_try(database, settings):
+    """421 is said of the connection: an evening on which a server had enough of us used up all tries of whom it was said to."""
+    campaign = made.live(database, settings, 10)
+    refuses = ["421 4.7.0 try again later"]
+    with a_server(on_rcpt=lambda to: refuses[0]) as (adapter, inbox):
+        for _ in range(sends.ATTEMPTS + 1):
+            report = made.run(database, settings, campaign, adapter, made.contacts(10))
+            assert "takes nothing at present: 421" in report.stopped
+            made.later(database)
+        assert set(made.states(database).values()) == {"queued"}
+        refuses[0] = ""
+        made.run(database, settings, campaign, adapter, made.contacts(10))
+    assert set(made.states(database).values()) == {"sent"}
+    assert set(inbox.addresses.values()) == {1}
+
+
+@pytest.mark.parametrize("at", ["on_mail", "on_rcpt"])
+def test_a_server_that_has_enough_of_one_connection_takes_the_copy_over_the_next(at):
+    says = iter(["421 4.7.0 too many messages in this session"])
+    with a_server(**{at: lambda _: next(says, None)}) as (adapter, inbox):
+        assert adapter.send(a_message()).state == "sent"
+    assert inbox.addresses == {"ann@example.com": 1}
 
 
 @pytest.mark.parametrize(
