@@ -155,10 +155,11 @@ def _settle(
             sends.put_back(session, send, said=verdict.said)
         raise Unreachable(f"{verdict.said[:1].upper()}{verdict.said[1:]}.", verdict.retry_at)
     with database.transaction() as session:
-        if verdict.of_message and not sends.taken(session, send.campaign_id):
+        if (verdict.of_message or verdict.of_all) and not sends.taken(session, send.campaign_id):
             sends.put_back(session, send, said=verdict.said)
         else:
             report.add(sends.settle(session, send, verdict, at, repeats=adapter.repeats))
             return
-    # Were it taken for the recipient's, a filter that dislikes the text would make a whole campaign bounce.
+    # Were it taken for the recipient's, a filter that dislikes the text would make a whole campaign bounce, and so would a
+    # platform that cannot read any of what we tell it.
     raise Unreachable(f"None of this campaign's e-mails is taken so far: {verdict.said}.")

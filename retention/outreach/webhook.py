@@ -25,7 +25,6 @@ PATIENCE = 20.0  # seconds a whole answer may take, however slowly it drips in
 LONGEST = 65_536  # bytes of an answer that are read
 LONGEST_WAIT = timedelta(hours=6)  # that a platform may ask for
 PAUSE = timedelta(minutes=1)  # where it asks for one and does not say how long
-NOT_THIS_ONE = (400, 409, 413)  # of one copy: URL and key are those by which the probe has just been accepted
 
 
 class Webhook:
@@ -82,8 +81,9 @@ class Webhook:
     def send(self, message: Message) -> Verdict:
         """Hand over one copy. 5xx, a lost connection and a 2xx that confirms nothing leave a doubt.
 
-        Many platforms answer an address that they cannot read with 400: were it taken for a wrong URL, one customer would keep
-        all who come after them waiting. Such a copy is tried as often as any, and then has failed.
+        Many platforms answer an address that they cannot read with 400 and a customer whom they do not know with 404, and what
+        stands before them dislikes one text with 403: were it taken for a wrong URL, one customer would keep all who come after
+        them waiting. A further probe tells the two apart. What is of the copy is tried as often as any, and then has failed.
         """
         try:
             status, body, wait = self._post(message.key, _told(message))
@@ -95,19 +95,32 @@ class Webhook:
         if status in (408, 425):
             return Verdict("again", f"the platform answers {status}")
         if status in (410, 422):
-            return Verdict("bounced", f"the platform refuses the customer ({status})")
-        if status in NOT_THIS_ONE:
-            return Verdict("again", f"the platform does not take this copy ({status})")
+            return Verdict("bounced", f"the platform refuses the customer ({status})", of_all=True)
         if 300 <= status < 500:
-            raise Unreachable(
-                f"The platform answers {status}; check RETENTION_WEBHOOK_URL and RETENTION_WEBHOOK_KEY."
-            )
+            self._ask_again(status)
+            return Verdict("again", f"the platform does not take this copy ({status})", of_all=True)
         accepted = _accepted(status, body, message.key)
         if accepted is not None:
             return Verdict("sent", message_id=accepted[:255])
         if status >= 500:
             return Verdict("doubtful", f"the platform answers {status}")
         return Verdict("doubtful", f"the platform answers {status}, but does not confirm the copy's key")
+
+    def _ask_again(self, status: int) -> None:
+        """Whether a copy's refusal is about the copy.
+
+        Raises
+        ------
+        Unreachable
+            A probe is refused as well: it is about us.
+        """
+        try:
+            self._probe(f"probe:{secrets.token_hex(8)}")
+        except Unreachable as reason:
+            raise Unreachable(
+                f"The platform answers {status}; check RETENTION_WEBHOOK_URL and RETENTION_WEBHOOK_KEY.",
+                reason.until,
+            ) from None
 
     def _post(self, key: str, told: dict[str, Any]) -> tuple[int, bytes, timedelta | None]:
         body = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()

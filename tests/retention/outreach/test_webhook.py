@@ -100,18 +100,21 @@ def test_a_platform_that_fails_its_probe_gets_no_copy_at_all(database, settings,
 
 @pytest.mark.parametrize("status", [301, 401, 403, 404])
 def test_a_wrong_address_or_key_stops_everything_and_says_so(status):
-    with Platform(lambda customer, number: None if customer == "probe" else status) as platform:
+    answers = [None, status]
+    with Platform(lambda customer, number: answers[0]) as platform:
         adapter = to(platform)
         adapter.open()
+        answers.reverse()  # somebody has changed it meanwhile
         with pytest.raises(Unreachable, match="RETENTION_WEBHOOK_URL"):
             adapter.send(a_message())
+        answers.reverse()
         with pytest.raises(Unreachable, match="401"):
             Webhook(platform.url, b"another key").open()
     with pytest.raises(Unreachable, match="cannot be reached"):
         Webhook(platform.url, KEY).open()
 
 
-@pytest.mark.parametrize("status", [400, 409, 413])
+@pytest.mark.parametrize("status", [400, 404, 409, 413, 403, 431, 302])
 def test_a_copy_that_the_platform_does_not_take_keeps_nobody_else_waiting(database, settings, status):
     campaign = made.live(database, settings, 12)
     with Platform(lambda customer, number: status if customer == "k3" else None) as platform:
@@ -125,6 +128,32 @@ def test_a_copy_that_the_platform_does_not_take_keeps_nobody_else_waiting(databa
     assert reports[0].stopped == ""
     with database.reading() as session:
         assert str(status) in session.scalar(select(Send.error).where(Send.customer_id == "k3"))
+
+
+@pytest.mark.parametrize("status", [404, 422])
+def test_a_platform_that_takes_none_of_a_campaigns_copies_costs_none_a_try(database, settings, status):
+    """It accepts the probe and cannot read what the copies say: a whole campaign had failed, or bounced at the first try."""
+    campaign, refuses = made.live(database, settings, 10), [status]
+    with Platform(lambda customer, number: None if customer == "probe" else refuses[0]) as platform:
+        for _ in range(sends.ATTEMPTS + 1):
+            report = made.run(database, settings, campaign, to(platform), made.contacts(10))
+            assert "None of this campaign's e-mails is taken so far" in report.stopped
+            assert f"({status})" in report.stopped
+            made.later(database)
+        refuses[0] = None
+        made.run(database, settings, campaign, to(platform), made.contacts(10))
+    assert set(made.states(database).values()) == {"sent"}
+
+
+def test_who_is_refused_first_keeps_nobody_else_waiting_and_bounces(database, settings):
+    campaign = made.live(database, settings, 10)
+    with Platform(lambda customer, number: 422 if customer == "k1" else None) as platform:
+        for _ in range(2):
+            made.run(database, settings, campaign, to(platform), made.contacts(10))
+            made.later(database)
+    states = made.states(database)
+    assert states.pop("k1") == "bounced"
+    assert set(states.values()) == {"sent"}
 
 
 @pytest.mark.parametrize(
