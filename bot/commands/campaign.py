@@ -6,7 +6,7 @@ import click
 from sqlalchemy import select
 
 from bot.commands.tree import MONEY, SHARE, Answer, Call, choice, group, request, whole
-from retention.campaigns.changes import OFFERS, Changes
+from retention.campaigns.changes import OFFERS, Changes, named
 from retention.campaigns.states import STATES, find
 from retention.campaigns.view import described
 from retention.db.audit import history
@@ -38,7 +38,8 @@ def draft(call: Call, cohort: str | None, tier: str, name: str | None) -> Campai
     if cohort is not None:
         with call.services.database.reading() as session:
             cohorts.find(session, call.services.settings, cohort)
-    return request(CampaignDraft, cohort_id=cohort, tier=tier, name=name)
+    called = None if name is None else named(name)
+    return request(CampaignDraft, cohort_id=cohort, tier=tier, name=called)
 
 
 @COMMAND.command("list", role="viewer")

@@ -13,6 +13,7 @@ from sqlalchemy import func, select, update
 
 from retention import clock
 from retention.campaigns import approval
+from retention.campaigns.body import OfferLine
 from retention.campaigns.draft import Draft, store
 from retention.campaigns.states import Stale, find
 from retention.campaigns.view import described
@@ -68,6 +69,17 @@ def message(database, key: str = KEY) -> str:
 
 def whispered(api) -> str:
     return words(api.wait("response_url")["blocks"])
+
+
+def opened(api) -> dict:
+    """The window that was opened."""
+    view = api.wait("views.open")["view"]
+    return json.loads(view) if isinstance(view, str) else view
+
+
+def stands(view) -> dict[str, str | None]:
+    """What its fields begin with."""
+    return {b["block_id"]: b["element"].get("initial_value") for b in view["blocks"] if b["type"] == "input"}
 
 
 LABELS = {
@@ -192,11 +204,8 @@ def test_edit_opens_a_modal_with_what_it_says_now_and_writes_the_next_version(
     workspace, database, submitted, api
 ):
     workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
-    view = api.wait("views.open")["view"]
-    view = json.loads(view) if isinstance(view, str) else view
-    initial = {
-        b["block_id"]: b["element"].get("initial_value") for b in view["blocks"] if b["type"] == "input"
-    }
+    view = opened(api)
+    initial = stands(view)
     assert initial == {
         "name": "May", "discount": "10", "holdout": "15", "expires": "28", "copy": "Hello {name}: {code}",
         "offer": None, "amount": None, "min_order": None, "budget": "1000", "send_on": None,
@@ -216,6 +225,43 @@ def test_edit_opens_a_modal_with_what_it_says_now_and_writes_the_next_version(
         assert campaign.body["holdout"] == 0.2
         assert {offer["discount"] for offer in session.scalars(select(Assignment.offer))} == {0.125}
     assert "version 2" in message(database)
+
+
+def _line(rule, action, **terms) -> OfferLine:
+    return OfferLine(**{"rule": rule, "action": action, "discount": 0.0, "customers": 25, "sales": 1250.0, "base_sales": 500.0, "base": 10.0, **terms})  # fmt: skip
+
+
+SEVERAL = (
+    _line("Fiver", "coupon", face=5.0, min_order=30.0), _line("Tenner", "coupon", face=10.0, min_order=60.0),
+    _line("Parcel", "free_shipping", face=5.0, min_order=50.0), _line("Eight", "coupon", discount=0.08),
+)  # fmt: skip
+
+
+def test_several_offers_keep_each_its_own_where_something_else_is_edited(workspace, database, settings, api):
+    """The window stood at the first one's money and order value, and saved them for all: €10 off became €5, a parcel free from €30 on."""
+    drafted(database, settings, offers=SEVERAL)
+    workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
+    view = opened(api)
+    initial = stands(view)
+    assert (initial["amount"], initial["min_order"], initial["discount"]) == (None, None, "8")
+    fill(workspace, ids.EDIT_VIEW, view["private_metadata"], ANALYST, **{**initial, "name": "June"})
+    with database.reading() as session:
+        campaign = session.scalar(select(Campaign))
+        assert (campaign.version, campaign.name) == (2, "June")
+        assert [OfferLine(**line) for line in campaign.body["offers"]] == [*SEVERAL]
+
+
+def test_the_name_of_a_draft_is_one_that_can_be_edited(workspace, database, settings, api):
+    """Slack opens no window whose field begins with more than it takes: the draft could not be edited by its button."""
+    said = words(workspace.run(f"campaign draft --name {81 * 'x'}")["blocks"])
+    assert "1 to 80 characters; this one has 81" in said
+    assert not all_jobs(database)
+    drafted(database, settings)
+    with database.transaction() as session:
+        session.execute(update(Campaign).values(name=200 * "x"))  # of a version before
+    workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
+    view = opened(api)
+    assert len(view["blocks"][0]["element"]["initial_value"]) <= 80
 
 
 @pytest.mark.parametrize(
@@ -244,12 +290,11 @@ def test_a_bad_value_stays_in_the_modal_with_its_sentence(workspace, database, d
 )  # fmt: skip
 def test_no_comes_with_a_reason(workspace, database, submitted, api, button, view, state_after, verb):
     workspace.press(button, "c7:1", LEAD)
-    opened = api.wait("views.open")["view"]
-    opened = json.loads(opened) if isinstance(opened, str) else opened
-    assert opened["callback_id"] == view
-    assert "why" in fill(workspace, view, opened["private_metadata"], LEAD, "h1", reason=" ").body
+    modal = opened(api)
+    assert modal["callback_id"] == view
+    assert "why" in fill(workspace, view, modal["private_metadata"], LEAD, "h1", reason=" ").body
     assert state(database) == "submitted"
-    fill(workspace, view, opened["private_metadata"], LEAD, "h2", reason="too dear & <!channel>")
+    fill(workspace, view, modal["private_metadata"], LEAD, "h2", reason="too dear & <!channel>")
     assert state(database) == state_after
     assert "too dear &amp; &lt;!channel&gt;" in message(database)
     assert verb in message(database, f"campaign:c7:{state_after}:1")
