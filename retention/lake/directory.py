@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from retention import clock
 from retention.db.tables import DirectoryEntry
 from retention.errors import BadInput
 from retention.lake import store
@@ -48,7 +49,12 @@ def sync(lake: "Lake", session: Session, settings: Settings) -> int:
     gone = [id_ for id_ in known if id_ not in wanted]
     if added:
         session.execute(insert(DirectoryEntry), [{**entry, "team_id": settings.team_id} for entry in added])
+    now = clock.now()
     for entry in changed:
+        before = known[entry["customer_id"]]
+        # Under another key all hashes are others; then so is the pseudonym.
+        if before["pseudonym"] == entry["pseudonym"] and before["email_hash"] != entry["email_hash"]:
+            entry["email_changed_at"] = now
         at = DirectoryEntry.customer_id == entry["customer_id"]
         session.execute(update(DirectoryEntry).where(mine, at).values(**entry))
     for start in range(0, len(gone), 500):

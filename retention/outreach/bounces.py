@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,9 +17,11 @@ from retention.privacy import email_hash
 from retention.settings import Settings
 
 LATER = timedelta(days=14)  # mail servers try for five days, and platforms export when they export
+AT_ONCE = 2_000  # ids of a statement
 DATED = timedelta(days=1)  # many tell of a bounce by its date alone, which began before the copy went out
 # By its status (RFC 3463): of the address or the mailbox; where there is none, what is said of a recipient (RFC 5321).
 _ADDRESS = re.compile(r"\b5\.[12]\.\d|^55[0-3]\b(?! 5\.\d)")
+_PERSON = func.coalesce(DirectoryEntry.canonical_id, DirectoryEntry.customer_id)  # whom an id stands for
 THERE = ("sent", "held", "bounced")  # what a bounce can be of
 
 
@@ -75,17 +77,38 @@ def bounced(session: Session, settings: Settings, bounces: Sequence[Bounce]) -> 
 
 
 def unreachable(session: Session, settings: Settings, since: datetime) -> set[str]:
-    """Customers whose newest copy bounced for their address's sake, where that was sent since then."""
+    """Customers whose newest copy bounced for their address's sake, where that was sent since then and they have had no other address since."""
     at = func.coalesce(Send.sent_at, Send.queued_at)
-    tried = select(Send.customer_id, Send.state, Send.error).where(
+    tried = select(Send.customer_id, Send.state, Send.error, at).where(
         Send.team_id == settings.team_id, Send.channel != "call", Send.state.in_(THERE), at >= since
     )
     newest = {
-        who: (state, said) for who, state, said in session.execute(tried.order_by(at, Send.id)).tuples()
+        who: (state, said, gone)
+        for who, state, said, gone in session.execute(tried.order_by(at, Send.id)).tuples()
     }
-    return {
-        who for who, (state, said) in newest.items() if state == "bounced" and _of_the_address(said or "")
+    back = {
+        who: gone
+        for who, (state, said, gone) in newest.items()
+        if state == "bounced" and _of_the_address(said or "")
     }
+    given = _new_addresses(session, settings, back)
+    return {who for who, gone in back.items() if who not in given or given[who] <= gone}
+
+
+def _new_addresses(session: Session, settings: Settings, ids: Collection[str]) -> dict[str, datetime]:
+    """When these customers were given another address, the last time and under whichever of their ids; only who was."""
+    last, named = dict[str, datetime](), sorted(ids)
+    for start in range(0, len(named), AT_ONCE):
+        entry = among(session, DirectoryEntry.customer_id, named[start : start + AT_ONCE])
+        mine = select(DirectoryEntry.customer_id, _PERSON).where(
+            DirectoryEntry.team_id == settings.team_id, entry
+        )
+        people = dict(session.execute(mine).tuples().all())
+        own = defaultdict[str, list[datetime]](list)
+        for _, who, at in _rows(session, settings, {*people.values()}):
+            own[who] += [at] if at is not None else []
+        last |= {one: max(own[who]) for one, who in people.items() if own[who]}
+    return last
 
 
 def _of_the_address(said: str) -> bool:
@@ -97,28 +120,37 @@ def _ids(session: Session, settings: Settings, bounces: Sequence[Bounce]) -> lis
     """The ids of each one's customer, those that were merged with it included."""
     key = settings.key
     hashes = [email_hash(key, one.email) if one.email else None for one in bounces]
-    person = func.coalesce(DirectoryEntry.canonical_id, DirectoryEntry.customer_id)
     ours = DirectoryEntry.team_id == settings.team_id
     named = or_(
         among(session, DirectoryEntry.customer_id, _there(one.customer_id for one in bounces)),
         among(session, DirectoryEntry.email_hash, _there(hashes)),
     )
-    columns = DirectoryEntry.customer_id, DirectoryEntry.email_hash, person
+    columns = DirectoryEntry.customer_id, DirectoryEntry.email_hash, _PERSON
     by_id, by_hash = dict[str, str](), defaultdict[str, set[str]](set)
     for one, hashed, who in session.execute(select(*columns).where(ours, named)).tuples():
         by_id[one] = who
         by_hash[hashed or ""].add(who)
-    people = {*by_id.values()}
     alike = defaultdict[str, set[str]](set)
-    for one, who in session.execute(
-        select(DirectoryEntry.customer_id, person).where(ours, among(session, person, people))
-    ).tuples():
+    for one, who, _ in _rows(session, settings, {*by_id.values()}):
         alike[who].add(one)
     found = []
     for told, hashed in zip(bounces, hashes, strict=True):
         mine = {by_id[told.customer_id]} if told.customer_id in by_id else by_hash.get(hashed or "", set())
         found.append({one for who in mine for one in alike[who]})
     return found
+
+
+def _rows(
+    session: Session, settings: Settings, people: Collection[str]
+) -> Sequence[tuple[str, str, datetime | None]]:
+    """The ids that stand for these people, each with whom it stands for and since when it has another address."""
+    named = or_(
+        among(session, DirectoryEntry.canonical_id, people),
+        among(session, DirectoryEntry.customer_id, people) & DirectoryEntry.canonical_id.is_(None),
+    )  # each found by its index, which whom an id stands for has none of
+    columns = DirectoryEntry.customer_id, _PERSON, DirectoryEntry.email_changed_at
+    found = select(*columns).where(DirectoryEntry.team_id == settings.team_id, named)
+    return session.execute(found).tuples().all()
 
 
 def _copies(session: Session, settings: Settings, ids: Iterable[str]) -> dict[str, list[_Copy]]:

@@ -25,16 +25,18 @@ class ImportLog(Base):
 
 class DirectoryEntry(Base):
     """Enough of a customer for the light bot: kept by import, linking and forget. One row for each id that is known;
-    ``canonical_id`` names whom a merged id is now.
+    ``canonical_id`` names whom a merged id is now; ``email_changed_at`` is when (in business time) another address was
+    imported for it.
     """
 
     __tablename__ = "directory"
 
     team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
     customer_id: Mapped[str] = mapped_column(primary_key=True)
-    canonical_id: Mapped[str | None]
+    canonical_id: Mapped[str | None] = mapped_column(index=True)
     pseudonym: Mapped[str] = mapped_column(String(32), index=True)
     email_hash: Mapped[str | None] = mapped_column(String(64), index=True)
+    email_changed_at: Mapped[datetime | None]
     display_name: Mapped[str | None]
     segment: Mapped[str | None]
 

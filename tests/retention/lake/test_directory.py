@@ -1,9 +1,14 @@
 """The directory knows a customer by id, pseudonym and e-mail address, and says who is near."""
 
 import pytest
+from pydantic import SecretStr
+from sqlalchemy import select
 
+from retention import clock
+from retention.db.tables import DirectoryEntry
 from retention.errors import BadInput
 from retention.lake.directory import find, sync
+from retention.lake.importing import import_files
 from retention.lake.lake import Lake
 from retention.privacy import pseudonym
 from tests import shop as tiny
@@ -47,6 +52,23 @@ def test_it_follows_the_lake_both_ways(database, settings, shop):
         assert sync(shop.lake, session, settings) == 300
         assert sync(shop.lake, session, settings) == 0
         assert sync(Lake.open(settings), session, settings) == 300  # an empty lake: nobody is left
+
+
+def test_it_notes_when_an_address_changed_and_takes_a_new_key_for_none(database, settings, shop, tmp_path):
+    file, at = tmp_path / "customers.csv", clock.now()
+    file.write_text("customer_id,email\nc0007,Other@example.com\nc0008,C0008@Example.com\n")
+    import_files(shop.lake, shop.database, shop.settings, "customers", [str(file)])
+    changed = select(DirectoryEntry.customer_id, DirectoryEntry.email_changed_at)
+    changed = changed.where(DirectoryEntry.email_changed_at.is_not(None))
+    with shop.database.transaction() as session:
+        ((who, since),) = session.execute(changed)
+        assert who == "c0007"
+        assert at <= since <= clock.now()
+        other = shop.settings.model_copy(update={"secret_key": SecretStr(64 * "a")})
+        other.__dict__.pop("key", None)
+        other.__dict__.pop("keys", None)
+        assert sync(shop.lake, session, other) == 300
+        assert session.execute(changed).all() == [("c0007", since)]
 
 
 def test_who_was_only_brought_by_somebody_is_known_too(tmp_path):

@@ -103,6 +103,19 @@ def test_what_a_server_has_against_the_message_is_not_held_against_its_customer(
         assert unreachable(session, settings, NOW) == ({"k3"} if theirs else set())
 
 
+def test_whose_address_was_corrected_since_is_not_left_out(database, settings, campaign):
+    """Who had mistyped it, and told the shop, got nothing for the ninety days all the same."""
+    lifted = {"k3": NOW + timedelta(days=3), "k5": NOW + timedelta(days=3), "k8": NOW - timedelta(days=3)}
+    assert _told(database, settings, *(Bounce(AT, who) for who in ("k3", "k4", "k7", "k8"))) == 4 * [
+        "bounced"
+    ]
+    with database.transaction() as session:
+        for who, at in lifted.items():  # k5 is another id of k4; k8's copy went to the new address
+            entry = update(DirectoryEntry).where(DirectoryEntry.customer_id == who)
+            session.execute(entry.values(email_changed_at=at))
+        assert unreachable(session, settings, NOW) == {"k7", "k8"}
+
+
 def test_a_file_is_imported_once_tells_of_each_campaign_and_keeps_strangers_aside(
     database, settings, campaign, tmp_path
 ):
