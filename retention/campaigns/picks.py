@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from retention.lake import Lake
 
+NEW = "new"  # the source of an item that is a new arrival
 DAYS = 3  # days on which an item was bought, at least, before it has a rhythm
 DUE = (0.8, 3.0)  # since the last time, in usual gaps: before, it is not due; after, it was given up
 TASTE_DAYS = 365  # purchases of so many days say which category is the favourite
@@ -94,7 +95,7 @@ def new_arrivals(
     mine = pairs.merge(had.execute(), on=["customer_id", "item_id"], how="left", indicator=True)
     mine = mine[mine["_merge"] == "left_only"].assign(why=lambda t: "new in " + t["category"])
     order = mine.sort_values(["customer_id", "buyers", "item_id"], ascending=[True, False, True])
-    return _lists(order, k, "new")
+    return _lists(order, k, NEW)
 
 
 def _favourites(lake: "Lake", ids: Iterable[str], as_of: datetime) -> "pd.DataFrame":

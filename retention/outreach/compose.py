@@ -11,6 +11,7 @@ from retention import templating
 from retention.campaigns import wording
 from retention.campaigns.body import Body
 from retention.campaigns.offers import bound_to, conditions, worth
+from retention.campaigns.picks import NEW
 from retention.db.tables import Send
 from retention.errors import BadInput
 from retention.outreach import tokens
@@ -70,8 +71,8 @@ def composed(
     """One copy. Every value is escaped in the HTML; the text says the same."""
     given = offer["offer"]
     values = placed(settings, contact.name, offer)
-    text = wording.filled(copy_of(body, given["action"]), values).strip()
-    subject = templating.text("campaigns/subject.txt.j2", action=given["action"], **values).strip()
+    text = wording.filled(copy_of(body, given), values).strip()
+    subject = templating.text("campaigns/subject.txt.j2", action=reads_as(given), **values).strip()
     told = {**values, "subject": subject, "unsubscribe_url": unsubscribe, "action": given["action"]}
     html = templating.html(
         "campaigns/email.html.j2", paragraphs=[part for part in text.split("\n\n") if part.strip()],
@@ -115,9 +116,16 @@ def _named(given: Mapping[str, Any]) -> list[str]:
     return [title for title, named in zip(titles, known, strict=True) if named or not any(known)]
 
 
-def copy_of(body: Body, action: str) -> str:
-    """The campaign's own text where it is for this action (`Body.copy_action`); else the action's default."""
-    return body.copy_text if action == body.copy_action else wording.default(action)
+def copy_of(body: Body, given: Mapping[str, Any]) -> str:
+    """The campaign's own text where it is for this offer's action (`Body.copy_action`); else the usual one for what it offers."""
+    own = given["action"] == body.copy_action and body.copy_text != wording.default(body.copy_action)
+    return body.copy_text if own else wording.default(reads_as(given))
+
+
+def reads_as(given: Mapping[str, Any]) -> str:
+    """The action whose words an offer has: where nothing is new for a customer, who gets recommended items, none are told as new."""
+    new = any(item.get("source") == NEW for item in given["items"])
+    return "reminder" if given["action"] == "new_arrivals" and not new else str(given["action"])
 
 
 @cache

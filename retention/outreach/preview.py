@@ -11,7 +11,7 @@ from retention.campaigns import wording
 from retention.campaigns.body import Body
 from retention.db.tables import Assignment, Campaign, Coupon
 from retention.errors import BadInput
-from retention.outreach.compose import copy_of, placed
+from retention.outreach.compose import copy_of, placed, reads_as
 from retention.outreach.contract import Contact
 from retention.privacy import pseudonym
 from retention.risk.strategy import CODED
@@ -56,8 +56,8 @@ def previewed(
         values = placed(settings, contact.name, {**row, "code": code})
         if row["code"] is None and code:
             values["expires"] = f"{body.expires_days} days after sending"
-        subject = templating.text("campaigns/subject.txt.j2", action=offer["action"], **values).strip()
-        text = wording.filled(copy_of(body, offer["action"]), values).strip()
+        subject = templating.text("campaigns/subject.txt.j2", action=reads_as(offer), **values).strip()
+        text = wording.filled(copy_of(body, offer), values).strip()
         copies.append(
             {
                 "customer": row["customer_id"],

@@ -110,7 +110,7 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
     for row in rows:
         offer, person = row["offer"], reach.get(row["customer_id"], Contact())
         values = placed(settings, person.name, row)
-        text = wording.filled(copy_of(body, offer["action"]), values)
+        text = wording.filled(copy_of(body, offer), values)
         table.append(
             {
                 "customer_id": row["customer_id"], "name": values["name"], "email": person.email,
@@ -141,7 +141,7 @@ def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
             {
                 "customer_id": row["customer_id"], "name": values["name"], "phone": person.phone,
                 "expected_value": round(row["expected_value"], 2), "tier": row["tier"], "items": values["items"],
-                "talk": wording.filled(copy_of(body, "call"), values),
+                "talk": wording.filled(copy_of(body, row["offer"]), values),
             }
         )  # fmt: skip
     return pd.DataFrame(

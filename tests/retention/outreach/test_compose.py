@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from retention.campaigns import wording
 from retention.db.tables import Send
 from retention.outreach.compose import LONGEST_TITLE, composed, placed
 from retention.outreach.contract import Contact
+from retention.outreach.preview import previewed
 from tests.retention.campaigns.samples import a_body
 
 
@@ -71,3 +73,22 @@ def test_the_text_of_a_mail_has_the_code_once_whatever_the_copy_says(settings, c
     made = composed(settings, body, send, Contact("a@b.example", "Ann"), offer, "https://x.example/u")
     assert made.text.count("7KQ2-M9ZD-4HT6") == 1
     assert ("15 % off, once, until 29 May 2025" in made.text) == told
+
+
+@pytest.mark.parametrize(("source", "new"), [("new", True), ("repeat", False)])
+def test_only_what_is_new_is_told_as_new(settings, source, new):
+    """Who has no new arrival in their category gets recommended items, and read of milk that there was something new."""
+    items = [{"item_id": "i", "title": "Milk", "source": source}]
+    given = {"action": "new_arrivals", "discount": 0.0, "items": items}
+    offer = {"customer_id": "k", "offer": given, "code": None, "expires_at": None}
+    send, ann = Send(id=5, campaign_id="c1", customer_id="k"), Contact("a@b.example", "Ann")
+    for text, own in ((wording.default("new_arrivals"), False), ("Look at {items}!", True)):
+        lines = (a_body().offers[0].model_copy(update={"action": "new_arrivals", "discount": 0.0}),)
+        body = a_body(offers=lines, copy_text=text)
+        made = composed(settings, body, send, ann, offer, "https://x.example/u")
+        (shown,) = previewed(settings, body, [offer], {"k": ann})
+        assert ("new" in made.subject.lower()) is new
+        assert ("something new" in made.text) is (new and not own)
+        assert ("Look at Milk!" in made.text) is own
+        assert shown["subject"] == made.subject
+        assert shown["text"] in made.text
