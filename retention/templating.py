@@ -23,7 +23,7 @@ _UNSEEN = dict.fromkeys(
 _JOINED = "\u2060"  # a word joiner: no line ends here, and nobody sees it
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 # Currencies without a smaller unit (ISO 4217).
-_WHOLE = frozenset({
+WHOLE = frozenset({
     "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG",
     "RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF",
 })  # fmt: skip
@@ -36,7 +36,7 @@ def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -
     """
     if amount is None:
         return "–"
-    digits = 0 if currency in _WHOLE else digits
+    digits = 0 if currency in WHOLE else digits
     symbol = _SYMBOLS.get(currency, f"{currency} " if currency else "")
     sign = "−" if round(float(amount), digits) < 0 else ""
     # Between a minus and "$" a line may end; before digits and letters it may not.

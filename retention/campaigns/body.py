@@ -14,6 +14,7 @@ from retention.campaigns.power import Z_ALPHA, smallest_effect
 from retention.errors import BadInput
 from retention.risk.policy import SecondApprover
 from retention.risk.strategy import CODED
+from retention.templating import WHOLE, money
 
 
 class _Frozen(BaseModel):
@@ -245,6 +246,21 @@ class Body(_Frozen):
     def _contact(self, line: OfferLine) -> float:
         return self.contact_cost if line.contact is None else line.contact
 
+    def _money(self, sum_: float) -> str:
+        return money(sum_, self.currency, 2)
+
+    def _least(self, sum_: float) -> float:
+        """The next larger sum that its currency can say: what a refusal names is not refused in its turn."""
+        parts = 1 if self.currency in WHOLE else 100
+        return ceil(parts * sum_ - 1e-6) / parts
+
+    def _off(self, line: OfferLine) -> str:
+        """What a line takes off, in words."""
+        least = f"orders from {self._money(line.min_order)} on"
+        if line.action == "free_shipping":
+            return f"Free shipping ({self._money(line.face)} a parcel) on {least}"
+        return f"{self._money(line.face)} off {least}"
+
     def check_offers(self) -> None:
         """Refuse an offer that sells below what the policy lets remain.
 
@@ -256,12 +272,12 @@ class Body(_Frozen):
         for line in self.offers:
             if line.face and line.face > most * line.min_order + 1e-9:
                 least = (
-                    f"use it from {ceil(100 * line.face / most - 1e-6) / 100:,.2f} on"
+                    f"use it from {self._money(self._least(line.face / most))} on"
                     if most
                     else "no order can bear it"
                 )
                 raise BadInput(
-                    f"{line.face:,.2f} off orders from {line.min_order:,.2f} on ({line.rule}) would leave "
+                    f"{self._off(line)} ({line.rule}) would leave "
                     f"{_at_most(self.margin - line.largest_share)} of the smallest as margin; "
                     f"the policy wants at least {100 * self.min_margin:g} %: {least}."
                 )
@@ -281,6 +297,6 @@ class Body(_Frozen):
         """
         if not within(cost := self.plan().cost, self.budget):
             raise BadInput(
-                f"It is expected to cost {cost:,.2f}, above the budget of {self.budget:,.2f}; "
+                f"It is expected to cost {self._money(cost)}, above the budget of {self._money(self.budget)}; "
                 "lower the discount, or draft for a smaller audience."
             )

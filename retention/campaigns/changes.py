@@ -8,6 +8,7 @@ from retention.campaigns import wording
 from retention.campaigns.body import Body, OfferLine
 from retention.errors import BadInput
 from retention.risk.policy import HOLDOUT, LONGEST_HOURS
+from retention.templating import money
 
 OFFERS = (
     "share",
@@ -98,7 +99,7 @@ def _line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
     kind = changes.offer or _kind(line)
     if kind == "share" and (changes.offer or changes.discount is not None):
         share = body.discount if changes.discount is None else changes.discount
-        if not share:
+        if share is None:
             raise BadInput("The offer is a share of the order and its discount is not said; use 1 to 99.")
         return _with(line, "coupon", discount=share)
     if kind == "amount" and (changes.offer or changes.amount is not None or changes.min_order is not None):
@@ -154,7 +155,7 @@ def _budget(body: Body, budget: float) -> float:
     most = body.budget if body.most_budget is None else body.most_budget
     if not 0 < budget <= most:
         raise BadInput(
-            f"A budget of {budget:,.0f} is outside the policy; use more than 0 and at most {most:,.0f}."
+            f"A budget of {money(budget, body.currency)} is outside the policy; use more than 0 and at most {money(most, body.currency)}."
         )
     return budget
 

@@ -33,6 +33,7 @@ def said(body: Body) -> dict[str, Any]:
         **body.model_dump(mode="json", exclude={"prior"}),
         "discount": body.discount,
         "copy_action": body.copy_action,
+        "coded": any(line.coded for line in body.offers),
         "approvals_needed": body.approvals_needed,
         "second_because": body.second_because,
         "prior": {**body.prior.model_dump(), "low": body.prior.low, "high": body.prior.high},

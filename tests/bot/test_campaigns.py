@@ -251,6 +251,16 @@ def test_several_offers_keep_each_its_own_where_something_else_is_edited(workspa
         assert [OfferLine(**line) for line in campaign.body["offers"]] == [*SEVERAL]
 
 
+@pytest.mark.parametrize(
+    ("offers", "told"),
+    [(SEVERAL, True), ((_line("Due", "reminder"), _line("VIPs", "call", contact=4.0)), False)],
+    ids=["coupons", "none"],
+)
+def test_the_card_tells_of_codes_only_where_there_are_any(database, settings, offers, told):
+    drafted(database, settings, offers=offers)
+    assert ("Codes expire 28 days after sending." in message(database)) is told
+
+
 def test_the_name_of_a_draft_is_one_that_can_be_edited(workspace, database, settings, api):
     """Slack opens no window whose field begins with more than it takes: the draft could not be edited by its button."""
     said = words(workspace.run(f"campaign draft --name {81 * 'x'}")["blocks"])
@@ -268,7 +278,7 @@ def test_the_name_of_a_draft_is_one_that_can_be_edited(workspace, database, sett
     ("typed", "says"),
     [
         ({"discount": "lots"}, "lots"), ({"discount": "60"}, "margin"), ({"holdout": "50"}, "hold-out"),
-        ({"expires": "soon"}, "soon"), ({"copy": "Dear {nobody}"}, "{nobody}"), ({"budget": "2000"}, "at most 1,000"),
+        ({"expires": "soon"}, "soon"), ({"copy": "Dear {nobody}"}, "{nobody}"), ({"budget": "2000"}, "at most €1,000"),
         ({"budget": "-1"}, "more than 0"), ({"send_on": "tomorrow"}, "write it like"), ({"amount": "x"}, "12.50"),
         ({"send_on": "2001-01-01 09:00"}, "over already"),
     ],

@@ -42,11 +42,20 @@ def test_an_edit_may_give_everybody_another_offer(database, settings, changes, a
     [
         (Changes(offer="amount"), "Money off of 0"),
         (Changes(offer="amount", amount=5), "From order value"),
-        (Changes(offer="amount", amount=5, min_order=10), "20.00 on"),
+        (Changes(offer="amount", amount=5, min_order=10), "€5.00 off orders from €10.00 on (High risk)"),
+        (Changes(offer="amount", amount=5, min_order=10), "use it from €20.00 on"),
+        (
+            Changes(offer="free_shipping", min_order=4),
+            "Free shipping (€6.00 a parcel) on orders from €4.00 on",
+        ),
+        (Changes(discount=0), "A discount of 0 % is none"),
         (Changes(offer="free_shipping"), "From order value"),
         (Changes(amount=80), "Money off 80 is for no offer"),
         (Changes(min_order=40), "From order value 40 is for no offer"),
-        (Changes(budget=1e9), "at most 1,000"),
+        (
+            Changes(budget=1e9),
+            "A budget of €1,000,000,000 is outside the policy; use more than 0 and at most €1,000",
+        ),
         (Changes(send_on="at night"), "write it like"),
         (Changes(send_on="2025-04-30 09:00"), "over already"),
         (
@@ -58,7 +67,7 @@ def test_an_edit_may_give_everybody_another_offer(database, settings, changes, a
 )
 def test_an_offer_that_cannot_be_is_refused(database, settings, changes, says):
     with database.transaction() as session:
-        _draft(session, settings)
+        _draft(session, settings, shipping_cost=6.0)
     refusal = _attempt(database, lambda s: approval.edit(s, settings, "c1", 1, "U0ANALYST", changes, NOW))
     assert isinstance(refusal, BadInput)
     assert says in str(refusal)

@@ -68,7 +68,7 @@ def test_a_plan_with_money_off_and_calls_worked_by_hand():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"face": 9.0, "min_order": 30.0}, "use it from 36.00 on"),
+        ({"face": 9.0, "min_order": 30.0}, "use it from €36.00 on"),
         ({"face": 9.0, "min_order": 36.0}, None),
         ({"face": 9.0, "min_order": 0.0}, "smallest"),
         ({"face": 0.0, "discount": 0.26}, "at most 25 %"),
@@ -87,16 +87,18 @@ def test_an_offer_that_sells_below_what_must_be_left_is_refused(change, says):
     assert "at least 5 %" in str(refusal.value)
 
 
-@given(st.floats(0.1, 0.9), st.floats(1, 50))
-def test_the_limit_that_a_refusal_names_is_one_that_is_taken(margin, face):
-    """With a margin of 25.55 % a discount of 21 % was refused with: use at most 21 %."""
+@given(st.floats(0.1, 0.9), st.floats(1, 50), st.sampled_from(["EUR", "JPY"]))
+def test_the_limit_that_a_refusal_names_is_one_that_is_taken(margin, face, currency):
+    """With a margin of 25.55 % a discount of 21 % was refused with: use at most 21 %. Of yen there are no hundredths."""
     line = a_body().offers[0]
     dear = {"share": {"discount": 0.99}, "money": {"discount": 0.0, "face": face, "min_order": face}}
     for kind, change in dear.items():
-        body = a_body(margin=margin, offers=(line.model_copy(update=change),))
+        body = a_body(margin=margin, currency=currency, offers=(line.model_copy(update=change),))
         with pytest.raises(BadInput) as refusal:
             body.check_offers()
-        left, limit = re.findall(r"(?:leave|at most|from) (-?[0-9.,]+)(?: %| on)", str(refusal.value))[-2:]
+        left, limit = re.findall(r"(?:leave|at most|from) [€¥]?(-?[0-9.,]+)(?: %| on)", str(refusal.value))[
+            -2:
+        ]
         named = float(limit.replace(",", ""))
         taken = {"discount": named / 100} if kind == "share" else {**change, "min_order": named}
         body.model_copy(update={"offers": (line.model_copy(update=taken),)}).check_offers()
@@ -105,7 +107,7 @@ def test_the_limit_that_a_refusal_names_is_one_that_is_taken(margin, face):
 
 def test_a_cost_above_the_budget_is_told_as_more_than_it():
     body = a_body(budget=20.1)
-    with pytest.raises(BadInput, match=re.escape("20.40, above the budget of 20.10")):
+    with pytest.raises(BadInput, match=re.escape("€20.40, above the budget of €20.10")):
         body.check_budget()
 
 
