@@ -7,6 +7,7 @@ from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.authorization.authorize import CallableAuthorize
 
 from bot import home, slash
+from bot.characters import whole_characters
 from bot.commands import root
 from bot.commands.catalogue import entries
 from bot.failures import Failures
@@ -53,6 +54,7 @@ def build_app(settings: Settings, database: Database | None = None) -> App:
     )
     app.error(Failures(services).handle)
     app.use(acknowledged_once)
+    app.use(whole_characters)
     slash.register(app, services)
     home.register(app, services)
     register_all(app, services)

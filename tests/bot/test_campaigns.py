@@ -261,6 +261,16 @@ def test_the_card_tells_of_codes_only_where_there_are_any(database, settings, of
     assert ("Codes expire 28 days after sending." in message(database)) is told
 
 
+@pytest.mark.parametrize("typed", ["June \ud83c", "June \0"], ids=["half an emoji", "NUL"])
+def test_what_no_database_keeps_is_shown_as_unknown(workspace, database, draft, api, typed):
+    """A field that was cut within an emoji, or a NUL on PostgreSQL, gave a reference number and nothing else."""
+    answer = fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, name=typed, copy="Hello")
+    assert (answer.status, answer.body) == (200, "")
+    with database.reading() as session:
+        assert session.scalar(select(Campaign.name)) == "June \N{REPLACEMENT CHARACTER}"
+    assert "version 2" in words(workspace.run("campaign show c7")["blocks"])
+
+
 def test_the_name_of_a_draft_is_one_that_can_be_edited(workspace, database, settings, api):
     """Slack opens no window whose field begins with more than it takes: the draft could not be edited by its button."""
     said = words(workspace.run(f"campaign draft --name {81 * 'x'}")["blocks"])
