@@ -69,6 +69,8 @@ def COMMAND(
             raise BadInput(
                 f"{table.capitalize()} have no --format; say with --map what their columns are called."
             )
+        if source is not None:
+            raise BadInput(f"{table.capitalize()} have no --source, which events alone have; leave it out.")
         return _judged(call, table, list(files), map_path, query)
     if suggested is not None:
         proposal = suggest(Lake.open(services.settings), table, suggested)

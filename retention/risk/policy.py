@@ -146,6 +146,14 @@ class Policy(_Strict):
     recommend: RecommendRules = RecommendRules()
     rules: tuple[Rule, ...] = ()
 
+    @field_validator("rules")
+    @classmethod
+    def _some(cls, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        """A file that leaves the rules out is for the other settings; one that says there are none is a slip."""
+        if not rules:
+            raise ValueError("there is none, so nobody would get anything; write each below a line [[rules]]")
+        return rules
+
     @model_validator(mode="after")
     def _unambiguous(self) -> "Policy":
         usual = self.usual_consent
@@ -179,6 +187,20 @@ class Policy(_Strict):
                 f"offer.items is 0, and rule {idle[0]!r} writes of nothing but items; use 1 to 10, or another action"
             )
         return self
+
+    def check_acts(self) -> None:
+        """Refuse to draft by a policy that does something for nobody.
+
+        Raises
+        ------
+        BadInput
+        """
+        if all(rule.action == "nothing" for rule in self.rules):
+            what = "does nothing, by all of its rules" if self.rules else "has no rules"
+            raise BadInput(
+                f"The policy {what}, so a campaign would be for nobody; write below a line [[rules]] who gets what "
+                "(RETENTION_POLICY names the file; docs/campaigns.md explains it)."
+            )
 
     @property
     def usual_consent(self) -> tuple[Consent, ...]:

@@ -23,6 +23,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
 
     settings, now = context.settings, context.business_at
     policy, lake = load_policy(settings), Lake.open(settings)
+    policy.check_acts()  # before a sweep is made for it
     with context.database.reading() as session:
         prior = learnt_prior(session, settings, policy)
         desk = open_desk(lake, session, settings, policy)

@@ -108,6 +108,7 @@ def test_a_shop_may_bring_its_own(tmp_path):
         (_rule(tiers='"high"'), """rules.1.tiers: write a list like ["a", "b"] (it says 'high')"""),
         ("campaign = 3\n", "campaign: write a table"),
         ("rules = 3\n", "below a line [[rules]]"),
+        ("rules = []\n", "rules: there is none, so nobody would get anything"),
         ("[campaign]\nquiet_hours = 3\n", "write text in quotes"),
         ("[[rules]]\nname = 'A'\ntiers = ['high']\n", "rules.1.action: this is missing"),
         (_rule(consent='["refused"]'), "given"),

@@ -56,6 +56,23 @@ def test_a_draft_says_who_what_and_how_sure(desk):
     assert {offer["segment"]["reason"] for offer in offers} <= {*REASONS, "none"}
 
 
+@pytest.mark.parametrize(
+    ("rules", "says"),
+    [
+        ("", "has no rules"),
+        ('[[rules]]\nname = "N"\ntiers = ["low"]\naction = "nothing"\n', "does nothing, by all of its rules"),
+    ],
+)
+def test_a_policy_that_does_nothing_is_told_before_a_sweep_is_made_for_it(desk, monkeypatch, rules, says):
+    from retention.risk import sweep
+
+    monkeypatch.setattr(sweep, "sweep", None)
+    desk.settings.policy.write_text("[campaign]\nbudget = 5000\n" + rules)
+    said = run(desk, CampaignDraft(tier="low"), ANALYST).error
+    assert f"The policy {says}, so a campaign would be for nobody" in said
+    assert "RETENTION_POLICY" in said
+
+
 def test_what_past_campaigns_taught_chooses_the_audience_and_the_draft_says_which(desk, monkeypatch):
     from retention.uplift import experiments
 
