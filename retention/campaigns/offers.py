@@ -134,12 +134,12 @@ def _covered(lake: "Lake", rule: Rule) -> dict[str, list[str]]:
 
 
 def conditions(offer: Mapping[str, Any]) -> str:
-    """What ``{conditions}`` stands for: `` on orders from £30.00 on``, `` (only Coffee)``; nothing where there are none."""
+    """What ``{conditions}`` stands for: `` (from £30.00 on)``, `` (only Coffee)``; nothing where there are none."""
     if category := bound_to(offer):
         return f" (only {category})"
     if not offer.get("min_order"):
         return ""
-    return f" on orders from {templating.money(offer['min_order'], offer.get('currency') or '', 2)} on"
+    return f" (from {templating.money(offer['min_order'], offer.get('currency') or '', 2)} on)"
 
 
 def described(rule: Rule, currency: str = "") -> str:

@@ -74,6 +74,7 @@ def composed(
     text = wording.filled(copy_of(body, given), values).strip()
     subject = templating.text("campaigns/subject.txt.j2", action=reads_as(given), **values).strip()
     told = {**values, "subject": subject, "unsubscribe_url": unsubscribe, "action": given["action"]}
+    told["agreed"] = "unknown" not in (given.get("consent") or ())
     html = templating.html(
         "campaigns/email.html.j2", paragraphs=[part for part in text.split("\n\n") if part.strip()],
         titles=_named(given), **told,

@@ -113,7 +113,7 @@ def test_a_cost_above_the_budget_is_told_as_more_than_it():
 
 def test_the_words_of_an_offer():
     five = {"action": "coupon", "discount": 0.0, "amount": 5.0, "min_order": 30.0, "currency": "GBP"}
-    assert (offers.worth(five), offers.conditions(five)) == ("£5.00", " on orders from £30.00 on")
+    assert (offers.worth(five), offers.conditions(five)) == ("£5.00", " (from £30.00 on)")
     share = {"action": "coupon", "discount": 0.15}
     assert (offers.worth(share), offers.conditions(share)) == ("15 %", "")
     assert (

@@ -92,3 +92,17 @@ def test_only_what_is_new_is_told_as_new(settings, source, new):
         assert ("Look at Milk!" in made.text) is own
         assert shown["subject"] == made.subject
         assert shown["text"] in made.text
+
+
+@pytest.mark.parametrize(
+    ("consent", "agreed"), [(["given"], True), (["given", "unknown"], False), (None, True)]
+)
+def test_nobody_reads_that_they_agreed_where_their_consent_may_be_unknown(settings, consent, agreed):
+    given = {"action": "reminder", "discount": 0.0, "items": []}
+    given |= {} if consent is None else {"consent": consent}  # an offer from before it was kept
+    offer = {"offer": given, "code": None, "expires_at": None}
+    send = Send(id=5, campaign_id="c1", customer_id="k")
+    made = composed(settings, a_body(), send, Contact("a@b.example"), offer, "https://x.example/u")
+    for text in (made.text, made.html):
+        assert ("because you agreed to hear from us." in text) is agreed
+        assert ("because you have shopped with us." in text) is not agreed
