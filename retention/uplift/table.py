@@ -198,11 +198,11 @@ def _features(
 
 
 def _usable(column: pd.Series) -> pd.Series:
-    """As the encoder takes it: moments as days, words as text, missing words a word of their own."""
+    """As the encoder takes it: moments as days, words as text, missing words a word of their own; an infinite number is none."""
     if pd.api.types.is_datetime64_any_dtype(column):
         return (column - column.min()).dt.total_seconds() / 86_400
     if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
-        return column.astype(float)
+        return column.astype(float).replace([np.inf, -np.inf], np.nan)
     return column.astype("string").fillna("(missing)").astype(object)
 
 
@@ -220,14 +220,11 @@ def _unusable(column: pd.Series) -> str:
 def _leak(column: pd.Series, treated: np.ndarray, happened: np.ndarray) -> str:
     """Why a column cannot have been known before, or nothing."""
     if _imbalance(column, treated) < IMBALANCE:
-        return "differs between the arms, so it is not from before"
-    known = column.notna().to_numpy()
-    group = column.to_numpy() if column.dtype == object else (column > column.min()).to_numpy()
-    counted = (
-        pd.DataFrame({"group": group, "happened": happened})[known]
-        .groupby("group")["happened"]
-        .agg(["sum", "size"])
-    )
+        return "differs between the arms, so it is not from before, or the arms were not drawn"
+    words = column.dtype == object
+    group = column if words else (column > column.min()).astype(float).where(column.notna(), -1.0)
+    counted = pd.DataFrame({"group": group, "happened": happened}).groupby("group")["happened"]
+    counted = counted.agg(["sum", "size"])
     rate = happened.mean()
     always = (counted["sum"] == counted["size"]) & (rate ** counted["size"] < CERTAINTY)
     never = (counted["sum"] == 0) & ((1 - rate) ** counted["size"] < CERTAINTY)
@@ -235,11 +232,18 @@ def _leak(column: pd.Series, treated: np.ndarray, happened: np.ndarray) -> str:
 
 
 def _imbalance(column: pd.Series, treated: np.ndarray) -> float:
-    """p of a difference between the arms: chi-squared for words and flags, Kolmogorov-Smirnov for numbers."""
+    """p of a difference between the arms: chi-squared for words and flags, for numbers Kolmogorov-Smirnov and, of whether
+    they are known at all, chi-squared: the moment at which an offer was opened is known of nobody who got none."""
     if column.dtype == object or column.nunique() <= 10:
-        counts = pd.crosstab(column.fillna(-1), treated).to_numpy()
-        return float(stats.chi2_contingency(counts).pvalue) if min(counts.shape) > 1 else 1.0
+        return _apart(column.fillna(-1), treated)
     known = column.notna().to_numpy()
     values = column.to_numpy(float)
     arms = [values[known & (treated == arm)] for arm in (0, 1)]
-    return float(stats.ks_2samp(*arms).pvalue) if min(map(len, arms)) else 1.0
+    differs = float(stats.ks_2samp(*arms).pvalue) if min(map(len, arms)) else 1.0
+    return min(differs, _apart(column.isna(), treated))
+
+
+def _apart(column: pd.Series, treated: np.ndarray) -> float:
+    """p of the chi-squared test that a column's values are as frequent in one arm as in the other."""
+    counts = pd.crosstab(column, treated).to_numpy()
+    return float(stats.chi2_contingency(counts).pvalue) if min(counts.shape) > 1 else 1.0

@@ -59,6 +59,31 @@ def test_what_was_not_known_before_is_left_out_and_named(report):
     assert list(asked.features) == ["recency", "conversion"]
 
 
+def test_a_number_that_is_known_of_the_treated_alone_is_left_out():
+    """The days until an e-mail was opened, empty for who got none: its being empty told the arm, and Qini rose sixfold."""
+    table, _ = against(None, customers=3000)
+    rng = np.random.default_rng(1)
+    opened = (table["treated"] == 1) & (rng.random(3000) < 0.3)
+    days = pd.Series(rng.exponential(3, 3000))
+    regrets = (table["visit"] == 1) & (rng.random(3000) < 0.5)
+    table = table.assign(
+        opened_after=days.where(opened),
+        opened_at=(pd.Timestamp("2025-05-01") + pd.to_timedelta(days, unit="D")).where(opened),
+        patience=days.where(~regrets),  # nobody of whom it is not known stayed away
+        often_missing=days.where(rng.random(3000) < 0.6),
+    )
+    trial = experiment(table, treatment="treated", outcome="visit")
+    assert {"opened_after", "opened_at", "patience"} <= set(trial.left_out)
+    assert "often_missing" in trial.features
+
+
+def test_an_infinite_number_counts_as_missing():
+    table, _ = against(None, customers=600)
+    ratio = table["recency"].astype(float).where(table.index > 3, math.inf)
+    trial = experiment(table.assign(ratio=ratio), treatment="treated", outcome="visit", features=["ratio"])
+    assert trial.features["ratio"].isna().sum() == 4
+
+
 def test_without_any_uplift_to_find_the_interval_holds_zero():
     rng = np.random.default_rng(5)
     n = 1200
