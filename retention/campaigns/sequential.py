@@ -2,8 +2,9 @@
 
 Effects are told at the pace so far, as what the whole window would bring. Under "no effect", the chance that p_n ever
 falls below α, however often one looks, is at most α (Johari, Koomen, Pekelis & Walsh 2022); the interval turns the same
-statement round and holds for all days at once. Counts that pile up on the same customers move together from day to
-day, which makes a crossing rarer still (Slepian's inequality).
+statement round: each day's holds the pace up to that day, on all days at once. They are not cut with each other, for most
+offers work in their first days, and what is true of these is not of the window. Counts that pile up on the same customers
+move together from day to day, which makes a crossing rarer still (Slepian's inequality).
 """
 
 from dataclasses import asdict, dataclass
@@ -27,8 +28,9 @@ ALPHA = 0.05
 class Running:
     """An effect while the window is open, in what the whole window would bring at this pace, for each treated customer.
 
-    ``low`` … ``high`` holds the truth with 95 % on every day at once; ``p_value`` is always valid. All but ``tau`` (the
-    scale of effects that was fixed beforehand) are None as long as an arm has too few buyers to tell.
+    ``low`` … ``high`` holds what is true of that pace with 95 % on every day at once; ``p_value``, of there being no effect at
+    all, is always valid. All but ``tau`` (the scale of effects that was fixed beforehand) are None as long as an arm has
+    too few buyers to tell.
     """
 
     tau: float
@@ -72,17 +74,17 @@ def mixture_ratio(difference: np.ndarray | float, variance: np.ndarray | float, 
 def always_valid(
     difference: np.ndarray, variance: np.ndarray, tau: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """p_n = min(p_{n−1}, 1/Λ_n) and the interval that belongs to it, at each of (m,) looks.
+    """p_n = min(p_{n−1}, 1/Λ_n), and the interval of which 1/Λ_n ≤ α leaves out 0, at each of (m,) looks.
 
     Returns
     -------
     p_value, low, high : ndarray of shape (m,)
-        They never widen: what was ruled out once stays so.
+        p never rises: that there is no effect at all is ruled out for good. Each interval is of its own look.
     """
     p_value = np.minimum.accumulate(np.minimum(1.0, 1 / mixture_ratio(difference, variance, tau)))
     spread = variance + tau**2
     half = np.sqrt(variance * spread / tau**2 * (2 * log(1 / ALPHA) + np.log(spread / variance)))
-    return p_value, np.maximum.accumulate(difference - half), np.minimum.accumulate(difference + half)
+    return p_value, difference - half, difference + half
 
 
 def running(
@@ -106,7 +108,7 @@ def running(
     tau : float
         Scale of effects over the whole window.
     once : float
-        What each treated customer cost on the first day (the contact): no pace, so it is taken off at the end.
+        What each treated customer cost on the first day (the contact): no pace, so it is taken off what the window brings.
     """
     totals = np.cumsum(daily, axis=1)
     active = np.cumsum(daily != 0, axis=1) > 0
@@ -118,16 +120,12 @@ def running(
             pace * totals[treated, day], pace * totals[~treated, day], before[treated], before[~treated]
         )
         if found.standard_error > 0:
-            looks.append((found.per_customer, found.standard_error**2))
+            looks.append((found.per_customer - once, found.standard_error**2))
     if not looks or tau <= 0:
         return Running(tau)
     means, variances = np.array(looks).T
     p_value, low, high = always_valid(means, variances, tau)
-    if low[-1] > high[-1]:  # the pace has changed so much that no constant one is left; say so as no interval
-        return Running(tau, float(means[-1]) - once, None, None, float(p_value[-1]))
-    return Running(
-        tau, float(means[-1]) - once, float(low[-1]) - once, float(high[-1]) - once, float(p_value[-1])
-    )
+    return Running(tau, float(means[-1]), float(low[-1]), float(high[-1]), float(p_value[-1]))
 
 
 def look(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -282,6 +283,30 @@ def test_the_terminal_shows_money_of_a_result_as_money():
     assert profit == "profit −$0.40 each (95 % −$0.40 to −$0.40), −$660 in all ($0 to $0)".replace(
         "−", "−\u2060"
     )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "says"),
+    [
+        (0.01, 0.07, "It brings orders beyond doubt"),
+        (-0.07, -0.01, "It costs orders beyond doubt"),
+        (-0.03, 0.07, "It made a difference earlier in the window"),
+    ],
+)
+def test_a_look_goes_by_the_interval_of_its_own_day(low, high, says):
+    """p, once below .05, stays there: an offer that was taken at once, and then nobody bought, still "brought orders"."""
+    effect = {"tau": 0.05, "per_customer": (low + high) / 2, "low": low, "high": high, "p_value": 0.01}
+    look = {
+        "day": 20, "days": 28, "redeemed": 1, "effects": {"orders": effect, "profit": effect},
+        "sample_ratio": {"treated": 85, "control": 15, "believable": True, "p_value": 1.0},
+    }  # fmt: skip
+    campaign = {
+        "name": "A", "state": "live", "currency": "EUR", "version": 1, "window_ends_at": datetime(2025, 5, 1, tzinfo=UTC),
+    }  # fmt: skip
+    shown = render.message(
+        "campaign/look", campaign=campaign, look=look, simulated=False, newest=None, zone="UTC"
+    )
+    assert says in shown.text
 
 
 def test_the_terminal_lists_held_copies_by_their_number():
