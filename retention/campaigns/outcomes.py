@@ -12,6 +12,7 @@ from retention.campaigns.coupons import normal
 from retention.campaigns.offers import bound_to
 from retention.campaigns.redemptions import DATED
 from retention.db.tables import Assignment, Campaign, Coupon
+from retention.lake.cleaning.returns import CANCELLED
 from retention.lake.lake import naive
 from retention.outreach import sends
 
@@ -139,13 +140,17 @@ def _totals(
 def _lines(
     lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime, margin: float
 ) -> Any:
-    """Lines bought or returned in [start, end), with ``signed``, a return's amount negative, and ``earned``, its margin."""
+    """Lines bought or returned in [start, end), with ``signed``, a return's amount negative, and ``earned``, its margin.
+
+    Those of an order that was wholly sent back since are no purchases any more, but sold they were: its returns alone would
+    be money that the shop never had.
+    """
     import ibis
 
     events, items = _within(lake, ids, start, end, drawn), lake.table("items").select("item_id", "margin")
-    lines = events.filter(events.event_type.isin(["purchase", "return"]))
+    lines = events.filter(events.event_type.isin(["purchase", CANCELLED, "return"]))
     lines = lines.left_join(items, lines.item_id == items.item_id)
-    amount = ibis.ifelse(lines.event_type == "purchase", lines.amount, -lines.amount.abs()).fill_null(0.0)
+    amount = ibis.ifelse(lines.event_type == "return", -lines.amount.abs(), lines.amount).fill_null(0.0)
     return lines.mutate(signed=amount, earned=amount * lines.margin.fill_null(margin))
 
 
@@ -181,13 +186,13 @@ def _discounts(
     does not, it is the offer's share of the order's amount (of its category's, where it holds for one), and its money off: that of
     a parcel, too. Where nobody named an order that the lake knows, it is what the customer bought on that date of the shop's
     calendar: many stamp all orders of a day at midnight. A use told by its date alone may so lie before the hour of sending. It is
-    paid for, unless its order lies there as well and is not counted either.
+    paid for, unless its order lies there as well and is not counted either. Of an order that was wholly sent back a code took nothing off.
     """
     import pandas as pd
 
     codes = _redeemed(session, campaign, start, end)
     events = _within(lake, list(codes["customer_id"]), start - DATED, end, campaign.created_at)
-    events = events.filter(events.event_type.isin(["purchase", "coupon_redeem"]))
+    events = events.filter(events.event_type.isin(["purchase", CANCELLED, "coupon_redeem"]))
     events = events.left_join(lake.table("items").select("item_id", "category"), "item_id")
     columns = "customer_id order_id occurred_at event_type amount discount category query source"
     lines = events.select(*columns.split()).execute()
@@ -195,10 +200,11 @@ def _discounts(
         table["date"] = pd.to_datetime(table[moment], utc=True).dt.tz_convert(lake.zone).dt.date
     order = ["customer_id", "order_id"]
     early = (lines["occurred_at"] < naive(start)) & (lines["event_type"] == "purchase")
+    uncounted = early | (lines["event_type"] == CANCELLED)
     missed = pd.MultiIndex.from_frame(codes[order]).isin(
-        pd.MultiIndex.from_frame(lines.loc[early, order].dropna())
+        pd.MultiIndex.from_frame(lines.loc[uncounted, order].dropna())
     )
-    lines = lines[~early]
+    lines = lines[~uncounted]
     named = pd.MultiIndex.from_frame(codes[order]).isin(pd.MultiIndex.from_frame(lines[order].dropna()))
     found = pd.concat(
         [

@@ -102,6 +102,29 @@ def test_both_arms_are_counted_alike_and_offers_are_paid_for(lake, database, cam
     assert set(rows["reason"]) == {"trend"}
 
 
+def test_an_order_that_was_wholly_sent_back_brought_and_cost_nothing(
+    lake, database, settings, campaign, tmp_path
+):
+    """It had become no purchase, and its return was taken off all the same: minus 150 for an order of 150."""
+    back = SENT + timedelta(days=5)
+    rows = (
+        ("a", "return", back, "o1", "i1", 100.0, None),
+        ("a", "return", back, "o1", "i2", 50.0, None),
+        ("c", "return", SENT - timedelta(hours=1), "o0", "i1", 20.0, None),
+    )
+    _events(*rows).to_parquet(tmp_path / "back.parquet")
+    import_files(lake, database, settings, "events", [str(tmp_path / "back.parquet")])
+    with database.reading() as session:
+        counted = outcomes(lake, session, campaign)
+    told = counted.customers.set_index("customer_id")
+    assert list(told["orders"]) == [0, 1, 0]
+    assert list(told["revenue"]) == [0, 30, 0]
+    assert told.loc["a", "profit"] == pytest.approx(-1)  # the contact; the code's 15 were given back too
+    assert told.loc["c", "pre_revenue"] == 0
+    assert counted.cost == pytest.approx(4 + 2)
+    assert counted.profits.loc[counted.profits["customer_id"] == "a", "profit"].sum() == 0
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_what_another_code_took_off_and_what_is_told_twice_is_not_paid_for(
     lake, database, settings, campaign, tmp_path, named
