@@ -103,17 +103,18 @@ def never_measured(result: dict[str, Any] | None) -> bool:
 def teaching_nothing(session: Session, settings: Settings) -> set[str]:
     """Ids of the campaigns that nothing is learnt from.
 
-    Of some nobody knows who bought: their orders are awaited, or were given up. Of those that were stopped many who
+    Of some nobody knows who bought: their orders are awaited, or were given up. The arms of some have not the sizes they were
+    drawn with, so that they differ in more than the offer. Of those that were stopped many who
     were to be treated got nothing, or a code that was void. Of some no copy ever went out, as of a file that nobody took;
     where a code was redeemed all the same, they evidently went out another way.
     """
-    given_up = Campaign.result["advice"].as_string() == NO_ORDERS
+    unread = Campaign.result["advice"].as_string().in_((NO_ORDERS, "unbelievable"))
     copies, codes = Send.campaign_id == Campaign.id, Coupon.campaign_id == Campaign.id
     reached = exists().where(copies, Send.state.in_(sends.PERHAPS_THERE))
     idle = exists().where(copies) & ~reached & ~exists().where(codes, Coupon.state == "redeemed")
     found = select(Campaign.id).where(
         Campaign.team_id == settings.team_id,
-        or_(Campaign.state.in_(("measuring", "cancelled")), given_up, idle),
+        or_(Campaign.state.in_(("measuring", "cancelled")), unread, idle),
     )
     return set(session.scalars(found))
 

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import pandas as pd
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
 from retention import clock, feedback
 from retention.campaigns import closing, coupons, due, holes, sending
@@ -185,6 +185,20 @@ def test_where_its_orders_never_come_it_is_closed_without_a_result_and_nothing_i
     clock.configure(fixed=ends + timedelta(days=29))
     bring(desk, "purchase", ends + timedelta(days=28), people)  # the hole stays
     teaches_nothing(desk, campaign_id)  # without its orders it is none to learn from
+
+
+def test_nothing_is_learnt_from_a_campaign_whose_arms_are_not_as_drawn(desk):
+    """Its result was not to be read, and the next draft's ranking learnt from it all the same."""
+    campaign_id = live(desk)
+    rows_of_file(desk, campaign_id)
+    held_out = (Assignment.campaign_id == campaign_id, Assignment.arm == "control")
+    with desk.database.transaction() as session:
+        gone = session.scalars(select(Assignment.customer_id).where(*held_out)).all()[1:]
+        session.execute(delete(Assignment).where(*held_out, Assignment.customer_id.in_(gone)))
+    go_on(desk, days=29)
+    measured = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
+    assert measured.result["advice"] == "unbelievable"
+    teaches_nothing(desk, campaign_id)
 
 
 @pytest.mark.parametrize("redeemed", [False, True])
