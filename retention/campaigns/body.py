@@ -113,7 +113,8 @@ def within(cost: Any, budget: float) -> Any:
 class Plan(_Frozen):
     """What is to be expected: money in the shop's currency, effects as shares of the treated.
 
-    ``learnable``: an effect at the upper end of what the prior believes would be detected.
+    ``effect``: extra buyers, the prior's or, where past campaigns tell each customer's own, theirs, with the prior's doubt.
+    ``learnable``: an effect at its upper end would be detected.
     """
 
     treated: int
@@ -122,6 +123,9 @@ class Plan(_Frozen):
     profit: float
     profit_low: float
     profit_high: float
+    effect: float
+    effect_low: float
+    effect_high: float
     smallest_effect: float | None
     learnable: bool
 
@@ -235,12 +239,15 @@ class Body(_Frozen):
             for line in self.offers
         )
         rate = sum(line.base for line in self.offers) / self.audience if self.audience else 0.0
-        smallest = smallest_effect(rate, treated, control)
+        effect = (
+            sum(line.extra_buyers(0, mean) for line in self.offers) / self.audience if self.audience else mean
+        )
+        smallest, effect_high = smallest_effect(rate, treated, control), effect + self.prior.high - mean
         low, high = sorted((profit(self.prior.low), profit(self.prior.high)))
         return Plan(
             treated=treated, control=control, cost=cost, profit=profit(self.prior.mean), profit_low=low,
-            profit_high=high, smallest_effect=smallest,
-            learnable=smallest is not None and smallest <= self.prior.high,
+            profit_high=high, effect=effect, effect_low=effect + self.prior.low - mean, effect_high=effect_high,
+            smallest_effect=smallest, learnable=smallest is not None and smallest <= effect_high,
         )  # fmt: skip
 
     def _contact(self, line: OfferLine) -> float:

@@ -267,6 +267,18 @@ def test_the_terminal_shows_a_plan_without_saying_a_word_twice():
     assert "a prior of −0.4 % extra buyers" in said
 
 
+@pytest.mark.parametrize(("by", "says"), [("uplift", "20.0 extra buyers"), ("risk", "a prior of 4.0")])
+def test_a_draft_says_what_its_profit_rests_on(by, says):
+    campaign = {
+        "prior": {"mean": 0.04, "low": 0.0, "high": 0.08, "campaigns": 0, "simulated": False},
+        "plan": {"effect": 0.2, "effect_low": 0.16, "effect_high": 0.24, "smallest_effect": 0.3, "learnable": False},
+        "targeting": {"by": by},
+    }  # fmt: skip
+    words = templating.environment(autoescape=False).get_template("slack/campaign/words.j2").module
+    assert says in words.prior(campaign)
+    assert "at most 24.0 are expected" in words.power(campaign)
+
+
 def test_the_terminal_shows_money_of_a_result_as_money():
     effect = dict.fromkeys(("per_customer", "low", "total_low", "high", "total_high"), -0.4) | {
         "total": -660.2

@@ -125,6 +125,20 @@ def test_the_words_of_an_offer():
         assert offers.described(rule)
 
 
+def test_what_past_campaigns_tell_of_each_customer_is_what_is_expected():
+    """A draft of whom an offer moves by 13 in a hundred was too small to learn from: "at most 8 are expected"."""
+    usual_line = a_body().offers[0].model_copy(update={"customers": 1500, "base": 600.0})
+    own_line = usual_line.model_copy(update={"uplift_buyers": 300.0, "uplift_sales": 1000.0})
+    usual, own = (
+        a_body(offers=(line,), audience=1500, tiers={"high": 1500}).plan() for line in (usual_line, own_line)
+    )
+    assert own.smallest_effect == usual.smallest_effect
+    assert usual.effect_high < own.smallest_effect < own.effect_high
+    assert (own.effect, usual.effect) == (pytest.approx(0.2), pytest.approx(0.04))
+    assert own.learnable
+    assert not usual.learnable
+
+
 def test_a_large_audience_can_learn():
     body = a_body(audience=40_000, tiers={"high": 40_000})
     assert body.plan().learnable
