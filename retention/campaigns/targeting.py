@@ -40,6 +40,7 @@ def by_profit(customers: "pd.DataFrame", predicted: "Predicted", policy: Policy,
 
     option, uplift = _options(customers, predicted, policy)
     stays = 1 - customers["churn_probability"].to_numpy(float)[:, None]
+    uplift = np.clip(uplift, -stays, 1 - stays)  # nobody buys with more than certainty
     value = customers["expected_value"].fillna(0).clip(lower=0).to_numpy(float)[:, None]
     rules, costs = policy.rules, _costs(policy, option, value)
     earned = incremental_profit(stays, uplift, value, margin=margin, **costs)

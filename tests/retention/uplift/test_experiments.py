@@ -140,6 +140,22 @@ def test_those_are_chosen_who_earn_most_under_budget_and_largest_audience():
     assert unlimited == {"no_gain": 500 - len(free), "beyond_maximum": 0, "beyond_budget": 0}
 
 
+def test_nobody_is_expected_to_buy_with_more_than_certainty():
+    """The choice knew that, and the plan did not: it promised profit from chances of 120 %."""
+    policy = read_policy(DEFAULT)
+    rule = next(rule for rule in policy.rules if rule.action == "coupon")
+    customers = pd.DataFrame(
+        {
+            "customer_id": ["regular", "rare"], "churn_probability": [0.1, 0.9], "expected_value": 100.0,
+            "rule": rule.name, "tier": rule.tiers[0],
+        }
+    )  # fmt: skip
+    chosen, _ = _chosen(customers, Predicted(np.array([0.3, 0.3])), policy)
+    assert dict(zip(chosen["customer_id"], chosen["uplift"], strict=True)) == {
+        "regular": pytest.approx(0.1), "rare": pytest.approx(0.3),
+    }  # fmt: skip
+
+
 def _chosen(customers, uplift, policy):
     """Who are chosen, and how many are not, by reason."""
     made = by_profit(customers, uplift, policy, 0.4)
