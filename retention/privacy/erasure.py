@@ -48,6 +48,7 @@ _PEOPLE = {
     if "customer_id" in table.names
 }
 _NAMING = (Assignment, Send, Impression, Coupon, Redemption, DirectoryEntry, Suppression, Feedback)
+NOBODY = "erased-"  # how what is counted of somebody begins once they are erased
 _DIGITS = 7  # of the shortest telephone number that tells one customer
 _QUIETLY = {"synchronize_session": False}
 
@@ -152,7 +153,7 @@ def from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> dict[s
         execution_options=_QUIETLY,
     )
     for one in ids:
-        nobody = f"erased-{secrets.token_hex(8)}"
+        nobody = f"{NOBODY}{secrets.token_hex(8)}"
         for table in (Assignment, Send, Impression):
             run(update(table).where(table.customer_id == one).values(customer_id=nobody), table)
         run(update(Coupon).where(Coupon.customer_id == one).values(customer_id=nobody, order_id=None), Coupon)

@@ -15,13 +15,11 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     """Measure a campaign whose window is over, once its orders are there; where they never come, close it without."""
     from retention.campaigns import closing
     from retention.campaigns.chart import picture
-    from retention.campaigns.holes import missing_days
     from retention.campaigns.measurement import measure
     from retention.campaigns.outcomes import METRICS, SEGMENTS, outcomes
     from retention.campaigns.states import find
     from retention.lake import Lake
     from retention.lake.until import newest_order
-    from retention.outreach import sends
 
     settings, database, who, now = (
         context.settings, context.database, context.requested_by, context.business_at,
@@ -40,37 +38,50 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     context.progress(1, 4, "Counting what both arms did")
     with database.reading() as session:
         counted = outcomes(lake, session, campaign)
-        left_out, untaken = sends.why_left_out(session, campaign.id), sends.untaken(session, campaign.id)
+        beside = _beside(lake, session, campaign, counted)
     context.progress(2, 4, "Comparing them")
     measured = measure(
         counted, planned_share=1 - campaign.body["holdout"], metrics=METRICS, segmented=SEGMENTS
     )
-    assert campaign.sent_at is not None and campaign.window_ends_at is not None  # noqa: PT018 - it was live
-    missing = missing_days(lake, campaign.sent_at, campaign.window_ends_at)
-    result = {
-        **measured.as_dict(), "simulated": _stated_effect(settings.demo),
-        "missing_days": [day.isoformat() for day in missing], "left_out": sum(left_out.values()),
-        "why_left_out": left_out, "untaken": untaken["csv"], "uncalled": untaken["call"],
-    }  # fmt: skip
+    result = {**measured.as_dict(), "simulated": _stated_effect(settings.demo), **beside}
     context.progress(3, 4, "Drawing the chart")
     chart = picture(counted, measured, simulated=settings.demo)
+    return _posted(campaign, result, chart, context)
+
+
+def _beside(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[str, Any]:
+    """What has to be known to read a result: days without orders, who got no copy, who was erased since."""
+    from retention.campaigns.holes import missing_days
+    from retention.outreach import sends
+    from retention.privacy.erasure import NOBODY
+
+    left_out, untaken = sends.why_left_out(session, campaign.id), sends.untaken(session, campaign.id)
+    missing = missing_days(lake, campaign.sent_at, campaign.window_ends_at)
+    people = counted.customers
+    erased = people.loc[people["customer_id"].str.startswith(NOBODY), "arm"].value_counts()
+    return {
+        "missing_days": [day.isoformat() for day in missing], "left_out": sum(left_out.values()),
+        "why_left_out": left_out, "untaken": untaken["csv"], "uncalled": untaken["call"],
+        "erased": {arm: int(number) for arm, number in erased.items()},
+    }  # fmt: skip
+
+
+def _posted(campaign: Any, result: dict[str, Any], chart: bytes, context: Context) -> Outcome:
+    """The end of the campaign, and its result in its thread."""
+    from retention.campaigns import closing
+
+    settings, who, now = context.settings, context.requested_by, context.business_at
     values = {
         "measured": result,
         "with_chart": True,
-        "treated": measured.sample_ratio.treated,
-        "control": measured.sample_ratio.control,
+        "treated": result["sample_ratio"]["treated"],
+        "control": result["sample_ratio"]["control"],
     }
-    images = {
-        "chart": Attachment(
-            f"{campaign.id}.png",
-            "image/png",
-            chart,
-            "Extra orders of the treated, and extra buyers by segment",
-        )
-    }
+    told_of = "Extra orders of the treated, and extra buyers by segment"
+    images = {"chart": Attachment(f"{campaign.id}.png", "image/png", chart, told_of)}
 
     def apply(session: Session) -> tuple[Post, ...]:
-        closed = closing.finish(session, settings, request.campaign_id, result, who, now)
+        closed = closing.finish(session, settings, campaign.id, result, who, now)
         told = campaigns.line(settings, closed, "result", who, **values)
         return (
             campaigns.card(settings, closed),

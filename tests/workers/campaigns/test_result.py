@@ -41,7 +41,15 @@ from tests.workers.campaigns.steps import (
 )
 from workers import campaigns
 from workers.delivery import outbox
-from workers.requests import CampaignCsv, CampaignDraft, CampaignLook, CampaignMeasure, CampaignSend, Tidy
+from workers.requests import (
+    CampaignCsv,
+    CampaignDraft,
+    CampaignLook,
+    CampaignMeasure,
+    CampaignSend,
+    Forget,
+    Tidy,
+)
 
 
 def test_the_whole_way_to_a_result(desk):
@@ -185,6 +193,25 @@ def test_where_its_orders_never_come_it_is_closed_without_a_result_and_nothing_i
     clock.configure(fixed=ends + timedelta(days=29))
     bring(desk, "purchase", ends + timedelta(days=28), people)  # the hole stays
     teaches_nothing(desk, campaign_id)  # without its orders it is none to learn from
+
+
+def test_who_was_erased_since_is_told_with_the_result(desk):
+    """They count as if they had bought nothing, and more may go of those who were written to: nothing was said of it."""
+    campaign_id = live(desk)
+    rows_of_file(desk, campaign_id)
+    with desk.database.reading() as session:
+        treated = session.scalars(
+            select(Assignment.customer_id).where(
+                Assignment.campaign_id == campaign_id, Assignment.arm == "treatment"
+            )
+        ).all()
+    for one in treated[:2]:
+        assert run(desk, Forget(customer_id=one), "U0ADMIN").error is None
+    go_on(desk, days=29)
+    measured = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
+    assert (measured.error, measured.result["erased"]) == (None, {"treatment": 2})
+    said = messages(desk, f"campaign:{campaign_id}:result:1")
+    assert "2 customers were erased since they were drawn (2 of the treated, 0 held out)" in said
 
 
 def test_nothing_is_learnt_from_a_campaign_whose_arms_are_not_as_drawn(desk):
