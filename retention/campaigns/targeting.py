@@ -80,12 +80,14 @@ def affordable(customers: "pd.DataFrame", policy: Policy, mean: float) -> int:
     """
     import numpy as np
 
+    from retention.uplift.profit import expected_cost
+
     option = customers["rule"].map({rule.name: at for at, rule in enumerate(policy.rules)}).to_numpy(int)
     value = customers["expected_value"].fillna(0).clip(lower=0).to_numpy(float)
     added = customers["uplift"].to_numpy(float) if "uplift" in customers else np.full(len(customers), mean)
-    buys = 1 - customers["churn_probability"].to_numpy(float) + added.clip(min=0)
-    costs = _costs(policy, option, value)
-    spent = np.cumsum(costs["redemption"] * costs["discount"] * buys + costs["contact"])
+    stays = 1 - customers["churn_probability"].to_numpy(float)
+    # By the same count as the knapsack's, but that nobody is taken to cost less for an offer that drives them away.
+    spent = np.cumsum(expected_cost(stays, added.clip(min=0), **_costs(policy, option, value)))
     some = np.arange(1, len(customers) + 1)
     tiers = [(customers["tier"] == tier).cumsum() for tier in customers["tier"].unique()]
     held_out = sum(control_size(number.to_numpy(int), policy.campaign.holdout) for number in tiers)
