@@ -26,6 +26,7 @@ class Report:
 
     counts: dict[str, int] = field(default_factory=dict)
     stopped: str = ""
+    hung_up_on: Send | None = None  # the copy before, where the other side ended the connection on it
 
     def add(self, state: str) -> None:
         """Count a try."""
@@ -154,6 +155,12 @@ def _settle(
         with database.transaction() as session:
             sends.put_back(session, send, said=verdict.said)
         raise Unreachable(f"{verdict.said[:1].upper()}{verdict.said[1:]}.", verdict.retry_at)
+    before, report.hung_up_on = report.hung_up_on, send if verdict.hung_up else None
+    if verdict.hung_up and before is not None:  # it is not about either of them
+        with database.transaction() as session:
+            sends.put_back(session, send, said=verdict.said)
+            sends.forgive(session, before)
+        raise Unreachable(f"Nothing is taken at present: {verdict.said}.")
     with database.transaction() as session:
         if (verdict.of_message or verdict.of_all) and not sends.taken(session, send.campaign_id):
             sends.put_back(session, send, said=verdict.said)

@@ -110,6 +110,19 @@ def put_back(
     )  # fmt: skip
 
 
+def forgive(session: Session, send: Send) -> None:
+    """Undo a try that was settled already, as it turns out by no fault of this copy."""
+    session.execute(
+        update(Send)
+        .where(
+            Send.id == send.id, Send.state.in_(("queued", "failed")), Send.job_id == send.job_id,
+            Send.attempts == send.attempts,
+        )
+        .values(state="queued", attempts=Send.attempts - 1, retry_at=clock.wall() + BACK_OFF),
+        execution_options=_QUIETLY,
+    )  # fmt: skip
+
+
 def back_off(attempts: int) -> timedelta:
     """How long to wait after so many tries: 30 s, 1, 2, 4 … minutes, at most an hour."""
     return min(BACK_OFF * 2 ** (attempts - 1), LONGEST_BACK_OFF)

@@ -20,6 +20,7 @@ from retention.templating import shorten
 TIMEOUT = 20.0  # seconds a single answer may take
 PATIENCE = 45.0  # seconds a whole copy may take, however slowly the answers drip in
 PER_CONNECTION = 100  # copies after which we knock anew: servers count them
+CLOSING = 421  # said of the connection, whatever command it answers (RFC 5321)
 # How servers say that it is us whom they refuse, not the recipient.
 _FOR_US = re.compile(r"\brelay|authenticat|client host", re.IGNORECASE)
 _FOR_THEM = re.compile(r"\b5\.[12]\.\d")
@@ -178,18 +179,14 @@ class Smtp:
             self._used += 1
             try:
                 with deadline(self._patience, self._cut):
-                    return self._hand_over(self._smtp, content, to, str(made["Message-ID"]))
+                    return self._hand_over(self._smtp, content, to, str(made["Message-ID"]), last)
             except _BeforeData as lost:  # e.g. it hung up on an idle connection: nothing was handed over
                 self.close()
-                if last and lost.closing:
-                    raise Unreachable(
-                        f"The mail server {self._server.host} takes nothing at present: {lost}."
-                    ) from None
                 if last:
-                    return Verdict("again", f"the connection was lost ({lost})")
+                    return Verdict("again", f"the connection was lost ({lost})", hung_up=True)
         raise AssertionError("unreachable")
 
-    def _hand_over(self, smtp: smtplib.SMTP, content: bytes, to: str, message_id: str) -> Verdict:
+    def _hand_over(self, smtp: smtplib.SMTP, content: bytes, to: str, message_id: str, last: bool) -> Verdict:
         international = not to.isascii()
         if international and not smtp.has_extn("smtputf8"):
             return Verdict("bounced", "the mail server takes no international addresses")
@@ -197,7 +194,10 @@ class Smtp:
             code, said = smtp.mail(
                 self._server.sender.addr_spec, ["SMTPUTF8", "BODY=8BITMIME"] if international else []
             )
-            _stay(code, said)
+            if (
+                code == CLOSING and not last
+            ):  # many have had enough of one connection and take the copy over the next
+                raise smtplib.SMTPServerDisconnected(f"{code} {_text(said)}")
             if code != 250:  # it knows nothing of the copy yet: this is about us, and holds for all of them
                 self._reset(smtp)
                 does = "refuses" if code >= 500 else "takes nothing at present from"
@@ -205,7 +205,8 @@ class Smtp:
                     f"The mail server {does} the sender {self._server.sender.addr_spec}: {code} {_text(said)}."
                 )
             code, said = smtp.rcpt(to)
-            _stay(code, said)
+            if code == CLOSING:
+                raise smtplib.SMTPServerDisconnected(f"{code} {_text(said)}")
         except (OSError, smtplib.SMTPException) as error:
             raise _BeforeData(_brief(error)) from None
         if code not in (250, 251):
@@ -258,20 +259,7 @@ class Smtp:
 
 
 class _BeforeData(Exception):
-    """The connection was lost before any of the message was handed over; ``closing``: the server said that it hangs up."""
-
-    def __init__(self, said: str, *, closing: bool = False) -> None:
-        super().__init__(said)
-        self.closing = closing
-
-
-def _stay(code: int, said: bytes | str) -> None:
-    """Give up a connection that the server ends (421, RFC 5321): that is about us, whatever command it answers.
-
-    Many have had enough of one connection and take the copy over the next.
-    """
-    if code == 421:
-        raise _BeforeData(f"{code} {_text(said)}", closing=True)
+    """The connection was lost before any of the message was handed over."""
 
 
 def _about_us(code: int, said: bytes | str) -> bool:

@@ -232,12 +232,28 @@ def test_a_server_that_hangs_up_on_a_recipient_costs_no_copy_a_try(database, set
     with a_server(on_rcpt=lambda to: refuses[0]) as (adapter, inbox):
         for _ in range(sends.ATTEMPTS + 1):
             report = made.run(database, settings, campaign, adapter, made.contacts(10))
-            assert "takes nothing at present: 421" in report.stopped
+            assert "Nothing is taken at present: the connection was lost (421 4.7.0" in report.stopped
             made.later(database)
         assert set(made.states(database).values()) == {"queued"}
+        with database.reading() as session:
+            assert set(session.scalars(select(Send.attempts))) == {0}
         refuses[0] = ""
         made.run(database, settings, campaign, adapter, made.contacts(10))
     assert set(made.states(database).values()) == {"sent"}
+    assert set(inbox.addresses.values()) == {1}
+
+
+def test_a_recipient_on_whom_alone_a_server_hangs_up_stops_nobody_and_is_given_up(database, settings):
+    campaign = made.live(database, settings, 12)
+    says = "421 4.4.2 the recipient's server does not answer"
+    with a_server(on_rcpt=lambda to: says if to == "k3@example.com" else None) as (adapter, inbox):
+        for _ in range(sends.ATTEMPTS):
+            report = made.run(database, settings, campaign, adapter, made.contacts(12))
+            assert report.stopped == ""
+            made.later(database)
+    states = made.states(database)
+    assert states.pop("k3") == "failed"
+    assert set(states.values()) == {"sent"}
     assert set(inbox.addresses.values()) == {1}
 
 
