@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.campaigns import coupons
-from retention.campaigns.offers import bound_to
+from retention.campaigns.offers import terms
 from retention.campaigns.redemptions import OUTCOMES, Use, redeem
 from retention.db import Database
 from retention.db.tables import Assignment, Coupon, Redemption
@@ -125,7 +125,5 @@ def _taken(database: Database, settings: Settings, told: _Told, body: bytes) -> 
                 )
                 .where(Coupon.code == coupons.normal(told.code))
             ).one()
-            terms = {name: offer.offer.get(name) for name in ("action", "discount", "amount", "min_order")}
-            terms["category"] = bound_to(offer.offer)
-            answer |= {"campaign_id": offer.campaign_id, **terms}
+            answer |= {"campaign_id": offer.campaign_id, **terms(offer.offer)}
     return _STATUS.get(outcome, 409), answer

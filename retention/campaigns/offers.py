@@ -91,6 +91,13 @@ def worth(offer: Mapping[str, Any]) -> str:
     return templating.said_share(offer["discount"]) if offer.get("discount") else ""
 
 
+def terms(offer: Mapping[str, Any]) -> dict[str, Any]:
+    """What others are told of an offer: tills, platforms, files. What a parcel costs us is no money off."""
+    told = {name: offer.get(name) for name in ("action", "discount", "amount", "min_order")}
+    told |= {"amount": 0.0} if told["action"] == "free_shipping" else {}
+    return {**told, "category": bound_to(offer)}
+
+
 def bound_to(offer: Mapping[str, Any]) -> str | None:
     """The category that an offer holds for; None where it holds for all. An edit may have made it another offer."""
     return offer.get("category") if offer.get("action") == "coupon" and offer.get("discount") else None

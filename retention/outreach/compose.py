@@ -10,7 +10,7 @@ import css_inline
 from retention import templating
 from retention.campaigns import wording
 from retention.campaigns.body import Body
-from retention.campaigns.offers import bound_to, conditions, worth
+from retention.campaigns.offers import conditions, terms, worth
 from retention.campaigns.picks import NEW
 from retention.db.tables import Send
 from retention.errors import BadInput
@@ -84,8 +84,7 @@ def composed(
         to=contact, subject=subject, text=templating.text("campaigns/email.txt.j2", text=text, **told),
         html=_inliner().inline(html), unsubscribe_url=unsubscribe,
         offer={
-            "action": given["action"], "discount": given["discount"], "amount": given.get("amount") or 0.0,
-            "min_order": given.get("min_order") or 0.0, "category": bound_to(given), "code": offer["code"],
+            **terms(given), "amount": terms(given)["amount"] or 0.0, "min_order": given.get("min_order") or 0.0, "code": offer["code"],
             "expires_at": offer["expires_at"].astimezone(settings.zone).isoformat() if offer["expires_at"] else None,
             "items": [{**item, "title": title} for item, title in zip(given["items"], _titles(given), strict=True)],
         },

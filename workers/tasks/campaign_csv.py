@@ -102,20 +102,20 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
     import pandas as pd
 
     from retention.campaigns import wording
-    from retention.campaigns.offers import bound_to
+    from retention.campaigns.offers import terms
     from retention.outreach.compose import copy_of, placed
     from retention.outreach.contract import Contact
 
     table = []
     for row in rows:
-        offer, person = row["offer"], reach.get(row["customer_id"], Contact())
+        offer, told, person = row["offer"], terms(row["offer"]), reach.get(row["customer_id"], Contact())
         values = placed(settings, person.name, row)
         text = wording.filled(copy_of(body, offer), values)
         table.append(
             {
                 "customer_id": row["customer_id"], "name": values["name"], "email": person.email,
-                "offer": offer["rule"], "action": offer["action"], "discount": offer["discount"], "amount": offer.get("amount") or 0.0,
-                "min_order": offer.get("min_order") or 0.0, "category": bound_to(offer) or "", "code": row["code"] or "",
+                "offer": offer["rule"], "action": offer["action"], "discount": offer["discount"], "amount": told["amount"] or 0.0,
+                "min_order": offer.get("min_order") or 0.0, "category": told["category"] or "", "code": row["code"] or "",
                 "expires": values["expires"], "items": values["items"], "text": text,
             }
         )  # fmt: skip

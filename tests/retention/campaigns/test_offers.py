@@ -58,3 +58,10 @@ def test_only_a_share_off_can_be_of_one_category():
     for terms in ({"action": "reminder"}, {"action": "coupon", "amount": 5.0, "min_order": 50.0}):
         with pytest.raises(ValueError, match="only a coupon with a discount"):
             Rule(name="A", tiers=("high",), categories=("Tea",), **terms)
+
+
+def test_what_a_parcel_costs_us_is_told_nobody_as_money_off():
+    """Tills, the platform and the file read of a free parcel that it took 5.00 off."""
+    free = {"action": "free_shipping", "discount": 0.0, "amount": 5.0, "min_order": 50.0}
+    assert offers.terms(free) == {**free, "amount": 0.0, "category": None}
+    assert offers.terms({**free, "action": "coupon"})["amount"] == 5.0

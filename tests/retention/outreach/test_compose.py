@@ -106,3 +106,24 @@ def test_nobody_reads_that_they_agreed_where_their_consent_may_be_unknown(settin
     for text in (made.text, made.html):
         assert ("because you agreed to hear from us." in text) is agreed
         assert ("because you have shopped with us." in text) is not agreed
+
+
+def test_a_platform_is_told_of_a_free_parcel_no_money_off(settings):
+    given = {
+        "action": "free_shipping",
+        "discount": 0.0,
+        "amount": 5.0,
+        "min_order": 50.0,
+        "items": [],
+        "currency": "EUR",
+    }
+    offer = {"offer": given, "code": "7KQ2-M9ZD-4HT6", "expires_at": datetime(2025, 5, 29, tzinfo=UTC)}
+    send = Send(id=5, campaign_id="c1", customer_id="k")
+    made = composed(settings, a_body(), send, Contact("a@b.example"), offer, "https://x.example/u")
+    assert (made.offer["action"], made.offer["amount"], made.offer["min_order"]) == (
+        "free_shipping",
+        0.0,
+        50.0,
+    )
+    assert "5.00" not in made.text.replace("€50.00", "")
+    assert "free shipping (from €50.00 on)" in made.text
