@@ -176,6 +176,15 @@ def retry(session: Session, settings: Settings, job_id: str, user: str) -> Job:
     _own(session, settings, job, user, "retry")
     request = REQUESTS[job.kind]
     roles.require(session, settings, job.requested_by, request.role, request.deed)
+    if not requeue(session, settings, job):
+        raise Conflict(
+            f"Job {job.id} ({job.kind}) is {job.state}; only a failed or cancelled one can be retried."
+        )
+    return job
+
+
+def requeue(session: Session, settings: Settings, job: Job) -> bool:
+    """Queue a failed or cancelled job again, in the same message; whether it was one."""
     now = clock.wall()
     again = session.execute(
         update(Job)
@@ -187,13 +196,9 @@ def retry(session: Session, settings: Settings, job_id: str, user: str) -> Job:
         )
     )  # fmt: skip
     session.refresh(job)
-    if not again.rowcount:  # type: ignore[attr-defined]
-        raise Conflict(
-            f"Job {job.id} ({job.kind}) is {job.state}; only a failed or cancelled one can be retried."
-        )
-    if job.channel:
+    if again.rowcount and job.channel:  # type: ignore[attr-defined]
         show_progress(session, settings, job)
-    return job
+    return bool(again.rowcount)  # type: ignore[attr-defined]
 
 
 def find(session: Session, settings: Settings, job_id: str) -> Job:

@@ -206,8 +206,16 @@ def _campaigns(database: Database, settings: Settings) -> list[Job]:
                     session, settings, request, requested_by=requested_by, channel=channel, idem_key=idem_key,
                     thread_key=thread_key, announce=False,
                 )  # fmt: skip
-                submitted += [submission.job] if submission.created else []
+                if submission.created or _again(session, settings, submission.job):
+                    submitted.append(submission.job)
     return submitted
+
+
+def _again(session: Session, settings: Settings, job: Job) -> bool:
+    """Whether a campaign that could not be sent is tried anew: what kept it from that may have been mended since."""
+    wall = clock.wall()
+    over = job.state == "failed" and (job.finished_at or wall) <= wall - due.LONGEST_REST
+    return over and job.kind == "campaign_send" and jobs.requeue(session, settings, job)
 
 
 def _monitor(database: Database, settings: Settings) -> list[Job]:

@@ -37,7 +37,8 @@ def due(session: Session, settings: Settings, now: datetime) -> list[Due]:
     """Jobs due at ``now``; their idempotency keys make asking twice harmless."""
     found = [
         _job(campaign, "campaign_send", f"send:{campaign.id}:{campaign.version}", version=campaign.version)
-        for campaign in _reached(session, settings, ("scheduled",), Campaign.send_at, now)
+        # One that is being sent has its job already, unless that has failed.
+        for campaign in _reached(session, settings, ("scheduled", "sending"), Campaign.send_at, now)
     ]
     ended = _reached(session, settings, ("live", "measuring"), Campaign.window_ends_at, now)
     ended += _reached(

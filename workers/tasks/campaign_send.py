@@ -16,9 +16,11 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     from retention.campaigns import sending
     from retention.lake import Lake
     from retention.outreach import adapters
+    from retention.risk.policy import load_policy
 
     now = clock.now()  # it may have waited for a worker for days
     settings, database, lake = context.settings, context.database, Lake.open(context.settings)
+    policy = load_policy(settings)  # one that cannot be read keeps it from being begun
     who, wanted = context.requested_by, (request.campaign_id, request.version)
     back = sending.returned(database, settings, lake, request.campaign_id, now)
     twice = sending.doubles(database, settings, lake, request.campaign_id) - back
@@ -32,7 +34,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
                 outbox.put(session, settings, told, default_channel=campaign.channel)
     for reserved, needed in sending.reserve(database, settings, *wanted):
         context.progress(reserved, needed + 1, f"{reserved:,} of {needed:,} codes reserved")
-    _restocked(request, context, lake)
+    _restocked(request, context, lake, policy)
     with database.reading() as session:
         treatments = sending.projection(session, sending.find(session, settings, request.campaign_id))
     lake.upsert("treatments", treatments)
@@ -64,7 +66,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     )  # fmt: skip
 
 
-def _restocked(request: CampaignSend, context: Context, lake: Any) -> None:
+def _restocked(request: CampaignSend, context: Context, lake: Any, policy: Any) -> None:
     """No copy offers what cannot be bought by now; what takes its place is of the blend that was drawn for the customer."""
     from retention import clock
     from retention.campaigns import restocking
@@ -73,9 +75,8 @@ def _restocked(request: CampaignSend, context: Context, lake: Any) -> None:
     from retention.recommend.catalogue import catalogue
     from retention.recommend.desk import open_desk
     from retention.recommend.fit import assortment
-    from retention.risk.policy import load_policy
 
-    policy, name = load_policy(context.settings), request.campaign_id
+    name = request.campaign_id
     barred = assortment(catalogue(lake), policy.recommend, policy.offer.margin).barred
     with context.database.reading() as session:
         offers = restocking.sold_out(session, name, barred)
