@@ -1,0 +1,82 @@
+"""Campaigns of several offers, and what people type of them, by the window and in words."""
+
+import pytest
+from sqlalchemy import select, update
+
+from retention.campaigns.body import OfferLine
+from retention.campaigns.states import find
+from retention.campaigns.view import described
+from retention.db.tables import Campaign
+from retention.templating import text
+from tests.bot.test_campaigns import drafted, fill, message, opened, stands
+from tests.bot.test_slash import all_jobs
+from tests.bot.wire import ANALYST, words
+from workers import ids
+
+
+def _line(rule, action, **terms) -> OfferLine:
+    return OfferLine(**{"rule": rule, "action": action, "discount": 0.0, "customers": 25, "sales": 1250.0, "base_sales": 500.0, "base": 10.0, **terms})  # fmt: skip
+
+
+SEVERAL = (
+    _line("Fiver", "coupon", face=5.0, min_order=30.0), _line("Tenner", "coupon", face=10.0, min_order=60.0),
+    _line("Parcel", "free_shipping", face=5.0, min_order=50.0), _line("Eight", "coupon", discount=0.08),
+)  # fmt: skip
+
+
+def test_several_offers_keep_each_its_own_where_something_else_is_edited(workspace, database, settings, api):
+    """The window stood at the first one's money and order value, and saved them for all: €10 off became €5, a parcel free from €30 on."""
+    drafted(database, settings, offers=SEVERAL)
+    workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
+    view = opened(api)
+    initial = stands(view)
+    assert (initial["amount"], initial["min_order"], initial["discount"]) == (None, None, "8")
+    fill(workspace, ids.EDIT_VIEW, view["private_metadata"], ANALYST, **{**initial, "name": "June"})
+    with database.reading() as session:
+        campaign = session.scalar(select(Campaign))
+        assert (campaign.version, campaign.name) == (2, "June")
+        assert [OfferLine(**line) for line in campaign.body["offers"]] == [*SEVERAL]
+
+
+@pytest.mark.parametrize(
+    ("offers", "told"),
+    [(SEVERAL, True), ((_line("Due", "reminder"), _line("VIPs", "call", contact=4.0)), False)],
+    ids=["coupons", "none"],
+)
+def test_the_card_tells_of_codes_only_where_there_are_any(database, settings, offers, told):
+    drafted(database, settings, offers=offers)
+    assert ("Codes expire 28 days after sending." in message(database)) is told
+
+
+@pytest.mark.parametrize("typed", ["June \ud83c", "June \0"], ids=["half an emoji", "NUL"])
+def test_what_no_database_keeps_is_shown_as_unknown(workspace, database, settings, typed):
+    """A field that was cut within an emoji, or a NUL on PostgreSQL, gave a reference number and nothing else."""
+    drafted(database, settings)
+    answer = fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, name=typed, copy="Hello")
+    assert (answer.status, answer.body) == (200, "")
+    with database.reading() as session:
+        assert session.scalar(select(Campaign.name)) == "June \N{REPLACEMENT CHARACTER}"
+    assert "version 2" in words(workspace.run("campaign show c7")["blocks"])
+
+
+def test_the_name_of_a_draft_is_one_that_can_be_edited(workspace, database, settings, api):
+    """Slack opens no window whose field begins with more than it takes: the draft could not be edited by its button."""
+    said = words(workspace.run(f"campaign draft --name {81 * 'x'}")["blocks"])
+    assert "1 to 80 characters; this one has 81" in said
+    assert not all_jobs(database)
+    drafted(database, settings)
+    with database.transaction() as session:
+        session.execute(update(Campaign).values(name=200 * "x"))  # of a version before
+    workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
+    view = opened(api)
+    assert len(view["blocks"][0]["element"]["initial_value"]) <= 80
+
+
+def test_the_terminal_says_of_each_offer_what_it_is_to_a_customer(database, settings):
+    """A free parcel was told as money off: what it costs the shop."""
+    drafted(database, settings, offers=SEVERAL)
+    with database.reading() as session:
+        told = described(find(session, settings, "c7"))
+    shown = text("terminal/campaign/show.txt.j2", campaign=told, history=[], zone="UTC")
+    assert "Parcel: free shipping on orders from €50.00 on, 25 customers" in shown
+    assert "Fiver: coupon, €5.00 off orders from €30.00 on, 25 customers" in shown
