@@ -23,10 +23,11 @@ from jinja2 import TemplateNotFound
 from pydantic import ValidationError
 from sqlalchemy import exc
 
+from bot.characters import kept
 from bot.commands import TERMINAL, Answer, Call, Command, root
 from bot.commands.parsing import sentence
 from bot.services import Services
-from retention.errors import Cancelled, Refused
+from retention.errors import BadInput, Cancelled, Refused
 from retention.folders import private
 from retention.progress import Progress, silent
 from retention.settings import Settings
@@ -43,9 +44,18 @@ def main(args: list[str] | None = None) -> None:
     sys.exit(run(args))
 
 
+def _refuse_bytes(args: list[str]) -> None:
+    """Refuse a word of bytes that are no text: no database, message or reader of files takes it."""
+    for word in args:
+        if kept(word) != word:
+            shown = word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            raise BadInput(f"{shown!r} holds bytes that are no text; write it in UTF-8.")
+
+
 def run(args: list[str] | None = None) -> int:
     """Run one command; say what went wrong in one sentence."""
     try:
+        _refuse_bytes(sys.argv[1:] if args is None else args)
         root().main(args, prog_name="retention", standalone_mode=False, obj=Terminal())
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "")

@@ -58,6 +58,8 @@ def test_a_report_is_one_json_object_or_text(home, capsys, command):
     ("typed", "sentence"),
     [
         (["swep"], "did you mean `retention sweep`?"),
+        (["campaign", "edit", "c1", "--name", "May \udcff"], "'May \ufffd' holds bytes that are no text"),
+        (["campaign", "edit", "c1", "--name=May \udcff"], "write it in UTF-8"),
         (["sweep", "--teir", "high"], "did you mean --tier?"),
         (["sweep", "--tier", "hihg"], "Did you mean high?"),
         (["score"], "needs CUSTOMER"),
