@@ -124,13 +124,14 @@ def past(
     Notes
     -----
     Features are those of the moment of sending; the propensity is each campaign's share of treated, for arms are drawn
-    within it.
+    within it. Who was in both arms, by ids that were merged since, is left out.
     """
     over = before - timedelta(days=window_days)
     sent = lake.table("treatments", before=before).execute()
     sent["kind"] = sent["offer"].map(_kind).where(sent["arm"] == "treatment", "") if "offer" in sent else ""
     sent = sent[(sent["sent_at"] <= pd.Timestamp(naive(over))) & ~sent["campaign_id"].isin(without)]
-    sent = sent.drop_duplicates(["campaign_id", "customer_id"])
+    one = ["campaign_id", "customer_id"]
+    sent = sent[sent.groupby(one)["arm"].transform("nunique") == 1].drop_duplicates(one)
     arms = sent.groupby("campaign_id").agg(arms=("arm", "nunique"), at=("sent_at", "min"))
     names = arms[arms["arms"] == 2].sort_values("at").index[-NEWEST:]
     if names.empty:

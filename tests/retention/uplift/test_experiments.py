@@ -11,6 +11,7 @@ from retention.lake import Lake
 from retention.lake.importing import import_files
 from retention.risk.policy import DEFAULT, read_policy
 from retention.uplift.experiments import Predicted, learn, past
+from tests.shop import merged
 
 SENT, WINDOW = datetime(2025, 5, 1, 9, tzinfo=UTC), 28
 NOW = SENT + timedelta(days=60)
@@ -84,6 +85,19 @@ def test_a_past_campaign_teaches_whom_an_offer_moves_and_the_next_is_for_them(
     again, _, _ = past(lake, NOW, window_days=WINDOW)
     np.testing.assert_array_equal(again.outcome, trial.outcome)
     pd.testing.assert_frame_equal(again.features, trial.features)
+
+
+def test_who_was_in_both_arms_by_ids_merged_since_teaches_nothing(shop):
+    """They were of the arm of whichever row was read first."""
+    lake, _ = shop
+    sent = lake.table("treatments").execute()
+    treated, held_out = (
+        list(sent.loc[sent["arm"] == arm, "customer_id"]) for arm in ("treatment", "control")
+    )
+    merged(lake, (treated[0], held_out[0]), (treated[1], treated[2]))
+    trial, _, _ = past(lake, NOW, window_days=WINDOW)
+    assert len(trial.outcome) == CUSTOMERS - 2 - 1
+    assert trial.treated.sum() == len(treated) - 1 - 1
 
 
 def test_without_a_hold_out_or_before_the_window_is_over_nothing_is_learnt(shop):

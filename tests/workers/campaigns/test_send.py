@@ -7,7 +7,6 @@ from collections import Counter
 from dataclasses import replace
 from datetime import datetime, time, timedelta
 
-import pandas as pd
 import pytest
 from sqlalchemy import func, select, update
 
@@ -24,10 +23,10 @@ from retention.db.tables import (
     Outbox,
     Send,
 )
-from retention.lake.identity import links
 from retention.outreach import compose, consent
 from retention.outreach.contract import Contact
 from retention.privacy import erasure
+from tests.shop import merged
 from tests.workers.campaigns.steps import (
     CHANNEL,
     LEAD,
@@ -391,19 +390,12 @@ def test_who_is_erased_before_it_goes_live_is_in_it_no_more(desk, monkeypatch, b
         assert set(session.scalars(select(Coupon.customer_id))) == set(left["treatment"])
 
 
-def _merged(desk, *pairs) -> None:
-    with links.writing(desk.lake) as log:
-        rows = pd.DataFrame([{"customer_id": min(pair), "same_as": max(pair)} for pair in pairs])
-        links.add(desk.lake, log, links.aged(desk.lake, rows.assign(
-            method="person", state="accepted", probability=1.0, evidence=[{}] * len(rows))), "me")  # fmt: skip
-
-
 def test_who_was_merged_since_the_draft_gets_one_copy(desk):
     """They got two, and two codes; or one although they were held out."""
     campaign_id = approved(desk)
     before = _arms(desk, campaign_id)
     pairs = [before["treatment"][:2], [before["treatment"][2], before["control"][0]], before["control"][1:3]]
-    _merged(desk, *pairs)
+    merged(desk.lake, *pairs)
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
     after = _arms(desk, campaign_id)
@@ -420,7 +412,7 @@ def test_who_was_merged_since_the_draft_gets_one_copy(desk):
 def test_who_ordered_under_an_id_that_is_theirs_too_by_now_is_left_out(desk):
     campaign_id = approved(desk)
     one, other = _arms(desk, campaign_id)["treatment"][:2]
-    _merged(desk, (one, other))
+    merged(desk.lake, (one, other))
     bring(desk, "purchase", clock.now() + timedelta(hours=1), [one])
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
