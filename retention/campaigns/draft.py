@@ -132,7 +132,8 @@ def draft(
         body = body.model_copy(update={"tried": tried})
     for row, chance in zip(rows, _chances(audience.customers), strict=True):
         row["offer"] |= chance
-    tiers = " and ".join(tier for tier in ("high", "medium", "low") if tier in body.tiers)
+    tiers = ", ".join(tier for tier in ("high", "medium", "low") if tier in body.tiers)
+    tiers = " and ".join(tiers.rsplit(", ", 1))
     return Draft(
         campaign_id, salt, name or f"{tiers.capitalize()} risk, {now.astimezone(settings.zone):%d %b %Y}".replace(", 0", ", "),
         cohort_id, body, rows,

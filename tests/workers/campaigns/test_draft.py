@@ -81,6 +81,7 @@ def test_what_past_campaigns_taught_chooses_the_audience_and_the_draft_says_whic
             return 0.4 * (X["orders_all"] > X["orders_all"].median()).to_numpy(float)
 
     first = campaign_of(desk, drafted(desk))
+    assert first.name.startswith("High, medium and low risk, ")
     assert first.body["targeting"]["by"] == "risk"
     assert "no past campaign had a hold-out" in messages(desk, first.post_key)
     taught = experiments.Uplift("learnt", 2, 900, "s_logistic", 0.08, 0.03, 0.13, ByFrequency(), mean=0.2)
