@@ -129,14 +129,20 @@ def stop(call: Call, campaign: str, reason: str) -> Answer:
 @ID
 def preview(call: Call, campaign: str) -> CampaignPreview:
     """A dry run: the first five copies; masked in a channel, in full by direct message."""
-    return request(CampaignPreview, campaign_id=campaign)
+    return request(CampaignPreview, campaign_id=_known(call, campaign))
 
 
 @COMMAND.command("misuse", request=CampaignMisuse, private=True)
 @ID
 def misuse(call: Call, campaign: str) -> CampaignMisuse:
     """Codes used twice, by another customer or out of their time, by direct message."""
-    return request(CampaignMisuse, campaign_id=campaign)
+    return request(CampaignMisuse, campaign_id=_known(call, campaign))
+
+
+def _known(call: Call, campaign_id: str) -> str:
+    """The id of a campaign that there is: of any other nothing is queued."""
+    with call.services.database.reading() as session:
+        return find(session, call.services.settings, campaign_id).id
 
 
 def _titled(campaign: Campaign) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The buttons and modals of a campaign: Edit, Submit, Approve, Reject, Stop, Download CSV."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from retention.campaigns.changes import OFFERS, SOON, Changes
 from retention.campaigns.states import EDITABLE, STOPPABLE, Stale, find
 from retention.campaigns.view import described
 from retention.db.tables import Campaign
-from retention.errors import BadInput
+from retention.errors import BadInput, Conflict
 from retention.settings import Settings
 from workers import campaigns, ids, jobs, roles
 from workers.delivery import render
@@ -71,7 +71,12 @@ def register(app: App, services: Services) -> None:
         def deed(session: Session, settings: Settings, campaign_id: str, version: int, user: str) -> Campaign:
             return campaigns.edit(session, settings, campaign_id, version, user, changes)
 
-        _submitted(services, ack, click, deed)
+        try:
+            _submitted(services, ack, click, deed, keeps=EDITABLE)
+        except Stale as stale:
+            raise Conflict(
+                f"{stale} Copy what you typed, close this window and press Edit once more."
+            ) from None
 
     @app.view(ids.REJECT_VIEW)
     def rejected(ack: Ack, body: dict[str, Any]) -> None:
@@ -132,14 +137,23 @@ def _open(services: Services, click: Click, deed: str, role: str, states: tuple[
     services.client.views_open(trigger_id=click.trigger_id or "", view=view)
 
 
-def _submitted(services: Services, ack: Ack, click: Click, deed: Deed) -> None:
-    """Do what a modal says before it closes, so that a refusal stays beside what was typed."""
+def _submitted(services: Services, ack: Ack, click: Click, deed: Deed, keeps: Collection[str] = ()) -> None:
+    """Do what a modal says before it closes, so that a refusal stays beside what was typed.
+
+    Raises
+    ------
+    Stale
+        Somebody was first, and it is in one of the states ``keeps``, in which what was typed is still of use: the modal stays.
+    """
     campaign_id, version, channel = _target(click)
     try:
         with services.database.transaction() as session:
             if click.first_time(session):
                 deed(session, services.settings, campaign_id, version, click.user)
     except Stale as stale:
+        if stale.state in keeps:
+            _reshow(services, stale)
+            raise
         ack()
         _repair(services, replace(click, channel=channel), stale)
         return
@@ -165,9 +179,13 @@ def _download(services: Services, click: Click, part: Literal["codes", "calls"])
 
 def _repair(services: Services, click: Click, stale: Stale) -> None:
     """Make the message show how things stand, and tell the person who was first, when and why."""
+    _reshow(services, stale)
+    whisper(services, click, "campaign/stale", **stale.told)
+
+
+def _reshow(services: Services, stale: Stale) -> None:
     with services.database.transaction() as session:
         campaigns.show(session, services.settings, stale.campaign_id)
-    whisper(services, click, "campaign/stale", **stale.told)
 
 
 def _target(click: Click) -> tuple[str, int, str | None]:

@@ -1,5 +1,7 @@
 """Campaigns of several offers, and what people type of them, by the window and in words."""
 
+import json
+
 import pytest
 from sqlalchemy import select, update
 
@@ -10,7 +12,7 @@ from retention.db.tables import Campaign
 from retention.templating import text
 from tests.bot.test_campaigns import drafted, fill, message, opened, stands
 from tests.bot.test_slash import all_jobs
-from tests.bot.wire import ANALYST, words
+from tests.bot.wire import ADMIN, ANALYST, words
 from workers import ids
 
 
@@ -48,6 +50,26 @@ def test_the_card_tells_of_codes_only_where_there_are_any(database, settings, of
     assert ("Codes expire 28 days after sending." in message(database)) is told
 
 
+def test_of_two_who_edit_at_once_the_second_keeps_what_they_typed(workspace, database, settings, api):
+    """The window closed over it, be it two thousand characters."""
+    drafted(database, settings)
+    edit = {"name": "May", "holdout": "15", "expires": "28", "budget": "1000"}
+    first = fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ADMIN, "h1", **edit, copy="Hello from Ada {code}")
+    second = fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, "h2", **edit, copy="Hello from Ana {code}")
+    assert (first.status, first.body) == (200, "")
+    refused = json.loads(second.body)
+    assert refused["response_action"] == "errors"
+    (said,) = refused["errors"].values()
+    assert "has been edited since (it is at version 2)" in said
+    assert "Copy what you typed" in said
+    with database.transaction() as session:
+        assert session.scalar(select(Campaign.body))["copy_text"] == "Hello from Ada {code}"
+        session.execute(update(Campaign).values(state="live"))
+    late = fill(workspace, ids.EDIT_VIEW, "c7:2:C0CRM", ANALYST, "h3", **edit, copy="Hello")
+    assert (late.status, late.body) == (200, "")  # there is nothing left to edit
+    assert "already live" in api.wait("chat.postEphemeral")["text"]
+
+
 @pytest.mark.parametrize("typed", ["June \ud83c", "June \0"], ids=["half an emoji", "NUL"])
 def test_what_no_database_keeps_is_shown_as_unknown(workspace, database, settings, typed):
     """A field that was cut within an emoji, or a NUL on PostgreSQL, gave a reference number and nothing else."""
@@ -80,3 +102,9 @@ def test_the_terminal_says_of_each_offer_what_it_is_to_a_customer(database, sett
     shown = text("terminal/campaign/show.txt.j2", campaign=told, history=[], zone="UTC")
     assert "Parcel: free shipping on orders from €50.00 on, 25 customers" in shown
     assert "Fiver: coupon, €5.00 off orders from €30.00 on, 25 customers" in shown
+
+
+@pytest.mark.parametrize("command", ["preview", "misuse"])
+def test_of_a_campaign_that_there_is_not_nothing_is_queued(workspace, database, command):
+    assert "There is no campaign 'nope'" in words(workspace.run(f"campaign {command} nope")["blocks"])
+    assert not all_jobs(database)
