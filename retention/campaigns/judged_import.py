@@ -15,7 +15,7 @@ from retention.db import Database
 from retention.errors import BadInput
 from retention.lake import import_log, mapping, quarantine
 from retention.lake.import_report import ImportReport
-from retention.lake.importing import Import, shown
+from retention.lake.intake import Import, shown
 from retention.lake.lake import Lake
 from retention.lake.reading import sources
 from retention.lake.schema import Table
