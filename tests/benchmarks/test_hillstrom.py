@@ -28,7 +28,7 @@ def test_the_products_choice_keeps_up_with_the_textbooks_learners():
     compared = found[0][1]
     assert compared.ours.shape == compared.choosing.shape == (10,)
     assert compared.ours is compared.qini[compared.chosen]
-    assert compared.qini["s_logistic"].mean() > compared.qini[hillstrom.RISK].mean()
+    assert compared.qini["effect_modelling"].mean() > compared.qini[hillstrom.RISK].mean()
     worse = hillstrom.Row("women's", "x", known=0.08, here=0.06, ours=0.05, error=0.01)
     assert not worse.holds
 

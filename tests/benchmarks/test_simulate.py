@@ -36,7 +36,7 @@ def test_cuped_shrinks_as_its_correlation_predicts():
 
 
 def test_targeting_by_profit_beats_risk_and_comes_near_the_oracle():
-    found = simulate.targeting(8, "s_logistic")
+    found = simulate.targeting(8, "effect_modelling")
     assert found["beats_risk"] == 1.0
     assert 0.85 < found["of_oracle"] < 1
     assert found["risk_of_oracle"] < found["of_oracle"]

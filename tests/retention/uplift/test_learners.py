@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 from sklearn.base import clone
 
 from retention.errors import TooLittleData
@@ -38,6 +39,24 @@ def test_it_tells_whom_the_offer_moves(name, womens):
     if name != "risk_modelling":  # which cannot know who bought women's goods
         assert np.corrcoef(predicted, uplift[3000:])[0, 1] > 0.5
     assert predicted.mean() == pytest.approx(uplift[3000:].mean(), abs=0.03)
+
+
+def test_effect_modelling_finds_an_effect_that_follows_the_risk_among_columns_that_say_nothing():
+    found = {"effect_modelling": [], "s_logistic": []}
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        X = pd.DataFrame(rng.normal(size=(4000, 20)), columns=[f"column {n}" for n in range(20)])
+        risk = X.iloc[:, :4].sum(axis=1).to_numpy()
+        treated = rng.binomial(1, 0.5, len(X)).astype(float)
+        none, one = (expit(-1.5 + 0.4 * risk + arm * (0.3 + 0.3 * risk)) for arm in (0, 1))
+        outcome = rng.binomial(1, np.where(treated == 1, one, none)).astype(float)
+        train, test = slice(0, 1500), slice(1500, None)
+        for name, correlations in found.items():
+            fitted = LEARNERS[name]().fit(X[train], outcome[train], treated[train], 0.5)
+            correlations.append(np.corrcoef(fitted.predict(X[test]), (one - none)[test])[0, 1])
+    better = np.array(found["effect_modelling"]) - found["s_logistic"]
+    assert (better > 0.05).all()
+    assert np.mean(found["effect_modelling"]) > 0.85
 
 
 @EVERY
