@@ -17,8 +17,14 @@ from retention.privacy import pseudonym
 from workers import campaigns, cohorts
 from workers.requests import CampaignDraft, CampaignLook, CampaignMisuse, CampaignPreview
 
-ID = click.argument("campaign")
+# A code block or a telephone's keyboard may have made capitals of it.
+ID = click.argument("campaign", callback=lambda _context, _argument, typed: typed.lower())
 VERSION = click.option("--version", type=whole(), metavar="N", help="Only if it still is this version.")
+TERMS = {
+    "discount": ("share",),
+    "amount": ("amount",),
+    "min_order": ("amount", "free_shipping"),
+}  # of which offers
 SHOWN = 20  # held copies a message lists
 REASON = click.option("--reason", required=True, help="Why; it is shown in the campaign's thread.")
 
@@ -80,8 +86,20 @@ def edit(call: Call, campaign: str, version: int | None, **changes: Any) -> Answ
     """Write the next version; it has to be submitted (again)."""
     if all(value is None for value in changes.values()):
         raise BadInput("Nothing to change; name what shall, like --discount 12 or --holdout 20.")
+    _refuse_unused(changes)
     changes["expires_days"] = changes.pop("expires")
     return _do(call, campaign, version, campaigns.edit, Changes(**changes))
+
+
+def _refuse_unused(changes: dict[str, Any]) -> None:
+    """A term that the chosen offer has not would be forgotten without a word; the window shows all, so there it is no word."""
+    offer = changes["offer"]
+    for term, offers in TERMS.items():
+        if offer is not None and changes[term] is not None and offer not in offers:
+            fits = " or ".join(f"--offer {one}" for one in offers)
+            raise BadInput(
+                f"--{term.replace('_', '-')} is for {fits}, not for --offer {offer}; leave one of the two out."
+            )
 
 
 @COMMAND.command("submit", role="analyst")

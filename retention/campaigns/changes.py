@@ -1,7 +1,7 @@
 """What an edit of a campaign may change, and the version that comes of it: each value held to the policy of the draft."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from retention.campaigns import wording
@@ -17,6 +17,7 @@ OFFERS = (
     "reminder",
 )  # what everybody who is written to can be given instead
 SOON = "soon"  # as soon as the clearance time is over
+MINUTE = "%Y-%m-%d %H:%M"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,9 @@ def changed(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -> Body
     if changes.budget is not None:
         update["budget"] = _budget(body, changes.budget)
     if changes.send_on is not None:
-        update["send_on"] = None if changes.send_on == SOON else _moment(changes.send_on, zone, now)
+        update["send_on"] = (
+            None if changes.send_on == SOON else _moment(changes.send_on, zone, now, body.send_on)
+        )
     made = body.model_copy(update=update)
     _refuse_idle(made, changes)
     made = made.model_copy(update={"copy_text": _copy(body, made, changes.copy_text)})
@@ -160,18 +163,37 @@ def _budget(body: Body, budget: float) -> float:
     return budget
 
 
-def _moment(text: str, zone: ZoneInfo, now: datetime) -> datetime:
+def _moment(text: str, zone: ZoneInfo, now: datetime, kept: datetime | None) -> datetime:
+    """The moment that was typed; what a window shows of the one that is ``kept`` names that one."""
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
         raise BadInput(
             f'Send not before {text!r} is no moment; write it like 2025-05-03 09:00, or "{SOON}".'
         ) from None
-    at = at if at.tzinfo else at.replace(tzinfo=zone)
+    if kept is not None and f"{kept.astimezone(zone):{MINUTE}}" == text.strip():
+        at = kept
+    at = at if at.tzinfo else _local(at, text, zone)
     if at <= now:
         raise BadInput(f'Send not before {text!r} is over already; use a later one, or "{SOON}".')
     refuse_far(at, text, zone, now)
     return at
+
+
+def _local(at: datetime, text: str, zone: ZoneInfo) -> datetime:
+    """A time of the shop's clock; one that the clock skips or shows twice that day is no moment, or two."""
+    first, second = (at.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    there = first.astimezone(UTC).astimezone(zone)
+    if there.replace(tzinfo=None) != at:
+        raise BadInput(
+            f"Send not before {text!r} is skipped by the clock of {zone.key} that day; use {there:{MINUTE}}, say."
+        )
+    if first.utcoffset() != second.utcoffset():
+        either = " or ".join(one.isoformat(" ", "minutes") for one in (first, second))
+        raise BadInput(
+            f"Send not before {text!r} comes twice by the clock of {zone.key} that day; write {either}."
+        )
+    return first
 
 
 def refuse_far(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None:
@@ -185,7 +207,7 @@ def refuse_far(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None:
     if at > latest:
         raise BadInput(
             f"Send not before {text!r} is more than {LONGEST_HOURS // 24} days ahead; use one up to "
-            f'{latest.astimezone(zone):%Y-%m-%d %H:%M}, or "{SOON}".'
+            f'{latest.astimezone(zone):{MINUTE}}, or "{SOON}".'
         )
 
 

@@ -473,6 +473,31 @@ def test_another_offer_and_a_moment_by_command(workspace, database, draft):
     assert "From order value" in words(
         workspace.run("campaign edit c7 --offer amount --min-order 0")["blocks"]
     )
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("--offer reminder --discount 10", "--discount is for --offer share, not for --offer reminder"),
+        ("--offer amount --amount 5 --min-order 40 --discount 10", "--discount is for --offer share"),
+        ("--offer share --discount 10 --amount 5", "--amount is for --offer amount"),
+        (
+            "--offer reminder --min-order 40",
+            "--min-order is for --offer amount or --offer free_shipping, not for --offer reminder",
+        ),
+    ],
+)
+def test_a_term_that_the_offer_has_not_is_refused_and_not_forgotten(workspace, database, draft, typed, says):
+    assert says in words(workspace.run(f"campaign edit c7 {typed}")["blocks"])
+    with database.reading() as session:
+        assert session.scalar(select(Campaign.version)) == 1
+
+
+def test_an_id_in_capitals_names_its_campaign(workspace, database, draft):
+    assert "version 2" in words(workspace.run("campaign edit C7 --holdout 20")["blocks"])
+    assert "version 2" in words(workspace.run("campaign show C7", VIEWER)["blocks"])
+    with database.reading() as session:
+        assert session.scalars(select(Audit).where(Audit.action == "campaign.edit")).one().subject == "c7"
     assert "share" in words(workspace.run("campaign edit c7 --offer gift")["blocks"])
 
 

@@ -90,6 +90,40 @@ def test_it_is_sent_at_the_moment_that_was_chosen_and_not_before(database, setti
         assert edited.body["send_on"] is None
 
 
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("2025-03-30 01:30", "is skipped by the clock of Europe/London that day; use 2025-03-30 02:30, say"),
+        (
+            "2025-10-26 01:30",
+            "comes twice by the clock of Europe/London that day; write 2025-10-26 01:30+01:00 or 2025-10-26 01:30+00:00",
+        ),
+    ],
+)
+def test_a_time_that_the_shops_clock_skips_or_shows_twice_is_asked_for_again(database, settings, typed, says):
+    london = settings.model_copy(update={"timezone": "Europe/London"})
+    with database.transaction() as session:
+        _draft(session, settings)
+        before = datetime.fromisoformat(typed).replace(tzinfo=UTC) - timedelta(days=30)
+        with pytest.raises(BadInput) as refused:
+            approval.edit(session, london, "c1", 1, "U0ANALYST", Changes(send_on=typed), before)
+    assert says in str(refused.value)
+
+
+def test_the_second_of_two_moments_stays_what_it_is_when_a_window_that_shows_it_is_submitted(
+    database, settings
+):
+    london = settings.model_copy(update={"timezone": "Europe/London"})
+    october = datetime(2025, 10, 1, tzinfo=UTC)
+    with database.transaction() as session:
+        _draft(session, settings)
+        second = Changes(send_on="2025-10-26 01:30+00:00")
+        approval.edit(session, london, "c1", 1, "U0ANALYST", second, october)
+        shown = Changes(send_on="2025-10-26 01:30", holdout=0.2)
+        edited = approval.edit(session, london, "c1", 2, "U0ANALYST", shown, october)
+    assert Body.model_validate(edited.body).send_on == datetime(2025, 10, 26, 1, 30, tzinfo=UTC)
+
+
 def test_a_distant_moment_that_an_older_version_took_is_not_submitted(database, settings):
     with database.transaction() as session:
         _draft(session, settings, send_on=NOW + timedelta(days=91))
