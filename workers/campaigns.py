@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention import clock
-from retention.campaigns import approval, due, redemptions
+from retention.campaigns import approval, due, late, redemptions
 from retention.campaigns.approval import Changes
 from retention.campaigns.states import CLEARING, CLOCK, STOPPABLE, Stale, find, record
 from retention.campaigns.view import described
@@ -232,6 +232,15 @@ def report_misuse(session: Session, settings: Settings, now: datetime) -> list[s
             outbox.put(session, settings, post, default_channel=campaign.channel)
             told.append(campaign_id)
     return told
+
+
+def report_late(session: Session, settings: Settings) -> None:
+    """Tell in each campaign's thread, in one message, of orders of its window that came in after its result."""
+    for campaign_id in late.untold(session, settings):
+        with _apart(session, settings, campaign_id):
+            campaign = find(session, settings, campaign_id)
+            post = line(settings, campaign, "later", CLOCK)
+            outbox.put(session, settings, post, default_channel=campaign.channel)
 
 
 def requests(

@@ -198,6 +198,7 @@ def _campaigns(database: Database, settings: Settings) -> list[Job]:
         campaigns.remind(session, settings, now)
         campaigns.schedule(session, settings, now)
         campaigns.report_misuse(session, settings, now)
+        campaigns.report_late(session, settings)
         for request, idem_key, requested_by, channel, thread_key in campaigns.requests(
             session, settings, now
         ):

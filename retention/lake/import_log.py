@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from retention.campaigns import redemptions
+from retention.campaigns import late, redemptions
 from retention.lake import directory
 from retention.lake.schema import IDENTITY
 from retention.urls import is_url
@@ -88,6 +88,8 @@ def keep(
         )  # fmt: skip
         if report.table == "events":
             redemptions.from_events(lake, session, settings)
+    if report.table == "events" and report.rows_accepted:
+        late.note(lake, database, settings)
     return report
 
 

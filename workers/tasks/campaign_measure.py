@@ -52,6 +52,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
 def _beside(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[str, Any]:
     """What has to be known to read a result: days without orders, who got no copy, who was erased since."""
     from retention.campaigns.holes import missing_days
+    from retention.campaigns.late import orders_here
     from retention.outreach import sends
     from retention.privacy.erasure import NOBODY
 
@@ -62,7 +63,7 @@ def _beside(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[st
     return {
         "missing_days": [day.isoformat() for day in missing], "left_out": sum(left_out.values()),
         "why_left_out": left_out, "untaken": untaken["csv"], "uncalled": untaken["call"],
-        "erased": {arm: int(number) for arm, number in erased.items()},
+        "erased": {arm: int(number) for arm, number in erased.items()}, "orders_here": orders_here(counted),
     }  # fmt: skip
 
 
