@@ -168,6 +168,15 @@ def expire(session: Session, settings: Settings, now: datetime) -> list[str]:
                 continue
             _shown(session, settings, campaign, "lapsed" if decided else "expired", CLOCK)
             gone.append(campaign_id)
+    for campaign_id in due.unsent(session, settings, now):
+        with _apart(session, settings, campaign_id):
+            why = "It could not be sent before its approval expired; draft it anew."
+            try:
+                campaign = approval.stop(session, settings, campaign_id, CLOCK, why, now, ("sending",))
+            except Stale:  # sent after all, or stopped, at this very moment
+                continue
+            _shown(session, settings, campaign, "cancelled", CLOCK)
+            gone.append(campaign_id)
     return gone
 
 

@@ -87,6 +87,16 @@ def valid_until(sent_at: datetime, days: int, zone: ZoneInfo) -> datetime:
     return datetime.combine(last, time(23, 59, 59), zone).astimezone(UTC)
 
 
+def extend(session: Session, campaign_id: str, expires_at: datetime) -> None:
+    """Let what is reserved hold until then: it is issued later than it was reserved for."""
+    session.execute(
+        update(Coupon)
+        .where(Coupon.campaign_id == campaign_id, Coupon.state == "reserved", Coupon.expires_at != expires_at)
+        .values(expires_at=expires_at),
+        execution_options={"synchronize_session": False},
+    )
+
+
 def issue(session: Session, campaign_id: str, at: datetime) -> int:
     """Issue what is reserved; what is issued already stays as it is. Returns how many are issued in all."""
     session.execute(

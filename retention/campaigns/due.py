@@ -76,11 +76,17 @@ def expired(session: Session, settings: Settings, now: datetime) -> list[str]:
     return [one.id for one in _reached(session, settings, states, Campaign.expires_at, now)]
 
 
+def unsent(session: Session, settings: Settings, now: datetime) -> list[str]:
+    """Ids of the campaigns whose sending was begun and has failed, and whose approval is over by now."""
+    begun = _reached(session, settings, ("sending",), Campaign.expires_at, now)
+    return [one.id for one in begun if not _under_way(session, "campaign_send", one.id)]
+
+
 def next_moment(session: Session, settings: Settings, after: datetime) -> datetime | None:
     """The first moment later than ``after`` at which a campaign has something due."""
     columns: tuple[tuple[tuple[str, ...], InstrumentedAttribute[datetime | None]], ...] = (
         (("submitted",), Campaign.remind_at),
-        (("submitted", *CLEARING), Campaign.expires_at),
+        (("submitted", *CLEARING, "sending"), Campaign.expires_at),
         (("approved",), Campaign.clears_at),
         (CLEARING, Campaign.send_at),
         (("live", "cancelled"), Campaign.window_ends_at),

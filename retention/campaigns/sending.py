@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import exists, func, or_, select
+from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from retention.campaigns import audience, coupons
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from retention.lake import Lake
+
+_QUIETLY = {"synchronize_session": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def begin(
     now: datetime,
     gone: Collection[str] = (),
 ) -> Begun:
-    """From approved to sending, once the clearance time has passed; a run that died half-way is taken up again.
+    """From approved to sending, once the clearance time has passed; a run that died half-way is taken up again, as of now.
 
     ``gone``: who is left out of both arms from here on. Of a run that is taken up again nobody is: their codes are reserved.
 
@@ -95,7 +97,7 @@ def begin(
     """
     campaign = find(session, settings, campaign_id)
     if campaign.state == "sending" and campaign.version == version:
-        return Begun(campaign, 0)
+        return Begun(_anew(session, settings, campaign, now), 0)
     if campaign.state in CLEARING and campaign.send_at is not None and campaign.send_at > now:
         raise Conflict(
             f"Campaign {campaign.name!r} is in its clearance time until {campaign.send_at:%d %b %Y, %H:%M} UTC; "
@@ -114,6 +116,20 @@ def begin(
     return Begun(campaign, len(gone))
 
 
+def _anew(session: Session, settings: Settings, campaign: Campaign, now: datetime) -> Campaign:
+    """Let the window and the codes begin now: days may have passed since the run that died, and nobody has got anything."""
+    begun = Campaign.id == campaign.id, Campaign.state == "sending", Campaign.version == campaign.version
+    moved = session.execute(update(Campaign).where(*begun).values(sent_at=now), execution_options=_QUIETLY)
+    if moved.rowcount:  # type: ignore[attr-defined]
+        coupons.extend(session, campaign.id, _valid_until(settings, campaign, now))
+    session.refresh(campaign)
+    return campaign
+
+
+def _valid_until(settings: Settings, campaign: Campaign, sent_at: datetime) -> datetime:
+    return coupons.valid_until(sent_at, Body.model_validate(campaign.body).expires_days, settings.zone)
+
+
 def reserve(
     database: Database, settings: Settings, campaign_id: str, version: int
 ) -> Iterator[tuple[int, int]]:
@@ -130,8 +146,7 @@ def reserve(
             if campaign.state != "sending" or campaign.version != version:
                 raise Stale(campaign, version)
             assert campaign.sent_at is not None
-            days = Body.model_validate(campaign.body).expires_days
-            expires_at = coupons.valid_until(campaign.sent_at, days, settings.zone)
+            expires_at = _valid_until(settings, campaign, campaign.sent_at)
             missing = coupons.reserve(session, settings.team_id, campaign_id, expires_at)
             held = session.scalar(select(func.count()).where(Coupon.campaign_id == campaign_id)) or 0
         yield held, held + missing

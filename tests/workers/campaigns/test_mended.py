@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import select
 
 from retention import clock
-from retention.campaigns import due, sending
-from retention.db.tables import Job, Send
+from retention.campaigns import coupons, due, sending
+from retention.db.tables import Coupon, Job, Send
 from tests.workers.campaigns.steps import approved, campaign_of, messages
 from workers import schedule
 from workers.tasks.runner import run_job
@@ -53,3 +53,51 @@ def test_it_is_tried_again_until_it_is_mended(desk, monkeypatch, breaks, waits_a
         treated = session.scalars(select(Send.customer_id).where(Send.campaign_id == campaign_id)).all()
     assert len(treated) == len(set(treated)) > 0
     assert "It is live" in messages(desk)
+
+
+def _failing(desk, monkeypatch) -> str:
+    """A campaign whose first sending died before anything was issued; real time stands a quarter of an hour later."""
+    campaign_id = approved(desk)
+    clock.configure(fixed=clock.now() + timedelta(hours=5))
+    with monkeypatch.context() as broken:
+        broken.setattr(sending, "finish", lambda *_: 1 / 0)
+        assert len(_ticked(desk)) == 1
+    wall = clock.wall() + due.LONGEST_REST + timedelta(minutes=1)
+    monkeypatch.setattr(clock, "wall", lambda: wall)
+    return campaign_id
+
+
+def test_what_is_sent_days_late_holds_and_is_measured_from_then_on(desk, monkeypatch):
+    """The window had begun with the run that failed, and the codes had been reserved until its days were over."""
+    campaign_id = _failing(desk, monkeypatch)
+    clock.configure(fixed=clock.now() + timedelta(days=2))
+    assert _ticked(desk) == [""]
+    campaign = campaign_of(desk, campaign_id)
+    assert (campaign.state, campaign.sent_at) == ("live", clock.now())
+    assert campaign.window_ends_at - clock.now() == timedelta(days=campaign.body["window_days"])
+    until = coupons.valid_until(clock.now(), campaign.body["expires_days"], desk.settings.zone)
+    with desk.database.reading() as session:
+        assert set(session.scalars(select(Coupon.expires_at))) == {until}
+    assert set(desk.lake.table("treatments").sent_at.execute()) == {clock.now().replace(tzinfo=None)}
+
+
+def test_what_cannot_be_sent_while_its_approval_holds_is_stopped(desk, monkeypatch):
+    """Forty days later it went live by itself, with codes that had expired and a window that was over."""
+    campaign_id = _failing(desk, monkeypatch)
+    clock.configure(fixed=campaign_of(desk, campaign_id).expires_at)
+    assert _ticked(desk) == []
+    campaign = campaign_of(desk, campaign_id)
+    assert (campaign.state, campaign.window_ends_at) == ("cancelled", None)
+    with desk.database.reading() as session:
+        assert set(session.scalars(select(Coupon.state))) == {"void"}
+    assert "stopped it: It could not be sent before its approval expired; draft it anew." in messages(desk)
+
+
+def test_a_sending_that_is_under_way_when_its_approval_ends_is_not_stopped(desk, monkeypatch):
+    campaign_id = _failing(desk, monkeypatch)
+    (job_id,) = schedule.tick(desk.database, desk.settings)
+    clock.configure(fixed=campaign_of(desk, campaign_id).expires_at + timedelta(hours=1))
+    assert _ticked(desk) == []
+    assert campaign_of(desk, campaign_id).state == "sending"
+    run_job(desk.settings, desk.database, job_id, "test")
+    assert campaign_of(desk, campaign_id).state == "live"
