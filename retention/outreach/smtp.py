@@ -180,7 +180,7 @@ class Smtp:
             try:
                 with deadline(self._patience, self._cut):
                     return self._hand_over(self._smtp, content, to, str(made["Message-ID"]), last)
-            except _BeforeData as lost:  # e.g. it hung up on an idle connection: nothing was handed over
+            except _NotTaken as lost:  # e.g. it hung up on an idle connection: nothing was handed over
                 self.close()
                 if last:
                     return Verdict("again", f"the connection was lost ({lost})", hung_up=True)
@@ -194,10 +194,8 @@ class Smtp:
             code, said = smtp.mail(
                 self._server.sender.addr_spec, ["SMTPUTF8", "BODY=8BITMIME"] if international else []
             )
-            if (
-                code == CLOSING and not last
-            ):  # many have had enough of one connection and take the copy over the next
-                raise smtplib.SMTPServerDisconnected(f"{code} {_text(said)}")
+            if not last:  # many have had enough of one connection and take the copy over the next
+                _refuse_closing(code, said)
             if code != 250:  # it knows nothing of the copy yet: this is about us, and holds for all of them
                 self._reset(smtp)
                 does = "refuses" if code >= 500 else "takes nothing at present from"
@@ -205,10 +203,9 @@ class Smtp:
                     f"The mail server {does} the sender {self._server.sender.addr_spec}: {code} {_text(said)}."
                 )
             code, said = smtp.rcpt(to)
-            if code == CLOSING:
-                raise smtplib.SMTPServerDisconnected(f"{code} {_text(said)}")
+            _refuse_closing(code, said)
         except (OSError, smtplib.SMTPException) as error:
-            raise _BeforeData(_brief(error)) from None
+            raise _NotTaken(_brief(error)) from None
         if code not in (250, 251):
             self._reset(smtp)
             if _about_us(code, said):
@@ -219,8 +216,7 @@ class Smtp:
         try:
             code, said = smtp.data(content)
         except smtplib.SMTPDataError as error:
-            self._reset(smtp)
-            return _refused(error.smtp_code, error.smtp_error, data=True)
+            return self._untaken(smtp, error.smtp_code, error.smtp_error)
         except (OSError, smtplib.SMTPException) as error:
             self.close()
             return Verdict(
@@ -229,6 +225,11 @@ class Smtp:
             )
         if code == 250:
             return Verdict("sent", message_id=message_id)
+        return self._untaken(smtp, code, said)
+
+    def _untaken(self, smtp: smtplib.SMTP, code: int, said: bytes | str) -> Verdict:
+        """Of a copy that the server has seen and refused."""
+        _refuse_closing(code, said)
         self._reset(smtp)
         return _refused(code, said, data=True)
 
@@ -258,8 +259,13 @@ class Smtp:
                 smtp.close()
 
 
-class _BeforeData(Exception):
-    """The connection was lost before any of the message was handed over."""
+class _NotTaken(Exception):
+    """The connection was lost before any of the message was handed over, or the server ended it and took nothing."""
+
+
+def _refuse_closing(code: int, said: bytes | str) -> None:
+    if code == CLOSING:
+        raise _NotTaken(f"{code} {_text(said)}")
 
 
 def _about_us(code: int, said: bytes | str) -> bool:

@@ -61,20 +61,18 @@ class Webhook:
         first, second = (self._probe(key) for _ in range(2))
         self.repeats = first == second
 
-    def _probe(self, key: str) -> str:
+    def _probe(self, key: str, so: str = "nothing was sent") -> str:
         try:
             status, body, wait = self._post(key, {"type": "probe", "key": key})
         except _Lost as lost:
-            raise Unreachable(
-                f"The platform does not answer a probe ({lost}), so nothing was sent."
-            ) from None
+            raise Unreachable(f"The platform does not answer a probe ({lost}), so {so}.") from None
         if status == 429:
             said, until = _paused(wait)
             raise Unreachable(f"T{said[1:]}.", until)
         accepted = _accepted(status, body, key)
         if accepted is None:
-            raise Unreachable(
-                f"The platform answers a probe with {status} and not with the key and an id of its own, so nothing was sent."
+            raise (_Refused if 300 <= status < 500 else Unreachable)(
+                f"The platform answers a probe with {status} and not with the key and an id of its own, so {so}."
             )
         return accepted
 
@@ -112,14 +110,13 @@ class Webhook:
         Raises
         ------
         Unreachable
-            A probe is refused as well: it is about us.
+            A probe fails as well: it is about us, or about the platform.
         """
         try:
-            self._probe(f"probe:{secrets.token_hex(8)}")
-        except Unreachable as reason:
+            self._probe(f"probe:{secrets.token_hex(8)}", "nothing more is sent")
+        except _Refused:
             raise Unreachable(
-                f"The platform answers {status}; check RETENTION_WEBHOOK_URL and RETENTION_WEBHOOK_KEY.",
-                reason.until,
+                f"The platform answers {status}; check RETENTION_WEBHOOK_URL and RETENTION_WEBHOOK_KEY."
             ) from None
 
     def _post(self, key: str, told: dict[str, Any]) -> tuple[int, bytes, timedelta | None]:
@@ -175,6 +172,10 @@ class Webhook:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+class _Refused(Unreachable):
+    """A probe was answered in a way in which a wrong URL or key is."""
 
 
 class _Lost(Exception):

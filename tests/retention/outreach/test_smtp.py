@@ -225,11 +225,12 @@ def test_a_server_that_takes_nothing_from_us_for_a_while_costs_no_copy_a_try(dat
     assert set(inbox.addresses.values()) == {1}
 
 
-def test_a_server_that_hangs_up_on_a_recipient_costs_no_copy_a_try(database, settings):
+@pytest.mark.parametrize("at", ["on_rcpt", "on_data"])
+def test_a_server_that_hangs_up_on_a_recipient_costs_no_copy_a_try(database, settings, at):
     """421 is said of the connection: an evening on which a server had enough of us used up all tries of whom it was said to."""
     campaign = made.live(database, settings, 10)
     refuses = ["421 4.7.0 try again later"]
-    with a_server(on_rcpt=lambda to: refuses[0]) as (adapter, inbox):
+    with a_server(**{at: lambda to: refuses[0] or None}) as (adapter, inbox):
         for _ in range(sends.ATTEMPTS + 1):
             report = made.run(database, settings, campaign, adapter, made.contacts(10))
             assert "Nothing is taken at present: the connection was lost (421 4.7.0" in report.stopped
@@ -257,7 +258,7 @@ def test_a_recipient_on_whom_alone_a_server_hangs_up_stops_nobody_and_is_given_u
     assert set(inbox.addresses.values()) == {1}
 
 
-@pytest.mark.parametrize("at", ["on_mail", "on_rcpt"])
+@pytest.mark.parametrize("at", ["on_mail", "on_rcpt", "on_data"])
 def test_a_server_that_has_enough_of_one_connection_takes_the_copy_over_the_next(at):
     says = iter(["421 4.7.0 too many messages in this session"])
     with a_server(**{at: lambda _: next(says, None)}) as (adapter, inbox):

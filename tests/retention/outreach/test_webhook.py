@@ -114,6 +114,28 @@ def test_a_wrong_address_or_key_stops_everything_and_says_so(status):
         Webhook(platform.url, KEY).open()
 
 
+@pytest.mark.parametrize(
+    ("probe", "says"),
+    [
+        (429, "The platform answers 429 and takes no more for 120 s."),
+        (500, "The platform answers a probe with 500"),
+        ("drop", "The platform does not answer a probe"),
+        ("lie", "The platform answers a probe with 200"),
+    ],
+)
+def test_a_platform_that_fails_otherwise_when_it_is_asked_again_is_told_as_it_is(probe, says):
+    """URL and key were said to be wrong, though the probes before the first copy had been taken by them."""
+    answers = [None, probe]
+    with Platform(lambda customer, number: answers[0] if customer == "probe" else 400) as platform:
+        adapter = to(platform)
+        adapter.open()
+        answers.reverse()
+        with pytest.raises(Unreachable) as reason:
+            adapter.send(a_message())
+    assert str(reason.value).startswith(says)
+    assert (reason.value.until is not None) is (probe == 429)
+
+
 @pytest.mark.parametrize("status", [400, 404, 409, 413, 403, 431, 302])
 def test_a_copy_that_the_platform_does_not_take_keeps_nobody_else_waiting(database, settings, status):
     campaign = made.live(database, settings, 12)
