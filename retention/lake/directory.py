@@ -52,8 +52,9 @@ def sync(lake: "Lake", session: Session, settings: Settings) -> int:
     now = clock.now()
     for entry in changed:
         before = known[entry["customer_id"]]
+        another = entry["email_hash"] not in (None, before["email_hash"])  # one that is gone is none
         # Under another key all hashes are others; then so is the pseudonym.
-        if before["pseudonym"] == entry["pseudonym"] and before["email_hash"] != entry["email_hash"]:
+        if another and before["pseudonym"] == entry["pseudonym"]:
             entry["email_changed_at"] = now
         at = DirectoryEntry.customer_id == entry["customer_id"]
         session.execute(update(DirectoryEntry).where(mine, at).values(**entry))

@@ -56,11 +56,13 @@ def test_it_follows_the_lake_both_ways(database, settings, shop):
 
 def test_it_notes_when_an_address_changed_and_takes_a_new_key_for_none(database, settings, shop, tmp_path):
     file, at = tmp_path / "customers.csv", clock.now()
-    file.write_text("customer_id,email\nc0007,Other@example.com\nc0008,C0008@Example.com\n")
+    file.write_text("customer_id,email\nc0007,Other@example.com\nc0008,C0008@Example.com\nc0009,\n")
     import_files(shop.lake, shop.database, shop.settings, "customers", [str(file)])
     changed = select(DirectoryEntry.customer_id, DirectoryEntry.email_changed_at)
     changed = changed.where(DirectoryEntry.email_changed_at.is_not(None))
     with shop.database.transaction() as session:
+        gone = select(DirectoryEntry.customer_id).where(DirectoryEntry.email_hash.is_(None))
+        assert session.scalars(gone).all() == ["c0009"]
         ((who, since),) = session.execute(changed)
         assert who == "c0007"
         assert at <= since <= clock.now()
