@@ -17,8 +17,8 @@ def learnt_prior(session: Session, settings: Settings, policy: Policy) -> Prior:
     Notes
     -----
     Normal prior, normal likelihood: precisions (1/variance) add up. A campaign whose sample-ratio check failed, or
-    that was too small for a standard error, says nothing. Where few bought the standard error flatters itself (an arm
-    without any buyer has none); it is at least that with one buyer more and one other customer more in each arm
+    that was too small for a standard error, says nothing. Where few bought the standard error flatters itself (where
+    nobody did it is naught); it is at least that with one buyer more and one other customer more in each arm
     (Agresti & Caffo 2000), less what CUPED took away where enough bought for that to be known: θ is fitted to the few
     as well, and where a few regulars are all who bought it seems to leave no variance at all.
     """
@@ -34,7 +34,7 @@ def learnt_prior(session: Session, settings: Settings, policy: Policy) -> Prior:
     for result in results:
         effect = ((result or {}).get("effects") or {}).get("buyers") or {}
         error, sizes = effect.get("standard_error"), (result or {}).get("sample_ratio", {})
-        if not error or not sizes.get("believable"):
+        if error is None or not sizes.get("believable"):
             continue
         weight = 1 / max(error**2, _variance(effect, sizes))
         mean = (mean * precision + effect["per_customer"] * weight) / (precision + weight)
