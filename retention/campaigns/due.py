@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from retention import clock
@@ -55,7 +55,7 @@ def due(session: Session, settings: Settings, now: datetime) -> list[Due]:
     return found + [
         _job(campaign, "campaign_deliver", f"deliver:{campaign.id}:{minute}")
         for campaign in sends.due_campaigns(session, settings.team_id, now)
-        if not _under_way(session, "campaign_deliver", campaign.id) and not _resting(session, campaign, now)
+        if not _under_way(session, "campaign_deliver", campaign.id) and not _resting(session, campaign)
     ]
 
 
@@ -113,26 +113,24 @@ def _under_way(session: Session, kind: str, campaign_id: str) -> bool:
     return session.scalar(job.limit(1)) is not None
 
 
-def _resting(session: Session, campaign: Campaign, now: datetime) -> bool:
-    """Whether the last job could not send, and the next waits: for a tenth as long as nothing has been taken already.
+def _resting(session: Session, campaign: Campaign) -> bool:
+    """Whether the last job could not send, and the next waits: for a tenth as long as it has been so already.
 
-    A mail server that is away for a minute costs none; one that nobody mends is not knocked at each minute of four weeks.
+    A mail server that is away for a minute costs none; one that nobody mends is not knocked at each minute of four weeks. All of
+    it is real time: a server is no sooner mended for a time machine that jumps.
     """
-    wall = clock.wall()
-    last = session.execute(
-        select(Job.created_at, Job.state, Job.result)
-        .where(
-            Job.team_id == campaign.team_id, Job.created_at.between(wall - LONGEST_REST, wall),
-            *_of("campaign_deliver", campaign.id),
-        )
-        .order_by(Job.created_at.desc())
-        .limit(1)
-    ).first()  # fmt: skip
+    wall, at = clock.wall(), Job.created_at
+    ours = Job.team_id == campaign.team_id, at <= wall, *_of("campaign_deliver", campaign.id)
+    newest = select(at, Job.state, Job.result).where(*ours, at >= wall - LONGEST_REST).order_by(at.desc())
+    last = session.execute(newest.limit(1)).first()
     if last is None or not (last.state == "failed" or (last.result or {}).get("stopped")):
         return False
-    taken = (sends.last_taken(session, campaign.id), campaign.sent_at)
-    since = max((at for at in taken if at is not None), default=now)
-    return wall < last.created_at + (now - since) / 10
+    taken = Job.result["tried"]["sent"].as_integer() > 0
+    ended = (Job.state == "done") & (Job.result["stopped"].as_string() == "")
+    went_well = session.scalar(select(func.max(at)).where(*ours, or_(taken, ended)))
+    after = () if went_well is None else (at > went_well,)
+    since = session.scalar(select(func.min(at)).where(*ours, *after))
+    return since is not None and wall < last.created_at + (wall - since) / 10
 
 
 def _of(kind: str, campaign_id: str) -> tuple[ColumnElement[bool], ...]:

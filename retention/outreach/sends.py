@@ -257,12 +257,6 @@ def taken(session: Session, campaign_id: str) -> bool:
     return session.scalar(select(Send.id).where(*ours).limit(1)) is not None
 
 
-def last_taken(session: Session, campaign_id: str) -> datetime | None:
-    """When (in business time) the newest of a campaign's copies that go out by themselves was taken."""
-    ours = Send.campaign_id == campaign_id, Send.channel.not_in(BY_HAND)
-    return session.scalar(select(func.max(Send.sent_at)).where(*ours))
-
-
 def held(session: Session, campaign_id: str) -> list[Send]:
     """Copies of which nobody knows whether they arrived, and that wait for a person, the oldest first."""
     waiting = select(Send).where(Send.campaign_id == campaign_id, Send.state == "held")

@@ -111,6 +111,36 @@ def test_what_cannot_be_sent_for_long_is_tried_at_longer_intervals(mail, monkeyp
     assert inbox.addresses
 
 
+def test_a_jump_of_the_time_machine_makes_no_intervals_longer(mail, monkeypatch):
+    """It took a quarter of an hour until a server that had refused once, after a jump of two weeks, was asked again."""
+    shop, inbox = mail
+    live(shop)
+    wall = clock.wall()
+    clock.configure(fixed=clock.now() + timedelta(days=14))
+    away = SecretStr("smtp://127.0.0.1:1/?from=offers@shop.example")
+    _tick(replace(shop, settings=shop.settings.model_copy(update={"smtp_url": away})))
+    monkeypatch.setattr(clock, "wall", lambda: wall + timedelta(minutes=2))
+    _tick(shop)  # mended
+    assert inbox.addresses
+
+
+def test_copies_that_are_released_long_after_the_others_are_tried_each_minute_at_first(mail, monkeypatch):
+    """Where nothing was to be sent meanwhile, the server has not been away since the last copy."""
+    shop, inbox = mail
+    campaign_id, wall = live(shop), clock.wall()
+    _tick(shop)
+    clock.configure(fixed=clock.now() + timedelta(days=10))
+    monkeypatch.setattr(clock, "wall", lambda: wall + timedelta(days=10))
+    with shop.database.transaction() as session:
+        session.execute(update(Send).where(Send.state == "sent").values(state="held"))
+        assert sends.release(session, campaign_id, again=True)
+    away = SecretStr("smtp://127.0.0.1:1/?from=offers@shop.example")
+    _tick(replace(shop, settings=shop.settings.model_copy(update={"smtp_url": away})))
+    monkeypatch.setattr(clock, "wall", lambda: wall + timedelta(days=10, minutes=2))
+    _tick(shop)  # mended
+    assert set(inbox.addresses.values()) == {2}
+
+
 def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
     shop, inbox = mail
     campaign_id = approved(shop)
