@@ -76,6 +76,24 @@ def select_audience(
     the policy's number of them, the most valuable first; all others get their next rule. Without
     ``choose``, where there are more than the policy allows, those with most to lose stay: churn probability × value.
     """
+    pool = _pool(lake, session, settings, policy, scores)
+    stays, excluded = _staying(lake, session, settings, policy, pool, as_of, now)
+    kept = _called(pool[stays], policy)
+    excluded["no_rule"] += int(kept["rule"].isna().sum())
+    kept = kept[kept["rule"].notna()]
+    bounced = kept["customer_id"].isin(unreachable(lake, session, settings, policy, now))
+    bounced &= ~kept["rule"].isin(_calls(policy))
+    excluded["bounced"], kept = int(bounced.sum()), kept[~bounced]
+    kept = kept.assign(asks=kept["rule"].map(policy.consent_for))
+    chosen = (choose or partial(_most_at_stake, policy))(kept.reset_index(drop=True))
+    excluded |= chosen.excluded
+    return Audience(chosen.customers, {reason: number for reason, number in excluded.items() if number})
+
+
+def _pool(
+    lake: "Lake", session: Session, settings: Settings, policy: Policy, scores: "pd.DataFrame"
+) -> "pd.DataFrame":
+    """The scored customers, with all that a rule asks of them, and their ``rule``."""
     pool = scores.drop_duplicates("customer_id").reset_index(drop=True)
     pool = pool.assign(
         features=[_features(reasons) for reasons in pool["reasons"]],
@@ -83,7 +101,19 @@ def select_audience(
         consent=consents(lake, session, settings, pool["customer_id"]),
         phone=pool["customer_id"].isin(phoned(lake)),
     )
-    pool["rule"] = _rules(pool, policy)
+    return pool.assign(rule=_rules(pool, policy))
+
+
+def _staying(
+    lake: "Lake",
+    session: Session,
+    settings: Settings,
+    policy: Policy,
+    pool: "pd.DataFrame",
+    as_of: datetime,
+    now: datetime,
+) -> "tuple[pd.Series, dict[str, int]]":
+    """Who of the pool can be written to by what is known of them, and how many cannot, each counted by the first reason."""
     ids, asked = pool["customer_id"], pool["consent"]
     since = now - timedelta(days=policy.campaign.frequency_cap_days)
     steps: tuple[tuple[str, Callable[[], pd.Series]], ...] = (
@@ -103,16 +133,7 @@ def select_audience(
         out = applies() & stays
         excluded[reason] = int(out.sum())
         stays &= ~out
-    kept = _called(pool[stays], policy)
-    excluded["no_rule"] += int(kept["rule"].isna().sum())
-    kept = kept[kept["rule"].notna()]
-    bounced = kept["customer_id"].isin(unreachable(lake, session, settings, policy, now))
-    bounced &= ~kept["rule"].isin(_calls(policy))
-    excluded["bounced"], kept = int(bounced.sum()), kept[~bounced]
-    kept = kept.assign(asks=kept["rule"].map(policy.consent_for))
-    chosen = (choose or partial(_most_at_stake, policy))(kept.reset_index(drop=True))
-    excluded |= chosen.excluded
-    return Audience(chosen.customers, {reason: number for reason, number in excluded.items() if number})
+    return stays, excluded
 
 
 def _most_at_stake(policy: Policy, customers: "pd.DataFrame") -> Audience:

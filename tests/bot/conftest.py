@@ -7,7 +7,9 @@ from bot.app import build_app
 from retention.db.tables import DirectoryEntry, RoleGrant
 from retention.privacy import pseudonym
 from retention.settings import Settings
+from tests.bot.campaign import drafted
 from tests.bot.wire import ADMIN, ANALYST, LEAD, SECRET, Api, Workspace, serve
+from workers import campaigns
 
 
 @pytest.fixture
@@ -36,3 +38,15 @@ def workspace(settings, database, api) -> Workspace:
             session.add(RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN))
         session.add(DirectoryEntry(customer_id="42", pseudonym=pseudonym(settings.key, "42")))
     return Workspace(build_app(settings, database), api)
+
+
+@pytest.fixture
+def draft(database, settings) -> str:
+    return drafted(database, settings)
+
+
+@pytest.fixture
+def submitted(draft, database, settings) -> str:
+    with database.transaction() as session:
+        campaigns.submit(session, settings, draft, 1, ANALYST)
+    return draft

@@ -11,7 +11,7 @@ from retention import clock
 from retention.campaigns import approval
 from retention.db.tables import Approval, Outbox, RoleGrant
 from retention.risk.policy import SecondApprover
-from tests.bot.test_campaigns import drafted, fill, message, state, whispered
+from tests.bot.campaign import drafted, fill, message, state, whispered
 from tests.bot.test_slash import until
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, words
 from workers import campaigns, ids

@@ -13,99 +13,15 @@ from sqlalchemy import func, select, update
 
 from retention import clock
 from retention.campaigns import approval
-from retention.campaigns.draft import Draft, store
 from retention.campaigns.states import Stale, find
 from retention.campaigns.view import described
-from retention.db.tables import Approval, Assignment, Audit, Campaign, Outbox
+from retention.db.tables import Approval, Audit, Campaign, Outbox
+from tests.bot.campaign import KEY, drafted, fill, message, opened, state, whispered
 from tests.bot.test_slash import all_jobs, until
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, words
 from tests.retention.campaigns.samples import a_body
 from workers import campaigns, ids
-from workers.delivery import outbox, render
-
-KEY = "job:drafting"
-
-
-@pytest.fixture
-def draft(database, settings) -> str:
-    return drafted(database, settings)
-
-
-def drafted(database, settings, **body) -> str:
-    rows = [
-        {
-            "customer_id": f"k{number}", "arm": "audience", "bucket": (2 * number + 1) * 50, "tier": "high",
-            "churn_probability": 0.6, "expected_value": 50.0,
-            "offer": {"action": "coupon", "discount": 0.1, "rule": "High risk", "items": []},
-        }
-        for number in range(100)
-    ]  # fmt: skip
-    with database.transaction() as session:
-        made = store(
-            session, settings, Draft("c7", "salt", "May", None, a_body(**body), rows), by=ANALYST, channel=CHANNEL,
-            post_key=KEY, now=clock.now(),
-        )  # fmt: skip
-        outbox.put(session, settings, campaigns.card(settings, made), default_channel=CHANNEL)
-    return "c7"
-
-
-@pytest.fixture
-def submitted(draft, database, settings) -> str:
-    with database.transaction() as session:
-        campaigns.submit(session, settings, draft, 1, ANALYST)
-    return draft
-
-
-def state(database) -> str:
-    with database.reading() as session:
-        return session.scalar(select(Campaign.state))
-
-
-def message(database, key: str = KEY) -> str:
-    with database.reading() as session:
-        return json.dumps(session.scalar(select(Outbox.payload).where(Outbox.key == key)))
-
-
-def whispered(api) -> str:
-    return words(api.wait("response_url")["blocks"])
-
-
-def opened(api) -> dict:
-    """The window that was opened."""
-    view = api.wait("views.open")["view"]
-    return json.loads(view) if isinstance(view, str) else view
-
-
-def stands(view) -> dict[str, str | None]:
-    """What its fields begin with."""
-    return {b["block_id"]: b["element"].get("initial_value") for b in view["blocks"] if b["type"] == "input"}
-
-
-LABELS = {
-    "discount": "Discount %",
-    "holdout": "Hold-out %",
-    "expires": "Codes expire after",
-    "copy": "Copy text",
-    "budget": "Budget in EUR",
-    "send_on": "Send not before",
-    "amount": "Money off in EUR",
-    "min_order": "From order value",
-}
-
-
-def fill(workspace, callback, metadata, user, hash_="h1", **typed):
-    def change(payload):
-        payload["view"] |= {"callback_id": callback, "private_metadata": metadata, "hash": hash_}
-        payload["view"]["state"]["values"] = {
-            block: {"value": {"value": text}} for block, text in typed.items()
-        }
-        payload["view"]["blocks"] = [
-            {"type": "input", "block_id": block, "label": {"type": "plain_text", "text": LABELS.get(block, block)},
-             "element": {"type": "plain_text_input", "action_id": "value"}}
-            for block in typed
-        ]  # fmt: skip
-
-    return workspace.interact("view_submission.json", user, change)
+from workers.delivery import render
 
 
 def test_submit_and_approve_replace_the_buttons_by_who_and_when(workspace, database, draft, api):
@@ -197,53 +113,6 @@ def test_a_click_delivered_twice_acts_and_answers_once(workspace, database, draf
     until(lambda: len(api.named("response_url")) == 2)  # one for each of the two deeds
     with database.reading() as session:
         assert session.scalar(select(func.count()).where(Audit.action == "campaign.submit")) == 1
-
-
-def test_edit_opens_a_modal_with_what_it_says_now_and_writes_the_next_version(
-    workspace, database, submitted, api
-):
-    workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
-    view = opened(api)
-    initial = stands(view)
-    assert initial == {
-        "name": "May", "discount": "10", "holdout": "15", "expires": "28", "copy": "Hello {name}: {code}",
-        "offer": None, "amount": None, "min_order": None, "budget": "1000", "send_on": None,
-    }  # fmt: skip
-    assert "draft again" in words(view["blocks"])
-    for _ in range(2):  # Slack delivers it twice
-        answer = fill(
-            workspace, ids.EDIT_VIEW, view["private_metadata"], ANALYST,
-            **{**initial, "name": "June <!here>", "discount": "12,5 %", "holdout": "20"},
-        )  # fmt: skip
-        assert answer.status == 200
-        assert not answer.body
-    with database.reading() as session:
-        campaign = session.scalar(select(Campaign))
-        assert (campaign.version, campaign.state, campaign.name) == (2, "draft", "June <!here>")
-        assert campaign.body["offers"][0]["discount"] == 0.125
-        assert campaign.body["holdout"] == 0.2
-        assert {offer["discount"] for offer in session.scalars(select(Assignment.offer))} == {0.125}
-    assert "version 2" in message(database)
-
-
-@pytest.mark.parametrize(
-    ("typed", "says"),
-    [
-        ({"discount": "lots"}, "lots"), ({"discount": "60"}, "margin"), ({"holdout": "50"}, "hold-out"),
-        ({"expires": "soon"}, "soon"), ({"copy": "Dear {nobody}"}, "{nobody}"), ({"budget": "2000"}, "at most €1,000"),
-        ({"budget": "-1"}, "more than 0"), ({"send_on": "tomorrow"}, "write it like"), ({"amount": "x"}, "12.50"),
-        ({"send_on": "2001-01-01 09:00"}, "over already"),
-    ],
-)  # fmt: skip
-def test_a_bad_value_stays_in_the_modal_with_its_sentence(workspace, database, draft, typed, says):
-    values = {"name": "May", "discount": "10", "holdout": "15", "expires": "28", "copy": "Hello", **typed}
-    answer = fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, **values)
-    refused = json.loads(answer.body)
-    assert refused["response_action"] == "errors"
-    assert set(refused["errors"]) == set(typed)
-    assert says in next(iter(refused["errors"].values()))
-    with database.reading() as session:
-        assert session.scalar(select(Campaign.version)) == 1
 
 
 @pytest.mark.parametrize(
@@ -457,48 +326,6 @@ def test_whatever_people_write_the_message_is_one_slack_takes(name, reason):
         zone="UTC",
     )
     render.view("campaign/reason", campaign=told, value="c7:3:", deed="stop")
-
-
-def test_another_offer_and_a_moment_by_command(workspace, database, draft):
-    day = f"{clock.now() + timedelta(days=30):%Y-%m-%d}"
-    line = f'campaign edit c7 --offer amount --amount 5 --min-order 40 --budget 500 --send-on "{day} 09:00"'
-    assert "version 2" in words(workspace.run(line)["blocks"])
-    shown = words(workspace.run("campaign show c7", VIEWER)["blocks"])
-    assert "coupon, €5.00 off orders from €40.00 on" in shown
-    with database.reading() as session:
-        body = session.scalar(select(Campaign.body))
-        edited = session.scalars(select(Audit).where(Audit.action == "campaign.edit")).one()
-    assert (body["budget"], body["send_on"]) == (500.0, f"{day}T09:00:00Z")
-    assert edited.details["changed"] == ["offers", "budget", "send_on"]
-    assert "From order value" in words(
-        workspace.run("campaign edit c7 --offer amount --min-order 0")["blocks"]
-    )
-
-
-@pytest.mark.parametrize(
-    ("typed", "says"),
-    [
-        ("--offer reminder --discount 10", "--discount is for --offer share, not for --offer reminder"),
-        ("--offer amount --amount 5 --min-order 40 --discount 10", "--discount is for --offer share"),
-        ("--offer share --discount 10 --amount 5", "--amount is for --offer amount"),
-        (
-            "--offer reminder --min-order 40",
-            "--min-order is for --offer amount or --offer free_shipping, not for --offer reminder",
-        ),
-    ],
-)
-def test_a_term_that_the_offer_has_not_is_refused_and_not_forgotten(workspace, database, draft, typed, says):
-    assert says in words(workspace.run(f"campaign edit c7 {typed}")["blocks"])
-    with database.reading() as session:
-        assert session.scalar(select(Campaign.version)) == 1
-
-
-def test_an_id_in_capitals_names_its_campaign(workspace, database, draft):
-    assert "version 2" in words(workspace.run("campaign edit C7 --holdout 20")["blocks"])
-    assert "version 2" in words(workspace.run("campaign show C7", VIEWER)["blocks"])
-    with database.reading() as session:
-        assert session.scalars(select(Audit).where(Audit.action == "campaign.edit")).one().subject == "c7"
-    assert "share" in words(workspace.run("campaign edit c7 --offer gift")["blocks"])
 
 
 def test_find_is_of_the_team_alone(database, settings, draft):

@@ -1,18 +1,20 @@
-"""Campaigns of several offers, and what people type of them, by the window and in words."""
+"""Editing a campaign, by its window and in words; campaigns of several offers."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, update
 
+from retention import clock
 from retention.campaigns.body import OfferLine
 from retention.campaigns.states import find
 from retention.campaigns.view import described
-from retention.db.tables import Campaign
+from retention.db.tables import Assignment, Audit, Campaign
 from retention.templating import text
-from tests.bot.test_campaigns import drafted, fill, message, opened, stands
+from tests.bot.campaign import drafted, fill, message, opened, stands
 from tests.bot.test_slash import all_jobs
-from tests.bot.wire import ADMIN, ANALYST, words
+from tests.bot.wire import ADMIN, ANALYST, VIEWER, words
 from workers import ids
 
 
@@ -24,6 +26,53 @@ SEVERAL = (
     _line("Fiver", "coupon", face=5.0, min_order=30.0), _line("Tenner", "coupon", face=10.0, min_order=60.0),
     _line("Parcel", "free_shipping", face=5.0, min_order=50.0), _line("Eight", "coupon", discount=0.08),
 )  # fmt: skip
+
+
+def test_edit_opens_a_modal_with_what_it_says_now_and_writes_the_next_version(
+    workspace, database, submitted, api
+):
+    workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
+    view = opened(api)
+    initial = stands(view)
+    assert initial == {
+        "name": "May", "discount": "10", "holdout": "15", "expires": "28", "copy": "Hello {name}: {code}",
+        "offer": None, "amount": None, "min_order": None, "budget": "1000", "send_on": None,
+    }  # fmt: skip
+    assert "draft again" in words(view["blocks"])
+    for _ in range(2):  # Slack delivers it twice
+        answer = fill(
+            workspace, ids.EDIT_VIEW, view["private_metadata"], ANALYST,
+            **{**initial, "name": "June <!here>", "discount": "12,5 %", "holdout": "20"},
+        )  # fmt: skip
+        assert answer.status == 200
+        assert not answer.body
+    with database.reading() as session:
+        campaign = session.scalar(select(Campaign))
+        assert (campaign.version, campaign.state, campaign.name) == (2, "draft", "June <!here>")
+        assert campaign.body["offers"][0]["discount"] == 0.125
+        assert campaign.body["holdout"] == 0.2
+        assert {offer["discount"] for offer in session.scalars(select(Assignment.offer))} == {0.125}
+    assert "version 2" in message(database)
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ({"discount": "lots"}, "lots"), ({"discount": "60"}, "margin"), ({"holdout": "50"}, "hold-out"),
+        ({"expires": "soon"}, "soon"), ({"copy": "Dear {nobody}"}, "{nobody}"), ({"budget": "2000"}, "at most €1,000"),
+        ({"budget": "-1"}, "more than 0"), ({"send_on": "tomorrow"}, "write it like"), ({"amount": "x"}, "12.50"),
+        ({"send_on": "2001-01-01 09:00"}, "over already"),
+    ],
+)  # fmt: skip
+def test_a_bad_value_stays_in_the_modal_with_its_sentence(workspace, database, draft, typed, says):
+    values = {"name": "May", "discount": "10", "holdout": "15", "expires": "28", "copy": "Hello", **typed}
+    answer = fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, **values)
+    refused = json.loads(answer.body)
+    assert refused["response_action"] == "errors"
+    assert set(refused["errors"]) == set(typed)
+    assert says in next(iter(refused["errors"].values()))
+    with database.reading() as session:
+        assert session.scalar(select(Campaign.version)) == 1
 
 
 def test_several_offers_keep_each_its_own_where_something_else_is_edited(workspace, database, settings, api):
@@ -108,3 +157,45 @@ def test_the_terminal_says_of_each_offer_what_it_is_to_a_customer(database, sett
 def test_of_a_campaign_that_there_is_not_nothing_is_queued(workspace, database, command):
     assert "There is no campaign 'nope'" in words(workspace.run(f"campaign {command} nope")["blocks"])
     assert not all_jobs(database)
+
+
+def test_another_offer_and_a_moment_by_command(workspace, database, draft):
+    day = f"{clock.now() + timedelta(days=30):%Y-%m-%d}"
+    line = f'campaign edit c7 --offer amount --amount 5 --min-order 40 --budget 500 --send-on "{day} 09:00"'
+    assert "version 2" in words(workspace.run(line)["blocks"])
+    shown = words(workspace.run("campaign show c7", VIEWER)["blocks"])
+    assert "coupon, €5.00 off orders from €40.00 on" in shown
+    with database.reading() as session:
+        body = session.scalar(select(Campaign.body))
+        edited = session.scalars(select(Audit).where(Audit.action == "campaign.edit")).one()
+    assert (body["budget"], body["send_on"]) == (500.0, f"{day}T09:00:00Z")
+    assert edited.details["changed"] == ["offers", "budget", "send_on"]
+    assert "From order value" in words(
+        workspace.run("campaign edit c7 --offer amount --min-order 0")["blocks"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("--offer reminder --discount 10", "--discount is for --offer share, not for --offer reminder"),
+        ("--offer amount --amount 5 --min-order 40 --discount 10", "--discount is for --offer share"),
+        ("--offer share --discount 10 --amount 5", "--amount is for --offer amount"),
+        (
+            "--offer reminder --min-order 40",
+            "--min-order is for --offer amount or --offer free_shipping, not for --offer reminder",
+        ),
+    ],
+)
+def test_a_term_that_the_offer_has_not_is_refused_and_not_forgotten(workspace, database, draft, typed, says):
+    assert says in words(workspace.run(f"campaign edit c7 {typed}")["blocks"])
+    with database.reading() as session:
+        assert session.scalar(select(Campaign.version)) == 1
+
+
+def test_an_id_in_capitals_names_its_campaign(workspace, database, draft):
+    assert "version 2" in words(workspace.run("campaign edit C7 --holdout 20")["blocks"])
+    assert "version 2" in words(workspace.run("campaign show C7", VIEWER)["blocks"])
+    with database.reading() as session:
+        assert session.scalars(select(Audit).where(Audit.action == "campaign.edit")).one().subject == "c7"
+    assert "share" in words(workspace.run("campaign edit c7 --offer gift")["blocks"])
