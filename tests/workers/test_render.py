@@ -287,9 +287,17 @@ def test_the_terminal_shows_money_of_a_result_as_money():
         "terminal/campaign/result.txt.j2", campaign={"name": "A", "currency": "USD"}, treated=9, control=9,
         measured={
             "advice": "stop", "simulated": False, "effects": {"orders": effect, "profit": effect}, "cost": 0,
-            "redeemed": 0, "cost_per_order": None, "sample_ratio": {"p_value": 0.5},
+            "redeemed": 0, "cost_per_order": None, "sample_ratio": {"p_value": 0.5}, "erased": {"treatment": 1},
+            "left_out": 2, "why_left_out": {"it bounced": 2}, "untaken": 3, "uncalled": 4,
         },
     )  # fmt: skip
+    for beside in (
+        "2 customers of the treated were left out (it bounced: 2)",
+        "1 customer was erased since they were drawn (1 of the treated, 0 held out)",
+        "the file with 3 customers of the treated",
+        "the list of 4 customers to call",
+    ):
+        assert beside in said
     orders, profit = (" ".join(line.split()) for line in said.splitlines()[1:3])
     assert orders == "orders −0.400 each (95 % −0.400 to −0.400), −660.2 in all (−0.4 to −0.4)"
     assert profit == "profit −$0.40 each (95 % −$0.40 to −$0.40), −$660 in all ($0 to $0)".replace(
