@@ -15,7 +15,7 @@ from retention import clock
 from retention.db.tables import Assignment, Campaign, Send, Suppression
 from retention.outreach.contract import Verdict
 
-LEASE = timedelta(minutes=3)  # longer than any adapter takes for one copy
+LEASE = timedelta(minutes=4)  # longer than any adapter takes for one copy
 ATTEMPTS = 12  # over five hours: a mail server's filter may be away for a while
 BACK_OFF = timedelta(seconds=30)  # after the first try; doubled after each further one
 LONGEST_BACK_OFF = timedelta(hours=1)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from retention.db.tables import Send
 from retention.errors import BadInput
-from retention.outreach import sends
+from retention.outreach import sends, smtp
 from retention.outreach.bounces import unreachable
 from retention.outreach.contract import Contact, Message, Unreachable
 from retention.outreach.smtp import Smtp, email, parse
@@ -256,6 +256,11 @@ def test_a_recipient_on_whom_alone_a_server_hangs_up_stops_nobody_and_is_given_u
     assert states.pop("k3") == "failed"
     assert set(states.values()) == {"sent"}
     assert set(inbox.addresses.values()) == {1}
+
+
+def test_a_copy_is_ours_for_as_long_as_it_may_take():
+    """Twice a connection and a try: with three minutes another run could hold for lost what was being handed over."""
+    assert sends.LEASE.total_seconds() > 2 * (smtp.PATIENCE + smtp.PATIENCE)
 
 
 @pytest.mark.parametrize("at", ["on_mail", "on_rcpt", "on_data"])
