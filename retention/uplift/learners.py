@@ -109,8 +109,9 @@ class EffectModelling(UpliftLearner):
     """y ~ X + t + t s + t X with the outcome's log-odds s whatever the arm: an S-learner whose effect may follow the risk.
 
     Effect modelling with penalties as priors (Kent et al. 2020). A penalty is the variance of a coefficient, in squared
-    log-odds a standard deviation: wide for what a column says of the outcome and for t s, narrow for t X, since most
-    columns move no effect. How narrow is a belief about the shop, so the mean is taken of several (`TRUSTS`).
+    log-odds a standard deviation (of a word: between its absence and its presence): wide for what a column says of the
+    outcome and for t s, narrow for t X, since most columns move no effect. How narrow is a belief about the shop, so
+    the mean is taken of several (`TRUSTS`).
     """
 
     def learn(self, X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray) -> None:

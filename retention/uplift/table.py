@@ -235,7 +235,9 @@ def _imbalance(column: pd.Series, treated: np.ndarray) -> float:
     """p of a difference between the arms: chi-squared for words and flags, for numbers Kolmogorov-Smirnov and, of whether
     they are known at all, chi-squared: the moment at which an offer was opened is known of nobody who got none."""
     if column.dtype == object or column.nunique() <= 10:
-        return _apart(column.fillna(-1), treated)
+        return _apart(
+            column if column.dtype == object else column.fillna(np.inf), treated
+        )  # no value is infinite
     known = column.notna().to_numpy()
     values = column.to_numpy(float)
     arms = [values[known & (treated == arm)] for arm in (0, 1)]

@@ -304,7 +304,7 @@ def rows(runs: int) -> Iterator[tuple[str, str, str, bool]]:
         f"{found['beats_risk']:.1%} (risk reaches {found['risk_of_oracle']:.0%} of the oracle)", found["beats_risk"] >= 0.95,
     )  # fmt: skip
     yield (
-        f"… and of the oracle's profit reaches ({found['learner']}, learnt from {LEARNT_FROM:,})", "≥ 90 %",
+        f"… and of the oracle's profit reaches ({str(found['learner']).replace('_', ' ')}, learnt from {LEARNT_FROM:,})", "≥ 90 %",
         f"{found['of_oracle']:.1%} (a tenth of the runs below {found['worst_tenth']:.0%})", found["of_oracle"] >= 0.90,
     )  # fmt: skip
     faint = targeting(max(runs // 10, 1), str(found["learner"]), learnt_from=1500)

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bot.terminal import run
+from bot.terminal import printed, run
 from retention.uplift.evaluate import FOLDS, judge, picked, select
+from retention.uplift.learners import LEARNERS
 from retention.uplift.metrics import METRICS
 from retention.uplift.table import Experiment, experiment
 from tests.retention.uplift.hillstrom import ARMS, FEATURES, against, hillstrom
@@ -46,6 +47,19 @@ def test_every_figure_has_an_interval_around_it(report):
     assert low < found["ate"] < high
 
 
+@pytest.mark.parametrize("chosen", LEARNERS)
+def test_learners_are_told_by_the_names_of_the_field_and_the_usual_one_is_named(report, settings, chosen):
+    """It said "effect_modelling", "s_logistic" and "mean, the mean of 2 × 5 folds"."""
+    told = printed("bot/evaluate_uplift", {**report[1], "model": chosen}, settings)
+    assert not [name for name in LEARNERS if "_" in name and name in told]
+    assert {"S-learner", "T-learner", "doubly robust, ridge", "mean of three learners"} <= {
+        line.split("qini")[0].strip() for line in told.splitlines()
+    }
+    assert "effect modelling is the usual one" in told
+    if chosen == "mean":
+        assert "Chosen: mean of three learners." in told
+
+
 def test_what_was_not_known_before_is_left_out_and_named(report):
     trial, found = report
     assert set(trial.features.columns) == set(FEATURES)
@@ -75,6 +89,17 @@ def test_a_number_that_is_known_of_the_treated_alone_is_left_out():
     trial = experiment(table, treatment="treated", outcome="visit")
     assert {"opened_after", "opened_at", "patience"} <= set(trial.left_out)
     assert "often_missing" in trial.features
+
+
+def test_a_mark_that_is_missing_for_the_treated_alone_is_left_out_though_minus_one_is_one_of_its_values():
+    """What is missing was counted as −1."""
+    table, _ = against(None, customers=3000)
+    rng = np.random.default_rng(1)
+    mark = pd.Series(np.where(rng.random(3000) < 0.5, 1.0, -1.0))
+    table = table.assign(said=mark.mask((table["treated"] == 1) & (mark < 0)), told=mark)
+    trial = experiment(table, treatment="treated", outcome="visit")
+    assert "said" in trial.left_out
+    assert "told" in trial.features
 
 
 def test_an_infinite_number_counts_as_missing():

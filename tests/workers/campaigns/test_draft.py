@@ -99,6 +99,7 @@ def test_what_past_campaigns_taught_chooses_the_audience_and_the_draft_says_whic
     assert campaign.body["targeting"]["qini_low"] == 0.03
     card = messages(desk, campaign.post_key)
     assert "Chosen by expected incremental profit" in card
+    assert "S-learner, Qini 0.080" in card
     assert "expected to earn too little" in card
 
 
