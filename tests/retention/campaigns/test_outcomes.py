@@ -6,16 +6,19 @@ import pandas as pd
 import pytest
 from sqlalchemy import select, update
 
+from retention import clock
 from retention.campaigns.audience import bought, contacted
 from retention.campaigns.coupons import new_code
 from retention.campaigns.draft import average_margin
 from retention.campaigns.outcomes import outcomes
 from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.lake import Lake
+from retention.lake.identity import desk, links
 from retention.lake.importing import import_files
 from retention.outreach.contacts import unwilling
 from retention.risk.policy import DEFAULT, read_policy
 from tests.retention.campaigns.samples import a_body
+from tests.shop import merged
 
 SENT = datetime(2025, 5, 1, 9, tzinfo=UTC)
 END = SENT + timedelta(days=28)
@@ -100,6 +103,31 @@ def test_both_arms_are_counted_alike_and_offers_are_paid_for(lake, database, cam
     assert list(rows["history"]) == ["new", "new", "repeat"]
     assert set(rows["value"]) == {"low"}
     assert set(rows["reason"]) == {"trend"}
+
+
+@pytest.mark.parametrize("merged_at", [SENT - timedelta(days=10), SENT + timedelta(days=3)])
+@pytest.mark.parametrize("pair", [("a", "c"), ("a", "z")])
+def test_a_merge_taken_back_inside_the_window_changes_no_result(
+    lake, database, settings, campaign, pair, merged_at
+):
+    """As whom the draft had them they are counted to the end: one, where they were one then, else each alone."""
+    with database.transaction() as session:
+        session.execute(update(Campaign).values(created_at=SENT - timedelta(days=2)))
+
+    def counted(until: datetime) -> pd.DataFrame:
+        with database.reading() as session:
+            return outcomes(lake, session, session.get_one(Campaign, "c1"), until).customers
+
+    apart = counted(END)
+    clock.configure(fixed=merged_at)
+    merged(lake, pair)
+    before = counted(END)
+    assert before.equals(apart) == (merged_at > SENT)
+    clock.configure(fixed=SENT + timedelta(days=6))
+    desk.decide(lake, database, settings, [links.link_id(*pair)], "undone", by="me")
+    pd.testing.assert_frame_equal(counted(END), before)
+    people = lake.identities.people()
+    assert people.get(pair[0], pair[0]) != people.get(pair[1], pair[1])
 
 
 def test_an_order_that_was_wholly_sent_back_brought_and_cost_nothing(

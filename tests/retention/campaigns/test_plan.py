@@ -135,6 +135,8 @@ def test_what_past_campaigns_tell_of_each_customer_is_what_is_expected():
     assert own.smallest_effect == usual.smallest_effect
     assert usual.effect_high < own.smallest_effect < own.effect_high
     assert (own.effect, usual.effect) == (pytest.approx(0.2), pytest.approx(0.04))
+    for plan in (own, usual):  # no less and no more sure than the prior
+        assert plan.effect - plan.effect_low == pytest.approx(plan.effect_high - plan.effect)
     assert own.learnable
     assert not usual.learnable
 
@@ -177,6 +179,17 @@ def test_the_budget_pays_for_as_many_as_the_plan_says(seed):
 
     assert 0 < paid < 200
     assert cost(paid) <= 40 < cost(paid + 1)
+
+
+def test_a_budget_pays_for_no_more_because_an_offer_is_thought_to_drive_customers_away():
+    rng, policy = np.random.default_rng(0), read_policy(DEFAULT)
+    rule = next(rule.name for rule in policy.rules if rule.discount)
+    customers = pd.DataFrame(
+        {"churn_probability": 0.5, "expected_value": rng.gamma(2, 40, 200), "tier": "high", "rule": rule}
+    )
+    policy = policy.model_copy(update={"campaign": policy.campaign.model_copy(update={"budget": 40.0})})
+    none, driven_away = (affordable(customers.assign(uplift=each), policy, 0.04) for each in (0.0, -0.3))
+    assert 0 < driven_away == none < 200
 
 
 @pytest.mark.parametrize("many", range(2, 60))
