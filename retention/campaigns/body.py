@@ -164,6 +164,7 @@ class Body(_Frozen):
     tried: int = 0  # customers with another kind of list than the policy's own
     targeting: Targeting | None = None  # a campaign from before it was told
     assumed: tuple[str, ...] = ()
+    untitled: int = 0  # items that copies name by their ids, for nobody has said what they are called
 
     @property
     def coupons(self) -> tuple[OfferLine, ...]:

@@ -121,7 +121,8 @@ def draft(
     progress(2, 4, "choosing items for each customer")
     items, own = _items(lake, policy, audience.customers, suggest, together or _joined, now)
     lines = offers.lines(audience.customers, policy, own)
-    body = body.model_copy(update={"offers": lines, "example": _example(audience.customers, body, items)})
+    example, untitled = _example(audience.customers, body, items), _untitled(items)
+    body = body.model_copy(update={"offers": lines, "example": example, "untitled": untitled})
     progress(3, 4, "drawing the hold-out")
     campaign_id = "c" + "".join(secrets.choice(LETTERS) for _ in range(6))
     salt = secrets.token_hex(16)
@@ -291,6 +292,10 @@ def _example(
     rules = [line.rule for line in body.offers if line.action == body.copy_action]
     first = customers.loc[customers["rule"].isin(rules), "customer_id"].head(1)
     return tuple(item.title for who in first for item in items.get(who, ()) if item.title != item.item_id)
+
+
+def _untitled(items: Mapping[str, Sequence[Suggested]]) -> int:
+    return len({item.item_id for offered in items.values() for item in offered if item.title == item.item_id})
 
 
 def _rows(

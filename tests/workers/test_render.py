@@ -279,6 +279,14 @@ def test_a_draft_says_what_its_profit_rests_on(by, says):
     assert "at most 24.0 are expected" in words.power(campaign)
 
 
+def test_no_effect_above_all_customers_is_said_to_be_told():
+    """Of 11 treated and 2 held out: "it could only tell an effect of 106.6 or more extra buyers in a hundred"."""
+    plan = {"smallest_effect": 1.066, "learnable": False, "effect_high": 0.079}
+    words = templating.environment(autoescape=False).get_template("slack/campaign/words.j2").module
+    said = words.power({"plan": plan})
+    assert "it could tell no effect, however large, and at most 7.9 are expected" in said
+
+
 def test_the_terminal_shows_money_of_a_result_as_money():
     effect = dict.fromkeys(("per_customer", "low", "total_low", "high", "total_high"), -0.4) | {
         "total": -660.2

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pandas as pd
 import pytest
 from sqlalchemy import delete, func, select
 
@@ -13,6 +14,7 @@ from retention.db.tables import (
     Send,
 )
 from retention.errors import Conflict
+from retention.lake.importing import import_files
 from retention.outreach import consent
 from retention.risk.policy import REASONS
 from retention.uplift.learners import UpliftLearner
@@ -101,6 +103,19 @@ def test_what_past_campaigns_taught_chooses_the_audience_and_the_draft_says_whic
     assert "Chosen by expected incremental profit" in card
     assert "S-learner, Qini 0.080" in card
     assert "expected to earn too little" in card
+
+
+def test_a_draft_says_how_many_items_customers_would_be_shown_by_their_ids(desk):
+    """A shop that has imported its orders alone wrote "Picked for you: i017" to its customers."""
+    first = campaign_of(desk, drafted(desk))
+    assert (first.body["untitled"], "no title" in messages(desk, first.post_key)) == (0, False)
+    items, file = desk.lake.table("items").execute()["item_id"], desk.settings.home / "untitled.parquet"
+    pd.DataFrame({"item_id": items, "title": ""}).to_parquet(file)
+    import_files(desk.lake, desk.database, desk.settings, "items", [str(file)])
+    second = campaign_of(desk, drafted(desk, name="Untitled"))
+    assert 0 < second.body["untitled"] <= len(items)
+    said = f"{second.body['untitled']} items that customers would be shown have no title"
+    assert said in messages(desk, second.post_key)
 
 
 def test_customers_of_a_running_campaign_and_those_just_contacted_are_left_out(desk):

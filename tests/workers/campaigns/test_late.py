@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from retention import clock
+from retention import clock, templating
 from retention.campaigns import closing, late
 from retention.campaigns.view import described
 from retention.db.tables import Assignment
@@ -74,6 +74,14 @@ def test_the_result_that_is_asked_for_says_so_too(desk, closed):
         treated=10, control=2, zone="UTC",
     )  # fmt: skip
     assert "Orders of its window came in later" in str(shown.blocks)
+    typed = templating.text(
+        "terminal/campaign/result.txt.j2",
+        campaign=campaign,
+        measured=campaign["result"],
+        treated=10,
+        control=2,
+    )
+    assert "\nOrders of its window came in later: It was measured with 0 orders" in typed
 
 
 def test_of_a_campaign_that_was_closed_without_orders_it_is_told_what_they_say_once_they_come(desk):
@@ -86,4 +94,7 @@ def test_of_a_campaign_that_was_closed_without_orders_it_is_told_what_they_say_o
     bring(desk, "purchase", ends - timedelta(hours=2), ["passer-by"])
     said = _told(desk, campaign_id)
     assert "closed without a result; by now 5 are here (5 and 0)" in said
-    assert closing.never_measured(campaign_of(desk, campaign_id).result)
+    campaign = described(campaign_of(desk, campaign_id))
+    assert campaign["never_measured"]
+    typed = templating.text("terminal/campaign/unmeasured.txt.j2", campaign=campaign, zone="UTC")
+    assert "Orders of its window came in later: It was closed without a result; by now 5" in typed
