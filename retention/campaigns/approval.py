@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from retention.campaigns import coupons
 from retention.campaigns.assignment import assign, set_offer, unassign
 from retention.campaigns.body import Body
-from retention.campaigns.changes import Changes, changed, named, refuse_far
+from retention.campaigns.changes import MINUTE, Changes, changed, named, refuse_far
 from retention.campaigns.states import CLEARING, CLOCK, EDITABLE, STOPPABLE, Stale, find, move
 from retention.db.insert import insert_once
 from retention.db.tables import Approval, Campaign, CampaignEditor, CampaignVersion
@@ -35,9 +35,7 @@ def submit(
     body.check_offers()
     body.check_budget()
     if body.send_on is not None:
-        refuse_far(
-            body.send_on, f"{body.send_on.astimezone(settings.zone):%Y-%m-%d %H:%M}", settings.zone, now
-        )
+        refuse_far(body.send_on, f"{body.send_on.astimezone(settings.zone):{MINUTE}}", settings.zone, now)
     ends = now + timedelta(hours=body.approval_expires_hours)
     return move(
         session, settings, campaign_id, frm=("draft",), to="submitted", seen=version, actor=user,

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from retention.db import Database
     from retention.lake import Lake
 
-LOOKED_AT = timedelta(
-    days=56
-)  # after a window's end; a month's orders come in the month after, at the latest
+# After a window's end; a month's orders come in the month after, at the latest.
+LOOKED_AT = timedelta(days=56)
 _ARMS = ("treatment", "control")
 
 

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from retention.campaigns.outcomes import Outcomes
 
 LEAST_BUYERS = 10  # in each arm: of fewer, a mean is not near enough to normal to conclude from
-MOST_SKEWED = (
-    2.0  # skewness up to which the interval's first-order correction is made: the effect stays inside
-)
+# Skewness up to which the interval's first-order correction is made: the effect stays inside.
+MOST_SKEWED = 2.0
 SMALLEST = 20  # customers that each arm of a segment needs: below, a normal interval says more than is known
 MOST = 4  # segments by one thing: of many, one differs by chance
 UNBELIEVABLE = 0.001  # p of the sample-ratio check below which a result is not read

@@ -69,7 +69,7 @@ def composed(
     settings: Settings, body: Body, send: Send, contact: Contact, offer: Offer, unsubscribe: str
 ) -> Message:
     """One copy. Every value is escaped in the HTML; the text says the same."""
-    given = offer["offer"]
+    given, public = offer["offer"], terms(offer["offer"])
     values = placed(settings, contact.name, offer)
     text = wording.filled(copy_of(body, given), values).strip()
     subject = templating.text("campaigns/subject.txt.j2", action=reads_as(given), **values).strip()
@@ -84,7 +84,7 @@ def composed(
         to=contact, subject=subject, text=templating.text("campaigns/email.txt.j2", text=text, **told),
         html=_inliner().inline(html), unsubscribe_url=unsubscribe,
         offer={
-            **terms(given), "amount": terms(given)["amount"] or 0.0, "min_order": given.get("min_order") or 0.0, "code": offer["code"],
+            **public, "amount": public["amount"] or 0.0, "min_order": public["min_order"] or 0.0, "code": offer["code"],
             "expires_at": offer["expires_at"].astimezone(settings.zone).isoformat() if offer["expires_at"] else None,
             "items": [{**item, "title": title} for item, title in zip(given["items"], _titles(given), strict=True)],
         },

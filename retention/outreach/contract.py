@@ -48,9 +48,8 @@ class Verdict:
     message_id: str | None = None
     retry_at: datetime | None = None  # real time: until then the other side takes no copy at all
     of_message: bool = False  # what was refused is the message, of which others get theirs, not whom it is to
-    hung_up: bool = (
-        False  # the other side ended the connection; if it does so to the next copy as well, it is about us
-    )
+    # The other side ended the connection; if it does so to the next copy as well, it is about us.
+    hung_up: bool = False
     of_all: bool = False  # as far as is known it holds for every copy, until one of the campaign's was taken
 
 

@@ -10,6 +10,7 @@ Kennedy 2023 (doubly robust).
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -119,19 +120,23 @@ class EffectModelling(UpliftLearner):
         self.score_ = _logistic(0.1).fit(X, y)
         score = self.score_.decision_function(X)
         self.location_, self.scale_ = float(score.mean()), float(score.std()) or 1.0
-        self.models_ = [_logistic(WIDE).fit(self._with_arm(X, t, trust), y) for trust in TRUSTS]
+        score = self._scaled(score)
+        self.models_ = [_logistic(WIDE).fit(self._with_arm(X, score, trust, t), y) for trust in TRUSTS]
 
-    def _with_arm(self, X: np.ndarray, t: np.ndarray, trust: float) -> np.ndarray:
+    def _scaled(self, score: np.ndarray) -> np.ndarray:
+        return ((score - self.location_) / self.scale_)[:, None]
+
+    def _with_arm(self, X: np.ndarray, score: np.ndarray, trust: float, t: np.ndarray) -> np.ndarray:
         arm = (t - self.centre_)[:, None]
-        score = ((self.score_.decision_function(X) - self.location_) / self.scale_)[:, None]
         # A column times f has a coefficient of 1 / f, so that one penalty of WIDE is one of WIDE f² to it.
         return np.hstack([X, 3.0 * arm, score * arm, np.sqrt(trust / WIDE) * X * arm])
 
     def uplift(self, X: np.ndarray) -> np.ndarray:
-        found = []
-        for trust, model in zip(TRUSTS, self.models_, strict=True):
-            one, none = (self._with_arm(X, np.full(len(X), arm), trust) for arm in (1.0, 0.0))
-            found.append(model.predict_proba(one)[:, 1] - model.predict_proba(none)[:, 1])
+        score = self._scaled(self.score_.decision_function(X))
+        found = [
+            _between_arms(model, partial(self._with_arm, X, score, trust), len(X))
+            for trust, model in zip(TRUSTS, self.models_, strict=True)
+        ]
         return np.mean(found, axis=0)
 
 
@@ -165,14 +170,12 @@ class SLearner(UpliftLearner):
         self.model_ = _sized(self.model, len(y)).fit(self._with_arm(X, t), y)
 
     def _with_arm(self, X: np.ndarray, t: np.ndarray) -> np.ndarray:
-        arm = (t - self.centre_)[
-            :, None
-        ]  # centred, so that shrinking the interactions leaves the main effects be
+        # Centred, so that shrinking the interactions leaves the main effects be.
+        arm = (t - self.centre_)[:, None]
         return np.hstack([X, arm, X * arm])
 
     def uplift(self, X: np.ndarray) -> np.ndarray:
-        one, none = (self._with_arm(X, np.full(len(X), arm)) for arm in (1.0, 0.0))
-        return self.model_.predict_proba(one)[:, 1] - self.model_.predict_proba(none)[:, 1]
+        return _between_arms(self.model_, partial(self._with_arm, X), len(X))
 
 
 class TLearner(UpliftLearner):
@@ -264,6 +267,12 @@ def check_cells(outcome: np.ndarray, treated: np.ndarray) -> None:
                 f"{SMALLEST_CELL} with it and {SMALLEST_CELL} without it in either arm. Take more customers, "
                 "a longer window or an outcome that is more frequent."
             )
+
+
+def _between_arms(model: Any, with_arm: Callable[[np.ndarray], np.ndarray], customers: int) -> np.ndarray:
+    """What a model that knows the arm says of all as treated, less what it says of all as not."""
+    one, none = (model.predict_proba(with_arm(np.full(customers, arm)))[:, 1] for arm in (1.0, 0.0))
+    return one - none
 
 
 def _logistic(C: float = 1.0) -> LogisticRegression:

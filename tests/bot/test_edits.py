@@ -173,6 +173,7 @@ def test_another_offer_and_a_moment_by_command(workspace, database, draft):
     assert "From order value" in words(
         workspace.run("campaign edit c7 --offer amount --min-order 0")["blocks"]
     )
+    assert "share" in words(workspace.run("campaign edit c7 --offer gift")["blocks"])
 
 
 @pytest.mark.parametrize(
@@ -198,4 +199,3 @@ def test_an_id_in_capitals_names_its_campaign(workspace, database, draft):
     assert "version 2" in words(workspace.run("campaign show C7", VIEWER)["blocks"])
     with database.reading() as session:
         assert session.scalars(select(Audit).where(Audit.action == "campaign.edit")).one().subject == "c7"
-    assert "share" in words(workspace.run("campaign edit c7 --offer gift")["blocks"])
