@@ -15,9 +15,10 @@ from bot.interactions import register_all
 from bot.oauth import Flow
 from bot.services import Services
 from bot.threads import Listeners, acknowledged_once
+from bot.workspace import CheckWorkspace, OwnWorkspace
 from retention.db import Database
 from retention.settings import Settings
-from workers.installation import bot_token, workspace
+from workers.installation import bot_token
 
 log = logging.getLogger("retention.bot")
 
@@ -36,7 +37,8 @@ def build_app(settings: Settings, database: Database | None = None) -> App:
 
     Notes
     -----
-    Nothing here calls Slack: a request is authorised by what we know ourselves, so that Slack's API may be away.
+    Bolt's own authorisation calls Slack for each request; here the token comes from the settings or the database.
+    `bot.workspace.CheckWorkspace` refuses requests of other workspaces.
     """
     services = Services.of(settings, database)
     secret = settings.slack_signing_secret
@@ -47,12 +49,12 @@ def build_app(settings: Settings, database: Database | None = None) -> App:
         # A plain function would not do beside a flow: slack_bolt would read the flow's store, and call Slack for each request.
         authorize=CallableAuthorize(logger=log, func=_authorize(settings, services.database)),  # type: ignore[arg-type]
         oauth_flow=Flow(settings, services.database) if settings.oauth else None,
-        user_facing_authorize_error_message="The retention desk belongs to another workspace.",
         listener_executor=Listeners(LISTENERS, thread_name_prefix="listener"),
         request_verification_enabled=True,
         ignoring_self_events_enabled=False,  # it subscribes to none that it causes
     )
     app.error(Failures(services).handle)
+    app.use(CheckWorkspace(OwnWorkspace(settings, services.database)))
     app.use(acknowledged_once)
     app.use(whole_characters)
     slash.register(app, services)
@@ -63,13 +65,7 @@ def build_app(settings: Settings, database: Database | None = None) -> App:
 
 
 def _authorize(settings: Settings, database: Database):
-    def authorize(enterprise_id: str | None, team_id: str | None) -> AuthorizeResult | None:
-        """Anybody can install what has an address to be installed at: then the workspace must be ours."""
-        if settings.oauth:
-            with database.reading() as session:
-                ours = workspace(session, settings)
-            if ours and team_id != ours:
-                return None
+    def authorize(enterprise_id: str | None, team_id: str | None) -> AuthorizeResult:
         token = bot_token(settings, database)
         return AuthorizeResult(enterprise_id=enterprise_id, team_id=team_id, bot_token=token)
 

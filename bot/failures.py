@@ -5,12 +5,14 @@ import logging
 import secrets
 from typing import Any
 
-from slack_bolt import Ack, BoltResponse
+from slack_bolt import Ack, BoltRequest, BoltResponse
 from slack_sdk.errors import SlackApiError, SlackClientError
 from sqlalchemy import exc
 
+from bot import refusals, signature
 from bot.interactions import Click, whisper
 from bot.services import Services
+from retention import clock
 from retention.campaigns.states import Stale
 from retention.errors import Refused
 from workers.delivery import render
@@ -46,9 +48,17 @@ class Failures:
         self._services = services
 
     def handle(
-        self, error: Exception, body: dict[str, Any], ack: Ack, response: BoltResponse | None
+        self,
+        error: Exception,
+        request: BoltRequest,
+        body: dict[str, Any],
+        ack: Ack,
+        response: BoltResponse | None,
     ) -> BoltResponse | None:
-        """Tell the person, wherever they are."""
+        """Tell the person, wherever they are; nobody if the request does not come from Slack."""
+        if not self._is_verified(request):
+            refusals.note(refusals.UNVERIFIED, "/slack/events")
+            return BoltResponse(status=401, body={"error": "not signed by Slack"})
         sentence = sentence_for(error)
         if response is None:  # acknowledged before it failed
             self._tell(body, sentence)
@@ -61,6 +71,16 @@ class Failures:
         ack()
         self._tell(body, sentence)
         return BoltResponse(status=200)
+
+    def _is_verified(self, request: BoltRequest) -> bool:
+        """Verify again: slack_bolt also calls this handler for errors before or during its own verification."""
+        if request.mode == "socket_mode":
+            return True
+        secret = self._services.settings.slack_signing_secret
+        headers = {name: values[0] for name, values in request.headers.items() if len(values) == 1}
+        return secret is not None and signature.is_verified(
+            secret.get_secret_value(), headers, request.raw_body.encode(), clock.wall().timestamp()
+        )
 
     def _message(self, sentence: str) -> dict[str, Any]:
         said = render.message("job/refused", sentence=sentence)
@@ -82,7 +102,7 @@ class Failures:
                     channel=body["channel_id"], user=body["user_id"], **self._message(sentence)
                 )
         except (SlackClientError, OSError) as error:
-            log.warning("the person could not be told %r: %s", sentence, error)
+            log.warning("could not show the person the error: %s", error)
 
     def _tell_in_a_modal(self, body: dict[str, Any], sentence: str) -> None:
         view = render.view("bot/refused_modal", sentence=sentence)
@@ -93,13 +113,16 @@ class Failures:
 
 def _under_its_input(view: dict[str, Any], sentence: str) -> dict[str, Any]:
     """Keep the modal as the person filled it in, with the sentence under the input it names first, else the first."""
-    inputs = [block for block in view.get("blocks", []) if block.get("type") == "input"]
+    inputs = [
+        block for block in view.get("blocks", []) if block.get("type") == "input" and block.get("label")
+    ]
     if not inputs:
         return {"response_action": "update", "view": render.view("bot/refused_modal", sentence=sentence)}
 
     def place(block: dict[str, Any]) -> int:
         """Where the sentence first names it; far away where it does not."""
-        at = sentence.lower().find(block["label"]["text"].split()[0].lower())
+        first_word = block["label"]["text"].lower().partition(" ")[0]
+        at = sentence.lower().find(first_word)
         return at if at >= 0 else len(sentence)
 
     block = min(inputs, key=place)

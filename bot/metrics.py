@@ -18,6 +18,17 @@ _SECONDS = Histogram(
     "retention_http_request_seconds", "Time to answer a request.", ("path",), registry=_own,
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0),
 )  # fmt: skip
+_REFUSED = Counter(
+    "retention_http_refused",
+    "Requests refused before anything was done with them.",
+    ("reason",),
+    registry=_own,
+)
+
+
+def refused(reason: str) -> None:
+    """Count one refused request."""
+    _REFUSED.labels(reason).inc()
 
 
 def observe(path: str, status: int, seconds: float) -> None:

@@ -1,34 +1,42 @@
-"""The bot's server: gunicorn with threads; never Bolt's built-in one. ``python -m bot.server`` starts it.
+"""The bot's HTTP server: uvicorn reads each request completely before it takes a thread. ``python -m bot.server``.
 
-The master process loads neither the app nor a database: the worker builds its own after the fork, and is replaced
-should it die. A second one would wait with the first for SQLite's one writer; it was slower.
+- The event loop reads headers and bodies, verifies signatures, and answers ``/health/live`` and ``/health/ready``.
+- Slack's requests and everybody else's each have a thread pool of their own, so that a flood of one cannot delay the other.
+- ``/health`` and ``/metrics`` have a port of their own, on the loopback interface by default.
+
+There is one process. A second one would wait with the first for SQLite's single writer, and was slower.
 """
 
+import asyncio
+import contextlib
 import logging
+import os
+import resource
+import signal
+import socket
 import sys
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from retention import logs
 from retention.settings import Settings
 
 if TYPE_CHECKING:
-    from bot.web import Site
+    from bot.web import Reply, Request, Route, Site
 
-THREADS = 16  # of one process: commands that come together are stored together (`bot.intake`)
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+log = logging.getLogger("retention.bot")
 
-@cache
-def site() -> "Site":
-    """This process's site, made at its first use."""
-    from bot.web import Site
-
-    return Site(Settings())
-
-
-def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """WSGI, for any server: ``gunicorn --worker-class gthread bot.server:app``."""
-    return site()(environ, start_response)
+SLACK_THREADS = 16  # commands that arrive together are stored together (`bot.intake`)
+PUBLIC_THREADS = 4  # unsubscribe pages, redemptions, installation
+MOST_WAITING = 200  # requests that wait for a thread of one pool
+MOST_BUFFERED = 64_000_000  # bytes of unfinished bodies, of all connections together
+READY_SECONDS = 2.0  # a database that takes longer is not ready
+READY_FRESH_SECONDS = 1.0  # probes within this time share one answer
+STOP_SECONDS = 5
 
 
 def main(settings: Settings | None = None) -> None:
@@ -37,19 +45,28 @@ def main(settings: Settings | None = None) -> None:
     Raises
     ------
     SystemExit
-        With a sentence, where no Slack app is configured.
+        With a sentence, if no Slack app is configured or a port is taken.
     """
     settings = settings or Settings()
     if missing := nothing_to_serve(settings):
         sys.exit(missing)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    _serve(settings)
+    logs.configure(logging.INFO)
+    from bot.web import Site, start
+
+    listeners = _listeners(settings)
+    _allow_many_connections()
+    site = Site(settings)
+    start(site)
+    asyncio.run(serve(site, *listeners))
+    logging.shutdown()
+    # Threads may still store what nobody waits for (`bot.intake.Intake.later`), each with a wait for the disk.
+    os._exit(0)
 
 
 def nothing_to_serve(settings: Settings) -> str:
-    """Why the bot cannot start, or an empty string."""
-    ours = settings.slack_bot_token or settings.oauth
-    if ours and (settings.slack_app_token or settings.slack_signing_secret):
+    """Return why the bot cannot start, or an empty string."""
+    has_app = settings.slack_bot_token or settings.oauth
+    if has_app and (settings.slack_app_token or settings.slack_signing_secret):
         return ""
     return (
         "The bot needs SLACK_BOT_TOKEN (or SLACK_CLIENT_ID and SLACK_CLIENT_SECRET, to be installed by OAuth) with "
@@ -57,38 +74,231 @@ def nothing_to_serve(settings: Settings) -> str:
     )
 
 
-def _serve(settings: Settings) -> None:
-    from gunicorn.app.base import BaseApplication
+async def serve(site: "Site", public: socket.socket, operator: socket.socket) -> None:
+    """Serve both ports until SIGTERM or Ctrl-C.
 
-    class Server(BaseApplication):
-        def load_config(self) -> None:
-            options = {
-                "bind": f"{'127.0.0.1' if settings.demo else '0.0.0.0'}:{settings.port}",  # noqa: S104
-                "worker_class": "gthread",
-                "workers": 1,
-                "threads": THREADS,
-                "timeout": 60,
-                "graceful_timeout": 5,
-                "keepalive": 30,
-                "proc_name": "retention-bot",
-                "control_socket_disable": True,
-                "post_worker_init": _start,
-            }
-            for name, value in options.items():
-                self.cfg.set(name, value)
+    Parameters
+    ----------
+    site : Site
+        Answers the requests.
+    public, operator : socket
+        Listening: the port for Slack and the shop's customers, and the port for health and metrics.
+    """
+    servers = [
+        (_uvicorn(Gateway(site)), public),
+        (_uvicorn(Gateway(site, operator=True)), operator),
+    ]
 
-        def load(self) -> Any:
-            from bot.web import Site
+    def stop() -> None:
+        for server, _ in servers:
+            server.should_exit = True
 
-            return Site(settings)
-
-    Server().run()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    await asyncio.gather(*(server.serve(sockets=[listener]) for server, listener in servers))
 
 
-def _start(worker: Any) -> None:
-    from bot.web import start
+class Gateway:
+    """ASGI application: read a request, refuse what is not allowed in, and answer the rest from a thread.
 
-    start(worker.wsgi)
+    Parameters
+    ----------
+    site : Site
+        Answers complete requests.
+    operator : bool
+        Serve health and metrics instead of the public routes.
+    """
+
+    def __init__(self, site: "Site", *, operator: bool = False) -> None:
+        from bot import web
+
+        self._web, self._site, self._operator = web, site, operator
+        self._routes = site.operator_routes if operator else site.routes
+        self._slack, self._public = _Pool("slack", SLACK_THREADS), _Pool("public", PUBLIC_THREADS)
+        self._probe = _Probe(site)
+        self._buffered = 0
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        from bot import refusals
+
+        request = self._web.Request(
+            scope["method"],
+            scope["path"],
+            scope["query_string"].decode("latin-1"),
+            _headers(scope["headers"]),
+        )
+        path = self._web.route_of(request.path)
+        route = self._web.find_route(self._routes, request.method, path)
+        if isinstance(route, self._web.Reply):
+            await _send(send, route, close=True)
+            return
+        if early := self._site.early_refusal(request):
+            await _send(send, early, close=True)
+            return
+        body = await self._body(request, route, receive)
+        if body is None:  # the client is gone, or was dropped
+            return
+        if isinstance(body, self._web.Reply):
+            refusals.note(refusals.TOO_LARGE if body.status == 413 else refusals.OVERLOADED, path)
+            await _send(send, body, close=True)
+            return
+        await _send(send, await self._answer(self._with_body(request, body), path))
+
+    async def _answer(self, request: "Request", path: str) -> "Reply":
+        from bot import refusals
+
+        if path == self._web.LIVE:
+            return self._site.respond(request)
+        if path == self._web.READY:
+            return await self._probe.reply()
+        if refused := self._site.refusal(request):
+            return refused
+        pool = self._slack if path == self._web.SLACK else self._public
+        if pool.waiting >= MOST_WAITING:
+            refusals.note(refusals.OVERLOADED, path)
+            return self._busy()
+        return await pool.run(lambda: self._site.respond(request, operator=self._operator))
+
+    async def _body(self, request: "Request", route: "Route", receive: Receive) -> "bytes | Reply | None":
+        """Read the body; a reply if it is too large, None if the client went away first."""
+        too_large = self._web.json_reply(413, {"error": f"the body has more than {route.largest:,} bytes"})
+        declared = request.headers.get("content-length", "0")
+        if not declared.isdecimal() or int(declared) > route.largest:
+            return too_large
+        body = bytearray()
+        try:
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    return None
+                chunk = message.get("body", b"")
+                body += chunk
+                self._buffered += len(chunk)
+                if len(body) > route.largest:
+                    return too_large
+                if self._buffered > MOST_BUFFERED:
+                    return self._busy()
+                if not message.get("more_body"):
+                    return bytes(body)
+        finally:
+            self._buffered -= len(body)
+
+    def _with_body(self, request: "Request", body: bytes) -> "Request":
+        return self._web.Request(request.method, request.path, request.query, request.headers, body)
+
+    def _busy(self) -> "Reply":
+        reply = self._web.json_reply(
+            503, {"error": "too many requests at the moment; try again in a few seconds"}
+        )
+        return reply._replace(headers=[*reply.headers, ("Retry-After", "5")])
+
+
+class _Pool:
+    """Threads, and how many requests use or await them."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self.waiting = 0
+
+    async def run(self, work: "Callable[[], Reply]") -> "Reply":
+        self.waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        finally:
+            self.waiting -= 1
+
+
+class _Probe:
+    """Check the database for ``/health/ready`` in a thread of its own; requests at the same time share one check."""
+
+    def __init__(self, site: "Site") -> None:
+        self._site = site
+        self._pool = _Pool("ready", 1)
+        self._check: asyncio.Task[Reply] | None = None
+        self._checked_at = float("-inf")
+
+    async def reply(self) -> "Reply":
+        from bot.web import READY, Request, json_reply
+
+        loop = asyncio.get_running_loop()
+        is_old = self._check is not None and loop.time() - self._checked_at > READY_FRESH_SECONDS
+        if self._check is None or (self._check.done() and is_old):
+            work = lambda: self._site.respond(Request("GET", READY))  # noqa: E731
+            self._check = asyncio.create_task(self._pool.run(work))
+            self._checked_at = loop.time()
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._check), READY_SECONDS)
+        except TimeoutError:
+            return json_reply(503, {"status": "down"})
+
+
+def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return the headers by name. A signature header that occurs twice is dropped: which one counts is unclear."""
+    from bot.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER
+
+    headers: dict[str, str] = {}
+    twice: set[str] = set()
+    for name, value in raw:
+        key = name.decode("latin-1").lower()
+        (twice.add(key) if key in headers else headers.update({key: value.decode("latin-1")}))
+    for key in twice & {SIGNATURE_HEADER, TIMESTAMP_HEADER}:
+        del headers[key]
+    return headers
+
+
+async def _send(send: Send, reply: "Reply", *, close: bool = False) -> None:
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
+    headers.append((b"content-length", str(len(reply.body)).encode()))
+    if close:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+def _uvicorn(application: Gateway) -> Any:
+    import uvicorn
+
+    from bot.connections import KEEP_ALIVE_SECONDS, ConnectionLimits, limited
+
+    class Server(uvicorn.Server):
+        def capture_signals(self) -> Any:
+            return contextlib.nullcontext()  # `serve` handles them, once for both servers
+
+    logging.getLogger("uvicorn.error").setLevel(
+        logging.ERROR
+    )  # a warning for each invalid request floods the log
+    return Server(
+        uvicorn.Config(
+            application, http=limited(ConnectionLimits()), ws="none", loop="asyncio", lifespan="off", interface="asgi3",
+            log_config=None, access_log=False, proxy_headers=False, server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=STOP_SECONDS,
+        )
+    )  # fmt: skip
+
+
+def _listeners(settings: Settings) -> tuple[socket.socket, socket.socket]:
+    """Open both ports; exit with a sentence if one is taken."""
+    public = "127.0.0.1" if settings.demo else "0.0.0.0"  # noqa: S104
+    wanted = (
+        (public, settings.port, "RETENTION_PORT"),
+        (settings.health_host, settings.health_port, "RETENTION_HEALTH_PORT"),
+    )
+    listeners = []
+    for host, port, variable in wanted:
+        try:
+            listeners.append(socket.create_server((host, port), backlog=1024))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            sys.exit(f"The bot cannot listen on {host}:{port} ({reason}); set {variable} to a free port.")
+    return listeners[0], listeners[1]
+
+
+def _allow_many_connections() -> None:
+    """Raise the limit of open files: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4096 if hard == resource.RLIM_INFINITY else min(4096, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

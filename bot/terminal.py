@@ -27,6 +27,7 @@ from bot.characters import kept
 from bot.commands import TERMINAL, Answer, Call, Command, root
 from bot.commands.parsing import sentence
 from bot.services import Services
+from retention import logs
 from retention.errors import BadInput, Cancelled, Refused
 from retention.folders import private
 from retention.progress import Progress, silent
@@ -40,7 +41,7 @@ DONE, FAILED, BAD_INPUT = 0, 1, 2
 
 def main(args: list[str] | None = None) -> None:
     """Run one command and leave the process with its exit status."""
-    logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(logging.ERROR)
     sys.exit(run(args))
 
 

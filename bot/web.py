@@ -1,19 +1,24 @@
-"""The bot's HTTP face as one WSGI application: Slack's requests, health, metrics; and Socket Mode, where it is used."""
+"""The bot's HTTP routes: Slack's requests, shop customers' pages, redemptions, and health. Also starts Socket Mode.
+
+`Site` answers one complete request at a time and knows nothing of connections; `bot.server` reads requests and calls it
+from a thread.
+"""
 
 import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from http import HTTPStatus
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from slack_bolt import App, BoltRequest
 from slack_sdk.errors import SlackClientError
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot import health, metrics, oauth, shoppers, tills
+from bot import envelopes, health, metrics, oauth, refusals, shoppers, signature, tills
 from bot.app import build_app
+from retention import clock
 from retention.db import Database
 from retention.settings import Settings
 from workers import broker, processes
@@ -21,130 +26,202 @@ from workers.app import make_app
 
 log = logging.getLogger("retention.bot")
 
+SLACK, LIVE, READY = "/slack/events", "/health/live", "/health/ready"
 LARGEST_BODY = 1_000_000  # bytes; Slack's own payloads are far smaller
+NOT_SIGNED = {"error": "not signed by Slack"}
 
-Environ = dict[str, Any]
-StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One complete HTTP request; header names are in lower case."""
+
+    method: str
+    path: str
+    query: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
 
 
 class Reply(NamedTuple):
-    """What goes back: a status, headers, bytes."""
+    """Status, body and headers of an answer."""
 
     status: int
     body: bytes
     headers: list[tuple[str, str]]
 
 
-def _reach_queue(settings: Settings) -> None:
-    """Load Celery and open its connection now rather than under the first person's three seconds."""
-    try:
-        with make_app(settings).producer_or_acquire() as producer:
-            producer.connection.ensure_connection(max_retries=1)
-    except Exception as error:  # it is away: commands are accepted all the same
-        log.info("the queue is not there yet: %s", error)
+class Route(NamedTuple):
+    """A handler and the largest body it takes, in bytes."""
+
+    handler: Callable[[Request], Reply]
+    largest: int = 0
 
 
 class Site:
-    """WSGI: ``POST /slack/events``, ``GET /health…``, ``/metrics``, what customers reach (`bot.shoppers`); with OAuth ``/slack/install``."""
+    """Answer requests by route.
+
+    Parameters
+    ----------
+    settings : Settings
+        Decide which routes exist: ``/slack/events`` only with a signing secret, ``/slack/install`` only with OAuth.
+    database : Database, optional
+        The installation's by default.
+    """
 
     def __init__(self, settings: Settings, database: Database | None = None) -> None:
         self.settings = settings
         self.database = database or Database.of(settings)
         self.app: App = build_app(settings, self.database)
         threading.Thread(target=_reach_queue, args=(settings,), name="reach queue", daemon=True).start()
-        self.routes: dict[tuple[str, str], Callable[[Environ], Reply]] = {
-            ("GET", "/health"): self.health,
-            ("GET", "/health/live"): lambda environ: _json(200, {"status": "up"}),
-            ("GET", "/health/ready"): self.ready,
-            ("GET", "/metrics"): self.metrics,
-            ("GET", shoppers.UNSUBSCRIBE): self.asked_to_unsubscribe,
-            ("POST", shoppers.UNSUBSCRIBE): self.unsubscribe,
-            ("POST", tills.REDEMPTIONS): self.redemption,
+        self.routes: dict[tuple[str, str], Route] = {
+            ("GET", LIVE): Route(self.live),
+            ("GET", READY): Route(self.ready),
+            ("GET", shoppers.UNSUBSCRIBE): Route(self.unsubscribe_page),
+            ("POST", shoppers.UNSUBSCRIBE): Route(self.unsubscribe, largest=10_000),
+            ("POST", tills.REDEMPTIONS): Route(self.redemption, largest=tills.LARGEST),
         }
         if settings.slack_signing_secret and not settings.slack_app_token:
-            self.routes["POST", "/slack/events"] = self.slack
+            self.routes["POST", SLACK] = Route(self.slack, largest=LARGEST_BODY)
         if self.app.oauth_flow:
-            self.routes["GET", oauth.INSTALL] = self.install
-            self.routes["GET", oauth.REDIRECT] = self.oauth_redirect
-
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        began = time.perf_counter()
-        path, method = environ.get("PATH_INFO", "/"), environ["REQUEST_METHOD"]
-        if path.startswith(shoppers.UNSUBSCRIBE):
-            path = shoppers.UNSUBSCRIBE  # its token is nobody else's to read, also not the metrics'
-        route = self.routes.get(("GET" if method == "HEAD" else method, path))
-        if route:
-            reply = route(environ)
-        elif any(known == path for _, known in self.routes):
-            reply = _json(405, {"error": f"{path} does not take {method}"})
-        else:
-            reply = _json(404, {"error": "there is nothing here"})
-        metrics.observe(path if route else "other", reply.status, time.perf_counter() - began)
-        length = ("Content-Length", str(len(reply.body)))
-        start_response(f"{reply.status} {HTTPStatus(reply.status).phrase}", [*reply.headers, length])
-        return [] if method == "HEAD" else [reply.body]
-
-    def slack(self, environ: Environ) -> Reply:
-        """Hand a request to Bolt, which checks its signature and age."""
-        length = int(environ.get("CONTENT_LENGTH") or 0)
-        if length > LARGEST_BODY:
-            return _json(413, {"error": "too large"})
-        body = environ["wsgi.input"].read(length).decode("utf-8", errors="replace")
-        return _from_bolt(self.app.dispatch(BoltRequest(body=body, headers=_headers(environ))))
-
-    def asked_to_unsubscribe(self, environ: Environ) -> Reply:
-        """A page with one button: what follows links on its own changes nothing."""
-        return Reply(*shoppers.asked(self.settings, environ["PATH_INFO"]))
-
-    def unsubscribe(self, environ: Environ) -> Reply:
-        """The button of the page, or the one of a mail reader (RFC 8058)."""
-        return Reply(*shoppers.unsubscribe(self.database, self.settings, environ["PATH_INFO"]))
-
-    def redemption(self, environ: Environ) -> Reply:
-        """A code that was used, told by a till or the web shop; signed."""
-        length = int(environ.get("CONTENT_LENGTH") or 0)
-        body = environ["wsgi.input"].read(min(length, tills.LARGEST + 1))
-        headers = {
-            name[5:].replace("_", "-").lower(): value
-            for name, value in environ.items()
-            if name.startswith("HTTP_")
+            self.routes["GET", oauth.INSTALL] = Route(self.install)
+            self.routes["GET", oauth.REDIRECT] = Route(self.oauth_redirect)
+        # These go to the operator alone, on a port of their own.
+        self.operator_routes: dict[tuple[str, str], Route] = {
+            ("GET", "/health"): Route(self.health),
+            ("GET", "/metrics"): Route(self.metrics),
         }
-        return _json(*tills.redemption(self.database, self.settings, headers, body))
 
-    def install(self, environ: Environ) -> Reply:
+    def early_refusal(self, request: Request) -> Reply | None:
+        """Refuse a request by its headers, before its body is read; None to go on."""
+        if route_of(request.path) == SLACK and not signature.has_valid_form(request.headers, _now()):
+            return self._not_signed()
+        return None
+
+    def refusal(self, request: Request) -> Reply | None:
+        """Refuse a complete request that Slack did not sign, before it takes a thread; None to go on."""
+        secret = self.settings.slack_signing_secret
+        if route_of(request.path) != SLACK or secret is None:
+            return None
+        if signature.is_verified(secret.get_secret_value(), request.headers, request.body, _now()):
+            return None
+        return self._not_signed()
+
+    def _not_signed(self) -> Reply:
+        refusals.note(refusals.UNVERIFIED, SLACK)
+        return json_reply(401, NOT_SIGNED)
+
+    def respond(self, request: Request, *, operator: bool = False) -> Reply:
+        """Answer a complete request; never raises.
+
+        Parameters
+        ----------
+        request : Request
+            As received.
+        operator : bool
+            Whether it came to the operator's port.
+        """
+        began = time.perf_counter()
+        path = route_of(request.path)
+        found = find_route(self.operator_routes if operator else self.routes, request.method, path)
+        if isinstance(found, Reply):
+            reply = found
+        else:
+            try:
+                reply = self.refusal(request) or found.handler(request)
+            except Exception:
+                log.exception("a request to %s failed", path)
+                reply = json_reply(500, {"error": "internal error"})
+        known = isinstance(found, Route)
+        metrics.observe(path if known else "other", reply.status, time.perf_counter() - began)
+        return reply._replace(body=b"") if request.method == "HEAD" else reply
+
+    def slack(self, request: Request) -> Reply:
+        """Hand a verified request to Bolt, once its form is right."""
+        try:
+            text = request.body.decode("utf-8")
+            envelopes.validated(text, request.headers.get("content-type", ""))
+        except (UnicodeDecodeError, envelopes.Malformed) as error:
+            refusals.note(refusals.MALFORMED, SLACK)
+            reason = str(error) if isinstance(error, envelopes.Malformed) else "the body is not UTF-8"
+            return json_reply(400, {"error": reason})
+        return _from_bolt(self.app.dispatch(_bolt_request(request, text)))
+
+    def unsubscribe_page(self, request: Request) -> Reply:
+        """Show a page with one button: programs that follow links change nothing."""
+        return Reply(*shoppers.asked(self.settings, request.path))
+
+    def unsubscribe(self, request: Request) -> Reply:
+        """Withdraw consent: the page's button, or a mail program's (RFC 8058)."""
+        return Reply(*shoppers.unsubscribe(self.database, self.settings, request.path))
+
+    def redemption(self, request: Request) -> Reply:
+        """Record that a shop's till or checkout redeemed a coupon code; signed."""
+        return json_reply(*tills.redemption(self.database, self.settings, request.headers, request.body))
+
+    def install(self, request: Request) -> Reply:
         """Send the visitor to Slack to install the app."""
-        return _guided(environ, self.app.oauth_flow.handle_installation)  # type: ignore[union-attr]
+        return _oauth_step(request, self.app.oauth_flow.handle_installation)  # type: ignore[union-attr]
 
-    def oauth_redirect(self, environ: Environ) -> Reply:
-        """Take the visitor back from Slack."""
-        return _guided(environ, self.app.oauth_flow.handle_callback)  # type: ignore[union-attr]
+    def oauth_redirect(self, request: Request) -> Reply:
+        """Receive the visitor back from Slack."""
+        return _oauth_step(request, self.app.oauth_flow.handle_callback)  # type: ignore[union-attr]
 
-    def ready(self, environ: Environ) -> Reply:
-        """Whether the database answers."""
+    def live(self, request: Request) -> Reply:
+        """Answer that the process is alive."""
+        return json_reply(200, {"status": "up"})
+
+    def ready(self, request: Request) -> Reply:
+        """Answer whether the database works."""
         up = health.database_answers(self.database)
-        return _json(200 if up else 503, {"status": "up" if up else "down"})
+        return json_reply(200 if up else 503, {"status": "up" if up else "down"})
 
-    def health(self, environ: Environ) -> Reply:
-        """All parts; 503 if one is down."""
+    def health(self, request: Request) -> Reply:
+        """Report all parts; 503 if one is down."""
         parts = health.parts(self.database, broker.answers(self.settings))
         up = all(part["up"] for part in parts.values())
-        return _json(200 if up else 503, {"status": "up" if up else "down", "parts": parts})
+        return json_reply(200 if up else 503, {"status": "up" if up else "down", "parts": parts})
 
-    def metrics(self, environ: Environ) -> Reply:
-        """Prometheus' text format."""
+    def metrics(self, request: Request) -> Reply:
+        """Return the metrics in Prometheus' text format."""
         body, kind = metrics.exposition(self.database, self.settings)
         return Reply(200, body, [("Content-Type", kind)])
 
 
+def route_of(path: str) -> str:
+    """Return the route of a path. The token in an unsubscribe link belongs in no metric and no log."""
+    return shoppers.UNSUBSCRIBE if path.startswith(shoppers.UNSUBSCRIBE) else path
+
+
+def find_route(routes: dict[tuple[str, str], Route], method: str, path: str) -> Route | Reply:
+    """Return the route of a request, or the answer 404 or 405."""
+    route = routes.get(("GET" if method == "HEAD" else method, path))
+    if route:
+        return route
+    if any(known == path for _, known in routes):
+        return json_reply(405, {"error": f"{path} does not accept {method}"})
+    return json_reply(404, {"error": "not found"})
+
+
+def json_reply(status: int, body: dict[str, Any]) -> Reply:
+    """Make an answer of JSON."""
+    return Reply(status, json.dumps(body).encode(), [("Content-Type", "application/json")])
+
+
 def start(site: Site) -> None:
-    """What runs beside the requests: the sign of life and, with an app token, Socket Mode."""
-    threading.Thread(target=_report, args=(site,), name="sign of life", daemon=True).start()
+    """Start what runs next to the requests: the heartbeat of this process and, with an app token, Socket Mode."""
+    threading.Thread(target=_report, args=(site,), name="heartbeat", daemon=True).start()
     if site.settings.slack_app_token:
         connect(site.app, site.settings)
 
 
 def connect(app: App, settings: Settings) -> Any:
-    """Open Socket Mode: Slack's requests arrive over web sockets that we open; no public address is needed."""
+    """Open Socket Mode: Slack's requests arrive over web sockets that we open, so no public address is needed.
+
+    Raises
+    ------
+    ValueError
+        Without ``SLACK_APP_TOKEN``.
+    """
     from slack_bolt.adapter.socket_mode import SocketModeHandler
 
     token = settings.slack_app_token
@@ -156,16 +233,25 @@ def connect(app: App, settings: Settings) -> Any:
 
 
 def _keep_connecting(handler: Any) -> None:
-    """The first connection, tried until Slack answers; after it the client reconnects by itself."""
+    """Try to connect until Slack answers; afterwards the client reconnects on its own."""
     wait = 1.0
     while True:
         try:
             handler.connect()
             return
-        except Exception as error:  # whatever the network does, a later try may do better
+        except Exception as error:  # every kind of network error means: try again later
             log.warning("Socket Mode cannot connect yet: %s", error)
             time.sleep(wait)
             wait = min(2 * wait, 30.0)
+
+
+def _reach_queue(settings: Settings) -> None:
+    """Load Celery and open its connection now, not within the first person's three seconds."""
+    try:
+        with make_app(settings).producer_or_acquire() as producer:
+            producer.connection.ensure_connection(max_retries=1)
+    except Exception as error:  # commands are accepted without the queue, too
+        log.info("the queue is not there yet: %s", error)
 
 
 def _report(site: Site) -> None:
@@ -175,23 +261,20 @@ def _report(site: Site) -> None:
         time.sleep(processes.EVERY)
 
 
-def _guided(environ: Environ, step: Callable[[BoltRequest], Any]) -> Reply:
-    """One step of an installation; a visitor is not shown a trace."""
-    request = BoltRequest(body="", query=environ.get("QUERY_STRING", ""), headers=_headers(environ))
+def _oauth_step(request: Request, step: Callable[[BoltRequest], Any]) -> Reply:
+    """Do one step of an installation; the visitor never sees a stack trace."""
     try:
-        return _from_bolt(step(request))
+        return _from_bolt(step(_bolt_request(request, "")))
     except (SQLAlchemyError, SlackClientError, OSError) as error:
         log.error("an installation failed: %s", type(error).__name__)
-        return _json(503, {"error": f"Slack or the database does not answer; begin again at {oauth.INSTALL}"})
+        return json_reply(
+            503, {"error": f"Slack or the database does not answer; begin again at {oauth.INSTALL}"}
+        )
 
 
-def _headers(environ: Environ) -> dict[str, str | Sequence[str]]:
-    found: dict[str, str | Sequence[str]] = {
-        name[5:].replace("_", "-").lower(): [value]
-        for name, value in environ.items()
-        if name.startswith("HTTP_")
-    }
-    return {**found, "content-type": [environ.get("CONTENT_TYPE", "")]}
+def _bolt_request(request: Request, text: str) -> BoltRequest:
+    headers: dict[str, Any] = {name: [value] for name, value in request.headers.items()}
+    return BoltRequest(body=text, query=request.query, headers=headers)
 
 
 def _from_bolt(response: Any) -> Reply:
@@ -200,5 +283,5 @@ def _from_bolt(response: Any) -> Reply:
     return Reply(response.status, response.body.encode(), headers)
 
 
-def _json(status: int, body: dict[str, Any]) -> Reply:
-    return Reply(status, json.dumps(body).encode(), [("Content-Type", "application/json")])
+def _now() -> float:
+    return clock.wall().timestamp()

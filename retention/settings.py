@@ -69,6 +69,8 @@ class Settings(BaseSettings):
         "https://slack.com/api/", validation_alias=AliasChoices("SLACK_API_URL", "slack_api_url")
     )
     port: int = 8000
+    health_port: int = 8001  # of /health and /metrics
+    health_host: str = "127.0.0.1"
     playground_port: int = 8010
     admins: str = ""
     default_role: str = "viewer"

@@ -55,8 +55,22 @@ def workspace(session: Session, settings: Settings) -> str | None:
 
     A desk has one shop's customers, so it has one workspace.
     """
-    first = _bots(settings, SLACK_BOTS.c.team_id).order_by(SLACK_BOTS.c.id).limit(1)
-    return settings.slack_team_id or session.scalar(first)
+    if settings.slack_team_id:
+        return settings.slack_team_id
+    first = installed(session, settings)
+    return first[0] if first else None
+
+
+def installed(session: Session, settings: Settings) -> tuple[str, str | None] | None:
+    """Return the ids of the workspace that installed the app first and of its Enterprise organisation, if any."""
+    first = (
+        select(SLACK_BOTS.c.team_id, SLACK_BOTS.c.enterprise_id)
+        .where(SLACK_BOTS.c.client_id == settings.slack_client_id)
+        .order_by(SLACK_BOTS.c.id)
+        .limit(1)
+    )
+    row = session.execute(first).one_or_none()
+    return (row.team_id, row.enterprise_id or None) if row else None
 
 
 def _bots(settings: Settings, column: Any) -> Select[tuple[Any]]:

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from retention import logs
 from retention.db import Database
 from retention.settings import Settings
 from workers import processes, reconcile, schedule
@@ -66,7 +67,7 @@ def _guarded(act: Callable[[], object]) -> None:
 def main(argv: list[str]) -> int:
     """Run one service until SIGTERM or Ctrl-C."""
     run = {"tick": run_tick, "sender": run_sender}[argv[0]]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.configure()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -9,8 +9,9 @@ import os
 from functools import cache
 from typing import Any
 
-from celery.signals import worker_process_init, worker_ready
+from celery.signals import setup_logging, worker_process_init, worker_ready
 
+from retention import logs
 from retention.db import Database
 from retention.settings import Settings
 from workers import processes
@@ -27,6 +28,12 @@ warmth = Warmth()
 @cache
 def _database(pid: int) -> Database:
     return Database.of(settings)
+
+
+@setup_logging.connect
+def _configure_logging(**_: Any) -> None:
+    """Format as everywhere; with a receiver of this signal Celery leaves logging alone."""
+    logs.configure()
 
 
 @worker_process_init.connect

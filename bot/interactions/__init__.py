@@ -26,6 +26,7 @@ import pkgutil
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+from urllib.parse import urlsplit
 
 from slack_bolt import App
 from slack_sdk.errors import SlackClientError
@@ -33,9 +34,12 @@ from slack_sdk.webhook import WebhookClient
 from sqlalchemy.orm import Session
 
 from bot.services import Services, first_time
+from retention.settings import Settings
 from workers.delivery import render
 
 log = logging.getLogger("retention.bot")
+
+SLACK_HOSTS = ("hooks.slack.com", "hooks.slack-gov.com")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +83,26 @@ class Click:
         return first_time(session, self.key)
 
 
+def is_slack_url(url: str, settings: Settings) -> bool:
+    """Whether a ``response_url`` belongs to Slack, or to the host that ``SLACK_API_URL`` configures.
+
+    A request names this address itself, so any other would let its sender make the bot call servers of their choice.
+    """
+    try:
+        given, api = urlsplit(url), urlsplit(settings.slack_api_url)
+        if (given.scheme, given.hostname) in {("https", host) for host in SLACK_HOSTS}:
+            return given.port in (None, 443) and not given.username
+        stand_in = api.hostname not in ("slack.com", "slack-gov.com")
+        return stand_in and (given.scheme, given.netloc) == (api.scheme, api.netloc)
+    except ValueError:
+        return False
+
+
 def whisper(services: Services, click: Click, template: str, **values: Any) -> None:
     """Show a message to the person who clicked and to nobody else; best effort."""
     said = render.message(template, zone=services.settings.timezone, **values)
     try:
-        if click.response_url:
+        if click.response_url and is_slack_url(click.response_url, services.settings):
             WebhookClient(click.response_url, timeout=5).send(
                 text=said.text, blocks=said.blocks, response_type="ephemeral", replace_original=False
             )

@@ -75,8 +75,10 @@ def environment(settings: Settings) -> dict[str, str]:
     that is pointed at this machine (DNS rebinding), could command the bot in anybody's name.
     """
     port = settings.port if port_is_free(settings.port) else free_port()
+    health_port = settings.health_port if port_is_free(settings.health_port) else free_port()
     told = {
         "RETENTION_DEMO": "true", "RETENTION_HOME": str(settings.home), "RETENTION_PORT": str(port),
+        "RETENTION_HEALTH_PORT": str(health_port),
         "RETENTION_PLAYGROUND_PORT": str(settings.playground_port), "RETENTION_DEFAULT_ROLE": "viewer",
         "RETENTION_ADMINS": " ".join(sorted({ADMIN, *settings.admin_ids})), "SLACK_BOT_TOKEN": cast.BOT_TOKEN,
         "SLACK_SIGNING_SECRET": secrets.token_hex(16), "SLACK_APP_TOKEN": "", "SLACK_CLIENT_ID": "",

@@ -1,15 +1,16 @@
-"""The peer of the slash command: a Bolt app that verifies the signature and acknowledges, under our own gunicorn."""
+"""The peer of the slash command: a Bolt app that verifies the signature and acknowledges, on gunicorn's threads."""
 
 from collections.abc import Iterable
 from typing import Any
 
+from gunicorn.app.base import BaseApplication
 from slack_bolt import Ack, App
 from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.request import BoltRequest
 
-import bot.server
-import bot.web
 from retention.settings import Settings
+
+THREADS = 16
 
 
 class Bare:
@@ -45,7 +46,20 @@ def _acknowledge(ack: Ack) -> None:
     ack("queued")
 
 
+class Server(BaseApplication):
+    """gunicorn with one worker of threads."""
+
+    def load_config(self) -> None:
+        options = {
+            "bind": f"127.0.0.1:{Settings().port}", "worker_class": "gthread", "workers": 1, "threads": THREADS,
+            "timeout": 60, "graceful_timeout": 5, "keepalive": 30, "control_socket_disable": True,
+        }  # fmt: skip
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Bare:
+        return Bare(Settings())
+
+
 if __name__ == "__main__":
-    bot.web.Site = Bare  # type: ignore[assignment, misc]  # the same server, with nothing behind it
-    bot.web.start = lambda _: None  # type: ignore[assignment]
-    bot.server.main()
+    Server().run()

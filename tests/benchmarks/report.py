@@ -47,7 +47,7 @@ TOLD = {
     "at_risk": "Lists of 20,000 customers of a generated shop in one run, by the two stages (`make bench-large`)",
     "at_risk_train": "Learning that recommender, from 2.4 million events",
     "at_risk_peak": "Peak memory of both",
-    "slash_command": "`/retention sweep` over HTTP, signature verified, job row committed, 50 people at once; peer: a Bolt app that only acknowledges, under the same gunicorn",
+    "slash_command": "`/retention sweep` over HTTP, signature verified, job row committed, 50 people at once; peer: a Bolt app that only acknowledges, on gunicorn's threads",
     "slash_command_p50": "Half of the answers come within",
     "slash_command_p99": "99 of 100 answers come within",
     "demo_first_start": "`make demo` from a clone to the first usable page (packages from a warm cache)",

@@ -54,7 +54,7 @@ def _stand_in() -> Iterator[tuple[dict[str, str], "_Broker"]]:
     api.answers["conversations.info"] = {"ok": True, "channel": {"id": "C0CRM", "is_member": True}}
     server = serve(api)
     environment = {
-        **os.environ, "RETENTION_HOME": str(place.home), "RETENTION_ADMINS": "U0ANALYST", "RETENTION_DEMO": "true",
+        **os.environ, "RETENTION_HOME": str(place.home), "RETENTION_DEFAULT_ROLE": "analyst", "RETENTION_DEMO": "true",
         "SLACK_BOT_TOKEN": "xoxb-bench", "SLACK_SIGNING_SECRET": SECRET, "SLACK_API_URL": api.url,
         "SLACK_APP_TOKEN": "",
     }  # fmt: skip
@@ -84,7 +84,8 @@ def _server(module: str, environment: dict[str, str]) -> Iterator[int]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", module], env={**environment, "RETENTION_PORT": str(port)},
+        [sys.executable, "-m", module],
+        env={**environment, "RETENTION_PORT": str(port), "RETENTION_HEALTH_PORT": "0"},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -145,10 +146,10 @@ async def _answer(reader: asyncio.StreamReader) -> None:
 
 
 def _signed(port: int, trigger: str) -> bytes:
-    """``/retention sweep``, as Slack sends it."""
+    """``/retention sweep``, as Slack sends it. Each request is of another person: identical ones would become one job."""
     body = urlencode({
         "token": "legacy", "team_id": "T0DEMO", "team_domain": "bench", "channel_id": "C0CRM", "channel_name": "crm",
-        "user_id": "U0ANALYST", "user_name": "analyst", "command": "/retention", "text": "sweep --tier high",
+        "user_id": f"U{trigger.replace('.', 'X')}", "user_name": "analyst", "command": "/retention", "text": "sweep --tier high",
         "api_app_id": "A0", "response_url": f"http://127.0.0.1:{port}/r", "trigger_id": trigger,
     })  # fmt: skip
     stamp = str(int(time.time()))

@@ -17,6 +17,7 @@ PAYLOADS = Path(__file__).parents[1] / "payloads"
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 VIEWER, ANALYST, LEAD, ADMIN = "U0VIEWER", "U0ANALYST", "U0LEAD", "U0ADMIN"
 CHANNEL = "C0CRM"
+TEAM = "T0DEMO"  # of the recorded payloads
 
 
 @dataclass
@@ -25,7 +26,9 @@ class Api:
 
     url: str = ""
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    answers: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {"auth.test": {"ok": True, "team_id": TEAM}}
+    )
 
     def named(self, method: str) -> list[dict[str, Any]]:
         return [arguments for name, arguments in self.calls if name == method]

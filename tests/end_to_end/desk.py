@@ -149,7 +149,8 @@ def demo(home: Path, *, log: Path, **environment: str) -> Iterator[Desk]:
     port = free_port()
     env = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("RETENTION_", "SLACK_"))},
-        "RETENTION_HOME": str(home), "RETENTION_PORT": str(free_port()), "RETENTION_PLAYGROUND_PORT": str(port),
+        "RETENTION_HOME": str(home), "RETENTION_PORT": str(free_port()),
+        "RETENTION_HEALTH_PORT": str(free_port()), "RETENTION_PLAYGROUND_PORT": str(port),
         **environment,
     }  # fmt: skip
     with log.open("wb") as output:

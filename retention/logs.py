@@ -1,0 +1,115 @@
+"""Configure logging: one line for each event, escaped and of limited length.
+
+Log lines may contain text from outside. Escaped control characters keep it from forging further lines or from steering
+the operator's terminal; the length limit keeps it from filling the disk.
+
+Logs hold no personal data that an erasure would have to find: e-mail addresses are masked in every line, and quoted
+values in the messages of exceptions, which may be customer ids or names.
+"""
+
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO
+
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+MAX_LINE = 2_000  # characters of a line
+MAX_TRACE_LINES = 120  # of a stack trace; its beginning and its end are kept
+
+# C0 and C1 controls, line and paragraph separators, the marks that reorder text, and lone surrogates.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+_EMAIL = re.compile(r"[^\s<>@'\"(),:;=]{1,64}@[^\s<>@'\"(),:;]{1,255}")
+# 'value', "value" and PostgreSQL's "Key (email)=(value)".
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*"|(?<==)\([^)]*\)""")
+
+
+def escape(text: str, limit: int = MAX_LINE) -> str:
+    """Return one printable line: control characters escaped as in Python, the end cut off beyond the limit.
+
+    Examples
+    --------
+    >>> escape("first" + chr(10) + "second")
+    'first\\\\nsecond'
+    """
+    cut = len(text) - limit
+    shown = text[:limit] if cut > 0 else text
+    escaped = _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), shown)
+    return f"{escaped} … ({cut} more characters)" if cut > 0 else escaped
+
+
+def mask(text: str) -> str:
+    """Replace e-mail addresses.
+
+    Examples
+    --------
+    >>> mask("550 no such user: jane@shop.example")
+    '550 no such user: <e-mail>'
+    """
+    return _EMAIL.sub("<e-mail>", text)
+
+
+class LineFormatter(logging.Formatter):
+    """Format a record as one escaped line, followed by its stack trace in indented, escaped lines."""
+
+    def __init__(self, form: str = FORMAT) -> None:
+        super().__init__(form)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return escape(mask(super().formatMessage(record)))
+
+    def formatException(self, ei: Any) -> str:
+        error = ei[1]
+        return _indented(_trace(traceback.TracebackException.from_exception(error))) if error else ""
+
+    def formatStack(self, stack_info: str) -> str:
+        return _indented(stack_info.split("\n"))
+
+
+def _trace(error: traceback.TracebackException) -> Iterator[str]:
+    """Yield the lines of a stack trace, oldest cause first; values quoted in messages are masked."""
+    earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if earlier is not None:
+        yield from _trace(earlier)
+        yield "Then:"
+    for frame in error.stack.format():
+        yield from frame.rstrip("\n").split("\n")
+    for message in error.format_exception_only():
+        for line in message.rstrip("\n").split("\n"):
+            yield _QUOTED.sub("'…'", mask(line))
+
+
+def _indented(lines: Iterable[str]) -> str:
+    """Indent each line, so that text inside an exception cannot look like a log line of its own."""
+    lines = list(lines)
+    if len(lines) > MAX_TRACE_LINES:
+        half = MAX_TRACE_LINES // 2
+        lines = [*lines[:half], f"… {len(lines) - 2 * half} lines …", *lines[-half:]]
+    return "\n".join(f"    {escape(line)}" for line in lines)
+
+
+def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:
+    """Send all logging of this process to a stream, through `LineFormatter`.
+
+    Parameters
+    ----------
+    level : int
+        Of the root logger.
+    stream : file, optional
+        Standard error by default.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(LineFormatter())
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+# At INFO, slack_bolt logs the body of a request whose signature is wrong, and httpx each URL.
+_QUIET = ("slack_bolt", "slack_sdk", "uvicorn", "httpx", "alembic.runtime.plugins")

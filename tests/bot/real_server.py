@@ -1,0 +1,135 @@
+"""The bot's real server as a process of its own, and raw HTTP requests to it."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from slack_sdk.signature import SignatureVerifier
+
+from bot.playground.server import free_port
+from retention.settings import Settings
+from tests.bot.wire import ADMIN, PAYLOADS, SECRET
+
+FORM = "application/x-www-form-urlencoded"
+
+
+@dataclass
+class RunningBot:
+    """A running server."""
+
+    port: int
+    health_port: int
+    process: subprocess.Popen
+    log_file: Path
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: str | bytes = b"",
+        headers: dict[str, str] | None = None,
+        *,
+        port: int | None = None,
+        timeout: float = 20,
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Send one request over a new connection; status, headers (by lower-case name) and body of the answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=timeout)
+        try:
+            content = body.encode() if isinstance(body, str) else body
+            connection.request(method, path, content, {"Content-Type": FORM, **(headers or {})})
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        finally:
+            connection.close()
+
+    def signed(self, body: str, kind: str = FORM, **options: Any) -> tuple[int, dict[str, str], bytes]:
+        """Send a request that Slack signed."""
+        return self.request(
+            "POST", "/slack/events", body, {"Content-Type": kind, **signature(body)}, **options
+        )
+
+    def command(self, text: str, user: str = ADMIN, **fields: str) -> tuple[int, dict[str, Any]]:
+        """Type ``/retention …``: status and the message the person sees."""
+        status, _, answer = self.signed(slash_command(text, user, **fields))
+        return status, json.loads(answer)
+
+    def log(self) -> str:
+        """The log so far."""
+        return self.log_file.read_text(encoding="utf-8", errors="replace")
+
+
+def signature(body: str, *, age: float = 0, secret: str = SECRET) -> dict[str, str]:
+    """Return Slack's two signature headers."""
+    stamp = str(int(time.time() - age))
+    value = SignatureVerifier(secret).generate_signature(timestamp=stamp, body=body)
+    return {"X-Slack-Request-Timestamp": stamp, "X-Slack-Signature": value or ""}
+
+
+def slash_command(text: str, user: str = ADMIN, **fields: str) -> str:
+    """Return the recorded slash command with other words, sent once (each call has its own trigger)."""
+    recorded = dict(parse_qsl((PAYLOADS / "slash_command.urlencoded").read_text().strip()))
+    trigger = {"trigger_id": f"{time.monotonic_ns()}.0"}
+    return urlencode(recorded | {"text": text, "user_id": user} | trigger | fields)
+
+
+@contextmanager
+def running_bot(settings: Settings, **environment: str) -> Iterator[RunningBot]:
+    """Start the server on the home of these settings, until it answers; stop it with SIGTERM.
+
+    Parameters
+    ----------
+    settings : Settings
+        With a database that exists, and the address of a stand-in for Slack's Web API.
+    environment
+        Further environment variables.
+    """
+    port, health_port = free_port(), free_port()
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("RETENTION_", "SLACK_"))
+    }
+    log_file = settings.home / "bot.log"
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bot.server"],
+            env=inherited | {
+                "RETENTION_HOME": str(settings.home), "RETENTION_PORT": str(port),
+                "RETENTION_HEALTH_PORT": str(health_port), "RETENTION_DEMO": "true", "RETENTION_ADMINS": ADMIN,
+                "SLACK_BOT_TOKEN": "xoxb-test", "SLACK_SIGNING_SECRET": SECRET,
+                "SLACK_API_URL": settings.slack_api_url,
+            } | environment,
+            stdout=log, stderr=log,
+        )  # fmt: skip
+    bot = RunningBot(port, health_port, process, log_file)
+    try:
+        _wait(bot)
+        yield bot
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(bot: RunningBot, seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and bot.process.poll() is None:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex(("127.0.0.1", bot.port)) == 0:
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"the bot did not start:\n{bot.log()[-3000:]}")

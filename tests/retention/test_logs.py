@@ -1,0 +1,70 @@
+"""Log lines cannot be forged, flooded, or hold personal data."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retention.logs import MAX_LINE, MAX_TRACE_LINES, LineFormatter, escape
+
+
+def formatted(message: str, *args: object, error: BaseException | None = None) -> str:
+    """Return what the formatter makes of one record."""
+    info = (type(error), error, error.__traceback__) if error else None
+    record = logging.LogRecord("test", logging.WARNING, __file__, 1, message, args, info)
+    return LineFormatter().format(record)
+
+
+@given(st.text())
+def test_a_record_is_one_printable_line(text):
+    line = formatted("said %s", text)
+    assert len(line.splitlines()) == 1
+    assert all(ord(character) >= 32 and character != "\x7f" for character in line)
+
+
+@given(st.text(min_size=MAX_LINE + 1, max_size=MAX_LINE * 3))
+def test_long_records_are_cut_and_say_by_how_much(text):
+    line = escape(text)
+    assert f"({len(text) - MAX_LINE} more characters)" in line
+
+
+def failing(message: str) -> BaseException:
+    try:
+        try:
+            {}["customer-" + str(42)]  # the value stands in the message only, not in the source line
+        except KeyError as cause:
+            raise ValueError(message) from cause
+    except ValueError as error:
+        return error
+
+
+def test_exception_messages_cannot_forge_log_lines():
+    text = formatted("failed", error=failing("x\n2026-01-01 00:00:00 INFO app: forged\x1b[2J"))
+    first, *rest = text.split("\n")
+    assert "failed" in first
+    assert all(line.startswith("    ") for line in rest)
+    assert "\x1b" not in text
+
+
+def test_long_stack_traces_are_cut_in_the_middle():
+    text = formatted("failed", error=failing("line\n" * 5_000))
+    assert len(text.split("\n")) == MAX_TRACE_LINES + 2
+
+
+@pytest.mark.parametrize("secret", ["jane@shop.example", "customer-42", "+44 20 7946 0000"])
+def test_personal_data_in_exceptions_is_masked(secret):
+    error = failing(f"could not parse '{secret}': Key (phone)=({secret}) exists")
+    text = formatted("failed for jane@shop.example", error=error)
+    assert secret not in text
+    assert "could not parse" in text
+    assert "KeyError" in text
+    assert "in failing" in text  # the frames stay
+
+
+def test_configured_logging_writes_escaped_lines():
+    code = "import logging; from retention import logs; logs.configure(); logging.info('a\\nb')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr.endswith("INFO root: a\\nb\n")
