@@ -30,7 +30,7 @@ from bot.services import Services
 from retention.errors import BadInput, Cancelled, Refused
 from retention.folders import private
 from retention.progress import Progress, silent
-from retention.settings import Settings
+from retention.settings import Settings, load_settings
 from retention.templating import bar, straight, text
 from workers import roles
 from workers.requests import Request
@@ -83,7 +83,7 @@ class Terminal:
     @cached_property
     def settings(self) -> Settings:
         """From the environment, read when a command needs them: ``--help`` does not."""
-        return Settings()
+        return load_settings()
 
     def run(self, command: Command, params: dict[str, Any]) -> None:
         """Run a parsed command and print what it came to."""
@@ -216,11 +216,11 @@ def _unknown(error: Exception) -> str:
     reference = secrets.token_hex(4)
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     try:
-        path = Settings().home / "errors.log"
+        path = load_settings().home / "errors.log"
         private(path.parent)
         with path.open("a", encoding="utf-8") as file:
             file.write(f"reference {reference}\n{''.join(traceback.format_exception(error))}\n")
-    except (OSError, ValidationError):
+    except (OSError, BadInput):
         return f"Failed: {type(error).__name__}: {first}"
     return f"Failed: {type(error).__name__}: {first} (the trace is in {path} under {reference})"
 

@@ -24,7 +24,7 @@ from retention.progress import Progress, silent
 from retention.settings import Settings
 
 MANIFEST, DATABASE, FORM = "manifest.json", "state.db", 1
-_LEFT_OUT = {"scratch", "broker", "logs"}  # made anew by themselves
+_LEFT_OUT = {"scratch", "broker", "logs", "run"}  # each start makes them anew
 
 
 @dataclass(frozen=True, slots=True)

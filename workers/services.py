@@ -11,7 +11,7 @@ from contextlib import suppress
 from sqlalchemy.exc import SQLAlchemyError
 
 from retention.db import Database
-from retention.settings import Settings
+from retention.settings import Settings, load_settings_or_exit
 from workers import processes, reconcile, schedule
 from workers.delivery.sender import Sender
 
@@ -66,12 +66,13 @@ def _guarded(act: Callable[[], object]) -> None:
 def main(argv: list[str]) -> int:
     """Run one service until SIGTERM or Ctrl-C."""
     run = {"tick": run_tick, "sender": run_sender}[argv[0]]
+    settings = load_settings_or_exit()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with suppress(KeyboardInterrupt):
-        run(Settings(), stop)
+        run(settings, stop)
     return 0
 
 
