@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from retention.settings import Settings
+from retention.settings import Settings, load_settings_or_exit
 
 if TYPE_CHECKING:
     from bot.web import Site
@@ -39,7 +39,7 @@ def main(settings: Settings | None = None) -> None:
     SystemExit
         With a sentence, where no Slack app is configured.
     """
-    settings = settings or Settings()
+    settings = settings or load_settings_or_exit()
     if missing := nothing_to_serve(settings):
         sys.exit(missing)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
