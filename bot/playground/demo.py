@@ -82,7 +82,7 @@ def _with_secrets(settings: Settings, command: list[str]) -> int:
         environments.remove()
 
 
-def credentials() -> dict[str, str]:
+def credentials() -> dict[str, Any]:
     """Return the secrets of this run's workspace; no environment variable holds them.
 
     The signing secret is new in each run. If it were in the source, a web page whose name points at this machine (DNS
