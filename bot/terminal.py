@@ -4,11 +4,9 @@ Standard output carries the result and nothing else; progress and sentences go t
 Exit status: 0 done, 2 bad input, 1 failed.
 """
 
-import errno
 import json
 import logging
 import math
-import os
 import secrets
 import sys
 import time
@@ -28,6 +26,7 @@ from bot.commands import TERMINAL, Answer, Call, Command, root
 from bot.commands.parsing import sentence
 from bot.services import Services
 from retention.errors import BadInput, Cancelled, Refused
+from retention.faults import diagnose
 from retention.folders import private
 from retention.progress import Progress, silent
 from retention.settings import Settings, load_settings
@@ -70,9 +69,9 @@ def run(args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort, Cancelled):
         return _say("Stopped; nothing was published.", FAILED)
     except (exc.OperationalError, exc.ProgrammingError) as error:
-        return _say(_of_the_database(error), FAILED)
+        return _say(_of_the_machine(error) or _of_the_database(error), FAILED)
     except Exception as error:
-        return _say(_of_the_disk(error) or _unknown(error), FAILED)
+        return _say(_of_the_machine(error) or _unknown(error), FAILED)
     return DONE
 
 
@@ -204,11 +203,13 @@ def _of_the_database(error: exc.DBAPIError) -> str:
     return f"The database does not do what it should: {said}"
 
 
-def _of_the_disk(error: Exception) -> str:
-    """That it is full, whichever library found out; else nothing."""
-    if os.strerror(errno.ENOSPC) in str(error):
-        return "The disk is full: there is no room for what had to be written. Make room and do it again."
-    return ""
+def _of_the_machine(error: Exception) -> str:
+    """Return what is wrong with the disk, the database or the lake; empty for any other error."""
+    try:
+        fault = diagnose(error, load_settings())
+    except BadInput:
+        return ""
+    return str(fault) if fault else ""
 
 
 def _unknown(error: Exception) -> str:
