@@ -11,17 +11,18 @@ from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from slack_sdk.signature import SignatureVerifier
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from bot import health
 from retention.db import Database
 from retention.db.migrate import upgrade
-from retention.db.tables import Job
+from retention.db.tables import Base, Job
 from retention.settings import Settings
 from tests.bot.test_slash import until
 from tests.bot.wire import ADMIN, PAYLOADS, SECRET
 from tests.disk import fill, small_disk
 from tests.end_to_end.desk import free_port
+from tests.postgres import postgres
 
 
 def ask(port: int, path: str, body: bytes | None = None, **headers: str) -> tuple[int, str]:
@@ -106,3 +107,16 @@ def test_probe_keeps_its_answer_for_a_few_seconds(database, monkeypatch):
     monkeypatch.setattr(health, "_takes_a_write", lambda database: not asked.append(database))
     assert [health.database_answers(database) for _ in range(3)] == [True, True, True]
     assert len(asked) == 1
+
+
+def test_read_only_postgresql_is_not_ready():
+    with postgres() as url:
+        database = Database(url)
+        Base.metadata.create_all(database.engine)
+        assert health.database_answers(database)
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("ALTER DATABASE postgres SET default_transaction_read_only = on"))
+        database.engine.dispose()
+        again = Database(url)
+        assert not health.database_answers(again)
+        again.engine.dispose()

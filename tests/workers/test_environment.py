@@ -18,10 +18,12 @@ from pydantic import SecretStr
 from slack_sdk.signature import SignatureVerifier
 
 from retention.backup import backup
+from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.settings import SECRETS, Settings
-from tests.end_to_end.desk import free_port
+from tests.end_to_end.desk import demo, free_port
 from tests.workers.harness import ADMIN, wait
+from workers import processes
 from workers.environment import NEEDS, ChildEnvironments
 
 VALUES = {
@@ -184,6 +186,54 @@ def test_no_child_has_a_secret_in_its_environment(tmp_path, source):
         process.terminate()
         assert process.wait(30) == 0
     assert not any((home / "run" / "secrets").glob("*/*"))
+
+
+@pytest.mark.desk
+def test_single_role_gets_no_secret_in_its_environment(tmp_path):
+    """`retention run tick` replaces itself by the role's process."""
+    home = tmp_path / "h"
+    (tmp_path / ".env").write_text(f"SLACK_BOT_TOKEN={VALUES['slack_bot_token']}\n")
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("RETENTION_", "SLACK_"))
+    }
+    ours = {**inherited, "RETENTION_HOME": str(home), "SLACK_SIGNING_SECRET": VALUES["slack_signing_secret"]}
+    upgrade(settings := Settings(home=home, _env_file=None))
+    database = Database.of(settings)
+    process = subprocess.Popen([sys.executable, "-m", "bot.terminal", "run", "tick"], env=ours, cwd=tmp_path)
+
+    def is_up() -> bool:
+        with database.reading() as session:
+            return any(name.startswith("tick@") for name in processes.alive(session))
+
+    try:
+        wait(is_up)
+        assert MARK.encode() not in Path(f"/proc/{process.pid}/environ").read_bytes()
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+        database.dispose()
+
+
+@pytest.mark.desk
+def test_demo_passes_its_signing_secret_by_file(tmp_path):
+    """Real secrets in `_FILE` variables reach no environment either, and do not replace the demo's own."""
+    key, slack = written(tmp_path, "key-0f7a"), written(tmp_path, "signing-0f7a")
+    given = {
+        "RETENTION_SECRET_KEY_FILE": key,
+        "SLACK_SIGNING_SECRET_FILE": slack,
+        "SLACK_APP_TOKEN_FILE": slack,
+    }
+    home = tmp_path / "h"
+    with demo(home, log=tmp_path / "log", **given) as desk:
+        own = [path.read_bytes() for path in (home / "run" / "secrets").glob("*/SLACK_*")]
+        assert len(own) == 2
+        children = psutil.Process().children(recursive=True)
+        assert len(children) >= 8
+        for child in children:
+            environment = Path(f"/proc/{child.pid}/environ").read_bytes()
+            assert not any(value in environment for value in (*own, MARK.encode())), child.cmdline()
+        assert desk.command("analyst", "/retention help")["status"] == 200
+    assert not any((home / "run" / "secrets").iterdir())
 
 
 def answer(port: int, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> int:
