@@ -12,9 +12,10 @@ from sqlalchemy import exc
 from bot import refusals, signature
 from bot.interactions import Click, whisper
 from bot.services import Services
-from retention import clock
+from retention import clock, faults
 from retention.campaigns.states import Stale
 from retention.errors import Refused
+from retention.settings import Settings
 from workers.delivery import render
 
 log = logging.getLogger("retention.bot")
@@ -24,14 +25,30 @@ PRESS_AGAIN = "Slack did not open the window in time; nothing was changed. Pleas
 DATABASE_AWAY = "The database does not answer, so nothing was accepted; please try again in a minute."
 
 
-def sentence_for(error: Exception) -> str:
-    """What to tell the person; an unknown error is logged under the reference that they are given."""
+def sentence_for(error: Exception, settings: Settings) -> str:
+    """Return what to tell the person; what the operator must know is logged under a reference.
+
+    Parameters
+    ----------
+    error : Exception
+        What a handler raised.
+    settings : Settings
+        The installation; its folders tell a full disk from other faults.
+
+    Returns
+    -------
+    str
+        One sentence or two, with the remedy.
+    """
     if isinstance(error, Refused):
         return str(error)
     if isinstance(error, SlackApiError) and error.response.get("error") in TOO_LATE:
         log.warning("a window was not opened: %s", error)
         return PRESS_AGAIN
     reference = secrets.token_hex(4)
+    if fault := faults.diagnose(error, settings):
+        log.error("reference %s: %s (%s): %s", reference, fault.code, fault.path, error, exc_info=error)
+        return f"{fault} The operator finds the details under the reference {reference}."
     if isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError):
         log.error("reference %s: the database does not answer: %s", reference, error)
         return DATABASE_AWAY
@@ -59,7 +76,7 @@ class Failures:
         if not self._is_verified(request):
             refusals.note(refusals.UNVERIFIED, "/slack/events")
             return BoltResponse(status=401, body={"error": "not signed by Slack"})
-        sentence = sentence_for(error)
+        sentence = sentence_for(error, self._services.settings)
         if response is None:  # acknowledged before it failed
             self._tell(body, sentence)
             return None

@@ -1,20 +1,31 @@
 """How the installation is: for `status`, for ``/health`` and for ``/metrics``. SQL only."""
 
+import shutil
+import socket
+import sqlite3
+import time
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from retention import clock, monitoring
 from retention.db import Database
 from retention.db.tables import DirectoryEntry, ImportLog, Job, ModelVersion, Outbox, Process
+from retention.faults import MIN_FREE_BYTES
 from retention.settings import Settings
 from workers.app import QUEUES
 from workers.processes import STALE
 
 NEEDED = (*(f"worker:{queue}" for queue in QUEUES), "tick", "sender")  # beside the bot itself
+PROBE_SECONDS = 3.0  # how long the answer of a write probe is kept
+_PROBES: WeakKeyDictionary[Database, tuple[bool, float]] = WeakKeyDictionary()
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
 OUTBOX_STATES = ("pending", "sending", "rate_limited", "ambiguous", "sent", "failed", "held")
 
@@ -112,13 +123,64 @@ def processes(session: Session) -> list[dict[str, Any]]:
 
 
 def database_answers(database: Database) -> bool:
-    """Whether the database does what it is there for."""
+    """Return whether the database takes a write, as each command needs; the answer is kept for three seconds.
+
+    Quick enough for a health check: it waits a quarter of a second for a lock, and a database that only is busy counts
+    as up.
+    """
+    now = time.monotonic()
+    answer = _PROBES.get(database)
+    if answer is None or now - answer[1] >= PROBE_SECONDS:
+        answer = (_takes_a_write(database), now)
+        _PROBES[database] = answer
+    return answer[0]
+
+
+def _takes_a_write(database: Database) -> bool:
     try:
+        if not database.is_sqlite:
+            return _postgres_takes_a_write(database)
+        if disk := _disk(database):
+            return bool(disk["up"]) and _sqlite_takes_a_write(str(database.url.database))
         with database.reading() as session:
             session.execute(select(1))
-    except SQLAlchemyError:
+    except (SQLAlchemyError, sqlite3.Error, OSError):
         return False
     return True
+
+
+def _sqlite_takes_a_write(path: str) -> bool:
+    """Commit one page. To begin a transaction, or to roll it back, needs no room on the disk."""
+    with closing(sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=0.25)) as connection:
+        connection.isolation_level = None
+        (number,) = connection.execute("PRAGMA user_version").fetchone()
+        try:
+            connection.execute(f"PRAGMA user_version = {(number + 1) % 2**16}")  # nothing else uses it
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+    return True
+
+
+def _postgres_takes_a_write(database: Database) -> bool:
+    own_row = Process.name == f"bot@{socket.gethostname()}"
+    with database.transaction() as session:
+        session.execute(text("SET LOCAL statement_timeout = 800"))
+        session.execute(text("SET LOCAL lock_timeout = 250"))
+        is_standby = session.scalar(text("SELECT pg_is_in_recovery()"))
+        if not is_standby:
+            session.execute(update(Process).where(own_row).values(details=Process.details))
+    return not is_standby
+
+
+def _disk(database: Database) -> dict[str, Any] | None:
+    """The disk of a SQLite database; None with another database or one in memory."""
+    path = database.url.database if database.is_sqlite else None
+    if not path or path == ":memory:":
+        return None
+    folder = Path(path).parent
+    free = shutil.disk_usage(folder).free
+    return {"up": free >= MIN_FREE_BYTES, "folder": str(folder), "free_bytes": free}
 
 
 def parts(database: Database, broker_answers: bool) -> dict[str, dict[str, Any]]:
@@ -127,6 +189,9 @@ def parts(database: Database, broker_answers: bool) -> dict[str, dict[str, Any]]
         "database": {"up": database_answers(database)},
         "broker": {"up": broker_answers},
     }
+    with suppress(OSError):
+        if disk := _disk(database):
+            found["disk"] = disk
     reported: list[dict[str, Any]] = []
     if found["database"]["up"]:
         with database.reading() as session:

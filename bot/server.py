@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from retention import logs
-from retention.settings import Settings
+from retention.settings import Settings, load_settings_or_exit
 
 if TYPE_CHECKING:
     from bot.web import Reply, Request, Route, Site
@@ -47,7 +47,7 @@ def main(settings: Settings | None = None) -> None:
     SystemExit
         With a sentence, if no Slack app is configured or a port is taken.
     """
-    settings = settings or Settings()
+    settings = settings or load_settings_or_exit()
     if missing := nothing_to_serve(settings):
         sys.exit(missing)
     logs.configure(logging.INFO)

@@ -4,11 +4,9 @@ Standard output carries the result and nothing else; progress and sentences go t
 Exit status: 0 done, 2 bad input, 1 failed.
 """
 
-import errno
 import json
 import logging
 import math
-import os
 import secrets
 import sys
 import time
@@ -29,9 +27,10 @@ from bot.commands.parsing import sentence
 from bot.services import Services
 from retention import logs
 from retention.errors import BadInput, Cancelled, Refused
+from retention.faults import diagnose
 from retention.folders import private
 from retention.progress import Progress, silent
-from retention.settings import Settings
+from retention.settings import Settings, load_settings
 from retention.templating import bar, straight, text
 from workers import roles
 from workers.requests import Request
@@ -71,9 +70,9 @@ def run(args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort, Cancelled):
         return _say("Stopped; nothing was published.", FAILED)
     except (exc.OperationalError, exc.ProgrammingError) as error:
-        return _say(_of_the_database(error), FAILED)
+        return _say(_of_the_machine(error) or _of_the_database(error), FAILED)
     except Exception as error:
-        return _say(_of_the_disk(error) or _unknown(error), FAILED)
+        return _say(_of_the_machine(error) or _unknown(error), FAILED)
     return DONE
 
 
@@ -84,7 +83,7 @@ class Terminal:
     @cached_property
     def settings(self) -> Settings:
         """From the environment, read when a command needs them: ``--help`` does not."""
-        return Settings()
+        return load_settings()
 
     def run(self, command: Command, params: dict[str, Any]) -> None:
         """Run a parsed command and print what it came to."""
@@ -205,11 +204,13 @@ def _of_the_database(error: exc.DBAPIError) -> str:
     return f"The database does not do what it should: {said}"
 
 
-def _of_the_disk(error: Exception) -> str:
-    """That it is full, whichever library found out; else nothing."""
-    if os.strerror(errno.ENOSPC) in str(error):
-        return "The disk is full: there is no room for what had to be written. Make room and do it again."
-    return ""
+def _of_the_machine(error: Exception) -> str:
+    """Return what is wrong with the disk, the database or the lake; empty for any other error."""
+    try:
+        fault = diagnose(error, load_settings())
+    except BadInput:
+        return ""
+    return str(fault) if fault else ""
 
 
 def _unknown(error: Exception) -> str:
@@ -217,11 +218,11 @@ def _unknown(error: Exception) -> str:
     reference = secrets.token_hex(4)
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     try:
-        path = Settings().home / "errors.log"
+        path = load_settings().home / "errors.log"
         private(path.parent)
         with path.open("a", encoding="utf-8") as file:
             file.write(f"reference {reference}\n{''.join(traceback.format_exception(error))}\n")
-    except (OSError, ValidationError):
+    except (OSError, BadInput):
         return f"Failed: {type(error).__name__}: {first}"
     return f"Failed: {type(error).__name__}: {first} (the trace is in {path} under {reference})"
 

@@ -1,7 +1,9 @@
-"""Back an installation up into one file, and bring it back: SQL first, then the lake, the models and the keys.
+"""Back up an installation into one file, and restore it: the database, the lake, the models, and the key if it is there.
 
-What SQL publishes is then in the copy of the lake. Of each Delta table the log is copied before its files: a log names only files
-that were there before it, and files are kept for a day after they were replaced. A manifest holds the hash of every file.
+The database is copied first, so the copy of the lake has everything that the database refers to. Of each Delta table the log is
+copied before its files: a log names only files that were there before it, and files are kept for a day after they were
+replaced. A manifest lists every file with its hash. The key is not in the home, and so not in the backup, where
+``RETENTION_SECRET_KEY`` or its file gives it.
 """
 
 import gzip
@@ -12,34 +14,68 @@ import sqlite3
 import tarfile
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from retention import clock
 from retention.errors import BadInput
+from retention.folders import private
+from retention.privacy.keys import key_id
 from retention.progress import Progress, silent
 from retention.settings import Settings
 
-MANIFEST, DATABASE, FORM = "manifest.json", "state.db", 1
-_LEFT_OUT = {"scratch", "broker", "logs"}  # made anew by themselves
+MANIFEST, DATABASE, KEYS, FORM = "manifest.json", "state.db", "secret.key", 1
+_LEFT_OUT = {"scratch", "broker", "logs", "run"}  # each start makes them anew
 
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What is in a backup: files, their bytes in all, and the database's revision."""
+    """What a backup holds, and whether it holds the key.
+
+    Attributes
+    ----------
+    files, bytes : int
+        Number of files and their total size.
+    revision : str
+        The database's schema revision.
+    contains : list of str
+        Those of ``database``, ``lake``, ``models`` and ``key`` that are in it.
+    contains_key : bool
+        Whether the key in use is in it. If not, it must be kept elsewhere: nothing can be read without it.
+    key : str
+        ``in backup``, ``elsewhere`` (given by ``RETENTION_SECRET_KEY``), ``missing`` or, after a restore, ``different``.
+    """
 
     file: str
     files: int
     bytes: int
     revision: str
     made_at: str
+    contains: list[str]
+    contains_key: bool
+    key: str
 
 
 def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> Backup:
-    """Write a backup while everything runs. It holds the keys: whoever has it can read all there is.
+    """Write a backup while everything runs.
+
+    Parameters
+    ----------
+    settings : Settings
+        The installation; its database, lake and models must be in the home.
+    target : Path
+        File to write; must not exist. Keep it as safe as the keys.
+    progress : Progress, optional
+        Gets the number of files copied.
+
+    Returns
+    -------
+    Backup
+        What was written, and whether the key is in it.
 
     Raises
     ------
@@ -52,6 +88,8 @@ def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> 
         raise BadInput(f"There is no installation in {home}; `retention init` makes one.")
     if target.exists():
         raise BadInput(f"{target} is there already; name another file.")
+    if not settings.secret_key.get_secret_value():
+        _ = settings.key  # made now where it was never used, so that the backup has it
     aside = target.with_name(f".{target.name}.part")
     hashes: dict[str, str] = {}
     made_at = clock.wall().isoformat()
@@ -77,12 +115,40 @@ def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> 
                     "revision": revision,
                     "made_at": made_at,
                     "files": hashes,
+                    "bytes": size,
+                    "contains_key": KEYS in hashes and _key_of(settings, home) == _key_in(home),
+                    "key_id": key_id(settings.key),
                 }
                 _add(tar, MANIFEST, json.dumps(said).encode())
         aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)
-    return Backup(str(target), len(hashes), size, revision, made_at)
+    return _described(target, said, size, "in backup" if said["contains_key"] else "elsewhere")
+
+
+def _described(file: Path, manifest: dict[str, Any], size: int, key: str) -> Backup:
+    names = manifest["files"]
+    parts = {
+        "database": DATABASE in names,
+        "lake": any(name.startswith("lake/") for name in names),
+        "models": any(name.startswith("models/") for name in names),
+        "key": manifest["contains_key"],
+    }
+    return Backup(
+        str(file), len(names), size, manifest["revision"], manifest["made_at"],
+        [part for part, is_in in parts.items() if is_in], manifest["contains_key"], key,
+    )  # fmt: skip
+
+
+def _key_in(home: Path) -> str:
+    """The key in use of those in a home; empty where there is none."""
+    path = home / KEYS
+    return (path.read_text(encoding="ascii").split() or [""])[0] if path.exists() else ""
+
+
+def _key_of(settings: Settings, home: Path) -> str:
+    """The key that an installation in this home would use; empty where there is none."""
+    return settings.secret_key.get_secret_value() or _key_in(home)
 
 
 def _begin(aside: Path) -> None:
@@ -96,12 +162,27 @@ def _begin(aside: Path) -> None:
 
 
 def restore(settings: Settings, source: Path, *, progress: Progress = silent) -> Backup:
-    """Bring a backup into an empty home; every file is checked before any is put in its place.
+    """Restore a backup into an empty home; every file is checked before any is put in its place.
+
+    Parameters
+    ----------
+    settings : Settings
+        The new installation, whose home must be empty.
+    source : Path
+        A file that `backup` wrote.
+    progress : Progress, optional
+        Gets the number of files checked.
+
+    Returns
+    -------
+    Backup
+        What was restored; ``key`` says whether the new installation has the key of the old one.
 
     Raises
     ------
     BadInput
-        The home is not empty, or the file is no backup of ours, or not whole.
+        The home is not empty, or the file is no backup of ours, is damaged, or holds a file that its manifest does
+        not list.
     """
     home = settings.home
     _check_local(settings)
@@ -117,37 +198,90 @@ def restore(settings: Settings, source: Path, *, progress: Progress = silent) ->
         inside.mkdir(mode=0o700)
         try:
             with tarfile.open(source, "r:gz") as tar:
-                tar.extractall(inside, filter="data")  # nothing outside the folder, no links, no devices
-            said = json.loads((inside / MANIFEST).read_bytes())
+                members = tar.getmembers()
+                manifest = _manifest(tar, members, source)
+                _check_members(members, manifest, source)
+                size = _extract(tar, members, manifest, inside, source, progress)
         except (FileNotFoundError, EOFError, tarfile.TarError, ValueError, gzip.BadGzipFile, zlib.error):
             raise BadInput(
                 f"{source} is no backup, or not whole (damaged, or cut short on its way); nothing was restored. "
                 "Copy it anew, or take an earlier one."
             ) from None
         except OSError as error:
-            raise BadInput(f"{source} cannot be restored: {error}.") from None
-        size = _checked(inside, source, said, progress)
-        (inside / MANIFEST).unlink()
+            raise BadInput(f"{source} cannot be restored: {error.strerror}.") from None
+        key = _restored_key(settings, inside, manifest)
         if home.exists():
             home.rmdir()
         inside.rename(home)
-    return Backup(str(source), len(said["files"]), size, said["revision"], said["made_at"])
+    return _described(source, manifest, size, key)
 
 
-def _checked(inside: Path, source: Path, said: Any, progress: Progress) -> int:
-    if not isinstance(said, dict) or said.get("form") != FORM or DATABASE not in said.get("files", {}):
+def _manifest(tar: tarfile.TarFile, members: list[tarfile.TarInfo], source: Path) -> dict[str, Any]:
+    found = [member for member in members if member.name == MANIFEST and member.isreg()]
+    if not found:
+        raise tarfile.TarError
+    content = tar.extractfile(found[-1])
+    manifest = json.loads(content.read()) if content else None
+    files = manifest.get("files") if isinstance(manifest, dict) and manifest.get("form") == FORM else None
+    if not isinstance(manifest, dict) or not isinstance(files, dict) or DATABASE not in files:
         raise BadInput(f"{source} is no backup that this version can read.")
+    return {"contains_key": KEYS in files, **manifest}  # older ones do not say
+
+
+def _check_members(members: list[tarfile.TarInfo], manifest: dict[str, Any], source: Path) -> None:
+    """Refuse a member that `backup` would not have written, before anything is."""
+    remedy = (
+        "Nothing was restored. Somebody may have changed this file: take the original, or another backup."
+    )
+    times = Counter(member.name for member in members)
+    for member in members:
+        name = member.name
+        if PurePosixPath(name).is_absolute() or ".." in name.split("/") or str(PurePosixPath(name)) != name:
+            raise BadInput(f"{source} contains {name!r}, which would be written outside the home. {remedy}")
+        if name != MANIFEST and name not in manifest["files"]:
+            raise BadInput(f"{source} contains {name!r}, which its manifest does not list. {remedy}")
+        if not member.isreg() or member.issparse():
+            raise BadInput(f"{source} contains {name!r}, which is not a plain file. {remedy}")
+        if times[name] > 1:
+            raise BadInput(f"{source} contains {name!r} more than once. {remedy}")
+    missing = sorted(manifest["files"].keys() - times.keys())
+    if missing:
+        raise BadInput(f"{source} lacks {missing[0]!r}, which its manifest lists. {remedy}")
+    size = sum(member.size for member in members if member.name != MANIFEST)
+    if manifest.get("bytes", size) != size:
+        raise BadInput(f"{source} has {size} bytes of files; its manifest says {manifest['bytes']}. {remedy}")
+
+
+def _extract(
+    tar: tarfile.TarFile, members: list[tarfile.TarInfo], manifest: dict[str, Any], inside: Path, source: Path,
+    progress: Progress,
+) -> int:  # fmt: skip
+    """Write the files and compare their hashes; returns their total size."""
+    files = [member for member in members if member.name != MANIFEST]
     size = 0
-    for number, (name, digest) in enumerate(said["files"].items()):
-        progress(number, len(said["files"]), f"checking {name}")
-        path = inside / name
-        content = path.read_bytes() if path.is_file() else b""
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise BadInput(f"{source} is damaged: {name} is not what was saved; nothing was restored.")
-        if name.startswith("secret"):
+    for number, member in enumerate(files):
+        progress(number, len(files), f"checking {member.name}")
+        content = tar.extractfile(member)
+        digest = hashlib.sha256()
+        path = inside / member.name
+        private(path.parent)
+        with path.open("wb") as file:
             path.chmod(0o600)
-        size += len(content)
+            while content and (chunk := content.read(1 << 20)):
+                digest.update(chunk)
+                size += file.write(chunk)
+        if digest.hexdigest() != manifest["files"][member.name]:
+            raise BadInput(f"{source} is damaged: {member.name} is not what was saved; nothing was restored.")
     return size
+
+
+def _restored_key(settings: Settings, inside: Path, manifest: dict[str, Any]) -> str:
+    key = _key_of(settings, inside)
+    if not key:
+        return "missing"
+    if manifest.get("key_id", key_id(key.encode())) != key_id(key.encode()):
+        return "different"
+    return "in backup" if manifest["contains_key"] else "elsewhere"
 
 
 def _check_local(settings: Settings) -> None:

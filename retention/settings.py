@@ -1,22 +1,25 @@
-"""Every knob in one place. Values come from the environment or `.env`; a `_FILE` twin reads a secret from a file."""
+"""Every setting in one class. Values come from the environment or `.env`; a `_FILE` variable reads a secret from a file."""
 
 import os
 import secrets
+import sys
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from retention.errors import BadInput
 from retention.folders import private
 from retention.privacy.keys import Keys
 
 # By what the URL of the SQL database may begin; psycopg is the driver whose connections are set up in `retention.db`.
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgresql", "postgres", "postgresql+psycopg")
-_SECRETS = {
+SECRETS = {
     "secret_key": "RETENTION_SECRET_KEY",
     "old_secret_keys": "RETENTION_OLD_SECRET_KEYS",
     "slack_bot_token": "SLACK_BOT_TOKEN",
@@ -29,6 +32,16 @@ _SECRETS = {
     "webhook_url": "RETENTION_WEBHOOK_URL",
     "webhook_key": "RETENTION_WEBHOOK_KEY",
     "redemption_key": "RETENTION_REDEMPTION_KEY",
+}
+BROKERS = ("redis", "rediss", "redis+socket")
+# How to write a setting that is not plain text.
+_FORMS = {
+    "port": "a whole number from 1 to 65535, such as 8000",
+    "playground_port": "a whole number from 1 to 65535, such as 8010",
+    "send_rate": "a number above 0, at most 1000, such as 10",
+    "now": "a date and time, such as 2026-03-01T09:00+00:00",
+    "doubted_labels": "keep or drop",
+    "demo": "true or false",
 }
 _MAY_BE_MISSING = (
     "slack_bot_token", "slack_signing_secret", "slack_app_token", "slack_client_secret", "smtp_url", "webhook_url",
@@ -68,10 +81,10 @@ class Settings(BaseSettings):
     slack_api_url: str = Field(
         "https://slack.com/api/", validation_alias=AliasChoices("SLACK_API_URL", "slack_api_url")
     )
-    port: int = 8000
-    health_port: int = 8001  # of /health and /metrics
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    health_port: Annotated[int, Field(ge=1, le=65535)] = 8001  # of /health and /metrics
     health_host: str = "127.0.0.1"
-    playground_port: int = 8010
+    playground_port: Annotated[int, Field(ge=1, le=65535)] = 8010
     admins: str = ""
     default_role: str = "viewer"
     timezone: str = "UTC"
@@ -92,11 +105,19 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _read_file_twins(cls, values: dict[str, Any]) -> dict[str, Any]:
-        for field, variable in _SECRETS.items():
+        for field, variable in SECRETS.items():
             path = os.environ.get(f"{variable}_FILE")
             if path and not values.get(field) and not values.get(variable):
-                values[field] = Path(path).read_text(encoding="utf-8").strip()
+                values.pop(variable, None)  # an empty one would go before the field's own name
+                values[field] = _read_secret(f"{variable}_FILE", path)
         return values
+
+    @field_validator(*SECRETS, mode="before")
+    @classmethod
+    def _readable(cls, value: Any) -> Any:
+        if isinstance(value, _Unreadable):
+            raise ValueError(str(value))
+        return value
 
     @field_validator(*_MAY_BE_MISSING, mode="after")
     @classmethod
@@ -107,7 +128,10 @@ class Settings(BaseSettings):
     @field_validator("home", mode="after")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+        home = home.expanduser().absolute()
+        if home.exists() and not home.is_dir():
+            raise ValueError(f"RETENTION_HOME is {str(home)!r}, which is a file; name a folder")
+        return home
 
     @field_validator("now", mode="after")
     @classmethod
@@ -119,9 +143,30 @@ class Settings(BaseSettings):
     def _known_zone(cls, zone: str) -> str:
         if zone not in available_timezones():
             raise ValueError(
-                f"RETENTION_TIMEZONE is {zone!r}, which is no IANA time zone; try e.g. Europe/London"
+                f"RETENTION_TIMEZONE is {zone!r}, which is no IANA time zone; write e.g. Europe/London"
             )
         return zone
+
+    @field_validator("slack_api_url")
+    @classmethod
+    def _slack_address(cls, url: str) -> str:
+        if not _is_web_address(url):
+            raise ValueError(
+                f"SLACK_API_URL is {url!r}; write it like https://slack.com/api/, or leave it out"
+            )
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, url: SecretStr) -> SecretStr:
+        scheme, is_url, _ = url.get_secret_value().partition("://")  # the rest may hold a password
+        if scheme and not (is_url and scheme in BROKERS):
+            shown = f"{scheme}://…" if is_url else "no URL"
+            raise ValueError(
+                f"RETENTION_BROKER_URL is {shown}; write it like redis://:PASSWORD@HOST:6379/0, or leave it out for the "
+                "embedded broker"
+            )
+        return url
 
     @field_validator("public_url")
     @classmethod
@@ -228,6 +273,82 @@ class Settings(BaseSettings):
             path.unlink()
             raise
         return made.encode()
+
+
+def variable(field: str) -> str:
+    """Return the environment variable of a setting."""
+    return field.upper() if field.startswith("slack_") else f"RETENTION_{field.upper()}"
+
+
+def problems(error: ValidationError) -> list[str]:
+    """Return one sentence per wrong setting: the variable, its value unless it is a secret, and how to write it."""
+    return [_problem(detail) for detail in error.errors(include_url=False)]
+
+
+def load_settings() -> Settings:
+    """Read the settings.
+
+    Raises
+    ------
+    BadInput
+        With one sentence per wrong variable.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise BadInput("\n".join(problems(error))) from None
+    except UnicodeDecodeError:
+        raise BadInput("The file .env is not UTF-8 text; save it as UTF-8.") from None
+    except OSError as error:
+        raise BadInput(
+            f"The file .env cannot be read ({error.strerror}); make it readable for this user, or delete it."
+        ) from None
+
+
+def load_settings_or_exit() -> Settings:
+    """Read the settings; where they cannot be used, print why and exit with status 2."""
+    try:
+        return load_settings()
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _problem(detail: Any) -> str:
+    sentence = str(detail["msg"]).removeprefix("Value error, ")
+    if detail["type"] == "value_error" or not detail["loc"]:  # by our own validators, which name the variable
+        return sentence if sentence.endswith(".") else f"{sentence}."
+    field = str(detail["loc"][0]).lower()
+    name = variable(field)
+    if field in SECRETS:
+        return f"{name} cannot be used; write it as text."
+    return f"{name} is {str(detail['input'])!r}; write {_FORMS.get(field, 'text')}."
+
+
+class _Unreadable(str):
+    """Why the file of a secret cannot be read; the field's validator reports it."""
+
+    __slots__ = ()
+
+
+def _read_secret(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        reason = "there is no such file; create it, or correct the path"
+    except UnicodeDecodeError:
+        reason = "that file is not UTF-8 text; save the secret as plain text"
+    except OSError as error:
+        reason = f"it cannot be read ({error.strerror}); name a file that this user may read"
+    return _Unreadable(f"{variable} is {path!r}, but {reason}")
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return False
 
 
 def _first_key(path: Path) -> bytes:

@@ -1,23 +1,155 @@
-"""Settings as environment variables, so that every child process has exactly its parent's."""
+"""Environments of child processes: the parent's settings, with secrets passed by file and only to roles that use them.
 
+Any user process can read ``/proc/PID/environ`` of its own processes, and crash reports copy it. So a child gets
+``X_FILE=path`` instead of a secret ``X``. Only a secret that already is in our own environment is passed on as it is.
+"""
+
+import fcntl
 import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
-from retention.settings import Settings
+from retention.folders import private
+from retention.settings import SECRETS, Settings, variable
 from workers import broker
 
+_ALL = frozenset(SECRETS)
+_DATABASE = frozenset({"database_url", "broker_url", "secret_key", "old_secret_keys"})
+_CARRIERS = frozenset({"smtp_url", "webhook_url", "webhook_key"})
+_SLACK_APP = frozenset({"slack_signing_secret", "slack_app_token", "slack_client_secret"})
+# The secrets that each role uses. A role that is not listed gets all of them (`retention run` starts the roles).
+NEEDS: Mapping[str, frozenset[str]] = {
+    "broker": frozenset(),
+    "bot": _DATABASE | _SLACK_APP | {"slack_bot_token", "redemption_key"},
+    "worker": _DATABASE | _CARRIERS,
+    "tick": frozenset({"database_url", "broker_url"}),
+    "sender": frozenset({"database_url", "slack_bot_token"}),
+}
+# What a program that knows nothing of us needs to run.
+_PLAIN = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 
-def environment(settings: Settings) -> dict[str, str]:
-    """The environment of a child: ours, with these settings on top and the broker's address resolved."""
-    told = {"RETENTION_BROKER_URL": broker.url(settings)}
-    for field in type(settings).model_fields:
-        name = field.upper() if field.startswith("slack_") else f"RETENTION_{field.upper()}"
-        if name not in told and (text := _text(getattr(settings, field))):
-            told[name] = text
-    kept = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in told}
-    return {**kept, **told}
+
+class ChildEnvironments:
+    """The environments of one process's children, and the private folder that holds their secrets.
+
+    A secret that we read from a ``_FILE`` variable is passed on by that same file. One that we were given as an
+    argument, or read from ``.env``, is written to a folder of mode 0700 in ``home/run/secrets``. Nothing is written
+    before `write`, and `remove` deletes it.
+
+    Parameters
+    ----------
+    settings : Settings
+        The settings that every child must resolve to, except for secrets its role does not use.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._inherited = dict(os.environ)
+        self._parent = settings.home / "run" / "secrets"
+        self._folder = self._parent / secrets.token_hex(8)
+        self._lock: int | None = None
+        self._files: dict[Path, str] = {}
+        self._secrets = {field: self._passed(field) for field in SECRETS}
+
+    def of(self, role: str) -> dict[str, str]:
+        """Return the environment of a role: ``bot``, ``worker``, ``tick``, ``sender``, ``broker`` or ``run``."""
+        if role == "broker":
+            return {
+                name: value
+                for name, value in self._inherited.items()
+                if name in _PLAIN or name.startswith("LC_")
+            }
+        plain = self._plain(role)
+        ours = {f"{name}{twin}" for name in SECRETS.values() for twin in ("", "_FILE")} | set(plain)
+        environment = {name: value for name, value in self._inherited.items() if name.upper() not in ours}
+        needed = NEEDS.get(role, _ALL)
+        for field, name in SECRETS.items():
+            environment[name] = ""  # hides what `.env` says; a `_FILE` variable beside it still counts
+            if field in needed:
+                environment |= self._secrets[field]
+        return environment | plain
+
+    def write(self) -> None:
+        """Write the files that `of` names, where they are missing; delete those of parents that were killed."""
+        if not self._files:
+            return
+        if self._lock is None:
+            private(self._folder)
+            self._lock = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+            os.set_inheritable(self._lock, True)  # held for as long as a process that replaced us lives
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
+            self._remove_abandoned()
+        for path, value in self._files.items():
+            if not path.exists():
+                private(path.parent)
+                part = path.with_suffix(".part")
+                part.unlink(missing_ok=True)
+                with os.fdopen(
+                    os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+                ) as file:
+                    file.write(value)
+                part.replace(path)
+
+    def remove(self) -> None:
+        """Delete the files; no child may start afterwards."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _remove_abandoned(self) -> None:
+        """Delete folders whose lock nobody holds. A folder that is only just being made has no lock yet, and stays."""
+        for folder in self._parent.iterdir():
+            with suppress(OSError):
+                lock = os.open(folder / ".lock", os.O_RDWR)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+                finally:
+                    os.close(lock)
+
+    def _passed(self, field: str) -> dict[str, str]:
+        """The variables that give a secret to a child; none where it is not set."""
+        name, value = SECRETS[field], _text(getattr(self._settings, field))
+        if not value or (field == "database_url" and value.startswith("sqlite")):
+            return {}
+        own = {known.upper(): said for known, said in self._inherited.items()}
+        if own.get(name) == value:
+            return {name: value}
+        twin = f"{name}_FILE"
+        if (path := own.get(twin)) and not own.get(name) and _content(path) == value:
+            return {twin: str(Path(path).absolute())}
+        file = self._folder / name
+        self._files[file] = value
+        return {twin: str(file)}
+
+    def _plain(self, role: str) -> dict[str, str]:
+        """Settings that are no secrets, and the URLs that hold none."""
+        settings = self._settings
+        told = {
+            variable(field): _text(getattr(settings, field))
+            for field in type(settings).model_fields
+            if field not in SECRETS
+        }
+        database = settings.database_url.get_secret_value()
+        if database.startswith("sqlite"):
+            told["RETENTION_DATABASE_URL"] = database
+        if role != "run" and not settings.broker_url.get_secret_value():  # `run` starts the broker itself
+            told["RETENTION_BROKER_URL"] = broker.url(settings)
+        return {name: value for name, value in told.items() if value}
+
+
+def _content(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None
 
 
 def _text(value: Any) -> str:

@@ -11,7 +11,7 @@ import urllib.request
 from sqlalchemy.exc import SQLAlchemyError
 
 from retention.db import Database
-from retention.settings import Settings
+from retention.settings import Settings, load_settings_or_exit
 from workers import processes
 
 
@@ -41,4 +41,4 @@ def _answers(url: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if healthy(Settings(), sys.argv[1]) else 1)
+    sys.exit(0 if healthy(load_settings_or_exit(), sys.argv[1]) else 1)

@@ -39,7 +39,7 @@ def bot_token(settings: Settings, database: Database) -> str | None:
     """The bot's token; None before the app is installed."""
     if settings.slack_bot_token:
         return settings.slack_bot_token.get_secret_value()
-    if not settings.oauth:
+    if not settings.slack_client_id:  # the sender knows the id of the OAuth app, not its secret
         return None
     with database.reading() as session:
         bots = _bots(settings, SLACK_BOTS.c.bot_token).where(

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from retention import logs
 from retention.db import Database
-from retention.settings import Settings
+from retention.settings import Settings, load_settings_or_exit
 from workers import processes, reconcile, schedule
 from workers.delivery.sender import Sender
 
@@ -67,12 +67,13 @@ def _guarded(act: Callable[[], object]) -> None:
 def main(argv: list[str]) -> int:
     """Run one service until SIGTERM or Ctrl-C."""
     run = {"tick": run_tick, "sender": run_sender}[argv[0]]
+    settings = load_settings_or_exit()
     logs.configure()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with suppress(KeyboardInterrupt):
-        run(Settings(), stop)
+        run(settings, stop)
     return 0
 
 

@@ -30,7 +30,7 @@ from retention.folders import private
 from retention.settings import Settings
 from workers import broker, jobs, processes
 from workers.app import QUEUES
-from workers.environment import environment
+from workers.environment import ChildEnvironments
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,9 @@ def run(settings: Settings, roles: Sequence[str] = ROLES, queue: str | None = No
         raise BadInput(f"{queue!r} is no queue; use one of {', '.join(QUEUES)}")
     if len(roles) == 1:
         command = _command(roles[0], (queue,) if queue else QUEUES)
-        os.execve(command[0], command, environment(settings))  # noqa: S606 - no shell wanted
+        environments = ChildEnvironments(settings)
+        environments.write()
+        os.execve(command[0], command, environments.of(roles[0]))  # noqa: S606 - no shell wanted
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -111,7 +113,7 @@ class Supervisor:
                 self.children += [Child(f"worker:{queue}", _command(role, (queue,))) for queue in QUEUES]
             else:
                 self.children.append(Child(role, _command(role)))
-        self._environment = environment(settings)
+        self._environments = ChildEnvironments(settings)
 
     def summary(self) -> str:
         """What is started, for the person at the terminal."""
@@ -134,6 +136,7 @@ class Supervisor:
                 stop.wait(0.2)
         finally:
             self._stop()
+            self._environments.remove()
             self._forget_processes(database)
             self._release(database)
             database.engine.dispose()
@@ -154,9 +157,11 @@ class Supervisor:
                 self._start(child)
 
     def _start(self, child: Child) -> None:
+        self._environments.write()
+        environment = self._environments.of(child.name.partition(":")[0])
         with self._log(child.name) as sink:
             child.process = subprocess.Popen(
-                child.command, env=self._environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
+                child.command, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
                 start_new_session=True,  # Ctrl-C is for us alone
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )  # fmt: skip

@@ -13,13 +13,13 @@ from celery.signals import setup_logging, worker_process_init, worker_ready
 
 from retention import logs
 from retention.db import Database
-from retention.settings import Settings
+from retention.settings import load_settings_or_exit
 from workers import processes
 from workers.app import RUN_JOB, make_app
 from workers.tasks.runner import run_job
 from workers.warm import Warmth
 
-settings = Settings()
+settings = load_settings_or_exit()
 app = make_app(settings)
 log = logging.getLogger(__name__)
 warmth = Warmth()

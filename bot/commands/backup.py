@@ -11,7 +11,7 @@ from bot.commands.tree import TERMINAL, TO_WRITE, Answer, Call, command
 @command("backup", role="admin", surfaces=TERMINAL)
 @click.argument("file", type=TO_WRITE, metavar="FILE")
 def COMMAND(call: Call, file: Path) -> Answer:
-    """Back the installation up into FILE (.tar.gz) while it runs: database, lake, models, keys. Keep it as safe as the keys."""
+    """Back up database, lake and models into FILE (.tar.gz) while everything runs; the output says if it has the key."""
     from retention.backup import backup
 
     return Answer("bot/backup", asdict(backup(call.services.settings, file, progress=call.progress)))

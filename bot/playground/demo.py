@@ -30,9 +30,10 @@ from retention.db.migrate import upgrade
 from retention.db.tables import BusinessClock, RoleGrant, Schedule
 from retention.errors import BadInput
 from retention.folders import private
-from retention.settings import Settings
+from retention.settings import SECRETS, Settings
 from workers import schedule
 from workers.delivery import render
+from workers.environment import ChildEnvironments
 
 USABLE_SECONDS, STOP_SECONDS = 60.0, 15.0
 ROLES = {"U0ANALYST": "analyst", "U0LEAD": "approver"}
@@ -53,35 +54,53 @@ def main(settings: Settings) -> None:
         raise BadInput(
             f"Port {settings.playground_port} is taken (another demo?); set RETENTION_PLAYGROUND_PORT to a free one."
         )
+    for variable in SECRETS.values():
+        if variable.startswith("SLACK_"):  # a real workspace's
+            os.environ.pop(f"{variable}_FILE", None)
     os.environ.update(environment(settings))
-    settings = Settings()
+    settings = Settings(**credentials())
     logging.getLogger("alembic").setLevel(logging.WARNING)
     upgrade(settings)
     database = Database.of(settings)
     if not _prepared(settings, database):
         print("Preparing the demo: importing a real shop's year (once, about a minute) …", flush=True)
-        prepared = subprocess.run([sys.executable, "-m", "bot.playground.prepare"], check=False)
-        if prepared.returncode:  # it has said why
-            raise SystemExit(prepared.returncode)
+        prepared = _with_secrets(settings, [sys.executable, "-m", "bot.playground.prepare"])
+        if prepared:  # it has said why
+            raise SystemExit(prepared)
     _seed(settings, database)
     if not asyncio.run(_Demo(settings, database).run()):
         raise SystemExit(1)
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """What every process of the demo is told: this home, this Slack, these people.
+def _with_secrets(settings: Settings, command: list[str]) -> int:
+    """Run a command that gets our secrets by file; returns its exit status."""
+    environments = ChildEnvironments(settings)
+    try:
+        environments.write()
+        return subprocess.run(command, check=False, env=environments.of("worker")).returncode
+    finally:
+        environments.remove()
 
-    Requests are signed with a secret that is made for this run: by one that is in the source a page on the web, with a name
-    that is pointed at this machine (DNS rebinding), could command the bot in anybody's name.
+
+def credentials() -> dict[str, Any]:
+    """Return the secrets of this run's workspace; no environment variable holds them.
+
+    The signing secret is new in each run. If it were in the source, a web page whose name points at this machine (DNS
+    rebinding) could command the bot in anybody's name.
     """
+    return {"slack_bot_token": cast.BOT_TOKEN, "slack_signing_secret": secrets.token_hex(16)}
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the variables of every process of the demo: this home, this Slack, these people; no secrets."""
     port = settings.port if port_is_free(settings.port) else free_port()
     health_port = settings.health_port if port_is_free(settings.health_port) else free_port()
     told = {
         "RETENTION_DEMO": "true", "RETENTION_HOME": str(settings.home), "RETENTION_PORT": str(port),
         "RETENTION_HEALTH_PORT": str(health_port),
         "RETENTION_PLAYGROUND_PORT": str(settings.playground_port), "RETENTION_DEFAULT_ROLE": "viewer",
-        "RETENTION_ADMINS": " ".join(sorted({ADMIN, *settings.admin_ids})), "SLACK_BOT_TOKEN": cast.BOT_TOKEN,
-        "SLACK_SIGNING_SECRET": secrets.token_hex(16), "SLACK_APP_TOKEN": "", "SLACK_CLIENT_ID": "",
+        "RETENTION_ADMINS": " ".join(sorted({ADMIN, *settings.admin_ids})),
+        "SLACK_BOT_TOKEN": "", "SLACK_SIGNING_SECRET": "", "SLACK_APP_TOKEN": "", "SLACK_CLIENT_ID": "",
         "SLACK_API_URL": f"http://127.0.0.1:{settings.playground_port}/api/",
     }  # fmt: skip
     if "timezone" not in settings.model_fields_set:
@@ -126,6 +145,7 @@ class _Demo:
             self.slack.app(*page_routes(), *clock_routes(self.machine)), settings.playground_port
         )
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._environments = ChildEnvironments(settings)
 
     def _tell(self, event: dict[str, Any]) -> None:
         if self._loop:
@@ -152,6 +172,7 @@ class _Demo:
         finally:
             stopping.cancel()
             await self._stop(others)
+            self._environments.remove()
             self._keep_clock()
             self.server.should_exit = True
             await serving
@@ -161,11 +182,12 @@ class _Demo:
         private(self.log.parent)
         print("Starting the bot, the workers and their queue …", flush=True)
         self.log.unlink(missing_ok=True)
+        self._environments.write()
         # Appended to, as all logs are: they are shortened under who writes them.
         with self.log.open("ab") as output:
             return await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "bot.terminal", "run",
-                start_new_session=True, stdout=output, stderr=output,
+                start_new_session=True, stdout=output, stderr=output, env=self._environments.of("run"),
             )  # fmt: skip
 
     async def _announce(self) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from urllib.parse import urlencode
 
 from slack_sdk.signature import SignatureVerifier
 
+from bot.playground.server import free_port
 from tests.benchmarks.measure import FOLDER, Figure, against, alone, settings
 from tests.bot.wire import SECRET, Api, serve
 
@@ -80,12 +80,10 @@ class _Broker:
 
 @contextmanager
 def _server(module: str, environment: dict[str, str]) -> Iterator[int]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", module],
-        env={**environment, "RETENTION_PORT": str(port), "RETENTION_HEALTH_PORT": "0"},
+        env={**environment, "RETENTION_PORT": str(port), "RETENTION_HEALTH_PORT": str(free_port())},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

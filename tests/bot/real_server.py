@@ -84,13 +84,17 @@ def slash_command(text: str, user: str = ADMIN, **fields: str) -> str:
 
 
 @contextmanager
-def running_bot(settings: Settings, **environment: str) -> Iterator[RunningBot]:
+def running_bot(
+    settings: Settings, *, log_file: Path | None = None, **environment: str
+) -> Iterator[RunningBot]:
     """Start the server on the home of these settings, until it answers; stop it with SIGTERM.
 
     Parameters
     ----------
     settings : Settings
         With a database that exists, and the address of a stand-in for Slack's Web API.
+    log_file : Path, optional
+        In the home by default.
     environment
         Further environment variables.
     """
@@ -98,7 +102,7 @@ def running_bot(settings: Settings, **environment: str) -> Iterator[RunningBot]:
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("RETENTION_", "SLACK_"))
     }
-    log_file = settings.home / "bot.log"
+    log_file = log_file or settings.home / "bot.log"
     settings.home.mkdir(parents=True, exist_ok=True)
     with log_file.open("wb") as log:
         process = subprocess.Popen(

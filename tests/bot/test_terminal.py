@@ -121,7 +121,8 @@ def test_a_full_disk_is_said_whoever_found_out(home, capsys, monkeypatch):
 
     monkeypatch.setattr("workers.jobs.recent", full)
     assert run(["jobs"]) == 1
-    assert capsys.readouterr().err.startswith("The disk is full")
+    says = f"The disk of the server is full, so nothing was saved. The operator must free space in {home}; then try again."
+    assert capsys.readouterr().err.strip() == says
 
 
 def test_a_new_database_for_a_lake_with_data_is_told_of_and_learns_who_is_a_customer(

@@ -2,13 +2,16 @@
 
 import gzip
 import io
+import json
 import stat
 import tarfile
 import zlib
+from dataclasses import asdict
 
 import pytest
 from sqlalchemy import select
 
+from bot.terminal import printed
 from retention.backup import backup, restore
 from retention.db import Database
 from retention.db.migrate import upgrade
@@ -98,6 +101,102 @@ def test_a_file_that_is_not_whole_restores_nothing(home, tmp_path, harm, says):
     assert "Errno" not in str(told.value)
     assert not there.home.exists() or not any(there.home.iterdir())
     assert not (tmp_path / "escaped").exists()
+
+
+def rewritten(file, change) -> None:
+    """Change the members of a backup: a list of (header, content)."""
+    with tarfile.open(file, "r:gz") as tar:
+        members = [(member, tar.extractfile(member).read()) for member in tar.getmembers()]
+    change(members)
+    with tarfile.open(file, "w:gz") as tar:
+        for member, content in members:
+            tar.addfile(member, io.BytesIO(content))
+
+
+def member(name: str, content: bytes = b"x", **header):
+    made = tarfile.TarInfo(name)
+    made.size = len(content)
+    for field, value in header.items():
+        setattr(made, field, value)
+    return made, content
+
+
+def listed(members, name: str) -> None:
+    """Add a file to the manifest that the archive lacks."""
+    header, content = members[-1]
+    manifest = json.loads(content)
+    manifest["files"][name] = "0" * 64
+    members[-1] = member(header.name, json.dumps(manifest).encode())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda members: members.insert(0, member("lake/extra.parquet")), "'lake/extra.parquet', which its manifest does not list"),
+        (lambda members: members.append(member("late")), "'late', which its manifest does not list"),
+        (lambda members: members.insert(0, member("../escaped")), r"'\.\./escaped', which would be written outside"),
+        (lambda members: members.insert(0, member("/tmp/escaped")), "'/tmp/escaped', which would be written outside"),
+        (lambda members: members.insert(0, member("./state.db")), r"'\./state.db', which would be written outside"),
+        (lambda members: members.insert(0, member("state.db")), "'state.db' more than once"),
+        (lambda members: members.insert(0, members[-1]), "'manifest.json' more than once"),
+        (lambda members: members.append(member("lake", b"", type=tarfile.DIRTYPE)), "'lake', which its manifest does not"),
+        (lambda members: members.__setitem__(0, member("state.db", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd")),
+         "'state.db', which is not a plain file"),
+        (lambda members: listed(members, "lake/gone"), "lacks 'lake/gone', which its manifest lists"),
+        (lambda members: members.__setitem__(0, member("state.db", members[0][1] + b"x")), "bytes of files; its manifest says"),
+    ],
+)  # fmt: skip
+def test_backup_with_unexpected_member_restores_nothing(home, tmp_path, change, says):
+    file, there = tmp_path / "all.tar.gz", Settings(home=tmp_path / "there", _env_file=None)
+    backup(home, file)
+    rewritten(file, change)
+    with pytest.raises(BadInput, match=says) as refused:
+        restore(there, file)
+    assert "Nothing was restored" in str(refused.value)
+    assert "take the original, or another backup" in str(refused.value)
+    assert not there.home.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.tar.gz", "home"]
+
+
+def test_file_size_that_lies_restores_nothing(home, tmp_path):
+    file, there = tmp_path / "all.tar.gz", Settings(home=tmp_path / "there", _env_file=None)
+    backup(home, file)
+    plain = bytearray(gzip.decompress(file.read_bytes()))
+    header = tarfile.TarInfo.frombuf(bytes(plain[:512]), "utf-8", "strict")
+    header.size //= 2
+    plain[:512] = header.tobuf(tarfile.USTAR_FORMAT)
+    file.write_bytes(gzip.compress(bytes(plain)))
+    with pytest.raises(BadInput, match="othing was restored"):
+        restore(there, file)
+    assert not there.home.exists()
+
+
+def test_backup_without_the_key_says_so(home, tmp_path):
+    inside = backup(home, tmp_path / "with.tar.gz")
+    assert (inside.contains, inside.contains_key) == (["database", "lake", "key"], True)
+    key = home.key.decode()
+    (home.home / "secret.key").unlink()
+    given = Settings(home=home.home, secret_key=key, _env_file=None)
+    without = backup(given, tmp_path / "without.tar.gz")
+    assert (without.contains, without.contains_key, without.key) == (["database", "lake"], False, "elsewhere")
+    assert key.encode() not in gzip.decompress((tmp_path / "without.tar.gz").read_bytes())
+    for name, given, state in (
+        ("none", "", "missing"),
+        ("right", key, "elsewhere"),
+        ("wrong", "other", "different"),
+    ):
+        there = Settings(home=tmp_path / name, secret_key=given, _env_file=None)
+        restored = restore(there, tmp_path / "without.tar.gz")
+        assert (restored.contains_key, restored.key) == (False, state)
+        shown = printed("bot/restore", asdict(restored), there)
+        assert ("WARNING" in shown) == (state != "elsewhere")
+    assert "is NOT inside" in printed("bot/backup", asdict(without), home)
+    assert "is inside: keep the file as safe" in printed("bot/backup", asdict(inside), home)
+
+
+def test_backup_with_a_stale_key_file_does_not_contain_the_key(home, tmp_path):
+    given = Settings(home=home.home, secret_key="another", _env_file=None)
+    assert not backup(given, tmp_path / "all.tar.gz").contains_key
 
 
 def test_another_backup_to_the_same_file_is_not_taken_away(home, tmp_path):

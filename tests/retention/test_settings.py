@@ -3,12 +3,15 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 from pydantic import ValidationError
 
 from retention.db import Database
-from retention.settings import Settings
+from retention.errors import BadInput
+from retention.settings import SECRETS, Settings, load_settings, variable
 
 
 @pytest.fixture(autouse=True)
@@ -120,3 +123,83 @@ def test_with_a_bot_token_whoever_installs_by_oauth_must_be_of_a_named_workspace
         Settings(**told)
     assert "xoxb" not in str(refused.value)
     assert Settings(**told, slack_team_id="T0SHOP").oauth
+
+
+BAD_VALUES = {
+    "home": ("/dev/null", "name a folder"),
+    "database_url": ("mysql://me:hush@host/db", "sqlite:///FILE"),
+    "broker_url": ("amqp://me:hush@host", "redis://"),
+    "slack_api_url": ("slack.com/api", "https://slack.com/api/"),
+    "port": ("abc", "whole number from 1 to 65535"),
+    "playground_port": ("70000", "whole number from 1 to 65535"),
+    "default_role": ("boss", "viewer, analyst, approver or admin"),
+    "timezone": ("Mars", "Europe/London"),
+    "doubted_labels": ("perhaps", "keep or drop"),
+    "public_url": ("crm.shop.example", "https://crm.shop.example"),
+    "send_rate": ("-1", "above 0, at most 1000"),
+    "now": ("xyz", "2026-03-01T09:00"),
+    "demo": ("maybe", "true or false"),
+}
+# Any text is valid, or the command that uses the setting checks it.
+FREE_TEXT = {
+    "lake_url", "models_url", "slack_client_id", "slack_team_id", "admins", "currency", "shop", "team_id", "policy",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", Settings.model_fields)
+def test_error_names_the_variable_its_value_and_the_fix(field, monkeypatch, tmp_path):
+    name = variable(field)
+    if field in SECRETS:
+        monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "missing"))
+        with pytest.raises(BadInput, match=rf"^{name}_FILE is '.*missing', but .*; create it") as refused:
+            load_settings()
+        assert "\n" not in str(refused.value)
+    if field in BAD_VALUES:
+        value, fix = BAD_VALUES[field]
+        monkeypatch.delenv(f"{name}_FILE", raising=False)
+        monkeypatch.setenv(name, value)
+        with pytest.raises(BadInput, match=rf"^{name} is ") as refused:
+            load_settings()
+        assert fix in str(refused.value)
+        assert (value in str(refused.value)) == (field not in SECRETS)
+        assert "hush" not in str(refused.value)
+    else:
+        assert field in FREE_TEXT or field in SECRETS, "add the setting to BAD_VALUES or to FREE_TEXT"
+
+
+@pytest.mark.parametrize(("content", "says"), [(b"\xff\xfe", "not UTF-8 text"), (None, "cannot be read")])
+def test_unreadable_secret_file_is_named(tmp_path, monkeypatch, content, says):
+    path = tmp_path / "token"
+    path.mkdir() if content is None else path.write_bytes(content)
+    monkeypatch.setenv("SLACK_BOT_TOKEN_FILE", str(path))
+    with pytest.raises(BadInput, match=f"^SLACK_BOT_TOKEN_FILE is .*{says}"):
+        load_settings()
+
+
+def test_env_file_that_is_not_utf8_is_named(tmp_path):
+    (tmp_path / ".env").write_bytes(b"RETENTION_SHOP=\xff\n")
+    with pytest.raises(BadInput, match=r"The file \.env is not UTF-8"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("-m", "bot.terminal", "status"),
+        ("-m", "bot.terminal", "run"),
+        ("-m", "bot.server"),
+        ("-m", "workers.services", "tick"),
+        ("-m", "workers.health", "tick"),
+        ("-m", "celery", "-A", "workers.worker", "worker"),
+    ],
+)
+def test_start_command_prints_one_sentence_per_bad_variable(command, tmp_path):
+    environment = os.environ | {"RETENTION_PORT": "abc", "RETENTION_SEND_RATE": "0", "RETENTION_HOME": "h"}
+    ended = subprocess.run(
+        [sys.executable, *command], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines() == [
+        "RETENTION_PORT is 'abc'; write a whole number from 1 to 65535, such as 8000.",
+        "RETENTION_SEND_RATE is '0'; write a number above 0, at most 1000, such as 10.",
+    ]

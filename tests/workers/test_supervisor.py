@@ -18,7 +18,7 @@ from retention.errors import BadInput
 from retention.settings import Settings
 from tests.workers.harness import ADMIN, STAND_INS, ask, job, over, running, wait
 from workers import jobs, processes, supervisor
-from workers.environment import environment
+from workers.environment import ChildEnvironments
 from workers.requests import Digest, Retrain, Sweep
 
 pytestmark = pytest.mark.desk
@@ -112,8 +112,7 @@ def test_ctrl_c_stops_everything_and_leaves_nothing_behind(tmp_path):
     code = (
         "from retention.settings import Settings; from workers import supervisor; supervisor.run(Settings())"
     )
-    told = {**environment(settings), "PYTHONPATH": str(STAND_INS)}
-    told.pop("RETENTION_BROKER_URL")
+    told = {**ChildEnvironments(settings).of("run"), "PYTHONPATH": str(STAND_INS)}
     process = subprocess.Popen([sys.executable, "-c", code], env=told, start_new_session=True)
     children = wait(lambda: len(found := psutil.Process(process.pid).children(recursive=True)) >= 4 and found)
     job_id = begin_when_up(settings, database)
@@ -157,21 +156,6 @@ def test_a_log_stays_short_also_while_its_process_runs(settings):
     logs = settings.home / "logs"
     assert (logs / "tick.log").read_bytes() == b"now\n"
     assert (logs / "tick.log.1").read_bytes().startswith(b"long ago")
-
-
-def test_all_that_settings_say_reaches_the_children(tmp_path):
-    settings = Settings(
-        home=tmp_path, secret_key="s", slack_bot_token="xoxb-1", now=datetime(2017, 10, 2, tzinfo=UTC), demo=True,
-        timezone="Europe/London", port=8123, _env_file=None,
-    )  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            patch.delenv(name)
-        for name, value in environment(settings).items():
-            patch.setenv(name, value)
-        child = Settings(_env_file=None)
-    changed = {"broker_url", "key"}
-    assert child.model_dump(exclude=changed) == settings.model_dump(exclude=changed)
 
 
 def test_an_unknown_role_or_queue_is_named(settings):

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from retention import faults
 from retention.db import Database
 from retention.db.tables import Job
 from retention.errors import Cancelled, Conflict, Refused
@@ -49,7 +50,7 @@ def run_job(settings: Settings, database: Database, job_id: str, task_id: str) -
     ) as error:  # a panic of native code is no Exception; the person must hear of it all the same
         reference = finish.reference()
         log.exception("job %s (%s) failed; reference %s", job.id, job.kind, reference)
-        finish.failed(settings, database, job, _sentence(error), reference)
+        finish.failed(settings, database, job, _sentence(error, settings), reference)
         if not isinstance(error, Exception):
             raise
         return "failed"
@@ -97,7 +98,7 @@ def run_here(
         finish.failed(settings, database, job, str(refusal))
         raise
     except BaseException as error:
-        finish.failed(settings, database, job, _sentence(error), finish.reference())
+        finish.failed(settings, database, job, _sentence(error, settings), finish.reference())
         raise
     return finish.plain(outcome.data)
 
@@ -124,9 +125,11 @@ def _work(
         return run(request, context)
 
 
-def _sentence(error: BaseException) -> str:
+def _sentence(error: BaseException, settings: Settings) -> str:
     if type(error).__name__ == "SoftTimeLimitExceeded":
         return "It took longer than a job may take and was stopped; ask for less at a time."
     if isinstance(error, MemoryError):
         return "The machine ran out of memory; ask for less at a time."
+    if fault := faults.diagnose(error, settings):
+        return str(fault)
     return "Something went wrong on our side; nothing was published."

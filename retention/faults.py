@@ -1,0 +1,303 @@
+"""Recognise faults of the machine: a full or read-only disk, a damaged database or lake, a busy database.
+
+The decision uses error codes (``errno``, SQLite's result codes, SQLSTATE) and the state of the disk and of the lake's
+files. It never depends on the wording of an error.
+"""
+
+import errno
+import json
+import os
+import re
+import shutil
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import make_url
+
+from retention.settings import Settings
+
+MIN_FREE_BYTES = 1_000_000  # with less, SQLite cannot be relied on to commit
+_CHECK_SECONDS = 10.0  # for reading the lake's files after a suspicious error
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+# SQLite's primary result codes are the lowest byte of the extended ones.
+_SQLITE = {
+    sqlite3.SQLITE_FULL: "disk_full",
+    sqlite3.SQLITE_READONLY: "read_only",
+    sqlite3.SQLITE_CORRUPT: "database_damaged",
+    sqlite3.SQLITE_NOTADB: "database_damaged",
+    sqlite3.SQLITE_IOERR: "disk_error",
+    sqlite3.SQLITE_BUSY: "database_busy",
+    sqlite3.SQLITE_LOCKED: "database_busy",
+}
+_SQLSTATE = {
+    "53100": "disk_full", "57P03": "database_starting", "XX001": "database_damaged", "XX002": "database_damaged",
+    "25006": "read_only", "58030": "disk_error", "55P03": "database_busy",
+}  # fmt: skip
+# Errors that these libraries raise, among other reasons, for a file that cannot be read.
+_OF_FILES = {
+    "duckdb": {"Error", "IOException", "InvalidInputException", "SerializationException", "InternalException",
+               "OutOfMemoryException", "HTTPException"},
+    "_duckdb": {"Error", "IOException", "InvalidInputException", "SerializationException", "InternalException",
+                "OutOfMemoryException", "HTTPException"},
+    "_internal": {"DeltaError", "DeltaProtocolError", "TableNotFoundError", "SchemaMismatchError", "PanicException"},
+    "deltalake": {"DeltaError", "DeltaProtocolError", "TableNotFoundError"},
+    "pyo3_runtime": {"PanicException"},
+    "pyarrow": {"ArrowInvalid", "ArrowException", "ArrowIOError"},
+}  # fmt: skip
+# How DuckDB (JSON), Rust and Arrow write an errno.
+_ERRNO = re.compile(r'"errno":"(\d+)"|\(os error (\d+)\)|\[errno (\d+)\]', re.IGNORECASE)
+
+
+class Code(StrEnum):
+    """What is wrong."""
+
+    DISK_FULL = "disk_full"
+    READ_ONLY = "read_only"
+    DISK_ERROR = "disk_error"
+    DATABASE_DAMAGED = "database_damaged"
+    DATABASE_BUSY = "database_busy"
+    DATABASE_STARTING = "database_starting"
+    LAKE_DAMAGED = "lake_damaged"
+
+
+_SENTENCES = {
+    Code.DISK_FULL: ("The disk of the server is full", "The operator must free space in {path}; then try again."),
+    Code.READ_ONLY: ("The disk of the server is read-only", "The operator must make {path} writable; then try again."),
+    Code.DISK_ERROR: ("The disk of the server reports errors", "The operator must check the disk that holds {path}."),
+    Code.DATABASE_DAMAGED: ("The database is damaged ({path})", "The operator must restore a backup: `retention restore FILE`."),
+    Code.DATABASE_BUSY: ("The database is busy", "Please try again in a minute."),
+    Code.DATABASE_STARTING: ("The database is starting or stopping", "Please try again in a minute."),
+    Code.LAKE_DAMAGED: (
+        "The customer data is damaged: {path} is missing or cannot be read",
+        "The operator must restore a backup: `retention restore FILE`.",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault of the machine: its code, the folder or file, and two sentences for the person."""
+
+    code: Code
+    path: str
+    sentence: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.sentence} {self.remedy}"
+
+
+def diagnose(error: BaseException, settings: Settings) -> Fault | None:
+    """Return the fault of the machine behind an error; None for any other error.
+
+    Parameters
+    ----------
+    error : BaseException
+        Its causes, contexts and SQLAlchemy's ``orig`` are looked at, too.
+    settings : Settings
+        The installation, whose folders are checked.
+
+    Returns
+    -------
+    Fault or None
+        Never raises: a check that fails finds nothing.
+    """
+    for each in _chain(error):
+        with suppress(Exception):
+            if fault := _of_code(each, settings) or _of_files(each, settings):
+                return fault
+    return None
+
+
+def fault(code: Code, path: str | Path) -> Fault:
+    """Return a fault with its sentences."""
+    sentence, remedy = (text.format(path=path) for text in _SENTENCES[code])
+    return Fault(code, str(path), f"{sentence}, so nothing was saved.", remedy)
+
+
+def full_disk(folder: Path, least: int = MIN_FREE_BYTES) -> bool:
+    """Return whether the disk of a folder has less free space than the database needs."""
+    existing = next((each for each in (folder, *folder.parents) if each.exists()), None)
+    return existing is not None and shutil.disk_usage(existing).free < least
+
+
+def database_folder(settings: Settings) -> Path | None:
+    """Return the folder of the SQLite database; None with another database or one in memory."""
+    url = make_url(settings.database_url.get_secret_value())
+    return Path(url.database).parent if url.get_backend_name() == "sqlite" and url.database else None
+
+
+def damaged_file(lake: Path, *, deep: bool = False) -> Path | None:
+    """Return the first file of a lake that is missing or cannot be read; None if all can.
+
+    Parameters
+    ----------
+    lake : Path
+        Folder of the Delta tables.
+    deep : bool
+        Read every value of the live files, for at most ten seconds. Otherwise only the log, and the size and the
+        magic bytes of each file.
+    """
+    until = time.monotonic() + _CHECK_SECONDS
+    for log in sorted(lake.glob("*/_delta_log")):
+        if bad := _damaged_commit(log):
+            return bad
+        for path, size in _live_files(log):
+            if not _is_parquet(path, size):
+                return path
+            if deep and time.monotonic() < until and not _is_readable(path):
+                return path
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and everything that led to it, each once."""
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        each = waiting.pop(0)
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        waiting += [getattr(each, "orig", None), each.__cause__, each.__context__]
+        if isinstance(each, BaseExceptionGroup):
+            waiting += each.exceptions
+
+
+def _of_code(error: BaseException, settings: Settings) -> Fault | None:
+    if isinstance(error, sqlite3.Error):
+        return _of_sqlite(error, settings)
+    if state := getattr(error, "sqlstate", None):
+        name = _SQLSTATE.get(str(state))
+        return fault(Code(name), "the database server") if name else None
+    number = error.errno if isinstance(error, OSError) else None
+    if number in _FULL:
+        return fault(Code.DISK_FULL, _place(error, settings))
+    if number == errno.EROFS:
+        return fault(Code.READ_ONLY, _place(error, settings))
+    if number == errno.EIO:
+        return fault(Code.DISK_ERROR, _place(error, settings))
+    return None
+
+
+def _of_sqlite(error: sqlite3.Error, settings: Settings) -> Fault | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    folder = database_folder(settings) or settings.home
+    if code is None:
+        return None
+    primary = code & 0xFF
+    # Without room for its write-ahead log or its shared memory, SQLite reports an I/O error, or that it cannot open.
+    if primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and full_disk(folder):
+        return fault(Code.DISK_FULL, folder)
+    name = _SQLITE.get(primary)
+    if name is None:
+        return None
+    database = make_url(settings.database_url.get_secret_value()).database
+    return fault(Code(name), (database or folder) if name == Code.DATABASE_DAMAGED else folder)
+
+
+def _of_files(error: BaseException, settings: Settings) -> Fault | None:
+    """Faults of the lake, and of libraries that hide the errno of a full disk in a text."""
+    lake = _lake(settings)
+    module = type(error).__module__.partition(".")[0]
+    if type(error).__name__ in _OF_FILES.get(module, ()):
+        numbers = {int(next(filter(None, found))) for found in _ERRNO.findall(str(error))}
+        is_full = bool(numbers & _FULL) or os.strerror(errno.ENOSPC) in str(error)
+        if is_full or (not numbers and _full_folder(settings)):
+            return fault(Code.DISK_FULL, _place(error, settings))
+        if errno.EROFS in numbers:
+            return fault(Code.READ_ONLY, _place(error, settings))
+        if bad := damaged_file(lake) or damaged_file(lake, deep=True):
+            return fault(Code.LAKE_DAMAGED, bad)
+    named = getattr(error, "filename", None) if isinstance(error, OSError) else None
+    if isinstance(named, str) and Path(named).is_relative_to(lake) and (bad := damaged_file(lake)):
+        return fault(Code.LAKE_DAMAGED, bad)
+    return None
+
+
+def _lake(settings: Settings) -> Path:
+    return Path(settings.lake_url.partition("://")[2]).expanduser().absolute()
+
+
+def _folders(settings: Settings) -> list[Path]:
+    folders = [
+        database_folder(settings),
+        _lake(settings),
+        settings.home / "scratch",
+        Path(settings.models_url),
+    ]
+    return [folder for folder in folders if folder is not None] + [settings.home]
+
+
+def _full_folder(settings: Settings) -> Path | None:
+    return next((folder for folder in _folders(settings) if full_disk(folder)), None)
+
+
+def _place(error: BaseException, settings: Settings) -> Path:
+    """The folder that the person must look at: that of the file, else one whose disk is full, else the home."""
+    named = getattr(error, "filename", None)
+    if isinstance(named, str) and Path(named).is_absolute():
+        return Path(named).parent
+    return _full_folder(settings) or settings.home
+
+
+def _damaged_commit(log: Path) -> Path | None:
+    """The first commit that is not JSON; the log itself if it has none although its table has files."""
+    commits = sorted(log.glob("*.json"))
+    if not commits and any(log.parent.rglob("*.parquet")):
+        return log
+    for commit in commits:
+        try:
+            lines = [json.loads(line) for line in commit.read_text(encoding="utf-8").splitlines() if line]
+        except (OSError, ValueError):
+            return commit
+        if not lines:
+            return commit
+    return next((path for path in log.glob("*.checkpoint.parquet") if not _is_parquet(path, None)), None)
+
+
+def _live_files(log: Path) -> list[tuple[Path, int]]:
+    """The files of the newest version with their sizes."""
+    if "deltalake" not in sys.modules:  # a process that has not loaded it did not read the lake
+        return []
+    import pyarrow as pa
+    from deltalake import DeltaTable
+
+    try:
+        actions: Any = pa.table(DeltaTable(log.parent).get_add_actions(flatten=True))
+    except Exception:
+        return [(log, 0)]  # the log cannot be read: not a Parquet file
+    sizes = actions["size_bytes"].to_pylist()
+    return [(log.parent / path, size) for path, size in zip(actions["path"].to_pylist(), sizes, strict=True)]
+
+
+def _is_parquet(path: Path, size: int | None) -> bool:
+    """Whether a file has its size and begins and ends as Parquet does."""
+    try:
+        with path.open("rb") as file:
+            begins = file.read(4)
+            file.seek(-4, os.SEEK_END)
+            is_whole = size is None or file.tell() + 4 == size
+            return is_whole and begins == b"PAR1" == file.read(4)
+    except OSError:
+        return False
+
+
+def _is_readable(path: Path) -> bool:
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        for group in range(file.num_row_groups):
+            file.read_row_group(group)
+    except Exception:
+        return False
+    return True

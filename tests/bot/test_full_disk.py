@@ -1,0 +1,78 @@
+"""The real bot server on a disk that is full."""
+
+import pytest
+from sqlalchemy import func, select, text
+
+from bot import health
+from retention.db import Database
+from retention.db.migrate import upgrade
+from retention.db.tables import Base, Job
+from retention.settings import Settings
+from tests.bot.real_server import running_bot
+from tests.bot.test_slash import until
+from tests.bot.wire import TEAM
+from tests.disk import fill, small_disk
+from tests.postgres import postgres
+
+
+@pytest.mark.desk
+def test_bot_names_the_full_disk_and_is_not_ready(tmp_path):
+    with small_disk(tmp_path / "disk") as disk:
+        settings = Settings(home=disk / "home", slack_api_url="http://127.0.0.1:9/api/", _env_file=None)
+        upgrade(settings)
+        with running_bot(settings, log_file=tmp_path / "bot.log", SLACK_TEAM_ID=TEAM) as bot:
+
+            def ready() -> int:
+                return bot.request("GET", "/health/ready")[0]
+
+            until(lambda: ready() == 200, 60)
+            assert "queued" in bot.command("sweep")[1]["text"]
+            filler = fill(disk)
+            refused = until(lambda: "full" in (said := bot.command("sweep")[1]["text"]) and said, 60)
+            assert "The disk of the server is full" in refused
+            assert f"The operator must free space in {settings.home}" in refused
+            assert "our side" not in refused
+            assert "does not answer" not in refused
+            until(lambda: ready() == 503, 60)
+            assert bot.request("GET", "/health/live")[0] == 200
+            _, _, parts = bot.request("GET", "/health", port=bot.health_port)
+            assert f'"folder": "{settings.home}"' in parts.decode()
+            filler.unlink()
+            until(lambda: ready() == 200, 60)
+            until(lambda: "queued" in bot.command("sweep")[1]["text"], 60)
+        assert "disk_full" in bot.log()
+        reference = refused.partition("under the reference ")[2][:8]
+        assert f"reference {reference}: disk_full ({settings.home})" in bot.log()
+        with Database.of(settings).reading() as session:
+            assert session.scalar(select(func.count()).select_from(Job)) >= 2
+
+
+def test_busy_database_is_ready(database):
+    with database.transaction() as session:
+        session.execute(select(1))  # takes SQLite's write lock
+        assert health.database_answers(database)
+
+
+def test_damaged_database_is_not_ready(tmp_path):
+    (tmp_path / "state.db").write_bytes(b"no database" * 500)
+    assert not health.database_answers(Database(f"sqlite:///{tmp_path}/state.db"))
+
+
+def test_probe_keeps_its_answer_for_a_few_seconds(database, monkeypatch):
+    asked = []
+    monkeypatch.setattr(health, "_takes_a_write", lambda database: not asked.append(database))
+    assert [health.database_answers(database) for _ in range(3)] == [True, True, True]
+    assert len(asked) == 1
+
+
+def test_read_only_postgresql_is_not_ready():
+    with postgres() as url:
+        database = Database(url)
+        Base.metadata.create_all(database.engine)
+        assert health.database_answers(database)
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("ALTER DATABASE postgres SET default_transaction_read_only = on"))
+        database.engine.dispose()
+        again = Database(url)
+        assert not health.database_answers(again)
+        again.engine.dispose()
