@@ -154,6 +154,10 @@ class _SlackEvent(_Part):
     thread_ts: OptionalId = None
 
 
+class _AppHomeOpened(_SlackEvent):
+    user: Id
+
+
 class _EventCallback(_Part):
     type: Id
     event: _SlackEvent
@@ -164,6 +168,10 @@ class _EventCallback(_Part):
     is_ext_shared_channel: bool | None = None
 
 
+class _HomeCallback(_EventCallback):
+    event: _AppHomeOpened
+
+
 class _UrlVerification(_Part):
     challenge: str
 
@@ -172,15 +180,13 @@ class _RateLimited(_Part):
     team_id: OptionalId = None
 
 
-_INTERACTIONS: dict[str, type[_Part]] = {
+_FORMS: dict[str, type[_Part]] = {
     "block_actions": _BlockActions,
     "view_submission": _ViewEvent,
     "view_closed": _ViewEvent,
     "block_suggestion": _BlockSuggestion,
     "shortcut": _Interaction,
     "message_action": _Interaction,
-}
-_EVENTS: dict[str, type[_Part]] = {
     "event_callback": _EventCallback,
     "url_verification": _UrlVerification,
     "app_rate_limited": _RateLimited,
@@ -231,8 +237,11 @@ def _form_of(body: dict[str, Any]) -> type[_Part] | None:
     kind = body.get("type")
     if "command" in body:
         return _SlashCommand
-    if isinstance(kind, str) and kind in _INTERACTIONS | _EVENTS:
-        return (_INTERACTIONS | _EVENTS)[kind]
+    event = body.get("event")
+    if kind == "event_callback" and isinstance(event, dict) and event.get("type") == "app_home_opened":
+        return _HomeCallback
+    if isinstance(kind, str) and kind in _FORMS:
+        return _FORMS[kind]
     if body.get("ssl_check") == "1":
         return None
     raise Malformed("type: unknown")

@@ -140,11 +140,17 @@ class Site:
         try:
             text = request.body.decode("utf-8")
             envelopes.validated(text, request.headers.get("content-type", ""))
-        except (UnicodeDecodeError, envelopes.Malformed) as error:
-            refusals.note(refusals.MALFORMED, SLACK)
-            reason = str(error) if isinstance(error, envelopes.Malformed) else "the body is not UTF-8"
-            return json_reply(400, {"error": reason})
-        return _from_bolt(self.app.dispatch(_bolt_request(request, text)))
+            return _from_bolt(self.app.dispatch(_bolt_request(request, text)))
+        except envelopes.Malformed as error:
+            reason = str(error)
+        except UnicodeDecodeError:
+            reason = "the body is not UTF-8"
+        except (LookupError, TypeError, AttributeError) as error:
+            # Errors of our listeners end in `bot.failures`. This one is slack_bolt's, which expects further fields.
+            log.warning("slack_bolt cannot read a request: %s", type(error).__name__)
+            reason = "a field is missing or of a wrong type"
+        refusals.note(refusals.MALFORMED, SLACK)
+        return json_reply(400, {"error": reason})
 
     def unsubscribe_page(self, request: Request) -> Reply:
         """Show a page with one button: programs that follow links change nothing."""
