@@ -51,6 +51,7 @@ class Site:
         self.settings = settings
         self.database = database or Database.of(settings)
         self.app: App = build_app(settings, self.database)
+        self.wrong_codes = tills.WrongCodes()
         threading.Thread(target=_reach_queue, args=(settings,), name="reach queue", daemon=True).start()
         self.routes: dict[tuple[str, str], Callable[[Environ], Reply]] = {
             ("GET", "/health"): self.health,
@@ -109,7 +110,11 @@ class Site:
             for name, value in environ.items()
             if name.startswith("HTTP_")
         }
-        return _json(*tills.redemption(self.database, self.settings, headers, body))
+        status, answer, further = tills.redemption(
+            self.database, self.settings, headers, body, self.wrong_codes
+        )
+        reply = _json(status, answer)
+        return reply._replace(headers=[*reply.headers, *further.items()])
 
     def install(self, environ: Environ) -> Reply:
         """Send the visitor to Slack to install the app."""

@@ -10,7 +10,10 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from urllib.parse import parse_qsl
 
@@ -25,6 +28,7 @@ from bot.server import nothing_to_serve
 from bot.web import Site, connect
 from retention import clock
 from retention.db.tables import Job, Process
+from retention.privacy import signing
 from retention.settings import Settings
 from tests.bot.test_slash import all_jobs, until
 from tests.bot.wire import ADMIN, CHANNEL, PAYLOADS, SECRET
@@ -187,45 +191,103 @@ def test_metrics_count_requests_jobs_and_posts(site):
     assert 'retention_http_requests_total{path="/slack/events",status="200"}' in lines
 
 
-def test_the_server_starts_answers_and_stops_on_sigterm(settings, database):
+@contextmanager
+def server_process(settings, **environment):
+    """The real server on a free port of this machine; stopped by SIGTERM at the end. Yields its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = os.environ | {
+    given = os.environ | {
         "RETENTION_HOME": str(settings.home), "RETENTION_PORT": str(port), "RETENTION_DEMO": "true",
         "SLACK_BOT_TOKEN": "xoxb-test", "SLACK_SIGNING_SECRET": SECRET, "SLACK_API_URL": settings.slack_api_url,
         "RETENTION_ADMINS": ADMIN,
     }  # fmt: skip
     server = subprocess.Popen(
         [sys.executable, "-m", "bot.server"],
-        env=environment,
+        env=given | environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    address = f"http://127.0.0.1:{port}"
+
+    def answers():
+        try:
+            return urllib.request.urlopen(f"{address}/health/ready", timeout=5).status == 200
+        except OSError:
+            return False
+
     try:
+        until(answers, 60)
+        yield address
+    finally:
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(15) == 0
 
-        def answers():
-            try:
-                return (
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5).status == 200
-                )
-            except OSError:
-                return False
 
-        until(answers, 30)
+def post(url: str, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the answer, whatever the status."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=60) as answer:
+            return answer.status, dict(answer.headers), answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, dict(error.headers), error.read()
+
+
+def slack_headers(body: str) -> dict[str, str]:
+    return {name[5:].replace("_", "-"): value for name, value in signed(body).items()}
+
+
+def test_the_server_starts_answers_and_stops_on_sigterm(settings, database):
+    with server_process(settings) as address:
         body = command("help")
-        headers = {name[5:].replace("_", "-"): value for name, value in signed(body).items()}
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/slack/events", body.encode(), headers)
-        assert b"/retention sweep" in urllib.request.urlopen(request, timeout=10).read()
+        _, _, answer = post(f"{address}/slack/events", body.encode(), slack_headers(body))
+        assert b"/retention sweep" in answer
 
         def lives():
             with database.reading() as session:
                 return session.get(Process, f"bot@{socket.gethostname()}")
 
         until(lives, 10)
-    finally:
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(15) == 0
+
+
+def test_150_digests_of_one_viewer_are_a_few_jobs_and_150_sentences(settings, database):
+    """Every third command repeats a channel, so that some requests are identical and some are not."""
+    with server_process(settings) as address:
+
+        def send(number):
+            fields = {
+                "user_id": "U0VIEWER",
+                "channel_id": f"C0{number // 3}",
+                "trigger_id": f"burst.{number}",
+            }
+            body = command("digest now", **fields)
+            status, _, answer = post(f"{address}/slack/events", body.encode(), slack_headers(body))
+            return status, json.loads(answer)
+
+        with ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(send, range(150)))
+    assert {status for status, _ in answers} == {200}
+    assert all(answer["response_type"] == "ephemeral" and answer["text"] for _, answer in answers)
+    assert 1 <= len(all_jobs(database)) <= 3
+    assert any("One person can" in answer["text"] for _, answer in answers)
+
+
+def test_300_wrong_codes_are_throttled_by_the_server(settings, database):
+    key = b"shared with the till"
+    with server_process(settings, RETENTION_REDEMPTION_KEY=key.decode()) as address:
+
+        def tell(number):
+            body = json.dumps({"code": f"WRONG{number}"}).encode()
+            return post(f"{address}/redemptions", body, signing.headers(key, body, clock.wall()))
+
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(tell, range(300)))
+        unsigned, _, _ = post(f"{address}/redemptions", b"{}", {})
+    throttled = [headers for status, headers, _ in answers if status == 429]
+    assert {status for status, _, _ in answers} == {404, 429}
+    assert len(throttled) > 200
+    assert all(int(headers["Retry-After"]) >= 1 for headers in throttled)
+    assert unsigned == 401
 
 
 @pytest.mark.parametrize(
