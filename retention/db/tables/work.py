@@ -59,8 +59,8 @@ class Job(Base):
     __table_args__ = (
         Index(None, "state", "enqueued_at"),
         Index(None, "team_id", "created_at"),
-        Index(None, "request_key", "state"),
-        Index(None, "requested_by", "state", "queued_at"),
+        Index(None, "team_id", "request_key", "state"),
+        Index(None, "team_id", "requested_by", "state", "queued_at"),
     )
 
 

@@ -13,13 +13,17 @@ def upgrade() -> None:
     with op.batch_alter_table("jobs") as batch_op:
         batch_op.add_column(sa.Column("request_key", sa.String(length=64), nullable=True))
         batch_op.add_column(sa.Column("by_person", sa.Boolean(), server_default=sa.false(), nullable=False))
-    op.create_index("ix_jobs_request_key_state", "jobs", ["request_key", "state"])
-    op.create_index("ix_jobs_requested_by_state_queued_at", "jobs", ["requested_by", "state", "queued_at"])
+    op.create_index("ix_jobs_team_id_request_key_state", "jobs", ["team_id", "request_key", "state"])
+    op.create_index(
+        "ix_jobs_team_id_requested_by_state_queued_at",
+        "jobs",
+        ["team_id", "requested_by", "state", "queued_at"],
+    )
 
 
 def downgrade() -> None:
-    op.drop_index("ix_jobs_requested_by_state_queued_at", "jobs")
-    op.drop_index("ix_jobs_request_key_state", "jobs")
+    op.drop_index("ix_jobs_team_id_requested_by_state_queued_at", "jobs")
+    op.drop_index("ix_jobs_team_id_request_key_state", "jobs")
     with op.batch_alter_table("jobs") as batch_op:
         batch_op.drop_column("by_person")
         batch_op.drop_column("request_key")
