@@ -13,6 +13,7 @@ from bot.commands.catalogue import entries
 from bot.failures import Failures
 from bot.interactions import register_all
 from bot.oauth import Flow
+from bot.request_limit import RequestLimit
 from bot.services import Services
 from bot.threads import Listeners, acknowledged_once
 from bot.workspace import CheckWorkspace, OwnWorkspace
@@ -56,6 +57,7 @@ def build_app(settings: Settings, database: Database | None = None) -> App:
     app.error(Failures(services).handle)
     app.use(CheckWorkspace(OwnWorkspace(settings, services.database)))
     app.use(acknowledged_once)
+    app.use(RequestLimit())
     app.use(whole_characters)
     slash.register(app, services)
     home.register(app, services)

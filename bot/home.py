@@ -39,7 +39,10 @@ def register(app: App, services: Services) -> None:
         ack()
         click = Click.of(body)
         call = Call(services, click.user, SLACK, click.key, click.user)
-        slash.answer(services, click.value, call, started)  # its message goes to the direct message
+        said = slash.answer(services, click.value, call, started)  # a new job shows in the direct message
+        if isinstance(said, slash.UnderWay):
+            modal = render.view("bot/under_way_modal", job=said.job, own=said.own)
+            client.views_open(trigger_id=click.trigger_id or "", view=modal)
         client.views_publish(user_id=click.user, view=view(services, click.user))
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -17,9 +18,18 @@ from retention.db.tables import Job
 from retention.errors import Conflict
 from workers import jobs, roles
 from workers.delivery import outbox, render
+from workers.jobs import Submission
 from workers.requests import Request
 
 BUDGET_SECONDS = 2.3  # what is not stored by then is not accepted
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay(render.Message):
+    """The answer to a request that is open already: ``job`` has ``id`` and ``title``, ``own`` says whose it is."""
+
+    job: dict[str, str]
+    own: bool
 
 
 def register(app: App, services: Services) -> None:
@@ -63,10 +73,30 @@ def queue(
 ) -> render.Message:
     """Store a request as a job, wake the workers, and say what happens next.
 
+    Parameters
+    ----------
+    services : Services
+        The installation's.
+    request : Request
+        What the person asked for.
+    call : Call
+        Who asked, and where.
+    started : float
+        When the request arrived, by `time.monotonic`.
+    private : bool
+        Send the result to the person's direct message.
+
+    Returns
+    -------
+    Message
+        An `UnderWay` where an identical request is open.
+
     Raises
     ------
     NotAllowed
         Where the role does not allow it.
+    TooManyRequests
+        Where the person has reached a limit.
     BadInput
         Where a worker has not the time for it.
     Conflict
@@ -77,15 +107,18 @@ def queue(
     here = private or services.places.can_post(asked_in)
     channel = call.user if private or not here else asked_in
 
-    def store(session: Session) -> Job:
+    def store(session: Session) -> Submission:
         if time.monotonic() - started > BUDGET_SECONDS:
             raise Conflict("The database is too busy just now, so nothing was accepted; please try again.")
         return jobs.submit(
             session, services.settings, request,
             requested_by=call.user, channel=channel, idem_key=call.key, announce=False,
-        ).job  # fmt: skip
+        )  # fmt: skip
 
-    job = services.intake.store(store)
+    submission = services.intake.store(store)
+    job = submission.job
+    if submission.joined:
+        return under_way(job, call.user, private=channel == call.user)
     services.intake.later(lambda session: announce(session, services, job.id))
     woken = services.queue.wake(job)
     return queued(
@@ -97,6 +130,23 @@ def queued(job: Job, *, stranger: bool, private: bool, woken: bool, zone: str) -
     """What the person who asked sees: where the result goes, and Cancel."""
     text, blocks = _queued(jobs.title(job.kind), stranger, private, woken, zone)
     return render.Message(text, json.loads(blocks.replace(_A_JOB, job.id)))
+
+
+def under_way(job: Job, user: str, *, private: bool) -> UnderWay:
+    """Tell a person that an identical request is open; somebody else's job is not named.
+
+    Parameters
+    ----------
+    job : Job
+        The open job.
+    user : str
+        Who asked again.
+    private : bool
+        Whether the result goes to their direct message.
+    """
+    shown, own = {"id": job.id, "title": jobs.title(job.kind)}, job.requested_by == user
+    message = render.message("bot/under_way", job=shown, own=own, private=private)
+    return UnderWay(message.text, message.blocks, shown, own)
 
 
 _A_JOB = "JOB-ID"

@@ -143,8 +143,9 @@ class Terminal:
         services = call.services
         with services.database.transaction() as session:
             job = jobs.submit(
-                session, services.settings, request, requested_by=call.user, channel=None, idem_key=call.key
-            ).job
+                session, services.settings, request, requested_by=call.user, channel=None, idem_key=call.key,
+                limited=False,
+            ).job  # fmt: skip
         woken = jobs.wake(services.settings, job)
         return {"job": job.id, "kind": job.kind, "state": job.state, "queue_away": not woken}
 

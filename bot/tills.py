@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from bot.buckets import TokenBuckets
 from retention import clock
 from retention.campaigns import coupons
 from retention.campaigns.offers import terms
@@ -29,7 +30,35 @@ FIRST, LAST = (datetime(year, 1, 1, tzinfo=UTC) for year in (1970, 2100))
 AHEAD = timedelta(days=1)  # a till's own time may be told without its zone; files are held to the same
 _STATUS = {"redeemed": 200, "repeated": 200, "unknown": 404, "expired": 410, "void": 410}  # else 409
 
+WRONG_CODES, SECONDS = 20, 60  # unknown codes of all tills together; above this every call waits
+
 Answer = tuple[int, dict[str, Any]]
+
+
+class WrongCodes:
+    """Count unknown codes, so that nobody can find a valid code by trying.
+
+    One count covers all tills, because they share one key. The count is in memory: a restart clears it. Calls that are
+    judged at the same moment may exceed the limit by the server's threads; that debt is waited for.
+
+    Parameters
+    ----------
+    buckets : TokenBuckets, optional
+        Another limit than `WRONG_CODES` in `SECONDS`.
+    """
+
+    def __init__(self, buckets: TokenBuckets | None = None) -> None:
+        self._buckets = TokenBuckets(WRONG_CODES, SECONDS) if buckets is None else buckets
+
+    def wait_seconds(self) -> int:
+        """Return the seconds until the next call is judged; 0 where it is judged now."""
+        return self._buckets.wait_seconds("")
+
+    def add(self) -> None:
+        """Count one unknown code."""
+        self._buckets.spend("")
+        if wait := self.wait_seconds():
+            log.warning("%s unknown codes within %s s: redemptions wait %s s", WRONG_CODES, SECONDS, wait)
 
 
 class _Told(BaseModel):
@@ -61,19 +90,51 @@ class _Told(BaseModel):
         return text
 
 
-def redemption(database: Database, settings: Settings, headers: Mapping[str, str], body: bytes) -> Answer:
+def redemption(
+    database: Database, settings: Settings, headers: Mapping[str, str], body: bytes, wrong_codes: WrongCodes
+) -> tuple[int, dict[str, Any], dict[str, str]]:
     """Take one redemption. The same call again, however it is signed, is answered alike and changes nothing.
 
     Parameters
     ----------
+    database : Database
+        Where codes and redemptions are stored.
+    settings : Settings
+        Their ``redemption_key`` has to have signed the call.
     headers : mapping
         By their names in lower case.
+    body : bytes
+        As it was signed.
+    wrong_codes : WrongCodes
+        The server's count of unknown codes. While it is over the limit no code is looked up, so the answer 429 says
+        nothing about the code.
 
     Returns
     -------
     tuple
-        HTTP status, and the JSON to answer with.
+        HTTP status, the JSON to answer with, and further headers.
     """
+    told = _read(settings, headers, body)
+    if isinstance(told, tuple):
+        return *told, {}
+    if wait := wrong_codes.wait_seconds():
+        return (
+            429,
+            {"error": f"too many unknown codes; send this again in {wait} s"},
+            {"Retry-After": str(wait)},
+        )
+    try:
+        status, answer = _taken(database, settings, told, body)
+    except SQLAlchemyError as error:
+        log.error("cannot store a redemption: %s", error)
+        return 503, {"error": "it could not be stored; please send it again"}, {}
+    if answer["outcome"] == "unknown":
+        wrong_codes.add()
+    return status, answer, {}
+
+
+def _read(settings: Settings, headers: Mapping[str, str], body: bytes) -> _Told | Answer:
+    """Return the call where it is signed and complete, else why not."""
     if settings.redemption_key is None:
         return 404, {"error": "redemptions are not taken here: RETENTION_REDEMPTION_KEY is not set"}
     if len(body) > LARGEST:
@@ -93,11 +154,7 @@ def redemption(database: Database, settings: Settings, headers: Mapping[str, str
         return 400, {
             "error": f"at: {when} UTC lies in the future; set the till's clock right, or leave it out: without it, it is now"
         }
-    try:
-        return _taken(database, settings, told, body)
-    except SQLAlchemyError as error:
-        log.error("cannot store a redemption: %s", error)
-        return 503, {"error": "it could not be stored; please send it again"}
+    return told
 
 
 def _key(session: Session, told: _Told, use: Use, body: bytes) -> str:

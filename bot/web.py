@@ -72,6 +72,7 @@ class Site:
         self.settings = settings
         self.database = database or Database.of(settings)
         self.app: App = build_app(settings, self.database)
+        self.wrong_codes = tills.WrongCodes()
         threading.Thread(target=_reach_queue, args=(settings,), name="reach queue", daemon=True).start()
         self.routes: dict[tuple[str, str], Route] = {
             ("GET", LIVE): Route(self.live),
@@ -162,7 +163,11 @@ class Site:
 
     def redemption(self, request: Request) -> Reply:
         """Record that a shop's till or checkout redeemed a coupon code; signed."""
-        return json_reply(*tills.redemption(self.database, self.settings, request.headers, request.body))
+        status, answer, further = tills.redemption(
+            self.database, self.settings, request.headers, request.body, self.wrong_codes
+        )
+        reply = json_reply(status, answer)
+        return reply._replace(headers=[*reply.headers, *further.items()])
 
     def install(self, request: Request) -> Reply:
         """Send the visitor to Slack to install the app."""

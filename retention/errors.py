@@ -22,6 +22,10 @@ class TooLittleData(Refused):
     """The data cannot carry what was asked of it (history, customers or classes missing)."""
 
 
+class TooManyRequests(Refused):
+    """The person has reached a limit; the message names the limit and when to try again."""
+
+
 class Conflict(Refused):
     """Somebody else was first, or the thing has changed since the person saw it."""
 

@@ -20,14 +20,14 @@ from retention.db.insert import insert_once
 from retention.db.tables import Job
 from retention.errors import BadInput, Conflict, NotAllowed
 from retention.settings import Settings
-from workers import broker, roles
+from workers import broker, quotas, roles
 from workers.delivery import outbox
 from workers.requests import REQUESTS, Request
 from workers.tasks.contract import Post
 
 log = logging.getLogger(__name__)
 
-OPEN = ("queued", "running")
+OPEN = quotas.OPEN
 LEASE = timedelta(seconds=60)
 _FAR = timedelta(hours=1)  # ahead of now: no lease is that long
 TERMINAL = "terminal"  # the name of a worker that is a person's own process
@@ -35,10 +35,15 @@ TERMINAL = "terminal"  # the name of a worker that is a person's own process
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A stored job, and whether this call stored it (False: the same ``idem_key`` was here before)."""
+    """A stored job and how this call came by it.
+
+    ``created``: this call stored it. ``joined``: it is an identical request that was open already. Neither: the same
+    ``idem_key`` arrived before.
+    """
 
     job: Job
     created: bool
+    joined: bool = False
 
 
 def submit(
@@ -51,11 +56,22 @@ def submit(
     idem_key: str,
     thread_key: str | None = None,
     announce: bool = True,
+    limited: bool = True,
 ) -> Submission:
     """Store a job in the caller's transaction; call `wake` once that is committed.
 
     Parameters
     ----------
+    session : Session
+        The caller's transaction. Where the request is refused, nothing was written in it.
+    settings : Settings
+        The installation's.
+    request : Request
+        What to do.
+    requested_by : str
+        The person, or `roles.OPERATOR`.
+    thread_key : str, optional
+        Key of the message in whose thread the result goes.
     channel : str or None
         Where its message goes: a channel id, a user id (their direct message), or None: nowhere.
     idem_key : str
@@ -63,16 +79,35 @@ def submit(
     announce : bool
         Also post the message with the progress bar, which the result replaces. Without it the result is a message
         of its own, which notifies people as an update does not.
+    limited : bool
+        Apply the limits of `workers.quotas` and join an identical open request. False for schedules and for work
+        that the system itself is due to do.
+
+    Returns
+    -------
+    Submission
+        The new job, or the earlier one that answers this request.
 
     Raises
     ------
     NotAllowed
         Where the role of ``requested_by`` does not allow it.
+    TooManyRequests
+        Where the person has reached a limit.
     """
     roles.require(session, settings, requested_by, request.role, request.deed)
+    args, limited = request.model_dump(mode="json"), limited and quotas.is_limited(requested_by)
+    key = quotas.request_key(settings, request.kind, args, channel, thread_key)
+    if limited:
+        earlier = quotas.admit(
+            session, settings, kind=request.kind, title=title(request.kind), user=requested_by, key=key,
+            idem_key=idem_key,
+        )  # fmt: skip
+        if earlier:
+            return Submission(session.get_one(Job, earlier.job_id), created=False, joined=earlier.joined)
     values = {
         "id": secrets.token_hex(6), "team_id": settings.team_id, "kind": request.kind, "queue": request.queue,
-        "args": request.model_dump(mode="json"), "idem_key": idem_key, "requested_by": requested_by,
+        "args": args, "idem_key": idem_key, "request_key": key, "by_person": limited, "requested_by": requested_by,
         "channel": channel, "thread_key": thread_key, "business_at": clock.now(),
         **dict.fromkeys(("created_at", "queued_at", "enqueued_at"), clock.wall()),
     }  # fmt: skip
@@ -170,27 +205,62 @@ def retry(session: Session, settings: Settings, job_id: str, user: str) -> Job:
     NotAllowed
         The role does not allow what the job does, or it is somebody else's.
     Conflict
-        It is queued, running or done.
+        It is queued, running or done, or an identical request is open.
+    TooManyRequests
+        Where the job's owner has reached a limit.
     """
     job = find(session, settings, job_id)
     _own(session, settings, job, user, "retry")
     request = REQUESTS[job.kind]
     roles.require(session, settings, job.requested_by, request.role, request.deed)
-    if not requeue(session, settings, job):
+    if not requeue(session, settings, job, limited=quotas.is_limited(user)):
         raise Conflict(
             f"Job {job.id} ({job.kind}) is {job.state}; only a failed or cancelled one can be retried."
         )
     return job
 
 
-def requeue(session: Session, settings: Settings, job: Job) -> bool:
-    """Queue a failed or cancelled job again, in the same message; whether it was one."""
+def requeue(session: Session, settings: Settings, job: Job, *, limited: bool = True) -> bool:
+    """Queue a failed or cancelled job again, in the same message.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        The installation's.
+    job : Job
+        Read in this transaction.
+    limited : bool
+        Apply the limits of `workers.quotas` to the job's owner.
+
+    Returns
+    -------
+    bool
+        False where the job is neither failed nor cancelled.
+
+    Raises
+    ------
+    Conflict
+        Where an identical request is open.
+    TooManyRequests
+        Where the job's owner has reached a limit.
+    """
+    if job.state not in ("failed", "cancelled"):
+        return False
+    key = quotas.request_key(settings, job.kind, job.args, job.channel, job.thread_key)
+    if limited and quotas.admit(
+        session, settings, kind=job.kind, title=title(job.kind), user=job.requested_by, key=key, idem_key=""
+    ):
+        raise Conflict(
+            f"The same {title(job.kind)} job is already under way, so wait for its result instead of retrying {job.id}."
+        )
     now = clock.wall()
     again = session.execute(
         update(Job)
         .where(Job.id == job.id, Job.state.in_(("failed", "cancelled")))
         .values(
-            state="queued", cancel_at=None, cancelled_by=None, error=None, reference=None, finished_at=None,
+            request_key=key, by_person=limited or Job.by_person, state="queued", cancel_at=None, cancelled_by=None, error=None, reference=None, finished_at=None,
             lease_until=None, queued_at=now, enqueued_at=now, business_at=clock.now(), progress_done=0, progress_total=0,
             progress_text="",
         )

@@ -114,6 +114,8 @@ def retrain(session: Session, settings: Settings, looked: str, user: str, channe
         idem_key=f"decay:{looked}:retrain",
     )
     job = submission.job
+    if submission.joined:
+        raise Conflict(f"The same {jobs.title(job.kind)} job is already under way, so wait for its result.")
     if not submission.created:
         undone = job.state in ("failed", "cancelled")
         again = f"; `/retention jobs retry {job.id}` runs it again" if undone else ""

@@ -177,7 +177,7 @@ def _submit(session: Session, settings: Settings, schedule: Schedule, slot: date
         submission = jobs.submit(
             session, settings, REQUESTS[schedule.kind].model_validate(schedule.args),
             requested_by=schedule.created_by, channel=schedule.channel,
-            idem_key=f"schedule:{schedule.id}:{slot}", announce=False,
+            idem_key=f"schedule:{schedule.id}:{slot}", announce=False, limited=False,
         )  # fmt: skip
     except Refused as refusal:  # whoever made it may no longer do this
         log.warning("schedule %s (%s) of %s: %s", schedule.id, schedule.kind, slot, refusal)
@@ -205,7 +205,7 @@ def _campaigns(database: Database, settings: Settings) -> list[Job]:
             with apart(session, settings, thread_key, channel=channel, thread_key=thread_key):
                 submission = jobs.submit(
                     session, settings, request, requested_by=requested_by, channel=channel, idem_key=idem_key,
-                    thread_key=thread_key, announce=False,
+                    thread_key=thread_key, announce=False, limited=False,
                 )  # fmt: skip
                 if submission.created or _again(session, settings, submission.job):
                     submitted.append(submission.job)
@@ -216,7 +216,7 @@ def _again(session: Session, settings: Settings, job: Job) -> bool:
     """Whether a campaign that could not be sent is tried anew: what kept it from that may have been mended since."""
     wall = clock.wall()
     over = job.state == "failed" and (job.finished_at or wall) <= wall - due.LONGEST_REST
-    return over and job.kind == "campaign_send" and jobs.requeue(session, settings, job)
+    return over and job.kind == "campaign_send" and jobs.requeue(session, settings, job, limited=False)
 
 
 def _monitor(database: Database, settings: Settings) -> list[Job]:
@@ -228,7 +228,7 @@ def _monitor(database: Database, settings: Settings) -> list[Job]:
         request, idem_key, channel = due_now
         submission = jobs.submit(
             session, settings, request, requested_by=roles.OPERATOR, channel=channel, idem_key=idem_key,
-            announce=False,
+            announce=False, limited=False,
         )  # fmt: skip
         return [submission.job] if submission.created else []
     return []

@@ -19,6 +19,7 @@
 - One transaction; `Click.first_time` in it, so that a click delivered twice acts once.
 - What the channel should show afterwards is an outbox row (``workers.delivery.outbox.put`` with the message's key), in
   that same transaction. `whisper` is for the person alone, and best effort: never a result.
+- A button that submits a job calls `confirm` after the commit: the person may have joined an open job.
 """
 
 import logging
@@ -36,6 +37,7 @@ from sqlalchemy.orm import Session
 from bot.services import Services, first_time
 from retention.settings import Settings
 from workers.delivery import render
+from workers.jobs import Submission, title
 
 log = logging.getLogger("retention.bot")
 
@@ -112,6 +114,30 @@ def whisper(services: Services, click: Click, template: str, **values: Any) -> N
             )
     except (SlackClientError, OSError) as error:  # what was done stands, whether it can be said or not
         log.warning("%s could not be shown to %s: %s", template, click.user, error)
+
+
+def confirm(services: Services, click: Click, submission: Submission, *, private: bool) -> None:
+    """Wake the workers for a committed job and tell the person what happens; an open job needs no second wake-up.
+
+    Parameters
+    ----------
+    services : Services
+        The installation's.
+    click : Click
+        Who asked, and where.
+    submission : Submission
+        What `jobs.submit` returned.
+    private : bool
+        Whether the result goes to their direct message.
+    """
+    job = submission.job
+    shown = {"id": job.id, "title": title(job.kind)}
+    if submission.joined:
+        own = job.requested_by == click.user
+        whisper(services, click, "bot/under_way", job=shown, own=own, private=private)
+        return
+    woken = services.queue.wake(job)
+    whisper(services, click, "bot/queued", job=shown, stranger=False, private=private, woken=woken)
 
 
 def register_all(app: App, services: Services) -> None:

@@ -8,7 +8,7 @@ from slack_bolt import Ack, App
 from sqlalchemy.orm import Session
 
 from bot import numbers
-from bot.interactions import Click, whisper
+from bot.interactions import Click, confirm, whisper
 from bot.services import Services
 from retention.campaigns import wording
 from retention.campaigns.changes import OFFERS, SOON, Changes
@@ -166,15 +166,11 @@ def _download(services: Services, click: Click, part: Literal["codes", "calls"])
         if not click.first_time(session):
             return
         find(session, services.settings, campaign_id)
-        job = jobs.submit(
+        submission = jobs.submit(
             session, services.settings, CampaignCsv(campaign_id=campaign_id, part=part), requested_by=click.user,
             channel=click.user, idem_key=click.key,
-        ).job  # fmt: skip
-    woken = services.queue.wake(job)
-    whisper(
-        services, click, "bot/queued", job={"id": job.id, "title": jobs.title(job.kind)}, stranger=False, private=True,
-        woken=woken,
-    )  # fmt: skip
+        )  # fmt: skip
+    confirm(services, click, submission, private=True)
 
 
 def _repair(services: Services, click: Click, stale: Stale) -> None:

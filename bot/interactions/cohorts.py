@@ -4,7 +4,7 @@ from typing import Any
 
 from slack_bolt import Ack, App
 
-from bot.interactions import Click, whisper
+from bot.interactions import Click, confirm
 from bot.services import Services
 from retention.db.tables import Audit
 from workers import cohorts, ids, jobs
@@ -35,18 +35,13 @@ def _submit(services: Services, click: Click, request: Request, *, channel: str,
         if not click.first_time(session):
             return
         cohort = cohorts.find(session, services.settings, click.value)
-        job = jobs.submit(
+        submission = jobs.submit(
             session, services.settings, request, requested_by=click.user, channel=channel, idem_key=click.key
-        ).job
+        )
         session.add(
             Audit(
                 team_id=services.settings.team_id, actor=click.user, action=action, subject=cohort.id,
-                details={"job": job.id},
+                details={"job": submission.job.id},
             )
         )  # fmt: skip
-    woken = services.queue.wake(job)
-    whisper(
-        services, click, "bot/queued",
-        job={"id": job.id, "title": jobs.title(job.kind)},
-        stranger=False, private=channel == click.user, woken=woken,
-    )  # fmt: skip
+    confirm(services, click, submission, private=channel == click.user)

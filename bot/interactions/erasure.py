@@ -4,7 +4,7 @@ from typing import Any
 
 from slack_bolt import Ack, App
 
-from bot.interactions import Click, whisper
+from bot.interactions import Click, confirm
 from bot.services import Services
 from workers import ids, jobs
 from workers.requests import Forget
@@ -20,12 +20,8 @@ def register(app: App, services: Services) -> None:
         with services.database.transaction() as session:
             if not click.first_time(session):
                 return
-            job = jobs.submit(
+            submission = jobs.submit(
                 session, services.settings, Forget(customer_id=click.value), requested_by=click.user,
                 channel=click.user, idem_key=click.key,
-            ).job  # fmt: skip
-        woken = services.queue.wake(job)
-        whisper(
-            services, click, "bot/queued", job={"id": job.id, "title": jobs.title(job.kind)}, stranger=False,
-            private=True, woken=woken,
-        )  # fmt: skip
+            )  # fmt: skip
+        confirm(services, click, submission, private=True)

@@ -189,7 +189,9 @@ def scrub_jobs(session: Session, job_ids: Sequence[str]) -> None:
     """What those jobs were asked and found out, or why they failed, away."""
     error = case((Job.error.is_not(None), ERASED))
     session.execute(
-        update(Job).where(Job.id.in_(job_ids)).values(args={"customer_id": ERASED}, result=None, error=error),
+        update(Job)
+        .where(Job.id.in_(job_ids))
+        .values(args={"customer_id": ERASED}, request_key=None, result=None, error=error),
         execution_options=_QUIETLY,
     )
 
@@ -254,7 +256,8 @@ def files_naming(
 def forget_question(session: Session, job_id: str) -> None:
     """Whom the erasing job itself was asked to erase, away; what it came to stays."""
     session.execute(
-        update(Job).where(Job.id == job_id).values(args={"customer_id": ERASED}), execution_options=_QUIETLY
+        update(Job).where(Job.id == job_id).values(args={"customer_id": ERASED}, request_key=None),
+        execution_options=_QUIETLY,
     )
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from statistics import median
 from urllib.parse import urlencode
 
@@ -19,6 +20,7 @@ from tests.bot.wire import SECRET, Api, serve
 
 HOME = f"bot-{os.getpid()}"  # of this run alone: its rows are counted at the end
 PEOPLE, REQUESTS, ROUNDS, WARM_UP = 50, 1_500, 3, 300
+_NUMBERS = count(1)  # of all requests of this run
 
 
 def slash() -> dict[str, Figure]:
@@ -117,7 +119,7 @@ def _load(
 
 async def _people(port: int, people: int, requests: int) -> tuple[list[float], float]:
     """Everybody types, waits for the answer, types again, over a connection of their own. Seconds of each, and in all."""
-    waiting = [_signed(port, f"{time.time_ns()}.{number}") for number in range(requests)]
+    waiting = [_signed(port) for _ in range(requests)]
     took: list[float] = []
 
     async def person() -> None:
@@ -143,12 +145,14 @@ async def _answer(reader: asyncio.StreamReader) -> None:
     assert b"queued" in body, body
 
 
-def _signed(port: int, trigger: str) -> bytes:
-    """``/retention sweep``, as Slack sends it. Each request is of another person: identical ones would become one job."""
+def _signed(port: int) -> bytes:
+    """``/retention sweep``, as Slack sends it: each another request of another person, because one person is limited."""
+    number = next(_NUMBERS)
     body = urlencode({
         "token": "legacy", "team_id": "T0DEMO", "team_domain": "bench", "channel_id": "C0CRM", "channel_name": "crm",
-        "user_id": f"U{trigger.replace('.', 'X')}", "user_name": "analyst", "command": "/retention", "text": "sweep --tier high",
-        "api_app_id": "A0", "response_url": f"http://127.0.0.1:{port}/r", "trigger_id": trigger,
+        "user_id": f"U0BENCH{number}", "user_name": "analyst", "command": "/retention",
+        "text": f"sweep --tier high --top {number}", "api_app_id": "A0", "response_url": f"http://127.0.0.1:{port}/r",
+        "trigger_id": f"{time.time_ns()}.{number}",
     })  # fmt: skip
     stamp = str(int(time.time()))
     signature = SignatureVerifier(SECRET).generate_signature(timestamp=stamp, body=body)

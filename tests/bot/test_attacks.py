@@ -5,17 +5,20 @@ import random
 import re
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from urllib.parse import urlencode
 
 import pytest
 from sqlalchemy import func, select
 
+from retention import clock
 from retention.db import Database
 from retention.db.tables import Base, Job
+from retention.privacy import signing
 from retention.settings import Settings
 from tests.bot.real_server import FORM, RunningBot, running_bot, signature, slash_command
-from tests.bot.wire import CHANNEL, PAYLOADS, TEAM, Api, serve
+from tests.bot.wire import CHANNEL, PAYLOADS, TEAM, VIEWER, Api, serve
 
 LOG_LINE = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ (INFO|WARNING|ERROR) \S+: |^    ")
 
@@ -241,6 +244,39 @@ def test_refused_requests_are_counted(own_bot):
         own_bot.request("POST", "/slack/events", "x=1")
     _, _, page = own_bot.request("GET", "/metrics", port=own_bot.health_port)
     assert b'retention_http_refused_total{reason="unverified"} 12.0' in page
+
+
+# ---------------------------------------------------------------- bursts
+
+
+def test_150_digests_of_one_viewer_become_a_few_jobs(own_bot, database):
+    def send(number: int) -> tuple[int, dict]:
+        # Every third command repeats a channel: some requests are identical, some are not.
+        return own_bot.command("digest now", VIEWER, channel_id=f"C0{number // 3}")
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(send, range(150)))
+    assert {status for status, _ in answers} == {200}
+    assert all(said["response_type"] == "ephemeral" and said["text"] for _, said in answers)
+    assert 1 <= jobs_stored(database) <= 3
+    assert any("One person can" in said["text"] for _, said in answers)
+
+
+def test_300_wrong_redemption_codes_are_throttled(settings, database):
+    key = b"shared with the till"
+    with running_bot(settings, RETENTION_REDEMPTION_KEY=key.decode()) as bot:
+
+        def tell(number: int) -> tuple[int, dict[str, str], bytes]:
+            body = json.dumps({"code": f"WRONG{number}"}).encode()
+            return bot.request("POST", "/redemptions", body, signing.headers(key, body, clock.wall()))
+
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(tell, range(300)))
+        assert bot.request("POST", "/redemptions", "{}")[0] == 401
+    throttled = [headers for status, headers, _ in answers if status == 429]
+    assert {status for status, _, _ in answers} == {404, 429}
+    assert len(throttled) > 200
+    assert all(int(headers["retry-after"]) >= 1 for headers in throttled)
 
 
 # ---------------------------------------------------------------- ports

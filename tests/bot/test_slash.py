@@ -63,14 +63,15 @@ def test_the_same_delivery_twice_is_one_job(workspace, database):
     second = workspace.run("sweep", trigger="T1")
     assert first == second
     assert len(all_jobs(database)) == 1
-    workspace.run("sweep", trigger="T2")
+    workspace.run("sweep --top 7", trigger="T2")
     assert len(all_jobs(database)) == 2
     until(lambda: len(posts(database)) == 2)
 
 
 def test_fifty_at_once_are_fifty_jobs(workspace, database):
     def one(number):
-        workspace.run("sweep" if number % 5 else "swep", trigger=f"many.{number}")
+        typed = "digest" if number % 5 else "digst"
+        workspace.run(typed, user=f"U0{number}", channel=f"C0{number}", trigger=f"many.{number}")
 
     threads = [threading.Thread(target=one, args=(number,)) for number in range(50)]
     for thread in threads:

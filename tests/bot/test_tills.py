@@ -1,11 +1,14 @@
 """``POST /redemptions``: signed, within minutes, once however often it is sent."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
 
+from bot.buckets import TokenBuckets
+from bot.tills import WRONG_CODES, WrongCodes
 from bot.web import Site
 from retention import clock
 from retention.campaigns.redemptions import Use, redeem
@@ -32,6 +35,18 @@ def tell(site, body, *, key=KEY, at=None, tamper=b""):
     headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in signed.items()}
     status, _, answer = ask(site, "POST", "/redemptions", sent + tamper, **headers)
     return status, json.loads(answer)
+
+
+@pytest.fixture
+def seconds(site) -> list[float]:
+    """The throttle's clock, which the test moves."""
+    now = [0.0]
+    site.wrong_codes = WrongCodes(TokenBuckets(WRONG_CODES, 60, now=lambda: now[0]))
+    return now
+
+
+def guess(site, times: int) -> list[int]:
+    return [tell(site, {"code": f"WRONG{number}"})[0] for number in range(times)]
 
 
 def _code(site, customer="k3") -> str:
@@ -158,3 +173,65 @@ def test_a_key_that_is_set_to_nothing_takes_nothing(settings, database):
         404,
         "redemptions are not taken here: RETENTION_REDEMPTION_KEY is not set",
     )
+
+
+# ---------------------------------------------------------------- wrong codes
+
+
+def test_codes_after_20_unknown_ones_wait_and_the_answer_says_how_long(site, seconds):
+    assert guess(site, 22) == [404] * 20 + [429] * 2
+    sent = json.dumps({"code": "WRONG"}).encode()
+    signed = signing.headers(KEY, sent, clock.wall())
+    headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in signed.items()}
+    status, answered, body = ask(site, "POST", "/redemptions", sent, **headers)
+    assert (status, answered["Retry-After"]) == (429, "3")
+    assert answered["Content-Type"] == "application/json"
+    assert json.loads(body) == {"error": "too many unknown codes; send this again in 3 s"}
+
+
+def test_throttled_valid_code_is_answered_like_an_unknown_one(site, seconds):
+    body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
+    guess(site, 20)
+    assert tell(site, body) == tell(site, {"code": "WRONG"})
+    with site.database.reading() as session:
+        assert session.scalars(select(Redemption)).all() == []
+        assert session.scalars(select(Coupon.state).where(Coupon.customer_id == "k3")).one() == "issued"
+    seconds[0] = 3.0
+    assert tell(site, body)[0] == 200
+
+
+def test_unknown_codes_refill_at_20_in_a_minute(site, seconds):
+    guess(site, 20)
+    seconds[0] = 6.0
+    assert guess(site, 3) == [404, 404, 429]
+    seconds[0] = 66.0
+    assert guess(site, 21) == [404] * 20 + [429]
+
+
+def test_known_codes_never_count(site, seconds):
+    body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
+    answers = [tell(site, body)[0] for _ in range(30)]
+    answers += [tell(site, {**body, "order_id": f"o{number}"})[0] for number in range(2, 32)]
+    assert answers == [200] * 30 + [409] * 30
+    assert guess(site, 1) == [404]
+
+
+def test_unsigned_and_malformed_calls_never_count(site, seconds):
+    for number in range(30):
+        assert tell(site, {"code": f"WRONG{number}"}, key=b"guessed")[0] == 401
+        assert tell(site, {"code": ""})[0] == 400
+    assert guess(site, 1) == [404]
+
+
+def test_throttle_leaves_the_other_refusals_as_they_are(site, seconds):
+    guess(site, 20)
+    assert tell(site, {"code": "WRONG"}, key=b"guessed")[0] == 401
+    assert tell(site, {"code": ""})[0] == 400
+    assert tell(site, b"x" * 10_001)[0] == 413
+
+
+def test_unknown_codes_of_many_threads_are_throttled(site, seconds):
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: tell(site, {"code": f"W{number}"})[0], range(60)))
+    assert 20 <= answers.count(404) < 20 + 8
+    assert answers.count(404) + answers.count(429) == 60

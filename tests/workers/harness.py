@@ -26,7 +26,8 @@ def ask(
     database: Database, settings: Settings, request: Request, key: str, *, user: str = ADMIN,
     channel: str | None = CHANNEL, **options: Any,
 ) -> Job:  # fmt: skip
-    """Submit in a transaction of its own; not published."""
+    """Submit in a transaction of its own; not published, and without limits unless the test asks for them."""
+    options.setdefault("limited", False)
     with database.transaction() as session:
         return jobs.submit(
             session, settings, request, requested_by=user, channel=channel, idem_key=key, **options

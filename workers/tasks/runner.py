@@ -79,6 +79,7 @@ def run_here(
             requested_by=user,
             channel=None,
             idem_key=f"here:{secrets.token_hex(12)}",
+            limited=False,
         ).job
         job = jobs.claim(session, stored.id, processes.here(jobs.TERMINAL))
     if job is None:  # cannot be: nobody else has seen the row

@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, func
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, false, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from retention import clock
@@ -23,6 +23,10 @@ class Job(Base):
     queue: Mapped[str] = mapped_column(String(20))
     args: Mapped[dict[str, Any]]
     idem_key: Mapped[str] = mapped_column(unique=True)
+    request_key: Mapped[str | None] = mapped_column(String(64))  # equal for identical requests
+    by_person: Mapped[bool] = mapped_column(  # counts towards the limits of ``requested_by``
+        default=False, server_default=false()
+    )
     state: Mapped[str] = mapped_column(String(12), default="queued")
     attempt: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[datetime | None]
@@ -52,7 +56,12 @@ class Job(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
-    __table_args__ = (Index(None, "state", "enqueued_at"), Index(None, "team_id", "created_at"))
+    __table_args__ = (
+        Index(None, "state", "enqueued_at"),
+        Index(None, "team_id", "created_at"),
+        Index(None, "team_id", "request_key", "state"),
+        Index(None, "team_id", "requested_by", "state", "queued_at"),
+    )
 
 
 class Run(Base):

@@ -1,0 +1,316 @@
+"""Limits on one person's jobs, on SQLite and PostgreSQL."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import event, func, insert, select, text, update
+
+from retention import clock
+from retention.db import Base, Database
+from retention.db.tables import Job, RoleGrant
+from retention.errors import Conflict, NotAllowed, TooManyRequests
+from retention.settings import Settings
+from tests.postgres import postgres
+from tests.workers.harness import ADMIN, ANALYST, CHANNEL, OTHER, PRIVATE, VIEWER, ask, job, set_job
+from workers import jobs, quotas, roles, schedule
+from workers.requests import REQUESTS, CohortCsv, Digest, Forget, Recommend, Score, Sweep, Tidy
+
+
+@pytest.fixture(scope="module")
+def postgres_url():
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings(request, tmp_path) -> Settings:
+    """An installation of this test's own; its database is empty."""
+    if request.param == "sqlite":
+        return Settings(home=tmp_path / "home", admins=ADMIN, _env_file=None)
+    url = request.getfixturevalue("postgres_url")
+    database = Database(url)
+    with database.engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    database.engine.dispose()
+    return Settings(
+        home=tmp_path / "home", admins=ADMIN, database_url=url, secret_key="k" * 32, _env_file=None
+    )
+
+
+@pytest.fixture
+def database(settings):
+    made = Database.of(settings)
+    Base.metadata.create_all(made.engine)
+    with made.transaction() as session:
+        for user, role in ((ANALYST, "analyst"), (OTHER, "approver")):
+            session.add(RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN))
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def submit(database, settings):
+    """``submit(request, user, channel)`` as a command does."""
+    count = iter(range(10_000))
+
+    def one(request, user=ANALYST, channel=CHANNEL, **options):
+        with database.transaction() as session:
+            return jobs.submit(
+                session, settings, request, requested_by=user, channel=channel,
+                **{"idem_key": f"command:{next(count)}", "announce": False, **options},
+            )  # fmt: skip
+
+    return one
+
+
+def number_of_jobs(database) -> int:
+    with database.reading() as session:
+        return session.scalar(select(func.count()).select_from(Job))
+
+
+# ---------------------------------------------------------------- identical requests
+
+
+def test_identical_open_request_is_joined(database, submit):
+    first = submit(Digest())
+    second = submit(Digest(), user=VIEWER)
+    assert (first.created, first.joined) == (True, False)
+    assert (second.created, second.joined) == (False, True)
+    assert second.job.id == first.job.id
+    assert number_of_jobs(database) == 1
+
+
+def test_running_request_is_joined_and_finished_one_is_not(database, submit):
+    first = submit(Digest()).job
+    set_job(database, first.id, state="running")
+    assert submit(Digest()).joined
+    set_job(database, first.id, state="done")
+    assert submit(Digest()).created
+
+
+def test_request_that_is_being_cancelled_is_not_joined(database, submit):
+    first = submit(Digest()).job
+    set_job(database, first.id, state="running", cancel_at=clock.wall())
+    assert submit(Digest()).created
+
+
+def test_other_arguments_and_other_channels_are_other_requests(database, submit):
+    submit(Sweep(top=5))
+    assert submit(Sweep(top=6)).created
+    assert submit(Sweep(top=5), channel=PRIVATE).created
+    assert submit(Sweep(top=5), user=OTHER, thread_key="campaign:1").created
+    assert number_of_jobs(database) == 4
+
+
+def test_private_results_of_two_people_are_two_jobs(database, submit):
+    request = CohortCsv(cohort_id="c1")
+    submit(request, user=ANALYST, channel=ANALYST)
+    assert submit(request, user=OTHER, channel=OTHER).created
+    assert submit(request, user=ANALYST, channel=ANALYST).joined
+
+
+def test_role_is_checked_before_an_open_request_is_found(submit):
+    submit(Sweep())
+    with pytest.raises(NotAllowed, match="you need analyst"):
+        submit(Sweep(), user=VIEWER)
+
+
+def test_same_delivery_twice_is_neither_new_nor_joined(database, submit):
+    first = submit(Digest(), idem_key="command:same")
+    again = submit(Digest(), idem_key="command:same")
+    assert (again.created, again.joined, again.job.id) == (False, False, first.job.id)
+
+
+def test_a_scheduled_job_is_joined_by_a_person(submit):
+    scheduled = submit(Digest(), limited=False)
+    assert submit(Digest(), user=VIEWER).job.id == scheduled.job.id
+
+
+@pytest.mark.parametrize("people", [1, 8])
+def test_identical_requests_at_the_same_moment_are_one_job(database, submit, people):
+    with ThreadPoolExecutor(8) as pool:
+        asked = pool.map(lambda number: submit(Digest(), user=f"U0{number % people}"), range(16))
+        submissions = list(asked)
+    assert number_of_jobs(database) == 1
+    assert [one.created for one in submissions].count(True) == 1
+    assert len({one.job.id for one in submissions}) == 1
+
+
+# ---------------------------------------------------------------- open jobs
+
+
+def test_fourth_open_sweep_of_a_person_is_refused(database, submit):
+    first = submit(Sweep(top=1)).job
+    submit(Sweep(top=2)), submit(Sweep(top=3))
+    with pytest.raises(TooManyRequests) as refusal:
+        submit(Sweep(top=4))
+    assert str(refusal.value) == (
+        "One person can have at most 3 Sweep jobs queued or running, so wait for one to finish or cancel one with "
+        f"`/retention jobs cancel {first.id}`."
+    )
+    assert number_of_jobs(database) == 3
+    assert submit(Sweep(top=5), user=OTHER).created
+    assert submit(Digest()).created
+    set_job(database, first.id, state="done")
+    assert submit(Sweep(top=4)).created
+
+
+def test_same_delivery_is_answered_above_the_limit(submit):
+    jobs_of = [submit(Sweep(top=top), idem_key=f"command:sweep {top}").job.id for top in (1, 2, 3)]
+    assert submit(Sweep(top=3), idem_key="command:sweep 3").job.id == jobs_of[-1]
+
+
+def test_open_limit_holds_for_requests_at_the_same_moment(database, submit):
+    def one(top):
+        try:
+            submit(Sweep(top=top))
+        except TooManyRequests:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(one, range(1, 13))) == 3
+    assert number_of_jobs(database) == 3
+
+
+def test_every_kind_has_a_limit():
+    limits = {kind: quotas.open_limit(kind) for kind in REQUESTS}
+    assert limits["score"] > limits["sweep"]
+    assert min(limits.values()) >= 1
+
+
+# ---------------------------------------------------------------- burst
+
+
+def test_eleventh_job_within_the_window_is_refused(database, submit):
+    for number in range(quotas.BURST_JOBS):
+        kind = Score if number % 2 else Recommend
+        one = submit(kind(customer_id=f"k{number}"), channel=ANALYST).job
+        set_job(database, one.id, queued_at=clock.wall() + timedelta(minutes=1))
+    with pytest.raises(TooManyRequests, match="at most 10 jobs in 10 seconds, so wait 10 seconds"):
+        submit(Digest())
+    assert submit(Digest(), user=OTHER, channel=PRIVATE).created
+    with database.transaction() as session:
+        session.execute(update(Job).values(queued_at=clock.wall() - quotas.BURST_WINDOW))
+    assert submit(Sweep()).created
+
+
+def test_finished_jobs_count_towards_the_burst(database, submit):
+    for number in range(quotas.BURST_JOBS):
+        one = submit(Sweep(top=number + 1)).job
+        set_job(database, one.id, state="done", queued_at=clock.wall() + timedelta(minutes=1))
+    with pytest.raises(TooManyRequests, match="10 jobs in 10 seconds"):
+        submit(Digest())
+
+
+# ---------------------------------------------------------------- exempt
+
+
+def test_the_operator_and_the_system_are_not_limited(database, submit):
+    for number in range(15):
+        submit(Sweep(top=1 + number % 2), user=roles.OPERATOR)
+        submit(Sweep(top=1 + number % 2), user=ANALYST, limited=False)
+        submit(Tidy(), user=roles.OPERATOR, channel=None)
+    assert number_of_jobs(database) == 45
+    assert submit(Sweep(top=9)).created  # what was exempt does not count
+
+
+def test_schedules_of_one_person_are_not_limited(database, settings):
+    monday = clock.now() - timedelta(hours=1)
+    with database.transaction() as session:
+        for number in range(12):
+            made = schedule.add(
+                session, settings, "sweep", {"top": number + 1}, None, f"{clock.now():%H:%M}", "UTC", CHANNEL, ANALYST
+            )  # fmt: skip
+            made.created_at = monday
+    clock.configure(offset=lambda: timedelta(minutes=2))
+    assert len(schedule.tick(database, settings)) == 12
+
+
+# ---------------------------------------------------------------- retry
+
+
+def test_retry_respects_the_open_limit(database, settings, submit):
+    failed = submit(Sweep(top=9)).job
+    set_job(database, failed.id, state="failed")
+    for top in (1, 2, 3):
+        submit(Sweep(top=top))
+    with pytest.raises(TooManyRequests, match="at most 3 Sweep jobs"), database.transaction() as session:
+        jobs.retry(session, settings, failed.id, ANALYST)
+    assert job(database, failed.id).state == "failed"
+    with database.transaction() as session:
+        assert jobs.retry(session, settings, failed.id, roles.OPERATOR).state == "queued"
+
+
+def test_retry_while_the_same_request_is_open_is_refused(database, settings, submit):
+    failed = submit(Digest()).job
+    set_job(database, failed.id, state="failed")
+    submit(Digest(), user=VIEWER)
+    with pytest.raises(Conflict, match="already under way"), database.transaction() as session:
+        jobs.retry(session, settings, failed.id, ANALYST)
+
+
+def test_retried_job_counts_for_its_owner(database, settings, submit):
+    scheduled = submit(Sweep(top=9), limited=False).job
+    set_job(database, scheduled.id, state="failed")
+    with database.transaction() as session:
+        jobs.retry(session, settings, scheduled.id, ANALYST)
+    for top in (1, 2):
+        submit(Sweep(top=top))
+    with pytest.raises(TooManyRequests):
+        submit(Sweep(top=3))
+
+
+# ---------------------------------------------------------------- the statement
+
+
+def test_the_limits_are_looked_up_by_indexes(database, settings):
+    states = ["done"] * 8 + ["failed", "queued"]
+    rows = [
+        {
+            "id": f"j{number}", "kind": "sweep", "queue": "batch", "args": {}, "idem_key": f"k{number}",
+            "state": states[number % 10], "requested_by": f"U{number % 500}", "request_key": f"r{number % 3000}",
+            "by_person": True, "channel": CHANNEL,
+        }
+        for number in range(20_000)
+    ]  # fmt: skip
+    with database.transaction() as session:
+        session.execute(insert(Job), rows)
+    if not database.is_sqlite:  # SQLite has no statistics unless somebody asks for them
+        with database.engine.begin() as connection:
+            connection.exec_driver_sql("ANALYZE")
+    explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
+    bound = {
+        "team_id": settings.team_id, "kind": "sweep", "user": "U7", "key": "r7", "idem_key": "k7",
+        "since": clock.wall(),
+    }  # fmt: skip
+    sent = []
+    event.listen(database.engine, "before_cursor_execute", lambda *given: sent.append(given[2:4]))
+    with database.engine.connect() as connection:
+        connection.execute(quotas.lookup(), bound).all()
+        plan = connection.exec_driver_sql(explain + sent[-1][0], sent[-1][1]).all()
+    shown = json.dumps([[str(cell) for cell in line] for line in plan])
+    for index in (
+        "uq_jobs_idem_key",
+        "ix_jobs_team_id_request_key_state",
+        "ix_jobs_team_id_requested_by_state_queued_at",
+    ):
+        assert index in shown or (index == "uq_jobs_idem_key" and "sqlite_autoindex_jobs" in shown), shown
+    assert "SCAN jobs" not in shown
+    assert "ix_jobs_team_id_created_at" not in shown
+    assert "Seq Scan" not in shown
+
+
+def test_erasing_a_customer_drops_the_hash_of_what_was_asked(database, settings):
+    from retention.privacy import erasure
+
+    one = ask(database, settings, Score(customer_id="k1"), "s", channel=ANALYST, limited=True)
+    other = ask(database, settings, Forget(customer_id="k1"), "f", channel=ADMIN, limited=True)
+    assert one.request_key != other.request_key
+    with database.transaction() as session:
+        erasure.scrub_jobs(session, [one.id])
+        erasure.forget_question(session, other.id)
+    assert [job(database, each.id).request_key for each in (one, other)] == [None, None]

@@ -1,0 +1,163 @@
+"""Limit the jobs that one person may submit.
+
+Three rules apply to requests of people: an identical open request is joined, a person has a few open jobs of each kind,
+and a person starts a few jobs within some seconds. Schedules, due campaign steps, system jobs and the terminal's
+operator are exempt.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+from sqlalchemy import CompoundSelect, bindparam, literal_column, select, union_all
+from sqlalchemy.orm import Session
+
+from retention import clock
+from retention.db.tables import Job
+from retention.db.turns import wait_turn
+from retention.errors import TooManyRequests
+from retention.privacy import keyed_hash
+from retention.settings import Settings
+from workers import roles
+from workers.requests import REQUESTS
+
+OPEN = ("queued", "running")
+_STATES = (*OPEN, "done", "failed", "cancelled")
+
+# The one table of limits; docs/slack.md repeats it for readers.
+BURST_JOBS, BURST_WINDOW = 10, timedelta(seconds=10)  # of all kinds, for each person
+OPEN_BY_QUEUE = {"interactive": 10, "batch": 3}  # of each kind, for each person
+OPEN_BY_KIND = {"forget": 20}  # an admin works through a list of erasure requests
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A stored job that answers a new request.
+
+    ``joined`` is False where the same delivery arrived twice, and True where another request asked for the same.
+    """
+
+    job_id: str
+    joined: bool
+
+
+def is_limited(user: str) -> bool:
+    """Whether limits apply to a user: to everyone except the terminal's operator."""
+    return user != roles.OPERATOR
+
+
+def open_limit(kind: str) -> int:
+    """Return how many jobs of a kind one person may have queued or running."""
+    return OPEN_BY_KIND.get(kind, OPEN_BY_QUEUE[REQUESTS[kind].queue])
+
+
+def request_key(
+    settings: Settings, kind: str, args: dict[str, Any], channel: str | None, thread_key: str | None
+) -> str | None:
+    """Return the key that identical requests share.
+
+    Parameters
+    ----------
+    settings : Settings
+        Their secret key makes the hash useless for guessing customer ids.
+    kind : str
+        Kind of the job.
+    args : dict
+        Arguments as the job row stores them.
+    channel, thread_key : str or None
+        Where the result goes. Results for different direct messages are never identical.
+
+    Returns
+    -------
+    str or None
+        A keyed hash in hex; None where the result goes to no channel, because nobody could join it.
+    """
+    if channel is None:
+        return None
+    request = json.dumps([kind, args, channel, thread_key], sort_keys=True)
+    return keyed_hash(settings.key, "request", request).hex()
+
+
+def admit(
+    session: Session, settings: Settings, *, kind: str, title: str, user: str, key: str | None, idem_key: str
+) -> Earlier | None:
+    """Check a person's request against the limits, without writing anything.
+
+    Parameters
+    ----------
+    kind, title : str
+        Kind of the job, and its name for people.
+    user : str
+        Who owns the job.
+    key : str or None
+        The request's `request_key`.
+    idem_key : str
+        The delivery; empty for a retry, which has no delivery of its own.
+
+    Returns
+    -------
+    Earlier or None
+        The job that answers this request already; None where a new job may be stored in this transaction.
+
+    Raises
+    ------
+    TooManyRequests
+        Naming the limit and what to do.
+
+    Notes
+    -----
+    On PostgreSQL one advisory lock for the team makes concurrent requests decide one after the other. Locks for each
+    person could deadlock, because `bot.intake` stores requests of many people in one transaction.
+    """
+    wait_turn(session, f"requests:{settings.team_id}")
+    parameters = {
+        "team_id": settings.team_id, "kind": kind, "user": user, "key": key, "idem_key": idem_key,
+        "since": clock.wall() - BURST_WINDOW,
+    }  # fmt: skip
+    rows = session.connection().execute(lookup(), parameters).tuples().all()
+    found: dict[str, list[str]] = {"delivery": [], "identical": [], "open": [], "recent": []}
+    for what, job_id in rows:
+        found[what].append(job_id)
+    if found["delivery"]:
+        return Earlier(found["delivery"][0], joined=False)
+    if found["identical"]:
+        return Earlier(found["identical"][0], joined=True)
+    limit = open_limit(kind)
+    if len(found["open"]) >= limit:
+        raise TooManyRequests(
+            f"One person can have at most {limit} {title} jobs queued or running, so wait for one to finish or cancel "
+            f"one with `/retention jobs cancel {found['open'][0]}`."
+        )
+    if len(found["recent"]) >= BURST_JOBS:
+        seconds = f"{BURST_WINDOW.total_seconds():.0f} seconds"
+        raise TooManyRequests(
+            f"One person can start at most {BURST_JOBS} jobs in {seconds}, so wait {seconds} and send this again."
+        )
+    return None
+
+
+@cache
+def lookup() -> CompoundSelect[Any]:
+    """Return the one statement that finds everything a decision needs.
+
+    It is built once, because people wait for it. Each part names one state: without statistics SQLite prefers the index
+    on team and time to one with ``state IN (…)``, and would read every job.
+    """
+
+    def part(what: str, *conditions: Any) -> Any:
+        team = Job.team_id == bindparam("team_id")
+        return select(literal_column(f"'{what}'"), Job.id).where(team, *conditions)
+
+    def in_state(state: str) -> Any:
+        return Job.state == literal_column(f"'{state}'")
+
+    same = Job.request_key == bindparam("key"), Job.cancel_at.is_(None)
+    own = Job.requested_by == bindparam("user"), Job.by_person.is_(True)
+    return union_all(
+        part("delivery", Job.idem_key == bindparam("idem_key")),
+        *(part("identical", *same, in_state(state)) for state in OPEN),
+        *(part("open", *own, in_state(state), Job.kind == bindparam("kind")) for state in OPEN),
+        *(part("recent", *own, in_state(state), Job.queued_at >= bindparam("since")) for state in _STATES),
+    )
