@@ -1,0 +1,404 @@
+"""Everything the tests of the frozen home use of today's code, under names that do not change.
+
+This is the only file here that a rename may touch. Change imports and calls; never change what a function returns,
+and never change a golden file to follow a rename.
+"""
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from email.headerregistry import Address
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import skops.io
+from slack_sdk import WebClient
+from sqlalchemy import select
+
+from bot.app import build_app
+from bot.playground.server import StandIn
+from bot.terminal import run as run_terminal
+from bot.web import Site
+from retention.campaigns.assignment import buckets
+from retention.campaigns.body import Body
+from retention.campaigns.coupons import check_character
+from retention.campaigns.redemptions import Use
+from retention.churn.model import ALLOWED
+from retention.churn.score import population
+from retention.db import Database
+from retention.db.migrate import upgrade
+from retention.db.tables import Base, ModelVersion
+from retention.demo.response import _draws as demo_draws
+from retention.lake import Lake, quarantine
+from retention.lake.identity.links import link_id
+from retention.lake.schema import TABLES
+from retention.outreach import tokens
+from retention.outreach.contract import Contact, Message
+from retention.outreach.smtp import email
+from retention.privacy import email_hash, keyed_hash, pseudonym, signing
+from retention.privacy.erased import Erased
+from retention.privacy.keys import Keys, key_id
+from retention.recommend import recommend
+from retention.recommend.bandit.thompson import names as bandit_arms
+from retention.registry.opened import churn_model, recommender
+from retention.registry.store import sealed
+from retention.risk.policy import read_policy
+from retention.settings import Settings
+from tests.bot.wire import SECRET as SIGNING_SECRET
+from tests.bot.wire import Api, Workspace, serve
+from workers import broker, ids, schedule
+from workers.app import QUEUES, RUN_JOB
+from workers.delivery.sender import Pace, Sender
+from workers.delivery.slack import client
+from workers.requests import REQUESTS
+from workers.tasks import runner
+
+MOVED_TYPES: dict[str, str] = {}  # old path in stored models → new path, once a class of ours has moved
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """An open installation."""
+
+    settings: Any
+    database: Any
+    lake: Any
+
+
+class Reply(NamedTuple):
+    """An HTTP answer."""
+
+    status: int
+    body: bytes
+
+
+# ---------------------------------------------------------------- the installation
+
+
+def migrate(path: Path, secret_key: str) -> str:
+    """Bring the database of a home to today's schema and return its revision."""
+    return upgrade(Settings(home=path, secret_key=secret_key, _env_file=None))
+
+
+@contextlib.contextmanager
+def open_home() -> Iterator[Home]:
+    """Open the home that the environment names (``RETENTION_HOME``, ``RETENTION_NOW`` and so on)."""
+    settings = Settings(_env_file=None)
+    database = Database.of(settings)
+    try:
+        yield Home(settings, database, Lake.open(settings))
+    finally:
+        database.dispose()
+
+
+def command(*words: str) -> dict[str, Any]:
+    """Type a terminal command and return its JSON."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        status = run_terminal([*words, "--json"])
+    assert status == 0, printed.getvalue()
+    return json.loads(printed.getvalue())
+
+
+def run_job(home: Home, job_id: str) -> str:
+    """Run a queued job as a worker does."""
+    return runner.run_job(home.settings, home.database, job_id, "a worker")
+
+
+def tick(home: Home) -> list[str]:
+    """Start what is due by business time; return the ids of the new jobs."""
+    return schedule.tick(home.database, home.settings)
+
+
+def customers_in_lake(home: Home, table: str) -> set[str]:
+    """Ids in a table of the lake, as they are stored."""
+    stored = home.lake.table(table, identity="stored")
+    return set(stored.select("customer_id").distinct().execute()["customer_id"])
+
+
+def event_ids(home: Home) -> list[str]:
+    """Ids of all events, sorted; of events without an id from their source, the hash of what they say."""
+    return sorted(home.lake.table("events").select("event_id").execute()["event_id"])
+
+
+def data_fingerprint(home: Home, cutoff: datetime) -> str:
+    """Fingerprint of the events before a cutoff, as models store it."""
+    return home.lake.fingerprint(cutoff)
+
+
+def quarantine_counts(home: Home) -> dict[str, int]:
+    """Rows that were put aside, by reason."""
+    return quarantine.counts(home.lake.duckdb, home.settings)
+
+
+# ---------------------------------------------------------------- models
+
+
+def features(home: Home, version: str, as_of: datetime) -> pd.DataFrame:
+    """Today's features of all active customers (index: customer id), as a stored churn model asks for them."""
+    trained = churn_model(home.settings, _version(home, version))
+    snapshot = population(
+        home.lake, as_of, horizon_days=trained.horizon_days, active_within_days=trained.active_within_days
+    )
+    columns = list(trained.columns)
+    return pd.DataFrame(snapshot.matrix(columns), columns=columns, index=snapshot.frame.customer_id)
+
+
+def probabilities(home: Home, version: str, customers: pd.DataFrame) -> dict[str, float]:
+    """Churn probabilities by a stored model, for customers with these features."""
+    trained = churn_model(home.settings, _version(home, version))
+    found = trained.probability(customers[list(trained.columns)].to_numpy(dtype=float))
+    return dict(zip(customers.index, map(float, found), strict=True))
+
+
+def recommendations(
+    home: Home, version: str, customers: Sequence[str], k: int, as_of: datetime
+) -> dict[str, list[tuple[str, float, str]]]:
+    """Item, score and source of each recommendation, by a stored model."""
+    trained = recommender(home.settings, _version(home, version))
+    lists = recommend(trained, home.lake, customers, k=k, as_of=as_of)
+    return {
+        who: [(item.item_id, float(item.score), item.source) for item in items]
+        for who, items in lists.items()
+    }
+
+
+def _version(home: Home, version: str) -> ModelVersion:
+    with home.database.reading() as session:
+        return session.scalars(select(ModelVersion).where(ModelVersion.version == version)).one()
+
+
+def allowed_types() -> set[str]:
+    """Types that a stored churn model may contain."""
+    return set(ALLOWED)
+
+
+def types_in(artefact: bytes) -> set[str]:
+    """Types in a stored churn model that skops does not trust by itself."""
+    return set(skops.io.get_untrusted_types(data=artefact))
+
+
+def seal_is_valid(settings: Any, seal: str, **row: str) -> bool:
+    """Whether a stored model's row carries a valid seal; ``row`` has its columns."""
+    return sealed(settings, ModelVersion(hmac=seal, **row))
+
+
+# ---------------------------------------------------------------- stored values
+
+
+def parse_request(kind: str, args: dict[str, Any]) -> dict[str, Any]:
+    """Read a job's or a schedule's stored arguments and write them again."""
+    return REQUESTS[kind].model_validate(args).model_dump(mode="json")
+
+
+def request_kinds() -> set[str]:
+    """Kinds of jobs."""
+    return set(REQUESTS)
+
+
+def task_of(kind: str) -> Callable[..., Any]:
+    """The function that a worker runs for a kind of job."""
+    return importlib.import_module(f"workers.tasks.{kind}").run
+
+
+def parse_campaign_body(body: dict[str, Any]) -> dict[str, Any]:
+    """Read a campaign's stored body and write it again."""
+    return Body.model_validate(body).model_dump(mode="json")
+
+
+def action_and_view_ids() -> set[str]:
+    """Ids of buttons, modals and post metadata."""
+    return {value for name, value in vars(ids).items() if name.isupper()}
+
+
+def lake_tables() -> dict[str, dict[str, Any]]:
+    """Key, partition and columns (name → kind) of each table of the lake."""
+    return {
+        table.name: {
+            "key": list(table.key), "partition": table.partition, "keyed": table.keyed,
+            "columns": {column.name: column.kind for column in table.columns},
+        }
+        for table in TABLES.values()
+    }  # fmt: skip
+
+
+def sql_tables() -> dict[str, set[str]]:
+    """Columns of each SQL table, as the code expects them."""
+    return {table.name: set(table.columns.keys()) for table in Base.metadata.sorted_tables}
+
+
+def environment_variables() -> set[str]:
+    """Environment variables that set the settings."""
+    found = set()
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        found.add(alias.choices[0] if alias is not None else f"RETENTION_{name.upper()}")
+    return found
+
+
+def broker_names() -> dict[str, Any]:
+    """Names in messages that may still be in the broker during an upgrade."""
+    return {"task": RUN_JOB, "prefix": broker.PREFIX, "job_header": broker.JOB, "queues": list(QUEUES)}
+
+
+def arms_of(policy: Path) -> list[str]:
+    """Names of the bandit's arms under a policy file."""
+    return list(bandit_arms(read_policy(policy)))
+
+
+# ---------------------------------------------------------------- keyed hashes and other derived values
+
+
+def hash_for(key: str, purpose: str, value: str) -> str:
+    return keyed_hash(key.encode(), purpose, value).hex()
+
+
+def pseudonym_of(key: str, customer_id: str) -> str:
+    return pseudonym(key.encode(), customer_id)
+
+
+def hash_of_email(key: str, address: str) -> str:
+    return email_hash(key.encode(), address)
+
+
+def id_of_key(key: str) -> str:
+    return key_id(key.encode())
+
+
+def unsubscribe_token(key: str, send_id: int) -> str:
+    return tokens.made(Keys((key.encode(),)), send_id)
+
+
+def read_unsubscribe_token(key: str, token: str) -> int | None:
+    return tokens.read(Keys((key.encode(),)), token)
+
+
+def is_erased(key: str, id_hash: str, customer_id: str) -> bool:
+    """Whether a stored hash names this customer."""
+    return customer_id in Erased({key.encode(): frozenset({id_hash})}).among([customer_id])
+
+
+def signature_headers(key: str, body: bytes, at: datetime) -> dict[str, str]:
+    return signing.headers(key.encode(), body, at)
+
+
+def signature_fault(key: str, body: bytes, headers: dict[str, str], now: datetime) -> str:
+    """Why a signed body is refused; empty where it is accepted."""
+    stamp, signature = headers[signing.TIMESTAMP], headers[signing.SIGNATURE]
+    return signing.why_not(key.encode(), body, stamp, signature, now)
+
+
+def assignment_buckets(salt: str, campaign_id: str, tier: str, customers: Sequence[str]) -> dict[str, int]:
+    return buckets(salt, campaign_id, [(one, tier) for one in customers])
+
+
+def demo_answer(key: str, campaign_id: str, customer_id: str) -> list[float]:
+    return list(demo_draws(key.encode(), campaign_id, customer_id))
+
+
+def coupon_check_character(body: str) -> str:
+    return check_character(body)
+
+
+def id_of_link(one: str, other: str) -> str:
+    return link_id(one, other)
+
+
+def redemption_identity(
+    code: str, at: datetime, source: str, customer_id: str | None = None, order_id: str | None = None, key: str = ""
+) -> str:  # fmt: skip
+    return Use(code, at, source, customer_id, order_id, key).identity
+
+
+def message_id(key: str) -> str:
+    """Message-ID of the e-mail with this key, from a@shop.example."""
+    message = Message(
+        key=key, campaign_id="c123abc", customer_id="c0001", to=Contact("ann@example.com", "Ann"), subject="s", text="t",
+        html="<p>t</p>", unsubscribe_url="https://crm.shop.example/unsubscribe/x", offer={},
+    )  # fmt: skip
+    return str(email(message, sender=Address(addr_spec="a@shop.example"))["Message-ID"])
+
+
+# ---------------------------------------------------------------- HTTP
+
+
+def request(
+    home: Home, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+) -> Reply:
+    """Call the bot's HTTP server, as the shop's customers and tills do."""
+    statuses: list[str] = []
+    environ = {
+        "REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": "", "CONTENT_LENGTH": str(len(body)),
+        "CONTENT_TYPE": "application/json", "wsgi.input": io.BytesIO(body),
+        **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in (headers or {}).items()},
+    }  # fmt: skip
+    site = Site(home.settings, home.database)
+    content = b"".join(site(environ, lambda status, _: statuses.append(status)))
+    return Reply(int(statuses[0].split()[0]), content)
+
+
+# ---------------------------------------------------------------- Slack
+
+
+@contextlib.contextmanager
+def slack_at_the_wire() -> Iterator[Api]:
+    """Slack's Web API for the bot; sets the environment of the app."""
+    api = Api()
+    server = serve(api)
+    api.answers["conversations.info"] = {"ok": True, "channel": {"id": "C0CRM", "is_member": True}}
+    with _variables(SLACK_API_URL=api.url, SLACK_BOT_TOKEN="xoxb-test", SLACK_SIGNING_SECRET=SIGNING_SECRET):
+        yield api
+    server.shutdown()
+
+
+def slack_app(home: Home, api: Api) -> Workspace:
+    """The bot's app, driven by signed requests."""
+    return Workspace(build_app(home.settings, home.database), api)
+
+
+@contextlib.contextmanager
+def slack_stand_in() -> Iterator[Any]:
+    """A whole stand-in for Slack, for the sender; sets the environment."""
+    with StandIn.start(strict=False) as stand_in, _variables(**stand_in.environment):
+        yield stand_in
+
+
+def slack_client(home: Home) -> WebClient:
+    """The installation's client of the Web API."""
+    return client(home.settings, home.database)
+
+
+def deliver_all(home: Home) -> None:
+    """Run a new sender until it finds nothing that is due."""
+    pace = Pace(gap=0.0, doubt=0.0, lease=60.0, idle=0.0)
+    sender = Sender(home.settings, home.database, slack_client(home), pace)
+    while sender.step():
+        pass
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 10) -> Any:
+    """Return the first true answer; the bot stores clicks in a thread of its own."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if answer := condition():
+            return answer
+        time.sleep(0.01)
+    raise AssertionError("the condition did not become true")
+
+
+@contextlib.contextmanager
+def _variables(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
