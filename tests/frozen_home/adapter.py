@@ -25,7 +25,7 @@ from sqlalchemy import select
 from bot.app import build_app
 from bot.playground.server import StandIn
 from bot.terminal import run as run_terminal
-from bot.web import Site
+from bot.web import Request, Site
 from retention.campaigns.assignment import buckets
 from retention.campaigns.body import Body
 from retention.campaigns.coupons import check_character
@@ -333,15 +333,12 @@ def request(
     home: Home, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
 ) -> Reply:
     """Call the bot's HTTP server, as the shop's customers and tills do."""
-    statuses: list[str] = []
-    environ = {
-        "REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": "", "CONTENT_LENGTH": str(len(body)),
-        "CONTENT_TYPE": "application/json", "wsgi.input": io.BytesIO(body),
-        **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in (headers or {}).items()},
-    }  # fmt: skip
-    site = Site(home.settings, home.database)
-    content = b"".join(site(environ, lambda status, _: statuses.append(status)))
-    return Reply(int(statuses[0].split()[0]), content)
+    named = {
+        "content-type": "application/json",
+        **{name.lower(): text for name, text in (headers or {}).items()},
+    }
+    answer = Site(home.settings, home.database).respond(Request(method, path, headers=named, body=body))
+    return Reply(answer.status, answer.body)
 
 
 # ---------------------------------------------------------------- Slack
