@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, inspect, select
 from retention import clock
 from retention.db.tables import Job, Outbox, RoleGrant
 from retention.errors import BadInput, Conflict, NotAllowed, Refused
-from tests.workers.harness import ADMIN, ANALYST, CHANNEL, OTHER, VIEWER, ask, job, row, set_job
+from tests.workers.harness import ADMIN, ANALYST, CHANNEL, OTHER, VIEWER, ask, failure, job, row, set_job
 from workers import jobs
 from workers.requests import REQUESTS, Digest, Retrain, Sweep
 from workers.tasks import runner
@@ -188,7 +188,7 @@ def test_retry_runs_a_failed_job_again_in_the_same_message(database, settings, t
     one = ask(database, settings, Sweep(), "k", user=ANALYST)
     task("sweep", fails)
     assert run_job(settings, database, one.id, "t") == "refused"
-    assert "no customer" in row(database, f"job:{one.id}").payload["text"]
+    assert "no customer" in failure(database, one.id).payload["text"]
     later = one.business_at + timedelta(days=4)
     clock.configure(fixed=later)
     with database.transaction() as session:
