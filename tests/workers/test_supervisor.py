@@ -18,7 +18,7 @@ from retention.db.tables import Outbox, Process, Run
 from retention.errors import BadInput
 from retention.settings import Settings
 from tests.workers.harness import ADMIN, STAND_INS, ask, job, over, running, set_job, wait
-from workers import jobs, processes, supervisor
+from workers import jobs, processes, reconcile, supervisor
 from workers.app import TRAINING_NICENESS
 from workers.environment import environment
 from workers.requests import Digest, Retrain, Sweep
@@ -225,6 +225,25 @@ def test_training_runs_beside_the_other_queues(house):
     with database.transaction() as session:
         jobs.cancel(session, settings, training, ADMIN)
     assert over(database, training).state == "cancelled"
+
+
+def test_process_that_hangs_without_a_heartbeat_is_replaced(house):
+    settings, database, _ = house
+    job_id = begin(settings, database, Retrain(cutoff=datetime(2020, 1, 1, tzinfo=UTC)), "hangs")
+    worker = wait(lambda: (one := job(database, job_id)).state == "running" and one.worker)
+    child = child_of(worker)
+
+    def killed() -> bool:
+        if job(database, job_id).attempt == 1:
+            set_job(database, job_id, lease_until=clock.wall() - 2 * reconcile.SILENT)
+            reconcile.kill_silent(database, settings)
+        return not psutil.pid_exists(child)
+
+    wait(killed)
+    wait(lambda: job(database, job_id).attempt > 1)
+    with database.transaction() as session:
+        jobs.cancel(session, settings, job_id, ADMIN)
+    assert over(database, job_id).state == "cancelled"
 
 
 def test_training_of_an_old_database_runs_where_it_was_queued(house):
