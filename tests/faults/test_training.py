@@ -20,13 +20,13 @@ STAND_INS = Path(__file__).parent / "blocked_training"
 @pytest.fixture
 def shop(tmp_path, monkeypatch) -> tiny.Shop:
     monkeypatch.setenv("TRAINING_FAULTS", str(tmp_path))
-    return tiny.build(tmp_path / "home", days=150, admins=ADMIN)
+    return tiny.build(tmp_path / "home", customers=120, days=80, admins=ADMIN)
 
 
 def start(shop: tiny.Shop, folder: Path, block: str) -> Job:
     """Ask for a training and wait until it stands at the block."""
     (folder / block).touch()
-    one = ask(shop.database, shop.settings, Retrain(horizon=21, active_within=42, cutoff=shop.end), "k")
+    one = ask(shop.database, shop.settings, Retrain(horizon=14, cutoff=shop.end), "k")
     wait(lambda: jobs.wake(shop.settings, one))
     wait(lambda: (folder / "blocked").exists(), 480)
     (folder / block).unlink()
