@@ -6,7 +6,7 @@ EXTRAS  = demo,postgres,test
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep demo test test-spark test-deep lint bench bench-large accuracy faults soak simulate hillstrom docs lock clean
+.PHONY: setup setup-spark setup-deep demo test test-spark test-deep lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs lock clean
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -64,6 +64,10 @@ accuracy: setup
 
 bench-large: setup
 	nice $(BIN)/python -m tests.benchmarks large models at_risk
+
+# Do other jobs wait while models are trained? Ten minutes; starts the demo.
+bench-queue: setup
+	$(BIN)/python -m tests.benchmarks queues
 
 faults: setup
 	$(BIN)/python -m tests.faults

@@ -3,6 +3,7 @@
 The settings are those that lost nothing when workers, broker and database were killed (docs/delivery.md).
 """
 
+import os
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,36 @@ if TYPE_CHECKING:
     from celery import Celery
 
 RUN_JOB = "workers.run_job"
-QUEUES = ("interactive", "batch")
-HARD_LIMIT = 900  # seconds, of the longest task
-SOFT_LIMIT = HARD_LIMIT - 30  # an exception in the task, early enough for the person to hear of it
+TRAINING = "training"  # this queue is limited by CPU time and never delays the other queues
+QUEUES = ("interactive", "batch", TRAINING)
+HARD_LIMIT = 900  # seconds of wall time for a job of any other queue
+SOFT_LIMIT = HARD_LIMIT - 30  # raises an exception in the task, early enough to report the failure
+# The heartbeat enforces both training limits. CPU time counts all threads of the process.
+TRAINING_CPU_LIMIT = 3600  # seconds
+TRAINING_WALL_LIMIT = 4 * 3600  # seconds; ends a process that hangs without using the CPU
+# A third of the share of other processes. At 10 (a tenth) a training of 80 CPU seconds takes hours on a busy machine.
+TRAINING_NICENESS = 5
+MOST_TRAINING_THREADS = 4
+# Longer than any job: a shorter timeout would deliver a running job's message a second time.
+VISIBILITY_TIMEOUT = 2 * TRAINING_WALL_LIMIT
+_THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
+
+
+def time_limits(queue: str) -> dict[str, int]:
+    """Return Celery's time limits for a job of this queue, as `send_task` takes them."""
+    if queue != TRAINING:
+        return {"time_limit": HARD_LIMIT, "soft_time_limit": SOFT_LIMIT}
+    # Later than the heartbeat's own limit. They only end a process whose heartbeat cannot act.
+    return {"time_limit": TRAINING_WALL_LIMIT + 60, "soft_time_limit": TRAINING_WALL_LIMIT + 30}
+
+
+def training_environment() -> dict[str, str]:
+    """Return the variables that leave at least half of the cores to other processes.
+
+    Variables that the operator has set keep their value.
+    """
+    threads = max(1, min(MOST_TRAINING_THREADS, (os.cpu_count() or 1) // 2))
+    return {name: os.environ.get(name, str(threads)) for name in _THREAD_SETTINGS}
 
 
 def make_app(settings: Settings) -> "Celery":
@@ -45,7 +73,7 @@ def _app(url: str) -> "Celery":
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
-            "visibility_timeout": 2 * HARD_LIMIT,
+            "visibility_timeout": VISIBILITY_TIMEOUT,
             "unacked_restore_interval": 15,
             "unacked_restore_throttle": 1,
             "socket_timeout": 10,

@@ -1,7 +1,10 @@
 """How a job ends: done, failed or cancelled, in one transaction fenced by its attempt.
 
 Results, lake runs, the task's own SQL and every message are committed together with the state, or not at all. A
-worker whose lease was taken over changes nothing, for its attempt is no longer the job's.
+worker whose lease was taken over changes nothing: its attempt is no longer the job's.
+
+A task with several independent results publishes each one with `publish_part` as soon as it is ready. What is published
+stays, also when the rest of the job fails.
 """
 
 import json
@@ -13,7 +16,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import ColumnElement, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -24,7 +27,7 @@ from retention.errors import Cancelled
 from retention.settings import Settings
 from workers import jobs
 from workers.delivery import outbox
-from workers.tasks.contract import Outcome, Post
+from workers.tasks.contract import Context, Outcome, Post
 
 log = logging.getLogger(__name__)
 
@@ -53,22 +56,78 @@ def done(settings: Settings, database: Database, job: Job, outcome: Outcome) -> 
             _publish(session, settings, job, (*outcome.posts, *later))
         return won
 
-    if not _committed(database, job, "done", close):
+    if not _committed(database, job.id, close, _ended(job, "done")):
+        raise Cancelled
+
+
+def publish_part(context: Context, result: dict[str, Any], apply: Callable[[Session], None]) -> None:
+    """Commit one finished part of a running job, fenced by the attempt.
+
+    Parameters
+    ----------
+    context : Context
+        Of the attempt that did the work.
+    result : dict
+        The job's result up to now. The job row keeps it, so that a later attempt can continue after this part.
+    apply : callable
+        Writes the part; runs in the same transaction.
+
+    Raises
+    ------
+    Cancelled
+        The job was cancelled, or another attempt has taken it over. Nothing was written.
+    """
+    stored = plain(result)
+
+    def write(session: Session) -> bool:
+        won = session.execute(
+            update(Job).where(*_running(context.job_id, context.attempt)).values(result=stored)
+        )
+        if not won.rowcount:  # type: ignore[attr-defined]
+            return False
+        apply(session)
+        return True
+
+    def written(now: Job) -> bool | None:
+        return True if now.attempt == context.attempt and now.result == stored else None
+
+    if not _committed(context.database, context.job_id, write, written):
         raise Cancelled
 
 
 def failed(
-    settings: Settings, database: Database, job: Job, sentence: str, reference: str | None = None
-) -> None:
-    """End a job with a sentence for the person, and a reference for the operator where the fault is ours."""
+    settings: Settings, database: Database, job: Job, sentence: str, reference: str | None = None,
+    *, partly: str | None = None,
+) -> str:  # fmt: skip
+    """End a job with a sentence for the person.
+
+    Parameters
+    ----------
+    sentence : str
+        The reason. Models that the job has already published are added to it.
+    reference : str, optional
+        Lets the operator find the details, for an error that is not the person's.
+    partly : str, optional
+        Replaces the reason if the job has already published a model, where the reason says that nothing was published.
+
+    Returns
+    -------
+    str
+        The whole text, as the job row and its message show it.
+    """
+    text = sentence
 
     def close(session: Session) -> bool:
-        won = _close(session, job, "failed", error=sentence, reference=reference)
+        nonlocal text
+        models = jobs.published_models(session, job)
+        text = " ".join([partly if partly and models else sentence, *map(jobs.kept, models)])
+        won = _close(session, job, "failed", error=text, reference=reference)
         if won and job.channel:
             jobs.show_failed(session, settings, _fresh(session, job))
         return won
 
-    _committed(database, job, "failed", close)
+    _committed(database, job.id, close, _ended(job, "failed"))
+    return text
 
 
 def cancelled(settings: Settings, database: Database, job: Job, by: str | None = None) -> bool:
@@ -89,7 +148,7 @@ def cancelled(settings: Settings, database: Database, job: Job, by: str | None =
             jobs.show_cancelled(session, settings, _fresh(session, job))
         return bool(won.rowcount)  # type: ignore[attr-defined]
 
-    return _committed(database, job, "cancelled", close)
+    return _committed(database, job.id, close, _ended(job, "cancelled"))
 
 
 def reference() -> str:
@@ -119,23 +178,40 @@ def _close(session: Session, job: Job, state: str, **values: Any) -> bool:
     """The compare-and-set that fences an attempt: ours, still running, not cancelled."""
     won = session.execute(
         update(Job)
-        .where(
-            Job.id == job.id, Job.state == "running", Job.attempt == job.attempt, Job.cancel_at.is_(None)
-        )
+        .where(*_running(job.id, job.attempt))
         .values(state=state, finished_at=clock.wall(), lease_until=None, **values)
-    )  # fmt: skip
+    )
     return bool(won.rowcount)  # type: ignore[attr-defined]
 
 
-def _committed(database: Database, job: Job, state: str, close: Callable[[Session], bool]) -> bool:
-    """Commit, again and again while the database is away; a commit whose answer was lost counts as made."""
+def _running(job_id: str, attempt: int) -> tuple[ColumnElement[bool], ...]:
+    return (Job.id == job_id, Job.state == "running", Job.attempt == attempt, Job.cancel_at.is_(None))
+
+
+def _ended(job: Job, state: str) -> Callable[[Job], bool | None]:
+    """Tell from the stored row whether this attempt's lost commit was made; None: no commit of this kind was."""
+    return lambda now: now.attempt == job.attempt if now.state == state else None
+
+
+def _committed(
+    database: Database, job_id: str, close: Callable[[Session], bool], made: Callable[[Job], bool | None]
+) -> bool:
+    """Commit, and try again while the database is away.
+
+    Parameters
+    ----------
+    close : callable
+        Writes in the transaction; says whether the fence let it.
+    made : callable
+        Asked after a commit without an answer: whether the stored row shows that commit. None or False: commit again.
+    """
     until = time.monotonic() + _PATIENCE
     doubt = False
     while True:
         try:
             with database.transaction() as session:
-                if doubt and (now := session.get(Job, job.id)) and now.state == state:
-                    return now.attempt == job.attempt
+                if doubt and (now := session.get(Job, job_id)) and (answer := made(now)) is not None:
+                    return answer
                 return close(session)
         except DBAPIError as error:
             away = error.connection_invalidated or type(error).__name__ in (
@@ -144,7 +220,7 @@ def _committed(database: Database, job: Job, state: str, close: Callable[[Sessio
             )
             if not away or time.monotonic() > until:
                 raise
-            log.warning("job %s: the database is away (%s); trying again", job.id, error.orig)
+            log.warning("job %s: the database is away (%s); trying again", job_id, error.orig)
             doubt = True
             time.sleep(1)
 

@@ -4,6 +4,8 @@ It runs in a thread beside the task. A job that was cancelled, or whose lease wa
 the next call of ``progress`` raises; then an exception is raised in the task's thread, wherever Python code runs;
 then, after a grace, the process is killed, even if it sits in C code (prefork replaces it). `workers.reconcile` does
 the last step from outside where C code does not even let this thread run.
+
+A job that uses more CPU time or wall time than its `Limits` ends in the same three steps, as failed.
 """
 
 import ctypes
@@ -13,6 +15,7 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
@@ -23,6 +26,7 @@ from retention.db.tables import Job
 from retention.errors import Cancelled
 from retention.settings import Settings
 from workers import finish, jobs
+from workers.app import TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT
 from workers.delivery import outbox
 
 log = logging.getLogger(__name__)
@@ -35,17 +39,75 @@ ARRIVES = 100  # steps within which an exception that was raised in a thread is 
 GRACE = 3.0  # seconds from the decision to stop until the process is killed
 
 
+class LimitExceeded(BaseException):
+    """The job used more time than it may; the text tells the person the limit and what to do.
+
+    A `BaseException`, so that no `except Exception` in the task swallows it.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Time that one attempt may use.
+
+    Parameters
+    ----------
+    cpu_seconds : float
+        CPU time of the process, summed over its threads.
+    wall_seconds : float
+        Wall time. Much larger than ``cpu_seconds``: on a busy machine training waits for the CPU.
+    """
+
+    cpu_seconds: float
+    wall_seconds: float
+
+    def exceeded(self, cpu: float, wall: float) -> str | None:
+        """Return the sentence for the person if a limit is exceeded, else None.
+
+        Parameters
+        ----------
+        cpu, wall : float
+            Seconds used since the attempt began.
+        """
+        advice = (
+            "Train one model at a time (`/retention retrain churn`), name one with --model, or run `retention retrain` in a "
+            "terminal without --queue, where no limit applies."
+        )
+        if cpu > self.cpu_seconds:
+            return f"Stopped after {_duration(self.cpu_seconds)} of CPU time, the limit of a training job. {advice}"
+        if wall > self.wall_seconds:
+            return f"Stopped after {_duration(self.wall_seconds)}, the longest that a training job may run. {advice}"
+        return None
+
+
+TRAINING_LIMITS = Limits(TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT)
+
+
 class Heartbeat:
     """A context around the work of one attempt; `progress` is what the task calls.
 
     Parameters
     ----------
+    limits : Limits, optional
+        Without them this attempt is limited by Celery alone, or, in a terminal, not at all.
     may_kill : bool
         Whether the process is a worker's child, which may be killed and is replaced.
     """
 
-    def __init__(self, settings: Settings, database: Database, job: Job, *, may_kill: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        job: Job,
+        *,
+        may_kill: bool,
+        limits: Limits | None = None,
+    ) -> None:
         self._settings, self._database, self._job, self._may_kill = settings, database, job, may_kill
+        self._limits = limits
+        self._began = time.monotonic()
+        self._cpu_before = time.process_time()
+        self.exceeded: str | None = None  # the sentence, once a limit was exceeded
         self._worker_thread = threading.get_ident()
         self._over = threading.Event()
         self._working = (
@@ -66,7 +128,7 @@ class Heartbeat:
     def __exit__(self, *_: object) -> None:
         """The work is over: from here on no exception is raised in this thread, and nothing is killed."""
         self._left = True
-        with suppress(Cancelled), self._working:
+        with suppress(Cancelled, LimitExceeded), self._working:
             # One that is on its way arrives here, where it ends nothing. To take it back would leave CPython before 3.13
             # looking for it at every call, and for ever where calls are traced.
             for _step in range(ARRIVES if self._raised else 0):
@@ -75,10 +137,21 @@ class Heartbeat:
         self._thread.join(timeout=15)
 
     def progress(self, done: int, total: int, what: str) -> None:
-        """Note the counted work; raise `Cancelled` where it must stop."""
+        """Note the counted work; raise `Cancelled` or `LimitExceeded` where it must stop.
+
+        Parameters
+        ----------
+        done, total : int
+            Units of work, done and in all.
+        what : str
+            What is being done, in a person's words.
+        """
         self._progress = (done, total, what)
         if self._stopping:
-            raise Cancelled
+            raise self._reason()
+
+    def _reason(self) -> type[BaseException]:
+        return LimitExceeded if self.exceeded else Cancelled
 
     def _run(self) -> None:
         while not self._over.wait(LOOK):
@@ -100,7 +173,12 @@ class Heartbeat:
                 select(Job.state, Job.attempt, Job.cancel_at).where(Job.id == self._job.id)
             ).one_or_none()
         mine = row is not None and row.state == "running" and row.attempt == self._job.attempt
-        return not mine or row.cancel_at is not None  # type: ignore[union-attr]
+        if not mine or row.cancel_at is not None:  # type: ignore[union-attr]
+            return True
+        if self._limits:
+            used = time.process_time() - self._cpu_before, time.monotonic() - self._began
+            self.exceeded = self._limits.exceeded(*used)
+        return self.exceeded is not None
 
     def _keep(self) -> None:
         """Renew the lease when it is time, and show the progress when it has moved."""
@@ -133,7 +211,7 @@ class Heartbeat:
                 return
             self._raised = True
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(self._worker_thread), ctypes.py_object(Cancelled)
+                ctypes.c_ulong(self._worker_thread), ctypes.py_object(self._reason())
             )
         if self._over.wait(GRACE - NUDGE) or not self._may_kill:
             return
@@ -142,9 +220,19 @@ class Heartbeat:
                 return
             log.warning("job %s does not stop by itself; killing its process", self._job.id)
             try:
-                finish.cancelled(self._settings, self._database, self._job)
+                if self.exceeded:
+                    finish.failed(self._settings, self._database, self._job, self.exceeded)
+                else:
+                    finish.cancelled(self._settings, self._database, self._job)
             finally:
                 os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("hour", 3600), ("minute", 60), ("second", 1)):
+        if seconds >= size:
+            return f"{seconds / size:g} {unit}{'' if seconds == size else 's'}"
+    return f"{seconds:g} seconds"
 
 
 def overdue(now: datetime) -> datetime:

@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, or_, select, update
 from sqlalchemy.orm import Session, defer, make_transient_to_detached
 
 from retention import clock
 from retention.db.insert import insert_once
-from retention.db.tables import Job
+from retention.db.tables import Job, Outbox
 from retention.errors import BadInput, Conflict, NotAllowed
 from retention.settings import Settings
 from workers import broker, quotas, roles
@@ -147,12 +147,13 @@ def wake(settings: Settings, job: Job) -> bool:
     bool
         False with the broker away; never raises. The reconciler publishes again whatever was not picked up.
     """
-    from workers.app import RUN_JOB, make_app
+    from workers.app import RUN_JOB, make_app, time_limits
 
     try:
         make_app(settings).send_task(
-            RUN_JOB, args=[job.id], queue=job.queue, ignore_result=True, headers={broker.JOB: job.id}
-        )
+            RUN_JOB, args=[job.id], queue=job.queue, ignore_result=True, headers={broker.JOB: job.id},
+            **time_limits(job.queue),
+        )  # fmt: skip
     except Exception as error:  # kombu, redis and the socket each have their own; all mean the same here
         log.warning("job %s is stored but not published: %s", job.id, error)
         return False
@@ -196,7 +197,9 @@ def cancel(session: Session, settings: Settings, job_id: str, user: str) -> Job:
 
 
 def retry(session: Session, settings: Settings, job_id: str, user: str) -> Job:
-    """Run a failed or cancelled job again, from the beginning and as of now, in the same message; call `wake` after the commit.
+    """Run a failed or cancelled job again, as of now; call `wake` after the commit.
+
+    Its own message shows the progress again. The report of the failure stays, without its button.
 
     Raises
     ------
@@ -221,7 +224,7 @@ def retry(session: Session, settings: Settings, job_id: str, user: str) -> Job:
 
 
 def requeue(session: Session, settings: Settings, job: Job, *, limited: bool = True) -> bool:
-    """Queue a failed or cancelled job again, in the same message.
+    """Queue a failed or cancelled job again, in the queue of its kind.
 
     Parameters
     ----------
@@ -230,7 +233,7 @@ def requeue(session: Session, settings: Settings, job: Job, *, limited: bool = T
     settings : Settings
         The installation's.
     job : Job
-        Read in this transaction.
+        Refreshed. What it has already published stays in its result, and is not done again.
     limited : bool
         Apply the limits of `workers.quotas` to the job's owner.
 
@@ -260,13 +263,15 @@ def requeue(session: Session, settings: Settings, job: Job, *, limited: bool = T
         update(Job)
         .where(Job.id == job.id, Job.state.in_(("failed", "cancelled")))
         .values(
-            request_key=key, by_person=limited or Job.by_person, state="queued", cancel_at=None, cancelled_by=None, error=None, reference=None, finished_at=None,
+            request_key=key, by_person=limited or Job.by_person, state="queued", queue=REQUESTS[job.kind].queue,
+            cancel_at=None, cancelled_by=None, error=None, reference=None, finished_at=None,
             lease_until=None, queued_at=now, enqueued_at=now, business_at=clock.now(), progress_done=0, progress_total=0,
             progress_text="",
         )
     )  # fmt: skip
     session.refresh(job)
     if again.rowcount and job.channel:  # type: ignore[attr-defined]
+        _show_retried(session, settings, job)
         show_progress(session, settings, job)
     return bool(again.rowcount)  # type: ignore[attr-defined]
 
@@ -350,19 +355,72 @@ def begin_anew(session: Session, settings: Settings, why: str) -> None:
     session.execute(running.where(~here).values(again))
 
 
+def published_parts(session: Session, job_id: str) -> dict[str, Any]:
+    """Return what the attempts of a job have stored with `workers.finish.publish_part`; empty before the first part."""
+    return session.scalar(select(Job.result).where(Job.id == job_id)) or {}
+
+
+def published_models(session: Session, job: Job) -> list[dict[str, Any]]:
+    """Return the models that a job has published up to now, as its result lists them."""
+    if job.kind != "retrain":
+        return []  # the result of another kind may have 15 MB
+    return list(published_parts(session, job.id).get("models", ()))
+
+
+def kept(model: dict[str, Any]) -> str:
+    """Say that a published model stays although the rest of its job ended early."""
+    state = "stays in use" if model["promoted"] else "stays stored (it was not promoted)"
+    return f"The {model['kind']} model trained before that, {model['version']}, {state}."
+
+
 def show_progress(session: Session, settings: Settings, job: Job) -> None:
     """Make the job's message show where it stands."""
     _show(session, settings, job, "job/progress")
 
 
 def show_failed(session: Session, settings: Settings, job: Job) -> None:
-    """Make the job's message one sentence, with a reference and Retry."""
-    _show(session, settings, job, "job/failed")
+    """Report a failure in a message of its own, where the job was asked for.
+
+    An edit does not notify anybody, and the progress message may be far up. The progress message only says that the job
+    failed. If it was never posted, the report takes its place, so that people see one message.
+
+    Parameters
+    ----------
+    job : Job
+        Failed; its attempt makes the key of the report.
+    """
+    progress = f"job:{job.id}"
+    if not _withdraw(session, progress) and outbox.channel_of(session, progress) is not None:
+        _show(session, settings, job, "job/stopped")
+    _show(session, settings, job, "job/failed", key=failure_key(job))
+
+
+def failure_key(job: Job) -> str:
+    """Return the outbox key under which the newest attempt of a job reports its failure."""
+    return f"job:{job.id}:failed:{job.attempt}"
+
+
+def _show_retried(session: Session, settings: Settings, job: Job) -> None:
+    """Take the button from the report of the last failure; the job's own message shows the new attempt."""
+    key = failure_key(job)
+    if outbox.channel_of(session, key) is not None:
+        _show(session, settings, job, "job/retried", key=key)
+
+
+def _withdraw(session: Session, key: str) -> bool:
+    """Delete a message that certainly never reached Slack; False if it may have."""
+    unsent = delete(Outbox).where(
+        Outbox.key == key, Outbox.ts.is_(None), Outbox.ambiguous == 0,
+        Outbox.state.in_(("pending", "rate_limited")),
+    )  # fmt: skip
+    deleted = session.execute(unsent, execution_options={"synchronize_session": False})
+    return bool(deleted.rowcount)  # type: ignore[attr-defined]
 
 
 def show_cancelled(session: Session, settings: Settings, job: Job) -> None:
-    """Make the job's message say who cancelled it."""
-    _show(session, settings, job, "job/cancelled")
+    """Make the job's message say who cancelled it, and what the job has published before."""
+    stays = " ".join(kept(model) for model in published_models(session, job))
+    _show(session, settings, job, "job/cancelled", stays=stays)
 
 
 def show_done(session: Session, settings: Settings, job: Job) -> None:
@@ -386,8 +444,10 @@ def title(kind: str) -> str:
     return kind.replace("_", " ").capitalize().replace("csv", "CSV")
 
 
-def _show(session: Session, settings: Settings, job: Job, template: str) -> None:
-    post = Post(template, {"job": view(job)}, thread_key=job.thread_key)
+def _show(
+    session: Session, settings: Settings, job: Job, template: str, *, key: str | None = None, **values: Any
+) -> None:
+    post = Post(template, {"job": view(job), **values}, key=key, thread_key=job.thread_key)
     outbox.put(session, settings, post, default_channel=job.channel, job_id=job.id)
 
 

@@ -25,6 +25,7 @@ DELIVERED = timedelta(days=30)  # after this the bytes of a file that Slack has 
 SENT = timedelta(days=180)  # after this a message that names nobody is
 MOST = 2000  # of each in an hour
 UNSENT = timedelta(days=7)  # in which a file that is stuck can still be released
+SILENT = timedelta(minutes=4)  # after its lease ended, a process without a heartbeat is taken to hang
 ATTEMPTS = 3  # a job that took this many workers with it is not given another one
 
 
@@ -57,7 +58,7 @@ def republish(database: Database, settings: Settings) -> list[str]:
         log.error("job %s (%s) took %s workers with it", job.id, job.kind, job.lost + 1)
         finish.failed(
             settings, database, job, f"Its worker stopped before the end (attempt {job.attempt}); nothing was published.",
-            finish.reference(),
+            finish.reference(), partly=f"Its worker stopped before the end (attempt {job.attempt}).",
         )  # fmt: skip
     carried = broker.carried(settings, {job.queue for job in again})
     published = []
@@ -107,6 +108,32 @@ def end_cancelled(database: Database, settings: Settings) -> list[str]:
     for job in ended:
         _kill(settings, job)
     return [job.id for job in ended]
+
+
+def kill_silent(database: Database, settings: Settings) -> list[str]:
+    """Kill the processes of running jobs whose heartbeat has stopped for minutes.
+
+    Their lease has ended, so the job is published again. But a process that hangs would keep the only place of its worker,
+    and the next attempt would wait for it.
+
+    Returns
+    -------
+    list of str
+        Ids of the jobs whose process was to be killed.
+    """
+    with database.reading() as session:
+        silent = session.scalars(
+            select(Job).where(
+                Job.team_id == settings.team_id,
+                Job.state == "running",
+                Job.lease_until < clock.wall() - SILENT,
+            )
+        ).all()
+    hanging = [job for job in silent if not processes.gone(job.worker)]
+    for job in hanging:
+        log.warning("job %s (%s) has no heartbeat; killing its process", job.id, job.kind)
+        _kill(settings, job)
+    return [job.id for job in hanging]
 
 
 def tidy(database: Database, settings: Settings) -> None:

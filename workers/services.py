@@ -26,6 +26,7 @@ def run_tick(settings: Settings, stop: threading.Event) -> None:
         (1.0, lambda: reconcile.end_cancelled(database, settings)),
         (5.0, lambda: reconcile.release_dead(database, settings)),
         (5.0, lambda: reconcile.republish(database, settings)),
+        (60.0, lambda: reconcile.kill_silent(database, settings)),
         (20.0, lambda: schedule.tick(database, settings)),
         (processes.EVERY, lambda: processes.report(database, settings, "tick")),
         (3600.0, lambda: reconcile.tidy(database, settings)),

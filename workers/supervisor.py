@@ -29,7 +29,7 @@ from retention.errors import BadInput
 from retention.folders import private
 from retention.settings import Settings
 from workers import broker, jobs, processes
-from workers.app import QUEUES
+from workers.app import QUEUES, TRAINING, TRAINING_NICENESS, training_environment
 from workers.environment import ChildEnvironments
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ class Child:
 
     name: str
     command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)  # in addition to the supervisor's
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     failures: int = 0
@@ -67,7 +68,7 @@ def run(settings: Settings, roles: Sequence[str] = ROLES, queue: str | None = No
     roles : sequence of str
         Of `ROLES`. One alone replaces this process; several are supervised, with the embedded broker.
     queue : str, optional
-        The queue of a worker on its own; without it a worker serves both.
+        The queue of a single worker. Without it, the worker serves all queues, one job at a time.
 
     Raises
     ------
@@ -80,10 +81,12 @@ def run(settings: Settings, roles: Sequence[str] = ROLES, queue: str | None = No
     if queue is not None and queue not in QUEUES:
         raise BadInput(f"{queue!r} is no queue; use one of {', '.join(QUEUES)}")
     if len(roles) == 1:
-        command = _command(roles[0], (queue,) if queue else QUEUES)
+        queues = (queue,) if queue else QUEUES
+        command = _command(roles[0], queues)
         environments = ChildEnvironments(settings)
         environments.write()
-        os.execve(command[0], command, environments.of(roles[0]))  # noqa: S606 - no shell wanted
+        environment = environments.of(roles[0]) | _extra_environment(roles[0], queues)
+        os.execve(command[0], command, environment)  # noqa: S606 - no shell wanted
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -110,7 +113,10 @@ class Supervisor:
         self.children = [Child("broker", broker.command(settings))] if self._embedded else []
         for role in wanted:
             if role == "worker":
-                self.children += [Child(f"worker:{queue}", _command(role, (queue,))) for queue in QUEUES]
+                self.children += [
+                    Child(f"worker:{queue}", _command(role, (queue,)), _extra_environment(role, (queue,)))
+                    for queue in QUEUES
+                ]
             else:
                 self.children.append(Child(role, _command(role)))
         self._environments = ChildEnvironments(settings)
@@ -161,7 +167,7 @@ class Supervisor:
         environment = self._environments.of(child.name.partition(":")[0])
         with self._log(child.name) as sink:
             child.process = subprocess.Popen(
-                child.command, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
+                child.command, env=environment | child.environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
                 start_new_session=True,  # Ctrl-C is for us alone
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )  # fmt: skip
@@ -242,15 +248,28 @@ class Supervisor:
 
 
 def _command(role: str, queues: Sequence[str] = QUEUES) -> list[str]:
+    """Return the command line of a role; training alone runs at the lowest priority."""
     if role == "bot":
         return [sys.executable, "-m", "bot.server"]
     if role != "worker":
         return [sys.executable, "-m", "workers.services", role]
     return [
-        sys.executable, "-m", "celery", "--app", "workers.worker", "--quiet", "worker", "--queues", ",".join(queues),
+        *_nice(queues), sys.executable, "-m", "celery", "--app", "workers.worker", "--quiet", "worker", "--queues", ",".join(queues),
         "--concurrency", "1", "--hostname", f"{'+'.join(queues)}@%h", "--loglevel", "INFO", "--without-gossip",
         "--without-mingle", "--without-heartbeat", "--max-memory-per-child", str(_MOST),
     ]  # fmt: skip
+
+
+def _nice(queues: Sequence[str]) -> list[str]:
+    program = shutil.which("nice")
+    more = TRAINING_NICENESS - os.getpriority(os.PRIO_PROCESS, 0)  # none where all of us run at low priority
+    wanted = more > 0 and tuple(queues) == (TRAINING,)
+    return [program, "-n", str(more)] if program and wanted else []
+
+
+def _extra_environment(role: str, queues: Sequence[str]) -> dict[str, str]:
+    only_training = role == "worker" and tuple(queues) == (TRAINING,)
+    return training_environment() if only_training else {}
 
 
 def _die_with_parent() -> None:

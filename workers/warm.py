@@ -13,7 +13,9 @@ import psutil
 from billiard.pool import EX_RECYCLE
 
 IDLE = 30.0  # seconds without a job
-SMALL = 400 * 2**20  # bytes; a child below this may stay for good
+SMALL = (
+    160 * 2**20
+)  # bytes; an empty child has 100, and three that stay must not take 1 GiB with all other processes
 
 
 class Warmth:

@@ -7,6 +7,7 @@ child opens its own database with its first job.
 import logging
 import os
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from celery.signals import setup_logging, worker_process_init, worker_ready
@@ -15,7 +16,7 @@ from retention import logs
 from retention.db import Database
 from retention.settings import load_settings_or_exit
 from workers import processes
-from workers.app import RUN_JOB, make_app
+from workers.app import RUN_JOB, TRAINING, make_app
 from workers.tasks.runner import run_job
 from workers.warm import Warmth
 
@@ -45,6 +46,8 @@ def _forget_the_parents(**_: Any) -> None:
 def _report(sender: Any, **_: Any) -> None:
     """Say that this worker lives, now and every few seconds, from its own event loop."""
     queues = "+".join(sorted(sender.app.amqp.queues.consume_from))
+    if queues == TRAINING:
+        _share_niceness_with_session()
 
     def report() -> None:
         database = Database(settings.database_url.get_secret_value())
@@ -55,6 +58,21 @@ def _report(sender: Any, **_: Any) -> None:
 
     report()
     sender.timer.call_repeatedly(processes.EVERY, report)
+
+
+def _share_niceness_with_session() -> None:
+    """Make the niceness of this worker count against other sessions.
+
+    Where Linux groups processes by session (autogroup), niceness only counts inside a session. The supervisor gives each
+    worker a session of its own, so the session needs the same niceness. A session of somebody else stays as it is.
+    """
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    if niceness <= 0 or os.getsid(0) != os.getpid():
+        return
+    try:
+        Path("/proc/self/autogroup").write_text(str(niceness), encoding="ascii")
+    except OSError as error:  # no autogroup on this system: niceness counts everywhere
+        log.debug("no session niceness: %s", error)
 
 
 @app.task(name=RUN_JOB, bind=True)

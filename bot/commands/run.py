@@ -3,13 +3,14 @@
 import click
 
 from bot.commands.tree import TERMINAL, Answer, Call, choice, command
+from workers.app import QUEUES
 
 ALL = ("bot", "worker", "tick", "sender")
 
 
 @command("run", role="admin", surfaces=TERMINAL, starts=True)
 @click.argument("what", type=choice("all", *ALL), default="all", metavar="[all|bot|worker|tick|sender]")
-@click.option("--queue", type=choice("interactive", "batch"), help="For a worker: only this queue.")
+@click.option("--queue", type=choice(*QUEUES), help="For a worker: serve only this queue.")
 def COMMAND(call: Call, what: str, queue: str | None) -> Answer:
     """Start the bot, the workers, the tick and the sender, and stop them cleanly on Ctrl-C."""
     from retention.db.migrate import upgrade

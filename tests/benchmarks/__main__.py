@@ -5,15 +5,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import generated, lake, models, report, slash, startup, tastes, volume
+from tests.benchmarks import generated, lake, models, queues, report, slash, startup, tastes, volume
 from tests.benchmarks.measure import Figure
 
 GROUPS: dict[str, Callable[[], dict[str, Figure]]] = {
     "import": lake.imports, "volume": volume.volume, "home": models.home, "features": lake.features, "churn": models.churn, "scoring": models.scoring,
     "recommender": models.recommender, "sweep": models.sweep, "lists": models.lists, "slash": slash.slash,
     "top_10": tastes.top_10, "demo": startup.demo, "large": generated.large, "models": tastes.models, "at_risk": generated.at_risk,
+    "queues": queues.queues,
 }  # fmt: skip
-ASKED_FOR = ("large", "models", "at_risk")  # minutes and gigabytes: only by name (make bench-large)
+ASKED_FOR = (
+    "large",
+    "models",
+    "at_risk",
+    "queues",
+)  # many minutes: only by name (make bench-large, make bench-queue)
 
 
 def main(asked: list[str]) -> int:

@@ -52,6 +52,15 @@ TOLD = {
     "slash_command_p99": "99 of 100 answers come within",
     "demo_first_start": "`make demo` from a clone to the first usable page (packages from a warm cache)",
     "demo_second_start": "`make demo` once more",
+    "queue_digest_p50": "From `digest now` to its result while a `retrain` runs, half of 30 (`make bench-queue`); peer: without one",
+    "queue_digest_p95": "The same, 95 of 100",
+    "queue_campaign_draft_p50": "From `campaign draft` to its result, half of 30",
+    "queue_campaign_draft_p95": "The same, 95 of 100",
+    "queue_score_p50": "From `score CUSTOMER` to its result, half of 30",
+    "queue_score_p95": "The same, 95 of 100",
+    "queue_trainings": "Trainings that ran meanwhile, one after the other",
+    "idle_memory": "Memory of all processes of the demo, just started and idle (summed PSS)",
+    "idle_memory_after": "The same after all that, once every worker is idle again",
 }  # fmt: skip
 TOLD |= {
     f"model_{name}{end}": told.format(name)

@@ -44,6 +44,18 @@ def row(database: Database, key: str) -> Outbox:
         return session.scalars(select(Outbox).where(Outbox.key == key)).one()
 
 
+def failure(database: Database, job_id: str) -> Outbox:
+    """The report of the newest attempt's failure."""
+    return row(database, jobs.failure_key(job(database, job_id)))
+
+
+def posted(database: Database, job_id: str) -> None:
+    """Note that Slack has the job's own message."""
+    with database.transaction() as session:
+        own = Outbox.key == f"job:{job_id}"
+        session.execute(update(Outbox).where(own).values(state="sent", ts="1.0", channel_id=CHANNEL))
+
+
 def set_job(database: Database, job_id: str, **values: Any) -> None:
     with database.transaction() as session:
         session.execute(update(Job).where(Job.id == job_id).values(**values))
@@ -65,10 +77,18 @@ def over(database: Database, job_id: str, seconds: float = 60) -> Job:
 
 
 @contextmanager
-def running(settings: Settings, database: Database, *roles: str) -> Iterator[Supervisor]:
-    """A small installation of real processes, whose tasks are the stand-ins; stopped at the end."""
+def running(
+    settings: Settings, database: Database, *roles: str, stand_ins: Path = STAND_INS
+) -> Iterator[Supervisor]:
+    """Run a small installation of real processes, and stop it at the end.
+
+    Parameters
+    ----------
+    stand_ins : Path
+        A folder with a ``sitecustomize.py`` that replaces parts of the workers.
+    """
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(STAND_INS)
+    os.environ["PYTHONPATH"] = str(stand_ins)
     try:
         supervisor = Supervisor(settings, roles)
     finally:

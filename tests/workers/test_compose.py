@@ -23,6 +23,7 @@ from retention.settings import Settings
 from tests.postgres import postgres
 from tests.workers.harness import ADMIN, STAND_INS, ask, over, wait
 from workers import broker
+from workers.app import QUEUES
 from workers.requests import Digest
 
 pytestmark = pytest.mark.desk
@@ -138,4 +139,13 @@ def test_nothing_of_ours_runs_as_root_and_everything_has_a_health_check():
 
 def test_every_role_is_a_service():
     commands = sorted(" ".join(service["command"][2:]) for service in OURS.values())
-    assert commands == ["bot", "sender", "tick", "worker --queue batch", "worker --queue interactive"]
+    workers = [f"worker --queue {queue}" for queue in sorted(QUEUES)]
+    assert commands == ["bot", "sender", "tick", *workers]
+
+
+def test_health_check_of_a_worker_names_its_own_queue():
+    for name, service in OURS.items():
+        if name.startswith("worker-"):
+            queue = name.removeprefix("worker-")
+            assert service["command"][-2:] == ["--queue", queue]
+            assert service["healthcheck"]["test"][-1] == f"worker:{queue}"

@@ -1,5 +1,7 @@
 """The end of a job: everything in one transaction fenced by its attempt, or nothing."""
 
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -7,15 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import OperationalError
 
 from retention import clock
 from retention.db.tables import Audit, File, Job, Outbox, Run
-from retention.errors import Conflict
-from tests.workers.harness import ADMIN, CHANNEL, ask, job, row, set_job
-from workers import finish, jobs
-from workers.app import make_app
-from workers.requests import Digest, Score, Sweep
+from retention.errors import BadInput, Cancelled, Conflict
+from tests.workers.harness import ADMIN, CHANNEL, ask, failure, job, posted, row, set_job
+from workers import finish, ids, jobs
+from workers.app import TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT, make_app, time_limits
+from workers.requests import Digest, Retrain, Score, Sweep
 from workers.tasks.contract import Attachment, Outcome, Post
 from workers.tasks.runner import run_job
 
@@ -119,7 +122,7 @@ def test_an_unknown_fault_gives_the_person_a_reference_and_no_details(database, 
         run_job(settings, database, one.id, "t")
     ended = job(database, one.id)
     assert ended.state == "failed"
-    shown = str(row(database, f"job:{one.id}").payload)
+    shown = str(failure(database, one.id).payload)
     assert ended.reference in shown
     assert "secret" not in shown
 
@@ -137,6 +140,190 @@ def test_a_job_that_takes_too_long_is_stopped_with_a_sentence_before_its_process
     one = ask(database, settings, Sweep(), "k")
     run_job(settings, database, one.id, "t")
     assert job(database, one.id).error.startswith("It took longer than a job may take")
+
+
+def fails(request, context):
+    raise BadInput("There is no customer 'X'.")
+
+
+def messages(database, job_id: str) -> dict[str, str]:
+    with database.reading() as session:
+        rows = session.scalars(select(Outbox).where(Outbox.job_id == job_id).order_by(Outbox.id)).all()
+    return {post.key.removeprefix(f"job:{job_id}"): post.payload["text"] for post in rows}
+
+
+def has_retry(post: Outbox) -> bool:
+    return ids.RETRY_JOB in str(post.payload["blocks"])
+
+
+def test_failure_is_a_new_message_and_ends_the_progress_bar(database, settings, task):
+    task("sweep", fails)
+    one = ask(database, settings, Sweep(), "k", thread_key="parent")
+    set_job(database, one.id, progress_done=1, progress_total=2)
+    posted(database, one.id)
+    run_job(settings, database, one.id, "t")
+    assert messages(database, one.id) == {
+        "": "Sweep failed",
+        ":failed:1": "Sweep failed: There is no customer 'X'.",
+    }
+    own, report = row(database, f"job:{one.id}"), failure(database, one.id)
+    assert "%" not in str(own.payload)
+    assert (has_retry(own), has_retry(report)) == (False, True)
+    assert (report.channel, report.thread_key) == (own.channel, own.thread_key) == (CHANNEL, "parent")
+
+
+@pytest.mark.parametrize("announce", [True, False])
+def test_job_that_fails_before_its_first_post_posts_one_message(database, settings, task, announce):
+    task("sweep", fails)
+    one = ask(database, settings, Sweep(), "k", announce=announce)
+    run_job(settings, database, one.id, "t")
+    assert messages(database, one.id) == {":failed:1": "Sweep failed: There is no customer 'X'."}
+
+
+def test_progress_message_in_doubt_is_edited_and_not_deleted(database, settings, task):
+    task("sweep", fails)
+    one = ask(database, settings, Sweep(), "k")
+    with database.transaction() as session:
+        session.execute(update(Outbox).values(state="ambiguous", ambiguous=1))
+    run_job(settings, database, one.id, "t")
+    assert list(messages(database, one.id)) == ["", ":failed:1"]
+
+
+def test_every_failure_of_a_retried_job_is_a_message_of_its_own(database, settings, task):
+    task("sweep", fails)
+    one = ask(database, settings, Sweep(), "k")
+    posted(database, one.id)
+    for attempt in (1, 2):
+        run_job(settings, database, one.id, "t")
+        assert has_retry(failure(database, one.id))
+        with database.transaction() as session:
+            jobs.retry(session, settings, one.id, ADMIN)
+        assert not has_retry(row(database, f"job:{one.id}:failed:{attempt}"))
+    task("sweep", lambda request, context: Outcome({}, (said("found"),)))
+    run_job(settings, database, one.id, "t")
+    again = "Sweep failed and runs again"
+    assert messages(database, one.id) == {"": "found", ":failed:1": again, ":failed:2": again}
+
+
+def test_retry_of_an_unposted_failure_shows_progress_in_the_own_message(database, settings, task):
+    task("sweep", fails)
+    one = ask(database, settings, Sweep(), "k")
+    run_job(settings, database, one.id, "t")
+    with database.transaction() as session:
+        jobs.retry(session, settings, one.id, ADMIN)
+    assert messages(database, one.id) == {
+        ":failed:1": "Sweep failed and runs again",
+        "": "Sweep: queued",
+    }
+
+
+def part(context, **result) -> None:
+    finish.publish_part(context, result, audit)
+
+
+def model(kind: str, promoted: bool = True) -> dict:
+    return {"kind": kind, "version": f"{kind}-1", "promoted": promoted}
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (BadInput("Too few orders."), "Too few orders."),
+        (RuntimeError("secret"), "Something went wrong on our side before the job was complete."),
+        (MemoryError(), "The machine ran out of memory; ask for less at a time."),
+    ],
+)
+def test_failure_names_the_models_that_stay_in_use(database, settings, task, error, reason):
+    def run(request, context):
+        part(context, models=[model("churn")])
+        raise error
+
+    task("retrain", run)
+    one = ask(database, settings, Retrain(), "k")
+    run_job(settings, database, one.id, "t")
+    text = f"{reason} The churn model trained before that, churn-1, stays in use."
+    assert job(database, one.id).error == text
+    assert text in failure(database, one.id).payload["text"]
+    assert counted(database, Audit) == 1
+
+
+def test_cancelled_job_publishes_nothing_more(database, settings, task):
+    def run(request, context):
+        part(context, models=[model("churn", promoted=False)])
+        with database.transaction() as session:
+            jobs.cancel(session, settings, context.job_id, ADMIN)
+        part(context, models=[model("churn"), model("recommend")])
+
+    task("retrain", run)
+    one = ask(database, settings, Retrain(), "k")
+    assert run_job(settings, database, one.id, "t") == "cancelled"
+    shown = str(row(database, f"job:{one.id}").payload)
+    assert "churn-1, stays stored (it was not promoted)" in shown
+    assert "Nothing was published" not in shown
+    assert counted(database, Audit) == 1
+
+
+def test_attempt_that_lost_its_lease_publishes_no_part(database, settings, task):
+    def run(request, context):
+        set_job(database, context.job_id, attempt=2)
+        with pytest.raises(Cancelled):
+            part(context, models=[model("churn")])
+        return Outcome({})
+
+    task("retrain", run)
+    one = ask(database, settings, Retrain(), "k")
+    assert run_job(settings, database, one.id, "t") == "lease lost"
+    assert (job(database, one.id).result, counted(database, Audit)) == (None, 0)
+
+
+def test_part_whose_commit_was_in_doubt_is_written_once(database, settings, task, monkeypatch):
+    class Unanswered:
+        """A database whose first commit succeeds, while its answer is lost."""
+
+        lost = False
+
+        @contextmanager
+        def transaction(self):
+            with database.transaction() as session:
+                yield session
+            if not self.lost:
+                self.lost = True
+                raise OperationalError("COMMIT", {}, Exception("server closed the connection"))
+
+    def run(request, context):
+        part(replace(context, database=Unanswered()), models=[model("churn")])
+        return Outcome({})
+
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    task("retrain", run)
+    one = ask(database, settings, Retrain(), "k")
+    assert run_job(settings, database, one.id, "t") == "done"
+    assert counted(database, Audit) == 1
+
+
+def test_redelivered_message_of_a_leased_job_is_harmless(database, settings, task):
+    seen = []
+
+    def run(request, context):
+        seen.append(run_job(settings, database, context.job_id, "redelivered"))
+        return Outcome({"x": 1})
+
+    task("retrain", run)
+    one = ask(database, settings, Retrain(), "k")
+    assert run_job(settings, database, one.id, "t") == "done"
+    assert seen == ["not ours"]
+    assert (job(database, one.id).attempt, job(database, one.id).result) == (1, {"x": 1})
+
+
+def test_training_message_is_not_redelivered_within_its_limits(settings):
+    conf = make_app(settings).conf
+    limits = time_limits("training")
+    assert conf.broker_transport_options["visibility_timeout"] > limits["time_limit"] > TRAINING_WALL_LIMIT
+    assert limits["time_limit"] > limits["soft_time_limit"] > TRAINING_WALL_LIMIT > TRAINING_CPU_LIMIT
+    assert time_limits("batch") == {
+        "time_limit": conf.task_time_limit,
+        "soft_time_limit": conf.task_soft_time_limit,
+    }
 
 
 def test_what_goes_to_a_person_leaves_a_note_in_the_channel(database, settings, task):

@@ -13,7 +13,7 @@ from retention.errors import Cancelled
 from tests.workers.harness import ADMIN, ask, job, row, set_job, wait
 from workers import heartbeat, jobs
 from workers.heartbeat import Heartbeat
-from workers.requests import Sweep
+from workers.requests import Retrain, Sweep
 from workers.tasks.contract import Outcome
 from workers.tasks.runner import run_job
 
@@ -103,6 +103,58 @@ def test_code_that_swallows_exceptions_does_not_swallow_this_one(database, setti
     task("sweep", run)
     one = ask(database, settings, Sweep(), "k")
     assert run_job(settings, database, one.id, "t") == "cancelled"
+
+
+@pytest.mark.parametrize("reports", [True, False])
+def test_training_ends_at_its_cpu_limit_with_a_sentence(database, settings, task, monkeypatch, reports):
+    def run(request, context):
+        while True:
+            if reports:
+                context.progress(1, 2, "x")
+
+    monkeypatch.setattr("workers.tasks.runner.TRAINING_LIMITS", heartbeat.Limits(0.2, 3600))
+    task("retrain", run)
+    one = ask(database, settings, Retrain(), "k")
+    assert run_job(settings, database, one.id, "t") == "limit exceeded"
+    ended = job(database, one.id)
+    assert (ended.state, ended.reference) == ("failed", None)
+    assert ended.error.startswith(
+        "Stopped after 0.2 seconds of CPU time, the limit of a training job. Train one"
+    )
+
+
+def test_training_that_waits_ends_at_the_wall_limit(database, settings, task, monkeypatch):
+    def run(request, context):
+        while True:
+            time.sleep(0.01)
+
+    monkeypatch.setattr("workers.tasks.runner.TRAINING_LIMITS", heartbeat.Limits(3600, 0.2))
+    task("retrain", run)
+    one = ask(database, settings, Retrain(), "k")
+    assert run_job(settings, database, one.id, "t") == "limit exceeded"
+    assert "the longest that a training job may run" in job(database, one.id).error
+
+
+def test_waiting_for_the_cpu_does_not_count_as_cpu_time():
+    limits = heartbeat.Limits(3600, 4 * 3600)
+    assert limits.exceeded(cpu=3599, wall=4 * 3599) is None
+    assert "1 hour of CPU time" in limits.exceeded(cpu=3601, wall=3602)
+    assert "4 hours" in limits.exceeded(cpu=10, wall=4 * 3601)
+
+
+@pytest.mark.parametrize("queue", ["batch", "interactive"])
+def test_other_queues_have_no_cpu_limit(database, settings, task, monkeypatch, queue):
+    def run(request, context):
+        for _ in range(30):
+            context.progress(1, 2, "x")
+            time.sleep(0.01)
+        return Outcome({"x": 1})
+
+    monkeypatch.setattr("workers.tasks.runner.TRAINING_LIMITS", heartbeat.Limits(0, 0))
+    task("retrain", run)
+    one = ask(database, settings, Retrain(), "k")
+    set_job(database, one.id, queue=queue)  # as an old database may have it
+    assert run_job(settings, database, one.id, "t") == "done"
 
 
 def test_after_the_work_no_exception_follows(database, settings, claimed):

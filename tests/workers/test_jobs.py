@@ -9,8 +9,8 @@ from sqlalchemy import delete, func, inspect, select
 from retention import clock
 from retention.db.tables import Job, Outbox, RoleGrant
 from retention.errors import BadInput, Conflict, NotAllowed, Refused
-from tests.workers.harness import ADMIN, ANALYST, CHANNEL, OTHER, VIEWER, ask, job, row, set_job
-from workers import jobs
+from tests.workers.harness import ADMIN, ANALYST, CHANNEL, OTHER, VIEWER, ask, failure, job, row, set_job
+from workers import finish, jobs
 from workers.requests import REQUESTS, Digest, Retrain, Sweep
 from workers.tasks import runner
 from workers.tasks.contract import Outcome, Post
@@ -188,7 +188,7 @@ def test_retry_runs_a_failed_job_again_in_the_same_message(database, settings, t
     one = ask(database, settings, Sweep(), "k", user=ANALYST)
     task("sweep", fails)
     assert run_job(settings, database, one.id, "t") == "refused"
-    assert "no customer" in row(database, f"job:{one.id}").payload["text"]
+    assert "no customer" in failure(database, one.id).payload["text"]
     later = one.business_at + timedelta(days=4)
     clock.configure(fixed=later)
     with database.transaction() as session:
@@ -227,6 +227,18 @@ def test_in_the_terminal_a_refusal_reaches_the_person(database, settings, task):
         runner.run_here(settings, database, Sweep(), user="operator")
     with database.reading() as session:
         assert session.scalars(select(Job.state)).all() == ["failed"]
+
+
+def test_refusal_in_the_terminal_names_the_model_that_stays(database, settings, task):
+    def run(request, context):
+        model = {"kind": "churn", "version": "churn-1", "promoted": True}
+        finish.publish_part(context, {"models": [model]}, lambda session: None)
+        raise Refused("Too few orders.")
+
+    task("retrain", run)
+    stays = "Too few orders. The churn model trained before that, churn-1, stays in use."
+    with pytest.raises(Refused, match=stays):
+        runner.run_here(settings, database, Retrain(), user="operator")
 
 
 def test_ctrl_c_in_the_terminal_cancels_the_job(database, settings, task):

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from retention import clock
 from retention.db.tables import Delivery, File, Outbox, Process, Run
-from tests.workers.harness import ADMIN, CHANNEL, ask, job, row, set_job
+from tests.workers.harness import ADMIN, CHANNEL, ask, failure, job, row, set_job
 from workers import finish, jobs, processes, reconcile
 from workers.requests import Retrain, Sweep
 from workers.tasks.tidy import unwanted
@@ -74,7 +74,7 @@ def test_a_job_that_kills_its_workers_is_given_up_with_a_reference(database, set
     reconcile.republish(database, settings)
     ended = job(database, one.id)
     assert (ended.state, woken) == ("failed", [])
-    assert ended.reference in str(row(database, f"job:{one.id}").payload)
+    assert ended.reference in str(failure(database, one.id).payload)
 
 
 def test_a_retry_that_a_person_asked_for_is_no_lost_worker(database, settings, woken):
@@ -107,6 +107,23 @@ def test_what_a_terminal_left_unfinished_is_not_run_behind_the_persons_back(data
     set_job(database, one.id, lease_until=clock.wall() - LONG_AGO, enqueued_at=None)
     reconcile.republish(database, settings)
     assert (job(database, one.id).state, woken) == ("failed", [])
+
+
+@pytest.mark.parametrize(("silent_for", "killed"), [(0.5, False), (1.5, True)])
+def test_process_without_a_heartbeat_is_killed(database, settings, monkeypatch, silent_for, killed):
+    revoked = []
+    monkeypatch.setattr(reconcile, "_kill", lambda settings, one: revoked.append(one.id))
+    one = ask(database, settings, Retrain(), "k")
+    start(database, one.id, "task@elsewhere:1")
+    set_job(database, one.id, lease_until=clock.wall() - silent_for * reconcile.SILENT)
+    assert reconcile.kill_silent(database, settings) == revoked == [one.id] * killed
+
+
+def test_retry_moves_a_job_of_an_old_database_to_the_queue_of_its_kind(database, settings):
+    one = ask(database, settings, Retrain(), "k")
+    set_job(database, one.id, queue="batch", state="failed")
+    with database.transaction() as session:
+        assert jobs.retry(session, settings, one.id, ADMIN).queue == "training"
 
 
 def test_a_cancel_that_is_not_obeyed_is_enforced(database, settings):

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from retention import templating
+from retention import clock, templating
 from retention.db import Database
-from retention.db.tables import Base, Cohort, DirectoryEntry, Impression, ModelVersion, Outbox
+from retention.db.insert import insert_once
+from retention.db.tables import Base, Cohort, DirectoryEntry, Impression, Job, ModelVersion, Outbox
 from retention.errors import BadInput, Cancelled, TooLittleData
 from retention.lake import Lake
 from retention.lake.importing import import_files
@@ -47,6 +48,13 @@ def swept(own, trained):
 
 
 def _context(own: tiny.Shop, job: str, progress=lambda done, total, what: None) -> Context:
+    """The context of a running job, with its row: a retrain publishes only while its attempt has the job."""
+    with own.database.transaction() as session:
+        insert_once(
+            session, Job, id=job, team_id=own.settings.team_id, kind="retrain", queue="training", args={}, idem_key=job,
+            state="running", attempt=1, requested_by="U0ANALYST", channel="C0CRM", business_at=own.end,
+            **dict.fromkeys(("created_at", "queued_at"), clock.wall()),
+        )  # fmt: skip
     return Context(
         own.settings, own.database, job_id=job, attempt=1, requested_by="U0ANALYST", channel="C0CRM",
         thread_key=None, business_at=own.end, progress=progress,

@@ -20,6 +20,7 @@ from retention.errors import Conflict
 from retention.settings import Settings
 from tests.workers.harness import ADMIN, CHANNEL, PRIVATE, ask, row
 from tests.workers.stand_in_tasks.digest import picture
+from workers import finish, jobs
 from workers.delivery import outbox
 from workers.delivery.sender import Pace, Sender
 from workers.delivery.slack import client, is_channel
@@ -105,6 +106,27 @@ def test_a_revision_written_while_the_message_is_under_way_is_delivered_too(
     sender._carrier.deliver = meanwhile
     drain(sender, database)
     assert texts(slack) == ["second"]
+
+
+def test_failed_job_posts_a_new_message_below_its_progress(sender, slack, database, settings):
+    one = ask(database, settings, Sweep(), "k")
+    drain(sender, database)
+    put(database, settings, "written meanwhile", "other")
+    drain(sender, database)
+    for attempt in (1, 2):
+        with database.transaction() as session:
+            claimed = jobs.claim(session, one.id, "t")
+        finish.failed(settings, database, claimed, f"Reason {attempt}.", "REF")
+        drain(sender, database)
+        with database.transaction() as session:
+            jobs.retry(session, settings, one.id, ADMIN)
+        drain(sender, database)
+    with database.transaction() as session:
+        claimed = jobs.claim(session, one.id, "t")
+    finish.failed(settings, database, claimed, "Reason 3.")
+    drain(sender, database)
+    again = "Sweep failed and runs again"
+    assert texts(slack) == ["Sweep failed", "written meanwhile", again, again, "Sweep failed: Reason 3."]
 
 
 def test_replies_wait_for_their_parent_and_go_into_its_thread(sender, slack, database, settings):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psutil
 import pytest
@@ -16,8 +17,9 @@ from retention.db.migrate import upgrade
 from retention.db.tables import Outbox, Process, Run
 from retention.errors import BadInput
 from retention.settings import Settings
-from tests.workers.harness import ADMIN, STAND_INS, ask, job, over, running, wait
-from workers import jobs, processes, supervisor
+from tests.workers.harness import ADMIN, STAND_INS, ask, job, over, running, set_job, wait
+from workers import jobs, processes, reconcile, supervisor
+from workers.app import TRAINING_NICENESS
 from workers.environment import ChildEnvironments
 from workers.requests import Digest, Retrain, Sweep
 
@@ -70,7 +72,9 @@ def test_cancelling_work_deep_in_c_code_ends_it_and_publishes_nothing(house, hol
     assert over(database, job_id).state == "cancelled"
     wait(lambda: not psutil.pid_exists(child_of(worker)))
     assert results(database, job_id) == []
-    after = begin(settings, database, Digest(), f"after-{holds_the_lock}")  # prefork has replaced the child
+    after = begin(
+        settings, database, Retrain(tune_fits=1), f"after-{holds_the_lock}"
+    )  # prefork has replaced the child
     assert over(database, after).state == "done"
 
 
@@ -168,4 +172,71 @@ def test_an_unknown_role_or_queue_is_named(settings):
 def test_without_a_slack_app_it_says_so(settings):
     made = supervisor.Supervisor(settings)
     assert "workers only" in made.summary()
-    assert [child.name for child in made.children] == ["broker", "worker:interactive", "worker:batch", "tick"]
+    workers = ["worker:interactive", "worker:batch", "worker:training"]
+    assert [child.name for child in made.children] == ["broker", *workers, "tick"]
+
+
+def test_only_training_has_low_priority_and_fewer_threads(settings, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("os.getpriority", lambda which, who: 0)
+    made = {child.name: child for child in supervisor.Supervisor(settings).children}
+    nice = {name for name, child in made.items() if Path(child.command[0]).name == "nice"}
+    limited = {name for name, child in made.items() if "OMP_NUM_THREADS" in child.environment}
+    assert nice == limited == {"worker:training"}
+
+
+def test_operator_can_set_the_threads_of_training(settings, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    made = {child.name: child for child in supervisor.Supervisor(settings).children}
+    assert made["worker:training"].environment["OMP_NUM_THREADS"] == "7"
+
+
+def test_training_runs_beside_the_other_queues(house):
+    settings, database, _ = house
+    training = begin(settings, database, Retrain(), "long-training")
+    wait(lambda: job(database, training).state == "running")
+    quick = [
+        begin(settings, database, Digest(), "beside"),
+        begin(settings, database, Sweep(top=1), "beside-2"),
+    ]
+    assert [over(database, one).state for one in quick] == ["done", "done"]
+    assert job(database, training).state == "running"
+    process = psutil.Process(child_of(job(database, training).worker))
+    assert process.nice() == max(TRAINING_NICENESS, psutil.Process().nice())
+    group = Path(f"/proc/{process.pid}/autogroup")
+    if group.exists():  # as the kernel is configured
+        assert group.read_text().split()[-1] == str(process.nice())
+    with database.transaction() as session:
+        jobs.cancel(session, settings, training, ADMIN)
+    assert over(database, training).state == "cancelled"
+
+
+def test_process_that_hangs_without_a_heartbeat_is_replaced(house):
+    settings, database, _ = house
+    job_id = begin(settings, database, Retrain(cutoff=datetime(2020, 1, 1, tzinfo=UTC)), "hangs")
+    worker = wait(lambda: (one := job(database, job_id)).state == "running" and one.worker)
+    child = child_of(worker)
+
+    def killed() -> bool:
+        if job(database, job_id).attempt == 1:
+            set_job(database, job_id, lease_until=clock.wall() - 2 * reconcile.SILENT)
+            reconcile.kill_silent(database, settings)
+        return not psutil.pid_exists(child)
+
+    wait(killed)
+    wait(lambda: job(database, job_id).attempt > 1)
+    with database.transaction() as session:
+        jobs.cancel(session, settings, job_id, ADMIN)
+    assert over(database, job_id).state == "cancelled"
+
+
+def test_training_of_an_old_database_runs_where_it_was_queued(house):
+    settings, database, _ = house
+    one = ask(database, settings, Retrain(), "old")
+    set_job(database, one.id, queue="batch")
+    assert jobs.wake(settings, job(database, one.id))
+    worker = wait(lambda: (now := job(database, one.id)).state == "running" and now.worker)
+    assert psutil.Process(child_of(worker)).nice() == psutil.Process().nice()
+    with database.transaction() as session:
+        jobs.cancel(session, settings, one.id, ADMIN)
+    assert over(database, one.id).state == "cancelled"

@@ -1,25 +1,46 @@
-"""New models, promoted where they are better; their figures beside the baselines'."""
+"""Train new models and promote them where they are better.
+
+Each model is stored and promoted as soon as it is trained. If the job ends early, that model stays in use. A later attempt
+of the same job continues with the models that are missing.
+"""
 
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
 from retention.db.tables import Audit
 from retention.errors import TooLittleData
+from workers import finish, jobs
 from workers.requests import Retrain
 from workers.tasks.contract import Context, Outcome, Post
 
+if TYPE_CHECKING:
+    from retention.registry.retrain import Trained
+
 
 def run(request: Retrain, context: Context) -> Outcome:
-    """Train what was asked for; rows are added and promoted in the finishing transaction.
+    """Train the requested models and publish each one when it is ready.
 
-    What the data cannot carry is told beside the rest, where nobody named it: a shop that knows no items has customers to
-    keep, too.
+    Parameters
+    ----------
+    request : Retrain
+        Names the kinds. Without names both are trained, and one that the data does not suffice for is skipped with the reason.
+    context : Context
+        Of a running attempt: a model is published only while the job is this attempt's and is not cancelled.
+
+    Returns
+    -------
+    Outcome
+        All models of the job, also those that an earlier attempt has published. There is nothing left to apply.
 
     Raises
     ------
+    Cancelled
+        The job was cancelled or taken over.
     TooLittleData
-        Where the data cannot carry what was named, or nothing at all.
+        The data does not suffice for a kind that was named, or for any kind.
     """
     from retention.feedback import doubted
     from retention.lake import Lake
@@ -28,10 +49,16 @@ def run(request: Retrain, context: Context) -> Outcome:
 
     settings = context.settings
     lake = Lake.open(settings)
-    cutoff, note = _cutoff(request, lake)
+    with context.database.reading() as session:
+        before = jobs.published_parts(session, context.job_id)
+    # All models of a job have one cutoff, whenever their attempt runs.
+    if before:
+        cutoff, note = datetime.fromisoformat(before["cutoff"]), before["note"]
+    else:
+        cutoff, note = _cutoff(request, lake)
     learnable(lake, cutoff, request.horizon)  # before the libraries that learn are loaded: seconds
     from retention.recommend.feedback.heard import gather
-    from retention.registry import champion, promote
+    from retention.registry import champion
     from retention.registry import retrain as training
 
     with context.database.reading() as session:
@@ -52,34 +79,44 @@ def run(request: Retrain, context: Context) -> Outcome:
         request.tune,
         request.tune_fits,
     )
-    trained, untrained = [], {}
+    data: dict[str, Any] = {
+        "models": list(before.get("models", ())), "cutoff": cutoff.isoformat(), "note": note, "untrained": [],
+        "horizon_days": request.horizon, "active_within_days": request.active_within,
+    }  # fmt: skip
+    published = {model["kind"] for model in data["models"]}
     for done, kind in enumerate(used):
+        if kind in published:
+            continue
         try:
             progress = part(context.progress, done, len(used))
-            trained.append(getattr(training, kind)(settings, lake, used[kind], asked, progress))
+            trained = getattr(training, kind)(settings, lake, used[kind], asked, progress)
         except TooLittleData as refusal:
             if kind in request.models:
                 raise
-            untrained[kind] = str(refusal)
-    if not trained:
-        raise TooLittleData(" ".join(f"{kind.capitalize()}: {why}" for kind, why in untrained.items()))
+            data["untrained"].append({"kind": kind, "why": str(refusal)})
+            continue
+        data["models"].append(trained.as_dict())
+        finish.publish_part(context, data, partial(_publish, context, trained))
+    if not data["models"]:
+        reasons = (f"{one['kind'].capitalize()}: {one['why']}" for one in data["untrained"])
+        raise TooLittleData(" ".join(reasons))
+    return Outcome(data, (Post("retrain/done", data),))
 
-    def publish(session: Session) -> None:
-        for model in trained:
-            session.add(model.row)
-            if model.promote:
-                promote(session, settings, model.row, context.requested_by)
-            session.add(
-                Audit(
-                    team_id=settings.team_id, actor=context.requested_by, subject=model.row.version,
-                    action="model.promote" if model.promote else "model.train", details={"why": model.why},
-                )
-            )  # fmt: skip
 
-    data = {"models": [model.as_dict() for model in trained], "cutoff": cutoff.isoformat(), "note": note,
-            "untrained": [{"kind": kind, "why": why} for kind, why in untrained.items()],
-            "horizon_days": request.horizon, "active_within_days": request.active_within}  # fmt: skip
-    return Outcome(data, (Post("retrain/done", data),), apply=publish)
+def _publish(context: Context, trained: "Trained", session: Session) -> None:
+    """Store a model's row, promote it if it is better, and audit that."""
+    from retention.registry import promote
+
+    settings, row = context.settings, trained.row
+    session.add(row)
+    if trained.promote:
+        promote(session, settings, row, context.requested_by)
+    session.add(
+        Audit(
+            team_id=settings.team_id, actor=context.requested_by, subject=row.version,
+            action="model.promote" if trained.promote else "model.train", details={"why": trained.why},
+        )
+    )  # fmt: skip
 
 
 def _cutoff(request: Retrain, lake) -> tuple[datetime, str]:

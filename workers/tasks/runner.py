@@ -17,7 +17,8 @@ from retention.errors import Cancelled, Conflict, Refused
 from retention.progress import Progress, silent
 from retention.settings import Settings
 from workers import finish, jobs, processes, roles
-from workers.heartbeat import Heartbeat
+from workers.app import TRAINING
+from workers.heartbeat import TRAINING_LIMITS, Heartbeat, LimitExceeded
 from workers.requests import REQUESTS, Request
 from workers.tasks.contract import Context, Outcome
 
@@ -42,15 +43,16 @@ def run_job(settings: Settings, database: Database, job_id: str, task_id: str) -
         return "done"
     except Cancelled:
         return "cancelled" if finish.cancelled(settings, database, job) else "lease lost"
-    except Refused as refusal:
+    except (Refused, LimitExceeded) as refusal:
         finish.failed(settings, database, job, str(refusal))
-        return "refused"
+        return "refused" if isinstance(refusal, Refused) else "limit exceeded"
     except (
         BaseException
     ) as error:  # a panic of native code is no Exception; the person must hear of it all the same
         reference = finish.reference()
         log.exception("job %s (%s) failed; reference %s", job.id, job.kind, reference)
-        finish.failed(settings, database, job, _sentence(error, settings), reference)
+        text = _sentence(error, settings)
+        finish.failed(settings, database, job, text, reference, partly=_partly(error, settings))
         if not isinstance(error, Exception):
             raise
         return "failed"
@@ -91,15 +93,25 @@ def run_here(
         finish.cancelled(settings, database, job)
         with database.reading() as session:
             why = session.scalar(select(Job.error).where(Job.id == job.id))
-        raise Conflict(why or f"Job {job.id} was cancelled; nothing was published.") from None
+            stays = " ".join(jobs.kept(model) for model in jobs.published_models(session, job))
+        raise Conflict(why or f"Job {job.id} was cancelled. {stays or 'Nothing was published.'}") from None
     except KeyboardInterrupt:
         finish.cancelled(settings, database, job, by=job.requested_by)
         raise
     except Refused as refusal:
-        finish.failed(settings, database, job, str(refusal))
+        text = finish.failed(settings, database, job, str(refusal))
+        if text != str(refusal):
+            raise type(refusal)(text) from None
         raise
     except BaseException as error:
-        finish.failed(settings, database, job, _sentence(error, settings), finish.reference())
+        finish.failed(
+            settings,
+            database,
+            job,
+            _sentence(error, settings),
+            finish.reference(),
+            partly=_partly(error, settings),
+        )
         raise
     return finish.plain(outcome.data)
 
@@ -111,19 +123,40 @@ def _work(
     request = REQUESTS[job.kind].model_validate(job.args)
     with database.reading() as session:
         roles.require(session, settings, job.requested_by, request.role, request.deed)
-    with Heartbeat(settings, database, job, may_kill=may_kill) as heartbeat:
+    limits = TRAINING_LIMITS if may_kill and job.queue == TRAINING else None
+    heartbeat = Heartbeat(settings, database, job, may_kill=may_kill, limits=limits)
+    try:
+        with heartbeat:
+            return _run_task(settings, database, job, request, heartbeat, also)
+    except LimitExceeded:  # raised by its class alone; only the heartbeat knows the sentence
+        raise LimitExceeded(heartbeat.exceeded) from None
 
-        def progress(done: int, total: int, what: str) -> None:
-            heartbeat.progress(done, total, what)
-            also(done, total, what)
 
-        context = Context(
-            settings=settings, database=database, job_id=job.id, attempt=job.attempt,
-            requested_by=job.requested_by, channel=job.channel, thread_key=job.thread_key,
-            business_at=job.business_at, progress=progress,
-        )  # fmt: skip
-        run = importlib.import_module(f"workers.tasks.{job.kind}").run
-        return run(request, context)
+def _run_task(
+    settings: Settings, database: Database, job: Job, request: Request, heartbeat: Heartbeat, also: Progress
+) -> Outcome:
+    """Call the task's `run` with a context whose progress feeds the heartbeat."""
+
+    def progress(done: int, total: int, what: str) -> None:
+        heartbeat.progress(done, total, what)
+        also(done, total, what)
+
+    context = Context(
+        settings=settings, database=database, job_id=job.id, attempt=job.attempt,
+        requested_by=job.requested_by, channel=job.channel, thread_key=job.thread_key,
+        business_at=job.business_at, progress=progress,
+    )  # fmt: skip
+    run = importlib.import_module(f"workers.tasks.{job.kind}").run
+    return run(request, context)
+
+
+def _partly(error: BaseException, settings: Settings) -> str | None:
+    """Return the reason for a job that has published a part of its work; None: `_sentence` fits as it is."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "SoftTimeLimitExceeded":
+        return None
+    if faults.diagnose(error, settings):
+        return None
+    return "Something went wrong on our side before the job was complete."
 
 
 def _sentence(error: BaseException, settings: Settings) -> str:

@@ -1,4 +1,7 @@
-"""A job that sits in C code, out of reach of any Python exception: with a cutoff it also holds the interpreter's lock."""
+"""A job that sits in C code, out of reach of any Python exception: with a cutoff it also holds the interpreter's lock.
+
+With ``tune_fits`` it is over at once.
+"""
 
 import ctypes
 
@@ -6,6 +9,8 @@ from workers.tasks.contract import Outcome, Post
 
 
 def run(request, context):
+    if request.tune_fits:
+        return Outcome({"ok": True})
     context.progress(1, 3, "training")
     library = ctypes.PyDLL(None) if request.cutoff else ctypes.CDLL(None)
     library.sleep(60)
