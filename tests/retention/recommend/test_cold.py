@@ -12,6 +12,7 @@ from retention.recommend import TrainedRecommender, recommend, train
 from retention.recommend.fit import Terms
 from retention.recommend.preferences import preferences
 from retention.risk.recommending import PLAIN
+from tests import readonly
 from tests import shop as tiny
 from tests.haste import hastily
 from tests.retention.recommend.made import related
@@ -37,12 +38,9 @@ def cold_shop(tmp_path_factory):
     shop.lake.upsert("items", fresh)
     with hastily():
         trained = train(shop.lake, cutoff=shop.end)
-    return (
-        shop,
-        trained,
-        pd.concat([kind, pd.Series({"i999": "coffee"})]),
-        favourite,
-    )
+    kinds = pd.concat([kind, pd.Series({"i999": "coffee"})])
+    with readonly.shared(shop) as cold:
+        yield cold, trained, kinds, favourite
 
 
 def test_a_new_customer_gets_what_sells_in_their_region(cold_shop):

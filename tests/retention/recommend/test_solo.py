@@ -14,6 +14,7 @@ from retention.recommend.preferences import preferences
 from retention.recommend.relations import friends
 from retention.registry import retrain
 from retention.registry.opened import recommender
+from tests import readonly
 from tests import shop as tiny
 from tests.retention.recommend.made import related
 from tests.retention.recommend.test_models import NAMES
@@ -23,7 +24,9 @@ from workers.requests import RECOMMENDERS, Retrain
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    return tiny.build(tmp_path_factory.mktemp("small") / "home", customers=90, items=30, days=150)
+    shop = tiny.build(tmp_path_factory.mktemp("small") / "home", customers=90, items=30, days=150)
+    with readonly.shared(shop) as small:
+        yield small
 
 
 @pytest.mark.parametrize("name", NAMES)
