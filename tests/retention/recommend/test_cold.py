@@ -136,8 +136,9 @@ def test_tiny_shops_say_how_they_fall_back_and_always_answer(tmp_path, customers
         assert all(len(each) == min(3, items) for each in found.values())
 
 
-def test_a_new_customer_whom_others_brought_gets_what_those_like(cold_shop):
-    shop, trained, kind, favourite = cold_shop
+def test_a_new_customer_whom_others_brought_gets_what_those_like(cold_shop, tmp_path):
+    cold, trained, kind, favourite = cold_shop
+    shop = readonly.copy_of(cold, tmp_path / "home")
     lovers = [who for who, liked in favourite.items() if liked == "tea"][:3]
     before = recommend(trained, shop.lake, ["newbie"], k=5, as_of=shop.end)
     related(
