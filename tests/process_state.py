@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-# Set by pytest for each phase of a test, and by scikit-learn at its first import.
-NOT_COMPARED = ("PYTEST_CURRENT_TEST", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK")
+# Set by pytest for each phase of a test, and by scikit-learn and polars at their first import.
+NOT_COMPARED = ("PYTEST_CURRENT_TEST", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK", "_RJEM_MALLOC_CONF")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
