@@ -1,5 +1,7 @@
 """Fixtures that every test may use."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import settings as hypothesis
 
@@ -7,12 +9,51 @@ from retention import clock
 from retention.db import Database
 from retention.db.tables import Base
 from retention.settings import Settings
+from tests import process_state, readonly
 from tests import shop as tiny
 from tests.haste import hastily
 
 # How long an example takes says nothing on a busy machine.
 hypothesis.register_profile("any machine", deadline=None)
 hypothesis.load_profile("any machine")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Print the seed of the random order: pytest's own header is not shown with ``-q``."""
+    _print_seed(session.config)
+
+
+def pytest_terminal_summary(config: pytest.Config, exitstatus: int) -> None:
+    """Print the seed again below the failures."""
+    if exitstatus:
+        _print_seed(config)
+
+
+def _print_seed(config: pytest.Config) -> None:
+    seed = config.getoption("randomly_seed", None)
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if seed is not None and terminal and not hasattr(config, "workerinput"):
+        terminal.write_line(f"Random order. Repeat it with --randomly-seed={seed}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that start a whole desk last, by path: that is the longest first. Only their tests are shuffled."""
+    items.sort(key=lambda item: str(item.path) if item.get_closest_marker("desk") else "")
+
+
+@pytest.fixture(autouse=True)
+def _process_state_unchanged() -> Iterator[None]:
+    """Fail a test that changes the process for those after it: environment, folder, logging and so on."""
+    with process_state.unchanged():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _shared_data_unchanged() -> Iterator[None]:
+    """Fail a test that changes data which other tests read."""
+    yield
+    readonly.verify()
 
 
 @pytest.fixture(autouse=True)
@@ -23,9 +64,18 @@ def _own_clock():
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory) -> tiny.Shop:
-    """The tiny shop (tests/shop.py), made once. Read only; `tests.shop.build` makes one of your own."""
-    return tiny.build(tmp_path_factory.mktemp("shop") / "home")
+def shop(tmp_path_factory) -> Iterator[tiny.Shop]:
+    """The tiny shop (tests/shop.py), built once and read-only. A test that writes uses `shop_copy`."""
+    with readonly.shared(tiny.build(tmp_path_factory.mktemp("shop") / "home")) as shop:
+        yield shop
+
+
+@pytest.fixture
+def shop_copy(shop, tmp_path) -> Iterator[tiny.Shop]:
+    """A writable copy of the tiny shop, of this test's own."""
+    copy = readonly.copy_of(shop, tmp_path / "shop")
+    yield copy
+    copy.database.dispose()
 
 
 @pytest.fixture

@@ -95,7 +95,8 @@ def _postgres(url: str) -> Engine:
 
 
 def _sqlite(url: str) -> Engine:
-    if path := make_url(url).database:
+    path = make_url(url).database
+    if path and not path.startswith("file:"):  # a URI of SQLite's, such as one that opens read-only
         private(Path(path).parent)
     engine = create_engine(url, connect_args={"timeout": 10, "check_same_thread": False}, **_DISCREET)
 

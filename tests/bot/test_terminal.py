@@ -183,9 +183,9 @@ def test_help_needs_no_installation(home, capsys):
 
 
 @pytest.fixture
-def shop_home(shop, monkeypatch):
-    monkeypatch.setenv("RETENTION_HOME", str(shop.settings.home))
-    return shop
+def shop_home(shop_copy, monkeypatch):
+    monkeypatch.setenv("RETENTION_HOME", str(shop_copy.settings.home))
+    return shop_copy
 
 
 def test_a_sweep_on_a_shop_prints_the_contract_and_writes_the_cohort(shop_home, capsys, tmp_path):

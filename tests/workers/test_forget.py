@@ -1,8 +1,8 @@
 """A customer is erased: from every table, for good, and nobody else is touched."""
 
 import secrets
-import shutil
 import sqlite3
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -11,7 +11,6 @@ from sqlalchemy import delete, select, update
 
 from retention import clock
 from retention.campaigns.redemptions import Use, redeem
-from retention.db import Database
 from retention.db.tables import (
     Assignment,
     Audit,
@@ -27,14 +26,14 @@ from retention.db.tables import (
     Send,
 )
 from retention.errors import Conflict, NotAllowed
-from retention.lake import Lake, quarantine, store
+from retention.lake import quarantine, store
 from retention.lake.frames import arrow
 from retention.lake.importing import import_files
 from retention.lake.schema import TABLES
 from retention.privacy import erased, erasure, pseudonym
 from retention.privacy.redaction import Names
 from retention.risk import sweep as sweeping
-from retention.settings import Settings
+from tests import readonly
 from tests import shop as tiny
 from tests.retention.outreach import made as campaigns
 from workers import heartbeat, ids, jobs
@@ -55,12 +54,10 @@ ADMIN = "U0ADMIN"
 
 
 @pytest.fixture
-def shop(shop, tmp_path) -> tiny.Shop:  # the session's shop is read only: a copy
-    home = tmp_path / "home"
-    shutil.copytree(shop.settings.home, home)
-    settings = Settings(home=home, admins=ADMIN, _env_file=None)
+def shop(shop, tmp_path) -> Iterator[tiny.Shop]:
+    """A copy of the session's shop, which is read-only."""
+    copy = readonly.copy_of(shop, tmp_path / "home", admins=ADMIN)
     clock.configure(fixed=shop.end)
-    copy = tiny.Shop(settings, Database.of(settings), Lake.open(settings), shop.begin, shop.end)
     yield copy
     copy.database.dispose()
 

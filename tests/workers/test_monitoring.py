@@ -19,6 +19,7 @@ from retention.monitoring import latest
 from retention.monitoring.health import _worse
 from retention.monitoring.outcome import Outcome
 from retention.templating import text
+from tests import readonly
 from tests import shop as tiny
 from tests.workers.harness import ADMIN, ANALYST, CHANNEL, VIEWER, ask, job
 from workers import ids, models, schedule
@@ -35,7 +36,7 @@ def at(day: float):
 
 
 @pytest.fixture(scope="module")
-def shop_that_changes(tmp_path_factory):
+def changed(tmp_path_factory):
     """From one day on, three in four customers never come again. A model learnt before; a sweep by it, published."""
     whole = tiny.frames(days=SEEN)
     events = whole["events"]
@@ -50,7 +51,17 @@ def shop_that_changes(tmp_path_factory):
     run(own, Retrain(models=("churn",), horizon=HORIZON, active_within=2 * HORIZON, model="stacked"), "learn")
     clock.configure(fixed=at(LEARNT + 1))
     run(own, Sweep(tier="low"), "sweep")
-    return own
+    clock.configure()
+    with readonly.shared(own) as shared:
+        yield shared
+
+
+@pytest.fixture
+def shop_that_changes(changed, tmp_path):
+    """A copy of that shop."""
+    copy = readonly.copy_of(changed, tmp_path / "home", admins=ADMIN)
+    yield copy
+    copy.database.dispose()
 
 
 def run(own, request, key: str) -> Job:

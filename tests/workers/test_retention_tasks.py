@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from retention.lake.importing import import_files
 from retention.privacy import pseudonym
 from retention.registry import retrain as training
 from retention.settings import Settings
+from tests import readonly
 from tests import shop as tiny
 from workers import ids
 from workers.delivery import render
@@ -29,22 +31,53 @@ from workers.tasks.contract import Context, Outcome, Post
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory) -> tiny.Shop:
-    """A shop that these tests may change, with its directory filled by import."""
-    return tiny.build(tmp_path_factory.mktemp("tasks") / "home", days=150)
+def built(tmp_path_factory) -> Iterator[tiny.Shop]:
+    """A shop with its directory filled by import."""
+    with readonly.shared(tiny.build(tmp_path_factory.mktemp("built") / "home", days=150)) as shop:
+        yield shop
 
 
 @pytest.fixture(scope="module")
-def trained(own):
-    request = Retrain(models=("churn",), horizon=21, active_within=42, model="logistic", cutoff=own.end)
-    return _done(own, retrain.run(request, _context(own, "train")))
+def trained(built, tmp_path_factory) -> Iterator[tuple[tiny.Shop, Outcome]]:
+    """The shop with a churn model, and the outcome of its training."""
+    shop = readonly.copy_of(built, tmp_path_factory.mktemp("trained") / "home")
+    request = Retrain(models=("churn",), horizon=21, active_within=42, model="logistic", cutoff=shop.end)
+    outcome = _done(shop, retrain.run(request, _context(shop, "train")))
+    with readonly.shared(shop) as shared:
+        yield shared, outcome
 
 
 @pytest.fixture(scope="module")
-def swept(own, trained):
-    request = Sweep(tier="medium", as_of=own.end)
-    outcome = sweep.run(request, _context(own, "sweep"))
-    return _done(own, outcome)
+def swept(trained, tmp_path_factory) -> Iterator[tuple[tiny.Shop, Outcome]]:
+    """The shop with a churn model and a sweep, and the outcome of the sweep."""
+    shop = readonly.copy_of(trained[0], tmp_path_factory.mktemp("swept") / "home")
+    outcome = _done(shop, sweep.run(Sweep(tier="medium", as_of=shop.end), _context(shop, "sweep")))
+    with readonly.shared(shop) as shared:
+        yield shared, outcome
+
+
+@pytest.fixture
+def own(built, tmp_path) -> Iterator[tiny.Shop]:
+    """A copy of the shop without a model."""
+    copy = readonly.copy_of(built, tmp_path / "own")
+    yield copy
+    copy.database.dispose()
+
+
+@pytest.fixture
+def trained_copy(trained, tmp_path) -> Iterator[tuple[tiny.Shop, Outcome]]:
+    """A copy of the shop with a model, and the outcome of its training."""
+    copy = readonly.copy_of(trained[0], tmp_path / "own")
+    yield copy, trained[1]
+    copy.database.dispose()
+
+
+@pytest.fixture
+def swept_copy(swept, tmp_path) -> Iterator[tuple[tiny.Shop, Outcome]]:
+    """A copy of the shop with a model and a sweep, and the outcome of the sweep."""
+    copy = readonly.copy_of(swept[0], tmp_path / "own")
+    yield copy, swept[1]
+    copy.database.dispose()
 
 
 def _context(own: tiny.Shop, job: str, progress=lambda done, total, what: None) -> Context:
@@ -73,7 +106,8 @@ def _words(own: tiny.Shop, post: Post) -> str:
     return json.dumps([shown.text, shown.blocks], ensure_ascii=False)
 
 
-def test_a_retrained_model_is_the_champion_and_shown_beside_the_baselines(own, trained):
+def test_a_retrained_model_is_the_champion_and_shown_beside_the_baselines(trained_copy):
+    own, trained = trained_copy
     (model,) = trained.data["models"]
     assert model["promoted"]
     with own.database.reading() as session:
@@ -123,7 +157,9 @@ def test_where_nothing_can_be_trained_all_the_reasons_are_told(own, monkeypatch)
         retrain.run(Retrain(horizon=14, cutoff=own.end), _context(own, "neither"))
 
 
-def test_a_cancelled_retrain_publishes_nothing(own, trained):
+def test_a_cancelled_retrain_publishes_nothing(trained_copy):
+    own, _ = trained_copy
+
     def stop(done, total, what):
         raise Cancelled
 
@@ -140,7 +176,8 @@ def test_nothing_is_trained_as_of_a_moment_after_the_data(own, kind):
         retrain.run(Retrain(models=(kind,), horizon=21, active_within=42, cutoff=late), _context(own, "late"))
 
 
-def test_a_shop_without_prices_is_told_of_no_money(own, swept):
+def test_a_shop_without_prices_is_told_of_no_money(swept_copy):
+    own, swept = swept_copy
     post = swept.posts[0]
     assert "at stake" in _words(own, post)
     priceless = replace(post, values={**post.values, "revenue_at_risk": 0.0})
@@ -150,7 +187,8 @@ def test_a_shop_without_prices_is_told_of_no_money(own, swept):
     assert said.count("at stake") == 1
 
 
-def test_a_rank_by_the_rules_is_shown_as_no_probability(own, swept):
+def test_a_rank_by_the_rules_is_shown_as_no_probability(swept_copy):
+    own, swept = swept_copy
     post = swept.posts[0]
     first = post.values["customers"][0]["churn_probability"]
     by_rules = replace(post, values={**post.values, "model_version": "rules"})
@@ -159,7 +197,8 @@ def test_a_rank_by_the_rules_is_shown_as_no_probability(own, swept):
     assert " % high" not in _words(own, by_rules)
 
 
-def test_a_channel_sees_pseudonyms_counts_and_buttons(own, swept):
+def test_a_channel_sees_pseudonyms_counts_and_buttons(swept_copy):
+    own, swept = swept_copy
     said = _words(own, swept.posts[0]).replace(swept.data["cohort_id"], "")  # chance may spell an id in it
     first = swept.data["cohort"][0]["customer_id"]
     assert pseudonym(own.settings.key, first) in said
@@ -176,7 +215,8 @@ def test_a_channel_sees_pseudonyms_counts_and_buttons(own, swept):
     assert own.lake.scores(cohort.run_id).count().execute() == swept.data["customers"]
 
 
-def test_a_tier_that_sets_hardly_anybody_apart_is_told_of(own, swept):
+def test_a_tier_that_sets_hardly_anybody_apart_is_told_of(swept_copy):
+    own, swept = swept_copy
     post, told = swept.posts[0], "the tier sets few apart"
     scored = post.values["scored"]
     for high, expected in ((scored // 2, False), (scored // 2 + 1, True)):
@@ -185,7 +225,8 @@ def test_a_tier_that_sets_hardly_anybody_apart_is_told_of(own, swept):
         assert (told in said) == expected
 
 
-def test_the_file_goes_to_who_asked_and_the_thread_says_so(own, swept):
+def test_the_file_goes_to_who_asked_and_the_thread_says_so(swept_copy):
+    own, swept = swept_copy
     with own.database.transaction() as session:
         session.add(Outbox(key="job:sweep", channel="C0CRM", payload={}))
     request = CohortCsv(cohort_id=swept.data["cohort_id"])
@@ -204,7 +245,8 @@ def test_the_file_goes_to_who_asked_and_the_thread_says_so(own, swept):
         cohort_csv.run(CohortCsv(cohort_id="nope"), _context(own, "csv2"))
 
 
-def test_one_customer_in_full_to_who_asked(own, swept):
+def test_one_customer_in_full_to_who_asked(swept_copy):
+    own, swept = swept_copy
     listed = swept.data["cohort"][0]
     outcome = score.run(Score(customer_id=listed["customer_id"], as_of=own.end), _context(own, "score"))
     data = outcome.data
@@ -226,7 +268,8 @@ def test_one_customer_in_full_to_who_asked(own, swept):
     assert "Chance of an order within 7 days" in said
 
 
-def test_unknown_customers_and_those_without_orders_are_a_sentence(own, trained):
+def test_unknown_customers_and_those_without_orders_are_a_sentence(trained_copy):
+    own, _ = trained_copy
     with pytest.raises(BadInput, match="nobody-at-all"):
         score.run(Score(customer_id="nobody-at-all", as_of=own.end), _context(own, "s1"))
     people = own.lake.table("events")

@@ -12,8 +12,8 @@ from retention.churn.season import Season
 from retention.churn.snapshots import history, origins, take
 from retention.errors import BadInput, TooLittleData
 from retention.features import NAMES, build
+from tests import readonly, shops
 from tests import shop as tiny
-from tests import shops
 
 ARGS = {"horizon_days": 21, "active_within_days": 42}
 
@@ -37,7 +37,8 @@ def truncated(tmp_path_factory, learned_at):
     for table in ("items", "events"):
         frames[table].to_parquet(home / f"{table}.parquet")
         import_files(lake, made.database, made.settings, table, [str(home / f"{table}.parquet")])
-    return lake
+    with readonly.protected(lake.root):
+        yield lake
 
 
 def _features(lake, cutoff):

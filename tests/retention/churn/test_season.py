@@ -10,7 +10,7 @@ from retention.churn import evaluate, forecast, season
 from retention.churn.ladder import stand
 from retention.churn.snapshots import take
 from retention.value import bgnbd
-from tests import shops
+from tests import readonly, shops
 
 PLAIN = bgnbd.BgNbd(0.8, 40.0, 0.8, 4.0)
 CUTOFF = shops.end(730) - timedelta(days=90)
@@ -19,7 +19,9 @@ ARGS = {"horizon_days": 90, "active_within_days": 180}
 
 @pytest.fixture(scope="module")
 def gifts(tmp_path_factory):
-    return shops.lake(tmp_path_factory.mktemp("gifts"), shops.gifts(customers=1500))
+    lake = shops.lake(tmp_path_factory.mktemp("gifts"), shops.gifts(customers=1500))
+    with readonly.protected(lake.root):
+        yield lake
 
 
 def _trade(days, speed, *, began=300.0):

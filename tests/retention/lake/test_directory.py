@@ -54,22 +54,22 @@ def test_it_follows_the_lake_both_ways(database, settings, shop):
         assert sync(Lake.open(settings), session, settings) == 300  # an empty lake: nobody is left
 
 
-def test_it_notes_when_an_address_changed_and_takes_a_new_key_for_none(database, settings, shop, tmp_path):
+def test_it_notes_when_an_address_changed_and_takes_a_new_key_for_none(shop_copy, tmp_path):
     file, at = tmp_path / "customers.csv", clock.now()
     file.write_text("customer_id,email\nc0007,Other@example.com\nc0008,C0008@Example.com\nc0009,\n")
-    import_files(shop.lake, shop.database, shop.settings, "customers", [str(file)])
+    import_files(shop_copy.lake, shop_copy.database, shop_copy.settings, "customers", [str(file)])
     changed = select(DirectoryEntry.customer_id, DirectoryEntry.email_changed_at)
     changed = changed.where(DirectoryEntry.email_changed_at.is_not(None))
-    with shop.database.transaction() as session:
+    with shop_copy.database.transaction() as session:
         gone = select(DirectoryEntry.customer_id).where(DirectoryEntry.email_hash.is_(None))
         assert session.scalars(gone).all() == ["c0009"]
         ((who, since),) = session.execute(changed)
         assert who == "c0007"
         assert at <= since <= clock.now()
-        other = shop.settings.model_copy(update={"secret_key": SecretStr(64 * "a")})
+        other = shop_copy.settings.model_copy(update={"secret_key": SecretStr(64 * "a")})
         other.__dict__.pop("key", None)
         other.__dict__.pop("keys", None)
-        assert sync(shop.lake, session, other) == 300
+        assert sync(shop_copy.lake, session, other) == 300
         assert session.execute(changed).all() == [("c0007", since)]
 
 

@@ -3,6 +3,7 @@
 import shutil
 import ssl
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from retention.outreach.contract import Unreachable
 from retention.outreach.smtp import Smtp
 from retention.settings import Settings
+from tests import readonly
 from tests.retention.outreach import made
 from tests.retention.outreach.mail import Inbox, Mailserver, only
 from tests.retention.outreach.test_smtp import a_message
@@ -34,12 +36,14 @@ def _certificate(folder: Path, name: str, alternatives: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory) -> dict[str, Path]:
+def certificates(tmp_path_factory) -> Iterator[dict[str, Path]]:
     folder = tmp_path_factory.mktemp("tls")
-    return {
+    files = {
         "ours": _certificate(folder, "ours", "IP:127.0.0.1"),
         "another": _certificate(folder, "another", "DNS:mail.another.example"),
     }
+    with readonly.protected(folder):
+        yield files
 
 
 @pytest.fixture(params=["smtps", "starttls"])

@@ -12,6 +12,7 @@ from retention.recommend import TrainedRecommender, recommend, train
 from retention.recommend.fit import Terms
 from retention.recommend.preferences import preferences
 from retention.risk.recommending import PLAIN
+from tests import readonly
 from tests import shop as tiny
 from tests.haste import hastily
 from tests.retention.recommend.made import related
@@ -37,12 +38,9 @@ def cold_shop(tmp_path_factory):
     shop.lake.upsert("items", fresh)
     with hastily():
         trained = train(shop.lake, cutoff=shop.end)
-    return (
-        shop,
-        trained,
-        pd.concat([kind, pd.Series({"i999": "coffee"})]),
-        favourite,
-    )
+    kinds = pd.concat([kind, pd.Series({"i999": "coffee"})])
+    with readonly.shared(shop) as cold:
+        yield cold, trained, kinds, favourite
 
 
 def test_a_new_customer_gets_what_sells_in_their_region(cold_shop):
@@ -138,8 +136,9 @@ def test_tiny_shops_say_how_they_fall_back_and_always_answer(tmp_path, customers
         assert all(len(each) == min(3, items) for each in found.values())
 
 
-def test_a_new_customer_whom_others_brought_gets_what_those_like(cold_shop):
-    shop, trained, kind, favourite = cold_shop
+def test_a_new_customer_whom_others_brought_gets_what_those_like(cold_shop, tmp_path):
+    cold, trained, kind, favourite = cold_shop
+    shop = readonly.copy_of(cold, tmp_path / "home")
     lovers = [who for who, liked in favourite.items() if liked == "tea"][:3]
     before = recommend(trained, shop.lake, ["newbie"], k=5, as_of=shop.end)
     related(

@@ -1,11 +1,13 @@
 """What a customer likes, in words: from every kind of event, against what was returned, with habits only where they are sure."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
 
 from retention.recommend.portrait import portrait
+from tests import readonly
 from tests.retention.recommend.made import Made, made
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
@@ -13,7 +15,7 @@ SATURDAY = datetime(2025, 2, 1, 18, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory) -> Made:
+def shop(tmp_path_factory) -> Iterator[Made]:
     """One who buys coffee on Saturday evenings and returned tea; others who buy tea on all days; one who only looks."""
     lines = [
         (
@@ -56,7 +58,8 @@ def shop(tmp_path_factory) -> Made:
         for kind in ("coffee", "tea")
         for size, price in (("a", 1.0), ("b", 5.0), ("c", 20.0))
     ]
-    return made(tmp_path_factory.mktemp("portrait"), lines, items)
+    with readonly.shared(made(tmp_path_factory.mktemp("portrait"), lines, items)) as shop:
+        yield shop
 
 
 def test_a_portrait_says_what_how_dear_and_when(shop):

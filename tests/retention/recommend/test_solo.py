@@ -14,6 +14,7 @@ from retention.recommend.preferences import preferences
 from retention.recommend.relations import friends
 from retention.registry import retrain
 from retention.registry.opened import recommender
+from tests import readonly
 from tests import shop as tiny
 from tests.retention.recommend.made import related
 from tests.retention.recommend.test_models import NAMES
@@ -23,7 +24,17 @@ from workers.requests import RECOMMENDERS, Retrain
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    return tiny.build(tmp_path_factory.mktemp("small") / "home", customers=90, items=30, days=150)
+    shop = tiny.build(tmp_path_factory.mktemp("small") / "home", customers=90, items=30, days=150)
+    with readonly.shared(shop) as small:
+        yield small
+
+
+@pytest.fixture
+def small_copy(small, tmp_path):
+    """A copy of the small shop that may keep models."""
+    copy = readonly.copy_of(small, tmp_path / "home")
+    yield copy
+    copy.database.dispose()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -104,11 +115,11 @@ def test_segments_are_of_the_first_basket_and_the_region_and_know_nothing_of_the
     assert later.to_dict() == found.to_dict()
 
 
-def test_the_registry_keeps_the_name_and_one_model_alone_does_not_replace_what_ranked_better(small):
-    asked = retrain.Asked(small.end, 28, None, "repeat", "U0ANALYST", None)
-    first = retrain.recommend(small.settings, small.lake, None, asked, silent)
+def test_the_registry_keeps_the_name_and_one_model_alone_does_not_replace_what_ranked_better(small_copy):
+    asked = retrain.Asked(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
+    first = retrain.recommend(small_copy.settings, small_copy.lake, None, asked, silent)
     assert (first.row.estimator, first.promote) == ("repeat", True)
-    assert recommender(small.settings, first.row).estimator == "repeat"
+    assert recommender(small_copy.settings, first.row).estimator == "repeat"
     baselines = {"popular": {"ndcg": 0.1}, "buy_it_again": {"ndcg": 0.2}}
     first.row.metrics = {"ndcg": 0.4}
     verdict = retrain._ranks_better
@@ -134,9 +145,9 @@ def test_a_shop_too_small_to_measure_lists_learns_again_all_the_same(tmp_path):
     assert "the one in use was measured" in stays.why
 
 
-def test_a_recommender_behind_a_baseline_takes_the_place_of_one_that_is_behind_as_well(small):
-    asked = retrain.Asked(small.end, 28, None, "repeat", "U0ANALYST", None)
-    used = retrain.recommend(small.settings, small.lake, None, asked, silent).row
+def test_a_recommender_behind_a_baseline_takes_the_place_of_one_that_is_behind_as_well(small_copy):
+    asked = retrain.Asked(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
+    used = retrain.recommend(small_copy.settings, small_copy.lake, None, asked, silent).row
     baselines = {"popular": {"ndcg": 0.3}, "buy_it_again": {"ndcg": 0.2}}
     ranked, verdict = ("own+ease, ranked (all)", False, {"ndcg": 0.29}), retrain._ranks_better
     used.metrics = {"ndcg": 0.28, "baselines": baselines}
@@ -146,18 +157,20 @@ def test_a_recommender_behind_a_baseline_takes_the_place_of_one_that_is_behind_a
     assert verdict(used, *ranked, baselines)[0] is False
 
 
-def test_a_recommender_that_cannot_be_read_any_more_is_replaced_whatever_it_had_shown(small, monkeypatch):
-    asked = retrain.Asked(small.end, 28, None, "repeat", "U0ANALYST", None)
-    used = retrain.recommend(small.settings, small.lake, None, asked, silent).row
+def test_a_recommender_that_cannot_be_read_any_more_is_replaced_whatever_it_had_shown(
+    small_copy, monkeypatch
+):
+    asked = retrain.Asked(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
+    used = retrain.recommend(small_copy.settings, small_copy.lake, None, asked, silent).row
     used.metrics = {"ndcg": 0.99}
     trial = replace(asked, model="trending")
-    assert not retrain.recommend(small.settings, small.lake, used, trial, silent).promote
+    assert not retrain.recommend(small_copy.settings, small_copy.lake, used, trial, silent).promote
 
     def refused(*_):
         raise BadInput("It was made by an older version; run `retention retrain recommend`.")
 
     monkeypatch.setattr(retrain, "recommender", refused)
-    found = retrain.recommend(small.settings, small.lake, used, trial, silent)
+    found = retrain.recommend(small_copy.settings, small_copy.lake, used, trial, silent)
     assert (found.promote, found.why) == (True, "The one in use cannot be read any more.")
 
 

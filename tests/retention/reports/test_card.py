@@ -13,6 +13,7 @@ from retention.feedback import Subject, record
 from retention.registry import promote, save
 from retention.registry.retrain import Asked, churn
 from retention.reports.card import _fair, card
+from tests import readonly
 from tests import shop as tiny
 
 SECTIONS = (
@@ -22,7 +23,7 @@ SECTIONS = (
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def built(tmp_path_factory):
     """A shop with a champion that somebody commented on, and its card."""
     shop = tiny.build(tmp_path_factory.mktemp("card") / "home", customers=160)
     asked = Asked(shop.end, 21, 42, "logistic", "U0LEAD", None)
@@ -35,7 +36,18 @@ def made(tmp_path_factory):
             session, shop.settings, subject, "wrong", "U1", "=HYPERLINK(<script>alert(1)</script>) & by phone"
         )
         record(session, shop.settings, subject, "useful", "U2")
-    return shop, card(shop.lake, shop.database, shop.settings)
+    found = card(shop.lake, shop.database, shop.settings)
+    with readonly.shared(shop) as shared:
+        yield shared, found
+
+
+@pytest.fixture
+def made(built, tmp_path):
+    """A copy of that shop, and the card of the original."""
+    shop, found = built
+    copy = readonly.copy_of(shop, tmp_path / "shop")
+    yield copy, found
+    copy.database.dispose()
 
 
 class Outline(HTMLParser):

@@ -1,19 +1,17 @@
 """The digest on the tiny shop: its numbers, its page, its message."""
 
 import json
-import shutil
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 
 from retention import clock
-from retention.db import Database
 from retention.db.tables import Campaign, Outbox
 from retention.errors import TooLittleData
 from retention.lake import Lake
 from retention.reports.digest import digest, most_wanted
-from retention.settings import Settings
+from tests import readonly
 from workers import jobs
 from workers.delivery import render
 from workers.delivery.limits import MESSAGE_CHARACTERS, size
@@ -24,13 +22,10 @@ from workers.tasks import runner
 @pytest.fixture
 def desk(shop, tmp_path):
     """A copy of the tiny shop, three weeks before its last event."""
-    home = tmp_path / "home"
-    shutil.copytree(shop.settings.home, home)
-    settings = Settings(home=home, currency="EUR", _env_file=None)
-    database = Database.of(settings)
+    copy = readonly.copy_of(shop, tmp_path / "home", currency="EUR")
     clock.configure(fixed=shop.end - timedelta(days=21))
-    yield settings, database, Lake.open(settings), shop.end
-    database.dispose()
+    yield copy.settings, copy.database, copy.lake, shop.end
+    copy.database.dispose()
 
 
 def test_the_digest_is_plain_json_whose_parts_agree(desk):

@@ -73,44 +73,45 @@ def test_an_empty_lake_has_a_report_too(settings, database):
 
 
 @pytest.fixture
-def champion(shop):
-    """Registered for a test, with the profile of what it would have learned from; the shop is others' too."""
+def champion(shop_copy):
+    """Profiles of a champion that is registered in a copy of the shop; it learned from a dearer one."""
     from retention.churn.drift import profile
     from retention.churn.snapshots import take
 
-    cutoff = shop.end - timedelta(days=60)
-    people = take(shop.lake, cutoff, horizon_days=28, active_within_days=56, labelled=False)
+    cutoff = shop_copy.end - timedelta(days=60)
+    people = take(shop_copy.lake, cutoff, horizon_days=28, active_within_days=56, labelled=False)
     names = ("orders_all", "spend_1h")
     people.frame["spend_1h"] += 1000  # as if the shop had been dearer
     profiles = {name: profile(people.matrix([name])[:, 0]) for name in names}
     row = ModelVersion(
-        team_id=shop.settings.team_id, version="churn-test", kind="churn", state="champion", estimator="logistic",
+        team_id=shop_copy.settings.team_id, version="churn-test", kind="churn", state="champion", estimator="logistic",
         cutoff=cutoff, horizon_days=28, active_within_days=56, data_fingerprint="", code_version="", seed=0,
         artefact="", sha256="", hmac="", created_by="U0ANA", metrics={"reference": {"features": profiles}},
         promoted_at=cutoff,
     )  # fmt: skip
-    with shop.database.transaction() as session:
+    with shop_copy.database.transaction() as session:
         session.add(row)
-    yield profiles
-    with shop.database.transaction() as session:
-        session.delete(session.get(ModelVersion, "churn-test"))
+    return profiles
 
 
-def test_drift_is_against_what_the_champion_learned_from(shop, champion):
-    clock.configure(fixed=shop.end)
-    drift = report(shop.lake, shop.database, shop.settings).data["drift"]
+def test_drift_is_against_what_the_champion_learned_from(shop_copy, champion):
+    clock.configure(fixed=shop_copy.end)
+    drift = report(shop_copy.lake, shop_copy.database, shop_copy.settings).data["drift"]
     assert set(drift["features"]) == set(champion)
     assert drift["features"]["orders_all"] > drift["limit"]  # orders ever can only grow
     assert drift["moved"] == ["spend_1h"]
     assert drift["largest"] == drift["features"]["spend_1h"]
     assert np.isfinite(drift["event_mix"])
-    clock.configure(fixed=shop.end - timedelta(days=60))
-    assert report(shop.lake, shop.database, shop.settings).data["drift"]["features"]["orders_all"] == 0
+    clock.configure(fixed=shop_copy.end - timedelta(days=60))
+    assert (
+        report(shop_copy.lake, shop_copy.database, shop_copy.settings).data["drift"]["features"]["orders_all"]
+        == 0
+    )
 
 
-def test_what_moved_is_told_in_the_words_of_the_catalogue(shop, champion, settings):
-    clock.configure(fixed=shop.end)
-    found = report(shop.lake, shop.database, shop.settings)
+def test_what_moved_is_told_in_the_words_of_the_catalogue(shop_copy, champion, settings):
+    clock.configure(fixed=shop_copy.end)
+    found = report(shop_copy.lake, shop_copy.database, shop_copy.settings)
     for said in (_shown(found), found.html(settings)):
         assert "spend in the last H" in said
         assert "spend_1h" not in said

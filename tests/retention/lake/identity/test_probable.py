@@ -8,13 +8,14 @@ import pytest
 from retention.lake import Lake
 from retention.lake.identity import IdentityRules, desk, exact, probable, resolve
 from retention.lake.importing import import_files
+from tests import readonly
 from tests.people import people
 
 RULES = IdentityRules(after_import=False)
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory):
+def imported(tmp_path_factory):
     """A lake of 500 persons, 150 of them twice, and the truth."""
     root = tmp_path_factory.mktemp("people")
     from retention.settings import Settings
@@ -27,7 +28,16 @@ def known(tmp_path_factory):
     lake = Lake.open(settings)
     report = import_files(lake, None, settings, "customers", [str(root / "customers.parquet")])
     assert report.linked == {}
-    return lake, truth
+    with readonly.protected(lake.root):
+        yield lake, truth
+
+
+@pytest.fixture
+def known(imported, tmp_path):
+    """A copy of that lake, and the truth."""
+    lake, truth = imported
+    readonly.copy_folder(lake.root, tmp_path / "lake")
+    return Lake(tmp_path / "lake", tmp_path / "scratch"), truth
 
 
 def _rates(pairs: set[frozenset[str]], truth: set[frozenset[str]]) -> tuple[float, float]:

@@ -9,6 +9,7 @@ import pytest
 from retention.lake.importing import import_files
 from retention.recommend import evaluate
 from retention.recommend.ranking import recipe
+from tests import readonly
 from tests import shop as tiny
 
 
@@ -29,7 +30,8 @@ def hits(tmp_path_factory):
     ).assign(event_type="purchase", amount=1.0, quantity=1, currency="EUR", source="shop")
     rows.to_parquet(folder / "hits.parquet")
     import_files(shop.lake, shop.database, shop.settings, "events", [str(folder / "hits.parquet")])
-    return shop
+    with readonly.shared(shop) as hits:
+        yield hits
 
 
 @pytest.mark.parametrize("fewest", [recipe.FEWEST_TO_RANK, 1_000], ids=["ranker", "few signals"])
