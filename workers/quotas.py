@@ -28,7 +28,7 @@ _STATES = (*OPEN, "done", "failed", "cancelled")
 
 # The one table of limits; docs/slack.md repeats it for readers.
 BURST_JOBS, BURST_WINDOW = 10, timedelta(seconds=10)  # of all kinds, for each person
-OPEN_BY_QUEUE = {"interactive": 10, "batch": 3}  # of each kind, for each person
+OPEN_BY_QUEUE = {"interactive": 10, "batch": 3, "training": 3}  # of each kind, for each person
 OPEN_BY_KIND = {"forget": 20}  # an admin works through a list of erasure requests
 
 

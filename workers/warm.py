@@ -13,9 +13,8 @@ import psutil
 from billiard.pool import EX_RECYCLE
 
 IDLE = 30.0  # seconds without a job
-SMALL = (
-    160 * 2**20
-)  # bytes; an empty child has 100, and three that stay must not take 1 GiB with all other processes
+# Bytes. An empty child has 100 MiB; three that stay must not take 1 GiB with all other processes.
+SMALL = 160 * 2**20
 
 
 class Warmth:

@@ -74,12 +74,13 @@ def _pings(port: int) -> bool:
 
 def test_every_service_runs_its_command_and_passes_its_health_check(servers, tmp_path):
     url, broker_url, slack = servers
-    port = str(free_port())
+    port, health_port = str(free_port()), str(free_port())
     told = {
         name: environment(service, POSTGRES_PASSWORD="p", RETENTION_SECRET_KEY="k" * 64)
         | {
             "RETENTION_HOME": str(tmp_path), "RETENTION_DATABASE_URL": url, "RETENTION_BROKER_URL": broker_url,
-            "RETENTION_PORT": port, "RETENTION_ADMINS": ADMIN, **slack.environment,
+            "RETENTION_PORT": port, "RETENTION_HEALTH_PORT": health_port, "RETENTION_ADMINS": ADMIN,
+            **slack.environment,
         }
         for name, service in OURS.items()
     }  # fmt: skip
