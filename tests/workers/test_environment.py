@@ -169,7 +169,8 @@ def test_no_child_has_a_secret_in_its_environment(tmp_path, source):
         name: value for name, value in os.environ.items() if not name.startswith(("RETENTION_", "SLACK_"))
     }
     ours = {
-        **inherited, **secrets, "RETENTION_HOME": str(home), "RETENTION_PORT": str(port), "RETENTION_DEMO": "true",
+        **inherited, **secrets, "RETENTION_HOME": str(home), "RETENTION_PORT": str(port),
+        "RETENTION_HEALTH_PORT": str(free_port()), "RETENTION_DEMO": "true",
         "RETENTION_ADMINS": ADMIN, "SLACK_API_URL": "http://127.0.0.1:9/api/",
     }  # fmt: skip
     process = subprocess.Popen(
