@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
+from retention import clock
 from retention.db import Database
 from retention.lake import Lake, store
 from retention.settings import Settings
@@ -89,8 +90,9 @@ def shared(shop: Shop) -> Iterator[Shop]:
     """Protect a shop's home and give the shop with its database and its lake opened for reading.
 
     The settings name the database as read-only, so that code which opens it by them cannot write either.
-    DuckDB's temporary files go beside the home.
+    DuckDB's temporary files go beside the home. Business time is reset: it may come from the database that closes.
     """
+    clock.configure()
     home = shop.settings.home
     shop.database.engine.dispose()  # the last connection writes SQLite's log into the file
     url = f"sqlite:///file:{home}/state.db?mode=ro&immutable=1&uri=true"

@@ -51,7 +51,6 @@ def changed(tmp_path_factory):
     run(own, Retrain(models=("churn",), horizon=HORIZON, active_within=2 * HORIZON, model="stacked"), "learn")
     clock.configure(fixed=at(LEARNT + 1))
     run(own, Sweep(tier="low"), "sweep")
-    clock.configure()
     with readonly.shared(own) as shared:
         yield shared
 
