@@ -24,7 +24,7 @@ from typing import Any
 from retention import clock
 from retention.errors import BadInput
 from retention.folders import private
-from retention.privacy.keys import key_id
+from retention.keys import key_id
 from retention.progress import Progress, silent
 from retention.settings import Settings
 

@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from retention.errors import BadInput
 from retention.folders import private
-from retention.privacy.keys import Keys
+from retention.keys import Keys
 
 # By what the URL of the SQL database may begin; psycopg is the driver whose connections are set up in `retention.db`.
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgresql", "postgres", "postgresql+psycopg")

@@ -18,7 +18,7 @@ from retention import clock
 from retention.db.tables import Job
 from retention.db.turns import wait_turn
 from retention.errors import TooManyRequests
-from retention.privacy import keyed_hash
+from retention.keys import keyed_hash
 from retention.settings import Settings
 from workers import roles
 from workers.requests import REQUESTS

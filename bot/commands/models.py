@@ -11,10 +11,10 @@ from sqlalchemy import select
 
 from bot.commands.tree import TERMINAL, TO_WRITE, Answer, Call, TerminalOption, choice, group, request, whole
 from retention import feedback, registry
+from retention.csv import harmless
 from retention.db.audit import history
 from retention.db.tables import ModelVersion
 from retention.errors import BadInput
-from retention.reports.csv import harmless
 from workers import models
 from workers.requests import ModelCard, Monitor
 

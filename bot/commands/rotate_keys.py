@@ -13,7 +13,7 @@ from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, command
 def COMMAND(call: Call, reseal: bool) -> Answer:
     """Make a new root key; links and seals made with older ones stay valid. Stop the processes first, start them after."""
     from retention.lake import Lake
-    from retention.privacy.rotation import reseal_all, rotate
+    from retention.rotation import reseal_all, rotate
 
     settings = call.services.settings if reseal else rotate(call.services.settings)
     with call.services.database.transaction() as session:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from bot.commands.tree import MOMENT, TO_WRITE, Call, TerminalOption, choice, command, request, whole
-from retention.reports.csv import harmless
+from retention.csv import harmless
 from workers.requests import Sweep
 
 

@@ -17,11 +17,11 @@ from sqlalchemy.orm import Session
 
 from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon
+from retention.keys import keyed_hash
 from retention.lake import Lake
 from retention.lake.importing import import_files
 from retention.lake.lake import naive
 from retention.lake.mapping import literal
-from retention.privacy import keyed_hash
 from retention.settings import Settings
 
 SOURCE = "simulated"

@@ -14,9 +14,9 @@ from retention.campaigns.offers import conditions, terms, worth
 from retention.campaigns.picks import NEW
 from retention.db.tables import Send
 from retention.errors import BadInput
+from retention.keys import Keys
 from retention.outreach import tokens
 from retention.outreach.contract import Contact, Message
-from retention.privacy.keys import Keys
 from retention.settings import Settings
 
 LONGEST_TITLE = 120  # characters

@@ -3,8 +3,7 @@
 import hmac
 import re
 
-from retention.privacy import keyed_hash
-from retention.privacy.keys import Keys
+from retention.keys import Keys, keyed_hash
 
 _FORM = re.compile(r"([0-9a-f]{8})-([0-9]{1,18})-([0-9a-f]{32})")
 

@@ -1,7 +1,6 @@
 """Pseudonyms: how a customer is called where identities must not be shown."""
 
-import hmac
-from hashlib import sha256
+from retention.keys import keyed_hash
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford: nothing that can be misread
 
@@ -30,8 +29,3 @@ def pseudonym(key: bytes, customer_id: str) -> str:
 def email_hash(key: bytes, email: str) -> str:
     """Keyed hash (hex) of an e-mail address as people type it: case and surrounding blanks do not matter."""
     return keyed_hash(key, "email", email.strip().casefold()).hex()
-
-
-def keyed_hash(key: bytes, purpose: str, value: str) -> bytes:
-    """HMAC-SHA256 of a value, for one purpose only: hashes made for two purposes cannot be joined."""
-    return hmac.new(key, f"{purpose}\x1f{value}".encode(), sha256).digest()

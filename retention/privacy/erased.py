@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from retention.db import Database
 from retention.db.insert import insert_once
 from retention.db.tables import Erasure
-from retention.privacy import keyed_hash
+from retention.keys import keyed_hash
 from retention.settings import Settings
 
 

@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Text, cast, or_
 
+from retention.csv import unmarked
 from retention.privacy import pseudonym
-from retention.reports.csv import unmarked
 from retention.settings import Settings
 
 ERASED = "erased"

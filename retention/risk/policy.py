@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from retention.campaigns.quiet import parsed
 from retention.errors import BadInput
 from retention.lake.identity.rules import IdentityRules
 from retention.policy_file import first_fault, not_toml, read_text, validated
+from retention.quiet_hours import parsed
 from retention.risk.recommending import RecommendRules
 from retention.risk.strategy import ANY, REASONS, Cell, Consent, Rule, reason_of
 from retention.settings import Settings

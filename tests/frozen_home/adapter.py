@@ -36,15 +36,15 @@ from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import Base, ModelVersion
 from retention.demo.response import _draws as demo_draws
+from retention.keys import Keys, key_id, keyed_hash
 from retention.lake import Lake, quarantine
 from retention.lake.identity.links import link_id
 from retention.lake.schema import TABLES
 from retention.outreach import tokens
 from retention.outreach.contract import Contact, Message
 from retention.outreach.smtp import email
-from retention.privacy import email_hash, keyed_hash, pseudonym, signing
+from retention.privacy import email_hash, pseudonym, signing
 from retention.privacy.erased import Erased
-from retention.privacy.keys import Keys, key_id
 from retention.recommend import recommend
 from retention.recommend.bandit.thompson import names as bandit_arms
 from retention.registry.opened import churn_model, recommender

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import delete, select, update
 
-from retention import clock
+from retention import clock, erasure
 from retention.campaigns.redemptions import Use, redeem
 from retention.db.tables import (
     Assignment,
@@ -30,7 +30,7 @@ from retention.lake import quarantine, store
 from retention.lake.frames import arrow
 from retention.lake.importing import import_files
 from retention.lake.schema import TABLES
-from retention.privacy import erased, erasure, pseudonym
+from retention.privacy import erased, pseudonym
 from retention.privacy.redaction import Names
 from retention.risk import sweep as sweeping
 from tests import readonly

@@ -305,7 +305,7 @@ def test_the_limits_are_looked_up_by_indexes(database, settings):
 
 
 def test_erasing_a_customer_drops_the_hash_of_what_was_asked(database, settings):
-    from retention.privacy import erasure
+    from retention import erasure
 
     one = ask(database, settings, Score(customer_id="k1"), "s", channel=ANALYST, limited=True)
     other = ask(database, settings, Forget(customer_id="k1"), "f", channel=ADMIN, limited=True)

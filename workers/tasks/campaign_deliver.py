@@ -39,7 +39,6 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
 def _sent(request: CampaignDeliver, context: Context) -> "Report":
     from retention import clock
     from retention.campaigns.body import Body
-    from retention.campaigns.quiet import next_allowed, parsed, zone_of
     from retention.campaigns.sending import codes
     from retention.campaigns.states import find
     from retention.lake import Lake
@@ -49,6 +48,7 @@ def _sent(request: CampaignDeliver, context: Context) -> "Report":
     from retention.outreach.contacts import contacts, unwilling, waiting
     from retention.outreach.contract import Contact
     from retention.outreach.run import deliver
+    from retention.quiet_hours import next_allowed, parsed, zone_of
     from retention.risk.policy import load_policy
 
     settings, database, wanted = context.settings, context.database, request.campaign_id

@@ -53,8 +53,8 @@ def _beside(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[st
     """What has to be known to read a result: days without orders, who got no copy, who was erased since."""
     from retention.campaigns.holes import missing_days
     from retention.campaigns.late import orders_here
+    from retention.erasure import NOBODY
     from retention.outreach import sends
-    from retention.privacy.erasure import NOBODY
 
     left_out, untaken = sends.why_left_out(session, campaign.id), sends.untaken(session, campaign.id)
     missing = missing_days(lake, campaign.sent_at, campaign.window_ends_at)

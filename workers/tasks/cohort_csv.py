@@ -12,9 +12,9 @@ from workers.tasks.contract import Attachment, Context, Outcome, Post
 def run(request: CohortCsv, context: Context) -> Outcome:
     """Look the cohort's scores up, put names to them, and send them where only the asker sees them."""
     from retention import clock
+    from retention.csv import to_csv
     from retention.lake import Lake
     from retention.privacy import pseudonym
-    from retention.reports.csv import to_csv
 
     settings = context.settings
     with context.database.reading() as session:

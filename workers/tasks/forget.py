@@ -31,9 +31,10 @@ def run(request: Forget, context: Context) -> Outcome:
     it. Where there was anything to erase, jobs that may have read it and have not ended begin anew, once lake and SQL
     are without: what began later has read nothing of the customer.
     """
+    from retention import erasure
     from retention.campaigns.states import record
     from retention.lake import Lake
-    from retention.privacy import erased, erasure
+    from retention.privacy import erased
     from retention.privacy.redaction import Names
 
     settings, who, now = context.settings, context.requested_by, context.business_at
@@ -81,7 +82,7 @@ def _scrub(
 
     What takes long is done while nobody has to wait for it: what was read is written job by job.
     """
-    from retention.privacy import erasure
+    from retention import erasure
 
     settings = context.settings
     with writing() as session:
@@ -104,7 +105,7 @@ def _scrub(
 
 def _redacted(job_id: str, names: "Names", reading: Sessions, writing: Sessions) -> bool:
     """Take the customer out of what a job found out; False where it had changed by the time it was written."""
-    from retention.privacy import erasure
+    from retention import erasure
 
     with reading() as session:
         redacted = erasure.redacted_job(session, names, job_id)

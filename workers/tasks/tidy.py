@@ -12,9 +12,10 @@ from workers.tasks.contract import Context, Outcome
 
 def run(request: Tidy, context: Context) -> Outcome:
     """Collect the garbage of the lake; who was erased and is here again goes once more."""
+    from retention import erasure
     from retention.campaigns import sending
     from retention.lake import Lake
-    from retention.privacy import erased, erasure
+    from retention.privacy import erased
 
     settings, database = context.settings, context.database
 

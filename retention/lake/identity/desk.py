@@ -252,7 +252,7 @@ def write_csv(pairs: list[dict[str, Any]], path: Path) -> None:
     """The pairs of `review` as a file, one row each; what spreadsheets would take for a formula is escaped."""
     import pandas as pd
 
-    from retention.reports.csv import to_csv
+    from retention.csv import to_csv
 
     rows = [
         {name: pair[name] for name in ("link_id", "probability", "method", "customer_id", "same_as")}

@@ -5,7 +5,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retention.privacy import email_hash, keyed_hash, pseudonym
+from retention.keys import keyed_hash
+from retention.privacy import email_hash, pseudonym
 
 
 @given(st.text())

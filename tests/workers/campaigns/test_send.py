@@ -10,7 +10,7 @@ from datetime import datetime, time, timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from retention import clock
+from retention import clock, erasure
 from retention.campaigns import sending
 from retention.campaigns.body import Body
 from retention.campaigns.redemptions import Use, redeem
@@ -25,7 +25,6 @@ from retention.db.tables import (
 )
 from retention.outreach import compose, consent
 from retention.outreach.contract import Contact
-from retention.privacy import erasure
 from tests.shop import merged
 from tests.workers.campaigns.steps import (
     CHANNEL,

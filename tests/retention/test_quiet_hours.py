@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retention.campaigns.quiet import next_allowed, parsed, zone_of
+from retention.quiet_hours import next_allowed, parsed, zone_of
 
 NIGHT = parsed("21:00-08:00")
 LONDON = ZoneInfo("Europe/London")

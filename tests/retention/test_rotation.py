@@ -11,8 +11,8 @@ from retention.errors import BadInput
 from retention.lake import Lake
 from retention.outreach import tokens
 from retention.privacy import erased, pseudonym
-from retention.privacy.rotation import reseal_all, rotate
 from retention.registry.store import load, save
+from retention.rotation import reseal_all, rotate
 from retention.settings import Settings
 
 NOW = datetime(2025, 5, 1, tzinfo=UTC)

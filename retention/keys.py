@@ -1,8 +1,23 @@
-"""The installation's keys by their ids: the newest signs, older ones still check what they signed."""
+"""The installation's secret keys: the newest signs, older ones still verify what they signed."""
 
+import hmac
 from dataclasses import dataclass
+from hashlib import sha256
 
-from retention.privacy import keyed_hash
+
+def keyed_hash(key: bytes, purpose: str, value: str) -> bytes:
+    """Compute HMAC-SHA256 of a value for one purpose: hashes for two purposes cannot be joined.
+
+    Parameters
+    ----------
+    key : bytes
+        One of the installation's keys.
+    purpose : str
+        Part of the hash. Stored data depends on it, so it must never change.
+    value : str
+        Hashed as UTF-8.
+    """
+    return hmac.new(key, f"{purpose}\x1f{value}".encode(), sha256).digest()
 
 
 @dataclass(frozen=True, slots=True)
