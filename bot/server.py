@@ -281,16 +281,21 @@ def _listeners(settings: Settings) -> tuple[socket.socket, socket.socket]:
     public = "127.0.0.1" if settings.demo else "0.0.0.0"  # noqa: S104
     wanted = (
         (public, settings.port, "RETENTION_PORT"),
-        (settings.health_host, settings.health_port, "RETENTION_HEALTH_PORT"),
+        (str(settings.health_host), settings.health_port, "RETENTION_HEALTH_PORT"),
     )
     listeners = []
     for host, port, variable in wanted:
         try:
-            listeners.append(socket.create_server((host, port), backlog=1024))
+            listeners.append(_listen(host, port))
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             sys.exit(f"The bot cannot listen on {host}:{port} ({reason}); set {variable} to a free port.")
     return listeners[0], listeners[1]
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=1024)
 
 
 def _allow_many_connections() -> None:

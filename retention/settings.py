@@ -5,12 +5,21 @@ import secrets
 import sys
 from datetime import UTC, datetime
 from functools import cached_property
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    IPvAnyAddress,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from retention.errors import BadInput
@@ -37,6 +46,8 @@ BROKERS = ("redis", "rediss", "redis+socket")
 # How to write a setting that is not plain text.
 _FORMS = {
     "port": "a whole number from 1 to 65535, such as 8000",
+    "health_port": "a whole number from 1 to 65535, such as 8001",
+    "health_host": "an IP address of this machine, such as 127.0.0.1",
     "playground_port": "a whole number from 1 to 65535, such as 8010",
     "send_rate": "a number above 0, at most 1000, such as 10",
     "now": "a date and time, such as 2026-03-01T09:00+00:00",
@@ -83,7 +94,7 @@ class Settings(BaseSettings):
     )
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     health_port: Annotated[int, Field(ge=1, le=65535)] = 8001  # of /health and /metrics
-    health_host: str = "127.0.0.1"
+    health_host: IPvAnyAddress = IPv4Address("127.0.0.1")
     playground_port: Annotated[int, Field(ge=1, le=65535)] = 8010
     admins: str = ""
     default_role: str = "viewer"

@@ -131,6 +131,8 @@ BAD_VALUES = {
     "broker_url": ("amqp://me:hush@host", "redis://"),
     "slack_api_url": ("slack.com/api", "https://slack.com/api/"),
     "port": ("abc", "whole number from 1 to 65535"),
+    "health_port": ("0", "whole number from 1 to 65535"),
+    "health_host": ("localhost", "an IP address"),
     "playground_port": ("70000", "whole number from 1 to 65535"),
     "default_role": ("boss", "viewer, analyst, approver or admin"),
     "timezone": ("Mars", "Europe/London"),
