@@ -57,6 +57,7 @@ def release_(call: Call, reason: str | None, everything: bool, map_path: Path | 
 
     Rows that still cannot be used stay where they are; a second time changes nothing.
     """
+    from retention.campaigns.import_events import LISTENER
     from retention.lake import Lake
     from retention.lake.release import release
 
@@ -65,6 +66,6 @@ def release_(call: Call, reason: str | None, everything: bool, map_path: Path | 
     services = call.services
     found = release(
         Lake.open(services.settings), services.database, services.settings,
-        reason=reason, map_path=map_path, progress=call.progress,
+        reason=reason, map_path=map_path, progress=call.progress, listener=LISTENER,
     )  # fmt: skip
     return Answer("bot/release", found.as_dict())

@@ -57,6 +57,7 @@ def COMMAND(
 
     The same file imported twice changes nothing; rows that cannot be used are kept aside, with the reason.
     """
+    from retention.campaigns.import_events import LISTENER
     from retention.lake import Lake
     from retention.lake.importing import import_files
     from retention.lake.suggesting.suggest import suggest
@@ -77,7 +78,7 @@ def COMMAND(
         return Answer("bot/suggested_map", {"table": table, "file": suggested, "map": proposal})
     report = import_files(
         Lake.open(services.settings), services.database, services.settings, table, list(files), map_path,
-        source=source, query=query, format_name=format_name, progress=call.progress,
+        source=source, query=query, format_name=format_name, progress=call.progress, listener=LISTENER,
     )  # fmt: skip
     return Answer("bot/import", report.as_dict())
 

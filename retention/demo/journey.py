@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from retention import clock
+from retention.campaigns.import_events import LISTENER
 from retention.db import Database
 from retention.db.tables import BusinessClock
 from retention.demo import extracts
@@ -142,7 +143,9 @@ def _import(
     own = settings.model_copy(
         update={"currency": ""}
     )  # these are in dollars, whatever the shop's currency is
-    return import_files(lake, database, own, table, [str(path)], extracts.MAPS / f"{name}.toml", only=only)
+    return import_files(
+        lake, database, own, table, [str(path)], extracts.MAPS / f"{name}.toml", only=only, listener=LISTENER
+    )
 
 
 def _newest(lake: Lake) -> datetime | None:

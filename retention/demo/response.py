@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from retention.campaigns.import_events import LISTENER
 from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon
 from retention.keys import keyed_hash
@@ -60,7 +61,15 @@ def respond(
     if answers:
         redeemed = _write(lake, answers, until, folder / "answers.parquet")
         orders, redemptions = _added(lake, folder / "answers.parquet")
-        import_files(lake, database, settings, "events", [str(folder / "answers.parquet")], only="true")
+        import_files(
+            lake,
+            database,
+            settings,
+            "events",
+            [str(folder / "answers.parquet")],
+            only="true",
+            listener=LISTENER,
+        )
         with database.transaction() as session:
             _mark(session, redeemed)
     return {"orders": orders, "redemptions": redemptions, "effect": asdict(effect)}

@@ -2,13 +2,13 @@
 
 import hashlib
 import uuid
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from retention.campaigns import late, redemptions
 from retention.lake import directory
 from retention.lake.schema import IDENTITY
 from retention.urls import is_url
@@ -25,6 +25,30 @@ if TYPE_CHECKING:
 
 ENDS = 64 * 1024  # bytes of a file, at its beginning and its end, that with its size tell it from others
 NEWEST = 300  # imports that are looked at
+
+
+def _ignore(*_: object) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportListener:
+    """Callbacks for imported events, so that rooms above the lake can react to them.
+
+    Parameters
+    ----------
+    in_transaction : callable
+        Called as ``(lake, session, settings)`` in the transaction that logs an import of events, also if no row was
+        new: an earlier import may have been killed before its callback.
+    after_commit : callable
+        Called as ``(lake, database, settings)`` after that commit, if rows were new.
+    """
+
+    in_transaction: Callable[["Lake", "Session", "Settings"], object] = _ignore
+    after_commit: Callable[["Lake", "Database", "Settings"], object] = _ignore
+
+
+NO_LISTENER = ImportListener()
 
 
 def stamps(file: str, mapped: "Mapping", source: str | None) -> dict[str, str]:
@@ -67,7 +91,12 @@ def linked(
 
 
 def keep(
-    lake: "Lake", database: "Database", settings: "Settings", report: "ImportReport", source: str
+    lake: "Lake",
+    database: "Database",
+    settings: "Settings",
+    report: "ImportReport",
+    source: str,
+    listener: ImportListener = NO_LISTENER,
 ) -> "ImportReport":
     """Keep the report, and make the directory follow; returns the report as it is kept.
 
@@ -87,9 +116,9 @@ def keep(
             )
         )  # fmt: skip
         if report.table == "events":
-            redemptions.from_events(lake, session, settings)
+            listener.in_transaction(lake, session, settings)
     if report.table == "events" and report.rows_accepted:
-        late.note(lake, database, settings)
+        listener.after_commit(lake, database, settings)
     return report
 
 

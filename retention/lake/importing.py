@@ -32,6 +32,7 @@ def import_files(
     only: str | None = None,
     format_name: str | None = None,
     progress: Progress = silent,
+    listener: import_log.ImportListener = import_log.NO_LISTENER,
 ) -> ImportReport:
     """Import files (or one database query) into a canonical table, in one commit.
 
@@ -51,6 +52,8 @@ def import_files(
         SQL condition on the source's own columns; other rows are as if they were not in the file.
     format_name : str, optional
         A known export, like ``shopify-orders``, whose map comes with us; times are of the installation's time zone.
+    listener : ImportListener, optional
+        Called after events were imported. An installation with campaigns passes `retention.campaigns.import_events.LISTENER`.
 
     Raises
     ------
@@ -81,7 +84,7 @@ def import_files(
     report = import_log.linked(lake, rules, report, work.learned)
     if database is not None:
         report = replace(report, before=import_log.came_before(database, settings, report))
-        report = import_log.keep(lake, database, settings, report, shown(files))
+        report = import_log.keep(lake, database, settings, report, shown(files), listener)
     progress(len(files) + 1, len(files) + 1, "done")
     return report
 

@@ -51,6 +51,7 @@ def release(
     reason: str | None = None,
     map_path: Path | None = None,
     progress: Progress = silent,
+    listener: import_log.ImportListener = import_log.NO_LISTENER,
 ) -> Release:
     """Try quarantined rows again, file by file, each in one commit; a second time changes nothing.
 
@@ -60,6 +61,8 @@ def release(
         Only rows with this reason; all of them without one.
     map_path : Path, optional
         The map to use; without one, each row's own map as the file says now.
+    listener : ImportListener, optional
+        Called after events were imported.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def release(
     held = quarantine.files(settings)
     for number, path in enumerate(held):
         progress(number, len(held), f"trying {path.name}")
-        tried.append(_again(lake, database, settings, path, reason, map_path, notes))
+        tried.append(_again(lake, database, settings, path, reason, map_path, notes, listener))
     progress(len(held), len(held), "done")
     sums = [sum(column) for column in zip(*tried, strict=True)] or [0, 0, 0, 0]
     return Release(
@@ -96,6 +99,7 @@ def _again(
     reason: str | None,
     map_path: Path | None,
     notes: list[str],
+    listener: import_log.ImportListener,
 ) -> tuple[int, int, int, int]:
     """One file's rows: how many were tried, accepted, there already and filtered."""
     con = lake.duckdb
@@ -124,7 +128,7 @@ def _again(
             return work.read_rows, 0, 0, 0
         report = import_log.linked(lake, identity.load(settings), report, work.learned)
         if database is not None:
-            import_log.keep(lake, database, settings, report, f"quarantine/{path.name}")
+            import_log.keep(lake, database, settings, report, f"quarantine/{path.name}", listener)
         return report.rows_read, report.rows_accepted, report.rows_duplicate, report.rows_filtered
     finally:
         if work is not None:

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import event, func, select, text
 
 from retention.campaigns import approval, redemption_import, redemptions
+from retention.campaigns.import_events import LISTENER
 from retention.campaigns.redemption_import import import_redemptions
 from retention.campaigns.redemptions import Use, redeem
 from retention.db import Database
@@ -233,7 +234,7 @@ def test_events_tell_of_codes_too_and_the_shops_own_coupons_are_not_ours(databas
     )
     lake = Lake.open(settings)
     for _ in range(2):
-        import_files(lake, database, settings, "events", [str(file)])
+        import_files(lake, database, settings, "events", [str(file)], listener=LISTENER)
     assert _state(database, codes["k3"]) == ("redeemed", "o1")
     with database.reading() as session:
         assert session.scalars(select(Redemption.outcome)).all() == ["redeemed"]
@@ -248,5 +249,5 @@ def test_an_event_that_tells_of_a_use_by_its_date_alone_may_lie_before_the_first
         "event_id,customer_id,event_type,occurred_at,order_id,query\n"
         f"e1,k3,coupon_redeem,{NOW:%Y-%m-%d} 00:00:00,o1,{codes['k3']}\n"
     )
-    import_files(Lake.open(settings), database, settings, "events", [str(file)])
+    import_files(Lake.open(settings), database, settings, "events", [str(file)], listener=LISTENER)
     assert _state(database, codes["k3"]) == ("redeemed", "o1")

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from retention import clock
 from retention.campaigns import closing
+from retention.campaigns.import_events import LISTENER
 from retention.campaigns.prior import learnt_prior
 from retention.campaigns.states import find
 from retention.db.tables import (
@@ -96,7 +97,7 @@ def bring(desk, event_type, at, customers) -> None:
         rows |= {"order_id": [f"{order}-{who}" for who in customers], "amount": 50.0, "currency": "EUR"}
     file = desk.settings.home / f"{event_type}-{at:%Y%m%d%H%M}.parquet"
     pd.DataFrame(rows).to_parquet(file)
-    import_files(desk.lake, desk.database, desk.settings, "events", [str(file)])
+    import_files(desk.lake, desk.database, desk.settings, "events", [str(file)], listener=LISTENER)
 
 
 def campaign_of(desk, campaign_id) -> Campaign:

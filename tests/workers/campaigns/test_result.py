@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, select, update
 
 from retention import clock, feedback
 from retention.campaigns import closing, coupons, due, holes, sending
+from retention.campaigns.import_events import LISTENER
 from retention.db.tables import (
     Assignment,
     Audit,
@@ -427,7 +428,7 @@ def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
     )  # fmt: skip
     file = desk.settings.home / "bought.parquet"
     bought.to_parquet(file)
-    import_files(desk.lake, desk.database, desk.settings, "events", [str(file)])
+    import_files(desk.lake, desk.database, desk.settings, "events", [str(file)], listener=LISTENER)
     with desk.database.reading() as session:
         lines = decisions(desk.lake, session, desk.settings, later).set_index("customer_id")
     assert sorted(lines.index) == sorted(treated)
