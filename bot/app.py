@@ -26,7 +26,7 @@ log = logging.getLogger("retention.bot")
 LISTENERS = 32  # threads: a handler that waits for Slack must not starve the next acknowledgement
 
 
-def build_app(settings: Settings, database: Database | None = None) -> App:
+def build_app(settings: Settings, database: Database | None = None, own: OwnWorkspace | None = None) -> App:
     """Make the Bolt app with every command, button and tab.
 
     Parameters
@@ -35,6 +35,8 @@ def build_app(settings: Settings, database: Database | None = None) -> App:
         Without a signing secret every HTTP request is refused; Socket Mode needs none.
     database : Database, optional
         The installation's, by default.
+    own : OwnWorkspace, optional
+        Looks up the workspace to serve; by default at the first request.
 
     Notes
     -----
@@ -55,7 +57,7 @@ def build_app(settings: Settings, database: Database | None = None) -> App:
         ignoring_self_events_enabled=False,  # it subscribes to none that it causes
     )
     app.error(Failures(services).handle)
-    app.use(CheckWorkspace(OwnWorkspace(settings, services.database)))
+    app.use(CheckWorkspace(own or OwnWorkspace(settings, services.database)))
     app.use(acknowledged_once)
     app.use(RequestLimit())
     app.use(whole_characters)

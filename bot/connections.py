@@ -12,6 +12,10 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 REQUEST_SECONDS = 10.0  # from the first byte of a request to its last; Slack needs milliseconds
+CLOSE_SECONDS = 10.0  # for the client to read its answer
+READ_BYTES = (
+    16_384  # parsed at once; h11 needs milliseconds for as much, and no other request is served meanwhile
+)
 KEEP_ALIVE_SECONDS = 30  # a connection without any byte of a request
 MOST_CONNECTIONS = 1000
 
@@ -60,14 +64,17 @@ class Connection(H11Protocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # of asyncio's selector transports
         super().connection_made(transport)
         self._set_idle()
         self.limits.make_room(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_deadline()
+        self._cancel_unread()
         self._unset_keepalive_if_required()
         self.limits.forget(self)
         super().connection_lost(exc)
@@ -86,6 +93,24 @@ class Connection(H11Protocol):
         if self in self.limits.idle and (not self.cycle.response_complete or self.conn.trailing_data[0]):
             self._set_incomplete()
         self._note_completion()
+        if self.transport.is_closing():
+            self._expect_read()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_read()
+
+    def resume_writing(self) -> None:
+        self._cancel_unread()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._expect_read()
+
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(msg)
+        self._expect_read()
 
     def drop(self) -> None:
         """Close the connection at once, without an answer."""
@@ -121,6 +146,16 @@ class Connection(H11Protocol):
         )
         self.limits.forget(self)
         self.limits.idle[self] = None
+
+    def _expect_read(self) -> None:
+        """Drop the connection if the client does not read its answer: asyncio would wait for that for ever."""
+        if self._unread is None:
+            self._unread = self.loop.call_later(CLOSE_SECONDS, self.drop)
+
+    def _cancel_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _cancel_deadline(self) -> None:
         if self._deadline is not None:

@@ -34,6 +34,7 @@ SLACK_THREADS = 16  # commands that arrive together are stored together (`bot.in
 PUBLIC_THREADS = 4  # unsubscribe pages, redemptions, installation
 MOST_WAITING = 200  # requests that wait for a thread of one pool
 MOST_BUFFERED = 64_000_000  # bytes of unfinished bodies, of all connections together
+ALWAYS_BUFFERED = 32_000  # bytes of one body that are read even then: no slash command is larger
 READY_SECONDS = 2.0  # a database that takes longer is not ready
 READY_FRESH_SECONDS = 1.0  # probes within this time share one answer
 STOP_SECONDS = 5
@@ -132,6 +133,13 @@ class Gateway:
         if isinstance(route, self._web.Reply):
             await _send(send, route, close=True)
             return
+        if (
+            "transfer-encoding" in request.headers
+        ):  # a body of one-byte chunks takes long to parse; Slack sends none
+            await _send(
+                send, self._web.json_reply(411, {"error": "send the body with Content-Length"}), close=True
+            )
+            return
         if early := self._site.early_refusal(request):
             await _send(send, early, close=True)
             return
@@ -176,7 +184,7 @@ class Gateway:
                 self._buffered += len(chunk)
                 if len(body) > route.largest:
                     return too_large
-                if self._buffered > MOST_BUFFERED:
+                if self._buffered > MOST_BUFFERED and len(body) > ALWAYS_BUFFERED:
                     return self._busy()
                 if not message.get("more_body"):
                     return bytes(body)

@@ -10,7 +10,6 @@ import math
 import secrets
 import sys
 import time
-import traceback
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -222,7 +221,7 @@ def _unknown(error: Exception) -> str:
         path = load_settings().home / "errors.log"
         private(path.parent)
         with path.open("a", encoding="utf-8") as file:
-            file.write(f"reference {reference}\n{''.join(traceback.format_exception(error))}\n")
+            file.write(f"reference {reference}\n{logs.trace(error)}\n")
     except (OSError, BadInput):
         return f"Failed: {type(error).__name__}: {first}"
     return f"Failed: {type(error).__name__}: {first} (the trace is in {path} under {reference})"

@@ -1,9 +1,12 @@
 """What the shop's tills and web shop call: ``POST /redemptions``, signed with the key that they share with us."""
 
 import logging
+import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -30,7 +33,8 @@ FIRST, LAST = (datetime(year, 1, 1, tzinfo=UTC) for year in (1970, 2100))
 AHEAD = timedelta(days=1)  # a till's own time may be told without its zone; files are held to the same
 _STATUS = {"redeemed": 200, "repeated": 200, "unknown": 404, "expired": 410, "void": 410}  # else 409
 
-WRONG_CODES, SECONDS = 20, 60  # unknown codes of all tills together; above this every call waits
+WRONG_CODES, SECONDS = 20, 60  # different unknown codes of all tills together; above this every call waits
+REPEAT_SECONDS, MAX_RECENT = 60, 1_000  # in which an unknown code is answered from memory; codes remembered
 
 Answer = tuple[int, dict[str, Any]]
 
@@ -49,13 +53,26 @@ class WrongCodes:
 
     def __init__(self, buckets: TokenBuckets | None = None) -> None:
         self._buckets = TokenBuckets(WRONG_CODES, SECONDS) if buckets is None else buckets
+        self._recent: OrderedDict[str, float] = (
+            OrderedDict()
+        )  # unknown codes, and when each was last looked up
+        self._lock = Lock()
+
+    def was_unknown(self, code: str) -> bool:
+        """Whether this code was unknown a moment ago: a till that repeats one code guesses nothing."""
+        with self._lock:
+            return time.monotonic() - self._recent.get(code, float("-inf")) < REPEAT_SECONDS
 
     def wait_seconds(self) -> int:
         """Return the seconds until the next call is judged; 0 where it is judged now."""
         return self._buckets.wait_seconds("")
 
-    def add(self) -> None:
+    def add(self, code: str) -> None:
         """Count one unknown code."""
+        with self._lock:
+            self._recent[code] = time.monotonic()
+            while len(self._recent) > MAX_RECENT:
+                self._recent.popitem(last=False)
         self._buckets.spend("")
         if wait := self.wait_seconds():
             log.warning("%s unknown codes within %s s: redemptions wait %s s", WRONG_CODES, SECONDS, wait)
@@ -117,6 +134,8 @@ def redemption(
     told = _read(settings, headers, body)
     if isinstance(told, tuple):
         return *told, {}
+    if wrong_codes.was_unknown(told.code):
+        return _STATUS["unknown"], {"outcome": "unknown", "said": OUTCOMES["unknown"]}, {}
     if wait := wrong_codes.wait_seconds():
         return (
             429,
@@ -126,10 +145,10 @@ def redemption(
     try:
         status, answer = _taken(database, settings, told, body)
     except SQLAlchemyError as error:
-        log.error("cannot store a redemption: %s", error)
+        log.error("cannot store a redemption: %s", type(error).__name__)
         return 503, {"error": "it could not be stored; please send it again"}, {}
     if answer["outcome"] == "unknown":
-        wrong_codes.add()
+        wrong_codes.add(told.code)
     return status, answer, {}
 
 

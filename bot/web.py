@@ -18,6 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bot import envelopes, health, metrics, oauth, refusals, shoppers, signature, tills
 from bot.app import build_app
+from bot.buckets import TokenBuckets
+from bot.workspace import OwnWorkspace
 from retention import clock
 from retention.db import Database
 from retention.settings import Settings
@@ -28,6 +30,7 @@ log = logging.getLogger("retention.bot")
 
 SLACK, LIVE, READY = "/slack/events", "/health/live", "/health/ready"
 LARGEST_BODY = 1_000_000  # bytes; Slack's own payloads are far smaller
+INSTALLS_PER_MINUTE = 20  # visits of /slack/install, by everybody together
 NOT_SIGNED = {"error": "not signed by Slack"}
 
 
@@ -71,8 +74,10 @@ class Site:
     def __init__(self, settings: Settings, database: Database | None = None) -> None:
         self.settings = settings
         self.database = database or Database.of(settings)
-        self.app: App = build_app(settings, self.database)
+        self.workspace = OwnWorkspace(settings, self.database)
+        self.app: App = build_app(settings, self.database, self.workspace)
         self.wrong_codes = tills.WrongCodes()
+        self.installs = TokenBuckets(INSTALLS_PER_MINUTE, 60)
         threading.Thread(target=_reach_queue, args=(settings,), name="reach queue", daemon=True).start()
         self.routes: dict[tuple[str, str], Route] = {
             ("GET", LIVE): Route(self.live),
@@ -148,7 +153,7 @@ class Site:
             reason = "the body is not UTF-8"
         except (LookupError, TypeError, AttributeError) as error:
             # Errors of our listeners end in `bot.failures`. This one is slack_bolt's, which expects further fields.
-            log.warning("slack_bolt cannot read a request: %s", type(error).__name__)
+            log.warning("slack_bolt cannot read a request", exc_info=error)
             reason = "a field is missing or of a wrong type"
         refusals.note(refusals.MALFORMED, SLACK)
         return json_reply(400, {"error": reason})
@@ -170,7 +175,10 @@ class Site:
         return reply._replace(headers=[*reply.headers, *further.items()])
 
     def install(self, request: Request) -> Reply:
-        """Send the visitor to Slack to install the app."""
+        """Send the visitor to Slack to install the app. Each visit stores a row, so visits are limited."""
+        if not self.installs.take(""):
+            reply = json_reply(429, {"error": "too many visitors at the moment; try again in a minute"})
+            return reply._replace(headers=[*reply.headers, ("Retry-After", "60")])
         return _oauth_step(request, self.app.oauth_flow.handle_installation)  # type: ignore[union-attr]
 
     def oauth_redirect(self, request: Request) -> Reply:
@@ -221,6 +229,7 @@ def json_reply(status: int, body: dict[str, Any]) -> Reply:
 def start(site: Site) -> None:
     """Start what runs next to the requests: the heartbeat of this process and, with an app token, Socket Mode."""
     threading.Thread(target=_report, args=(site,), name="heartbeat", daemon=True).start()
+    site.workspace.start()
     if site.settings.slack_app_token:
         connect(site.app, site.settings)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from slack_bolt import BoltRequest, BoltResponse
 from slack_sdk import WebClient
-from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.errors import SlackApiError
 
 from bot import refusals
 from retention.db import Database
@@ -98,7 +98,7 @@ class OwnWorkspace:
         while self._tested is None:
             try:
                 self._tested = self._auth_test()
-            except (SlackClientError, OSError) as error:
+            except Exception as error:  # the network has many; without an answer nobody is served
                 reason = (
                     error.response.get("error") if isinstance(error, SlackApiError) else type(error).__name__
                 )

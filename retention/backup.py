@@ -23,6 +23,7 @@ from typing import Any
 
 from retention import clock
 from retention.errors import BadInput
+from retention.faults import diagnose
 from retention.folders import private
 from retention.keys import key_id
 from retention.progress import Progress, silent
@@ -208,6 +209,8 @@ def restore(settings: Settings, source: Path, *, progress: Progress = silent) ->
                 "Copy it anew, or take an earlier one."
             ) from None
         except OSError as error:
+            if diagnose(error, settings):  # a full disk is no fault of the backup
+                raise
             raise BadInput(f"{source} cannot be restored: {error.strerror}.") from None
         key = _restored_key(settings, inside, manifest)
         if home.exists():

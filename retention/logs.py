@@ -7,6 +7,7 @@ Logs hold no personal data that an erasure would have to find: e-mail addresses 
 values in the messages of exceptions, which may be customer ids or names.
 """
 
+import copy
 import logging
 import re
 import sys
@@ -57,15 +58,28 @@ class LineFormatter(logging.Formatter):
     def __init__(self, form: str = FORMAT) -> None:
         super().__init__(form)
 
+    def format(self, record: logging.LogRecord) -> str:
+        if isinstance(record.args, tuple) and any(isinstance(arg, BaseException) for arg in record.args):
+            record = copy.copy(record)
+            record.args = tuple(
+                _QUOTED.sub("'…'", str(arg)) if isinstance(arg, BaseException) else arg
+                for arg in record.args or ()
+            )
+        return super().format(record)
+
     def formatMessage(self, record: logging.LogRecord) -> str:
         return escape(mask(super().formatMessage(record)))
 
     def formatException(self, ei: Any) -> str:
-        error = ei[1]
-        return _indented(_trace(traceback.TracebackException.from_exception(error))) if error else ""
+        return trace(ei[1]) if ei[1] else ""
 
     def formatStack(self, stack_info: str) -> str:
         return _indented(stack_info.split("\n"))
+
+
+def trace(error: BaseException) -> str:
+    """Return the stack trace of an error as in the log: escaped, indented, masked and of limited length."""
+    return _indented(_trace(traceback.TracebackException.from_exception(error)))
 
 
 def _trace(error: traceback.TracebackException) -> Iterator[str]:

@@ -28,7 +28,9 @@ NEEDS: Mapping[str, frozenset[str]] = {
     "broker": frozenset(),
     "bot": _DATABASE | _SLACK_APP | {"slack_bot_token", "redemption_key"},
     "worker": _DATABASE | _CARRIERS,
-    "tick": frozenset({"database_url", "broker_url"}),
+    "tick": frozenset(
+        {"database_url", "broker_url", "secret_key", "old_secret_keys"}
+    ),  # keys of identical requests
     "sender": frozenset({"database_url", "slack_bot_token"}),
 }
 # What a program that knows nothing of us needs to run.

@@ -184,7 +184,10 @@ class Heartbeat:
         """Renew the lease when it is time, and show the progress when it has moved."""
         now, progress = time.monotonic(), self._progress
         moved = progress != self._shown and now - self._shown_at >= SHOW
-        if not moved and now - self._beat_at < BEAT:
+        asleep = (
+            clock.wall() > self._lease_until
+        )  # the monotonic clock stands still while the machine is suspended
+        if not moved and not asleep and now - self._beat_at < BEAT:
             return
         until = clock.wall() + jobs.LEASE
         done, total, what = progress

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, delete, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, null, or_, select, update
 from sqlalchemy.orm import Session, defer, make_transient_to_detached
 
 from retention import clock
@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 OPEN = quotas.OPEN
 LEASE = timedelta(seconds=60)
+RESUME_WITHIN = timedelta(
+    days=1
+)  # a retry within this time goes on after what the job has published; later it begins anew
 _FAR = timedelta(hours=1)  # ahead of now: no lease is that long
 TERMINAL = "terminal"  # the name of a worker that is a person's own process
 
@@ -233,7 +236,7 @@ def requeue(session: Session, settings: Settings, job: Job, *, limited: bool = T
     settings : Settings
         The installation's.
     job : Job
-        Refreshed. What it has already published stays in its result, and is not done again.
+        Refreshed. What it has published within the last day is not done again (`RESUME_WITHIN`).
     limited : bool
         Apply the limits of `workers.quotas` to the job's owner.
 
@@ -259,6 +262,8 @@ def requeue(session: Session, settings: Settings, job: Job, *, limited: bool = T
             f"The same {title(job.kind)} job is already under way, so wait for its result instead of retrying {job.id}."
         )
     now = clock.wall()
+    is_old = job.finished_at is not None and now - job.finished_at > RESUME_WITHIN
+    stale: dict[str, Any] = {"result": null()} if is_old else {}
     again = session.execute(
         update(Job)
         .where(Job.id == job.id, Job.state.in_(("failed", "cancelled")))
@@ -266,7 +271,7 @@ def requeue(session: Session, settings: Settings, job: Job, *, limited: bool = T
             request_key=key, by_person=limited or Job.by_person, state="queued", queue=REQUESTS[job.kind].queue,
             cancel_at=None, cancelled_by=None, error=None, reference=None, finished_at=None,
             lease_until=None, queued_at=now, enqueued_at=now, business_at=clock.now(), progress_done=0, progress_total=0,
-            progress_text="",
+            progress_text="", **stale,
         )
     )  # fmt: skip
     session.refresh(job)

@@ -6,7 +6,7 @@ import re
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from urllib.parse import urlencode
 
 import pytest
@@ -212,6 +212,41 @@ def test_requests_on_one_connection_are_answered_in_order(bot):
             assert received, answers
             answers += received
     assert answers.count(b"HTTP/1.1 200") == 4
+
+
+def test_bodies_in_many_small_chunks_are_refused_unread(bot):
+    lines = {"Host": "bot", "Transfer-Encoding": "chunked", **signature("x")}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    with incomplete(bot, f"POST /slack/events HTTP/1.1\r\n{head}\r\n".encode()) as client:
+        with suppress(OSError):  # the server closes the connection in the middle
+            client.sendall(b"1\r\nx\r\n" * 40_000)
+        assert b" 411 " in client.recv(100)
+
+
+def test_unfinished_large_bodies_do_not_keep_commands_out(bot):
+    lines = {"Host": "bot", "Content-Length": "1000000", **signature("x")}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    part = f"POST /slack/events HTTP/1.1\r\n{head}\r\n".encode() + b"x" * 999_000
+    with ExitStack() as stack:
+        slow = [stack.enter_context(incomplete(bot, part)) for _ in range(75)]
+        assert bot.signed(slash_command("help"))[0] == 200
+        assert sum(map(is_open, slow)) > 30
+
+
+def test_clients_that_do_not_read_their_answers_are_dropped(bot):
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+        client.connect(("127.0.0.1", bot.port))
+        client.settimeout(30)
+        dropped = False
+        for _ in range(1_000):
+            try:
+                client.sendall(b"GET /health/live HTTP/1.1\r\nHost: bot\r\n\r\n" * 100)
+            except ConnectionError:
+                dropped = True
+                break
+    assert dropped
+    assert bot.request("GET", "/health/live")[0] == 200
 
 
 def test_large_bodies_are_refused_before_they_are_read(bot):

@@ -1,5 +1,7 @@
 """The real bot server on a disk that is full."""
 
+from itertools import count
+
 import pytest
 from sqlalchemy import func, select, text
 
@@ -20,15 +22,22 @@ def test_bot_names_the_full_disk_and_is_not_ready(tmp_path):
     with small_disk(tmp_path / "disk") as disk:
         settings = Settings(home=disk / "home", slack_api_url="http://127.0.0.1:9/api/", _env_file=None)
         upgrade(settings)
-        with running_bot(settings, log_file=tmp_path / "bot.log", SLACK_TEAM_ID=TEAM) as bot:
+        environment = {"SLACK_TEAM_ID": TEAM, "RETENTION_DEFAULT_ROLE": "analyst"}
+        with running_bot(settings, log_file=tmp_path / "bot.log", **environment) as bot:
+            numbers = count(1)
 
             def ready() -> int:
                 return bot.request("GET", "/health/ready")[0]
 
+            def sweep() -> str:
+                """Send a request that no other one equals, from another person."""
+                number = next(numbers)
+                return bot.command(f"sweep --top {number}", f"U0PERSON{number}")[1]["text"]
+
             until(lambda: ready() == 200, 60)
-            assert "queued" in bot.command("sweep")[1]["text"]
+            assert "queued" in sweep()
             filler = fill(disk)
-            refused = until(lambda: "full" in (said := bot.command("sweep")[1]["text"]) and said, 60)
+            refused = until(lambda: "full" in (said := sweep()) and said, 60)
             assert "The disk of the server is full" in refused
             assert f"The operator must free space in {settings.home}" in refused
             assert "our side" not in refused
@@ -39,7 +48,7 @@ def test_bot_names_the_full_disk_and_is_not_ready(tmp_path):
             assert f'"folder": "{settings.home}"' in parts.decode()
             filler.unlink()
             until(lambda: ready() == 200, 60)
-            until(lambda: "queued" in bot.command("sweep")[1]["text"], 60)
+            until(lambda: "queued" in sweep(), 60)
         assert "disk_full" in bot.log()
         reference = refused.partition("under the reference ")[2][:8]
         assert f"reference {reference}: disk_full ({settings.home})" in bot.log()

@@ -64,6 +64,13 @@ def test_personal_data_in_exceptions_is_masked(secret):
     assert "in failing" in text  # the frames stay
 
 
+def test_exceptions_as_arguments_are_masked():
+    error = ValueError("Key (code, customer_id)=(AB12, customer-42) already exists")
+    text = formatted("not stored: %s", error)
+    assert "customer-42" not in text
+    assert "not stored: Key (code, customer_id)='…' already exists" in text
+
+
 def test_configured_logging_writes_escaped_lines():
     code = "import logging; from retention import logs; logs.configure(); logging.info('a\\nb')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -24,7 +24,7 @@ from retention.db.migrate import upgrade
 from retention.settings import SECRETS, Settings
 from tests.end_to_end.desk import demo, free_port
 from tests.workers.harness import ADMIN, wait
-from workers import processes
+from workers import processes, quotas
 from workers.environment import NEEDS, ChildEnvironments
 
 VALUES = {
@@ -112,6 +112,21 @@ def test_role_gets_only_the_secrets_it_uses(tmp_path, role):
     passed = environments.of(role)
     given = {field for field, name in SECRETS.items() if passed.get(name) or passed.get(f"{name}_FILE")}
     assert given == NEEDS[role]
+
+
+@pytest.mark.parametrize("role", ["bot", "worker", "tick"])
+def test_roles_that_submit_jobs_know_the_key_of_identical_requests(tmp_path, role):
+    given = VALUES | {
+        "database_url": "postgresql://me:hush@host/db"
+    }  # with PostgreSQL no key is made in the home
+    settings = Settings(home=tmp_path, _env_file=None, **given)
+    environments = ChildEnvironments(settings)
+    environments.write()
+    request = ("digest", {}, "C0CRM", None)
+    with process_environment(environments.of(role), tmp_path):
+        assert quotas.request_key(Settings(), *request) == quotas.request_key(settings, *request)
+    environments.remove()
+    assert not (tmp_path / "secret.key").exists()
 
 
 def test_broker_gets_a_minimal_environment(tmp_path):
