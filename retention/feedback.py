@@ -5,9 +5,9 @@ colleague's word is a hint about a label, not the label. Of an item, ``wrong`` s
 to them again (`refused`).
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -21,9 +21,7 @@ from retention.errors import BadInput
 from retention.settings import Settings
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from retention.churn.snapshots import Snapshot, TrainingSet
+    pass
 
 Verdict = Literal["useful", "wrong"]
 LONGEST = 500  # characters of a reason
@@ -142,25 +140,3 @@ def refused(said: Iterable[Word]) -> dict[str, set[str]]:
         if verdict == "wrong":
             found.setdefault(customer, set()).add(item)
     return found
-
-
-def without(training: "TrainingSet", marked: Collection[tuple[str, datetime]]) -> "TrainingSet":
-    """The training set without doubted labels: those whose window holds the moment that was called wrong.
-
-    Choosing, calibration and judging keep every customer: what is judged must not be chosen by opinion.
-    """
-    if not marked:
-        return training
-    doubted = {one.cutoff: _doubted(one, marked, training.horizon_days) for one in training.snapshots}
-    return replace(
-        training, doubted={moment: rows for moment, rows in doubted.items() if rows.any()}, fits={}
-    )
-
-
-def _doubted(
-    snapshot: "Snapshot", marked: Collection[tuple[str, datetime]], horizon_days: int
-) -> "np.ndarray":
-    """(n,) whether a customer's label at this snapshot was called wrong."""
-    end = snapshot.cutoff + timedelta(days=horizon_days)
-    gone = {customer for customer, as_of in marked if snapshot.cutoff <= as_of < end}
-    return snapshot.frame.customer_id.isin(gone).to_numpy()

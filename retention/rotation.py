@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from retention import clock
-from retention.campaigns.states import record
+from retention.db.audit import record
 from retention.db.tables import ModelVersion
 from retention.errors import BadInput
 from retention.registry.store import reseal

@@ -15,8 +15,9 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.campaigns import approval, due, late, redemptions
 from retention.campaigns.approval import Changes
-from retention.campaigns.states import CLEARING, CLOCK, STOPPABLE, Stale, find, record
+from retention.campaigns.states import CLEARING, CLOCK, STOPPABLE, Stale, find
 from retention.campaigns.view import described
+from retention.db.audit import record
 from retention.db.tables import Campaign, CampaignEditor, Outbox
 from retention.errors import Conflict, NotAllowed
 from retention.outreach import sends

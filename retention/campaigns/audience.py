@@ -14,7 +14,7 @@ from retention.campaigns.states import HOLDING
 from retention.db.tables import Assignment, Campaign, DirectoryEntry
 from retention.lake.lake import naive
 from retention.outreach import bounces, sends
-from retention.outreach.consent import suppressed
+from retention.outreach.consent import consents
 from retention.risk.policy import Policy
 from retention.settings import Settings
 
@@ -154,21 +154,6 @@ def bands(value: "pd.Series", high: float, middle: float) -> "pd.Series":
     found = pd.Series("low", index=value.index)
     found[place <= edges[2]] = "middle"
     found[place <= edges[1]] = "high"
-    return found
-
-
-def consents(lake: "Lake", session: Session, settings: Settings, ids: "pd.Series") -> "pd.Series":
-    """``given``, ``unknown`` or ``refused`` for each customer; who unsubscribed, under whichever id, refused."""
-    import pandas as pd
-
-    customers = lake.table("customers")
-    said = customers.filter(customers.marketing_consent.notnull())
-    told = said.select("customer_id", "marketing_consent").execute()
-    yes = told["marketing_consent"].astype(bool)
-    found = pd.Series("unknown", index=ids.index)
-    found[ids.isin(told.loc[yes, "customer_id"])] = "given"
-    found[ids.isin(told.loc[~yes, "customer_id"])] = "refused"
-    found[ids.isin(lake.identities.resolved(suppressed(session, settings)))] = "refused"
     return found
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
-from retention.campaigns.states import Stale, find, move, record
+from retention.campaigns.states import Stale, find, move
+from retention.db.audit import record
 from retention.db.tables import Campaign, Coupon, Send
 from retention.errors import Conflict
 from retention.outreach import sends

@@ -14,10 +14,10 @@ from retention.campaigns.assignment import buckets
 from retention.campaigns.audience import EXCLUSIONS, Audience, select_audience
 from retention.campaigns.body import Body, Prior
 from retention.campaigns.offers import Suggested
-from retention.campaigns.states import record
 from retention.campaigns.targeting import affordable, by_profit, told
 from retention.campaigns.view import said
 from retention.db import Database
+from retention.db.audit import record
 from retention.db.tables import Assignment, Campaign, CampaignEditor, CampaignVersion
 from retention.errors import BadInput
 from retention.lake.lake import naive

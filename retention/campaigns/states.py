@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
-from retention.db.tables import Audit, Campaign
+from retention.db.audit import record
+from retention.db.tables import Campaign
 from retention.errors import BadInput, Conflict
 from retention.settings import Settings
 
@@ -147,18 +148,3 @@ def move(
         {"version": campaign.version, "to": to, **(details or {})},
     )
     return campaign
-
-
-def record(
-    session: Session,
-    settings: Settings,
-    actor: str,
-    action: str,
-    subject: str,
-    at: datetime,
-    details: dict[str, Any],
-) -> None:
-    """Add an audit row: who did what to what, when (business time) and why."""
-    session.add(
-        Audit(team_id=settings.team_id, actor=actor, action=action, subject=subject, details=details, at=at)
-    )

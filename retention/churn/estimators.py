@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 from retention.churn.hazards import by_stretches
 from retention.churn.horizons import by_other_horizons
 from retention.churn.quadratic import Quadratic
+from retention.features import transforms
 from retention.progress import Progress, part, silent
 
 PRODUCTS = "quadratic"  # of every two features
@@ -142,8 +143,8 @@ def blend(probabilities: np.ndarray, y: np.ndarray, rounds: int = 200) -> np.nda
 
 
 def signed_log(X: np.ndarray) -> np.ndarray:
-    """sign(x) · log(1 + |x|): money and counts are skewed, and some are negative."""
-    return np.sign(X) * np.log1p(np.abs(X))
+    """Transform skewed values; stored models name this function by its path, so it stays here."""
+    return transforms.signed_log(X)
 
 
 def bounded(Z: np.ndarray) -> np.ndarray:

@@ -1,11 +1,13 @@
-"""Reading the audit log: what was done to one thing, by whom, when and why."""
+"""Write and read the audit log: who did what to which object, when and why."""
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention.db.tables import Audit
+from retention.settings import Settings
 
 
 def history(
@@ -44,3 +46,18 @@ def history(
         }
         for row in reversed(rows)
     ]  # fmt: skip
+
+
+def record(
+    session: Session,
+    settings: Settings,
+    actor: str,
+    action: str,
+    subject: str,
+    at: datetime,
+    details: dict[str, Any],
+) -> None:
+    """Add an audit row: who did what to what, when (business time) and why."""
+    session.add(
+        Audit(team_id=settings.team_id, actor=actor, action=action, subject=subject, details=details, at=at)
+    )

@@ -2,9 +2,9 @@
 
 from pydantic import SecretStr
 
-from retention.outreach.compose import public_url
 from retention.outreach.contract import Adapter
 from retention.outreach.smtp import Smtp, parse
+from retention.outreach.tokens import public_url
 from retention.outreach.webhook import Webhook
 from retention.settings import Settings
 

@@ -1,14 +1,20 @@
 """Who wants no more: one row a customer, written by their own click, read wherever somebody is chosen or written to."""
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from retention.campaigns.states import record
+from retention.db.audit import record
 from retention.db.insert import insert_once
 from retention.db.tables import Send, Suppression
 from retention.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from retention.lake import Lake
 
 
 def unsubscribe(session: Session, settings: Settings, send_id: int, now: datetime) -> bool:
@@ -42,3 +48,18 @@ def suppressed(session: Session, settings: Settings) -> set[str]:
     return set(
         session.scalars(select(Suppression.customer_id).where(Suppression.team_id == settings.team_id))
     )
+
+
+def consents(lake: "Lake", session: Session, settings: Settings, ids: "pd.Series") -> "pd.Series":
+    """``given``, ``unknown`` or ``refused`` for each customer; who unsubscribed, under whichever id, refused."""
+    import pandas as pd
+
+    customers = lake.table("customers")
+    said = customers.filter(customers.marketing_consent.notnull())
+    told = said.select("customer_id", "marketing_consent").execute()
+    yes = told["marketing_consent"].astype(bool)
+    found = pd.Series("unknown", index=ids.index)
+    found[ids.isin(told.loc[yes, "customer_id"])] = "given"
+    found[ids.isin(told.loc[~yes, "customer_id"])] = "refused"
+    found[ids.isin(lake.identities.resolved(suppressed(session, settings)))] = "refused"
+    return found

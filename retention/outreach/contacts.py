@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retention.campaigns.audience import consents
 from retention.db.tables import Send
+from retention.outreach.consent import consents
 from retention.outreach.contract import Contact
 from retention.risk.policy import Policy
 from retention.settings import Settings

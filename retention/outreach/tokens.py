@@ -3,7 +3,9 @@
 import hmac
 import re
 
+from retention.errors import BadInput
 from retention.keys import Keys, keyed_hash
+from retention.settings import Settings
 
 _FORM = re.compile(r"([0-9a-f]{8})-([0-9]{1,18})-([0-9a-f]{32})")
 
@@ -25,3 +27,18 @@ def read(keys: Keys, token: str) -> int | None:
 
 def _signature(key: bytes, send_id: int) -> str:
     return keyed_hash(key, "unsubscribe", str(send_id)).hex()[:32]
+
+
+def public_url(settings: Settings) -> str:
+    """Where customers reach this installation, without a slash at the end.
+
+    Raises
+    ------
+    BadInput
+    """
+    if not settings.public_url:
+        raise BadInput(
+            "RETENTION_PUBLIC_URL is not set, so nobody could unsubscribe; set it to where customers reach this "
+            "server, e.g. https://crm.shop.example, before campaigns are sent from here."
+        )
+    return settings.public_url.rstrip("/")

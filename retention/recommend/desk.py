@@ -5,23 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.orm import Session
-
-from retention import clock
 from retention.db.tables import ModelVersion
-from retention.feedback import of_items, refused
 from retention.progress import Progress, silent
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.catalogue import catalogue
 from retention.recommend.explaining import Item
-from retention.recommend.feedback.heard import words
 from retention.recommend.fit import Terms, assortment, together
+from retention.recommend.list_rules import ListPolicy
 from retention.recommend.serving import recommend
-from retention.registry import champion
-from retention.registry.opened import recommender
-from retention.risk.policy import Policy
-from retention.risk.recommending import ListPolicy
-from retention.settings import Settings
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -63,13 +54,3 @@ class Desk:
         range_ = assortment(catalogue(lake), self.terms.rules, self.terms.margin)
         refused = self.terms.refused
         return lambda who, first, rest, k: together(range_, first, rest, k, refused.get(who, ()))
-
-
-def open_desk(lake: "Lake", session: Session, settings: Settings, policy: Policy) -> Desk:
-    """The model in use, the shop's rules, and what people said is not for whom."""
-    row = champion(session, settings, "recommend")
-    trained = recommender(settings, row) if row is not None else None
-    said = of_items(session, settings, lake.identities.people())
-    heard = words(said, clock.now()) if said else None
-    terms = Terms(policy.recommend, policy.offer.margin, refused(said), heard)
-    return Desk(trained, row, terms)

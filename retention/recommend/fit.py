@@ -16,8 +16,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.recommend.catalogue import Catalogue
+from retention.recommend.list_rules import PLAIN, RecommendRules
 from retention.recommend.variants import variant_of
-from retention.risk.recommending import PLAIN, RecommendRules
 
 POOL = 20  # candidates a place on the list; more are looked at only where these do not fill it
 SMOOTH = 0.01  # of the customer's own shares in those of the list, so that no logarithm is of nothing

@@ -63,11 +63,11 @@ def churn(
         See `retention.churn.train`.
     """
     from retention.churn import targets
+    from retention.churn.doubted_labels import without
     from retention.churn.model import fit
     from retention.churn.segments import attributes_of
     from retention.churn.snapshots import history
     from retention.churn.tuning import Budget
-    from retention.feedback import without
     from retention.registry.judge import judge
     from retention.registry.reference import reference
 

@@ -196,7 +196,7 @@ def _liked(
     progress: Progress,
 ) -> dict[str, Any] | None:  # fmt: skip
     """The items most often among the first few of the customers at high risk, and who these are, by pseudonym."""
-    from retention.recommend.desk import open_desk
+    from retention.registry.recommender_in_use import open_desk
 
     asked = list(now.high[:ASKED]) if now else []
     if not asked:

@@ -16,7 +16,7 @@ from retention.errors import BadInput
 from retention.lake.identity.rules import IdentityRules
 from retention.policy_file import first_fault, not_toml, read_text, validated
 from retention.quiet_hours import parsed
-from retention.risk.recommending import RecommendRules
+from retention.recommend.list_rules import RecommendRules
 from retention.risk.strategy import ANY, REASONS, Cell, Consent, Rule, reason_of
 from retention.settings import Settings
 

@@ -24,8 +24,8 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from retention.churn.estimators import signed_log
 from retention.errors import TooLittleData
+from retention.features.transforms import signed_log
 
 RARE = 0.001  # share of customers below which a word shares its column with the other rare ones
 SMALLEST_CELL = 5  # customers that each arm needs with, and without, the outcome

@@ -138,8 +138,8 @@ def test_doubted_labels_leave_the_training_and_nothing_else():
     import numpy as np
     import pandas as pd
 
+    from retention.churn.doubted_labels import without
     from retention.churn.snapshots import Snapshot, TrainingSet
-    from retention.feedback import without
     from retention.value import bgnbd, states
 
     nobody = states.fit(np.zeros((0, 1), dtype=int), np.zeros(0, dtype=int))

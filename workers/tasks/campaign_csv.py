@@ -64,7 +64,7 @@ def _taken(
     session: Session, request: CampaignCsv, context: Context, rows: int, unwilling: Collection[str]
 ) -> tuple[Post, ...]:
     """Note who took how many rows, in the ledger and in the thread."""
-    from retention.campaigns.states import record
+    from retention.db.audit import record
     from retention.outreach import sends
 
     settings, who, now = context.settings, context.requested_by, context.business_at
@@ -102,8 +102,8 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
     import pandas as pd
 
     from retention.campaigns import wording
+    from retention.campaigns.compose import copy_of, placed
     from retention.campaigns.offers import terms
-    from retention.outreach.compose import copy_of, placed
     from retention.outreach.contract import Contact
 
     table = []
@@ -130,7 +130,7 @@ def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
     import pandas as pd
 
     from retention.campaigns import wording
-    from retention.outreach.compose import copy_of, placed
+    from retention.campaigns.compose import copy_of, placed
     from retention.outreach.contract import Contact
 
     table = []

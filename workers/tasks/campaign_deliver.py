@@ -39,12 +39,12 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
 def _sent(request: CampaignDeliver, context: Context) -> "Report":
     from retention import clock
     from retention.campaigns.body import Body
+    from retention.campaigns.compose import maker
     from retention.campaigns.sending import codes
     from retention.campaigns.states import find
     from retention.lake import Lake
     from retention.outreach import sends
     from retention.outreach.adapters import adapter, channel
-    from retention.outreach.compose import maker
     from retention.outreach.contacts import contacts, unwilling, waiting
     from retention.outreach.contract import Contact
     from retention.outreach.run import deliver

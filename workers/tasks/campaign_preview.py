@@ -11,11 +11,11 @@ FIRST = 5
 def run(request: CampaignPreview, context: Context) -> Outcome:
     """Make the copies as the sending would, with codes only where they are issued. Nothing is sent or stored."""
     from retention.campaigns.body import Body
+    from retention.campaigns.preview import masked, previewed, rows
     from retention.campaigns.states import find
     from retention.lake import Lake
     from retention.outreach.adapters import channel
     from retention.outreach.contacts import contacts
-    from retention.outreach.preview import masked, previewed, rows
 
     settings, who = context.settings, context.requested_by
     with context.database.reading() as session:

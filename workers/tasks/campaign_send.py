@@ -73,8 +73,8 @@ def _restocked(request: CampaignSend, context: Context, lake: Any, policy: Any) 
     from retention.recommend.bandit.choosing import blended
     from retention.recommend.bandit.thompson import blend_of
     from retention.recommend.catalogue import catalogue
-    from retention.recommend.desk import open_desk
     from retention.recommend.fit import assortment
+    from retention.registry.recommender_in_use import open_desk
 
     name = request.campaign_id
     barred = assortment(catalogue(lake), policy.recommend, policy.offer.margin).barred

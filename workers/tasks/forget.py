@@ -32,7 +32,7 @@ def run(request: Forget, context: Context) -> Outcome:
     are without: what began later has read nothing of the customer.
     """
     from retention import erasure
-    from retention.campaigns.states import record
+    from retention.db.audit import record
     from retention.lake import Lake
     from retention.privacy import erased
     from retention.privacy.redaction import Names

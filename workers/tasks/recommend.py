@@ -22,7 +22,7 @@ def run(request: Recommend, context: Context) -> Outcome:
     """Rank for one customer with the model in use; without one, by own purchases and popularity."""
     from retention.lake import Lake, directory
     from retention.privacy import pseudonym
-    from retention.recommend.desk import open_desk
+    from retention.registry.recommender_in_use import open_desk
     from retention.risk.policy import load_policy
 
     settings = context.settings

@@ -1,7 +1,7 @@
 """What each customer of a campaign gets: arm by arm as decided, lists by the blend that was drawn."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from retention.lake import Lake
-    from retention.risk.policy import Policy
 
 
 class Choosing:
     """Decides an audience once, then makes its lists. ``posterior``: of the bandit; None as long as it does not act."""
 
-    def __init__(self, policy: "Policy", posterior: thompson.Posterior | None = None) -> None:
+    def __init__(self, policy: "thompson.OfferPolicy", posterior: thompson.Posterior | None = None) -> None:
         self.policy, self.posterior = policy, posterior
         self._blend: dict[str, str] = {}
 
@@ -68,8 +67,24 @@ def blended(
     return found
 
 
-def choosing(lake: "Lake", session: Session, settings: Settings, policy: "Policy", now: datetime) -> Choosing:
+def choosing(
+    lake: "Lake",
+    session: Session,
+    settings: Settings,
+    policy: "thompson.OfferPolicy",
+    now: datetime,
+    excluded: Collection[str],
+) -> Choosing:
     """As the policy file says; with ``recommend.bandit`` by the bandit, if it may act.
+
+    Parameters
+    ----------
+    lake, session, settings, policy
+        Of the installation.
+    now : datetime
+        Of business time.
+    excluded : collection of str
+        Campaigns without a usable result, as for `decisions`.
 
     Raises
     ------
@@ -78,6 +93,6 @@ def choosing(lake: "Lake", session: Session, settings: Settings, policy: "Policy
     """
     if not policy.recommend.bandit:
         return Choosing(policy)
-    lines = decisions(lake, session, settings, now)
+    lines = decisions(lake, session, settings, now, excluded)
     require(judge(lines, policy))
     return Choosing(policy, posterior_of(lines, policy))

@@ -1,6 +1,7 @@
 """The decisions of past campaigns with their logged chances and what came of them, and what the bandit would have earned on them."""
 
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from retention.lake import Lake
-    from retention.risk.policy import Policy
 
 CLICKED = 0.2  # of a purchase or redemption
 FEWEST = 100  # decisions, of which EXPLORED_FEWEST by another arm than the policy's own
@@ -40,8 +40,19 @@ COLUMNS = (
 )
 
 
-def decisions(lake: "Lake", session: Session, settings: Settings, before: datetime) -> "pd.DataFrame":
+def decisions(
+    lake: "Lake", session: Session, settings: Settings, before: datetime, excluded: Collection[str]
+) -> "pd.DataFrame":
     """One line for each customer that a campaign reached with a logged chance and whose window ended before ``before``.
+
+    Parameters
+    ----------
+    lake, session, settings
+        Where from.
+    before : datetime
+        Of business time.
+    excluded : collection of str
+        Ids of campaigns without a usable result (`retention.campaigns.closing.teaching_nothing`).
 
     Returns
     -------
@@ -51,14 +62,12 @@ def decisions(lake: "Lake", session: Session, settings: Settings, before: dateti
     """
     import pandas as pd
 
-    from retention.campaigns.closing import teaching_nothing
-
     rows = session.execute(
         select(Assignment, Campaign.body, Campaign.window_ends_at)
         .join(Campaign, Campaign.id == Assignment.campaign_id)
         .where(
             Campaign.team_id == settings.team_id, Assignment.arm == "treatment", Campaign.sent_at.is_not(None),
-            Campaign.window_ends_at <= before, Campaign.id.not_in(teaching_nothing(session, settings)),
+            Campaign.window_ends_at <= before, Campaign.id.not_in(excluded),
         )
         .order_by(Campaign.sent_at, Assignment.campaign_id, Assignment.customer_id)
     )  # fmt: skip
@@ -98,7 +107,7 @@ class Judged:
         return bool(self.data["may_act"])
 
 
-def judge(lines: "pd.DataFrame", policy: "Policy", *, seed: int = 0) -> Judged:
+def judge(lines: "pd.DataFrame", policy: "thompson.OfferPolicy", *, seed: int = 0) -> Judged:
     """Judge the bandit on logged decisions, each by a bandit that has not learned from that customer.
 
     Raises
@@ -143,7 +152,7 @@ def judge(lines: "pd.DataFrame", policy: "Policy", *, seed: int = 0) -> Judged:
     )
 
 
-def posterior_of(lines: "pd.DataFrame", policy: "Policy") -> thompson.Posterior:
+def posterior_of(lines: "pd.DataFrame", policy: "thompson.OfferPolicy") -> thompson.Posterior:
     """What all decisions teach of the policy file's arms."""
     known = thompson.names(policy)
     taken = thompson.positions(known, lines["arm"])
@@ -169,7 +178,9 @@ def require(judged: Judged) -> None:
         )
 
 
-def _known(lines: "pd.DataFrame", policy: "Policy") -> "tuple[pd.DataFrame, thompson.Arms, np.ndarray]":
+def _known(
+    lines: "pd.DataFrame", policy: "thompson.OfferPolicy"
+) -> "tuple[pd.DataFrame, thompson.Arms, np.ndarray]":
     """The decisions whose rule and arm the policy file still has."""
     good = (thompson.arms(lines, policy).own >= 0) & (
         thompson.positions(thompson.names(policy), lines["arm"]) >= 0

@@ -8,16 +8,15 @@ the policy's own arm is taken but for that share, drawn evenly: from such decisi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from retention.risk.recommending import ListPolicy
+from retention.recommend.list_rules import ListPolicy, RecommendRules
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from retention.risk.policy import Policy, Rule
 
 BLENDS: tuple[ListPolicy, ...] = ("both", "repeat", "new")
 NOISE = 0.25  # the largest variance of a reward between 0 and 1
@@ -25,6 +24,31 @@ SPREAD = 0.25  # prior variance of each weight
 DRAWS = 400
 LEAST_EXPLORED = 0.05  # of the bandit's own decisions
 CHECKED = 1e-9
+
+
+class OfferRule(Protocol):
+    """The part of a policy rule that the bandit reads."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def action(self) -> str: ...
+
+
+class OfferPolicy(Protocol):
+    """The part of the policy file that the bandit reads; `retention.risk.policy.Policy` has it."""
+
+    @property
+    def recommend(self) -> RecommendRules: ...
+
+    @property
+    def rules(self) -> Sequence[OfferRule]: ...
+
+    def offers_for(self, rule: str, tier: str) -> Sequence[OfferRule]:
+        """Rules that may replace this one for a customer of this tier."""
+
+
 NEVER, OWN_ITEMS = ("nothing", "call"), ("reminder", "new_arrivals")
 
 
@@ -39,7 +63,7 @@ class Arms:
     own: np.ndarray  # each customer's arm by the policy file; −1 for who has a rule that is none
 
 
-def pairs(policy: "Policy") -> tuple[tuple[str, "Rule"], ...]:
+def pairs(policy: "OfferPolicy") -> tuple[tuple[str, "OfferRule"], ...]:
     """Blend and rule of every arm that this policy file can have; rules that do nothing, or take a person's time, are none.
 
     Where an action puts items of its own kind first (what is due, what is new), the blend does not vary: it would not be what it says.
@@ -52,7 +76,7 @@ def pairs(policy: "Policy") -> tuple[tuple[str, "Rule"], ...]:
     )
 
 
-def names(policy: "Policy") -> tuple[str, ...]:
+def names(policy: "OfferPolicy") -> tuple[str, ...]:
     """The arms by name: ``blend|rule``."""
     return tuple(f"{blend}|{rule.name}" for blend, rule in pairs(policy))
 
@@ -62,7 +86,7 @@ def blend_of(arm: str, own: ListPolicy) -> str:
     return arm.partition("|")[0] or own
 
 
-def arms(customers: "pd.DataFrame", policy: "Policy") -> Arms:
+def arms(customers: "pd.DataFrame", policy: "OfferPolicy") -> Arms:
     """The arms for scored customers.
 
     Parameters
@@ -172,7 +196,7 @@ def drawn(chances: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def decided(
-    customers: "pd.DataFrame", policy: "Policy", posterior: Posterior | None, seed: int
+    customers: "pd.DataFrame", policy: "OfferPolicy", posterior: Posterior | None, seed: int
 ) -> "pd.DataFrame":
     """The audience with what each gets: ``rule`` (perhaps another), ``blend``, ``arm`` and ``propensity``, the chance it was drawn with.
 

@@ -7,10 +7,10 @@ from sqlalchemy import select
 
 from retention.campaigns import approval, sending
 from retention.campaigns.body import Body
+from retention.campaigns.compose import maker
 from retention.campaigns.draft import Draft, store
 from retention.db import Database
 from retention.db.tables import Campaign, Send
-from retention.outreach.compose import maker
 from retention.outreach.contract import Adapter, Contact, Message
 from retention.outreach.run import Report, deliver
 from retention.settings import Settings

@@ -10,8 +10,8 @@ import pytest
 
 from retention.recommend import TrainedRecommender, recommend, train
 from retention.recommend.fit import Terms
+from retention.recommend.list_rules import PLAIN
 from retention.recommend.preferences import preferences
-from retention.risk.recommending import PLAIN
 from tests import readonly
 from tests import shop as tiny
 from tests.haste import hastily

@@ -14,9 +14,9 @@ from retention.recommend import Terms, recommend
 from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.explaining import Item
 from retention.recommend.fit import SOFT, Assortment, Facts, choose, together
+from retention.recommend.list_rules import RecommendRules
 from retention.recommend.preferences import preferences
 from retention.recommend.variants import variant_of
-from retention.risk.recommending import RecommendRules
 from tests import shop as tiny
 
 

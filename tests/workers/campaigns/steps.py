@@ -142,7 +142,9 @@ def measured(desk, campaign_id, at) -> str:
 def teaches_nothing(desk, campaign_id) -> None:
     with desk.database.transaction() as session:
         assert closing.teaching_nothing(session, desk.settings) == {campaign_id}
-        assert decisions(desk.lake, session, desk.settings, clock.now()).empty
+        assert decisions(
+            desk.lake, session, desk.settings, clock.now(), closing.teaching_nothing(session, desk.settings)
+        ).empty
         assert learnt_prior(session, desk.settings, load_policy(desk.settings)).campaigns == 0
     job = run(desk, CampaignDraft(tier="low"), ANALYST, key="the next one")
     assert job.error is None

@@ -11,10 +11,10 @@ from sqlalchemy import select, update
 from bot.terminal import run as typed
 from retention import clock
 from retention.campaigns import audience
-from retention.campaigns.audience import consents
 from retention.campaigns.redemptions import Use, redeem
 from retention.db.tables import Assignment, Campaign, Coupon, Job, Outbox, Send, Suppression
 from retention.outreach import contacts, sends
+from retention.outreach.consent import consents
 from retention.risk.policy import load_policy
 from retention.settings import Settings
 from tests.retention.outreach.mail import Inbox, Mailserver

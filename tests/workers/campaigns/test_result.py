@@ -252,7 +252,13 @@ def test_a_file_that_nobody_took_is_told_as_such_and_its_customers_count_as_trea
     if redeemed:
         with desk.database.reading() as session:
             assert closing.teaching_nothing(session, desk.settings) == set()
-            assert not decisions(desk.lake, session, desk.settings, clock.now()).empty
+            assert not decisions(
+                desk.lake,
+                session,
+                desk.settings,
+                clock.now(),
+                closing.teaching_nothing(session, desk.settings),
+            ).empty
     else:
         teaches_nothing(desk, campaign_id)
 
@@ -412,7 +418,9 @@ def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
     first = shown[0]
     later = clock.now() + timedelta(days=40)
     with desk.database.transaction() as session:
-        assert decisions(desk.lake, session, desk.settings, clock.now()).empty  # its window has not ended
+        assert decisions(
+            desk.lake, session, desk.settings, clock.now(), closing.teaching_nothing(session, desk.settings)
+        ).empty  # its window has not ended
         feedback.record(
             session,
             desk.settings,
@@ -430,7 +438,9 @@ def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
     bought.to_parquet(file)
     import_files(desk.lake, desk.database, desk.settings, "events", [str(file)], listener=LISTENER)
     with desk.database.reading() as session:
-        lines = decisions(desk.lake, session, desk.settings, later).set_index("customer_id")
+        lines = decisions(
+            desk.lake, session, desk.settings, later, closing.teaching_nothing(session, desk.settings)
+        ).set_index("customer_id")
     assert sorted(lines.index) == sorted(treated)
     assert (lines["propensity"] == [offers[who]["propensity"] for who in lines.index]).all()
     discount, margin = offers[first.customer_id]["discount"], lines["margin"].iloc[0]

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from retention import clock, erasure
-from retention.campaigns import sending
+from retention.campaigns import compose, sending
 from retention.campaigns.body import Body
 from retention.campaigns.redemptions import Use, redeem
 from retention.db.tables import (
@@ -23,7 +23,7 @@ from retention.db.tables import (
     Outbox,
     Send,
 )
-from retention.outreach import compose, consent
+from retention.outreach import consent
 from retention.outreach.contract import Contact
 from tests.shop import merged
 from tests.workers.campaigns.steps import (

@@ -13,10 +13,10 @@ from retention.campaigns.body import Body
 from retention.campaigns.offers import conditions, terms, worth
 from retention.campaigns.picks import NEW
 from retention.db.tables import Send
-from retention.errors import BadInput
 from retention.keys import Keys
 from retention.outreach import tokens
 from retention.outreach.contract import Contact, Message
+from retention.outreach.tokens import public_url
 from retention.settings import Settings
 
 LONGEST_TITLE = 120  # characters
@@ -43,21 +43,6 @@ def maker(settings: Settings, body: Body, offers: Mapping[str, Offer]) -> Callab
         return composed(settings, body, send, contact, offers[send.customer_id], link)
 
     return make
-
-
-def public_url(settings: Settings) -> str:
-    """Where customers reach this installation, without a slash at the end.
-
-    Raises
-    ------
-    BadInput
-    """
-    if not settings.public_url:
-        raise BadInput(
-            "RETENTION_PUBLIC_URL is not set, so nobody could unsubscribe; set it to where customers reach this "
-            "server, e.g. https://crm.shop.example, before campaigns are sent from here."
-        )
-    return settings.public_url.rstrip("/")
 
 
 def unsubscribe_url(base: str, keys: Keys, send_id: int) -> str:

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 import pytest
 
 from retention.campaigns import wording
+from retention.campaigns.compose import LONGEST_TITLE, composed, placed
+from retention.campaigns.preview import previewed
 from retention.db.tables import Send
-from retention.outreach.compose import LONGEST_TITLE, composed, placed
 from retention.outreach.contract import Contact
-from retention.outreach.preview import previewed
 from tests.retention.campaigns.samples import a_body
 
 
