@@ -30,7 +30,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 log = logging.getLogger("retention.bot")
 
-SLACK_THREADS = 16  # commands that arrive together are stored together (`bot.intake`)
+SLACK_THREADS = 32  # commands that arrive together wait together, for one commit (`bot.intake`)
 PUBLIC_THREADS = 4  # unsubscribe pages, redemptions, installation
 MOST_WAITING = 200  # requests that wait for a thread of one pool
 MOST_BUFFERED = 64_000_000  # bytes of unfinished bodies, of all connections together
@@ -52,6 +52,7 @@ def main(settings: Settings | None = None) -> None:
     if missing := nothing_to_serve(settings):
         sys.exit(missing)
     logs.configure(logging.INFO)
+    sys.setswitchinterval(0.001)
     from bot.web import Site, start
 
     listeners = _listeners(settings)

@@ -1,6 +1,9 @@
 """Who may do what. Checked at the command, at the click, and again in the task."""
 
-from sqlalchemy import select
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.orm import Session
 
 from retention.db.tables import RoleGrant
@@ -15,10 +18,18 @@ def role_of(session: Session, settings: Settings, user_id: str) -> str:
     """The role of a Slack user (or of the terminal's operator)."""
     if user_id == OPERATOR or user_id in settings.admin_ids:
         return "admin"
-    granted = session.scalar(
-        select(RoleGrant.role).where(RoleGrant.team_id == settings.team_id, RoleGrant.user_id == user_id)
-    )
+    session.flush()  # a grant may still be on its way
+    granted = session.connection().scalar(_granted(), {"team_id": settings.team_id, "user_id": user_id})
     return granted or settings.default_role
+
+
+@cache
+def _granted() -> Select[Any]:
+    """Return the statement for one person's role, built once: every command runs it while somebody waits."""
+    grants = RoleGrant.__table__.c
+    return select(grants.role).where(
+        grants.team_id == bindparam("team_id"), grants.user_id == bindparam("user_id")
+    )
 
 
 def allows(role: str, needed: str) -> bool:
