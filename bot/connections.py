@@ -8,14 +8,12 @@ its first byte, and a cap on open connections that drops the oldest incomplete r
 import asyncio
 from typing import Any
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 REQUEST_SECONDS = 10.0  # from the first byte of a request to its last; Slack needs milliseconds
 CLOSE_SECONDS = 10.0  # for the client to read its answer
-READ_BYTES = (
-    16_384  # parsed at once; h11 needs milliseconds for as much, and no other request is served meanwhile
-)
+READ_BYTES = 16_384  # parsed at once; no other request is served meanwhile
+MOST_HEAD_BYTES = 32_768  # of the request line and the headers; httptools itself has no limit
 KEEP_ALIVE_SECONDS = 30  # a connection without any byte of a request
 MOST_CONNECTIONS = 1000
 
@@ -56,7 +54,7 @@ class ConnectionLimits:
         newest.drop()
 
 
-class Connection(H11Protocol):
+class Connection(HttpToolsProtocol):
     """One HTTP connection with a deadline; subclass with `limits` set (see `limited`)."""
 
     limits: ConnectionLimits
@@ -65,6 +63,10 @@ class Connection(H11Protocol):
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
+        self._has_begun = False  # a request, since the connection was idle
+        self._in_head = False
+        self._in_request = False
+        self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # of asyncio's selector transports
@@ -82,19 +84,44 @@ class Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         if self in self.limits.idle:
             self._set_incomplete()
+        if self._in_head:
+            self._head_bytes += len(data)
         super().data_received(data)
-        self._note_completion()
+        if self._in_head and self._head_bytes > MOST_HEAD_BYTES:
+            self.drop()
+        elif self._has_begun:  # stray line ends begin no request, and extend no deadline
+            self._update_state()
+
+    def on_message_begin(self) -> None:
+        self._has_begun = self._in_head = self._in_request = True
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_request = False
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        # An early answer (such as 413) may precede the end of the body: then the deadline goes on.
-        if self.conn.their_state is h11.DONE:
-            self._set_idle()
         super().on_response_complete()  # may already start the next, pipelined request
-        if self in self.limits.idle and (not self.cycle.response_complete or self.conn.trailing_data[0]):
-            self._set_incomplete()
-        self._note_completion()
+        self._update_state()
+
+    def _update_state(self) -> None:
+        """Put the connection into the group that it belongs to now."""
         if self.transport.is_closing():
             self._expect_read()
+        elif self._in_request:  # also after an early answer, such as 413: then the deadline goes on
+            if self not in self.limits.incomplete:
+                self._set_incomplete()
+        elif self.cycle is not None and not self.cycle.response_complete:
+            self._cancel_deadline()
+            self.limits.forget(self)
+            self.limits.busy.add(self)
+        else:
+            self._set_idle()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -118,18 +145,6 @@ class Connection(H11Protocol):
         self.limits.forget(self)
         self.transport.abort()
 
-    def _note_completion(self) -> None:
-        """Mark the request as busy once its last byte is here; an answered one as idle."""
-        if self not in self.limits.incomplete or self.cycle is None:
-            return
-        if self.cycle.response_complete:
-            if self.conn.their_state is not h11.SEND_BODY and not self.conn.trailing_data[0]:
-                self._set_idle()
-        elif not self.cycle.more_body:
-            self._cancel_deadline()
-            self.limits.forget(self)
-            self.limits.busy.add(self)
-
     def _set_incomplete(self) -> None:
         self._unset_keepalive_if_required()
         self.limits.forget(self)
@@ -140,6 +155,7 @@ class Connection(H11Protocol):
     def _set_idle(self) -> None:
         """Wait for a request; uvicorn itself starts this timer only after a response."""
         self._cancel_deadline()
+        self._has_begun = False
         self._unset_keepalive_if_required()
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler

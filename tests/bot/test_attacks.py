@@ -237,12 +237,15 @@ def test_clients_that_do_not_read_their_answers_are_dropped(bot):
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
         client.connect(("127.0.0.1", bot.port))
-        client.settimeout(30)
+        client.settimeout(1)
         dropped = False
-        for _ in range(1_000):
+        for _ in range(60):  # ten seconds would do
             try:
-                client.sendall(b"GET /health/live HTTP/1.1\r\nHost: bot\r\n\r\n" * 100)
-            except ConnectionError:
+                client.sendall(b"GET /health/live HTTP/1.1\r\nHost: bot\r\n\r\n" * 10_000)
+                time.sleep(0.5)
+            except TimeoutError:
+                continue  # all buffers are full, and the server still waits
+            except OSError:
                 dropped = True
                 break
     assert dropped
