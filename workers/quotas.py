@@ -118,7 +118,9 @@ def admit(
     }  # fmt: skip
     rows = session.connection().execute(lookup(), parameters).tuples().all()
     found: dict[str, list[str]] = {"delivery": [], "identical": [], "open": [], "recent": []}
-    for what, job_id in rows:
+    for what, job_id, _ in sorted(
+        rows, key=lambda row: row[2]
+    ):  # the oldest first: it is the one to wait for
         found[what].append(job_id)
     if found["delivery"]:
         return Earlier(found["delivery"][0], joined=False)
@@ -148,7 +150,7 @@ def lookup() -> CompoundSelect[Any]:
 
     def part(what: str, *conditions: Any) -> Any:
         team = Job.team_id == bindparam("team_id")
-        return select(literal_column(f"'{what}'"), Job.id).where(team, *conditions)
+        return select(literal_column(f"'{what}'"), Job.id, Job.queued_at).where(team, *conditions)
 
     def in_state(state: str) -> Any:
         return Job.state == literal_column(f"'{state}'")

@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from retention.db.tables import ModelVersion
+from retention.list_rules import ListPolicy
 from retention.progress import Progress, silent
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.catalogue import catalogue
 from retention.recommend.explaining import Item
 from retention.recommend.fit import Terms, assortment, together
-from retention.recommend.list_rules import ListPolicy
 from retention.recommend.serving import recommend
 
 if TYPE_CHECKING:

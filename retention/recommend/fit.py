@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from retention.list_rules import PLAIN, RecommendRules
 from retention.recommend.catalogue import Catalogue
-from retention.recommend.list_rules import PLAIN, RecommendRules
 from retention.recommend.variants import variant_of
 
 POOL = 20  # candidates a place on the list; more are looked at only where these do not fill it

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from retention.errors import BadInput
 from retention.lake.identity.rules import IdentityRules
+from retention.list_rules import RecommendRules
 from retention.policy_file import first_fault, not_toml, read_text, validated
 from retention.quiet_hours import parsed
-from retention.recommend.list_rules import RecommendRules
 from retention.risk.strategy import ANY, REASONS, Cell, Consent, Rule, reason_of
 from retention.settings import Settings
 

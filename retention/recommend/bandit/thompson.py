@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from retention.recommend.list_rules import ListPolicy, RecommendRules
+from retention.list_rules import ListPolicy, RecommendRules
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from retention.list_rules import PLAIN
 from retention.recommend import TrainedRecommender, recommend, train
 from retention.recommend.fit import Terms
-from retention.recommend.list_rules import PLAIN
 from retention.recommend.preferences import preferences
 from tests import readonly
 from tests import shop as tiny

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
 from retention.lake import Lake
+from retention.list_rules import RecommendRules
 from retention.recommend import Terms, recommend
 from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.explaining import Item
 from retention.recommend.fit import SOFT, Assortment, Facts, choose, together
-from retention.recommend.list_rules import RecommendRules
 from retention.recommend.preferences import preferences
 from retention.recommend.variants import variant_of
 from tests import shop as tiny

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from sklift.metrics import qini_auc_score, uplift_at_k, uplift_auc_score
 
@@ -37,9 +37,11 @@ def test_equal_to_scikit_uplift(seed, customers, digits, share, rate):
     uplift = rng.normal(size=customers).round(digits)  # with many ties, with few, with none
     ours = figures(outcome, uplift, treated)
     assert tuple(ours) == METRICS
-    np.testing.assert_allclose(
-        list(ours.values()), _theirs(outcome, uplift, treated), rtol=0, atol=1e-9, equal_nan=True
-    )
+    try:
+        theirs = _theirs(outcome, uplift, treated)
+    except ZeroDivisionError:  # scikit-uplift divides by a perfect curve's area without a look
+        reject()
+    np.testing.assert_allclose(list(ours.values()), theirs, rtol=0, atol=1e-9, equal_nan=True)
 
 
 def test_a_perfect_ranking_is_one_and_its_reverse_is_less_than_none():
