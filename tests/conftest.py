@@ -43,8 +43,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _process_state_unchanged() -> Iterator[None]:
-    """Fail a test that changes the process for those after it: environment, folder, logging and so on."""
+def _process_state_unchanged(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that changes the process for those after it: environment, folder, logging and so on.
+
+    Not where the test runs Spark or torch: they set variables and a signal handler for as long as the process lives,
+    and their tests have a process of their own.
+    """
+    if request.node.get_closest_marker("spark") or request.node.get_closest_marker("deep"):
+        yield
+        return
     with process_state.unchanged():
         yield
 
