@@ -51,8 +51,8 @@ def run_job(settings: Settings, database: Database, job_id: str, task_id: str) -
     ) as error:  # a panic of native code is no Exception; the person must hear of it all the same
         reference = finish.reference()
         log.exception("job %s (%s) failed; reference %s", job.id, job.kind, reference)
-        text = _sentence(error, settings)
-        finish.failed(settings, database, job, text, reference, partly=_partly(error, settings))
+        text, partly = _reasons(error, settings)
+        finish.failed(settings, database, job, text, reference, partly=partly)
         if not isinstance(error, Exception):
             raise
         return "failed"
@@ -104,14 +104,8 @@ def run_here(
             raise type(refusal)(text) from None
         raise
     except BaseException as error:
-        finish.failed(
-            settings,
-            database,
-            job,
-            _sentence(error, settings),
-            finish.reference(),
-            partly=_partly(error, settings),
-        )
+        text, partly = _reasons(error, settings)
+        finish.failed(settings, database, job, text, finish.reference(), partly=partly)
         raise
     return finish.plain(outcome.data)
 
@@ -150,20 +144,18 @@ def _run_task(
     return run(request, context)
 
 
-def _partly(error: BaseException, settings: Settings) -> str | None:
-    """Return the reason for a job that has published a part of its work; None: `_sentence` fits as it is."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "SoftTimeLimitExceeded":
-        return None
-    if faults.diagnose(error, settings):
-        return None
-    return "Something went wrong on our side before the job was complete."
+def _reasons(error: BaseException, settings: Settings) -> tuple[str, str | None]:
+    """Return the sentence for a failed job, and another for one that has published a part of its work.
 
-
-def _sentence(error: BaseException, settings: Settings) -> str:
+    The second is None where the first fits as it is. The fault is diagnosed once: that may read the lake for seconds.
+    """
     if type(error).__name__ == "SoftTimeLimitExceeded":
-        return "It took longer than a job may take and was stopped; ask for less at a time."
+        return "It took longer than a job may take and was stopped; ask for less at a time.", None
     if isinstance(error, MemoryError):
-        return "The machine ran out of memory; ask for less at a time."
+        return "The machine ran out of memory; ask for less at a time.", None
     if fault := faults.diagnose(error, settings):
-        return str(fault)
-    return "Something went wrong on our side; nothing was published."
+        return str(fault), None
+    return (
+        "Something went wrong on our side; nothing was published.",
+        "Something went wrong on our side before the job was complete.",
+    )
