@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 REQUEST_SECONDS = 10.0  # from the first byte of a request to its last; Slack needs milliseconds
 CLOSE_SECONDS = 10.0  # for the client to read its answer
-READ_BYTES = 16_384  # parsed at once; no other request is served meanwhile
+MOST_PIPELINED = 100  # requests of one connection that wait for the one before; Slack sends none
 MOST_HEAD_BYTES = 32_768  # of the request line and the headers; httptools itself has no limit
 KEEP_ALIVE_SECONDS = 30  # a connection without any byte of a request
 MOST_CONNECTIONS = 1000
@@ -66,10 +66,10 @@ class Connection(HttpToolsProtocol):
         self._has_begun = False  # a request, since the connection was idle
         self._in_head = False
         self._in_request = False
+        self._is_chunked = False
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # of asyncio's selector transports
         super().connection_made(transport)
         self._set_idle()
         self.limits.make_room(self)
@@ -93,13 +93,20 @@ class Connection(HttpToolsProtocol):
             self._update_state()
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= MOST_PIPELINED:  # thousands fit into what is read at once
+            raise ValueError("too many pipelined requests")  # uvicorn answers 400 and closes the connection
         self._has_begun = self._in_head = self._in_request = True
         self._head_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._is_chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._is_chunked:  # `bot.server` refuses such a request by its headers
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._in_request = False

@@ -53,13 +53,15 @@ def main(settings: Settings | None = None) -> None:
         sys.exit(missing)
     logs.configure(logging.INFO)
     sys.setswitchinterval(0.001)
+    import uvloop
+
     from bot.web import Site, start
 
     listeners = _listeners(settings)
     _allow_many_connections()
     site = Site(settings)
     start(site)
-    asyncio.run(serve(site, *listeners))
+    uvloop.run(serve(site, *listeners))
     logging.shutdown()
     # Threads may still store what nobody waits for (`bot.intake.Intake.later`), each with a wait for the disk.
     os._exit(0)

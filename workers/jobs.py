@@ -98,16 +98,22 @@ def submit(
     TooManyRequests
         Where the person has reached a limit.
     """
-    roles.require(session, settings, requested_by, request.role, request.deed)
     args, limited = request.model_dump(mode="json"), limited and quotas.is_limited(requested_by)
     key = quotas.request_key(settings, request.kind, args, channel, thread_key)
     if limited:
         earlier = quotas.admit(
-            session, settings, kind=request.kind, title=title(request.kind), user=requested_by, key=key,
+            session,
+            settings,
+            request,
+            title=title(request.kind),
+            user=requested_by,
+            key=key,
             idem_key=idem_key,
-        )  # fmt: skip
+        )
         if earlier:
             return Submission(session.get_one(Job, earlier.job_id), created=False, joined=earlier.joined)
+    else:
+        roles.require(session, settings, requested_by, request.role, request.deed)
     values = {
         "id": secrets.token_hex(6), "team_id": settings.team_id, "kind": request.kind, "queue": request.queue,
         "args": args, "idem_key": idem_key, "request_key": key, "by_person": limited, "requested_by": requested_by,
@@ -256,7 +262,13 @@ def requeue(session: Session, settings: Settings, job: Job, *, limited: bool = T
         return False
     key = quotas.request_key(settings, job.kind, job.args, job.channel, job.thread_key)
     if limited and quotas.admit(
-        session, settings, kind=job.kind, title=title(job.kind), user=job.requested_by, key=key, idem_key=""
+        session,
+        settings,
+        REQUESTS[job.kind],
+        title=title(job.kind),
+        user=job.requested_by,
+        key=key,
+        idem_key="",
     ):
         raise Conflict(
             f"The same {title(job.kind)} job is already under way, so wait for its result instead of retrying {job.id}."

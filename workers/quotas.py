@@ -11,17 +11,17 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import CompoundSelect, bindparam, literal_column, select, union_all
+from sqlalchemy import CompoundSelect, bindparam, literal_column, null, select, union_all
 from sqlalchemy.orm import Session
 
 from retention import clock
-from retention.db.tables import Job
+from retention.db.tables import Job, RoleGrant
 from retention.db.turns import wait_turn
 from retention.errors import TooManyRequests
 from retention.keys import keyed_hash
 from retention.settings import Settings
 from workers import roles
-from workers.requests import REQUESTS
+from workers.requests import REQUESTS, Request
 
 OPEN = ("queued", "running")
 _STATES = (*OPEN, "done", "failed", "cancelled")
@@ -81,14 +81,17 @@ def request_key(
 
 
 def admit(
-    session: Session, settings: Settings, *, kind: str, title: str, user: str, key: str | None, idem_key: str
-) -> Earlier | None:
-    """Check a person's request against the limits, without writing anything.
+    session: Session, settings: Settings, request: type[Request] | Request, *, title: str, user: str, key: str | None,
+    idem_key: str,
+) -> Earlier | None:  # fmt: skip
+    """Check a person's role and the limits, without writing anything.
 
     Parameters
     ----------
-    kind, title : str
-        Kind of the job, and its name for people.
+    request : Request
+        The request or its class.
+    title : str
+        Name of the job for people.
     user : str
         Who owns the job.
     key : str or None
@@ -103,6 +106,8 @@ def admit(
 
     Raises
     ------
+    NotAllowed
+        Where the person's role does not allow the request.
     TooManyRequests
         Naming the limit and what to do.
 
@@ -111,22 +116,23 @@ def admit(
     On PostgreSQL one advisory lock for the team makes concurrent requests decide one after the other. Locks for each
     person could deadlock, because `bot.intake` stores requests of many people in one transaction.
     """
+    session.flush()  # a grant may still be on its way
     wait_turn(session, f"requests:{settings.team_id}")
     parameters = {
-        "team_id": settings.team_id, "kind": kind, "user": user, "key": key, "idem_key": idem_key,
+        "team_id": settings.team_id, "kind": request.kind, "user": user, "key": key, "idem_key": idem_key,
         "since": clock.wall() - BURST_WINDOW,
     }  # fmt: skip
-    rows = session.connection().execute(lookup(), parameters).tuples().all()
-    found: dict[str, list[str]] = {"delivery": [], "identical": [], "open": [], "recent": []}
-    for what, job_id, _ in sorted(
-        rows, key=lambda row: row[2]
-    ):  # the oldest first: it is the one to wait for
-        found[what].append(job_id)
+    found: dict[str, list[Any]] = {"role": [], "delivery": [], "identical": [], "open": [], "recent": []}
+    rows = session.connection().execute(lookup(), parameters).all()
+    for part, value, _ in sorted(rows, key=_queued_at):  # the oldest job first: it is the one to wait for
+        found[part].append(value)
+    role = roles.effective(settings, user, next(iter(found["role"]), None))
+    roles.check(role, request.role, request.deed)
     if found["delivery"]:
         return Earlier(found["delivery"][0], joined=False)
     if found["identical"]:
         return Earlier(found["identical"][0], joined=True)
-    limit = open_limit(kind)
+    limit = open_limit(request.kind)
     if len(found["open"]) >= limit:
         raise TooManyRequests(
             f"One person can have at most {limit} {title} jobs queued or running, so wait for one to finish or cancel "
@@ -152,6 +158,10 @@ def lookup() -> CompoundSelect[Any]:
         team = Job.team_id == bindparam("team_id")
         return select(literal_column(f"'{what}'"), Job.id, Job.queued_at).where(team, *conditions)
 
+    granted: Any = select(literal_column("'role'"), RoleGrant.role, null()).where(
+        RoleGrant.team_id == bindparam("team_id"), RoleGrant.user_id == bindparam("user")
+    )
+
     def in_state(state: str) -> Any:
         return Job.state == literal_column(f"'{state}'")
 
@@ -162,4 +172,9 @@ def lookup() -> CompoundSelect[Any]:
         *(part("identical", *same, in_state(state)) for state in OPEN),
         *(part("open", *own, in_state(state), Job.kind == bindparam("kind")) for state in OPEN),
         *(part("recent", *own, in_state(state), Job.queued_at >= bindparam("since")) for state in _STATES),
+        granted,
     )
+
+
+def _queued_at(row: Any) -> float:
+    return row[2].timestamp() if row[2] else 0.0

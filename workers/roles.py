@@ -16,10 +16,15 @@ OPERATOR = "operator"  # the person at the terminal: an admin who cannot approve
 
 def role_of(session: Session, settings: Settings, user_id: str) -> str:
     """The role of a Slack user (or of the terminal's operator)."""
-    if user_id == OPERATOR or user_id in settings.admin_ids:
-        return "admin"
     session.flush()  # a grant may still be on its way
     granted = session.connection().scalar(_granted(), {"team_id": settings.team_id, "user_id": user_id})
+    return effective(settings, user_id, granted)
+
+
+def effective(settings: Settings, user_id: str, granted: str | None) -> str:
+    """Return the role of a user whose stored grant is known; None for no grant."""
+    if user_id == OPERATOR or user_id in settings.admin_ids:
+        return "admin"
     return granted or settings.default_role
 
 
@@ -58,7 +63,11 @@ def require(session: Session, settings: Settings, user_id: str, needed: str, dee
     NotAllowed
         Naming the role they have, the role it needs and who can grant it.
     """
-    role = role_of(session, settings, user_id)
+    check(role_of(session, settings, user_id), needed, deed)
+
+
+def check(role: str, needed: str, deed: str) -> None:
+    """Raise `NotAllowed` unless ``role`` may do ``deed``, which needs the role ``needed``."""
     if not allows(role, needed):
         raise NotAllowed(
             f"Your role is {role}; to {deed} you need {needed}. An admin can grant it with `/retention role`."

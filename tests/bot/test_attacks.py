@@ -214,6 +214,21 @@ def test_requests_on_one_connection_are_answered_in_order(bot):
     assert answers.count(b"HTTP/1.1 200") == 4
 
 
+def test_a_flood_of_pipelined_requests_closes_the_connection(bot):
+    flood = b"GET /unsubscribe/x HTTP/1.1\r\nHost: bot\r\n\r\n" * 50_000
+    with socket.create_connection(("127.0.0.1", bot.port), timeout=10) as client:
+        closed = False
+        for _ in range(100):
+            try:
+                client.sendall(flood)
+            except OSError:
+                closed = True
+                break
+    assert closed
+    assert bot.request("GET", "/health/live")[0] == 200
+    assert bot.signed(slash_command("help"))[0] == 200
+
+
 def test_bodies_in_many_small_chunks_are_refused_unread(bot):
     lines = {"Host": "bot", "Transfer-Encoding": "chunked", **signature("x")}
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
@@ -238,16 +253,18 @@ def test_clients_that_do_not_read_their_answers_are_dropped(bot):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
         client.connect(("127.0.0.1", bot.port))
         client.settimeout(1)
-        dropped = False
-        for _ in range(150):  # some seconds until all buffers are full, and ten more
+        waited = dropped = False
+        one = b"GET /unsubscribe/x HTTP/1.1\r\nHost: bot\r\n" + b"X: y\r\n" * 300 + b"\r\n"
+        for _ in range(1_000):  # some seconds until all buffers are full, and ten more
             try:
-                client.sendall(b"GET /unsubscribe/x HTTP/1.1\r\nHost: bot\r\n\r\n" * 5_000)
-                time.sleep(0.5)
+                client.sendall(one * 5)
+                time.sleep(0.02)
             except TimeoutError:
-                continue  # all buffers are full, and the server still waits
+                waited = True  # all buffers are full, and the server still waits
             except OSError:
                 dropped = True
                 break
+    assert waited
     assert dropped
     assert bot.request("GET", "/health/live")[0] == 200
 

@@ -301,7 +301,7 @@ def test_the_limits_are_looked_up_by_indexes(database, settings):
         assert index in shown or (index == "uq_jobs_idem_key" and "sqlite_autoindex_jobs" in shown), shown
     assert "SCAN jobs" not in shown
     assert "ix_jobs_team_id_created_at" not in shown
-    assert "Seq Scan" not in shown
+    assert "Seq Scan on jobs" not in shown
 
 
 def test_erasing_a_customer_drops_the_hash_of_what_was_asked(database, settings):
