@@ -7,13 +7,13 @@ from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.authorization.authorize import CallableAuthorize
 
 from bot import home, slash
-from bot.characters import whole_characters
 from bot.commands import root
 from bot.commands.catalogue import entries
 from bot.failures import Failures
 from bot.interactions import register_all
 from bot.oauth import Flow
 from bot.request_limit import RequestLimit
+from bot.sanitize import whole_characters
 from bot.services import Services
 from bot.threads import Listeners, acknowledged_once
 from bot.workspace import CheckWorkspace, OwnWorkspace

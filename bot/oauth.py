@@ -16,7 +16,7 @@ from slack_sdk.oauth.installation_store.sqlalchemy import SQLAlchemyInstallation
 from slack_sdk.oauth.state_store.sqlalchemy import SQLAlchemyOAuthStateStore
 
 from retention.db import Database
-from retention.db.turns import wait_turn
+from retention.db.advisory_locks import wait_turn
 from retention.settings import Settings
 from workers import installation
 

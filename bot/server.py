@@ -30,7 +30,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 log = logging.getLogger("retention.bot")
 
-SLACK_THREADS = 32  # commands that arrive together wait together, for one commit (`bot.intake`)
+SLACK_THREADS = 32  # commands that arrive together wait together, for one commit (`bot.group_commit`)
 PUBLIC_THREADS = 4  # unsubscribe pages, redemptions, installation
 MOST_WAITING = 200  # requests that wait for a thread of one pool
 MOST_BUFFERED = 64_000_000  # bytes of unfinished bodies, of all connections together
@@ -63,7 +63,7 @@ def main(settings: Settings | None = None) -> None:
     start(site)
     uvloop.run(serve(site, *listeners))
     logging.shutdown()
-    # Threads may still store what nobody waits for (`bot.intake.Intake.later`), each with a wait for the disk.
+    # Threads may still store what nobody waits for (`bot.group_commit.Intake.later`), each with a wait for the disk.
     os._exit(0)
 
 

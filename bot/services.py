@@ -11,7 +11,7 @@ from slack_sdk.errors import SlackApiError
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from bot.intake import Intake
+from bot.group_commit import Intake
 from retention.db import Database
 from retention.db.insert import insert_once
 from retention.db.tables import Delivery, Job

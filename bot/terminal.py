@@ -20,9 +20,9 @@ from jinja2 import TemplateNotFound
 from pydantic import ValidationError
 from sqlalchemy import exc
 
-from bot.characters import kept
 from bot.commands import TERMINAL, Answer, Call, Command, root
 from bot.commands.parsing import sentence
+from bot.sanitize import kept
 from bot.services import Services
 from retention import logs
 from retention.errors import BadInput, Cancelled, Refused

@@ -16,7 +16,7 @@ from slack_bolt import App, BoltRequest
 from slack_sdk.errors import SlackClientError
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot import envelopes, health, metrics, oauth, refusals, shoppers, signature, tills
+from bot import envelopes, health, metrics, oauth, redemption_api, refusals, signature, unsubscribe
 from bot.app import build_app
 from bot.buckets import TokenBuckets
 from bot.workspace import OwnWorkspace
@@ -76,15 +76,15 @@ class Site:
         self.database = database or Database.of(settings)
         self.workspace = OwnWorkspace(settings, self.database)
         self.app: App = build_app(settings, self.database, self.workspace)
-        self.wrong_codes = tills.WrongCodes()
+        self.wrong_codes = redemption_api.WrongCodes()
         self.installs = TokenBuckets(INSTALLS_PER_MINUTE, 60)
         threading.Thread(target=_reach_queue, args=(settings,), name="reach queue", daemon=True).start()
         self.routes: dict[tuple[str, str], Route] = {
             ("GET", LIVE): Route(self.live),
             ("GET", READY): Route(self.ready),
-            ("GET", shoppers.UNSUBSCRIBE): Route(self.unsubscribe_page),
-            ("POST", shoppers.UNSUBSCRIBE): Route(self.unsubscribe, largest=10_000),
-            ("POST", tills.REDEMPTIONS): Route(self.redemption, largest=tills.LARGEST),
+            ("GET", unsubscribe.UNSUBSCRIBE): Route(self.unsubscribe_page),
+            ("POST", unsubscribe.UNSUBSCRIBE): Route(self.unsubscribe, largest=10_000),
+            ("POST", redemption_api.REDEMPTIONS): Route(self.redemption, largest=redemption_api.LARGEST),
         }
         if settings.slack_signing_secret and not settings.slack_app_token:
             self.routes["POST", SLACK] = Route(self.slack, largest=LARGEST_BODY)
@@ -160,15 +160,15 @@ class Site:
 
     def unsubscribe_page(self, request: Request) -> Reply:
         """Show a page with one button: programs that follow links change nothing."""
-        return Reply(*shoppers.asked(self.settings, request.path))
+        return Reply(*unsubscribe.asked(self.settings, request.path))
 
     def unsubscribe(self, request: Request) -> Reply:
         """Withdraw consent: the page's button, or a mail program's (RFC 8058)."""
-        return Reply(*shoppers.unsubscribe(self.database, self.settings, request.path))
+        return Reply(*unsubscribe.unsubscribe(self.database, self.settings, request.path))
 
     def redemption(self, request: Request) -> Reply:
         """Record that a shop's till or checkout redeemed a coupon code; signed."""
-        status, answer, further = tills.redemption(
+        status, answer, further = redemption_api.redemption(
             self.database, self.settings, request.headers, request.body, self.wrong_codes
         )
         reply = json_reply(status, answer)
@@ -208,7 +208,7 @@ class Site:
 
 def route_of(path: str) -> str:
     """Return the route of a path. The token in an unsubscribe link belongs in no metric and no log."""
-    return shoppers.UNSUBSCRIBE if path.startswith(shoppers.UNSUBSCRIBE) else path
+    return unsubscribe.UNSUBSCRIBE if path.startswith(unsubscribe.UNSUBSCRIBE) else path
 
 
 def find_route(routes: dict[tuple[str, str], Route], method: str, path: str) -> Route | Reply:

@@ -100,7 +100,7 @@ def manifest_text() -> str:
 
 def features_page() -> str:
     """docs/features.md."""
-    from retention.churn.derived import DERIVED
+    from retention.churn.model_features import DERIVED
     from retention.features import FEATURES
 
     return "\n".join(

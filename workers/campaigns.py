@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention import clock
-from retention.campaigns import approval, due, late, redemptions
+from retention.campaigns import approval, due, late_orders, redemptions
 from retention.campaigns.approval import Changes
 from retention.campaigns.states import CLEARING, CLOCK, STOPPABLE, Stale, find
 from retention.campaigns.view import described
@@ -23,8 +23,8 @@ from retention.errors import Conflict, NotAllowed
 from retention.outreach import sends
 from retention.settings import Settings
 from workers import roles
-from workers.apart import apart
 from workers.delivery import outbox
+from workers.failure_isolation import apart
 from workers.requests import REQUESTS, Request
 from workers.tasks.contract import Post
 
@@ -246,7 +246,7 @@ def report_misuse(session: Session, settings: Settings, now: datetime) -> list[s
 
 def report_late(session: Session, settings: Settings) -> None:
     """Tell in each campaign's thread, in one message, of orders of its window that came in after its result."""
-    for campaign_id in late.untold(session, settings):
+    for campaign_id in late_orders.untold(session, settings):
         with _apart(session, settings, campaign_id):
             campaign = find(session, settings, campaign_id)
             post = line(settings, campaign, "later", CLOCK)

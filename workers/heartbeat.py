@@ -25,7 +25,7 @@ from retention.db import Database
 from retention.db.tables import Job
 from retention.errors import Cancelled
 from retention.settings import Settings
-from workers import finish, jobs
+from workers import completion, jobs
 from workers.app import TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT
 from workers.delivery import outbox
 
@@ -224,9 +224,9 @@ class Heartbeat:
             log.warning("job %s does not stop by itself; killing its process", self._job.id)
             try:
                 if self.exceeded:
-                    finish.failed(self._settings, self._database, self._job, self.exceeded)
+                    completion.failed(self._settings, self._database, self._job, self.exceeded)
                 else:
-                    finish.cancelled(self._settings, self._database, self._job)
+                    completion.cancelled(self._settings, self._database, self._job)
             finally:
                 os.kill(os.getpid(), signal.SIGKILL)
 

@@ -373,7 +373,7 @@ def begin_anew(session: Session, settings: Settings, why: str) -> None:
 
 
 def published_parts(session: Session, job_id: str) -> dict[str, Any]:
-    """Return what the attempts of a job have stored with `workers.finish.publish_part`; empty before the first part."""
+    """Return what the attempts of a job have stored with `workers.completion.publish_part`; empty before the first part."""
     return session.scalar(select(Job.result).where(Job.id == job_id)) or {}
 
 

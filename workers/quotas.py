@@ -15,8 +15,8 @@ from sqlalchemy import CompoundSelect, bindparam, literal_column, null, select, 
 from sqlalchemy.orm import Session
 
 from retention import clock
+from retention.db.advisory_locks import wait_turn
 from retention.db.tables import Job, RoleGrant
-from retention.db.turns import wait_turn
 from retention.errors import TooManyRequests
 from retention.keys import keyed_hash
 from retention.settings import Settings
@@ -114,7 +114,7 @@ def admit(
     Notes
     -----
     On PostgreSQL one advisory lock for the team makes concurrent requests decide one after the other. Locks for each
-    person could deadlock, because `bot.intake` stores requests of many people in one transaction.
+    person could deadlock, because `bot.group_commit` stores requests of many people in one transaction.
     """
     session.flush()  # a grant may still be on its way
     wait_turn(session, f"requests:{settings.team_id}")

@@ -13,7 +13,7 @@ from retention import clock
 from retention.db import Database
 from retention.db.tables import SLACK_STATES, Delivery, File, Job, Process
 from retention.settings import Settings
-from workers import broker, finish, heartbeat, jobs, processes, roles
+from workers import broker, completion, heartbeat, jobs, processes, roles
 from workers.delivery import outbox
 from workers.requests import Tidy
 
@@ -56,9 +56,9 @@ def republish(database: Database, settings: Settings) -> list[str]:
         session.execute(update(Job).where(Job.id.in_([job.id for job in again])).values(enqueued_at=now))
     for job in hopeless:
         log.error("job %s (%s) took %s workers with it", job.id, job.kind, job.lost + 1)
-        finish.failed(
+        completion.failed(
             settings, database, job, f"Its worker stopped before the end (attempt {job.attempt}); nothing was published.",
-            finish.reference(), partly=f"Its worker stopped before the end (attempt {job.attempt}).",
+            completion.reference(), partly=f"Its worker stopped before the end (attempt {job.attempt}).",
         )  # fmt: skip
     carried = broker.carried(settings, {job.queue for job in again})
     published = []
@@ -104,7 +104,7 @@ def end_cancelled(database: Database, settings: Settings) -> list[str]:
                 Job.cancel_at < heartbeat.overdue(clock.wall()),
             )
         ).all()
-    ended = [job for job in late if finish.cancelled(settings, database, job)]
+    ended = [job for job in late if completion.cancelled(settings, database, job)]
     for job in ended:
         _kill(settings, job)
     return [job.id for job in ended]

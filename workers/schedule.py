@@ -24,8 +24,8 @@ from retention.db.tables import Job, Schedule, Slot
 from retention.errors import BadInput, Refused
 from retention.settings import Settings
 from workers import jobs, monitoring, roles
-from workers.apart import apart
 from workers.delivery import outbox
+from workers.failure_isolation import apart
 from workers.requests import REQUESTS
 
 log = logging.getLogger(__name__)

@@ -39,7 +39,7 @@ STOPPING = 8.0  # seconds for the children to end by themselves
 SETTLED = 60.0  # seconds after which a child that exits is restarted at once again
 _PDEATHSIG = 1
 _LONGEST_LOG = 10_000_000  # bytes; as many again are kept beside it
-# KiB at its peak, after which a worker's child is replaced once its job is over: against leaks (idle ones: workers.warm).
+# KiB at its peak, after which a worker's child is replaced once its job is over: against leaks (idle ones: workers.idle_exit).
 _MOST = 2_000_000
 
 

@@ -17,8 +17,8 @@ from retention.db import Database
 from retention.settings import load_settings_or_exit
 from workers import processes
 from workers.app import RUN_JOB, TRAINING, make_app
+from workers.idle_exit import Warmth
 from workers.tasks.runner import run_job
-from workers.warm import Warmth
 
 settings = load_settings_or_exit()
 app = make_app(settings)

@@ -6,7 +6,7 @@ import click
 from sqlalchemy import select
 
 from bot.commands.tree import MONEY, SHARE, Answer, Call, choice, group, request, whole
-from retention.campaigns.changes import OFFERS, Changes, named
+from retention.campaigns.edits import OFFERS, Changes, named
 from retention.campaigns.states import STATES, find
 from retention.campaigns.view import described
 from retention.db.audit import history

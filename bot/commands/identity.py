@@ -18,11 +18,12 @@ def COMMAND() -> None: ...
 @COMMAND.command("status", role="analyst", surfaces=TERMINAL)
 def status(call: Call) -> Answer:
     """How many ids are linked, by what, and which keys tell nobody apart."""
-    from retention.lake.identity import desk, load
+    from retention.lake.identity import load
+    from retention.lake.identity import review as reviews
 
     services = call.services
     with services.database.reading() as session:
-        told = desk.status(_lake(call), session, services.settings, load(services.settings))
+        told = reviews.status(_lake(call), session, services.settings, load(services.settings))
     return Answer("identity/status", told)
 
 
@@ -32,10 +33,10 @@ def status(call: Call) -> Answer:
 @click.option("--exact", is_flag=True, help="By shared keys alone, without likeness.")
 def link(call: Call, threshold: float | None, review: float | None, exact: bool) -> Answer:
     """Link by shared keys, then by likeness; what is unsure is left for `identity review`."""
-    from retention.lake.identity import desk
+    from retention.lake.identity import review as reviews
 
     services = call.services
-    told = desk.link(
+    told = reviews.link(
         _lake(call), services.database, services.settings, by=call.user, accept=threshold, review=review,
         likeness=not exact, progress=call.progress,
     )  # fmt: skip
@@ -49,11 +50,11 @@ def link(call: Call, threshold: float | None, review: float | None, exact: bool)
 )  # fmt: skip
 def review(call: Call, path: Path | None) -> Answer:
     """The pairs that a person has to decide on, with what speaks for them."""
-    from retention.lake.identity import desk
+    from retention.lake.identity import review as reviews
 
-    pairs = desk.review(_lake(call))
+    pairs = reviews.review(_lake(call))
     if path:
-        desk.write_csv(pairs, path)
+        reviews.write_csv(pairs, path)
     return Answer("identity/review", {"pairs": pairs, "csv": str(path) if path else None})
 
 
@@ -61,10 +62,10 @@ def review(call: Call, path: Path | None) -> Answer:
 @click.argument("customer", type=CUSTOMER)
 def show(call: Call, customer: str) -> Answer:
     """The ids that are one customer, and the links that make them so. Give any of their ids, or an e-mail address."""
-    from retention.lake.identity import desk
+    from retention.lake.identity import review as reviews
 
     named = known(call.services, customer)
-    told = desk.of_customer(_lake(call), str(named["customer_id"]))
+    told = reviews.of_customer(_lake(call), str(named["customer_id"]))
     return Answer("identity/show", told)
 
 
@@ -90,10 +91,10 @@ def undo(call: Call, links: tuple[str, ...]) -> Answer:
 
 
 def _decide(call: Call, links: tuple[str, ...], state: str) -> Answer:
-    from retention.lake.identity import desk
+    from retention.lake.identity import review as reviews
 
     services = call.services
-    told = desk.decide(_lake(call), services.database, services.settings, links, state, by=call.user)
+    told = reviews.decide(_lake(call), services.database, services.settings, links, state, by=call.user)
     return Answer("identity/decided", told.as_dict())
 
 

@@ -11,7 +11,7 @@ from bot import numbers
 from bot.interactions import Click, confirm, whisper
 from bot.services import Services
 from retention.campaigns import wording
-from retention.campaigns.changes import OFFERS, SOON, Changes
+from retention.campaigns.edits import OFFERS, SOON, Changes
 from retention.campaigns.states import EDITABLE, STOPPABLE, Stale, find
 from retention.campaigns.view import described
 from retention.db.tables import Campaign

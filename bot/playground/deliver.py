@@ -15,8 +15,8 @@ from urllib.parse import urlencode
 
 import httpx
 
-from bot.playground import cast
-from bot.playground.pacing import Faults
+from bot.playground import seed
+from bot.playground.rate_limits import Faults
 from bot.playground.workspace import Json
 
 ACK_SECONDS = 3.0
@@ -57,7 +57,7 @@ class Delivery:
     """
 
     def __init__(
-        self, faults: Faults, request_url: str | None = None, *, secret: str = cast.SIGNING_SECRET
+        self, faults: Faults, request_url: str | None = None, *, secret: str = seed.SIGNING_SECRET
     ) -> None:
         self.faults, self.request_url, self.secret = faults, request_url, secret
         self.sockets: list[Socket] = []
@@ -83,10 +83,10 @@ class Delivery:
     async def event(self, event: Json) -> Ack:
         """An Events API event; answered with an error or not at all, it comes again in the background."""
         payload = {
-            "token": "playground", "team_id": cast.TEAM_ID, "api_app_id": cast.APP_ID, "event": event,
+            "token": "playground", "team_id": seed.TEAM_ID, "api_app_id": seed.APP_ID, "event": event,
             "type": "event_callback", "event_id": f"Ev{secrets.token_hex(5).upper()}",
             "event_time": int(time.time()), "event_context": secrets.token_urlsafe(12),
-            "authorizations": [{"team_id": cast.TEAM_ID, "user_id": cast.BOT_USER, "is_bot": True}],
+            "authorizations": [{"team_id": seed.TEAM_ID, "user_id": seed.BOT_USER, "is_bot": True}],
         }  # fmt: skip
         body = json.dumps(payload)
         ack = await self._twice_if_faulty("events_api", payload, body, _JSON)
@@ -161,7 +161,7 @@ class Delivery:
         """Hold one Socket Mode connection: say hello, take acknowledgements until it closes."""
         await socket.accept()
         hello = {"type": "hello", "num_connections": len(self.sockets) + 1,
-                 "connection_info": {"app_id": cast.APP_ID}, "debug_info": {"host": "playground"}}  # fmt: skip
+                 "connection_info": {"app_id": seed.APP_ID}, "debug_info": {"host": "playground"}}  # fmt: skip
         await socket.send_text(json.dumps(hello))
         self.sockets.append(socket)
         try:

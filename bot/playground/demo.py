@@ -19,7 +19,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from bot.playground import cast
+from bot.playground import seed
 from bot.playground.clockwork import clock_routes
 from bot.playground.page import page_routes
 from bot.playground.server import Slack, free_port, port_is_free, server
@@ -88,7 +88,7 @@ def credentials() -> dict[str, Any]:
     The signing secret is new in each run. If it were in the source, a web page whose name points at this machine (DNS
     rebinding) could command the bot in anybody's name.
     """
-    return {"slack_bot_token": cast.BOT_TOKEN, "slack_signing_secret": secrets.token_hex(16)}
+    return {"slack_bot_token": seed.BOT_TOKEN, "slack_signing_secret": secrets.token_hex(16)}
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -104,7 +104,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "SLACK_API_URL": f"http://127.0.0.1:{settings.playground_port}/api/",
     }  # fmt: skip
     if "timezone" not in settings.model_fields_set:
-        told["RETENTION_TIMEZONE"] = cast.TIMEZONE
+        told["RETENTION_TIMEZONE"] = seed.TIMEZONE
     return told
 
 
@@ -122,7 +122,7 @@ def _seed(settings: Settings, database: Database) -> None:
                 session.add(RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN))
         if session.scalar(select(Schedule.id).where(Schedule.team_id == settings.team_id).limit(1)) is None:
             schedule.add(
-                session, settings, kind="digest", args={}, weekday=0, at="09:00", timezone=cast.TIMEZONE,
+                session, settings, kind="digest", args={}, weekday=0, at="09:00", timezone=seed.TIMEZONE,
                 channel="C0CRM", created_by="U0ANALYST",
             )  # fmt: skip
 
@@ -138,7 +138,7 @@ class _Demo:
         self.slack = Slack(
             settings.playground_port, store=settings.home / "playground.db", now=clock.now,
             bot_url=f"http://127.0.0.1:{settings.port}/slack/events",
-            secret=secret.get_secret_value() if secret else cast.SIGNING_SECRET,
+            secret=secret.get_secret_value() if secret else seed.SIGNING_SECRET,
             extras={"clock": self.machine.state, "footer": _footer, "commands": _commands},
         )  # fmt: skip
         self.server = server(
@@ -230,7 +230,7 @@ class _Demo:
         if self.slack.workspace.messages["C0CRM"]:
             return
         told = render.message("playground/welcome")
-        self.slack.workspace.post("C0CRM", cast.BOT_USER, told.text, told.blocks)
+        self.slack.workspace.post("C0CRM", seed.BOT_USER, told.text, told.blocks)
 
 
 def _footer() -> str:

@@ -8,7 +8,7 @@ import re
 import time
 from typing import Any
 
-from bot.playground import cast
+from bot.playground import seed
 from bot.playground.checks import check_blocks
 from bot.playground.deliver import Ack, Delivery
 from bot.playground.elements import action_of, full_state, missing_inputs
@@ -37,33 +37,33 @@ class Desk:
     def workspace(self) -> Workspace:
         return self.api.workspace
 
-    def _who(self, person: cast.Person) -> Json:
-        return {"id": person.id, "username": person.handle, "name": person.handle, "team_id": cast.TEAM_ID}
+    def _who(self, person: seed.Person) -> Json:
+        return {"id": person.id, "username": person.handle, "name": person.handle, "team_id": seed.TEAM_ID}
 
-    def _common(self, person: cast.Person) -> Json:
+    def _common(self, person: seed.Person) -> Json:
         return {
-            "user": self._who(person), "api_app_id": cast.APP_ID, "token": "playground",
-            "team": {"id": cast.TEAM_ID, "domain": cast.TEAM_DOMAIN}, "enterprise": None,
+            "user": self._who(person), "api_app_id": seed.APP_ID, "token": "playground",
+            "team": {"id": seed.TEAM_ID, "domain": seed.TEAM_DOMAIN}, "enterprise": None,
             "is_enterprise_install": False,
         }  # fmt: skip
 
-    def _tell_failed(self, channel: str, person: cast.Person, what: str, error: str) -> None:
+    def _tell_failed(self, channel: str, person: seed.Person, what: str, error: str) -> None:
         self.workspace.post(
-            channel, cast.SLACKBOT.id, f"{what} failed with the error “{error}”", only_for=person.id
+            channel, seed.SLACKBOT.id, f"{what} failed with the error “{error}”", only_for=person.id
         )
 
     # ------------------------------------------------------------ commands and messages
 
-    async def command(self, person: cast.Person, channel: cast.Channel, line: str) -> Ack:
+    async def command(self, person: seed.Person, channel: seed.Channel, line: str) -> Ack:
         """Type ``/word text`` in a conversation. ``/invite @retention`` is Slack's own."""
         word, _, text = line.strip().partition(" ")
         if word == "/invite":
             return self._invite(person, channel, text)
         payload = {
-            "token": "playground", "team_id": cast.TEAM_ID, "team_domain": cast.TEAM_DOMAIN,
+            "token": "playground", "team_id": seed.TEAM_ID, "team_domain": seed.TEAM_DOMAIN,
             "channel_id": channel.id, "channel_name": "directmessage" if channel.im_of else channel.name,
             "user_id": person.id, "user_name": person.handle, "command": word, "text": self._escaped(text),
-            "api_app_id": cast.APP_ID, "is_enterprise_install": "false",
+            "api_app_id": seed.APP_ID, "is_enterprise_install": "false",
             "response_url": self.api.base_url() + self.workspace.response_url(channel.id, person.id),
             "trigger_id": self.workspace.trigger(person.id),
         }  # fmt: skip
@@ -90,7 +90,7 @@ class Desk:
             return None
         only_for = None if answer.get("response_type") == "in_channel" else user
         self.workspace.post(
-            channel, cast.BOT_USER, answer.get("text", ""), blocks, only_for=only_for,
+            channel, seed.BOT_USER, answer.get("text", ""), blocks, only_for=only_for,
             thread_ts=answer.get("thread_ts"),
         )  # fmt: skip
         return None
@@ -99,7 +99,7 @@ class Desk:
         """As ``should_escape: true`` sends it: people and channels by id."""
 
         def mention(match: re.Match[str]) -> str:
-            person = cast.person(match[1])
+            person = seed.person(match[1])
             return f"<@{person.id}|{person.handle}>" if person else match[0]
 
         def channel(match: re.Match[str]) -> str:
@@ -108,29 +108,29 @@ class Desk:
 
         return re.sub(r"(?<!\S)#([\w-]+)", channel, re.sub(r"(?<!\S)@(\w+)", mention, text))
 
-    def _invite(self, person: cast.Person, channel: cast.Channel, text: str) -> Ack:
-        if text.strip().removeprefix("@") not in (cast.BOT.handle, cast.BOT.name) or channel.im_of:
+    def _invite(self, person: seed.Person, channel: seed.Channel, text: str) -> Ack:
+        if text.strip().removeprefix("@") not in (seed.BOT.handle, seed.BOT.name) or channel.im_of:
             self._tell_failed(channel.id, person, "/invite", "user_not_found")
             return Ack(200, "user_not_found", 0)
-        self.workspace.join(channel, cast.BOT_USER)
+        self.workspace.join(channel, seed.BOT_USER)
         self.workspace.post(
             channel.id,
-            cast.SLACKBOT.id,
-            f"<@{cast.BOT_USER}> was added to #{channel.name} by <@{person.id}>.",
+            seed.SLACKBOT.id,
+            f"<@{seed.BOT_USER}> was added to #{channel.name} by <@{person.id}>.",
         )
         return Ack(200, None, 0)
 
     async def say(
-        self, person: cast.Person, channel: cast.Channel, text: str, thread_ts: str | None = None
+        self, person: seed.Person, channel: seed.Channel, text: str, thread_ts: str | None = None
     ) -> Message:
         """Write a message; the app hears of it in its direct message, and where it is mentioned."""
         plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         message = self.workspace.post(channel.id, person.id, self._escaped(plain), thread_ts=thread_ts)
-        mentioned = f"<@{cast.BOT_USER}" in message.text
+        mentioned = f"<@{seed.BOT_USER}" in message.text
         if channel.im_of or (mentioned and channel.has_bot):
             event = {
                 "type": "message" if channel.im_of else "app_mention", "user": person.id, "text": message.text,
-                "ts": message.ts, "event_ts": message.ts, "channel": channel.id, "team": cast.TEAM_ID,
+                "ts": message.ts, "event_ts": message.ts, "channel": channel.id, "team": seed.TEAM_ID,
             }  # fmt: skip
             await self.delivery.event({**event, "channel_type": "im"} if channel.im_of else event)
         return message
@@ -138,7 +138,7 @@ class Desk:
     # ------------------------------------------------------------ buttons and choices
 
     async def press(
-        self, person: cast.Person, channel: cast.Channel, ts: str, block_id: str, action_id: str, value: Any
+        self, person: seed.Person, channel: seed.Channel, ts: str, block_id: str, action_id: str, value: Any
     ) -> Ack:
         """Press a button or choose, on a message as it is, or as a stale screen still shows it.
 
@@ -163,7 +163,7 @@ class Desk:
         })  # fmt: skip
 
     async def press_in_view(
-        self, person: cast.Person, view: Json, block_id: str, action_id: str, value: Any, state: Json
+        self, person: seed.Person, view: Json, block_id: str, action_id: str, value: Any, state: Json
     ) -> Ack:
         """Press or choose in a modal or the Home tab."""
         action = action_of(view["blocks"], block_id, action_id, value)
@@ -175,7 +175,7 @@ class Desk:
 
     # ------------------------------------------------------------ modals and the Home tab
 
-    async def submit(self, person: cast.Person, values: Json) -> Ack:
+    async def submit(self, person: seed.Person, values: Json) -> Ack:
         """Submit the open modal; Slack itself asks for inputs that must not be empty.
 
         Raises
@@ -200,12 +200,12 @@ class Desk:
             self._respond(person, view, ack.body if isinstance(ack.body, dict) else {})
         return ack
 
-    def _show_errors(self, person: cast.Person, view: Json, errors: Json) -> None:
+    def _show_errors(self, person: seed.Person, view: Json, errors: Json) -> None:
         self.workspace.tell(
             {"type": "view_errors", "user": person.id, "view_id": view["id"], "errors": errors}
         )
 
-    def _respond(self, person: cast.Person, view: Json, answer: Json) -> None:
+    def _respond(self, person: seed.Person, view: Json, answer: Json) -> None:
         stack = self.workspace.modals.get(person.id, [])
         action = answer.get("response_action")
         if action == "errors":
@@ -226,7 +226,7 @@ class Desk:
             return
         self.workspace.show_modal(person.id)
 
-    async def close(self, person: cast.Person) -> Ack:
+    async def close(self, person: seed.Person) -> Ack:
         """Close the open modal; the app hears of it where it asked to.
 
         Raises
@@ -246,7 +246,7 @@ class Desk:
         payload = {"type": "view_closed", **self._common(person), "view": view, "is_cleared": False}
         return await self.delivery.interaction(payload)
 
-    async def home(self, person: cast.Person) -> Json | None:
+    async def home(self, person: seed.Person) -> Json | None:
         """Open the Home tab: the app publishes it, and this is what the person then sees."""
         before = self.workspace.homes.get(person.id)
         ack = await self.delivery.event({

@@ -4,9 +4,9 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from bot.playground import cast
+from bot.playground import seed
 from bot.playground.checks import check_blocks, too_long
-from bot.playground.pacing import Faults, Pace
+from bot.playground.rate_limits import Faults, Pace
 from bot.playground.workspace import Json, Message, SlackError, Workspace
 
 LAG_SECONDS = 600.0
@@ -51,7 +51,7 @@ def checked(api: Api, blocks: Any, surface: str = "message") -> list[Json]:
     return blocks
 
 
-def joined(api: Api, args: Json, *, names: bool = True) -> cast.Channel:
+def joined(api: Api, args: Json, *, names: bool = True) -> seed.Channel:
     """The conversation of ``channel``, where the bot is a member."""
     asked = required(args, "channel", "channel_not_found")
     if not names and asked not in api.workspace.channels:
@@ -62,7 +62,7 @@ def joined(api: Api, args: Json, *, names: bool = True) -> cast.Channel:
     return channel
 
 
-def visible(api: Api, asked: str) -> cast.Channel:
+def visible(api: Api, asked: str) -> seed.Channel:
     """A conversation the bot may know of: private ones only as a member."""
     channel = api.workspace.channel(asked)
     if channel.private and not channel.has_bot:
@@ -81,14 +81,14 @@ def api_test(api: Api, args: Json) -> Json:
 @method("auth.test")
 def auth_test(api: Api, args: Json) -> Json:
     return {
-        "url": f"{api.base_url()}/", "team": cast.TEAM_NAME, "user": cast.BOT.handle, "team_id": cast.TEAM_ID,
-        "user_id": cast.BOT_USER, "bot_id": cast.BOT_ID, "is_enterprise_install": False,
+        "url": f"{api.base_url()}/", "team": seed.TEAM_NAME, "user": seed.BOT.handle, "team_id": seed.TEAM_ID,
+        "user_id": seed.BOT_USER, "bot_id": seed.BOT_ID, "is_enterprise_install": False,
     }  # fmt: skip
 
 
 @method("team.info")
 def team_info(api: Api, args: Json) -> Json:
-    return {"team": {"id": cast.TEAM_ID, "name": cast.TEAM_NAME, "domain": cast.TEAM_DOMAIN}}
+    return {"team": {"id": seed.TEAM_ID, "name": seed.TEAM_NAME, "domain": seed.TEAM_DOMAIN}}
 
 
 @method("apps.connections.open")
@@ -137,7 +137,7 @@ def post_message(api: Api, args: Json) -> Json:
     if wait := api.pace.post(channel.id):
         raise SlackError("ratelimited", retry_after=wait)
     message = api.workspace.post(
-        channel.id, cast.BOT_USER, text, blocks, thread_ts=thread_ts, metadata=metadata,
+        channel.id, seed.BOT_USER, text, blocks, thread_ts=thread_ts, metadata=metadata,
         broadcast=bool(thread_ts and args.get("reply_broadcast")),
     )  # fmt: skip
     return {"channel": channel.id, "ts": message.ts, "message": api.workspace.wire(message, metadata=True)}
@@ -150,7 +150,7 @@ def post_ephemeral(api: Api, args: Json) -> Json:
         raise SlackError("user_not_in_channel")
     text, blocks = _content(api, args)
     thread_ts = _thread(api, args, channel.id)
-    message = api.workspace.post(channel.id, cast.BOT_USER, text, blocks, only_for=user, thread_ts=thread_ts)
+    message = api.workspace.post(channel.id, seed.BOT_USER, text, blocks, only_for=user, thread_ts=thread_ts)
     return {"message_ts": message.ts}
 
 
@@ -159,7 +159,7 @@ def _own(api: Api, args: Json, error: str) -> Message:
     message = api.workspace.messages[channel.id].get(required(args, "ts", "message_not_found"))
     if message is None or message.only_for:
         raise SlackError("message_not_found")
-    if message.user != cast.BOT_USER:
+    if message.user != seed.BOT_USER:
         raise SlackError(error)
     return message
 
@@ -170,7 +170,7 @@ def update(api: Api, args: Json) -> Json:
     text, blocks = _content(api, args)
     if (metadata := _metadata(args)) is not None:
         message.metadata = metadata
-    api.workspace.revise(message, text, blocks, edited_by=cast.BOT_USER)
+    api.workspace.revise(message, text, blocks, edited_by=seed.BOT_USER)
     wire = api.workspace.wire(message, metadata=True)
     return {"channel": message.channel, "ts": message.ts, "text": text, "message": wire}
 
@@ -232,14 +232,14 @@ def join(api: Api, args: Json) -> Json:
     channel = visible(api, required(args, "channel", "channel_not_found"))
     if channel.private or channel.im_of:
         raise SlackError("method_not_supported_for_channel_type")
-    api.workspace.join(channel, cast.BOT_USER)
+    api.workspace.join(channel, seed.BOT_USER)
     return {"channel": channel.wire()}
 
 
 @method("conversations.open")
 def open_conversation(api: Api, args: Json) -> Json:
     asked = str(args.get("channel") or args.get("users") or "")
-    person = cast.EVERYONE.get(asked)
+    person = seed.EVERYONE.get(asked)
     if person is None and asked not in api.workspace.channels:
         raise SlackError("user_not_found" if args.get("users") else "channel_not_found")
     if person is not None and person.is_bot:
@@ -300,7 +300,7 @@ def _page(api: Api, found: list[Message], args: Json) -> tuple[list[Message], st
 
 @method("users.info")
 def user_info(api: Api, args: Json) -> Json:
-    person = cast.EVERYONE.get(required(args, "user", "user_not_found"))
+    person = seed.EVERYONE.get(required(args, "user", "user_not_found"))
     if person is None:
         raise SlackError("user_not_found")
     return {"user": person.wire()}
@@ -309,6 +309,6 @@ def user_info(api: Api, args: Json) -> Json:
 @method("users.list")
 def users_list(api: Api, args: Json) -> Json:
     return {
-        "members": [one.wire() for one in cast.EVERYONE.values()],
+        "members": [one.wire() for one in seed.EVERYONE.values()],
         "response_metadata": {"next_cursor": ""},
     }

@@ -7,7 +7,7 @@ import time
 from pathlib import PurePath
 from typing import Any
 
-from bot.playground import cast
+from bot.playground import seed
 from bot.playground.checks import check_view
 from bot.playground.methods import Api, checked, joined, method, required
 from bot.playground.workspace import MODAL_STACK, File, Json, SlackError, with_ids
@@ -42,7 +42,7 @@ def make_view(api: Api, view: Any, kind: str, *, old: Json | None = None) -> Jso
     return {
         "private_metadata": "", "callback_id": "", "external_id": "", "title": None, "submit": None,
         "close": None, "clear_on_close": False, "notify_on_close": False, **view,
-        "id": made_id, "team_id": cast.TEAM_ID, "app_id": cast.APP_ID, "bot_id": cast.BOT_ID,
+        "id": made_id, "team_id": seed.TEAM_ID, "app_id": seed.APP_ID, "bot_id": seed.BOT_ID,
         "blocks": with_ids(view["blocks"]), "hash": f"{int(time.time())}.{secrets.token_urlsafe(6)}",
         "root_view_id": (old or {}).get("root_view_id", made_id),
         "previous_view_id": (old or {}).get("previous_view_id"),
@@ -95,7 +95,7 @@ def views_update(api: Api, args: Json) -> Json:
 @method("views.publish")
 def views_publish(api: Api, args: Json) -> Json:
     user = required(args, "user_id")
-    if user not in cast.EVERYONE:
+    if user not in seed.EVERYONE:
         raise SlackError("invalid_arguments")
     old = api.workspace.homes.get(user)
     if args.get("hash") and old and args["hash"] != old["hash"]:
@@ -143,7 +143,7 @@ def complete_upload(api: Api, args: Json) -> Json:
         api.workspace.keep_file(file)
     if channel:
         message = api.workspace.post(
-            channel.id, cast.BOT_USER, str(args.get("initial_comment") or ""), blocks,
+            channel.id, seed.BOT_USER, str(args.get("initial_comment") or ""), blocks,
             thread_ts=args.get("thread_ts"), files=[file.id for file in files],
         )  # fmt: skip
         for file in files:

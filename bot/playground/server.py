@@ -23,13 +23,13 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
-from bot.playground import cast
+from bot.playground import seed
 from bot.playground.deliver import Delivery
 from bot.playground.desk import Desk
 from bot.playground.guard import Guard
+from bot.playground.http_api import Scripts
 from bot.playground.methods import Api
-from bot.playground.pacing import Faults, Pace
-from bot.playground.scripts import Scripts
+from bot.playground.rate_limits import Faults, Pace
 from bot.playground.store import Store
 from bot.playground.web_api import WebApi
 from bot.playground.workspace import Json, Workspace
@@ -52,7 +52,7 @@ class Slack:
 
     def __init__(
         self, port: int, *, store: Path | None = None, bot_url: str | None = None, strict: bool = True,
-        extras: dict[str, Any] | None = None, now: Callable[[], Any] | None = None, secret: str = cast.SIGNING_SECRET,
+        extras: dict[str, Any] | None = None, now: Callable[[], Any] | None = None, secret: str = seed.SIGNING_SECRET,
     ) -> None:  # fmt: skip
         self.url = f"http://127.0.0.1:{port}"
         self.workspace = Workspace(Store(store), now)
@@ -150,7 +150,7 @@ class StandIn:
     def environment(self) -> dict[str, str]:
         """What points an app's processes here."""
         return {
-            "SLACK_BOT_TOKEN": cast.BOT_TOKEN, "SLACK_SIGNING_SECRET": cast.SIGNING_SECRET,
+            "SLACK_BOT_TOKEN": seed.BOT_TOKEN, "SLACK_SIGNING_SECRET": seed.SIGNING_SECRET,
             "SLACK_API_URL": self.api_url,
         }  # fmt: skip
 

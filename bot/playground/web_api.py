@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from bot.playground import cast, methods_more
+from bot.playground import methods_more, seed
 from bot.playground.desk import Desk
 from bot.playground.methods import METHODS
 from bot.playground.workspace import RESPONSE_URL_SECONDS, RESPONSE_URL_USES, Json, SlackError, Workspace
@@ -59,12 +59,12 @@ class WebApi:
             return _refused(error)
 
     def _authenticate(self, name: str, token: str) -> None:
-        wanted = cast.APP_TOKEN if name == "apps.connections.open" else cast.BOT_TOKEN
+        wanted = seed.APP_TOKEN if name == "apps.connections.open" else seed.BOT_TOKEN
         if name == "api.test" or token == wanted:
             pass
         elif not token:
             raise SlackError("not_authed")
-        elif token in (cast.APP_TOKEN, cast.BOT_TOKEN):
+        elif token in (seed.APP_TOKEN, seed.BOT_TOKEN):
             raise SlackError("not_allowed_token_type")
         else:
             raise SlackError("invalid_auth")

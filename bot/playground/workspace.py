@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from bot.playground import cast
+from bot.playground import seed
 from bot.playground.store import Store
 
 Json = dict[str, Any]
@@ -91,7 +91,7 @@ class Workspace:
     def __init__(self, store: Store | None = None, now: Callable[[], datetime] | None = None) -> None:
         self.store = store or Store()
         self.now = now or (lambda: datetime.now(UTC))
-        self.channels: dict[str, cast.Channel] = {one.id: one for one in cast.channels()}
+        self.channels: dict[str, seed.Channel] = {one.id: one for one in seed.channels()}
         self.messages: dict[str, dict[str, Message]] = {channel: {} for channel in self.channels}
         self.files: dict[str, File] = {}
         self.homes: dict[str, Json] = {}
@@ -128,12 +128,12 @@ class Workspace:
 
     # ------------------------------------------------------------ conversations
 
-    def channel(self, name: str) -> cast.Channel:
+    def channel(self, name: str) -> seed.Channel:
         """By id, ``#name`` or name, ``@person``, or a person's id (their direct message)."""
         found = self.channels.get(name)
         if found is None:
             plain = name.removeprefix("#")
-            person = cast.person(name)
+            person = seed.person(name)
             found = next(
                 (
                     one
@@ -146,7 +146,7 @@ class Workspace:
             raise SlackError("channel_not_found")
         return found
 
-    def join(self, channel: cast.Channel, user: str) -> None:
+    def join(self, channel: seed.Channel, user: str) -> None:
         """Make somebody a member."""
         if user not in channel.members:
             channel.members = (*channel.members, user)
@@ -208,12 +208,12 @@ class Workspace:
 
     def wire(self, message: Message, *, metadata: bool = False) -> Json:
         """A message as the Web API shows it."""
-        by_bot = message.user == cast.BOT_USER
+        by_bot = message.user == seed.BOT_USER
         replies = [] if message.is_reply else self.replies(message)
         wire: Json = {"type": "message", "user": message.user, "text": message.text, "ts": message.ts,
-                      "team": cast.TEAM_ID}  # fmt: skip
+                      "team": seed.TEAM_ID}  # fmt: skip
         if by_bot:
-            wire |= {"bot_id": cast.BOT_ID, "app_id": cast.APP_ID}
+            wire |= {"bot_id": seed.BOT_ID, "app_id": seed.APP_ID}
         if message.blocks:
             wire["blocks"] = message.blocks
         if message.is_reply or replies:
@@ -245,7 +245,7 @@ class Workspace:
         """A file as the Web API shows it."""
         return {
             "id": file.id, "name": file.name, "title": file.title or file.name, "mimetype": file.mimetype,
-            "size": file.size, "user": cast.BOT_USER, "created": file.created, "alt_txt": file.alt_text,
+            "size": file.size, "user": seed.BOT_USER, "created": file.created, "alt_txt": file.alt_text,
             "mode": "hosted", "url_private": f"/playground/files/{file.id}",
             "permalink": f"/playground/files/{file.id}",
             "shares": {"public": {c: [{"ts": ts} for ts in tss] for c, tss in file.shares.items()}} if file.shares else {},

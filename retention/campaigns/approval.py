@@ -12,12 +12,12 @@ from sqlalchemy.orm import Session
 
 from retention.campaigns import coupons
 from retention.campaigns.assignment import assign, set_offer, unassign
-from retention.campaigns.body import Body
-from retention.campaigns.changes import MINUTE, Changes, changed, named, refuse_far
+from retention.campaigns.edits import MINUTE, Changes, changed, named, refuse_far
+from retention.campaigns.spec import Body
 from retention.campaigns.states import CLEARING, CLOCK, EDITABLE, STOPPABLE, Stale, find, move
+from retention.db.advisory_locks import wait_turn
 from retention.db.insert import insert_once
 from retention.db.tables import Approval, Campaign, CampaignEditor, CampaignVersion
-from retention.db.turns import wait_turn
 from retention.errors import BadInput, Conflict, NotAllowed
 from retention.outreach import sends
 from retention.settings import Settings

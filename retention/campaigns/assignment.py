@@ -19,7 +19,7 @@ from retention.db.insert import among
 from retention.db.tables import Assignment, Campaign, DirectoryEntry
 
 if TYPE_CHECKING:
-    from retention.campaigns.body import OfferLine
+    from retention.campaigns.spec import OfferLine
 
 BUCKETS = 10_000
 ARMS = ("treatment", "control", "excluded")

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from retention.campaigns.judged_import import Judging, import_judged, utc
+from retention.campaigns.row_import import Judging, import_judged, utc
 from retention.campaigns.states import find
 from retention.db import Database
 from retention.db.tables import Campaign, Send

@@ -9,9 +9,9 @@ import css_inline
 
 from retention import templating
 from retention.campaigns import wording
-from retention.campaigns.body import Body
+from retention.campaigns.item_selection import NEW
 from retention.campaigns.offers import conditions, terms, worth
-from retention.campaigns.picks import NEW
+from retention.campaigns.spec import Body
 from retention.db.tables import Send
 from retention.keys import Keys
 from retention.outreach import tokens

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from retention.campaigns import offers, picks, wording
+from retention.campaigns import item_selection, offers, wording
 from retention.campaigns.assignment import buckets
 from retention.campaigns.audience import EXCLUSIONS, Audience, select_audience
-from retention.campaigns.body import Body, Prior
 from retention.campaigns.offers import Suggested
+from retention.campaigns.spec import Body, Prior
 from retention.campaigns.targeting import affordable, by_profit, told
 from retention.campaigns.view import said
 from retention.db import Database
@@ -269,9 +269,9 @@ def _items(
         if rule is None or rule.action not in ("reminder", "new_arrivals"):
             continue
         special = (
-            picks.due_again(lake, ids, now, k)
+            item_selection.due_again(lake, ids, now, k)
             if rule.action == "reminder"
-            else picks.new_arrivals(lake, ids, now, k, policy.offer.new_days)
+            else item_selection.new_arrivals(lake, ids, now, k, policy.offer.new_days)
         )
         own[name] = 0
         for who, first in special.items():

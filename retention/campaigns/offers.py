@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from retention import templating
-from retention.campaigns.body import OfferLine
+from retention.campaigns.spec import OfferLine
 from retention.errors import BadInput
 from retention.risk.policy import Policy
 from retention.risk.strategy import Rule

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retention.campaigns.body import Body
 from retention.campaigns.coupons import normal
 from retention.campaigns.offers import bound_to
 from retention.campaigns.redemptions import DATED
+from retention.campaigns.spec import Body
 from retention.db.tables import Assignment, Campaign, Coupon
 from retention.lake.cleaning.returns import CANCELLED
 from retention.lake.lake import naive

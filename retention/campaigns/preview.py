@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from retention import templating
 from retention.campaigns import wording
-from retention.campaigns.body import Body
 from retention.campaigns.compose import copy_of, placed, reads_as
+from retention.campaigns.spec import Body
 from retention.db.tables import Assignment, Campaign, Coupon
 from retention.errors import BadInput
 from retention.outreach.contract import Contact

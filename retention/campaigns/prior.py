@@ -3,9 +3,9 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retention.campaigns.body import Prior
 from retention.campaigns.closing import teaching_nothing
 from retention.campaigns.measurement import LEAST_BUYERS
+from retention.campaigns.spec import Prior
 from retention.db.tables import Campaign
 from retention.risk.policy import Policy
 from retention.settings import Settings

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from retention.campaigns.judged_import import Judging, import_judged, utc
 from retention.campaigns.redemptions import Use, redeem
+from retention.campaigns.row_import import Judging, import_judged, utc
 from retention.db import Database
 from retention.db.tables import Redemption
 from retention.lake.import_report import ImportReport

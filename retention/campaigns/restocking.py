@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from retention.campaigns.item_selection import Pick
 from retention.campaigns.offers import Suggested, as_items
-from retention.campaigns.picks import Pick
 from retention.db.tables import Assignment
 
 Offer = Mapping[str, Any]

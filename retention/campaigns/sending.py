@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from retention.campaigns import audience, coupons
 from retention.campaigns.approval import refuse_nobody, schedule
 from retention.campaigns.assignment import arms, leave_out
-from retention.campaigns.body import Body
+from retention.campaigns.spec import Body
 from retention.campaigns.states import CLEARING, Stale, find, move
 from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon, Send

@@ -18,8 +18,8 @@ from retention.campaigns.measurement import LEAST_BUYERS, SampleRatio, differenc
 if TYPE_CHECKING:
     import pandas as pd
 
-    from retention.campaigns.body import Body
     from retention.campaigns.outcomes import Outcomes
+    from retention.campaigns.spec import Body
 
 ALPHA = 0.05
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from retention.campaigns import offers
 from retention.campaigns.assignment import control_size
 from retention.campaigns.audience import Audience
-from retention.campaigns.body import Targeting, within
+from retention.campaigns.spec import Targeting, within
 from retention.risk.policy import Policy
 
 if TYPE_CHECKING:

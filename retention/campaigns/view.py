@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from retention.campaigns.body import Body
 from retention.campaigns.closing import never_measured
+from retention.campaigns.spec import Body
 from retention.campaigns.states import CLEARING, EDITABLE, STOPPABLE
 from retention.db.tables import Campaign
 

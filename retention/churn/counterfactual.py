@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retention.churn.derived import by_bgnbd, by_states, purchase_history
 from retention.churn.model import TrainedChurn
+from retention.churn.model_features import by_bgnbd, by_states, purchase_history
 from retention.churn.snapshots import Snapshot
 from retention.features import NAMES, build, quarters
 from retention.lake.lake import naive

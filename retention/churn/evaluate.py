@@ -16,7 +16,7 @@ from retention.churn.segments import attributes_of, by_segment
 from retention.churn.snapshots import Snapshot, TrainingSet, history, take
 from retention.churn.uncertainty import intervals, log_loss_of, paired
 from retention.errors import BadInput, TooLittleData
-from retention.lake.covered import judgeable
+from retention.lake.coverage import judgeable
 from retention.progress import Progress, part, silent
 
 _CURVE = (

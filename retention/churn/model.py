@@ -12,7 +12,7 @@ import skops.io
 from sklearn.base import BaseEstimator
 
 from retention.churn import calibration, estimators, rolling, tuning
-from retention.churn.ladder import Rung, stand
+from retention.churn.model_selection import Rung, stand
 from retention.churn.snapshots import Snapshot, TrainingSet, history
 from retention.errors import BadInput, TooLittleData
 from retention.features import catalogue

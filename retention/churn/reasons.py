@@ -17,8 +17,8 @@ from sklearn.base import BaseEstimator
 
 from retention.churn.calibration import Calibrated
 from retention.churn.contributions import LEAF_ROWS, Additive, contributions
-from retention.churn.derived import GROUP_OF
 from retention.churn.model import TrainedChurn
+from retention.churn.model_features import GROUP_OF
 from retention.progress import Progress, silent
 from retention.templating import count, percent
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retention.churn.derived import purchase_history
 from retention.churn.model import TrainedChurn
+from retention.churn.model_features import purchase_history
 from retention.churn.reasons import SEASON, reasons, weights
 from retention.churn.snapshots import Snapshot, take
 from retention.errors import TooLittleData

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 
 from retention.churn import season as seasons
-from retention.churn.derived import AS_IT_WAS, DERIVED, SEASON, by_bgnbd, by_states, purchase_history
+from retention.churn.model_features import AS_IT_WAS, DERIVED, SEASON, by_bgnbd, by_states, purchase_history
 from retention.errors import BadInput, TooLittleData
 from retention.features import NAMES, build, quarters
-from retention.lake import covered
+from retention.lake import coverage
 from retention.lake.frames import computed
 from retention.progress import Progress, part, silent
-from retention.value import bgnbd, gamma_gamma, states
+from retention.value import bgnbd, gamma_gamma, hidden_markov
 
 SEASON_FROM_DAYS = seasons.KNOWN_FROM
 MOST_FIT, MOST_FIT_SEASONAL = 12, 24
@@ -45,7 +45,7 @@ class Snapshot:
     churned: np.ndarray | None
     buyers: int
     purchases: bgnbd.BgNbd
-    buying: states.BuyingStates
+    buying: hidden_markov.BuyingStates
     spend: gamma_gamma.GammaGamma | None
     season: seasons.Season | None = None  # from thirteen months on
     waited: np.ndarray | None = None
@@ -91,7 +91,7 @@ def take(
     drawn = frame.iloc[sample]
     when = 2 * np.pi * cutoff.timetuple().tm_yday / 365.25
     paced = quarters.counts(lake, cutoff, frame.customer_id, horizon_days=horizon_days)
-    buying = states.fit(*paced)
+    buying = hidden_markov.fit(*paced)
     frame = frame.assign(
         **by_bgnbd(fitted, frame, horizon_days),
         **by_states(buying, *paced),
@@ -298,7 +298,7 @@ def history(
     TooLittleData
         No events, or no customers.
     """
-    covered.learnable(lake, cutoff, horizon_days)
+    coverage.learnable(lake, cutoff, horizon_days)
     first = lake.table("events", before=cutoff).occurred_at.min().execute()
     if first is None or first != first:  # they had happened, but were heard of later
         raise TooLittleData(

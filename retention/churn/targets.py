@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retention.churn.derived import purchase_history
+from retention.churn.model_features import purchase_history
 from retention.churn.snapshots import Snapshot, TrainingSet, waits
 from retention.value import intent
 

@@ -141,7 +141,7 @@ FEATURES: tuple[Feature, ...] = (
     *(Feature(*row, source="purchases, items") for row in _OF_ITEMS),
     *(Feature(*row) for row in _OF_OTHERS),
 )
-# Beyond those built from events: what closed forms, buying states and the calendar say of each (`retention.churn.derived`).
+# Beyond those built from events: what closed forms, buying states and the calendar say of each (`retention.churn.model_features`).
 DERIVED = (
     Feature("bg_no_purchase", "BG/NBD: P(no order within H)", "probability", "recency"),
     Feature("bg_alive", "BG/NBD: P(still a customer)", "probability", "recency"),

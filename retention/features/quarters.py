@@ -1,4 +1,4 @@
-"""Days with an order in each quarter of H, counted back from the cutoff: what `retention.value.states` learns from.
+"""Days with an order in each quarter of H, counted back from the cutoff: what `retention.value.hidden_markov` learns from.
 
 A customer has one row, whatever their history: the counts, of which it matters whether they are 0, 1, 2 or more, take two
 bits each of two integers.

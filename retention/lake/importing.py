@@ -9,8 +9,8 @@ from time import perf_counter
 from retention.db import Database
 from retention.errors import BadInput
 from retention.lake import formats, identity, import_log, mapping
+from retention.lake.import_job import Import, named, shown
 from retention.lake.import_report import ImportReport
-from retention.lake.intake import Import, named, shown
 from retention.lake.lake import Lake
 from retention.lake.reading import sources
 from retention.lake.schema import TABLES, Table

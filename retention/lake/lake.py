@@ -24,7 +24,7 @@ from retention.lake.frames import arrow
 from retention.lake.identity.resolve import BY_CUSTOMER, Identities, Identity, joined, merged
 from retention.lake.schema import EVENT_ID, IBIS_TYPES, SAID, SQL_TYPES, TABLES, Column, Table
 from retention.lake.spark import SparkTables
-from retention.lake.until import newest
+from retention.lake.watermark import newest
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -256,16 +256,16 @@ class Lake:
         TooLittleData
             Where there are no events at all, or none before the moment.
         """
-        from retention.lake import covered
+        from retention.lake import coverage
 
         if requested is not None:
             at = requested.astimezone(UTC)
-            notes = covered.seen(self, at, horizon_days), covered.hindsight(self, at, learned_until)
+            notes = coverage.seen(self, at, horizon_days), coverage.hindsight(self, at, learned_until)
             return AsOf(at, " ".join(filter(None, notes)))
         now = clock.now()
         latest = self.newest_event(before=now)
         if latest is None:
-            raise covered.nothing_yet()
+            raise coverage.nothing_yet()
         if latest >= now - timedelta(days=horizon_days):
             return AsOf(now, "")
         at = latest + timedelta(days=1)

@@ -11,7 +11,7 @@ from typing import Any
 
 from retention import clock
 from retention.churn import TrainedChurn, drift
-from retention.churn.derived import MEANING
+from retention.churn.model_features import MEANING
 from retention.churn.score import population
 from retention.churn.snapshots import Snapshot
 from retention.db import Database
@@ -20,7 +20,7 @@ from retention.errors import BadInput, TooLittleData
 from retention.monitoring.outcome import Outcome, matured
 from retention.progress import Progress, silent
 from retention.registry import champion
-from retention.registry.opened import churn_model
+from retention.registry.model_cache import churn_model
 from retention.settings import Settings
 
 SHOWN = 5  # features that moved most, of those that do not grow by themselves

@@ -6,7 +6,7 @@
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.evaluation import evaluate
 from retention.recommend.explaining import Item
-from retention.recommend.fit import Terms
+from retention.recommend.reranking import Terms
 from retention.recommend.serving import recommend
 from retention.recommend.training import train
 

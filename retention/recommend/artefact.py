@@ -10,12 +10,12 @@ from typing import Any, Self
 import numpy as np
 
 from retention.errors import BadInput
-from retention.recommend.cold import Cold
+from retention.recommend.cold_start import Cold
+from retention.recommend.evaluation_context import BOTH, NEW, POLICIES
+from retention.recommend.item_stats import Shelf
 from retention.recommend.models import MODELS
 from retention.recommend.models.user_knn import UserKnn
-from retention.recommend.moments import BOTH, NEW, POLICIES
 from retention.recommend.ranking.ranker import Ranker
-from retention.recommend.shelf import Shelf
 from retention.recommend.sources import Learned
 
 FORMAT = 6

@@ -10,13 +10,11 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.errors import BadInput, TooLittleData
-from retention.lake.covered import judgeable
+from retention.lake.coverage import judgeable
 from retention.progress import Progress, part, silent
 from retention.recommend.artefact import TrainedRecommender
-from retention.recommend.beyond import beyond
-from retention.recommend.history import pairs, read
-from retention.recommend.metrics import ACCURACY, Ranking, interval, ranking
-from retention.recommend.moments import (
+from retention.recommend.beyond_accuracy import beyond
+from retention.recommend.evaluation_context import (
     BOTH,
     FEWEST_CUSTOMERS,
     FEWEST_ITEMS,
@@ -35,11 +33,13 @@ from retention.recommend.moments import (
     rank,
     ranked,
 )
-from retention.recommend.positions import positions
+from retention.recommend.event_weights import weighted
+from retention.recommend.history import pairs, read
+from retention.recommend.id_index import positions
+from retention.recommend.metrics import ACCURACY, Ranking, interval, ranking
 from retention.recommend.ranking.features import PERSON, Scene
-from retention.recommend.solo import alone
+from retention.recommend.single_model import alone
 from retention.recommend.training import MIN_BUYERS, K, train, window_truth
-from retention.recommend.worth import weighted
 
 if TYPE_CHECKING:
     from retention.lake import Lake

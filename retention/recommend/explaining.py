@@ -8,13 +8,13 @@ import numpy as np
 
 from retention.recommend import reasons
 from retention.recommend.catalogue import Catalogue
-from retention.recommend.fit import Facts
+from retention.recommend.evaluation_context import Moment
 from retention.recommend.history import newest
 from retention.recommend.matrices import at_pairs
 from retention.recommend.models import Collaborative
-from retention.recommend.moments import Moment
 from retention.recommend.newcomers import NOBODY, Newcomers
 from retention.recommend.ranking.features import find
+from retention.recommend.reranking import Facts
 from retention.recommend.sources import Learned, Said
 
 POPULAR_DAYS = 28

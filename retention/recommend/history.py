@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from retention.recommend.stars import UNRATED, scale
+from retention.recommend.rating_scale import UNRATED, scale
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from retention.recommend.positions import positions
+from retention.recommend.id_index import positions
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from retention.recommend.beside import segments
-from retention.recommend.cold import Cold
+from retention.recommend.cold_start import Cold
 from retention.recommend.ranking.blend import PRIOR
 from retention.recommend.ranking.features import Scene
 from retention.recommend.relations import liked_by_friends
+from retention.recommend.side_information import segments
 
 if TYPE_CHECKING:
     from retention.lake import Lake

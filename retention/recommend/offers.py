@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix, diags
 from retention.errors import BadInput
 from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.history import History, read
-from retention.recommend.positions import positions
+from retention.recommend.id_index import positions
 
 if TYPE_CHECKING:
     from retention.lake import Lake

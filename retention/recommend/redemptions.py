@@ -12,6 +12,7 @@ from retention.errors import BadInput, TooLittleData
 from retention.progress import Progress, silent
 from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.history import DAY, History, day_of, read
+from retention.recommend.id_index import positions
 from retention.recommend.metrics import interval, ranking
 from retention.recommend.offers import (
     PLAIN,
@@ -24,7 +25,6 @@ from retention.recommend.offers import (
     own_purchases,
     signals,
 )
-from retention.recommend.positions import positions
 
 if TYPE_CHECKING:
     from pandas import DataFrame

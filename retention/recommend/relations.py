@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.recommend.history import pairs, read
-from retention.recommend.positions import positions
+from retention.recommend.id_index import positions
 from retention.recommend.ranking.features import tastes
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from retention.recommend.blas_threads import one_blas_thread
 from retention.recommend.models import NOTHING, Model, Side
 from retention.recommend.models.factors import Factored
-from retention.recommend.threads import one_blas_thread
 
 ROWS, GROUPS = 64, 512
 DENSE = 256  # rows of a model that scores everything itself

@@ -13,22 +13,22 @@ from scipy.special import expit
 from retention.progress import Progress, silent
 from retention.recommend import reasons
 from retention.recommend.artefact import TrainedRecommender
+from retention.recommend.blas_threads import one_blas_thread
 from retention.recommend.catalogue import Catalogue, catalogue
+from retention.recommend.evaluation_context import Moment, log_odds, mixed
+from retention.recommend.event_weights import weighted
 from retention.recommend.explaining import POPULAR_DAYS, Item, Offered, explained
-from retention.recommend.feedback.heard import with_heard
-from retention.recommend.fit import ANYTHING, SOFT, Facts, Taken, Terms, assortment, choose, together
+from retention.recommend.feedback.feedback_events import with_heard
 from retention.recommend.history import History, days_at, pairs, shift_of
+from retention.recommend.history_cache import bought, histories
+from retention.recommend.id_index import positions
+from retention.recommend.item_stats import FACTS, Shelf
 from retention.recommend.matrices import entries
-from retention.recommend.moments import Moment, log_odds, mixed
 from retention.recommend.newcomers import NOBODY, Newcomers, newcomers
-from retention.recommend.positions import positions
 from retention.recommend.ranking.features import Scene
-from retention.recommend.ready import bought, histories
-from retention.recommend.shelf import FACTS, Shelf
-from retention.recommend.solo import alone
+from retention.recommend.reranking import ANYTHING, SOFT, Facts, Taken, Terms, assortment, choose, together
+from retention.recommend.single_model import alone
 from retention.recommend.sources import Learned, Said, candidates
-from retention.recommend.threads import one_blas_thread
-from retention.recommend.worth import weighted
 
 if TYPE_CHECKING:
     from retention.lake import Lake

@@ -11,11 +11,11 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from retention.recommend.item_stats import Shelf
 from retention.recommend.matrices import at_pairs, first_columns, some_rows, top
 from retention.recommend.models import Model
 from retention.recommend.models.user_knn import UserKnn
 from retention.recommend.ranking.features import LEARN_HALF_LIFE, Scene, features
-from retention.recommend.shelf import Shelf
 
 WANTED = {
     "own": 250, "collaborative": 100, "neighbours": 60, "favourite": 60, "popular": 40, "trending": 20,

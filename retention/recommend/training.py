@@ -11,11 +11,8 @@ from retention.errors import TooLittleData
 from retention.progress import Progress, part, silent
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.catalogue import catalogue
-from retention.recommend.cold import learn_cold
-from retention.recommend.feedback.heard import with_heard
-from retention.recommend.history import History, read
-from retention.recommend.models import MODELS
-from retention.recommend.moments import (
+from retention.recommend.cold_start import learn_cold
+from retention.recommend.evaluation_context import (
     AUTO,
     FEWEST_CUSTOMERS,
     FEWEST_ITEMS,
@@ -25,10 +22,13 @@ from retention.recommend.moments import (
     checked_model,
     moment,
 )
+from retention.recommend.event_weights import learn_worth, weighted
+from retention.recommend.feedback.feedback_events import with_heard
+from retention.recommend.history import History, read
+from retention.recommend.models import MODELS
 from retention.recommend.ranking.recipe import learn_to_rank
 from retention.recommend.ranking.windows import Asked
-from retention.recommend.solo import train_alone
-from retention.recommend.worth import learn_worth, weighted
+from retention.recommend.single_model import train_alone
 
 if TYPE_CHECKING:
     from pandas import DataFrame

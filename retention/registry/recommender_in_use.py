@@ -6,11 +6,11 @@ from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.feedback import of_items, refused
-from retention.recommend.desk import Desk
-from retention.recommend.feedback.heard import words
-from retention.recommend.fit import Terms
+from retention.recommend.feedback.feedback_events import words
+from retention.recommend.reranking import Terms
+from retention.recommend.service import Desk
 from retention.registry import champion
-from retention.registry.opened import recommender
+from retention.registry.model_cache import recommender
 from retention.risk.policy import Policy
 from retention.settings import Settings
 

@@ -8,7 +8,7 @@ from typing import Any
 from retention.db.tables import ModelVersion
 from retention.errors import Refused
 from retention.progress import Progress, part
-from retention.registry.opened import churn_model, recommender
+from retention.registry.model_cache import churn_model, recommender
 from retention.registry.store import save
 from retention.settings import Settings
 
@@ -44,7 +44,7 @@ class Asked:
     created_by: str
     job_id: str | None
     doubted: tuple[tuple[str, datetime], ...] = ()  # labels to leave out: see retention.feedback
-    heard: Any = None  # answers to recommendations: see retention.recommend.feedback.heard
+    heard: Any = None  # answers to recommendations: see retention.recommend.feedback.feedback_events
     tune_seconds: float | None = None  # how long to search the estimators' settings, or
     tune_fits: int | None = None  # with how many fits; neither: not at all
 
@@ -68,7 +68,7 @@ def churn(
     from retention.churn.segments import attributes_of
     from retention.churn.snapshots import history
     from retention.churn.tuning import Budget
-    from retention.registry.judge import judge
+    from retention.registry.backtest import judge
     from retention.registry.reference import reference
 
     training = history(

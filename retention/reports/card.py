@@ -18,7 +18,7 @@ from retention.db.tables import ModelVersion
 from retention.errors import BadInput, Refused
 from retention.progress import Progress, silent
 from retention.registry import champion, find
-from retention.registry.opened import churn_model
+from retention.registry.model_cache import churn_model
 from retention.reports import card_charts
 from retention.reports.charts import Chart
 from retention.settings import Settings
@@ -202,8 +202,8 @@ def _asked(
     trained: "TrainedChurn", lake: "Lake", settings: Settings, row: ModelVersion, progress: Progress
 ) -> dict[str, Any]:
     """What the model says of the customers at its cutoff: drivers, the second opinion, one example a tier."""
-    from retention.churn.derived import GROUP_OF
     from retention.churn.lime import second_opinion
+    from retention.churn.model_features import GROUP_OF
     from retention.churn.reasons import weigh
     from retention.churn.score import population
 

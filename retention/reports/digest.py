@@ -15,7 +15,7 @@ from retention.db.tables import Assignment, Campaign, Coupon, ImportLog, ModelVe
 from retention.privacy import pseudonym
 from retention.progress import Progress, silent
 from retention.registry import champion
-from retention.registry.opened import churn_model
+from retention.registry.model_cache import churn_model
 from retention.reports import charts
 from retention.reports.outlook import HORIZON_DAYS, Risk, came_true, risk
 from retention.reports.week import WEEK, Week, week

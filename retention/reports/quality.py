@@ -98,7 +98,7 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
         the shares of event types, of the last 91 days against the 91 before the champion's cutoff, None without events there.
     """
     from retention.churn import drift
-    from retention.churn.derived import MEANING
+    from retention.churn.model_features import MEANING
     from retention.churn.score import population
     from retention.errors import TooLittleData
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retention.churn.ladder import BUYERS_FOR_A_MODEL
+from retention.churn.model_selection import BUYERS_FOR_A_MODEL
 from retention.churn.reasons import silence
 from retention.churn.score import next_order, population, worth
 from retention.templating import count

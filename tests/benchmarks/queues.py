@@ -19,7 +19,7 @@ from retention.db import Database
 from retention.db.tables import DirectoryEntry, Job, ModelVersion, Outbox
 from tests.benchmarks.measure import FOLDER, Figure, against, alone, settings
 from tests.end_to_end.desk import Desk, demo
-from workers import jobs, warm
+from workers import idle_exit, jobs
 from workers.delivery import outbox
 
 HOME = "queues"
@@ -44,7 +44,7 @@ def queues() -> dict[str, Figure]:
         alone_first = bench.rounds(SAMPLES // 2)
         training = bench.rounds_during_training(SAMPLES)
         alone_last = bench.rounds(SAMPLES - SAMPLES // 2)
-        time.sleep(warm.IDLE + 15)
+        time.sleep(idle_exit.IDLE + 15)
         after = idle_memory()
     figures: dict[str, Figure] = {}
     for kind in COMMANDS:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, update
 
 from retention import clock
-from retention.campaigns.body import OfferLine
+from retention.campaigns.spec import OfferLine
 from retention.campaigns.states import find
 from retention.campaigns.view import described
 from retention.db.tables import Assignment, Audit, Campaign

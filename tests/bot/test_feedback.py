@@ -140,9 +140,9 @@ def test_doubted_labels_leave_the_training_and_nothing_else():
 
     from retention.churn.doubted_labels import without
     from retention.churn.snapshots import Snapshot, TrainingSet
-    from retention.value import bgnbd, states
+    from retention.value import bgnbd, hidden_markov
 
-    nobody = states.fit(np.zeros((0, 1), dtype=int), np.zeros(0, dtype=int))
+    nobody = hidden_markov.fit(np.zeros((0, 1), dtype=int), np.zeros(0, dtype=int))
 
     def snapshot(day):
         frame = pd.DataFrame({"customer_id": ["41", "42"], "recency_days": [1.0, 2.0]})

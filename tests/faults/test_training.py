@@ -10,7 +10,7 @@ from sqlalchemy import select
 from retention.db.tables import Audit, Job, ModelVersion
 from tests import shop as tiny
 from tests.workers.harness import ADMIN, ask, failure, job, over, running, wait
-from workers import finish, jobs
+from workers import completion, jobs
 from workers.requests import Retrain
 
 pytestmark = pytest.mark.desk
@@ -71,7 +71,7 @@ def test_killed_training_continues_after_the_published_model(shop, tmp_path, blo
 def test_published_model_stays_in_use_when_the_job_fails(shop, tmp_path):
     with running(shop.settings, shop.database, "worker", "tick", stand_ins=STAND_INS):
         stopped = start(shop, tmp_path, "block-before-recommend")
-        finish.failed(shop.settings, shop.database, stopped, "The machine ran out of memory.")
+        completion.failed(shop.settings, shop.database, stopped, "The machine ran out of memory.")
         kill(stopped.worker)
         report = failure(shop.database, stopped.id).payload["text"]
         assert "The machine ran out of memory. The churn model trained before that, churn-" in report

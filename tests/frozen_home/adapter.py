@@ -27,9 +27,9 @@ from bot.playground.server import StandIn
 from bot.terminal import run as run_terminal
 from bot.web import Request, Site
 from retention.campaigns.assignment import buckets
-from retention.campaigns.body import Body
 from retention.campaigns.coupons import check_character
 from retention.campaigns.redemptions import Use
+from retention.campaigns.spec import Body
 from retention.churn.model import ALLOWED
 from retention.churn.score import population
 from retention.db import Database
@@ -47,7 +47,7 @@ from retention.privacy import email_hash, pseudonym, signing
 from retention.privacy.erased import Erased
 from retention.recommend import recommend
 from retention.recommend.bandit.thompson import names as bandit_arms
-from retention.registry.opened import churn_model, recommender
+from retention.registry.model_cache import churn_model, recommender
 from retention.registry.store import sealed
 from retention.risk.policy import read_policy
 from retention.settings import Settings

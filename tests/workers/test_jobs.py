@@ -10,7 +10,7 @@ from retention import clock
 from retention.db.tables import Job, Outbox, RoleGrant
 from retention.errors import BadInput, Conflict, NotAllowed, Refused
 from tests.workers.harness import ADMIN, ANALYST, CHANNEL, OTHER, VIEWER, ask, failure, job, row, set_job
-from workers import finish, jobs
+from workers import completion, jobs
 from workers.requests import REQUESTS, Digest, Retrain, Sweep
 from workers.tasks import runner
 from workers.tasks.contract import Outcome, Post
@@ -232,7 +232,7 @@ def test_in_the_terminal_a_refusal_reaches_the_person(database, settings, task):
 def test_refusal_in_the_terminal_names_the_model_that_stays(database, settings, task):
     def run(request, context):
         model = {"kind": "churn", "version": "churn-1", "promoted": True}
-        finish.publish_part(context, {"models": [model]}, lambda session: None)
+        completion.publish_part(context, {"models": [model]}, lambda session: None)
         raise Refused("Too few orders.")
 
     task("retrain", run)

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from bot.health import models as champions
 from retention import clock
-from retention.churn.derived import MEANING
+from retention.churn.model_features import MEANING
 from retention.churn.uncertainty import Interval
 from retention.db.tables import Audit, Job, ModelHealth, ModelVersion, Outbox, RoleGrant
 from retention.errors import Conflict, NotAllowed

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from retention import clock
 from retention.db.tables import Delivery, File, Outbox, Process, Run
 from tests.workers.harness import ADMIN, CHANNEL, ask, failure, job, row, set_job
-from workers import finish, jobs, processes, reconcile
+from workers import completion, jobs, processes, reconcile
 from workers.requests import Retrain, Sweep
 from workers.tasks.tidy import unwanted
 
@@ -82,7 +82,7 @@ def test_a_retry_that_a_person_asked_for_is_no_lost_worker(database, settings, w
     for _ in range(reconcile.ATTEMPTS):
         with database.transaction() as session:
             finished = jobs.claim(session, one.id, "task@elsewhere:1")
-        finish.failed(settings, database, finished, "No orders yet.")
+        completion.failed(settings, database, finished, "No orders yet.")
         with database.transaction() as session:
             jobs.retry(session, settings, one.id, ADMIN)
     start(database, one.id, "task@elsewhere:1")

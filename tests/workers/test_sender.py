@@ -20,7 +20,7 @@ from retention.errors import Conflict
 from retention.settings import Settings
 from tests.workers.harness import ADMIN, CHANNEL, PRIVATE, ask, row
 from tests.workers.stand_in_tasks.digest import picture
-from workers import finish, jobs
+from workers import completion, jobs
 from workers.delivery import outbox
 from workers.delivery.sender import Pace, Sender
 from workers.delivery.slack import client, is_channel
@@ -116,14 +116,14 @@ def test_failed_job_posts_a_new_message_below_its_progress(sender, slack, databa
     for attempt in (1, 2):
         with database.transaction() as session:
             claimed = jobs.claim(session, one.id, "t")
-        finish.failed(settings, database, claimed, f"Reason {attempt}.", "REF")
+        completion.failed(settings, database, claimed, f"Reason {attempt}.", "REF")
         drain(sender, database)
         with database.transaction() as session:
             jobs.retry(session, settings, one.id, ADMIN)
         drain(sender, database)
     with database.transaction() as session:
         claimed = jobs.claim(session, one.id, "t")
-    finish.failed(settings, database, claimed, "Reason 3.")
+    completion.failed(settings, database, claimed, "Reason 3.")
     drain(sender, database)
     again = "Sweep failed and runs again"
     assert texts(slack) == ["Sweep failed", "written meanwhile", again, again, "Sweep failed: Reason 3."]

@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session, aliased
 
 from retention import clock
 from retention.db import Database
+from retention.db.advisory_locks import wait_turn
 from retention.db.tables import File, Outbox, Utc
-from retention.db.turns import wait_turn
 from retention.settings import Settings
 from workers.delivery import outbox, slack
 from workers.delivery.carrier import Carrier, Parcel, Sent

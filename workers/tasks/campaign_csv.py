@@ -12,7 +12,7 @@ from workers.tasks.contract import Attachment, Context, Outcome, Post
 
 def run(request: CampaignCsv, context: Context) -> Outcome:
     """Make the file. Nobody who is held out, or does not want to be written to (any more), is in it."""
-    from retention.campaigns.body import Body
+    from retention.campaigns.spec import Body
     from retention.csv import to_csv
     from retention.lake import Lake
     from retention.outreach.contacts import contacts

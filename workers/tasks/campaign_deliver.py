@@ -38,9 +38,9 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
 
 def _sent(request: CampaignDeliver, context: Context) -> "Report":
     from retention import clock
-    from retention.campaigns.body import Body
     from retention.campaigns.compose import maker
     from retention.campaigns.sending import codes
+    from retention.campaigns.spec import Body
     from retention.campaigns.states import find
     from retention.lake import Lake
     from retention.outreach import sends

@@ -16,7 +16,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     from retention.campaigns.prior import learnt_prior
     from retention.lake import Lake
     from retention.progress import part
-    from retention.recommend.bandit.choosing import choosing
+    from retention.recommend.bandit.assignment import choosing
     from retention.registry.recommender_in_use import open_desk
     from retention.risk.policy import load_policy
     from retention.uplift.experiments import learn
@@ -59,7 +59,7 @@ def _scored(request: CampaignDraft, context: Context, lake: Any, policy: Any) ->
     """Scores of the wanted tiers, what they know of, and the model: the cohort's, or those of a sweep made now."""
     if request.cohort_id is None:
         from retention.registry import champion
-        from retention.registry.opened import churn_model
+        from retention.registry.model_cache import churn_model
         from retention.risk.sweep import sweep
 
         with context.database.reading() as session:

@@ -11,13 +11,13 @@ FRESH = timedelta(hours=1)  # orders that end no longer ago are all there are
 def run(request: CampaignLook, context: Context) -> Outcome:
     """Look at a campaign whose window is open; nothing is decided and nothing stored by it."""
     from retention.campaigns import sequential
-    from retention.campaigns.body import Body
     from retention.campaigns.outcomes import outcomes
+    from retention.campaigns.spec import Body
     from retention.campaigns.states import find
     from retention.campaigns.view import described
     from retention.errors import Conflict
     from retention.lake import Lake
-    from retention.lake.until import newest_order
+    from retention.lake.watermark import newest_order
 
     settings, now, lake = context.settings, context.business_at, Lake.open(context.settings)
     with context.database.reading() as session:

@@ -19,7 +19,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     from retention.campaigns.outcomes import METRICS, SEGMENTS, outcomes
     from retention.campaigns.states import find
     from retention.lake import Lake
-    from retention.lake.until import newest_order
+    from retention.lake.watermark import newest_order
 
     settings, database, who, now = (
         context.settings, context.database, context.requested_by, context.business_at,
@@ -51,8 +51,8 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
 
 def _beside(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[str, Any]:
     """What has to be known to read a result: days without orders, who got no copy, who was erased since."""
-    from retention.campaigns.holes import missing_days
-    from retention.campaigns.late import orders_here
+    from retention.campaigns.late_orders import orders_here
+    from retention.campaigns.missing_days import missing_days
     from retention.erasure import NOBODY
     from retention.outreach import sends
 

@@ -10,8 +10,8 @@ FIRST = 5
 
 def run(request: CampaignPreview, context: Context) -> Outcome:
     """Make the copies as the sending would, with codes only where they are issued. Nothing is sent or stored."""
-    from retention.campaigns.body import Body
     from retention.campaigns.preview import masked, previewed, rows
+    from retention.campaigns.spec import Body
     from retention.campaigns.states import find
     from retention.lake import Lake
     from retention.outreach.adapters import channel

@@ -70,10 +70,10 @@ def _restocked(request: CampaignSend, context: Context, lake: Any, policy: Any) 
     """No copy offers what cannot be bought by now; what takes its place is of the blend that was drawn for the customer."""
     from retention import clock
     from retention.campaigns import restocking
-    from retention.recommend.bandit.choosing import blended
+    from retention.recommend.bandit.assignment import blended
     from retention.recommend.bandit.thompson import blend_of
     from retention.recommend.catalogue import catalogue
-    from retention.recommend.fit import assortment
+    from retention.recommend.reranking import assortment
     from retention.registry.recommender_in_use import open_desk
 
     name = request.campaign_id

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from retention.db.tables import Audit
 from retention.errors import TooLittleData
-from workers import finish, jobs
+from workers import completion, jobs
 from workers.requests import Retrain
 from workers.tasks.contract import Context, Outcome, Post
 
@@ -44,7 +44,7 @@ def run(request: Retrain, context: Context) -> Outcome:
     """
     from retention.feedback import doubted
     from retention.lake import Lake
-    from retention.lake.covered import learnable
+    from retention.lake.coverage import learnable
     from retention.progress import part
 
     settings = context.settings
@@ -57,7 +57,7 @@ def run(request: Retrain, context: Context) -> Outcome:
     else:
         cutoff, note = _cutoff(request, lake)
     learnable(lake, cutoff, request.horizon)  # before the libraries that learn are loaded: seconds
-    from retention.recommend.feedback.heard import gather
+    from retention.recommend.feedback.feedback_events import gather
     from retention.registry import champion
     from retention.registry import retrain as training
 
@@ -96,7 +96,7 @@ def run(request: Retrain, context: Context) -> Outcome:
             data["untrained"].append({"kind": kind, "why": str(refusal)})
             continue
         data["models"].append(trained.as_dict())
-        finish.publish_part(context, data, partial(_publish, context, trained))
+        completion.publish_part(context, data, partial(_publish, context, trained))
     if not data["models"]:
         reasons = (f"{one['kind'].capitalize()}: {one['why']}" for one in data["untrained"])
         raise TooLittleData(" ".join(reasons))

@@ -16,7 +16,7 @@ from retention.db.tables import Job
 from retention.errors import Cancelled, Conflict, Refused
 from retention.progress import Progress, silent
 from retention.settings import Settings
-from workers import finish, jobs, processes, roles
+from workers import completion, jobs, processes, roles
 from workers.app import TRAINING
 from workers.heartbeat import TRAINING_LIMITS, Heartbeat, LimitExceeded
 from workers.requests import REQUESTS, Request
@@ -39,20 +39,20 @@ def run_job(settings: Settings, database: Database, job_id: str, task_id: str) -
         return "not ours"
     try:
         outcome = _work(settings, database, job, may_kill=True)
-        finish.done(settings, database, job, outcome)
+        completion.done(settings, database, job, outcome)
         return "done"
     except Cancelled:
-        return "cancelled" if finish.cancelled(settings, database, job) else "lease lost"
+        return "cancelled" if completion.cancelled(settings, database, job) else "lease lost"
     except (Refused, LimitExceeded) as refusal:
-        finish.failed(settings, database, job, str(refusal))
+        completion.failed(settings, database, job, str(refusal))
         return "refused" if isinstance(refusal, Refused) else "limit exceeded"
     except (
         BaseException
     ) as error:  # a panic of native code is no Exception; the person must hear of it all the same
-        reference = finish.reference()
+        reference = completion.reference()
         log.exception("job %s (%s) failed; reference %s", job.id, job.kind, reference)
         text, partly = _reasons(error, settings)
-        finish.failed(settings, database, job, text, reference, partly=partly)
+        completion.failed(settings, database, job, text, reference, partly=partly)
         if not isinstance(error, Exception):
             raise
         return "failed"
@@ -88,26 +88,26 @@ def run_here(
         raise Conflict(f"Job {stored.id} was taken by a worker.")
     try:
         outcome = _work(settings, database, job, may_kill=False, also=progress)
-        finish.done(settings, database, job, outcome)
+        completion.done(settings, database, job, outcome)
     except Cancelled:
-        finish.cancelled(settings, database, job)
+        completion.cancelled(settings, database, job)
         with database.reading() as session:
             why = session.scalar(select(Job.error).where(Job.id == job.id))
             stays = " ".join(jobs.kept(model) for model in jobs.published_models(session, job))
         raise Conflict(why or f"Job {job.id} was cancelled. {stays or 'Nothing was published.'}") from None
     except KeyboardInterrupt:
-        finish.cancelled(settings, database, job, by=job.requested_by)
+        completion.cancelled(settings, database, job, by=job.requested_by)
         raise
     except Refused as refusal:
-        text = finish.failed(settings, database, job, str(refusal))
+        text = completion.failed(settings, database, job, str(refusal))
         if text != str(refusal):
             raise type(refusal)(text) from None
         raise
     except BaseException as error:
         text, partly = _reasons(error, settings)
-        finish.failed(settings, database, job, text, finish.reference(), partly=partly)
+        completion.failed(settings, database, job, text, completion.reference(), partly=partly)
         raise
-    return finish.plain(outcome.data)
+    return completion.plain(outcome.data)
 
 
 def _work(

@@ -23,9 +23,9 @@ def run(request: Score, context: Context) -> Outcome:
     """Risk, reasons, value, what they would like, what would have made the difference, and what the policy would do."""
     from retention.lake import Lake, directory
     from retention.privacy import pseudonym
-    from retention.recommend.portrait import portrait
+    from retention.recommend.preference_profile import portrait
     from retention.registry import champion
-    from retention.registry.opened import churn_model
+    from retention.registry.model_cache import churn_model
     from retention.registry.recommender_in_use import open_desk
     from retention.risk import rules
     from retention.risk.policy import load_policy

@@ -21,7 +21,7 @@ def run(request: Sweep, context: Context) -> Outcome:
     """Score everybody, keep the scores under this run, and show the cohort."""
     from retention.lake import Lake
     from retention.registry import champion
-    from retention.registry.opened import churn_model
+    from retention.registry.model_cache import churn_model
     from retention.reports.sweep import alt_text, chart
     from retention.risk.policy import load_policy
     from retention.risk.sweep import sweep

@@ -16,12 +16,12 @@ from typing import Any
 
 from retention.errors import BadInput
 from retention.lake.mapping import Mapping, literal
+from retention.lake.reading.archives import WORKBOOKS, check_packing, unzipped, workbook
 from retention.lake.reading.columns import Reading, readings
 from retention.lake.reading.database import fetched
 from retention.lake.reading.dialect import Dialect, detect
-from retention.lake.reading.packed import WORKBOOKS, check_packing, unzipped, workbook
 from retention.lake.reading.scratch import scratch
-from retention.lake.reading.torn import check_header, mended
+from retention.lake.reading.unbalanced_quotes import check_header, mended
 from retention.urls import is_url
 
 LARGE_ROW_GROUP = 250_000

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from retention.lake.mapping import quoted
-from retention.lake.reading import shaping, sources
+from retention.lake.reading import flatten, sources
 from retention.lake.suggesting import synonyms
 
 LIKE = 0.9  # a field of the list is called as shops call an item
@@ -27,11 +27,11 @@ def by_line(con: Any, source: sources.Source) -> tuple[sources.Source, str]:
         The rows, and the map's ``from`` that makes them. Where no list has a field that is called like an item the
         source as it is, and no SELECT.
     """
-    columns = {name: quoted(name) for name in source.columns} | shaping.nested(con, source)
+    columns = {name: quoted(name) for name in source.columns} | flatten.nested(con, source)
     listed = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in columns.items())
     best, select = LIKE, ""
     for name, type_ in sources.described(con, f"(SELECT {listed} FROM {source.relation})").items():
-        if type_.endswith("[]") and shaping.is_nested(type_.removesuffix("[]")):
+        if type_.endswith("[]") and flatten.is_nested(type_.removesuffix("[]")):
             lines = _lines(con, source, columns[name])
             made = f"SELECT unnest({lines}) AS {LINE}, * FROM"
             fields = sources.described(con, f"(SELECT unnest({LINE}) FROM ({made} {source.relation}))")

@@ -8,7 +8,7 @@ from typing import Any
 from retention.errors import BadInput
 from retention.lake import formats, mapping
 from retention.lake.mapping import quoted
-from retention.lake.reading import shaping, sources
+from retention.lake.reading import flatten, sources
 from retention.lake.reading.columns import ZONED
 from retention.lake.schema import TABLES, Table
 from retention.lake.suggesting import synonyms
@@ -91,8 +91,8 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
 
 def _flat(con: Any, source: sources.Source) -> sources.Source:
     """The source with the fields of its nested columns in their place, as maps name them."""
-    inner = shaping.nested(con, source)
-    outer = [name for name, type_ in source.columns.items() if not shaping.is_nested(type_)]
+    inner = flatten.nested(con, source)
+    outer = [name for name, type_ in source.columns.items() if not flatten.is_nested(type_)]
     names = {name: quoted(name) for name in outer} | inner
     listed = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in names.items())
     relation = f"(SELECT {listed} FROM {source.relation})" if inner else source.relation

@@ -14,8 +14,8 @@ from scipy.linalg import blas, lapack
 from scipy.sparse import csc_matrix, csr_matrix
 
 from retention.progress import Progress, silent
+from retention.recommend.blas_threads import one_blas_thread
 from retention.recommend.models.contract import NOTHING, Arrays, Side, checked, owners
-from retention.recommend.threads import one_blas_thread
 
 MEMORY = 512 * 2**20  # bytes
 BYTES = 20  # an entry: doubles to invert, a copy on the way, single floats to keep

@@ -6,9 +6,9 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.progress import Progress, silent
+from retention.recommend.blas_threads import one_blas_thread
 from retention.recommend.models.contract import NOTHING, Side, checked
 from retention.recommend.models.factors import Mapped
-from retention.recommend.threads import one_blas_thread
 
 
 class LogisticMf(Mapped):

@@ -12,8 +12,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.recommend.history import HALF_LIVES, History, Pairs, changes
+from retention.recommend.item_stats import FACTS, Shelf
 from retention.recommend.matrices import in_rows
-from retention.recommend.shelf import FACTS, Shelf
 
 SCORES = ("collaborative", "collaborative_rank", "neighbours", "favourite")
 OWN = (

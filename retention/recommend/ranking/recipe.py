@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 
 from retention.progress import Progress, part, silent
-from retention.recommend.history import History
-from retention.recommend.metrics import Ranking, ranking
-from retention.recommend.moments import (
+from retention.recommend.evaluation_context import (
     BATCH,
     BOTH,
     NEW,
@@ -30,6 +28,8 @@ from retention.recommend.moments import (
     rank,
     ranked,
 )
+from retention.recommend.history import History
+from retention.recommend.metrics import Ranking, ranking
 from retention.recommend.ranking.ranker import Examples, Ranker, fit
 from retention.recommend.ranking.windows import Asked, Window, examples, horizons, window
 

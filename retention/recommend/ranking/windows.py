@@ -7,8 +7,8 @@ from scipy.sparse import csr_matrix
 
 from retention.progress import Progress, silent
 from retention.recommend.catalogue import Catalogue
+from retention.recommend.evaluation_context import BATCH, FirstStage, Moment, first_stage, moment, truth
 from retention.recommend.history import History
-from retention.recommend.moments import BATCH, FirstStage, Moment, first_stage, moment, truth
 from retention.recommend.ranking.ranker import Examples
 
 HORIZONS = 3  # that the ranker learns on; a fourth added nothing on Complete Journey

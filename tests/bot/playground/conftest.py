@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from bot.playground import cast
+from bot.playground import seed
 from bot.playground.server import StandIn, free_port, server
 
 
@@ -55,7 +55,7 @@ def slack() -> Iterator[StandIn]:
 
 @pytest.fixture
 def client(slack: StandIn) -> WebClient:
-    return WebClient(token=cast.BOT_TOKEN, base_url=slack.api_url, retry_handlers=[])
+    return WebClient(token=seed.BOT_TOKEN, base_url=slack.api_url, retry_handlers=[])
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import IO
 import pytest
 from sqlalchemy import func, select
 
-from bot.playground import cast, demo
+from bot.playground import demo, seed
 from retention import clock
 from retention.db.tables import BusinessClock, RoleGrant, Schedule
 from retention.errors import BadInput
@@ -46,7 +46,7 @@ def test_every_process_is_pointed_at_the_page(tmp_path, monkeypatch) -> None:
 def test_each_run_signs_requests_with_a_new_secret(tmp_path, database) -> None:
     """With a known secret, a web page whose name points at this machine could command the bot."""
     given = [demo.credentials() for _ in range(2)]
-    assert len({*(one["slack_signing_secret"] for one in given), cast.SIGNING_SECRET}) == 3
+    assert len({*(one["slack_signing_secret"] for one in given), seed.SIGNING_SECRET}) == 3
     settings = Settings(home=tmp_path, _env_file=None, **given[0])
     running = demo._Demo(settings, database)
     assert running.slack.delivery.secret == given[0]["slack_signing_secret"]

@@ -14,7 +14,7 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 from slack_sdk.signature import SignatureVerifier
 
-from bot.playground import cast, deliver
+from bot.playground import deliver, seed
 from bot.playground.server import StandIn
 
 BUTTONS = [
@@ -70,7 +70,7 @@ def test_a_command_is_signed_and_answered_to_the_person_alone(slack: StandIn, ap
     assert (answer["status"], answer["ack"]) == (200, {"text": "hello analyst"})
     sent = app.received[0]
     assert (sent["command"], sent["text"], sent["channel_id"]) == ("/retention", "sweep --tier high", "C0CRM")
-    assert SignatureVerifier(cast.SIGNING_SECRET).is_valid_request(app.bodies[0], app.headers[0])
+    assert SignatureVerifier(seed.SIGNING_SECRET).is_valid_request(app.bodies[0], app.headers[0])
     assert [one["text"] for one in slack.messages("crm", user="analyst")] == ["hello analyst"]
     assert slack.messages("crm", user="lead") == []
 
@@ -263,14 +263,14 @@ def test_a_duplicate_delivery_is_the_same_twice(slack: StandIn, app) -> None:
 
 
 def test_socket_mode_with_bolts_own_client(slack: StandIn) -> None:
-    web = WebClient(token=cast.BOT_TOKEN, base_url=slack.api_url)
+    web = WebClient(token=seed.BOT_TOKEN, base_url=slack.api_url)
     bolt = App(
         client=web, signing_secret="unused", token_verification_enabled=False,
-        authorize=lambda: AuthorizeResult(enterprise_id=None, team_id=cast.TEAM_ID, bot_token=cast.BOT_TOKEN,
-                                          bot_id=cast.BOT_ID, bot_user_id=cast.BOT_USER),
+        authorize=lambda: AuthorizeResult(enterprise_id=None, team_id=seed.TEAM_ID, bot_token=seed.BOT_TOKEN,
+                                          bot_id=seed.BOT_ID, bot_user_id=seed.BOT_USER),
     )  # fmt: skip
     bolt.command("/retention")(lambda ack, command: ack(f"by socket: {command['text']}"))
-    handler = SocketModeHandler(bolt, cast.APP_TOKEN, web_client=web)
+    handler = SocketModeHandler(bolt, seed.APP_TOKEN, web_client=web)
     handler.connect()
     try:
         until = time.monotonic() + 5

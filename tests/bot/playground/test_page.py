@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from slack_sdk import WebClient
 
-from bot.playground import cast
+from bot.playground import seed
 from bot.playground.page import page_routes
 from bot.playground.server import StandIn
 from tests.chromium import chromium, page
@@ -273,7 +273,7 @@ def test_every_control_has_a_name(see, client: WebClient) -> None:
         ).map(node => node.outerHTML)"""
     )
     assert nameless == []
-    assert cast.BOT.name in shown.locator(".sidebar").inner_text()
+    assert seed.BOT.name in shown.locator(".sidebar").inner_text()
 
 
 def test_a_late_word_of_the_last_journey_does_not_end_the_one_under_way(

@@ -7,7 +7,7 @@ import pytest
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 
-from bot.playground import cast
+from bot.playground import seed
 from bot.playground.server import StandIn
 
 SECTION = {"type": "section", "text": {"type": "mrkdwn", "text": "hello"}}
@@ -21,12 +21,12 @@ def refused(call, *args, **kwargs) -> SlackApiError:
 
 def test_it_knows_the_bot(client: WebClient) -> None:
     answer = client.auth_test()
-    assert (answer["user_id"], answer["team_id"]) == (cast.BOT_USER, cast.TEAM_ID)
+    assert (answer["user_id"], answer["team_id"]) == (seed.BOT_USER, seed.TEAM_ID)
 
 
 @pytest.mark.parametrize(
     ("token", "error"),
-    [("xoxb-wrong", "invalid_auth"), ("", "not_authed"), (cast.APP_TOKEN, "not_allowed_token_type")],
+    [("xoxb-wrong", "invalid_auth"), ("", "not_authed"), (seed.APP_TOKEN, "not_allowed_token_type")],
 )
 def test_a_wrong_token_is_refused(slack: StandIn, token: str, error: str) -> None:
     answer = httpx.post(f"{slack.api_url}auth.test", data={"token": token}).json()
@@ -105,7 +105,7 @@ def test_an_update_with_text_alone_drops_the_blocks_and_needs_the_channels_id(
     client.chat_update(channel="C0CRM", ts=ts, text="two")
     shown = slack.messages("crm")[0]
     assert (shown["text"], shown["blocks"]) == ("two", [])
-    assert shown["edited"]["user"] == cast.BOT_USER
+    assert shown["edited"]["user"] == seed.BOT_USER
 
 
 def test_one_message_a_second_a_channel(client: WebClient) -> None:
@@ -176,7 +176,7 @@ def test_faults_strike_as_often_as_asked_and_accept_before_they_hang(
     assert refused(client.chat_postMessage, channel="C0CRM", text="x").response.status_code == 429
     slack.fault("timeout_after_accept", 1)
     slack.slack.web_api.hang_seconds = 3
-    impatient = WebClient(token=cast.BOT_TOKEN, base_url=slack.api_url, timeout=1, retry_handlers=[])
+    impatient = WebClient(token=seed.BOT_TOKEN, base_url=slack.api_url, timeout=1, retry_handlers=[])
     with pytest.raises(TimeoutError):
         impatient.chat_postMessage(channel="C0CRM", text="arrived")
     assert [one["text"] for one in slack.messages("crm")] == ["arrived"]
@@ -188,11 +188,11 @@ def test_faults_strike_as_often_as_asked_and_accept_before_they_hang(
 def test_messages_survive_a_restart(tmp_path, client: WebClient) -> None:
     path = tmp_path / "slack.db"
     with StandIn.start(store=path) as first:
-        web = WebClient(token=cast.BOT_TOKEN, base_url=first.api_url)
+        web = WebClient(token=seed.BOT_TOKEN, base_url=first.api_url)
         ts = web.chat_postMessage(channel="C0CRM", text="still here", blocks=[SECTION])["ts"]
         file_id = web.files_upload_v2(filename="a.txt", content="x").data["files"][0]["id"]
     with StandIn.start(store=path) as second:
-        web = WebClient(token=cast.BOT_TOKEN, base_url=second.api_url)
+        web = WebClient(token=seed.BOT_TOKEN, base_url=second.api_url)
         web.chat_update(channel="C0CRM", ts=ts, text="updated", blocks=[SECTION])
         assert [one["text"] for one in second.messages("crm")] == ["updated"]
         assert second.file(file_id) == b"x"
@@ -214,7 +214,7 @@ def test_strangers_are_turned_away(slack: StandIn, headers: dict[str, str]) -> N
 
 
 def test_json_and_form_bodies_are_read_alike(slack: StandIn) -> None:
-    bearer = {"authorization": f"Bearer {cast.BOT_TOKEN}"}
+    bearer = {"authorization": f"Bearer {seed.BOT_TOKEN}"}
     form = {"channel": "C0CRM", "text": "a", "blocks": json.dumps([SECTION])}
     assert httpx.post(f"{slack.api_url}chat.postMessage", data=form, headers=bearer).json()["ok"]
     body = {"channel": "D0LEAD", "text": "b", "blocks": [SECTION]}

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from retention.campaigns.body import Body, OfferLine, Prior
+from retention.campaigns.spec import Body, OfferLine, Prior
 
 
 def a_body(**changes: Any) -> Body:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pandas as pd
 import pytest
 
-from retention.campaigns import audience, picks
+from retention.campaigns import audience, item_selection
 from retention.campaigns.audience import bands, select_audience
 from retention.db.tables import DirectoryEntry
 from retention.risk.policy import read_policy
@@ -128,7 +128,7 @@ def _bought(shop, before) -> pd.DataFrame:
 def test_what_is_due_has_a_rhythm_and_is_neither_early_nor_given_up(shop):
     at = shop.end - timedelta(days=30)
     ids = list(shop.lake.table("customers").customer_id.execute())
-    found = picks.due_again(shop.lake, ids, at, 3)
+    found = item_selection.due_again(shop.lake, ids, at, 3)
     assert found
     events = _bought(shop, at)
     for who, chosen in list(found.items())[:20]:
@@ -139,19 +139,19 @@ def test_what_is_due_has_a_rhythm_and_is_neither_early_nor_given_up(shop):
             assert len(days) >= 3
             gap = (days[-1] - days[0]) / (len(days) - 1)
             assert 0.75 <= (pd.Timestamp(at).tz_localize(None) - days[-1]) / gap <= 3.1
-    assert picks.due_again(shop.lake, ["nobody"], at, 3) == {}
+    assert item_selection.due_again(shop.lake, ["nobody"], at, 3) == {}
 
 
 def test_new_arrivals_are_new_and_of_the_favourite_category(shop, monkeypatch):
     at = shop.end
     everyone = list(shop.lake.table("customers").customer_id.execute())
     assert (
-        picks.new_arrivals(shop.lake, everyone, at, 3, days=150) == {}
+        item_selection.new_arrivals(shop.lake, everyone, at, 3, days=150) == {}
     )  # the lake itself is too young to say
     first = _bought(shop, at).groupby("item_id")["occurred_at"].min().sort_values()
     newest = first.index[-1]
     days = (pd.Timestamp(at).tz_localize(None) - first[newest]).days + 1
-    found = picks.new_arrivals(shop.lake, everyone, at, 3, days=min(days, 99))
+    found = item_selection.new_arrivals(shop.lake, everyone, at, 3, days=min(days, 99))
     if days <= 99:
         assert {pick.item_id for chosen in found.values() for pick in chosen} >= {newest}
     category = shop.lake.table("items").execute().set_index("item_id")["category"]
@@ -177,5 +177,5 @@ def test_picks_see_nothing_after_their_moment(shop):
             table = shop.lake.table(name, before, since)
             return table.filter(table.occurred_at < at.replace(tzinfo=None)) if name == "events" else table
 
-    assert picks.due_again(shop.lake, ids, at, 3) == picks.due_again(Past(), ids, at, 3)
-    assert picks.new_arrivals(shop.lake, ids, at, 3, 40) == picks.new_arrivals(Past(), ids, at, 3, 40)
+    assert item_selection.due_again(shop.lake, ids, at, 3) == item_selection.due_again(Past(), ids, at, 3)
+    assert item_selection.new_arrivals(shop.lake, ids, at, 3, 40) == item_selection.new_arrivals(Past(), ids, at, 3, 40)

@@ -13,7 +13,7 @@ from retention.campaigns.draft import average_margin
 from retention.campaigns.outcomes import outcomes
 from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.lake import Lake
-from retention.lake.identity import desk, links
+from retention.lake.identity import links, review
 from retention.lake.importing import import_files
 from retention.outreach.contacts import unwilling
 from retention.risk.policy import DEFAULT, read_policy
@@ -124,7 +124,7 @@ def test_a_merge_taken_back_inside_the_window_changes_no_result(
     before = counted(END)
     assert before.equals(apart) == (merged_at > SENT)
     clock.configure(fixed=SENT + timedelta(days=6))
-    desk.decide(lake, database, settings, [links.link_id(*pair)], "undone", by="me")
+    review.decide(lake, database, settings, [links.link_id(*pair)], "undone", by="me")
     pd.testing.assert_frame_equal(counted(END), before)
     people = lake.identities.people()
     assert people.get(pair[0], pair[0]) != people.get(pair[1], pair[1])

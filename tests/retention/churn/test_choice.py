@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from retention.churn.estimators import stackable
-from retention.churn.ladder import stand
+from retention.churn.model_selection import stand
 from retention.churn.rolling import Choice, Told, choose, not_worse
 from retention.churn.snapshots import Snapshot
-from retention.value import bgnbd, states
+from retention.value import bgnbd, hidden_markov
 
-NO_STATES = states.fit(np.zeros((0, 1), dtype=int), np.zeros(0, dtype=int))
+NO_STATES = hidden_markov.fit(np.zeros((0, 1), dtype=int), np.zeros(0, dtype=int))
 
 
 @pytest.fixture

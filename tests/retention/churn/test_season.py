@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from retention.churn import evaluate, forecast, season
-from retention.churn.ladder import stand
+from retention.churn.model_selection import stand
 from retention.churn.snapshots import take
 from retention.value import bgnbd
 from tests import readonly, shops

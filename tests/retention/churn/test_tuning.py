@@ -11,7 +11,7 @@ from retention.churn.estimators import ENSEMBLE
 from retention.churn.model import TrainedChurn, fit
 from retention.churn.snapshots import history
 from retention.churn.tuning import SPACE, Budget, tune
-from retention.registry.judge import same_recipe
+from retention.registry.backtest import same_recipe
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from retention.churn import reasons
-from retention.churn.derived import DERIVED
+from retention.churn.model_features import DERIVED
 from retention.errors import BadInput
 from retention.features import FEATURES, GROUPS, NAMES, build
 from retention.features.visits import clock_changes

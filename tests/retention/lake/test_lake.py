@@ -13,7 +13,7 @@ import pytest
 
 from retention import clock
 from retention.errors import BadInput, TooLittleData
-from retention.lake import Lake, covered, store
+from retention.lake import Lake, coverage, store
 from retention.lake.importing import import_files
 from retention.lake.lake import naive
 from retention.lake.schema import EVENTS, SQL_TYPES, TABLES
@@ -173,7 +173,7 @@ def test_a_moment_outside_the_data_is_told_by_the_shops_clock(settings):
     with pytest.raises(TooLittleData, match=told):
         lake.as_of(midnight, 28)
     with pytest.raises(TooLittleData, match=told):
-        covered.learnable(lake, midnight, 28)
+        coverage.learnable(lake, midnight, 28)
     assert (
         "ends on 2025-03-01, 92 days before 2025-06-01" in lake.as_of(midnight + timedelta(days=92), 28).note
     )
@@ -219,7 +219,7 @@ def test_data_of_a_day_can_only_grow(settings):
     lake = Lake.open(settings)
     _import(lake, settings, _views(NOON))
     with pytest.raises(BadInput, match="goes from 2025-03-01 to 2025-03-01; import a longer history"):
-        covered.judgeable(lake, NOON + timedelta(days=1), 28)
+        coverage.judgeable(lake, NOON + timedelta(days=1), 28)
 
 
 def test_currencies_are_not_mixed(settings):

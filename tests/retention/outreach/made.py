@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import select
 
 from retention.campaigns import approval, sending
-from retention.campaigns.body import Body
 from retention.campaigns.compose import maker
 from retention.campaigns.draft import Draft, store
+from retention.campaigns.spec import Body
 from retention.db import Database
 from retention.db.tables import Campaign, Send
 from retention.outreach.contract import Adapter, Contact, Message

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from retention.errors import BadInput
+from retention.recommend.evaluation_context import checked_model
 from retention.recommend.models import DEEP, MODELS, Days
 from retention.recommend.models.mult_dae import MultDae
 from retention.recommend.models.sasrec import SasRec, sequenced
 from retention.recommend.models.weighting import unit
-from retention.recommend.moments import checked_model
 from tests.retention.recommend.test_models import NEEDS_TORCH, beside, checkerboard
 
 

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from retention.recommend.fit import _best
 from retention.recommend.matrices import entries, first_columns, in_rows, some_rows
 from retention.recommend.models.ease import _times
+from retention.recommend.reranking import _best
 
 
 @st.composite

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from retention.recommend.beyond import beyond
+from retention.recommend.beyond_accuracy import beyond
 from retention.recommend.metrics import interval, ranking
 
 CASE = json.loads((Path(__file__).parent / "rectools.json").read_text())

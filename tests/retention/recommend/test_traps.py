@@ -6,10 +6,10 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_array, csr_matrix, random
 from threadpoolctl import threadpool_info
 
+from retention.recommend.id_index import positions
 from retention.recommend.models import MODELS, NOTHING, Als
 from retention.recommend.models.bpr import Bpr
 from retention.recommend.models.contract import checked
-from retention.recommend.positions import positions
 from retention.recommend.retrieval import GROUPS, best, best_of
 from tests.retention.recommend.test_models import ITEMS, beside, checkerboard
 

@@ -13,7 +13,7 @@ from retention.churn.model import fit
 from retention.churn.snapshots import history
 from retention.churn.uncertainty import Interval, log_loss_of, paired
 from retention.registry import gate
-from retention.registry.judge import judge, rolled_back
+from retention.registry.backtest import judge, rolled_back
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_another_definition_of_churn_is_not_compared(training, logistic):
 
 def test_a_new_definition_of_churn_is_told_beside_the_old_one(training, logistic, monkeypatch):
     """Another --active-within took the champion's place, and nobody read in which way customers were now others."""
-    monkeypatch.setattr("retention.registry.judge._absolute", lambda *_: [])
+    monkeypatch.setattr("retention.registry.backtest._absolute", lambda *_: [])
     found = judge(training, logistic, replace(logistic, active_within_days=None))
     assert found.promote
     for said in (
@@ -186,7 +186,7 @@ def test_what_is_better_than_a_collapsed_champion_need_not_be_good(training, log
     bold = replace(logistic, estimator="forest", cutoff=training.cutoff - timedelta(days=90))
     collapsed = replace(bold, model=_Inverted(logistic.model))
     origins = tuple(replace(one, probability=expit(2.5 * logit(one.probability))) for one in first.origins)
-    monkeypatch.setattr("retention.registry.judge._origins", lambda _, __, champion, ___: tuple(
+    monkeypatch.setattr("retention.registry.backtest._origins", lambda _, __, champion, ___: tuple(
         replace(one, champion=champion.predict(one.test) if champion else None, unseen=True) for one in origins
     ))  # fmt: skip
     found = judge(training, logistic, collapsed)
@@ -207,7 +207,7 @@ def test_a_champion_whose_features_are_gone_cannot_be_asked_and_is_replaced(trai
     found = judge(training, logistic, replace(logistic, columns=(*logistic.columns, "bygone")))
     assert found.promote
     assert "no longer computed (bygone)" in found.why
-    monkeypatch.setattr("retention.registry.judge._origins", lambda *_: ())
+    monkeypatch.setattr("retention.registry.backtest._origins", lambda *_: ())
     unjudged = judge(training, logistic, replace(logistic, columns=(*logistic.columns, "bygone")))
     assert unjudged.promote
     assert "used unjudged" in unjudged.why

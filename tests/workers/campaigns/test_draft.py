@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import delete, func, select
 
 from retention import clock
-from retention.campaigns.body import Body
+from retention.campaigns.spec import Body
 from retention.db.tables import (
     Assignment,
     Campaign,

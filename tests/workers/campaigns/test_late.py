@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from retention import clock, templating
-from retention.campaigns import closing, late
+from retention.campaigns import closing, late_orders
 from retention.campaigns.view import described
 from retention.db.tables import Assignment
 from tests.workers.campaigns.steps import bring, campaign_of, go_on, live, measured, messages
@@ -59,10 +59,10 @@ def test_what_was_told_is_told_once_and_again_only_when_more_comes(desk, closed)
     bring(desk, "purchase", ends + timedelta(hours=2), who)  # after its window
     bring(desk, "purchase", ends - timedelta(days=8), ["passer-by"])  # of nobody in it
     with desk.database.transaction() as session:
-        assert late.untold(session, desk.settings) == []
+        assert late_orders.untold(session, desk.settings) == []
     bring(desk, "purchase", ends - timedelta(days=8), who[:1])
     with desk.database.transaction() as session:
-        assert late.untold(session, desk.settings) == [closed]
+        assert late_orders.untold(session, desk.settings) == [closed]
 
 
 def test_the_result_that_is_asked_for_says_so_too(desk, closed):

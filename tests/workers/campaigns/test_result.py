@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import delete, func, select, update
 
 from retention import clock, feedback
-from retention.campaigns import closing, coupons, due, holes, sending
+from retention.campaigns import closing, coupons, due, missing_days, sending
 from retention.campaigns.import_events import LISTENER
 from retention.db.tables import (
     Assignment,
@@ -123,7 +123,7 @@ def test_it_is_not_measured_before_the_orders_of_its_window_are_there(desk):
 
 def test_days_of_the_window_without_any_order_are_told_with_the_result(desk, monkeypatch):
     campaign_id = live(desk)
-    monkeypatch.setattr(holes, "missing_days", lambda *window: [date(2025, 4, 20), date(2025, 4, 21)])
+    monkeypatch.setattr(missing_days, "missing_days", lambda *window: [date(2025, 4, 20), date(2025, 4, 21)])
     go_on(desk, days=29)
     measured = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
     assert measured.result["missing_days"] == ["2025-04-20", "2025-04-21"]

@@ -12,8 +12,8 @@ from sqlalchemy import func, select, update
 
 from retention import clock, erasure
 from retention.campaigns import compose, sending
-from retention.campaigns.body import Body
 from retention.campaigns.redemptions import Use, redeem
+from retention.campaigns.spec import Body
 from retention.db.tables import (
     Assignment,
     Audit,

@@ -14,7 +14,7 @@ from retention.db.tables import Assignment, Campaign, DirectoryEntry
 from retention.errors import BadInput
 from retention.features import build
 from retention.lake import Lake, directory, store
-from retention.lake.identity import IdentityRules, desk, exact, forget, ids_of, keys, links, load, resolve
+from retention.lake.identity import IdentityRules, exact, forget, ids_of, keys, links, load, resolve, review
 from retention.lake.importing import import_files
 from retention.lake.schema import LINKS
 from tests.retention.campaigns.samples import a_body
@@ -74,7 +74,7 @@ class Desk:
         return links.link_id(one, other)
 
     def undo(self, one: str, other: str):
-        return desk.decide(
+        return review.decide(
             self.lake, self.database, self.settings, [links.link_id(one, other)], "undone", by="me"
         )
 
@@ -160,9 +160,9 @@ def test_the_machine_does_not_overrule_a_person(shop):
         b={"email": "a@x.org", "attributes": '{"loyalty_id": "7"}'}
     )  # would make a and b one again
     assert shop.people() == {"d": "a"}
-    waiting = {pair["evidence"]["held_back"]: pair["link_id"] for pair in desk.review(shop.lake)}
+    waiting = {pair["evidence"]["held_back"]: pair["link_id"] for pair in review.review(shop.lake)}
     assert len(waiting) == 2
-    desk.decide(
+    review.decide(
         shop.lake, shop.database, shop.settings,
         [waiting["would join customers whom a person parted"]], "accepted", by="me",
     )  # fmt: skip
@@ -183,14 +183,14 @@ def test_who_is_one_customer_already_is_not_asked_about(shop):
         ann={"phone": "+447700900123", "name": "Ann Smith"},
         bob={"phone": "+447700900123", "name": "Bob Jones"},
     )
-    assert len(desk.review(shop.lake)) == 1
+    assert len(review.review(shop.lake)) == 1
     other = shop.link("ann", "bob2")
     shop.link("bob", "bob2")
     with shop.database.reading() as session:
-        counted = desk.status(shop.lake, session, shop.settings, load(shop.settings))
-    assert (counted["links"]["proposed"], desk.review(shop.lake)) == (0, [])
-    desk.decide(shop.lake, shop.database, shop.settings, [other], "undone", by="me")
-    assert len(desk.review(shop.lake)) == 1
+        counted = review.status(shop.lake, session, shop.settings, load(shop.settings))
+    assert (counted["links"]["proposed"], review.review(shop.lake)) == (0, [])
+    review.decide(shop.lake, shop.database, shop.settings, [other], "undone", by="me")
+    assert len(review.review(shop.lake)) == 1
 
 
 def test_a_key_of_too_many_links_nobody_and_is_told(shop):
@@ -207,7 +207,7 @@ def test_a_family_telephone_is_left_to_a_person(shop):
         ann2={"phone": "07700900123 ext 3", "locale": "en-GB", "name": "Smith, Ann"},
     )
     assert shop.people() == {"ann2": "ann"}
-    assert [pair["evidence"]["name"] for pair in desk.review(shop.lake)] == ["different"]
+    assert [pair["evidence"]["name"] for pair in review.review(shop.lake)] == ["different"]
 
 
 def test_a_loyalty_number_links_and_what_was_made_up_does_not(shop):
@@ -320,7 +320,7 @@ def test_a_merge_over_both_arms_counts_every_order_once_and_where_it_was_assigne
     assert shop.people() == {"b": "a"}
     with shop.database.reading() as session:
         merged = outcomes(shop.lake, session, campaign).customers
-        assert desk.both_arms(shop.lake, session, shop.settings) == (
+        assert review.both_arms(shop.lake, session, shop.settings) == (
             {"campaign_id": "c1", "name": "May", "customers": 1},
         )
     pd.testing.assert_frame_equal(apart, merged)
@@ -348,9 +348,9 @@ def test_wrong_decisions_are_refused_in_a_sentence(shop):
     shop.customers(a="a@x.org", b="a@x.org")
     link = links.link_id("a", "b")
     with pytest.raises(BadInput, match="did you mean"):
-        desk.decide(shop.lake, shop.database, shop.settings, [link[:-1] + "!"], "undone", by="me")
+        review.decide(shop.lake, shop.database, shop.settings, [link[:-1] + "!"], "undone", by="me")
     with pytest.raises(BadInput, match="is accepted; only one that is proposed"):
-        desk.decide(shop.lake, shop.database, shop.settings, [link], "rejected", by="me")
+        review.decide(shop.lake, shop.database, shop.settings, [link], "rejected", by="me")
 
 
 def test_a_policy_names_its_own_keys(shop, tmp_path):

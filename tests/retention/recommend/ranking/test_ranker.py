@@ -79,16 +79,16 @@ def test_where_there_is_little_only_the_few_signals_are_learned(examples):
 
 
 def test_of_two_equally_likely_things_a_customer_buys_the_less_known_comes_first(shop, examples):
-    from retention.recommend import moments
+    from retention.recommend import evaluation_context
     from retention.recommend.catalogue import catalogue
     from retention.recommend.history import DAY, read
 
     history = read(shop.lake, shop.end)
-    now = moments.moment(history, shop.end.timestamp() / DAY, catalogue(shop.lake), min_buyers=5)
+    now = evaluation_context.moment(history, shop.end.timestamp() / DAY, catalogue(shop.lake), min_buyers=5)
     learned = signals.fit(examples)
     indifferent = ranker.Ranker("signals", learned | {"weights": np.zeros_like(learned["weights"])})
     rows = np.arange(20)
-    scores = moments.ranked(now, indifferent)(rows)
+    scores = evaluation_context.ranked(now, indifferent)(rows)
     bought = now.bought[rows].toarray() > 0
     known = now.learned.shelf.fact("buyers_28")
     for mine, line in zip(bought, scores, strict=True):

@@ -1,0 +1,267 @@
+"""``/playground/*``: what the page and scripts use. See contracts: Playground."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from bot.playground import seed
+from bot.playground.desk import Desk
+from bot.playground.rate_limits import FAULTS
+from bot.playground.workspace import Json, SlackError, Workspace
+
+STREAM_QUEUE, HEARTBEAT = 500, 15.0
+
+
+class Refusal(Exception):
+    """A request that cannot be answered; becomes a sentence in JSON."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+def someone(name: str) -> seed.Person:
+    """A person by handle or id."""
+    person = seed.person(name)
+    if person is None or person.is_bot:
+        people = ", ".join(one.handle for one in seed.PEOPLE)
+        raise Refusal(404, f"There is no person {name!r} here; there are {people}.")
+    return person
+
+
+class Scripts:
+    """The handlers, over one desk."""
+
+    def __init__(self, desk: Desk, extras: dict[str, Any] | None = None) -> None:
+        self.desk, self.extras = desk, extras or {}
+
+    @property
+    def workspace(self) -> Workspace:
+        return self.desk.workspace
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        listed: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
+            ("POST", "/commands", self.commands), ("POST", "/messages", self.write),
+            ("GET", "/channels/{name}/messages", self.messages), ("POST", "/channels/{name}/read", self.mark_read),
+            ("POST", "/actions", self.actions), ("GET", "/views", self.view), ("POST", "/views", self.views),
+            ("GET", "/home", self.home), ("GET", "/files/{id}", self.file), ("POST", "/faults", self.faults),
+            ("GET", "/workspace", self.overview), ("GET", "/stream", self.stream),
+        ]  # fmt: skip
+        return [
+            Route(f"/playground{path}", answered(handler), methods=[verb]) for verb, path, handler in listed
+        ]
+
+    def _channel(self, name: str, person: seed.Person | None = None) -> seed.Channel:
+        try:
+            channel = self.workspace.channel(name)
+        except SlackError:
+            raise Refusal(404, f"There is no channel {name!r} here.") from None
+        if person and person.id not in channel.members:
+            raise Refusal(403, f"{person.name} is not in {channel.name}.")
+        return channel
+
+    async def commands(self, request: Request) -> Response:
+        """Type a slash command."""
+        form = await request.form()
+        person = someone(field(form, "user"))
+        line = field(form, "text").strip()
+        if not line.startswith("/"):
+            line = f"/retention {line}"
+        ack = await self.desk.command(person, self._channel(field(form, "channel"), person), line)
+        return JSONResponse(ack.as_dict())
+
+    async def write(self, request: Request) -> Response:
+        """Write an ordinary message."""
+        form = await request.form()
+        person = someone(field(form, "user"))
+        channel = self._channel(field(form, "channel"), person)
+        thread = form.get("thread_ts")
+        message = await self.desk.say(person, channel, field(form, "text"), str(thread) if thread else None)
+        return JSONResponse(self.workspace.shown(message))
+
+    async def messages(self, request: Request) -> Response:
+        """A conversation as a person (or everybody) sees it."""
+        user = request.query_params.get("user")
+        person = someone(user) if user else None
+        channel = self._channel(request.path_params["name"])
+        seen = self.workspace.seen_by(channel.id, person.id if person else None)
+        return JSONResponse([self.workspace.shown(one) for one in seen])
+
+    async def mark_read(self, request: Request) -> Response:
+        """Remember up to where a person has read."""
+        form = await request.form()
+        person, channel = someone(field(form, "user")), self._channel(request.path_params["name"])
+        key = f"{person.id} {channel.id}"
+        self.workspace.read[key] = field(form, "ts")
+        self.workspace.store.put("read", key, {"ts": self.workspace.read[key]})
+        return JSONResponse({"ok": True})
+
+    async def actions(self, request: Request) -> Response:
+        """Press a button or choose, in a message, the open modal or the Home tab."""
+        form = await request.form()
+        person = someone(field(form, "user"))
+        block_id, action_id = str(form.get("block_id") or ""), field(form, "action_id")
+        value = _value(form)
+        if view := self._view_asked(form, person):
+            state = _json(form, "state")
+            ack = await self.desk.press_in_view(person, view, block_id, action_id, value, state)
+        else:
+            channel = self._channel(field(form, "channel"), person)
+            ack = await self.desk.press(person, channel, field(form, "ts"), block_id, action_id, value)
+        return JSONResponse(ack.as_dict())
+
+    def _view_asked(self, form: FormData, person: seed.Person) -> Json | None:
+        wanted = form.get("view_id")
+        if not wanted:
+            return None
+        modal, home = self.workspace.modal(person.id), self.workspace.homes.get(person.id)
+        found = next((one for one in (modal, home) if one and wanted in (one["id"], one["type"])), None)
+        if found is None:
+            raise Refusal(404, f"{person.name} has no view {wanted!r} open.")
+        return found
+
+    async def view(self, request: Request) -> Response:
+        """The open modal, or null."""
+        return JSONResponse(self.workspace.modal(someone(request.query_params.get("user", "")).id))
+
+    async def views(self, request: Request) -> Response:
+        """Submit or close the open modal."""
+        form = await request.form()
+        person, action = someone(field(form, "user")), str(form.get("action") or "submit")
+        if action not in ("submit", "close"):
+            raise Refusal(422, f"action is {action!r}; use submit or close.")
+        values = _json(form, "values")
+        ack = await (self.desk.close(person) if action == "close" else self.desk.submit(person, values))
+        return JSONResponse(ack.as_dict())
+
+    async def home(self, request: Request) -> Response:
+        """Open the Home tab and see what the app publishes."""
+        return JSONResponse(await self.desk.home(someone(request.query_params.get("user", ""))))
+
+    async def file(self, request: Request) -> Response:
+        """A file's bytes; never shown as a page of our own origin."""
+        file = self.workspace.files.get(request.path_params["id"])
+        content = self.workspace.store.content("file", file.id) if file else None
+        if file is None or content is None:
+            raise Refusal(404, f"There is no file {request.path_params['id']!r}.")
+        inline = file.mimetype.startswith("image/") and file.mimetype != "image/svg+xml"
+        name = file.name.replace('"', "'").encode("ascii", "replace").decode()
+        shown = "inline" if inline and "download" not in request.query_params else "attachment"
+        return Response(
+            content, media_type=file.mimetype, headers={"content-disposition": f'{shown}; filename="{name}"'}
+        )
+
+    async def faults(self, request: Request) -> Response:
+        """Let Slack misbehave for the next N calls."""
+        form = await request.form()
+        kind, calls = field(form, "kind"), str(form.get("calls") or "1")
+        if kind not in FAULTS or not calls.isdigit():
+            raise Refusal(
+                422,
+                f"kind is {kind!r} and calls {calls!r}; kind is one of {', '.join(FAULTS)}, calls a number.",
+            )
+        method = form.get("method")
+        faults = self.desk.api.faults
+        faults.set(kind, int(calls), str(method) if method else None)
+        return JSONResponse({"left": faults.left, "struck": faults.struck})
+
+    async def overview(self, request: Request) -> Response:
+        """People, channels with what is unread, and what the page says about itself."""
+        person = someone(request.query_params.get("user", "viewer"))
+        extras = {key: made() if callable(made) else made for key, made in self.extras.items()}
+        return JSONResponse({
+            "team": {"id": seed.TEAM_ID, "name": seed.TEAM_NAME}, "timezone": seed.TIMEZONE,
+            "me": person.id, "bot": seed.BOT_USER,
+            "people": [
+                {"id": p.id, "handle": p.handle, "name": p.name, "title": p.title, "colour": p.colour, "is_bot": p.is_bot}
+                for p in seed.EVERYONE.values()
+            ],
+            "channels": [
+                {"id": c.id, "name": c.name, "topic": c.topic, "private": c.private, "im": bool(c.im_of),
+                 "has_bot": c.has_bot, "members": len(c.members), "unread": self._unread(c, person)}
+                for c in self.workspace.channels.values()
+                if person.id in c.members
+            ],
+            **extras,
+        })  # fmt: skip
+
+    def _unread(self, channel: seed.Channel, person: seed.Person) -> int:
+        read = self.workspace.read.get(f"{person.id} {channel.id}", "")
+        seen = self.workspace.seen_by(channel.id, person.id)
+        return sum(one.ts > read and one.user != person.id and not one.is_reply for one in seen)
+
+    async def stream(self, request: Request) -> Response:
+        """Everything that changes for a person, as server-sent events."""
+        person = someone(request.query_params.get("user", ""))
+        return StreamingResponse(self._events(person, request), media_type="text/event-stream")
+
+    async def _events(self, person: seed.Person, request: Request) -> AsyncIterator[str]:
+        queue: asyncio.Queue[Json] = asyncio.Queue(STREAM_QUEUE)
+        self.workspace.listeners.add(queue)
+        try:
+            yield 'data: {"type": "hello"}\n\n'
+            while not await request.is_disconnected():
+                try:
+                    event = await asyncio.wait_for(queue.get(), HEARTBEAT)
+                except TimeoutError:
+                    yield ": still here\n\n"
+                    continue
+                if event.get("type") == "bye":
+                    return
+                if self._concerns(event, person):
+                    yield f"data: {json.dumps(event)}\n\n"
+        finally:
+            self.workspace.listeners.discard(queue)
+
+    def _concerns(self, event: Json, person: seed.Person) -> bool:
+        if event.get("user") not in (None, person.id) or event.get("only_for") not in (None, person.id):
+            return False
+        channel = self.workspace.channels.get((event.get("message") or {}).get("channel", ""))
+        return channel is None or person.id in channel.members
+
+
+def answered(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Turn refusals into JSON sentences."""
+
+    async def handle(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except Refusal as refusal:
+            return JSONResponse({"error": str(refusal)}, refusal.status)
+        except SlackError as error:
+            return JSONResponse({"error": error.code, **error.extra}, 404)
+
+    return handle
+
+
+def field(form: FormData, name: str) -> str:
+    """A form field that must be there."""
+    value = form.get(name)
+    if not isinstance(value, str) or not value:
+        raise Refusal(422, f"The field {name!r} is missing.")
+    return value
+
+
+def _value(form: FormData) -> Any:
+    values = [str(one) for one in form.getlist("value")]
+    return values if len(values) > 1 else values[0] if values else None
+
+
+def _json(form: FormData, name: str) -> Json:
+    text = form.get(name)
+    if not text:
+        return {}
+    try:
+        made = json.loads(str(text))
+    except ValueError:
+        made = None
+    if not isinstance(made, dict):
+        raise Refusal(422, f"The field {name!r} is no JSON object.")
+    return made

@@ -1,0 +1,219 @@
+"""What an edit of a campaign may change, and the version that comes of it: each value held to the policy of the draft."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from retention.campaigns import wording
+from retention.campaigns.spec import Body, OfferLine
+from retention.errors import BadInput
+from retention.risk.policy import HOLDOUT, LONGEST_HOURS
+from retention.templating import money
+
+OFFERS = (
+    "share",
+    "amount",
+    "free_shipping",
+    "reminder",
+)  # what everybody who is written to can be given instead
+SOON = "soon"  # as soon as the clearance time is over
+MINUTE = "%Y-%m-%d %H:%M"
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What an edit changes; None leaves a thing as it is. Shares are 0 … 1, money is in the campaign's currency.
+
+    ``offer`` (one of `OFFERS`) gives everybody who is written to the same; ``send_on`` is local time of the shop,
+    ``2025-05-03 09:00``, or ``soon``.
+    """
+
+    name: str | None = None
+    discount: float | None = None
+    holdout: float | None = None
+    expires_days: int | None = None
+    copy_text: str | None = None
+    offer: str | None = None
+    amount: float | None = None
+    min_order: float | None = None
+    budget: float | None = None
+    send_on: str | None = None
+
+
+def changed(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -> Body:
+    """The body with the changes in it, checked.
+
+    Raises
+    ------
+    BadInput
+        One sentence that names the field, the value and what can be used.
+    """
+    update: dict[str, object] = {"offers": tuple(_line(line, body, changes) for line in body.offers)}
+    if (
+        changes.discount is not None
+        and changes.discount != body.discount
+        and changes.offer in (None, "share")
+    ):
+        if not body.coupons and changes.offer is None:
+            raise BadInput("No part of this campaign carries a discount, so there is none to change.")
+        if not 0.01 <= changes.discount <= 0.99:
+            raise BadInput(f"A discount of {100 * changes.discount:g} % is none; use 1 to 99.")
+    if changes.holdout is not None:
+        low, high = HOLDOUT
+        if not low <= changes.holdout <= high:
+            raise BadInput(
+                f"A hold-out of {100 * changes.holdout:g} % is outside the policy; use {100 * low:g} to {100 * high:g}."
+            )
+        update["holdout"] = changes.holdout
+    if changes.expires_days is not None:
+        if not 1 <= changes.expires_days <= 365:
+            raise BadInput(f"Codes cannot expire after {changes.expires_days} days; use 1 to 365.")
+        update["expires_days"] = changes.expires_days
+    if changes.budget is not None:
+        update["budget"] = _budget(body, changes.budget)
+    if changes.send_on is not None:
+        update["send_on"] = (
+            None if changes.send_on == SOON else _moment(changes.send_on, zone, now, body.send_on)
+        )
+    made = body.model_copy(update=update)
+    _refuse_idle(made, changes)
+    made = made.model_copy(update={"copy_text": _copy(body, made, changes.copy_text)})
+    made.check_offers()
+    return made
+
+
+def named(name: str) -> str:
+    """A campaign's name as it is stored.
+
+    Raises
+    ------
+    BadInput
+    """
+    name = " ".join(name.split())
+    if not 1 <= len(name) <= 80:
+        raise BadInput(f"A campaign's name has 1 to 80 characters; this one has {len(name)}.")
+    return name
+
+
+def _line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
+    """One rule's offer after the edit; who is called keeps being called."""
+    if line.action == "call":
+        return line
+    kind = changes.offer or _kind(line)
+    if kind == "share" and (changes.offer or changes.discount is not None):
+        share = body.discount if changes.discount is None else changes.discount
+        if share is None:
+            raise BadInput("The offer is a share of the order and its discount is not said; use 1 to 99.")
+        return _with(line, "coupon", discount=share)
+    if kind == "amount" and (changes.offer or changes.amount is not None or changes.min_order is not None):
+        off = line.face if changes.amount is None and _kind(line) == "amount" else changes.amount
+        least = line.min_order if changes.min_order is None else changes.min_order
+        if not off or off < 0:
+            raise BadInput(f"Money off of {off or 0:g} is none; say how much, like 5.")
+        if least <= 0:
+            raise BadInput(
+                "Money off needs a From order value, or small orders sell below cost; say one, like 40."
+            )
+        return _with(line, "coupon", face=off, min_order=least)
+    if kind == "free_shipping" and (changes.offer or changes.min_order is not None):
+        least = line.min_order if changes.min_order is None else changes.min_order
+        if least <= 0:
+            raise BadInput(
+                "Free shipping needs a From order value, or small orders sell below cost; say one, like 40."
+            )
+        return _with(line, "free_shipping", face=body.shipping_cost, min_order=least)
+    return _with(line, "reminder") if changes.offer == "reminder" else line
+
+
+def _refuse_idle(made: Body, changes: Changes) -> None:
+    """Money off, or the order value that it takes, where no offer is of that kind: it would be forgotten without a word."""
+    kinds = {_kind(line) for line in made.offers}
+    if changes.offer is not None:
+        return  # an offer that was chosen says which of the fields are its own
+    for what, value, takers in (
+        ("Money off", changes.amount, {"amount"}),
+        ("From order value", changes.min_order, {"amount", "free_shipping"}),
+    ):
+        if value and not kinds & takers:
+            raise BadInput(
+                f"{what} {value:g} is for no offer of this campaign; choose one for all that has it, or leave it empty."
+            )
+
+
+def _with(
+    line: OfferLine, action: str, discount: float = 0.0, face: float = 0.0, min_order: float = 0.0
+) -> OfferLine:
+    own = line.own if action == line.action else None
+    terms = {"action": action, "discount": discount, "face": face, "min_order": min_order, "own": own}
+    return line.model_copy(update=terms)
+
+
+def _kind(line: OfferLine) -> str:
+    if line.action == "coupon":
+        return "amount" if line.face else "share"
+    return line.action
+
+
+def _budget(body: Body, budget: float) -> float:
+    most = body.budget if body.most_budget is None else body.most_budget
+    if not 0 < budget <= most:
+        raise BadInput(
+            f"A budget of {money(budget, body.currency)} is outside the policy; use more than 0 and at most {money(most, body.currency)}."
+        )
+    return budget
+
+
+def _moment(text: str, zone: ZoneInfo, now: datetime, kept: datetime | None) -> datetime:
+    """The moment that was typed; what a window shows of the one that is ``kept`` names that one."""
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise BadInput(
+            f'Send not before {text!r} is no moment; write it like 2025-05-03 09:00, or "{SOON}".'
+        ) from None
+    if kept is not None and f"{kept.astimezone(zone):{MINUTE}}" == text.strip():
+        at = kept
+    at = at if at.tzinfo else _local(at, text, zone)
+    if at <= now:
+        raise BadInput(f'Send not before {text!r} is over already; use a later one, or "{SOON}".')
+    refuse_far(at, text, zone, now)
+    return at
+
+
+def _local(at: datetime, text: str, zone: ZoneInfo) -> datetime:
+    """A time of the shop's clock; one that the clock skips or shows twice that day is no moment, or two."""
+    first, second = (at.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    there = first.astimezone(UTC).astimezone(zone)
+    if there.replace(tzinfo=None) != at:
+        raise BadInput(
+            f"Send not before {text!r} is skipped by the clock of {zone.key} that day; use {there:{MINUTE}}, say."
+        )
+    if first.utcoffset() != second.utcoffset():
+        either = " or ".join(one.isoformat(" ", "minutes") for one in (first, second))
+        raise BadInput(
+            f"Send not before {text!r} comes twice by the clock of {zone.key} that day; write {either}."
+        )
+    return first
+
+
+def refuse_far(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None:
+    """A moment of sending further ahead than an approval may wait; versions before this was asked have kept theirs.
+
+    Raises
+    ------
+    BadInput
+    """
+    latest = now + timedelta(hours=LONGEST_HOURS)
+    if at > latest:
+        raise BadInput(
+            f"Send not before {text!r} is more than {LONGEST_HOURS // 24} days ahead; use one up to "
+            f'{latest.astimezone(zone):{MINUTE}}, or "{SOON}".'
+        )
+
+
+def _copy(before: Body, made: Body, text: str | None) -> str:
+    """The text that was typed; where another kind of offer needs another text and nobody wrote one, its default."""
+    typed = before.copy_text if text is None else wording.checked(text)
+    if typed != before.copy_text or made.copy_action == before.copy_action:
+        return typed
+    return wording.default(made.copy_action)

@@ -1,0 +1,322 @@
+"""The work of one import: rows are staged piece by piece, judged, and written in one commit; bad ones go to the quarantine."""
+# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+
+import hashlib
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from retention.errors import BadInput
+from retention.lake import currency, formats, import_log, mapping, quarantine, store, upsert
+from retention.lake.cleaning import clean
+from retention.lake.cleaning.not_products import codes, mark
+from retention.lake.cleaning.policy import load_clean_policy
+from retention.lake.event_writer import Adding
+from retention.lake.import_report import ImportReport
+from retention.lake.lake import Lake
+from retention.lake.reading import flatten, sources
+from retention.lake.schema import SQL_TYPES, TABLES, Table
+from retention.lake.staging import Staging, compile_staging
+from retention.privacy import erased
+from retention.settings import Settings
+from retention.urls import is_url
+
+
+class Import:
+    """The state of one import: good rows gather in the table ``staged``, bad ones in ``bad_0``, ``bad_1`` …
+
+    DuckDB is in memory, so these tables are too; they are no TEMP tables, which other cursors would not see.
+    """
+
+    def __init__(
+        self,
+        lake: Lake,
+        settings: Settings,
+        table: Table,
+        mapped: mapping.Mapping | None,
+        source: str | None,
+        query: str | None,
+        only: str | None,
+        map_name: str | None = None,
+        known: Callable[[], erased.Erased] = erased.Erased,  # who was erased, by now
+    ) -> None:
+        self.lake, self.con, self.settings, self.table = lake, lake.duckdb, settings, table
+        self.mapping = mapped
+        self.source, self.query, self.only = source, query, only
+        self.read_rows = self.filtered = 0
+        self.format = map_name[7:] if map_name and map_name.startswith("format:") else None
+        self.kept = quarantine.Kept(table.name, uuid.uuid4().hex, map_name, source)
+        self.policy = load_clean_policy(settings)
+        self.bad: list[str] = []
+        self.mended: dict[str, int] = {}
+        self.seen: list[dict[str, Any]] = []
+        self.reasons: dict[str, int] = {}
+        self.columns: set[str] = set()
+        self.staged = False
+        self.learned: list[str] = []
+        self.names: list[str] = []  # of the sources whose rows are staged
+        self.good = self.aside = 0
+        self.adding = None if table.keyed else Adding(lake.root, self.con, table)
+        self.lock, self.held = ExitStack(), False
+        self.currencies: set[str] = set()
+        self.no_products: set[str] = set()
+        self.known = known
+
+    # ------------------------------------------------------------ reading
+
+    def read(self, file: str, tell: Callable[[int], None]) -> None:
+        """Stage one file's rows; ``tell`` learns how many were read so far."""
+        with sources.opened(self.con, file, self.mapping, self.query, self.only, tell) as source:
+            own = (
+                self._one(f"SELECT count(*) FROM {source.relation}")
+                if self.mapping and self.mapping.rows
+                else None
+            )
+            mapped = self.mapping or mapping.identity(self.table, list(source.columns))
+            if self.format:
+                formats.check(self.format, source.columns, source.name)
+            source = flatten.shaped(self.con, source, mapped)
+            mapping.check(mapped, list(source.columns), source.name)
+            source = sources.as_read(self.con, source, mapped)
+            rows = self.take(source, mapped, tell)
+            total = (rows if own is None else own) + sum(source.rejected.values())
+            stamps = import_log.stamps(file, mapped, self.source)
+            notes = [*source.detected.get("notes", ()), *self._unzoned(source, mapped)]
+            seen = {"file": source.name, "rows": total, **source.detected, **stamps}
+            self.seen.append(seen | ({"notes": notes} if notes else {}))
+
+    def take(
+        self, source: sources.Source, mapped: mapping.Mapping, tell: Callable[[int], None] = lambda rows: None
+    ) -> int:
+        """Stage a source's rows by a map, in pieces that fit into memory; how many there were."""
+        total = 0
+        for piece, counted in sources.pieces(self.con, source):
+            condition = f" WHERE {self.only}" if self.only else ""
+            rows = self._one(f"SELECT count(*) FROM {piece.relation}{condition}") if self.only else counted
+            total += rows
+            if rows:
+                rule = self.policy.bookkeeping
+                accounts = rule.title if rule.holds else None
+                staging = compile_staging(self.con, piece, mapped, self.only, self.source, accounts)
+                self.columns.update(staging.columns)
+                self._stage(piece, staging, rows)
+                tell(total)
+        if not total and not source.rejected and not self.only:
+            of = " that the map's `from` can use" if mapped.rows else ""
+            raise BadInput(f"{source.name} has no rows{of}.")
+        if source.rejected:
+            self._quarantine("SELECT * FROM rejected_lines", quarantine.LINE, source)
+            self._count(source.rejected)
+            self.read_rows += sum(source.rejected.values())
+        return total
+
+    def _stage(self, source: sources.Source, staging: Staging, rows: int) -> None:
+        import duckdb
+
+        before = self._one("SELECT count(*) FROM staged") if self.staged else 0
+        verb = "INSERT INTO staged" if self.staged else "CREATE OR REPLACE TABLE staged AS"
+        try:
+            self.con.execute(f"{verb} {staging.good_and_bad}")
+        except duckdb.Error as error:
+            first = str(error).strip().splitlines()[0]
+            raise BadInput(f"{source.name} cannot be read: {first}") from None
+        self.staged = True
+        reasons = dict(
+            self.con.execute(
+                "SELECT _reason, count(*) FROM staged WHERE _reason IS NOT NULL GROUP BY 1 ORDER BY 2 DESC"
+            ).fetchall()
+        )
+        if reasons:
+            self._quarantine(staging.bad, quarantine.MAP, source)
+            self.con.execute("DELETE FROM staged WHERE _reason IS NOT NULL")
+        self.known().drop(self.con)
+        good = self._one("SELECT count(*) FROM staged")
+        self._count(reasons)
+        self.read_rows += rows
+        self.filtered += (
+            rows - (good - before) - sum(reasons.values())
+        )  # not meant, or of somebody who was erased
+        self.names.append(source.name)
+        if self.adding is not None and good >= sources.ROWS_AT_ONCE:
+            self._flush()
+
+    def _count(self, reasons: dict[str, int]) -> None:
+        for reason, number in reasons.items():
+            self.reasons[reason] = self.reasons.get(reason, 0) + number
+
+    def _quarantine(self, rows: str, stage: str, source: sources.Source) -> None:
+        name = f"bad_{len(self.bad)}"
+        reading = {
+            "columns": source.columns,
+            "as": {name: asdict(how) for name, how in source.readings.items()},
+        }
+        kept = self.kept.sql(rows, stage, source.name, reading)
+        self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {kept}")
+        self.bad.append(name)
+
+    # ------------------------------------------------------------ writing
+
+    def commit(
+        self, files: list[str], seconds: Callable[[], float], held: tuple[Path, str] | None = None
+    ) -> ImportReport:
+        """Write what is new, in one commit, and the quarantine: it before, so that no row is ever in neither.
+
+        ``held``: a file of the quarantine from which the rows came, and the SQL of those that stay there anyhow. It is
+        written after the commit: a row that is in both is a duplicate to the next release.
+        """
+        self._hold()
+        if self.adding is not None:
+            self._flush()
+        staged = self.good if self.adding else self._one("SELECT count(*) FROM staged") if self.staged else 0
+        if held is None:
+            path = self._write_quarantine(
+                files, refused=not staged and bool(self.read_rows) and not self.only
+            )
+        accepted = self.adding.commit() if self.adding is not None else self._upsert() if staged else 0
+        mark(self.lake, self.no_products)
+        self._let_go()
+        if held is not None:
+            path = quarantine.write(self.con, [f"({held[1]})", *self.bad], held[0])
+        return ImportReport(
+            self.table.name, self.read_rows, self.filtered, accepted, staged - accepted - self.aside,
+            sum(self.reasons.values()), dict(sorted(self.reasons.items(), key=lambda item: -item[1])), path,
+            round(seconds(), 3), tuple(self.seen), self.mended, self.adding.equal if self.adding else 0,
+            timezone=self._zone(),
+        )  # fmt: skip
+
+    def _write_quarantine(self, files: list[str], *, refused: bool) -> str | None:
+        """Write the quarantine; what an import of the files set aside is not lost by one that is refused.
+
+        Refused attempts have a file of their own, where no such import has one: the newest is shown, until one comes in.
+
+        Raises
+        ------
+        BadInput
+            Where the import is refused.
+        """
+        file = self._quarantine_path(files)
+        attempt = file.with_stem(f"{file.stem}-refused")
+        if refused:
+            path = None if file.exists() else quarantine.write(self.con, self.bad, attempt)
+            raise BadInput(self._nothing_usable(files, path))
+        attempt.unlink(missing_ok=True)
+        return quarantine.write(self.con, self.bad, file)
+
+    def _zone(self) -> str:
+        zone = self.mapping.timezone if self.mapping and self.table.name == "events" else "UTC"
+        return "" if "timezone" in self.settings.model_fields_set or zone == "UTC" else zone
+
+    def _unzoned(self, source: sources.Source, mapped: mapping.Mapping) -> list[str]:
+        """That times are read as UTC where the shop has a clock of its own and neither file nor map names a zone."""
+        zone = self.settings.timezone
+        naive = [name for name in source.naive if name.casefold() in mapped.unzoned]
+        if mapped.names_zone or zone == "UTC" or not naive:
+            return []
+        again = " and import the file again" if self.table.name in TABLES else ""
+        if self.table.name == "events":
+            again = " and begin a home anew: in this one these events would count twice, or stay as they are"
+        return [
+            f"{', '.join(naive)}: neither file nor map names a time zone, so times are read as UTC, and the shop's clock is "
+            f'{zone}. If they are by it, write timezone = "{zone}" into the map{again}.'
+        ]
+
+    def _hold(self) -> None:
+        """Be the only writer of the table from the first piece written to the commit (see `close`).
+
+        Who was erased while the files were read goes here; an erasure from now on waits for the table.
+        """
+        if not self.held:
+            self.lock.enter_context(store.locked(self.lake.root, self.table))
+            self.held = True
+            self.filtered += self.known().drop(self.con) if self.staged else 0
+
+    def _let_go(self) -> None:
+        self.lock.close()
+        self.held = False
+
+    def _flush(self) -> None:
+        """Write the staged events that are new and can be right; the lake learns of them at the commit."""
+        if not self.staged or self.adding is None:
+            return
+        self._hold()
+        good = self._one("SELECT count(*) FROM staged")
+        if not good:
+            return
+        self.good += good
+        for done, number in clean.mend(self.con, "staged").items():
+            self.mended[done] = self.mended.get(done, 0) + number
+        fresh = self.adding.fresh("event_id" in self.columns)
+        self._clean(fresh, self.adding)
+        if self._one(f"SELECT count(*) FROM {fresh}"):
+            self.currencies |= currency.named(self.con, fresh)
+            currency.check(self.lake, self.settings, self.currencies)
+            self.adding.write(fresh)
+            self.no_products |= codes(self.lake, fresh, self.policy)
+        self.con.execute("DROP TABLE IF EXISTS staged; DROP TABLE IF EXISTS fresh")
+        self.staged, self.names = False, []
+
+    def _clean(self, fresh: str, adding: Adding) -> None:
+        """Set aside what the cleaning rules find among new events."""
+        if fresh != "staged":
+            clean.alike(self.con, fresh)
+        found = clean.judge(
+            self.con, fresh, self.policy, near=adding.near(fresh), known=adding.known(),
+            testers=f'SELECT email, customer_id FROM "{self.lake.table("customers").get_name()}"',
+        )  # fmt: skip
+        if found:
+            columns = ", ".join(self.table.names)
+            rows = f"SELECT reason, {columns} FROM {fresh} AS row JOIN set_aside ON row.rowid = place"
+            source = sources.Source(
+                ", ".join(dict.fromkeys(self.names)),
+                rows,
+                {column.name: SQL_TYPES[column.kind] for column in self.table.columns},
+            )
+            self._quarantine(rows, quarantine.RULES, source)
+            self.con.execute(f"DELETE FROM {fresh} WHERE rowid IN (SELECT place FROM set_aside)")
+            self._count(found)
+        clean.drop(self.con)
+        self.aside += sum(found.values())
+
+    def _upsert(self) -> int:
+        accepted, self.learned = upsert.upsert(self.lake, self.table, self.columns)
+        return accepted
+
+    def _quarantine_path(self, files: list[str]) -> Path:
+        """Importing the same files again writes the same file."""
+        said = "\n".join([self.table.name, *files, *([self.only] if self.only else [])])
+        digest = hashlib.sha256(said.encode()).hexdigest()[:12]
+        return quarantine.folder(self.settings) / f"{self.table.name}-{digest}.parquet"
+
+    def _nothing_usable(self, files: list[str], path: str | None) -> str:
+        if not self.reasons:
+            return f"None of the {self.read_rows:,} rows of {shown(files)} is meant by the map's `where`; nothing was imported."
+        reason, number = max(self.reasons.items(), key=lambda item: item[1])
+        where = f" (the rows with their reasons are in {path})" if path else ""
+        return (
+            f"No row of {shown(files)} can be used: {reason} in {number:,} of {self.read_rows:,}; "
+            f"mend the map or the file{where}; nothing was imported."
+        )
+
+    def _one(self, sql: str) -> int:
+        return self.con.execute(sql).fetchall()[0][0]
+
+    def close(self) -> None:
+        """Free what was staged, and the table; what was not committed is gone."""
+        if self.adding is not None:
+            self.adding.abandon()
+        self._let_go()
+        for name in ("staged", "fresh", *self.bad):
+            self.con.execute(f"DROP TABLE IF EXISTS {name}")
+
+
+def named(file: str) -> str:
+    """A file's name; of a database only that it is one, for its URL holds a password."""
+    return "the database" if is_url(file) else Path(file).name
+
+
+def shown(files: list[str]) -> str:
+    """What was imported, in a word for each."""
+    return ", ".join(named(file) for file in files)

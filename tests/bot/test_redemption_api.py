@@ -1,0 +1,248 @@
+"""``POST /redemptions``: signed, within minutes, once however often it is sent."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from itertools import count
+
+import pytest
+from sqlalchemy import func, select
+
+from bot.buckets import TokenBuckets
+from bot.redemption_api import WRONG_CODES, WrongCodes
+from bot.web import Site
+from retention import clock
+from retention.campaigns.redemptions import Use, redeem
+from retention.db.tables import Coupon, Redemption
+from retention.privacy import signing
+from retention.settings import Settings
+from tests.bot.test_server import ask
+from tests.retention.outreach import made
+
+KEY = b"shared with the till"
+
+
+@pytest.fixture
+def site(settings, database) -> Site:
+    made.live(database, settings, 10)
+    clock.configure(fixed=made.NOW + timedelta(days=1))
+    return Site(Settings(home=settings.home, redemption_key=KEY.decode(), _env_file=None), database)
+
+
+def tell(site, body, *, key=KEY, at=None, tamper=b""):
+    """Call it: status and answer."""
+    sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+    signed = signing.headers(key, sent, at or clock.wall())
+    headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in signed.items()}
+    status, _, answer = ask(site, "POST", "/redemptions", sent + tamper, **headers)
+    return status, json.loads(answer)
+
+
+@pytest.fixture
+def seconds(site) -> list[float]:
+    """The throttle's clock, which the test moves."""
+    now = [0.0]
+    site.wrong_codes = WrongCodes(TokenBuckets(WRONG_CODES, 60, now=lambda: now[0]))
+    return now
+
+
+GUESSES = count()
+
+
+def guess(site, times: int) -> list[int]:
+    """Try codes that nobody has tried before."""
+    return [tell(site, {"code": f"WRONG{next(GUESSES)}"})[0] for _ in range(times)]
+
+
+def _code(site, customer="k3") -> str:
+    with site.database.reading() as session:
+        return session.scalars(select(Coupon.code).where(Coupon.customer_id == customer)).one()
+
+
+def test_a_use_is_taken_once_and_its_replay_is_answered_alike(site):
+    body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
+    first, replay = tell(site, body), tell(site, body)
+    assert first == replay
+    said = {
+        "outcome": "redeemed",
+        "said": "used, as it was meant",
+        "campaign_id": "c1",
+        "action": "coupon",
+        "discount": 0.1,
+    }
+    assert first == (200, {**said, "amount": None, "min_order": None, "category": None})
+    assert tell(site, {**body, "order_id": "o2"})[0] == 409
+    assert tell(site, {"code": _code(site, "k5"), "customer_id": "k3"})[1]["outcome"] == "other_customer"
+    assert tell(site, {"code": "SPRING10"})[0] == 404
+    with site.database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Redemption)) == 3
+
+
+def test_a_use_in_the_future_is_told_what_is_wrong_and_the_code_stays_good(site):
+    """It was refused as expired, or taken where the code still held by then."""
+    body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
+    for ahead in (timedelta(days=2), timedelta(days=400)):
+        at = clock.now() + ahead
+        status, answer = tell(site, {**body, "at": at.isoformat()})
+        assert (status, answer["error"].split("; ")[0]) == (
+            400,
+            f"at: {at:%Y-%m-%d %H:%M} UTC lies in the future",
+        )
+        assert "set the till's clock right" in answer["error"]
+    zone = clock.now() + timedelta(hours=14)  # of a till that tells its own time without its zone
+    assert tell(site, {**body, "at": zone.replace(tzinfo=None).isoformat()})[0] == 200
+
+
+def test_two_codes_of_one_slip_are_two_uses(site):
+    """The second was answered like the first, and stayed unused."""
+    first, second = ({"code": _code(site, who), "id": "till 7, slip 4711"} for who in ("k3", "k5"))
+    assert [tell(site, one)[0] for one in (first, second, second)] == [200, 200, 200]
+    with site.database.reading() as session:
+        used = select(Coupon.customer_id).where(Coupon.state == "redeemed").order_by(Coupon.customer_id)
+        assert list(session.scalars(used)) == ["k3", "k5"]
+        assert session.scalar(select(func.count()).select_from(Redemption)) == 2
+
+
+def test_a_call_stored_by_its_id_alone_is_answered_alike_for_the_same_code(site):
+    """So the version before did: sent again after the upgrade it was told that the code was used."""
+    first, second = ({"code": _code(site, who), "id": "slip 1"} for who in ("k3", "k5"))
+    with site.database.transaction() as session:
+        redeem(session, site.settings, [Use(first["code"], clock.now(), "http", key="id:slip 1")])
+    assert [tell(site, one)[0] for one in (first, second, second, first)] == [200] * 4
+    with site.database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Redemption)) == 2
+
+
+def test_that_a_code_is_used_already_says_nothing_of_an_order_that_nobody_named(site):
+    body = {"code": _code(site), "id": "till 1, slip 1"}
+    tell(site, body)
+    assert tell(site, {**body, "id": "till 2, slip 9"}) == (409, {"outcome": "twice", "said": "used already"})
+
+
+def test_a_code_at_two_tills_within_minutes_is_used_twice_though_neither_names_an_order(site):
+    body = {"code": _code(site), "id": "till 1, slip 1"}
+    assert [tell(site, one)[0] for one in (body, {**body, "id": "till 2, slip 9"}, body)] == [200, 409, 200]
+    assert tell(site, {"code": _code(site), "order_id": "o7"})[1]["outcome"] == "twice"
+
+
+def test_a_call_that_is_not_signed_now_by_who_has_the_key_changes_nothing(site):
+    body = {"code": _code(site), "customer_id": "k3"}
+    old, ahead = clock.wall() - timedelta(minutes=6), clock.wall() + timedelta(minutes=6)
+    assert [tell(site, body, at=at)[0] for at in (old, ahead)] == [401, 401]
+    assert tell(site, body, key=b"guessed")[0] == 401
+    assert tell(site, body, tamper=b" ")[0] == 401
+    assert ask(site, "POST", "/redemptions", b"{}")[0] == 401
+    with site.database.reading() as session:
+        assert not session.scalars(select(Redemption)).all()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"[]", b"{", b"[" * 9_000, {"code": ""}, {"code": "x", "amount": 1}, {"code": "x", "at": "soon"},
+        {"code": "x", "at": "0001-01-01T00:00:00+14:00"}, {"code": "x", "at": "9999-12-31T23:59:59-12:00"},
+        {"code": "x", "order_id": "a\0b"}, {"code": "x", "order_id": "\ud800"},
+    ],
+)  # fmt: skip
+def test_what_is_no_redemption_is_said(site, body):
+    """503 said of a date that no database holds that it should be sent again, for ever."""
+    status, answer = tell(site, body)
+    assert (status, bool(answer["error"])) == (400, True)
+    assert "_told" not in answer["error"]
+
+
+def test_the_log_names_neither_code_nor_customer(site, caplog):
+    body = {"code": _code(site), "customer_id": "ann@example.com"}
+    with site.database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE redemptions RENAME TO gone")
+    assert tell(site, body)[0] == 503
+    assert "cannot store a redemption" in caplog.text
+    assert body["code"] not in caplog.text
+    assert "ann@" not in caplog.text
+
+
+def test_too_much_or_no_key_or_no_database(site, settings):
+    assert tell(site, b"x" * 10_001)[0] == 413
+    assert tell(Site(settings, site.database), {"code": "x"})[0] == 404
+    with site.database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE redemptions RENAME TO gone")
+    assert tell(site, {"code": "7KQ2-M9ZD-4HT6"})[0] == 503
+
+
+def test_a_key_that_is_set_to_nothing_takes_nothing(settings, database):
+    """Whoever signed with no key was believed."""
+    made.live(database, settings, 10)
+    site = Site(Settings(home=settings.home, redemption_key="", _env_file=None), database)
+    status, said = tell(site, {"code": _code(site)}, key=b"")
+    assert (status, said["error"]) == (
+        404,
+        "redemptions are not taken here: RETENTION_REDEMPTION_KEY is not set",
+    )
+
+
+# ---------------------------------------------------------------- wrong codes
+
+
+def test_codes_after_20_unknown_ones_wait_and_the_answer_says_how_long(site, seconds):
+    assert guess(site, 22) == [404] * 20 + [429] * 2
+    sent = json.dumps({"code": "WRONG"}).encode()
+    signed = signing.headers(KEY, sent, clock.wall())
+    headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in signed.items()}
+    status, answered, body = ask(site, "POST", "/redemptions", sent, **headers)
+    assert (status, answered["Retry-After"]) == (429, "3")
+    assert answered["Content-Type"] == "application/json"
+    assert json.loads(body) == {"error": "too many unknown codes; send this again in 3 s"}
+
+
+def test_throttled_valid_code_is_answered_like_an_unknown_one(site, seconds):
+    body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
+    guess(site, 20)
+    assert tell(site, body) == tell(site, {"code": "WRONG"})
+    with site.database.reading() as session:
+        assert session.scalars(select(Redemption)).all() == []
+        assert session.scalars(select(Coupon.state).where(Coupon.customer_id == "k3")).one() == "issued"
+    seconds[0] = 3.0
+    assert tell(site, body)[0] == 200
+
+
+def test_unknown_codes_refill_at_20_in_a_minute(site, seconds):
+    guess(site, 20)
+    seconds[0] = 6.0
+    assert guess(site, 3) == [404, 404, 429]
+    seconds[0] = 66.0
+    assert guess(site, 21) == [404] * 20 + [429]
+
+
+def test_a_till_that_repeats_one_unknown_code_locks_nobody_out(site, seconds):
+    body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
+    assert {tell(site, {"code": "MISTYPED"})[0] for _ in range(100)} == {404}
+    assert tell(site, body)[0] == 200
+
+
+def test_known_codes_never_count(site, seconds):
+    body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
+    answers = [tell(site, body)[0] for _ in range(30)]
+    answers += [tell(site, {**body, "order_id": f"o{number}"})[0] for number in range(2, 32)]
+    assert answers == [200] * 30 + [409] * 30
+    assert guess(site, 1) == [404]
+
+
+def test_unsigned_and_malformed_calls_never_count(site, seconds):
+    for number in range(30):
+        assert tell(site, {"code": f"WRONG{number}"}, key=b"guessed")[0] == 401
+        assert tell(site, {"code": ""})[0] == 400
+    assert guess(site, 1) == [404]
+
+
+def test_throttle_leaves_the_other_refusals_as_they_are(site, seconds):
+    guess(site, 20)
+    assert tell(site, {"code": "WRONG"}, key=b"guessed")[0] == 401
+    assert tell(site, {"code": ""})[0] == 400
+    assert tell(site, b"x" * 10_001)[0] == 413
+
+
+def test_unknown_codes_of_many_threads_are_throttled(site, seconds):
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: tell(site, {"code": f"W{number}"})[0], range(60)))
+    assert 20 <= answers.count(404) < 20 + 8
+    assert answers.count(404) + answers.count(429) == 60

@@ -1,0 +1,148 @@
+"""What an edit may change: another offer for everybody, the budget, the moment of sending; the rest is refused."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+
+from retention.campaigns import approval, due, wording
+from retention.campaigns.edits import Changes
+from retention.campaigns.spec import Body
+from retention.db.tables import Assignment
+from retention.errors import BadInput
+from tests.retention.campaigns.test_states import NOW, _attempt, _draft
+
+
+@pytest.mark.parametrize(
+    ("changes", "action", "terms"),
+    [
+        (Changes(offer="amount", amount=5, min_order=40), "coupon", (0.0, 5.0, 40.0)),
+        (Changes(offer="free_shipping", min_order=30), "free_shipping", (0.0, 6.0, 30.0)),
+        (Changes(offer="reminder"), "reminder", (0.0, 0.0, 0.0)),
+        (Changes(offer="share"), "coupon", (0.1, 0.0, 0.0)),
+        (Changes(offer="share", discount=0.2), "coupon", (0.2, 0.0, 0.0)),
+    ],
+)
+def test_an_edit_may_give_everybody_another_offer(database, settings, changes, action, terms):
+    with database.transaction() as session:
+        _draft(session, settings, shipping_cost=6.0)
+        campaign = approval.edit(session, settings, "c1", 1, "U0ANALYST", changes, NOW)
+        offers = list(session.scalars(select(Assignment.offer)))
+    (line,) = Body.model_validate(campaign.body).offers
+    assert (line.action, (line.discount, line.face, line.min_order)) == (action, terms)
+    assert {offer["action"] for offer in offers} == {action}
+    if changes != Changes(offer="share"):
+        assert {(o["discount"], o["amount"], o["min_order"]) for o in offers} == {terms}
+    kept = action == "coupon"
+    assert campaign.body["copy_text"] == ("Hello {name}: {code}" if kept else wording.default(action))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (Changes(offer="amount"), "Money off of 0"),
+        (Changes(offer="amount", amount=5), "From order value"),
+        (Changes(offer="amount", amount=5, min_order=10), "€5.00 off orders from €10.00 on (High risk)"),
+        (Changes(offer="amount", amount=5, min_order=10), "use it from €20.00 on"),
+        (
+            Changes(offer="free_shipping", min_order=4),
+            "Free shipping (€6.00 a parcel) on orders from €4.00 on",
+        ),
+        (Changes(discount=0), "A discount of 0 % is none"),
+        (Changes(offer="free_shipping"), "From order value"),
+        (Changes(amount=80), "Money off 80 is for no offer"),
+        (Changes(min_order=40), "From order value 40 is for no offer"),
+        (
+            Changes(budget=1e9),
+            "A budget of €1,000,000,000 is outside the policy; use more than 0 and at most €1,000",
+        ),
+        (Changes(send_on="at night"), "write it like"),
+        (Changes(send_on="2025-04-30 09:00"), "over already"),
+        (
+            Changes(send_on="2099-01-01"),
+            "'2099-01-01' is more than 90 days ahead; use one up to 2025-07-30 09:00",
+        ),
+        (Changes(send_on="2025-07-30 09:01"), "more than 90 days ahead"),
+    ],
+)
+def test_an_offer_that_cannot_be_is_refused(database, settings, changes, says):
+    with database.transaction() as session:
+        _draft(session, settings, shipping_cost=6.0)
+    refusal = _attempt(database, lambda s: approval.edit(s, settings, "c1", 1, "U0ANALYST", changes, NOW))
+    assert isinstance(refusal, BadInput)
+    assert says in str(refusal)
+
+
+def test_it_is_sent_at_the_moment_that_was_chosen_and_not_before(database, settings):
+    london = settings.model_copy(update={"timezone": "Europe/London"})
+    with database.transaction() as session:
+        _draft(session, london)
+        approval.edit(session, london, "c1", 1, "U0ANALYST", Changes(send_on="2025-05-03 09:00"), NOW)
+        approval.submit(session, london, "c1", 2, "U0ANALYST", NOW)
+        campaign, _ = approval.approve(session, london, "c1", 2, "U0LEAD", NOW)
+        wanted = datetime(2025, 5, 3, 8, tzinfo=UTC)
+        assert (campaign.clears_at, campaign.send_at) == (NOW + timedelta(hours=4), wanted)
+        assert campaign.expires_at == wanted + timedelta(hours=72)
+        approval.schedule(session, london, "c1", NOW + timedelta(hours=4))
+        assert due.due(session, london, wanted - timedelta(seconds=1)) == []
+        assert [job.kind for job in due.due(session, london, wanted)] == ["campaign_send"]
+        edited = approval.edit(session, london, "c1", 2, "U0ANALYST", Changes(send_on="soon"), NOW)
+        assert edited.body["send_on"] is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("2025-03-30 01:30", "is skipped by the clock of Europe/London that day; use 2025-03-30 02:30, say"),
+        (
+            "2025-10-26 01:30",
+            "comes twice by the clock of Europe/London that day; write 2025-10-26 01:30+01:00 or 2025-10-26 01:30+00:00",
+        ),
+    ],
+)
+def test_a_time_that_the_shops_clock_skips_or_shows_twice_is_asked_for_again(database, settings, typed, says):
+    london = settings.model_copy(update={"timezone": "Europe/London"})
+    with database.transaction() as session:
+        _draft(session, settings)
+        before = datetime.fromisoformat(typed).replace(tzinfo=UTC) - timedelta(days=30)
+        with pytest.raises(BadInput) as refused:
+            approval.edit(session, london, "c1", 1, "U0ANALYST", Changes(send_on=typed), before)
+    assert says in str(refused.value)
+
+
+def test_the_second_of_two_moments_stays_what_it_is_when_a_window_that_shows_it_is_submitted(
+    database, settings
+):
+    london = settings.model_copy(update={"timezone": "Europe/London"})
+    october = datetime(2025, 10, 1, tzinfo=UTC)
+    with database.transaction() as session:
+        _draft(session, settings)
+        second = Changes(send_on="2025-10-26 01:30+00:00")
+        approval.edit(session, london, "c1", 1, "U0ANALYST", second, october)
+        shown = Changes(send_on="2025-10-26 01:30", holdout=0.2)
+        edited = approval.edit(session, london, "c1", 2, "U0ANALYST", shown, october)
+    assert Body.model_validate(edited.body).send_on == datetime(2025, 10, 26, 1, 30, tzinfo=UTC)
+
+
+def test_a_distant_moment_that_an_older_version_took_is_not_submitted(database, settings):
+    with database.transaction() as session:
+        _draft(session, settings, send_on=NOW + timedelta(days=91))
+    refusal = _attempt(database, lambda s: approval.submit(s, settings, "c1", 1, "U0ANALYST", NOW))
+    assert isinstance(refusal, BadInput)
+    assert "is more than 90 days ahead" in str(refusal)
+    with database.transaction() as session:
+        assert approval.submit(session, settings, "c1", 1, "U0ANALYST", NOW + timedelta(days=1))
+
+
+def test_money_off_for_free_shipping_alone_is_refused_and_its_order_value_taken(database, settings):
+    """It was forgotten without a word."""
+    free = Changes(offer="free_shipping", min_order=30)
+    with database.transaction() as session:
+        _draft(session, settings, shipping_cost=6.0)
+        approval.edit(session, settings, "c1", 1, "U0ANALYST", free, NOW)
+    more = Changes(amount=5)
+    refusal = _attempt(database, lambda s: approval.edit(s, settings, "c1", 2, "U0ANALYST", more, NOW))
+    assert "Money off 5 is for no offer" in str(refusal)
+    with database.transaction() as session:
+        campaign = approval.edit(session, settings, "c1", 2, "U0ANALYST", Changes(min_order=45), NOW)
+        assert Body.model_validate(campaign.body).offers[0].min_order == 45

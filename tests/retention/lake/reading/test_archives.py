@@ -1,0 +1,168 @@
+"""Workbooks and archives: the same rows as the CSV file gives, whatever they come in."""
+
+import gzip
+import re
+import zipfile
+from datetime import datetime
+
+import pytest
+
+from retention.errors import BadInput
+from retention.lake import Lake
+from retention.lake.importing import import_files
+from retention.lake.reading.archives import unzipped
+
+MAP = """[events]
+timezone    = "Europe/London"
+customer_id = "Customer ID"
+occurred_at = "InvoiceDate"
+order_id    = "Invoice"
+item_id     = "StockCode"
+quantity    = "Quantity"
+amount      = { sql = '"Quantity" * "Price"' }
+event_type  = { sql = '''CASE WHEN "Invoice" LIKE 'C%' THEN 'return' ELSE 'purchase' END''' }
+"""
+COLUMNS = ("Invoice", "StockCode", "Quantity", "InvoiceDate", "Price", "Customer ID")
+FIRST = [
+    (489434, "00123", 2, datetime(2009, 12, 1, 7, 45), 2.5, 13085),
+    ("C489449", "85048", -1, datetime(2009, 12, 1, 9), 4, 13085),
+]
+SECOND = [(489450, 85048, 3, datetime(2010, 12, 2, 8), 1.25, 12346)]
+_PARTS = {
+    "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Default Extension="xml" ContentType="application/xml"/><Override PartName="/xl/workbook.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/></Types>',
+    "_rels/.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="rId1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+    "xl/styles.xml": '<styleSheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><cellXfs><xf numFmtId="0"/><xf numFmtId="22"/></cellXfs></styleSheet>',
+}  # fmt: skip
+
+
+def _cell(value) -> str:
+    if isinstance(value, datetime):
+        days = (value - datetime(1899, 12, 30)).total_seconds() / 86_400
+        return f'<c s="1"><v>{days!r}</v></c>'
+    if isinstance(value, str):
+        return f'<c t="inlineStr"><is><t>{value}</t></is></c>'
+    return f"<c><v>{value}</v></c>"
+
+
+def _workbook(path, sheets) -> None:
+    """The least that Excel's format asks for."""
+    relation = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    numbers = range(1, len(sheets) + 1)
+    names = "".join(
+        f'<sheet name="{name}" sheetId="{n}" r:id="s{n}"/>' for n, name in zip(numbers, sheets, strict=True)
+    )
+    links = "".join(
+        f'<Relationship Id="s{n}" Type="{relation}/worksheet" Target="worksheets/sheet{n}.xml"/>'
+        for n in numbers
+    )
+    with zipfile.ZipFile(path, "w") as book:
+        for name, text in _PARTS.items():
+            book.writestr(name, text)
+        book.writestr(
+            "xl/workbook.xml",
+            f'<workbook xmlns="{main}" xmlns:r="{relation}"><sheets>{names}</sheets></workbook>',
+        )
+        book.writestr(
+            "xl/_rels/workbook.xml.rels",
+            f'<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">{links}<Relationship Id="st" Type="{relation}/styles" Target="styles.xml"/></Relationships>',
+        )
+        for n, rows in zip(numbers, sheets.values(), strict=True):
+            body = "".join(f"<row>{''.join(map(_cell, row))}</row>" for row in rows)
+            book.writestr(
+                f"xl/worksheets/sheet{n}.xml",
+                f'<worksheet xmlns="{main}"><sheetData>{body}</sheetData></worksheet>',
+            )
+
+
+@pytest.fixture
+def retail(tmp_path):
+    path = tmp_path / "retail.toml"
+    path.write_text(MAP)
+    return path
+
+
+def _csv(path) -> None:
+    rows = [COLUMNS, *FIRST, *SECOND]
+    path.write_text("\n".join(",".join(map(str, row)) for row in rows) + "\n")
+
+
+def _import(settings, database, retail, file):
+    report = import_files(Lake.open(settings), database, settings, "events", [str(file)], map_path=retail)
+    columns = ["event_id", "customer_id", "event_type", "occurred_at", "order_id", "item_id", "amount"]
+    rows = Lake.open(settings).table("events").select(*columns).order_by("occurred_at").execute()
+    return report, rows.to_dict("records")
+
+
+def test_a_workbook_in_a_zip_gives_what_the_csv_file_gives_and_again_nothing(
+    settings, database, retail, tmp_path
+):
+    book, archive = tmp_path / "online.xlsx", tmp_path / "online.zip"
+    _workbook(
+        book,
+        {"2009": [COLUMNS, *FIRST], "2010": [COLUMNS, *SECOND], "Notes": [("About",), ("two years",)]},
+    )
+    with zipfile.ZipFile(archive, "w") as made:
+        made.write(book, "folder/online.xlsx")
+        made.writestr("LICENCE", "free")
+        made.writestr("__MACOSX/._online.xlsx", "x")
+    report, rows = _import(settings, database, retail, archive)
+    assert (report.rows_accepted, report.rows_quarantined) == (3, 0)
+    assert [row["customer_id"] for row in rows] == ["13085", "13085", "12346"]
+    assert [row["item_id"] for row in rows] == ["00123", "85048", "85048"]
+    assert [row["event_type"] for row in rows] == ["purchase", "return", "purchase"]
+    _csv(tmp_path / "online.csv")
+    for again in (book, tmp_path / "online.csv"):
+        report, same = _import(settings, database, retail, again)
+        assert (report.rows_accepted, report.rows_duplicate) == (0, 3)
+        assert same == rows
+
+
+def test_what_cannot_be_unpacked_is_told_in_a_sentence(settings, database, retail, tmp_path):
+    two, none, torn = (tmp_path / name for name in ("two.zip", "none.zip", "torn.zip"))
+    with zipfile.ZipFile(two, "w") as made:
+        made.writestr("a.csv", "x\n1\n")
+        made.writestr("b.csv", "x\n1\n")
+    with zipfile.ZipFile(none, "w") as made:
+        made.writestr("read.me", "nothing")
+    torn.write_bytes(two.read_bytes()[:40])
+    (tmp_path / "torn.xlsx").write_bytes(b"not a workbook")
+    for name, says in (
+        ("two.zip", r"two.zip holds a.csv, b.csv; unpack it"),
+        ("none.zip", "holds nothing that can be imported"),
+        ("torn.zip", "cannot be read as ZIP"),
+        ("torn.xlsx", "cannot be read as WORKBOOK"),
+    ):
+        with pytest.raises(BadInput, match=says):
+            _import(settings, database, retail, tmp_path / name)
+
+
+def test_a_folder_and_a_file_that_is_not_packed_are_refused_with_the_remedy(settings, tmp_path):
+    lake = Lake.open(settings)
+    whole = gzip.compress(b"customer_id,occurred_at\n" + b"1,2025-01-01\n" * 5000)
+    for name, content, says in (
+        (
+            "bin.csv.gz",
+            b"\x00\x01customer_id",
+            "is not packed by gzip, though its name says so; name it bin.csv,",
+        ),
+        ("torn.csv.gz", whole[: len(whole) // 2], "torn.csv.gz is damaged or not whole"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(BadInput, match=re.escape(says)):
+            import_files(lake, None, settings, "events", [str(tmp_path / name)])
+    with pytest.raises(BadInput, match="is a folder; name its files, like"):
+        import_files(lake, None, settings, "events", [str(tmp_path)])
+
+
+@pytest.mark.parametrize(("at", "byte"), [(30 + len("a.csv"), 0x07), (-6, 0xFF)])
+def test_a_damaged_archive_is_said(tmp_path, at, byte):
+    """A block of a kind that there is not; a list of members that lies before the file's beginning."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.csv", "a,b\n" + "1,2\n" * 100)
+    harmed = bytearray(path.read_bytes())
+    harmed[at] = byte
+    path.write_bytes(harmed)
+    with pytest.raises(BadInput, match="damaged or not whole; fetch it or pack it again"):
+        unzipped(path, tmp_path, [".csv"])

@@ -1,0 +1,157 @@
+"""Cold start: customers without a history, items without buyers, and shops too small to learn from."""
+
+import json
+from collections import Counter
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from retention.list_rules import PLAIN
+from retention.recommend import TrainedRecommender, recommend, train
+from retention.recommend.preferences import preferences
+from retention.recommend.reranking import Terms
+from tests import readonly
+from tests import shop as tiny
+from tests.haste import hastily
+from tests.retention.recommend.made import related
+
+EXPLORING = Terms(PLAIN.model_copy(update={"explore": 0.2}))
+
+
+@pytest.fixture(scope="module")
+def cold_shop(tmp_path_factory):
+    """Customers of a region like what the region is called; one is new there, and one coffee is new in the catalogue."""
+    shop = tiny.build(tmp_path_factory.mktemp("cold") / "home", customers=150, items=36, days=150)
+    kind = shop.lake.table("items").execute().set_index("item_id")["category"]
+    lines = preferences(shop.lake, shop.end)
+    favourite = (
+        lines.groupby(["customer_id", lines.item_id.map(kind)])["decayed_240"].sum().unstack().idxmax(axis=1)
+    )
+    people = shop.lake.table("customers").execute()
+    people["attributes"] = [json.dumps({"region": favourite.get(who)}) for who in people.customer_id]
+    newbie = people.iloc[[0]].assign(customer_id="newbie", attributes='{"region": "coffee"}')
+    shop.lake.upsert("customers", pd.concat([people, newbie], ignore_index=True))
+    items = shop.lake.table("items").execute()
+    fresh = items.iloc[[0]].assign(item_id="i999", title="Coffee no. 999", category="coffee")
+    shop.lake.upsert("items", fresh)
+    with hastily():
+        trained = train(shop.lake, cutoff=shop.end)
+    kinds = pd.concat([kind, pd.Series({"i999": "coffee"})])
+    with readonly.shared(shop) as cold:
+        yield cold, trained, kinds, favourite
+
+
+def test_a_new_customer_gets_what_sells_in_their_region(cold_shop):
+    shop, trained, kind, _ = cold_shop
+    found = recommend(trained, shop.lake, ["newbie", "nobody"], k=5, as_of=shop.end)
+    assert {item.source for item in found["newbie"]} == {"popular_segment"}
+    assert "same region" in found["newbie"][0].why
+    assert np.mean([kind[item.item_id] == "coffee" for item in found["newbie"]]) >= 0.8
+    assert {item.source for item in found["nobody"]} == {"popular"}
+    assert len(found["newbie"]) == len(found["nobody"]) == 5
+
+
+def test_a_stranger_is_offered_what_most_bought_lately_in_that_order(cold_shop):
+    """The ranker, which learned from customers with a history, put at random what strangers were offered."""
+    shop, trained, _, _ = cold_shop
+    assert trained.ranking("both") is not None
+    items = recommend(trained, shop.lake, ["nobody", "c0000"], k=10, as_of=shop.end)["nobody"]
+    since = pd.Timestamp(shop.end).tz_localize(None) - pd.Timedelta(days=28)
+    events = shop.lake.table("events").execute()
+    lately = events[(events.event_type == "purchase") & (events.occurred_at >= since)]
+    buyers = lately.groupby("item_id").customer_id.nunique()
+    told = [int(item.why.removeprefix("popular: ").split()[0]) for item in items]
+    assert told == [buyers[item.item_id] for item in items] == sorted(told, reverse=True)
+    assert told[0] == buyers.max()
+
+
+def test_the_share_that_explores_holds_new_items_that_read_like_what_is_liked(cold_shop):
+    shop, trained, _, favourite = cold_shop
+    lovers = [who for who, kind in favourite.items() if kind == "coffee"][:8]
+    found = recommend(trained, shop.lake, lovers, k=10, as_of=shop.end, terms=EXPLORING)
+    for items in found.values():
+        assert len({item.title for item in items}) == len(items) == 10
+        new = [item for item in items if item.source == "new_item"]
+        assert [item.item_id for item in new] == ["i999"]
+        assert items[-1] == new[0]
+        assert new[0].why.startswith("new, and much like Coffee")
+    plain = recommend(trained, shop.lake, lovers, k=10, as_of=shop.end)
+    assert not any(item.source == "new_item" for items in plain.values() for item in items)
+
+
+def test_the_caps_hold_where_less_explores_than_might(tmp_path):
+    """What came back to a place that no new item took was counted without the new ones: three of a brand where two may be."""
+    shop = tiny.build(tmp_path / "home", customers=150, items=36, days=150)
+    items = shop.lake.table("items").execute()
+    items["brand"] = [f"b{number % 6}" for number in range(len(items))]
+    coffee = items[items.category == "coffee"].iloc[[0]]
+    fresh = [
+        coffee.assign(
+            item_id=f"i99{n}", title=f"Coffee no. 99{n}", brand="b0", attributes=f'{{"parent": "p{n}"}}'
+        )
+        for n in range(5)
+    ]
+    shop.lake.upsert("items", pd.concat([items, *fresh], ignore_index=True))
+    brand = shop.lake.table("items").execute().set_index("item_id")["brand"]
+    trained = train(shop.lake, cutoff=shop.end)
+    terms = Terms(PLAIN.model_copy(update={"explore": 0.5, "max_per_brand": 2}))
+    everybody = [f"c{number:04}" for number in range(150)]
+    found = recommend(trained, shop.lake, everybody, k=8, as_of=shop.end, terms=terms)
+    assert any(item.source == "new_item" for items in found.values() for item in items)
+    assert {len(items) for items in found.values()} == {8}
+    assert (
+        max(Counter(brand[item.item_id] for item in items).most_common(1)[0][1] for items in found.values())
+        == 2
+    )
+
+
+def test_newcomers_are_helped_by_the_artefact_alone(cold_shop):
+    shop, trained, _, favourite = cold_shop
+    again = TrainedRecommender.from_bytes(trained.to_bytes())
+    who = ["newbie", next(iter(favourite.index))]
+    asked = {"k": 10, "as_of": shop.end, "terms": EXPLORING}
+    assert recommend(again, shop.lake, who, **asked) == recommend(trained, shop.lake, who, **asked)
+
+
+def test_an_item_is_new_as_of_the_moment_and_old_stock_is_not(cold_shop):
+    shop, trained, _, _ = cold_shop
+    assert list(trained.cold.fresh) == ["i999"]
+    early = train(shop.lake, cutoff=shop.begin + timedelta(days=20))
+    assert set(early.cold.fresh).isdisjoint(early.items)
+    assert "i999" in early.cold.fresh
+
+
+@pytest.mark.parametrize(
+    ("customers", "items", "says"),
+    [(2, 6, "popularity only"), (8, 12, "popularity only"), (70, 24, "trees and nets take")],
+)
+def test_tiny_shops_say_how_they_fall_back_and_always_answer(tmp_path, customers, items, says):
+    shop = tiny.build(tmp_path / "home", customers=customers, items=items, days=90)
+    trained = train(shop.lake, cutoff=shop.end)
+    assert says in trained.rung
+    for terms in (Terms(), EXPLORING):
+        found = recommend(trained, shop.lake, ["c0000", "nobody"], k=3, as_of=shop.end, terms=terms)
+        assert all(len(each) == min(3, items) for each in found.values())
+
+
+def test_a_new_customer_whom_others_brought_gets_what_those_like(cold_shop, tmp_path):
+    cold, trained, kind, favourite = cold_shop
+    shop = readonly.copy_of(cold, tmp_path / "home")
+    lovers = [who for who, liked in favourite.items() if liked == "tea"][:3]
+    before = recommend(trained, shop.lake, ["newbie"], k=5, as_of=shop.end)
+    related(
+        shop,
+        [(who, newcomer, "refer", "") for who in lovers for newcomer in ("newbie", "brought")]
+        + [("late", lovers[0], "follow", (shop.end + timedelta(days=1)).isoformat())],
+    )
+    found = recommend(trained, shop.lake, ["newbie", "brought", "late", "nobody"], k=5, as_of=shop.end)
+    liked = set(preferences(shop.lake, shop.end, lovers)["item_id"])
+    for who in ("newbie", "brought"):  # whether their region is known or not
+        assert found[who][0].source == "social"
+        assert found[who][0].why == "liked by people they know"
+        assert np.mean([kind[item.item_id] == "tea" for item in found[who]]) >= 0.6
+        assert {item.item_id for item in found[who] if item.source == "social"} <= liked
+    assert {item.source for item in (*found["late"], *found["nobody"])} == {"popular"}
+    assert [item.item_id for item in before["newbie"]] != [item.item_id for item in found["newbie"]]

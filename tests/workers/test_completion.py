@@ -1,0 +1,365 @@
+"""The end of a job: everything in one transaction fenced by its attempt, or nothing."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+from celery.exceptions import SoftTimeLimitExceeded
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import OperationalError
+
+from retention import clock
+from retention.db.tables import Audit, File, Job, Outbox, Run
+from retention.errors import BadInput, Cancelled, Conflict
+from tests.workers.harness import ADMIN, CHANNEL, ask, failure, job, posted, row, set_job
+from workers import completion, ids, jobs
+from workers.app import TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT, make_app, time_limits
+from workers.requests import Digest, Retrain, Score, Sweep
+from workers.tasks.contract import Attachment, Outcome, Post
+from workers.tasks.runner import run_job
+
+
+def said(sentence: str, **more) -> Post:
+    return Post("job/refused", {"sentence": sentence}, **more)
+
+
+def audit(session) -> None:
+    session.add(Audit(actor=ADMIN, action="sweep", subject="x"))
+
+
+def counted(database, table) -> int:
+    with database.reading() as session:
+        return session.scalar(select(func.count()).select_from(table))
+
+
+def test_result_runs_sql_and_message_come_together(database, settings, task):
+    task("sweep", lambda request, context: Outcome(
+        {"value": Decimal("1.5"), "at": clock.now()}, (said("the cohort"),), apply=audit, runs=("scores",)
+    ))  # fmt: skip
+    one = ask(database, settings, Sweep(), "k")
+    assert run_job(settings, database, one.id, "t") == "done"
+    assert job(database, one.id).result["value"] == 1.5
+    assert row(database, f"job:{one.id}").payload["text"] == "the cohort"
+    with database.reading() as session:
+        assert session.scalars(select(Run.run_id)).all() == [f"{one.id}-1"]
+    assert counted(database, Audit) == 1
+
+
+def test_what_is_not_finite_is_null_in_a_result(database, settings, task):
+    """PostgreSQL refuses NaN in JSON: such a job could not end."""
+    unknown = {
+        "rate": float("nan"),
+        "lift": [np.float64("inf"), 1.5],
+        "next_order_at": [pd.NaT, np.datetime64("NaT")],
+    }
+    task("sweep", lambda request, context: Outcome(unknown))
+    one = ask(database, settings, Sweep(), "k")
+    assert run_job(settings, database, one.id, "t") == "done"
+    assert job(database, one.id).result == {
+        "rate": None, "lift": [None, 1.5], "next_order_at": [None, None],
+    }  # fmt: skip
+
+
+def test_a_worker_whose_lease_was_taken_over_publishes_nothing(database, settings):
+    one = ask(database, settings, Sweep(), "k")
+    with database.transaction() as session:
+        slow = jobs.claim(session, one.id, "slow")
+    set_job(database, one.id, lease_until=clock.wall() - timedelta(seconds=1))
+    with database.transaction() as session:
+        quick = jobs.claim(session, one.id, "quick")
+    completion.done(settings, database, quick, Outcome({"by": "quick"}, (said("quick"),)))
+    with pytest.raises(completion.Cancelled):
+        completion.done(
+            settings, database, slow, Outcome({"by": "slow"}, (said("slow"),), apply=audit, runs=("s",))
+        )
+    completion.failed(settings, database, slow, "too late")
+    assert job(database, one.id).result == {"by": "quick"}
+    assert row(database, f"job:{one.id}").payload["text"] == "quick"
+    assert counted(database, Audit) == counted(database, Run) == 0
+
+
+def test_a_cancel_before_the_end_wins_over_the_result(database, settings, task):
+    def run(request, context):
+        with database.transaction() as session:
+            jobs.cancel(session, settings, context.job_id, ADMIN)
+        return Outcome({"x": 1}, (said("published"),), runs=("scores",))
+
+    task("sweep", run)
+    one = ask(database, settings, Sweep(), "k")
+    assert run_job(settings, database, one.id, "t") == "cancelled"
+    assert job(database, one.id).result is None
+    assert "cancelled" in row(database, f"job:{one.id}").payload["text"]
+    assert counted(database, Run) == 0
+
+
+def test_a_refusal_inside_the_transaction_leaves_nothing_half_written(database, settings, task):
+    def apply(session):
+        audit(session)
+        raise Conflict("Somebody else drafted it first.")
+
+    task("sweep", lambda request, context: Outcome({"x": 1}, (said("no"),), apply=apply, runs=("scores",)))
+    one = ask(database, settings, Sweep(), "k")
+    assert run_job(settings, database, one.id, "t") == "refused"
+    assert job(database, one.id).error == "Somebody else drafted it first."
+    assert counted(database, Audit) == counted(database, Run) == 0
+
+
+class Panic(BaseException):
+    """As native code raises: no Exception."""
+
+
+def test_an_unknown_fault_gives_the_person_a_reference_and_no_details(database, settings, task):
+    def run(request, context):
+        raise Panic("secret detail")
+
+    task("sweep", run)
+    one = ask(database, settings, Sweep(), "k")
+    with pytest.raises(Panic):
+        run_job(settings, database, one.id, "t")
+    ended = job(database, one.id)
+    assert ended.state == "failed"
+    shown = str(failure(database, one.id).payload)
+    assert ended.reference in shown
+    assert "secret" not in shown
+
+
+def test_a_job_that_takes_too_long_is_stopped_with_a_sentence_before_its_process_is_killed(
+    database, settings, task
+):
+    limits = make_app(settings).conf
+    assert 0 < limits.task_soft_time_limit <= limits.task_time_limit - 30
+
+    def run(request, context):
+        raise SoftTimeLimitExceeded  # as Celery does at the soft limit, wherever the task is
+
+    task("sweep", run)
+    one = ask(database, settings, Sweep(), "k")
+    run_job(settings, database, one.id, "t")
+    assert job(database, one.id).error.startswith("It took longer than a job may take")
+
+
+def fails(request, context):
+    raise BadInput("There is no customer 'X'.")
+
+
+def messages(database, job_id: str) -> dict[str, str]:
+    with database.reading() as session:
+        rows = session.scalars(select(Outbox).where(Outbox.job_id == job_id).order_by(Outbox.id)).all()
+    return {post.key.removeprefix(f"job:{job_id}"): post.payload["text"] for post in rows}
+
+
+def has_retry(post: Outbox) -> bool:
+    return ids.RETRY_JOB in str(post.payload["blocks"])
+
+
+def test_failure_is_a_new_message_and_ends_the_progress_bar(database, settings, task):
+    task("sweep", fails)
+    one = ask(database, settings, Sweep(), "k", thread_key="parent")
+    set_job(database, one.id, progress_done=1, progress_total=2)
+    posted(database, one.id)
+    run_job(settings, database, one.id, "t")
+    assert messages(database, one.id) == {
+        "": "Sweep failed",
+        ":failed:1": "Sweep failed: There is no customer 'X'.",
+    }
+    own, report = row(database, f"job:{one.id}"), failure(database, one.id)
+    assert "%" not in str(own.payload)
+    assert (has_retry(own), has_retry(report)) == (False, True)
+    assert (report.channel, report.thread_key) == (own.channel, own.thread_key) == (CHANNEL, "parent")
+
+
+@pytest.mark.parametrize("announce", [True, False])
+def test_job_that_fails_before_its_first_post_posts_one_message(database, settings, task, announce):
+    task("sweep", fails)
+    one = ask(database, settings, Sweep(), "k", announce=announce)
+    run_job(settings, database, one.id, "t")
+    assert messages(database, one.id) == {":failed:1": "Sweep failed: There is no customer 'X'."}
+
+
+def test_progress_message_in_doubt_is_edited_and_not_deleted(database, settings, task):
+    task("sweep", fails)
+    one = ask(database, settings, Sweep(), "k")
+    with database.transaction() as session:
+        session.execute(update(Outbox).values(state="ambiguous", ambiguous=1))
+    run_job(settings, database, one.id, "t")
+    assert list(messages(database, one.id)) == ["", ":failed:1"]
+
+
+def test_every_failure_of_a_retried_job_is_a_message_of_its_own(database, settings, task):
+    task("sweep", fails)
+    one = ask(database, settings, Sweep(), "k")
+    posted(database, one.id)
+    for attempt in (1, 2):
+        run_job(settings, database, one.id, "t")
+        assert has_retry(failure(database, one.id))
+        with database.transaction() as session:
+            jobs.retry(session, settings, one.id, ADMIN)
+        assert not has_retry(row(database, f"job:{one.id}:failed:{attempt}"))
+    task("sweep", lambda request, context: Outcome({}, (said("found"),)))
+    run_job(settings, database, one.id, "t")
+    again = "Sweep failed and runs again"
+    assert messages(database, one.id) == {"": "found", ":failed:1": again, ":failed:2": again}
+
+
+def test_retry_of_an_unposted_failure_shows_progress_in_the_own_message(database, settings, task):
+    task("sweep", fails)
+    one = ask(database, settings, Sweep(), "k")
+    run_job(settings, database, one.id, "t")
+    with database.transaction() as session:
+        jobs.retry(session, settings, one.id, ADMIN)
+    assert messages(database, one.id) == {
+        ":failed:1": "Sweep failed and runs again",
+        "": "Sweep: queued",
+    }
+
+
+def part(context, **result) -> None:
+    completion.publish_part(context, result, audit)
+
+
+def model(kind: str, promoted: bool = True) -> dict:
+    return {"kind": kind, "version": f"{kind}-1", "promoted": promoted}
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (BadInput("Too few orders."), "Too few orders."),
+        (RuntimeError("secret"), "Something went wrong on our side before the job was complete."),
+        (MemoryError(), "The machine ran out of memory; ask for less at a time."),
+    ],
+)
+def test_failure_names_the_models_that_stay_in_use(database, settings, task, error, reason):
+    def run(request, context):
+        part(context, models=[model("churn")])
+        raise error
+
+    task("retrain", run)
+    one = ask(database, settings, Retrain(), "k")
+    run_job(settings, database, one.id, "t")
+    text = f"{reason} The churn model trained before that, churn-1, stays in use."
+    assert job(database, one.id).error == text
+    assert text in failure(database, one.id).payload["text"]
+    assert counted(database, Audit) == 1
+
+
+def test_cancelled_job_publishes_nothing_more(database, settings, task):
+    def run(request, context):
+        part(context, models=[model("churn", promoted=False)])
+        with database.transaction() as session:
+            jobs.cancel(session, settings, context.job_id, ADMIN)
+        part(context, models=[model("churn"), model("recommend")])
+
+    task("retrain", run)
+    one = ask(database, settings, Retrain(), "k")
+    assert run_job(settings, database, one.id, "t") == "cancelled"
+    shown = str(row(database, f"job:{one.id}").payload)
+    assert "churn-1, stays stored (it was not promoted)" in shown
+    assert "Nothing was published" not in shown
+    assert counted(database, Audit) == 1
+
+
+def test_attempt_that_lost_its_lease_publishes_no_part(database, settings, task):
+    def run(request, context):
+        set_job(database, context.job_id, attempt=2)
+        with pytest.raises(Cancelled):
+            part(context, models=[model("churn")])
+        return Outcome({})
+
+    task("retrain", run)
+    one = ask(database, settings, Retrain(), "k")
+    assert run_job(settings, database, one.id, "t") == "lease lost"
+    assert (job(database, one.id).result, counted(database, Audit)) == (None, 0)
+
+
+def test_part_whose_commit_was_in_doubt_is_written_once(database, settings, task, monkeypatch):
+    class Unanswered:
+        """A database whose first commit succeeds, while its answer is lost."""
+
+        lost = False
+
+        @contextmanager
+        def transaction(self):
+            with database.transaction() as session:
+                yield session
+            if not self.lost:
+                self.lost = True
+                raise OperationalError("COMMIT", {}, Exception("server closed the connection"))
+
+    def run(request, context):
+        part(replace(context, database=Unanswered()), models=[model("churn")])
+        return Outcome({})
+
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    task("retrain", run)
+    one = ask(database, settings, Retrain(), "k")
+    assert run_job(settings, database, one.id, "t") == "done"
+    assert counted(database, Audit) == 1
+
+
+def test_redelivered_message_of_a_leased_job_is_harmless(database, settings, task):
+    seen = []
+
+    def run(request, context):
+        seen.append(run_job(settings, database, context.job_id, "redelivered"))
+        return Outcome({"x": 1})
+
+    task("retrain", run)
+    one = ask(database, settings, Retrain(), "k")
+    assert run_job(settings, database, one.id, "t") == "done"
+    assert seen == ["not ours"]
+    assert (job(database, one.id).attempt, job(database, one.id).result) == (1, {"x": 1})
+
+
+def test_training_message_is_not_redelivered_within_its_limits(settings):
+    conf = make_app(settings).conf
+    limits = time_limits("training")
+    assert conf.broker_transport_options["visibility_timeout"] > limits["time_limit"] > TRAINING_WALL_LIMIT
+    assert limits["time_limit"] > limits["soft_time_limit"] > TRAINING_WALL_LIMIT > TRAINING_CPU_LIMIT
+    assert time_limits("batch") == {
+        "time_limit": conf.task_time_limit,
+        "soft_time_limit": conf.task_soft_time_limit,
+    }
+
+
+def test_what_goes_to_a_person_leaves_a_note_in_the_channel(database, settings, task):
+    task("score", lambda request, context: Outcome({}, (said("0.81", channel=context.requested_by),)))
+    one = ask(database, settings, Score(customer_id="c1"), "k")
+    run_job(settings, database, one.id, "t")
+    assert "by direct message" in str(row(database, f"job:{one.id}").payload)
+    with database.reading() as session:
+        direct = session.scalars(select(Outbox).where(Outbox.channel == ADMIN)).one()
+    assert direct.payload["text"] == "0.81"
+
+
+def test_asked_for_in_a_direct_message_the_result_replaces_the_bar_there(database, settings, task):
+    task("score", lambda request, context: Outcome({}, (said("0.81", channel=context.requested_by),)))
+    one = ask(database, settings, Score(customer_id="c1"), "k", channel=ADMIN)
+    run_job(settings, database, one.id, "t")
+    assert row(database, f"job:{one.id}").payload["text"] == "0.81"
+    assert counted(database, Outbox) == 1
+
+
+def test_posts_known_only_inside_the_transaction_and_files_are_kept(database, settings, task):
+    chart = Attachment("chart.png", "image/png", b"png", alt_text="a chart")
+    file = Attachment("codes.csv", "text/csv", b"codes", sensitive=True)
+    task("digest", lambda request, context: Outcome(
+        {}, (said("digest", images={"chart": chart}),), apply=lambda session: (said("later", file=file, channel=ADMIN),)
+    ))  # fmt: skip
+    one = ask(database, settings, Digest(), "k", announce=False)
+    run_job(settings, database, one.id, "t")
+    with database.reading() as session:
+        rows = session.scalars(select(Outbox).order_by(Outbox.id)).all()
+    assert [(post.kind, post.channel) for post in rows] == [("message", CHANNEL), ("file", ADMIN)]
+    assert counted(database, File) == 2
+
+
+def test_a_job_that_is_not_ours_is_left_alone(database, settings):
+    one = ask(database, settings, Sweep(), "k")
+    set_job(database, one.id, state="done")
+    assert run_job(settings, database, one.id, "t") == "not ours"
+    assert counted(database, Job) == 1
