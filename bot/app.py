@@ -26,7 +26,9 @@ log = logging.getLogger("retention.bot")
 LISTENERS = 32  # threads: a handler that waits for Slack must not starve the next acknowledgement
 
 
-def build_app(settings: Settings, database: Database | None = None, own: OwnWorkspace | None = None) -> App:
+def build_app(
+    settings: Settings, database: Database | None = None, own: OwnWorkspace | None = None
+) -> App:
     """Make the Bolt app with every command, button and tab.
 
     Parameters

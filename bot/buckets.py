@@ -34,7 +34,9 @@ class TokenBuckets:
         self._rate = capacity / seconds
         self._max_keys = max_keys
         self._now = now
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, and when that was
+        self._buckets: OrderedDict[str, tuple[float, float]] = (
+            OrderedDict()
+        )  # tokens, and when that was
         self._lock = Lock()
 
     @property

@@ -25,7 +25,9 @@ class ConnectionLimits:
     request is answered. Dictionaries keep their insertion order, so the first key is the oldest.
     """
 
-    def __init__(self, most: int = MOST_CONNECTIONS, request_seconds: float = REQUEST_SECONDS) -> None:
+    def __init__(
+        self, most: int = MOST_CONNECTIONS, request_seconds: float = REQUEST_SECONDS
+    ) -> None:
         self.most = most
         self.request_seconds = request_seconds
         self.incomplete: dict[Connection, None] = {}
@@ -94,7 +96,9 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= MOST_PIPELINED:  # thousands fit into what is read at once
-            raise ValueError("too many pipelined requests")  # uvicorn answers 400 and closes the connection
+            raise ValueError(
+                "too many pipelined requests"
+            )  # uvicorn answers 400 and closes the connection
         self._has_begun = self._in_head = self._in_request = True
         self._head_bytes = 0
         super().on_message_begin()

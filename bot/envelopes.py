@@ -238,7 +238,11 @@ def _form_of(body: dict[str, Any]) -> type[_Part] | None:
     if "command" in body:
         return _SlashCommand
     event = body.get("event")
-    if kind == "event_callback" and isinstance(event, dict) and event.get("type") == "app_home_opened":
+    if (
+        kind == "event_callback"
+        and isinstance(event, dict)
+        and event.get("type") == "app_home_opened"
+    ):
         return _HomeCallback
     if isinstance(kind, str) and kind in _FORMS:
         return _FORMS[kind]

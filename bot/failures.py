@@ -20,9 +20,16 @@ from workers.delivery import render
 
 log = logging.getLogger("retention.bot")
 
-TOO_LATE = ("expired_trigger_id", "trigger_expired", "trigger_exchanged", "ratelimited")  # to open a window
+TOO_LATE = (
+    "expired_trigger_id",
+    "trigger_expired",
+    "trigger_exchanged",
+    "ratelimited",
+)  # to open a window
 PRESS_AGAIN = "Slack did not open the window in time; nothing was changed. Please press once more."
-DATABASE_AWAY = "The database does not answer, so nothing was accepted; please try again in a minute."
+DATABASE_AWAY = (
+    "The database does not answer, so nothing was accepted; please try again in a minute."
+)
 
 
 def sentence_for(error: Exception, settings: Settings) -> str:
@@ -47,15 +54,15 @@ def sentence_for(error: Exception, settings: Settings) -> str:
         return PRESS_AGAIN
     reference = secrets.token_hex(4)
     if fault := faults.diagnose(error, settings):
-        log.error("reference %s: %s (%s): %s", reference, fault.code, fault.path, error, exc_info=error)
+        log.error(
+            "reference %s: %s (%s): %s", reference, fault.code, fault.path, error, exc_info=error
+        )
         return f"{fault} The operator finds the details under the reference {reference}."
     if isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError):
         log.error("reference %s: the database does not answer: %s", reference, error)
         return DATABASE_AWAY
     log.error("reference %s", reference, exc_info=error)
-    return (
-        f"Something went wrong on our side. The operator finds the details under the reference {reference}."
-    )
+    return f"Something went wrong on our side. The operator finds the details under the reference {reference}."
 
 
 class Failures:
@@ -131,10 +138,15 @@ class Failures:
 def _under_its_input(view: dict[str, Any], sentence: str) -> dict[str, Any]:
     """Keep the modal as the person filled it in, with the sentence under the input it names first, else the first."""
     inputs = [
-        block for block in view.get("blocks", []) if block.get("type") == "input" and block.get("label")
+        block
+        for block in view.get("blocks", [])
+        if block.get("type") == "input" and block.get("label")
     ]
     if not inputs:
-        return {"response_action": "update", "view": render.view("bot/refused_modal", sentence=sentence)}
+        return {
+            "response_action": "update",
+            "view": render.view("bot/refused_modal", sentence=sentence),
+        }
 
     def place(block: dict[str, Any]) -> int:
         """Where the sentence first names it; far away where it does not."""
@@ -147,4 +159,6 @@ def _under_its_input(view: dict[str, Any], sentence: str) -> dict[str, Any]:
 
 
 def _json(body: dict[str, Any]) -> BoltResponse:
-    return BoltResponse(status=200, body=json.dumps(body), headers={"content-type": ["application/json"]})
+    return BoltResponse(
+        status=200, body=json.dumps(body), headers={"content-type": ["application/json"]}
+    )

@@ -56,7 +56,9 @@ class Intake:
         mine.add_done_callback(_log_failure)
         self._add(self._later, write, mine)
 
-    def _add(self, line: deque[Write], write: Callable[[Session], Any], future: Future[Any]) -> None:
+    def _add(
+        self, line: deque[Write], write: Callable[[Session], Any], future: Future[Any]
+    ) -> None:
         with self._changed:
             line.append((write, future))
             self._changed.notify()
@@ -68,7 +70,10 @@ class Intake:
         while batch := self._next():
             try:
                 self._together(batch)
-            except (InterfaceError, OperationalError) as error:  # the database is away, for all of them
+            except (
+                InterfaceError,
+                OperationalError,
+            ) as error:  # the database is away, for all of them
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)

@@ -42,7 +42,9 @@ class Counts:
 def counts(session: Session, settings: Settings) -> Counts:
     """Count jobs and posts by state; a state with none is there as 0."""
     oldest = session.scalar(
-        select(func.min(Job.queued_at)).where(Job.team_id == settings.team_id, Job.state == "queued")
+        select(func.min(Job.queued_at)).where(
+            Job.team_id == settings.team_id, Job.state == "queued"
+        )
     )
     return Counts(
         _by_state(session, settings, Job, JOB_STATES),
@@ -55,7 +57,9 @@ def _by_state(
     session: Session, settings: Settings, table: type[Job] | type[Outbox], states: tuple[str, ...]
 ) -> dict[str, int]:
     rows = session.execute(
-        select(table.state, func.count()).where(table.team_id == settings.team_id).group_by(table.state)
+        select(table.state, func.count())
+        .where(table.team_id == settings.team_id)
+        .group_by(table.state)
     ).all()
     return {**dict.fromkeys(states, 0), **dict(rows)}
 
@@ -84,13 +88,19 @@ def models(session: Session, settings: Settings) -> list[dict[str, Any]]:
     ).all()
     return [
         {
-            "kind": one.kind, "version": one.version, "estimator": one.estimator,
+            "kind": one.kind,
+            "version": one.version,
+            "estimator": one.estimator,
             "cutoff": one.cutoff.isoformat(),
-            "metrics": {name: value for name, value in one.metrics.items() if isinstance(value, int | float)},
-            "health": monitoring.described(seen) if (seen := monitoring.latest(session, settings, one.version)) else None,
+            "metrics": {
+                name: value for name, value in one.metrics.items() if isinstance(value, int | float)
+            },
+            "health": monitoring.described(seen)
+            if (seen := monitoring.latest(session, settings, one.version))
+            else None,
         }
         for one in found
-    ]  # fmt: skip
+    ]
 
 
 def data(session: Session, settings: Settings) -> dict[str, Any]:
@@ -102,10 +112,14 @@ def data(session: Session, settings: Settings) -> dict[str, Any]:
         .order_by(ImportLog.table_name)
     ).all()
     known = select(func.count()).select_from(DirectoryEntry)
-    known = known.where(DirectoryEntry.team_id == settings.team_id, DirectoryEntry.canonical_id.is_(None))
+    known = known.where(
+        DirectoryEntry.team_id == settings.team_id, DirectoryEntry.canonical_id.is_(None)
+    )
     return {
         "customers": session.scalar(known) or 0,
-        "imports": [{"table": name, "at": at.isoformat(), "imports": number} for name, at, number in logs],
+        "imports": [
+            {"table": name, "at": at.isoformat(), "imports": number} for name, at, number in logs
+        ],
     }
 
 
@@ -115,11 +129,13 @@ def processes(session: Session) -> list[dict[str, Any]]:
     found = session.scalars(select(Process).order_by(Process.role, Process.name)).all()
     return [
         {
-            "name": one.name, "role": one.role, "up": now - one.seen_at < STALE,
+            "name": one.name,
+            "role": one.role,
+            "up": now - one.seen_at < STALE,
             "silent_seconds": max(0, round((now - one.seen_at).total_seconds())),
         }
         for one in found
-    ]  # fmt: skip
+    ]
 
 
 def database_answers(database: Database) -> bool:
@@ -151,11 +167,15 @@ def _takes_a_write(database: Database) -> bool:
 
 def _sqlite_takes_a_write(path: str) -> bool:
     """Commit one page. To begin a transaction, or to roll it back, needs no room on the disk."""
-    with closing(sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=0.25)) as connection:
+    with closing(
+        sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=0.25)
+    ) as connection:
         connection.isolation_level = None
         (number,) = connection.execute("PRAGMA user_version").fetchone()
         try:
-            connection.execute(f"PRAGMA user_version = {(number + 1) % 2**16}")  # nothing else uses it
+            connection.execute(
+                f"PRAGMA user_version = {(number + 1) % 2**16}"
+            )  # nothing else uses it
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                 raise

@@ -39,7 +39,9 @@ def register(app: App, services: Services) -> None:
         ack()
         click = Click.of(body)
         call = Call(services, click.user, SLACK, click.key, click.user)
-        said = slash.answer(services, click.value, call, started)  # a new job shows in the direct message
+        said = slash.answer(
+            services, click.value, call, started
+        )  # a new job shows in the direct message
         if isinstance(said, slash.UnderWay):
             modal = render.view("bot/under_way_modal", job=said.job, own=said.own)
             client.views_open(trigger_id=click.trigger_id or "", view=modal)
@@ -81,9 +83,12 @@ def _waiting(session: Session, services: Services, user: str) -> list[dict[str, 
     ).all()
     return [
         {
-            "id": one.id, "name": one.name, "by": one.submitted_by or one.drafted_by,
-            "channel": one.channel or "", "expires_at": one.expires_at.isoformat() if one.expires_at else "",
+            "id": one.id,
+            "name": one.name,
+            "by": one.submitted_by or one.drafted_by,
+            "channel": one.channel or "",
+            "expires_at": one.expires_at.isoformat() if one.expires_at else "",
         }
         for one in found
         if user not in one.approved_by
-    ]  # fmt: skip
+    ]

@@ -13,11 +13,16 @@ from retention.db import Database
 from retention.settings import Settings
 
 _own = CollectorRegistry()
-_REQUESTS = Counter("retention_http_requests", "Requests answered.", ("path", "status"), registry=_own)
+_REQUESTS = Counter(
+    "retention_http_requests", "Requests answered.", ("path", "status"), registry=_own
+)
 _SECONDS = Histogram(
-    "retention_http_request_seconds", "Time to answer a request.", ("path",), registry=_own,
+    "retention_http_request_seconds",
+    "Time to answer a request.",
+    ("path",),
+    registry=_own,
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0),
-)  # fmt: skip
+)
 _REFUSED = Counter(
     "retention_http_refused",
     "Requests refused before anything was done with them.",
@@ -66,7 +71,9 @@ class Desk(Collector):
         depth = GaugeMetricFamily("retention_queue_depth", "Jobs waiting for a worker.")
         depth.add_metric([], counted.jobs["queued"])
         yield depth
-        oldest = GaugeMetricFamily("retention_queue_oldest_seconds", "How long the oldest job has waited.")
+        oldest = GaugeMetricFamily(
+            "retention_queue_oldest_seconds", "How long the oldest job has waited."
+        )
         oldest.add_metric([], counted.oldest_queued_seconds)
         yield oldest
 

@@ -13,7 +13,9 @@ _SPACES = re.compile(r"(?<=\d)[\s'’](?=\d{3}(?!\d))")  # 1 200 and 1'200
 _PLAIN = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 _COMMA = re.compile(r"[+-]?((\d+|[1-9]\d{0,2}(\.\d{3})+),\d{1,2}|0?,\d+)")
-_EITHER = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")  # 1.200: one and a fifth here, twelve hundred there
+_EITHER = re.compile(
+    r"[+-]?[1-9]\d{0,2}\.\d{3}"
+)  # 1.200: one and a fifth here, twelve hundred there
 
 
 def number(typed: str) -> float:

@@ -21,9 +21,19 @@ from retention.settings import Settings
 from workers import installation
 
 SCOPES = (
-    "channels:history", "channels:read", "chat:write", "commands", "files:read", "files:write", "groups:history",
-    "groups:read", "im:history", "im:read", "im:write", "mpim:read",
-)  # fmt: skip
+    "channels:history",
+    "channels:read",
+    "chat:write",
+    "commands",
+    "files:read",
+    "files:write",
+    "groups:history",
+    "groups:read",
+    "im:history",
+    "im:read",
+    "im:write",
+    "mpim:read",
+)
 INSTALL, REDIRECT = "/slack/install", "/slack/oauth_redirect"
 _SECONDS = 600  # in which somebody has to come back from Slack
 _ELSEWHERE = (
@@ -49,12 +59,16 @@ class Flow(OAuthFlow):
                 client_secret=secret.get_secret_value() if secret else "",
                 scopes=SCOPES,
                 user_scopes=(),
-                redirect_uri=f"{settings.public_url.rstrip('/')}{REDIRECT}" if settings.public_url else None,
+                redirect_uri=f"{settings.public_url.rstrip('/')}{REDIRECT}"
+                if settings.public_url
+                else None,
                 install_path=INSTALL,
                 redirect_uri_path=REDIRECT,
                 install_page_rendering_enabled=False,
                 callback_options=CallbackOptions(success=_done, failure=_failed),
-                installation_store=SQLAlchemyInstallationStore(settings.slack_client_id, database.engine),
+                installation_store=SQLAlchemyInstallationStore(
+                    settings.slack_client_id, database.engine
+                ),
                 state_store=SQLAlchemyOAuthStateStore(_SECONDS, database.engine),
                 state_expiration_seconds=_SECONDS,
             ),

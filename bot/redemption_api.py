@@ -30,11 +30,25 @@ REDEMPTIONS = "/redemptions"
 LARGEST = 10_000  # bytes
 # When a code can have been used.
 FIRST, LAST = (datetime(year, 1, 1, tzinfo=UTC) for year in (1970, 2100))
-AHEAD = timedelta(days=1)  # a till's own time may be told without its zone; files are held to the same
-_STATUS = {"redeemed": 200, "repeated": 200, "unknown": 404, "expired": 410, "void": 410}  # else 409
+AHEAD = timedelta(
+    days=1
+)  # a till's own time may be told without its zone; files are held to the same
+_STATUS = {
+    "redeemed": 200,
+    "repeated": 200,
+    "unknown": 404,
+    "expired": 410,
+    "void": 410,
+}  # else 409
 
-WRONG_CODES, SECONDS = 20, 60  # different unknown codes of all tills together; above this every call waits
-REPEAT_SECONDS, MAX_RECENT = 60, 1_000  # in which an unknown code is answered from memory; codes remembered
+WRONG_CODES, SECONDS = (
+    20,
+    60,
+)  # different unknown codes of all tills together; above this every call waits
+REPEAT_SECONDS, MAX_RECENT = (
+    60,
+    1_000,
+)  # in which an unknown code is answered from memory; codes remembered
 
 Answer = tuple[int, dict[str, Any]]
 
@@ -75,7 +89,9 @@ class WrongCodes:
                 self._recent.popitem(last=False)
         self._buckets.spend("")
         if wait := self.wait_seconds():
-            log.warning("%s unknown codes within %s s: redemptions wait %s s", WRONG_CODES, SECONDS, wait)
+            log.warning(
+                "%s unknown codes within %s s: redemptions wait %s s", WRONG_CODES, SECONDS, wait
+            )
 
 
 class _Told(BaseModel):
@@ -108,7 +124,11 @@ class _Told(BaseModel):
 
 
 def redemption(
-    database: Database, settings: Settings, headers: Mapping[str, str], body: bytes, wrong_codes: WrongCodes
+    database: Database,
+    settings: Settings,
+    headers: Mapping[str, str],
+    body: bytes,
+    wrong_codes: WrongCodes,
 ) -> tuple[int, dict[str, Any], dict[str, str]]:
     """Take one redemption. The same call again, however it is signed, is answered alike and changes nothing.
 
@@ -159,7 +179,9 @@ def _read(settings: Settings, headers: Mapping[str, str], body: bytes) -> _Told 
     if len(body) > LARGEST:
         return 413, {"error": f"the body has more than {LARGEST:,} bytes"}
     key = settings.redemption_key.get_secret_value().encode()
-    stamp, signature = (headers.get(name.lower(), "") for name in (signing.TIMESTAMP, signing.SIGNATURE))
+    stamp, signature = (
+        headers.get(name.lower(), "") for name in (signing.TIMESTAMP, signing.SIGNATURE)
+    )
     if why := signing.why_not(key, body, stamp, signature, clock.wall()):
         return 401, {"error": why}
     try:

@@ -30,7 +30,9 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 log = logging.getLogger("retention.bot")
 
-SLACK_THREADS = 32  # commands that arrive together wait together, for one commit (`bot.group_commit`)
+SLACK_THREADS = (
+    32  # commands that arrive together wait together, for one commit (`bot.group_commit`)
+)
 PUBLIC_THREADS = 4  # unsubscribe pages, redemptions, installation
 MOST_WAITING = 200  # requests that wait for a thread of one pool
 MOST_BUFFERED = 64_000_000  # bytes of unfinished bodies, of all connections together
@@ -140,7 +142,9 @@ class Gateway:
             "transfer-encoding" in request.headers
         ):  # a body of one-byte chunks takes long to parse; Slack sends none
             await _send(
-                send, self._web.json_reply(411, {"error": "send the body with Content-Length"}), close=True
+                send,
+                self._web.json_reply(411, {"error": "send the body with Content-Length"}),
+                close=True,
             )
             return
         if early := self._site.early_refusal(request):
@@ -170,9 +174,13 @@ class Gateway:
             return self._busy()
         return await pool.run(lambda: self._site.respond(request, operator=self._operator))
 
-    async def _body(self, request: "Request", route: "Route", receive: Receive) -> "bytes | Reply | None":
+    async def _body(
+        self, request: "Request", route: "Route", receive: Receive
+    ) -> "bytes | Reply | None":
         """Read the body; a reply if it is too large, None if the client went away first."""
-        too_large = self._web.json_reply(413, {"error": f"the body has more than {route.largest:,} bytes"})
+        too_large = self._web.json_reply(
+            413, {"error": f"the body has more than {route.largest:,} bytes"}
+        )
         declared = request.headers.get("content-length", "0")
         if not declared.isdecimal() or int(declared) > route.largest:
             return too_large
@@ -258,7 +266,9 @@ def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 async def _send(send: Send, reply: "Reply", *, close: bool = False) -> None:
-    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers
+    ]
     headers.append((b"content-length", str(len(reply.body)).encode()))
     if close:
         headers.append((b"connection", b"close"))
@@ -280,11 +290,20 @@ def _uvicorn(application: Gateway) -> Any:
     )  # a warning for each invalid request floods the log
     return Server(
         uvicorn.Config(
-            application, http=limited(ConnectionLimits()), ws="none", loop="asyncio", lifespan="off", interface="asgi3",
-            log_config=None, access_log=False, proxy_headers=False, server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=STOP_SECONDS,
+            application,
+            http=limited(ConnectionLimits()),
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=STOP_SECONDS,
         )
-    )  # fmt: skip
+    )
 
 
 def _listeners(settings: Settings) -> tuple[socket.socket, socket.socket]:
@@ -300,7 +319,9 @@ def _listeners(settings: Settings) -> tuple[socket.socket, socket.socket]:
             listeners.append(_listen(host, port))
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
-            sys.exit(f"The bot cannot listen on {host}:{port} ({reason}); set {variable} to a free port.")
+            sys.exit(
+                f"The bot cannot listen on {host}:{port} ({reason}); set {variable} to a free port."
+            )
     return listeners[0], listeners[1]
 
 

@@ -29,7 +29,9 @@ def has_valid_form(headers: Mapping[str, str], now: float) -> bool:
         Real time in seconds since 1970.
     """
     timestamp = headers.get(TIMESTAMP_HEADER, "")
-    if not _TIMESTAMP.fullmatch(timestamp) or not _SIGNATURE.fullmatch(headers.get(SIGNATURE_HEADER, "")):
+    if not _TIMESTAMP.fullmatch(timestamp) or not _SIGNATURE.fullmatch(
+        headers.get(SIGNATURE_HEADER, "")
+    ):
         return False
     return abs(now - int(timestamp)) <= MAX_AGE_SECONDS
 

@@ -46,7 +46,10 @@ def register(app: App, services: Services) -> None:
 
 def caller(services: Services, body: dict[str, Any]) -> Call:
     """Who typed a command, and where."""
-    trigger = body.get("trigger_id") or hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    trigger = (
+        body.get("trigger_id")
+        or hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    )
     return Call(services, body["user_id"], SLACK, f"command:{trigger}", body.get("channel_id"))
 
 
@@ -109,11 +112,18 @@ def queue(
 
     def store(session: Session) -> Submission:
         if time.monotonic() - started > BUDGET_SECONDS:
-            raise Conflict("The database is too busy just now, so nothing was accepted; please try again.")
+            raise Conflict(
+                "The database is too busy just now, so nothing was accepted; please try again."
+            )
         return jobs.submit(
-            session, services.settings, request,
-            requested_by=call.user, channel=channel, idem_key=call.key, announce=False,
-        )  # fmt: skip
+            session,
+            services.settings,
+            request,
+            requested_by=call.user,
+            channel=channel,
+            idem_key=call.key,
+            announce=False,
+        )
 
     submission = services.intake.store(store)
     job = submission.job
@@ -122,7 +132,11 @@ def queue(
     services.intake.later(lambda session: announce(session, services, job.id))
     woken = services.queue.wake(job)
     return queued(
-        job, stranger=not here, private=channel == call.user, woken=woken, zone=services.settings.timezone
+        job,
+        stranger=not here,
+        private=channel == call.user,
+        woken=woken,
+        zone=services.settings.timezone,
     )
 
 
@@ -171,7 +185,9 @@ def announce(session: Session, services: Services, job_id: str) -> None:
 
     The person has been answered by then: their three seconds do not pay for it.
     """
-    job = session.get(Job, job_id, with_for_update=True)  # so that the end of the job cannot come in between
+    job = session.get(
+        Job, job_id, with_for_update=True
+    )  # so that the end of the job cannot come in between
     shown = outbox.channel_of(session, f"job:{job_id}") is not None
     if job and job.state in jobs.OPEN and not shown:
         jobs.show_progress(session, services.settings, job)

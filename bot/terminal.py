@@ -142,9 +142,14 @@ class Terminal:
         services = call.services
         with services.database.transaction() as session:
             job = jobs.submit(
-                session, services.settings, request, requested_by=call.user, channel=None, idem_key=call.key,
+                session,
+                services.settings,
+                request,
+                requested_by=call.user,
+                channel=None,
+                idem_key=call.key,
                 limited=False,
-            ).job  # fmt: skip
+            ).job
         woken = jobs.wake(services.settings, job)
         return {"job": job.id, "kind": job.kind, "state": job.state, "queue_away": not woken}
 
@@ -152,7 +157,9 @@ class Terminal:
 def printed(template: str, data: dict[str, Any], settings: Settings) -> str:
     """A result as people read it in a terminal."""
     try:
-        return text(f"terminal/{template}.txt.j2", zone=settings.timezone, result=data, **data).rstrip("\n")
+        return text(
+            f"terminal/{template}.txt.j2", zone=settings.timezone, result=data, **data
+        ).rstrip("\n")
     except TemplateNotFound:
         return text("terminal/any.txt.j2", result=data).rstrip("\n")
 
@@ -199,7 +206,10 @@ def _say(said: str, status: int) -> int:
 
 def _of_the_database(error: exc.DBAPIError) -> str:
     said = str(error.orig).strip().splitlines()[0]
-    if any(each in said for each in ("no such table", "no such column", "has no column", "does not exist")):
+    if any(
+        each in said
+        for each in ("no such table", "no such column", "has no column", "does not exist")
+    ):
         return f"The database has not this version's schema ({said}); run: retention db upgrade"
     return f"The database does not do what it should: {said}"
 

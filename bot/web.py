@@ -78,13 +78,17 @@ class Site:
         self.app: App = build_app(settings, self.database, self.workspace)
         self.wrong_codes = redemption_api.WrongCodes()
         self.installs = TokenBuckets(INSTALLS_PER_MINUTE, 60)
-        threading.Thread(target=_reach_queue, args=(settings,), name="reach queue", daemon=True).start()
+        threading.Thread(
+            target=_reach_queue, args=(settings,), name="reach queue", daemon=True
+        ).start()
         self.routes: dict[tuple[str, str], Route] = {
             ("GET", LIVE): Route(self.live),
             ("GET", READY): Route(self.ready),
             ("GET", unsubscribe.UNSUBSCRIBE): Route(self.unsubscribe_page),
             ("POST", unsubscribe.UNSUBSCRIBE): Route(self.unsubscribe, largest=10_000),
-            ("POST", redemption_api.REDEMPTIONS): Route(self.redemption, largest=redemption_api.LARGEST),
+            ("POST", redemption_api.REDEMPTIONS): Route(
+                self.redemption, largest=redemption_api.LARGEST
+            ),
         }
         if settings.slack_signing_secret and not settings.slack_app_token:
             self.routes["POST", SLACK] = Route(self.slack, largest=LARGEST_BODY)
@@ -99,7 +103,9 @@ class Site:
 
     def early_refusal(self, request: Request) -> Reply | None:
         """Refuse a request by its headers, before its body is read; None to go on."""
-        if route_of(request.path) == SLACK and not signature.has_valid_form(request.headers, _now()):
+        if route_of(request.path) == SLACK and not signature.has_valid_form(
+            request.headers, _now()
+        ):
             return self._not_signed()
         return None
 
@@ -177,7 +183,9 @@ class Site:
     def install(self, request: Request) -> Reply:
         """Send the visitor to Slack to install the app. Each visit stores a row, so visits are limited."""
         if not self.installs.take(""):
-            reply = json_reply(429, {"error": "too many visitors at the moment; try again in a minute"})
+            reply = json_reply(
+                429, {"error": "too many visitors at the moment; try again in a minute"}
+            )
             return reply._replace(headers=[*reply.headers, ("Retry-After", "60")])
         return _oauth_step(request, self.app.oauth_flow.handle_installation)  # type: ignore[union-attr]
 
@@ -248,7 +256,9 @@ def connect(app: App, settings: Settings) -> Any:
     if token is None:
         raise ValueError("Socket Mode needs SLACK_APP_TOKEN")
     handler = SocketModeHandler(app, token.get_secret_value(), concurrency=16, ping_interval=3)
-    threading.Thread(target=_keep_connecting, args=(handler,), name="socket mode", daemon=True).start()
+    threading.Thread(
+        target=_keep_connecting, args=(handler,), name="socket mode", daemon=True
+    ).start()
     return handler
 
 

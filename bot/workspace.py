@@ -100,7 +100,9 @@ class OwnWorkspace:
                 self._tested = self._auth_test()
             except Exception as error:  # the network has many; without an answer nobody is served
                 reason = (
-                    error.response.get("error") if isinstance(error, SlackApiError) else type(error).__name__
+                    error.response.get("error")
+                    if isinstance(error, SlackApiError)
+                    else type(error).__name__
                 )
                 log.warning("auth.test failed (%s); trying again in %.0f s", reason, pause)
                 time.sleep(pause)
@@ -108,13 +110,17 @@ class OwnWorkspace:
         self._known.set()
         wanted = self._settings.slack_team_id
         if wanted and self._tested.team_id != wanted:
-            log.error("SLACK_TEAM_ID is %s, but the bot token belongs to %s", wanted, self._tested.team_id)
+            log.error(
+                "SLACK_TEAM_ID is %s, but the bot token belongs to %s", wanted, self._tested.team_id
+            )
 
     def _auth_test(self) -> Workspace:
         client = WebClient(
-            token=bot_token(self._settings, self._database), base_url=self._settings.slack_api_url,
-            timeout=3, retry_handlers=[],
-        )  # fmt: skip
+            token=bot_token(self._settings, self._database),
+            base_url=self._settings.slack_api_url,
+            timeout=3,
+            retry_handlers=[],
+        )
         answer = client.auth_test()
         team = answer.get("team_id")
         if not team:
@@ -136,7 +142,10 @@ def refusal(request: BoltRequest, own: Workspace | None) -> str | None:
         return UNKNOWN_WORKSPACE
     if request.context.get("team_id") != own.team_id:
         return FOREIGN_WORKSPACE
-    ours = {own.team_id, own.enterprise_id}  # an event may name the organisation instead of the workspace
+    ours = {
+        own.team_id,
+        own.enterprise_id,
+    }  # an event may name the organisation instead of the workspace
     if any(team not in ours for team in _actor_teams(request.body)):
         return FOREIGN_WORKSPACE
     enterprise = request.context.get("enterprise_id")

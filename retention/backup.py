@@ -106,7 +106,9 @@ def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> 
                     progress(number, len(members), f"copying {name}")
                     try:
                         content = path.read_bytes()
-                    except FileNotFoundError:  # replaced meanwhile, and named by no log that was copied
+                    except (
+                        FileNotFoundError
+                    ):  # replaced meanwhile, and named by no log that was copied
                         continue
                     hashes[name] = hashlib.sha256(content).hexdigest()
                     size += len(content)
@@ -136,9 +138,15 @@ def _described(file: Path, manifest: dict[str, Any], size: int, key: str) -> Bac
         "key": manifest["contains_key"],
     }
     return Backup(
-        str(file), len(names), size, manifest["revision"], manifest["made_at"],
-        [part for part, is_in in parts.items() if is_in], manifest["contains_key"], key,
-    )  # fmt: skip
+        str(file),
+        len(names),
+        size,
+        manifest["revision"],
+        manifest["made_at"],
+        [part for part, is_in in parts.items() if is_in],
+        manifest["contains_key"],
+        key,
+    )
 
 
 def _key_in(home: Path) -> str:
@@ -192,7 +200,9 @@ def restore(settings: Settings, source: Path, *, progress: Progress = silent) ->
             f"{home} is not empty, so nothing was restored; name a new RETENTION_HOME, or move this one away."
         )
     if not source.is_file():
-        raise BadInput(f"There is no file {source}; name the one that `retention backup` has written.")
+        raise BadInput(
+            f"There is no file {source}; name the one that `retention backup` has written."
+        )
     home.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home.parent, prefix=".restoring-") as folder:
         inside = Path(folder) / "home"
@@ -203,7 +213,14 @@ def restore(settings: Settings, source: Path, *, progress: Progress = silent) ->
                 manifest = _manifest(tar, members, source)
                 _check_members(members, manifest, source)
                 size = _extract(tar, members, manifest, inside, source, progress)
-        except (FileNotFoundError, EOFError, tarfile.TarError, ValueError, gzip.BadGzipFile, zlib.error):
+        except (
+            FileNotFoundError,
+            EOFError,
+            tarfile.TarError,
+            ValueError,
+            gzip.BadGzipFile,
+            zlib.error,
+        ):
             raise BadInput(
                 f"{source} is no backup, or not whole (damaged, or cut short on its way); nothing was restored. "
                 "Copy it anew, or take an earlier one."
@@ -225,7 +242,11 @@ def _manifest(tar: tarfile.TarFile, members: list[tarfile.TarInfo], source: Path
         raise tarfile.TarError
     content = tar.extractfile(found[-1])
     manifest = json.loads(content.read()) if content else None
-    files = manifest.get("files") if isinstance(manifest, dict) and manifest.get("form") == FORM else None
+    files = (
+        manifest.get("files")
+        if isinstance(manifest, dict) and manifest.get("form") == FORM
+        else None
+    )
     if not isinstance(manifest, dict) or not isinstance(files, dict) or DATABASE not in files:
         raise BadInput(f"{source} is no backup that this version can read.")
     return {"contains_key": KEYS in files, **manifest}  # older ones do not say
@@ -233,16 +254,22 @@ def _manifest(tar: tarfile.TarFile, members: list[tarfile.TarInfo], source: Path
 
 def _check_members(members: list[tarfile.TarInfo], manifest: dict[str, Any], source: Path) -> None:
     """Refuse a member that `backup` would not have written, before anything is."""
-    remedy = (
-        "Nothing was restored. Somebody may have changed this file: take the original, or another backup."
-    )
+    remedy = "Nothing was restored. Somebody may have changed this file: take the original, or another backup."
     times = Counter(member.name for member in members)
     for member in members:
         name = member.name
-        if PurePosixPath(name).is_absolute() or ".." in name.split("/") or str(PurePosixPath(name)) != name:
-            raise BadInput(f"{source} contains {name!r}, which would be written outside the home. {remedy}")
+        if (
+            PurePosixPath(name).is_absolute()
+            or ".." in name.split("/")
+            or str(PurePosixPath(name)) != name
+        ):
+            raise BadInput(
+                f"{source} contains {name!r}, which would be written outside the home. {remedy}"
+            )
         if name != MANIFEST and name not in manifest["files"]:
-            raise BadInput(f"{source} contains {name!r}, which its manifest does not list. {remedy}")
+            raise BadInput(
+                f"{source} contains {name!r}, which its manifest does not list. {remedy}"
+            )
         if not member.isreg() or member.issparse():
             raise BadInput(f"{source} contains {name!r}, which is not a plain file. {remedy}")
         if times[name] > 1:
@@ -252,13 +279,19 @@ def _check_members(members: list[tarfile.TarInfo], manifest: dict[str, Any], sou
         raise BadInput(f"{source} lacks {missing[0]!r}, which its manifest lists. {remedy}")
     size = sum(member.size for member in members if member.name != MANIFEST)
     if manifest.get("bytes", size) != size:
-        raise BadInput(f"{source} has {size} bytes of files; its manifest says {manifest['bytes']}. {remedy}")
+        raise BadInput(
+            f"{source} has {size} bytes of files; its manifest says {manifest['bytes']}. {remedy}"
+        )
 
 
 def _extract(
-    tar: tarfile.TarFile, members: list[tarfile.TarInfo], manifest: dict[str, Any], inside: Path, source: Path,
+    tar: tarfile.TarFile,
+    members: list[tarfile.TarInfo],
+    manifest: dict[str, Any],
+    inside: Path,
+    source: Path,
     progress: Progress,
-) -> int:  # fmt: skip
+) -> int:
     """Write the files and compare their hashes; returns their total size."""
     files = [member for member in members if member.name != MANIFEST]
     size = 0
@@ -274,7 +307,9 @@ def _extract(
                 digest.update(chunk)
                 size += file.write(chunk)
         if digest.hexdigest() != manifest["files"][member.name]:
-            raise BadInput(f"{source} is damaged: {member.name} is not what was saved; nothing was restored.")
+            raise BadInput(
+                f"{source} is damaged: {member.name} is not what was saved; nothing was restored."
+            )
     return size
 
 
@@ -293,7 +328,10 @@ def _check_local(settings: Settings) -> None:
         raise BadInput(
             "The database is not in the home; back it up with its own tool first (pg_dump), then copy the home: docs/operating.md."
         )
-    if settings.lake_url.partition("://")[2] != f"{home}/lake" or settings.models_url != f"{home}/models":
+    if (
+        settings.lake_url.partition("://")[2] != f"{home}/lake"
+        or settings.models_url != f"{home}/models"
+    ):
         raise BadInput(
             "The lake or the models are not in the home; back them up where they are, after the database."
         )
@@ -312,9 +350,15 @@ def _files(home: Path) -> Iterator[str]:
     found = [
         path.relative_to(home).as_posix()
         for path in home.rglob("*")
-        if path.is_file() and not path.is_symlink() and path.relative_to(home).parts[0] not in _LEFT_OUT
+        if path.is_file()
+        and not path.is_symlink()
+        and path.relative_to(home).parts[0] not in _LEFT_OUT
     ]
-    ours = [name for name in found if not name.startswith(DATABASE) and not name.endswith((".lock", ".sock"))]
+    ours = [
+        name
+        for name in found
+        if not name.startswith(DATABASE) and not name.endswith((".lock", ".sock"))
+    ]
     yield from sorted(ours, key=lambda name: ("_delta_log/" not in name, name))
 
 

@@ -15,7 +15,9 @@ _offset: Callable[[], timedelta] = timedelta
 _fixed: datetime | None = None
 
 
-def configure(*, offset: Callable[[], timedelta] | None = None, fixed: datetime | None = None) -> None:
+def configure(
+    *, offset: Callable[[], timedelta] | None = None, fixed: datetime | None = None
+) -> None:
     """Say where business time comes from: a fixed moment, or an offset to real time read at every call."""
     global _offset, _fixed
     _offset = offset or timedelta

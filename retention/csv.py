@@ -48,5 +48,7 @@ def to_csv(frame: "pd.DataFrame") -> bytes:
     writer.writerow([harmless(str(name)) for name in frame.columns])
     present = frame.notna().to_numpy()
     for row, there in zip(frame.itertuples(index=False, name=None), present, strict=True):
-        writer.writerow([harmless(cell) if kept else "" for cell, kept in zip(row, there, strict=True)])
+        writer.writerow(
+            [harmless(cell) if kept else "" for cell, kept in zip(row, there, strict=True)]
+        )
     return sheet.getvalue().encode("utf-8-sig")

@@ -65,7 +65,9 @@ def ids_in_directory(session: Session, settings: Settings, ids: Sequence[str]) -
     mine = DirectoryEntry.team_id == settings.team_id
     canonical = func.coalesce(DirectoryEntry.canonical_id, DirectoryEntry.customer_id)
     whom = select(canonical).where(mine, DirectoryEntry.customer_id.in_(ids))
-    return list(session.scalars(select(DirectoryEntry.customer_id).where(mine, canonical.in_(whom))))
+    return list(
+        session.scalars(select(DirectoryEntry.customer_id).where(mine, canonical.in_(whom)))
+    )
 
 
 def contact_of(lake: "Lake", ids: Sequence[str]) -> list[str]:
@@ -114,7 +116,9 @@ def from_quarantine(lake: "Lake", settings: Settings, told: Sequence[str]) -> in
             )
             or "false"
         )
-        held, hit = con.execute(f"SELECT count(*), count(*) FILTER ({named}) FROM {read}").fetchall()[0]
+        held, hit = con.execute(
+            f"SELECT count(*), count(*) FILTER ({named}) FROM {read}"
+        ).fetchall()[0]
         if hit == held:
             path.unlink(missing_ok=True)
         elif hit:
@@ -141,11 +145,16 @@ def from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> dict[s
 
     unsent = select(Campaign.id).where(Campaign.window_ends_at.is_(None))
     for counted in (Coupon, Assignment):
-        run(delete(counted).where(counted.customer_id.in_(ids), counted.campaign_id.in_(unsent)), counted)
+        run(
+            delete(counted).where(counted.customer_id.in_(ids), counted.campaign_id.in_(unsent)),
+            counted,
+        )
     session.execute(
-        update(Send).where(Send.customer_id.in_(ids), Send.state == "queued").values(state="cancelled", error="erased"),
+        update(Send)
+        .where(Send.customer_id.in_(ids), Send.state == "queued")
+        .values(state="cancelled", error="erased"),
         execution_options=_QUIETLY,
-    )  # fmt: skip
+    )
     session.execute(
         update(Coupon)
         .where(Coupon.customer_id.in_(ids), Coupon.state.in_(("reserved", "issued")))
@@ -156,7 +165,12 @@ def from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> dict[s
         nobody = f"{NOBODY}{secrets.token_hex(8)}"
         for table in (Assignment, Send, Impression):
             run(update(table).where(table.customer_id == one).values(customer_id=nobody), table)
-        run(update(Coupon).where(Coupon.customer_id == one).values(customer_id=nobody, order_id=None), Coupon)
+        run(
+            update(Coupon)
+            .where(Coupon.customer_id == one)
+            .values(customer_id=nobody, order_id=None),
+            Coupon,
+        )
         used = update(Redemption).where(Redemption.customer_id == one)
         run(used.values(customer_id=nobody, order_id=None), Redemption)
     for dropped in (Suppression, Feedback):
@@ -176,7 +190,9 @@ def jobs_about(session: Session, settings: Settings, ids: Sequence[str]) -> list
     return list(session.scalars(select(Job.id).where(Job.team_id == settings.team_id, or_(*asked))))
 
 
-def posts_about(session: Session, settings: Settings, job_ids: Sequence[str]) -> list[tuple[str, str]]:
+def posts_about(
+    session: Session, settings: Settings, job_ids: Sequence[str]
+) -> list[tuple[str, str]]:
     """(key, channel) of the messages with those jobs' results."""
     keys = [f"job:{one}" for one in job_ids]
     rows = select(Outbox.key, Outbox.channel).where(
@@ -202,7 +218,9 @@ def jobs_naming(
     """Other jobs whose result (a cohort, a dry run) or failure may name the customer; of those that ended since then."""
     ended = () if since is None else (Job.finished_at >= since,)
     text = or_(names.within(Job.result), names.within(Job.error))
-    return list(session.scalars(select(Job.id).where(Job.team_id == settings.team_id, *ended, text)))
+    return list(
+        session.scalars(select(Job.id).where(Job.team_id == settings.team_id, *ended, text))
+    )
 
 
 def redacted_job(session: Session, names: Names, job_id: str) -> "Update | None":
@@ -217,13 +235,21 @@ def redacted_job(session: Session, names: Names, job_id: str) -> "Update | None"
     result, error = names.out_of(found), names.out_of(failure)
     if (result, error) == (found, failure):
         return None
-    same = Job.id == job_id, text.is_not_distinct_from(held), Job.error.is_not_distinct_from(failure)
+    same = (
+        Job.id == job_id,
+        text.is_not_distinct_from(held),
+        Job.error.is_not_distinct_from(failure),
+    )
     return update(Job).where(*same).values(result=result, error=error)
 
 
 def posts_naming(session: Session, settings: Settings, names: Names) -> list[str]:
     """Keys of the messages that may name the customer."""
-    named = Outbox.team_id == settings.team_id, Outbox.kind == "message", names.within(Outbox.payload)
+    named = (
+        Outbox.team_id == settings.team_id,
+        Outbox.kind == "message",
+        names.within(Outbox.payload),
+    )
     return list(session.scalars(select(Outbox.key).where(*named)))
 
 
@@ -245,7 +271,12 @@ def files_naming(
 ) -> list[str]:
     """Files (CSV) still to be sent that name the customer; of those made since then."""
     made = () if since is None else (File.created_at >= since,)
-    held = File.team_id == settings.team_id, File.sensitive.is_(True), File.content.is_not(None), *made
+    held = (
+        File.team_id == settings.team_id,
+        File.sensitive.is_(True),
+        File.content.is_not(None),
+        *made,
+    )
     return [
         file_id
         for file_id, content in session.execute(select(File.id, File.content).where(*held))
@@ -264,7 +295,8 @@ def forget_question(session: Session, job_id: str) -> None:
 def left(session: Session, ids: Sequence[str]) -> int:
     """Rows of SQL that still name the customer, for whoever wants to be sure."""
     return sum(
-        session.scalar(select(func.count()).select_from(table).where(table.customer_id.in_(ids))) or 0
+        session.scalar(select(func.count()).select_from(table).where(table.customer_id.in_(ids)))
+        or 0
         for table in _NAMING
     )
 
@@ -277,7 +309,9 @@ def returned(lake: "Lake", session: Session, known: Erased) -> list[str]:
     for table, columns in _PEOPLE.items():
         paths = store.files(store.opened(lake.root, table))
         for column in columns if paths else ():
-            found = f"SELECT DISTINCT {column} FROM read_parquet({paths!r}) WHERE {column} IS NOT NULL"
+            found = (
+                f"SELECT DISTINCT {column} FROM read_parquet({paths!r}) WHERE {column} IS NOT NULL"
+            )
             ids.update(one for (one,) in lake.duckdb.execute(found).fetchall())
     for naming in _NAMING:
         ids.update(filter(None, session.scalars(select(naming.customer_id).distinct())))

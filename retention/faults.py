@@ -37,20 +37,45 @@ _SQLITE = {
     sqlite3.SQLITE_LOCKED: "database_busy",
 }
 _SQLSTATE = {
-    "53100": "disk_full", "57P03": "database_starting", "XX001": "database_damaged", "XX002": "database_damaged",
-    "25006": "read_only", "58030": "disk_error", "55P03": "database_busy",
-}  # fmt: skip
+    "53100": "disk_full",
+    "57P03": "database_starting",
+    "XX001": "database_damaged",
+    "XX002": "database_damaged",
+    "25006": "read_only",
+    "58030": "disk_error",
+    "55P03": "database_busy",
+}
 # Errors that these libraries raise, among other reasons, for a file that cannot be read.
 _OF_FILES = {
-    "duckdb": {"Error", "IOException", "InvalidInputException", "SerializationException", "InternalException",
-               "OutOfMemoryException", "HTTPException"},
-    "_duckdb": {"Error", "IOException", "InvalidInputException", "SerializationException", "InternalException",
-                "OutOfMemoryException", "HTTPException"},
-    "_internal": {"DeltaError", "DeltaProtocolError", "TableNotFoundError", "SchemaMismatchError", "PanicException"},
+    "duckdb": {
+        "Error",
+        "IOException",
+        "InvalidInputException",
+        "SerializationException",
+        "InternalException",
+        "OutOfMemoryException",
+        "HTTPException",
+    },
+    "_duckdb": {
+        "Error",
+        "IOException",
+        "InvalidInputException",
+        "SerializationException",
+        "InternalException",
+        "OutOfMemoryException",
+        "HTTPException",
+    },
+    "_internal": {
+        "DeltaError",
+        "DeltaProtocolError",
+        "TableNotFoundError",
+        "SchemaMismatchError",
+        "PanicException",
+    },
     "deltalake": {"DeltaError", "DeltaProtocolError", "TableNotFoundError"},
     "pyo3_runtime": {"PanicException"},
     "pyarrow": {"ArrowInvalid", "ArrowException", "ArrowIOError"},
-}  # fmt: skip
+}
 # How DuckDB (JSON), Rust and Arrow write an errno.
 _ERRNO = re.compile(r'"errno":"(\d+)"|\(os error (\d+)\)|\[errno (\d+)\]', re.IGNORECASE)
 
@@ -68,17 +93,32 @@ class Code(StrEnum):
 
 
 _SENTENCES = {
-    Code.DISK_FULL: ("The disk of the server is full", "The operator must free space in {path}; then try again."),
-    Code.READ_ONLY: ("The disk of the server is read-only", "The operator must make {path} writable; then try again."),
-    Code.DISK_ERROR: ("The disk of the server reports errors", "The operator must check the disk that holds {path}."),
-    Code.DATABASE_DAMAGED: ("The database is damaged ({path})", "The operator must restore a backup: `retention restore FILE`."),
+    Code.DISK_FULL: (
+        "The disk of the server is full",
+        "The operator must free space in {path}; then try again.",
+    ),
+    Code.READ_ONLY: (
+        "The disk of the server is read-only",
+        "The operator must make {path} writable; then try again.",
+    ),
+    Code.DISK_ERROR: (
+        "The disk of the server reports errors",
+        "The operator must check the disk that holds {path}.",
+    ),
+    Code.DATABASE_DAMAGED: (
+        "The database is damaged ({path})",
+        "The operator must restore a backup: `retention restore FILE`.",
+    ),
     Code.DATABASE_BUSY: ("The database is busy", "Please try again in a minute."),
-    Code.DATABASE_STARTING: ("The database is starting or stopping", "Please try again in a minute."),
+    Code.DATABASE_STARTING: (
+        "The database is starting or stopping",
+        "Please try again in a minute.",
+    ),
     Code.LAKE_DAMAGED: (
         "The customer data is damaged: {path} is missing or cannot be read",
         "The operator must restore a backup: `retention restore FILE`.",
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +171,9 @@ def full_disk(folder: Path, least: int = MIN_FREE_BYTES) -> bool:
 def database_folder(settings: Settings) -> Path | None:
     """Return the folder of the SQLite database; None with another database or one in memory."""
     url = make_url(settings.database_url.get_secret_value())
-    return Path(url.database).parent if url.get_backend_name() == "sqlite" and url.database else None
+    return (
+        Path(url.database).parent if url.get_backend_name() == "sqlite" and url.database else None
+    )
 
 
 def damaged_file(lake: Path, *, deep: bool = False) -> Path | None:
@@ -256,12 +298,16 @@ def _damaged_commit(log: Path) -> Path | None:
         return log
     for commit in commits:
         try:
-            lines = [json.loads(line) for line in commit.read_text(encoding="utf-8").splitlines() if line]
+            lines = [
+                json.loads(line) for line in commit.read_text(encoding="utf-8").splitlines() if line
+            ]
         except (OSError, ValueError):
             return commit
         if not lines:
             return commit
-    return next((path for path in log.glob("*.checkpoint.parquet") if not _is_parquet(path, None)), None)
+    return next(
+        (path for path in log.glob("*.checkpoint.parquet") if not _is_parquet(path, None)), None
+    )
 
 
 def _live_files(log: Path) -> list[tuple[Path, int]]:
@@ -276,7 +322,10 @@ def _live_files(log: Path) -> list[tuple[Path, int]]:
     except Exception:
         return [(log, 0)]  # the log cannot be read: not a Parquet file
     sizes = actions["size_bytes"].to_pylist()
-    return [(log.parent / path, size) for path, size in zip(actions["path"].to_pylist(), sizes, strict=True)]
+    return [
+        (log.parent / path, size)
+        for path, size in zip(actions["path"].to_pylist(), sizes, strict=True)
+    ]
 
 
 def _is_parquet(path: Path, size: int | None) -> bool:

@@ -41,7 +41,12 @@ class Subject:
 
 
 def record(
-    session: Session, settings: Settings, subject: Subject, verdict: Verdict, by: str, reason: str = ""
+    session: Session,
+    settings: Settings,
+    subject: Subject,
+    verdict: Verdict,
+    by: str,
+    reason: str = "",
 ) -> None:
     """Keep a person's word; a second one replaces the first.
 
@@ -52,30 +57,53 @@ def record(
     """
     reason = " ".join(reason.split())
     if verdict == "wrong" and not reason and not subject.item_id:
-        raise BadInput("Say in a few words what is wrong; the next model can only learn from a reason.")
+        raise BadInput(
+            "Say in a few words what is wrong; the next model can only learn from a reason."
+        )
     if len(reason) > LONGEST:
         raise BadInput(f"The reason has {len(reason)} characters; keep it to {LONGEST}.")
-    key = {"team_id": settings.team_id, "customer_id": subject.customer_id,
-           "model_version": subject.model_version, "user_id": by, "item_id": subject.item_id}  # fmt: skip
+    key = {
+        "team_id": settings.team_id,
+        "customer_id": subject.customer_id,
+        "model_version": subject.model_version,
+        "user_id": by,
+        "item_id": subject.item_id,
+    }
     upsert(
-        session, Feedback, key,
-        verdict=verdict, reason=reason, position=subject.position, as_of=subject.as_of, at=clock.now(),
-    )  # fmt: skip
+        session,
+        Feedback,
+        key,
+        verdict=verdict,
+        reason=reason,
+        position=subject.position,
+        as_of=subject.as_of,
+        at=clock.now(),
+    )
 
 
 def summary(session: Session, settings: Settings, version: str) -> dict[str, Any]:
     """Of one model's scores: how many said what, and the newest reasons, without whom they are about or from."""
-    mine = (Feedback.team_id == settings.team_id, Feedback.model_version == version, Feedback.item_id == "")
+    mine = (
+        Feedback.team_id == settings.team_id,
+        Feedback.model_version == version,
+        Feedback.item_id == "",
+    )
     counted = dict(
-        session.execute(select(Feedback.verdict, func.count()).where(*mine).group_by(Feedback.verdict)).all()
+        session.execute(
+            select(Feedback.verdict, func.count()).where(*mine).group_by(Feedback.verdict)
+        ).all()
     )
     newest = session.scalars(
-        select(Feedback).where(*mine, Feedback.verdict == "wrong").order_by(Feedback.at.desc()).limit(NEWEST)
+        select(Feedback)
+        .where(*mine, Feedback.verdict == "wrong")
+        .order_by(Feedback.at.desc())
+        .limit(NEWEST)
     ).all()
     return {
-        "useful": counted.get("useful", 0), "wrong": counted.get("wrong", 0),
+        "useful": counted.get("useful", 0),
+        "wrong": counted.get("wrong", 0),
         "reasons": [{"text": one.reason, "at": one.at.isoformat()} for one in newest],
-    }  # fmt: skip
+    }
 
 
 def listed(session: Session, settings: Settings, version: str | None = None) -> list[Feedback]:
@@ -92,7 +120,11 @@ def doubted(
     """Customers and moments somebody called wrong: the label-quality signal; ``people`` as for `of_items`."""
     rows = session.execute(
         select(Feedback.customer_id, Feedback.as_of)
-        .where(Feedback.team_id == settings.team_id, Feedback.verdict == "wrong", Feedback.item_id == "")
+        .where(
+            Feedback.team_id == settings.team_id,
+            Feedback.verdict == "wrong",
+            Feedback.item_id == "",
+        )
         .order_by(Feedback.customer_id, Feedback.as_of)
     )
     return tuple((people.get(customer, customer), as_of) for customer, as_of in rows)
@@ -123,7 +155,9 @@ _OF_ITEMS = (  # put together once: that takes longer than to run it
 )
 
 
-def of_items(session: Session, settings: Settings, people: Mapping[str, str] = NOBODY_MERGED) -> list[Word]:
+def of_items(
+    session: Session, settings: Settings, people: Mapping[str, str] = NOBODY_MERGED
+) -> list[Word]:
     """Every word on recommended items, oldest first.
 
     ``people`` says for whom an id stands that has been merged since (`retention.lake.identity`): a word on it is one on them.

@@ -44,15 +44,20 @@ def of_campaign(session: Session, settings: Settings, campaign: Campaign, at: da
         row
         for customer, offer in treated
         for row in _rows(
-            offer.get("items", ()), customer, offer.get("recommended_by", "none"), offer.get("arm", ""),
+            offer.get("items", ()),
+            customer,
+            offer.get("recommended_by", "none"),
+            offer.get("arm", ""),
             offer.get("propensity"),
         )
-    ]  # fmt: skip
+    ]
     _insert(session, settings, campaign.id, "campaign", at, rows)
     return len(rows)
 
 
-def found(session: Session, settings: Settings, shown_in: str, customer_id: str, position: int) -> Impression:
+def found(
+    session: Session, settings: Settings, shown_in: str, customer_id: str, position: int
+) -> Impression:
     """What stood there.
 
     Raises
@@ -68,16 +73,25 @@ def found(session: Session, settings: Settings, shown_in: str, customer_id: str,
 
 
 def _rows(
-    items: Sequence[Mapping[str, Any]], customer_id: str, version: str, arm: str, propensity: float | None
+    items: Sequence[Mapping[str, Any]],
+    customer_id: str,
+    version: str,
+    arm: str,
+    propensity: float | None,
 ) -> list[dict[str, Any]]:
     return [
         {
-            "customer_id": customer_id, "position": place, "item_id": item["item_id"],
+            "customer_id": customer_id,
+            "position": place,
+            "item_id": item["item_id"],
             "title": shorten(item.get("title", ""), LONGEST),
-            "source": item.get("source", ""), "model_version": version, "arm": arm, "propensity": propensity,
+            "source": item.get("source", ""),
+            "model_version": version,
+            "arm": arm,
+            "propensity": propensity,
         }
         for place, item in enumerate(items, 1)
-    ]  # fmt: skip
+    ]
 
 
 def _insert(
@@ -90,4 +104,6 @@ def _insert(
 ) -> None:
     shared = {"team_id": settings.team_id, "shown_in": shown_in, "surface": surface, "shown_at": at}
     for start in range(0, len(rows), AT_ONCE):
-        session.execute(insert(Impression), [{**row, **shared} for row in rows[start : start + AT_ONCE]])
+        session.execute(
+            insert(Impression), [{**row, **shared} for row in rows[start : start + AT_ONCE]]
+        )

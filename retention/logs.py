@@ -59,7 +59,9 @@ class LineFormatter(logging.Formatter):
         super().__init__(form)
 
     def format(self, record: logging.LogRecord) -> str:
-        if isinstance(record.args, tuple) and any(isinstance(arg, BaseException) for arg in record.args):
+        if isinstance(record.args, tuple) and any(
+            isinstance(arg, BaseException) for arg in record.args
+        ):
             record = copy.copy(record)
             record.args = tuple(
                 _QUOTED.sub("'…'", str(arg)) if isinstance(arg, BaseException) else arg

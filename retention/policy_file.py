@@ -86,7 +86,9 @@ def first_fault(error: ValidationError, *within: str) -> str:
     if kind == "extra_forbidden":
         return f"{place}: there is no such setting (it says {seen}); remove it, or see docs/campaigns.md for its right name"
     said = in_words(fault)
-    if kind == "tuple_type" and len(loc) == 1:  # the only lists of tables are those of the file itself
+    if (
+        kind == "tuple_type" and len(loc) == 1
+    ):  # the only lists of tables are those of the file itself
         said = f"write each in a table of its own, below a line [[{place}]]"
     told = said if kind in ("value_error", "missing") else f"{said} (it says {seen})"
     return f"{place}: {told}" if place else told

@@ -34,7 +34,9 @@ def parsed(text: str) -> Quiet | None:
     if not text.strip():
         return None
     if (found := _SPAN.fullmatch(text)) is None:
-        raise ValueError(f'quiet hours {text!r} are none; write them like "21:00-08:00", or "" for none')
+        raise ValueError(
+            f'quiet hours {text!r} are none; write them like "21:00-08:00", or "" for none'
+        )
     first, second, third, fourth = map(int, found.groups())
     quiet = Quiet(time(first, second), time(third, fourth))
     return None if quiet.start == quiet.end else quiet

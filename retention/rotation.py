@@ -56,11 +56,15 @@ def reseal_all(lake: "Lake", session: Session, settings: Settings, by: str) -> d
     """
     from retention.lake import directory
 
-    rows = session.scalars(select(ModelVersion).where(ModelVersion.team_id == settings.team_id)).all()
+    rows = session.scalars(
+        select(ModelVersion).where(ModelVersion.team_id == settings.team_id)
+    ).all()
     sealed = 0
     for row in rows:
         if (seal := reseal(settings, row)) is not None:
-            session.execute(update(ModelVersion).where(ModelVersion.version == row.version).values(hmac=seal))
+            session.execute(
+                update(ModelVersion).where(ModelVersion.version == row.version).values(hmac=seal)
+            )
             sealed += 1
     told = {"models": sealed, "customers": directory.sync(lake, session, settings)}
     record(session, settings, by, "keys.rotate", settings.keys.current_id, clock.now(), dict(told))

@@ -55,18 +55,28 @@ _FORMS = {
     "demo": "true or false",
 }
 _MAY_BE_MISSING = (
-    "slack_bot_token", "slack_signing_secret", "slack_app_token", "slack_client_secret", "smtp_url", "webhook_url",
-    "webhook_key", "redemption_key",
-)  # fmt: skip
+    "slack_bot_token",
+    "slack_signing_secret",
+    "slack_app_token",
+    "slack_client_secret",
+    "smtp_url",
+    "webhook_url",
+    "webhook_key",
+    "redemption_key",
+)
 
 
 class Settings(BaseSettings):
     """The installation's settings; docs/operating.md lists them with their meaning."""
 
     model_config = SettingsConfigDict(
-        env_prefix="RETENTION_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True,
+        env_prefix="RETENTION_",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
         hide_input_in_errors=True,  # a URL holds a password
-    )  # fmt: skip
+    )
 
     home: Path = Path(".retention")
     database_url: SecretStr = SecretStr("")
@@ -84,7 +94,9 @@ class Settings(BaseSettings):
     slack_app_token: SecretStr | None = Field(
         None, validation_alias=AliasChoices("SLACK_APP_TOKEN", "slack_app_token")
     )
-    slack_client_id: str = Field("", validation_alias=AliasChoices("SLACK_CLIENT_ID", "slack_client_id"))
+    slack_client_id: str = Field(
+        "", validation_alias=AliasChoices("SLACK_CLIENT_ID", "slack_client_id")
+    )
     slack_client_secret: SecretStr | None = Field(
         None, validation_alias=AliasChoices("SLACK_CLIENT_SECRET", "slack_client_secret")
     )
@@ -100,7 +112,9 @@ class Settings(BaseSettings):
     default_role: str = "viewer"
     timezone: str = "UTC"
     currency: str = ""
-    doubted_labels: Literal["keep", "drop"] = "keep"  # of customers whose score somebody called wrong
+    doubted_labels: Literal["keep", "drop"] = (
+        "keep"  # of customers whose score somebody called wrong
+    )
     smtp_url: SecretStr | None = None
     webhook_url: SecretStr | None = None
     webhook_key: SecretStr | None = None
@@ -183,8 +197,12 @@ class Settings(BaseSettings):
     @classmethod
     def _web_address(cls, url: str) -> str:
         if url and not url.startswith(("https://", "http://")):
-            raise ValueError(f"RETENTION_PUBLIC_URL is {url!r}; write it like https://crm.shop.example")
-        if not url.isascii() or any(c.isspace() for c in url):  # it stands in a header of every e-mail
+            raise ValueError(
+                f"RETENTION_PUBLIC_URL is {url!r}; write it like https://crm.shop.example"
+            )
+        if not url.isascii() or any(
+            c.isspace() for c in url
+        ):  # it stands in a header of every e-mail
             raise ValueError(
                 f"RETENTION_PUBLIC_URL is {url!r}; write it without blanks and with a name like münchen.example as "
                 "xn--mnchen-3ya.example"
@@ -195,7 +213,9 @@ class Settings(BaseSettings):
     @classmethod
     def _known_role(cls, role: str) -> str:
         if role not in ("viewer", "analyst", "approver", "admin"):
-            raise ValueError(f"RETENTION_DEFAULT_ROLE is {role!r}; use viewer, analyst, approver or admin")
+            raise ValueError(
+                f"RETENTION_DEFAULT_ROLE is {role!r}; use viewer, analyst, approver or admin"
+            )
         return role
 
     @field_validator("database_url")
@@ -327,7 +347,9 @@ def load_settings_or_exit() -> Settings:
 
 def _problem(detail: Any) -> str:
     sentence = str(detail["msg"]).removeprefix("Value error, ")
-    if detail["type"] == "value_error" or not detail["loc"]:  # by our own validators, which name the variable
+    if (
+        detail["type"] == "value_error" or not detail["loc"]
+    ):  # by our own validators, which name the variable
         return sentence if sentence.endswith(".") else f"{sentence}."
     field = str(detail["loc"][0]).lower()
     name = variable(field)

@@ -18,15 +18,38 @@ from templates import FOLDER
 # Embeddings, overrides and isolates turn what follows a value around, up to the end of the message; control signs (but for tab
 # and line end) are obeyed by terminals: a customer's name cleared the screen of whoever looked at the quarantine.
 _UNSEEN = dict.fromkeys(
-    (*range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(9), *range(0x0B, 0x20), *range(0x7F, 0xA0))
+    (
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+        *range(9),
+        *range(0x0B, 0x20),
+        *range(0x7F, 0xA0),
+    )
 )
 _JOINED = "\u2060"  # a word joiner: no line ends here, and nobody sees it
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 # Currencies without a smaller unit (ISO 4217).
-WHOLE = frozenset({
-    "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG",
-    "RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF",
-})  # fmt: skip
+WHOLE = frozenset(
+    {
+        "BIF",
+        "CLP",
+        "DJF",
+        "GNF",
+        "ISK",
+        "JPY",
+        "KMF",
+        "KRW",
+        "PYG",
+        "RWF",
+        "UGX",
+        "UYI",
+        "VND",
+        "VUV",
+        "XAF",
+        "XOF",
+        "XPF",
+    }
+)
 
 
 def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -> str:
@@ -115,15 +138,26 @@ def bar(done: int, total: int, width: int = 20) -> str:
 
 def straight(value: Any) -> Any:
     """A value as it may stand in a text: without signs that set the direction of what comes after it, or that a terminal obeys."""
-    if isinstance(value, Markup):  # a macro's or a block's own output: its values have been here already
+    if isinstance(
+        value, Markup
+    ):  # a macro's or a block's own output: its values have been here already
         return value
     return value.translate(_UNSEEN) if isinstance(value, str) else value
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "money": money, "signed": signed, "figure": figure, "percent": percent, "said_share": said_share, "risk": risk, "count": count, "moment": moment, "day": day, "shorten": shorten,
+    "money": money,
+    "signed": signed,
+    "figure": figure,
+    "percent": percent,
+    "said_share": said_share,
+    "risk": risk,
+    "count": count,
+    "moment": moment,
+    "day": day,
+    "shorten": shorten,
     "user": str,  # a person is named by their id; Slack's rendering makes a mention of it
-}  # fmt: skip
+}
 
 
 def environment(*, autoescape: bool, **options: Any) -> Environment:
@@ -135,10 +169,12 @@ def environment(*, autoescape: bool, **options: Any) -> Environment:
         loader=FileSystemLoader(FOLDER),
         autoescape=autoescape,  # noqa: S701 - the caller says which surface; plain text has no markup
         undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=False,
         auto_reload=False,  # no look at the disk for each message
         **{"finalize": straight, **options},
-    )  # fmt: skip
+    )
     made.filters.update(FILTERS)
     made.filters.pop("safe", None)  # nobody can switch the escaping off
     made.globals["bar"] = bar

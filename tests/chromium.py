@@ -10,9 +10,14 @@ import pytest
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @contextmanager
@@ -39,7 +44,8 @@ def page(browser: Any, url: str, *, width: int = 1280, height: int = 800) -> Ite
     shown = browser.new_page(viewport={"width": width, "height": height})
     shown.on("pageerror", lambda error: problems.append(f"script: {error}"))
     shown.on(
-        "console", lambda told: problems.append(f"console: {told.text}") if told.type == "error" else None
+        "console",
+        lambda told: problems.append(f"console: {told.text}") if told.type == "error" else None,
     )
     shown.goto(url)
     yield shown

@@ -39,12 +39,17 @@ def _section(entry: Entry) -> list[str]:
     if SLACK not in entry.surfaces:
         options = _options(entry.options)
     return [
-        f"### `{entry.name}`", "",
-        f"    {entry.usage}", "",
-        entry.help, "",
-        f"Needs the role *{entry.role}*.", "",
-        *options, *([""] if options else []),
-    ]  # fmt: skip
+        f"### `{entry.name}`",
+        "",
+        f"    {entry.usage}",
+        "",
+        entry.help,
+        "",
+        f"Needs the role *{entry.role}*.",
+        "",
+        *options,
+        *([""] if options else []),
+    ]
 
 
 def _options(options: tuple[Option, ...], where: str = "") -> list[str]:
@@ -70,7 +75,11 @@ def manifest() -> dict[str, Any]:
             "background_color": "#2c2d72",
         },
         "features": {
-            "app_home": {"home_tab_enabled": True, "messages_tab_enabled": True, "messages_tab_read_only_enabled": True},
+            "app_home": {
+                "home_tab_enabled": True,
+                "messages_tab_enabled": True,
+                "messages_tab_read_only_enabled": True,
+            },
             "bot_user": {"display_name": "retention", "always_online": True},
             "slash_commands": [
                 {
@@ -89,7 +98,7 @@ def manifest() -> dict[str, Any]:
             "socket_mode_enabled": True,
             "token_rotation_enabled": False,
         },
-    }  # fmt: skip
+    }
 
 
 def manifest_text() -> str:

@@ -47,12 +47,13 @@ def people(n: int, twice: float = 0.3, seed: int = 5) -> tuple[pd.DataFrame, set
     one = pd.DataFrame(
         {
             "customer_id": [f"w{place:06d}" for place in range(n)],
-            "first": first, "last": last,
+            "first": first,
+            "last": last,
             "email": np.char.add(np.char.add(np.char.add(dotted, number), "@"), domain),
             "phone": np.char.add("07", rng.integers(10**8, 10**9, n).astype(str)),
             "postcode": [f"P{area:04d}" for area in rng.integers(0, max(n // 20, 10), n)],
         }
-    )  # fmt: skip
+    )
     again = one[rng.random(n) < twice].copy()
     truth_ids = again["customer_id"].to_numpy()
     again["customer_id"] = ["s" + name[1:] for name in truth_ids]
@@ -74,12 +75,16 @@ def _spoilt(rows: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     new = rng.random(n) < 0.4
     rows.loc[new, "email"] = [
         f"{word}{number}@new.example"
-        for word, number in zip(rows.loc[new, "last"], rng.integers(0, 10**6, new.sum()), strict=True)
+        for word, number in zip(
+            rows.loc[new, "last"], rng.integers(0, 10**6, new.sum()), strict=True
+        )
     ]
     new = rng.random(n) < 0.4
     rows.loc[new, "phone"] = np.char.add("07", rng.integers(10**8, 10**9, new.sum()).astype(str))
     moved = rng.random(n) < 0.15
-    rows.loc[moved, "postcode"] = [f"P{area:04d}" for area in rng.integers(0, max(n // 6, 10), moved.sum())]
+    rows.loc[moved, "postcode"] = [
+        f"P{area:04d}" for area in rng.integers(0, max(n // 6, 10), moved.sum())
+    ]
     return rows
 
 
@@ -91,9 +96,13 @@ def _thinned(rows: pd.DataFrame, rng: np.random.Generator, share: float) -> pd.D
 
 
 def _canonical(rows: pd.DataFrame) -> pd.DataFrame:
-    attributes = [None if code is None else f'{{"postcode": "{code}"}}' for code in rows["postcode"]]
+    attributes = [
+        None if code is None else f'{{"postcode": "{code}"}}' for code in rows["postcode"]
+    ]
     name = rows["first"].str.title() + " " + rows["last"].str.title()
-    return rows[["customer_id", "email", "phone"]].assign(name=name, attributes=attributes, locale="en-GB")
+    return rows[["customer_id", "email", "phone"]].assign(
+        name=name, attributes=attributes, locale="en-GB"
+    )
 
 
 def _names(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -111,5 +120,7 @@ def _typo(word: str, rng: np.random.Generator) -> str:
     if kind == 0:
         return word[:place] + word[place + 1 :]
     if kind == 1:
-        return word[:place] + word[place + 1 : place + 2] + word[place : place + 1] + word[place + 2 :]
+        return (
+            word[:place] + word[place + 1 : place + 2] + word[place : place + 1] + word[place + 2 :]
+        )
     return word[:place] + "x" + word[place + 1 :]

@@ -12,7 +12,12 @@ from typing import Any
 import numpy as np
 
 # Set by pytest for each phase of a test, and by scikit-learn and polars at their first import.
-NOT_COMPARED = ("PYTEST_CURRENT_TEST", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK", "_RJEM_MALLOC_CONF")
+NOT_COMPARED = (
+    "PYTEST_CURRENT_TEST",
+    "KMP_INIT_AT_FORK",
+    "KMP_DUPLICATE_LIB_OK",
+    "_RJEM_MALLOC_CONF",
+)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -68,7 +73,11 @@ def _folder() -> str:
 
 def _handlers() -> list[logging.Handler]:
     """Handlers of the root logger but pytest's own, which come and go with each phase of a test."""
-    return [one for one in logging.getLogger().handlers if not type(one).__module__.startswith("_pytest.")]
+    return [
+        one
+        for one in logging.getLogger().handlers
+        if not type(one).__module__.startswith("_pytest.")
+    ]
 
 
 def _set_handlers(handlers: list[logging.Handler]) -> None:
@@ -125,7 +134,10 @@ PARTS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "working directory": (_folder, os.chdir),
     "umask": (_umask, os.umask),
     "sys.path": (lambda: list(sys.path), lambda paths: sys.path.__setitem__(slice(None), paths)),
-    "root log level": (lambda: logging.getLogger().level, lambda level: logging.getLogger().setLevel(level)),
+    "root log level": (
+        lambda: logging.getLogger().level,
+        lambda level: logging.getLogger().setLevel(level),
+    ),
     "root log handlers": (_handlers, _set_handlers),
     "logging.disable": (lambda: logging.root.manager.disable, logging.disable),
     "signal handlers": (_signals, _set_signals),

@@ -28,14 +28,29 @@ from retention.lake import Lake, store
 from retention.settings import Settings
 
 STORE_WRITERS = (
-    "append", "commit_parts", "delete", "locked", "remove", "replace_partition", "tidy", "upsert", "write_parts",
-)  # fmt: skip
+    "append",
+    "commit_parts",
+    "delete",
+    "locked",
+    "remove",
+    "replace_partition",
+    "tidy",
+    "upsert",
+    "write_parts",
+)
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # Audit events that change a folder, with the positions of their path arguments.
 WRITE_EVENTS = {
-    "os.chmod": (0,), "os.link": (1,), "os.remove": (0,), "os.rename": (0, 1), "os.rmdir": (0,),
-    "os.symlink": (1,), "os.truncate": (0,), "os.utime": (0,), "shutil.rmtree": (0,),
-}  # fmt: skip
+    "os.chmod": (0,),
+    "os.link": (1,),
+    "os.remove": (0,),
+    "os.rename": (0, 1),
+    "os.rmdir": (0,),
+    "os.symlink": (1,),
+    "os.truncate": (0,),
+    "os.utime": (0,),
+    "shutil.rmtree": (0,),
+}
 
 Shop = TypeVar("Shop", bound=Any)  # a dataclass with settings, database and lake
 Fingerprint = dict[str, tuple[int, int, int]]  # path to size, time of change and mode
@@ -75,8 +90,12 @@ def verify() -> None:
         if after == before:
             continue
         _protected[root] = after
-        changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
-        raise SharedDataWrite(f"{_advice(root)} Changed: {', '.join(changed[:5])} ({len(changed)} in all).")
+        changed = sorted(
+            path for path in before.keys() | after.keys() if before.get(path) != after.get(path)
+        )
+        raise SharedDataWrite(
+            f"{_advice(root)} Changed: {', '.join(changed[:5])} ({len(changed)} in all)."
+        )
 
 
 def copy_folder(source: Path, target: Path) -> None:
@@ -151,7 +170,9 @@ def _audit(event: str, arguments: tuple) -> None:
         if not _exists(arguments[0]):
             _refuse(arguments[0])
     elif event == "sqlite3.connect":
-        path = os.fsdecode(arguments[0]) if isinstance(arguments[0], (str, bytes, os.PathLike)) else ""
+        path = (
+            os.fsdecode(arguments[0]) if isinstance(arguments[0], (str, bytes, os.PathLike)) else ""
+        )
         if "mode=ro" not in path:
             _refuse(path.removeprefix("file:"))
     elif positions := WRITE_EVENTS.get(event):

@@ -57,7 +57,9 @@ def frames(*, customers: int = 300, items: int = 60, days: int = 200, seed: int 
     item_ids = np.array([f"i{number:03d}" for number in range(items)])
     gap = rng.gamma(3.0, 3.0, customers) + 2.0  # days between orders
     joined = rng.uniform(0, days * 0.6, customers)
-    lapsed = np.where(rng.random(customers) < 0.4, joined + rng.exponential(days * 0.4, customers), np.inf)
+    lapsed = np.where(
+        rng.random(customers) < 0.4, joined + rng.exponential(days * 0.4, customers), np.inf
+    )
     taste = rng.integers(0, len(CATEGORIES), customers)
 
     rows = []
@@ -86,14 +88,27 @@ def frames(*, customers: int = 300, items: int = 60, days: int = 200, seed: int 
                     )
                 )
             if coupon:
-                rows.append((customer, "coupon_redeem", at, None, f"o{customer}-{order}", None, None, None))
+                rows.append(
+                    (customer, "coupon_redeem", at, None, f"o{customer}-{order}", None, None, None)
+                )
             at += rng.exponential(gap[customer]) + 0.1
             order += 1
 
-    columns = ["customer", "event_type", "day", "item", "order_id", "quantity", "amount", "discount"]
+    columns = [
+        "customer",
+        "event_type",
+        "day",
+        "item",
+        "order_id",
+        "quantity",
+        "amount",
+        "discount",
+    ]
     events = pd.DataFrame(rows, columns=columns)
     events["customer_id"] = [f"c{number:04d}" for number in events["customer"]]
-    events["item_id"] = [None if pd.isna(number) else item_ids[int(number)] for number in events["item"]]
+    events["item_id"] = [
+        None if pd.isna(number) else item_ids[int(number)] for number in events["item"]
+    ]
     seconds = np.floor(events["day"] * 86_400)
     events["occurred_at"] = pd.Timestamp(BEGIN) + pd.to_timedelta(seconds, unit="s")
     events = events.assign(currency="EUR", channel="web", source="shop").drop(
@@ -104,7 +119,10 @@ def frames(*, customers: int = 300, items: int = 60, days: int = 200, seed: int 
         "items": pd.DataFrame(
             {
                 "item_id": item_ids,
-                "title": [f"{CATEGORIES[kind].title()} no. {number}" for number, kind in enumerate(category)],
+                "title": [
+                    f"{CATEGORIES[kind].title()} no. {number}"
+                    for number, kind in enumerate(category)
+                ],
                 "category": [CATEGORIES[kind] for kind in category],
                 "brand": [f"brand {number % 4}" for number in range(items)],
                 "price": price,
@@ -117,7 +135,8 @@ def frames(*, customers: int = 300, items: int = 60, days: int = 200, seed: int 
                 "customer_id": people,
                 "email": [f"{person}@example.com" for person in people],
                 "name": [f"Customer {number}" for number in range(customers)],
-                "created_at": pd.Timestamp(BEGIN) + pd.to_timedelta(np.floor(joined * 86_400), unit="s"),
+                "created_at": pd.Timestamp(BEGIN)
+                + pd.to_timedelta(np.floor(joined * 86_400), unit="s"),
                 "marketing_consent": rng.random(customers) < 0.9,
             }
         ),
@@ -132,6 +151,8 @@ def merged(lake: Lake, *pairs: tuple[str, str]) -> None:
     from retention.lake.identity import links
 
     rows = pd.DataFrame([{"customer_id": min(pair), "same_as": max(pair)} for pair in pairs])
-    told = rows.assign(method="person", state="accepted", probability=1.0, evidence=[{}] * len(rows))
+    told = rows.assign(
+        method="person", state="accepted", probability=1.0, evidence=[{}] * len(rows)
+    )
     with links.writing(lake) as log:
         links.add(lake, log, links.aged(lake, told), "me")

@@ -53,7 +53,9 @@ def _christmas(day: np.ndarray) -> np.ndarray:
     return 0.75 + 2.2 * np.exp(-0.5 * ((day % 365.25 - 318) / 24) ** 2)
 
 
-def _events(rng, joined, lapses, rate, days, *, season=None, returned=0.0, shape=1.0) -> pd.DataFrame:
+def _events(
+    rng, joined, lapses, rate, days, *, season=None, returned=0.0, shape=1.0
+) -> pd.DataFrame:
     """Order lines from the first order on; gaps are gamma with ``shape``, in season-stretched time."""
     grid = np.arange(0, days + 1.0)
     clock = np.concatenate([[0], np.cumsum(season(grid[:-1]) if season else np.ones(days))])

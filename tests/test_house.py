@@ -45,7 +45,8 @@ def test_no_file_imports_a_higher_floor(package):
 
 
 @pytest.mark.parametrize(
-    "module", ["bot.app", "bot.server", "bot.terminal", "workers.app", "workers.jobs", "workers.schedule"]
+    "module",
+    ["bot.app", "bot.server", "bot.terminal", "workers.app", "workers.jobs", "workers.schedule"],
 )
 def test_what_must_start_fast_loads_nothing_heavy(module):
     code = f"import sys, {module}; print(sorted({HEAVY!r} & {{name.split('.')[0] for name in sys.modules}}))"
@@ -63,7 +64,9 @@ def test_retention_imports_nothing_of_ours_by_string():
         lazy = any(name.split(".")[0] == "lazy_loader" for _, name in _imports(path))
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
         by_string = [
-            call.lineno for call in calls if getattr(call.func, "attr", getattr(call.func, "id", "")) in named
+            call.lineno
+            for call in calls
+            if getattr(call.func, "attr", getattr(call.func, "id", "")) in named
         ]
         guilty += [f"{path.relative_to(ROOT)}:{line}" for line in by_string] + [str(path)] * lazy
     assert not guilty

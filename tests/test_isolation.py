@@ -34,13 +34,24 @@ def test_every_store_writer_refuses_the_shared_lake(shop, name):
 
 
 def test_store_writers_are_all_listed():
-    readers = {"mark", "number", "opened", "version", "months", "files", "rows_of", "stored_columns"}
+    readers = {
+        "mark",
+        "number",
+        "opened",
+        "version",
+        "months",
+        "files",
+        "rows_of",
+        "stored_columns",
+    }
     functions = {
         name
         for name, value in vars(store).items()
         if callable(value) and not isinstance(value, type) and value.__module__ == store.__name__
     }
-    assert {name for name in functions if not name.startswith("_")} == readers | set(readonly.STORE_WRITERS)
+    assert {name for name in functions if not name.startswith("_")} == readers | set(
+        readonly.STORE_WRITERS
+    )
 
 
 def test_the_shared_database_reads_but_does_not_write(shop):
@@ -48,7 +59,10 @@ def test_the_shared_database_reads_but_does_not_write(shop):
         with database.reading() as session:
             assert session.scalar(select(func.count()).select_from(DirectoryEntry)) == 300
         entry = DirectoryEntry(team_id="local", customer_id="new", pseudonym="0000-0000")
-        with pytest.raises(exc.OperationalError, match="readonly"), database.transaction() as session:
+        with (
+            pytest.raises(exc.OperationalError, match="readonly"),
+            database.transaction() as session,
+        ):
             session.add(entry)
     with pytest.raises(readonly.SharedDataWrite):
         sqlite3.connect(shop.settings.home / "state.db")

@@ -31,7 +31,9 @@ def test_every_dependency_imports(name):
     modules = [
         module
         for module, distributions in packages_distributions().items()
-        if name in map(canonical, distributions) and not module.startswith("_") and module.isidentifier()
+        if name in map(canonical, distributions)
+        and not module.startswith("_")
+        and module.isidentifier()
     ]
     importable = sorted(modules, key=lambda module: canonical(module) != name)  # its own name first
     if name == "tzdata":

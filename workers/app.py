@@ -26,7 +26,12 @@ TRAINING_NICENESS = 5
 MOST_TRAINING_THREADS = 4
 # Longer than any job: a shorter timeout would deliver a running job's message a second time.
 VISIBILITY_TIMEOUT = 2 * TRAINING_WALL_LIMIT
-_THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
+_THREAD_SETTINGS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
 
 
 def time_limits(queue: str) -> dict[str, int]:

@@ -73,10 +73,28 @@ def command(settings: Settings) -> list[str]:
             f"{socket.parent} belongs to somebody else; set RETENTION_HOME to a shorter path"
         )
     return [
-        str(binary()), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700", "--dir", str(data),
-        "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction",
-        "--daemonize", "no", "--loglevel", "warning",
-    ]  # fmt: skip
+        str(binary()),
+        "--port",
+        "0",
+        "--unixsocket",
+        str(socket),
+        "--unixsocketperm",
+        "700",
+        "--dir",
+        str(data),
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "everysec",
+        "--save",
+        "",
+        "--maxmemory-policy",
+        "noeviction",
+        "--daemonize",
+        "no",
+        "--loglevel",
+        "warning",
+    ]
 
 
 def answers(settings: Settings) -> bool:
@@ -110,7 +128,10 @@ def _client(settings: Settings) -> "Iterator[redis.Redis]":
     from redis.retry import Retry
 
     client = redis.Redis.from_url(
-        _as_redis(url(settings)), socket_timeout=1.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 0)
+        _as_redis(url(settings)),
+        socket_timeout=1.0,
+        socket_connect_timeout=1.0,
+        retry=Retry(NoBackoff(), 0),
     )
     try:
         yield client

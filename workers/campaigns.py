@@ -46,7 +46,9 @@ def submit(
     return _shown(session, settings, campaign, "submitted", user)
 
 
-def approve(session: Session, settings: Settings, campaign_id: str, version: int, user: str) -> Campaign:
+def approve(
+    session: Session, settings: Settings, campaign_id: str, version: int, user: str
+) -> Campaign:
     """Approve a version that others wrote; the clearance time begins."""
     if user == roles.OPERATOR:
         raise NotAllowed(
@@ -71,7 +73,9 @@ def reject(
     return _shown(session, settings, campaign, "rejected", user)
 
 
-def stop(session: Session, settings: Settings, campaign_id: str, user: str, reason: str) -> Campaign:
+def stop(
+    session: Session, settings: Settings, campaign_id: str, user: str, reason: str
+) -> Campaign:
     """Stop a campaign, with a reason; its codes become worthless."""
     before = find(session, settings, campaign_id)
     states = stoppable(session, settings, before, user)
@@ -80,7 +84,9 @@ def stop(session: Session, settings: Settings, campaign_id: str, user: str, reas
     return _shown(session, settings, campaign, "cancelled", user)
 
 
-def stoppable(session: Session, settings: Settings, campaign: Campaign, user: str) -> Collection[str]:
+def stoppable(
+    session: Session, settings: Settings, campaign: Campaign, user: str
+) -> Collection[str]:
     """The states in which this person may stop it: an approver in all; in the clearance time anybody; who drafted it until then.
 
     Raises
@@ -92,12 +98,19 @@ def stoppable(session: Session, settings: Settings, campaign: Campaign, user: st
         return STOPPABLE
     mine = ("draft", "submitted", *CLEARING) if campaign.drafted_by == user else CLEARING
     if campaign.state in STOPPABLE and campaign.state not in mine:
-        roles.require(session, settings, user, "approver", "stop a campaign outside its clearance time")
+        roles.require(
+            session, settings, user, "approver", "stop a campaign outside its clearance time"
+        )
     return mine
 
 
 def edit(
-    session: Session, settings: Settings, campaign_id: str, version: int, user: str, changes: Changes
+    session: Session,
+    settings: Settings,
+    campaign_id: str,
+    version: int,
+    user: str,
+    changes: Changes,
 ) -> Campaign:
     """Write the next version; it has to be submitted (again)."""
     roles.require(session, settings, user, "analyst", "edit a campaign")
@@ -106,7 +119,13 @@ def edit(
 
 
 def release(
-    session: Session, settings: Settings, campaign_id: str, user: str, *, again: bool, copy: int | None = None
+    session: Session,
+    settings: Settings,
+    campaign_id: str,
+    user: str,
+    *,
+    again: bool,
+    copy: int | None = None,
 ) -> int:
     """Send held copies once more, or let them count as sent; returns how many.
 
@@ -138,7 +157,9 @@ def release(
     }
     record(session, settings, user, "campaign.release", campaign.id, now, details)
     told = line(settings, campaign, "released", user, copies=freed, again=again)
-    once = replace(told, key=f"{told.key}:{now.isoformat()}")  # a version may have held copies more than once
+    once = replace(
+        told, key=f"{told.key}:{now.isoformat()}"
+    )  # a version may have held copies more than once
     for post in (once, delivered(session, settings, campaign)):
         outbox.put(session, settings, post, default_channel=campaign.channel)
     return freed
@@ -173,7 +194,9 @@ def expire(session: Session, settings: Settings, now: datetime) -> list[str]:
         with _apart(session, settings, campaign_id):
             why = "It could not be sent before its approval expired; draft it anew."
             try:
-                campaign = approval.stop(session, settings, campaign_id, CLOCK, why, now, ("sending",))
+                campaign = approval.stop(
+                    session, settings, campaign_id, CLOCK, why, now, ("sending",)
+                )
             except Stale:  # sent after all, or stopped, at this very moment
                 continue
             _shown(session, settings, campaign, "cancelled", CLOCK)
@@ -224,7 +247,9 @@ def _apart(session: Session, settings: Settings, campaign_id: str) -> AbstractCo
 def approvers(session: Session, settings: Settings, campaign: Campaign) -> list[str]:
     """Everybody known by name who may still approve the version at hand."""
     wrote = set(
-        session.scalars(select(CampaignEditor.user_id).where(CampaignEditor.campaign_id == campaign.id))
+        session.scalars(
+            select(CampaignEditor.user_id).where(CampaignEditor.campaign_id == campaign.id)
+        )
     )
     may = roles.holders(session, settings, "approver")
     return [user for user in may if user not in wrote and user not in campaign.approved_by]
@@ -282,7 +307,9 @@ def requests(
 def card(settings: Settings, campaign: Campaign) -> Post:
     """The campaign's one message, as it stands now, with the buttons that it still has."""
     return Post(
-        "campaign/card", {"campaign": described(campaign), "demo": settings.demo}, key=campaign.post_key
+        "campaign/card",
+        {"campaign": described(campaign), "demo": settings.demo},
+        key=campaign.post_key,
     )
 
 
@@ -303,9 +330,11 @@ def clearance(
     """The clearance time of a version, in the thread: to how many it goes and a Stop button while it lasts, then what became of it."""
     version = version or campaign.version
     values = {
-        "campaign": described(campaign), "version": version, "treated": treated,
+        "campaign": described(campaign),
+        "version": version,
+        "treated": treated,
         "open": campaign.state in CLEARING and campaign.version == version,
-    }  # fmt: skip
+    }
     key = f"campaign:{campaign.id}:clearance:{version}"
     return Post("campaign/clearance", values, key, campaign.channel, campaign.post_key)
 
@@ -321,7 +350,10 @@ def _reminder(campaign: Campaign, version: int, user: str) -> Post:
     """The reminder to one approver, with the buttons as long as they decide anything."""
     values = {"campaign": described(campaign), "version": version, "user": user}
     return Post(
-        "campaign/reminder", values, f"campaign:{campaign.id}:reminder:{version}:{user}", channel=user
+        "campaign/reminder",
+        values,
+        f"campaign:{campaign.id}:reminder:{version}:{user}",
+        channel=user,
     )
 
 
@@ -350,9 +382,15 @@ def _disarm(session: Session, settings: Settings, campaign: Campaign) -> None:
         outbox.put(session, settings, post, default_channel=post.channel)
 
 
-def _withdraw(session: Session, settings: Settings, campaign_id: str, approver: str, now: datetime) -> None:
+def _withdraw(
+    session: Session, settings: Settings, campaign_id: str, approver: str, now: datetime
+) -> None:
     campaign = approval.stop(
-        session, settings, campaign_id, CLOCK,
-        f"{approver}, who approved it, may no longer approve campaigns.", now,
-    )  # fmt: skip
+        session,
+        settings,
+        campaign_id,
+        CLOCK,
+        f"{approver}, who approved it, may no longer approve campaigns.",
+        now,
+    )
     _shown(session, settings, campaign, "cancelled", CLOCK)

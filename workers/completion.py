@@ -51,7 +51,9 @@ def done(settings: Settings, database: Database, job: Job, outcome: Outcome) -> 
             if outcome.runs:
                 run_id = f"{job.id}-{job.attempt}"
                 tables = ",".join(outcome.runs)
-                session.add(Run(run_id=run_id, job_id=job.id, table_name=tables, team_id=job.team_id))
+                session.add(
+                    Run(run_id=run_id, job_id=job.id, table_name=tables, team_id=job.team_id)
+                )
             later = (outcome.apply(session) if outcome.apply else None) or ()
             _publish(session, settings, job, (*outcome.posts, *later))
         return won
@@ -60,7 +62,9 @@ def done(settings: Settings, database: Database, job: Job, outcome: Outcome) -> 
         raise Cancelled
 
 
-def publish_part(context: Context, result: dict[str, Any], apply: Callable[[Session], None]) -> None:
+def publish_part(
+    context: Context, result: dict[str, Any], apply: Callable[[Session], None]
+) -> None:
     """Commit one finished part of a running job, fenced by the attempt.
 
     Parameters
@@ -96,9 +100,14 @@ def publish_part(context: Context, result: dict[str, Any], apply: Callable[[Sess
 
 
 def failed(
-    settings: Settings, database: Database, job: Job, sentence: str, reference: str | None = None,
-    *, partly: str | None = None,
-) -> str:  # fmt: skip
+    settings: Settings,
+    database: Database,
+    job: Job,
+    sentence: str,
+    reference: str | None = None,
+    *,
+    partly: str | None = None,
+) -> str:
     """End a job with a sentence for the person.
 
     Parameters
@@ -166,7 +175,9 @@ def plain(data: Any) -> Any:
         if isinstance(value, Decimal):
             return float(value)
         if isinstance(value, datetime | date):
-            return value.isoformat() if value == value else None  # NaT is a datetime that equals nothing
+            return (
+                value.isoformat() if value == value else None
+            )  # NaT is a datetime that equals nothing
         if hasattr(value, "item"):
             return value.item()
         raise TypeError(f"{type(value).__name__} in a job's result")
@@ -185,7 +196,12 @@ def _close(session: Session, job: Job, state: str, **values: Any) -> bool:
 
 
 def _running(job_id: str, attempt: int) -> tuple[ColumnElement[bool], ...]:
-    return (Job.id == job_id, Job.state == "running", Job.attempt == attempt, Job.cancel_at.is_(None))
+    return (
+        Job.id == job_id,
+        Job.state == "running",
+        Job.attempt == attempt,
+        Job.cancel_at.is_(None),
+    )
 
 
 def _ended(job: Job, state: str) -> Callable[[Job], bool | None]:
@@ -194,7 +210,10 @@ def _ended(job: Job, state: str) -> Callable[[Job], bool | None]:
 
 
 def _committed(
-    database: Database, job_id: str, close: Callable[[Session], bool], made: Callable[[Job], bool | None]
+    database: Database,
+    job_id: str,
+    close: Callable[[Session], bool],
+    made: Callable[[Job], bool | None],
 ) -> bool:
     """Commit, and try again while the database is away.
 
@@ -210,7 +229,11 @@ def _committed(
     while True:
         try:
             with database.transaction() as session:
-                if doubt and (now := session.get(Job, job_id)) and (answer := made(now)) is not None:
+                if (
+                    doubt
+                    and (now := session.get(Job, job_id))
+                    and (answer := made(now)) is not None
+                ):
                     return answer
                 return close(session)
         except DBAPIError as error:

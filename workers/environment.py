@@ -69,10 +69,14 @@ class ChildEnvironments:
             }
         plain = self._plain(role)
         ours = {f"{name}{twin}" for name in SECRETS.values() for twin in ("", "_FILE")} | set(plain)
-        environment = {name: value for name, value in self._inherited.items() if name.upper() not in ours}
+        environment = {
+            name: value for name, value in self._inherited.items() if name.upper() not in ours
+        }
         needed = NEEDS.get(role, _ALL)
         for field, name in SECRETS.items():
-            environment[name] = ""  # hides what `.env` says; a `_FILE` variable beside it still counts
+            environment[name] = (
+                ""  # hides what `.env` says; a `_FILE` variable beside it still counts
+            )
             if field in needed:
                 environment |= self._secrets[field]
         return environment | plain
@@ -84,7 +88,9 @@ class ChildEnvironments:
         if self._lock is None:
             private(self._folder)
             self._lock = os.open(self._folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-            os.set_inheritable(self._lock, True)  # held for as long as a process that replaced us lives
+            os.set_inheritable(
+                self._lock, True
+            )  # held for as long as a process that replaced us lives
             fcntl.flock(self._lock, fcntl.LOCK_SH)
             self._remove_abandoned()
         for path, value in self._files.items():
@@ -93,7 +99,9 @@ class ChildEnvironments:
                 part = path.with_suffix(".part")
                 part.unlink(missing_ok=True)
                 with os.fdopen(
-                    os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+                    os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600),
+                    "w",
+                    encoding="utf-8",
                 ) as file:
                     file.write(value)
                 part.replace(path)
@@ -142,7 +150,9 @@ class ChildEnvironments:
         database = settings.database_url.get_secret_value()
         if database.startswith("sqlite"):
             told["RETENTION_DATABASE_URL"] = database
-        if role != "run" and not settings.broker_url.get_secret_value():  # `run` starts the broker itself
+        if (
+            role != "run" and not settings.broker_url.get_secret_value()
+        ):  # `run` starts the broker itself
             told["RETENTION_BROKER_URL"] = broker.url(settings)
         return {name: value for name, value in told.items() if value}
 

@@ -19,7 +19,12 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def apart(
-    session: Session, settings: Settings, what: str, *, channel: str | None, thread_key: str | None = None
+    session: Session,
+    settings: Settings,
+    what: str,
+    *,
+    channel: str | None,
+    thread_key: str | None = None,
 ) -> Iterator[None]:
     """Do one due thing within the caller's transaction, so that its failure is nobody else's.
 
@@ -46,5 +51,7 @@ def apart(
         why = str(error) if isinstance(error, Refused) else "Something went wrong on our side."
         key = f"due:{what}:{clock.now().astimezone(settings.zone):%Y-%m-%d}"
         if outbox.channel_of(session, key) is None:
-            told = Post("job/due", {"why": why, "reference": reference}, key=key, thread_key=thread_key)
+            told = Post(
+                "job/due", {"why": why, "reference": reference}, key=key, thread_key=thread_key
+            )
             outbox.put(session, settings, told, default_channel=channel)

@@ -103,7 +103,12 @@ class Heartbeat:
         may_kill: bool,
         limits: Limits | None = None,
     ) -> None:
-        self._settings, self._database, self._job, self._may_kill = settings, database, job, may_kill
+        self._settings, self._database, self._job, self._may_kill = (
+            settings,
+            database,
+            job,
+            may_kill,
+        )
         self._limits = limits
         self._began = time.monotonic()
         self._cpu_before = time.process_time()
@@ -159,7 +164,9 @@ class Heartbeat:
                 if self._must_stop():
                     break
                 self._keep()
-            except Exception as error:  # the database is away: the lease decides how long that may last
+            except (
+                Exception
+            ) as error:  # the database is away: the lease decides how long that may last
                 log.warning("heartbeat of job %s: %s", self._job.id, error)
                 if clock.wall() > self._lease_until:
                     break
@@ -194,8 +201,15 @@ class Heartbeat:
         with self._database.transaction() as session:
             mine = session.execute(
                 update(Job)
-                .where(Job.id == self._job.id, Job.state == "running", Job.attempt == self._job.attempt)
-                .values(lease_until=until, progress_done=done, progress_total=total, progress_text=what[:255])
+                .where(
+                    Job.id == self._job.id, Job.state == "running", Job.attempt == self._job.attempt
+                )
+                .values(
+                    lease_until=until,
+                    progress_done=done,
+                    progress_total=total,
+                    progress_text=what[:255],
+                )
             )
             if not mine.rowcount:  # type: ignore[attr-defined]
                 return  # the next look sees why

@@ -111,15 +111,26 @@ def submit(
             idem_key=idem_key,
         )
         if earlier:
-            return Submission(session.get_one(Job, earlier.job_id), created=False, joined=earlier.joined)
+            return Submission(
+                session.get_one(Job, earlier.job_id), created=False, joined=earlier.joined
+            )
     else:
         roles.require(session, settings, requested_by, request.role, request.deed)
     values = {
-        "id": secrets.token_hex(6), "team_id": settings.team_id, "kind": request.kind, "queue": request.queue,
-        "args": args, "idem_key": idem_key, "request_key": key, "by_person": limited, "requested_by": requested_by,
-        "channel": channel, "thread_key": thread_key, "business_at": clock.now(),
+        "id": secrets.token_hex(6),
+        "team_id": settings.team_id,
+        "kind": request.kind,
+        "queue": request.queue,
+        "args": args,
+        "idem_key": idem_key,
+        "request_key": key,
+        "by_person": limited,
+        "requested_by": requested_by,
+        "channel": channel,
+        "thread_key": thread_key,
+        "business_at": clock.now(),
         **dict.fromkeys(("created_at", "queued_at", "enqueued_at"), clock.wall()),
-    }  # fmt: skip
+    }
     created = insert_once(session, Job, **values)
     if created:
         job = _as_stored(session, values)
@@ -160,10 +171,16 @@ def wake(settings: Settings, job: Job) -> bool:
 
     try:
         make_app(settings).send_task(
-            RUN_JOB, args=[job.id], queue=job.queue, ignore_result=True, headers={broker.JOB: job.id},
+            RUN_JOB,
+            args=[job.id],
+            queue=job.queue,
+            ignore_result=True,
+            headers={broker.JOB: job.id},
             **time_limits(job.queue),
-        )  # fmt: skip
-    except Exception as error:  # kombu, redis and the socket each have their own; all mean the same here
+        )
+    except (
+        Exception
+    ) as error:  # kombu, redis and the socket each have their own; all mean the same here
         log.warning("job %s is stored but not published: %s", job.id, error)
         return False
     return True
@@ -280,12 +297,25 @@ def requeue(session: Session, settings: Settings, job: Job, *, limited: bool = T
         update(Job)
         .where(Job.id == job.id, Job.state.in_(("failed", "cancelled")))
         .values(
-            request_key=key, by_person=limited or Job.by_person, state="queued", queue=REQUESTS[job.kind].queue,
-            cancel_at=None, cancelled_by=None, error=None, reference=None, finished_at=None,
-            lease_until=None, queued_at=now, enqueued_at=now, business_at=clock.now(), progress_done=0, progress_total=0,
-            progress_text="", **stale,
+            request_key=key,
+            by_person=limited or Job.by_person,
+            state="queued",
+            queue=REQUESTS[job.kind].queue,
+            cancel_at=None,
+            cancelled_by=None,
+            error=None,
+            reference=None,
+            finished_at=None,
+            lease_until=None,
+            queued_at=now,
+            enqueued_at=now,
+            business_at=clock.now(),
+            progress_done=0,
+            progress_total=0,
+            progress_text="",
+            **stale,
         )
-    )  # fmt: skip
+    )
     session.refresh(job)
     if again.rowcount and job.channel:  # type: ignore[attr-defined]
         _show_retried(session, settings, job)
@@ -303,13 +333,19 @@ def find(session: Session, settings: Settings, job_id: str) -> Job:
     """
     job = session.get(Job, job_id, populate_existing=True)
     if job is None or job.team_id != settings.team_id:
-        raise BadInput(f"There is no job {job_id!r}; see `/retention jobs` for the ids of the latest ones.")
+        raise BadInput(
+            f"There is no job {job_id!r}; see `/retention jobs` for the ids of the latest ones."
+        )
     return job
 
 
-def recent(session: Session, settings: Settings, limit: int = 20, *, asked: bool = False) -> Sequence[Job]:
+def recent(
+    session: Session, settings: Settings, limit: int = 20, *, asked: bool = False
+) -> Sequence[Job]:
     """The newest jobs without their results, newest first; ``asked``: only those that a person or a schedule of theirs asked for."""
-    found = select(Job).where(Job.team_id == settings.team_id).options(defer(Job.result))  # may be 15 MB each
+    found = (
+        select(Job).where(Job.team_id == settings.team_id).options(defer(Job.result))
+    )  # may be 15 MB each
     if asked:
         found = found.where(Job.requested_by != roles.OPERATOR)
     return session.scalars(found.order_by(Job.created_at.desc(), Job.id).limit(limit)).all()
@@ -363,8 +399,11 @@ def begin_anew(session: Session, settings: Settings, why: str) -> None:
     """
     kinds = [kind for kind, request in REQUESTS.items() if not request.outlasts_erasures]
     running = update(Job).where(
-        Job.team_id == settings.team_id, Job.state == "running", Job.cancel_at.is_(None), Job.kind.in_(kinds)
-    )  # fmt: skip
+        Job.team_id == settings.team_id,
+        Job.state == "running",
+        Job.cancel_at.is_(None),
+        Job.kind.in_(kinds),
+    )
     here = Job.worker.startswith(f"{TERMINAL}@")
     failed = {"state": "failed", "error": why, "finished_at": clock.wall(), "lease_until": None}
     session.execute(running.where(here).values(failed))
@@ -427,9 +466,11 @@ def _show_retried(session: Session, settings: Settings, job: Job) -> None:
 def _withdraw(session: Session, key: str) -> bool:
     """Delete a message that certainly never reached Slack; False if it may have."""
     unsent = delete(Outbox).where(
-        Outbox.key == key, Outbox.ts.is_(None), Outbox.ambiguous == 0,
+        Outbox.key == key,
+        Outbox.ts.is_(None),
+        Outbox.ambiguous == 0,
         Outbox.state.in_(("pending", "rate_limited")),
-    )  # fmt: skip
+    )
     deleted = session.execute(unsent, execution_options={"synchronize_session": False})
     return bool(deleted.rowcount)  # type: ignore[attr-defined]
 
@@ -448,12 +489,25 @@ def show_done(session: Session, settings: Settings, job: Job) -> None:
 def view(job: Job) -> dict[str, Any]:
     """What templates may say of a job."""
     return {
-        "id": job.id, "kind": job.kind, "title": title(job.kind), "state": job.state, "args": job.args,
-        "requested_by": job.requested_by, "private": job.channel == job.requested_by, "done": job.progress_done, "total": job.progress_total,
-        "what": job.progress_text, "error": job.error or "", "reference": job.reference or "",
-        "cancelled_by": job.cancelled_by or "", "cancelling": job.cancel_at is not None, "attempt": job.attempt,
-        "created_at": job.created_at, "started_at": job.started_at, "finished_at": job.finished_at,
-    }  # fmt: skip
+        "id": job.id,
+        "kind": job.kind,
+        "title": title(job.kind),
+        "state": job.state,
+        "args": job.args,
+        "requested_by": job.requested_by,
+        "private": job.channel == job.requested_by,
+        "done": job.progress_done,
+        "total": job.progress_total,
+        "what": job.progress_text,
+        "error": job.error or "",
+        "reference": job.reference or "",
+        "cancelled_by": job.cancelled_by or "",
+        "cancelling": job.cancel_at is not None,
+        "attempt": job.attempt,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+    }
 
 
 def title(kind: str) -> str:
@@ -462,7 +516,13 @@ def title(kind: str) -> str:
 
 
 def _show(
-    session: Session, settings: Settings, job: Job, template: str, *, key: str | None = None, **values: Any
+    session: Session,
+    settings: Settings,
+    job: Job,
+    template: str,
+    *,
+    key: str | None = None,
+    **values: Any,
 ) -> None:
     post = Post(template, {"job": view(job), **values}, key=key, thread_key=job.thread_key)
     outbox.put(session, settings, post, default_channel=job.channel, job_id=job.id)

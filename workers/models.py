@@ -33,12 +33,16 @@ class Tried:
     def vouch(self, row: ModelVersion) -> None:
         """Refuse a version that nobody could be scored by, or that was not the one tried."""
         if row.version != self.version:
-            raise Conflict(f"Another model was put into use just now, so {row.version} was not; try again.")
+            raise Conflict(
+                f"Another model was put into use just now, so {row.version} was not; try again."
+            )
         if self.fault:
             raise self.fault
 
 
-def tried(database: Database, settings: Settings, chosen: Callable[[Session], ModelVersion | None]) -> Tried:
+def tried(
+    database: Database, settings: Settings, chosen: Callable[[Session], ModelVersion | None]
+) -> Tried:
     """Try the version that somebody wants in use, outside of any transaction: a file is read, maybe from far away."""
     with database.reading() as session:
         row = chosen(session)
@@ -72,7 +76,9 @@ def promote(
     return row, True
 
 
-def roll_back(session: Session, settings: Settings, kind: str, user: str, seen: Tried) -> ModelVersion:
+def roll_back(
+    session: Session, settings: Settings, kind: str, user: str, seen: Tried
+) -> ModelVersion:
     """Withdraw the champion of a kind and put the one before it back into use, where `tried` found that it can be used."""
     roles.require(session, settings, user, ROLE, "roll back a model")
     row, before = registry.roll_back(session, settings, kind, user)
@@ -81,7 +87,9 @@ def roll_back(session: Session, settings: Settings, kind: str, user: str, seen: 
     return row
 
 
-def retrain(session: Session, settings: Settings, looked: str, user: str, channel: str | None) -> Job:
+def retrain(
+    session: Session, settings: Settings, looked: str, user: str, channel: str | None
+) -> Job:
     """Retrain the model that a look (by its job) found decayed, once; its message says by whom.
 
     Raises
@@ -94,12 +102,18 @@ def retrain(session: Session, settings: Settings, looked: str, user: str, channe
         Where nobody looked.
     """
     seen = session.scalar(
-        select(ModelHealth).where(ModelHealth.team_id == settings.team_id, ModelHealth.job_id == looked)
+        select(ModelHealth).where(
+            ModelHealth.team_id == settings.team_id, ModelHealth.job_id == looked
+        )
     )
     if seen is None:
-        raise BadInput("This look at the model is gone; run `/retention models check` for a fresh one.")
+        raise BadInput(
+            "This look at the model is gone; run `/retention models check` for a fresh one."
+        )
     row = registry.find(session, settings, seen.version)
-    request = Retrain(models=("churn",), horizon=row.horizon_days, active_within=row.active_within_days)
+    request = Retrain(
+        models=("churn",), horizon=row.horizon_days, active_within=row.active_within_days
+    )
     roles.require(session, settings, user, request.role, request.deed)
     if row.state != "champion":
         raise Conflict(
@@ -115,17 +129,22 @@ def retrain(session: Session, settings: Settings, looked: str, user: str, channe
     )
     job = submission.job
     if submission.joined:
-        raise Conflict(f"The same {jobs.title(job.kind)} job is already under way, so wait for its result.")
+        raise Conflict(
+            f"The same {jobs.title(job.kind)} job is already under way, so wait for its result."
+        )
     if not submission.created:
         undone = job.state in ("failed", "cancelled")
         again = f"; `/retention jobs retry {job.id}` runs it again" if undone else ""
         raise Conflict(f"That was asked for already: job {job.id} is {job.state}{again}.")
     session.add(
         Audit(
-            team_id=settings.team_id, actor=user, action="model.retrain", subject=row.version,
+            team_id=settings.team_id,
+            actor=user,
+            action="model.retrain",
+            subject=row.version,
             details={"job": job.id, "why": "; ".join(reason["text"] for reason in seen.reasons)},
         )
-    )  # fmt: skip
+    )
     _retraining(session, settings, seen, job)
     return job
 
@@ -136,10 +155,13 @@ def _retraining(session: Session, settings: Settings, seen: ModelHealth, job: Jo
     told = looked.args.get("scheduled")
     template, key = ("alert", alert_key(looked.id)) if told else ("health", f"job:{looked.id}")
     values = {
-        "health": monitoring.described(seen), "job_id": seen.job_id,
+        "health": monitoring.described(seen),
+        "job_id": seen.job_id,
         "retraining": {"by": job.requested_by, "job": job.id},
-    }  # fmt: skip
-    outbox.put(session, settings, Post(f"monitor/{template}", values, key=key), default_channel=None)
+    }
+    outbox.put(
+        session, settings, Post(f"monitor/{template}", values, key=key), default_channel=None
+    )
 
 
 def _audit(
@@ -152,7 +174,10 @@ def _audit(
 ) -> None:
     session.add(
         Audit(
-            team_id=settings.team_id, actor=user, action=action, subject=row.version,
+            team_id=settings.team_id,
+            actor=user,
+            action=action,
+            subject=row.version,
             details={"before": before.version if before else None},
         )
-    )  # fmt: skip
+    )

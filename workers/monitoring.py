@@ -13,7 +13,9 @@ from workers.requests import Monitor
 EVERY = timedelta(days=7)
 
 
-def due(session: Session, settings: Settings, now: datetime) -> tuple[Monitor, str, str | None] | None:
+def due(
+    session: Session, settings: Settings, now: datetime
+) -> tuple[Monitor, str, str | None] | None:
     """The look that is due at ``now``, its idempotency key and its channel; None where there is none or it was made.
 
     The churn champion is looked at each week from its promotion on; weeks that were missed are not made up for.
@@ -40,10 +42,12 @@ def _channel(session: Session, settings: Settings, row: ModelVersion) -> str | N
     digest = session.scalar(
         select(Schedule.channel)
         .where(
-            Schedule.team_id == settings.team_id, Schedule.kind == "digest", Schedule.active,
+            Schedule.team_id == settings.team_id,
+            Schedule.kind == "digest",
+            Schedule.active,
             Schedule.channel.is_not(None),
         )
         .order_by(Schedule.id.desc())
-    )  # fmt: skip
+    )
     asked = session.scalar(select(Job.channel).where(Job.id == row.job_id)) if row.job_id else None
     return digest or asked

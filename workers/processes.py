@@ -28,9 +28,14 @@ def report(database: Database, settings: Settings, role: str, **details: Any) ->
     try:
         with database.transaction() as session:
             upsert(
-                session, Process, {"name": f"{role}@{socket.gethostname()}"},
-                team_id=settings.team_id, role=role.partition(":")[0], seen_at=clock.wall(), details=details,
-            )  # fmt: skip
+                session,
+                Process,
+                {"name": f"{role}@{socket.gethostname()}"},
+                team_id=settings.team_id,
+                role=role.partition(":")[0],
+                seen_at=clock.wall(),
+                details=details,
+            )
     except SQLAlchemyError as error:
         log.warning("cannot report that %s lives: %s", role, error)
 

@@ -81,9 +81,15 @@ def request_key(
 
 
 def admit(
-    session: Session, settings: Settings, request: type[Request] | Request, *, title: str, user: str, key: str | None,
+    session: Session,
+    settings: Settings,
+    request: type[Request] | Request,
+    *,
+    title: str,
+    user: str,
+    key: str | None,
     idem_key: str,
-) -> Earlier | None:  # fmt: skip
+) -> Earlier | None:
     """Check a person's role and the limits, without writing anything.
 
     Parameters
@@ -119,12 +125,24 @@ def admit(
     session.flush()  # a grant may still be on its way
     wait_turn(session, f"requests:{settings.team_id}")
     parameters = {
-        "team_id": settings.team_id, "kind": request.kind, "user": user, "key": key, "idem_key": idem_key,
+        "team_id": settings.team_id,
+        "kind": request.kind,
+        "user": user,
+        "key": key,
+        "idem_key": idem_key,
         "since": clock.wall() - BURST_WINDOW,
-    }  # fmt: skip
-    found: dict[str, list[Any]] = {"role": [], "delivery": [], "identical": [], "open": [], "recent": []}
+    }
+    found: dict[str, list[Any]] = {
+        "role": [],
+        "delivery": [],
+        "identical": [],
+        "open": [],
+        "recent": [],
+    }
     rows = session.connection().execute(lookup(), parameters).all()
-    for part, value, _ in sorted(rows, key=_queued_at):  # the oldest job first: it is the one to wait for
+    for part, value, _ in sorted(
+        rows, key=_queued_at
+    ):  # the oldest job first: it is the one to wait for
         found[part].append(value)
     role = roles.effective(settings, user, next(iter(found["role"]), None))
     roles.check(role, request.role, request.deed)
@@ -171,7 +189,10 @@ def lookup() -> CompoundSelect[Any]:
         part("delivery", Job.idem_key == bindparam("idem_key")),
         *(part("identical", *same, in_state(state)) for state in OPEN),
         *(part("open", *own, in_state(state), Job.kind == bindparam("kind")) for state in OPEN),
-        *(part("recent", *own, in_state(state), Job.queued_at >= bindparam("since")) for state in _STATES),
+        *(
+            part("recent", *own, in_state(state), Job.queued_at >= bindparam("since"))
+            for state in _STATES
+        ),
         granted,
     )
 

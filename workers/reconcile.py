@@ -25,7 +25,9 @@ DELIVERED = timedelta(days=30)  # after this the bytes of a file that Slack has 
 SENT = timedelta(days=180)  # after this a message that names nobody is
 MOST = 2000  # of each in an hour
 UNSENT = timedelta(days=7)  # in which a file that is stuck can still be released
-SILENT = timedelta(minutes=4)  # after its lease ended, a process without a heartbeat is taken to hang
+SILENT = timedelta(
+    minutes=4
+)  # after its lease ended, a process without a heartbeat is taken to hang
 ATTEMPTS = 3  # a job that took this many workers with it is not given another one
 
 
@@ -44,22 +46,30 @@ def republish(database: Database, settings: Settings) -> list[str]:
         waiting = session.scalars(
             select(Job)
             .where(
-                Job.team_id == settings.team_id, Job.cancel_at.is_(None), jobs.claimable(now),
+                Job.team_id == settings.team_id,
+                Job.cancel_at.is_(None),
+                jobs.claimable(now),
                 or_(Job.enqueued_at.is_(None), ~Job.enqueued_at.between(now - AGAIN, now + AGAIN)),
             )
             .order_by(Job.created_at)
             .limit(500)
             .with_for_update(skip_locked=True)
-        ).all()  # fmt: skip
+        ).all()
         hopeless = [job for job in waiting if job.state == "running" and _is_hopeless(job)]
         again = [job for job in waiting if job not in hopeless]
-        session.execute(update(Job).where(Job.id.in_([job.id for job in again])).values(enqueued_at=now))
+        session.execute(
+            update(Job).where(Job.id.in_([job.id for job in again])).values(enqueued_at=now)
+        )
     for job in hopeless:
         log.error("job %s (%s) took %s workers with it", job.id, job.kind, job.lost + 1)
         completion.failed(
-            settings, database, job, f"Its worker stopped before the end (attempt {job.attempt}); nothing was published.",
-            completion.reference(), partly=f"Its worker stopped before the end (attempt {job.attempt}).",
-        )  # fmt: skip
+            settings,
+            database,
+            job,
+            f"Its worker stopped before the end (attempt {job.attempt}); nothing was published.",
+            completion.reference(),
+            partly=f"Its worker stopped before the end (attempt {job.attempt}).",
+        )
     carried = broker.carried(settings, {job.queue for job in again})
     published = []
     for job in again:
@@ -76,7 +86,9 @@ def release_dead(database: Database, settings: Settings) -> list[str]:
     with database.reading() as session:
         running = session.scalars(
             select(Job).where(
-                Job.team_id == settings.team_id, Job.state == "running", Job.lease_until > clock.wall()
+                Job.team_id == settings.team_id,
+                Job.state == "running",
+                Job.lease_until > clock.wall(),
             )
         ).all()
     dead = [job for job in running if processes.gone(job.worker)]
@@ -149,7 +161,9 @@ def tidy(database: Database, settings: Settings) -> None:
     with database.transaction() as session:
         session.execute(delete(Delivery).where(Delivery.at < before))
         session.execute(delete(Process).where(Process.seen_at < before))
-        session.execute(delete(SLACK_STATES).where(SLACK_STATES.c.expire_at < before.replace(tzinfo=None)))
+        session.execute(
+            delete(SLACK_STATES).where(SLACK_STATES.c.expire_at < before.replace(tzinfo=None))
+        )
         outbox.forget_bytes(session, File.created_at < clock.wall() - UNSENT)
 
 
@@ -164,9 +178,13 @@ def _tidy_lake(database: Database, settings: Settings, night: date) -> None:
     """Once a night of the shop's: it needs a process that may read the lake, so it is a job."""
     with database.transaction() as session:
         submitted = jobs.submit(
-            session, settings, Tidy(), requested_by=roles.OPERATOR, channel=None,
+            session,
+            settings,
+            Tidy(),
+            requested_by=roles.OPERATOR,
+            channel=None,
             idem_key=f"tidy:{settings.team_id}:{night}",
-        )  # fmt: skip
+        )
     if submitted.created:
         jobs.wake(settings, submitted.job)
 

@@ -33,11 +33,29 @@ Estimator = Literal[
 ]
 
 RECOMMENDERS = (
-    "user_knn_cosine", "user_knn_tfidf", "user_knn_bm25", "item_knn_cosine", "item_knn_tfidf", "item_knn_bm25", "als",
-    "bpr", "logistic_mf", "ease", "repeat", "popular", "popular_segment", "trending", "content", "social",
-    "mult_dae", "sasrec",
-)  # fmt: skip
-BLEND = ("auto", "blend")  # of the recommender: candidates of several models, put in order by a ranker
+    "user_knn_cosine",
+    "user_knn_tfidf",
+    "user_knn_bm25",
+    "item_knn_cosine",
+    "item_knn_tfidf",
+    "item_knn_bm25",
+    "als",
+    "bpr",
+    "logistic_mf",
+    "ease",
+    "repeat",
+    "popular",
+    "popular_segment",
+    "trending",
+    "content",
+    "social",
+    "mult_dae",
+    "sasrec",
+)
+BLEND = (
+    "auto",
+    "blend",
+)  # of the recommender: candidates of several models, put in order by a ranker
 
 
 MOST_DAYS = 3650
@@ -49,7 +67,9 @@ SOME_DAYS = f"a number of days from 1 to {MOST_DAYS:,}"
 
 def days(value: Any) -> Any:
     """``28d`` or ``4w`` → days."""
-    if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d{1,4})\s*([dw]?)\s*", value.lower())):
+    if isinstance(value, str) and (
+        match := re.fullmatch(r"\s*(\d{1,4})\s*([dw]?)\s*", value.lower())
+    ):
         count = int(match[1]) * (7 if match[2] == "w" else 1)
         if not 1 <= count <= MOST_DAYS:
             raise BadInput(f"{value!r} is not {SOME_DAYS}; write it like 28d or 4w.")
@@ -64,7 +84,9 @@ def days_or_ever(value: Any) -> Any:
 
 def seconds(value: Any) -> Any:
     """``90s``, ``5m`` or ``1h`` → seconds."""
-    if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d{1,5})\s*([smh])\s*", value.lower())):
+    if isinstance(value, str) and (
+        match := re.fullmatch(r"\s*(\d{1,5})\s*([smh])\s*", value.lower())
+    ):
         return int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
     return value
 
@@ -87,11 +109,15 @@ def moment(text: str) -> datetime:
 def utc(value: Any) -> Any:
     """An ISO 8601 moment; without a zone it is UTC. Commands read such a one by the shop's clock (`bot.commands.tree`)."""
     value = moment(value) if isinstance(value, str) else value
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+    return (
+        value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
+    )
 
 
 Days = Annotated[int, BeforeValidator(days), Field(ge=1, le=MOST_DAYS)]
-DaysOrEver = Annotated[Annotated[int, Field(ge=1, le=MOST_DAYS)] | None, BeforeValidator(days_or_ever)]
+DaysOrEver = Annotated[
+    Annotated[int, Field(ge=1, le=MOST_DAYS)] | None, BeforeValidator(days_or_ever)
+]
 Seconds = Annotated[int, BeforeValidator(seconds), Field(ge=1, le=86_400)]
 Moment = Annotated[datetime, BeforeValidator(utc)]
 CustomerId = Annotated[str, Field(min_length=1, max_length=255)]
@@ -188,7 +214,9 @@ class Score(Request):
     queue = "interactive"
     deed = "score a customer"
     customer_id: CustomerId
-    merged: CustomerId | None = None  # the id that was asked for, where it is this customer's no more
+    merged: CustomerId | None = (
+        None  # the id that was asked for, where it is this customer's no more
+    )
     as_of: Moment | None = None
     explain: bool = False
 
@@ -200,7 +228,9 @@ class Recommend(Request):
     queue = "interactive"
     deed = "see recommendations"
     customer_id: CustomerId
-    merged: CustomerId | None = None  # the id that was asked for, where it is this customer's no more
+    merged: CustomerId | None = (
+        None  # the id that was asked for, where it is this customer's no more
+    )
     k: Annotated[int, Field(ge=1, le=100)] = 10
     policy: Literal["repeat", "new", "both"] | None = None  # None: as the shop's policy file says
     as_of: Moment | None = None
@@ -383,8 +413,27 @@ class Tidy(Request):
 REQUESTS: dict[str, type[Request]] = {
     request.kind: request
     for request in (
-        Retrain, Sweep, Score, Recommend, Cohort, CohortCsv, CampaignDraft, CampaignSend, CampaignDeliver, CampaignCsv,
-        CampaignMeasure, CampaignLook, Digest, ModelCard, DataQuality, RecommendReport, Monitor, DemoFeed,
-        Tidy, Forget, CampaignPreview, CampaignMisuse,
+        Retrain,
+        Sweep,
+        Score,
+        Recommend,
+        Cohort,
+        CohortCsv,
+        CampaignDraft,
+        CampaignSend,
+        CampaignDeliver,
+        CampaignCsv,
+        CampaignMeasure,
+        CampaignLook,
+        Digest,
+        ModelCard,
+        DataQuality,
+        RecommendReport,
+        Monitor,
+        DemoFeed,
+        Tidy,
+        Forget,
+        CampaignPreview,
+        CampaignMisuse,
     )
-}  # fmt: skip
+}

@@ -17,7 +17,9 @@ OPERATOR = "operator"  # the person at the terminal: an admin who cannot approve
 def role_of(session: Session, settings: Settings, user_id: str) -> str:
     """The role of a Slack user (or of the terminal's operator)."""
     session.flush()  # a grant may still be on its way
-    granted = session.connection().scalar(_granted(), {"team_id": settings.team_id, "user_id": user_id})
+    granted = session.connection().scalar(
+        _granted(), {"team_id": settings.team_id, "user_id": user_id}
+    )
     return effective(settings, user_id, granted)
 
 

@@ -73,9 +73,16 @@ def add(
     except ValidationError as error:
         raise BadInput(f"These are no arguments for {kind}: {error.errors()[0]['msg']}") from None
     schedule = Schedule(
-        team_id=settings.team_id, kind=kind, args=args, weekday=weekday, at=at, timezone=timezone, channel=channel,
-        created_by=created_by, created_at=clock.now(),
-    )  # fmt: skip
+        team_id=settings.team_id,
+        kind=kind,
+        args=args,
+        weekday=weekday,
+        at=at,
+        timezone=timezone,
+        channel=channel,
+        created_by=created_by,
+        created_at=clock.now(),
+    )
     session.add(schedule)
     session.flush()
     return schedule
@@ -157,14 +164,22 @@ def _fire(session: Session, settings: Settings, schedule: Schedule, now: datetim
     for number, (slot, at) in enumerate(ripe):
         fires = number == len(ripe) - 1 and now - at < LATE
         mine = insert_once(
-            session, Slot, team_id=settings.team_id, schedule_id=schedule.id, slot=slot, due_at=at,
+            session,
+            Slot,
+            team_id=settings.team_id,
+            schedule_id=schedule.id,
+            slot=slot,
+            due_at=at,
             state="fired" if fires else "skipped",
-        )  # fmt: skip
+        )
         if mine and fires:
             submitted += _submit(session, settings, schedule, slot)
         elif mine:
             log.warning(
-                "schedule %s (%s): the slot of %s was missed and is skipped", schedule.id, schedule.kind, slot
+                "schedule %s (%s): the slot of %s was missed and is skipped",
+                schedule.id,
+                schedule.kind,
+                slot,
             )
     if ripe:
         schedule.last_slot = ripe[-1][0]
@@ -172,13 +187,20 @@ def _fire(session: Session, settings: Settings, schedule: Schedule, now: datetim
 
 
 def _submit(session: Session, settings: Settings, schedule: Schedule, slot: date) -> list[Job]:
-    taken = session.scalars(select(Slot).where(Slot.schedule_id == schedule.id, Slot.slot == slot)).one()
+    taken = session.scalars(
+        select(Slot).where(Slot.schedule_id == schedule.id, Slot.slot == slot)
+    ).one()
     try:
         submission = jobs.submit(
-            session, settings, REQUESTS[schedule.kind].model_validate(schedule.args),
-            requested_by=schedule.created_by, channel=schedule.channel,
-            idem_key=f"schedule:{schedule.id}:{slot}", announce=False, limited=False,
-        )  # fmt: skip
+            session,
+            settings,
+            REQUESTS[schedule.kind].model_validate(schedule.args),
+            requested_by=schedule.created_by,
+            channel=schedule.channel,
+            idem_key=f"schedule:{schedule.id}:{slot}",
+            announce=False,
+            limited=False,
+        )
     except Refused as refusal:  # whoever made it may no longer do this
         log.warning("schedule %s (%s) of %s: %s", schedule.id, schedule.kind, slot, refusal)
         taken.state = "skipped"
@@ -204,9 +226,16 @@ def _campaigns(database: Database, settings: Settings) -> list[Job]:
         ):
             with apart(session, settings, thread_key, channel=channel, thread_key=thread_key):
                 submission = jobs.submit(
-                    session, settings, request, requested_by=requested_by, channel=channel, idem_key=idem_key,
-                    thread_key=thread_key, announce=False, limited=False,
-                )  # fmt: skip
+                    session,
+                    settings,
+                    request,
+                    requested_by=requested_by,
+                    channel=channel,
+                    idem_key=idem_key,
+                    thread_key=thread_key,
+                    announce=False,
+                    limited=False,
+                )
                 if submission.created or _again(session, settings, submission.job):
                     submitted.append(submission.job)
     return submitted
@@ -216,7 +245,9 @@ def _again(session: Session, settings: Settings, job: Job) -> bool:
     """Whether a campaign that could not be sent is tried anew: what kept it from that may have been mended since."""
     wall = clock.wall()
     over = job.state == "failed" and (job.finished_at or wall) <= wall - due.LONGEST_REST
-    return over and job.kind == "campaign_send" and jobs.requeue(session, settings, job, limited=False)
+    return (
+        over and job.kind == "campaign_send" and jobs.requeue(session, settings, job, limited=False)
+    )
 
 
 def _monitor(database: Database, settings: Settings) -> list[Job]:
@@ -227,8 +258,14 @@ def _monitor(database: Database, settings: Settings) -> list[Job]:
             return []
         request, idem_key, channel = due_now
         submission = jobs.submit(
-            session, settings, request, requested_by=roles.OPERATOR, channel=channel, idem_key=idem_key,
-            announce=False, limited=False,
-        )  # fmt: skip
+            session,
+            settings,
+            request,
+            requested_by=roles.OPERATOR,
+            channel=channel,
+            idem_key=idem_key,
+            announce=False,
+            limited=False,
+        )
         return [submission.job] if submission.created else []
     return []

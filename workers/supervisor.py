@@ -114,7 +114,11 @@ class Supervisor:
         for role in wanted:
             if role == "worker":
                 self.children += [
-                    Child(f"worker:{queue}", _command(role, (queue,)), _extra_environment(role, (queue,)))
+                    Child(
+                        f"worker:{queue}",
+                        _command(role, (queue,)),
+                        _extra_environment(role, (queue,)),
+                    )
                     for queue in QUEUES
                 ]
             else:
@@ -124,7 +128,9 @@ class Supervisor:
     def summary(self) -> str:
         """What is started, for the person at the terminal."""
         names = ", ".join(child.name for child in self.children)
-        slack = "" if self._has_slack else " No Slack app is configured: workers only, and posts wait."
+        slack = (
+            "" if self._has_slack else " No Slack app is configured: workers only, and posts wait."
+        )
         return f"Running {names}; logs in {self._logs}. Stop with Ctrl-C.{slack}"
 
     def run(self, stop: threading.Event) -> None:
@@ -157,7 +163,9 @@ class Supervisor:
             if child.process is not None and not child.again_at:
                 child.failures = 0 if now - child.started > SETTLED else child.failures + 1
                 wait = min(30.0, 0.25 * 2**child.failures)
-                log.warning("%s exited (%s); again in %.1f s", child.name, child.process.returncode, wait)
+                log.warning(
+                    "%s exited (%s); again in %.1f s", child.name, child.process.returncode, wait
+                )
                 child.again_at = now + wait
             if now >= child.again_at:
                 self._start(child)
@@ -167,10 +175,14 @@ class Supervisor:
         environment = self._environments.of(child.name.partition(":")[0])
         with self._log(child.name) as sink:
             child.process = subprocess.Popen(
-                child.command, env=environment | child.environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
+                child.command,
+                env=environment | child.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
                 start_new_session=True,  # Ctrl-C is for us alone
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-            )  # fmt: skip
+            )
         child.started, child.again_at = time.monotonic(), 0.0
         if child.name == "broker":
             self._wait_for_broker(child)
@@ -214,7 +226,11 @@ class Supervisor:
             process.wait()
 
     def _pids(self) -> dict[str, int]:
-        return {child.name: child.process.pid for child in self.children if child.process and child.alive}
+        return {
+            child.name: child.process.pid
+            for child in self.children
+            if child.process and child.alive
+        }
 
     # ------------------------------------------------------------ what is left behind
 
@@ -254,15 +270,35 @@ def _command(role: str, queues: Sequence[str] = QUEUES) -> list[str]:
     if role != "worker":
         return [sys.executable, "-m", "workers.services", role]
     return [
-        *_nice(queues), sys.executable, "-m", "celery", "--app", "workers.worker", "--quiet", "worker", "--queues", ",".join(queues),
-        "--concurrency", "1", "--hostname", f"{'+'.join(queues)}@%h", "--loglevel", "INFO", "--without-gossip",
-        "--without-mingle", "--without-heartbeat", "--max-memory-per-child", str(_MOST),
-    ]  # fmt: skip
+        *_nice(queues),
+        sys.executable,
+        "-m",
+        "celery",
+        "--app",
+        "workers.worker",
+        "--quiet",
+        "worker",
+        "--queues",
+        ",".join(queues),
+        "--concurrency",
+        "1",
+        "--hostname",
+        f"{'+'.join(queues)}@%h",
+        "--loglevel",
+        "INFO",
+        "--without-gossip",
+        "--without-mingle",
+        "--without-heartbeat",
+        "--max-memory-per-child",
+        str(_MOST),
+    ]
 
 
 def _nice(queues: Sequence[str]) -> list[str]:
     program = shutil.which("nice")
-    more = TRAINING_NICENESS - os.getpriority(os.PRIO_PROCESS, 0)  # none where all of us run at low priority
+    more = TRAINING_NICENESS - os.getpriority(
+        os.PRIO_PROCESS, 0
+    )  # none where all of us run at low priority
     wanted = more > 0 and tuple(queues) == (TRAINING,)
     return [program, "-n", str(more)] if program and wanted else []
 

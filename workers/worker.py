@@ -79,4 +79,6 @@ def _share_niceness_with_session() -> None:
 def run(self: Any, job_id: str) -> None:
     """Run one job; see `workers.tasks.runner`."""
     with warmth.job():
-        log.info("job %s: %s", job_id, run_job(settings, _database(os.getpid()), job_id, self.request.id))
+        log.info(
+            "job %s: %s", job_id, run_job(settings, _database(os.getpid()), job_id, self.request.id)
+        )

@@ -59,6 +59,23 @@ from bot.commands.tree import (
 )
 
 __all__ = [
-    "BOTH", "CUSTOMER", "DAYS", "DAYS_OR_EVER", "MOMENT", "PERSON", "SLACK", "TERMINAL", "TO_WRITE",
-    "Answer", "Call", "Command", "Group", "TerminalOption", "choice", "command", "group", "request", "root",
-]  # fmt: skip
+    "BOTH",
+    "CUSTOMER",
+    "DAYS",
+    "DAYS_OR_EVER",
+    "MOMENT",
+    "PERSON",
+    "SLACK",
+    "TERMINAL",
+    "TO_WRITE",
+    "Answer",
+    "Call",
+    "Command",
+    "Group",
+    "TerminalOption",
+    "choice",
+    "command",
+    "group",
+    "request",
+    "root",
+]

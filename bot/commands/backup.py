@@ -14,4 +14,6 @@ def COMMAND(call: Call, file: Path) -> Answer:
     """Back up database, lake and models into FILE (.tar.gz) while everything runs; the output says if it has the key."""
     from retention.backup import backup
 
-    return Answer("bot/backup", asdict(backup(call.services.settings, file, progress=call.progress)))
+    return Answer(
+        "bot/backup", asdict(backup(call.services.settings, file, progress=call.progress))
+    )

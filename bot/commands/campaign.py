@@ -19,7 +19,9 @@ from workers.requests import CampaignDraft, CampaignLook, CampaignMisuse, Campai
 
 # A code block or a telephone's keyboard may have made capitals of it.
 ID = click.argument("campaign", callback=lambda _context, _argument, typed: typed.lower())
-VERSION = click.option("--version", type=whole(), metavar="N", help="Only if it still is this version.")
+VERSION = click.option(
+    "--version", type=whole(), metavar="N", help="Only if it still is this version."
+)
 TERMS = {
     "discount": ("share",),
     "amount": ("amount",),
@@ -34,9 +36,14 @@ def COMMAND() -> None: ...
 
 
 @COMMAND.command("draft", request=CampaignDraft)
-@click.option("--cohort", metavar="ID", help="The cohort of an earlier sweep; else a fresh sweep is made.")
 @click.option(
-    "--tier", type=choice("high", "medium", "low"), default="high", help="The lowest tier of a fresh sweep."
+    "--cohort", metavar="ID", help="The cohort of an earlier sweep; else a fresh sweep is made."
+)
+@click.option(
+    "--tier",
+    type=choice("high", "medium", "low"),
+    default="high",
+    help="The lowest tier of a fresh sweep.",
 )
 @click.option("--name", help="What to call it.")
 def draft(call: Call, cohort: str | None, tier: str, name: str | None) -> CampaignDraft:
@@ -53,7 +60,12 @@ def draft(call: Call, cohort: str | None, tier: str, name: str | None) -> Campai
 def listing(call: Call, state: str | None) -> Answer:
     """The newest campaigns and where they stand."""
     team = call.services.settings.team_id
-    wanted = select(Campaign).where(Campaign.team_id == team).order_by(Campaign.created_at.desc()).limit(20)
+    wanted = (
+        select(Campaign)
+        .where(Campaign.team_id == team)
+        .order_by(Campaign.created_at.desc())
+        .limit(20)
+    )
     with call.services.database.reading() as session:
         found = session.scalars(wanted.where(Campaign.state == state) if state else wanted).all()
     return Answer("campaign/list", {"campaigns": [described(campaign) for campaign in found]})
@@ -79,9 +91,15 @@ def show(call: Call, campaign: str) -> Answer:
 @click.option("--copy", "copy_text", help="What the customer reads, with {name}, {code} and so on.")
 @click.option("--offer", type=choice(*OFFERS), help="The same for everybody who is written to.")
 @click.option("--amount", type=MONEY, metavar="MONEY", help="Money off, from --min-order on.")
-@click.option("--min-order", type=MONEY, metavar="MONEY", help="The order value from which it holds.")
-@click.option("--budget", type=MONEY, metavar="MONEY", help="The most it may cost; at most the policy's.")
-@click.option("--send-on", metavar="TIME", help='Not before, local time: "2025-05-03 09:00", or soon.')
+@click.option(
+    "--min-order", type=MONEY, metavar="MONEY", help="The order value from which it holds."
+)
+@click.option(
+    "--budget", type=MONEY, metavar="MONEY", help="The most it may cost; at most the policy's."
+)
+@click.option(
+    "--send-on", metavar="TIME", help='Not before, local time: "2025-05-03 09:00", or soon.'
+)
 def edit(call: Call, campaign: str, version: int | None, **changes: Any) -> Answer:
     """Write the next version; it has to be submitted (again)."""
     if all(value is None for value in changes.values()):
@@ -140,7 +158,9 @@ def reject(call: Call, campaign: str, version: int | None, reason: str) -> Answe
 @REASON
 def stop(call: Call, campaign: str, reason: str) -> Answer:
     """Stop it for good; codes that were not redeemed become void."""
-    return _do(call, campaign, None, lambda s, t, c, _version, user: campaigns.stop(s, t, c, user, reason))
+    return _do(
+        call, campaign, None, lambda s, t, c, _version, user: campaigns.stop(s, t, c, user, reason)
+    )
 
 
 @COMMAND.command("preview", request=CampaignPreview)
@@ -176,14 +196,18 @@ def held(call: Call, campaign: str) -> Answer:
         found = find(session, settings, campaign)
         copies = [
             {
-                "copy": send.id, "customer": pseudonym(settings.key, send.customer_id), "channel": send.channel,
-                "attempts": send.attempts, "doubt": send.error,
+                "copy": send.id,
+                "customer": pseudonym(settings.key, send.customer_id),
+                "channel": send.channel,
+                "attempts": send.attempts,
+                "doubt": send.error,
             }
             for send in sends.held(session, found.id)
-        ]  # fmt: skip
+        ]
         told = _titled(found)
     return Answer(
-        "campaign/held", {"campaign": told, "copies": copies[:SHOWN], "more": max(len(copies) - SHOWN, 0)}
+        "campaign/held",
+        {"campaign": told, "copies": copies[:SHOWN], "more": max(len(copies) - SHOWN, 0)},
     )
 
 
@@ -197,7 +221,9 @@ def release(call: Call, campaign: str, how: str, copy: int | None) -> Answer:
     with call.services.database.transaction() as session:
         freed = 0
         if call.first_time(session):
-            freed = campaigns.release(session, settings, campaign, call.user, again=again, copy=copy)
+            freed = campaigns.release(
+                session, settings, campaign, call.user, again=again, copy=copy
+            )
         found = find(session, settings, campaign)
         told = _titled(found)
     return Answer("campaign/released", {"campaign": told, "copies": freed, "again": again})
@@ -217,10 +243,13 @@ def result(call: Call, campaign: str) -> Answer | CampaignLook:
     return Answer(
         "campaign/result",
         {
-            "campaign": told, "measured": told["result"], "with_chart": False,
-            "treated": ratio["treated"], "control": ratio["control"],
+            "campaign": told,
+            "measured": told["result"],
+            "with_chart": False,
+            "treated": ratio["treated"],
+            "control": ratio["control"],
         },
-    )  # fmt: skip
+    )
 
 
 def _do(call: Call, campaign_id: str, version: int | None, deed: Any, *more: Any) -> Answer:

@@ -54,7 +54,8 @@ def entries(tree: Root, *, where: str | None = None, role: str | None = None) ->
     return [
         entry
         for entry in _walk(tree, context, (), BOTH)
-        if (where is None or where in entry.surfaces) and (role is None or roles.allows(role, entry.role))
+        if (where is None or where in entry.surfaces)
+        and (role is None or roles.allows(role, entry.role))
     ]
 
 
@@ -67,25 +68,39 @@ def _walk(
             inner = click.Context(found, info_name=name, parent=context)
             yield from _walk(found, inner, (*path, name), within & found.surfaces)
         elif isinstance(found, Command):
-            yield _entry(found, click.Context(found, info_name=name, parent=context), (*path, name), within)
+            yield _entry(
+                found, click.Context(found, info_name=name, parent=context), (*path, name), within
+            )
 
 
-def _entry(found: Command, context: click.Context, path: tuple[str, ...], within: frozenset[str]) -> Entry:
+def _entry(
+    found: Command, context: click.Context, path: tuple[str, ...], within: frozenset[str]
+) -> Entry:
     surfaces = within & found.surfaces
     if SLACK not in surfaces:
         context = _in_the_terminal(found, path)
     return Entry(
-        path, usage(found, context), cleandoc(found.help or ""), found.role, surfaces,
+        path,
+        usage(found, context),
+        cleandoc(found.help or ""),
+        found.role,
+        surfaces,
         tuple(_option(param, context) for param in found.own_params(surface(context))),
-        tuple(_option(param, context) for param in found.params if getattr(param, "terminal_only", False)),
-    )  # fmt: skip
+        tuple(
+            _option(param, context)
+            for param in found.params
+            if getattr(param, "terminal_only", False)
+        ),
+    )
 
 
 def _in_the_terminal(found: Command, path: tuple[str, ...]) -> click.Context:
     context = terminal_context()
     for name in path[:-1]:
         context = click.Context(
-            cast(Group, context.command).get_command(context, name) or found, info_name=name, parent=context
+            cast(Group, context.command).get_command(context, name) or found,
+            info_name=name,
+            parent=context,
         )
     return click.Context(found, info_name=path[-1], parent=context)
 
@@ -103,8 +118,12 @@ def as_dict(entry: Entry) -> dict[str, Any]:
     """For templates and ``--json``."""
     first = entry.help.split("\n\n")[0].replace("\n", " ")
     return {
-        "name": entry.name, "usage": entry.usage, "help": first, "role": entry.role,
+        "name": entry.name,
+        "usage": entry.usage,
+        "help": first,
+        "role": entry.role,
         "options": [
-            {"names": option.names, "help": option.help, "default": option.default} for option in entry.options
+            {"names": option.names, "help": option.help, "default": option.default}
+            for option in entry.options
         ],
-    }  # fmt: skip
+    }

@@ -16,7 +16,9 @@ from workers.requests import Cohort
     metavar="N",
     help="How many months of cohorts, the newest, and for how long each is followed.",
 )
-@click.option("--as-of", type=MOMENT, metavar="DATE", help="As the data stood then; by default now.")
+@click.option(
+    "--as-of", type=MOMENT, metavar="DATE", help="As the data stood then; by default now."
+)
 def COMMAND(call: Call, months: int, as_of: datetime | None) -> Cohort:
     """Retention by cohort: of those who first bought in a month, the share that bought 1, 2, 3 … months later."""
     return request(Cohort, months=months, as_of=as_of)

@@ -5,7 +5,16 @@ from typing import Any
 
 import click
 
-from bot.commands.tree import TERMINAL, TO_WRITE, Answer, Call, TerminalOption, group, request, whole
+from bot.commands.tree import (
+    TERMINAL,
+    TO_WRITE,
+    Answer,
+    Call,
+    TerminalOption,
+    group,
+    request,
+    whole,
+)
 from retention.errors import BadInput
 from workers.requests import DataQuality
 
@@ -25,9 +34,12 @@ def _page(call: Call, data: dict[str, Any], html: Path | None = None) -> None:
 
 @COMMAND.command("show", request=DataQuality, after=_page)
 @click.option(
-    "--html", type=TO_WRITE, cls=TerminalOption, metavar="FILE",
+    "--html",
+    type=TO_WRITE,
+    cls=TerminalOption,
+    metavar="FILE",
     help="Also write the report to this file, as a page.",
-)  # fmt: skip
+)
 def show(call: Call, html: Path | None = None) -> DataQuality:
     """How fresh, complete and usual the data is, what is in quarantine, and what limits the models now."""
     return request(DataQuality)
@@ -35,13 +47,17 @@ def show(call: Call, html: Path | None = None) -> DataQuality:
 
 @COMMAND.command("quarantine", role="admin", surfaces=TERMINAL)
 @REASON
-@click.option("--examples", type=whole(0, 1000), default=3, metavar="N", help="So many rows of each reason.")
+@click.option(
+    "--examples", type=whole(0, 1000), default=3, metavar="N", help="So many rows of each reason."
+)
 def aside(call: Call, reason: str | None, examples: int) -> Answer:
     """The rows that could not be used, by reason, with what to do about it."""
     from retention.lake import Lake, quarantine
 
     settings = call.services.settings
-    found = quarantine.listing(Lake.open(settings).duckdb, settings, reason=reason, examples=examples)
+    found = quarantine.listing(
+        Lake.open(settings).duckdb, settings, reason=reason, examples=examples
+    )
     return Answer("bot/quarantine", found)
 
 
@@ -49,9 +65,13 @@ def aside(call: Call, reason: str | None, examples: int) -> Answer:
 @REASON
 @click.option("--all", "everything", is_flag=True, help="All rows, whatever their reason.")
 @click.option(
-    "--map", "map_path", type=click.Path(path_type=Path), cls=TerminalOption, metavar="MAP.toml",
+    "--map",
+    "map_path",
+    type=click.Path(path_type=Path),
+    cls=TerminalOption,
+    metavar="MAP.toml",
     help="Read them with this map, not with their own as it is now.",
-)  # fmt: skip
+)
 def release_(call: Call, reason: str | None, everything: bool, map_path: Path | None) -> Answer:
     """Try quarantined rows again with the map and the rules as they are now; those that pass are imported.
 
@@ -65,7 +85,12 @@ def release_(call: Call, reason: str | None, everything: bool, map_path: Path | 
         raise BadInput("Say which rows: --reason WORDS, or --all.")
     services = call.services
     found = release(
-        Lake.open(services.settings), services.database, services.settings,
-        reason=reason, map_path=map_path, progress=call.progress, listener=LISTENER,
-    )  # fmt: skip
+        Lake.open(services.settings),
+        services.database,
+        services.settings,
+        reason=reason,
+        map_path=map_path,
+        progress=call.progress,
+        listener=LISTENER,
+    )
     return Answer("bot/release", found.as_dict())

@@ -52,10 +52,18 @@ def now(call: Call) -> Digest:
 
 
 @COMMAND.command("schedule", role="analyst")
-@click.option("--day", type=choice("daily", *DAYS), default="monday", help="On which day of the week.")
-@click.option("--at", type=_TimeOfDay(), default="09:00", metavar="HH:MM", help="At what time, there.")
-@click.option("--timezone", type=_Zone(), metavar="ZONE", help="Where; by default the shop's own time zone.")
-@click.option("--channel", cls=TerminalOption, metavar="CHANNEL", help="The id of the channel it goes to.")
+@click.option(
+    "--day", type=choice("daily", *DAYS), default="monday", help="On which day of the week."
+)
+@click.option(
+    "--at", type=_TimeOfDay(), default="09:00", metavar="HH:MM", help="At what time, there."
+)
+@click.option(
+    "--timezone", type=_Zone(), metavar="ZONE", help="Where; by default the shop's own time zone."
+)
+@click.option(
+    "--channel", cls=TerminalOption, metavar="CHANNEL", help="The id of the channel it goes to."
+)
 def plan(call: Call, day: str, at: str, timezone: str | None, channel: str | None = None) -> Answer:
     """Post the digest in this channel each week, by itself; a new time replaces the one before."""
     services = call.services
@@ -73,7 +81,9 @@ def plan(call: Call, day: str, at: str, timezone: str | None, channel: str | Non
         replaced: list[dict[str, Any]] = []
         if call.first_time(session):
             replaced = _switched_off(session, _active(call).where(Schedule.channel == where))
-            schedule.add(session, services.settings, "digest", {}, weekday, at, zone, where, call.user)
+            schedule.add(
+                session, services.settings, "digest", {}, weekday, at, zone, where, call.user
+            )
     stranger = call.channel is not None and not services.places.can_post(call.channel)
     return Answer(
         "bot/digest_scheduled",
@@ -134,6 +144,10 @@ def _switched_off(session: Session, asked: Select[Schedule]) -> list[dict[str, A
 
 def _described(one: Schedule) -> dict[str, Any]:
     return {
-        "number": one.id, "day": "daily" if one.weekday is None else DAYS[one.weekday], "at": one.at,
-        "timezone": one.timezone, "channel": one.channel, "created_by": one.created_by,
-    }  # fmt: skip
+        "number": one.id,
+        "day": "daily" if one.weekday is None else DAYS[one.weekday],
+        "at": one.at,
+        "timezone": one.timezone,
+        "channel": one.channel,
+        "created_by": one.created_by,
+    }

@@ -23,7 +23,11 @@ from retention.errors import BadInput
 from workers import requests
 
 
-@group("evaluate", surfaces=TERMINAL, help="How good a model is on what came true, beside simple baselines.")
+@group(
+    "evaluate",
+    surfaces=TERMINAL,
+    help="How good a model is on what came true, beside simple baselines.",
+)
 def COMMAND() -> None: ...
 
 
@@ -46,29 +50,52 @@ _cutoff = click.option(
 @_cutoff
 @click.option("--horizon", type=DAYS, default="28d", help="Churn means: no order for so long.")
 @click.option(
-    "--active-within", type=DAYS_OR_EVER, default="56d", help="Only who ordered so recently, or ever."
+    "--active-within",
+    type=DAYS_OR_EVER,
+    default="56d",
+    help="Only who ordered so recently, or ever.",
 )
 @click.option("--model", type=choice(*ESTIMATORS), default="auto", help="The kind of model.")
 @click.option(
-    "--origins", type=whole(1, 24), default=1, metavar="N",
+    "--origins",
+    type=whole(1, 24),
+    default=1,
+    metavar="N",
     help="Judge at the cutoff and N − 1 horizons before it: mean and sd.",
-)  # fmt: skip
-@click.option("--by", multiple=True, metavar="ATTRIBUTE", help="Tell these customers' attributes apart.")
-@click.option("--learning-curve", is_flag=True, help="Also learn from fewer customers and snapshots.")
+)
+@click.option(
+    "--by", multiple=True, metavar="ATTRIBUTE", help="Tell these customers' attributes apart."
+)
+@click.option(
+    "--learning-curve", is_flag=True, help="Also learn from fewer customers and snapshots."
+)
 def churn(
-    call: Call, cutoff: datetime, horizon: int, active_within: int | str, model: str, origins: int,
-    by: tuple[str, ...], learning_curve: bool,
-) -> Answer:  # fmt: skip
+    call: Call,
+    cutoff: datetime,
+    horizon: int,
+    active_within: int | str,
+    model: str,
+    origins: int,
+    by: tuple[str, ...],
+    learning_curve: bool,
+) -> Answer:
     """Train on what was known before the cutoff and compare with who really came back."""
     from retention.churn import evaluate
     from retention.risk.policy import load_policy
 
     tiers = load_policy(call.services.settings).tiers
     report = evaluate(
-        _lake(call), cutoff=cutoff, horizon_days=horizon,
-        active_within_days=requests.days_or_ever(active_within), model=model, origins=origins, by=by,
-        tiers=(tiers.high, tiers.medium), curve=learning_curve, progress=call.progress,
-    )  # fmt: skip
+        _lake(call),
+        cutoff=cutoff,
+        horizon_days=horizon,
+        active_within_days=requests.days_or_ever(active_within),
+        model=model,
+        origins=origins,
+        by=by,
+        tiers=(tiers.high, tiers.medium),
+        curve=learning_curve,
+        progress=call.progress,
+    )
     return Answer("bot/evaluate_churn", report)
 
 
@@ -76,34 +103,60 @@ def churn(
 @_cutoff
 @click.option("--horizon", type=DAYS, default="28d", help="How long after the cutoff counts.")
 @click.option("--k", type=whole(1, 100), default=10, metavar="N", help="The length of the lists.")
-@click.option("--min-buyers", type=whole(), default=5, metavar="N", help="Only items so many bought.")
+@click.option(
+    "--min-buyers", type=whole(), default=5, metavar="N", help="Only items so many bought."
+)
 @click.option("--new-items-only", is_flag=True, help="Only items a customer had never bought.")
 @click.option(
-    "--model", type=choice(*TASTES), default="auto", metavar="NAME", help="One model alone, by its name."
+    "--model",
+    type=choice(*TASTES),
+    default="auto",
+    metavar="NAME",
+    help="One model alone, by its name.",
 )
 def recommend(
-    call: Call, cutoff: datetime, horizon: int, k: int, min_buyers: int, new_items_only: bool, model: str
+    call: Call,
+    cutoff: datetime,
+    horizon: int,
+    k: int,
+    min_buyers: int,
+    new_items_only: bool,
+    model: str,
 ) -> Answer:
     """Rank the items for each customer and compare with what they really bought."""
     from retention.recommend import evaluate
 
     report = evaluate(
-        _lake(call), cutoff=cutoff, horizon_days=horizon, k=k, min_buyers=min_buyers,
-        new_items_only=new_items_only, model=model, progress=call.progress,
-    )  # fmt: skip
+        _lake(call),
+        cutoff=cutoff,
+        horizon_days=horizon,
+        k=k,
+        min_buyers=min_buyers,
+        new_items_only=new_items_only,
+        model=model,
+        progress=call.progress,
+    )
     return Answer("bot/evaluate_recommend", report)
 
 
 @COMMAND.command("offers", role="analyst", surfaces=TERMINAL)
 @click.option(
-    "--offers", type=click.Path(path_type=Path), cls=TerminalOption, metavar="FILE",
+    "--offers",
+    type=click.Path(path_type=Path),
+    cls=TerminalOption,
+    metavar="FILE",
     help="campaign_id, starts_at, offer_id, item_id: CSV or Parquet; without it the Complete Journey's coupons.",
-)  # fmt: skip
+)
 @click.option(
-    "--redemptions", type=click.Path(path_type=Path), cls=TerminalOption, metavar="FILE",
+    "--redemptions",
+    type=click.Path(path_type=Path),
+    cls=TerminalOption,
+    metavar="FILE",
     help="campaign_id, customer_id, offer_id, redeemed_at: CSV or Parquet.",
-)  # fmt: skip
-@click.option("--since", type=MOMENT, metavar="DATE", help="Report only campaigns that began from then on.")
+)
+@click.option(
+    "--since", type=MOMENT, metavar="DATE", help="Report only campaigns that began from then on."
+)
 @click.option("--k", type=whole(1, 100), default=10, metavar="N", help="The length of the lists.")
 def offers(
     call: Call, offers: Path | None, redemptions: Path | None, since: datetime | None, k: int
@@ -123,42 +176,73 @@ def offers(
 
 @COMMAND.command("uplift", role="analyst", surfaces=TERMINAL)
 @click.option(
-    "--data", type=click.Path(path_type=Path), cls=TerminalOption, required=True, metavar="FILE",
+    "--data",
+    type=click.Path(path_type=Path),
+    cls=TerminalOption,
+    required=True,
+    metavar="FILE",
     help="A randomised campaign, a row a customer: CSV or Parquet.",
-)  # fmt: skip
-@click.option("--treatment", required=True, metavar="COL", help="The column that says who was treated.")
-@click.option(
-    "--outcome", required=True, metavar="COL", help="The column of 0 and 1 that says what came of it."
 )
 @click.option(
-    "--control", metavar="VALUE", help="Which value of the treatment means held out, where it is not 0 and 1."
+    "--treatment", required=True, metavar="COL", help="The column that says who was treated."
 )
-@click.option("--arm", metavar="VALUE", help="Which of several treatments is meant; without it any of them.")
 @click.option(
-    "--features", multiple=True, metavar="COL",
+    "--outcome",
+    required=True,
+    metavar="COL",
+    help="The column of 0 and 1 that says what came of it.",
+)
+@click.option(
+    "--control",
+    metavar="VALUE",
+    help="Which value of the treatment means held out, where it is not 0 and 1.",
+)
+@click.option(
+    "--arm", metavar="VALUE", help="Which of several treatments is meant; without it any of them."
+)
+@click.option(
+    "--features",
+    multiple=True,
+    metavar="COL",
     help="Columns known before the campaign, several with spaces or commas; without it all that can have been.",
-)  # fmt: skip
+)
 @click.argument("more", nargs=-1, metavar="[COL…]")
 def uplift(
-    call: Call, data: Path, treatment: str, outcome: str, control: str | None, arm: str | None,
-    features: tuple[str, ...], more: tuple[str, ...],
-) -> Answer:  # fmt: skip
+    call: Call,
+    data: Path,
+    treatment: str,
+    outcome: str,
+    control: str | None,
+    arm: str | None,
+    features: tuple[str, ...],
+    more: tuple[str, ...],
+) -> Answer:
     """Compare uplift learners on a past campaign by cross-validated Qini, beside risk and random rankings."""
     from retention.uplift import evaluate
 
     if more and not features:
         raise BadInput(f"{more[0]!r} stands alone; name columns after --features.")
-    columns = [name.strip() for word in (*features, *more) for name in word.split(",") if name.strip()]
+    columns = [
+        name.strip() for word in (*features, *more) for name in word.split(",") if name.strip()
+    ]
     report = evaluate(
-        data, treatment=treatment, outcome=outcome, features=columns, control=control, arm=arm,
+        data,
+        treatment=treatment,
+        outcome=outcome,
+        features=columns,
+        control=control,
+        arm=arm,
         progress=call.progress,
-    )  # fmt: skip
+    )
     return Answer("bot/evaluate_uplift", report)
 
 
 @COMMAND.command("bandit", role="analyst", surfaces=TERMINAL)
 @click.option(
-    "--as-of", type=MOMENT, metavar="DATE", help="Decisions whose window ended by then; by default now."
+    "--as-of",
+    type=MOMENT,
+    metavar="DATE",
+    help="Decisions whose window ended by then; by default now.",
 )
 def bandit(call: Call, as_of: datetime | None) -> Answer:
     """What the bandit would have earned on past campaigns, by their logged chances, and whether it may act."""
@@ -170,6 +254,10 @@ def bandit(call: Call, as_of: datetime | None) -> Answer:
     settings = call.services.settings
     with call.services.database.reading() as session:
         lines = decisions(
-            _lake(call), session, settings, as_of or clock.now(), teaching_nothing(session, settings)
+            _lake(call),
+            session,
+            settings,
+            as_of or clock.now(),
+            teaching_nothing(session, settings),
         )
     return Answer("bot/evaluate_bandit", judge(lines, load_policy(settings)).data)

@@ -17,5 +17,7 @@ def COMMAND(call: Call, customer: str, yes: bool = False) -> Forget | Answer:
     if call.surface == SLACK:
         return Answer("bot/forget", {"customer": found["customer_id"]})
     if not yes:
-        raise BadInput(f"Erasing {found['customer_id']!r} cannot be undone; say it again with --yes.")
+        raise BadInput(
+            f"Erasing {found['customer_id']!r} cannot be undone; say it again with --yes."
+        )
     return request(Forget, customer_id=found["customer_id"])

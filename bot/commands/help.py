@@ -22,8 +22,14 @@ def COMMAND(call: Call, words: tuple[str, ...]) -> Answer:
 
 def _one_command(call: Call, words: list[str], role: str) -> Answer:
     found = [
-        entry for entry in entries(root(), where=call.surface) if list(entry.path[: len(words)]) == words
+        entry
+        for entry in entries(root(), where=call.surface)
+        if list(entry.path[: len(words)]) == words
     ]
     if not found:
-        raise BadInput(f"There is no command {' '.join(words)!r}; see `/retention help` for those there are.")
-    return Answer("bot/help_command", {"role": role, "commands": [as_dict(entry) for entry in found]})
+        raise BadInput(
+            f"There is no command {' '.join(words)!r}; see `/retention help` for those there are."
+        )
+    return Answer(
+        "bot/help_command", {"role": role, "commands": [as_dict(entry) for entry in found]}
+    )

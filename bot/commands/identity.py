@@ -5,13 +5,24 @@ from typing import Any
 
 import click
 
-from bot.commands.tree import CUSTOMER, TERMINAL, TO_WRITE, Answer, Call, TerminalOption, between, group
+from bot.commands.tree import (
+    CUSTOMER,
+    TERMINAL,
+    TO_WRITE,
+    Answer,
+    Call,
+    TerminalOption,
+    between,
+    group,
+)
 from bot.customers import customer as known
 
 LINKS = click.argument("links", nargs=-1, required=True, metavar="LINK…")
 
 
-@group("identity", default="status", surfaces=TERMINAL, help="Who is one customer: link, review, undo.")
+@group(
+    "identity", default="status", surfaces=TERMINAL, help="Who is one customer: link, review, undo."
+)
 def COMMAND() -> None: ...
 
 
@@ -28,8 +39,12 @@ def status(call: Call) -> Answer:
 
 
 @COMMAND.command("link", role="admin", surfaces=TERMINAL)
-@click.option("--threshold", type=between(0.5, 1), metavar="P", help="Accept likeness from here on.")
-@click.option("--review", type=between(0.01, 1), metavar="P", help="Leave it to a person from here on.")
+@click.option(
+    "--threshold", type=between(0.5, 1), metavar="P", help="Accept likeness from here on."
+)
+@click.option(
+    "--review", type=between(0.01, 1), metavar="P", help="Leave it to a person from here on."
+)
 @click.option("--exact", is_flag=True, help="By shared keys alone, without likeness.")
 def link(call: Call, threshold: float | None, review: float | None, exact: bool) -> Answer:
     """Link by shared keys, then by likeness; what is unsure is left for `identity review`."""
@@ -37,17 +52,27 @@ def link(call: Call, threshold: float | None, review: float | None, exact: bool)
 
     services = call.services
     told = reviews.link(
-        _lake(call), services.database, services.settings, by=call.user, accept=threshold, review=review,
-        likeness=not exact, progress=call.progress,
-    )  # fmt: skip
+        _lake(call),
+        services.database,
+        services.settings,
+        by=call.user,
+        accept=threshold,
+        review=review,
+        likeness=not exact,
+        progress=call.progress,
+    )
     return Answer("identity/link", told)
 
 
 @COMMAND.command("review", role="analyst", surfaces=TERMINAL)
 @click.option(
-    "--csv", "path", type=TO_WRITE, cls=TerminalOption, metavar="FILE",
+    "--csv",
+    "path",
+    type=TO_WRITE,
+    cls=TerminalOption,
+    metavar="FILE",
     help="Write all of them to a file.",
-)  # fmt: skip
+)
 def review(call: Call, path: Path | None) -> Answer:
     """The pairs that a person has to decide on, with what speaks for them."""
     from retention.lake.identity import review as reviews
@@ -94,7 +119,9 @@ def _decide(call: Call, links: tuple[str, ...], state: str) -> Answer:
     from retention.lake.identity import review as reviews
 
     services = call.services
-    told = reviews.decide(_lake(call), services.database, services.settings, links, state, by=call.user)
+    told = reviews.decide(
+        _lake(call), services.database, services.settings, links, state, by=call.user
+    )
     return Answer("identity/decided", told.as_dict())
 
 

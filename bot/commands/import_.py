@@ -19,27 +19,44 @@ JUDGED = {  # tables that are kept in SQL: what their files have to say
 @command("import", role="admin", surfaces=TERMINAL)
 @click.argument(
     "table",
-    type=choice("events", "customers", "items", "treatments", "relations", "redemptions", "bounces"),
+    type=choice(
+        "events", "customers", "items", "treatments", "relations", "redemptions", "bounces"
+    ),
     metavar="TABLE",
 )
 @click.argument("files", nargs=-1, metavar="FILE…")
 @click.option(
-    "--map", "map_path", type=click.Path(path_type=Path), cls=TerminalOption, metavar="MAP.toml",
+    "--map",
+    "map_path",
+    type=click.Path(path_type=Path),
+    cls=TerminalOption,
+    metavar="MAP.toml",
     help="What each column is called in the file.",
-)  # fmt: skip
-@click.option(
-    "--format", "format_name", cls=TerminalOption, metavar="NAME",
-    help="A known export, which needs no map: shopify-orders, shopify-customers, shopify-products, "
-    "woocommerce-orders, woocommerce-customers or woocommerce-products.",
-)  # fmt: skip
-@click.option(
-    "--query", cls=TerminalOption, metavar="SQL", help="What to read, where FILE is a database's URL."
 )
 @click.option(
-    "--suggest-map", "suggested", cls=TerminalOption, metavar="FILE",
+    "--format",
+    "format_name",
+    cls=TerminalOption,
+    metavar="NAME",
+    help="A known export, which needs no map: shopify-orders, shopify-customers, shopify-products, "
+    "woocommerce-orders, woocommerce-customers or woocommerce-products.",
+)
+@click.option(
+    "--query",
+    cls=TerminalOption,
+    metavar="SQL",
+    help="What to read, where FILE is a database's URL.",
+)
+@click.option(
+    "--suggest-map",
+    "suggested",
+    cls=TerminalOption,
+    metavar="FILE",
     help="Print a map for this file, proposed by its columns; nothing is imported.",
-)  # fmt: skip
-@click.option("--source", cls=TerminalOption, metavar="NAME", help="What to call this source of events.")
+)
+@click.option(
+    "--source", cls=TerminalOption, metavar="NAME", help="What to call this source of events."
+)
 def COMMAND(
     call: Call,
     table: str,
@@ -71,19 +88,32 @@ def COMMAND(
                 f"{table.capitalize()} have no --format; say with --map what their columns are called."
             )
         if source is not None:
-            raise BadInput(f"{table.capitalize()} have no --source, which events alone have; leave it out.")
+            raise BadInput(
+                f"{table.capitalize()} have no --source, which events alone have; leave it out."
+            )
         return _judged(call, table, list(files), map_path, query)
     if suggested is not None:
         proposal = suggest(Lake.open(services.settings), table, suggested)
         return Answer("bot/suggested_map", {"table": table, "file": suggested, "map": proposal})
     report = import_files(
-        Lake.open(services.settings), services.database, services.settings, table, list(files), map_path,
-        source=source, query=query, format_name=format_name, progress=call.progress, listener=LISTENER,
-    )  # fmt: skip
+        Lake.open(services.settings),
+        services.database,
+        services.settings,
+        table,
+        list(files),
+        map_path,
+        source=source,
+        query=query,
+        format_name=format_name,
+        progress=call.progress,
+        listener=LISTENER,
+    )
     return Answer("bot/import", report.as_dict())
 
 
-def _judged(call: Call, table: str, files: list[str], map_path: Path | None, query: str | None) -> Answer:
+def _judged(
+    call: Call, table: str, files: list[str], map_path: Path | None, query: str | None
+) -> Answer:
     """Import used codes or bounced copies."""
     from retention.campaigns.bounce_import import import_bounces
     from retention.campaigns.redemption_import import import_redemptions

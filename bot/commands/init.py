@@ -7,7 +7,10 @@ from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, command
 
 @command("init", role="admin", surfaces=TERMINAL)
 @click.option(
-    "--demo", is_flag=True, cls=TerminalOption, help="Also import the Complete Journey, a real shop's year."
+    "--demo",
+    is_flag=True,
+    cls=TerminalOption,
+    help="Also import the Complete Journey, a real shop's year.",
 )
 def COMMAND(call: Call, demo: bool) -> Answer:
     """Make the home: the secret key, the database, the lake; all of it may be there already."""
@@ -21,4 +24,6 @@ def COMMAND(call: Call, demo: bool) -> Answer:
         from retention.demo import whole_year
 
         whole_year(settings, call.services.database, call.progress)
-    return Answer("bot/init", {"home": str(settings.home), "database_revision": revision, "demo": demo})
+    return Answer(
+        "bot/init", {"home": str(settings.home), "database_revision": revision, "demo": demo}
+    )

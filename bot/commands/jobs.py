@@ -37,7 +37,11 @@ def cancel(call: Call, job: str) -> Answer:
     settings = call.services.settings
     with call.services.database.transaction() as session:
         first = call.first_time(session)
-        found = jobs.cancel(session, settings, job, call.user) if first else jobs.find(session, settings, job)
+        found = (
+            jobs.cancel(session, settings, job, call.user)
+            if first
+            else jobs.find(session, settings, job)
+        )
     return Answer("bot/job_changed", {"job": described(found), "deed": "cancel"})
 
 
@@ -48,7 +52,11 @@ def retry(call: Call, job: str) -> Answer:
     settings = call.services.settings
     with call.services.database.transaction() as session:
         first = call.first_time(session)
-        found = jobs.retry(session, settings, job, call.user) if first else jobs.find(session, settings, job)
+        found = (
+            jobs.retry(session, settings, job, call.user)
+            if first
+            else jobs.find(session, settings, job)
+        )
     call.services.queue.wake(found)
     return Answer("bot/job_changed", {"job": described(found), "deed": "retry"})
 
@@ -63,9 +71,15 @@ def described(job: Job) -> dict[str, Any]:
     ended = job.finished_at or clock.wall()
     seconds = (ended - job.started_at).total_seconds() if job.started_at else None
     return {
-        "id": job.id, "kind": job.kind, "title": jobs.title(job.kind), "state": job.state,
-        "requested_by": job.requested_by, "created_at": job.created_at.isoformat(),
+        "id": job.id,
+        "kind": job.kind,
+        "title": jobs.title(job.kind),
+        "state": job.state,
+        "requested_by": job.requested_by,
+        "created_at": job.created_at.isoformat(),
         "seconds": None if seconds is None else round(seconds, 1),
-        "done": job.progress_done, "total": job.progress_total, "what": job.progress_text,
+        "done": job.progress_done,
+        "total": job.progress_total,
+        "what": job.progress_text,
         "error": job.error,
-    }  # fmt: skip
+    }

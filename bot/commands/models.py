@@ -9,7 +9,17 @@ from zoneinfo import ZoneInfo
 import click
 from sqlalchemy import select
 
-from bot.commands.tree import TERMINAL, TO_WRITE, Answer, Call, TerminalOption, choice, group, request, whole
+from bot.commands.tree import (
+    TERMINAL,
+    TO_WRITE,
+    Answer,
+    Call,
+    TerminalOption,
+    choice,
+    group,
+    request,
+    whole,
+)
 from retention import feedback, registry
 from retention.csv import harmless
 from retention.db.audit import history
@@ -18,7 +28,9 @@ from retention.errors import BadInput
 from workers import models
 from workers.requests import ModelCard, Monitor
 
-KIND = click.argument("kind", type=choice("churn", "recommend"), default="churn", metavar="[churn|recommend]")
+KIND = click.argument(
+    "kind", type=choice("churn", "recommend"), default="churn", metavar="[churn|recommend]"
+)
 FEEDBACK = ("customer_id", "item_id", "as_of", "model_version", "verdict", "reason", "user", "at")
 RANKING = ("ndcg", "recall", "map", "coverage")
 LOWER_IS_BETTER = ("log_loss", "brier", "ece")
@@ -79,10 +91,14 @@ def promote_(call: Call, version: str) -> Answer:
     """Make a model the champion, whatever it showed."""
     settings = call.services.settings
     database = call.services.database
-    seen = models.tried(database, settings, lambda session: registry.find(session, settings, version))
+    seen = models.tried(
+        database, settings, lambda session: registry.find(session, settings, version)
+    )
     with database.transaction() as session:
         row, changed = models.promote(session, settings, version, call.user, seen)
-        return Answer("bot/model_promoted", {"model": _described(row), "by": call.user, "changed": changed})
+        return Answer(
+            "bot/model_promoted", {"model": _described(row), "by": call.user, "changed": changed}
+        )
 
 
 @COMMAND.command("rollback", role="admin")
@@ -91,7 +107,9 @@ def rollback(call: Call, kind: str) -> Answer:
     """Withdraw the champion and go back to the model before it."""
     settings = call.services.settings
     database = call.services.database
-    seen = models.tried(database, settings, lambda session: registry.previous(session, settings, kind))
+    seen = models.tried(
+        database, settings, lambda session: registry.previous(session, settings, kind)
+    )
     with database.transaction() as session:
         first = call.first_time(session)
         row = models.roll_back(session, settings, kind, call.user, seen) if first else None
@@ -110,7 +128,9 @@ def check(call: Call) -> Monitor:
 
 @COMMAND.command("card", request=ModelCard)
 @click.argument("version", required=False, metavar="[VERSION]")
-@click.option("--html", type=TO_WRITE, cls=TerminalOption, metavar="FILE", help="Write it as a page.")
+@click.option(
+    "--html", type=TO_WRITE, cls=TerminalOption, metavar="FILE", help="Write it as a page."
+)
 @click.option("--pdf", type=TO_WRITE, cls=TerminalOption, metavar="FILE", help="Write it on paper.")
 def card_(
     call: Call, version: str | None, html: Path | None = None, pdf: Path | None = None
@@ -138,7 +158,9 @@ def card_(
         html.write_text(found.html(services.settings), encoding="utf-8")
     if pdf:
         pdf.write_bytes(found.pdf(services.settings))
-    return Answer("model_card", {"card": found.data, "files": [str(one) for one in (html, pdf) if one]})
+    return Answer(
+        "model_card", {"card": found.data, "files": [str(one) for one in (html, pdf) if one]}
+    )
 
 
 @COMMAND.command("feedback", role="analyst", surfaces=TERMINAL)
@@ -150,11 +172,17 @@ def feedback_(call: Call, version: str | None, csv: Path | None) -> Answer:
     with call.services.database.reading() as session:
         rows = [
             {
-                "customer_id": one.customer_id, "item_id": one.item_id, "as_of": one.as_of.isoformat(), "model_version": one.model_version,
-                "verdict": one.verdict, "reason": one.reason, "user": one.user_id, "at": one.at.isoformat(),
+                "customer_id": one.customer_id,
+                "item_id": one.item_id,
+                "as_of": one.as_of.isoformat(),
+                "model_version": one.model_version,
+                "verdict": one.verdict,
+                "reason": one.reason,
+                "user": one.user_id,
+                "at": one.at.isoformat(),
             }
             for one in feedback.listed(session, settings, version)
-        ]  # fmt: skip
+        ]
         if version and not rows:
             registry.find(session, settings, version)  # or it is told that there is none
     if csv:
@@ -167,25 +195,42 @@ def feedback_(call: Call, version: str | None, csv: Path | None) -> Answer:
 
 def _described(one: ModelVersion) -> dict[str, Any]:
     return {
-        "version": one.version, "kind": one.kind, "state": one.state, "estimator": one.estimator,
-        "cutoff": one.cutoff.isoformat(), "created_at": one.created_at.isoformat(),
-        "created_by": one.created_by, "promoted_by": one.promoted_by,
+        "version": one.version,
+        "kind": one.kind,
+        "state": one.state,
+        "estimator": one.estimator,
+        "cutoff": one.cutoff.isoformat(),
+        "created_at": one.created_at.isoformat(),
+        "created_by": one.created_by,
+        "promoted_by": one.promoted_by,
         "promoted_at": one.promoted_at.isoformat() if one.promoted_at else None,
-        "metrics": {name: value for name, value in one.metrics.items() if isinstance(value, int | float)},
-    }  # fmt: skip
+        "metrics": {
+            name: value for name, value in one.metrics.items() if isinstance(value, int | float)
+        },
+    }
 
 
 def _in_full(one: ModelVersion, zone: str) -> dict[str, Any]:
     """What `list` leaves out; the reference profiles, which only a machine reads, stay out here as well."""
     return {
-        "rung": one.rung, "horizon_days": one.horizon_days, "active_within_days": one.active_within_days,
-        "parameters": one.parameters, "calibration": one.parameters.get("calibration") or "", "features": one.features, "seed": one.seed,
-        "code_version": one.code_version, "data_fingerprint": one.data_fingerprint, "sha256": one.sha256,
-        "origins": one.metrics.get("origins") or _horizon(one, zone), "checks": one.metrics.get("checks") or [],
-        "pooled": one.metrics.get("pooled") or {}, "baselines": one.metrics.get("baselines") or {},
-        "base_rate": one.metrics.get("base_rate"), "customers": one.metrics.get("customers"),
+        "rung": one.rung,
+        "horizon_days": one.horizon_days,
+        "active_within_days": one.active_within_days,
+        "parameters": one.parameters,
+        "calibration": one.parameters.get("calibration") or "",
+        "features": one.features,
+        "seed": one.seed,
+        "code_version": one.code_version,
+        "data_fingerprint": one.data_fingerprint,
+        "sha256": one.sha256,
+        "origins": one.metrics.get("origins") or _horizon(one, zone),
+        "checks": one.metrics.get("checks") or [],
+        "pooled": one.metrics.get("pooled") or {},
+        "baselines": one.metrics.get("baselines") or {},
+        "base_rate": one.metrics.get("base_rate"),
+        "customers": one.metrics.get("customers"),
         "reliability": one.metrics.get("reliability") or [],
-    }  # fmt: skip
+    }
 
 
 def _horizon(one: ModelVersion, zone: str) -> list[dict[str, Any]]:
@@ -193,11 +238,15 @@ def _horizon(one: ModelVersion, zone: str) -> list[dict[str, Any]]:
     if one.kind != "recommend" or "ndcg" not in one.metrics:
         return []
     end = one.cutoff.astimezone(ZoneInfo(zone)).replace(hour=0, minute=0, second=0, microsecond=0)
-    return [{
-        "cutoff": (end.astimezone(UTC) - timedelta(days=one.horizon_days)).isoformat(), "customers": one.metrics.get("customers"),
-        "base_rate": None, "metrics": {name: one.metrics[name] for name in RANKING if name in one.metrics},
-        "baselines": one.metrics.get("baselines") or {},
-    }]  # fmt: skip
+    return [
+        {
+            "cutoff": (end.astimezone(UTC) - timedelta(days=one.horizon_days)).isoformat(),
+            "customers": one.metrics.get("customers"),
+            "base_rate": None,
+            "metrics": {name: one.metrics[name] for name in RANKING if name in one.metrics},
+            "baselines": one.metrics.get("baselines") or {},
+        }
+    ]
 
 
 def _compared(pair: list[dict[str, Any]]) -> dict[str, Any]:
@@ -206,21 +255,45 @@ def _compared(pair: list[dict[str, Any]]) -> dict[str, Any]:
     common = _common(first, second)
     figures = {}
     for name in common[0][0]["metrics"] if common else ():
-        values = [sum(two[side]["metrics"][name] for two in common) / len(common) for side in (0, 1)]
+        values = [
+            sum(two[side]["metrics"][name] for two in common) / len(common) for side in (0, 1)
+        ]
         sign = 1 if name in LOWER_IS_BETTER else -1
-        ahead = None if values[0] == values[1] else pair[0 if sign * values[0] < sign * values[1] else 1]
+        ahead = (
+            None
+            if values[0] == values[1]
+            else pair[0 if sign * values[0] < sign * values[1] else 1]
+        )
         figures[name] = {"values": values, "better": ahead["version"] if ahead else None}
-    facts = ("kind", "estimator", "cutoff", "horizon_days", "active_within_days", "code_version",
-             "data_fingerprint", "seed", "state", "rung", "customers")  # fmt: skip
+    facts = (
+        "kind",
+        "estimator",
+        "cutoff",
+        "horizon_days",
+        "active_within_days",
+        "code_version",
+        "data_fingerprint",
+        "seed",
+        "state",
+        "rung",
+        "customers",
+    )
     return {
-        "origins": [one["cutoff"] for one, _ in common], "figures": figures,
+        "origins": [one["cutoff"] for one, _ in common],
+        "figures": figures,
         "same_question": all(first[name] == second[name] for name in QUESTION),
-        "differ": {name: [one[name] for one in pair] for name in facts if first[name] != second[name]},
-        "features_only": [sorted(set(a["features"]) - set(b["features"])) for a, b in (pair, pair[::-1])],
-    }  # fmt: skip
+        "differ": {
+            name: [one[name] for one in pair] for name in facts if first[name] != second[name]
+        },
+        "features_only": [
+            sorted(set(a["features"]) - set(b["features"])) for a, b in (pair, pair[::-1])
+        ],
+    }
 
 
-def _common(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def _common(
+    first: dict[str, Any], second: dict[str, Any]
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """The origins on which both were judged, pair by pair; none where churn means something else for each.
 
     Who retrains without a cutoff learns up to that very moment, so the origins of two models of one day lie minutes
@@ -228,10 +301,14 @@ def _common(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[dict[st
     """
     if any(first[name] != second[name] for name in QUESTION):
         return []
-    return [(one, other) for one in first["origins"] for other in second["origins"] if _same(one, other)]
+    return [
+        (one, other) for one in first["origins"] for other in second["origins"] if _same(one, other)
+    ]
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     apart = datetime.fromisoformat(one["cutoff"]) - datetime.fromisoformat(other["cutoff"])
     judged = ("customers", "base_rate")
-    return not apart or (abs(apart) < NEAR and all(one.get(name) == other.get(name) for name in judged))
+    return not apart or (
+        abs(apart) < NEAR and all(one.get(name) == other.get(name) for name in judged)
+    )

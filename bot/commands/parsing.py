@@ -83,7 +83,10 @@ def sentence(error: click.UsageError, command: click.Command, context: click.Con
         return _no_such(command, error.command_name, context, exists=False)
     if isinstance(error, click.NoSuchOption):
         options = [
-            name for param in command.get_params(context) for name in param.opts if name.startswith("-")
+            name
+            for param in command.get_params(context)
+            for name in param.opts
+            if name.startswith("-")
         ]
         near = difflib.get_close_matches(error.option_name, options, 1)
         if near:
@@ -108,7 +111,9 @@ def usage(command: click.Command, context: click.Context) -> str:
             pieces.append(param.make_metavar(context))
         elif isinstance(param, click.Option):
             value = "" if param.is_flag else f" {option_metavar(param, context)}"
-            pieces.append(f"[{param.opts[0]}{value}]" if not param.required else f"{param.opts[0]}{value}")
+            pieces.append(
+                f"[{param.opts[0]}{value}]" if not param.required else f"{param.opts[0]}{value}"
+            )
     return " ".join(pieces)
 
 

@@ -18,7 +18,8 @@ def listing(call: Call) -> Answer:
     """What is held (nobody knows whether Slack took it) or failed (Slack refused it), and why."""
     with call.services.database.reading() as session:
         return Answer(
-            "bot/posts", {"posts": [_described(one) for one in outbox.stuck(session, call.services.settings)]}
+            "bot/posts",
+            {"posts": [_described(one) for one in outbox.stuck(session, call.services.settings)]},
         )
 
 
@@ -30,13 +31,20 @@ def release(call: Call, post: int) -> Answer:
     with call.services.database.transaction() as session:
         freed = outbox.release(session, settings, post)
         session.add(
-            Audit(team_id=settings.team_id, actor=call.user, action="post.release", subject=freed.key)
+            Audit(
+                team_id=settings.team_id, actor=call.user, action="post.release", subject=freed.key
+            )
         )
         return Answer("bot/post_released", {"post": _described(freed)})
 
 
 def _described(one: Outbox) -> dict[str, Any]:
     return {
-        "id": one.id, "state": one.state, "channel": one.channel, "created_at": one.created_at.isoformat(),
-        "error": one.error, "job_id": one.job_id, "text": one.payload.get("text", ""),
-    }  # fmt: skip
+        "id": one.id,
+        "state": one.state,
+        "channel": one.channel,
+        "created_at": one.created_at.isoformat(),
+        "error": one.error,
+        "job_id": one.job_id,
+        "text": one.payload.get("text", ""),
+    }

@@ -25,9 +25,14 @@ def _page(call: Call, data: dict[str, Any], html: Path | None = None, **_: Any) 
 @click.option("--days", type=DAYS, default="84d", help="What was shown within so long.")
 @click.option("--as-of", type=MOMENT, metavar="DATE", help="As things stood then; by default now.")
 @click.option(
-    "--html", type=TO_WRITE, cls=TerminalOption, metavar="FILE",
+    "--html",
+    type=TO_WRITE,
+    cls=TerminalOption,
+    metavar="FILE",
     help="Also write the report to this file, as a page.",
-)  # fmt: skip
-def recommend(call: Call, days: int, as_of: datetime | None, html: Path | None = None) -> RecommendReport:
+)
+def recommend(
+    call: Call, days: int, as_of: datetime | None, html: Path | None = None
+) -> RecommendReport:
     """How recommendations do: by place on the list, by reason, by model and over time."""
     return request(RecommendReport, days=days, as_of=as_of)

@@ -14,4 +14,6 @@ def COMMAND(call: Call, file: Path) -> Answer:
     """Bring a backup into an empty home, every file checked first; then start as ever."""
     from retention.backup import restore
 
-    return Answer("bot/restore", asdict(restore(call.services.settings, file, progress=call.progress)))
+    return Answer(
+        "bot/restore", asdict(restore(call.services.settings, file, progress=call.progress))
+    )

@@ -5,7 +5,17 @@ from typing import get_args
 
 import click
 
-from bot.commands.tree import DAYS, DAYS_OR_EVER, DURATION, MOMENT, Call, choice, command, request, whole
+from bot.commands.tree import (
+    DAYS,
+    DAYS_OR_EVER,
+    DURATION,
+    MOMENT,
+    Call,
+    choice,
+    command,
+    request,
+    whole,
+)
 from workers.requests import BLEND, RECOMMENDERS, Estimator, Retrain
 
 ESTIMATORS: tuple[str, ...] = get_args(Estimator)
@@ -16,7 +26,10 @@ TASTES = (*BLEND, *RECOMMENDERS)
 @click.argument("models", nargs=-1, type=choice("churn", "recommend"), metavar="[churn|recommend]")
 @click.option("--horizon", type=DAYS, default="28d", help="Churn means: no order for so long.")
 @click.option(
-    "--active-within", type=DAYS_OR_EVER, default="56d", help="Only who ordered so recently, or ever."
+    "--active-within",
+    type=DAYS_OR_EVER,
+    default="56d",
+    help="Only who ordered so recently, or ever.",
 )
 @click.option(
     "--model",
@@ -55,6 +68,11 @@ def COMMAND(
     """
     return request(
         Retrain,
-        models=models or None, horizon=horizon, active_within=active_within, model=model, cutoff=cutoff,
-        tune=tune, tune_fits=tune_fits,
-    )  # fmt: skip
+        models=models or None,
+        horizon=horizon,
+        active_within=active_within,
+        model=model,
+        cutoff=cutoff,
+        tune=tune,
+        tune_fits=tune_fits,
+    )

@@ -21,13 +21,21 @@ def listing(call: Call) -> Answer:
     settings = call.services.settings
     with call.services.database.reading() as session:
         granted = session.scalars(
-            select(RoleGrant).where(RoleGrant.team_id == settings.team_id).order_by(RoleGrant.user_id)
+            select(RoleGrant)
+            .where(RoleGrant.team_id == settings.team_id)
+            .order_by(RoleGrant.user_id)
         ).all()
-    return Answer("bot/roles", {
-        "default": settings.default_role,
-        "admins": sorted(settings.admin_ids),
-        "roles": [{"user": one.user_id, "role": one.role, "granted_by": one.granted_by} for one in granted],
-    })  # fmt: skip
+    return Answer(
+        "bot/roles",
+        {
+            "default": settings.default_role,
+            "admins": sorted(settings.admin_ids),
+            "roles": [
+                {"user": one.user_id, "role": one.role, "granted_by": one.granted_by}
+                for one in granted
+            ],
+        },
+    )
 
 
 @COMMAND.command("grant", role="admin")
@@ -46,8 +54,11 @@ def grant(call: Call, person: str, role: str) -> Answer:
             upsert(session, RoleGrant, key, role=role, granted_by=call.user, granted_at=clock.now())
             session.add(
                 Audit(
-                    team_id=settings.team_id, actor=call.user, action="role.grant", subject=person,
+                    team_id=settings.team_id,
+                    actor=call.user,
+                    action="role.grant",
+                    subject=person,
                     details={"role": role},
                 )
-            )  # fmt: skip
+            )
     return Answer("bot/role_granted", {"user": person, "role": role, "granted_by": call.user})

@@ -7,9 +7,11 @@ from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, command
 
 @command("rotate-keys", role="admin", surfaces=TERMINAL)
 @click.option(
-    "--reseal", is_flag=True, cls=TerminalOption,
+    "--reseal",
+    is_flag=True,
+    cls=TerminalOption,
     help="No new key: only seal models and hash the directory with the present one.",
-)  # fmt: skip
+)
 def COMMAND(call: Call, reseal: bool) -> Answer:
     """Make a new root key; links and seals made with older ones stay valid. Stop the processes first, start them after."""
     from retention.lake import Lake
@@ -19,4 +21,6 @@ def COMMAND(call: Call, reseal: bool) -> Answer:
     with call.services.database.transaction() as session:
         anew = reseal_all(Lake.open(settings), session, settings, call.user)
     keys = settings.keys
-    return Answer("bot/keys_rotated", {"key_id": keys.current_id, "older": len(keys.all) - 1, **anew})
+    return Answer(
+        "bot/keys_rotated", {"key_id": keys.current_id, "older": len(keys.all) - 1, **anew}
+    )

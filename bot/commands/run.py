@@ -9,7 +9,9 @@ ALL = ("bot", "worker", "tick", "sender")
 
 
 @command("run", role="admin", surfaces=TERMINAL, starts=True)
-@click.argument("what", type=choice("all", *ALL), default="all", metavar="[all|bot|worker|tick|sender]")
+@click.argument(
+    "what", type=choice("all", *ALL), default="all", metavar="[all|bot|worker|tick|sender]"
+)
 @click.option("--queue", type=choice(*QUEUES), help="For a worker: serve only this queue.")
 def COMMAND(call: Call, what: str, queue: str | None) -> Answer:
     """Start the bot, the workers, the tick and the sender, and stop them cleanly on Ctrl-C."""

@@ -7,7 +7,16 @@ from typing import Any
 
 import click
 
-from bot.commands.tree import MOMENT, TO_WRITE, Call, TerminalOption, choice, command, request, whole
+from bot.commands.tree import (
+    MOMENT,
+    TO_WRITE,
+    Call,
+    TerminalOption,
+    choice,
+    command,
+    request,
+    whole,
+)
 from retention.csv import harmless
 from workers.requests import Sweep
 
@@ -24,18 +33,32 @@ def _write(path: Path, cohort: list[dict[str, Any]]) -> None:
         writer = csv.writer(file)
         writer.writerow(columns)
         for customer in cohort:
-            told = {**customer, "reasons": "; ".join(reason["text"] for reason in customer["reasons"])}
+            told = {
+                **customer,
+                "reasons": "; ".join(reason["text"] for reason in customer["reasons"]),
+            }
             writer.writerow([harmless(told[column]) for column in columns])
 
 
 @command("sweep", request=Sweep, after=write_csv)
-@click.option("--tier", type=choice("high", "medium", "low"), default="high", help="The lowest tier to list.")
-@click.option("--top", type=whole(1, 100_000), default=100, metavar="N", help="At most so many customers.")
-@click.option("--as-of", type=MOMENT, metavar="DATE", help="As the data stood then; by default now.")
 @click.option(
-    "--csv", type=TO_WRITE, cls=TerminalOption, metavar="FILE",
+    "--tier", type=choice("high", "medium", "low"), default="high", help="The lowest tier to list."
+)
+@click.option(
+    "--top", type=whole(1, 100_000), default=100, metavar="N", help="At most so many customers."
+)
+@click.option(
+    "--as-of", type=MOMENT, metavar="DATE", help="As the data stood then; by default now."
+)
+@click.option(
+    "--csv",
+    type=TO_WRITE,
+    cls=TerminalOption,
+    metavar="FILE",
     help="Also write the cohort to a file.",
-)  # fmt: skip
-def COMMAND(call: Call, tier: str, top: int, as_of: datetime | None, csv: Path | None = None) -> Sweep:
+)
+def COMMAND(
+    call: Call, tier: str, top: int, as_of: datetime | None, csv: Path | None = None
+) -> Sweep:
     """Score every active customer and say who is at risk, and why."""
     return request(Sweep, tier=tier, top=top, as_of=as_of)

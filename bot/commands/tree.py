@@ -28,10 +28,33 @@ BOTH = frozenset({SLACK, TERMINAL})
 
 # In the order in which a person meets them; each is a file of this folder.
 NAMES = (
-    "help", "init", "import", "data", "identity", "retrain", "models", "evaluate", "score", "sweep", "cohort", "recommend", "campaign",
-    "digest", "report", "jobs", "posts", "status", "role", "forget", "run", "demo", "db", "backup", "restore",
+    "help",
+    "init",
+    "import",
+    "data",
+    "identity",
+    "retrain",
+    "models",
+    "evaluate",
+    "score",
+    "sweep",
+    "cohort",
+    "recommend",
+    "campaign",
+    "digest",
+    "report",
+    "jobs",
+    "posts",
+    "status",
+    "role",
+    "forget",
+    "run",
+    "demo",
+    "db",
+    "backup",
+    "restore",
     "rotate-keys",
-)  # fmt: skip
+)
 
 _SURFACE = "retention.surface"
 
@@ -70,8 +93,12 @@ class TerminalOption(click.Option):
     terminal_only = True
 
 
-_JSON = TerminalOption(["--json", "as_json"], is_flag=True, help="Print one JSON object and nothing else.")
-_AS = TerminalOption(["--as", "as_user"], metavar="USER", default="operator", help="Act as this person.")
+_JSON = TerminalOption(
+    ["--json", "as_json"], is_flag=True, help="Print one JSON object and nothing else."
+)
+_AS = TerminalOption(
+    ["--as", "as_user"], metavar="USER", default="operator", help="Act as this person."
+)
 _QUEUE = TerminalOption(["--queue", "to_queue"], is_flag=True, help="Hand it to the workers.")
 COMMON = (_JSON, _AS, _QUEUE)
 
@@ -97,8 +124,12 @@ class Command(click.Command):
         self.request = request
         self.private = private
         self.after = after
-        self.starts = starts  # processes of its own: no database is made for it, nothing printed after it
-        self.bare = bare  # needs no database: none is made for it, and there is nobody's role to look up
+        self.starts = (
+            starts  # processes of its own: no database is made for it, nothing printed after it
+        )
+        self.bare = (
+            bare  # needs no database: none is made for it, and there is nobody's role to look up
+        )
         self.path = self.name or ""
 
     @property
@@ -116,7 +147,9 @@ class Command(click.Command):
     def own_params(self, where: str) -> list[click.Parameter]:
         """The parameters it declares itself, as far as this surface has them."""
         return [
-            param for param in self.params if where == TERMINAL or not getattr(param, "terminal_only", False)
+            param
+            for param in self.params
+            if where == TERMINAL or not getattr(param, "terminal_only", False)
         ]
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -140,7 +173,11 @@ class Group(click.Group):
     command_class = Command
 
     def __init__(
-        self, *args: Any, default: str | None = None, surfaces: frozenset[str] | str = BOTH, **kwargs: Any
+        self,
+        *args: Any,
+        default: str | None = None,
+        surfaces: frozenset[str] | str = BOTH,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **{"no_args_is_help": default is None, **kwargs})
         self.default = default
@@ -182,7 +219,9 @@ def names() -> tuple[str, ...]:
 @cache
 def root() -> Root:
     """The command tree."""
-    return Root("retention", help="Who will lapse, why, what wins them back, and what it really earned.")
+    return Root(
+        "retention", help="Who will lapse, why, what wins them back, and what it really earned."
+    )
 
 
 def surface(ctx: click.Context) -> str:
@@ -249,7 +288,9 @@ class _Checked(click.ParamType):
             checked = value
         if isinstance(checked, str):
             self.fail(f"{value!r} is not {self.expected}.", param, ctx)
-        return value if checked is None else checked  # "ever" stays a word until the request reads it
+        return (
+            value if checked is None else checked
+        )  # "ever" stays a word until the request reads it
 
 
 class _Choice(click.Choice):
@@ -274,10 +315,14 @@ class _FileToWrite(click.Path):
         if not path.parent.is_dir():
             self.fail(
                 f"{str(path)!r} cannot be written, for there is no folder {str(path.parent)!r}; make it first, "
-                "or name a file elsewhere.", param, ctx,
-            )  # fmt: skip
+                "or name a file elsewhere.",
+                param,
+                ctx,
+            )
         if not os.access(path if path.exists() else path.parent, os.W_OK):
-            self.fail(f"{str(path)!r} may not be written by you; name a file elsewhere.", param, ctx)
+            self.fail(
+                f"{str(path)!r} may not be written by you; name a file elsewhere.", param, ctx
+            )
         return super().convert(value, param, ctx)
 
 
@@ -289,7 +334,11 @@ class _Person(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         match = re.fullmatch(r"<@([UW][A-Z0-9]+)(?:\|[^>]*)?>|([UW][A-Z0-9]+)", str(value))
         if not match:
-            self.fail(f"{value!r} is no person; mention them with @ or give their Slack user id.", param, ctx)
+            self.fail(
+                f"{value!r} is no person; mention them with @ or give their Slack user id.",
+                param,
+                ctx,
+            )
         return match[1] or match[2]
 
 

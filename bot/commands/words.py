@@ -65,7 +65,9 @@ def _quoted(text: str, at: int) -> tuple[str, int]:
         if text[end] in closing and ends_word:
             return text[at + 1 : end], end + 1
     seen = text[at : at + 20] + ("…" if len(text) > at + 20 else "")
-    raise BadInput(f"A quote is opened at {seen} and never closed; add the closing quote at its end.")
+    raise BadInput(
+        f"A quote is opened at {seen} and never closed; add the closing quote at its end."
+    )
 
 
 def plain(word: str) -> str:

@@ -68,17 +68,29 @@ class Click:
         state = ((view or body).get("state") or {}).get("values") or {}
         if body["type"] == "view_submission":
             return cls(
-                user, view.get("private_metadata", ""), view.get("callback_id", ""),
+                user,
+                view.get("private_metadata", ""),
+                view.get("callback_id", ""),
                 f"view:{view.get('id')}:{view.get('hash')}",
-                channel, None, body.get("trigger_id"), None, state,
-            )  # fmt: skip
+                channel,
+                None,
+                body.get("trigger_id"),
+                None,
+                state,
+            )
         action = body["actions"][0]
         chosen = action.get("selected_option") or {}
         return cls(
-            user, action.get("value") or chosen.get("value") or "", action["action_id"],
+            user,
+            action.get("value") or chosen.get("value") or "",
+            action["action_id"],
             f"click:{user}:{action.get('action_ts')}:{action['action_id']}",
-            channel, container.get("message_ts"), body.get("trigger_id"), body.get("response_url"), state,
-        )  # fmt: skip
+            channel,
+            container.get("message_ts"),
+            body.get("trigger_id"),
+            body.get("response_url"),
+            state,
+        )
 
     def first_time(self, session: Session) -> bool:
         """Whether this click has not been acted on yet; remembered with the caller's transaction."""
@@ -106,13 +118,22 @@ def whisper(services: Services, click: Click, template: str, **values: Any) -> N
     try:
         if click.response_url and is_slack_url(click.response_url, services.settings):
             WebhookClient(click.response_url, timeout=5).send(
-                text=said.text, blocks=said.blocks, response_type="ephemeral", replace_original=False
+                text=said.text,
+                blocks=said.blocks,
+                response_type="ephemeral",
+                replace_original=False,
             )
         else:
             services.client.chat_postEphemeral(
-                channel=click.channel or click.user, user=click.user, text=said.text, blocks=said.blocks
+                channel=click.channel or click.user,
+                user=click.user,
+                text=said.text,
+                blocks=said.blocks,
             )
-    except (SlackClientError, OSError) as error:  # what was done stands, whether it can be said or not
+    except (
+        SlackClientError,
+        OSError,
+    ) as error:  # what was done stands, whether it can be said or not
         log.warning("%s could not be shown to %s: %s", template, click.user, error)
 
 

@@ -68,7 +68,9 @@ def register(app: App, services: Services) -> None:
         click = Click.of(body)
         changes = _changes(click)
 
-        def deed(session: Session, settings: Settings, campaign_id: str, version: int, user: str) -> Campaign:
+        def deed(
+            session: Session, settings: Settings, campaign_id: str, version: int, user: str
+        ) -> Campaign:
             return campaigns.edit(session, settings, campaign_id, version, user, changes)
 
         try:
@@ -83,7 +85,9 @@ def register(app: App, services: Services) -> None:
         click = Click.of(body)
         reason = _typed(click, "reason")
 
-        def deed(session: Session, settings: Settings, campaign_id: str, version: int, user: str) -> Campaign:
+        def deed(
+            session: Session, settings: Settings, campaign_id: str, version: int, user: str
+        ) -> Campaign:
             return campaigns.reject(session, settings, campaign_id, version, user, reason)
 
         _submitted(services, ack, click, deed)
@@ -93,7 +97,9 @@ def register(app: App, services: Services) -> None:
         click = Click.of(body)
         reason = _typed(click, "reason")
 
-        def deed(session: Session, settings: Settings, campaign_id: str, version: int, user: str) -> Campaign:
+        def deed(
+            session: Session, settings: Settings, campaign_id: str, version: int, user: str
+        ) -> Campaign:
             return campaigns.stop(session, settings, campaign_id, user, reason)
 
         _submitted(services, ack, click, deed)
@@ -131,13 +137,19 @@ def _open(services: Services, click: Click, deed: str, role: str, states: tuple[
     value = f"{campaign_id}:{campaign.version}:{click.channel or ''}"
     view = render.view(
         "campaign/edit" if deed == "edit" else "campaign/reason",
-        campaign=told, value=value, deed=deed, written=[offer for offer in told["offers"] if offer["action"] != "call"],
-        places=", ".join(f"{{{name}}}" for name in wording.PLACEHOLDERS), zone=services.settings.timezone,
-    )  # fmt: skip
+        campaign=told,
+        value=value,
+        deed=deed,
+        written=[offer for offer in told["offers"] if offer["action"] != "call"],
+        places=", ".join(f"{{{name}}}" for name in wording.PLACEHOLDERS),
+        zone=services.settings.timezone,
+    )
     services.client.views_open(trigger_id=click.trigger_id or "", view=view)
 
 
-def _submitted(services: Services, ack: Ack, click: Click, deed: Deed, keeps: Collection[str] = ()) -> None:
+def _submitted(
+    services: Services, ack: Ack, click: Click, deed: Deed, keeps: Collection[str] = ()
+) -> None:
     """Do what a modal says before it closes, so that a refusal stays beside what was typed.
 
     Raises
@@ -167,9 +179,13 @@ def _download(services: Services, click: Click, part: Literal["codes", "calls"])
             return
         find(session, services.settings, campaign_id)
         submission = jobs.submit(
-            session, services.settings, CampaignCsv(campaign_id=campaign_id, part=part), requested_by=click.user,
-            channel=click.user, idem_key=click.key,
-        )  # fmt: skip
+            session,
+            services.settings,
+            CampaignCsv(campaign_id=campaign_id, part=part),
+            requested_by=click.user,
+            channel=click.user,
+            idem_key=click.key,
+        )
     confirm(services, click, submission, private=True)
 
 
@@ -200,7 +216,9 @@ def _changes(click: Click) -> Changes:
         name=_typed(click, "name"),
         discount=_read(click, "discount", numbers.share, "The discount is", "a number like 15"),
         holdout=_read(click, "holdout", numbers.share, "The hold-out is", "a number like 15"),
-        expires_days=_read(click, "expires", _days, "The codes' days are", "a whole number like 28"),
+        expires_days=_read(
+            click, "expires", _days, "The codes' days are", "a whole number like 28"
+        ),
         copy_text=_typed(click, "copy"),
         offer=_chosen(click, "offer"),
         amount=_read(click, "amount", numbers.money, "Money off is", MONEY),

@@ -26,22 +26,34 @@ def register(app: App, services: Services) -> None:
         ack()
         click = Click.of(body)
         request = CampaignDraft(cohort_id=click.value)
-        _submit(services, click, request, channel=click.channel or click.user, action="campaign.draft")
+        _submit(
+            services, click, request, channel=click.channel or click.user, action="campaign.draft"
+        )
 
 
-def _submit(services: Services, click: Click, request: Request, *, channel: str, action: str) -> None:
+def _submit(
+    services: Services, click: Click, request: Request, *, channel: str, action: str
+) -> None:
     """Queue a request about a cohort once, note who asked, and say where the result goes."""
     with services.database.transaction() as session:
         if not click.first_time(session):
             return
         cohort = cohorts.find(session, services.settings, click.value)
         submission = jobs.submit(
-            session, services.settings, request, requested_by=click.user, channel=channel, idem_key=click.key
+            session,
+            services.settings,
+            request,
+            requested_by=click.user,
+            channel=channel,
+            idem_key=click.key,
         )
         session.add(
             Audit(
-                team_id=services.settings.team_id, actor=click.user, action=action, subject=cohort.id,
+                team_id=services.settings.team_id,
+                actor=click.user,
+                action=action,
+                subject=cohort.id,
                 details={"job": submission.job.id},
             )
-        )  # fmt: skip
+        )
     confirm(services, click, submission, private=channel == click.user)

@@ -21,7 +21,11 @@ def register(app: App, services: Services) -> None:
             if not click.first_time(session):
                 return
             submission = jobs.submit(
-                session, services.settings, Forget(customer_id=click.value), requested_by=click.user,
-                channel=click.user, idem_key=click.key,
-            )  # fmt: skip
+                session,
+                services.settings,
+                Forget(customer_id=click.value),
+                requested_by=click.user,
+                channel=click.user,
+                idem_key=click.key,
+            )
         confirm(services, click, submission, private=True)

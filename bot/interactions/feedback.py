@@ -57,7 +57,9 @@ def _useful(services: Services, click: Click) -> None:
 
 def _thank(services: Services, click: Click, verdict: feedback.Verdict) -> None:
     _, pseudonym, version, _ = _fields(click.value)
-    whisper(services, click, "feedback/thanks", pseudonym=pseudonym, version=version, verdict=verdict)
+    whisper(
+        services, click, "feedback/thanks", pseudonym=pseudonym, version=version, verdict=verdict
+    )
 
 
 def _ask_why(services: Services, click: Click) -> None:
@@ -66,7 +68,10 @@ def _ask_why(services: Services, click: Click) -> None:
     with services.database.reading() as session:
         roles.require(session, services.settings, click.user, ROLE, DEED)
     view = render.view(
-        "feedback/wrong", value=f"{click.value}|{click.channel or ''}", pseudonym=pseudonym, version=version
+        "feedback/wrong",
+        value=f"{click.value}|{click.channel or ''}",
+        pseudonym=pseudonym,
+        version=version,
     )
     services.client.views_open(trigger_id=click.trigger_id or "", view=view)
 
@@ -88,7 +93,9 @@ def _of_item(services: Services, click: Click) -> None:
     """Store what somebody says of one item of a list: whose and which it was, the server knows."""
     verdict, shown_in, name, place = _fields(click.value)
     if verdict not in get_args(feedback.Verdict) or not place.isdigit():
-        raise BadInput("This button is of another version of the desk; `/retention recommend` has a new one.")
+        raise BadInput(
+            "This button is of another version of the desk; `/retention recommend` has a new one."
+        )
     settings = services.settings
     with services.database.transaction() as session:
         roles.require(session, settings, click.user, ROLE, "say what is for whom")
@@ -96,7 +103,9 @@ def _of_item(services: Services, click: Click) -> None:
             return
         customer = directory.find(session, settings, name)
         shown = impressions.found(session, settings, shown_in, customer, int(place))
-        subject = Subject(customer, shown.model_version, shown.shown_at, shown.item_id, shown.position)
+        subject = Subject(
+            customer, shown.model_version, shown.shown_at, shown.item_id, shown.position
+        )
         feedback.record(session, settings, subject, cast(feedback.Verdict, verdict), click.user)
         title = shown.title or shown.item_id
     whisper(services, click, "feedback/item", pseudonym=name, title=title, verdict=verdict)
@@ -106,5 +115,7 @@ def _fields(value: str) -> list[str]:
     """Verdict, pseudonym, model version and moment."""
     fields = value.split("|")
     if len(fields) != 4:
-        raise BadInput("This button is of an older version of the desk; `/retention score` has a new one.")
+        raise BadInput(
+            "This button is of an older version of the desk; `/retention score` has a new one."
+        )
     return fields

@@ -22,6 +22,11 @@ def register(app: App, services: Services) -> None:
             job = models.retrain(session, services.settings, click.value, click.user, click.channel)
         woken = services.queue.wake(job)
         whisper(
-            services, click, "bot/queued", job={"id": job.id, "title": jobs.title(job.kind)},
-            stranger=False, private=False, woken=woken,
-        )  # fmt: skip
+            services,
+            click,
+            "bot/queued",
+            job={"id": job.id, "title": jobs.title(job.kind)},
+            stranger=False,
+            private=False,
+            woken=woken,
+        )

@@ -14,7 +14,13 @@ Problems = list[str]
 Json = dict[str, Any]
 
 _CONFIRM = {"title", "text", "confirm", "deny", "style"}
-_OPTION_ELEMENTS = {"static_select", "multi_static_select", "checkboxes", "radio_buttons", "overflow"}
+_OPTION_ELEMENTS = {
+    "static_select",
+    "multi_static_select",
+    "checkboxes",
+    "radio_buttons",
+    "overflow",
+}
 _SELECTS = {
     f"{many}{kind}_select"
     for many in ("", "multi_")
@@ -28,33 +34,104 @@ ELEMENTS_IN = {
     "input": _SELECTS | _PICKERS | _TYPED | {"file_input", "rich_text_input"},
 }
 BLOCKS_IN = {
-    "message": {"section", "divider", "header", "image", "context", "actions", "input", "rich_text", "table",
-                "markdown", "file", "video", "data_table", "data_visualization"},
-    "modal": {"section", "divider", "header", "image", "context", "actions", "input", "rich_text", "video", "alert"},
-    "home": {"section", "divider", "header", "image", "context", "actions", "input", "rich_text", "table", "video",
-             "data_table", "data_visualization"},
-}  # fmt: skip
+    "message": {
+        "section",
+        "divider",
+        "header",
+        "image",
+        "context",
+        "actions",
+        "input",
+        "rich_text",
+        "table",
+        "markdown",
+        "file",
+        "video",
+        "data_table",
+        "data_visualization",
+    },
+    "modal": {
+        "section",
+        "divider",
+        "header",
+        "image",
+        "context",
+        "actions",
+        "input",
+        "rich_text",
+        "video",
+        "alert",
+    },
+    "home": {
+        "section",
+        "divider",
+        "header",
+        "image",
+        "context",
+        "actions",
+        "input",
+        "rich_text",
+        "table",
+        "video",
+        "data_table",
+        "data_visualization",
+    },
+}
 _KEYS = {
-    "section": {"text", "fields", "accessory", "expand"}, "divider": set(), "header": {"text"},
-    "image": {"image_url", "slack_file", "alt_text", "title"}, "context": {"elements"},
-    "actions": {"elements"}, "input": {"label", "element", "hint", "optional", "dispatch_action"},
-    "rich_text": {"elements"}, "table": {"rows", "column_settings"}, "markdown": {"text"},
-}  # fmt: skip
+    "section": {"text", "fields", "accessory", "expand"},
+    "divider": set(),
+    "header": {"text"},
+    "image": {"image_url", "slack_file", "alt_text", "title"},
+    "context": {"elements"},
+    "actions": {"elements"},
+    "input": {"label", "element", "hint", "optional", "dispatch_action"},
+    "rich_text": {"elements"},
+    "table": {"rows", "column_settings"},
+    "markdown": {"text"},
+}
 _ELEMENT_KEYS = {
     "button": {"text", "url", "value", "style", "confirm", "accessibility_label"},
     "overflow": {"options", "confirm"},
-    "static_select": {"placeholder", "options", "option_groups", "initial_option", "confirm", "focus_on_load"},
-    "multi_static_select": {"placeholder", "options", "option_groups", "initial_options", "confirm",
-                            "max_selected_items", "focus_on_load"},
+    "static_select": {
+        "placeholder",
+        "options",
+        "option_groups",
+        "initial_option",
+        "confirm",
+        "focus_on_load",
+    },
+    "multi_static_select": {
+        "placeholder",
+        "options",
+        "option_groups",
+        "initial_options",
+        "confirm",
+        "max_selected_items",
+        "focus_on_load",
+    },
     "checkboxes": {"options", "initial_options", "confirm", "focus_on_load"},
     "radio_buttons": {"options", "initial_option", "confirm", "focus_on_load"},
-    "plain_text_input": {"initial_value", "multiline", "min_length", "max_length", "dispatch_action_config",
-                         "focus_on_load", "placeholder"},
-    "number_input": {"is_decimal_allowed", "initial_value", "min_value", "max_value", "dispatch_action_config",
-                     "focus_on_load", "placeholder"},
+    "plain_text_input": {
+        "initial_value",
+        "multiline",
+        "min_length",
+        "max_length",
+        "dispatch_action_config",
+        "focus_on_load",
+        "placeholder",
+    },
+    "number_input": {
+        "is_decimal_allowed",
+        "initial_value",
+        "min_value",
+        "max_value",
+        "dispatch_action_config",
+        "focus_on_load",
+        "placeholder",
+    },
     "datepicker": {"initial_date", "confirm", "focus_on_load", "placeholder"},
     "timepicker": {"initial_time", "confirm", "focus_on_load", "placeholder", "timezone"},
-}  # fmt: skip
+}
 
 
 def check_blocks(blocks: Any, surface: str, file_known: Callable[[str], bool]) -> Problems:
@@ -76,9 +153,12 @@ def check_blocks(blocks: Any, surface: str, file_known: Callable[[str], bool]) -
     checker = _Checker(surface, file_known)
     for number, block in enumerate(blocks):
         checker.block(block, f"/blocks/{number}")
-    ids = [block["block_id"] for block in blocks if isinstance(block, dict) and block.get("block_id")]
+    ids = [
+        block["block_id"] for block in blocks if isinstance(block, dict) and block.get("block_id")
+    ]
     problems += [
-        f"`block_id` {one!r} already exists [json-pointer:/blocks]" for one in sorted(_repeated(ids))
+        f"`block_id` {one!r} already exists [json-pointer:/blocks]"
+        for one in sorted(_repeated(ids))
     ]
     kinds = [block.get("type") for block in blocks if isinstance(block, dict)]
     if kinds.count("table") > 1:
@@ -87,7 +167,9 @@ def check_blocks(blocks: Any, surface: str, file_known: Callable[[str], bool]) -
         problems.append("no more than 2 data_visualization blocks [json-pointer:/blocks]")
     if (
         sum(
-            len(str(b.get("text", ""))) for b in blocks if isinstance(b, dict) and b.get("type") == "markdown"
+            len(str(b.get("text", "")))
+            for b in blocks
+            if isinstance(b, dict) and b.get("type") == "markdown"
         )
         > 12_000
     ):
@@ -108,12 +190,21 @@ def check_view(view: Any, file_known: Callable[[str], bool]) -> Problems:
     checker = _Checker(view["type"], file_known)
     allowed = {"type", "blocks", "private_metadata", "callback_id", "external_id"}
     if view["type"] == "modal":
-        allowed |= {"title", "submit", "close", "clear_on_close", "notify_on_close", "submit_disabled"}
+        allowed |= {
+            "title",
+            "submit",
+            "close",
+            "clear_on_close",
+            "notify_on_close",
+            "submit_disabled",
+        }
         checker.text(view.get("title"), "/view/title", 24, plain=True)
         for key in ("submit", "close"):
             if key in view:
                 checker.text(view[key], f"/view/{key}", 24, plain=True)
-        has_input = any(isinstance(b, dict) and b.get("type") == "input" for b in view.get("blocks") or [])
+        has_input = any(
+            isinstance(b, dict) and b.get("type") == "input" for b in view.get("blocks") or []
+        )
         if has_input and "submit" not in view:
             checker.say("missing required field: submit", "/view")
     checker.keys(view, allowed, "/view")
@@ -141,7 +232,9 @@ class _Checker:
         for key in thing.keys() - allowed:
             self.say(f"invalid additional property: {key}", where)
 
-    def string(self, thing: Json, key: str, where: str, limit: int, *, required: bool = False) -> None:
+    def string(
+        self, thing: Json, key: str, where: str, limit: int, *, required: bool = False
+    ) -> None:
         value = thing.get(key)
         if value is None:
             if required:
@@ -209,7 +302,9 @@ class _Checker:
             self.say("must be a valid URL", f"{where}/image_url")
         if "slack_file" in block:
             file = block["slack_file"]
-            if not isinstance(file, dict) or not self.file_known(str(file.get("id") or file.get("url"))):
+            if not isinstance(file, dict) or not self.file_known(
+                str(file.get("id") or file.get("url"))
+            ):
                 self.say("invalid slack file", f"{where}/slack_file")
 
     def _context(self, block: Json, where: str) -> None:
@@ -224,7 +319,9 @@ class _Checker:
         elements = self.count(block, "elements", where, 1, 25)
         for number, element in enumerate(elements):
             self.element(element, f"{where}/elements/{number}", ELEMENTS_IN["actions"])
-        ids = [one["action_id"] for one in elements if isinstance(one, dict) and one.get("action_id")]
+        ids = [
+            one["action_id"] for one in elements if isinstance(one, dict) and one.get("action_id")
+        ]
         for one in sorted(_repeated(ids)):
             self.say(f"`action_id` {one!r} already exists for block", where)
 
@@ -324,7 +421,11 @@ class _Checker:
             self.say("must be an object", where)
             return
         rich = kind in ("checkboxes", "radio_buttons")
-        self.keys(option, {"text", "value", "description", *(["url"] if kind == "overflow" else [])}, where)
+        self.keys(
+            option,
+            {"text", "value", "description", *(["url"] if kind == "overflow" else [])},
+            where,
+        )
         self.text(option.get("text"), f"{where}/text", 75, plain=not rich)
         self.string(option, "value", where, 150, required=True)
         if "description" in option:

@@ -83,11 +83,16 @@ class Delivery:
     async def event(self, event: Json) -> Ack:
         """An Events API event; answered with an error or not at all, it comes again in the background."""
         payload = {
-            "token": "playground", "team_id": seed.TEAM_ID, "api_app_id": seed.APP_ID, "event": event,
-            "type": "event_callback", "event_id": f"Ev{secrets.token_hex(5).upper()}",
-            "event_time": int(time.time()), "event_context": secrets.token_urlsafe(12),
+            "token": "playground",
+            "team_id": seed.TEAM_ID,
+            "api_app_id": seed.APP_ID,
+            "event": event,
+            "type": "event_callback",
+            "event_id": f"Ev{secrets.token_hex(5).upper()}",
+            "event_time": int(time.time()),
+            "event_context": secrets.token_urlsafe(12),
             "authorizations": [{"team_id": seed.TEAM_ID, "user_id": seed.BOT_USER, "is_bot": True}],
-        }  # fmt: skip
+        }
         body = json.dumps(payload)
         ack = await self._twice_if_faulty("events_api", payload, body, _JSON)
         if not ack.ok:
@@ -114,7 +119,12 @@ class Delivery:
         task.add_done_callback(self._tasks.discard)
 
     async def _send(
-        self, kind: str, payload: Json, body: str, content_type: str, retry: tuple[int, str] | None = None
+        self,
+        kind: str,
+        payload: Json,
+        body: str,
+        content_type: str,
+        retry: tuple[int, str] | None = None,
     ) -> Ack:
         started = time.monotonic()
         try:
@@ -128,7 +138,9 @@ class Delivery:
             status, answer = 503, str(error)
         return Ack(status, answer, round(1000 * (time.monotonic() - started)))
 
-    async def _by_http(self, body: str, content_type: str, retry: tuple[int, str] | None) -> tuple[int, Any]:
+    async def _by_http(
+        self, body: str, content_type: str, retry: tuple[int, str] | None
+    ) -> tuple[int, Any]:
         if not self.request_url:
             return 503, "no app"
         headers = {"content-type": content_type, **sign(self.secret, body)}
@@ -143,10 +155,16 @@ class Delivery:
         except ValueError:
             return response.status_code, response.text
 
-    async def _by_socket(self, kind: str, payload: Json, retry: tuple[int, str] | None) -> tuple[int, Any]:
+    async def _by_socket(
+        self, kind: str, payload: Json, retry: tuple[int, str] | None
+    ) -> tuple[int, Any]:
         envelope_id = secrets.token_hex(16)
-        envelope: Json = {"envelope_id": envelope_id, "type": kind, "payload": payload,
-                          "accepts_response_payload": kind != "events_api"}  # fmt: skip
+        envelope: Json = {
+            "envelope_id": envelope_id,
+            "type": kind,
+            "payload": payload,
+            "accepts_response_payload": kind != "events_api",
+        }
         if retry:
             envelope |= {"retry_attempt": retry[0], "retry_reason": retry[1]}
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -160,8 +178,12 @@ class Delivery:
     async def serve_socket(self, socket: Socket) -> None:
         """Hold one Socket Mode connection: say hello, take acknowledgements until it closes."""
         await socket.accept()
-        hello = {"type": "hello", "num_connections": len(self.sockets) + 1,
-                 "connection_info": {"app_id": seed.APP_ID}, "debug_info": {"host": "playground"}}  # fmt: skip
+        hello = {
+            "type": "hello",
+            "num_connections": len(self.sockets) + 1,
+            "connection_info": {"app_id": seed.APP_ID},
+            "debug_info": {"host": "playground"},
+        }
         await socket.send_text(json.dumps(hello))
         self.sockets.append(socket)
         try:

@@ -63,7 +63,9 @@ def main(settings: Settings) -> None:
     upgrade(settings)
     database = Database.of(settings)
     if not _prepared(settings, database):
-        print("Preparing the demo: importing a real shop's year (once, about a minute) …", flush=True)
+        print(
+            "Preparing the demo: importing a real shop's year (once, about a minute) …", flush=True
+        )
         prepared = _with_secrets(settings, [sys.executable, "-m", "bot.playground.prepare"])
         if prepared:  # it has said why
             raise SystemExit(prepared)
@@ -96,13 +98,19 @@ def environment(settings: Settings) -> dict[str, str]:
     port = settings.port if port_is_free(settings.port) else free_port()
     health_port = settings.health_port if port_is_free(settings.health_port) else free_port()
     told = {
-        "RETENTION_DEMO": "true", "RETENTION_HOME": str(settings.home), "RETENTION_PORT": str(port),
+        "RETENTION_DEMO": "true",
+        "RETENTION_HOME": str(settings.home),
+        "RETENTION_PORT": str(port),
         "RETENTION_HEALTH_PORT": str(health_port),
-        "RETENTION_PLAYGROUND_PORT": str(settings.playground_port), "RETENTION_DEFAULT_ROLE": "viewer",
+        "RETENTION_PLAYGROUND_PORT": str(settings.playground_port),
+        "RETENTION_DEFAULT_ROLE": "viewer",
         "RETENTION_ADMINS": " ".join(sorted({ADMIN, *settings.admin_ids})),
-        "SLACK_BOT_TOKEN": "", "SLACK_SIGNING_SECRET": "", "SLACK_APP_TOKEN": "", "SLACK_CLIENT_ID": "",
+        "SLACK_BOT_TOKEN": "",
+        "SLACK_SIGNING_SECRET": "",
+        "SLACK_APP_TOKEN": "",
+        "SLACK_CLIENT_ID": "",
         "SLACK_API_URL": f"http://127.0.0.1:{settings.playground_port}/api/",
-    }  # fmt: skip
+    }
     if "timezone" not in settings.model_fields_set:
         told["RETENTION_TIMEZONE"] = seed.TIMEZONE
     return told
@@ -119,12 +127,24 @@ def _seed(settings: Settings, database: Database) -> None:
     with database.transaction() as session:
         for user, role in ROLES.items():
             if session.get(RoleGrant, (settings.team_id, user)) is None:
-                session.add(RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN))
-        if session.scalar(select(Schedule.id).where(Schedule.team_id == settings.team_id).limit(1)) is None:
+                session.add(
+                    RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN)
+                )
+        if (
+            session.scalar(select(Schedule.id).where(Schedule.team_id == settings.team_id).limit(1))
+            is None
+        ):
             schedule.add(
-                session, settings, kind="digest", args={}, weekday=0, at="09:00", timezone=seed.TIMEZONE,
-                channel="C0CRM", created_by="U0ANALYST",
-            )  # fmt: skip
+                session,
+                settings,
+                kind="digest",
+                args={},
+                weekday=0,
+                at="09:00",
+                timezone=seed.TIMEZONE,
+                channel="C0CRM",
+                created_by="U0ANALYST",
+            )
 
 
 class _Demo:
@@ -136,11 +156,13 @@ class _Demo:
         self.log = settings.home / "logs" / "run.log"
         self.machine = TimeMachine(settings, database, self._tell)
         self.slack = Slack(
-            settings.playground_port, store=settings.home / "playground.db", now=clock.now,
+            settings.playground_port,
+            store=settings.home / "playground.db",
+            now=clock.now,
             bot_url=f"http://127.0.0.1:{settings.port}/slack/events",
             secret=secret.get_secret_value() if secret else seed.SIGNING_SECRET,
             extras={"clock": self.machine.state, "footer": _footer, "commands": _commands},
-        )  # fmt: skip
+        )
         self.server = server(
             self.slack.app(*page_routes(), *clock_routes(self.machine)), settings.playground_port
         )
@@ -186,20 +208,30 @@ class _Demo:
         # Appended to, as all logs are: they are shortened under who writes them.
         with self.log.open("ab") as output:
             return await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "bot.terminal", "run",
-                start_new_session=True, stdout=output, stderr=output, env=self._environments.of("run"),
-            )  # fmt: skip
+                sys.executable,
+                "-m",
+                "bot.terminal",
+                "run",
+                start_new_session=True,
+                stdout=output,
+                stderr=output,
+                env=self._environments.of("run"),
+            )
 
     async def _announce(self) -> None:
         """Print the page's address once somebody can use it: the bot answers (the workers are a moment behind)."""
         until = time.monotonic() + USABLE_SECONDS
         while time.monotonic() < until and not await asyncio.to_thread(self._usable):
             await asyncio.sleep(0.1)
-        print(f"\n  The playground is open:  {self.slack.url}\n  Stop it with Ctrl-C.\n", flush=True)
+        print(
+            f"\n  The playground is open:  {self.slack.url}\n  Stop it with Ctrl-C.\n", flush=True
+        )
 
     def _usable(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.settings.port}/health/ready", timeout=2):
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.settings.port}/health/ready", timeout=2
+            ):
                 return True
         except (urllib.error.URLError, OSError):
             return False
@@ -245,5 +277,6 @@ def _commands() -> list[dict[str, str]]:
     from bot.commands.tree import SLACK, root
 
     return [
-        {"usage": entry.usage, "help": entry.help.split("\n")[0]} for entry in entries(root(), where=SLACK)
+        {"usage": entry.usage, "help": entry.help.split("\n")[0]}
+        for entry in entries(root(), where=SLACK)
     ]

@@ -38,14 +38,22 @@ class Desk:
         return self.api.workspace
 
     def _who(self, person: seed.Person) -> Json:
-        return {"id": person.id, "username": person.handle, "name": person.handle, "team_id": seed.TEAM_ID}
+        return {
+            "id": person.id,
+            "username": person.handle,
+            "name": person.handle,
+            "team_id": seed.TEAM_ID,
+        }
 
     def _common(self, person: seed.Person) -> Json:
         return {
-            "user": self._who(person), "api_app_id": seed.APP_ID, "token": "playground",
-            "team": {"id": seed.TEAM_ID, "domain": seed.TEAM_DOMAIN}, "enterprise": None,
+            "user": self._who(person),
+            "api_app_id": seed.APP_ID,
+            "token": "playground",
+            "team": {"id": seed.TEAM_ID, "domain": seed.TEAM_DOMAIN},
+            "enterprise": None,
             "is_enterprise_install": False,
-        }  # fmt: skip
+        }
 
     def _tell_failed(self, channel: str, person: seed.Person, what: str, error: str) -> None:
         self.workspace.post(
@@ -60,13 +68,21 @@ class Desk:
         if word == "/invite":
             return self._invite(person, channel, text)
         payload = {
-            "token": "playground", "team_id": seed.TEAM_ID, "team_domain": seed.TEAM_DOMAIN,
-            "channel_id": channel.id, "channel_name": "directmessage" if channel.im_of else channel.name,
-            "user_id": person.id, "user_name": person.handle, "command": word, "text": self._escaped(text),
-            "api_app_id": seed.APP_ID, "is_enterprise_install": "false",
-            "response_url": self.api.base_url() + self.workspace.response_url(channel.id, person.id),
+            "token": "playground",
+            "team_id": seed.TEAM_ID,
+            "team_domain": seed.TEAM_DOMAIN,
+            "channel_id": channel.id,
+            "channel_name": "directmessage" if channel.im_of else channel.name,
+            "user_id": person.id,
+            "user_name": person.handle,
+            "command": word,
+            "text": self._escaped(text),
+            "api_app_id": seed.APP_ID,
+            "is_enterprise_install": "false",
+            "response_url": self.api.base_url()
+            + self.workspace.response_url(channel.id, person.id),
             "trigger_id": self.workspace.trigger(person.id),
-        }  # fmt: skip
+        }
         ack = await self.delivery.command(payload)
         if ack.error:
             self._tell_failed(channel.id, person, word, ack.error)
@@ -75,7 +91,9 @@ class Desk:
             self.answer(channel.id, person.id, answer)
         return ack
 
-    def answer(self, channel: str, user: str, answer: Json, original: Message | None = None) -> str | None:
+    def answer(
+        self, channel: str, user: str, answer: Json, original: Message | None = None
+    ) -> str | None:
         """Show what the app answers with (in its acknowledgement or by a response URL); Slack's error or None."""
         blocks = answer.get("blocks") or []
         if answer.get("delete_original") and original:
@@ -90,9 +108,13 @@ class Desk:
             return None
         only_for = None if answer.get("response_type") == "in_channel" else user
         self.workspace.post(
-            channel, seed.BOT_USER, answer.get("text", ""), blocks, only_for=only_for,
+            channel,
+            seed.BOT_USER,
+            answer.get("text", ""),
+            blocks,
+            only_for=only_for,
             thread_ts=answer.get("thread_ts"),
-        )  # fmt: skip
+        )
         return None
 
     def _escaped(self, text: str) -> str:
@@ -125,20 +147,33 @@ class Desk:
     ) -> Message:
         """Write a message; the app hears of it in its direct message, and where it is mentioned."""
         plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        message = self.workspace.post(channel.id, person.id, self._escaped(plain), thread_ts=thread_ts)
+        message = self.workspace.post(
+            channel.id, person.id, self._escaped(plain), thread_ts=thread_ts
+        )
         mentioned = f"<@{seed.BOT_USER}" in message.text
         if channel.im_of or (mentioned and channel.has_bot):
             event = {
-                "type": "message" if channel.im_of else "app_mention", "user": person.id, "text": message.text,
-                "ts": message.ts, "event_ts": message.ts, "channel": channel.id, "team": seed.TEAM_ID,
-            }  # fmt: skip
+                "type": "message" if channel.im_of else "app_mention",
+                "user": person.id,
+                "text": message.text,
+                "ts": message.ts,
+                "event_ts": message.ts,
+                "channel": channel.id,
+                "team": seed.TEAM_ID,
+            }
             await self.delivery.event({**event, "channel_type": "im"} if channel.im_of else event)
         return message
 
     # ------------------------------------------------------------ buttons and choices
 
     async def press(
-        self, person: seed.Person, channel: seed.Channel, ts: str, block_id: str, action_id: str, value: Any
+        self,
+        person: seed.Person,
+        channel: seed.Channel,
+        ts: str,
+        block_id: str,
+        action_id: str,
+        value: Any,
     ) -> Ack:
         """Press a button or choose, on a message as it is, or as a stale screen still shows it.
 
@@ -154,24 +189,50 @@ class Desk:
         wire = {**self.workspace.wire(message), "blocks": message.blocks}
         ephemeral = bool(message.only_for)
         response = self.workspace.response_url(channel.id, person.id, message)
-        return await self.delivery.interaction({
-            "type": "block_actions", **self._common(person), "trigger_id": self.workspace.trigger(person.id),
-            "container": {"type": "message", "message_ts": ts, "channel_id": channel.id, "is_ephemeral": ephemeral},
-            "channel": {"id": channel.id, "name": "directmessage" if channel.im_of else channel.name},
-            "message": wire, "state": {"values": {}}, "actions": [action],
-            "response_url": self.api.base_url() + response,
-        })  # fmt: skip
+        return await self.delivery.interaction(
+            {
+                "type": "block_actions",
+                **self._common(person),
+                "trigger_id": self.workspace.trigger(person.id),
+                "container": {
+                    "type": "message",
+                    "message_ts": ts,
+                    "channel_id": channel.id,
+                    "is_ephemeral": ephemeral,
+                },
+                "channel": {
+                    "id": channel.id,
+                    "name": "directmessage" if channel.im_of else channel.name,
+                },
+                "message": wire,
+                "state": {"values": {}},
+                "actions": [action],
+                "response_url": self.api.base_url() + response,
+            }
+        )
 
     async def press_in_view(
-        self, person: seed.Person, view: Json, block_id: str, action_id: str, value: Any, state: Json
+        self,
+        person: seed.Person,
+        view: Json,
+        block_id: str,
+        action_id: str,
+        value: Any,
+        state: Json,
     ) -> Ack:
         """Press or choose in a modal or the Home tab."""
         action = action_of(view["blocks"], block_id, action_id, value)
         view["state"] = {"values": full_state(view["blocks"], state)}
-        return await self.delivery.interaction({
-            "type": "block_actions", **self._common(person), "trigger_id": self.workspace.trigger(person.id),
-            "container": {"type": "view", "view_id": view["id"]}, "view": view, "actions": [action],
-        })  # fmt: skip
+        return await self.delivery.interaction(
+            {
+                "type": "block_actions",
+                **self._common(person),
+                "trigger_id": self.workspace.trigger(person.id),
+                "container": {"type": "view", "view_id": view["id"]},
+                "view": view,
+                "actions": [action],
+            }
+        )
 
     # ------------------------------------------------------------ modals and the Home tab
 
@@ -191,11 +252,18 @@ class Desk:
         if errors := missing_inputs(view["blocks"], values):
             self._show_errors(person, view, errors)
             return Ack(200, {"response_action": "errors", "errors": errors}, 0)
-        payload = {"type": "view_submission", **self._common(person), "view": view, "response_urls": [],
-                   "trigger_id": self.workspace.trigger(person.id)}  # fmt: skip
+        payload = {
+            "type": "view_submission",
+            **self._common(person),
+            "view": view,
+            "response_urls": [],
+            "trigger_id": self.workspace.trigger(person.id),
+        }
         ack = await self.delivery.interaction(payload)
         if ack.error:
-            self._show_errors(person, view, {"": f"We had some trouble connecting. Try again? ({ack.error})"})
+            self._show_errors(
+                person, view, {"": f"We had some trouble connecting. Try again? ({ack.error})"}
+            )
         else:
             self._respond(person, view, ack.body if isinstance(ack.body, dict) else {})
         return ack
@@ -216,7 +284,9 @@ class Desk:
                 push(self.api, person.id, answer.get("view"))
                 return
             if action == "update" and view in stack:
-                stack[stack.index(view)] = make_view(self.api, answer.get("view"), "modal", old=view)
+                stack[stack.index(view)] = make_view(
+                    self.api, answer.get("view"), "modal", old=view
+                )
             elif action == "clear":
                 stack.clear()
             elif view in stack:
@@ -249,10 +319,16 @@ class Desk:
     async def home(self, person: seed.Person) -> Json | None:
         """Open the Home tab: the app publishes it, and this is what the person then sees."""
         before = self.workspace.homes.get(person.id)
-        ack = await self.delivery.event({
-            "type": "app_home_opened", "user": person.id, "tab": "home", "event_ts": self.workspace.next_ts(),
-            "channel": self.workspace.channel(person.id).id, **({"view": before} if before else {}),
-        })  # fmt: skip
+        ack = await self.delivery.event(
+            {
+                "type": "app_home_opened",
+                "user": person.id,
+                "tab": "home",
+                "event_ts": self.workspace.next_ts(),
+                "channel": self.workspace.channel(person.id).id,
+                **({"view": before} if before else {}),
+            }
+        )
         until = time.monotonic() + (HOME_SECONDS if ack.ok else 0)
         while self.workspace.homes.get(person.id) is before and time.monotonic() < until:
             await asyncio.sleep(0.02)

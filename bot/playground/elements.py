@@ -6,11 +6,16 @@ from typing import Any
 from bot.playground.workspace import Json, SlackError
 
 _CHOSEN = {
-    "users_select": "selected_user", "conversations_select": "selected_conversation",
-    "channels_select": "selected_channel", "datepicker": "selected_date", "timepicker": "selected_time",
-    "datetimepicker": "selected_date_time", "multi_users_select": "selected_users",
-    "multi_conversations_select": "selected_conversations", "multi_channels_select": "selected_channels",
-}  # fmt: skip
+    "users_select": "selected_user",
+    "conversations_select": "selected_conversation",
+    "channels_select": "selected_channel",
+    "datepicker": "selected_date",
+    "timepicker": "selected_time",
+    "datetimepicker": "selected_date_time",
+    "multi_users_select": "selected_users",
+    "multi_conversations_select": "selected_conversations",
+    "multi_channels_select": "selected_channels",
+}
 _ONE_OPTION = ("static_select", "external_select", "overflow", "radio_buttons")
 _MANY_OPTIONS = ("multi_static_select", "multi_external_select", "checkboxes")
 
@@ -47,12 +52,18 @@ def action_of(blocks: list[Json], block_id: str, action_id: str, value: Any) -> 
         for element in elements(block)
         if element.get("action_id") == action_id and block_id in ("", block["block_id"])
     ]
-    exact = [(b, e) for b, e in candidates if e["type"] == "button" and value and e.get("value") == value]
+    exact = [
+        (b, e) for b, e in candidates if e["type"] == "button" and value and e.get("value") == value
+    ]
     if not candidates:
         raise SlackError("action_not_found")
     block, element = (exact or candidates)[0]
-    made: Json = {"type": element["type"], "action_id": action_id, "block_id": block["block_id"],
-                  "action_ts": f"{time.time():.6f}"}  # fmt: skip
+    made: Json = {
+        "type": element["type"],
+        "action_id": action_id,
+        "block_id": block["block_id"],
+        "action_ts": f"{time.time():.6f}",
+    }
     if element["type"] == "button":
         made |= {key: element[key] for key in ("text", "value", "style", "url") if key in element}
         return made
@@ -69,7 +80,13 @@ def state_of(element: Json, value: Any) -> Json:
         return {"selected_options": [_option(element, one) for one in chosen]}
     if kind in _CHOSEN:
         many = kind.startswith("multi_")
-        return {_CHOSEN[kind]: value if not many or isinstance(value, list) else [value] if value else []}
+        return {
+            _CHOSEN[kind]: value
+            if not many or isinstance(value, list)
+            else [value]
+            if value
+            else []
+        }
     return {"value": value}
 
 

@@ -16,10 +16,13 @@ CSP = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
-    "content-security-policy": CSP, "x-content-type-options": "nosniff", "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin", "cross-origin-resource-policy": "same-origin",
+    "content-security-policy": CSP,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-cache",
-}  # fmt: skip
+}
 
 
 class Guard:
@@ -53,12 +56,17 @@ class Guard:
 
 def refusal(headers: Headers, port: int | None) -> str | None:
     """Why a request may not come in; None where it may."""
-    if not _ours(f"//{headers.get('host', '')}", {port, None}):  # Socket Mode's client leaves the port out
+    if not _ours(
+        f"//{headers.get('host', '')}", {port, None}
+    ):  # Socket Mode's client leaves the port out
         return "forbidden_host"
     origin = headers.get("origin")
     if origin and not _ours(origin, {port}):
         return "forbidden_origin"
-    if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
+    if (
+        headers.get("sec-fetch-site") == "cross-site"
+        and headers.get("sec-fetch-mode") != "navigate"
+    ):
         return "forbidden_origin"
     return None
 

@@ -48,14 +48,22 @@ class Scripts:
     def routes(self) -> list[Route]:
         """All of them."""
         listed: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
-            ("POST", "/commands", self.commands), ("POST", "/messages", self.write),
-            ("GET", "/channels/{name}/messages", self.messages), ("POST", "/channels/{name}/read", self.mark_read),
-            ("POST", "/actions", self.actions), ("GET", "/views", self.view), ("POST", "/views", self.views),
-            ("GET", "/home", self.home), ("GET", "/files/{id}", self.file), ("POST", "/faults", self.faults),
-            ("GET", "/workspace", self.overview), ("GET", "/stream", self.stream),
-        ]  # fmt: skip
+            ("POST", "/commands", self.commands),
+            ("POST", "/messages", self.write),
+            ("GET", "/channels/{name}/messages", self.messages),
+            ("POST", "/channels/{name}/read", self.mark_read),
+            ("POST", "/actions", self.actions),
+            ("GET", "/views", self.view),
+            ("POST", "/views", self.views),
+            ("GET", "/home", self.home),
+            ("GET", "/files/{id}", self.file),
+            ("POST", "/faults", self.faults),
+            ("GET", "/workspace", self.overview),
+            ("GET", "/stream", self.stream),
+        ]
         return [
-            Route(f"/playground{path}", answered(handler), methods=[verb]) for verb, path, handler in listed
+            Route(f"/playground{path}", answered(handler), methods=[verb])
+            for verb, path, handler in listed
         ]
 
     def _channel(self, name: str, person: seed.Person | None = None) -> seed.Channel:
@@ -83,7 +91,9 @@ class Scripts:
         person = someone(field(form, "user"))
         channel = self._channel(field(form, "channel"), person)
         thread = form.get("thread_ts")
-        message = await self.desk.say(person, channel, field(form, "text"), str(thread) if thread else None)
+        message = await self.desk.say(
+            person, channel, field(form, "text"), str(thread) if thread else None
+        )
         return JSONResponse(self.workspace.shown(message))
 
     async def messages(self, request: Request) -> Response:
@@ -114,7 +124,9 @@ class Scripts:
             ack = await self.desk.press_in_view(person, view, block_id, action_id, value, state)
         else:
             channel = self._channel(field(form, "channel"), person)
-            ack = await self.desk.press(person, channel, field(form, "ts"), block_id, action_id, value)
+            ack = await self.desk.press(
+                person, channel, field(form, "ts"), block_id, action_id, value
+            )
         return JSONResponse(ack.as_dict())
 
     def _view_asked(self, form: FormData, person: seed.Person) -> Json | None:
@@ -122,7 +134,9 @@ class Scripts:
         if not wanted:
             return None
         modal, home = self.workspace.modal(person.id), self.workspace.homes.get(person.id)
-        found = next((one for one in (modal, home) if one and wanted in (one["id"], one["type"])), None)
+        found = next(
+            (one for one in (modal, home) if one and wanted in (one["id"], one["type"])), None
+        )
         if found is None:
             raise Refusal(404, f"{person.name} has no view {wanted!r} open.")
         return found
@@ -138,7 +152,9 @@ class Scripts:
         if action not in ("submit", "close"):
             raise Refusal(422, f"action is {action!r}; use submit or close.")
         values = _json(form, "values")
-        ack = await (self.desk.close(person) if action == "close" else self.desk.submit(person, values))
+        ack = await (
+            self.desk.close(person) if action == "close" else self.desk.submit(person, values)
+        )
         return JSONResponse(ack.as_dict())
 
     async def home(self, request: Request) -> Response:
@@ -155,7 +171,9 @@ class Scripts:
         name = file.name.replace('"', "'").encode("ascii", "replace").decode()
         shown = "inline" if inline and "download" not in request.query_params else "attachment"
         return Response(
-            content, media_type=file.mimetype, headers={"content-disposition": f'{shown}; filename="{name}"'}
+            content,
+            media_type=file.mimetype,
+            headers={"content-disposition": f'{shown}; filename="{name}"'},
         )
 
     async def faults(self, request: Request) -> Response:
@@ -176,21 +194,40 @@ class Scripts:
         """People, channels with what is unread, and what the page says about itself."""
         person = someone(request.query_params.get("user", "viewer"))
         extras = {key: made() if callable(made) else made for key, made in self.extras.items()}
-        return JSONResponse({
-            "team": {"id": seed.TEAM_ID, "name": seed.TEAM_NAME}, "timezone": seed.TIMEZONE,
-            "me": person.id, "bot": seed.BOT_USER,
-            "people": [
-                {"id": p.id, "handle": p.handle, "name": p.name, "title": p.title, "colour": p.colour, "is_bot": p.is_bot}
-                for p in seed.EVERYONE.values()
-            ],
-            "channels": [
-                {"id": c.id, "name": c.name, "topic": c.topic, "private": c.private, "im": bool(c.im_of),
-                 "has_bot": c.has_bot, "members": len(c.members), "unread": self._unread(c, person)}
-                for c in self.workspace.channels.values()
-                if person.id in c.members
-            ],
-            **extras,
-        })  # fmt: skip
+        return JSONResponse(
+            {
+                "team": {"id": seed.TEAM_ID, "name": seed.TEAM_NAME},
+                "timezone": seed.TIMEZONE,
+                "me": person.id,
+                "bot": seed.BOT_USER,
+                "people": [
+                    {
+                        "id": p.id,
+                        "handle": p.handle,
+                        "name": p.name,
+                        "title": p.title,
+                        "colour": p.colour,
+                        "is_bot": p.is_bot,
+                    }
+                    for p in seed.EVERYONE.values()
+                ],
+                "channels": [
+                    {
+                        "id": c.id,
+                        "name": c.name,
+                        "topic": c.topic,
+                        "private": c.private,
+                        "im": bool(c.im_of),
+                        "has_bot": c.has_bot,
+                        "members": len(c.members),
+                        "unread": self._unread(c, person),
+                    }
+                    for c in self.workspace.channels.values()
+                    if person.id in c.members
+                ],
+                **extras,
+            }
+        )
 
     def _unread(self, channel: seed.Channel, person: seed.Person) -> int:
         read = self.workspace.read.get(f"{person.id} {channel.id}", "")
@@ -221,13 +258,18 @@ class Scripts:
             self.workspace.listeners.discard(queue)
 
     def _concerns(self, event: Json, person: seed.Person) -> bool:
-        if event.get("user") not in (None, person.id) or event.get("only_for") not in (None, person.id):
+        if event.get("user") not in (None, person.id) or event.get("only_for") not in (
+            None,
+            person.id,
+        ):
             return False
         channel = self.workspace.channels.get((event.get("message") or {}).get("channel", ""))
         return channel is None or person.id in channel.members
 
 
-def answered(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+def answered(
+    handler: Callable[[Request], Awaitable[Response]],
+) -> Callable[[Request], Awaitable[Response]]:
     """Turn refusals into JSON sentences."""
 
     async def handle(request: Request) -> Response:

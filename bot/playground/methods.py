@@ -15,7 +15,9 @@ LAG_SECONDS = 600.0
 class Api:
     """What a method may use."""
 
-    def __init__(self, workspace: Workspace, pace: Pace, faults: Faults, base_url: Callable[[], str]) -> None:
+    def __init__(
+        self, workspace: Workspace, pace: Pace, faults: Faults, base_url: Callable[[], str]
+    ) -> None:
         self.workspace, self.pace, self.faults, self.base_url = workspace, pace, faults, base_url
 
 
@@ -36,7 +38,9 @@ def method(name: str) -> Callable[[Method], Method]:
 def required(args: Json, name: str, error: str = "invalid_arguments") -> str:
     """An argument that must be there."""
     if not args.get(name):
-        raise SlackError(error, response_metadata={"messages": [f"[ERROR] missing required field: {name}"]})
+        raise SlackError(
+            error, response_metadata={"messages": [f"[ERROR] missing required field: {name}"]}
+        )
     return str(args[name])
 
 
@@ -45,7 +49,9 @@ def checked(api: Api, blocks: Any, surface: str = "message") -> list[Json]:
     if not blocks:
         return []
     if problems := check_blocks(blocks, surface, api.workspace.file_usable):
-        raise SlackError("invalid_blocks", response_metadata={"messages": problems}, errors=problems)
+        raise SlackError(
+            "invalid_blocks", response_metadata={"messages": problems}, errors=problems
+        )
     if surface == "message" and too_long(blocks):
         raise SlackError("msg_blocks_too_long")
     return blocks
@@ -81,9 +87,14 @@ def api_test(api: Api, args: Json) -> Json:
 @method("auth.test")
 def auth_test(api: Api, args: Json) -> Json:
     return {
-        "url": f"{api.base_url()}/", "team": seed.TEAM_NAME, "user": seed.BOT.handle, "team_id": seed.TEAM_ID,
-        "user_id": seed.BOT_USER, "bot_id": seed.BOT_ID, "is_enterprise_install": False,
-    }  # fmt: skip
+        "url": f"{api.base_url()}/",
+        "team": seed.TEAM_NAME,
+        "user": seed.BOT.handle,
+        "team_id": seed.TEAM_ID,
+        "user_id": seed.BOT_USER,
+        "bot_id": seed.BOT_ID,
+        "is_enterprise_install": False,
+    }
 
 
 @method("team.info")
@@ -137,10 +148,19 @@ def post_message(api: Api, args: Json) -> Json:
     if wait := api.pace.post(channel.id):
         raise SlackError("ratelimited", retry_after=wait)
     message = api.workspace.post(
-        channel.id, seed.BOT_USER, text, blocks, thread_ts=thread_ts, metadata=metadata,
+        channel.id,
+        seed.BOT_USER,
+        text,
+        blocks,
+        thread_ts=thread_ts,
+        metadata=metadata,
         broadcast=bool(thread_ts and args.get("reply_broadcast")),
-    )  # fmt: skip
-    return {"channel": channel.id, "ts": message.ts, "message": api.workspace.wire(message, metadata=True)}
+    )
+    return {
+        "channel": channel.id,
+        "ts": message.ts,
+        "message": api.workspace.wire(message, metadata=True),
+    }
 
 
 @method("chat.postEphemeral")
@@ -150,7 +170,9 @@ def post_ephemeral(api: Api, args: Json) -> Json:
         raise SlackError("user_not_in_channel")
     text, blocks = _content(api, args)
     thread_ts = _thread(api, args, channel.id)
-    message = api.workspace.post(channel.id, seed.BOT_USER, text, blocks, only_for=user, thread_ts=thread_ts)
+    message = api.workspace.post(
+        channel.id, seed.BOT_USER, text, blocks, only_for=user, thread_ts=thread_ts
+    )
     return {"message_ts": message.ts}
 
 
@@ -271,7 +293,9 @@ def replies(api: Api, args: Json) -> Json:
     answers, cursor = _page(api, api.workspace.replies(parent), args)
     thread = answers if args.get("cursor") else [parent, *answers]
     more = {"response_metadata": {"next_cursor": cursor}} if cursor else {}
-    wires = [api.workspace.wire(one, metadata=_flag(args, "include_all_metadata")) for one in thread]
+    wires = [
+        api.workspace.wire(one, metadata=_flag(args, "include_all_metadata")) for one in thread
+    ]
     return {"messages": wires, "has_more": bool(cursor), **more}
 
 

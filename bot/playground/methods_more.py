@@ -40,14 +40,25 @@ def make_view(api: Api, view: Any, kind: str, *, old: Json | None = None) -> Jso
     view = _checked_view(api, view, kind)
     made_id = old["id"] if old else f"V{secrets.token_hex(5).upper()}"
     return {
-        "private_metadata": "", "callback_id": "", "external_id": "", "title": None, "submit": None,
-        "close": None, "clear_on_close": False, "notify_on_close": False, **view,
-        "id": made_id, "team_id": seed.TEAM_ID, "app_id": seed.APP_ID, "bot_id": seed.BOT_ID,
-        "blocks": with_ids(view["blocks"]), "hash": f"{int(time.time())}.{secrets.token_urlsafe(6)}",
+        "private_metadata": "",
+        "callback_id": "",
+        "external_id": "",
+        "title": None,
+        "submit": None,
+        "close": None,
+        "clear_on_close": False,
+        "notify_on_close": False,
+        **view,
+        "id": made_id,
+        "team_id": seed.TEAM_ID,
+        "app_id": seed.APP_ID,
+        "bot_id": seed.BOT_ID,
+        "blocks": with_ids(view["blocks"]),
+        "hash": f"{int(time.time())}.{secrets.token_urlsafe(6)}",
         "root_view_id": (old or {}).get("root_view_id", made_id),
         "previous_view_id": (old or {}).get("previous_view_id"),
         "state": (old or {}).get("state", {"values": {}}),
-    }  # fmt: skip
+    }
 
 
 @method("views.open")
@@ -117,9 +128,13 @@ def upload_url(api: Api, args: Json) -> Json:
         raise SlackError("file_upload_size_restricted" if length else "invalid_arguments")
     mime = mimetypes.guess_type(name)[0] or "application/octet-stream"
     file = File(
-        f"F{secrets.token_hex(5).upper()}", PurePath(name).name, length, created=int(time.time()),
-        alt_text=str(args.get("alt_txt") or ""), mimetype=mime,
-    )  # fmt: skip
+        f"F{secrets.token_hex(5).upper()}",
+        PurePath(name).name,
+        length,
+        created=int(time.time()),
+        alt_text=str(args.get("alt_txt") or ""),
+        mimetype=mime,
+    )
     api.workspace.keep_file(file)
     return {"upload_url": f"{api.base_url()}/upload/{file.id}", "file_id": file.id}
 
@@ -129,7 +144,11 @@ def complete_upload(api: Api, args: Json) -> Json:
     listed = args.get("files")
     if not isinstance(listed, list) or not listed:
         raise SlackError("invalid_arguments")
-    channel = joined(api, {"channel": args["channel_id"]}, names=False) if args.get("channel_id") else None
+    channel = (
+        joined(api, {"channel": args["channel_id"]}, names=False)
+        if args.get("channel_id")
+        else None
+    )
     files = []
     for one in listed:
         file = api.workspace.files.get(str(one.get("id")))
@@ -143,9 +162,13 @@ def complete_upload(api: Api, args: Json) -> Json:
         api.workspace.keep_file(file)
     if channel:
         message = api.workspace.post(
-            channel.id, seed.BOT_USER, str(args.get("initial_comment") or ""), blocks,
-            thread_ts=args.get("thread_ts"), files=[file.id for file in files],
-        )  # fmt: skip
+            channel.id,
+            seed.BOT_USER,
+            str(args.get("initial_comment") or ""),
+            blocks,
+            thread_ts=args.get("thread_ts"),
+            files=[file.id for file in files],
+        )
         for file in files:
             file.shares.setdefault(channel.id, []).append(message.ts)
             api.workspace.keep_file(file)

@@ -8,17 +8,43 @@ POST_SPACING = 1.0  # seconds between messages in one channel
 _SLACK = 0.1  # requests a second apart may arrive a little closer
 TIERS = {1: 1, 2: 20, 3: 50, 4: 100}  # calls a minute of a method
 METHOD_TIERS = {
-    "chat.update": 3, "chat.delete": 3, "chat.postEphemeral": 4, "conversations.info": 3,
-    "conversations.history": 3, "conversations.replies": 3, "conversations.open": 3, "conversations.list": 2,
-    "conversations.members": 4, "conversations.join": 3, "views.open": 4, "views.update": 4, "views.push": 4,
-    "views.publish": 4, "files.info": 4, "files.getUploadURLExternal": 4, "files.completeUploadExternal": 4,
-    "users.info": 4, "users.list": 2, "apps.connections.open": 1,
-}  # fmt: skip
-FAULTS = ("rate_limited", "server_error", "timeout_after_accept", "duplicate_delivery", "history_lag")
+    "chat.update": 3,
+    "chat.delete": 3,
+    "chat.postEphemeral": 4,
+    "conversations.info": 3,
+    "conversations.history": 3,
+    "conversations.replies": 3,
+    "conversations.open": 3,
+    "conversations.list": 2,
+    "conversations.members": 4,
+    "conversations.join": 3,
+    "views.open": 4,
+    "views.update": 4,
+    "views.push": 4,
+    "views.publish": 4,
+    "files.info": 4,
+    "files.getUploadURLExternal": 4,
+    "files.completeUploadExternal": 4,
+    "users.info": 4,
+    "users.list": 2,
+    "apps.connections.open": 1,
+}
+FAULTS = (
+    "rate_limited",
+    "server_error",
+    "timeout_after_accept",
+    "duplicate_delivery",
+    "history_lag",
+)
 FAULTY_METHODS = frozenset(
-    {"chat.postMessage", "chat.update", "chat.postEphemeral", "files.getUploadURLExternal",
-     "files.completeUploadExternal"}
-)  # fmt: skip
+    {
+        "chat.postMessage",
+        "chat.update",
+        "chat.postEphemeral",
+        "files.getUploadURLExternal",
+        "files.completeUploadExternal",
+    }
+)
 
 
 class Pace:
@@ -72,7 +98,9 @@ class Faults:
     def strikes(self, kind: str, method: str | None = None) -> bool:
         """Whether this fault strikes this call; counts it if so."""
         wanted = self.method.get(kind)
-        applies = method is None or method == wanted or (wanted is None and method in FAULTY_METHODS)
+        applies = (
+            method is None or method == wanted or (wanted is None and method in FAULTY_METHODS)
+        )
         if not applies or self.left[kind] <= 0:
             return False
         self.left[kind] -= 1

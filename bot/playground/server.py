@@ -51,9 +51,16 @@ class Slack:
     """
 
     def __init__(
-        self, port: int, *, store: Path | None = None, bot_url: str | None = None, strict: bool = True,
-        extras: dict[str, Any] | None = None, now: Callable[[], Any] | None = None, secret: str = seed.SIGNING_SECRET,
-    ) -> None:  # fmt: skip
+        self,
+        port: int,
+        *,
+        store: Path | None = None,
+        bot_url: str | None = None,
+        strict: bool = True,
+        extras: dict[str, Any] | None = None,
+        now: Callable[[], Any] | None = None,
+        secret: str = seed.SIGNING_SECRET,
+    ) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.workspace = Workspace(Store(store), now)
         self.faults = Faults()
@@ -81,10 +88,16 @@ def server(app: Starlette, port: int) -> uvicorn.Server:
     """A uvicorn server on 127.0.0.1 that leaves signals to whoever runs it."""
     return _Server(
         uvicorn.Config(
-            app, host="127.0.0.1", port=port, log_level="warning", access_log=False, lifespan="on",
-            timeout_graceful_shutdown=2, server_header=False,
+            app,
+            host="127.0.0.1",
+            port=port,
+            log_level="warning",
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=2,
+            server_header=False,
         )
-    )  # fmt: skip
+    )
 
 
 class _Server(uvicorn.Server):
@@ -118,7 +131,9 @@ class StandIn:
         self.slack, self.port = slack, port
         self.url, self.api_url = slack.url, f"{slack.url}/api/"
         self._server = server(slack.app(*routes), port)
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve()), daemon=True)
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._server.serve()), daemon=True
+        )
         self._http = httpx.Client(base_url=slack.url, timeout=30, trust_env=False)
 
     @classmethod
@@ -134,7 +149,9 @@ class StandIn:
     ) -> Iterator["StandIn"]:
         """Serve until the block ends; ``routes`` adds the page (`bot.playground.page.page_routes`)."""
         port = free_port()
-        made = cls(Slack(port, store=store, bot_url=bot_url, strict=strict, extras=extras), port, routes)
+        made = cls(
+            Slack(port, store=store, bot_url=bot_url, strict=strict, extras=extras), port, routes
+        )
         made._thread.start()
         waiting = threading.Event()
         while not made._server.started and made._thread.is_alive():
@@ -150,9 +167,10 @@ class StandIn:
     def environment(self) -> dict[str, str]:
         """What points an app's processes here."""
         return {
-            "SLACK_BOT_TOKEN": seed.BOT_TOKEN, "SLACK_SIGNING_SECRET": seed.SIGNING_SECRET,
+            "SLACK_BOT_TOKEN": seed.BOT_TOKEN,
+            "SLACK_SIGNING_SECRET": seed.SIGNING_SECRET,
             "SLACK_API_URL": self.api_url,
-        }  # fmt: skip
+        }
 
     @property
     def workspace(self) -> Workspace:
@@ -191,10 +209,24 @@ class StandIn:
         return self._get(f"/channels/{channel}/messages", user=user)
 
     def press(
-        self, user: str, channel: str, ts: str, action_id: str, value: Any = None, block_id: str = ""
+        self,
+        user: str,
+        channel: str,
+        ts: str,
+        action_id: str,
+        value: Any = None,
+        block_id: str = "",
     ) -> Json:
         """Press a button or choose."""
-        return self._post("/actions", user=user, channel=channel, ts=ts, action_id=action_id, value=value, block_id=block_id)  # fmt: skip
+        return self._post(
+            "/actions",
+            user=user,
+            channel=channel,
+            ts=ts,
+            action_id=action_id,
+            value=value,
+            block_id=block_id,
+        )
 
     def view(self, user: str) -> Json | None:
         """The open modal."""

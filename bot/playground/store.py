@@ -25,7 +25,9 @@ class Store:
     def __init__(self, path: Path | None = None) -> None:
         if path:
             private(path.parent)
-        self._connection = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+        self._connection = sqlite3.connect(
+            path or ":memory:", isolation_level=None, check_same_thread=False
+        )
         for statement in (
             "PRAGMA journal_mode=WAL",
             "PRAGMA synchronous=NORMAL",
@@ -36,7 +38,8 @@ class Store:
     def put(self, kind: str, key: str, body: dict[str, Any], content: bytes | None = None) -> None:
         """Keep a thing, replacing an earlier one of that kind and key."""
         self._connection.execute(
-            "INSERT OR REPLACE INTO things VALUES (?, ?, ?, ?)", (kind, key, json.dumps(body), content)
+            "INSERT OR REPLACE INTO things VALUES (?, ?, ?, ?)",
+            (kind, key, json.dumps(body), content),
         )
 
     def drop(self, kind: str, key: str) -> None:

@@ -35,9 +35,10 @@ class Journey:
 
     def as_dict(self) -> dict[str, Any]:
         return {
-            "now": self.now.isoformat(), "moments": [one.isoformat() for one in self.moments],
+            "now": self.now.isoformat(),
+            "moments": [one.isoformat() for one in self.moments],
             "seconds": round(self.seconds, 1),
-        }  # fmt: skip
+        }
 
 
 class TimeMachine:
@@ -97,7 +98,8 @@ class TimeMachine:
 
     def _step(self, moment: datetime, target: datetime) -> None:
         self._say(
-            target, f"bringing in the orders up to {moment.astimezone(self.settings.zone):%a %d %b, %H:%M}"
+            target,
+            f"bringing in the orders up to {moment.astimezone(self.settings.zone):%a %d %b, %H:%M}",
         )
         self._feed(moment)
         with self.database.transaction() as session:
@@ -112,11 +114,19 @@ class TimeMachine:
     def _feed(self, until: datetime) -> None:
         with self.database.transaction() as session:
             submitted = jobs.submit(
-                session, self.settings, DemoFeed(until=until), requested_by=roles.OPERATOR, channel=None,
-                idem_key=f"demo:feed:{until.isoformat()}", announce=False,
-            )  # fmt: skip
+                session,
+                self.settings,
+                DemoFeed(until=until),
+                requested_by=roles.OPERATOR,
+                channel=None,
+                idem_key=f"demo:feed:{until.isoformat()}",
+                announce=False,
+            )
         jobs.wake(self.settings, submitted.job)
-        self._wait(lambda: self._state_of(submitted.job.id) not in jobs.OPEN, "the week's orders to come in")
+        self._wait(
+            lambda: self._state_of(submitted.job.id) not in jobs.OPEN,
+            "the week's orders to come in",
+        )
         if (state := self._state_of(submitted.job.id)) != "done":
             raise Conflict(
                 f"The orders up to {until:%d %b %Y} could not be brought in: job {submitted.job.id} {state}."

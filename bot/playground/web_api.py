@@ -13,7 +13,13 @@ from starlette.websockets import WebSocket
 from bot.playground import methods_more, seed
 from bot.playground.desk import Desk
 from bot.playground.methods import METHODS
-from bot.playground.workspace import RESPONSE_URL_SECONDS, RESPONSE_URL_USES, Json, SlackError, Workspace
+from bot.playground.workspace import (
+    RESPONSE_URL_SECONDS,
+    RESPONSE_URL_USES,
+    Json,
+    SlackError,
+    Workspace,
+)
 
 assert methods_more  # importing it registers its methods
 HANG_SECONDS = 15.0  # longer than any client's patience
@@ -116,7 +122,9 @@ class WebApi:
 def _refused(error: SlackError) -> Response:
     extra = dict(error.extra)
     if wait := extra.pop("retry_after", None):
-        return JSONResponse({"ok": False, "error": error.code}, 429, headers={"retry-after": str(wait)})
+        return JSONResponse(
+            {"ok": False, "error": error.code}, 429, headers={"retry-after": str(wait)}
+        )
     return JSONResponse({"ok": False, "error": error.code, **extra})
 
 

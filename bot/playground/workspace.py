@@ -88,7 +88,9 @@ class Workspace:
         Business time, stamped on messages for the page.
     """
 
-    def __init__(self, store: Store | None = None, now: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self, store: Store | None = None, now: Callable[[], datetime] | None = None
+    ) -> None:
         self.store = store or Store()
         self.now = now or (lambda: datetime.now(UTC))
         self.channels: dict[str, seed.Channel] = {one.id: one for one in seed.channels()}
@@ -165,16 +167,25 @@ class Workspace:
     ) -> Message:
         """Add a message (ephemeral with ``only_for``) and tell everybody."""
         message = Message(
-            channel, self.next_ts(), user, text, with_ids(blocks or []),
-            shown_at=self.now().isoformat(), **more,
-        )  # fmt: skip
+            channel,
+            self.next_ts(),
+            user,
+            text,
+            with_ids(blocks or []),
+            shown_at=self.now().isoformat(),
+            **more,
+        )
         self.messages[channel][message.ts] = message
         self.changed(message)
         return message
 
-    def revise(self, message: Message, text: str, blocks: list[Json], *, edited_by: str | None) -> None:
+    def revise(
+        self, message: Message, text: str, blocks: list[Json], *, edited_by: str | None
+    ) -> None:
         """Replace a message's content, remembering the buttons it had; marked as edited where it is text alone."""
-        message.past = [*message.past, *(block for block in message.blocks if _interactive(block))][-40:]
+        message.past = [*message.past, *(block for block in message.blocks if _interactive(block))][
+            -40:
+        ]
         if edited_by and not blocks and text != message.text:
             message.edited = edited_by
         message.text, message.blocks = text, with_ids(blocks)
@@ -185,8 +196,12 @@ class Workspace:
         if not message.only_for:
             self.store.put("message", f"{message.channel} {message.ts}", asdict(message))
         self.tell({"type": "message", "message": self.shown(message), "only_for": message.only_for})
-        if message.is_reply and (parent := self.messages[message.channel].get(message.thread_ts or "")):
-            self.tell({"type": "message", "message": self.shown(parent), "only_for": parent.only_for})
+        if message.is_reply and (
+            parent := self.messages[message.channel].get(message.thread_ts or "")
+        ):
+            self.tell(
+                {"type": "message", "message": self.shown(parent), "only_for": parent.only_for}
+            )
 
     def remove(self, message: Message) -> None:
         """Take a message away."""
@@ -210,8 +225,13 @@ class Workspace:
         """A message as the Web API shows it."""
         by_bot = message.user == seed.BOT_USER
         replies = [] if message.is_reply else self.replies(message)
-        wire: Json = {"type": "message", "user": message.user, "text": message.text, "ts": message.ts,
-                      "team": seed.TEAM_ID}  # fmt: skip
+        wire: Json = {
+            "type": "message",
+            "user": message.user,
+            "text": message.text,
+            "ts": message.ts,
+            "team": seed.TEAM_ID,
+        }
         if by_bot:
             wire |= {"bot_id": seed.BOT_ID, "app_id": seed.APP_ID}
         if message.blocks:
@@ -219,12 +239,17 @@ class Workspace:
         if message.is_reply or replies:
             wire["thread_ts"] = message.thread_ts or message.ts
         if replies:
-            wire |= {"reply_count": len(replies), "latest_reply": replies[-1].ts,
-                     "reply_users": sorted({one.user for one in replies})}  # fmt: skip
+            wire |= {
+                "reply_count": len(replies),
+                "latest_reply": replies[-1].ts,
+                "reply_users": sorted({one.user for one in replies}),
+            }
         if message.broadcast:
             wire["subtype"] = "thread_broadcast"
         if message.files:
-            wire["files"] = [self.file_wire(self.files[one]) for one in message.files if one in self.files]
+            wire["files"] = [
+                self.file_wire(self.files[one]) for one in message.files if one in self.files
+            ]
         if message.edited:
             wire["edited"] = {"user": message.edited, "ts": message.ts}
         if metadata and message.metadata:
@@ -234,22 +259,37 @@ class Workspace:
     def shown(self, message: Message) -> Json:
         """A message as scripts and the page get it."""
         return {
-            **self.wire(message), "channel": message.channel, "blocks": message.blocks,
-            "thread_ts": message.thread_ts, "shown_at": message.shown_at, "ephemeral": bool(message.only_for),
-            "files": [self.file_wire(self.files[one]) for one in message.files if one in self.files],
-        }  # fmt: skip
+            **self.wire(message),
+            "channel": message.channel,
+            "blocks": message.blocks,
+            "thread_ts": message.thread_ts,
+            "shown_at": message.shown_at,
+            "ephemeral": bool(message.only_for),
+            "files": [
+                self.file_wire(self.files[one]) for one in message.files if one in self.files
+            ],
+        }
 
     # ------------------------------------------------------------ files
 
     def file_wire(self, file: File) -> Json:
         """A file as the Web API shows it."""
         return {
-            "id": file.id, "name": file.name, "title": file.title or file.name, "mimetype": file.mimetype,
-            "size": file.size, "user": seed.BOT_USER, "created": file.created, "alt_txt": file.alt_text,
-            "mode": "hosted", "url_private": f"/playground/files/{file.id}",
+            "id": file.id,
+            "name": file.name,
+            "title": file.title or file.name,
+            "mimetype": file.mimetype,
+            "size": file.size,
+            "user": seed.BOT_USER,
+            "created": file.created,
+            "alt_txt": file.alt_text,
+            "mode": "hosted",
+            "url_private": f"/playground/files/{file.id}",
             "permalink": f"/playground/files/{file.id}",
-            "shares": {"public": {c: [{"ts": ts} for ts in tss] for c, tss in file.shares.items()}} if file.shares else {},
-        }  # fmt: skip
+            "shares": {"public": {c: [{"ts": ts} for ts in tss] for c, tss in file.shares.items()}}
+            if file.shares
+            else {},
+        }
 
     def keep_file(self, file: File, content: bytes | None = None) -> None:
         """Store a file; its bytes stay what they were unless given."""
@@ -306,7 +346,9 @@ def with_ids(blocks: list[Json]) -> list[Json]:
             if isinstance(block.get(key), dict) and block[key].get("type") != "image":
                 block[key] = {"action_id": secrets.token_urlsafe(4), **block[key]}
         if block.get("type") == "actions":
-            block["elements"] = [{"action_id": secrets.token_urlsafe(4), **one} for one in block["elements"]]
+            block["elements"] = [
+                {"action_id": secrets.token_urlsafe(4), **one} for one in block["elements"]
+            ]
         made.append(block)
     return made
 

@@ -23,8 +23,13 @@ from retention.outreach import sends
 from retention.settings import Settings
 
 UNDECIDED: dict[str, Any] = {
-    "decided_by": None, "decided_at": None, "reason": None, "approved_by": [], "clears_at": None, "send_at": None,
-}  # fmt: skip
+    "decided_by": None,
+    "decided_at": None,
+    "reason": None,
+    "approved_by": [],
+    "clears_at": None,
+    "send_at": None,
+}
 
 
 def submit(
@@ -35,13 +40,26 @@ def submit(
     body.check_offers()
     body.check_budget()
     if body.send_on is not None:
-        refuse_far(body.send_on, f"{body.send_on.astimezone(settings.zone):{MINUTE}}", settings.zone, now)
+        refuse_far(
+            body.send_on, f"{body.send_on.astimezone(settings.zone):{MINUTE}}", settings.zone, now
+        )
     ends = now + timedelta(hours=body.approval_expires_hours)
     return move(
-        session, settings, campaign_id, frm=("draft",), to="submitted", seen=version, actor=user,
-        action="campaign.submit", at=now, submitted_by=user, submitted_at=now, expires_at=ends,
-        remind_at=ends - timedelta(hours=body.remind_hours) if body.remind_hours else None, **UNDECIDED,
-    )  # fmt: skip
+        session,
+        settings,
+        campaign_id,
+        frm=("draft",),
+        to="submitted",
+        seen=version,
+        actor=user,
+        action="campaign.submit",
+        at=now,
+        submitted_by=user,
+        submitted_at=now,
+        expires_at=ends,
+        remind_at=ends - timedelta(hours=body.remind_hours) if body.remind_hours else None,
+        **UNDECIDED,
+    )
 
 
 class Approved(NamedTuple):
@@ -76,17 +94,32 @@ def approve(
     approved_by = [*before.approved_by, user]
     enough = len(approved_by) >= body.approvals_needed
     if enough:
-        wait_turn(session, f"assign {settings.team_id}")  # else two at once would both get whom both want
-    wrote = exists().where(CampaignEditor.campaign_id == Campaign.id, CampaignEditor.user_id == user)
+        wait_turn(
+            session, f"assign {settings.team_id}"
+        )  # else two at once would both get whom both want
+    wrote = exists().where(
+        CampaignEditor.campaign_id == Campaign.id, CampaignEditor.user_id == user
+    )
     try:
         campaign = move(
-            session, settings, campaign_id, frm=("submitted",), to="approved" if enough else "submitted",
-            seen=version, actor=user, action="campaign.approve", at=now, where=(~wrote, Campaign.expires_at > now),
-            details={"approval": len(approved_by), "needed": body.approvals_needed}, approved_by=approved_by,
+            session,
+            settings,
+            campaign_id,
+            frm=("submitted",),
+            to="approved" if enough else "submitted",
+            seen=version,
+            actor=user,
+            action="campaign.approve",
+            at=now,
+            where=(~wrote, Campaign.expires_at > now),
+            details={"approval": len(approved_by), "needed": body.approvals_needed},
+            approved_by=approved_by,
             **(_cleared(body, user, now) if enough else {}),
-        )  # fmt: skip
+        )
     except Stale as stale:
-        raise _why_not(session, find(session, settings, campaign_id), stale, version, user, now) from None
+        raise _why_not(
+            session, find(session, settings, campaign_id), stale, version, user, now
+        ) from None
     _decide(session, settings, campaign, user, "approve", None, now)
     arms = assign(session, campaign, body.holdout) if enough else {}
     if enough:
@@ -106,10 +139,21 @@ def reject(
     """Say no to a version, and why."""
     reason = _reason(reason, "reject")
     campaign = move(
-        session, settings, campaign_id, frm=("submitted",), to="rejected", seen=version, actor=user,
-        action="campaign.reject", at=now, decided_by=user, decided_at=now, reason=reason, remind_at=None,
+        session,
+        settings,
+        campaign_id,
+        frm=("submitted",),
+        to="rejected",
+        seen=version,
+        actor=user,
+        action="campaign.reject",
+        at=now,
+        decided_by=user,
+        decided_at=now,
+        reason=reason,
+        remind_at=None,
         details={"reason": reason},
-    )  # fmt: skip
+    )
     _decide(session, settings, campaign, user, "reject", reason, now)
     return campaign
 
@@ -129,9 +173,20 @@ def stop(
     """
     reason = _reason(reason, "stop")
     campaign = move(
-        session, settings, campaign_id, frm=frm, to="cancelled", actor=user, action="campaign.stop", at=now,
-        decided_by=user, decided_at=now, reason=reason, remind_at=None, details={"reason": reason},
-    )  # fmt: skip
+        session,
+        settings,
+        campaign_id,
+        frm=frm,
+        to="cancelled",
+        actor=user,
+        action="campaign.stop",
+        at=now,
+        decided_by=user,
+        decided_at=now,
+        reason=reason,
+        remind_at=None,
+        details={"reason": reason},
+    )
     coupons.void(session, campaign_id)
     sends.cancel(session, campaign_id, "the campaign was stopped")
     return campaign
@@ -159,21 +214,44 @@ def edit(
     was = Body.model_validate(before.body)
     body = changed(was, changes, settings.zone, now)
     name = named(changes.name) if changes.name is not None else before.name
-    differing = [field for field in Body.model_fields if getattr(body, field) != getattr(was, field)]
+    differing = [
+        field for field in Body.model_fields if getattr(body, field) != getattr(was, field)
+    ]
     differing += ["name"] if name != before.name else []
     stored = body.model_dump(mode="json")
     campaign = move(
-        session, settings, campaign_id, frm=EDITABLE, to="draft", seen=version, actor=user, action="campaign.edit",
-        at=now, name=name, body=stored, submitted_by=None, submitted_at=None, expires_at=None, remind_at=None,
-        version=Campaign.version + 1, details={"changed": differing}, **UNDECIDED,
-    )  # fmt: skip
+        session,
+        settings,
+        campaign_id,
+        frm=EDITABLE,
+        to="draft",
+        seen=version,
+        actor=user,
+        action="campaign.edit",
+        at=now,
+        name=name,
+        body=stored,
+        submitted_by=None,
+        submitted_at=None,
+        expires_at=None,
+        remind_at=None,
+        version=Campaign.version + 1,
+        details={"changed": differing},
+        **UNDECIDED,
+    )
     session.add(
         CampaignVersion(
-            team_id=settings.team_id, campaign_id=campaign_id, version=campaign.version, body=stored,
-            edited_by=user, edited_at=now,
+            team_id=settings.team_id,
+            campaign_id=campaign_id,
+            version=campaign.version,
+            body=stored,
+            edited_by=user,
+            edited_at=now,
         )
-    )  # fmt: skip
-    insert_once(session, CampaignEditor, team_id=settings.team_id, campaign_id=campaign_id, user_id=user)
+    )
+    insert_once(
+        session, CampaignEditor, team_id=settings.team_id, campaign_id=campaign_id, user_id=user
+    )
     unassign(session, campaign_id)
     for line, old in zip(body.offers, was.offers, strict=True):
         if line != old:
@@ -184,26 +262,51 @@ def edit(
 def schedule(session: Session, settings: Settings, campaign_id: str, now: datetime) -> Campaign:
     """The clearance time is over and nobody stopped it: it is sent at its moment."""
     return move(
-        session, settings, campaign_id, frm=("approved",), to="scheduled", actor=CLOCK, action="campaign.schedule",
-        at=now, where=(Campaign.clears_at <= now,),
-    )  # fmt: skip
+        session,
+        settings,
+        campaign_id,
+        frm=("approved",),
+        to="scheduled",
+        actor=CLOCK,
+        action="campaign.schedule",
+        at=now,
+        where=(Campaign.clears_at <= now,),
+    )
 
 
 def remind(session: Session, settings: Settings, campaign_id: str, now: datetime) -> Campaign:
     """Note that the approvers of a submitted version are reminded: once."""
     return move(
-        session, settings, campaign_id, frm=("submitted",), to="submitted", actor=CLOCK, action="campaign.remind",
-        at=now, where=(Campaign.remind_at <= now, Campaign.expires_at > now), remind_at=None,
-    )  # fmt: skip
+        session,
+        settings,
+        campaign_id,
+        frm=("submitted",),
+        to="submitted",
+        actor=CLOCK,
+        action="campaign.remind",
+        at=now,
+        where=(Campaign.remind_at <= now, Campaign.expires_at > now),
+        remind_at=None,
+    )
 
 
 def expire(session: Session, settings: Settings, campaign_id: str, now: datetime) -> Campaign:
     """End what ran out of time: a decision that nobody took, or an approval that was not acted on."""
     campaign = move(
-        session, settings, campaign_id, frm=("submitted", *CLEARING), to="expired", actor=CLOCK,
-        action="campaign.expire", at=now, where=(Campaign.expires_at <= now,), decided_by=None, decided_at=now,
-        reason=None, remind_at=None,
-    )  # fmt: skip
+        session,
+        settings,
+        campaign_id,
+        frm=("submitted", *CLEARING),
+        to="expired",
+        actor=CLOCK,
+        action="campaign.expire",
+        at=now,
+        where=(Campaign.expires_at <= now,),
+        decided_by=None,
+        decided_at=now,
+        reason=None,
+        remind_at=None,
+    )
     unassign(session, campaign_id)
     return campaign
 
@@ -224,7 +327,10 @@ def refuse_nobody(campaign: Campaign, arms: dict[str, int], *, returned: bool = 
         )
         remedy = "draft for a new sweep"
     else:
-        gone, left = "in other approved or running campaigns", "are in no other approved or running campaign"
+        gone, left = (
+            "in other approved or running campaigns",
+            "are in no other approved or running campaign",
+        )
         remedy = "approve it once those are over"
     if arms["control"]:
         raise Conflict(
@@ -247,10 +353,15 @@ def _decide(
 ) -> None:
     session.merge(  # the first of two approvers may reject it after all
         Approval(
-            team_id=settings.team_id, campaign_id=campaign.id, version=campaign.version, user_id=user,
-            decision=decision, reason=reason, at=now,
+            team_id=settings.team_id,
+            campaign_id=campaign.id,
+            version=campaign.version,
+            user_id=user,
+            decision=decision,
+            reason=reason,
+            at=now,
         )
-    )  # fmt: skip
+    )
 
 
 def _cleared(body: Body, user: str, now: datetime) -> dict[str, Any]:
@@ -258,9 +369,14 @@ def _cleared(body: Body, user: str, now: datetime) -> dict[str, Any]:
     clears = now + timedelta(hours=body.clearance_hours)
     goes = max(clears, body.send_on or clears)
     return {
-        "decided_by": user, "decided_at": now, "reason": None, "remind_at": None, "clears_at": clears,
-        "send_at": goes, "expires_at": goes + timedelta(hours=body.approval_expires_hours),
-    }  # fmt: skip
+        "decided_by": user,
+        "decided_at": now,
+        "reason": None,
+        "remind_at": None,
+        "clears_at": clears,
+        "send_at": goes,
+        "expires_at": goes + timedelta(hours=body.approval_expires_hours),
+    }
 
 
 def _why_not(

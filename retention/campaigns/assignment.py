@@ -81,10 +81,12 @@ def assign(session: Session, campaign: Campaign, holdout: float) -> dict[str, in
         select(_person(campaign.team_id, other.customer_id))
         .join(Campaign, Campaign.id == other.campaign_id)
         .where(
-            Campaign.team_id == campaign.team_id, Campaign.id != campaign.id, Campaign.state.in_(HOLDING),
+            Campaign.team_id == campaign.team_id,
+            Campaign.id != campaign.id,
+            Campaign.state.in_(HOLDING),
             other.arm.in_(("treatment", "control")),
         )
-    )  # fmt: skip
+    )
     arm = case(
         (_person(campaign.team_id, Assignment.customer_id).in_(elsewhere), "excluded"),
         (Assignment.bucket < cut(holdout), "control"),
@@ -164,19 +166,25 @@ def unassign(session: Session, campaign_id: str) -> None:
 def set_offer(session: Session, campaign_id: str, line: "OfferLine") -> None:
     """Give every customer of a rule what its line now says, without reading a row."""
     terms: dict[str, str | float] = {
-        "action": line.action, "discount": line.discount, "amount": line.face, "min_order": line.min_order,
-    }  # fmt: skip
+        "action": line.action,
+        "discount": line.discount,
+        "amount": line.face,
+        "min_order": line.min_order,
+    }
     given: Any
     if session.get_bind().dialect.name == "sqlite":
         given = func.json_set(
-            Assignment.offer, *(part for key, value in terms.items() for part in (f"$.{key}", value))
+            Assignment.offer,
+            *(part for key, value in terms.items() for part in (f"$.{key}", value)),
         )
     else:
         merged = cast(Assignment.offer, JSONB).concat(literal(terms, JSONB))
         given = cast(merged, JSON)
     session.execute(
         update(Assignment)
-        .where(Assignment.campaign_id == campaign_id, Assignment.offer["rule"].as_string() == line.rule)
+        .where(
+            Assignment.campaign_id == campaign_id, Assignment.offer["rule"].as_string() == line.rule
+        )
         .values(offer=given),
         execution_options={"synchronize_session": False},
     )

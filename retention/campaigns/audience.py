@@ -87,7 +87,9 @@ def select_audience(
     kept = kept.assign(asks=kept["rule"].map(policy.consent_for))
     chosen = (choose or partial(_most_at_stake, policy))(kept.reset_index(drop=True))
     excluded |= chosen.excluded
-    return Audience(chosen.customers, {reason: number for reason, number in excluded.items() if number})
+    return Audience(
+        chosen.customers, {reason: number for reason, number in excluded.items() if number}
+    )
 
 
 def _pool(
@@ -120,10 +122,16 @@ def _staying(
         ("erased", lambda: ~ids.isin(known(session, settings))),
         (
             "no_consent",
-            lambda: (asked == "refused") | (pool["rule"].isna() & (_rules(pool, policy, "given").notna())),
+            lambda: (
+                (asked == "refused")
+                | (pool["rule"].isna() & (_rules(pool, policy, "given").notna()))
+            ),
         ),
         ("no_rule", lambda: pool["rule"].isna()),
-        ("other_campaign", lambda: ids.isin(lake.identities.resolved(in_campaigns(session, settings)))),
+        (
+            "other_campaign",
+            lambda: ids.isin(lake.identities.resolved(in_campaigns(session, settings))),
+        ),
         ("frequency_cap", lambda: ids.isin(contacted(lake, session, settings, since, now))),
         ("returned", lambda: ids.isin(returned(lake, ids, as_of, now))),
     )
@@ -142,7 +150,9 @@ def _most_at_stake(policy: Policy, customers: "pd.DataFrame") -> Audience:
     at_stake = customers["churn_probability"] * customers["expected_value"]
     order = at_stake.sort_values(ascending=False, kind="stable").index
     beyond = max(len(customers) - most, 0)
-    return Audience(customers.loc[order].head(most).reset_index(drop=True), {"beyond_maximum": beyond})
+    return Audience(
+        customers.loc[order].head(most).reset_index(drop=True), {"beyond_maximum": beyond}
+    )
 
 
 def bands(value: "pd.Series", high: float, middle: float) -> "pd.Series":
@@ -177,7 +187,9 @@ def _rules(
 
     columns = ["tier", "features", "value", "consent", "phone"]
     rules = [
-        policy.rule_for(tier, features, value, consent or said, without if phone else (*without, "call"))
+        policy.rule_for(
+            tier, features, value, consent or said, without if phone else (*without, "call")
+        )
         for tier, features, value, said, phone in pool[columns].itertuples(index=False)
     ]
     names = [rule.name if rule and rule.action != "nothing" else None for rule in rules]
@@ -187,7 +199,12 @@ def _rules(
 def _called(kept: "pd.DataFrame", policy: Policy) -> "pd.DataFrame":
     """As many personal calls as the policy allows, to the most valuable; the others get their next rule."""
     calls = kept["rule"].isin(_calls(policy))
-    order = kept.loc[calls, "expected_value"].fillna(0).sort_values(ascending=False, kind="stable").index
+    order = (
+        kept.loc[calls, "expected_value"]
+        .fillna(0)
+        .sort_values(ascending=False, kind="stable")
+        .index
+    )
     further = order[policy.campaign.max_calls :]
     kept = kept.copy()
     kept.loc[further, "rule"] = _rules(kept.loc[further], policy, without=("call",))
@@ -205,20 +222,25 @@ def in_campaigns(session: Session, settings: Settings) -> set[str]:
             select(Assignment.customer_id)
             .join(Campaign, Campaign.id == Assignment.campaign_id)
             .where(
-                Campaign.team_id == settings.team_id, Campaign.state.in_(HOLDING),
+                Campaign.team_id == settings.team_id,
+                Campaign.state.in_(HOLDING),
                 Assignment.arm.in_(("treatment", "control")),
             )
         )
-    )  # fmt: skip
+    )
 
 
-def contacted(lake: "Lake", session: Session, settings: Settings, since: datetime, now: datetime) -> set[str]:
+def contacted(
+    lake: "Lake", session: Session, settings: Settings, since: datetime, now: datetime
+) -> set[str]:
     """Customers who were sent a campaign since then: by our own sends (SQL), and by imported treatments (the lake)."""
     ours = sends.reached(session, settings.team_id, since)
     own = set(session.scalars(select(Campaign.id).where(Campaign.team_id == settings.team_id)))
     sent = lake.table("treatments", before=now)
     sent = sent.filter(~sent.campaign_id.isin(sorted(own))) if own else sent
-    theirs = sent.filter(sent.arm == "treatment", sent.sent_at >= naive(since)).customer_id.execute()
+    theirs = sent.filter(
+        sent.arm == "treatment", sent.sent_at >= naive(since)
+    ).customer_id.execute()
     return lake.identities.resolved({*ours, *theirs})
 
 

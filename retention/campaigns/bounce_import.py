@@ -50,7 +50,9 @@ def import_bounces(
 
     foreign = "nobody to whom a copy of ours had gone in the two weeks before"
     judging = Judging(BOUNCES, judge, _kept, foreign, "finding their copies", AT_ONCE)
-    return import_judged(lake, database, settings, judging, files, map_path, query=query, progress=progress)
+    return import_judged(
+        lake, database, settings, judging, files, map_path, query=query, progress=progress
+    )
 
 
 def _kept(session: Session) -> int:

@@ -25,7 +25,11 @@ def picture(outcomes: "Outcomes", measured: "Measurement", *, simulated: bool) -
         axes.spines[["top", "right"]].set_visible(False)
     if simulated:
         figure.suptitle(
-            "Simulated response on top of real orders", fontsize=9, color=CONTROL, ha="right", x=0.99
+            "Simulated response on top of real orders",
+            fontsize=9,
+            color=CONTROL,
+            ha="right",
+            x=0.99,
         )
     content = io.BytesIO()
     figure.savefig(content, format="png")
@@ -44,15 +48,17 @@ def _cumulative(axes, outcomes: "Outcomes") -> None:
     axes.axhline(0, color=CONTROL, lw=1)
     axes.set_title(
         f"Extra orders per 100 treated to date ({treated.sum():,} against {(~treated).sum():,})",
-        fontsize=10, loc="left", color=INK,
-    )  # fmt: skip
+        fontsize=10,
+        loc="left",
+        color=INK,
+    )
     axes.set_xlabel("days since sending")
     if min(treated.sum(), (~treated).sum()) < 2 or outcomes.orders.empty:
         return
     days = int(outcomes.orders["day"].max()) + 1
-    totals = 100 * by_day(outcomes.orders.assign(orders=1.0), "orders", people["customer_id"], days).cumsum(
-        axis=1
-    )
+    totals = 100 * by_day(
+        outcomes.orders.assign(orders=1.0), "orders", people["customer_id"], days
+    ).cumsum(axis=1)
     before = 100 * people["pre_orders"].to_numpy(float)
     effects = [
         difference(totals[treated, day], totals[~treated, day], before[treated], before[~treated])
@@ -60,16 +66,30 @@ def _cumulative(axes, outcomes: "Outcomes") -> None:
     ]
     at = np.arange(1, days + 1)
     axes.fill_between(
-        at, [one.low for one in effects], [one.high for one in effects], color=TREATED, alpha=0.15, lw=0
+        at,
+        [one.low for one in effects],
+        [one.high for one in effects],
+        color=TREATED,
+        alpha=0.15,
+        lw=0,
     )
     axes.plot(at, [one.per_customer for one in effects], color=TREATED, lw=2)
 
 
 def _by_segment(axes, shown: "list[tuple[str, Effect]]") -> None:
     for height, (_name, effect) in enumerate(shown):
-        low, high = 100 * (effect.per_customer - effect.low), 100 * (effect.high - effect.per_customer)
+        low, high = (
+            100 * (effect.per_customer - effect.low),
+            100 * (effect.high - effect.per_customer),
+        )
         axes.errorbar(
-            100 * effect.per_customer, height, xerr=[[low], [high]], fmt="o", color=TREATED, capsize=3, lw=2
+            100 * effect.per_customer,
+            height,
+            xerr=[[low], [high]],
+            fmt="o",
+            color=TREATED,
+            capsize=3,
+            lw=2,
         )
     axes.axvline(0, color=CONTROL, lw=1)
     axes.set_yticks(range(len(shown)), [name for name, _ in shown])

@@ -18,12 +18,16 @@ from retention.outreach import sends
 from retention.settings import Settings
 
 LATE = timedelta(days=1)  # shops import a day's orders the night after
-QUIET = timedelta(days=3)  # where nobody has bought since the window's end for so long, nobody may have
+QUIET = timedelta(
+    days=3
+)  # where nobody has bought since the window's end for so long, nobody may have
 GIVEN_UP = timedelta(days=28)  # after the window's end orders are not waited for any more
 NO_ORDERS = "no_orders"  # the advice of a campaign that was not measured
 
 
-def begin(session: Session, settings: Settings, campaign_id: str, actor: str, now: datetime) -> Campaign:
+def begin(
+    session: Session, settings: Settings, campaign_id: str, actor: str, now: datetime
+) -> Campaign:
     """From live to measuring, once the window is over; a run that died half-way is taken up again.
 
     Raises
@@ -40,15 +44,27 @@ def begin(session: Session, settings: Settings, campaign_id: str, actor: str, no
     if campaign.state in ("measuring", "cancelled"):
         return campaign
     moved = move(
-        session, settings, campaign_id, frm=("live",), to="measuring", actor=actor, action="campaign.measuring",
-        at=now, where=(Campaign.window_ends_at <= now,),
-    )  # fmt: skip
+        session,
+        settings,
+        campaign_id,
+        frm=("live",),
+        to="measuring",
+        actor=actor,
+        action="campaign.measuring",
+        at=now,
+        where=(Campaign.window_ends_at <= now,),
+    )
     sends.cancel_unsent(session, campaign_id, "not sent before the window was over")
     return moved
 
 
 def finish(
-    session: Session, settings: Settings, campaign_id: str, result: dict[str, Any], actor: str, now: datetime
+    session: Session,
+    settings: Settings,
+    campaign_id: str,
+    result: dict[str, Any],
+    actor: str,
+    now: datetime,
 ) -> Campaign:
     """From measuring to closed, with the result; a cancelled one gets its result and stays so.
 
@@ -66,9 +82,16 @@ def finish(
         session.flush()
         return campaign
     return move(
-        session, settings, campaign_id, frm=("measuring",), to="closed", actor=actor,
-        action="campaign.closed" if measured else "campaign.unmeasured", at=now, result=result,
-    )  # fmt: skip
+        session,
+        settings,
+        campaign_id,
+        frm=("measuring",),
+        to="closed",
+        actor=actor,
+        action="campaign.closed" if measured else "campaign.unmeasured",
+        at=now,
+        result=result,
+    )
 
 
 def awaited(campaign: Campaign, newest_order: datetime | None, now: datetime) -> bool:
@@ -92,8 +115,10 @@ def given_up(campaign: Campaign, now: datetime) -> bool:
 def without_orders(newest_order: datetime | None) -> dict[str, Any]:
     """The result of a campaign whose orders never came: no figures, for nothing can be said of it."""
     return {
-        "advice": NO_ORDERS, "effects": {}, "newest_order": newest_order.isoformat() if newest_order else None,
-    }  # fmt: skip
+        "advice": NO_ORDERS,
+        "effects": {},
+        "newest_order": newest_order.isoformat() if newest_order else None,
+    }
 
 
 def never_measured(result: dict[str, Any] | None) -> bool:
@@ -130,5 +155,7 @@ def _refuse_before_its_end(campaign: Campaign, now: datetime) -> None:
 
 def _refuse_what_never_was_live(campaign: Campaign) -> None:
     """A cancelled campaign is measured once, and only if it had been sent."""
-    if campaign.state == "cancelled" and (campaign.window_ends_at is None or campaign.result is not None):
+    if campaign.state == "cancelled" and (
+        campaign.window_ends_at is None or campaign.result is not None
+    ):
         raise Stale(campaign)

@@ -23,7 +23,9 @@ LONGEST_TITLE = 120  # characters
 Offer = Mapping[str, Any]  # a row of `sending.codes`
 
 
-def maker(settings: Settings, body: Body, offers: Mapping[str, Offer]) -> Callable[[Send, Contact], Message]:
+def maker(
+    settings: Settings, body: Body, offers: Mapping[str, Offer]
+) -> Callable[[Send, Contact], Message]:
     """What makes a campaign's copies.
 
     Parameters
@@ -61,34 +63,56 @@ def composed(
     told = {**values, "subject": subject, "unsubscribe_url": unsubscribe, "action": given["action"]}
     told["agreed"] = "unknown" not in (given.get("consent") or ())
     html = templating.html(
-        "campaigns/email.html.j2", paragraphs=[part for part in text.split("\n\n") if part.strip()],
-        titles=_named(given), **told,
-    )  # fmt: skip
+        "campaigns/email.html.j2",
+        paragraphs=[part for part in text.split("\n\n") if part.strip()],
+        titles=_named(given),
+        **told,
+    )
     return Message(
-        key=f"{send.campaign_id}:{send.id}", campaign_id=send.campaign_id, customer_id=send.customer_id,
-        to=contact, subject=subject, text=templating.text("campaigns/email.txt.j2", text=text, **told),
-        html=_inliner().inline(html), unsubscribe_url=unsubscribe,
+        key=f"{send.campaign_id}:{send.id}",
+        campaign_id=send.campaign_id,
+        customer_id=send.customer_id,
+        to=contact,
+        subject=subject,
+        text=templating.text("campaigns/email.txt.j2", text=text, **told),
+        html=_inliner().inline(html),
+        unsubscribe_url=unsubscribe,
         offer={
-            **public, "amount": public["amount"] or 0.0, "min_order": public["min_order"] or 0.0, "code": offer["code"],
-            "expires_at": offer["expires_at"].astimezone(settings.zone).isoformat() if offer["expires_at"] else None,
-            "items": [{**item, "title": title} for item, title in zip(given["items"], _titles(given), strict=True)],
+            **public,
+            "amount": public["amount"] or 0.0,
+            "min_order": public["min_order"] or 0.0,
+            "code": offer["code"],
+            "expires_at": offer["expires_at"].astimezone(settings.zone).isoformat()
+            if offer["expires_at"]
+            else None,
+            "items": [
+                {**item, "title": title}
+                for item, title in zip(given["items"], _titles(given), strict=True)
+            ],
         },
-    )  # fmt: skip
+    )
 
 
 def placed(settings: Settings, name: str | None, offer: Offer) -> dict[str, str]:
     """What the placeholders of a text stand for, for one customer."""
     given, zone = offer["offer"], ZoneInfo(settings.timezone)
     return {
-        "name": templating.straight(name or ""), "discount": worth(given), "conditions": conditions(given), "code": offer["code"] or "",
+        "name": templating.straight(name or ""),
+        "discount": worth(given),
+        "conditions": conditions(given),
+        "code": offer["code"] or "",
         "expires": templating.day(offer["expires_at"], str(zone)) if offer["expires_at"] else "",
-        "items": "; ".join(_named(given)), "shop": settings.shop,
-    }  # fmt: skip
+        "items": "; ".join(_named(given)),
+        "shop": settings.shop,
+    }
 
 
 def _titles(given: Mapping[str, Any]) -> list[str]:
     """The items of an offer, as people call them; catalogues have titles that are whole descriptions."""
-    return [templating.shorten(templating.straight(item["title"]), LONGEST_TITLE) for item in given["items"]]
+    return [
+        templating.shorten(templating.straight(item["title"]), LONGEST_TITLE)
+        for item in given["items"]
+    ]
 
 
 def _named(given: Mapping[str, Any]) -> list[str]:
@@ -103,7 +127,9 @@ def _named(given: Mapping[str, Any]) -> list[str]:
 
 def copy_of(body: Body, given: Mapping[str, Any]) -> str:
     """The campaign's own text where it is for this offer's action (`Body.copy_action`); else the usual one for what it offers."""
-    own = given["action"] == body.copy_action and body.copy_text != wording.default(body.copy_action)
+    own = given["action"] == body.copy_action and body.copy_text != wording.default(
+        body.copy_action
+    )
     return body.copy_text if own else wording.default(reads_as(given))
 
 

@@ -65,18 +65,27 @@ def reserve(
         select(Assignment.customer_id)
         .outerjoin(
             Coupon,
-            (Coupon.campaign_id == Assignment.campaign_id) & (Coupon.customer_id == Assignment.customer_id),
+            (Coupon.campaign_id == Assignment.campaign_id)
+            & (Coupon.customer_id == Assignment.customer_id),
         )
-        .where(Assignment.campaign_id == campaign_id, Assignment.arm == "treatment", Coupon.code.is_(None))
+        .where(
+            Assignment.campaign_id == campaign_id,
+            Assignment.arm == "treatment",
+            Coupon.code.is_(None),
+        )
         .where(Assignment.offer["action"].as_string().in_(CODED))
     )
     rows = [
         {
-            "code": new_code(), "team_id": team_id, "campaign_id": campaign_id, "customer_id": customer_id,
-            "state": "reserved", "expires_at": expires_at,
+            "code": new_code(),
+            "team_id": team_id,
+            "campaign_id": campaign_id,
+            "customer_id": customer_id,
+            "state": "reserved",
+            "expires_at": expires_at,
         }
         for customer_id in session.scalars(missing.order_by(Assignment.customer_id).limit(limit))
-    ]  # fmt: skip
+    ]
     insert_missing(session, Coupon, rows)
     return session.scalar(select(func.count()).select_from(missing.subquery())) or 0
 
@@ -91,7 +100,11 @@ def extend(session: Session, campaign_id: str, expires_at: datetime) -> None:
     """Let what is reserved hold until then: it is issued later than it was reserved for."""
     session.execute(
         update(Coupon)
-        .where(Coupon.campaign_id == campaign_id, Coupon.state == "reserved", Coupon.expires_at != expires_at)
+        .where(
+            Coupon.campaign_id == campaign_id,
+            Coupon.state == "reserved",
+            Coupon.expires_at != expires_at,
+        )
         .values(expires_at=expires_at),
         execution_options={"synchronize_session": False},
     )

@@ -54,9 +54,13 @@ class Draft:
     def as_dict(self) -> dict[str, Any]:
         """What ``campaign draft --json`` prints: counts and money, no customer."""
         return {
-            "campaign_id": self.campaign_id, "name": self.name, "state": "draft", "version": 1,
-            "cohort_id": self.cohort_id, **said(self.body),
-        }  # fmt: skip
+            "campaign_id": self.campaign_id,
+            "name": self.name,
+            "state": "draft",
+            "version": 1,
+            "cohort_id": self.cohort_id,
+            **said(self.body),
+        }
 
 
 def draft(
@@ -105,7 +109,9 @@ def draft(
     """
     progress(0, 4, "choosing the audience")
     margin, margin_known = average_margin(lake, as_of, policy.offer.margin)
-    choose = _persuadable(lake, uplift, policy, margin, as_of) if uplift and uplift.learner else None
+    choose = (
+        _persuadable(lake, uplift, policy, margin, as_of) if uplift and uplift.learner else None
+    )
     with database.reading() as session:
         audience = select_audience(
             lake, session, settings, policy, scores, as_of=as_of, now=now, choose=choose
@@ -116,7 +122,9 @@ def draft(
     if audience.customers.empty:
         raise BadInput(_nobody(audience, len(scores)))
     progress(1, 4, "costing the offers")
-    body = _body(lake, settings, policy, audience, as_of, model_version, margin, margin_known, prior, uplift)
+    body = _body(
+        lake, settings, policy, audience, as_of, model_version, margin, margin_known, prior, uplift
+    )
     body.check_offers()
     progress(2, 4, "choosing items for each customer")
     items, own = _items(lake, policy, audience.customers, suggest, together or _joined, now)
@@ -136,9 +144,16 @@ def draft(
     tiers = ", ".join(tier for tier in ("high", "medium", "low") if tier in body.tiers)
     tiers = " and ".join(tiers.rsplit(", ", 1))
     return Draft(
-        campaign_id, salt, name or f"{tiers.capitalize()} risk, {now.astimezone(settings.zone):%d %b %Y}".replace(", 0", ", "),
-        cohort_id, body, rows,
-    )  # fmt: skip
+        campaign_id,
+        salt,
+        name
+        or f"{tiers.capitalize()} risk, {now.astimezone(settings.zone):%d %b %Y}".replace(
+            ", 0", ", "
+        ),
+        cohort_id,
+        body,
+        rows,
+    )
 
 
 def store(
@@ -155,18 +170,36 @@ def store(
     stored = drafted.body.model_dump(mode="json")
     shared = {"team_id": settings.team_id, "campaign_id": drafted.campaign_id}
     campaign = Campaign(
-        id=drafted.campaign_id, team_id=settings.team_id, name=drafted.name, cohort_id=drafted.cohort_id,
-        channel=channel, post_key=post_key, body=stored, salt=drafted.salt, drafted_by=by, created_at=now,
-    )  # fmt: skip
+        id=drafted.campaign_id,
+        team_id=settings.team_id,
+        name=drafted.name,
+        cohort_id=drafted.cohort_id,
+        channel=channel,
+        post_key=post_key,
+        body=stored,
+        salt=drafted.salt,
+        drafted_by=by,
+        created_at=now,
+    )
     session.add(campaign)
     session.flush()
     session.add(CampaignVersion(**shared, version=1, body=stored, edited_by=by, edited_at=now))
     session.add(CampaignEditor(**shared, user_id=by))
     session.execute(insert(Assignment), [{**row, **shared} for row in drafted.rows])
     record(
-        session, settings, by, "campaign.draft", drafted.campaign_id, now,
-        {"version": 1, "to": "draft", "cohort": drafted.cohort_id, "audience": drafted.body.audience},
-    )  # fmt: skip
+        session,
+        settings,
+        by,
+        "campaign.draft",
+        drafted.campaign_id,
+        now,
+        {
+            "version": 1,
+            "to": "draft",
+            "cohort": drafted.cohort_id,
+            "audience": drafted.body.audience,
+        },
+    )
     return campaign
 
 
@@ -174,11 +207,16 @@ def average_margin(lake: "Lake", before: datetime, default: float) -> tuple[floa
     """Margin as a share of recent sales, and whether the items themselves said so (else it is the policy's)."""
     events, items = lake.table("events", before), lake.table("items")
     recent = events.filter(
-        events.event_type == "purchase", events.occurred_at >= naive(before - timedelta(days=MARGIN_DAYS))
+        events.event_type == "purchase",
+        events.occurred_at >= naive(before - timedelta(days=MARGIN_DAYS)),
     )
     sold = recent.join(items, recent.item_id == items.item_id).select(recent.amount, items.margin)
     sold = sold.filter(sold.margin.notnull(), sold.amount > 0)
-    sums = sold.aggregate(sales=sold.amount.sum(), earned=(sold.amount * sold.margin).sum()).execute().iloc[0]
+    sums = (
+        sold.aggregate(sales=sold.amount.sum(), earned=(sold.amount * sold.margin).sum())
+        .execute()
+        .iloc[0]
+    )
     if not sums["sales"] or sums["sales"] != sums["sales"]:
         return default, False
     return float(sums["earned"] / sums["sales"]), True
@@ -189,7 +227,12 @@ def assumed_fields(lake: "Lake", table: str, wanted: Sequence[str]) -> list[str]
     import json
 
     attributes = lake.table(table).select("attributes")
-    texts = attributes.filter(attributes.attributes.contains('"assumed"')).distinct().limit(200).execute()
+    texts = (
+        attributes.filter(attributes.attributes.contains('"assumed"'))
+        .distinct()
+        .limit(200)
+        .execute()
+    )
     named = {field for text in texts["attributes"] for field in json.loads(text).get("assumed", [])}
     return [field for field in wanted if field in named]
 
@@ -234,18 +277,33 @@ def _body(
     assumed = assumed_fields(lake, "customers", ("marketing_consent",))
     assumed += assumed_fields(lake, "items", ("margin", "in_stock")) if margin_known else ["margin"]
     body = Body(
-        as_of=as_of, model_version=model_version, currency=lake.currency(settings),
+        as_of=as_of,
+        model_version=model_version,
+        currency=lake.currency(settings),
         audience=len(audience.customers),
         tiers={tier: int(n) for tier, n in audience.customers["tier"].value_counts().items()},
-        excluded=audience.excluded, offers=offers.lines(audience.customers, policy, {}), holdout=rules.holdout,
+        excluded=audience.excluded,
+        offers=offers.lines(audience.customers, policy, {}),
+        holdout=rules.holdout,
         expires_days=policy.offer.expires_days,
         copy_text="",
-        margin=margin, redemption=policy.offer.redemption, contact_cost=policy.offer.contact_cost,
-        min_margin=rules.min_margin, budget=rules.budget, most_budget=rules.budget, shipping_cost=policy.offer.shipping_cost, window_days=rules.window_days,
-        clearance_hours=rules.clearance_hours, approval_expires_hours=rules.approval_expires_hours,
-        remind_hours=rules.reminder, quiet_hours=rules.quiet_hours, second_approver=policy.second_approver,
-        prior=prior, targeting=told(uplift), assumed=tuple(assumed),
-    )  # fmt: skip
+        margin=margin,
+        redemption=policy.offer.redemption,
+        contact_cost=policy.offer.contact_cost,
+        min_margin=rules.min_margin,
+        budget=rules.budget,
+        most_budget=rules.budget,
+        shipping_cost=policy.offer.shipping_cost,
+        window_days=rules.window_days,
+        clearance_hours=rules.clearance_hours,
+        approval_expires_hours=rules.approval_expires_hours,
+        remind_hours=rules.reminder,
+        quiet_hours=rules.quiet_hours,
+        second_approver=policy.second_approver,
+        prior=prior,
+        targeting=told(uplift),
+        assumed=tuple(assumed),
+    )
     return body.model_copy(update={"copy_text": wording.default(body.copy_action)})
 
 
@@ -291,11 +349,20 @@ def _example(
     """The titles of the first customer's items for whom the campaign's own text is; nobody is named."""
     rules = [line.rule for line in body.offers if line.action == body.copy_action]
     first = customers.loc[customers["rule"].isin(rules), "customer_id"].head(1)
-    return tuple(item.title for who in first for item in items.get(who, ()) if item.title != item.item_id)
+    return tuple(
+        item.title for who in first for item in items.get(who, ()) if item.title != item.item_id
+    )
 
 
 def _untitled(items: Mapping[str, Sequence[Suggested]]) -> int:
-    return len({item.item_id for offered in items.values() for item in offered if item.title == item.item_id})
+    return len(
+        {
+            item.item_id
+            for offered in items.values()
+            for item in offered
+            if item.title == item.item_id
+        }
+    )
 
 
 def _rows(
@@ -308,22 +375,36 @@ def _rows(
     category: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     line = {offer.rule: offer for offer in body.offers}
-    drawn = buckets(salt, campaign_id, zip(customers["customer_id"], customers["tier"], strict=True))
+    drawn = buckets(
+        salt, campaign_id, zip(customers["customer_id"], customers["tier"], strict=True)
+    )
     return [
         {
-            "customer_id": row.customer_id, "arm": "audience", "bucket": drawn[row.customer_id], "tier": row.tier,
+            "customer_id": row.customer_id,
+            "arm": "audience",
+            "bucket": drawn[row.customer_id],
+            "tier": row.tier,
             "churn_probability": float(row.churn_probability),
-            "expected_value": float(row.expected_value) if row.expected_value == row.expected_value else 0.0,
+            "expected_value": float(row.expected_value)
+            if row.expected_value == row.expected_value
+            else 0.0,
             "offer": {
                 **offers.given(
-                    line[row.rule], items.get(row.customer_id, ()), body.currency, recommended_by, category.get(row.customer_id)
+                    line[row.rule],
+                    items.get(row.customer_id, ()),
+                    body.currency,
+                    recommended_by,
+                    category.get(row.customer_id),
                 ),
                 "consent": list(row.asks),
-                "segment": {"value": row.value, "reason": reason_of(row.features[0]) if row.features else "none"},
+                "segment": {
+                    "value": row.value,
+                    "reason": reason_of(row.features[0]) if row.features else "none",
+                },
             },
         }
         for row in customers.itertuples(index=False)
-    ]  # fmt: skip
+    ]
 
 
 def _chances(customers: "pd.DataFrame") -> list[dict[str, Any]]:
@@ -339,5 +420,7 @@ def _chances(customers: "pd.DataFrame") -> list[dict[str, Any]]:
 def _nobody(audience: Audience, found: int) -> str:
     if not found:
         return "The cohort is empty, so there is nobody to write to; run a sweep with another tier."
-    why = ", ".join(f"{EXCLUSIONS[reason]}: {number:,}" for reason, number in audience.excluded.items())
+    why = ", ".join(
+        f"{EXCLUSIONS[reason]}: {number:,}" for reason, number in audience.excluded.items()
+    )
     return f"Nobody of the cohort's {found:,} customers can be written to ({why}); sweep again or change the policy."

@@ -36,7 +36,12 @@ class Due:
 def due(session: Session, settings: Settings, now: datetime) -> list[Due]:
     """Jobs due at ``now``; their idempotency keys make asking twice harmless."""
     found = [
-        _job(campaign, "campaign_send", f"send:{campaign.id}:{campaign.version}", version=campaign.version)
+        _job(
+            campaign,
+            "campaign_send",
+            f"send:{campaign.id}:{campaign.version}",
+            version=campaign.version,
+        )
         # One that is being sent has its job already, unless that has failed.
         for campaign in _reached(session, settings, ("scheduled", "sending"), Campaign.send_at, now)
     ]
@@ -55,7 +60,8 @@ def due(session: Session, settings: Settings, now: datetime) -> list[Due]:
     return found + [
         _job(campaign, "campaign_deliver", f"deliver:{campaign.id}:{minute}")
         for campaign in sends.due_campaigns(session, settings.team_id, now)
-        if not _under_way(session, "campaign_deliver", campaign.id) and not _resting(session, campaign)
+        if not _under_way(session, "campaign_deliver", campaign.id)
+        and not _resting(session, campaign)
     ]
 
 
@@ -67,7 +73,10 @@ def cleared(session: Session, settings: Settings, now: datetime) -> list[str]:
 def to_remind(session: Session, settings: Settings, now: datetime) -> list[str]:
     """Ids of the submitted campaigns that soon expire, and of which nobody was reminded yet."""
     still = Campaign.expires_at > now
-    return [one.id for one in _reached(session, settings, ("submitted",), Campaign.remind_at, now, still)]
+    return [
+        one.id
+        for one in _reached(session, settings, ("submitted",), Campaign.remind_at, now, still)
+    ]
 
 
 def expired(session: Session, settings: Settings, now: datetime) -> list[str]:
@@ -121,7 +130,11 @@ def _resting(session: Session, campaign: Campaign) -> bool:
     """
     wall, at = clock.wall(), Job.created_at
     ours = Job.team_id == campaign.team_id, at <= wall, *_of("campaign_deliver", campaign.id)
-    newest = select(at, Job.state, Job.result).where(*ours, at >= wall - LONGEST_REST).order_by(at.desc())
+    newest = (
+        select(at, Job.state, Job.result)
+        .where(*ours, at >= wall - LONGEST_REST)
+        .order_by(at.desc())
+    )
     last = session.execute(newest.limit(1)).first()
     if last is None or not (last.state == "failed" or (last.result or {}).get("stopped")):
         return False

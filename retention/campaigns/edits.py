@@ -48,14 +48,18 @@ def changed(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -> Body
     BadInput
         One sentence that names the field, the value and what can be used.
     """
-    update: dict[str, object] = {"offers": tuple(_line(line, body, changes) for line in body.offers)}
+    update: dict[str, object] = {
+        "offers": tuple(_line(line, body, changes) for line in body.offers)
+    }
     if (
         changes.discount is not None
         and changes.discount != body.discount
         and changes.offer in (None, "share")
     ):
         if not body.coupons and changes.offer is None:
-            raise BadInput("No part of this campaign carries a discount, so there is none to change.")
+            raise BadInput(
+                "No part of this campaign carries a discount, so there is none to change."
+            )
         if not 0.01 <= changes.discount <= 0.99:
             raise BadInput(f"A discount of {100 * changes.discount:g} % is none; use 1 to 99.")
     if changes.holdout is not None:
@@ -103,9 +107,13 @@ def _line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
     if kind == "share" and (changes.offer or changes.discount is not None):
         share = body.discount if changes.discount is None else changes.discount
         if share is None:
-            raise BadInput("The offer is a share of the order and its discount is not said; use 1 to 99.")
+            raise BadInput(
+                "The offer is a share of the order and its discount is not said; use 1 to 99."
+            )
         return _with(line, "coupon", discount=share)
-    if kind == "amount" and (changes.offer or changes.amount is not None or changes.min_order is not None):
+    if kind == "amount" and (
+        changes.offer or changes.amount is not None or changes.min_order is not None
+    ):
         off = line.face if changes.amount is None and _kind(line) == "amount" else changes.amount
         least = line.min_order if changes.min_order is None else changes.min_order
         if not off or off < 0:
@@ -144,7 +152,13 @@ def _with(
     line: OfferLine, action: str, discount: float = 0.0, face: float = 0.0, min_order: float = 0.0
 ) -> OfferLine:
     own = line.own if action == line.action else None
-    terms = {"action": action, "discount": discount, "face": face, "min_order": min_order, "own": own}
+    terms = {
+        "action": action,
+        "discount": discount,
+        "face": face,
+        "min_order": min_order,
+        "own": own,
+    }
     return line.model_copy(update=terms)
 
 

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 NEW = "new"  # the source of an item that is a new arrival
 DAYS = 3  # days on which an item was bought, at least, before it has a rhythm
-DUE = (0.8, 3.0)  # since the last time, in usual gaps: before, it is not due; after, it was given up
+DUE = (
+    0.8,
+    3.0,
+)  # since the last time, in usual gaps: before, it is not due; after, it was given up
 TASTE_DAYS = 365  # purchases of so many days say which category is the favourite
 
 
@@ -81,9 +84,14 @@ def new_arrivals(
     began = events.occurred_at.min().execute()
     if began is None or began != began or naive(as_of) - began < timedelta(days=2 * days):
         return {}
-    seen = events.filter(events.item_id.notnull()).group_by("item_id").aggregate(
-        first=events.occurred_at.min(), buyers=events.customer_id.nunique(where=events.event_type == "purchase")
-    )  # fmt: skip
+    seen = (
+        events.filter(events.item_id.notnull())
+        .group_by("item_id")
+        .aggregate(
+            first=events.occurred_at.min(),
+            buyers=events.customer_id.nunique(where=events.event_type == "purchase"),
+        )
+    )
     fresh = _sold(lake, seen.filter(seen["first"] >= naive(as_of - timedelta(days=days)))).execute()
     liked = _favourites(lake, ids, as_of)
     pairs = liked.merge(fresh.dropna(subset=["category"]), on="category")
@@ -105,7 +113,9 @@ def _favourites(lake: "Lake", ids: Iterable[str], as_of: datetime) -> "pd.DataFr
     bought = events.filter(events.event_type == "purchase", events.occurred_at >= naive(since))
     items = lake.table("items").select("item_id", "category")
     lines = bought.join(items, "item_id").filter(lambda t: t.category.notnull())
-    counted = lines.group_by("customer_id", "category").aggregate(days=lines.occurred_at.date().nunique())
+    counted = lines.group_by("customer_id", "category").aggregate(
+        days=lines.occurred_at.date().nunique()
+    )
     ordered = counted.execute().sort_values(
         ["customer_id", "days", "category"], ascending=[True, False, True]
     )

@@ -40,9 +40,10 @@ def note(lake: "Lake", database: "Database", settings: Settings) -> list[str]:
     """
     now, found = clock.now(), {}
     told = select(Campaign).where(
-        Campaign.team_id == settings.team_id, Campaign.state.in_(("closed", "cancelled")),
+        Campaign.team_id == settings.team_id,
+        Campaign.state.in_(("closed", "cancelled")),
         Campaign.window_ends_at > now - LOOKED_AT,
-    )  # fmt: skip
+    )
     with database.reading() as session:
         for campaign in session.scalars(told):
             if later := _later(lake, session, campaign):
@@ -57,7 +58,9 @@ def note(lake: "Lake", database: "Database", settings: Settings) -> list[str]:
 def untold(session: Session, settings: Settings) -> list[str]:
     """Ids of the campaigns whose threads do not tell of it yet; from now on they count as told."""
     fresh = Campaign.result["later"]["told"].as_boolean().is_(False)
-    ids = list(session.scalars(select(Campaign.id).where(Campaign.team_id == settings.team_id, fresh)))
+    ids = list(
+        session.scalars(select(Campaign.id).where(Campaign.team_id == settings.team_id, fresh))
+    )
     for campaign_id in ids:
         campaign = find(session, settings, campaign_id, lock=True)
         result = campaign.result or {}

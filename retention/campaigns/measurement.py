@@ -75,7 +75,9 @@ class Measurement:
     sample_ratio: SampleRatio
     cost: float
     redeemed: int
-    cost_per_order: float | None  # the three are None where no incremental order can be told from none
+    cost_per_order: (
+        float | None
+    )  # the three are None where no incremental order can be told from none
     cost_per_order_low: float | None
     cost_per_order_high: float | None
     advice: Advice
@@ -86,7 +88,11 @@ class Measurement:
 
 
 def measure(
-    outcomes: "Outcomes", *, planned_share: float, metrics: tuple[str, ...], segmented: tuple[str, ...] = ()
+    outcomes: "Outcomes",
+    *,
+    planned_share: float,
+    metrics: tuple[str, ...],
+    segmented: tuple[str, ...] = (),
 ) -> Measurement:
     """Measure a campaign.
 
@@ -108,7 +114,9 @@ def measure(
         effects = {name: _of(table, treated, name) for name in metrics}
         found = {by: _parts(table, treated, by) for by in segmented if by in table}
         segments = {
-            by: parts for by, parts in found.items() if sum(one.effect is not None for one in parts) > 1
+            by: parts
+            for by, parts in found.items()
+            if sum(one.effect is not None for one in parts) > 1
         }
     orders, enough = effects.get("orders"), enough_buyers(table, treated)
     per_order, low, high = (
@@ -130,7 +138,10 @@ def measure(
 
 
 def difference(
-    treated: "np.ndarray", control: "np.ndarray", treated_before: "np.ndarray", control_before: "np.ndarray"
+    treated: "np.ndarray",
+    control: "np.ndarray",
+    treated_before: "np.ndarray",
+    control_before: "np.ndarray",
 ) -> Effect:
     """The effect on one metric.
 
@@ -144,7 +155,9 @@ def difference(
     import numpy as np
     from scipy import stats
 
-    x = np.concatenate([treated_before - treated_before.mean(), control_before - control_before.mean()])
+    x = np.concatenate(
+        [treated_before - treated_before.mean(), control_before - control_before.mean()]
+    )
     y = np.concatenate([treated - treated.mean(), control - control.mean()])
     spread, raw = float(x @ x), float(y @ y)
     theta = float(x @ y) / spread if spread > 0 else 0.0
@@ -155,12 +168,22 @@ def difference(
     point = float(treated.mean() - control.mean()) - theta * before
     skewness = float((left**3).mean()) * (1 / n**2 - 1 / m**2) / error**3 if error else 0.0
     quantile = float(stats.t.ppf(0.975, max(n + m - 2, 1)))
-    middle = point - float(np.clip(skewness, -MOST_SKEWED, MOST_SKEWED)) * (quantile**2 - 1) / 6 * error
+    middle = (
+        point - float(np.clip(skewness, -MOST_SKEWED, MOST_SKEWED)) * (quantile**2 - 1) / 6 * error
+    )
     low, high = middle - quantile * error, middle + quantile * error
     return Effect(
-        point, low, high, n * point, n * low, n * high, float(treated.mean()), float(control.mean()), error,
+        point,
+        low,
+        high,
+        n * point,
+        n * low,
+        n * high,
+        float(treated.mean()),
+        float(control.mean()),
+        error,
         1 - float(left @ left) / raw if raw > 0 else 0.0,
-    )  # fmt: skip
+    )
 
 
 def sample_ratio(treated: int, control: int, planned_share: float) -> SampleRatio:
@@ -169,7 +192,9 @@ def sample_ratio(treated: int, control: int, planned_share: float) -> SampleRati
     expected = planned_share * everybody
     if not 0 < expected < everybody:
         return SampleRatio(treated, control, planned_share, 1.0, True)
-    chi_squared = (treated - expected) ** 2 / expected + (treated - expected) ** 2 / (everybody - expected)
+    chi_squared = (treated - expected) ** 2 / expected + (treated - expected) ** 2 / (
+        everybody - expected
+    )
     p_value = erfc(sqrt(chi_squared / 2))
     return SampleRatio(treated, control, planned_share, p_value, p_value >= UNBELIEVABLE)
 

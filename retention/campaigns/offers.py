@@ -29,7 +29,9 @@ class Suggested(Protocol):
     def why(self) -> str: ...
 
 
-def lines(customers: "pd.DataFrame", policy: Policy, own: Mapping[str, int]) -> tuple[OfferLine, ...]:
+def lines(
+    customers: "pd.DataFrame", policy: Policy, own: Mapping[str, int]
+) -> tuple[OfferLine, ...]:
     """One line for each rule that somebody falls under, in the policy's order.
 
     Parameters
@@ -49,13 +51,28 @@ def lines(customers: "pd.DataFrame", policy: Policy, own: Mapping[str, int]) -> 
         if chosen.any():
             found.append(
                 OfferLine(
-                    rule=rule.name, action=rule.action, discount=rule.discount, face=face(rule, policy),
-                    min_order=rule.min_order, categories=rule.categories, customers=int(chosen.sum()), sales=float(value[chosen].sum()),
-                    base_sales=float((stays * value)[chosen].sum()), base=float(stays[chosen].sum()),
-                    contact=contact(rule, policy), own=own.get(rule.name),
-                    **({} if told is None else {"uplift_sales": float((told * value)[chosen].sum()), "uplift_buyers": float(told[chosen].sum())}),
+                    rule=rule.name,
+                    action=rule.action,
+                    discount=rule.discount,
+                    face=face(rule, policy),
+                    min_order=rule.min_order,
+                    categories=rule.categories,
+                    customers=int(chosen.sum()),
+                    sales=float(value[chosen].sum()),
+                    base_sales=float((stays * value)[chosen].sum()),
+                    base=float(stays[chosen].sum()),
+                    contact=contact(rule, policy),
+                    own=own.get(rule.name),
+                    **(
+                        {}
+                        if told is None
+                        else {
+                            "uplift_sales": float((told * value)[chosen].sum()),
+                            "uplift_buyers": float(told[chosen].sum()),
+                        }
+                    ),
                 )
-            )  # fmt: skip
+            )
     return tuple(found)
 
 
@@ -68,10 +85,16 @@ def given(
 ) -> dict[str, Any]:
     """One customer's offer, as their assignment keeps it."""
     return {
-        "rule": line.rule, "action": line.action, "discount": line.discount, "amount": line.face,
-        "min_order": line.min_order, "currency": currency, "category": category,
-        "items": as_items(items), "recommended_by": recommended_by,
-    }  # fmt: skip
+        "rule": line.rule,
+        "action": line.action,
+        "discount": line.discount,
+        "amount": line.face,
+        "min_order": line.min_order,
+        "currency": currency,
+        "category": category,
+        "items": as_items(items),
+        "recommended_by": recommended_by,
+    }
 
 
 def as_items(items: Sequence[Suggested]) -> list[dict[str, str]]:
@@ -100,10 +123,14 @@ def terms(offer: Mapping[str, Any]) -> dict[str, Any]:
 
 def bound_to(offer: Mapping[str, Any]) -> str | None:
     """The category that an offer holds for; None where it holds for all. An edit may have made it another offer."""
-    return offer.get("category") if offer.get("action") == "coupon" and offer.get("discount") else None
+    return (
+        offer.get("category") if offer.get("action") == "coupon" and offer.get("discount") else None
+    )
 
 
-def categories(lake: "Lake", policy: Policy, customers: "pd.DataFrame", as_of: datetime) -> dict[str, str]:
+def categories(
+    lake: "Lake", policy: Policy, customers: "pd.DataFrame", as_of: datetime
+) -> dict[str, str]:
     """Customer id → the category of theirs, for those whose rule's coupon holds for one: the likeliest to be redeemed.
 
     Parameters
@@ -120,7 +147,11 @@ def categories(lake: "Lake", policy: Policy, customers: "pd.DataFrame", as_of: d
 
     found: dict[str, str] = {}
     for rule in policy.rules:
-        ids = list(customers.loc[customers["rule"] == rule.name, "customer_id"]) if rule.categories else []
+        ids = (
+            list(customers.loc[customers["rule"] == rule.name, "customer_id"])
+            if rule.categories
+            else []
+        )
         if ids:
             ranked = rank_offers(lake, _covered(lake, rule), ids, as_of=as_of)
             found |= {who: ranked[who][0][0] for who in ids}
@@ -161,10 +192,12 @@ def described(rule: Rule, currency: str = "") -> str:
         more = conditions({"min_order": rule.min_order, "currency": currency})
         return f"a coupon of {worth(offer)}{more}"
     return {
-        "free_shipping": "free shipping", "reminder": "a reminder of what is due, no discount",
-        "new_arrivals": "new arrivals in the favourite category, no discount", "call": "a personal call",
+        "free_shipping": "free shipping",
+        "reminder": "a reminder of what is due, no discount",
+        "new_arrivals": "new arrivals in the favourite category, no discount",
+        "call": "a personal call",
         "nothing": "nothing",
-    }[rule.action]  # fmt: skip
+    }[rule.action]
 
 
 def face(rule: Rule, policy: Policy) -> float:

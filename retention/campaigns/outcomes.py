@@ -43,7 +43,9 @@ class Outcomes:
     contact: float = 0.0  # what reaching a treated customer cost, on average
 
 
-def outcomes(lake: "Lake", session: Session, campaign: Campaign, until: datetime | None = None) -> Outcomes:
+def outcomes(
+    lake: "Lake", session: Session, campaign: Campaign, until: datetime | None = None
+) -> Outcomes:
     """Count what both arms did in the window [sent, window end), or so far (``until``), intent to treat.
 
     Everybody who was assigned counts in their arm, whether or not the message reached them. A line's profit is its
@@ -54,7 +56,11 @@ def outcomes(lake: "Lake", session: Session, campaign: Campaign, until: datetime
     import pandas as pd
 
     assert campaign.sent_at is not None and campaign.window_ends_at is not None  # noqa: PT018 - live was reached
-    start, drawn, length = campaign.sent_at, campaign.created_at, campaign.window_ends_at - campaign.sent_at
+    start, drawn, length = (
+        campaign.sent_at,
+        campaign.created_at,
+        campaign.window_ends_at - campaign.sent_at,
+    )
     end = min(until or campaign.window_ends_at, campaign.window_ends_at)
     body = Body.model_validate(campaign.body)
     people = _assigned(session, campaign.id)
@@ -76,10 +82,14 @@ def outcomes(lake: "Lake", session: Session, campaign: Campaign, until: datetime
     table["profit"] += taken - contact
     earned = _daily_profit(lake, ids, start, end, drawn, body.margin)
     return Outcomes(
-        customers=table.reset_index(), orders=_order_days(lake, ids, start, end, drawn),
-        profits=pd.concat([earned, discounts]), cost=float(contact.sum() - taken.sum()), redeemed=len(discounts),
-        treated=int(treated.sum()), contact=float(contact.sum() / max(treated.sum(), 1)),
-    )  # fmt: skip
+        customers=table.reset_index(),
+        orders=_order_days(lake, ids, start, end, drawn),
+        profits=pd.concat([earned, discounts]),
+        cost=float(contact.sum() - taken.sum()),
+        redeemed=len(discounts),
+        treated=int(treated.sum()),
+        contact=float(contact.sum() / max(treated.sum(), 1)),
+    )
 
 
 def _assigned(session: Session, campaign_id: str) -> "pd.DataFrame":
@@ -99,7 +109,8 @@ def _assigned(session: Session, campaign_id: str) -> "pd.DataFrame":
         .order_by(Assignment.customer_id)
     )
     return pd.DataFrame(
-        [tuple(row) for row in rows], columns=["customer_id", "arm", "tier", "rule", "value", "reason"]
+        [tuple(row) for row in rows],
+        columns=["customer_id", "arm", "tier", "rule", "value", "reason"],
     )
 
 
@@ -147,10 +158,15 @@ def _lines(
     """
     import ibis
 
-    events, items = _within(lake, ids, start, end, drawn), lake.table("items").select("item_id", "margin")
+    events, items = (
+        _within(lake, ids, start, end, drawn),
+        lake.table("items").select("item_id", "margin"),
+    )
     lines = events.filter(events.event_type.isin(["purchase", CANCELLED, "return"]))
     lines = lines.left_join(items, lines.item_id == items.item_id)
-    amount = ibis.ifelse(lines.event_type == "return", -lines.amount.abs(), lines.amount).fill_null(0.0)
+    amount = ibis.ifelse(lines.event_type == "return", -lines.amount.abs(), lines.amount).fill_null(
+        0.0
+    )
     return lines.mutate(signed=amount, earned=amount * lines.margin.fill_null(margin))
 
 
@@ -158,7 +174,9 @@ def _daily_profit(
     lake: "Lake", ids: list[str], start: datetime, end: datetime, drawn: datetime, margin: float
 ) -> "pd.DataFrame":
     """``customer_id, day, profit`` of the days with an order or a return; day 0 is that of sending."""
-    lines = _lines(lake, ids, start, end, drawn, margin).select("customer_id", "occurred_at", "earned")
+    lines = _lines(lake, ids, start, end, drawn, margin).select(
+        "customer_id", "occurred_at", "earned"
+    )
     frame = lines.execute()
     frame["day"] = (frame["occurred_at"] - naive(start)) // timedelta(days=1)
     return frame.rename(columns={"earned": "profit"})[["customer_id", "day", "profit"]]
@@ -169,7 +187,9 @@ def _order_days(
 ) -> "pd.DataFrame":
     """One row for each order of the window: ``customer_id, day`` (0 is the day of sending)."""
     events = _within(lake, ids, start, end, drawn)
-    orders = events.filter(events.event_type == "purchase").select("customer_id", "order_id", "occurred_at")
+    orders = events.filter(events.event_type == "purchase").select(
+        "customer_id", "order_id", "occurred_at"
+    )
     frame = orders.execute()
     frame["order_id"] = frame["order_id"].fillna(frame["occurred_at"].dt.date.astype(str))
     first = frame.groupby(["customer_id", "order_id"], as_index=False)["occurred_at"].min()
@@ -205,7 +225,9 @@ def _discounts(
         pd.MultiIndex.from_frame(lines.loc[uncounted, order].dropna())
     )
     lines = lines[~uncounted]
-    named = pd.MultiIndex.from_frame(codes[order]).isin(pd.MultiIndex.from_frame(lines[order].dropna()))
+    named = pd.MultiIndex.from_frame(codes[order]).isin(
+        pd.MultiIndex.from_frame(lines[order].dropna())
+    )
     found = pd.concat(
         [
             codes[named].merge(lines, how="left", on=order),
@@ -213,11 +235,16 @@ def _discounts(
         ]
     )
     covered = found["only"].isna() | (found["only"] == found["category"])
-    found["bought"] = found["amount"].where(covered & (found["event_type"] == "purchase")).astype(float)
+    found["bought"] = (
+        found["amount"].where(covered & (found["event_type"] == "purchase")).astype(float)
+    )
     told = _told(found)
     keys = ["customer_id", "day", "share", "amount_off"]  # a customer has one code
     found = found.groupby(keys, as_index=False)[["bought"]].sum()
-    share, told = found["share"] * found["bought"] + found["amount_off"], found["customer_id"].map(told)
+    share, told = (
+        found["share"] * found["bought"] + found["amount_off"],
+        found["customer_id"].map(told),
+    )
     found["profit"] = -told.where(told != 0, share)
     found.loc[found["customer_id"].isin(codes.loc[missed, "customer_id"]), "profit"] = 0.0
     return found[["customer_id", "day", "profit"]]
@@ -231,26 +258,41 @@ def _told(found: "pd.DataFrame") -> "pd.Series":
     return by_source.groupby("customer_id").max()
 
 
-def _redeemed(session: Session, campaign: Campaign, start: datetime, end: datetime) -> "pd.DataFrame":
+def _redeemed(
+    session: Session, campaign: Campaign, start: datetime, end: datetime
+) -> "pd.DataFrame":
     """The codes used by the window's end, with what each takes off: a ``share``, an ``amount_off``, of ``only`` one category."""
     import pandas as pd
 
     redeemed = session.execute(
-        select(Coupon.customer_id, Coupon.code, Coupon.order_id, Coupon.redeemed_at, Assignment.offer)
+        select(
+            Coupon.customer_id, Coupon.code, Coupon.order_id, Coupon.redeemed_at, Assignment.offer
+        )
         .join(
             Assignment,
-            (Assignment.campaign_id == Coupon.campaign_id) & (Assignment.customer_id == Coupon.customer_id),
+            (Assignment.campaign_id == Coupon.campaign_id)
+            & (Assignment.customer_id == Coupon.customer_id),
         )
         .where(
-            Coupon.campaign_id == campaign.id, Coupon.state == "redeemed", Coupon.redeemed_at < end,
+            Coupon.campaign_id == campaign.id,
+            Coupon.state == "redeemed",
+            Coupon.redeemed_at < end,
         )
-    )  # fmt: skip
+    )
     rows = [
         (
-            who, code, order, at, max((at - start) // timedelta(days=1), 0), float(offer.get("discount") or 0.0),
-            float(offer.get("amount") or 0.0), bound_to(offer),
+            who,
+            code,
+            order,
+            at,
+            max((at - start) // timedelta(days=1), 0),
+            float(offer.get("discount") or 0.0),
+            float(offer.get("amount") or 0.0),
+            bound_to(offer),
         )
         for who, code, order, at, offer in redeemed
-    ]  # fmt: skip
+    ]
     names = ["customer_id", "code", "order_id", "redeemed_at", "day", "share", "amount_off", "only"]
-    return pd.DataFrame(rows, columns=names).astype({"day": int, "share": float, "amount_off": float})
+    return pd.DataFrame(rows, columns=names).astype(
+        {"day": int, "share": float, "amount_off": float}
+    )

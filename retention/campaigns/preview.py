@@ -41,7 +41,9 @@ def rows(session: Session, campaign: Campaign, limit: int) -> list[dict[str, Any
         .limit(limit)
     )
     if not (first := [row._asdict() for row in found]):
-        raise BadInput(f"Campaign {campaign.name!r} goes to nobody, so there is nothing to preview.")
+        raise BadInput(
+            f"Campaign {campaign.name!r} goes to nobody, so there is nothing to preview."
+        )
     return first
 
 
@@ -56,7 +58,9 @@ def previewed(
         values = placed(settings, contact.name, {**row, "code": code})
         if row["code"] is None and code:
             values["expires"] = f"{body.expires_days} days after sending"
-        subject = templating.text("campaigns/subject.txt.j2", action=reads_as(offer), **values).strip()
+        subject = templating.text(
+            "campaigns/subject.txt.j2", action=reads_as(offer), **values
+        ).strip()
         text = wording.filled(copy_of(body, offer), values).strip()
         copies.append(
             {
@@ -69,7 +73,9 @@ def previewed(
     return copies
 
 
-def masked(settings: Settings, body: Body, first: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+def masked(
+    settings: Settings, body: Body, first: Sequence[Mapping[str, Any]]
+) -> list[dict[str, str]]:
     """The copies as others may read them: pseudonyms, and neither names, addresses nor codes."""
     nameless = {row["customer_id"]: Contact("…", "…") for row in first}
     copies = previewed(settings, body, [{**row, "code": None} for row in first], nameless)

@@ -22,15 +22,21 @@ def learnt_prior(session: Session, settings: Settings, policy: Policy) -> Prior:
     (Agresti & Caffo 2000), less what CUPED took away where enough bought for that to be known: θ is fitted to the few
     as well, and where a few regulars are all who bought it seems to leave no variance at all.
     """
-    mean, precision, campaigns, simulated = policy.offer.uplift, policy.offer.uplift_sd**-2, 0, False
+    mean, precision, campaigns, simulated = (
+        policy.offer.uplift,
+        policy.offer.uplift_sd**-2,
+        0,
+        False,
+    )
     results = session.scalars(
         select(Campaign.result)
         .where(
-            Campaign.team_id == settings.team_id, Campaign.state == "closed",
+            Campaign.team_id == settings.team_id,
+            Campaign.state == "closed",
             Campaign.id.not_in(teaching_nothing(session, settings)),
         )
         .order_by(Campaign.id)
-    )  # fmt: skip
+    )
     for result in results:
         effect = ((result or {}).get("effects") or {}).get("buyers") or {}
         error, sizes = effect.get("standard_error"), (result or {}).get("sample_ratio", {})

@@ -33,9 +33,16 @@ def import_redemptions(
 ) -> ImportReport:
     """Import files (or one database query) of used codes, as `import_judged` does. Codes that are none of ours go to the quarantine."""
     judging = Judging(
-        REDEMPTIONS, partial(_judge, settings), _kept, "no code of ours", "judging the codes", AT_ONCE
+        REDEMPTIONS,
+        partial(_judge, settings),
+        _kept,
+        "no code of ours",
+        "judging the codes",
+        AT_ONCE,
     )
-    return import_judged(lake, database, settings, judging, files, map_path, query=query, progress=progress)
+    return import_judged(
+        lake, database, settings, judging, files, map_path, query=query, progress=progress
+    )
 
 
 def _judge(settings: Settings, session: Session, rows: Sequence[Any]) -> list[str]:

@@ -102,7 +102,9 @@ def _chunk(session: Session, settings: Settings, uses: Sequence[Use]) -> list[st
         .scalar_subquery()
         .label("teller")
     )
-    stored = [getattr(Coupon, name) for name in _Held.__slots__ if name not in ("teller", "just_now")]
+    stored = [
+        getattr(Coupon, name) for name in _Held.__slots__ if name not in ("teller", "just_now")
+    ]
     locked = select(*stored, teller).where(*wanted)
     coupons_now = session.execute(locked.order_by(Coupon.code).with_for_update(of=Coupon))
     held = {row.code: _Held(**row._asdict()) for row in coupons_now}
@@ -130,11 +132,18 @@ def _chunk(session: Session, settings: Settings, uses: Sequence[Use]) -> list[st
                 coupon.teller, coupon.just_now = use.source, True
             rows.append(
                 {
-                    "team_id": settings.team_id, "key": key, "code": coupon.code, "campaign_id": coupon.campaign_id,
-                    "customer_id": use.customer_id, "order_id": use.order_id, "at": use.at, "source": use.source,
-                    "outcome": known[key], "told": False,
+                    "team_id": settings.team_id,
+                    "key": key,
+                    "code": coupon.code,
+                    "campaign_id": coupon.campaign_id,
+                    "customer_id": use.customer_id,
+                    "order_id": use.order_id,
+                    "at": use.at,
+                    "source": use.source,
+                    "outcome": known[key],
+                    "told": False,
                 }
-            )  # fmt: skip
+            )
         found.append(known[key])
     insert_missing(session, Redemption, rows)
     if used := [row["key"] for row in rows if row["outcome"] == "redeemed"]:
@@ -162,7 +171,9 @@ def _judged(use: Use, coupon: _Held, people: dict[str, str]) -> str:
         return "other_customer"
     if coupon.state == "redeemed":
         return "repeated" if _same_use(use, coupon) else "twice"
-    if coupon.state == "reserved" or (coupon.issued_at is not None and use.at < coupon.issued_at - DATED):
+    if coupon.state == "reserved" or (
+        coupon.issued_at is not None and use.at < coupon.issued_at - DATED
+    ):
         return "unissued"
     if coupon.state == "void":
         return "void"
@@ -189,7 +200,8 @@ def _people(session: Session, settings: Settings, ids: Iterable[Any]) -> dict[st
     wanted = list(ids)
     rows = session.execute(
         select(DirectoryEntry.customer_id, DirectoryEntry.canonical_id).where(
-            DirectoryEntry.team_id == settings.team_id, among(session, DirectoryEntry.customer_id, wanted)
+            DirectoryEntry.team_id == settings.team_id,
+            among(session, DirectoryEntry.customer_id, wanted),
         )
     )
     canonical = {one: other or one for one, other in rows}
@@ -198,7 +210,9 @@ def _people(session: Session, settings: Settings, ids: Iterable[Any]) -> dict[st
 
 def from_events(lake: "Lake", session: Session, settings: Settings) -> None:
     """Judge the ``coupon_redeem`` events that name a code (in ``query``); codes that are not ours are the shop's own."""
-    first = session.scalar(select(func.min(Coupon.issued_at)).where(Coupon.team_id == settings.team_id))
+    first = session.scalar(
+        select(func.min(Coupon.issued_at)).where(Coupon.team_id == settings.team_id)
+    )
     if first is None:
         return
     events = lake.table("events", since=first - DATED, identity="stored")
@@ -207,9 +221,16 @@ def from_events(lake: "Lake", session: Session, settings: Settings) -> None:
         "occurred_at", "event_id"
     )
     uses = [
-        Use(row.query, row.occurred_at.to_pydatetime().replace(tzinfo=UTC), "event", row.customer_id, row.order_id if isinstance(row.order_id, str) else None, row.event_id)
+        Use(
+            row.query,
+            row.occurred_at.to_pydatetime().replace(tzinfo=UTC),
+            "event",
+            row.customer_id,
+            row.order_id if isinstance(row.order_id, str) else None,
+            row.event_id,
+        )
         for row in told.execute().itertuples(index=False)
-    ]  # fmt: skip
+    ]
     redeem(session, settings, uses)
 
 
@@ -242,11 +263,16 @@ def misuses(session: Session, campaign_id: str) -> list[dict[str, Any]]:
     """Each use of a campaign's codes that was not as it was meant, the newest first. It names people and codes."""
     rows = session.execute(
         select(
-            Redemption.code, Redemption.outcome, Redemption.at, Redemption.order_id, Redemption.source,
-            Redemption.customer_id.label("used_by"), Coupon.customer_id,
+            Redemption.code,
+            Redemption.outcome,
+            Redemption.at,
+            Redemption.order_id,
+            Redemption.source,
+            Redemption.customer_id.label("used_by"),
+            Coupon.customer_id,
         )
         .join(Coupon, Coupon.code == Redemption.code)
         .where(Redemption.campaign_id == campaign_id, Redemption.outcome.in_(WRONG))
         .order_by(Redemption.at.desc(), Redemption.id.desc())
-    )  # fmt: skip
+    )
     return [{**row._asdict(), "at": row.at.isoformat()} for row in rows]

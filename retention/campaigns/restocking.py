@@ -22,7 +22,9 @@ def sold_out(session: Session, campaign_id: str, barred: Collection[str]) -> dic
         )
     )
     return {
-        who: offer for who, offer in rows if any(item["item_id"] in barred for item in offer.get("items", ()))
+        who: offer
+        for who, offer in rows
+        if any(item["item_id"] in barred for item in offer.get("items", ()))
     }
 
 

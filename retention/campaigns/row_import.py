@@ -67,7 +67,9 @@ def import_judged(
     table = judging.table
     mapped = mapping.read_map(map_path, table, settings.timezone) if map_path else None
     files = sources.found(files)
-    work = _Import(lake, settings, table, mapped, None, query, None, str(map_path) if map_path else None)
+    work = _Import(
+        lake, settings, table, mapped, None, query, None, str(map_path) if map_path else None
+    )
     try:
         for number, file in enumerate(files):
             progress(number, len(files) + 1, f"reading {Path(file).name}")
@@ -112,13 +114,22 @@ class _Import(Import):
             accepted = judging.kept(session) - before
         foreign = [row for row, outcome in zip(rows, outcomes, strict=True) if outcome == FOREIGN]
         self._set_aside(foreign, judging.foreign)
-        path = self._write_quarantine(files, refused=len(rows) == len(foreign) and bool(self.read_rows))
+        path = self._write_quarantine(
+            files, refused=len(rows) == len(foreign) and bool(self.read_rows)
+        )
         counted = Counter(outcome for outcome in outcomes if outcome != FOREIGN)
         report = ImportReport(
-            self.table.name, self.read_rows, self.filtered, accepted, len(rows) - len(foreign) - accepted,
-            sum(self.reasons.values()), dict(sorted(self.reasons.items(), key=lambda item: -item[1])), path,
-            seconds(), tuple(self.seen),
-        )  # fmt: skip
+            self.table.name,
+            self.read_rows,
+            self.filtered,
+            accepted,
+            len(rows) - len(foreign) - accepted,
+            sum(self.reasons.values()),
+            dict(sorted(self.reasons.items(), key=lambda item: -item[1])),
+            path,
+            seconds(),
+            tuple(self.seen),
+        )
         getattr(report, self.table.name).update(counted)
         return report
 

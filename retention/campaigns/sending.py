@@ -66,7 +66,9 @@ def doubles(database: Database, settings: Settings, lake: "Lake", campaign_id: s
     with database.reading() as session:
         find(session, settings, campaign_id)
         inside = Assignment.campaign_id == campaign_id, Assignment.arm.in_(("treatment", "control"))
-        customers = session.scalars(select(Assignment.customer_id).where(*inside)).all() if people else []
+        customers = (
+            session.scalars(select(Assignment.customer_id).where(*inside)).all() if people else []
+        )
     stay: dict[str, str] = {}
     for one in sorted(
         customers, key=lambda one: (one in people, one)
@@ -107,10 +109,19 @@ def begin(
         schedule(session, settings, campaign_id, now)
     in_time = or_(Campaign.expires_at.is_(None), Campaign.expires_at > now)
     campaign = move(
-        session, settings, campaign_id, frm=("scheduled",), to="sending", seen=version, actor=actor,
-        action="campaign.sending", at=now, where=(Campaign.send_at <= now, in_time), sent_at=now,
+        session,
+        settings,
+        campaign_id,
+        frm=("scheduled",),
+        to="sending",
+        seen=version,
+        actor=actor,
+        action="campaign.sending",
+        at=now,
+        where=(Campaign.send_at <= now, in_time),
+        sent_at=now,
         details={"left_out": len(gone)} if gone else None,
-    )  # fmt: skip
+    )
     if gone:
         refuse_nobody(campaign, leave_out(session, campaign, gone), returned=True)
     return Begun(campaign, len(gone))
@@ -118,8 +129,14 @@ def begin(
 
 def _anew(session: Session, settings: Settings, campaign: Campaign, now: datetime) -> Campaign:
     """Let the window and the codes begin now: days may have passed since the run that died, and nobody has got anything."""
-    begun = Campaign.id == campaign.id, Campaign.state == "sending", Campaign.version == campaign.version
-    moved = session.execute(update(Campaign).where(*begun).values(sent_at=now), execution_options=_QUIETLY)
+    begun = (
+        Campaign.id == campaign.id,
+        Campaign.state == "sending",
+        Campaign.version == campaign.version,
+    )
+    moved = session.execute(
+        update(Campaign).where(*begun).values(sent_at=now), execution_options=_QUIETLY
+    )
     if moved.rowcount:  # type: ignore[attr-defined]
         coupons.extend(session, campaign.id, _valid_until(settings, campaign, now))
     session.refresh(campaign)
@@ -127,7 +144,9 @@ def _anew(session: Session, settings: Settings, campaign: Campaign, now: datetim
 
 
 def _valid_until(settings: Settings, campaign: Campaign, sent_at: datetime) -> datetime:
-    return coupons.valid_until(sent_at, Body.model_validate(campaign.body).expires_days, settings.zone)
+    return coupons.valid_until(
+        sent_at, Body.model_validate(campaign.body).expires_days, settings.zone
+    )
 
 
 def reserve(
@@ -148,7 +167,9 @@ def reserve(
             assert campaign.sent_at is not None
             expires_at = _valid_until(settings, campaign, campaign.sent_at)
             missing = coupons.reserve(session, settings.team_id, campaign_id, expires_at)
-            held = session.scalar(select(func.count()).where(Coupon.campaign_id == campaign_id)) or 0
+            held = (
+                session.scalar(select(func.count()).where(Coupon.campaign_id == campaign_id)) or 0
+            )
         yield held, held + missing
         if not missing:
             return
@@ -168,12 +189,15 @@ def projection(session: Session, campaign: Campaign) -> "pd.DataFrame":
     return pd.DataFrame(
         [
             {
-                "campaign_id": campaign.id, "customer_id": customer_id, "arm": arm, "sent_at": campaign.sent_at,
+                "campaign_id": campaign.id,
+                "customer_id": customer_id,
+                "arm": arm,
+                "sent_at": campaign.sent_at,
                 "offer": json.dumps(offer if arm == "treatment" else {}),
             }
             for customer_id, arm, offer in rows
         ]
-    )  # fmt: skip
+    )
 
 
 def unreceived(lake: "Lake", session: Session, settings: Settings) -> "pd.DataFrame":
@@ -188,16 +212,21 @@ def unreceived(lake: "Lake", session: Session, settings: Settings) -> "pd.DataFr
     held = held.filter(held.arm == "treatment")
     there = list(held.select("campaign_id").distinct().execute()["campaign_id"])
     copy = Send.campaign_id == Campaign.id
-    reached = exists().where(copy, Send.customer_id == Assignment.customer_id, Send.state.in_(sends.REACHED))
+    reached = exists().where(
+        copy, Send.customer_id == Assignment.customer_id, Send.state.in_(sends.REACHED)
+    )
     rows = session.execute(
         select(Assignment.campaign_id, Assignment.customer_id)
         .join(Campaign, Campaign.id == Assignment.campaign_id)
         .where(
-            Campaign.team_id == settings.team_id, Campaign.state == "cancelled", Campaign.id.in_(there),
+            Campaign.team_id == settings.team_id,
+            Campaign.state == "cancelled",
+            Campaign.id.in_(there),
             Assignment.arm == "treatment",
-            or_(Campaign.window_ends_at.is_(None), exists().where(copy)), ~reached,
+            or_(Campaign.window_ends_at.is_(None), exists().where(copy)),
+            ~reached,
         )
-    )  # fmt: skip
+    )
     keys = pd.DataFrame(list(rows.tuples()), columns=["campaign_id", "customer_id"])
     held = held.filter(held.campaign_id.isin(sorted(set(keys["campaign_id"]))))
     return held.select(*keys.columns).execute().merge(keys)
@@ -218,20 +247,31 @@ def finish(
     campaign = find(session, settings, campaign_id)
     window = timedelta(days=Body.model_validate(campaign.body).window_days)
     campaign = move(
-        session, settings, campaign_id, frm=("sending",), to="live", seen=version, actor=actor,
-        action="campaign.live", at=now, window_ends_at=(campaign.sent_at or now) + window,
-    )  # fmt: skip
+        session,
+        settings,
+        campaign_id,
+        frm=("sending",),
+        to="live",
+        seen=version,
+        actor=actor,
+        action="campaign.live",
+        at=now,
+        window_ends_at=(campaign.sent_at or now) + window,
+    )
     codes = coupons.issue(session, campaign_id, now)
     sends.queue(session, campaign, channel(settings), now)
     sizes = arms(session, campaign_id)
     owed = session.scalar(
         select(func.count()).where(
-            Assignment.campaign_id == campaign_id, Assignment.arm == "treatment",
+            Assignment.campaign_id == campaign_id,
+            Assignment.arm == "treatment",
             Assignment.offer["action"].as_string().in_(CODED),
         )
-    )  # fmt: skip
+    )
     if codes != owed:
-        raise Conflict(f"{owed} customers are to get a code and {codes} have one; please send it again.")
+        raise Conflict(
+            f"{owed} customers are to get a code and {codes} have one; please send it again."
+        )
     return Sent(campaign, sizes["treatment"], sizes["control"], codes)
 
 
@@ -249,7 +289,8 @@ def codes(session: Session, campaign: Campaign) -> list[dict[str, Any]]:
         )
         .outerjoin(
             Coupon,
-            (Coupon.campaign_id == Assignment.campaign_id) & (Coupon.customer_id == Assignment.customer_id),
+            (Coupon.campaign_id == Assignment.campaign_id)
+            & (Coupon.customer_id == Assignment.customer_id),
         )
         .where(Assignment.campaign_id == campaign.id, Assignment.arm == "treatment")
         .order_by(Assignment.customer_id)

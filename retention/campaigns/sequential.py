@@ -54,7 +54,9 @@ class Look:
         return asdict(self)
 
 
-def mixture_ratio(difference: np.ndarray | float, variance: np.ndarray | float, tau: float) -> np.ndarray:
+def mixture_ratio(
+    difference: np.ndarray | float, variance: np.ndarray | float, tau: float
+) -> np.ndarray:
     """Λ = √(V / (V + τ²)) exp(τ² D² / (2 V (V + τ²))): how much likelier "some effect ~ N(0, τ²)" is than "none".
 
     Parameters
@@ -117,7 +119,10 @@ def running(
     for day in np.flatnonzero(enough):
         pace = window_days / (day + 1)
         found = difference(
-            pace * totals[treated, day], pace * totals[~treated, day], before[treated], before[~treated]
+            pace * totals[treated, day],
+            pace * totals[~treated, day],
+            before[treated],
+            before[~treated],
         )
         if found.standard_error > 0:
             looks.append((found.per_customer - once, found.standard_error**2))
@@ -148,9 +153,13 @@ def look(
         for name, tau in scales.items():
             rows, once = sources[name]
             effects[name] = running(
-                by_day(rows, name, table["customer_id"], day), table[f"pre_{name}"].to_numpy(float), treated,
-                window_days=days, tau=tau, once=once,
-            )  # fmt: skip
+                by_day(rows, name, table["customer_id"], day),
+                table[f"pre_{name}"].to_numpy(float),
+                treated,
+                window_days=days,
+                tau=tau,
+                once=once,
+            )
     ratio = sample_ratio(int(treated.sum()), int((~treated).sum()), planned_share)
     return Look(day, days, effects, ratio, outcomes.redeemed)
 

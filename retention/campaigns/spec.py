@@ -43,12 +43,16 @@ class OfferLine(_Frozen):
         None  # customers with an item of the action's own kind: due again, new in their category
     )
 
-    uplift_sales: float | None = None  # Σ δ v and Σ δ, where past campaigns tell each customer's own δ
+    uplift_sales: float | None = (
+        None  # Σ δ v and Σ δ, where past campaigns tell each customer's own δ
+    )
     uplift_buyers: float | None = None
 
     def extra_sales(self, shift: float, mean: float) -> float:
         """Σ δ v where everybody's δ is the ``mean``, or their own where it is known, and a ``shift`` more."""
-        return shift * self.sales + (mean * self.sales if self.uplift_sales is None else self.uplift_sales)
+        return shift * self.sales + (
+            mean * self.sales if self.uplift_sales is None else self.uplift_sales
+        )
 
     def extra_buyers(self, shift: float, mean: float) -> float:
         """Σ δ, likewise."""
@@ -164,7 +168,9 @@ class Body(_Frozen):
     tried: int = 0  # customers with another kind of list than the policy's own
     targeting: Targeting | None = None  # a campaign from before it was told
     assumed: tuple[str, ...] = ()
-    untitled: int = 0  # items that copies name by their ids, for nobody has said what they are called
+    untitled: int = (
+        0  # items that copies name by their ids, for nobody has said what they are called
+    )
 
     @property
     def coupons(self) -> tuple[OfferLine, ...]:
@@ -227,7 +233,9 @@ class Body(_Frozen):
         def profit(uplift: float) -> float:
             return share * sum(
                 self.margin * line.extra_sales(uplift - mean, mean)
-                - self.redemption * line.discount * (line.base_sales + line.extra_sales(uplift - mean, mean))
+                - self.redemption
+                * line.discount
+                * (line.base_sales + line.extra_sales(uplift - mean, mean))
                 - self.redemption * line.face * (line.base + line.extra_buyers(uplift - mean, mean))
                 - self._contact(line) * line.customers
                 for line in self.offers
@@ -241,15 +249,28 @@ class Body(_Frozen):
         )
         rate = sum(line.base for line in self.offers) / self.audience if self.audience else 0.0
         effect = (
-            sum(line.extra_buyers(0, mean) for line in self.offers) / self.audience if self.audience else mean
+            sum(line.extra_buyers(0, mean) for line in self.offers) / self.audience
+            if self.audience
+            else mean
         )
-        smallest, effect_high = smallest_effect(rate, treated, control), effect + self.prior.high - mean
+        smallest, effect_high = (
+            smallest_effect(rate, treated, control),
+            effect + self.prior.high - mean,
+        )
         low, high = sorted((profit(self.prior.low), profit(self.prior.high)))
         return Plan(
-            treated=treated, control=control, cost=cost, profit=profit(self.prior.mean), profit_low=low,
-            profit_high=high, effect=effect, effect_low=effect + self.prior.low - mean, effect_high=effect_high,
-            smallest_effect=smallest, learnable=smallest is not None and smallest <= effect_high,
-        )  # fmt: skip
+            treated=treated,
+            control=control,
+            cost=cost,
+            profit=profit(self.prior.mean),
+            profit_low=low,
+            profit_high=high,
+            effect=effect,
+            effect_low=effect + self.prior.low - mean,
+            effect_high=effect_high,
+            smallest_effect=smallest,
+            learnable=smallest is not None and smallest <= effect_high,
+        )
 
     def _contact(self, line: OfferLine) -> float:
         return self.contact_cost if line.contact is None else line.contact

@@ -17,8 +17,12 @@ GRAPH: dict[str, frozenset[str]] = {
     "submitted": frozenset(
         {"draft", "submitted", "approved", "rejected", "expired", "cancelled"}
     ),  # itself: one of two
-    "approved": frozenset({"draft", "scheduled", "expired", "cancelled"}),  # the clearance time is running
-    "scheduled": frozenset({"draft", "sending", "expired", "cancelled"}),  # it is over: sent at its moment
+    "approved": frozenset(
+        {"draft", "scheduled", "expired", "cancelled"}
+    ),  # the clearance time is running
+    "scheduled": frozenset(
+        {"draft", "sending", "expired", "cancelled"}
+    ),  # it is over: sent at its moment
     "sending": frozenset({"live", "cancelled"}),
     "live": frozenset({"measuring", "cancelled"}),
     "measuring": frozenset({"closed"}),
@@ -41,10 +45,18 @@ HOLDING = (
 )  # a customer in one of these gets into no other campaign
 
 _SAID = {
-    "draft": "is a draft again", "submitted": "has been submitted for approval", "approved": "is already approved",
-    "scheduled": "is approved and scheduled", "sending": "is being sent", "live": "is already live", "measuring": "is being measured", "closed": "is closed",
-    "rejected": "was already rejected", "expired": "has expired", "cancelled": "was already stopped and is cancelled",
-}  # fmt: skip
+    "draft": "is a draft again",
+    "submitted": "has been submitted for approval",
+    "approved": "is already approved",
+    "scheduled": "is approved and scheduled",
+    "sending": "is being sent",
+    "live": "is already live",
+    "measuring": "is being measured",
+    "closed": "is closed",
+    "rejected": "was already rejected",
+    "expired": "has expired",
+    "cancelled": "was already stopped and is cancelled",
+}
 
 
 class Stale(Conflict):
@@ -59,11 +71,15 @@ class Stale(Conflict):
         self.campaign_id, self.name = campaign.id, campaign.name
         self.state, self.version = campaign.state, campaign.version
         self.who, self.at, self.reason = (
-            (None, None, None) if undecided else (campaign.decided_by, campaign.decided_at, campaign.reason)
+            (None, None, None)
+            if undecided
+            else (campaign.decided_by, campaign.decided_at, campaign.reason)
         )
         edited = undecided and seen is not None and seen != campaign.version
         self.said = (
-            f"has been edited since (it is at version {self.version})" if edited else _SAID[self.state]
+            f"has been edited since (it is at version {self.version})"
+            if edited
+            else _SAID[self.state]
         )
         by = f" by {self.who}" if self.who and self.who != CLOCK else ""
         why = f": {self.reason}" if self.reason else ""
@@ -83,11 +99,15 @@ def find(session: Session, settings: Settings, campaign_id: str, *, lock: bool =
     BadInput
         There is none of that id.
     """
-    wanted = select(Campaign).where(Campaign.id == campaign_id, Campaign.team_id == settings.team_id)
+    wanted = select(Campaign).where(
+        Campaign.id == campaign_id, Campaign.team_id == settings.team_id
+    )
     wanted = wanted.with_for_update() if lock else wanted  # SQLite's writers queue anyway
     campaign = session.scalar(wanted.execution_options(populate_existing=True))
     if campaign is None:
-        raise BadInput(f"There is no campaign {campaign_id!r}; `/retention campaign list` shows them.")
+        raise BadInput(
+            f"There is no campaign {campaign_id!r}; `/retention campaign list` shows them."
+        )
     return campaign
 
 
@@ -134,7 +154,9 @@ def move(
     )
     if seen is not None:
         statement = statement.where(Campaign.version == seen)
-    done = session.execute(statement.values(state=to, **values).execution_options(synchronize_session=False))
+    done = session.execute(
+        statement.values(state=to, **values).execution_options(synchronize_session=False)
+    )
     campaign = find(session, settings, campaign_id)
     if done.rowcount != 1:  # type: ignore[attr-defined]
         raise Stale(campaign, seen)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from retention.uplift.experiments import Predicted, Uplift
 
 
-def by_profit(customers: "pd.DataFrame", predicted: "Predicted", policy: Policy, margin: float) -> Audience:
+def by_profit(
+    customers: "pd.DataFrame", predicted: "Predicted", policy: Policy, margin: float
+) -> Audience:
     """Who earns most by which of their offers, under the policy's budget and largest audience, most profitable first.
 
     Parameters
@@ -47,24 +49,27 @@ def by_profit(customers: "pd.DataFrame", predicted: "Predicted", policy: Policy,
     profit = np.where(np.isnan(uplift), -np.inf, earned)
     spent = (1 - policy.campaign.holdout) * np.nan_to_num(expected_cost(stays, uplift, **costs))
     limits = [
-        Limit(np.ones(profit.shape), policy.campaign.max_audience), Limit(spent, policy.campaign.budget)
-    ]  # fmt: skip
+        Limit(np.ones(profit.shape), policy.campaign.max_audience),
+        Limit(spent, policy.campaign.budget),
+    ]
     chosen = choose(profit, limits).offer
     some = np.flatnonzero(chosen >= 0)
     best = chosen[some]
     kept = customers.iloc[some].assign(
         rule=np.array([rule.name for rule in rules], dtype=object)[option[some, best]],
-        uplift=uplift[some, best], profit=profit[some, best],
-    )  # fmt: skip
+        uplift=uplift[some, best],
+        profit=profit[some, best],
+    )
     kept = kept.sort_values("profit", ascending=False, kind="stable")
     worth, most = int((profit.max(axis=1, initial=0) > 0).sum()), policy.campaign.max_audience
     return Audience(
         kept.drop(columns="profit").reset_index(drop=True),
         {
-            "no_gain": len(customers) - worth, "beyond_maximum": max(worth - most, 0),
+            "no_gain": len(customers) - worth,
+            "beyond_maximum": max(worth - most, 0),
             "beyond_budget": min(worth, most) - len(kept),
         },
-    )  # fmt: skip
+    )
 
 
 def affordable(customers: "pd.DataFrame", policy: Policy, mean: float) -> int:
@@ -82,9 +87,15 @@ def affordable(customers: "pd.DataFrame", policy: Policy, mean: float) -> int:
 
     from retention.uplift.profit import expected_cost
 
-    option = customers["rule"].map({rule.name: at for at, rule in enumerate(policy.rules)}).to_numpy(int)
+    option = (
+        customers["rule"].map({rule.name: at for at, rule in enumerate(policy.rules)}).to_numpy(int)
+    )
     value = customers["expected_value"].fillna(0).clip(lower=0).to_numpy(float)
-    added = customers["uplift"].to_numpy(float) if "uplift" in customers else np.full(len(customers), mean)
+    added = (
+        customers["uplift"].to_numpy(float)
+        if "uplift" in customers
+        else np.full(len(customers), mean)
+    )
     stays = 1 - customers["churn_probability"].to_numpy(float)
     # By the same count as the knapsack's, but that nobody is taken to cost less for an offer that drives them away.
     spent = np.cumsum(expected_cost(stays, added.clip(min=0), **_costs(policy, option, value)))
@@ -146,7 +157,13 @@ def told(uplift: "Uplift | None") -> Targeting:
     if uplift is None:
         return Targeting(by="risk", why="none")
     return Targeting(
-        by="uplift" if uplift.learner is not None else "risk", why=uplift.why, campaigns=uplift.campaigns,
-        customers=uplift.customers, learner=uplift.name, qini=uplift.qini, qini_low=uplift.qini_low,
-        qini_high=uplift.qini_high, offers=len(uplift.offers.told) if uplift.offers else 0,
-    )  # fmt: skip
+        by="uplift" if uplift.learner is not None else "risk",
+        why=uplift.why,
+        campaigns=uplift.campaigns,
+        customers=uplift.customers,
+        learner=uplift.name,
+        qini=uplift.qini,
+        qini_low=uplift.qini_low,
+        qini_high=uplift.qini_high,
+        offers=len(uplift.offers.told) if uplift.offers else 0,
+    )

@@ -8,23 +8,39 @@ from retention.campaigns.states import CLEARING, EDITABLE, STOPPABLE
 from retention.db.tables import Campaign
 
 _MOMENTS = (
-    "submitted_at", "decided_at", "expires_at", "clears_at", "send_at", "sent_at", "window_ends_at", "created_at",
-)  # fmt: skip
+    "submitted_at",
+    "decided_at",
+    "expires_at",
+    "clears_at",
+    "send_at",
+    "sent_at",
+    "window_ends_at",
+    "created_at",
+)
 
 
 def described(campaign: Campaign) -> dict[str, Any]:
     """The campaign at its present version; moments are ISO 8601, money is in ``currency``."""
     moments = {name: getattr(campaign, name) for name in _MOMENTS}
     return {
-        "campaign_id": campaign.id, "name": campaign.name, "channel": campaign.channel, "state": campaign.state, "version": campaign.version,
-        "drafted_by": campaign.drafted_by, "submitted_by": campaign.submitted_by,
-        "decided_by": campaign.decided_by, "reason": campaign.reason, "approved_by": list(campaign.approved_by or ()),
+        "campaign_id": campaign.id,
+        "name": campaign.name,
+        "channel": campaign.channel,
+        "state": campaign.state,
+        "version": campaign.version,
+        "drafted_by": campaign.drafted_by,
+        "submitted_by": campaign.submitted_by,
+        "decided_by": campaign.decided_by,
+        "reason": campaign.reason,
+        "approved_by": list(campaign.approved_by or ()),
         **{name: at.isoformat() if at else None for name, at in moments.items()},
         **said(Body.model_validate(campaign.body)),
-        "editable": campaign.state in EDITABLE, "stoppable": campaign.state in STOPPABLE,
+        "editable": campaign.state in EDITABLE,
+        "stoppable": campaign.state in STOPPABLE,
         "clearing": campaign.state in CLEARING,
-        "result": campaign.result, "never_measured": never_measured(campaign.result),
-    }  # fmt: skip
+        "result": campaign.result,
+        "never_measured": never_measured(campaign.result),
+    }
 
 
 def said(body: Body) -> dict[str, Any]:

@@ -41,7 +41,9 @@ def checked(text: str) -> str:
     if wrong := [place for place in _BRACES.findall(text) if place not in known]:
         found = ", ".join(templating.shorten(place, 40) for place in dict.fromkeys(wrong[:3]))
         means = "means" if len(wrong) == 1 else "mean"
-        raise BadInput(f"The copy text has {found}, which {means} nothing here; use {', '.join(known)}.")
+        raise BadInput(
+            f"The copy text has {found}, which {means} nothing here; use {', '.join(known)}."
+        )
     return text
 
 

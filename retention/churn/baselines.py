@@ -14,7 +14,9 @@ COLUMNS = {"recency": ("recency_days",), "rfm_logistic": RFM_COLUMNS}
 
 def baselines(training: TrainingSet, test: Snapshot) -> dict[str, dict[str, float]]:
     """Metrics of each baseline on the test snapshot."""
-    return {name: metrics(test.labels, said) for name, said in probabilities(training, test).items()}
+    return {
+        name: metrics(test.labels, said) for name, said in probabilities(training, test).items()
+    }
 
 
 def probabilities(training: TrainingSet, test: Snapshot) -> dict[str, np.ndarray]:
@@ -22,8 +24,8 @@ def probabilities(training: TrainingSet, test: Snapshot) -> dict[str, np.ndarray
     found = {}
     for name, columns in COLUMNS.items():
         X, y = training.stacked(columns)
-        model = make_pipeline(FunctionTransformer(signed_log), StandardScaler(), LogisticRegression()).fit(
-            np.nan_to_num(X), y
-        )
+        model = make_pipeline(
+            FunctionTransformer(signed_log), StandardScaler(), LogisticRegression()
+        ).fit(np.nan_to_num(X), y)
         found[name] = model.predict_proba(np.nan_to_num(test.matrix(columns)))[:, 1]
     return {**found, "bg_nbd": test.frame.bg_no_purchase.to_numpy()}

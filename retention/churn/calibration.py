@@ -16,9 +16,7 @@ from sklearn.isotonic import IsotonicRegression
 ISOTONIC_FROM = 1000  # churners; below, two parameters are all that can be learned
 CHURNERS = 20  # and as many who stay, below which nothing is learned
 _BELIEF = 25.0  # precision of the prior around slope 1 and shift 0
-_WORTH = (
-    250.0  # customers: what one origin's season shifts (.15 of the log-odds) is no surer for more of them
-)
+_WORTH = 250.0  # customers: what one origin's season shifts (.15 of the log-odds) is no surer for more of them
 
 
 class Calibrated(ClassifierMixin, BaseEstimator):
@@ -77,7 +75,9 @@ def _odds(probability: np.ndarray) -> np.ndarray:
     return logit(np.clip(probability, 1e-6, 1 - 1e-6))
 
 
-def learn(probabilities: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> tuple[Calibrated, str]:
+def learn(
+    probabilities: Sequence[np.ndarray], labels: Sequence[np.ndarray]
+) -> tuple[Calibrated, str]:
     """The map that did best on the origins it was not learned on, and what it is called.
 
     Parameters
@@ -96,7 +96,9 @@ def learn(probabilities: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> 
     churners = int(y.sum())
     if not CHURNERS <= churners <= len(y) - CHURNERS:
         return Calibrated(), "none"
-    many = churners >= ISOTONIC_FROM and len(labels) > 1  # judged within one origin, steps learn its season
+    many = (
+        churners >= ISOTONIC_FROM and len(labels) > 1
+    )  # judged within one origin, steps learn its season
     methods = ("sigmoid", "isotonic") if many else ("sigmoid",)
     folds = cross_fits(labels)
     lost = {
@@ -124,7 +126,9 @@ def cross_fits(labels: Sequence[np.ndarray]) -> list[tuple[list[tuple[int, Rows]
         even, odd = slice(0, None, 2), slice(1, None, 2)
         return [([(0, even)], 0, odd), ([(0, odd)], 0, even)]
     places = range(len(labels))
-    return [([(one, slice(None)) for one in places if one != out], out, slice(None)) for out in places]
+    return [
+        ([(one, slice(None)) for one in places if one != out], out, slice(None)) for out in places
+    ]
 
 
 def mapped(
@@ -136,7 +140,9 @@ def mapped(
     p = np.concatenate([probabilities[place][rows] for place, rows in learned])
     y = np.concatenate([labels[place][rows] for place, rows in learned])
     sizes = [len(labels[place][rows]) for place, rows in learned]
-    slope, shift = sigmoid(p, y, np.repeat([min(1.0, _WORTH / max(size, 1)) for size in sizes], sizes))
+    slope, shift = sigmoid(
+        p, y, np.repeat([min(1.0, _WORTH / max(size, 1)) for size in sizes], sizes)
+    )
     if method == "sigmoid":
         return Calibrated(slope=slope, shift=shift)
     steps = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p, y)

@@ -42,7 +42,11 @@ from retention.churn.quadratic import Quadratic
 EDGE = 1e-6  # probabilities are kept so far from 0 and 1, as `LogOdds` does
 NOTHING = 1e-12  # a tree's leaf may hold nobody who left: its log-odds must be some number
 LEAF_ROWS = 5_000_000  # leaves × customers that are worth the exact values: about a second
-PERMUTATIONS, PERMUTATIONS_OF_MANY, MANY = 16, 2, 200  # and their reverses; from so many customers on
+PERMUTATIONS, PERMUTATIONS_OF_MANY, MANY = (
+    16,
+    2,
+    200,
+)  # and their reverses; from so many customers on
 TOLERANCE = 1e-6
 
 
@@ -81,12 +85,18 @@ def contributions(
     leaf_rows : int
         Leaves of a forest × customers that get the exact values; the first customers do.
     """
-    with threadpool_limits(1 if len(X) < SMALL else None):  # as `LogOdds` itself: threads gain nothing here
+    with threadpool_limits(
+        1 if len(X) < SMALL else None
+    ):  # as `LogOdds` itself: threads gain nothing here
         return _explained(model, X, reference, groups, leaf_rows)
 
 
 def _explained(
-    model: BaseEstimator, X: np.ndarray, reference: np.ndarray, groups: list[list[int]], leaf_rows: int
+    model: BaseEstimator,
+    X: np.ndarray,
+    reference: np.ndarray,
+    groups: list[list[int]],
+    leaf_rows: int,
 ) -> Additive:
     if isinstance(model, LogOdds):
         parts = [_member(member, X, reference, groups, leaf_rows) for member in model.members]
@@ -112,7 +122,8 @@ def _averaged(parts: list[Additive], weights: np.ndarray, odds: Callable[[Any], 
     chance = sum(weight * expit(part.margin) for part, weight in zip(parts, weights, strict=True))
     base = sum(weight * expit(part.base) for part, weight in zip(parts, weights, strict=True))
     slopes = [
-        weight * _secant(expit, part.margin, part.base) for part, weight in zip(parts, weights, strict=True)
+        weight * _secant(expit, part.margin, part.base)
+        for part, weight in zip(parts, weights, strict=True)
     ]
     back = _secant(odds, np.asarray(chance), float(base))
     phi = sum(part.phi * (slope * back)[:, None] for part, slope in zip(parts, slopes, strict=True))
@@ -147,7 +158,11 @@ def _margin(model: BaseEstimator, X: np.ndarray) -> np.ndarray:
 
 
 def _member(
-    member: BaseEstimator, X: np.ndarray, reference: np.ndarray, groups: list[list[int]], leaf_rows: int
+    member: BaseEstimator,
+    X: np.ndarray,
+    reference: np.ndarray,
+    groups: list[list[int]],
+    leaf_rows: int,
 ) -> Additive:
     if isinstance(member, ClosedForm):
         return _closed_form(member, X, reference)
@@ -175,7 +190,8 @@ def _product(parts: list[Additive]) -> Additive:
     slopes = [_secant(log_expit, part.margin, part.base) for part in parts]
     back = _secant(_odds_of_log, total, base)
     phi = np.sum(
-        [part.phi * (slope * back)[:, None] for part, slope in zip(parts, slopes, strict=True)], axis=0
+        [part.phi * (slope * back)[:, None] for part, slope in zip(parts, slopes, strict=True)],
+        axis=0,
     )
     methods = tuple(dict.fromkeys(method for part in parts for method in part.methods))
     error = float(np.mean([part.error for part in parts]))
@@ -198,7 +214,9 @@ def _closed_form(member: ClosedForm, X: np.ndarray, reference: np.ndarray) -> Ad
 def _linear(member: Pipeline, X: np.ndarray, reference: np.ndarray, source: np.ndarray) -> Additive:
     head = member[-1]
     Z = member[:-1].transform(X)
-    scaled = any(isinstance(step, StandardScaler) for _, step in member.steps)  # then the training mean is 0
+    scaled = any(
+        isinstance(step, StandardScaler) for _, step in member.steps
+    )  # then the training mean is 0
     mean = np.zeros(Z.shape[1]) if scaled else member[:-1].transform(reference[None])[0]
     weights = head.coef_[0]
     base = float(head.intercept_[0] + mean @ weights)
@@ -206,10 +224,14 @@ def _linear(member: Pipeline, X: np.ndarray, reference: np.ndarray, source: np.n
     return Additive(base, phi, Z @ weights + head.intercept_[0], ("exact w·(x − mean)",))
 
 
-def _quadratic(member: Pipeline, X: np.ndarray, reference: np.ndarray, source: np.ndarray) -> Additive:
+def _quadratic(
+    member: Pipeline, X: np.ndarray, reference: np.ndarray, source: np.ndarray
+) -> Additive:
     head, Z = member[-1], member[:-1].transform(X)
     phi = _by_feature(head.contributions(Z), source, X.shape[1])
-    return Additive(head.intercept_, phi, head.decision_function(Z), ("exact Shapley values of products",))
+    return Additive(
+        head.intercept_, phi, head.decision_function(Z), ("exact Shapley values of products",)
+    )
 
 
 def _by_feature(parts: np.ndarray, source: np.ndarray, columns: int) -> np.ndarray:
@@ -242,7 +264,9 @@ def _boosting(member: HistGradientBoostingClassifier, X: np.ndarray) -> Additive
     return Additive(base, phi, member.decision_function(X), ("SHAP",))
 
 
-def _forest(member: DecisionTreeClassifier | ForestClassifier, X: np.ndarray, leaf_rows: int) -> Additive:
+def _forest(
+    member: DecisionTreeClassifier | ForestClassifier, X: np.ndarray, leaf_rows: int
+) -> Additive:
     trees = member.estimators_ if isinstance(member, ForestClassifier) else [member]
     exact = leaf_rows // sum(int(tree.tree_.n_leaves) for tree in trees)
     phi, base = _shap(member, X[:exact])
@@ -251,10 +275,14 @@ def _forest(member: DecisionTreeClassifier | ForestClassifier, X: np.ndarray, le
         rest, _ = _shap(member, X[exact:], approximate=True)
         phi, methods = np.concatenate([phi, rest]), (*methods, "path attribution for the many")
     chance = member.predict_proba(X)[:, 1]
-    return Additive(float(_far(base)), phi * _secant(_far, chance, base)[:, None], _far(chance), methods)
+    return Additive(
+        float(_far(base)), phi * _secant(_far, chance, base)[:, None], _far(chance), methods
+    )
 
 
-def _shap(member: BaseEstimator, X: np.ndarray, *, approximate: bool = False) -> tuple[np.ndarray, float]:
+def _shap(
+    member: BaseEstimator, X: np.ndarray, *, approximate: bool = False
+) -> tuple[np.ndarray, float]:
     """(n, k) contributions to the second class's raw output, and their base. The import takes seconds."""
     import shap
 
@@ -270,7 +298,10 @@ def _shap(member: BaseEstimator, X: np.ndarray, *, approximate: bool = False) ->
 
 
 def _sampled(
-    margin: Callable[[np.ndarray], np.ndarray], X: np.ndarray, reference: np.ndarray, groups: list[list[int]]
+    margin: Callable[[np.ndarray], np.ndarray],
+    X: np.ndarray,
+    reference: np.ndarray,
+    groups: list[list[int]],
 ) -> Additive:
     """Group by group from the median customer to this one, in random orders and their reverses; the mean step.
 
@@ -293,4 +324,6 @@ def _sampled(
     phi = np.zeros(X.shape)
     for number, group in enumerate(groups):
         phi[:, group] = pairs[:, :, number].mean(axis=0)[:, None] / len(group)
-    return Additive(base, phi, full, ("sampled Shapley values",), float(error.mean()) if len(X) else 0.0)
+    return Additive(
+        base, phi, full, ("sampled Shapley values",), float(error.mean()) if len(X) else 0.0
+    )

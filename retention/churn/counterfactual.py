@@ -69,13 +69,21 @@ class Counterfactual:
     def as_dict(self) -> dict[str, Any]:
         """For the job's result and the templates."""
         return {
-            "text": self.text, "tier": self.tier, "orders": self.orders, "within_days": self.within_days,
+            "text": self.text,
+            "tier": self.tier,
+            "orders": self.orders,
+            "within_days": self.within_days,
             "churn_probability": round(self.churn_probability, 4),
-        }  # fmt: skip
+        }
 
 
 def counterfactuals(
-    trained: TrainedChurn, lake: Any, snapshot: Snapshot, row: int, *, tier_of: Callable[[float], str]
+    trained: TrainedChurn,
+    lake: Any,
+    snapshot: Snapshot,
+    row: int,
+    *,
+    tier_of: Callable[[float], str],
 ) -> list[Counterfactual]:
     """The smallest changes that bring a customer into each lower tier; empty where none does, or the tier is low.
 
@@ -97,7 +105,9 @@ def counterfactuals(
     tried = _tried(trained, lake, customer, [*single, *many], tier_of)
     found: list[Counterfactual] = []
     for place in range(TIERS.index(now) - 1, -1, -1):
-        best = _smallest(tried[: len(single)], tried[len(single) :], TIERS[: place + 1], silence, horizon)
+        best = _smallest(
+            tried[: len(single)], tried[len(single) :], TIERS[: place + 1], silence, horizon
+        )
         if best and (not found or found[-1].tier != best.tier):
             found.append(best)
     return found
@@ -114,7 +124,9 @@ def _smallest(
         enough = change
     if enough:
         day = int(enough.ages[0])
-        return Counterfactual(enough.tier, 1, day, enough.churn_probability, day <= silence - SOONER)
+        return Counterfactual(
+            enough.tier, 1, day, enough.churn_probability, day <= silence - SOONER
+        )
     for change in many:
         if change.tier in wanted:
             return Counterfactual(change.tier, len(change.ages), horizon, change.churn_probability)
@@ -122,15 +134,20 @@ def _smallest(
 
 
 def _tried(
-    trained: TrainedChurn, lake: Any, customer: Snapshot, changes: list[tuple[float, ...]],
+    trained: TrainedChurn,
+    lake: Any,
+    customer: Snapshot,
+    changes: list[tuple[float, ...]],
     tier_of: Callable[[float], str],
-) -> list[Change]:  # fmt: skip
+) -> list[Change]:
     if not changes:
         return []
     frame = _hypothetical(lake, customer, changes, trained.horizon_days)
     X = frame[list(trained.columns)].to_numpy(dtype=float, na_value=np.nan)
     chance = trained.probability(X)
-    return [Change(ages, float(p), tier_of(float(p))) for ages, p in zip(changes, chance, strict=True)]
+    return [
+        Change(ages, float(p), tier_of(float(p))) for ages, p in zip(changes, chance, strict=True)
+    ]
 
 
 def _hypothetical(
@@ -143,9 +160,15 @@ def _hypothetical(
     """
     own = customer.frame.iloc[0]
     with _History(lake, str(own.customer_id), customer.cutoff, [(), *changes]) as history:
-        built = build(history, customer.cutoff, horizon_days=horizon_days, active_within_days=None).execute()
-        built = built.assign(place=built.customer_id.astype(int)).sort_values("place", ignore_index=True)
-        paced = quarters.counts(history, customer.cutoff, built.customer_id, horizon_days=horizon_days)
+        built = build(
+            history, customer.cutoff, horizon_days=horizon_days, active_within_days=None
+        ).execute()
+        built = built.assign(place=built.customer_id.astype(int)).sort_values(
+            "place", ignore_index=True
+        )
+        paced = quarters.counts(
+            history, customer.cutoff, built.customer_id, horizon_days=horizon_days
+        )
     closed = by_bgnbd(customer.purchases, built, horizon_days) | by_states(customer.buying, *paced)
     if customer.season is not None:
         closed["season_no_purchase"] = customer.season.no_purchase(*purchase_history(built))
@@ -174,7 +197,10 @@ class _History:
     def __enter__(self) -> "_History":
         events = self.lake.table("events", before=self._cutoff).get_name()
         sent = self.lake.table("treatments", before=self._cutoff).get_name()
-        mine, copies = f"customer_id = {self._customer}", f"range({len(self._changes)}) AS copies(copy)"
+        mine, copies = (
+            f"customer_id = {self._customer}",
+            f"range({len(self._changes)}) AS copies(copy)",
+        )
         order = "coalesce(order_id, CAST(CAST(occurred_at AS DATE) AS VARCHAR))"
         run = self.lake.duckdb.execute
         run(f'CREATE OR REPLACE TEMP TABLE {_EVENTS}_own AS SELECT * FROM "{events}" WHERE {mine}')
@@ -207,7 +233,9 @@ class _History:
         ]
         return ", ".join(rows)
 
-    def table(self, name: str, before: datetime | None = None, since: datetime | None = None) -> "ibis.Table":
+    def table(
+        self, name: str, before: datetime | None = None, since: datetime | None = None
+    ) -> "ibis.Table":
         """The copies' events and treatments; the catalogue is the shop's."""
         if name == "treatments":
             return self.lake.con.table(_TREATMENTS)

@@ -16,13 +16,17 @@ def without(training: TrainingSet, marked: Collection[tuple[str, datetime]]) -> 
     """
     if not marked:
         return training
-    doubted = {one.cutoff: _doubted(one, marked, training.horizon_days) for one in training.snapshots}
+    doubted = {
+        one.cutoff: _doubted(one, marked, training.horizon_days) for one in training.snapshots
+    }
     return replace(
         training, doubted={moment: rows for moment, rows in doubted.items() if rows.any()}, fits={}
     )
 
 
-def _doubted(snapshot: Snapshot, marked: Collection[tuple[str, datetime]], horizon_days: int) -> np.ndarray:
+def _doubted(
+    snapshot: Snapshot, marked: Collection[tuple[str, datetime]], horizon_days: int
+) -> np.ndarray:
     """(n,) whether a customer's label at this snapshot was called wrong."""
     end = snapshot.cutoff + timedelta(days=horizon_days)
     gone = {customer for customer, as_of in marked if snapshot.cutoff <= as_of < end}

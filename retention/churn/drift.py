@@ -41,7 +41,9 @@ def profile(values: np.ndarray) -> dict[str, Any]:
 
 def moved(before: Mapping[str, Any], values: np.ndarray) -> float:
     """PSI of (n,) numbers against a `profile`; half a customer is added to each bin, so that an empty one counts."""
-    counts = np.array([before["counts"], _counts(np.array(before["edges"]), np.asarray(values, dtype=float))])
+    counts = np.array(
+        [before["counts"], _counts(np.array(before["edges"]), np.asarray(values, dtype=float))]
+    )
     held = counts[:, counts.sum(axis=0) > 0] + 0.5
     return psi(*(held / held.sum(axis=1, keepdims=True)))
 
@@ -66,8 +68,11 @@ def of_customers(profiles: Mapping[str, Any], people: "Snapshot") -> dict[str, A
     features, customers = of_features(profiles, people), len(people.frame)
     limit = limit_of(next(iter(profiles.values())), customers) if profiles else MOVED
     return {
-        "customers": customers, "features": features, "limit": limit, "moved": unexpected(features, limit),
-    }  # fmt: skip
+        "customers": customers,
+        "features": features,
+        "limit": limit,
+        "moved": unexpected(features, limit),
+    }
 
 
 def limit_of(before: Mapping[str, Any], customers: int) -> float:
@@ -88,7 +93,9 @@ def by_chance(before: Mapping[str, Any], customers: int) -> float:
     from scipy.stats import chi2
 
     bins = int((np.array(before["counts"]) > 0).sum())
-    return float(chi2.ppf(0.95, max(bins - 1, 1)) * (1 / sum(before["counts"]) + 1 / max(customers, 1)))
+    return float(
+        chi2.ppf(0.95, max(bins - 1, 1)) * (1 / sum(before["counts"]) + 1 / max(customers, 1))
+    )
 
 
 def _counts(edges: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -10,7 +10,11 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
 from sklearn.impute import SimpleImputer
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression
@@ -29,10 +33,17 @@ from retention.progress import Progress, part, silent
 
 PRODUCTS = "quadratic"  # of every two features
 HORIZONS = "horizons"  # the same, asked of half the horizon and of twice
-BY_STRETCHES = ("logistic", PRODUCTS, "boosting")  # learn when a customer came back, where that is known
+BY_STRETCHES = (
+    "logistic",
+    PRODUCTS,
+    "boosting",
+)  # learn when a customer came back, where that is known
 ENSEMBLE = (*BY_STRETCHES, HORIZONS)
 CLOSED_FORM, RFM = "bg_nbd", "rfm_logistic"
-SEASONAL, BG_LOGISTIC = "bg_season", "bg_logistic"  # BG/NBD on the shop's clock; its log-odds and RFM
+SEASONAL, BG_LOGISTIC = (
+    "bg_season",
+    "bg_logistic",
+)  # BG/NBD on the shop's clock; its log-odds and RFM
 SIMPLE = (CLOSED_FORM, SEASONAL, RFM, BG_LOGISTIC)
 STACKED = (SEASONAL, BG_LOGISTIC, "logistic", "boosting")
 CLOSED = {CLOSED_FORM: ("bg_no_purchase",), SEASONAL: ("season_no_purchase", "bg_no_purchase")}
@@ -54,7 +65,9 @@ class LogOdds(ClassifierMixin, BaseEstimator):
         One a member, adding up to 1; all the same without it.
     """
 
-    def __init__(self, members: Sequence[BaseEstimator] = (), weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self, members: Sequence[BaseEstimator] = (), weights: Sequence[float] | None = None
+    ) -> None:
         self.members = members
         self.weights = weights
         self.classes_ = np.array([0.0, 1.0])
@@ -71,7 +84,9 @@ class LogOdds(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """(n, 2): P(stays), P(churns)."""
         with _calm(len(X)):
-            mean = np.average([churn(member, X) for member in self.members], axis=0, weights=self.weights)
+            mean = np.average(
+                [churn(member, X) for member in self.members], axis=0, weights=self.weights
+            )
         return np.column_stack([1 - mean, mean])
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
@@ -196,7 +211,9 @@ def _forest(
     X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> BaseEstimator:
     chosen = {"min_samples_leaf": _leaf(len(y), 12), "max_features": 0.2, **settings}
-    share = min(0.4, 20_000 / len(y))  # of the rows for each tree: neighbouring snapshots are much alike
+    share = min(
+        0.4, 20_000 / len(y)
+    )  # of the rows for each tree: neighbouring snapshots are much alike
     model = RandomForestClassifier(
         n_estimators=0, max_samples=share, n_jobs=2, warm_start=True, random_state=seed, **chosen
     )
@@ -208,7 +225,9 @@ def _extra_trees(
     X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> BaseEstimator:
     chosen = {"min_samples_leaf": _leaf(len(y), 12), "max_features": 0.25, **settings}
-    model = ExtraTreesClassifier(n_estimators=0, n_jobs=2, warm_start=True, random_state=seed, **chosen)
+    model = ExtraTreesClassifier(
+        n_estimators=0, n_jobs=2, warm_start=True, random_state=seed, **chosen
+    )
     _in_pieces(model, "n_estimators", 60, 10, X, y, progress)
     return model.set_params(n_jobs=1)
 
@@ -217,9 +236,13 @@ def _boosting(
     X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> BaseEstimator:
     chosen = {
-        "learning_rate": 0.04, "max_leaf_nodes": 12, "l2_regularization": 5, "max_features": 0.3, "min_samples_leaf": _leaf(len(y), 60),
+        "learning_rate": 0.04,
+        "max_leaf_nodes": 12,
+        "l2_regularization": 5,
+        "max_features": 0.3,
+        "min_samples_leaf": _leaf(len(y), 60),
         **settings,
-    }  # fmt: skip
+    }
     model = HistGradientBoostingClassifier(
         max_iter=0, early_stopping=False, warm_start=True, random_state=seed, **chosen
     )
@@ -227,7 +250,13 @@ def _boosting(
 
 
 def _in_pieces(
-    model: BaseEstimator, size: str, most: int, step: int, X: np.ndarray, y: np.ndarray, progress: Progress
+    model: BaseEstimator,
+    size: str,
+    most: int,
+    step: int,
+    X: np.ndarray,
+    y: np.ndarray,
+    progress: Progress,
 ) -> BaseEstimator:
     for done in range(step, most + 1, step):
         progress(done - step, most, "Growing trees")
@@ -269,8 +298,16 @@ def _leaf(rows: int, wanted: int) -> int:
 
 Fit = Callable[[np.ndarray, np.ndarray, int, Progress, Mapping[str, Any]], BaseEstimator]
 _FITS: dict[str, Fit] = {
-    "logistic": _logistic, PRODUCTS: _quadratic, HORIZONS: _quadratic, "tree": _tree, "forest": _forest, "extra_trees": _extra_trees, "svm": _svm, "neural": _neural, "boosting": _boosting,
-}  # fmt: skip
+    "logistic": _logistic,
+    PRODUCTS: _quadratic,
+    HORIZONS: _quadratic,
+    "tree": _tree,
+    "forest": _forest,
+    "extra_trees": _extra_trees,
+    "svm": _svm,
+    "neural": _neural,
+    "boosting": _boosting,
+}
 ESTIMATORS = (*_FITS, "ensemble", "stacked", CLOSED_FORM, SEASONAL, RFM, BG_LOGISTIC)
 
 
@@ -289,9 +326,17 @@ def stackable(members: Sequence[str]) -> tuple[str, ...]:
 
 
 def fit_member(
-    name: str, X: np.ndarray, y: np.ndarray, *, waited: np.ndarray | None = None, followed: np.ndarray | None = None,
-    columns: Sequence[str] = (), seed: int = 0, progress: Progress = silent, settings: Mapping[str, Any] | None = None,
-) -> BaseEstimator:  # fmt: skip
+    name: str,
+    X: np.ndarray,
+    y: np.ndarray,
+    *,
+    waited: np.ndarray | None = None,
+    followed: np.ndarray | None = None,
+    columns: Sequence[str] = (),
+    seed: int = 0,
+    progress: Progress = silent,
+    settings: Mapping[str, Any] | None = None,
+) -> BaseEstimator:
     """Fit one member, of `parts`.
 
     Parameters
@@ -331,8 +376,14 @@ def fit_member(
 
 
 def fit(
-    name: str, X: np.ndarray, y: np.ndarray, *, columns: Sequence[str] = (), seed: int = 0, progress: Progress = silent
-) -> LogOdds:  # fmt: skip
+    name: str,
+    X: np.ndarray,
+    y: np.ndarray,
+    *,
+    columns: Sequence[str] = (),
+    seed: int = 0,
+    progress: Progress = silent,
+) -> LogOdds:
     """Fit an estimator by name; the same data and seed give the same model.
 
     Parameters
@@ -354,15 +405,22 @@ def fit(
         weights = [float(weight) for weight in learned if weight]
         progress = part(progress, 1, 2)
     members = [
-        fit_member(one, X, y, columns=columns, seed=seed, progress=part(progress, number, len(names)))
+        fit_member(
+            one, X, y, columns=columns, seed=seed, progress=part(progress, number, len(names))
+        )
         for number, one in enumerate(names)
     ]
     return LogOdds(members, weights)
 
 
 def _stack(
-    names: Sequence[str], X: np.ndarray, y: np.ndarray, columns: Sequence[str], seed: int, progress: Progress
-) -> np.ndarray:  # fmt: skip
+    names: Sequence[str],
+    X: np.ndarray,
+    y: np.ndarray,
+    columns: Sequence[str],
+    seed: int,
+    progress: Progress,
+) -> np.ndarray:
     """Weights learned on every third row, which the members have not seen."""
     held = np.arange(len(y)) % 3 == 2
     told = []

@@ -10,7 +10,13 @@ import numpy as np
 import pandas as pd
 
 from retention.churn import baselines
-from retention.churn.metrics import brier_decomposition, ece_by_chance, lift_curve, metrics, reliability
+from retention.churn.metrics import (
+    brier_decomposition,
+    ece_by_chance,
+    lift_curve,
+    metrics,
+    reliability,
+)
 from retention.churn.model import TrainedChurn, fit
 from retention.churn.segments import attributes_of, by_segment
 from retention.churn.snapshots import Snapshot, TrainingSet, history, take
@@ -49,10 +55,15 @@ class Judged:
     def as_dict(self) -> dict[str, Any]:
         """What is told of one origin among several."""
         return {
-            "cutoff": self.test.cutoff.isoformat(), "customers": len(self.said),
-            "base_rate": float(self.test.labels.mean()), "metrics": self.metrics, "model": self.trained.estimator,
-            "baselines": {name: metrics(self.test.labels, said) for name, said in self.baselines.items()},
-        }  # fmt: skip
+            "cutoff": self.test.cutoff.isoformat(),
+            "customers": len(self.said),
+            "base_rate": float(self.test.labels.mean()),
+            "metrics": self.metrics,
+            "model": self.trained.estimator,
+            "baselines": {
+                name: metrics(self.test.labels, said) for name, said in self.baselines.items()
+            },
+        }
 
 
 def evaluate(
@@ -99,11 +110,16 @@ def evaluate(
     steps = origins + curve
     found = [
         judged(
-            lake, moment, horizon_days=horizon_days, active_within_days=active_within_days, model=model, seed=seed,
+            lake,
+            moment,
+            horizon_days=horizon_days,
+            active_within_days=active_within_days,
+            model=model,
+            seed=seed,
             progress=part(progress, number, steps),
         )
         for number, moment in enumerate(moments)
-    ]  # fmt: skip
+    ]
     told = _told(found, by_segment(*_pooled(found), attributes, tiers=tiers))
     if curve:
         told["learning_curve"] = learning_curve(
@@ -113,9 +129,15 @@ def evaluate(
 
 
 def judged(
-    lake: Any, cutoff: datetime, *, horizon_days: int, active_within_days: int | None, model: str = "auto",
-    seed: int = 0, progress: Progress = silent,
-) -> Judged:  # fmt: skip
+    lake: Any,
+    cutoff: datetime,
+    *,
+    horizon_days: int,
+    active_within_days: int | None,
+    model: str = "auto",
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Judged:
     """Train before the cutoff and score at it.
 
     Raises
@@ -125,9 +147,12 @@ def judged(
     """
     started = perf_counter()
     training = history(
-        lake, cutoff=cutoff, horizon_days=horizon_days, active_within_days=active_within_days,
+        lake,
+        cutoff=cutoff,
+        horizon_days=horizon_days,
+        active_within_days=active_within_days,
         progress=part(progress, 0, 2),
-    )  # fmt: skip
+    )
     featured = perf_counter()
     trained = fit(training, model=model, seed=seed, progress=part(progress, 1, 2))
     fitted = perf_counter()
@@ -172,7 +197,10 @@ def _told(found: Sequence[Judged], segments: list[dict[str, Any]]) -> dict[str, 
         told["origins"] = each
         told["summary"] = {
             "model": _summary([one["metrics"] for one in each]),
-            **{name: _summary([one["baselines"][name] for one in each]) for name in newest.baselines},
+            **{
+                name: _summary([one["baselines"][name] for one in each])
+                for name in newest.baselines
+            },
         }
     return told
 
@@ -183,7 +211,8 @@ def _against(found: Sequence[Judged]) -> dict[str, dict[str, float]]:
     told = {}
     for name in found[0].baselines:
         gaps = [
-            log_loss_of(one.test.labels, one.said) - log_loss_of(one.test.labels, one.baselines[name])
+            log_loss_of(one.test.labels, one.said)
+            - log_loss_of(one.test.labels, one.baselines[name])
             for one in found
         ]
         interval = paired(np.concatenate(gaps), customers)
@@ -230,19 +259,29 @@ def learning_curve(
     wanted = {(share, min(number or every, every)) for share, number in _CURVE}
     points = []
     for place, (share, number) in enumerate(sorted(wanted)):
-        kept = tuple(snapshot.rows(_share(snapshot) < share) for snapshot in one.training.snapshots[:number])
+        kept = tuple(
+            snapshot.rows(_share(snapshot) < share) for snapshot in one.training.snapshots[:number]
+        )
         try:
             trained = fit(
-                replace(one.training, snapshots=kept, fits={}), model=model, seed=seed,
+                replace(one.training, snapshots=kept, fits={}),
+                model=model,
+                seed=seed,
                 progress=part(progress, place, len(wanted)),
-            )  # fmt: skip
+            )
         except TooLittleData:
             continue
         found = metrics(one.test.labels, trained.predict(one.test))
-        points.append({
-            "customers_share": share, "snapshots": number, "train_rows": trained.train_rows,
-            "log_loss": found["log_loss"], "auc": found["auc"], "model": trained.estimator,
-        })  # fmt: skip
+        points.append(
+            {
+                "customers_share": share,
+                "snapshots": number,
+                "train_rows": trained.train_rows,
+                "log_loss": found["log_loss"],
+                "auc": found["auc"],
+                "model": trained.estimator,
+            }
+        )
     return points
 
 

@@ -33,7 +33,9 @@ def coming(seen: np.ndarray, due: np.ndarray, horizon_days: int) -> np.ndarray:
         (n,) repeat orders of each day up to now, and those that there would have been at a speed of 1.
     """
     bins = len(seen) // _BIN
-    had, was_due = (one[len(one) - bins * _BIN :].reshape(bins, _BIN).sum(axis=1) for one in (seen, due))
+    had, was_due = (
+        one[len(one) - bins * _BIN :].reshape(bins, _BIN).sum(axis=1) for one in (seen, due)
+    )
     told = ~_once_empty((had == 0) & (was_due > _MISSED))
     had, was_due, at = had[told], was_due[told], _BIN * (np.arange(bins) - bins + 0.5)[told]
     log_speed = np.log((had + 0.5) / (was_due + 0.5))

@@ -62,7 +62,8 @@ def by_stretches(
         (n,) time until a customer came back, in horizons; one or more, or infinite, for who churned.
     """
     stretches = [
-        (waited >= since, waited >= until) for since, until in zip((0.0, *EDGES), EDGES, strict=False)
+        (waited >= since, waited >= until)
+        for since, until in zip((0.0, *EDGES), EDGES, strict=False)
     ]
     if any(min((away & still).sum(), (still & ~away).sum()) < LEAST for still, away in stretches):
         return None

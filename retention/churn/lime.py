@@ -76,7 +76,11 @@ def second_opinion(
     near = near / near.sum() if near.sum() > 0 else np.full(SAMPLES, 1 / SAMPLES)
     with threadpool_limits(1):  # so small a system is solved before threads have met
         line = Ridge(alpha=1.0 / SAMPLES).fit(scaled, margin, sample_weight=near)
-    fidelity = float(np.clip(line.score(scaled, margin, sample_weight=near), 0, 1)) if np.ptp(margin) else 1.0
+    fidelity = (
+        float(np.clip(line.score(scaled, margin, sample_weight=near), 0, 1))
+        if np.ptp(margin)
+        else 1.0
+    )
     parts = line.coef_ * here
     parts = parts[: len(x)] + parts[len(x) :]
     slope = calibration_slope(trained.model)
@@ -88,11 +92,15 @@ def second_opinion(
 def _scaled(rows: np.ndarray, others: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log-scaled features in standard deviations from the active customers' mean, and whether they are missing."""
     with np.errstate(all="ignore"):
-        middle = np.nan_to_num(np.nanmedian(np.where(np.isnan(others).all(axis=0), 0.0, others), axis=0))
+        middle = np.nan_to_num(
+            np.nanmedian(np.where(np.isnan(others).all(axis=0), 0.0, others), axis=0)
+        )
 
     def seen(values: np.ndarray) -> np.ndarray:
         missing = np.isnan(values)
-        return np.concatenate([signed_log(np.where(missing, middle, values)), missing.astype(float)], axis=-1)
+        return np.concatenate(
+            [signed_log(np.where(missing, middle, values)), missing.astype(float)], axis=-1
+        )
 
     all_of_them = seen(others)
     mean, spread = all_of_them.mean(axis=0), all_of_them.std(axis=0)

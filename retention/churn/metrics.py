@@ -50,18 +50,26 @@ def lift_curve(
     rate = np.bincount(group, weights=churned) / size
     found = [float(np.clip(len(churned) * share - before, 0, size) @ rate) for share in shares]
     return [
-        {"share": share, "lift": hits / len(churned) / share / float(churned.mean()), "captured": hits / float(churned.sum())}
+        {
+            "share": share,
+            "lift": hits / len(churned) / share / float(churned.mean()),
+            "captured": hits / float(churned.sum()),
+        }
         for share, hits in zip(shares, found, strict=True)
-    ]  # fmt: skip
+    ]
 
 
-def brier_decomposition(churned: np.ndarray, probability: np.ndarray, bins: int = 10) -> dict[str, float]:
+def brier_decomposition(
+    churned: np.ndarray, probability: np.ndarray, bins: int = 10
+) -> dict[str, float]:
     """Brier = reliability − resolution + uncertainty + within_bins, over equal-count bins.
 
     Murphy (1973); ``within_bins`` is what binning continuous probabilities leaves over (Stephenson, Coelho, Jolliffe
     2008: variance within the bins less twice their covariance with the outcome).
     """
-    parts = [part for part in np.array_split(np.argsort(probability, kind="stable"), bins) if len(part)]
+    parts = [
+        part for part in np.array_split(np.argsort(probability, kind="stable"), bins) if len(part)
+    ]
     weight = np.array([len(part) for part in parts]) / len(churned)
     said = np.array([probability[part].mean() for part in parts])
     seen = np.array([churned[part].mean() for part in parts])
@@ -72,7 +80,10 @@ def brier_decomposition(churned: np.ndarray, probability: np.ndarray, bins: int 
         "uncertainty": rate * (1 - rate),
     }
     brier = float(np.mean((probability - churned) ** 2))
-    return {**terms, "within_bins": brier - terms["reliability"] + terms["resolution"] - terms["uncertainty"]}
+    return {
+        **terms,
+        "within_bins": brier - terms["reliability"] + terms["resolution"] - terms["uncertainty"],
+    }
 
 
 def ece(churned: np.ndarray, probability: np.ndarray, bins: int = 10) -> float:
@@ -94,11 +105,17 @@ def ece_by_chance(probability: np.ndarray, bins: int = 10) -> float:
     return deviation * float(np.sqrt(2 / np.pi)) / len(probability)
 
 
-def reliability(churned: np.ndarray, probability: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
+def reliability(
+    churned: np.ndarray, probability: np.ndarray, bins: int = 10
+) -> list[dict[str, float]]:
     """The reliability curve: mean probability, churn rate and customers of each equal-count bin."""
     parts = np.array_split(np.argsort(probability, kind="stable"), bins)
     return [
-        {"predicted": float(probability[p].mean()), "observed": float(churned[p].mean()), "customers": len(p)}
+        {
+            "predicted": float(probability[p].mean()),
+            "observed": float(churned[p].mean()),
+            "customers": len(p),
+        }
         for p in parts
         if len(p)
     ]

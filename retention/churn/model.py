@@ -18,25 +18,27 @@ from retention.errors import BadInput, TooLittleData
 from retention.features import catalogue
 from retention.progress import Progress, part, silent
 
-ALLOWED = frozenset({
-    "numpy.dtype",
-    "retention.churn.calibration.Calibrated",
-    "retention.churn.estimators.ClosedForm",
-    "retention.churn.estimators.LogOdds",
-    "retention.churn.estimators.bounded",
-    "retention.churn.estimators.odds_first",
-    "retention.churn.estimators.signed_log",
-    "retention.churn.estimators.take_columns",
-    "retention.churn.hazards.Survival",
-    "retention.churn.quadratic.Quadratic",
-    "sklearn._loss._loss.CyHalfBinomialLoss",
-    "sklearn._loss.link.Interval",
-    "sklearn._loss.link.LogitLink",
-    "sklearn._loss.loss.HalfBinomialLoss",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-    "sklearn.tree._tree.Tree",
-})  # fmt: skip
+ALLOWED = frozenset(
+    {
+        "numpy.dtype",
+        "retention.churn.calibration.Calibrated",
+        "retention.churn.estimators.ClosedForm",
+        "retention.churn.estimators.LogOdds",
+        "retention.churn.estimators.bounded",
+        "retention.churn.estimators.odds_first",
+        "retention.churn.estimators.signed_log",
+        "retention.churn.estimators.take_columns",
+        "retention.churn.hazards.Survival",
+        "retention.churn.quadratic.Quadratic",
+        "sklearn._loss._loss.CyHalfBinomialLoss",
+        "sklearn._loss.link.Interval",
+        "sklearn._loss.link.LogitLink",
+        "sklearn._loss.loss.HalfBinomialLoss",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.tree._tree.Tree",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,9 @@ class TrainedChurn:
     @property
     def members(self) -> tuple[tuple[float, BaseEstimator], ...]:
         """The fitted members and their weights, whose mean is calibrated; `estimators.churn` reads one of them."""
-        held = self.model.estimator if isinstance(self.model, calibration.Calibrated) else self.model
+        held = (
+            self.model.estimator if isinstance(self.model, calibration.Calibrated) else self.model
+        )
         weights = held.weights or [1 / len(held.members)] * len(held.members)
         return tuple(zip(weights, held.members, strict=True))
 
@@ -149,16 +153,23 @@ def train(
         Too few customers, or only one class to learn from.
     """
     training = history(
-        lake, cutoff=cutoff, horizon_days=horizon_days, active_within_days=active_within_days,
+        lake,
+        cutoff=cutoff,
+        horizon_days=horizon_days,
+        active_within_days=active_within_days,
         progress=part(progress, 0, 2),
-    )  # fmt: skip
+    )
     return fit(training, model=model, seed=seed, tune=tune, progress=part(progress, 1, 2))
 
 
 def fit(
-    training: TrainingSet, *, model: str = "auto", seed: int = 0, tune: tuning.Budget | None = None,
+    training: TrainingSet,
+    *,
+    model: str = "auto",
+    seed: int = 0,
+    tune: tuning.Budget | None = None,
     progress: Progress = silent,
-) -> TrainedChurn:  # fmt: skip
+) -> TrainedChurn:
     """Choose, calibrate and fit on snapshots already taken; see `train`. ``tune`` searches the members' settings first."""
     rung = stand(training)
     X, y = training.stacked(training.columns)
@@ -173,7 +184,9 @@ def fit(
         progress = part(progress, 1, 2)
     told = rolling.out_of_time(training, members, seed=seed, progress=part(progress, 0, 2))
     choices = [
-        rolling.judge(name, told) for name in (rung.candidates if model == "auto" else (model,)) if told
+        rolling.judge(name, told)
+        for name in (rung.candidates if model == "auto" else (model,))
+        if told
     ]
     if choices:
         chosen = rolling.choose(choices)
@@ -183,11 +196,19 @@ def fit(
     calibrated, method = calibration.learn([chosen.mean(one) for one in told], labels)
     calibrated.estimator = _assembled(chosen, training, seed, part(progress, 1, 2))
     return TrainedChurn(
-        model=calibrated, estimator=chosen.name, columns=training.columns, reference=reference(X),
-        cutoff=training.cutoff, horizon_days=training.horizon_days,
-        active_within_days=training.active_within_days, rung=_why(rung, model, choices, _origins(training, told), chosen),
-        train_rows=len(y), seed=seed, calibration=_how(training, method, told) + _coming(training), parameters=_parameters(training, y, choices, searched),
-    )  # fmt: skip
+        model=calibrated,
+        estimator=chosen.name,
+        columns=training.columns,
+        reference=reference(X),
+        cutoff=training.cutoff,
+        horizon_days=training.horizon_days,
+        active_within_days=training.active_within_days,
+        rung=_why(rung, model, choices, _origins(training, told), chosen),
+        train_rows=len(y),
+        seed=seed,
+        calibration=_how(training, method, told) + _coming(training),
+        parameters=_parameters(training, y, choices, searched),
+    )
 
 
 def _unjudged(
@@ -219,13 +240,15 @@ def _assembled(
     members = []
     for number, (name, _) in enumerate(used):
         inner = part(progress, number, len(used))
-        members.append(rolling.fitted(training, training.snapshots, name, seed=seed, progress=inner))
+        members.append(
+            rolling.fitted(training, training.snapshots, name, seed=seed, progress=inner)
+        )
     return estimators.LogOdds(members, [weight for _, weight in used])
 
 
 def _why(
     rung: Rung, model: str, choices: Sequence[rolling.Choice], origins: str, chosen: rolling.Choice
-) -> str:  # fmt: skip
+) -> str:
     """On which rung the data stands, and why this estimator."""
     if model != "auto":
         return f"Chosen by name; by the data: {rung.text}"
@@ -274,7 +297,10 @@ def _origins(training: TrainingSet, told: Sequence[rolling.Told]) -> str:
 
 
 def _parameters(
-    training: TrainingSet, y: np.ndarray, choices: Sequence[rolling.Choice], searched: Sequence[tuning.Tuned]
+    training: TrainingSet,
+    y: np.ndarray,
+    choices: Sequence[rolling.Choice],
+    searched: Sequence[tuning.Tuned],
 ) -> dict[str, Any]:
     return {
         "settings": {name: dict(settings) for name, settings in training.settings.items()},
@@ -283,7 +309,10 @@ def _parameters(
         "train_churn_rate": round(float(y.mean()), 6),
         "candidates": {one.name: round(one.log_loss, 6) for one in choices},
         "weights": {
-            one.name: {name: round(weight, 4) for name, weight in zip(one.members, one.weights, strict=True)}
+            one.name: {
+                name: round(weight, 4)
+                for name, weight in zip(one.members, one.weights, strict=True)
+            }
             for one in choices
             if one.weights
         },

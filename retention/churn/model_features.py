@@ -32,11 +32,16 @@ def by_bgnbd(fitted: bgnbd.BgNbd, frame: pd.DataFrame, horizon_days: int) -> dic
     }
 
 
-def by_states(fitted: hidden_markov.BuyingStates, counts: np.ndarray, begun: np.ndarray) -> dict[str, np.ndarray]:
+def by_states(
+    fitted: hidden_markov.BuyingStates, counts: np.ndarray, begun: np.ndarray
+) -> dict[str, np.ndarray]:
     """What fitted buying states say of each customer, name → (n,), from `quarters.counts`; see `DERIVED`."""
     now = fitted.now(counts, begun)
     silent = np.clip(fitted.no_purchase(now, quarters.OF_HORIZON), 1e-4, 1 - 1e-4)
-    return {"states_no_purchase": logit(silent), "states_later": fitted.active(now, 2 * quarters.OF_HORIZON)}
+    return {
+        "states_no_purchase": logit(silent),
+        "states_later": fitted.active(now, 2 * quarters.OF_HORIZON),
+    }
 
 
 def purchase_history(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

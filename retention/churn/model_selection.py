@@ -10,7 +10,9 @@ from retention.errors import TooLittleData
 
 BUYERS_FOR_A_MODEL, BUYERS_FOR_LEARNING, DAYS_FOR_LEARNING = 100, 500, 180
 CHURNERS, SNAPSHOTS_FOR_ENSEMBLE = 100, 4
-HORIZONS_TO_BE_HEARD = 8  # of history: many snapshots of fewer look at the same weeks again and again
+HORIZONS_TO_BE_HEARD = (
+    8  # of history: many snapshots of fewer look at the same weeks again and again
+)
 _CLOSED = (CLOSED_FORM, RFM, BG_LOGISTIC, "stacked")
 _LEARNED = ("logistic", "boosting")
 _LOGISTIC = (*_LEARNED, *_CLOSED)  # boosting has its say in the stack, on any number of churners
@@ -32,7 +34,10 @@ class Rung:
     @property
     def members(self) -> tuple[str, ...]:
         """What the candidates are made of."""
-        return (*self.heard, *(name for name in self.candidates if name not in ("ensemble", "stacked")))
+        return (
+            *self.heard,
+            *(name for name in self.candidates if name not in ("ensemble", "stacked")),
+        )
 
 
 def stand(training: TrainingSet) -> Rung:
@@ -45,7 +50,9 @@ def stand(training: TrainingSet) -> Rung:
     """
     buyers = training.newest.buyers
     churners = [
-        float(snapshot.churned.sum()) for snapshot in training.snapshots if snapshot.churned is not None
+        float(snapshot.churned.sum())
+        for snapshot in training.snapshots
+        if snapshot.churned is not None
     ]
     if buyers < BUYERS_FOR_A_MODEL:
         raise TooLittleData(
@@ -94,7 +101,9 @@ def _closed(training: TrainingSet, missing: str, churners: float) -> Rung:
     if churners < CHURNERS or training.history_days < HORIZONS_TO_BE_HEARD * training.horizon_days:
         return Rung(candidates, f"{text}.")
     return Rung(
-        candidates, f"{text}, and until then has a say in the blend, as has boosting.", heard=_LEARNED
+        candidates,
+        f"{text}, and until then has a say in the blend, as has boosting.",
+        heard=_LEARNED,
     )
 
 

@@ -40,9 +40,13 @@ class Quadratic(ClassifierMixin, BaseEstimator):
     def fit(self, Z: np.ndarray, y: np.ndarray) -> "Quadratic":
         """Learn from (n, k) standardised features without gaps and (n,) labels; both must occur."""
         kernel = Nystroem(
-            kernel="poly", degree=2, gamma=self.gamma, coef0=1, n_components=min(self.landmarks, len(Z)),
+            kernel="poly",
+            degree=2,
+            gamma=self.gamma,
+            coef0=1,
+            n_components=min(self.landmarks, len(Z)),
             random_state=self.random_state,
-        )  # fmt: skip
+        )
         scaler = StandardScaler(copy=False)
         head = LogisticRegression(C=self.C, max_iter=2000).fit(
             scaler.fit_transform(kernel.fit_transform(Z)), y

@@ -58,14 +58,18 @@ def weigh(trained: TrainedChurn, X: np.ndarray, *, progress: Progress = silent) 
     for start in range(0, len(X), ROWS):
         progress(start, len(X), "Finding the reasons")
         rows, exact = X[start : start + ROWS], LEAF_ROWS if start == 0 else 0
-        found.append(contributions(fitted(trained.model), rows, trained.reference, places, leaf_rows=exact))
+        found.append(
+            contributions(fitted(trained.model), rows, trained.reference, places, leaf_rows=exact)
+        )
     phi = np.concatenate([one.phi for one in found]) if found else np.zeros(X.shape)
     by_group = {group: slope * phi[:, where].sum(axis=1) for group, where in groups.items()}
     methods = tuple(dict.fromkeys(method for one in found for method in one.methods))
     return Weights(by_group, methods, slope * float(np.mean([one.error for one in found] or [0.0])))
 
 
-def weights(trained: TrainedChurn, X: np.ndarray, *, progress: Progress = silent) -> dict[str, np.ndarray]:
+def weights(
+    trained: TrainedChurn, X: np.ndarray, *, progress: Progress = silent
+) -> dict[str, np.ndarray]:
     """Each group's weight in log-odds for (n, k) features: group → (n,); positive raises the risk."""
     return weigh(trained, X, progress=progress).by_group
 
@@ -85,7 +89,11 @@ def calibration_slope(model: BaseEstimator) -> float:
 
 
 def reasons(
-    frame: pd.DataFrame, weight: Mapping[str, np.ndarray], *, typical: Mapping[str, float], horizon_days: int
+    frame: pd.DataFrame,
+    weight: Mapping[str, np.ndarray],
+    *,
+    typical: Mapping[str, float],
+    horizon_days: int,
 ) -> list[list[dict[str, Any]]]:
     """For each customer the heaviest groups, those that raise the risk first: ``{"feature", "text", "weight"}``.
 
@@ -93,13 +101,17 @@ def reasons(
     ``typical`` has the features of the customer that weights are told against, as far as the model knows them.
     """
     names = [group for group in weight if group in GROUPS]
-    table = np.column_stack([weight[name] for name in names]) if names else np.zeros((len(frame), 0))
+    table = (
+        np.column_stack([weight[name] for name in names]) if names else np.zeros((len(frame), 0))
+    )
     order = np.argsort(-table, axis=1, kind="stable")
     told = []
     for number, row in enumerate(frame.to_dict("records")):
         heaviest = [place for place in order[number][:MOST] if table[number, place] >= LEAST]
         if not heaviest:  # nothing speaks for churn: say what speaks against it
-            heaviest = [place for place in order[number][::-1][:MOST] if table[number, place] <= -LEAST]
+            heaviest = [
+                place for place in order[number][::-1][:MOST] if table[number, place] <= -LEAST
+            ]
         heaviest.sort(key=lambda place: names[place] == SEASON)
         told.append(
             [
@@ -125,15 +137,23 @@ class Amount:
 
     def told(self, own: float, typical: float | None, horizon_days: int) -> str:
         """``1 order in the last 28 days (typical: 3)``: alone nobody knows whether it is much."""
-        amount, usual = (None if one is None or np.isnan(one) else self.number(one) for one in (own, typical))
+        amount, usual = (
+            None if one is None or np.isnan(one) else self.number(one) for one in (own, typical)
+        )
         beside = "" if None in (amount, usual) or usual == amount else f" (typical: {usual})"
-        what = "an unknown share" if amount is None else count(own, self.noun) if self.noun else amount
+        what = (
+            "an unknown share" if amount is None else count(own, self.noun) if self.noun else amount
+        )
         days = {"one": horizon_days, "two": 2 * horizon_days, "four": 4 * horizon_days}
         return self.sentence.format(what, **days) + beside
 
 
 def _told(
-    group: str, row: Mapping[str, Any], typical: Mapping[str, float], weight: float, horizon_days: int
+    group: str,
+    row: Mapping[str, Any],
+    typical: Mapping[str, float],
+    weight: float,
+    horizon_days: int,
 ) -> str:
     """The sentence of a group; of several amounts the one that shows most why it weighs: fewer orders, more risk."""
     if group == SEASON:
@@ -162,9 +182,15 @@ def silence(row: Mapping[str, Any], horizon_days: int) -> str:
     """``no order for 31 days, usually every 6 days``."""
     usual, days = row["gap_median"], row["recency_days"]
     if np.isnan(usual):
-        return "the only order is of today" if days < 1 else f"no order for {_days(days)} since the only one"
+        return (
+            "the only order is of today"
+            if days < 1
+            else f"no order for {_days(days)} since the only one"
+        )
     if days < usual:
-        return f"last order {'today' if days < 1 else _days(days) + ' ago'}, usually {_every(usual)}"
+        return (
+            f"last order {'today' if days < 1 else _days(days) + ' ago'}, usually {_every(usual)}"
+        )
     return f"no order for {_days(days)}, usually {_every(usual)}"
 
 
@@ -205,9 +231,7 @@ def _opinion(row: Mapping[str, Any], horizon_days: int) -> str:
     contacts = count(row["support_4h"], "contact")
     if np.isnan(row["rating_mean"]):
         return f"{contacts} with support in the last {4 * horizon_days} days, no ratings"
-    return (
-        f"rates {row['rating_mean']:.1f} on average, last {row['rating_last']:.1f}; {contacts} with support"
-    )
+    return f"rates {row['rating_mean']:.1f} on average, last {row['rating_last']:.1f}; {contacts} with support"
 
 
 def _season(row: Mapping[str, Any], weight: float, horizon_days: int) -> str:
@@ -220,21 +244,30 @@ def _season(row: Mapping[str, Any], weight: float, horizon_days: int) -> str:
 
 
 _TEXTS: dict[str, Callable[[Mapping[str, Any], int], str]] = {
-    "recency": silence, "rhythm": _rhythm, "trend": _trend, "spend": _spend, "intent": _intent,
-    "replenishment": _replenishment, "opinion": _opinion,
-}  # fmt: skip
+    "recency": silence,
+    "rhythm": _rhythm,
+    "trend": _trend,
+    "spend": _spend,
+    "intent": _intent,
+    "replenishment": _replenishment,
+    "opinion": _opinion,
+}
 _AMOUNTS: dict[str, tuple[Amount, ...]] = {
     "frequency": (
         Amount("orders_1h", count, "order", "{} in the last {one} days"),
         Amount("orders_2h", count, "order", "{} in the last {two} days"),
         Amount("orders_4h", count, "order", "{} in the last {four} days"),
     ),
-    "discounts": (Amount("discount_share", percent, "", "{} off on average in the last {four} days"),),
+    "discounts": (
+        Amount("discount_share", percent, "", "{} off on average in the last {four} days"),
+    ),
     "breadth": (Amount("items_4h", count, "different item", "{} in the last {four} days"),),
     "habits": (Amount("weekend_share", percent, "", "{} of the orders at weekends"),),
     "tenure": (Amount("tenure_days", _days, "", "a customer for {}"),),
     "returns": (Amount("returns_4h", count, "return", "{} in the last {four} days"),),
     "channel": (Amount("online_share", percent, "", "{} of the orders online"),),
-    "response": (Amount("emails_1h", count, "e-mail", "{} opened or clicked in the last {one} days"),),
+    "response": (
+        Amount("emails_1h", count, "e-mail", "{} opened or clicked in the last {one} days"),
+    ),
 }
 GROUPS = frozenset({*_TEXTS, *_AMOUNTS, SEASON})

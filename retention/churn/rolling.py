@@ -59,7 +59,10 @@ def out_of_time(
         inner = part(progress, number, len(newest))
         said = {
             name: estimators.churn(
-                fitted(training, earlier, name, seed=seed, progress=part(inner, place, len(members))), X
+                fitted(
+                    training, earlier, name, seed=seed, progress=part(inner, place, len(members))
+                ),
+                X,
             )
             for place, name in enumerate(members)
         }
@@ -121,7 +124,12 @@ def origins(training: TrainingSet) -> list[Snapshot]:
 
 
 def fitted(
-    training: TrainingSet, snapshots: Sequence[Snapshot], name: str, *, seed: int, progress: Progress
+    training: TrainingSet,
+    snapshots: Sequence[Snapshot],
+    name: str,
+    *,
+    seed: int,
+    progress: Progress,
 ) -> BaseEstimator:
     """A member fitted on some of the snapshots; the same fit is asked for by neighbouring origins and made once."""
     settings = training.settings.get(name, {})
@@ -129,21 +137,38 @@ def fitted(
     key = (name, seed, training.columns, moments, tuple(sorted(settings.items())))
     if key not in training.fits:
         training.fits[key] = taught_by(
-            training, training.teaching(snapshots), name, seed=seed, settings=settings, progress=progress
+            training,
+            training.teaching(snapshots),
+            name,
+            seed=seed,
+            settings=settings,
+            progress=progress,
         )
     return training.fits[key]
 
 
 def taught_by(
-    training: TrainingSet, snapshots: Sequence[Snapshot], name: str, *, seed: int, settings: Mapping[str, Any],
+    training: TrainingSet,
+    snapshots: Sequence[Snapshot],
+    name: str,
+    *,
+    seed: int,
+    settings: Mapping[str, Any],
     progress: Progress = silent,
-) -> BaseEstimator:  # fmt: skip
+) -> BaseEstimator:
     """A member fitted on these rows, with these settings."""
     X, y = stacked(snapshots, training.columns)
     return estimators.fit_member(
-        name, X, y, waited=waited(snapshots), followed=followed(snapshots, training.horizon_days),
-        columns=training.columns, seed=seed, progress=progress, settings=settings,
-    )  # fmt: skip
+        name,
+        X,
+        y,
+        waited=waited(snapshots),
+        followed=followed(snapshots, training.horizon_days),
+        columns=training.columns,
+        seed=seed,
+        progress=progress,
+        settings=settings,
+    )
 
 
 def judge(name: str, told: Sequence[Told]) -> Choice:
@@ -156,7 +181,9 @@ def judge(name: str, told: Sequence[Told]) -> Choice:
     for learned, place, rows in cross_fits(labels):
         weights = _weights(name, tables, labels, learned)
         means = [np.average(table, axis=0, weights=weights) for table in tables]
-        p = np.clip(mapped("sigmoid", means, labels, learned).map(means[place][rows]), 5e-4, 1 - 5e-4)
+        p = np.clip(
+            mapped("sigmoid", means, labels, learned).map(means[place][rows]), 5e-4, 1 - 5e-4
+        )
         y = labels[place][rows]
         losses.append(float(-np.log(np.where(y == 1, p, 1 - p)).mean()))
     every = [(place, slice(None)) for place in range(len(told))]
@@ -178,8 +205,11 @@ def choose(choices: Sequence[Choice]) -> Choice:
 
 
 def _weights(
-    name: str, tables: Sequence[np.ndarray], labels: Sequence[np.ndarray], learned: Sequence[tuple[int, slice]]
-) -> np.ndarray | None:  # fmt: skip
+    name: str,
+    tables: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    learned: Sequence[tuple[int, slice]],
+) -> np.ndarray | None:
     if name != "stacked":
         return None
     return estimators.blend(

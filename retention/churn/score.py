@@ -73,20 +73,32 @@ def told(
         {
             "customer_id": snapshot.frame.customer_id,
             "churn_probability": trained.predict(snapshot),
-            "reasons": reasons(snapshot.frame, weight, typical=typical, horizon_days=trained.horizon_days),
+            "reasons": reasons(
+                snapshot.frame, weight, typical=typical, horizon_days=trained.horizon_days
+            ),
             "expected_value": value,
             "next_order_at": next_order(snapshot),
         }
     )
 
 
-def population(lake: Any, as_of: datetime, *, horizon_days: int, active_within_days: int | None) -> Snapshot:
+def population(
+    lake: Any, as_of: datetime, *, horizon_days: int, active_within_days: int | None
+) -> Snapshot:
     """Who is there to be scored; raises `TooLittleData` where nobody is."""
     snapshot = take(
-        lake, as_of, horizon_days=horizon_days, active_within_days=active_within_days, labelled=False
+        lake,
+        as_of,
+        horizon_days=horizon_days,
+        active_within_days=active_within_days,
+        labelled=False,
     )
     if not len(snapshot.frame):
-        within = "ever ordered" if active_within_days is None else f"ordered in the {active_within_days} days"
+        within = (
+            "ever ordered"
+            if active_within_days is None
+            else f"ordered in the {active_within_days} days"
+        )
         raise TooLittleData(
             f"Nobody {within} before {lake.local(as_of):%Y-%m-%d}; import newer events or choose an earlier --as-of."
         )
@@ -112,4 +124,6 @@ def next_order(snapshot: Snapshot) -> pd.Series:
     ) - snapshot.frame.recency_days.to_numpy(dtype=float)
     wait = snapshot.purchases.wait_if_alive(x, age)
     days = np.where(np.isnan(due) | (due <= 0), np.where(wait < FORESEEN_DAYS, wait, np.nan), due)
-    return pd.Series(pd.Timestamp(snapshot.cutoff) + pd.to_timedelta(np.round(days * 86_400), unit="s"))
+    return pd.Series(
+        pd.Timestamp(snapshot.cutoff) + pd.to_timedelta(np.round(days * 86_400), unit="s")
+    )

@@ -17,7 +17,9 @@ import numpy as np
 from retention.churn.forecast import coming, known_until
 from retention.value import bgnbd
 
-KNOWN_FROM = 396  # thirteen months: before, a season has been seen once and cannot be told from a trend
+KNOWN_FROM = (
+    396  # thirteen months: before, a season has been seen once and cannot be told from a trend
+)
 _WIDTH = 10.0  # days, of the smoothing
 _SPAN = 2 * np.sqrt(np.pi) * _WIDTH  # days that such a mean is worth
 _BLOCK = 28  # days, over which the season's strength is measured
@@ -73,7 +75,12 @@ class Trade:
 
 
 def learn(
-    trade: Trade, horizon_days: int, plain: bgnbd.BgNbd, x: np.ndarray, t_x: np.ndarray, age: np.ndarray
+    trade: Trade,
+    horizon_days: int,
+    plain: bgnbd.BgNbd,
+    x: np.ndarray,
+    t_x: np.ndarray,
+    age: np.ndarray,
 ) -> Season:
     """The clock and the model on it, from what was before the cutoff.
 
@@ -96,7 +103,9 @@ def swing(trade: Trade, horizon_days: int, plain: bgnbd.BgNbd) -> float:
     return _speeds(trade, horizon_days, plain)[2] if trade.known else 0.0
 
 
-def _speeds(trade: Trade, horizon_days: int, plain: bgnbd.BgNbd) -> tuple[np.ndarray, np.ndarray, float]:
+def _speeds(
+    trade: Trade, horizon_days: int, plain: bgnbd.BgNbd
+) -> tuple[np.ndarray, np.ndarray, float]:
     """(n,) the clock's speed on each day up to now, (H,) its forecast, and the log of how much faster that is than the last H days known."""
     first, past = trade.first[: trade.days], trade.again[: trade.days]
     expected = _expected(trade.first, plain)[: trade.days]
@@ -135,7 +144,9 @@ def _on(clock: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> tuple[np.ndarray
 def _expected(first: np.ndarray, plain: bgnbd.BgNbd) -> np.ndarray:
     """(N,) repeat orders a day that the customers who began on each day are good for."""
     new = np.zeros(1)
-    since = [plain.expected(new, new, new, float(week * 7))[0] for week in range(len(first) // 7 + 2)]
+    since = [
+        plain.expected(new, new, new, float(week * 7))[0] for week in range(len(first) // 7 + 2)
+    ]
     daily = np.interp(np.arange(len(first) + 1), 7.0 * np.arange(len(since)), since)
     return np.maximum(np.convolve(first, np.diff(daily))[: len(first)], 0)
 

@@ -13,7 +13,9 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 FEWEST = 30  # customers; of fewer nothing is said
-VALUES = range(2, 9)  # different values that an attribute may have to make groups of without being asked for
+VALUES = range(
+    2, 9
+)  # different values that an attribute may have to make groups of without being asked for
 OTHERS = "other"  # the rest of an attribute that was asked for and has more of them
 MOST_ROWS = 200_000
 
@@ -82,12 +84,18 @@ def _commonest(values: pd.Series) -> pd.Series:
 def _row(segment: str, value: str, churned: np.ndarray, said: np.ndarray) -> dict[str, Any]:
     both = 0 < churned.sum() < len(churned)
     return {
-        "segment": segment, "value": value, "customers": len(churned), "expected": float(said.mean()),
-        "observed": float(churned.mean()), "auc": float(roc_auc_score(churned, said)) if both else None,
-    }  # fmt: skip
+        "segment": segment,
+        "value": value,
+        "customers": len(churned),
+        "expected": float(said.mean()),
+        "observed": float(churned.mean()),
+        "auc": float(roc_auc_score(churned, said)) if both else None,
+    }
 
 
-def _tiers(said: np.ndarray, edges: tuple[float, float] | None) -> Iterable[tuple[str, str, np.ndarray]]:
+def _tiers(
+    said: np.ndarray, edges: tuple[float, float] | None
+) -> Iterable[tuple[str, str, np.ndarray]]:
     if edges is None:
         return
     high, medium = edges
@@ -96,7 +104,9 @@ def _tiers(said: np.ndarray, edges: tuple[float, float] | None) -> Iterable[tupl
     yield "tier", "low", said < medium
 
 
-def _groups(frame: pd.DataFrame, attributes: pd.DataFrame | None) -> Iterable[tuple[str, str, np.ndarray]]:
+def _groups(
+    frame: pd.DataFrame, attributes: pd.DataFrame | None
+) -> Iterable[tuple[str, str, np.ndarray]]:
     once = (frame.orders_all <= 1).to_numpy()
     yield "orders so far", "one", once
     yield "orders so far", "two or more", ~once

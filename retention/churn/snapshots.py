@@ -13,7 +13,14 @@ import numpy as np
 import pandas as pd
 
 from retention.churn import season as seasons
-from retention.churn.model_features import AS_IT_WAS, DERIVED, SEASON, by_bgnbd, by_states, purchase_history
+from retention.churn.model_features import (
+    AS_IT_WAS,
+    DERIVED,
+    SEASON,
+    by_bgnbd,
+    by_states,
+    purchase_history,
+)
 from retention.errors import BadInput, TooLittleData
 from retention.features import NAMES, build, quarters
 from retention.lake import coverage
@@ -71,14 +78,24 @@ class Snapshot:
 
     def rows(self, keep: np.ndarray) -> "Snapshot":
         """The same snapshot with some of its customers, by a boolean mask (n,)."""
-        churned, waited = (None if one is None else one[keep] for one in (self.churned, self.waited))
-        return replace(self, frame=self.frame[keep].reset_index(drop=True), churned=churned, waited=waited)
+        churned, waited = (
+            None if one is None else one[keep] for one in (self.churned, self.waited)
+        )
+        return replace(
+            self, frame=self.frame[keep].reset_index(drop=True), churned=churned, waited=waited
+        )
 
 
 def take(
-    lake: Any, cutoff: datetime, *, horizon_days: int, active_within_days: int | None, labelled: bool = True,
-    seasonal: bool | None = None, until: datetime | None = None,
-) -> Snapshot:  # fmt: skip
+    lake: Any,
+    cutoff: datetime,
+    *,
+    horizon_days: int,
+    active_within_days: int | None,
+    labelled: bool = True,
+    seasonal: bool | None = None,
+    until: datetime | None = None,
+) -> Snapshot:
     """The snapshot at one moment; ``labelled`` also looks at the horizon after it, and up to ``until`` at a second one.
 
     ``seasonal`` asks for the shop's clock; without it, where thirteen months have been seen.
@@ -87,7 +104,9 @@ def take(
     frame = computed(everyone.order_by("customer_id"))
     x, t_x, age = purchase_history(frame)
     sample = slice(None, None, len(frame) // FIT_SAMPLE + 1)
-    fitted = bgnbd.fit(x[sample], t_x[sample], age[sample]) if len(frame) else bgnbd.BgNbd(1, 1, 1, 1)
+    fitted = (
+        bgnbd.fit(x[sample], t_x[sample], age[sample]) if len(frame) else bgnbd.BgNbd(1, 1, 1, 1)
+    )
     drawn = frame.iloc[sample]
     when = 2 * np.pi * cutoff.timetuple().tm_yday / 365.25
     paced = quarters.counts(lake, cutoff, frame.customer_id, horizon_days=horizon_days)
@@ -117,13 +136,26 @@ def take(
             waited = np.where(np.isinf(waited), np.maximum(later, 1), waited)
         churned = (waited >= 1).astype(float)
     return Snapshot(
-        cutoff, frame.reset_index(drop=True), churned, len(x), fitted, buying, None if labelled else _spend(drawn), season, waited, followed
-    )  # fmt: skip
+        cutoff,
+        frame.reset_index(drop=True),
+        churned,
+        len(x),
+        fitted,
+        buying,
+        None if labelled else _spend(drawn),
+        season,
+        waited,
+        followed,
+    )
 
 
 def _seasonal(
-    season: seasons.Season | None, trade: seasons.Trade, fitted: bgnbd.BgNbd, frame: pd.DataFrame, labelled: bool
-) -> dict[str, Any]:  # fmt: skip
+    season: seasons.Season | None,
+    trade: seasons.Trade,
+    fitted: bgnbd.BgNbd,
+    frame: pd.DataFrame,
+    labelled: bool,
+) -> dict[str, Any]:
     """The columns by the shop's clock: as foretold and, for learning, as it was; the plain ones without a clock."""
     if season is None:
         none = {"season_ahead": 0.0, "season_no_purchase": frame.bg_no_purchase}
@@ -133,7 +165,10 @@ def _seasonal(
     if not labelled:
         return told
     ahead, faster = seasons.happened(trade, season, fitted)
-    return told | {"season_now": faster, "season_no_purchase_now": season.no_purchase(*history, ahead)}
+    return told | {
+        "season_now": faster,
+        "season_no_purchase_now": season.no_purchase(*history, ahead),
+    }
 
 
 def _trade(lake: Any, cutoff: datetime, more_days: int) -> seasons.Trade:
@@ -143,7 +178,9 @@ def _trade(lake: Any, cutoff: datetime, more_days: int) -> seasons.Trade:
     began = bought.group_by("customer_id").agg(day=bought.occurred_at.min().date())
     first = began.group_by("day").agg(customers=began.count()).execute()
     every = (
-        bought.group_by(day=bought.occurred_at.date()).agg(customers=bought.customer_id.nunique()).execute()
+        bought.group_by(day=bought.occurred_at.date())
+        .agg(customers=bought.customer_id.nunique())
+        .execute()
     )
     if not len(every):
         return seasons.Trade(np.zeros(0), np.zeros(0), 0)
@@ -152,7 +189,9 @@ def _trade(lake: Any, cutoff: datetime, more_days: int) -> seasons.Trade:
     days = max((end - start).days, 0)
     counts = [
         np.bincount(
-            (pd.to_datetime(one.day) - start).dt.days, weights=one.customers, minlength=days + more_days
+            (pd.to_datetime(one.day) - start).dt.days,
+            weights=one.customers,
+            minlength=days + more_days,
         )[: days + more_days]
         for one in (first, every)
     ]
@@ -187,7 +226,9 @@ class TrainingSet:
     snapshots: tuple[Snapshot, ...]
     columns: tuple[str, ...]
     ahead: float = 0.0  # see `swing`
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of estimators, beside their own
+    settings: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # of estimators, beside their own
     doubted: Mapping[datetime, np.ndarray] = field(
         default_factory=dict
     )  # (n,) rows not to learn from, by moment
@@ -227,13 +268,16 @@ class TrainingSet:
         here = next((one for one in self.snapshots if one.cutoff == moment), None)
         ahead = 0.0 if here is None or here.frame.empty else float(here.frame.season_ahead.iloc[0])
         return (
-            replace(self, cutoff=moment, history_days=days, snapshots=known, ahead=ahead) if known else None
+            replace(self, cutoff=moment, history_days=days, snapshots=known, ahead=ahead)
+            if known
+            else None
         )
 
     def teaching(self, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
         """Snapshots without the rows that are doubted; whoever is judged is never left out."""
         return [
-            one.rows(~self.doubted[one.cutoff]) if one.cutoff in self.doubted else one for one in snapshots
+            one.rows(~self.doubted[one.cutoff]) if one.cutoff in self.doubted else one
+            for one in snapshots
         ]
 
     def stacked(self, columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -249,7 +293,9 @@ def stacked(snapshots: Sequence[Snapshot], columns: Sequence[str]) -> tuple[np.n
     """
     step = _every(snapshots)
     return (
-        np.concatenate([snapshot.matrix(columns, as_it_was=True)[::step] for snapshot in snapshots]),
+        np.concatenate(
+            [snapshot.matrix(columns, as_it_was=True)[::step] for snapshot in snapshots]
+        ),
         np.concatenate([snapshot.labels[::step] for snapshot in snapshots]),
     )
 
@@ -272,7 +318,10 @@ def followed(snapshots: Sequence[Snapshot], horizon_days: int) -> np.ndarray:
     known = [2.0 if one.followed >= 2 and one.cutoff <= over else 1.0 for one in snapshots]
     step = _every(snapshots)
     return np.concatenate(
-        [np.full(len(one.frame), number)[::step] for one, number in zip(snapshots, known, strict=True)]
+        [
+            np.full(len(one.frame), number)[::step]
+            for one, number in zip(snapshots, known, strict=True)
+        ]
     )
 
 
@@ -312,26 +361,43 @@ def history(
         inner(0, 1, f"Features as of {lake.local(moment):%d %b %Y}")
         taken.append(
             take(
-                lake, moment, horizon_days=horizon_days, active_within_days=active_within_days,
-                seasonal=days >= SEASON_FROM_DAYS, until=cutoff,
+                lake,
+                moment,
+                horizon_days=horizon_days,
+                active_within_days=active_within_days,
+                seasonal=days >= SEASON_FROM_DAYS,
+                until=cutoff,
             )
-        )  # fmt: skip
+        )
     taken = [snapshot for snapshot in taken if len(snapshot.frame)]
     if not taken:
         raise TooLittleData(_nobody(lake.local(cutoff), active_within_days))
-    names = (*NAMES, *(one.name for one in DERIVED if days >= SEASON_FROM_DAYS or one.name not in SEASON))
+    names = (
+        *NAMES,
+        *(one.name for one in DERIVED if days >= SEASON_FROM_DAYS or one.name not in SEASON),
+    )
     ahead = seasons.swing(_trade(lake, cutoff, 0), horizon_days, taken[0].purchases)
     return TrainingSet(
-        cutoff, horizon_days, active_within_days, days, tuple(taken), _telling(taken, names), ahead,
+        cutoff,
+        horizon_days,
+        active_within_days,
+        days,
+        tuple(taken),
+        _telling(taken, names),
+        ahead,
         zone=lake.zone,
-    )  # fmt: skip
+    )
 
 
 def _telling(taken: Sequence[Snapshot], names: Sequence[str]) -> tuple[str, ...]:
     """The columns that differ between customers or moments: a shop without e-mails learns nothing from e-mails."""
     low = pd.concat([snapshot.frame[list(names)].astype(float).min() for snapshot in taken], axis=1)
-    high = pd.concat([snapshot.frame[list(names)].astype(float).max() for snapshot in taken], axis=1)
-    some = pd.concat([snapshot.frame[list(names)].isna().any() for snapshot in taken], axis=1).any(axis=1)
+    high = pd.concat(
+        [snapshot.frame[list(names)].astype(float).max() for snapshot in taken], axis=1
+    )
+    some = pd.concat([snapshot.frame[list(names)].isna().any() for snapshot in taken], axis=1).any(
+        axis=1
+    )
     empty = low.isna().all(axis=1)
     telling = (low.min(axis=1) < high.max(axis=1)) | (some & ~empty)
     return tuple(name for name in names if telling[name] or name in ("bg_no_purchase", *AS_IT_WAS))

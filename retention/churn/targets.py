@@ -47,8 +47,10 @@ class Targets:
         )
         return {
             "intent": {f"{days}d": round(float(p[place]), 4) for days, p in self.within.items()},
-            "next_order_at": middle, "next_order_between": [early, late], "intent_note": "",
-        }  # fmt: skip
+            "next_order_at": middle,
+            "next_order_between": [early, late],
+            "intent_note": "",
+        }
 
 
 def learn(lake: Any, training: TrainingSet, columns: tuple[str, ...]) -> dict[str, Any]:
@@ -85,7 +87,9 @@ def targets(trained: "TrainedChurn | None", snapshot: Snapshot, *, history_days:
         hazards = model.hazards(snapshot.matrix(model.columns), closed)
     if trained:
         known = (snapshot.frame.recency_days <= (trained.active_within_days or np.inf)).to_numpy()
-        level = intent.anchored(hazards, _silence(snapshot, hazards, trained), trained.predict(snapshot))
+        level = intent.anchored(
+            hazards, _silence(snapshot, hazards, trained), trained.predict(snapshot)
+        )
         hazards = np.where(known[:, None], level, closed)
     return Targets(
         {days: intent.within(hazards, days) for days in intent.HORIZONS},
@@ -101,11 +105,15 @@ def _silence(snapshot: Snapshot, hazards: np.ndarray, trained: "TrainedChurn") -
     silent = intent.log_silence(hazards, min(days, LEAST_DAYS))
     if days > LEAST_DAYS:
         history = purchase_history(snapshot.frame)
-        later, sooner = (snapshot.purchases.no_purchase(*history, end) for end in (days, LEAST_DAYS))
+        later, sooner = (
+            snapshot.purchases.no_purchase(*history, end) for end in (days, LEAST_DAYS)
+        )
         silent += np.log(np.maximum(later, 1e-300) / np.maximum(sooner, 1e-300))
     return silent
 
 
 def _closed(snapshot: Snapshot) -> np.ndarray:
     x, t_x, age = purchase_history(snapshot.frame)
-    return intent.closed_form([snapshot.purchases.no_purchase(x, t_x, age, end) for end in intent.EDGES[1:]])
+    return intent.closed_form(
+        [snapshot.purchases.no_purchase(x, t_x, age, end) for end in intent.EDGES[1:]]
+    )

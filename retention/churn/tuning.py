@@ -35,20 +35,30 @@ SPACE: Mapping[str, Draw] = {
     estimators.PRODUCTS: _of_products,
     estimators.HORIZONS: _of_products,
     "svm": lambda draw: {"C": _between(1e-4, 0.1, draw)},
-    "neural": lambda draw: {"alpha": _between(0.1, 10, draw), "learning_rate_init": _between(5e-4, 5e-3, draw)},
-    "tree": lambda draw: {"max_depth": int(draw.integers(3, 10)), "min_samples_leaf": round(_between(20, 300, draw))},
+    "neural": lambda draw: {
+        "alpha": _between(0.1, 10, draw),
+        "learning_rate_init": _between(5e-4, 5e-3, draw),
+    },
+    "tree": lambda draw: {
+        "max_depth": int(draw.integers(3, 10)),
+        "min_samples_leaf": round(_between(20, 300, draw)),
+    },
     "forest": lambda draw: {
-        "min_samples_leaf": round(_between(4, 60, draw)), "max_features": _between(0.08, 0.5, draw),
+        "min_samples_leaf": round(_between(4, 60, draw)),
+        "max_features": _between(0.08, 0.5, draw),
     },
     "extra_trees": lambda draw: {
-        "min_samples_leaf": round(_between(4, 60, draw)), "max_features": _between(0.1, 0.7, draw),
+        "min_samples_leaf": round(_between(4, 60, draw)),
+        "max_features": _between(0.1, 0.7, draw),
     },
     "boosting": lambda draw: {
-        "learning_rate": _between(0.015, 0.1, draw), "max_leaf_nodes": round(_between(4, 32, draw)),
-        "l2_regularization": _between(0.5, 50, draw), "min_samples_leaf": round(_between(15, 250, draw)),
+        "learning_rate": _between(0.015, 0.1, draw),
+        "max_leaf_nodes": round(_between(4, 32, draw)),
+        "l2_regularization": _between(0.5, 50, draw),
+        "min_samples_leaf": round(_between(15, 250, draw)),
         "max_features": _between(0.1, 1, draw),
     },
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +81,14 @@ class Tuned:
 
     def as_dict(self) -> dict[str, Any]:
         """For the registry."""
-        gain = None if self.difference is None else [round(x, 6) for x in (self.difference.mean, self.difference.low, self.difference.high)]  # fmt: skip
+        gain = (
+            None
+            if self.difference is None
+            else [
+                round(x, 6)
+                for x in (self.difference.mean, self.difference.low, self.difference.high)
+            ]
+        )
         return {
             "settings": self.settings,
             "tried": self.tried,
@@ -93,8 +110,13 @@ class _Trial:
 
 
 def tune(
-    training: TrainingSet, members: Sequence[str], budget: Budget, *, seed: int = 0, progress: Progress = silent
-) -> list[Tuned]:  # fmt: skip
+    training: TrainingSet,
+    members: Sequence[str],
+    budget: Budget,
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> list[Tuned]:
     """Search the settings of every member that has a `SPACE`; the budget is shared evenly.
 
     Returns
@@ -117,8 +139,13 @@ def tune(
 
 
 def _search(
-    training: TrainingSet, origins: Sequence[Snapshot], name: str, budget: Budget, seed: int, progress: Progress
-) -> Tuned:  # fmt: skip
+    training: TrainingSet,
+    origins: Sequence[Snapshot],
+    name: str,
+    budget: Budget,
+    seed: int,
+    progress: Progress,
+) -> Tuned:
     started, fits = monotonic(), 0
     own = _Trial({})
 

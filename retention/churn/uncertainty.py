@@ -40,7 +40,9 @@ def paired(difference: np.ndarray, customers: np.ndarray, seed: int = 0) -> Inte
     total = np.bincount(block, weights=difference)
     rows = np.bincount(block)
     total, rows = total[rows > 0], rows[rows > 0]
-    drawn = np.random.default_rng(seed).multinomial(len(rows), np.full(len(rows), 1 / len(rows)), _DRAWS)
+    drawn = np.random.default_rng(seed).multinomial(
+        len(rows), np.full(len(rows), 1 / len(rows)), _DRAWS
+    )
     means = (drawn @ total) / (drawn @ rows)
     low, high = np.quantile(means, [0.025, 0.975])
     return Interval(float(difference.mean()), float(low), float(high))
@@ -69,7 +71,9 @@ def intervals(
     dict
         Metric → [low, high].
     """
-    names, codes = np.unique(np.concatenate([one[0] for one in origins]).astype(str), return_inverse=True)
+    names, codes = np.unique(
+        np.concatenate([one[0] for one in origins]).astype(str), return_inverse=True
+    )
     rows = np.split(codes, np.cumsum([len(one[0]) for one in origins])[:-1])
     draws = int(np.clip(_METRIC_ROWS // len(codes), *_METRIC_DRAWS))
     random = np.random.default_rng(seed)
@@ -81,13 +85,17 @@ def intervals(
         if any(not 0 < y.sum() < len(y) for y in labels):
             draws -= 1  # one class only: nothing can be measured on such a draw
             continue
-        told = [measure(y, one[2][keep]) for y, one, keep in zip(labels, origins, drawn, strict=True)]
+        told = [
+            measure(y, one[2][keep]) for y, one, keep in zip(labels, origins, drawn, strict=True)
+        ]
         found.append({name: float(np.mean([one[name] for one in told])) for name in told[0]})
     if not found:
         return {}
     own = [measure(churned, said) for _, churned, said in origins]
     return {
-        name: _around(float(np.mean([one[name] for one in own])), np.array([one[name] for one in found]))
+        name: _around(
+            float(np.mean([one[name] for one in own])), np.array([one[name] for one in found])
+        )
         for name in found[0]
     }
 

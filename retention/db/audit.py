@@ -41,11 +41,13 @@ def history(
     ).all()
     return [
         {
-            "at": row.at.isoformat(), "actor": row.actor, "action": row.action.removeprefix(f"{kind}."),
+            "at": row.at.isoformat(),
+            "actor": row.actor,
+            "action": row.action.removeprefix(f"{kind}."),
             "why": row.details.get("why") or row.details.get("reason"),
         }
         for row in reversed(rows)
-    ]  # fmt: skip
+    ]
 
 
 def record(
@@ -59,5 +61,12 @@ def record(
 ) -> None:
     """Add an audit row: who did what to what, when (business time) and why."""
     session.add(
-        Audit(team_id=settings.team_id, actor=actor, action=action, subject=subject, details=details, at=at)
+        Audit(
+            team_id=settings.team_id,
+            actor=actor,
+            action=action,
+            subject=subject,
+            details=details,
+            at=at,
+        )
     )

@@ -84,13 +84,25 @@ def _postgres(url: str) -> Engine:
         parsed = parsed.set(drivername="postgresql+psycopg")
     # A way that was cut says nothing: without these a commit would wait for its answer for a quarter of an hour, and every
     # command of the bot behind it. A URL may say otherwise.
-    cut = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+    cut = {
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
     # Prepared, a statement would keep for good the plan that it got while its tables were small: of 500 codes looked up in
     # 45,000 rows that is a sequential scan with 500 comparisons a row, 1.05 s; planned anew, 6 ms.
     unprepared = {"connect_timeout": 2, "prepare_threshold": None}
-    arguments = {name: value for name, value in (unprepared | cut).items() if name not in parsed.query}
+    arguments = {
+        name: value for name, value in (unprepared | cut).items() if name not in parsed.query
+    }
     return create_engine(
-        parsed, pool_pre_ping=True, pool_size=10, max_overflow=10, connect_args=arguments, **_DISCREET
+        parsed,
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=10,
+        connect_args=arguments,
+        **_DISCREET,
     )
 
 
@@ -98,12 +110,19 @@ def _sqlite(url: str) -> Engine:
     path = make_url(url).database
     if path and not path.startswith("file:"):  # a URI of SQLite's, such as one that opens read-only
         private(Path(path).parent)
-    engine = create_engine(url, connect_args={"timeout": 10, "check_same_thread": False}, **_DISCREET)
+    engine = create_engine(
+        url, connect_args={"timeout": 10, "check_same_thread": False}, **_DISCREET
+    )
 
     @event.listens_for(engine, "connect")
     def _connect(connection, _record) -> None:
         connection.isolation_level = None  # we emit BEGIN ourselves
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON"):
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "busy_timeout=10000",
+            "foreign_keys=ON",
+        ):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

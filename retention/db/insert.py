@@ -21,7 +21,9 @@ def insert_once(session: Session, table: type[Base], **values: Any) -> bool:
         (PostgreSQL waits for one that is still under way).
     """
     session.flush()  # what it refers to may still be on its way
-    done = session.connection().execute(_insert_once(session.get_bind().dialect.name, table), values)
+    done = session.connection().execute(
+        _insert_once(session.get_bind().dialect.name, table), values
+    )
     return done.first() is not None  # PostgreSQL's driver does not always tell the row count
 
 
@@ -39,7 +41,9 @@ def insert_missing(session: Session, table: type[Base], rows: Sequence[dict[str,
         return
     columns = [into.c[name] for name in rows[0]]
     arrays = [
-        bindparam(column.name, [row[column.name] for row in rows], type_=postgresql.ARRAY(column.type))
+        bindparam(
+            column.name, [row[column.name] for row in rows], type_=postgresql.ARRAY(column.type)
+        )
         for column in columns
     ]
     lines = func.unnest(*arrays).table_valued(*(column.name for column in columns)).render_derived()

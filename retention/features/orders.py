@@ -31,12 +31,21 @@ def orders(
     import ibis
 
     bought = visits.filter(visits.event_type == "purchase")
-    newest_first = ibis.window(group_by="customer_id", order_by=[bought.second.desc(), bought.spend])
+    newest_first = ibis.window(
+        group_by="customer_id", order_by=[bought.second.desc(), bought.spend]
+    )
     ranked = bought.select(  # what is sorted is copied: as few columns as can be
-        "customer_id", "second", "day", "age", "spend", "discount", "lines",
-        before=bought.second.lead().over(newest_first), rank=ibis.row_number().over(newest_first),
+        "customer_id",
+        "second",
+        "day",
+        "age",
+        "spend",
+        "discount",
+        "lines",
+        before=bought.second.lead().over(newest_first),
+        rank=ibis.row_number().over(newest_first),
         silence=bought.age.first().over(newest_first),
-    )  # fmt: skip
+    )
     gap = ranked.day - ranked.before // DAY
     quarter = horizon_days * DAY // 4
     passed = (now - ranked.before) // quarter > (now - ranked.second) // quarter
@@ -61,29 +70,46 @@ def timing(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
     paces = {f"paced_{name}": decayed(v.fresh, share * h) for name, share in PACES.items()}
     spent = {f"spent_{name}": decayed(v.spend, share * h) for name, share in PACES.items()}
     stretches = {
-        f"order_days_{n}q": v.fresh.sum(where=(v.age > (n - 1) * h / 4) & (v.age <= n * h / 4)).fill_null(0)
+        f"order_days_{n}q": v.fresh.sum(
+            where=(v.age > (n - 1) * h / 4) & (v.age <= n * h / 4)
+        ).fill_null(0)
         for n in STRETCHES
     }
     windows = {
-        f"quarters_{name}": v.stretch.sum(where=v.age < n * h / 4).fill_null(0) for name, n in WINDOWS.items()
+        f"quarters_{name}": v.stretch.sum(where=v.age < n * h / 4).fill_null(0)
+        for name, n in WINDOWS.items()
     }
     return {
-        "recency_days": v.age.min(), "tenure_days": v.age.max(),
-        "orders_half": count(h / 2), "orders_1h": count(h), "orders_2h": count(2 * h), "orders_3h": count(3 * h),
-        "orders_4h": count(4 * h), "orders_all": v.count().cast("float64"),
-        **paces, **spent, **stretches, **windows,
+        "recency_days": v.age.min(),
+        "tenure_days": v.age.max(),
+        "orders_half": count(h / 2),
+        "orders_1h": count(h),
+        "orders_2h": count(2 * h),
+        "orders_3h": count(3 * h),
+        "orders_4h": count(4 * h),
+        "orders_all": v.count().cast("float64"),
+        **paces,
+        **spent,
+        **stretches,
+        **windows,
         "order_days": v.gap.count().cast("float64") + 1,
-        "gap_mean": v.gap.mean(), "gap_median": v.gap.median(), "gap_sd": v.gap.std(how="sample"),
-        "gap_max": v.gap.max(), "gap_last": v.gap.argmin(v.age, where=v.gap.notnull()),
-        "gap_recent": v.gap.mean(where=v["rank"] < RECENT_GAPS), "gap_last_two": v.gap.mean(where=v["rank"] < FEW_GAPS),
-        "gap_log_mean": v.gap.ln().mean(), "gap_log_sd": v.gap.ln().std(how="sample"),
+        "gap_mean": v.gap.mean(),
+        "gap_median": v.gap.median(),
+        "gap_sd": v.gap.std(how="sample"),
+        "gap_max": v.gap.max(),
+        "gap_last": v.gap.argmin(v.age, where=v.gap.notnull()),
+        "gap_recent": v.gap.mean(where=v["rank"] < RECENT_GAPS),
+        "gap_last_two": v.gap.mean(where=v["rank"] < FEW_GAPS),
+        "gap_log_mean": v.gap.ln().mean(),
+        "gap_log_sd": v.gap.ln().std(how="sample"),
         "gaps_longer": (v.gap > v.silence).cast("float64").sum().fill_null(0),
         "gaps_longer_1h": (v.gap > v.silence + h).cast("float64").sum().fill_null(0),
         "days_silent": beyond.sum(where=beyond > 0).fill_null(0),
-        "gaps_over_1h": long.cast("float64").sum().fill_null(0), "days_long": v.gap.sum(where=long).fill_null(0),
+        "gaps_over_1h": long.cast("float64").sum().fill_null(0),
+        "days_long": v.gap.sum(where=long).fill_null(0),
         "orders_last_year": count(YEAR) - count(YEAR - h),
         "season_match": ((v.age + h / 2) * (_TURN / YEAR)).cos().mean(),
-    }  # fmt: skip
+    }
 
 
 def worth(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
@@ -93,18 +119,29 @@ def worth(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
         return column.sum(where=v.age <= days).fill_null(0).cast("float64")
 
     day, turn = v.clock // DAY, v.clock * (_TURN / DAY)
-    weekdays = {f"weekday_{n}": (day % 7 == n).cast("int64").sum().cast("float64") for n in range(7)}
+    weekdays = {
+        f"weekday_{n}": (day % 7 == n).cast("int64").sum().cast("float64") for n in range(7)
+    }
     return {
-        "spend_1h": total(v.spend, h), "spend_2h": total(v.spend, 2 * h), "spend_4h": total(v.spend, 4 * h),
+        "spend_1h": total(v.spend, h),
+        "spend_2h": total(v.spend, 2 * h),
+        "spend_4h": total(v.spend, 4 * h),
         "spend_all": v.spend.sum(),
-        "spend_sd": v.spend.std(how="sample"), "spend_last": v.spend.sum(where=v["rank"] == 0),
+        "spend_sd": v.spend.std(how="sample"),
+        "spend_last": v.spend.sum(where=v["rank"] == 0),
         "lines_last": v.lines.sum(where=v["rank"] == 0).cast("float64"),
-        "discount_4h": total(v.discount, 4 * h), "lines_4h": total(v.lines, 4 * h), "lines_1h": total(v.lines, h),
-        "discounted_orders": ((v.discount > 0) & (v.age <= 4 * h)).cast("int64").sum().cast("float64"),
+        "discount_4h": total(v.discount, 4 * h),
+        "lines_4h": total(v.lines, 4 * h),
+        "lines_1h": total(v.lines, h),
+        "discounted_orders": ((v.discount > 0) & (v.age <= 4 * h))
+        .cast("int64")
+        .sum()
+        .cast("float64"),
         "weekend_share": (day % 7).isin(WEEKEND).cast("float64").mean(),
-        "hour_cos": turn.cos().mean(), "hour_sin": turn.sin().mean(),
+        "hour_cos": turn.cos().mean(),
+        "hour_sin": turn.sin().mean(),
         **weekdays,
-    }  # fmt: skip
+    }
 
 
 def ratios(h: float) -> "dict[str, Callable[[ibis.Table], ibis.Value]]":
@@ -156,11 +193,19 @@ def ratios(h: float) -> "dict[str, Callable[[ibis.Table], ibis.Value]]":
         "basket_ratio": lambda c: (c.spend_2h / c.orders_2h.nullif(0)) / basket(c).nullif(0),
         "basket_cv": lambda c: c.spend_sd / basket(c).nullif(0),
         "basket_last_ratio": lambda c: c.spend_last / basket(c).nullif(0),
-        "discount_share": lambda c: (c.discount_4h / (c.spend_4h + c.discount_4h).nullif(0)).fill_null(0),
+        "discount_share": lambda c: (
+            c.discount_4h / (c.spend_4h + c.discount_4h).nullif(0)
+        ).fill_null(0),
         "discounted_share": lambda c: c.discounted_orders / c.orders_4h.nullif(0),
         "lines_per_order": lambda c: c.lines_4h / c.orders_4h.nullif(0),
-        "lines_trend": lambda c: (c.lines_1h / c.orders_1h.nullif(0)) / (c.lines_4h / c.orders_4h.nullif(0)),
-        "weekday_share": lambda c: ibis.greatest(*(c[f"weekday_{n}"] for n in range(7))) / c.orders_all,
+        "lines_trend": lambda c: (
+            (c.lines_1h / c.orders_1h.nullif(0)) / (c.lines_4h / c.orders_4h.nullif(0))
+        ),
+        "weekday_share": lambda c: (
+            ibis.greatest(*(c[f"weekday_{n}"] for n in range(7))) / c.orders_all
+        ),
         "hour_concentration": lambda c: (c.hour_cos * c.hour_cos + c.hour_sin * c.hour_sin).sqrt(),
-        "orders_last_year": lambda c: ibis.ifelse(c.tenure_days >= YEAR - h, c.orders_last_year, ibis.null("float64")),
-    }  # fmt: skip
+        "orders_last_year": lambda c: ibis.ifelse(
+            c.tenure_days >= YEAR - h, c.orders_last_year, ibis.null("float64")
+        ),
+    }

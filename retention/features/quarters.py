@@ -41,7 +41,11 @@ def counts(
         table = packed(spark.table("events", before=cutoff), now, horizon_days)
     else:
         events = lake.table("events", before=cutoff).get_name()
-        sql = _sql(horizon_days).replace(str(NOW), str(now)).replace(f'"{PLACE}events"', f'"{events}"')
+        sql = (
+            _sql(horizon_days)
+            .replace(str(NOW), str(now))
+            .replace(f'"{PLACE}events"', f'"{events}"')
+        )
         table = lake.query(
             sql, {"customer_id": "string", "oldest": "int64", "late": "int64", "early": "int64"}
         )
@@ -51,7 +55,10 @@ def counts(
     width = min(MOST, int(oldest.max(initial=0)) + 1)
     newest_first = np.column_stack(
         [
-            (found[name].to_numpy(dtype=np.int64)[:, None] >> (2 * np.arange(PACKED))).astype(np.int8) & FEW
+            (found[name].to_numpy(dtype=np.int64)[:, None] >> (2 * np.arange(PACKED))).astype(
+                np.int8
+            )
+            & FEW
             for name in ("late", "early")
         ]
     )

@@ -19,7 +19,9 @@ def visits(events: "ibis.Table", now: int) -> "ibis.Table":
     """
     import ibis
 
-    day = ibis.ifelse(events.order_id.isnull(), seconds(events.occurred_at) // DAY, ibis.null("int64"))
+    day = ibis.ifelse(
+        events.order_id.isnull(), seconds(events.occurred_at) // DAY, ibis.null("int64")
+    )
     folded = events.group_by("customer_id", "event_type", "order_id", day=day).agg(
         occurred_at=events.occurred_at.min(),
         lines=events.count(),
@@ -31,9 +33,18 @@ def visits(events: "ibis.Table", now: int) -> "ibis.Table":
     )
     second = seconds(folded.occurred_at)
     return folded.select(
-        "customer_id", "event_type", "lines", "spend", "discount", "rating", "duration", "channel", second=second,
-        day=second // DAY, age=(now - second) / float(DAY),
-    )  # fmt: skip
+        "customer_id",
+        "event_type",
+        "lines",
+        "spend",
+        "discount",
+        "rating",
+        "duration",
+        "channel",
+        second=second,
+        day=second // DAY,
+        age=(now - second) / float(DAY),
+    )
 
 
 def seconds(moment: "ibis.Value") -> "ibis.Value":

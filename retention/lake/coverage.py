@@ -9,7 +9,9 @@ from retention.lake.watermark import until
 if TYPE_CHECKING:
     from retention.lake import Lake
 
-PARTS = 3  # of the data, one a horizon at the longest: to be judged by, and two before it to learn from
+PARTS = (
+    3  # of the data, one a horizon at the longest: to be judged by, and two before it to learn from
+)
 
 
 def learnable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from retention.lake.lake import Lake
 
 # What people write beside an amount, apart from signs: pieces of a regular expression, the same to Python and to DuckDB.
-CODES = "(?i:USD|EUR|GBP|CHF|SEK|NOK|DKK|PLN|CZK|HUF|RON|JPY|CNY|INR|AUD|NZD|CAD|BRL|MXN|ZAR|TRY|RUB)"
+CODES = (
+    "(?i:USD|EUR|GBP|CHF|SEK|NOK|DKK|PLN|CZK|HUF|RON|JPY|CNY|INR|AUD|NZD|CAD|BRL|MXN|ZAR|TRY|RUB)"
+)
 SHORT = r"kr\.?|zł|Kč|Ft|Fr\.?|Rs\.?"
 
 
@@ -68,4 +70,8 @@ def check(lake: "Lake", settings: Settings, brought: set[str]) -> None:
 
 def _of_lake(lake: "Lake") -> set[str]:
     files = store.files(store.opened(lake.root, TABLES["events"]))
-    return named(lake.duckdb, f"read_parquet({files!r}, hive_partitioning = false)") if files else set()
+    return (
+        named(lake.duckdb, f"read_parquet({files!r}, hive_partitioning = false)")
+        if files
+        else set()
+    )

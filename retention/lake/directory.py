@@ -43,16 +43,23 @@ def sync(lake: "Lake", session: Session, settings: Settings) -> int:
     wanted = {entry["customer_id"]: entry for entry in _entries(lake, settings)}
     mine = DirectoryEntry.team_id == settings.team_id
     columns = [getattr(DirectoryEntry, name) for name in _COLUMNS]
-    known = {row.customer_id: dict(row._mapping) for row in session.execute(select(*columns).where(mine))}
+    known = {
+        row.customer_id: dict(row._mapping) for row in session.execute(select(*columns).where(mine))
+    }
     added = [entry for id_, entry in wanted.items() if id_ not in known]
     changed = [entry for id_, entry in wanted.items() if id_ in known and known[id_] != entry]
     gone = [id_ for id_ in known if id_ not in wanted]
     if added:
-        session.execute(insert(DirectoryEntry), [{**entry, "team_id": settings.team_id} for entry in added])
+        session.execute(
+            insert(DirectoryEntry), [{**entry, "team_id": settings.team_id} for entry in added]
+        )
     now = clock.now()
     for entry in changed:
         before = known[entry["customer_id"]]
-        another = entry["email_hash"] not in (None, before["email_hash"])  # one that is gone is none
+        another = entry["email_hash"] not in (
+            None,
+            before["email_hash"],
+        )  # one that is gone is none
         # Under another key all hashes are others; then so is the pseudonym.
         if another and before["pseudonym"] == entry["pseudonym"]:
             entry["email_changed_at"] = now
@@ -60,7 +67,9 @@ def sync(lake: "Lake", session: Session, settings: Settings) -> int:
         session.execute(update(DirectoryEntry).where(mine, at).values(**entry))
     for start in range(0, len(gone), 500):
         session.execute(
-            delete(DirectoryEntry).where(mine, DirectoryEntry.customer_id.in_(gone[start : start + 500]))
+            delete(DirectoryEntry).where(
+                mine, DirectoryEntry.customer_id.in_(gone[start : start + 500])
+            )
         )
     return len(added) + len(changed) + len(gone)
 
@@ -70,7 +79,8 @@ _COLUMNS = ("customer_id", "canonical_id", "pseudonym", "email_hash", "display_n
 
 def _entries(lake: "Lake", settings: Settings) -> list[dict]:
     events, customers, relations = (
-        lake.table(name, identity="stored").get_name() for name in ("events", "customers", "relations")
+        lake.table(name, identity="stored").get_name()
+        for name in ("events", "customers", "relations")
     )
     people = lake.identities.people()
     rows = lake.duckdb.execute(
@@ -97,7 +107,8 @@ def _entries(lake: "Lake", settings: Settings) -> list[dict]:
 _BY = {
     name: select(DirectoryEntry.customer_id, DirectoryEntry.canonical_id)
     .where(
-        DirectoryEntry.team_id == bindparam("team_id"), getattr(DirectoryEntry, name) == bindparam("value")
+        DirectoryEntry.team_id == bindparam("team_id"),
+        getattr(DirectoryEntry, name) == bindparam("value"),
     )
     .limit(SAME)
     for name in ("customer_id", "pseudonym", "email_hash")
@@ -132,7 +143,9 @@ def found(session: Session, settings: Settings, text: str) -> Found:
         "email_hash": partial(email_hash, settings.key),
     }
     for column, written in ways.items():
-        rows = session.execute(_BY[column], {"team_id": settings.team_id, "value": written(asked)}).all()
+        rows = session.execute(
+            _BY[column], {"team_id": settings.team_id, "value": written(asked)}
+        ).all()
         people = {canonical or id_ for id_, canonical in rows}
         if len(people) == 1:
             merged = rows[0].customer_id if len(rows) == 1 and rows[0].canonical_id else None
@@ -153,7 +166,9 @@ def found(session: Session, settings: Settings, text: str) -> Found:
 
 
 def _as_pseudonym(text: str) -> str:
-    letters = re.sub(r"[^0-9A-Z]", "", text.upper().replace("O", "0").replace("I", "1").replace("L", "1"))
+    letters = re.sub(
+        r"[^0-9A-Z]", "", text.upper().replace("O", "0").replace("I", "1").replace("L", "1")
+    )
     return f"{letters[:4]}-{letters[4:]}"
 
 
@@ -161,9 +176,16 @@ def _nearest(session: Session, settings: Settings, asked: str) -> list[str]:
     """Ids that look alike: those that begin alike first, for a large shop cannot compare them all."""
     column = DirectoryEntry.customer_id
     query = select(column).where(DirectoryEntry.team_id == settings.team_id)
-    begin = asked[: max(1, len(asked) // 2)].replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
+    begin = (
+        asked[: max(1, len(asked) // 2)]
+        .replace("\\", "\\\\")
+        .replace("%", r"\%")
+        .replace("_", r"\_")
+    )
     candidates = [
-        *session.scalars(query.where(column.like(f"{begin}%", escape="\\")).order_by(column).limit(NEAR)),
+        *session.scalars(
+            query.where(column.like(f"{begin}%", escape="\\")).order_by(column).limit(NEAR)
+        ),
         *session.scalars(query.order_by(column).limit(NEAR)),
     ]
     return get_close_matches(asked, list(dict.fromkeys(candidates)), n=3, cutoff=0.5)

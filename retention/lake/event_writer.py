@@ -47,8 +47,16 @@ class Adding:
         )
         parts = ", ".join(f"key_{place}" for place in range(len(keys)))
         these = self._comparable() if by_id and missing else ""
-        unknown = f"ANTI JOIN (SELECT {named} FROM {_stored(near)} {these}) AS old ON {same}" if near else ""
-        first = f"QUALIFY row_number() OVER (PARTITION BY {parts} ORDER BY place) = 1" if repeated else ""
+        unknown = (
+            f"ANTI JOIN (SELECT {named} FROM {_stored(near)} {these}) AS old ON {same}"
+            if near
+            else ""
+        )
+        first = (
+            f"QUALIFY row_number() OVER (PARTITION BY {parts} ORDER BY place) = 1"
+            if repeated
+            else ""
+        )
         self.con.execute(
             f"CREATE OR REPLACE TABLE fresh AS SELECT {', '.join(self.table.names)} FROM "
             f"(SELECT * EXCLUDE (_reason), rowid AS place, {named} FROM staged) AS new {unknown} {first}"
@@ -123,7 +131,9 @@ class Adding:
         Who has no id of its source's is known by a hash, and that says the moment. Ids of a source that look like
         hashes may be ours, out of this lake: then anything may be.
         """
-        if self._one("SELECT count(*) FROM staged WHERE regexp_full_match(event_id, '[0-9a-f]{32}')"):
+        if self._one(
+            "SELECT count(*) FROM staged WHERE regexp_full_match(event_id, '[0-9a-f]{32}')"
+        ):
             return ""
         moments = "SELECT epoch_us(occurred_at) FROM staged WHERE event_id IS NULL"
         return f"WHERE event_id IS NOT NULL OR epoch_us(occurred_at) IN ({moments})"

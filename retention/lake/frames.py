@@ -29,12 +29,20 @@ def arrow(frame: pandas.DataFrame, table: Table) -> Any:
     types = {"text": pa.string(), "json": pa.string(), "number": pa.float64(), "flag": pa.bool_()}
     arrays = []
     for column in table.columns:
-        values = frame[column.name] if column.name in frame else pd.Series([None] * len(frame), dtype=object)
+        values = (
+            frame[column.name]
+            if column.name in frame
+            else pd.Series([None] * len(frame), dtype=object)
+        )
         if column.kind == "json":
             values = values.map(
-                lambda value: value if isinstance(value, str) or value is None else json.dumps(value)
+                lambda value: (
+                    value if isinstance(value, str) or value is None else json.dumps(value)
+                )
             )
         if column.kind == "moment":
             values = pd.to_datetime(values, utc=True)
-        arrays.append(pa.Array.from_pandas(values, type=types.get(column.kind, pa.timestamp("us", "UTC"))))
+        arrays.append(
+            pa.Array.from_pandas(values, type=types.get(column.kind, pa.timestamp("us", "UTC")))
+        )
     return pa.table(arrays, names=list(table.names))

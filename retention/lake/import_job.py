@@ -89,13 +89,20 @@ class Import:
             self.seen.append(seen | ({"notes": notes} if notes else {}))
 
     def take(
-        self, source: sources.Source, mapped: mapping.Mapping, tell: Callable[[int], None] = lambda rows: None
+        self,
+        source: sources.Source,
+        mapped: mapping.Mapping,
+        tell: Callable[[int], None] = lambda rows: None,
     ) -> int:
         """Stage a source's rows by a map, in pieces that fit into memory; how many there were."""
         total = 0
         for piece, counted in sources.pieces(self.con, source):
             condition = f" WHERE {self.only}" if self.only else ""
-            rows = self._one(f"SELECT count(*) FROM {piece.relation}{condition}") if self.only else counted
+            rows = (
+                self._one(f"SELECT count(*) FROM {piece.relation}{condition}")
+                if self.only
+                else counted
+            )
             total += rows
             if rows:
                 rule = self.policy.bookkeeping
@@ -170,22 +177,39 @@ class Import:
         self._hold()
         if self.adding is not None:
             self._flush()
-        staged = self.good if self.adding else self._one("SELECT count(*) FROM staged") if self.staged else 0
+        staged = (
+            self.good
+            if self.adding
+            else self._one("SELECT count(*) FROM staged")
+            if self.staged
+            else 0
+        )
         if held is None:
             path = self._write_quarantine(
                 files, refused=not staged and bool(self.read_rows) and not self.only
             )
-        accepted = self.adding.commit() if self.adding is not None else self._upsert() if staged else 0
+        accepted = (
+            self.adding.commit() if self.adding is not None else self._upsert() if staged else 0
+        )
         mark(self.lake, self.no_products)
         self._let_go()
         if held is not None:
             path = quarantine.write(self.con, [f"({held[1]})", *self.bad], held[0])
         return ImportReport(
-            self.table.name, self.read_rows, self.filtered, accepted, staged - accepted - self.aside,
-            sum(self.reasons.values()), dict(sorted(self.reasons.items(), key=lambda item: -item[1])), path,
-            round(seconds(), 3), tuple(self.seen), self.mended, self.adding.equal if self.adding else 0,
+            self.table.name,
+            self.read_rows,
+            self.filtered,
+            accepted,
+            staged - accepted - self.aside,
+            sum(self.reasons.values()),
+            dict(sorted(self.reasons.items(), key=lambda item: -item[1])),
+            path,
+            round(seconds(), 3),
+            tuple(self.seen),
+            self.mended,
+            self.adding.equal if self.adding else 0,
             timezone=self._zone(),
-        )  # fmt: skip
+        )
 
     def _write_quarantine(self, files: list[str], *, refused: bool) -> str | None:
         """Write the quarantine; what an import of the files set aside is not lost by one that is refused.
@@ -263,12 +287,18 @@ class Import:
         if fresh != "staged":
             clean.alike(self.con, fresh)
         found = clean.judge(
-            self.con, fresh, self.policy, near=adding.near(fresh), known=adding.known(),
+            self.con,
+            fresh,
+            self.policy,
+            near=adding.near(fresh),
+            known=adding.known(),
             testers=f'SELECT email, customer_id FROM "{self.lake.table("customers").get_name()}"',
-        )  # fmt: skip
+        )
         if found:
             columns = ", ".join(self.table.names)
-            rows = f"SELECT reason, {columns} FROM {fresh} AS row JOIN set_aside ON row.rowid = place"
+            rows = (
+                f"SELECT reason, {columns} FROM {fresh} AS row JOIN set_aside ON row.rowid = place"
+            )
             source = sources.Source(
                 ", ".join(dict.fromkeys(self.names)),
                 rows,

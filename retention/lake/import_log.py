@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from retention.lake.mapping import Mapping
     from retention.settings import Settings
 
-ENDS = 64 * 1024  # bytes of a file, at its beginning and its end, that with its size tell it from others
+ENDS = (
+    64 * 1024
+)  # bytes of a file, at its beginning and its end, that with its size tell it from others
 NEWEST = 300  # imports that are looked at
 
 
@@ -65,8 +67,16 @@ def stamps(file: str, mapped: "Mapping", source: str | None) -> dict[str, str]:
         opened.seek(max(ENDS, size - ENDS))
         ends += opened.read()
     said = [source, *(mapped.columns.get(name) for name in ("event_id", *IDENTITY))]
-    written = [mapped.timezone, mapped.rows, mapped.encoding, mapped.delimiter, mapped.decimal, mapped.date_format,
-               mapped.dayfirst, mapped.header]  # fmt: skip
+    written = [
+        mapped.timezone,
+        mapped.rows,
+        mapped.encoding,
+        mapped.delimiter,
+        mapped.decimal,
+        mapped.date_format,
+        mapped.dayfirst,
+        mapped.header,
+    ]
     return {"stamp": _short(b"%d " % size + ends), "map": _short(repr((said, written)).encode())}
 
 
@@ -111,10 +121,13 @@ def keep(
             directory.sync(lake, session, settings)
         session.add(
             ImportLog(
-                id=uuid.uuid4().hex, team_id=settings.team_id, table_name=report.table, source=source,
+                id=uuid.uuid4().hex,
+                team_id=settings.team_id,
+                table_name=report.table,
+                source=source,
                 report=report.as_dict(),
             )
-        )  # fmt: skip
+        )
         if report.table == "events":
             listener.in_transaction(lake, session, settings)
     if report.table == "events" and report.rows_accepted:

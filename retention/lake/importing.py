@@ -95,7 +95,9 @@ def _mapping(
     if format_name is None:
         return mapping.read_map(map_path, table) if map_path else None
     if map_path is not None:
-        raise BadInput(f"--format {format_name} brings its own map; leave out --map, or copy and change it.")
+        raise BadInput(
+            f"--format {format_name} brings its own map; leave out --map, or copy and change it."
+        )
     return formats.read(format_name, table, settings.timezone)
 
 

@@ -171,7 +171,11 @@ class Lake:
         with self._lock:
             undone = self._undone(self._newest.of(TABLES["events"]))
             rows = f"SELECT {', '.join(RETURN_TYPES)} FROM {undone.matched if undone else NONE}"
-            limit = f" WHERE known_at < TIMESTAMP '{naive(before).isoformat(sep=' ')}'" if before else ""
+            limit = (
+                f" WHERE known_at < TIMESTAMP '{naive(before).isoformat(sep=' ')}'"
+                if before
+                else ""
+            )
             return self.query(f"{rows}{limit}", RETURN_TYPES)
 
     def _undone(self, delta: Any) -> Returns | None:
@@ -260,7 +264,10 @@ class Lake:
 
         if requested is not None:
             at = requested.astimezone(UTC)
-            notes = coverage.seen(self, at, horizon_days), coverage.hindsight(self, at, learned_until)
+            notes = (
+                coverage.seen(self, at, horizon_days),
+                coverage.hindsight(self, at, learned_until),
+            )
             return AsOf(at, " ".join(filter(None, notes)))
         now = clock.now()
         latest = self.newest_event(before=now)
@@ -311,7 +318,9 @@ class Lake:
             raise ValueError(f"{name} has no keyed rows; import them")
         if len(frame):
             with store.locked(self.root, table):
-                store.upsert(self.root, table, arrow(frame.drop_duplicates([*table.key], keep="last"), table))
+                store.upsert(
+                    self.root, table, arrow(frame.drop_duplicates([*table.key], keep="last"), table)
+                )
 
     def remove(self, name: str, keys: pandas.DataFrame) -> None:
         """Delete rows of a keyed table, by the columns of its key."""

@@ -174,9 +174,15 @@ def parse(section: dict[str, Any], table: Table, name: str) -> Mapping:
                 f"{where} {key}: {table.name} has no such column{_nearest(key, [*table.names, *OPTIONS])}."
             )
     if not isinstance(timezone, str) or timezone not in available_timezones():
-        raise BadInput(f"{where} timezone: {timezone!r} is no IANA time zone; write it like Europe/London.")
+        raise BadInput(
+            f"{where} timezone: {timezone!r} is no IANA time zone; write it like Europe/London."
+        )
     options = _options(section, where)
-    columns = {key: _expression(value, where, key) for key, value in section.items() if key not in _SETTINGS}
+    columns = {
+        key: _expression(value, where, key)
+        for key, value in section.items()
+        if key not in _SETTINGS
+    }
     return Mapping(
         table,
         columns,
@@ -204,7 +210,9 @@ def _options(section: dict[str, Any], where: str) -> dict[str, Any]:
         if option in section and not isinstance(section[option], bool):
             raise BadInput(f"{where} {option}: {section[option]!r} is neither true nor false.")
     if section.get("decimal", ".") not in (".", ","):
-        raise BadInput(f'{where} decimal: {section["decimal"]!r} is no decimal mark; use "." or ",".')
+        raise BadInput(
+            f'{where} decimal: {section["decimal"]!r} is no decimal mark; use "." or ",".'
+        )
     optional = section.get("optional", [])
     if not isinstance(optional, list) or not all(isinstance(name, str) for name in optional):
         raise BadInput(f"{where} optional: {optional!r} is no list of column names.")
@@ -247,7 +255,10 @@ def check(mapping: Mapping, source_columns: list[str], source: str) -> None:
     if mapping.name == NO_MAP:
         _check_kind(mapping, by_case, source)
     others = (("where", mapping.where), ("title", mapping.title))
-    for target, expression in [*mapping.columns.items(), *((key, each) for key, each in others if each)]:
+    for target, expression in [
+        *mapping.columns.items(),
+        *((key, each) for key, each in others if each),
+    ]:
         for name in sorted(expression.columns):
             if name.casefold() not in by_case:
                 raise BadInput(
@@ -270,7 +281,9 @@ def _check_kind(mapping: Mapping, there: set[str], source: str) -> None:
 
 def _is_column(timezone: Any, table: Table) -> bool:
     """Customers have a column of that name: there, only the name of a zone is the option."""
-    return "timezone" in table.names and not (isinstance(timezone, str) and timezone in available_timezones())
+    return "timezone" in table.names and not (
+        isinstance(timezone, str) and timezone in available_timezones()
+    )
 
 
 def quoted(name: str) -> str:
@@ -324,14 +337,18 @@ def _place(error: Any) -> str:
     for fault in getattr(error, "errors", ()):
         line = f"line {fault['line']}, " if fault["line"] > 1 else ""
         first = fault["col"] - len(fault["highlight"]) + 1  # it counts to the end of the word
-        return f": something is wrong or missing at {fault['highlight']!r} ({line}character {first})"
+        return (
+            f": something is wrong or missing at {fault['highlight']!r} ({line}character {first})"
+        )
     return ": a quote may be left open"
 
 
 def _columns_of(sql: str) -> frozenset[str]:
     import sqlglot
 
-    return frozenset(column.parts[0].name for column in _parsed(sql, "the map").find_all(sqlglot.exp.Column))
+    return frozenset(
+        column.parts[0].name for column in _parsed(sql, "the map").find_all(sqlglot.exp.Column)
+    )
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -39,10 +39,13 @@ def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
     """
     now = clock.now()
     names = {
-        name: lake.table(name, now).get_name() for name in ("events", "customers", "items", "treatments")
+        name: lake.table(name, now).get_name()
+        for name in ("events", "customers", "items", "treatments")
     }
     return {
-        "rows": {name: _one(lake, f'SELECT count(*) FROM "{view}"')[0] for name, view in names.items()},
+        "rows": {
+            name: _one(lake, f'SELECT count(*) FROM "{view}"')[0] for name, view in names.items()
+        },
         **_events(lake, names, now),
         "filled": {
             table: dict(zip(columns, _one(lake, _shares(names[table], columns)), strict=True))
@@ -79,9 +82,11 @@ def volume(lake: Lake, events: str) -> dict[str, Any]:
     counts = np.zeros(int((days[-1] - days[0]).astype(int)) + 1, dtype=int)
     counts[(days - days[0]).astype(int)] = rows["count_star()"]
     return {
-        "since": str(days[0]), "counts": counts.tolist(),
-        "gaps": _gaps(days), "spikes": _spikes(counts, days[0]),
-    }  # fmt: skip
+        "since": str(days[0]),
+        "counts": counts.tolist(),
+        "gaps": _gaps(days),
+        "spikes": _spikes(counts, days[0]),
+    }
 
 
 def _gaps(days: np.ndarray) -> list[dict[str, Any]]:
@@ -92,7 +97,11 @@ def _gaps(days: np.ndarray) -> list[dict[str, Any]]:
     usual = np.quantile(runs, 0.9) if len(runs) >= MANY else 0
     places = np.flatnonzero((silent >= GAP) & (silent > usual))
     return [
-        {"since": str(days[place] + 1), "until": str(days[place + 1] - 1), "days": int(silent[place])}
+        {
+            "since": str(days[place] + 1),
+            "until": str(days[place + 1] - 1),
+            "days": int(silent[place]),
+        }
         for place in places[np.argsort(-silent[places])][:TOLD]
     ]
 
@@ -100,7 +109,9 @@ def _gaps(days: np.ndarray) -> list[dict[str, Any]]:
 def _spikes(counts: np.ndarray, first: np.datetime64) -> list[dict[str, Any]]:
     if len(counts) < AROUND:
         return []
-    padded = np.pad(np.where(counts > 0, counts, np.nan).astype(float), AROUND // 2, constant_values=np.nan)
+    padded = np.pad(
+        np.where(counts > 0, counts, np.nan).astype(float), AROUND // 2, constant_values=np.nan
+    )
     around = np.lib.stride_tricks.sliding_window_view(padded, AROUND // 2 * 2 + 1)
     weekday = np.delete(
         around[:, ::7], AROUND // 14, axis=1
@@ -115,7 +126,11 @@ def _spikes(counts: np.ndarray, first: np.datetime64) -> list[dict[str, Any]]:
     odd[[0, -1]] = False  # half days
     places = np.flatnonzero(odd)
     return [
-        {"day": str(first + int(place)), "events": int(counts[place]), "usual": round(float(usual[place]))}
+        {
+            "day": str(first + int(place)),
+            "events": int(counts[place]),
+            "usual": round(float(usual[place])),
+        }
         for place in places[np.argsort(-off[places])][:TOLD]
     ]
 
@@ -136,7 +151,10 @@ def _returns(lake: Lake, events: str, now: datetime) -> dict[str, int]:
         "SELECT count(DISTINCT event_id), count(DISTINCT event_id) FILTER (undoes_event_id IS NOT NULL) "
         f'FROM "{undone}"',
     )
-    cancelled = "SELECT DISTINCT customer_id, order_id" + f" FROM \"{events}\" WHERE event_type = 'cancelled'"
+    cancelled = (
+        "SELECT DISTINCT customer_id, order_id"
+        + f" FROM \"{events}\" WHERE event_type = 'cancelled'"
+    )
     return {
         "returns": number,
         "matched": matched,
@@ -154,7 +172,8 @@ def _events(lake: Lake, names: dict[str, str], now: datetime) -> dict[str, Any]:
     return {
         "first_event": first and first.replace(tzinfo=UTC).isoformat(),
         "newest_event": newest and newest.replace(tzinfo=UTC).isoformat(),
-        "age_days": newest and round((now - newest.replace(tzinfo=UTC)).total_seconds() / 86_400, 1),
+        "age_days": newest
+        and round((now - newest.replace(tzinfo=UTC)).total_seconds() / 86_400, 1),
         "days": span,
         "silent_days": span - active,
         "customers": customers,
@@ -177,7 +196,9 @@ def _shares(view: str, columns: tuple[str, ...]) -> str:
 
 
 def _counts(lake: Lake, values: str) -> dict[str, int]:
-    rows = lake.duckdb.execute(f"SELECT *, count(*) FROM ({values}) GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
+    rows = lake.duckdb.execute(
+        f"SELECT *, count(*) FROM ({values}) GROUP BY 1 ORDER BY 2 DESC, 1"
+    ).fetchall()
     return dict(rows)
 
 

@@ -20,8 +20,17 @@ from retention.settings import Settings
 
 MAP, RULES, LINE = "map", "rules", "line"
 META = (
-    "_reason", "_remedy", "_stage", "_table", "_file", "_import", "_at", "_map", "_origin", "_reading"
-)  # fmt: skip
+    "_reason",
+    "_remedy",
+    "_stage",
+    "_table",
+    "_file",
+    "_import",
+    "_at",
+    "_map",
+    "_origin",
+    "_reading",
+)
 EXAMPLES = 3
 
 
@@ -41,10 +50,17 @@ class Kept:
         ``stage`` is `MAP`, `RULES`, or `LINE` for what is no row at all; ``reading``: how the text columns were read.
         """
         said = {
-            "_stage": stage, "_table": self.table, "_file": file, "_import": self.import_id,
-            "_map": self.map_name if stage == MAP else None, "_origin": self.origin, "_reading": json.dumps(reading),
-        }  # fmt: skip
-        constants = ", ".join(f"{literal(value)}::VARCHAR AS {name}" for name, value in said.items())
+            "_stage": stage,
+            "_table": self.table,
+            "_file": file,
+            "_import": self.import_id,
+            "_map": self.map_name if stage == MAP else None,
+            "_origin": self.origin,
+            "_reading": json.dumps(reading),
+        }
+        constants = ", ".join(
+            f"{literal(value)}::VARCHAR AS {name}" for name, value in said.items()
+        )
         at = f"TIMESTAMP '{clock.wall():%Y-%m-%d %H:%M:%S}' AS _at"
         return f"SELECT reason AS _reason, {constants}, {at}, * EXCLUDE (reason) FROM ({rows})"
 
@@ -136,13 +152,17 @@ def listing(
     ).fetchall()
     reasons = [
         {
-            "reason": why, "remedy": remedy(why), "rows": rows,
-            "tables": sorted(filter(None, tables)), "files": sorted(filter(None, named)),
-            "first": first and first.isoformat(), "last": last and last.isoformat(),
+            "reason": why,
+            "remedy": remedy(why),
+            "rows": rows,
+            "tables": sorted(filter(None, tables)),
+            "files": sorted(filter(None, named)),
+            "first": first and first.isoformat(),
+            "last": last and last.isoformat(),
             "examples": [json.loads(row) for row in shown],
         }
         for why, rows, tables, named, first, last, shown in found
-    ]  # fmt: skip
+    ]
     return {"rows": sum(one["rows"] for one in reasons), "reasons": reasons}
 
 
@@ -152,7 +172,9 @@ def counts(con: Any, settings: Settings) -> dict[str, int]:
     if every is None:
         return {}
     return dict(
-        con.execute(f"SELECT reason, count(*) FROM ({every}) GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
+        con.execute(
+            f"SELECT reason, count(*) FROM ({every}) GROUP BY 1 ORDER BY 2 DESC, 1"
+        ).fetchall()
     )
 
 
@@ -174,4 +196,6 @@ def chosen(con: Any, settings: Settings, asked: str) -> str:
         return near[0]
     listed = "; ".join(near or known) or "nothing at all"
     which = "more than one reason" if near else "no reason"
-    raise BadInput(f"--reason {asked!r} names {which} for which rows are in quarantine; there is: {listed}.")
+    raise BadInput(
+        f"--reason {asked!r} names {which} for which rows are in quarantine; there is: {listed}."
+    )

@@ -86,9 +86,15 @@ def release(
     progress(len(held), len(held), "done")
     sums = [sum(column) for column in zip(*tried, strict=True)] or [0, 0, 0, 0]
     return Release(
-        sums[0], sums[1], sums[2], sums[3], sums[0] - sum(sums[1:]), quarantine.counts(con, settings),
-        tuple(dict.fromkeys(notes)), round(perf_counter() - started, 3),
-    )  # fmt: skip
+        sums[0],
+        sums[1],
+        sums[2],
+        sums[3],
+        sums[0] - sum(sums[1:]),
+        quarantine.counts(con, settings),
+        tuple(dict.fromkeys(notes)),
+        round(perf_counter() - started, 3),
+    )
 
 
 def _again(
@@ -110,7 +116,9 @@ def _again(
     known = partial(erased.known, database, settings)
     try:
         for group in _groups(con, reason):
-            work = work or Import(lake, settings, TABLES[group.table], None, None, None, None, known=known)
+            work = work or Import(
+                lake, settings, TABLES[group.table], None, None, None, None, known=known
+            )
             try:
                 group.stage(work, str(map_path.absolute()) if map_path else group.map_name)
             except BadInput as refusal:
@@ -153,15 +161,23 @@ class _Group:
     def stage(self, work: Import, map_name: str | None) -> None:
         """Put the rows before an import, as their source once did."""
         columns = self.reading["columns"]
-        own = ", ".join(f"{quoted(name)}::{type_} AS {quoted(name)}" for name, type_ in columns.items())
-        self.con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT {own} FROM held WHERE {self.where}")
+        own = ", ".join(
+            f"{quoted(name)}::{type_} AS {quoted(name)}" for name, type_ in columns.items()
+        )
+        self.con.execute(
+            f"CREATE OR REPLACE TABLE raw_rows AS SELECT {own} FROM held WHERE {self.where}"
+        )
         by_map = self.stage_name == quarantine.MAP and map_name is not None
         mapped = (
-            _mapping(work, map_name) if by_map and map_name else mapping.identity(work.table, list(columns))
+            _mapping(work, map_name)
+            if by_map and map_name
+            else mapping.identity(work.table, list(columns))
         )
         mapping.check(mapped, list(columns), self.file)
         work.source = self.origin if self.stage_name == quarantine.MAP else None
-        work.kept = quarantine.Kept(self.table, self.import_id, map_name if by_map else None, self.origin)
+        work.kept = quarantine.Kept(
+            self.table, self.import_id, map_name if by_map else None, self.origin
+        )
         readings = {name: Reading(**how) for name, how in self.reading["as"].items()}
         work.take(Source(self.file, "raw_rows", columns, readings), mapped)
 
@@ -181,13 +197,23 @@ def _groups(con: Any, reason: str | None) -> Iterator[_Group]:
     meant = f"_stage <> {literal(quarantine.LINE)}"
     if reason is not None:
         meant += f" AND _reason = {literal(reason)}"
-    found = con.execute(f"SELECT DISTINCT {', '.join(keys)} FROM held WHERE {meant} ORDER BY ALL").fetchall()
+    found = con.execute(
+        f"SELECT DISTINCT {', '.join(keys)} FROM held WHERE {meant} ORDER BY ALL"
+    ).fetchall()
     for values in found:
         alike = [
-            f"{key} IS NOT DISTINCT FROM {literal(value)}" for key, value in zip(keys, values, strict=True)
+            f"{key} IS NOT DISTINCT FROM {literal(value)}"
+            for key, value in zip(keys, values, strict=True)
         ]
         table, stage, file, import_id, map_name, origin, reading = values
         yield _Group(
-            con, " AND ".join([meant, *alike]), table, stage, file, import_id,
-            map_name, origin, json.loads(reading),
-        )  # fmt: skip
+            con,
+            " AND ".join([meant, *alike]),
+            table,
+            stage,
+            file,
+            import_id,
+            map_name,
+            origin,
+            json.loads(reading),
+        )

@@ -10,8 +10,17 @@ from typing import Literal
 Kind = Literal["text", "number", "flag", "moment", "json"]
 
 EVENT_TYPES = (
-    "view", "search", "cart", "purchase", "return", "review", "email_open", "email_click", "coupon_redeem", "support",
-)  # fmt: skip
+    "view",
+    "search",
+    "cart",
+    "purchase",
+    "return",
+    "review",
+    "email_open",
+    "email_click",
+    "coupon_redeem",
+    "support",
+)
 ARMS = ("treatment", "control")
 RELATIONS = ("follow", "refer", "friend")
 EARLIEST = date(1700, 1, 1)  # before it no clock of nanoseconds goes
@@ -83,7 +92,9 @@ EVENTS = Table(
         _column("customer_id*", "text", "who"),
         _column("event_type*", "text", "what happened", EVENT_TYPES),
         _column("occurred_at*", "moment", "when it happened"),
-        _column("available_at", "moment", "when the shop could first know of it, where that is later"),
+        _column(
+            "available_at", "moment", "when the shop could first know of it, where that is later"
+        ),
         _column("item_id", "text", "of which item"),
         _column("order_id", "text", "in which order or visit"),
         _column("quantity", "number", "how many (or how much)"),
@@ -111,7 +122,9 @@ CUSTOMERS = Table(
         _column("timezone", "text", "IANA time zone"),
         _column("created_at", "moment", "customer since"),
         _column("marketing_consent", "flag", "may be written to; missing = unknown = excluded"),
-        _column("attributes", "json", 'anything else; {"assumed": [fields]} names what was made up'),
+        _column(
+            "attributes", "json", 'anything else; {"assumed": [fields]} names what was made up'
+        ),
     ),
     key=("customer_id",),
 )
@@ -125,7 +138,9 @@ ITEMS = Table(
         _column("price", "number", "price of one, in the shop's currency"),
         _column("margin", "number", "share of the price that is left after its cost, 0 … 1"),
         _column("in_stock", "flag", "can be bought now"),
-        _column("attributes", "json", 'anything else; {"recommendable": false} is never recommended'),
+        _column(
+            "attributes", "json", 'anything else; {"recommendable": false} is never recommended'
+        ),
     ),
     key=("item_id",),
 )
@@ -148,7 +163,9 @@ RELATED = Table(
     (
         _column("customer_id*", "text", "who follows, brought in, or is a friend of"),
         _column("other_id*", "text", "this customer"),
-        _column("kind*", "text", "follow, refer (customer_id brought other_id in) or friend", RELATIONS),
+        _column(
+            "kind*", "text", "follow, refer (customer_id brought other_id in) or friend", RELATIONS
+        ),
         _column("occurred_at", "moment", "since when"),
     ),
     key=("customer_id", "other_id", "kind"),
@@ -163,7 +180,9 @@ SCORES = Table(
         _column("churn_probability", "number", "of no purchase within the horizon"),
         _column("tier", "text", "high, medium or low"),
         _column("reasons", "json", "[{feature, text, weight}]"),
-        _column("expected_value", "number", "spending expected if they stay, in the shop's currency"),
+        _column(
+            "expected_value", "number", "spending expected if they stay, in the shop's currency"
+        ),
         _column("next_order_at", "moment", "when the next order is expected"),
     ),
     key=("run_id", "customer_id"),
@@ -218,13 +237,20 @@ TABLES: dict[str, Table] = {
     table.name: table for table in (EVENTS, CUSTOMERS, ITEMS, TREATMENTS, RELATED, SCORES, LINKS)
 }
 
-IDENTITY = ("source", "customer_id", "event_type", "occurred_at", "order_id", "item_id", "quantity", "amount")
+IDENTITY = (
+    "source",
+    "customer_id",
+    "event_type",
+    "occurred_at",
+    "order_id",
+    "item_id",
+    "quantity",
+    "amount",
+)
 # What an event says: numbers to four decimals, as whole numbers (their text is quick to make). An event's id, where its
 # source gives none, is the hash of these. It is computed where it is read, not stored.
 SAID = {
     name: f"try_cast({name} * 10000 AS BIGINT)" if name in ("quantity", "amount") else name
     for name in IDENTITY
 } | {"occurred_at": "epoch_us(occurred_at)"}
-EVENT_ID = (
-    f"coalesce(event_id, md5(concat({', chr(31), '.join(SAID.values())})))"  # concat takes NULL for nothing
-)
+EVENT_ID = f"coalesce(event_id, md5(concat({', chr(31), '.join(SAID.values())})))"  # concat takes NULL for nothing

@@ -21,11 +21,19 @@ from retention.lake.schema import IDENTITY, TABLES, Column
 if TYPE_CHECKING:
     import ibis
 
-_TYPES = {"text": "string", "json": "string", "number": "double", "flag": "boolean", "moment": "timestamp"}
+_TYPES = {
+    "text": "string",
+    "json": "string",
+    "number": "double",
+    "flag": "boolean",
+    "moment": "timestamp",
+}
 
 # `schema.EVENT_ID` in Spark's words: concat_ws leaves out what is missing, concat does not.
 _SAID = {
-    name: f"CAST(CAST(rint({name} * 10000) AS BIGINT) AS STRING)" if name in ("quantity", "amount") else name
+    name: f"CAST(CAST(rint({name} * 10000) AS BIGINT) AS STRING)"
+    if name in ("quantity", "amount")
+    else name
     for name in IDENTITY
 } | {"occurred_at": "CAST(unix_micros(occurred_at) AS STRING)"}
 _EVENT_ID = (
@@ -85,18 +93,26 @@ class SparkTables:
             .config("spark.ui.enabled", "false")
             .config("spark.ui.showConsoleProgress", "false")
         )
-        if not self._master:  # on one machine, 200 partitions of a shuffle cost more than they carry
+        if (
+            not self._master
+        ):  # on one machine, 200 partitions of a shuffle cost more than they carry
             session = session.config("spark.sql.shuffle.partitions", str(2 * (os.cpu_count() or 1)))
         return ibis.pyspark.connect(session.getOrCreate())
 
-    def table(self, name: str, before: datetime | None = None, since: datetime | None = None) -> ibis.Table:
+    def table(
+        self, name: str, before: datetime | None = None, since: datetime | None = None
+    ) -> ibis.Table:
         """See `retention.lake.Lake.table`; rows of the table customers keep their ids."""
         table = TABLES[name]
         delta = store.opened(self.root, table)
         wanted = store.months(since, before) if name == "events" and (since or before) else None
         paths = store.files(delta, wanted)
         session = self.con._session
-        rows = session.read.parquet(*paths) if paths else session.createDataFrame([], _empty(table.columns))
+        rows = (
+            session.read.parquet(*paths)
+            if paths
+            else session.createDataFrame([], _empty(table.columns))
+        )
         rows = _between(rows, name, since, before).selectExpr(*map(_read, table.columns))
         cancelled = self.cancelled(before) if name == "events" else []
         if cancelled:
@@ -105,7 +121,9 @@ class SparkTables:
         if people:
             rows = _resolved(session, rows, people)
         view = re.sub(
-            r"\W", "_", f"{name}_v{store.number(delta)}_{since}_{before}{'_linked' if people else ''}"
+            r"\W",
+            "_",
+            f"{name}_v{store.number(delta)}_{since}_{before}{'_linked' if people else ''}",
         )
         rows.createOrReplaceTempView(view)
         return self.con.table(view)
@@ -123,7 +141,9 @@ def _between(rows: Any, name: str, since: datetime | None, before: datetime | No
     if before is not None:
         rows = rows.where(at < before.astimezone(UTC))
     if before is not None and name == "events":
-        rows = rows.where(col("available_at").isNull() | (col("available_at") < before.astimezone(UTC)))
+        rows = rows.where(
+            col("available_at").isNull() | (col("available_at") < before.astimezone(UTC))
+        )
     return rows
 
 
@@ -137,7 +157,11 @@ def _without(session: Any, rows: Any, cancelled: list[tuple[str, str]]) -> Any:
     same = (col("customer_id") == col("_who")) & (col("order_id") == col("_order"))
     gone = col("_who").isNotNull() & (col("event_type") == "purchase")
     kind = when(gone, lit(CANCELLED)).otherwise(col("event_type"))
-    return rows.join(broadcast(orders), same, "left").withColumn("event_type", kind).drop("_who", "_order")
+    return (
+        rows.join(broadcast(orders), same, "left")
+        .withColumn("event_type", kind)
+        .drop("_who", "_order")
+    )
 
 
 def _resolved(session: Any, rows: Any, people: dict[str, str]) -> Any:

@@ -14,9 +14,12 @@ from retention.lake.schema import EARLIEST, SQL_TYPES, Column
 
 ACCOUNTS = "a line of the accounts, not a sale"
 NOUNS = {
-    "number": "is no number", "flag": "is neither yes nor no", "moment": "is no date or time",
-    "text": "is no text", "json": "is no JSON",
-}  # fmt: skip
+    "number": "is no number",
+    "flag": "is neither yes nor no",
+    "moment": "is no date or time",
+    "text": "is no text",
+    "json": "is no JSON",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,9 @@ def _rows(source: Source, mapping: Mapping, only: str | None, also: str = "") ->
     return f"SELECT {raw}, _unreadable{also} FROM ({read}){where}"
 
 
-def _types(con: Any, rows: str, source: Source, mapping: Mapping, only: str | None) -> dict[str, str]:
+def _types(
+    con: Any, rows: str, source: Source, mapping: Mapping, only: str | None
+) -> dict[str, str]:
     import duckdb
 
     try:
@@ -119,9 +124,15 @@ def _types(con: Any, rows: str, source: Source, mapping: Mapping, only: str | No
         first = str(error).strip().splitlines()[0].rstrip(".")
         used = {name.casefold() for name in refused.columns} if refused else set()
         as_text = [
-            name for name in source.columns if name.casefold() in used and source.type_of(name) == "VARCHAR"
+            name
+            for name in source.columns
+            if name.casefold() in used and source.type_of(name) == "VARCHAR"
         ]
-        hint = f" ({', '.join(as_text)}: text, by most of the values in {source.name})" if as_text else ""
+        hint = (
+            f" ({', '.join(as_text)}: text, by most of the values in {source.name})"
+            if as_text
+            else ""
+        )
         raise BadInput(
             f"{mapping.name} [{mapping.table.name}] {key}: DuckDB refuses the expression: {first}{hint}."
         ) from None
@@ -170,9 +181,7 @@ def _text(raw: str, type_: str) -> str:
     if type_ == "VARCHAR":
         return f"nullif(trim({raw}), '')"
     if type_ in ("DOUBLE", "FLOAT"):  # ids that pandas made floats of, for want of missing integers
-        return (
-            f"CASE WHEN {raw} = trunc({raw}) THEN try_cast({raw} AS HUGEINT)::VARCHAR ELSE {raw}::VARCHAR END"
-        )
+        return f"CASE WHEN {raw} = trunc({raw}) THEN try_cast({raw} AS HUGEINT)::VARCHAR ELSE {raw}::VARCHAR END"
     return f"{raw}::VARCHAR"
 
 
@@ -193,7 +202,11 @@ def _flag(raw: str, type_: str) -> str:
 
 
 def _json(raw: str, type_: str) -> str:
-    return f"CASE WHEN json_valid({raw}) THEN {raw} END" if type_ == "VARCHAR" else f"to_json({raw})::VARCHAR"
+    return (
+        f"CASE WHEN json_valid({raw}) THEN {raw} END"
+        if type_ == "VARCHAR"
+        else f"to_json({raw})::VARCHAR"
+    )
 
 
 def _moment(column: Column, type_: str, mapping: Mapping) -> str:
@@ -213,7 +226,9 @@ def _moment(column: Column, type_: str, mapping: Mapping) -> str:
 
 
 def _local(naive: str, zone: str) -> str:
-    return naive if zone == "UTC" else f"make_timestamp(epoch_us(timezone({literal(zone)}, {naive})))"
+    return (
+        naive if zone == "UTC" else f"make_timestamp(epoch_us(timezone({literal(zone)}, {naive})))"
+    )
 
 
 def _faults(column: Column, value: str, type_: str) -> list[str]:
@@ -232,7 +247,9 @@ def _faults(column: Column, value: str, type_: str) -> list[str]:
         faults.append(f"CASE WHEN {value} NOT IN ({listed}) THEN {reason} END")
     if column.name == "occurred_at":
         tomorrow = f"{clock.wall() + timedelta(days=1):%Y-%m-%d %H:%M:%S}"
-        faults.append(f"CASE WHEN {value} > TIMESTAMP '{tomorrow}' THEN 'occurred_at lies in the future' END")
+        faults.append(
+            f"CASE WHEN {value} > TIMESTAMP '{tomorrow}' THEN 'occurred_at lies in the future' END"
+        )
         nonsense = literal(f"occurred_at {NOUNS['moment']}")
         faults.append(f"CASE WHEN {value} < TIMESTAMP '{EARLIEST}' THEN {nonsense} END")
     return faults

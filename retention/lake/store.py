@@ -44,7 +44,9 @@ def opened(root: Path, table: Table) -> Any | None:
 
     path = root / table.name
     return (
-        DeltaTable(path) if (path / "_delta_log").is_dir() and DeltaTable.is_deltatable(str(path)) else None
+        DeltaTable(path)
+        if (path / "_delta_log").is_dir() and DeltaTable.is_deltatable(str(path))
+        else None
     )
 
 
@@ -112,7 +114,11 @@ def append(root: Path, table: Table, rows: Any) -> None:
 
     _retrying(
         lambda: write_deltalake(
-            root / table.name, rows, mode="append", partition_by=_by(table), writer_properties=_compression()
+            root / table.name,
+            rows,
+            mode="append",
+            partition_by=_by(table),
+            writer_properties=_compression(),
         )
     )
 
@@ -176,7 +182,9 @@ def commit_parts(root: Path, table: Table, written: list[tuple[str, Path]]) -> N
     def commit() -> None:
         delta = opened(root, table)
         if delta is None:
-            create_table_with_add_actions(str(root / table.name), _schema(table), added, "error", [by])
+            create_table_with_add_actions(
+                str(root / table.name), _schema(table), added, "error", [by]
+            )
         else:
             delta.create_write_transaction(added, "append", delta.schema(), [by])
 
@@ -216,7 +224,13 @@ def _schema(table: Table) -> Any:
     from deltalake import Field, Schema
     from deltalake.schema import PrimitiveType
 
-    types = {"text": "string", "json": "string", "number": "double", "flag": "boolean", "moment": "timestamp"}
+    types = {
+        "text": "string",
+        "json": "string",
+        "number": "double",
+        "flag": "boolean",
+        "moment": "timestamp",
+    }
     fields = [Field(column.name, PrimitiveType(types[column.kind])) for column in table.columns]
     if table.partition and table.partition not in table.names:
         fields.append(Field(table.partition, PrimitiveType("string")))
@@ -261,7 +275,12 @@ def upsert(root: Path, table: Table, rows: Any) -> None:
     if opened(root, table) is None:
         return append(root, table, rows)
     return _retrying(
-        lambda: _merged(root, table, rows).when_matched_update_all().when_not_matched_insert_all().execute()
+        lambda: (
+            _merged(root, table, rows)
+            .when_matched_update_all()
+            .when_not_matched_insert_all()
+            .execute()
+        )
     )
 
 
@@ -295,7 +314,9 @@ def tidy(root: Path, table: Table) -> None:
     current = opened(root, table)
     assert current is not None
     # full: what an import that was killed wrote is in no version's log
-    current.vacuum(retention_hours=KEEP_HOURS, enforce_retention_duration=False, dry_run=False, full=True)
+    current.vacuum(
+        retention_hours=KEEP_HOURS, enforce_retention_duration=False, dry_run=False, full=True
+    )
 
 
 def _retrying(deed: Callable[[], None]) -> None:

@@ -42,5 +42,7 @@ def upsert(lake: Lake, table: Table, named: Collection[str]) -> tuple[int, list[
     learned = exact.learned(con, "fresh", known) if table.name == "customers" else []
     if accepted:
         stored = ", ".join(store.stored_columns(table).values())
-        store.upsert(lake.root, table, con.sql(f"SELECT {stored} FROM fresh").to_arrow_reader(250_000))
+        store.upsert(
+            lake.root, table, con.sql(f"SELECT {stored} FROM fresh").to_arrow_reader(250_000)
+        )
     return accepted, learned

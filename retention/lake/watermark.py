@@ -64,9 +64,15 @@ def _latest(events: Any) -> datetime | None:
 
 def _asked(lake: "Lake", key: tuple[Any, ...]) -> Until:
     events = lake.table("events")
-    found = events.aggregate(
-        oldest=events.occurred_at.min(), newest=events.occurred_at.max(), heard=events.available_at.max()
-    ).to_pyarrow().to_pylist()[0]  # fmt: skip
+    found = (
+        events.aggregate(
+            oldest=events.occurred_at.min(),
+            newest=events.occurred_at.max(),
+            heard=events.available_at.max(),
+        )
+        .to_pyarrow()
+        .to_pylist()[0]
+    )
     links = store.opened(lake.root, LINKS)
     moments = [found["newest"], found["heard"]]
     if links is not None:

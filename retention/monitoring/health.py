@@ -44,16 +44,28 @@ class Health:
         """Its row, for the caller to add to a session."""
         outcome = self.outcome
         return ModelHealth(
-            team_id=settings.team_id, version=self.row.version, at=self.at, state=self.state,
-            reasons=list(self.reasons), source=outcome.source if outcome else "",
+            team_id=settings.team_id,
+            version=self.row.version,
+            at=self.at,
+            state=self.state,
+            reasons=list(self.reasons),
+            source=outcome.source if outcome else "",
             scored_version=outcome.version if outcome else None,
-            scored_as_of=outcome.as_of if outcome else None, customers=outcome.customers if outcome else 0,
-            metrics=_measured(outcome) if outcome else {}, baselines=outcome.baselines if outcome else {},
-            promised=promised(self.row), drift=self.drift, alerted=False, job_id=job_id, created_at=clock.now(),
-        )  # fmt: skip
+            scored_as_of=outcome.as_of if outcome else None,
+            customers=outcome.customers if outcome else 0,
+            metrics=_measured(outcome) if outcome else {},
+            baselines=outcome.baselines if outcome else {},
+            promised=promised(self.row),
+            drift=self.drift,
+            alerted=False,
+            job_id=job_id,
+            created_at=clock.now(),
+        )
 
 
-def check(lake: Any, database: Database, settings: Settings, *, progress: Progress = silent) -> Health:
+def check(
+    lake: Any, database: Database, settings: Settings, *, progress: Progress = silent
+) -> Health:
     """Look at the churn champion as things stand now.
 
     Raises
@@ -66,7 +78,9 @@ def check(lake: Any, database: Database, settings: Settings, *, progress: Progre
     with database.reading() as session:
         row = champion(session, settings, "churn")
     if row is None:
-        raise BadInput("No churn model is in use, so there is nothing to look at; run `/retention retrain`.")
+        raise BadInput(
+            "No churn model is in use, so there is nothing to look at; run `/retention retrain`."
+        )
     trained = churn_model(settings, row)
     at = _now(lake, row.horizon_days)
     progress(0, 3, "Looking at what came true")
@@ -82,7 +96,13 @@ def check(lake: Any, database: Database, settings: Settings, *, progress: Progre
         moved = {}
     progress(3, 3, "Looking at the model")
     reasons = (*_worse(outcome, row, lake), *_moved(moved))
-    state = "decayed" if reasons else "healthy" if outcome and outcome.version == row.version else "waiting"
+    state = (
+        "decayed"
+        if reasons
+        else "healthy"
+        if outcome and outcome.version == row.version
+        else "waiting"
+    )
     return Health(row, clock.now(), state, reasons, outcome, moved)
 
 
@@ -107,7 +127,12 @@ def _measured(outcome: Outcome) -> dict[str, Any]:
 def _worse(outcome: Outcome | None, row: ModelVersion, lake: Any) -> list[dict[str, str]]:
     """Whether the champion's own predictions came out worse than it promised, beyond doubt."""
     hoped = promised(row).get("log_loss")
-    if outcome is None or outcome.version != row.version or hoped is None or outcome.log_loss.low <= hoped:
+    if (
+        outcome is None
+        or outcome.version != row.version
+        or hoped is None
+        or outcome.log_loss.low <= hoped
+    ):
         return []
     loss = outcome.log_loss
     text = (
@@ -131,10 +156,11 @@ def _drift(row: ModelVersion, trained: TrainedChurn, people: Snapshot) -> dict[s
         return {}
     found = drift.of_customers(kept["features"], people)
     return {
-        **found, "score_psi": drift.moved(kept["scores"], trained.predict(people)),
+        **found,
+        "score_psi": drift.moved(kept["scores"], trained.predict(people)),
         "limit": drift.limit_of(kept["scores"], len(people.frame)),
         "most": [
             {"feature": name, "meaning": MEANING[name], "psi": found["features"][name]}
             for name in drift.unexpected(found["features"])[:SHOWN]
         ],
-    }  # fmt: skip
+    }

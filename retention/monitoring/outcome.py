@@ -39,7 +39,12 @@ class Outcome:
 
 
 def matured(
-    lake: Any, session: Session, settings: Settings, row: ModelVersion, trained: TrainedChurn, at: datetime
+    lake: Any,
+    session: Session,
+    settings: Settings,
+    row: ModelVersion,
+    trained: TrainedChurn,
+    at: datetime,
 ) -> Outcome | None:
     """Score the champion's newest predictions whose horizon was over at ``at``.
 
@@ -60,29 +65,41 @@ def matured(
     said = said.set_index("customer_id")["churn_probability"].reindex(test.frame["customer_id"])
     kept = said.notna().to_numpy()
     return _scored(
-        lake, chosen.model_version, chosen.run_id, test.rows(kept), said.to_numpy(dtype=float)[kept], row
+        lake,
+        chosen.model_version,
+        chosen.run_id,
+        test.rows(kept),
+        said.to_numpy(dtype=float)[kept],
+        row,
     )
 
 
-def _sweeps(session: Session, settings: Settings, row: ModelVersion, before: datetime) -> Sequence[Any]:
+def _sweeps(
+    session: Session, settings: Settings, row: ModelVersion, before: datetime
+) -> Sequence[Any]:
     """Published sweeps of models that answered the same question, newest first."""
     asked = (
         select(Cohort.run_id, Cohort.as_of, Cohort.model_version)
         .join(Run, Run.run_id == Cohort.run_id)
         .join(ModelVersion, ModelVersion.version == Cohort.model_version)
         .where(
-            Cohort.team_id == settings.team_id, Cohort.as_of <= before, ModelVersion.kind == "churn",
+            Cohort.team_id == settings.team_id,
+            Cohort.as_of <= before,
+            ModelVersion.kind == "churn",
             ModelVersion.horizon_days == row.horizon_days,
-            ModelVersion.active_within_days.is_(None) if row.active_within_days is None
+            ModelVersion.active_within_days.is_(None)
+            if row.active_within_days is None
             else ModelVersion.active_within_days == row.active_within_days,
         )
         .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
-    )  # fmt: skip
+    )
     return session.execute(asked).all()
 
 
 def _snapshot(lake: Any, as_of: datetime, row: ModelVersion) -> Snapshot:
-    return take(lake, as_of, horizon_days=row.horizon_days, active_within_days=row.active_within_days)
+    return take(
+        lake, as_of, horizon_days=row.horizon_days, active_within_days=row.active_within_days
+    )
 
 
 def _scored(
@@ -93,7 +110,13 @@ def _scored(
         return None
     loss = paired(log_loss_of(churned, said), test.frame["customer_id"].to_numpy())
     return Outcome(
-        version, source, test.cutoff, len(churned), metrics(churned, said), _baselines(lake, test, row), loss
+        version,
+        source,
+        test.cutoff,
+        len(churned),
+        metrics(churned, said),
+        _baselines(lake, test, row),
+        loss,
     )
 
 
@@ -102,5 +125,7 @@ def _baselines(lake: Any, test: Snapshot, row: ModelVersion) -> dict[str, dict[s
     earlier = _snapshot(lake, test.cutoff - timedelta(days=row.horizon_days), row)
     if earlier.churned is None or not 0 < earlier.churned.sum() < len(earlier.churned):
         return {}
-    training = TrainingSet(test.cutoff, row.horizon_days, row.active_within_days, 0.0, (earlier,), ())
+    training = TrainingSet(
+        test.cutoff, row.horizon_days, row.active_within_days, 0.0, (earlier,), ()
+    )
     return baselines(training, test)

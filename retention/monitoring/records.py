@@ -22,12 +22,19 @@ def latest(session: Session, settings: Settings, version: str) -> ModelHealth | 
 def described(health: ModelHealth) -> dict[str, Any]:
     """For templates, the status and the model card."""
     return {
-        "version": health.version, "at": health.at.isoformat(), "state": health.state,
-        "reasons": health.reasons, "source": health.source,
-        "scored_version": health.scored_version, "scored_as_of": health.scored_as_of.isoformat() if health.scored_as_of else None,
-        "customers": health.customers, "metrics": health.metrics, "baselines": health.baselines,
-        "promised": health.promised, "drift": health.drift,
-    }  # fmt: skip
+        "version": health.version,
+        "at": health.at.isoformat(),
+        "state": health.state,
+        "reasons": health.reasons,
+        "source": health.source,
+        "scored_version": health.scored_version,
+        "scored_as_of": health.scored_as_of.isoformat() if health.scored_as_of else None,
+        "customers": health.customers,
+        "metrics": health.metrics,
+        "baselines": health.baselines,
+        "promised": health.promised,
+        "drift": health.drift,
+    }
 
 
 def told_lately(
@@ -36,8 +43,10 @@ def told_lately(
     """Whether an alert about this version, for these reasons or more, was already given at or after ``since``."""
     given = session.scalars(
         select(ModelHealth.reasons).where(
-            ModelHealth.team_id == settings.team_id, ModelHealth.version == version, ModelHealth.alerted,
+            ModelHealth.team_id == settings.team_id,
+            ModelHealth.version == version,
+            ModelHealth.alerted,
             ModelHealth.at >= since,
         )
-    )  # fmt: skip
+    )
     return any(set(checks) <= {reason["check"] for reason in reasons} for reasons in given)

@@ -18,10 +18,14 @@ from retention.settings import Settings
 
 LATER = timedelta(days=14)  # mail servers try for five days, and platforms export when they export
 AT_ONCE = 2_000  # ids of a statement
-DATED = timedelta(days=1)  # many tell of a bounce by its date alone, which began before the copy went out
+DATED = timedelta(
+    days=1
+)  # many tell of a bounce by its date alone, which began before the copy went out
 # By its status (RFC 3463): of the address or the mailbox; where there is none, what is said of a recipient (RFC 5321).
 _ADDRESS = re.compile(r"\b5\.[12]\.\d|^55[0-3]\b(?! 5\.\d)")
-_PERSON = func.coalesce(DirectoryEntry.canonical_id, DirectoryEntry.customer_id)  # whom an id stands for
+_PERSON = func.coalesce(
+    DirectoryEntry.canonical_id, DirectoryEntry.customer_id
+)  # whom an id stands for
 THERE = ("sent", "held", "bounced")  # what a bounce can be of
 
 
@@ -42,7 +46,9 @@ class _Copy:
     at: datetime
 
 
-def bounced(session: Session, settings: Settings, bounces: Sequence[Bounce]) -> tuple[list[str], set[str]]:
+def bounced(
+    session: Session, settings: Settings, bounces: Sequence[Bounce]
+) -> tuple[list[str], set[str]]:
     """Mark the copy that each of these is of: the customer's newest, of any campaign, at that moment.
 
     Returns
@@ -57,7 +63,12 @@ def bounced(session: Session, settings: Settings, bounces: Sequence[Bounce]) -> 
     copies = _copies(session, settings, {one for some in ids for one in some})
     outcomes, campaigns, marked = list[str](), set[str](), list[int]()
     for told, some in zip(bounces, ids, strict=True):
-        gone = [copy for one in some for copy in copies[one] if told.at - LATER <= copy.at < told.at + DATED]
+        gone = [
+            copy
+            for one in some
+            for copy in copies[one]
+            if told.at - LATER <= copy.at < told.at + DATED
+        ]
         if not gone:
             outcomes.append("unknown")
             continue
@@ -95,7 +106,9 @@ def unreachable(session: Session, settings: Settings, since: datetime) -> set[st
     return {who for who, gone in back.items() if who not in given or given[who] <= gone}
 
 
-def _new_addresses(session: Session, settings: Settings, ids: Collection[str]) -> dict[str, datetime]:
+def _new_addresses(
+    session: Session, settings: Settings, ids: Collection[str]
+) -> dict[str, datetime]:
     """When these customers were given another address, the last time and under whichever of their ids; only who was."""
     last, named = dict[str, datetime](), sorted(ids)
     for start in range(0, len(named), AT_ONCE):
@@ -113,7 +126,9 @@ def _new_addresses(session: Session, settings: Settings, ids: Collection[str]) -
 
 def _of_the_address(said: str) -> bool:
     """Whether a refusal is about whom it went to. What a mail server has against the message would be held against all customers."""
-    return not said.startswith(OF_MESSAGE) and (not said[:1].isdigit() or bool(_ADDRESS.search(said)))
+    return not said.startswith(OF_MESSAGE) and (
+        not said[:1].isdigit() or bool(_ADDRESS.search(said))
+    )
 
 
 def _ids(session: Session, settings: Settings, bounces: Sequence[Bounce]) -> list[set[str]]:
@@ -135,7 +150,11 @@ def _ids(session: Session, settings: Settings, bounces: Sequence[Bounce]) -> lis
         alike[who].add(one)
     found = []
     for told, hashed in zip(bounces, hashes, strict=True):
-        mine = {by_id[told.customer_id]} if told.customer_id in by_id else by_hash.get(hashed or "", set())
+        mine = (
+            {by_id[told.customer_id]}
+            if told.customer_id in by_id
+            else by_hash.get(hashed or "", set())
+        )
         found.append({one for who in mine for one in alike[who]})
     return found
 
@@ -157,10 +176,12 @@ def _copies(session: Session, settings: Settings, ids: Iterable[str]) -> dict[st
     at = func.coalesce(Send.sent_at, Send.queued_at)
     rows = session.execute(
         select(Send.customer_id, Send.id, Send.campaign_id, Send.state, at).where(
-            Send.team_id == settings.team_id, among(session, Send.customer_id, [*ids]), Send.state.in_(THERE),
+            Send.team_id == settings.team_id,
+            among(session, Send.customer_id, [*ids]),
+            Send.state.in_(THERE),
             Send.channel != "call",
         )
-    )  # fmt: skip
+    )
     found = defaultdict[str, list[_Copy]](list)
     for who, number, campaign_id, state, moment in rows.tuples():
         found[who].append(_Copy(number, campaign_id, state, moment))

@@ -29,9 +29,14 @@ def unsubscribe(session: Session, settings: Settings, send_id: int, now: datetim
     if send is None or send.team_id != settings.team_id:
         return False
     new = insert_once(
-        session, Suppression, customer_id=send.customer_id, team_id=settings.team_id, source="unsubscribe",
-        campaign_id=send.campaign_id, at=now,
-    )  # fmt: skip
+        session,
+        Suppression,
+        customer_id=send.customer_id,
+        team_id=settings.team_id,
+        source="unsubscribe",
+        campaign_id=send.campaign_id,
+        at=now,
+    )
     if new:
         session.execute(
             update(Send)
@@ -39,14 +44,24 @@ def unsubscribe(session: Session, settings: Settings, send_id: int, now: datetim
             .values(state="cancelled", error="unsubscribed since"),
             execution_options={"synchronize_session": False},
         )
-        record(session, settings, "customer", "consent.withdrawn", send.campaign_id, now, {"send": send_id})
+        record(
+            session,
+            settings,
+            "customer",
+            "consent.withdrawn",
+            send.campaign_id,
+            now,
+            {"send": send_id},
+        )
     return True
 
 
 def suppressed(session: Session, settings: Settings) -> set[str]:
     """Customers who have unsubscribed."""
     return set(
-        session.scalars(select(Suppression.customer_id).where(Suppression.team_id == settings.team_id))
+        session.scalars(
+            select(Suppression.customer_id).where(Suppression.team_id == settings.team_id)
+        )
     )
 
 

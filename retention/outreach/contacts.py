@@ -29,7 +29,9 @@ def contacts(lake: "Lake", ids: Iterable[str]) -> dict[str, Contact]:
 
     people = lake.identities.people()
     now = {one: people.get(one, one) for one in ids}
-    wanted = ibis.memtable({"customer_id": sorted(set(now.values()))}, schema={"customer_id": "string"})
+    wanted = ibis.memtable(
+        {"customer_id": sorted(set(now.values()))}, schema={"customer_id": "string"}
+    )
     rows = lake.table("customers").select("customer_id", "email", "name", "timezone", "phone")
     found = rows.semi_join(wanted, "customer_id").execute().set_index("customer_id")
     known = {

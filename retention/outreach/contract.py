@@ -47,10 +47,14 @@ class Verdict:
     said: str = ""
     message_id: str | None = None
     retry_at: datetime | None = None  # real time: until then the other side takes no copy at all
-    of_message: bool = False  # what was refused is the message, of which others get theirs, not whom it is to
+    of_message: bool = (
+        False  # what was refused is the message, of which others get theirs, not whom it is to
+    )
     # The other side ended the connection; if it does so to the next copy as well, it is about us.
     hung_up: bool = False
-    of_all: bool = False  # as far as is known it holds for every copy, until one of the campaign's was taken
+    of_all: bool = (
+        False  # as far as is known it holds for every copy, until one of the campaign's was taken
+    )
 
 
 class Unreachable(Exception):

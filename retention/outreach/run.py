@@ -26,7 +26,9 @@ class Report:
 
     counts: dict[str, int] = field(default_factory=dict)
     stopped: str = ""
-    hung_up_on: Send | None = None  # the copy before, where the other side ended the connection on it
+    hung_up_on: Send | None = (
+        None  # the copy before, where the other side ended the connection on it
+    )
 
     def add(self, state: str) -> None:
         """Count a try."""
@@ -102,7 +104,9 @@ def _over(database: Database, campaign_id: str) -> bool:
         return sends.give_up_where_over(session, campaign_id)
 
 
-def _asleep(contacts: Mapping[str, Contact], allowed: Allowed, now: datetime) -> dict[datetime, list[str]]:
+def _asleep(
+    contacts: Mapping[str, Contact], allowed: Allowed, now: datetime
+) -> dict[datetime, list[str]]:
     """Who is not to be disturbed now, by the moment at which that is over."""
     found: dict[datetime, list[str]] = {}
     for customer_id, contact in contacts.items():

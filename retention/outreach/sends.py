@@ -32,13 +32,25 @@ def queue(session: Session, campaign: Campaign, channel: str, now: datetime) -> 
     columns = ["team_id", "campaign_id", "customer_id", "channel", "state", "attempts", "queued_at"]
     called = Assignment.offer["action"].as_string() == "call"
     by = case((called, literal("call")), else_=literal(channel))
-    rows = select(
-        Assignment.team_id, Assignment.campaign_id, Assignment.customer_id, by, literal("queued"),
-        literal(0), literal(now, Send.queued_at.type),
-    ).where(
-        Assignment.campaign_id == campaign.id, Assignment.arm == "treatment",
-        ~exists().where(Send.campaign_id == campaign.id, Send.customer_id == Assignment.customer_id),
-    ).order_by(Assignment.customer_id)  # fmt: skip
+    rows = (
+        select(
+            Assignment.team_id,
+            Assignment.campaign_id,
+            Assignment.customer_id,
+            by,
+            literal("queued"),
+            literal(0),
+            literal(now, Send.queued_at.type),
+        )
+        .where(
+            Assignment.campaign_id == campaign.id,
+            Assignment.arm == "treatment",
+            ~exists().where(
+                Send.campaign_id == campaign.id, Send.customer_id == Assignment.customer_id
+            ),
+        )
+        .order_by(Assignment.customer_id)
+    )
     session.execute(insert(Send).from_select(columns, rows, include_defaults=False))
 
 
@@ -62,11 +74,15 @@ def claim(session: Session, campaign_id: str, job_id: str, now: datetime) -> Sen
             update(Send)
             .where(Send.id == one.scalar_subquery(), Send.state == "queued")
             .values(
-                state="sending", attempts=Send.attempts + 1, job_id=job_id, lease_until=wall + LEASE, retry_at=None,
+                state="sending",
+                attempts=Send.attempts + 1,
+                job_id=job_id,
+                lease_until=wall + LEASE,
+                retry_at=None,
             )
             .returning(Send)
             .execution_options(synchronize_session=False, populate_existing=True)
-        )  # fmt: skip
+        )
         if (send := taken.one_or_none()) is not None:
             return send
     return None
@@ -103,11 +119,15 @@ def put_back(
         update(Send)
         .where(Send.id == send.id, Send.state == "sending", Send.job_id == send.job_id)
         .values(
-            state="queued", attempts=Send.attempts - 1, lease_until=None, error=said, not_before=not_before,
+            state="queued",
+            attempts=Send.attempts - 1,
+            lease_until=None,
+            error=said,
+            not_before=not_before,
             retry_at=None if not_before else clock.wall() + BACK_OFF,
         ),
         execution_options=_QUIETLY,
-    )  # fmt: skip
+    )
 
 
 def forgive(session: Session, send: Send) -> None:
@@ -115,12 +135,14 @@ def forgive(session: Session, send: Send) -> None:
     session.execute(
         update(Send)
         .where(
-            Send.id == send.id, Send.state.in_(("queued", "failed")), Send.job_id == send.job_id,
+            Send.id == send.id,
+            Send.state.in_(("queued", "failed")),
+            Send.job_id == send.job_id,
             Send.attempts == send.attempts,
         )
         .values(state="queued", attempts=Send.attempts - 1, retry_at=clock.wall() + BACK_OFF),
         execution_options=_QUIETLY,
-    )  # fmt: skip
+    )
 
 
 def back_off(attempts: int) -> timedelta:
@@ -144,17 +166,24 @@ def recover(session: Session, campaign_id: str, *, repeats: bool) -> int:
     """Settle what a dead run left claimed: queued again where a repetition is harmless, else held for a person."""
     lost = session.execute(
         update(Send)
-        .where(Send.campaign_id == campaign_id, Send.state == "sending", _past(Send.lease_until, clock.wall()))
+        .where(
+            Send.campaign_id == campaign_id,
+            Send.state == "sending",
+            _past(Send.lease_until, clock.wall()),
+        )
         .values(
-            state="queued" if repeats else "held", lease_until=None,
+            state="queued" if repeats else "held",
+            lease_until=None,
             error="its process died before it learnt whether the copy was accepted",
         ),
         execution_options=_QUIETLY,
-    )  # fmt: skip
+    )
     return int(lost.rowcount)  # type: ignore[attr-defined]
 
 
-def put_off(session: Session, campaign_id: str, customer_ids: Iterable[str], until: datetime) -> None:
+def put_off(
+    session: Session, campaign_id: str, customer_ids: Iterable[str], until: datetime
+) -> None:
     """Let the queued copies of these customers wait for a moment of business time: their quiet hours."""
     ids = sorted(customer_ids)
     for start in range(0, len(ids), 500):
@@ -187,7 +216,12 @@ def leave_out(session: Session, campaign_id: str, customer_ids: Iterable[str], w
 
 def leave_out_suppressed(session: Session, campaign_id: str) -> None:
     """Cancel queued copies of who has unsubscribed since."""
-    _cancel(session, campaign_id, "unsubscribed since", Send.customer_id.in_(select(Suppression.customer_id)))
+    _cancel(
+        session,
+        campaign_id,
+        "unsubscribed since",
+        Send.customer_id.in_(select(Suppression.customer_id)),
+    )
 
 
 def cancel(session: Session, campaign_id: str, why: str) -> None:
@@ -214,13 +248,17 @@ def taken_as_file(
 
 def left_out(session: Session, campaign_id: str) -> set[str]:
     """Customers who were to get a copy and get none any more: unsubscribed, without consent, erased."""
-    rows = select(Send.customer_id).where(Send.campaign_id == campaign_id, Send.state == "cancelled")
+    rows = select(Send.customer_id).where(
+        Send.campaign_id == campaign_id, Send.state == "cancelled"
+    )
     return set(session.scalars(rows))
 
 
 def not_contacted(session: Session, campaign_id: str) -> set[str]:
     """Customers whose copy has not reached them and will not: left out, bounced or failed. They cost no contact."""
-    rows = select(Send.customer_id).where(Send.campaign_id == campaign_id, Send.state.not_in(REACHED))
+    rows = select(Send.customer_id).where(
+        Send.campaign_id == campaign_id, Send.state.not_in(REACHED)
+    )
     return set(session.scalars(rows))
 
 
@@ -285,7 +323,9 @@ def release(session: Session, campaign_id: str, again: bool, copy: int | None = 
 def reached(session: Session, team_id: str, since: datetime) -> set[str]:
     """Customers contacted since then, by the rows: sent, perhaps sent, or about to be."""
     at = func.coalesce(Send.sent_at, Send.queued_at)
-    found = select(Send.customer_id).where(Send.team_id == team_id, Send.state.in_(REACHED), at >= since)
+    found = select(Send.customer_id).where(
+        Send.team_id == team_id, Send.state.in_(REACHED), at >= since
+    )
     return set(session.scalars(found))
 
 
@@ -293,16 +333,21 @@ def due_campaigns(session: Session, team_id: str, now: datetime) -> list[Campaig
     """Campaigns with a copy to send by now, with one that a dead run left claimed, or over with one still queued."""
     wall = clock.wall()
     copy = exists().where(
-        Send.campaign_id == Campaign.id, Send.channel.not_in(BY_HAND),
-        Send.state.in_(("queued", "sending")),  # in the index: what was sent long ago is not read at each tick
+        Send.campaign_id == Campaign.id,
+        Send.channel.not_in(BY_HAND),
+        Send.state.in_(
+            ("queued", "sending")
+        ),  # in the index: what was sent long ago is not read at each tick
         or_(
             _ready(now, wall),
             (Send.state == "sending") & _past(Send.lease_until, wall),
             (Send.state == "queued") & (Campaign.state != "live"),
         ),
-    )  # fmt: skip
+    )
     return list(
-        session.scalars(select(Campaign).where(Campaign.team_id == team_id, copy).order_by(Campaign.sent_at))
+        session.scalars(
+            select(Campaign).where(Campaign.team_id == team_id, copy).order_by(Campaign.sent_at)
+        )
     )
 
 
@@ -318,7 +363,13 @@ def next_moment(session: Session, team_id: str, after: datetime) -> datetime | N
 def _due(campaign_id: str, now: datetime, wall: datetime) -> tuple[ColumnElement[bool], ...]:
     live = exists().where(Campaign.id == campaign_id, Campaign.state == "live")
     wanted = ~exists().where(Suppression.customer_id == Send.customer_id)
-    return (Send.campaign_id == campaign_id, Send.channel.not_in(BY_HAND), _ready(now, wall), live, wanted)
+    return (
+        Send.campaign_id == campaign_id,
+        Send.channel.not_in(BY_HAND),
+        _ready(now, wall),
+        live,
+        wanted,
+    )
 
 
 def _ready(now: datetime, wall: datetime) -> ColumnElement[bool]:

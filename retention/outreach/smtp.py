@@ -84,9 +84,13 @@ def parse(url: str) -> Server:
         ) from None
     tls = parts.scheme == "smtps"
     return Server(
-        parts.hostname, port or (465 if tls else 587), tls, sender, unquote(parts.username or ""),
+        parts.hostname,
+        port or (465 if tls else 587),
+        tls,
+        sender,
+        unquote(parts.username or ""),
         unquote(parts.password or ""),
-    )  # fmt: skip
+    )
 
 
 def email(message: Message, sender: Address) -> EmailMessage:
@@ -122,7 +126,9 @@ class Smtp:
     channel = "email"
     repeats = False  # no mail server promises to drop a second copy
 
-    def __init__(self, server: Server, *, timeout: float = TIMEOUT, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, server: Server, *, timeout: float = TIMEOUT, patience: float = PATIENCE
+    ) -> None:
         self._server, self._timeout, self._patience = server, timeout, patience
         self._smtp: smtplib.SMTP | None = None
         self._used = 0
@@ -154,12 +160,16 @@ class Smtp:
             ) from None
         except (OSError, smtplib.SMTPException) as error:
             self.close()
-            raise Unreachable(f"The mail server {server.host} cannot be used: {_brief(error)}.") from None
+            raise Unreachable(
+                f"The mail server {server.host} cannot be used: {_brief(error)}."
+            ) from None
 
     def _unconnected(self) -> smtplib.SMTP:
         """A client that has yet to connect: in its constructor nobody could cut a greeting that never ends."""
         if self._server.tls:
-            smtp: smtplib.SMTP = smtplib.SMTP_SSL(timeout=self._timeout, context=ssl.create_default_context())
+            smtp: smtplib.SMTP = smtplib.SMTP_SSL(
+                timeout=self._timeout, context=ssl.create_default_context()
+            )
         else:
             smtp = smtplib.SMTP(timeout=self._timeout)
         smtp._host = self._server.host  # type: ignore[attr-defined] # the name that TLS checks; only the constructor sets it
@@ -180,23 +190,30 @@ class Smtp:
             try:
                 with deadline(self._patience, self._cut):
                     return self._hand_over(self._smtp, content, to, str(made["Message-ID"]), last)
-            except _NotTaken as lost:  # e.g. it hung up on an idle connection: nothing was handed over
+            except (
+                _NotTaken
+            ) as lost:  # e.g. it hung up on an idle connection: nothing was handed over
                 self.close()
                 if last:
                     return Verdict("again", f"the connection was lost ({lost})", hung_up=True)
         raise AssertionError("unreachable")
 
-    def _hand_over(self, smtp: smtplib.SMTP, content: bytes, to: str, message_id: str, last: bool) -> Verdict:
+    def _hand_over(
+        self, smtp: smtplib.SMTP, content: bytes, to: str, message_id: str, last: bool
+    ) -> Verdict:
         international = not to.isascii()
         if international and not smtp.has_extn("smtputf8"):
             return Verdict("bounced", "the mail server takes no international addresses")
         try:
             code, said = smtp.mail(
-                self._server.sender.addr_spec, ["SMTPUTF8", "BODY=8BITMIME"] if international else []
+                self._server.sender.addr_spec,
+                ["SMTPUTF8", "BODY=8BITMIME"] if international else [],
             )
             if not last:  # many have had enough of one connection and take the copy over the next
                 _refuse_closing(code, said)
-            if code != 250:  # it knows nothing of the copy yet: this is about us, and holds for all of them
+            if (
+                code != 250
+            ):  # it knows nothing of the copy yet: this is about us, and holds for all of them
                 self._reset(smtp)
                 does = "refuses" if code >= 500 else "takes nothing at present from"
                 raise Unreachable(
@@ -275,7 +292,9 @@ def _about_us(code: int, said: bytes | str) -> bool:
     address or the mailbox (RFC 3463, 5.1 and 5.2) is theirs, also where it speaks of a relay's table.
     """
     text = _text(said)
-    return code == 530 or (code >= 500 and bool(_FOR_US.search(text)) and not _FOR_THEM.search(text))
+    return code == 530 or (
+        code >= 500 and bool(_FOR_US.search(text)) and not _FOR_THEM.search(text)
+    )
 
 
 def _refused(code: int, said: bytes | str, *, data: bool = False) -> Verdict:

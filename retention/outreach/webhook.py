@@ -32,7 +32,9 @@ class Webhook:
 
     channel = "webhook"
 
-    def __init__(self, url: str, key: bytes, *, timeout: float = TIMEOUT, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, url: str, key: bytes, *, timeout: float = TIMEOUT, patience: float = PATIENCE
+    ) -> None:
         try:
             parts = urlsplit(url)
             self._host, self._port = parts.hostname or "", parts.port
@@ -40,7 +42,11 @@ class Webhook:
             self._host = ""
             parts = urlsplit("")
         local = self._host in ("localhost", "127.0.0.1", "::1")
-        if not self._host or parts.scheme not in ("https", "http") or (parts.scheme == "http" and not local):
+        if (
+            not self._host
+            or parts.scheme not in ("https", "http")
+            or (parts.scheme == "http" and not local)
+        ):
             raise BadInput(
                 "RETENTION_WEBHOOK_URL cannot be used; write it like https://platform.example/hooks/retention "
                 "(http:// only on this machine, for it carries names and addresses)."
@@ -102,7 +108,9 @@ class Webhook:
             return Verdict("sent", message_id=accepted[:255])
         if status >= 500:
             return Verdict("doubtful", f"the platform answers {status}")
-        return Verdict("doubtful", f"the platform answers {status}, but does not confirm the copy's key")
+        return Verdict(
+            "doubtful", f"the platform answers {status}, but does not confirm the copy's key"
+        )
 
     def _ask_again(self, status: int) -> None:
         """Whether a copy's refusal is about the copy.
@@ -126,11 +134,22 @@ class Webhook:
         try:
             with deadline(self._patience, self._cut):
                 connection.request(
-                    "POST", self._path, body,
-                    {"Content-Type": "application/json", "Idempotency-Key": key, "Connection": "close", **signed},
-                )  # fmt: skip
+                    "POST",
+                    self._path,
+                    body,
+                    {
+                        "Content-Type": "application/json",
+                        "Idempotency-Key": key,
+                        "Connection": "close",
+                        **signed,
+                    },
+                )
                 response = connection.getresponse()
-                return response.status, response.read(LONGEST), _wait(response.headers.get("Retry-After"))
+                return (
+                    response.status,
+                    response.read(LONGEST),
+                    _wait(response.headers.get("Retry-After")),
+                )
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise _Lost(str(error) or type(error).__name__) from None
         finally:
@@ -184,10 +203,17 @@ class _Lost(Exception):
 
 def _told(message: Message) -> dict[str, Any]:
     return {
-        "type": "message", "key": message.key, "campaign_id": message.campaign_id, "customer_id": message.customer_id,
-        "to": {"email": message.to.email, "name": straight(message.to.name)}, "subject": message.subject, "text": message.text,
-        "html": message.html, "unsubscribe_url": message.unsubscribe_url, **message.offer,
-    }  # fmt: skip
+        "type": "message",
+        "key": message.key,
+        "campaign_id": message.campaign_id,
+        "customer_id": message.customer_id,
+        "to": {"email": message.to.email, "name": straight(message.to.name)},
+        "subject": message.subject,
+        "text": message.text,
+        "html": message.html,
+        "unsubscribe_url": message.unsubscribe_url,
+        **message.offer,
+    }
 
 
 def _accepted(status: int, body: bytes, key: str) -> str | None:

@@ -23,14 +23,17 @@ class Erased:
 
     def among(self, ids: Iterable[str]) -> set[str]:
         """Those of ``ids`` who were erased."""
-        return {one for one in ids for key, hashes in self.hashes.items() if _hash(key, one) in hashes}
+        return {
+            one for one in ids for key, hashes in self.hashes.items() if _hash(key, one) in hashes
+        }
 
     def drop(self, con: Any) -> int:
         """Delete them from the rows that an import has staged; returns how many rows."""
         columns = {row[0] for row in con.execute("DESCRIBE staged").fetchall()}
         gone = 0
         for column in sorted(columns & {"customer_id", "other_id"}) if self.hashes else ():
-            ids = con.execute(f"SELECT DISTINCT {column} FROM staged WHERE {column} IS NOT NULL").fetchall()  # noqa: S608
+            query = f"SELECT DISTINCT {column} FROM staged WHERE {column} IS NOT NULL"  # noqa: S608
+            ids = con.execute(query).fetchall()
             if out := sorted(self.among(row[0] for row in ids)):
                 deleted = con.execute(f"DELETE FROM staged WHERE list_contains(?, {column})", [out])  # noqa: S608
                 gone += deleted.fetchall()[0][0]
@@ -52,14 +55,21 @@ def known(database: Database | None, settings: Settings) -> Erased:
     return Erased({key: frozenset(hashes) for key, hashes in found.items()})
 
 
-def remember(session: Session, settings: Settings, ids: Iterable[str], by: str, now: datetime) -> None:
+def remember(
+    session: Session, settings: Settings, ids: Iterable[str], by: str, now: datetime
+) -> None:
     """From now on no import brings these ids back. Again: nothing more."""
     keys = settings.keys
     for one in ids:
         insert_once(
-            session, Erasure, id_hash=_hash(keys.current, one), key_id=keys.current_id, team_id=settings.team_id,
-            by=by, at=now,
-        )  # fmt: skip
+            session,
+            Erasure,
+            id_hash=_hash(keys.current, one),
+            key_id=keys.current_id,
+            team_id=settings.team_id,
+            by=by,
+            at=now,
+        )
 
 
 def _hash(key: bytes, customer_id: str) -> str:

@@ -21,9 +21,20 @@ _COUNT = re.compile(r"\d{1,6}")
 _EARLIER = ("*{}* ·", "*{}*\nSubject:", "by {}, order", "by {}; it is", "it is {}'s")
 _CALLED = ("customer {}", "Customer {}", "customer '{}", *_EARLIER)
 # What holds customers, in results and in messages: elsewhere the same word is an item's or an order's id.
-_WHOSE = frozenset({
-    None, "customer_id", "customer", "customers", "other_id", "same_as", "merged", "used_by", "text", "value",
-})  # fmt: skip
+_WHOSE = frozenset(
+    {
+        None,
+        "customer_id",
+        "customer",
+        "customers",
+        "other_id",
+        "same_as",
+        "merged",
+        "used_by",
+        "text",
+        "value",
+    }
+)
 
 
 class Names:
@@ -49,7 +60,9 @@ class Names:
     def of(cls, settings: Settings, ids: Iterable[str], contacts: Iterable[str]) -> Self:
         """Ids and addresses, and the pseudonyms that go with the ids, under older keys too."""
         ids = list(ids)
-        return cls(ids, [*contacts, *(pseudonym(key, one) for key in settings.keys.all for one in ids)])
+        return cls(
+            ids, [*contacts, *(pseudonym(key, one) for key in settings.keys.all for one in ids)]
+        )
 
     def within(self, column: Any) -> ColumnElement[bool]:
         """Rows that may name them, by the text of a column; what it finds is looked at more closely here."""
@@ -72,7 +85,9 @@ class Names:
         sheet = unmarked(sheet)
         rows = csv.reader(io.StringIO(sheet, newline=""))
         theirs = [number for number, name in enumerate(next(rows, [])) if name in _WHOSE]
-        cells = {row[number].removeprefix("'") for row in rows for number in theirs if number < len(row)}
+        cells = {
+            row[number].removeprefix("'") for row in rows for number in theirs if number < len(row)
+        }
         return not cells.isdisjoint(self._by_key) or bool(self._word.search(sheet))
 
     def out_of(self, data: Any) -> Any:
@@ -84,7 +99,9 @@ class Names:
             return ERASED if self.named_in(data, key) else data
         if isinstance(data, dict):
             return {key: self._without(value, key) for key, value in data.items()}
-        return [one for one in data if not self._held_by(one, key)] if isinstance(data, list) else data
+        return (
+            [one for one in data if not self._held_by(one, key)] if isinstance(data, list) else data
+        )
 
     def _held_by(self, data: Any, key: str | None) -> bool:
         if isinstance(data, str):
@@ -95,8 +112,12 @@ class Names:
 
 
 def _words(told: Iterable[str]) -> re.Pattern[str]:
-    forms = sorted({form for one in told for form in (one, escape(one, quote=False))}, key=len, reverse=True)
-    words = "|".join(f"(?i:{re.escape(form)})" if "@" in form else re.escape(form) for form in forms)
+    forms = sorted(
+        {form for one in told for form in (one, escape(one, quote=False))}, key=len, reverse=True
+    )
+    words = "|".join(
+        f"(?i:{re.escape(form)})" if "@" in form else re.escape(form) for form in forms
+    )
     # A dot goes on with a word (an address, 0.20) unless it ends the sentence.
     return re.compile(rf"(?<![\w.+@-])(?:{words})(?![\w+@-]|\.\w)" if forms else r"(?!)")
 

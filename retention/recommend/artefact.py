@@ -81,7 +81,8 @@ class TrainedRecommender:
         """How each policy's lists are ranked: by which kind of ranker, by the mixture, or by the model alone."""
         without = ALONE if self.alone else MIXTURE
         return {
-            policy: self.rankers[policy].kind if policy in self.rankers else without for policy in POLICIES
+            policy: self.rankers[policy].kind if policy in self.rankers else without
+            for policy in POLICIES
         }
 
     @property
@@ -102,7 +103,9 @@ class TrainedRecommender:
     def _different(self) -> dict[str, Ranker]:
         """Those to keep: where one ranks for both, once."""
         one = self.rankers.get(NEW) is self.rankers.get(BOTH)
-        return {policy: ranker for policy, ranker in self.rankers.items() if policy == BOTH or not one}
+        return {
+            policy: ranker for policy, ranker in self.rankers.items() if policy == BOTH or not one
+        }
 
     def to_bytes(self) -> bytes:
         """The artefact."""
@@ -130,7 +133,11 @@ class TrainedRecommender:
         np.savez(
             target,
             header=np.array(json.dumps(header)),
-            **{f"{room}.{name}": array for room, arrays in rooms.items() for name, array in arrays.items()},  # type: ignore[arg-type]
+            **{
+                f"{room}.{name}": array
+                for room, arrays in rooms.items()
+                for name, array in arrays.items()
+            },  # type: ignore[arg-type]
         )
         return target.getvalue()
 

@@ -19,7 +19,11 @@ class Beyond:
 
     def as_dict(self) -> dict[str, float | None]:
         """For a report."""
-        return {"novelty": self.novelty, "diversity": self.diversity, "calibration": self.calibration}
+        return {
+            "novelty": self.novelty,
+            "diversity": self.diversity,
+            "calibration": self.calibration,
+        }
 
 
 def beyond(
@@ -59,7 +63,9 @@ def beyond(
         return Beyond(None, None, None)
     length = np.bincount(row, minlength=len(lists))
     filled = length > 0
-    bits = np.bincount(row, weights=-np.log2(buyers[item].astype(float) / customers), minlength=len(lists))
+    bits = np.bincount(
+        row, weights=-np.log2(buyers[item].astype(float) / customers), minlength=len(lists)
+    )
     novelty = float((bits[filled] / length[filled]).mean())
     if not (category >= 0).any():
         return Beyond(novelty, None, None)
@@ -70,7 +76,9 @@ def beyond(
     return Beyond(novelty, float(unlike[filled].mean()), _calibration(counts, alone, tastes))
 
 
-def _counted(row: np.ndarray, code: np.ndarray, shape: tuple[int, int]) -> tuple[csr_matrix, np.ndarray]:
+def _counted(
+    row: np.ndarray, code: np.ndarray, shape: tuple[int, int]
+) -> tuple[csr_matrix, np.ndarray]:
     """Items of each list by category, and how many have none."""
     known = code >= 0
     counts = csr_matrix((np.ones(int(known.sum())), (row[known], code[known])), shape=shape)
@@ -93,5 +101,7 @@ def _calibration(counts: csr_matrix, alone: np.ndarray, tastes: csr_matrix) -> f
     share = own.data / liked[chosen][row]
     listed = np.asarray(counts[chosen][row, own.indices]).ravel() / length[chosen][row]
     kept = share > 0
-    part = share[kept] * np.log(share[kept] / ((1 - MIXED_IN) * listed[kept] + MIXED_IN * share[kept]))
+    part = share[kept] * np.log(
+        share[kept] / ((1 - MIXED_IN) * listed[kept] + MIXED_IN * share[kept])
+    )
     return float(np.bincount(row[kept], weights=part, minlength=len(chosen)).mean())

@@ -36,9 +36,13 @@ class Catalogue:
     titles: dict[str, str]
     barred: frozenset[str]
     prices: dict[str, float] = field(default_factory=dict)
-    named: dict[str, dict[str, str]] = field(default_factory=dict)  # group → item → its name in that group
+    named: dict[str, dict[str, str]] = field(
+        default_factory=dict
+    )  # group → item → its name in that group
     described: dict[str, str] = field(default_factory=dict)  # by its attributes
-    margins: dict[str, float] = field(default_factory=dict)  # share of the price; missing where nobody said
+    margins: dict[str, float] = field(
+        default_factory=dict
+    )  # share of the price; missing where nobody said
     parents: dict[str, str] = field(
         default_factory=dict
     )  # of what it is a size or colour, where the shop says so
@@ -50,7 +54,9 @@ class Catalogue:
     def texts_of(self, items: np.ndarray) -> list[str]:
         """All that is written of each item: title, category, brand and attributes."""
         parts = (self.named.get("category", {}), self.named.get("brand", {}), self.described)
-        return [" ".join([self.title(item), *(part.get(item, "") for part in parts)]) for item in items]
+        return [
+            " ".join([self.title(item), *(part.get(item, "") for part in parts)]) for item in items
+        ]
 
     def groups(self, items: np.ndarray) -> dict[str, np.ndarray]:
         """The number of each item's category, type (its title without sizes) and brand; −1 where nobody said."""
@@ -139,7 +145,9 @@ def _read(lake: "Lake", in_stock_only: bool) -> Catalogue:
     told = frame["recommendable"]
     allowed = told.where(told.notna(), frame["words"].map(named)).astype(bool)
     if in_stock_only:
-        allowed &= frame["in_stock"] & frame["recalled"].str.strip('"').str.casefold().isin(NOT_RECALLED)
+        allowed &= frame["in_stock"] & frame["recalled"].str.strip('"').str.casefold().isin(
+            NOT_RECALLED
+        )
     ids, parents = frame["item_id"], frame["parent"].str.strip('"')
     of_one = ~parents.isin(NO_PARENT)
     values = frame["attributes"].astype("str").str.replace(_KEYS, " ", regex=True)

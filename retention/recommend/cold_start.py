@@ -62,7 +62,10 @@ class Cold:
         told = [positions(self.labels, list(line)) for line in labels]
         told = [rows[rows >= 0] for rows in told]
         sizes = np.array([len(rows) for rows in told], dtype=np.int64)
-        line, segment = np.repeat(np.arange(len(told)), sizes), np.concatenate([*told, np.empty(0, np.int64)])
+        line, segment = (
+            np.repeat(np.arange(len(told)), sizes),
+            np.concatenate([*told, np.empty(0, np.int64)]),
+        )
         belongs = csr_matrix(
             (1 / np.repeat(sizes, sizes), (line, segment)), shape=(len(told), len(self.labels))
         )
@@ -77,9 +80,14 @@ class Cold:
     def arrays(self) -> dict[str, np.ndarray]:
         """For the artefact."""
         return {
-            "labels": self.labels, "best": self.best, "share": self.share, "fresh": np.array(self.fresh, dtype=str),
-            "data": self.alike.data, "indices": self.alike.indices, "indptr": self.alike.indptr,
-        }  # fmt: skip
+            "labels": self.labels,
+            "best": self.best,
+            "share": self.share,
+            "fresh": np.array(self.fresh, dtype=str),
+            "data": self.alike.data,
+            "indices": self.alike.indices,
+            "indptr": self.alike.indptr,
+        }
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> Self:
@@ -116,7 +124,8 @@ def _largest(side: Side) -> Side:
     size = np.asarray(side.segments.member.sum(axis=0)).ravel()
     kept = np.sort(np.argsort(-size, kind="stable")[:MOST_SEGMENTS])
     return replace(
-        side, segments=Segments(side.segments.labels[kept], csr_matrix(side.segments.member[:, kept]))
+        side,
+        segments=Segments(side.segments.labels[kept], csr_matrix(side.segments.member[:, kept])),
     )
 
 
@@ -134,10 +143,16 @@ def new_items(now: Moment, items: Catalogue) -> np.ndarray:
     bought = scene.seen.days > 0
     np.maximum.at(first, scene.seen.item[bought], scene.seen.first[bought])
     old = set(scene.history.items[first > NEW_DAYS]) | set(scene.shelf.items)
-    sold = [item for item, age in zip(scene.history.items, first, strict=True) if age and item not in old]
+    sold = [
+        item
+        for item, age in zip(scene.history.items, first, strict=True)
+        if age and item not in old
+    ]
     never = [item for item in items.titles if item not in old]
     wanted = [
-        item for item in dict.fromkeys([*sold, *never]) if item in items.titles and item not in items.barred
+        item
+        for item in dict.fromkeys([*sold, *never])
+        if item in items.titles and item not in items.barred
     ]
     return np.array(sorted(wanted[:MOST_NEW]), dtype=object)
 
@@ -150,7 +165,11 @@ def _alike(known: np.ndarray, fresh: np.ndarray, items: Catalogue) -> csr_matrix
     if not len(fresh) or not len(known):
         return nothing
     reader = TfidfVectorizer(
-        analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True, max_features=50_000, dtype=np.float32
+        analyzer="char_wb",
+        ngram_range=(3, 4),
+        sublinear_tf=True,
+        max_features=50_000,
+        dtype=np.float32,
     )
     try:
         ours = csr_matrix(reader.fit_transform(text.casefold() for text in items.texts_of(fresh)))

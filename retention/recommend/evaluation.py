@@ -79,9 +79,14 @@ def evaluate(
     judgeable(lake, cutoff, horizon_days)
     began = time.perf_counter()
     trained = train(
-        lake, cutoff=cutoff, horizon_days=horizon_days, seed=seed, model=model, min_buyers=min_buyers,
+        lake,
+        cutoff=cutoff,
+        horizon_days=horizon_days,
+        seed=seed,
+        model=model,
+        min_buyers=min_buyers,
         progress=part(progress, 0, 3, span=2),
-    )  # fmt: skip
+    )
     trained_in = time.perf_counter() - began
     if not len(trained.items):
         raise TooLittleData(
@@ -97,9 +102,14 @@ def evaluate(
     began = time.perf_counter()
     policies = (NEW,) if new_items_only else POLICIES
     compared, left_out = comparison(
-        trained, now, real, policies, k=k, by_itself=alone(lake, now) if trained.alone else None,
+        trained,
+        now,
+        real,
+        policies,
+        k=k,
+        by_itself=alone(lake, now) if trained.alone else None,
         progress=part(progress, 2, 3),
-    )  # fmt: skip
+    )
     return {
         **_told(compared[policies[0]], seed),
         "items": len(trained.items),
@@ -187,7 +197,10 @@ def _compared(
 
 
 def _scores(
-    trained: TrainedRecommender, now: Moment, policies: tuple[str, ...], by_itself: Score | None = None
+    trained: TrainedRecommender,
+    now: Moment,
+    policies: tuple[str, ...],
+    by_itself: Score | None = None,
 ) -> tuple[dict[tuple[str, str], Score], dict[str, str]]:
     """Our model, what is popular, buying again and ALS; the candidates of a batch serve every policy."""
     stage = first_stage(now, batches=1)
@@ -211,7 +224,9 @@ def _scores(
     return scores | rivals, left_out
 
 
-def _describer(now: Moment, rows: np.ndarray) -> Callable[[list[np.ndarray]], dict[str, float | None]]:
+def _describer(
+    now: Moment, rows: np.ndarray
+) -> Callable[[list[np.ndarray]], dict[str, float | None]]:
     """Novelty, diversity and calibration of lists of these customers."""
     category = now.learned.shelf.groups["category"]
     seen = now.scene.seen
@@ -224,7 +239,9 @@ def _describer(now: Moment, rows: np.ndarray) -> Callable[[list[np.ndarray]], di
     buyers = now.learned.shelf.fact("buyers")
 
     def described(lists: list[np.ndarray]) -> dict[str, float | None]:
-        return beyond(lists, buyers=buyers, customers=customers, category=category, tastes=tastes).as_dict()
+        return beyond(
+            lists, buyers=buyers, customers=customers, category=category, tastes=tastes
+        ).as_dict()
 
     return described
 
@@ -244,12 +261,14 @@ def _told(compared: Compared, seed: int) -> dict[str, Any]:
         "hit_rate": ours.hit_rate,
         "intervals": {name: ours.interval(name, seed=seed) for name in ACCURACY},
         "over_best_baseline": {
-            "baseline": best, "ndcg": float(gained.mean()), "interval": interval(gained, seed=seed),
+            "baseline": best,
+            "ndcg": float(gained.mean()),
+            "interval": interval(gained, seed=seed),
         },
         "at_risk": {name: float(one.each["ndcg"][quiet].mean()) for name, one in found.items()},
         "at_risk_customers": len(quiet),
         "by_activity": _by_activity(compared),
-    }  # fmt: skip
+    }
 
 
 def _metrics(compared: Compared, name: str) -> dict[str, float | None]:
@@ -268,7 +287,10 @@ def _by_activity(compared: Compared) -> dict[str, dict[str, float]]:
     return {
         name: {
             "customers": int((group == number).sum()),
-            **{who: float(one.each["ndcg"][group == number].mean()) for who, one in compared.found.items()},
+            **{
+                who: float(one.each["ndcg"][group == number].mean())
+                for who, one in compared.found.items()
+            },
         }
         for number, name in enumerate(names)
         if (group == number).any()
@@ -284,7 +306,9 @@ def standing(lake: "Lake", trained: TrainedRecommender, at: datetime) -> Moment:
     return Moment(trained.learned, scene)
 
 
-def ordering(trained: TrainedRecommender, now: Moment, policy: str, stage: FirstStage | None = None) -> Score:
+def ordering(
+    trained: TrainedRecommender, now: Moment, policy: str, stage: FirstStage | None = None
+) -> Score:
     """How this recommender ranks under a policy."""
     ranker = trained.ranking(policy)
     return ranked(now, ranker, stage) if ranker is not None else mixed(now)

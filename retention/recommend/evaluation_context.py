@@ -26,9 +26,14 @@ from retention.recommend.sources import Candidates, Learned, Said, candidates
 AUTO = ("auto", "blend")  # candidates of several sources, put in order by a ranker
 BATCH = 256
 K = 10
-LESS_KNOWN = 0.06  # of log-odds a logarithm of buyers: coverage +.016 for NDCG −.0012 on Complete Journey
+LESS_KNOWN = (
+    0.06  # of log-odds a logarithm of buyers: coverage +.016 for NDCG −.0012 on Complete Journey
+)
 FEWEST_CUSTOMERS, FEWEST_ITEMS = 20, 10  # below, there is nothing to learn from others
-BOTH, NEW = POLICIES = ("both", "new")  # whether what a customer has bought before may be offered again
+BOTH, NEW = POLICIES = (
+    "both",
+    "new",
+)  # whether what a customer has bought before may be offered again
 Wanted = tuple[str, str]  # whose list, and under which policy
 Score = Callable[[np.ndarray], np.ndarray]  # customers → (customers × items), −∞ for "not this one"
 
@@ -77,7 +82,9 @@ def scene_at(history: History, at: float, items: Catalogue, min_buyers: int) -> 
     return Scene(stock, history, seen, at, positions(stock.items, history.items))
 
 
-def _collaborative(liked: csr_matrix, model: str, seed: int, progress: Progress) -> Collaborative | None:
+def _collaborative(
+    liked: csr_matrix, model: str, seed: int, progress: Progress
+) -> Collaborative | None:
     """None where the shop is too small for one."""
     customers, items = liked.shape
     active = int((np.diff(liked.indptr) > 0).sum())
@@ -210,7 +217,9 @@ def factors(then: Moment, seed: int = 0) -> Score:
 def mixed(then: Moment, others: Score | None = None) -> Score:
     """One's own faded purchases and the collaborative model (as it has answered already), added up; where there is too little for a ranker."""
     faded, said = _faded(then, HALF_LIFE), others or collaborative(then)
-    total = float(then.learned.shelf.fact("buyers_28").sum())  # the same whoever else is asked about
+    total = float(
+        then.learned.shelf.fact("buyers_28").sum()
+    )  # the same whoever else is asked about
     share = then.scene.shelf.fact("buyers_28") / max(total, 1.0)
 
     def score(rows: np.ndarray) -> np.ndarray:

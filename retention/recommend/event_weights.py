@@ -52,11 +52,17 @@ def learn_worth(history: History, start: int, end: int) -> dict[str, float]:
     active = np.isin(past.customer[begins], who)
     told = np.column_stack([shown[kind][active] for kind in (PURCHASE, *common)])
     unseen = len(np.unique(who)) * len(history.items) - int(active.sum())
-    by_chance = (len(who) - int(bought.sum())) / max(unseen, 1)  # of what one had nothing to do with before
+    by_chance = (len(who) - int(bought.sum())) / max(
+        unseen, 1
+    )  # of what one had nothing to do with before
     share = _shares(told, bought[active] - by_chance)
-    if share[0] <= 0:  # nobody buys again: a purchase says nothing here, and nothing can be measured by it
+    if (
+        share[0] <= 0
+    ):  # nobody buys again: a purchase says nothing here, and nothing can be measured by it
         return {}
-    return {kind: float(min(one / share[0], MOST)) for kind, one in zip(common, share[1:], strict=True)}
+    return {
+        kind: float(min(one / share[0], MOST)) for kind, one in zip(common, share[1:], strict=True)
+    }
 
 
 def _shares(told: np.ndarray, gained: np.ndarray) -> np.ndarray:

@@ -19,9 +19,19 @@ from retention.recommend.sources import Learned, Said
 
 POPULAR_DAYS = 28
 SOURCES = (  # the last two: of an offer's own kind, no recommendations (`campaigns.picks`)
-    "buy_again", "cart", "viewed", "collaborative", "neighbours", "social", "popular_segment", "popular", "new_item", "catalogue",
-    "due", "new",
-)  # fmt: skip
+    "buy_again",
+    "cart",
+    "viewed",
+    "collaborative",
+    "neighbours",
+    "social",
+    "popular_segment",
+    "popular",
+    "new_item",
+    "catalogue",
+    "due",
+    "new",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +79,24 @@ def explained(
     why = _own(found, row, column)
     open_ = np.array([not said for _, said in why], dtype=bool)
     for pair, said in zip(
-        np.flatnonzero(open_), _by_others(learned, items, found, row[open_], column[open_]), strict=True
+        np.flatnonzero(open_),
+        _by_others(learned, items, found, row[open_], column[open_]),
+        strict=True,
     ):
         why[pair] = said
     ids = found.now.scene.shelf.names(column)
     scores = found.scores[row, place]
     lists: list[list[Item]] = [[] for _ in at]
-    for who, where, item_id, score, (source, text) in zip(row, column, ids, scores, why, strict=True):
+    for who, where, item_id, score, (source, text) in zip(
+        row, column, ids, scores, why, strict=True
+    ):
         if not text and (source := found.newcomers.source(int(who), int(where))):
             text = reasons.TO_NEWCOMERS[source]
         elif not text:
             source, text = "popular", reasons.popular(lately.get(item_id, 0), POPULAR_DAYS)
-        lists[who].append(Item(str(item_id), items.title(item_id), round(float(score), 6), source, text))
+        lists[who].append(
+            Item(str(item_id), items.title(item_id), round(float(score), 6), source, text)
+        )
     return lists
 
 
@@ -91,10 +107,14 @@ def _own(found: Offered, row: np.ndarray, column: np.ndarray) -> list[tuple[str,
     place, known = find(keys, row.astype(np.int64) * (scene.shelf.size + 1) + column)
     line = lines[place[known]] if len(lines) else np.empty(0, dtype=np.int64)
     columns = {
-        "purchase_days": seen.days, "gap_days": seen.gap, "days_since_purchase": seen.last,
-        "carts": seen.carts, "days_since_cart": newest(scene.history, scene.at, scene.history.carts),
-        "views": seen.views, "days_since_view": newest(scene.history, scene.at, scene.history.views),
-    }  # fmt: skip
+        "purchase_days": seen.days,
+        "gap_days": seen.gap,
+        "days_since_purchase": seen.last,
+        "carts": seen.carts,
+        "days_since_cart": newest(scene.history, scene.at, scene.history.carts),
+        "views": seen.views,
+        "days_since_view": newest(scene.history, scene.at, scene.history.views),
+    }
     told = [
         reasons.own(dict(zip(columns, one, strict=True)))
         for one in zip(*(values[line] for values in columns.values()), strict=True)
@@ -125,14 +145,20 @@ def _by_others(
         strongest = int(history.indices[int(np.argmax(parts))])
         line = scene.line(int(row[pair]), strongest)
         dealings = {
-            "purchase_days": scene.seen.days[line], "carts": scene.seen.carts[line], "views": scene.seen.views[line],
-        }  # fmt: skip
+            "purchase_days": scene.seen.days[line],
+            "carts": scene.seen.carts[line],
+            "views": scene.seen.views[line],
+        }
         title = items.title(str(learned.shelf.items[strongest]))
         made[pair] = "collaborative", reasons.because(title, dealings)
     return made
 
 
-def _place(scores: np.ndarray, line: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _place(
+    scores: np.ndarray, line: np.ndarray, column: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """The score of each pair, and how many items of its line score higher."""
     own = at_pairs(scores, line, column)
-    return own, np.array([np.count_nonzero(scores[at] > value) for at, value in zip(line, own, strict=True)])
+    return own, np.array(
+        [np.count_nonzero(scores[at] > value) for at, value in zip(line, own, strict=True)]
+    )

@@ -25,8 +25,14 @@ PURCHASE, CART, VIEW = "purchase", "cart", "view"
 # A purchase is 1. A cart came to about half of one in weight on Taobao's data; the others are judgement. Carts and views
 # are measured on a shop's own data where there is enough (`worth`). A return takes a purchase back; a review counts by its stars (`stars`).
 WEIGHTS = {
-    PURCHASE: 1.0, CART: 0.5, "coupon_redeem": 0.5, VIEW: 0.1, "search": 0.1, "email_click": 0.1, "return": -1.0,
-}  # fmt: skip
+    PURCHASE: 1.0,
+    CART: 0.5,
+    "coupon_redeem": 0.5,
+    VIEW: 0.1,
+    "search": 0.1,
+    "email_click": 0.1,
+    "return": -1.0,
+}
 HALF_LIVES = (14, 30, 90, 240)  # days
 
 
@@ -114,7 +120,9 @@ class History:
     def between(self, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         """Who bought what on days in ``[start, end)``, each pair once: customers and items, as positions."""
         chosen = (self.day >= start) & (self.day < end) & (self.bought > 0)
-        both = np.unique(self.customer[chosen].astype(np.int64) * len(self.items) + self.item[chosen])
+        both = np.unique(
+            self.customer[chosen].astype(np.int64) * len(self.items) + self.item[chosen]
+        )
         return np.divmod(both, max(len(self.items), 1))
 
 
@@ -149,7 +157,9 @@ def read(
 
     events = lake.table("events", before=cutoff, since=since)
     events = events.filter(
-        events.item_id.notnull(), events.customer_id.notnull(), events.event_type.isin([*WEIGHTS, "review"])
+        events.item_id.notnull(),
+        events.customer_id.notnull(),
+        events.event_type.isin([*WEIGHTS, "review"]),
     )
     if since is not None:
         events = events.filter(events.occurred_at >= naive(since))
@@ -185,11 +195,16 @@ def _ordered(daily: Any, shift: int) -> History:
     lines = {
         name: daily[source].to_numpy().astype(kind)
         for name, source, kind in (
-            ("day", "on_day", np.int32), ("known", "known", np.int32), ("weight", "weight", np.float64),
-            ("bought", "bought", np.int32), ("carts", "carts", np.int32), ("views", "views", np.int32),
-            ("units", "units", np.float32), ("paid", "paid", np.float32),
+            ("day", "on_day", np.int32),
+            ("known", "known", np.int32),
+            ("weight", "weight", np.float64),
+            ("bought", "bought", np.int32),
+            ("carts", "carts", np.int32),
+            ("views", "views", np.int32),
+            ("units", "units", np.float32),
+            ("paid", "paid", np.float32),
         )
-    }  # fmt: skip
+    }
     order = np.lexsort((lines["known"], lines["day"], item, customer))
     return History(
         customers,
@@ -211,7 +226,9 @@ def _coded(column: Any) -> tuple[np.ndarray, np.ndarray]:
     order = np.argsort(seen) if len(seen) else np.empty(0, dtype=int)
     place = np.empty(len(seen), dtype=np.int32)
     place[order] = np.arange(len(seen), dtype=np.int32)
-    return seen[order], place[encoded.indices.to_numpy()] if len(seen) else np.empty(0, dtype=np.int32)
+    return seen[order], place[encoded.indices.to_numpy()] if len(seen) else np.empty(
+        0, dtype=np.int32
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,12 +290,20 @@ def pairs(history: History, at: float) -> Pairs:
     return Pairs(
         history.customer[begins],
         history.item[begins],
-        {each: np.add.reduceat(history.weight * np.exp2(-age / each), begins) for each in HALF_LIVES},
-        days, last, first, gap, spread, newest,
+        {
+            each: np.add.reduceat(history.weight * np.exp2(-age / each), begins)
+            for each in HALF_LIVES
+        },
+        days,
+        last,
+        first,
+        gap,
+        spread,
+        newest,
         np.add.reduceat(history.carts, begins),
         np.add.reduceat(history.views, begins),
         np.minimum.reduceat(age, begins),
-    )  # fmt: skip
+    )
 
 
 def newest(history: History, at: float, counts: np.ndarray) -> np.ndarray:

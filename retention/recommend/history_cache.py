@@ -63,9 +63,13 @@ def of(history: History, customer_ids: Sequence[str], ends: np.ndarray | None = 
     """A history of some customers, as if only theirs had been read; ``ends`` as `line_ends` gives them."""
     ends = line_ends(history) if ends is None else ends
     wanted = np.array(sorted(set(customer_ids)), dtype=object)
-    place = np.minimum(np.searchsorted(history.customers, wanted), max(len(history.customers) - 1, 0))
+    place = np.minimum(
+        np.searchsorted(history.customers, wanted), max(len(history.customers) - 1, 0)
+    )
     found = (
-        history.customers[place] == wanted if len(history.customers) else np.zeros(len(wanted), dtype=bool)
+        history.customers[place] == wanted
+        if len(history.customers)
+        else np.zeros(len(wanted), dtype=bool)
     )
     rows = place[found]
     begin, end = ends[rows], ends[rows + 1]
@@ -73,7 +77,10 @@ def of(history: History, customer_ids: Sequence[str], ends: np.ndarray | None = 
     lines = np.repeat(end - np.cumsum(count), count) + np.arange(int(count.sum()))
     items, item = np.unique(history.item[lines], return_inverse=True)
     cut = {name: getattr(history, name)[lines] for name in _LINES}
-    cut |= {"customer": np.repeat(np.arange(len(rows), dtype=np.int32), count), "item": item.astype(np.int32)}
+    cut |= {
+        "customer": np.repeat(np.arange(len(rows), dtype=np.int32), count),
+        "item": item.astype(np.int32),
+    }
     return replace(history, customers=history.customers[rows], items=history.items[items], **cut)
 
 

@@ -16,9 +16,20 @@ from retention.recommend.history import History, Pairs
 
 GROUPS = ("category", "type", "brand")
 FACTS = (
-    "buyers", "buyers_7", "buyers_28", "buyers_before", "trend", "first_buyers", "first_share", "age",
-    "repeated", "returned", "usual_gap", "days_each", "price",
-)  # fmt: skip
+    "buyers",
+    "buyers_7",
+    "buyers_28",
+    "buyers_before",
+    "trend",
+    "first_buyers",
+    "first_share",
+    "age",
+    "repeated",
+    "returned",
+    "usual_gap",
+    "days_each",
+    "price",
+)
 RECENT = 28  # days that count as "lately"
 
 
@@ -46,7 +57,9 @@ class Shelf:
         """These items and further ones, whose groups are not known."""
         if not len(items):
             return self
-        rest = Shelf(items, facts, {name: np.full(len(items), -1, dtype=np.int32) for name in self.groups})
+        rest = Shelf(
+            items, facts, {name: np.full(len(items), -1, dtype=np.int32) for name in self.groups}
+        )
         return Longer(self, rest) if self.size else rest
 
     @property
@@ -129,7 +142,9 @@ class Longer(Shelf):
 
     @cached_property
     def groups(self) -> Mapping[str, np.ndarray]:
-        return {name: np.r_[code, self.rest.groups[name]] for name, code in self.first.groups.items()}
+        return {
+            name: np.r_[code, self.rest.groups[name]] for name, code in self.first.groups.items()
+        }
 
     @property
     def size(self) -> int:
@@ -147,7 +162,9 @@ class Longer(Shelf):
     def within(self, group: str, at: np.ndarray) -> np.ndarray:
         return self._looked_up(at, lambda part, some: part.within(group, some))
 
-    def _looked_up(self, at: np.ndarray, ask: Callable[[Shelf, np.ndarray], np.ndarray]) -> np.ndarray:
+    def _looked_up(
+        self, at: np.ndarray, ask: Callable[[Shelf, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
         late = at >= self.first.size
         found = ask(self.first, np.where(late, 0, at))
         found[late] = ask(self.rest, at[late] - self.first.size)
@@ -159,7 +176,9 @@ class Longer(Shelf):
 
     def best(self, measure: str, count: int) -> np.ndarray:
         further = np.arange(self.first.size, self.size)
-        return _best(self, measure, np.concatenate([self.first.best(measure, count), further]))[:count]
+        return _best(self, measure, np.concatenate([self.first.best(measure, count), further]))[
+            :count
+        ]
 
 
 def _rising(facts: np.ndarray) -> np.ndarray:
@@ -206,8 +225,12 @@ def _facts(history: History, seen: Pairs, day: int, every: np.ndarray) -> dict[s
     fresh, lately = seen.first[bought] <= RECENT, seen.last[bought] <= RECENT
     windows = {
         name: _counted(history.between(day - start, day - end)[1], size)
-        for name, start, end in (("buyers_7", 7, 0), ("buyers_28", RECENT, 0), ("buyers_before", 2 * RECENT, RECENT))
-    }  # fmt: skip
+        for name, start, end in (
+            ("buyers_7", 7, 0),
+            ("buyers_28", RECENT, 0),
+            ("buyers_before", 2 * RECENT, RECENT),
+        )
+    }
     several = days > 1
     firsts, known = _counted(item[fresh], size), _counted(item[~fresh], size)
     age = np.zeros(size)
@@ -221,7 +244,8 @@ def _facts(history: History, seen: Pairs, day: int, every: np.ndarray) -> dict[s
         "first_buyers": firsts,
         "first_share": firsts / (windows["buyers_28"] + 1),
         "age": age,
-        "repeated": (gaps + 0.5) / (every + 3),  # shrunk towards what is usual where few have bought
+        "repeated": (gaps + 0.5)
+        / (every + 3),  # shrunk towards what is usual where few have bought
         "returned": (_counted(item[~fresh & lately], size) + 0.3) / (known + 6),
         "usual_gap": np.where(gaps > 0, gap_sum / np.maximum(gaps, 1), np.nan),
         "days_each": np.bincount(item, weights=days, minlength=size) / np.maximum(every, 1),
@@ -229,7 +253,9 @@ def _facts(history: History, seen: Pairs, day: int, every: np.ndarray) -> dict[s
     }
 
 
-def _prices(history: History, items: np.ndarray, kept: np.ndarray, catalogue: Catalogue) -> np.ndarray:
+def _prices(
+    history: History, items: np.ndarray, kept: np.ndarray, catalogue: Catalogue
+) -> np.ndarray:
     """The catalogue's price, else what was paid for a unit on average; missing where neither is known."""
     size = len(history.items)
     units = np.bincount(history.item, weights=history.units, minlength=size)[kept]

@@ -45,7 +45,9 @@ class Places:
         return made
 
 
-def in_rows(row: np.ndarray, column: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> csr_matrix:
+def in_rows(
+    row: np.ndarray, column: np.ndarray, values: np.ndarray, shape: tuple[int, int]
+) -> csr_matrix:
     """A matrix of entries that are in order of row, each of another place."""
     made = csr_matrix((values, column, np.searchsorted(row, np.arange(shape[0] + 1))), shape=shape)
     made.sort_indices()
@@ -78,7 +80,9 @@ def first_columns(matrix: csr_matrix, count: int) -> csr_matrix:
         return matrix
     kept = matrix.indices < count
     ends = np.r_[0, np.cumsum(kept)][matrix.indptr]
-    return csr_matrix((matrix.data[kept], matrix.indices[kept], ends), shape=(matrix.shape[0], count))
+    return csr_matrix(
+        (matrix.data[kept], matrix.indices[kept], ends), shape=(matrix.shape[0], count)
+    )
 
 
 def ids(values: Iterable[str]) -> np.ndarray:
@@ -93,5 +97,7 @@ def top(scores: np.ndarray, k: int) -> np.ndarray:
     if k == 0:
         return np.empty(0, dtype=np.int64)
     bar = np.partition(scores, len(scores) - k)[len(scores) - k]
-    above = np.flatnonzero(scores >= bar)  # in order of position, so that a stable sort settles ties
+    above = np.flatnonzero(
+        scores >= bar
+    )  # in order of position, so that a stable sort settles ties
     return above[np.argsort(-scores[above], kind="stable")][:k]

@@ -26,13 +26,20 @@ class Ranking:
         """Share of the customers with at least one hit."""
         return float(self.each["hit_rate"].mean()) if self.customers else 0.0
 
-    def interval(self, metric: str = "ndcg", *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
+    def interval(
+        self, metric: str = "ndcg", *, draws: int = DRAWS, seed: int = 0
+    ) -> tuple[float, float]:
         """Ninety-five in a hundred bootstrap means of a metric lie between these; see `interval`."""
         return interval(self.each[metric], draws=draws, seed=seed) if self.customers else (0.0, 0.0)
 
     def as_dict(self) -> dict[str, float]:
         """The contract's ``metrics``."""
-        return {"recall": self.recall, "ndcg": self.ndcg, "map": self.map, "coverage": self.coverage}
+        return {
+            "recall": self.recall,
+            "ndcg": self.ndcg,
+            "map": self.map,
+            "coverage": self.coverage,
+        }
 
 
 def interval(values: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 SIGNALS = ("spent", "type_share", "type_any", "category_share", "category_any")
 HALF_LIFE = 90  # days
 FEWEST = 60  # customers with redemptions from which the weights are learned
-PURCHASES = tuple(f"own_{half_life}" for half_life in (30, 90, 240))  # baselines: own faded purchases
+PURCHASES = tuple(
+    f"own_{half_life}" for half_life in (30, 90, 240)
+)  # baselines: own faded purchases
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,8 @@ def covered(offers: Mapping[str, Sequence[str]], history: History, items: Catalo
         code = items.groups(every)[group]
         known = np.flatnonzero(code >= 0)
         belongs = csr_matrix(
-            (np.ones(len(known)), (code[known], known)), shape=(int(code.max(initial=0)) + 1, len(every))
+            (np.ones(len(known)), (code[known], known)),
+            shape=(int(code.max(initial=0)) + 1, len(every)),
         )
         groups[group] = code[place], csr_matrix(belongs @ shares)
     return Covered(names, csr_matrix(holds[place]), groups)
@@ -143,9 +146,15 @@ def signals(history: History, shelf: Covered, at: float, rows: np.ndarray) -> np
     bought = history.bought * faded
     for code, shares in shelf.groups.values():
         mine = _by(
-            history.customer, code[history.item], bought, (len(history.customers), shares.shape[0]), rows
+            history.customer,
+            code[history.item],
+            bought,
+            (len(history.customers), shares.shape[0]),
+            rows,
         )
-        touched = csr_matrix((np.ones(shares.nnz), shares.indices, shares.indptr), shape=shares.shape)
+        touched = csr_matrix(
+            (np.ones(shares.nnz), shares.indices, shares.indptr), shape=shares.shape
+        )
         made += [mine @ shares, mine @ touched]
     told = np.log1p(np.stack([one.toarray() for one in made], axis=-1))
     centred: np.ndarray = told - told.mean(axis=1, keepdims=True)
@@ -164,25 +173,38 @@ def own_purchases(
 def liked_lately(history: History, shelf: Covered, at: float, days: int = 28) -> np.ndarray:
     """Baseline (offers,): purchases of the covered items by anybody in the last days."""
     lately = (at - history.day <= days) * history.bought
-    return np.asarray(np.bincount(history.item, weights=lately, minlength=len(history.items)) @ shelf.items)
+    return np.asarray(
+        np.bincount(history.item, weights=lately, minlength=len(history.items)) @ shelf.items
+    )
 
 
 def _liked(history: History, shelf: Covered) -> np.ndarray:
     """How often the covered items were bought at all, at most 1; settles what nothing else does."""
-    counts = np.bincount(history.item, weights=history.bought, minlength=len(history.items)) @ shelf.items
+    counts = (
+        np.bincount(history.item, weights=history.bought, minlength=len(history.items))
+        @ shelf.items
+    )
     return np.asarray(counts / max(float(counts.max(initial=0)), 1.0))
 
 
 def _by_item(history: History, values: np.ndarray, rows: np.ndarray) -> csr_matrix:
-    return _by(history.customer, history.item, values, (len(history.customers), len(history.items)), rows)
+    return _by(
+        history.customer, history.item, values, (len(history.customers), len(history.items)), rows
+    )
 
 
 def _by(
-    customer: np.ndarray, column: np.ndarray, values: np.ndarray, shape: tuple[int, int], rows: np.ndarray
+    customer: np.ndarray,
+    column: np.ndarray,
+    values: np.ndarray,
+    shape: tuple[int, int],
+    rows: np.ndarray,
 ) -> csr_matrix:
     """Sums by customer and column for some customers; nothing for −1."""
     known = column >= 0
-    every = csr_matrix((values[known], (customer[known], column[known])), shape=(shape[0] + 1, shape[1]))
+    every = csr_matrix(
+        (values[known], (customer[known], column[known])), shape=(shape[0] + 1, shape[1])
+    )
     return csr_matrix(every[np.where(rows >= 0, rows, shape[0])])
 
 
@@ -209,5 +231,7 @@ def learn(told: Sequence[np.ndarray], redeemed: Sequence[np.ndarray]) -> OfferRa
         return PLAIN
     every, hit = np.concatenate(rows), np.concatenate(hits)
     scale = every.std(axis=0) + 1e-9
-    fitted = LogisticRegression(max_iter=500).fit(every / scale, hit, sample_weight=np.concatenate(weights))
+    fitted = LogisticRegression(max_iter=500).fit(
+        every / scale, hit, sample_weight=np.concatenate(weights)
+    )
     return OfferRanker(fitted.coef_[0] / scale, customers)

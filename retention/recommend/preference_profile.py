@@ -72,7 +72,11 @@ def summary(found: Mapping[str, Any]) -> str:
         what = f"mostly {names[0]} and {names[1]}"
     else:
         own = sorted(found["categories"], key=_apart, reverse=True)
-        what = "a bit of everything, above all " + " and ".join(one["name"] for one in own[:2]) if own else ""
+        what = (
+            "a bit of everything, above all " + " and ".join(one["name"] for one in own[:2])
+            if own
+            else ""
+        )
     habits = [found[habit]["name"] for habit in ("weekday", "hours") if found[habit]]
     band = found["price"]["band"] if found["price"] else ""
     keen = "uses coupons" if found["coupons"]["redeemed"] > 1 else ""
@@ -95,7 +99,9 @@ def _events(lake: "Lake", customer_id: str, as_of: datetime) -> "pd.DataFrame":
         "query",
     )
     frame = events.join(_ranked(lake), "item_id", how="left").to_pyarrow().to_pandas()
-    frame = frame.sort_values(["occurred_at", "event_type", "item_id"], kind="stable", ignore_index=True)
+    frame = frame.sort_values(
+        ["occurred_at", "event_type", "item_id"], kind="stable", ignore_index=True
+    )
     stars = scale(lake, as_of).weight(frame["rating"].astype(float)).fillna(UNRATED)
     weight = frame["event_type"].map(WEIGHTS).astype(float)
     weight = weight.where(frame["event_type"] != "review", stars).fillna(0.0)
@@ -106,7 +112,9 @@ def _events(lake: "Lake", customer_id: str, as_of: datetime) -> "pd.DataFrame":
 
 def _length(frame: "pd.DataFrame") -> "pd.Series":
     """How much longer than usual something was looked at, on a logarithmic scale; 1 where nobody measured."""
-    seconds = np.log1p(frame["duration_s"].astype(float).where(frame["event_type"] == VIEW).clip(lower=0))
+    seconds = np.log1p(
+        frame["duration_s"].astype(float).where(frame["event_type"] == VIEW).clip(lower=0)
+    )
     usual = seconds.median()
     factor = seconds / usual if usual and usual > 0 else seconds * np.nan
     return factor.clip(upper=LONGEST_VIEW).fillna(1.0)
@@ -133,13 +141,16 @@ def _weights(events: "pd.DataFrame", group: str) -> "pd.Series":
     return named.groupby(group)["weight"].sum().sort_values(ascending=False, kind="stable")
 
 
-def _liked(events: "pd.DataFrame", group: str, shop: "pd.Series | None" = None) -> list[dict[str, Any]]:
+def _liked(
+    events: "pd.DataFrame", group: str, shop: "pd.Series | None" = None
+) -> list[dict[str, Any]]:
     """The groups with most weight; beside the whole shop's shares also those that set the customer most apart."""
     weights = _weights(events, group)
     shares = weights[weights > 0] / weights.clip(lower=0).sum()
     if shop is None:
         return [
-            {"name": str(name), "share": round(float(share), 3)} for name, share in shares.head(SHOWN).items()
+            {"name": str(name), "share": round(float(share), 3)}
+            for name, share in shares.head(SHOWN).items()
         ]
     usual = shop.reindex(shares.index).fillna(0.0)
     lines = [
@@ -158,7 +169,9 @@ def _shop_shares(lake: "Lake", as_of: datetime) -> "pd.Series":
     """In which shares of its order lines the shop sells categories."""
     events, items = lake.table("events", before=as_of), lake.table("items")
     sold = events.filter(events.event_type == PURCHASE).select("item_id")
-    sold = sold.join(items.filter(items.category.notnull()).select("item_id", "category"), "item_id")
+    sold = sold.join(
+        items.filter(items.category.notnull()).select("item_id", "category"), "item_id"
+    )
     counted = sold.group_by("category").aggregate(lines=lambda lines: lines.count()).execute()
     shares = counted.set_index("category")["lines"].astype(float)
     return shares / shares.sum()
@@ -167,7 +180,9 @@ def _shop_shares(lake: "Lake", as_of: datetime) -> "pd.Series":
 def _against(events: "pd.DataFrame") -> list[dict[str, Any]]:
     weights = _weights(events, "category")
     worst = weights[weights < 0].sort_values(kind="stable").head(SHOWN)
-    return [{"name": str(name), "weight": round(float(weight), 3)} for name, weight in worst.items()]
+    return [
+        {"name": str(name), "weight": round(float(weight), 3)} for name, weight in worst.items()
+    ]
 
 
 def _band(bought: "pd.DataFrame") -> dict[str, Any] | None:
@@ -217,14 +232,20 @@ def _surely(mine: np.ndarray, theirs: np.ndarray, names: tuple[str, ...]) -> dic
     best = int(np.argmax(lower - usual))
     if lower[best] <= usual[best]:
         return None
-    return {"name": names[best], "share": round(float(share[best]), 3), "shop": round(float(usual[best]), 3)}
+    return {
+        "name": names[best],
+        "share": round(float(share[best]), 3),
+        "shop": round(float(usual[best]), 3),
+    }
 
 
 def _searches(events: "pd.DataFrame") -> list[str]:
     asked = events[(events["event_type"] == "search") & events["query"].notna()]
     words = asked.assign(query=asked["query"].str.strip().str.casefold())
     weights = words[words["query"] != ""].groupby("query")["weight"].sum()
-    return [str(word) for word in weights.sort_values(ascending=False, kind="stable").head(SHOWN).index]
+    return [
+        str(word) for word in weights.sort_values(ascending=False, kind="stable").head(SHOWN).index
+    ]
 
 
 def _coupons(
@@ -234,7 +255,9 @@ def _coupons(
     from retention.lake.lake import naive
 
     sent = lake.table("treatments")
-    mine = sent.filter(sent.customer_id == customer_id, sent.arm == "treatment", sent.sent_at < naive(as_of))
+    mine = sent.filter(
+        sent.customer_id == customer_id, sent.arm == "treatment", sent.sent_at < naive(as_of)
+    )
     discount = bought["discount"].astype(float).fillna(0) > 0
     return {
         "redeemed": int((events["event_type"] == "coupon_redeem").sum()),

@@ -27,7 +27,9 @@ class Scale:
 
     def weight(self, rating: Any) -> Any:
         """−1 for the worst, 1 for the best, 0 for the middle, and nothing beyond them; of a column or an expression."""
-        return ((rating - (self.low + self.high) / 2) / ((self.high - self.low) / 2)).clip(-1.0, 1.0)
+        return ((rating - (self.low + self.high) / 2) / ((self.high - self.low) / 2)).clip(
+            -1.0, 1.0
+        )
 
 
 def scale(lake: "Lake", before: datetime) -> Scale:
@@ -47,12 +49,20 @@ _KEPT: dict[tuple[Any, ...], Scale] = {}  # the last lake's
 def _read(lake: "Lake", before: datetime) -> Scale:
     events = lake.table("events", before=before)
     rated = events.filter(events.event_type == "review", events.rating.notnull())
-    counted = rated.group_by(rating=rated.rating.cast("float64")).aggregate(times=lambda rows: rows.count())
+    counted = rated.group_by(rating=rated.rating.cast("float64")).aggregate(
+        times=lambda rows: rows.count()
+    )
     given: Any = counted.order_by("rating").execute()
     if given.empty:
         return Scale()
     share = given["times"].cumsum() / given["times"].sum()
-    low, high = (float(given["rating"][int((share >= end).idxmax())]) for end in (EXTREME, 1 - EXTREME))
-    if high <= 1 and (given["rating"].iloc[0] < 1 or given["times"].sum() >= MANY):  # thumbs, or shares of 1
+    low, high = (
+        float(given["rating"][int((share >= end).idxmax())]) for end in (EXTREME, 1 - EXTREME)
+    )
+    if high <= 1 and (
+        given["rating"].iloc[0] < 1 or given["times"].sum() >= MANY
+    ):  # thumbs, or shares of 1
         return Scale(min(low, 0.0), 1.0)
-    return Scale(min(low, 0.0) if low < 1 else 1.0, next((end for end in ENDS if high <= end), high))
+    return Scale(
+        min(low, 0.0) if low < 1 else 1.0, next((end for end in ENDS if high <= end), high)
+    )

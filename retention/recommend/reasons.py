@@ -9,8 +9,9 @@ from retention.templating import count
 CATALOGUE = "in the catalogue; nobody has bought it yet"
 ALIKE = "popular with customers like them"
 TO_NEWCOMERS = {
-    "social": "liked by people they know", "popular_segment": "popular with customers of the same region or channel",
-}  # fmt: skip
+    "social": "liked by people they know",
+    "popular_segment": "popular with customers of the same region or channel",
+}
 REGULAR = 3  # purchases on different days from which "usually every … days" is fair to say
 
 

@@ -130,11 +130,13 @@ def evaluate_offers(
         "intervals": {"ndcg": found["model"].interval(seed=seed)},
         "baselines": {name: _metrics(one) for name, one in found.items() if name != "model"},
         "over_best_baseline": {
-            "baseline": best, "ndcg": float(gained.mean()), "interval": interval(gained, seed=seed),
+            "baseline": best,
+            "ndcg": float(gained.mean()),
+            "interval": interval(gained, seed=seed),
         },
         "learned": sum(ranker.learned_from > 0 for ranker in rankers),
         "seconds": round(time.perf_counter() - began, 3),
-    }  # fmt: skip
+    }
 
 
 def _metrics(one: Any) -> dict[str, float]:
@@ -150,7 +152,9 @@ def _known_at(every: list[Campaign], day: int) -> OfferRanker:
 def _checked(frame: "DataFrame", columns: tuple[str, ...], name: str) -> None:
     missing = [column for column in columns if column not in frame]
     if missing:
-        raise BadInput(f"The {name} lack the column {missing[0]!r}; they take {', '.join(columns)}.")
+        raise BadInput(
+            f"The {name} lack the column {missing[0]!r}; they take {', '.join(columns)}."
+        )
 
 
 def _campaigns(
@@ -159,7 +163,9 @@ def _campaigns(
     """In order of their start; without those that nobody with a history redeemed anything of."""
     items = catalogue(lake, in_stock_only=False)
     starts = offers.groupby("campaign_id")["starts_at"].min().sort_values(kind="stable")
-    last = datetime.fromtimestamp(float(day_of(_utc(starts.iloc[-1])) * DAY), tz=_utc(starts.iloc[-1]).tzinfo)
+    last = datetime.fromtimestamp(
+        float(day_of(_utc(starts.iloc[-1])) * DAY), tz=_utc(starts.iloc[-1]).tzinfo
+    )
     history = read(lake, last, shift=0)  # as the moments of the files are counted
     made = []
     for number, (name, begins) in enumerate(starts.items()):
@@ -176,14 +182,18 @@ def _utc(moment: Any) -> datetime:
     import pandas as pd
 
     at = pd.Timestamp(moment)
-    told: datetime = (at.tz_localize("UTC") if at.tzinfo is None else at.tz_convert("UTC")).to_pydatetime()
+    told: datetime = (
+        at.tz_localize("UTC") if at.tzinfo is None else at.tz_convert("UTC")
+    ).to_pydatetime()
     return told
 
 
 def _campaign(
     history: History, day: int, items: Catalogue, offers: "DataFrame", redemptions: "DataFrame"
 ) -> Campaign | None:
-    holds = {str(name): list(each.astype(str)) for name, each in offers.groupby("offer_id")["item_id"]}
+    holds = {
+        str(name): list(each.astype(str)) for name, each in offers.groupby("offer_id")["item_id"]
+    }
     alive = np.bincount(history.customer, minlength=len(history.customers)) > 0
     row = positions(history.customers, redemptions["customer_id"].astype(str))
     names = np.array(sorted(holds), dtype=object)
@@ -199,7 +209,8 @@ def _campaign(
     shelf: Covered = covered({name: holds[name] for name in names}, history, items)
     popular = np.broadcast_to(liked_lately(history, shelf, day), redeemed.shape)
     rivals = {"popular": popular} | {
-        name: own_purchases(history, shelf, day, rows, int(name.removeprefix("own_"))) for name in PURCHASES
+        name: own_purchases(history, shelf, day, rows, int(name.removeprefix("own_")))
+        for name in PURCHASES
     }
     return Campaign(day, signals(history, shelf, day, rows), rivals, redeemed)
 
@@ -217,4 +228,6 @@ def table(file: Path) -> "DataFrame":
     try:
         return pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file, dtype=str)
     except (OSError, ValueError) as error:
-        raise BadInput(f"{file} cannot be read as a table: {error}; give a CSV or Parquet file.") from error
+        raise BadInput(
+            f"{file} cannot be read as a table: {error}; give a CSV or Parquet file."
+        ) from error

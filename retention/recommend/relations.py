@@ -38,7 +38,9 @@ def friends(lake: "Lake", at: datetime, customers: Any) -> Any:
     return pairs_.order_by("customer_id", "other_id").execute()
 
 
-def liked_by_friends(lake: "Lake", at: datetime, customers: np.ndarray, items: np.ndarray) -> csr_matrix:
+def liked_by_friends(
+    lake: "Lake", at: datetime, customers: np.ndarray, items: np.ndarray
+) -> csr_matrix:
     """(customers × items): Σ over friends of what they have shown about each item before a moment."""
     shape = (len(customers), len(items))
     known = friends(lake, at, customers)
@@ -51,4 +53,6 @@ def liked_by_friends(lake: "Lake", at: datetime, customers: np.ndarray, items: n
     other = positions(theirs.customers, known["other_id"])
     seen = (row >= 0) & (other >= 0)
     ones = np.ones(int(seen.sum()), dtype=np.float32)
-    return csr_matrix(csr_matrix((ones, (row[seen], other[seen])), shape=(shape[0], liked.shape[0])) @ liked)
+    return csr_matrix(
+        csr_matrix((ones, (row[seen], other[seen])), shape=(shape[0], liked.shape[0])) @ liked
+    )

@@ -20,7 +20,9 @@ from retention.recommend.catalogue import Catalogue
 from retention.recommend.variants import variant_of
 
 POOL = 20  # candidates a place on the list; more are looked at only where these do not fill it
-SMOOTH = 0.01  # of the customer's own shares in those of the list, so that no logarithm is of nothing
+SMOOTH = (
+    0.01  # of the customer's own shares in those of the list, so that no logarithm is of nothing
+)
 GROUPS = ("title", "variant", "brand", "type")
 NOTHING = 1e-6  # of what an item usually earns: it comes last where that counts
 SOFT = ("type",)  # a wish: it gives way before a list stays short
@@ -65,7 +67,10 @@ class Facts:
         """These items and further ones."""
         return Facts(
             np.concatenate([self.allowed, more.allowed]),
-            {name: np.concatenate([codes, more.groups[name]]) for name, codes in self.groups.items()},
+            {
+                name: np.concatenate([codes, more.groups[name]])
+                for name, codes in self.groups.items()
+            },
             np.concatenate([self.category, more.category]),
             np.concatenate([self.earns, more.earns]),
         )
@@ -87,7 +92,9 @@ class Facts:
 class Assortment:
     """The catalogue under the shop's rules; ``margin`` is that of items that carry none."""
 
-    def __init__(self, items: Catalogue, rules: RecommendRules = PLAIN, margin: float = 0.3) -> None:
+    def __init__(
+        self, items: Catalogue, rules: RecommendRules = PLAIN, margin: float = 0.3
+    ) -> None:
         self.items, self.rules, self.margin = items, rules, margin
         self._codes: dict[str, dict[str, int]] = {name: {} for name in (*GROUPS, "category")}
         self._words: dict[str, tuple[str, ...]] = {}
@@ -98,7 +105,10 @@ class Assortment:
         """The items that may not be offered to anybody: by the catalogue, or by a rule."""
         rules, items = self.rules, self.items
         unwanted = frozenset(rules.exclude_items) | items.barred
-        for group, names in (("category", rules.exclude_categories), ("label", rules.exclude_brands)):
+        for group, names in (
+            ("category", rules.exclude_categories),
+            ("label", rules.exclude_brands),
+        ):
             if wanted := {name.casefold() for name in names}:
                 named = items.named.get(group, {})
                 unwanted |= {item for item, name in named.items() if name.casefold() in wanted}
@@ -114,7 +124,9 @@ class Assortment:
     @cached_property
     def earns(self) -> dict[str, float]:
         """Of each item with a price; see `Facts`."""
-        items = np.array([item for item, price in self.items.prices.items() if price > 0], dtype=object)
+        items = np.array(
+            [item for item, price in self.items.prices.items() if price > 0], dtype=object
+        )
         margin = np.array([self.items.margins.get(item, np.nan) for item in items])
         price = np.array([self.items.prices[item] for item in items])
         money = price * np.where(np.isnan(margin), self.margin, margin)
@@ -125,7 +137,11 @@ class Assortment:
     def caps(self) -> dict[str, int]:
         """How many of one group a list may have."""
         own = {"brand": self.rules.max_per_brand, "type": self.rules.max_per_type}
-        return {"title": 1, "variant": 1, **{name: cap for name, cap in own.items() if cap is not None}}
+        return {
+            "title": 1,
+            "variant": 1,
+            **{name: cap for name, cap in own.items() if cap is not None},
+        }
 
     def words(self, item: str) -> tuple[str, ...]:
         """The item's groups by name, in the order of `GROUPS`, and its category; empty where nobody said."""
@@ -156,7 +172,9 @@ class Assortment:
         }
         allowed = np.array([item not in self.barred for item in ids], dtype=bool)
         category = numbered.pop("category")
-        return Facts(allowed, numbered, category, np.array([self.earns.get(item, 1.0) for item in ids]))
+        return Facts(
+            allowed, numbered, category, np.array([self.earns.get(item, 1.0) for item in ids])
+        )
 
     def _numbered(self, group: str, names: list[str]) -> np.ndarray:
         """The same name has the same number in every batch."""
@@ -200,14 +218,22 @@ class Taken:
 
 
 def together(
-    range_: Assortment, first: Sequence[Any], rest: Sequence[Any], k: int, unwanted: Collection[str] = ()
+    range_: Assortment,
+    first: Sequence[Any],
+    rest: Sequence[Any],
+    k: int,
+    unwanted: Collection[str] = (),
 ) -> list[Any]:
     """``first`` before ``rest``, without what may not be offered to this customer and under the caps that do not give way."""
     taken = Taken(range_, unwanted)
     kept: list[Any] = []
     caps = {name: cap for name, cap in range_.caps.items() if name not in SOFT}
     for item in (*first, *rest):
-        if len(kept) < k and item.item_id not in range_.barred and not taken.full(item.item_id, caps):
+        if (
+            len(kept) < k
+            and item.item_id not in range_.barred
+            and not taken.full(item.item_id, caps)
+        ):
             taken.add(item.item_id)
             kept.append(item)
     return kept
@@ -274,9 +300,14 @@ def choose(
 
 
 def _filled(
-    scores: np.ndarray, facts: Facts, caps: Mapping[str, int], hard: Mapping[str, int], k: int,
-    shares: np.ndarray | None, diversity: float,
-) -> np.ndarray:  # fmt: skip
+    scores: np.ndarray,
+    facts: Facts,
+    caps: Mapping[str, int],
+    hard: Mapping[str, int],
+    k: int,
+    shares: np.ndarray | None,
+    diversity: float,
+) -> np.ndarray:
     """First under all caps, then without the soft ones for the places that are left."""
     whole = scores.shape[1]
     chosen = _greedy(scores, facts, caps, k, shares, diversity, whole)
@@ -286,9 +317,15 @@ def _filled(
 
 
 def _greedy(
-    scores: np.ndarray, facts: Facts, caps: Mapping[str, int], k: int, shares: np.ndarray | None,
-    diversity: float, pool: int, begun: np.ndarray | None = None,
-) -> np.ndarray:  # fmt: skip
+    scores: np.ndarray,
+    facts: Facts,
+    caps: Mapping[str, int],
+    k: int,
+    shares: np.ndarray | None,
+    diversity: float,
+    pool: int,
+    begun: np.ndarray | None = None,
+) -> np.ndarray:
     """One place of all lists at a time; ``begun`` lists are gone on with."""
     rows = np.arange(len(scores))
     at = _best(scores, pool)
@@ -331,7 +368,8 @@ class _Calibration:
     def value(self, gain: np.ndarray, place: int) -> np.ndarray:
         """All other terms of the divergence are the same for every candidate."""
         now, then = (
-            (1 - SMOOTH) * (self.count + more) / (place + 1) + SMOOTH * self.share for more in (0, 1)
+            (1 - SMOOTH) * (self.count + more) / (place + 1) + SMOOTH * self.share
+            for more in (0, 1)
         )
         with np.errstate(divide="ignore", invalid="ignore"):
             closer = np.where(self.share > 0, self.share * np.log(then / now), 0.0)
@@ -354,7 +392,9 @@ def _best(scores: np.ndarray, count: int) -> np.ndarray:
     if count < scores.shape[1]:
         bar = -np.partition(-scores, count - 1, axis=1)[:, [count - 1]]
         kept = scores >= bar
-        more = np.flatnonzero(kept.sum(axis=1) > count)  # equal scores at the pool's edge: the first of them
+        more = np.flatnonzero(
+            kept.sum(axis=1) > count
+        )  # equal scores at the pool's edge: the first of them
         if len(more):
             edge = scores[more] == bar[more]
             room = count - (kept[more] & ~edge).sum(axis=1, keepdims=True)

@@ -51,7 +51,14 @@ def best(
     wide = np.ascontiguousarray(right.T, dtype=np.float32)
     narrow = np.ascontiguousarray(left, dtype=np.float32)
     return _in_blocks(
-        lambda rows: narrow[rows] @ wide, narrow.shape[0], right.shape[0], k, ROWS, without, barred, cores
+        lambda rows: narrow[rows] @ wide,
+        narrow.shape[0],
+        right.shape[0],
+        k,
+        ROWS,
+        without,
+        barred,
+        cores,
     )
 
 
@@ -97,7 +104,10 @@ def _in_blocks(
     cores: int | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     k = min(k, items)
-    ids, scores = np.full((customers, k), -1, dtype=np.int64), np.full((customers, k), -np.inf, np.float32)
+    ids, scores = (
+        np.full((customers, k), -1, dtype=np.int64),
+        np.full((customers, k), -np.inf, np.float32),
+    )
 
     def fill(start: int) -> None:
         rows = slice(start, min(start + size, customers))

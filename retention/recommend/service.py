@@ -47,9 +47,13 @@ class Desk:
         terms = self.terms
         if policy is not None:
             terms = replace(terms, rules=terms.rules.model_copy(update={"policy": policy}))
-        return recommend(self.trained, lake, customer_ids, k=k, as_of=as_of, terms=terms, progress=progress)
+        return recommend(
+            self.trained, lake, customer_ids, k=k, as_of=as_of, terms=terms, progress=progress
+        )
 
-    def together(self, lake: "Lake") -> Callable[[str, Sequence[Any], Sequence[Any], int], list[Any]]:
+    def together(
+        self, lake: "Lake"
+    ) -> Callable[[str, Sequence[Any], Sequence[Any], int], list[Any]]:
         """Customer, items of an offer's own kind, their list, its length → what of both may be offered to them."""
         range_ = assortment(catalogue(lake), self.terms.rules, self.terms.margin)
         refused = self.terms.refused

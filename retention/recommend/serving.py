@@ -26,7 +26,16 @@ from retention.recommend.item_stats import FACTS, Shelf
 from retention.recommend.matrices import entries
 from retention.recommend.newcomers import NOBODY, Newcomers, newcomers
 from retention.recommend.ranking.features import Scene
-from retention.recommend.reranking import ANYTHING, SOFT, Facts, Taken, Terms, assortment, choose, together
+from retention.recommend.reranking import (
+    ANYTHING,
+    SOFT,
+    Facts,
+    Taken,
+    Terms,
+    assortment,
+    choose,
+    together,
+)
 from retention.recommend.single_model import alone
 from retention.recommend.sources import Learned, Said, candidates
 
@@ -74,7 +83,9 @@ def recommend(
     found: dict[str, list[Item]] = {}
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
-        history = weighted(histories(lake, as_of, batch), trained.worth if trained is not None else {})
+        history = weighted(
+            histories(lake, as_of, batch), trained.worth if trained is not None else {}
+        )
         if terms.heard is not None:
             history = with_heard(history, terms.heard, as_of)
         with one_blas_thread():
@@ -87,7 +98,11 @@ class Shop:
     """What is the same for everybody: what was learned, the catalogue, and how many bought each item."""
 
     def __init__(
-        self, trained: TrainedRecommender | None, lake: "Lake", as_of: datetime, terms: Terms = ANYTHING
+        self,
+        trained: TrainedRecommender | None,
+        lake: "Lake",
+        as_of: datetime,
+        terms: Terms = ANYTHING,
     ) -> None:
         self.trained, self.terms = trained, terms
         self.lake = lake
@@ -127,7 +142,9 @@ def _extended(shelf: Shelf, items: Catalogue, counts: dict[str, int]) -> Shelf:
     """The shelf with further items at its end, in order of id, of which only the number of recent buyers and the price are known."""
     further = np.array(sorted(counts), dtype=object)
     facts = np.full((len(further), len(FACTS)), np.nan, dtype=np.float32)
-    facts[:, FACTS.index("buyers")] = facts[:, FACTS.index("buyers_28")] = [counts[item] for item in further]
+    facts[:, FACTS.index("buyers")] = facts[:, FACTS.index("buyers_28")] = [
+        counts[item] for item in further
+    ]
     facts[:, FACTS.index("price")] = [items.prices.get(item, np.nan) for item in further]
     return shelf.with_(further, facts)
 
@@ -170,7 +187,9 @@ def _offered(shop: Shop, history: History, batch: list[str]) -> Offered:
         np.r_[line[kept], theirs]
         for line, theirs in ((row, fresh.rows[more.row]), (column, more.col), (value, more.data))
     )
-    column, place = np.unique(column, return_inverse=True)  # of a shelf few are offered to anybody here
+    column, place = np.unique(
+        column, return_inverse=True
+    )  # of a shelf few are offered to anybody here
     scores, facts = np.full((len(rows), len(column)), -np.inf), _facts(shop, shelf, column)
     scores[row, place] = value
     _without_disliked(scene, scores, column)
@@ -197,7 +216,9 @@ def _scores(
         known = np.flatnonzero(np.diff(now.scene.liked.indptr)[rows] > 0)
         found = candidates(now.learned, now.scene, rows[known], heard=said.of(known))
         return known[found.row], found.column, expit(log_odds(ranker, found))
-    dense = alone(shop.lake, now)(rows) if single else mixed(now, lambda rows: said.others[rows])(rows)
+    dense = (
+        alone(shop.lake, now)(rows) if single else mixed(now, lambda rows: said.others[rows])(rows)
+    )
     row, column = np.nonzero(dense > 0)
     return row, column, dense[row, column].astype(float)
 
@@ -218,8 +239,12 @@ def _without_refused(shop: Shop, scores: np.ndarray, facts: Facts, customers: np
     said = [(row, item) for row, who in enumerate(customers) for item in refused.get(who, ())]
     if said:
         variant = facts.groups["variant"]
-        theirs = shop.range.facts(np.array([item for _, item in said], dtype=object)).groups["variant"]
-        gone = np.zeros((len(scores), int(max(variant.max(initial=0), theirs.max())) + 1), dtype=bool)
+        theirs = shop.range.facts(np.array([item for _, item in said], dtype=object)).groups[
+            "variant"
+        ]
+        gone = np.zeros(
+            (len(scores), int(max(variant.max(initial=0), theirs.max())) + 1), dtype=bool
+        )
         gone[[row for row, _ in said], theirs] = True
         scores[gone[:, variant]] = -np.inf
 

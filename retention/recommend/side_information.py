@@ -80,7 +80,11 @@ def segments(lake: "Lake", at: datetime, customers: Sequence[str] | Any) -> Any:
     import pandas as pd
 
     wanted = [str(one) for one in customers]
-    events, items, people = lake.table("events", before=at), lake.table("items"), lake.table("customers")
+    events, items, people = (
+        lake.table("events", before=at),
+        lake.table("items"),
+        lake.table("customers"),
+    )
     bought = events.filter(events.event_type == PURCHASE, events.customer_id.notnull())
     if len(wanted) <= FEW:  # a longer list of names costs more than reading everybody
         bought, people = (
@@ -97,7 +101,9 @@ def segments(lake: "Lake", at: datetime, customers: Sequence[str] | Any) -> Any:
     for name in REGIONS[1:]:
         region = region.coalesce(said[name].cast("string"))
     where: Any = (
-        people.select("customer_id", label=region).filter(lambda rows: rows.label.notnull()).execute()
+        people.select("customer_id", label=region)
+        .filter(lambda rows: rows.label.notnull())
+        .execute()
     )
     parts = [
         _labelled(frame["customer_id"], "channel:", frame["channel"]),

@@ -54,14 +54,23 @@ def train_alone(
     told = getattr(model, "told", "")
     rung = f"{model.name} alone, on {customers:,} customers, {items:,} items.{told and ' '}{told}"
     return TrainedRecommender(
-        Learned(scene.shelf, model, None), {}, cutoff,
-        asked.horizon_days, asked.seed, asked.min_buyers, metrics, rung, alone=True,
-    )  # fmt: skip
+        Learned(scene.shelf, model, None),
+        {},
+        cutoff,
+        asked.horizon_days,
+        asked.seed,
+        asked.min_buyers,
+        metrics,
+        rung,
+        alone=True,
+    )
 
 
 def enough(scene: Scene) -> bool:
     """Whether there are customers and items enough to learn from others."""
-    return len(scene.history.customers) >= FEWEST_CUSTOMERS and len(scene.shelf.items) >= FEWEST_ITEMS
+    return (
+        len(scene.history.customers) >= FEWEST_CUSTOMERS and len(scene.shelf.items) >= FEWEST_ITEMS
+    )
 
 
 def learn(lake: "Lake", scene: Scene, asked: "Asked", progress: Progress = silent) -> Model:
@@ -84,7 +93,9 @@ def alone(lake: "Lake", now: Moment) -> Score:
     def score(rows: np.ndarray) -> np.ndarray:
         found = np.full((len(rows), liked.shape[1]), -np.inf, dtype=np.float32)
         said = model.scores(csr_matrix(liked[rows, :known]), side=side.of(rows))
-        found[:, :known] = np.where(said != 0, said, -np.inf)  # 0 is "nothing known", never "the first items"
+        found[:, :known] = np.where(
+            said != 0, said, -np.inf
+        )  # 0 is "nothing known", never "the first items"
         return found
 
     return score

@@ -18,8 +18,13 @@ from retention.recommend.models.user_knn import UserKnn
 from retention.recommend.ranking.features import LEARN_HALF_LIFE, Scene, features
 
 WANTED = {
-    "own": 250, "collaborative": 100, "neighbours": 60, "favourite": 60, "popular": 40, "trending": 20,
-}  # fmt: skip
+    "own": 250,
+    "collaborative": 100,
+    "neighbours": 60,
+    "favourite": 60,
+    "popular": 40,
+    "trending": 20,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,11 @@ class Said:
         return part
 
     def _by(self, model: "Model | None") -> np.ndarray:
-        return np.zeros(self.known.shape, dtype=np.float32) if model is None else model.scores(self.known)
+        return (
+            np.zeros(self.known.shape, dtype=np.float32)
+            if model is None
+            else model.scores(self.known)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +104,10 @@ def candidates(
     heard = heard or Said(learned, some_rows(scene.liked, rows))
     bought = _had(scene, rows)
     said = {
-        "collaborative": heard.others, "neighbours": heard.alike, "favourite": _favourites(learned.shelf, scene, rows),
-    }  # fmt: skip
+        "collaborative": heard.others,
+        "neighbours": heard.alike,
+        "favourite": _favourites(learned.shelf, scene, rows),
+    }
     chosen = np.zeros_like(bought)
     if "own" in sources:
         _most_faded(scene, rows, chosen)

@@ -98,18 +98,32 @@ def train(
     now = at_moment(history, cutoff, asked, part(progress, 3, 4))
     progress(4000, 4000, "Recommendations learned")
     return TrainedRecommender(
-        now.learned, recipe.rankers, cutoff, horizon_days, seed, min_buyers,
-        recipe.metrics, _rung(now, ranked=bool(recipe.rankers)) + recipe.note + _asked_for(asked_model),
-        learn_cold(lake, now, asked.items), worth,
-    )  # fmt: skip
+        now.learned,
+        recipe.rankers,
+        cutoff,
+        horizon_days,
+        seed,
+        min_buyers,
+        recipe.metrics,
+        _rung(now, ranked=bool(recipe.rankers)) + recipe.note + _asked_for(asked_model),
+        learn_cold(lake, now, asked.items),
+        worth,
+    )
 
 
-def at_moment(history: History, cutoff: datetime, asked: Asked, progress: Progress = silent) -> Moment:
+def at_moment(
+    history: History, cutoff: datetime, asked: Asked, progress: Progress = silent
+) -> Moment:
     """What is known at the cutoff itself."""
     return moment(
-        history, history.at(cutoff), asked.items, min_buyers=asked.min_buyers, model=asked.model,
-        seed=asked.seed, progress=progress,
-    )  # fmt: skip
+        history,
+        history.at(cutoff),
+        asked.items,
+        min_buyers=asked.min_buyers,
+        model=asked.model,
+        seed=asked.seed,
+        progress=progress,
+    )
 
 
 def _asked_for(model: str) -> str:

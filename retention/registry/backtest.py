@@ -42,9 +42,12 @@ class Origin:
     def as_dict(self) -> dict[str, Any]:
         """For the registry."""
         return {
-            "cutoff": self.test.cutoff.isoformat(), "customers": len(self.churned),
-            "base_rate": float(self.churned.mean()), "metrics": self.metrics, "baselines": self.baselines,
-        }  # fmt: skip
+            "cutoff": self.test.cutoff.isoformat(),
+            "customers": len(self.churned),
+            "base_rate": float(self.churned.mean()),
+            "metrics": self.metrics,
+            "baselines": self.baselines,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +75,15 @@ class Judgement:
             return dict.fromkeys(("metrics", "baselines", "base_rate", "customers"))
         newest = self.origins[0].as_dict()
         return {
-            "metrics": newest["metrics"], "baselines": newest["baselines"], "base_rate": newest["base_rate"],
-            "customers": newest["customers"], "judged_at": newest["cutoff"],
+            "metrics": newest["metrics"],
+            "baselines": newest["baselines"],
+            "base_rate": newest["base_rate"],
+            "customers": newest["customers"],
+            "judged_at": newest["cutoff"],
             "origins": [origin.as_dict() for origin in self.origins],
-            "checks": [check.as_dict() for check in self.checks], **self.details,
-        }  # fmt: skip
+            "checks": [check.as_dict() for check in self.checks],
+            **self.details,
+        }
 
 
 def judge(
@@ -111,7 +118,9 @@ def judge(
     if champion is None:
         return Judgement(True, f"It is the first.{mind}", origins, checks, details)
     if failed:
-        return Judgement(False, f"The one in use stays, for {'; '.join(failed)}.", origins, checks, details)
+        return Judgement(
+            False, f"The one in use stays, for {'; '.join(failed)}.", origins, checks, details
+        )
     why = _why(len(origins), trained, champion, checks, details)
     if gone:
         why = _bygone(gone)
@@ -132,7 +141,11 @@ def _excused(
     if champion is None:
         return {check.name for check in checks}
     asked = [origin for origin in origins if origin.champion is not None]
-    own = _absolute(asked, [o.champion for o in asked if o.champion is not None], champion) if asked else ()
+    own = (
+        _absolute(asked, [o.champion for o in asked if o.champion is not None], champion)
+        if asked
+        else ()
+    )
     recipe = gate.SHARED if same_recipe(champion, trained) else ()
     return {check.name for check in own if not check.passed} | set(recipe)
 
@@ -142,10 +155,14 @@ def _told(checks: Sequence[gate.Check], excused: set[str], *, alone: bool) -> tu
     failed = [check for check in checks if not check.passed]
     mind = "; ".join(check.text for check in failed if check.name in excused)
     whose = "" if alone else ", as the one in use does"
-    return f" Mind{whose}: {mind}." if mind else "", [one.text for one in failed if one.name not in excused]
+    return f" Mind{whose}: {mind}." if mind else "", [
+        one.text for one in failed if one.name not in excused
+    ]
 
 
-def rolled_back(training: TrainingSet, most: int = gate.ORIGINS) -> list[tuple[Snapshot, TrainingSet]]:
+def rolled_back(
+    training: TrainingSet, most: int = gate.ORIGINS
+) -> list[tuple[Snapshot, TrainingSet]]:
     """Up to ``most`` snapshots one horizon apart, newest first, each with what could be learned before it."""
     horizon = timedelta(days=training.horizon_days)
     found: list[tuple[Snapshot, TrainingSet]] = []
@@ -158,7 +175,10 @@ def rolled_back(training: TrainingSet, most: int = gate.ORIGINS) -> list[tuple[S
 
 
 def _same_question(one: TrainedChurn, other: TrainedChurn) -> bool:
-    return (one.horizon_days, one.active_within_days) == (other.horizon_days, other.active_within_days)
+    return (one.horizon_days, one.active_within_days) == (
+        other.horizon_days,
+        other.active_within_days,
+    )
 
 
 def same_recipe(one: TrainedChurn, other: TrainedChurn) -> bool:
@@ -192,7 +212,9 @@ def _origins(
         except TooLittleData:  # one class only, that early
             break
         said, unseen = _of_champion(champion, trained, test, before)
-        found.append(Origin(test, test.churned, asked.predict(test), baselines(before, test), said, unseen))
+        found.append(
+            Origin(test, test.churned, asked.predict(test), baselines(before, test), said, unseen)
+        )
     return tuple(found)
 
 
@@ -218,10 +240,15 @@ def _checks(
     said = np.concatenate([origin.probability for origin in origins])
     checks = _absolute(origins, [origin.probability for origin in origins], trained)
     details: dict[str, Any] = {
-        "pooled": {"log_loss": float(log_loss_of(churned, said).mean()), **{name: float(np.mean([o.metrics[name] for o in origins])) for name in
-                   ("auc", "pr_auc", "top_decile_lift", "brier", "ece", "empc")}},
+        "pooled": {
+            "log_loss": float(log_loss_of(churned, said).mean()),
+            **{
+                name: float(np.mean([o.metrics[name] for o in origins]))
+                for name in ("auc", "pr_auc", "top_decile_lift", "brier", "ece", "empc")
+            },
+        },
         "reliability": reliability(churned, said),
-    }  # fmt: skip
+    }
     asked = [origin for origin in origins if origin.champion is not None]
     if champion is not None and (asked or not same_recipe(champion, trained)):
         against, difference = _against(asked, same_recipe(champion, trained))
@@ -234,7 +261,10 @@ def _absolute(
     origins: Sequence[Origin], probabilities: Sequence[np.ndarray], model: TrainedChurn
 ) -> list[gate.Check]:
     """The checks of what one model said at each origin, newest first, that ask nothing of another one."""
-    churned, said = np.concatenate([origin.churned for origin in origins]), np.concatenate(probabilities)
+    churned, said = (
+        np.concatenate([origin.churned for origin in origins]),
+        np.concatenate(probabilities),
+    )
     checks = [*gate.calibrated(churned, said)]
     if len(origins) > 1:
         checks.append(gate.same_population(np.concatenate(probabilities[1:]), probabilities[0]))
@@ -247,7 +277,9 @@ def _absolute(
 def _pooled_baselines(origins: Sequence[Origin]) -> dict[str, float]:
     weight = [len(origin.churned) for origin in origins]
     return {
-        name: float(np.average([origin.baselines[name]["log_loss"] for origin in origins], weights=weight))
+        name: float(
+            np.average([origin.baselines[name]["log_loss"] for origin in origins], weights=weight)
+        )
         for name in origins[0].baselines
     }
 
@@ -263,11 +295,19 @@ def _against(asked: list[Origin], same: bool) -> tuple[list[gate.Check], dict[st
     ]
     customers = np.concatenate([origin.test.frame.customer_id.to_numpy() for origin in asked])
     interval = paired(np.concatenate(gaps), customers)
-    told = {"mean": interval.mean, "low": interval.low, "high": interval.high, "origins": len(asked)}
+    told = {
+        "mean": interval.mean,
+        "low": interval.low,
+        "high": interval.high,
+        "origins": len(asked),
+    }
     if same:
         return [gate.not_worse(interval, len(asked))], told
     lifts = [
-        (origin.metrics["top_decile_lift"], metrics(origin.churned, origin.champion)["top_decile_lift"])
+        (
+            origin.metrics["top_decile_lift"],
+            metrics(origin.churned, origin.champion)["top_decile_lift"],
+        )
         for origin in asked
         if origin.champion is not None
     ]
@@ -277,19 +317,25 @@ def _against(asked: list[Origin], same: bool) -> tuple[list[gate.Check], dict[st
 
 def _defined(model: TrainedChurn) -> str:
     days = model.active_within_days
-    among = "all who ever ordered" if days is None else f"those who ordered within {count(days, 'day')}"
+    among = (
+        "all who ever ordered" if days is None else f"those who ordered within {count(days, 'day')}"
+    )
     return f"no order for {count(model.horizon_days, 'day')}, among {among}"
 
 
 def _why(
-    origins: int, trained: TrainedChurn, champion: TrainedChurn, checks: Sequence[gate.Check],
+    origins: int,
+    trained: TrainedChurn,
+    champion: TrainedChurn,
+    checks: Sequence[gate.Check],
     details: dict[str, Any],
-) -> str:  # fmt: skip
+) -> str:
     on = f"{origins} origin{'s' if origins > 1 else ''}"
     passed = {
-        True: f"It beats all three baselines on {on}", False: f"It was judged on {on}",
+        True: f"It beats all three baselines on {on}",
+        False: f"It was judged on {on}",
         None: f"It holds on {on}, on a rung without baselines",
-    }[next((check.passed for check in checks if check.name == "baselines"), None)]  # fmt: skip
+    }[next((check.passed for check in checks if check.name == "baselines"), None)]
     if not _same_question(champion, trained):
         return (
             f"Churn is defined differently from now on: {_defined(trained)}; until now it was {_defined(champion)}. {passed}. "
@@ -297,9 +343,9 @@ def _why(
         )
     gap = details.get("difference") or {}
     if gap and not same_recipe(champion, trained):
-        return f"{passed}, and its recipe is better than the one in use (log-loss {gap['mean']:+.4f})."
+        return (
+            f"{passed}, and its recipe is better than the one in use (log-loss {gap['mean']:+.4f})."
+        )
     if not gap:
         return f"{passed}; the same recipe as the one in use, on fresher data."
-    return (
-        f"{passed}; the same recipe, on fresher data, is not worse than the one in use ({gap['mean']:+.4f})."
-    )
+    return f"{passed}; the same recipe, on fresher data, is not worse than the one in use ({gap['mean']:+.4f})."

@@ -68,13 +68,20 @@ def calibrated(churned: np.ndarray, probability: np.ndarray, seed: int = 0) -> t
     rng = np.random.default_rng(seed)
     chance = float(
         np.quantile(
-            [ece((rng.random(len(probability)) < probability).astype(float), probability) for _ in range(200)],
+            [
+                ece((rng.random(len(probability)) < probability).astype(float), probability)
+                for _ in range(200)
+            ],
             0.95,
         )
-    )  # fmt: skip
+    )
     slope, sd = calibration(churned, probability)
     return (
-        Check("ece", error <= max(ECE_MOST, chance), f"ECE {error:.3f}, limit {max(ECE_MOST, chance):.3f}"),
+        Check(
+            "ece",
+            error <= max(ECE_MOST, chance),
+            f"ECE {error:.3f}, limit {max(ECE_MOST, chance):.3f}",
+        ),
         Check(
             "slope",
             slope + 1.96 * sd >= SLOPE[0] and slope - 1.96 * sd <= SLOPE[1],
@@ -94,7 +101,9 @@ def beats_baselines(loss: float, baselines: dict[str, float]) -> Check:
     """Whether the mean log-loss is below that of every baseline."""
     name, best = min(baselines.items(), key=lambda pair: pair[1])
     return Check(
-        "baselines", loss < best, f"log-loss {loss:.4f} against {best:.4f} of the best baseline ({name})"
+        "baselines",
+        loss < best,
+        f"log-loss {loss:.4f} against {best:.4f} of the best baseline ({name})",
     )
 
 
@@ -104,24 +113,27 @@ def better(difference: Interval, origins: int) -> Check:
         text = f"only {origins} of the {ORIGINS} origins that a comparison needs can be judged"
         return Check("log_loss", False, text)
     return Check(
-        "log_loss", difference.high < 0,
+        "log_loss",
+        difference.high < 0,
         f"log-loss {difference} against the champion's on {origins} origins, the interval must lie below 0",
-    )  # fmt: skip
+    )
 
 
 def not_worse(difference: Interval, origins: int) -> Check:
     """For the same recipe on newer data: not significantly worse than the champion."""
     return Check(
-        "log_loss", difference.low <= 0,
+        "log_loss",
+        difference.low <= 0,
         f"log-loss {difference} against the champion's on {origins} origin{'s' if origins > 1 else ''} it had not "
         "seen, the interval must not lie above 0",
-    )  # fmt: skip
+    )
 
 
 def lift(new: Sequence[float], old: Sequence[float]) -> Check:
     """Whether the lift of the top tenth, mean over origins, is worse by no more than 2 %."""
     now, before = float(np.mean(new)), float(np.mean(old))
     return Check(
-        "lift", now >= (1 - LIFT_LOSS) * before,
+        "lift",
+        now >= (1 - LIFT_LOSS) * before,
         f"lift of the top tenth {now:.2f} against {before:.2f}, at most 2 % less",
-    )  # fmt: skip
+    )

@@ -46,7 +46,9 @@ def churn_model(settings: Settings, row: ModelVersion) -> "TrainedChurn":
     """The churn model of a version."""
     from retention.churn import TrainedChurn
 
-    return opened(settings, row, lambda content: TrainedChurn.from_bytes(content, version=row.version))
+    return opened(
+        settings, row, lambda content: TrainedChurn.from_bytes(content, version=row.version)
+    )
 
 
 def recommender(settings: Settings, row: ModelVersion) -> "TrainedRecommender":

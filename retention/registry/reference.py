@@ -21,4 +21,7 @@ def reference(training: TrainingSet, trained: TrainedChurn) -> dict[str, Any]:
     columns = [column for column in trained.columns if not column.startswith("season_")]
     X = np.concatenate([snapshot.matrix(columns) for snapshot in training.snapshots])
     features = {name: drift.profile(X[:, place]) for place, name in enumerate(columns)}
-    return {"features": features, "scores": drift.profile(np.asarray(trained.predict(training.newest)))}
+    return {
+        "features": features,
+        "scores": drift.profile(np.asarray(trained.predict(training.newest))),
+    }

@@ -28,9 +28,15 @@ class Trained:
         """For the job's result and the templates."""
         row = self.row
         return {
-            "kind": row.kind, "version": row.version, "estimator": row.estimator, "rung": row.rung,
-            "cutoff": row.cutoff.isoformat(), "promoted": self.promote, "why": self.why, **self.judged,
-        }  # fmt: skip
+            "kind": row.kind,
+            "version": row.version,
+            "estimator": row.estimator,
+            "rung": row.rung,
+            "cutoff": row.cutoff.isoformat(),
+            "promoted": self.promote,
+            "why": self.why,
+            **self.judged,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,9 @@ class Asked:
     created_by: str
     job_id: str | None
     doubted: tuple[tuple[str, datetime], ...] = ()  # labels to leave out: see retention.feedback
-    heard: Any = None  # answers to recommendations: see retention.recommend.feedback.feedback_events
+    heard: Any = (
+        None  # answers to recommendations: see retention.recommend.feedback.feedback_events
+    )
     tune_seconds: float | None = None  # how long to search the estimators' settings, or
     tune_fits: int | None = None  # with how many fits; neither: not at all
 
@@ -72,11 +80,18 @@ def churn(
     from retention.registry.reference import reference
 
     training = history(
-        lake, cutoff=asked.cutoff, horizon_days=asked.horizon_days, active_within_days=asked.active_within_days,
+        lake,
+        cutoff=asked.cutoff,
+        horizon_days=asked.horizon_days,
+        active_within_days=asked.active_within_days,
         progress=part(progress, 0, 3),
-    )  # fmt: skip
+    )
     kept = without(training, asked.doubted)
-    budget = Budget(asked.tune_seconds, asked.tune_fits) if asked.tune_seconds or asked.tune_fits else None
+    budget = (
+        Budget(asked.tune_seconds, asked.tune_fits)
+        if asked.tune_seconds or asked.tune_fits
+        else None
+    )
     trained = fit(kept, model=asked.model, seed=SEED, tune=budget, progress=part(progress, 1, 3))
     progress(2, 3, "Learning purchase intent")
     about = trained.parameters
@@ -88,21 +103,40 @@ def churn(
     progress(1, 1, "Saving the model")
     judged = found.as_dict()
     row = save(
-        settings, "churn", trained.to_bytes(), estimator=trained.estimator, cutoff=asked.cutoff,
-        horizon_days=asked.horizon_days, active_within_days=asked.active_within_days,
+        settings,
+        "churn",
+        trained.to_bytes(),
+        estimator=trained.estimator,
+        cutoff=asked.cutoff,
+        horizon_days=asked.horizon_days,
+        active_within_days=asked.active_within_days,
         parameters={**about, "calibration": trained.calibration, "train_rows": trained.train_rows},
         features=trained.columns,
-        metrics={**(judged["metrics"] or {}), **judged, "reference": reference(training, trained),
-                 "segments": found.by_segment(attributes_of(lake))},
-        fingerprint=lake.fingerprint(asked.cutoff), seed=trained.seed, rung=trained.rung,
-        created_by=asked.created_by, job_id=asked.job_id,
-    )  # fmt: skip
+        metrics={
+            **(judged["metrics"] or {}),
+            **judged,
+            "reference": reference(training, trained),
+            "segments": found.by_segment(attributes_of(lake)),
+        },
+        fingerprint=lake.fingerprint(asked.cutoff),
+        seed=trained.seed,
+        rung=trained.rung,
+        created_by=asked.created_by,
+        job_id=asked.job_id,
+    )
     told = {key: judged[key] for key in ("metrics", "baselines", "base_rate", "customers")}
     checks = [check.as_dict() for check in found.checks]
     return Trained(
-        row, found.promote, _told(found.why, champion, used),
-        {**told, "checks": checks, "train_rows": trained.train_rows, "calibration": trained.calibration},
-    )  # fmt: skip
+        row,
+        found.promote,
+        _told(found.why, champion, used),
+        {
+            **told,
+            "checks": checks,
+            "train_rows": trained.train_rows,
+            "calibration": trained.calibration,
+        },
+    )
 
 
 def _loaded(
@@ -118,7 +152,9 @@ def _loaded(
 def _told(why: str, champion: ModelVersion | None, used: Any) -> str:
     """A verdict in words; what takes the place of one that cannot be read is not the first."""
     unread = champion is not None and used is None
-    return why.replace("It is the first", "The one in use cannot be read any more") if unread else why
+    return (
+        why.replace("It is the first", "The one in use cannot be read any more") if unread else why
+    )
 
 
 def recommend(
@@ -128,9 +164,13 @@ def recommend(
     from retention.recommend import train
 
     trained = train(
-        lake, cutoff=asked.cutoff, horizon_days=asked.horizon_days, model=asked.model, heard=asked.heard,
+        lake,
+        cutoff=asked.cutoff,
+        horizon_days=asked.horizon_days,
+        model=asked.model,
+        heard=asked.heard,
         progress=progress,
-    )  # fmt: skip
+    )
     metrics = {key: value for key, value in trained.metrics.items() if key != "baselines"}
     baselines = trained.metrics.get("baselines") or {}
     used = _loaded(recommender, settings, champion)
@@ -139,11 +179,22 @@ def recommend(
     )
     progress(1, 1, "Saving the recommender")
     row = save(
-        settings, "recommend", trained.to_bytes(), estimator=trained.estimator, cutoff=asked.cutoff,
-        horizon_days=asked.horizon_days, active_within_days=None, parameters=trained.parameters, features=(),
-        metrics=trained.metrics, fingerprint=lake.fingerprint(asked.cutoff), seed=trained.seed, rung=trained.rung,
-        created_by=asked.created_by, job_id=asked.job_id,
-    )  # fmt: skip
+        settings,
+        "recommend",
+        trained.to_bytes(),
+        estimator=trained.estimator,
+        cutoff=asked.cutoff,
+        horizon_days=asked.horizon_days,
+        active_within_days=None,
+        parameters=trained.parameters,
+        features=(),
+        metrics=trained.metrics,
+        fingerprint=lake.fingerprint(asked.cutoff),
+        seed=trained.seed,
+        rung=trained.rung,
+        created_by=asked.created_by,
+        job_id=asked.job_id,
+    )
     judged = {
         "metrics": metrics,
         "baselines": baselines,
@@ -154,9 +205,12 @@ def recommend(
 
 
 def _ranks_better(
-    champion: ModelVersion | None, estimator: str, alone: bool, metrics: dict[str, Any],
+    champion: ModelVersion | None,
+    estimator: str,
+    alone: bool,
+    metrics: dict[str, Any],
     baselines: dict[str, dict[str, float]],
-) -> tuple[bool, str]:  # fmt: skip
+) -> tuple[bool, str]:
     """Whether to use a recommender; one model alone must not take the place of something that ranked better.
 
     A fault that the one in use has as well binds nobody, or a small shop would keep its first model, and what was on the
@@ -176,7 +230,12 @@ def _ranks_better(
             True,
             "It does not rank better than both baselines, nor did the one in use; it knows fresher data.",
         )
-    if alone and champion.estimator != estimator and before is not None and metrics["ndcg"] < before:
+    if (
+        alone
+        and champion.estimator != estimator
+        and before is not None
+        and metrics["ndcg"] < before
+    ):
         return False, (
             f"Alone, {estimator} has an NDCG@10 of {metrics['ndcg']:.3f} in its newest weeks; the one in use had {before:.3f} "
             "in those before its own cutoff, so it stays."
@@ -194,4 +253,7 @@ def _unmeasured(promote: bool, neither: bool) -> tuple[bool, str]:
     if promote:
         return True, f"{why}, as with the one in use; it knows fresher data."
     stays = "the one in use is of another kind" if neither else "the one in use was measured"
-    return False, f"{why}, and {stays}, so that stays; `models promote` puts this one into use all the same."
+    return (
+        False,
+        f"{why}, and {stays}, so that stays; `models promote` puts this one into use all the same.",
+    )

@@ -56,13 +56,28 @@ def save(
     name = f"{kind}/{version}.model"
     _write(settings.models_url, name, content)
     return ModelVersion(
-        team_id=settings.team_id, version=version, kind=kind, estimator=estimator, rung=rung, cutoff=cutoff,
-        horizon_days=horizon_days, active_within_days=active_within_days, parameters=parameters,
-        features=list(features), metrics=metrics, data_fingerprint=fingerprint,
-        code_version=installed_version("retention-desk"), seed=seed, artefact=name, sha256=digest,
-        hmac=_seal(settings.key, settings, kind, version, digest), job_id=job_id, created_by=created_by, created_at=clock.now(),
+        team_id=settings.team_id,
+        version=version,
+        kind=kind,
+        estimator=estimator,
+        rung=rung,
+        cutoff=cutoff,
+        horizon_days=horizon_days,
+        active_within_days=active_within_days,
+        parameters=parameters,
+        features=list(features),
+        metrics=metrics,
+        data_fingerprint=fingerprint,
+        code_version=installed_version("retention-desk"),
+        seed=seed,
+        artefact=name,
+        sha256=digest,
+        hmac=_seal(settings.key, settings, kind, version, digest),
+        job_id=job_id,
+        created_by=created_by,
+        created_at=clock.now(),
         state="candidate",
-    )  # fmt: skip
+    )
 
 
 def load(settings: Settings, row: ModelVersion) -> bytes:
@@ -120,11 +135,12 @@ def reseal(settings: Settings, row: ModelVersion) -> str | None:
 _CHAMPION = (  # put together once: that takes longer than to run it
     select(ModelVersion)
     .where(
-        ModelVersion.team_id == bindparam("team_id"), ModelVersion.kind == bindparam("kind"),
+        ModelVersion.team_id == bindparam("team_id"),
+        ModelVersion.kind == bindparam("kind"),
         ModelVersion.state == "champion",
     )
     .order_by(ModelVersion.promoted_at.desc())
-)  # fmt: skip
+)
 
 
 def champion(session: Session, settings: Settings, kind: str) -> ModelVersion | None:
@@ -137,11 +153,13 @@ def promote(session: Session, settings: Settings, row: ModelVersion, by: str) ->
     session.execute(
         update(ModelVersion)
         .where(
-            ModelVersion.team_id == settings.team_id, ModelVersion.kind == row.kind,
-            ModelVersion.state == "champion", ModelVersion.version != row.version,
+            ModelVersion.team_id == settings.team_id,
+            ModelVersion.kind == row.kind,
+            ModelVersion.state == "champion",
+            ModelVersion.version != row.version,
         )
         .values(state="retired")
-    )  # fmt: skip
+    )
     row.state, row.promoted_by, row.promoted_at = "champion", by, clock.now()
     session.add(row)
 
@@ -170,14 +188,18 @@ def previous(session: Session, settings: Settings, kind: str) -> ModelVersion | 
     return session.scalar(
         select(ModelVersion)
         .where(
-            ModelVersion.team_id == settings.team_id, ModelVersion.kind == kind, ModelVersion.state == "retired",
+            ModelVersion.team_id == settings.team_id,
+            ModelVersion.kind == kind,
+            ModelVersion.state == "retired",
             ModelVersion.promoted_at.is_not(None),
         )
         .order_by(ModelVersion.promoted_at.desc(), ModelVersion.created_at.desc())
-    )  # fmt: skip
+    )
 
 
-def roll_back(session: Session, settings: Settings, kind: str, by: str) -> tuple[ModelVersion, ModelVersion]:
+def roll_back(
+    session: Session, settings: Settings, kind: str, by: str
+) -> tuple[ModelVersion, ModelVersion]:
     """Withdraw the champion and put the one before it back into use, in the caller's transaction.
 
     A withdrawn version is passed over by later roll-backs, so that two of them go two steps back; it can still be
@@ -219,7 +241,9 @@ def _write(root: str, name: str, content: bytes) -> None:
 
         files, base = fsspec.core.url_to_fs(root)
         files.makedirs(f"{base}/{Path(name).parent}", exist_ok=True)
-        files.pipe_file(f"{base}/{name}", content)  # object stores show an object whole or not at all
+        files.pipe_file(
+            f"{base}/{name}", content
+        )  # object stores show an object whole or not at all
         return
     path = Path(root) / name
     private(path.parent)

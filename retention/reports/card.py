@@ -29,9 +29,14 @@ if TYPE_CHECKING:
 
 SAMPLE, ASKED_TWICE = 200, 25  # customers for the drivers, and of them those for the second opinion
 METRICS = {
-    "auc": "AUC", "pr_auc": "PR-AUC", "top_decile_lift": "top-decile lift", "brier": "Brier score",
-    "log_loss": "log-loss", "ece": "calibration error (ECE)", "empc": "EMPC",
-}  # fmt: skip
+    "auc": "AUC",
+    "pr_auc": "PR-AUC",
+    "top_decile_lift": "top-decile lift",
+    "brier": "Brier score",
+    "log_loss": "log-loss",
+    "ece": "calibration error (ECE)",
+    "empc": "EMPC",
+}
 PICTURES = ("against", "calibration", "drivers")
 OFTEN_MISSING = 0.5
 UNFAIR_GAP, UNFAIR_SHARE = (
@@ -88,15 +93,23 @@ def card(
     with database.reading() as session:
         row = find(session, settings, version) if version else champion(session, settings, "churn")
         if row is None:
-            raise BadInput("No churn model is in use yet, so there is no card; run `/retention retrain`.")
+            raise BadInput(
+                "No churn model is in use yet, so there is no card; run `/retention retrain`."
+            )
         if row.kind != "churn":
-            raise BadInput(f"{row.version} is a {row.kind} model; there are cards of churn models only.")
+            raise BadInput(
+                f"{row.version} is a {row.kind} model; there are cards of churn models only."
+            )
         said = feedback.summary(session, settings, row.version)
         steps = _history(session, settings, row)
     progress(1, 5, "Counting the data")
     data = _facts(row, settings) | {
-        "data": _data(lake, settings, row), "feedback": said, "history": steps, "now": None, "examples": [],
-    }  # fmt: skip
+        "data": _data(lake, settings, row),
+        "feedback": said,
+        "history": steps,
+        "now": None,
+        "examples": [],
+    }
     charts = _charts(row)
     try:
         told = _asked(churn_model(settings, row), lake, settings, row, progress)
@@ -114,19 +127,36 @@ def _facts(row: ModelVersion, settings: Settings) -> dict[str, Any]:
     judged = row.metrics
     origins = judged.get("origins") or []
     return {
-        "version": row.version, "state": row.state, "estimator": row.estimator, "rung": row.rung,
-        "made_at": clock.now().isoformat(), "cutoff": row.cutoff.isoformat(), "horizon_days": row.horizon_days,
-        "active_within_days": row.active_within_days, "features": len(row.features), "seed": row.seed,
-        "code_version": row.code_version, "fingerprint": row.data_fingerprint, "sha256": row.sha256,
-        "calibration": row.parameters.get("calibration", ""), "train_rows": row.parameters.get("train_rows"),
-        "settings": row.parameters.get("settings") or {}, "searched": row.parameters.get("tuning") or {},
-        "created_by": row.created_by, "created_at": row.created_at.isoformat(),
-        "promoted_by": row.promoted_by, "promoted_at": row.promoted_at.isoformat() if row.promoted_at else None,
-        "judged_at": judged.get("judged_at"), "customers": judged.get("customers"),
-        "base_rate": judged.get("base_rate"), "metrics": _table(row), "origins": len(origins),
-        "difference": judged.get("difference"), "checks": judged.get("checks") or [],
+        "version": row.version,
+        "state": row.state,
+        "estimator": row.estimator,
+        "rung": row.rung,
+        "made_at": clock.now().isoformat(),
+        "cutoff": row.cutoff.isoformat(),
+        "horizon_days": row.horizon_days,
+        "active_within_days": row.active_within_days,
+        "features": len(row.features),
+        "seed": row.seed,
+        "code_version": row.code_version,
+        "fingerprint": row.data_fingerprint,
+        "sha256": row.sha256,
+        "calibration": row.parameters.get("calibration", ""),
+        "train_rows": row.parameters.get("train_rows"),
+        "settings": row.parameters.get("settings") or {},
+        "searched": row.parameters.get("tuning") or {},
+        "created_by": row.created_by,
+        "created_at": row.created_at.isoformat(),
+        "promoted_by": row.promoted_by,
+        "promoted_at": row.promoted_at.isoformat() if row.promoted_at else None,
+        "judged_at": judged.get("judged_at"),
+        "customers": judged.get("customers"),
+        "base_rate": judged.get("base_rate"),
+        "metrics": _table(row),
+        "origins": len(origins),
+        "difference": judged.get("difference"),
+        "checks": judged.get("checks") or [],
         "segments": [_fair(one) for one in judged.get("segments") or []],
-    }  # fmt: skip
+    }
 
 
 def _table(row: ModelVersion) -> list[dict[str, Any]]:
@@ -140,12 +170,13 @@ def _table(row: ModelVersion) -> list[dict[str, Any]]:
         values = [origin["metrics"][name] for origin in origins if name in origin["metrics"]]
         told.append(
             {
-                "name": text, "value": judged["metrics"].get(name),
+                "name": text,
+                "value": judged["metrics"].get(name),
                 "mean": float(np.mean(values)) if len(values) > 1 else None,
                 "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
                 "baselines": {key: one.get(name) for key, one in baselines.items()},
             }
-        )  # fmt: skip
+        )
     return told
 
 
@@ -172,17 +203,21 @@ def _data(lake: "Lake", settings: Settings, row: ModelVersion) -> dict[str, Any]
 
     events = lake.table("events", before=row.cutoff)
     counted = events.aggregate(
-        events=events.count(), customers=events.customer_id.nunique(), first=events.occurred_at.min(),
+        events=events.count(),
+        customers=events.customer_id.nunique(),
+        first=events.occurred_at.min(),
         last=events.occurred_at.max(),
-    ).execute()  # fmt: skip
+    ).execute()
     told = counted.iloc[0]
     fresh = _seen(lake.fingerprint(row.cutoff)) == _seen(row.data_fingerprint)
     return {
-        "events": int(told.events), "customers": int(told.customers),
+        "events": int(told.events),
+        "customers": int(told.customers),
         "first": told["first"].isoformat() if told.events else None,
         "last": told["last"].isoformat() if told.events else None,
-        "unchanged": fresh, "quarantine": dict(quarantine.counts(lake.duckdb, settings)),
-    }  # fmt: skip
+        "unchanged": fresh,
+        "quarantine": dict(quarantine.counts(lake.duckdb, settings)),
+    }
 
 
 def _seen(fingerprint: str) -> str:
@@ -194,7 +229,8 @@ def _history(session: Any, settings: Settings, row: ModelVersion) -> list[dict[s
     words = {"train": "trained", "promote": "put into use", "rollback": "withdrawn"}
     steps = history(session, settings.team_id, row.version, "model", latest=None)
     return [
-        {**one, "why": one["why"] or "", "action": words.get(one["action"], one["action"])} for one in steps
+        {**one, "why": one["why"] or "", "action": words.get(one["action"], one["action"])}
+        for one in steps
     ]
 
 
@@ -209,35 +245,52 @@ def _asked(
 
     progress(2, 5, "Asking the model")
     people = population(
-        lake, row.cutoff, horizon_days=trained.horizon_days, active_within_days=trained.active_within_days
+        lake,
+        row.cutoff,
+        horizon_days=trained.horizon_days,
+        active_within_days=trained.active_within_days,
     )
     X = people.matrix(trained.columns)
     drawn = np.random.default_rng(0).permutation(len(X))[:SAMPLE]
     found = weigh(trained, X[drawn])
     progress(3, 5, "Asking for second opinions")
     twice = [
-        (second_opinion(trained, X[place], X), {group: one[number] for group, one in found.by_group.items()})
+        (
+            second_opinion(trained, X[place], X),
+            {group: one[number] for group, one in found.by_group.items()},
+        )
         for number, place in enumerate(drawn[:ASKED_TWICE])
     ]
     missing = np.isnan(X).mean(axis=0)
     progress(4, 5, "Choosing examples")
     return {
         "now": {
-            "customers": len(X), "sample": len(drawn), "methods": list(found.methods), "error": found.error,
+            "customers": len(X),
+            "sample": len(drawn),
+            "methods": list(found.methods),
+            "error": found.error,
             "drivers": {group: float(np.abs(one).mean()) for group, one in found.by_group.items()},
             "asked_twice": len(twice),
             "fidelity": float(np.mean([one.fidelity for one, _ in twice])),
             "agreement": float(np.mean([one.agreement(first) for one, first in twice])),
             "missing": list(
-                dict.fromkeys(GROUP_OF[trained.columns[place]] for place in np.flatnonzero(missing > OFTEN_MISSING))
+                dict.fromkeys(
+                    GROUP_OF[trained.columns[place]]
+                    for place in np.flatnonzero(missing > OFTEN_MISSING)
+                )
             ),
         },
         "examples": _examples(trained, lake, settings, row.cutoff, people, X),
-    }  # fmt: skip
+    }
 
 
 def _examples(
-    trained: "TrainedChurn", lake: "Lake", settings: Settings, at: datetime, people: Any, X: np.ndarray
+    trained: "TrainedChurn",
+    lake: "Lake",
+    settings: Settings,
+    at: datetime,
+    people: Any,
+    X: np.ndarray,
 ) -> list[dict[str, Any]]:
     """One customer a tier, the middle one, under their pseudonym."""
     from retention.churn.explain import explain
@@ -258,11 +311,13 @@ def _examples(
         if found is not None:
             told.append(
                 {
-                    "customer": pseudonym(settings.key, customer), "tier": tier,
-                    "churn_probability": float(found.score.churn_probability), "reasons": found.score.reasons,
+                    "customer": pseudonym(settings.key, customer),
+                    "tier": tier,
+                    "churn_probability": float(found.score.churn_probability),
+                    "reasons": found.score.reasons,
                     "counterfactuals": [one.text for one in found.counterfactuals],
                 }
-            )  # fmt: skip
+            )
     return told
 
 
@@ -278,9 +333,15 @@ def _limits(row: ModelVersion, data: dict[str, Any]) -> list[str]:
         found.append("It has not been judged: there was too little history before its cutoff.")
     failed = [check["text"] for check in data["checks"] if not check["passed"]]
     found += [f"A check it did not pass: {text}." for text in failed]
-    off = [f"{one['segment'].replace('_', ' ')} {one['value']}" for one in data["segments"] if one["off"]]
+    off = [
+        f"{one['segment'].replace('_', ' ')} {one['value']}"
+        for one in data["segments"]
+        if one["off"]
+    ]
     if off:
-        found.append(f"Its probabilities are off by more than chance for some groups: {_some(off)}.")
+        found.append(
+            f"Its probabilities are off by more than chance for some groups: {_some(off)}."
+        )
     now = data.get("now")
     if now and now["missing"]:
         found.append(

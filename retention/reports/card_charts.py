@@ -5,7 +5,12 @@ from typing import Any
 
 from retention.reports.charts import ACCENT, GRID, INK, MUTED, SOFT, Chart, figure, png, title
 
-NAMES = {"model": "this model", "recency": "recency", "rfm_logistic": "RFM logistic", "bg_nbd": "BG/NBD"}
+NAMES = {
+    "model": "this model",
+    "recency": "recency",
+    "rfm_logistic": "RFM logistic",
+    "bg_nbd": "BG/NBD",
+}
 
 
 def calibration(points: Sequence[Mapping[str, float]]) -> Chart:
@@ -17,7 +22,10 @@ def calibration(points: Sequence[Mapping[str, float]]) -> Chart:
         As `retention.churn.metrics.reliability` gives them.
     """
     made, (axes,) = figure(3.2)
-    most = max([*(one["predicted"] for one in points), *(one["observed"] for one in points), 0.05]) * 1.08
+    most = (
+        max([*(one["predicted"] for one in points), *(one["observed"] for one in points), 0.05])
+        * 1.08
+    )
     axes.plot([0, most], [0, most], color=GRID, linewidth=1.5, zorder=1)
     x, y = [one["predicted"] for one in points], [one["observed"] for one in points]
     axes.plot(x, y, color=SOFT, linewidth=1.5, zorder=2)
@@ -28,8 +36,12 @@ def calibration(points: Sequence[Mapping[str, float]]) -> Chart:
         axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes.set_xlabel("expected to leave", color=MUTED, fontsize=8)
     axes.set_ylabel("left", color=MUTED, fontsize=8)
-    title(axes, "Expected and observed", "each point a tenth of the customers; on the line is right")
-    told = "; ".join(f"expected {100 * a:.0f} %, left {100 * b:.0f} %" for a, b in zip(x, y, strict=True))
+    title(
+        axes, "Expected and observed", "each point a tenth of the customers; on the line is right"
+    )
+    told = "; ".join(
+        f"expected {100 * a:.0f} %, left {100 * b:.0f} %" for a, b in zip(x, y, strict=True)
+    )
     return Chart(png(made), f"Calibration in ten groups of customers: {told}.")
 
 
@@ -46,9 +58,14 @@ def drivers(weights: Mapping[str, float]) -> Chart:
     axes.spines["bottom"].set_visible(False)
     for place, name in enumerate(names):
         axes.annotate(
-            f"{weights[name]:.2f}", (weights[name], place), xytext=(4, 0), textcoords="offset points", va="center",
-            fontsize=8, color=MUTED,
-        )  # fmt: skip
+            f"{weights[name]:.2f}",
+            (weights[name], place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=MUTED,
+        )
     axes.margins(x=0.1)
     title(axes, "Mean size of each reason's weight", "in log-odds")
     told = ", ".join(f"{name} {weights[name]:.2f}" for name in names)
@@ -60,13 +77,18 @@ def against(model: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]
     made, panes = figure(2.1, 2)
     rows = {"model": model, **baselines}
     for axes, name, said in zip(
-        panes, ("log_loss", "top_decile_lift"), ("Log-loss (less is better)", "Lift of the top tenth"),
+        panes,
+        ("log_loss", "top_decile_lift"),
+        ("Log-loss (less is better)", "Lift of the top tenth"),
         strict=True,
-    ):  # fmt: skip
+    ):
         values = [float(one[name]) for one in rows.values()]
         axes.grid(visible=False)
         axes.barh(
-            range(len(rows)), values, color=[ACCENT if key == "model" else SOFT for key in rows], height=0.62
+            range(len(rows)),
+            values,
+            color=[ACCENT if key == "model" else SOFT for key in rows],
+            height=0.62,
         )
         axes.set_yticks(range(len(rows)), [NAMES.get(key, key) for key in rows])
         axes.invert_yaxis()
@@ -74,9 +96,14 @@ def against(model: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]
         axes.spines["bottom"].set_visible(False)
         for place, value in enumerate(values):
             axes.annotate(
-                f"{value:.3f}" if name == "log_loss" else f"{value:.1f}", (value, place), xytext=(4, 0),
-                textcoords="offset points", va="center", fontsize=8, color=INK,
-            )  # fmt: skip
+                f"{value:.3f}" if name == "log_loss" else f"{value:.1f}",
+                (value, place),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                color=INK,
+            )
         axes.margins(x=0.18)
         title(axes, said)
     told = "; ".join(

@@ -51,7 +51,9 @@ class _Page(FPDF):
     def footer(self) -> None:
         self.set_y(-12)
         self.write_line(
-            f"Model card {self.version}   ·   page {self.page_no()} of {{nb}}", size=7.5, colour=MUTED
+            f"Model card {self.version}   ·   page {self.page_no()} of {{nb}}",
+            size=7.5,
+            colour=MUTED,
         )
 
     def write_line(
@@ -94,9 +96,14 @@ class _Page(FPDF):
         align = ("LEFT", *(("RIGHT" if numbers else "LEFT") for _ in widths[1:]))
         quiet = FontFace(emphasis="BOLD", color=MUTED)
         with self.table(
-            col_widths=tuple(widths), text_align=align, borders_layout="HORIZONTAL_LINES", line_height=4.6,
-            first_row_as_headings=head, headings_style=quiet, padding=(0.7, 1.5, 0.7, 0),
-        ) as table:  # fmt: skip
+            col_widths=tuple(widths),
+            text_align=align,
+            borders_layout="HORIZONTAL_LINES",
+            line_height=4.6,
+            first_row_as_headings=head,
+            headings_style=quiet,
+            padding=(0.7, 1.5, 0.7, 0),
+        ) as table:
             for row in rows:
                 table.row([str(cell) for cell in row])
         self.ln(1.5)
@@ -121,12 +128,18 @@ def _head(page: _Page, card: Mapping[str, Any]) -> None:
     page.write_line(card["version"], size=18, bold=True, gap=0.5)
     state = "In use" if card["state"] == "champion" else card["state"].capitalize()
     page.write_line(
-        state, size=9.5, bold=True, colour=TIERS["low"] if card["state"] == "champion" else MUTED, gap=1.5
+        state,
+        size=9.5,
+        bold=True,
+        colour=TIERS["low"] if card["state"] == "champion" else MUTED,
+        gap=1.5,
     )
     page.write_line(
         f"Says how likely each active customer is to order nothing within the next {card['horizon_days']} days, and "
-        "why, so that the team can choose whom to approach.", size=10.5, gap=1.5,
-    )  # fmt: skip
+        "why, so that the team can choose whom to approach.",
+        size=10.5,
+        gap=1.5,
+    )
     by_name = {one["name"]: one["value"] for one in card["metrics"]}
     shown = [
         (_figure(by_name.get("AUC")), "tells who leaves (AUC)"),
@@ -172,22 +185,38 @@ def _purpose(page: _Page, card: Mapping[str, Any], zone: str) -> None:
 
 def _data(page: _Page, card: Mapping[str, Any], zone: str) -> None:
     data = card["data"]
-    kept = "; ".join(f"{templating.count(rows, 'row')}: {why}" for why, rows in data["quarantine"].items())
+    kept = "; ".join(
+        f"{templating.count(rows, 'row')}: {why}" for why, rows in data["quarantine"].items()
+    )
     page.section("Data")
     page.grid(
         [
-            ("Learned from", f"{_day(data['first'], zone)} to {_day(card['cutoff'], zone)}, nothing after"),
-            ("Events, customers", f"{templating.count(data['events'], 'event')} of "
-             f"{templating.count(data['customers'], 'customer')}"),
-            ("Rows learned from", f"{templating.count(card['train_rows'], 'customer snapshot')}, "
-             f"{templating.count(card['features'], 'feature')}"),
+            (
+                "Learned from",
+                f"{_day(data['first'], zone)} to {_day(card['cutoff'], zone)}, nothing after",
+            ),
+            (
+                "Events, customers",
+                f"{templating.count(data['events'], 'event')} of "
+                f"{templating.count(data['customers'], 'customer')}",
+            ),
+            (
+                "Rows learned from",
+                f"{templating.count(card['train_rows'], 'customer snapshot')}, "
+                f"{templating.count(card['features'], 'feature')}",
+            ),
             ("In quarantine", kept or "nothing"),
-            ("Fingerprint", f"{card['fingerprint']} ({'unchanged' if data['unchanged'] else 'the data has changed'} since)"),
+            (
+                "Fingerprint",
+                f"{card['fingerprint']} ({'unchanged' if data['unchanged'] else 'the data has changed'} since)",
+            ),
             ("Estimator", f"{card['estimator']}, seed {card['seed']}, code {card['code_version']}"),
             ("Artefact (SHA-256)", card["sha256"]),
         ],
-        (40, WIDTH - 40), head=False, numbers=False,
-    )  # fmt: skip
+        (40, WIDTH - 40),
+        head=False,
+        numbers=False,
+    )
 
 
 def _quality(page: _Page, card: Mapping[str, Any], charts: Mapping[str, Chart], zone: str) -> None:
@@ -199,8 +228,9 @@ def _quality(page: _Page, card: Mapping[str, Any], charts: Mapping[str, Chart], 
         page.write_line(
             f"Judged as of {_day(card['judged_at'], zone)} on {templating.count(card['customers'], 'customer')} whose "
             "outcome the judged fit had not seen, beside what anybody could do without it"
-            + (f"; mean ± sd over {card['origins']} such moments." if several else "."), gap=1,
-        )  # fmt: skip
+            + (f"; mean ± sd over {card['origins']} such moments." if several else "."),
+            gap=1,
+        )
         names = list(card["metrics"][0]["baselines"])
         head = [
             "",
@@ -209,27 +239,42 @@ def _quality(page: _Page, card: Mapping[str, Any], charts: Mapping[str, Chart], 
             *(BASELINES.get(one, one) for one in names),
         ]
         rows = [
-            [one["name"], _figure(one["value"]),
-             *([f"{_figure(one['mean'])} ± {_figure(one['sd'])}"] if several else []),
-             *(_figure(one["baselines"][name]) for name in names)]
+            [
+                one["name"],
+                _figure(one["value"]),
+                *([f"{_figure(one['mean'])} ± {_figure(one['sd'])}"] if several else []),
+                *(_figure(one["baselines"][name]) for name in names),
+            ]
             for one in card["metrics"]
-        ]  # fmt: skip
+        ]
         page.grid([head, *rows], (40, *[(WIDTH - 40) / (len(head) - 1)] * (len(head) - 1)))
         if found := card["difference"]:
             page.write_line(
                 f"Log-loss against the model before it: {found['mean']:+.4f}, 95 % interval {found['low']:+.4f} to "
-                f"{found['high']:+.4f} (bootstrapped by customer; below 0 is better).", gap=1,
-            )  # fmt: skip
+                f"{found['high']:+.4f} (bootstrapped by customer; below 0 is better).",
+                gap=1,
+            )
         page.picture(charts.get("against"))
         if card["checks"]:
             page.grid(
-                [("Check", "Found"), *((f"{'✓' if one['passed'] else '✗'} {one['name'].replace('_', ' ')}", one["text"])
-                                       for one in card["checks"])],
-                (46, WIDTH - 46), numbers=False,
-            )  # fmt: skip
+                [
+                    ("Check", "Found"),
+                    *(
+                        (
+                            f"{'✓' if one['passed'] else '✗'} {one['name'].replace('_', ' ')}",
+                            one["text"],
+                        )
+                        for one in card["checks"]
+                    ),
+                ],
+                (46, WIDTH - 46),
+                numbers=False,
+            )
     page.section("Calibration")
     how = card["calibration"] or "none"
-    page.write_line(f"{how[:1].upper()}{how[1:]}. Of customers given 30 %, 30 in 100 should leave.", gap=1)
+    page.write_line(
+        f"{how[:1].upper()}{how[1:]}. Of customers given 30 %, 30 in 100 should leave.", gap=1
+    )
     page.picture(charts.get("calibration"))
 
 
@@ -243,14 +288,19 @@ def _fairness(page: _Page, card: Mapping[str, Any]) -> None:
         return
     page.write_line(
         "Within each group, what was expected and what happened, on the judged customers. Marked (!) are groups that are "
-        "off by more than 5 points, or by more than half of what was expected, and by more than chance.", gap=1,
-    )  # fmt: skip
+        "off by more than 5 points, or by more than half of what was expected, and by more than chance.",
+        gap=1,
+    )
     rows = [
-        (f"{one['segment'].replace('_', ' ')}: {one['value']}", f"{one['customers']:,}",
-         templating.percent(one["expected"], 1), templating.percent(one["observed"], 1) + (" !" if one["off"] else ""),
-         _figure(one["auc"]))
+        (
+            f"{one['segment'].replace('_', ' ')}: {one['value']}",
+            f"{one['customers']:,}",
+            templating.percent(one["expected"], 1),
+            templating.percent(one["observed"], 1) + (" !" if one["off"] else ""),
+            _figure(one["auc"]),
+        )
         for one in card["segments"]
-    ]  # fmt: skip
+    ]
     page.grid([("Group", "Customers", "Expected", "Left", "AUC"), *rows], (74, 25, 25, 25, 25))
 
 
@@ -274,9 +324,10 @@ def _drivers(page: _Page, card: Mapping[str, Any], charts: Mapping[str, Chart], 
         if page.will_page_break(24):
             page.add_page()
         page.write_line(
-            f"{one['customer']}: {templating.percent(one['churn_probability'])} risk, {one['tier']}", bold=True,
+            f"{one['customer']}: {templating.percent(one['churn_probability'])} risk, {one['tier']}",
+            bold=True,
             colour=TIERS[one["tier"]],
-        )  # fmt: skip
+        )
         for reason in one["reasons"]:
             page.write_line(f"•  {reason['text']} ({reason['weight']:+.2f})", size=9)
         if one["counterfactuals"]:
@@ -298,12 +349,18 @@ def _people(page: _Page, card: Mapping[str, Any], zone: str) -> None:
     for one in said["reasons"]:
         page.write_line(f"•  “{one['text']}” ({_day(one['at'], zone)})", size=9)
     page.section("Who answers for it")
-    rows = [(_day(one["at"], zone), one["action"], one["actor"], one["why"]) for one in card["history"]]
+    rows = [
+        (_day(one["at"], zone), one["action"], one["actor"], one["why"]) for one in card["history"]
+    ]
     rows = rows or [(_day(card["created_at"], zone), "trained", card["created_by"], "")]
     if card["promoted_at"] and not any(one["action"] == "put into use" for one in card["history"]):
-        rows.append((_day(card["promoted_at"], zone), "in use since", card["promoted_by"] or "", ""))
+        rows.append(
+            (_day(card["promoted_at"], zone), "in use since", card["promoted_by"] or "", "")
+        )
     page.grid([("When", "What", "Who", "Why"), *rows], (28, 28, 30, WIDTH - 86), numbers=False)
     page.write_line(
         f"Made {templating.moment(card['made_at'], zone)}. Figures come from the registry; examples are real customers "
-        "under pseudonyms, and nobody is named.", size=8, colour=MUTED,
-    )  # fmt: skip
+        "under pseudonyms, and nobody is named.",
+        size=8,
+        colour=MUTED,
+    )

@@ -65,7 +65,9 @@ def counted(axes: "Axes") -> None:
 
 def title(axes: "Axes", text: str, below: str = "") -> None:
     """A title, flush left, with a quieter line below it."""
-    axes.set_title(text, loc="left", fontsize=10, fontweight="bold", color=INK, pad=20 if below else 8)
+    axes.set_title(
+        text, loc="left", fontsize=10, fontweight="bold", color=INK, pad=20 if below else 8
+    )
     if below:
         axes.annotate(
             below,
@@ -85,7 +87,9 @@ def png(made: "Figure") -> bytes:
     return target.getvalue()
 
 
-def weeks(active: Sequence[tuple[str, int]], tiers: dict[str, int], before: dict[str, int]) -> Chart:
+def weeks(
+    active: Sequence[tuple[str, int]], tiers: dict[str, int], before: dict[str, int]
+) -> Chart:
     """The digest's picture: active customers week by week, and the risk tiers beside those of last week.
 
     Parameters
@@ -117,9 +121,15 @@ def _bars(axes: "Axes", active: Sequence[tuple[str, int]]) -> None:
     if numbers:
         # From its bar's edge onwards: centred, a long number lies on the bar beside it wherever that is the higher one.
         axes.annotate(
-            f"{numbers[-1]:,}", (len(numbers) - 1.36, numbers[-1]), xytext=(0, 3), textcoords="offset points",
-            ha="left", fontsize=9, fontweight="bold", color=ACCENT,
-        )  # fmt: skip
+            f"{numbers[-1]:,}",
+            (len(numbers) - 1.36, numbers[-1]),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="left",
+            fontsize=9,
+            fontweight="bold",
+            color=ACCENT,
+        )
     axes.margins(y=0.15)
     counted(axes)
     title(axes, "Customers who bought", "week by week")
@@ -134,7 +144,11 @@ def _tiers(axes: "Axes", tiers: dict[str, int], before: dict[str, int]) -> None:
     axes.grid(visible=False)
     axes.set_yticks([])
     names = list(TIERS)
-    wide = {tier for tier in before if max(_digits(of.get(tier, 0)) for of in (tiers, before)) > _ABREAST}
+    wide = {
+        tier
+        for tier in before
+        if max(_digits(of.get(tier, 0)) for of in (tiers, before)) > _ABREAST
+    }
     for shift, values, alpha in ((-0.2, before, 0.4), (0.2, tiers, 1.0)):
         for place, tier in enumerate(names):
             if tier not in values:
@@ -144,9 +158,14 @@ def _tiers(axes: "Axes", tiers: dict[str, int], before: dict[str, int]) -> None:
             aside = tier in wide
             side = math.copysign(0.03, shift) if aside else shift
             axes.annotate(
-                f"{values[tier]:,}", (place + side, values[tier]), xytext=(0, 3), textcoords="offset points",
-                ha=("left" if shift > 0 else "right") if aside else "center", fontsize=8, color=INK if alpha == 1 else MUTED,
-            )  # fmt: skip
+                f"{values[tier]:,}",
+                (place + side, values[tier]),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha=("left" if shift > 0 else "right") if aside else "center",
+                fontsize=8,
+                color=INK if alpha == 1 else MUTED,
+            )
     axes.set_xticks(range(len(names)), [f"{tier} risk" for tier in names])
     axes.margins(y=0.15)
     title(axes, "Risk of lapsing", "a week ago (pale) and now" if before else "now")

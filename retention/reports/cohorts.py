@@ -51,7 +51,9 @@ def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
 
     events = lake.table("events", as_of)
     bought = events.filter(events.event_type == "purchase")
-    slot = (bought.occurred_at.epoch_seconds() // SLOT).name("slot")  # every zone's months begin with one
+    slot = (bought.occurred_at.epoch_seconds() // SLOT).name(
+        "slot"
+    )  # every zone's months begin with one
     frame = bought.select("customer_id", slot).distinct().execute()
     at = pd.to_datetime(frame["slot"] * SLOT, unit="s", utc=True).dt.tz_convert(lake.zone)
     here = as_of.astimezone(ZoneInfo(lake.zone))
@@ -68,15 +70,18 @@ def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
     counts = frame.pivot_table(
         index="first", columns="later", values="customer_id", aggfunc="count", fill_value=0
     )
-    newest = int(counts.index.max())  # not the last month: a shop may have had no newcomers for longer
+    newest = int(
+        counts.index.max()
+    )  # not the last month: a shop may have had no newcomers for longer
     counts = counts[counts.index > newest - months].reindex(columns=range(months), fill_value=0)
     found = tuple(
         MonthCohort(
-            f"{first // 12}-{first % 12 + 1:02}", int(row.iloc[0]),
+            f"{first // 12}-{first % 12 + 1:02}",
+            int(row.iloc[0]),
             tuple(round(float(share), 6) for share in row.iloc[: last - first + 1] / row.iloc[0]),
         )
         for first, row in counts.iterrows()
-    )  # fmt: skip
+    )
     return Cohorts(as_of, found, _average(found))
 
 

@@ -1,7 +1,7 @@
 """The week in one page: who is active, who is at risk, what came true, what the campaigns did, what people would like."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 RUNNING = ("submitted", "approved", "scheduled", "sending", "live", "measuring")
 JUST_CLOSED = timedelta(days=14)
 TOP_ITEMS, NAMED = 5, 3  # items, and how many of those who would like each are named (by pseudonym)
-ASKED, LIST = 300, 5  # at-risk customers, the most at stake first, and the length of each one's list
+ASKED, LIST = (
+    300,
+    5,
+)  # at-risk customers, the most at stake first, and the length of each one's list
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,11 @@ class Digest:
         """One self-contained page: no script, nothing loaded from elsewhere."""
         return templating.html(
             "reports/digest.html.j2",
-            **self.data, chart=self.chart.url, alt_text=self.chart.alt_text, zone=settings.timezone,
-        )  # fmt: skip
+            **self.data,
+            chart=self.chart.url,
+            alt_text=self.chart.alt_text,
+            zone=settings.timezone,
+        )
 
 
 def digest(
@@ -117,14 +123,24 @@ def digest(
 
 def _customers(counted: Week) -> dict[str, Any]:
     return {
-        "since": counted.since.isoformat(), "until": counted.until.isoformat(), "quiet_days": counted.quiet_days,
-        "active": counted.active, "active_before": counted.active_before,
-        "orders": counted.orders, "orders_before": counted.orders_before,
-        "revenue": round(counted.revenue, 2), "revenue_before": round(counted.revenue_before, 2),
-        "new": counted.new, "returned": counted.returned,
-        "lapsed": counted.lapsed, "lapsed_before": counted.lapsed_before, "simulated": counted.simulated,
-        "weeks": [{"since": since.isoformat(), "customers": number} for since, number in counted.weeks],
-    }  # fmt: skip
+        "since": counted.since.isoformat(),
+        "until": counted.until.isoformat(),
+        "quiet_days": counted.quiet_days,
+        "active": counted.active,
+        "active_before": counted.active_before,
+        "orders": counted.orders,
+        "orders_before": counted.orders_before,
+        "revenue": round(counted.revenue, 2),
+        "revenue_before": round(counted.revenue_before, 2),
+        "new": counted.new,
+        "returned": counted.returned,
+        "lapsed": counted.lapsed,
+        "lapsed_before": counted.lapsed_before,
+        "simulated": counted.simulated,
+        "weeks": [
+            {"since": since.isoformat(), "customers": number} for since, number in counted.weeks
+        ],
+    }
 
 
 def _risk(now: Risk | None, before: Risk | None, row: ModelVersion | None) -> dict[str, Any] | None:
@@ -135,7 +151,9 @@ def _risk(now: Risk | None, before: Risk | None, row: ModelVersion | None) -> di
         "customers": sum(now.tiers.values()),
         "tiers": now.tiers,
         "before": earlier,
-        "change": {tier: number - earlier[tier] for tier, number in now.tiers.items() if tier in earlier},
+        "change": {
+            tier: number - earlier[tier] for tier, number in now.tiers.items() if tier in earlier
+        },
         "revenue_at_risk": round(now.revenue_at_risk, 2),
         "revenue_at_risk_before": round(before.revenue_at_risk, 2) if before else None,
         "model_version": row.version if row else "rules",
@@ -192,9 +210,14 @@ def _freshness(lake: "Lake", session: Session, settings: Settings, at: datetime)
 
 
 def _liked(
-    lake: "Lake", database: Database, settings: Settings, policy: "Policy", now: Risk | None, at: datetime,
+    lake: "Lake",
+    database: Database,
+    settings: Settings,
+    policy: "Policy",
+    now: Risk | None,
+    at: datetime,
     progress: Progress,
-) -> dict[str, Any] | None:  # fmt: skip
+) -> dict[str, Any] | None:
     """The items most often among the first few of the customers at high risk, and who these are, by pseudonym."""
     from retention.registry.recommender_in_use import open_desk
 
@@ -208,7 +231,8 @@ def _liked(
         "customers": len(asked),
         "list": LIST,
         "items": [
-            {**one, "who": [pseudonym(settings.key, who) for who in one["who"]]} for one in most_wanted(lists)
+            {**one, "who": [pseudonym(settings.key, who) for who in one["who"]]}
+            for one in most_wanted(lists)
         ],
         "model_version": desk.version,
     }
@@ -235,7 +259,11 @@ def most_wanted(lists: "Mapping[str, Sequence[Item]]") -> list[dict[str, Any]]:
     ]
 
 
-def _drawn(counted: Week, now: Risk | None, before: Risk | None, settings: Settings) -> charts.Chart:
-    label: Callable[[datetime], str] = lambda since: f"{since.astimezone(settings.zone):%d %b}".lstrip("0")  # noqa: E731
+def _drawn(
+    counted: Week, now: Risk | None, before: Risk | None, settings: Settings
+) -> charts.Chart:
+    def label(since: datetime) -> str:
+        return f"{since.astimezone(settings.zone):%d %b}".lstrip("0")
+
     active = [(label(since), number) for since, number in counted.weeks]
     return charts.weeks(active, now.tiers if now else {}, before.tiers if before else {})

@@ -27,7 +27,10 @@ def limits(found: dict[str, Any]) -> list[dict[str, str]]:
     """
     if not found["newest_event"]:
         return [
-            _limit("no events: nothing can be predicted", "run `retention import events FILE --map MAP.toml`")
+            _limit(
+                "no events: nothing can be predicted",
+                "run `retention import events FILE --map MAP.toml`",
+            )
         ]
     return [*_history(found), *_model(found), *_sources(found), *_rows(found)]
 
@@ -41,7 +44,8 @@ def _history(found: dict[str, Any]) -> list[dict[str, str]]:
     if (age := found["age_days"]) > OLD_DAYS:
         told.append(
             _limit(
-                f"the newest event is {age:,.0f} days old: the present is not known", "import newer events"
+                f"the newest event is {age:,.0f} days old: the present is not known",
+                "import newer events",
             )
         )
     months = found["days"] / 30.4375
@@ -88,7 +92,10 @@ def _model(found: dict[str, Any]) -> list[dict[str, str]]:
         return [_limit("no model has been trained: the rules decide", "train one: `retrain`")]
     drift = found["drift"]
     if drift and drift["moved"]:
-        count, names = len(drift["moved"]), "; ".join(drift["meaning"][name] for name in drift["moved"][:3])
+        count, names = (
+            len(drift["moved"]),
+            "; ".join(drift["meaning"][name] for name in drift["moved"][:3]),
+        )
         moved = "1 feature has" if count == 1 else f"{count} features have"
         return [
             _limit(
@@ -103,17 +110,57 @@ def _sources(found: dict[str, Any]) -> list[dict[str, str]]:
     """What is not told at all."""
     filled, rows = found["filled"], found["rows"]
     checks = (
-        (filled["events"]["order_id"] < MOST, "orders without an id: a customer's purchases of one day are taken for one order", "map `order_id`"),
-        (filled["events"]["item_id"] < HALF, "purchases without an item: no recommendations, and returns find no order", "map `item_id`"),
-        (filled["events"]["amount"] < MOST, "purchases without an amount: their value is taken for nothing", "map `amount`"),
-        (not rows["items"], "no items: recommendations have no titles, categories or stock", "run `retention import items FILE`"),
-        (not rows["items"] or (filled["items"]["margin"] or 0) < HALF, "no margin: profit is assumed by the policy", "map `margin` of items, or set it in the policy"),
-        (not rows["customers"], "no customers table: nobody has consented, so campaigns reach nobody", "run `retention import customers FILE`"),
-        (bool(rows["customers"]) and (filled["customers"]["marketing_consent"] or 0) < MOST, "consent is unknown for some customers: they are excluded from campaigns", "map `marketing_consent`"),
-        (bool(rows["customers"]) and (filled["customers"]["email"] or 0) < HALF, "most customers have no e-mail address: campaigns go out as a file only", "map `email`"),
-        (not {"view", "cart", "search"} & set(found["event_types"]), "no views, searches or carts: what customers look at before they buy is not known", "import the shop's web events"),
-        (len(found["currencies"]) > 1, "amounts in several currencies cannot be added", "import them in one (an expression in the map) into a new RETENTION_HOME"),
-    )  # fmt: skip
+        (
+            filled["events"]["order_id"] < MOST,
+            "orders without an id: a customer's purchases of one day are taken for one order",
+            "map `order_id`",
+        ),
+        (
+            filled["events"]["item_id"] < HALF,
+            "purchases without an item: no recommendations, and returns find no order",
+            "map `item_id`",
+        ),
+        (
+            filled["events"]["amount"] < MOST,
+            "purchases without an amount: their value is taken for nothing",
+            "map `amount`",
+        ),
+        (
+            not rows["items"],
+            "no items: recommendations have no titles, categories or stock",
+            "run `retention import items FILE`",
+        ),
+        (
+            not rows["items"] or (filled["items"]["margin"] or 0) < HALF,
+            "no margin: profit is assumed by the policy",
+            "map `margin` of items, or set it in the policy",
+        ),
+        (
+            not rows["customers"],
+            "no customers table: nobody has consented, so campaigns reach nobody",
+            "run `retention import customers FILE`",
+        ),
+        (
+            bool(rows["customers"]) and (filled["customers"]["marketing_consent"] or 0) < MOST,
+            "consent is unknown for some customers: they are excluded from campaigns",
+            "map `marketing_consent`",
+        ),
+        (
+            bool(rows["customers"]) and (filled["customers"]["email"] or 0) < HALF,
+            "most customers have no e-mail address: campaigns go out as a file only",
+            "map `email`",
+        ),
+        (
+            not {"view", "cart", "search"} & set(found["event_types"]),
+            "no views, searches or carts: what customers look at before they buy is not known",
+            "import the shop's web events",
+        ),
+        (
+            len(found["currencies"]) > 1,
+            "amounts in several currencies cannot be added",
+            "import them in one (an expression in the map) into a new RETENTION_HOME",
+        ),
+    )
     return [_limit(what, how) for holds, what, how in checks if holds]
 
 
@@ -130,7 +177,10 @@ def _rows(found: dict[str, Any]) -> list[dict[str, str]]:
             )
         )
     returns = found["returns"]
-    if returns["returns"] and returns["returns"] - returns["matched"] > UNMATCHED * returns["returns"]:
+    if (
+        returns["returns"]
+        and returns["returns"] - returns["matched"] > UNMATCHED * returns["returns"]
+    ):
         told.append(
             _limit(
                 f"{returns['returns'] - returns['matched']:,} of {returns['returns']:,} returns find no order that they undo",

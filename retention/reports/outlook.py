@@ -31,7 +31,9 @@ class Risk:
     high: tuple[str, ...]  # customers of the high tier, the most at stake first
 
 
-def risk(lake: "Lake", trained: "TrainedChurn | None", policy: "Policy", at: datetime) -> Risk | None:
+def risk(
+    lake: "Lake", trained: "TrainedChurn | None", policy: "Policy", at: datetime
+) -> Risk | None:
     """Score everybody who was active as of ``at``; None where nobody was.
 
     Two moments are compared with the same model, so that a change is the customers' and not the model's.
@@ -113,7 +115,9 @@ def came_true(lake: "Lake", session: Session, settings: Settings, at: datetime) 
     ).all()
     if not rows:
         return None
-    over = [row for row in rows if row.as_of + timedelta(days=row.horizon_days or HORIZON_DAYS) <= at]
+    over = [
+        row for row in rows if row.as_of + timedelta(days=row.horizon_days or HORIZON_DAYS) <= at
+    ]
     run_id, as_of, version, horizon = over[0] if over else rows[-1]
     return _checked(lake, run_id, as_of, version, horizon or HORIZON_DAYS, at)
 
@@ -126,16 +130,26 @@ def _checked(
     end = min(as_of + timedelta(days=horizon), at)
     events = lake.table("events", before=at)
     bought = events.filter(
-        events.event_type == "purchase", events.occurred_at >= naive(as_of), events.occurred_at < naive(end)
+        events.event_type == "purchase",
+        events.occurred_at >= naive(as_of),
+        events.occurred_at < naive(end),
     )
     scores = lake.scores(run_id).select("customer_id", "tier", "churn_probability")
     lines = scores.execute()
     if not (lines["tier"] == "high").any():
         return None
-    silent = ~lines["customer_id"].isin(bought.select("customer_id").distinct().execute()["customer_id"])
+    silent = ~lines["customer_id"].isin(
+        bought.select("customer_id").distinct().execute()["customer_id"]
+    )
     high = lines["tier"] == "high"
     return CameTrue(
-        as_of, version, horizon, (end - as_of).days, int(high.sum()), int(silent[high].sum()),
-        float(silent[high].mean()), float(silent[~high].mean()) if (~high).any() else None,
+        as_of,
+        version,
+        horizon,
+        (end - as_of).days,
+        int(high.sum()),
+        int(silent[high].sum()),
+        float(silent[high].mean()),
+        float(silent[~high].mean()) if (~high).any() else None,
         None if version == "rules" else float(lines.loc[high, "churn_probability"].mean()),
-    )  # fmt: skip
+    )

@@ -25,5 +25,9 @@ class Page(ABC):
         """One self-contained page: no script, nothing loaded from elsewhere."""
         chart = self.chart
         return templating.html(
-            self.template, **self.data, chart=chart.url, alt_text=chart.alt_text, zone=settings.timezone
+            self.template,
+            **self.data,
+            chart=chart.url,
+            alt_text=chart.alt_text,
+            zone=settings.timezone,
         )

@@ -41,7 +41,9 @@ class Quality(Page):
         return drawn(self.data)
 
 
-def report(lake: "Lake", database: Database, settings: Settings, *, progress: Progress = silent) -> Quality:
+def report(
+    lake: "Lake", database: Database, settings: Settings, *, progress: Progress = silent
+) -> Quality:
     """Put the report together, as of business time. An empty lake has one too.
 
     Returns
@@ -77,7 +79,9 @@ def report(lake: "Lake", database: Database, settings: Settings, *, progress: Pr
 
 def _imports(session: Session, settings: Settings) -> dict[str, Any]:
     """What became of the rows of all imports."""
-    reports = session.scalars(select(ImportLog.report).where(ImportLog.team_id == settings.team_id)).all()
+    reports = session.scalars(
+        select(ImportLog.report).where(ImportLog.team_id == settings.team_id)
+    ).all()
     mended: dict[str, int] = {}
     for one in reports:
         for deed, number in one.get("mended", {}).items():
@@ -104,9 +108,15 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
 
     at = lake.as_of(None, row.horizon_days).at
     told: dict[str, Any] = {
-        "as_of": at.isoformat(), "customers": 0, "features": {}, "meaning": {}, "limit": drift.MOVED, "moved": [], "largest": None,
+        "as_of": at.isoformat(),
+        "customers": 0,
+        "features": {},
+        "meaning": {},
+        "limit": drift.MOVED,
+        "moved": [],
+        "largest": None,
         "event_mix": _mix(lake, row.cutoff, at),
-    }  # fmt: skip
+    }
     profiles = (row.metrics.get("reference") or {}).get("features", {})
     try:
         people = population(
@@ -163,14 +173,21 @@ def _volume(axes: "Axes", volume: dict[str, Any]) -> str:
     first = date.fromisoformat(volume["since"])
     step = 1 if len(counts) <= DAILY else 7
     if step == 7:
-        counts, unit = [sum(counts[place : place + 7]) for place in range(0, len(counts), 7)], "week"
+        counts, unit = (
+            [sum(counts[place : place + 7]) for place in range(0, len(counts), 7)],
+            "week",
+        )
     odd = {(date.fromisoformat(one["day"]) - first).days // step for one in volume["spikes"]}
-    colours = [charts.TIERS["medium"] if place in odd else charts.SOFT for place in range(len(counts))]
+    colours = [
+        charts.TIERS["medium"] if place in odd else charts.SOFT for place in range(len(counts))
+    ]
     axes.bar(range(len(counts)), counts, width=0.9, color=colours)
     charts.counted(axes)
     for gap in volume["gaps"]:
         ends = [(date.fromisoformat(gap[end]) - first).days / step for end in ("since", "until")]
-        axes.axvspan(ends[0] - 0.5, ends[1] + 0.5, color=charts.TIERS["high"], alpha=0.18, linewidth=0)
+        axes.axvspan(
+            ends[0] - 0.5, ends[1] + 0.5, color=charts.TIERS["high"], alpha=0.18, linewidth=0
+        )
     places = range(
         0, max(1, 9 * len(counts) // 10), max(1, len(counts) // 3)
     )  # the last label must have room
@@ -189,10 +206,14 @@ def _volume(axes: "Axes", volume: dict[str, Any]) -> str:
 def _complete(axes: "Axes", filled: dict[str, dict[str, float | None]]) -> str:
     """Horizontal bars, the emptiest column at the top."""
     shares = sorted(
-        ((share, f"{table[:-1]} {column}") for table, columns in filled.items() for column, share in columns.items()
-         if share is not None),
+        (
+            (share, f"{table[:-1]} {column}")
+            for table, columns in filled.items()
+            for column, share in columns.items()
+            if share is not None
+        ),
         reverse=True,
-    )  # fmt: skip
+    )
     axes.grid(visible=False)
     axes.set_xticks([])
     charts.title(axes, "Completeness", "share of rows with a value")
@@ -204,9 +225,14 @@ def _complete(axes: "Axes", filled: dict[str, dict[str, float | None]]) -> str:
     axes.set_yticks(list(places), [name.replace("_", " ") for _, name in shares], fontsize=7)
     for place, (share, _) in enumerate(shares):
         axes.annotate(
-            f"{100 * share:.0f} %", (share, place), xytext=(3, 0), textcoords="offset points", va="center",
-            fontsize=7, color=charts.MUTED,
-        )  # fmt: skip
+            f"{100 * share:.0f} %",
+            (share, place),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7,
+            color=charts.MUTED,
+        )
     axes.set_xlim(0, 1.2)
     least = ", ".join(f"{name} {100 * share:.0f} %" for share, name in shares[::-1][:3])
     return f"Least complete: {least}."

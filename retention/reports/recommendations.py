@@ -65,10 +65,15 @@ def report(
     sent = lines["surface"] == "campaign"
     chances = examined(lines[sent])
     lines = lines.assign(
-        sent=sent, chance=lines["position"].map(chances).astype(float).fillna(1.0),
-        week=lines["shown_at"].dt.tz_convert(settings.timezone).dt.tz_localize(None).dt.to_period("W").dt.start_time,
+        sent=sent,
+        chance=lines["position"].map(chances).astype(float).fillna(1.0),
+        week=lines["shown_at"]
+        .dt.tz_convert(settings.timezone)
+        .dt.tz_localize(None)
+        .dt.to_period("W")
+        .dt.start_time,
         open=sent & (lines["shown_at"] > at - timedelta(days=WINDOW_DAYS)),
-    )[lines["shown_at"] >= at - timedelta(days=days)]  # fmt: skip
+    )[lines["shown_at"] >= at - timedelta(days=days)]
     progress(1, 2, "Counting")
     data = {
         "as_of": at.isoformat(),
@@ -100,9 +105,13 @@ def _line(name: Any, group: "pd.DataFrame") -> dict[str, Any]:
     sent = group[group["sent"]]
     shown = len(sent)
     told: dict[str, Any] = {
-        "name": name if isinstance(name, str) else int(name), "shown": shown, "desk": len(group) - shown,
-        "open": int(group["open"].sum()), "useful": int(group["useful"].sum()), "wrong": int(group["wrong"].sum()),
-    }  # fmt: skip
+        "name": name if isinstance(name, str) else int(name),
+        "shown": shown,
+        "desk": len(group) - shown,
+        "open": int(group["open"].sum()),
+        "useful": int(group["useful"].sum()),
+        "wrong": int(group["wrong"].sum()),
+    }
     for answer, rate in zip(ANSWERS, ("click_rate", "buy_rate", "redeem_rate"), strict=True):
         number = int(sent[answer].sum())
         told |= {
@@ -120,7 +129,9 @@ def wilson(hits: int, of: int) -> tuple[float, float] | None:
         return None
     share = hits / of
     middle = (share + SURE**2 / (2 * of)) / (1 + SURE**2 / of)
-    half = SURE * float(np.sqrt(share * (1 - share) / of + SURE**2 / (4 * of**2))) / (1 + SURE**2 / of)
+    half = (
+        SURE * float(np.sqrt(share * (1 - share) / of + SURE**2 / (4 * of**2))) / (1 + SURE**2 / of)
+    )
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
@@ -146,8 +157,12 @@ def drawn(data: dict[str, Any]) -> charts.Chart:
 def _places(axes: "Axes", slots: list[dict[str, Any]], *, clicks: bool) -> None:
     at = np.arange(len(slots))
     if clicks:
-        axes.bar(at - 0.2, [100 * one["click_rate"] for one in slots], width=0.36, color=charts.SOFT)
-        axes.bar(at + 0.2, [100 * one["corrected"] for one in slots], width=0.36, color=charts.ACCENT)
+        axes.bar(
+            at - 0.2, [100 * one["click_rate"] for one in slots], width=0.36, color=charts.SOFT
+        )
+        axes.bar(
+            at + 0.2, [100 * one["corrected"] for one in slots], width=0.36, color=charts.ACCENT
+        )
         title = "Clicks by place, %", "as clicked (pale); as if all had stood first"
     else:
         axes.bar(at, [100 * one["buy_rate"] for one in slots], width=0.6, color=charts.ACCENT)
@@ -159,7 +174,10 @@ def _places(axes: "Axes", slots: list[dict[str, Any]], *, clicks: bool) -> None:
 def _weeks(axes: "Axes", weeks: list[dict[str, Any]]) -> None:
     rates = [100 * one["buy_rate"] for one in weeks]
     spread = [
-        [abs(100 * one["buy_rate_interval"][end] - rate) for one, rate in zip(weeks, rates, strict=True)]
+        [
+            abs(100 * one["buy_rate_interval"][end] - rate)
+            for one, rate in zip(weeks, rates, strict=True)
+        ]
         for end in (0, 1)
     ]
     at = np.arange(len(weeks))
@@ -176,14 +194,23 @@ def _weeks(axes: "Axes", weeks: list[dict[str, Any]]) -> None:
     axes.set_ylim(bottom=0)
     going = [place for place, one in enumerate(weeks) if one["open"]]
     axes.plot(
-        going, [100 * weeks[place]["buy_rate"] for place in going], "o", markersize=4, color=charts.ACCENT,
-        markerfacecolor="white", zorder=3,
-    )  # fmt: skip
+        going,
+        [100 * weeks[place]["buy_rate"] for place in going],
+        "o",
+        markersize=4,
+        color=charts.ACCENT,
+        markerfacecolor="white",
+        zorder=3,
+    )
     every = max(1, len(weeks) // 4)
     axes.set_xticks(
-        at[::every], [f"{datetime.fromisoformat(one['name']):%d %b}".lstrip("0") for one in weeks[::every]]
+        at[::every],
+        [f"{datetime.fromisoformat(one['name']):%d %b}".lstrip("0") for one in weeks[::every]],
     )
     charts.title(
-        axes, "Bought within four weeks, %",
-        f"of the items sent, by week, with 95 %{'; hollow: not over yet' if going else ''}" if weeks else "nothing was sent yet",
-    )  # fmt: skip
+        axes,
+        "Bought within four weeks, %",
+        f"of the items sent, by week, with 95 %{'; hollow: not over yet' if going else ''}"
+        if weeks
+        else "nothing was sent yet",
+    )

@@ -21,10 +21,13 @@ def chart(sweep: "Sweep", policy: "Policy") -> bytes:
     axes = figure.add_subplot()
     bins = np.linspace(0, 1, 41).tolist()
     stacked = [
-        sweep.scores.churn_probability[sweep.scores.tier == tier].to_numpy() for tier in reversed(COLOURS)
+        sweep.scores.churn_probability[sweep.scores.tier == tier].to_numpy()
+        for tier in reversed(COLOURS)
     ]
     labels = [f"{tier} ({sweep.tiers[tier]:,})" for tier in reversed(COLOURS)]
-    axes.hist(stacked, bins=bins, stacked=True, color=list(reversed(COLOURS.values())), label=labels)
+    axes.hist(
+        stacked, bins=bins, stacked=True, color=list(reversed(COLOURS.values())), label=labels
+    )
     for threshold in (policy.tiers.medium, policy.tiers.high):
         axes.axvline(threshold, color="#555555", linewidth=0.8, linestyle=":")
     axes.set_yscale("symlog", linthresh=10)

@@ -44,27 +44,41 @@ def week(lake: "Lake", until: datetime, quiet_days: int) -> Week:
     events = lake.table("events", before=until)
     bought = events.filter(events.event_type == "purchase", events.customer_id.notnull())
     ago = (int(until.timestamp()) - bought.occurred_at.epoch_seconds()).cast("float64") / 86_400
-    order = ibis.coalesce(bought.order_id, bought.customer_id + bought.occurred_at.date().cast("string"))
+    order = ibis.coalesce(
+        bought.order_id, bought.customer_id + bought.occurred_at.date().cast("string")
+    )
     bought = bought.mutate(ago=ago, week=(ago / 7).floor().cast("int64"), order=order)
     customers = _customers(bought, quiet_days)
     recent = bought.filter(bought.week < SHOWN)
-    by_week: Any = recent.group_by("week").aggregate(
-        customers=recent.customer_id.nunique(),
-        orders=recent.order.nunique(),
-        revenue=recent.amount.sum().fill_null(0.0),
-        simulated=(recent.source == "simulated").sum().fill_null(0),
-    ).execute().set_index("week")  # fmt: skip
+    by_week: Any = (
+        recent.group_by("week")
+        .aggregate(
+            customers=recent.customer_id.nunique(),
+            orders=recent.order.nunique(),
+            revenue=recent.amount.sum().fill_null(0.0),
+            simulated=(recent.source == "simulated").sum().fill_null(0),
+        )
+        .execute()
+        .set_index("week")
+    )
 
     def of(number: int, name: str) -> float:
         return float(by_week[name].get(number, 0))
 
     return Week(
-        since=until - WEEK, until=until, quiet_days=quiet_days,
-        active=int(of(0, "customers")), active_before=int(of(1, "customers")),
-        orders=int(of(0, "orders")), orders_before=int(of(1, "orders")),
-        revenue=of(0, "revenue"), revenue_before=of(1, "revenue"),
-        simulated=int(of(0, "simulated")), weeks=_series(by_week["customers"], until), **customers,
-    )  # fmt: skip
+        since=until - WEEK,
+        until=until,
+        quiet_days=quiet_days,
+        active=int(of(0, "customers")),
+        active_before=int(of(1, "customers")),
+        orders=int(of(0, "orders")),
+        orders_before=int(of(1, "orders")),
+        revenue=of(0, "revenue"),
+        revenue_before=of(1, "revenue"),
+        simulated=int(of(0, "simulated")),
+        weeks=_series(by_week["customers"], until),
+        **customers,
+    )
 
 
 def _customers(bought: Any, quiet_days: int) -> dict[str, int]:
@@ -89,5 +103,6 @@ def _series(customers: Mapping[int, float], until: datetime) -> tuple[tuple[date
     """(first day, customers) of each week shown, oldest first; weeks before the first purchase are left out."""
     oldest = max(customers.keys(), default=0)
     return tuple(
-        (until - WEEK * (number + 1), int(customers.get(number, 0))) for number in range(int(oldest), -1, -1)
+        (until - WEEK * (number + 1), int(customers.get(number, 0)))
+        for number in range(int(oldest), -1, -1)
     )

@@ -151,7 +151,9 @@ class Policy(_Strict):
     def _some(cls, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
         """A file that leaves the rules out is for the other settings; one that says there are none is a slip."""
         if not rules:
-            raise ValueError("there is none, so nobody would get anything; write each below a line [[rules]]")
+            raise ValueError(
+                "there is none, so nobody would get anything; write each below a line [[rules]]"
+            )
         return rules
 
     @model_validator(mode="after")
@@ -161,7 +163,9 @@ class Policy(_Strict):
             if one.name == other.name:
                 raise ValueError(f"two rules are called {one.name!r}; give each its own name")
             if both := sorted({*one.cells(usual)} & {*other.cells(usual)}):
-                where = ", ".join(f"{what} {which}" for what, which in zip(DIMENSIONS, both[0], strict=True))
+                where = ", ".join(
+                    f"{what} {which}" for what, which in zip(DIMENSIONS, both[0], strict=True)
+                )
                 raise ValueError(
                     f"rules {one.name!r} and {other.name!r} overlap: both decide {where}; take it out of one of them"
                 )
@@ -228,7 +232,9 @@ class Policy(_Strict):
     def _decided(self) -> dict[Cell, Rule]:
         return {cell: rule for rule in self.rules for cell in rule.cells(self.usual_consent)}
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "Policy":
+    def model_copy(
+        self, *, update: Mapping[str, Any] | None = None, deep: bool = False
+    ) -> "Policy":
         """A copy decides by its own rules."""
         made = super().model_copy(update=update, deep=deep)
         made.__dict__.pop("_decided", None)
@@ -263,7 +269,11 @@ class Policy(_Strict):
             None where the policy says nothing about such a customer.
         """
         reasons = [*dict.fromkeys(map(reason_of, features)), ANY]
-        asked = ((tier, reason, band, consent) for band in dict.fromkeys((value, ANY)) for reason in reasons)
+        asked = (
+            (tier, reason, band, consent)
+            for band in dict.fromkeys((value, ANY))
+            for reason in reasons
+        )
         found = (self._decided.get(cell) for cell in asked)
         return next((rule for rule in found if rule and rule.action not in without), None)
 
@@ -285,7 +295,11 @@ class Policy(_Strict):
                 return False
             if rule.instead_of:
                 return bool(places & {*rule.instead_of})
-            alike = self.recommend.vary_offers and own.tiers and rule.model_dump(include={*home}) == home
+            alike = (
+                self.recommend.vary_offers
+                and own.tiers
+                and rule.model_dump(include={*home}) == home
+            )
             return tier in rule.tiers and bool(rule.name in places or alike)
 
         return (own, *(rule for rule in self.rules if rule is not own and may(rule)))

@@ -71,9 +71,7 @@ def rung(buyers: int) -> str:
     """Where the rules stand, and what a model needs."""
     if buyers < BUYERS_FOR_A_MODEL:
         return f"Rules (RFM), which rank and foretell nothing; a model needs {BUYERS_FOR_A_MODEL} buyers (have {buyers})."
-    return (
-        "Rules (RFM), which rank and foretell nothing: there is no model yet; `/retention retrain` makes one."
-    )
+    return "Rules (RFM), which rank and foretell nothing: there is no model yet; `/retention retrain` makes one."
 
 
 def quintile(values: pd.Series, among: pd.Series) -> np.ndarray:
@@ -83,12 +81,16 @@ def quintile(values: pd.Series, among: pd.Series) -> np.ndarray:
     return np.ceil(rank / len(others) * 5).clip(1, 5)
 
 
-def _reasons(row: dict[str, Any], silent: int, often: int, horizon_days: int) -> list[dict[str, Any]]:
+def _reasons(
+    row: dict[str, Any], silent: int, often: int, horizon_days: int
+) -> list[dict[str, Any]]:
     found = []
     if silent >= SILENT:
         weight = round(RECENCY * (silent - 1) / 4, 3)
         found.append({"feature": "recency", "text": silence(row, horizon_days), "weight": weight})
     if often <= SELDOM:
         text = f"{count(row['orders_all'], 'order')} ever, fewer than most"
-        found.append({"feature": "frequency", "text": text, "weight": round(FREQUENCY * (5 - often) / 4, 3)})
+        found.append(
+            {"feature": "frequency", "text": text, "weight": round(FREQUENCY * (5 - often) / 4, 3)}
+        )
     return sorted(found, key=lambda reason: -reason["weight"])

@@ -58,12 +58,16 @@ class Rule(BaseModel):
     def _known(self) -> "Rule":
         for reason in self.reasons:
             if reason not in REASONS and reason != ANY:
-                raise ValueError(f"there is no reason {reason!r}; use {', '.join(REASONS)} or {ANY}")
+                raise ValueError(
+                    f"there is no reason {reason!r}; use {', '.join(REASONS)} or {ANY}"
+                )
         for name, given in (("reasons", self.reasons), ("values", self.values)):
             if ANY in given and len(given) > 1:
                 raise ValueError(f"{name}: {ANY!r} already holds for every one; name it alone")
         if self.consent == ():
-            raise ValueError('consent is empty, so the rule is for nobody; use "given", "unknown" or both')
+            raise ValueError(
+                'consent is empty, so the rule is for nobody; use "given", "unknown" or both'
+            )
         return self
 
     @model_validator(mode="after")

@@ -89,25 +89,39 @@ def sweep(
     started = perf_counter()
     horizon = trained.horizon_days if trained else horizon_days
     moment = lake.as_of(as_of, horizon, trained.cutoff if trained else None)
-    scores, version, rung = _scored(lake, trained, moment.at, horizon_days, active_within_days, progress)
+    scores, version, rung = _scored(
+        lake, trained, moment.at, horizon_days, active_within_days, progress
+    )
     scores = _tiered(scores, policy).assign(as_of=moment.at, model_version=version)
     chosen = TIERS[: TIERS.index(tier) + 1]
     staked = scores.assign(at_stake=scores.churn_probability * scores.expected_value)
     # without prices nothing is at stake, and likelihood alone tells customers apart
-    cohort = staked[staked.tier.isin(chosen)].sort_values(["at_stake", "churn_probability"], ascending=False)
+    cohort = staked[staked.tier.isin(chosen)].sort_values(
+        ["at_stake", "churn_probability"], ascending=False
+    )
     return Sweep(
-        as_of=moment.at, note=moment.note,
+        as_of=moment.at,
+        note=moment.note,
         tiers={name: int((scores.tier == name).sum()) for name in TIERS},
-        cohort_tiers=chosen, revenue_at_risk=float(cohort.at_stake.sum()),
-        scores=scores.reset_index(drop=True), cohort=cohort.drop(columns="at_stake").reset_index(drop=True), top=top,
-        model_version=version, rung=rung, seconds=perf_counter() - started,
-    )  # fmt: skip
+        cohort_tiers=chosen,
+        revenue_at_risk=float(cohort.at_stake.sum()),
+        scores=scores.reset_index(drop=True),
+        cohort=cohort.drop(columns="at_stake").reset_index(drop=True),
+        top=top,
+        model_version=version,
+        rung=rung,
+        seconds=perf_counter() - started,
+    )
 
 
 def _scored(
-    lake: Any, trained: "TrainedChurn | None", at: datetime, horizon_days: int, active_within_days: int | None,
+    lake: Any,
+    trained: "TrainedChurn | None",
+    at: datetime,
+    horizon_days: int,
+    active_within_days: int | None,
     progress: Progress,
-) -> "tuple[pd.DataFrame, str, str]":  # fmt: skip
+) -> "tuple[pd.DataFrame, str, str]":
     if trained is None:
         from retention.risk import rules
 

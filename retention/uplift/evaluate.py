@@ -43,12 +43,19 @@ def evaluate(
     """
     started = perf_counter()
     trial = experiment(
-        read(data), treatment=treatment, outcome=outcome, features=features, control=control, arm=arm
+        read(data),
+        treatment=treatment,
+        outcome=outcome,
+        features=features,
+        control=control,
+        arm=arm,
     )
     return {**judge(trial, seed=seed, progress=progress), "seconds": perf_counter() - started}
 
 
-def best(trial: Experiment, *, seed: int = 0, progress: Progress = silent) -> tuple[str, np.ndarray]:
+def best(
+    trial: Experiment, *, seed: int = 0, progress: Progress = silent
+) -> tuple[str, np.ndarray]:
     """The learner that `judge` chooses, and what it predicted out of fold, (n,)."""
     scores, fold = cross_validated(trial, LEARNERS, seed=seed, progress=progress)
     name = select({name: _by_fold(trial, scores[name], fold)["qini"] for name in LEARNERS})
@@ -65,7 +72,11 @@ def judge(trial: Experiment, *, seed: int = 0, progress: Progress = silent) -> d
     selected = np.empty_like(risk)
     for name, (repeat, at) in zip(picked(qini), _places(fold), strict=True):
         selected[repeat, at] = scores[name][repeat, at]
-    beside = {"random": np.random.default_rng([seed, 1]).random(risk.shape), "risk": risk, "response": -risk}
+    beside = {
+        "random": np.random.default_rng([seed, 1]).random(risk.shape),
+        "risk": risk,
+        "response": -risk,
+    }
     draws = bootstrap(trial, {"model": scores[chosen], "selection": selected, **beside}, fold, seed)
     arms = [trial.outcome[trial.treated == arm] for arm in (1, 0)]
     return {
@@ -81,7 +92,9 @@ def judge(trial: Experiment, *, seed: int = 0, progress: Progress = silent) -> d
         "selection": {
             "qini": _means(_by_fold(trial, selected, fold))["qini"],
             "interval": interval(draws["selection"]["qini"]),
-            "above": {name: interval(draws["selection"]["qini"] - draws[name]["qini"]) for name in beside},
+            "above": {
+                name: interval(draws["selection"]["qini"] - draws[name]["qini"]) for name in beside
+            },
         },
         "model": chosen,
         "candidates": {
@@ -91,7 +104,7 @@ def judge(trial: Experiment, *, seed: int = 0, progress: Progress = silent) -> d
         "features": list(trial.features.columns),
         "left_out": trial.left_out,
         "folds": {"repeats": REPEATS, "folds": FOLDS},
-    }  # fmt: skip
+    }
 
 
 def cross_validated(
@@ -166,7 +179,10 @@ def predicted(
     with threadpool_limits(
         1
     ):  # the fits are small, and threads that wait for each other cost more than they bring
-        for name, learner in {**{name: make() for name, make in learners.items()}, "risk": Risk()}.items():
+        for name, learner in {
+            **{name: make() for name, make in learners.items()},
+            "risk": Risk(),
+        }.items():
             if isinstance(learner, Mean) and set(learner.members) <= set(found):
                 found[name] = np.mean([found[member] for member in learner.members], axis=0)
             else:
@@ -218,17 +234,23 @@ def bootstrap(
     customers = fold.shape[1]
     blocks = list(_places(fold))
     ranked = {
-        name: [Ranking.of(trial.outcome[at], score[repeat, at], trial.treated[at]) for repeat, at in blocks]
+        name: [
+            Ranking.of(trial.outcome[at], score[repeat, at], trial.treated[at])
+            for repeat, at in blocks
+        ]
         for name, score in scores.items()
     }
     found: dict[str, dict[str, list[np.ndarray]]] = {
         name: {m: [] for m in (*METRICS, "ate")} for name in scores
     }
-    for weights in resamples(customers, REPLICATES, seed, block=max(1, min(50, 3_000_000 // customers))):
+    for weights in resamples(
+        customers, REPLICATES, seed, block=max(1, min(50, 3_000_000 // customers))
+    ):
         ate = _weighted_ate(trial, weights)
         for name, rankings in ranked.items():
             measured = [
-                ranking.measure(weights[:, at]) for ranking, (_, at) in zip(rankings, blocks, strict=True)
+                ranking.measure(weights[:, at])
+                for ranking, (_, at) in zip(rankings, blocks, strict=True)
             ]
             for metric in METRICS:
                 found[name][metric].append(np.mean([one[metric] for one in measured], axis=0))

@@ -63,7 +63,9 @@ class Uplift:
     slope: float = 1.0
     offers: Offers | None = None
 
-    def predict(self, lake: Any, customers: pd.Series, at: datetime, horizon_days: int) -> Predicted:
+    def predict(
+        self, lake: Any, customers: pd.Series, at: datetime, horizon_days: int
+    ) -> Predicted:
         """Uplift of P(order within the horizon) of each of (n,) customer ids, by what was known before ``at``."""
         if self.learner is None:
             raise ValueError("past campaigns do not tell whom an offer moves")
@@ -109,10 +111,14 @@ def learn(
     name, predicted = best(trial, progress=progress)
     learner = LEARNERS[name]().fit(trial.features, trial.outcome, trial.treated, trial.propensity)
     return replace(
-        tried, why="learnt", name=name, learner=learner, mean=float(predicted.mean()),
+        tried,
+        why="learnt",
+        name=name,
+        learner=learner,
+        mean=float(predicted.mean()),
         slope=calibration(trial, predicted),
         offers=tell_apart(trial, kinds, name),
-    )  # fmt: skip
+    )
 
 
 def past(
@@ -128,7 +134,9 @@ def past(
     """
     over = before - timedelta(days=window_days)
     sent = lake.table("treatments", before=before).execute()
-    sent["kind"] = sent["offer"].map(_kind).where(sent["arm"] == "treatment", "") if "offer" in sent else ""
+    sent["kind"] = (
+        sent["offer"].map(_kind).where(sent["arm"] == "treatment", "") if "offer" in sent else ""
+    )
     sent = sent[(sent["sent_at"] <= pd.Timestamp(naive(over))) & ~sent["campaign_id"].isin(without)]
     one = ["campaign_id", "customer_id"]
     sent = sent[sent.groupby(one)["arm"].transform("nunique") == 1].drop_duplicates(one)
@@ -141,7 +149,9 @@ def past(
     features, outcome, treated, share = zip(*parts, strict=True)
     table = pd.concat(features, ignore_index=True)
     varied = [name for name in table.columns if table[name].nunique() > 1]
-    trial = Experiment(table[varied], np.concatenate(outcome), np.concatenate(treated), np.concatenate(share))
+    trial = Experiment(
+        table[varied], np.concatenate(outcome), np.concatenate(treated), np.concatenate(share)
+    )
     return trial, np.concatenate([rows["kind"].to_numpy(str) for rows in each]), len(names)
 
 
@@ -162,9 +172,13 @@ def _one(
     end = min(at + timedelta(days=window_days), before)
     treated = (rows["arm"] == "treatment").to_numpy(float)
     events = lake.table("events", before=end, since=at)
-    buyers = events.filter(events.event_type == "purchase").select("customer_id").distinct().execute()
+    buyers = (
+        events.filter(events.event_type == "purchase").select("customer_id").distinct().execute()
+    )
     ordered = rows["customer_id"].isin(buyers["customer_id"])
-    told = rows["purchased"].astype("boolean") if "purchased" in rows else pd.Series(pd.NA, rows.index)
+    told = (
+        rows["purchased"].astype("boolean") if "purchased" in rows else pd.Series(pd.NA, rows.index)
+    )
     outcome = told.fillna(ordered).to_numpy(float)
     return (
         _known(lake, rows["customer_id"], at, window_days),
@@ -177,5 +191,12 @@ def _one(
 def _known(lake: Any, customers: pd.Series, at: datetime, horizon_days: int) -> pd.DataFrame:
     """(n, k) features before a moment, in the customers' order; missing for who had not ordered yet."""
     names = [name for name in NAMES if name not in TREATED]
-    frame = computed(build(lake, at, horizon_days=horizon_days, active_within_days=None, names=names))
-    return frame.set_index("customer_id").reindex(customers)[names].astype(float).reset_index(drop=True)
+    frame = computed(
+        build(lake, at, horizon_days=horizon_days, active_within_days=None, names=names)
+    )
+    return (
+        frame.set_index("customer_id")
+        .reindex(customers)[names]
+        .astype(float)
+        .reset_index(drop=True)
+    )

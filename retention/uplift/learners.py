@@ -30,7 +30,10 @@ from retention.features.transforms import signed_log
 RARE = 0.001  # share of customers below which a word shares its column with the other rare ones
 SMALLEST_CELL = 5  # customers that each arm needs with, and without, the outcome
 WIDE = 0.3  # `EffectModelling`: prior variance of main effects and of the risk's say in the effect
-TRUSTS = (0.1, 0.001)  # of each column's: customers differ in many ways; in hardly more than their risk
+TRUSTS = (
+    0.1,
+    0.001,
+)  # of each column's: customers differ in many ways; in hardly more than their risk
 
 
 def encoder() -> ColumnTransformer:
@@ -40,17 +43,25 @@ def encoder() -> ColumnTransformer:
         FunctionTransformer(signed_log),
         StandardScaler(),
     )
-    words = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=RARE, sparse_output=False)
+    words = OneHotEncoder(
+        handle_unknown="infrequent_if_exist", min_frequency=RARE, sparse_output=False
+    )
     number = make_column_selector(dtype_include=["number", "bool"])
     word = make_column_selector(dtype_exclude=["number", "bool"])
-    return ColumnTransformer([("numbers", numbers, number), ("words", words, word)], sparse_threshold=0)
+    return ColumnTransformer(
+        [("numbers", numbers, number), ("words", words, word)], sparse_threshold=0
+    )
 
 
 class UpliftLearner(BaseEstimator):
     """The contract: ``fit(X, outcome, treated, propensity)``, then ``predict(X)``."""
 
     def fit(
-        self, X: pd.DataFrame, outcome: np.ndarray, treated: np.ndarray, propensity: np.ndarray | float
+        self,
+        X: pd.DataFrame,
+        outcome: np.ndarray,
+        treated: np.ndarray,
+        propensity: np.ndarray | float,
     ) -> "UpliftLearner":
         """Learn from a randomised campaign.
 
@@ -121,12 +132,16 @@ class EffectModelling(UpliftLearner):
         score = self.score_.decision_function(X)
         self.location_, self.scale_ = float(score.mean()), float(score.std()) or 1.0
         score = self._scaled(score)
-        self.models_ = [_logistic(WIDE).fit(self._with_arm(X, score, trust, t), y) for trust in TRUSTS]
+        self.models_ = [
+            _logistic(WIDE).fit(self._with_arm(X, score, trust, t), y) for trust in TRUSTS
+        ]
 
     def _scaled(self, score: np.ndarray) -> np.ndarray:
         return ((score - self.location_) / self.scale_)[:, None]
 
-    def _with_arm(self, X: np.ndarray, score: np.ndarray, trust: float, t: np.ndarray) -> np.ndarray:
+    def _with_arm(
+        self, X: np.ndarray, score: np.ndarray, trust: float, t: np.ndarray
+    ) -> np.ndarray:
         arm = (t - self.centre_)[:, None]
         # A column times f has a coefficient of 1 / f, so that one penalty of WIDE is one of WIDE f² to it.
         return np.hstack([X, 3.0 * arm, score * arm, np.sqrt(trust / WIDE) * X * arm])
@@ -201,7 +216,9 @@ class DoublyRobust(UpliftLearner):
         self.folds = folds
 
     def learn(self, X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray) -> None:
-        self.model_ = _sized(self.model, len(y)).fit(X, robust_effects(X, y, t, e, self.nuisance, self.folds))
+        self.model_ = _sized(self.model, len(y)).fit(
+            X, robust_effects(X, y, t, e, self.nuisance, self.folds)
+        )
 
     def uplift(self, X: np.ndarray) -> np.ndarray:
         return self.model_.predict(X)
@@ -269,7 +286,9 @@ def check_cells(outcome: np.ndarray, treated: np.ndarray) -> None:
             )
 
 
-def _between_arms(model: Any, with_arm: Callable[[np.ndarray], np.ndarray], customers: int) -> np.ndarray:
+def _between_arms(
+    model: Any, with_arm: Callable[[np.ndarray], np.ndarray], customers: int
+) -> np.ndarray:
     """What a model that knows the arm says of all as treated, less what it says of all as not."""
     one, none = (model.predict_proba(with_arm(np.full(customers, arm)))[:, 1] for arm in (1.0, 0.0))
     return one - none
@@ -281,9 +300,13 @@ def _logistic(C: float = 1.0) -> LogisticRegression:
 
 def _boosting() -> HistGradientBoostingRegressor:
     return HistGradientBoostingRegressor(
-        max_iter=60, learning_rate=0.05, max_leaf_nodes=8, l2_regularization=10.0, early_stopping=False,
+        max_iter=60,
+        learning_rate=0.05,
+        max_leaf_nodes=8,
+        l2_regularization=10.0,
+        early_stopping=False,
         random_state=0,
-    )  # fmt: skip
+    )
 
 
 def _sized(model: Any, customers: int) -> Any:

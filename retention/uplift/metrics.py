@@ -30,7 +30,9 @@ class Ranking:
         """Rank (n,) customers by predicted uplift; `outcome` and `treated` are 0 or 1."""
         order = np.argsort(uplift, kind="stable")[::-1]
         ends = np.r_[np.flatnonzero(np.diff(uplift[order])), len(order) - 1]
-        return cls(np.asarray(outcome, float)[order], np.asarray(treated, float)[order], order, ends)
+        return cls(
+            np.asarray(outcome, float)[order], np.asarray(treated, float)[order], order, ends
+        )
 
     def measure(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """All `METRICS`.
@@ -45,7 +47,11 @@ class Ranking:
         dict
             Metric → (b,). NaN where an arm is empty.
         """
-        w = np.ones((1, len(self.order))) if weights is None else weights[:, self.order].astype(float)
+        w = (
+            np.ones((1, len(self.order)))
+            if weights is None
+            else weights[:, self.order].astype(float)
+        )
         cells = {
             (y, t): np.cumsum(w * ((self.outcome == y) & (self.treated == t)), axis=1)
             for y in (0, 1)
@@ -79,7 +85,10 @@ _AUUC_BEST = {
 
 def figures(outcome: np.ndarray, uplift: np.ndarray, treated: np.ndarray) -> dict[str, float]:
     """`METRICS` of one ranking of (n,) customers."""
-    return {name: float(value[0]) for name, value in Ranking.of(outcome, uplift, treated).measure().items()}
+    return {
+        name: float(value[0])
+        for name, value in Ranking.of(outcome, uplift, treated).measure().items()
+    }
 
 
 def resamples(customers: int, replicates: int, seed: int, block: int = 50) -> Iterator[np.ndarray]:
@@ -115,7 +124,8 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 def _area(cells: Cells, height: Height) -> np.ndarray:
     """The area under a curve from (0, 0), by trapezia, (b,)."""
     x, y = (
-        np.pad(curve, ((0, 0), (1, 0))) for curve in (np.sum(list(cells.values()), axis=0), height(cells))
+        np.pad(curve, ((0, 0), (1, 0)))
+        for curve in (np.sum(list(cells.values()), axis=0), height(cells))
     )
     return (np.diff(x, axis=1) * (y[:, 1:] + y[:, :-1])).sum(axis=1) / 2
 
@@ -138,7 +148,9 @@ def _auuc(cells: Cells, totals: Cells) -> np.ndarray:
 def _perfect(totals: Cells, groups: tuple[tuple[tuple[int, int], ...], ...]) -> Cells:
     """The curve's cells where customers come in these groups of cells: (b, groups)."""
     return {
-        cell: np.cumsum(np.stack([totals[cell] * (cell in group) for group in groups], axis=1), axis=1)
+        cell: np.cumsum(
+            np.stack([totals[cell] * (cell in group) for group in groups], axis=1), axis=1
+        )
         for cell in totals
     }
 
@@ -149,6 +161,7 @@ def _top(w: np.ndarray, outcome: np.ndarray, treated: np.ndarray, share: float) 
     size = np.floor(reached[:, -1:] * share)
     inside = np.clip(size - (reached - w), 0, w)
     arms = [
-        (inside * arm * outcome).sum(axis=1) / (inside * arm).sum(axis=1) for arm in (treated, 1 - treated)
+        (inside * arm * outcome).sum(axis=1) / (inside * arm).sum(axis=1)
+        for arm in (treated, 1 - treated)
     ]
     return arms[0] - arms[1]

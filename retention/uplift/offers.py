@@ -37,7 +37,9 @@ def kind(offer: Mapping[str, Any]) -> str:
     # free shipping's amount is what a parcel costs just now
     amount = offer.get("amount") if action == "coupon" else 0.0
     terms = (offer.get("discount"), amount, offer.get("min_order"))
-    bound = ["category"] if offer.get("category") or offer.get("categories") else []  # whichever it is
+    bound = (
+        ["category"] if offer.get("category") or offer.get("categories") else []
+    )  # whichever it is
     return ":".join([action, *(f"{term or 0.0:g}" for term in terms), *bound]) if action else ""
 
 
@@ -97,8 +99,12 @@ def tell_apart(trial: Experiment, kinds: np.ndarray, learner: str) -> Offers | N
     known = np.asarray(np.isin(kinds, names))
     given = make_pipeline(encoder(), _allotment(int(known.sum())))
     chance = np.empty((len(kinds), len(names)))
-    chance[known] = cross_val_predict(given, trial.features[known], kinds[known], method="predict_proba")
-    chance[~known] = given.fit(trial.features[known], kinds[known]).predict_proba(trial.features[~known])
+    chance[known] = cross_val_predict(
+        given, trial.features[known], kinds[known], method="predict_proba"
+    )
+    chance[~known] = given.fit(trial.features[known], kinds[known]).predict_proba(
+        trial.features[~known]
+    )
     shared = np.all(chance >= SUPPORT, axis=1)
     found = {}
     for place, name in enumerate(names):
@@ -117,9 +123,13 @@ def tell_apart(trial: Experiment, kinds: np.ndarray, learner: str) -> Offers | N
 def _allotment(customers: int) -> HistGradientBoostingClassifier:
     """Trees, for policies are made of thresholds."""
     return HistGradientBoostingClassifier(
-        max_iter=60, learning_rate=0.1, max_leaf_nodes=8, min_samples_leaf=max(20, customers // 100),
-        early_stopping=False, random_state=0,
-    )  # fmt: skip
+        max_iter=60,
+        learning_rate=0.1,
+        max_leaf_nodes=8,
+        min_samples_leaf=max(20, customers // 100),
+        early_stopping=False,
+        random_state=0,
+    )
 
 
 def _one(
@@ -157,5 +167,8 @@ def _settled(given: Pipeline, found: Mapping[str, tuple[Told, float]]) -> Offers
     real = 1 - freedom / q
     return Offers(
         given,
-        {name: replace(one, level=middle + real * (one.level - middle)) for name, (one, _) in found.items()},
+        {
+            name: replace(one, level=middle + real * (one.level - middle))
+            for name, (one, _) in found.items()
+        },
     )

@@ -17,9 +17,7 @@ from scipy import stats
 from retention.errors import BadInput
 
 IMBALANCE = 1e-4  # p of a difference between the arms below which a column is not from before
-CERTAINTY = (
-    1e-9  # chance that so many customers of one value have the same outcome, below which the value decides it
-)
+CERTAINTY = 1e-9  # chance that so many customers of one value have the same outcome, below which the value decides it
 WORDS = 200  # a text column with more different values is a name or an id
 
 _TREATED = {"1", "1.0", "true", "t", "yes", "y", "treatment", "treated", "test"}
@@ -54,7 +52,9 @@ def read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise BadInput(f"--data: there is no file {path}; give a CSV or Parquet file.")
     parquet = path.suffix.lower() in (".parquet", ".pq")
-    reader = "read_parquet(?)" if parquet else "read_csv(?, header = true)"  # columns are asked for by name
+    reader = (
+        "read_parquet(?)" if parquet else "read_csv(?, header = true)"
+    )  # columns are asked for by name
     try:
         with duckdb.connect() as connection:
             table = connection.execute(f"SELECT * FROM {reader}", [str(path)]).df()  # noqa: S608 - two words of ours
@@ -127,7 +127,9 @@ def _check_column(table: pd.DataFrame, option: str, name: str) -> None:
     if name in table.columns:
         return
     near = difflib.get_close_matches(name, [str(column) for column in table.columns], 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(str, table.columns))}."
+    hint = (
+        f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(str, table.columns))}."
+    )
     raise BadInput(f"{option}: the data has no column {name!r}; {hint}")
 
 
@@ -186,7 +188,9 @@ def _features(
     for name in dict.fromkeys(asked or [str(column) for column in table.columns]):
         if name in (treatment, outcome):
             if asked:
-                raise BadInput(f"--features: {name!r} is the treatment or the outcome itself; leave it out.")
+                raise BadInput(
+                    f"--features: {name!r} is the treatment or the outcome itself; leave it out."
+                )
             continue
         column = _usable(table[name])
         reason = _unusable(column) or ("" if asked else _leak(column, treated, happened))

@@ -122,7 +122,10 @@ def _filled(chosen: np.ndarray, options: np.ndarray, limits: Sequence[Limit]) ->
         if not fits.any():
             break
         price = sum(
-            (np.maximum(more, 0) / max(room, 1e-12) for more, room in zip(extra, left, strict=True)),
+            (
+                np.maximum(more, 0) / max(room, 1e-12)
+                for more, room in zip(extra, left, strict=True)
+            ),
             np.zeros(1),
         )
         worth = np.where(fits, gain / np.maximum(price, 1e-12), -np.inf)

@@ -10,7 +10,9 @@ from retention.value import bgnbd, mbgnbd, paretonbd
 from retention.value.contract import PurchaseModel
 
 FITS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], PurchaseModel]] = {
-    "bg_nbd": bgnbd.fit, "mbg_nbd": mbgnbd.fit, "pareto_nbd": paretonbd.fit,
-}  # fmt: skip
+    "bg_nbd": bgnbd.fit,
+    "mbg_nbd": mbgnbd.fit,
+    "pareto_nbd": paretonbd.fit,
+}
 
 __all__ = ["FITS", "PurchaseModel"]

@@ -47,7 +47,9 @@ class BgNbd(PurchaseModel):
         odds = self.a / (self.b + np.maximum(x, 1) - 1) * np.exp(np.minimum(ratio, 700))
         return 1 / (1 + np.where(x > 0, odds, 0.0))
 
-    def no_purchase(self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, horizon: float) -> np.ndarray:
+    def no_purchase(
+        self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, horizon: float
+    ) -> np.ndarray:
         """P(no purchase within ``horizon`` from now), (n,)."""
         x = np.asarray(x, dtype=float)
         none_if_alive = np.exp(
@@ -55,7 +57,9 @@ class BgNbd(PurchaseModel):
         )
         return 1 - self.alive(x, t_x, age) * (1 - none_if_alive)
 
-    def expected(self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, horizon: float) -> np.ndarray:
+    def expected(
+        self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, horizon: float
+    ) -> np.ndarray:
         """E[purchases within ``horizon`` from now], (n,)."""
         x = np.asarray(x, dtype=float)
         a = off_one(self.a)

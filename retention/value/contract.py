@@ -39,10 +39,14 @@ class PurchaseModel(ABC):
         """P(still a customer), (n,). Never use its complement as churn risk: see `no_purchase`."""
 
     @abstractmethod
-    def expected(self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, horizon: float) -> np.ndarray:
+    def expected(
+        self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, horizon: float
+    ) -> np.ndarray:
         """E[purchases within ``horizon`` from now], (n,)."""
 
-    def no_purchase(self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, horizon: float) -> np.ndarray:
+    def no_purchase(
+        self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, horizon: float
+    ) -> np.ndarray:
         """P(no purchase within ``horizon`` from now), (n,).
 
         A customer of whom nothing is heard until T + t has the history (x, t_x, T + t), so the likelihood of that over
@@ -58,7 +62,9 @@ class PurchaseModel(ABC):
 
     def wait_if_alive(self, x: np.ndarray, age: np.ndarray, share: float = 0.5) -> np.ndarray:
         """By when a ``share`` of such customers, while they still are, has purchased again, (n,) from now."""
-        return (self.alpha + age) * np.expm1(-np.log1p(-share) / (self.r + np.asarray(x, dtype=float)))
+        return (self.alpha + age) * np.expm1(
+            -np.log1p(-share) / (self.r + np.asarray(x, dtype=float))
+        )
 
     def parameters(self) -> dict[str, float]:
         """Its parameters by name."""
@@ -83,7 +89,11 @@ def checked(x: Any, t_x: Any, age: Any) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def maximum_likelihood(
-    make: Callable[..., M], start: tuple[float, ...], x: np.ndarray, t_x: np.ndarray, age: np.ndarray
+    make: Callable[..., M],
+    start: tuple[float, ...],
+    x: np.ndarray,
+    t_x: np.ndarray,
+    age: np.ndarray,
 ) -> tuple[np.ndarray, float]:
     """Parameters that make (n,) histories likeliest, and the unit of time they are in.
 
@@ -105,7 +115,9 @@ def maximum_likelihood(
         The mean age.
     """
     unit = max(float(age.mean()), 1e-9)
-    rows, weights = np.unique(np.column_stack([x, t_x / unit, age / unit]), axis=0, return_counts=True)
+    rows, weights = np.unique(
+        np.column_stack([x, t_x / unit, age / unit]), axis=0, return_counts=True
+    )
     weights = weights / weights.sum()
     penalty = _PENALTY / len(x) ** 0.5
 
@@ -115,6 +127,9 @@ def maximum_likelihood(
 
     with threadpool_limits(1):  # BLAS threads for four numbers only wait for each other
         found = minimize(
-            loss, np.log(start), method="L-BFGS-B", options={"maxiter": 300, "ftol": 1e-13, "gtol": 1e-8}
+            loss,
+            np.log(start),
+            method="L-BFGS-B",
+            options={"maxiter": 300, "ftol": 1e-13, "gtol": 1e-8},
         )
     return np.exp(np.clip(found.x, -_BOUND, _BOUND)), unit

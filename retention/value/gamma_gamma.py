@@ -27,9 +27,14 @@ def log_likelihood(model: GammaGamma, x: np.ndarray, mean: np.ndarray) -> np.nda
     """Log-likelihood of each customer, (n,)."""
     p, q, v = model.p, model.q, model.v
     return (
-        gammaln(p * x + q) - gammaln(p * x) - gammaln(q) + q * np.log(v)
-        + (p * x - 1) * np.log(mean) + p * x * np.log(x) - (p * x + q) * np.log(x * mean + v)
-    )  # fmt: skip
+        gammaln(p * x + q)
+        - gammaln(p * x)
+        - gammaln(q)
+        + q * np.log(v)
+        + (p * x - 1) * np.log(mean)
+        + p * x * np.log(x)
+        - (p * x + q) * np.log(x * mean + v)
+    )
 
 
 def fit(x: np.ndarray, mean: np.ndarray) -> GammaGamma:

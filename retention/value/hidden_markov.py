@@ -16,7 +16,11 @@ STATES, ROUNDS = 16, 40
 MOST_DAYS = 3  # of a period that are told apart: as many or more
 SAMPLE = 2500  # customers; so many are enough for the parameters
 _STAYS = 0.9
-_STAY, _MOVE, _SAID = 5.0, 0.02, 0.1  # pseudo-counts: of staying, of each move, of each number of days
+_STAY, _MOVE, _SAID = (
+    5.0,
+    0.02,
+    0.1,
+)  # pseudo-counts: of staying, of each move, of each number of days
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,9 @@ class BuyingStates:
         state = np.empty((0, len(self.start)))
         for told, known in zip(counts.T, seen, strict=True):
             fresh = np.broadcast_to(self.start, (known - len(state), len(self.start)))
-            state = np.concatenate([state @ self.moves, fresh]) * self.days.T.take(told[:known], axis=0)
+            state = np.concatenate([state @ self.moves, fresh]) * self.days.T.take(
+                told[:known], axis=0
+            )
             state /= _total(state)
             yield state
 

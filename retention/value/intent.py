@@ -62,8 +62,13 @@ class Intent:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return {"columns": list(self.columns), "median": list(self.median), "mean": list(self.mean),
-                "sd": list(self.sd), "weights": [None if w is None else list(w) for w in self.weights]}  # fmt: skip
+        return {
+            "columns": list(self.columns),
+            "median": list(self.median),
+            "mean": list(self.mean),
+            "sd": list(self.sd),
+            "weights": [None if w is None else list(w) for w in self.weights],
+        }
 
     @classmethod
     def from_dict(cls, held: dict[str, Any]) -> "Intent":
@@ -94,7 +99,9 @@ def fit(columns: Sequence[str], past: Sequence[Past]) -> Intent:
     median = np.where(empty, 0.0, np.nanmedian(np.where(empty, 0.0, Z), axis=0))
     Z = np.where(np.isnan(Z), median, Z)
     mean, sd = Z.mean(axis=0), Z.std(axis=0)
-    plain = Intent(tuple(columns), _plain(median), _plain(mean), _plain(np.where(sd > 0, sd, 1.0)), ())
+    plain = Intent(
+        tuple(columns), _plain(median), _plain(mean), _plain(np.where(sd > 0, sd, 1.0)), ()
+    )
     weights = tuple(_stretch(plain, past, place) for place in range(len(EDGES) - 1))
     return Intent(plain.columns, plain.median, plain.mean, plain.sd, weights)
 

@@ -46,7 +46,9 @@ class MbgNbd(PurchaseModel):
         ratio = (self.r + x) * (np.log(self.alpha + age) - np.log(self.alpha + t_x))
         return 1 / (1 + self.a / (self.b + x) * np.exp(np.minimum(ratio, 700)))
 
-    def expected(self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, horizon: float) -> np.ndarray:
+    def expected(
+        self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, horizon: float
+    ) -> np.ndarray:
         """E[purchases within ``horizon`` from now], (n,)."""
         x = np.asarray(x, dtype=float)
         a = off_one(self.a)

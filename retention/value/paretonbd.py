@@ -44,13 +44,17 @@ class ParetoNbd(PurchaseModel):
         still = -(self.r + x) * np.log(self.alpha + age) - self.s * np.log(self.beta + age)
         return np.exp(np.minimum(self._common(x) + still - self.log_likelihood(x, t_x, age), 0.0))
 
-    def expected(self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, horizon: float) -> np.ndarray:
+    def expected(
+        self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, horizon: float
+    ) -> np.ndarray:
         """E[purchases within ``horizon`` from now], (n,)."""
         x = np.asarray(x, dtype=float)
         passed = np.log(self.beta + age + horizon) - np.log(self.beta + age)
         lower = self.s - 1
         time = passed if abs(lower) < 1e-9 else -np.expm1(-lower * passed) / lower
-        return (self.r + x) * (self.beta + age) / (self.alpha + age) * time * self.alive(x, t_x, age)
+        return (
+            (self.r + x) * (self.beta + age) / (self.alpha + age) * time * self.alive(x, t_x, age)
+        )
 
     def _common(self, x: np.ndarray) -> np.ndarray:
         gammas = gammaln(self.r + x) - gammaln(self.r)

@@ -9,11 +9,23 @@ from tests.benchmarks import generated, lake, models, queues, report, slash, sta
 from tests.benchmarks.measure import Figure
 
 GROUPS: dict[str, Callable[[], dict[str, Figure]]] = {
-    "import": lake.imports, "volume": volume.volume, "home": models.home, "features": lake.features, "churn": models.churn, "scoring": models.scoring,
-    "recommender": models.recommender, "sweep": models.sweep, "lists": models.lists, "slash": slash.slash,
-    "top_10": tastes.top_10, "demo": startup.demo, "large": generated.large, "models": tastes.models, "at_risk": generated.at_risk,
+    "import": lake.imports,
+    "volume": volume.volume,
+    "home": models.home,
+    "features": lake.features,
+    "churn": models.churn,
+    "scoring": models.scoring,
+    "recommender": models.recommender,
+    "sweep": models.sweep,
+    "lists": models.lists,
+    "slash": slash.slash,
+    "top_10": tastes.top_10,
+    "demo": startup.demo,
+    "large": generated.large,
+    "models": tastes.models,
+    "at_risk": generated.at_risk,
     "queues": queues.queues,
-}  # fmt: skip
+}
 ASKED_FOR = (
     "large",
     "models",
@@ -25,7 +37,9 @@ ASKED_FOR = (
 def main(asked: list[str]) -> int:
     """Run, print, write; 1 where a bound was not kept or a group failed."""
     if unknown := set(asked) - set(GROUPS):
-        sys.exit(f"There is no bench {', '.join(sorted(unknown))}; choose from {', '.join(GROUPS)}.")
+        sys.exit(
+            f"There is no bench {', '.join(sorted(unknown))}; choose from {', '.join(GROUPS)}."
+        )
     figures: dict[str, Figure] = {}
     failed: dict[str, str] = {}
     for name in asked or [name for name in GROUPS if name not in ASKED_FOR]:
@@ -39,7 +53,9 @@ def main(asked: list[str]) -> int:
         if done.returncode:
             failed[name] = f"it ended with status {done.returncode}"
             continue
-        found = {key: Figure(**value) for key, value in json.loads(done.stdout.splitlines()[-1]).items()}
+        found = {
+            key: Figure(**value) for key, value in json.loads(done.stdout.splitlines()[-1]).items()
+        }
         figures |= found
         for key, figure in found.items():
             beside = f"  (peer {figure.peer:g}, ratio {figure.ratio:g})" if figure.peer else ""
@@ -54,6 +70,8 @@ def main(asked: list[str]) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
-        print(json.dumps({name: figure.as_dict() for name, figure in GROUPS[sys.argv[2]]().items()}))
+        print(
+            json.dumps({name: figure.as_dict() for name, figure in GROUPS[sys.argv[2]]().items()})
+        )
     else:
         sys.exit(main(sys.argv[1:]))

@@ -61,22 +61,33 @@ def cdnow() -> None:
         names=["id", "day", "discs", "amount"],
         index_col=False,
     )
-    frame = pd.DataFrame({
-        "customer_id": bought.id.astype(str), "event_type": "purchase", "quantity": bought.discs,
-        "occurred_at": pd.to_datetime(bought.day.astype(str)).dt.tz_localize("UTC"), "amount": bought.amount,
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "customer_id": bought.id.astype(str),
+            "event_type": "purchase",
+            "quantity": bought.discs,
+            "occurred_at": pd.to_datetime(bought.day.astype(str)).dt.tz_localize("UTC"),
+            "amount": bought.amount,
+        }
+    )
     _table("CDNOW", frame, [(_moment("1998-01-01"), 181, None)])
 
 
 def made_up() -> None:
     """The shops of tests/shops.py."""
     for make, moments in SHOPS:
-        asked = [(shops.BEGIN + timedelta(days=day), horizon, within) for day, horizon, within in moments]
+        asked = [
+            (shops.BEGIN + timedelta(days=day), horizon, within) for day, horizon, within in moments
+        ]
         _table(make.__name__, make(), asked)
 
 
-def _table(name: str, frame: pd.DataFrame, asked: Sequence[tuple[datetime, int, int | None]]) -> None:
-    print(f"\n| {name} | {' | '.join(NAMES)} | of chance (ECE) | best baseline (log-loss) | model |")
+def _table(
+    name: str, frame: pd.DataFrame, asked: Sequence[tuple[datetime, int, int | None]]
+) -> None:
+    print(
+        f"\n| {name} | {' | '.join(NAMES)} | of chance (ECE) | best baseline (log-loss) | model |"
+    )
     print(f"| --- | {'--- | ' * (len(NAMES) + 3)}")
     with _lake(frame) as lake:
         for cutoff, horizon, within in asked:
@@ -110,8 +121,11 @@ def _moment(day: str) -> datetime:
 
 
 PARTS: dict[str, Callable[[], None]] = {
-    "tuning": lambda: journey(TUNING), "reported": lambda: journey(REPORTED), "cdnow": cdnow, "shops": made_up,
-}  # fmt: skip
+    "tuning": lambda: journey(TUNING),
+    "reported": lambda: journey(REPORTED),
+    "cdnow": cdnow,
+    "shops": made_up,
+}
 
 if __name__ == "__main__":
     if unknown := set(sys.argv[1:]) - set(PARTS):

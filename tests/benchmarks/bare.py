@@ -37,7 +37,8 @@ class Bare:
         answer = self.app.dispatch(BoltRequest(body=body, headers=headers))
         content = (answer.body or "").encode()
         start_response(
-            f"{answer.status} OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(content)))]
+            f"{answer.status} OK",
+            [("Content-Type", "text/plain"), ("Content-Length", str(len(content)))],
         )
         return [content]
 
@@ -51,9 +52,15 @@ class Server(BaseApplication):
 
     def load_config(self) -> None:
         options = {
-            "bind": f"127.0.0.1:{Settings().port}", "worker_class": "gthread", "workers": 1, "threads": THREADS,
-            "timeout": 60, "graceful_timeout": 5, "keepalive": 30, "control_socket_disable": True,
-        }  # fmt: skip
+            "bind": f"127.0.0.1:{Settings().port}",
+            "worker_class": "gthread",
+            "workers": 1,
+            "threads": THREADS,
+            "timeout": 60,
+            "graceful_timeout": 5,
+            "keepalive": 30,
+            "control_socket_disable": True,
+        }
         for name, value in options.items():
             self.cfg.set(name, value)
 

@@ -47,8 +47,10 @@ def at_risk() -> dict[str, Figure]:
     finally:
         shutil.rmtree(home, ignore_errors=True)
     return {
-        "at_risk_train": alone(learned, "s"), "at_risk": alone(took, "s"), "at_risk_peak": alone(peak_mb(), "MiB"),
-    }  # fmt: skip
+        "at_risk_train": alone(learned, "s"),
+        "at_risk": alone(took, "s"),
+        "at_risk_peak": alone(peak_mb(), "MiB"),
+    }
 
 
 def _measured(events: int) -> tuple[float, float, float]:
@@ -83,7 +85,8 @@ def generate(lake: Any, events: int) -> None:
 
     visits, customers = events // LINES, events // EVENTS_A_CUSTOMER
     starts = [
-        datetime(BEGIN.year + month // 12, month % 12 + 1, 1, tzinfo=UTC) for month in range(MONTHS + 1)
+        datetime(BEGIN.year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+        for month in range(MONTHS + 1)
     ]
     span = int((starts[-1] - BEGIN).total_seconds())
     firsts = [-(-int((start - BEGIN).total_seconds()) * visits // span) for start in starts]
@@ -118,7 +121,9 @@ def generate(lake: Any, events: int) -> None:
         f"CAST({columns.get(column.name, 'NULL')} AS {types[column.kind]}) AS {column.name}"
         for column in table.columns
     )
-    lake.duckdb.execute(f"CREATE OR REPLACE VIEW generated_events AS SELECT visit, {selected} FROM generated")
+    lake.duckdb.execute(
+        f"CREATE OR REPLACE VIEW generated_events AS SELECT visit, {selected} FROM generated"
+    )
     parts = {
         f"{start:%Y-%m}": f"visit >= {first} AND visit < {end}"
         for start, first, end in zip(starts[:-1], firsts[:-1], firsts[1:], strict=True)

@@ -31,7 +31,16 @@ from retention.uplift.learners import (
 from retention.uplift.table import experiment, read
 
 CUSTOMERS, CONTROL = 64_000, "No E-Mail"
-FEATURES = ("recency", "history_segment", "history", "mens", "womens", "zip_code", "newbie", "channel")
+FEATURES = (
+    "recency",
+    "history_segment",
+    "history",
+    "mens",
+    "womens",
+    "zip_code",
+    "newbie",
+    "channel",
+)
 
 TEXTBOOK: Mapping[str, Callable[[], UpliftLearner]] = {
     "T-learner, LR": lambda: TLearner(LogisticRegression(max_iter=2000)),
@@ -47,13 +56,15 @@ REFERENCE: Mapping[str, tuple[str | None, Mapping[str, float]]] = {
     "any e-mail": (
         None,
         {
-            "T-learner, LR": 0.035, "S-learner, LR with interactions": 0.036, "class transformation": 0.034,
+            "T-learner, LR": 0.035,
+            "S-learner, LR with interactions": 0.036,
+            "class transformation": 0.034,
             "DR, ridge": 0.034,
         },
     ),
     "women's": ("Womens E-Mail", {"class transformation": 0.063, "DR, boosting": 0.063}),
     "men's": ("Mens E-Mail", {"class transformation": 0.015, RISK: 0.024}),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +116,9 @@ def compare(table: pd.DataFrame, arm: str | None) -> Compared:
             [
                 qini_auc_score(trial.outcome[at], score[repeat, at], treated[at])
                 for repeat in range(len(fold))
-                for at in (np.flatnonzero(fold[repeat] == number) for number in range(fold.max() + 1))
+                for at in (
+                    np.flatnonzero(fold[repeat] == number) for number in range(fold.max() + 1)
+                )
             ]
         )
         for name, score in scores.items()
@@ -127,7 +140,12 @@ def rows(
             gap = found.ours - here
             error = float(gap.std(ddof=1) / np.sqrt(len(gap)))
             known = figure if published else float(here.mean())
-            yield Row(comparison, learner, known, float(here.mean()), float(found.ours.mean()), error), found
+            yield (
+                Row(
+                    comparison, learner, known, float(here.mean()), float(found.ours.mean()), error
+                ),
+                found,
+            )
 
 
 def main(file: str) -> int:
@@ -161,7 +179,9 @@ def main(file: str) -> int:
                 print(
                     f"{shown:12} ours: {name:28} {best:7.3f} {'':7} {found.qini[name].mean():7.3f} {error:6.3f}{mark}"
                 )
-            print(f"{shown:12} ours, the choosing itself {'':9} {'':7} {'':7} {found.choosing.mean():7.3f}")
+            print(
+                f"{shown:12} ours, the choosing itself {'':9} {'':7} {'':7} {found.choosing.mean():7.3f}"
+            )
         held.append(row.holds)
         print(
             f"{row.comparison:12} {row.learner:34} {row.known:7.3f} {row.here:7.3f} {row.ours:7.3f} {row.error:6.3f}  {'holds' if row.holds else 'MISSED'}"

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import peers
-from tests.benchmarks.measure import FOLDER, Figure, against, alone, in_turns, peak_mb, seconds, settings
+from tests.benchmarks.measure import (
+    FOLDER,
+    Figure,
+    against,
+    alone,
+    in_turns,
+    peak_mb,
+    seconds,
+    settings,
+)
 
 CUTOFF = datetime(2017, 12, 5, tzinfo=UTC)
 REPEATS = 5
@@ -65,7 +74,9 @@ def _import(home: Any, file: Path) -> None:
         Lake.open(home), database, home, "events", [str(file)], extracts.MAPS / "events.toml"
     )
     database.dispose()
-    assert report.rows_accepted + report.rows_duplicate + report.rows_quarantined == report.rows_read
+    assert (
+        report.rows_accepted + report.rows_duplicate + report.rows_quarantined == report.rows_read
+    )
     assert report.rows_quarantined <= report.rows_read / 1000
 
 
@@ -82,7 +93,9 @@ def features() -> dict[str, Figure]:
     files = [str(file) for file in sorted((lake.root / "events").glob("*/*.parquet"))]
 
     def core() -> Any:
-        return computed(build(lake, CUTOFF, horizon_days=H, active_within_days=ACTIVE, names=peers.CORE))
+        return computed(
+            build(lake, CUTOFF, horizon_days=H, active_within_days=ACTIVE, names=peers.CORE)
+        )
 
     def every() -> Any:
         return computed(build(lake, CUTOFF, horizon_days=H, active_within_days=ACTIVE))
@@ -97,7 +110,8 @@ def features() -> dict[str, Figure]:
     _equal(rows, polars().to_pandas())
     _equal(rows, pandas())
     scan, scan_all = (
-        _scan(lake, columns) for columns in (peers.READ, (*peers.READ, "rating", "duration_s", "channel"))
+        _scan(lake, columns)
+        for columns in (peers.READ, (*peers.READ, "rating", "duration_s", "channel"))
     )
     scan(), scan_all(), every()
     times = 4 * REPEATS
@@ -134,5 +148,7 @@ def _equal(ours: Any, theirs: Any) -> None:
 
     ours, theirs = (frame.sort_values("customer_id") for frame in (ours, theirs))
     assert ours.customer_id.tolist() == theirs.customer_id.tolist()
-    values = [frame[list(peers.CORE)].to_numpy(dtype=float, na_value=np.nan) for frame in (ours, theirs)]
+    values = [
+        frame[list(peers.CORE)].to_numpy(dtype=float, na_value=np.nan) for frame in (ours, theirs)
+    ]
     np.testing.assert_allclose(*values, rtol=1e-6, atol=1e-6, equal_nan=True)

@@ -12,7 +12,9 @@ from typing import Any
 from retention.settings import Settings
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
-FOLDER = BUILD / "bench"  # homes and models, kept from one run to the next where that is no cheating
+FOLDER = (
+    BUILD / "bench"
+)  # homes and models, kept from one run to the next where that is no cheating
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,9 @@ def seconds(work: Callable[[], Any], *, times: int = 1) -> float:
     return median(found)
 
 
-def in_turns(one: Callable[[], Any], other: Callable[[], Any], *, times: int) -> tuple[float, float]:
+def in_turns(
+    one: Callable[[], Any], other: Callable[[], Any], *, times: int
+) -> tuple[float, float]:
     """The median wall time of each, taken in turns: what else the machine does falls on both."""
     pairs = [(seconds(one), seconds(other)) for _ in range(times)]
     return median(pair[0] for pair in pairs), median(pair[1] for pair in pairs)

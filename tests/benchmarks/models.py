@@ -6,7 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 from tests.benchmarks.lake import CUTOFF
-from tests.benchmarks.measure import FOLDER, Figure, against, alone, in_turns, peak_mb, seconds, settings
+from tests.benchmarks.measure import (
+    FOLDER,
+    Figure,
+    against,
+    alone,
+    in_turns,
+    peak_mb,
+    seconds,
+    settings,
+)
 
 MILLION = 1_000_000
 CHURN, RECOMMEND = FOLDER / "churn.model", FOLDER / "recommend.model"
@@ -122,16 +131,34 @@ def _job() -> Callable[[str], Any]:
         row = champion(session, place, "recommend")
         if row is None or row.sha256 != hashlib.sha256(content).hexdigest():
             row = save(
-                place, "recommend", content, estimator="bench", cutoff=CUTOFF, horizon_days=28,
-                active_within_days=None, parameters={}, features=(), metrics={}, fingerprint="", seed=0, rung="",
-                created_by="bench", job_id=None,
-            )  # fmt: skip
+                place,
+                "recommend",
+                content,
+                estimator="bench",
+                cutoff=CUTOFF,
+                horizon_days=28,
+                active_within_days=None,
+                parameters={},
+                features=(),
+                metrics={},
+                fingerprint="",
+                seed=0,
+                rung="",
+                created_by="bench",
+                job_id=None,
+            )
             promote(session, place, row, "bench")
 
     context = Context(  # of a job's row, read before the job's function is called
-        settings=place, database=database, job_id="bench", attempt=1, requested_by="bench", channel=None,
-        thread_key=None, business_at=clock.now(),
-    )  # fmt: skip
+        settings=place,
+        database=database,
+        job_id="bench",
+        attempt=1,
+        requested_by="bench",
+        channel=None,
+        thread_key=None,
+        business_at=clock.now(),
+    )
 
     def job(customer: str) -> Any:
         return run(Recommend(customer_id=customer), context)

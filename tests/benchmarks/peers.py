@@ -3,13 +3,35 @@
 from datetime import datetime, timedelta
 
 CORE = (
-    "recency_days", "tenure_days", "orders_half", "orders_1h", "orders_2h", "orders_4h", "orders_all", "gap_mean",
-    "gap_median", "gap_sd", "gap_max", "recency_over_gap", "trend_orders", "spend_1h", "spend_4h", "spend_all",
-    "discount_share", "items_4h",
-)  # fmt: skip
+    "recency_days",
+    "tenure_days",
+    "orders_half",
+    "orders_1h",
+    "orders_2h",
+    "orders_4h",
+    "orders_all",
+    "gap_mean",
+    "gap_median",
+    "gap_sd",
+    "gap_max",
+    "recency_over_gap",
+    "trend_orders",
+    "spend_1h",
+    "spend_4h",
+    "spend_all",
+    "discount_share",
+    "items_4h",
+)
 READ = (
-    "customer_id", "event_type", "occurred_at", "available_at", "item_id", "order_id", "amount", "discount",
-)  # fmt: skip
+    "customer_id",
+    "event_type",
+    "occurred_at",
+    "available_at",
+    "item_id",
+    "order_id",
+    "amount",
+    "discount",
+)
 DAY = 86_400
 
 
@@ -29,19 +51,31 @@ def in_polars(files: list[str], cutoff: datetime, h: float, active: float):
         .group_by("customer_id", "visit")
         .agg(when.min(), spend=pl.col("amount").sum(), discount=pl.col("discount").sum())
         .with_columns(second=when.dt.epoch("s"))
-        .with_columns(age=(int(cutoff.timestamp()) - pl.col("second")) / DAY, day=pl.col("second") // DAY)
+        .with_columns(
+            age=(int(cutoff.timestamp()) - pl.col("second")) / DAY, day=pl.col("second") // DAY
+        )
         .sort("customer_id", "second")
         .with_columns(gap=pl.col("day").diff().over("customer_id"))
         .with_columns(gap=pl.when(pl.col("gap") > 0).then(pl.col("gap")))
     )
     age, spend, gap = pl.col("age"), pl.col("spend"), pl.col("gap")
     customers = visits.group_by("customer_id").agg(
-        recency_days=age.min(), tenure_days=age.max(), orders_half=(age <= h / 2).sum(), orders_1h=(age <= h).sum(),
-        orders_2h=(age <= 2 * h).sum(), orders_4h=(age <= 4 * h).sum(), orders_all=pl.len(), gap_mean=gap.mean(),
-        gap_median=gap.median(), gap_sd=gap.std(), gap_max=gap.max(), spend_1h=spend.filter(age <= h).sum(),
-        spend_4h=spend.filter(age <= 4 * h).sum(), spend_all=spend.sum(),
+        recency_days=age.min(),
+        tenure_days=age.max(),
+        orders_half=(age <= h / 2).sum(),
+        orders_1h=(age <= h).sum(),
+        orders_2h=(age <= 2 * h).sum(),
+        orders_4h=(age <= 4 * h).sum(),
+        orders_all=pl.len(),
+        gap_mean=gap.mean(),
+        gap_median=gap.median(),
+        gap_sd=gap.std(),
+        gap_max=gap.max(),
+        spend_1h=spend.filter(age <= h).sum(),
+        spend_4h=spend.filter(age <= 4 * h).sum(),
+        spend_all=spend.sum(),
         off=pl.col("discount").filter(age <= 4 * h).sum(),
-    )  # fmt: skip
+    )
     recent = bought.filter(when >= cutoff - timedelta(days=4 * h))
     breadth = recent.group_by("customer_id").agg(items_4h=pl.col("item_id").drop_nulls().n_unique())
     before = pl.col("orders_2h").cast(pl.Float64) - pl.col("orders_1h")
@@ -86,11 +120,19 @@ def in_pandas(files: list[str], cutoff: datetime, h: float, active: float):
     visits["spend_4h"] = visits.spend.where(visits.orders_4h, 0)
     visits["off"] = visits.discount.where(visits.orders_4h, 0)
     by = visits.groupby("customer_id", sort=False)
-    sums = by[["orders_half", "orders_1h", "orders_2h", "orders_4h", "spend_1h", "spend_4h", "off"]].sum()
+    sums = by[
+        ["orders_half", "orders_1h", "orders_2h", "orders_4h", "spend_1h", "spend_4h", "off"]
+    ].sum()
     c = by.agg(
-        recency_days=("age", "min"), tenure_days=("age", "max"), orders_all=("age", "size"), spend_all=("spend", "sum"),
-        gap_mean=("gap", "mean"), gap_median=("gap", "median"), gap_sd=("gap", "std"), gap_max=("gap", "max"),
-    ).join(sums)  # fmt: skip
+        recency_days=("age", "min"),
+        tenure_days=("age", "max"),
+        orders_all=("age", "size"),
+        spend_all=("spend", "sum"),
+        gap_mean=("gap", "mean"),
+        gap_median=("gap", "median"),
+        gap_sd=("gap", "std"),
+        gap_max=("gap", "max"),
+    ).join(sums)
     recent = read[read.occurred_at >= cutoff - timedelta(days=4 * h)]
     c["items_4h"] = recent.groupby("customer_id").item_id.nunique().reindex(c.index).fillna(0)
     c = c[c.recency_days <= active]

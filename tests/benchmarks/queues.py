@@ -79,7 +79,9 @@ class _Bench:
         self._finish(self._ask("retrain", "retrain"))
         with self._database.reading() as session:
             champions = session.scalar(
-                select(func.count()).select_from(ModelVersion).where(ModelVersion.state == "champion")
+                select(func.count())
+                .select_from(ModelVersion)
+                .where(ModelVersion.state == "champion")
             )
         assert champions == 2, f"{champions} models in use after the first training"
 

@@ -61,12 +61,15 @@ TOLD = {
     "queue_trainings": "Trainings that ran meanwhile, one after the other",
     "idle_memory": "Memory of all processes of the demo, just started and idle (summed PSS)",
     "idle_memory_after": "The same after all that, once every worker is idle again",
-}  # fmt: skip
+}
 TOLD |= {
     f"model_{name}{end}": told.format(name)
     for name in RECOMMENDERS
     for end, told in (
-        ("", "`{}`: learning from 200,000 customers × 20,000 items × 5 million pairs (`make bench-large`)"),
+        (
+            "",
+            "`{}`: learning from 200,000 customers × 20,000 items × 5 million pairs (`make bench-large`)",
+        ),
         ("_top", "`{}`: the ten best of all 200,000"),
         ("_peak", "`{}`: peak memory, with the data"),
     )
@@ -79,7 +82,9 @@ def save(figures: dict[str, Figure], skipped: dict[str, str]) -> None:
     file = BUILD / "bench.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     known.update({name: figure.as_dict() for name, figure in figures.items()})
-    file.write_text(json.dumps({name: known[name] for name in TOLD if name in known}, indent=2) + "\n")
+    file.write_text(
+        json.dumps({name: known[name] for name in TOLD if name in known}, indent=2) + "\n"
+    )
     PAGE.write_text(_page({name: Figure(**known[name]) for name in TOLD if name in known}, skipped))
 
 
@@ -116,11 +121,20 @@ def _number(value: float, unit: str) -> str:
 
 def _machine() -> str:
     model = next(
-        (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        (
+            line.split(":")[1].strip()
+            for line in _lines("/proc/cpuinfo")
+            if line.startswith("model name")
+        ),
         platform.processor() or platform.machine(),
     )
     memory = next(
-        (int(line.split()[1]) / 2**20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0
+        (
+            int(line.split()[1]) / 2**20
+            for line in _lines("/proc/meminfo")
+            if line.startswith("MemTotal")
+        ),
+        0,
     )
     parts = [
         f"{os.cpu_count()} cores ({model})",

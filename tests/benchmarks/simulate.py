@@ -29,7 +29,9 @@ CAMPAIGNS, SEED = 2000, 20261124
 DAYS, HOLDOUT, CUSTOMERS = 28, 0.15, 1500
 BUYERS = 0.52  # share who order in the window without an offer
 TAU = scale(
-    0.04, 0.02, smallest_effect(BUYERS, CUSTOMERS - round(HOLDOUT * CUSTOMERS), round(HOLDOUT * CUSTOMERS))
+    0.04,
+    0.02,
+    smallest_effect(BUYERS, CUSTOMERS - round(HOLDOUT * CUSTOMERS), round(HOLDOUT * CUSTOMERS)),
 )
 PAGE = Path(__file__).parents[2] / "docs" / "campaigns.md"
 
@@ -60,15 +62,20 @@ def campaign(seed: int, lift: float, customers: int = CUSTOMERS, days: int = DAY
     before = rng.poisson(rate)
     basket = rng.gamma(4.0, 8.0, customers)
     return Campaign(
-        orders.astype(float), 0.3 * orders * rng.gamma(4.0, 8.0, orders.shape), before.astype(float),
-        0.3 * before * basket, treated,
-    )  # fmt: skip
+        orders.astype(float),
+        0.3 * orders * rng.gamma(4.0, 8.0, orders.shape),
+        before.astype(float),
+        0.3 * before * basket,
+        treated,
+    )
 
 
 def effect(drawn: Campaign, name: str, cuped: bool = True) -> Effect:
     """The product's measurement of ``orders`` or ``profit`` at the end of the window."""
     now, before = getattr(drawn, name).sum(axis=1), getattr(drawn, f"{name}_before") * cuped
-    return difference(now[drawn.treated], now[~drawn.treated], before[drawn.treated], before[~drawn.treated])
+    return difference(
+        now[drawn.treated], now[~drawn.treated], before[drawn.treated], before[~drawn.treated]
+    )
 
 
 def coverage(runs: int, lift: float = 0.08) -> dict[str, float]:
@@ -104,9 +111,14 @@ def false_calls(runs: int) -> dict[str, float]:
 def _naive(drawn: Campaign) -> bool:
     totals = np.cumsum(drawn.orders, axis=1)
     looks = (
-        difference(totals[drawn.treated, day], totals[~drawn.treated, day], drawn.orders_before[drawn.treated], drawn.orders_before[~drawn.treated])
+        difference(
+            totals[drawn.treated, day],
+            totals[~drawn.treated, day],
+            drawn.orders_before[drawn.treated],
+            drawn.orders_before[~drawn.treated],
+        )
         for day in range(3, DAYS)
-    )  # fmt: skip
+    )
     return any(not look.low <= 0 <= look.high for look in looks)
 
 
@@ -172,7 +184,13 @@ def customers(rng: np.random.Generator, number: int, lapsing: float) -> Customer
     )
     uplift = expit(logit_of(stays) + np.maximum(0.35 + 0.65 * leaning, 0)) - stays
     table = pd.DataFrame(
-        {"recency": recency, "frequency": frequency, "offers": offers, "category": category, "spend": value}
+        {
+            "recency": recency,
+            "frequency": frequency,
+            "offers": offers,
+            "category": category,
+            "spend": value,
+        }
     )
     return Customers(table, value, stays, uplift)
 
@@ -190,7 +208,11 @@ def past(rng: np.random.Generator, number: int, lapsing: float, holdout: float =
     return Experiment(people.features, ordered, treated, 1 - holdout)
 
 
-FIRST = ((600, 0.2), (1500, 0.15), (3000, 0.1))  # customers of a first campaign, and the share held out
+FIRST = (
+    (600, 0.2),
+    (1500, 0.15),
+    (3000, 0.1),
+)  # customers of a first campaign, and the share held out
 NOISE = 15  # columns that say nothing
 
 
@@ -202,7 +224,9 @@ def first(seed: int, moderated: bool) -> Experiment:
     uplift = people.uplift if moderated else np.minimum(people.uplift.mean(), 1 - people.stays)
     treated = (rng.permutation(number) >= round(holdout * number)).astype(float)
     ordered = (rng.random(number) < people.stays + treated * uplift).astype(float)
-    noise = pd.DataFrame(rng.lognormal(size=(number, NOISE)), columns=[f"noise_{n}" for n in range(NOISE)])
+    noise = pd.DataFrame(
+        rng.lognormal(size=(number, NOISE)), columns=[f"noise_{n}" for n in range(NOISE)]
+    )
     return Experiment(people.features.join(noise), ordered, treated, 1 - holdout)
 
 
@@ -217,7 +241,9 @@ def learnable(runs: int, moderated: bool) -> dict[int, list[Gain]]:
 
 OFFER = {"redemption": 0.8, "contact": 0.3}
 MARGIN, DISCOUNT = 0.35, 0.10  # of the sale
-STEEPEST = 0.02  # of log-odds a day: how far a shop's risk can go along with, or against, persuadability
+STEEPEST = (
+    0.02  # of log-odds a day: how far a shop's risk can go along with, or against, persuadability
+)
 LEARNT_FROM = 12_000
 
 
@@ -232,10 +258,12 @@ def targeting(
     earned = np.array([_targeted(seed, learner, learnt_from, audience) for seed in range(runs)])
     by_profit, by_risk, oracle = earned.T
     return {
-        "learner": learner, "beats_risk": float((by_profit > by_risk).mean()),
-        "of_oracle": float(by_profit.sum() / oracle.sum()), "worst_tenth": float(np.quantile(by_profit / oracle, 0.1)),
+        "learner": learner,
+        "beats_risk": float((by_profit > by_risk).mean()),
+        "of_oracle": float(by_profit.sum() / oracle.sum()),
+        "worst_tenth": float(np.quantile(by_profit / oracle, 0.1)),
         "risk_of_oracle": float(by_risk.sum() / oracle.sum()),
-    }  # fmt: skip
+    }
 
 
 def selected(learnt_from: int) -> str:
@@ -243,7 +271,9 @@ def selected(learnt_from: int) -> str:
     return best(past(np.random.default_rng([SEED, 1]), learnt_from, 0.0))[0]
 
 
-def _targeted(seed: int, learner: str, learnt_from: int, audience: int) -> tuple[float, float, float]:
+def _targeted(
+    seed: int, learner: str, learnt_from: int, audience: int
+) -> tuple[float, float, float]:
     rng = np.random.default_rng([SEED, 500_000 + seed])
     lapsing = rng.uniform(-STEEPEST, STEEPEST)
     trial, people = past(rng, learnt_from, lapsing), customers(rng, audience, lapsing)
@@ -251,7 +281,9 @@ def _targeted(seed: int, learner: str, learnt_from: int, audience: int) -> tuple
     uplift = LEARNERS[learner]().fit(*learnt).predict(people.features)
     stays = -Risk().fit(*learnt).predict(people.features)
     costs = {"discount": DISCOUNT * people.value, **OFFER}
-    true_profit = incremental_profit(people.stays, people.uplift, people.value, margin=MARGIN, **costs)
+    true_profit = incremental_profit(
+        people.stays, people.uplift, people.value, margin=MARGIN, **costs
+    )
     true_cost = expected_cost(people.stays, people.uplift, **costs)
     budget = 0.25 * float(true_cost.sum())
 
@@ -280,38 +312,55 @@ def rows(runs: int) -> Iterator[tuple[str, str, str, bool]]:
             0.94 <= share <= 0.96,
         )
     called = false_calls(runs)
-    yield "A/A: a difference called at the fixed end", "≤ 6 %", f"{called['end']:.1%}", called["end"] <= 0.06
     yield (
-        f"A/A: called on any of {DAYS} daily looks, mSPRT", "≤ 5 %",
-        f"{called['looking']:.1%} (looking daily at the fixed interval: {called['naive']:.0%})", called["looking"] <= 0.05,
-    )  # fmt: skip
+        "A/A: a difference called at the fixed end",
+        "≤ 6 %",
+        f"{called['end']:.1%}",
+        called["end"] <= 0.06,
+    )
+    yield (
+        f"A/A: called on any of {DAYS} daily looks, mSPRT",
+        "≤ 5 %",
+        f"{called['looking']:.1%} (looking daily at the fixed interval: {called['naive']:.0%})",
+        called["looking"] <= 0.05,
+    )
     seen = detected(max(runs // 10, 1))
     yield (
-        "A true effect of .4 orders is seen: at the end; by mSPRT on the way", "no less than half as often",
-        f"{seen['end']:.0%}; {seen['looking']:.0%}", seen["looking"] >= seen["end"] / 2,
-    )  # fmt: skip
+        "A true effect of .4 orders is seen: at the end; by mSPRT on the way",
+        "no less than half as often",
+        f"{seen['end']:.0%}; {seen['looking']:.0%}",
+        seen["looking"] >= seen["end"] / 2,
+    )
     shrunk = cuped(runs)
     close = abs(shrunk["measured"] / shrunk["predicted"] - 1) <= 3 * np.sqrt(
         4 / runs * (1 - shrunk["predicted"])
     )
     yield (
-        "CUPED: variance of the estimates, with ÷ without", f"1 − ρ² = {shrunk['predicted']:.3f}",
-        f"{shrunk['measured']:.3f}", bool(close),
-    )  # fmt: skip
+        "CUPED: variance of the estimates, with ÷ without",
+        f"1 − ρ² = {shrunk['predicted']:.3f}",
+        f"{shrunk['measured']:.3f}",
+        bool(close),
+    )
     found = targeting(runs)
     yield (
-        "Targeting by profit earns more than by risk × value, same budget", "≥ 95 % of runs",
-        f"{found['beats_risk']:.1%} (risk reaches {found['risk_of_oracle']:.0%} of the oracle)", found["beats_risk"] >= 0.95,
-    )  # fmt: skip
+        "Targeting by profit earns more than by risk × value, same budget",
+        "≥ 95 % of runs",
+        f"{found['beats_risk']:.1%} (risk reaches {found['risk_of_oracle']:.0%} of the oracle)",
+        found["beats_risk"] >= 0.95,
+    )
     yield (
-        f"… and of the oracle's profit reaches ({str(found['learner']).replace('_', ' ')}, learnt from {LEARNT_FROM:,})", "≥ 90 %",
-        f"{found['of_oracle']:.1%} (a tenth of the runs below {found['worst_tenth']:.0%})", found["of_oracle"] >= 0.90,
-    )  # fmt: skip
+        f"… and of the oracle's profit reaches ({str(found['learner']).replace('_', ' ')}, learnt from {LEARNT_FROM:,})",
+        "≥ 90 %",
+        f"{found['of_oracle']:.1%} (a tenth of the runs below {found['worst_tenth']:.0%})",
+        found["of_oracle"] >= 0.90,
+    )
     faint = targeting(max(runs // 10, 1), str(found["learner"]), learnt_from=1500)
     yield (
-        "… learnt from 1,500, too few to learn from", "(nothing)",
-        f"{faint['of_oracle']:.1%}, more than risk in {faint['beats_risk']:.0%}", True,
-    )  # fmt: skip
+        "… learnt from 1,500, too few to learn from",
+        "(nothing)",
+        f"{faint['of_oracle']:.1%}, more than risk in {faint['beats_risk']:.0%}",
+        True,
+    )
 
 
 def main(runs: int = CAMPAIGNS) -> int:
@@ -332,7 +381,9 @@ def main(runs: int = CAMPAIGNS) -> int:
     if runs >= CAMPAIGNS:
         page = PAGE.read_text(encoding="utf-8")
         fresh = re.sub(
-            r"(?s)(<!-- simulate -->\n).*?(<!-- /simulate -->)", lambda m: f"{m[1]}{table}\n{m[2]}", page
+            r"(?s)(<!-- simulate -->\n).*?(<!-- /simulate -->)",
+            lambda m: f"{m[1]}{table}\n{m[2]}",
+            page,
         )
         PAGE.write_text(fresh, encoding="utf-8")
     return int(not all(holds for *_, holds in made))

@@ -56,10 +56,15 @@ def _stand_in() -> Iterator[tuple[dict[str, str], "_Broker"]]:
     api.answers["conversations.info"] = {"ok": True, "channel": {"id": "C0CRM", "is_member": True}}
     server = serve(api)
     environment = {
-        **os.environ, "RETENTION_HOME": str(place.home), "RETENTION_DEFAULT_ROLE": "analyst", "RETENTION_DEMO": "true",
-        "SLACK_BOT_TOKEN": "xoxb-bench", "SLACK_SIGNING_SECRET": SECRET, "SLACK_API_URL": api.url,
+        **os.environ,
+        "RETENTION_HOME": str(place.home),
+        "RETENTION_DEFAULT_ROLE": "analyst",
+        "RETENTION_DEMO": "true",
+        "SLACK_BOT_TOKEN": "xoxb-bench",
+        "SLACK_SIGNING_SECRET": SECRET,
+        "SLACK_API_URL": api.url,
         "SLACK_APP_TOKEN": "",
-    }  # fmt: skip
+    }
     try:
         yield environment, _Broker(broker.command(place))
     finally:
@@ -86,8 +91,9 @@ def _server(module: str, environment: dict[str, str]) -> Iterator[int]:
     process = subprocess.Popen(
         [sys.executable, "-m", module],
         env={**environment, "RETENTION_PORT": str(port), "RETENTION_HEALTH_PORT": str(free_port())},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         _wait(port, process)
         yield port
@@ -140,7 +146,9 @@ async def _people(port: int, people: int, requests: int) -> tuple[list[float], f
 async def _answer(reader: asyncio.StreamReader) -> None:
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     assert " 200 " in head.split("\r\n", 1)[0], head
-    length = next(int(line.split(":")[1]) for line in head.split("\r\n") if line.startswith("content-length"))
+    length = next(
+        int(line.split(":")[1]) for line in head.split("\r\n") if line.startswith("content-length")
+    )
     body = await reader.readexactly(length)
     assert b"queued" in body, body
 
@@ -148,12 +156,22 @@ async def _answer(reader: asyncio.StreamReader) -> None:
 def _signed(port: int) -> bytes:
     """``/retention sweep``, as Slack sends it: each another request of another person, because one person is limited."""
     number = next(_NUMBERS)
-    body = urlencode({
-        "token": "legacy", "team_id": "T0DEMO", "team_domain": "bench", "channel_id": "C0CRM", "channel_name": "crm",
-        "user_id": f"U0BENCH{number}", "user_name": "analyst", "command": "/retention",
-        "text": f"sweep --tier high --top {number}", "api_app_id": "A0", "response_url": f"http://127.0.0.1:{port}/r",
-        "trigger_id": f"{time.time_ns()}.{number}",
-    })  # fmt: skip
+    body = urlencode(
+        {
+            "token": "legacy",
+            "team_id": "T0DEMO",
+            "team_domain": "bench",
+            "channel_id": "C0CRM",
+            "channel_name": "crm",
+            "user_id": f"U0BENCH{number}",
+            "user_name": "analyst",
+            "command": "/retention",
+            "text": f"sweep --tier high --top {number}",
+            "api_app_id": "A0",
+            "response_url": f"http://127.0.0.1:{port}/r",
+            "trigger_id": f"{time.time_ns()}.{number}",
+        }
+    )
     stamp = str(int(time.time()))
     signature = SignatureVerifier(SECRET).generate_signature(timestamp=stamp, body=body)
     head = (

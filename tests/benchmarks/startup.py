@@ -29,7 +29,10 @@ def demo() -> dict[str, Figure]:
     began = time.perf_counter()
     second = _start(clone) - began
     shutil.rmtree(clone, ignore_errors=True)
-    return {"demo_first_start": alone(first, "s"), "demo_second_start": alone(second, "s", most=SECOND_START)}
+    return {
+        "demo_first_start": alone(first, "s"),
+        "demo_second_start": alone(second, "s", most=SECOND_START),
+    }
 
 
 def _start(clone: Path) -> float:
@@ -37,13 +40,23 @@ def _start(clone: Path) -> float:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    ours = ("RETENTION_", "SLACK_", "VIRTUAL_ENV", "MAKE", "PYTHON")  # a fresh machine has none of these
+    ours = (
+        "RETENTION_",
+        "SLACK_",
+        "VIRTUAL_ENV",
+        "MAKE",
+        "PYTHON",
+    )  # a fresh machine has none of these
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     with LOG.open("ab") as log:
         process = subprocess.Popen(
-            ["make", "demo", f"PYTHON={Path(sys.base_prefix) / 'bin' / 'python3'}"], cwd=clone, stdout=log, stderr=log,
-            env={**environment, "RETENTION_PLAYGROUND_PORT": str(port)}, start_new_session=True,
-        )  # fmt: skip
+            ["make", "demo", f"PYTHON={Path(sys.base_prefix) / 'bin' / 'python3'}"],
+            cwd=clone,
+            stdout=log,
+            stderr=log,
+            env={**environment, "RETENTION_PLAYGROUND_PORT": str(port)},
+            start_new_session=True,
+        )
     try:
         return _usable(f"http://127.0.0.1:{port}", process)
     finally:

@@ -18,7 +18,9 @@ BATCH = 1_000  # of implicit's own batched call
 LEFT_OUT = ("mult_dae", "sasrec")  # hours without a GPU, and none is promised there
 
 
-def shop(customers: int = CUSTOMERS, items: int = ITEMS, pairs: int = PAIRS) -> tuple[csr_matrix, Any]:
+def shop(
+    customers: int = CUSTOMERS, items: int = ITEMS, pairs: int = PAIRS
+) -> tuple[csr_matrix, Any]:
     """Preferences and what is beside them: customers like three of fifty kinds of items, a few items are liked by very many."""
     from retention.recommend.models import Days, Segments, Side
 
@@ -27,18 +29,26 @@ def shop(customers: int = CUSTOMERS, items: int = ITEMS, pairs: int = PAIRS) -> 
     liked = rng.integers(0, TYPES, (customers, 3))[customer, rng.integers(0, 3, pairs)]
     popular = np.floor(items / TYPES * rng.random(pairs) ** 2.5).astype(np.int64)
     item = np.where(rng.random(pairs) < 0.7, popular * TYPES + liked, rng.integers(0, items, pairs))
-    matrix = csr_matrix((np.ones(pairs, dtype=np.float32), (customer, item)), shape=(customers, items))
+    matrix = csr_matrix(
+        (np.ones(pairs, dtype=np.float32), (customer, item)), shape=(customers, items)
+    )
     matrix.data = np.log1p(matrix.data)
     row = np.repeat(np.arange(customers), np.diff(matrix.indptr))
     age = rng.uniform(0, 300, matrix.nnz)
     known = csr_matrix(
-        (np.ones(3 * customers, np.float32), rng.integers(0, customers, 3 * customers), np.arange(customers + 1) * 3),
+        (
+            np.ones(3 * customers, np.float32),
+            rng.integers(0, customers, 3 * customers),
+            np.arange(customers + 1) * 3,
+        ),
         shape=(customers, customers),
-    )  # fmt: skip
+    )
     words = [f"kind {number % TYPES} of thing, size {number // TYPES}" for number in range(items)]
     labels = np.array([f"channel:{number}" for number in range(8)])
     member = csr_matrix(np.eye(8, dtype=np.float32)[rng.integers(0, 8, customers)])
-    side = Side(Days(row, matrix.indices, age), words, Segments(labels, member), csr_matrix(known @ matrix))
+    side = Side(
+        Days(row, matrix.indices, age), words, Segments(labels, member), csr_matrix(known @ matrix)
+    )
     return matrix, side
 
 
@@ -61,8 +71,12 @@ def top_10() -> dict[str, Figure]:
         with threadpool_limits(limits=1, user_api="blas"):
             engine = AlternatingLeastSquares(factors=FACTORS, num_threads=0)
             engine.user_factors, engine.item_factors = left, right
-            batches = [np.arange(start, min(start + BATCH, SMALL)) for start in range(0, SMALL, BATCH)]
-            kept["implicit"] = np.vstack([engine.recommend(rows, matrix[rows], N=K)[0] for rows in batches])
+            batches = [
+                np.arange(start, min(start + BATCH, SMALL)) for start in range(0, SMALL, BATCH)
+            ]
+            kept["implicit"] = np.vstack(
+                [engine.recommend(rows, matrix[rows], N=K)[0] for rows in batches]
+            )
 
     value, peer = in_turns(ours, implicits, times=3)
     assert (kept["ours"] == kept["implicit"]).mean() > 0.9999
@@ -76,8 +90,11 @@ def models() -> dict[str, Figure]:
     figures = {}
     for name in [name for name in MODELS if name not in LEFT_OUT]:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.benchmarks.tastes", name], stdout=subprocess.PIPE, text=True, check=True
-        )  # fmt: skip
+            [sys.executable, "-m", "tests.benchmarks.tastes", name],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
         fit, top, peak = json.loads(done.stdout.splitlines()[-1])
         print(f"  {name}: {fit:.1f} s, {top:.1f} s, {peak:.0f} MiB", file=sys.stderr, flush=True)
         figures |= {

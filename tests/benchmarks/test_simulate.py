@@ -9,7 +9,9 @@ from tests.benchmarks import simulate
 def test_the_generator_knows_its_own_truth():
     drawn = simulate.campaign(0, 0.2, customers=200_000, days=2)
     orders = drawn.orders.sum(axis=1)
-    assert orders[drawn.treated].mean() - orders[~drawn.treated].mean() == pytest.approx(0.2, abs=0.015)
+    assert orders[drawn.treated].mean() - orders[~drawn.treated].mean() == pytest.approx(
+        0.2, abs=0.015
+    )
     profit = drawn.profit.sum(axis=1)
     assert profit[drawn.treated].mean() - profit[~drawn.treated].mean() == pytest.approx(
         0.2 * 0.3 * 32, abs=0.2

@@ -41,7 +41,9 @@ def bring(file: Path, home: Path) -> int:
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     (home / "map.toml").write_text(MAP)
-    return import_files(Lake.open(own), None, own, "events", [str(file)], home / "map.toml").rows_accepted
+    return import_files(
+        Lake.open(own), None, own, "events", [str(file)], home / "map.toml"
+    ).rows_accepted
 
 
 def volume() -> dict[str, Figure]:

@@ -18,17 +18,26 @@ KEY = "job:drafting"
 def drafted(database, settings, **body) -> str:
     rows = [
         {
-            "customer_id": f"k{number}", "arm": "audience", "bucket": (2 * number + 1) * 50, "tier": "high",
-            "churn_probability": 0.6, "expected_value": 50.0,
+            "customer_id": f"k{number}",
+            "arm": "audience",
+            "bucket": (2 * number + 1) * 50,
+            "tier": "high",
+            "churn_probability": 0.6,
+            "expected_value": 50.0,
             "offer": {"action": "coupon", "discount": 0.1, "rule": "High risk", "items": []},
         }
         for number in range(100)
-    ]  # fmt: skip
+    ]
     with database.transaction() as session:
         made = store(
-            session, settings, Draft("c7", "salt", "May", None, a_body(**body), rows), by=ANALYST, channel=CHANNEL,
-            post_key=KEY, now=clock.now(),
-        )  # fmt: skip
+            session,
+            settings,
+            Draft("c7", "salt", "May", None, a_body(**body), rows),
+            by=ANALYST,
+            channel=CHANNEL,
+            post_key=KEY,
+            now=clock.now(),
+        )
         outbox.put(session, settings, campaigns.card(settings, made), default_channel=CHANNEL)
     return "c7"
 
@@ -55,7 +64,11 @@ def opened(api) -> dict:
 
 def stands(view) -> dict[str, str | None]:
     """What its fields begin with."""
-    return {b["block_id"]: b["element"].get("initial_value") for b in view["blocks"] if b["type"] == "input"}
+    return {
+        b["block_id"]: b["element"].get("initial_value")
+        for b in view["blocks"]
+        if b["type"] == "input"
+    }
 
 
 LABELS = {
@@ -77,9 +90,13 @@ def fill(workspace, callback, metadata, user, hash_="h1", **typed):
             block: {"value": {"value": text}} for block, text in typed.items()
         }
         payload["view"]["blocks"] = [
-            {"type": "input", "block_id": block, "label": {"type": "plain_text", "text": LABELS.get(block, block)},
-             "element": {"type": "plain_text_input", "action_id": "value"}}
+            {
+                "type": "input",
+                "block_id": block,
+                "label": {"type": "plain_text", "text": LABELS.get(block, block)},
+                "element": {"type": "plain_text_input", "action_id": "value"},
+            }
             for block in typed
-        ]  # fmt: skip
+        ]
 
     return workspace.interact("view_submission.json", user, change)

@@ -25,9 +25,13 @@ def api():
 @pytest.fixture
 def settings(tmp_path, api) -> Settings:
     return Settings(
-        home=tmp_path / "home", admins=ADMIN, slack_bot_token=SecretStr("xoxb-test"),
-        slack_signing_secret=SecretStr(SECRET), slack_api_url=api.url, _env_file=None,
-    )  # fmt: skip
+        home=tmp_path / "home",
+        admins=ADMIN,
+        slack_bot_token=SecretStr("xoxb-test"),
+        slack_signing_secret=SecretStr(SECRET),
+        slack_api_url=api.url,
+        _env_file=None,
+    )
 
 
 @pytest.fixture
@@ -35,7 +39,9 @@ def workspace(settings, database, api) -> Workspace:
     """The app with an analyst and an approver; everybody else is a viewer. There is one customer, 42."""
     with database.transaction() as session:
         for user, role in ((ANALYST, "analyst"), (LEAD, "approver")):
-            session.add(RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN))
+            session.add(
+                RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN)
+            )
         session.add(DirectoryEntry(customer_id="42", pseudonym=pseudonym(settings.key, "42")))
     return Workspace(build_app(settings, database), api)
 

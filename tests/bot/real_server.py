@@ -49,11 +49,17 @@ class RunningBot:
             content = body.encode() if isinstance(body, str) else body
             connection.request(method, path, content, {"Content-Type": FORM, **(headers or {})})
             answer = connection.getresponse()
-            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+            return (
+                answer.status,
+                {name.lower(): value for name, value in answer.getheaders()},
+                answer.read(),
+            )
         finally:
             connection.close()
 
-    def signed(self, body: str, kind: str = FORM, **options: Any) -> tuple[int, dict[str, str], bytes]:
+    def signed(
+        self, body: str, kind: str = FORM, **options: Any
+    ) -> tuple[int, dict[str, str], bytes]:
         """Send a request that Slack signed."""
         return self.request(
             "POST", "/slack/events", body, {"Content-Type": kind, **signature(body)}, **options
@@ -100,21 +106,30 @@ def running_bot(
     """
     port, health_port = free_port(), free_port()
     inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith(("RETENTION_", "SLACK_"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("RETENTION_", "SLACK_"))
     }
     log_file = log_file or settings.home / "bot.log"
     settings.home.mkdir(parents=True, exist_ok=True)
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "bot.server"],
-            env=inherited | {
-                "RETENTION_HOME": str(settings.home), "RETENTION_PORT": str(port),
-                "RETENTION_HEALTH_PORT": str(health_port), "RETENTION_DEMO": "true", "RETENTION_ADMINS": ADMIN,
-                "SLACK_BOT_TOKEN": "xoxb-test", "SLACK_SIGNING_SECRET": SECRET,
+            env=inherited
+            | {
+                "RETENTION_HOME": str(settings.home),
+                "RETENTION_PORT": str(port),
+                "RETENTION_HEALTH_PORT": str(health_port),
+                "RETENTION_DEMO": "true",
+                "RETENTION_ADMINS": ADMIN,
+                "SLACK_BOT_TOKEN": "xoxb-test",
+                "SLACK_SIGNING_SECRET": SECRET,
                 "SLACK_API_URL": settings.slack_api_url,
-            } | environment,
-            stdout=log, stderr=log,
-        )  # fmt: skip
+            }
+            | environment,
+            stdout=log,
+            stderr=log,
+        )
     bot = RunningBot(port, health_port, process, log_file)
     try:
         _wait(bot)

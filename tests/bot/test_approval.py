@@ -71,7 +71,8 @@ def test_of_three_at_once_two_count_and_all_are_told(workspace, database, large,
     until(lambda: len(api.named("response_url")) == 3)
     said = [words(call["blocks"]) for call in api.named("response_url")]
     assert sorted(
-        "first" if "1 of 2" in one else "late" if "already approved" in one else "second" for one in said
+        "first" if "1 of 2" in one else "late" if "already approved" in one else "second"
+        for one in said
     ) == ["first", "late", "second"]
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Approval)) == 2
@@ -131,13 +132,20 @@ def test_approvers_are_reminded_once_each_by_direct_message_with_buttons(
     assert "needs nothing from you" in message(database, mine)
 
 
-def test_an_edit_leaves_the_reminders_of_older_versions_as_they_are(workspace, database, large, settings):
+def test_an_edit_leaves_the_reminders_of_older_versions_as_they_are(
+    workspace, database, large, settings
+):
     for version in (1, 2):
         with database.transaction() as session:
             campaigns.remind(session, settings, clock.now() + timedelta(hours=48, minutes=1))
         with database.transaction() as session:
             campaigns.edit(
-                session, settings, "c7", version, ANALYST, approval.Changes(holdout=0.1 + version / 20)
+                session,
+                settings,
+                "c7",
+                version,
+                ANALYST,
+                approval.Changes(holdout=0.1 + version / 20),
             )
             campaigns.submit(session, settings, "c7", version + 1, ANALYST)
 
@@ -154,7 +162,9 @@ def test_an_edit_leaves_the_reminders_of_older_versions_as_they_are(workspace, d
     assert ids.APPROVE_CAMPAIGN not in message(database, f"campaign:c7:reminder:2:{ADMIN}")
 
 
-def test_who_may_approve_and_what_ran_out_is_said_in_the_thread(workspace, database, submitted, settings):
+def test_who_may_approve_and_what_ran_out_is_said_in_the_thread(
+    workspace, database, submitted, settings
+):
     with database.transaction() as session:
         assert campaigns.expire(session, settings, clock.now() + timedelta(hours=73)) == ["c7"]
     assert f"<@{ANALYST}>, a decision on version 1 did not come in time" in message(

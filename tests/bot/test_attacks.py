@@ -113,7 +113,11 @@ def test_unverified_requests_get_401_and_cause_no_action(bot, slack, stored):
 def test_replayed_and_wrongly_signed_requests_get_401(bot, stored):
     jobs = jobs_stored(stored)
     body = slash_command("sweep")
-    for headers in (signature(body, age=301), signature(body, secret="guessed"), signature(body + "x")):
+    for headers in (
+        signature(body, age=301),
+        signature(body, secret="guessed"),
+        signature(body + "x"),
+    ):
         assert bot.request("POST", "/slack/events", body, headers)[0] == 401
     assert jobs_stored(stored) == jobs
 
@@ -146,7 +150,14 @@ def begun() -> list[bytes]:
     """Requests that stop in the middle: before the headers end, and within a body that looks signed."""
     headers = signature("x")
     signed = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
-    return [b"POST /slack/", HEAD, HEAD + signed + b"\r\n", HEAD + signed + b"\r\npayload=", b"\r\n", b""]
+    return [
+        b"POST /slack/",
+        HEAD,
+        HEAD + signed + b"\r\n",
+        HEAD + signed + b"\r\npayload=",
+        b"\r\n",
+        b"",
+    ]
 
 
 def is_open(client: socket.socket) -> bool:
@@ -283,8 +294,12 @@ def test_large_bodies_are_refused_before_they_are_read(bot):
 def test_unsigned_requests_cannot_forge_or_flood_the_log(own_bot):
     forged = "2026-01-01 00:00:00,000 INFO retention.bot: forged entry"
     for _ in range(40):
-        own_bot.request("POST", "/slack/events", f"x=1\n{forged}\n" + "A" * 990_000, signature("other"))
-        own_bot.request("POST", f"/slack/events?{forged.replace(' ', '_')}", "x", {"X-Forged": forged})
+        own_bot.request(
+            "POST", "/slack/events", f"x=1\n{forged}\n" + "A" * 990_000, signature("other")
+        )
+        own_bot.request(
+            "POST", f"/slack/events?{forged.replace(' ', '_')}", "x", {"X-Forged": forged}
+        )
         own_bot.request("POST", "/redemptions", f"\n{forged}\n")
     text = own_bot.log()
     assert "forged" not in text
@@ -323,7 +338,9 @@ def test_300_wrong_redemption_codes_are_throttled(settings, database):
 
         def tell(number: int) -> tuple[int, dict[str, str], bytes]:
             body = json.dumps({"code": f"WRONG{number}"}).encode()
-            return bot.request("POST", "/redemptions", body, signing.headers(key, body, clock.wall()))
+            return bot.request(
+                "POST", "/redemptions", body, signing.headers(key, body, clock.wall())
+            )
 
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(tell, range(300)))
@@ -367,7 +384,10 @@ def test_signed_requests_of_another_workspace_do_nothing(settings, database):
     with running_bot(settings, SLACK_TEAM_ID=TEAM) as bot:
         status, said = bot.command("sweep", team_id="T0OTHER")
         assert (status, "another workspace" in said["text"]) == (200, True)
-        for change in ({"team": {"id": "T0OTHER"}}, {"user": {"id": "U0ADMIN", "team_id": "T0GUEST"}}):
+        for change in (
+            {"team": {"id": "T0OTHER"}},
+            {"user": {"id": "U0ADMIN", "team_id": "T0GUEST"}},
+        ):
             click = json.loads((PAYLOADS / "home_action.json").read_text()) | change
             assert bot.signed(urlencode({"payload": json.dumps(click)}))[0] == 200
         assert jobs_stored(database) == 0
@@ -380,11 +400,31 @@ def test_signed_requests_of_another_workspace_do_nothing(settings, database):
 
 def mutated(rng: random.Random, value: object, depth: int = 0) -> object:
     """Return a copy in which a few fields are missing or of another type."""
-    odd = [None, 0, -1, 1.5, True, "", "x", [], {}, [None], {"id": None}, [[[]]], "\x00", "\ud83d", 10**40]
+    odd = [
+        None,
+        0,
+        -1,
+        1.5,
+        True,
+        "",
+        "x",
+        [],
+        {},
+        [None],
+        {"id": None},
+        [[[]]],
+        "\x00",
+        "\ud83d",
+        10**40,
+    ]
     if rng.random() < (0.0 if depth == 0 else 0.12):
         return rng.choice(odd)
     if isinstance(value, dict):
-        return {name: mutated(rng, inner, depth + 1) for name, inner in value.items() if rng.random() > 0.06}
+        return {
+            name: mutated(rng, inner, depth + 1)
+            for name, inner in value.items()
+            if rng.random() > 0.06
+        }
     if isinstance(value, list):
         return [mutated(rng, inner, depth + 1) for inner in value if rng.random() > 0.06]
     return value

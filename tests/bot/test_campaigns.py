@@ -117,9 +117,14 @@ def test_a_click_delivered_twice_acts_and_answers_once(workspace, database, draf
 
 @pytest.mark.parametrize(
     ("button", "view", "state_after", "verb"),
-    [(ids.REJECT_CAMPAIGN, ids.REJECT_VIEW, "rejected", "rejected"), (ids.STOP_CAMPAIGN, ids.STOP_VIEW, "cancelled", "stopped")],
-)  # fmt: skip
-def test_no_comes_with_a_reason(workspace, database, submitted, api, button, view, state_after, verb):
+    [
+        (ids.REJECT_CAMPAIGN, ids.REJECT_VIEW, "rejected", "rejected"),
+        (ids.STOP_CAMPAIGN, ids.STOP_VIEW, "cancelled", "stopped"),
+    ],
+)
+def test_no_comes_with_a_reason(
+    workspace, database, submitted, api, button, view, state_after, verb
+):
     workspace.press(button, "c7:1", LEAD)
     modal = opened(api)
     assert modal["callback_id"] == view
@@ -131,7 +136,9 @@ def test_no_comes_with_a_reason(workspace, database, submitted, api, button, vie
     assert verb in message(database, f"campaign:c7:{state_after}:1")
 
 
-def test_a_modal_that_has_become_stale_repairs_and_tells(workspace, database, submitted, settings, api):
+def test_a_modal_that_has_become_stale_repairs_and_tells(
+    workspace, database, submitted, settings, api
+):
     with database.transaction() as session:
         campaigns.approve(session, settings, "c7", 1, ADMIN)
     assert fill(workspace, ids.REJECT_VIEW, f"c7:1:{CHANNEL}", LEAD, reason="late").status == 200
@@ -168,7 +175,9 @@ def test_a_campaign_whose_orders_never_came_says_so_and_gives_no_advice(workspac
     assert "Closed, not measured" in words(workspace.run("campaign show c7", VIEWER)["blocks"])
 
 
-def test_a_measured_campaign_and_one_that_is_not_yet_do_not_say_that_it_never_was(workspace, database, draft):
+def test_a_measured_campaign_and_one_that_is_not_yet_do_not_say_that_it_never_was(
+    workspace, database, draft
+):
     assert "never imported" not in words(workspace.run("campaign result c7", VIEWER)["blocks"])
     _close(database, "undecided")
     shown = words(workspace.run("campaign show c7", VIEWER)["blocks"])
@@ -182,7 +191,10 @@ def test_a_draft_of_the_terminal_is_not_submitted_where_nobody_would_see_it(
     drafted(database, settings)
     with database.transaction() as session:
         session.execute(update(Campaign).values(channel=None))
-    api.answers["conversations.info"] = {"ok": True, "channel": {"id": "C0SALES", "is_member": False}}
+    api.answers["conversations.info"] = {
+        "ok": True,
+        "channel": {"id": "C0SALES", "is_member": False},
+    }
     said = words(workspace.run("campaign submit c7", channel="C0SALES")["blocks"])
     assert "`/invite` me" in said
     assert state(database) == "draft"
@@ -216,12 +228,18 @@ def test_by_commands_too(workspace, database, draft):
     assert "Draft" in words(workspace.run("campaign show c7", VIEWER)["blocks"])
     assert "analyst" in words(workspace.run("campaign submit c7", VIEWER)["blocks"])
     assert "no result" in words(workspace.run("campaign result c7", VIEWER)["blocks"])
-    assert "version 2" in words(workspace.run("campaign edit c7 --holdout 20 --name “Early May”")["blocks"])
+    assert "version 2" in words(
+        workspace.run("campaign edit c7 --holdout 20 --name “Early May”")["blocks"]
+    )
     assert "waiting for approval" in words(workspace.run("campaign submit c7")["blocks"])
     assert "approver" in words(workspace.run("campaign approve c7")["blocks"])
     assert "approved" in words(workspace.run("campaign approve c7 --version 2", LEAD)["blocks"])
-    assert "already approved" in words(workspace.run("campaign reject c7 --reason late", LEAD)["blocks"])
-    assert "cancelled" in words(workspace.run('campaign stop c7 --reason "wrong price"', LEAD)["blocks"])
+    assert "already approved" in words(
+        workspace.run("campaign reject c7 --reason late", LEAD)["blocks"]
+    )
+    assert "cancelled" in words(
+        workspace.run('campaign stop c7 --reason "wrong price"', LEAD)["blocks"]
+    )
     told = words(workspace.run("campaign show c7", VIEWER)["blocks"])
     assert "wrong price" in told
     assert "approved it" in told
@@ -237,30 +255,60 @@ def test_every_deed_in_a_history_has_a_word():
         *root.glob("workers/campaigns.py"),
         *root.glob("workers/tasks/*.py"),
     ]
-    deeds = {deed for file in code for deed in re.findall(r'"campaign\.([a-z]+)"', file.read_text())}
+    deeds = {
+        deed for file in code for deed in re.findall(r'"campaign\.([a-z]+)"', file.read_text())
+    }
     assert {"submit", "measured", "live"} <= deeds
     campaign = Campaign(
-        id="c7", name="May", state="draft", version=1, post_key=KEY, salt="s", drafted_by=ANALYST, created_at=clock.wall(),
+        id="c7",
+        name="May",
+        state="draft",
+        version=1,
+        post_key=KEY,
+        salt="s",
+        drafted_by=ANALYST,
+        created_at=clock.wall(),
         body=a_body().model_dump(mode="json"),
-    )  # fmt: skip
+    )
     for deed in (*deeds, "csv", "call"):  # what was taken as a file is named by its channel
         step = {"at": "2025-05-01T09:00:00+00:00", "actor": LEAD, "action": deed, "why": None}
-        shown = render.message("campaign/show", campaign=described(campaign), zone="UTC", history=[step])
+        shown = render.message(
+            "campaign/show", campaign=described(campaign), zone="UTC", history=[step]
+        )
         assert not words(shown.blocks).rstrip("\n").endswith(f"> {deed}")
 
 
 def test_a_long_history_is_told_to_its_end():
-    steps = ["draft", "submit", "approve", "schedule", "sending", "live", "csv", "measuring", "closed"]
+    steps = [
+        "draft",
+        "submit",
+        "approve",
+        "schedule",
+        "sending",
+        "live",
+        "csv",
+        "measuring",
+        "closed",
+    ]
     told = [
         {"at": f"2025-05-0{day}T09:00:00+00:00", "actor": LEAD, "action": step, "why": None}
         for day, step in enumerate(steps, 1)
     ]
     campaign = Campaign(
-        id="c7", name="May", state="draft", version=1, post_key=KEY, salt="s", drafted_by=ANALYST, created_at=clock.wall(),
+        id="c7",
+        name="May",
+        state="draft",
+        version=1,
+        post_key=KEY,
+        salt="s",
+        drafted_by=ANALYST,
+        created_at=clock.wall(),
         body=a_body(assumed=("margin",)).model_dump(mode="json"),
-    )  # fmt: skip
+    )
     shown = render.message("campaign/show", campaign=described(campaign), zone="UTC", history=told)
-    assert words(shown.blocks).index("drafted it") < words(shown.blocks).index("measured and closed it")
+    assert words(shown.blocks).index("drafted it") < words(shown.blocks).index(
+        "measured and closed it"
+    )
 
 
 def test_the_card_says_whose_text_it_shows_and_the_result_what_to_change():
@@ -275,15 +323,24 @@ def test_the_card_says_whose_text_it_shows_and_the_result_what_to_change():
         )
     )
     campaign = Campaign(
-        id="c7", name="May", state="draft", version=1, post_key=KEY, salt="s", drafted_by=ANALYST, created_at=clock.wall(),
+        id="c7",
+        name="May",
+        state="draft",
+        version=1,
+        post_key=KEY,
+        salt="s",
+        drafted_by=ANALYST,
+        created_at=clock.wall(),
         body=body.model_dump(mode="json"),
-    )  # fmt: skip
+    )
 
     def card(offers):
         told = described(campaign) | {"offers": [one.model_dump(mode="json") for one in offers]}
         return words(render.message("campaign/card", campaign=told, demo=False, zone="UTC").blocks)
 
-    assert "*Copy* of a coupon. Who gets a reminder reads the usual text for it" in card(body.offers)
+    assert "*Copy* of a coupon. Who gets a reminder reads the usual text for it" in card(
+        body.offers
+    )
     assert "*Copy*\n" in card((line, body.offers[2]))
     assert "coupon, 12.5 % off" in card((line.model_copy(update={"discount": 0.125}),))
     alone = described(campaign) | {"tried": 1}
@@ -294,10 +351,18 @@ def test_the_card_says_whose_text_it_shows_and_the_result_what_to_change():
     def result(offers):
         told = described(campaign) | {"offers": [one.model_dump(mode="json") for one in offers]}
         measured = {
-            "advice": "cheaper", "effects": {}, "simulated": None, "sample_ratio": {"believable": True, "p_value": 1.0}
-        }  # fmt: skip
+            "advice": "cheaper",
+            "effects": {},
+            "simulated": None,
+            "sample_ratio": {"believable": True, "p_value": 1.0},
+        }
         shown = render.message(
-            "campaign/result", campaign=told, measured=measured, with_chart=False, treated=85, control=15
+            "campaign/result",
+            campaign=told,
+            measured=measured,
+            with_chart=False,
+            treated=85,
+            control=15,
         )
         return words(shown.blocks)
 
@@ -309,9 +374,19 @@ def test_the_card_says_whose_text_it_shows_and_the_result_what_to_change():
 def test_whatever_people_write_the_message_is_one_slack_takes(name, reason):
     now = clock.wall()
     campaign = Campaign(
-        id="c7", name=name, state="rejected", version=3, post_key=KEY, salt="s", drafted_by=ANALYST, decided_by=LEAD,
-        decided_at=now, reason=reason, created_at=now, body=a_body(copy_text=reason).model_dump(mode="json"),
-    )  # fmt: skip
+        id="c7",
+        name=name,
+        state="rejected",
+        version=3,
+        post_key=KEY,
+        salt="s",
+        drafted_by=ANALYST,
+        decided_by=LEAD,
+        decided_at=now,
+        reason=reason,
+        created_at=now,
+        body=a_body(copy_text=reason).model_dump(mode="json"),
+    )
     told = described(campaign)
     for template in ("campaign/card", "campaign/show"):
         shown = render.message(template, campaign=told, demo=True, zone="UTC", history=[])

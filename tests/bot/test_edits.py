@@ -19,13 +19,26 @@ from workers import ids
 
 
 def _line(rule, action, **terms) -> OfferLine:
-    return OfferLine(**{"rule": rule, "action": action, "discount": 0.0, "customers": 25, "sales": 1250.0, "base_sales": 500.0, "base": 10.0, **terms})  # fmt: skip
+    return OfferLine(
+        **{
+            "rule": rule,
+            "action": action,
+            "discount": 0.0,
+            "customers": 25,
+            "sales": 1250.0,
+            "base_sales": 500.0,
+            "base": 10.0,
+            **terms,
+        }
+    )
 
 
 SEVERAL = (
-    _line("Fiver", "coupon", face=5.0, min_order=30.0), _line("Tenner", "coupon", face=10.0, min_order=60.0),
-    _line("Parcel", "free_shipping", face=5.0, min_order=50.0), _line("Eight", "coupon", discount=0.08),
-)  # fmt: skip
+    _line("Fiver", "coupon", face=5.0, min_order=30.0),
+    _line("Tenner", "coupon", face=10.0, min_order=60.0),
+    _line("Parcel", "free_shipping", face=5.0, min_order=50.0),
+    _line("Eight", "coupon", discount=0.08),
+)
 
 
 def test_edit_opens_a_modal_with_what_it_says_now_and_writes_the_next_version(
@@ -35,15 +48,26 @@ def test_edit_opens_a_modal_with_what_it_says_now_and_writes_the_next_version(
     view = opened(api)
     initial = stands(view)
     assert initial == {
-        "name": "May", "discount": "10", "holdout": "15", "expires": "28", "copy": "Hello {name}: {code}",
-        "offer": None, "amount": None, "min_order": None, "budget": "1000", "send_on": None,
-    }  # fmt: skip
+        "name": "May",
+        "discount": "10",
+        "holdout": "15",
+        "expires": "28",
+        "copy": "Hello {name}: {code}",
+        "offer": None,
+        "amount": None,
+        "min_order": None,
+        "budget": "1000",
+        "send_on": None,
+    }
     assert "draft again" in words(view["blocks"])
     for _ in range(2):  # Slack delivers it twice
         answer = fill(
-            workspace, ids.EDIT_VIEW, view["private_metadata"], ANALYST,
+            workspace,
+            ids.EDIT_VIEW,
+            view["private_metadata"],
+            ANALYST,
             **{**initial, "name": "June <!here>", "discount": "12,5 %", "holdout": "20"},
-        )  # fmt: skip
+        )
         assert answer.status == 200
         assert not answer.body
     with database.reading() as session:
@@ -58,14 +82,27 @@ def test_edit_opens_a_modal_with_what_it_says_now_and_writes_the_next_version(
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        ({"discount": "lots"}, "lots"), ({"discount": "60"}, "margin"), ({"holdout": "50"}, "hold-out"),
-        ({"expires": "soon"}, "soon"), ({"copy": "Dear {nobody}"}, "{nobody}"), ({"budget": "2000"}, "at most €1,000"),
-        ({"budget": "-1"}, "more than 0"), ({"send_on": "tomorrow"}, "write it like"), ({"amount": "x"}, "12.50"),
+        ({"discount": "lots"}, "lots"),
+        ({"discount": "60"}, "margin"),
+        ({"holdout": "50"}, "hold-out"),
+        ({"expires": "soon"}, "soon"),
+        ({"copy": "Dear {nobody}"}, "{nobody}"),
+        ({"budget": "2000"}, "at most €1,000"),
+        ({"budget": "-1"}, "more than 0"),
+        ({"send_on": "tomorrow"}, "write it like"),
+        ({"amount": "x"}, "12.50"),
         ({"send_on": "2001-01-01 09:00"}, "over already"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_value_stays_in_the_modal_with_its_sentence(workspace, database, draft, typed, says):
-    values = {"name": "May", "discount": "10", "holdout": "15", "expires": "28", "copy": "Hello", **typed}
+    values = {
+        "name": "May",
+        "discount": "10",
+        "holdout": "15",
+        "expires": "28",
+        "copy": "Hello",
+        **typed,
+    }
     answer = fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, **values)
     refused = json.loads(answer.body)
     assert refused["response_action"] == "errors"
@@ -75,7 +112,9 @@ def test_a_bad_value_stays_in_the_modal_with_its_sentence(workspace, database, d
         assert session.scalar(select(Campaign.version)) == 1
 
 
-def test_several_offers_keep_each_its_own_where_something_else_is_edited(workspace, database, settings, api):
+def test_several_offers_keep_each_its_own_where_something_else_is_edited(
+    workspace, database, settings, api
+):
     """The window stood at the first one's money and order value, and saved them for all: €10 off became €5, a parcel free from €30 on."""
     drafted(database, settings, offers=SEVERAL)
     workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
@@ -99,12 +138,18 @@ def test_the_card_tells_of_codes_only_where_there_are_any(database, settings, of
     assert ("Codes expire 28 days after sending." in message(database)) is told
 
 
-def test_of_two_who_edit_at_once_the_second_keeps_what_they_typed(workspace, database, settings, api):
+def test_of_two_who_edit_at_once_the_second_keeps_what_they_typed(
+    workspace, database, settings, api
+):
     """The window closed over it, be it two thousand characters."""
     drafted(database, settings)
     edit = {"name": "May", "holdout": "15", "expires": "28", "budget": "1000"}
-    first = fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ADMIN, "h1", **edit, copy="Hello from Ada {code}")
-    second = fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, "h2", **edit, copy="Hello from Ana {code}")
+    first = fill(
+        workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ADMIN, "h1", **edit, copy="Hello from Ada {code}"
+    )
+    second = fill(
+        workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, "h2", **edit, copy="Hello from Ana {code}"
+    )
     assert (first.status, first.body) == (200, "")
     refused = json.loads(second.body)
     assert refused["response_action"] == "errors"
@@ -155,7 +200,9 @@ def test_the_terminal_says_of_each_offer_what_it_is_to_a_customer(database, sett
 
 @pytest.mark.parametrize("command", ["preview", "misuse"])
 def test_of_a_campaign_that_there_is_not_nothing_is_queued(workspace, database, command):
-    assert "There is no campaign 'nope'" in words(workspace.run(f"campaign {command} nope")["blocks"])
+    assert "There is no campaign 'nope'" in words(
+        workspace.run(f"campaign {command} nope")["blocks"]
+    )
     assert not all_jobs(database)
 
 
@@ -179,8 +226,14 @@ def test_another_offer_and_a_moment_by_command(workspace, database, draft):
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        ("--offer reminder --discount 10", "--discount is for --offer share, not for --offer reminder"),
-        ("--offer amount --amount 5 --min-order 40 --discount 10", "--discount is for --offer share"),
+        (
+            "--offer reminder --discount 10",
+            "--discount is for --offer share, not for --offer reminder",
+        ),
+        (
+            "--offer amount --amount 5 --min-order 40 --discount 10",
+            "--discount is for --offer share",
+        ),
         ("--offer share --discount 10 --amount 5", "--amount is for --offer amount"),
         (
             "--offer reminder --min-order 40",
@@ -188,7 +241,9 @@ def test_another_offer_and_a_moment_by_command(workspace, database, draft):
         ),
     ],
 )
-def test_a_term_that_the_offer_has_not_is_refused_and_not_forgotten(workspace, database, draft, typed, says):
+def test_a_term_that_the_offer_has_not_is_refused_and_not_forgotten(
+    workspace, database, draft, typed, says
+):
     assert says in words(workspace.run(f"campaign edit c7 {typed}")["blocks"])
     with database.reading() as session:
         assert session.scalar(select(Campaign.version)) == 1
@@ -198,4 +253,7 @@ def test_an_id_in_capitals_names_its_campaign(workspace, database, draft):
     assert "version 2" in words(workspace.run("campaign edit C7 --holdout 20")["blocks"])
     assert "version 2" in words(workspace.run("campaign show C7", VIEWER)["blocks"])
     with database.reading() as session:
-        assert session.scalars(select(Audit).where(Audit.action == "campaign.edit")).one().subject == "c7"
+        assert (
+            session.scalars(select(Audit).where(Audit.action == "campaign.edit")).one().subject
+            == "c7"
+        )

@@ -37,9 +37,13 @@ def rows(database) -> list[Feedback]:
 def submit(workspace, value: str, reason: str, user: str = ANALYST, view: str = "V1"):
     def change(payload):
         payload["view"] |= {
-            "id": view, "callback_id": ids.FEEDBACK_VIEW, "private_metadata": f"wrong|{value}|C0CRM",
-            "state": {"values": {"reason": {"value": {"type": "plain_text_input", "value": reason}}}},
-        }  # fmt: skip
+            "id": view,
+            "callback_id": ids.FEEDBACK_VIEW,
+            "private_metadata": f"wrong|{value}|C0CRM",
+            "state": {
+                "values": {"reason": {"value": {"type": "plain_text_input", "value": reason}}}
+            },
+        }
 
     return workspace.interact("view_submission.json", user, change)
 
@@ -51,10 +55,16 @@ def choose(workspace, value: str, user: str = ANALYST):
         payload["response_url"] = workspace.api.url + "response_url"
         payload["actions"] = [
             {
-                "type": "overflow", "action_id": ids.FEEDBACK, "block_id": "b", "action_ts": "3.3",
-                "selected_option": {"text": {"type": "plain_text", "text": "Useful"}, "value": value},
+                "type": "overflow",
+                "action_id": ids.FEEDBACK,
+                "block_id": "b",
+                "action_ts": "3.3",
+                "selected_option": {
+                    "text": {"type": "plain_text", "text": "Useful"},
+                    "value": value,
+                },
             }
-        ]  # fmt: skip
+        ]
 
     return workspace.interact("block_actions.json", user, change)
 
@@ -92,7 +102,9 @@ def test_wrong_asks_why_and_replaces_what_the_same_person_said(workspace, databa
 
 
 @pytest.mark.parametrize(("version", "card"), [(VERSION, True), ("rules", False)])
-def test_the_thanks_name_a_card_only_where_there_is_one(workspace, database, api, settings, version, card):
+def test_the_thanks_name_a_card_only_where_there_is_one(
+    workspace, database, api, settings, version, card
+):
     """The rules have no card: whoever looked for their word there was told that there is no such model."""
     value = f"{pseudonym(settings.key, '42')}|{version}|{AS_OF}"
     workspace.press(ids.FEEDBACK_USEFUL, f"useful|{value}")
@@ -110,7 +122,9 @@ def test_a_viewer_may_not(workspace, database, api, value, press):
     assert api.named("views.open") == []
 
 
-def test_a_button_without_its_fields_and_a_customer_who_is_gone_are_told(workspace, database, api, value):
+def test_a_button_without_its_fields_and_a_customer_who_is_gone_are_told(
+    workspace, database, api, value
+):
     workspace.press(ids.FEEDBACK_USEFUL, "useful|old")
     assert "older version" in api.wait("response_url")["text"]
     workspace.press(ids.FEEDBACK_USEFUL, f"useful|0000-0000|{VERSION}|{AS_OF}", ADMIN)
@@ -158,7 +172,8 @@ def test_doubted_labels_leave_the_training_and_nothing_else():
         ("recency_days",),
     )
     kept = without(
-        training, [("42", datetime(2017, 9, 20, tzinfo=UTC)), ("41", datetime(2017, 11, 5, tzinfo=UTC))]
+        training,
+        [("42", datetime(2017, 9, 20, tzinfo=UTC)), ("41", datetime(2017, 11, 5, tzinfo=UTC))],
     )
     taught = kept.teaching(kept.snapshots)
     assert [list(one.frame.customer_id) for one in taught] == [["42"], ["41"], ["41", "42"]]
@@ -172,9 +187,15 @@ def shown(settings, database) -> str:
     """The first item of a list that was shown: what the menu's values end with."""
     with database.transaction() as session:
         impressions.keep(
-            session, settings, "job1", "42", [{"item_id": "i<1>", "title": "Tea & <cake>", "source": "popular"}],
-            surface="recommend", model_version="recommend-1", at=datetime(2017, 12, 1, tzinfo=UTC),
-        )  # fmt: skip
+            session,
+            settings,
+            "job1",
+            "42",
+            [{"item_id": "i<1>", "title": "Tea & <cake>", "source": "popular"}],
+            surface="recommend",
+            model_version="recommend-1",
+            at=datetime(2017, 12, 1, tzinfo=UTC),
+        )
     return f"job1|{pseudonym(settings.key, '42')}|1"
 
 
@@ -183,10 +204,16 @@ def of_item(workspace, value: str, user: str = ANALYST, at: str = "7.1"):
         payload["response_url"] = workspace.api.url + "response_url"
         payload["actions"] = [
             {
-                "type": "overflow", "action_id": ids.FEEDBACK_ITEM, "block_id": "b", "action_ts": at,
-                "selected_option": {"text": {"type": "plain_text", "text": "Not for them"}, "value": value},
+                "type": "overflow",
+                "action_id": ids.FEEDBACK_ITEM,
+                "block_id": "b",
+                "action_ts": at,
+                "selected_option": {
+                    "text": {"type": "plain_text", "text": "Not for them"},
+                    "value": value,
+                },
             }
-        ]  # fmt: skip
+        ]
 
     return workspace.interact("block_actions.json", user, change)
 
@@ -198,8 +225,12 @@ def test_not_for_them_is_stored_with_model_and_place_and_taken_back(
     of_item(workspace, f"wrong|{shown}")  # delivered twice
     (row,) = until(lambda: rows(database))
     assert (row.customer_id, row.item_id, row.position, row.model_version, row.verdict) == (
-        "42", "i<1>", 1, "recommend-1", "wrong",
-    )  # fmt: skip
+        "42",
+        "i<1>",
+        1,
+        "recommend-1",
+        "wrong",
+    )
     with database.reading() as session:
         assert refused(of_items(session, settings)) == {"42": {"i<1>"}}
     said = api.wait("response_url")["text"]

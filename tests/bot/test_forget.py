@@ -27,7 +27,9 @@ def test_slack_asks_and_the_terminal_wants_yes(call):
     assert (button["value"], button["confirm"]["title"]["text"]) == ("k7", "Erase this customer?")
     with pytest.raises(BadInput, match="--yes"):
         COMMAND.handle(call(TERMINAL), {"customer": "k7"})
-    assert COMMAND.handle(call(TERMINAL), {"customer": "k7", "yes": True}) == Forget(customer_id="k7")
+    assert COMMAND.handle(call(TERMINAL), {"customer": "k7", "yes": True}) == Forget(
+        customer_id="k7"
+    )
     with pytest.raises(BadInput, match="no customer"):
         COMMAND.handle(call(SLACK), {"customer": "nobody"})
 

@@ -20,7 +20,9 @@ from tests.postgres import postgres
 @pytest.mark.desk
 def test_bot_names_the_full_disk_and_is_not_ready(tmp_path):
     with small_disk(tmp_path / "disk") as disk:
-        settings = Settings(home=disk / "home", slack_api_url="http://127.0.0.1:9/api/", _env_file=None)
+        settings = Settings(
+            home=disk / "home", slack_api_url="http://127.0.0.1:9/api/", _env_file=None
+        )
         upgrade(settings)
         environment = {"SLACK_TEAM_ID": TEAM, "RETENTION_DEFAULT_ROLE": "analyst"}
         with running_bot(settings, log_file=tmp_path / "bot.log", **environment) as bot:
@@ -79,8 +81,12 @@ def test_read_only_postgresql_is_not_ready():
         database = Database(url)
         Base.metadata.create_all(database.engine)
         assert health.database_answers(database)
-        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text("ALTER DATABASE postgres SET default_transaction_read_only = on"))
+        with database.engine.connect().execution_options(
+            isolation_level="AUTOCOMMIT"
+        ) as connection:
+            connection.execute(
+                text("ALTER DATABASE postgres SET default_transaction_read_only = on")
+            )
         database.engine.dispose()
         again = Database(url)
         assert not health.database_answers(again)

@@ -45,14 +45,18 @@ def test_each_gets_their_own_answer_and_one_failure_spoils_nothing(database):
         thread.join()
     for name in names:
         kind = name.split()[0]
-        assert answers[name] == {"fine": name, "refused": "BadInput", "broken": "IntegrityError"}[kind]
+        assert (
+            answers[name] == {"fine": name, "refused": "BadInput", "broken": "IntegrityError"}[kind]
+        )
     assert keys(database) == {"same", *(name for name in names if name.startswith("fine"))}
 
 
 def test_a_row_that_is_there_already_fails_its_own_writer_and_not_the_others_of_its_batch(database):
     intake, begun, gate = Intake(database), threading.Event(), threading.Event()
     intake.store(write("broken first"))
-    held = threading.Thread(target=intake.store, args=(lambda session: (begun.set(), gate.wait(30)),))
+    held = threading.Thread(
+        target=intake.store, args=(lambda session: (begun.set(), gate.wait(30)),)
+    )
     held.start()
     assert begun.wait(30)  # it is written alone; the next two wait for it, and go into one batch
     answers = {}

@@ -48,7 +48,9 @@ def test_they_are_listed_with_their_doubt_and_nobody_is_named(workspace, held, d
     assert "need analyst" in words(workspace.run("campaign held c1", VIEWER)["blocks"])
 
 
-def test_sent_again_each_goes_out_once_more_and_the_thread_and_the_audit_say_who(workspace, held, database):
+def test_sent_again_each_goes_out_once_more_and_the_thread_and_the_audit_say_who(
+    workspace, held, database
+):
     assert "need approver" in words(workspace.run("campaign release c1 again", ANALYST)["blocks"])
     assert held().given == []
     for _ in range(2):  # Slack delivers it twice
@@ -57,9 +59,13 @@ def test_sent_again_each_goes_out_once_more_and_the_thread_and_the_audit_say_who
     assert made.states(database)["k2"] == "sent"
     with database.reading() as session:
         (audit,) = session.scalars(select(Audit).where(Audit.action == "campaign.release"))
-        lines = [row.payload["text"] for row in session.scalars(select(Outbox)) if "released" in row.key]
+        lines = [
+            row.payload["text"] for row in session.scalars(select(Outbox)) if "released" in row.key
+        ]
         shown = [
-            str(row.payload["blocks"]) for row in session.scalars(select(Outbox)) if "released" in row.key
+            str(row.payload["blocks"])
+            for row in session.scalars(select(Outbox))
+            if "released" in row.key
         ]
     assert (audit.actor, audit.subject, audit.details["copies"], audit.details["as"]) == (
         LEAD,
@@ -74,7 +80,9 @@ def test_sent_again_each_goes_out_once_more_and_the_thread_and_the_audit_say_who
 def _line(database) -> str:
     with database.reading() as session:
         return str(
-            session.scalars(select(Outbox).where(Outbox.key == "campaign:c1:delivered:1")).one().payload
+            session.scalars(select(Outbox).where(Outbox.key == "campaign:c1:delivered:1"))
+            .one()
+            .payload
         )
 
 

@@ -24,10 +24,12 @@ def home(tmp_path, monkeypatch, capsys):
     )
     events = pd.DataFrame(
         {
-            "customer_id": ["web-1", "store-1", "store-2"], "event_type": "purchase", "amount": 9.0,
+            "customer_id": ["web-1", "store-1", "store-2"],
+            "event_type": "purchase",
+            "amount": 9.0,
             "occurred_at": pd.to_datetime(["2025-01-01", "2025-01-03", "2025-01-05"], utc=True),
         }
-    )  # fmt: skip
+    )
     for table, frame in (("events", events), ("customers", customers)):
         frame.to_parquet(f"{table}.parquet")
         assert run(["import", table, f"{table}.parquet"]) == 0
@@ -49,7 +51,10 @@ def test_from_link_to_undo(home, capsys, tmp_path):
     assert (linked["exact"]["accepted"], linked["accept"]) == (0, 0.9)
     assert "likeness needs 50" in linked["probable"]["note"]
     waiting = _json(capsys, "identity", "review", "--csv", "pairs.csv")["pairs"]
-    assert {waiting[0]["earlier"]["name"], waiting[0]["later"]["name"]} == {"Ann Smith", "Bob Jones"}
+    assert {waiting[0]["earlier"]["name"], waiting[0]["later"]["name"]} == {
+        "Ann Smith",
+        "Bob Jones",
+    }
     assert len(pd.read_csv(tmp_path / "pairs.csv")) == 1
     link = waiting[0]["link_id"]
     assert run(["identity", "review"]) == 0
@@ -84,7 +89,11 @@ def test_from_link_to_undo(home, capsys, tmp_path):
 def test_bounds_of_likeness_are_told_as_they_were_said():
     """A threshold of .9999 was told as 100 %."""
     probable = {"accepted": 3, "proposed": 1, "note": ""}
-    data = {"exact": {"accepted": 0, "proposed": 0, "shared": []}, "probable": probable, "both_arms": []}
+    data = {
+        "exact": {"accepted": 0, "proposed": 0, "shared": []},
+        "probable": probable,
+        "both_arms": [],
+    }
     told = text("terminal/identity/link.txt.j2", **data, accept=0.9999, review=0.7, seconds=1.0)
     assert "3 links accepted from 99.99 %, 1 pair to review from 70 %" in told
 

@@ -15,10 +15,16 @@ def cohort(database) -> str:
     with database.transaction() as session:
         session.add(
             Cohort(
-                id="C7", run_id="j-1", as_of=clock.now(), model_version="rules", tiers=["high"], size=3,
-                revenue_at_risk=10, created_by=ANALYST,
+                id="C7",
+                run_id="j-1",
+                as_of=clock.now(),
+                model_version="rules",
+                tiers=["high"],
+                size=3,
+                revenue_at_risk=10,
+                created_by=ANALYST,
             )
-        )  # fmt: skip
+        )
     return "C7"
 
 
@@ -58,7 +64,9 @@ def test_try_again_queues_a_cancelled_job(workspace, database):
     until(lambda: all_jobs(database)[0].state == "queued")
 
 
-def test_a_cohort_goes_to_the_pressers_direct_message_and_is_audited(workspace, database, cohort, api):
+def test_a_cohort_goes_to_the_pressers_direct_message_and_is_audited(
+    workspace, database, cohort, api
+):
     for _ in range(2):
         workspace.press(ids.COHORT_CSV, cohort, LEAD, at="5.5")
     assert "queued" in whispered(api)
@@ -93,10 +101,18 @@ def test_home_shows_role_jobs_and_what_waits_for_me(workspace, database):
         for number, (name, editor) in enumerate((("Spring", ANALYST), ("Mine", LEAD))):
             session.add(
                 Campaign(
-                    id=f"K{number}", name=name, state="submitted", post_key=f"campaign:{number}", body={}, salt="s",
-                    drafted_by=editor, submitted_by=editor, submitted_at=clock.now(), channel="C0CRM",
+                    id=f"K{number}",
+                    name=name,
+                    state="submitted",
+                    post_key=f"campaign:{number}",
+                    body={},
+                    salt="s",
+                    drafted_by=editor,
+                    submitted_by=editor,
+                    submitted_at=clock.now(),
+                    channel="C0CRM",
                 )
-            )  # fmt: skip
+            )
             session.flush()
             session.add(CampaignEditor(campaign_id=f"K{number}", user_id=editor))
     lead = words(workspace.open_home(LEAD))
@@ -145,5 +161,7 @@ def test_nothing_is_left_of_a_click_that_failed(workspace, database, api):
 
 def test_a_click_that_is_refused_at_once_is_acknowledged_all_the_same(workspace, monkeypatch):
     """Bolt takes back the answer of a listener that fails before the waiting thread has looked, every 10 ms."""
-    monkeypatch.setattr("bot.failures.Failures._tell", lambda *_: None)  # nothing that gives it time to look
+    monkeypatch.setattr(
+        "bot.failures.Failures._tell", lambda *_: None
+    )  # nothing that gives it time to look
     assert {workspace.press(ids.CANCEL_JOB, "nope").status for _ in range(5)} == {200}

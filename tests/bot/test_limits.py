@@ -83,7 +83,9 @@ def test_second_press_of_download_joins_the_first(workspace, database, cohort, a
 def test_second_press_on_home_opens_a_modal(workspace, database, api):
     for number in range(2):
         workspace.interact(
-            "home_action.json", VIEWER, lambda body, at=number: body["actions"][0].update(action_ts=f"4.{at}")
+            "home_action.json",
+            VIEWER,
+            lambda body, at=number: body["actions"][0].update(action_ts=f"4.{at}"),
         )
         until(lambda: all_jobs(database))
     (job,) = all_jobs(database)
@@ -151,7 +153,9 @@ def test_refusals_in_a_batch_leave_the_other_requests_alone(workspace, database)
 def test_commands_above_the_limit_are_refused_without_the_database(full_bucket, database):
     statements = []
     said = [full_bucket.run("jobs list", VIEWER)["text"] for _ in range(request_limit.REQUESTS)]
-    event.listen(database.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    event.listen(
+        database.engine, "before_cursor_execute", lambda *given: statements.append(given[2])
+    )
     refused = full_bucket.run("jobs list", VIEWER)["text"]
     assert refused == (
         "One person can send at most 30 commands and clicks in 10 seconds, so wait 10 seconds and try again."

@@ -25,12 +25,22 @@ def _version(name: str, **changes) -> ModelVersion:
     origins = [{"cutoff": "2025-06-01T00:00:00+00:00", "metrics": changes.pop("judged", METRICS)}]
     checks = [{"name": "ece", "passed": True, "text": "ECE 0.010, limit 0.050"}]
     values = {
-        "kind": "churn", "estimator": "logistic", "cutoff": clock.now(), "horizon_days": 28,
-        "active_within_days": 56, "features": ["recency_days"], "rung": "The ensemble.",
-        "metrics": {**METRICS, "origins": origins, "checks": checks}, "data_fingerprint": "f" * 16,
-        "code_version": "1", "seed": 0, "artefact": f"churn/{name}.model", "sha256": "a" * 64, "hmac": "b" * 64,
+        "kind": "churn",
+        "estimator": "logistic",
+        "cutoff": clock.now(),
+        "horizon_days": 28,
+        "active_within_days": 56,
+        "features": ["recency_days"],
+        "rung": "The ensemble.",
+        "metrics": {**METRICS, "origins": origins, "checks": checks},
+        "data_fingerprint": "f" * 16,
+        "code_version": "1",
+        "seed": 0,
+        "artefact": f"churn/{name}.model",
+        "sha256": "a" * 64,
+        "hmac": "b" * 64,
         "created_by": ANALYST,
-    }  # fmt: skip
+    }
     return ModelVersion(version=name, **{**values, **changes})
 
 
@@ -59,7 +69,9 @@ def three(database, settings) -> None:
 
 def states(database) -> dict[str, str]:
     with database.reading() as session:
-        return dict(session.execute(select(ModelVersion.version, ModelVersion.state)).tuples().all())
+        return dict(
+            session.execute(select(ModelVersion.version, ModelVersion.state)).tuples().all()
+        )
 
 
 def deeds(database) -> list[tuple[str, str, str]]:
@@ -94,7 +106,9 @@ def test_models_of_one_day_are_held_against_each_other(workspace, database, thre
     judged = {"customers": 2211, "base_rate": 0.134, "metrics": METRICS}
     moments = ("2025-06-01T13:00:55.439732+00:00", "2025-06-01T13:02:07.676014+00:00")
     with database.transaction() as session:
-        for name, at, customers in zip("abc", (*moments, moments[0]), (2211, 2211, 2209), strict=True):
+        for name, at, customers in zip(
+            "abc", (*moments, moments[0]), (2211, 2211, 2209), strict=True
+        ):
             origins = [{**judged, "cutoff": at, "customers": customers}]
             session.add(
                 _version(
@@ -128,10 +142,15 @@ def test_two_models_of_different_kinds_are_not_compared(workspace, database, thr
     with database.transaction() as session:
         session.add(_version("recommend-1", kind="recommend"))
     said = words(workspace.run("models compare churn-2 recommend-1")["blocks"])
-    assert "churn-2 is a churn model and recommend-1 is a recommend model; compare two of one kind" in said
+    assert (
+        "churn-2 is a churn model and recommend-1 is a recommend model; compare two of one kind"
+        in said
+    )
 
 
-def test_two_recommenders_are_compared_on_the_horizon_on_which_both_were_judged(workspace, database, three):
+def test_two_recommenders_are_compared_on_the_horizon_on_which_both_were_judged(
+    workspace, database, three
+):
     """They had figures, and `compare` showed none of them."""
     judged = {"ndcg": 0.41, "recall": 0.11, "map": 0.2, "coverage": 0.25, "customers": 512}
     morning = datetime(2025, 6, 2, 8, tzinfo=UTC)
@@ -146,7 +165,11 @@ def test_two_recommenders_are_compared_on_the_horizon_on_which_both_were_judged(
             ("r-older", morning - timedelta(days=7), judged),
         ):
             figures = {**figures, "baselines": {"popular": judged}}
-            session.add(_version(name, kind="recommend", active_within_days=None, cutoff=at, metrics=figures))
+            session.add(
+                _version(
+                    name, kind="recommend", active_within_days=None, cutoff=at, metrics=figures
+                )
+            )
     said = words(workspace.run("models compare r-ranked r-als")["blocks"])
     assert "ndcg: 0.41 and 0.2, better: `r-ranked`" in said
     assert "coverage: 0.25 and 0.3, better: `r-als`" in said
@@ -165,8 +188,14 @@ def test_the_horizon_of_a_recommender_begins_at_the_shops_midnight(settings, dat
         for name, hours in (("r-three", 3), ("r-six", 6), ("r-day-before", -13)):
             figures = {"ndcg": 0.4, "customers": 512 + abs(hours)}
             at = noon + timedelta(hours=hours)
-            session.add(_version(name, kind="recommend", active_within_days=None, cutoff=at, metrics=figures))
-    assert "Means over the 1 origin" in words(workspace.run("models compare r-three r-six")["blocks"])
+            session.add(
+                _version(
+                    name, kind="recommend", active_within_days=None, cutoff=at, metrics=figures
+                )
+            )
+    assert "Means over the 1 origin" in words(
+        workspace.run("models compare r-three r-six")["blocks"]
+    )
     other = words(workspace.run("models compare r-three r-day-before")["blocks"])
     assert "not judged on the same origins" in other
 
@@ -180,7 +209,9 @@ def test_a_card_of_no_model_is_refused_at_once(workspace, database, three):
     assert [job.kind for job in all_jobs(database)] == ["model_card"]
 
 
-def test_what_was_said_of_an_item_names_it(database, settings, three, monkeypatch, capsys, tmp_path):
+def test_what_was_said_of_an_item_names_it(
+    database, settings, three, monkeypatch, capsys, tmp_path
+):
     """Two items that were not for a customer stood there as two equal lines, like words on the score."""
     monkeypatch.setenv("RETENTION_HOME", str(settings.home))
     with database.transaction() as session:
@@ -206,8 +237,12 @@ def test_promoting_twice_is_told_and_changes_nothing(workspace, database, three)
     assert deeds(database) == [(ADMIN, "model.promote", "churn-3")]
 
 
-@pytest.mark.parametrize(("typed", "broken"), [("promote churn-3", "churn-3"), ("rollback", "churn-1")])
-def test_a_model_that_cannot_be_read_is_not_put_into_use(workspace, three, database, settings, typed, broken):
+@pytest.mark.parametrize(
+    ("typed", "broken"), [("promote churn-3", "churn-3"), ("rollback", "churn-1")]
+)
+def test_a_model_that_cannot_be_read_is_not_put_into_use(
+    workspace, three, database, settings, typed, broken
+):
     file = settings.home / "models" / "churn" / f"{broken}.model"
     file.write_bytes(b"something else")
     assert "is not what was saved" in workspace.run(f"models {typed}", ADMIN, trigger="t1")["text"]
@@ -217,7 +252,9 @@ def test_a_model_that_cannot_be_read_is_not_put_into_use(workspace, three, datab
     assert deeds(database) == []
 
 
-@pytest.mark.parametrize(("typed", "old"), [("promote churn-3", "churn-3"), ("rollback", "churn-1")])
+@pytest.mark.parametrize(
+    ("typed", "old"), [("promote churn-3", "churn-3"), ("rollback", "churn-1")]
+)
 def test_a_model_of_bygone_features_is_not_put_into_use(workspace, three, database, typed, old):
     with database.transaction() as session:
         session.get_one(ModelVersion, old).features = ["recency_days", "bygone"]
@@ -228,13 +265,21 @@ def test_a_model_of_bygone_features_is_not_put_into_use(workspace, three, databa
 
 
 @pytest.mark.parametrize("typed", ["promote churn-3", "rollback"])
-def test_an_artefact_is_not_read_while_others_wait_to_write(workspace, three, database, monkeypatch, typed):
+def test_an_artefact_is_not_read_while_others_wait_to_write(
+    workspace, three, database, monkeypatch, typed
+):
     """Somebody else's transaction, begun while it is read, is not locked out."""
 
     def load(settings, row):
         with database.transaction() as session:
             session.add(
-                Audit(team_id=settings.team_id, actor=ADMIN, action="meanwhile", subject="x", details={})
+                Audit(
+                    team_id=settings.team_id,
+                    actor=ADMIN,
+                    action="meanwhile",
+                    subject="x",
+                    details={},
+                )
             )
 
     monkeypatch.setattr(store, "load", load)
@@ -259,9 +304,15 @@ def test_rolling_back_goes_one_step_and_never_to_and_fro(workspace, database, th
     workspace.run("models rollback", ADMIN, trigger="t1")  # the same command, delivered again
     assert states(database) == {"churn-1": "retired", "churn-2": "champion", "churn-3": "withdrawn"}
     workspace.run("models rollback churn", ADMIN)
-    assert states(database) == {"churn-1": "champion", "churn-2": "withdrawn", "churn-3": "withdrawn"}
+    assert states(database) == {
+        "churn-1": "champion",
+        "churn-2": "withdrawn",
+        "churn-3": "withdrawn",
+    }
     assert "nothing to go back to" in workspace.run("models rollback", ADMIN)["text"]
-    assert [action for _, action, _ in deeds(database)] == ["model.promote"] + ["model.rollback"] * 2
+    assert [action for _, action, _ in deeds(database)] == ["model.promote"] + [
+        "model.rollback"
+    ] * 2
 
 
 @pytest.mark.parametrize("typed", ["models promote churn-3", "models rollback"])
@@ -283,25 +334,45 @@ def test_the_deed_itself_checks_the_role(database, settings, three):
         models.promote(session, settings, "churn-3", ANALYST, models.Tried("churn-3"))
 
 
-@pytest.mark.parametrize("typed", ["show churn-3", "compare churn-2 churn-3", "rollback", "promote churn-3"])
-def test_the_terminal_prints_words_or_one_json_object(database, settings, three, typed, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "typed", ["show churn-3", "compare churn-2 churn-3", "rollback", "promote churn-3"]
+)
+def test_the_terminal_prints_words_or_one_json_object(
+    database, settings, three, typed, monkeypatch, capsys
+):
     monkeypatch.setenv("RETENTION_HOME", str(settings.home))
     assert terminal.run(["models", *typed.split(), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)
-    assert terminal.run(["models", *typed.split()]) in (0, 2)  # a second roll-back has nothing before it
+    assert terminal.run(["models", *typed.split()]) in (
+        0,
+        2,
+    )  # a second roll-back has nothing before it
     assert "churn-" in "".join(capsys.readouterr())
 
 
 def test_a_decayed_model_is_retrained_by_a_click_once(workspace, database, three, api):
     with database.transaction() as session:
-        session.add(Job(
-            id="look1", kind="monitor", queue="batch", args={"scheduled": True}, idem_key="monitor:churn-2:1",
-            requested_by="operator", state="done",
-        ))  # fmt: skip
-        session.add(ModelHealth(
-            version="churn-2", at=clock.now(), state="decayed", job_id="look1", alerted=True,
-            reasons=[{"check": "log_loss", "text": "it came out worse than promised"}],
-        ))  # fmt: skip
+        session.add(
+            Job(
+                id="look1",
+                kind="monitor",
+                queue="batch",
+                args={"scheduled": True},
+                idem_key="monitor:churn-2:1",
+                requested_by="operator",
+                state="done",
+            )
+        )
+        session.add(
+            ModelHealth(
+                version="churn-2",
+                at=clock.now(),
+                state="decayed",
+                job_id="look1",
+                alerted=True,
+                reasons=[{"check": "log_loss", "text": "it came out worse than promised"}],
+            )
+        )
     workspace.press(ids.RETRAIN_MODEL, "look1", VIEWER)
     assert "you need analyst" in api.wait("response_url")["text"]
     for _ in range(2):
@@ -321,6 +392,8 @@ def test_a_decayed_model_is_retrained_by_a_click_once(workspace, database, three
         session.get_one(Job, job.id).state = "cancelled"
     workspace.press(ids.RETRAIN_MODEL, "look1", at="8.8")
     told = until(
-        lambda: next((t for x in api.named("response_url") if "is cancelled" in (t := x["text"])), None)
+        lambda: next(
+            (t for x in api.named("response_url") if "is cancelled" in (t := x["text"])), None
+        )
     )
     assert f"`/retention jobs retry {job.id}` runs it again" in told

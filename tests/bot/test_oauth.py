@@ -28,10 +28,15 @@ TOKEN, CLIENT_SECRET, TEAM = "xoxb-brought", "the-client's-secret", "T0SHOP"  # 
 def settings(tmp_path, api) -> Settings:
     """OAuth, and no bot token yet."""
     return Settings(
-        home=tmp_path / "home", admins="U0ADMIN", slack_signing_secret=SecretStr(SECRET), slack_api_url=api.url,
-        slack_client_id="1.2", slack_client_secret=SecretStr(CLIENT_SECRET), public_url="https://crm.shop.example",
+        home=tmp_path / "home",
+        admins="U0ADMIN",
+        slack_signing_secret=SecretStr(SECRET),
+        slack_api_url=api.url,
+        slack_client_id="1.2",
+        slack_client_secret=SecretStr(CLIENT_SECRET),
+        public_url="https://crm.shop.example",
         _env_file=None,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -43,9 +48,16 @@ def site(settings, database, api) -> Site:
 
 def _granted(team: str | None = TEAM, token: str = TOKEN) -> dict:
     return {
-        "ok": True, "access_token": token, "token_type": "bot", "scope": "commands", "bot_user_id": "U0BOT", "app_id": "A1",
-        "team": team and {"id": team, "name": "Shop"}, "enterprise": None, "authed_user": {"id": "U0ADMIN"},
-    }  # fmt: skip
+        "ok": True,
+        "access_token": token,
+        "token_type": "bot",
+        "scope": "commands",
+        "bot_user_id": "U0BOT",
+        "app_id": "A1",
+        "team": team and {"id": team, "name": "Shop"},
+        "enterprise": None,
+        "authed_user": {"id": "U0ADMIN"},
+    }
 
 
 def _begin(site: Site) -> tuple[dict[str, list[str]], str]:
@@ -59,7 +71,9 @@ def _begin(site: Site) -> tuple[dict[str, list[str]], str]:
 
 def _come_back(site: Site, state: str, cookie: str, code: str = "c0de") -> tuple[int, str]:
     query = f"code={code}&state={state}"
-    status, _, body = ask(site, "GET", "/slack/oauth_redirect", QUERY_STRING=query, HTTP_COOKIE=cookie)
+    status, _, body = ask(
+        site, "GET", "/slack/oauth_redirect", QUERY_STRING=query, HTTP_COOKIE=cookie
+    )
     return status, body.decode()
 
 
@@ -94,7 +108,9 @@ def test_it_is_installed_and_from_then_on_posts_with_the_token_it_was_given(
     assert _bots(database) == [(TEAM, TOKEN)]
     assert site.app.client.token == TOKEN
     with database.transaction() as session:
-        session.add(Outbox(key="k", channel=CHANNEL, payload={"text": "t", "blocks": [], "images": {}}))
+        session.add(
+            Outbox(key="k", channel=CHANNEL, payload={"text": "t", "blocks": [], "images": {}})
+        )
     sender = Sender(settings, database)
     assert sender._carrier._web.token == TOKEN
     assert sender.step()
@@ -154,7 +170,9 @@ def test_a_desk_belongs_to_one_workspace(settings, database, api, site, named):
     assert site.app.client.token == "xoxb-anew"
 
 
-def test_of_two_workspaces_that_install_it_at_once_one_gets_the_desk(database, api, site, monkeypatch):
+def test_of_two_workspaces_that_install_it_at_once_one_gets_the_desk(
+    database, api, site, monkeypatch
+):
     asked, others = installation.workspace, []
 
     def slowly(*given):
@@ -179,7 +197,12 @@ def test_of_two_workspaces_that_install_it_at_once_one_gets_the_desk(database, a
 
 def _installed(team: str) -> Installation:
     return Installation(
-        app_id="A1", user_id="U0ADMIN", team_id=team, bot_token=TOKEN, bot_id="B1", bot_user_id="U0BOT"
+        app_id="A1",
+        user_id="U0ADMIN",
+        team_id=team,
+        bot_token=TOKEN,
+        bot_id="B1",
+        bot_user_id="U0BOT",
     )
 
 
@@ -190,7 +213,9 @@ def test_a_token_that_would_expire_is_refused(site, database, api):
     assert (status, "token rotation" in page, _bots(database)) == (403, True, [])
 
 
-def test_the_token_of_the_settings_goes_before_the_one_that_was_brought(settings, database, api, site):
+def test_the_token_of_the_settings_goes_before_the_one_that_was_brought(
+    settings, database, api, site
+):
     assert _install(site)[0] == 200
     told = {"slack_bot_token": SecretStr("xoxb-named"), "slack_team_id": TEAM}
     named = Site(settings.model_copy(update=told), database)
@@ -206,6 +231,10 @@ def test_a_desk_that_is_not_installed_yet_serves_and_waits(settings, database, s
 def test_it_is_off_where_it_is_not_configured(settings, database):
     for missing in ({"slack_client_id": ""}, {"slack_client_secret": None}):
         site = Site(settings.model_copy(update=missing), database)
-        assert ask(site, "GET", "/slack/install")[0] == ask(site, "GET", "/slack/oauth_redirect")[0] == 404
+        assert (
+            ask(site, "GET", "/slack/install")[0]
+            == ask(site, "GET", "/slack/oauth_redirect")[0]
+            == 404
+        )
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(SLACK_STATES)) == 0

@@ -72,7 +72,10 @@ def test_a_use_is_taken_once_and_its_replay_is_answered_alike(site):
     }
     assert first == (200, {**said, "amount": None, "min_order": None, "category": None})
     assert tell(site, {**body, "order_id": "o2"})[0] == 409
-    assert tell(site, {"code": _code(site, "k5"), "customer_id": "k3"})[1]["outcome"] == "other_customer"
+    assert (
+        tell(site, {"code": _code(site, "k5"), "customer_id": "k3"})[1]["outcome"]
+        == "other_customer"
+    )
     assert tell(site, {"code": "SPRING10"})[0] == 404
     with site.database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Redemption)) == 3
@@ -98,7 +101,11 @@ def test_two_codes_of_one_slip_are_two_uses(site):
     first, second = ({"code": _code(site, who), "id": "till 7, slip 4711"} for who in ("k3", "k5"))
     assert [tell(site, one)[0] for one in (first, second, second)] == [200, 200, 200]
     with site.database.reading() as session:
-        used = select(Coupon.customer_id).where(Coupon.state == "redeemed").order_by(Coupon.customer_id)
+        used = (
+            select(Coupon.customer_id)
+            .where(Coupon.state == "redeemed")
+            .order_by(Coupon.customer_id)
+        )
         assert list(session.scalars(used)) == ["k3", "k5"]
         assert session.scalar(select(func.count()).select_from(Redemption)) == 2
 
@@ -116,12 +123,19 @@ def test_a_call_stored_by_its_id_alone_is_answered_alike_for_the_same_code(site)
 def test_that_a_code_is_used_already_says_nothing_of_an_order_that_nobody_named(site):
     body = {"code": _code(site), "id": "till 1, slip 1"}
     tell(site, body)
-    assert tell(site, {**body, "id": "till 2, slip 9"}) == (409, {"outcome": "twice", "said": "used already"})
+    assert tell(site, {**body, "id": "till 2, slip 9"}) == (
+        409,
+        {"outcome": "twice", "said": "used already"},
+    )
 
 
 def test_a_code_at_two_tills_within_minutes_is_used_twice_though_neither_names_an_order(site):
     body = {"code": _code(site), "id": "till 1, slip 1"}
-    assert [tell(site, one)[0] for one in (body, {**body, "id": "till 2, slip 9"}, body)] == [200, 409, 200]
+    assert [tell(site, one)[0] for one in (body, {**body, "id": "till 2, slip 9"}, body)] == [
+        200,
+        409,
+        200,
+    ]
     assert tell(site, {"code": _code(site), "order_id": "o7"})[1]["outcome"] == "twice"
 
 
@@ -139,11 +153,19 @@ def test_a_call_that_is_not_signed_now_by_who_has_the_key_changes_nothing(site):
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b"[]", b"{", b"[" * 9_000, {"code": ""}, {"code": "x", "amount": 1}, {"code": "x", "at": "soon"},
-        {"code": "x", "at": "0001-01-01T00:00:00+14:00"}, {"code": "x", "at": "9999-12-31T23:59:59-12:00"},
-        {"code": "x", "order_id": "a\0b"}, {"code": "x", "order_id": "\ud800"},
+        b"",
+        b"[]",
+        b"{",
+        b"[" * 9_000,
+        {"code": ""},
+        {"code": "x", "amount": 1},
+        {"code": "x", "at": "soon"},
+        {"code": "x", "at": "0001-01-01T00:00:00+14:00"},
+        {"code": "x", "at": "9999-12-31T23:59:59-12:00"},
+        {"code": "x", "order_id": "a\0b"},
+        {"code": "x", "order_id": "\ud800"},
     ],
-)  # fmt: skip
+)
 def test_what_is_no_redemption_is_said(site, body):
     """503 said of a date that no database holds that it should be sent again, for ever."""
     status, answer = tell(site, body)
@@ -200,7 +222,10 @@ def test_throttled_valid_code_is_answered_like_an_unknown_one(site, seconds):
     assert tell(site, body) == tell(site, {"code": "WRONG"})
     with site.database.reading() as session:
         assert session.scalars(select(Redemption)).all() == []
-        assert session.scalars(select(Coupon.state).where(Coupon.customer_id == "k3")).one() == "issued"
+        assert (
+            session.scalars(select(Coupon.state).where(Coupon.customer_id == "k3")).one()
+            == "issued"
+        )
     seconds[0] = 3.0
     assert tell(site, body)[0] == 200
 

@@ -35,7 +35,9 @@ def site(settings, database) -> Site:
 
 def ask(site, method, path, body=b"", **headers):
     """Answer one request in this process: status, headers, body. Header names are as in WSGI: ``HTTP_…``."""
-    named = {name.removeprefix("HTTP_").replace("_", "-").lower(): text for name, text in headers.items()}
+    named = {
+        name.removeprefix("HTTP_").replace("_", "-").lower(): text for name, text in headers.items()
+    }
     query = named.pop("query-string", "")
     named.setdefault("content-type", "application/x-www-form-urlencoded")
     request = Request(method, path, query, named, body)
@@ -84,7 +86,12 @@ def test_statuses(site, method, path, status):
 def test_url_verification_is_answered(site):
     body = json.dumps({"type": "url_verification", "challenge": "abc", "token": "x"})
     status, _, answer = ask(
-        site, "POST", "/slack/events", body.encode(), CONTENT_TYPE="application/json", **signed(body)
+        site,
+        "POST",
+        "/slack/events",
+        body.encode(),
+        CONTENT_TYPE="application/json",
+        **signed(body),
     )
     assert (status, json.loads(answer)["challenge"]) == (200, "abc")
 
@@ -104,15 +111,21 @@ def test_health_names_the_part_that_is_down(site, database, settings):
     workers = {"worker:interactive", "worker:batch", "worker:training"}
     assert down == {"broker", *workers, "tick", "sender"}
     settings.home.mkdir(exist_ok=True)
-    valkey = subprocess.Popen(broker.command(settings), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    valkey = subprocess.Popen(
+        broker.command(settings), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         until(lambda: broker.answers(settings))
         with database.transaction() as session:
             for role in ("worker:batch+interactive+training", "tick", "sender"):
-                session.add(Process(name=f"{role}@here", role=role.partition(":")[0], seen_at=clock.wall()))
+                session.add(
+                    Process(name=f"{role}@here", role=role.partition(":")[0], seen_at=clock.wall())
+                )
         status, _, body = ask(site, "GET", "/health")
         assert (status, json.loads(body)["status"]) == (200, "up")
-        until(lambda: "when the queue is back" not in _acknowledged(site), seconds=30)  # on a busy machine
+        until(
+            lambda: "when the queue is back" not in _acknowledged(site), seconds=30
+        )  # on a busy machine
     finally:
         valkey.terminate()
         valkey.wait()
@@ -237,10 +250,14 @@ class Sockets:
 
     def command(self, envelope_id: str) -> None:
         envelope = {
-            "type": "slash_commands", "envelope_id": envelope_id, "accepts_response_payload": True,
+            "type": "slash_commands",
+            "envelope_id": envelope_id,
+            "accepts_response_payload": True,
             "payload": dict(parse_qsl(command("sweep"))) | {"channel_id": CHANNEL},
-        }  # fmt: skip
-        asyncio.run_coroutine_threadsafe(self._open[-1].send(json.dumps(envelope)), self._loop).result(10)
+        }
+        asyncio.run_coroutine_threadsafe(
+            self._open[-1].send(json.dumps(envelope)), self._loop
+        ).result(10)
 
     def drop(self) -> None:
         asyncio.run_coroutine_threadsafe(self._open[-1].close(), self._loop).result(10)
@@ -251,7 +268,9 @@ def test_socket_mode_takes_commands_and_comes_back_after_a_drop(workspace, setti
     api.answers["apps.connections.open"] = {"ok": True, "url": f"ws://127.0.0.1:{slack.port}/link"}
     handler = connect(
         workspace.app,
-        settings.model_copy(update={"slack_app_token": SecretStr("xapp-test"), "slack_signing_secret": None}),
+        settings.model_copy(
+            update={"slack_app_token": SecretStr("xapp-test"), "slack_signing_secret": None}
+        ),
     )
     try:
         until(lambda: slack.connections == 1, 10)
@@ -265,7 +284,9 @@ def test_socket_mode_takes_commands_and_comes_back_after_a_drop(workspace, setti
         assert len(all_jobs(database)) == 1  # delivered twice, stored once
         slack.drop()
         until(lambda: slack.connections == 2, 30)
-        slack.command("e3")  # the new connection is used; closed before it was, slack_sdk would wait for ever
+        slack.command(
+            "e3"
+        )  # the new connection is used; closed before it was, slack_sdk would wait for ever
         until(lambda: len(slack.answers) == 3, 10)
     finally:
         handler.client.close()

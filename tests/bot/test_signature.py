@@ -40,7 +40,9 @@ def test_any_change_of_a_signed_body_is_noticed(body, place):
     assert not is_verified(SECRET, signed, bytes(changed), now)
 
 
-@pytest.mark.parametrize(("age", "accepted"), [(299, True), (302, False), (-299, True), (-302, False)])
+@pytest.mark.parametrize(
+    ("age", "accepted"), [(299, True), (302, False), (-299, True), (-302, False)]
+)
 def test_requests_older_or_newer_than_five_minutes_are_refused(age, accepted):
     assert has_valid_form(headers("x", age=age), time.time()) == accepted
 
@@ -83,11 +85,15 @@ def test_malformed_envelopes_are_refused_with_the_field(body, reason):
 def test_deeply_nested_envelopes_are_refused():
     deep = "[" * MAX_DEPTH + "]" * MAX_DEPTH
     with pytest.raises(Malformed, match="nested"):
-        validated('{"type": "url_verification", "challenge": "x", "x": ' + deep + "}", "application/json")
+        validated(
+            '{"type": "url_verification", "challenge": "x", "x": ' + deep + "}", "application/json"
+        )
 
 
 def test_errors_never_repeat_values_of_the_request():
-    body = urlencode({"payload": json.dumps({"type": "block_actions", "user": {"id": ["secret-value"]}})})
+    body = urlencode(
+        {"payload": json.dumps({"type": "block_actions", "user": {"id": ["secret-value"]}})}
+    )
     with pytest.raises(Malformed) as refused:
         validated(body, FORM)
     assert "secret-value" not in str(refused.value)

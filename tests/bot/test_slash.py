@@ -42,7 +42,12 @@ def posts(database):
 def test_a_sweep_is_stored_and_acknowledged_with_cancel(workspace, database):
     said = workspace.run("sweep —tier medium --top 5")
     (job,) = all_jobs(database)
-    assert (job.kind, job.state, job.requested_by, job.channel) == ("sweep", "queued", ANALYST, "C0CRM")
+    assert (job.kind, job.state, job.requested_by, job.channel) == (
+        "sweep",
+        "queued",
+        ANALYST,
+        "C0CRM",
+    )
     assert job.args["tier"] == "medium"
     assert job.args["top"] == 5
     button = said["blocks"][-1]["elements"][0]
@@ -138,7 +143,10 @@ def test_where_slack_does_not_say_the_bot_is_taken_to_be_a_member(workspace, dat
         ),
         ("sweep --as-of yesterday", "'yesterday' is not a date from 1970 to 2199; write it like"),
         ("sweep --csv /etc/passwd", "no option --csv"),
-        ("retrain --horizon long", "'long' is not a number of days from 1 to 3,650; write it like 28d"),
+        (
+            "retrain --horizon long",
+            "'long' is not a number of days from 1 to 3,650; write it like 28d",
+        ),
         ("retrain --horizon 9999d", "--horizon: '9999d' is not"),
         ("score", "`/retention score` needs CUSTOMER; write `/retention score CUSTOMER"),
         ("score 43", "There is no customer '43'"),
@@ -158,7 +166,9 @@ def test_one_sentence_says_what_is_wrong(workspace, database, typed, sentence):
     assert all_jobs(database) == []
 
 
-@pytest.mark.parametrize("command", ["sweep", "retrain", "score 42", "score nobody", "recommend 42", "data"])
+@pytest.mark.parametrize(
+    "command", ["sweep", "retrain", "score 42", "score nobody", "recommend 42", "data"]
+)
 def test_a_viewer_is_told_which_role_it_takes(workspace, database, command):
     said = workspace.run(command, VIEWER)
     assert "Your role is viewer; to " in said["text"]
@@ -212,7 +222,8 @@ def test_a_busy_database_accepts_nothing_rather_than_too_late(workspace, databas
 
 
 @pytest.mark.parametrize(
-    ("changes", "status"), [({}, 200), ({"age": 290}, 200), ({"age": 310}, 401), ({"secret": "other"}, 401)]
+    ("changes", "status"),
+    [({}, 200), ({"age": 290}, 200), ({"age": 310}, 401), ({"secret": "other"}, 401)],
 )
 def test_signature_and_age_are_checked(workspace, database, changes, status):
     body = workspace.form("sweep")
@@ -280,12 +291,20 @@ def test_why_a_private_job_failed_is_told_to_who_asked_and_to_admins_alone(works
         with database.transaction() as session:
             changed = update(Job).where(Job.id == job.id)
             session.execute(changed.values(state="failed", error=f"No {job.kind} of customer 42."))
-    seen = {user: words(workspace.run("jobs", user)["blocks"]) for user in (VIEWER, LEAD, ANALYST, ADMIN)}
+    seen = {
+        user: words(workspace.run("jobs", user)["blocks"])
+        for user in (VIEWER, LEAD, ANALYST, ADMIN)
+    }
     assert {user: "No score of" in said for user, said in seen.items()} == {
-        VIEWER: False, LEAD: False, ANALYST: True, ADMIN: True,
-    }  # fmt: skip
+        VIEWER: False,
+        LEAD: False,
+        ANALYST: True,
+        ADMIN: True,
+    }
     assert all("No sweep of" in said for said in seen.values())
-    with database.transaction() as session:  # a direct message with the app has a channel of its own
+    with (
+        database.transaction() as session
+    ):  # a direct message with the app has a channel of its own
         session.execute(update(Job).where(Job.kind == "score").values(channel="D0456"))
     assert "No score of" not in words(workspace.run("jobs", VIEWER)["blocks"])
     assert "No score of" in words(workspace.run("jobs", ANALYST)["blocks"])
@@ -306,11 +325,18 @@ def test_an_admin_grants_roles_and_it_is_audited_once(workspace, database):
 
 def test_a_digest_is_scheduled_once_listed_and_switched_off(workspace, database):
     for _ in range(2):
-        said = workspace.run("digest schedule —day friday —at 9.30 —timezone europe/london", trigger="D")
+        said = workspace.run(
+            "digest schedule —day friday —at 9.30 —timezone europe/london", trigger="D"
+        )
     assert "every Friday at 09:30 (Europe/London)" in words(said["blocks"])
     with database.reading() as session:
         (plan,) = session.scalars(select(Schedule)).all()
-    assert (plan.kind, plan.weekday, plan.at, plan.timezone) == ("digest", 4, "09:30", "Europe/London")
+    assert (plan.kind, plan.weekday, plan.at, plan.timezone) == (
+        "digest",
+        4,
+        "09:30",
+        "Europe/London",
+    )
     assert (plan.channel, plan.created_by) == ("C0CRM", ANALYST)
     assert "Friday" in words(workspace.run("digest list", VIEWER)["blocks"])
     assert "switched off" in words(workspace.run("digest off")["blocks"])
@@ -348,7 +374,9 @@ def test_digest_alone_is_the_digest_now(workspace, database):
 
 
 def test_retrain_reads_weeks_and_ever(workspace, database):
-    workspace.run("retrain churn --horizon 4w --active-within ever --model logistic --cutoff 2017-10-02")
+    workspace.run(
+        "retrain churn --horizon 4w --active-within ever --model logistic --cutoff 2017-10-02"
+    )
     args = all_jobs(database)[0].args
     assert (args["models"], args["horizon"], args["active_within"]) == (["churn"], 28, None)
     assert args["cutoff"].startswith("2017-10-02T00:00")

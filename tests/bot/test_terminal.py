@@ -58,7 +58,10 @@ def test_a_report_is_one_json_object_or_text(home, capsys, command):
     ("typed", "sentence"),
     [
         (["swep"], "did you mean `retention sweep`?"),
-        (["campaign", "edit", "c1", "--name", "May \udcff"], "'May \ufffd' holds bytes that are no text"),
+        (
+            ["campaign", "edit", "c1", "--name", "May \udcff"],
+            "'May \ufffd' holds bytes that are no text",
+        ),
         (["campaign", "edit", "c1", "--name=May \udcff"], "write it in UTF-8"),
         (["sweep", "--teir", "high"], "did you mean --tier?"),
         (["sweep", "--tier", "hihg"], "Did you mean high?"),
@@ -82,7 +85,10 @@ def test_a_report_is_one_json_object_or_text(home, capsys, command):
         (["sweep", "--csv", "nowhere/x.csv"], "--csv: 'nowhere/x.csv' cannot be written"),
         (["models", "card", "--pdf", "."], "--pdf: '.' is a folder"),
         *(
-            ([*typed, option, value], f"{option}: '{value}' is not a number of days from 1 to 3,650")
+            (
+                [*typed, option, value],
+                f"{option}: '{value}' is not a number of days from 1 to 3,650",
+            )
             for typed in (["retrain"], ["evaluate", "churn", "--cutoff", "2017-10-02"])
             for option in ("--horizon", "--active-within")
             for value in ("0d", "9999d")
@@ -159,7 +165,9 @@ def test_an_old_database_is_named_with_the_remedy(home, capsys):
 def test_roles_and_digests_from_the_terminal(home, capsys):
     assert run(["role", "grant", "U0ANA", "analyst"]) == 0
     assert [(one.user_id, one.role) for one in stored(RoleGrant)] == [("U0ANA", "analyst")]
-    assert run(["digest", "schedule", "--channel", "C0CRM", "--day", "monday", "--as", "U0ANA"]) == 0
+    assert (
+        run(["digest", "schedule", "--channel", "C0CRM", "--day", "monday", "--as", "U0ANA"]) == 0
+    )
     assert [(one.channel, one.created_by) for one in stored(Schedule)] == [("C0CRM", "U0ANA")]
 
 
@@ -193,9 +201,15 @@ def test_a_sweep_on_a_shop_prints_the_contract_and_writes_the_cohort(shop_home, 
     assert run(["sweep", "--tier", "low", "--top", "5", "--csv", str(file), "--json"]) == 0
     captured = capsys.readouterr()
     said = json.loads(captured.out)
-    assert {"as_of", "customers", "tiers", "revenue_at_risk", "cohort", "model_version", "seconds"} <= set(
-        said
-    )
+    assert {
+        "as_of",
+        "customers",
+        "tiers",
+        "revenue_at_risk",
+        "cohort",
+        "model_version",
+        "seconds",
+    } <= set(said)
     with file.open(encoding="utf-8", newline="") as opened:
         rows = list(csv.DictReader(opened))
     assert [row["customer_id"] for row in rows] == [one["customer_id"] for one in said["cohort"]]
@@ -240,4 +254,6 @@ def test_nothing_in_a_row_commands_the_terminal_that_shows_it(settings):
         "remedy": "mend it",
         "examples": [row],
     }
-    assert "name=]0;owned[2J31mAnn  note=a\tb" in printed("bot/quarantine", {"reasons": [reason]}, settings)
+    assert "name=]0;owned[2J31mAnn  note=a\tb" in printed(
+        "bot/quarantine", {"reasons": [reason]}, settings
+    )

@@ -53,7 +53,9 @@ def test_every_command_declares_itself(path, found):
     assert found.surfaces <= {SLACK, TERMINAL}
     assert found.surfaces
     assert (found.help or "").strip()
-    assert found.request is None or (issubclass(found.request, Request) and found.role == found.request.role)
+    assert found.request is None or (
+        issubclass(found.request, Request) and found.role == found.request.role
+    )
     assert (SLACK not in found.surfaces) == (
         path[0] in TERMINAL_ONLY or " ".join(path) in TERMINAL_ONLY_BELOW
     )
@@ -81,7 +83,17 @@ def test_the_catalogue_has_what_a_role_may_do():
     assert not {name.split()[0] for name in admin} & TERMINAL_ONLY
 
 
-HEAVY = {"pandas", "sklearn", "implicit", "matplotlib", "duckdb", "ibis", "deltalake", "pyarrow", "scipy"}
+HEAVY = {
+    "pandas",
+    "sklearn",
+    "implicit",
+    "matplotlib",
+    "duckdb",
+    "ibis",
+    "deltalake",
+    "pyarrow",
+    "scipy",
+}
 
 
 def test_a_built_app_has_loaded_nothing_heavy(tmp_path):

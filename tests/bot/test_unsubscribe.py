@@ -36,7 +36,10 @@ def test_a_look_changes_nothing_and_one_post_is_enough(site, link):
         assert (status, b"You are unsubscribed" in page) == (200, True)
     with site.database.reading() as session:
         send = session.get_one(Send, 1)
-        assert (send.state, session.scalars(select(Audit.action)).all().count("consent.withdrawn")) == (
+        assert (
+            send.state,
+            session.scalars(select(Audit.action)).all().count("consent.withdrawn"),
+        ) == (
             "cancelled",
             1,
         )
@@ -44,8 +47,14 @@ def test_a_look_changes_nothing_and_one_post_is_enough(site, link):
 
 
 @pytest.mark.parametrize(
-    "forge", [lambda t: t[:-1] + ("0" if t[-1] != "0" else "1"), lambda t: t.replace("-1-", "-2-"), lambda t: "", lambda t: "../x"]
-)  # fmt: skip
+    "forge",
+    [
+        lambda t: t[:-1] + ("0" if t[-1] != "0" else "1"),
+        lambda t: t.replace("-1-", "-2-"),
+        lambda t: "",
+        lambda t: "../x",
+    ],
+)
 def test_a_token_that_we_did_not_sign_does_nothing(site, link, forge):
     forged = "/unsubscribe/" + forge(link.removeprefix("/unsubscribe/"))
     assert ask(site, "GET", forged)[0] == ask(site, "POST", forged)[0] == 404

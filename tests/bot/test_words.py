@@ -41,7 +41,8 @@ def test_an_unclosed_quote_is_named(typed):
 
 
 _word = st.text(
-    st.characters(codec="ascii", exclude_characters="\"'\\&`<>#", categories=["L", "N", "P"]), min_size=1
+    st.characters(codec="ascii", exclude_characters="\"'\\&`<>#", categories=["L", "N", "P"]),
+    min_size=1,
 )
 
 

@@ -15,7 +15,9 @@ OURS = Workspace(TEAM)
 
 def click(**changes) -> BoltRequest:
     payload = json.loads((PAYLOADS / "block_actions.json").read_text()) | changes
-    return BoltRequest(body=urlencode({"payload": json.dumps(payload)}), headers={"content-type": [FORM]})
+    return BoltRequest(
+        body=urlencode({"payload": json.dumps(payload)}), headers={"content-type": [FORM]}
+    )
 
 
 def event(**changes) -> BoltRequest:
@@ -29,7 +31,9 @@ def command(**fields: str) -> BoltRequest:
     return BoltRequest(body=slash_command("sweep", **fields), headers={"content-type": [FORM]})
 
 
-@pytest.mark.parametrize("request_", [click(), event(), command()], ids=["click", "event", "command"])
+@pytest.mark.parametrize(
+    "request_", [click(), event(), command()], ids=["click", "event", "command"]
+)
 def test_requests_of_the_own_workspace_are_accepted(request_):
     assert refusal(request_, OURS) is None
     assert refusal(request_, Workspace("T0ELSE")) == FOREIGN_WORKSPACE

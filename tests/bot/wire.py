@@ -40,7 +40,9 @@ class Api:
             if found := self.named(method):
                 return found[-1]
             time.sleep(0.01)
-        raise AssertionError(f"{method} was not called; these were: {[name for name, _ in self.calls]}")
+        raise AssertionError(
+            f"{method} was not called; these were: {[name for name, _ in self.calls]}"
+        )
 
 
 def serve(api: Api) -> ThreadingHTTPServer:
@@ -87,14 +89,18 @@ class Workspace:
         }
         return self.app.dispatch(BoltRequest(body=body, headers=headers))
 
-    def form(self, text: str, user: str = ANALYST, channel: str = CHANNEL, trigger: str | None = None) -> str:
+    def form(
+        self, text: str, user: str = ANALYST, channel: str = CHANNEL, trigger: str | None = None
+    ) -> str:
         """The recorded slash command, with these words."""
         self.count += 1
         recorded = dict(parse_qsl((PAYLOADS / "slash_command.urlencoded").read_text().strip()))
         recorded |= {
-            "text": text, "user_id": user, "channel_id": channel,
+            "text": text,
+            "user_id": user,
+            "channel_id": channel,
             "trigger_id": trigger or f"trigger.{self.count}",
-        }  # fmt: skip
+        }
         return urlencode(recorded)
 
     def run(self, text: str, user: str = ANALYST, **where: Any) -> dict[str, Any]:
@@ -105,7 +111,9 @@ class Workspace:
         assert said["response_type"] == "ephemeral"
         return said
 
-    def press(self, action_id: str, value: str, user: str = ANALYST, at: str | None = None) -> BoltResponse:
+    def press(
+        self, action_id: str, value: str, user: str = ANALYST, at: str | None = None
+    ) -> BoltResponse:
         """Press a button of a message."""
         self.count += 1
 
@@ -120,13 +128,18 @@ class Workspace:
         return self.interact("block_actions.json", user, change)
 
     def interact(
-        self, recording: str, user: str, change: Callable[[dict[str, Any]], None] = lambda payload: None
+        self,
+        recording: str,
+        user: str,
+        change: Callable[[dict[str, Any]], None] = lambda payload: None,
     ) -> BoltResponse:
         """Send a recorded interaction, as this person."""
         payload = json.loads((PAYLOADS / recording).read_text())
         payload["user"]["id"] = user
         change(payload)
-        return self.send(urlencode({"payload": json.dumps(payload)}), "application/x-www-form-urlencoded")
+        return self.send(
+            urlencode({"payload": json.dumps(payload)}), "application/x-www-form-urlencoded"
+        )
 
     def open_home(self, user: str = ANALYST) -> dict[str, Any]:
         """Open the Home tab; the view that is published."""

@@ -28,14 +28,18 @@ class Desk:
         self.http = httpx.Client(base_url=url, timeout=300)
 
     def command(self, user: str, text: str, channel: str = "crm") -> dict[str, Any]:
-        answer = self.http.post("/playground/commands", data={"user": user, "channel": channel, "text": text})
+        answer = self.http.post(
+            "/playground/commands", data={"user": user, "channel": channel, "text": text}
+        )
         answer.raise_for_status()
         return answer.json()
 
     def messages(self, channel: str = "crm", user: str | None = None) -> list[dict[str, Any]]:
         params = {"user": user} if user else {}
         return (
-            self.http.get(f"/playground/channels/{channel}/messages", params=params).raise_for_status().json()
+            self.http.get(f"/playground/channels/{channel}/messages", params=params)
+            .raise_for_status()
+            .json()
         )
 
     def wait(
@@ -52,16 +56,22 @@ class Desk:
                 return hit
             time.sleep(0.3)
         texts = [words(message)[:300] for message in self.messages(channel, user)]
-        raise AssertionError(f"not seen in {channel} within {seconds} s; the last messages: {texts[-6:]}")
+        raise AssertionError(
+            f"not seen in {channel} within {seconds} s; the last messages: {texts[-6:]}"
+        )
 
     def press(
         self, user: str, message: dict[str, Any], action_id: str, channel: str = "crm"
     ) -> dict[str, Any]:
         block, element = button(message, action_id)
         data = {
-            "user": user, "channel": channel, "ts": message["ts"], "block_id": block.get("block_id", ""),
-            "action_id": action_id, "value": element.get("value", ""),
-        }  # fmt: skip
+            "user": user,
+            "channel": channel,
+            "ts": message["ts"],
+            "block_id": block.get("block_id", ""),
+            "action_id": action_id,
+            "value": element.get("value", ""),
+        }
         answer = self.http.post("/playground/actions", data=data)
         answer.raise_for_status()
         return answer.json()
@@ -100,7 +110,9 @@ class Desk:
 
     def advance(self, by: str) -> dict[str, Any]:
         return (
-            self.http.post("/playground/clock", data={"advance": by}, timeout=600).raise_for_status().json()
+            self.http.post("/playground/clock", data={"advance": by}, timeout=600)
+            .raise_for_status()
+            .json()
         )
 
     def file(self, file_id: str) -> bytes:
@@ -129,7 +141,10 @@ def words(message: dict[str, Any]) -> str:
 def button(message: dict[str, Any], action_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The block and the element of a button."""
     for block in message.get("blocks") or []:
-        for element in [*block.get("elements", []), *([block["accessory"]] if "accessory" in block else [])]:
+        for element in [
+            *block.get("elements", []),
+            *([block["accessory"]] if "accessory" in block else []),
+        ]:
             if element.get("action_id") == action_id:
                 return block, element
     raise AssertionError(f"no button {action_id} in: {words(message)[:400]}")
@@ -148,11 +163,17 @@ def demo(home: Path, *, log: Path, **environment: str) -> Iterator[Desk]:
     """`retention demo` in processes of its own, until the page can be used; stopped by SIGTERM."""
     port = free_port()
     env = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("RETENTION_", "SLACK_"))},
-        "RETENTION_HOME": str(home), "RETENTION_PORT": str(free_port()),
-        "RETENTION_HEALTH_PORT": str(free_port()), "RETENTION_PLAYGROUND_PORT": str(port),
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("RETENTION_", "SLACK_"))
+        },
+        "RETENTION_HOME": str(home),
+        "RETENTION_PORT": str(free_port()),
+        "RETENTION_HEALTH_PORT": str(free_port()),
+        "RETENTION_PLAYGROUND_PORT": str(port),
         **environment,
-    }  # fmt: skip
+    }
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "bot.terminal", "demo"],

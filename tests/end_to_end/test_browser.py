@@ -80,7 +80,9 @@ class Screen:
         if message is not None:
             self.shown.mouse.move(640, 20)
             message.evaluate("node => node.scrollIntoView({block: 'start'})")
-        self.shown.evaluate("Promise.all([...document.images].map(one => one.decode().catch(() => null)))")
+        self.shown.evaluate(
+            "Promise.all([...document.images].map(one => one.decode().catch(() => null)))"
+        )
         self.shown.screenshot(path=PICTURES / f"{name}.png")
 
     def weeks(self, number: int) -> None:
@@ -169,6 +171,8 @@ def _codes_and_results(screen: Screen, desk: Desk) -> None:
     assert "simulated" in thread.inner_text().lower()
     screen.picture("result")
     digests = [
-        one for one in desk.messages() if one["text"].startswith("The week to") and not one["thread_ts"]
+        one
+        for one in desk.messages()
+        if one["text"].startswith("The week to") and not one["thread_ts"]
     ]
     assert len(digests) == 5

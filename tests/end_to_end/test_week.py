@@ -64,7 +64,9 @@ def test_from_a_retrained_model_to_what_the_campaign_earned(desk: Desk):
     # Its CSV goes to the direct message of the person who pressed.
     desk.press("analyst", cohort, ids.COHORT_CSV)
     cohort_file = desk.wait(lambda m: next((x for x in m if x["files"]), None), channel="@analyst")
-    rows = list(csv.DictReader(io.StringIO(desk.file(cohort_file["files"][0]["id"]).decode("utf-8-sig"))))
+    rows = list(
+        csv.DictReader(io.StringIO(desk.file(cohort_file["files"][0]["id"]).decode("utf-8-sig")))
+    )
     assert len(rows) > 20
     assert "customer_id" in rows[0]
 
@@ -87,7 +89,12 @@ def test_from_a_retrained_model_to_what_the_campaign_earned(desk: Desk):
     desk.press("lead", submitted, ids.APPROVE_CAMPAIGN)
     approved = desk.wait(
         lambda m: next(
-            (x for x in m if x["ts"] == submitted["ts"] and not has_button(x, ids.APPROVE_CAMPAIGN)), None
+            (
+                x
+                for x in m
+                if x["ts"] == submitted["ts"] and not has_button(x, ids.APPROVE_CAMPAIGN)
+            ),
+            None,
         )
     )
     assert "U0LEAD" in words(approved)
@@ -108,9 +115,12 @@ def test_from_a_retrained_model_to_what_the_campaign_earned(desk: Desk):
     # Whom to call is a list of its own, for the same eyes.
     desk.press("lead", live, ids.CALL_LIST)
     called = desk.wait(
-        lambda m: next((x for x in m if x["files"] and x["ts"] != sent["ts"]), None), channel="@lead"
+        lambda m: next((x for x in m if x["files"] and x["ts"] != sent["ts"]), None),
+        channel="@lead",
     )
-    calls = list(csv.DictReader(io.StringIO(desk.file(called["files"][0]["id"]).decode("utf-8-sig"))))
+    calls = list(
+        csv.DictReader(io.StringIO(desk.file(called["files"][0]["id"]).decode("utf-8-sig")))
+    )
     assert calls
     assert all("555 01" in row["phone"] for row in calls)
     assert not {row["customer_id"] for row in calls} & {row["customer_id"] for row in codes}
@@ -121,7 +131,11 @@ def test_from_a_retrained_model_to_what_the_campaign_earned(desk: Desk):
         desk.advance("7d")
     result = desk.wait(
         lambda m: next(
-            (x for x in m if x["thread_ts"] == submitted["ts"] and re.search("incremental", words(x), re.I)),
+            (
+                x
+                for x in m
+                if x["thread_ts"] == submitted["ts"] and re.search("incremental", words(x), re.I)
+            ),
             None,
         )
     )
@@ -129,7 +143,9 @@ def test_from_a_retrained_model_to_what_the_campaign_earned(desk: Desk):
     digests = [
         m
         for m in desk.messages()
-        if m["ts"] not in before and re.search(r"the week to", words(m), re.I) and not m["thread_ts"]
+        if m["ts"] not in before
+        and re.search(r"the week to", words(m), re.I)
+        and not m["thread_ts"]
     ]
     assert len(digests) >= 5
 
@@ -138,12 +154,23 @@ def _press_an_old_copy(desk: Desk, user: str, message) -> None:
     block, element = button(message, ids.APPROVE_CAMPAIGN)
     desk.http.post(
         "/playground/actions",
-        data={"user": user, "channel": "crm", "ts": message["ts"], "block_id": block.get("block_id", ""),
-              "action_id": ids.APPROVE_CAMPAIGN, "value": element["value"]},
-    )  # fmt: skip
+        data={
+            "user": user,
+            "channel": "crm",
+            "ts": message["ts"],
+            "block_id": block.get("block_id", ""),
+            "action_id": ids.APPROVE_CAMPAIGN,
+            "value": element["value"],
+        },
+    )
     desk.wait(
         lambda m: next(
-            (x for x in m if x["ephemeral"] and re.search("already|decided|approved", words(x), re.I)), None
+            (
+                x
+                for x in m
+                if x["ephemeral"] and re.search("already|decided|approved", words(x), re.I)
+            ),
+            None,
         ),
         user=user,
     )
@@ -167,12 +194,16 @@ def _press_an_old_copy(desk: Desk, user: str, message) -> None:
 def test_wrong_words_get_one_clear_sentence(desk: Desk, user, text, says):
     answer = desk.command(user, text)
     assert answer["status"] == 200
-    told = str(answer["ack"]) + "\n".join(words(m) for m in desk.messages(user=user) if m["ephemeral"])
+    told = str(answer["ack"]) + "\n".join(
+        words(m) for m in desk.messages(user=user) if m["ephemeral"]
+    )
     assert says.lower() in told.lower()
     assert "Traceback" not in told
 
 
-def test_where_the_bot_is_no_member_it_says_how_to_invite_it_and_answers_by_direct_message(desk: Desk):
+def test_where_the_bot_is_no_member_it_says_how_to_invite_it_and_answers_by_direct_message(
+    desk: Desk,
+):
     answer = desk.command("analyst", "sweep", channel="private")
     assert "/invite" in str(answer["ack"])
     desk.wait(lambda m: _one(m, says="at risk"), channel="@analyst")

@@ -76,7 +76,12 @@ def _settle(database: Database) -> bool:
 
 
 def report(
-    nemesis: Nemesis, slack: StandIn, copies: mailing.Copies, seconds: float, seed: int, settled: bool
+    nemesis: Nemesis,
+    slack: StandIn,
+    copies: mailing.Copies,
+    seconds: float,
+    seed: int,
+    settled: bool,
 ) -> int:
     """Print the table and the verdict."""
     texts = Counter(message["text"] for message in slack.messages("crm"))
@@ -101,7 +106,9 @@ def report(
     print(
         f"{'jobs asked for':32} {len(nemesis.asked):4}   (seed {seed}, {seconds:.0f} s, settled: {settled})"
     )
-    print(f"{'jobs cancelled':32} {len(nemesis.cancelled):4}   (published all the same: {len(leaked)})")
+    print(
+        f"{'jobs cancelled':32} {len(nemesis.cancelled):4}   (published all the same: {len(leaked)})"
+    )
     print(f"{'jobs that needed another attempt':32} {retried:4}")
     print(f"{'scheduled digests':32} {len(digests):4}")
     print(f"{'messages held or failed':32} {len(held):4}")

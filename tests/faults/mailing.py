@@ -33,9 +33,14 @@ def mailserver() -> Iterator[tuple[Inbox, dict[str, str]]]:
     server.start()
     url = f"smtp://127.0.0.1:{server.port}/?from=offers@shop.example"
     try:
-        yield inbox, {
-            "RETENTION_SMTP_URL": url, "RETENTION_PUBLIC_URL": "https://crm.shop.example", "RETENTION_SEND_RATE": str(RATE),
-        }  # fmt: skip
+        yield (
+            inbox,
+            {
+                "RETENTION_SMTP_URL": url,
+                "RETENTION_PUBLIC_URL": "https://crm.shop.example",
+                "RETENTION_SEND_RATE": str(RATE),
+            },
+        )
     finally:
         server.stop()
 
@@ -51,17 +56,24 @@ def begin(database: Database, settings: Settings) -> None:
         ),
     )
     with database.transaction() as session:
-        session.add(RoleGrant(team_id=settings.team_id, user_id="U0LEAD", role="approver", granted_by=ADMIN))
+        session.add(
+            RoleGrant(team_id=settings.team_id, user_id="U0LEAD", role="approver", granted_by=ADMIN)
+        )
     campaign = made.live(database, settings, CUSTOMERS, now=clock.now())
     with database.transaction() as session:
-        outbox.put(session, settings, campaigns.card(settings, campaign), default_channel=campaign.channel)
+        outbox.put(
+            session, settings, campaigns.card(settings, campaign), default_channel=campaign.channel
+        )
 
 
 def under_way(database: Database) -> bool:
     """Whether a copy is handed over at this moment: claimed lately, not by a process that is long dead."""
     lately = Send.lease_until > clock.wall() + sends.LEASE - timedelta(seconds=1)
     with database.reading() as session:
-        return session.scalar(select(Send.id).where(Send.state == "sending", lately).limit(1)) is not None
+        return (
+            session.scalar(select(Send.id).where(Send.state == "sending", lately).limit(1))
+            is not None
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +95,10 @@ def counted(database: Database, inbox: Inbox) -> Copies:
     found = made.states(database)
     arrived = {who: inbox.addresses[f"{who}@example.com"] for who in found}
     lost = [
-        who for who, state in found.items()
+        who
+        for who, state in found.items()
         if (state == "sent" and not arrived[who]) or state not in ("sent", "held", "sending")
-    ]  # fmt: skip
-    return Copies(Counter(found.values()), lost, [who for who, number in arrived.items() if number > 1])
+    ]
+    return Copies(
+        Counter(found.values()), lost, [who for who, number in arrived.items() if number > 1]
+    )

@@ -49,9 +49,13 @@ class Nemesis:
             for kind in ("timeout_after_accept", "server_error", "rate_limited")
         }
         return {
-            **kills, **posts, "kill -9 a worker's child": self._kill_child, "racing ticks": self._race_ticks,
-            "racing cancels": self._race_cancels, MAILER: self._kill_mailer,
-        }  # fmt: skip
+            **kills,
+            **posts,
+            "kill -9 a worker's child": self._kill_child,
+            "racing ticks": self._race_ticks,
+            "racing cancels": self._race_cancels,
+            MAILER: self._kill_mailer,
+        }
 
     def round(self, number: int) -> None:
         """Ask for jobs, break something, ask again."""
@@ -104,7 +108,9 @@ class Nemesis:
         return self._together(lambda: schedule.tick(self.database, self.settings))
 
     def _race_cancels(self) -> bool:
-        victim = ask(self.database, self.settings, Sweep(top=30), f"cancel:{len(self.cancelled)}").id
+        victim = ask(
+            self.database, self.settings, Sweep(top=30), f"cancel:{len(self.cancelled)}"
+        ).id
         self.cancelled.append(victim)
 
         def cancel() -> None:

@@ -39,7 +39,9 @@ def kill(worker: str) -> None:
 
 def versions(shop: tiny.Shop) -> list[tuple[str, str]]:
     with shop.database.reading() as session:
-        rows = session.execute(select(ModelVersion.kind, ModelVersion.state).order_by(ModelVersion.kind))
+        rows = session.execute(
+            select(ModelVersion.kind, ModelVersion.state).order_by(ModelVersion.kind)
+        )
         return [(kind, state) for kind, state in rows]
 
 
@@ -47,11 +49,17 @@ def versions(shop: tiny.Shop) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("block", "before", "trained"),
     [
-        ("block-after-churn", [], ["churn", "churn", "recommend"]),  # trained, but not yet published
+        (
+            "block-after-churn",
+            [],
+            ["churn", "churn", "recommend"],
+        ),  # trained, but not yet published
         ("block-before-recommend", [("churn", "champion")], ["churn", "recommend", "recommend"]),
     ],
 )
-def test_killed_training_continues_after_the_published_model(shop, tmp_path, block, before, trained):
+def test_killed_training_continues_after_the_published_model(
+    shop, tmp_path, block, before, trained
+):
     with running(shop.settings, shop.database, "worker", "tick", stand_ins=STAND_INS):
         stopped = start(shop, tmp_path, block)
         assert versions(shop) == before
@@ -74,7 +82,9 @@ def test_published_model_stays_in_use_when_the_job_fails(shop, tmp_path):
         completion.failed(shop.settings, shop.database, stopped, "The machine ran out of memory.")
         kill(stopped.worker)
         report = failure(shop.database, stopped.id).payload["text"]
-        assert "The machine ran out of memory. The churn model trained before that, churn-" in report
+        assert (
+            "The machine ran out of memory. The churn model trained before that, churn-" in report
+        )
         assert report.endswith("stays in use.")
         assert versions(shop) == [("churn", "champion")]
         with shop.database.transaction() as session:

@@ -60,7 +60,9 @@ from workers.delivery.slack import client
 from workers.requests import REQUESTS
 from workers.tasks import runner
 
-MOVED_TYPES: dict[str, str] = {}  # old path in stored models → new path, once a class of ours has moved
+MOVED_TYPES: dict[
+    str, str
+] = {}  # old path in stored models → new path, once a class of ours has moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,10 @@ def features(home: Home, version: str, as_of: datetime) -> pd.DataFrame:
     """Today's features of all active customers (index: customer id), as a stored churn model asks for them."""
     trained = churn_model(home.settings, _version(home, version))
     snapshot = population(
-        home.lake, as_of, horizon_days=trained.horizon_days, active_within_days=trained.active_within_days
+        home.lake,
+        as_of,
+        horizon_days=trained.horizon_days,
+        active_within_days=trained.active_within_days,
     )
     columns = list(trained.columns)
     return pd.DataFrame(snapshot.matrix(columns), columns=columns, index=snapshot.frame.customer_id)
@@ -222,11 +227,13 @@ def lake_tables() -> dict[str, dict[str, Any]]:
     """Key, partition and columns (name → kind) of each table of the lake."""
     return {
         table.name: {
-            "key": list(table.key), "partition": table.partition, "keyed": table.keyed,
+            "key": list(table.key),
+            "partition": table.partition,
+            "keyed": table.keyed,
             "columns": {column.name: column.kind for column in table.columns},
         }
         for table in TABLES.values()
-    }  # fmt: skip
+    }
 
 
 def sql_tables() -> dict[str, set[str]]:
@@ -245,7 +252,12 @@ def environment_variables() -> set[str]:
 
 def broker_names() -> dict[str, Any]:
     """Names in messages that may still be in the broker during an upgrade."""
-    return {"task": RUN_JOB, "prefix": broker.PREFIX, "job_header": broker.JOB, "queues": list(QUEUES)}
+    return {
+        "task": RUN_JOB,
+        "prefix": broker.PREFIX,
+        "job_header": broker.JOB,
+        "queues": list(QUEUES),
+    }
 
 
 def arms_of(policy: Path) -> list[str]:
@@ -295,7 +307,9 @@ def signature_fault(key: str, body: bytes, headers: dict[str, str], now: datetim
     return signing.why_not(key.encode(), body, stamp, signature, now)
 
 
-def assignment_buckets(salt: str, campaign_id: str, tier: str, customers: Sequence[str]) -> dict[str, int]:
+def assignment_buckets(
+    salt: str, campaign_id: str, tier: str, customers: Sequence[str]
+) -> dict[str, int]:
     return buckets(salt, campaign_id, [(one, tier) for one in customers])
 
 
@@ -312,17 +326,29 @@ def id_of_link(one: str, other: str) -> str:
 
 
 def redemption_identity(
-    code: str, at: datetime, source: str, customer_id: str | None = None, order_id: str | None = None, key: str = ""
-) -> str:  # fmt: skip
+    code: str,
+    at: datetime,
+    source: str,
+    customer_id: str | None = None,
+    order_id: str | None = None,
+    key: str = "",
+) -> str:
     return Use(code, at, source, customer_id, order_id, key).identity
 
 
 def message_id(key: str) -> str:
     """Message-ID of the e-mail with this key, from a@shop.example."""
     message = Message(
-        key=key, campaign_id="c123abc", customer_id="c0001", to=Contact("ann@example.com", "Ann"), subject="s", text="t",
-        html="<p>t</p>", unsubscribe_url="https://crm.shop.example/unsubscribe/x", offer={},
-    )  # fmt: skip
+        key=key,
+        campaign_id="c123abc",
+        customer_id="c0001",
+        to=Contact("ann@example.com", "Ann"),
+        subject="s",
+        text="t",
+        html="<p>t</p>",
+        unsubscribe_url="https://crm.shop.example/unsubscribe/x",
+        offer={},
+    )
     return str(email(message, sender=Address(addr_spec="a@shop.example"))["Message-ID"])
 
 
@@ -337,7 +363,9 @@ def request(
         "content-type": "application/json",
         **{name.lower(): text for name, text in (headers or {}).items()},
     }
-    answer = Site(home.settings, home.database).respond(Request(method, path, headers=named, body=body))
+    answer = Site(home.settings, home.database).respond(
+        Request(method, path, headers=named, body=body)
+    )
     return Reply(answer.status, answer.body)
 
 
@@ -350,7 +378,9 @@ def slack_at_the_wire() -> Iterator[Api]:
     api = Api()
     server = serve(api)
     api.answers["conversations.info"] = {"ok": True, "channel": {"id": "C0CRM", "is_member": True}}
-    with _variables(SLACK_API_URL=api.url, SLACK_BOT_TOKEN="xoxb-test", SLACK_SIGNING_SECRET=SIGNING_SECRET):
+    with _variables(
+        SLACK_API_URL=api.url, SLACK_BOT_TOKEN="xoxb-test", SLACK_SIGNING_SECRET=SIGNING_SECRET
+    ):
         yield api
     server.shutdown()
 

@@ -55,15 +55,24 @@ def run_driver(checkout: Path, work: Path) -> None:
         (work / name).mkdir()
     # The environment of whoever builds must not change the result.
     inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith(("RETENTION_", "SLACK_"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("RETENTION_", "SLACK_"))
     }
     environment = {
-        **inherited, "PYTHONPATH": str(checkout), "FROZEN_CHECKOUT": str(checkout), "FROZEN_COMMIT": COMMIT,
-        "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
-    }  # fmt: skip
+        **inherited,
+        "PYTHONPATH": str(checkout),
+        "FROZEN_CHECKOUT": str(checkout),
+        "FROZEN_COMMIT": COMMIT,
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
     folders = [str(work / name) for name in ("home", "golden", "inputs")]
     subprocess.run(
-        [sys.executable, "-P", str(HERE / "driver.py"), *folders], cwd=work, env=environment, check=True
+        [sys.executable, "-P", str(HERE / "driver.py"), *folders],
+        cwd=work,
+        env=environment,
+        check=True,
     )
 
 

@@ -42,10 +42,14 @@ def path(unpacked, about, tmp_path, monkeypatch) -> Path:
     copy = tmp_path / "home"
     shutil.copytree(unpacked / "home", copy)
     for name, value in {
-        "RETENTION_HOME": str(copy), "RETENTION_SECRET_KEY": about["secret_key"], "RETENTION_NOW": about["now"],
-        "RETENTION_ADMINS": about["admins"], "RETENTION_POLICY": str(copy / "policy.toml"),
-        "RETENTION_PUBLIC_URL": "https://crm.shop.example", "RETENTION_SHOP": "The Frozen Shop",
-    }.items():  # fmt: skip
+        "RETENTION_HOME": str(copy),
+        "RETENTION_SECRET_KEY": about["secret_key"],
+        "RETENTION_NOW": about["now"],
+        "RETENTION_ADMINS": about["admins"],
+        "RETENTION_POLICY": str(copy / "policy.toml"),
+        "RETENTION_PUBLIC_URL": "https://crm.shop.example",
+        "RETENTION_SHOP": "The Frozen Shop",
+    }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)  # away from a developer's .env
     return copy

@@ -38,7 +38,17 @@ from retention.campaigns.redemptions import Use
 from retention.churn.model import ALLOWED
 from retention.churn.score import population
 from retention.db import Database
-from retention.db.tables import Base, Campaign, Erasure, Job, ModelVersion, Outbox, Run, Schedule, Send
+from retention.db.tables import (
+    Base,
+    Campaign,
+    Erasure,
+    Job,
+    ModelVersion,
+    Outbox,
+    Run,
+    Schedule,
+    Send,
+)
 from retention.demo.response import _draws
 from retention.lake import Lake
 from retention.lake.identity.links import link_id
@@ -65,7 +75,9 @@ from workers.tasks.runner import run_job
 
 ANALYST, LEAD, ADMIN = "U0ANALYST", "U0LEAD", "U0ADMIN"
 CRM = "C0CRM"
-SECRET_KEY = "frozen-home-test-key-0123456789abcdef-not-a-secret"  # public on purpose: it protects nothing
+SECRET_KEY = (
+    "frozen-home-test-key-0123456789abcdef-not-a-secret"  # public on purpose: it protects nothing
+)
 TRAINED_AT = datetime(2025, 6, 2, 8, tzinfo=UTC)  # a Monday
 SCORED = "c0004"
 RECOMMENDED_TO = ("c0001", "c0004", "c0010", "c0033", "nobody")
@@ -134,12 +146,34 @@ tiers = ["low"]
 action = "reminder"
 """
 
-CHURN_MODELS = ("quadratic", "tree", "bg_nbd", "bg_season", "bg_logistic", "logistic", "rfm_logistic")
+CHURN_MODELS = (
+    "quadratic",
+    "tree",
+    "bg_nbd",
+    "bg_season",
+    "bg_logistic",
+    "logistic",
+    "rfm_logistic",
+)
 RECOMMENDERS = (
-    "als", "ease", "item_knn_cosine", "item_knn_tfidf", "item_knn_bm25", "user_knn_cosine", "user_knn_tfidf",
-    "user_knn_bm25", "bpr", "logistic_mf", "repeat", "popular", "popular_segment", "trending", "content", "social",
+    "als",
+    "ease",
+    "item_knn_cosine",
+    "item_knn_tfidf",
+    "item_knn_bm25",
+    "user_knn_cosine",
+    "user_knn_tfidf",
+    "user_knn_bm25",
+    "bpr",
+    "logistic_mf",
+    "repeat",
+    "popular",
+    "popular_segment",
+    "trending",
+    "content",
+    "social",
     "auto",
-)  # fmt: skip
+)
 
 
 def command(*words: str, at: datetime, user: str = "operator") -> dict:
@@ -220,7 +254,9 @@ def train() -> None:
     for kind, names in (("churn", CHURN_MODELS), ("recommend", RECOMMENDERS)):
         for name in names:
             active = ("--active-within", "28d") if kind == "churn" else ()
-            done = command("retrain", kind, "--model", name, "--horizon", "14d", *active, at=TRAINED_AT)
+            done = command(
+                "retrain", kind, "--model", name, "--horizon", "14d", *active, at=TRAINED_AT
+            )
             version = done["models"][0]["version"]
         with contextlib.suppress(SystemExit):  # refused where it is in use already
             command("models", "promote", version, at=TRAINED_AT)
@@ -229,9 +265,9 @@ def train() -> None:
 def approve(desk: Desk, tier: str, key: str, *, submit: bool = True, approve: bool = True) -> str:
     """Draft a campaign in Slack, submit it and approve it."""
     at = clock.now()
-    campaign_id = desk.run(CampaignDraft(tier=tier, name=f"Frozen {key}"), ANALYST, CRM, key).result[
-        "campaign_id"
-    ]
+    campaign_id = desk.run(
+        CampaignDraft(tier=tier, name=f"Frozen {key}"), ANALYST, CRM, key
+    ).result["campaign_id"]
     if submit:
         command("campaign", "submit", campaign_id, at=at, user=ANALYST)
     if approve:
@@ -292,7 +328,10 @@ def fill(inputs: Path, slack: StandIn, inbox: Inbox) -> tuple[datetime, dict]:
     approved = approve(later, "medium", "slack:approved")
     submitted = approve(later, "low", "slack:submitted", approve=False)
     erased = erase_a_recipient(later, live)
-    links = {mail["To"].addresses[0].addr_spec: mail["List-Unsubscribe"].strip("<>") for mail in inbox.mails}
+    links = {
+        mail["To"].addresses[0].addr_spec: mail["List-Unsubscribe"].strip("<>")
+        for mail in inbox.mails
+    }
     links.pop(f"{erased}@example.com")
 
     frozen_at = TRAINED_AT + timedelta(hours=5, minutes=30)
@@ -306,7 +345,9 @@ def fill(inputs: Path, slack: StandIn, inbox: Inbox) -> tuple[datetime, dict]:
     accepted = desk.submit(Cohort(months=6), ANALYST, CRM, "slack:accepted")
     desk.send(1)
     slack.fault("server_error", 1, "chat.postMessage")
-    unaccepted = desk.submit(Recommend(customer_id="c0010", k=5), ANALYST, ANALYST, "slack:unaccepted")
+    unaccepted = desk.submit(
+        Recommend(customer_id="c0010", k=5), ANALYST, ANALYST, "slack:unaccepted"
+    )
     desk.send(1)
     pending = [
         desk.submit(Score(customer_id="c0033"), LEAD, LEAD, "slack:pending-direct"),
@@ -314,24 +355,33 @@ def fill(inputs: Path, slack: StandIn, inbox: Inbox) -> tuple[datetime, dict]:
     ]
     listed = command("recommend", SCORED, "--k", "8", at=frozen_at)["items"]
     web = desk.web()
-    history = web.conversations_history(channel=CRM, include_all_metadata=True, limit=100)["messages"]
+    history = web.conversations_history(channel=CRM, include_all_metadata=True, limit=100)[
+        "messages"
+    ]
     doubted = f"job:{accepted.id}"
     (found,) = [
-        one for one in history if one.get("metadata", {}).get("event_payload", {}).get("key") == doubted
+        one
+        for one in history
+        if one.get("metadata", {}).get("event_payload", {}).get("key") == doubted
     ]
     time.sleep(3)  # the stand-in ends the call that it let time out
     return frozen_at, {
         "campaigns": {"live": live, "approved": approved, "submitted": submitted},
         "jobs": {
-            "sweep": sweep.id, "score": score.id, "recommend": liked.id, "cancellable": cancellable.id,
-            "accepted": accepted.id, "unaccepted": unaccepted.id, "pending": [job.id for job in pending],
+            "sweep": sweep.id,
+            "score": score.id,
+            "recommend": liked.id,
+            "cancellable": cancellable.id,
+            "accepted": accepted.id,
+            "unaccepted": unaccepted.id,
+            "pending": [job.id for job in pending],
         },
         "erased": erased,
         "scored": SCORED,
         "recommended_by_command": [item["item_id"] for item in listed],
         "posted_in_doubt": {key: found[key] for key in ("text", "blocks", "metadata")},
         "unsubscribe": dict(sorted(links.items())[:3]),
-    }  # fmt: skip
+    }
 
 
 # ---------------------------------------------------------------- golden files
@@ -345,7 +395,10 @@ def predictions(desk: Desk, as_of: datetime, inputs: Path) -> dict:
     for row in rows:
         trained = churn_model(desk.settings, row)
         active = population(
-            desk.lake, as_of, horizon_days=row.horizon_days, active_within_days=row.active_within_days
+            desk.lake,
+            as_of,
+            horizon_days=row.horizon_days,
+            active_within_days=row.active_within_days,
         )
         used |= set(trained.columns)
         found[row.version] = {
@@ -367,13 +420,17 @@ def recommendations(desk: Desk, as_of: datetime) -> dict:
         rows = session.scalars(select(ModelVersion).where(ModelVersion.kind == "recommend")).all()
     found = {}
     for row in rows:
-        lists = recommend(recommender(desk.settings, row), desk.lake, RECOMMENDED_TO, k=8, as_of=as_of)
+        lists = recommend(
+            recommender(desk.settings, row), desk.lake, RECOMMENDED_TO, k=8, as_of=as_of
+        )
         found[row.version] = {
-            "estimator": row.estimator, "state": row.state,
+            "estimator": row.estimator,
+            "state": row.state,
             "lists": {
-                who: [[item.item_id, float(item.score), item.source] for item in items] for who, items in lists.items()
+                who: [[item.item_id, float(item.score), item.source] for item in items]
+                for who, items in lists.items()
             },
-        }  # fmt: skip
+        }
     return found
 
 
@@ -382,56 +439,107 @@ def vectors(desk: Desk, erased: str) -> dict:
     key, settings = SECRET_KEY.encode(), desk.settings
     body, moment = b'{"code":"7KQ2-M9ZD-4HT6"}', datetime(2025, 6, 2, 8, tzinfo=UTC)
     with desk.database.reading() as session:
-        model = session.scalars(select(ModelVersion).where(ModelVersion.state == "champion")).first()
+        model = session.scalars(
+            select(ModelVersion).where(ModelVersion.state == "champion")
+        ).first()
         erasure = session.scalars(select(Erasure)).one()
     message = Message(
-        key="c123abc:17", campaign_id="c123abc", customer_id="c0001", to=Contact("ann@example.com", "Ann"), subject="s",
-        text="t", html="<p>t</p>", unsubscribe_url="https://crm.shop.example/unsubscribe/x", offer={},
-    )  # fmt: skip
+        key="c123abc:17",
+        campaign_id="c123abc",
+        customer_id="c0001",
+        to=Contact("ann@example.com", "Ann"),
+        subject="s",
+        text="t",
+        html="<p>t</p>",
+        unsubscribe_url="https://crm.shop.example/unsubscribe/x",
+        offer={},
+    )
     mail = email(message, sender=Address(addr_spec="a@shop.example"))
     return {
         "key": SECRET_KEY,
         "keyed_hash": [
             {"purpose": purpose, "input": given, "output": keyed_hash(key, purpose, given).hex()}
             for purpose, given in (
-                ("erased", "c0001"), ("pseudonym", "c0001"), ("email", "ann@example.com"), ("unsubscribe", "17"),
-                ("key id", ""), ("answer to c123abc", "c0001"),
+                ("erased", "c0001"),
+                ("pseudonym", "c0001"),
+                ("email", "ann@example.com"),
+                ("unsubscribe", "17"),
+                ("key id", ""),
+                ("answer to c123abc", "c0001"),
             )
         ],
         "pseudonym": {one: pseudonym(key, one) for one in ("c0001", "c0002", "Zoë", "12")},
-        "email": {one: email_hash(key, one) for one in ("ann@example.com", " Ann@Example.COM ", "zoë@example.com")},
+        "email": {
+            one: email_hash(key, one)
+            for one in ("ann@example.com", " Ann@Example.COM ", "zoë@example.com")
+        },
         "key_id": {one: key_id(one.encode()) for one in (SECRET_KEY, "another key")},
         "unsubscribe": {str(one): tokens.made(settings.keys, one) for one in (1, 17, 123456)},
         "erased": {"customer_id": erased, "id_hash": erasure.id_hash, "key_id": erasure.key_id},
         "model_seal": {
-            "team_id": model.team_id, "kind": model.kind, "version": model.version, "sha256": model.sha256,
+            "team_id": model.team_id,
+            "kind": model.kind,
+            "version": model.version,
+            "sha256": model.sha256,
             "output": store._seal(key, settings, model.kind, model.version, model.sha256),
         },
         "signed_body": {
-            "body": body.decode(), "at": moment.isoformat(), "headers": signing.headers(key, body, moment),
+            "body": body.decode(),
+            "at": moment.isoformat(),
+            "headers": signing.headers(key, body, moment),
         },
         "assignment": {
-            "salt": "a salt", "campaign_id": "c123abc", "tier": "high",
+            "salt": "a salt",
+            "campaign_id": "c123abc",
+            "tier": "high",
             "buckets": buckets("a salt", "c123abc", [(f"c{n:04d}", "high") for n in range(12)]),
         },
-        "demo_answer": {"campaign_id": "c123abc", "customer_id": "c0001", "output": _draws(key, "c123abc", "c0001")},
-        "coupon_check": {one: check_character(one) for one in ("7KQ2M9ZD4HT", "00000000000", "ZZZZZZZZZZZ")},
+        "demo_answer": {
+            "campaign_id": "c123abc",
+            "customer_id": "c0001",
+            "output": _draws(key, "c123abc", "c0001"),
+        },
+        "coupon_check": {
+            one: check_character(one) for one in ("7KQ2M9ZD4HT", "00000000000", "ZZZZZZZZZZZ")
+        },
         "link_id": {"c0001 c0002": link_id("c0001", "c0002")},
         "redemption_key": {
-            "code": "7KQ2-M9ZD-4HT6", "at": moment.isoformat(), "source": "http", "customer_id": "c0001", "order_id": "o1",
+            "code": "7KQ2-M9ZD-4HT6",
+            "at": moment.isoformat(),
+            "source": "http",
+            "customer_id": "c0001",
+            "order_id": "o1",
             "output": Use("7KQ2-M9ZD-4HT6", moment, "http", "c0001", "o1").identity,
             "with_own_key": Use("7KQ2-M9ZD-4HT6", moment, "http", key="id:slip 1").identity,
         },
         "message_id": {"key": message.key, "output": mail["Message-ID"]},
-    }  # fmt: skip
+    }
 
 
 REQUEST_EXAMPLES = {
-    "retrain": {"models": ["churn"], "horizon": 14, "active_within": None, "model": "logistic",
-                "cutoff": "2025-06-02T08:00:00Z", "tune": 60, "tune_fits": 5},
+    "retrain": {
+        "models": ["churn"],
+        "horizon": 14,
+        "active_within": None,
+        "model": "logistic",
+        "cutoff": "2025-06-02T08:00:00Z",
+        "tune": 60,
+        "tune_fits": 5,
+    },
     "sweep": {"tier": "medium", "top": 20, "as_of": "2025-06-02T08:00:00Z"},
-    "score": {"customer_id": "c0004", "merged": "c0005", "as_of": "2025-06-02T08:00:00Z", "explain": True},
-    "recommend": {"customer_id": "c0004", "merged": "c0005", "k": 5, "policy": "new", "as_of": "2025-06-02T08:00:00Z"},
+    "score": {
+        "customer_id": "c0004",
+        "merged": "c0005",
+        "as_of": "2025-06-02T08:00:00Z",
+        "explain": True,
+    },
+    "recommend": {
+        "customer_id": "c0004",
+        "merged": "c0005",
+        "k": 5,
+        "policy": "new",
+        "as_of": "2025-06-02T08:00:00Z",
+    },
     "cohort": {"months": 6, "as_of": "2025-06-02T08:00:00Z"},
     "cohort_csv": {"cohort_id": "1a2b3c4d"},
     "campaign_draft": {"cohort_id": "1a2b3c4d", "tier": "low", "name": "May"},
@@ -450,7 +558,7 @@ REQUEST_EXAMPLES = {
     "forget": {"customer_id": "c0004"},
     "campaign_preview": {"campaign_id": "c123abc"},
     "campaign_misuse": {"campaign_id": "c123abc"},
-}  # fmt: skip
+}
 
 
 def formats(desk: Desk) -> dict:
@@ -462,7 +570,9 @@ def formats(desk: Desk) -> dict:
     with desk.database.reading() as session:
         versions = session.scalars(select(ModelVersion).order_by(ModelVersion.created_at)).all()
         bodies = {one.id: one.body for one in session.scalars(select(Campaign))}
-        schedules = [{"kind": one.kind, "args": one.args} for one in session.scalars(select(Schedule))]
+        schedules = [
+            {"kind": one.kind, "args": one.args} for one in session.scalars(select(Schedule))
+        ]
         keys = sorted(session.scalars(select(Outbox.key)))
         blocks = [row.payload.get("blocks", []) for row in session.scalars(select(Outbox))]
         runs = sorted(session.scalars(select(Run.run_id)))
@@ -479,13 +589,17 @@ def formats(desk: Desk) -> dict:
                 header = json.loads(str(file["header"]))
                 arrays = sorted(file.files)
             held[row.version] = {
-                "estimator": row.estimator, "format": header["format"], "header": sorted(header), "arrays": arrays,
-            }  # fmt: skip
+                "estimator": row.estimator,
+                "format": header["format"],
+                "header": sorted(header),
+                "arrays": arrays,
+            }
     return {
         "artefacts": held,
         "allowed_types": sorted(ALLOWED),
         "requests": {
-            kind: REQUESTS[kind].model_validate(args).model_dump(mode="json") for kind, args in REQUEST_EXAMPLES.items()
+            kind: REQUESTS[kind].model_validate(args).model_dump(mode="json")
+            for kind, args in REQUEST_EXAMPLES.items()
         },
         "schedules": schedules,
         "campaign_bodies": bodies,
@@ -498,21 +612,31 @@ def formats(desk: Desk) -> dict:
         "fingerprint": desk.lake.fingerprint(clock.now()),
         "lake": {
             table.name: {
-                "key": list(table.key), "partition": table.partition, "keyed": table.keyed,
+                "key": list(table.key),
+                "partition": table.partition,
+                "keyed": table.keyed,
                 "columns": {column.name: column.kind for column in table.columns},
             }
             for table in TABLES.values()
         },
         "sql": {table.name: sorted(table.columns.keys()) for table in Base.metadata.sorted_tables},
-        "broker": {"task": RUN_JOB, "prefix": broker.PREFIX, "job_header": broker.JOB, "queues": list(QUEUES)},
+        "broker": {
+            "task": RUN_JOB,
+            "prefix": broker.PREFIX,
+            "job_header": broker.JOB,
+            "queues": list(QUEUES),
+        },
         "settings": sorted(_variables()),
-    }  # fmt: skip
+    }
 
 
 def quarantined(home: Path) -> dict[str, int]:
     """Rows that were put aside, by reason."""
     (file,) = (home / "quarantine").iterdir()
-    return {reason: int(rows) for reason, rows in pd.read_parquet(file)["_reason"].value_counts().items()}
+    return {
+        reason: int(rows)
+        for reason, rows in pd.read_parquet(file)["_reason"].value_counts().items()
+    }
 
 
 def elements(node: Any, block: str = "") -> Iterator[tuple[str, dict]]:
@@ -545,22 +669,33 @@ def main(home: Path, golden: Path, inputs: Path) -> None:
     (home / "policy.toml").write_text(POLICY.lstrip(), encoding="utf-8")
     with StandIn.start(strict=False) as slack:
         os.environ.update(
-            slack.environment, RETENTION_HOME=str(home), RETENTION_SECRET_KEY=SECRET_KEY, RETENTION_ADMINS=ADMIN,
-            RETENTION_POLICY=str(home / "policy.toml"), RETENTION_PUBLIC_URL="https://crm.shop.example",
-            RETENTION_SHOP="The Frozen Shop", RETENTION_SEND_RATE="1000",
+            slack.environment,
+            RETENTION_HOME=str(home),
+            RETENTION_SECRET_KEY=SECRET_KEY,
+            RETENTION_ADMINS=ADMIN,
+            RETENTION_POLICY=str(home / "policy.toml"),
+            RETENTION_PUBLIC_URL="https://crm.shop.example",
+            RETENTION_SHOP="The Frozen Shop",
+            RETENTION_SEND_RATE="1000",
             RETENTION_SMTP_URL=f"smtp://127.0.0.1:{mail.port}/?from=offers@shop.example",
-        )  # fmt: skip
+        )
         command("init", at=TRAINED_AT)
         frozen_at, known = fill(inputs, slack, inbox)
     mail.stop()
     desk = Desk(frozen_at)
     with desk.database.reading() as session:
-        revision = session.connection().exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        revision = (
+            session.connection().exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        )
     about = {
         "quarantined": quarantined(home),
-        "commit": os.environ["FROZEN_COMMIT"], "schema": revision, "secret_key": SECRET_KEY, "now": frozen_at.isoformat(),
-        "admins": ADMIN, **known,
-    }  # fmt: skip
+        "commit": os.environ["FROZEN_COMMIT"],
+        "schema": revision,
+        "secret_key": SECRET_KEY,
+        "now": frozen_at.isoformat(),
+        "admins": ADMIN,
+        **known,
+    }
     write(golden, "home.json", about)
     write(golden, "predictions.json", predictions(desk, frozen_at, inputs))
     write(golden, "recommendations.json", recommendations(desk, frozen_at))

@@ -37,7 +37,9 @@ def largest_difference(found: dict[str, float], expected: dict[str, float]) -> f
 def test_stored_churn_models_give_their_old_probabilities(home, old_features):
     for version, model in golden("predictions").items():
         found = adapter.probabilities(home, version, old_features)
-        assert largest_difference(found, model["probabilities"]) <= PROBABILITY_TOLERANCE, model["estimator"]
+        assert largest_difference(found, model["probabilities"]) <= PROBABILITY_TOLERANCE, model[
+            "estimator"
+        ]
 
 
 def test_features_of_stored_churn_models_are_unchanged(home, about, old_features):
@@ -47,9 +49,13 @@ def test_features_of_stored_churn_models_are_unchanged(home, about, old_features
         if model["estimator"] in ("quadratic", "bg_season"):
             today = adapter.features(home, version, as_of)
             old = old_features[list(today.columns)]
-            pd.testing.assert_frame_equal(today, old, rtol=FEATURE_TOLERANCE, atol=1e-4, check_names=False)
+            pd.testing.assert_frame_equal(
+                today, old, rtol=FEATURE_TOLERANCE, atol=1e-4, check_names=False
+            )
             compared |= set(today.columns)
-    assert compared == set(old_features.columns)  # the two models ask for every feature of the others
+    assert compared == set(
+        old_features.columns
+    )  # the two models ask for every feature of the others
 
 
 def test_champion_scores_all_active_customers_as_before(home, about):
@@ -64,14 +70,18 @@ def test_champion_scores_all_active_customers_as_before(home, about):
 def test_stored_recommenders_give_their_old_lists(home, about):
     for version, model in golden("recommendations").items():
         customers = list(model["lists"])
-        found = adapter.recommendations(home, version, customers, 8, datetime.fromisoformat(about["now"]))
+        found = adapter.recommendations(
+            home, version, customers, 8, datetime.fromisoformat(about["now"])
+        )
         for who, expected in model["lists"].items():
             label = f"{model['estimator']} for {who}"
-            assert [(item, source) for item, _, source in found[who]] == [(i, s) for i, _, s in expected], (
-                label
-            )
+            assert [(item, source) for item, _, source in found[who]] == [
+                (i, s) for i, _, s in expected
+            ], label
             scores = [score for _, score, _ in found[who]]
-            assert scores == pytest.approx([score for _, score, _ in expected], abs=SCORE_TOLERANCE), label
+            assert scores == pytest.approx(
+                [score for _, score, _ in expected], abs=SCORE_TOLERANCE
+            ), label
 
 
 def test_commands_use_the_stored_champions(path, about):
@@ -97,8 +107,10 @@ def test_queued_job_runs_to_done(home, about, sql, name):
 
 
 def test_each_schedule_fires_once_at_its_due_time(path, sql, monkeypatch):
-    due = {"sweep": datetime.fromisoformat("2025-06-03T06:15:00+00:00"),  # 07:15 in London
-           "digest": datetime.fromisoformat("2025-06-09T09:30:00+00:00")}  # fmt: skip
+    due = {
+        "sweep": datetime.fromisoformat("2025-06-03T06:15:00+00:00"),  # 07:15 in London
+        "digest": datetime.fromisoformat("2025-06-09T09:30:00+00:00"),
+    }
     known = [job_id for (job_id,) in sql("SELECT id FROM jobs")]
     marks = ", ".join("?" * len(known))
     fired = f"SELECT kind, args FROM jobs WHERE idem_key LIKE 'schedule:%' AND id NOT IN ({marks})"
@@ -154,7 +166,9 @@ def test_old_cancel_button_cancels_the_job(path, about, sql):
     value = buttons(sql, f"job:{job_id}")["job.cancel"]
     with adapter.slack_at_the_wire() as api, adapter.open_home() as home:
         assert adapter.slack_app(home, api).press("job.cancel", value, ANALYST).status == 200
-        adapter.wait_until(lambda: sql("SELECT state FROM jobs WHERE id = ?", job_id) == [("cancelled",)])
+        adapter.wait_until(
+            lambda: sql("SELECT state FROM jobs WHERE id = ?", job_id) == [("cancelled",)]
+        )
     assert keys(sql) == before  # the message is updated; there is no second one
     revisions = "SELECT sent_revision, revision FROM outbox WHERE key = ?"
     assert sql(revisions, f"job:{job_id}") == [(1, 2)]
@@ -169,8 +183,13 @@ def test_old_approve_button_approves_the_campaign(path, about, sql):
         adapter.slack_app(home, api).press("campaign.approve", value, LEAD)
         state = "SELECT state, decided_by FROM campaigns WHERE id = ?"
         adapter.wait_until(lambda: sql(state, campaign_id) == [("approved", LEAD)])
-    assert keys(sql) - before == {f"campaign:{campaign_id}:approved:1", f"campaign:{campaign_id}:clearance:1"}
-    arms = dict(sql("SELECT arm, count(*) FROM assignments WHERE campaign_id = ? GROUP BY arm", campaign_id))
+    assert keys(sql) - before == {
+        f"campaign:{campaign_id}:approved:1",
+        f"campaign:{campaign_id}:clearance:1",
+    }
+    arms = dict(
+        sql("SELECT arm, count(*) FROM assignments WHERE campaign_id = ? GROUP BY arm", campaign_id)
+    )
     assert arms.keys() <= {"treatment", "control", "excluded"}
     assert arms["treatment"] > arms["control"] > 0
 
@@ -259,7 +278,9 @@ def test_sender_sends_no_duplicates(path, about, sql):
 
     with adapter.slack_stand_in(), adapter.open_home() as home:
         web = adapter.slack_client(home)
-        posted = web.chat_postMessage(channel=CRM, **about["posted_in_doubt"])  # what Slack accepted unheard
+        posted = web.chat_postMessage(
+            channel=CRM, **about["posted_in_doubt"]
+        )  # what Slack accepted unheard
         for _ in range(2):
             adapter.deliver_all(home)
             shown = Counter()
@@ -291,17 +312,26 @@ def test_old_unsubscribe_link_withdraws_consent(home, about, sql):
     assert sql(suppressed) == []  # mail scanners follow links, too
     assert adapter.request(home, "POST", link).status == 200
     assert sql(suppressed) == [(customer, "unsubscribe", about["campaigns"]["live"])]
-    assert adapter.request(home, "GET", f"{link[:-1]}{'1' if link.endswith('0') else '0'}").status == 404
+    assert (
+        adapter.request(home, "GET", f"{link[:-1]}{'1' if link.endswith('0') else '0'}").status
+        == 404
+    )
 
 
 def test_old_coupon_code_can_be_redeemed(path, about, sql, monkeypatch):
     monkeypatch.setenv("RETENTION_REDEMPTION_KEY", "shared with the till")
     valid = "SELECT code, customer_id FROM coupons WHERE campaign_id = ? AND state = 'issued'"
     code, customer = sql(valid, about["campaigns"]["live"])[0]
-    body = json.dumps({"code": code, "customer_id": customer, "order_id": "o1", "at": about["now"]}).encode()
+    body = json.dumps(
+        {"code": code, "customer_id": customer, "order_id": "o1", "at": about["now"]}
+    ).encode()
     with adapter.open_home() as home:
-        headers = adapter.signature_headers("shared with the till", body, datetime.now().astimezone())
-        first, again = (adapter.request(home, "POST", "/redemptions", body, headers) for _ in range(2))
+        headers = adapter.signature_headers(
+            "shared with the till", body, datetime.now().astimezone()
+        )
+        first, again = (
+            adapter.request(home, "POST", "/redemptions", body, headers) for _ in range(2)
+        )
     assert (first.status, json.loads(first.body)["outcome"]) == (200, "redeemed")
     assert again == first
     assert sql("SELECT state, order_id FROM coupons WHERE code = ?", code) == [("redeemed", "o1")]
@@ -332,7 +362,9 @@ def test_events_without_an_own_id_keep_their_hash(home, about):
     old = golden("stored_formats")
     found = adapter.event_ids(home)
     assert {"ids": found[:20], "count": len(found)} == old["events"]
-    assert adapter.data_fingerprint(home, datetime.fromisoformat(about["now"])) == old["fingerprint"]
+    assert (
+        adapter.data_fingerprint(home, datetime.fromisoformat(about["now"])) == old["fingerprint"]
+    )
 
 
 def test_old_quarantine_is_listed_by_reason(home, about):

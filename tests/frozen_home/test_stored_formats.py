@@ -61,7 +61,9 @@ def test_old_model_seal_is_valid(home):
     vector = HASHES["model_seal"]
     row = {name: vector[name] for name in ("team_id", "kind", "version", "sha256")}
     assert adapter.seal_is_valid(home.settings, vector["output"], **row)
-    assert not adapter.seal_is_valid(home.settings, vector["output"], **{**row, "kind": "recommend"})
+    assert not adapter.seal_is_valid(
+        home.settings, vector["output"], **{**row, "kind": "recommend"}
+    )
 
 
 def test_signature_of_webhooks_and_redemptions_is_unchanged():
@@ -75,13 +77,17 @@ def test_signature_of_webhooks_and_redemptions_is_unchanged():
 def test_assignment_to_treatment_and_control_is_unchanged():
     vector = HASHES["assignment"]
     customers = reversed(vector["buckets"])
-    found = adapter.assignment_buckets(vector["salt"], vector["campaign_id"], vector["tier"], list(customers))
+    found = adapter.assignment_buckets(
+        vector["salt"], vector["campaign_id"], vector["tier"], list(customers)
+    )
     assert found == vector["buckets"]
 
 
 def test_simulated_answer_in_the_demo_is_unchanged():
     vector = HASHES["demo_answer"]
-    assert adapter.demo_answer(KEY, vector["campaign_id"], vector["customer_id"]) == vector["output"]
+    assert (
+        adapter.demo_answer(KEY, vector["campaign_id"], vector["customer_id"]) == vector["output"]
+    )
 
 
 def test_redemption_identity_is_unchanged():
@@ -192,7 +198,9 @@ def test_archive_holds_the_artefacts_of_the_golden_files(path, sql):
     assert stored.keys() == FORMATS["artefacts"].keys()
     for version, model in FORMATS["artefacts"].items():
         if "types" in model:
-            assert adapter.types_in((path / "models" / stored[version]).read_bytes()) == set(model["types"])
+            assert adapter.types_in((path / "models" / stored[version]).read_bytes()) == set(
+                model["types"]
+            )
 
 
 def test_archive_holds_the_messages_and_runs_of_the_golden_files(sql):

@@ -40,7 +40,9 @@ def home(tmp_path) -> Settings:
 
 def test_what_comes_back_is_what_was_there(home, tmp_path):
     file = tmp_path / "all.tar.gz"
-    with Database.of(home).transaction() as session:  # somebody is writing meanwhile: that is not in it
+    with Database.of(
+        home
+    ).transaction() as session:  # somebody is writing meanwhile: that is not in it
         session.add(RoleGrant(user_id="U0NEW", role="approver", granted_by="U0ADMIN"))
         session.flush()
         made = backup(home, file)
@@ -61,10 +63,17 @@ def test_what_comes_back_is_what_was_there(home, tmp_path):
 
 @pytest.mark.parametrize(
     ("harm", "says"),
-    [("cut", "not whole"), ("late", "not whole"), ("changed", "state.db is not what was saved"),
-     ("foreign", "no backup, or not whole"), ("climbing", "no backup, or not whole"), ("absent", "There is no file"),
-     ("unpacking", "no backup, or not whole"), ("listless", "no backup that this version can read")],
-)  # fmt: skip
+    [
+        ("cut", "not whole"),
+        ("late", "not whole"),
+        ("changed", "state.db is not what was saved"),
+        ("foreign", "no backup, or not whole"),
+        ("climbing", "no backup, or not whole"),
+        ("absent", "There is no file"),
+        ("unpacking", "no backup, or not whole"),
+        ("listless", "no backup that this version can read"),
+    ],
+)
 def test_a_file_that_is_not_whole_restores_nothing(home, tmp_path, harm, says):
     file, there = tmp_path / "all.tar.gz", Settings(home=tmp_path / "there", _env_file=None)
     backup(home, file)
@@ -82,7 +91,9 @@ def test_a_file_that_is_not_whole_restores_nothing(home, tmp_path, harm, says):
         file.write_bytes(gzip.compress(plain.replace(b"U0LEAD", b"U0EVIL")))
     elif harm == "unpacking":
         packing = zlib.compressobj(wbits=31)
-        begun = packing.compress(gzip.decompress(content)[:100_000]) + packing.flush(zlib.Z_FULL_FLUSH)
+        begun = packing.compress(gzip.decompress(content)[:100_000]) + packing.flush(
+            zlib.Z_FULL_FLUSH
+        )
         file.write_bytes(begun + 16 * b"\x07")  # a block of a kind that there is not
     elif harm == "listless":
         with tarfile.open(file, "w:gz") as tar:
@@ -132,20 +143,48 @@ def listed(members, name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda members: members.insert(0, member("lake/extra.parquet")), "'lake/extra.parquet', which its manifest does not list"),
-        (lambda members: members.append(member("late")), "'late', which its manifest does not list"),
-        (lambda members: members.insert(0, member("../escaped")), r"'\.\./escaped', which would be written outside"),
-        (lambda members: members.insert(0, member("/tmp/escaped")), "'/tmp/escaped', which would be written outside"),
-        (lambda members: members.insert(0, member("./state.db")), r"'\./state.db', which would be written outside"),
+        (
+            lambda members: members.insert(0, member("lake/extra.parquet")),
+            "'lake/extra.parquet', which its manifest does not list",
+        ),
+        (
+            lambda members: members.append(member("late")),
+            "'late', which its manifest does not list",
+        ),
+        (
+            lambda members: members.insert(0, member("../escaped")),
+            r"'\.\./escaped', which would be written outside",
+        ),
+        (
+            lambda members: members.insert(0, member("/tmp/escaped")),
+            "'/tmp/escaped', which would be written outside",
+        ),
+        (
+            lambda members: members.insert(0, member("./state.db")),
+            r"'\./state.db', which would be written outside",
+        ),
         (lambda members: members.insert(0, member("state.db")), "'state.db' more than once"),
         (lambda members: members.insert(0, members[-1]), "'manifest.json' more than once"),
-        (lambda members: members.append(member("lake", b"", type=tarfile.DIRTYPE)), "'lake', which its manifest does not"),
-        (lambda members: members.__setitem__(0, member("state.db", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd")),
-         "'state.db', which is not a plain file"),
-        (lambda members: listed(members, "lake/gone"), "lacks 'lake/gone', which its manifest lists"),
-        (lambda members: members.__setitem__(0, member("state.db", members[0][1] + b"x")), "bytes of files; its manifest says"),
+        (
+            lambda members: members.append(member("lake", b"", type=tarfile.DIRTYPE)),
+            "'lake', which its manifest does not",
+        ),
+        (
+            lambda members: members.__setitem__(
+                0, member("state.db", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd")
+            ),
+            "'state.db', which is not a plain file",
+        ),
+        (
+            lambda members: listed(members, "lake/gone"),
+            "lacks 'lake/gone', which its manifest lists",
+        ),
+        (
+            lambda members: members.__setitem__(0, member("state.db", members[0][1] + b"x")),
+            "bytes of files; its manifest says",
+        ),
     ],
-)  # fmt: skip
+)
 def test_backup_with_unexpected_member_restores_nothing(home, tmp_path, change, says):
     file, there = tmp_path / "all.tar.gz", Settings(home=tmp_path / "there", _env_file=None)
     backup(home, file)
@@ -178,7 +217,11 @@ def test_backup_without_the_key_says_so(home, tmp_path):
     (home.home / "secret.key").unlink()
     given = Settings(home=home.home, secret_key=key, _env_file=None)
     without = backup(given, tmp_path / "without.tar.gz")
-    assert (without.contains, without.contains_key, without.key) == (["database", "lake"], False, "elsewhere")
+    assert (without.contains, without.contains_key, without.key) == (
+        ["database", "lake"],
+        False,
+        "elsewhere",
+    )
     assert key.encode() not in gzip.decompress((tmp_path / "without.tar.gz").read_bytes())
     for name, given, state in (
         ("none", "", "missing"),

@@ -23,14 +23,18 @@ def test_a_formula_is_only_text(start):
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "＝", "＋", "－", "＠"])
 @pytest.mark.parametrize("quotes", ["", '"', '""'])
 @pytest.mark.parametrize("separator", [";", "\t", "\n", "\r\n"])
-def test_no_formula_begins_within_a_cell_where_lines_are_divided_at_semicolons(separator, quotes, sign):
+def test_no_formula_begins_within_a_cell_where_lines_are_divided_at_semicolons(
+    separator, quotes, sign
+):
     """`Bob;=cmd|' /C calc'!A0` as a customer's name: a German or French spreadsheet made a cell of its own of it."""
     ((cell,),) = _read(to_csv(pd.DataFrame({"name": [f"Bob{separator}{quotes}{sign}1+1"]})))[1:]
     assert cell == f"Bob{separator}'{quotes}{sign}1+1"
 
 
 def test_a_smile_is_no_formula():
-    assert _read(to_csv(pd.DataFrame({"text": ["Back soon ;-) - yes"]})))[1:] == [["Back soon ;-) - yes"]]
+    assert _read(to_csv(pd.DataFrame({"text": ["Back soon ;-) - yes"]})))[1:] == [
+        ["Back soon ;-) - yes"]
+    ]
 
 
 def test_numbers_stay_numbers_and_missing_cells_are_empty():
@@ -45,6 +49,8 @@ def _without_marks(cell: str) -> str:
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\x00")), min_size=1))
 def test_no_cell_ever_starts_a_formula_and_none_is_lost(cells):
-    rows = _read(to_csv(pd.DataFrame({"n": range(len(cells)), "cell": pd.Series(cells, dtype=object)})))[1:]
+    rows = _read(
+        to_csv(pd.DataFrame({"n": range(len(cells)), "cell": pd.Series(cells, dtype=object)}))
+    )[1:]
     assert [_without_marks(row[1]) for row in rows] == [_without_marks(cell) for cell in cells]
     assert not any(row[1].startswith(DANGEROUS) for row in rows)

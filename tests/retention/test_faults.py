@@ -53,7 +53,9 @@ def test_full_disk_is_named_with_its_folder(full, what):
             session.execute(text("INSERT INTO more VALUES (randomblob(3000000))"))
 
     def copy():
-        lake.duckdb.execute(f"COPY (SELECT random() FROM range(1000000)) TO '{settings.home}/x.parquet'")
+        lake.duckdb.execute(
+            f"COPY (SELECT random() FROM range(1000000)) TO '{settings.home}/x.parquet'"
+        )
 
     def spill():
         lake.duckdb.execute("SET memory_limit = '60MB'")
@@ -62,10 +64,13 @@ def test_full_disk_is_named_with_its_folder(full, what):
         )
 
     deeds = {
-        "database": database, "lake": lambda: lake.upsert("items", many()), "copy": copy, "spill": spill,
+        "database": database,
+        "lake": lambda: lake.upsert("items", many()),
+        "copy": copy,
+        "spill": spill,
         "file": lambda: (settings.home / "x.csv").write_bytes(b"x" * 100_000),
         "arrow": lambda: many().to_parquet(settings.home / "x.parquet"),
-    }  # fmt: skip
+    }
     fault = diagnose(raised(deeds[what]), settings)
     assert fault is not None
     assert fault.code == Code.DISK_FULL
@@ -107,7 +112,11 @@ def test_damaged_lake_is_named_with_the_file(shop, tmp_path, harm):
     lake = home / "lake"
     before = {path: path.read_bytes() for path in lake.rglob("*") if path.is_file()}
     HARMS[harm](lake)
-    changed = [path for path, content in before.items() if not path.exists() or path.read_bytes() != content]
+    changed = [
+        path
+        for path, content in before.items()
+        if not path.exists() or path.read_bytes() != content
+    ]
     fault = diagnose(raised(lambda: Lake.open(settings).table("events").execute()), settings)
     assert fault is not None
     assert fault.code == Code.LAKE_DAMAGED
@@ -120,7 +129,10 @@ def test_undamaged_lake_is_not_blamed_for_a_wrong_query(shop):
     assert damaged_file(lake.root, deep=True) is None
     for query in ("SELECT no_such_column", "SELECT 1 / 'a'", "SELECT strptime('x', '%Y')"):
         assert (
-            diagnose(raised(lambda query=query: lake.duckdb.execute(query).fetchall()), shop.settings) is None
+            diagnose(
+                raised(lambda query=query: lake.duckdb.execute(query).fetchall()), shop.settings
+            )
+            is None
         )
 
 
@@ -160,9 +172,14 @@ def test_damaged_and_locked_databases_are_told_apart(settings):
 
 @pytest.mark.parametrize(
     ("state", "code"),
-    [("53100", Code.DISK_FULL), ("57P03", Code.DATABASE_STARTING), ("XX001", Code.DATABASE_DAMAGED),
-     ("XX002", Code.DATABASE_DAMAGED), ("23505", None)],
-)  # fmt: skip
+    [
+        ("53100", Code.DISK_FULL),
+        ("57P03", Code.DATABASE_STARTING),
+        ("XX001", Code.DATABASE_DAMAGED),
+        ("XX002", Code.DATABASE_DAMAGED),
+        ("23505", None),
+    ],
+)
 def test_postgresql_faults_are_told_by_sqlstate(settings, state, code):
     class Error(Exception):
         sqlstate = state
@@ -173,8 +190,13 @@ def test_postgresql_faults_are_told_by_sqlstate(settings, state, code):
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(errno.ENOSPC, Code.DISK_FULL), (errno.EDQUOT, Code.DISK_FULL), (errno.EROFS, Code.READ_ONLY), (errno.ENOENT, None)],
-)  # fmt: skip
+    [
+        (errno.ENOSPC, Code.DISK_FULL),
+        (errno.EDQUOT, Code.DISK_FULL),
+        (errno.EROFS, Code.READ_ONLY),
+        (errno.ENOENT, None),
+    ],
+)
 def test_errno_is_found_among_the_causes(settings, number, code):
     try:
         try:
@@ -188,7 +210,8 @@ def test_errno_is_found_among_the_causes(settings, number, code):
 
 def test_duckdb_errno_counts_without_its_words(settings):
     said = json.dumps(
-        {"exception_type": "IO", "exception_message": "Kein Platz", "errno": "28"}, separators=(",", ":")
+        {"exception_type": "IO", "exception_message": "Kein Platz", "errno": "28"},
+        separators=(",", ":"),
     )
     fault = diagnose(duckdb.IOException(said), settings)
     assert fault is not None

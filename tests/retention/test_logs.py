@@ -34,7 +34,9 @@ def test_long_records_are_cut_and_say_by_how_much(text):
 def failing(message: str) -> BaseException:
     try:
         try:
-            {}["customer-" + str(42)]  # the value stands in the message only, not in the source line
+            {}[
+                "customer-" + str(42)
+            ]  # the value stands in the message only, not in the source line
         except KeyError as cause:
             raise ValueError(message) from cause
     except ValueError as error:

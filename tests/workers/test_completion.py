@@ -37,9 +37,15 @@ def counted(database, table) -> int:
 
 
 def test_result_runs_sql_and_message_come_together(database, settings, task):
-    task("sweep", lambda request, context: Outcome(
-        {"value": Decimal("1.5"), "at": clock.now()}, (said("the cohort"),), apply=audit, runs=("scores",)
-    ))  # fmt: skip
+    task(
+        "sweep",
+        lambda request, context: Outcome(
+            {"value": Decimal("1.5"), "at": clock.now()},
+            (said("the cohort"),),
+            apply=audit,
+            runs=("scores",),
+        ),
+    )
     one = ask(database, settings, Sweep(), "k")
     assert run_job(settings, database, one.id, "t") == "done"
     assert job(database, one.id).result["value"] == 1.5
@@ -60,8 +66,10 @@ def test_what_is_not_finite_is_null_in_a_result(database, settings, task):
     one = ask(database, settings, Sweep(), "k")
     assert run_job(settings, database, one.id, "t") == "done"
     assert job(database, one.id).result == {
-        "rate": None, "lift": [None, 1.5], "next_order_at": [None, None],
-    }  # fmt: skip
+        "rate": None,
+        "lift": [None, 1.5],
+        "next_order_at": [None, None],
+    }
 
 
 def test_a_worker_whose_lease_was_taken_over_publishes_nothing(database, settings):
@@ -74,7 +82,10 @@ def test_a_worker_whose_lease_was_taken_over_publishes_nothing(database, setting
     completion.done(settings, database, quick, Outcome({"by": "quick"}, (said("quick"),)))
     with pytest.raises(completion.Cancelled):
         completion.done(
-            settings, database, slow, Outcome({"by": "slow"}, (said("slow"),), apply=audit, runs=("s",))
+            settings,
+            database,
+            slow,
+            Outcome({"by": "slow"}, (said("slow"),), apply=audit, runs=("s",)),
         )
     completion.failed(settings, database, slow, "too late")
     assert job(database, one.id).result == {"by": "quick"}
@@ -101,7 +112,10 @@ def test_a_refusal_inside_the_transaction_leaves_nothing_half_written(database, 
         audit(session)
         raise Conflict("Somebody else drafted it first.")
 
-    task("sweep", lambda request, context: Outcome({"x": 1}, (said("no"),), apply=apply, runs=("scores",)))
+    task(
+        "sweep",
+        lambda request, context: Outcome({"x": 1}, (said("no"),), apply=apply, runs=("scores",)),
+    )
     one = ask(database, settings, Sweep(), "k")
     assert run_job(settings, database, one.id, "t") == "refused"
     assert job(database, one.id).error == "Somebody else drafted it first."
@@ -148,7 +162,9 @@ def fails(request, context):
 
 def messages(database, job_id: str) -> dict[str, str]:
     with database.reading() as session:
-        rows = session.scalars(select(Outbox).where(Outbox.job_id == job_id).order_by(Outbox.id)).all()
+        rows = session.scalars(
+            select(Outbox).where(Outbox.job_id == job_id).order_by(Outbox.id)
+        ).all()
     return {post.key.removeprefix(f"job:{job_id}"): post.payload["text"] for post in rows}
 
 
@@ -169,7 +185,9 @@ def test_failure_is_a_new_message_and_ends_the_progress_bar(database, settings, 
     own, report = row(database, f"job:{one.id}"), failure(database, one.id)
     assert "%" not in str(own.payload)
     assert (has_retry(own), has_retry(report)) == (False, True)
-    assert (report.channel, report.thread_key) == (own.channel, own.thread_key) == (CHANNEL, "parent")
+    assert (
+        (report.channel, report.thread_key) == (own.channel, own.thread_key) == (CHANNEL, "parent")
+    )
 
 
 @pytest.mark.parametrize("announce", [True, False])
@@ -318,8 +336,14 @@ def test_redelivered_message_of_a_leased_job_is_harmless(database, settings, tas
 def test_training_message_is_not_redelivered_within_its_limits(settings):
     conf = make_app(settings).conf
     limits = time_limits("training")
-    assert conf.broker_transport_options["visibility_timeout"] > limits["time_limit"] > TRAINING_WALL_LIMIT
-    assert limits["time_limit"] > limits["soft_time_limit"] > TRAINING_WALL_LIMIT > TRAINING_CPU_LIMIT
+    assert (
+        conf.broker_transport_options["visibility_timeout"]
+        > limits["time_limit"]
+        > TRAINING_WALL_LIMIT
+    )
+    assert (
+        limits["time_limit"] > limits["soft_time_limit"] > TRAINING_WALL_LIMIT > TRAINING_CPU_LIMIT
+    )
     assert time_limits("batch") == {
         "time_limit": conf.task_time_limit,
         "soft_time_limit": conf.task_soft_time_limit,
@@ -327,7 +351,9 @@ def test_training_message_is_not_redelivered_within_its_limits(settings):
 
 
 def test_what_goes_to_a_person_leaves_a_note_in_the_channel(database, settings, task):
-    task("score", lambda request, context: Outcome({}, (said("0.81", channel=context.requested_by),)))
+    task(
+        "score", lambda request, context: Outcome({}, (said("0.81", channel=context.requested_by),))
+    )
     one = ask(database, settings, Score(customer_id="c1"), "k")
     run_job(settings, database, one.id, "t")
     assert "by direct message" in str(row(database, f"job:{one.id}").payload)
@@ -337,7 +363,9 @@ def test_what_goes_to_a_person_leaves_a_note_in_the_channel(database, settings, 
 
 
 def test_asked_for_in_a_direct_message_the_result_replaces_the_bar_there(database, settings, task):
-    task("score", lambda request, context: Outcome({}, (said("0.81", channel=context.requested_by),)))
+    task(
+        "score", lambda request, context: Outcome({}, (said("0.81", channel=context.requested_by),))
+    )
     one = ask(database, settings, Score(customer_id="c1"), "k", channel=ADMIN)
     run_job(settings, database, one.id, "t")
     assert row(database, f"job:{one.id}").payload["text"] == "0.81"
@@ -347,9 +375,14 @@ def test_asked_for_in_a_direct_message_the_result_replaces_the_bar_there(databas
 def test_posts_known_only_inside_the_transaction_and_files_are_kept(database, settings, task):
     chart = Attachment("chart.png", "image/png", b"png", alt_text="a chart")
     file = Attachment("codes.csv", "text/csv", b"codes", sensitive=True)
-    task("digest", lambda request, context: Outcome(
-        {}, (said("digest", images={"chart": chart}),), apply=lambda session: (said("later", file=file, channel=ADMIN),)
-    ))  # fmt: skip
+    task(
+        "digest",
+        lambda request, context: Outcome(
+            {},
+            (said("digest", images={"chart": chart}),),
+            apply=lambda session: (said("later", file=file, channel=ADMIN),),
+        ),
+    )
     one = ask(database, settings, Digest(), "k", announce=False)
     run_job(settings, database, one.id, "t")
     with database.reading() as session:

@@ -31,7 +31,9 @@ pytestmark = pytest.mark.desk
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = {name: service for name, service in SERVICES.items() if service.get("image") == "retention-desk"}
+OURS = {
+    name: service for name, service in SERVICES.items() if service.get("image") == "retention-desk"
+}
 BIN = Path(sys.executable).parent
 
 
@@ -41,7 +43,10 @@ def environment(service: dict[str, Any], **told: str) -> dict[str, str]:
     def fill(match: re.Match[str]) -> str:
         return told[match[1]]
 
-    given = {name: re.sub(r"\$\{(\w+)[^}]*\}", fill, value) for name, value in service["environment"].items()}
+    given = {
+        name: re.sub(r"\$\{(\w+)[^}]*\}", fill, value)
+        for name, value in service["environment"].items()
+    }
     return {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(STAND_INS), **given}
 
 
@@ -78,15 +83,21 @@ def test_every_service_runs_its_command_and_passes_its_health_check(servers, tmp
     told = {
         name: environment(service, POSTGRES_PASSWORD="p", RETENTION_SECRET_KEY="k" * 64)
         | {
-            "RETENTION_HOME": str(tmp_path), "RETENTION_DATABASE_URL": url, "RETENTION_BROKER_URL": broker_url,
-            "RETENTION_PORT": port, "RETENTION_HEALTH_PORT": health_port, "RETENTION_ADMINS": ADMIN,
+            "RETENTION_HOME": str(tmp_path),
+            "RETENTION_DATABASE_URL": url,
+            "RETENTION_BROKER_URL": broker_url,
+            "RETENTION_PORT": port,
+            "RETENTION_HEALTH_PORT": health_port,
+            "RETENTION_ADMINS": ADMIN,
             **slack.environment,
         }
         for name, service in OURS.items()
-    }  # fmt: skip
+    }
     assert not any(is_healthy(OURS[name], told[name], tmp_path) for name in ("bot", "tick"))
     started = {
-        name: subprocess.Popen(service["command"], env=told[name], cwd=tmp_path, start_new_session=True)
+        name: subprocess.Popen(
+            service["command"], env=told[name], cwd=tmp_path, start_new_session=True
+        )
         for name, service in OURS.items()
     }
     try:
@@ -107,7 +118,9 @@ def test_every_service_runs_its_command_and_passes_its_health_check(servers, tmp
         database.engine.dispose()
         for process in started.values():
             process.send_signal(signal.SIGTERM)
-        assert {name: process.wait(30) for name, process in started.items()} == dict.fromkeys(OURS, 0)
+        assert {name: process.wait(30) for name, process in started.items()} == dict.fromkeys(
+            OURS, 0
+        )
     finally:
         for process in started.values():
             if process.poll() is None:

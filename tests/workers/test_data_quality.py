@@ -15,10 +15,16 @@ def test_a_message_its_picture_and_the_page(shop):
     outcome = data_quality.run(
         DataQuality(),
         Context(
-            shop.settings, shop.database, job_id="j", attempt=1, requested_by="U0ANA", channel="C0CRM",
-            thread_key=None, business_at=shop.end,
+            shop.settings,
+            shop.database,
+            job_id="j",
+            attempt=1,
+            requested_by="U0ANA",
+            channel="C0CRM",
+            thread_key=None,
+            business_at=shop.end,
         ),
-    )  # fmt: skip
+    )
     message, page = outcome.posts
     shown = render.message(message.template, **{"zone": "UTC", **message.values})
     said = json.dumps(shown.blocks, ensure_ascii=False)

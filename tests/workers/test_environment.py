@@ -28,12 +28,19 @@ from workers import processes, quotas
 from workers.environment import NEEDS, ChildEnvironments
 
 VALUES = {
-    "secret_key": "key-0f7a", "old_secret_keys": "old-0f7a older-0f7a", "slack_bot_token": "xoxb-0f7a",
-    "slack_signing_secret": "signing-0f7a", "slack_app_token": "xapp-0f7a", "slack_client_secret": "client-0f7a",
-    "database_url": "postgresql://me:db-0f7a@127.0.0.1/desk", "broker_url": "redis://:broker-0f7a@127.0.0.1:6379/0",
+    "secret_key": "key-0f7a",
+    "old_secret_keys": "old-0f7a older-0f7a",
+    "slack_bot_token": "xoxb-0f7a",
+    "slack_signing_secret": "signing-0f7a",
+    "slack_app_token": "xapp-0f7a",
+    "slack_client_secret": "client-0f7a",
+    "database_url": "postgresql://me:db-0f7a@127.0.0.1/desk",
+    "broker_url": "redis://:broker-0f7a@127.0.0.1:6379/0",
     "smtp_url": "smtp://me:smtp-0f7a@mail.example/?from=a@shop.example",
-    "webhook_url": "https://platform.example/hook-0f7a", "webhook_key": "hookkey-0f7a", "redemption_key": "till-0f7a",
-}  # fmt: skip
+    "webhook_url": "https://platform.example/hook-0f7a",
+    "webhook_key": "hookkey-0f7a",
+    "redemption_key": "till-0f7a",
+}
 MARK = "0f7a"  # part of every secret above
 
 
@@ -64,9 +71,16 @@ def written(folder: Path, value: str) -> str:
 
 def test_child_resolves_the_same_settings(tmp_path):
     settings = Settings(
-        home=tmp_path, now=datetime(2017, 10, 2, tzinfo=UTC), demo=True, timezone="Europe/London", port=8123,
-        slack_client_id="1.2", slack_team_id="T1", _env_file=None, **VALUES,
-    )  # fmt: skip
+        home=tmp_path,
+        now=datetime(2017, 10, 2, tzinfo=UTC),
+        demo=True,
+        timezone="Europe/London",
+        port=8123,
+        slack_client_id="1.2",
+        slack_team_id="T1",
+        _env_file=None,
+        **VALUES,
+    )
     environments = ChildEnvironments(settings)
     environments.write()
     with process_environment(environments.of("run"), tmp_path):
@@ -106,11 +120,15 @@ def test_child_resolves_a_secret_as_its_parent(tmp_path, variable, file, dotenv,
 
 @pytest.mark.parametrize("role", NEEDS)
 def test_role_gets_only_the_secrets_it_uses(tmp_path, role):
-    settings = Settings(home=tmp_path, slack_client_id="1.2", slack_team_id="T1", _env_file=None, **VALUES)
+    settings = Settings(
+        home=tmp_path, slack_client_id="1.2", slack_team_id="T1", _env_file=None, **VALUES
+    )
     with process_environment({name: VALUES[field] for field, name in SECRETS.items()}, tmp_path):
         environments = ChildEnvironments(settings)
     passed = environments.of(role)
-    given = {field for field, name in SECRETS.items() if passed.get(name) or passed.get(f"{name}_FILE")}
+    given = {
+        field for field, name in SECRETS.items() if passed.get(name) or passed.get(f"{name}_FILE")
+    }
     assert given == NEEDS[role]
 
 
@@ -130,7 +148,12 @@ def test_roles_that_submit_jobs_know_the_key_of_identical_requests(tmp_path, rol
 
 
 def test_broker_gets_a_minimal_environment(tmp_path):
-    ours = {"PATH": "/bin", "LANG": "C.UTF-8", "AWS_SECRET_ACCESS_KEY": "x", "RETENTION_SHOP": "Shop"}
+    ours = {
+        "PATH": "/bin",
+        "LANG": "C.UTF-8",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "RETENTION_SHOP": "Shop",
+    }
     with process_environment(ours, tmp_path):
         passed = ChildEnvironments(Settings(home=tmp_path, _env_file=None)).of("broker")
     assert passed == {"PATH": "/bin", "LANG": "C.UTF-8"}
@@ -179,25 +202,41 @@ def test_no_child_has_a_secret_in_its_environment(tmp_path, source):
         secrets = {f"{name}_FILE": written(tmp_path, value) for name, value in given.items()}
     else:
         secrets = {}
-        (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in given.items()))
+        (tmp_path / ".env").write_text(
+            "".join(f"{name}={value}\n" for name, value in given.items())
+        )
     inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith(("RETENTION_", "SLACK_"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("RETENTION_", "SLACK_"))
     }
     ours = {
-        **inherited, **secrets, "RETENTION_HOME": str(home), "RETENTION_PORT": str(port),
-        "RETENTION_HEALTH_PORT": str(free_port()), "RETENTION_DEMO": "true",
-        "RETENTION_ADMINS": ADMIN, "SLACK_API_URL": "http://127.0.0.1:9/api/",
-    }  # fmt: skip
+        **inherited,
+        **secrets,
+        "RETENTION_HOME": str(home),
+        "RETENTION_PORT": str(port),
+        "RETENTION_HEALTH_PORT": str(free_port()),
+        "RETENTION_DEMO": "true",
+        "RETENTION_ADMINS": ADMIN,
+        "SLACK_API_URL": "http://127.0.0.1:9/api/",
+    }
     process = subprocess.Popen(
-        [sys.executable, "-m", "bot.terminal", "run"], env=ours, cwd=tmp_path, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "bot.terminal", "run"],
+        env=ours,
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
     )
     try:
         wait(lambda: answer(port, "/health/ready") == 200, 120)
         children = wait(
-            lambda: len(found := psutil.Process(process.pid).children(recursive=True)) >= 7 and found
+            lambda: (
+                len(found := psutil.Process(process.pid).children(recursive=True)) >= 7 and found
+            )
         )
         for child in children:
-            assert MARK.encode() not in Path(f"/proc/{child.pid}/environ").read_bytes(), child.cmdline()
+            assert MARK.encode() not in Path(f"/proc/{child.pid}/environ").read_bytes(), (
+                child.cmdline()
+            )
         assert signed(port, VALUES["slack_signing_secret"]) == 200
         assert signed(port, "another secret") == 401
     finally:
@@ -212,12 +251,20 @@ def test_single_role_gets_no_secret_in_its_environment(tmp_path):
     home = tmp_path / "h"
     (tmp_path / ".env").write_text(f"SLACK_BOT_TOKEN={VALUES['slack_bot_token']}\n")
     inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith(("RETENTION_", "SLACK_"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("RETENTION_", "SLACK_"))
     }
-    ours = {**inherited, "RETENTION_HOME": str(home), "SLACK_SIGNING_SECRET": VALUES["slack_signing_secret"]}
+    ours = {
+        **inherited,
+        "RETENTION_HOME": str(home),
+        "SLACK_SIGNING_SECRET": VALUES["slack_signing_secret"],
+    }
     upgrade(settings := Settings(home=home, _env_file=None))
     database = Database.of(settings)
-    process = subprocess.Popen([sys.executable, "-m", "bot.terminal", "run", "tick"], env=ours, cwd=tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bot.terminal", "run", "tick"], env=ours, cwd=tmp_path
+    )
 
     def is_up() -> bool:
         with database.reading() as session:
@@ -254,7 +301,9 @@ def test_demo_passes_its_signing_secret_by_file(tmp_path):
     assert not any((home / "run" / "secrets").iterdir())
 
 
-def answer(port: int, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> int:
+def answer(
+    port: int, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> int:
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, headers or {})
     try:
         return urllib.request.urlopen(request, timeout=10).status

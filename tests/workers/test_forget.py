@@ -65,9 +65,13 @@ def shop(shop, tmp_path) -> Iterator[tiny.Shop]:
 def _run(shop, request, user=ADMIN, channel=None) -> Job:
     with shop.database.transaction() as session:
         job = jobs.submit(
-            session, shop.settings, request, requested_by=user, channel=channel or user,
+            session,
+            shop.settings,
+            request,
+            requested_by=user,
+            channel=channel or user,
             idem_key=secrets.token_hex(8),
-        ).job  # fmt: skip
+        ).job
     run_job(shop.settings, shop.database, job.id, "test")
     with shop.database.reading() as session:
         return session.get_one(Job, job.id)
@@ -92,7 +96,9 @@ def test_everything_that_names_the_customer_goes_and_nothing_else(shop, tmp_path
     with shop.database.transaction() as session:
         session.add(RoleGrant(user_id="U0LEAD", role="approver", granted_by=ADMIN))
         session.add(
-            Feedback(customer_id=who, model_version="m", user_id=ADMIN, verdict="wrong", as_of=shop.end)
+            Feedback(
+                customer_id=who, model_version="m", user_id=ADMIN, verdict="wrong", as_of=shop.end
+            )
         )
     campaigns.live(shop.database, shop.settings, 20)
     with shop.database.transaction() as session:
@@ -120,9 +126,14 @@ def test_everything_that_names_the_customer_goes_and_nothing_else(shop, tmp_path
         assert len(session.scalars(select(Send)).all()) == sends  # counts stay
         assert session.get_one(Coupon, code).state == "void"
         everything = [
-            str(value) for row in (*session.scalars(select(Job)), *session.scalars(select(Audit)), *session.scalars(select(Erasure)))
+            str(value)
+            for row in (
+                *session.scalars(select(Job)),
+                *session.scalars(select(Audit)),
+                *session.scalars(select(Erasure)),
+            )
             for value in vars(row).values()
-        ]  # fmt: skip
+        ]
         shown = [str(row.payload) for row in session.scalars(select(Outbox))]
     assert not [text for text in everything if who in text or email in text]
     assert not [text for text in shown if who in text or email in text]
@@ -132,7 +143,9 @@ def test_everything_that_names_the_customer_goes_and_nothing_else(shop, tmp_path
     assert not [content for content in held if who.encode() in content or email.encode() in content]
 
     again = tmp_path / "again.csv"  # nor does a later file bring them back
-    again.write_text(f"customer_id,event_type,occurred_at\n{who},view,2025-02-01\n{other},view,2025-02-01\n")
+    again.write_text(
+        f"customer_id,event_type,occurred_at\n{who},view,2025-02-01\n{other},view,2025-02-01\n"
+    )
     report = import_files(shop.lake, shop.database, shop.settings, "events", [str(again)])
     assert (report.rows_accepted, report.rows_filtered) == (1, 1)
     assert _rows(shop, who)["events"] == 0
@@ -146,7 +159,10 @@ def test_others_stay_where_one_of_them_is_erased(shop):
     who, other = (one["customer_id"] for one in swept[:2])
     emails = shop.lake.table("customers").execute().set_index("customer_id")["email"]
     first = (
-        shop.lake.table("events").filter(lambda event: event.customer_id == who).occurred_at.min().execute()
+        shop.lake.table("events")
+        .filter(lambda event: event.customer_id == who)
+        .occurred_at.min()
+        .execute()
     )
     refused = _run(shop, Score(customer_id=who, as_of=first.to_pydatetime()))
     assert who in refused.error
@@ -158,9 +174,14 @@ def test_others_stay_where_one_of_them_is_erased(shop):
                 held = update(table).where(table.customer_id == mine)
                 session.execute(held.values(customer_id=theirs))
         codes = dict(session.execute(select(Coupon.customer_id, Coupon.code)).all())
-        redeem(session, shop.settings, [
-            Use(codes["k7"], campaigns.NOW, "http", who, "o1"), Use(codes["k9"], campaigns.NOW, "http", other, "o2"),
-        ])  # fmt: skip
+        redeem(
+            session,
+            shop.settings,
+            [
+                Use(codes["k7"], campaigns.NOW, "http", who, "o1"),
+                Use(codes["k9"], campaigns.NOW, "http", other, "o2"),
+            ],
+        )
     previewed = _run(shop, CampaignPreview(campaign_id="c1"), channel="C0CRM")
     misused = _run(shop, CampaignMisuse(campaign_id="c1"))
     _run(shop, CohortCsv(cohort_id=_job(shop, "sweep").result["cohort_id"]))
@@ -179,11 +200,15 @@ def test_others_stay_where_one_of_them_is_erased(shop):
     assert [one["customer_id"] for one in _job(shop, "sweep").result["cohort"]] == [
         one["customer_id"] for one in swept[1:]
     ]
-    assert len(_job(shop, "campaign_preview").result["copies"]) == len(previewed.result["copies"]) - 1
+    assert (
+        len(_job(shop, "campaign_preview").result["copies"]) == len(previewed.result["copies"]) - 1
+    )
     assert len(_job(shop, "campaign_misuse").result["uses"]) == len(misused.result["uses"]) - 1 > 0
     assert _job(shop, "score").error == "erased"
     with shop.database.reading() as session:
-        cohort = session.scalars(select(Outbox).where(Outbox.job_id == _job(shop, "sweep").id)).one()
+        cohort = session.scalars(
+            select(Outbox).where(Outbox.job_id == _job(shop, "sweep").id)
+        ).one()
         assert session.scalars(select(File.content).where(File.sensitive.is_(True))).all() == [None]
     assert ids.DRAFT_CAMPAIGN in str(cohort.payload)  # the message of the others is of use still
 
@@ -247,7 +272,9 @@ def test_a_job_in_a_terminal_that_read_an_erased_customer_says_so(shop, erased_m
     assert _job(shop, "sweep").state == "failed"
 
 
-def test_what_a_job_writes_to_the_lake_and_publishes_while_a_customer_is_erased_goes(shop, monkeypatch):
+def test_what_a_job_writes_to_the_lake_and_publishes_while_a_customer_is_erased_goes(
+    shop, monkeypatch
+):
     from_lake = erasure.from_lake
     scored = _run(shop, Sweep(tier="low", top=50), channel="C0CRM").id
     scores = shop.lake.scores(f"{scored}-1").execute()
@@ -266,10 +293,14 @@ def test_what_a_job_writes_to_the_lake_and_publishes_while_a_customer_is_erased_
 
 
 @pytest.mark.parametrize("table", ["events", "customers"])
-def test_an_import_that_has_read_its_file_before_the_erasure_brings_nobody_back(shop, tmp_path, table):
+def test_an_import_that_has_read_its_file_before_the_erasure_brings_nobody_back(
+    shop, tmp_path, table
+):
     file, more = (
         tmp_path / "late.csv",
-        {"events": ("event_type,occurred_at", "view,2025-02-01"), "customers": ("name", "A")}[table],
+        {"events": ("event_type,occurred_at", "view,2025-02-01"), "customers": ("name", "A")}[
+            table
+        ],
     )
     file.write_text(f"customer_id,{more[0]}\nc0001,{more[1]}\nc0002,{more[1]}\n")
 
@@ -297,10 +328,19 @@ def _runs(shop, name: str, request, **more) -> None:
     with shop.database.transaction() as session:
         session.add(
             Job(
-                id=name, idem_key=name, kind=request.kind, queue=request.queue, args=request.model_dump(mode="json"),
-                team_id=shop.settings.team_id, requested_by=ADMIN, state="running", attempt=1, worker="t@elsewhere:1", **more,
+                id=name,
+                idem_key=name,
+                kind=request.kind,
+                queue=request.queue,
+                args=request.model_dump(mode="json"),
+                team_id=shop.settings.team_id,
+                requested_by=ADMIN,
+                state="running",
+                attempt=1,
+                worker="t@elsewhere:1",
+                **more,
             )
-        )  # fmt: skip
+        )
 
 
 def _states(shop, *names: str) -> dict[str, str]:
@@ -321,7 +361,9 @@ def test_a_job_that_begins_once_the_customer_is_gone_goes_on(shop, monkeypatch, 
     who = "c0001" if lives_in == "lake" else "only in SQL"
     with shop.database.transaction() as session:
         session.add(
-            Feedback(customer_id=who, model_version="m", user_id=ADMIN, verdict="wrong", as_of=shop.end)
+            Feedback(
+                customer_id=who, model_version="m", user_id=ADMIN, verdict="wrong", as_of=shop.end
+            )
         )
     _runs(shop, "before", Sweep())
     from_lake, looks, found = erasure.from_lake, [], []
@@ -331,7 +373,9 @@ def test_a_job_that_begins_once_the_customer_is_gone_goes_on(shop, monkeypatch, 
         if len(looks) == 2:
             _runs(shop, "since", Sweep())
             with shop.database.reading() as session:
-                found.append(session.scalar(select(Feedback.verdict).where(Feedback.customer_id == who)))
+                found.append(
+                    session.scalar(select(Feedback.verdict).where(Feedback.customer_id == who))
+                )
         return from_lake(lake, ids)
 
     monkeypatch.setattr(erasure, "from_lake", then_begun)
@@ -340,7 +384,9 @@ def test_a_job_that_begins_once_the_customer_is_gone_goes_on(shop, monkeypatch, 
     assert found == [None]  # what has begun since reads nothing of them
 
 
-def test_an_erasure_that_died_half_way_lets_what_had_read_the_customer_begin_anew(shop, monkeypatch):
+def test_an_erasure_that_died_half_way_lets_what_had_read_the_customer_begin_anew(
+    shop, monkeypatch
+):
     _runs(shop, "sweeps", Sweep())
 
     with shop.database.transaction() as session:
@@ -355,7 +401,9 @@ def test_an_erasure_that_died_half_way_lets_what_had_read_the_customer_begin_ane
         _run(shop, Forget(customer_id="c0001"))
     forgotten = _job(shop, "forget")
     with shop.database.transaction() as session:
-        assert erasure.left(session, ["c0001"]) == 0  # nothing tells any more that there was somebody
+        assert (
+            erasure.left(session, ["c0001"]) == 0
+        )  # nothing tells any more that there was somebody
         jobs.retry(session, shop.settings, forgotten.id, ADMIN)
     assert _states(shop, "sweeps") == {"sweeps": "running"}
     assert run_job(shop.settings, shop.database, forgotten.id, "test") == "done"
@@ -364,7 +412,10 @@ def test_an_erasure_that_died_half_way_lets_what_had_read_the_customer_begin_ane
 
 def test_others_may_write_while_an_erasure_looks_through_what_jobs_found(shop, monkeypatch):
     """Fifteen sweeps of 18 MB kept everybody's writes waiting for half a minute."""
-    who, found = "c0001", {"cohort": [{"customer_id": "c0001"}, {"customer_id": "c0002"}], "item_id": "c0001"}
+    who, found = (
+        "c0001",
+        {"cohort": [{"customer_id": "c0001"}, {"customer_id": "c0002"}], "item_id": "c0001"},
+    )
     held = {
         "team_id": shop.settings.team_id,
         "kind": "sweep",
@@ -408,15 +459,22 @@ def test_others_may_write_while_an_erasure_looks_through_what_jobs_found(shop, m
 def test_who_came_back_all_the_same_goes_the_night_after(shop):
     """An attempt that was not stopped in time had written the lake, or the directory had followed it."""
     who = "c0001"
-    lines = shop.lake.table("events").filter(lambda event: event.customer_id == who).limit(1).execute()
+    lines = (
+        shop.lake.table("events").filter(lambda event: event.customer_id == who).limit(1).execute()
+    )
     assert _run(shop, Forget(customer_id=who)).error is None
     others = _rows(shop, "c0002")
     shop.lake.upsert(
         "treatments",
-        pd.DataFrame({
-            "campaign_id": ["c1"], "customer_id": [who], "arm": ["treatment"], "sent_at": list(lines.occurred_at),
-        }),
-    )  # fmt: skip
+        pd.DataFrame(
+            {
+                "campaign_id": ["c1"],
+                "customer_id": [who],
+                "arm": ["treatment"],
+                "sent_at": list(lines.occurred_at),
+            }
+        ),
+    )
     with shop.database.transaction() as session:
         session.add(DirectoryEntry(customer_id=who, pseudonym="0000-0001"))
     for again in (1, 0):
@@ -435,15 +493,26 @@ def test_who_came_back_all_the_same_goes_the_night_after(shop):
         ("relations", {"customer_id": "c0001", "other_id": "c0002", "kind": "follow"}),
         (
             "links",
-            {"link_id": "l", "customer_id": "c0002", "same_as": "c0001", "method": "email", "probability": 1.0,
-             "state": "accepted", "decided_at": clock.wall(), "decided_by": "import", "seq": 1},
+            {
+                "link_id": "l",
+                "customer_id": "c0002",
+                "same_as": "c0001",
+                "method": "email",
+                "probability": 1.0,
+                "state": "accepted",
+                "decided_at": clock.wall(),
+                "decided_by": "import",
+                "seq": 1,
+            },
         ),
     ],
-)  # fmt: skip
+)
 def test_they_are_looked_for_wherever_an_erasure_deletes(shop, table, row):
     """Three tables of six were searched."""
     assert _run(shop, Forget(customer_id="c0001")).error is None
-    rows = arrow(pd.DataFrame([{**row, "run_id": "r-1"} if table == "scores" else row]), TABLES[table])
+    rows = arrow(
+        pd.DataFrame([{**row, "run_id": "r-1"} if table == "scores" else row]), TABLES[table]
+    )
     with store.locked(shop.lake.root, TABLES[table]):
         store.append(shop.lake.root, TABLES[table], rows)
     assert [_run(shop, Tidy()).result["erased_again"] for _ in range(2)] == [1, 0]
@@ -473,9 +542,17 @@ def test_two_erasures_at_once_do_not_bring_each_others_customers_back(shop, monk
 def test_a_second_run_reaches_ids_whose_links_the_first_has_deleted(shop):
     """Killed before its last transaction, it left the rows of merged ids in SQL for good."""
     with shop.database.transaction() as session:
-        session.add(DirectoryEntry(customer_id="merged", canonical_id="c0001", pseudonym="0000-0001"))
         session.add(
-            Feedback(customer_id="merged", model_version="m", user_id=ADMIN, verdict="wrong", as_of=shop.end)
+            DirectoryEntry(customer_id="merged", canonical_id="c0001", pseudonym="0000-0001")
+        )
+        session.add(
+            Feedback(
+                customer_id="merged",
+                model_version="m",
+                user_id=ADMIN,
+                verdict="wrong",
+                as_of=shop.end,
+            )
         )
     assert _run(shop, Forget(customer_id="c0001")).result["ids"] == 2
     with shop.database.reading() as session:
@@ -490,7 +567,9 @@ def _job(shop, kind) -> Job:
 
 def _shown(shop, kind) -> list[dict]:
     with shop.database.reading() as session:
-        return list(session.scalars(select(Outbox.payload).where(Outbox.job_id == _job(shop, kind).id)))
+        return list(
+            session.scalars(select(Outbox.payload).where(Outbox.job_id == _job(shop, kind).id))
+        )
 
 
 def _everything(shop) -> str:

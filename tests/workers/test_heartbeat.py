@@ -20,7 +20,13 @@ from workers.tasks.runner import run_job
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch):
-    for name, seconds in (("LOOK", 0.05), ("SHOW", 0.1), ("BEAT", 0.1), ("NUDGE", 0.3), ("GRACE", 0.6)):
+    for name, seconds in (
+        ("LOOK", 0.05),
+        ("SHOW", 0.1),
+        ("BEAT", 0.1),
+        ("NUDGE", 0.3),
+        ("GRACE", 0.6),
+    ):
         monkeypatch.setattr(heartbeat, name, seconds)
 
 
@@ -51,7 +57,9 @@ def test_the_bar_moves_with_the_counted_work(database, settings, claimed):
 def test_the_lease_is_renewed(database, settings, claimed):
     set_job(database, claimed.id, lease_until=clock.wall() + timedelta(seconds=2))
     with Heartbeat(settings, database, claimed, may_kill=False):
-        wait(lambda: job(database, claimed.id).lease_until > clock.wall() + timedelta(seconds=30), 10)
+        wait(
+            lambda: job(database, claimed.id).lease_until > clock.wall() + timedelta(seconds=30), 10
+        )
 
 
 def test_progress_raises_once_the_job_is_cancelled(database, settings, task):
@@ -106,7 +114,9 @@ def test_code_that_swallows_exceptions_does_not_swallow_this_one(database, setti
 
 
 @pytest.mark.parametrize("reports", [True, False])
-def test_training_ends_at_its_cpu_limit_with_a_sentence(database, settings, task, monkeypatch, reports):
+def test_training_ends_at_its_cpu_limit_with_a_sentence(
+    database, settings, task, monkeypatch, reports
+):
     def run(request, context):
         while True:
             if reports:

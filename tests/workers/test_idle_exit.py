@@ -21,7 +21,9 @@ time.sleep({rest})
 
 def child(**values: float) -> tuple[int, str, float]:
     began = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", CHILD.format(**values)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD.format(**values)], capture_output=True, text=True
+    )
     return done.returncode, done.stdout.strip(), time.monotonic() - began
 
 

@@ -9,7 +9,18 @@ from sqlalchemy import delete, func, inspect, select
 from retention import clock
 from retention.db.tables import Job, Outbox, RoleGrant
 from retention.errors import BadInput, Conflict, NotAllowed, Refused
-from tests.workers.harness import ADMIN, ANALYST, CHANNEL, OTHER, VIEWER, ask, failure, job, row, set_job
+from tests.workers.harness import (
+    ADMIN,
+    ANALYST,
+    CHANNEL,
+    OTHER,
+    VIEWER,
+    ask,
+    failure,
+    job,
+    row,
+    set_job,
+)
 from workers import completion, jobs
 from workers.requests import REQUESTS, Digest, Retrain, Sweep
 from workers.tasks import runner
@@ -75,14 +86,24 @@ def test_a_role_that_does_not_allow_it_stores_nothing(database, settings):
 @pytest.mark.parametrize(
     "kind", sorted(kind for kind, request in REQUESTS.items() if request.role != "viewer")
 )
-def test_a_role_taken_away_before_the_work_begins_is_missed_by_every_task(database, settings, task, kind):
+def test_a_role_taken_away_before_the_work_begins_is_missed_by_every_task(
+    database, settings, task, kind
+):
     """The file of a cohort, with names and addresses, still went to somebody who was an analyst no more."""
-    needed = {"customer_id": "c", "cohort_id": "c", "campaign_id": "c", "version": 1, "until": clock.now()}
+    needed = {
+        "customer_id": "c",
+        "cohort_id": "c",
+        "campaign_id": "c",
+        "version": 1,
+        "until": clock.now(),
+    }
     fields = REQUESTS[kind].model_fields
     required = {name: needed[name] for name, field in fields.items() if field.is_required()}
     request = REQUESTS[kind].model_validate(required)
     with database.transaction() as session:
-        session.add(RoleGrant(team_id=settings.team_id, user_id=VIEWER, role="admin", granted_by=ADMIN))
+        session.add(
+            RoleGrant(team_id=settings.team_id, user_id=VIEWER, role="admin", granted_by=ADMIN)
+        )
     one = ask(database, settings, request, "k", user=VIEWER)
     with database.transaction() as session:
         session.execute(delete(RoleGrant).where(RoleGrant.user_id == VIEWER))
@@ -150,7 +171,10 @@ def test_cancelling_a_running_job_asks_it_to_stop_once(database, settings):
     with database.transaction() as session:
         jobs.claim(session, one.id, "a")
         assert jobs.cancel(session, settings, one.id, ANALYST).cancel_at is not None
-    with database.transaction() as session, pytest.raises(Conflict, match="being cancelled already"):
+    with (
+        database.transaction() as session,
+        pytest.raises(Conflict, match="being cancelled already"),
+    ):
         jobs.cancel(session, settings, one.id, ANALYST)
 
 
@@ -193,10 +217,15 @@ def test_retry_runs_a_failed_job_again_in_the_same_message(database, settings, t
     clock.configure(fixed=later)
     with database.transaction() as session:
         assert jobs.retry(session, settings, one.id, ANALYST).business_at == later
-    task("sweep", lambda request, context: Outcome({}, (Post("job/refused", {"sentence": "found"}),)))
+    task(
+        "sweep", lambda request, context: Outcome({}, (Post("job/refused", {"sentence": "found"}),))
+    )
     assert run_job(settings, database, one.id, "t") == "done"
     assert row(database, f"job:{one.id}").payload["text"] == "found"
-    with database.transaction() as session, pytest.raises(Conflict, match="only a failed or cancelled"):
+    with (
+        database.transaction() as session,
+        pytest.raises(Conflict, match="only a failed or cancelled"),
+    ):
         jobs.retry(session, settings, one.id, ANALYST)
 
 
@@ -205,7 +234,9 @@ def test_in_the_terminal_the_same_path_posts_nothing(database, settings, task):
 
     def run(request, context):
         context.progress(1, 2, "half")
-        return Outcome({"rows": 3}, (Post("job/refused", {"sentence": "x"}, channel=context.requested_by),))
+        return Outcome(
+            {"rows": 3}, (Post("job/refused", {"sentence": "x"}, channel=context.requested_by),)
+        )
 
     task("sweep", run)
     data = runner.run_here(

@@ -48,7 +48,11 @@ def changed(tmp_path_factory):
     with own.database.transaction() as session:
         session.add(RoleGrant(team_id="local", user_id=ANALYST, role="analyst", granted_by=ADMIN))
     clock.configure(fixed=at(LEARNT))
-    run(own, Retrain(models=("churn",), horizon=HORIZON, active_within=2 * HORIZON, model="stacked"), "learn")
+    run(
+        own,
+        Retrain(models=("churn",), horizon=HORIZON, active_within=2 * HORIZON, model="stacked"),
+        "learn",
+    )
     clock.configure(fixed=at(LEARNT + 1))
     run(own, Sweep(tier="low"), "sweep")
     with readonly.shared(own) as shared:
@@ -76,7 +80,9 @@ def champion(own) -> ModelVersion:
 
 def alerts(own) -> list[Outbox]:
     with own.database.reading() as session:
-        return list(session.scalars(select(Outbox).where(Outbox.key.like("decay:%")).order_by(Outbox.id)))
+        return list(
+            session.scalars(select(Outbox).where(Outbox.key.like("decay:%")).order_by(Outbox.id))
+        )
 
 
 def looks(own) -> list[ModelHealth]:
@@ -98,11 +104,17 @@ def test_decay_is_found_told_once_and_mended_by_a_click(shop_that_changes):
     # A month later the sweep's predictions have come out, worse than promised.
     clock.configure(fixed=at(SEEN))
     with own.database.reading() as session:
-        assert schedule.next_due(session, own.settings, at(LEARNT + 8)) == model.promoted_at + timedelta(14)
+        assert schedule.next_due(
+            session, own.settings, at(LEARNT + 8)
+        ) == model.promoted_at + timedelta(14)
     (second,) = schedule.tick(own.database, own.settings)
     assert run_job(own.settings, own.database, second, "task") == "done"
     seen = looks(own)[-1]
-    assert (seen.state, seen.version, seen.scored_version) == ("decayed", model.version, model.version)
+    assert (seen.state, seen.version, seen.scored_version) == (
+        "decayed",
+        model.version,
+        model.version,
+    )
     assert seen.source == f"{_sweep(own)}-1"
     assert seen.scored_as_of == at(LEARNT + 1)
     assert (
@@ -167,7 +179,13 @@ def test_who_asks_is_answered_with_figures(shop_that_changes):
         shown = session.scalars(select(Outbox).where(Outbox.key == f"job:{looked.id}")).one()
         assert latest(session, own.settings, data["version"]).job_id == looked.id
     said = json.dumps(shown.payload, ensure_ascii=False)
-    for word in ("What came true", "promised", "RFM logistic", "PSI of the scores", ids.RETRAIN_MODEL):
+    for word in (
+        "What came true",
+        "promised",
+        "RFM logistic",
+        "PSI of the scores",
+        ids.RETRAIN_MODEL,
+    ):
         assert word in said
 
 
@@ -176,9 +194,15 @@ def test_an_unchanged_shop_stays_healthy_and_nobody_is_disturbed(tmp_path):
     with own.database.transaction() as session:
         session.add(RoleGrant(team_id="local", user_id=ANALYST, role="analyst", granted_by=ADMIN))
     clock.configure(fixed=at(LEARNT))
-    run(own, Retrain(models=("churn",), horizon=HORIZON, active_within=2 * HORIZON, model="stacked"), "learn")
+    run(
+        own,
+        Retrain(models=("churn",), horizon=HORIZON, active_within=2 * HORIZON, model="stacked"),
+        "learn",
+    )
     clock.configure(fixed=at(SEEN))
-    (asked,) = schedule.tick(own.database, own.settings)  # nobody swept: the model is asked about then
+    (asked,) = schedule.tick(
+        own.database, own.settings
+    )  # nobody swept: the model is asked about then
     assert run_job(own.settings, own.database, asked, "task") == "done"
     (seen,) = looks(own)
     assert (seen.state, seen.source) == ("healthy", "recomputed")
@@ -201,19 +225,26 @@ def test_the_day_of_worse_predictions_is_the_shops():
 @pytest.mark.parametrize("drift", [True, False])
 def test_a_warning_says_what_has_moved_in_the_words_of_the_catalogue(drift):
     health = {
-        "version": "churn-1", "at": "2025-06-01T00:00:00+00:00", "state": "decayed", "metrics": {},
-        "reasons": [{"check": "log_loss", "text": "came out worse"}], "drift": {},
-    }  # fmt: skip
+        "version": "churn-1",
+        "at": "2025-06-01T00:00:00+00:00",
+        "state": "decayed",
+        "metrics": {},
+        "reasons": [{"check": "log_loss", "text": "came out worse"}],
+        "drift": {},
+    }
     if drift:
         names, psis = ("orders_2h", "gap_cv"), (0.51, 0.04)
         health["drift"] = {
-            "customers": 9, "score_psi": 0.3, "limit": 0.25, "moved": ["orders_2h"],
+            "customers": 9,
+            "score_psi": 0.3,
+            "limit": 0.25,
+            "moved": ["orders_2h"],
             "features": dict(zip(names, psis, strict=True)),
             "most": [
                 {"feature": name, "meaning": MEANING[name], "psi": psi}
                 for name, psi in zip(names, psis, strict=True)
             ],
-        }  # fmt: skip
+        }
     context = {"health": health, "retraining": None, "job_id": "1", "zone": "UTC"}
     alert, looked = (str(message(f"monitor/{name}", **context)) for name in ("alert", "health"))
     printed = text("terminal/monitor.txt.j2", **context)

@@ -46,7 +46,9 @@ def database(settings):
     Base.metadata.create_all(made.engine)
     with made.transaction() as session:
         for user, role in ((ANALYST, "analyst"), (OTHER, "approver")):
-            session.add(RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN))
+            session.add(
+                RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN)
+            )
     yield made
     made.dispose()
 
@@ -59,9 +61,13 @@ def submit(database, settings):
     def one(request, user=ANALYST, channel=CHANNEL, **options):
         with database.transaction() as session:
             return jobs.submit(
-                session, settings, request, requested_by=user, channel=channel,
+                session,
+                settings,
+                request,
+                requested_by=user,
+                channel=channel,
                 **{"idem_key": f"command:{next(count)}", "announce": False, **options},
-            )  # fmt: skip
+            )
 
     return one
 
@@ -223,8 +229,16 @@ def test_schedules_of_one_person_are_not_limited(database, settings):
     with database.transaction() as session:
         for number in range(12):
             made = schedule.add(
-                session, settings, "sweep", {"top": number + 1}, None, f"{clock.now():%H:%M}", "UTC", CHANNEL, ANALYST
-            )  # fmt: skip
+                session,
+                settings,
+                "sweep",
+                {"top": number + 1},
+                None,
+                f"{clock.now():%H:%M}",
+                "UTC",
+                CHANNEL,
+                ANALYST,
+            )
             made.created_at = monday
     clock.configure(offset=lambda: timedelta(minutes=2))
     assert len(schedule.tick(database, settings)) == 12
@@ -238,7 +252,10 @@ def test_retry_respects_the_open_limit(database, settings, submit):
     set_job(database, failed.id, state="failed")
     for top in (1, 2, 3):
         submit(Sweep(top=top))
-    with pytest.raises(TooManyRequests, match="at most 3 Sweep jobs"), database.transaction() as session:
+    with (
+        pytest.raises(TooManyRequests, match="at most 3 Sweep jobs"),
+        database.transaction() as session,
+    ):
         jobs.retry(session, settings, failed.id, ANALYST)
     assert job(database, failed.id).state == "failed"
     with database.transaction() as session:
@@ -271,12 +288,19 @@ def test_the_limits_are_looked_up_by_indexes(database, settings):
     states = ["done"] * 8 + ["failed", "queued"]
     rows = [
         {
-            "id": f"j{number}", "kind": "sweep", "queue": "batch", "args": {}, "idem_key": f"k{number}",
-            "state": states[number % 10], "requested_by": f"U{number % 500}", "request_key": f"r{number % 3000}",
-            "by_person": True, "channel": CHANNEL,
+            "id": f"j{number}",
+            "kind": "sweep",
+            "queue": "batch",
+            "args": {},
+            "idem_key": f"k{number}",
+            "state": states[number % 10],
+            "requested_by": f"U{number % 500}",
+            "request_key": f"r{number % 3000}",
+            "by_person": True,
+            "channel": CHANNEL,
         }
         for number in range(20_000)
-    ]  # fmt: skip
+    ]
     with database.transaction() as session:
         session.execute(insert(Job), rows)
     if not database.is_sqlite:  # SQLite has no statistics unless somebody asks for them
@@ -284,9 +308,13 @@ def test_the_limits_are_looked_up_by_indexes(database, settings):
             connection.exec_driver_sql("ANALYZE")
     explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
     bound = {
-        "team_id": settings.team_id, "kind": "sweep", "user": "U7", "key": "r7", "idem_key": "k7",
+        "team_id": settings.team_id,
+        "kind": "sweep",
+        "user": "U7",
+        "key": "r7",
+        "idem_key": "k7",
         "since": clock.wall(),
-    }  # fmt: skip
+    }
     sent = []
     event.listen(database.engine, "before_cursor_execute", lambda *given: sent.append(given[2:4]))
     with database.engine.connect() as connection:
@@ -298,7 +326,9 @@ def test_the_limits_are_looked_up_by_indexes(database, settings):
         "ix_jobs_team_id_request_key_state",
         "ix_jobs_team_id_requested_by_state_queued_at",
     ):
-        assert index in shown or (index == "uq_jobs_idem_key" and "sqlite_autoindex_jobs" in shown), shown
+        assert index in shown or (
+            index == "uq_jobs_idem_key" and "sqlite_autoindex_jobs" in shown
+        ), shown
     assert "SCAN jobs" not in shown
     assert "ix_jobs_team_id_created_at" not in shown
     assert "Seq Scan on jobs" not in shown

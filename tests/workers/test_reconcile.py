@@ -59,7 +59,9 @@ def test_jobs_not_yet_due_cancelled_or_running_are_left_alone(database, settings
     assert reconcile.release_dead(database, settings) == []
 
 
-def test_the_job_of_a_dead_process_is_handed_on_before_its_lease_ends(database, settings, woken, dead):
+def test_the_job_of_a_dead_process_is_handed_on_before_its_lease_ends(
+    database, settings, woken, dead
+):
     one = ask(database, settings, Sweep(), "k")
     start(database, one.id, dead)
     assert reconcile.release_dead(database, settings) == [one.id]
@@ -101,7 +103,9 @@ def test_what_still_lies_in_the_broker_is_not_published_again(database, settings
     assert reconcile.republish(database, settings) == []
 
 
-def test_what_a_terminal_left_unfinished_is_not_run_behind_the_persons_back(database, settings, woken):
+def test_what_a_terminal_left_unfinished_is_not_run_behind_the_persons_back(
+    database, settings, woken
+):
     one = ask(database, settings, Sweep(), "k", channel=None)
     start(database, one.id, f"{jobs.TERMINAL}@elsewhere:1")
     set_job(database, one.id, lease_until=clock.wall() - LONG_AGO, enqueued_at=None)
@@ -142,7 +146,9 @@ def test_what_nobody_needs_is_dropped_after_a_day(database, settings):
     old = clock.wall() - timedelta(days=2)
     with database.transaction() as session:
         session.add_all([Delivery(key="old", at=old), Delivery(key="new")])
-        session.add_all([Process(name="old", role="tick", seen_at=old), Process(name="new", role="tick")])
+        session.add_all(
+            [Process(name="old", role="tick", seen_at=old), Process(name="new", role="tick")]
+        )
     reconcile.tidy(database, settings)
     with database.reading() as session:
         assert session.get(Delivery, "old") is None
@@ -156,13 +162,22 @@ def test_identities_in_a_file_that_could_not_be_sent_are_dropped_after_a_week(da
         for name, days, sensitive in (("old", 8, True), ("new", 6, True), ("chart", 8, False)):
             at = clock.wall() - timedelta(days=days)
             session.add(
-                File(id=name, name=name, mime="text/csv", content=b"a", sensitive=sensitive, created_at=at)
+                File(
+                    id=name,
+                    name=name,
+                    mime="text/csv",
+                    content=b"a",
+                    sensitive=sensitive,
+                    created_at=at,
+                )
             )
     reconcile.tidy(database, settings)
     with database.reading() as session:
         assert dict(session.execute(select(File.id, File.content)).all()) == {
-            "old": None, "new": b"a", "chart": b"a",
-        }  # fmt: skip
+            "old": None,
+            "new": b"a",
+            "chart": b"a",
+        }
 
 
 def test_the_lake_is_tidied_once_a_night(database, settings, woken, monkeypatch):
@@ -184,9 +199,14 @@ def test_old_messages_that_nobody_needs_go_at_night(database, settings, monkeypa
     shown = {"channel": CHANNEL, "payload": {}, "state": "sent", "sent_at": old, "job_id": retrain}
     with database.transaction() as session:
         for key, changes in {
-            "old": {}, "new": {"sent_at": clock.wall()}, "names customers": {"job_id": sweep}, "waits": {"state": "pending"},
-            "parent": {}, "reply": {"thread_key": "parent", "sent_at": clock.wall()}, "campaign:c1": {"job_id": None},
-        }.items():  # fmt: skip
+            "old": {},
+            "new": {"sent_at": clock.wall()},
+            "names customers": {"job_id": sweep},
+            "waits": {"state": "pending"},
+            "parent": {},
+            "reply": {"thread_key": "parent", "sent_at": clock.wall()},
+            "campaign:c1": {"job_id": None},
+        }.items():
             session.add(Outbox(key=key, **shown | changes))
     tidied(database, settings, monkeypatch)
     with database.reading() as session:
@@ -199,7 +219,14 @@ def test_the_bytes_of_files_that_slack_has_go_after_a_month(database, settings, 
     with database.transaction() as session:
         for name, uploaded in (("delivered", ago), ("fresh", clock.wall()), ("waits", None)):
             session.add(
-                File(id=name, name=name, mime="image/png", content=b"x", uploaded_at=uploaded, created_at=ago)
+                File(
+                    id=name,
+                    name=name,
+                    mime="image/png",
+                    content=b"x",
+                    uploaded_at=uploaded,
+                    created_at=ago,
+                )
             )
     tidied(database, settings, monkeypatch)
     with database.reading() as session:
@@ -218,4 +245,7 @@ def test_only_what_is_neither_published_nor_being_written_may_go(database, setti
     start(database, working, "somewhere")
     with database.transaction() as session:
         session.add(Run(run_id="done-1", job_id="done", table_name="scores"))
-    assert unwanted(database, {"done-1", "done-2", f"{working}-1", "failed-3"}) == {"done-2", "failed-3"}
+    assert unwanted(database, {"done-1", "done-2", f"{working}-1", "failed-3"}) == {
+        "done-2",
+        "failed-3",
+    }

@@ -94,7 +94,8 @@ blocks:
     text: {type: mrkdwn, text: "*{{ name }}* and {{ name }}, *{{ who | user }}: {{ name }}.*"}
 """
     header, section = (
-        block["text"]["text"] for block in render.message(templates(source), name=name, who="U0LEAD").blocks
+        block["text"]["text"]
+        for block in render.message(templates(source), name=name, who="U0LEAD").blocks
     )
     assert (header, section) == (name, f"*{shown}* and {name}, *<@U0LEAD>: {shown}.*")
 
@@ -167,7 +168,11 @@ def test_whatever_is_rendered_fits_into_a_message(texts):
             {
                 "type": "actions",
                 "elements": [
-                    {"type": "button", "action_id": "a", "text": {"type": "plain_text", "text": "x"}}
+                    {
+                        "type": "button",
+                        "action_id": "a",
+                        "text": {"type": "plain_text", "text": "x"},
+                    }
                 ]
                 * 2,
             }
@@ -190,7 +195,9 @@ def test_every_value_in_every_template_stands_inside_a_quoted_or_block_scalar(pa
     import re
 
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        assert not re.search(r":\s+\{\{[^}]*\}\}\s*[,}]?\s*$", line), f"{path.name}:{number}: quote the value"
+        assert not re.search(r":\s+\{\{[^}]*\}\}\s*[,}]?\s*$", line), (
+            f"{path.name}:{number}: quote the value"
+        )
 
 
 def test_slackblocks_knows_our_blocks():
@@ -217,8 +224,11 @@ def test_differences_have_the_minus_that_money_has():
 def test_no_line_ends_between_a_minus_and_its_money():
     """A lone minus stood at a line's end, and the loss looked like a gain."""
     assert [templating.money(-5, currency) for currency in ("EUR", "GBP", "SEK", "")] == [
-        "−\u2060€5", "−\u2060£5", "−SEK 5", "−5",
-    ]  # fmt: skip
+        "−\u2060€5",
+        "−\u2060£5",
+        "−SEK 5",
+        "−5",
+    ]
     assert templating.money(5, "EUR") == "€5"
 
 
@@ -245,7 +255,12 @@ def test_nothing_has_no_sign():
     ],
 )
 def test_what_an_approval_brings_about_is_said_in_a_sentence(hours, send_on, said):
-    campaign = {"approvals_needed": 1, "approved_by": [], "clearance_hours": hours, "send_on": send_on}
+    campaign = {
+        "approvals_needed": 1,
+        "approved_by": [],
+        "clearance_hours": hours,
+        "send_on": send_on,
+    }
     words = templating.environment(autoescape=False).get_template("slack/campaign/words.j2").module
     assert words.then(campaign) == said
 
@@ -253,10 +268,18 @@ def test_what_an_approval_brings_about_is_said_in_a_sentence(hours, send_on, sai
 def test_the_terminal_shows_a_plan_without_saying_a_word_twice():
     plan = dict.fromkeys(("control", "treated", "cost", "profit", "profit_low", "profit_high"), 1)
     campaign = {
-        "audience": 2, "tiers": {}, "holdout": 0.5, "plan": plan | {"smallest_effect": None}, "offers": [],
-        "excluded": {}, "targeting": {"by": "risk", "why": "none"}, "currency": "USD", "budget": 9, "assumed": [],
+        "audience": 2,
+        "tiers": {},
+        "holdout": 0.5,
+        "plan": plan | {"smallest_effect": None},
+        "offers": [],
+        "excluded": {},
+        "targeting": {"by": "risk", "why": "none"},
+        "currency": "USD",
+        "budget": 9,
+        "assumed": [],
         "prior": {"mean": -0.004, "campaigns": 1, "simulated": False},
-    }  # fmt: skip
+    }
     said = (
         templating.environment(autoescape=False)
         .get_template("terminal/campaign/plan.j2")
@@ -267,13 +290,21 @@ def test_the_terminal_shows_a_plan_without_saying_a_word_twice():
     assert "a prior of −0.4 % extra buyers" in said
 
 
-@pytest.mark.parametrize(("by", "says"), [("uplift", "20.0 extra buyers"), ("risk", "a prior of 4.0")])
+@pytest.mark.parametrize(
+    ("by", "says"), [("uplift", "20.0 extra buyers"), ("risk", "a prior of 4.0")]
+)
 def test_a_draft_says_what_its_profit_rests_on(by, says):
     campaign = {
         "prior": {"mean": 0.04, "low": 0.0, "high": 0.08, "campaigns": 0, "simulated": False},
-        "plan": {"effect": 0.2, "effect_low": 0.16, "effect_high": 0.24, "smallest_effect": 0.3, "learnable": False},
+        "plan": {
+            "effect": 0.2,
+            "effect_low": 0.16,
+            "effect_high": 0.24,
+            "smallest_effect": 0.3,
+            "learnable": False,
+        },
         "targeting": {"by": by},
-    }  # fmt: skip
+    }
     words = templating.environment(autoescape=False).get_template("slack/campaign/words.j2").module
     assert says in words.prior(campaign)
     assert "at most 24.0 are expected" in words.power(campaign)
@@ -292,13 +323,25 @@ def test_the_terminal_shows_money_of_a_result_as_money():
         "total": -660.2
     }
     said = templating.text(
-        "terminal/campaign/result.txt.j2", campaign={"name": "A", "currency": "USD"}, treated=9, control=9,
+        "terminal/campaign/result.txt.j2",
+        campaign={"name": "A", "currency": "USD"},
+        treated=9,
+        control=9,
         measured={
-            "advice": "stop", "simulated": False, "effects": {"orders": effect, "profit": effect}, "cost": 0,
-            "redeemed": 0, "cost_per_order": None, "sample_ratio": {"p_value": 0.5}, "erased": {"treatment": 1},
-            "left_out": 2, "why_left_out": {"it bounced": 2}, "untaken": 3, "uncalled": 4,
+            "advice": "stop",
+            "simulated": False,
+            "effects": {"orders": effect, "profit": effect},
+            "cost": 0,
+            "redeemed": 0,
+            "cost_per_order": None,
+            "sample_ratio": {"p_value": 0.5},
+            "erased": {"treatment": 1},
+            "left_out": 2,
+            "why_left_out": {"it bounced": 2},
+            "untaken": 3,
+            "uncalled": 4,
         },
-    )  # fmt: skip
+    )
     for beside in (
         "2 customers of the treated were left out (it bounced: 2)",
         "1 customer was erased since they were drawn (1 of the treated, 0 held out)",
@@ -323,14 +366,27 @@ def test_the_terminal_shows_money_of_a_result_as_money():
 )
 def test_a_look_goes_by_the_interval_of_its_own_day(low, high, says):
     """p, once below .05, stays there: an offer that was taken at once, and then nobody bought, still "brought orders"."""
-    effect = {"tau": 0.05, "per_customer": (low + high) / 2, "low": low, "high": high, "p_value": 0.01}
+    effect = {
+        "tau": 0.05,
+        "per_customer": (low + high) / 2,
+        "low": low,
+        "high": high,
+        "p_value": 0.01,
+    }
     look = {
-        "day": 20, "days": 28, "redeemed": 1, "effects": {"orders": effect, "profit": effect},
+        "day": 20,
+        "days": 28,
+        "redeemed": 1,
+        "effects": {"orders": effect, "profit": effect},
         "sample_ratio": {"treated": 85, "control": 15, "believable": True, "p_value": 1.0},
-    }  # fmt: skip
+    }
     campaign = {
-        "name": "A", "state": "live", "currency": "EUR", "version": 1, "window_ends_at": datetime(2025, 5, 1, tzinfo=UTC),
-    }  # fmt: skip
+        "name": "A",
+        "state": "live",
+        "currency": "EUR",
+        "version": 1,
+        "window_ends_at": datetime(2025, 5, 1, tzinfo=UTC),
+    }
     shown = render.message(
         "campaign/look", campaign=campaign, look=look, simulated=False, newest=None, zone="UTC"
     )
@@ -338,9 +394,18 @@ def test_a_look_goes_by_the_interval_of_its_own_day(low, high, says):
 
 
 def test_the_terminal_lists_held_copies_by_their_number():
-    one = {"copy": 41, "customer": "4R1W-HVNA", "channel": "email", "attempts": 1, "doubt": "it hung"}
+    one = {
+        "copy": 41,
+        "customer": "4R1W-HVNA",
+        "channel": "email",
+        "attempts": 1,
+        "doubt": "it hung",
+    }
     said = templating.text(
-        "terminal/campaign/held.txt.j2", campaign={"name": "A", "campaign_id": "c"}, copies=[one], more=0
+        "terminal/campaign/held.txt.j2",
+        campaign={"name": "A", "campaign_id": "c"},
+        copies=[one],
+        more=0,
     )
     assert "41  4R1W-HVNA  email, 1 try: it hung" in said
 
@@ -350,20 +415,40 @@ def test_no_value_stands_in_italics():
     templates = sorted((templating.FOLDER / "slack").rglob("*.j2"))
     assert templates
     assert not [
-        path.name for path in templates if re.search(r"(?<!\w)_\{\{|\}\}[.)]?_(?!\w)", path.read_text())
+        path.name
+        for path in templates
+        if re.search(r"(?<!\w)_\{\{|\}\}[.)]?_(?!\w)", path.read_text())
     ]
 
 
 def _scored(**values) -> tuple[str, str]:
     """A customer's score as it is told in Slack and in the terminal."""
     told = {
-        "customer_id": "7", "churn_probability": 0.9, "tier": "high", "reasons": [], "expected_value": 12.5,
-        "next_order_at": "2025-02-03T00:00:00+00:00", "intent": {"7d": 0.1, "30d": 0.2, "90d": 0.5},
-        "next_order_between": ["2025-01-05T00:00:00+00:00", "2025-03-01T00:00:00+00:00"], "currency": "EUR", "zone": "UTC",
-        "model_version": "rules", "as_of": "2025-01-01T00:00:00+00:00", "action": "wait", "demo": False,
-        "shown_in": "s", "pseudonym": "p", "counterfactuals": [], "second_opinion": None, "preferences": {"summary": ""},
-        "recommendations": [], "merged": None, "note": "", "intent_note": "", **values,
-    }  # fmt: skip
+        "customer_id": "7",
+        "churn_probability": 0.9,
+        "tier": "high",
+        "reasons": [],
+        "expected_value": 12.5,
+        "next_order_at": "2025-02-03T00:00:00+00:00",
+        "intent": {"7d": 0.1, "30d": 0.2, "90d": 0.5},
+        "next_order_between": ["2025-01-05T00:00:00+00:00", "2025-03-01T00:00:00+00:00"],
+        "currency": "EUR",
+        "zone": "UTC",
+        "model_version": "rules",
+        "as_of": "2025-01-01T00:00:00+00:00",
+        "action": "wait",
+        "demo": False,
+        "shown_in": "s",
+        "pseudonym": "p",
+        "counterfactuals": [],
+        "second_opinion": None,
+        "preferences": {"summary": ""},
+        "recommendations": [],
+        "merged": None,
+        "note": "",
+        "intent_note": "",
+        **values,
+    }
     card = json.dumps(render.message("score/customer", **told).blocks, ensure_ascii=False)
     return card, templating.text("terminal/score.txt.j2", result=told, **told)
 
@@ -371,7 +456,10 @@ def _scored(**values) -> tuple[str, str]:
 @pytest.mark.parametrize(("chance", "dated"), [(0.49, False), (0.51, True)])
 def test_a_date_is_only_given_for_an_order_that_is_to_be_expected(chance, dated):
     for said in _scored(intent={"7d": 0.1, "30d": 0.2, "90d": chance}):
-        assert ("3 Feb 2025" in said, "no order expected within 90 days" in said) == (dated, not dated)
+        assert ("3 Feb 2025" in said, "no order expected within 90 days" in said) == (
+            dated,
+            not dated,
+        )
         assert "if they stay a customer" in said
 
 

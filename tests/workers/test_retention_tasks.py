@@ -41,7 +41,9 @@ def built(tmp_path_factory) -> Iterator[tiny.Shop]:
 def trained(built, tmp_path_factory) -> Iterator[tuple[tiny.Shop, Outcome]]:
     """The shop with a churn model, and the outcome of its training."""
     shop = readonly.copy_of(built, tmp_path_factory.mktemp("trained") / "home")
-    request = Retrain(models=("churn",), horizon=21, active_within=42, model="logistic", cutoff=shop.end)
+    request = Retrain(
+        models=("churn",), horizon=21, active_within=42, model="logistic", cutoff=shop.end
+    )
     outcome = _done(shop, retrain.run(request, _context(shop, "train")))
     with readonly.shared(shop) as shared:
         yield shared, outcome
@@ -84,14 +86,32 @@ def _context(own: tiny.Shop, job: str, progress=lambda done, total, what: None) 
     """The context of a running job, with its row: a retrain publishes only while its attempt has the job."""
     with own.database.transaction() as session:
         insert_once(
-            session, Job, id=job, team_id=own.settings.team_id, kind="retrain", queue="training", args={}, idem_key=job,
-            state="running", attempt=1, requested_by="U0ANALYST", channel="C0CRM", business_at=own.end,
+            session,
+            Job,
+            id=job,
+            team_id=own.settings.team_id,
+            kind="retrain",
+            queue="training",
+            args={},
+            idem_key=job,
+            state="running",
+            attempt=1,
+            requested_by="U0ANALYST",
+            channel="C0CRM",
+            business_at=own.end,
             **dict.fromkeys(("created_at", "queued_at"), clock.wall()),
-        )  # fmt: skip
+        )
     return Context(
-        own.settings, own.database, job_id=job, attempt=1, requested_by="U0ANALYST", channel="C0CRM",
-        thread_key=None, business_at=own.end, progress=progress,
-    )  # fmt: skip
+        own.settings,
+        own.database,
+        job_id=job,
+        attempt=1,
+        requested_by="U0ANALYST",
+        channel="C0CRM",
+        thread_key=None,
+        business_at=own.end,
+        progress=progress,
+    )
 
 
 def _done(own: tiny.Shop, outcome: Outcome) -> Outcome:
@@ -116,7 +136,15 @@ def test_a_retrained_model_is_the_champion_and_shown_beside_the_baselines(traine
     assert row.metrics["auc"] == model["metrics"]["auc"]
     assert (Path(own.settings.models_url) / row.artefact).exists()
     said = _words(own, trained.posts[0])
-    for word in ("AUC", "log-loss", "Recency", "RFM logistic", "BG/NBD", "Base rate", model["version"]):
+    for word in (
+        "AUC",
+        "log-loss",
+        "Recency",
+        "RFM logistic",
+        "BG/NBD",
+        "Base rate",
+        model["version"],
+    ):
         assert word in said
     printed = templating.text("terminal/retrain.txt.j2", zone="UTC", **trained.data)
     for text in (said, printed):
@@ -142,7 +170,8 @@ def test_a_shop_that_knows_no_items_gets_its_churn_model_and_is_told_of_the_othe
         retrain.run(Retrain(models=("recommend",), cutoff=shop.end), _context(shop, "none"))
     with pytest.raises(TooLittleData, match="no events with items"):  # who names both wants both
         retrain.run(
-            Retrain(models=("churn", "recommend"), horizon=14, cutoff=shop.end), _context(shop, "named")
+            Retrain(models=("churn", "recommend"), horizon=14, cutoff=shop.end),
+            _context(shop, "named"),
         )
 
 
@@ -153,7 +182,9 @@ def test_where_nothing_can_be_trained_all_the_reasons_are_told(own, monkeypatch)
     for kind in ("churn", "recommend"):
         monkeypatch.setattr(training, kind, refused)
     monkeypatch.setattr("retention.registry.champion", lambda session, settings, kind: f"{kind}s")
-    with pytest.raises(TooLittleData, match=r"^Churn: Nobody churns\. Recommend: Nobody recommends\.$"):
+    with pytest.raises(
+        TooLittleData, match=r"^Churn: Nobody churns\. Recommend: Nobody recommends\.$"
+    ):
         retrain.run(Retrain(horizon=14, cutoff=own.end), _context(own, "neither"))
 
 
@@ -165,7 +196,9 @@ def test_a_cancelled_retrain_publishes_nothing(trained_copy):
 
     before = sorted(Path(own.settings.models_url).rglob("*"))
     with pytest.raises(Cancelled):
-        retrain.run(Retrain(models=("churn",), horizon=21, active_within=42), _context(own, "x", stop))
+        retrain.run(
+            Retrain(models=("churn",), horizon=21, active_within=42), _context(own, "x", stop)
+        )
     assert sorted(Path(own.settings.models_url).rglob("*")) == before
 
 
@@ -173,7 +206,10 @@ def test_a_cancelled_retrain_publishes_nothing(trained_copy):
 def test_nothing_is_trained_as_of_a_moment_after_the_data(own, kind):
     late = own.end + timedelta(days=400)
     with pytest.raises(BadInput, match=r"The data ends on .* Take .* or earlier as the cutoff"):
-        retrain.run(Retrain(models=(kind,), horizon=21, active_within=42, cutoff=late), _context(own, "late"))
+        retrain.run(
+            Retrain(models=(kind,), horizon=21, active_within=42, cutoff=late),
+            _context(own, "late"),
+        )
 
 
 def test_a_shop_without_prices_is_told_of_no_money(swept_copy):
@@ -199,7 +235,9 @@ def test_a_rank_by_the_rules_is_shown_as_no_probability(swept_copy):
 
 def test_a_channel_sees_pseudonyms_counts_and_buttons(swept_copy):
     own, swept = swept_copy
-    said = _words(own, swept.posts[0]).replace(swept.data["cohort_id"], "")  # chance may spell an id in it
+    said = _words(own, swept.posts[0]).replace(
+        swept.data["cohort_id"], ""
+    )  # chance may spell an id in it
     first = swept.data["cohort"][0]["customer_id"]
     assert pseudonym(own.settings.key, first) in said
     assert not any(one["customer_id"] in said for one in swept.data["cohort"])
@@ -248,7 +286,9 @@ def test_the_file_goes_to_who_asked_and_the_thread_says_so(swept_copy):
 def test_one_customer_in_full_to_who_asked(swept_copy):
     own, swept = swept_copy
     listed = swept.data["cohort"][0]
-    outcome = score.run(Score(customer_id=listed["customer_id"], as_of=own.end), _context(own, "score"))
+    outcome = score.run(
+        Score(customer_id=listed["customer_id"], as_of=own.end), _context(own, "score")
+    )
     data = outcome.data
     assert data["preferences"]["summary"].startswith(("mostly ", "a bit of everything"))
     assert data["preferences"]["categories"][0]["share"] > 0
@@ -273,10 +313,17 @@ def test_unknown_customers_and_those_without_orders_are_a_sentence(trained_copy)
     with pytest.raises(BadInput, match="nobody-at-all"):
         score.run(Score(customer_id="nobody-at-all", as_of=own.end), _context(own, "s1"))
     people = own.lake.table("events")
-    newest = people.group_by("customer_id").agg(first=people.occurred_at.min()).order_by("first").execute()
+    newest = (
+        people.group_by("customer_id")
+        .agg(first=people.occurred_at.min())
+        .order_by("first")
+        .execute()
+    )
     someone = newest.customer_id.iloc[-1]  # who first came later than this
     with pytest.raises(BadInput, match="no order before"):
-        score.run(Score(customer_id=someone, as_of=own.begin + timedelta(days=40)), _context(own, "s2"))
+        score.run(
+            Score(customer_id=someone, as_of=own.begin + timedelta(days=40)), _context(own, "s2")
+        )
 
 
 def test_a_list_of_new_items_is_of_new_ones_and_says_where_it_has_none_to_repeat(own):
@@ -289,7 +336,8 @@ def test_a_list_of_new_items_is_of_new_ones_and_says_where_it_has_none_to_repeat
         assert {item["item_id"] in set(bought) for item in data["items"]} == {policy == "repeat"}
         assert "popular items" not in data["note"]
     outcome = _done(
-        own, recommend.run(Recommend(customer_id="c0001", k=3, as_of=own.end), _context(own, "seen"))
+        own,
+        recommend.run(Recommend(customer_id="c0001", k=3, as_of=own.end), _context(own, "seen")),
     )
     with own.database.reading() as session:
         kept = session.scalars(
@@ -309,11 +357,15 @@ def test_a_list_of_new_items_is_of_new_ones_and_says_where_it_has_none_to_repeat
 
 def test_only_what_the_message_holds_was_shown(own):
     """Sixty were kept as shown, and the report divided by them."""
-    outcome = recommend.run(Recommend(customer_id="c0001", k=60, as_of=own.end), _context(own, "long"))
+    outcome = recommend.run(
+        Recommend(customer_id="c0001", k=60, as_of=own.end), _context(own, "long")
+    )
     _done(own, outcome)
     assert len(outcome.data["items"]) > recommend.SHOWN
     with own.database.reading() as session:
-        kept = session.scalars(select(Impression.item_id).where(Impression.shown_in == "long")).all()
+        kept = session.scalars(
+            select(Impression.item_id).where(Impression.shown_in == "long")
+        ).all()
     assert len(kept) == recommend.SHOWN
     said = _words(own, outcome.posts[0])
     assert f"*{recommend.SHOWN}. " in said

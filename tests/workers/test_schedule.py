@@ -19,7 +19,14 @@ from workers import campaigns, schedule
 from workers.requests import Sweep
 
 MONDAY = datetime(2017, 10, 2, 8, 0, tzinfo=UTC)
-ZONES = ("Europe/London", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "Pacific/Apia", "UTC")
+ZONES = (
+    "Europe/London",
+    "America/New_York",
+    "Australia/Lord_Howe",
+    "Asia/Kolkata",
+    "Pacific/Apia",
+    "UTC",
+)
 
 
 @pytest.fixture
@@ -31,22 +38,31 @@ def weekly(database, settings) -> Schedule:
 
 def add(database, settings, **changes) -> Schedule:
     made = {
-        "kind": "digest", "args": {}, "weekday": 0, "at": "09:00", "timezone": "Europe/London", "channel": CHANNEL,
+        "kind": "digest",
+        "args": {},
+        "weekday": 0,
+        "at": "09:00",
+        "timezone": "Europe/London",
+        "channel": CHANNEL,
         "created_by": ADMIN,
-    } | changes  # fmt: skip
+    } | changes
     with database.transaction() as session:
         return schedule.add(session, settings, **made)
 
 
 def states(database) -> list[tuple[date, str]]:
     with database.reading() as session:
-        return [(slot.slot, slot.state) for slot in session.scalars(select(Slot).order_by(Slot.slot))]
+        return [
+            (slot.slot, slot.state) for slot in session.scalars(select(Slot).order_by(Slot.slot))
+        ]
 
 
 @given(
-    zone=st.sampled_from(ZONES), weekday=st.integers(0, 6), minutes=st.integers(0, 1439),
+    zone=st.sampled_from(ZONES),
+    weekday=st.integers(0, 6),
+    minutes=st.integers(0, 1439),
     start=st.datetimes(datetime(2015, 1, 1), datetime(2029, 1, 1), timezones=st.just(UTC)),
-)  # fmt: skip
+)
 def test_a_slot_a_week_each_on_its_own_local_day(zone, weekday, minutes, start):
     at = f"{minutes // 60:02d}:{minutes % 60:02d}"
     made = Schedule(weekday=weekday, at=at, timezone=zone, created_at=start, last_slot=None)
@@ -58,7 +74,9 @@ def test_a_slot_a_week_each_on_its_own_local_day(zone, weekday, minutes, start):
     assert moments == sorted(set(moments))
     for day, moment in found:
         local = moment.astimezone(ZoneInfo(zone))
-        gap = local.replace(tzinfo=None) - datetime.combine(day, datetime.strptime(at, "%H:%M").time())
+        gap = local.replace(tzinfo=None) - datetime.combine(
+            day, datetime.strptime(at, "%H:%M").time()
+        )
         assert (
             timedelta() <= gap <= timedelta(days=1)
         )  # moved only where that time does not exist (Samoa lost a day)
@@ -127,10 +145,17 @@ def test_next_due_knows_the_moments_of_campaigns(database, settings):
     with database.transaction() as session:
         session.add(
             Campaign(
-                id="c", name="c", state="approved", post_key="campaign:c", body={}, salt="s", drafted_by=ANALYST,
-                clears_at=MONDAY, window_ends_at=MONDAY + timedelta(days=28),
+                id="c",
+                name="c",
+                state="approved",
+                post_key="campaign:c",
+                body={},
+                salt="s",
+                drafted_by=ANALYST,
+                clears_at=MONDAY,
+                window_ends_at=MONDAY + timedelta(days=28),
             )
-        )  # fmt: skip
+        )
     with database.reading() as session:
         assert schedule.next_due(session, settings, MONDAY - timedelta(hours=1)) == MONDAY
         assert schedule.next_due(session, settings, MONDAY) is None
@@ -149,17 +174,26 @@ def test_one_that_fails_is_told_once_and_stops_no_other(database, settings, week
     assert "It is tried again by itself" in str(told.payload["blocks"])
 
 
-def test_a_campaign_that_fails_is_told_in_its_thread_and_stops_no_other(database, settings, monkeypatch):
+def test_a_campaign_that_fails_is_told_in_its_thread_and_stops_no_other(
+    database, settings, monkeypatch
+):
     """Nobody decided on either in time; one is broken."""
     clock.configure(fixed=MONDAY)
     with database.transaction() as session:
         for name in ("broken", "sound"):
             session.add(
                 Campaign(
-                    id=name, name=name, state="submitted", channel=CHANNEL, post_key=f"post:{name}", body={}, salt="s",
-                    drafted_by=ANALYST, expires_at=MONDAY - timedelta(hours=1),
+                    id=name,
+                    name=name,
+                    state="submitted",
+                    channel=CHANNEL,
+                    post_key=f"post:{name}",
+                    body={},
+                    salt="s",
+                    drafted_by=ANALYST,
+                    expires_at=MONDAY - timedelta(hours=1),
                 )
-            )  # fmt: skip
+            )
     expire = approval.expire
 
     def breaks(session, settings, campaign_id, now):
@@ -180,7 +214,9 @@ def test_a_campaign_that_fails_is_told_in_its_thread_and_stops_no_other(database
 def test_whoever_lost_the_role_no_longer_schedules(database, settings):
     clock.configure(fixed=MONDAY - timedelta(days=1))
     with database.transaction() as session:
-        session.add(RoleGrant(team_id=settings.team_id, user_id=ANALYST, role="viewer", granted_by=ADMIN))
+        session.add(
+            RoleGrant(team_id=settings.team_id, user_id=ANALYST, role="viewer", granted_by=ADMIN)
+        )
     add(database, settings, kind="sweep", created_by=ANALYST)
     clock.configure(fixed=MONDAY)
     assert schedule.tick(database, settings) == []
@@ -190,10 +226,13 @@ def test_whoever_lost_the_role_no_longer_schedules(database, settings):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"kind": "lottery"}, "'lottery'"), ({"at": "9"}, "'9'"), ({"timezone": "Mars/Base"}, "'Mars/Base'"),
-        ({"weekday": 7}, "weekday is 7"), ({"kind": "sweep", "args": {"top": 0}}, "sweep"),
+        ({"kind": "lottery"}, "'lottery'"),
+        ({"at": "9"}, "'9'"),
+        ({"timezone": "Mars/Base"}, "'Mars/Base'"),
+        ({"weekday": 7}, "weekday is 7"),
+        ({"kind": "sweep", "args": {"top": 0}}, "sweep"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_scheduled_is_said(database, settings, changes, named):
     with pytest.raises(BadInput, match=named):
         add(database, settings, **changes)

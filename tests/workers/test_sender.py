@@ -41,8 +41,16 @@ def sender(slack: StandIn, database) -> Sender:
 
 @pytest.mark.parametrize(
     ("slack_id", "others_read_along"),
-    [("C0CRM", True), ("G0SECRET", True), ("D0ANA", False), ("U0ANA", False), ("W0ANA", False), ("crm", False), ("", False)],
-)  # fmt: skip
+    [
+        ("C0CRM", True),
+        ("G0SECRET", True),
+        ("D0ANA", False),
+        ("U0ANA", False),
+        ("W0ANA", False),
+        ("crm", False),
+        ("", False),
+    ],
+)
 def test_a_channel_is_where_others_read_along(slack_id, others_read_along):
     assert is_channel(slack_id) == others_read_along
 
@@ -126,7 +134,13 @@ def test_failed_job_posts_a_new_message_below_its_progress(sender, slack, databa
     completion.failed(settings, database, claimed, "Reason 3.")
     drain(sender, database)
     again = "Sweep failed and runs again"
-    assert texts(slack) == ["Sweep failed", "written meanwhile", again, again, "Sweep failed: Reason 3."]
+    assert texts(slack) == [
+        "Sweep failed",
+        "written meanwhile",
+        again,
+        again,
+        "Sweep failed: Reason 3.",
+    ]
 
 
 def test_replies_wait_for_their_parent_and_go_into_its_thread(sender, slack, database, settings):
@@ -177,7 +191,9 @@ def test_a_file_goes_out_once_and_its_bytes_are_dropped(sender, slack, database,
         assert session.scalars(select(File.content)).one() is None
 
 
-def test_a_delivery_is_noted_with_its_bytes_dropped_or_not_at_all(sender, database, settings, monkeypatch):
+def test_a_delivery_is_noted_with_its_bytes_dropped_or_not_at_all(
+    sender, database, settings, monkeypatch
+):
     """Killed between the two, the codes stayed for good."""
     sheet = Attachment("c.csv", "text/csv", b"a,b", sensitive=True)
     put(database, settings, "codes", "k", channel=ADMIN, file=sheet)
@@ -226,12 +242,21 @@ def test_a_reply_lost_from_sight_is_found_in_its_thread(sender, slack, database,
 
 def test_a_file_in_doubt_is_shared_once(sender, slack, database, settings):
     slack.fault("timeout_after_accept", 1, "files.completeUploadExternal")
-    put(database, settings, "codes", "k", channel=ADMIN, file=Attachment("c.csv", "text/csv", b"a,b"))
+    put(
+        database,
+        settings,
+        "codes",
+        "k",
+        channel=ADMIN,
+        file=Attachment("c.csv", "text/csv", b"a,b"),
+    )
     drain(sender, database)
     assert len(slack.messages("@admin", user="admin")) == 1
 
 
-def test_the_look_up_is_what_prevents_the_second_message(sender, slack, database, settings, monkeypatch):
+def test_the_look_up_is_what_prevents_the_second_message(
+    sender, slack, database, settings, monkeypatch
+):
     """The control that must fail: without the look-up the same fault doubles the message."""
     monkeypatch.setattr("workers.delivery.slack.find_post", lambda *_, **__: None)
     slack.fault("timeout_after_accept", 1, "chat.postMessage")
@@ -266,7 +291,9 @@ def test_after_too_many_doubts_a_message_is_held_for_a_person(sender, slack, dat
     assert row(database, "k").ambiguous == 4
 
 
-def test_an_operator_releases_a_held_message_and_it_is_shown_once(sender, slack, database, settings):
+def test_an_operator_releases_a_held_message_and_it_is_shown_once(
+    sender, slack, database, settings
+):
     slack.fault("server_error", 4, "chat.postMessage")
     put(database, settings, "late", "k")
     drain(sender, database)
@@ -279,7 +306,9 @@ def test_an_operator_releases_a_held_message_and_it_is_shown_once(sender, slack,
         outbox.release(session, settings, held.id)
 
 
-def test_where_the_bot_is_no_member_the_result_comes_by_direct_message(sender, slack, database, settings):
+def test_where_the_bot_is_no_member_the_result_comes_by_direct_message(
+    sender, slack, database, settings
+):
     one = ask(database, settings, Sweep(), "k", channel=PRIVATE, announce=False)
     with database.transaction() as session:
         outbox.put(
@@ -301,7 +330,9 @@ def test_with_nobody_to_turn_to_it_fails_for_good(sender, slack, database, setti
     assert row(database, "k").state == "failed"
 
 
-def test_a_message_somebody_deleted_is_posted_again_with_its_news(sender, slack, database, settings):
+def test_a_message_somebody_deleted_is_posted_again_with_its_news(
+    sender, slack, database, settings
+):
     put(database, settings, "bar", "k")
     drain(sender, database)
     with database.transaction() as session:
@@ -315,9 +346,16 @@ def test_a_look_is_quick_however_much_waits_and_was_sent(sender, database):
     """One that led through all rows of a channel for each of them took seconds."""
     ago = clock.wall() - timedelta(days=1)
     rows = [
-        {"key": f"k{number}", "channel": CHANNEL, "payload": {"text": "x" * 1000}, "state": state, "sent_at": sent, "next_at": ago}
+        {
+            "key": f"k{number}",
+            "channel": CHANNEL,
+            "payload": {"text": "x" * 1000},
+            "state": state,
+            "sent_at": sent,
+            "next_at": ago,
+        }
         for number, (state, sent) in enumerate([("sent", ago)] * 3000 + [("pending", None)] * 1000)
-    ]  # fmt: skip
+    ]
     with database.transaction() as session:
         session.execute(insert(Outbox), rows)
     began = time.monotonic()
@@ -388,7 +426,9 @@ def test_what_is_no_word_of_slacks_gives_up_no_message(
 ):
     put(database, settings, "not lost", "k")
     with in_slacks_place(status, headers, body) as url:
-        assert Sender(settings.model_copy(update={"slack_api_url": url}), database, pace=QUICK).step()
+        assert Sender(
+            settings.model_copy(update={"slack_api_url": url}), database, pace=QUICK
+        ).step()
     assert row(database, "k").state == state
     with database.transaction() as session:
         session.execute(update(Outbox).values(next_at=clock.wall()))
@@ -403,7 +443,9 @@ def test_a_message_too_large_for_a_proxy_keeps_those_behind_it_waiting_no_longer
     put(database, settings, "large", "k1")
     put(database, settings, "small", "k2")
     with in_slacks_place(413, {}, b"<html>Request Entity Too Large</html>") as url:
-        assert Sender(settings.model_copy(update={"slack_api_url": url}), database, pace=QUICK).step()
+        assert Sender(
+            settings.model_copy(update={"slack_api_url": url}), database, pace=QUICK
+        ).step()
     assert (row(database, "k1").state, row(database, "k1").error) == ("failed", "http_413")
     drain(sender, database)
     assert texts(slack) == ["small"]
@@ -421,7 +463,9 @@ def test_what_was_written_while_the_clock_was_wrong_is_not_waited_for(
     with database.transaction() as session:
         session.execute(update(Outbox).where(Outbox.key == "k1").values(sent_at=ahead))
         session.execute(
-            update(Outbox).where(Outbox.key == "k2").values(lease_until=ahead, next_at=ahead, **lost)
+            update(Outbox)
+            .where(Outbox.key == "k2")
+            .values(lease_until=ahead, next_at=ahead, **lost)
         )
     put(database, settings, "now", "k3")
     drain(sender, database)

@@ -46,7 +46,8 @@ def begin(settings, database, request, key: str) -> str:
 def results(database, job_id: str) -> list[str]:
     with database.reading() as session:
         texts = [
-            post.payload["text"] for post in session.scalars(select(Outbox).where(Outbox.job_id == job_id))
+            post.payload["text"]
+            for post in session.scalars(select(Outbox).where(Outbox.job_id == job_id))
         ]
     return [text for text in texts if "result of" in text or "published" in text]
 
@@ -87,7 +88,9 @@ def test_a_worker_killed_in_the_middle_hands_its_job_on(house):
     assert (ended.state, ended.attempt) == ("done", 2)
     assert len(results(database, job_id)) == 1
     with database.reading() as session:
-        assert session.scalars(select(Run.run_id).where(Run.job_id == job_id)).all() == [f"{job_id}-2"]
+        assert session.scalars(select(Run.run_id).where(Run.job_id == job_id)).all() == [
+            f"{job_id}-2"
+        ]
 
 
 def test_a_broker_killed_in_mid_task_loses_nothing(house):
@@ -113,17 +116,21 @@ def test_ctrl_c_stops_everything_and_leaves_nothing_behind(tmp_path):
     settings = Settings(home=tmp_path / "h", admins=ADMIN, _env_file=None)
     upgrade(settings)
     database = Database.of(settings)
-    code = (
-        "from retention.settings import Settings; from workers import supervisor; supervisor.run(Settings())"
-    )
+    code = "from retention.settings import Settings; from workers import supervisor; supervisor.run(Settings())"
     told = {**ChildEnvironments(settings).of("run"), "PYTHONPATH": str(STAND_INS)}
     process = subprocess.Popen([sys.executable, "-c", code], env=told, start_new_session=True)
-    children = wait(lambda: len(found := psutil.Process(process.pid).children(recursive=True)) >= 4 and found)
+    children = wait(
+        lambda: len(found := psutil.Process(process.pid).children(recursive=True)) >= 4 and found
+    )
     job_id = begin_when_up(settings, database)
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
     wait(
-        lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children),
+        lambda: (
+            not any(
+                child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children
+            )
+        ),
         5,
     )
     with database.reading() as session:
@@ -145,7 +152,11 @@ def test_what_somebody_runs_in_a_terminal_keeps_its_lease_when_the_workers_stop(
         for one, name in ((workers, "task"), (terminal, jobs.TERMINAL)):
             jobs.claim(session, one.id, processes.here(name))
     supervisor.Supervisor(settings, ("tick",))._release(database)
-    assert job(database, workers.id).lease_until <= clock.wall() < job(database, terminal.id).lease_until
+    assert (
+        job(database, workers.id).lease_until
+        <= clock.wall()
+        < job(database, terminal.id).lease_until
+    )
 
 
 def test_a_log_stays_short_also_while_its_process_runs(settings):

@@ -74,19 +74,30 @@ class Carrier:
         if row.ambiguous and row.first_try is not None:
             oldest = row.first_try.timestamp() - _CLOCKS_DIFFER
             found = slack.find_post(
-                self._web, channel, row.key, event=ids.POST_EVENT, oldest=oldest, thread_ts=parcel.thread_ts
+                self._web,
+                channel,
+                row.key,
+                event=ids.POST_EVENT,
+                oldest=oldest,
+                thread_ts=parcel.thread_ts,
             )
             if found is not None:  # it was accepted; which revision it shows is not known
                 return Sent(channel, found, row.revision if row.revision == 1 else 0)
         parcel.posting = True
         answer = self._web.chat_postMessage(
-            channel=channel, thread_ts=parcel.thread_ts, unfurl_links=False, unfurl_media=False, link_names=False,
+            channel=channel,
+            thread_ts=parcel.thread_ts,
+            unfurl_links=False,
+            unfurl_media=False,
+            link_names=False,
             **content,
-        )  # fmt: skip
+        )
         return Sent(str(answer["channel"]), str(answer["ts"]), row.revision)
 
     def _content(self, row: Outbox) -> dict[str, Any]:
-        pictures = {name: self._picture(file_id) for name, file_id in row.payload.get("images", {}).items()}
+        pictures = {
+            name: self._picture(file_id) for name, file_id in row.payload.get("images", {}).items()
+        }
         blocks = [_with_pictures(block, pictures) for block in row.payload["blocks"]]
         if row.channel_id and row.channel_id != row.channel and slack.is_channel(row.channel):
             note = render.message("job/elsewhere", channel=row.channel)
@@ -128,9 +139,11 @@ class Carrier:
             self._note_upload(file.id, slack_file_id=uploaded)
         parcel.posting = True
         self._web.files_completeUploadExternal(
-            files=[{"id": uploaded, "title": file.name}], channel_id=channel, thread_ts=parcel.thread_ts,
+            files=[{"id": uploaded, "title": file.name}],
+            channel_id=channel,
+            thread_ts=parcel.thread_ts,
             initial_comment=row.payload["text"] or None,
-        )  # fmt: skip
+        )
         self._note_upload(file.id, uploaded_at=clock.wall())
         return Sent(channel, self._shared_at(uploaded, channel), row.revision)
 

@@ -12,7 +12,9 @@ from slack_sdk.models.views import View
 from retention.templating import shorten
 
 MESSAGE_BLOCKS, VIEW_BLOCKS = 50, 100
-MESSAGE_CHARACTERS = 12_000  # of block JSON; ~13,200 are refused as msg_blocks_too_long (undocumented)
+MESSAGE_CHARACTERS = (
+    12_000  # of block JSON; ~13,200 are refused as msg_blocks_too_long (undocumented)
+)
 SECTION, FIELD, HEADER, BUTTON, OPTION = 3000, 2000, 150, 75, 75
 UNKNOWN_TO_SDK = {"data_table", "data_visualization"}
 
@@ -77,7 +79,12 @@ def _shed(blocks: list[dict[str, Any]], too_much) -> list[dict[str, Any]]:
     kept = list(blocks)
     while too_much([*kept, note]):
         last = next(
-            (i for i in range(len(kept) - 1, -1, -1) if kept[i]["type"] not in ("actions", "header")), None
+            (
+                i
+                for i in range(len(kept) - 1, -1, -1)
+                if kept[i]["type"] not in ("actions", "header")
+            ),
+            None,
         )
         if last is None:
             raise InvalidBlocks("too large even without its text")

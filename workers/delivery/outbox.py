@@ -59,10 +59,16 @@ def put(
         return key
     payload = _payload(session, settings, post)
     if existing is None and insert_once(
-        session, Outbox,
-        key=key, team_id=settings.team_id, kind="file" if post.file else "message", channel=channel,
-        thread_key=post.thread_key, payload=payload, job_id=job_id,
-    ):  # fmt: skip
+        session,
+        Outbox,
+        key=key,
+        team_id=settings.team_id,
+        kind="file" if post.file else "message",
+        channel=channel,
+        thread_key=post.thread_key,
+        payload=payload,
+        job_id=job_id,
+    ):
         return key
     replace(session, key, payload)
     return key
@@ -101,15 +107,19 @@ def release(session: Session, settings: Settings, post_id: int) -> Outbox:
     """
     row = session.get(Outbox, post_id, populate_existing=True)
     if row is None or row.team_id != settings.team_id:
-        raise BadInput(f"There is no post {post_id}; see `retention posts` for those that are stuck.")
+        raise BadInput(
+            f"There is no post {post_id}; see `retention posts` for those that are stuck."
+        )
     freed = session.execute(
         update(Outbox)
         .where(Outbox.id == post_id, Outbox.state.in_(STUCK))
         .values(
             state=case((Outbox.state == "held", "ambiguous"), else_="pending"),
-            ambiguous=case((Outbox.state == "held", 1), else_=0), attempts=0, next_at=clock.wall(),
+            ambiguous=case((Outbox.state == "held", 1), else_=0),
+            attempts=0,
+            next_at=clock.wall(),
         )
-    )  # fmt: skip
+    )
     session.refresh(row)
     if not freed.rowcount:  # type: ignore[attr-defined]
         raise Conflict(f"Post {post_id} is {row.state}; only a held or failed one can be released.")
@@ -125,22 +135,32 @@ def drop_sent(session: Session, settings: Settings, before: datetime, most: int)
     anonymous = select(Job.id).where(Job.kind.in_(kinds))
     parents = select(Outbox.thread_key).where(Outbox.thread_key.is_not(None))
     old = select(Outbox.id).where(
-        Outbox.team_id == settings.team_id, Outbox.state == "sent", Outbox.sent_at < before,
-        Outbox.job_id.in_(anonymous), ~Outbox.key.startswith("campaign:"), Outbox.key.not_in(parents),
-    )  # fmt: skip
-    session.execute(delete(Outbox).where(Outbox.id.in_(old.limit(most))), execution_options=_QUIETLY)
+        Outbox.team_id == settings.team_id,
+        Outbox.state == "sent",
+        Outbox.sent_at < before,
+        Outbox.job_id.in_(anonymous),
+        ~Outbox.key.startswith("campaign:"),
+        Outbox.key.not_in(parents),
+    )
+    session.execute(
+        delete(Outbox).where(Outbox.id.in_(old.limit(most))), execution_options=_QUIETLY
+    )
 
 
 def drop_delivered(session: Session, before: datetime, most: int) -> None:
     """Drop the bytes of files that Slack has had since before then; by its id it shows them again."""
     old = select(File.id).where(File.uploaded_at < before, File.content.is_not(None)).limit(most)
-    session.execute(update(File).where(File.id.in_(old)).values(content=None), execution_options=_QUIETLY)
+    session.execute(
+        update(File).where(File.id.in_(old)).values(content=None), execution_options=_QUIETLY
+    )
 
 
 def forget_bytes(session: Session, *which: ColumnElement[bool]) -> None:
     """Drop the bytes of those files (of ``which``) that hold identities or codes."""
     session.execute(
-        update(File).where(File.sensitive.is_(True), File.content.is_not(None), *which).values(content=None),
+        update(File)
+        .where(File.sensitive.is_(True), File.content.is_not(None), *which)
+        .values(content=None),
         execution_options=_QUIETLY,
     )
 
@@ -175,9 +195,14 @@ def _keep(session: Session, settings: Settings, attachment: Attachment) -> str:
     file_id = secrets.token_hex(12)
     session.add(
         File(
-            id=file_id, team_id=settings.team_id, name=attachment.name, mime=attachment.mime,
-            content=attachment.content, alt_text=attachment.alt_text, sensitive=attachment.sensitive,
+            id=file_id,
+            team_id=settings.team_id,
+            name=attachment.name,
+            mime=attachment.mime,
+            content=attachment.content,
+            alt_text=attachment.alt_text,
+            sensitive=attachment.sensitive,
         )
-    )  # fmt: skip
+    )
     session.flush()
     return file_id

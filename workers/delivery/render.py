@@ -55,7 +55,11 @@ def escape(value: str) -> str:
 
 
 def _user(user_id: str) -> Control | str:
-    return Control(f"<@{user_id}>", f"@{user_id}") if re.fullmatch(r"[UW][A-Z0-9]+", user_id) else user_id
+    return (
+        Control(f"<@{user_id}>", f"@{user_id}")
+        if re.fullmatch(r"[UW][A-Z0-9]+", user_id)
+        else user_id
+    )
 
 
 def _channel(channel_id: str) -> Control | str:
@@ -74,7 +78,9 @@ def _date(at: datetime | str, zone: str = "UTC") -> Control:
     """A moment that Slack shows in the reader's own time zone."""
     parsed = datetime.fromisoformat(at) if isinstance(at, str) else at
     plain = moment(parsed, zone)
-    return Control(f"<!date^{int(parsed.timestamp())}^{{date_short_pretty}} at {{time}}|{plain}>", plain)
+    return Control(
+        f"<!date^{int(parsed.timestamp())}^{{date_short_pretty}} at {{time}}|{plain}>", plain
+    )
 
 
 class _Marks:
@@ -91,7 +97,11 @@ class _Marks:
 
     def fill(self, text: str, *, mrkdwn: bool) -> Any:
         whole = _MARK.fullmatch(text)
-        if whole and isinstance(value := self.values[int(whole[1])], bool | int | float) and not mrkdwn:
+        if (
+            whole
+            and isinstance(value := self.values[int(whole[1])], bool | int | float)
+            and not mrkdwn
+        ):
             return value
         if mrkdwn:
             text = _BOLD.sub(lambda bold: self._each(bold[0], mrkdwn=True, bold=True), text)
@@ -145,9 +155,14 @@ def _filled(node: Any, marks: _Marks, *, mrkdwn: bool) -> Any:
     if isinstance(node, dict):
         kind = node.get("type")
         filled = {
-            key: _filled(value, marks, mrkdwn=mrkdwn or kind == "mrkdwn") for key, value in node.items()
+            key: _filled(value, marks, mrkdwn=mrkdwn or kind == "mrkdwn")
+            for key, value in node.items()
         }
-        return filled | {"text": straight(filled["text"])} if kind in ("mrkdwn", "plain_text") else filled
+        return (
+            filled | {"text": straight(filled["text"])}
+            if kind in ("mrkdwn", "plain_text")
+            else filled
+        )
     if isinstance(node, list):
         return [_filled(value, marks, mrkdwn=mrkdwn) for value in node if value is not None]
     return marks.fill(node, mrkdwn=mrkdwn) if isinstance(node, str) else node

@@ -53,7 +53,11 @@ class Sender:
     """
 
     def __init__(
-        self, settings: Settings, database: Database, web: WebClient | None = None, pace: Pace | None = None
+        self,
+        settings: Settings,
+        database: Database,
+        web: WebClient | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._settings, self._database, self._pace = settings, database, pace or Pace()
         self._carrier = Carrier(settings, database, web or slack.client(settings, database))
@@ -98,19 +102,29 @@ class Sender:
         waiting = Outbox.state.in_(("pending", "rate_limited", "ambiguous"))
         ripe = or_(Outbox.next_at <= now, Outbox.next_at > now + _FAR)
         forgotten = and_(
-            Outbox.state == "sending", or_(Outbox.lease_until < now, Outbox.lease_until > now + _FAR)
+            Outbox.state == "sending",
+            or_(Outbox.lease_until < now, Outbox.lease_until > now + _FAR),
         )
         rested = now - timedelta(seconds=self._pace.gap)
         under_way = and_(
-            other.state == "sending", other.lease_until.between(now, now + _FAR), other.id != Outbox.id
+            other.state == "sending",
+            other.lease_until.between(now, now + _FAR),
+            other.id != Outbox.id,
         )
         before = and_(
-            other.id < Outbox.id, other.ts.is_(None), other.state.in_(outbox.UNDELIVERED),
-            or_(other.thread_key == Outbox.thread_key, and_(other.thread_key.is_(None), Outbox.thread_key.is_(None))),
-        )  # fmt: skip
+            other.id < Outbox.id,
+            other.ts.is_(None),
+            other.state.in_(outbox.UNDELIVERED),
+            or_(
+                other.thread_key == Outbox.thread_key,
+                and_(other.thread_key.is_(None), Outbox.thread_key.is_(None)),
+            ),
+        )
         same = other.channel == Outbox.channel
         orphan = and_(
-            parent.key == Outbox.thread_key, parent.ts.is_(None), parent.state.in_(outbox.UNDELIVERED)
+            parent.key == Outbox.thread_key,
+            parent.ts.is_(None),
+            parent.state.in_(outbox.UNDELIVERED),
         )
         return (
             Outbox.team_id == self._settings.team_id,
@@ -127,7 +141,10 @@ class Sender:
             wait_turn(session, "outbox")  # two senders must not both find a channel rested
             now = clock.wall()
             row_id = session.scalar(
-                select(Outbox.id).where(*self._due(now)).order_by(Outbox.next_at, Outbox.id).limit(1)
+                select(Outbox.id)
+                .where(*self._due(now))
+                .order_by(Outbox.next_at, Outbox.id)
+                .limit(1)
             )
             if row_id is None:
                 return None
@@ -136,17 +153,21 @@ class Sender:
                 update(Outbox)
                 .where(Outbox.id == row_id)
                 .values(
-                    state="sending", attempts=Outbox.attempts + 1, ambiguous=Outbox.ambiguous + forgotten,
+                    state="sending",
+                    attempts=Outbox.attempts + 1,
+                    ambiguous=Outbox.ambiguous + forgotten,
                     lease_until=now + timedelta(seconds=self._pace.lease),
                     first_try=func.coalesce(Outbox.first_try, literal(now, Utc())),
                 )
                 .execution_options(synchronize_session=False)
-            )  # fmt: skip
+            )
             return self._parcel(session, session.get_one(Outbox, row_id, populate_existing=True))
 
     def _parcel(self, session: Session, row: Outbox) -> Parcel:
         parent = (
-            session.scalar(select(Outbox).where(Outbox.key == row.thread_key)) if row.thread_key else None
+            session.scalar(select(Outbox).where(Outbox.key == row.thread_key))
+            if row.thread_key
+            else None
         )
         if parent is None or not parent.ts:
             return Parcel(row, thread_ts=None, channel_id=row.channel_id)
@@ -158,17 +179,26 @@ class Sender:
         row = parcel.row
         self._settle(
             parcel,
-            ts=sent.ts, channel_id=sent.channel_id, thread_ts=parcel.thread_ts, sent_revision=sent.revision,
-            sent_at=clock.wall(), attempts=0, ambiguous=0, error=None, next_at=clock.wall(),
+            ts=sent.ts,
+            channel_id=sent.channel_id,
+            thread_ts=parcel.thread_ts,
+            sent_revision=sent.revision,
+            sent_at=clock.wall(),
+            attempts=0,
+            ambiguous=0,
+            error=None,
+            next_at=clock.wall(),
             state=case((Outbox.revision > sent.revision, "pending"), else_="sent"),
             delivered=[*row.payload.get("images", {}).values(), row.payload.get("file")],
-        )  # fmt: skip
+        )
 
     def _judged(self, parcel: Parcel, error: Exception) -> Failure:
         try:
             return slack.judge(error)
         except Exception:
-            log.exception("cannot send %s", parcel.row.key)  # a mistake of ours: it will not mend by itself
+            log.exception(
+                "cannot send %s", parcel.row.key
+            )  # a mistake of ours: it will not mend by itself
             return Failure(Meaning.REFUSED, f"{type(error).__name__}: {error}"[:200])
 
     def _note_failure(self, parcel: Parcel, failure: Failure) -> None:
@@ -186,14 +216,23 @@ class Sender:
             case Meaning.DOUBT:
                 held = row.ambiguous + 1 > self._pace.doubts
                 self._settle(
-                    parcel, state="held" if held else "ambiguous", ambiguous=row.ambiguous + 1, error=failure.code,
+                    parcel,
+                    state="held" if held else "ambiguous",
+                    ambiguous=row.ambiguous + 1,
+                    error=failure.code,
                     next_at=now + timedelta(seconds=self._pace.doubt),
-                )  # fmt: skip
+                )
             case Meaning.GONE:  # somebody deleted it: what it says must not be lost with it
-                self._settle(parcel, state="pending", ts=None, channel_id=None, first_try=None, next_at=now)
+                self._settle(
+                    parcel, state="pending", ts=None, channel_id=None, first_try=None, next_at=now
+                )
             case Meaning.NO_ENTRY if (direct := self._carrier.direct_message(parcel)) is not None:
-                self._settle(parcel, state="pending", channel_id=direct, error=failure.code, next_at=now)
-            case _ if failure.code == "invalid_blocks" and row.payload.get("images") and row.attempts < 5:
+                self._settle(
+                    parcel, state="pending", channel_id=direct, error=failure.code, next_at=now
+                )
+            case _ if (
+                failure.code == "invalid_blocks" and row.payload.get("images") and row.attempts < 5
+            ):
                 self._later(parcel, "pending", 3, failure)  # Slack is still digesting a picture
             case _:
                 log.error("%s is failed for good: %s", row.key, failure.code)
@@ -207,7 +246,9 @@ class Sender:
         at = clock.wall() + timedelta(seconds=seconds)
         self._settle(parcel, state=state, next_at=at, error=failure.code)
 
-    def _settle(self, parcel: Parcel, *, delivered: Sequence[str | None] = (), **values: Any) -> None:
+    def _settle(
+        self, parcel: Parcel, *, delivered: Sequence[str | None] = (), **values: Any
+    ) -> None:
         """Note the end of our claim and drop sensitive bytes of the ``delivered`` files; nothing where another sender has
         taken the row over since.
         """
@@ -215,7 +256,9 @@ class Sender:
         with self._database.transaction() as session:
             ours = session.execute(
                 update(Outbox)
-                .where(Outbox.id == row.id, Outbox.state == "sending", Outbox.attempts == row.attempts)
+                .where(
+                    Outbox.id == row.id, Outbox.state == "sending", Outbox.attempts == row.attempts
+                )
                 .values(lease_until=None, **values)
                 .execution_options(synchronize_session=False)
             )

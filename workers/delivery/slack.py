@@ -24,12 +24,31 @@ from workers.installation import Client
 TIMEOUT = 10  # seconds
 UNSAID = 30.0  # seconds to wait where somebody asks for a pause in other words than Slack's
 
-_TRANSIENT = {"internal_error", "fatal_error", "service_unavailable", "request_timeout", "team_added_to_org"}
+_TRANSIENT = {
+    "internal_error",
+    "fatal_error",
+    "service_unavailable",
+    "request_timeout",
+    "team_added_to_org",
+}
 _INSTALLATION = {
-    "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "missing_scope",
-    "no_permission", "ekm_access_denied", "org_login_required",
-}  # fmt: skip
-_NO_ENTRY = {"not_in_channel", "channel_not_found", "is_archived", "restricted_action", "user_not_in_channel"}
+    "invalid_auth",
+    "not_authed",
+    "account_inactive",
+    "token_revoked",
+    "token_expired",
+    "missing_scope",
+    "no_permission",
+    "ekm_access_denied",
+    "org_login_required",
+}
+_NO_ENTRY = {
+    "not_in_channel",
+    "channel_not_found",
+    "is_archived",
+    "restricted_action",
+    "user_not_in_channel",
+}
 _WORD = re.compile("[a-z0-9_]{1,60}")
 _GONE = {"message_not_found", "cant_update_message", "edit_window_closed", "msg_not_found"}
 
@@ -112,7 +131,9 @@ def judge(error: Exception) -> Failure:
             "its bytes were dropped: it waited too long, or a customer in it was erased; ask for it again",
         )
     if isinstance(error, urllib.error.HTTPError):
-        return Failure(Meaning.DOUBT if error.code >= 500 else Meaning.REFUSED, f"http_{error.code}")
+        return Failure(
+            Meaning.DOUBT if error.code >= 500 else Meaning.REFUSED, f"http_{error.code}"
+        )
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, ConnectionRefusedError | socket.gaierror):
         return Failure(Meaning.UNREACHABLE, type(cause).__name__)
@@ -127,18 +148,29 @@ def _judge_answer(response: Any) -> Failure:
     code = str(data.get("error", "")) if isinstance(data, dict) else ""
     if status == 429 or code in ("ratelimited", "rate_limited"):
         headers = {
-            str(key).lower(): value for key, value in (getattr(response, "headers", None) or {}).items()
+            str(key).lower(): value
+            for key, value in (getattr(response, "headers", None) or {}).items()
         }
-        return Failure(Meaning.RATE_LIMITED, "ratelimited", _seconds(headers.get("retry-after") or "1"))
-    if not _WORD.fullmatch(code):  # a proxy's page, or half an answer: Slack has a word for each refusal
-        if status == 413:  # too large: it never gets through, and those behind it would wait for ever
+        return Failure(
+            Meaning.RATE_LIMITED, "ratelimited", _seconds(headers.get("retry-after") or "1")
+        )
+    if not _WORD.fullmatch(
+        code
+    ):  # a proxy's page, or half an answer: Slack has a word for each refusal
+        if (
+            status == 413
+        ):  # too large: it never gets through, and those behind it would wait for ever
             return Failure(Meaning.REFUSED, "http_413")
-        return Failure(Meaning.UNREACHABLE if 400 <= status < 500 else Meaning.DOUBT, f"http_{status}")
+        return Failure(
+            Meaning.UNREACHABLE if 400 <= status < 500 else Meaning.DOUBT, f"http_{status}"
+        )
     if status >= 500 or code in _TRANSIENT:
         return Failure(Meaning.DOUBT, code)
     for meaning, codes in (
-        (Meaning.INSTALLATION, _INSTALLATION), (Meaning.NO_ENTRY, _NO_ENTRY), (Meaning.GONE, _GONE),
-    ):  # fmt: skip
+        (Meaning.INSTALLATION, _INSTALLATION),
+        (Meaning.NO_ENTRY, _NO_ENTRY),
+        (Meaning.GONE, _GONE),
+    ):
         if code in codes:
             return Failure(meaning, code)
     return Failure(Meaning.REFUSED, code)
@@ -162,8 +194,12 @@ def find_post(
     cursor: str | None = None
     while True:
         options: dict[str, Any] = {
-            "channel": channel, "oldest": f"{oldest:.6f}", "include_all_metadata": True, "limit": 15, "cursor": cursor,
-        }  # fmt: skip
+            "channel": channel,
+            "oldest": f"{oldest:.6f}",
+            "include_all_metadata": True,
+            "limit": 15,
+            "cursor": cursor,
+        }
         page = (
             web.conversations_replies(ts=thread_ts, **options)
             if thread_ts
@@ -171,7 +207,10 @@ def find_post(
         )
         for message in page.get("messages") or []:
             metadata = message.get("metadata") or {}
-            if metadata.get("event_type") == event and metadata.get("event_payload", {}).get("key") == key:
+            if (
+                metadata.get("event_type") == event
+                and metadata.get("event_payload", {}).get("key") == key
+            ):
                 return str(message["ts"])
         cursor = (page.get("response_metadata") or {}).get("next_cursor") or None
         if cursor is None:
@@ -186,9 +225,14 @@ def upload(web: WebClient, name: str, content: bytes, alt_text: str = "") -> str
     str
         The file's id.
     """
-    place = web.files_getUploadURLExternal(filename=name, length=len(content), alt_txt=alt_text or None)
+    place = web.files_getUploadURLExternal(
+        filename=name, length=len(content), alt_txt=alt_text or None
+    )
     request = urllib.request.Request(  # noqa: S310 - Slack's own answer names the URL
-        place["upload_url"], data=content, headers={"Content-Type": "application/octet-stream"}, method="POST"
+        place["upload_url"],
+        data=content,
+        headers={"Content-Type": "application/octet-stream"},
+        method="POST",
     )
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
         answer.read()

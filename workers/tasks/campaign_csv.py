@@ -22,15 +22,21 @@ def run(request: CampaignCsv, context: Context) -> Outcome:
     make = _calls if request.part == "calls" else _codes
     reach = contacts(lake, [row["customer_id"] for row in rows])
     frame = make(context.settings, Body.model_validate(campaign.body), rows, reach)
-    file = Attachment(f"{campaign.id}-{request.part}.csv", "text/csv", to_csv(frame), sensitive=True)
+    file = Attachment(
+        f"{campaign.id}-{request.part}.csv", "text/csv", to_csv(frame), sensitive=True
+    )
     to_person = Post(
-        "campaign/csv", {"campaign": {"name": campaign.name}, "rows": len(rows), "part": request.part},
-        key=f"campaign:{campaign.id}:file:{context.job_id}", channel=context.requested_by, file=file,
-    )  # fmt: skip
+        "campaign/csv",
+        {"campaign": {"name": campaign.name}, "rows": len(rows), "part": request.part},
+        key=f"campaign:{campaign.id}:file:{context.job_id}",
+        channel=context.requested_by,
+        file=file,
+    )
     return Outcome(
-        {"campaign_id": campaign.id, "rows": len(rows)}, posts=(to_person,),
+        {"campaign_id": campaign.id, "rows": len(rows)},
+        posts=(to_person,),
         apply=lambda session: _taken(session, request, context, len(rows), unwilling),
-    )  # fmt: skip
+    )
 
 
 def _wanted(
@@ -56,7 +62,9 @@ def _wanted(
         no = unwilling(lake, session, context.settings, policy, given)
     rows = [row for row in rows if row["customer_id"] not in no]
     if not rows:
-        raise BadInput(f"Campaign {campaign.name!r} has nobody to {'call' if called else 'write to'}.")
+        raise BadInput(
+            f"Campaign {campaign.name!r} has nobody to {'call' if called else 'write to'}."
+        )
     return campaign, rows, no
 
 
@@ -69,16 +77,31 @@ def _taken(
 
     settings, who, now = context.settings, context.requested_by, context.business_at
     campaign = _running(session, context, request, lock=True)  # it may have been stopped meanwhile
-    details = {"rows": rows, "part": request.part, "version": campaign.version, "job": context.job_id}
+    details = {
+        "rows": rows,
+        "part": request.part,
+        "version": campaign.version,
+        "job": context.job_id,
+    }
     channel = "call" if request.part == "calls" else "csv"
     record(session, settings, who, f"campaign.{channel}", campaign.id, now, details)
     sends.leave_out(session, campaign.id, unwilling, "no consent any more")
     sends.taken_as_file(session, campaign.id, context.job_id, now, channel)
     told = campaigns.line(settings, campaign, "csv", who, rows=rows, part=request.part)
-    return (Post(told.template, told.values, f"{told.key}:{context.job_id}", told.channel, told.thread_key),)
+    return (
+        Post(
+            told.template,
+            told.values,
+            f"{told.key}:{context.job_id}",
+            told.channel,
+            told.thread_key,
+        ),
+    )
 
 
-def _running(session: Session, context: Context, request: CampaignCsv, *, lock: bool = False) -> Any:
+def _running(
+    session: Session, context: Context, request: CampaignCsv, *, lock: bool = False
+) -> Any:
     """The campaign, whose codes are worth something.
 
     Raises
@@ -108,20 +131,46 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
 
     table = []
     for row in rows:
-        offer, told, person = row["offer"], terms(row["offer"]), reach.get(row["customer_id"], Contact())
+        offer, told, person = (
+            row["offer"],
+            terms(row["offer"]),
+            reach.get(row["customer_id"], Contact()),
+        )
         values = placed(settings, person.name, row)
         text = wording.filled(copy_of(body, offer), values)
         table.append(
             {
-                "customer_id": row["customer_id"], "name": values["name"], "email": person.email,
-                "offer": offer["rule"], "action": offer["action"], "discount": offer["discount"], "amount": told["amount"] or 0.0,
-                "min_order": offer.get("min_order") or 0.0, "category": told["category"] or "", "code": row["code"] or "",
-                "expires": values["expires"], "items": values["items"], "text": text,
+                "customer_id": row["customer_id"],
+                "name": values["name"],
+                "email": person.email,
+                "offer": offer["rule"],
+                "action": offer["action"],
+                "discount": offer["discount"],
+                "amount": told["amount"] or 0.0,
+                "min_order": offer.get("min_order") or 0.0,
+                "category": told["category"] or "",
+                "code": row["code"] or "",
+                "expires": values["expires"],
+                "items": values["items"],
+                "text": text,
             }
-        )  # fmt: skip
+        )
     # The code first: whoever opens the file, or sees its beginning in Slack, looks for it.
-    columns = ["customer_id", "name", "email", "code", "expires", "offer", "action", "discount", "amount", "min_order",
-               "category", "items", "text"]  # fmt: skip
+    columns = [
+        "customer_id",
+        "name",
+        "email",
+        "code",
+        "expires",
+        "offer",
+        "action",
+        "discount",
+        "amount",
+        "min_order",
+        "category",
+        "items",
+        "text",
+    ]
     return pd.DataFrame(table, columns=columns)
 
 
@@ -139,11 +188,15 @@ def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
         values = placed(settings, person.name, row)
         table.append(
             {
-                "customer_id": row["customer_id"], "name": values["name"], "phone": person.phone,
-                "expected_value": round(row["expected_value"], 2), "tier": row["tier"], "items": values["items"],
+                "customer_id": row["customer_id"],
+                "name": values["name"],
+                "phone": person.phone,
+                "expected_value": round(row["expected_value"], 2),
+                "tier": row["tier"],
+                "items": values["items"],
                 "talk": wording.filled(copy_of(body, row["offer"]), values),
             }
-        )  # fmt: skip
+        )
     return pd.DataFrame(
         table, columns=["customer_id", "name", "phone", "expected_value", "tier", "items", "talk"]
     )

@@ -23,7 +23,9 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
     from retention.outreach.run import Report
 
     settings, wanted = context.settings, request.campaign_id
-    with context.database.transaction() as session:  # before a setting is asked for that is gone, perhaps
+    with (
+        context.database.transaction() as session
+    ):  # before a setting is asked for that is gone, perhaps
         over = sends.give_up_where_over(session, wanted)
     try:
         report = Report() if over else _sent(request, context)
@@ -31,9 +33,13 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
         report = Report(stopped=str(refusal))
 
     def apply(session: Session) -> tuple[Post, ...]:
-        return (campaigns.delivered(session, settings, find(session, settings, wanted), report.stopped),)
+        return (
+            campaigns.delivered(session, settings, find(session, settings, wanted), report.stopped),
+        )
 
-    return Outcome({"campaign_id": wanted, "tried": report.counts, "stopped": report.stopped}, apply=apply)
+    return Outcome(
+        {"campaign_id": wanted, "tried": report.counts, "stopped": report.stopped}, apply=apply
+    )
 
 
 def _sent(request: CampaignDeliver, context: Context) -> "Report":
@@ -69,7 +75,15 @@ def _sent(request: CampaignDeliver, context: Context) -> "Report":
         return next_allowed(at, zone_of(contact.timezone, settings.zone), quiet)
 
     return deliver(
-        database, wanted, context.job_id, adapter(settings, channel(settings)),
-        {one: reach.get(one, Contact()) for one in ids}, maker(settings, body, offers), allowed=awake,
-        rate=settings.send_rate, seconds=SECONDS, now=clock.now, progress=context.progress,
-    )  # fmt: skip
+        database,
+        wanted,
+        context.job_id,
+        adapter(settings, channel(settings)),
+        {one: reach.get(one, Contact()) for one in ids},
+        maker(settings, body, offers),
+        allowed=awake,
+        rate=settings.send_rate,
+        seconds=SECONDS,
+        now=clock.now,
+        progress=context.progress,
+    )

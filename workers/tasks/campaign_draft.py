@@ -31,22 +31,45 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         chosen = choosing(lake, session, settings, policy, now, unknown)
     scores, as_of, model_version = _scored(request, context, lake, policy)
     uplift = learn(
-        lake, as_of, window_days=policy.campaign.window_days, without=unknown,
+        lake,
+        as_of,
+        window_days=policy.campaign.window_days,
+        without=unknown,
         progress=part(context.progress, 0, 4),
-    )  # fmt: skip
+    )
     suggesting = part(context.progress, 2, 4)
     drafted = draft(
-        lake, context.database, settings, policy, scores, as_of=as_of, model_version=model_version, now=now, prior=prior,
-        suggest=lambda ids: chosen.lists(desk, lake, ids, k=policy.offer.items, as_of=now, progress=suggesting),
-        decide=chosen.decide if policy.offer.items else None, together=desk.together(lake), uplift=uplift,
-        recommended_by=desk.version, name=request.name, cohort_id=request.cohort_id, progress=context.progress,
-    )  # fmt: skip
+        lake,
+        context.database,
+        settings,
+        policy,
+        scores,
+        as_of=as_of,
+        model_version=model_version,
+        now=now,
+        prior=prior,
+        suggest=lambda ids: chosen.lists(
+            desk, lake, ids, k=policy.offer.items, as_of=now, progress=suggesting
+        ),
+        decide=chosen.decide if policy.offer.items else None,
+        together=desk.together(lake),
+        uplift=uplift,
+        recommended_by=desk.version,
+        name=request.name,
+        cohort_id=request.cohort_id,
+        progress=context.progress,
+    )
 
     def apply(session: Session) -> tuple[Post, ...]:
         campaign = store(
-            session, settings, drafted, by=context.requested_by, channel=context.channel,
-            post_key=f"job:{context.job_id}", now=now,
-        )  # fmt: skip
+            session,
+            settings,
+            drafted,
+            by=context.requested_by,
+            channel=context.channel,
+            post_key=f"job:{context.job_id}",
+            now=now,
+        )
         shown = campaigns.card(settings, campaign)
         return (
             Post(shown.template, shown.values),
@@ -55,7 +78,9 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     return Outcome(drafted.as_dict(), apply=apply)
 
 
-def _scored(request: CampaignDraft, context: Context, lake: Any, policy: Any) -> tuple[Any, Any, str]:
+def _scored(
+    request: CampaignDraft, context: Context, lake: Any, policy: Any
+) -> tuple[Any, Any, str]:
     """Scores of the wanted tiers, what they know of, and the model: the cohort's, or those of a sweep made now."""
     if request.cohort_id is None:
         from retention.registry import champion

@@ -35,10 +35,12 @@ def run(request: CampaignLook, context: Context) -> Outcome:
     behind = now - newest > FRESH and newest < campaign.window_ends_at
     upto = newest if behind else min(now, campaign.window_ends_at)
     found = sequential.look(
-        counted, day=(upto - campaign.sent_at) // day,
-        days=(campaign.window_ends_at - campaign.sent_at) // day, planned_share=1 - body.holdout,
+        counted,
+        day=(upto - campaign.sent_at) // day,
+        days=(campaign.window_ends_at - campaign.sent_at) // day,
+        planned_share=1 - body.holdout,
         scales=sequential.scales(body),
-    )  # fmt: skip
+    )
     figures = found.as_dict()
     late = newest if behind and (now - newest) // day else None
     shown = {"campaign": described(campaign), "simulated": settings.demo, "newest": late}

@@ -22,8 +22,11 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     from retention.lake.watermark import newest_order
 
     settings, database, who, now = (
-        context.settings, context.database, context.requested_by, context.business_at,
-    )  # fmt: skip
+        context.settings,
+        context.database,
+        context.requested_by,
+        context.business_at,
+    )
     with database.transaction() as session:
         was = find(session, settings, request.campaign_id).state
         begun = closing.begin(session, settings, request.campaign_id, who, now)
@@ -56,15 +59,22 @@ def _beside(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[st
     from retention.erasure import NOBODY
     from retention.outreach import sends
 
-    left_out, untaken = sends.why_left_out(session, campaign.id), sends.untaken(session, campaign.id)
+    left_out, untaken = (
+        sends.why_left_out(session, campaign.id),
+        sends.untaken(session, campaign.id),
+    )
     missing = missing_days(lake, campaign.sent_at, campaign.window_ends_at)
     people = counted.customers
     erased = people.loc[people["customer_id"].str.startswith(NOBODY), "arm"].value_counts()
     return {
-        "missing_days": [day.isoformat() for day in missing], "left_out": sum(left_out.values()),
-        "why_left_out": left_out, "untaken": untaken["csv"], "uncalled": untaken["call"],
-        "erased": {arm: int(number) for arm, number in erased.items()}, "orders_here": orders_here(counted),
-    }  # fmt: skip
+        "missing_days": [day.isoformat() for day in missing],
+        "left_out": sum(left_out.values()),
+        "why_left_out": left_out,
+        "untaken": untaken["csv"],
+        "uncalled": untaken["call"],
+        "erased": {arm: int(number) for arm, number in erased.items()},
+        "orders_here": orders_here(counted),
+    }
 
 
 def _posted(campaign: Any, result: dict[str, Any], chart: bytes, context: Context) -> Outcome:

@@ -23,7 +23,11 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
         first = rows(session, campaign, FIRST)
     known = contacts(Lake.open(settings), [row["customer_id"] for row in first])
     body = Body.model_validate(campaign.body)
-    told: dict[str, Any] = {"campaign_id": campaign.id, "name": campaign.name, "by": channel(settings)}
+    told: dict[str, Any] = {
+        "campaign_id": campaign.id,
+        "name": campaign.name,
+        "by": channel(settings),
+    }
     full = {**told, "copies": previewed(settings, body, first, known), "masked": False}
     if context.channel is None or context.channel == who:
         return Outcome(full, (Post("campaign/preview", full),))

@@ -36,7 +36,9 @@ def run(request: CampaignSend, context: Context) -> Outcome:
         context.progress(reserved, needed + 1, f"{reserved:,} of {needed:,} codes reserved")
     _restocked(request, context, lake, policy)
     with database.reading() as session:
-        treatments = sending.projection(session, sending.find(session, settings, request.campaign_id))
+        treatments = sending.projection(
+            session, sending.find(session, settings, request.campaign_id)
+        )
     lake.upsert("treatments", treatments)
 
     def apply(session: Session) -> tuple[Post, ...]:
@@ -59,11 +61,12 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     counts = treatments["arm"].value_counts()
     return Outcome(
         {
-            "campaign_id": request.campaign_id, "treated": int(counts.get("treatment", 0)),
+            "campaign_id": request.campaign_id,
+            "treated": int(counts.get("treatment", 0)),
             "control": int(counts.get("control", 0)),
         },
         apply=apply,
-    )  # fmt: skip
+    )
 
 
 def _restocked(request: CampaignSend, context: Context, lake: Any, policy: Any) -> None:

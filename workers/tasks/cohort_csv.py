@@ -33,10 +33,23 @@ def run(request: CohortCsv, context: Context) -> Outcome:
         at_stake=frame.churn_probability * frame.expected_value,
         reasons=[_words(told) for told in frame.reasons],
     ).sort_values("at_stake", ascending=False)
-    columns = ["customer_id", "pseudonym", "name", "email", "tier", "churn_probability", "expected_value",
-               "reasons", "next_order_at"]  # fmt: skip
+    columns = [
+        "customer_id",
+        "pseudonym",
+        "name",
+        "email",
+        "tier",
+        "churn_probability",
+        "expected_value",
+        "reasons",
+        "next_order_at",
+    ]
     file = Attachment(
-        f"cohort-{cohort.id}.csv", "text/csv", to_csv(frame[columns]), f"Cohort {cohort.id}", sensitive=True
+        f"cohort-{cohort.id}.csv",
+        "text/csv",
+        to_csv(frame[columns]),
+        f"Cohort {cohort.id}",
+        sensitive=True,
     )
     data = {
         "cohort_id": cohort.id,
@@ -46,15 +59,22 @@ def run(request: CohortCsv, context: Context) -> Outcome:
     }
     posts = [
         Post(
-            "sweep/file", data, key=f"cohort-file:{context.job_id}", file=file,
+            "sweep/file",
+            data,
+            key=f"cohort-file:{context.job_id}",
+            file=file,
             channel=context.channel and context.requested_by,
         ),
         Post("sweep/file_sent", data, channel=context.channel and context.requested_by),
-    ]  # fmt: skip
+    ]
     if channel and channel != context.requested_by:
         posts.append(
             Post(
-                "sweep/taken", data, key=f"cohort-taken:{context.job_id}", channel=channel, thread_key=thread
+                "sweep/taken",
+                data,
+                key=f"cohort-taken:{context.job_id}",
+                channel=channel,
+                thread_key=thread,
             )
         )
     return Outcome(data, tuple(posts))

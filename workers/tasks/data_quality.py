@@ -17,7 +17,9 @@ def run(request: DataQuality, context: Context) -> Outcome:
     page = Attachment(name, "text/html", found.html(settings).encode())
     message = f"job:{context.job_id}"
     posts = (
-        Post("data/quality", {**found.data, "alt_text": chart.alt_text}, images={"volume": picture}),
+        Post(
+            "data/quality", {**found.data, "alt_text": chart.alt_text}, images={"volume": picture}
+        ),
         Post("data/report", found.data, key=f"{message}:report", thread_key=message, file=page),
     )
     return Outcome(found.data, posts)

@@ -11,13 +11,23 @@ def run(request: Digest, context: Context) -> Outcome:
 
     settings = context.settings
     found = digest(
-        Lake.open(settings), context.database, settings, as_of=request.as_of, progress=context.progress
+        Lake.open(settings),
+        context.database,
+        settings,
+        as_of=request.as_of,
+        progress=context.progress,
     )
     picture = Attachment("week.png", "image/png", found.chart.png, found.chart.alt_text)
-    page = Attachment(f"digest-{found.data['as_of'][:10]}.html", "text/html", found.html(settings).encode())
+    page = Attachment(
+        f"digest-{found.data['as_of'][:10]}.html", "text/html", found.html(settings).encode()
+    )
     message = f"job:{context.job_id}"
     posts = (
-        Post("digest/week", {**found.data, "alt_text": found.chart.alt_text}, images={"week": picture}),
+        Post(
+            "digest/week",
+            {**found.data, "alt_text": found.chart.alt_text},
+            images={"week": picture},
+        ),
         Post("digest/report", found.data, key=f"{message}:report", thread_key=message, file=page),
     )
     return Outcome(found.data, posts)

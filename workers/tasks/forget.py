@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from retention.privacy.redaction import Names
 
 Sessions = Callable[[], AbstractContextManager[Session]]
-_MEANWHILE = "A customer was erased meanwhile, whom this may name; nothing was published. Please ask again."
-_UNDER_WAY = timedelta(minutes=1)  # what a job says of its end may be that much older than its commit
+_MEANWHILE = (
+    "A customer was erased meanwhile, whom this may name; nothing was published. Please ask again."
+)
+_UNDER_WAY = timedelta(
+    minutes=1
+)  # what a job says of its end may be that much older than its commit
 
 
 def run(request: Forget, context: Context) -> Outcome:
@@ -46,7 +50,9 @@ def run(request: Forget, context: Context) -> Outcome:
     names = Names.of(settings, ids, contacts)
     begun = clock.wall() - _UNDER_WAY
     with context.database.transaction() as session:
-        erased.remember(session, settings, ids, who, now)  # first: no import that runs now brings them back
+        erased.remember(
+            session, settings, ids, who, now
+        )  # first: no import that runs now brings them back
     _scrub(context, names, ids, context.database.reading, context.database.transaction)
     context.progress(1, 4, "Erasing from the quarantine")
     quarantined = erasure.from_quarantine(lake, settings, [*ids, *contacts])
@@ -66,18 +72,26 @@ def run(request: Forget, context: Context) -> Outcome:
         listed = erasure.from_directory(session, ids)
         last = Counter({**erasure.from_sql(session, settings, ids), "directory": listed})
         rows = dict(gone + late + last)
-        _scrub(context, names, ids, lambda: nullcontext(session), lambda: nullcontext(session), begun)
+        _scrub(
+            context, names, ids, lambda: nullcontext(session), lambda: nullcontext(session), begun
+        )
         erasure.forget_question(session, context.job_id)
-        record(session, settings, who, "customer.forget", f"job {context.job_id}", now, {"rows": rows})
+        record(
+            session, settings, who, "customer.forget", f"job {context.job_id}", now, {"rows": rows}
+        )
         return (Post("bot/forgotten", {"number_of_ids": len(ids), "erased": rows}),)
 
     return Outcome(data, apply=apply)
 
 
 def _scrub(
-    context: Context, names: "Names", ids: Sequence[str], reading: Sessions, writing: Sessions,
+    context: Context,
+    names: "Names",
+    ids: Sequence[str],
+    reading: Sessions,
+    writing: Sessions,
     since: datetime | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Jobs and messages about the customer say "erased"; others go on without what names them.
 
     What takes long is done while nobody has to wait for it: what was read is written job by job.
@@ -116,7 +130,9 @@ def _redacted(job_id: str, names: "Names", reading: Sessions, writing: Sessions)
         return bool(done.rowcount)  # type: ignore[attr-defined]
 
 
-def _say(session: Session, settings: Settings, posts: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+def _say(
+    session: Session, settings: Settings, posts: Sequence[tuple[str, str, dict[str, Any]]]
+) -> None:
     """Replace these messages; of what has no block left Slack shows that it was erased."""
     for key, channel, payload in posts:
         if payload["blocks"]:

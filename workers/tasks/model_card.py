@@ -11,7 +11,11 @@ def run(request: ModelCard, context: Context) -> Outcome:
 
     settings = context.settings
     found = card(
-        Lake.open(settings), context.database, settings, version=request.version, progress=context.progress
+        Lake.open(settings),
+        context.database,
+        settings,
+        version=request.version,
+        progress=context.progress,
     )
     version, message = found.data["version"], f"job:{context.job_id}"
     files = (
@@ -21,9 +25,12 @@ def run(request: ModelCard, context: Context) -> Outcome:
     posts = [Post("models/card", {"card": found.data})]
     posts += [
         Post(
-            "models/card_file", {"version": version, "form": form}, key=f"{message}:{file.mime}", thread_key=message,
+            "models/card_file",
+            {"version": version, "form": form},
+            key=f"{message}:{file.mime}",
+            thread_key=message,
             file=file,
         )
         for form, file in files
-    ]  # fmt: skip
+    ]
     return Outcome({"card": found.data}, tuple(posts))

@@ -32,9 +32,16 @@ def run(request: Recommend, context: Context) -> Outcome:
         desk = open_desk(lake, session, settings, policy)
     customer = asked.customer_id
     row = desk.row
-    moment = lake.as_of(request.as_of, row.horizon_days if row else HORIZON_DAYS, row.cutoff if row else None)
+    moment = lake.as_of(
+        request.as_of, row.horizon_days if row else HORIZON_DAYS, row.cutoff if row else None
+    )
     found = desk.lists(
-        lake, [customer], k=request.k, as_of=moment.at, policy=request.policy, progress=context.progress
+        lake,
+        [customer],
+        k=request.k,
+        as_of=moment.at,
+        policy=request.policy,
+        progress=context.progress,
     )[customer]
     asked_policy = request.policy or policy.recommend.policy
     data: dict[str, Any] = {
@@ -48,9 +55,12 @@ def run(request: Recommend, context: Context) -> Outcome:
     }
     shown = data["items"][:SHOWN]
     told = {
-        **data, "items": shown, "more": len(found) - len(shown), "pseudonym": pseudonym(settings.key, customer),
+        **data,
+        "items": shown,
+        "more": len(found) - len(shown),
+        "pseudonym": pseudonym(settings.key, customer),
         "shown_in": context.job_id,
-    }  # fmt: skip
+    }
     post = Post("recommend/list", told, channel=context.channel and context.requested_by)
     return Outcome(data, (post,), apply=seen(context, "recommend", customer, shown, desk.version))
 
@@ -64,9 +74,15 @@ def seen(
     if context.channel is None or not items:
         return None
     return lambda session: impressions.keep(
-        session, context.settings, context.job_id, customer, items,
-        surface=surface, model_version=version, at=context.business_at,
-    )  # fmt: skip
+        session,
+        context.settings,
+        context.job_id,
+        customer,
+        items,
+        surface=surface,
+        model_version=version,
+        at=context.business_at,
+    )
 
 
 def _nothing_again(policy: str, found: "list[Item]") -> str:

@@ -21,11 +21,17 @@ def run(request: RecommendReport, context: Context) -> Outcome:
     chart = found.chart
     picture = Attachment("recommendations.png", "image/png", chart.png, chart.alt_text)
     page = Attachment(
-        f"recommendations-{found.data['as_of'][:10]}.html", "text/html", found.html(settings).encode()
+        f"recommendations-{found.data['as_of'][:10]}.html",
+        "text/html",
+        found.html(settings).encode(),
     )
     message = f"job:{context.job_id}"
     posts = (
-        Post("report/recommend", {**found.data, "alt_text": chart.alt_text}, images={"rates": picture}),
+        Post(
+            "report/recommend",
+            {**found.data, "alt_text": chart.alt_text},
+            images={"rates": picture},
+        ),
         Post("report/page", found.data, key=f"{message}:report", thread_key=message, file=page),
     )
     return Outcome(found.data, posts)

@@ -64,7 +64,9 @@ def run(request: Retrain, context: Context) -> Outcome:
     with context.database.reading() as session:
         used = {kind: champion(session, settings, kind) for kind in request.kinds}
         marked = (
-            doubted(session, settings, lake.identities.people()) if settings.doubted_labels == "drop" else ()
+            doubted(session, settings, lake.identities.people())
+            if settings.doubted_labels == "drop"
+            else ()
         )
         heard = gather(lake, session, settings, cutoff) if "recommend" in request.kinds else None
     asked = training.Asked(
@@ -80,9 +82,13 @@ def run(request: Retrain, context: Context) -> Outcome:
         request.tune_fits,
     )
     data: dict[str, Any] = {
-        "models": list(before.get("models", ())), "cutoff": cutoff.isoformat(), "note": note, "untrained": [],
-        "horizon_days": request.horizon, "active_within_days": request.active_within,
-    }  # fmt: skip
+        "models": list(before.get("models", ())),
+        "cutoff": cutoff.isoformat(),
+        "note": note,
+        "untrained": [],
+        "horizon_days": request.horizon,
+        "active_within_days": request.active_within,
+    }
     published = {model["kind"] for model in data["models"]}
     for done, kind in enumerate(used):
         if kind in published:
@@ -113,10 +119,13 @@ def _publish(context: Context, trained: "Trained", session: Session) -> None:
         promote(session, settings, row, context.requested_by)
     session.add(
         Audit(
-            team_id=settings.team_id, actor=context.requested_by, subject=row.version,
-            action="model.promote" if trained.promote else "model.train", details={"why": trained.why},
+            team_id=settings.team_id,
+            actor=context.requested_by,
+            subject=row.version,
+            action="model.promote" if trained.promote else "model.train",
+            details={"why": trained.why},
         )
-    )  # fmt: skip
+    )
 
 
 def _cutoff(request: Retrain, lake) -> tuple[datetime, str]:

@@ -59,7 +59,12 @@ def run_job(settings: Settings, database: Database, job_id: str, task_id: str) -
 
 
 def run_here(
-    settings: Settings, database: Database, request: Request, *, user: str, progress: Progress = silent
+    settings: Settings,
+    database: Database,
+    request: Request,
+    *,
+    user: str,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Run a request in this process, the terminal: the same path (row, claim, heartbeat, task, finish), no Slack posts.
 
@@ -94,7 +99,9 @@ def run_here(
         with database.reading() as session:
             why = session.scalar(select(Job.error).where(Job.id == job.id))
             stays = " ".join(jobs.kept(model) for model in jobs.published_models(session, job))
-        raise Conflict(why or f"Job {job.id} was cancelled. {stays or 'Nothing was published.'}") from None
+        raise Conflict(
+            why or f"Job {job.id} was cancelled. {stays or 'Nothing was published.'}"
+        ) from None
     except KeyboardInterrupt:
         completion.cancelled(settings, database, job, by=job.requested_by)
         raise
@@ -127,7 +134,12 @@ def _work(
 
 
 def _run_task(
-    settings: Settings, database: Database, job: Job, request: Request, heartbeat: Heartbeat, also: Progress
+    settings: Settings,
+    database: Database,
+    job: Job,
+    request: Request,
+    heartbeat: Heartbeat,
+    also: Progress,
 ) -> Outcome:
     """Call the task's `run` with a context whose progress feeds the heartbeat."""
 
@@ -136,10 +148,16 @@ def _run_task(
         also(done, total, what)
 
     context = Context(
-        settings=settings, database=database, job_id=job.id, attempt=job.attempt,
-        requested_by=job.requested_by, channel=job.channel, thread_key=job.thread_key,
-        business_at=job.business_at, progress=progress,
-    )  # fmt: skip
+        settings=settings,
+        database=database,
+        job_id=job.id,
+        attempt=job.attempt,
+        requested_by=job.requested_by,
+        channel=job.channel,
+        thread_key=job.thread_key,
+        business_at=job.business_at,
+        progress=progress,
+    )
     run = importlib.import_module(f"workers.tasks.{job.kind}").run
     return run(request, context)
 

@@ -37,9 +37,13 @@ def run(request: Score, context: Context) -> Outcome:
         asked = directory.found(session, settings, request.customer_id)
         row, desk = champion(session, settings, "churn"), open_desk(lake, session, settings, policy)
     customer = asked.customer_id
-    moment = lake.as_of(request.as_of, row.horizon_days if row else HORIZON_DAYS, row.cutoff if row else None)
+    moment = lake.as_of(
+        request.as_of, row.horizon_days if row else HORIZON_DAYS, row.cutoff if row else None
+    )
     trained = churn_model(settings, row) if row else None
-    found, explained = _scored(trained, lake, moment.at, customer, policy, request.explain, context.progress)
+    found, explained = _scored(
+        trained, lake, moment.at, customer, policy, request.explain, context.progress
+    )
     if found is None:
         raise BadInput(
             f"Customer {customer} has no order before {lake.local(moment.at):%Y-%m-%d}, so there is nothing to go by; "
@@ -54,7 +58,8 @@ def run(request: Score, context: Context) -> Outcome:
         "expected_value": float(found.expected_value),
         "next_order_at": explained.pop("next_order_at") or _told(found.next_order_at),
         "recommendations": [
-            item.as_dict() for item in desk.lists(lake, [customer], k=ITEMS, as_of=moment.at)[customer]
+            item.as_dict()
+            for item in desk.lists(lake, [customer], k=ITEMS, as_of=moment.at)[customer]
         ],
         "preferences": portrait(lake, customer, moment.at, settings.timezone),
         "action": _action(policy, tier, found.reasons),
@@ -74,9 +79,14 @@ def run(request: Score, context: Context) -> Outcome:
 
 
 def _scored(
-    trained: "TrainedChurn | None", lake: "Lake", at: datetime, customer: str, policy: "Policy", opinion: bool,
+    trained: "TrainedChurn | None",
+    lake: "Lake",
+    at: datetime,
+    customer: str,
+    policy: "Policy",
+    opinion: bool,
     progress: Progress,
-) -> "tuple[pd.Series | None, dict[str, Any]]":  # fmt: skip
+) -> "tuple[pd.Series | None, dict[str, Any]]":
     """The customer's row and what explains it; None where they had not ordered yet."""
     from retention.churn.explain import explain
     from retention.churn.score import population
@@ -93,9 +103,14 @@ def _scored(
         aims = targets(None, asked, history_days=float(people.frame.tenure_days.max()))
         return scores.iloc[0], {"counterfactuals": [], "second_opinion": None, **aims.of(0, at)}
     found = explain(
-        trained, lake, at, customer, tier_of=lambda chance: tier_of(chance, policy), opinion=opinion,
+        trained,
+        lake,
+        at,
+        customer,
+        tier_of=lambda chance: tier_of(chance, policy),
+        opinion=opinion,
         progress=progress,
-    )  # fmt: skip
+    )
     return (found.score, {**found.as_dict(), **found.targets.of(0, at)}) if found else (None, {})
 
 

@@ -44,18 +44,27 @@ def run(request: Sweep, context: Context) -> Outcome:
     lake.write_scores(context.run_id, found.scores)
     currency = lake.currency(settings)
     cohort = Cohort(
-        id=secrets.token_hex(4), team_id=settings.team_id, job_id=context.job_id, run_id=context.run_id,
-        as_of=found.as_of, model_version=found.model_version, tiers=list(found.cohort_tiers),
-        size=len(found.cohort), revenue_at_risk=Decimal(f"{found.revenue_at_risk:.2f}"), currency=currency,
+        id=secrets.token_hex(4),
+        team_id=settings.team_id,
+        job_id=context.job_id,
+        run_id=context.run_id,
+        as_of=found.as_of,
+        model_version=found.model_version,
+        tiers=list(found.cohort_tiers),
+        size=len(found.cohort),
+        revenue_at_risk=Decimal(f"{found.revenue_at_risk:.2f}"),
+        currency=currency,
         created_by=context.requested_by,
-    )  # fmt: skip
+    )
 
     def publish(session: Session) -> None:
         session.add(cohort)
 
     data = {**found.as_dict(), "cohort_id": cohort.id, "currency": currency}
     picture = Attachment("sweep.png", "image/png", chart(found, policy), alt_text(found))
-    post = Post("sweep/cohort", _shown(found, cohort.id, currency, settings.key), images={"chart": picture})
+    post = Post(
+        "sweep/cohort", _shown(found, cohort.id, currency, settings.key), images={"chart": picture}
+    )
     return Outcome(data, (post,), apply=publish, runs=("scores",))
 
 
@@ -71,8 +80,17 @@ def _shown(found: "Swept", cohort_id: str, currency: str, key: bytes) -> dict[st
     for customer in customers:
         del customer["customer_id"]
     return {
-        "cohort_id": cohort_id, "as_of": found.as_of.isoformat(), "note": found.note, "rung": found.rung,
-        "model_version": found.model_version, "tiers": found.tiers, "cohort_tiers": list(found.cohort_tiers),
-        "scored": len(found.scores), "size": len(found.cohort), "revenue_at_risk": found.revenue_at_risk,
-        "reasons": main.most_common(4), "customers": customers, "currency": currency,
-    }  # fmt: skip
+        "cohort_id": cohort_id,
+        "as_of": found.as_of.isoformat(),
+        "note": found.note,
+        "rung": found.rung,
+        "model_version": found.model_version,
+        "tiers": found.tiers,
+        "cohort_tiers": list(found.cohort_tiers),
+        "scored": len(found.scores),
+        "size": len(found.cohort),
+        "revenue_at_risk": found.revenue_at_risk,
+        "reasons": main.most_common(4),
+        "customers": customers,
+        "currency": currency,
+    }

@@ -88,7 +88,9 @@ class Assignment(Base):
 
     campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"), primary_key=True)
     customer_id: Mapped[str] = mapped_column(primary_key=True)
-    arm: Mapped[str] = mapped_column(String(12), default="audience")  # audience | treatment | control
+    arm: Mapped[str] = mapped_column(
+        String(12), default="audience"
+    )  # audience | treatment | control
     bucket: Mapped[int]
     tier: Mapped[str] = mapped_column(String(8))
     churn_probability: Mapped[float]
@@ -105,7 +107,9 @@ class Coupon(Base):
     code: Mapped[str] = mapped_column(String(24), primary_key=True)
     campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
     customer_id: Mapped[str]
-    state: Mapped[str] = mapped_column(String(10), default="reserved")  # reserved | issued | redeemed | void
+    state: Mapped[str] = mapped_column(
+        String(10), default="reserved"
+    )  # reserved | issued | redeemed | void
     expires_at: Mapped[datetime]
     issued_at: Mapped[datetime | None]
     redeemed_at: Mapped[datetime | None]

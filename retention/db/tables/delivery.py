@@ -21,7 +21,9 @@ class Outbox(Base):
     id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
     key: Mapped[str] = mapped_column(unique=True)
     kind: Mapped[str] = mapped_column(String(12), default="message")  # message | file
-    channel: Mapped[str] = mapped_column(String(64))  # a channel id, or a user id for their direct message
+    channel: Mapped[str] = mapped_column(
+        String(64)
+    )  # a channel id, or a user id for their direct message
     channel_id: Mapped[str | None] = mapped_column(String(64))  # where it really went
     thread_key: Mapped[str | None]  # the outbox key of the message it replies to
     thread_ts: Mapped[str | None] = mapped_column(String(32))

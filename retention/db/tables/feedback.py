@@ -20,7 +20,9 @@ class Feedback(Base):
     user_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     item_id: Mapped[str] = mapped_column(primary_key=True, default="")  # empty: of the score
     position: Mapped[int | None]  # on the list, from 1
-    verdict: Mapped[str] = mapped_column(String(8))  # useful | wrong (of an item: not for this customer)
+    verdict: Mapped[str] = mapped_column(
+        String(8)
+    )  # useful | wrong (of an item: not for this customer)
     reason: Mapped[str] = mapped_column(Text, default="")
     as_of: Mapped[datetime]
     at: Mapped[datetime] = mapped_column(default=clock.now)

@@ -35,7 +35,9 @@ class Job(Base):
     queued_at: Mapped[datetime] = mapped_column(  # since when it waits
         default=clock.wall, server_default=func.current_timestamp()
     )
-    enqueued_at: Mapped[datetime | None]  # when its wake-up was last published, or seen in the broker
+    enqueued_at: Mapped[
+        datetime | None
+    ]  # when its wake-up was last published, or seen in the broker
     lost: Mapped[int] = mapped_column(  # workers that died under it since it was queued
         default=0, server_default="0"
     )

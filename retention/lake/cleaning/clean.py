@@ -41,7 +41,9 @@ ALIKE = (
     f"THEN {_TEN_MINUTES.format('occurred_at')} ELSE epoch_us(occurred_at) END)"
 )
 _PRICE = "(amount + coalesce(discount, 0)) / coalesce(quantity, 1)"
-_PRICED = "event_type = 'purchase' AND item_id IS NOT NULL AND amount > 0 AND coalesce(quantity, 1) > 0"
+_PRICED = (
+    "event_type = 'purchase' AND item_id IS NOT NULL AND amount > 0 AND coalesce(quantity, 1) > 0"
+)
 
 
 def mend(con: Any, relation: str) -> dict[str, int]:
@@ -103,15 +105,15 @@ def judge(
     if not _one(con, f"SELECT count(*) FROM {relation}"):
         return {}
     work = _Judge(con, relation, policy, near, known, testers)
-    for rule in (
-        work.rows, work.ids, work.nothing_paid, work.repetition, work.bots, work.prices
-    ):  # fmt: skip
+    for rule in (work.rows, work.ids, work.nothing_paid, work.repetition, work.bots, work.prices):
         rule()
     con.execute(
         "CREATE OR REPLACE TABLE set_aside AS SELECT place, arg_min(reason, rowid) AS reason FROM set_aside GROUP BY 1"
     )
     work.close()
-    rows = con.execute("SELECT reason, count(*) FROM set_aside GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
+    rows = con.execute(
+        "SELECT reason, count(*) FROM set_aside GROUP BY 1 ORDER BY 2 DESC, 1"
+    ).fetchall()
     return dict(rows)
 
 
@@ -145,7 +147,9 @@ class _Judge:
         if self.policy.negative.holds:
             contradicts = "event_type = 'purchase' AND (amount < 0 OR quantity < 0)"
             faults.append((contradicts, "amount and quantity contradict each other"))
-        faults += [(f"{name} IS NULL", f"{name} is missing") for name in self.policy.missing.columns]
+        faults += [
+            (f"{name} IS NULL", f"{name} is missing") for name in self.policy.missing.columns
+        ]
         for where, reason in faults:
             self._aside(reason, where)
 
@@ -162,7 +166,9 @@ class _Judge:
         if policy.test_order.holds:
             reason = "a test order"
             for column, patterns in _TESTED.items():  # a customer's id may be their e-mail address
-                called = " OR ".join(_matches(column, getattr(policy.test_order, one)) for one in patterns)
+                called = " OR ".join(
+                    _matches(column, getattr(policy.test_order, one)) for one in patterns
+                )
                 self._by_id(column, called, reason)
             if self.testers:
                 ids = f"SELECT customer_id FROM ({self.testers}) WHERE {_matches('email', policy.test_order.email)}"
@@ -232,7 +238,8 @@ class _Judge:
             ("for nearly the same amount", "rounded"),
         ):
             self._insert(
-                f"the same line of an order twice {differ}", f"SELECT place FROM clean_near WHERE {where}"
+                f"the same line of an order twice {differ}",
+                f"SELECT place FROM clean_near WHERE {where}",
             )
 
     def bots(self) -> None:
@@ -264,7 +271,9 @@ class _Judge:
         items = f"{sold} FROM {self.relation} WHERE {_PRICED} GROUP BY 1"
         if self.known:
             new = f"SEMI JOIN (SELECT item_id FROM {self.relation}) USING (item_id)"
-            items += f" UNION ALL {sold} FROM ({_stored(self.known)}) {new} WHERE {_PRICED} GROUP BY 1"
+            items += (
+                f" UNION ALL {sold} FROM ({_stored(self.known)}) {new} WHERE {_PRICED} GROUP BY 1"
+            )
         few = f"NOT {_matches('item_id', self.policy.not_a_product.item)}"
         self.con.execute(
             f"CREATE OR REPLACE TABLE clean_prices AS SELECT item_id FROM ({items}) GROUP BY 1 "
@@ -274,7 +283,9 @@ class _Judge:
             return
         few = f"item_id, ln({_PRICE}) AS price FROM"
         of_them = f"WHERE {_PRICED} AND item_id IN (FROM clean_prices)"
-        old = f" UNION ALL SELECT NULL, {few} ({_stored(self.known)}) {of_them}" if self.known else ""
+        old = (
+            f" UNION ALL SELECT NULL, {few} ({_stored(self.known)}) {of_them}" if self.known else ""
+        )
         self.con.execute(
             "CREATE OR REPLACE TABLE clean_prices AS SELECT *, median(price) OVER item AS middle FROM "
             f"(SELECT rowid AS place, {few} {self.relation} {of_them}{old}) WINDOW item AS (PARTITION BY item_id)"
@@ -307,10 +318,17 @@ class _Judge:
         rows = f"SELECT occurred_at FROM {self.relation}"
         if self.near:
             rows += f" UNION ALL SELECT occurred_at FROM ({_stored(self.near)})"
-        return _one(self.con, f"SELECT count(DISTINCT epoch_us(occurred_at) % {_DAY_US}) FROM ({rows})") > 2
+        return (
+            _one(
+                self.con, f"SELECT count(DISTINCT epoch_us(occurred_at) % {_DAY_US}) FROM ({rows})"
+            )
+            > 2
+        )
 
     def _by_id(self, column: str, where: str, reason: str) -> None:
-        ids = f"SELECT DISTINCT {column} FROM {self.relation} WHERE {column} < '0' OR {column} >= ':'"
+        ids = (
+            f"SELECT DISTINCT {column} FROM {self.relation} WHERE {column} < '0' OR {column} >= ':'"
+        )
         self._some(column, f"SELECT {column} FROM ({ids}) WHERE {where}", reason)
 
     def _some(self, column: str, ids: str, reason: str) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 from retention.lake.cleaning.policy import NearDuplicate
 from retention.lake.schema import SAID
 
-LINE = f"customer_id, order_id, item_id, event_id, occurred_at, {SAID['amount']} AS amount, discount"
+LINE = (
+    f"customer_id, order_id, item_id, event_id, occurred_at, {SAID['amount']} AS amount, discount"
+)
 UNIT = 10_000  # amounts are compared as whole numbers of four decimals (`SAID`)
 LOOKED_AT = 1_000_000  # lines, to learn how the shop's orders are written
 ORDERS, MOST = 20, 0.9

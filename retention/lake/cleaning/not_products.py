@@ -34,5 +34,6 @@ def mark(lake: "Lake", found: set[str]) -> None:
 
     if found:
         lake.upsert(
-            "items", pd.DataFrame({"item_id": sorted(found), "attributes": [ATTRIBUTES] * len(found)})
+            "items",
+            pd.DataFrame({"item_id": sorted(found), "attributes": [ATTRIBUTES] * len(found)}),
         )

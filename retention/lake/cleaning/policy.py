@@ -160,7 +160,9 @@ def load_clean_policy(settings: Settings) -> CleanPolicy:
             if name not in rules:
                 raise BadInput(f"{own} has a rule [{name}]; {_nearest(name, rules)}")
             if not isinstance(keys, dict):
-                raise BadInput(f"{own} {name}: {keys!r} is no rule; write [{name}] and its keys below it.")
+                raise BadInput(
+                    f"{own} {name}: {keys!r} is no rule; write [{name}] and its keys below it."
+                )
             if unknown := [key for key in keys if key not in rules[name]]:
                 raise BadInput(
                     f"{own} [{name}] has a key {unknown[0]!r}; {_nearest(unknown[0], rules[name])}"

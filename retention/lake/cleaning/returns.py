@@ -14,9 +14,15 @@ from retention.lake.schema import EVENT_ID
 ROUNDS = 50  # returns of one item by one customer that are looked at; no person sends back more
 CANCELLED = "cancelled"
 TYPES = {
-    "event_id": "string", "customer_id": "string", "item_id": "string", "order_id": "string", "quantity": "float64",
-    "known_at": "timestamp(6)", "undoes_event_id": "string", "undoes_order_id": "string",
-}  # fmt: skip
+    "event_id": "string",
+    "customer_id": "string",
+    "item_id": "string",
+    "order_id": "string",
+    "quantity": "float64",
+    "known_at": "timestamp(6)",
+    "undoes_event_id": "string",
+    "undoes_order_id": "string",
+}
 NONE = f"(SELECT {', '.join(f'NULL AS {name}' for name in TYPES)} LIMIT 0)"
 _MOMENTS = {
     "occurred_at": "make_timestamp(epoch_us(occurred_at))",
@@ -60,9 +66,7 @@ def match(con: Any, files: list[str], version: int) -> Returns | None:
     """
     if not files:
         return None
-    stored = (
-        f"(SELECT * REPLACE ({EVENT_ID} AS event_id) FROM read_parquet({files!r}, hive_partitioning = false))"
-    )
+    stored = f"(SELECT * REPLACE ({EVENT_ID} AS event_id) FROM read_parquet({files!r}, hive_partitioning = false))"
     if not con.execute(f"SELECT 1 FROM {stored} WHERE event_type = 'return' LIMIT 1").fetchall():
         return None
     names = Returns(f"returned_v{version}", f"cancelled_v{version}")
@@ -88,7 +92,9 @@ def match(con: Any, files: list[str], version: int) -> Returns | None:
 def cancelled_orders(lake: Any, before: datetime | None) -> list[tuple[str, str]]:
     """(customer_id, order_id), as stored, of the orders wholly cancelled as far as was known before a moment."""
     events = lake.table("events", before, identity="stored").get_name()
-    sql = f"SELECT DISTINCT customer_id, order_id FROM \"{events}\" WHERE event_type = '{CANCELLED}'"
+    sql = (
+        f"SELECT DISTINCT customer_id, order_id FROM \"{events}\" WHERE event_type = '{CANCELLED}'"
+    )
     return lake.duckdb.execute(sql).fetchall()
 
 

@@ -13,7 +13,10 @@ FOLDER = Path(__file__).parent
 # Columns by which an export is known: those of one of the sets, for a shop's exporters have changed over the years.
 SIGNS: dict[str, tuple[set[str], ...]] = {
     "shopify-orders": ({"name", "created at", "lineitem name", "lineitem quantity"},),
-    "shopify-customers": ({"first name", "accepts email marketing"}, {"first name", "accepts marketing"}),
+    "shopify-customers": (
+        {"first name", "accepts email marketing"},
+        {"first name", "accepts marketing"},
+    ),
     "shopify-products": ({"handle", "variant price"}, {"url handle", "price"}),
     "woocommerce-orders": ({"billing_email", "line_items"}, {"order_number", "item_total"}),
     "woocommerce-customers": ({"user_login", "date_registered"}, {"username", "sign up"}),
@@ -48,7 +51,9 @@ def check(name: str, columns: Iterable[str], file: str) -> None:
         Naming the one that it is by its columns.
     """
     there = {column.casefold() for column in columns}
-    other = next((known for known, signs in SIGNS.items() if any(sign <= there for sign in signs)), None)
+    other = next(
+        (known for known, signs in SIGNS.items() if any(sign <= there for sign in signs)), None
+    )
     if other not in (None, name) and not any(sign <= there for sign in SIGNS[name]):
         raise BadInput(
             f"{file} is no export of {name}: by its columns it is one of {other}; use --format {other}."

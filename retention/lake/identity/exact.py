@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 PROBABILITY = {"email": 0.999, "phone": 0.98}  # as good as sure; what a person decides is sure
 _ATTRIBUTE = 0.999
-_NAMES_AGREE = 0.8  # Jaro-Winkler; "Ann Smith" and "Smith, Anne" agree, "Ann Smith" and "Bob Smith" do not
+_NAMES_AGREE = (
+    0.8  # Jaro-Winkler; "Ann Smith" and "Smith, Anne" agree, "Ann Smith" and "Bob Smith" do not
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,9 @@ class Linked:
         return asdict(self) | {"shared": [asdict(key) for key in self.shared]}
 
 
-def link(lake: Lake, rules: IdentityRules, *, by: str, learned: Iterable[str] | None = ()) -> Linked:
+def link(
+    lake: Lake, rules: IdentityRules, *, by: str, learned: Iterable[str] | None = ()
+) -> Linked:
     """Link whoever shares a key and is not linked, or parted, yet. Doing it again does nothing.
 
     Parameters
@@ -87,9 +91,17 @@ def learned(con: Any, fresh: str, known: str) -> list[str]:
 
 
 COLUMNS = (
-    "link_id", "customer_id", "same_as", "customer_since", "same_as_since", "method", "probability", "state",
-    "evidence", "evident_at",
-)  # fmt: skip
+    "link_id",
+    "customer_id",
+    "same_as",
+    "customer_since",
+    "same_as_since",
+    "method",
+    "probability",
+    "state",
+    "evidence",
+    "evident_at",
+)
 
 
 def shared_keys(lake: Lake, rules: IdentityRules, most: int = 20) -> tuple[SharedKey, ...]:
@@ -108,9 +120,7 @@ def _masked(key: str) -> str:
 
 def _pairs(lake: Lake, rules: IdentityRules) -> pd.DataFrame:
     """Who shares a usable key, each with one of its holders (always the same), by the surest key they share."""
-    likeness = (
-        "greatest(jaro_winkler_similarity(one, other), jaro_winkler_similarity(sorted_one, sorted_other))"
-    )
+    likeness = "greatest(jaro_winkler_similarity(one, other), jaro_winkler_similarity(sorted_one, sorted_other))"
     words = "list_aggregate(list_sort(string_split_regex(trim({}), '[\\s,.]+')), 'string_agg', ' ')"
     return lake.duckdb.execute(
         f"""
@@ -140,9 +150,13 @@ def _new(lake: Lake, log: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """
     held = resolve.current(log).set_index("link_id")
     people = resolve.canonical(held[held["state"] == "accepted"], log)
-    ids = [links.link_id(*pair) for pair in zip(pairs["customer_id"], pairs["same_as"], strict=True)]
+    ids = [
+        links.link_id(*pair) for pair in zip(pairs["customer_id"], pairs["same_as"], strict=True)
+    ]
     state, method = (held[name].reindex(ids).reset_index(drop=True) for name in ("state", "method"))
-    one, other = (pairs[name].map(lambda who: people.get(who, who)) for name in ("customer_id", "same_as"))
+    one, other = (
+        pairs[name].map(lambda who: people.get(who, who)) for name in ("customer_id", "same_as")
+    )
     open_ = state.isna() | ((state == "proposed") & (method == "probable") & pairs["names_agree"])
     parted = state.isin(links.PARTED).groupby([pairs["method"], pairs["same_as"]]).transform("any")
     return pairs.assign(parted=parted)[open_ & (one != other)].reset_index(drop=True)

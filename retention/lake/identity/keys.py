@@ -16,13 +16,58 @@ if TYPE_CHECKING:
 
 # Calling codes (ITU-T E.164) of the countries that a locale may name.
 CALLING = {
-    "AE": "971", "AR": "54", "AT": "43", "AU": "61", "BE": "32", "BG": "359", "BR": "55", "CA": "1", "CH": "41",
-    "CL": "56", "CN": "86", "CO": "57", "CZ": "420", "DE": "49", "DK": "45", "EE": "372", "ES": "34", "FI": "358",
-    "FR": "33", "GB": "44", "GR": "30", "HK": "852", "HR": "385", "HU": "36", "IE": "353", "IL": "972", "IN": "91",
-    "IT": "39", "JP": "81", "KR": "82", "LT": "370", "LU": "352", "LV": "371", "MX": "52", "NL": "31", "NO": "47",
-    "NZ": "64", "PL": "48", "PT": "351", "RO": "40", "RS": "381", "RU": "7", "SE": "46", "SG": "65", "SI": "386",
-    "SK": "421", "TR": "90", "UA": "380", "UK": "44", "US": "1", "ZA": "27",
-}  # fmt: skip
+    "AE": "971",
+    "AR": "54",
+    "AT": "43",
+    "AU": "61",
+    "BE": "32",
+    "BG": "359",
+    "BR": "55",
+    "CA": "1",
+    "CH": "41",
+    "CL": "56",
+    "CN": "86",
+    "CO": "57",
+    "CZ": "420",
+    "DE": "49",
+    "DK": "45",
+    "EE": "372",
+    "ES": "34",
+    "FI": "358",
+    "FR": "33",
+    "GB": "44",
+    "GR": "30",
+    "HK": "852",
+    "HR": "385",
+    "HU": "36",
+    "IE": "353",
+    "IL": "972",
+    "IN": "91",
+    "IT": "39",
+    "JP": "81",
+    "KR": "82",
+    "LT": "370",
+    "LU": "352",
+    "LV": "371",
+    "MX": "52",
+    "NL": "31",
+    "NO": "47",
+    "NZ": "64",
+    "PL": "48",
+    "PT": "351",
+    "RO": "40",
+    "RS": "381",
+    "RU": "7",
+    "SE": "46",
+    "SG": "65",
+    "SI": "386",
+    "SK": "421",
+    "TR": "90",
+    "UA": "380",
+    "UK": "44",
+    "US": "1",
+    "ZA": "27",
+}
 _NO_TRUNK = (
     "IT",
     "ES",
@@ -39,7 +84,9 @@ def email(column: str, rules: IdentityRules) -> str:
     whole = f"lower(trim({column}))"
     local, domain = f"split_part({whole}, '@', 1)", f"split_part({whole}, '@', 2)"
     cut = f"CASE WHEN {domain} IN ({_listed(rules.plus)}) THEN split_part({local}, '+', 1) ELSE {local} END"
-    bare = f"CASE WHEN {domain} IN ({_listed(rules.dots)}) THEN replace({cut}, '.', '') ELSE {cut} END"
+    bare = (
+        f"CASE WHEN {domain} IN ({_listed(rules.dots)}) THEN replace({cut}, '.', '') ELSE {cut} END"
+    )
     one = f"CASE WHEN {domain} = 'googlemail.com' THEN 'gmail.com' ELSE {domain} END"
     valid = f"regexp_matches({whole}, '^[^@\\s]+@[^@\\s]+\\.[^@\\s.]+$')"
     return f"CASE WHEN {valid} AND {bare} <> '' THEN {bare} || '@' || {one} END"
@@ -76,9 +123,10 @@ def attribute(name: str) -> str:
 
 def key_of(kind: str, rules: IdentityRules) -> str:
     """SQL of one kind of key of a customer row; NULL where there is none, or the shop made it up."""
-    value = {"email": lambda: email("email", rules), "phone": lambda: phone("phone", "locale", rules)}.get(
-        kind, lambda: attribute(kind)
-    )()
+    value = {
+        "email": lambda: email("email", rules),
+        "phone": lambda: phone("phone", "locale", rules),
+    }.get(kind, lambda: attribute(kind))()
     return f"CASE WHEN NOT {assumed(kind)} THEN {value} END"
 
 
@@ -90,8 +138,10 @@ def assumed(name: str) -> str:
 def kinds(rules: IdentityRules) -> list[str]:
     """The kinds of keys that link, the surest first."""
     return [
-        *(["email"] if rules.email else []), *rules.attributes, *(["phone"] if rules.phone else []),
-    ]  # fmt: skip
+        *(["email"] if rules.email else []),
+        *rules.attributes,
+        *(["phone"] if rules.phone else []),
+    ]
 
 
 def collect(lake: Lake, rules: IdentityRules) -> str:

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from retention.lake.lake import Lake
 
 PARTED = ("undone", "rejected")
-KINDS = {"email": "the same e-mail address", "phone": "the same telephone number", "probable": "likeness"}
+KINDS = {
+    "email": "the same e-mail address",
+    "phone": "the same telephone number",
+    "probable": "likeness",
+}
 
 
 def link_id(one: str, other: str) -> str:
@@ -40,12 +44,16 @@ def writing(lake: Lake) -> Iterator[pd.DataFrame]:
         yield resolve.history(lake)
 
 
-def add(lake: Lake, log: pd.DataFrame, rows: pd.DataFrame, by: str, at: datetime | None = None) -> int:
+def add(
+    lake: Lake, log: pd.DataFrame, rows: pd.DataFrame, by: str, at: datetime | None = None
+) -> int:
     """Add decisions (columns of the table but those of the decision) in one commit; returns how many."""
     if not len(rows):
         return 0
     first = 0 if log.empty else int(log["seq"].max()) + 1
-    rows = rows.assign(decided_at=at or clock.now(), decided_by=by, seq=range(first, first + len(rows)))
+    rows = rows.assign(
+        decided_at=at or clock.now(), decided_by=by, seq=range(first, first + len(rows))
+    )
     store.append(lake.root, LINKS, arrow(rows, LINKS))
     return len(rows)
 
@@ -100,7 +108,9 @@ def since(lake: Lake, ids: Iterable[str]) -> dict[str, datetime]:
     """When each of these ids was first known: customer since, or the first event; ids without either are left out."""
     import pyarrow as pa
 
-    customers, events = (lake.table(name, identity="stored").get_name() for name in ("customers", "events"))
+    customers, events = (
+        lake.table(name, identity="stored").get_name() for name in ("customers", "events")
+    )
     lake.duckdb.register("_ids", pa.table({"id": pa.array(list(ids), pa.string())}))
     rows = lake.duckdb.execute(
         f"""SELECT id, min(moment) FROM (

@@ -42,9 +42,17 @@ WORDS = (
 )  # what can tell people apart; locale only helps
 # Pairs that agree on one of these are looked at.
 BLOCKS: tuple[tuple[str, ...], ...] = (
-    ("email_local",), ("phone",), ("last", "postcode"), ("first", "postcode"), ("first", "last"), ("last", "birth"),
-    ("first", "birth"), ("low", "high"), ("postcode", "substr(email_local, 1, 3)"), ("last", "substr(email_local, 1, 4)"),
-)  # fmt: skip
+    ("email_local",),
+    ("phone",),
+    ("last", "postcode"),
+    ("first", "postcode"),
+    ("first", "last"),
+    ("last", "birth"),
+    ("first", "birth"),
+    ("low", "high"),
+    ("postcode", "substr(email_local, 1, 3)"),
+    ("last", "substr(email_local, 1, 4)"),
+)
 # Each run of EM holds one block fixed and learns the comparisons outside it.
 LEARNED_IN: tuple[tuple[str, ...], ...] = (
     ("first", "last"),
@@ -61,7 +69,13 @@ _SURE: tuple[tuple[str, ...], ...] = (
 
 
 def link(
-    lake: Lake, rules: IdentityRules, *, accept: float, review: float, by: str, progress: Progress = silent
+    lake: Lake,
+    rules: IdentityRules,
+    *,
+    accept: float,
+    review: float,
+    by: str,
+    progress: Progress = silent,
 ) -> exact.Linked:
     """Link customers who are alike: accept from ``accept`` on, leave to a person from ``review`` on, ignore below.
 
@@ -116,7 +130,9 @@ def alike(people: pd.DataFrame, review: float, *, progress: Progress = silent) -
 
         blocks = _blocks(con, used)
         linker = Linker(
-            DuckDBAPI(connection=con).register("people_in"), _settings(people, used, blocks), log_level=None
+            DuckDBAPI(connection=con).register("people_in"),
+            _settings(people, used, blocks),
+            log_level=None,
         )
         _learn(linker, con, used, progress)
         progress(8, 10, "Comparing the customers")
@@ -162,7 +178,8 @@ def _people(lake: Lake, rules: IdentityRules) -> pd.DataFrame:
 
 def _attribute(names: tuple[str, ...]) -> str:
     each = ", ".join(
-        f"nullif(trim(json_extract_string(attributes, {literal('$.' + name)})), '')" for name in names
+        f"nullif(trim(json_extract_string(attributes, {literal('$.' + name)})), '')"
+        for name in names
     )
     return f"coalesce({each})"
 
@@ -171,7 +188,9 @@ def _too_little(people: pd.DataFrame) -> str:
     """Why likeness cannot tell anything here; empty where it can."""
     used = [name for name in WORDS if len(people) and people[name].notna().mean() >= FILLED]
     if len(people) < FEWEST:
-        return f"there are {len(people)} customers with a row; likeness needs {FEWEST} to learn from."
+        return (
+            f"there are {len(people)} customers with a row; likeness needs {FEWEST} to learn from."
+        )
     if len(used) < 3 or not {"email", "phone", "postcode", "birth"} & set(used):
         had = ", ".join(used) or "nothing"
         return (
@@ -185,8 +204,12 @@ def _new(log: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     """Those on which nobody has decided and that are not one customer already."""
     held = resolve.current(log)
     people = resolve.canonical(held[held["state"] == "accepted"], log)
-    ids = [links.link_id(*pair) for pair in zip(found["customer_id"], found["same_as"], strict=True)]
-    one, other = (found[name].map(lambda who: people.get(who, who)) for name in ("customer_id", "same_as"))
+    ids = [
+        links.link_id(*pair) for pair in zip(found["customer_id"], found["same_as"], strict=True)
+    ]
+    one, other = (
+        found[name].map(lambda who: people.get(who, who)) for name in ("customer_id", "same_as")
+    )
     decided = found.assign(link_id=ids)["link_id"].isin(held["link_id"])
     return found[(one != other) & ~decided].reset_index(drop=True)
 
@@ -205,13 +228,17 @@ def _settings(people: pd.DataFrame, used: list[str], blocks: list[tuple[str, ...
 
     comparisons: list[Any] = []
     if {"first", "last"} <= set(used):
-        comparisons.append(ForenameSurnameComparison("first", "last", jaro_winkler_thresholds=[0.92, 0.85]))
+        comparisons.append(
+            ForenameSurnameComparison("first", "last", jaro_winkler_thresholds=[0.92, 0.85])
+        )
     elif "first" in used:
         comparisons.append(JaroWinklerAtThresholds("first", [0.92, 0.85]))
     if "email" in used:
         comparisons.append(_email())
     comparisons += [
-        LevenshteinAtThresholds(name, [1]) for name in ("phone", "postcode", "birth") if name in used
+        LevenshteinAtThresholds(name, [1])
+        for name in ("phone", "postcode", "birth")
+        if name in used
     ]
     if people["locale"].nunique() > 1:
         comparisons.append(ExactMatch("locale"))
@@ -251,7 +278,9 @@ def _email() -> Any:
 
 def _blocks(con: Any, used: list[str]) -> list[tuple[str, ...]]:
     """The blocking rules that the data has columns for and that do not yield too many pairs."""
-    return [block for block in BLOCKS if _there(block, used) and 0 < _pairs(con, block) <= MOST_PAIRS]
+    return [
+        block for block in BLOCKS if _there(block, used) and 0 < _pairs(con, block) <= MOST_PAIRS
+    ]
 
 
 def _there(block: tuple[str, ...], used: list[str]) -> bool:
@@ -263,7 +292,9 @@ def _there(block: tuple[str, ...], used: list[str]) -> bool:
 def _pairs(con: Any, block: tuple[str, ...]) -> int:
     there = " AND ".join(f"{name} IS NOT NULL" for name in block)
     counted = f"SELECT count(*) AS n FROM people_in WHERE {there} GROUP BY {', '.join(block)}"
-    return int(con.execute(f"SELECT coalesce(sum(n * (n - 1) / 2), 0) FROM ({counted})").fetchall()[0][0])
+    return int(
+        con.execute(f"SELECT coalesce(sum(n * (n - 1) / 2), 0) FROM ({counted})").fetchall()[0][0]
+    )
 
 
 def _learn(linker: Any, con: Any, used: list[str], progress: Progress) -> None:
@@ -272,14 +303,20 @@ def _learn(linker: Any, con: Any, used: list[str], progress: Progress) -> None:
     from splink.internals.exceptions import EMTrainingException
 
     training = linker.training
-    sure = [block for block in _SURE if _there(block, used) and 0 < _pairs(con, block) <= MOST_PAIRS]
+    sure = [
+        block for block in _SURE if _there(block, used) and 0 < _pairs(con, block) <= MOST_PAIRS
+    ]
     progress(1, 10, "Learning how often strangers agree")
     if sure:
         training.estimate_probability_two_random_records_match(
             [block_on(*block) for block in sure], recall=0.7
         )
     training.estimate_u_using_random_sampling(max_pairs=SAMPLED_PAIRS, seed=SEED)
-    blocks = [block for block in LEARNED_IN if _there(block, used) and 0 < _pairs(con, block) <= MOST_PAIRS]
+    blocks = [
+        block
+        for block in LEARNED_IN
+        if _there(block, used) and 0 < _pairs(con, block) <= MOST_PAIRS
+    ]
     for number, block in enumerate(blocks):
         progress(2 + number, 10, f"Learning from those with the same {' and '.join(block)}")
         try:
@@ -291,9 +328,9 @@ def _learn(linker: Any, con: Any, used: list[str], progress: Progress) -> None:
 def _evidence(levels: pd.DataFrame) -> list[dict[str, str]]:
     """How well each attribute agrees, in a word."""
     words = levels.apply(
-        lambda level: level.map(lambda g: "missing" if g < 0 else "different" if g == 0 else "alike").where(
-            level < max(level.max(), 1), "equal"
-        )
+        lambda level: level.map(
+            lambda g: "missing" if g < 0 else "different" if g == 0 else "alike"
+        ).where(level < max(level.max(), 1), "equal")
     )
     words.columns = [_name_of(name) for name in levels.columns]
     return [{k: v for k, v in row.items() if v != "missing"} for row in words.to_dict("records")]
@@ -310,7 +347,9 @@ def _database(people: pd.DataFrame) -> Iterator[Any]:
     import duckdb
     import pyarrow as pa
 
-    con = duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
+    con = duckdb.connect(
+        config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+    )
     try:
         con.register("_people", pa.Table.from_pandas(people, preserve_index=False))
         con.execute("CREATE TABLE people_in AS SELECT * FROM _people")

@@ -18,8 +18,17 @@ if TYPE_CHECKING:
 Identity = datetime | Literal["now", "stored"]
 BY_CUSTOMER = ("events", "customers", "treatments")
 _COLUMNS = (
-    "link_id", "customer_id", "same_as", "customer_since", "same_as_since", "method", "state", "evident_at", "decided_at", "seq",
-)  # fmt: skip
+    "link_id",
+    "customer_id",
+    "same_as",
+    "customer_since",
+    "same_as_since",
+    "method",
+    "state",
+    "evident_at",
+    "decided_at",
+    "seq",
+)
 
 
 class Identities:
@@ -78,11 +87,16 @@ class Identities:
         people = canonical(links, self._log)
         if not people:
             return ""
-        name = "people_" + sha256("\n".join(map("\t".join, sorted(people.items()))).encode()).hexdigest()[:16]
+        name = (
+            "people_"
+            + sha256("\n".join(map("\t".join, sorted(people.items()))).encode()).hexdigest()[:16]
+        )
         if name not in self._made:
             rows = pa.table({"_old": list(people), "_canonical": list(people.values())})
             self._lake.duckdb.register("_people", rows)
-            self._lake.duckdb.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS SELECT * FROM _people')
+            self._lake.duckdb.execute(
+                f'CREATE OR REPLACE TEMP TABLE "{name}" AS SELECT * FROM _people'
+            )
             self._lake.duckdb.unregister("_people")
             self._made[name] = people
         return name
@@ -96,7 +110,10 @@ def history(lake: Lake) -> pd.DataFrame:
         for name in _COLUMNS
     )
     if not paths:
-        columns, relation = ", ".join(f"NULL AS {name}" for name in _COLUMNS), "(SELECT 1) WHERE false"
+        columns, relation = (
+            ", ".join(f"NULL AS {name}" for name in _COLUMNS),
+            "(SELECT 1) WHERE false",
+        )
     else:
         relation = f"read_parquet({paths!r}) ORDER BY seq, link_id"
     return lake.duckdb.execute(f"SELECT {columns} FROM {relation}").df()
@@ -109,7 +126,9 @@ def current(log: pd.DataFrame, at: datetime | None = None) -> pd.DataFrame:
     return log.drop_duplicates("link_id", keep="last")
 
 
-def accepted(log: pd.DataFrame, before: datetime | None, at: datetime | None = None) -> pd.DataFrame:
+def accepted(
+    log: pd.DataFrame, before: datetime | None, at: datetime | None = None
+) -> pd.DataFrame:
     """The links that count."""
     links = current(log, at)
     links = links[links["state"] == "accepted"]
@@ -145,7 +164,9 @@ def components(one: pd.Series, other: pd.Series) -> tuple[Any, Any]:
     both = np.concatenate([one.to_numpy(dtype=object), other.to_numpy(dtype=object)])
     ids, place = np.unique(both, return_inverse=True)
     n = len(one)
-    graph = coo_matrix((np.ones(n, dtype=np.int8), (place[:n], place[n:])), shape=(len(ids), len(ids)))
+    graph = coo_matrix(
+        (np.ones(n, dtype=np.int8), (place[:n], place[n:])), shape=(len(ids), len(ids))
+    )
     return ids, connected_components(graph, directed=False)[1]
 
 
@@ -196,14 +217,15 @@ def merged(rows: str, people: str) -> str:
     columns = ", ".join(
         [
             "who AS customer_id",
-            first("email", consented), first("phone", consented),
+            first("email", consented),
+            first("phone", consented),
             *(first(name) for name in ("name", "locale", "timezone")),
             "min(created_at) AS created_at",
             "bool_and(marketing_consent) AS marketing_consent",
             """list_reduce(list_prepend('{}', list(attributes ORDER BY own, created_at DESC NULLS FIRST, customer_id DESC)
                 FILTER (attributes IS NOT NULL)), lambda low, high: json_merge_patch(low, high)::VARCHAR) AS attributes""",
         ]
-    )  # fmt: skip
+    )
     linked = f'(SELECT _old AS id, _canonical AS who FROM "{people}" UNION SELECT _canonical, _canonical FROM "{people}")'
     return (
         f"WITH _rows AS ({rows}), _linked AS {linked} SELECT _rows.* FROM _rows ANTI JOIN _linked ON customer_id = id "

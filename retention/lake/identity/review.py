@@ -27,7 +27,11 @@ from retention.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
-FROM = {"accepted": ("proposed", "rejected", "undone"), "rejected": ("proposed",), "undone": ("accepted",)}
+FROM = {
+    "accepted": ("proposed", "rejected", "undone"),
+    "rejected": ("proposed",),
+    "undone": ("accepted",),
+}
 VERB = {"accepted": "accept", "rejected": "reject", "undone": "undo"}
 LIVE = ("approved", "scheduled", "sending", "live", "measuring")
 _SHOWN = ("name", "email", "phone", "created_at")
@@ -74,9 +78,13 @@ def link(
         directory.sync(lake, session, settings)
         both = both_arms(lake, session, settings)
     return {
-        "exact": by_key.as_dict(), "probable": alike and alike.as_dict(), "accept": accept, "review": review,
-        "both_arms": list(both), "seconds": round(perf_counter() - started, 3),
-    }  # fmt: skip
+        "exact": by_key.as_dict(),
+        "probable": alike and alike.as_dict(),
+        "accept": accept,
+        "review": review,
+        "both_arms": list(both),
+        "seconds": round(perf_counter() - started, 3),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +176,16 @@ def _pair(row: dict[str, Any]) -> dict[str, Any]:
 
     evidence = row["evidence"]
     return {
-        "link_id": row["link_id"], "customer_id": row["customer_id"], "same_as": row["same_as"],
-        "method": row["method"], "probability": float(row["probability"]), "state": row["state"],
+        "link_id": row["link_id"],
+        "customer_id": row["customer_id"],
+        "same_as": row["same_as"],
+        "method": row["method"],
+        "probability": float(row["probability"]),
+        "state": row["state"],
         "evidence": json.loads(evidence) if isinstance(evidence, str) else evidence or {},
-        "decided_at": row["decided_at"].isoformat(), "decided_by": row["decided_by"],
-    }  # fmt: skip
+        "decided_at": row["decided_at"].isoformat(),
+        "decided_by": row["decided_by"],
+    }
 
 
 def review(lake: Lake, *, state: str = "proposed") -> list[dict[str, Any]]:
@@ -195,7 +208,9 @@ def of_customer(lake: Lake, customer_id: str) -> dict[str, Any]:
     """
     ids = links.ids_of(lake, customer_id)
     held = [row for row in links.described(lake) if {row["customer_id"], row["same_as"]} & {*ids}]
-    told = sorted(_told(lake, held), key=lambda pair: (LINK_STATES.index(pair["state"]), pair["link_id"]))
+    told = sorted(
+        _told(lake, held), key=lambda pair: (LINK_STATES.index(pair["state"]), pair["link_id"])
+    )
     return {"ids": list(ids), "pairs": told}
 
 
@@ -206,11 +221,14 @@ def _told(lake: Lake, held: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ids = {pair[side] for pair in pairs for side in ("customer_id", "same_as")}
     known: dict[str, dict[str, Any]] = {}
     if ids:
-        rows = customers.filter(customers.customer_id.isin(sorted(ids))).select("customer_id", *_SHOWN)
+        rows = customers.filter(customers.customer_id.isin(sorted(ids))).select(
+            "customer_id", *_SHOWN
+        )
         frame = rows.mutate(created_at=rows.created_at.cast("string")).to_pyarrow()
         known = {row.pop("customer_id"): row for row in frame.to_pylist()}
     return [
-        pair | {"later": known.get(pair["customer_id"], {}), "earlier": known.get(pair["same_as"], {})}
+        pair
+        | {"later": known.get(pair["customer_id"], {}), "earlier": known.get(pair["same_as"], {})}
         for pair in pairs
     ]
 
@@ -221,11 +239,14 @@ def _open(lake: Lake, held: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         row
         for row in held
-        if people.get(row["customer_id"], row["customer_id"]) != people.get(row["same_as"], row["same_as"])
+        if people.get(row["customer_id"], row["customer_id"])
+        != people.get(row["same_as"], row["same_as"])
     ]
 
 
-def status(lake: Lake, session: Session, settings: Settings, rules: IdentityRules) -> dict[str, Any]:
+def status(
+    lake: Lake, session: Session, settings: Settings, rules: IdentityRules
+) -> dict[str, Any]:
     """How many links there are in which state, how many customers they make, and what links nobody."""
     held = links.described(lake)
     people = lake.identities.people()
@@ -245,7 +266,7 @@ def status(lake: Lake, session: Session, settings: Settings, rules: IdentityRule
         "both_arms": list(both_arms(lake, session, settings)),
         "accept": rules.accept,
         "review": rules.review,
-    }  # fmt: skip
+    }
 
 
 def write_csv(pairs: list[dict[str, Any]], path: Path) -> None:
@@ -255,8 +276,15 @@ def write_csv(pairs: list[dict[str, Any]], path: Path) -> None:
     from retention.csv import to_csv
 
     rows = [
-        {name: pair[name] for name in ("link_id", "probability", "method", "customer_id", "same_as")}
-        | {f"{side}_{name}": pair[side].get(name) for side in ("earlier", "later") for name in _SHOWN}
+        {
+            name: pair[name]
+            for name in ("link_id", "probability", "method", "customer_id", "same_as")
+        }
+        | {
+            f"{side}_{name}": pair[side].get(name)
+            for side in ("earlier", "later")
+            for name in _SHOWN
+        }
         | {"evidence": ", ".join(f"{name}: {how}" for name, how in pair["evidence"].items())}
         for pair in pairs
     ]
@@ -273,15 +301,18 @@ def both_arms(lake: Lake, session: Session, settings: Settings) -> tuple[dict[st
         select(Campaign.id, Campaign.name, Assignment.customer_id, Assignment.arm)
         .join(Assignment, Assignment.campaign_id == Campaign.id)
         .where(
-            Campaign.team_id == settings.team_id, Campaign.state.in_(LIVE),
+            Campaign.team_id == settings.team_id,
+            Campaign.state.in_(LIVE),
             Assignment.arm.in_(("treatment", "control")),
         )
-    )  # fmt: skip
+    )
     arms: dict[tuple[str, str, str], set[str]] = {}
     for campaign, name, customer, arm in rows:
         if customer in ids:
             arms.setdefault((campaign, name, people.get(customer, customer)), set()).add(arm)
-    mixed = Counter((campaign, name) for (campaign, name, _), found in arms.items() if len(found) > 1)
+    mixed = Counter(
+        (campaign, name) for (campaign, name, _), found in arms.items() if len(found) > 1
+    )
     return tuple(
         {"campaign_id": campaign, "name": name, "customers": number}
         for (campaign, name), number in sorted(mixed.items())

@@ -24,11 +24,24 @@ class IdentityRules(BaseModel):
     )
     dots: tuple[str, ...] = ("gmail.com", "googlemail.com")  # where dots in an address mean nothing
     plus: tuple[str, ...] = (
-        "gmail.com", "googlemail.com", "outlook.com", "hotmail.com", "live.com", "icloud.com", "me.com",
-        "fastmail.com", "proton.me", "protonmail.com", "pm.me",
-    )  # where +anything means nothing  # fmt: skip
-    most_shared: Annotated[int, Field(ge=2, le=100)] = 4  # a key of more customers than this links nobody
-    largest: Annotated[int, Field(ge=2, le=1000)] = 12  # nobody becomes one with more ids than this by itself
+        "gmail.com",
+        "googlemail.com",
+        "outlook.com",
+        "hotmail.com",
+        "live.com",
+        "icloud.com",
+        "me.com",
+        "fastmail.com",
+        "proton.me",
+        "protonmail.com",
+        "pm.me",
+    )  # where +anything means nothing
+    most_shared: Annotated[int, Field(ge=2, le=100)] = (
+        4  # a key of more customers than this links nobody
+    )
+    largest: Annotated[int, Field(ge=2, le=1000)] = (
+        12  # nobody becomes one with more ids than this by itself
+    )
     accept: Annotated[float, Field(gt=0, le=1)] = 0.95
     review: Annotated[float, Field(gt=0, le=1)] = 0.7
 

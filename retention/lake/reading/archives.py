@@ -32,10 +32,15 @@ def unzipped(path: Path, folder: Path, kinds: Collection[str]) -> Path:
             tables = [one for one in archive.infolist() if _is_table(one, kinds)]
             if len(tables) != 1:
                 names = (
-                    ", ".join(sorted(one.filename for one in tables)[:5]) or "nothing that can be imported"
+                    ", ".join(sorted(one.filename for one in tables)[:5])
+                    or "nothing that can be imported"
                 )
-                raise BadInput(f"{path.name} holds {names}; unpack it, and import each file by its name.")
-            target = folder / Path(tables[0].filename).name  # never a path of the archive's choosing
+                raise BadInput(
+                    f"{path.name} holds {names}; unpack it, and import each file by its name."
+                )
+            target = (
+                folder / Path(tables[0].filename).name
+            )  # never a path of the archive's choosing
             with archive.open(tables[0]) as packed, target.open("wb") as plain:
                 shutil.copyfileobj(packed, plain, 1 << 20)
             return target
@@ -90,7 +95,10 @@ def workbook(path: Path, folder: Path) -> tuple[Path, list[str]]:
     target = folder / f"{path.stem}.parquet"
     whole.astype("string").to_parquet(target, index=False)
     left = [str(name) for name in sheets if name not in alike]
-    return target, [*map(str, alike), *(f"{name} (left out: other columns or no rows)" for name in left)]
+    return target, [
+        *map(str, alike),
+        *(f"{name} (left out: other columns or no rows)" for name in left),
+    ]
 
 
 def check_packing(path: Path, packing: str, said: str) -> None:

@@ -69,7 +69,9 @@ def readings(
     wanted = _wanted(columns, mapping, typed)
     stats = look(con, relation, columns, wanted, mapping.date_format)
     numbers = {
-        name: seen for name, seen in stats.items() if wanted[name] in ("number", "any") and seen.numeric
+        name: seen
+        for name, seen in stats.items()
+        if wanted[name] in ("number", "any") and seen.numeric
     }
     comma = _comma(numbers, mapping, found)
     for name, seen in stats.items():
@@ -112,7 +114,9 @@ def _wanted(columns: dict[str, str], mapping: Mapping, typed: bool) -> dict[str,
             kind = kinds.get(key) or ("any" if key in computed and key not in as_text else None)
             if kind:
                 wanted[name] = "any" if kind in ("number", "moment") and key in computed else kind
-        elif kinds.get(key) == "moment" and (type_.endswith("INT") or type_ in ("INTEGER", "DOUBLE")):
+        elif kinds.get(key) == "moment" and (
+            type_.endswith("INT") or type_ in ("INTEGER", "DOUBLE")
+        ):
             wanted[name] = "moment"
     return wanted
 
@@ -149,7 +153,9 @@ class Look:
     @property
     def timely(self) -> bool:
         """Whether it is a column of times, by nearly all of its values."""
-        times = self.moments + max(self.ordered, self.named, self.compact, self.seconds, self.millis)
+        times = self.moments + max(
+            self.ordered, self.named, self.compact, self.seconds, self.millis
+        )
         return bool(self.filled and max(times, self.fitting) >= NEARLY_ALL * self.filled)
 
     @property
@@ -167,7 +173,11 @@ class Look:
 
 
 def look(
-    con: Any, relation: str, columns: dict[str, str], wanted: dict[str, str], date_format: str | None = None
+    con: Any,
+    relation: str,
+    columns: dict[str, str],
+    wanted: dict[str, str],
+    date_format: str | None = None,
 ) -> dict[str, Look]:
     """One pass over the rows for all columns; the look of a value is only examined where a plain cast fails."""
     if not wanted:
@@ -177,7 +187,10 @@ def look(
         text = columns[name] == "VARCHAR"
         groups.append(
             _counts(
-                quoted(name) if text else f"{quoted(name)}::BIGINT::VARCHAR", wanted[name], text, date_format
+                quoted(name) if text else f"{quoted(name)}::BIGINT::VARCHAR",
+                wanted[name],
+                text,
+                date_format,
             )
         )
     width = len(groups[0])
@@ -205,14 +218,28 @@ def _counts(raw: str, kind: str, text: bool, date_format: str | None) -> list[st
     return [
         f"count({column})",
         f"count(try_cast({column} AS DOUBLE))" if number else "0",
-        f"count(coalesce(try_cast({column} AS DOUBLE), {_cleaned(column, False)}))" if number else "0",
-        count(f"CASE WHEN contains({raw}, ',') THEN {_cleaned(column, True)} IS NOT NULL "
-              f"ELSE try_cast({column} AS DOUBLE) IS NOT NULL OR {_cleaned(column, True)} IS NOT NULL END", number),
+        f"count(coalesce(try_cast({column} AS DOUBLE), {_cleaned(column, False)}))"
+        if number
+        else "0",
+        count(
+            f"CASE WHEN contains({raw}, ',') THEN {_cleaned(column, True)} IS NOT NULL "
+            f"ELSE try_cast({column} AS DOUBLE) IS NOT NULL OR {_cleaned(column, True)} IS NOT NULL END",
+            number,
+        ),
         count(f"try_cast({column} AS BIGINT) <> try_cast({column} AS DOUBLE)", number),
         count(f"{raw} LIKE '0_%' AND {raw} NOT LIKE '0.%' AND {raw} NOT LIKE '0,%'", number),
-        count(f"contains({raw}, ',') AND regexp_matches({raw}, '\\.\\d{{3}},|^\\D*\\d*,(\\d{{1,2}}|\\d{{4,}})\\D*$')", number),
-        count(f"contains({raw}, '.') AND regexp_matches({raw}, ',\\d{{3}}\\.|^\\D*\\d*\\.(\\d{{1,2}}|\\d{{4,}})\\D*$')", number),
-        count(f"contains({raw}, ',') AND {odd} AND regexp_matches({raw}, '^\\D*\\d{{1,3}}(,\\d{{3}})+\\D*$')", number),
+        count(
+            f"contains({raw}, ',') AND regexp_matches({raw}, '\\.\\d{{3}},|^\\D*\\d*,(\\d{{1,2}}|\\d{{4,}})\\D*$')",
+            number,
+        ),
+        count(
+            f"contains({raw}, '.') AND regexp_matches({raw}, ',\\d{{3}}\\.|^\\D*\\d*\\.(\\d{{1,2}}|\\d{{4,}})\\D*$')",
+            number,
+        ),
+        count(
+            f"contains({raw}, ',') AND {odd} AND regexp_matches({raw}, '^\\D*\\d{{1,3}}(,\\d{{3}})+\\D*$')",
+            number,
+        ),
         count(f"contains({raw}, '.') AND try_cast({raw} AS DOUBLE) IS NOT NULL", kind == "id"),
         count(f"contains({raw}, '.0') AND regexp_matches({raw}, '^-?\\d+\\.0+$')", kind == "id"),
         f"count({_plain(column)})" if moment else "0",
@@ -222,12 +249,18 @@ def _counts(raw: str, kind: str, text: bool, date_format: str | None) -> list[st
         count(f"{odder} AND {second} BETWEEN 13 AND 31 AND {first} BETWEEN 1 AND 12", moment),
         count(f"{odder} AND length(regexp_extract({column}, '{_ORDERED}', 3)) = 2", moment),
         count(f"{odder} AND regexp_matches({raw}, '^\\s*\\d{{1,2}}\\.\\d')", moment),
-        count(f"{odder} AND regexp_matches({raw}, '(?i)jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec')", moment),
-        count(f"{odder} AND regexp_matches({column}, '^(19|20)\\d\\d(0[1-9]|1[0-2])([0-2]\\d|3[01])(\\d{{4}}|\\d{{6}}| .*)?$')", moment),
+        count(
+            f"{odder} AND regexp_matches({raw}, '(?i)jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec')",
+            moment,
+        ),
+        count(
+            f"{odder} AND regexp_matches({column}, '^(19|20)\\d\\d(0[1-9]|1[0-2])([0-2]\\d|3[01])(\\d{{4}}|\\d{{6}}| .*)?$')",
+            moment,
+        ),
         count(f"{odder} AND regexp_matches({column}, '^\\d{{9,10}}(\\.\\d+)?$')", moment),
         count(f"{odder} AND regexp_matches({column}, '^\\d{{12,13}}$')", moment),
         f"count({_fitting(column, date_format)})" if moment and date_format else "0",
-    ]  # fmt: skip
+    ]
 
 
 # ---------------------------------------------------------------- numbers
@@ -264,11 +297,15 @@ def _comma(numbers: dict[str, Look], mapping: Mapping, found: Readings) -> bool:
     return commas > points
 
 
-def _number(name: str, seen: Look, kind: str, comma: bool, mapping: Mapping, found: Readings) -> None:
+def _number(
+    name: str, seen: Look, kind: str, comma: bool, mapping: Mapping, found: Readings
+) -> None:
     column = f"nullif(trim({quoted(name)}), '')"
     if not mapping.decimal:  # a column that is decided by itself is not overruled by its neighbours
         comma = seen.commas > seen.points if seen.commas or seen.points else comma
-    if comma and (seen.commas or seen.threes or seen.points or seen.plain < seen.filled or seen.fractions):
+    if comma and (
+        seen.commas or seen.threes or seen.points or seen.plain < seen.filled or seen.fractions
+    ):
         found.columns[name] = Reading("DOUBLE", _cleaned(column, True), "is no number")
     elif seen.cleaned > seen.plain:
         sql = f"coalesce(try_cast({column} AS DOUBLE), {_cleaned(column, False)})"
@@ -315,7 +352,9 @@ def _moment(name: str, seen: Look, kind: str, mapping: Mapping, found: Readings)
         return
     else:
         return
-    found.columns[name] = Reading("TIMESTAMP", f"coalesce({_plain(column)}, {sql})", "is no date or time")
+    found.columns[name] = Reading(
+        "TIMESTAMP", f"coalesce({_plain(column)}, {sql})", "is no date or time"
+    )
     found.dates[name] = said
 
 
@@ -360,7 +399,10 @@ def _in_order(column: str, seen: Look, day_first: bool) -> tuple[str, str]:
     day = f"%d/%m/{year}" if day_first else f"%m/%d/{year}"
     slashed = f"regexp_replace({column}, '^(\\d+)[./-](\\d+)[./-](\\d+)[T, ]*', '\\1/\\2/\\3 ')"
     formats = ", ".join(literal(day + time) for time in _TIMES)
-    return f"try_strptime(trim({slashed}), [{formats}])", "day first" if day_first else "month first"
+    return (
+        f"try_strptime(trim({slashed}), [{formats}])",
+        "day first" if day_first else "month first",
+    )
 
 
 def _day_first(name: str, seen: Look, mapping: Mapping, found: Readings) -> bool:

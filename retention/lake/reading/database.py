@@ -13,7 +13,9 @@ ROWS_AT_ONCE = 50_000
 _PLAIN = (str, int, float, bool, bytes, Decimal, datetime, date, time)
 
 
-def fetched(url: str, query: str | None, folder: Path, tell: Callable[[int], None]) -> tuple[str, list[Path]]:
+def fetched(
+    url: str, query: str | None, folder: Path, tell: Callable[[int], None]
+) -> tuple[str, list[Path]]:
     """Run a query and keep its rows as Parquet files of one schema.
 
     Parameters
@@ -54,7 +56,9 @@ def fetched(url: str, query: str | None, folder: Path, tell: Callable[[int], Non
             engine = sa.create_engine(url)
         try:
             with engine.connect() as connection, _Files(folder) as files:
-                streamed = connection.execution_options(stream_results=True, max_row_buffer=ROWS_AT_ONCE)
+                streamed = connection.execution_options(
+                    stream_results=True, max_row_buffer=ROWS_AT_ONCE
+                )
                 result = streamed.execute(sa.text(query))
                 columns = list(result.keys())
                 for rows in result.partitions(ROWS_AT_ONCE):
@@ -63,7 +67,9 @@ def fetched(url: str, query: str | None, folder: Path, tell: Callable[[int], Non
         finally:
             engine.dispose()
     except (sa.exc.SQLAlchemyError, ImportError) as error:
-        raise BadInput(f"The database cannot be read: {str(error).strip().splitlines()[0]}") from None
+        raise BadInput(
+            f"The database cannot be read: {str(error).strip().splitlines()[0]}"
+        ) from None
     if not files.rows:
         raise BadInput(f"The query on {name} has no rows.")
     return name, files.of_one_schema()
@@ -146,7 +152,9 @@ def _text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return (
-        str(value) if isinstance(value, _PLAIN) or not isinstance(value, dict | list) else json.dumps(value)
+        str(value)
+        if isinstance(value, _PLAIN) or not isinstance(value, dict | list)
+        else json.dumps(value)
     )
 
 
@@ -156,7 +164,9 @@ def _wider(one: Any, other: Any) -> Any:
     fields = []
     for mine, theirs in zip(one, other, strict=True):
         try:
-            both = pa.unify_schemas([pa.schema([mine]), pa.schema([theirs])], promote_options="permissive")
+            both = pa.unify_schemas(
+                [pa.schema([mine]), pa.schema([theirs])], promote_options="permissive"
+            )
             fields.append(both.field(0))
         except (pa.ArrowInvalid, pa.ArrowTypeError):
             fields.append(pa.field(mine.name, pa.string()))

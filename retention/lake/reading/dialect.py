@@ -21,13 +21,34 @@ PIECE = 1 << 20
 HEAD = 1 << 16
 SAMPLE = 1 << 16  # bytes around what is not ASCII; what the encoding is guessed from
 BOMS = (
-    (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
-)  # fmt: skip
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 CANDIDATES = [
-    "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "iso8859_2", "iso8859_7",
-    "iso8859_15", "koi8_r", "mac_roman", "cp850", "cp437", "cp932", "euc_jp", "gb18030", "big5", "euc_kr",
-]  # fmt: skip
+    "cp1252",
+    "cp1250",
+    "cp1251",
+    "cp1253",
+    "cp1254",
+    "cp1255",
+    "cp1256",
+    "cp1257",
+    "iso8859_2",
+    "iso8859_7",
+    "iso8859_15",
+    "koi8_r",
+    "mac_roman",
+    "cp850",
+    "cp437",
+    "cp932",
+    "euc_jp",
+    "gb18030",
+    "big5",
+    "euc_kr",
+]
 # What Western European shops write beside ASCII. A byte of windows-1252 is one of these far more often than not.
 WESTERN = frozenset(
     "£€¥§©®°±²³½¼¾·×«»‘’“”–—…•™ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØŒŠÙÚÛÜÝŽßàáâãäåæçèéêëìíîïñòóôõöøœšùúûüýžÿªº¿¡\xa0"
@@ -72,11 +93,16 @@ class Dialect:
     def reader(self) -> str:
         """The ``read_csv`` of it: all text, broken lines kept aside, what stands for nothing read as nothing."""
         options = {
-            "delim": literal(self.delimiter), "quote": literal(self.quote), "escape": literal(self.escape),
-            "skip": str(self.skip), "header": str(self.header).lower(), "all_varchar": "true",
-            "store_rejects": "true", "rejects_limit": "0",
+            "delim": literal(self.delimiter),
+            "quote": literal(self.quote),
+            "escape": literal(self.escape),
+            "skip": str(self.skip),
+            "header": str(self.header).lower(),
+            "all_varchar": "true",
+            "store_rejects": "true",
+            "rejects_limit": "0",
             "nullstr": "['', 'NaN', 'nan', 'NULL', 'null', 'None', '<NA>', '#N/A', 'NaT']",
-        }  # fmt: skip
+        }
         if self.packing:
             options["compression"] = literal(self.packing)
         if not self.header:
@@ -117,14 +143,26 @@ def detect(
         _transcode(path, packing, encoding, copy, spaced)
         path, packing = copy, None
         head = _head(path, None, "utf-8") if spaced else head
-    delimiter = "\t" if spaced else (mapping and mapping.delimiter) or ("\t" if kind == "tsv" else None)
+    delimiter = (
+        "\t" if spaced else (mapping and mapping.delimiter) or ("\t" if kind == "tsv" else None)
+    )
     sniffed = _sniffed(con, path, packing, delimiter, _lines_above(head, mapping))
     first = _first(head, sniffed)
     names, header = _header(first, sniffed, mapping)
     return Dialect(
-        path, packing, encoding, sniffed["delimiter"], sniffed["quote"], sniffed["escape"], sniffed["skip"], header,
-        names, spaced, sniffed["width"], several(first) if header else (),
-    )  # fmt: skip
+        path,
+        packing,
+        encoding,
+        sniffed["delimiter"],
+        sniffed["quote"],
+        sniffed["escape"],
+        sniffed["skip"],
+        header,
+        names,
+        spaced,
+        sniffed["width"],
+        several(first) if header else (),
+    )
 
 
 def encoding_of(path: Path, packing: str | None) -> str:
@@ -145,7 +183,9 @@ def encoding_of(path: Path, packing: str | None) -> str:
                 except UnicodeDecodeError:
                     valid = False
             if not piece.isascii() and len(sample) < SAMPLE:
-                sample += b"\n".join(re.findall(rb"[^\r\n]*[\x80-\xff][^\r\n]*", piece))[:SAMPLE] + b"\n"
+                sample += (
+                    b"\n".join(re.findall(rb"[^\r\n]*[\x80-\xff][^\r\n]*", piece))[:SAMPLE] + b"\n"
+                )
             if not valid and len(sample) >= SAMPLE:
                 break
     return "utf-8" if valid else _guessed(sample)
@@ -161,12 +201,16 @@ def _wide(head: bytes) -> str | None:
 
 
 def _guessed(sample: bytes) -> str:
-    good = re.findall(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}", sample)
+    good = re.findall(
+        rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}", sample
+    )
     high = sum(sample.count(byte) for byte in {*sample} if byte >= 0x80)
     if 2 * sum(map(len, good)) > high:
         return _BYTES
     western = [character for character in sample.decode("cp1252", "replace") if character > "\x7f"]
-    if sum(character in WESTERN for character in western) >= 0.98 * len(western) and _lonely(sample):
+    if sum(character in WESTERN for character in western) >= 0.98 * len(western) and _lonely(
+        sample
+    ):
         return "cp1252"
     from charset_normalizer import from_bytes
 
@@ -230,7 +274,10 @@ def _as_cp1252(error: UnicodeError) -> tuple[str, int]:
 
 
 def _transcode(path: Path, packing: str | None, encoding: str, copy: Path, spaced: bool) -> None:
-    with decoded(path, packing, encoding) as texts, copy.open("w", encoding="utf-8", newline="") as target:
+    with (
+        decoded(path, packing, encoding) as texts,
+        copy.open("w", encoding="utf-8", newline="") as target,
+    ):
         rest = ""
         for text in texts:
             if not spaced:
@@ -249,7 +296,9 @@ def _head(path: Path, packing: str | None, encoding: str) -> list[str]:
     """The first lines, blank ones too: what DuckDB skips is counted with them."""
     with _stream(path, packing) as pieces:
         text = next(_decoded(iter([next(pieces, b"")[:HEAD]]), encoding)).removeprefix("\ufeff")
-    lines = re.split(r"\r\n|\r|\n", text)  # as DuckDB does; Python's own splitlines knows ten more marks
+    lines = re.split(
+        r"\r\n|\r|\n", text
+    )  # as DuckDB does; Python's own splitlines knows ten more marks
     return lines[:-1] if len(text) * 2 > HEAD and len(lines) > 1 else lines
 
 
@@ -303,12 +352,18 @@ def _sniffed(
         "SELECT Delimiter, Quote, Escape, SkipRows, HasHeader, len(Columns) "
         f"FROM sniff_csv({literal(path)}{given})"
     ).fetchall()[0]
-    quote = '"' if found[1] in ("(empty)", "", None) else found[1]  # none in the sample is not none at all
+    quote = (
+        '"' if found[1] in ("(empty)", "", None) else found[1]
+    )  # none in the sample is not none at all
     escape = quote if found[2] in ("(empty)", "", None) else found[2]
     return {
-        "delimiter": found[0], "quote": quote, "escape": escape, "skip": found[3], "header": found[4],
+        "delimiter": found[0],
+        "quote": quote,
+        "escape": escape,
+        "skip": found[3],
+        "header": found[4],
         "width": found[5],
-    }  # fmt: skip
+    }
 
 
 def several(names: Sequence[str]) -> tuple[str, ...]:

@@ -31,7 +31,11 @@ def shaped(con: Any, source: Source, mapping: Mapping) -> Source:
         return source
     relation = f"(SELECT *{added} FROM {source.relation})"
     return replace(
-        source, relation=relation, columns=described(con, relation), added=added, base=source.relation
+        source,
+        relation=relation,
+        columns=described(con, relation),
+        added=added,
+        base=source.relation,
     )
 
 
@@ -48,7 +52,9 @@ def _made(con: Any, source: Source, added: str, mapping: Mapping) -> Source:
         first = str(error).strip().splitlines()[0]
         if lacks := re.search(r'olumn "([^"]+)" (in REPLACE list )?not found', first):
             first = f'it has no column "{lacks[1]}"; there are {", ".join(source.columns)}.'
-        raise BadInput(f"{source.name} does not fit {mapping.name} [{mapping.table.name}]: {first}") from None
+        raise BadInput(
+            f"{source.name} does not fit {mapping.name} [{mapping.table.name}]: {first}"
+        ) from None
     return replace(source, relation="shaped_rows", columns=described(con, "shaped_rows"), files=())
 
 
@@ -60,7 +66,9 @@ def is_nested(type_: str) -> bool:
 def nested(con: Any, source: Source) -> dict[str, str]:
     """The fields within the source's nested columns, by their dotted names: ``user.id`` and the SQL that reads it."""
     found: dict[str, str] = {}
-    waiting: list[tuple[tuple[str, ...], str]] = [((name,), type_) for name, type_ in source.columns.items()]
+    waiting: list[tuple[tuple[str, ...], str]] = [
+        ((name,), type_) for name, type_ in source.columns.items()
+    ]
     while waiting:
         path, type_ = waiting.pop(0)
         sql = ".".join(map(quoted, path))

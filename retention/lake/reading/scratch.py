@@ -15,7 +15,10 @@ _PREFIX, _HELD = "retention-import-", ".held"
 def scratch() -> Iterator[Path]:
     """A folder that only we may enter; dropped at the end, and where there is none (kill -9), by the next import."""
     _drop_what_is_left()
-    with tempfile.TemporaryDirectory(prefix=_PREFIX) as name, Path(name, f"{_HELD}.new").open("wb") as held:
+    with (
+        tempfile.TemporaryDirectory(prefix=_PREFIX) as name,
+        Path(name, f"{_HELD}.new").open("wb") as held,
+    ):
         fcntl.flock(held, fcntl.LOCK_EX)  # it goes with this process, however that ends
         Path(held.name).rename(Path(name, _HELD))  # nobody sees it before it is locked
         yield Path(name)

@@ -29,9 +29,16 @@ ROWS_AT_ONCE = 4_000_000  # rows that are held in memory, a few hundred bytes ea
 LARGE_TEXT = 1 << 28
 ZONELESS = ("DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS")
 SUFFIXES = {
-    ".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "json",
-    ".ndjson": "json", ".json": "json", **dict.fromkeys(WORKBOOKS, "workbook"),
-}  # fmt: skip
+    ".csv": "csv",
+    ".txt": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    **dict.fromkeys(WORKBOOKS, "workbook"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +127,9 @@ def found(files: list[str]) -> list[str]:
     for file in files:
         if is_url(file) or Path(file).is_file() or not glob.has_magic(file):
             named.append(file)
-        elif matching := sorted(path for path in glob.glob(file, recursive=True) if Path(path).is_file()):
+        elif matching := sorted(
+            path for path in glob.glob(file, recursive=True) if Path(path).is_file()
+        ):
             named.extend(matching)
         else:
             raise BadInput(f"{file} matches no file.")
@@ -176,7 +185,9 @@ def as_read(con: Any, source: Source, mapping: Mapping) -> Source:
     told = {"decimal": seen.decimal, "dates": seen.dates, "notes": [*twice, *seen.notes]}
     detected = source.detected | {name: value for name, value in told.items() if value}
     typed = [name for name in mapping.needing("moment") if source.columns.get(name) in ZONELESS]
-    return replace(source, readings=seen.columns, detected=detected, naive=(*seen.naive, *sorted(typed)))
+    return replace(
+        source, readings=seen.columns, detected=detected, naive=(*seen.naive, *sorted(typed))
+    )
 
 
 def _open(
@@ -208,7 +219,9 @@ def _open(
         raise
     except Exception as error:  # whatever the reader stumbled over is the file's
         first = str(error).strip().splitlines()[0]
-        first = re.sub(re.escape(str(folder)) + r"[^\s'\"]*", path.name, first)  # a scratch file is nobody's
+        first = re.sub(
+            re.escape(str(folder)) + r"[^\s'\"]*", path.name, first
+        )  # a scratch file is nobody's
         if packing:
             check_packing(path, packing, first)
         raise BadInput(f"{path.name} cannot be read as {kind.upper()}: {first}") from error
@@ -230,7 +243,10 @@ def _parquet(con: Any, path: Path, packing: str | None, only: str | None, folder
         import pyarrow as pa
 
         unpacked = folder / path.with_suffix("").name
-        with pa.input_stream(str(path), compression=packing) as packed, unpacked.open("wb") as plain:
+        with (
+            pa.input_stream(str(path), compression=packing) as packed,
+            unpacked.open("wb") as plain,
+        ):
             while chunk := packed.read(1 << 20):
                 plain.write(chunk)
         path, name = unpacked, path.name
@@ -247,14 +263,19 @@ def _parquet(con: Any, path: Path, packing: str | None, only: str | None, folder
         condition = f" WHERE {only}" if only else ""
         con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {relation}{condition}")
         return Source(name, "raw_rows", described(con, "raw_rows"), detected={"format": "parquet"})
-    return Source(name, relation, described(con, relation), detected={"format": "parquet"}, files=(path,))
+    return Source(
+        name, relation, described(con, relation), detected={"format": "parquet"}, files=(path,)
+    )
 
 
 def _workbook(con: Any, path: Path, folder: Path) -> Source:
     rows, sheets = workbook(path, folder)
     con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {_read_parquet([rows])}")
     return Source(
-        path.name, "raw_rows", described(con, "raw_rows"), detected={"format": "workbook", "sheets": sheets}
+        path.name,
+        "raw_rows",
+        described(con, "raw_rows"),
+        detected={"format": "workbook", "sheets": sheets},
     )
 
 
@@ -297,14 +318,25 @@ def _rows_and_rejects(con: Any, dialect: Dialect, folder: Path) -> tuple[Path, .
 
 
 def _json(con: Any, path: Path, packing: str | None, folder: Path) -> Source:
-    options = ["format = 'newline_delimited'", "ignore_errors = true", "maximum_object_size = 67108864"]
+    options = [
+        "format = 'newline_delimited'",
+        "ignore_errors = true",
+        "maximum_object_size = 67108864",
+    ]
     if packing:
         options.append(f"compression = '{packing}'")
     sniffed = described(
         con,
         f"read_json({literal(path)}, {', '.join(options)}, sample_size = -1, map_inference_threshold = -1)",
     )
-    text = ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "DATE", "TIME", "UUID", "JSON")  # as written, please
+    text = (
+        "TIMESTAMP",
+        "TIMESTAMP WITH TIME ZONE",
+        "DATE",
+        "TIME",
+        "UUID",
+        "JSON",
+    )  # as written, please
     columns = ", ".join(
         f"{literal(name)}: {literal('VARCHAR' if type_ in text else type_)}"
         for name, type_ in sniffed.items()
@@ -313,11 +345,17 @@ def _json(con: Any, path: Path, packing: str | None, folder: Path) -> Source:
     return _loaded(con, path.name, {"format": "json"}, _kept(con, reader, path, folder))
 
 
-def _database(con: Any, url: str, query: str | None, folder: Path, tell: Callable[[int], None]) -> Source:
+def _database(
+    con: Any, url: str, query: str | None, folder: Path, tell: Callable[[int], None]
+) -> Source:
     name, paths = fetched(url, query, folder, tell)
     relation = _read_parquet(paths)
     return Source(
-        name, relation, described(con, relation), detected={"format": "database"}, files=tuple(paths)
+        name,
+        relation,
+        described(con, relation),
+        detected={"format": "database"},
+        files=tuple(paths),
     )
 
 
@@ -334,9 +372,13 @@ def _kept(con: Any, reader: str, path: Path, folder: Path) -> tuple[Path, ...]:
 def _loaded(con: Any, name: str, detected: dict[str, Any], kept: tuple[Path, ...]) -> Source:
     rejected: dict[str, int] = {}
     if con.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'rejected_lines'").fetchall():
-        rejected = dict(con.execute("SELECT reason, count(*) FROM rejected_lines GROUP BY reason").fetchall())
+        rejected = dict(
+            con.execute("SELECT reason, count(*) FROM rejected_lines GROUP BY reason").fetchall()
+        )
     relation = _read_parquet(kept) if kept else "raw_rows"
-    return Source(name, relation, described(con, relation), rejected=rejected, detected=detected, files=kept)
+    return Source(
+        name, relation, described(con, relation), rejected=rejected, detected=detected, files=kept
+    )
 
 
 def described(con: Any, relation: str) -> dict[str, str]:

@@ -11,7 +11,9 @@ from retention.lake.reading.dialect import PIECE, Dialect, decoded
 
 _BREAK = re.compile(r"\r\n?|\n")
 _LINE = re.compile(rf"([^\r\n]*)(?:{_BREAK.pattern})")
-AS_IT_IS = "surrogateescape"  # bytes that are no UTF-8 stay what they are: the reader is to refuse them
+AS_IT_IS = (
+    "surrogateescape"  # bytes that are no UTF-8 stay what they are: the reader is to refuse them
+)
 
 
 def mended(dialect: Dialect, name: str, copy: Path) -> tuple[Dialect, list[str]]:
@@ -44,13 +46,18 @@ def mended(dialect: Dialect, name: str, copy: Path) -> tuple[Dialect, list[str]]
     records = _records(dialect)
     torn: list[str] = []
     rest, ended = "", False
-    with _texts(dialect) as texts, copy.open("w", encoding="utf-8", errors=AS_IT_IS, newline="") as target:
+    with (
+        _texts(dialect) as texts,
+        copy.open("w", encoding="utf-8", errors=AS_IT_IS, newline="") as target,
+    ):
         while rest or not ended:
             while not ended and len(rest) < 2 * PIECE:
                 text = next(texts, None)
                 ended = text is None
                 rest += text or ""
-            if ended and not rest.endswith(("\n", "\r")):  # as the others end: the reader takes no mixture
+            if ended and not rest.endswith(
+                ("\n", "\r")
+            ):  # as the others end: the reader takes no mixture
                 rest += (_BREAK.search(rest) or ["\n"])[0]
             whole, lines, rest = _parted(
                 records, rest, 0 if ended else PIECE

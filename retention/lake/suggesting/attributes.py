@@ -9,7 +9,14 @@ from retention.lake.mapping import literal, quoted
 from retention.lake.reading.sources import Source
 from retention.lake.suggesting.profiles import FEW, ROWS, Profile
 
-OF_ITEMS = ("recalled", "recall", "parent_id", "parent", "variant_of", "style")  # docs/recommendations.md
+OF_ITEMS = (
+    "recalled",
+    "recall",
+    "parent_id",
+    "parent",
+    "variant_of",
+    "style",
+)  # docs/recommendations.md
 VARIANTS = 10  # of one style, on average: a style of more is a taste (casual, boho)
 ONE = 0.98  # of the customers who stand there several times say one thing
 
@@ -23,12 +30,17 @@ def of_customers(
     sales the category is the item's.
     """
     few = [
-        one for one in profiles
-        if one not in chosen and 1 < one.distinct <= min(FEW, one.rows / 10) and not (one.is_number or one.is_moment or one.emails)
-    ]  # fmt: skip
+        one
+        for one in profiles
+        if one not in chosen
+        and 1 < one.distinct <= min(FEW, one.rows / 10)
+        and not (one.is_number or one.is_moment or one.emails)
+    ]
     if not few:
         return ""
-    told = ", ".join(f"count(DISTINCT {quoted(one.name)}) > 1 AS differs_{n}" for n, one in enumerate(few))
+    told = ", ".join(
+        f"count(DISTINCT {quoted(one.name)}) > 1 AS differs_{n}" for n, one in enumerate(few)
+    )
     several = ", ".join(f"avg(differs_{n}::INTEGER) FILTER (lines > 1)" for n in range(len(few)))
     found = con.execute(
         f"SELECT {several} FROM (SELECT count(*) AS lines, {told} FROM (FROM {source.relation} LIMIT {ROWS}) "
@@ -45,7 +57,9 @@ def of_items(profiles: list[Profile], chosen: Collection[Profile]) -> str:
     style = there.get("style")
     if style and style.filled * style.rows > VARIANTS * style.distinct:
         del there["style"]
-    listed = ", ".join(f"{literal(key)}, {quoted(there[key].name)}" for key in OF_ITEMS if key in there)
+    listed = ", ".join(
+        f"{literal(key)}, {quoted(there[key].name)}" for key in OF_ITEMS if key in there
+    )
     return f"json_object({listed})" if listed else ""
 
 

@@ -26,7 +26,9 @@ def named(target: str, profile: Profile) -> Line:
     if missing and target == "customer_id":
         missing += QUARANTINED
     return Line(
-        target, string(profile.name), f"{profile.distinct:,} different, like {profile.example[:30]}{missing}"
+        target,
+        string(profile.name),
+        f"{profile.distinct:,} different, like {profile.example[:30]}{missing}",
     )
 
 

@@ -34,14 +34,20 @@ def by_line(con: Any, source: sources.Source) -> tuple[sources.Source, str]:
         if type_.endswith("[]") and flatten.is_nested(type_.removesuffix("[]")):
             lines = _lines(con, source, columns[name])
             made = f"SELECT unnest({lines}) AS {LINE}, * FROM"
-            fields = sources.described(con, f"(SELECT unnest({LINE}) FROM ({made} {source.relation}))")
-            like = max(synonyms.likeness(field, synonyms.words()["events"]["item_id"]) for field in fields)
+            fields = sources.described(
+                con, f"(SELECT unnest({LINE}) FROM ({made} {source.relation}))"
+            )
+            like = max(
+                synonyms.likeness(field, synonyms.words()["events"]["item_id"]) for field in fields
+            )
             if like > best:
                 best, select = like, made
     if not select or LINE in map(str.casefold, source.columns):
         return source, ""
     relation = f"({select} {source.relation})"
-    return replace(source, relation=relation, columns=sources.described(con, relation)), f"{select} source"
+    return replace(
+        source, relation=relation, columns=sources.described(con, relation)
+    ), f"{select} source"
 
 
 def _lines(con: Any, source: sources.Source, listed: str) -> str:

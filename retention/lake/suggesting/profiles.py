@@ -48,7 +48,9 @@ def profiles_of(con: Any, source: Source) -> list[Profile]:
     )
     try:
         names = [*source.columns]
-        seen = look(con, "suggested_rows", dict.fromkeys(names, "VARCHAR"), dict.fromkeys(names, "any"))
+        seen = look(
+            con, "suggested_rows", dict.fromkeys(names, "VARCHAR"), dict.fromkeys(names, "any")
+        )
         rows = con.execute("SELECT count(*) FROM suggested_rows").fetchall()[0][0]
         if not rows:
             raise BadInput(f"{source.name} has no rows.")
@@ -75,9 +77,20 @@ def _profile(con: Any, name: str, seen: Look, rows: int) -> Profile:
     numbers = max(seen.plain, seen.cleaned, seen.swapped) / filled
     whole = (seen.plain - seen.fractions) / filled if seen.plain else 0.0
     return Profile(
-        name, seen.filled / rows, distinct, rows, whole, numbers, min(1.0, moments), emails / filled, negative / filled,
-        zero / filled, largest or 0.0, _words(con, column, filled) if distinct <= FEW else 0.0, str(example or ""),
-    )  # fmt: skip
+        name,
+        seen.filled / rows,
+        distinct,
+        rows,
+        whole,
+        numbers,
+        min(1.0, moments),
+        emails / filled,
+        negative / filled,
+        zero / filled,
+        largest or 0.0,
+        _words(con, column, filled) if distinct <= FEW else 0.0,
+        str(example or ""),
+    )
 
 
 def _words(con: Any, column: str, filled: int) -> float:

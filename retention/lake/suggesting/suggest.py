@@ -82,10 +82,14 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
             lines = _of_somebody(who, lines)
             if told := of_customers(con, source, profiles, chosen.values(), who):
                 lines.append(
-                    Line("attributes", f"{{ sql = '''{told}''' }}", "to judge groups apart by (--by)")
+                    Line(
+                        "attributes", f"{{ sql = '''{told}''' }}", "to judge groups apart by (--by)"
+                    )
                 )
         if orders:
-            lines.insert(0, Line("from", f"{{ sql = '''{orders}''' }}", "a row for each line of an order"))
+            lines.insert(
+                0, Line("from", f"{{ sql = '''{orders}''' }}", "a row for each line of an order")
+            )
         return written(table, source, profiles, lines)
 
 
@@ -148,7 +152,9 @@ def _fit(profile: Profile, target: str, table: Table) -> float:
         return 1.0 if profile.words else 0.0
     if target == "email":
         return 1.0 if profile.emails >= 0.5 else 0.0
-    if target.endswith("_id") and (profile.is_moment or (profile.is_number and profile.whole < 0.9)):
+    if target.endswith("_id") and (
+        profile.is_moment or (profile.is_number and profile.whole < 0.9)
+    ):
         return 0.0
     return 1.0
 
@@ -158,7 +164,9 @@ def _belongs(profile: Profile, target: str) -> bool:
     return profile.name.startswith(f"{LINE}.") == (target in _OF_LINES)
 
 
-def _by_content(profiles: list[Profile], chosen: dict[str, Profile], *, lined: bool = False) -> None:
+def _by_content(
+    profiles: list[Profile], chosen: dict[str, Profile], *, lined: bool = False
+) -> None:
     """What no name tells: words for events are what happened, the first date is when, the first repeated id is who, decimals
     are money, small counts pieces.
     """
@@ -173,7 +181,9 @@ def _by_content(profiles: list[Profile], chosen: dict[str, Profile], *, lined: b
     if lined:
         first("order_id", lambda one: one.name.casefold() == "id")
         # Else two equal lines of an order would be one told twice.
-        first("event_id", lambda one: one.name.casefold() == f"{LINE}.id" and one.distinct == one.rows)
+        first(
+            "event_id", lambda one: one.name.casefold() == f"{LINE}.id" and one.distinct == one.rows
+        )
     first("event_type", lambda one: one.words >= 0.8 and one.distinct > 1)
     first("occurred_at", lambda one: one.is_moment)
     if "amount" not in chosen and "price" not in chosen:
@@ -187,7 +197,9 @@ def _by_content(profiles: list[Profile], chosen: dict[str, Profile], *, lined: b
     if all(re.fullmatch(r"column\d+", profile.name) for profile in profiles):  # no header
         first(
             "quantity",
-            lambda one: one.whole >= 0.9 and 0 <= one.largest < 10_000 and one.distinct < 0.2 * one.rows + 5,
+            lambda one: (
+                one.whole >= 0.9 and 0 <= one.largest < 10_000 and one.distinct < 0.2 * one.rows + 5
+            ),
         )
 
 
@@ -213,7 +225,11 @@ def _plain(chosen: dict[str, Profile]) -> list[Line]:
 
 
 def _once_each(
-    con: Any, source: sources.Source, table: Table, profiles: list[Profile], chosen: dict[str, Profile]
+    con: Any,
+    source: sources.Source,
+    table: Table,
+    profiles: list[Profile],
+    chosen: dict[str, Profile],
 ) -> list[Line]:
     """Of a file of sales each item once, as most of its lines say: one line says 'damaged' where the title stands, or nothing.
 
@@ -226,7 +242,11 @@ def _once_each(
     item = quoted(key.name)
     price, pieces = chosen.get("price"), _chosen(profiles, TABLES["events"]).get("quantity")
     asked, of_one = [], []
-    if price and pieces and of_line(con, source.relation, item, quoted(pieces.name), quoted(price.name)):
+    if (
+        price
+        and pieces
+        and of_line(con, source.relation, item, quoted(pieces.name), quoted(price.name))
+    ):
         del chosen["price"]
         line, count = quoted(price.name), quoted(pieces.name)
         sold = f"FILTER (try_cast({count} AS DOUBLE) IS DISTINCT FROM 0)"
@@ -251,7 +271,13 @@ class _Events:
     """The lines of a map of events: what needs more than a column's name."""
 
     def __init__(
-        self, con: Any, source: sources.Source, chosen: dict[str, Profile], zone: str, *, lined: bool = False
+        self,
+        con: Any,
+        source: sources.Source,
+        chosen: dict[str, Profile],
+        zone: str,
+        *,
+        lined: bool = False,
     ) -> None:
         self.con, self.source, self.chosen, self.zone, self.lined = con, source, chosen, zone, lined
 
@@ -259,11 +285,21 @@ class _Events:
         direct = [
             named(target, self.chosen[target])
             for target in (
-                "customer_id", "occurred_at", "order_id", "item_id", "quantity", "discount", "currency", "channel",
-                "rating", "query", "title", "event_id",
+                "customer_id",
+                "occurred_at",
+                "order_id",
+                "item_id",
+                "quantity",
+                "discount",
+                "currency",
+                "channel",
+                "rating",
+                "query",
+                "title",
+                "event_id",
             )
             if target in self.chosen
-        ]  # fmt: skip
+        ]
         if (who := self.chosen["customer_id"]).distinct > ONCE * who.filled * who.rows:
             doubt = f"{direct[0].why}; hardly anybody twice: is it a new one for each order?"
             direct[0] = replace(direct[0], why=doubt)
@@ -346,11 +382,18 @@ class _Events:
             return [named("amount", self.chosen["amount"])]
         price, quantity = self._column("price"), self._column("quantity")
         item = self._column("item_id")
-        if price and quantity and item and of_line(self.con, self.source.relation, item, quantity, price):
+        if (
+            price
+            and quantity
+            and item
+            and of_line(self.con, self.source.relation, item, quantity, price)
+        ):
             why = "the more pieces, the higher: the price is of the line"
             return [Line("amount", string(self.chosen["price"].name), why)]
         if price and quantity:
-            return [Line("amount", f"{{ sql = '''{quantity} * {price}''' }}", "the price is of one")]
+            return [
+                Line("amount", f"{{ sql = '''{quantity} * {price}''' }}", "the price is of one")
+            ]
         return [named("amount", self.chosen["price"])] if price else []
 
     def _event_type(self) -> Line:
@@ -364,7 +407,9 @@ class _Events:
             if cancelled and others > cancelled:
                 case = f"CASE WHEN {order} LIKE 'C%' THEN 'return' ELSE 'purchase' END"
                 return Line(
-                    "event_type", f"{{ sql = '''{case}''' }}", f"{cancelled:,} rows are of cancelled orders"
+                    "event_type",
+                    f"{{ sql = '''{case}''' }}",
+                    f"{cancelled:,} rows are of cancelled orders",
                 )
         for target in ("quantity", "amount", "price"):
             if target in self.chosen and 0 < self.chosen[target].negative < 0.5:
@@ -393,6 +438,8 @@ class _Events:
         if (
             "status" in self.chosen["event_type"].name.lower()
         ):  # of an order: it was bought, whatever came after
-            return Line("event_type", f"{{ sql = '''CASE {column} {cases} ELSE 'purchase' END''' }}")
+            return Line(
+                "event_type", f"{{ sql = '''CASE {column} {cases} ELSE 'purchase' END''' }}"
+            )
         why = f"unknown, quarantined: {', '.join(unknown)}" if unknown else ""
         return Line("event_type", f"{{ sql = '''CASE {column} {cases} ELSE {column} END''' }}", why)

@@ -32,7 +32,12 @@ def meaning(word: str) -> str | None:
 
 
 def _alike(name: str, words: list[str]) -> float:
-    plain = unicodedata.normalize("NFKD", name.replace("ß", "ss")).encode("ascii", "ignore").decode().lower()
+    plain = (
+        unicodedata.normalize("NFKD", name.replace("ß", "ss"))
+        .encode("ascii", "ignore")
+        .decode()
+        .lower()
+    )
     plain = re.sub(r"[^a-z0-9]", "", plain)
     if plain in words:
         return 1.0 - 0.001 * words.index(plain)  # the more telling names stand first

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 class Choosing:
     """Decides an audience once, then makes its lists. ``posterior``: of the bandit; None as long as it does not act."""
 
-    def __init__(self, policy: "thompson.OfferPolicy", posterior: thompson.Posterior | None = None) -> None:
+    def __init__(
+        self, policy: "thompson.OfferPolicy", posterior: thompson.Posterior | None = None
+    ) -> None:
         self.policy, self.posterior = policy, posterior
         self._blend: dict[str, str] = {}
 

@@ -66,19 +66,31 @@ def decisions(
         select(Assignment, Campaign.body, Campaign.window_ends_at)
         .join(Campaign, Campaign.id == Assignment.campaign_id)
         .where(
-            Campaign.team_id == settings.team_id, Assignment.arm == "treatment", Campaign.sent_at.is_not(None),
-            Campaign.window_ends_at <= before, Campaign.id.not_in(excluded),
+            Campaign.team_id == settings.team_id,
+            Assignment.arm == "treatment",
+            Campaign.sent_at.is_not(None),
+            Campaign.window_ends_at <= before,
+            Campaign.id.not_in(excluded),
         )
         .order_by(Campaign.sent_at, Assignment.campaign_id, Assignment.customer_id)
-    )  # fmt: skip
+    )
     made = [
         (
-            one.campaign_id, one.customer_id, one.tier, one.churn_probability, one.expected_value, one.offer["rule"],
-            one.offer.get("arm", ""), one.offer["propensity"], one.offer.get("discount") or 0.0, body.get("margin") or 0.0, ended,
+            one.campaign_id,
+            one.customer_id,
+            one.tier,
+            one.churn_probability,
+            one.expected_value,
+            one.offer["rule"],
+            one.offer.get("arm", ""),
+            one.offer["propensity"],
+            one.offer.get("discount") or 0.0,
+            body.get("margin") or 0.0,
+            ended,
         )
         for one, body, ended in rows
         if one.offer.get("propensity")
-    ]  # fmt: skip
+    ]
     frame = pd.DataFrame(made, columns=list(COLUMNS))
     answers = seen(lake, session, settings, before)
     people = lake.identities.people(before)
@@ -86,12 +98,18 @@ def decisions(
     frame["customer_id"] = frame["customer_id"].map(lambda one: people.get(one, one))
     of = answers.rename(columns={"shown_in": "campaign_id"}).groupby(key)
     said = of.agg(
-        bought=("bought", "max"), redeemed=("redeemed", "max"), clicked=("clicked", "max"),
+        bought=("bought", "max"),
+        redeemed=("redeemed", "max"),
+        clicked=("clicked", "max"),
         wrong=("wrong", lambda numbers: float((numbers > 0).mean())),
-    )  # fmt: skip
+    )
     told = frame[key].join(said, on=key).fillna(0.0)
-    answered = np.maximum((told["bought"] > 0) | (told["redeemed"] > 0), CLICKED * (told["clicked"] > 0))
-    left = (1 - frame["discount"] / frame["margin"].where(frame["margin"] > 0)).clip(0, 1).fillna(1.0)
+    answered = np.maximum(
+        (told["bought"] > 0) | (told["redeemed"] > 0), CLICKED * (told["clicked"] > 0)
+    )
+    left = (
+        (1 - frame["discount"] / frame["margin"].where(frame["margin"] > 0)).clip(0, 1).fillna(1.0)
+    )
     return frame.assign(reward=(answered * left * (1 - told["wrong"].astype(float))).astype(float))
 
 
@@ -127,7 +145,9 @@ def judge(lines: "pd.DataFrame", policy: "thompson.OfferPolicy", *, seed: int = 
     target, predicted = np.zeros(choice.allowed.shape), np.zeros(choice.allowed.shape)
     for held in range(FOLDS):
         inside = fold == held
-        posterior = thompson.learned(features[~inside], taken[~inside], reward[~inside], len(choice.names))
+        posterior = thompson.learned(
+            features[~inside], taken[~inside], reward[~inside], len(choice.names)
+        )
         share = policy.recommend.experiment
         target[inside] = posterior.chances(
             features[inside], choice.allowed[inside], explore=share, seed=seed + held
@@ -158,7 +178,10 @@ def posterior_of(lines: "pd.DataFrame", policy: "thompson.OfferPolicy") -> thomp
     taken = thompson.positions(known, lines["arm"])
     good = taken >= 0
     return thompson.learned(
-        thompson.context(lines)[good], taken[good], lines["reward"].to_numpy(float)[good], len(known)
+        thompson.context(lines)[good],
+        taken[good],
+        lines["reward"].to_numpy(float)[good],
+        len(known),
     )
 
 
@@ -198,10 +221,11 @@ def _arms(
     """Of each arm that was taken or would be: how often, and what it earned."""
     return [
         {
-            "arm": name, "taken": int((taken == place).sum()),
+            "arm": name,
+            "taken": int((taken == place).sum()),
             "reward": float(reward[taken == place].mean()) if (taken == place).any() else None,
             "would_take": round(float(target[:, place].mean()), 4),
         }
         for place, name in enumerate(choice.names)
         if (taken == place).any() or target[:, place].mean() > 0
-    ]  # fmt: skip
+    ]

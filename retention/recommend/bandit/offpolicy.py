@@ -59,7 +59,11 @@ def snips(reward: np.ndarray, logged: np.ndarray, target: np.ndarray) -> Estimat
 
 
 def doubly_robust(
-    reward: np.ndarray, taken: np.ndarray, logged: np.ndarray, target: np.ndarray, predicted: np.ndarray
+    reward: np.ndarray,
+    taken: np.ndarray,
+    logged: np.ndarray,
+    target: np.ndarray,
+    predicted: np.ndarray,
 ) -> Estimate:
     """Unbiased where either the chances or the predictions are right, and less noisy than IPS where both nearly are.
 

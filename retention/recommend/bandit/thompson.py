@@ -111,9 +111,15 @@ def arms(customers: "pd.DataFrame", policy: "OfferPolicy") -> Arms:
             allowed[at] = np.isin(offered, may)
     position = {(blend, rule.name): place for place, (blend, rule) in enumerate(both)}
     mine = customers["rule"]
-    own = np.array([position.get((policy.recommend.policy, name), -1) for name in mine], dtype=np.int64)
+    own = np.array(
+        [position.get((policy.recommend.policy, name), -1) for name in mine], dtype=np.int64
+    )
     return Arms(
-        names(policy), tuple(blend for blend, _ in both), tuple(rule.name for _, rule in both), allowed, own
+        names(policy),
+        tuple(blend for blend, _ in both),
+        tuple(rule.name for _, rule in both),
+        allowed,
+        own,
     )
 
 
@@ -122,10 +128,12 @@ def context(customers: "pd.DataFrame") -> np.ndarray:
     value = customers["expected_value"].astype(float).fillna(0.0).clip(lower=0.0)
     return np.column_stack(
         [
-            np.ones(len(customers)), customers["churn_probability"].astype(float),
-            np.log1p(value) / 5, customers["tier"] == "high",
+            np.ones(len(customers)),
+            customers["churn_probability"].astype(float),
+            np.log1p(value) / 5,
+            customers["tier"] == "high",
         ]
-    ).astype(float)  # fmt: skip
+    ).astype(float)
 
 
 def explored(choice: Arms, share: float) -> np.ndarray:
@@ -146,13 +154,17 @@ class Posterior:
         """The expected reward (customers × arms)."""
         return seen @ self.mean.T
 
-    def chances(self, seen: np.ndarray, allowed: np.ndarray, *, explore: float, seed: int) -> np.ndarray:
+    def chances(
+        self, seen: np.ndarray, allowed: np.ndarray, *, explore: float, seed: int
+    ) -> np.ndarray:
         """How often each allowed arm is the best in draws of the posterior, mixed with an even exploration."""
         rng = np.random.default_rng(seed)
         best = np.zeros(allowed.shape)
         rows = np.arange(len(seen))
         for _ in range(DRAWS):
-            weights = self.mean + np.einsum("aij,aj->ai", self.root, rng.standard_normal(self.mean.shape))
+            weights = self.mean + np.einsum(
+                "aij,aj->ai", self.root, rng.standard_normal(self.mean.shape)
+            )
             best[rows, np.where(allowed, seen @ weights.T, -np.inf).argmax(axis=1)] += 1
         even = allowed / allowed.sum(axis=1, keepdims=True)
         share = max(explore, LEAST_EXPLORED)
@@ -212,7 +224,9 @@ def decided(
     if posterior is None:
         chances = explored(mine, share)
     else:
-        chances = posterior.chances(context(customers[some]), mine.allowed, explore=share, seed=seed)
+        chances = posterior.chances(
+            context(customers[some]), mine.allowed, explore=share, seed=seed
+        )
     taken, chance = drawn(chances, seed + 1)
     made = customers.assign(blend=policy.recommend.policy, arm="", propensity=np.nan)
     made.loc[some, "rule"] = [choice.rule[arm] for arm in taken]

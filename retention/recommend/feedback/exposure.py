@@ -43,13 +43,19 @@ def examined(seen: "pd.DataFrame") -> dict[int, float]:
     if seen.empty:
         return {}
     known = prior(int(seen["position"].max()))
-    counted = seen.groupby(["position", "item_id", "source"])["clicked"].agg(["size", "sum"]).reset_index()
+    counted = (
+        seen.groupby(["position", "item_id", "source"])["clicked"]
+        .agg(["size", "sum"])
+        .reset_index()
+    )
     place = counted["position"].to_numpy() - 1
     liked = counted.groupby(["item_id", "source"]).ngroup().to_numpy()
     clicks = np.bincount(place, weights=counted["sum"], minlength=len(known))
     if not clicks.sum():
         return known
-    theta = _fitted(place, liked, counted["size"].to_numpy(float), counted["sum"].to_numpy(float), len(known))
+    theta = _fitted(
+        place, liked, counted["size"].to_numpy(float), counted["sum"].to_numpy(float), len(known)
+    )
     before = np.array(list(known.values()))
     mixed = (clicks * theta + PSEUDO * before) / (clicks + PSEUDO)
     mixed = (mixed / mixed[0]).clip(LEAST, 1.0)

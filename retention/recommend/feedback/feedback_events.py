@@ -62,9 +62,9 @@ def clicks(answers: "pd.DataFrame", examined: Mapping[int, float]) -> "pd.DataFr
         Place → chance that it is looked at, relative to the first.
     """
     clicked = answers[answers["clicked_at"].notna()]
-    times = (1 / clicked["position"].map(examined).fillna(min(examined.values(), default=1.0))).clip(
-        upper=MOST
-    )
+    times = (
+        1 / clicked["position"].map(examined).fillna(min(examined.values(), default=1.0))
+    ).clip(upper=MOST)
     at = (clicked["clicked_at"] - EPOCH).dt.total_seconds() / DAY
     further = clicked.assign(at=at, weight=WEIGHTS["email_click"] * (times - 1))
     return further.loc[further["weight"] > 0, list(COLUMNS)]
@@ -82,9 +82,13 @@ def with_heard(history: History, lines: "pd.DataFrame", before: datetime) -> His
     """
     from retention.recommend.id_index import positions
 
-    if lines.empty:  # mostly; asking pandas of nothing takes a millisecond of the ten that an answer may take
+    if (
+        lines.empty
+    ):  # mostly; asking pandas of nothing takes a millisecond of the ten that an answer may take
         return history
-    lines = lines[lines["customer_id"].isin(history.customers) & (lines["at"] < before.timestamp() / DAY)]
+    lines = lines[
+        lines["customer_id"].isin(history.customers) & (lines["at"] < before.timestamp() / DAY)
+    ]
     if lines.empty:
         return history
     items = np.array(sorted({*history.items, *lines["item_id"]}), dtype=object)
@@ -94,11 +98,14 @@ def with_heard(history: History, lines: "pd.DataFrame", before: datetime) -> His
     further = {name: np.zeros(count, dtype=getattr(history, name).dtype) for name in _LINES} | {
         "customer": positions(history.customers, lines["customer_id"]).astype(np.int32),
         "item": positions(items, lines["item_id"]).astype(np.int32),
-        "day": day, "known": day, "weight": lines["weight"].to_numpy(dtype=np.float64),
-    }  # fmt: skip
+        "day": day,
+        "known": day,
+        "weight": lines["weight"].to_numpy(dtype=np.float64),
+    }
     own = {name: getattr(history, name) for name in further} | {"item": moved[history.item]}
     both = {
-        name: np.concatenate([own[name], values]).astype(own[name].dtype) for name, values in further.items()
+        name: np.concatenate([own[name], values]).astype(own[name].dtype)
+        for name, values in further.items()
     }
     order = np.lexsort((both["known"], both["day"], both["item"], both["customer"]))
     sorted_: dict[str, Any] = {name: values[order] for name, values in both.items()}

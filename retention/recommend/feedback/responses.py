@@ -33,7 +33,12 @@ PAIR = ["customer_id", "item_id"]
 
 
 def seen(
-    lake: "Lake", session: Session, settings: Settings, before: datetime, *, window_days: int = WINDOW_DAYS
+    lake: "Lake",
+    session: Session,
+    settings: Settings,
+    before: datetime,
+    *,
+    window_days: int = WINDOW_DAYS,
 ) -> "pd.DataFrame":
     """One line for each item shown before ``before``, with what was known then of the answers.
 
@@ -50,7 +55,9 @@ def seen(
     rows = session.execute(
         select(*columns)
         .where(Impression.team_id == settings.team_id, Impression.shown_at < before)
-        .order_by(Impression.shown_at, Impression.shown_in, Impression.customer_id, Impression.position)
+        .order_by(
+            Impression.shown_at, Impression.shown_in, Impression.customer_id, Impression.position
+        )
     ).all()
     frame = pd.DataFrame([tuple(row) for row in rows], columns=list(KEPT))
     frame["shown_at"] = pd.to_datetime(frame["shown_at"], utc=True)
@@ -63,8 +70,13 @@ def seen(
         (inside["event_type"] == "email_click")
         | ((inside["event_type"] == "view") & (inside["channel"] == "email"))
     ]
-    clicked_at = pd.to_datetime(click.groupby("line")["occurred_at"].min().reindex(frame.index), utc=True)
-    used = {kind: inside.loc[inside["event_type"] == kind, "line"] for kind in ("purchase", "coupon_redeem")}
+    clicked_at = pd.to_datetime(
+        click.groupby("line")["occurred_at"].min().reindex(frame.index), utc=True
+    )
+    used = {
+        kind: inside.loc[inside["event_type"] == kind, "line"]
+        for kind in ("purchase", "coupon_redeem")
+    }
     by_code = _by_code(_codes(session, settings, before, people), frame, events)
     return frame.assign(
         clicked_at=clicked_at,
@@ -87,7 +99,9 @@ def _events(lake: "Lake", frame: "pd.DataFrame", before: datetime) -> "pd.DataFr
             {name: moments if name == "occurred_at" else pd.Series(dtype="str") for name in names}
         )
     events = lake.table("events", before=before, since=frame["shown_at"].min().to_pydatetime())
-    events = events.filter(events.event_type.isin(["email_click", "view", "purchase", "coupon_redeem"]))
+    events = events.filter(
+        events.event_type.isin(["email_click", "view", "purchase", "coupon_redeem"])
+    )
     wanted = ibis.memtable(frame[PAIR].drop_duplicates(), schema=dict.fromkeys(PAIR, "string"))
     found = events.semi_join(wanted, PAIR).select(*names).to_pyarrow().to_pandas()
     return found.assign(occurred_at=found["occurred_at"].dt.tz_localize("UTC"))
@@ -100,16 +114,20 @@ def _within(frame: "pd.DataFrame", events: "pd.DataFrame", window_days: int) -> 
     return lines[(at >= shown) & (at < shown + timedelta(days=window_days))]
 
 
-def _codes(session: Session, settings: Settings, before: datetime, people: dict[str, str]) -> "pd.DataFrame":
+def _codes(
+    session: Session, settings: Settings, before: datetime, people: dict[str, str]
+) -> "pd.DataFrame":
     """Which order used which campaign's code."""
     import pandas as pd
 
     used = session.execute(
         select(Coupon.campaign_id, Coupon.customer_id, Coupon.order_id).where(
-            Coupon.team_id == settings.team_id, Coupon.state == "redeemed", Coupon.redeemed_at < before,
+            Coupon.team_id == settings.team_id,
+            Coupon.state == "redeemed",
+            Coupon.redeemed_at < before,
             Coupon.order_id.is_not(None),
         )
-    ).all()  # fmt: skip
+    ).all()
     names = ["shown_in", "customer_id", "order_id"]
     codes = pd.DataFrame([tuple(row) for row in used], columns=names, dtype="str")
     return codes.assign(customer_id=codes["customer_id"].map(lambda one: people.get(one, one)))

@@ -17,10 +17,26 @@ from retention.recommend.models.user_knn import UserBm25, UserCosine, UserKnn
 MODELS: dict[str, type[Model]] = {
     model.name: model
     for model in (
-        UserCosine, UserKnn, UserBm25, ItemCosine, ItemTfidf, ItemKnn, Als, Bpr, LogisticMf, Ease, Repeat, Popular,
-        SegmentPopular, Trending, Content, Social, MultDae, SasRec,
+        UserCosine,
+        UserKnn,
+        UserBm25,
+        ItemCosine,
+        ItemTfidf,
+        ItemKnn,
+        Als,
+        Bpr,
+        LogisticMf,
+        Ease,
+        Repeat,
+        Popular,
+        SegmentPopular,
+        Trending,
+        Content,
+        Social,
+        MultDae,
+        SasRec,
     )
-}  # fmt: skip
+}
 
 DEEP = (MultDae.name, SasRec.name)  # learned with torch, the extra `deep`; never part of the blend
 
@@ -31,5 +47,16 @@ def fitting(customers: int, items: int) -> Collaborative:
 
 
 __all__ = [
-    "DEEP", "MODELS", "NOTHING", "Als", "Collaborative", "Days", "Ease", "Model", "Segments", "Side", "UserKnn", "fitting",
-]  # fmt: skip
+    "DEEP",
+    "MODELS",
+    "NOTHING",
+    "Als",
+    "Collaborative",
+    "Days",
+    "Ease",
+    "Model",
+    "Segments",
+    "Side",
+    "UserKnn",
+    "fitting",
+]

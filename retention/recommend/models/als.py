@@ -21,13 +21,20 @@ class Als(Factored):
     name = "als"
     looks_at: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, factors: int = 64, regularization: float = 10.0, iterations: int = 15) -> None:
+    def __init__(
+        self, factors: int = 64, regularization: float = 10.0, iterations: int = 15
+    ) -> None:
         self.factors = factors
         self.regularization = regularization
         self.iterations = iterations
 
     def fit(
-        self, matrix: csr_matrix, *, side: Side = NOTHING, seed: int = 0, progress: Progress = silent
+        self,
+        matrix: csr_matrix,
+        *,
+        side: Side = NOTHING,
+        seed: int = 0,
+        progress: Progress = silent,
     ) -> Self:
         """Learn from (customers × items); see `Model`. The same seed gives the same factors."""
         confidence = _confidence(checked(matrix))
@@ -46,9 +53,13 @@ class Als(Factored):
         from implicit.cpu.als import AlternatingLeastSquares
 
         return AlternatingLeastSquares(
-            factors=factors, regularization=self.regularization, iterations=self.iterations, alpha=1.0,
-            num_threads=1 if entries < 1_000_000 else 0, random_state=seed,
-        )  # fmt: skip
+            factors=factors,
+            regularization=self.regularization,
+            iterations=self.iterations,
+            alpha=1.0,
+            num_threads=1 if entries < 1_000_000 else 0,
+            random_state=seed,
+        )
 
     def _keep(self, item_factors: np.ndarray) -> None:
         self.item_factors_ = item_factors

@@ -30,7 +30,12 @@ class Bpr(Mapped):
         self.iterations = iterations
 
     def fit(
-        self, matrix: csr_matrix, *, side: Side = NOTHING, seed: int = 0, progress: Progress = silent
+        self,
+        matrix: csr_matrix,
+        *,
+        side: Side = NOTHING,
+        seed: int = 0,
+        progress: Progress = silent,
     ) -> Self:
         """Learn from (customers × items); see `Model`. How much something is preferred does not count, only that it is."""
         from implicit.cpu.bpr import BayesianPersonalizedRanking
@@ -38,9 +43,13 @@ class Bpr(Mapped):
         clean = checked(matrix)
         with one_blas_thread():
             engine = BayesianPersonalizedRanking(
-                factors=min(self.factors, *clean.shape), learning_rate=self.learning_rate,
-                regularization=self.regularization, iterations=self.iterations, num_threads=1, random_state=seed,
-            )  # fmt: skip
+                factors=min(self.factors, *clean.shape),
+                learning_rate=self.learning_rate,
+                regularization=self.regularization,
+                iterations=self.iterations,
+                num_threads=1,
+                random_state=seed,
+            )
             engine.fit(
                 clean,
                 show_progress=False,

@@ -38,7 +38,9 @@ class Days:
         begin, end = np.searchsorted(self.row, rows), np.searchsorted(self.row, rows, side="right")
         count = end - begin
         lines = np.repeat(end - np.cumsum(count), count) + np.arange(int(count.sum()))
-        return type(self)(np.repeat(np.arange(len(rows)), count), self.column[lines], self.age[lines])
+        return type(self)(
+            np.repeat(np.arange(len(rows)), count), self.column[lines], self.age[lines]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,9 @@ class Side:
 
     def of(self, rows: np.ndarray) -> Self:
         """The same of some rows, in their order."""
-        segments = self.segments and Segments(self.segments.labels, csr_matrix(self.segments.member[rows]))
+        segments = self.segments and Segments(
+            self.segments.labels, csr_matrix(self.segments.member[rows])
+        )
         friends = None if self.friends is None else csr_matrix(self.friends[rows])
         return type(self)(self.days and self.days.of(rows), self.texts, segments, friends)
 
@@ -99,7 +103,12 @@ class Model(Protocol):
     """Of the names of `Side`, those it makes use of."""
 
     def fit(
-        self, matrix: csr_matrix, *, side: Side = NOTHING, seed: int = 0, progress: Progress = silent
+        self,
+        matrix: csr_matrix,
+        *,
+        side: Side = NOTHING,
+        seed: int = 0,
+        progress: Progress = silent,
     ) -> Self:
         """Learn. ``matrix`` is (customers × items), checked by `checked`. May raise `Cancelled` from ``progress``.
 

@@ -19,9 +19,7 @@ from retention.recommend.models.contract import NOTHING, Arrays, Side, checked, 
 
 MEMORY = 512 * 2**20  # bytes
 BYTES = 20  # an entry: doubles to invert, a copy on the way, single floats to keep
-LARGEST = (
-    3_500  # rows whose inverse takes about 2 s; a shop above is given ALS unless EASE is asked for by name
-)
+LARGEST = 3_500  # rows whose inverse takes about 2 s; a shop above is given ALS unless EASE is asked for by name
 BLOCK = 2_048  # items at a time
 
 
@@ -52,7 +50,12 @@ class Ease:
         )
 
     def fit(
-        self, matrix: csr_matrix, *, side: Side = NOTHING, seed: int = 0, progress: Progress = silent
+        self,
+        matrix: csr_matrix,
+        *,
+        side: Side = NOTHING,
+        seed: int = 0,
+        progress: Progress = silent,
     ) -> Self:
         """Learn from (customers × items); see `Model`."""
         x = checked(matrix)
@@ -68,7 +71,9 @@ class Ease:
         progress(1, 3, "Learning which items go together")
         self.inverse_ = _inverse(csr_matrix(x if self.dual_ else x.T), self.regularization)
         progress(2, 3, "Learning which items go together")
-        self.diagonal_ = self._dual_diagonal(progress) if self.dual_ else self.inverse_.diagonal().copy()
+        self.diagonal_ = (
+            self._dual_diagonal(progress) if self.dual_ else self.inverse_.diagonal().copy()
+        )
         progress(3, 3, "Learning which items go together")
         return self
 

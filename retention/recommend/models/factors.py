@@ -24,7 +24,9 @@ class Factored:
         """Left and right factors whose product is the scores: the bias is one factor more, 0 for empty histories."""
         known = (np.diff(histories.indptr) > 0).astype(np.float32)
         left = np.column_stack([self.folded(histories), known])
-        return left.astype(np.float32), np.column_stack([self.item_factors_, self.bias_]).astype(np.float32)
+        return left.astype(np.float32), np.column_stack([self.item_factors_, self.bias_]).astype(
+            np.float32
+        )
 
     def scores(self, histories: csr_matrix, *, side: Side = NOTHING) -> np.ndarray:
         """The customers' factors, folded in from their histories, times the items', and the items' bias."""
@@ -41,12 +43,16 @@ class Mapped(Factored):
 
     map_: np.ndarray
 
-    def _keep(self, users: np.ndarray, items: np.ndarray, bias: np.ndarray, matrix: csr_matrix) -> None:
+    def _keep(
+        self, users: np.ndarray, items: np.ndarray, bias: np.ndarray, matrix: csr_matrix
+    ) -> None:
         self.item_factors_, self.bias_ = items.astype(np.float32), bias.astype(np.float32)
         known = np.diff(matrix.indptr) > 0
         mean = self._mean(matrix)[known].astype(np.float64)
         square = mean.T @ mean
-        square[np.diag_indices_from(square)] += RIDGE * max(float(np.trace(square)) / len(square), 1e-12)
+        square[np.diag_indices_from(square)] += RIDGE * max(
+            float(np.trace(square)) / len(square), 1e-12
+        )
         self.map_ = np.linalg.solve(square, mean.T @ users[known]).astype(np.float32)
 
     def _mean(self, histories: csr_matrix) -> np.ndarray:
@@ -61,7 +67,9 @@ class Mapped(Factored):
     def contributions(self, history: csr_matrix, items: np.ndarray) -> np.ndarray:
         """xᵢ/Σx · yᵢ W yⱼᵀ; the bias is said to everybody."""
         weight = history.data / max(float(history.data.sum()), 1e-12)
-        return (self.item_factors_[items] @ self.map_.T @ self.item_factors_[history.indices].T) * weight
+        return (
+            self.item_factors_[items] @ self.map_.T @ self.item_factors_[history.indices].T
+        ) * weight
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Item factors, biases and the map."""
@@ -71,5 +79,9 @@ class Mapped(Factored):
     def restore(cls, arrays: Arrays) -> Self:
         """The model of these arrays."""
         made = cls()
-        made.item_factors_, made.bias_, made.map_ = arrays["item_factors"], arrays["bias"], arrays["map"]
+        made.item_factors_, made.bias_, made.map_ = (
+            arrays["item_factors"],
+            arrays["bias"],
+            arrays["map"],
+        )
         return made

@@ -26,7 +26,12 @@ class ItemKnn:
         self.neighbours = neighbours
 
     def fit(
-        self, matrix: csr_matrix, *, side: Side = NOTHING, seed: int = 0, progress: Progress = silent
+        self,
+        matrix: csr_matrix,
+        *,
+        side: Side = NOTHING,
+        seed: int = 0,
+        progress: Progress = silent,
     ) -> Self:
         """Learn from (customers × items); see `Model`."""
         progress(0, 1, "Learning which items are neighbours")
@@ -42,7 +47,9 @@ class ItemKnn:
             return nearest(csr_matrix(made.T), self.neighbours)
         rows = csr_matrix(matrix.T)
         idf = rarity(rows.shape[0], owners(rows))
-        return nearest(unit(weighted(rows, self.weighting, idf, mean_length(rows))), self.neighbours)
+        return nearest(
+            unit(weighted(rows, self.weighting, idf, mean_length(rows))), self.neighbours
+        )
 
     def scores(self, histories: csr_matrix, *, side: Side = NOTHING) -> np.ndarray:
         """Preferences times similarities; implicit's own padding (zeros, −1) never appears."""

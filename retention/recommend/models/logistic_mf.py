@@ -20,13 +20,20 @@ class LogisticMf(Mapped):
     name = "logistic_mf"
     looks_at: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, factors: int = 32, regularization: float = 2.0, iterations: int = 30) -> None:
+    def __init__(
+        self, factors: int = 32, regularization: float = 2.0, iterations: int = 30
+    ) -> None:
         self.factors = factors
         self.regularization = regularization
         self.iterations = iterations
 
     def fit(
-        self, matrix: csr_matrix, *, side: Side = NOTHING, seed: int = 0, progress: Progress = silent
+        self,
+        matrix: csr_matrix,
+        *,
+        side: Side = NOTHING,
+        seed: int = 0,
+        progress: Progress = silent,
     ) -> Self:
         """Learn from (customers × items); see `Model`. The stored value is the weight of an entry: 1 + preference."""
         from implicit.cpu.lmf import LogisticMatrixFactorization
@@ -35,9 +42,12 @@ class LogisticMf(Mapped):
         weighed.data = 1 + weighed.data
         with one_blas_thread():
             engine = LogisticMatrixFactorization(
-                factors=max(min(self.factors, min(weighed.shape) // 4), 1), regularization=self.regularization,
-                iterations=self.iterations, num_threads=1, random_state=seed,
-            )  # fmt: skip
+                factors=max(min(self.factors, min(weighed.shape) // 4), 1),
+                regularization=self.regularization,
+                iterations=self.iterations,
+                num_threads=1,
+                random_state=seed,
+            )
             engine.fit(
                 weighed,
                 show_progress=False,

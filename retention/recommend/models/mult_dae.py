@@ -17,14 +17,21 @@ class MultDae:
     name = "mult_dae"
     looks_at: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, hidden: int = 200, dropout: float = 0.5, rounds: int = 30, rate: float = 1e-3) -> None:
+    def __init__(
+        self, hidden: int = 200, dropout: float = 0.5, rounds: int = 30, rate: float = 1e-3
+    ) -> None:
         self.hidden = hidden
         self.dropout = dropout
         self.rounds = rounds
         self.rate = rate
 
     def fit(
-        self, matrix: csr_matrix, *, side: Side = NOTHING, seed: int = 0, progress: Progress = silent
+        self,
+        matrix: csr_matrix,
+        *,
+        side: Side = NOTHING,
+        seed: int = 0,
+        progress: Progress = silent,
     ) -> Self:
         """Learn from (customers × items); see `Model`.
 
@@ -41,9 +48,11 @@ class MultDae:
         items = clean.shape[1]
         torch.manual_seed(seed)
         module = torch.nn.Sequential(
-            torch.nn.Dropout(self.dropout), torch.nn.Linear(items, self.hidden), torch.nn.Tanh(),
+            torch.nn.Dropout(self.dropout),
+            torch.nn.Linear(items, self.hidden),
+            torch.nn.Tanh(),
             torch.nn.Linear(self.hidden, items),
-        )  # fmt: skip
+        )
         given = unit(clean)
 
         def loss(rows: torch.Tensor) -> torch.Tensor:
@@ -53,8 +62,15 @@ class MultDae:
             return -(torch.log_softmax(module(told), dim=1) * wanted).sum(dim=1).mean()
 
         descend(
-            module, loss, clean.shape[0], size=256, rounds=self.rounds, rate=self.rate, seed=seed, progress=progress
-        )  # fmt: skip
+            module,
+            loss,
+            clean.shape[0],
+            size=256,
+            rounds=self.rounds,
+            rate=self.rate,
+            seed=seed,
+            progress=progress,
+        )
         self._keep(plain(module))
         return self
 
@@ -71,9 +87,11 @@ class MultDae:
     def arrays(self) -> dict[str, np.ndarray]:
         """The weights."""
         return {
-            "1.weight": self.inward_, "1.bias": self.inward_bias_, "3.weight": self.outward_,
+            "1.weight": self.inward_,
+            "1.bias": self.inward_bias_,
+            "3.weight": self.outward_,
             "3.bias": self.outward_bias_,
-        }  # fmt: skip
+        }
 
     @classmethod
     def restore(cls, arrays: Arrays) -> Self:

@@ -31,9 +31,16 @@ def torch_or_refuse(model: str) -> None:
 
 
 def descend(
-    module: Any, loss: Callable[[Any], Any], rows: int, *, size: int, rounds: int, rate: float, seed: int,
+    module: Any,
+    loss: Callable[[Any], Any],
+    rows: int,
+    *,
+    size: int,
+    rounds: int,
+    rate: float,
+    seed: int,
     progress: Progress,
-) -> None:  # fmt: skip
+) -> None:
     """Adam over shuffled batches of rows.
 
     Parameters
@@ -79,5 +86,6 @@ def _calm(module: Any) -> Iterator[None]:
 def plain(module: Any) -> dict[str, np.ndarray]:
     """The weights of a module as numpy arrays, by name."""
     return {
-        name: np.ascontiguousarray(values.detach().numpy()) for name, values in module.state_dict().items()
+        name: np.ascontiguousarray(values.detach().numpy())
+        for name, values in module.state_dict().items()
     }

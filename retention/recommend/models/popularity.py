@@ -6,7 +6,15 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.progress import Progress, silent
-from retention.recommend.models.contract import NOTHING, Arrays, Days, Segments, Side, checked, owners
+from retention.recommend.models.contract import (
+    NOTHING,
+    Arrays,
+    Days,
+    Segments,
+    Side,
+    checked,
+    owners,
+)
 
 LATELY = 28  # days: it beats popularity of all time by 15 % to 146 %
 SHRINK = 50.0  # buyers: a segment with so few is believed as much as the whole shop
@@ -33,7 +41,12 @@ class Popular:
     liked_: np.ndarray
 
     def fit(
-        self, matrix: csr_matrix, *, side: Side = NOTHING, seed: int = 0, progress: Progress = silent
+        self,
+        matrix: csr_matrix,
+        *,
+        side: Side = NOTHING,
+        seed: int = 0,
+        progress: Progress = silent,
     ) -> Self:
         """Count; see `Model`."""
         self.liked_ = self._liked(checked(matrix), side)
@@ -80,7 +93,12 @@ class SegmentPopular:
     looks_at: ClassVar[tuple[str, ...]] = ("days", "segments")
 
     def fit(
-        self, matrix: csr_matrix, *, side: Side = NOTHING, seed: int = 0, progress: Progress = silent
+        self,
+        matrix: csr_matrix,
+        *,
+        side: Side = NOTHING,
+        seed: int = 0,
+        progress: Progress = silent,
     ) -> Self:
         """Count; see `Model`."""
         clean = checked(matrix)
@@ -118,5 +136,9 @@ class SegmentPopular:
     def restore(cls, arrays: Arrays) -> Self:
         """The model of these arrays."""
         made = cls()
-        made.labels_, made.within_, made.share_ = arrays["labels"], arrays["within"], arrays["share"]
+        made.labels_, made.within_, made.share_ = (
+            arrays["labels"],
+            arrays["within"],
+            arrays["share"],
+        )
         return made

@@ -16,8 +16,13 @@ from scipy.special import gammainc
 from retention.progress import Progress, silent
 from retention.recommend.models.contract import NOTHING, Arrays, Days, Side, checked
 
-OWN, ITEMS = 2.0, 5.0  # gaps with which the item's, and the shop's, expectation weighs against what was seen
-RETURNS = 2.0  # purchases with which an item's share of returning buyers weighs against a customer's own
+OWN, ITEMS = (
+    2.0,
+    5.0,
+)  # gaps with which the item's, and the shop's, expectation weighs against what was seen
+RETURNS = (
+    2.0  # purchases with which an item's share of returning buyers weighs against a customer's own
+)
 SHAPES = (0.5, 8.0)  # of the Gamma distribution: from bursts to a clockwork
 NEVER = 1e9  # days
 
@@ -60,7 +65,12 @@ class Repeat:
         self.horizon = horizon
 
     def fit(
-        self, matrix: csr_matrix, *, side: Side = NOTHING, seed: int = 0, progress: Progress = silent
+        self,
+        matrix: csr_matrix,
+        *,
+        side: Side = NOTHING,
+        seed: int = 0,
+        progress: Progress = silent,
     ) -> Self:
         """Learn each item's expected gap and share of returning buyers, and how regular gaps are; see `Model`."""
         clean = checked(matrix)
@@ -110,15 +120,21 @@ class Repeat:
     def arrays(self) -> dict[str, np.ndarray]:
         """Expected gaps, shares of returning buyers, regularity."""
         return {
-            "gap": self.gap_, "returns": self.returns_, "shape": np.array(self.shape_),
+            "gap": self.gap_,
+            "returns": self.returns_,
+            "shape": np.array(self.shape_),
             "horizon": np.array(self.horizon),
-        }  # fmt: skip
+        }
 
     @classmethod
     def restore(cls, arrays: Arrays) -> Self:
         """The model of these arrays."""
         made = cls(float(arrays["horizon"]))
-        made.gap_, made.returns_, made.shape_ = arrays["gap"], arrays["returns"], float(arrays["shape"])
+        made.gap_, made.returns_, made.shape_ = (
+            arrays["gap"],
+            arrays["returns"],
+            float(arrays["shape"]),
+        )
         return made
 
 

@@ -25,14 +25,25 @@ class SasRec:
     looks_at: ClassVar[tuple[str, ...]] = ("days",)
 
     def __init__(
-        self, size: int = 64, length: int = 50, blocks: int = 2, rounds: int = 20, rate: float = 5e-3,
-        negatives: int = 128, dropout: float = 0.5,
-    ) -> None:  # fmt: skip
+        self,
+        size: int = 64,
+        length: int = 50,
+        blocks: int = 2,
+        rounds: int = 20,
+        rate: float = 5e-3,
+        negatives: int = 128,
+        dropout: float = 0.5,
+    ) -> None:
         self.size, self.length, self.blocks = size, length, blocks
         self.rounds, self.rate, self.negatives, self.dropout = rounds, rate, negatives, dropout
 
     def fit(
-        self, matrix: csr_matrix, *, side: Side = NOTHING, seed: int = 0, progress: Progress = silent
+        self,
+        matrix: csr_matrix,
+        *,
+        side: Side = NOTHING,
+        seed: int = 0,
+        progress: Progress = silent,
     ) -> Self:
         """Learn from days of purchase, in their order; see `Model`.
 
@@ -65,8 +76,15 @@ class SasRec:
 
         if len(sequences):
             descend(
-                module, loss, len(sequences), size=128, rounds=self.rounds, rate=self.rate, seed=seed, progress=progress
-            )  # fmt: skip
+                module,
+                loss,
+                len(sequences),
+                size=128,
+                rounds=self.rounds,
+                rate=self.rate,
+                seed=seed,
+                progress=progress,
+            )
         else:
             progress(1, 1, "Learning tastes")
         self.weights_ = plain(module)
@@ -75,7 +93,10 @@ class SasRec:
     def scores(self, histories: csr_matrix, *, side: Side = NOTHING) -> np.ndarray:
         """What follows each row's last purchases: the last hidden state times the items' vectors; 0 without any."""
         days = side.days if side.days is not None else undated(histories)
-        items, length = self.weights_["vectors.weight"].shape[0] - 1, self.weights_["places.weight"].shape[0]
+        items, length = (
+            self.weights_["vectors.weight"].shape[0] - 1,
+            self.weights_["places.weight"].shape[0],
+        )
         sequences = sequenced(days, histories.shape[0], length, items)
         found = self.hidden(sequences)[:, -1] @ self.weights_["vectors.weight"][:items].T
         return np.where(sequences[:, -1:] < items, found, 0).astype(np.float32)
@@ -145,7 +166,10 @@ def _network(items: int, size: int, length: int, blocks: int, dropout: float) ->
         return torch.nn.ModuleDict(
             {
                 "before": torch.nn.LayerNorm(size),
-                **{name: torch.nn.Linear(size, size, bias=False) for name in ("query", "key", "value")},
+                **{
+                    name: torch.nn.Linear(size, size, bias=False)
+                    for name in ("query", "key", "value")
+                },
                 "after": torch.nn.LayerNorm(size),
                 "one": torch.nn.Linear(size, size),
                 "two": torch.nn.Linear(size, size),
@@ -172,9 +196,9 @@ def _forward(module: Any, sequences: Any, items: int) -> Any:
 
     size, length = module["vectors"].embedding_dim, sequences.shape[1]
     padded = (sequences == items)[..., None]
-    x = module["drop"](module["vectors"](sequences) * size**0.5 + module["places"].weight).masked_fill(
-        padded, 0
-    )
+    x = module["drop"](
+        module["vectors"](sequences) * size**0.5 + module["places"].weight
+    ).masked_fill(padded, 0)
     barred = torch.triu(torch.full((length, length), float("-inf")), 1) + torch.where(
         padded.transpose(1, 2), torch.tensor(-1e9), torch.tensor(0.0)
     )

@@ -21,7 +21,12 @@ class Social:
     looks_at: ClassVar[tuple[str, ...]] = ("friends",)
 
     def fit(
-        self, matrix: csr_matrix, *, side: Side = NOTHING, seed: int = 0, progress: Progress = silent
+        self,
+        matrix: csr_matrix,
+        *,
+        side: Side = NOTHING,
+        seed: int = 0,
+        progress: Progress = silent,
     ) -> Self:
         """Learn how popular items are; see `Model`."""
         counted = owners(checked(matrix)).astype(np.float32)

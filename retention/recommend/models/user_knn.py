@@ -24,7 +24,12 @@ class UserKnn:
         self.neighbours = neighbours
 
     def fit(
-        self, matrix: csr_matrix, *, side: Side = NOTHING, seed: int = 0, progress: Progress = silent
+        self,
+        matrix: csr_matrix,
+        *,
+        side: Side = NOTHING,
+        seed: int = 0,
+        progress: Progress = silent,
     ) -> Self:
         """Learn from (customers × items); see `Model`."""
         progress(0, 1, "Remembering who likes what")
@@ -46,8 +51,12 @@ class UserKnn:
         found = np.zeros(histories.shape, dtype=np.float32)
         for line, alike in zip(found, self._near(histories), strict=True):
             near = np.flatnonzero(alike)
-            if len(near):  # the product of one row with a few; scipy's of a whole batch is no faster
-                total = np.add.reduceat(alike[near], [0])  # in order, so that a batch says what one row says
+            if len(
+                near
+            ):  # the product of one row with a few; scipy's of a whole batch is no faster
+                total = np.add.reduceat(
+                    alike[near], [0]
+                )  # in order, so that a batch says what one row says
                 line[:] = self.references_[near].T @ alike[near] / total
         return found
 

@@ -15,7 +15,13 @@ def rarity(documents: int, holders: np.ndarray) -> np.ndarray:
 
 
 def weighted(
-    rows: csr_matrix, weighting: Weighting, idf: np.ndarray, length: float, *, k1: float = K1, b: float = B
+    rows: csr_matrix,
+    weighting: Weighting,
+    idf: np.ndarray,
+    length: float,
+    *,
+    k1: float = K1,
+    b: float = B,
 ) -> csr_matrix:
     """Rows as documents, columns as their terms.
 

@@ -17,19 +17,46 @@ from retention.recommend.matrices import in_rows
 
 SCORES = ("collaborative", "collaborative_rank", "neighbours", "favourite")
 OWN = (
-    *(f"faded_{each}" for each in HALF_LIVES), "days", "last", "first", "gap", "spread", "newest_gap", "due",
-    "visits_since", "habit", "carts", "views", "since", "usual_due",
-)  # fmt: skip
+    *(f"faded_{each}" for each in HALF_LIVES),
+    "days",
+    "last",
+    "first",
+    "gap",
+    "spread",
+    "newest_gap",
+    "due",
+    "visits_since",
+    "habit",
+    "carts",
+    "views",
+    "since",
+    "usual_due",
+)
 PERSON = (
-    "visits", "visits_14", "visits_28", "visits_90", "quiet", "tenure", "rhythm", "variety", "basket", "explores",
-    "pairs_28", "usual_price", "quiet_rhythm",
-)  # fmt: skip
+    "visits",
+    "visits_14",
+    "visits_28",
+    "visits_90",
+    "quiet",
+    "tenure",
+    "rhythm",
+    "variety",
+    "basket",
+    "explores",
+    "pairs_28",
+    "usual_price",
+    "quiet_rhythm",
+)
 GROUPS = ("category", "type")  # brands added nothing on Complete Journey
 HABITS = ("last", "days", "gap", "due", "faded", "share", "within", "own")
 NAMES = (
-    *SCORES, *OWN, *(f"item_{name}" for name in FACTS), *PERSON,
-    *(f"{group}_{name}" for group in GROUPS for name in HABITS), "price_fit",
-)  # fmt: skip
+    *SCORES,
+    *OWN,
+    *(f"item_{name}" for name in FACTS),
+    *PERSON,
+    *(f"{group}_{name}" for group in GROUPS for name in HABITS),
+    "price_fit",
+)
 GROUP_HALF_LIFE = 45
 LEARN_HALF_LIFE = 240  # of the histories the collaborative models learn from
 
@@ -109,20 +136,26 @@ class Scene:
         columns = (
             count,
             *(np.bincount(visitor[age <= within], minlength=size) for within in (14, 28, 90)),
-            quiet, tenure, rhythm,
-            np.bincount(pair, minlength=size), np.bincount(who, minlength=size) / np.maximum(count, 1),
-            np.bincount(pair[first <= 28], minlength=size) / (lately + 1), lately,
+            quiet,
+            tenure,
+            rhythm,
+            np.bincount(pair, minlength=size),
+            np.bincount(who, minlength=size) / np.maximum(count, 1),
+            np.bincount(pair[first <= 28], minlength=size) / (lately + 1),
+            lately,
             np.bincount(who[priced], weights=price[priced], minlength=size)
             / np.maximum(np.bincount(who[priced], minlength=size), 1),
             quiet / np.where(rhythm > 0, rhythm, np.nan),
-        )  # fmt: skip
+        )
         return np.column_stack(columns)
 
     @cached_property
     def _visits(self) -> np.ndarray:
         """customer · 100,000 + day of each visit, sorted."""
         sold = self.history.bought > 0
-        return _distinct(self.history.customer[sold].astype(np.int64) * 100_000 + self.history.day[sold])
+        return _distinct(
+            self.history.customer[sold].astype(np.int64) * 100_000 + self.history.day[sold]
+        )
 
     @cached_property
     def own(self) -> tuple[np.ndarray, np.ndarray]:
@@ -189,9 +222,12 @@ class Habit:
         found, known = find(self.key, customer.astype(np.int64) * self.size + code)
         known &= code >= 0
         return (
-            picked(self.last, found, known), picked(self.days, found, known, 0.0), picked(self.gap, found, known),
-            picked(self.faded, found, known, 0.0), picked(self.share, found, known, 0.0),
-        )  # fmt: skip
+            picked(self.last, found, known),
+            picked(self.days, found, known, 0.0),
+            picked(self.gap, found, known),
+            picked(self.faded, found, known, 0.0),
+            picked(self.share, found, known, 0.0),
+        )
 
 
 def tastes(seen: Pairs, place: np.ndarray, shape: tuple[int, int]) -> csr_matrix:
@@ -215,7 +251,9 @@ def find(keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return inside, (keys[inside] == wanted) if len(keys) else np.zeros(len(wanted), dtype=bool)
 
 
-def picked(values: np.ndarray, at: np.ndarray, known: np.ndarray, other: float = np.nan) -> np.ndarray:
+def picked(
+    values: np.ndarray, at: np.ndarray, known: np.ndarray, other: float = np.nan
+) -> np.ndarray:
     """``values[at]`` where known."""
     return np.where(known, values[at], other) if len(values) else np.full(len(at), other)
 
@@ -239,11 +277,19 @@ def features(
     made |= {name: people[:, number] for number, name in enumerate(PERSON)}
     made |= _own(scene, customer, column, made)
     for group in GROUPS:
-        last, days, gap, faded, share = scene.habits[group].at(customer, scene.shelf.code(group, column))
+        last, days, gap, faded, share = scene.habits[group].at(
+            customer, scene.shelf.code(group, column)
+        )
         values = (
-            last, days, gap, last / np.where(gap > 0, gap, np.nan), faded, share,
-            scene.shelf.within(group, column), made["faded_30"] / np.maximum(faded, 1e-6),
-        )  # fmt: skip
+            last,
+            days,
+            gap,
+            last / np.where(gap > 0, gap, np.nan),
+            faded,
+            share,
+            scene.shelf.within(group, column),
+            made["faded_30"] / np.maximum(faded, 1e-6),
+        )
         made |= {f"{group}_{name}": value for name, value in zip(HABITS, values, strict=True)}
     made["price_fit"] = (
         np.log(np.where(made["item_price"] > 0, made["item_price"], np.nan)) - made["usual_price"]
@@ -269,10 +315,17 @@ def _own(
     since_first = np.maximum(scene.visits_since(customer, first), 1)
     return {
         **{f"faded_{each}": told(seen.faded[each], 0.0) for each in HALF_LIVES},
-        "days": days, "last": last, "first": first, "gap": gap, "spread": told(seen.spread),
-        "newest_gap": told(seen.newest_gap), "due": last / np.where(gap > 0, gap, np.nan),
+        "days": days,
+        "last": last,
+        "first": first,
+        "gap": gap,
+        "spread": told(seen.spread),
+        "newest_gap": told(seen.newest_gap),
+        "due": last / np.where(gap > 0, gap, np.nan),
         "visits_since": np.where(np.isfinite(last), scene.visits_since(customer, last - 1), np.nan),
         "habit": np.where(days > 0, days / since_first, np.nan),
-        "carts": told(seen.carts, 0.0), "views": told(seen.views, 0.0), "since": told(seen.since),
+        "carts": told(seen.carts, 0.0),
+        "views": told(seen.views, 0.0),
+        "since": told(seen.since),
         "usual_due": last / np.where(made["item_usual_gap"] > 0, made["item_usual_gap"], np.nan),
-    }  # fmt: skip
+    }

@@ -10,9 +10,16 @@ from typing import Any, Self
 
 import numpy as np
 
-NODE = np.dtype([
-    ("value", "f8"), ("feature_idx", "i8"), ("num_threshold", "f8"), ("missing_go_to_left", "u1"), ("right", "u4"), ("is_leaf", "u1"),
-])  # fmt: skip
+NODE = np.dtype(
+    [
+        ("value", "f8"),
+        ("feature_idx", "i8"),
+        ("num_threshold", "f8"),
+        ("missing_go_to_left", "u1"),
+        ("right", "u4"),
+        ("is_leaf", "u1"),
+    ]
+)
 LEAVES = 16  # of a tree at the most: bits of a mask
 BLOCK = 1_024  # rows at a time, so that their masks stay in the cache
 
@@ -36,12 +43,15 @@ class Forest:
         )
         self.nodes, self.ends, self.start = nodes, np.cumsum(size), start
         tree, first = np.repeat(np.arange(len(size)), size), np.repeat(self.ends - size, size)
-        before = np.cumsum(nodes["is_leaf"], dtype=np.int64) - nodes["is_leaf"]  # leaves before a node
+        before = (
+            np.cumsum(nodes["is_leaf"], dtype=np.int64) - nodes["is_leaf"]
+        )  # leaves before a node
         leaf, split = np.flatnonzero(nodes["is_leaf"]), np.flatnonzero(nodes["is_leaf"] == 0)
         self._values = np.zeros((len(size), LEAVES))
         self._values[tree[leaf], before[leaf] - before[first[leaf]]] = nodes["value"][leaf]
         begin, end = (
-            before[at] - before[first[split]] for at in (split, first[split] + nodes["right"][split])
+            before[at] - before[first[split]]
+            for at in (split, first[split] + nodes["right"][split])
         )
         mask = ~((1 << end) - (1 << begin)).astype(np.uint16)
         self._tables = [
@@ -56,7 +66,9 @@ class Forest:
         first = np.arange(0, self._values.size, LEAVES)[:, None]
         for begin in range(0, len(view), BLOCK):
             left = self._left(view[begin : begin + BLOCK])
-            values = self._values.take(_FIRST.take(left.T) + first)  # tree by tree, as they are added up
+            values = self._values.take(
+                _FIRST.take(left.T) + first
+            )  # tree by tree, as they are added up
             np.add.reduce(values, axis=0, initial=self.start, out=found[begin : begin + BLOCK])
         return found
 
@@ -72,7 +84,9 @@ class Forest:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """For the artefact: plain arrays."""
-        fields = {f"node_{name}": np.ascontiguousarray(self.nodes[name]) for name in NODE.names or ()}
+        fields = {
+            f"node_{name}": np.ascontiguousarray(self.nodes[name]) for name in NODE.names or ()
+        }
         return {"ends": self.ends, "start": np.array(self.start), **fields}
 
     @classmethod
@@ -84,7 +98,9 @@ class Forest:
         return cls(np.split(nodes, arrays["ends"])[:-1], float(arrays["start"]))
 
 
-def _table(nodes: Any, tree: np.ndarray, mask: np.ndarray, trees: int) -> tuple[np.ndarray, np.ndarray]:
+def _table(
+    nodes: Any, tree: np.ndarray, mask: np.ndarray, trees: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Of the splits by one feature: where its values change what they do, and the masks (steps × trees) between; the last if missing.
 
     Values are single floats: to lie above a threshold is to lie above the last single float that is not above it.

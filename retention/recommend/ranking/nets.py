@@ -40,9 +40,13 @@ def fit(
     made = []
     for number in range(count):
         net = MLPClassifier(
-            HIDDEN, alpha=1e-4, learning_rate_init=2e-3, batch_size=min(batch, len(view)), max_iter=epochs,
+            HIDDEN,
+            alpha=1e-4,
+            learning_rate_init=2e-3,
+            batch_size=min(batch, len(view)),
+            max_iter=epochs,
             random_state=seed + number,
-        )  # fmt: skip
+        )
         with warnings.catch_warnings(), threadpool_limits(limits=1, user_api="blas"):
             warnings.simplefilter("ignore", ConvergenceWarning)  # a few rounds are what is wanted
             net.fit(view, bought, sample_weight=weight)
@@ -70,7 +74,9 @@ def _forward(net: Net, view: np.ndarray) -> np.ndarray:
 
 def arrays(nets: Sequence[Net]) -> dict[str, np.ndarray]:
     """For the artefact: ``net_0_0``, ``net_0_1``, …"""
-    return {f"net_{number}_{at}": part for number, net in enumerate(nets) for at, part in enumerate(net)}
+    return {
+        f"net_{number}_{at}": part for number, net in enumerate(nets) for at, part in enumerate(net)
+    }
 
 
 def restored(arrays: Mapping[str, np.ndarray]) -> tuple[Net, ...]:

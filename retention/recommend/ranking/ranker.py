@@ -24,7 +24,9 @@ ROUNDS = 160  # trees; more take longer and gain little
 STEADY = 500  # customers: as if the few signals had learned from so many more than trees and nets
 STANDARD_ROWS = 30_000  # that the standards of the features are taken from
 SHRINK = 1e-9
-FEW_ROWS = 50_000  # below, threads that wait for each other on a busy machine cost more than they save
+FEW_ROWS = (
+    50_000  # below, threads that wait for each other on a busy machine cost more than they save
+)
 BINS, BINNED_ON = 200, 50_000
 NO_TREES = Forest(())
 
@@ -42,7 +44,9 @@ class Examples:
     def new(self) -> Self:
         """Those of what the customer had never bought."""
         rows = self.fresh
-        return replace(self, view=self.view[rows], bought=self.bought[rows], weight=self.weight[rows])
+        return replace(
+            self, view=self.view[rows], bought=self.bought[rows], weight=self.weight[rows]
+        )
 
     @property
     def fresh(self) -> np.ndarray:
@@ -111,7 +115,9 @@ class Ranker:
             return np.log1p(np.nan_to_num(view[:, NAMES.index("item_buyers_28")]).clip(min=0))
         if self.kind == SIGNALS:
             return signals.scores(self.signals, view)
-        learned = (self.trees.scores(view) + nets.scores(self.nets, _standard(view, self.standards))) / 2
+        learned = (
+            self.trees.scores(view) + nets.scores(self.nets, _standard(view, self.standards))
+        ) / 2
         if self.kind == LEARNED:
             return learned
         return learned + self.steady * (signals.scores(self.signals, view) - learned)
@@ -123,21 +129,33 @@ class Ranker:
     def arrays(self) -> dict[str, np.ndarray]:
         """For the artefact: plain arrays."""
         return {
-            "kind": np.array(self.kind), "steady": np.array(self.steady), **self.trees.arrays(),
+            "kind": np.array(self.kind),
+            "steady": np.array(self.steady),
+            **self.trees.arrays(),
             **{f"signals_{name}": values for name, values in self.signals.items()},
-            **{f"standards_{name}": values for name, values in self.standards.items()}, **nets.arrays(self.nets),
-        }  # fmt: skip
+            **{f"standards_{name}": values for name, values in self.standards.items()},
+            **nets.arrays(self.nets),
+        }
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> Self:
         """The ranker of these arrays."""
         learned, standards = (
-            {name.removeprefix(room): values for name, values in arrays.items() if name.startswith(room)}
+            {
+                name.removeprefix(room): values
+                for name, values in arrays.items()
+                if name.startswith(room)
+            }
             for room in ("signals_", "standards_")
         )
         return cls(
-            str(arrays["kind"]), learned, Forest.restore(arrays), standards, nets.restored(arrays), float(arrays["steady"]),
-        )  # fmt: skip
+            str(arrays["kind"]),
+            learned,
+            Forest.restore(arrays),
+            standards,
+            nets.restored(arrays),
+            float(arrays["steady"]),
+        )
 
 
 def fit(examples: Examples, *, seed: int = 0, few: bool = False) -> Ranker:
@@ -157,9 +175,14 @@ def fit(examples: Examples, *, seed: int = 0, few: bool = False) -> Ranker:
     if few:
         return Ranker(SIGNALS, steady)
     grown = HistGradientBoostingClassifier(
-        max_iter=ROUNDS, learning_rate=12 / ROUNDS, max_leaf_nodes=15, l2_regularization=5.0,
-        min_samples_leaf=int(np.clip(len(examples.bought) // 500, 10, 200)), early_stopping=False, random_state=seed,
-    )  # fmt: skip
+        max_iter=ROUNDS,
+        learning_rate=12 / ROUNDS,
+        max_leaf_nodes=15,
+        l2_regularization=5.0,
+        min_samples_leaf=int(np.clip(len(examples.bought) // 500, 10, 200)),
+        early_stopping=False,
+        random_state=seed,
+    )
     edges = _edges(examples.view, seed)
     weight = examples.weight / examples.weight.mean()
     binned = _binned(examples.view, edges)
@@ -197,7 +220,9 @@ def _binned(view: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
     for number, ends in enumerate(edges):
         if len(ends):
             column = view[:, number]
-            made[:, number] = np.where(np.isnan(column), np.nan, np.searchsorted(ends, column, side="left"))
+            made[:, number] = np.where(
+                np.isnan(column), np.nan, np.searchsorted(ends, column, side="left")
+            )
     return made
 
 
@@ -224,7 +249,11 @@ def _standards(view: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     )
     filled = np.where(seen, squeezed, median)
     scale = filled.std(axis=0) + SHRINK
-    return {"median": median, "mean": filled.mean(axis=0), "scale": np.where(scale < 1e-6, np.inf, scale)}
+    return {
+        "median": median,
+        "mean": filled.mean(axis=0),
+        "scale": np.where(scale < 1e-6, np.inf, scale),
+    }
 
 
 def _squeezed(view: np.ndarray) -> np.ndarray:
@@ -234,7 +263,9 @@ def _squeezed(view: np.ndarray) -> np.ndarray:
 
 def _standard(view: np.ndarray, standards: Mapping[str, Any]) -> np.ndarray:
     """Standardised, the missing at the median, with one column for each that says it was missing."""
-    median, mean, scale = (standards[name].astype(np.float32) for name in ("median", "mean", "scale"))
+    median, mean, scale = (
+        standards[name].astype(np.float32) for name in ("median", "mean", "scale")
+    )
     filled = _squeezed(view)
     missing = ~np.isfinite(filled)
     np.copyto(filled, np.broadcast_to(median, filled.shape), where=missing)
@@ -243,4 +274,6 @@ def _standard(view: np.ndarray, standards: Mapping[str, Any]) -> np.ndarray:
     return np.ascontiguousarray(whole, dtype=np.float32)
 
 
-_MAY_MISS = [NAMES.index(name) for name in ("last", "gap", "category_last", "type_last", "item_price")]
+_MAY_MISS = [
+    NAMES.index(name) for name in ("last", "gap", "category_last", "type_last", "item_price")
+]

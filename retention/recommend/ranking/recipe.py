@@ -39,7 +39,9 @@ FEWEST_ITEMS_TO_RANK = 50
 FEWEST_NEW = 1_000  # examples of something new that was bought: below, lists of new items are ranked by what was learned from everything
 FIT_ON = 1_000  # customers a horizon
 JUDGED = 2 * BATCH  # of them, a horizon
-TRIED_ON = 60_000  # examples, where a ranker is learned only to be judged: half the time in a large shop
+TRIED_ON = (
+    60_000  # examples, where a ranker is learned only to be judged: half the time in a large shop
+)
 CLEARLY = 0.95  # of bootstrap draws; the best of several is easily ahead by chance
 BASELINES = {"popular": popular, "buy_it_again": buy_it_again}
 
@@ -83,18 +85,25 @@ def learn_to_rank(history: History, end: int, asked: Asked, progress: Progress =
         more = examples(found, rows, asked.seed + number, stage=stage, progress=step)
         learned = more if learned is None else learned.with_(more)
     if learned is None or not learned.decisive:
-        return Recipe(note=" The mixture is our default: nothing that was bought could have been foreseen.")
+        return Recipe(
+            note=" The mixture is our default: nothing that was bought could have been foreseen."
+        )
     rankers = _fitted(learned, asked.seed, few, apart=_apart(learned, few))
     if not judged:
         judged, apart = [_judge_within(last, asked, few)], [False]
     own = rankers[NEW] is not rankers[BOTH]
-    alike = {BOTH: judged, NEW: [one for one, its_own in zip(judged, apart, strict=True) if its_own == own]}
+    alike = {
+        BOTH: judged,
+        NEW: [one for one, its_own in zip(judged, apart, strict=True) if its_own == own],
+    }
     rankers = {
         policy: ranker.of(preferred([one[policy] for one in alike[policy]], ranker.kinds))
         for policy, ranker in rankers.items()
     }
     progress(4, 4, "Learning to rank")
-    return Recipe(rankers, _metrics(judged[-1][BOTH], rankers[BOTH].kind), _note(last, asked) if few else "")
+    return Recipe(
+        rankers, _metrics(judged[-1][BOTH], rankers[BOTH].kind), _note(last, asked) if few else ""
+    )
 
 
 def _apart(learned: Examples, few: bool) -> bool:
@@ -109,11 +118,15 @@ def _fitted(learned: Examples, seed: int, few: bool, *, apart: bool) -> dict[str
     return {BOTH: ranker, NEW: fit(new, seed=seed) if new is not None and new.decisive else ranker}
 
 
-def _judge(found: Window, rows: np.ndarray, rankers: Mapping[str, Ranker], stage: FirstStage) -> Judged:
+def _judge(
+    found: Window, rows: np.ndarray, rankers: Mapping[str, Ranker], stage: FirstStage
+) -> Judged:
     """How every kind of these rankers, and the baselines, rank for customers of a horizon that they have not learned from."""
     then = found.then
     baselines = {name: baseline(then) for name, baseline in BASELINES.items()}
-    kinds: dict[tuple[int, str], Score] = {}  # the same score under both policies is asked only once
+    kinds: dict[
+        tuple[int, str], Score
+    ] = {}  # the same score under both policies is asked only once
     for ranker in rankers.values():
         for kind in ranker.kinds:
             kinds.setdefault((id(ranker), kind), ranked(then, ranker.of(kind), stage))
@@ -136,16 +149,21 @@ def _judge_within(only: Window, asked: Asked, few: bool) -> Judged:
     others = examples(only, learning, asked.seed)
     if not others.decisive:
         return {policy: {} for policy in POLICIES}
-    return _judge(only, judging, _fitted(others, asked.seed, few, apart=False), first_stage(only.then))
+    return _judge(
+        only, judging, _fitted(others, asked.seed, few, apart=False), first_stage(only.then)
+    )
 
 
-def preferred(judged: Sequence[Mapping[str, Ranking]], kinds: Sequence[str], draws: int = 400) -> str:
+def preferred(
+    judged: Sequence[Mapping[str, Ranking]], kinds: Sequence[str], draws: int = 400
+) -> str:
     """The first kind, unless another was better in every horizon judged and in 95 of 100 bootstrap draws of their customers."""
     usual, counted = kinds[0], [one for one in judged if one and one[kinds[0]].customers]
     if not counted:
         return usual
     gained = {
-        kind: [one[kind].each["ndcg"] - one[usual].each["ndcg"] for one in counted] for kind in kinds[1:]
+        kind: [one[kind].each["ndcg"] - one[usual].each["ndcg"] for one in counted]
+        for kind in kinds[1:]
     }
     better = {
         kind: np.concatenate(gains)
@@ -156,7 +174,9 @@ def preferred(judged: Sequence[Mapping[str, Ranking]], kinds: Sequence[str], dra
         return usual
     best = max(better, key=lambda kind: float(better[kind].mean()))
     gains, rng = better[best], np.random.default_rng(0)
-    ahead = np.mean([gains[rng.integers(0, len(gains), len(gains))].mean() > 0 for _ in range(draws)])
+    ahead = np.mean(
+        [gains[rng.integers(0, len(gains), len(gains))].mean() > 0 for _ in range(draws)]
+    )
     return best if ahead > CLEARLY else usual
 
 

@@ -18,11 +18,23 @@ if TYPE_CHECKING:
 
 # What is added before the logarithm: about the least that differs from nothing.
 LOGARITHMS = {
-    **{f"faded_{each}": 0.01 for each in HALF_LIVES}, "item_buyers": 0.5, "item_buyers_7": 0.5, "item_buyers_28": 0.5,
-    "item_buyers_before": 0.5, "collaborative": 0.01, "neighbours": 0.01, "item_returned": 0.01, "days": 1.0, "visits_28": 1.0,
-}  # fmt: skip
+    **{f"faded_{each}": 0.01 for each in HALF_LIVES},
+    "item_buyers": 0.5,
+    "item_buyers_7": 0.5,
+    "item_buyers_28": 0.5,
+    "item_buyers_before": 0.5,
+    "collaborative": 0.01,
+    "neighbours": 0.01,
+    "item_returned": 0.01,
+    "days": 1.0,
+    "visits_28": 1.0,
+}
 _READ = [NAMES.index(name) for name in LOGARITHMS]
-SUMS = (("faded_90", 0.3), ("faded_90", 1.0), ("faded_240", 1.0))  # own purchases + weight × collaborative
+SUMS = (
+    ("faded_90", 0.3),
+    ("faded_90", 1.0),
+    ("faded_240", 1.0),
+)  # own purchases + weight × collaborative
 MOST_ROWS = 60_000
 RIDGE = 10.0  # of standardised signals
 
@@ -61,5 +73,11 @@ def _signals(view: np.ndarray) -> np.ndarray:
     own = (told["days"] > 0).astype(float)
     sums = (np.log(told[mine] + weight * told["collaborative"] + 0.01) for mine, weight in SUMS)
     return np.column_stack(
-        [logarithms, own, own * logarithm["item_buyers_28"], own * logarithm["item_returned"], *sums]
+        [
+            logarithms,
+            own,
+            own * logarithm["item_buyers_28"],
+            own * logarithm["item_returned"],
+            *sums,
+        ]
     )

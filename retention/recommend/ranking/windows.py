@@ -7,7 +7,14 @@ from scipy.sparse import csr_matrix
 
 from retention.progress import Progress, silent
 from retention.recommend.catalogue import Catalogue
-from retention.recommend.evaluation_context import BATCH, FirstStage, Moment, first_stage, moment, truth
+from retention.recommend.evaluation_context import (
+    BATCH,
+    FirstStage,
+    Moment,
+    first_stage,
+    moment,
+    truth,
+)
 from retention.recommend.history import History
 from retention.recommend.ranking.ranker import Examples
 
@@ -56,9 +63,14 @@ def window(history: History, end: int, asked: Asked, progress: Progress = silent
     if not len(past.day):
         return None
     then = moment(
-        past, float(start), asked.items, min_buyers=asked.min_buyers, model=asked.model, seed=asked.seed,
+        past,
+        float(start),
+        asked.items,
+        min_buyers=asked.min_buyers,
+        model=asked.model,
+        seed=asked.seed,
         progress=progress,
-    )  # fmt: skip
+    )
     real = truth(then, history, start, end)
     return Window(start, then, real, np.flatnonzero(np.diff(real.indptr) > 0))
 
@@ -99,6 +111,10 @@ def examples(
         kept = bought | (rng.random(len(bought)) < THINNED)
         views.append(offered.view[kept])
         labels.append(bought[kept])
-        weights.append(np.where(bought, 1, 1 / THINNED)[kept] / np.sqrt(purchases[batch][offered.row[kept]]))
+        weights.append(
+            np.where(bought, 1, 1 / THINNED)[kept] / np.sqrt(purchases[batch][offered.row[kept]])
+        )
         progress(start + len(batch), len(rows), "Gathering candidates to learn from")
-    return Examples(np.concatenate(views), np.concatenate(labels), np.concatenate(weights), len(rows))
+    return Examples(
+        np.concatenate(views), np.concatenate(labels), np.concatenate(weights), len(rows)
+    )

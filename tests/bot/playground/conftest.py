@@ -37,14 +37,21 @@ class Probe:
         if "json" in request.headers["content-type"]:
             payload = json.loads(body)
         else:
-            form = {key: values[0] for key, values in parse_qs(body.decode(), keep_blank_values=True).items()}
+            form = {
+                key: values[0]
+                for key, values in parse_qs(body.decode(), keep_blank_values=True).items()
+            }
             payload = json.loads(form["payload"]) if "payload" in form else form
         self.received.append(payload)
         self.headers.append(dict(request.headers))
         self.bodies.append(body)
         await asyncio.sleep(self.delay)
         answer = await asyncio.to_thread(self.answer, payload)
-        return Response(status_code=self.status) if answer is None else JSONResponse(answer, self.status)
+        return (
+            Response(status_code=self.status)
+            if answer is None
+            else JSONResponse(answer, self.status)
+        )
 
 
 @pytest.fixture

@@ -31,7 +31,9 @@ def test_every_process_is_pointed_at_the_page(tmp_path, monkeypatch) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         busy = taken.getsockname()[1]
-        told = demo.environment(Settings(home=tmp_path, port=busy, playground_port=8765, _env_file=None))
+        told = demo.environment(
+            Settings(home=tmp_path, port=busy, playground_port=8765, _env_file=None)
+        )
     for name, value in told.items():
         monkeypatch.setenv(name, value)
     settings = Settings(_env_file=None)
@@ -54,7 +56,9 @@ def test_each_run_signs_requests_with_a_new_secret(tmp_path, database) -> None:
     assert not {*given[0].values()} & {*variables.values()}
 
 
-def test_its_log_is_appended_to_for_it_is_shortened_under_who_writes_it(tmp_path, database, monkeypatch):
+def test_its_log_is_appended_to_for_it_is_shortened_under_who_writes_it(
+    tmp_path, database, monkeypatch
+):
     """Written on where it was, a log that is set to nothing is as long again at once, of NULs."""
     log = tmp_path / "logs" / "run.log"
     log.parent.mkdir()

@@ -22,7 +22,12 @@ BUTTONS = [
         "type": "actions",
         "block_id": "row",
         "elements": [
-            {"type": "button", "action_id": "go", "value": "7", "text": {"type": "plain_text", "text": "Go"}},
+            {
+                "type": "button",
+                "action_id": "go",
+                "value": "7",
+                "text": {"type": "plain_text", "text": "Go"},
+            },
             {
                 "type": "static_select",
                 "action_id": "tier",
@@ -43,8 +48,12 @@ MODAL = {
             "block_id": "share",
             "label": {"type": "plain_text", "text": "Hold-out"},
             "element": {
-                "type": "number_input", "action_id": "value", "is_decimal_allowed": False,
-                "min_value": "5", "max_value": "50", "initial_value": "10",
+                "type": "number_input",
+                "action_id": "value",
+                "is_decimal_allowed": False,
+                "min_value": "5",
+                "max_value": "50",
+                "initial_value": "10",
             },
         },
         {
@@ -54,7 +63,7 @@ MODAL = {
             "element": {"type": "plain_text_input", "action_id": "value"},
         },
     ],
-}  # fmt: skip
+}
 
 
 def typed(text: str, share: str = "20") -> dict:
@@ -69,7 +78,11 @@ def test_a_command_is_signed_and_answered_to_the_person_alone(slack: StandIn, ap
     answer = slack.command("analyst", "crm", "/retention sweep --tier high")
     assert (answer["status"], answer["ack"]) == (200, {"text": "hello analyst"})
     sent = app.received[0]
-    assert (sent["command"], sent["text"], sent["channel_id"]) == ("/retention", "sweep --tier high", "C0CRM")
+    assert (sent["command"], sent["text"], sent["channel_id"]) == (
+        "/retention",
+        "sweep --tier high",
+        "C0CRM",
+    )
     assert SignatureVerifier(seed.SIGNING_SECRET).is_valid_request(app.bodies[0], app.headers[0])
     assert [one["text"] for one in slack.messages("crm", user="analyst")] == ["hello analyst"]
     assert slack.messages("crm", user="lead") == []
@@ -104,14 +117,19 @@ def test_no_app_and_a_failing_app_are_said(slack: StandIn, app) -> None:
 def test_a_response_url_serves_five_times_in_thirty_minutes(slack: StandIn, app) -> None:
     slack.command("analyst", "crm", "help")
     url = app.received[0]["response_url"]
-    answers = [httpx.post(url, json={"text": str(n), "response_type": "in_channel"}) for n in range(6)]
+    answers = [
+        httpx.post(url, json={"text": str(n), "response_type": "in_channel"}) for n in range(6)
+    ]
     assert [one.status_code for one in answers] == [200] * 5 + [404]
     assert answers[5].json()["error"] == "used_url"
     assert len(slack.messages("crm")) == 5
     slack.command("analyst", "crm", "help")
     for url in slack.workspace.response_urls.values():
         url.made -= 1801
-    assert httpx.post(app.received[1]["response_url"], json={"text": "late"}).json()["error"] == "expired_url"
+    assert (
+        httpx.post(app.received[1]["response_url"], json={"text": "late"}).json()["error"]
+        == "expired_url"
+    )
 
 
 def test_inviting_the_bot_lets_it_post(slack: StandIn, client: WebClient) -> None:
@@ -129,9 +147,13 @@ def test_a_button_carries_its_value_and_the_message(slack: StandIn, client: WebC
     assert slack.press("lead", "crm", ts, "go", value="7", block_id="row")["status"] == 200
     sent = app.received[0]
     assert sent["actions"][0] | {"action_ts": ""} == {
-        "type": "button", "action_id": "go", "block_id": "row", "action_ts": "", "value": "7",
+        "type": "button",
+        "action_id": "go",
+        "block_id": "row",
+        "action_ts": "",
+        "value": "7",
         "text": {"type": "plain_text", "text": "Go"},
-    }  # fmt: skip
+    }
     assert (sent["user"]["id"], sent["container"]["message_ts"]) == ("U0LEAD", ts)
     slack.press("lead", "crm", ts, "tier", value="high")
     assert app.received[1]["actions"][0]["selected_option"]["value"] == "high"
@@ -149,7 +171,9 @@ def test_a_stale_screen_can_still_press_what_is_gone_and_nothing_else(
 
 
 def test_the_original_ephemeral_message_can_be_replaced(slack: StandIn, app) -> None:
-    app.answer = lambda payload: {"text": "one", "blocks": BUTTONS} if "command" in payload else None
+    app.answer = lambda payload: (
+        {"text": "one", "blocks": BUTTONS} if "command" in payload else None
+    )
     slack.command("analyst", "crm", "x")
     ts = slack.messages("crm", user="analyst")[0]["ts"]
     slack.press("analyst", "crm", ts, "go")
@@ -197,18 +221,25 @@ def test_a_submission_has_all_values_and_closes(slack: StandIn, opened, app) -> 
 @pytest.mark.parametrize(
     ("text", "share", "block"), [("", "10", "why"), ("x", "90", "share"), ("x", "1.5", "share")]
 )
-def test_slack_itself_refuses_what_an_input_forbids(slack: StandIn, opened, app, text, share, block) -> None:
+def test_slack_itself_refuses_what_an_input_forbids(
+    slack: StandIn, opened, app, text, share, block
+) -> None:
     answer = slack.submit("lead", typed(text, share))
     assert list(answer["ack"]["errors"]) == [block]
     assert len(app.received) == 1
     assert slack.view("lead") is not None
 
 
-def test_the_apps_errors_keep_it_open_and_an_update_replaces_it(slack: StandIn, opened, app) -> None:
+def test_the_apps_errors_keep_it_open_and_an_update_replaces_it(
+    slack: StandIn, opened, app
+) -> None:
     app.answer = lambda payload: {"response_action": "errors", "errors": {"why": "Too short."}}
     assert slack.submit("lead", typed("x"))["ack"]["errors"] == {"why": "Too short."}
     assert slack.view("lead") is not None
-    app.answer = lambda payload: {"response_action": "update", "view": {**MODAL, "callback_id": "next"}}
+    app.answer = lambda payload: {
+        "response_action": "update",
+        "view": {**MODAL, "callback_id": "next"},
+    }
     slack.submit("lead", typed("x"))
     assert slack.view("lead")["callback_id"] == "next"
 
@@ -259,16 +290,27 @@ def test_a_duplicate_delivery_is_the_same_twice(slack: StandIn, app) -> None:
     slack.command("analyst", "crm", "sweep")
     slack.command("analyst", "crm", "sweep")
     assert len(app.received) == 3
-    assert app.received[0]["trigger_id"] == app.received[1]["trigger_id"] != app.received[2]["trigger_id"]
+    assert (
+        app.received[0]["trigger_id"]
+        == app.received[1]["trigger_id"]
+        != app.received[2]["trigger_id"]
+    )
 
 
 def test_socket_mode_with_bolts_own_client(slack: StandIn) -> None:
     web = WebClient(token=seed.BOT_TOKEN, base_url=slack.api_url)
     bolt = App(
-        client=web, signing_secret="unused", token_verification_enabled=False,
-        authorize=lambda: AuthorizeResult(enterprise_id=None, team_id=seed.TEAM_ID, bot_token=seed.BOT_TOKEN,
-                                          bot_id=seed.BOT_ID, bot_user_id=seed.BOT_USER),
-    )  # fmt: skip
+        client=web,
+        signing_secret="unused",
+        token_verification_enabled=False,
+        authorize=lambda: AuthorizeResult(
+            enterprise_id=None,
+            team_id=seed.TEAM_ID,
+            bot_token=seed.BOT_TOKEN,
+            bot_id=seed.BOT_ID,
+            bot_user_id=seed.BOT_USER,
+        ),
+    )
     bolt.command("/retention")(lambda ack, command: ack(f"by socket: {command['text']}"))
     handler = SocketModeHandler(bolt, seed.APP_TOKEN, web_client=web)
     handler.connect()
@@ -298,7 +340,9 @@ def test_socket_mode_with_bolts_own_client(slack: StandIn) -> None:
         ("/views", {"user": "lead", "action": "close"}, 404, "no_view_open"),
     ],
 )
-def test_bad_calls_get_one_sentence(slack: StandIn, path: str, form: dict, status: int, says: str) -> None:
+def test_bad_calls_get_one_sentence(
+    slack: StandIn, path: str, form: dict, status: int, says: str
+) -> None:
     response = httpx.post(f"{slack.url}/playground{path}", data=form)
     assert response.status_code == status
     assert says in response.json()["error"]

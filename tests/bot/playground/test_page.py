@@ -87,7 +87,9 @@ def test_what_happens_elsewhere_appears_without_losing_what_is_typed(
     shown = see("lead")
     shown.locator("#composer-input").click()
     shown.keyboard.type("half a sen")
-    ts = client.chat_postMessage(channel="C0CRM", text="working", blocks=[section("▰▱▱ working")])["ts"]
+    ts = client.chat_postMessage(channel="C0CRM", text="working", blocks=[section("▰▱▱ working")])[
+        "ts"
+    ]
     shown.get_by_text("▰▱▱ working").wait_for()
     client.chat_update(channel="C0CRM", ts=ts, text="done", blocks=[section("▰▰▰ done")])
     shown.get_by_text("▰▰▰ done").wait_for()
@@ -126,7 +128,9 @@ def test_markup_is_shown_and_never_run(see, client: WebClient) -> None:
     assert message.locator("a").count() == 2  # the link and the channel; the script is no link
 
 
-def test_a_button_asks_first_presses_once_and_says_when_it_failed(see, client: WebClient, app) -> None:
+def test_a_button_asks_first_presses_once_and_says_when_it_failed(
+    see, client: WebClient, app
+) -> None:
     confirm = {
         "title": text("Sure?"),
         "text": text("It cannot be undone."),
@@ -150,17 +154,30 @@ def test_a_button_asks_first_presses_once_and_says_when_it_failed(see, client: W
 
 def test_a_modal_by_keyboard_with_its_errors(see, slack: StandIn, client: WebClient, app) -> None:
     view = {
-        "type": "modal", "title": text("Reject"), "submit": text("Reject it"),
-        "blocks": [{"type": "input", "block_id": "why", "label": text("Reason"), "hint": text("The author reads it."),
-                    "element": {"type": "plain_text_input", "action_id": "value"}}],
-    }  # fmt: skip
+        "type": "modal",
+        "title": text("Reject"),
+        "submit": text("Reject it"),
+        "blocks": [
+            {
+                "type": "input",
+                "block_id": "why",
+                "label": text("Reason"),
+                "hint": text("The author reads it."),
+                "element": {"type": "plain_text_input", "action_id": "value"},
+            }
+        ],
+    }
 
     def answer(payload: dict[str, Any]) -> Any:
         if payload["type"] == "block_actions":
             client.views_open(trigger_id=payload["trigger_id"], view=view)
             return None
         words = payload["view"]["state"]["values"]["why"]["value"]["value"]
-        return {"response_action": "errors", "errors": {"why": "Say more."}} if len(words) < 5 else None
+        return (
+            {"response_action": "errors", "errors": {"why": "Say more."}}
+            if len(words) < 5
+            else None
+        )
 
     app.answer = answer
     client.chat_postMessage(channel="C0CRM", text="x", blocks=[buttons(GO)])
@@ -242,8 +259,13 @@ def test_switching_person_shows_their_own(see, client: WebClient) -> None:
 
 
 def test_it_fits_a_phone_and_says_whose_data_it_is(see, client: WebClient) -> None:
-    rows = [[{"type": "raw_text", "text": f"cell {row} {column}"} for column in range(8)] for row in range(3)]
-    client.chat_postMessage(channel="C0CRM", text="x", blocks=[{"type": "table", "rows": rows}, buttons(GO)])
+    rows = [
+        [{"type": "raw_text", "text": f"cell {row} {column}"} for column in range(8)]
+        for row in range(3)
+    ]
+    client.chat_postMessage(
+        channel="C0CRM", text="x", blocks=[{"type": "table", "rows": rows}, buttons(GO)]
+    )
     shown = see("lead", width=390, height=844)
     shown.get_by_role("button", name="Go on").wait_for()
     assert shown.evaluate("document.documentElement.scrollWidth") == 390
@@ -255,7 +277,9 @@ def test_it_fits_a_phone_and_says_whose_data_it_is(see, client: WebClient) -> No
 
 def test_nothing_comes_from_elsewhere(see, slack: StandIn) -> None:
     shown = see("lead")
-    policy = shown.evaluate("fetch('/').then(answer => answer.headers.get('content-security-policy'))")
+    policy = shown.evaluate(
+        "fetch('/').then(answer => answer.headers.get('content-security-policy'))"
+    )
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     loaded = shown.evaluate("performance.getEntriesByType('resource').map(one => one.name)")

@@ -25,13 +25,22 @@ def machine(database, settings, monkeypatch):
         offset = (MONDAY - clock.wall()).total_seconds()
         session.add(BusinessClock(team_id=settings.team_id, offset_seconds=offset))
         session.add(
-            RoleGrant(team_id=settings.team_id, user_id="U0ANALYST", role="analyst", granted_by="U0ADMIN")
+            RoleGrant(
+                team_id=settings.team_id, user_id="U0ANALYST", role="analyst", granted_by="U0ADMIN"
+            )
         )
     with database.transaction() as session:
         schedule.add(
-            session, settings, kind="digest", args={}, weekday=0, at="09:00", timezone="America/New_York",
-            channel="C0CRM", created_by="U0ANALYST",
-        )  # fmt: skip
+            session,
+            settings,
+            kind="digest",
+            args={},
+            weekday=0,
+            at="09:00",
+            timezone="America/New_York",
+            channel="C0CRM",
+            created_by="U0ANALYST",
+        )
     told: list[dict] = []
     made = TimeMachine(settings, database, told.append)
     made.told = told
@@ -47,7 +56,9 @@ def worked(database):
     def work() -> None:
         while not stop.wait(0.02):
             with database.transaction() as session:
-                for job in session.scalars(select(Job).where(Job.state == "queued").order_by(Job.created_at)):
+                for job in session.scalars(
+                    select(Job).where(Job.state == "queued").order_by(Job.created_at)
+                ):
                     done.append((job.kind, clock.now()))
                     does.get(job.kind, lambda _: None)(session)
                     state = "failed" if job.kind in fails else "done"
@@ -66,9 +77,18 @@ def test_it_stops_at_each_due_moment_with_its_data_there_first(machine, worked) 
     weeks = [MONDAY + timedelta(days=7 * week) for week in (1, 2)]
     assert list(journey.moments[:2]) == weeks
     assert len(journey.moments) == 3
-    assert [kind for kind, _ in worked.done] == ["demo_feed", "digest", "demo_feed", "digest", "demo_feed"]
+    assert [kind for kind, _ in worked.done] == [
+        "demo_feed",
+        "digest",
+        "demo_feed",
+        "digest",
+        "demo_feed",
+    ]
     digests = [at for kind, at in worked.done if kind == "digest"]
-    assert all(timedelta() <= at - due < timedelta(minutes=1) for at, due in zip(digests, weeks, strict=True))
+    assert all(
+        timedelta() <= at - due < timedelta(minutes=1)
+        for at, due in zip(digests, weeks, strict=True)
+    )
     assert timedelta() <= clock.now() - (MONDAY + timedelta(days=15)) < timedelta(minutes=1)
 
 
@@ -79,17 +99,29 @@ def test_the_copies_of_a_campaign_go_out_at_the_moment_at_which_it_goes_live(
     due = MONDAY + timedelta(hours=4)
     team = machine.settings.team_id
     with database.transaction() as session:
-        session.add(RoleGrant(team_id=team, user_id="U0LEAD", role="approver", granted_by="U0ADMIN"))
+        session.add(
+            RoleGrant(team_id=team, user_id="U0LEAD", role="approver", granted_by="U0ADMIN")
+        )
         session.add(
             Campaign(
-                id="c1", name="May", state="scheduled", post_key="p", salt="s", drafted_by="U0ANALYST", send_at=due,
-                decided_by="U0LEAD", team_id=team, body=a_body().model_dump(mode="json"),
+                id="c1",
+                name="May",
+                state="scheduled",
+                post_key="p",
+                salt="s",
+                drafted_by="U0ANALYST",
+                send_at=due,
+                decided_by="U0LEAD",
+                team_id=team,
+                body=a_body().model_dump(mode="json"),
             )
-        )  # fmt: skip
+        )
 
     def live(session) -> None:
         session.get_one(Campaign, "c1").state = "live"
-        session.add(Send(campaign_id="c1", customer_id="k", channel="email", state="queued", queued_at=due))
+        session.add(
+            Send(campaign_id="c1", customer_id="k", channel="email", state="queued", queued_at=due)
+        )
 
     def sent(session) -> None:
         session.execute(update(Send).values(state="sent"))
@@ -104,7 +136,9 @@ def test_the_copies_of_a_campaign_go_out_at_the_moment_at_which_it_goes_live(
 def test_each_feed_ends_where_its_step_ends(machine, worked, database) -> None:
     machine.advance(timedelta(days=8))
     with database.reading() as session:
-        fed = [job.args["until"] for job in session.scalars(select(Job).where(Job.kind == "demo_feed"))]
+        fed = [
+            job.args["until"] for job in session.scalars(select(Job).where(Job.kind == "demo_feed"))
+        ]
     assert datetime.fromisoformat(sorted(fed)[0]) == MONDAY + timedelta(days=7)
     assert datetime.fromisoformat(sorted(fed)[1]) - MONDAY >= timedelta(days=8)
 

@@ -26,7 +26,11 @@ def test_it_knows_the_bot(client: WebClient) -> None:
 
 @pytest.mark.parametrize(
     ("token", "error"),
-    [("xoxb-wrong", "invalid_auth"), ("", "not_authed"), (seed.APP_TOKEN, "not_allowed_token_type")],
+    [
+        ("xoxb-wrong", "invalid_auth"),
+        ("", "not_authed"),
+        (seed.APP_TOKEN, "not_allowed_token_type"),
+    ],
 )
 def test_a_wrong_token_is_refused(slack: StandIn, token: str, error: str) -> None:
     answer = httpx.post(f"{slack.api_url}auth.test", data={"token": token}).json()
@@ -37,25 +41,37 @@ def test_unknown_methods_are_refused(client: WebClient) -> None:
     assert refused(client.api_call, "chat.nonsense").response["error"] == "unknown_method"
 
 
-def test_a_post_comes_back_from_history_with_its_metadata_only_when_asked(client: WebClient) -> None:
+def test_a_post_comes_back_from_history_with_its_metadata_only_when_asked(
+    client: WebClient,
+) -> None:
     metadata = {"event_type": "retention_post", "event_payload": {"key": "job:1"}}
-    posted = client.chat_postMessage(channel="C0CRM", text="hello", blocks=[SECTION], metadata=metadata)
+    posted = client.chat_postMessage(
+        channel="C0CRM", text="hello", blocks=[SECTION], metadata=metadata
+    )
     plain = client.conversations_history(channel="C0CRM", limit=1)["messages"][0]
-    full = client.conversations_history(channel="C0CRM", limit=1, include_all_metadata=True)["messages"][0]
+    full = client.conversations_history(channel="C0CRM", limit=1, include_all_metadata=True)[
+        "messages"
+    ][0]
     assert plain["ts"] == posted["ts"]
     assert "metadata" not in plain
     assert full["metadata"] == metadata
 
 
-def test_replies_are_in_the_thread_and_not_in_the_history(client: WebClient, slack: StandIn) -> None:
+def test_replies_are_in_the_thread_and_not_in_the_history(
+    client: WebClient, slack: StandIn
+) -> None:
     slack.slack.web_api.api.pace.strict = False
     parent = client.chat_postMessage(channel="C0CRM", text="parent")["ts"]
     metadata = {"event_type": "e", "event_payload": {"key": "k"}}
-    reply = client.chat_postMessage(channel="C0CRM", text="reply", thread_ts=parent, metadata=metadata)["ts"]
+    reply = client.chat_postMessage(
+        channel="C0CRM", text="reply", thread_ts=parent, metadata=metadata
+    )["ts"]
     history = client.conversations_history(channel="C0CRM")["messages"]
     assert [one["ts"] for one in history] == [parent]
     assert history[0]["reply_count"] == 1
-    thread = client.conversations_replies(channel="C0CRM", ts=parent, include_all_metadata=True)["messages"]
+    thread = client.conversations_replies(channel="C0CRM", ts=parent, include_all_metadata=True)[
+        "messages"
+    ]
     assert [one["ts"] for one in thread] == [parent, reply]
     assert thread[1]["metadata"] == metadata
     assert (
@@ -70,7 +86,8 @@ def test_errors_are_slacks_own(client: WebClient) -> None:
         == "channel_not_found"
     )
     assert (
-        refused(client.chat_postMessage, channel="C0GENERAL", text="x").response["error"] == "not_in_channel"
+        refused(client.chat_postMessage, channel="C0GENERAL", text="x").response["error"]
+        == "not_in_channel"
     )
     assert (
         refused(client.chat_postMessage, channel="C0PRIVATE", text="x").response["error"]
@@ -81,7 +98,10 @@ def test_errors_are_slacks_own(client: WebClient) -> None:
         refused(client.chat_update, channel="C0CRM", ts="1.1", text="x").response["error"]
         == "message_not_found"
     )
-    assert refused(client.conversations_info, channel="C0PRIVATE").response["error"] == "channel_not_found"
+    assert (
+        refused(client.conversations_info, channel="C0PRIVATE").response["error"]
+        == "channel_not_found"
+    )
     assert client.conversations_info(channel="C0GENERAL")["channel"]["is_member"] is False
 
 
@@ -91,7 +111,10 @@ def test_only_own_messages_can_be_updated(client: WebClient, slack: StandIn) -> 
         refused(client.chat_update, channel="C0CRM", ts=ts, text="x").response["error"]
         == "cant_update_message"
     )
-    assert refused(client.chat_delete, channel="C0CRM", ts=ts).response["error"] == "cant_delete_message"
+    assert (
+        refused(client.chat_delete, channel="C0CRM", ts=ts).response["error"]
+        == "cant_delete_message"
+    )
 
 
 def test_an_update_with_text_alone_drops_the_blocks_and_needs_the_channels_id(
@@ -120,7 +143,9 @@ def test_updates_have_their_tier(client: WebClient) -> None:
     ts = client.chat_postMessage(channel="C0CRM", text="0")["ts"]
     for number in range(50):
         client.chat_update(channel="C0CRM", ts=ts, text=str(number))
-    assert refused(client.chat_update, channel="C0CRM", ts=ts, text="more").response.status_code == 429
+    assert (
+        refused(client.chat_update, channel="C0CRM", ts=ts, text="more").response.status_code == 429
+    )
 
 
 def test_a_user_id_is_their_direct_message(client: WebClient, slack: StandIn) -> None:
@@ -147,7 +172,9 @@ def test_history_pages_by_cursor_and_time(client: WebClient, slack: StandIn) -> 
     assert [m["ts"] for m in after] == [stamps[4]]
 
 
-def test_files_are_announced_uploaded_completed_and_shared(client: WebClient, slack: StandIn) -> None:
+def test_files_are_announced_uploaded_completed_and_shared(
+    client: WebClient, slack: StandIn
+) -> None:
     answer = client.files_upload_v2(
         channel="C0CRM", filename="cohort.csv", content="a,b\n1,2\n", initial_comment="Here"
     )
@@ -155,14 +182,18 @@ def test_files_are_announced_uploaded_completed_and_shared(client: WebClient, sl
     assert slack.file(file_id) == b"a,b\n1,2\n"
     shown = slack.messages("crm")[0]
     assert (shown["text"], shown["files"][0]["name"]) == ("Here", "cohort.csv")
-    assert client.files_info(file=file_id)["file"]["shares"]["public"]["C0CRM"][0]["ts"] == shown["ts"]
+    assert (
+        client.files_info(file=file_id)["file"]["shares"]["public"]["C0CRM"][0]["ts"] == shown["ts"]
+    )
 
 
 def test_an_image_block_needs_a_completed_upload(client: WebClient) -> None:
     image = {"type": "image", "alt_text": "chart", "slack_file": {"id": "F0NONE"}}
     error = refused(client.chat_postMessage, channel="C0CRM", text="x", blocks=[image])
     assert error.response["error"] == "invalid_blocks"
-    file_id = client.files_upload_v2(filename="chart.png", content=b"\x89PNG").data["files"][0]["id"]
+    file_id = client.files_upload_v2(filename="chart.png", content=b"\x89PNG").data["files"][0][
+        "id"
+    ]
     image["slack_file"] = {"id": file_id}
     assert client.chat_postMessage(channel="C0CRM", text="x", blocks=[image])["ok"]
 
@@ -176,7 +207,9 @@ def test_faults_strike_as_often_as_asked_and_accept_before_they_hang(
     assert refused(client.chat_postMessage, channel="C0CRM", text="x").response.status_code == 429
     slack.fault("timeout_after_accept", 1)
     slack.slack.web_api.hang_seconds = 3
-    impatient = WebClient(token=seed.BOT_TOKEN, base_url=slack.api_url, timeout=1, retry_handlers=[])
+    impatient = WebClient(
+        token=seed.BOT_TOKEN, base_url=slack.api_url, timeout=1, retry_handlers=[]
+    )
     with pytest.raises(TimeoutError):
         impatient.chat_postMessage(channel="C0CRM", text="arrived")
     assert [one["text"] for one in slack.messages("crm")] == ["arrived"]

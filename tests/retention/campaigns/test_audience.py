@@ -45,10 +45,13 @@ def policy(tmp_path):
 def _scores(ids) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "customer_id": ids, "churn_probability": 0.6, "tier": "high", "reasons": "[]",
+            "customer_id": ids,
+            "churn_probability": 0.6,
+            "tier": "high",
+            "reasons": "[]",
             "expected_value": [float(len(ids) - place) for place in range(len(ids))],
         }
-    )  # fmt: skip
+    )
 
 
 def _chosen(shop, policy, scores):
@@ -67,7 +70,9 @@ def _chosen(shop, policy, scores):
 def test_bands_are_shares_the_highest_value_first():
     found = bands(pd.Series([5.0, None, 9.0, 1.0, 7.0, 3.0, 2.0, 8.0, 6.0, 4.0]), 0.1, 0.4)
     assert "".join(found.str[0]) == "mlhlmllmml"
-    assert list(bands(pd.Series([1.0] * 10), 0.2, 0.3)) == ["high"] * 2 + ["middle"] * 3 + ["low"] * 5
+    assert (
+        list(bands(pd.Series([1.0] * 10), 0.2, 0.3)) == ["high"] * 2 + ["middle"] * 3 + ["low"] * 5
+    )
 
 
 def test_calls_go_to_the_most_valuable_with_a_phone_and_the_others_get_their_next_rule(
@@ -85,7 +90,9 @@ def test_calls_go_to_the_most_valuable_with_a_phone_and_the_others_get_their_nex
     assert called.excluded == nobody.excluded == {"no_consent": 200 - len(agreed)}
 
 
-def test_who_said_nothing_has_a_rule_of_their_own_and_who_refused_has_none(shop, policy, monkeypatch):
+def test_who_said_nothing_has_a_rule_of_their_own_and_who_refused_has_none(
+    shop, policy, monkeypatch
+):
     ids = sorted(shop.lake.table("customers").customer_id.execute())[:30]
     said = pd.Series(["given", "unknown", "refused"] * 10)
     monkeypatch.setattr(audience, "consents", lambda lake, session, settings, asked: said)
@@ -134,7 +141,9 @@ def test_what_is_due_has_a_rhythm_and_is_neither_early_nor_given_up(shop):
     for who, chosen in list(found.items())[:20]:
         assert len(chosen) <= 3
         for pick in chosen:
-            days = events[(events["customer_id"] == who) & (events["item_id"] == pick.item_id)]["occurred_at"]
+            days = events[(events["customer_id"] == who) & (events["item_id"] == pick.item_id)][
+                "occurred_at"
+            ]
             days = sorted(days.groupby(days.dt.date).min())
             assert len(days) >= 3
             gap = (days[-1] - days[0]) / (len(days) - 1)
@@ -175,7 +184,15 @@ def test_picks_see_nothing_after_their_moment(shop):
 
         def table(self, name, before=None, since=None):
             table = shop.lake.table(name, before, since)
-            return table.filter(table.occurred_at < at.replace(tzinfo=None)) if name == "events" else table
+            return (
+                table.filter(table.occurred_at < at.replace(tzinfo=None))
+                if name == "events"
+                else table
+            )
 
-    assert item_selection.due_again(shop.lake, ids, at, 3) == item_selection.due_again(Past(), ids, at, 3)
-    assert item_selection.new_arrivals(shop.lake, ids, at, 3, 40) == item_selection.new_arrivals(Past(), ids, at, 3, 40)
+    assert item_selection.due_again(shop.lake, ids, at, 3) == item_selection.due_again(
+        Past(), ids, at, 3
+    )
+    assert item_selection.new_arrivals(shop.lake, ids, at, 3, 40) == item_selection.new_arrivals(
+        Past(), ids, at, 3, 40
+    )

@@ -22,7 +22,9 @@ def test_a_title_that_is_a_whole_description_is_cut_and_none_widens_the_mail(set
     }
     send = Send(id=5, campaign_id="c1", customer_id="k")
     offer = {"offer": given, "code": None, "expires_at": None}
-    made = composed(settings, a_body(), send, Contact("a@b.example", "Ann"), offer, "https://x.example/u")
+    made = composed(
+        settings, a_body(), send, Contact("a@b.example", "Ann"), offer, "https://x.example/u"
+    )
     assert made.html.count("Very long title") == 2 * (LONGEST_TITLE // len("Very long title "))
     assert titles[1] not in made.text
     assert "Tea <b>" in made.text
@@ -38,7 +40,9 @@ def test_no_value_turns_the_text_after_it_around(settings):
     made = composed(
         settings, a_body(), send, Contact("a@b.example", "A\u202dnn"), offer, "https://x.example/u"
     )
-    titles = [item["title"] for item in made.offer["items"]]  # a platform writes them into texts of its own
+    titles = [
+        item["title"] for item in made.offer["items"]
+    ]  # a platform writes them into texts of its own
     placeholders = placed(settings, "A\u202dnn", offer)  # as do the files
     for text in (made.subject, made.text, made.html, *titles, *placeholders.values()):
         assert not set(text) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -50,17 +54,24 @@ def test_an_item_that_nobody_described_is_not_named_by_its_id(settings):
     given = {"action": "reminder", "discount": 0.0, "items": items}
     offer = {"offer": given, "code": None, "expires_at": None}
     send = Send(id=5, campaign_id="c1", customer_id="k")
-    made = composed(settings, a_body(), send, Contact("a@b.example", "Ann"), offer, "https://x.example/u")
+    made = composed(
+        settings, a_body(), send, Contact("a@b.example", "Ann"), offer, "https://x.example/u"
+    )
     assert "5978656" not in made.subject + made.text + made.html
     assert placed(settings, "Ann", offer)["items"] == "Tea"
     assert [item["item_id"] for item in made.offer["items"]] == [
         "5978656",
         "i2",
     ]  # a platform knows its own ids
-    assert placed(settings, "Ann", {**offer, "offer": {**given, "items": items[:1]}})["items"] == "5978656"
+    assert (
+        placed(settings, "Ann", {**offer, "offer": {**given, "items": items[:1]}})["items"]
+        == "5978656"
+    )
 
 
-@pytest.mark.parametrize(("copy", "told"), [("Hello {name}", True), ("Hello {name}: {code}", False)])
+@pytest.mark.parametrize(
+    ("copy", "told"), [("Hello {name}", True), ("Hello {name}: {code}", False)]
+)
 def test_the_text_of_a_mail_has_the_code_once_whatever_the_copy_says(settings, copy, told):
     """The HTML has it in a box of its own; who reads text would have got an offer without its code."""
     offer = {
@@ -70,7 +81,9 @@ def test_the_text_of_a_mail_has_the_code_once_whatever_the_copy_says(settings, c
     }
     body = a_body(copy_text=copy)
     send = Send(id=5, campaign_id="c1", customer_id="k")
-    made = composed(settings, body, send, Contact("a@b.example", "Ann"), offer, "https://x.example/u")
+    made = composed(
+        settings, body, send, Contact("a@b.example", "Ann"), offer, "https://x.example/u"
+    )
     assert made.text.count("7KQ2-M9ZD-4HT6") == 1
     assert ("15 % off, once, until 29 May 2025" in made.text) == told
 
@@ -97,7 +110,9 @@ def test_only_what_is_new_is_told_as_new(settings, source, new):
 @pytest.mark.parametrize(
     ("consent", "agreed"), [(["given"], True), (["given", "unknown"], False), (None, True)]
 )
-def test_nobody_reads_that_they_agreed_where_their_consent_may_be_unknown(settings, consent, agreed):
+def test_nobody_reads_that_they_agreed_where_their_consent_may_be_unknown(
+    settings, consent, agreed
+):
     given = {"action": "reminder", "discount": 0.0, "items": []}
     given |= {} if consent is None else {"consent": consent}  # an offer from before it was kept
     offer = {"offer": given, "code": None, "expires_at": None}
@@ -117,7 +132,11 @@ def test_a_platform_is_told_of_a_free_parcel_no_money_off(settings):
         "items": [],
         "currency": "EUR",
     }
-    offer = {"offer": given, "code": "7KQ2-M9ZD-4HT6", "expires_at": datetime(2025, 5, 29, tzinfo=UTC)}
+    offer = {
+        "offer": given,
+        "code": "7KQ2-M9ZD-4HT6",
+        "expires_at": datetime(2025, 5, 29, tzinfo=UTC),
+    }
     send = Send(id=5, campaign_id="c1", customer_id="k")
     made = composed(settings, a_body(), send, Contact("a@b.example"), offer, "https://x.example/u")
     assert (made.offer["action"], made.offer["amount"], made.offer["min_order"]) == (

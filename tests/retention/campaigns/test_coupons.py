@@ -42,7 +42,9 @@ def test_two_swapped_characters_are_always_caught(body, one, other):
     assert (normal("".join(code)) is None) == ("".join(code) != _code(body))
 
 
-@pytest.mark.parametrize("typed", ["", "7KQ2", "UUUU-UUUU-UUUU", "7KQ2-M9ZD-4HT6-0000", "<script>alert"])
+@pytest.mark.parametrize(
+    "typed", ["", "7KQ2", "UUUU-UUUU-UUUU", "7KQ2-M9ZD-4HT6-0000", "<script>alert"]
+)
 def test_what_is_no_code_is_none(typed):
     assert normal(typed) is None
 
@@ -54,7 +56,9 @@ def test_new_codes_are_valid_readable_and_all_different():
     assert not set("".join(codes)) & set("ILOU")
 
 
-def test_reserving_in_bulk_gives_each_treated_customer_one_code_however_often_it_runs(database, settings):
+def test_reserving_in_bulk_gives_each_treated_customer_one_code_however_often_it_runs(
+    database, settings
+):
     from retention import clock
 
     at = clock.wall()
@@ -64,11 +68,16 @@ def test_reserving_in_bulk_gives_each_treated_customer_one_code_however_often_it
         for number in range(1200):
             session.add(
                 Assignment(
-                    campaign_id="c1", customer_id=f"k{number}", arm="control" if number % 5 == 0 else "treatment",
-                    bucket=0, tier="high", churn_probability=0.5, expected_value=1.0,
+                    campaign_id="c1",
+                    customer_id=f"k{number}",
+                    arm="control" if number % 5 == 0 else "treatment",
+                    bucket=0,
+                    tier="high",
+                    churn_probability=0.5,
+                    expected_value=1.0,
                     offer={"action": "reminder" if number % 7 == 0 else "coupon", "discount": 0.1},
                 )
-            )  # fmt: skip
+            )
     for _ in range(2):
         left = 1
         while left:
@@ -88,7 +97,11 @@ def test_reserving_in_bulk_gives_each_treated_customer_one_code_however_often_it
     ("sent", "zone", "until"),
     [
         ("2025-03-01T23:30+00:00", "UTC", "2025-03-29T23:59:59+00:00"),
-        ("2025-03-01T03:30+00:00", "America/New_York", "2025-03-29T03:59:59+00:00"),  # still February there
+        (
+            "2025-03-01T03:30+00:00",
+            "America/New_York",
+            "2025-03-29T03:59:59+00:00",
+        ),  # still February there
         (
             "2025-03-02T09:00+00:00",
             "Europe/London",

@@ -34,7 +34,9 @@ def test_an_edit_may_give_everybody_another_offer(database, settings, changes, a
     if changes != Changes(offer="share"):
         assert {(o["discount"], o["amount"], o["min_order"]) for o in offers} == {terms}
     kept = action == "coupon"
-    assert campaign.body["copy_text"] == ("Hello {name}: {code}" if kept else wording.default(action))
+    assert campaign.body["copy_text"] == (
+        "Hello {name}: {code}" if kept else wording.default(action)
+    )
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,10 @@ def test_an_edit_may_give_everybody_another_offer(database, settings, changes, a
     [
         (Changes(offer="amount"), "Money off of 0"),
         (Changes(offer="amount", amount=5), "From order value"),
-        (Changes(offer="amount", amount=5, min_order=10), "€5.00 off orders from €10.00 on (High risk)"),
+        (
+            Changes(offer="amount", amount=5, min_order=10),
+            "€5.00 off orders from €10.00 on (High risk)",
+        ),
         (Changes(offer="amount", amount=5, min_order=10), "use it from €20.00 on"),
         (
             Changes(offer="free_shipping", min_order=4),
@@ -68,7 +73,9 @@ def test_an_edit_may_give_everybody_another_offer(database, settings, changes, a
 def test_an_offer_that_cannot_be_is_refused(database, settings, changes, says):
     with database.transaction() as session:
         _draft(session, settings, shipping_cost=6.0)
-    refusal = _attempt(database, lambda s: approval.edit(s, settings, "c1", 1, "U0ANALYST", changes, NOW))
+    refusal = _attempt(
+        database, lambda s: approval.edit(s, settings, "c1", 1, "U0ANALYST", changes, NOW)
+    )
     assert isinstance(refusal, BadInput)
     assert says in str(refusal)
 
@@ -77,7 +84,9 @@ def test_it_is_sent_at_the_moment_that_was_chosen_and_not_before(database, setti
     london = settings.model_copy(update={"timezone": "Europe/London"})
     with database.transaction() as session:
         _draft(session, london)
-        approval.edit(session, london, "c1", 1, "U0ANALYST", Changes(send_on="2025-05-03 09:00"), NOW)
+        approval.edit(
+            session, london, "c1", 1, "U0ANALYST", Changes(send_on="2025-05-03 09:00"), NOW
+        )
         approval.submit(session, london, "c1", 2, "U0ANALYST", NOW)
         campaign, _ = approval.approve(session, london, "c1", 2, "U0LEAD", NOW)
         wanted = datetime(2025, 5, 3, 8, tzinfo=UTC)
@@ -93,14 +102,19 @@ def test_it_is_sent_at_the_moment_that_was_chosen_and_not_before(database, setti
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        ("2025-03-30 01:30", "is skipped by the clock of Europe/London that day; use 2025-03-30 02:30, say"),
+        (
+            "2025-03-30 01:30",
+            "is skipped by the clock of Europe/London that day; use 2025-03-30 02:30, say",
+        ),
         (
             "2025-10-26 01:30",
             "comes twice by the clock of Europe/London that day; write 2025-10-26 01:30+01:00 or 2025-10-26 01:30+00:00",
         ),
     ],
 )
-def test_a_time_that_the_shops_clock_skips_or_shows_twice_is_asked_for_again(database, settings, typed, says):
+def test_a_time_that_the_shops_clock_skips_or_shows_twice_is_asked_for_again(
+    database, settings, typed, says
+):
     london = settings.model_copy(update={"timezone": "Europe/London"})
     with database.transaction() as session:
         _draft(session, settings)
@@ -141,8 +155,12 @@ def test_money_off_for_free_shipping_alone_is_refused_and_its_order_value_taken(
         _draft(session, settings, shipping_cost=6.0)
         approval.edit(session, settings, "c1", 1, "U0ANALYST", free, NOW)
     more = Changes(amount=5)
-    refusal = _attempt(database, lambda s: approval.edit(s, settings, "c1", 2, "U0ANALYST", more, NOW))
+    refusal = _attempt(
+        database, lambda s: approval.edit(s, settings, "c1", 2, "U0ANALYST", more, NOW)
+    )
     assert "Money off 5 is for no offer" in str(refusal)
     with database.transaction() as session:
-        campaign = approval.edit(session, settings, "c1", 2, "U0ANALYST", Changes(min_order=45), NOW)
+        campaign = approval.edit(
+            session, settings, "c1", 2, "U0ANALYST", Changes(min_order=45), NOW
+        )
         assert Body.model_validate(campaign.body).offers[0].min_order == 45

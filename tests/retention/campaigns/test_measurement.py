@@ -14,7 +14,9 @@ from retention.campaigns.outcomes import METRICS, Outcomes
 LIFT = 0.08
 
 
-def _simulated(seed: int, customers: int = 800, lift: float = LIFT, holdout: float = 0.15) -> Outcomes:
+def _simulated(
+    seed: int, customers: int = 800, lift: float = LIFT, holdout: float = 0.15
+) -> Outcomes:
     """A shop whose customers differ in how often they buy; the offer makes ``lift`` extra orders each."""
     rng = np.random.default_rng(seed)
     rate = rng.gamma(1.5, 0.6, customers)
@@ -62,14 +64,18 @@ def test_without_an_effect_a_difference_is_called_about_once_in_twenty():
     assert sum(not effect.low <= 0 <= effect.high for effect in effects) / len(effects) <= 0.09
 
 
-@pytest.mark.parametrize("tail", [1.2, 1.8])  # σ of log baskets; by Welch's interval 7 and 10 % were gains
+@pytest.mark.parametrize(
+    "tail", [1.2, 1.8]
+)  # σ of log baskets; by Welch's interval 7 and 10 % were gains
 def test_a_few_large_baskets_are_not_called_a_gain_because_a_small_hold_out_lacks_them(tail):
     covered, gains, runs = 0, 0, 600
     for seed in range(runs):
         rng = np.random.default_rng([20, seed])
         rate, treated = rng.gamma(1.2, 0.25, 1500), np.arange(1500) >= 225
         now, before = (
-            np.bincount(np.repeat(np.arange(1500), orders), rng.lognormal(3, tail, orders.sum()), 1500)
+            np.bincount(
+                np.repeat(np.arange(1500), orders), rng.lognormal(3, tail, orders.sum()), 1500
+            )
             for orders in (rng.poisson(rate), rng.poisson(rate))
         )
         effect = difference(now[treated], now[~treated], before[treated], before[~treated])
@@ -140,7 +146,9 @@ def test_a_cost_per_order_only_where_an_order_is_certain():
     assert certain.cost_per_order == pytest.approx(40.0 / certain.effects["orders"].total)
     assert certain.cost_per_order_low < certain.cost_per_order < certain.cost_per_order_high
     assert certain.advice == "repeat"
-    assert measure(_simulated(2, lift=0.0), planned_share=0.85, metrics=METRICS).cost_per_order is None
+    assert (
+        measure(_simulated(2, lift=0.0), planned_share=0.85, metrics=METRICS).cost_per_order is None
+    )
 
 
 def _rarely_bought(seed: int, rate: float, customers: int) -> Outcomes:
@@ -156,15 +164,19 @@ def _rarely_bought(seed: int, rate: float, customers: int) -> Outcomes:
 def test_where_few_buy_chance_is_not_called_a_gain():
     """An arm in which nobody happens to buy has no variance of its own, and any buyer of the other looked like a gain."""
     measured = [
-        measure(_rarely_bought(seed, 0.05, 200), planned_share=0.85, metrics=METRICS) for seed in range(100)
+        measure(_rarely_bought(seed, 0.05, 200), planned_share=0.85, metrics=METRICS)
+        for seed in range(100)
     ]
     assert sum(one.effects["orders"].low > 0 for one in measured) <= 5  # the intervals alone
     assert {one.advice for one in measured} == {"too_small"}
     assert all(one.cost_per_order is None for one in measured)
-    parts = measure(_rarely_bought(3, 0.01, 600), planned_share=0.85, metrics=METRICS, segmented=("tier",))
+    parts = measure(
+        _rarely_bought(3, 0.01, 600), planned_share=0.85, metrics=METRICS, segmented=("tier",)
+    )
     assert parts.segments == {}  # nor of a part
     often = [
-        measure(_rarely_bought(seed, 0.3, 600), planned_share=0.85, metrics=METRICS) for seed in range(100)
+        measure(_rarely_bought(seed, 0.3, 600), planned_share=0.85, metrics=METRICS)
+        for seed in range(100)
     ]
     assert sum(one.advice != "undecided" for one in often) <= 8
 
@@ -198,5 +210,7 @@ def test_advice_follows_the_intervals():
 
 def test_the_chart_is_a_picture():
     outcomes = _simulated(6)
-    content = picture(outcomes, measure(outcomes, planned_share=0.85, metrics=METRICS), simulated=False)
+    content = picture(
+        outcomes, measure(outcomes, planned_share=0.85, metrics=METRICS), simulated=False
+    )
     assert imread(io.BytesIO(content)).shape[1] > 800

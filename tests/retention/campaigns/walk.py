@@ -7,7 +7,13 @@ from typing import Any, ClassVar
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 from sqlalchemy import func, select
 
 from retention.campaigns import approval, closing, sending
@@ -25,7 +31,14 @@ PEOPLE = st.sampled_from(("U0ANA", "U0LEA", "U0LEO", "U0ADM"))
 BEHIND = st.sampled_from((0, 0, 0, 1))  # how many versions the person's message is behind
 HOUR, CHANGE = timedelta(hours=1), Changes(holdout=0.2)
 RESET = ("draft", "submitted", "approved", "scheduled", "rejected", "expired")  # by an edit
-RUNNING = ("draft", "submitted", "approved", "scheduled", "sending", "live")  # until they are stopped
+RUNNING = (
+    "draft",
+    "submitted",
+    "approved",
+    "scheduled",
+    "sending",
+    "live",
+)  # until they are stopped
 DECIDED = ("approved", "scheduled", "sending", "live", "measuring", "closed")
 
 
@@ -46,15 +59,28 @@ class Life(RuleBasedStateMachine):
         self.measured = False
         rows = [
             {
-                "customer_id": f"{self.id}-{n}", "arm": "audience", "bucket": n * 1400, "tier": "high",
-                "churn_probability": 0.6, "expected_value": 50.0, "offer": {"action": "coupon", "discount": 0.1},
+                "customer_id": f"{self.id}-{n}",
+                "arm": "audience",
+                "bucket": n * 1400,
+                "tier": "high",
+                "churn_probability": 0.6,
+                "expected_value": 50.0,
+                "offer": {"action": "coupon", "discount": 0.1},
             }
             for n in range(4)
-        ]  # fmt: skip
+        ]
         body = a_body(second_approver=SecondApprover(discount=0.05 if two else 0.2))
         with self.database.transaction() as session:
             drafted = Draft(self.id, "salt", "May", None, body, rows)
-            store(session, self.settings, drafted, by="U0ANA", channel=None, post_key="k", now=self.now)
+            store(
+                session,
+                self.settings,
+                drafted,
+                by="U0ANA",
+                channel=None,
+                post_key="k",
+                now=self.now,
+            )
         if submitted:
             self.submit("U0ANA", 0)
 
@@ -87,9 +113,12 @@ class Life(RuleBasedStateMachine):
     @rule(user=PEOPLE, behind=BEHIND)
     def approve(self, user: str, behind: int) -> None:
         allowed = (
-            self.state == "submitted" and behind == 0 and user not in self.wrote
-            and user not in self.approved and self.now < self.expires
-        )  # fmt: skip
+            self.state == "submitted"
+            and behind == 0
+            and user not in self.wrote
+            and user not in self.approved
+            and self.now < self.expires
+        )
         if self.tried(allowed, approval.approve, self.version - behind, user, self.now):
             self.approved.append(user)
             if len(self.approved) == self.needed:
@@ -106,7 +135,9 @@ class Life(RuleBasedStateMachine):
         elif deed == "stop":
             if self.tried(self.state in RUNNING, approval.stop, user, "no", self.now):
                 self.state = "cancelled"
-        elif self.tried(self.state in RESET and current, approval.edit, seen, user, CHANGE, self.now):
+        elif self.tried(
+            self.state in RESET and current, approval.edit, seen, user, CHANGE, self.now
+        ):
             self.state, self.approved, self.version = "draft", [], self.version + 1
             self.wrote.add(user)
 
@@ -120,7 +151,9 @@ class Life(RuleBasedStateMachine):
             in_time = self.remind is not None and self.remind <= self.now < self.expires
             if self.tried(self.state == "submitted" and in_time, approval.remind, self.now):
                 self.remind = None
-        elif self.tried(self.state == "approved" and self.now >= self.clears, approval.schedule, self.now):
+        elif self.tried(
+            self.state == "approved" and self.now >= self.clears, approval.schedule, self.now
+        ):
             self.state = "scheduled"
 
     @rule(behind=BEHIND)
@@ -129,7 +162,9 @@ class Life(RuleBasedStateMachine):
         again = self.state == "sending"
         steps = 0 if again else 2 if self.state == "approved" else 1
         allowed = (in_time or again) and behind == 0
-        if self.tried(allowed, sending.begin, self.version - behind, "U0LEA", self.now, deeds=steps):
+        if self.tried(
+            allowed, sending.begin, self.version - behind, "U0LEA", self.now, deeds=steps
+        ):
             self.state = "sending"
 
     @rule(deed=st.sampled_from(("live", "measure", "close")))
@@ -143,12 +178,19 @@ class Life(RuleBasedStateMachine):
             over = self.ends is not None and self.now >= self.ends
             allowed = again or (self.state == "live" and over) or self.cut_short(over)
             kept = again or self.state == "cancelled"
-            if self.tried(allowed, closing.begin, "U0LEA", self.now, deeds=0 if kept else 1) and not kept:
+            if (
+                self.tried(allowed, closing.begin, "U0LEA", self.now, deeds=0 if kept else 1)
+                and not kept
+            ):
                 self.state = "measuring"
         elif self.tried(
-            self.state == "measuring" or self.cut_short(self.ends is not None and self.now >= self.ends),
-            closing.finish, {}, "U0LEA", self.now,
-        ):  # fmt: skip
+            self.state == "measuring"
+            or self.cut_short(self.ends is not None and self.now >= self.ends),
+            closing.finish,
+            {},
+            "U0LEA",
+            self.now,
+        ):
             self.measured = True
             self.state = "closed" if self.state == "measuring" else "cancelled"
 
@@ -162,7 +204,9 @@ class Life(RuleBasedStateMachine):
             return
         with self.database.reading() as session:
             found: Campaign = find(session, self.settings, self.id)
-            arms = set(session.scalars(select(Assignment.arm).where(Assignment.campaign_id == self.id)))
+            arms = set(
+                session.scalars(select(Assignment.arm).where(Assignment.campaign_id == self.id))
+            )
             audited = session.scalar(select(func.count()).where(Audit.subject == self.id))
         assert (found.state, found.version) == (self.state, self.version)
         assert audited == self.deeds  # every move has its row, and what was refused has none
@@ -178,9 +222,16 @@ class Life(RuleBasedStateMachine):
 
 def _live(session: Any, settings: Settings, campaign_id: str, at: datetime, ends: datetime) -> None:
     move(
-        session, settings, campaign_id, frm=("sending",), to="live", actor="x", action="x", at=at,
+        session,
+        settings,
+        campaign_id,
+        frm=("sending",),
+        to="live",
+        actor="x",
+        action="x",
+        at=at,
         window_ends_at=ends,
-    )  # fmt: skip
+    )
 
 
 def walk(database: Database, settings: Settings, *, examples: int) -> None:

@@ -16,4 +16,6 @@ def learned_at(shop) -> datetime:
 @pytest.fixture(scope="session")
 def trained(shop, learned_at) -> TrainedChurn:
     """Logistic regression by name, learned from what was known then."""
-    return train(shop.lake, cutoff=learned_at, model="logistic", horizon_days=21, active_within_days=42)
+    return train(
+        shop.lake, cutoff=learned_at, model="logistic", horizon_days=21, active_within_days=42
+    )

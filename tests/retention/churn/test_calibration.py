@@ -20,7 +20,9 @@ def test_what_is_wrong_at_every_origin_is_mended(count):
     found, method = learn(said, came)
     assert method in ("sigmoid", "isotonic")
     assert ece(came[0], said[0]) > 0.08
-    assert ece(came[0], found.map(said[0])) < (0.06 if count == 1 else 0.03)  # one origin may be one season
+    assert ece(came[0], found.map(said[0])) < (
+        0.06 if count == 1 else 0.03
+    )  # one origin may be one season
     assert np.all(np.diff(found.map(np.linspace(0, 1, 50))) >= 0)
 
 

@@ -26,7 +26,13 @@ def told():
         labels = (rng.random(1500) < 1 / (1 + np.exp(-odds))).astype(float)
         frame = pd.DataFrame({"customer_id": [f"c{number}" for number in range(1500)]})
         snapshot = Snapshot(
-            datetime(2025, 1, 1, tzinfo=UTC), frame, labels, 1500, bgnbd.BgNbd(1, 1, 1, 1), NO_STATES, None
+            datetime(2025, 1, 1, tzinfo=UTC),
+            frame,
+            labels,
+            1500,
+            bgnbd.BgNbd(1, 1, 1, 1),
+            NO_STATES,
+            None,
         )
         said = {
             "boosting": 1 / (1 + np.exp(-odds)),
@@ -72,9 +78,14 @@ def test_where_there_is_no_blend_the_best_is_taken():
     assert choose([best]) is best
 
 
-@pytest.mark.parametrize(("churners", "horizon", "heard"), [
-    (12, 28, {"logistic", "boosting"}), (8, 28, set()), (12, 90, set()),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("churners", "horizon", "heard"),
+    [
+        (12, 28, {"logistic", "boosting"}),
+        (8, 28, set()),
+        (12, 90, set()),
+    ],
+)
 def test_below_500_buyers_what_learns_has_a_say_in_the_blend_and_is_never_taken_alone(
     churners, horizon, heard
 ):
@@ -101,6 +112,11 @@ def test_who_is_worse_than_the_closed_form_where_it_is_flattered_has_no_say(told
     """But who is better there is no better than the rest: an equal say is all that a moment learned by heart is worth."""
     (one,) = told(3.0)
     known, guessed = one.probabilities["boosting"], one.probabilities["logistic"]
-    said = {"bg_nbd": (known + guessed) / 2, "bg_season": guessed, "logistic": known, "rfm_logistic": guessed}
+    said = {
+        "bg_nbd": (known + guessed) / 2,
+        "bg_season": guessed,
+        "logistic": known,
+        "rfm_logistic": guessed,
+    }
     kept = not_worse(tuple(said), Told(one.snapshot, said, one.labels))
     assert kept == ("bg_nbd", "bg_season", "logistic")

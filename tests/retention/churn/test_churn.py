@@ -49,7 +49,9 @@ def test_the_future_changes_nothing(shop, truncated, trained):
     cutoff = trained.cutoff
     pd.testing.assert_frame_equal(_features(truncated, cutoff), _features(shop.lake, cutoff))
     blind = train(truncated, cutoff=cutoff, model="logistic", **ARGS)
-    pd.testing.assert_frame_equal(score(blind, truncated, cutoff), score(trained, shop.lake, cutoff))
+    pd.testing.assert_frame_equal(
+        score(blind, truncated, cutoff), score(trained, shop.lake, cutoff)
+    )
 
 
 def test_features_are_what_the_catalogue_says(shop):
@@ -165,11 +167,14 @@ def test_what_cannot_be_learned_is_said_in_a_sentence(shop):
     with pytest.raises(BadInput, match="data ends on"):
         train(shop.lake, cutoff=shop.end + timedelta(days=60), **ARGS)
     with pytest.raises(
-        BadInput, match=f"are not over in the data, for it goes from {shop.begin:%Y-%m-%d} to .*--cutoff of"
+        BadInput,
+        match=f"are not over in the data, for it goes from {shop.begin:%Y-%m-%d} to .*--cutoff of",
     ):
         evaluate(shop.lake, cutoff=shop.end - timedelta(days=5), **ARGS)
     longest = (shop.end - shop.begin).days // 3
-    with pytest.raises(BadInput, match=f"it goes from .*; take a --horizon of at most {longest} days"):
+    with pytest.raises(
+        BadInput, match=f"it goes from .*; take a --horizon of at most {longest} days"
+    ):
         evaluate(shop.lake, cutoff=shop.end - timedelta(days=5), horizon_days=3000)
     with pytest.raises(TooLittleData, match="no events before"):
         train(shop.lake, cutoff=shop.begin - timedelta(days=5), **ARGS)
@@ -192,7 +197,10 @@ def test_a_shop_closed_before_the_cutoff_is_no_end_of_the_data(tmp_path):
         (tmp_path / name).mkdir()
         lake = shops.lake(tmp_path / name, events[kept])
         if name == "closed":
-            assert history(lake, cutoff=cutoff, horizon_days=28, active_within_days=56).cutoff == cutoff
+            assert (
+                history(lake, cutoff=cutoff, horizon_days=28, active_within_days=56).cutoff
+                == cutoff
+            )
         else:
             with pytest.raises(BadInput, match="data ends on"):
                 history(lake, cutoff=cutoff, horizon_days=28, active_within_days=56)
@@ -217,5 +225,7 @@ def test_the_same_data_and_seed_give_the_same_bytes_of_predictions(training):
     from dataclasses import replace
 
     X = training.newest.matrix(training.columns)
-    one, other = (fit(replace(training, fits={}), model="stacked", seed=3).probability(X) for _ in range(2))
+    one, other = (
+        fit(replace(training, fits={}), model="stacked", seed=3).probability(X) for _ in range(2)
+    )
     assert one.tobytes() == other.tobytes()

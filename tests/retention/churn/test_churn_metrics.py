@@ -34,5 +34,7 @@ def test_ranks_decide_and_order_does_not(scores, random):
     labels = np.tile([0.0, 0.0, 1.0], 20)
     order = np.array(random.sample(range(60), 60))
     assert empc(labels, scores)[0] == pytest.approx(empc(labels[order], scores[order])[0])
-    assert top_decile_lift(labels, scores) == pytest.approx(top_decile_lift(labels[order], scores[order]))
+    assert top_decile_lift(labels, scores) == pytest.approx(
+        top_decile_lift(labels[order], scores[order])
+    )
     assert empc(labels, scores)[0] >= 0

@@ -59,7 +59,9 @@ def test_a_linear_model_by_hand():
     X = np.array([[1.0, 8.0], [3.0, 12.0], [1.0, 12.0], [3.0, 8.0]])
     head = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, [0, 1, 0, 1])
     head[-1].coef_, head[-1].intercept_ = np.array([[0.5, -0.25]]), np.array([-1.0])
-    found = contributions(LogOdds([head]), np.array([[3.0, 6.0]]), np.array([2.0, 10.0]), [[0], [1]])
+    found = contributions(
+        LogOdds([head]), np.array([[3.0, 6.0]]), np.array([2.0, 10.0]), [[0], [1]]
+    )
     np.testing.assert_allclose(found.phi, [[0.5, 0.5]])
     np.testing.assert_allclose([found.base, found.margin[0]], [-1.0, 0.0], atol=1e-12)
     assert found.error == 0
@@ -87,7 +89,9 @@ def test_a_blend_that_is_not_known_is_sampled(data):
     member = estimators.fit("logistic", X, y).members[0]
     found = contributions(Blend([member]), X[:20], reference, GROUPS)
     assert found.methods == ("sampled Shapley values",)
-    np.testing.assert_allclose(found.base + found.phi.sum(axis=1), 2 * np.nan_to_num(X[:20, 0]), atol=1e-5)
+    np.testing.assert_allclose(
+        found.base + found.phi.sum(axis=1), 2 * np.nan_to_num(X[:20, 0]), atol=1e-5
+    )
     np.testing.assert_allclose(found.phi[:, 2:], 0, atol=1e-9)
 
 

@@ -23,7 +23,9 @@ def test_what_is_missing_and_what_is_constant_count_as_well():
     assert drift.moved(before, np.where(values < 400, np.nan, values)) > drift.MOVED
     zeros = drift.profile(np.zeros(100))
     assert drift.moved(zeros, np.zeros(50)) == pytest.approx(0)
-    assert drift.moved(zeros, np.ones(50)) == pytest.approx(0)  # above the one edge, as the zeros are
+    assert drift.moved(zeros, np.ones(50)) == pytest.approx(
+        0
+    )  # above the one edge, as the zeros are
     assert drift.moved(zeros, -np.ones(50)) > drift.MOVED
     assert drift.moved(drift.profile(np.full(100, np.nan)), np.full(50, np.nan)) == pytest.approx(0)
 

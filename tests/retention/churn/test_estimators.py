@@ -25,7 +25,12 @@ def test_every_estimator(name, question):
     X, y = question
     steps = []
     model = estimators.fit(
-        name, X, y, columns=COLUMNS, seed=1, progress=lambda done, total, what: steps.append((done, total))
+        name,
+        X,
+        y,
+        columns=COLUMNS,
+        seed=1,
+        progress=lambda done, total, what: steps.append((done, total)),
     )
     probability = model.predict_proba(X)
     assert probability.shape == (1500, 2)
@@ -34,7 +39,9 @@ def test_every_estimator(name, question):
     assert (probability <= 1).all()
     high, low = X[:, 0] > 0.5, X[:, 0] < -0.5
     assert probability[high, 1].mean() > probability[low, 1].mean() + 0.3
-    np.testing.assert_allclose(1 / (1 + np.exp(-model.decision_function(X))), probability[:, 1], atol=1e-5)
+    np.testing.assert_allclose(
+        1 / (1 + np.exp(-model.decision_function(X))), probability[:, 1], atol=1e-5
+    )
     again = estimators.fit(name, X, y, columns=COLUMNS, seed=1)
     np.testing.assert_array_equal(again.predict_proba(X), probability)
     assert steps

@@ -34,7 +34,9 @@ def told(shop, learned_at):
 
 
 def test_rolling_origins_are_what_each_evaluation_alone_would_say(shop, learned_at, told):
-    alone = [evaluate(shop.lake, cutoff=learned_at - timedelta(days=21 * n), **ARGS) for n in range(2)]
+    alone = [
+        evaluate(shop.lake, cutoff=learned_at - timedelta(days=21 * n), **ARGS) for n in range(2)
+    ]
     assert [one["metrics"] for one in told["origins"]] == [one["metrics"] for one in alone]
     assert told["metrics"] == alone[0]["metrics"]
     auc = [one["metrics"]["auc"] for one in alone]
@@ -46,8 +48,14 @@ def test_rolling_origins_are_what_each_evaluation_alone_would_say(shop, learned_
 def test_segments_add_up_and_an_unknown_attribute_is_named(shop, told):
     total = sum(one["customers"] for one in told["origins"])
     orders = [one for one in told["segments"] if one["segment"] == "orders so far"]
-    assert total - 60 <= sum(one["customers"] for one in orders) <= total  # groups below thirty are not told
-    assert {one["value"] for one in told["segments"] if one["segment"] == "tier"} <= {"high", "medium", "low"}
+    assert (
+        total - 60 <= sum(one["customers"] for one in orders) <= total
+    )  # groups below thirty are not told
+    assert {one["value"] for one in told["segments"] if one["segment"] == "tier"} <= {
+        "high",
+        "medium",
+        "low",
+    }
     with pytest.raises(BadInput, match="--by shoe_size: no customer has an attribute"):
         evaluate(shop.lake, cutoff=shop.end - timedelta(days=21), by=("shoe_size",), **ARGS)
 
@@ -55,7 +63,9 @@ def test_segments_add_up_and_an_unknown_attribute_is_named(shop, told):
 def test_an_attribute_that_was_asked_for_may_have_many_values(tmp_path):
     """Eleven ages: the seven commonest are told apart, the others together; unasked only what has few values is."""
     ages = "AAAAABBBBCCCCDDDDEEEFFFGGGHHIJK"
-    said = [json.dumps({"age": age, "plan": "new" if n % 3 else "old"}) for n, age in enumerate(ages)]
+    said = [
+        json.dumps({"age": age, "plan": "new" if n % 3 else "old"}) for n, age in enumerate(ages)
+    ]
     pd.DataFrame({"customer_id": range(len(said)), "attributes": said}).to_parquet(
         tmp_path / "people.parquet"
     )
@@ -65,15 +75,24 @@ def test_an_attribute_that_was_asked_for_may_have_many_values(tmp_path):
     asked = attributes_of(lake, ["age", "shoe_size"])
     assert list(asked) == ["age"]
     assert asked.age.value_counts().to_dict() == {
-        "A": 5, "B": 4, "C": 4, "D": 4, "E": 3, "F": 3, "G": 3, "other": 5,
-    }  # fmt: skip
+        "A": 5,
+        "B": 4,
+        "C": 4,
+        "D": 4,
+        "E": 3,
+        "F": 3,
+        "G": 3,
+        "other": 5,
+    }
     assert list(attributes_of(lake)) == ["plan"]
 
 
 def test_the_learning_curve_ends_where_the_model_stands(told):
     whole = told["learning_curve"][-1]
     assert (
-        whole["train_rows"] == told["train_rows"] == max(one["train_rows"] for one in told["learning_curve"])
+        whole["train_rows"]
+        == told["train_rows"]
+        == max(one["train_rows"] for one in told["learning_curve"])
     )
     assert whole["log_loss"] == pytest.approx(told["metrics"]["log_loss"], abs=1e-9)
     assert len(told["learning_curve"]) >= 4
@@ -132,7 +151,8 @@ def test_the_interval_of_an_ece_holds_it():
         churned = (random.random(400) < said).astype(float)
         ids = np.arange(400).astype(str)
         found = intervals(
-            lambda y, p: {"ece": ece(y, p), "brier": float(((y - p) ** 2).mean())}, [(ids, churned, said)]
+            lambda y, p: {"ece": ece(y, p), "brier": float(((y - p) ** 2).mean())},
+            [(ids, churned, said)],
         )
         assert 0 <= found["ece"][0] <= ece(churned, said) < found["ece"][1]
         low, high = found["brier"]

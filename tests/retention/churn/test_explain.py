@@ -50,12 +50,16 @@ def test_a_counterfactual_comes_true_when_the_order_is_really_there(tmp_path, sh
         last = mine[mine.order_id == mine.sort_values("occurred_at").order_id.iloc[-1]]
         at = shop.end - timedelta(days=change.within_days + 0.5 if change.within_days else 1e-3)
         last.assign(order_id="new", occurred_at=at).to_parquet(tmp_path / "more.parquet")
-        import_files(made.lake, made.database, made.settings, "events", [str(tmp_path / "more.parquet")])
+        import_files(
+            made.lake, made.database, made.settings, "events", [str(tmp_path / "more.parquet")]
+        )
     again = score(trained, made.lake, shop.end).set_index("customer_id")
     for customer, change in found.items():
         assert tier_of(scores.churn_probability[customer]) != change.tier
         assert tier_of(again.churn_probability[customer]) == change.tier
-        assert again.churn_probability[customer] == pytest.approx(change.churn_probability, abs=0.02)
+        assert again.churn_probability[customer] == pytest.approx(
+            change.churn_probability, abs=0.02
+        )
 
 
 def test_a_copy_without_a_change_is_the_customer(shop, people):
@@ -73,7 +77,9 @@ def test_a_copy_without_a_change_is_the_customer(shop, people):
     assert untouched == (people.frame.recency_days <= 42).sum()
 
 
-def test_nothing_is_said_to_customers_of_the_lowest_tier_and_of_those_who_never_ordered(shop, trained):
+def test_nothing_is_said_to_customers_of_the_lowest_tier_and_of_those_who_never_ordered(
+    shop, trained
+):
     scores = score(trained, shop.lake, shop.end)
     safest = scores.customer_id[scores.churn_probability.idxmin()]
     assert explain(trained, shop.lake, shop.end, safest, tier_of=tier_of).counterfactuals == ()
@@ -95,7 +101,10 @@ def test_of_somebody_silent_for_longer_than_the_model_knows_it_is_said(shop, tra
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (Counterfactual("medium", 1, 20, 0.3, True), "had they ordered within the last 20 days: medium"),
+        (
+            Counterfactual("medium", 1, 20, 0.3, True),
+            "had they ordered within the last 20 days: medium",
+        ),
         (Counterfactual("low", 1, 1, 0.1, True), "had they ordered within the last 1 day: low"),
         (Counterfactual("low", 1, 0, 0.1), "had they ordered today: low"),
         (Counterfactual("low", 1, 28, 0.1), "with 1 more order in the last 28 days: low"),
@@ -154,8 +163,13 @@ def test_agreement_is_the_share_of_the_heaviest_groups_in_common():
 
 def test_an_amount_stands_beside_the_typical_one():
     own = {
-        "orders_1h": 0.0, "orders_2h": 8.0, "orders_4h": 20.0, "weekend_share": 0.14, "tenure_days": 40.2, "online_share": np.nan,
-    }  # fmt: skip
+        "orders_1h": 0.0,
+        "orders_2h": 8.0,
+        "orders_4h": 20.0,
+        "weekend_share": 0.14,
+        "tenure_days": 40.2,
+        "online_share": np.nan,
+    }
     typical = {
         "orders_1h": 3.0,
         "orders_2h": 7.0,
@@ -183,8 +197,16 @@ def test_an_amount_stands_beside_the_typical_one():
 @pytest.mark.parametrize(
     ("faster", "weight", "text"),
     [
-        (0.57, 0.9, "the time of the year: repeat orders come 43 % slower than in the 28 days before"),
-        (1.3, -0.9, "the time of the year: repeat orders come 30 % faster than in the 28 days before"),
+        (
+            0.57,
+            0.9,
+            "the time of the year: repeat orders come 43 % slower than in the 28 days before",
+        ),
+        (
+            1.3,
+            -0.9,
+            "the time of the year: repeat orders come 30 % faster than in the 28 days before",
+        ),
         (1.3, 0.9, "the time of the year"),  # not for that
         (0.97, 0.9, "the time of the year"),
     ],
@@ -198,7 +220,9 @@ def test_the_time_of_the_year_says_what_it_does_to_orders(faster, weight, text):
 
 def test_the_time_of_the_year_stands_after_what_is_the_customers_own():
     """At Christmas it was the heaviest for nearly everybody: cohorts told nothing else, and drafts treated all alike."""
-    row = pd.DataFrame([{"season_ahead": -0.5, "orders_1h": 1, "orders_2h": 4, "tenure_days": 90.0}] * 3)
+    row = pd.DataFrame(
+        [{"season_ahead": -0.5, "orders_1h": 1, "orders_2h": 4, "tenure_days": 90.0}] * 3
+    )
     weight = {
         "season": np.array([0.9, 0.9, -0.9]),
         "trend": np.array([0.3, 0.0, -0.3]),

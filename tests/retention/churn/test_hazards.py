@@ -49,7 +49,9 @@ def test_base_and_contributions_add_up_to_the_margin(customers, name):
     X, waited, _ = customers
     member = estimators.fit_member(name, X, np.isinf(waited).astype(float), waited=waited)
     model = estimators.LogOdds([member])
-    found = contributions(model, X[:50], np.median(X, axis=0), [list(range(15)), list(range(15, 30))])
+    found = contributions(
+        model, X[:50], np.median(X, axis=0), [list(range(15)), list(range(15, 30))]
+    )
     np.testing.assert_allclose(found.margin, model.decision_function(X[:50]), atol=1e-6)
     np.testing.assert_allclose(found.base + found.phi.sum(axis=1), found.margin, atol=1e-6)
     assert found.error == 0
@@ -83,7 +85,9 @@ def test_with_few_outcomes_the_whole_horizon_is_one_stretch(customers):
 
 
 def test_who_churned_has_not_come_back_within_the_horizon(shop):
-    snapshot = take(shop.lake, shop.end - timedelta(days=40), horizon_days=28, active_within_days=None)
+    snapshot = take(
+        shop.lake, shop.end - timedelta(days=40), horizon_days=28, active_within_days=None
+    )
     np.testing.assert_array_equal(np.isinf(snapshot.waited), snapshot.churned == 1)
     back = snapshot.waited[np.isfinite(snapshot.waited)]
     assert ((back >= 0) & (back < 1)).all()
@@ -111,5 +115,7 @@ def test_logistic_by_name_on_few_customers_says_no_more_than_it_knows():
     y = (rng.random(600) < np.where(X[:, 0] > 1, 0.6, 0.1)).astype(float)
     model = estimators.fit("logistic", X[:300], y[:300])
     p, base = model.predict_proba(X[300:])[:, 1], y[:300].mean()
-    ours, plain = (-np.mean(y[300:] * np.log(one) + (1 - y[300:]) * np.log(1 - one)) for one in (p, base))
+    ours, plain = (
+        -np.mean(y[300:] * np.log(one) + (1 - y[300:]) * np.log(1 - one)) for one in (p, base)
+    )
     assert ours < plain

@@ -50,7 +50,9 @@ def test_beside_the_horizon_itself_they_tell_more(customers):
 def test_twice_the_horizon_is_learned_from_those_who_were_followed_so_long(customers):
     _, waited, seen, _ = customers
     unknown = np.where((seen < 2) & (waited >= 1), np.inf, waited)
-    different = np.where((seen < 2) & (waited >= 1), 1.5, waited)  # what came of them later changes nothing
+    different = np.where(
+        (seen < 2) & (waited >= 1), 1.5, waited
+    )  # what came of them later changes nothing
     one, other = (_member(customers, waited=given) for given in (unknown, different))
     np.testing.assert_array_equal(*(m.predict_proba(customers[0]) for m in (one, other)))
     assert len(_member(customers, followed=None).members) == 1
@@ -79,7 +81,9 @@ def test_a_snapshot_is_followed_for_a_second_horizon_only_where_that_is_over(sho
     moment, horizon = shop.begin + timedelta(days=80), timedelta(days=H)
     alone = take(shop.lake, moment, horizon_days=H, active_within_days=ACTIVE)
     early, late = (
-        take(shop.lake, moment, horizon_days=H, active_within_days=ACTIVE, until=moment + n * horizon)
+        take(
+            shop.lake, moment, horizon_days=H, active_within_days=ACTIVE, until=moment + n * horizon
+        )
         for n in (1.9, 2)
     )
     assert (alone.followed, early.followed, late.followed) == (1, 1, 2)
@@ -94,12 +98,17 @@ def test_a_snapshot_is_followed_for_a_second_horizon_only_where_that_is_over(sho
 
 def test_an_origin_in_the_past_sees_no_second_horizon_that_was_not_over_then(shop):
     training = history(
-        shop.lake, cutoff=shop.begin + timedelta(days=150), horizon_days=H, active_within_days=ACTIVE
+        shop.lake,
+        cutoff=shop.begin + timedelta(days=150),
+        horizon_days=H,
+        active_within_days=ACTIVE,
     )
     for moment in (training.cutoff, training.newest.cutoff):
         known = training.before(moment)
         rows = followed(known, H)
-        ends = np.concatenate([np.full(len(one.frame), one.cutoff + timedelta(days=2 * H)) for one in known])
+        ends = np.concatenate(
+            [np.full(len(one.frame), one.cutoff + timedelta(days=2 * H)) for one in known]
+        )
         assert set(rows) == {1.0, 2.0}
         assert (ends[rows == 2] <= moment).all()
 

@@ -43,9 +43,9 @@ def test_the_season_ahead_is_that_of_a_year_ago():
     trade = _trade(640, speed)
     found = season.learn(trade, 60, PLAIN, *_people())
     ahead = np.log(np.diff(found.clock)[276:336].mean() / np.diff(found.clock)[-60:].mean())
-    assert np.diff(found.clock)[320:340].mean() / np.diff(found.clock)[100:200].mean() == pytest.approx(
-        2, rel=0.1
-    )
+    assert np.diff(found.clock)[320:340].mean() / np.diff(found.clock)[
+        100:200
+    ].mean() == pytest.approx(2, rel=0.1)
     assert 0.6 * ahead < found.faster < ahead  # a little nearer to nothing than a year ago
     assert season.swing(trade, 60, PLAIN) == found.faster
     young = season.learn(_trade(380, speed[:380]), 60, PLAIN, *_people())
@@ -55,7 +55,9 @@ def test_the_season_ahead_is_that_of_a_year_ago():
 def test_a_first_spring_is_no_season():
     """A shop that was slow in its first four months is not slow again a year later."""
     speed = np.where(np.arange(410) < 120, 0.5, 1.0)
-    assert abs(season.swing(_trade(410, speed), 60, PLAIN)) < 0.15  # log; carried forward it was -.6
+    assert (
+        abs(season.swing(_trade(410, speed), 60, PLAIN)) < 0.15
+    )  # log; carried forward it was -.6
 
 
 def test_a_spell_whose_return_is_overdue_was_no_season():
@@ -137,16 +139,21 @@ def _people(customers=300):
     return x, np.where(x > 0, age * rng.uniform(0.2, 1, customers), 0.0), age
 
 
-@pytest.mark.parametrize(("days", "swing", "there", "gone"), [
-    (300, 0.0, {"bg_nbd", "rfm_logistic"}, {"bg_season"}),
-    (500, 0.1, {"bg_nbd", "rfm_logistic", "bg_season"}, set()),
-    (500, -0.5, {"bg_season", "bg_logistic"}, {"bg_nbd", "rfm_logistic"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("days", "swing", "there", "gone"),
+    [
+        (300, 0.0, {"bg_nbd", "rfm_logistic"}, {"bg_season"}),
+        (500, 0.1, {"bg_nbd", "rfm_logistic", "bg_season"}, set()),
+        (500, -0.5, {"bg_season", "bg_logistic"}, {"bg_nbd", "rfm_logistic"}),
+    ],
+)
 def test_what_knows_no_season_stays_out_of_one(days, swing, there, gone):
     newest = SimpleNamespace(buyers=2000, cutoff=CUTOFF)
     snapshots = [SimpleNamespace(churned=np.repeat([0.0, 1.0], 200))] * 6
     known = days >= season.KNOWN_FROM
-    shop = SimpleNamespace(newest=newest, snapshots=snapshots, history_days=days, season=known, swing=swing)
+    shop = SimpleNamespace(
+        newest=newest, snapshots=snapshots, history_days=days, season=known, swing=swing
+    )
     candidates = set(stand(shop).candidates)
     assert candidates >= there | {"ensemble", "stacked"}
     assert not candidates & gone
@@ -171,4 +178,6 @@ def test_the_future_changes_nothing(gifts, tmp_path):
     np.testing.assert_array_equal(one.season.clock, other.season.clock)
     earlier = CUTOFF - timedelta(days=90)
     one, other = (take(lake, earlier, **ARGS, seasonal=True) for lake in (gifts, known))
-    np.testing.assert_array_equal(one.matrix(names, as_it_was=True), other.matrix(names, as_it_was=True))
+    np.testing.assert_array_equal(
+        one.matrix(names, as_it_was=True), other.matrix(names, as_it_was=True)
+    )

@@ -45,13 +45,17 @@ def test_twenty_customers_are_too_few(grocer, tmp_path):
 
 def test_where_nobody_ever_comes_back_there_is_nothing_to_tell_apart(grocer, tmp_path):
     once = shops.lake(tmp_path, grocer.drop_duplicates("customer_id"))
-    with pytest.raises(TooLittleData, match=r"Every customer in the training data churned .* try a longer"):
+    with pytest.raises(
+        TooLittleData, match=r"Every customer in the training data churned .* try a longer"
+    ):
         train(once, cutoff=shops.end(MONTHS), horizon_days=28, active_within_days=None)
 
 
 def test_one_item_and_hardly_a_column(grocer, tmp_path):
     bare = grocer[["customer_id", "event_type", "occurred_at"]].drop_duplicates()
-    made = train(shops.lake(tmp_path, bare), cutoff=shops.end(MONTHS), horizon_days=28, model="rfm_logistic")
+    made = train(
+        shops.lake(tmp_path, bare), cutoff=shops.end(MONTHS), horizon_days=28, model="rfm_logistic"
+    )
     assert 0 < made.parameters["train_churn_rate"] < 1
 
 
@@ -64,8 +68,10 @@ def test_where_no_window_was_over_in_time_all_who_are_not_worse_have_an_equal_sa
     """One cohort, one half of its life to learn from: who fits that half best says nothing of how customers age."""
     made = train(
         shops.lake(tmp_path, shops.discs(customers=600, days=300)),
-        cutoff=shops.end(300), horizon_days=horizon, active_within_days=None,
-    )  # fmt: skip
+        cutoff=shops.end(300),
+        horizon_days=horizon,
+        active_within_days=None,
+    )
     assert made.estimator == "stacked"
     assert [weight for weight, _ in made.members] == [1 / kept] * kept
     assert made.calibration.startswith("none")
@@ -91,7 +97,13 @@ def _by_bgnbd(customers=1500):
     stays = np.arange(60) < rng.geometric(leaves)[:, None]
     who, which = np.nonzero(np.column_stack([np.ones(customers, dtype=bool), stays & (day < 480)]))
     at = np.column_stack([first, day])[who, which]
-    return pd.DataFrame({
-        "customer_id": [f"c{number}" for number in who], "event_type": "purchase", "order_id": [f"o{number}" for number in range(len(who))],
-        "occurred_at": pd.Timestamp(shops.BEGIN) + pd.to_timedelta(np.floor(at * 86_400), unit="s"), "amount": rng.gamma(3, 6, len(who)).round(2) + 1,
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "customer_id": [f"c{number}" for number in who],
+            "event_type": "purchase",
+            "order_id": [f"o{number}" for number in range(len(who))],
+            "occurred_at": pd.Timestamp(shops.BEGIN)
+            + pd.to_timedelta(np.floor(at * 86_400), unit="s"),
+            "amount": rng.gamma(3, 6, len(who)).round(2) + 1,
+        }
+    )

@@ -52,7 +52,9 @@ def test_what_is_learned_beats_the_base_rate_and_survives_the_artefact(shop, cut
     people = population(shop.lake, cutoff, **ARGS)
     aims = targets.targets(again, people, history_days=160)
     for days in (7, 30):
-        y = (waits(shop.lake, people.frame.customer_id, people.cutoff, shop.end) < days).astype(float)
+        y = (waits(shop.lake, people.frame.customer_id, people.cutoff, shop.end) < days).astype(
+            float
+        )
         p = np.clip(aims.within[days], 1e-6, 1 - 1e-6)
         loss = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
         base = -np.mean(y * np.log(y.mean()) + (1 - y) * np.log(1 - y.mean()))
@@ -66,7 +68,9 @@ def test_what_is_learned_beats_the_base_rate_and_survives_the_artefact(shop, cut
 
 
 @pytest.mark.parametrize("horizon", [21, 30, 120])
-def test_nobody_is_likelier_to_order_sooner_than_later_and_churn_has_the_word(shop, cutoff, trained, horizon):
+def test_nobody_is_likelier_to_order_sooner_than_later_and_churn_has_the_word(
+    shop, cutoff, trained, horizon
+):
     """Also where the hazards end before the horizon of churn: they may not promise more than it leaves."""
     people = population(shop.lake, cutoff, **ARGS)
     asked = replace(trained, horizon_days=horizon)

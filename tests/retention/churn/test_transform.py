@@ -21,18 +21,25 @@ def question():
 
 
 def test_what_is_stored_and_read_is_in_its_own_units(shop):
-    before = [store.version(shop.lake.root, TABLES[name]) for name in ("events", "customers", "items")]
+    before = [
+        store.version(shop.lake.root, TABLES[name]) for name in ("events", "customers", "items")
+    ]
     sold = shop.lake.table("events").execute()
     sold = sold[sold.event_type == "purchase"]
     features = (
-        build(shop.lake, shop.end, active_within_days=None).execute().set_index("customer_id").sort_index()
+        build(shop.lake, shop.end, active_within_days=None)
+        .execute()
+        .set_index("customer_id")
+        .sort_index()
     )
     spent = sold.groupby("customer_id").amount.sum()
     np.testing.assert_allclose(features.spend_all, spent[features.index], atol=1e-6)
     orders = sold.groupby("customer_id").order_id.nunique()
     np.testing.assert_array_equal(features.orders_all, orders[features.index])
     once = features.index[features.order_days == 1]
-    assert features.loc[once, "gap_mean"].isna().all()  # a gap nobody has seen is missing, not imputed
+    assert (
+        features.loc[once, "gap_mean"].isna().all()
+    )  # a gap nobody has seen is missing, not imputed
     take(shop.lake, shop.end, horizon_days=28, active_within_days=None, labelled=False)
     assert [
         store.version(shop.lake.root, TABLES[name]) for name in ("events", "customers", "items")
@@ -56,4 +63,6 @@ def test_what_is_imputed_was_learned_from_the_training_rows_alone(name, question
     X, y = question
     model = estimators.fit(name, X, y, seed=2)
     company = np.vstack([X[:50], np.full((200, 3), 1e6)])
-    np.testing.assert_allclose(model.predict_proba(X[:50]), model.predict_proba(company)[:50], atol=1e-9)
+    np.testing.assert_allclose(
+        model.predict_proba(X[:50]), model.predict_proba(company)[:50], atol=1e-9
+    )

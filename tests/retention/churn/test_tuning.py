@@ -41,7 +41,10 @@ def test_the_better_half_goes_on_and_the_best_is_found(training, monkeypatch):
     assert 0.1 < found.settings["C"] < 0.4
     assert found.difference.high < 0
     assert found.fits == len(seen) <= 40
-    at = [sum(moment == one for moment, _ in seen) for one in dict.fromkeys(moment for moment, _ in seen)]
+    at = [
+        sum(moment == one for moment, _ in seen)
+        for one in dict.fromkeys(moment for moment, _ in seen)
+    ]
     assert len(at) == 3
     assert at[0] > 1.5 * at[1] > 1.5 * at[2]
     assert (
@@ -75,7 +78,9 @@ def test_every_member_of_the_ensemble_has_settings_to_search():
 
 def test_every_space_gives_settings_its_estimator_takes(training):
     few = replace(
-        training, snapshots=tuple(one.rows(one.hashed % 3 == 0) for one in training.snapshots), fits={}
+        training,
+        snapshots=tuple(one.rows(one.hashed % 3 == 0) for one in training.snapshots),
+        fits={},
     )
     for name, draw in SPACE.items():
         settings = draw(np.random.default_rng(1))

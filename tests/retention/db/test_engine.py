@@ -8,7 +8,9 @@ from sqlalchemy import event
 from retention.db import Database
 
 
-@pytest.mark.parametrize(("url", "milliseconds"), [("", 10_000), ("?tcp_user_timeout=3000", "3000")])
+@pytest.mark.parametrize(
+    ("url", "milliseconds"), [("", 10_000), ("?tcp_user_timeout=3000", "3000")]
+)
 def test_a_way_to_the_server_that_was_cut_is_noticed_within_seconds(url, milliseconds):
     """Without it a commit under way waited for a quarter of an hour, and the bot's one writer with it."""
     database = Database(f"postgresql://desk@db.example/desk{url}")

@@ -106,25 +106,44 @@ def test_a_file_that_nobody_took_waits_on_where_the_version_before_had_begun_to_
         for name in ("measuring", "closed", "cancelled"):
             session.add(
                 Campaign(
-                    id=name, name=name, state=name, version=1, post_key=name, body={}, salt="s", drafted_by="U0ANA",
+                    id=name,
+                    name=name,
+                    state=name,
+                    version=1,
+                    post_key=name,
+                    body={},
+                    salt="s",
+                    drafted_by="U0ANA",
                     created_at=at,
                 )
-            )  # fmt: skip
+            )
             session.flush()
             for who, channel, error in (
-                ("file", "csv", "not sent before the window was over"), ("call", "call", "not sent before the window was over"),
-                ("mail", "email", "not sent before the window was over"), ("refused", "csv", "no consent any more"),
+                ("file", "csv", "not sent before the window was over"),
+                ("call", "call", "not sent before the window was over"),
+                ("mail", "email", "not sent before the window was over"),
+                ("refused", "csv", "no consent any more"),
                 ("erased-0a", "csv", "not sent before the window was over"),
-            ):  # fmt: skip
+            ):
                 session.add(
-                    Send(campaign_id=name, customer_id=who, channel=channel, state="cancelled", error=error, queued_at=at)
-                )  # fmt: skip
+                    Send(
+                        campaign_id=name,
+                        customer_id=who,
+                        channel=channel,
+                        state="cancelled",
+                        error=error,
+                        queued_at=at,
+                    )
+                )
     upgrade(empty)
     with database.reading() as session:
         waiting = select(Send.campaign_id, Send.customer_id).where(
             Send.state == "queued", Send.error.is_(None)
         )
-        assert set(session.execute(waiting).tuples()) == {("measuring", "file"), ("measuring", "call")}
+        assert set(session.execute(waiting).tuples()) == {
+            ("measuring", "file"),
+            ("measuring", "call"),
+        }
     database.engine.dispose()
 
 

@@ -31,14 +31,38 @@ def opened(tmp_path_factory):
     customers = lake.table("customers").order_by("customer_id").limit(400).customer_id.execute()
     with database.transaction() as session:
         ends = SENT + timedelta(days=28)
-        session.add(Campaign(id="k", name="k", state="live", post_key="k", body={}, salt="s", drafted_by="U",
-                             sent_at=SENT, window_ends_at=ends))  # fmt: skip
+        session.add(
+            Campaign(
+                id="k",
+                name="k",
+                state="live",
+                post_key="k",
+                body={},
+                salt="s",
+                drafted_by="U",
+                sent_at=SENT,
+                window_ends_at=ends,
+            )
+        )
         session.flush()
         for number, customer in enumerate(customers):
             treated = number % 4 > 0
-            session.add(Assignment(campaign_id="k", customer_id=customer, arm="treatment" if treated else "control",
-                                   bucket=number, tier="high", churn_probability=0.5, expected_value=10.0,
-                                   offer={"action": "coupon", "discount": 0.2, "min_order": 40.0 if number % 3 == 1 else 0.0}))  # fmt: skip
+            session.add(
+                Assignment(
+                    campaign_id="k",
+                    customer_id=customer,
+                    arm="treatment" if treated else "control",
+                    bucket=number,
+                    tier="high",
+                    churn_probability=0.5,
+                    expected_value=10.0,
+                    offer={
+                        "action": "coupon",
+                        "discount": 0.2,
+                        "min_order": 40.0 if number % 3 == 1 else 0.0,
+                    },
+                )
+            )
             if treated:
                 session.add(
                     Coupon(
@@ -69,9 +93,14 @@ def test_at_its_start_there_is_no_future(opened):
     assert events.filter(events.event_type == "coupon_redeem").count().execute() > 1_000
     assert lake.newest_event() < demo.START + timedelta(days=28)
     customers = lake.table("customers")
-    assert customers.created_at.max().execute() < demo.START.replace(tzinfo=None) + timedelta(days=28)
+    assert customers.created_at.max().execute() < demo.START.replace(tzinfo=None) + timedelta(
+        days=28
+    )
     with database.reading() as session:
-        assert session.scalar(select(func.count()).select_from(DirectoryEntry)) == customers.count().execute()
+        assert (
+            session.scalar(select(func.count()).select_from(DirectoryEntry))
+            == customers.count().execute()
+        )
 
 
 def test_what_was_made_up_says_so(opened):
@@ -113,7 +142,8 @@ def test_a_week_comes_in_once_and_no_further_than_asked(fed):
     events = lake.table("events")
     with database.reading() as session:
         imports = [
-            log.report for log in session.scalars(select(ImportLog).where(ImportLog.table_name == "events"))
+            log.report
+            for log in session.scalars(select(ImportLog).where(ImportLog.table_name == "events"))
         ]
     aside = sum(report["rows_quarantined"] for report in imports)
     assert 0 < aside < 50
@@ -127,7 +157,9 @@ def test_only_the_treated_answer_and_each_coupon_is_used_once(fed):
     with database.reading() as session:
         arms = dict(session.execute(select(Assignment.customer_id, Assignment.arm)).all())
         least = dict(
-            session.execute(select(Assignment.customer_id, Assignment.offer["min_order"].as_float())).all()
+            session.execute(
+                select(Assignment.customer_id, Assignment.offer["min_order"].as_float())
+            ).all()
         )
         redeemed = dict(
             session.execute(
@@ -141,10 +173,14 @@ def test_only_the_treated_answer_and_each_coupon_is_used_once(fed):
     assert (coupons["occurred_at"] >= SENT.replace(tzinfo=None)).all()
     visits = answers[answers["event_type"] == "purchase"]["customer_id"].nunique()
     assert 0.06 < visits / 300 < 0.19  # stated: 12 in a hundred
-    orders = events.filter(events.event_type == "purchase").execute().groupby("order_id")["amount"].sum()
+    orders = (
+        events.filter(events.event_type == "purchase").execute().groupby("order_id")["amount"].sum()
+    )
     cost = coupons.set_index("order_id")["discount"]
     assert ((cost - 0.2 * orders[cost.index]).abs() < 0.01).all()
-    assert (orders[coupons["order_id"]].to_numpy() >= coupons["customer_id"].map(least).to_numpy()).all()
+    assert (
+        orders[coupons["order_id"]].to_numpy() >= coupons["customer_id"].map(least).to_numpy()
+    ).all()
 
 
 def test_an_answer_does_not_depend_on_how_often_time_stopped_on_the_way(opened):

@@ -20,7 +20,9 @@ _ORDERED = ("purchase", "return", "coupon_redeem")
 def frames(seed: int = 3, customers: int = 40, rows: int = 4000) -> dict[str, pd.DataFrame]:
     """events, items and treatments with canonical columns; all before `CUTOFF`."""
     rng = np.random.default_rng(seed)
-    kind = rng.choice(EVENT_TYPES, rows, p=[0.2, 0.08, 0.08, 0.4, 0.04, 0.05, 0.05, 0.04, 0.04, 0.02])
+    kind = rng.choice(
+        EVENT_TYPES, rows, p=[0.2, 0.08, 0.08, 0.4, 0.04, 0.05, 0.05, 0.04, 0.04, 0.02]
+    )
     span = int((CUTOFF - BEGIN).total_seconds())
     customer = rng.integers(0, customers, rows)
     visit = rng.integers(0, rows // 3, rows)  # rows of one visit share customer, time and order
@@ -38,7 +40,9 @@ def frames(seed: int = 3, customers: int = 40, rows: int = 4000) -> dict[str, pd
             "event_type": kind,
             "occurred_at": pd.Timestamp(BEGIN) + pd.to_timedelta(at, unit="s"),
             "item_id": item,
-            "order_id": [f"o{number}" if has else None for number, has in zip(visit, ordered, strict=True)],
+            "order_id": [
+                f"o{number}" if has else None for number, has in zip(visit, ordered, strict=True)
+            ],
             "quantity": rng.integers(1, 5, rows).astype(float),
             "amount": np.where(
                 kind == "return", -money, np.where(np.isin(kind, ["purchase"]), money, np.nan)
@@ -50,7 +54,9 @@ def frames(seed: int = 3, customers: int = 40, rows: int = 4000) -> dict[str, pd
         }
     )
     events.loc[events.customer_id == "c05", "channel"] = "store"  # who never goes elsewhere
-    events = pd.concat([events, event(event_type="cart", occurred_at=day(0.001), item_id="i2")["events"]])
+    events = pd.concat(
+        [events, event(event_type="cart", occurred_at=day(0.001), item_id="i2")["events"]]
+    )
     return {"events": events, "items": _items(rng), "treatments": _treatments(rng, customers)}
 
 
@@ -59,7 +65,9 @@ def _items(rng: np.random.Generator) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "item_id": [f"i{number}" for number in numbers],
-            "category": np.where(numbers % 9 == 0, None, np.char.add("kind ", (numbers % 7).astype(str))),
+            "category": np.where(
+                numbers % 9 == 0, None, np.char.add("kind ", (numbers % 7).astype(str))
+            ),
             "brand": rng.choice(np.array(["Private", "Acme", None], dtype=object), len(numbers)),
         }
     )
@@ -72,7 +80,8 @@ def _treatments(rng: np.random.Generator, customers: int) -> pd.DataFrame:
             "campaign_id": "spring",
             "customer_id": [f"c{number:02d}" for number in who],
             "arm": rng.choice(["treatment", "control"], len(who)),
-            "sent_at": pd.Timestamp(CUTOFF) - pd.to_timedelta(rng.integers(1, 90, len(who)), unit="D"),
+            "sent_at": pd.Timestamp(CUTOFF)
+            - pd.to_timedelta(rng.integers(1, 90, len(who)), unit="D"),
         }
     )
 
@@ -91,14 +100,18 @@ def add(root: Path, tables: dict[str, pd.DataFrame]) -> None:
         columns = {}
         for column in table.columns:
             values = (
-                frame[column.name] if column.name in frame else pd.Series([None] * len(frame), dtype=object)
+                frame[column.name]
+                if column.name in frame
+                else pd.Series([None] * len(frame), dtype=object)
             )
             if column.kind == "moment":
                 values = pd.to_datetime(values, utc=True)
             kind = _TYPES.get(column.kind, pa.timestamp("us", "UTC"))
             columns[column.name] = pa.Array.from_pandas(values, type=kind)
         if table.partition:
-            columns[table.partition] = pa.array(frame["occurred_at"].dt.strftime("%Y-%m"), pa.string())
+            columns[table.partition] = pa.array(
+                frame["occurred_at"].dt.strftime("%Y-%m"), pa.string()
+            )
         store.append(root, table, pa.table(columns))
 
 

@@ -27,7 +27,9 @@ def test_each_feature_is_named_once_and_said():
     assert all(feature.meaning and feature.group and feature.source for feature in FEATURES)
 
 
-@pytest.mark.parametrize("zone", ["Europe/London", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"])
+@pytest.mark.parametrize(
+    "zone", ["Europe/London", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"]
+)
 def test_the_clock_on_the_wall_is_the_zones(zone):
     changes = clock_changes(zone, 2026)
     for moment in (
@@ -39,7 +41,10 @@ def test_the_clock_on_the_wall_is_the_zones(zone):
         second = moment.replace(tzinfo=UTC).timestamp()
         offset = [shift for since, shift in changes if since <= second][-1]
         assert (
-            offset == ZoneInfo(zone).utcoffset(datetime.fromtimestamp(second, ZoneInfo(zone))).total_seconds()
+            offset
+            == ZoneInfo(zone)
+            .utcoffset(datetime.fromtimestamp(second, ZoneInfo(zone)))
+            .total_seconds()
         )
 
 
@@ -62,16 +67,20 @@ def test_an_order_at_the_edge_of_a_quarter_is_in_one_quarter(tmp_path):
     rng = np.random.default_rng(5)
     edge = rng.integers(1, 24, 500) * quarter
     ago = {
-        f"c{number}": {int(one), int(one) - int(rng.integers(1, quarter))} for number, one in enumerate(edge)
+        f"c{number}": {int(one), int(one) - int(rng.integers(1, quarter))}
+        for number, one in enumerate(edge)
     }
     rows = [(customer, one) for customer, all_ in ago.items() for one in all_]
     added = every.event(
-        customer_id=[customer for customer, _ in rows], order_id=[f"o{number}" for number in range(len(rows))],
+        customer_id=[customer for customer, _ in rows],
+        order_id=[f"o{number}" for number in range(len(rows))],
         occurred_at=[every.CUTOFF - timedelta(seconds=one) for _, one in rows],
-    )  # fmt: skip
+    )
     lake = every.lake(tmp_path, added)
     names = {"quarters_1h": 4, "quarters_2h": 8, "quarters_3h": 12, "quarters_6h": 24}
-    found = build(lake, every.CUTOFF, horizon_days=horizon, active_within_days=None, names=names).execute()
+    found = build(
+        lake, every.CUTOFF, horizon_days=horizon, active_within_days=None, names=names
+    ).execute()
     for name, most in names.items():
         truth = {
             customer: len({one // quarter for one in all_ if one < most * quarter})

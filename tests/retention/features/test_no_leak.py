@@ -69,7 +69,9 @@ FUTURE = st.lists(
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(rows=FUTURE)
 def test_no_future_event_changes_a_feature(base, rows):
     home, before = base
@@ -106,10 +108,12 @@ def test_the_interval_is_half_open(base):
     }
     at = every.event(**row, occurred_at=every.CUTOFF)
     pd.testing.assert_frame_equal(with_more(home, at), before)
-    found = with_more(home, every.event(**row, occurred_at=every.CUTOFF - timedelta(microseconds=1)))
-    changed = (found.set_index("customer_id").fillna(-1) != before.set_index("customer_id").fillna(-1)).any(
-        axis=1
+    found = with_more(
+        home, every.event(**row, occurred_at=every.CUTOFF - timedelta(microseconds=1))
     )
+    changed = (
+        found.set_index("customer_id").fillna(-1) != before.set_index("customer_id").fillna(-1)
+    ).any(axis=1)
     assert sorted(changed[changed].index) == who
 
 
@@ -125,7 +129,9 @@ def test_what_became_known_later_counts_from_then_on(base):
 def test_outcomes_of_a_campaign_are_not_looked_at(base, tables, tmp_path):
     _, before = base
     known = tables["treatments"].assign(purchased=True, amount=99.0, redeemed=True)
-    pd.testing.assert_frame_equal(features(every.lake(tmp_path, tables | {"treatments": known})), before)
+    pd.testing.assert_frame_equal(
+        features(every.lake(tmp_path, tables | {"treatments": known})), before
+    )
 
 
 def test_the_order_of_the_rows_is_irrelevant(base, tables, tmp_path):
@@ -138,7 +144,11 @@ def test_a_second_import_is_irrelevant(tmp_path):
     made = tiny.build(tmp_path / "home", customers=30, days=60)
     before = features(made.lake, made.end)
     report = import_files(
-        made.lake, made.database, made.settings, "events", [str(made.settings.home / "events.parquet")]
+        made.lake,
+        made.database,
+        made.settings,
+        "events",
+        [str(made.settings.home / "events.parquet")],
     )
     assert report.rows_accepted == 0
     pd.testing.assert_frame_equal(features(made.lake, made.end), before)

@@ -23,11 +23,19 @@ AGES = {  # days before the cutoff
 def events(ages):
     rows = [(customer, age) for customer, many in ages.items() for age in many]
     at = pd.Timestamp(CUTOFF) - pd.to_timedelta([age for _, age in rows], unit="D")
-    return pd.DataFrame({
-        "customer_id": [customer for customer, _ in rows], "event_type": "purchase", "occurred_at": at.floor("s"),
-        "order_id": [f"o{number}" for number in range(len(rows))], "item_id": "i1", "quantity": 1, "amount": 5.0,
-        "currency": "GBP", "source": "shop",
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "customer_id": [customer for customer, _ in rows],
+            "event_type": "purchase",
+            "occurred_at": at.floor("s"),
+            "order_id": [f"o{number}" for number in range(len(rows))],
+            "item_id": "i1",
+            "quantity": 1,
+            "amount": 5.0,
+            "currency": "GBP",
+            "source": "shop",
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +50,10 @@ def test_days_are_counted_by_quarters_from_the_cutoff_back(counted):
     assert counted["weekly"][0][-5:].tolist() == [0, 1, 1, 1, 1]
     assert counted["twice"][0][-5:].tolist() == [1, 0, 0, 0, 2]
     assert counted["often"][0][-1] == quarters.FEW
-    assert counted["old"][0][:2].tolist() == [1, 0]  # the 60th quarter back is the oldest that is looked at
+    assert counted["old"][0][:2].tolist() == [
+        1,
+        0,
+    ]  # the 60th quarter back is the oldest that is looked at
     assert [counted[name][1] for name in ("weekly", "twice", "often", "old")] == [56, 55, 59, 0]
 
 
@@ -56,9 +67,15 @@ def test_the_states_of_a_snapshot_do_not_know_what_comes_later(tmp_path):
     cutoff = shops.end(250)
     before = made[made.occurred_at < pd.Timestamp(cutoff)]
     frames = [
-        take(shops.lake(tmp_path / name, some), cutoff, horizon_days=28, active_within_days=56, labelled=False).frame
+        take(
+            shops.lake(tmp_path / name, some),
+            cutoff,
+            horizon_days=28,
+            active_within_days=56,
+            labelled=False,
+        ).frame
         for name, some in (("all", made), ("before", before))
-    ]  # fmt: skip
+    ]
     for name in ("states_no_purchase", "states_later"):
         np.testing.assert_array_equal(frames[0][name], frames[1][name])
         assert frames[0][name].nunique() > 50

@@ -21,11 +21,15 @@ pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
 
 def on_spark(lake: Lake, home: Path) -> Lake:
     """The same tables, by changing one URL."""
-    return Lake.open(Settings(home=home, lake_url=f"spark://{lake.root}", timezone=lake.zone, _env_file=None))
+    return Lake.open(
+        Settings(home=home, lake_url=f"spark://{lake.root}", timezone=lake.zone, _env_file=None)
+    )
 
 
 def same(lake: Lake, other: Lake, cutoff: datetime, **shape: object) -> None:
-    ours, theirs = (build(each, cutoff, **shape).order_by("customer_id").execute() for each in (lake, other))
+    ours, theirs = (
+        build(each, cutoff, **shape).order_by("customer_id").execute() for each in (lake, other)
+    )
     assert len(ours)
     assert list(ours.columns) == list(theirs.columns)
     assert ours.customer_id.tolist() == theirs.customer_id.tolist()
@@ -54,12 +58,16 @@ def test_a_slice_of_the_complete_journey(tmp_path):
         ("events", extracts.data("transactions"), "events", tenth),
         ("events", extracts.data("coupon_redemptions"), "redemptions", tenth),
     ):
-        import_files(lake, database, settings, table, [str(file)], extracts.MAPS / f"{name}.toml", only=only)
+        import_files(
+            lake, database, settings, table, [str(file)], extracts.MAPS / f"{name}.toml", only=only
+        )
     database.dispose()
     cutoff = datetime(2017, 10, 23, tzinfo=UTC)
     other = on_spark(lake, tmp_path)
     same(lake, other, cutoff, horizon_days=28, active_within_days=56)
-    snapshots = [take(each, cutoff, horizon_days=28, active_within_days=56) for each in (lake, other)]
+    snapshots = [
+        take(each, cutoff, horizon_days=28, active_within_days=56) for each in (lake, other)
+    ]
     assert snapshots[0].churned.tolist() == snapshots[1].churned.tolist()
     states = [each.frame[["states_no_purchase", "states_later"]] for each in snapshots]
     np.testing.assert_allclose(*states, rtol=1e-6)

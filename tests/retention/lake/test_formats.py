@@ -72,20 +72,28 @@ def bring(settings, tmp_path):
 
 
 def _lines(events):
-    return [(e["event_type"], e["order_id"], e["item_id"], e["quantity"], e["amount"]) for e in events]
+    return [
+        (e["event_type"], e["order_id"], e["item_id"], e["quantity"], e["amount"]) for e in events
+    ]
 
 
 def test_shopify_orders_are_filled_down_and_refunds_and_cancellations_returned(bring):
-    report, events = bring("events", "shopify-orders", SHOPIFY_ORDERS, ["order_id", "event_type", "item_id"])
+    report, events = bring(
+        "events", "shopify-orders", SHOPIFY_ORDERS, ["order_id", "event_type", "item_id"]
+    )
     assert report.quarantine == {"customer_id is missing": 1}
     assert report.files[0]["rows"] == 7
     assert _lines(events) == [
-        ("purchase", "#1001", "MUG-1", 3, 27), ("purchase", "#1001", "PLATE", 2, 18),
-        ("cancelled", "#1002", "MUG-1", 1, 10), ("return", "#1002", "MUG-1", -1, -10),
-        ("cancelled", "#1003", "MUG-1", 1, 20), ("return", "#1003", "MUG-1", -1, -20),
-        ("purchase", "#1004", "MUG-1", 1, 10), ("purchase", "#1004", "Tea - Green / 100 g", 2, 20),
+        ("purchase", "#1001", "MUG-1", 3, 27),
+        ("purchase", "#1001", "PLATE", 2, 18),
+        ("cancelled", "#1002", "MUG-1", 1, 10),
+        ("return", "#1002", "MUG-1", -1, -10),
+        ("cancelled", "#1003", "MUG-1", 1, 20),
+        ("return", "#1003", "MUG-1", -1, -20),
+        ("purchase", "#1004", "MUG-1", 1, 10),
+        ("purchase", "#1004", "Tea - Green / 100 g", 2, 20),
         ("return", "#1004", None, None, -4),
-    ]  # fmt: skip
+    ]
     first, cancelled, part = events[0], events[3], events[8]
     assert (first["customer_id"], first["discount"], first["currency"], first["channel"]) == (
         "ann@example.com",
@@ -114,7 +122,10 @@ def test_prices_that_a_spreadsheet_wrote_anew_are_read_and_what_is_none_is_set_a
     report, events = bring("events", "shopify-orders", text, ["order_id", "event_type", "item_id"])
     assert report.quarantine == {"amount is no number": 2, "customer_id is missing": 1}
     told = _lines(events)
-    assert told[:2] == [("purchase", "#1001", "MUG-1", 3, 1025.01), ("purchase", "#1001", "PLATE", 2, 20)]
+    assert told[:2] == [
+        ("purchase", "#1001", "MUG-1", 3, 1025.01),
+        ("purchase", "#1001", "PLATE", 2, 20),
+    ]
     assert "#1003" not in {order for _, order, *_ in told}
 
 
@@ -129,8 +140,10 @@ def test_a_price_that_is_none_leaves_the_others_of_its_order_as_they_are(bring):
 def test_shopify_orders_tell_of_customers_too(bring):
     _, customers = bring("customers", "shopify-orders", SHOPIFY_ORDERS, "customer_id")
     assert [(one["customer_id"], one["name"], one["marketing_consent"]) for one in customers] == [
-        ("ann@example.com", "Ann Ash", False), ("bo@example.com", "Bo Bell", False), ("cy@example.com", "Cy Chi", False),
-    ]  # fmt: skip
+        ("ann@example.com", "Ann Ash", False),
+        ("bo@example.com", "Bo Bell", False),
+        ("cy@example.com", "Cy Chi", False),
+    ]
 
 
 def test_shopify_customers(bring):
@@ -148,10 +161,14 @@ def test_shopify_customers(bring):
 def test_shopify_products_are_variants_named_as_orders_name_them(bring):
     report, items = bring("items", "shopify-products", SHOPIFY_PRODUCTS, "item_id")
     assert report.rows_quarantined == 0
-    assert [(one["item_id"], one["title"], one["category"], one["brand"], one["price"], one["in_stock"]) for one in items] == [
-        ("MUG-1", "Mug", "Mugs", "Acme", 10, True), ("TEA-B", "Tea - Black / 100 g", "Tea", "Leaf", 11, True),
+    assert [
+        (one["item_id"], one["title"], one["category"], one["brand"], one["price"], one["in_stock"])
+        for one in items
+    ] == [
+        ("MUG-1", "Mug", "Mugs", "Acme", 10, True),
+        ("TEA-B", "Tea - Black / 100 g", "Tea", "Leaf", 11, True),
         ("Tea - Green / 100 g", "Tea - Green / 100 g", "Tea", "Leaf", 10, False),
-    ]  # fmt: skip
+    ]
     assert items[0]["margin"] == pytest.approx(0.6)
 
 
@@ -175,11 +192,16 @@ def test_shopify_products_that_sell_without_stock_gift_cards_and_variants(bring)
 
 @pytest.mark.parametrize("text", [WOO_LINES, WOO_PACKED])
 def test_woocommerce_orders_by_line_or_packed(bring, text):
-    report, events = bring("events", "woocommerce-orders", text, ["order_id", "event_type", "item_id"])
+    report, events = bring(
+        "events", "woocommerce-orders", text, ["order_id", "event_type", "item_id"]
+    )
     assert _lines(events) == [
-        ("purchase", "11", "4", 1, 5), ("purchase", "11", "MUG-1", 2, 18), ("return", "11", "4", -1, -5),
-        ("cancelled", "12", "MUG-1", 1, 10), ("return", "12", "MUG-1", -1, -10),
-    ]  # fmt: skip
+        ("purchase", "11", "4", 1, 5),
+        ("purchase", "11", "MUG-1", 2, 18),
+        ("return", "11", "4", -1, -5),
+        ("cancelled", "12", "MUG-1", 1, 10),
+        ("return", "12", "MUG-1", -1, -10),
+    ]
     assert report.rows_filtered == 1
     assert events[2]["occurred_at"].isoformat() == "2025-07-09T08:00:00"
     assert (events[1]["customer_id"], events[1]["discount"], events[1]["currency"]) == (
@@ -193,7 +215,9 @@ def test_woocommerce_orders_by_line_or_packed(bring, text):
 def test_a_sign_of_currency_is_no_digit_of_an_amount(bring, sign):
     """&#36;12.50 was 3,612.50."""
     written = re.sub(r"(?<=,)(-?\d+\.00)\b", lambda amount: sign % amount[1], WOO_LINES)
-    _, events = bring("events", "woocommerce-orders", written, ["order_id", "event_type", "item_id"])
+    _, events = bring(
+        "events", "woocommerce-orders", written, ["order_id", "event_type", "item_id"]
+    )
     assert [e["amount"] for e in events] == [5, 18, -5, 10, -10]
 
 
@@ -206,10 +230,16 @@ def test_amounts_of_woocommerce_are_read_as_the_shop_writes_them(bring, text):
         for row in csv.reader(StringIO(dear))
     ]
     written = "\n".join(",".join(f'"{cell}"' for cell in row) for row in german)
-    _, events = bring("events", "woocommerce-orders", written, ["order_id", "event_type", "item_id"])
+    _, events = bring(
+        "events", "woocommerce-orders", written, ["order_id", "event_type", "item_id"]
+    )
     assert [(e["item_id"], e["quantity"], e["amount"], e["discount"]) for e in events] == [
-        ("4", 1, 5, 0), ("MUG-1", 2, 1018, 2), ("4", -1, -5, None), ("MUG-1", 1, 10, 0), ("MUG-1", -1, -10, None),
-    ]  # fmt: skip
+        ("4", 1, 5, 0),
+        ("MUG-1", 2, 1018, 2),
+        ("4", -1, -5, None),
+        ("MUG-1", 1, 10, 0),
+        ("MUG-1", -1, -10, None),
+    ]
 
 
 def test_what_was_only_tried_out_at_shopify_is_not_meant(bring):
@@ -221,11 +251,20 @@ def test_what_was_only_tried_out_at_shopify_is_not_meant(bring):
 
 def test_woocommerce_customers_and_products(bring):
     _, (ann,) = bring("customers", "woocommerce-customers", WOO_CUSTOMERS, "customer_id")
-    assert (ann["customer_id"], ann["name"], ann["marketing_consent"]) == ("ann@example.com", "Ann Ash", None)
+    assert (ann["customer_id"], ann["name"], ann["marketing_consent"]) == (
+        "ann@example.com",
+        "Ann Ash",
+        None,
+    )
     _, items = bring("items", "woocommerce-products", WOO_PRODUCTS, "item_id")
-    assert [(one["item_id"], one["category"], one["brand"], one["price"], one["in_stock"]) for one in items] == [
-        ("5", "Tea", "Leaf", 5, False), ("MUG-1", "Mugs & Cups", "Acme", 8.5, True), ("TEA", "Tea", "Leaf", None, True),
-    ]  # fmt: skip
+    assert [
+        (one["item_id"], one["category"], one["brand"], one["price"], one["in_stock"])
+        for one in items
+    ] == [
+        ("5", "Tea", "Leaf", 5, False),
+        ("MUG-1", "Mugs & Cups", "Acme", 8.5, True),
+        ("TEA", "Tea", "Leaf", None, True),
+    ]
     assert [json.loads(one["attributes"])["parent"] for one in items] == ["TEA", None, None]
     assert '"recommendable":false' in items[2]["attributes"]
     assert items[1]["title"] == 'Mug "5 < 6"'  # the export writes names as HTML
@@ -241,9 +280,16 @@ def test_woocommerce_customers_and_products(bring):
 )
 def test_a_file_of_another_export_is_told_what_it_is(settings, tmp_path, table, asked, text, is_):
     (tmp_path / "export.csv").write_text(text)
-    with pytest.raises(BadInput, match=f"export.csv is no export of {asked}: .* use --format {is_}"):
+    with pytest.raises(
+        BadInput, match=f"export.csv is no export of {asked}: .* use --format {is_}"
+    ):
         import_files(
-            Lake.open(settings), None, settings, table, [str(tmp_path / "export.csv")], format_name=asked
+            Lake.open(settings),
+            None,
+            settings,
+            table,
+            [str(tmp_path / "export.csv")],
+            format_name=asked,
         )
 
 
@@ -251,9 +297,13 @@ def test_a_file_of_which_a_format_makes_nothing_is_not_said_to_be_empty(settings
     (tmp_path / "export.csv").write_text("a,b\n1,2\n")
     with pytest.raises(BadInput, match="has no rows that the map"):
         import_files(
-            Lake.open(settings), None, settings, "items", [str(tmp_path / "export.csv")],
+            Lake.open(settings),
+            None,
+            settings,
+            "items",
+            [str(tmp_path / "export.csv")],
             format_name="shopify-products",
-        )  # fmt: skip
+        )
 
 
 def test_every_format_can_be_read_and_wrong_ones_are_told(settings, tmp_path):
@@ -275,13 +325,17 @@ def test_every_format_can_be_read_and_wrong_ones_are_told(settings, tmp_path):
             import_files(lake, None, settings, "events", [str(path)], format_name=name)
     with pytest.raises(BadInput, match="its own map"):
         import_files(
-            lake, None, settings, "events", [str(path)], tmp_path / "m", format_name="shopify-orders"
+            lake,
+            None,
+            settings,
+            "events",
+            [str(path)],
+            tmp_path / "m",
+            format_name="shopify-orders",
         )
 
 
-ONE_MORE = (
-    "id:{}|name:Mug|product_id:3|sku:MUG-1|quantity:1|subtotal:10.00|total:10.00|refunded:0.00|refunded_qty:0"
-)
+ONE_MORE = "id:{}|name:Mug|product_id:3|sku:MUG-1|quantity:1|subtotal:10.00|total:10.00|refunded:0.00|refunded_qty:0"
 EQUAL = {
     "shopify-orders": (
         SHOPIFY_ORDERS.splitlines()[0] + "\n",
@@ -294,11 +348,13 @@ EQUAL = {
         f"{{order}},{{order}},2025-07-0{{order}} 10:00:00,{{paid}},EUR,7,ann@example.com,,{ONE_MORE.format('9{order}')};{ONE_MORE.format('10{order}')}\n",
         ("completed", "refunded"),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", EQUAL)
-def test_equal_lines_of_an_order_are_two_and_an_overlapping_export_adds_none(name, settings, tmp_path):
+def test_equal_lines_of_an_order_are_two_and_an_overlapping_export_adds_none(
+    name, settings, tmp_path
+):
     head, order, (paid, refunded) = EQUAL[name]
     lake = Lake.open(settings)
 
@@ -306,7 +362,9 @@ def test_equal_lines_of_an_order_are_two_and_an_overlapping_export_adds_none(nam
         path = tmp_path / "export.csv"
         path.write_text(
             head
-            + "".join(order.format(order=n, paid=p, back="0" if p == paid else "20.00") for n, p in orders)
+            + "".join(
+                order.format(order=n, paid=p, back="0" if p == paid else "20.00") for n, p in orders
+            )
         )
         report = import_files(lake, None, settings, "events", [str(path)], format_name=name)
         return report.rows_accepted, report.rows_duplicate
@@ -322,7 +380,9 @@ def test_equal_lines_of_an_order_are_two_and_an_overlapping_export_adds_none(nam
     }
 
 
-def test_a_line_of_woocommerce_that_stands_twice_in_the_file_is_known_by_its_number(settings, tmp_path):
+def test_a_line_of_woocommerce_that_stands_twice_in_the_file_is_known_by_its_number(
+    settings, tmp_path
+):
     head, order, (paid, _) = EQUAL["woocommerce-orders"]
     path = tmp_path / "export.csv"
     path.write_text(head + 2 * order.format(order=1, paid=paid))

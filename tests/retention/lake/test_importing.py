@@ -73,12 +73,16 @@ def _events(lake):
 
 def test_nothing_is_said_of_the_clock_where_the_shop_has_one(settings, tmp_path, retail):
     own = settings.model_copy(update={"timezone": "America/New_York"})
-    report = import_files(Lake.open(own), None, own, "events", [_file(tmp_path, HEADER + ROWS)], retail)
+    report = import_files(
+        Lake.open(own), None, own, "events", [_file(tmp_path, HEADER + ROWS)], retail
+    )
     assert report.timezone == ""
 
 
 def test_the_contracts_own_map_on_a_csv(lake, database, settings, tmp_path, retail):
-    report = import_files(lake, database, settings, "events", [_file(tmp_path, HEADER + ROWS)], retail)
+    report = import_files(
+        lake, database, settings, "events", [_file(tmp_path, HEADER + ROWS)], retail
+    )
     assert (report.rows_read, report.rows_filtered, report.rows_accepted) == (4, 1, 3)
     first, second, third = _events(lake)
     assert (first["customer_id"], first["item_id"]) == ("007", "00123")  # an id is no number
@@ -92,15 +96,31 @@ def test_the_contracts_own_map_on_a_csv(lake, database, settings, tmp_path, reta
         assert {entry.customer_id for entry in session.query(DirectoryEntry)} == {"007", "008"}
 
 
-@pytest.mark.parametrize("name", ["s.csv", "s.csv.gz", "s.csv.zst", "s.tsv", "s.parquet", "s.jsonl", "s.jsonl.gz", "s.jsonl.zst", "s.parquet.gz"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "s.csv",
+        "s.csv.gz",
+        "s.csv.zst",
+        "s.tsv",
+        "s.parquet",
+        "s.jsonl",
+        "s.jsonl.gz",
+        "s.jsonl.zst",
+        "s.parquet.gz",
+    ],
+)
 def test_every_format_says_the_same(name, lake, settings, tmp_path, retail):
     table = pa.table(
         {
-            "Invoice": ["1", "C2"], "StockCode": ["00123", "00124"], "Quantity": [2, -1],
-            "InvoiceDate": ["2025-01-01 12:00:00", "2025-01-02 12:00:00"], "Price": [2.5, 4.0],
+            "Invoice": ["1", "C2"],
+            "StockCode": ["00123", "00124"],
+            "Quantity": [2, -1],
+            "InvoiceDate": ["2025-01-01 12:00:00", "2025-01-02 12:00:00"],
+            "Price": [2.5, 4.0],
             "Customer ID": ["007", "008"],
         }
-    )  # fmt: skip
+    )
     path = tmp_path / name
     plain = path.suffixes[0]
     if plain == ".parquet":
@@ -110,7 +130,10 @@ def test_every_format_says_the_same(name, lake, settings, tmp_path, retail):
         content = "\n".join(json.dumps(row) for row in table.to_pylist()).encode()
     else:
         mark = "\t" if plain == ".tsv" else ","
-        rows = [table.column_names, *[[str(value) for value in row.values()] for row in table.to_pylist()]]
+        rows = [
+            table.column_names,
+            *[[str(value) for value in row.values()] for row in table.to_pylist()],
+        ]
         content = "\n".join(mark.join(row) for row in rows).encode()
     if path.suffix == ".gz":
         content = gzip.compress(content)
@@ -134,11 +157,15 @@ def test_a_database_by_its_url(lake, settings, tmp_path):
             sa.text("CREATE TABLE people (customer_id TEXT, name TEXT, marketing_consent TEXT)")
         )
         connection.execute(
-            sa.text("INSERT INTO people VALUES ('1', 'Ann', 'yes'), ('2', NULL, 'no'), ('3', 'Bo', NULL)")
+            sa.text(
+                "INSERT INTO people VALUES ('1', 'Ann', 'yes'), ('2', NULL, 'no'), ('3', 'Bo', NULL)"
+            )
         )
     report = import_files(lake, None, settings, "customers", [url], query="SELECT * FROM people")
     assert report.rows_accepted == 3
-    consent = lake.table("customers").order_by("customer_id").execute()["marketing_consent"].tolist()
+    consent = (
+        lake.table("customers").order_by("customer_id").execute()["marketing_consent"].tolist()
+    )
     assert consent == [True, False, None]
     with pytest.raises(BadInput, match="--query"):
         import_files(lake, None, settings, "customers", [url])
@@ -157,7 +184,8 @@ def test_the_same_file_twice_changes_nothing(lake, settings, tmp_path, retail):
 def test_a_file_of_other_columns_without_a_map_is_told_how_to_get_one(lake, settings, tmp_path):
     (tmp_path / "orders.csv").write_text("Customer,When\na,2025-01-01\n")
     with pytest.raises(
-        BadInput, match=r"orders\.csv has no column customer_id, .*import events --suggest-map FILE`"
+        BadInput,
+        match=r"orders\.csv has no column customer_id, .*import events --suggest-map FILE`",
     ):
         import_files(lake, None, settings, "events", [str(tmp_path / "orders.csv")])
 
@@ -169,7 +197,10 @@ def test_a_file_of_other_columns_without_a_map_is_told_how_to_get_one(lake, sett
             "customer_id,event_type,occurred_at\na,purchase,2025-01-01\n",
             r"`retention import events orders\.csv`",
         ),
-        ("customer_id,campaign_id,arm,sent_at\na,c,control,2025-01-01\n", "it is one of treatments"),
+        (
+            "customer_id,campaign_id,arm,sent_at\na,c,control,2025-01-01\n",
+            "it is one of treatments",
+        ),
         ("customer_id,email\na,a@x.org\n", ""),
         ("customer_id,segment\na,new\n", ""),
     ],
@@ -207,7 +238,9 @@ def test_more_files_other_contents_and_other_queries_are_not_told_of(
     assert before([first]) == ""
     more = HEADER + "1004,00125,1,2025-12-03 08:00:00,5,008\n"
     assert before([first, _file(tmp_path, more, "more.csv")]) == ""
-    assert before([_file(tmp_path, HEADER + ROWS.replace("100", "200"))]) == ""  # of the same name and length
+    assert (
+        before([_file(tmp_path, HEADER + ROWS.replace("100", "200"))]) == ""
+    )  # of the same name and length
     url = f"sqlite:///{tmp_path}/shop.db"
     with sqlite3.connect(tmp_path / "shop.db") as shop:
         pd.read_csv(io.StringIO(HEADER + ROWS.replace("100", "300"))).to_sql("sales", shop)
@@ -220,7 +253,9 @@ def test_more_files_other_contents_and_other_queries_are_not_told_of(
     assert before([_file(tmp_path, later, "later.csv"), _file(tmp_path, more, "more.csv")])
 
 
-def test_a_log_from_before_files_had_stamps_is_passed_over(lake, settings, database, tmp_path, retail):
+def test_a_log_from_before_files_had_stamps_is_passed_over(
+    lake, settings, database, tmp_path, retail
+):
     file = _file(tmp_path, HEADER + ROWS)
     import_files(lake, database, settings, "events", [file], retail)
     with database.transaction() as session:
@@ -240,7 +275,10 @@ def test_customers_are_updated_by_key_and_keep_what_a_file_does_not_say(lake, se
     )
     later = _file(tmp_path, "customer_id,marketing_consent\n1,yes\n3,no\n3,yes\n", "consent.csv")
     report = import_files(lake, None, settings, "customers", [later])
-    assert (report.rows_accepted, report.rows_duplicate) == (2, 1)  # the last word on a customer counts
+    assert (report.rows_accepted, report.rows_duplicate) == (
+        2,
+        1,
+    )  # the last word on a customer counts
     rows = lake.table("customers").order_by("customer_id").to_pyarrow().to_pylist()
     assert [(row["name"], row["marketing_consent"]) for row in rows] == [
         ("Ann", True),
@@ -259,18 +297,28 @@ def test_bad_rows_are_kept_aside_as_they_were_with_the_reason(lake, settings, tm
         "1007,9,1,2125-01-01 10:00:00,1.00,1\n"
         "1008,9,1,2025-01-01 10:00:00,1.00,1,too,many\n"
     )
-    good = "".join(f"{2000 + number},9,1,2025-02-01 10:00:00,1.00,{number}\n" for number in range(20))
-    report = import_files(lake, None, settings, "events", [_file(tmp_path, HEADER + good + bad)], retail)
+    good = "".join(
+        f"{2000 + number},9,1,2025-02-01 10:00:00,1.00,{number}\n" for number in range(20)
+    )
+    report = import_files(
+        lake, None, settings, "events", [_file(tmp_path, HEADER + good + bad)], retail
+    )
     assert report.rows_accepted == 20
     assert report.rows_quarantined == 5
     assert report.rows_read == 25
-    assert {"Quantity is no number", "occurred_at is no date or time", "customer_id is missing",
-            "occurred_at lies in the future"} < set(report.quarantine)  # fmt: skip
+    assert {
+        "Quantity is no number",
+        "occurred_at is no date or time",
+        "customer_id is missing",
+        "occurred_at lies in the future",
+    } < set(report.quarantine)
     kept = {row["Invoice"]: row for row in pq.read_table(report.quarantine_path).to_pylist()}
     assert kept["1004"]["Quantity"] == "many"
     assert kept["1004"]["_reason"] == "Quantity is no number"
     assert kept["1004"]["_file"] == "sales.csv"
-    again = import_files(lake, None, settings, "events", [_file(tmp_path, HEADER + good + bad)], retail)
+    again = import_files(
+        lake, None, settings, "events", [_file(tmp_path, HEADER + good + bad)], retail
+    )
     assert again.quarantine_path == report.quarantine_path
     assert (again.rows_accepted, again.rows_quarantined) == (0, 5)
 
@@ -293,7 +341,12 @@ def test_json_lines_that_are_none(lake, settings, tmp_path):
         ("x.csv", HEADER + "1,2,1,never,1.00,3\n" * 3, RETAIL, "No row of x.csv can be used"),
         ("x.csv", HEADER + "1,2,x,2025-01-01,1.00,3\n", RETAIL, "Quantity: text, by most"),
         ("x.csv", HEADER + "1,2,1,2025-01-01,-1,3\n", RETAIL, "`where`"),
-        ("x.csv", HEADER + ROWS, RETAIL.replace('"StockCode"', '"Stockcod"'), 'the nearest is "StockCode"'),
+        (
+            "x.csv",
+            HEADER + ROWS,
+            RETAIL.replace('"StockCode"', '"Stockcod"'),
+            'the nearest is "StockCode"',
+        ),
         ("x.csv", HEADER + ROWS, RETAIL.replace('* "Price"', '* "Prise"'), '"Prise"'),
         ("x.csv", HEADER + ROWS, RETAIL.replace("item_id ", "item_it "), "no such column"),
         ("x.csv", HEADER + ROWS, RETAIL.replace("Europe/London", "London"), "IANA"),
@@ -303,7 +356,7 @@ def test_json_lines_that_are_none(lake, settings, tmp_path):
         ("x.csv", HEADER + ROWS, "[events", "not TOML"),
         ("x.csv", HEADER + ROWS, None, "customer_id"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_imported_gets_one_sentence_and_changes_nothing(
     name, text, map_text, says, lake, database, settings, tmp_path
 ):
@@ -330,7 +383,9 @@ def test_nuls_in_a_text_are_no_part_of_it(lake, database, settings, tmp_path):
     assert (found["k1"], found.isna()["k2"]) == ("Ann", True)
     with database.reading() as session:
         named = dict(
-            session.execute(select(DirectoryEntry.customer_id, DirectoryEntry.display_name)).tuples().all()
+            session.execute(select(DirectoryEntry.customer_id, DirectoryEntry.display_name))
+            .tuples()
+            .all()
         )
     assert set(named) == {"k1", "k2"}
 
@@ -375,19 +430,26 @@ def test_every_row_is_accounted_for(tmp_path_factory, rows):
     pq.write_table(
         pa.table(
             {
-                "customer_id": customers, "event_type": types, "amount": pa.array(amounts, pa.float64()),
+                "customer_id": customers,
+                "event_type": types,
+                "amount": pa.array(amounts, pa.float64()),
                 "occurred_at": [datetime(2025, 1, 1 + day) for day in days],
             }
         ),
         home / "rows.parquet",
-    )  # fmt: skip
+    )
     lake = Lake.open(settings)
     try:
         report = import_files(lake, None, settings, "events", [str(home / "rows.parquet")])
     except BadInput:
         assert all(not customer or type_ == "theft" for customer, type_, _, _ in rows)
         return
-    parts = report.rows_filtered + report.rows_accepted + report.rows_duplicate + report.rows_quarantined
+    parts = (
+        report.rows_filtered
+        + report.rows_accepted
+        + report.rows_duplicate
+        + report.rows_quarantined
+    )
     assert parts == report.rows_read == len(rows)
     assert lake.table("events").count().execute() == report.rows_accepted
     again = import_files(lake, None, settings, "events", [str(home / "rows.parquet")])
@@ -411,7 +473,9 @@ import_files(Lake.open(settings), None, settings, "events", [sys.argv[2]])
 
 def test_a_process_killed_in_the_middle_leaves_the_version_before(lake, settings, tmp_path):
     header = "customer_id,event_type,occurred_at\n"
-    import_files(lake, None, settings, "events", [_file(tmp_path, header + "1,view,2025-01-01\n", "a.csv")])
+    import_files(
+        lake, None, settings, "events", [_file(tmp_path, header + "1,view,2025-01-01\n", "a.csv")]
+    )
     file = _file(tmp_path, header + "2,view,2025-01-02\n3,view,2025-02-02\n", "b.csv")
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, settings.home, file], env={**os.environ, "PYTHONPATH": "."}
@@ -442,12 +506,18 @@ def test_an_expression_that_is_refused_is_named(lake, settings, tmp_path, retail
 @pytest.mark.parametrize(
     ("broken", "says"),
     [
-        ("""amount = { sql = '"Quantity" *' }""", r"amount: the expression .*wrong or missing at '\*' \(character 12\)"),
-        ("""where = { sql = 'CASE WHEN a THEN' }""", r"where: the expression .* at 'THEN' \(character 13\)"),
+        (
+            """amount = { sql = '"Quantity" *' }""",
+            r"amount: the expression .*wrong or missing at '\*' \(character 12\)",
+        ),
+        (
+            """where = { sql = 'CASE WHEN a THEN' }""",
+            r"where: the expression .* at 'THEN' \(character 13\)",
+        ),
         ('amount = { sql = "a +\\n(b" }', r"amount: .* at 'b' \(line 2, character 2\)"),
         ("""title = { sql = "'abc" }""", "title: the expression .* a quote may be left open"),
     ],
-)  # fmt: skip
+)
 def test_an_expression_that_is_no_sql_is_shown_with_the_place(broken, says):
     with pytest.raises(BadInput, match=r"the map \[events\] " + says) as refused:
         parse(tomllib.loads(broken), EVENTS, "the map")
@@ -473,7 +543,9 @@ def test_an_import_killed_after_the_commit_is_finished_by_the_next(
     assert import_files(lake, database, settings, "customers", [who]).linked["accepted"] == 1
     assert import_files(lake, database, settings, "events", [sales]).rows_accepted == 0
     with database.reading() as session:
-        known = session.scalars(select(DirectoryEntry.customer_id).order_by(DirectoryEntry.customer_id)).all()
+        known = session.scalars(
+            select(DirectoryEntry.customer_id).order_by(DirectoryEntry.customer_id)
+        ).all()
     assert known == ["a", "b", "c"]
 
 
@@ -502,9 +574,13 @@ def test_the_directory_follows_again_only_where_the_lake_has_changed(
     assert looked == [1, 1, 1]  # of another lake: Dora is not there
 
 
-def test_a_link_found_by_finishing_a_killed_import_is_no_foresight(lake, settings, tmp_path, monkeypatch):
+def test_a_link_found_by_finishing_a_killed_import_is_no_foresight(
+    lake, settings, tmp_path, monkeypatch
+):
     """Which keys were news to that import nobody knows any more, so what they tell counts from now on."""
-    old = _file(tmp_path, "customer_id,email,created_at\na,x@x.org,2025-01-01\nb,,2025-01-02\n", "old.csv")
+    old = _file(
+        tmp_path, "customer_id,email,created_at\na,x@x.org,2025-01-01\nb,,2025-01-02\n", "old.csv"
+    )
     new = _file(tmp_path, "customer_id,email,created_at\nb,x@x.org,2025-01-02\n", "new.csv")
     import_files(lake, None, settings, "customers", [old])
 

@@ -41,7 +41,9 @@ def test_the_past_ends_before_the_cutoff_also_for_what_became_known_later(settin
     second = timedelta(seconds=1)
     known = [pd.NaT, pd.NaT, NOON - second, NOON]
     _import(
-        lake, settings, _views(NOON - second, NOON, NOON - 2 * second, NOON - 3 * second, available_at=known)
+        lake,
+        settings,
+        _views(NOON - second, NOON, NOON - 2 * second, NOON - 3 * second, available_at=known),
     )
     seen = lake.table("events", before=NOON).occurred_at.execute().tolist()
     assert sorted(seen) == [naive(NOON - 2 * second), naive(NOON - second)]
@@ -52,11 +54,14 @@ def test_the_future_changes_nothing_before_the_cutoff(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=30, items=12, days=60)
     cutoff = shop.begin + timedelta(days=40)
     before, mark = shop.lake.table("events", cutoff).execute(), shop.lake.fingerprint(cutoff)
-    _import(shop.lake, shop.settings, _views(*(cutoff + timedelta(hours=hour) for hour in range(50))))
+    _import(
+        shop.lake, shop.settings, _views(*(cutoff + timedelta(hours=hour) for hour in range(50)))
+    )
     after = shop.lake.table("events", cutoff).execute()
     key = ["event_id"]
     pd.testing.assert_frame_equal(
-        before.sort_values(key).reset_index(drop=True), after.sort_values(key).reset_index(drop=True)
+        before.sort_values(key).reset_index(drop=True),
+        after.sort_values(key).reset_index(drop=True),
     )
     assert mark.split(" ", 1)[1] == shop.lake.fingerprint(cutoff).split(" ", 1)[1]
 
@@ -94,10 +99,16 @@ def test_order_ids_are_stored_as_a_dictionary(settings):
         lake,
         settings,
         pd.DataFrame(
-            {"customer_id": "a", "event_type": "purchase", "occurred_at": NOON, "amount": 1.0,
-             "item_id": [f"i{number}" for number in lines], "order_id": [f"o{number // 9}" for number in lines]}
+            {
+                "customer_id": "a",
+                "event_type": "purchase",
+                "occurred_at": NOON,
+                "amount": 1.0,
+                "item_id": [f"i{number}" for number in lines],
+                "order_id": [f"o{number // 9}" for number in lines],
+            }
         ),
-    )  # fmt: skip
+    )
     (file,) = store.files(store.opened(lake.root, TABLES["events"]))
     found = pq.read_metadata(file)
     place = found.schema.names.index("order_id")
@@ -133,7 +144,12 @@ def _scores(customers):
 def test_treatments_are_updated_by_campaign_and_customer(settings):
     lake = Lake.open(settings)
     rows = pd.DataFrame(
-        {"campaign_id": "k", "customer_id": ["1", "2"], "arm": ["treatment", "control"], "sent_at": NOON}
+        {
+            "campaign_id": "k",
+            "customer_id": ["1", "2"],
+            "arm": ["treatment", "control"],
+            "sent_at": NOON,
+        }
     )
     lake.upsert("treatments", rows)
     lake.upsert("treatments", rows.assign(amount=[1.5, 2.5]))
@@ -148,7 +164,8 @@ def test_writers_at_once_lose_nothing_and_double_nothing(settings, tmp_path, tab
     for number in range(3):
         file = tmp_path / f"{number}.csv"
         rows = [
-            f"{customer},view,2025-01-0{number + 1}" for customer in range(number * 50, number * 50 + 100)
+            f"{customer},view,2025-01-0{number + 1}"
+            for customer in range(number * 50, number * 50 + 100)
         ]
         named = "event_type,occurred_at" if table == "events" else "name,created_at"
         file.write_text(f"customer_id,{named}\n" + "\n".join(rows))
@@ -175,7 +192,8 @@ def test_a_moment_outside_the_data_is_told_by_the_shops_clock(settings):
     with pytest.raises(TooLittleData, match=told):
         coverage.learnable(lake, midnight, 28)
     assert (
-        "ends on 2025-03-01, 92 days before 2025-06-01" in lake.as_of(midnight + timedelta(days=92), 28).note
+        "ends on 2025-03-01, 92 days before 2025-06-01"
+        in lake.as_of(midnight + timedelta(days=92), 28).note
     )
 
 
@@ -199,7 +217,9 @@ def test_a_moment_asked_for_is_seen_or_told_of(settings):
         lake.as_of(NOON, 28)
     _import(lake, settings, _views(NOON, NOON + timedelta(days=10)))
     assert lake.as_of(NOON + timedelta(days=11), 28).note == ""
-    assert lake.as_of(NOON + timedelta(days=3), 28).note == ""  # the data goes on: it was a quiet time
+    assert (
+        lake.as_of(NOON + timedelta(days=3), 28).note == ""
+    )  # the data goes on: it was a quiet time
     late = lake.as_of(NOON + timedelta(days=40), 28)
     assert late.at == NOON + timedelta(days=40)
     assert "The data ends on 2025-03-11, 30 days before 2025-04-10" in late.note
@@ -212,13 +232,17 @@ def test_a_model_that_knows_more_than_the_moment_could_is_told_of(settings):
     _import(lake, settings, _views(NOON, NOON + timedelta(days=10)))
     at = NOON + timedelta(days=3)
     assert lake.as_of(at, 28, at).note == ""
-    assert "learned from what came until 2025-03-05" in lake.as_of(at, 28, at + timedelta(days=1)).note
+    assert (
+        "learned from what came until 2025-03-05" in lake.as_of(at, 28, at + timedelta(days=1)).note
+    )
 
 
 def test_data_of_a_day_can_only_grow(settings):
     lake = Lake.open(settings)
     _import(lake, settings, _views(NOON))
-    with pytest.raises(BadInput, match="goes from 2025-03-01 to 2025-03-01; import a longer history"):
+    with pytest.raises(
+        BadInput, match="goes from 2025-03-01 to 2025-03-01; import a longer history"
+    ):
         coverage.judgeable(lake, NOON + timedelta(days=1), 28)
 
 
@@ -256,7 +280,9 @@ def test_what_is_there_counts_also_where_another_currency_is_set(settings):
     _import(lake, settings, _views(NOON, currency="EUR"))
     with pytest.raises(BadInput, match="in USD, the shop's are in EUR, USD"):
         _import(
-            lake, settings.model_copy(update={"currency": "USD"}), _views(NOON, customer="2", currency="USD")
+            lake,
+            settings.model_copy(update={"currency": "USD"}),
+            _views(NOON, customer="2", currency="USD"),
         )
 
 

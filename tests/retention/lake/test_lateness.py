@@ -20,12 +20,16 @@ EVENTS = st.lists(st.tuples(HOURS, st.one_of(st.none(), HOURS)), min_size=1, max
 def _frame(events) -> pd.DataFrame:
     rows = [
         {
-            "event_id": f"e{place}", "customer_id": "a", "event_type": "purchase", "amount": 1.0, "order_id": f"o{place}",
+            "event_id": f"e{place}",
+            "customer_id": "a",
+            "event_type": "purchase",
+            "amount": 1.0,
+            "order_id": f"o{place}",
             "occurred_at": CUTOFF + timedelta(hours=occurred),
             "available_at": pd.NaT if available is None else CUTOFF + timedelta(hours=available),
         }
         for place, (occurred, available) in enumerate(events)
-    ]  # fmt: skip
+    ]
     frame = pd.DataFrame(rows)
     return frame.assign(available_at=pd.to_datetime(frame["available_at"], utc=True))
 
@@ -63,7 +67,9 @@ def test_only_what_had_happened_and_was_known_counts_in_whatever_order_it_came(
     assert seen == expected
 
 
-def test_what_became_known_after_the_cutoff_changes_nothing_and_what_came_late_but_before_it_counts(settings):
+def test_what_became_known_after_the_cutoff_changes_nothing_and_what_came_late_but_before_it_counts(
+    settings,
+):
     known = _frame([(-100, None), (-50, -10)])
     lake = _imported(settings, known)
     at = build(lake, CUTOFF, active_within_days=None).execute()
@@ -80,7 +86,9 @@ def test_what_became_known_after_the_cutoff_changes_nothing_and_what_came_late_b
 def test_old_events_that_come_late_are_imported_once(settings):
     row = {"customer_id": "a", "event_type": "purchase", "order_id": "o", "amount": 1.0}
     new = pd.DataFrame([row | {"occurred_at": CUTOFF}])
-    old = pd.DataFrame([row | {"occurred_at": CUTOFF - timedelta(days=400)}, row | {"occurred_at": CUTOFF}])
+    old = pd.DataFrame(
+        [row | {"occurred_at": CUTOFF - timedelta(days=400)}, row | {"occurred_at": CUTOFF}]
+    )
     lake = _imported(settings, new, "new")
     _imported(settings, old, "old")
     assert lake.table("events").count().execute() == 2
@@ -91,4 +99,7 @@ def test_old_events_that_come_late_are_imported_once(settings):
 
 def test_the_channel_of_an_event_survives(settings):
     frame = _frame([(-3, None), (-2, None)]).assign(channel=["store", "App "])
-    assert sorted(_imported(settings, frame).table("events").execute()["channel"]) == ["App", "store"]
+    assert sorted(_imported(settings, frame).table("events").execute()["channel"]) == [
+        "App",
+        "store",
+    ]

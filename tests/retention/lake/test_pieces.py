@@ -31,8 +31,12 @@ def _many(path, rows=95):
     days = [datetime(2025, 1 + n % 3, 1 + n % 28, n % 24) for n in range(rows)]
     ids = [str(n % 40) for n in range(rows)]
     pq.write_table(
-        pa.table({"customer_id": ids, "event_type": ["view"] * rows, "occurred_at": days, "item_id": ids}), path, row_group_size=7
-    )  # fmt: skip
+        pa.table(
+            {"customer_id": ids, "event_type": ["view"] * rows, "occurred_at": days, "item_id": ids}
+        ),
+        path,
+        row_group_size=7,
+    )
     return str(path)
 
 
@@ -41,14 +45,20 @@ def test_a_file_of_many_pieces_is_one_commit_and_each_event_is_there_once(
 ):
     told = []
     twice = [_many(tmp_path / "a.parquet"), _many(tmp_path / "b.parquet", 100)]
-    report = import_files(lake, None, settings, "events", twice, progress=lambda *at: told.append(at))
+    report = import_files(
+        lake, None, settings, "events", twice, progress=lambda *at: told.append(at)
+    )
     assert (report.rows_read, report.rows_accepted, report.rows_duplicate, report.rows_equal) == (
         195,
         100,
         95,
         95,
     )
-    assert lake.table("events").count().execute() == lake.table("events").event_id.nunique().execute() == 100
+    assert (
+        lake.table("events").count().execute()
+        == lake.table("events").event_id.nunique().execute()
+        == 100
+    )
     assert store.version(lake.root, TABLES["events"]) == 0
     assert any("50 rows" in what for _, _, what in told)
     csv = tmp_path / "c.csv"
@@ -59,7 +69,9 @@ def test_a_file_of_many_pieces_is_one_commit_and_each_event_is_there_once(
     assert import_files(lake, None, settings, "events", [str(csv), *twice]).rows_accepted == 45
 
 
-def test_ids_of_the_source_are_told_apart_across_pieces_and_months(small_pieces, lake, settings, tmp_path):
+def test_ids_of_the_source_are_told_apart_across_pieces_and_months(
+    small_pieces, lake, settings, tmp_path
+):
     csv = tmp_path / "ids.csv"
     rows = "".join(f"{n % 30},{n},view,2025-{1 + n % 9:02}-01\n" for n in range(60))
     csv.write_text("event_id,customer_id,event_type,occurred_at\n" + rows)
@@ -73,29 +85,45 @@ def test_events_with_and_without_ids_are_told_apart_in_one_lake(lake, settings, 
     """One has no id, one its source's, one comes back out of the lake with the id it got there."""
 
     def imported(lines: str) -> tuple[int, int]:
-        (tmp_path / "events.csv").write_text("event_id,customer_id,event_type,occurred_at\n" + lines)
+        (tmp_path / "events.csv").write_text(
+            "event_id,customer_id,event_type,occurred_at\n" + lines
+        )
         report = import_files(lake, None, settings, "events", [str(tmp_path / "events.csv")])
         return report.rows_accepted, report.rows_duplicate
 
     assert imported(",a,view,2025-01-05\n,b,view,2025-03-05\n") == (2, 0)
     assert imported("7,a,view,2025-01-05\n8,a,view,2025-02-01\n") == (2, 0)
-    ours = lake.table("events").filter(lambda events: events.customer_id == "b").execute().event_id.item()
+    ours = (
+        lake.table("events")
+        .filter(lambda events: events.customer_id == "b")
+        .execute()
+        .event_id.item()
+    )
     assert imported(",b,view,2025-03-05\n,b,view,2025-03-06\n") == (1, 1)
-    assert imported("8,a,view,2025-04-01\n9,b,view,2025-03-05\n") == (1, 1)  # an id is one event, whenever
+    assert imported("8,a,view,2025-04-01\n9,b,view,2025-03-05\n") == (
+        1,
+        1,
+    )  # an id is one event, whenever
     assert imported(f"{ours},b,view,2025-05-01\n,a,view,2025-01-05\n") == (0, 2)
     assert lake.table("events").count().execute() == 6
 
 
 def test_a_large_text_is_read_through_a_scratch_file(monkeypatch, lake, settings, tmp_path):
     monkeypatch.setattr(sources, "LARGE_TEXT", 100)
-    rows = "".join(f"{n},view,{1 + n % 28:02}/01/2025\n" for n in range(50)) + "9,view,17/01/2025,too,many\n"
+    rows = (
+        "".join(f"{n},view,{1 + n % 28:02}/01/2025\n" for n in range(50))
+        + "9,view,17/01/2025,too,many\n"
+    )
     (tmp_path / "large.csv").write_text("customer_id,event_type,occurred_at\n" + rows)
     report = import_files(lake, None, settings, "events", [str(tmp_path / "large.csv")])
     assert (report.rows_accepted, report.rows_quarantined) == (50, 1)
     (tmp_path / "large.jsonl").write_text(
         '{"customer_id": 1, "event_type": "view", "occurred_at": "2025-02-01"}\n' * 9
     )
-    assert import_files(lake, None, settings, "events", [str(tmp_path / "large.jsonl")]).rows_accepted == 1
+    assert (
+        import_files(lake, None, settings, "events", [str(tmp_path / "large.jsonl")]).rows_accepted
+        == 1
+    )
 
 
 @pytest.mark.parametrize("large", [1 << 28, 100], ids=["from memory", "by a scratch file"])
@@ -121,7 +149,9 @@ def test_nested_fields_and_what_a_file_lacks_are_there_in_every_piece(
         map_path.write_text(
             f"[events]\ncustomer_id = 'user.id'\noccurred_at = 'at'\nevent_type = {{ value = 'view' }}\n{item}"
         )
-        report = import_files(lake, None, settings, "events", [str(tmp_path / "nested.jsonl")], map_path)
+        report = import_files(
+            lake, None, settings, "events", [str(tmp_path / "nested.jsonl")], map_path
+        )
         assert report.rows_accepted == rows
     assert lake.table("events").customer_id.nunique().execute() == 25
 
@@ -157,7 +187,9 @@ def test_a_process_killed_between_pieces_leaves_the_table_as_it_was(lake, settin
     import_files(lake, None, settings, "events", [str(tmp_path / "a.csv")])
     file = _many(tmp_path / "many.parquet")
     command = [sys.executable, "-c", KILLED_IN_BETWEEN, settings.home, file]
-    assert subprocess.run(command, env={**os.environ, "PYTHONPATH": "."}).returncode == -signal.SIGKILL
+    assert (
+        subprocess.run(command, env={**os.environ, "PYTHONPATH": "."}).returncode == -signal.SIGKILL
+    )
     assert len(list(lake.root.rglob("*.parquet"))) > 1
     assert lake.table("events").count().execute() == 1
     report = import_files(lake, None, settings, "events", [file])

@@ -35,7 +35,9 @@ def test_a_weekday_on_which_the_shop_is_closed_is_nothing_odd(settings, tmp_path
         for day in days
         for n in range(wrong.get(day, 1 + day.day % 2 if day.weekday() == 5 else 100))
     ]
-    (tmp_path / "views.csv").write_text("customer_id,event_type,occurred_at,event_id\n" + "\n".join(rows))
+    (tmp_path / "views.csv").write_text(
+        "customer_id,event_type,occurred_at,event_id\n" + "\n".join(rows)
+    )
     lake = Lake.open(settings)
     import_files(lake, None, settings, "events", [str(tmp_path / "views.csv")])
     found = quality(lake, settings)["volume"]["spikes"]
@@ -52,7 +54,9 @@ def test_what_is_odd_of_a_quiet_weekday_is_measured_by_its_own(settings, tmp_pat
         for day in days
         for n in range(wrong.get(day, 6 if day.weekday() == 5 else 300))
     ]
-    (tmp_path / "views.csv").write_text("customer_id,event_type,occurred_at,event_id\n" + "\n".join(rows))
+    (tmp_path / "views.csv").write_text(
+        "customer_id,event_type,occurred_at,event_id\n" + "\n".join(rows)
+    )
     lake = Lake.open(settings)
     import_files(lake, None, settings, "events", [str(tmp_path / "views.csv")])
     found = quality(lake, settings)["volume"]["spikes"]

@@ -62,26 +62,37 @@ def test_nested_rows_come_in_once_they_can(lake, database, settings, map_path, t
             for n in range(1, 9)
         )
     )
-    nested = "[events]\ncustomer_id = 'user.id'\noccurred_at = 'at'\nevent_type = { sql = '''%s''' }\n"
+    nested = (
+        "[events]\ncustomer_id = 'user.id'\noccurred_at = 'at'\nevent_type = { sql = '''%s''' }\n"
+    )
     map_path.write_text(nested % '"kind"')
     report = import_files(lake, database, settings, "events", [str(path)], map_path)
     assert (report.rows_accepted, report.rows_quarantined) == (4, 4)
     map_path.write_text(nested % "'purchase'")
     release(lake, database, settings)
-    assert sorted(lake.table("events").customer_id.to_pyarrow().to_pylist()) == [f"c{n}" for n in range(1, 9)]
+    assert sorted(lake.table("events").customer_id.to_pyarrow().to_pylist()) == [
+        f"c{n}" for n in range(1, 9)
+    ]
 
 
 def test_it_lists_reason_remedy_and_the_rows_as_they_were(lake, settings, imported):
     told = quarantine.listing(lake.duckdb, settings)
     assert told["rows"] == imported.rows_quarantined == 6
     by_reason = {one["reason"]: one for one in told["reasons"]}
-    sale = next(one for reason, one in by_reason.items() if reason.startswith("event_type is none of"))
+    sale = next(
+        one for reason, one in by_reason.items() if reason.startswith("event_type is none of")
+    )
     assert sale["rows"] == 2
     assert "CASE" in sale["remedy"]
     assert (sale["tables"], sale["files"]) == (["events"], ["orders.csv"])
     assert sale["examples"][0] == {
-        "Order": "101", "Customer": "c1", "When": "2025-02-03 11:00:00", "Quantity": "1", "Price": "2.00", "Kind": "sale",
-    }  # fmt: skip
+        "Order": "101",
+        "Customer": "c1",
+        "When": "2025-02-03 11:00:00",
+        "Quantity": "1",
+        "Price": "2.00",
+        "Kind": "sale",
+    }
     guest = by_reason["customer_id stands for everybody who has none"]
     assert guest["examples"][0]["customer_id"] == "GUEST"
     assert any("too,many" in str(one["examples"]) for one in told["reasons"])
@@ -95,7 +106,11 @@ def test_an_unknown_reason_is_answered_with_those_there_are(lake, settings, impo
 
 def test_nothing_changes_while_the_rules_are_the_same(lake, database, settings, imported):
     found = release(lake, database, settings)
-    assert (found.rows_tried, found.rows_accepted, found.rows_kept) == (5, 0, 5)  # a broken line is no row
+    assert (found.rows_tried, found.rows_accepted, found.rows_kept) == (
+        5,
+        0,
+        5,
+    )  # a broken line is no row
     assert sum(found.quarantine.values()) == 6
     assert lake.table("events").count().execute() == 8
 
@@ -169,13 +184,17 @@ def test_a_mended_file_clears_its_quarantine(lake, database, settings, imported,
     assert quarantine.counts(lake.duckdb, settings) == {}
 
 
-def test_a_file_that_is_refused_as_a_whole_stays_and_the_others_come_in(lake, database, settings, tmp_path):
+def test_a_file_that_is_refused_as_a_whole_stays_and_the_others_come_in(
+    lake, database, settings, tmp_path
+):
     maps = {}
     for name, order in (("EUR", 1), ("USD", 2), ("EUR again", 3)):
         maps[name] = tmp_path / f"{name}.toml"
         file = tmp_path / f"{name}.csv"
         kinds = ("purchase", "sale") if name == "EUR" else ("sale",)
-        rows = (f"{order}{kind},c{order},2025-02-0{order} 10:00:00,1,2.00,{kind}\n" for kind in kinds)
+        rows = (
+            f"{order}{kind},c{order},2025-02-0{order} 10:00:00,1,2.00,{kind}\n" for kind in kinds
+        )
         file.write_text(HEADER + "".join(rows))
         maps[name].write_text(MAP % '"Kind"' + f'currency = {{ value = "{name[:3]}" }}\n')
         if name == "EUR":
@@ -197,19 +216,27 @@ def test_an_import_that_is_refused_leaves_the_quarantine_as_it_was(
 ):
     """The same file by a wrong map: nothing comes in, and what the right one set aside is still to be mended."""
     before = quarantine.listing(lake.duckdb, settings)
-    map_path.write_text(map_path.read_text().replace('occurred_at = "When"', 'occurred_at = "Customer"'))
-    with pytest.raises(BadInput, match=r"No row of orders.csv can be used: .*; nothing was imported"):
+    map_path.write_text(
+        map_path.read_text().replace('occurred_at = "When"', 'occurred_at = "Customer"')
+    )
+    with pytest.raises(
+        BadInput, match=r"No row of orders.csv can be used: .*; nothing was imported"
+    ):
         import_files(lake, database, settings, "events", [file], map_path)
     assert quarantine.listing(lake.duckdb, settings) == before
 
 
-def test_of_refused_attempts_the_newest_is_shown_until_one_comes_in(lake, database, settings, map_path, file):
+def test_of_refused_attempts_the_newest_is_shown_until_one_comes_in(
+    lake, database, settings, map_path, file
+):
     """Who tries out maps looks at what is wrong with the last one."""
     right = map_path.read_text()
 
     def attempt(says, wrong):
         map_path.write_text(right.replace(says, wrong))
-        with pytest.raises(BadInput, match=r"the rows with their reasons are in .*nothing was imported"):
+        with pytest.raises(
+            BadInput, match=r"the rows with their reasons are in .*nothing was imported"
+        ):
             import_files(lake, database, settings, "events", [file], map_path)
         return {row["reason"] for row in quarantine.listing(lake.duckdb, settings)["reasons"]}
 

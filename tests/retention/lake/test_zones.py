@@ -41,7 +41,9 @@ def test_times_without_a_zone_beside_a_shops_own_clock_are_told_of(
     )
     report = import_files(lake, None, own, "events", [_file(tmp_path, f"who,at\na,{at}\n")], path)
     notes = [
-        note for note in report.files[0].get("notes", []) if "neither file nor map names a time zone" in note
+        note
+        for note in report.files[0].get("notes", [])
+        if "neither file nor map names a time zone" in note
     ]
     assert [zone in note and note.startswith("at: ") for note in notes] == [True] * told
 
@@ -49,10 +51,11 @@ def test_times_without_a_zone_beside_a_shops_own_clock_are_told_of(
 @pytest.mark.parametrize(
     ("occurred_at", "told"),
     [
-        ("""\"at\"::TIMESTAMP AT TIME ZONE 'Asia/Kolkata'""", []), ("""\"at\" || '+05:30'""", []),
+        ("""\"at\"::TIMESTAMP AT TIME ZONE 'Asia/Kolkata'""", []),
+        ("""\"at\" || '+05:30'""", []),
         ("""coalesce(\"at\", \"seen\")""", ["at, seen: "]),
     ],
-)  # fmt: skip
+)
 def test_a_zone_that_an_expression_names_is_named(lake, settings, tmp_path, occurred_at, told):
     """The note said that such times were read as UTC, and of a column that only the filter looks at as well."""
     own, path = settings.model_copy(update={"timezone": "Asia/Kolkata"}), tmp_path / "map.toml"
@@ -65,7 +68,9 @@ def test_a_zone_that_an_expression_names_is_named(lake, settings, tmp_path, occu
     assert [note[: note.index("neither")] for note in notes] == told
 
 
-def test_customers_without_a_zone_are_set_right_by_the_file_again_as_the_note_says(lake, settings, tmp_path):
+def test_customers_without_a_zone_are_set_right_by_the_file_again_as_the_note_says(
+    lake, settings, tmp_path
+):
     """They were told to begin a home anew, for 'these events would count twice'."""
     own = settings.model_copy(update={"timezone": "Asia/Kolkata"})
     file, path = (

@@ -21,24 +21,37 @@ NOW = datetime(2025, 5, 1, 9, tzinfo=UTC)
 
 def offer(number: int) -> dict:
     return {
-        "rule": "High risk", "action": "coupon" if number % 2 else "reminder", "discount": 0.1 if number % 2 else 0.0,
+        "rule": "High risk",
+        "action": "coupon" if number % 2 else "reminder",
+        "discount": 0.1 if number % 2 else 0.0,
         "items": [{"item_id": "i1", "title": "Tea & <b>Co</b>"}],
-    }  # fmt: skip
+    }
 
 
 def live(
-    database: Database, settings: Settings, customers: int, campaign_id: str = "c1", now: datetime = NOW
+    database: Database,
+    settings: Settings,
+    customers: int,
+    campaign_id: str = "c1",
+    now: datetime = NOW,
 ) -> Campaign:
     """Draft, approve and send, all at one moment; a tenth is held out."""
     rows = [
         {
-            "customer_id": f"k{number}", "arm": "audience", "bucket": (2 * number + 1) * 10_000 // (2 * customers),
-            "tier": "high", "churn_probability": 0.6, "expected_value": 50.0, "offer": offer(number),
+            "customer_id": f"k{number}",
+            "arm": "audience",
+            "bucket": (2 * number + 1) * 10_000 // (2 * customers),
+            "tier": "high",
+            "churn_probability": 0.6,
+            "expected_value": 50.0,
+            "offer": offer(number),
         }
         for number in range(customers)
-    ]  # fmt: skip
+    ]
     body = a_body(
-        clearance_hours=0, holdout=0.1, copy_text="Hello {name},\n\n{discount} off with {code}: {items}"
+        clearance_hours=0,
+        holdout=0.1,
+        copy_text="Hello {name},\n\n{discount} off with {code}: {items}",
     )
     drafted = Draft(campaign_id, "salt", "May", None, body, rows)
     with database.transaction() as session:
@@ -60,10 +73,15 @@ def live(
 
 
 def contacts(customers: int) -> dict[str, Contact]:
-    return {f"k{number}": Contact(f"k{number}@example.com", f"K {number}") for number in range(customers)}
+    return {
+        f"k{number}": Contact(f"k{number}@example.com", f"K {number}")
+        for number in range(customers)
+    }
 
 
-def making(database: Database, settings: Settings, campaign: Campaign) -> Callable[[Send, Contact], Message]:
+def making(
+    database: Database, settings: Settings, campaign: Campaign
+) -> Callable[[Send, Contact], Message]:
     with database.reading() as session:
         offers = {row["customer_id"]: row for row in sending.codes(session, campaign)}
     return maker(settings, Body.model_validate(campaign.body), offers)
@@ -87,8 +105,14 @@ def run(
     }
     given = defaults | options
     return deliver(
-        database, campaign.id, given.pop("job_id"), adapter, people, making(database, settings, campaign), **given
-    )  # fmt: skip
+        database,
+        campaign.id,
+        given.pop("job_id"),
+        adapter,
+        people,
+        making(database, settings, campaign),
+        **given,
+    )
 
 
 def states(database: Database) -> dict[str, str]:

@@ -34,13 +34,17 @@ class Inbox:
         self.mails: list[EmailMessage] = []
         self.addresses: Counter[str] = Counter()
 
-    async def handle_MAIL(self, server: SMTP, session: Any, envelope: Any, address: str, options: Any) -> str:
+    async def handle_MAIL(
+        self, server: SMTP, session: Any, envelope: Any, address: str, options: Any
+    ) -> str:
         if said := self.on_mail(address):
             return said
         envelope.mail_from = address
         return "250 OK"
 
-    async def handle_RCPT(self, server: SMTP, session: Any, envelope: Any, address: str, options: Any) -> str:
+    async def handle_RCPT(
+        self, server: SMTP, session: Any, envelope: Any, address: str, options: Any
+    ) -> str:
         if said := self.on_rcpt(address):
             return said
         envelope.rcpt_tos.append(address)

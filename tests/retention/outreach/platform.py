@@ -61,7 +61,9 @@ class Platform:
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers["Content-Length"]))
-        stamp, signature = (request.headers[name] for name in (signing.TIMESTAMP, signing.SIGNATURE))
+        stamp, signature = (
+            request.headers[name] for name in (signing.TIMESTAMP, signing.SIGNATURE)
+        )
         if signing.why_not(KEY, body, stamp, signature, clock.wall()):
             self.refused += 1
             return _say(request, 401, {})
@@ -100,7 +102,10 @@ class Platform:
 
 
 def _say(
-    request: BaseHTTPRequestHandler, status: int, body: dict[str, Any], headers: dict[str, str] | None = None
+    request: BaseHTTPRequestHandler,
+    status: int,
+    body: dict[str, Any],
+    headers: dict[str, str] | None = None,
 ) -> None:
     answer = json.dumps(body).encode()
     request.send_response(status)

@@ -28,10 +28,12 @@ def campaign(database, settings):
         for number in range(20):
             session.add(
                 DirectoryEntry(
-                    customer_id=f"k{number}", canonical_id="k4" if number == 5 else None, pseudonym=f"p{number}",
+                    customer_id=f"k{number}",
+                    canonical_id="k4" if number == 5 else None,
+                    pseudonym=f"p{number}",
                     email_hash=email_hash(settings.key, f"k{number}@example.com"),
                 )
-            )  # fmt: skip
+            )
     return campaign
 
 
@@ -49,8 +51,14 @@ def test_each_is_of_the_copy_that_had_gone_out_and_is_known_once(database, setti
     early, late = Bounce(NOW - timedelta(days=3), "k8"), Bounce(NOW + timedelta(days=20), "k8")
     stranger, held_out = Bounce(AT, "nobody", "nobody@example.com"), Bounce(AT, "k0")
     assert _told(database, settings, by_id, by_address, by_id, early, late, stranger, held_out) == [
-        "bounced", "bounced", "repeated", "unknown", "unknown", "unknown", "unknown",
-    ]  # fmt: skip
+        "bounced",
+        "bounced",
+        "repeated",
+        "unknown",
+        "unknown",
+        "unknown",
+        "unknown",
+    ]
     assert _told(database, settings, by_address) == ["repeated"]
     assert _bounced(database) == {"k3", "k7"}
     with database.reading() as session:
@@ -69,14 +77,18 @@ def test_ids_that_were_merged_are_one_customer(database, settings, campaign):
     assert _bounced(database) == {"k5"}
 
 
-def test_it_is_the_newest_campaigns_and_who_was_reached_since_is_not_left_out(database, settings, campaign):
+def test_it_is_the_newest_campaigns_and_who_was_reached_since_is_not_left_out(
+    database, settings, campaign
+):
     with database.transaction() as session:
         closing.begin(session, settings, "c1", "U0LEAD", campaign.window_ends_at)
         later = campaign.window_ends_at + timedelta(days=1)
     made.live(database, settings, 20, "c2", later)
     with database.transaction() as session:
         second = update(Send).where(Send.campaign_id == "c2")
-        session.execute(second.values(channel="email", state="sent", sent_at=later, queued_at=later))
+        session.execute(
+            second.values(channel="email", state="sent", sent_at=later, queued_at=later)
+        )
     told = [Bounce(NOW + timedelta(days=1), "k3"), Bounce(later + timedelta(days=1), "k7")]
     assert _told(database, settings, *told) == ["bounced", "bounced"]
     with database.reading() as session:
@@ -89,26 +101,38 @@ def test_it_is_the_newest_campaigns_and_who_was_reached_since_is_not_left_out(da
 @pytest.mark.parametrize(
     ("said", "theirs"),
     [
-        ("550 5.1.1 …: user unknown", True), ("550 no such user", True), ("552 5.2.2 mailbox full", True),
-        ("the platform refuses the customer (422)", True), ("bounced later", True),
-        ("554 5.7.1 spam", False), ("550 5.7.1 policy", False), ("552 5.3.4 message too big", False), ("554 no", False),
+        ("550 5.1.1 …: user unknown", True),
+        ("550 no such user", True),
+        ("552 5.2.2 mailbox full", True),
+        ("the platform refuses the customer (422)", True),
+        ("bounced later", True),
+        ("554 5.7.1 spam", False),
+        ("550 5.7.1 policy", False),
+        ("552 5.3.4 message too big", False),
+        ("554 no", False),
     ],
-)  # fmt: skip
+)
 def test_what_a_server_has_against_the_message_is_not_held_against_its_customer(
     database, settings, campaign, said, theirs
 ):
     """A filter that took a whole campaign for spam would have left all its customers out of the next."""
     with database.transaction() as session:
-        session.execute(update(Send).where(Send.customer_id == "k3").values(state="bounced", error=said))
+        session.execute(
+            update(Send).where(Send.customer_id == "k3").values(state="bounced", error=said)
+        )
         assert unreachable(session, settings, NOW) == ({"k3"} if theirs else set())
 
 
 def test_whose_address_was_corrected_since_is_not_left_out(database, settings, campaign):
     """Who had mistyped it, and told the shop, got nothing for the ninety days all the same."""
-    lifted = {"k3": NOW + timedelta(days=3), "k5": NOW + timedelta(days=3), "k8": NOW - timedelta(days=3)}
-    assert _told(database, settings, *(Bounce(AT, who) for who in ("k3", "k4", "k7", "k8"))) == 4 * [
-        "bounced"
-    ]
+    lifted = {
+        "k3": NOW + timedelta(days=3),
+        "k5": NOW + timedelta(days=3),
+        "k8": NOW - timedelta(days=3),
+    }
+    assert _told(
+        database, settings, *(Bounce(AT, who) for who in ("k3", "k4", "k7", "k8"))
+    ) == 4 * ["bounced"]
     with database.transaction() as session:
         for who, at in lifted.items():  # k5 is another id of k4; k8's copy went to the new address
             entry = update(DirectoryEntry).where(DirectoryEntry.customer_id == who)
@@ -121,7 +145,11 @@ def test_a_file_is_imported_once_tells_of_each_campaign_and_keeps_strangers_asid
 ):
     lake, told = Lake.open(settings), []
     file = tmp_path / "bounces.csv"
-    lines = ["k3@example.com,2025-05-03 10:00:00", "x@example.com,2025-05-03 10:00:00", "k7@example.com,soon"]
+    lines = [
+        "k3@example.com,2025-05-03 10:00:00",
+        "x@example.com,2025-05-03 10:00:00",
+        "k7@example.com,soon",
+    ]
     file.write_text("\n".join(["email,occurred_at", *lines]))
 
     def recount(session, of):

@@ -28,7 +28,10 @@ from tests.retention.outreach.mail import Inbox, Mailserver
 @pytest.fixture
 def settings(tmp_path) -> Settings:
     return Settings(
-        home=tmp_path / "home", smtp_url="smtp://x", public_url="https://crm.shop.example/", _env_file=None
+        home=tmp_path / "home",
+        smtp_url="smtp://x",
+        public_url="https://crm.shop.example/",
+        _env_file=None,
     )
 
 
@@ -63,14 +66,18 @@ def test_every_treated_customer_gets_one_copy_and_nobody_held_out_does(database,
     finally:
         server.stop()
     with database.reading() as session:
-        treated = set(session.scalars(select(Assignment.customer_id).where(Assignment.arm == "treatment")))
+        treated = set(
+            session.scalars(select(Assignment.customer_id).where(Assignment.arm == "treatment"))
+        )
     assert inbox.addresses == {f"{who}@example.com": 1 for who in treated}
     assert (report.counts, again.counts) == ({"sent": 18}, {})
     coupon = next(mail for mail in inbox.mails if mail["To"] == "K 3 <k3@example.com>")
     html = coupon.get_body(("html",)).get_content()
     assert "Tea &amp; &lt;b&gt;Co&lt;/b&gt;" in html  # what the data says is never markup
     assert 'class="code" style="' in html  # and styles stand where mail readers look
-    token = coupon["List-Unsubscribe"].strip("<>").removeprefix("https://crm.shop.example/unsubscribe/")
+    token = (
+        coupon["List-Unsubscribe"].strip("<>").removeprefix("https://crm.shop.example/unsubscribe/")
+    )
     with database.reading() as session:
         assert session.get_one(Send, tokens.read(settings.keys, token)).customer_id == "k3"
 
@@ -81,8 +88,17 @@ def test_each_row_says_what_became_of_it_and_only_what_may_be_tried_again_is(dat
     people = made.contacts(10) | {"k6": Contact("", "no address")}
     made.run(database, settings, campaign, adapter, people)
     found = made.states(database)
-    assert [found[f"k{n}"] for n in range(2, 8)] == ["queued", "bounced", "held", "failed", "failed", "sent"]
-    assert made.run(database, settings, campaign, adapter, people).counts == {}  # not before its time
+    assert [found[f"k{n}"] for n in range(2, 8)] == [
+        "queued",
+        "bounced",
+        "held",
+        "failed",
+        "failed",
+        "sent",
+    ]
+    assert (
+        made.run(database, settings, campaign, adapter, people).counts == {}
+    )  # not before its time
     for _ in range(sends.ATTEMPTS):
         made.later(database)
         made.run(database, settings, campaign, adapter, people)
@@ -105,7 +121,9 @@ def test_a_server_that_is_away_costs_no_copy_a_try(database, settings):
     assert report.stopped == "The mail server is away."
     assert set(made.states(database).values()) == {"queued"}
     made.later(database)
-    assert made.run(database, settings, campaign, Scripted(), made.contacts(10)).counts == {"sent": 9}
+    assert made.run(database, settings, campaign, Scripted(), made.contacts(10)).counts == {
+        "sent": 9
+    }
     with database.reading() as session:
         assert set(session.scalars(select(Send.attempts))) == {1}
 
@@ -136,9 +154,13 @@ def test_what_was_put_off_while_the_clock_was_wrong_is_not_waited_for(database, 
     campaign, ahead = made.live(database, settings, 20), clock.wall() + timedelta(days=365)
     with database.transaction() as session:
         dead = sends.claim(session, "c1", "dead", NOW)
-        waiting = session.scalars(select(Send.id).where(Send.state == "queued").order_by(Send.id)).first()
+        waiting = session.scalars(
+            select(Send.id).where(Send.state == "queued").order_by(Send.id)
+        ).first()
         session.execute(update(Send).where(Send.id == dead.id).values(lease_until=ahead))
-        session.execute(update(Send).where(Send.id == waiting).values(retry_at=ahead, error="again"))
+        session.execute(
+            update(Send).where(Send.id == waiting).values(retry_at=ahead, error="again")
+        )
     with database.reading() as session:
         assert [one.id for one in sends.due_campaigns(session, settings.team_id, NOW)] == ["c1"]
     report = made.run(database, settings, campaign, Scripted(), made.contacts(20))
@@ -205,7 +227,9 @@ class Stopping(Scripted):
 
 
 @pytest.mark.parametrize("said", ["again", "away"])
-def test_a_copy_that_comes_back_after_the_campaign_was_stopped_waits_for_nothing(database, settings, said):
+def test_a_copy_that_comes_back_after_the_campaign_was_stopped_waits_for_nothing(
+    database, settings, said
+):
     campaign = made.live(database, settings, 10)
 
     def stop():
@@ -217,7 +241,9 @@ def test_a_copy_that_comes_back_after_the_campaign_was_stopped_waits_for_nothing
 
 
 @pytest.mark.parametrize("repeats", [False, True])
-def test_a_copy_whose_process_died_is_told_of_though_the_campaign_was_stopped(database, settings, repeats):
+def test_a_copy_whose_process_died_is_told_of_though_the_campaign_was_stopped(
+    database, settings, repeats
+):
     campaign = made.live(database, settings, 10)
     with database.transaction() as session:
         assert sends.claim(session, "c1", "dead", NOW)
@@ -244,11 +270,19 @@ def test_what_is_not_sent_before_the_window_ends_never_is(database, settings):
 def test_a_tick_does_not_read_what_was_sent_long_ago(database, settings):
     """It read every copy of every campaign that ever was, each minute."""
     made.live(database, settings, 10)
-    old = {"campaign_id": "c1", "channel": "email", "state": "sent", "queued_at": NOW, "sent_at": NOW}
+    old = {
+        "campaign_id": "c1",
+        "channel": "email",
+        "state": "sent",
+        "queued_at": NOW,
+        "sent_at": NOW,
+    }
     steps: list[None] = []
     with database.transaction() as session:
         session.execute(update(Send).values(state="sent"))
-        session.execute(insert(Send), [old | {"customer_id": f"old{number}"} for number in range(5000)])
+        session.execute(
+            insert(Send), [old | {"customer_id": f"old{number}"} for number in range(5000)]
+        )
         sqlite = session.connection().connection.driver_connection
         sqlite.set_progress_handler(lambda: steps.append(None), 1000)
         assert sends.due_campaigns(session, settings.team_id, NOW) == []
@@ -263,8 +297,16 @@ def test_the_tick_asks_for_one_job_at_a_time(database, settings):
         (job,) = due.due(session, settings, NOW)
         assert (job.kind, job.args) == ("campaign_deliver", {"campaign_id": "c1"})
         session.add(
-            Job(id="j", kind=job.kind, queue="batch", args=job.args, idem_key=job.idem_key, requested_by="U0LEAD", business_at=NOW)
-        )  # fmt: skip
+            Job(
+                id="j",
+                kind=job.kind,
+                queue="batch",
+                args=job.args,
+                idem_key=job.idem_key,
+                requested_by="U0LEAD",
+                business_at=NOW,
+            )
+        )
         session.flush()
         assert due.due(session, settings, NOW) == []
 
@@ -280,7 +322,11 @@ def test_without_a_public_address_nothing_is_sent(database, settings):
 def test_only_what_reached_somebody_counts_as_contact(database, settings):
     campaign = made.live(database, settings, 10)
     made.run(
-        database, settings, campaign, Scripted(k2="bounced", k3="doubtful", k4="failed"), made.contacts(10)
+        database,
+        settings,
+        campaign,
+        Scripted(k2="bounced", k3="doubtful", k4="failed"),
+        made.contacts(10),
     )
     with database.reading() as session:
         reached = sends.reached(session, settings.team_id, NOW)
@@ -328,7 +374,10 @@ def _killed_again_and_again(database, settings, control: str) -> tuple[Inbox, di
             assert forks.stdout is not None
             while {"queued", "sending"} & set(made.states(database).values()):
                 forks.stdin.write("go\n")
-                child, enough = int(forks.stdout.readline()), len(inbox.mails) + chance.randint(1, 9)
+                child, enough = (
+                    int(forks.stdout.readline()),
+                    len(inbox.mails) + chance.randint(1, 9),
+                )
                 if kills < KILLS:
                     while len(inbox.mails) < enough:
                         time.sleep(0.001)
@@ -349,7 +398,9 @@ def test_killed_at_any_moment_no_copy_is_lost_or_sent_twice(database, settings, 
     doubled = [who for who, number in arrived.items() if number > 1]
     lost = [who for who, state in found.items() if state == "sent" and not arrived[who]]
     held = [who for who, state in found.items() if state == "held"]
-    print(f"kills={kills} copies={len(found)} doubled={len(doubled)} lost={len(lost)} held={len(held)}")
+    print(
+        f"kills={kills} copies={len(found)} doubled={len(doubled)} lost={len(lost)} held={len(held)}"
+    )
     assert kills == KILLS
     assert not lost
     assert set(found.values()) <= {"sent", "held"}

@@ -24,14 +24,27 @@ LINK = "https://crm.shop.example/unsubscribe/abc"
 @pytest.fixture
 def settings(tmp_path) -> Settings:
     return Settings(
-        home=tmp_path / "home", smtp_url="smtp://x", public_url="https://crm.shop.example", _env_file=None
+        home=tmp_path / "home",
+        smtp_url="smtp://x",
+        public_url="https://crm.shop.example",
+        _env_file=None,
     )
 
 
 def a_message(to="ann@example.com", **changes) -> Message:
     return replace(
-        Message("c1:7", "c1", "k7", Contact(to, "Änn O'Neil"), "15 % off", "Hello Änn", "<p>Hello Änn</p>", LINK), **changes
-    )  # fmt: skip
+        Message(
+            "c1:7",
+            "c1",
+            "k7",
+            Contact(to, "Änn O'Neil"),
+            "15 % off",
+            "Hello Änn",
+            "<p>Hello Änn</p>",
+            LINK,
+        ),
+        **changes,
+    )
 
 
 @contextmanager
@@ -55,7 +68,10 @@ def test_a_copy_arrives_as_text_and_html_with_one_click_unsubscribing():
     (mail,) = inbox.mails
     assert verdict.state == "sent"
     assert verdict.message_id == mail["Message-ID"]
-    assert (mail["To"], mail["From"]) == ("Änn O'Neil <ann@example.com>", "The Shop <offers@shop.example>")
+    assert (mail["To"], mail["From"]) == (
+        "Änn O'Neil <ann@example.com>",
+        "The Shop <offers@shop.example>",
+    )
     assert (mail["List-Unsubscribe"], mail["List-Unsubscribe-Post"]) == (
         f"<{LINK}>",
         "List-Unsubscribe=One-Click",
@@ -71,7 +87,8 @@ def test_the_unsubscribe_link_stands_in_its_header_as_it_is_however_long(interna
     link = "https://crm.shop.example/unsubscribe/6e0c8841-123456-" + 32 * "d"
     to = "änn@example.com" if international else "ann@example.com"
     made = email(
-        a_message(to, unsubscribe_url=link), parse("smtp://localhost?from=a@b.example&name=Ä").sender
+        a_message(to, unsubscribe_url=link),
+        parse("smtp://localhost?from=a@b.example&name=Ä").sender,
     )
     sent = made.as_bytes(policy=SMTPUTF8 if international else SMTP)
     assert f"\r\nList-Unsubscribe: <{link}>\r\n".encode() in sent
@@ -79,18 +96,26 @@ def test_the_unsubscribe_link_stands_in_its_header_as_it_is_however_long(interna
 
 def test_two_tries_of_one_copy_are_one_message():
     sender = parse("smtp://localhost?from=a@b.example").sender
-    assert email(a_message(), sender)["Message-ID"] == email(a_message(text="x"), sender)["Message-ID"]
-    assert email(a_message(), sender)["Message-ID"] != email(a_message(key="c1:8"), sender)["Message-ID"]
+    assert (
+        email(a_message(), sender)["Message-ID"] == email(a_message(text="x"), sender)["Message-ID"]
+    )
+    assert (
+        email(a_message(), sender)["Message-ID"]
+        != email(a_message(key="c1:8"), sender)["Message-ID"]
+    )
 
 
 @pytest.mark.parametrize(
     ("rcpt", "data", "state"),
     [
         ("450 mailbox busy", None, "again"),
-        ("550 <ann@example.com> unknown", None, "bounced"), (None, "451 try later", "again"),
-        (None, "554 spam", "bounced"), (None, "hang up", "doubtful"), (None, "hang", "doubtful"),
+        ("550 <ann@example.com> unknown", None, "bounced"),
+        (None, "451 try later", "again"),
+        (None, "554 spam", "bounced"),
+        (None, "hang up", "doubtful"),
+        (None, "hang", "doubtful"),
     ],
-)  # fmt: skip
+)
 def test_each_refusal_is_what_it_is_and_the_next_copy_still_goes(rcpt, data, state):
     bad = "ann@example.com"
     says = {
@@ -108,10 +133,17 @@ def test_each_refusal_is_what_it_is_and_the_next_copy_still_goes(rcpt, data, sta
 @pytest.mark.parametrize(
     "address",
     [
-        "", "nobody", "a b@example.com", "@example.com", "a@b\r\nBcc: x@example.com", "a@example.com>,<b@example.com",
-        "a@example.com,b@example.com", "=?utf-8?q?a=0D=0ABcc:_x?=@example.com", "a\0@example.com",
+        "",
+        "nobody",
+        "a b@example.com",
+        "@example.com",
+        "a@b\r\nBcc: x@example.com",
+        "a@example.com>,<b@example.com",
+        "a@example.com,b@example.com",
+        "=?utf-8?q?a=0D=0ABcc:_x?=@example.com",
+        "a\0@example.com",
     ],
-)  # fmt: skip
+)
 def test_what_is_no_address_fails_and_reaches_nobody(address):
     with a_server() as (adapter, inbox):
         assert adapter.send(a_message(address)).state == "failed"
@@ -134,7 +166,9 @@ def test_an_encoded_word_in_a_name_or_subject_is_not_decoded_into_a_header(word)
     """Who signs up in the shop chooses the name; Python read the word, and wrote its line end out as one."""
     with a_server() as (adapter, inbox):
         assert (
-            adapter.send(replace(a_message(subject=word), to=Contact("ann@example.com", word))).state
+            adapter.send(
+                replace(a_message(subject=word), to=Contact("ann@example.com", word))
+            ).state
             == "sent"
         )
     (mail,) = inbox.mails
@@ -143,9 +177,7 @@ def test_an_encoded_word_in_a_name_or_subject_is_not_decoded_into_a_header(word)
 
 
 def test_the_commas_of_a_long_name_begin_no_other_recipient():
-    name = (
-        "Smith, Doe, x@example.org, Partners & Sons, Attorneys at Law, Registered in England and Wales, Ltd"
-    )
+    name = "Smith, Doe, x@example.org, Partners & Sons, Attorneys at Law, Registered in England and Wales, Ltd"
     with a_server() as (adapter, inbox):
         adapter.send(replace(a_message(), to=Contact("ann@example.com", name)))
     (mail,) = inbox.mails
@@ -172,7 +204,9 @@ def test_a_server_that_is_away_or_refuses_us_stops_everything():
 def test_a_filter_that_takes_none_of_a_campaigns_messages_makes_no_copy_bounce(database, settings):
     """Within minutes all of them had bounced for good, their codes issued, for a word in the text."""
     campaign, refuses = made.live(database, settings, 10), ["554 5.7.1 looks like spam"]
-    with a_server(on_data=lambda to: refuses[0] or ("554 5.7.1 spam" if to.startswith("k3@") else None)) as (
+    with a_server(
+        on_data=lambda to: refuses[0] or ("554 5.7.1 spam" if to.startswith("k3@") else None)
+    ) as (
         adapter,
         _,
     ):
@@ -208,8 +242,12 @@ def test_a_message_that_is_refused_without_a_status_is_not_held_against_its_cust
         assert unreachable(session, settings, made.NOW) == ({"k3"} if theirs else set())
 
 
-@pytest.mark.parametrize("said", ["451 4.7.1 too many messages from you", "421 later", "550 sender unknown"])
-def test_a_server_that_takes_nothing_from_us_for_a_while_costs_no_copy_a_try(database, settings, said):
+@pytest.mark.parametrize(
+    "said", ["451 4.7.1 too many messages from you", "421 later", "550 sender unknown"]
+)
+def test_a_server_that_takes_nothing_from_us_for_a_while_costs_no_copy_a_try(
+    database, settings, said
+):
     """A quota that was used up had a whole campaign fail within a quarter of an hour."""
     campaign = made.live(database, settings, 10)
     refuses = [said]
@@ -233,7 +271,9 @@ def test_a_server_that_hangs_up_on_a_recipient_costs_no_copy_a_try(database, set
     with a_server(**{at: lambda to: refuses[0] or None}) as (adapter, inbox):
         for _ in range(sends.ATTEMPTS + 1):
             report = made.run(database, settings, campaign, adapter, made.contacts(10))
-            assert "Nothing is taken at present: the connection was lost (421 4.7.0" in report.stopped
+            assert (
+                "Nothing is taken at present: the connection was lost (421 4.7.0" in report.stopped
+            )
             made.later(database)
         assert set(made.states(database).values()) == {"queued"}
         with database.reading() as session:
@@ -244,7 +284,9 @@ def test_a_server_that_hangs_up_on_a_recipient_costs_no_copy_a_try(database, set
     assert set(inbox.addresses.values()) == {1}
 
 
-def test_a_recipient_on_whom_alone_a_server_hangs_up_stops_nobody_and_is_given_up(database, settings):
+def test_a_recipient_on_whom_alone_a_server_hangs_up_stops_nobody_and_is_given_up(
+    database, settings
+):
     campaign = made.live(database, settings, 12)
     says = "421 4.4.2 the recipient's server does not answer"
     with a_server(on_rcpt=lambda to: says if to == "k3@example.com" else None) as (adapter, inbox):
@@ -274,10 +316,13 @@ def test_a_server_that_has_enough_of_one_connection_takes_the_copy_over_the_next
 @pytest.mark.parametrize(
     "said",
     [
-        "554 5.7.1 <k1@example.com>: Relay access denied", "550 5.7.1 Unable to relay", "550 relay not permitted",
-        "530 5.7.0 Authentication required", "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using a list",
+        "554 5.7.1 <k1@example.com>: Relay access denied",
+        "550 5.7.1 Unable to relay",
+        "550 relay not permitted",
+        "530 5.7.0 Authentication required",
+        "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using a list",
     ],
-)  # fmt: skip
+)
 def test_a_server_that_carries_nothing_for_us_makes_no_copy_bounce(database, settings, said):
     """Where a user and password were forgotten, a whole campaign had bounced for good within minutes."""
     campaign = made.live(database, settings, 10)
@@ -353,11 +398,14 @@ def test_a_slow_drip_is_cut_off():
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("", "no address of a mail server"), ("http://x", "no address of a mail server"), ("smtp://", "no address"),
-        ("smtp://u:secret@mail.example", "whom e-mails are from"), ("smtp://mail.example?from=shop", "no e-mail address"),
+        ("", "no address of a mail server"),
+        ("http://x", "no address of a mail server"),
+        ("smtp://", "no address"),
+        ("smtp://u:secret@mail.example", "whom e-mails are from"),
+        ("smtp://mail.example?from=shop", "no e-mail address"),
         ("smtp://u:secret@mail.example:99999?from=a@b.c", "cannot be read"),
     ],
-)  # fmt: skip
+)
 def test_a_url_that_cannot_be_used_is_said_without_its_password(url, why):
     with pytest.raises(BadInput, match=re.escape(why)) as refused:
         parse(url)

@@ -18,7 +18,9 @@ from tests.retention.outreach.mail import Inbox, Mailserver, only
 from tests.retention.outreach.test_smtp import a_message
 
 pytestmark = [
-    pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl"),
+    pytest.mark.skipif(
+        shutil.which("openssl") is None, reason="makes its certificates with openssl"
+    ),
     pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS"),
 ]
 
@@ -27,10 +29,29 @@ def _certificate(folder: Path, name: str, alternatives: str) -> Path:
     """A certificate that signs itself, with its key in the same file."""
     file = folder / f"{name}.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", f"/CN={name}", "-addext", f"subjectAltName={alternatives}", "-keyout", file, "-out", folder / "public.pem"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            f"/CN={name}",
+            "-addext",
+            f"subjectAltName={alternatives}",
+            "-keyout",
+            file,
+            "-out",
+            folder / "public.pem",
+        ],
+        check=True,
+        capture_output=True,
+    )
     file.write_text(file.read_text() + (folder / "public.pem").read_text())
     return file
 
@@ -78,7 +99,9 @@ def _trust(monkeypatch, file: Path) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
 
 
-def test_a_server_whose_certificate_holds_gets_our_password_and_the_copy(served, certificates, monkeypatch):
+def test_a_server_whose_certificate_holds_gets_our_password_and_the_copy(
+    served, certificates, monkeypatch
+):
     _trust(monkeypatch, certificates["ours"])
     adapter, inbox = served("ours")
     assert adapter.send(a_message()).state == "sent"
@@ -86,7 +109,9 @@ def test_a_server_whose_certificate_holds_gets_our_password_and_the_copy(served,
     assert inbox.addresses == {"ann@example.com": 1}
 
 
-def test_a_wrong_password_is_refused_with_a_sentence_over_tls_too(served, certificates, monkeypatch):
+def test_a_wrong_password_is_refused_with_a_sentence_over_tls_too(
+    served, certificates, monkeypatch
+):
     _trust(monkeypatch, certificates["ours"])
     adapter, inbox = served("ours")
     wrong = Smtp(replace(adapter._server, password="wrong"))
@@ -97,7 +122,10 @@ def test_a_wrong_password_is_refused_with_a_sentence_over_tls_too(served, certif
 
 @pytest.mark.parametrize(
     ("trusted", "shown", "why"),
-    [("another", "ours", "self-signed certificate"), ("another", "another", "certificate is not valid for")],
+    [
+        ("another", "ours", "self-signed certificate"),
+        ("another", "another", "certificate is not valid for"),
+    ],
     ids=["nobody vouches for it", "it is another server's"],
 )
 def test_a_certificate_that_does_not_hold_stops_the_campaign_before_anything_is_sent(
@@ -106,7 +134,10 @@ def test_a_certificate_that_does_not_hold_stops_the_campaign_before_anything_is_
     _trust(monkeypatch, certificates[trusted])
     adapter, inbox = served(shown)
     shop = Settings(
-        home=settings.home, smtp_url="smtp://x", public_url="https://crm.shop.example", _env_file=None
+        home=settings.home,
+        smtp_url="smtp://x",
+        public_url="https://crm.shop.example",
+        _env_file=None,
     )
     campaign = made.live(database, shop, 10)
     report = made.run(database, shop, campaign, adapter, made.contacts(10))

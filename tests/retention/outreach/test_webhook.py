@@ -23,7 +23,10 @@ from tests.retention.outreach.test_smtp import LINK, a_message
 @pytest.fixture
 def settings(tmp_path) -> Settings:
     return Settings(
-        home=tmp_path / "home", smtp_url="smtp://x", public_url="https://crm.shop.example", _env_file=None
+        home=tmp_path / "home",
+        smtp_url="smtp://x",
+        public_url="https://crm.shop.example",
+        _env_file=None,
     )
 
 
@@ -41,13 +44,21 @@ def test_the_platform_gets_the_whole_copy_signed():
         adapter = to(platform)
         adapter.open()
         verdict = adapter.send(a_message(offer={"action": "coupon", "code": "7KQ2-M9ZD-4HT6"}))
-    assert (verdict.state, verdict.message_id, adapter.repeats) == ("sent", platform.ids["c1:7"], True)
+    assert (verdict.state, verdict.message_id, adapter.repeats) == (
+        "sent",
+        platform.ids["c1:7"],
+        True,
+    )
     (told,) = platform.told
     assert (told["to"], told["code"]) == (
         {"email": "ann@example.com", "name": "Änn O'Neil"},
         "7KQ2-M9ZD-4HT6",
     )
-    assert (told["unsubscribe_url"], told["html"], platform.refused) == (LINK, "<p>Hello Änn</p>", 0)
+    assert (told["unsubscribe_url"], told["html"], platform.refused) == (
+        LINK,
+        "<p>Hello Änn</p>",
+        0,
+    )
 
 
 def test_a_name_does_not_turn_around_what_the_platform_writes_after_it():
@@ -66,18 +77,29 @@ def test_a_signature_holds_for_this_body_and_these_minutes_only():
     assert "body" in signing.why_not(KEY, b"{ }", stamp, signature, now)
     assert "body" in signing.why_not(b"other", b"{}", stamp, signature, now)
     assert "body" in signing.why_not(KEY, b"{}", str(int(stamp) + 1), signature, now)
-    assert "another time" in signing.why_not(KEY, b"{}", stamp, signature, now + timedelta(seconds=302))
-    assert "another time" in signing.why_not(KEY, b"{}", stamp, signature, now - timedelta(seconds=302))
+    assert "another time" in signing.why_not(
+        KEY, b"{}", stamp, signature, now + timedelta(seconds=302)
+    )
+    assert "another time" in signing.why_not(
+        KEY, b"{}", stamp, signature, now - timedelta(seconds=302)
+    )
     assert "seconds" in signing.why_not(KEY, b"{}", "٣", signature, now)
 
 
 @pytest.mark.parametrize(
     ("does", "state"),
     [
-        (500, "doubtful"), ("hang", "doubtful"), ("drip", "doubtful"), ("drop", "doubtful"), ("lie", "doubtful"),
-        ("accept and 500", "doubtful"), (429, "again"), (422, "bounced"), (410, "bounced"),
+        (500, "doubtful"),
+        ("hang", "doubtful"),
+        ("drip", "doubtful"),
+        ("drop", "doubtful"),
+        ("lie", "doubtful"),
+        ("accept and 500", "doubtful"),
+        (429, "again"),
+        (422, "bounced"),
+        (410, "bounced"),
     ],
-)  # fmt: skip
+)
 def test_each_misbehaviour_is_what_it_is(does, state):
     with Platform(lambda customer, number: does if customer == "k7" else None) as platform:
         verdict = (hasty if does in ("hang", "drip") else to)(platform).send(a_message())
@@ -137,7 +159,9 @@ def test_a_platform_that_fails_otherwise_when_it_is_asked_again_is_told_as_it_is
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 413, 403, 431, 302])
-def test_a_copy_that_the_platform_does_not_take_keeps_nobody_else_waiting(database, settings, status):
+def test_a_copy_that_the_platform_does_not_take_keeps_nobody_else_waiting(
+    database, settings, status
+):
     campaign = made.live(database, settings, 12)
     with Platform(lambda customer, number: status if customer == "k3" else None) as platform:
         reports = []
@@ -153,7 +177,9 @@ def test_a_copy_that_the_platform_does_not_take_keeps_nobody_else_waiting(databa
 
 
 @pytest.mark.parametrize("status", [404, 422])
-def test_a_platform_that_takes_none_of_a_campaigns_copies_costs_none_a_try(database, settings, status):
+def test_a_platform_that_takes_none_of_a_campaigns_copies_costs_none_a_try(
+    database, settings, status
+):
     """It accepts the probe and cannot read what the copies say: a whole campaign had failed, or bounced at the first try."""
     campaign, refuses = made.live(database, settings, 10), [status]
     with Platform(lambda customer, number: None if customer == "probe" else refuses[0]) as platform:
@@ -183,7 +209,9 @@ def test_who_is_refused_first_keeps_nobody_else_waiting_and_bounces(database, se
     [{}, {"Retry-After": "120"}, {"Retry-After": f"Wed, 21 Oct {20 * '9'} 07:28:00 GMT"}],
     ids=["for how long it does not say", "120 s", "a date that is none"],
 )
-def test_a_platform_that_asks_for_a_pause_gets_it_and_no_copy_fails_for_it(database, settings, asked):
+def test_a_platform_that_asks_for_a_pause_gets_it_and_no_copy_fails_for_it(
+    database, settings, asked
+):
     """Every copy met the limit, used up its six tries and had failed; and all were tried in spite of Retry-After."""
     campaign, free = made.live(database, settings, 40), [0]
 

@@ -14,7 +14,9 @@ from retention.lake import Lake
 from retention.lake.importing import import_files
 from retention.settings import Settings
 
-Line = tuple[str, str, datetime, str | None, dict[str, Any]]  # customer, type, moment, item, the rest
+Line = tuple[
+    str, str, datetime, str | None, dict[str, Any]
+]  # customer, type, moment, item, the rest
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,10 @@ class Made:
         self._bring("events", frame)
 
     def _bring(self, table: str, frame: pd.DataFrame) -> None:
-        file = self.settings.home / f"{table}-{len(list(self.settings.home.glob('*.parquet')))}.parquet"
+        file = (
+            self.settings.home
+            / f"{table}-{len(list(self.settings.home.glob('*.parquet')))}.parquet"
+        )
         frame.to_parquet(file)
         import_files(self.lake, self.database, self.settings, table, [str(file)])
 
@@ -62,6 +67,8 @@ def made(
 def related(shop: Any, rows: Sequence[tuple[str, str, str, str]]) -> None:
     """Bring in who follows, brought or befriended whom and when, through the importer."""
     file = shop.settings.home / "relations.csv"
-    pd.DataFrame(rows, columns=["customer_id", "other_id", "kind", "occurred_at"]).to_csv(file, index=False)
+    pd.DataFrame(rows, columns=["customer_id", "other_id", "kind", "occurred_at"]).to_csv(
+        file, index=False
+    )
     report = import_files(shop.lake, shop.database, shop.settings, "relations", [str(file)])
     assert report.rows_accepted == len(rows)

@@ -27,10 +27,15 @@ def cold_shop(tmp_path_factory):
     kind = shop.lake.table("items").execute().set_index("item_id")["category"]
     lines = preferences(shop.lake, shop.end)
     favourite = (
-        lines.groupby(["customer_id", lines.item_id.map(kind)])["decayed_240"].sum().unstack().idxmax(axis=1)
+        lines.groupby(["customer_id", lines.item_id.map(kind)])["decayed_240"]
+        .sum()
+        .unstack()
+        .idxmax(axis=1)
     )
     people = shop.lake.table("customers").execute()
-    people["attributes"] = [json.dumps({"region": favourite.get(who)}) for who in people.customer_id]
+    people["attributes"] = [
+        json.dumps({"region": favourite.get(who)}) for who in people.customer_id
+    ]
     newbie = people.iloc[[0]].assign(customer_id="newbie", attributes='{"region": "coffee"}')
     shop.lake.upsert("customers", pd.concat([people, newbie], ignore_index=True))
     items = shop.lake.table("items").execute()
@@ -89,7 +94,10 @@ def test_the_caps_hold_where_less_explores_than_might(tmp_path):
     coffee = items[items.category == "coffee"].iloc[[0]]
     fresh = [
         coffee.assign(
-            item_id=f"i99{n}", title=f"Coffee no. 99{n}", brand="b0", attributes=f'{{"parent": "p{n}"}}'
+            item_id=f"i99{n}",
+            title=f"Coffee no. 99{n}",
+            brand="b0",
+            attributes=f'{{"parent": "p{n}"}}',
         )
         for n in range(5)
     ]
@@ -102,7 +110,10 @@ def test_the_caps_hold_where_less_explores_than_might(tmp_path):
     assert any(item.source == "new_item" for items in found.values() for item in items)
     assert {len(items) for items in found.values()} == {8}
     assert (
-        max(Counter(brand[item.item_id] for item in items).most_common(1)[0][1] for items in found.values())
+        max(
+            Counter(brand[item.item_id] for item in items).most_common(1)[0][1]
+            for items in found.values()
+        )
         == 2
     )
 
@@ -146,7 +157,9 @@ def test_a_new_customer_whom_others_brought_gets_what_those_like(cold_shop, tmp_
         [(who, newcomer, "refer", "") for who in lovers for newcomer in ("newbie", "brought")]
         + [("late", lovers[0], "follow", (shop.end + timedelta(days=1)).isoformat())],
     )
-    found = recommend(trained, shop.lake, ["newbie", "brought", "late", "nobody"], k=5, as_of=shop.end)
+    found = recommend(
+        trained, shop.lake, ["newbie", "brought", "late", "nobody"], k=5, as_of=shop.end
+    )
     liked = set(preferences(shop.lake, shop.end, lovers)["item_id"])
     for who in ("newbie", "brought"):  # whether their region is known or not
         assert found[who][0].source == "social"

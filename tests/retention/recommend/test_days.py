@@ -15,15 +15,30 @@ ITEMS = [("a", "Kettle", "", 9.0)]
 @pytest.mark.parametrize(
     ("zone", "bought", "now", "ago"),
     [
-        ("America/Los_Angeles", "2025-01-30T20:00Z", "2025-01-31T03:00Z", "today"),  # noon and 7 in the evening
+        (
+            "America/Los_Angeles",
+            "2025-01-30T20:00Z",
+            "2025-01-31T03:00Z",
+            "today",
+        ),  # noon and 7 in the evening
         ("America/Los_Angeles", "2025-01-30T07:00Z", "2025-01-30T20:00Z", "yesterday"),
-        ("Asia/Tokyo", "2025-01-30T00:00Z", "2025-01-30T23:00Z", "yesterday"),  # 9 and, the day after, 8 in the morning
+        (
+            "Asia/Tokyo",
+            "2025-01-30T00:00Z",
+            "2025-01-30T23:00Z",
+            "yesterday",
+        ),  # 9 and, the day after, 8 in the morning
         ("Asia/Tokyo", "2025-01-30T16:00Z", "2025-01-31T14:00Z", "today"),
         ("UTC", "2025-01-30T20:00Z", "2025-01-31T03:00Z", "yesterday"),
-        ("Europe/London", "2025-07-10T23:30Z", "2025-07-11T11:00Z", "today"),  # half past midnight, in summer, and noon
+        (
+            "Europe/London",
+            "2025-07-10T23:30Z",
+            "2025-07-11T11:00Z",
+            "today",
+        ),  # half past midnight, in summer, and noon
         ("America/Los_Angeles", "2025-07-10T07:30Z", "2025-07-10T19:00Z", "today"),
     ],
-)  # fmt: skip
+)
 def test_a_day_is_the_shops(tmp_path, zone, bought, now, ago):
     """Of a shop in California what was bought at noon was 'bought yesterday' on the same evening."""
     at, to = (datetime.fromisoformat(one) for one in (bought, now))
@@ -42,7 +57,9 @@ def test_what_is_known_at_the_shops_midnight_is_all_of_the_days_before_it(tmp_pa
     """In summer the last horizon ended 23 hours before its cutoff."""
     midnight = datetime(2025, month, 11, tzinfo=ZoneInfo(zone))
     evening = midnight - timedelta(minutes=30)
-    history = read(made(tmp_path, [("c", "purchase", evening, "a", {})], ITEMS, timezone=zone).lake, midnight)
+    history = read(
+        made(tmp_path, [("c", "purchase", evening, "a", {})], ITEMS, timezone=zone).lake, midnight
+    )
     assert int(history.at(midnight)) == history.at(midnight) == history.day[0] + 1
 
 
@@ -56,4 +73,6 @@ def test_what_a_warm_worker_keeps_is_told_by_the_clock_of_the_moment_asked_about
 
     for _ in range(3):
         why(datetime(2025, 11, 3, 12, tzinfo=UTC))
-    assert [why(datetime(2025, 10, 25, 12, tzinfo=UTC)) for _ in range(3)] == ["bought once, last today"] * 3
+    assert [why(datetime(2025, 10, 25, 12, tzinfo=UTC)) for _ in range(3)] == [
+        "bought once, last today"
+    ] * 3

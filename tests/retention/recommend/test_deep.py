@@ -47,7 +47,9 @@ def test_sasrec_scores_as_torch_would():
     board = checkerboard()
     model = SasRec(length=12, rounds=1).fit(board, side=beside(board))
     module = _network(board.shape[1], model.size, model.length, model.blocks, 0.2)
-    module.load_state_dict({name: torch.from_numpy(values) for name, values in model.weights_.items()})
+    module.load_state_dict(
+        {name: torch.from_numpy(values) for name, values in model.weights_.items()}
+    )
     module.eval()
     sequences = sequenced(beside(board).days, board.shape[0], model.length, board.shape[1])
     sequences[3, :8] = board.shape[1]

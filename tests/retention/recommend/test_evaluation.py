@@ -47,7 +47,9 @@ def test_the_lead_over_the_best_baseline_is_the_difference_of_the_means(report):
     lead = report["over_best_baseline"]
     best = max(report["baselines"], key=lambda name: report["baselines"][name]["ndcg"])
     assert lead["baseline"] == best
-    assert lead["ndcg"] == pytest.approx(report["metrics"]["ndcg"] - report["baselines"][best]["ndcg"])
+    assert lead["ndcg"] == pytest.approx(
+        report["metrics"]["ndcg"] - report["baselines"][best]["ndcg"]
+    )
     assert lead["interval"][0] < lead["ndcg"] < lead["interval"][1]
 
 

@@ -9,7 +9,9 @@ from retention.recommend.history import CART, VIEW, WEIGHTS, History, pairs
 START, END = 100, 128
 
 
-def history(*, cart: float, view: float, customers: int = 400, items: int = 12, seed: int = 4) -> History:
+def history(
+    *, cart: float, view: float, customers: int = 400, items: int = 12, seed: int = 4
+) -> History:
     """Customers bought, carted or looked at items in the hundred days before; then they buy with these chances."""
     rng = np.random.default_rng(seed)
     customer, item = (
@@ -19,8 +21,10 @@ def history(*, cart: float, view: float, customers: int = 400, items: int = 12, 
     chance = np.array([0.4, 0.4 * cart, 0.4 * view, 0.02])[kind]
     later = rng.random(len(customer)) < chance
     before = kind < 3
-    names = tuple(np.array([f"{letter}{number:04d}" for number in range(count)], dtype=object)
-                  for letter, count in (("c", customers), ("i", items)))  # fmt: skip
+    names = tuple(
+        np.array([f"{letter}{number:04d}" for number in range(count)], dtype=object)
+        for letter, count in (("c", customers), ("i", items))
+    )
     day = np.r_[np.full(before.sum(), START - 1), np.full(later.sum(), START + 9)].astype(np.int32)
     counts = [
         np.r_[(kind == number)[before], np.full(later.sum(), number == 0)].astype(np.int32)
@@ -31,9 +35,16 @@ def history(*, cart: float, view: float, customers: int = 400, items: int = 12, 
     order = np.lexsort((day, what, who))
     money = np.ones(len(day), dtype=np.float32)
     return History(
-        *names, who[order].astype(np.int32), what[order].astype(np.int32), day[order], day[order], weight[order],
-        *(each[order] for each in counts), money, money,
-    )  # fmt: skip
+        *names,
+        who[order].astype(np.int32),
+        what[order].astype(np.int32),
+        day[order],
+        day[order],
+        weight[order],
+        *(each[order] for each in counts),
+        money,
+        money,
+    )
 
 
 @pytest.mark.parametrize(("cart", "view"), [(0.8, 0.05), (0.3, 0.5)])

@@ -52,11 +52,20 @@ def test_new_data_is_seen_by_the_next_question(small):
         history_cache.histories(small.lake, small.end, WHO)
         history_cache.bought(small.lake, small.end, 28)
     frame = pd.DataFrame(
-        {"occurred_at": [small.end - timedelta(hours=1)], "customer_id": "c0001", "event_type": "purchase", "item_id": "new"}
-    )  # fmt: skip
+        {
+            "occurred_at": [small.end - timedelta(hours=1)],
+            "customer_id": "c0001",
+            "event_type": "purchase",
+            "item_id": "new",
+        }
+    )
     frame.to_parquet(small.settings.home / "more.parquet")
     import_files(
-        small.lake, small.database, small.settings, "events", [str(small.settings.home / "more.parquet")]
+        small.lake,
+        small.database,
+        small.settings,
+        "events",
+        [str(small.settings.home / "more.parquet")],
     )
     assert "new" in history_cache.histories(small.lake, small.end, WHO).items
     assert history_cache.bought(small.lake, small.end, 28)["new"] == 1
@@ -84,11 +93,21 @@ def test_up_to_when_the_lake_knows_anything_counts_what_was_heard_of_later(small
     assert until(small.lake).newest == small.lake.newest_event()
     heard = small.end + timedelta(days=9)
     frame = pd.DataFrame(
-        {"occurred_at": [small.begin], "available_at": [heard], "customer_id": "c0001", "event_type": "view", "item_id": "i001"}
-    )  # fmt: skip
+        {
+            "occurred_at": [small.begin],
+            "available_at": [heard],
+            "customer_id": "c0001",
+            "event_type": "view",
+            "item_id": "i001",
+        }
+    )
     frame.to_parquet(small.settings.home / "late.parquet")
     import_files(
-        small.lake, small.database, small.settings, "events", [str(small.settings.home / "late.parquet")]
+        small.lake,
+        small.database,
+        small.settings,
+        "events",
+        [str(small.settings.home / "late.parquet")],
     )
     assert until(small.lake).last == heard
     assert not until(small.lake).before(heard)

@@ -11,12 +11,16 @@ KNOWN, FURTHER = 60, 7
 @pytest.fixture
 def both() -> tuple[Shelf, Shelf]:
     rng = np.random.default_rng(5)
-    facts = rng.integers(0, 4, size=(KNOWN + FURTHER, len(FACTS))).astype(np.float32)  # many are alike
+    facts = rng.integers(0, 4, size=(KNOWN + FURTHER, len(FACTS))).astype(
+        np.float32
+    )  # many are alike
     items = np.array([f"i{number:02d}" for number in range(KNOWN + FURTHER)], dtype=object)
     groups = {name: rng.integers(-1, 5, KNOWN + FURTHER).astype(np.int32) for name in GROUPS}
     for codes in groups.values():
         codes[KNOWN:] = -1
-    known = Shelf(items[:KNOWN], facts[:KNOWN], {name: codes[:KNOWN] for name, codes in groups.items()})
+    known = Shelf(
+        items[:KNOWN], facts[:KNOWN], {name: codes[:KNOWN] for name, codes in groups.items()}
+    )
     return known.with_(items[KNOWN:], facts[KNOWN:]), Shelf(items, facts, groups)
 
 

@@ -17,7 +17,12 @@ def entered(draw):
     shape = draw(st.tuples(st.integers(1, 6), st.integers(1, 8)))
     places = draw(st.sets(st.integers(0, shape[0] * shape[1] - 1)))
     place = np.array(sorted(places, key=lambda at: (at // shape[1], -at)), dtype=np.int64)
-    return place // shape[1], place % shape[1], np.arange(1, len(place) + 1, dtype=np.float32), shape
+    return (
+        place // shape[1],
+        place % shape[1],
+        np.arange(1, len(place) + 1, dtype=np.float32),
+        shape,
+    )
 
 
 @given(entered())
@@ -31,7 +36,9 @@ def test_matrices_put_together_or_cut_by_hand(made):
     np.testing.assert_array_equal(some_rows(found, rows).toarray(), expected.toarray()[rows])
     assert some_rows(found, np.arange(shape[0])) is found
     for count in range(shape[1] + 1):
-        np.testing.assert_array_equal(first_columns(found, count).toarray(), expected.toarray()[:, :count])
+        np.testing.assert_array_equal(
+            first_columns(found, count).toarray(), expected.toarray()[:, :count]
+        )
     for at in range(shape[0]):
         columns, told = entries(found, at)
         np.testing.assert_array_equal(expected.toarray()[at, columns], told)

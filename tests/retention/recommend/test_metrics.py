@@ -32,7 +32,12 @@ def test_only_the_first_k_count_and_customers_without_truth_are_left_out():
 
 
 def test_nobody_to_measure():
-    assert ranking([], [], k=3, items=5).as_dict() == {"recall": 0, "ndcg": 0, "map": 0, "coverage": 0}
+    assert ranking([], [], k=3, items=5).as_dict() == {
+        "recall": 0,
+        "ndcg": 0,
+        "map": 0,
+        "coverage": 0,
+    }
 
 
 @given(

@@ -41,9 +41,11 @@ def test_coverage_novelty_and_diversity_are_those_of_rectools(found):
     buyers = np.bincount(np.concatenate(histories), minlength=CASE["items"])
     told = beyond(
         [np.array(one[: CASE["k"]]) for one in CASE["lists"]],
-        buyers=buyers, customers=len(histories), category=category,
+        buyers=buyers,
+        customers=len(histories),
+        category=category,
         tastes=csr_matrix((len(histories), category.max() + 1)),
-    )  # fmt: skip
+    )
     assert found.coverage == pytest.approx(CASE["coverage"], abs=EXACT)
     assert told.novelty == pytest.approx(np.mean(CASE["values"]["novelty"]), abs=EXACT)
     assert told.diversity == pytest.approx(np.mean(CASE["values"]["diversity"]), abs=EXACT)
@@ -53,12 +55,21 @@ def test_coverage_novelty_and_diversity_are_those_of_rectools(found):
 def test_calibration_is_stecks_divergence_from_ones_own_categories():
     """Three quarters coffee and a quarter tea, offered half and half; a list true to that has none."""
     tastes = csr_matrix([[3.0, 1.0, 0.0]])
-    same = {"buyers": np.ones(6), "customers": 2, "category": np.array([0, 0, 0, 1, 1, -1]), "tastes": tastes}
+    same = {
+        "buyers": np.ones(6),
+        "customers": 2,
+        "category": np.array([0, 0, 0, 1, 1, -1]),
+        "tastes": tastes,
+    }
     half = beyond([np.array([0, 1, 3, 4])], **same)
-    by_hand = 0.75 * log(0.75 / (0.99 * 0.5 + 0.01 * 0.75)) + 0.25 * log(0.25 / (0.99 * 0.5 + 0.01 * 0.25))
+    by_hand = 0.75 * log(0.75 / (0.99 * 0.5 + 0.01 * 0.75)) + 0.25 * log(
+        0.25 / (0.99 * 0.5 + 0.01 * 0.25)
+    )
     assert half.calibration == pytest.approx(by_hand, abs=EXACT)
     assert beyond([np.array([0, 1, 2, 3])], **same).calibration == pytest.approx(0, abs=EXACT)
-    nothing_of_tea = beyond([np.array([0, 5])], **same)  # one of no category is in no category of theirs
+    nothing_of_tea = beyond(
+        [np.array([0, 5])], **same
+    )  # one of no category is in no category of theirs
     assert nothing_of_tea.calibration == pytest.approx(
         0.75 * log(0.75 / (0.99 * 0.5 + 0.0075)) + 0.25 * log(0.25 / 0.0025), abs=EXACT
     )
@@ -69,7 +80,9 @@ def test_without_categories_or_lists_there_is_nothing_to_say():
     known = {"buyers": np.ones(3), "customers": 4, "tastes": csr_matrix((1, 0))}
     told = beyond([np.array([0, 1])], category=np.array([-1, -1, -1]), **known)
     assert (told.novelty, told.diversity, told.calibration) == (2.0, None, None)
-    assert beyond([np.empty(0, dtype=int)], category=np.zeros(3, dtype=int), **known).novelty is None
+    assert (
+        beyond([np.empty(0, dtype=int)], category=np.zeros(3, dtype=int), **known).novelty is None
+    )
 
 
 def test_the_interval_of_paired_differences_is_narrower_than_that_of_either():

@@ -17,7 +17,11 @@ from retention.recommend.models.ease import BYTES, Ease
 CUSTOMERS, ITEMS = 40, 30
 SAME_FOR_ALL = {"popular", "trending"}
 OWN_ONLY = {"repeat"}
-WITHOUT_HISTORY = {*SAME_FOR_ALL, "popular_segment", "social"}  # have something to say of a stranger
+WITHOUT_HISTORY = {
+    *SAME_FOR_ALL,
+    "popular_segment",
+    "social",
+}  # have something to say of a stranger
 
 
 def checkerboard(customers: int = CUSTOMERS, items: int = ITEMS) -> csr_matrix:
@@ -34,19 +38,27 @@ def beside(board: csr_matrix) -> Side:
     customers, items = board.shape
     row = np.repeat(np.arange(customers), np.diff(board.indptr))
     twice = np.repeat(np.arange(board.nnz), 2)
-    age = np.random.default_rng(1).uniform(0, 28, 2 * board.nnz)  # in no order that could be learned
+    age = np.random.default_rng(1).uniform(
+        0, 28, 2 * board.nnz
+    )  # in no order that could be learned
     kind = np.arange(customers) % 2
     return Side(
         days=Days(row[twice], board.indices[twice], age),
-        texts=[("blue china cup", "garden spade")[item % 2] + f" no {item}" for item in range(items)],
-        segments=Segments(np.array(["club:even", "club:odd"]), csr_matrix(np.eye(2, dtype=np.float32)[kind])),
+        texts=[
+            ("blue china cup", "garden spade")[item % 2] + f" no {item}" for item in range(items)
+        ],
+        segments=Segments(
+            np.array(["club:even", "club:odd"]), csr_matrix(np.eye(2, dtype=np.float32)[kind])
+        ),
         friends=csr_matrix((np.eye(2)[kind] @ np.eye(2)[kind].T) @ board),
     )
 
 
 NEEDS_TORCH = (
     pytest.mark.deep,
-    pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed (make test-deep)"),
+    pytest.mark.skipif(
+        find_spec("torch") is None, reason="torch is not installed (make test-deep)"
+    ),
 )
 NAMES = [pytest.param(name, marks=NEEDS_TORCH if name in DEEP else ()) for name in sorted(MODELS)]
 
@@ -104,7 +116,9 @@ def test_what_is_known_beside_the_rows_is_cut_with_them(model):
     )
 
 
-def test_of_an_empty_history_nothing_is_known_or_what_everybody_likes_and_never_the_first_items(model):
+def test_of_an_empty_history_nothing_is_known_or_what_everybody_likes_and_never_the_first_items(
+    model,
+):
     dense = checkerboard().toarray()
     dense[:, 17] = 1  # everybody has it
     board = csr_matrix(dense)
@@ -173,7 +187,9 @@ def test_refitting_on_a_grown_matrix_forgets_the_old_one(model):
     board, larger = checkerboard(), checkerboard(60, 50)
     model.fit(board, side=beside(board)).fit(larger, side=beside(larger))
     fresh = type(model)().fit(larger, side=beside(larger)).scores(larger, side=beside(larger))
-    np.testing.assert_allclose(model.scores(larger, side=beside(larger)), fresh, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        model.scores(larger, side=beside(larger)), fresh, rtol=1e-4, atol=1e-6
+    )
 
 
 def test_a_cancelled_training_stops(model):

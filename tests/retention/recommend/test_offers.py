@@ -28,7 +28,9 @@ def campaigns(shop, coupons) -> tuple[pd.DataFrame, pd.DataFrame]:
     offers, taken = [], []
     for number, day in enumerate((100, 140, 170)):
         at = shop.begin + timedelta(days=day)
-        offers += [(f"k{number}", at, name, item) for name, items in coupons.items() for item in items]
+        offers += [
+            (f"k{number}", at, name, item) for name, items in coupons.items() for item in items
+        ]
         bought = bought_between(shop.lake, at, at + timedelta(days=28))
         kind = {item: name for name, items in coupons.items() for item in items}
         pairs = {(who, kind[item]) for who, item in bought.itertuples(index=False)}
@@ -67,14 +69,17 @@ def test_no_later_redemption_or_campaign_changes_an_earlier_ones_order(shop, cam
     before = evaluate_offers(shop.lake, first_two, taken[taken.campaign_id != "k2"])
     rng = np.random.default_rng(1)
     others = taken[taken.campaign_id == "k0"].assign(
-        offer_id=lambda rows: rng.permutation(rows.offer_id), redeemed_at=shop.begin + timedelta(days=141)
+        offer_id=lambda rows: rng.permutation(rows.offer_id),
+        redeemed_at=shop.begin + timedelta(days=141),
     )
     known = taken[(taken.campaign_id == "k1")]
     only = {"since": shop.begin + timedelta(days=130)}
     alone = evaluate_offers(
         shop.lake, first_two, pd.concat([taken[taken.campaign_id == "k0"], known]), **only
     )
-    late = pd.concat([taken[taken.campaign_id == "k0"], others, known])  # redeemed after the second began
+    late = pd.concat(
+        [taken[taken.campaign_id == "k0"], others, known]
+    )  # redeemed after the second began
     assert evaluate_offers(shop.lake, first_two, late, **only)["metrics"] == alone["metrics"]
     assert before["customers"] > alone["customers"]
 

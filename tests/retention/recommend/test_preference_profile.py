@@ -64,7 +64,9 @@ def shop(tmp_path_factory) -> Iterator[Made]:
 
 def test_a_portrait_says_what_how_dear_and_when(shop):
     found = portrait(shop.lake, "fan", NOW)
-    assert found["summary"] == "mostly coffee, mid-price, Saturdays, evenings, uses coupons, not tea"
+    assert (
+        found["summary"] == "mostly coffee, mid-price, Saturdays, evenings, uses coupons, not tea"
+    )
     assert found["categories"] == [{"name": "coffee", "share": 1.0, "shop": round(16 / 156, 3)}]
     assert found["price"] == {"band": "mid-price", "rank": 0.5}
     assert found["weekday"]["share"] > 0.9 > found["weekday"]["shop"]
@@ -94,7 +96,9 @@ def test_who_is_unknown_has_an_empty_portrait(shop):
 
 def test_nothing_at_or_after_the_moment_is_seen(shop):
     later = NOW + timedelta(days=2)
-    assert portrait(shop.lake, "fan", NOW)["events"] == portrait(shop.lake, "fan", later)["events"] - 1
+    assert (
+        portrait(shop.lake, "fan", NOW)["events"] == portrait(shop.lake, "fan", later)["events"] - 1
+    )
 
 
 def test_a_saturday_is_the_shops_own(shop):
@@ -103,7 +107,9 @@ def test_a_saturday_is_the_shops_own(shop):
 
 
 def test_a_shop_with_nothing_but_ids_still_has_portraits(tmp_path):
-    bare = made(tmp_path, [("a", "purchase", NOW - timedelta(days=n), None, {}) for n in range(3)], [])
+    bare = made(
+        tmp_path, [("a", "purchase", NOW - timedelta(days=n), None, {}) for n in range(3)], []
+    )
     found = portrait(bare.lake, "a", NOW)
     assert found["summary"] == ""
     assert pd.notna(found["coupons"]["discounted"])
@@ -111,5 +117,11 @@ def test_a_shop_with_nothing_but_ids_still_has_portraits(tmp_path):
 
 def test_a_habit_takes_a_handful_of_orders(shop):
     """Four Saturdays of four would be sure enough by Wilson's bound."""
-    after = [portrait(shop.lake, "fan", SATURDAY + timedelta(weeks=weeks, days=1)) for weeks in (0, 3, 4)]
-    assert [found["weekday"] and found["weekday"]["name"] for found in after] == [None, None, "Saturdays"]
+    after = [
+        portrait(shop.lake, "fan", SATURDAY + timedelta(weeks=weeks, days=1)) for weeks in (0, 3, 4)
+    ]
+    assert [found["weekday"] and found["weekday"]["name"] for found in after] == [
+        None,
+        None,
+        "Saturdays",
+    ]

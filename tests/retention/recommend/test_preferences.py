@@ -45,7 +45,11 @@ def test_a_purchase_fades_by_half_in_a_half_life(lake_of):
 
 
 def test_the_usual_gap_is_the_mean_between_days_of_purchase(lake_of):
-    line = only(preferences(lake_of(event(22), event(46), event(70), event(70, order_id="same-day")), CUTOFF))
+    line = only(
+        preferences(
+            lake_of(event(22), event(46), event(70), event(70, order_id="same-day")), CUTOFF
+        )
+    )
     assert (line.purchase_days, line.gap_days, line.days_since_purchase) == (3, 24, 22)
 
 
@@ -89,7 +93,9 @@ def test_nothing_at_or_after_the_cutoff_or_known_only_later_is_seen(lake_of):
 def test_the_window_is_half_open_and_can_be_held_to_what_was_known(lake_of):
     start, end = CUTOFF - timedelta(days=10), CUTOFF
     late = {"available_at": CUTOFF + timedelta(days=3)}
-    lake = lake_of(event(10), event(0, item="i2"), event(11, item="i3"), event(2, item="i4", **late))
+    lake = lake_of(
+        event(10), event(0, item="i2"), event(11, item="i3"), event(2, item="i4", **late)
+    )
     assert list(bought_between(lake, start, end).item_id) == ["i1", "i4"]
     assert list(bought_between(lake, start, end, known_before=end).item_id) == ["i1"]
 

@@ -15,11 +15,19 @@ NOW = datetime(2025, 6, 1, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("ratings", "expected"),
     [
-        ((1, 3, 5), Scale(1, 5)), ((2, 4), Scale(1, 5)), ((), Scale(1, 5)), ((1, 5, 10), Scale(1, 10)), ((0, 50, 100), Scale(0, 100)),
-        ((0, 1, 1), Scale(0, 1)), ((-1, 1), Scale(-1, 1)), ((*(1, 2, 3, 4, 5) * 60, 50), Scale(1, 5)),
-        ((1,) * 30, Scale(0, 1)), ((*(1,) * 150, 0), Scale(0, 1)), ((1, 1), Scale(1, 5)),
+        ((1, 3, 5), Scale(1, 5)),
+        ((2, 4), Scale(1, 5)),
+        ((), Scale(1, 5)),
+        ((1, 5, 10), Scale(1, 10)),
+        ((0, 50, 100), Scale(0, 100)),
+        ((0, 1, 1), Scale(0, 1)),
+        ((-1, 1), Scale(-1, 1)),
+        ((*(1, 2, 3, 4, 5) * 60, 50), Scale(1, 5)),
+        ((1,) * 30, Scale(0, 1)),
+        ((*(1,) * 150, 0), Scale(0, 1)),
+        ((1, 1), Scale(1, 5)),
     ],
-)  # fmt: skip
+)
 def test_the_scale_is_read_off_the_ratings(tmp_path, ratings, expected):
     lines = [("c", "purchase", NOW - timedelta(days=400), "a", {"rating": None})]
     lines += [
@@ -28,11 +36,15 @@ def test_the_scale_is_read_off_the_ratings(tmp_path, ratings, expected):
     ]
     shop = made(tmp_path, lines, [("a", "Kettle", "", 9.0)])
     assert scale(shop.lake, NOW) == expected
-    assert scale(shop.lake, NOW - timedelta(days=100)) == Scale()  # what comes later is not known yet
+    assert (
+        scale(shop.lake, NOW - timedelta(days=100)) == Scale()
+    )  # what comes later is not known yet
 
 
 @pytest.mark.parametrize("scores", [(1, 5), (1, 10), (0, 100), (0, 1)])
-def test_the_worst_rating_speaks_against_an_item_and_the_best_for_it_on_every_scale(tmp_path, scores):
+def test_the_worst_rating_speaks_against_an_item_and_the_best_for_it_on_every_scale(
+    tmp_path, scores
+):
     """A thumb up was worth less than nothing, and four of ten more than most purchases."""
     lines = [
         (who, "review", NOW - timedelta(days=1), item, {"rating": float(rating)})
@@ -49,7 +61,8 @@ def test_the_worst_rating_speaks_against_an_item_and_the_best_for_it_on_every_sc
 def test_a_mistyped_rating_is_worth_no_more_than_the_best(tmp_path):
     """Of five stars 50 were worth two dozen purchases."""
     lines = [
-        (f"c{at}", "review", NOW - timedelta(days=1), "tea", {"rating": at % 5 + 1.0}) for at in range(200)
+        (f"c{at}", "review", NOW - timedelta(days=1), "tea", {"rating": at % 5 + 1.0})
+        for at in range(200)
     ]
     lines += [("x", "review", NOW - timedelta(days=1), "tea", {"rating": 50.0})]
     lines += [("x", "review", NOW - timedelta(days=1), "soap", {"rating": None})]

@@ -22,7 +22,9 @@ def test_lists_are_as_long_as_asked_without_doubles_and_best_first(shop, trained
     found = recommend(trained, shop.lake, customers(shop), k=7, as_of=shop.end)
     for items in found.values():
         assert len({item.item_id for item in items}) == len({item.title for item in items}) == 7
-        assert [item.score for item in items] == sorted((item.score for item in items), reverse=True)
+        assert [item.score for item in items] == sorted(
+            (item.score for item in items), reverse=True
+        )
         assert all(item.why and item.source for item in items)
 
 
@@ -37,7 +39,8 @@ def test_customers_are_offered_their_favourite_category(shop, trained):
     favourite = lines.groupby("customer_id")["category"].agg(lambda values: values.mode()[0])
     found = recommend(trained, shop.lake, customers(shop), k=5, as_of=shop.end)
     shares = [
-        np.mean([kind[item.item_id] == favourite[who] for item in items]) for who, items in found.items()
+        np.mean([kind[item.item_id] == favourite[who] for item in items])
+        for who, items in found.items()
     ]
     assert np.mean(shares) > 0.6
 
@@ -66,7 +69,9 @@ def test_more_items_than_there_are_gives_all_that_may_be_sold(shop, trained):
 
 
 def test_before_the_first_event_the_catalogue_itself_answers(shop):
-    found = recommend(None, shop.lake, ["nobody"], k=3, as_of=shop.begin - timedelta(days=1))["nobody"]
+    found = recommend(None, shop.lake, ["nobody"], k=3, as_of=shop.begin - timedelta(days=1))[
+        "nobody"
+    ]
     assert [item.source for item in found] == ["catalogue"] * 3
 
 
@@ -105,7 +110,8 @@ def test_training_reports_customers_it_was_not_tuned_on_beside_the_baselines(tra
     baselines = trained.metrics["baselines"]
     assert trained.metrics["customers"] >= 20
     assert (
-        trained.metrics["ndcg"] >= max(baselines["popular"]["ndcg"], baselines["buy_it_again"]["ndcg"]) - 0.02
+        trained.metrics["ndcg"]
+        >= max(baselines["popular"]["ndcg"], baselines["buy_it_again"]["ndcg"]) - 0.02
     )
 
 
@@ -186,9 +192,12 @@ def test_cancelling_stops_the_training(shop):
 
 @pytest.mark.parametrize(
     ("age", "ago", "silent"),
-    [(0.9, "today", "last order today"), (1.9, "yesterday", "no order for 1 day"),
-     (269.7, "269 days ago", "no order for 269 days")],
-)  # fmt: skip
+    [
+        (0.9, "today", "last order today"),
+        (1.9, "yesterday", "no order for 1 day"),
+        (269.7, "269 days ago", "no order for 269 days"),
+    ],
+)
 def test_days_are_counted_when_they_have_passed_as_in_the_reasons_for_churn(age, ago, silent):
     line = {"days_since_purchase": age, "purchase_days": 1, "gap_days": float("nan")}
     assert reasons.own(line) == ("buy_again", f"bought once, last {ago}")
@@ -216,29 +225,46 @@ def test_what_happened_to_an_item_later_does_not_make_its_cart_or_its_views_newe
 
 
 @pytest.mark.parametrize("count", [2, 24])
-def test_what_a_customer_brought_back_or_rated_badly_is_not_offered_for_being_popular(tmp_path, count):
+def test_what_a_customer_brought_back_or_rated_badly_is_not_offered_for_being_popular(
+    tmp_path, count
+):
     """Who brought everything back counted as a newcomer, and was offered just that; here it is the last that there is."""
     shop = tiny.build(tmp_path / "home", customers=90, items=24, days=120)
     trained = train(shop.lake, cutoff=shop.end)
     assert trained.rankers
     popular = [
-        item.item_id for item in recommend(trained, shop.lake, ["nobody"], k=2, as_of=shop.end)["nobody"]
+        item.item_id
+        for item in recommend(trained, shop.lake, ["nobody"], k=2, as_of=shop.end)["nobody"]
     ]
     lines = [
-        {"customer_id": who, "event_type": kind, "occurred_at": shop.end - timedelta(days=ago), "item_id": item, "rating": rating,
-         "channel": "web"}
+        {
+            "customer_id": who,
+            "event_type": kind,
+            "occurred_at": shop.end - timedelta(days=ago),
+            "item_id": item,
+            "rating": rating,
+            "channel": "web",
+        }
         for item in popular
-        for who, kind, ago, rating in (("back", "purchase", 9, None), ("back", "return", 3, None), ("rater", "review", 4, 1.0))
-    ]  # fmt: skip
+        for who, kind, ago, rating in (
+            ("back", "purchase", 9, None),
+            ("back", "return", 3, None),
+            ("rater", "review", 4, 1.0),
+        )
+    ]
     file = tmp_path / "back.parquet"
     pd.DataFrame(lines).to_parquet(file)
     import_files(shop.lake, shop.database, shop.settings, "events", [str(file)])
-    for who, items in recommend(trained, shop.lake, ["back", "rater"], k=count, as_of=shop.end).items():
+    for who, items in recommend(
+        trained, shop.lake, ["back", "rater"], k=count, as_of=shop.end
+    ).items():
         assert len(items) == count, who
         assert not {item.item_id for item in items[:22]} & set(popular), who
 
 
-def test_for_who_brought_something_back_no_more_is_looked_at_than_fills_their_list(tmp_path, monkeypatch):
+def test_for_who_brought_something_back_no_more_is_looked_at_than_fills_their_list(
+    tmp_path, monkeypatch
+):
     """All that the shop sells was put in order for each of them: of 20,000 items that took a list thirty times as long."""
     now, seen, made_ = datetime(2025, 6, 1, tzinfo=UTC), [], Shop.fillers.func
 
@@ -252,9 +278,12 @@ def test_for_who_brought_something_back_no_more_is_looked_at_than_fills_their_li
 
     monkeypatch.setattr(Shop, "fillers", property(lambda shop: Told(made_(shop))))
     lines = [
-        ("c", kind, now - timedelta(days=ago), "i000", {}) for kind, ago in (("purchase", 9), ("return", 3))
+        ("c", kind, now - timedelta(days=ago), "i000", {})
+        for kind, ago in (("purchase", 9), ("return", 3))
     ]
-    shop = made(tmp_path, lines, [(f"i{number:03}", f"Item {number}", "", 9.0) for number in range(200)])
+    shop = made(
+        tmp_path, lines, [(f"i{number:03}", f"Item {number}", "", 9.0) for number in range(200)]
+    )
     found = [item.item_id for item in recommend(None, shop.lake, ["c"], k=5, as_of=now)["c"]]
     assert found == [f"i{number:03}" for number in range(1, 6)]
     assert len(seen) < 20
@@ -265,7 +294,12 @@ def test_who_only_looked_at_something_is_not_told_to_have_bought_it(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=90, items=24, days=120)
     trained = train(shop.lake, cutoff=shop.end)
     lines = [
-        {"customer_id": who, "event_type": kind, "occurred_at": shop.end - timedelta(days=2), "item_id": item}
+        {
+            "customer_id": who,
+            "event_type": kind,
+            "occurred_at": shop.end - timedelta(days=2),
+            "item_id": item,
+        }
         for who, kind in (("looker", "view"), ("keeper", "cart"), ("caller", "search"))
         for item in ("i000", "i006")
     ]
@@ -274,19 +308,26 @@ def test_who_only_looked_at_something_is_not_told_to_have_bought_it(tmp_path):
     import_files(shop.lake, shop.database, shop.settings, "events", [str(file)])
     found = recommend(trained, shop.lake, ["looker", "keeper", "caller"], k=8, as_of=shop.end)
     said = {
-        who: {item.why for item in items if item.source == "collaborative"} for who, items in found.items()
+        who: {item.why for item in items if item.source == "collaborative"}
+        for who, items in found.items()
     }
     titles = "Coffee no. (0|6)"
     assert all(said.values())
     assert all(re.fullmatch(f"because they looked at {titles}", why) for why in said["looker"])
-    assert all(re.fullmatch(f"because they put {titles} in the cart", why) for why in said["keeper"])
-    assert all(re.fullmatch(f"because they showed interest in {titles}", why) for why in said["caller"])
+    assert all(
+        re.fullmatch(f"because they put {titles} in the cart", why) for why in said["keeper"]
+    )
+    assert all(
+        re.fullmatch(f"because they showed interest in {titles}", why) for why in said["caller"]
+    )
 
 
 def test_a_list_that_the_policy_leaves_empty_is_told_as_that_in_the_terminal_too():
     """It said 'there are no items yet' to who had excluded all of them."""
     told = text(
-        "terminal/recommend.txt.j2", customer_id="c", result={"items": [], "merged": None, "note": ""}
+        "terminal/recommend.txt.j2",
+        customer_id="c",
+        result={"items": [], "merged": None, "note": ""},
     )
     assert "policy's `exclude_…`" in told
     assert "no items yet" not in told

@@ -37,9 +37,21 @@ def lists(draw):
         rng.integers(-1, 4, items),
         np.ones(items),
     )
-    caps = {"title": 1, "variant": 1, "brand": draw(st.integers(1, 5)), "type": draw(st.integers(1, 3))}
+    caps = {
+        "title": 1,
+        "variant": 1,
+        "brand": draw(st.integers(1, 5)),
+        "type": draw(st.integers(1, 3)),
+    }
     shares = facts.shares(csr_matrix(rng.random(scores.shape)))
-    return scores, facts, caps, draw(st.integers(1, 12)), shares, draw(st.sampled_from((0.0, 0.3, 0.9)))
+    return (
+        scores,
+        facts,
+        caps,
+        draw(st.integers(1, 12)),
+        shares,
+        draw(st.sampled_from((0.0, 0.3, 0.9))),
+    )
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.sampled_from((0.0, 0.5)))
@@ -54,7 +66,8 @@ def test_a_list_is_the_same_whoever_else_is_asked_about(seed, k, diversity):
     caps = {"title": 1, "variant": 1, "type": 2}
     batch = choose(scores, facts, caps, k, shares=shares, diversity=diversity)
     alone = [
-        choose(scores[[at]], facts, caps, k, shares=shares[[at]], diversity=diversity) for at in range(3)
+        choose(scores[[at]], facts, caps, k, shares=shares[[at]], diversity=diversity)
+        for at in range(3)
     ]
     np.testing.assert_array_equal(batch, np.vstack(alone))
 
@@ -118,7 +131,9 @@ def test_who_else_is_asked_about_changes_no_list(made):
 
 def test_the_type_gives_way_before_a_list_stays_short_and_only_then():
     none = np.full(4, -1)
-    facts = Facts(np.ones(4, dtype=bool), {"type": np.array([0, 0, 0, 1]), "brand": none}, none, np.ones(4))
+    facts = Facts(
+        np.ones(4, dtype=bool), {"type": np.array([0, 0, 0, 1]), "brand": none}, none, np.ones(4)
+    )
     scores = np.array([[4.0, 3.0, 2.0, 1.0]])
     assert choose(scores, facts, {"type": 2}, 3).tolist() == [[0, 1, 3]]
     assert choose(scores, facts, {"type": 2}, 4).tolist() == [[0, 1, 3, 2]]
@@ -235,13 +250,19 @@ def some(shop) -> list[str]:
 def test_repeat_and_new_are_what_they_say(shop, trained, some):
     lines = preferences(shop.lake, shop.end)
     bought = set(
-        zip(lines.customer_id[lines.purchase_days > 0], lines.item_id[lines.purchase_days > 0], strict=True)
+        zip(
+            lines.customer_id[lines.purchase_days > 0],
+            lines.item_id[lines.purchase_days > 0],
+            strict=True,
+        )
     )
     for policy in ("repeat", "new"):
         terms = Terms(RecommendRules(policy=policy))
         found = recommend(trained, shop.lake, [*some, "nobody"], k=6, as_of=shop.end, terms=terms)
         assert all(found.values())
-        pairs = [(who, item.item_id) for who, items in found.items() for item in items if who != "nobody"]
+        pairs = [
+            (who, item.item_id) for who, items in found.items() for item in items if who != "nobody"
+        ]
         assert {pair in bought for pair in pairs} == {policy == "repeat"}
         assert {item.source for item in found["nobody"]} == {"popular"}
 
@@ -259,18 +280,32 @@ def test_what_is_not_for_a_customer_is_left_out_for_them_alone(shop, trained, so
 def test_brands_are_capped_on_every_list_also_where_popularity_fills_it(shop, trained, some):
     brand = shop.lake.table("items").execute().set_index("item_id")["brand"]
     terms = Terms(RecommendRules(max_per_brand=1))
-    for items in recommend(trained, shop.lake, [*some, "nobody"], k=9, as_of=shop.end, terms=terms).values():
-        assert sorted(brand[item.item_id] for item in items) == [f"brand {number}" for number in range(4)]
+    for items in recommend(
+        trained, shop.lake, [*some, "nobody"], k=9, as_of=shop.end, terms=terms
+    ).values():
+        assert sorted(brand[item.item_id] for item in items) == [
+            f"brand {number}" for number in range(4)
+        ]
 
 
 def test_recalled_items_are_never_offered(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=30, items=12, days=60)
     items = shop.lake.table("items").execute()
-    for item_id, said in (("i000", "true"), ("i001", '"2025-02-01"'), ("i002", "false"), ("i003", "null")):
+    for item_id, said in (
+        ("i000", "true"),
+        ("i001", '"2025-02-01"'),
+        ("i002", "false"),
+        ("i003", "null"),
+    ):
         items.loc[items.item_id == item_id, "attributes"] = f'{{"recalled": {said}}}'
     shop.lake.upsert("items", items)
-    found = recommend(None, shop.lake, ["nobody"], k=12, as_of=shop.end + timedelta(days=1))["nobody"]
-    assert {f"i{number:03d}" for number in range(12)} - {item.item_id for item in found} == {"i000", "i001"}
+    found = recommend(None, shop.lake, ["nobody"], k=12, as_of=shop.end + timedelta(days=1))[
+        "nobody"
+    ]
+    assert {f"i{number:03d}" for number in range(12)} - {item.item_id for item in found} == {
+        "i000",
+        "i001",
+    }
 
 
 def test_an_offers_own_items_obey_the_same_rules():

@@ -107,15 +107,23 @@ def test_segments_are_of_the_first_basket_and_the_region_and_know_nothing_of_the
     people["attributes"] = '{"region": "north"}'
     shop.lake.upsert("customers", people)
     half = shop.begin + timedelta(days=60)
-    found = segments(shop.lake, half, ["c0000", "c0001", "nobody"]).groupby("customer_id")["label"].agg(set)
+    found = (
+        segments(shop.lake, half, ["c0000", "c0001", "nobody"])
+        .groupby("customer_id")["label"]
+        .agg(set)
+    )
     assert "nobody" not in found.index
     assert all({"channel:web", "region:north"} <= labels for labels in found)
     assert all(any(label.startswith("first:") for label in labels) for labels in found)
-    later = segments(shop.lake, shop.end, list(found.index)).groupby("customer_id")["label"].agg(set)
+    later = (
+        segments(shop.lake, shop.end, list(found.index)).groupby("customer_id")["label"].agg(set)
+    )
     assert later.to_dict() == found.to_dict()
 
 
-def test_the_registry_keeps_the_name_and_one_model_alone_does_not_replace_what_ranked_better(small_copy):
+def test_the_registry_keeps_the_name_and_one_model_alone_does_not_replace_what_ranked_better(
+    small_copy,
+):
     asked = retrain.Asked(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
     first = retrain.recommend(small_copy.settings, small_copy.lake, None, asked, silent)
     assert (first.row.estimator, first.promote) == ("repeat", True)
@@ -136,11 +144,18 @@ def test_a_shop_too_small_to_measure_lists_learns_again_all_the_same(tmp_path):
     early = retrain.Asked(shop.end - timedelta(days=30), 28, None, "auto", "U0ANALYST", None)
     used = retrain.recommend(shop.settings, shop.lake, None, early, silent).row
     assert not used.metrics
-    found = retrain.recommend(shop.settings, shop.lake, used, replace(early, cutoff=shop.end), silent)
+    found = retrain.recommend(
+        shop.settings, shop.lake, used, replace(early, cutoff=shop.end), silent
+    )
     assert found.promote
     assert "Too few customers" in found.why
-    used.metrics = {"ndcg": 0.4, "baselines": {"popular": {"ndcg": 0.1}, "buy_it_again": {"ndcg": 0.2}}}
-    stays = retrain.recommend(shop.settings, shop.lake, used, replace(early, cutoff=shop.end), silent)
+    used.metrics = {
+        "ndcg": 0.4,
+        "baselines": {"popular": {"ndcg": 0.1}, "buy_it_again": {"ndcg": 0.2}},
+    }
+    stays = retrain.recommend(
+        shop.settings, shop.lake, used, replace(early, cutoff=shop.end), silent
+    )
     assert not stays.promote
     assert "the one in use was measured" in stays.why
 

@@ -30,7 +30,9 @@ def engine() -> AlternatingLeastSquares:
 
 def test_an_unknown_id_is_nobody_and_not_the_last_customer(engine):
     board = checkerboard()
-    assert (engine.recommend(-1, board[-1])[0] == engine.recommend(39, board[39])[0]).all()  # the trap
+    assert (
+        engine.recommend(-1, board[-1])[0] == engine.recommend(39, board[39])[0]
+    ).all()  # the trap
     known = np.array(["a", "b"], dtype=object)
     assert positions(known, ["b", "z"]).tolist() == [
         1,
@@ -40,7 +42,9 @@ def test_an_unknown_id_is_nobody_and_not_the_last_customer(engine):
 
 def test_all_bought_leaves_nothing_instead_of_item_0(engine, als):
     everything = csr_matrix(np.ones((1, ITEMS), dtype=np.float32))
-    assert (engine.recommend(0, everything, N=5)[1] < LOWEST).all()  # the trap: five items all the same
+    assert (
+        engine.recommend(0, everything, N=5)[1] < LOWEST
+    ).all()  # the trap: five items all the same
     ids, scores = best_of(als, everything, 5, without=everything)
     assert (ids == -1).all()
     assert not np.isfinite(scores).any()
@@ -117,7 +121,9 @@ def test_blas_has_one_thread_while_lists_are_made_and_its_own_again_afterwards()
         name, looks_at = "watching", ()
 
         def scores(self, histories, *, side=NOTHING):
-            during.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+            during.extend(
+                pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"
+            )
             return np.ones(histories.shape, dtype=np.float32)
 
     before = [pool["num_threads"] for pool in threadpool_info()]

@@ -114,7 +114,9 @@ def test_the_first_is_used_and_what_failed_is_told(training, logistic):
     assert all(text in found.why for text in failed)
 
 
-def test_the_same_recipe_on_newer_data_is_held_against_what_the_champion_had_not_seen(training, logistic):
+def test_the_same_recipe_on_newer_data_is_held_against_what_the_champion_had_not_seen(
+    training, logistic
+):
     old = replace(logistic, cutoff=training.cutoff - timedelta(days=30))
     found = judge(training, logistic, old)
     assert found.details["difference"]["origins"] == 2  # of 14, 28 and 42 days ago
@@ -185,10 +187,16 @@ def test_what_is_better_than_a_collapsed_champion_need_not_be_good(training, log
     first = judge(training, logistic, None)
     bold = replace(logistic, estimator="forest", cutoff=training.cutoff - timedelta(days=90))
     collapsed = replace(bold, model=_Inverted(logistic.model))
-    origins = tuple(replace(one, probability=expit(2.5 * logit(one.probability))) for one in first.origins)
-    monkeypatch.setattr("retention.registry.backtest._origins", lambda _, __, champion, ___: tuple(
-        replace(one, champion=champion.predict(one.test) if champion else None, unseen=True) for one in origins
-    ))  # fmt: skip
+    origins = tuple(
+        replace(one, probability=expit(2.5 * logit(one.probability))) for one in first.origins
+    )
+    monkeypatch.setattr(
+        "retention.registry.backtest._origins",
+        lambda _, __, champion, ___: tuple(
+            replace(one, champion=champion.predict(one.test) if champion else None, unseen=True)
+            for one in origins
+        ),
+    )
     found = judge(training, logistic, collapsed)
     failed = {check.name for check in found.checks if not check.passed}
     assert failed >= {"ece", "slope"}
@@ -200,7 +208,9 @@ def test_what_is_better_than_a_collapsed_champion_need_not_be_good(training, log
     assert "The one in use stays, for ECE" in refused.why
 
 
-def test_a_champion_whose_features_are_gone_cannot_be_asked_and_is_replaced(training, logistic, monkeypatch):
+def test_a_champion_whose_features_are_gone_cannot_be_asked_and_is_replaced(
+    training, logistic, monkeypatch
+):
     bad = gate.Check("ece", False, "ECE 0.200, limit 0.050")
     monkeypatch.setattr(gate, "calibrated", lambda *_: (bad,))
     monkeypatch.setattr(gate, "beats_baselines", lambda *_: gate.Check("baselines", True, ""))

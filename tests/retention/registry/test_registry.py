@@ -10,10 +10,19 @@ from retention.registry import champion, load, promote, save
 
 def _saved(settings, content=b"model", **changes) -> ModelVersion:
     values = {
-        "estimator": "logistic", "cutoff": datetime(2025, 6, 1, tzinfo=UTC), "horizon_days": 28,
-        "active_within_days": 56, "parameters": {}, "features": ("a",), "metrics": {"auc": 0.8}, "fingerprint": "f",
-        "seed": 0, "rung": "", "created_by": "U0ANALYST", "job_id": None,
-    }  # fmt: skip
+        "estimator": "logistic",
+        "cutoff": datetime(2025, 6, 1, tzinfo=UTC),
+        "horizon_days": 28,
+        "active_within_days": 56,
+        "parameters": {},
+        "features": ("a",),
+        "metrics": {"auc": 0.8},
+        "fingerprint": "f",
+        "seed": 0,
+        "rung": "",
+        "created_by": "U0ANALYST",
+        "job_id": None,
+    }
     return save(settings, "churn", content, **{**values, **changes})
 
 

@@ -26,7 +26,9 @@ def predictions(lake: Lake) -> np.ndarray:
     from retention.churn.model import fit
     from retention.churn.snapshots import history
 
-    training = history(lake, cutoff=BEGIN + timedelta(days=110), horizon_days=21, active_within_days=42)
+    training = history(
+        lake, cutoff=BEGIN + timedelta(days=110), horizon_days=21, active_within_days=42
+    )
     return fit(training, model="ensemble", seed=7).predict(training.newest)
 
 

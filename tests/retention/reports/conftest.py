@@ -11,11 +11,17 @@ def bought(customer: str, *days: float, **more) -> list[dict]:
     """Purchases so many days before the moment the tests look from."""
     return [
         {
-            "customer_id": customer, "event_type": "purchase", "occurred_at": UNTIL - timedelta(days=day),
-            "order_id": f"{customer}-{day}", "item_id": "i1", "amount": 10.0, "source": "till", **more,
+            "customer_id": customer,
+            "event_type": "purchase",
+            "occurred_at": UNTIL - timedelta(days=day),
+            "order_id": f"{customer}-{day}",
+            "item_id": "i1",
+            "amount": 10.0,
+            "source": "till",
+            **more,
         }
         for day in days
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture

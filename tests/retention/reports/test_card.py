@@ -17,9 +17,18 @@ from tests import readonly
 from tests import shop as tiny
 
 SECTIONS = (
-    "Purpose", "Definition of churn", "Data", "How good it is", "Calibration", "Fairness", "What moves the scores",
-    "Examples", "Limits", "What colleagues say", "Who answers for it",
-)  # fmt: skip
+    "Purpose",
+    "Definition of churn",
+    "Data",
+    "How good it is",
+    "Calibration",
+    "Fairness",
+    "What moves the scores",
+    "Examples",
+    "Limits",
+    "What colleagues say",
+    "Who answers for it",
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +42,12 @@ def built(tmp_path_factory):
         promote(session, shop.settings, found.row, "U0LEAD")
         subject = Subject("c1", found.row.version, shop.end)
         record(
-            session, shop.settings, subject, "wrong", "U1", "=HYPERLINK(<script>alert(1)</script>) & by phone"
+            session,
+            shop.settings,
+            subject,
+            "wrong",
+            "U1",
+            "=HYPERLINK(<script>alert(1)</script>) & by phone",
         )
         record(session, shop.settings, subject, "useful", "U2")
     found = card(shop.lake, shop.database, shop.settings)
@@ -114,7 +128,9 @@ def test_nobody_is_named(made):
     people = shop.lake.table("customers").execute()
     page = found.html(shop.settings)
     words = set(re.findall(r"[\w.@-]+", re.sub(r'src="[^"]*"', "", page)))
-    names = {str(one) for column in ("customer_id", "email", "name") for one in people[column].dropna()}
+    names = {
+        str(one) for column in ("customer_id", "email", "name") for one in people[column].dropna()
+    }
     assert names
     assert not words & names
     assert found.data["examples"]
@@ -124,10 +140,22 @@ def test_nobody_is_named(made):
 def test_a_card_without_figures_or_an_artefact_still_stands(made, tmp_path):
     shop, _ = made
     row = save(
-        shop.settings, "churn", b"not a model", estimator="logistic", cutoff=shop.end - timedelta(days=1),
-        horizon_days=21, active_within_days=None, parameters={}, features=("recency_days",), metrics={},
-        fingerprint="v0 n1 h0", seed=0, rung="", created_by="U1", job_id=None,
-    )  # fmt: skip
+        shop.settings,
+        "churn",
+        b"not a model",
+        estimator="logistic",
+        cutoff=shop.end - timedelta(days=1),
+        horizon_days=21,
+        active_within_days=None,
+        parameters={},
+        features=("recency_days",),
+        metrics={},
+        fingerprint="v0 n1 h0",
+        seed=0,
+        rung="",
+        created_by="U1",
+        job_id=None,
+    )
     version = row.version
     (shop.settings.home / "models" / row.artefact).unlink()
     with shop.database.transaction() as session:
@@ -144,7 +172,12 @@ def test_a_card_without_figures_or_an_artefact_still_stands(made, tmp_path):
 
 @pytest.mark.parametrize(
     ("expected", "observed", "customers", "off"),
-    [(0.3, 0.2, 1000, True), (0.3, 0.2, 40, False), (0.033, 0.013, 1509, True), (0.12, 0.10, 6000, False)],
+    [
+        (0.3, 0.2, 1000, True),
+        (0.3, 0.2, 40, False),
+        (0.033, 0.013, 1509, True),
+        (0.12, 0.10, 6000, False),
+    ],
 )
 def test_a_group_is_marked_where_it_is_off_by_more_than_chance(expected, observed, customers, off):
     one = {"expected": expected, "observed": observed, "customers": customers}

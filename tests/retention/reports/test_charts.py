@@ -24,11 +24,15 @@ def test_the_weeks_picture_says_its_numbers_in_words():
 
 
 @pytest.mark.parametrize("size_of_shop", [1, 10, 100])
-def test_no_number_of_the_weeks_lies_on_another_or_on_a_bar_that_is_not_its_own(monkeypatch, size_of_shop):
+def test_no_number_of_the_weeks_lies_on_another_or_on_a_bar_that_is_not_its_own(
+    monkeypatch, size_of_shop
+):
     """Of a shop with five-digit numbers the last week's lay on the week before, and two of a tier ran together."""
     drawn = []
     monkeypatch.setattr(charts, "png", lambda made: drawn.append(made) or b"")
-    active = [(f"{day} Oct", 120 * size_of_shop) for day in range(1, 12)] + [("12 Oct", 110 * size_of_shop)]
+    active = [(f"{day} Oct", 120 * size_of_shop) for day in range(1, 12)] + [
+        ("12 Oct", 110 * size_of_shop)
+    ]
     now = {"high": 9 * size_of_shop, "medium": 20 * size_of_shop, "low": 1_284 * size_of_shop}
     charts.weeks(active, now, now)
     (made,) = drawn

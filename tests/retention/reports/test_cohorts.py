@@ -11,17 +11,24 @@ from retention.reports.cohorts import MonthCohort, cohorts
 from retention.settings import Settings
 
 ROWS = (
-    ("a", "2025-01-05 10:00"), ("a", "2025-02-01 10:00"), ("a", "2025-02-09 10:00"), ("a", "2025-03-09 10:00"),
-    ("b", "2025-01-07 10:00"), ("b", "2025-03-09 10:00"), ("c", "2025-02-11 10:00"), ("d", "2025-02-28 23:30"),
+    ("a", "2025-01-05 10:00"),
+    ("a", "2025-02-01 10:00"),
+    ("a", "2025-02-09 10:00"),
+    ("a", "2025-03-09 10:00"),
+    ("b", "2025-01-07 10:00"),
+    ("b", "2025-03-09 10:00"),
+    ("c", "2025-02-11 10:00"),
+    ("d", "2025-02-28 23:30"),
     ("d", "2025-03-31 23:30"),
-)  # fmt: skip
+)
 
 
 def _lake(tmp_path, rows, zone="UTC", name="home"):
     settings = Settings(home=tmp_path / name, timezone=zone, _env_file=None)
     file = tmp_path / "events.csv"
     file.write_text(
-        "customer_id,event_type,occurred_at\n" + "".join(f"{who},purchase,{at}\n" for who, at in rows)
+        "customer_id,event_type,occurred_at\n"
+        + "".join(f"{who},purchase,{at}\n" for who, at in rows)
     )
     lake = Lake.open(settings)
     import_files(lake, None, settings, "events", [str(file)])
@@ -32,8 +39,9 @@ def test_it_is_what_one_counts_by_hand_and_sees_nothing_later(tmp_path):
     at = datetime(2025, 4, 2, tzinfo=UTC)
     found = cohorts(_lake(tmp_path, ROWS), at)
     assert found.cohorts == (
-        MonthCohort("2025-01", 2, (1.0, 0.5, 1.0)), MonthCohort("2025-02", 2, (1.0, 0.5)),
-    )  # fmt: skip
+        MonthCohort("2025-01", 2, (1.0, 0.5, 1.0)),
+        MonthCohort("2025-02", 2, (1.0, 0.5)),
+    )
     assert found.average == (1.0, 0.5, 1.0)
     future = (*ROWS, ("c", "2025-04-02 00:00"), ("e", "2025-04-03 10:00"))
     assert cohorts(_lake(tmp_path, future, name="later"), at) == found
@@ -41,17 +49,25 @@ def test_it_is_what_one_counts_by_hand_and_sees_nothing_later(tmp_path):
 
 def test_months_are_the_shops_own(tmp_path):
     found = cohorts(_lake(tmp_path, ROWS, "Europe/Berlin"), datetime(2025, 4, 30, tzinfo=UTC))
-    assert [(c.month, c.customers) for c in found.cohorts] == [("2025-01", 2), ("2025-02", 1), ("2025-03", 1)]
+    assert [(c.month, c.customers) for c in found.cohorts] == [
+        ("2025-01", 2),
+        ("2025-02", 1),
+        ("2025-03", 1),
+    ]
 
 
 def test_a_shop_without_newcomers_shows_the_newest_cohorts_it_has(tmp_path):
     rows = (("a", "2025-01-05 10:00"), ("b", "2025-02-05 10:00"), ("a", "2025-05-05 10:00"))
     found = cohorts(_lake(tmp_path, rows), datetime(2025, 6, 2, tzinfo=UTC), months=2)
-    assert found.cohorts == (MonthCohort("2025-01", 1, (1.0, 0.0)), MonthCohort("2025-02", 1, (1.0, 0.0)))
+    assert found.cohorts == (
+        MonthCohort("2025-01", 1, (1.0, 0.0)),
+        MonthCohort("2025-02", 1, (1.0, 0.0)),
+    )
     whole = cohorts(_lake(tmp_path, rows, name="again"), datetime(2025, 6, 2, tzinfo=UTC))
     assert whole.cohorts == (
-        MonthCohort("2025-01", 1, (1.0, 0.0, 0.0, 0.0, 1.0)), MonthCohort("2025-02", 1, (1.0, 0.0, 0.0, 0.0)),
-    )  # fmt: skip
+        MonthCohort("2025-01", 1, (1.0, 0.0, 0.0, 0.0, 1.0)),
+        MonthCohort("2025-02", 1, (1.0, 0.0, 0.0, 0.0)),
+    )
 
 
 def test_neither_cohorts_nor_months_are_more_than_were_asked_for(tmp_path):
@@ -64,9 +80,9 @@ def test_neither_cohorts_nor_months_are_more_than_were_asked_for(tmp_path):
     found = cohorts(_lake(tmp_path, rows), datetime(2025, 6, 2, tzinfo=UTC), months=3)
     assert [(c.month, len(c.retained)) for c in found.cohorts] == [("2024-11", 3), ("2025-01", 3)]
     assert len(found.average) == 3
-    assert cohorts(_lake(tmp_path, rows, name="one"), datetime(2025, 6, 2, tzinfo=UTC), months=1).average == (
-        1.0,
-    )
+    assert cohorts(
+        _lake(tmp_path, rows, name="one"), datetime(2025, 6, 2, tzinfo=UTC), months=1
+    ).average == (1.0,)
 
 
 def test_the_one_cohort_of_a_shop_without_newcomers_is_shown(tmp_path):

@@ -54,7 +54,8 @@ def test_what_was_flagged_three_weeks_ago_comes_back_as_true_or_not(desk):
 
 def test_one_product_under_two_numbers_is_one_to_the_reader():
     milk, other, bread = (
-        SimpleNamespace(item_id=n, title=t) for n, t in (("1", "Milk"), ("2", "Milk"), ("3", "Bread"))
+        SimpleNamespace(item_id=n, title=t)
+        for n, t in (("1", "Milk"), ("2", "Milk"), ("3", "Bread"))
     )
     found = most_wanted(
         {"ann": [milk, bread], "ben": [other], "cas": [other, bread], "dee": [bread, milk, other]}
@@ -79,10 +80,16 @@ def test_campaigns_are_told_and_their_names_harm_nothing(desk):
     with database.transaction() as session:
         session.add(
             Campaign(
-                id="c1", name='<!channel> & "friends"', state="submitted", post_key="k", body={}, salt="s",
-                drafted_by="U1", created_at=clock.now() - timedelta(days=1),
+                id="c1",
+                name='<!channel> & "friends"',
+                state="submitted",
+                post_key="k",
+                body={},
+                salt="s",
+                drafted_by="U1",
+                created_at=clock.now() - timedelta(days=1),
             )
-        )  # fmt: skip
+        )
     found = digest(lake, database, settings)
     page = found.html(settings)
     assert "&lt;!channel&gt;" in page
@@ -97,11 +104,18 @@ def _measured(database, **result):
     with database.transaction() as session:
         session.add(
             Campaign(
-                id="c1", name="Autumn", state="closed", post_key="k", body={}, salt="s", drafted_by="U1",
-                window_ends_at=clock.now() - timedelta(days=2), created_at=clock.now() - timedelta(days=40),
+                id="c1",
+                name="Autumn",
+                state="closed",
+                post_key="k",
+                body={},
+                salt="s",
+                drafted_by="U1",
+                window_ends_at=clock.now() - timedelta(days=2),
+                created_at=clock.now() - timedelta(days=40),
                 result={"effects": {"profit": effect, "orders": effect}, **result},
             )
-        )  # fmt: skip
+        )
 
 
 def test_a_measured_campaign_shows_its_interval_and_the_demo_says_simulated(desk):
@@ -117,7 +131,8 @@ def test_a_measured_campaign_shows_its_interval_and_the_demo_says_simulated(desk
 
 
 @pytest.mark.parametrize(
-    ("advice", "says"), [("too_small", "too few bought to tell"), ("unbelievable", "not to be read")]
+    ("advice", "says"),
+    [("too_small", "too few bought to tell"), ("unbelievable", "not to be read")],
 )
 def test_what_nothing_may_be_concluded_from_is_no_gain_in_the_digest_either(desk, advice, says):
     settings, database, lake, _ = desk
@@ -135,10 +150,17 @@ def test_the_message_fits_into_slack_with_many_campaigns(desk):
         for number in range(30):
             session.add(
                 Campaign(
-                    id=f"c{number}", name="Long " * 40, state="live", post_key=f"k{number}", body={}, salt="s",
-                    drafted_by="U1", window_ends_at=clock.now(), created_at=clock.now(),
+                    id=f"c{number}",
+                    name="Long " * 40,
+                    state="live",
+                    post_key=f"k{number}",
+                    body={},
+                    salt="s",
+                    drafted_by="U1",
+                    window_ends_at=clock.now(),
+                    created_at=clock.now(),
                 )
-            )  # fmt: skip
+            )
     found = digest(lake, database, settings)
     message = render.message("digest/week", **found.data, alt_text=found.chart.alt_text, zone="UTC")
     assert size(message.blocks) <= MESSAGE_CHARACTERS
@@ -153,7 +175,13 @@ def test_the_job_posts_one_message_with_its_picture_and_the_page_in_its_thread(d
     settings, database, _, _ = desk
     with database.transaction() as session:
         submitted = jobs.submit(
-            session, settings, Digest(), requested_by="U0VIEWER", channel="C0CRM", idem_key="k", announce=True
+            session,
+            settings,
+            Digest(),
+            requested_by="U0VIEWER",
+            channel="C0CRM",
+            idem_key="k",
+            announce=True,
         )
     from workers.tasks.runner import run_job
 
@@ -183,6 +211,13 @@ def test_recommendations_name_a_customer_so_they_go_to_the_person_who_asked(desk
     assert len(found["items"]) == 3
     assert set(found["items"][0]) == {"item_id", "title", "score", "source", "why"}
     message = render.message(
-        "recommend/list", **found, more=0, pseudonym="c-1", shown_in="1", zone="UTC", demo=False, currency=""
+        "recommend/list",
+        **found,
+        more=0,
+        pseudonym="c-1",
+        shown_in="1",
+        zone="UTC",
+        demo=False,
+        currency="",
     )
     assert found["items"][0]["title"] in json.dumps(message.blocks, ensure_ascii=False)

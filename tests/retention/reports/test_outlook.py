@@ -17,7 +17,13 @@ def flag(settings, database):
     """Publish a sweep that flagged these customers as high risk and those as low, so many days ago."""
 
     def publish(
-        lake, days: float, *, high: list[str], low: list[str], run_id: str = "r1", published: bool = True
+        lake,
+        days: float,
+        *,
+        high: list[str],
+        low: list[str],
+        run_id: str = "r1",
+        published: bool = True,
     ):
         as_of = UNTIL - timedelta(days=days)
         people = [(who, "high", 0.75) for who in high] + [(who, "low", 0.1) for who in low]
@@ -26,10 +32,16 @@ def flag(settings, database):
         with database.transaction() as session:
             session.add(
                 Cohort(
-                    id=run_id, run_id=run_id, as_of=as_of, model_version="m1", tiers=["high"], size=len(high),
-                    revenue_at_risk=Decimal(1), created_by="U1",
+                    id=run_id,
+                    run_id=run_id,
+                    as_of=as_of,
+                    model_version="m1",
+                    tiers=["high"],
+                    size=len(high),
+                    revenue_at_risk=Decimal(1),
+                    created_by="U1",
                 )
-            )  # fmt: skip
+            )
             if published:
                 session.add(Run(run_id=run_id, job_id="j", table_name="scores"))
 
@@ -41,11 +53,17 @@ def checked(lake, database, settings):
         return came_true(lake, session, settings, UNTIL)
 
 
-def test_the_share_of_the_flagged_who_bought_nothing_in_the_horizon(lake_of, flag, database, settings):
+def test_the_share_of_the_flagged_who_bought_nothing_in_the_horizon(
+    lake_of, flag, database, settings
+):
     lake = lake_of(bought("a", 31, 60), bought("b", 20), bought("c", 5), bought("d", 25))
     flag(lake, 30, high=["a", "b", "c"], low=["d", "e"])
     found = checked(lake, database, settings)
-    assert (found.flagged, found.lapsed, found.days) == (3, 1, 28)  # "c" bought on day 25, "a" only before
+    assert (found.flagged, found.lapsed, found.days) == (
+        3,
+        1,
+        28,
+    )  # "c" bought on day 25, "a" only before
     assert found.share == pytest.approx(1 / 3)
     assert found.others == 0.5
     assert found.expected == pytest.approx(0.75)
@@ -63,7 +81,12 @@ def test_an_unfinished_horizon_says_how_far_it_is(lake_of, flag, database, setti
     lake = lake_of(bought("a", 5))
     flag(lake, 10, high=["a", "b"], low=["c"])
     found = checked(lake, database, settings).as_dict()
-    assert (found["days"], found["horizon_days"], found["finished"], found["lapsed"]) == (10, 28, False, 1)
+    assert (found["days"], found["horizon_days"], found["finished"], found["lapsed"]) == (
+        10,
+        28,
+        False,
+        1,
+    )
 
 
 def test_the_newest_finished_sweep_is_told(lake_of, flag, database, settings):

@@ -30,7 +30,9 @@ def found(lake_of, settings, database):
     """A shop of three customers that was silent for ten days and once sold everything at once."""
     clock.configure(fixed=UNTIL)
     days = [day for day in range(1, 120) if not 40 <= day < 50]
-    lines = [bought(customer, *[day + hour / 24 for day in days]) for hour, customer in enumerate("abc")]
+    lines = [
+        bought(customer, *[day + hour / 24 for day in days]) for hour, customer in enumerate("abc")
+    ]
     rush = bought("a", *[80 + step / 300 for step in range(1, 90)])
     nobody = [{**bought("x", 5)[0], "customer_id": None}]
     return report(lake_of(*lines, rush, nobody), database, settings)
@@ -42,7 +44,8 @@ def test_gaps_spikes_and_the_quarantine_are_told(found):
     assert [spike["usual"] for spike in volume["spikes"]] == [3]
     assert found.data["quarantined"][0]["reason"] == "customer_id is missing"
     assert found.data["imports"]["rows_read"] == sum(
-        found.data["imports"][f"rows_{fate}"] for fate in ("accepted", "duplicate", "filtered", "quarantined")
+        found.data["imports"][f"rows_{fate}"]
+        for fate in ("accepted", "duplicate", "filtered", "quarantined")
     )
     said = _shown(found)
     assert "0 were not meant, 1 were set aside." in said
@@ -52,7 +55,9 @@ def test_gaps_spikes_and_the_quarantine_are_told(found):
 
 def test_every_limit_has_its_remedy(found):
     limits = {one["limit"]: one["remedy"] for one in found.data["limits"]}
-    assert limits["4 months of history: calendar features need 13"].startswith("import older orders")
+    assert limits["4 months of history: calendar features need 13"].startswith(
+        "import older orders"
+    )
     assert limits["3 customers: below 100 only rules can be used, no model"]
     assert all(len(remedy) > 5 for remedy in limits.values())
 
@@ -84,11 +89,24 @@ def champion(shop_copy):
     people.frame["spend_1h"] += 1000  # as if the shop had been dearer
     profiles = {name: profile(people.matrix([name])[:, 0]) for name in names}
     row = ModelVersion(
-        team_id=shop_copy.settings.team_id, version="churn-test", kind="churn", state="champion", estimator="logistic",
-        cutoff=cutoff, horizon_days=28, active_within_days=56, data_fingerprint="", code_version="", seed=0,
-        artefact="", sha256="", hmac="", created_by="U0ANA", metrics={"reference": {"features": profiles}},
+        team_id=shop_copy.settings.team_id,
+        version="churn-test",
+        kind="churn",
+        state="champion",
+        estimator="logistic",
+        cutoff=cutoff,
+        horizon_days=28,
+        active_within_days=56,
+        data_fingerprint="",
+        code_version="",
+        seed=0,
+        artefact="",
+        sha256="",
+        hmac="",
+        created_by="U0ANA",
+        metrics={"reference": {"features": profiles}},
         promoted_at=cutoff,
-    )  # fmt: skip
+    )
     with shop_copy.database.transaction() as session:
         session.add(row)
     return profiles
@@ -104,7 +122,9 @@ def test_drift_is_against_what_the_champion_learned_from(shop_copy, champion):
     assert np.isfinite(drift["event_mix"])
     clock.configure(fixed=shop_copy.end - timedelta(days=60))
     assert (
-        report(shop_copy.lake, shop_copy.database, shop_copy.settings).data["drift"]["features"]["orders_all"]
+        report(shop_copy.lake, shop_copy.database, shop_copy.settings).data["drift"]["features"][
+            "orders_all"
+        ]
         == 0
     )
 

@@ -40,7 +40,9 @@ def test_a_silence_of_28_days_to_the_hour_counts_as_one(lake_of):
 def test_nothing_at_or_after_the_moment_is_seen(lake_of):
     lake = lake_of(bought("a", 1, 9, 60))
     before = counted(lake)
-    lake_of(bought("a", 0, -1), bought("b", -2), bought("c", 5, available_at=UNTIL + timedelta(days=1)))
+    lake_of(
+        bought("a", 0, -1), bought("b", -2), bought("c", 5, available_at=UNTIL + timedelta(days=1))
+    )
     assert counted(lake) == before
 
 
@@ -58,4 +60,10 @@ def test_simulated_answers_are_told_apart(lake_of):
 
 def test_before_the_first_event_all_is_zero(lake_of):
     found = counted(lake_of(bought("a", 1)), UNTIL - timedelta(days=50))
-    assert (found.active, found.new, found.lapsed, found.revenue, found.weeks[-1][1]) == (0, 0, 0, 0, 0)
+    assert (found.active, found.new, found.lapsed, found.revenue, found.weeks[-1][1]) == (
+        0,
+        0,
+        0,
+        0,
+        0,
+    )

@@ -18,7 +18,9 @@ def _written(tmp_path, text: str):
     return path
 
 
-def _rule(name="A", tiers='["high"]', reasons='["any"]', action="coupon", discount=0.1, **more) -> str:
+def _rule(
+    name="A", tiers='["high"]', reasons='["any"]', action="coupon", discount=0.1, **more
+) -> str:
     said = f'[[rules]]\nname = "{name}"\ntiers = {tiers}\nreasons = {reasons}\naction = "{action}"\ndiscount = {discount}\n'
     return said + "".join(f"{name} = {value}\n" for name, value in more.items())
 
@@ -67,7 +69,10 @@ def test_a_shop_may_bring_its_own(tmp_path):
         ("[recommend]\nmax_per_brand = 0\n", "recommend.max_per_brand"),
         ("[recommend]\nmin_margin = 30\n", "write less than 1.0 (it says 30)"),
         ("[tiers\n", "not valid TOML"),
-        ("[campaign]\nbudget = inf\n", "campaign.budget: write a number that ends, like 25000 (it says inf)"),
+        (
+            "[campaign]\nbudget = inf\n",
+            "campaign.budget: write a number that ends, like 25000 (it says inf)",
+        ),
         ("[tiers]\n[campaign]\n[tiers]\n", "line 3, column 7): [tiers]; this table is there twice"),
         ("[campaign]\nbudget = 1\nbudget = 2\n", "budget = 2; this is said twice; keep one"),
         (
@@ -78,7 +83,10 @@ def test_a_shop_may_bring_its_own(tmp_path):
             "# a\u2028b\n[campaign]\nconsent = “required”\n",
             "consent = “required”; write text in straight quotes",
         ),
-        ("[campaign]\nconsent = “required”\n", "consent = “required”; write text in straight quotes"),
+        (
+            "[campaign]\nconsent = “required”\n",
+            "consent = “required”; write text in straight quotes",
+        ),
         ("[campaign]\nbudget\n", "write a setting as name = value"),
         (_rule(""), "rules.1.name: write 1 or more characters"),
         (_rule("A\\u0000"), "rules.1.name: 'A\\x00' holds a character that nobody can read"),
@@ -99,12 +107,18 @@ def test_a_shop_may_bring_its_own(tmp_path):
             "[campaign]\nmax_calls = true\n",
             "campaign.max_calls: write a whole number like 40, without quotes (it says true)",
         ),
-        ("[campaign]\nmax_calls = 2.5\n", "write a whole number like 40, without quotes (it says 2.5)"),
+        (
+            "[campaign]\nmax_calls = 2.5\n",
+            "write a whole number like 40, without quotes (it says 2.5)",
+        ),
         (
             '[campaign]\nbudget = "1000"\n',
             "campaign.budget: write a number like 0.5, without quotes (it says '1000')",
         ),
-        ("[recommend]\nbandit = 1\n", "recommend.bandit: write true or false, without quotes (it says 1)"),
+        (
+            "[recommend]\nbandit = 1\n",
+            "recommend.bandit: write true or false, without quotes (it says 1)",
+        ),
         (_rule(tiers='"high"'), """rules.1.tiers: write a list like ["a", "b"] (it says 'high')"""),
         ("campaign = 3\n", "campaign: write a table"),
         ("rules = 3\n", "below a line [[rules]]"),
@@ -113,9 +127,14 @@ def test_a_shop_may_bring_its_own(tmp_path):
         ("[[rules]]\nname = 'A'\ntiers = ['high']\n", "rules.1.action: this is missing"),
         (_rule(consent='["refused"]'), "given"),
         (_rule("A", values='["high"]') + _rule("B", values='["high", "low"]'), "value high"),
-        (_rule("A", consent='["unknown"]') + _rule("B", consent='["unknown", "given"]'), "consent unknown"),
         (
-            "[campaign]\nconsent = 'unless_refused'\n" + _rule("A") + _rule("B", consent='["unknown"]'),
+            _rule("A", consent='["unknown"]') + _rule("B", consent='["unknown", "given"]'),
+            "consent unknown",
+        ),
+        (
+            "[campaign]\nconsent = 'unless_refused'\n"
+            + _rule("A")
+            + _rule("B", consent='["unknown"]'),
             "overlap",
         ),
     ],
@@ -156,7 +175,8 @@ def test_a_reason_of_its_own_goes_before_any():
 
 
 @given(
-    st.sampled_from(("high", "medium", "low")), st.lists(st.sampled_from([f.name for f in FEATURES] + ["x"]))
+    st.sampled_from(("high", "medium", "low")),
+    st.lists(st.sampled_from([f.name for f in FEATURES] + ["x"])),
 )
 def test_every_customer_has_exactly_one_rule_and_it_is_of_their_tier(tier, features):
     assert tier in POLICY.rule_for(tier, features).tiers
@@ -175,7 +195,9 @@ def test_consent_is_a_dimension_of_its_own(tmp_path):
     policy = read_policy(_written(tmp_path, _rule("A") + unsure))
     assert policy.rule_for("high", [], consent="given").name == "A"
     assert policy.rule_for("high", [], consent="unknown").name == "B"
-    lenient = read_policy(_written(tmp_path, "[campaign]\nconsent = 'unless_refused'\n" + _rule("A")))
+    lenient = read_policy(
+        _written(tmp_path, "[campaign]\nconsent = 'unless_refused'\n" + _rule("A"))
+    )
     assert lenient.rule_for("high", [], consent="unknown").name == "A"
 
 

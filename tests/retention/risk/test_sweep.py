@@ -16,7 +16,12 @@ from tests import shop as tiny
 
 
 def test_a_threshold_belongs_to_the_tier_it_opens():
-    assert [tier_of(p, Policy()) for p in (0.5, 0.4999, 0.25, 0.2499)] == ["high", "medium", "medium", "low"]
+    assert [tier_of(p, Policy()) for p in (0.5, 0.4999, 0.25, 0.2499)] == [
+        "high",
+        "medium",
+        "medium",
+        "low",
+    ]
 
 
 @pytest.mark.parametrize("with_model", [True, False])
@@ -35,8 +40,16 @@ def test_a_sweep_adds_up(shop, with_model):
     assert told["revenue_at_risk"] == pytest.approx(at_stake.sum(), abs=0.01)
     assert at_stake.is_monotonic_decreasing
     assert len(told["cohort"]) == 3
-    assert set(told["cohort"][0]) == {"customer_id", "churn_probability", "tier", "expected_value", "reasons"}
-    assert list(found.scores.tier) == list(tiers_of(found.scores.churn_probability.to_numpy(), Policy()))
+    assert set(told["cohort"][0]) == {
+        "customer_id",
+        "churn_probability",
+        "tier",
+        "expected_value",
+        "reasons",
+    }
+    assert list(found.scores.tier) == list(
+        tiers_of(found.scores.churn_probability.to_numpy(), Policy())
+    )
     assert chart(found, Policy()).startswith(b"\x89PNG")
 
 
@@ -62,7 +75,10 @@ def test_without_a_model_the_rules_say_so(shop):
 def test_the_rules_tell_one_order_as_one(shop):
     swept, _ = rules.score(shop.lake, shop.begin + timedelta(days=20))
     said = {
-        reason["text"] for reasons in swept.reasons for reason in reasons if reason["feature"] == "frequency"
+        reason["text"]
+        for reasons in swept.reasons
+        for reason in reasons
+        if reason["feature"] == "frequency"
     }
     assert "1 order ever, fewer than most" in said
 

@@ -11,7 +11,16 @@ import pandas as pd
 from scipy.special import expit
 
 ARMS = ("No E-Mail", "Womens E-Mail", "Mens E-Mail")
-FEATURES = ("recency", "history_segment", "history", "mens", "womens", "zip_code", "newbie", "channel")
+FEATURES = (
+    "recency",
+    "history_segment",
+    "history",
+    "mens",
+    "womens",
+    "zip_code",
+    "newbie",
+    "channel",
+)
 _SEGMENTS = (100, 200, 350, 500, 750, 1000)
 
 
@@ -28,9 +37,14 @@ def hillstrom(customers: int = 64_000, seed: int = 0) -> tuple[pd.DataFrame, dic
     zip_code = rng.choice(["Surburban", "Urban", "Rural"], customers, p=[0.45, 0.40, 0.15])
     channel = rng.choice(["Web", "Phone", "Multichannel"], customers, p=[0.44, 0.44, 0.12])
     base = (
-        -2.3 - 0.07 * (recency - 5.8) - 0.5 * (newbie - 0.5) + 0.15 * np.log(history / 150)
-        + 0.35 * (zip_code == "Rural") + 0.25 * (channel == "Multichannel") + 0.3 * mens * womens
-    )  # fmt: skip
+        -2.3
+        - 0.07 * (recency - 5.8)
+        - 0.5 * (newbie - 0.5)
+        + 0.15 * np.log(history / 150)
+        + 0.35 * (zip_code == "Rural")
+        + 0.25 * (channel == "Multichannel")
+        + 0.3 * mens * womens
+    )
     lift = {
         ARMS[0]: np.zeros(customers),
         ARMS[1]: 0.08 + 0.62 * womens,
@@ -38,19 +52,29 @@ def hillstrom(customers: int = 64_000, seed: int = 0) -> tuple[pd.DataFrame, dic
     }
     probability = {arm: expit(base + lift[arm]) for arm in ARMS}
     segment = rng.choice(ARMS, customers)
-    visits = np.choose(np.searchsorted(sorted(ARMS), segment), [probability[arm] for arm in sorted(ARMS)])
+    visits = np.choose(
+        np.searchsorted(sorted(ARMS), segment), [probability[arm] for arm in sorted(ARMS)]
+    )
     visit = rng.binomial(1, visits)
     bought = np.select([segment == arm for arm in ARMS], [0.054, 0.058, 0.068])  # of who visits
     conversion = visit * rng.binomial(1, bought)
     bins = np.searchsorted(_SEGMENTS, history)
     return pd.DataFrame(
         {
-            "recency": recency, "history_segment": np.char.add("segment ", bins.astype(str)), "history": history,
-            "mens": mens, "womens": womens, "zip_code": zip_code, "newbie": newbie, "channel": channel,
-            "segment": segment, "visit": visit, "conversion": conversion,
+            "recency": recency,
+            "history_segment": np.char.add("segment ", bins.astype(str)),
+            "history": history,
+            "mens": mens,
+            "womens": womens,
+            "zip_code": zip_code,
+            "newbie": newbie,
+            "channel": channel,
+            "segment": segment,
+            "visit": visit,
+            "conversion": conversion,
             "spend": conversion * rng.gamma(4.0, 29.0, customers).round(2),
         }
-    ), probability  # fmt: skip
+    ), probability
 
 
 def against(arm: str | None, **made: Any) -> tuple[pd.DataFrame, np.ndarray]:
@@ -58,5 +82,7 @@ def against(arm: str | None, **made: Any) -> tuple[pd.DataFrame, np.ndarray]:
     table, probability = hillstrom(**made)
     keep = (table["segment"].isin([ARMS[0], arm]) if arm else table["segment"].notna()).to_numpy()
     offered = probability[arm] if arm else (probability[ARMS[1]] + probability[ARMS[2]]) / 2
-    chosen = table[keep].assign(treated=(table["segment"] != ARMS[0]).astype(int)).reset_index(drop=True)
+    chosen = (
+        table[keep].assign(treated=(table["segment"] != ARMS[0]).astype(int)).reset_index(drop=True)
+    )
     return chosen, (offered - probability[ARMS[0]])[keep]

@@ -48,7 +48,9 @@ def test_every_figure_has_an_interval_around_it(report):
 
 
 @pytest.mark.parametrize("chosen", LEARNERS)
-def test_learners_are_told_by_the_names_of_the_field_and_the_usual_one_is_named(report, settings, chosen):
+def test_learners_are_told_by_the_names_of_the_field_and_the_usual_one_is_named(
+    report, settings, chosen
+):
     """It said "effect_modelling", "s_logistic" and "mean, the mean of 2 × 5 folds"."""
     told = printed("bot/evaluate_uplift", {**report[1], "model": chosen}, settings)
     assert not [name for name in LEARNERS if "_" in name and name in told]
@@ -69,7 +71,9 @@ def test_what_was_not_known_before_is_left_out_and_named(report):
     table["row"] = np.arange(len(table))
     left_out = experiment(table, treatment="treated", outcome="visit").left_out
     assert {"segment", "customer", "row", "conversion"} <= set(left_out)
-    asked = experiment(table, treatment="treated", outcome="visit", features=["recency", "conversion"])
+    asked = experiment(
+        table, treatment="treated", outcome="visit", features=["recency", "conversion"]
+    )
     assert list(asked.features) == ["recency", "conversion"]
 
 
@@ -105,7 +109,9 @@ def test_a_mark_that_is_missing_for_the_treated_alone_is_left_out_though_minus_o
 def test_an_infinite_number_counts_as_missing():
     table, _ = against(None, customers=600)
     ratio = table["recency"].astype(float).where(table.index > 3, math.inf)
-    trial = experiment(table.assign(ratio=ratio), treatment="treated", outcome="visit", features=["ratio"])
+    trial = experiment(
+        table.assign(ratio=ratio), treatment="treated", outcome="visit", features=["ratio"]
+    )
     assert trial.features["ratio"].isna().sum() == 4
 
 
@@ -114,8 +120,10 @@ def test_without_any_uplift_to_find_the_interval_holds_zero():
     n = 1200
     trial = Experiment(
         pd.DataFrame({"a": rng.normal(size=n), "b": rng.choice(["x", "y"], n)}),
-        rng.binomial(1, 0.3, n).astype(float), rng.binomial(1, 0.5, n).astype(float), 0.5,
-    )  # fmt: skip
+        rng.binomial(1, 0.3, n).astype(float),
+        rng.binomial(1, 0.5, n).astype(float),
+        0.5,
+    )
     low, high = judge(trial)["selection"]["interval"]
     assert low < 0 < high
 
@@ -173,7 +181,15 @@ def test_it_prints_the_contract(terminal):
     status, out, error = terminal(table, *words, "--json", file="data.parquet")
     assert (status, error) == (0, "")
     said = json.loads(out)
-    assert set(said) >= {"customers", "ate", "metrics", "intervals", "baselines", "model", "seconds"}
+    assert set(said) >= {
+        "customers",
+        "ate",
+        "metrics",
+        "intervals",
+        "baselines",
+        "model",
+        "seconds",
+    }
     assert set(said["metrics"]) == set(METRICS) <= set(said["intervals"])
     assert set(said["baselines"]) >= {"random", "risk"}
     assert said["features"] == ["recency", "womens", "zip_code", "newbie"]
@@ -188,8 +204,16 @@ GOOD = ("--treatment", "treated", "--outcome", "visit")
         (("--treatment", "treted", "--outcome", "visit"), {}, "did you mean 'treated'?"),
         (("--treatment", "treated", "--outcome", "bought"), {}, "the data has no column 'bought'"),
         (("--treatment", "visit", "--outcome", "visit"), {}, "name two columns"),
-        (("--treatment", "segment", "--outcome", "visit"), {}, "say with --control which of them was held out"),
-        (("--treatment", "segment", "--outcome", "visit", "--control", "Nobody"), {}, "has no value 'Nobody'"),
+        (
+            ("--treatment", "segment", "--outcome", "visit"),
+            {},
+            "say with --control which of them was held out",
+        ),
+        (
+            ("--treatment", "segment", "--outcome", "visit", "--control", "Nobody"),
+            {},
+            "has no value 'Nobody'",
+        ),
         (("--treatment", "treated", "--outcome", "spend"), {"spend": 2.5}, "has to be 0 or 1"),
         ((*GOOD, "--features", "visit"), {}, "is the treatment or the outcome itself"),
         (GOOD, {"treated": 1}, "nobody is control"),
@@ -199,7 +223,7 @@ GOOD = ("--treatment", "treated", "--outcome", "visit")
         ((*GOOD, "--features", "nothing"), {"nothing": 1}, "No column is left"),
         ((*GOOD, "recency"), {}, "stands alone"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_has_its_sentence(terminal, words, change, sentence):
     table, _ = against(None, customers=300)
     status, out, error = terminal(table.assign(**change), *words, "--json")

@@ -31,16 +31,24 @@ def _shop(seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
     answers = SENT + pd.to_timedelta(rng.uniform(1, 25, bought.sum()), unit="D")
     events = pd.DataFrame(
         {
-            "customer_id": np.concatenate([who, ids[bought]]), "occurred_at": [*when, *answers],
-            "event_type": "purchase", "item_id": "i1", "amount": 20.0, "currency": "EUR", "source": "shop",
+            "customer_id": np.concatenate([who, ids[bought]]),
+            "occurred_at": [*when, *answers],
+            "event_type": "purchase",
+            "item_id": "i1",
+            "amount": 20.0,
+            "currency": "EUR",
+            "source": "shop",
         }
-    )  # fmt: skip
+    )
     events["order_id"] = [f"o{n}" for n in range(len(events))]
     treatments = pd.DataFrame(
         {
-            "campaign_id": "c1", "customer_id": ids, "arm": np.where(treated, "treatment", "control"), "sent_at": SENT,
+            "campaign_id": "c1",
+            "customer_id": ids,
+            "arm": np.where(treated, "treatment", "control"),
+            "sent_at": SENT,
         }
-    )  # fmt: skip
+    )
     return events, treatments, often
 
 
@@ -77,10 +85,16 @@ def test_a_past_campaign_teaches_whom_an_offer_moves_and_the_next_is_for_them(
 
     later = pd.DataFrame(
         {
-            "customer_id": ids, "occurred_at": NOW + timedelta(hours=1), "event_type": "purchase", "item_id": "i1",
-            "amount": 20.0, "currency": "EUR", "source": "shop", "order_id": [f"later{n}" for n in range(CUSTOMERS)],
+            "customer_id": ids,
+            "occurred_at": NOW + timedelta(hours=1),
+            "event_type": "purchase",
+            "item_id": "i1",
+            "amount": 20.0,
+            "currency": "EUR",
+            "source": "shop",
+            "order_id": [f"later{n}" for n in range(CUSTOMERS)],
         }
-    )  # fmt: skip
+    )
     _import(lake, database, settings, tmp_path, "later", "events", later)
     again, _, _ = past(lake, NOW, window_days=WINDOW)
     np.testing.assert_array_equal(again.outcome, trial.outcome)
@@ -132,19 +146,26 @@ def test_those_are_chosen_who_earn_most_under_budget_and_largest_audience():
     rng = np.random.default_rng(0)
     customers = pd.DataFrame(
         {
-            "customer_id": [f"k{n}" for n in range(500)], "churn_probability": rng.uniform(0.3, 0.9, 500),
-            "expected_value": rng.gamma(4, 20, 500), "rule": rule.name, "tier": "high",
+            "customer_id": [f"k{n}" for n in range(500)],
+            "churn_probability": rng.uniform(0.3, 0.9, 500),
+            "expected_value": rng.gamma(4, 20, 500),
+            "rule": rule.name,
+            "tier": "high",
         }
-    )  # fmt: skip
+    )
     uplift = Predicted(rng.uniform(-0.1, 0.3, 500))
     free, unlimited = _chosen(customers, uplift, policy)
     assert 50 < len(free) < 500
     assert (free["uplift"] > 0).all()
-    tight = policy.model_copy(update={"campaign": policy.campaign.model_copy(update={"max_audience": 20})})
+    tight = policy.model_copy(
+        update={"campaign": policy.campaign.model_copy(update={"max_audience": 20})}
+    )
     few, excluded = _chosen(customers, uplift, tight)
     assert list(few["customer_id"]) == list(free["customer_id"][:20])
     assert excluded == {**unlimited, "beyond_maximum": len(free) - 20}
-    broke = policy.model_copy(update={"campaign": policy.campaign.model_copy(update={"budget": 5.0})})
+    broke = policy.model_copy(
+        update={"campaign": policy.campaign.model_copy(update={"budget": 5.0})}
+    )
     paid, excluded = _chosen(customers, uplift, broke)
     assert 0 < len(paid) < len(free)
     assert excluded == {
@@ -160,14 +181,18 @@ def test_nobody_is_expected_to_buy_with_more_than_certainty():
     rule = next(rule for rule in policy.rules if rule.action == "coupon")
     customers = pd.DataFrame(
         {
-            "customer_id": ["regular", "rare"], "churn_probability": [0.1, 0.9], "expected_value": 100.0,
-            "rule": rule.name, "tier": rule.tiers[0],
+            "customer_id": ["regular", "rare"],
+            "churn_probability": [0.1, 0.9],
+            "expected_value": 100.0,
+            "rule": rule.name,
+            "tier": rule.tiers[0],
         }
-    )  # fmt: skip
+    )
     chosen, _ = _chosen(customers, Predicted(np.array([0.3, 0.3])), policy)
     assert dict(zip(chosen["customer_id"], chosen["uplift"], strict=True)) == {
-        "regular": pytest.approx(0.1), "rare": pytest.approx(0.3),
-    }  # fmt: skip
+        "regular": pytest.approx(0.1),
+        "rare": pytest.approx(0.3),
+    }
 
 
 def _chosen(customers, uplift, policy):

@@ -97,9 +97,14 @@ def test_it_gives_the_same_again_whatever_the_order_of_those_it_scores(name, wom
 @EVERY
 def test_it_takes_missing_numbers_new_words_and_a_propensity_of_each(name, womens):
     table = womens[0].iloc[:1000]
-    X = table[list(FEATURES)].assign(history=table["history"].where(table["newbie"] == 0), nothing=np.nan)
+    X = table[list(FEATURES)].assign(
+        history=table["history"].where(table["newbie"] == 0), nothing=np.nan
+    )
     learner = clone(LEARNERS[name]()).fit(
-        X, table["visit"].to_numpy(), table["treated"].to_numpy(), np.full(len(X), table["treated"].mean())
+        X,
+        table["visit"].to_numpy(),
+        table["treated"].to_numpy(),
+        np.full(len(X), table["treated"].mean()),
     )
     odd = X.head(3).assign(channel="Carrier pigeon", recency=np.nan)
     assert np.isfinite(learner.predict(odd)).all()

@@ -55,7 +55,11 @@ def test_a_perfect_ranking_is_one_and_its_reverse_is_less_than_none():
 
 def test_a_customer_who_counts_twice_is_two_customers():
     rng = np.random.default_rng(0)
-    outcome, treated, uplift = rng.binomial(1, 0.4, 200), rng.binomial(1, 0.6, 200), rng.normal(size=200)
+    outcome, treated, uplift = (
+        rng.binomial(1, 0.4, 200),
+        rng.binomial(1, 0.6, 200),
+        rng.normal(size=200),
+    )
     often = rng.poisson(1.0, 200)
     weighted = Ranking.of(outcome, uplift, treated).measure(np.stack([often, np.ones(200, int)]))
     repeated = figures(*(np.repeat(values, often) for values in (outcome, uplift, treated)))
@@ -74,7 +78,9 @@ def test_the_interval_of_the_bootstrap_is_as_wide_as_new_samples_scatter():
 
     again = [figures(*sample(seed))["qini"] for seed in range(60)]
     ranking = Ranking.of(*sample(99))
-    draws = np.concatenate([ranking.measure(weights)["qini"] for weights in resamples(2000, 200, seed=1)])
+    draws = np.concatenate(
+        [ranking.measure(weights)["qini"] for weights in resamples(2000, 200, seed=1)]
+    )
     assert draws.std() == pytest.approx(np.std(again), rel=0.3)
     low, high = interval(draws)
     assert low < np.mean(again) < high

@@ -16,12 +16,16 @@ REMINDER = {"action": "reminder"}
 A, B = kind(COUPON), kind(REMINDER)
 
 
-def _past(number: int, seed: int, coupon: float, chance_of_coupon=0.5) -> tuple[Experiment, np.ndarray]:
+def _past(
+    number: int, seed: int, coupon: float, chance_of_coupon=0.5
+) -> tuple[Experiment, np.ndarray]:
     """A coupon moves customers with ``likes`` > 0 by ``coupon``, a reminder moves everybody by .05."""
     rng = np.random.default_rng(seed)
     likes, often = rng.normal(size=(2, number))
     treated = rng.random(number) < 0.7
-    first = rng.random(number) < (chance_of_coupon(likes) if callable(chance_of_coupon) else chance_of_coupon)
+    first = rng.random(number) < (
+        chance_of_coupon(likes) if callable(chance_of_coupon) else chance_of_coupon
+    )
     kinds = np.where(treated, np.where(first, A, B), "")
     uplift = treated * np.where(first, coupon * (likes > 0), 0.05)
     ordered = (rng.random(number) < 0.3 + 0.05 * np.tanh(often) + uplift).astype(float)
@@ -64,7 +68,9 @@ def test_offers_are_one_where_too_few_got_them_or_they_do_the_same():
 
 
 def test_nothing_is_said_of_an_offer_for_customers_like_whom_nobody_got_it():
-    trial, kinds = _past(8000, 4, coupon=0.6, chance_of_coupon=lambda likes: np.where(likes > 1, 0.0, 0.5))
+    trial, kinds = _past(
+        8000, 4, coupon=0.6, chance_of_coupon=lambda likes: np.where(likes > 1, 0.0, 0.5)
+    )
     offers = tell_apart(trial, kinds, "t_logistic")
     assert offers is not None
     told = offers.predict(pd.DataFrame({"likes": [-1.0, 4.0], "often": [0.0, 0.0]}))
@@ -96,15 +102,20 @@ def policy(tmp_path) -> Policy:
 def _customers(values: list[float]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "customer_id": [f"k{n}" for n in range(len(values))], "churn_probability": 0.5, "tier": "high",
-            "expected_value": values, "rule": "Coupon",
+            "customer_id": [f"k{n}" for n in range(len(values))],
+            "churn_probability": 0.5,
+            "tier": "high",
+            "expected_value": values,
+            "rule": "Coupon",
         }
-    )  # fmt: skip
+    )
 
 
 def test_each_customer_gets_the_offer_that_earns_most_of_those_the_policy_allows(policy):
     people = _customers([100.0, 100.0, 100.0])
-    told = Predicted(np.full(3, 0.1), {A: np.array([0.2, 0.05, 0.2]), B: np.array([0.05, 0.05, np.nan])})
+    told = Predicted(
+        np.full(3, 0.1), {A: np.array([0.2, 0.05, 0.2]), B: np.array([0.05, 0.05, np.nan])}
+    )
     chosen = by_profit(people, told, policy, 0.3).customers.set_index("customer_id")
     assert chosen["rule"].to_dict() == {"k0": "Coupon", "k1": "Reminder", "k2": "Coupon"}
     assert chosen["uplift"].to_dict() == {"k0": 0.2, "k1": 0.05, "k2": 0.2}
@@ -146,7 +157,9 @@ def test_a_stand_in_without_a_place_is_refused_with_a_sentence(tmp_path, change,
 def test_the_experiment_draws_among_the_same_offers(policy):
     from retention.recommend.bandit import thompson
 
-    vary = policy.model_copy(update={"recommend": policy.recommend.model_copy(update={"vary_offers": True})})
+    vary = policy.model_copy(
+        update={"recommend": policy.recommend.model_copy(update={"vary_offers": True})}
+    )
     people = _customers([1.0, 1.0]).assign(rule=["Coupon", "Reminder"])
     kept = thompson.arms(people, policy)
     assert kept.allowed.sum(axis=1).tolist() == [3, 1]

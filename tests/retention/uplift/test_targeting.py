@@ -38,8 +38,12 @@ def _used(usage: np.ndarray, offer: np.ndarray) -> float:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 3), st.floats(0, 12), st.booleans())
-def test_one_budget_is_kept_and_misses_less_than_one_offer(seed, customers, offers, budget, rounded):
+@given(
+    st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 3), st.floats(0, 12), st.booleans()
+)
+def test_one_budget_is_kept_and_misses_less_than_one_offer(
+    seed, customers, offers, budget, rounded
+):
     profit, cost = _shop(seed, customers, offers, rounded)
     found = choose(profit, [Limit(cost, budget)])
     best = _best(profit, [Limit(cost, budget)])
@@ -70,7 +74,9 @@ def test_a_budget_and_a_number_of_customers_are_both_kept(seed, budget, most):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0, 200), st.floats(0, 200))
-def test_more_budget_never_bounds_lower_and_many_customers_come_close_to_the_bound(seed, one, other):
+def test_more_budget_never_bounds_lower_and_many_customers_come_close_to_the_bound(
+    seed, one, other
+):
     profit, cost = _shop(seed, 300, 3, rounded=False)
     small, large = (choose(profit, [Limit(cost, budget)]) for budget in sorted((one, other)))
     assert small.bound <= large.bound + 1e-6
@@ -94,10 +100,16 @@ def test_customers_who_are_all_alike_still_get_what_the_budget_buys():
 def test_the_profit_of_one_customer_by_hand():
     # p₁ .35, margin 30 of 100, 10 off for half the buyers, .5 for the contact: .35 (30 − 5) − .3 · 30 − .5
     kept = {"discount": 10.0, "redemption": 0.5, "contact": 0.5}
-    earned = incremental_profit(np.array([0.3]), np.array([0.05]), np.array([100.0]), margin=0.3, **kept)
+    earned = incremental_profit(
+        np.array([0.3]), np.array([0.05]), np.array([100.0]), margin=0.3, **kept
+    )
     assert earned == pytest.approx([-0.75])  # a sure thing's discount eats what the uplift brings
-    assert expected_cost(np.array([0.3]), np.array([0.05]), **kept) == pytest.approx([0.35 * 5 + 0.5])
-    more = incremental_profit(np.array([0.3]), np.array([0.15]), np.array([100.0]), margin=0.3, **kept)
+    assert expected_cost(np.array([0.3]), np.array([0.05]), **kept) == pytest.approx(
+        [0.35 * 5 + 0.5]
+    )
+    more = incremental_profit(
+        np.array([0.3]), np.array([0.15]), np.array([100.0]), margin=0.3, **kept
+    )
     assert more == pytest.approx([0.45 * 25 - 9 - 0.5])
 
 
@@ -105,6 +117,8 @@ def test_neslin_agrees_with_the_worked_value():
     said = {"accepting": 0.3, "value": 200, "offer": 10, "contact": 1}
     assert neslin(customers=1e6, targeted=0.1, churners=0.1, **said) == pytest.approx(-430_000)
     assert break_even(**said) == pytest.approx(11 / 67)
-    assert neslin(customers=1e6, targeted=0.1, churners=11 / 67, **said) == pytest.approx(0, abs=1e-6)
+    assert neslin(customers=1e6, targeted=0.1, churners=11 / 67, **said) == pytest.approx(
+        0, abs=1e-6
+    )
     with pytest.raises(ValueError, match="worth nothing"):
         break_even(accepting=0, value=200, offer=0, contact=1)

@@ -74,12 +74,17 @@ def test_a_customer_who_pauses_is_not_a_customer_who_fades(world):
     fitted = hidden_markov.fit(counts, begun)
     pauses = [1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0]
     lasting = [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-    first, second = fitted.no_purchase(fitted.now(np.array([pauses, lasting]), np.zeros(2, dtype=int)), 4)
+    first, second = fitted.no_purchase(
+        fitted.now(np.array([pauses, lasting]), np.zeros(2, dtype=int)), 4
+    )
     assert first < second
 
 
 def test_nobody_and_one_period_are_no_trouble():
     nobody = hidden_markov.fit(np.zeros((0, 1), dtype=int), np.zeros(0, dtype=int))
-    assert nobody.now(np.zeros((0, 1), dtype=int), np.zeros(0, dtype=int)).shape == (0, len(nobody.start))
+    assert nobody.now(np.zeros((0, 1), dtype=int), np.zeros(0, dtype=int)).shape == (
+        0,
+        len(nobody.start),
+    )
     new = hidden_markov.fit(np.array([[1], [2], [1]]), np.zeros(3, dtype=int))
     assert 0 < new.no_purchase(new.now(np.array([[1]]), np.zeros(1, dtype=int)), 4)[0] < 1

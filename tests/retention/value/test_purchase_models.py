@@ -37,7 +37,9 @@ def test_the_worked_values_of_the_cdnow_sample():
 def test_the_published_fits_of_the_cdnow_sample(fitted, name, parameters, mae, rmse):
     x, t_x, age, _ = cdnow.known()
     model = fitted[name]
-    assert model.parameters() == pytest.approx(parameters, rel=5e-3)  # the likelihood is flat along a ridge
+    assert model.parameters() == pytest.approx(
+        parameters, rel=5e-3
+    )  # the likelihood is flat along a ridge
     counts = model.expected(x, t_x, age, cdnow.WEEKS)
     error = counts - cdnow.came()[0]
     assert np.abs(error).mean() == pytest.approx(mae, abs=6e-4)
@@ -45,7 +47,10 @@ def test_the_published_fits_of_the_cdnow_sample(fitted, name, parameters, mae, r
 
 
 def test_log_likelihoods_are_the_published_ones(fitted):
-    sums = {name: float(model.log_likelihood(*cdnow.known()[:3]).sum()) for name, model in fitted.items()}
+    sums = {
+        name: float(model.log_likelihood(*cdnow.known()[:3]).sum())
+        for name, model in fitted.items()
+    }
     assert sums["bg_nbd"] == pytest.approx(-9582.4, abs=0.05)
     assert sums["pareto_nbd"] == pytest.approx(-9595.0, abs=0.05)
 
@@ -103,7 +108,10 @@ def test_no_purchase_is_the_closed_form(fitted, name):
 def test_thousands_of_purchases_and_long_horizons_stay_finite(model):
     x, t_x, age = np.array([0.0, 50, 1000, 5000]), np.array([0.0, 300, 360, 364]), np.full(4, 365.0)
     for horizon in (1.0, 28.0, 20_000.0):
-        for found in (model.expected(x, t_x, age, horizon), model.no_purchase(x, t_x, age, horizon)):
+        for found in (
+            model.expected(x, t_x, age, horizon),
+            model.no_purchase(x, t_x, age, horizon),
+        ):
             assert np.isfinite(found).all()
             assert (found >= 0).all()
 

@@ -12,7 +12,9 @@ from tests.workers.campaigns.steps import ANALYST, LEAD, POLICY
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """The tiny shop, built once; every test gets a copy."""
-    shop = tiny.build(tmp_path_factory.mktemp("campaigns") / "home", customers=120, items=30, days=100)
+    shop = tiny.build(
+        tmp_path_factory.mktemp("campaigns") / "home", customers=120, items=30, days=100
+    )
     (shop.settings.home / "policy.toml").write_text(POLICY)
     with readonly.shared(shop) as made:
         yield made

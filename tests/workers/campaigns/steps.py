@@ -94,7 +94,11 @@ def bring(desk, event_type, at, customers) -> None:
     rows = {"customer_id": customers, "event_type": event_type, "occurred_at": at, "source": "shop"}
     if event_type == "purchase":
         order = f"{at:%Y%m%d%H%M}"
-        rows |= {"order_id": [f"{order}-{who}" for who in customers], "amount": 50.0, "currency": "EUR"}
+        rows |= {
+            "order_id": [f"{order}-{who}" for who in customers],
+            "amount": 50.0,
+            "currency": "EUR",
+        }
     file = desk.settings.home / f"{event_type}-{at:%Y%m%d%H%M}.parquet"
     pd.DataFrame(rows).to_parquet(file)
     import_files(desk.lake, desk.database, desk.settings, "events", [str(file)], listener=LISTENER)
@@ -107,7 +111,9 @@ def campaign_of(desk, campaign_id) -> Campaign:
 
 def messages(desk, key=None) -> str:
     with desk.database.reading() as session:
-        rows = session.scalars(select(Outbox).where(Outbox.key == key) if key else select(Outbox)).all()
+        rows = session.scalars(
+            select(Outbox).where(Outbox.key == key) if key else select(Outbox)
+        ).all()
     return "\n".join(str(row.payload) for row in rows)
 
 
@@ -121,7 +127,9 @@ def items_offered(desk, campaign_id) -> dict[str, list[str]]:
 
 def rows_of_file(desk, campaign_id) -> set[str]:
     """Whom the file of codes that is taken now names."""
-    job = run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD, key=f"file {clock.wall()}")
+    job = run(
+        desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD, key=f"file {clock.wall()}"
+    )
     assert job.error is None
     with desk.database.reading() as session:
         sent = session.scalars(
@@ -143,7 +151,11 @@ def teaches_nothing(desk, campaign_id) -> None:
     with desk.database.transaction() as session:
         assert closing.teaching_nothing(session, desk.settings) == {campaign_id}
         assert decisions(
-            desk.lake, session, desk.settings, clock.now(), closing.teaching_nothing(session, desk.settings)
+            desk.lake,
+            session,
+            desk.settings,
+            clock.now(),
+            closing.teaching_nothing(session, desk.settings),
         ).empty
         assert learnt_prior(session, desk.settings, load_policy(desk.settings)).campaigns == 0
     job = run(desk, CampaignDraft(tier="low"), ANALYST, key="the next one")
@@ -153,7 +165,9 @@ def teaches_nothing(desk, campaign_id) -> None:
 
 def arms_of(desk, campaign_id) -> list[str]:
     with desk.database.reading() as session:
-        return list(session.scalars(select(Assignment.arm).where(Assignment.campaign_id == campaign_id)))
+        return list(
+            session.scalars(select(Assignment.arm).where(Assignment.campaign_id == campaign_id))
+        )
 
 
 def with_policy(desk, folder, text: str) -> tiny.Shop:
@@ -161,7 +175,11 @@ def with_policy(desk, folder, text: str) -> tiny.Shop:
     policy = folder / "policy.toml"
     policy.write_text(text)
     return tiny.Shop(
-        desk.settings.model_copy(update={"policy": policy}), desk.database, desk.lake, desk.begin, desk.end
+        desk.settings.model_copy(update={"policy": policy}),
+        desk.database,
+        desk.lake,
+        desk.begin,
+        desk.end,
     )
 
 

@@ -53,7 +53,9 @@ def test_who_joined_another_campaign_under_an_id_that_is_theirs_too_by_now_is_le
     """Ids were compared as they were written, so that a customer who had been merged got both campaigns."""
     first, second = drafted(desk), drafted(desk, name="More people")
     with desk.database.transaction() as session:
-        ids = sorted(session.scalars(select(Assignment.customer_id).where(Assignment.campaign_id == first)))
+        ids = sorted(
+            session.scalars(select(Assignment.customer_id).where(Assignment.campaign_id == first))
+        )
         kept = {first: ids[:40], second: ids[40:]}
         for campaign_id, mine in kept.items():
             session.execute(
@@ -70,7 +72,9 @@ def test_who_joined_another_campaign_under_an_id_that_is_theirs_too_by_now_is_le
             campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
             campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
     with desk.database.reading() as session:
-        out = select(Assignment.campaign_id, Assignment.customer_id).where(Assignment.arm == "excluded")
+        out = select(Assignment.campaign_id, Assignment.customer_id).where(
+            Assignment.arm == "excluded"
+        )
         assert set(session.execute(out).tuples()) == {(second, ids[40]), (second, ids[41])}
 
 
@@ -82,9 +86,15 @@ def test_what_would_go_to_nobody_any_more_is_not_approved(desk):
             campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
     with desk.database.transaction() as session:
         campaigns.approve(session, desk.settings, first, 1, LEAD)
-    with pytest.raises(Conflict, match="would go to nobody"), desk.database.transaction() as session:
+    with (
+        pytest.raises(Conflict, match="would go to nobody"),
+        desk.database.transaction() as session,
+    ):
         campaigns.approve(session, desk.settings, second, 1, LEAD)
-    assert (campaign_of(desk, second).state, set(arms_of(desk, second))) == ("submitted", {"audience"})
+    assert (campaign_of(desk, second).state, set(arms_of(desk, second))) == (
+        "submitted",
+        {"audience"},
+    )
 
 
 def test_roles_hold_and_the_operator_cannot_approve(desk):
@@ -104,7 +114,9 @@ def test_roles_hold_and_the_operator_cannot_approve(desk):
     with desk.database.transaction() as session:
         campaigns.approve(session, desk.settings, campaign_id, 2, "U0ADMIN")
     with desk.database.reading() as session:
-        offers = session.scalars(select(Assignment.offer).where(Assignment.campaign_id == campaign_id)).all()
+        offers = session.scalars(
+            select(Assignment.offer).where(Assignment.campaign_id == campaign_id)
+        ).all()
     assert {offer["discount"] for offer in offers if offer["action"] == "coupon"} == {0.12}
 
 
@@ -131,7 +143,9 @@ def test_what_nobody_decides_on_expires_and_can_be_edited_again(desk):
         campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
     with desk.database.transaction() as session:
         assert (
-            campaigns.edit(session, desk.settings, campaign_id, 1, ANALYST, Changes(name="Again")).version
+            campaigns.edit(
+                session, desk.settings, campaign_id, 1, ANALYST, Changes(name="Again")
+            ).version
             == 2
         )
 

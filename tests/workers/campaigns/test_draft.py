@@ -47,7 +47,9 @@ def test_a_draft_says_who_what_and_how_sure(desk):
         "'text': 'Win back <!channel> & friends'", ""
     )  # plain text is no markup
     with desk.database.reading() as session:
-        offers = session.scalars(select(Assignment.offer).where(Assignment.campaign_id == campaign_id)).all()
+        offers = session.scalars(
+            select(Assignment.offer).where(Assignment.campaign_id == campaign_id)
+        ).all()
     assert len(offers) == body["audience"]
     assert all(offer["items"] and offer["items"][0]["title"] for offer in offers)
     # a tenth is drawn to learn from: a list of that may be of nothing but what was bought before
@@ -62,10 +64,15 @@ def test_a_draft_says_who_what_and_how_sure(desk):
     ("rules", "says"),
     [
         ("", "has no rules"),
-        ('[[rules]]\nname = "N"\ntiers = ["low"]\naction = "nothing"\n', "does nothing, by all of its rules"),
+        (
+            '[[rules]]\nname = "N"\ntiers = ["low"]\naction = "nothing"\n',
+            "does nothing, by all of its rules",
+        ),
     ],
 )
-def test_a_policy_that_does_nothing_is_told_before_a_sweep_is_made_for_it(desk, monkeypatch, rules, says):
+def test_a_policy_that_does_nothing_is_told_before_a_sweep_is_made_for_it(
+    desk, monkeypatch, rules, says
+):
     from retention.risk import sweep
 
     monkeypatch.setattr(sweep, "sweep", None)
@@ -75,7 +82,9 @@ def test_a_policy_that_does_nothing_is_told_before_a_sweep_is_made_for_it(desk, 
     assert "RETENTION_POLICY" in said
 
 
-def test_what_past_campaigns_taught_chooses_the_audience_and_the_draft_says_which(desk, monkeypatch):
+def test_what_past_campaigns_taught_chooses_the_audience_and_the_draft_says_which(
+    desk, monkeypatch
+):
     from retention.uplift import experiments
 
     class ByFrequency(UpliftLearner):
@@ -86,7 +95,9 @@ def test_what_past_campaigns_taught_chooses_the_audience_and_the_draft_says_whic
     assert first.name.startswith("High, medium and low risk, ")
     assert first.body["targeting"]["by"] == "risk"
     assert "no past campaign had a hold-out" in messages(desk, first.post_key)
-    taught = experiments.Uplift("learnt", 2, 900, "s_logistic", 0.08, 0.03, 0.13, ByFrequency(), mean=0.2)
+    taught = experiments.Uplift(
+        "learnt", 2, 900, "s_logistic", 0.08, 0.03, 0.13, ByFrequency(), mean=0.2
+    )
     monkeypatch.setattr(experiments, "learn", lambda *args, **kwargs: taught)
     campaign = campaign_of(desk, drafted(desk, name="Persuadable"))
     assert campaign.body["targeting"]["by"] == "uplift"
@@ -97,7 +108,9 @@ def test_what_past_campaigns_taught_chooses_the_audience_and_the_draft_says_whic
     with desk.database.reading() as session:
         people = session.execute(told.where(Assignment.campaign_id == campaign.id)).all()
     # only they are worth it, and who stays anyway cannot be moved as far
-    assert line["uplift_sales"] == pytest.approx(sum(min(0.4, churns) * value for churns, value in people))
+    assert line["uplift_sales"] == pytest.approx(
+        sum(min(0.4, churns) * value for churns, value in people)
+    )
     assert campaign.body["targeting"]["qini_low"] == 0.03
     card = messages(desk, campaign.post_key)
     assert "Chosen by expected incremental profit" in card
@@ -109,7 +122,10 @@ def test_a_draft_says_how_many_items_customers_would_be_shown_by_their_ids(desk)
     """A shop that has imported its orders alone wrote "Picked for you: i017" to its customers."""
     first = campaign_of(desk, drafted(desk))
     assert (first.body["untitled"], "no title" in messages(desk, first.post_key)) == (0, False)
-    items, file = desk.lake.table("items").execute()["item_id"], desk.settings.home / "untitled.parquet"
+    items, file = (
+        desk.lake.table("items").execute()["item_id"],
+        desk.settings.home / "untitled.parquet",
+    )
     pd.DataFrame({"item_id": items, "title": ""}).to_parquet(file)
     import_files(desk.lake, desk.database, desk.settings, "items", [str(file)])
     second = campaign_of(desk, drafted(desk, name="Untitled"))
@@ -150,7 +166,9 @@ def test_where_only_those_are_left_who_would_be_held_out_that_is_the_reason_said
             .limit(3)
         ).all()
         session.execute(
-            delete(Assignment).where(Assignment.campaign_id == first, Assignment.customer_id.in_(held_out))
+            delete(Assignment).where(
+                Assignment.campaign_id == first, Assignment.customer_id.in_(held_out)
+            )
         )
         for campaign_id in (first, second):
             campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
@@ -173,7 +191,9 @@ def test_a_draft_is_for_as_many_as_the_budget_pays_for(desk, tmp_path):
     assert body.audience + body.excluded["beyond_budget"] == everybody.audience
     assert "beyond the budget" in messages(desk, campaign.post_key)
     with desk.database.transaction() as session:
-        assert campaigns.submit(session, desk.settings, campaign.id, 1, ANALYST).state == "submitted"
+        assert (
+            campaigns.submit(session, desk.settings, campaign.id, 1, ANALYST).state == "submitted"
+        )
     none = run(with_budget(desk, tmp_path, 0.001), CampaignDraft(tier="low"), ANALYST, key="none")
     assert "beyond the budget" in none.error
 

@@ -70,9 +70,14 @@ def test_the_result_that_is_asked_for_says_so_too(desk, closed):
     bring(desk, "purchase", ends - timedelta(days=9), _arm(desk, closed, "treatment"))
     campaign = described(campaign_of(desk, closed))
     shown = render.message(
-        "campaign/result", campaign=campaign, measured=campaign["result"], with_chart=False,
-        treated=10, control=2, zone="UTC",
-    )  # fmt: skip
+        "campaign/result",
+        campaign=campaign,
+        measured=campaign["result"],
+        with_chart=False,
+        treated=10,
+        control=2,
+        zone="UTC",
+    )
     assert "Orders of its window came in later" in str(shown.blocks)
     typed = templating.text(
         "terminal/campaign/result.txt.j2",

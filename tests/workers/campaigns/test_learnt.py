@@ -19,7 +19,10 @@ from tests.shop import BEGIN, Shop
 from tests.workers.campaigns.steps import ANALYST, campaign_of, drafted, messages
 
 PAST, NEXT, HOLDOUT = 2400, 1000, 0.4
-SENT = (BEGIN + timedelta(days=120), BEGIN + timedelta(days=124))  # two campaigns, each to half of the people
+SENT = (
+    BEGIN + timedelta(days=120),
+    BEGIN + timedelta(days=124),
+)  # two campaigns, each to half of the people
 NOW = BEGIN + timedelta(days=190)  # by then none of them is active any more; others are
 AUDIENCE = 300
 POLICY = f"""
@@ -60,28 +63,37 @@ def _tables(people: simulate.Customers) -> dict[str, pd.DataFrame]:
     return {
         "events": pd.DataFrame(
             {
-                "customer_id": lines["customer_id"], "order_id": [f"o{n}" for n in range(len(lines))],
-                "occurred_at": lines["until"] - pd.to_timedelta(back, unit="D"), "event_type": "purchase",
-                "item_id": "i1", "amount": lines["spend"], "currency": "EUR", "source": "shop",
+                "customer_id": lines["customer_id"],
+                "order_id": [f"o{n}" for n in range(len(lines))],
+                "occurred_at": lines["until"] - pd.to_timedelta(back, unit="D"),
+                "event_type": "purchase",
+                "item_id": "i1",
+                "amount": lines["spend"],
+                "currency": "EUR",
+                "source": "shop",
                 "discount": np.where(discounted, 0.15 * lines["spend"], 0.0),
             }
         ),
         "customers": pd.DataFrame({"customer_id": ids, "marketing_consent": True}),
         "treatments": pd.DataFrame(
             {
-                "campaign_id": np.array(["past1", "past2"])[half], "customer_id": ids, "sent_at": until,
+                "campaign_id": np.array(["past1", "past2"])[half],
+                "customer_id": ids,
+                "sent_at": until,
                 "arm": np.where(treated, "treatment", "control"),
                 "purchased": rng.random(number) < people.stays + treated * people.uplift,
             }
         ).head(PAST),
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
 def two_learners(monkeypatch):
     """The usual one, and the simplest; the others only cost time."""
     names = ("effect_modelling", "risk_modelling")
-    evaluating = sys.modules["retention.uplift.evaluate"]  # the package's `evaluate` is the function
+    evaluating = sys.modules[
+        "retention.uplift.evaluate"
+    ]  # the package's `evaluate` is the function
     monkeypatch.setattr(evaluating, "LEARNERS", {name: LEARNERS[name] for name in names})
 
 
@@ -112,10 +124,17 @@ def test_a_draft_learns_whom_an_offer_moves_and_is_for_them_rather_than_for_who_
     truth = _people().uplift
     campaign = campaign_of(desk, learnt := drafted(desk, name="Persuadable"))
     told = campaign.body["targeting"]
-    assert (told["by"], told["why"], told["campaigns"], told["customers"]) == ("uplift", "learnt", 2, PAST)
+    assert (told["by"], told["why"], told["campaigns"], told["customers"]) == (
+        "uplift",
+        "learnt",
+        2,
+        PAST,
+    )
     assert told["qini_low"] > 0
     card = messages(desk, campaign.post_key)
-    assert "Chosen by expected incremental profit: past campaigns taught whom an offer moves" in card
+    assert (
+        "Chosen by expected incremental profit: past campaigns taught whom an offer moves" in card
+    )
     assert "They do not tell offers apart" in card
 
     forgotten = (

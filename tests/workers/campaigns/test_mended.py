@@ -50,7 +50,9 @@ def test_it_is_tried_again_until_it_is_mended(desk, monkeypatch, breaks, waits_a
     assert _ticked(desk) == []
     with desk.database.reading() as session:
         assert session.scalars(select(Job.id).where(Job.kind == "campaign_send")).one()
-        treated = session.scalars(select(Send.customer_id).where(Send.campaign_id == campaign_id)).all()
+        treated = session.scalars(
+            select(Send.customer_id).where(Send.campaign_id == campaign_id)
+        ).all()
     assert len(treated) == len(set(treated)) > 0
     assert "It is live" in messages(desk)
 
@@ -78,7 +80,9 @@ def test_what_is_sent_days_late_holds_and_is_measured_from_then_on(desk, monkeyp
     until = coupons.valid_until(clock.now(), campaign.body["expires_days"], desk.settings.zone)
     with desk.database.reading() as session:
         assert set(session.scalars(select(Coupon.expires_at))) == {until}
-    assert set(desk.lake.table("treatments").sent_at.execute()) == {clock.now().replace(tzinfo=None)}
+    assert set(desk.lake.table("treatments").sent_at.execute()) == {
+        clock.now().replace(tzinfo=None)
+    }
 
 
 def test_what_cannot_be_sent_while_its_approval_holds_is_stopped(desk, monkeypatch):
@@ -90,7 +94,10 @@ def test_what_cannot_be_sent_while_its_approval_holds_is_stopped(desk, monkeypat
     assert (campaign.state, campaign.window_ends_at) == ("cancelled", None)
     with desk.database.reading() as session:
         assert set(session.scalars(select(Coupon.state))) == {"void"}
-    assert "stopped it: It could not be sent before its approval expired; draft it anew." in messages(desk)
+    assert (
+        "stopped it: It could not be sent before its approval expired; draft it anew."
+        in messages(desk)
+    )
 
 
 def test_a_sending_that_is_under_way_when_its_approval_ends_is_not_stopped(desk, monkeypatch):

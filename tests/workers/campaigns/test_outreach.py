@@ -34,9 +34,14 @@ def mail(desk):
     url = f"smtp://127.0.0.1:{server.port}/?from=offers@shop.example"
     home = desk.settings.home
     settings = Settings(
-        home=home, policy=home / "policy.toml", smtp_url=url, public_url="https://crm.shop.example", admins="U0ADMIN",
-        send_rate=1000, _env_file=None,
-    )  # fmt: skip
+        home=home,
+        policy=home / "policy.toml",
+        smtp_url=url,
+        public_url="https://crm.shop.example",
+        admins="U0ADMIN",
+        send_rate=1000,
+        _env_file=None,
+    )
     yield replace(desk, settings=settings), inbox
     server.stop()
 
@@ -65,14 +70,20 @@ def test_a_copy_whose_process_died_is_sent_by_the_next_where_the_platform_drops_
     """It had failed for good: its customer was not among those whose address the next run had looked up."""
     with Platform() as platform:
         settings = desk.settings.model_copy(
-            update={"webhook_url": SecretStr(platform.url), "webhook_key": SecretStr(KEY.decode()), "public_url": "https://crm.shop.example"}
-        )  # fmt: skip
+            update={
+                "webhook_url": SecretStr(platform.url),
+                "webhook_key": SecretStr(KEY.decode()),
+                "public_url": "https://crm.shop.example",
+            }
+        )
         shop = replace(desk, settings=settings)
         campaign_id = live(shop)
         with shop.database.transaction() as session:
             dead = sends.claim(session, campaign_id, "dead", clock.now())
             session.execute(
-                update(Send).where(Send.id == dead.id).values(lease_until=clock.wall() - timedelta(seconds=1))
+                update(Send)
+                .where(Send.id == dead.id)
+                .values(lease_until=clock.wall() - timedelta(seconds=1))
             )
         (job,) = [job for job in _tick(shop) if job.kind == "campaign_deliver"]
         with shop.database.transaction() as session:
@@ -101,11 +112,21 @@ def test_what_cannot_be_sent_for_long_is_tried_at_longer_intervals(mail, monkeyp
             settings = shop.settings.model_copy(
                 update={"mail server": away, "setting": {"public_url": ""}, "bug": {}}[breaks]
             )
-            return any(job.kind == "campaign_deliver" for job in _tick(replace(shop, settings=settings)))
+            return any(
+                job.kind == "campaign_deliver" for job in _tick(replace(shop, settings=settings))
+            )
 
-    assert [minutes for minutes in (0, 1, 2, 60, 61, 65, 67, 300, 301, 314, 316) if tried(minutes)] == [
-        0, 1, 2, 60, 67, 300, 316,
-    ]  # fmt: skip
+    assert [
+        minutes for minutes in (0, 1, 2, 60, 61, 65, 67, 300, 301, 314, 316) if tried(minutes)
+    ] == [
+        0,
+        1,
+        2,
+        60,
+        67,
+        300,
+        316,
+    ]
     monkeypatch.setattr(clock, "wall", lambda: wall + timedelta(minutes=332))
     _tick(shop)  # mended
     assert inbox.addresses
@@ -124,7 +145,9 @@ def test_a_jump_of_the_time_machine_makes_no_intervals_longer(mail, monkeypatch)
     assert inbox.addresses
 
 
-def test_copies_that_are_released_long_after_the_others_are_tried_each_minute_at_first(mail, monkeypatch):
+def test_copies_that_are_released_long_after_the_others_are_tried_each_minute_at_first(
+    mail, monkeypatch
+):
     """Where nothing was to be sent meanwhile, the server has not been away since the last copy."""
     shop, inbox = mail
     campaign_id, wall = live(shop), clock.wall()
@@ -176,12 +199,16 @@ def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
     with shop.database.transaction() as session:
         session.get_one(Job, job.id).idem_key = "half a minute ago"
     with shop.database.transaction() as session:
-        treated = sorted(session.scalars(select(Assignment.customer_id).where(Assignment.arm == "treatment")))
+        treated = sorted(
+            session.scalars(select(Assignment.customer_id).where(Assignment.arm == "treatment"))
+        )
         codes = dict(session.execute(select(Coupon.customer_id, Coupon.code)).tuples().all())
         session.add(Suppression(customer_id=treated[0], source="unsubscribe"))
     customers = shop.lake.table("customers").execute().set_index("customer_id")
     refused = treated[1]
-    shop.lake.upsert("customers", customers.loc[[refused]].reset_index().assign(marketing_consent=False))
+    shop.lake.upsert(
+        "customers", customers.loc[[refused]].reset_index().assign(marketing_consent=False)
+    )
     jobs = _tick(shop)
     assert [(job.kind, job.error) for job in jobs if job.kind == "campaign_deliver"] == [
         ("campaign_deliver", None)
@@ -195,13 +222,16 @@ def test_approved_it_goes_to_who_was_treated_and_still_consents(mail):
     assert set(inbox.addresses) == wanted
     assert set(inbox.addresses.values()) == {1}
     texts = {
-        mail["To"].addresses[0].addr_spec: mail.get_body(("plain",)).get_content() for mail in inbox.mails
+        mail["To"].addresses[0].addr_spec: mail.get_body(("plain",)).get_content()
+        for mail in inbox.mails
     }
     assert all(codes[who] in texts[emails[who]] for who in codes if emails[who] in texts)
     said = messages(shop, f"campaign:{campaign_id}:delivered:1")
     assert f"{len(wanted)} copies sent" in said
     assert not any(code in messages(shop) for code in codes.values())
-    assert not [job for job in _tick(shop) if job.kind == "campaign_deliver"]  # nothing is left to do
+    assert not [
+        job for job in _tick(shop) if job.kind == "campaign_deliver"
+    ]  # nothing is left to do
 
     job = run(
         shop, CampaignPreview(campaign_id=campaign_id), LEAD
@@ -278,8 +308,12 @@ def test_nobody_is_written_to_in_their_quiet_hours(mail):
     _tick(shop)
     assert {zone_of[to] for to in inbox.addresses} == {"Asia/Kathmandu"}
     with shop.database.transaction() as session:
-        assert schedule.next_due(session, shop.settings, clock.now()) == clock.now() + timedelta(hours=3)
-    clock.configure(fixed=clock.now() + timedelta(hours=3))  # 08:00 UTC, for the time machine within a minute
+        assert schedule.next_due(session, shop.settings, clock.now()) == clock.now() + timedelta(
+            hours=3
+        )
+    clock.configure(
+        fixed=clock.now() + timedelta(hours=3)
+    )  # 08:00 UTC, for the time machine within a minute
     _tick(shop)
     assert {zone_of[to] for to in inbox.addresses} == {"Asia/Kathmandu", "Mars/Base", ""}
     with shop.database.reading() as session:
@@ -287,7 +321,9 @@ def test_nobody_is_written_to_in_their_quiet_hours(mail):
 
 
 @pytest.mark.parametrize("gone", ["the channel", "the policy"])
-def test_what_waits_of_a_campaign_that_is_over_is_given_up_without_the_settings_of_sending(desk, gone):
+def test_what_waits_of_a_campaign_that_is_over_is_given_up_without_the_settings_of_sending(
+    desk, gone
+):
     """A job a minute refused for ever, for a mail server whose setting was gone."""
     live(desk)
     with desk.database.transaction() as session:

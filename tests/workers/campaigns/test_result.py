@@ -61,7 +61,9 @@ def test_the_whole_way_to_a_result(desk):
     with desk.database.reading() as session:
         arms = dict(
             session.execute(
-                select(Assignment.customer_id, Assignment.arm).where(Assignment.campaign_id == campaign_id)
+                select(Assignment.customer_id, Assignment.arm).where(
+                    Assignment.campaign_id == campaign_id
+                )
             )
             .tuples()
             .all()
@@ -97,7 +99,9 @@ def test_the_whole_way_to_a_result(desk):
     assert closed.state == "closed"
     assert "Incremental profit" in messages(desk, f"campaign:{campaign_id}:result:1")
     with desk.database.reading() as session:
-        posted = session.scalars(select(Outbox).where(Outbox.key == f"campaign:{campaign_id}:result:1")).one()
+        posted = session.scalars(
+            select(Outbox).where(Outbox.key == f"campaign:{campaign_id}:result:1")
+        ).one()
     assert posted.thread_key == closed.post_key
 
 
@@ -123,7 +127,9 @@ def test_it_is_not_measured_before_the_orders_of_its_window_are_there(desk):
 
 def test_days_of_the_window_without_any_order_are_told_with_the_result(desk, monkeypatch):
     campaign_id = live(desk)
-    monkeypatch.setattr(missing_days, "missing_days", lambda *window: [date(2025, 4, 20), date(2025, 4, 21)])
+    monkeypatch.setattr(
+        missing_days, "missing_days", lambda *window: [date(2025, 4, 20), date(2025, 4, 21)]
+    )
     go_on(desk, days=29)
     measured = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
     assert measured.result["missing_days"] == ["2025-04-20", "2025-04-21"]
@@ -170,7 +176,9 @@ def test_where_nobody_buys_after_the_window_it_is_measured_some_days_later(desk)
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_where_its_orders_never_come_it_is_closed_without_a_result_and_nothing_is_learnt(desk, stopped):
+def test_where_its_orders_never_come_it_is_closed_without_a_result_and_nothing_is_learnt(
+    desk, stopped
+):
     """It was looked at each day for ever, and nobody could end it."""
     campaign_id = live(desk)
     if stopped:
@@ -269,7 +277,9 @@ def test_a_call_list_that_nobody_took_is_no_file_of_codes(desk):
     with desk.database.transaction() as session:
         first = session.scalars(select(Send.id).order_by(Send.id).limit(2)).all()
         session.execute(update(Send).values(channel="email", state="sent", sent_at=clock.now()))
-        session.execute(update(Send).where(Send.id.in_(first)).values(channel="call", state="queued"))
+        session.execute(
+            update(Send).where(Send.id.in_(first)).values(channel="call", state="queued")
+        )
         used = session.scalars(select(Coupon).order_by(Coupon.code).limit(1)).one()
         used.state, used.redeemed_at = "redeemed", clock.now() + timedelta(days=1)
     go_on(desk, days=29)
@@ -315,7 +325,10 @@ def test_stopping_a_live_campaign_voids_its_codes(desk):
     go_on(desk, days=29)
     measured = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
     assert measured.error is None
-    assert (campaign_of(desk, campaign_id).state, measured.result["advice"]) == ("cancelled", "too_small")
+    assert (campaign_of(desk, campaign_id).state, measured.result["advice"]) == (
+        "cancelled",
+        "too_small",
+    )
     assert "stopped while it was live" in messages(desk)
     assert f"{measured.result['left_out']} customers of the treated were left out" in messages(desk)
     assert f"(the campaign was stopped: {measured.result['left_out']})" in messages(desk)
@@ -340,7 +353,9 @@ def test_what_a_stopped_campaign_did_not_send_was_received_by_nobody(desk, monke
         if before != "it is live":
             some = select(Send.id).where(Send.campaign_id == campaign_id)
             some = some.limit(1) if before == "a copy is sent" else some
-            session.execute(update(Send).where(Send.id.in_(some)).values(state="sent", sent_at=clock.now()))
+            session.execute(
+                update(Send).where(Send.id.in_(some)).values(state="sent", sent_at=clock.now())
+            )
         treated = dict(session.execute(select(Send.customer_id, Send.state)).all())
         campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong price")
     reached = {who for who, state in treated.items() if state == "sent"}
@@ -355,7 +370,10 @@ def test_what_a_stopped_campaign_did_not_send_was_received_by_nobody(desk, monke
 
 def test_a_live_campaign_can_be_looked_at_and_nothing_changes(desk):
     campaign_id = approved(desk)
-    assert "once it is live" in run(desk, CampaignLook(campaign_id=campaign_id), LEAD, key="early").error
+    assert (
+        "once it is live"
+        in run(desk, CampaignLook(campaign_id=campaign_id), LEAD, key="early").error
+    )
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD)
     looked = run(desk, CampaignLook(campaign_id=campaign_id), LEAD, key="on its first day")
@@ -392,7 +410,9 @@ def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
     with desk.database.reading() as session:
         offers = dict(
             session.execute(
-                select(Assignment.customer_id, Assignment.offer).where(Assignment.campaign_id == campaign_id)
+                select(Assignment.customer_id, Assignment.offer).where(
+                    Assignment.campaign_id == campaign_id
+                )
             ).all()
         )
         treated = session.scalars(
@@ -406,20 +426,27 @@ def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
     for offer in offers.values():
         blend, rule = offer["arm"].split("|")
         assert rule == offer["rule"]
-        chance = 1.0 if offer["action"] == "reminder" else 0.9 + 0.1 / 3 if blend == "both" else 0.1 / 3
+        chance = (
+            1.0 if offer["action"] == "reminder" else 0.9 + 0.1 / 3 if blend == "both" else 0.1 / 3
+        )
         assert offer["propensity"] == pytest.approx(chance)
         if blend == "new":
             assert "buy_again" not in {item["source"] for item in offer["items"]}
     assert {one.customer_id for one in shown} == {who for who in treated if offers[who]["items"]}
     assert all(
-        (one.arm, one.propensity) == (offers[one.customer_id]["arm"], offers[one.customer_id]["propensity"])
+        (one.arm, one.propensity)
+        == (offers[one.customer_id]["arm"], offers[one.customer_id]["propensity"])
         for one in shown
     )
     first = shown[0]
     later = clock.now() + timedelta(days=40)
     with desk.database.transaction() as session:
         assert decisions(
-            desk.lake, session, desk.settings, clock.now(), closing.teaching_nothing(session, desk.settings)
+            desk.lake,
+            session,
+            desk.settings,
+            clock.now(),
+            closing.teaching_nothing(session, desk.settings),
         ).empty  # its window has not ended
         feedback.record(
             session,
@@ -430,16 +457,25 @@ def test_every_chance_is_logged_from_the_draft_to_what_came_of_it(desk):
         )
     bought = pd.DataFrame(
         {
-            "customer_id": [first.customer_id], "event_type": "purchase", "item_id": first.item_id, "order_id": "new",
-            "occurred_at": [first.shown_at + timedelta(days=2)], "amount": 3.0, "quantity": 1,
+            "customer_id": [first.customer_id],
+            "event_type": "purchase",
+            "item_id": first.item_id,
+            "order_id": "new",
+            "occurred_at": [first.shown_at + timedelta(days=2)],
+            "amount": 3.0,
+            "quantity": 1,
         }
-    )  # fmt: skip
+    )
     file = desk.settings.home / "bought.parquet"
     bought.to_parquet(file)
     import_files(desk.lake, desk.database, desk.settings, "events", [str(file)], listener=LISTENER)
     with desk.database.reading() as session:
         lines = decisions(
-            desk.lake, session, desk.settings, later, closing.teaching_nothing(session, desk.settings)
+            desk.lake,
+            session,
+            desk.settings,
+            later,
+            closing.teaching_nothing(session, desk.settings),
         ).set_index("customer_id")
     assert sorted(lines.index) == sorted(treated)
     assert (lines["propensity"] == [offers[who]["propensity"] for who in lines.index]).all()
@@ -455,5 +491,9 @@ def test_the_bandit_is_refused_as_long_as_it_cannot_be_judged(desk):
     desk.settings.policy.write_text(POLICY + "[recommend]\nexperiment = 0.0\n")
     campaign_id = drafted(desk, name="without")
     with desk.database.reading() as session:
-        offers = session.scalars(select(Assignment.offer).where(Assignment.campaign_id == campaign_id)).all()
-    assert {(offer["arm"].split("|")[0], offer["propensity"]) for offer in offers} == {("both", 1.0)}
+        offers = session.scalars(
+            select(Assignment.offer).where(Assignment.campaign_id == campaign_id)
+        ).all()
+    assert {(offer["arm"].split("|")[0], offer["propensity"]) for offer in offers} == {
+        ("both", 1.0)
+    }

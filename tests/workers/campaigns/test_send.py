@@ -69,7 +69,8 @@ def test_what_takes_the_place_of_a_sold_out_item_is_of_the_kind_that_was_drawn(d
         (who, item)
         for who, items in items_offered(desk, campaign_id).items()
         for item in items
-        if item not in before[who] and had[who] - gone  # of who had nothing else the list is what is popular
+        if item not in before[who]
+        and had[who] - gone  # of who had nothing else the list is what is popular
     ]
     assert filled
     assert {item in had[who] for who, item in filled} == {blend == "repeat"}
@@ -89,7 +90,9 @@ def test_what_sold_out_since_the_draft_is_in_no_copy(desk):
         who: len(items) for who, items in before.items()
     }
     for who, items in before.items():
-        assert [item for item in items if item not in popular] == after[who][: len(set(items) - popular)]
+        assert [item for item in items if item not in popular] == after[who][
+            : len(set(items) - popular)
+        ]
     with desk.database.reading() as session:
         assert not popular & set(session.scalars(select(Impression.item_id)))
 
@@ -141,7 +144,9 @@ def test_who_was_chosen_without_having_said_anything_is_written_to_as_the_rule_s
     refused = people.customer_id == treated[0]
     desk.lake.upsert("customers", people[refused].assign(marketing_consent=False))
     assert rows_of_file(desk, campaign_id) == {*treated[1:]}
-    policy.write_text(policy.read_text().replace('consent = ["unknown"]\n', ""))  # strict from now on
+    policy.write_text(
+        policy.read_text().replace('consent = ["unknown"]\n', "")
+    )  # strict from now on
     job = run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD, key="strict")
     assert "nobody to write to" in job.error
 
@@ -153,7 +158,9 @@ def test_a_rule_that_is_renamed_in_the_clearance_time_leaves_nobody_out(desk):
     with desk.database.reading() as session:
         treated = sorted(session.scalars(select(Send.customer_id)))
     policy.write_text(policy.read_text().replace("Unasked", "Said nothing yet"))
-    desk.lake.upsert("customers", people[people.customer_id == treated[0]].assign(marketing_consent=False))
+    desk.lake.upsert(
+        "customers", people[people.customer_id == treated[0]].assign(marketing_consent=False)
+    )
     assert rows_of_file(desk, campaign_id) == {*treated[1:]}
 
 
@@ -168,13 +175,19 @@ def test_who_gets_the_offer_of_a_laxer_rule_was_still_chosen_by_their_own(desk):
     campaign_id = live(desk)
     with desk.database.transaction() as session:
         treated = sorted(session.scalars(select(Send.customer_id)))
-        session.execute(update(Assignment).values(offer=func.json_set(Assignment.offer, "$.rule", "Else")))
+        session.execute(
+            update(Assignment).values(offer=func.json_set(Assignment.offer, "$.rule", "Else"))
+        )
     people = desk.lake.table("customers").execute()
-    desk.lake.upsert("customers", people[people.customer_id == treated[0]].assign(marketing_consent=None))
+    desk.lake.upsert(
+        "customers", people[people.customer_id == treated[0]].assign(marketing_consent=None)
+    )
     assert rows_of_file(desk, campaign_id) == {*treated[1:]}
 
 
-def test_codes_that_became_worthless_while_their_file_was_made_are_not_handed_over(desk, monkeypatch):
+def test_codes_that_became_worthless_while_their_file_was_made_are_not_handed_over(
+    desk, monkeypatch
+):
     from workers.tasks import campaign_csv
 
     campaign_id, made = live(desk), campaign_csv.run
@@ -198,9 +211,13 @@ def test_codes_that_are_sent_late_are_valid_as_long_as_they_say(desk):
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     with desk.database.transaction() as session:
         asked = jobs.submit(
-            session, desk.settings, CampaignSend(campaign_id=campaign_id, version=1),
-            requested_by=LEAD, channel=CHANNEL, idem_key="late",
-        ).job  # fmt: skip
+            session,
+            desk.settings,
+            CampaignSend(campaign_id=campaign_id, version=1),
+            requested_by=LEAD,
+            channel=CHANNEL,
+            idem_key="late",
+        ).job
     clock.configure(fixed=clock.now() + timedelta(hours=30))  # no worker was there
     run_job(desk.settings, desk.database, asked.id, "test")
     assert campaign_of(desk, campaign_id).sent_at == clock.now()
@@ -212,14 +229,24 @@ def test_a_code_holds_to_the_end_of_the_day_that_its_customer_is_told(desk):
     desk = replace(desk, settings=settings)
     campaign_id = live(desk)
     with desk.database.reading() as session:
-        row = next(row for row in sending.codes(session, campaign_of(desk, campaign_id)) if row["code"])
-    last = (campaign_of(desk, campaign_id).sent_at.astimezone(settings.zone) + timedelta(days=28)).date()
+        row = next(
+            row for row in sending.codes(session, campaign_of(desk, campaign_id)) if row["code"]
+        )
+    last = (
+        campaign_of(desk, campaign_id).sent_at.astimezone(settings.zone) + timedelta(days=28)
+    ).date()
     assert compose.placed(settings, "Ann", row)["expires"] == f"{last:%d %b %Y}".lstrip("0")
     told = compose.composed(
-        settings, Body.model_validate(campaign_of(desk, campaign_id).body), Send(id=1, campaign_id=campaign_id, customer_id="k"),
-        Contact("ann@example.com"), row, "https://x.example/u",
-    )  # fmt: skip
-    assert told.offer["expires_at"].startswith(f"{last}T23:59:59-0")  # to a platform, too, it is that day
+        settings,
+        Body.model_validate(campaign_of(desk, campaign_id).body),
+        Send(id=1, campaign_id=campaign_id, customer_id="k"),
+        Contact("ann@example.com"),
+        row,
+        "https://x.example/u",
+    )
+    assert told.offer["expires_at"].startswith(
+        f"{last}T23:59:59-0"
+    )  # to a platform, too, it is that day
     midnight = datetime.combine(last + timedelta(days=1), time(), settings.zone)
     with desk.database.transaction() as session:
         late, in_time = (
@@ -240,7 +267,9 @@ def test_who_is_called_is_on_a_list_of_their_own_and_gets_no_code(desk):
     campaign_id = live(desk)
     assert ids.CALL_LIST in messages(desk, campaign_of(desk, campaign_id).post_key)
     with desk.database.reading() as session:
-        rows = session.execute(select(Assignment.customer_id, Assignment.offer, Assignment.arm)).all()
+        rows = session.execute(
+            select(Assignment.customer_id, Assignment.offer, Assignment.arm)
+        ).all()
     to_call = {who for who, offer, arm in rows if offer["action"] == "call" and arm == "treatment"}
     assert to_call
     files = {}
@@ -316,11 +345,17 @@ def test_the_file_tells_what_each_code_takes_off_and_from_which_order_on(desk):
     assert run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD).error is None
     with desk.database.reading() as session:
         content = session.scalars(select(File.content).where(File.mime == "text/csv")).one()
-    rows = {row["customer_id"]: row for row in csv.DictReader(io.StringIO(content.decode("utf-8-sig")))}
+    rows = {
+        row["customer_id"]: row for row in csv.DictReader(io.StringIO(content.decode("utf-8-sig")))
+    }
     told = [rows[who][name] for name in ("action", "discount", "amount", "min_order")]
     assert told == ["coupon", "0.0", "5.0", "40.0"]
     other = next(row for one, row in rows.items() if one != who and row["code"])
-    assert (float(other["discount"]) > 0, other["amount"], other["min_order"]) == (True, "0.0", "0.0")
+    assert (float(other["discount"]) > 0, other["amount"], other["min_order"]) == (
+        True,
+        "0.0",
+        "0.0",
+    )
 
 
 def _arms(desk, campaign_id) -> dict[str, list[str]]:
@@ -328,7 +363,9 @@ def _arms(desk, campaign_id) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {"treatment": [], "control": [], "excluded": []}
     with desk.database.reading() as session:
         rows = session.scalars(
-            select(Assignment).where(Assignment.campaign_id == campaign_id).order_by(Assignment.customer_id)
+            select(Assignment)
+            .where(Assignment.campaign_id == campaign_id)
+            .order_by(Assignment.customer_id)
         )
         for one in rows:
             found[one.arm].append(one.customer_id)
@@ -348,16 +385,23 @@ def test_who_ordered_since_the_draft_is_left_out_of_both_arms_when_it_is_sent(de
     assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
     after = _arms(desk, campaign_id)
     assert set(after["excluded"]) == back
-    assert {*after["treatment"], *after["control"]} == {*before["treatment"], *before["control"]} - back
+    assert {*after["treatment"], *after["control"]} == {
+        *before["treatment"],
+        *before["control"],
+    } - back
     treatments = desk.lake.table("treatments").execute()
     assert set(treatments.customer_id) == {*after["treatment"], *after["control"]}
     with desk.database.reading() as session:
         assert set(session.scalars(select(Coupon.customer_id))) == set(after["treatment"])
         mine = Assignment.campaign_id == campaign_id
-        of = session.execute(select(Assignment.tier, Assignment.arm, Assignment.propensity).where(mine)).all()
+        of = session.execute(
+            select(Assignment.tier, Assignment.arm, Assignment.propensity).where(mine)
+        ).all()
     assert {chance for _, arm, chance in of if arm == "excluded"} == {None}
     for tier in {tier for tier, _, _ in of}:
-        inside = [(arm, chance) for theirs, arm, chance in of if theirs == tier and arm != "excluded"]
+        inside = [
+            (arm, chance) for theirs, arm, chance in of if theirs == tier and arm != "excluded"
+        ]
         share = sum(arm == "treatment" for arm, _ in inside) / len(inside)
         assert [chance for _, chance in inside] == pytest.approx([share] * len(inside))
     told = messages(desk, f"campaign:{campaign_id}:returned:1")
@@ -383,7 +427,10 @@ def test_who_is_erased_before_it_goes_live_is_in_it_no_more(desk, monkeypatch, b
     assert campaign_of(desk, campaign_id).state == "live"
     left = {arm: [who for who in whose if who not in gone] for arm, whose in before.items()}
     assert _arms(desk, campaign_id) == left
-    assert set(desk.lake.table("treatments").execute().customer_id) == {*left["treatment"], *left["control"]}
+    assert set(desk.lake.table("treatments").execute().customer_id) == {
+        *left["treatment"],
+        *left["control"],
+    }
     with desk.database.reading() as session:
         assert set(session.scalars(select(Send.customer_id))) == set(left["treatment"])
         assert set(session.scalars(select(Coupon.customer_id))) == set(left["treatment"])
@@ -393,7 +440,11 @@ def test_who_was_merged_since_the_draft_gets_one_copy(desk):
     """They got two, and two codes; or one although they were held out."""
     campaign_id = approved(desk)
     before = _arms(desk, campaign_id)
-    pairs = [before["treatment"][:2], [before["treatment"][2], before["control"][0]], before["control"][1:3]]
+    pairs = [
+        before["treatment"][:2],
+        [before["treatment"][2], before["control"][0]],
+        before["control"][1:3],
+    ]
     merged(desk.lake, *pairs)
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
@@ -418,7 +469,9 @@ def test_who_ordered_under_an_id_that_is_theirs_too_by_now_is_left_out(desk):
     assert _arms(desk, campaign_id)["excluded"] == [one, other]
 
 
-def test_who_orders_while_a_broken_run_waits_stays_in_the_arm_they_were_sent_with(desk, monkeypatch):
+def test_who_orders_while_a_broken_run_waits_stays_in_the_arm_they_were_sent_with(
+    desk, monkeypatch
+):
     campaign_id = approved(desk)
     drafted_at, first = clock.now(), _arms(desk, campaign_id)["treatment"][:3]
     bring(desk, "purchase", drafted_at + timedelta(hours=1), first[:1])
@@ -440,10 +493,17 @@ def test_who_orders_while_a_broken_run_waits_stays_in_the_arm_they_were_sent_wit
 def test_what_would_go_to_nobody_any_more_is_not_sent(desk, held_out, says):
     campaign_id = approved(desk)
     arms = _arms(desk, campaign_id)
-    bring(desk, "purchase", clock.now() + timedelta(hours=1), arms["treatment"] + arms["control"][held_out:])
+    bring(
+        desk,
+        "purchase",
+        clock.now() + timedelta(hours=1),
+        arms["treatment"] + arms["control"][held_out:],
+    )
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     job = run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD)
     assert re.search(f"would go to nobody: .*{says}", job.error)
-    assert "have ordered again since the sweep" in job.error or "have not ordered again" in job.error
+    assert (
+        "have ordered again since the sweep" in job.error or "have not ordered again" in job.error
+    )
     assert (campaign_of(desk, campaign_id).state, _arms(desk, campaign_id)) == ("approved", arms)
     assert desk.lake.table("treatments").execute().empty

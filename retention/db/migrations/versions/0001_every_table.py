@@ -15,7 +15,10 @@ def upgrade() -> None:
     op.create_table(
         "audit",
         sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
         ),
         sa.Column("actor", sa.String(length=64), nullable=False),
         sa.Column("action", sa.String(length=60), nullable=False),
@@ -27,7 +30,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit")),
     )
     with op.batch_alter_table("audit", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_audit_team_id_subject"), ["team_id", "subject"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_audit_team_id_subject"), ["team_id", "subject"], unique=False
+        )
 
     op.create_table(
         "business_clock",
@@ -62,7 +67,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_campaigns")),
     )
     with op.batch_alter_table("campaigns", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_campaigns_team_id_state"), ["team_id", "state"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_campaigns_team_id_state"), ["team_id", "state"], unique=False
+        )
 
     op.create_table(
         "cohorts",
@@ -158,7 +165,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("idem_key", name=op.f("uq_jobs_idem_key")),
     )
     with op.batch_alter_table("jobs", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_jobs_state_enqueued_at"), ["state", "enqueued_at"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_jobs_state_enqueued_at"), ["state", "enqueued_at"], unique=False
+        )
         batch_op.create_index(
             batch_op.f("ix_jobs_team_id_created_at"), ["team_id", "created_at"], unique=False
         )
@@ -192,13 +201,18 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("model_versions", schema=None) as batch_op:
         batch_op.create_index(
-            batch_op.f("ix_model_versions_team_id_kind_state"), ["team_id", "kind", "state"], unique=False
+            batch_op.f("ix_model_versions_team_id_kind_state"),
+            ["team_id", "kind", "state"],
+            unique=False,
         )
 
     op.create_table(
         "outbox",
         sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
         ),
         sa.Column("key", sa.String(length=255), nullable=False),
         sa.Column("kind", sa.String(length=12), nullable=False),
@@ -226,7 +240,9 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("outbox", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_outbox_channel_id"), ["channel", "id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_outbox_state_next_at"), ["state", "next_at"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_outbox_state_next_at"), ["state", "next_at"], unique=False
+        )
 
     op.create_table(
         "processes",
@@ -258,7 +274,10 @@ def upgrade() -> None:
     op.create_table(
         "schedules",
         sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
         ),
         sa.Column("kind", sa.String(length=40), nullable=False),
         sa.Column("args", sa.JSON(), nullable=False),
@@ -282,7 +301,9 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("at", retention.db.tables.Utc(timezone=True), nullable=False),
         sa.Column("team_id", sa.String(length=32), nullable=False),
-        sa.ForeignKeyConstraint(["campaign_id"], ["campaigns.id"], name=op.f("fk_approvals_campaign_id")),
+        sa.ForeignKeyConstraint(
+            ["campaign_id"], ["campaigns.id"], name=op.f("fk_approvals_campaign_id")
+        ),
         sa.PrimaryKeyConstraint("campaign_id", "version", "user_id", name=op.f("pk_approvals")),
     )
     op.create_table(
@@ -297,7 +318,9 @@ def upgrade() -> None:
         sa.Column("propensity", sa.Float(), nullable=True),
         sa.Column("offer", sa.JSON(), nullable=False),
         sa.Column("team_id", sa.String(length=32), nullable=False),
-        sa.ForeignKeyConstraint(["campaign_id"], ["campaigns.id"], name=op.f("fk_assignments_campaign_id")),
+        sa.ForeignKeyConstraint(
+            ["campaign_id"], ["campaigns.id"], name=op.f("fk_assignments_campaign_id")
+        ),
         sa.PrimaryKeyConstraint("campaign_id", "customer_id", name=op.f("pk_assignments")),
     )
     op.create_table(
@@ -334,16 +357,25 @@ def upgrade() -> None:
         sa.Column("redeemed_at", retention.db.tables.Utc(timezone=True), nullable=True),
         sa.Column("order_id", sa.String(length=255), nullable=True),
         sa.Column("team_id", sa.String(length=32), nullable=False),
-        sa.ForeignKeyConstraint(["campaign_id"], ["campaigns.id"], name=op.f("fk_coupons_campaign_id")),
+        sa.ForeignKeyConstraint(
+            ["campaign_id"], ["campaigns.id"], name=op.f("fk_coupons_campaign_id")
+        ),
         sa.PrimaryKeyConstraint("code", name=op.f("pk_coupons")),
-        sa.UniqueConstraint("campaign_id", "customer_id", name=op.f("uq_coupons_campaign_id_customer_id")),
+        sa.UniqueConstraint(
+            "campaign_id", "customer_id", name=op.f("uq_coupons_campaign_id_customer_id")
+        ),
     )
     op.create_table(
         "schedule_slots",
         sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
         ),
-        sa.Column("schedule_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column(
+            "schedule_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
         sa.Column("slot", sa.Date(), nullable=False),
         sa.Column("due_at", retention.db.tables.Utc(timezone=True), nullable=False),
         sa.Column("state", sa.String(length=12), nullable=False),

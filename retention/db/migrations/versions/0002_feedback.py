@@ -28,9 +28,13 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("feedback", schema=None) as batch_op:
         batch_op.create_index(
-            batch_op.f("ix_feedback_team_id_model_version"), ["team_id", "model_version"], unique=False
+            batch_op.f("ix_feedback_team_id_model_version"),
+            ["team_id", "model_version"],
+            unique=False,
         )
-        batch_op.create_index(batch_op.f("ix_feedback_team_id_verdict"), ["team_id", "verdict"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_feedback_team_id_verdict"), ["team_id", "verdict"], unique=False
+        )
 
 
 def downgrade() -> None:

@@ -15,7 +15,10 @@ def upgrade() -> None:
     op.create_table(
         "model_health",
         sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
         ),
         sa.Column("version", sa.String(length=48), nullable=False),
         sa.Column("at", retention.db.tables.Utc(timezone=True), nullable=False),
@@ -37,7 +40,9 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("model_health", schema=None) as batch_op:
         batch_op.create_index(
-            batch_op.f("ix_model_health_team_id_version_at"), ["team_id", "version", "at"], unique=False
+            batch_op.f("ix_model_health_team_id_version_at"),
+            ["team_id", "version", "at"],
+            unique=False,
         )
 
 

@@ -16,7 +16,10 @@ def upgrade() -> None:
     op.create_table(
         "sends",
         sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
         ),
         sa.Column("campaign_id", sa.String(length=16), nullable=False),
         sa.Column("customer_id", sa.String(length=255), nullable=False),
@@ -32,13 +35,19 @@ def upgrade() -> None:
         sa.Column("queued_at", moment, nullable=False),
         sa.Column("sent_at", moment, nullable=True),
         sa.Column("team_id", sa.String(length=32), nullable=False),
-        sa.ForeignKeyConstraint(["campaign_id"], ["campaigns.id"], name=op.f("fk_sends_campaign_id")),
+        sa.ForeignKeyConstraint(
+            ["campaign_id"], ["campaigns.id"], name=op.f("fk_sends_campaign_id")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sends")),
-        sa.UniqueConstraint("campaign_id", "customer_id", name=op.f("uq_sends_campaign_id_customer_id")),
+        sa.UniqueConstraint(
+            "campaign_id", "customer_id", name=op.f("uq_sends_campaign_id_customer_id")
+        ),
     )
     with op.batch_alter_table("sends", schema=None) as batch_op:
         batch_op.create_index(
-            batch_op.f("ix_sends_campaign_id_state_id"), ["campaign_id", "state", "id"], unique=False
+            batch_op.f("ix_sends_campaign_id_state_id"),
+            ["campaign_id", "state", "id"],
+            unique=False,
         )
         batch_op.create_index(batch_op.f("ix_sends_customer_id"), ["customer_id"], unique=False)
     op.create_table(

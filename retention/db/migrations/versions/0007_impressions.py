@@ -15,7 +15,9 @@ KEY = ["team_id", "customer_id", "model_version", "user_id"]
 
 def upgrade() -> None:
     with op.batch_alter_table("feedback", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("item_id", sa.String(length=255), nullable=False, server_default=""))
+        batch_op.add_column(
+            sa.Column("item_id", sa.String(length=255), nullable=False, server_default="")
+        )
         batch_op.add_column(sa.Column("position", sa.Integer(), nullable=True))
     with op.batch_alter_table("feedback", schema=None) as batch_op:
         batch_op.drop_constraint("pk_feedback", type_="primary")
@@ -45,7 +47,9 @@ def upgrade() -> None:
             ["team_id", "surface", "shown_at"],
             unique=False,
         )
-        batch_op.create_index(batch_op.f("ix_impressions_customer_id"), ["customer_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_impressions_customer_id"), ["customer_id"], unique=False
+        )
 
 
 def downgrade() -> None:

@@ -15,7 +15,10 @@ def upgrade() -> None:
     op.create_table(
         "redemptions",
         sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
         ),
         sa.Column("key", sa.String(length=80), nullable=False),
         sa.Column("code", sa.String(length=24), nullable=False),
@@ -27,7 +30,9 @@ def upgrade() -> None:
         sa.Column("outcome", sa.String(length=16), nullable=False),
         sa.Column("told", sa.Boolean(), nullable=False),
         sa.Column("team_id", sa.String(length=32), nullable=False),
-        sa.ForeignKeyConstraint(["campaign_id"], ["campaigns.id"], name=op.f("fk_redemptions_campaign_id")),
+        sa.ForeignKeyConstraint(
+            ["campaign_id"], ["campaigns.id"], name=op.f("fk_redemptions_campaign_id")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_redemptions")),
         sa.UniqueConstraint("key", name=op.f("uq_redemptions_key")),
     )

@@ -13,7 +13,9 @@ depends_on = None
 
 def upgrade() -> None:
     with op.batch_alter_table("jobs") as batch_op:
-        batch_op.add_column(sa.Column("queued_at", retention.db.tables.Utc(timezone=True), nullable=True))
+        batch_op.add_column(
+            sa.Column("queued_at", retention.db.tables.Utc(timezone=True), nullable=True)
+        )
         batch_op.add_column(sa.Column("lost", sa.Integer(), nullable=False, server_default="0"))
     op.execute("UPDATE jobs SET queued_at = created_at")
     with op.batch_alter_table("jobs") as batch_op:

@@ -15,26 +15,39 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("client_id", sa.String(32), nullable=False),
         sa.Column("app_id", sa.String(32), nullable=False),
-        *_text(enterprise_id=32, enterprise_name=200, team_id=32, team_name=200, bot_token=200, bot_id=32),
+        *_text(
+            enterprise_id=32,
+            enterprise_name=200,
+            team_id=32,
+            team_name=200,
+            bot_token=200,
+            bot_id=32,
+        ),
         *_text(bot_user_id=32, bot_scopes=1000, bot_refresh_token=200),
         sa.Column("bot_token_expires_at", sa.DateTime()),
         sa.Column("is_enterprise_install", sa.Boolean(), nullable=False),
         sa.Column("installed_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_slack_bots")),
     )
-    op.create_index("slack_bots_idx", "slack_bots", ["client_id", "enterprise_id", "team_id", "installed_at"])
+    op.create_index(
+        "slack_bots_idx", "slack_bots", ["client_id", "enterprise_id", "team_id", "installed_at"]
+    )
     op.create_table(
         "slack_installations",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("client_id", sa.String(32), nullable=False),
         sa.Column("app_id", sa.String(32), nullable=False),
-        *_text(enterprise_id=32, enterprise_name=200, enterprise_url=200, team_id=32, team_name=200),
+        *_text(
+            enterprise_id=32, enterprise_name=200, enterprise_url=200, team_id=32, team_name=200
+        ),
         *_text(bot_token=200, bot_id=32, bot_user_id=32, bot_scopes=1000, bot_refresh_token=200),
         sa.Column("bot_token_expires_at", sa.DateTime()),
         sa.Column("user_id", sa.String(32), nullable=False),
         *_text(user_token=200, user_scopes=1000, user_refresh_token=200),
         sa.Column("user_token_expires_at", sa.DateTime()),
-        *_text(incoming_webhook_url=200, incoming_webhook_channel=200, incoming_webhook_channel_id=200),
+        *_text(
+            incoming_webhook_url=200, incoming_webhook_channel=200, incoming_webhook_channel_id=200
+        ),
         *_text(incoming_webhook_configuration_url=200),
         sa.Column("is_enterprise_install", sa.Boolean(), nullable=False),
         *_text(token_type=32),

@@ -12,17 +12,22 @@ BEFORE = "not sent before the window was over"  # why the version before cancell
 
 
 def upgrade() -> None:
-    sends = sa.table("sends", *map(sa.column, ("campaign_id", "customer_id", "channel", "state", "error")))
+    sends = sa.table(
+        "sends", *map(sa.column, ("campaign_id", "customer_id", "channel", "state", "error"))
+    )
     campaigns = sa.table("campaigns", sa.column("id"), sa.column("state"))
     measuring = sa.select(campaigns.c.id).where(campaigns.c.state == "measuring")
     op.execute(
         sends.update()
         .where(
-            sends.c.state == "cancelled", sends.c.channel.in_(("csv", "call")), sends.c.error == BEFORE,
-            sends.c.campaign_id.in_(measuring), sends.c.customer_id.not_like("erased-%"),
+            sends.c.state == "cancelled",
+            sends.c.channel.in_(("csv", "call")),
+            sends.c.error == BEFORE,
+            sends.c.campaign_id.in_(measuring),
+            sends.c.customer_id.not_like("erased-%"),
         )
         .values(state="queued", error=None)
-    )  # fmt: skip
+    )
 
 
 def downgrade() -> None:

@@ -12,10 +12,16 @@ depends_on = None
 def upgrade() -> None:
     with op.batch_alter_table("jobs") as batch_op:
         batch_op.add_column(sa.Column("request_key", sa.String(length=64), nullable=True))
-        batch_op.add_column(sa.Column("by_person", sa.Boolean(), server_default=sa.false(), nullable=False))
+        batch_op.add_column(
+            sa.Column("by_person", sa.Boolean(), server_default=sa.false(), nullable=False)
+        )
     # Training has a queue of its own now: on the old one it would end after 15 minutes, and everybody would wait for it.
-    op.execute("UPDATE jobs SET queue = 'training' WHERE kind = 'retrain' AND state IN ('queued', 'running')")
-    op.create_index("ix_jobs_team_id_request_key_state", "jobs", ["team_id", "request_key", "state"])
+    op.execute(
+        "UPDATE jobs SET queue = 'training' WHERE kind = 'retrain' AND state IN ('queued', 'running')"
+    )
+    op.create_index(
+        "ix_jobs_team_id_request_key_state", "jobs", ["team_id", "request_key", "state"]
+    )
     op.create_index(
         "ix_jobs_team_id_requested_by_state_queued_at",
         "jobs",

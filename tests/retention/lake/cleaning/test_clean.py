@@ -10,7 +10,10 @@ from retention.lake.importing import import_files
 from retention.lake.release import release
 
 HEADER = "customer_id,event_type,occurred_at,order_id,item_id,quantity,amount,discount\n"
-USUAL = [f"{n % 7},purchase,2025-03-{1 + n % 27:02} 10:{n % 60:02}:{n % 50:02},{n},tea,{1 + n % 3},{(1 + n % 3) * 5.0},0" for n in range(60)]  # fmt: skip
+USUAL = [
+    f"{n % 7},purchase,2025-03-{1 + n % 27:02} 10:{n % 60:02}:{n % 50:02},{n},tea,{1 + n % 3},{(1 + n % 3) * 5.0},0"
+    for n in range(60)
+]
 
 
 @pytest.fixture
@@ -33,17 +36,32 @@ def bring(lake, settings, tmp_path):
     ("line", "reason"),
     [
         ("9,purchase,1970-01-01 00:00:00,x,tea,1,5,0", "occurred_at lies before 1990"),
-        ("Guest,purchase,2025-03-01 10:00:00,x,tea,1,5,0", "customer_id stands for everybody who has none"),
+        (
+            "Guest,purchase,2025-03-01 10:00:00,x,tea,1,5,0",
+            "customer_id stands for everybody who has none",
+        ),
         ("TEST customer 2,purchase,2025-03-01 10:00:00,x,tea,1,5,0", "a test order"),
         ("9,purchase,2025-03-01 10:00:00,x,TEST001,1,5,0", "a test order"),
         ("Test@shop.example,purchase,2025-03-01 10:00:00,x,tea,1,5,0", "a test order"),
-        ("9,purchase,2025-03-01 10:00:00,x,BANK CHARGES,1,15,0", "a line of the accounts, not a sale"),
-        ("9,purchase,2025-03-01 10:00:00,x,tea,1,-5,0", "amount and quantity contradict each other"),
+        (
+            "9,purchase,2025-03-01 10:00:00,x,BANK CHARGES,1,15,0",
+            "a line of the accounts, not a sale",
+        ),
+        (
+            "9,purchase,2025-03-01 10:00:00,x,tea,1,-5,0",
+            "amount and quantity contradict each other",
+        ),
         ("9,purchase,2025-03-01 10:00:00,x,tea,1,649.5,0", "a price far from the item's own"),
-        ("3,purchase,2025-03-04 10:03:33,x,tea,1,5.0,0", "the same order twice under different ids"),
-        ("3,purchase,2025-03-04 10:03:03.4,3,tea,1,5.0,0", "the same line of an order twice at nearly the same time"),
+        (
+            "3,purchase,2025-03-04 10:03:33,x,tea,1,5.0,0",
+            "the same order twice under different ids",
+        ),
+        (
+            "3,purchase,2025-03-04 10:03:03.4,3,tea,1,5.0,0",
+            "the same line of an order twice at nearly the same time",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_right_is_set_aside(bring, line, reason):
     report = bring(line)
     assert report.quarantine == {reason: 1}
@@ -53,10 +71,14 @@ def test_what_cannot_be_right_is_set_aside(bring, line, reason):
     }  # again: judged beside what the lake holds, with the same end
 
 
-def test_a_line_of_the_accounts_is_known_by_its_title_where_the_map_names_it(lake, settings, tmp_path):
+def test_a_line_of_the_accounts_is_known_by_its_title_where_the_map_names_it(
+    lake, settings, tmp_path
+):
     kept = ["Bad debtor mug", "Charge card holder", "Adjustable strap", "Adjustment", ""]
     lines = ["Adjust bad debt", " BANK CHARGES", "Write-off", *kept]
-    rows = "".join(f"{n},2025-03-0{1 + n} 10:00:00,B{n},{title},11.06\n" for n, title in enumerate(lines))
+    rows = "".join(
+        f"{n},2025-03-0{1 + n} 10:00:00,B{n},{title},11.06\n" for n, title in enumerate(lines)
+    )
     (tmp_path / "sales.csv").write_text(f"who,at,code,Description,paid\n{rows}")
     plain = """[events]
     customer_id = "who"
@@ -109,7 +131,10 @@ def test_a_sale_of_less_than_nothing_is_a_return(bring, lake):
 
 
 def test_postage_is_money_but_never_recommended(bring, lake):
-    bring("9,purchase,2025-03-01 10:00:00,x,POST,1,18,0", "9,purchase,2025-03-01 10:00:00,x,postcard,1,2,0")
+    bring(
+        "9,purchase,2025-03-01 10:00:00,x,POST,1,18,0",
+        "9,purchase,2025-03-01 10:00:00,x,postcard,1,2,0",
+    )
     assert lake.table("items").item_id.execute().tolist() == ["POST"]
     from retention.recommend.catalogue import catalogue
 
@@ -136,14 +161,19 @@ def test_what_a_second_file_brings_is_judged_beside_the_first(bring, lake, setti
         "a price far from the item's own",
     }
     assert release(lake, None, settings).rows_accepted == 0
-    (settings.home / "clean.toml").write_text('[price]\naction = "keep"\n[order_twice]\nseconds = 5\n')
+    (settings.home / "clean.toml").write_text(
+        '[price]\naction = "keep"\n[order_twice]\nseconds = 5\n'
+    )
     assert release(lake, None, settings).rows_accepted == 2
     assert quarantine.counts(lake.duckdb, settings) == {}
 
 
 def test_a_constant_event_type_hides_no_repetition_from_what_is_there(lake, settings, tmp_path):
     """The second file's lines are those of the first, written again: as a file, and again out of the quarantine."""
-    head, line = "who,at,order,sku,pieces,paid\n", "{who},2025-03-{day:02} 10:00:{seconds},{order},tea,1,5\n"
+    head, line = (
+        "who,at,order,sku,pieces,paid\n",
+        "{who},2025-03-{day:02} 10:00:{seconds},{order},tea,1,5\n",
+    )
     first = [line.format(who=n, day=n, seconds="07", order=n) for n in range(1, 9)]
     again = [
         line.format(who=1, day=1, seconds="07.4", order=1),
@@ -157,7 +187,9 @@ def test_a_constant_event_type_hides_no_repetition_from_what_is_there(lake, sett
     )
     for name, lines in (("first.csv", first), ("again.csv", again)):
         (tmp_path / name).write_text(head + "".join(lines))
-        report = import_files(lake, None, settings, "events", [str(tmp_path / name)], tmp_path / "map.toml")
+        report = import_files(
+            lake, None, settings, "events", [str(tmp_path / name)], tmp_path / "map.toml"
+        )
     assert report.quarantine == {
         "occurred_at is no date or time": 1,
         "the same line of an order twice at nearly the same time": 1,
@@ -171,7 +203,10 @@ def test_a_constant_event_type_hides_no_repetition_from_what_is_there(lake, sett
 
 def test_what_contradicts_itself_may_be_let_in_and_returns_stay_returns(bring, lake, settings):
     """The file of a shop that keeps contradictions, imported again, brings its returns no second time."""
-    lines = ("9,purchase,2025-03-05 10:00:00,x,tea,-1,-5,0", "9,purchase,2025-03-06 10:00:00,y,tea,1,-5,0")
+    lines = (
+        "9,purchase,2025-03-05 10:00:00,x,tea,-1,-5,0",
+        "9,purchase,2025-03-06 10:00:00,y,tea,1,-5,0",
+    )
     assert bring(*lines).rows_quarantined == 1
     (settings.home / "clean.toml").write_text('[negative]\naction = "keep"\n')
     assert release(lake, None, settings).rows_accepted == 1
@@ -184,14 +219,20 @@ def test_days_alone_tell_nothing_of_orders_that_are_twice(lake, settings, tmp_pa
         for n in range(20)
     ]
     (tmp_path / "days.csv").write_text(HEADER + "".join(lines))
-    assert import_files(lake, None, settings, "events", [str(tmp_path / "days.csv")]).rows_accepted == 40
+    assert (
+        import_files(lake, None, settings, "events", [str(tmp_path / "days.csv")]).rows_accepted
+        == 40
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("[prices]\nz = 1\n", "has a rule [prices]; did you mean price?"),
-        ("[impossible_date]\nearlyest = 1970-01-01\n", "has a key 'earlyest'; did you mean earliest?"),
+        (
+            "[impossible_date]\nearlyest = 1970-01-01\n",
+            "has a key 'earlyest'; did you mean earliest?",
+        ),
         ("[bot]\ncolour = 1\n", "has a key 'colour'; there are action, events, per_second."),
         ("[impossible_date]\nearliest = 1066-10-14\n", "impossible_date earliest is"),
         ("[price]\nz = -1\n", "price z is -1"),
@@ -215,28 +256,42 @@ def test_a_wrong_policy_is_told_in_one_sentence(settings, text, says):
     assert says in str(refusal.value)
 
 
-def test_the_rule_says_from_when_on_a_date_is_possible_and_its_rows_come_in_again(bring, lake, settings):
-    old = [f"9,purchase,{when} 00:00:00,x,tea,1,5,0" for when in ("1955-05-05", "1969-12-31", "0017-05-05")]
+def test_the_rule_says_from_when_on_a_date_is_possible_and_its_rows_come_in_again(
+    bring, lake, settings
+):
+    old = [
+        f"9,purchase,{when} 00:00:00,x,tea,1,5,0"
+        for when in ("1955-05-05", "1969-12-31", "0017-05-05")
+    ]
     assert bring(*old).quarantine == {
-        "occurred_at lies before 1990": 2, "occurred_at is no date or time": 1,
-    }  # fmt: skip
+        "occurred_at lies before 1990": 2,
+        "occurred_at is no date or time": 1,
+    }
     (settings.home / "clean.toml").write_text("[impossible_date]\nearliest = 1960-01-02\n")
     assert release(lake, None, settings).rows_accepted == 1
     assert quarantine.counts(lake.duckdb, settings) == {
-        "occurred_at lies before 1960-01-02": 1, "occurred_at is no date or time": 1,
-    }  # fmt: skip
+        "occurred_at lies before 1960-01-02": 1,
+        "occurred_at is no date or time": 1,
+    }
 
 
 def test_what_was_set_aside_is_set_aside_again_where_only_the_customer_was_suspect(bring):
     """Orders are held against those of the same ten minutes of the clock, whatever else their customer did."""
-    twice = [f"8,purchase,2025-03-01 {at},{n},tea,1,5,0" for n, at in enumerate(("12:00:00", "12:00:30", "12:09:50", "12:10:10"))]  # fmt: skip
+    twice = [
+        f"8,purchase,2025-03-01 {at},{n},tea,1,5,0"
+        for n, at in enumerate(("12:00:00", "12:00:30", "12:09:50", "12:10:10"))
+    ]
     first = bring(*twice)
     assert first.quarantine == {"the same order twice under different ids": 1}
     again = bring(*twice)
     assert (again.rows_accepted, again.quarantine) == (0, first.quarantine)
 
 
-BASKETS = [f"{n % 7},purchase,2025-03-{1 + n % 27:02} 11:{n % 60:02}:{n % 50:02},b{n},{item},{1 + n % 3},{(1 + n % 3) * price},0" for n in range(30) for item, price in (("cup", 9.99), ("jug", 100.0), ("bag", 0.33))]  # fmt: skip
+BASKETS = [
+    f"{n % 7},purchase,2025-03-{1 + n % 27:02} 11:{n % 60:02}:{n % 50:02},b{n},{item},{1 + n % 3},{(1 + n % 3) * price},0"
+    for n in range(30)
+    for item, price in (("cup", 9.99), ("jug", 100.0), ("bag", 0.33))
+]
 # b8 is an order of customer 1, of three pieces of each
 
 
@@ -279,8 +334,19 @@ def test_another_line_that_only_looks_like_one_is_a_sale(bring, line):
 
 
 def test_a_till_that_stamps_each_item_and_weighs_it_sells_the_same_again(bring):
-    till = [f"{n % 7},purchase,2025-03-{1 + n % 27:02} 12:{n % 60:02}:{s:02},t{n},{item},1,{price},0" for n in range(30) for s, item, price in ((1, "pears", 2.31 + n / 100), (9, "milk", 1), (20, "pears", 2.31 + n / 100), (20, "pears", 2.8))]  # fmt: skip
-    weighed = "1,purchase,2025-03-09 12:08:01,t8,pears,1,2.4,0"  # a cent more than the bag beside it
+    till = [
+        f"{n % 7},purchase,2025-03-{1 + n % 27:02} 12:{n % 60:02}:{s:02},t{n},{item},1,{price},0"
+        for n in range(30)
+        for s, item, price in (
+            (1, "pears", 2.31 + n / 100),
+            (9, "milk", 1),
+            (20, "pears", 2.31 + n / 100),
+            (20, "pears", 2.8),
+        )
+    ]
+    weighed = (
+        "1,purchase,2025-03-09 12:08:01,t8,pears,1,2.4,0"  # a cent more than the bag beside it
+    )
     assert bring(*till, weighed).quarantine == {}
 
 
@@ -289,9 +355,14 @@ def test_lines_that_the_source_tells_apart_are_two_sales(lake, settings, tmp_pat
         "event_id,customer_id,event_type,occurred_at,order_id,item_id,quantity,amount\n",
         "{},{},purchase,2025-03-09 11:08:08,{},{},1,{}\n",
     )
-    lines = [line.format(f"{n}{item}", n, n, item, 3.34) for n in range(30) for item in ("cup", "jug")]
+    lines = [
+        line.format(f"{n}{item}", n, n, item, 3.34) for n in range(30) for item in ("cup", "jug")
+    ]
     (tmp_path / "ids.csv").write_text(head + "".join([*lines, line.format("x", 8, 8, "cup", 3.33)]))
-    assert import_files(lake, None, settings, "events", [str(tmp_path / "ids.csv")]).rows_accepted == 61
+    assert (
+        import_files(lake, None, settings, "events", [str(tmp_path / "ids.csv")]).rows_accepted
+        == 61
+    )
 
 
 def test_the_shop_can_ask_for_a_column(bring, settings):
@@ -299,5 +370,7 @@ def test_the_shop_can_ask_for_a_column(bring, settings):
     (settings.home / "clean.toml").write_text(
         '[missing]\ncolumns = ["item_id"]\n[nothing_paid]\naction = "quarantine"\n'
     )
-    report = bring("9,purchase,2025-03-01 10:00:00,x,,1,5,0", "9,purchase,2025-03-01 11:00:00,y,tea,1,0,0")
+    report = bring(
+        "9,purchase,2025-03-01 10:00:00,x,,1,5,0", "9,purchase,2025-03-01 11:00:00,y,tea,1,0,0"
+    )
     assert report.quarantine == {"item_id is missing": 1, "nothing was paid for the whole order": 1}

@@ -41,7 +41,10 @@ def _types(lake, before=FAR):
 
 def _undone(lake, before=FAR):
     """The order undone by each return's own id."""
-    return {row["order_id"]: row["undoes_order_id"] for row in lake.returns(before).to_pyarrow().to_pylist()}
+    return {
+        row["order_id"]: row["undoes_order_id"]
+        for row in lake.returns(before).to_pyarrow().to_pylist()
+    }
 
 
 def test_a_bulk_order_and_its_cancellation_leave_no_order(lake, bring):
@@ -52,7 +55,12 @@ def test_a_bulk_order_and_its_cancellation_leave_no_order(lake, bring):
     )
     assert _undone(lake) == {"C541433": "541431"}
     assert _types(lake) == {"541431": {"cancelled"}, "C541433": {"return"}, "541500": {"purchase"}}
-    found = build(lake, datetime(2025, 3, 1, tzinfo=UTC)).execute().set_index("customer_id").loc["12346"]
+    found = (
+        build(lake, datetime(2025, 3, 1, tzinfo=UTC))
+        .execute()
+        .set_index("customer_id")
+        .loc["12346"]
+    )
     assert (found.orders_all, found.spend_all) == (1, 10.4)
 
 
@@ -82,10 +90,21 @@ def test_an_order_is_cancelled_with_its_last_line_only(lake, bring):
     assert _types(lake)["a"] == {"cancelled"}
 
 
-@pytest.mark.parametrize("order", ["a", "C1"])  # the return names the order, or has a number of its own
+@pytest.mark.parametrize(
+    "order", ["a", "C1"]
+)  # the return names the order, or has a number of its own
 def test_an_item_on_two_lines_of_an_order_goes_back_line_by_line(lake, bring, order):
     lines = []
-    for item in ("tea", "cup", "mug", "pot", "jam", "pan", "rug", "bow"):  # which line comes first is chance
+    for item in (
+        "tea",
+        "cup",
+        "mug",
+        "pot",
+        "jam",
+        "pan",
+        "rug",
+        "bow",
+    ):  # which line comes first is chance
         lines += [
             f"1,purchase,2025-01-01 10:00:00,a,{item},1,5",
             f"1,purchase,2025-01-01 10:00:00,a,{item},2,10",
@@ -143,8 +162,12 @@ def test_a_return_that_does_not_say_how_many_takes_back_what_its_money_buys_else
     )
     undone = lake.returns(FAR).to_pyarrow().to_pylist()
     assert {row["order_id"]: (row["undoes_order_id"], row["quantity"]) for row in undone} == {
-        "C1": ("a", 1), "C2": ("a", 1), "C3": ("a", 1), "C4": ("b", 2), "C5": ("c", 1),
-    }  # fmt: skip
+        "C1": ("a", 1),
+        "C2": ("a", 1),
+        "C3": ("a", 1),
+        "C4": ("b", 2),
+        "C5": ("c", 1),
+    }
     assert _types(lake, datetime(2025, 1, 4, tzinfo=UTC))["a"] == {"purchase"}
     types = _types(lake)
     assert (types["a"], types["b"], types["c"]) == ({"cancelled"}, {"purchase"}, {"purchase"})
@@ -152,7 +175,16 @@ def test_a_return_that_does_not_say_how_many_takes_back_what_its_money_buys_else
 
 def test_a_refund_that_does_not_say_how_many_is_of_the_line_that_cost_as_much(lake, bring):
     lines = []
-    for item in ("tea", "cup", "mug", "pot", "jam", "pan", "rug", "bow"):  # which line comes first is chance
+    for item in (
+        "tea",
+        "cup",
+        "mug",
+        "pot",
+        "jam",
+        "pan",
+        "rug",
+        "bow",
+    ):  # which line comes first is chance
         lines += [
             f"1,purchase,2025-01-01 10:00:00,a,{item},1,5",
             f"1,purchase,2025-01-01 10:00:00,a,{item},2,10",
@@ -184,7 +216,8 @@ def test_a_later_cancellation_changes_nothing_of_before(lake, bring, settings, t
         {
             "customer_id": [f"c{n}" for n in rng.integers(0, 25, 400)],
             "event_type": np.where(rng.random(400) < 0.25, "return", "purchase"),
-            "occurred_at": pd.Timestamp("2025-01-01") + pd.to_timedelta(np.floor(days * 86_400), unit="s"),
+            "occurred_at": pd.Timestamp("2025-01-01")
+            + pd.to_timedelta(np.floor(days * 86_400), unit="s"),
             "order_id": [f"o{n}" for n in range(400)],
             "item_id": [f"i{n}" for n in rng.integers(0, 4, 400)],
             "quantity": rng.integers(1, 4, 400).astype(float),

@@ -14,7 +14,17 @@ from retention.db.tables import Assignment, Campaign, DirectoryEntry
 from retention.errors import BadInput
 from retention.features import build
 from retention.lake import Lake, directory, store
-from retention.lake.identity import IdentityRules, exact, forget, ids_of, keys, links, load, resolve, review
+from retention.lake.identity import (
+    IdentityRules,
+    exact,
+    forget,
+    ids_of,
+    keys,
+    links,
+    load,
+    resolve,
+    review,
+)
 from retention.lake.importing import import_files
 from retention.lake.schema import LINKS
 from tests.retention.campaigns.samples import a_body
@@ -31,7 +41,10 @@ class Desk:
         settings.home.mkdir(parents=True, exist_ok=True)
 
     def bring(self, table: str, rows: list[dict]):
-        file = self.settings.home / f"{table}-{len(list(self.settings.home.glob('*.parquet')))}.parquet"
+        file = (
+            self.settings.home
+            / f"{table}-{len(list(self.settings.home.glob('*.parquet')))}.parquet"
+        )
         frame = pd.DataFrame(rows)
         for name in ("created_at", "occurred_at", "available_at"):
             if name in frame:
@@ -54,11 +67,17 @@ class Desk:
         self.bring(
             "events",
             [
-                {"customer_id": who, "event_type": "purchase", "occurred_at": at, "amount": 10.0, "order_id": f"{who}{at}",
-                 "channel": f"of {who}"}
+                {
+                    "customer_id": who,
+                    "event_type": "purchase",
+                    "occurred_at": at,
+                    "amount": 10.0,
+                    "order_id": f"{who}{at}",
+                    "channel": f"of {who}",
+                }
                 for who, at in of
             ],
-        )  # fmt: skip
+        )
 
     def people(self) -> dict[str, str]:
         return self.lake.identities.people()
@@ -68,7 +87,8 @@ class Desk:
         pairs = pd.DataFrame({"customer_id": [one], "same_as": [other]})
         with links.writing(self.lake) as log:
             found = links.aged(
-                self.lake, pairs.assign(method="person", state="accepted", probability=1.0, evidence=[{}])
+                self.lake,
+                pairs.assign(method="person", state="accepted", probability=1.0, evidence=[{}]),
             )
             links.add(self.lake, log, found, "me")
         return links.link_id(one, other)
@@ -135,12 +155,17 @@ def test_undoing_gives_every_event_back_and_nothing_links_them_again(shop):
     assert exact.link(shop.lake, RULES, by="me").accepted == 0
     with shop.database.reading() as session:
         assert directory.found(session, shop.settings, "store").merged is None
-        assert session.query(DirectoryEntry).filter(DirectoryEntry.canonical_id.isnot(None)).count() == 0
+        assert (
+            session.query(DirectoryEntry).filter(DirectoryEntry.canonical_id.isnot(None)).count()
+            == 0
+        )
 
 
 def test_a_chain_is_one_customer_and_can_be_cut_in_its_middle(shop):
     shop.customers(
-        a="a@x.org", b={"email": "A@x.org", "phone": "+44 7700 900123"}, c={"phone": "0044 7700 900123"}
+        a="a@x.org",
+        b={"email": "A@x.org", "phone": "+44 7700 900123"},
+        c={"phone": "0044 7700 900123"},
     )
     shop.link("c", "d")
     assert shop.people() == {"b": "a", "c": "a", "d": "a"}
@@ -154,7 +179,9 @@ def test_the_machine_does_not_overrule_a_person(shop):
     shop.customers(a={"email": "a@x.org", "phone": "07700900123"}, b="a@x.org")
     shop.undo("a", "b")
     shop.customers(c={"email": "a@x.org", "created_at": MAY})  # a's or b's: a person has to say
-    shop.customers(d={"phone": "07700900123", "created_at": MAY, "attributes": '{"loyalty_id": "7"}'})
+    shop.customers(
+        d={"phone": "07700900123", "created_at": MAY, "attributes": '{"loyalty_id": "7"}'}
+    )
     assert shop.people() == {"d": "a"}
     shop.customers(
         b={"email": "a@x.org", "attributes": '{"loyalty_id": "7"}'}
@@ -163,9 +190,13 @@ def test_the_machine_does_not_overrule_a_person(shop):
     waiting = {pair["evidence"]["held_back"]: pair["link_id"] for pair in review.review(shop.lake)}
     assert len(waiting) == 2
     review.decide(
-        shop.lake, shop.database, shop.settings,
-        [waiting["would join customers whom a person parted"]], "accepted", by="me",
-    )  # fmt: skip
+        shop.lake,
+        shop.database,
+        shop.settings,
+        [waiting["would join customers whom a person parted"]],
+        "accepted",
+        by="me",
+    )
     assert shop.people() == {"b": "a", "d": "a"}
 
 
@@ -195,7 +226,9 @@ def test_who_is_one_customer_already_is_not_asked_about(shop):
 
 def test_a_key_of_too_many_links_nobody_and_is_told(shop):
     many = {f"c{number}": "info@shop.org" for number in range(6)}
-    report = shop.bring("customers", [{"customer_id": who, "email": mail} for who, mail in many.items()])
+    report = shop.bring(
+        "customers", [{"customer_id": who, "email": mail} for who, mail in many.items()]
+    )
     assert shop.people() == {}
     assert report.linked["shared"] == [{"kind": "email", "key": "i…@shop.org", "customers": 6}]
 
@@ -223,14 +256,21 @@ def test_a_loyalty_number_links_and_what_was_made_up_does_not(shop):
 @pytest.mark.parametrize(
     ("given", "locale", "normal"),
     [
-        ("07700 900123", "en-GB", "+447700900123"), ("+44 (0)7700 900123", None, "+447700900123"),
-        ("0044 7700 900123", None, "+447700900123"), ("447700900123", "en_GB", "+447700900123"),
-        ("(555) 010-9999", "en-US", "+15550109999"), ("1-555-010-9999", "en-US", "+15550109999"),
-        ("06 1234 5678", "it-IT", "+390612345678"), ("030 1234567 x12", "de-DE", "+49301234567"),
-        ("030 1234567", None, "~0301234567"), ("0000000", "en-GB", None), ("12345", "en-GB", None), ("none", None, None),
+        ("07700 900123", "en-GB", "+447700900123"),
+        ("+44 (0)7700 900123", None, "+447700900123"),
+        ("0044 7700 900123", None, "+447700900123"),
+        ("447700900123", "en_GB", "+447700900123"),
+        ("(555) 010-9999", "en-US", "+15550109999"),
+        ("1-555-010-9999", "en-US", "+15550109999"),
+        ("06 1234 5678", "it-IT", "+390612345678"),
+        ("030 1234567 x12", "de-DE", "+49301234567"),
+        ("030 1234567", None, "~0301234567"),
+        ("0000000", "en-GB", None),
+        ("12345", "en-GB", None),
+        ("none", None, None),
         ("'+44 7700 900123", "en-US", "+447700900123"),
     ],
-)  # fmt: skip
+)
 def test_telephone_numbers_in_one_spelling(shop, given, locale, normal):
     query = f"SELECT {keys.phone('phone', 'locale', RULES)} FROM (SELECT ?::VARCHAR AS phone, ?::VARCHAR AS locale)"
     said = shop.lake.duckdb.execute(query, [given, locale]).fetchall()
@@ -240,11 +280,17 @@ def test_telephone_numbers_in_one_spelling(shop, given, locale, normal):
 @pytest.mark.parametrize(
     ("given", "normal"),
     [
-        (" J.Doe+x@GMail.com ", "jdoe@gmail.com"), ("jdoe@googlemail.com", "jdoe@gmail.com"),
-        ("j.doe@shop.org", "j.doe@shop.org"), ("j+a@shop.org", "j+a@shop.org"), ("j+a@pm.me", "j@pm.me"),
-        ("nobody", None), ("a@b", None), ("a b@c.de", None), ("+x@gmail.com", None),
+        (" J.Doe+x@GMail.com ", "jdoe@gmail.com"),
+        ("jdoe@googlemail.com", "jdoe@gmail.com"),
+        ("j.doe@shop.org", "j.doe@shop.org"),
+        ("j+a@shop.org", "j+a@shop.org"),
+        ("j+a@pm.me", "j@pm.me"),
+        ("nobody", None),
+        ("a@b", None),
+        ("a b@c.de", None),
+        ("+x@gmail.com", None),
     ],
-)  # fmt: skip
+)
 def test_addresses_in_one_spelling(shop, given, normal):
     query = f"SELECT {keys.email('email', RULES)} FROM (SELECT ?::VARCHAR AS email)"
     said = shop.lake.duckdb.execute(query, [given]).fetchall()
@@ -253,11 +299,27 @@ def test_addresses_in_one_spelling(shop, given, normal):
 
 def test_of_several_rows_one_customer_is_made_with_the_stricter_consent(shop):
     shop.customers(
-        a={"email": "a@x.org", "name": "Ann", "marketing_consent": None, "attributes": '{"tier": 1, "shoe": 40}'},
-        b={"email": "A@x.org", "name": "Anne", "marketing_consent": True, "phone": "0770090", "attributes": '{"tier": 2, "hat": 7}'},
-    )  # fmt: skip
+        a={
+            "email": "a@x.org",
+            "name": "Ann",
+            "marketing_consent": None,
+            "attributes": '{"tier": 1, "shoe": 40}',
+        },
+        b={
+            "email": "A@x.org",
+            "name": "Anne",
+            "marketing_consent": True,
+            "phone": "0770090",
+            "attributes": '{"tier": 2, "hat": 7}',
+        },
+    )
     one = shop.lake.table("customers").execute().iloc[0]
-    assert (one.customer_id, one["name"], one.email, one.phone) == ("a", "Ann", "A@x.org", "0770090")
+    assert (one.customer_id, one["name"], one.email, one.phone) == (
+        "a",
+        "Ann",
+        "A@x.org",
+        "0770090",
+    )
     assert one.marketing_consent
     assert pd.io.json.ujson_loads(one.attributes) == {"tier": 1, "shoe": 40, "hat": 7}
     shop.customers(b={"email": "A@x.org", "marketing_consent": False})
@@ -273,7 +335,9 @@ def test_a_link_counts_from_when_its_evidence_was_there_not_from_when_it_was_mad
     shop.purchases(("a", MAY - timedelta(days=9)), ("c", MAY - timedelta(days=8)))
     past = _features(shop)
     mark = shop.lake.fingerprint(MAY)
-    shop.customers(b={"email": "a@x.org", "phone": "+447700900123", "created_at": MAY + timedelta(days=3)})
+    shop.customers(
+        b={"email": "a@x.org", "phone": "+447700900123", "created_at": MAY + timedelta(days=3)}
+    )
     assert shop.people() == {"b": "a", "c": "a"}
     pd.testing.assert_frame_equal(past, _features(shop))
     assert mark.split(" ", 1)[1] == shop.lake.fingerprint(MAY).split(" ", 1)[1]
@@ -299,20 +363,36 @@ def test_a_merge_over_both_arms_counts_every_order_once_and_where_it_was_assigne
     shop.customers(a="a@x.org", b="b@x.org")
     with shop.database.transaction() as session:
         campaign = Campaign(
-            id="c1", name="May", state="live", post_key="p", salt="s", drafted_by="u", created_at=MAY, sent_at=MAY,
-            window_ends_at=MAY + timedelta(days=28), body=a_body(contact_cost=0.0, margin=0.5).model_dump(mode="json"),
-        )  # fmt: skip
+            id="c1",
+            name="May",
+            state="live",
+            post_key="p",
+            salt="s",
+            drafted_by="u",
+            created_at=MAY,
+            sent_at=MAY,
+            window_ends_at=MAY + timedelta(days=28),
+            body=a_body(contact_cost=0.0, margin=0.5).model_dump(mode="json"),
+        )
         session.add(campaign)
         session.flush()
         for who, arm in (("a", "treatment"), ("b", "control")):
             session.add(
                 Assignment(
-                    campaign_id="c1", customer_id=who, arm=arm, bucket=1, tier="high", churn_probability=0.5,
-                    expected_value=1.0, offer={"discount": 0.1, "action": "coupon"},
+                    campaign_id="c1",
+                    customer_id=who,
+                    arm=arm,
+                    bucket=1,
+                    tier="high",
+                    churn_probability=0.5,
+                    expected_value=1.0,
+                    offer={"discount": 0.1, "action": "coupon"},
                 )
-            )  # fmt: skip
+            )
     shop.purchases(
-        ("a", MAY + timedelta(days=1)), ("b", MAY + timedelta(days=2)), ("b", MAY + timedelta(days=3))
+        ("a", MAY + timedelta(days=1)),
+        ("b", MAY + timedelta(days=2)),
+        ("b", MAY + timedelta(days=3)),
     )
     with shop.database.reading() as session:
         apart = outcomes(shop.lake, session, campaign).customers
@@ -328,7 +408,9 @@ def test_a_merge_over_both_arms_counts_every_order_once_and_where_it_was_assigne
 
 
 def test_two_who_link_at_once_make_each_link_once(shop):
-    shop.bring("customers", [{"customer_id": f"c{n}", "email": f"x{n // 2}@y.z"} for n in range(40)])
+    shop.bring(
+        "customers", [{"customer_id": f"c{n}", "email": f"x{n // 2}@y.z"} for n in range(40)]
+    )
     forget(shop.lake, [f"c{n}" for n in range(40)])
     assert shop.people() == {}
     desks = [Lake.open(shop.settings) for _ in range(2)]
@@ -364,7 +446,8 @@ def test_a_policy_names_its_own_keys(shop, tmp_path):
 
 
 PAIRS = st.lists(
-    st.tuples(st.integers(0, 7), st.integers(0, 7)).filter(lambda pair: pair[0] != pair[1]), max_size=12
+    st.tuples(st.integers(0, 7), st.integers(0, 7)).filter(lambda pair: pair[0] != pair[1]),
+    max_size=12,
 )
 
 
@@ -374,10 +457,19 @@ PAIRS = st.lists(
 @given(pairs=PAIRS, seed=st.integers(0, 5))
 def test_the_canonical_id_is_the_oldest_whatever_the_order_of_links(pairs, seed):
     frame = pd.DataFrame(
-        [(f"L{place}", f"c{one}", f"c{other}", pd.Timestamp(2025, 1, 9 - one), pd.Timestamp(2025, 1, 9 - other), place)
-         for place, (one, other) in enumerate(pairs)],
+        [
+            (
+                f"L{place}",
+                f"c{one}",
+                f"c{other}",
+                pd.Timestamp(2025, 1, 9 - one),
+                pd.Timestamp(2025, 1, 9 - other),
+                place,
+            )
+            for place, (one, other) in enumerate(pairs)
+        ],
         columns=["link_id", "customer_id", "same_as", "customer_since", "same_as_since", "seq"],
-    )  # fmt: skip
+    )
     shuffled = frame.sample(frac=1, random_state=seed)
     people = resolve.canonical(shuffled, frame)
     group = {number: {number} for number in range(8)}

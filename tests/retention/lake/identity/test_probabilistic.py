@@ -57,7 +57,10 @@ def test_it_finds_who_is_twice_without_the_internet(known, monkeypatch):
     found = probabilistic.link(lake, RULES, accept=0.95, review=0.5, by="me")
     assert found.accepted > 0
     held = {
-        state: {frozenset((pair["customer_id"], pair["same_as"])) for pair in review.review(lake, state=state)}
+        state: {
+            frozenset((pair["customer_id"], pair["same_as"]))
+            for pair in review.review(lake, state=state)
+        }
         for state in ("accepted", "proposed")
     }
     precision, recall = _rates(held["accepted"], truth)
@@ -72,7 +75,9 @@ def test_it_finds_who_is_twice_without_the_internet(known, monkeypatch):
     )
     assert "name" in review.review(lake, state="accepted")[-1]["evidence"]
     found_again = lake.table("links").select("customer_id", "same_as").distinct().execute()
-    assert probabilistic._new(resolve.history(lake), found_again).empty  # what was decided is not asked again
+    assert probabilistic._new(
+        resolve.history(lake), found_again
+    ).empty  # what was decided is not asked again
 
 
 def test_namesakes_whose_addresses_differ_by_a_digit_are_two(known):
@@ -83,10 +88,14 @@ def test_namesakes_whose_addresses_differ_by_a_digit_are_two(known):
     some = [
         ann | {"customer_id": who, "email": f"{local}{at}", "email_local": local, "postcode": where}
         for who, local, where in (
-            ("79", "ann.smith79", "P1"), ("89", "ann.smith89", "P2"), ("typo", "an.smith79", "P3"),
+            ("79", "ann.smith79", "P1"),
+            ("89", "ann.smith89", "P2"),
+            ("typo", "an.smith79", "P3"),
         )
-    ]  # fmt: skip
-    everyone = pd.concat([probabilistic._people(lake, RULES), pd.DataFrame(some)], ignore_index=True)
+    ]
+    everyone = pd.concat(
+        [probabilistic._people(lake, RULES), pd.DataFrame(some)], ignore_index=True
+    )
     found = probabilistic.alike(everyone.astype(object).where(everyone.notna(), None), 0.5)
     pairs = {frozenset(pair) for pair in zip(found["customer_id"], found["same_as"], strict=True)}
     assert frozenset({"79", "typo"}) in pairs

@@ -32,7 +32,7 @@ _PARTS = {
     "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Default Extension="xml" ContentType="application/xml"/><Override PartName="/xl/workbook.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/></Types>',
     "_rels/.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="rId1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument" Target="xl/workbook.xml"/></Relationships>',
     "xl/styles.xml": '<styleSheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><cellXfs><xf numFmtId="0"/><xf numFmtId="22"/></cellXfs></styleSheet>',
-}  # fmt: skip
+}
 
 
 def _cell(value) -> str:
@@ -50,7 +50,8 @@ def _workbook(path, sheets) -> None:
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     numbers = range(1, len(sheets) + 1)
     names = "".join(
-        f'<sheet name="{name}" sheetId="{n}" r:id="s{n}"/>' for n, name in zip(numbers, sheets, strict=True)
+        f'<sheet name="{name}" sheetId="{n}" r:id="s{n}"/>'
+        for n, name in zip(numbers, sheets, strict=True)
     )
     links = "".join(
         f'<Relationship Id="s{n}" Type="{relation}/worksheet" Target="worksheets/sheet{n}.xml"/>'
@@ -88,8 +89,18 @@ def _csv(path) -> None:
 
 
 def _import(settings, database, retail, file):
-    report = import_files(Lake.open(settings), database, settings, "events", [str(file)], map_path=retail)
-    columns = ["event_id", "customer_id", "event_type", "occurred_at", "order_id", "item_id", "amount"]
+    report = import_files(
+        Lake.open(settings), database, settings, "events", [str(file)], map_path=retail
+    )
+    columns = [
+        "event_id",
+        "customer_id",
+        "event_type",
+        "occurred_at",
+        "order_id",
+        "item_id",
+        "amount",
+    ]
     rows = Lake.open(settings).table("events").select(*columns).order_by("occurred_at").execute()
     return report, rows.to_dict("records")
 
@@ -100,7 +111,11 @@ def test_a_workbook_in_a_zip_gives_what_the_csv_file_gives_and_again_nothing(
     book, archive = tmp_path / "online.xlsx", tmp_path / "online.zip"
     _workbook(
         book,
-        {"2009": [COLUMNS, *FIRST], "2010": [COLUMNS, *SECOND], "Notes": [("About",), ("two years",)]},
+        {
+            "2009": [COLUMNS, *FIRST],
+            "2010": [COLUMNS, *SECOND],
+            "Notes": [("About",), ("two years",)],
+        },
     )
     with zipfile.ZipFile(archive, "w") as made:
         made.write(book, "folder/online.xlsx")

@@ -25,9 +25,15 @@ def _import(settings, tmp_path, url, query):
     (tmp_path / "map.toml").write_text(MAP)
     lake, told = Lake.open(settings), []
     report = import_files(
-        lake, None, settings, "events", [url], tmp_path / "map.toml", query=query,
+        lake,
+        None,
+        settings,
+        "events",
+        [url],
+        tmp_path / "map.toml",
+        query=query,
         progress=lambda done, total, what: told.append(what),
-    )  # fmt: skip
+    )
     return report, lake.table("events").order_by("order_id").execute().to_dict("records"), told
 
 
@@ -35,10 +41,12 @@ def test_sqlite_is_streamed_and_types_that_show_late_are_read(settings, tmp_path
     monkeypatch.setattr(database, "ROWS_AT_ONCE", 2)
     url = f"sqlite:///{tmp_path}/shop.db"
     rows = [
-        ("1", None, "2025-07-01 10:00:00", 1, None), ("2", None, "2025-07-01 10:00:00", 2, None),
-        ("3", 7, "2025-07-02 10:00:00", 2.5, None), ("4", 8, "2025-07-02 10:00:00", 3, None),
+        ("1", None, "2025-07-01 10:00:00", 1, None),
+        ("2", None, "2025-07-01 10:00:00", 2, None),
+        ("3", 7, "2025-07-02 10:00:00", 2.5, None),
+        ("4", 8, "2025-07-02 10:00:00", 3, None),
         ("5", "A9", "2025-07-02 10:00:00", None, "late"),
-    ]  # fmt: skip
+    ]
     with sa.create_engine(url).begin() as connection:
         connection.execute(sa.text("CREATE TABLE orders (id, customer, at, paid, extra)"))
         statement = sa.text("INSERT INTO orders VALUES (:id, :customer, :at, :paid, :extra)")
@@ -46,7 +54,9 @@ def test_sqlite_is_streamed_and_types_that_show_late_are_read(settings, tmp_path
             connection.execute(
                 statement, dict(zip(("id", "customer", "at", "paid", "extra"), row, strict=True))
             )
-    report, events, told = _import(settings, tmp_path, url, "SELECT *, 1 AS pieces FROM orders ORDER BY id")
+    report, events, told = _import(
+        settings, tmp_path, url, "SELECT *, 1 AS pieces FROM orders ORDER BY id"
+    )
     assert report.quarantine == {"customer_id is missing": 2}
     assert [event["customer_id"] for event in events] == ["7", "8", "A9"]
     assert [event["amount"] for event in events][:2] == [2.5, 3]
@@ -88,11 +98,17 @@ def test_postgresql_with_its_own_types(settings, tmp_path):
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("mysql://me:secret@host/db", r"mysql:// needs the Python driver MySQLdb.*pip install mysqlclient.*mysql\+DRIVER"),
+        (
+            "mysql://me:secret@host/db",
+            r"mysql:// needs the Python driver MySQLdb.*pip install mysqlclient.*mysql\+DRIVER",
+        ),
         ("mysql+asyncmy://host/db", "needs the Python driver asyncmy.*pip install asyncmy"),
-        ("mysqll://host/db", "no database mysqll:// that SQLAlchemy knows; write the URL like postgresql://"),
+        (
+            "mysqll://host/db",
+            "no database mysqll:// that SQLAlchemy knows; write the URL like postgresql://",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_driver_that_is_missing_is_named_with_the_remedy(settings, tmp_path, url, says):
     with pytest.raises(BadInput, match=says) as refused:
         _import(settings, tmp_path, url, "SELECT 1")

@@ -28,8 +28,12 @@ def bring(settings, tmp_path):
         (tmp_path / name).write_bytes(content)
         (tmp_path / "map.toml").write_text(map_text)
         lake = Lake.open(settings)
-        report = import_files(lake, None, settings, "events", [str(tmp_path / name)], tmp_path / "map.toml")
-        events = lake.table("events").order_by(["occurred_at", "item_id"]).execute().to_dict("records")
+        report = import_files(
+            lake, None, settings, "events", [str(tmp_path / name)], tmp_path / "map.toml"
+        )
+        events = (
+            lake.table("events").order_by(["occurred_at", "item_id"]).execute().to_dict("records")
+        )
         return report, events
 
     return do
@@ -74,13 +78,23 @@ def test_a_file_of_two_encodings_loses_neither(bring):
 
 @pytest.mark.parametrize(
     ("date", "amount", "delimiter"),
-    [("31.12.2024", "1.234,56", ";"), ("31/12/2024", "€ 1.234,56", "\t"), ("31-12-2024 00:00", "1234,56 EUR", "|"),
-     ("12/31/2024 12:00:00 AM", '"$1,234.56"', ","), ("20241231", "1 234.56", ","), ("31 Dec 2024", "£1234.56", ","),
-     ("1735603200", "1234.56", ","), ("2024-12-31T01:00:00+0100", "USD 1234.56", ","), ("31/12/24", "1234,56", ";")],
-)  # fmt: skip
+    [
+        ("31.12.2024", "1.234,56", ";"),
+        ("31/12/2024", "€ 1.234,56", "\t"),
+        ("31-12-2024 00:00", "1234,56 EUR", "|"),
+        ("12/31/2024 12:00:00 AM", '"$1,234.56"', ","),
+        ("20241231", "1 234.56", ","),
+        ("31 Dec 2024", "£1234.56", ","),
+        ("1735603200", "1234.56", ","),
+        ("2024-12-31T01:00:00+0100", "USD 1234.56", ","),
+        ("31/12/24", "1234,56", ";"),
+    ],
+)
 def test_decimal_marks_money_and_dates(bring, date, amount, delimiter):
     row = delimiter.join(["1", date, "a", amount])
-    report, events = bring(f"{delimiter.join(['Customer', 'Date', 'Item', 'Amount'])}\n{row}\n".encode())
+    report, events = bring(
+        f"{delimiter.join(['Customer', 'Date', 'Item', 'Amount'])}\n{row}\n".encode()
+    )
     assert report.rows_accepted == 1
     assert events[0]["occurred_at"].isoformat() == "2024-12-31T00:00:00"
     assert events[0]["amount"] == 1234.56
@@ -100,7 +114,9 @@ def test_expressions_compute_with_decimal_commas_and_ordered_dates(bring):
         '"Date"', "{ sql = '\"Date\" + INTERVAL 1 DAY' }"
     )
     report, events = bring(
-        b"Customer;Date;Item;Amount\n" + b"1;13/02/2025;a;1,50\n2;01/02/2025;a;2,50\n" * 9 + b"2;x;a;y\n",
+        b"Customer;Date;Item;Amount\n"
+        + b"1;13/02/2025;a;1,50\n2;01/02/2025;a;2,50\n" * 9
+        + b"2;x;a;y\n",
         map_text=text,
     )
     assert {event["amount"] for event in events} == {3, 5}
@@ -165,9 +181,16 @@ def test_ids_that_became_floats_are_ids_and_missing_ones_are_counted(bring):
 
 @pytest.mark.parametrize("said", ["", 'delimiter = " "\nheader = false\n'], ids=["seen", "said"])
 def test_spaces_between_columns_and_no_header(bring, said):
-    text = (MAP.replace("[events]\n", f"[events]\n{said}").replace('"Customer"', '"column1"').replace('"Date"', '"column2"').replace('"Item"', '"column3"')
-            .replace('"Amount"', '"column4"'))  # fmt: skip
-    content = b" 00001 19970101  1   11.77\n 00002 19970112  1   12.00\n 00002 19970112  5   77.00\n"
+    text = (
+        MAP.replace("[events]\n", f"[events]\n{said}")
+        .replace('"Customer"', '"column1"')
+        .replace('"Date"', '"column2"')
+        .replace('"Item"', '"column3"')
+        .replace('"Amount"', '"column4"')
+    )
+    content = (
+        b" 00001 19970101  1   11.77\n 00002 19970112  1   12.00\n 00002 19970112  5   77.00\n"
+    )
     report, events = bring(content, "cdnow.txt", text)
     assert [(event["customer_id"], event["amount"]) for event in events] == [
         ("00001", 11.77),
@@ -179,7 +202,8 @@ def test_spaces_between_columns_and_no_header(bring, said):
 
 
 @pytest.mark.parametrize(
-    "above", ["\n\n", "Sales of 2025\n", "Sales of 2025;;;\n\n", "From 2025-01-01;to 2025-02-01\n;;;\n"]
+    "above",
+    ["\n\n", "Sales of 2025\n", "Sales of 2025;;;\n\n", "From 2025-01-01;to 2025-02-01\n;;;\n"],
 )
 def test_lines_above_the_header_are_passed_over(bring, above):
     rows = "".join(f"c{number};2025-01-{number:02};pot;{number},50\n" for number in range(1, 20))
@@ -194,7 +218,11 @@ def test_lines_above_the_header_are_passed_over(bring, above):
         ("ID,Name,When\n1,Amy,2025-01-01\n2,David,2025-01-02\n", ("id", "name", "when"), 2),
         ("ID,Name,When\n1,Sidname,2025-01-01 when\n2,B,2025-01-02\n", ("ID", "Name", "When"), 2),
         ("Candidate names, whenever\nid,name,when\n1,Amy,2025-01-01\n", ("id", "name", "when"), 1),
-        ('Report; 2025\n"id";"name; first";"when"\n1;Amy;2025-01-01\n', ("id", "name; first", "when"), 1),
+        (
+            'Report; 2025\n"id";"name; first";"when"\n1;Amy;2025-01-01\n',
+            ("id", "name; first", "when"),
+            1,
+        ),
         ("Re\x0cport \u2028 a\nid;name;when\n1;Amy;2025-01-01\n", ("id", "name", "when"), 1),
     ],
 )
@@ -209,9 +237,7 @@ def test_a_header_is_told_by_whole_names(bring, content, columns, rows):
 
 
 def test_a_blank_between_quotes_sets_nothing_apart(bring):
-    text = (
-        '[events]\ncustomer_id = "column1"\nitem_id = "column2"\noccurred_at = "column3"\ndelimiter = " "\n'
-    )
+    text = '[events]\ncustomer_id = "column1"\nitem_id = "column2"\noccurred_at = "column3"\ndelimiter = " "\n'
     text += 'header = false\nevent_type = { value = "view" }\n'
     _, events = bring(b'1 "Amy Lee" 2025-01-01\n2 "Bob Ray" 2025-01-02\n', map_text=text)
     assert [event["item_id"] for event in events] == ["Amy Lee", "Bob Ray"]
@@ -224,7 +250,9 @@ def test_blank_lines_alone_are_no_file(bring):
 
 def test_what_the_map_says_of_the_file_is_believed(bring):
     text = MAP + 'encoding = "cp850"\ndelimiter = ":"\ndecimal = ","\ndate_format = "%Y/%d/%m"\n'
-    _, events = bring("Customer:Date:Item:Amount\n1:2025/31/01:café:1.234\n".encode("cp850"), map_text=text)
+    _, events = bring(
+        "Customer:Date:Item:Amount\n1:2025/31/01:café:1.234\n".encode("cp850"), map_text=text
+    )
     assert events[0]["item_id"] == "café"
     assert events[0]["amount"] == 1234
     assert events[0]["occurred_at"].isoformat() == "2025-01-31T00:00:00"
@@ -241,8 +269,13 @@ def test_what_the_map_says_of_the_file_is_believed(bring):
 
 def test_a_format_goes_before_what_a_date_looks_like(bring):
     text = MAP + 'date_format = "%Y-%d-%m"\n'
-    _, events = bring(b"Customer,Date,Item,Amount\n1,2025-02-01,a,1\n2,2025-03-01,a,1\n", map_text=text)
-    assert [event["occurred_at"].isoformat()[:10] for event in events] == ["2025-01-02", "2025-01-03"]
+    _, events = bring(
+        b"Customer,Date,Item,Amount\n1,2025-02-01,a,1\n2,2025-03-01,a,1\n", map_text=text
+    )
+    assert [event["occurred_at"].isoformat()[:10] for event in events] == [
+        "2025-01-02",
+        "2025-01-03",
+    ]
 
 
 @pytest.mark.parametrize(("second", "fitting"), [("01/02/2025", 0), ("2025-02-01", 1)])
@@ -250,7 +283,10 @@ def test_a_format_that_does_not_fit_is_told_of(bring, second, fitting):
     first = "31.12.2024" if fitting else "31/12/2024"
     lines = f"Customer,Date,Item,Amount\n1,{first},a,1\n2,{second},a,1\n".encode()
     report, events = bring(lines, map_text=MAP + 'date_format = "%d.%m.%Y"\n')
-    assert [event["occurred_at"].isoformat()[:10] for event in events] == ["2024-12-31", "2025-02-01"]
+    assert [event["occurred_at"].isoformat()[:10] for event in events] == [
+        "2024-12-31",
+        "2025-02-01",
+    ]
     assert f"{fitting} of 2 values are written as date_format = '%d.%m.%Y'" in " ".join(
         report.files[0]["notes"]
     )
@@ -271,12 +307,16 @@ def test_a_time_without_offset_among_those_that_name_theirs_is_set_aside(bring):
 def test_a_pattern_names_many_files(settings, tmp_path):
     header = "customer_id,event_type,occurred_at\n"
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(f"{header}1,view,2025-01-01\n".encode()))
-    (tmp_path / "b.csv.gz").write_bytes(gzip.compress(f"{header}2,view,2025-01-01\n".encode("utf-16")))
+    (tmp_path / "b.csv.gz").write_bytes(
+        gzip.compress(f"{header}2,view,2025-01-01\n".encode("utf-16"))
+    )
     (tmp_path / "c.csv.zst").write_bytes(
         pa.compress(f"{header}3,view,2025-01-01\n".encode(), codec="zstd", asbytes=True)
     )
     lake = Lake.open(settings)
-    report = import_files(lake, None, settings, "events", [f"{tmp_path}/*.csv.gz", f"{tmp_path}/c*"])
+    report = import_files(
+        lake, None, settings, "events", [f"{tmp_path}/*.csv.gz", f"{tmp_path}/c*"]
+    )
     assert (report.rows_accepted, [file["file"] for file in report.files]) == (
         3,
         ["a.csv.gz", "b.csv.gz", "c.csv.zst"],
@@ -285,7 +325,9 @@ def test_a_pattern_names_many_files(settings, tmp_path):
         import_files(lake, None, settings, "events", [f"{tmp_path}/*.tsv"])
 
 
-def test_text_that_an_expression_reads_is_no_date_for_a_few_of_its_values(bring, settings, tmp_path):
+def test_text_that_an_expression_reads_is_no_date_for_a_few_of_its_values(
+    bring, settings, tmp_path
+):
     text = MAP + "query = { sql = '''concat(\"Note\", '!')''' }\n"
     rows = "".join(
         f"1,2025-01-{n:02},a{n},1,{note}\n"
@@ -297,18 +339,30 @@ def test_text_that_an_expression_reads_is_no_date_for_a_few_of_its_values(bring,
     assert report.rows_quarantined == 0
     pq.write_table(
         pa.table(
-            {"Customer": ["1"], "Date": ["31/12/2024"], "Item": ["a"], "Amount": ["1,50"], "Note": ["5"]}
+            {
+                "Customer": ["1"],
+                "Date": ["31/12/2024"],
+                "Item": ["a"],
+                "Amount": ["1,50"],
+                "Note": ["5"],
+            }
         ),
         tmp_path / "typed.parquet",
     )
     (tmp_path / "typed.toml").write_text(text)
     lake = Lake.open(settings)
-    import_files(lake, None, settings, "events", [str(tmp_path / "typed.parquet")], tmp_path / "typed.toml")
-    (event,) = lake.table("events").filter(lambda all_: all_.query == "5!").execute().to_dict("records")
+    import_files(
+        lake, None, settings, "events", [str(tmp_path / "typed.parquet")], tmp_path / "typed.toml"
+    )
+    (event,) = (
+        lake.table("events").filter(lambda all_: all_.query == "5!").execute().to_dict("records")
+    )
     assert (event["amount"], event["occurred_at"].isoformat()) == (1.5, "2024-12-31T00:00:00")
 
 
-@pytest.mark.parametrize("said", ["", 'delimiter = ";"\ndecimal = "."\nheader = true\nencoding = "utf-8"\n'])
+@pytest.mark.parametrize(
+    "said", ["", 'delimiter = ";"\ndecimal = "."\nheader = true\nencoding = "utf-8"\n']
+)
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("count", [40, 30_000])  # within what is sniffed, and far beyond it
 def test_a_quote_that_nothing_closes_costs_its_own_line_only(bring, said, packed, count):
@@ -365,7 +419,9 @@ def test_a_line_of_another_encoding_is_kept_aside_beside_a_torn_line(bring, coun
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 def test_a_torn_line_hides_no_escape(bring, ending):
-    lines = [f'"c{number}";"2025-01-02 10:00:00";"tea \\"x\\" {number}";"3.50"' for number in range(200)]
+    lines = [
+        f'"c{number}";"2025-01-02 10:00:00";"tea \\"x\\" {number}";"3.50"' for number in range(200)
+    ]
     lines.insert(100, '"c1";"2025-01-02 10:00:00";"t"ea;3.50')
     report, events = bring(ending.join(["Customer;Date;Item;Amount", *lines]).encode())
     assert {event["item_id"] for event in events} == {f'tea "x" {number}' for number in range(200)}
@@ -380,10 +436,15 @@ def test_a_backslash_before_a_closing_quote_is_no_escape_for_that(bring):
 
 
 @pytest.mark.parametrize("said", ["", "header = true\n"])
-@pytest.mark.parametrize("torn", ['Customer;Date;"Item;Amount', '"Customer;Date;Item;Amount', 'Customer;Date;"It"em;Amount'])  # fmt: skip
+@pytest.mark.parametrize(
+    "torn",
+    ['Customer;Date;"Item;Amount', '"Customer;Date;Item;Amount', 'Customer;Date;"It"em;Amount'],
+)
 @pytest.mark.parametrize("count", [3, 40, 40_000])
 @pytest.mark.parametrize("item", ["cup", 'cup 5"'])  # or closed by a customer's quote
-def test_a_torn_header_is_refused_and_no_line_after_it_is_taken_for_one(bring, said, torn, count, item):
+def test_a_torn_header_is_refused_and_no_line_after_it_is_taken_for_one(
+    bring, said, torn, count, item
+):
     lines = [f"anna{number};2025-01-02;cup;3.50" for number in range(count)]
     lines[1] = f"anna1;2025-01-02;{item};3.50"
     with pytest.raises(BadInput) as refused:
@@ -399,7 +460,9 @@ def test_the_name_of_a_column_may_hold_a_line_break(bring):
     assert report.rows_accepted == 1
 
 
-@pytest.mark.parametrize("content", ["Customer;Item\nc;1\n1é\r", '""c1;2\n"a";\r\n"a"'])  # transcoded; mended
+@pytest.mark.parametrize(
+    "content", ["Customer;Item\nc;1\n1é\r", '""c1;2\n"a";\r\n"a"']
+)  # transcoded; mended
 def test_a_file_that_cannot_be_read_is_called_by_its_own_name(bring, content):
     with pytest.raises(BadInput, match=r"shop\.csv cannot be read as CSV: .*sniffing") as refused:
         bring(content.encode("cp1252"), map_text=f"{MAP}header = false\n")

@@ -123,9 +123,14 @@ def _file(kind, tmp_path):
         return datetime(2010, 1, 4, 8, 26) + timedelta(hours=17 * number)
 
     make = {
-        "gifts": _gifts, "grocer": _grocer, "laden": _laden, "discs": _discs,
-        "discs_named": lambda *both: _discs(*both, mark=",", head="customer_id,date,number of CDs,dollars\n"),
-    }  # fmt: skip
+        "gifts": _gifts,
+        "grocer": _grocer,
+        "laden": _laden,
+        "discs": _discs,
+        "discs_named": lambda *both: _discs(
+            *both, mark=",", head="customer_id,date,number of CDs,dollars\n"
+        ),
+    }
     path.write_bytes(make[kind](at, rng))
     return path
 
@@ -174,12 +179,17 @@ def test_what_happened_is_seen_by_its_words_whatever_the_column_is_called(name, 
             for n, kind in enumerate(["view", "cart", "search", "email_click", "purchase"] * 20)
         )
     )
-    assert tomllib.loads(suggest(Lake.open(settings), "events", str(path)))["events"]["event_type"] == name
+    assert (
+        tomllib.loads(suggest(Lake.open(settings), "events", str(path)))["events"]["event_type"]
+        == name
+    )
 
 
 def test_a_type_of_product_is_no_type_of_event(settings, tmp_path):
     path = tmp_path / "sales.csv"
-    rows = "".join(f"{n % 9},{('mug', 'rug')[n % 2]},2025-01-{n % 28 + 1:02},{n}.50\n" for n in range(60))
+    rows = "".join(
+        f"{n % 9},{('mug', 'rug')[n % 2]},2025-01-{n % 28 + 1:02},{n}.50\n" for n in range(60)
+    )
     path.write_text(f"customer,type,date,total\n{rows}")
     section = tomllib.loads(suggest(Lake.open(settings), "events", str(path)))["events"]
     assert section["event_type"] == {"value": "purchase"}
@@ -208,8 +218,14 @@ def test_nested_fields_have_dotted_names(settings, tmp_path):
         0,
         {"view", "cart", "purchase", "return"},
     )
-    assert (events[0]["quantity"], events[0]["amount"], events[0]["occurred_at"].hour) == (2.0, 3.0, 8)
-    by_hand = proposed.replace('"line.qty" * "line.unit_price"', '"line"."qty" * "line"."unit_price"')
+    assert (events[0]["quantity"], events[0]["amount"], events[0]["occurred_at"].hour) == (
+        2.0,
+        3.0,
+        8,
+    )
+    by_hand = proposed.replace(
+        '"line.qty" * "line.unit_price"', '"line"."qty" * "line"."unit_price"'
+    )
     assert by_hand != proposed
     assert _rows(tmp_path / "by-hand", path, by_hand)[1] == events
 
@@ -229,8 +245,11 @@ def test_orders_that_list_their_lines_become_a_row_a_line(settings, tmp_path):
     proposed = suggest(Lake.open(settings), "events", str(path))
     section = tomllib.loads(proposed)["events"]
     assert (section["customer_id"], section["order_id"], section["item_id"], section["title"]) == (
-        "user.id", "order.no", "line.sku", "line.title",
-    )  # fmt: skip
+        "user.id",
+        "order.no",
+        "line.sku",
+        "line.title",
+    )
     report, events = _rows(tmp_path / "by-line", path, proposed)
     counts = (report.rows_read, report.rows_filtered, report.rows_accepted, report.rows_quarantined)
     assert counts == (80, 20, 60, 0)  # 20 of the 60 orders list nothing
@@ -277,7 +296,9 @@ def test_what_has_no_lines_stays_in_a_log_of_orders_and_views(settings, tmp_path
             f'{{"what": "order", {at}, "order": "o{n}", "lines": [{{"sku": "s1", "qty": 1, "total": 2.5}}, {{"sku": "s2", "qty": 2, "total": 5}}]}}\n'
         )
     path.write_text("".join(said))
-    report, events = _rows(tmp_path / "all", path, suggest(Lake.open(settings), "events", str(path)))
+    report, events = _rows(
+        tmp_path / "all", path, suggest(Lake.open(settings), "events", str(path))
+    )
     assert report.rows_read == report.rows_accepted == 180
     kinds = [(event["event_type"], event["item_id"]) for event in events]
     assert {one: kinds.count(one) for one in set(kinds)} == {
@@ -288,7 +309,8 @@ def test_what_has_no_lines_stays_in_a_log_of_orders_and_views(settings, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("zone", "offset", "told"), [("Asia/Kolkata", "", True), ("Asia/Kolkata", "Z", False), ("UTC", "", False)]
+    ("zone", "offset", "told"),
+    [("Asia/Kolkata", "", True), ("Asia/Kolkata", "Z", False), ("UTC", "", False)],
 )
 def test_times_that_name_no_zone_are_of_the_shops(settings, tmp_path, zone, offset, told):
     """By the proposed map they were UTC, whatever RETENTION_TIMEZONE said."""
@@ -339,7 +361,9 @@ def test_an_order_that_lists_nothing_is_counted(settings, tmp_path, none):
 def test_a_view_with_an_empty_list_stays_a_view(settings, tmp_path, none):
     path = tmp_path / "log.jsonl"
     _sixty(path, lambda n: none if n % 2 else LINE, what=lambda n: "view" if n % 2 else "order")
-    report, events = _rows(tmp_path / "all", path, suggest(Lake.open(settings), "events", str(path)))
+    report, events = _rows(
+        tmp_path / "all", path, suggest(Lake.open(settings), "events", str(path))
+    )
     assert report.rows_read == 60
     assert {event["event_type"] for event in events} == {"view", "purchase"}
 
@@ -359,7 +383,9 @@ def test_decimal_columns_are_columns(settings, tmp_path):
 
 def test_pieces_on_hand_are_a_stock(settings, tmp_path):
     path = tmp_path / "things.csv"
-    path.write_text("SKU,Dept,Maker,Stock on hand\n" + "".join(f"s{n},tea,Ann,{n % 9}\n" for n in range(40)))
+    path.write_text(
+        "SKU,Dept,Maker,Stock on hand\n" + "".join(f"s{n},tea,Ann,{n % 9}\n" for n in range(40))
+    )
     section = tomllib.loads(suggest(Lake.open(settings), "items", str(path)))["items"]
     assert section == {
         "item_id": "SKU",
@@ -377,7 +403,9 @@ def test_an_amount_of_pieces_stands_beside_a_price_of_the_line_or_of_one(line, s
         item, pieces = draw.randrange(40), draw.choice((1, 1, 2, 3))
         price = (50 + 7 * item) * (pieces if line else 1)
         rows.append(f"11/{1 + n % 28}/2000,{n % 50:08d},47{item:06d},{pieces},{price}")
-    path.write_text("TRANSACTION_DT,CUSTOMER_ID,PRODUCT_ID,AMOUNT,SALES_PRICE\n" + "\n".join(rows) + "\n")
+    path.write_text(
+        "TRANSACTION_DT,CUSTOMER_ID,PRODUCT_ID,AMOUNT,SALES_PRICE\n" + "\n".join(rows) + "\n"
+    )
     section = tomllib.loads(suggest(Lake.open(settings), "events", str(path)))["events"]
     assert section["quantity"] == "AMOUNT"
     assert section["amount"] == ("SALES_PRICE" if line else {"sql": '"AMOUNT" * "SALES_PRICE"'})
@@ -388,7 +416,9 @@ def test_customers_of_whom_nobody_comes_back_are_doubted(settings, tmp_path):
     for people, doubted in ((200, True), (150, False)):
         rows = (f"o{n},c{n % people},2024-01-{1 + n % 28:02}" for n in range(200))
         path.write_text("order_id,customer_id,order_purchase_timestamp\n" + "\n".join(rows) + "\n")
-        assert ("a new one for each order" in suggest(Lake.open(settings), "events", str(path))) == doubted
+        assert (
+            "a new one for each order" in suggest(Lake.open(settings), "events", str(path))
+        ) == doubted
 
 
 def test_the_items_of_a_file_of_sales_are_called_as_most_of_their_lines_say(settings, tmp_path):
@@ -404,14 +434,18 @@ def test_the_items_of_a_file_of_sales_are_called_as_most_of_their_lines_say(sett
 
 
 @pytest.mark.parametrize("decimal", [".", ","], ids=["point", "comma"])
-def test_the_price_of_an_item_is_of_one_piece_where_lines_tell_that_of_the_line(decimal, settings, tmp_path):
+def test_the_price_of_an_item_is_of_one_piece_where_lines_tell_that_of_the_line(
+    decimal, settings, tmp_path
+):
     path, mapped, draw = tmp_path / "sales.csv", tmp_path / "map.toml", random.Random(3)
     rows = []
     for n in range(400):
         item, pieces = draw.randrange(8), draw.choice((1, 2, 2, 3, 3, 3))
         price = f"{(1.25 + item) * pieces:.2f}".replace(".", decimal)
         rows.append(f"{1 + n % 28:02}.11.2024;{n % 50};p{item};{pieces};{price}")
-    rows += [f"01.12.2024;{n % 50};p7;0;0{decimal}00" for n in range(30)]  # taken off the bill again
+    rows += [
+        f"01.12.2024;{n % 50};p7;0;0{decimal}00" for n in range(30)
+    ]  # taken off the bill again
     path.write_text("Datum;Kunde;SKU;Menge;Preis\n" + "\n".join(rows) + "\n")
     lake = Lake.open(settings)
     mapped.write_text(suggest(lake, "items", str(path)))
@@ -435,7 +469,9 @@ def test_what_is_the_customers_own_becomes_an_attribute(settings, tmp_path):
     lake = Lake.open(settings)
     proposed = suggest(lake, "customers", str(path))
     told = tomllib.loads(proposed)["customers"]
-    assert told["attributes"] == {"sql": """json_object('age_group', "Age Group", 'country', "Country")"""}
+    assert told["attributes"] == {
+        "sql": """json_object('age_group', "Age Group", 'country', "Country")"""
+    }
     assert "Not used: category, pieces" in proposed
     (tmp_path / "map.toml").write_text(proposed)
     import_files(lake, None, settings, "customers", [str(path)], tmp_path / "map.toml")

@@ -16,13 +16,21 @@ POLICY = Policy.model_validate(
         "recommend": {"experiment": 0.3},
         "rules": [
             {"name": "High", "tiers": ["high"], "action": "coupon", "discount": 0.1},
-            {"name": "Trend", "tiers": ["high"], "reasons": ["trend"], "action": "coupon", "discount": 0.2},
+            {
+                "name": "Trend",
+                "tiers": ["high"],
+                "reasons": ["trend"],
+                "action": "coupon",
+                "discount": 0.2,
+            },
             {"name": "Medium", "tiers": ["medium"], "action": "coupon", "discount": 0.05},
             {"name": "Low", "tiers": ["low"], "action": "nothing"},
         ],
     }
 )
-WIDE = POLICY.model_copy(update={"recommend": POLICY.recommend.model_copy(update={"vary_offers": True})})
+WIDE = POLICY.model_copy(
+    update={"recommend": POLICY.recommend.model_copy(update={"vary_offers": True})}
+)
 
 
 def customers(count: int, seed: int = 0) -> pd.DataFrame:
@@ -30,11 +38,14 @@ def customers(count: int, seed: int = 0) -> pd.DataFrame:
     tier = np.where(rng.random(count) < 0.5, "high", "medium")
     return pd.DataFrame(
         {
-            "customer_id": [f"c{number}" for number in range(count)], "tier": tier,
-            "rule": np.where(tier == "high", "High", "Medium"), "churn_probability": rng.uniform(0.3, 0.9, count),
-            "expected_value": rng.gamma(2, 20, count), "campaign_id": "camp",
+            "customer_id": [f"c{number}" for number in range(count)],
+            "tier": tier,
+            "rule": np.where(tier == "high", "High", "Medium"),
+            "churn_probability": rng.uniform(0.3, 0.9, count),
+            "expected_value": rng.gamma(2, 20, count),
+            "campaign_id": "camp",
         }
-    )  # fmt: skip
+    )
 
 
 def test_arms_are_blends_of_the_own_offer_or_of_any_offer_of_the_tier():
@@ -43,7 +54,9 @@ def test_arms_are_blends_of_the_own_offer_or_of_any_offer_of_the_tier():
     assert own.names[own.own[0]].split("|") == ["both", people["rule"][0]]
     assert (own.allowed.sum(axis=1) == 3).all()
     wide = thompson.arms(people, WIDE)
-    assert wide.allowed.sum(axis=1).tolist() == [6 if tier == "high" else 3 for tier in people["tier"]]
+    assert wide.allowed.sum(axis=1).tolist() == [
+        6 if tier == "high" else 3 for tier in people["tier"]
+    ]
     assert not any("Low" in name for name in wide.names)
 
 
@@ -62,7 +75,9 @@ def test_chances_sum_to_one_and_only_allowed_arms_have_one(count, share, vary, s
 def test_arms_are_drawn_by_their_chances():
     chances = np.tile([0.2, 0.0, 0.7, 0.1], (20_000, 1))
     taken, _ = thompson.drawn(chances, 1)
-    assert np.bincount(taken, minlength=4) / 20_000 == pytest.approx([0.2, 0.0, 0.7, 0.1], abs=0.015)
+    assert np.bincount(taken, minlength=4) / 20_000 == pytest.approx(
+        [0.2, 0.0, 0.7, 0.1], abs=0.015
+    )
     with pytest.raises(ValueError, match="sum to 1"):
         thompson.drawn(chances * 0.9, 1)
 
@@ -152,7 +167,9 @@ def test_who_has_a_rule_that_is_no_arm_keeps_it():
 
 def test_an_action_with_items_of_its_own_kind_has_one_arm():
     rules = [
-        rule.model_copy(update={"action": "reminder", "discount": 0.0}) if rule.name == "Medium" else rule
+        rule.model_copy(update={"action": "reminder", "discount": 0.0})
+        if rule.name == "Medium"
+        else rule
         for rule in POLICY.rules
     ]
     policy = POLICY.model_copy(update={"rules": tuple(rules)})

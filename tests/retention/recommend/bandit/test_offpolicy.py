@@ -26,7 +26,9 @@ def test_worked_by_hand():
 
 def test_intervals_worked_by_hand():
     found = ips(REWARD, LOGGED, OWN)  # 2, 0, 2, 0: standard error of the mean 1.1547 / 2
-    assert (found.low, found.high) == pytest.approx((1 - 1.96 * 0.57735, 1 + 1.96 * 0.57735), abs=1e-4)
+    assert (found.low, found.high) == pytest.approx(
+        (1 - 1.96 * 0.57735, 1 + 1.96 * 0.57735), abs=1e-4
+    )
     value = 4 / 4.25
     error = np.sqrt(4 * (1 - value) ** 2 * 2 + 0.0625 * value**2) / 4.25
     assert snips(REWARD, LOGGED, OWN).high == pytest.approx(value + 1.96 * error)
@@ -63,14 +65,18 @@ def test_simulation_unbiased_whatever_one_of_both_gets_wrong():
         found["ips"].append(ips(reward, logged, wanted[taken]).value)
         found["snips"].append(snips(reward, logged, wanted[taken]).value)
         found["dr"].append(doubly_robust(reward, taken, logged, target, means).value)
-        found["dr wrong"].append(doubly_robust(reward, taken, logged, target, np.full((300, 2), 0.9)).value)
+        found["dr wrong"].append(
+            doubly_robust(reward, taken, logged, target, np.full((300, 2), 0.9)).value
+        )
         one = ips(reward, logged, wanted[taken])
         found["covered"].append(one.low <= 0.42 <= one.high)
     truth = 0.1 * 0.15 + 0.9 * 0.45
     assert np.mean(truth_each) == pytest.approx(truth, abs=0.005)
     for name in ("ips", "snips", "dr", "dr wrong"):
         error = np.std(found[name]) / np.sqrt(1500)
-        assert np.mean(found[name]) == pytest.approx(truth, abs=4 * error + (0.005 if name == "snips" else 0))
+        assert np.mean(found[name]) == pytest.approx(
+            truth, abs=4 * error + (0.005 if name == "snips" else 0)
+        )
     assert abs(np.mean(found["plain"]) - truth) > 0.1
     assert np.std(found["dr"]) < np.std(found["ips"])
     assert np.mean(found["covered"]) > 0.92

@@ -29,7 +29,9 @@ from workers.tasks.contract import Context
 
 SENT = datetime(2025, 5, 1, 9, tzinfo=UTC)
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
-ITEMS = [{"item_id": f"i{place}", "title": f"Item {place}", "source": "buy_again"} for place in (1, 2, 3)]
+ITEMS = [
+    {"item_id": f"i{place}", "title": f"Item {place}", "source": "buy_again"} for place in (1, 2, 3)
+]
 
 
 @pytest.fixture
@@ -46,41 +48,69 @@ def shop(tmp_path) -> Made:
         ("b", "email_click", SENT - day, "i2", {}),  # before it was shown
         ("c", "email_click", SENT + day, "i1", {}),  # nothing was shown to c
     ]
-    return made(tmp_path, lines, [(f"i{place}", f"Item {place}", "things", 2.0) for place in (1, 2, 3, 9)])
+    return made(
+        tmp_path, lines, [(f"i{place}", f"Item {place}", "things", 2.0) for place in (1, 2, 3, 9)]
+    )
 
 
 @pytest.fixture
 def sent(shop) -> Made:
     """The same with the campaign's impressions and one redeemed code."""
     offer = {
-        "items": ITEMS, "recommended_by": "recommend-1", "arm": "both", "propensity": 0.8, "action": "coupon",
-    }  # fmt: skip
+        "items": ITEMS,
+        "recommended_by": "recommend-1",
+        "arm": "both",
+        "propensity": 0.8,
+        "action": "coupon",
+    }
     with shop.database.transaction() as session:
         campaign = Campaign(
-            id="camp", team_id="local", name="May", post_key="job:1", body={}, salt="s", drafted_by="U1", created_at=SENT
-        )  # fmt: skip
+            id="camp",
+            team_id="local",
+            name="May",
+            post_key="job:1",
+            body={},
+            salt="s",
+            drafted_by="U1",
+            created_at=SENT,
+        )
         session.add(campaign)
         session.flush()
         for who, arm in (("a", "treatment"), ("b", "treatment"), ("c", "control")):
             session.add(
                 Assignment(
-                    campaign_id="camp", customer_id=who, team_id="local", arm=arm, bucket=1, tier="high",
-                    churn_probability=0.6, expected_value=10.0, offer=offer,
+                    campaign_id="camp",
+                    customer_id=who,
+                    team_id="local",
+                    arm=arm,
+                    bucket=1,
+                    tier="high",
+                    churn_probability=0.6,
+                    expected_value=10.0,
+                    offer=offer,
                 )
-            )  # fmt: skip
+            )
         session.add(
             Coupon(
-                code="X", team_id="local", campaign_id="camp", customer_id="b", state="redeemed", expires_at=NOW,
-                redeemed_at=SENT + timedelta(days=3), order_id="o2",
+                code="X",
+                team_id="local",
+                campaign_id="camp",
+                customer_id="b",
+                state="redeemed",
+                expires_at=NOW,
+                redeemed_at=SENT + timedelta(days=3),
+                order_id="o2",
             )
-        )  # fmt: skip
+        )
         assert impressions.of_campaign(session, shop.settings, campaign, SENT) == 6
     return shop
 
 
 def _seen(shop: Made, before: datetime = NOW) -> pd.DataFrame:
     with shop.database.reading() as session:
-        return seen(shop.lake, session, shop.settings, before).set_index(["customer_id", "position"])
+        return seen(shop.lake, session, shop.settings, before).set_index(
+            ["customer_id", "position"]
+        )
 
 
 def test_a_campaigns_lists_are_kept_with_place_model_arm_and_chance_and_what_came_of_them(sent):
@@ -124,9 +154,16 @@ def test_words_are_stored_beside_the_line_they_are_about_and_the_last_one_counts
 def test_a_word_on_an_id_that_is_merged_since_is_one_on_the_customer(sent):
     """Who was linked after somebody had said 'not for them' was offered the item again, and the report lost the word."""
     with sent.database.transaction() as session:
-        feedback.record(session, sent.settings, Subject("b", "recommend-1", SENT, "i2", 2), "wrong", "U1")
-        feedback.record(session, sent.settings, Subject("b", "churn-1", SENT), "wrong", "U1", "moved")
-    people = [{"customer_id": who, "email": "b@example.com", "created_at": SENT - timedelta(days=age)} for who, age in (("c", 90), ("b", 60))]  # fmt: skip
+        feedback.record(
+            session, sent.settings, Subject("b", "recommend-1", SENT, "i2", 2), "wrong", "U1"
+        )
+        feedback.record(
+            session, sent.settings, Subject("b", "churn-1", SENT), "wrong", "U1", "moved"
+        )
+    people = [
+        {"customer_id": who, "email": "b@example.com", "created_at": SENT - timedelta(days=age)}
+        for who, age in (("c", 90), ("b", 60))
+    ]
     sent._bring("customers", pd.DataFrame(people))
     merged = sent.lake.identities.people()
     assert merged == {"b": "c"}
@@ -136,19 +173,36 @@ def test_a_word_on_an_id_that_is_merged_since_is_one_on_the_customer(sent):
         assert desk.terms.refused == {"c": {"i2"}}
         assert feedback.doubted(session, sent.settings, merged) == (("c", SENT),)
         said = feedback_events.gather(sent.lake, session, sent.settings, later)
-        assert said[said["weight"] < 0][["customer_id", "item_id"]].to_numpy().tolist() == [["c", "i2"]]
+        assert said[said["weight"] < 0][["customer_id", "item_id"]].to_numpy().tolist() == [
+            ["c", "i2"]
+        ]
     assert (
-        report(sent.lake, sent.database, sent.settings, as_of=later, days=3000).data["slots"][1]["wrong"] == 1
+        report(sent.lake, sent.database, sent.settings, as_of=later, days=3000).data["slots"][1][
+            "wrong"
+        ]
+        == 1
     )
 
 
 def test_a_list_of_the_desk_is_kept_and_found_by_its_place(shop):
     with shop.database.transaction() as session:
         impressions.keep(
-            session, shop.settings, "job1", "a", ITEMS, surface="recommend", model_version="none", at=SENT
+            session,
+            shop.settings,
+            "job1",
+            "a",
+            ITEMS,
+            surface="recommend",
+            model_version="none",
+            at=SENT,
         )
         row = impressions.found(session, shop.settings, "job1", "a", 2)
-        assert (row.item_id, row.title, row.source, row.position) == ("i2", "Item 2", "buy_again", 2)
+        assert (row.item_id, row.title, row.source, row.position) == (
+            "i2",
+            "Item 2",
+            "buy_again",
+            2,
+        )
         assert session.query(Impression).count() == 3
 
 
@@ -166,7 +220,8 @@ def test_what_was_heard_becomes_weight_in_the_history_and_only_from_when_it_was_
     plain = read(shop.lake, NOW)
     told = feedback_events.with_heard(plain, lines, NOW)
     before, after = (
-        pairs(one, at).frame(one).set_index(["customer_id", "item_id"])["decayed_90"] for one in (plain, told)
+        pairs(one, at).frame(one).set_index(["customer_id", "item_id"])["decayed_90"]
+        for one in (plain, told)
     )
     gained = (after - before).dropna()
     assert gained.index[gained.abs() > 1e-9].tolist() == [("a", "i3"), ("a", "i9")]
@@ -187,7 +242,9 @@ def test_a_click_further_down_is_worth_more(sent):
 
 
 def test_without_clicks_the_prior_answers():
-    none = pd.DataFrame({"position": [1, 2, 3], "item_id": "a", "source": "popular", "clicked": False})
+    none = pd.DataFrame(
+        {"position": [1, 2, 3], "item_id": "a", "source": "popular", "clicked": False}
+    )
     assert examined(none) == prior(3)
     assert examined(none.iloc[:0]) == {}
 
@@ -234,14 +291,21 @@ def test_the_report_tells_places_reasons_models_and_weeks_apart(sent):
     assert [slots[place]["wrong"] for place in (1, 2, 3)] == [0, 1, 0]
     assert slots[3]["click_rate"] == 0.5 < slots[3]["corrected"]
     assert slots[3]["corrected"] == pytest.approx(0.5 / data["examined"]["3"], rel=0.01)
-    assert slots[3]["buy_rate_interval"] == pytest.approx((0.0945, 0.9055), abs=1e-3)  # Wilson, 1 of 2
+    assert slots[3]["buy_rate_interval"] == pytest.approx(
+        (0.0945, 0.9055), abs=1e-3
+    )  # Wilson, 1 of 2
     assert [(one["name"], one["shown"], one["desk"]) for one in data["models"]] == [
         ("recommend-1", 6, 0),
         ("recommend-2", 0, 3),
     ]
-    assert [(one["name"], one["redeemed"]) for one in data["weeks"]] == [("2025-04-28", 1), ("2025-05-05", 0)]
+    assert [(one["name"], one["redeemed"]) for one in data["weeks"]] == [
+        ("2025-04-28", 1),
+        ("2025-05-05", 0),
+    ]
     assert report(sent.lake, sent.database, sent.settings, as_of=later, days=1).data["slots"] == []
-    early = report(sent.lake, sent.database, sent.settings, as_of=SENT + timedelta(days=1), days=30).data
+    early = report(
+        sent.lake, sent.database, sent.settings, as_of=SENT + timedelta(days=1), days=30
+    ).data
     assert (early["shown"]["customers"], early["clicks"]) == (6, 0)
 
 
@@ -255,7 +319,9 @@ def test_the_report_says_whose_four_weeks_are_not_over(sent):
     assert [[week["open"] for week in one.data["weeks"]] for one in told] == [[6], [6], [0]]
     said = "6 items of those sent have not had their four weeks yet"
     assert [said in one.html(sent.settings) for one in told] == [True, True, False]
-    assert [said in text("terminal/recommend_report.txt.j2", zone="UTC", **one.data) for one in told] == [
+    assert [
+        said in text("terminal/recommend_report.txt.j2", zone="UTC", **one.data) for one in told
+    ] == [
         True,
         True,
         False,
@@ -276,7 +342,10 @@ def test_the_reports_message_and_page_name_nobody(sent):
     outcome = recommend_report.run(RecommendReport(days=90, as_of=NOW), context)
     message, page = outcome.posts
     shown = render.message(
-        message.template, zone="UTC", demo=False, **{k: v for k, v in message.values.items() if k != "demo"}
+        message.template,
+        zone="UTC",
+        demo=False,
+        **{k: v for k, v in message.values.items() if k != "demo"},
     )
     said = " ".join(str(block) for block in shown.blocks)
     assert "By place" in said
@@ -306,7 +375,9 @@ def test_lists_that_no_model_made_are_told_as_that_in_the_terminal_and_on_the_pa
 
 def test_on_a_phone_every_figure_of_the_page_stands_beside_its_name_and_none_is_cut(sent):
     """At 390 pixels the tables ended after their fourth column, with nothing to show that there was more."""
-    written = report(sent.lake, sent.database, sent.settings, as_of=NOW, days=90).html(sent.settings)
+    written = report(sent.lake, sent.database, sent.settings, as_of=NOW, days=90).html(
+        sent.settings
+    )
     with chromium() as browser:
         shown = browser.new_page(viewport={"width": 390, "height": 800})
         shown.set_content(written)

@@ -21,7 +21,9 @@ def examples() -> ranker.Examples:
     view[:, 6] = 1.0  # everybody has it
     lately = NAMES.index("item_buyers_28")
     view[:, lately] = np.abs(3 * view[:, lately])
-    bought = np.nan_to_num(view[:, lately]) + 2 * np.isnan(view[:, 1]) + rng.normal(size=3_000) > 3.5
+    bought = (
+        np.nan_to_num(view[:, lately]) + 2 * np.isnan(view[:, 1]) + rng.normal(size=3_000) > 3.5
+    )
     return ranker.Examples(view, bought, rng.uniform(0.5, 2, 3_000), customers=100)
 
 
@@ -55,7 +57,8 @@ def test_the_more_customers_there_are_the_less_the_few_signals_count(examples):
     few, many = (ranker.fit(replace(examples, customers=customers)) for customers in (100, 10_000))
     for learned in (few, many):
         mean, all_of_it, steady = (
-            learned.of(kind).scores(examples.view) for kind in (ranker.ALL, ranker.LEARNED, ranker.SIGNALS)
+            learned.of(kind).scores(examples.view)
+            for kind in (ranker.ALL, ranker.LEARNED, ranker.SIGNALS)
         )
         np.testing.assert_allclose(mean, all_of_it + learned.steady * (steady - all_of_it))
     assert few.steady > 0.8
@@ -84,7 +87,9 @@ def test_of_two_equally_likely_things_a_customer_buys_the_less_known_comes_first
     from retention.recommend.history import DAY, read
 
     history = read(shop.lake, shop.end)
-    now = evaluation_context.moment(history, shop.end.timestamp() / DAY, catalogue(shop.lake), min_buyers=5)
+    now = evaluation_context.moment(
+        history, shop.end.timestamp() / DAY, catalogue(shop.lake), min_buyers=5
+    )
     learned = signals.fit(examples)
     indifferent = ranker.Ranker("signals", learned | {"weights": np.zeros_like(learned["weights"])})
     rows = np.arange(20)

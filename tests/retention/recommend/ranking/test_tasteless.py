@@ -23,7 +23,9 @@ def hits(tmp_path_factory):
     rows = pd.DataFrame(
         {
             "customer_id": [f"p{number % 150:03d}" for number in range(6_000)],
-            "item_id": [f"h{number:02d}" for number in rng.choice(60, 6_000, p=liked / liked.sum())],
+            "item_id": [
+                f"h{number:02d}" for number in rng.choice(60, 6_000, p=liked / liked.sum())
+            ],
             "occurred_at": pd.Timestamp(shop.begin)
             + pd.to_timedelta(rng.uniform(0, 150, 6_000).round(3), unit="D"),
         }
@@ -35,7 +37,9 @@ def hits(tmp_path_factory):
 
 
 @pytest.mark.parametrize("fewest", [recipe.FEWEST_TO_RANK, 1_000], ids=["ranker", "few signals"])
-def test_where_nobody_has_a_taste_the_lists_are_not_below_what_is_popular(hits, monkeypatch, fewest):
+def test_where_nobody_has_a_taste_the_lists_are_not_below_what_is_popular(
+    hits, monkeypatch, fewest
+):
     monkeypatch.setattr(recipe, "FEWEST_TO_RANK", fewest)
     found = evaluate(hits.lake, cutoff=hits.begin + timedelta(days=122))
     assert found["parameters"]["ranker_both"] != "mixture"

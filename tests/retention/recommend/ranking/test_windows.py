@@ -84,7 +84,9 @@ def test_three_horizons_are_learned_from_and_each_is_first_judged_by_what_the_ea
     assert judged == [(last - 56, (last - 84,)), (last - 28, (last - 84, last - 56))]
 
 
-def test_a_single_horizon_is_judged_by_customers_who_were_not_learned_from(shop, asked, history, monkeypatch):
+def test_a_single_horizon_is_judged_by_customers_who_were_not_learned_from(
+    shop, asked, history, monkeypatch
+):
     learned, judged = [], []
     gather, judge = recipe.examples, recipe._judge
     monkeypatch.setattr(
@@ -101,7 +103,9 @@ def test_a_single_horizon_is_judged_by_customers_who_were_not_learned_from(shop,
     assert not judged[0] & learned[-1]
 
 
-def test_a_horizon_in_which_nothing_known_was_bought_is_passed_over(shop, asked, history, monkeypatch):
+def test_a_horizon_in_which_nothing_known_was_bought_is_passed_over(
+    shop, asked, history, monkeypatch
+):
     """As where people only looked at first: customers bought, but nothing that stood on the shelf."""
     last = day_of(shop.end)
     whole = recipe.window
@@ -154,7 +158,8 @@ def _with_own(learned: Examples, bought: bool) -> Examples:
 def test_lists_of_new_items_are_ranked_by_what_was_learned_from_new_items(learned):
     assert 0 < learned.new.bought.sum() < learned.bought.sum()
     one, other = (
-        recipe._fitted(_with_own(learned, again), 0, few=False, apart=True) for again in (True, False)
+        recipe._fitted(_with_own(learned, again), 0, few=False, apart=True)
+        for again in (True, False)
     )
     view = learned.new.view
     np.testing.assert_array_equal(one["new"].scores(view), other["new"].scores(view))
@@ -176,7 +181,9 @@ def test_the_kind_for_new_items_is_chosen_by_judging_rankers_like_the_one_that_i
 ):
     """Earlier horizons alone may hold too little for a ranker of new items; another ranker's figures say nothing of it."""
     counted = []
-    monkeypatch.setattr(recipe, "preferred", lambda judged, kinds: counted.append(len(judged)) or kinds[0])
+    monkeypatch.setattr(
+        recipe, "preferred", lambda judged, kinds: counted.append(len(judged)) or kinds[0]
+    )
     few_new = iter([False, True, True])  # before the second horizon, before the third, and of all
     monkeypatch.setattr(recipe, "_apart", lambda learned, few: next(few_new))
     recipe.learn_to_rank(history, day_of(shop.end), asked)
