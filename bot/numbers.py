@@ -5,6 +5,7 @@ import unicodedata
 
 from retention.errors import BadInput
 from retention.lake.currency import CODES, SHORT
+from retention.text import gettext
 
 _SIGNS = "".join(sign for sign in map(chr, range(2**16)) if unicodedata.category(sign) == "Sc")
 _CURRENCY = rf"(?:[{re.escape(_SIGNS)}]|{CODES}|{SHORT})"  # before or after the number
@@ -33,7 +34,7 @@ def number(typed: str) -> float:
         return float(text.replace(".", "").replace(",", "."))
     if _PLAIN.fullmatch(text):
         return float(text)
-    raise BadInput(f"{typed!r} is not a number")
+    raise BadInput(gettext("{typed!r} is not a number").format(typed=typed))
 
 
 def money(typed: str) -> float:
@@ -46,7 +47,7 @@ def money(typed: str) -> float:
     """
     bare = _MONEY.fullmatch(typed.strip())
     if bare is None or _EITHER.fullmatch(bare[1]):
-        raise BadInput(f"{typed!r} is not an amount")
+        raise BadInput(gettext("{typed!r} is not an amount").format(typed=typed))
     return number(bare[1])
 
 
@@ -59,7 +60,7 @@ def between(typed: str, least: float, most: float | None) -> float:
     """A number within bounds."""
     value = number(typed)
     if value < least or (most is not None and value > most):
-        raise BadInput(f"{typed!r} is out of bounds")
+        raise BadInput(gettext("{typed!r} is out of bounds").format(typed=typed))
     return value
 
 
@@ -67,5 +68,5 @@ def whole(typed: str, least: int, most: int | None) -> int:
     """A whole number within bounds."""
     value = between(typed, least, most)
     if not value.is_integer():
-        raise BadInput(f"{typed!r} is not a whole number")
+        raise BadInput(gettext("{typed!r} is not a whole number").format(typed=typed))
     return int(value)

@@ -7,6 +7,7 @@ from slack_bolt import BoltContext, BoltResponse
 
 from bot.buckets import TokenBuckets
 from retention.errors import TooManyRequests
+from retention.text import gettext
 
 REQUESTS, SECONDS = 30, 10
 
@@ -34,7 +35,9 @@ class RequestLimit:
         is_event = "event" in body
         if context.user_id and not is_event and not self._buckets.take(context.user_id):
             raise TooManyRequests(
-                f"One person can send at most {REQUESTS} commands and clicks in {SECONDS} seconds, so wait {SECONDS} "
-                "seconds and try again."
+                gettext(
+                    "One person can send at most {requests} commands and clicks in {seconds} "
+                    "seconds, so wait {seconds} seconds and try again."
+                ).format(requests=REQUESTS, seconds=SECONDS)
             )
         return next()

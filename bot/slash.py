@@ -16,6 +16,7 @@ from bot.services import Services
 from bot.threads import in_this_thread
 from retention.db.tables import Job
 from retention.errors import Conflict
+from retention.text import gettext
 from workers import jobs, roles
 from workers.delivery import outbox, render
 from workers.jobs import Submission
@@ -113,7 +114,9 @@ def queue(
     def store(session: Session) -> Submission:
         if time.monotonic() - started > BUDGET_SECONDS:
             raise Conflict(
-                "The database is too busy just now, so nothing was accepted; please try again."
+                gettext(
+                    "The database is too busy just now, so nothing was accepted; please try again."
+                )
             )
         return jobs.submit(
             session,

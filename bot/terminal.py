@@ -31,6 +31,7 @@ from retention.folders import private
 from retention.progress import Progress, silent
 from retention.settings import Settings, load_settings
 from retention.templating import bar, straight, text
+from retention.text import gettext
 from workers import roles
 from workers.requests import Request
 
@@ -48,7 +49,11 @@ def _refuse_bytes(args: list[str]) -> None:
     for word in args:
         if kept(word) != word:
             shown = word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-            raise BadInput(f"{shown!r} holds bytes that are no text; write it in UTF-8.")
+            raise BadInput(
+                gettext("{shown!r} holds bytes that are no text; write it in UTF-8.").format(
+                    shown=shown
+                )
+            )
 
 
 def run(args: list[str] | None = None) -> int:

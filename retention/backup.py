@@ -28,6 +28,7 @@ from retention.folders import private
 from retention.keys import key_id
 from retention.progress import Progress, silent
 from retention.settings import Settings
+from retention.text import gettext
 
 MANIFEST, DATABASE, KEYS, FORM = "manifest.json", "state.db", "secret.key", 1
 _LEFT_OUT = {"scratch", "broker", "logs", "run"}  # each start makes them anew
@@ -86,9 +87,15 @@ def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> 
     home = settings.home
     _check_local(settings)
     if not (home / DATABASE).exists():
-        raise BadInput(f"There is no installation in {home}; `retention init` makes one.")
+        raise BadInput(
+            gettext("There is no installation in {home}; `retention init` makes one.").format(
+                home=home
+            )
+        )
     if target.exists():
-        raise BadInput(f"{target} is there already; name another file.")
+        raise BadInput(
+            gettext("{target} is there already; name another file.").format(target=target)
+        )
     if not settings.secret_key.get_secret_value():
         _ = settings.key  # made now where it was never used, so that the backup has it
     aside = target.with_name(f".{target.name}.part")
@@ -166,7 +173,10 @@ def _begin(aside: Path) -> None:
         aside.touch(mode=0o600, exist_ok=False)
     except FileExistsError:
         raise BadInput(
-            f"{aside} is there already: another backup to this file is under way, or was killed; delete it if none is."
+            gettext(
+                "{aside} is there already: another backup to this file is under way, or was "
+                "killed; delete it if none is."
+            ).format(aside=aside)
         ) from None
 
 
@@ -197,11 +207,16 @@ def restore(settings: Settings, source: Path, *, progress: Progress = silent) ->
     _check_local(settings)
     if home.exists() and any(home.iterdir()):
         raise BadInput(
-            f"{home} is not empty, so nothing was restored; name a new RETENTION_HOME, or move this one away."
+            gettext(
+                "{home} is not empty, so nothing was restored; name a new RETENTION_HOME, or "
+                "move this one away."
+            ).format(home=home)
         )
     if not source.is_file():
         raise BadInput(
-            f"There is no file {source}; name the one that `retention backup` has written."
+            gettext(
+                "There is no file {source}; name the one that `retention backup` has written."
+            ).format(source=source)
         )
     home.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home.parent, prefix=".restoring-") as folder:
@@ -222,13 +237,19 @@ def restore(settings: Settings, source: Path, *, progress: Progress = silent) ->
             zlib.error,
         ):
             raise BadInput(
-                f"{source} is no backup, or not whole (damaged, or cut short on its way); nothing was restored. "
-                "Copy it anew, or take an earlier one."
+                gettext(
+                    "{source} is no backup, or not whole (damaged, or cut short on its way); "
+                    "nothing was restored. Copy it anew, or take an earlier one."
+                ).format(source=source)
             ) from None
         except OSError as error:
             if diagnose(error, settings):  # a full disk is no fault of the backup
                 raise
-            raise BadInput(f"{source} cannot be restored: {error.strerror}.") from None
+            raise BadInput(
+                gettext("{source} cannot be restored: {strerror}.").format(
+                    source=source, strerror=error.strerror
+                )
+            ) from None
         key = _restored_key(settings, inside, manifest)
         if home.exists():
             home.rmdir()
@@ -248,7 +269,9 @@ def _manifest(tar: tarfile.TarFile, members: list[tarfile.TarInfo], source: Path
         else None
     )
     if not isinstance(manifest, dict) or not isinstance(files, dict) or DATABASE not in files:
-        raise BadInput(f"{source} is no backup that this version can read.")
+        raise BadInput(
+            gettext("{source} is no backup that this version can read.").format(source=source)
+        )
     return {"contains_key": KEYS in files, **manifest}  # older ones do not say
 
 
@@ -264,23 +287,41 @@ def _check_members(members: list[tarfile.TarInfo], manifest: dict[str, Any], sou
             or str(PurePosixPath(name)) != name
         ):
             raise BadInput(
-                f"{source} contains {name!r}, which would be written outside the home. {remedy}"
+                gettext(
+                    "{source} contains {name!r}, which would be written outside the home. {remedy}"
+                ).format(source=source, name=name, remedy=remedy)
             )
         if name != MANIFEST and name not in manifest["files"]:
             raise BadInput(
-                f"{source} contains {name!r}, which its manifest does not list. {remedy}"
+                gettext(
+                    "{source} contains {name!r}, which its manifest does not list. {remedy}"
+                ).format(source=source, name=name, remedy=remedy)
             )
         if not member.isreg() or member.issparse():
-            raise BadInput(f"{source} contains {name!r}, which is not a plain file. {remedy}")
+            raise BadInput(
+                gettext("{source} contains {name!r}, which is not a plain file. {remedy}").format(
+                    source=source, name=name, remedy=remedy
+                )
+            )
         if times[name] > 1:
-            raise BadInput(f"{source} contains {name!r} more than once. {remedy}")
+            raise BadInput(
+                gettext("{source} contains {name!r} more than once. {remedy}").format(
+                    source=source, name=name, remedy=remedy
+                )
+            )
     missing = sorted(manifest["files"].keys() - times.keys())
     if missing:
-        raise BadInput(f"{source} lacks {missing[0]!r}, which its manifest lists. {remedy}")
+        raise BadInput(
+            gettext("{source} lacks {missing!r}, which its manifest lists. {remedy}").format(
+                source=source, missing=missing[0], remedy=remedy
+            )
+        )
     size = sum(member.size for member in members if member.name != MANIFEST)
     if manifest.get("bytes", size) != size:
         raise BadInput(
-            f"{source} has {size} bytes of files; its manifest says {manifest['bytes']}. {remedy}"
+            gettext(
+                "{source} has {size} bytes of files; its manifest says {bytes}. {remedy}"
+            ).format(source=source, size=size, bytes=manifest["bytes"], remedy=remedy)
         )
 
 
@@ -308,7 +349,9 @@ def _extract(
                 size += file.write(chunk)
         if digest.hexdigest() != manifest["files"][member.name]:
             raise BadInput(
-                f"{source} is damaged: {member.name} is not what was saved; nothing was restored."
+                gettext(
+                    "{source} is damaged: {name} is not what was saved; nothing was restored."
+                ).format(source=source, name=member.name)
             )
     return size
 
@@ -326,14 +369,20 @@ def _check_local(settings: Settings) -> None:
     home = str(settings.home)
     if settings.database_url.get_secret_value() != f"sqlite:///{home}/{DATABASE}":
         raise BadInput(
-            "The database is not in the home; back it up with its own tool first (pg_dump), then copy the home: docs/operating.md."
+            gettext(
+                "The database is not in the home; back it up with its own tool first "
+                "(pg_dump), then copy the home: docs/operating.md."
+            )
         )
     if (
         settings.lake_url.partition("://")[2] != f"{home}/lake"
         or settings.models_url != f"{home}/models"
     ):
         raise BadInput(
-            "The lake or the models are not in the home; back them up where they are, after the database."
+            gettext(
+                "The lake or the models are not in the home; back them up where they are, "
+                "after the database."
+            )
         )
 
 

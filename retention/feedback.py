@@ -19,6 +19,7 @@ from retention.db.insert import upsert
 from retention.db.tables import Feedback
 from retention.errors import BadInput
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     pass
@@ -58,10 +59,16 @@ def record(
     reason = " ".join(reason.split())
     if verdict == "wrong" and not reason and not subject.item_id:
         raise BadInput(
-            "Say in a few words what is wrong; the next model can only learn from a reason."
+            gettext(
+                "Say in a few words what is wrong; the next model can only learn from a reason."
+            )
         )
     if len(reason) > LONGEST:
-        raise BadInput(f"The reason has {len(reason)} characters; keep it to {LONGEST}.")
+        raise BadInput(
+            gettext("The reason has {count} characters; keep it to {longest}.").format(
+                count=len(reason), longest=LONGEST
+            )
+        )
     key = {
         "team_id": settings.team_id,
         "customer_id": subject.customer_id,

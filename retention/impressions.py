@@ -11,6 +11,7 @@ from retention.db.tables import Assignment, Campaign, Impression
 from retention.errors import BadInput
 from retention.settings import Settings
 from retention.templating import shorten
+from retention.text import gettext
 
 Surface = Literal["score", "recommend", "campaign"]
 AT_ONCE = 5_000
@@ -68,7 +69,9 @@ def found(
     key = (settings.team_id, shown_in, customer_id, position)
     row = session.get(Impression, key)
     if row is None:
-        raise BadInput("This list is not known any more; `/retention recommend` has a new one.")
+        raise BadInput(
+            gettext("This list is not known any more; `/retention recommend` has a new one.")
+        )
     return row
 
 

@@ -13,6 +13,7 @@ from retention.db.tables import ModelVersion
 from retention.errors import BadInput
 from retention.registry.store import reseal
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -28,8 +29,11 @@ def rotate(settings: Settings) -> Settings:
     """
     if settings.secret_key.get_secret_value():
         raise BadInput(
-            "The key comes from RETENTION_SECRET_KEY; put a new one there (openssl rand -hex 32), the present one in front of "
-            "RETENTION_OLD_SECRET_KEYS, start all processes anew, and run `retention rotate-keys --reseal`."
+            gettext(
+                "The key comes from RETENTION_SECRET_KEY; put a new one there (openssl rand "
+                "-hex 32), the present one in front of RETENTION_OLD_SECRET_KEYS, start all "
+                "processes anew, and run `retention rotate-keys --reseal`."
+            )
         )
     path = settings.home / "secret.key"
     held = [key.decode() for key in settings.keys.all]

@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from retention.errors import BadInput
 from retention.folders import private
 from retention.keys import Keys
+from retention.text import gettext
 
 # By what the URL of the SQL database may begin; psycopg is the driver whose connections are set up in `retention.db`.
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgresql", "postgres", "postgresql+psycopg")
@@ -329,10 +330,13 @@ def load_settings() -> Settings:
     except ValidationError as error:
         raise BadInput("\n".join(problems(error))) from None
     except UnicodeDecodeError:
-        raise BadInput("The file .env is not UTF-8 text; save it as UTF-8.") from None
+        raise BadInput(gettext("The file .env is not UTF-8 text; save it as UTF-8.")) from None
     except OSError as error:
         raise BadInput(
-            f"The file .env cannot be read ({error.strerror}); make it readable for this user, or delete it."
+            gettext(
+                "The file .env cannot be read ({strerror}); make it readable for this user, or "
+                "delete it."
+            ).format(strerror=error.strerror)
         ) from None
 
 

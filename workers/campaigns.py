@@ -22,6 +22,7 @@ from retention.db.tables import Campaign, CampaignEditor, Outbox
 from retention.errors import Conflict, NotAllowed
 from retention.outreach import sends
 from retention.settings import Settings
+from retention.text import gettext
 from workers import roles
 from workers.delivery import outbox
 from workers.failure_isolation import apart
@@ -52,7 +53,10 @@ def approve(
     """Approve a version that others wrote; the clearance time begins."""
     if user == roles.OPERATOR:
         raise NotAllowed(
-            "The terminal's operator cannot approve; somebody with the role approver has to, by name."
+            gettext(
+                "The terminal's operator cannot approve; somebody with the role approver has "
+                "to, by name."
+            )
         )
     roles.require(session, settings, user, "approver", "approve a campaign")
     campaign, sizes = approval.approve(session, settings, campaign_id, version, user, clock.now())
@@ -138,15 +142,24 @@ def release(
     campaign = find(session, settings, campaign_id, lock=True)
     if again and campaign.state != "live":
         raise Conflict(
-            f"Campaign {campaign.name!r} is {campaign.state}, so nothing of it is sent any more; let what is held count "
-            f"as sent: campaign release {campaign.id} sent."
+            gettext(
+                "Campaign {name!r} is {state}, so nothing of it is sent any more; let what is "
+                "held count as sent: campaign release {id} sent."
+            ).format(name=campaign.name, state=campaign.state, id=campaign.id)
         )
     freed = sends.release(session, campaign_id, again, copy)
     if not freed:
         which = f"Copy {copy}" if copy is not None else "No copy"
         raise Conflict(
-            f"{which} of campaign {campaign.name!r} is {'not ' if copy is not None else ''}held; `campaign held "
-            f"{campaign.id}` lists those that are."
+            gettext(
+                "{which} of campaign {name!r} is {value}held; `campaign held {id}` lists those "
+                "that are."
+            ).format(
+                which=which,
+                name=campaign.name,
+                value="not " if copy is not None else "",
+                id=campaign.id,
+            )
         )
     now = clock.now()
     details = {

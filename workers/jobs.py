@@ -20,6 +20,7 @@ from retention.db.insert import insert_once
 from retention.db.tables import Job, Outbox
 from retention.errors import BadInput, Conflict, NotAllowed
 from retention.settings import Settings
+from retention.text import gettext
 from workers import broker, quotas, roles
 from workers.delivery import outbox
 from workers.requests import REQUESTS, Request
@@ -218,7 +219,11 @@ def cancel(session: Session, settings: Settings, job_id: str, user: str) -> Job:
     session.refresh(job)
     if not running.rowcount:  # type: ignore[attr-defined]
         how = "is being cancelled already" if job.state == "running" else f"is {job.state} already"
-        raise Conflict(f"Job {job.id} ({job.kind}) {how}; there is nothing left to cancel.")
+        raise Conflict(
+            gettext("Job {id} ({kind}) {how}; there is nothing left to cancel.").format(
+                id=job.id, kind=job.kind, how=how
+            )
+        )
     return job
 
 
@@ -244,7 +249,9 @@ def retry(session: Session, settings: Settings, job_id: str, user: str) -> Job:
     roles.require(session, settings, job.requested_by, request.role, request.deed)
     if not requeue(session, settings, job, limited=quotas.is_limited(user)):
         raise Conflict(
-            f"Job {job.id} ({job.kind}) is {job.state}; only a failed or cancelled one can be retried."
+            gettext(
+                "Job {id} ({kind}) is {state}; only a failed or cancelled one can be retried."
+            ).format(id=job.id, kind=job.kind, state=job.state)
         )
     return job
 
@@ -288,7 +295,10 @@ def requeue(session: Session, settings: Settings, job: Job, *, limited: bool = T
         idem_key="",
     ):
         raise Conflict(
-            f"The same {title(job.kind)} job is already under way, so wait for its result instead of retrying {job.id}."
+            gettext(
+                "The same {title} job is already under way, so wait for its result instead of "
+                "retrying {id}."
+            ).format(title=title(job.kind), id=job.id)
         )
     now = clock.wall()
     is_old = job.finished_at is not None and now - job.finished_at > RESUME_WITHIN
@@ -334,7 +344,9 @@ def find(session: Session, settings: Settings, job_id: str) -> Job:
     job = session.get(Job, job_id, populate_existing=True)
     if job is None or job.team_id != settings.team_id:
         raise BadInput(
-            f"There is no job {job_id!r}; see `/retention jobs` for the ids of the latest ones."
+            gettext(
+                "There is no job {job_id!r}; see `/retention jobs` for the ids of the latest ones."
+            ).format(job_id=job_id)
         )
     return job
 
@@ -534,5 +546,8 @@ def _own(session: Session, settings: Settings, job: Job, user: str, deed: str) -
     role = roles.role_of(session, settings, user)
     if not roles.allows(role, "admin"):
         raise NotAllowed(
-            f"Job {job.id} was asked for by somebody else; to {deed} it you need admin, and your role is {role}."
+            gettext(
+                "Job {id} was asked for by somebody else; to {deed} it you need admin, and "
+                "your role is {role}."
+            ).format(id=job.id, deed=deed, role=role)
         )

@@ -14,6 +14,7 @@ from retention.db import Database
 from retention.db.tables import Audit, Job, ModelHealth, ModelVersion
 from retention.errors import BadInput, Conflict
 from retention.settings import Settings
+from retention.text import gettext
 from workers import jobs, roles
 from workers.delivery import outbox
 from workers.requests import Retrain
@@ -34,7 +35,9 @@ class Tried:
         """Refuse a version that nobody could be scored by, or that was not the one tried."""
         if row.version != self.version:
             raise Conflict(
-                f"Another model was put into use just now, so {row.version} was not; try again."
+                gettext(
+                    "Another model was put into use just now, so {version} was not; try again."
+                ).format(version=row.version)
             )
         if self.fault:
             raise self.fault
@@ -108,7 +111,9 @@ def retrain(
     )
     if seen is None:
         raise BadInput(
-            "This look at the model is gone; run `/retention models check` for a fresh one."
+            gettext(
+                "This look at the model is gone; run `/retention models check` for a fresh one."
+            )
         )
     row = registry.find(session, settings, seen.version)
     request = Retrain(
@@ -117,7 +122,10 @@ def retrain(
     roles.require(session, settings, user, request.role, request.deed)
     if row.state != "champion":
         raise Conflict(
-            f"{row.version} is no longer in use, so there is nothing to mend; see `/retention models`."
+            gettext(
+                "{version} is no longer in use, so there is nothing to mend; see `/retention "
+                "models`."
+            ).format(version=row.version)
         )
     submission = jobs.submit(
         session,
@@ -130,12 +138,18 @@ def retrain(
     job = submission.job
     if submission.joined:
         raise Conflict(
-            f"The same {jobs.title(job.kind)} job is already under way, so wait for its result."
+            gettext("The same {title} job is already under way, so wait for its result.").format(
+                title=jobs.title(job.kind)
+            )
         )
     if not submission.created:
         undone = job.state in ("failed", "cancelled")
         again = f"; `/retention jobs retry {job.id}` runs it again" if undone else ""
-        raise Conflict(f"That was asked for already: job {job.id} is {job.state}{again}.")
+        raise Conflict(
+            gettext("That was asked for already: job {id} is {state}{again}.").format(
+                id=job.id, state=job.state, again=again
+            )
+        )
     session.add(
         Audit(
             team_id=settings.team_id,

@@ -20,6 +20,7 @@ from retention.db.tables import Job, RoleGrant
 from retention.errors import TooManyRequests
 from retention.keys import keyed_hash
 from retention.settings import Settings
+from retention.text import gettext
 from workers import roles
 from workers.requests import REQUESTS, Request
 
@@ -153,13 +154,18 @@ def admit(
     limit = open_limit(request.kind)
     if len(found["open"]) >= limit:
         raise TooManyRequests(
-            f"One person can have at most {limit} {title} jobs queued or running, so wait for one to finish or cancel "
-            f"one with `/retention jobs cancel {found['open'][0]}`."
+            gettext(
+                "One person can have at most {limit} {title} jobs queued or running, so wait "
+                "for one to finish or cancel one with `/retention jobs cancel {open}`."
+            ).format(limit=limit, title=title, open=found["open"][0])
         )
     if len(found["recent"]) >= BURST_JOBS:
         seconds = f"{BURST_WINDOW.total_seconds():.0f} seconds"
         raise TooManyRequests(
-            f"One person can start at most {BURST_JOBS} jobs in {seconds}, so wait {seconds} and send this again."
+            gettext(
+                "One person can start at most {burst_jobs} jobs in {seconds}, so wait "
+                "{seconds} and send this again."
+            ).format(burst_jobs=BURST_JOBS, seconds=seconds)
         )
     return None
 

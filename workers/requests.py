@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from retention.errors import BadInput
+from retention.text import gettext
 from workers.app import TRAINING_CPU_LIMIT
 
 Tier = Literal["high", "medium", "low"]
@@ -72,7 +73,11 @@ def days(value: Any) -> Any:
     ):
         count = int(match[1]) * (7 if match[2] == "w" else 1)
         if not 1 <= count <= MOST_DAYS:
-            raise BadInput(f"{value!r} is not {SOME_DAYS}; write it like 28d or 4w.")
+            raise BadInput(
+                gettext("{value!r} is not {some_days}; write it like 28d or 4w.").format(
+                    value=value, some_days=SOME_DAYS
+                )
+            )
         return count
     return value
 
@@ -102,7 +107,7 @@ def moment(text: str) -> datetime:
     except ValueError:
         found = None
     if found is None or found.year not in YEARS:
-        raise BadInput(f"{text!r} is not {A_DATE}")
+        raise BadInput(gettext("{text!r} is not {a_date}").format(text=text, a_date=A_DATE))
     return found
 
 
@@ -183,9 +188,16 @@ class Retrain(Request):
         """Refuse a search that would use up the CPU time of a training job."""
         if self.tune and self.tune > MOST_TUNE:
             raise BadInput(
-                f"--tune is {self.tune / 60:g} minutes, and the limit is {MOST_TUNE // 60}: a training job may use "
-                f"{TRAINING_CPU_LIMIT // 60} minutes of CPU time in all. Give --tune at most {MOST_TUNE // 60}m, or run "
-                "`retention retrain` in a terminal without --queue, where no limit applies."
+                gettext(
+                    "--tune is {tune:g} minutes, and the limit is {most_tune}: a training job may "
+                    "use {training_cpu_limit} minutes of CPU time in all. Give --tune at most "
+                    "{most_tune}m, or run `retention retrain` in a terminal without --queue, where "
+                    "no limit applies."
+                ).format(
+                    tune=self.tune / 60,
+                    most_tune=MOST_TUNE // 60,
+                    training_cpu_limit=TRAINING_CPU_LIMIT // 60,
+                )
             )
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from retention.db.tables import RoleGrant
 from retention.errors import NotAllowed
 from retention.settings import Settings
+from retention.text import gettext
 
 RANKS = ("viewer", "analyst", "approver", "admin")
 OPERATOR = "operator"  # the person at the terminal: an admin who cannot approve
@@ -72,5 +73,8 @@ def check(role: str, needed: str, deed: str) -> None:
     """Raise `NotAllowed` unless ``role`` may do ``deed``, which needs the role ``needed``."""
     if not allows(role, needed):
         raise NotAllowed(
-            f"Your role is {role}; to {deed} you need {needed}. An admin can grant it with `/retention role`."
+            gettext(
+                "Your role is {role}; to {deed} you need {needed}. An admin can grant it with "
+                "`/retention role`."
+            ).format(role=role, deed=deed, needed=needed)
         )

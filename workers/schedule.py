@@ -23,6 +23,7 @@ from retention.db.insert import insert_once
 from retention.db.tables import Job, Schedule, Slot
 from retention.errors import BadInput, Refused
 from retention.settings import Settings
+from retention.text import gettext
 from workers import jobs, monitoring, roles
 from workers.delivery import outbox
 from workers.failure_isolation import apart
@@ -61,17 +62,31 @@ def add(
         For a value that cannot be used.
     """
     if kind not in REQUESTS:
-        raise BadInput(f"{kind!r} cannot be scheduled; use one of {', '.join(sorted(REQUESTS))}")
+        raise BadInput(
+            gettext("{kind!r} cannot be scheduled; use one of {REQUESTS}").format(
+                kind=kind, REQUESTS=", ".join(sorted(REQUESTS))
+            )
+        )
     if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", at):
-        raise BadInput(f"{at!r} is not a time of day; write it like 09:00")
+        raise BadInput(gettext("{at!r} is not a time of day; write it like 09:00").format(at=at))
     if timezone not in available_timezones():
-        raise BadInput(f"{timezone!r} is no IANA time zone; try e.g. Europe/London")
+        raise BadInput(
+            gettext("{timezone!r} is no IANA time zone; try e.g. Europe/London").format(
+                timezone=timezone
+            )
+        )
     if weekday is not None and weekday not in range(7):
-        raise BadInput(f"weekday is {weekday}; use 0 (Monday) to 6 (Sunday)")
+        raise BadInput(
+            gettext("weekday is {weekday}; use 0 (Monday) to 6 (Sunday)").format(weekday=weekday)
+        )
     try:
         REQUESTS[kind].model_validate(args)
     except ValidationError as error:
-        raise BadInput(f"These are no arguments for {kind}: {error.errors()[0]['msg']}") from None
+        raise BadInput(
+            gettext("These are no arguments for {kind}: {msg}").format(
+                kind=kind, msg=error.errors()[0]["msg"]
+            )
+        ) from None
     schedule = Schedule(
         team_id=settings.team_id,
         kind=kind,

@@ -28,6 +28,7 @@ from retention.db.tables import Job, Process
 from retention.errors import BadInput
 from retention.folders import private
 from retention.settings import Settings
+from retention.text import gettext
 from workers import broker, jobs, processes
 from workers.app import QUEUES, TRAINING, TRAINING_NICENESS, training_environment
 from workers.environment import ChildEnvironments
@@ -77,9 +78,17 @@ def run(settings: Settings, roles: Sequence[str] = ROLES, queue: str | None = No
     """
     for role in roles:
         if role not in ROLES:
-            raise BadInput(f"{role!r} is no role; use one of {', '.join(ROLES)}")
+            raise BadInput(
+                gettext("{role!r} is no role; use one of {ROLES}").format(
+                    role=role, ROLES=", ".join(ROLES)
+                )
+            )
     if queue is not None and queue not in QUEUES:
-        raise BadInput(f"{queue!r} is no queue; use one of {', '.join(QUEUES)}")
+        raise BadInput(
+            gettext("{queue!r} is no queue; use one of {QUEUES}").format(
+                queue=queue, QUEUES=", ".join(QUEUES)
+            )
+        )
     if len(roles) == 1:
         queues = (queue,) if queue else QUEUES
         command = _command(roles[0], queues)

@@ -14,6 +14,7 @@ from retention.db.tables import Campaign
 from retention.errors import BadInput
 from retention.outreach import sends
 from retention.privacy import pseudonym
+from retention.text import gettext
 from workers import campaigns, cohorts
 from workers.requests import CampaignDraft, CampaignLook, CampaignMisuse, CampaignPreview
 
@@ -103,7 +104,9 @@ def show(call: Call, campaign: str) -> Answer:
 def edit(call: Call, campaign: str, version: int | None, **changes: Any) -> Answer:
     """Write the next version; it has to be submitted (again)."""
     if all(value is None for value in changes.values()):
-        raise BadInput("Nothing to change; name what shall, like --discount 12 or --holdout 20.")
+        raise BadInput(
+            gettext("Nothing to change; name what shall, like --discount 12 or --holdout 20.")
+        )
     _refuse_unused(changes)
     changes["expires_days"] = changes.pop("expires")
     return _do(call, campaign, version, campaigns.edit, Changes(**changes))
@@ -116,7 +119,9 @@ def _refuse_unused(changes: dict[str, Any]) -> None:
         if offer is not None and changes[term] is not None and offer not in offers:
             fits = " or ".join(f"--offer {one}" for one in offers)
             raise BadInput(
-                f"--{term.replace('_', '-')} is for {fits}, not for --offer {offer}; leave one of the two out."
+                gettext(
+                    "--{replace} is for {fits}, not for --offer {offer}; leave one of the two out."
+                ).format(replace=term.replace("_", "-"), fits=fits, offer=offer)
             )
 
 
@@ -130,8 +135,10 @@ def submit(call: Call, campaign: str, version: int | None) -> Answer:
         with services.database.reading() as session:
             if find(session, services.settings, campaign).channel is None:  # it would be shown here
                 raise BadInput(
-                    "I am no member of this channel, so nobody would see the campaign here. `/invite` me, or submit it in "
-                    "a channel where I am."
+                    gettext(
+                        "I am no member of this channel, so nobody would see the campaign here. "
+                        "`/invite` me, or submit it in a channel where I am."
+                    )
                 )
     return _do(call, campaign, version, campaigns.submit, call.channel)
 

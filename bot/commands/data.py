@@ -16,6 +16,7 @@ from bot.commands.tree import (
     whole,
 )
 from retention.errors import BadInput
+from retention.text import gettext
 from workers.requests import DataQuality
 
 REASON = click.option("--reason", metavar="WORDS", help="Only the rows with this reason.")
@@ -82,7 +83,7 @@ def release_(call: Call, reason: str | None, everything: bool, map_path: Path | 
     from retention.lake.release import release
 
     if (reason is None) != everything:
-        raise BadInput("Say which rows: --reason WORDS, or --all.")
+        raise BadInput(gettext("Say which rows: --reason WORDS, or --all."))
     services = call.services
     found = release(
         Lake.open(services.settings),

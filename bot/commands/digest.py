@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from bot.commands.tree import Answer, Call, TerminalOption, choice, group, request, whole
 from retention.db.tables import Schedule
 from retention.errors import BadInput
+from retention.text import gettext
 from workers import schedule
 from workers.delivery import outbox
 from workers.requests import Digest
@@ -69,11 +70,15 @@ def plan(call: Call, day: str, at: str, timezone: str | None, channel: str | Non
     services = call.services
     where = channel or call.channel
     if not where:
-        raise BadInput("--channel is missing; give the id of the channel that the digest goes to.")
+        raise BadInput(
+            gettext("--channel is missing; give the id of the channel that the digest goes to.")
+        )
     if not outbox.reachable(where):
         raise BadInput(
-            f"--channel is {where!r}, which is no channel's id; give one like C0123ABCD (in Slack a click on the channel's "
-            "name shows it, below everything else)."
+            gettext(
+                "--channel is {where!r}, which is no channel's id; give one like C0123ABCD (in "
+                "Slack a click on the channel's name shows it, below everything else)."
+            ).format(where=where)
         )
     zone = timezone or services.settings.timezone
     weekday = DAYS.index(day) if day in DAYS else None
@@ -116,7 +121,11 @@ def off(call: Call, number: int | None) -> Answer:
         off_now = _switched_off(session, asked.where(this))
         if not off_now:
             which = f"with the number {number}" if number is not None else "for this channel"
-            raise BadInput(f"There is no scheduled digest {which}; see `/retention digest list`.")
+            raise BadInput(
+                gettext(
+                    "There is no scheduled digest {which}; see `/retention digest list`."
+                ).format(which=which)
+            )
     return Answer("bot/digest_off", {"schedules": off_now})
 
 

@@ -20,6 +20,7 @@ from bot.commands.tree import (
     whole,
 )
 from retention.errors import BadInput
+from retention.text import gettext
 from workers import requests
 
 
@@ -167,7 +168,10 @@ def offers(
 
     if (offers is None) != (redemptions is None):
         raise BadInput(
-            "--offers and --redemptions belong together; give both, or none for the Complete Journey."
+            gettext(
+                "--offers and --redemptions belong together; give both, or none for the "
+                "Complete Journey."
+            )
         )
     tables = (table(offers), table(redemptions)) if offers and redemptions else coupons()
     report = evaluate_offers(_lake(call), *tables, since=since, k=k, progress=call.progress)
@@ -221,7 +225,9 @@ def uplift(
     from retention.uplift import evaluate
 
     if more and not features:
-        raise BadInput(f"{more[0]!r} stands alone; name columns after --features.")
+        raise BadInput(
+            gettext("{more!r} stands alone; name columns after --features.").format(more=more[0])
+        )
     columns = [
         name.strip() for word in (*features, *more) for name in word.split(",") if name.strip()
     ]

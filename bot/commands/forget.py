@@ -5,6 +5,7 @@ import click
 from bot.commands.tree import CUSTOMER, SLACK, Answer, Call, TerminalOption, command, request
 from bot.customers import customer as known
 from retention.errors import BadInput
+from retention.text import gettext
 from workers.requests import Forget
 
 
@@ -18,6 +19,8 @@ def COMMAND(call: Call, customer: str, yes: bool = False) -> Forget | Answer:
         return Answer("bot/forget", {"customer": found["customer_id"]})
     if not yes:
         raise BadInput(
-            f"Erasing {found['customer_id']!r} cannot be undone; say it again with --yes."
+            gettext("Erasing {customer_id!r} cannot be undone; say it again with --yes.").format(
+                customer_id=found["customer_id"]
+            )
         )
     return request(Forget, customer_id=found["customer_id"])

@@ -5,6 +5,7 @@ import click
 from bot.commands.catalogue import as_dict, entries
 from bot.commands.tree import Answer, Call, command, root
 from retention.errors import BadInput
+from retention.text import gettext
 from workers import roles
 
 
@@ -28,7 +29,9 @@ def _one_command(call: Call, words: list[str], role: str) -> Answer:
     ]
     if not found:
         raise BadInput(
-            f"There is no command {' '.join(words)!r}; see `/retention help` for those there are."
+            gettext(
+                "There is no command {words!r}; see `/retention help` for those there are."
+            ).format(words=" ".join(words))
         )
     return Answer(
         "bot/help_command", {"role": role, "commands": [as_dict(entry) for entry in found]}

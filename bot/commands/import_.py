@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, choice, command
 from retention.db.tables import Campaign
 from retention.errors import BadInput
+from retention.text import gettext
 from workers import campaigns
 
 JUDGED = {  # tables that are kept in SQL: what their files have to say
@@ -82,14 +83,22 @@ def COMMAND(
     services = call.services
     if table in JUDGED:
         if suggested is not None:
-            raise BadInput(f"No map is proposed for {table}; {JUDGED[table]}.")
+            raise BadInput(
+                gettext("No map is proposed for {table}; {judged}.").format(
+                    table=table, judged=JUDGED[table]
+                )
+            )
         if format_name is not None:
             raise BadInput(
-                f"{table.capitalize()} have no --format; say with --map what their columns are called."
+                gettext(
+                    "{table} have no --format; say with --map what their columns are called."
+                ).format(table=table.capitalize())
             )
         if source is not None:
             raise BadInput(
-                f"{table.capitalize()} have no --source, which events alone have; leave it out."
+                gettext("{table} have no --source, which events alone have; leave it out.").format(
+                    table=table.capitalize()
+                )
             )
         return _judged(call, table, list(files), map_path, query)
     if suggested is not None:

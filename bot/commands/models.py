@@ -25,6 +25,7 @@ from retention.csv import harmless
 from retention.db.audit import history
 from retention.db.tables import ModelVersion
 from retention.errors import BadInput
+from retention.text import gettext
 from workers import models
 from workers.requests import ModelCard, Monitor
 
@@ -80,7 +81,7 @@ def compare(call: Call, version: str, other: str) -> Answer:
         pair = [registry.find(session, settings, one) for one in (version, other)]
     if pair[0].kind != pair[1].kind:
         kinds = " and ".join(f"{one.version} is a {one.kind} model" for one in pair)
-        raise BadInput(f"{kinds}; compare two of one kind.")
+        raise BadInput(gettext("{kinds}; compare two of one kind.").format(kinds=kinds))
     told = [{**_described(row), **_in_full(row, settings.timezone)} for row in pair]
     return Answer("bot/models_compared", {"models": told, **_compared(told)})
 

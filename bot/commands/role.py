@@ -8,6 +8,7 @@ from retention import clock
 from retention.db.insert import upsert
 from retention.db.tables import Audit, RoleGrant
 from retention.errors import BadInput
+from retention.text import gettext
 from workers.roles import OPERATOR, RANKS
 
 
@@ -45,9 +46,13 @@ def grant(call: Call, person: str, role: str) -> Answer:
     """Give a person a role; it replaces the one they have."""
     settings = call.services.settings
     if person in settings.admin_ids:
-        raise BadInput(f"{person} is an admin by RETENTION_ADMINS; change it there.")
+        raise BadInput(
+            gettext("{person} is an admin by RETENTION_ADMINS; change it there.").format(
+                person=person
+            )
+        )
     if person in (call.user, OPERATOR):
-        raise BadInput("You cannot change your own role; ask another admin.")
+        raise BadInput(gettext("You cannot change your own role; ask another admin."))
     with call.services.database.transaction() as session:
         if call.first_time(session):
             key = {"team_id": settings.team_id, "user_id": person}

@@ -20,6 +20,7 @@ from bot import numbers
 from bot.services import Services, first_time
 from retention.errors import BadInput
 from retention.progress import Progress, silent
+from retention.text import gettext
 from workers import requests
 from workers.requests import Request
 
@@ -267,7 +268,11 @@ def request(kind: type[R], **fields: Any) -> R:
     except ValidationError as error:
         first = error.errors()[0]
         name = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else kind.kind
-        raise BadInput(f"{name} is {first['input']!r}; {first['msg'].lower()}.") from None
+        raise BadInput(
+            gettext("{name} is {input!r}; {msg}.").format(
+                name=name, input=first["input"], msg=first["msg"].lower()
+            )
+        ) from None
 
 
 # ---------------------------------------------------------------- parameter types

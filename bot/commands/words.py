@@ -8,6 +8,7 @@ import html
 import re
 
 from retention.errors import BadInput
+from retention.text import gettext
 
 _CLOSING = {'"': '"”“„‟', "'": "'’‘‚‛", "«": "»"}
 _OPENING = {
@@ -66,7 +67,9 @@ def _quoted(text: str, at: int) -> tuple[str, int]:
             return text[at + 1 : end], end + 1
     seen = text[at : at + 20] + ("…" if len(text) > at + 20 else "")
     raise BadInput(
-        f"A quote is opened at {seen} and never closed; add the closing quote at its end."
+        gettext(
+            "A quote is opened at {seen} and never closed; add the closing quote at its end."
+        ).format(seen=seen)
     )
 
 

@@ -17,6 +17,7 @@ from retention.campaigns.view import described
 from retention.db.tables import Campaign
 from retention.errors import BadInput, Conflict
 from retention.settings import Settings
+from retention.text import gettext
 from workers import campaigns, ids, jobs, roles
 from workers.delivery import render
 from workers.requests import CampaignCsv
@@ -77,7 +78,9 @@ def register(app: App, services: Services) -> None:
             _submitted(services, ack, click, deed, keeps=EDITABLE)
         except Stale as stale:
             raise Conflict(
-                f"{stale} Copy what you typed, close this window and press Edit once more."
+                gettext(
+                    "{stale} Copy what you typed, close this window and press Edit once more."
+                ).format(stale=stale)
             ) from None
 
     @app.view(ids.REJECT_VIEW)
@@ -206,7 +209,10 @@ def _target(click: Click) -> tuple[str, int, str | None]:
     version, _, channel = rest.partition(":")
     if not version.isdigit():
         raise BadInput(
-            "This button is of an older version of the desk; `/retention campaign show` has a new one."
+            gettext(
+                "This button is of an older version of the desk; `/retention campaign show` "
+                "has a new one."
+            )
         )
     return campaign_id, int(version), channel or None
 
@@ -248,4 +254,6 @@ def _read(click: Click, block: str, read: Callable[[str], Any], what: str, like:
     try:
         return read(typed) if typed else None
     except BadInput:
-        raise BadInput(f"{what} {typed!r}; write {like}.") from None
+        raise BadInput(
+            gettext("{what} {typed!r}; write {like}.").format(what=what, typed=typed, like=like)
+        ) from None

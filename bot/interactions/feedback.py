@@ -12,6 +12,7 @@ from retention import feedback, impressions
 from retention.errors import BadInput
 from retention.feedback import Subject
 from retention.lake import directory
+from retention.text import gettext
 from workers import ids, roles
 from workers.delivery import render
 
@@ -94,7 +95,10 @@ def _of_item(services: Services, click: Click) -> None:
     verdict, shown_in, name, place = _fields(click.value)
     if verdict not in get_args(feedback.Verdict) or not place.isdigit():
         raise BadInput(
-            "This button is of another version of the desk; `/retention recommend` has a new one."
+            gettext(
+                "This button is of another version of the desk; `/retention recommend` has a "
+                "new one."
+            )
         )
     settings = services.settings
     with services.database.transaction() as session:
@@ -116,6 +120,8 @@ def _fields(value: str) -> list[str]:
     fields = value.split("|")
     if len(fields) != 4:
         raise BadInput(
-            "This button is of an older version of the desk; `/retention score` has a new one."
+            gettext(
+                "This button is of an older version of the desk; `/retention score` has a new one."
+            )
         )
     return fields

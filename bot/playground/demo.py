@@ -31,6 +31,7 @@ from retention.db.tables import BusinessClock, RoleGrant, Schedule
 from retention.errors import BadInput
 from retention.folders import private
 from retention.settings import SECRETS, Settings
+from retention.text import gettext
 from workers import schedule
 from workers.delivery import render
 from workers.environment import ChildEnvironments
@@ -52,7 +53,10 @@ def main(settings: Settings) -> None:
     """
     if not port_is_free(settings.playground_port):
         raise BadInput(
-            f"Port {settings.playground_port} is taken (another demo?); set RETENTION_PLAYGROUND_PORT to a free one."
+            gettext(
+                "Port {playground_port} is taken (another demo?); set "
+                "RETENTION_PLAYGROUND_PORT to a free one."
+            ).format(playground_port=settings.playground_port)
         )
     for variable in SECRETS.values():
         if variable.startswith("SLACK_"):  # a real workspace's

@@ -17,6 +17,7 @@ from retention.db import Database
 from retention.db.tables import BusinessClock, Job
 from retention.errors import BadInput, Conflict
 from retention.settings import Settings
+from retention.text import gettext
 from workers import jobs, roles, schedule
 from workers.requests import DemoFeed
 
@@ -69,11 +70,17 @@ class TimeMachine:
             Time is already moving, or the work of a moment does not come to an end.
         """
         if not timedelta() < by <= LONGEST:
-            raise BadInput(f"advance is {by.days} days; use 1h to {LONGEST.days}d.")
+            raise BadInput(
+                gettext("advance is {days} days; use 1h to {days_2}d.").format(
+                    days=by.days, days_2=LONGEST.days
+                )
+            )
         if self.settings.now:
-            raise BadInput("RETENTION_NOW fixes business time; unset it to use the time machine.")
+            raise BadInput(
+                gettext("RETENTION_NOW fixes business time; unset it to use the time machine.")
+            )
         if not self._moving.acquire(blocking=False):
-            raise Conflict("Time is already moving; wait until it has arrived.")
+            raise Conflict(gettext("Time is already moving; wait until it has arrived."))
         began = time.monotonic()
         try:
             moments = tuple(self._travel(clock.now() + by))
@@ -129,7 +136,9 @@ class TimeMachine:
         )
         if (state := self._state_of(submitted.job.id)) != "done":
             raise Conflict(
-                f"The orders up to {until:%d %b %Y} could not be brought in: job {submitted.job.id} {state}."
+                gettext(
+                    "The orders up to {until:%d %b %Y} could not be brought in: job {id} {state}."
+                ).format(until=until, id=submitted.job.id, state=state)
             )
 
     def _state_of(self, job_id: str) -> str:
@@ -152,7 +161,11 @@ class TimeMachine:
         until = time.monotonic() + PATIENCE
         while not done():
             if time.monotonic() > until:
-                raise Conflict(f"Waited {PATIENCE:.0f} s for {what}; see `/retention jobs`.")
+                raise Conflict(
+                    gettext("Waited {patience:.0f} s for {what}; see `/retention jobs`.").format(
+                        patience=PATIENCE, what=what
+                    )
+                )
             time.sleep(POLL)
 
     def _say(self, target: datetime, what: str) -> None:
@@ -169,6 +182,8 @@ def span(text: str) -> timedelta:
     """
     match = re.fullmatch(r"\s*(\d{1,4})\s*([hdw])\s*", text.lower())
     if not match:
-        raise BadInput(f"advance is {text!r}; write it like 1d, 7d or 12h.")
+        raise BadInput(
+            gettext("advance is {text!r}; write it like 1d, 7d or 12h.").format(text=text)
+        )
     hours = {"h": 1, "d": 24, "w": 168}[match[2]]
     return timedelta(hours=int(match[1]) * hours)

@@ -21,6 +21,7 @@ from retention.db.tables import Approval, Campaign, CampaignEditor, CampaignVers
 from retention.errors import BadInput, Conflict, NotAllowed
 from retention.outreach import sends
 from retention.settings import Settings
+from retention.text import gettext
 
 UNDECIDED: dict[str, Any] = {
     "decided_by": None,
@@ -88,7 +89,10 @@ def approve(
     before = find(session, settings, campaign_id, lock=True)
     if before.state == "submitted" and before.version == version and user in before.approved_by:
         raise Conflict(
-            f"You approved version {version} of campaign {before.name!r} already; somebody else has to as well."
+            gettext(
+                "You approved version {version} of campaign {name!r} already; somebody else "
+                "has to as well."
+            ).format(version=version, name=before.name)
         )
     body = Body.model_validate(before.body)
     approved_by = [*before.approved_by, user]
@@ -334,11 +338,16 @@ def refuse_nobody(campaign: Campaign, arms: dict[str, int], *, returned: bool = 
         remedy = "approve it once those are over"
     if arms["control"]:
         raise Conflict(
-            f"Campaign {campaign.name!r} would go to nobody: those of its customers who {left} ({arms['control']:,}) would "
-            f"all be held out. Lower its hold-out, or {remedy}."
+            gettext(
+                "Campaign {name!r} would go to nobody: those of its customers who {left} "
+                "({control:,}) would all be held out. Lower its hold-out, or {remedy}."
+            ).format(name=campaign.name, left=left, control=arms["control"], remedy=remedy)
         )
     raise Conflict(
-        f"Campaign {campaign.name!r} would go to nobody: its customers are all {gone} by now. Stop it, or {remedy}."
+        gettext(
+            "Campaign {name!r} would go to nobody: its customers are all {gone} by now. "
+            "Stop it, or {remedy}."
+        ).format(name=campaign.name, gone=gone, remedy=remedy)
     )
 
 
@@ -390,11 +399,16 @@ def _why_not(
             )
         ):
             return NotAllowed(
-                f"You drafted or edited version {version} of campaign {campaign.name!r}; somebody else has to approve it."
+                gettext(
+                    "You drafted or edited version {version} of campaign {name!r}; somebody else "
+                    "has to approve it."
+                ).format(version=version, name=campaign.name)
             )
         if campaign.expires_at is not None and campaign.expires_at <= now:
             return BadInput(
-                f"The time to decide on campaign {campaign.name!r} is over; edit and submit it again."
+                gettext(
+                    "The time to decide on campaign {name!r} is over; edit and submit it again."
+                ).format(name=campaign.name)
             )
     return stale
 
@@ -402,5 +416,7 @@ def _why_not(
 def _reason(reason: str, deed: str) -> str:
     reason = reason.strip()
     if not reason:
-        raise BadInput(f"Say why you {deed} it; the reason is shown in its thread.")
+        raise BadInput(
+            gettext("Say why you {deed} it; the reason is shown in its thread.").format(deed=deed)
+        )
     return reason[:500]

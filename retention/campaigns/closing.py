@@ -16,6 +16,7 @@ from retention.db.tables import Campaign, Coupon, Send
 from retention.errors import Conflict
 from retention.outreach import sends
 from retention.settings import Settings
+from retention.text import gettext
 
 LATE = timedelta(days=1)  # shops import a day's orders the night after
 QUIET = timedelta(
@@ -149,7 +150,10 @@ def _refuse_before_its_end(campaign: Campaign, now: datetime) -> None:
     ends = campaign.window_ends_at
     if ends is not None and ends > now:
         raise Conflict(
-            f"Campaign {campaign.name!r} can be measured from {ends:%d %b %Y, %H:%M} UTC on, when its window is over."
+            gettext(
+                "Campaign {name!r} can be measured from {ends:%d %b %Y, %H:%M} UTC on, when "
+                "its window is over."
+            ).format(name=campaign.name, ends=ends)
         )
 
 

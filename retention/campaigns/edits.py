@@ -9,6 +9,7 @@ from retention.campaigns.spec import Body, OfferLine
 from retention.errors import BadInput
 from retention.risk.policy import HOLDOUT, LONGEST_HOURS
 from retention.templating import money
+from retention.text import gettext
 
 OFFERS = (
     "share",
@@ -58,20 +59,30 @@ def changed(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -> Body
     ):
         if not body.coupons and changes.offer is None:
             raise BadInput(
-                "No part of this campaign carries a discount, so there is none to change."
+                gettext("No part of this campaign carries a discount, so there is none to change.")
             )
         if not 0.01 <= changes.discount <= 0.99:
-            raise BadInput(f"A discount of {100 * changes.discount:g} % is none; use 1 to 99.")
+            raise BadInput(
+                gettext("A discount of {discount:g} % is none; use 1 to 99.").format(
+                    discount=100 * changes.discount
+                )
+            )
     if changes.holdout is not None:
         low, high = HOLDOUT
         if not low <= changes.holdout <= high:
             raise BadInput(
-                f"A hold-out of {100 * changes.holdout:g} % is outside the policy; use {100 * low:g} to {100 * high:g}."
+                gettext(
+                    "A hold-out of {holdout:g} % is outside the policy; use {low:g} to {high:g}."
+                ).format(holdout=100 * changes.holdout, low=100 * low, high=100 * high)
             )
         update["holdout"] = changes.holdout
     if changes.expires_days is not None:
         if not 1 <= changes.expires_days <= 365:
-            raise BadInput(f"Codes cannot expire after {changes.expires_days} days; use 1 to 365.")
+            raise BadInput(
+                gettext("Codes cannot expire after {expires_days} days; use 1 to 365.").format(
+                    expires_days=changes.expires_days
+                )
+            )
         update["expires_days"] = changes.expires_days
     if changes.budget is not None:
         update["budget"] = _budget(body, changes.budget)
@@ -95,7 +106,11 @@ def named(name: str) -> str:
     """
     name = " ".join(name.split())
     if not 1 <= len(name) <= 80:
-        raise BadInput(f"A campaign's name has 1 to 80 characters; this one has {len(name)}.")
+        raise BadInput(
+            gettext("A campaign's name has 1 to 80 characters; this one has {count}.").format(
+                count=len(name)
+            )
+        )
     return name
 
 
@@ -108,7 +123,9 @@ def _line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
         share = body.discount if changes.discount is None else changes.discount
         if share is None:
             raise BadInput(
-                "The offer is a share of the order and its discount is not said; use 1 to 99."
+                gettext(
+                    "The offer is a share of the order and its discount is not said; use 1 to 99."
+                )
             )
         return _with(line, "coupon", discount=share)
     if kind == "amount" and (
@@ -117,17 +134,27 @@ def _line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
         off = line.face if changes.amount is None and _kind(line) == "amount" else changes.amount
         least = line.min_order if changes.min_order is None else changes.min_order
         if not off or off < 0:
-            raise BadInput(f"Money off of {off or 0:g} is none; say how much, like 5.")
+            raise BadInput(
+                gettext("Money off of {value:g} is none; say how much, like 5.").format(
+                    value=off or 0
+                )
+            )
         if least <= 0:
             raise BadInput(
-                "Money off needs a From order value, or small orders sell below cost; say one, like 40."
+                gettext(
+                    "Money off needs a From order value, or small orders sell below cost; say one, "
+                    "like 40."
+                )
             )
         return _with(line, "coupon", face=off, min_order=least)
     if kind == "free_shipping" and (changes.offer or changes.min_order is not None):
         least = line.min_order if changes.min_order is None else changes.min_order
         if least <= 0:
             raise BadInput(
-                "Free shipping needs a From order value, or small orders sell below cost; say one, like 40."
+                gettext(
+                    "Free shipping needs a From order value, or small orders sell below cost; say "
+                    "one, like 40."
+                )
             )
         return _with(line, "free_shipping", face=body.shipping_cost, min_order=least)
     return _with(line, "reminder") if changes.offer == "reminder" else line
@@ -144,7 +171,10 @@ def _refuse_idle(made: Body, changes: Changes) -> None:
     ):
         if value and not kinds & takers:
             raise BadInput(
-                f"{what} {value:g} is for no offer of this campaign; choose one for all that has it, or leave it empty."
+                gettext(
+                    "{what} {value:g} is for no offer of this campaign; choose one for all that "
+                    "has it, or leave it empty."
+                ).format(what=what, value=value)
             )
 
 
@@ -172,7 +202,9 @@ def _budget(body: Body, budget: float) -> float:
     most = body.budget if body.most_budget is None else body.most_budget
     if not 0 < budget <= most:
         raise BadInput(
-            f"A budget of {money(budget, body.currency)} is outside the policy; use more than 0 and at most {money(most, body.currency)}."
+            gettext(
+                "A budget of {money} is outside the policy; use more than 0 and at most {money_2}."
+            ).format(money=money(budget, body.currency), money_2=money(most, body.currency))
         )
     return budget
 
@@ -183,13 +215,20 @@ def _moment(text: str, zone: ZoneInfo, now: datetime, kept: datetime | None) -> 
         at = datetime.fromisoformat(text.strip())
     except ValueError:
         raise BadInput(
-            f'Send not before {text!r} is no moment; write it like 2025-05-03 09:00, or "{SOON}".'
+            gettext(
+                "Send not before {text!r} is no moment; write it like 2025-05-03 09:00, or "
+                '"{soon}".'
+            ).format(text=text, soon=SOON)
         ) from None
     if kept is not None and f"{kept.astimezone(zone):{MINUTE}}" == text.strip():
         at = kept
     at = at if at.tzinfo else _local(at, text, zone)
     if at <= now:
-        raise BadInput(f'Send not before {text!r} is over already; use a later one, or "{SOON}".')
+        raise BadInput(
+            gettext(
+                'Send not before {text!r} is over already; use a later one, or "{soon}".'
+            ).format(text=text, soon=SOON)
+        )
     refuse_far(at, text, zone, now)
     return at
 
@@ -200,12 +239,17 @@ def _local(at: datetime, text: str, zone: ZoneInfo) -> datetime:
     there = first.astimezone(UTC).astimezone(zone)
     if there.replace(tzinfo=None) != at:
         raise BadInput(
-            f"Send not before {text!r} is skipped by the clock of {zone.key} that day; use {there:{MINUTE}}, say."
+            gettext(
+                "Send not before {text!r} is skipped by the clock of {zone} that day; use {next} instead."
+            ).format(text=text, zone=zone.key, next=f"{there:{MINUTE}}")
         )
     if first.utcoffset() != second.utcoffset():
         either = " or ".join(one.isoformat(" ", "minutes") for one in (first, second))
         raise BadInput(
-            f"Send not before {text!r} comes twice by the clock of {zone.key} that day; write {either}."
+            gettext(
+                "Send not before {text!r} comes twice by the clock of {key} that day; write "
+                "{either}."
+            ).format(text=text, key=zone.key, either=either)
         )
     return first
 
@@ -220,8 +264,15 @@ def refuse_far(at: datetime, text: str, zone: ZoneInfo, now: datetime) -> None:
     latest = now + timedelta(hours=LONGEST_HOURS)
     if at > latest:
         raise BadInput(
-            f"Send not before {text!r} is more than {LONGEST_HOURS // 24} days ahead; use one up to "
-            f'{latest.astimezone(zone):{MINUTE}}, or "{SOON}".'
+            gettext(
+                "Send not before {text!r} is more than {days} days ahead; use one up to {latest}, "
+                'or "{soon}".'
+            ).format(
+                text=text,
+                days=LONGEST_HOURS // 24,
+                latest=f"{latest.astimezone(zone):{MINUTE}}",
+                soon=SOON,
+            )
         )
 
 

@@ -9,6 +9,7 @@ from retention.campaigns.spec import OfferLine
 from retention.errors import BadInput
 from retention.risk.policy import Policy
 from retention.risk.strategy import Rule
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,7 +167,10 @@ def _covered(lake: "Lake", rule: Rule) -> dict[str, list[str]]:
         if name not in covered:
             known = ", ".join(sorted(items["category"].unique())[:10])
             raise BadInput(
-                f"The rule {rule.name!r} has a coupon for the category {name!r}, which no item has; use of these: {known}."
+                gettext(
+                    "The rule {name!r} has a coupon for the category {name_2!r}, which no item "
+                    "has; use of these: {known}."
+                ).format(name=rule.name, name_2=name, known=known)
             )
     return covered
 

@@ -16,6 +16,7 @@ from retention.outreach.contract import Contact
 from retention.privacy import pseudonym
 from retention.risk.strategy import CODED
 from retention.settings import Settings
+from retention.text import gettext
 
 NO_CODE = "XXXX-XXXX-XXXX"
 
@@ -42,7 +43,9 @@ def rows(session: Session, campaign: Campaign, limit: int) -> list[dict[str, Any
     )
     if not (first := [row._asdict() for row in found]):
         raise BadInput(
-            f"Campaign {campaign.name!r} goes to nobody, so there is nothing to preview."
+            gettext("Campaign {name!r} goes to nobody, so there is nothing to preview.").format(
+                name=campaign.name
+            )
         )
     return first
 

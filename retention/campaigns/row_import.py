@@ -21,6 +21,7 @@ from retention.lake.reading import sources
 from retention.lake.schema import Table
 from retention.progress import Progress, silent
 from retention.settings import Settings
+from retention.text import gettext
 
 FOREIGN = "unknown"  # the outcome of a row that is about nothing of ours
 
@@ -63,7 +64,7 @@ def import_judged(
     """
     started = perf_counter()
     if not files:
-        raise BadInput("Name at least one file to import.")
+        raise BadInput(gettext("Name at least one file to import."))
     table = judging.table
     mapped = mapping.read_map(map_path, table, settings.timezone) if map_path else None
     files = sources.found(files)

@@ -23,6 +23,7 @@ from retention.outreach import sends
 from retention.outreach.adapters import channel
 from retention.risk.strategy import CODED
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,8 +103,10 @@ def begin(
         return Begun(_anew(session, settings, campaign, now), 0)
     if campaign.state in CLEARING and campaign.send_at is not None and campaign.send_at > now:
         raise Conflict(
-            f"Campaign {campaign.name!r} is in its clearance time until {campaign.send_at:%d %b %Y, %H:%M} UTC; "
-            "until then it can be stopped, not sent."
+            gettext(
+                "Campaign {name!r} is in its clearance time until {send_at:%d %b %Y, %H:%M} "
+                "UTC; until then it can be stopped, not sent."
+            ).format(name=campaign.name, send_at=campaign.send_at)
         )
     if campaign.state == "approved" and campaign.version == version:  # the tick has not come by yet
         schedule(session, settings, campaign_id, now)
@@ -270,7 +273,9 @@ def finish(
     )
     if codes != owed:
         raise Conflict(
-            f"{owed} customers are to get a code and {codes} have one; please send it again."
+            gettext(
+                "{owed} customers are to get a code and {codes} have one; please send it again."
+            ).format(owed=owed, codes=codes)
         )
     return Sent(campaign, sizes["treatment"], sizes["control"], codes)
 

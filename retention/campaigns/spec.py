@@ -15,6 +15,7 @@ from retention.errors import BadInput
 from retention.risk.policy import SecondApprover
 from retention.risk.strategy import CODED
 from retention.templating import WHOLE, money
+from retention.text import gettext
 
 
 class _Frozen(BaseModel):
@@ -306,15 +307,30 @@ class Body(_Frozen):
                     else "no order can bear it"
                 )
                 raise BadInput(
-                    f"{self._off(line)} ({line.rule}) would leave "
-                    f"{_at_most(self.margin - line.largest_share)} of the smallest as margin; "
-                    f"the policy wants at least {100 * self.min_margin:g} %: {least}."
+                    gettext(
+                        "{off} ({rule}) would leave {at_most} of the smallest as margin; the policy "
+                        "wants at least {min_margin:g} %: {least}."
+                    ).format(
+                        off=self._off(line),
+                        rule=line.rule,
+                        at_most=_at_most(self.margin - line.largest_share),
+                        min_margin=100 * self.min_margin,
+                        least=least,
+                    )
                 )
             left = self.margin - line.discount
             if line.action == "coupon" and not line.face and left < self.min_margin - 1e-9:
                 raise BadInput(
-                    f"A discount of {100 * line.discount:g} % ({line.rule}) would leave {_at_most(left)} of sales as margin; "
-                    f"the policy wants at least {100 * self.min_margin:g} %: use at most {_at_most(most)}."
+                    gettext(
+                        "A discount of {discount:g} % ({rule}) would leave {at_most} of sales as "
+                        "margin; the policy wants at least {min_margin:g} %: use at most {at_most_2}."
+                    ).format(
+                        discount=100 * line.discount,
+                        rule=line.rule,
+                        at_most=_at_most(left),
+                        min_margin=100 * self.min_margin,
+                        at_most_2=_at_most(most),
+                    )
                 )
 
     def check_budget(self) -> None:
@@ -326,6 +342,8 @@ class Body(_Frozen):
         """
         if not within(cost := self.plan().cost, self.budget):
             raise BadInput(
-                f"It is expected to cost {self._money(cost)}, above the budget of {self._money(self.budget)}; "
-                "lower the discount, or draft for a smaller audience."
+                gettext(
+                    "It is expected to cost {money}, above the budget of {money_2}; lower the "
+                    "discount, or draft for a smaller audience."
+                ).format(money=self._money(cost), money_2=self._money(self.budget))
             )

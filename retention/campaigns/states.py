@@ -11,6 +11,7 @@ from retention.db.audit import record
 from retention.db.tables import Campaign
 from retention.errors import BadInput, Conflict
 from retention.settings import Settings
+from retention.text import gettext
 
 GRAPH: dict[str, frozenset[str]] = {
     "draft": frozenset({"draft", "submitted", "cancelled"}),
@@ -106,7 +107,9 @@ def find(session: Session, settings: Settings, campaign_id: str, *, lock: bool =
     campaign = session.scalar(wanted.execution_options(populate_existing=True))
     if campaign is None:
         raise BadInput(
-            f"There is no campaign {campaign_id!r}; `/retention campaign list` shows them."
+            gettext(
+                "There is no campaign {campaign_id!r}; `/retention campaign list` shows them."
+            ).format(campaign_id=campaign_id)
         )
     return campaign
 

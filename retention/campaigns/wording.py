@@ -8,6 +8,7 @@ from typing import Any
 
 from retention import templating
 from retention.errors import BadInput
+from retention.text import gettext
 
 PLACEHOLDERS = ("name", "discount", "conditions", "code", "expires", "items", "shop")
 LONGEST = 2_000
@@ -34,15 +35,21 @@ def checked(text: str) -> str:
     """
     text = text.strip()
     if not text:
-        raise BadInput("The copy text is empty; write what the customer shall read.")
+        raise BadInput(gettext("The copy text is empty; write what the customer shall read."))
     if len(text) > LONGEST:
-        raise BadInput(f"The copy text has {len(text):,} characters; use at most {LONGEST:,}.")
+        raise BadInput(
+            gettext("The copy text has {count:,} characters; use at most {longest:,}.").format(
+                count=len(text), longest=LONGEST
+            )
+        )
     known = [f"{{{name}}}" for name in PLACEHOLDERS]
     if wrong := [place for place in _BRACES.findall(text) if place not in known]:
         found = ", ".join(templating.shorten(place, 40) for place in dict.fromkeys(wrong[:3]))
         means = "means" if len(wrong) == 1 else "mean"
         raise BadInput(
-            f"The copy text has {found}, which {means} nothing here; use {', '.join(known)}."
+            gettext("The copy text has {found}, which {means} nothing here; use {known}.").format(
+                found=found, means=means, known=", ".join(known)
+            )
         )
     return text
 

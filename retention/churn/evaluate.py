@@ -24,6 +24,7 @@ from retention.churn.uncertainty import intervals, log_loss_of, paired
 from retention.errors import BadInput, TooLittleData
 from retention.lake.coverage import judgeable
 from retention.progress import Progress, part, silent
+from retention.text import gettext
 
 _CURVE = (
     (1, 1),
@@ -160,8 +161,11 @@ def judged(
     labels = test.churned
     if labels is None or not len(labels) or not 0 < labels.sum() < len(labels):
         raise TooLittleData(
-            f"Of the {len(test.frame)} customers active at {lake.local(cutoff):%Y-%m-%d} all did the same in the "
-            f"{horizon_days} days after it; there is nothing to measure. Choose another --cutoff or --horizon."
+            gettext(
+                "Of the {count} customers active at {local:%Y-%m-%d} all did the same in the "
+                "{horizon_days} days after it; there is nothing to measure. Choose another "
+                "--cutoff or --horizon."
+            ).format(count=len(test.frame), local=lake.local(cutoff), horizon_days=horizon_days)
         )
     said = trained.predict(test)
     seconds = {
@@ -302,6 +306,9 @@ def _attributes(lake: Any, wanted: Sequence[str]) -> pd.DataFrame:
         if name not in found.columns:
             there = ", ".join(attributes_of(lake).columns) or "none"
             raise BadInput(
-                f"--by {name}: no customer has an attribute of that name; with few different values there are: {there}."
+                gettext(
+                    "--by {name}: no customer has an attribute of that name; with few different "
+                    "values there are: {there}."
+                ).format(name=name, there=there)
             )
     return found

@@ -17,6 +17,7 @@ from retention.churn.snapshots import Snapshot, TrainingSet, history
 from retention.errors import BadInput, TooLittleData
 from retention.features import catalogue
 from retention.progress import Progress, part, silent
+from retention.text import gettext
 
 ALLOWED = frozenset(
     {
@@ -106,8 +107,10 @@ class TrainedChurn:
         foreign = set(skops.io.get_untrusted_types(data=content)) - ALLOWED
         if foreign:
             raise BadInput(
-                f"The artefact of model {version or 'unnamed'} holds types that are not on the list "
-                f"({', '.join(sorted(foreign))}), so it was not loaded; run `/retention retrain`."
+                gettext(
+                    "The artefact of model {value} holds types that are not on the list "
+                    "({foreign}), so it was not loaded; run `/retention retrain`."
+                ).format(value=version or "unnamed", foreign=", ".join(sorted(foreign)))
             )
         held = skops.io.loads(content, trusted=sorted(ALLOWED))
         about = json.loads(held["about"])
@@ -330,6 +333,12 @@ def _two_classes(y: np.ndarray, training: TrainingSet) -> None:
         return
     every = "churned" if y.sum() else "came back"
     raise TooLittleData(
-        f"Every customer in the training data {every} within {training.horizon_days} days, so there is nothing to "
-        f"tell apart; try a {'longer' if y.sum() else 'shorter'} --horizon."
+        gettext(
+            "Every customer in the training data {every} within {horizon_days} days, so "
+            "there is nothing to tell apart; try a {value} --horizon."
+        ).format(
+            every=every,
+            horizon_days=training.horizon_days,
+            value="longer" if y.sum() else "shorter",
+        )
     )

@@ -7,6 +7,7 @@ import numpy as np
 from retention.churn.estimators import BG_LOGISTIC, CLOSED_FORM, ENSEMBLE, RFM, SEASONAL
 from retention.churn.snapshots import TrainingSet
 from retention.errors import TooLittleData
+from retention.text import gettext
 
 BUYERS_FOR_A_MODEL, BUYERS_FOR_LEARNING, DAYS_FOR_LEARNING = 100, 500, 180
 CHURNERS, SNAPSHOTS_FOR_ENSEMBLE = 100, 4
@@ -56,8 +57,15 @@ def stand(training: TrainingSet) -> Rung:
     ]
     if buyers < BUYERS_FOR_A_MODEL:
         raise TooLittleData(
-            f"Only {buyers} customers had ordered by {training.day(training.newest.cutoff)}; a model needs "
-            f"{BUYERS_FOR_A_MODEL}. Import more history; until then sweeps go by the rules (RFM)."
+            gettext(
+                "Only {buyers} customers had ordered by {day}; a model needs "
+                "{buyers_for_a_model}. Import more history; until then sweeps go by the rules "
+                "(RFM)."
+            ).format(
+                buyers=buyers,
+                day=training.day(training.newest.cutoff),
+                buyers_for_a_model=BUYERS_FOR_A_MODEL,
+            )
         )
     return _carried(training, buyers, churners)
 

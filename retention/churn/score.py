@@ -13,6 +13,7 @@ from retention.churn.reasons import SEASON, reasons, weights
 from retention.churn.snapshots import Snapshot, take
 from retention.errors import TooLittleData
 from retention.progress import Progress, part, silent
+from retention.text import gettext
 
 FORESEEN_DAYS = 3650
 COLUMNS = ("customer_id", "churn_probability", "reasons", "expected_value", "next_order_at")
@@ -100,7 +101,10 @@ def population(
             else f"ordered in the {active_within_days} days"
         )
         raise TooLittleData(
-            f"Nobody {within} before {lake.local(as_of):%Y-%m-%d}; import newer events or choose an earlier --as-of."
+            gettext(
+                "Nobody {within} before {local:%Y-%m-%d}; import newer events or choose an "
+                "earlier --as-of."
+            ).format(within=within, local=lake.local(as_of))
         )
     return snapshot
 

@@ -26,6 +26,7 @@ from retention.features import NAMES, build, quarters
 from retention.lake import coverage
 from retention.lake.frames import computed
 from retention.progress import Progress, part, silent
+from retention.text import gettext
 from retention.value import bgnbd, gamma_gamma, hidden_markov
 
 SEASON_FROM_DAYS = seasons.KNOWN_FROM
@@ -351,7 +352,10 @@ def history(
     first = lake.table("events", before=cutoff).occurred_at.min().execute()
     if first is None or first != first:  # they had happened, but were heard of later
         raise TooLittleData(
-            f"No events were known before {lake.local(cutoff):%Y-%m-%d}; import some or choose a later cutoff."
+            gettext(
+                "No events were known before {local:%Y-%m-%d}; import some or choose a later "
+                "cutoff."
+            ).format(local=lake.local(cutoff))
         )
     days = (cutoff - first.to_pydatetime().replace(tzinfo=UTC)) / timedelta(days=1)
     moments = origins(cutoff, days, horizon_days)
@@ -415,8 +419,15 @@ def origins(cutoff: datetime, history_days: float, horizon_days: int) -> list[da
         longest = int(history_days // 2)
         shorter = f"take a horizon of at most {longest} days or a later cutoff"
         raise BadInput(
-            f"A horizon of {horizon_days} days needs {2 * horizon_days} days of history before the cutoff, "
-            f"and there are {int(history_days)}; {shorter if longest >= SHORTEST else 'import a longer history'}."
+            gettext(
+                "A horizon of {horizon_days} days needs {horizon_days_2} days of history "
+                "before the cutoff, and there are {value}; {value_2}."
+            ).format(
+                horizon_days=horizon_days,
+                horizon_days_2=2 * horizon_days,
+                value=int(history_days),
+                value_2=shorter if longest >= SHORTEST else "import a longer history",
+            )
         )
     room = history_days - horizon_days - min(horizon_days, LEAST_HISTORY)
     seasonal = history_days >= SEASON_FROM_DAYS

@@ -7,6 +7,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import NoSuchModuleError
 
 from retention.errors import BadInput
+from retention.text import gettext
 
 _PACKAGES = {"MySQLdb": "mysqlclient"}  # of modules that are called otherwise
 
@@ -25,11 +26,22 @@ def driven(url: str) -> Iterator[None]:
         made, module = make_url(url), str(error.name)
         package = _PACKAGES.get(module, module)
         raise BadInput(
-            f"{made.drivername}:// needs the Python driver {module}, which is not installed here; install it "
-            f"(pip install {package}), or name in the URL one that is: {made.get_backend_name()}+DRIVER://…"
+            gettext(
+                "{drivername}:// needs the Python driver {module}, which is not installed "
+                "here; install it (pip install {package}), or name in the URL one that is: "
+                "{get_backend_name}+DRIVER://…"
+            ).format(
+                drivername=made.drivername,
+                module=module,
+                package=package,
+                get_backend_name=made.get_backend_name(),
+            )
         ) from None
     except NoSuchModuleError:
         raise BadInput(
-            f"There is no database {make_url(url).drivername}:// that SQLAlchemy knows; write the URL like "
-            "postgresql://USER:PASSWORD@HOST/DATABASE or sqlite:///FILE, or install the package that brings it."
+            gettext(
+                "There is no database {drivername}:// that SQLAlchemy knows; write the URL "
+                "like postgresql://USER:PASSWORD@HOST/DATABASE or sqlite:///FILE, or install "
+                "the package that brings it."
+            ).format(drivername=make_url(url).drivername)
         ) from None

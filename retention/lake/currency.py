@@ -6,6 +6,7 @@ from retention.errors import BadInput
 from retention.lake import store
 from retention.lake.schema import TABLES
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from retention.lake.lake import Lake
@@ -38,8 +39,11 @@ def of_shop(lake: "Lake", settings: Settings) -> str:
     found = sorted(_of_lake(lake))
     if len(found) > 1:
         raise BadInput(
-            f"The events are in {', '.join(found)}; amounts cannot be added without rates. Import them in one currency "
-            "(an expression in the map) into a new RETENTION_HOME: what is here already stays as it was imported."
+            gettext(
+                "The events are in {found}; amounts cannot be added without rates. Import them "
+                "in one currency (an expression in the map) into a new RETENTION_HOME: what is "
+                "here already stays as it was imported."
+            ).format(found=", ".join(found))
         )
     return found[0] if found else ""
 
@@ -63,8 +67,11 @@ def check(lake: "Lake", settings: Settings, brought: set[str]) -> None:
     if len(brought | known) > 1:
         against = f", the shop's are in {', '.join(sorted(known))}" if known else ""
         raise BadInput(
-            f"These amounts are in {', '.join(sorted(brought))}{against}; they cannot be added without rates. Convert them in "
-            "the map (amount = { sql = '…' }, currency = { value = '…' }), or leave some out by its `where`; nothing was imported."
+            gettext(
+                "These amounts are in {brought}{against}; they cannot be added without rates. "
+                "Convert them in the map (amount = {{ sql = '…' }}, currency = {{ value = '…' "
+                "}}), or leave some out by its `where`; nothing was imported."
+            ).format(brought=", ".join(sorted(brought)), against=against)
         )
 
 

@@ -20,6 +20,7 @@ from retention.lake import store
 from retention.lake.schema import TABLES
 from retention.privacy import email_hash, pseudonym
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from retention.lake.lake import Lake
@@ -151,17 +152,27 @@ def found(session: Session, settings: Settings, text: str) -> Found:
             merged = rows[0].customer_id if len(rows) == 1 and rows[0].canonical_id else None
             return Found(people.pop(), merged)
         if people:
-            raise BadInput(f"{asked} stands for more than one customer; use the customer id.")
+            raise BadInput(
+                gettext("{asked} stands for more than one customer; use the customer id.").format(
+                    asked=asked
+                )
+            )
     mine = DirectoryEntry.team_id == settings.team_id
     if not session.scalar(select(func.count()).select_from(DirectoryEntry).where(mine)):
         raise BadInput(
-            f"There is no customer {asked!r}, for no data has been imported yet with this database. Where the lake has "
-            "data from before (RETENTION_DATABASE_URL is another now), let an admin run: retention db upgrade"
+            gettext(
+                "There is no customer {asked!r}, for no data has been imported yet with this "
+                "database. Where the lake has data from before (RETENTION_DATABASE_URL is "
+                "another now), let an admin run: retention db upgrade"
+            ).format(asked=asked)
         )
     near = _nearest(session, settings, asked)
     hint = f"; the nearest {'is' if len(near) == 1 else 'are'} {', '.join(near)}" if near else ""
     raise BadInput(
-        f"There is no customer {asked!r}{hint}. Give a customer id, a pseudonym or an e-mail address."
+        gettext(
+            "There is no customer {asked!r}{hint}. Give a customer id, a pseudonym or an "
+            "e-mail address."
+        ).format(asked=asked, hint=hint)
     )
 
 

@@ -22,6 +22,7 @@ from retention.lake.schema import SQL_TYPES, TABLES, Table
 from retention.lake.staging import Staging, compile_staging
 from retention.privacy import erased
 from retention.settings import Settings
+from retention.text import gettext
 from retention.urls import is_url
 
 
@@ -113,7 +114,7 @@ class Import:
                 tell(total)
         if not total and not source.rejected and not self.only:
             of = " that the map's `from` can use" if mapped.rows else ""
-            raise BadInput(f"{source.name} has no rows{of}.")
+            raise BadInput(gettext("{name} has no rows{of}.").format(name=source.name, of=of))
         if source.rejected:
             self._quarantine("SELECT * FROM rejected_lines", quarantine.LINE, source)
             self._count(source.rejected)
@@ -129,7 +130,9 @@ class Import:
             self.con.execute(f"{verb} {staging.good_and_bad}")
         except duckdb.Error as error:
             first = str(error).strip().splitlines()[0]
-            raise BadInput(f"{source.name} cannot be read: {first}") from None
+            raise BadInput(
+                gettext("{name} cannot be read: {first}").format(name=source.name, first=first)
+            ) from None
         self.staged = True
         reasons = dict(
             self.con.execute(

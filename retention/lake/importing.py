@@ -17,6 +17,7 @@ from retention.lake.schema import TABLES, Table
 from retention.privacy import erased
 from retention.progress import Progress, silent
 from retention.settings import Settings
+from retention.text import gettext
 
 
 def import_files(
@@ -64,9 +65,13 @@ def import_files(
     started = perf_counter()
     if table not in TABLES or not TABLES[table].importable:
         known = ", ".join(name for name, each in TABLES.items() if each.importable)
-        raise BadInput(f"There is no table {table!r} to import into; use one of {known}.")
+        raise BadInput(
+            gettext("There is no table {table!r} to import into; use one of {known}.").format(
+                table=table, known=known
+            )
+        )
     if not files:
-        raise BadInput("Name at least one file to import.")
+        raise BadInput(gettext("Name at least one file to import."))
     files, rules = sources.found(files), identity.load(settings)
     mapped = _mapping(TABLES[table], settings, map_path, format_name)
     own_map = str(map_path.absolute()) if map_path else None
@@ -96,7 +101,9 @@ def _mapping(
         return mapping.read_map(map_path, table) if map_path else None
     if map_path is not None:
         raise BadInput(
-            f"--format {format_name} brings its own map; leave out --map, or copy and change it."
+            gettext(
+                "--format {format_name} brings its own map; leave out --map, or copy and change it."
+            ).format(format_name=format_name)
         )
     return formats.read(format_name, table, settings.timezone)
 

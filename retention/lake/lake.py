@@ -26,6 +26,7 @@ from retention.lake.schema import EVENT_ID, IBIS_TYPES, SAID, SQL_TYPES, TABLES,
 from retention.lake.spark import SparkTables
 from retention.lake.watermark import newest
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import ibis
@@ -94,8 +95,11 @@ class Lake:
             path = slash + path
         if engine not in ENGINES or not path.strip("/"):
             raise BadInput(
-                f"RETENTION_LAKE_URL is {settings.lake_url!r}; use duckdb:///path/to/folder, or spark:///path/to/folder "
-                "or spark://host:7077/path/to/folder to compute features with Spark."
+                gettext(
+                    "RETENTION_LAKE_URL is {lake_url!r}; use duckdb:///path/to/folder, or "
+                    "spark:///path/to/folder or spark://host:7077/path/to/folder to compute "
+                    "features with Spark."
+                ).format(lake_url=settings.lake_url)
             )
         root = Path(path).expanduser().absolute()
         reader = SparkTables(root, f"spark://{host}" if host else "") if spark else None

@@ -12,6 +12,7 @@ from zoneinfo import available_timezones
 from retention.errors import BadInput
 from retention.lake.schema import TABLES, Table
 from retention.policy_file import not_toml, read_text
+from retention.text import gettext
 
 _TEXTS = ("encoding", "delimiter", "decimal", "date_format")
 _FLAGS = ("dayfirst", "header")
@@ -138,7 +139,11 @@ def read_map(path: Path, table: Table, timezone: str | None = None) -> Mapping:
     sections = sections_of(path)
     if table.name not in sections:
         found = ", ".join(f"[{name}]" for name in sections) or "nothing"
-        raise BadInput(f"The map {path.name} has no section [{table.name}]; it has {found}.")
+        raise BadInput(
+            gettext("The map {name} has no section [{name_2}]; it has {found}.").format(
+                name=path.name, name_2=table.name, found=found
+            )
+        )
     known = {"timezone": timezone} if timezone else {}
     return parse({**known, **sections[table.name]}, table, path.name)
 
@@ -154,11 +159,21 @@ def sections_of(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text := read_text(path))
     except OSError as error:
-        raise BadInput(f"The map {path.name} cannot be read: {error.strerror or error}.") from None
+        raise BadInput(
+            gettext("The map {name} cannot be read: {value}.").format(
+                name=path.name, value=error.strerror or error
+            )
+        ) from None
     except UnicodeDecodeError as error:
-        raise BadInput(f"The map {path.name} is not TOML: {error}.") from None
+        raise BadInput(
+            gettext("The map {name} is not TOML: {error}.").format(name=path.name, error=error)
+        ) from None
     except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"The map {path.name} is not TOML: {not_toml(error, text)}.") from None
+        raise BadInput(
+            gettext("The map {name} is not TOML: {not_toml}.").format(
+                name=path.name, not_toml=not_toml(error, text)
+            )
+        ) from None
 
 
 def parse(section: dict[str, Any], table: Table, name: str) -> Mapping:
@@ -171,11 +186,18 @@ def parse(section: dict[str, Any], table: Table, name: str) -> Mapping:
     for key in section:
         if key not in table.names and key not in OPTIONS:
             raise BadInput(
-                f"{where} {key}: {table.name} has no such column{_nearest(key, [*table.names, *OPTIONS])}."
+                gettext("{where} {key}: {name} has no such column{nearest}.").format(
+                    where=where,
+                    key=key,
+                    name=table.name,
+                    nearest=_nearest(key, [*table.names, *OPTIONS]),
+                )
             )
     if not isinstance(timezone, str) or timezone not in available_timezones():
         raise BadInput(
-            f"{where} timezone: {timezone!r} is no IANA time zone; write it like Europe/London."
+            gettext(
+                "{where} timezone: {timezone!r} is no IANA time zone; write it like Europe/London."
+            ).format(where=where, timezone=timezone)
         )
     options = _options(section, where)
     columns = {
@@ -199,29 +221,48 @@ def _options(section: dict[str, Any], where: str) -> dict[str, Any]:
     """How the file is written, as far as the map says."""
     for option in _TEXTS:
         if option in section and not isinstance(section[option], str):
-            raise BadInput(f"{where} {option}: {section[option]!r} is not text.")
+            raise BadInput(
+                gettext("{where} {option}: {section!r} is not text.").format(
+                    where=where, option=option, section=section[option]
+                )
+            )
     date_format = section.get("date_format")
     if date_format is not None and (not date_format or _UNKNOWN_SIGN.search(date_format)):
         raise BadInput(
-            f"{where} date_format: {date_format!r} is no way to write a time; write its parts as in %d.%m.%Y %H:%M:%S "
-            "(day, month, year, hours, minutes, seconds)."
+            gettext(
+                "{where} date_format: {date_format!r} is no way to write a time; write its "
+                "parts as in %d.%m.%Y %H:%M:%S (day, month, year, hours, minutes, seconds)."
+            ).format(where=where, date_format=date_format)
         )
     for option in _FLAGS:
         if option in section and not isinstance(section[option], bool):
-            raise BadInput(f"{where} {option}: {section[option]!r} is neither true nor false.")
+            raise BadInput(
+                gettext("{where} {option}: {section!r} is neither true nor false.").format(
+                    where=where, option=option, section=section[option]
+                )
+            )
     if section.get("decimal", ".") not in (".", ","):
         raise BadInput(
-            f'{where} decimal: {section["decimal"]!r} is no decimal mark; use "." or ",".'
+            gettext('{where} decimal: {decimal!r} is no decimal mark; use "." or ",".').format(
+                where=where, decimal=section["decimal"]
+            )
         )
     optional = section.get("optional", [])
     if not isinstance(optional, list) or not all(isinstance(name, str) for name in optional):
-        raise BadInput(f"{where} optional: {optional!r} is no list of column names.")
+        raise BadInput(
+            gettext("{where} optional: {optional!r} is no list of column names.").format(
+                where=where, optional=optional
+            )
+        )
     rows = section.get("from")
     if rows is not None and not (
         isinstance(rows, dict) and [*rows] == ["sql"] and isinstance(rows["sql"], str)
     ):
         raise BadInput(
-            f"{where} from: {rows!r} is not understood; write {{ sql = '…' }}, a SELECT from source."
+            gettext(
+                "{where} from: {rows!r} is not understood; write {{ sql = '…' }}, a SELECT "
+                "from source."
+            ).format(where=where, rows=rows)
         )
     found = {name: section[name] for name in (*_TEXTS, *_FLAGS) if name in section}
     return found | {"optional": tuple(optional), "rows": rows["sql"] if rows else None}
@@ -245,11 +286,15 @@ def check(mapping: Mapping, source_columns: list[str], source: str) -> None:
                     else ""
                 )
                 raise BadInput(
-                    f"{source} has no column {column.name}, which {table} need; say in a --map which of its columns "
-                    f"holds it{proposes}."
+                    gettext(
+                        "{source} has no column {name}, which {table} need; say in a --map which of "
+                        "its columns holds it{proposes}."
+                    ).format(source=source, name=column.name, table=table, proposes=proposes)
                 )
             raise BadInput(
-                f"{mapping.name} does not say where {column.name} comes from; {mapping.table.name} need it."
+                gettext("{name} does not say where {name_2} comes from; {name_3} need it.").format(
+                    name=mapping.name, name_2=column.name, name_3=mapping.table.name
+                )
             )
     by_case = {name.casefold() for name in source_columns}  # as DuckDB compares them
     if mapping.name == NO_MAP:
@@ -262,8 +307,17 @@ def check(mapping: Mapping, source_columns: list[str], source: str) -> None:
         for name in sorted(expression.columns):
             if name.casefold() not in by_case:
                 raise BadInput(
-                    f'{mapping.name} [{mapping.table.name}] {target} asks for the column "{name}", which {source} '
-                    f"does not have{_nearest(name, source_columns)}."
+                    gettext(
+                        '{name} [{name_2}] {target} asks for the column "{name_3}", which {source} '
+                        "does not have{nearest}."
+                    ).format(
+                        name=mapping.name,
+                        name_2=mapping.table.name,
+                        target=target,
+                        name_3=name,
+                        source=source,
+                        nearest=_nearest(name, source_columns),
+                    )
                 )
 
 
@@ -274,8 +328,13 @@ def _check_kind(mapping: Mapping, there: set[str], source: str) -> None:
     best = max(fits, key=lambda table: (len(table.required), table is own), default=own)
     if best is not own and set(mapping.columns) <= {*own.required}:
         raise BadInput(
-            f"{source} says nothing of {own.name} but {' and '.join(own.required)}; by its columns it is one of {best.name}: "
-            f"`retention import {best.name} {source}`. If {own.name} are meant, say in a --map what is what."
+            gettext(
+                "{source} says nothing of {name} but {required}; by its columns it is one of "
+                "{name_2}: `retention import {name_2} {source}`. If {name} are meant, say in a "
+                "--map what is what."
+            ).format(
+                source=source, name=own.name, required=" and ".join(own.required), name_2=best.name
+            )
         )
 
 
@@ -327,8 +386,10 @@ def _parsed(sql: str, where: str) -> Any:
         return sqlglot.parse_one(sql, read="duckdb")
     except sqlglot.errors.SqlglotError as error:
         raise BadInput(
-            f"{where}: the expression {sql!r} is not SQL that can be read{_place(error)}; write it over the file's columns, as in "
-            '{ sql = \'"Quantity" * "Price"\' }.'
+            gettext(
+                "{where}: the expression {sql!r} is not SQL that can be read{place}; write it "
+                'over the file\'s columns, as in {{ sql = \'"Quantity" * "Price"\' }}.'
+            ).format(where=where, sql=sql, place=_place(error))
         ) from None
 
 

@@ -17,6 +17,7 @@ from retention.folders import private
 from retention.lake.mapping import literal, quoted
 from retention.lake.remedies import remedy
 from retention.settings import Settings
+from retention.text import gettext
 
 MAP, RULES, LINE = "map", "rules", "line"
 META = (
@@ -197,5 +198,7 @@ def chosen(con: Any, settings: Settings, asked: str) -> str:
     listed = "; ".join(near or known) or "nothing at all"
     which = "more than one reason" if near else "no reason"
     raise BadInput(
-        f"--reason {asked!r} names {which} for which rows are in quarantine; there is: {listed}."
+        gettext(
+            "--reason {asked!r} names {which} for which rows are in quarantine; there is: {listed}."
+        ).format(asked=asked, which=which, listed=listed)
     )

@@ -21,6 +21,7 @@ from retention.lake.schema import TABLES
 from retention.privacy import erased
 from retention.progress import Progress, silent
 from retention.settings import Settings
+from retention.text import gettext
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,11 @@ def release(
         Where no row is there for the reason, or no map is there to read them with.
     """
     if map_path is not None and not map_path.is_file():
-        raise BadInput(f"The map {map_path} cannot be read: there is no such file.")
+        raise BadInput(
+            gettext("The map {map_path} cannot be read: there is no such file.").format(
+                map_path=map_path
+            )
+        )
     if map_path is not None:
         mapping.sections_of(map_path)
     started = perf_counter()

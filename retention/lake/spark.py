@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from retention.errors import BadInput
 from retention.lake import store
 from retention.lake.schema import IDENTITY, TABLES, Column
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import ibis
@@ -83,8 +84,10 @@ class SparkTables:
             from pyspark.sql import SparkSession
         except ImportError as missing:
             raise BadInput(
-                "RETENTION_LAKE_URL names Spark, and pyspark is not installed; run `make setup-spark`, or use "
-                "duckdb:///path/to/folder."
+                gettext(
+                    "RETENTION_LAKE_URL names Spark, and pyspark is not installed; run `make "
+                    "setup-spark`, or use duckdb:///path/to/folder."
+                )
             ) from missing
         session = (
             SparkSession.builder.master(self._master or "local[*]")

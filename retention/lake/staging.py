@@ -11,6 +11,7 @@ from retention.lake.mapping import Mapping, literal, quoted
 from retention.lake.reading.columns import ZONED, zoned_text
 from retention.lake.reading.sources import Source
 from retention.lake.schema import EARLIEST, SQL_TYPES, Column
+from retention.text import gettext
 
 ACCOUNTS = "a line of the accounts, not a sale"
 NOUNS = {
@@ -134,7 +135,9 @@ def _types(
             else ""
         )
         raise BadInput(
-            f"{mapping.name} [{mapping.table.name}] {key}: DuckDB refuses the expression: {first}{hint}."
+            gettext(
+                "{name} [{name_2}] {key}: DuckDB refuses the expression: {first}{hint}."
+            ).format(name=mapping.name, name_2=mapping.table.name, key=key, first=first, hint=hint)
         ) from None
     return {row[0][1:]: row[1] for row in described if row[0] != "_unreadable"}
 
@@ -172,7 +175,13 @@ def _constant(value: Any, column: Column, mapping: Mapping) -> str:
         return "NULL::VARCHAR"
     if column.values and value not in column.values:
         raise BadInput(
-            f"{mapping.name} [{mapping.table.name}] {column.name}: {value!r} is none of {', '.join(column.values)}."
+            gettext("{name} [{name_2}] {name_3}: {value!r} is none of {values}.").format(
+                name=mapping.name,
+                name_2=mapping.table.name,
+                name_3=column.name,
+                value=value,
+                values=", ".join(column.values),
+            )
         )
     return literal(str(value))
 
@@ -220,8 +229,10 @@ def _moment(column: Column, type_: str, mapping: Mapping) -> str:
     if type_.startswith("TIMESTAMP") or type_ == "DATE":
         return _local(f"{raw}::TIMESTAMP", mapping.timezone)
     raise BadInput(
-        f"{mapping.name} [{mapping.table.name}] {column.name} is of type {type_}, not a time; "
-        "for seconds since 1970 write { sql = 'to_timestamp(\"column\")' }."
+        gettext(
+            "{name} [{name_2}] {name_3} is of type {type}, not a time; for seconds since "
+            "1970 write {{ sql = 'to_timestamp(\"column\")' }}."
+        ).format(name=mapping.name, name_2=mapping.table.name, name_3=column.name, type=type_)
     )
 
 

@@ -22,6 +22,7 @@ from retention.progress import Progress, silent
 from retention.registry import champion
 from retention.registry.model_cache import churn_model
 from retention.settings import Settings
+from retention.text import gettext
 
 SHOWN = 5  # features that moved most, of those that do not grow by themselves
 
@@ -79,7 +80,10 @@ def check(
         row = champion(session, settings, "churn")
     if row is None:
         raise BadInput(
-            "No churn model is in use, so there is nothing to look at; run `/retention retrain`."
+            gettext(
+                "No churn model is in use, so there is nothing to look at; run `/retention "
+                "retrain`."
+            )
         )
     trained = churn_model(settings, row)
     at = _now(lake, row.horizon_days)

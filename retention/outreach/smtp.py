@@ -16,6 +16,7 @@ from retention import clock
 from retention.errors import BadInput
 from retention.outreach.contract import Message, Unreachable, Verdict, deadline
 from retention.templating import shorten
+from retention.text import gettext
 
 TIMEOUT = 20.0  # seconds a single answer may take
 PATIENCE = 45.0  # seconds a whole copy may take, however slowly the answers drip in
@@ -68,19 +69,31 @@ def parse(url: str) -> Server:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise BadInput(f"RETENTION_SMTP_URL cannot be read ({error}); {form}.") from None
+        raise BadInput(
+            gettext("RETENTION_SMTP_URL cannot be read ({error}); {form}.").format(
+                error=error, form=form
+            )
+        ) from None
     if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
-        raise BadInput(f"RETENTION_SMTP_URL is no address of a mail server; {form}.")
+        raise BadInput(
+            gettext("RETENTION_SMTP_URL is no address of a mail server; {form}.").format(form=form)
+        )
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     try:
         sender = Address(display_name=options.get("name", ""), addr_spec=options["from"])
         if not sender.username or not sender.domain:
             raise ValueError
     except KeyError:
-        raise BadInput(f"RETENTION_SMTP_URL does not say whom e-mails are from; {form}.") from None
+        raise BadInput(
+            gettext("RETENTION_SMTP_URL does not say whom e-mails are from; {form}.").format(
+                form=form
+            )
+        ) from None
     except (ValueError, IndexError):
         raise BadInput(
-            f"RETENTION_SMTP_URL has from={options['from']!r}, which is no e-mail address; {form}."
+            gettext(
+                "RETENTION_SMTP_URL has from={sender!r}, which is no e-mail address; {form}."
+            ).format(sender=options["from"], form=form)
         ) from None
     tls = parts.scheme == "smtps"
     return Server(

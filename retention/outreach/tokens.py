@@ -6,6 +6,7 @@ import re
 from retention.errors import BadInput
 from retention.keys import Keys, keyed_hash
 from retention.settings import Settings
+from retention.text import gettext
 
 _FORM = re.compile(r"([0-9a-f]{8})-([0-9]{1,18})-([0-9a-f]{32})")
 
@@ -38,7 +39,10 @@ def public_url(settings: Settings) -> str:
     """
     if not settings.public_url:
         raise BadInput(
-            "RETENTION_PUBLIC_URL is not set, so nobody could unsubscribe; set it to where customers reach this "
-            "server, e.g. https://crm.shop.example, before campaigns are sent from here."
+            gettext(
+                "RETENTION_PUBLIC_URL is not set, so nobody could unsubscribe; set it to where "
+                "customers reach this server, e.g. https://crm.shop.example, before campaigns "
+                "are sent from here."
+            )
         )
     return settings.public_url.rstrip("/")

@@ -19,6 +19,7 @@ from retention.errors import BadInput
 from retention.outreach.contract import Message, Unreachable, Verdict, deadline
 from retention.privacy import signing
 from retention.templating import straight
+from retention.text import gettext
 
 TIMEOUT = 10.0  # seconds a single read may take
 PATIENCE = 20.0  # seconds a whole answer may take, however slowly it drips in
@@ -48,12 +49,18 @@ class Webhook:
             or (parts.scheme == "http" and not local)
         ):
             raise BadInput(
-                "RETENTION_WEBHOOK_URL cannot be used; write it like https://platform.example/hooks/retention "
-                "(http:// only on this machine, for it carries names and addresses)."
+                gettext(
+                    "RETENTION_WEBHOOK_URL cannot be used; write it like "
+                    "https://platform.example/hooks/retention (http:// only on this machine, for "
+                    "it carries names and addresses)."
+                )
             )
         if not key:
             raise BadInput(
-                "RETENTION_WEBHOOK_KEY is not set; the platform needs the same key to know that a request is ours."
+                gettext(
+                    "RETENTION_WEBHOOK_KEY is not set; the platform needs the same key to know "
+                    "that a request is ours."
+                )
             )
         self._tls, self._key = parts.scheme == "https", key
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -17,6 +17,7 @@ from retention.recommend.models import MODELS
 from retention.recommend.models.user_knn import UserKnn
 from retention.recommend.ranking.ranker import Ranker
 from retention.recommend.sources import Learned
+from retention.text import gettext
 
 FORMAT = 6
 MIXTURE, ALONE = "mixture", "alone"  # how lists are ranked without a ranker
@@ -156,8 +157,10 @@ class TrainedRecommender:
             header = json.loads(str(file["header"]))
             if header["format"] != FORMAT:
                 raise BadInput(
-                    f"The recommender was saved in format {header['format']}, and this version reads {FORMAT}; "
-                    "run `/retention retrain recommend`."
+                    gettext(
+                        "The recommender was saved in format {format}, and this version reads "
+                        "{readable}; run `/retention retrain recommend`."
+                    ).format(format=header["format"], readable=FORMAT)
                 )
             rooms: dict[str, dict[str, np.ndarray]] = {}
             for name in file.files:

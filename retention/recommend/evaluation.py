@@ -40,6 +40,7 @@ from retention.recommend.metrics import ACCURACY, Ranking, interval, ranking
 from retention.recommend.ranking.features import PERSON, Scene
 from retention.recommend.single_model import alone
 from retention.recommend.training import MIN_BUYERS, K, train, window_truth
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -75,7 +76,11 @@ def evaluate(
         Where there is no history, no such item, or no such customer.
     """
     if k < 1 or min_buyers < 1:
-        raise BadInput(f"k is {k} and min-buyers {min_buyers}; both must be at least 1.")
+        raise BadInput(
+            gettext("k is {k} and min-buyers {min_buyers}; both must be at least 1.").format(
+                k=k, min_buyers=min_buyers
+            )
+        )
     judgeable(lake, cutoff, horizon_days)
     began = time.perf_counter()
     trained = train(
@@ -90,14 +95,18 @@ def evaluate(
     trained_in = time.perf_counter() - began
     if not len(trained.items):
         raise TooLittleData(
-            f"No item was bought by {min_buyers} customers before {lake.local(cutoff):%d %b %Y}."
+            gettext("No item was bought by {min_buyers} customers before {local:%d %b %Y}.").format(
+                min_buyers=min_buyers, local=lake.local(cutoff)
+            )
         )
     now = standing(lake, trained, cutoff)
     real = window_truth(lake, now, cutoff, horizon_days)
     if not (only_new(now, real) if new_items_only else real).nnz:
         raise TooLittleData(
-            f"Nobody with a history bought any of {len(trained.items):,} items in the {horizon_days} days "
-            f"from {lake.local(cutoff):%d %b %Y}; choose an earlier cutoff."
+            gettext(
+                "Nobody with a history bought any of {count:,} items in the {horizon_days} "
+                "days from {local:%d %b %Y}; choose an earlier cutoff."
+            ).format(count=len(trained.items), horizon_days=horizon_days, local=lake.local(cutoff))
         )
     began = time.perf_counter()
     policies = (NEW,) if new_items_only else POLICIES

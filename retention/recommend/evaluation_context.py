@@ -22,6 +22,7 @@ from retention.recommend.ranking.blend import HALF_LIFE, blended
 from retention.recommend.ranking.features import NAMES, Scene
 from retention.recommend.ranking.ranker import POPULAR, Ranker
 from retention.recommend.sources import Candidates, Learned, Said, candidates
+from retention.text import gettext
 
 AUTO = ("auto", "blend")  # candidates of several sources, put in order by a ranker
 BATCH = 256
@@ -105,7 +106,9 @@ def checked_model(model: str) -> str:
     """
     if model not in AUTO and model not in MODELS:
         raise BadInput(
-            f"There is no recommendation model {model!r}; choose {', '.join(AUTO)}, {', '.join(MODELS)}."
+            gettext("There is no recommendation model {model!r}; choose {AUTO}, {MODELS}.").format(
+                model=model, AUTO=", ".join(AUTO), MODELS=", ".join(MODELS)
+            )
         )
     if model in DEEP:
         torch_or_refuse(model)

@@ -16,6 +16,7 @@ from retention.errors import BadInput
 from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.history import History, read
 from retention.recommend.id_index import positions
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -77,7 +78,7 @@ def rank_offers(
         Without offers.
     """
     if not offers:
-        raise BadInput("There are no offers to rank; name at least one.")
+        raise BadInput(gettext("There are no offers to rank; name at least one."))
     history = read(lake, as_of)
     shelf = covered(offers, history, catalogue(lake, in_stock_only=False))
     rows = positions(history.customers, list(customer_ids))

@@ -25,6 +25,7 @@ from retention.recommend.offers import (
     own_purchases,
     signals,
 )
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -108,7 +109,10 @@ def evaluate_offers(
     held = [one for one in every if since is None or one.start >= day_of(since)]
     if not held:
         raise TooLittleData(
-            "No customer with a history before the campaign redeemed any of these offers; import earlier purchases."
+            gettext(
+                "No customer with a history before the campaign redeemed any of these offers; "
+                "import earlier purchases."
+            )
         )
     rankers = [_known_at(every, one.start) for one in held]
     lists: dict[str, list[np.ndarray]] = {"model": [], **{name: [] for name in held[0].rivals}}
@@ -153,7 +157,9 @@ def _checked(frame: "DataFrame", columns: tuple[str, ...], name: str) -> None:
     missing = [column for column in columns if column not in frame]
     if missing:
         raise BadInput(
-            f"The {name} lack the column {missing[0]!r}; they take {', '.join(columns)}."
+            gettext("The {name} lack the column {missing!r}; they take {columns}.").format(
+                name=name, missing=missing[0], columns=", ".join(columns)
+            )
         )
 
 
@@ -229,5 +235,7 @@ def table(file: Path) -> "DataFrame":
         return pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file, dtype=str)
     except (OSError, ValueError) as error:
         raise BadInput(
-            f"{file} cannot be read as a table: {error}; give a CSV or Parquet file."
+            gettext(
+                "{file} cannot be read as a table: {error}; give a CSV or Parquet file."
+            ).format(file=file, error=error)
         ) from error

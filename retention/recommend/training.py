@@ -29,6 +29,7 @@ from retention.recommend.models import MODELS
 from retention.recommend.ranking.recipe import learn_to_rank
 from retention.recommend.ranking.windows import Asked
 from retention.recommend.single_model import train_alone
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -84,7 +85,10 @@ def train(
         history = with_heard(history, heard, cutoff)
     if not len(history.day):
         raise TooLittleData(
-            f"There are no events with items before {lake.local(cutoff):%d %b %Y}; import some, or choose a later cutoff."
+            gettext(
+                "There are no events with items before {local:%d %b %Y}; import some, or "
+                "choose a later cutoff."
+            ).format(local=lake.local(cutoff))
         )
     end = int(history.at(cutoff))
     worth = learn_worth(history, end - horizon_days, end)

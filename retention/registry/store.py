@@ -19,6 +19,7 @@ from retention.db.tables import ModelVersion
 from retention.errors import BadInput
 from retention.folders import private
 from retention.settings import Settings
+from retention.text import gettext
 from retention.urls import is_url
 
 
@@ -92,14 +93,18 @@ def load(settings: Settings, row: ModelVersion) -> bytes:
         content = _read(settings.models_url, row.artefact)
     except OSError:
         raise BadInput(
-            f"The artefact of model {row.version} is missing from {settings.models_url}; "
-            "promote another version or run `/retention retrain`."
+            gettext(
+                "The artefact of model {version} is missing from {models_url}; promote another "
+                "version or run `/retention retrain`."
+            ).format(version=row.version, models_url=settings.models_url)
         ) from None
     digest = hashlib.sha256(content).hexdigest()
     if not (hmac.compare_digest(digest, row.sha256) and sealed(settings, row)):
         raise BadInput(
-            f"The artefact of model {row.version} is not what was saved, so it was not loaded; "
-            "promote another version or run `/retention retrain`."
+            gettext(
+                "The artefact of model {version} is not what was saved, so it was not loaded; "
+                "promote another version or run `/retention retrain`."
+            ).format(version=row.version)
         )
     return content
 
@@ -179,7 +184,11 @@ def find(session: Session, settings: Settings, version: str) -> ModelVersion:
         ).all()
         near = difflib.get_close_matches(version, known, 1)
         guess = f" Did you mean {near[0]}?" if near else ""
-        raise BadInput(f"There is no model {version!r}; see `/retention models`.{guess}")
+        raise BadInput(
+            gettext("There is no model {version!r}; see `/retention models`.{guess}").format(
+                version=version, guess=guess
+            )
+        )
     return row
 
 
@@ -222,7 +231,11 @@ def roll_back(
             if now is None
             else f"No {kind} model was in use before {now.version}"
         )
-        raise BadInput(f"{what}, so there is nothing to go back to; see `/retention models`.")
+        raise BadInput(
+            gettext("{what}, so there is nothing to go back to; see `/retention models`.").format(
+                what=what
+            )
+        )
     promote(session, settings, before, by)
     session.flush()
     session.refresh(now)

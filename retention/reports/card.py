@@ -22,6 +22,7 @@ from retention.registry.model_cache import churn_model
 from retention.reports import card_charts
 from retention.reports.charts import Chart
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from retention.churn import TrainedChurn
@@ -94,11 +95,15 @@ def card(
         row = find(session, settings, version) if version else champion(session, settings, "churn")
         if row is None:
             raise BadInput(
-                "No churn model is in use yet, so there is no card; run `/retention retrain`."
+                gettext(
+                    "No churn model is in use yet, so there is no card; run `/retention retrain`."
+                )
             )
         if row.kind != "churn":
             raise BadInput(
-                f"{row.version} is a {row.kind} model; there are cards of churn models only."
+                gettext(
+                    "{version} is a {kind} model; there are cards of churn models only."
+                ).format(version=row.version, kind=row.kind)
             )
         said = feedback.summary(session, settings, row.version)
         steps = _history(session, settings, row)

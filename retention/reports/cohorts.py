@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from retention.errors import TooLittleData
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -62,7 +63,10 @@ def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
     frame = frame[frame["month"] < here.year * 12 + here.month - 1]
     if frame["month"].nunique() < 2:
         raise TooLittleData(
-            "Cohorts need purchases in at least two whole months; there are fewer. Import more history, or look later."
+            gettext(
+                "Cohorts need purchases in at least two whole months; there are fewer. Import "
+                "more history, or look later."
+            )
         )
     frame["first"] = frame.groupby("customer_id")["month"].transform("min")
     frame["later"] = frame["month"] - frame["first"]

@@ -19,6 +19,7 @@ from retention.policy_file import first_fault, not_toml, read_text, validated
 from retention.quiet_hours import parsed
 from retention.risk.strategy import ANY, REASONS, Cell, Consent, Rule, reason_of
 from retention.settings import Settings
+from retention.text import gettext
 
 DEFAULT = Path(__file__).with_name("policy.toml")
 
@@ -202,8 +203,11 @@ class Policy(_Strict):
         if all(rule.action == "nothing" for rule in self.rules):
             what = "does nothing, by all of its rules" if self.rules else "has no rules"
             raise BadInput(
-                f"The policy {what}, so a campaign would be for nobody; write below a line [[rules]] who gets what "
-                "(RETENTION_POLICY names the file; docs/campaigns.md explains it)."
+                gettext(
+                    "The policy {what}, so a campaign would be for nobody; write below a line "
+                    "[[rules]] who gets what (RETENTION_POLICY names the file; docs/campaigns.md "
+                    "explains it)."
+                ).format(what=what)
             )
 
     @property
@@ -325,13 +329,27 @@ def read_policy(path: Path) -> Policy:
     try:
         return _parsed(text := read_text(path))
     except OSError as error:
-        raise BadInput(f"The policy {path} cannot be read: {error.strerror or error}.") from None
+        raise BadInput(
+            gettext("The policy {path} cannot be read: {value}.").format(
+                path=path, value=error.strerror or error
+            )
+        ) from None
     except UnicodeDecodeError:
-        raise BadInput(f"The policy {path} is not UTF-8 text; save it as UTF-8.") from None
+        raise BadInput(
+            gettext("The policy {path} is not UTF-8 text; save it as UTF-8.").format(path=path)
+        ) from None
     except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"The policy {path} is not valid TOML: {not_toml(error, text)}.") from None
+        raise BadInput(
+            gettext("The policy {path} is not valid TOML: {not_toml}.").format(
+                path=path, not_toml=not_toml(error, text)
+            )
+        ) from None
     except ValidationError as error:
-        raise BadInput(f"The policy {path} cannot be used: {first_fault(error)}.") from None
+        raise BadInput(
+            gettext("The policy {path} cannot be used: {first_fault}.").format(
+                path=path, first_fault=first_fault(error)
+            )
+        ) from None
 
 
 @lru_cache(maxsize=8)  # a warm worker reads the same text for every question

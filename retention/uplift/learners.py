@@ -26,6 +26,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from retention.errors import TooLittleData
 from retention.features.transforms import signed_log
+from retention.text import gettext
 
 RARE = 0.001  # share of customers below which a word shares its column with the other rare ones
 SMALLEST_CELL = 5  # customers that each arm needs with, and without, the outcome
@@ -280,9 +281,11 @@ def check_cells(outcome: np.ndarray, treated: np.ndarray) -> None:
         having = int(own.sum())
         if min(having, len(own) - having) < SMALLEST_CELL:
             raise TooLittleData(
-                f"Of {len(own):,} {name} customers {having:,} have the outcome; uplift needs at least "
-                f"{SMALLEST_CELL} with it and {SMALLEST_CELL} without it in either arm. Take more customers, "
-                "a longer window or an outcome that is more frequent."
+                gettext(
+                    "Of {count:,} {name} customers {having:,} have the outcome; uplift needs at "
+                    "least {smallest_cell} with it and {smallest_cell} without it in either arm. "
+                    "Take more customers, a longer window or an outcome that is more frequent."
+                ).format(count=len(own), name=name, having=having, smallest_cell=SMALLEST_CELL)
             )
 
 

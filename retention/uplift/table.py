@@ -15,6 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from retention.errors import BadInput
+from retention.text import gettext
 
 IMBALANCE = 1e-4  # p of a difference between the arms below which a column is not from before
 CERTAINTY = 1e-9  # chance that so many customers of one value have the same outcome, below which the value decides it
@@ -50,7 +51,11 @@ def read(path: Path) -> pd.DataFrame:
     import duckdb
 
     if not path.is_file():
-        raise BadInput(f"--data: there is no file {path}; give a CSV or Parquet file.")
+        raise BadInput(
+            gettext("--data: there is no file {path}; give a CSV or Parquet file.").format(
+                path=path
+            )
+        )
     parquet = path.suffix.lower() in (".parquet", ".pq")
     reader = (
         "read_parquet(?)" if parquet else "read_csv(?, header = true)"
@@ -60,10 +65,17 @@ def read(path: Path) -> pd.DataFrame:
             table = connection.execute(f"SELECT * FROM {reader}", [str(path)]).df()  # noqa: S608 - two words of ours
     except duckdb.Error as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise BadInput(f"--data: {path} cannot be read as CSV or Parquet: {reason}.") from None
+        raise BadInput(
+            gettext("--data: {path} cannot be read as CSV or Parquet: {reason}.").format(
+                path=path, reason=reason
+            )
+        ) from None
     if table.empty:
         raise BadInput(
-            f"--data: {path} has no rows, at most a header; give one row for each customer of the experiment."
+            gettext(
+                "--data: {path} has no rows, at most a header; give one row for each customer "
+                "of the experiment."
+            ).format(path=path)
         )
     return table
 
@@ -101,14 +113,20 @@ def experiment(
     ):
         _check_column(table, option, name)
     if treatment == outcome:
-        raise BadInput(f"--treatment and --outcome are both {treatment!r}; name two columns.")
+        raise BadInput(
+            gettext("--treatment and --outcome are both {treatment!r}; name two columns.").format(
+                treatment=treatment
+            )
+        )
     arms = _arms(table[treatment], treatment, control, arm)
     kept = arms.notna().to_numpy()
     treated = arms[kept].to_numpy(float)
     both = {"treated": int(treated.sum()), "control": int((1 - treated).sum())}
     if empty := [name for name, number in both.items() if not number]:
         raise BadInput(
-            f"--treatment {treatment!r}: nobody is {empty[0]}; uplift needs customers in both arms."
+            gettext(
+                "--treatment {treatment!r}: nobody is {empty}; uplift needs customers in both arms."
+            ).format(treatment=treatment, empty=empty[0])
         )
     table = table[kept].reset_index(drop=True)
     happened = _binary(table[outcome], outcome)
@@ -116,7 +134,9 @@ def experiment(
     if chosen.empty:
         why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise BadInput(
-            f"No column is left to tell customers apart by ({why or 'there is no other'}); give --features."
+            gettext(
+                "No column is left to tell customers apart by ({value}); give --features."
+            ).format(value=why or "there is no other")
         )
     return Experiment(chosen, happened, treated, float(treated.mean()), left_out)
 
@@ -130,14 +150,21 @@ def _check_column(table: pd.DataFrame, option: str, name: str) -> None:
     hint = (
         f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(str, table.columns))}."
     )
-    raise BadInput(f"{option}: the data has no column {name!r}; {hint}")
+    raise BadInput(
+        gettext("{option}: the data has no column {name!r}; {hint}").format(
+            option=option, name=name, hint=hint
+        )
+    )
 
 
 def _arms(column: pd.Series, name: str, control: str | None, arm: str | None) -> pd.Series:
     """1 treated, 0 control, missing for rows of an arm that was not asked for."""
     if missing := int(column.isna().sum()):
         raise BadInput(
-            f"--treatment {name!r} is empty in {missing:,} of {len(column):,} rows; say who was held out, or leave them out."
+            gettext(
+                "--treatment {name!r} is empty in {missing:,} of {count:,} rows; say who was "
+                "held out, or leave them out."
+            ).format(name=name, missing=missing, count=len(column))
         )
     said = column.astype(str).str.strip()
     words = said.str.lower()
@@ -148,14 +175,30 @@ def _arms(column: pd.Series, name: str, control: str | None, arm: str | None) ->
     listed = ", ".join(values[:6]) + (", …" if len(values) > 6 else "")
     if control is None:
         raise BadInput(
-            f"--treatment {name!r} holds {listed}, not 0 and 1; say with --control which of them was held out"
-            f"{' (and with --arm which treatment is meant; else all others are one)' if len(values) > 2 else ''}."
+            gettext(
+                "--treatment {name!r} holds {listed}, not 0 and 1; say with --control which of "
+                "them was held out{value}."
+            ).format(
+                name=name,
+                listed=listed,
+                value=" (and with --arm which treatment is meant; else all others are one)"
+                if len(values) > 2
+                else "",
+            )
         )
     for option, value in (("--control", control), ("--arm", arm)):
         if value is not None and value not in values:
-            raise BadInput(f"{option}: {name!r} has no value {value!r}; it holds {listed}.")
+            raise BadInput(
+                gettext("{option}: {name!r} has no value {value!r}; it holds {listed}.").format(
+                    option=option, name=name, value=value, listed=listed
+                )
+            )
     if control == arm:
-        raise BadInput(f"--control and --arm are both {control!r}; name two values of {name!r}.")
+        raise BadInput(
+            gettext(
+                "--control and --arm are both {control!r}; name two values of {name!r}."
+            ).format(control=control, name=name)
+        )
     arms = pd.Series(np.where(said == control, 0.0, 1.0), index=column.index)
     return arms if arm is None else arms.where(said.isin([control, arm]))
 
@@ -163,14 +206,20 @@ def _arms(column: pd.Series, name: str, control: str | None, arm: str | None) ->
 def _binary(column: pd.Series, name: str) -> np.ndarray:
     if missing := int(column.isna().sum()):
         raise BadInput(
-            f"--outcome {name!r} is empty in {missing:,} of {len(column):,} rows; write 0 where nothing happened."
+            gettext(
+                "--outcome {name!r} is empty in {missing:,} of {count:,} rows; write 0 where "
+                "nothing happened."
+            ).format(name=name, missing=missing, count=len(column))
         )
     words = column.astype(str).str.strip().str.lower()
     yes = words.isin({"1", "1.0", "true", "t", "yes", "y"})
     if not (yes | words.isin({"0", "0.0", "false", "f", "no", "n"})).all():
         values = ", ".join(sorted(column.astype(str).unique())[:4])
         raise BadInput(
-            f"--outcome {name!r} holds {values}, …; it has to be 0 or 1, so make a column that says whether it happened."
+            gettext(
+                "--outcome {name!r} holds {values}, …; it has to be 0 or 1, so make a column "
+                "that says whether it happened."
+            ).format(name=name, values=values)
         )
     return yes.to_numpy(float)
 
@@ -189,7 +238,9 @@ def _features(
         if name in (treatment, outcome):
             if asked:
                 raise BadInput(
-                    f"--features: {name!r} is the treatment or the outcome itself; leave it out."
+                    gettext(
+                        "--features: {name!r} is the treatment or the outcome itself; leave it out."
+                    ).format(name=name)
                 )
             continue
         column = _usable(table[name])

@@ -8,6 +8,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from retention.errors import TooLittleData
 from retention.progress import Progress, silent
+from retention.text import gettext
 from retention.uplift.evaluate import effects, predicted
 from retention.uplift.learners import LEARNERS, SMALLEST_CELL, check_cells
 from retention.uplift.table import Experiment
@@ -67,7 +68,10 @@ def sequential(trial: Experiment, *, seed: int = 0, progress: Progress = silent)
             gains.append(((rank - 0.5) / len(own) - 0.5) * (effect[own] - effect[own].mean()))
     if not gains:
         raise TooLittleData(
-            "Too few customers with, or without, the outcome in an arm to learn from a part of them."
+            gettext(
+                "Too few customers with, or without, the outcome in an arm to learn from a "
+                "part of them."
+            )
         )
     gain = np.concatenate(gains)
     error = float(norm.ppf(0.975) * np.sqrt(gain @ gain) / len(gain))

@@ -18,6 +18,7 @@ from retention.db.insert import insert_once
 from retention.db.tables import File, Job, Outbox
 from retention.errors import BadInput, Conflict
 from retention.settings import Settings
+from retention.text import gettext
 from workers.delivery import render
 from workers.requests import REQUESTS
 from workers.tasks.contract import Attachment, Post
@@ -108,7 +109,9 @@ def release(session: Session, settings: Settings, post_id: int) -> Outbox:
     row = session.get(Outbox, post_id, populate_existing=True)
     if row is None or row.team_id != settings.team_id:
         raise BadInput(
-            f"There is no post {post_id}; see `retention posts` for those that are stuck."
+            gettext(
+                "There is no post {post_id}; see `retention posts` for those that are stuck."
+            ).format(post_id=post_id)
         )
     freed = session.execute(
         update(Outbox)
@@ -122,7 +125,11 @@ def release(session: Session, settings: Settings, post_id: int) -> Outbox:
     )
     session.refresh(row)
     if not freed.rowcount:  # type: ignore[attr-defined]
-        raise Conflict(f"Post {post_id} is {row.state}; only a held or failed one can be released.")
+        raise Conflict(
+            gettext("Post {post_id} is {state}; only a held or failed one can be released.").format(
+                post_id=post_id, state=row.state
+            )
+        )
     return row
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from retention.text import gettext
 from workers import campaigns
 from workers.requests import CampaignCsv
 from workers.tasks.contract import Attachment, Context, Outcome, Post
@@ -63,7 +64,9 @@ def _wanted(
     rows = [row for row in rows if row["customer_id"] not in no]
     if not rows:
         raise BadInput(
-            f"Campaign {campaign.name!r} has nobody to {'call' if called else 'write to'}."
+            gettext("Campaign {name!r} has nobody to {value}.").format(
+                name=campaign.name, value="call" if called else "write to"
+            )
         )
     return campaign, rows, no
 
@@ -115,7 +118,9 @@ def _running(
     campaign = find(session, context.settings, request.campaign_id, lock=lock)
     if campaign.state not in ("live", "measuring"):
         raise BadInput(
-            f"Campaign {campaign.name!r} is {campaign.state}; its codes can be downloaded while it is live."
+            gettext(
+                "Campaign {name!r} is {state}; its codes can be downloaded while it is live."
+            ).format(name=campaign.name, state=campaign.state)
         )
     return campaign
 

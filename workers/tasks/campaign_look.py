@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from retention.text import gettext
 from workers.requests import CampaignLook
 from workers.tasks.contract import Context, Outcome, Post
 
@@ -24,7 +25,9 @@ def run(request: CampaignLook, context: Context) -> Outcome:
         campaign = find(session, settings, request.campaign_id)
         if campaign.sent_at is None or campaign.window_ends_at is None:
             raise Conflict(
-                f"Campaign {campaign.name!r} is {campaign.state}; there are figures once it is live."
+                gettext("Campaign {name!r} is {state}; there are figures once it is live.").format(
+                    name=campaign.name, state=campaign.state
+                )
             )
         context.progress(0, 2, "counting what both arms did so far")
         counted = outcomes(lake, session, campaign, until=now)

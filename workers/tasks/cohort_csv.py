@@ -4,6 +4,7 @@ from sqlalchemy import select
 
 from retention.db.tables import Outbox
 from retention.errors import BadInput
+from retention.text import gettext
 from workers import cohorts
 from workers.requests import CohortCsv
 from workers.tasks.contract import Attachment, Context, Outcome, Post
@@ -27,7 +28,9 @@ def run(request: CohortCsv, context: Context) -> Outcome:
     people = lake.table("customers").select("customer_id", "email", "name")
     frame = scores.filter(scores.tier.isin(cohort.tiers)).left_join(people, "customer_id").execute()
     if frame.empty:
-        raise BadInput("The scores of this cohort are gone; run `/retention sweep` for fresh ones.")
+        raise BadInput(
+            gettext("The scores of this cohort are gone; run `/retention sweep` for fresh ones.")
+        )
     frame = frame.assign(
         pseudonym=[pseudonym(settings.key, customer) for customer in frame.customer_id],
         at_stake=frame.churn_probability * frame.expected_value,

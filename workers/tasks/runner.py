@@ -16,6 +16,7 @@ from retention.db.tables import Job
 from retention.errors import Cancelled, Conflict, Refused
 from retention.progress import Progress, silent
 from retention.settings import Settings
+from retention.text import gettext
 from workers import completion, jobs, processes, roles
 from workers.app import TRAINING
 from workers.heartbeat import TRAINING_LIMITS, Heartbeat, LimitExceeded
@@ -90,7 +91,7 @@ def run_here(
         ).job
         job = jobs.claim(session, stored.id, processes.here(jobs.TERMINAL))
     if job is None:  # cannot be: nobody else has seen the row
-        raise Conflict(f"Job {stored.id} was taken by a worker.")
+        raise Conflict(gettext("Job {id} was taken by a worker.").format(id=stored.id))
     try:
         outcome = _work(settings, database, job, may_kill=False, also=progress)
         completion.done(settings, database, job, outcome)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from retention.errors import BadInput
 from retention.progress import Progress
+from retention.text import gettext
 from workers.requests import Score
 from workers.tasks.contract import Context, Outcome, Post
 from workers.tasks.recommend import seen
@@ -46,8 +47,11 @@ def run(request: Score, context: Context) -> Outcome:
     )
     if found is None:
         raise BadInput(
-            f"Customer {customer} has no order before {lake.local(moment.at):%Y-%m-%d}, so there is nothing to go by; "
-            "take a later --as-of, or see `/retention recommend` for what others like."
+            gettext(
+                "Customer {customer} has no order before {local:%Y-%m-%d}, so there is nothing "
+                "to go by; take a later --as-of, or see `/retention recommend` for what others "
+                "like."
+            ).format(customer=customer, local=lake.local(moment.at))
         )
     tier = tier_of(float(found.churn_probability), policy)
     data = {

@@ -14,6 +14,7 @@ from retention.errors import BadInput
 from retention.lake.schema import EARLIEST, EVENTS
 from retention.policy_file import in_words, not_toml, read_text, validated
 from retention.settings import Settings
+from retention.text import gettext
 
 DEFAULT = Path(__file__).with_name("clean.toml")
 NAME = "clean.toml"
@@ -158,14 +159,25 @@ def load_clean_policy(settings: Settings) -> CleanPolicy:
     if own.is_file():
         for name, keys in _read(own).items():
             if name not in rules:
-                raise BadInput(f"{own} has a rule [{name}]; {_nearest(name, rules)}")
+                raise BadInput(
+                    gettext("{own} has a rule [{name}]; {nearest}").format(
+                        own=own, name=name, nearest=_nearest(name, rules)
+                    )
+                )
             if not isinstance(keys, dict):
                 raise BadInput(
-                    f"{own} {name}: {keys!r} is no rule; write [{name}] and its keys below it."
+                    gettext(
+                        "{own} {name}: {keys!r} is no rule; write [{name}] and its keys below it."
+                    ).format(own=own, name=name, keys=keys)
                 )
             if unknown := [key for key in keys if key not in rules[name]]:
                 raise BadInput(
-                    f"{own} [{name}] has a key {unknown[0]!r}; {_nearest(unknown[0], rules[name])}"
+                    gettext("{own} [{name}] has a key {unknown!r}; {nearest}").format(
+                        own=own,
+                        name=name,
+                        unknown=unknown[0],
+                        nearest=_nearest(unknown[0], rules[name]),
+                    )
                 )
             rules[name] = {**rules[name], **keys}
     try:
@@ -173,7 +185,11 @@ def load_clean_policy(settings: Settings) -> CleanPolicy:
     except ValidationError as error:
         first = error.errors()[0]
         where = " ".join(str(part) for part in first["loc"])
-        raise BadInput(f"{own} {where} is {first['input']!r}; {in_words(first)}.") from None
+        raise BadInput(
+            gettext("{own} {where} is {input!r}; {in_words}.").format(
+                own=own, where=where, input=first["input"], in_words=in_words(first)
+            )
+        ) from None
 
 
 def _nearest(name: str, known: Collection[str]) -> str:
@@ -185,6 +201,12 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text := read_text(path))
     except UnicodeDecodeError as error:
-        raise BadInput(f"{path} is not TOML: {error}.") from None
+        raise BadInput(
+            gettext("{path} is not TOML: {error}.").format(path=path, error=error)
+        ) from None
     except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{path} is not TOML: {not_toml(error, text)}.") from None
+        raise BadInput(
+            gettext("{path} is not TOML: {not_toml}.").format(
+                path=path, not_toml=not_toml(error, text)
+            )
+        ) from None

@@ -7,6 +7,7 @@ from pathlib import Path
 from retention.errors import BadInput
 from retention.lake.mapping import Mapping, read_map
 from retention.lake.schema import Table
+from retention.text import gettext
 
 FOLDER = Path(__file__).parent
 
@@ -38,7 +39,11 @@ def read(name: str, table: Table, timezone: str) -> Mapping:
         Where there is no such export, or it says nothing for the table.
     """
     if name not in names():
-        raise BadInput(f"There is no format {name!r}; use one of {', '.join(names())}.")
+        raise BadInput(
+            gettext("There is no format {name!r}; use one of {names}.").format(
+                name=name, names=", ".join(names())
+            )
+        )
     return read_map(FOLDER / f"{name}.toml", table, timezone)
 
 
@@ -56,7 +61,10 @@ def check(name: str, columns: Iterable[str], file: str) -> None:
     )
     if other not in (None, name) and not any(sign <= there for sign in SIGNS[name]):
         raise BadInput(
-            f"{file} is no export of {name}: by its columns it is one of {other}; use --format {other}."
+            gettext(
+                "{file} is no export of {name}: by its columns it is one of {other}; use "
+                "--format {other}."
+            ).format(file=file, name=name, other=other)
         )
 
 

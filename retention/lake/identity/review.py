@@ -23,6 +23,7 @@ from retention.lake.lake import Lake
 from retention.lake.schema import LINK_STATES
 from retention.progress import Progress, silent
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +67,11 @@ def link(
     rules = load(settings)
     accept, review = accept or rules.accept, review or min(rules.review, accept or rules.accept)
     if review > accept:
-        raise BadInput(f"--review {review} is above --threshold {accept}; take it at most as high.")
+        raise BadInput(
+            gettext(
+                "--review {review} is above --threshold {accept}; take it at most as high."
+            ).format(review=review, accept=accept)
+        )
     progress(0, 10, "Linking by shared keys")
     by_key = exact.link(lake, rules, by=by)
     alike = (
@@ -141,10 +146,14 @@ def _may(held: dict[str, dict[str, Any]], one: str, state: str) -> None:
             if near
             else " `retention identity review` lists those to decide on, `retention identity show CUSTOMER` those of a customer."
         )
-        raise BadInput(f"There is no link {one!r};{hint}")
+        raise BadInput(gettext("There is no link {one!r};{hint}").format(one=one, hint=hint))
     if (now := held[one]["state"]) not in FROM[state]:
         may = " or ".join(FROM[state])
-        raise BadInput(f"Link {one} is {now}; only one that is {may} can be {state}.")
+        raise BadInput(
+            gettext("Link {one} is {now}; only one that is {may} can be {state}.").format(
+                one=one, now=now, may=may, state=state
+            )
+        )
 
 
 def _rows(held: list[dict[str, Any]], state: str) -> pd.DataFrame:

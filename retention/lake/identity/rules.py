@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from retention.errors import BadInput
 from retention.policy_file import first_fault, read_text, validated
 from retention.settings import Settings
+from retention.text import gettext
 
 
 class IdentityRules(BaseModel):
@@ -66,8 +67,14 @@ def load(settings: Settings) -> IdentityRules:
         said = tomllib.loads(read_text(settings.policy))
         return validated(IdentityRules, said.get("identity", {}))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadInput(f"The policy {settings.policy} cannot be read: {error}.") from None
+        raise BadInput(
+            gettext("The policy {policy} cannot be read: {error}.").format(
+                policy=settings.policy, error=error
+            )
+        ) from None
     except ValidationError as error:
         raise BadInput(
-            f"The policy {settings.policy} cannot be used: {first_fault(error, 'identity')}."
+            gettext("The policy {policy} cannot be used: {first_fault}.").format(
+                policy=settings.policy, first_fault=first_fault(error, "identity")
+            )
         ) from None

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from retention.errors import BadInput
+from retention.text import gettext
 
 WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 BEGINNINGS = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
@@ -36,7 +37,9 @@ def unzipped(path: Path, folder: Path, kinds: Collection[str]) -> Path:
                     or "nothing that can be imported"
                 )
                 raise BadInput(
-                    f"{path.name} holds {names}; unpack it, and import each file by its name."
+                    gettext(
+                        "{name} holds {names}; unpack it, and import each file by its name."
+                    ).format(name=path.name, names=names)
                 )
             target = (
                 folder / Path(tables[0].filename).name
@@ -45,9 +48,13 @@ def unzipped(path: Path, folder: Path, kinds: Collection[str]) -> Path:
                 shutil.copyfileobj(packed, plain, 1 << 20)
             return target
     except RuntimeError as error:  # zipfile's word for a password
-        raise BadInput(f"{path.name} is locked by a password; unpack it first.") from error
+        raise BadInput(
+            gettext("{name} is locked by a password; unpack it first.").format(name=path.name)
+        ) from error
     except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise BadInput(f"{path.name} cannot be read as ZIP: {error}.") from error
+        raise BadInput(
+            gettext("{name} cannot be read as ZIP: {error}.").format(name=path.name, error=error)
+        ) from error
     except (zlib.error, EOFError) as error:
         raise _damaged(path) from error
     except OSError as error:
@@ -59,7 +66,9 @@ def unzipped(path: Path, folder: Path, kinds: Collection[str]) -> Path:
 
 
 def _damaged(path: Path) -> BadInput:
-    return BadInput(f"{path.name} is damaged or not whole; fetch it or pack it again.")
+    return BadInput(
+        gettext("{name} is damaged or not whole; fetch it or pack it again.").format(name=path.name)
+    )
 
 
 def _is_table(member: zipfile.ZipInfo, kinds: Collection[str]) -> bool:
@@ -87,7 +96,9 @@ def workbook(path: Path, folder: Path) -> tuple[Path, list[str]]:
     )
     filled = {name: frame for name, frame in sheets.items() if len(frame)}
     if not filled:
-        raise BadInput(f"{path.name} holds no rows below a line of column names.")
+        raise BadInput(
+            gettext("{name} holds no rows below a line of column names.").format(name=path.name)
+        )
     columns = list(next(iter(filled.values())).columns)
     alike = {name: frame for name, frame in filled.items() if list(frame.columns) == columns}
     whole = pd.concat(alike.values(), ignore_index=True)
@@ -114,7 +125,10 @@ def check_packing(path: Path, packing: str, said: str) -> None:
         packed = file.read(len(beginning)) == beginning
     if not packed:
         raise BadInput(
-            f"{path.name} is not packed by {packing}, though its name says so; name it {path.stem}, or pack it again."
+            gettext(
+                "{name} is not packed by {packing}, though its name says so; name it {stem}, "
+                "or pack it again."
+            ).format(name=path.name, packing=packing, stem=path.stem)
         )
     if re.search("inflate|zstd|decompress|truncated", said, re.IGNORECASE):
         raise _damaged(path)

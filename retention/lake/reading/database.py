@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from retention.errors import BadInput
+from retention.text import gettext
 
 ROWS_AT_ONCE = 50_000
 _PLAIN = (str, int, float, bool, bytes, Decimal, datetime, date, time)
@@ -44,13 +45,17 @@ def fetched(
     from retention.db.driver import driven
 
     if query is None:
-        raise BadInput("A database needs --query, the SELECT whose rows are to be imported.")
+        raise BadInput(
+            gettext("A database needs --query, the SELECT whose rows are to be imported.")
+        )
     try:
         made = sa.make_url(url)
         name = made.render_as_string(hide_password=True)
         if made.get_backend_name() == "sqlite" and not Path(made.database or "").is_file():
             raise BadInput(
-                f"There is no file {made.database!r} for the database {name}."
+                gettext("There is no file {database!r} for the database {name}.").format(
+                    database=made.database, name=name
+                )
             )  # SQLite would make one
         with driven(url):
             engine = sa.create_engine(url)
@@ -68,10 +73,12 @@ def fetched(
             engine.dispose()
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         raise BadInput(
-            f"The database cannot be read: {str(error).strip().splitlines()[0]}"
+            gettext("The database cannot be read: {splitlines}").format(
+                splitlines=str(error).strip().splitlines()[0]
+            )
         ) from None
     if not files.rows:
-        raise BadInput(f"The query on {name} has no rows.")
+        raise BadInput(gettext("The query on {name} has no rows.").format(name=name))
     return name, files.of_one_schema()
 
 

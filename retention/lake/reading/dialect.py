@@ -16,6 +16,7 @@ from typing import Any
 
 from retention.errors import BadInput
 from retention.lake.mapping import Mapping, literal
+from retention.text import gettext
 
 PIECE = 1 << 20
 HEAD = 1 << 16
@@ -132,10 +133,13 @@ def detect(
     _known(encoding, mapping)
     head = _head(path, packing, encoding)
     if not any(line.strip() for line in head):
-        raise BadInput(f"{path.name} is empty.")
+        raise BadInput(gettext("{name} is empty.").format(name=path.name))
     if any("\0" in line for line in head):
         raise BadInput(
-            f"{path.name} is no text: it holds NUL characters. Give it the ending of what it is, like .xlsx."
+            gettext(
+                "{name} is no text: it holds NUL characters. Give it the ending of what it is, "
+                "like .xlsx."
+            ).format(name=path.name)
         )
     spaced = _is_spaced(head, mapping)
     if spaced or not _is_utf8(encoding):
@@ -231,8 +235,10 @@ def _known(encoding: str, mapping: Mapping | None) -> None:
         codecs.lookup(encoding)
     except LookupError:
         raise BadInput(
-            f"{mapping.name if mapping else 'The map'} encoding: {encoding!r} is no encoding that Python knows; "
-            "write it like utf-8, windows-1252 or utf-16."
+            gettext(
+                "{value} encoding: {encoding!r} is no encoding that Python knows; write it "
+                "like utf-8, windows-1252 or utf-16."
+            ).format(value=mapping.name if mapping else "The map", encoding=encoding)
         ) from None
 
 

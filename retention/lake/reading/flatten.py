@@ -8,6 +8,7 @@ from typing import Any
 from retention.errors import BadInput
 from retention.lake.mapping import Mapping, quoted
 from retention.lake.reading.sources import Source, described
+from retention.text import gettext
 
 
 def shaped(con: Any, source: Source, mapping: Mapping) -> Source:
@@ -53,7 +54,9 @@ def _made(con: Any, source: Source, added: str, mapping: Mapping) -> Source:
         if lacks := re.search(r'olumn "([^"]+)" (in REPLACE list )?not found', first):
             first = f'it has no column "{lacks[1]}"; there are {", ".join(source.columns)}.'
         raise BadInput(
-            f"{source.name} does not fit {mapping.name} [{mapping.table.name}]: {first}"
+            gettext("{name} does not fit {name_2} [{name_3}]: {first}").format(
+                name=source.name, name_2=mapping.name, name_3=mapping.table.name, first=first
+            )
         ) from None
     return replace(source, relation="shaped_rows", columns=described(con, "shaped_rows"), files=())
 

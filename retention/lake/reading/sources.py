@@ -22,6 +22,7 @@ from retention.lake.reading.database import fetched
 from retention.lake.reading.dialect import Dialect, detect
 from retention.lake.reading.scratch import scratch
 from retention.lake.reading.unbalanced_quotes import check_header, mended
+from retention.text import gettext
 from retention.urls import is_url
 
 LARGE_ROW_GROUP = 250_000
@@ -132,7 +133,7 @@ def found(files: list[str]) -> list[str]:
         ):
             named.extend(matching)
         else:
-            raise BadInput(f"{file} matches no file.")
+            raise BadInput(gettext("{file} matches no file.").format(file=file))
     return named
 
 
@@ -194,14 +195,20 @@ def _open(
     con: Any, file: str, mapping: Mapping | None, query: str | None, only: str | None, folder: Path
 ) -> Source:
     if query is not None:
-        raise BadInput(f"--query goes with a database URL; {file} is a file.")
+        raise BadInput(
+            gettext("--query goes with a database URL; {file} is a file.").format(file=file)
+        )
     path = Path(file)
     if path.is_dir():
-        raise BadInput(f"{file} is a folder; name its files, like {path / '*.csv'}.")
+        raise BadInput(
+            gettext("{file} is a folder; name its files, like {path}.").format(
+                file=file, path=path / "*.csv"
+            )
+        )
     if not path.is_file():
-        raise BadInput(f"{file} cannot be read: there is no such file.")
+        raise BadInput(gettext("{file} cannot be read: there is no such file.").format(file=file))
     if path.stat().st_size == 0:
-        raise BadInput(f"{path.name} is empty.")
+        raise BadInput(gettext("{name} is empty.").format(name=path.name))
     if path.suffix.lower() == ".zip":
         inside = unzipped(path, folder, SUFFIXES)
         opened = _open(con, str(inside), mapping, query, only, folder)
@@ -224,7 +231,11 @@ def _open(
         )  # a scratch file is nobody's
         if packing:
             check_packing(path, packing, first)
-        raise BadInput(f"{path.name} cannot be read as {kind.upper()}: {first}") from error
+        raise BadInput(
+            gettext("{name} cannot be read as {upper}: {first}").format(
+                name=path.name, upper=kind.upper(), first=first
+            )
+        ) from error
 
 
 def _kind(path: Path) -> tuple[str, str | None]:
@@ -233,7 +244,10 @@ def _kind(path: Path) -> tuple[str, str | None]:
     plain = suffixes[-2 if packing else -1 :][:1] if len(suffixes) >= (2 if packing else 1) else []
     if not plain or plain[0] not in SUFFIXES:
         raise BadInput(
-            f"{path.name} is of no kind that can be imported; use .csv, .tsv, .parquet, .jsonl (plain, .gz, .zst or .zip) or .xlsx."
+            gettext(
+                "{name} is of no kind that can be imported; use .csv, .tsv, .parquet, .jsonl "
+                "(plain, .gz, .zst or .zip) or .xlsx."
+            ).format(name=path.name)
         )
     return SUFFIXES[plain[0]], packing
 

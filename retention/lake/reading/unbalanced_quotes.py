@@ -8,6 +8,7 @@ from pathlib import Path
 
 from retention.errors import BadInput
 from retention.lake.reading.dialect import PIECE, Dialect, decoded
+from retention.text import gettext
 
 _BREAK = re.compile(r"\r\n?|\n")
 _LINE = re.compile(rf"([^\r\n]*)(?:{_BREAK.pattern})")
@@ -78,8 +79,11 @@ def check_header(dialect: Dialect, name: str, columns: Iterable[str]) -> None:
 
 def _torn_header(line: int, name: str) -> BadInput:
     return BadInput(
-        f"Line {line} of {name}, which names the columns, has a quote that it does not close; close it or take it out "
-        "(or, if no line names the columns, say header = false in the map)."
+        gettext(
+            "Line {line} of {name}, which names the columns, has a quote that it does not "
+            "close; close it or take it out (or, if no line names the columns, say header "
+            "= false in the map)."
+        ).format(line=line, name=name)
     )
 
 

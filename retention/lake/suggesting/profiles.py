@@ -9,6 +9,7 @@ from retention.lake.mapping import quoted
 from retention.lake.reading.columns import Look, look
 from retention.lake.reading.sources import Source
 from retention.lake.suggesting import synonyms
+from retention.text import gettext
 
 ROWS = 200_000  # so many are looked at
 FEW = 50  # different words for what happened, at the most
@@ -53,7 +54,7 @@ def profiles_of(con: Any, source: Source) -> list[Profile]:
         )
         rows = con.execute("SELECT count(*) FROM suggested_rows").fetchall()[0][0]
         if not rows:
-            raise BadInput(f"{source.name} has no rows.")
+            raise BadInput(gettext("{name} has no rows.").format(name=source.name))
         return [_profile(con, name, seen[name], rows) for name in source.columns]
     finally:
         con.execute("DROP TABLE suggested_rows")

@@ -18,6 +18,7 @@ from retention.lake.suggesting.map_text import QUARANTINED, Line, named, string,
 from retention.lake.suggesting.order_lines import LINE, by_line
 from retention.lake.suggesting.profiles import FEW, Profile, profiles_of
 from retention.templating import count
+from retention.text import gettext
 
 _SHOPS = {"shopify": "Shopify", "woocommerce": "WooCommerce"}
 _OF_LINES = ("event_id", "item_id", "quantity", "price", "amount", "discount", "title")
@@ -67,7 +68,10 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
         if lacking:
             there = ", ".join(profile.name for profile in profiles)
             raise BadInput(
-                f"No column of {source.name} looks like {' or '.join(lacking)} (there are {there}); write the map by hand."
+                gettext(
+                    "No column of {name} looks like {lacking} (there are {there}); write the map "
+                    "by hand."
+                ).format(name=source.name, lacking=" or ".join(lacking), there=there)
             )
         if table.name == "events":
             lines = _Events(con, source, chosen, lake.zone, lined=bool(orders)).lines()

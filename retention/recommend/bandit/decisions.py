@@ -15,6 +15,7 @@ from retention.errors import BadInput, TooLittleData
 from retention.recommend.bandit import offpolicy, thompson
 from retention.recommend.feedback.responses import seen
 from retention.settings import Settings
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,8 +137,17 @@ def judge(lines: "pd.DataFrame", policy: "thompson.OfferPolicy", *, seed: int = 
     lines, choice, taken = _known(lines, policy)
     if len(lines) < FEWEST or (taken != choice.own).sum() < EXPLORED_FEWEST:
         raise TooLittleData(
-            f"There are {len(lines):,} decisions with a logged chance, {int((taken != choice.own).sum()):,} of them by another arm than the "
-            f"policy's own; judging the bandit takes {FEWEST} and {EXPLORED_FEWEST}. Until then keep `recommend.bandit` false and `recommend.experiment` above 0, and send campaigns."
+            gettext(
+                "There are {count:,} decisions with a logged chance, {value:,} of them by "
+                "another arm than the policy's own; judging the bandit takes {fewest} and "
+                "{explored_fewest}. Until then keep `recommend.bandit` false and "
+                "`recommend.experiment` above 0, and send campaigns."
+            ).format(
+                count=len(lines),
+                value=int((taken != choice.own).sum()),
+                fewest=FEWEST,
+                explored_fewest=EXPLORED_FEWEST,
+            )
         )
     reward, logged = lines["reward"].to_numpy(float), lines["propensity"].to_numpy(float)
     features = thompson.context(lines)
@@ -196,8 +206,12 @@ def require(judged: Judged) -> None:
     if not judged.may_act:
         low, value = judged.data["estimates"]["dr"]["low"], judged.data["logging"]["value"]
         raise BadInput(
-            f"The policy says recommend.bandit = true, but on {judged.data['decisions']:,} logged decisions its reward is only surely above "
-            f"{low:.4f}, and the lists as they are earned {value:.4f}; set it to false until `retention evaluate bandit` says that it may act."
+            gettext(
+                "The policy says recommend.bandit = true, but on {decisions:,} logged "
+                "decisions its reward is only surely above {low:.4f}, and the lists as they "
+                "are earned {value:.4f}; set it to false until `retention evaluate bandit` "
+                "says that it may act."
+            ).format(decisions=judged.data["decisions"], low=low, value=value)
         )
 
 

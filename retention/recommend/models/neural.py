@@ -9,6 +9,7 @@ import numpy as np
 
 from retention.errors import BadInput
 from retention.progress import Progress
+from retention.text import gettext
 
 STEPS = 100  # of gradient descent at least: a tiny shop has only one or two a round
 MOST_ROUNDS = 200
@@ -25,8 +26,10 @@ def torch_or_refuse(model: str) -> None:
     """
     if importlib.util.find_spec("torch") is None:
         raise BadInput(
-            f"The model {model} needs torch, which is not installed; install the extra `deep` (`make setup-deep`), "
-            "or choose another model."
+            gettext(
+                "The model {model} needs torch, which is not installed; install the extra "
+                "`deep` (`make setup-deep`), or choose another model."
+            ).format(model=model)
         )
 
 
