@@ -6,12 +6,15 @@ import pytest
 from hypothesis import settings as hypothesis
 
 from retention import clock
-from retention.db import Database
-from retention.db.tables import Base
+from retention.db import Database, engine
 from retention.settings import Settings
 from tests import process_state, readonly
 from tests import shop as tiny
+from tests.databases import create_tables
 from tests.haste import hastily
+
+# No test cuts the power: SQLite need not wait for the disk. Processes that a test starts do wait.
+engine.SYNCHRONOUS = "OFF"
 
 # How long an example takes says nothing on a busy machine.
 hypothesis.register_profile("any machine", deadline=None)
@@ -102,6 +105,6 @@ def settings(tmp_path) -> Settings:
 def database(settings) -> Database:
     """Its SQL database, with all tables."""
     made = Database.of(settings)
-    Base.metadata.create_all(made.engine)
+    create_tables(made)
     yield made
     made.dispose()

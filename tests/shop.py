@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from retention.db import Database
-from retention.db.tables import Base
 from retention.lake import Lake
 from retention.settings import Settings
+from tests.databases import create_tables
 
 BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
 CATEGORIES = ("coffee", "tea", "bread", "cheese", "wine", "soap")
@@ -36,7 +36,7 @@ def build(
 
     settings = Settings(home=home, _env_file=None, **options)
     database = Database(settings.database_url.get_secret_value())
-    Base.metadata.create_all(database.engine)
+    create_tables(database)
     lake = Lake.open(settings)
     home.mkdir(parents=True, exist_ok=True)
     for table, frame in frames(customers=customers, items=items, days=days, seed=seed).items():

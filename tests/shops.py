@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from retention.db import Database
-from retention.db.tables import Base
 from retention.lake import Lake
 from retention.settings import Settings
+from tests.databases import create_tables
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -96,7 +96,7 @@ def lake(folder: Path, events: pd.DataFrame) -> Lake:
 
     settings = Settings(home=folder / "home", _env_file=None)
     database = Database(settings.database_url.get_secret_value())
-    Base.metadata.create_all(database.engine)
+    create_tables(database)
     made = Lake.open(settings)
     events.to_parquet(folder / "events.parquet")
     import_files(made, database, settings, "events", [str(folder / "events.parquet")])

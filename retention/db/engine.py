@@ -19,6 +19,7 @@ from retention.settings import Settings
 # Asked for again and again: to put a statement together takes longer than to run it.
 _OFFSET = select(BusinessClock.offset_seconds).where(BusinessClock.team_id == bindparam("team_id"))
 
+SYNCHRONOUS = "FULL"  # SQLite: a committed job survives a power cut
 _DISCREET: dict[str, Any] = {
     "hide_parameters": True
 }  # an error ends in a log; parameters are codes, ids and addresses
@@ -119,7 +120,7 @@ def _sqlite(url: str) -> Engine:
         connection.isolation_level = None  # we emit BEGIN ourselves
         for pragma in (
             "journal_mode=WAL",
-            "synchronous=FULL",
+            f"synchronous={SYNCHRONOUS}",
             "busy_timeout=10000",
             "foreign_keys=ON",
         ):

@@ -17,13 +17,13 @@ import pandas as pd
 
 from retention.churn import evaluate
 from retention.db import Database
-from retention.db.tables import Base
 from retention.lake import Lake
 from retention.lake.importing import import_files
 from retention.settings import Settings
 from tests import shops
 from tests.benchmarks.measure import settings
 from tests.benchmarks.models import home
+from tests.databases import create_tables
 from tests.retention.value.cdnow import FILES
 
 TUNING = ("2017-08-28", "2017-09-25", "2017-10-23", "2017-11-20")
@@ -108,7 +108,7 @@ def _lake(frame: pd.DataFrame) -> Iterator[Lake]:
     with tempfile.TemporaryDirectory(prefix="accuracy-") as folder:
         place = Settings(home=Path(folder) / "home", _env_file=None)
         database = Database.of(place)
-        Base.metadata.create_all(database.engine)
+        create_tables(database)
         lake = Lake.open(place)
         frame.to_parquet(Path(folder) / "events.parquet")
         import_files(lake, database, place, "events", [str(Path(folder) / "events.parquet")])

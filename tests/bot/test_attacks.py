@@ -14,11 +14,12 @@ from sqlalchemy import func, select
 
 from retention import clock
 from retention.db import Database
-from retention.db.tables import Base, Job
+from retention.db.tables import Job
 from retention.privacy import signing
 from retention.settings import Settings
 from tests.bot.real_server import FORM, RunningBot, running_bot, signature, slash_command
 from tests.bot.wire import CHANNEL, PAYLOADS, TEAM, VIEWER, Api, serve
+from tests.databases import create_tables
 
 LOG_LINE = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ (INFO|WARNING|ERROR) \S+: |^    ")
 
@@ -44,7 +45,7 @@ def home(tmp_path_factory, slack) -> Settings:
 def stored(home) -> Database:
     """Return the shared server's database. No test here expects it to be empty."""
     database = Database.of(home)
-    Base.metadata.create_all(database.engine)
+    create_tables(database)
     yield database
     database.dispose()
 

@@ -8,11 +8,12 @@ from sqlalchemy import func, select, text
 from bot import health
 from retention.db import Database
 from retention.db.migrate import upgrade
-from retention.db.tables import Base, Job
+from retention.db.tables import Job
 from retention.settings import Settings
 from tests.bot.real_server import running_bot
 from tests.bot.test_slash import until
 from tests.bot.wire import TEAM
+from tests.databases import create_tables
 from tests.disk import fill, small_disk
 from tests.postgres import postgres
 
@@ -79,7 +80,7 @@ def test_probe_keeps_its_answer_for_a_few_seconds(database, monkeypatch):
 def test_read_only_postgresql_is_not_ready():
     with postgres() as url:
         database = Database(url)
-        Base.metadata.create_all(database.engine)
+        create_tables(database)
         assert health.database_answers(database)
         with database.engine.connect().execution_options(
             isolation_level="AUTOCOMMIT"

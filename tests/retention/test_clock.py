@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from retention import clock
-from retention.db import Base, Database
+from retention.db import Database
 from retention.db.tables import BusinessClock
+from tests.databases import create_tables
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +18,7 @@ def _restore():
 
 def test_the_offset_in_sql_moves_business_time_only(tmp_path):
     database = Database(f"sqlite:///{tmp_path}/state.db")
-    Base.metadata.create_all(database.engine)
+    create_tables(database)
     clock.configure(offset=lambda: database.clock_offset("local"))
     with database.transaction() as session:
         session.merge(BusinessClock(team_id="local", offset_seconds=-86400))

@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import event, func, insert, select, text, update
 
 from retention import clock
-from retention.db import Base, Database
+from retention.db import Database
 from retention.db.tables import Job, RoleGrant
 from retention.errors import Conflict, NotAllowed, TooManyRequests
 from retention.settings import Settings
+from tests.databases import create_tables
 from tests.postgres import postgres
 from tests.workers.harness import ADMIN, ANALYST, CHANNEL, OTHER, PRIVATE, VIEWER, ask, job, set_job
 from workers import jobs, quotas, roles, schedule
@@ -43,7 +44,7 @@ def settings(request, tmp_path) -> Settings:
 @pytest.fixture
 def database(settings):
     made = Database.of(settings)
-    Base.metadata.create_all(made.engine)
+    create_tables(made)
     with made.transaction() as session:
         for user, role in ((ANALYST, "analyst"), (OTHER, "approver")):
             session.add(

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from retention import clock, templating
 from retention.db import Database
 from retention.db.insert import insert_once
-from retention.db.tables import Base, Cohort, DirectoryEntry, Impression, Job, ModelVersion, Outbox
+from retention.db.tables import Cohort, DirectoryEntry, Impression, Job, ModelVersion, Outbox
 from retention.errors import BadInput, Cancelled, TooLittleData
 from retention.lake import Lake
 from retention.lake.importing import import_files
@@ -23,6 +23,7 @@ from retention.registry import retrain as training
 from retention.settings import Settings
 from tests import readonly
 from tests import shop as tiny
+from tests.databases import create_tables
 from workers import ids
 from workers.delivery import render
 from workers.requests import CohortCsv, Recommend, Retrain, Score, Sweep
@@ -154,7 +155,7 @@ def test_a_retrained_model_is_the_champion_and_shown_beside_the_baselines(traine
 def test_a_shop_that_knows_no_items_gets_its_churn_model_and_is_told_of_the_other(tmp_path):
     settings = Settings(home=tmp_path / "home", _env_file=None)
     database = Database(settings.database_url.get_secret_value())
-    Base.metadata.create_all(database.engine)
+    create_tables(database)
     file = tmp_path / "events.parquet"
     tiny.frames(customers=120, days=80)["events"].drop(columns="item_id").to_parquet(file)
     lake = Lake.open(settings)

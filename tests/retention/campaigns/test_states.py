@@ -12,9 +12,10 @@ from retention.campaigns.assignment import arms
 from retention.campaigns.draft import Draft, store
 from retention.campaigns.states import Stale, find, move
 from retention.db import Database
-from retention.db.tables import Approval, Assignment, Base, Campaign, CampaignVersion
+from retention.db.tables import Approval, Assignment, Campaign, CampaignVersion
 from retention.errors import BadInput, Conflict, NotAllowed, Refused
 from retention.risk.policy import SecondApprover
+from tests.databases import create_tables
 from tests.retention.campaigns.samples import a_body
 from tests.retention.campaigns.walk import walk
 
@@ -352,7 +353,7 @@ def test_what_was_stopped_before_it_was_sent_is_not_measured(submitted, settings
 
 def test_whatever_is_tried_it_does_as_its_model_says(settings):
     database = Database("sqlite://")
-    Base.metadata.create_all(database.engine)
+    create_tables(database)
     walk(database, settings, examples=25)
     database.engine.dispose()
 
@@ -428,7 +429,7 @@ def test_on_postgresql_too_and_discounts_change_in_place(tmp_path, settings):
     )
     try:
         database = Database(server.get_uri())
-        Base.metadata.create_all(database.engine)
+        create_tables(database)
         with database.transaction() as session:
             _draft(session, settings)
             approval.edit(session, settings, "c1", 1, "U0ANALYST", Changes(discount=0.12), NOW)

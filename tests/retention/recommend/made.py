@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from retention.db import Database
-from retention.db.tables import Base
 from retention.lake import Lake
 from retention.lake.importing import import_files
 from retention.settings import Settings
+from tests.databases import create_tables
 
 Line = tuple[
     str, str, datetime, str | None, dict[str, Any]
@@ -55,7 +55,7 @@ def made(
     """A shop of these events and items (id, title, category, price); ``options`` are further settings."""
     settings = Settings(home=home / "home", _env_file=None, **options)
     database = Database(settings.database_url.get_secret_value())
-    Base.metadata.create_all(database.engine)
+    create_tables(database)
     settings.home.mkdir(parents=True, exist_ok=True)
     shop = Made(settings, database, Lake.open(settings))
     if items:
