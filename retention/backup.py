@@ -1,9 +1,8 @@
-"""Back up an installation into one file, and restore it: the database, the lake, the models, and the key if it is there.
+"""Back up an installation into one file, and restore it.
 
-The database is copied first, so the copy of the lake has everything that the database refers to. Of each Delta table the log is
-copied before its files: a log names only files that were there before it, and files are kept for a day after they were
-replaced. A manifest lists every file with its hash. The key is not in the home, and so not in the backup, where
-``RETENTION_SECRET_KEY`` or its file gives it.
+A backup holds the database, the lake, the models, and the key if the key is in the home. The database is copied
+first, so the lake's copy has everything that the database refers to. Each Delta table's log is copied before its files:
+a log names only existing files, and replaced files stay for a day. A manifest lists every file with its hash.
 """
 
 import gzip
@@ -36,18 +35,18 @@ _LEFT_OUT = {"scratch", "broker", "logs", "run"}  # each start makes them anew
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What a backup holds, and whether it holds the key.
+    """Contents of a backup.
 
     Attributes
     ----------
     files, bytes : int
         Number of files and their total size.
     revision : str
-        The database's schema revision.
+        Schema revision of the database.
     contains : list of str
-        Those of ``database``, ``lake``, ``models`` and ``key`` that are in it.
+        Those of ``database``, ``lake``, ``models`` and ``key`` in the backup.
     contains_key : bool
-        Whether the key in use is in it. If not, it must be kept elsewhere: nothing can be read without it.
+        Whether the backup holds the key in use. If not, keep the key elsewhere: the data is useless without it.
     key : str
         ``in backup``, ``elsewhere`` (given by ``RETENTION_SECRET_KEY``), ``missing`` or, after a restore, ``different``.
     """
@@ -63,26 +62,26 @@ class Backup:
 
 
 def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> Backup:
-    """Write a backup while everything runs.
+    """Write a backup while the installation runs.
 
     Parameters
     ----------
     settings : Settings
         The installation; its database, lake and models must be in the home.
     target : Path
-        File to write; must not exist. Keep it as safe as the keys.
+        File to write; must not exist. Protect it like the keys.
     progress : Progress, optional
         Gets the number of files copied.
 
     Returns
     -------
     Backup
-        What was written, and whether the key is in it.
+        Contents of the new file.
 
     Raises
     ------
     BadInput
-        There is nothing to back up, the file is there already, or the database or the lake is not in the home.
+        If there is no installation, the file exists, or the database or the lake is not in the home.
     """
     home = settings.home
     _check_local(settings)
@@ -157,18 +156,18 @@ def _described(file: Path, manifest: dict[str, Any], size: int, key: str) -> Bac
 
 
 def _key_in(home: Path) -> str:
-    """The key in use of those in a home; empty where there is none."""
+    """Return the current key in a home; empty if there is none."""
     path = home / KEYS
     return (path.read_text(encoding="ascii").split() or [""])[0] if path.exists() else ""
 
 
 def _key_of(settings: Settings, home: Path) -> str:
-    """The key that an installation in this home would use; empty where there is none."""
+    """Return the key that an installation in this home would use; empty if there is none."""
     return settings.secret_key.get_secret_value() or _key_in(home)
 
 
 def _begin(aside: Path) -> None:
-    """Make the file that is written, ours alone; what another backup writes is not touched."""
+    """Create the private file to write; fail if another backup is writing it."""
     try:
         aside.touch(mode=0o600, exist_ok=False)
     except FileExistsError:
@@ -181,27 +180,26 @@ def _begin(aside: Path) -> None:
 
 
 def restore(settings: Settings, source: Path, *, progress: Progress = silent) -> Backup:
-    """Restore a backup into an empty home; every file is checked before any is put in its place.
+    """Restore a backup into an empty home; check every file before moving any into place.
 
     Parameters
     ----------
     settings : Settings
-        The new installation, whose home must be empty.
+        The new installation; its home must be empty.
     source : Path
-        A file that `backup` wrote.
+        A file written by `backup`.
     progress : Progress, optional
         Gets the number of files checked.
 
     Returns
     -------
     Backup
-        What was restored; ``key`` says whether the new installation has the key of the old one.
+        Contents; ``key`` says whether the new installation has the old key.
 
     Raises
     ------
     BadInput
-        The home is not empty, or the file is no backup of ours, is damaged, or holds a file that its manifest does
-        not list.
+        If the home is not empty, or the file is no backup, is damaged, or holds a file that its manifest does not list.
     """
     home = settings.home
     _check_local(settings)
@@ -276,7 +274,7 @@ def _manifest(tar: tarfile.TarFile, members: list[tarfile.TarInfo], source: Path
 
 
 def _check_members(members: list[tarfile.TarInfo], manifest: dict[str, Any], source: Path) -> None:
-    """Refuse a member that `backup` would not have written, before anything is."""
+    """Refuse a member that `backup` would not write, before any file is written."""
     remedy = "Nothing was restored. Somebody may have changed this file: take the original, or another backup."
     times = Counter(member.name for member in members)
     for member in members:
@@ -333,7 +331,7 @@ def _extract(
     source: Path,
     progress: Progress,
 ) -> int:
-    """Write the files and compare their hashes; returns their total size."""
+    """Write the files and compare their hashes; return their total size."""
     files = [member for member in members if member.name != MANIFEST]
     size = 0
     for number, member in enumerate(files):
@@ -387,7 +385,7 @@ def _check_local(settings: Settings) -> None:
 
 
 def _database(path: Path, copy: Path) -> str:
-    """A copy of the database as one moment had it, and its revision."""
+    """Copy the database at one point in time; return its revision."""
     with closing(sqlite3.connect(path)) as live, closing(sqlite3.connect(copy)) as made:
         live.backup(made)
         made.execute("PRAGMA journal_mode=DELETE")
@@ -395,7 +393,7 @@ def _database(path: Path, copy: Path) -> str:
 
 
 def _files(home: Path) -> Iterator[str]:
-    """Names of the home's other files: Delta's logs first, all that is made anew left out."""
+    """Yield the names of the home's other files: Delta logs first, without temporary folders."""
     found = [
         path.relative_to(home).as_posix()
         for path in home.rglob("*")

@@ -1,8 +1,8 @@
-"""Two clocks.
+"""Business time, which can be moved, and real time, which cannot.
 
 `now()` is business time: cutoffs, schedules, expiry of approvals and coupons, measurement windows. The time machine
-and ``RETENTION_NOW`` move it; its offset lives in the SQL database, so that all processes agree.
-`wall()` is real time and never moves: leases, heartbeats, pacing, signature age, trigger ids.
+and ``RETENTION_NOW`` move it. Its offset is in the SQL database, so all processes agree.
+`wall()` is real time: leases, heartbeats, rate limits, signature age, trigger ids.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ _fixed: datetime | None = None
 def configure(
     *, offset: Callable[[], timedelta] | None = None, fixed: datetime | None = None
 ) -> None:
-    """Say where business time comes from: a fixed moment, or an offset to real time read at every call."""
+    """Set the source of business time: a fixed time, or an offset to real time that each call reads."""
     global _offset, _fixed
     _offset = offset or timedelta
     _fixed = fixed.astimezone(UTC) if fixed else None
@@ -26,7 +26,7 @@ def configure(
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Within this block (and this thread) business time is read once: many things happen at one moment."""
+    """Keep business time fixed within this block and thread."""
     token = _held.set(now())
     try:
         yield
@@ -35,12 +35,12 @@ def held() -> Iterator[None]:
 
 
 def now() -> datetime:
-    """Business time, aware, in UTC."""
+    """Return business time, aware, in UTC."""
     if (moment := _held.get()) is not None:
         return moment
     return _fixed if _fixed is not None else wall() + _offset()
 
 
 def wall() -> datetime:
-    """Real time, aware, in UTC."""
+    """Return real time, aware, in UTC."""
     return datetime.now(UTC)

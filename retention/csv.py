@@ -1,4 +1,4 @@
-"""Tables as CSV files that a spreadsheet cannot be tricked by."""
+"""Write tables as CSV without formulas that a spreadsheet would run."""
 
 import csv
 import io
@@ -17,9 +17,9 @@ _SET_IN = re.compile(r"""(?<=[;\t\r\n])'(?="*[=+@＝＋－＠-])""")
 
 
 def harmless(cell: Any) -> Any:
-    """A cell as a spreadsheet shows it: text that would be read as a formula gets an apostrophe in front, also within a cell.
+    """Put an apostrophe in front of text that a spreadsheet would run as a formula.
 
-    Numbers stay numbers (``-3.5`` is no formula); only text is at risk.
+    Lines within a cell are checked, too. Numbers stay numbers: ``-3.5`` is no formula.
     """
     if not isinstance(cell, str):
         return cell
@@ -27,12 +27,12 @@ def harmless(cell: Any) -> Any:
 
 
 def unmarked(sheet: str) -> str:
-    """A file's text without what `harmless` has set into the midst of its cells."""
+    """Remove the apostrophes that `harmless` has put inside cells."""
     return _SET_IN.sub("", sheet)
 
 
 def to_csv(frame: "pd.DataFrame") -> bytes:
-    """A frame as UTF-8 CSV with a byte-order mark (so that spreadsheets see the encoding); missing cells are empty.
+    """Return a frame as UTF-8 CSV with a byte-order mark; missing cells are empty.
 
     Parameters
     ----------

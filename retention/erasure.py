@@ -1,7 +1,7 @@
-"""Erase a customer: everything that says who they were goes, the counts of what happened stay.
+"""Erase a customer from the lake, the database and the quarantine.
 
-Each step may run twice. Rows that others are counted with (arms, sends, coupons) get a random name in the place of the
-id; all else is deleted.
+Rows that enter counts (assignments, sends, coupons) stay under a random name. All other rows are deleted.
+Each step may run twice.
 """
 # ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
 
@@ -54,14 +54,17 @@ _QUIETLY = {"synchronize_session": False}
 
 
 def ids_of(lake: "Lake", customer_id: str) -> list[str]:
-    """Every id under which the customer is known: those that were merged with theirs too."""
+    """Return every id of a customer, with the ids that were merged into theirs."""
     people = lake.identities.people()
     whom = people.get(customer_id, customer_id)
     return sorted({whom, customer_id, *(one for one, other in people.items() if other == whom)})
 
 
 def ids_in_directory(session: Session, settings: Settings, ids: Sequence[str]) -> list[str]:
-    """Ids that are one person with these by SQL's directory, which goes last: a second run finds no links in the lake."""
+    """Return every id of a customer, from the directory in SQL.
+
+    The directory is erased last, so a second run finds the ids here when the lake has none.
+    """
     mine = DirectoryEntry.team_id == settings.team_id
     canonical = func.coalesce(DirectoryEntry.canonical_id, DirectoryEntry.customer_id)
     whom = select(canonical).where(mine, DirectoryEntry.customer_id.in_(ids))
@@ -71,7 +74,7 @@ def ids_in_directory(session: Session, settings: Settings, ids: Sequence[str]) -
 
 
 def contact_of(lake: "Lake", ids: Sequence[str]) -> list[str]:
-    """E-mail addresses and telephone numbers of these ids: they too tell who somebody was."""
+    """Return the e-mail addresses and telephone numbers of these ids."""
     rows = lake.table("customers", identity="stored")
     found = rows.filter(rows.customer_id.isin(list(ids))).select("email", "phone").execute()
     cells = {value.strip() for column in found for value in found[column] if isinstance(value, str)}
@@ -79,14 +82,14 @@ def contact_of(lake: "Lake", ids: Sequence[str]) -> list[str]:
 
 
 def _reaches(cell: str) -> bool:
-    """Whether a cell looks like an address or a number: of "unknown", "no" or "-" others have more than one."""
+    """Return whether a cell looks like an address or a number; many customers share "unknown" or "-"."""
     return "@" in cell or sum(map(str.isdigit, cell)) >= _DIGITS
 
 
 def from_lake(lake: "Lake", ids: Sequence[str]) -> dict[str, int]:
-    """Delete the customer's rows of every table of the lake; how many, by table.
+    """Delete the customer's rows from the lake; return the number of rows by table.
 
-    No reader sees them from now on; the files that held them are dropped by the nightly tidying, a day later.
+    Readers see the change at once. The nightly clean-up deletes the old files a day later.
     """
     listed = ", ".join(literal(one) for one in ids)
     gone: dict[str, int] = {}
@@ -101,7 +104,7 @@ def from_lake(lake: "Lake", ids: Sequence[str]) -> dict[str, int]:
 
 
 def from_quarantine(lake: "Lake", settings: Settings, told: Sequence[str]) -> int:
-    """Delete quarantined rows in which any column holds an id, an address (in any case) or a number of the customer's."""
+    """Delete quarantined rows that hold an id, an address (in any case) or a number of the customer."""
     con, gone = lake.duckdb, 0
     listed = ", ".join(literal(one) for one in told)
     addresses = ", ".join(literal(one.lower()) for one in told if "@" in one) or "NULL"
@@ -132,10 +135,10 @@ def from_quarantine(lake: "Lake", settings: Settings, told: Sequence[str]) -> in
 
 
 def from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> dict[str, int]:
-    """Delete or rename the customer's rows in SQL but for the directory; how many, by table.
+    """Delete or rename the customer's rows in SQL, except the directory; return the number by table.
 
-    Codes not used become void, copies not sent are cancelled. Of campaigns that have not gone live nothing of them stays: nobody
-    was written to and nothing is counted, but somebody without a name would be sent a code.
+    Unused codes become void and queued sends are cancelled. In campaigns that are not live yet, the customer's rows
+    are deleted: nothing was sent, so no count needs them.
     """
     gone: dict[str, int] = {}
 
@@ -179,13 +182,13 @@ def from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> dict[s
 
 
 def from_directory(session: Session, ids: Sequence[str]) -> int:
-    """Delete the customer's rows of the directory; how many."""
+    """Delete the customer's rows of the directory; return the number of rows."""
     rows = delete(DirectoryEntry).where(DirectoryEntry.customer_id.in_(ids))
     return int(session.execute(rows, execution_options=_QUIETLY).rowcount)  # type: ignore[attr-defined]
 
 
 def jobs_about(session: Session, settings: Settings, ids: Sequence[str]) -> list[str]:
-    """Jobs that were asked about the customer (score, recommend, forget)."""
+    """Return the jobs with the customer as an argument (score, recommend, forget)."""
     asked = [Job.args[name].as_string().in_(ids) for name in ("customer_id", "merged")]
     return list(session.scalars(select(Job.id).where(Job.team_id == settings.team_id, or_(*asked))))
 
@@ -193,7 +196,7 @@ def jobs_about(session: Session, settings: Settings, ids: Sequence[str]) -> list
 def posts_about(
     session: Session, settings: Settings, job_ids: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """(key, channel) of the messages with those jobs' results."""
+    """Return key and channel of the messages with the results of these jobs."""
     keys = [f"job:{one}" for one in job_ids]
     rows = select(Outbox.key, Outbox.channel).where(
         Outbox.team_id == settings.team_id, or_(Outbox.job_id.in_(job_ids), Outbox.key.in_(keys))
@@ -202,7 +205,7 @@ def posts_about(
 
 
 def scrub_jobs(session: Session, job_ids: Sequence[str]) -> None:
-    """What those jobs were asked and found out, or why they failed, away."""
+    """Delete arguments, results and error texts of these jobs."""
     error = case((Job.error.is_not(None), ERASED))
     session.execute(
         update(Job)
@@ -215,7 +218,24 @@ def scrub_jobs(session: Session, job_ids: Sequence[str]) -> None:
 def jobs_naming(
     session: Session, settings: Settings, names: Names, since: datetime | None = None
 ) -> list[str]:
-    """Other jobs whose result (a cohort, a dry run) or failure may name the customer; of those that ended since then."""
+    """Return other jobs with a result or an error that may name the customer.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        The installation's.
+    names : Names
+        Everything that identifies the customer.
+    since : datetime, optional
+        Only jobs that ended at or after this time.
+
+    Returns
+    -------
+    list of str
+        Job ids.
+    """
     ended = () if since is None else (Job.finished_at >= since,)
     text = or_(names.within(Job.result), names.within(Job.error))
     return list(
@@ -224,10 +244,23 @@ def jobs_naming(
 
 
 def redacted_job(session: Session, names: Names, job_id: str) -> "Update | None":
-    """The statement that takes the customer out of what a job found out; None where it names them nowhere.
+    """Return the statement that removes the customer from a job's result and error.
 
-    It changes nothing where the job says something else meanwhile: it has ended anew, or another erasure was here. A result
-    may have 18 MB: this takes seconds.
+    A result may have 18 MB, so this takes seconds. The statement changes nothing if the job was updated meanwhile.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    names : Names
+        Everything that identifies the customer.
+    job_id : str
+        The job to read.
+
+    Returns
+    -------
+    Update or None
+        None if the job does not name the customer.
     """
     text = cast(Job.result, Text)
     held, failure = session.execute(select(text, Job.error).where(Job.id == job_id)).one()
@@ -244,7 +277,7 @@ def redacted_job(session: Session, names: Names, job_id: str) -> "Update | None"
 
 
 def posts_naming(session: Session, settings: Settings, names: Names) -> list[str]:
-    """Keys of the messages that may name the customer."""
+    """Return the keys of messages that may name the customer."""
     named = (
         Outbox.team_id == settings.team_id,
         Outbox.kind == "message",
@@ -256,7 +289,7 @@ def posts_naming(session: Session, settings: Settings, names: Names) -> list[str
 def redacted_posts(
     session: Session, names: Names, which: ColumnElement[bool]
 ) -> list[tuple[str, str, dict[str, Any]]]:
-    """(key, channel, payload) of those messages that name the customer, without what names them."""
+    """Return key, channel and redacted payload of the messages that name the customer."""
     rows = select(Outbox.key, Outbox.channel, Outbox.payload).where(Outbox.kind == "message", which)
     changed = []
     for key, channel, payload in session.execute(rows.order_by(Outbox.id).with_for_update()):
@@ -269,7 +302,7 @@ def redacted_posts(
 def files_naming(
     session: Session, settings: Settings, names: Names, since: datetime | None = None
 ) -> list[str]:
-    """Files (CSV) still to be sent that name the customer; of those made since then."""
+    """Return unsent CSV files that name the customer, optionally only those made since a time."""
     made = () if since is None else (File.created_at >= since,)
     held = (
         File.team_id == settings.team_id,
@@ -285,7 +318,7 @@ def files_naming(
 
 
 def forget_question(session: Session, job_id: str) -> None:
-    """Whom the erasing job itself was asked to erase, away; what it came to stays."""
+    """Delete the customer's id from the erasing job itself; its result stays."""
     session.execute(
         update(Job).where(Job.id == job_id).values(args={"customer_id": ERASED}, request_key=None),
         execution_options=_QUIETLY,
@@ -293,7 +326,7 @@ def forget_question(session: Session, job_id: str) -> None:
 
 
 def left(session: Session, ids: Sequence[str]) -> int:
-    """Rows of SQL that still name the customer, for whoever wants to be sure."""
+    """Count the rows in SQL that still name the customer."""
     return sum(
         session.scalar(select(func.count()).select_from(table).where(table.customer_id.in_(ids)))
         or 0
@@ -302,7 +335,7 @@ def left(session: Session, ids: Sequence[str]) -> int:
 
 
 def returned(lake: "Lake", session: Session, known: Erased) -> list[str]:
-    """Ids that were erased and are here again: what had read them before had not stopped yet when they went."""
+    """Return erased ids that are stored again: a job that had read them before the erasure wrote them back."""
     if not known.hashes:
         return []
     ids: set[str] = set()

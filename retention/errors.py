@@ -1,37 +1,37 @@
-"""What went wrong, in words for the person who asked.
+"""Errors that a user can fix, and cancellation.
 
-A `Refused` is the person's to mend: its text names the field, the value and the remedy, and is shown to them as it
-is (ephemeral in Slack; standard error and exit status 2 in the terminal). Anything else is ours: the person gets a
-reference number and the operator gets the trace.
+The text of a `Refused` names the field, the value and the fix. People see it as it is: ephemeral in Slack, on standard
+error with exit status 2 in the terminal. For any other error the user gets a reference number, and the operator gets
+the stack trace.
 """
 
 
 class Refused(Exception):
-    """Cannot be done as asked; the message says why and what to do instead."""
+    """Refuse a request; the message says why and how to fix it."""
 
 
 class BadInput(Refused):
-    """A value that cannot be used."""
+    """Refuse an unusable value."""
 
 
 class NotAllowed(Refused):
-    """The person's role does not allow it."""
+    """Refuse a request that the user's role does not allow."""
 
 
 class TooLittleData(Refused):
-    """The data cannot carry what was asked of it (history, customers or classes missing)."""
+    """Refuse a request that needs more history, customers or classes than the data has."""
 
 
 class TooManyRequests(Refused):
-    """The person has reached a limit; the message names the limit and when to try again."""
+    """Refuse a request beyond a user's limit; the message says when to try again."""
 
 
 class Conflict(Refused):
-    """Somebody else was first, or the thing has changed since the person saw it."""
+    """Refuse a request because its target has changed since the user saw it."""
 
 
 class Cancelled(BaseException):
-    """A person cancelled the job, or its lease was lost: stop now, publish nothing.
+    """Stop a job without publishing: a user cancelled it, or its lease was lost.
 
-    A `BaseException`, so that no `except Exception` on the way up can swallow it.
+    A `BaseException`, so that no `except Exception` catches it.
     """

@@ -81,7 +81,7 @@ _ERRNO = re.compile(r'"errno":"(\d+)"|\(os error (\d+)\)|\[errno (\d+)\]', re.IG
 
 
 class Code(StrEnum):
-    """What is wrong."""
+    """Codes of machine faults."""
 
     DISK_FULL = "disk_full"
     READ_ONLY = "read_only"
@@ -123,7 +123,7 @@ _SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault of the machine: its code, the folder or file, and two sentences for the person."""
+    """A machine fault: code, folder or file, and two sentences for the user."""
 
     code: Code
     path: str
@@ -135,19 +135,19 @@ class Fault:
 
 
 def diagnose(error: BaseException, settings: Settings) -> Fault | None:
-    """Return the fault of the machine behind an error; None for any other error.
+    """Return the machine fault behind an error.
 
     Parameters
     ----------
     error : BaseException
-        Its causes, contexts and SQLAlchemy's ``orig`` are looked at, too.
+        Its causes, contexts and SQLAlchemy's ``orig`` are checked, too.
     settings : Settings
-        The installation, whose folders are checked.
+        The installation with the folders to check.
 
     Returns
     -------
     Fault or None
-        Never raises: a check that fails finds nothing.
+        None for any other error. Never raises: a check that fails returns nothing.
     """
     for each in _chain(error):
         with suppress(Exception):
@@ -200,7 +200,7 @@ def damaged_file(lake: Path, *, deep: bool = False) -> Path | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and everything that led to it, each once."""
+    """Return the error and all its causes, each once."""
     waiting: list[BaseException | None] = [error]
     seen: set[int] = set()
     while waiting:
@@ -247,7 +247,7 @@ def _of_sqlite(error: sqlite3.Error, settings: Settings) -> Fault | None:
 
 
 def _of_files(error: BaseException, settings: Settings) -> Fault | None:
-    """Faults of the lake, and of libraries that hide the errno of a full disk in a text."""
+    """Return faults of the lake, and full disks that a library reports only as text."""
     lake = _lake(settings)
     module = type(error).__module__.partition(".")[0]
     if type(error).__name__ in _OF_FILES.get(module, ()):
@@ -284,7 +284,7 @@ def _full_folder(settings: Settings) -> Path | None:
 
 
 def _place(error: BaseException, settings: Settings) -> Path:
-    """The folder that the person must look at: that of the file, else one whose disk is full, else the home."""
+    """Return the folder to check: the folder of the file, else one on a full disk, else the home."""
     named = getattr(error, "filename", None)
     if isinstance(named, str) and Path(named).is_absolute():
         return Path(named).parent
@@ -292,7 +292,7 @@ def _place(error: BaseException, settings: Settings) -> Path:
 
 
 def _damaged_commit(log: Path) -> Path | None:
-    """The first commit that is not JSON; the log itself if it has none although its table has files."""
+    """Return the first commit that is not JSON; the log itself if files exist without a commit."""
     commits = sorted(log.glob("*.json"))
     if not commits and any(log.parent.rglob("*.parquet")):
         return log
@@ -311,7 +311,7 @@ def _damaged_commit(log: Path) -> Path | None:
 
 
 def _live_files(log: Path) -> list[tuple[Path, int]]:
-    """The files of the newest version with their sizes."""
+    """Return the files of the newest version with their sizes."""
     if "deltalake" not in sys.modules:  # a process that has not loaded it did not read the lake
         return []
     import pyarrow as pa
@@ -329,7 +329,7 @@ def _live_files(log: Path) -> list[tuple[Path, int]]:
 
 
 def _is_parquet(path: Path, size: int | None) -> bool:
-    """Whether a file has its size and begins and ends as Parquet does."""
+    """Return whether a file has its size and the magic bytes of Parquet."""
     try:
         with path.open("rb") as file:
             begins = file.read(4)

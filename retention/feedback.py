@@ -1,8 +1,8 @@
-"""What people said of scores and of recommended items: stored once a person, customer, model and item.
+"""Store users' feedback on scores and recommended items.
 
-Of a score, ``wrong`` marks the customer at that moment. Training keeps such labels unless ``RETENTION_DOUBTED_LABELS=drop``: a
-colleague's word is a hint about a label, not the label. Of an item, ``wrong`` says "not for this customer": it is not offered
-to them again (`refused`).
+Each user has one answer per customer, model and item. A score marked ``wrong`` flags the customer at that time.
+Training keeps flagged labels unless ``RETENTION_DOUBTED_LABELS=drop``, because an opinion is only a hint. An item
+marked ``wrong`` is not recommended to that customer again (`refused`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,7 +32,10 @@ NOBODY_MERGED: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose score, by which model, as of when; of a recommendation also which item, at which place of the list."""
+    """The score or recommendation that feedback is about.
+
+    A score has a customer, a model and a time; a recommendation also has an item and its position on the list.
+    """
 
     customer_id: str
     model_version: str
@@ -49,12 +52,12 @@ def record(
     by: str,
     reason: str = "",
 ) -> None:
-    """Keep a person's word; a second one replaces the first.
+    """Store a user's feedback; new feedback replaces the old.
 
     Raises
     ------
     BadInput
-        A score that is "wrong" without a reason, or a reason that is too long.
+        If a score is "wrong" without a reason, or the reason is too long.
     """
     reason = " ".join(reason.split())
     if verdict == "wrong" and not reason and not subject.item_id:
@@ -89,7 +92,7 @@ def record(
 
 
 def summary(session: Session, settings: Settings, version: str) -> dict[str, Any]:
-    """Of one model's scores: how many said what, and the newest reasons, without whom they are about or from."""
+    """Count the feedback on one model's scores, with the newest reasons, without names."""
     mine = (
         Feedback.team_id == settings.team_id,
         Feedback.model_version == version,
@@ -114,7 +117,7 @@ def summary(session: Session, settings: Settings, version: str) -> dict[str, Any
 
 
 def listed(session: Session, settings: Settings, version: str | None = None) -> list[Feedback]:
-    """All of it, or one model's, newest first."""
+    """Return all feedback, or that on one model, newest first."""
     asked = select(Feedback).where(Feedback.team_id == settings.team_id)
     if version:
         asked = asked.where(Feedback.model_version == version)
@@ -124,7 +127,7 @@ def listed(session: Session, settings: Settings, version: str | None = None) -> 
 def doubted(
     session: Session, settings: Settings, people: Mapping[str, str] = NOBODY_MERGED
 ) -> tuple[tuple[str, datetime], ...]:
-    """Customers and moments somebody called wrong: the label-quality signal; ``people`` as for `of_items`."""
+    """Return customers and times with feedback "wrong"; ``people`` as in `of_items`."""
     rows = session.execute(
         select(Feedback.customer_id, Feedback.as_of)
         .where(
@@ -138,7 +141,7 @@ def doubted(
 
 
 class Word(NamedTuple):
-    """What somebody said of an item that a customer was recommended."""
+    """Feedback of one user on one recommended item."""
 
     customer_id: str
     item_id: str
@@ -165,16 +168,16 @@ _OF_ITEMS = (  # put together once: that takes longer than to run it
 def of_items(
     session: Session, settings: Settings, people: Mapping[str, str] = NOBODY_MERGED
 ) -> list[Word]:
-    """Every word on recommended items, oldest first.
+    """Return all feedback on recommended items, oldest first.
 
-    ``people`` says for whom an id stands that has been merged since (`retention.lake.identity`): a word on it is one on them.
+    ``people`` maps merged ids to the customer's current id (`retention.lake.identity`).
     """
     rows = session.execute(_OF_ITEMS, {"team_id": settings.team_id})
     return [Word(people.get(row[0], row[0]), *row[1:]) for row in rows]
 
 
 def refused(said: Iterable[Word]) -> dict[str, set[str]]:
-    """Customer → items that are not for them: those of which that was said last (as `of_items`), whoever said it."""
+    """Return the refused items of each customer: the newest feedback on an item decides, by any user."""
     last = {(one.customer_id, one.item_id): one.verdict for one in said}
     found: dict[str, set[str]] = {}
     for (customer, item), verdict in last.items():

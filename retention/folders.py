@@ -1,12 +1,12 @@
-"""Folders of our own: they hold customers' addresses and what may post as the bot."""
+"""Create private folders: they hold addresses and tokens."""
 
 from pathlib import Path
 
 
 def private(folder: Path) -> Path:
-    """Make a folder, and those above it that are missing, which nobody else of this machine may enter.
+    """Create a folder and its missing parents for this user alone.
 
-    One that is there keeps its mode: whoever runs the installation may have chosen it.
+    An existing folder keeps its mode, because the operator may have chosen it.
     """
     if not folder.parent.exists():
         private(folder.parent)

@@ -1,4 +1,4 @@
-"""Which recommendations were shown to whom, where on the list, by which model, and with which chance."""
+"""Store displayed recommendations: customer, item, position, model and probability."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -29,13 +29,13 @@ def keep(
     model_version: str,
     at: datetime,
 ) -> None:
-    """Keep a list as it was shown. ``items``: each with ``item_id`` and ``source``, in the order shown."""
+    """Store a list in the order displayed; each of ``items`` has ``item_id`` and ``source``."""
     rows = _rows(items, customer_id, model_version, "", None)
     _insert(session, settings, shown_in, surface, at, rows)
 
 
 def of_campaign(session: Session, settings: Settings, campaign: Campaign, at: datetime) -> int:
-    """Keep what the treated of a campaign were sent; returns how many items that are. Held-out customers saw nothing."""
+    """Store the items sent to a campaign's treatment group; return their number."""
     treated = session.execute(
         select(Assignment.customer_id, Assignment.offer)
         .where(Assignment.campaign_id == campaign.id, Assignment.arm == "treatment")
@@ -59,12 +59,12 @@ def of_campaign(session: Session, settings: Settings, campaign: Campaign, at: da
 def found(
     session: Session, settings: Settings, shown_in: str, customer_id: str, position: int
 ) -> Impression:
-    """What stood there.
+    """Return the item at a position of a displayed list.
 
     Raises
     ------
     BadInput
-        Where nothing is known of it any more.
+        If nothing is stored about it any more.
     """
     key = (settings.team_id, shown_in, customer_id, position)
     row = session.get(Impression, key)

@@ -1,4 +1,4 @@
-"""The installation's secret keys: the newest signs, older ones still verify what they signed."""
+"""The installation's secret keys: the newest signs, older keys still verify."""
 
 import hmac
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ def keyed_hash(key: bytes, purpose: str, value: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """``all[0]`` is the current key; the others are those it replaced, the newest first."""
+    """Secret keys, newest first: ``all[0]`` signs, the others only verify."""
 
     all: tuple[bytes, ...]
 
@@ -33,14 +33,14 @@ class Keys:
 
     @property
     def current_id(self) -> str:
-        """Its id."""
+        """The id of the current key."""
         return key_id(self.all[0])
 
     def by_id(self, wanted: str) -> bytes | None:
-        """The key of an id; None where we have none of it (any more)."""
+        """Return the key with an id; None if it is unknown."""
         return next((key for key in self.all if key_id(key) == wanted), None)
 
 
 def key_id(key: bytes) -> str:
-    """Eight hexadecimal digits that name a key and tell nothing of it."""
+    """Return eight hexadecimal digits that identify a key without revealing it."""
     return keyed_hash(key, "key id", "").hex()[:8]

@@ -1,4 +1,4 @@
-"""What may be on a customer's list: the section ``[recommend]`` of the policy file."""
+"""Rules for recommendation lists: section ``[recommend]`` of the policy file."""
 
 from typing import Annotated, Literal
 
@@ -17,7 +17,7 @@ FORBIDDEN = (
 
 
 class RecommendRules(BaseModel):
-    """Which items may be offered, and how many of a kind."""
+    """Items that may be recommended, and how many of a kind."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -1,4 +1,4 @@
-"""What a person wrote in a TOML file of rules: read strictly, and its first fault told in their words."""
+"""Read a TOML policy file strictly, and explain its first error."""
 
 import json
 import re
@@ -39,7 +39,7 @@ _REMEDIES = {
 
 
 def read_text(path: Path) -> str:
-    """The file's text, without the mark that some editors of Windows put before it.
+    """Return the file's text without a byte-order mark.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def read_text(path: Path) -> str:
 
 
 def not_toml(error: tomllib.TOMLDecodeError, text: str) -> str:
-    """What keeps a text from being TOML: where, what stands there, what to write instead."""
+    """Explain a TOML syntax error: place, text found, fix."""
     said = str(error)
     at = re.search(r"at line (\d+), column \d+", said)
     line = text.split("\n")[int(at[1]) - 1].partition(" #")[0].strip() if at else ""
@@ -58,7 +58,7 @@ def not_toml(error: tomllib.TOMLDecodeError, text: str) -> str:
 
 
 def validated(model: type[Model], said: Mapping[str, Any]) -> Model:
-    """What was said as a model of it. Neither text nor true stand for a number; a whole number does for a fraction.
+    """Validate parsed TOML strictly: no text or true for a number, but a whole number for a fraction.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def validated(model: type[Model], said: Mapping[str, Any]) -> Model:
 
 
 def in_words(fault: Mapping[str, Any]) -> str:
-    """What is wrong with a value, of one of a `ValidationError`'s errors."""
+    """Explain one error of a `ValidationError`."""
     told = _SHOULD_BE.get(fault["type"])
     if told is None:
         return str(fault["msg"]).removeprefix("Value error, ").rstrip(".")
@@ -77,7 +77,7 @@ def in_words(fault: Mapping[str, Any]) -> str:
 
 
 def first_fault(error: ValidationError, *within: str) -> str:
-    """The first fault, in a person's words: place (below ``within``), what is wrong, the value seen."""
+    """Explain the first error: place (below ``within``), problem and value."""
     fault = error.errors()[0]
     loc = (*within, *fault["loc"])
     place = ".".join(str(part + 1) if isinstance(part, int) else part for part in loc)

@@ -1,26 +1,25 @@
-"""Progress of counted work: how a long computation says how far it is, and learns that it must stop."""
+"""Report the progress of counted work and allow cancellation."""
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called with the units of work done, the units in all, and what is being done, in a person's words.
+    """Callback with units done, units in all, and a short description of the step.
 
-    May raise `retention.errors.Cancelled`: call it often (at least about once a second of work), between steps
-    after which nothing is half-written.
+    It may raise `retention.errors.Cancelled`. Call it about once a second, between steps that leave nothing half-written.
     """
 
     def __call__(self, done: int, total: int, what: str) -> None: ...
 
 
 def silent(done: int, total: int, what: str) -> None:
-    """Say nothing."""
+    """Report nothing."""
 
 
 def part(progress: Progress, start: int, of: int, span: int = 1) -> Progress:
-    """Fit a sub-task's own progress into units `start … start + span` of a larger task of `of` units.
+    """Map a sub-task's progress to units `start … start + span` of a larger task of `of` units.
 
-    The larger task is counted in thousandths, so that the bar moves within a unit.
+    The larger task counts in thousandths, so the bar moves within a unit.
     """
 
     def inner(done: int, total: int, what: str) -> None:

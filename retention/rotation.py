@@ -1,4 +1,4 @@
-"""Rotate the installation's root key: a new one signs from now on, what older ones signed stays valid."""
+"""Rotate the installation's root key: a new key signs, older keys still verify."""
 
 import os
 import secrets
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def rotate(settings: Settings) -> Settings:
-    """Put a new key in front of those in the home's ``secret.key``; the settings with it.
+    """Add a new key in front of the keys in the home's ``secret.key``, and use it.
 
     Raises
     ------
     BadInput
-        The key comes from the environment: whoever set it there has to change it there.
+        If the key comes from the environment: change it there.
     """
     if settings.secret_key.get_secret_value():
         raise BadInput(
@@ -51,12 +51,12 @@ def rotate(settings: Settings) -> Settings:
 
 
 def reseal_all(lake: "Lake", session: Session, settings: Settings, by: str) -> dict[str, int]:
-    """Seal the models and hash the directory with the current key, so that an older one could be given up for these.
+    """Seal models and hash the directory with the current key, so that older keys can be deleted.
 
     Returns
     -------
     dict
-        ``models`` sealed anew, ``customers`` whose pseudonym and hash of the e-mail address changed.
+        ``models``: number of models sealed; ``customers``: number of changed pseudonyms and e-mail hashes.
     """
     from retention.lake import directory
 

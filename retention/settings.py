@@ -1,4 +1,4 @@
-"""Every setting in one class. Values come from the environment or `.env`; a `_FILE` variable reads a secret from a file."""
+"""All settings in one class, read from the environment or ``.env``; ``NAME_FILE`` reads a secret from a file."""
 
 import os
 import secrets
@@ -148,7 +148,7 @@ class Settings(BaseSettings):
     @field_validator(*_MAY_BE_MISSING, mode="after")
     @classmethod
     def _said(cls, secret: SecretStr | None) -> SecretStr | None:
-        """An empty one is none: as a key it would be one that everybody knows."""
+        """Treat an empty secret as missing: everyone would know the key."""
         return secret if secret and secret.get_secret_value().strip() else None
 
     @field_validator("home", mode="after")
@@ -269,7 +269,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def keys(self) -> Keys:
-        """The key and those it replaced: what they signed stays valid."""
+        """The key and the keys that it replaced, which still verify."""
         current, old = self.key, self.old_secret_keys.get_secret_value().replace(",", " ").split()
         if not self.secret_key.get_secret_value():
             old += (self.home / "secret.key").read_text(encoding="ascii").split()[1:]
@@ -277,12 +277,12 @@ class Settings(BaseSettings):
 
     @cached_property
     def key(self) -> bytes:
-        """Root of every HMAC, salt and encryption key: from the environment, else made once in the home.
+        """Root of every HMAC, salt and encryption key: from the environment, else created once in the home.
 
         Raises
         ------
         ValueError
-            With PostgreSQL and no ``RETENTION_SECRET_KEY``: several hosts cannot share a file made on one of them.
+            With PostgreSQL and no ``RETENTION_SECRET_KEY``: several hosts cannot share a file of one host.
         """
         if given := self.secret_key.get_secret_value():
             return given.encode()
@@ -341,7 +341,7 @@ def load_settings() -> Settings:
 
 
 def load_settings_or_exit() -> Settings:
-    """Read the settings; where they cannot be used, print why and exit with status 2."""
+    """Read the settings; on an error print it and exit with status 2."""
     try:
         return load_settings()
     except BadInput as error:
@@ -363,7 +363,7 @@ def _problem(detail: Any) -> str:
 
 
 class _Unreadable(str):
-    """Why the file of a secret cannot be read; the field's validator reports it."""
+    """Error of a secret's file, for the field's validator to report."""
 
     __slots__ = ()
 
@@ -389,7 +389,7 @@ def _is_web_address(url: str) -> bool:
 
 
 def _first_key(path: Path) -> bytes:
-    """The key in use: the others in the file are those it replaced."""
+    """Return the key in use; older keys follow it in the file."""
     held = path.read_text(encoding="ascii").split()
     if not held:
         raise ValueError(

@@ -1,6 +1,6 @@
-"""The Jinja2 environments for text and HTML, and the filters every surface shares.
+"""Jinja2 environments for text and HTML, with the filters of all surfaces.
 
-HTML is escaped by Jinja's own autoescape. Slack's surface has rules of its own: `workers.delivery.render`.
+Jinja's autoescape escapes HTML. For Slack see `workers.delivery.render`.
 """
 
 from collections.abc import Callable
@@ -53,9 +53,9 @@ WHOLE = frozenset(
 
 
 def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -> str:
-    """``money(1234.5, "USD")`` → ``$1,234``; a negative amount keeps its sign in front of the symbol.
+    """Format money: ``money(1234.5, "USD")`` → ``$1,234``; the minus precedes the symbol.
 
-    ``digits`` are as many as the currency has: of yen there are no hundredths.
+    Currencies without a smaller unit, such as yen, ignore ``digits``.
     """
     if amount is None:
         return "–"
@@ -69,22 +69,22 @@ def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -
 
 
 def signed(number: float, digits: int = 0) -> str:
-    """``signed(-24.83, 1)`` → ``−24.8``: a difference, with its sign."""
+    """Format a difference with its sign: ``signed(-24.83, 1)`` → ``−24.8``."""
     return f"{_rounded(number, digits):+,.{digits}f}".replace("-", "−")
 
 
 def percent(share: float | None, digits: int = 0) -> str:
-    """``percent(.256)`` → ``26 %``; a negative one has the minus of `money`."""
+    """Format a share: ``percent(.256)`` → ``26 %``."""
     return "–" if share is None else f"{figure(100 * share, digits)} %"
 
 
 def said_share(share: float) -> str:
-    """``said_share(.125)`` → ``12.5 %``: of what is promised, as it was said; a discount is not rounded."""
+    """Format a promised share without rounding: ``said_share(.125)`` → ``12.5 %``."""
     return f"{round(100 * share, 2):g} %"
 
 
 def figure(number: float, digits: int = 0) -> str:
-    """``figure(-0.42, 1)`` → ``−0.4``: with the minus of `money`, and none where nothing is left of it."""
+    """Format a number with a true minus: ``figure(-0.42, 1)`` → ``−0.4``; never "−0"."""
     return f"{_rounded(number, digits):.{digits}f}".replace("-", "−")
 
 
@@ -93,12 +93,12 @@ def _rounded(number: float, digits: int) -> float:
 
 
 def risk(probability: float, model_version: str) -> str:
-    """``53 %`` by a model, ``50 of 100`` by the rules, whose number is a rank among customers and no probability."""
+    """Format a model's probability as ``53 %`` and a rank by rules as ``50 of 100``."""
     return f"{100 * probability:.0f} of 100" if model_version == "rules" else percent(probability)
 
 
 def count(number: float | None, one: str = "", many: str = "") -> str:
-    """``count(1234, "customer")`` → ``1,234 customers``."""
+    """Format a number with its noun: ``count(1234, "customer")`` → ``1,234 customers``."""
     if number is None:
         return "–"
     noun = "" if not one else f" {one}" if number == 1 else f" {many or one + 's'}"
@@ -106,7 +106,7 @@ def count(number: float | None, one: str = "", many: str = "") -> str:
 
 
 def moment(at: datetime | str | None, zone: str = "UTC", form: str = "%a %d %b %Y, %H:%M") -> str:
-    """A time as people of the shop's zone read it."""
+    """Format a time in the shop's time zone."""
     if at is None:
         return "–"
     if isinstance(at, str):
@@ -117,12 +117,12 @@ def moment(at: datetime | str | None, zone: str = "UTC", form: str = "%a %d %b %
 
 
 def day(at: datetime | str | None, zone: str = "UTC") -> str:
-    """A date as people read it."""
+    """Format a date in the shop's time zone."""
     return moment(at, zone, "%d %b %Y").lstrip("0")
 
 
 def shorten(text: str, limit: int) -> str:
-    """Cut politely at a word, with an ellipsis; never longer than ``limit`` characters."""
+    """Shorten text at a word, with an ellipsis, to at most ``limit`` characters."""
     if len(text) <= limit:
         return text
     cut = text[: limit - 1]
@@ -131,13 +131,13 @@ def shorten(text: str, limit: int) -> str:
 
 
 def bar(done: int, total: int, width: int = 20) -> str:
-    """A progress bar of counted work."""
+    """Draw a progress bar."""
     filled = 0 if total <= 0 else round(width * min(done / total, 1))
     return "▰" * filled + "▱" * (width - filled)
 
 
 def straight(value: Any) -> Any:
-    """A value as it may stand in a text: without signs that set the direction of what comes after it, or that a terminal obeys."""
+    """Remove characters that change the text direction or control a terminal."""
     if isinstance(
         value, Markup
     ):  # a macro's or a block's own output: its values have been here already
@@ -161,9 +161,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
 
 
 def environment(*, autoescape: bool, **options: Any) -> Environment:
-    """An environment over ``templates/`` with our filters; a missing variable is an error, never a blank.
+    """Return an environment over ``templates/`` with our filters; a missing variable is an error.
 
-    Every value is made `straight`, unless ``options`` have a ``finalize`` of their own.
+    Every value passes `straight`, unless ``options`` have their own ``finalize``.
     """
     made = Environment(
         loader=FileSystemLoader(FOLDER),
@@ -197,5 +197,5 @@ def html(template: str, **context: Any) -> str:
 
 
 def text(template: str, **context: Any) -> str:
-    """Render ``templates/<template>`` as plain text (terminal, coupon copy)."""
+    """Render ``templates/<template>`` as plain text (terminal, coupon text)."""
     return _text().get_template(template).render(**context)

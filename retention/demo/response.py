@@ -1,8 +1,8 @@
-"""How the demo's households answer to our campaigns: simulated, on top of what they really did.
+"""Simulate the demo households' responses to our campaigns.
 
-The households of the Complete Journey never got our coupons. So a keyed hash decides, for each of the treated, whether
-they make one visit that they would not have made (`Effect`), and who takes the coupon to a visit that really
-happened. Those held out answer to nothing. Whatever comes of this has the source ``simulated``.
+The households of the Complete Journey never got our coupons. A keyed hash decides for each treated household whether it
+makes one extra visit (`Effect`), and which real visits use the coupon. The hold-out group does not respond. All
+results have the source ``simulated``.
 """
 
 # ruff: noqa: S608 - SQL is put together from names and literals of our own
@@ -30,7 +30,10 @@ SOURCE = "simulated"
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """The simulated effect, as shares of the treated. An extra visit repeats one of the customer's own baskets."""
+    """The simulated effect, as shares of the treatment group.
+
+    An extra visit repeats one of the customer's own baskets.
+    """
 
     visits_with_coupon: float = 0.12  # make an extra visit
     visits_with_reminder: float = 0.03
@@ -50,10 +53,10 @@ def respond(
     folder: Path,
     effect: Effect = EFFECT,
 ) -> dict[str, Any]:
-    """Add the answers before ``until`` to the events, and mark the coupons that were redeemed.
+    """Add the responses before ``until`` to the events, and mark redeemed coupons.
 
-    The same again changes nothing. A purchase's amount is before the coupon; what the coupon took off is the
-    ``discount`` of its ``coupon_redeem``.
+    A second call changes nothing. A purchase's amount is before the coupon; the coupon's value is the ``discount`` of its
+    ``coupon_redeem``.
 
     Returns
     -------
@@ -82,7 +85,7 @@ def respond(
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What one treated customer does: an extra visit at ``visit_at``, and whether the coupon goes along."""
+    """Response of one treated customer: an extra visit at ``visit_at``, and use of the coupon."""
 
     campaign_id: str
     customer_id: str
@@ -138,7 +141,7 @@ def _answers(
 
 
 def _draws(key: bytes, campaign_id: str, customer_id: str) -> tuple[float, ...]:
-    """Four numbers in [0, 1), always the same for a customer of a campaign."""
+    """Return four fixed numbers in [0, 1) for a customer of a campaign."""
     drawn = keyed_hash(key, f"answer to {campaign_id}", customer_id)
     return tuple(
         int.from_bytes(drawn[start : start + 8], "big") / 2**64 for start in (0, 8, 16, 24)
@@ -148,7 +151,7 @@ def _draws(key: bytes, campaign_id: str, customer_id: str) -> tuple[float, ...]:
 def _write(
     lake: Lake, answers: list[_Answer], until: datetime, path: Path
 ) -> list[tuple[str, datetime, str]]:
-    """Write the answers as events with canonical columns; returns (code, when, order) of each redemption."""
+    """Write responses as events with canonical columns; return code, time and order of each redemption."""
     import pyarrow as pa
 
     con = lake.duckdb
@@ -220,7 +223,7 @@ _EVENTS = f"""
 
 
 def _added(lake: Lake, path: Path) -> tuple[int, int]:
-    """How many orders and redemptions of the file are not in the lake yet."""
+    """Count the orders and redemptions of the file that are not in the lake."""
     known = lake.table("events").get_name()
     return lake.duckdb.execute(
         "SELECT count(DISTINCT order_id) FILTER (event_type = 'purchase'), "

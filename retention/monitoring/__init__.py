@@ -1,4 +1,4 @@
-"""Is the model in use still good? Matured labels score what was predicted; drift shows where customers have moved."""
+"""Monitor the champion: compare predictions with outcomes, and measure drift."""
 
 from retention.monitoring.records import described, latest, told_lately
 

@@ -1,8 +1,8 @@
-"""Look at the champion: what came of its predictions, and how far its customers have moved.
+"""Check the champion's matured predictions and its customers' drift.
 
-It has *decayed* when the 95 % interval of the log-loss of its matured predictions lies above what it promised (the
-log-loss of its recipe on the origins it was judged on), or when the PSI of its scores reaches .25 (or what chance alone
-gives so few customers). Drift of single features is shown beside that and alarms nobody: tree models shrug at most of it.
+It has *decayed* in two cases. Either the 95 % interval of the log-loss of its matured predictions lies above the
+log-loss of its backtest. Or the PSI of its scores reaches .25 (or the value that chance gives so few customers). Drift
+of single features raises no alarm, because tree models tolerate most of it.
 """
 
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ SHOWN = 5  # features that moved most, of those that do not grow by themselves
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """One look at the champion: ``healthy``, ``decayed``, or ``waiting`` for its predictions to mature.
+    """Result of a check: ``healthy``, ``decayed``, or ``waiting`` for predictions to mature.
 
-    ``reasons`` say what is wrong: ``{"check", "text"}``.
+    ``reasons`` list the problems as ``{"check", "text"}``.
     """
 
     row: ModelVersion
@@ -42,7 +42,7 @@ class Health:
     drift: dict[str, Any]
 
     def record(self, settings: Settings, job_id: str | None) -> ModelHealth:
-        """Its row, for the caller to add to a session."""
+        """Return the database row, for the caller to add to a session."""
         outcome = self.outcome
         return ModelHealth(
             team_id=settings.team_id,
@@ -67,14 +67,14 @@ class Health:
 def check(
     lake: Any, database: Database, settings: Settings, *, progress: Progress = silent
 ) -> Health:
-    """Look at the churn champion as things stand now.
+    """Check the churn champion now.
 
     Raises
     ------
     BadInput
-        Where no model is in use.
+        If no model is in use.
     TooLittleData
-        Where there are no events.
+        If there are no events.
     """
     with database.reading() as session:
         row = champion(session, settings, "churn")
@@ -111,13 +111,13 @@ def check(
 
 
 def promised(row: ModelVersion) -> dict[str, float]:
-    """Metrics of the recipe on the origins it was judged on; empty where it never was."""
+    """Return the model's backtest metrics; empty if it had no backtest."""
     held = row.metrics.get("pooled") or row.metrics.get("metrics") or {}
     return {name: value for name, value in held.items() if isinstance(value, int | float)}
 
 
 def _now(lake: Any, horizon_days: int) -> datetime:
-    """Business time, but no later than the data: who is not in it yet has not left."""
+    """Return business time, but no later than the data: missing orders are no churn."""
     moment = lake.as_of(None, horizon_days)
     newest = lake.newest_event(before=moment.at)
     return min(moment.at, newest + timedelta(days=1)) if newest else moment.at
@@ -129,7 +129,7 @@ def _measured(outcome: Outcome) -> dict[str, Any]:
 
 
 def _worse(outcome: Outcome | None, row: ModelVersion, lake: Any) -> list[dict[str, str]]:
-    """Whether the champion's own predictions came out worse than it promised, beyond doubt."""
+    """Return whether the champion's predictions are worse than its backtest beyond chance."""
     hoped = promised(row).get("log_loss")
     if (
         outcome is None
@@ -154,7 +154,10 @@ def _moved(moved: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _drift(row: ModelVersion, trained: TrainedChurn, people: Snapshot) -> dict[str, Any]:
-    """PSI of the scores (with its limit) and of each feature against the training window; empty for versions that kept no profile."""
+    """Return the PSI of the scores (with its limit) and of each feature against the training window.
+
+    Empty for versions without a stored profile.
+    """
     kept = row.metrics.get("reference")
     if not kept:
         return {}

@@ -1,4 +1,4 @@
-"""What the model had predicted and what came of it: the newest predictions whose horizon is over."""
+"""Compare the newest matured predictions with their outcomes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ LEAST = 20  # customers of each kind; fewer say nothing
 class Outcome:
     """Matured predictions of one version.
 
-    ``source`` is the run of a sweep, or `RECOMPUTED` where nobody swept and the model, which is older, was asked now
-    about then. ``log_loss`` is the mean and its 95 % interval by customer.
+    ``source`` is the run of a sweep, or `RECOMPUTED` if there was no sweep and the model scored that past cutoff now.
+    ``log_loss`` is the mean with its 95 % interval by customer.
     """
 
     version: str
@@ -46,10 +46,10 @@ def matured(
     trained: TrainedChurn,
     at: datetime,
 ) -> Outcome | None:
-    """Score the champion's newest predictions whose horizon was over at ``at``.
+    """Score the champion's newest predictions with a horizon that ended by ``at``.
 
-    Its own sweeps come first; without one, what it would have said one horizon ago, if it is older than that; else
-    the newest sweep of a version before it. None where nothing has matured yet.
+    Its own sweeps come first. Without one, an older model scores the cutoff one horizon ago. Otherwise the newest sweep of
+    an earlier version counts. None if nothing has matured.
     """
     horizon = timedelta(days=row.horizon_days)
     swept = _sweeps(session, settings, row, at - horizon)
@@ -77,7 +77,7 @@ def matured(
 def _sweeps(
     session: Session, settings: Settings, row: ModelVersion, before: datetime
 ) -> Sequence[Any]:
-    """Published sweeps of models that answered the same question, newest first."""
+    """Return published sweeps of models with the same churn definition, newest first."""
     asked = (
         select(Cohort.run_id, Cohort.as_of, Cohort.model_version)
         .join(Run, Run.run_id == Cohort.run_id)
@@ -121,7 +121,7 @@ def _scored(
 
 
 def _baselines(lake: Any, test: Snapshot, row: ModelVersion) -> dict[str, dict[str, float]]:
-    """The baselines, learned one horizon before these predictions were made."""
+    """Return the baselines, trained one horizon before these predictions."""
     earlier = _snapshot(lake, test.cutoff - timedelta(days=row.horizon_days), row)
     if earlier.churned is None or not 0 < earlier.churned.sum() < len(earlier.churned):
         return {}

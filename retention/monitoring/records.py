@@ -1,4 +1,4 @@
-"""What the last looks at the champion found. SQL only: the light bot reads it too."""
+"""Stored results of model checks. SQL only, so the light bot can read them."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from retention.settings import Settings
 
 
 def latest(session: Session, settings: Settings, version: str) -> ModelHealth | None:
-    """The newest look at a version; None where nobody has looked yet."""
+    """Return the newest check of a version; None if there is none."""
     return session.scalar(
         select(ModelHealth)
         .where(ModelHealth.team_id == settings.team_id, ModelHealth.version == version)
@@ -20,7 +20,7 @@ def latest(session: Session, settings: Settings, version: str) -> ModelHealth | 
 
 
 def described(health: ModelHealth) -> dict[str, Any]:
-    """For templates, the status and the model card."""
+    """Return a check for templates, the status and the model card."""
     return {
         "version": health.version,
         "at": health.at.isoformat(),
@@ -40,7 +40,7 @@ def described(health: ModelHealth) -> dict[str, Any]:
 def told_lately(
     session: Session, settings: Settings, version: str, checks: list[str], since: datetime
 ) -> bool:
-    """Whether an alert about this version, for these reasons or more, was already given at or after ``since``."""
+    """Return whether an alert for this version with these reasons or more was sent since a time."""
     given = session.scalars(
         select(ModelHealth.reasons).where(
             ModelHealth.team_id == settings.team_id,

@@ -1,1 +1,1 @@
-"""Digests, charts, files: data in, bytes out."""
+"""Digests, charts, model cards and data quality."""

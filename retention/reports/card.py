@@ -1,7 +1,11 @@
-"""The model card (Mitchell et al. 2019): what a model is for, learned from, can and cannot do, and who answers for it.
+"""The model card: purpose, data, performance, limits and owner of a model.
 
-Everything but the examples is an aggregate; the examples are told under pseudonyms. What was measured is read from the
-registry; what the model says of today's customers is asked anew of its artefact.
+Only the examples describe single customers, under pseudonyms. Metrics come from the registry; the stored model computes
+the scores at its cutoff.
+
+References
+----------
+Mitchell et al. (2019), Model Cards for Model Reporting.
 """
 
 from collections.abc import Mapping
@@ -50,13 +54,13 @@ NAMED = 4  # groups in a sentence
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """``data`` is what the templates show; ``charts`` by name."""
+    """``data`` for the templates, and ``charts`` by name."""
 
     data: dict[str, Any]
     charts: dict[str, Chart]
 
     def html(self, settings: Settings) -> str:
-        """One self-contained page: no script, nothing loaded from elsewhere."""
+        """Return one self-contained page without scripts or external files."""
         pictures: dict[str, Any] = dict.fromkeys(PICTURES) | {
             name: {
                 "source": one.url,
@@ -69,7 +73,7 @@ class Card:
         )
 
     def pdf(self, settings: Settings) -> bytes:
-        """The same on paper."""
+        """Return the card as PDF."""
         from retention.reports.card_pdf import paper
 
         return paper(self.data, self.charts, settings.timezone)
@@ -83,12 +87,12 @@ def card(
     version: str | None = None,
     progress: Progress = silent,
 ) -> Card:
-    """The card of a churn model, by default of the one in use.
+    """Build the card of a churn model, by default of the champion.
 
     Raises
     ------
     BadInput
-        No such version, none in use, or it is a recommender.
+        If the version is unknown or a recommender, or no model is in use.
     """
     progress(0, 5, "Reading the registry")
     with database.reading() as session:
@@ -128,7 +132,7 @@ def card(
 
 
 def _facts(row: ModelVersion, settings: Settings) -> dict[str, Any]:
-    """What the registry knows."""
+    """Return the registry's facts about a model."""
     judged = row.metrics
     origins = judged.get("origins") or []
     return {
@@ -165,7 +169,7 @@ def _facts(row: ModelVersion, settings: Settings) -> dict[str, Any]:
 
 
 def _table(row: ModelVersion) -> list[dict[str, Any]]:
-    """One row a metric: the model's on the newest origin, mean and sd over all origins, and the baselines'."""
+    """Return a row for each metric: newest origin, mean and sd over all origins, and baselines."""
     judged = row.metrics
     if not isinstance(judged.get("metrics"), Mapping):
         return []
@@ -186,7 +190,7 @@ def _table(row: ModelVersion) -> list[dict[str, Any]]:
 
 
 def _fair(one: Mapping[str, Any]) -> dict[str, Any]:
-    """A group, and whether what was expected of it is off by more than chance."""
+    """Return a group, and whether its calibration is off by more than chance."""
     gap, expected = one["expected"] - one["observed"], max(one["expected"], 1e-9)
     chance = np.sqrt(expected * (1 - one["expected"]) / one["customers"])
     large = abs(gap) > UNFAIR_GAP or abs(gap) / expected > UNFAIR_SHARE
@@ -203,7 +207,7 @@ def _charts(row: ModelVersion) -> dict[str, Chart]:
 
 
 def _data(lake: "Lake", settings: Settings, row: ModelVersion) -> dict[str, Any]:
-    """What the model could see, counted anew."""
+    """Describe the training data, counted again."""
     from retention.lake import quarantine
 
     events = lake.table("events", before=row.cutoff)
@@ -226,7 +230,7 @@ def _data(lake: "Lake", settings: Settings, row: ModelVersion) -> dict[str, Any]
 
 
 def _seen(fingerprint: str) -> str:
-    """Without the tables' versions: they move with every import, of what came after the cutoff too."""
+    """Return the fingerprint without table versions, which change with every later import."""
     return fingerprint.partition(" ")[2]
 
 
@@ -242,7 +246,7 @@ def _history(session: Any, settings: Settings, row: ModelVersion) -> list[dict[s
 def _asked(
     trained: "TrainedChurn", lake: "Lake", settings: Settings, row: ModelVersion, progress: Progress
 ) -> dict[str, Any]:
-    """What the model says of the customers at its cutoff: drivers, the second opinion, one example a tier."""
+    """Score the customers at the model's cutoff: drivers, second model, one example for each tier."""
     from retention.churn.lime import second_opinion
     from retention.churn.model_features import GROUP_OF
     from retention.churn.reasons import weigh
@@ -297,7 +301,7 @@ def _examples(
     people: Any,
     X: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """One customer a tier, the middle one, under their pseudonym."""
+    """Return the median customer of each tier under a pseudonym."""
     from retention.churn.explain import explain
     from retention.privacy import pseudonym
     from retention.risk.policy import load_policy
@@ -332,7 +336,7 @@ def _some(names: list[str]) -> str:
 
 
 def _limits(row: ModelVersion, data: dict[str, Any]) -> list[str]:
-    """What the model cannot do, in sentences: what was found in the data first."""
+    """Return the model's limits as sentences, those from the data first."""
     found = [row.rung] if row.rung else []
     if not data["metrics"]:
         found.append("It has not been judged: there was too little history before its cutoff.")

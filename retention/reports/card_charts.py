@@ -1,4 +1,4 @@
-"""The pictures of the model card."""
+"""Charts of the model card."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,12 +14,12 @@ NAMES = {
 
 
 def calibration(points: Sequence[Mapping[str, float]]) -> Chart:
-    """Expected against observed churn in ten equal groups of customers; on the line is right.
+    """Plot expected against observed churn in ten equal groups of customers.
 
     Parameters
     ----------
     points
-        As `retention.churn.metrics.reliability` gives them.
+        From `retention.churn.metrics.reliability`.
     """
     made, (axes,) = figure(3.2)
     most = (
@@ -46,7 +46,7 @@ def calibration(points: Sequence[Mapping[str, float]]) -> Chart:
 
 
 def drivers(weights: Mapping[str, float]) -> Chart:
-    """How much each group of features moves scores: mean size of its weight, the largest first."""
+    """Plot the mean absolute contribution of each feature group, largest first."""
     names = sorted(weights, key=lambda name: -weights[name])[:10]
     made, (axes,) = figure(0.7 + 0.27 * max(len(names), 3))
     axes.grid(visible=False)
@@ -73,7 +73,7 @@ def drivers(weights: Mapping[str, float]) -> Chart:
 
 
 def against(model: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]) -> Chart:
-    """Log-loss and top-decile lift beside the baselines."""
+    """Plot log-loss and top-decile lift next to the baselines."""
     made, panes = figure(2.1, 2)
     rows = {"model": model, **baselines}
     for axes, name, said in zip(

@@ -1,4 +1,4 @@
-"""The model card on paper: fpdf2, in the typeface that comes with matplotlib, so that every letter is there."""
+"""Draw the model card as PDF with fpdf2, in matplotlib's typeface, which has every letter."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ WIDTH = 174  # mm between the margins
 
 
 def paper(card: Mapping[str, Any], charts: Mapping[str, Chart], zone: str) -> bytes:
-    """The card as PDF, A4; the same sections as the page."""
+    """Return the card as PDF, A4, with the same sections as the page."""
     page = _Page(card["version"])
     _head(page, card)
     _purpose(page, card, zone)
@@ -32,7 +32,7 @@ def paper(card: Mapping[str, Any], charts: Mapping[str, Chart], zone: str) -> by
 
 
 class _Page(FPDF):
-    """A4 with a quiet footer, and the few shapes a card is made of."""
+    """An A4 page with a footer, and the shapes of a card."""
 
     def __init__(self, version: str) -> None:
         super().__init__(format="A4")
@@ -65,14 +65,14 @@ class _Page(FPDF):
         colour: tuple[int, int, int] = INK,
         gap: float = 0,
     ) -> None:
-        """A paragraph over the full width."""
+        """Write a paragraph over the full width."""
         self.set_font("body", "B" if bold else "", size)
         self.set_text_color(*colour)
         self.multi_cell(0, size * 0.5, text, new_x=XPos.LMARGIN, new_y=YPos.NEXT, align="L")
         self.ln(gap)
 
     def section(self, name: str) -> None:
-        """A heading that is never the last line of a page."""
+        """Write a heading, never as the last line of a page."""
         if self.will_page_break(28):
             self.add_page()
         self.ln(3.5)
@@ -89,7 +89,7 @@ class _Page(FPDF):
         head: bool = True,
         numbers: bool = True,
     ) -> None:
-        """A table: the first column is text, the others numbers to the right (or text as well)."""
+        """Draw a table: first column text, other columns numbers aligned right (or text)."""
         self.set_font("body", "", 8.5)
         self.set_text_color(*INK)
         self.set_draw_color(*LINE)
@@ -109,7 +109,7 @@ class _Page(FPDF):
         self.ln(1.5)
 
     def picture(self, chart: Chart | None) -> None:
-        """A chart over the full width."""
+        """Draw a chart over the full width."""
         if chart:
             self.image(io.BytesIO(chart.png), w=WIDTH, alt_text=chart.alt_text)
             self.ln(1.5)

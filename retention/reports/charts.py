@@ -1,4 +1,4 @@
-"""One look for all charts: matplotlib's object API on Agg (never pyplot, which keeps figures for ever)."""
+"""Shared style of all charts: matplotlib's object API on Agg, because pyplot keeps figures."""
 
 import base64
 import io
@@ -20,21 +20,21 @@ _ABREAST = 5  # characters of a number that fit over a bar of the tiers
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A picture, and the same in words for who cannot see it."""
+    """A picture with its alternative text."""
 
     png: bytes
     alt_text: str
 
     @property
     def url(self) -> str:
-        """The picture inside a page: nothing is loaded from elsewhere."""
+        """The picture as a data URL: pages load no external files."""
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
 def figure(
     height: float, panels: int = 1, ratios: Sequence[float] | None = None
 ) -> "tuple[Figure, list[Axes]]":
-    """A figure of the house's width with panels side by side, ready to draw on."""
+    """Create a figure of standard width with panels next to each other."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -57,14 +57,14 @@ def _dress(axes: "Axes") -> None:
 
 
 def counted(axes: "Axes") -> None:
-    """What the axis counts there is no half of."""
+    """Show whole numbers only on an axis of counts."""
     from matplotlib.ticker import MaxNLocator
 
     axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
 
 
 def title(axes: "Axes", text: str, below: str = "") -> None:
-    """A title, flush left, with a quieter line below it."""
+    """Write a title, flush left, with a lighter line below it."""
     axes.set_title(
         text, loc="left", fontsize=10, fontweight="bold", color=INK, pad=20 if below else 8
     )
@@ -81,7 +81,7 @@ def title(axes: "Axes", text: str, below: str = "") -> None:
 
 
 def png(made: "Figure") -> bytes:
-    """The figure as PNG; the same figure gives the same bytes."""
+    """Return the figure as PNG; the same figure gives the same bytes."""
     target = io.BytesIO()
     made.savefig(target, format="png", metadata={"Software": None})
     return target.getvalue()
@@ -90,14 +90,14 @@ def png(made: "Figure") -> bytes:
 def weeks(
     active: Sequence[tuple[str, int]], tiers: dict[str, int], before: dict[str, int]
 ) -> Chart:
-    """The digest's picture: active customers week by week, and the risk tiers beside those of last week.
+    """Plot active customers by week, and the risk tiers next to those of last week.
 
     Parameters
     ----------
     active : sequence of (str, int)
-        Label and number of customers who bought, oldest week first.
+        Label and number of customers with an order, oldest week first.
     tiers, before : dict
-        Customers by tier now and a week ago; both empty where nobody could be scored.
+        Customers by tier now and a week ago; both empty without scores.
     """
     made, panes = figure(2.7, 2 if tiers else 1, (1.15, 1) if tiers else None)
     _bars(panes[0], active)
@@ -140,7 +140,7 @@ def _digits(number: int) -> int:
 
 
 def _tiers(axes: "Axes", tiers: dict[str, int], before: dict[str, int]) -> None:
-    """Groups of bars by tier; `low` is much the largest, so each bar carries its number."""
+    """Draw grouped bars by tier, each with its number because `low` is much the largest."""
     axes.grid(visible=False)
     axes.set_yticks([])
     names = list(TIERS)

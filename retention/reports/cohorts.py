@@ -1,4 +1,4 @@
-"""Retention by cohort: of those who first bought in a month, which share bought again one, two, three … months later."""
+"""Retention by cohort: the share of a month's new customers that buy again k months later."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -17,7 +17,7 @@ SLOT = 900  # seconds
 
 @dataclass(frozen=True, slots=True)
 class MonthCohort:
-    """Who first bought in ``month`` (``2017-03``): how many, and the share that bought k months later, k = 0, 1, 2 …"""
+    """New customers of ``month`` (``2017-03``): their number, and the share with an order k months later, k = 0, 1, 2 …"""
 
     month: str
     customers: int
@@ -26,27 +26,27 @@ class MonthCohort:
 
 @dataclass(frozen=True, slots=True)
 class Cohorts:
-    """``average``: each month's share over all cohorts that have had it, weighted by their customers."""
+    """Monthly cohorts; ``average`` weights each month's share by customers."""
 
     as_of: datetime
     cohorts: tuple[MonthCohort, ...]
     average: tuple[float, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """Return the cohorts for ``--json``."""
         return asdict(self) | {"as_of": self.as_of.isoformat()}
 
 
 def cohorts(lake: "Lake", as_of: datetime, months: int = 12) -> Cohorts:
-    """The cohorts of the ``months`` months up to the newest cohort's, each followed for so many months, by the shop's own
-    calendar; a month that is not over yet is left out, for it would look like a fall.
+    """Compute the cohorts of the last ``months`` months in the shop's calendar.
 
-    The data's first month is full of customers who had bought before it: it says how they stayed, not how newcomers do.
+    Each cohort is followed for as many months. Unfinished months are left out, because they would look like a fall. The
+    data's first month includes earlier customers, so it does not describe new ones.
 
     Raises
     ------
     TooLittleData
-        Fewer than two whole months with purchases.
+        With fewer than two whole months with purchases.
     """
     import pandas as pd
 

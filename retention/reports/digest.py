@@ -1,4 +1,4 @@
-"""The week in one page: who is active, who is at risk, what came true, what the campaigns did, what people would like."""
+"""The weekly digest: activity, risk, past predictions, campaigns and popular products."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -37,13 +37,13 @@ ASKED, LIST = (
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """``data`` is the JSON object that templates and ``--json`` show; ``chart`` its picture."""
+    """``data`` is the JSON object for templates and ``--json``; ``chart`` is its picture."""
 
     data: dict[str, Any]
     chart: charts.Chart
 
     def html(self, settings: Settings) -> str:
-        """One self-contained page: no script, nothing loaded from elsewhere."""
+        """Return one self-contained page without scripts or external files."""
         return templating.html(
             "reports/digest.html.j2",
             **self.data,
@@ -61,17 +61,17 @@ def digest(
     as_of: datetime | None = None,
     progress: Progress = silent,
 ) -> Digest:
-    """Put the digest together.
+    """Build the digest.
 
     Parameters
     ----------
     as_of : datetime, optional
-        Default as `Lake.as_of`; nothing at or after it is seen.
+        Cutoff; by default that of `Lake.as_of`. Later data is not used.
 
     Raises
     ------
     TooLittleData
-        Where there are no events at all.
+        If there are no events.
     """
     from retention.risk.policy import load_policy
 
@@ -162,7 +162,7 @@ def _risk(now: Risk | None, before: Risk | None, row: ModelVersion | None) -> di
 
 
 def _campaigns(session: Session, settings: Settings, at: datetime) -> list[dict[str, Any]]:
-    """Those under way, and those closed lately with what they earned."""
+    """Return live campaigns, and recently closed ones with their profit."""
     found = session.scalars(
         select(Campaign)
         .where(
@@ -193,7 +193,7 @@ def _counts(session: Session, column: Any, where: Any) -> dict[str, int]:
 
 
 def _freshness(lake: "Lake", session: Session, settings: Settings, at: datetime) -> dict[str, Any]:
-    """How new the data is, and what the week's imports let in and turned away."""
+    """Return the age of the data, and the week's imported and quarantined rows."""
     newest = lake.newest_event(before=at)
     reports = session.scalars(
         select(ImportLog.report).where(
@@ -218,7 +218,7 @@ def _liked(
     at: datetime,
     progress: Progress,
 ) -> dict[str, Any] | None:
-    """The items most often among the first few of the customers at high risk, and who these are, by pseudonym."""
+    """Return the items most often at the top of high-risk customers' lists, with pseudonyms."""
     from retention.registry.recommender_in_use import open_desk
 
     asked = list(now.high[:ASKED]) if now else []
@@ -239,9 +239,9 @@ def _liked(
 
 
 def most_wanted(lists: "Mapping[str, Sequence[Item]]") -> list[dict[str, Any]]:
-    """The products on most customers' lists, with the first few of these customers.
+    """Return the products on most customers' lists, with the first few of these customers.
 
-    By title: a shop may sell "Milk, 1 GA" under several numbers, and whoever reads the digest sees one product.
+    Products are grouped by title, because a shop may sell one product under several numbers.
     """
     wanted: dict[str, dict[str, str]] = {}
     for who, items in lists.items():

@@ -1,4 +1,4 @@
-"""What the data keeps the models from doing now, each with its remedy."""
+"""Limits that the data sets for the models, each with its remedy."""
 
 from typing import Any
 
@@ -13,17 +13,17 @@ UNMATCHED = 0.2
 
 
 def limits(found: dict[str, Any]) -> list[dict[str, str]]:
-    """Judge a quality report.
+    """Find the limits in a quality report.
 
     Parameters
     ----------
     found : dict
-        Of `retention.lake.quality.quality`, with ``imports``, ``drift`` and ``champion`` beside it.
+        From `retention.lake.quality.quality`, with ``imports``, ``drift`` and ``champion``.
 
     Returns
     -------
     list of dict
-        ``limit`` and ``remedy``, each a sentence without a full stop, the gravest first.
+        ``limit`` and ``remedy``, each a sentence without a full stop, most severe first.
     """
     if not found["newest_event"]:
         return [
@@ -107,7 +107,7 @@ def _model(found: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _sources(found: dict[str, Any]) -> list[dict[str, str]]:
-    """What is not told at all."""
+    """Return limits from data that no source provides."""
     filled, rows = found["filled"], found["rows"]
     checks = (
         (

@@ -1,4 +1,4 @@
-"""Who is at risk now and a week ago, and what came true of those flagged earlier."""
+"""Customers at risk now and a week ago, and outcomes of earlier flags."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ SOONEST = timedelta(days=7)  # before that, "has not bought since" says nothing
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """Customers by tier, and what they are expected to spend in a horizon × the probability that they will not."""
+    """Customers by tier, and expected spend in a horizon × churn probability."""
 
     tiers: dict[str, int]
     revenue_at_risk: float
@@ -34,9 +34,9 @@ class Risk:
 def risk(
     lake: "Lake", trained: "TrainedChurn | None", policy: "Policy", at: datetime
 ) -> Risk | None:
-    """Score everybody who was active as of ``at``; None where nobody was.
+    """Score every customer active at ``at``; None if there are none.
 
-    Two moments are compared with the same model, so that a change is the customers' and not the model's.
+    Both dates use the same model, so a change comes from the customers and not from the model.
     """
     from retention.risk.tiers import TIERS, tiers_of
 
@@ -56,7 +56,7 @@ def risk(
 
 
 def _scores(lake: "Lake", trained: "TrainedChurn | None", at: datetime) -> "pd.DataFrame":
-    """As a sweep scores, without its reasons, which cost most of its time."""
+    """Score as a sweep does, without reasons, which take most of its time."""
     import pandas as pd
 
     from retention.churn.score import population, worth
@@ -79,10 +79,10 @@ def _scores(lake: "Lake", trained: "TrainedChurn | None", at: datetime) -> "pd.D
 
 @dataclass(frozen=True, slots=True)
 class CameTrue:
-    """Of the customers a published sweep flagged as high risk: how many really did not buy.
+    """Outcome of the customers that a published sweep flagged as high risk.
 
-    ``days`` of the ``horizon_days`` have passed; ``others`` is the same share among everyone else scored.
-    ``expected`` is the mean churn probability of the flagged (None for the rules, whose scores are no probabilities).
+    ``days`` of the ``horizon_days`` have passed; ``others`` is the same share among all other scored customers.
+    ``expected`` is the mean churn probability of the flagged (None for rules, because their scores are no probabilities).
     """
 
     flagged_on: datetime
@@ -96,7 +96,7 @@ class CameTrue:
     expected: float | None
 
     def as_dict(self) -> dict[str, Any]:
-        """For the digest's JSON."""
+        """Return the outcome for the digest's JSON."""
         return {
             **asdict(self),
             "flagged_on": self.flagged_on.isoformat(),
@@ -105,7 +105,7 @@ class CameTrue:
 
 
 def came_true(lake: "Lake", session: Session, settings: Settings, at: datetime) -> CameTrue | None:
-    """The newest published sweep whose horizon has passed; else the oldest that is at least a week old."""
+    """Return the newest published sweep with a finished horizon; else the oldest of at least a week."""
     rows = session.execute(
         select(Cohort.run_id, Cohort.as_of, Cohort.model_version, ModelVersion.horizon_days)
         .join(Run, Run.run_id == Cohort.run_id)

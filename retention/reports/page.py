@@ -1,4 +1,4 @@
-"""A report that is also a page: its picture and its HTML follow from its data alone."""
+"""Base of reports that are also pages: picture and HTML follow from the data alone."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from retention.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Page(ABC):
-    """``data`` is the JSON object that templates and ``--json`` show; ``template`` is the page's."""
+    """``data`` is the JSON object for templates and ``--json``; ``template`` is the page's template."""
 
     template: ClassVar[str]
     data: dict[str, Any]
@@ -19,10 +19,10 @@ class Page(ABC):
     @property
     @abstractmethod
     def chart(self) -> Chart:
-        """The report's one picture."""
+        """The report's picture."""
 
     def html(self, settings: Settings) -> str:
-        """One self-contained page: no script, nothing loaded from elsewhere."""
+        """Return one self-contained page without scripts or external files."""
         chart = self.chart
         return templating.html(
             self.template,

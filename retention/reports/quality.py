@@ -1,4 +1,4 @@
-"""The quality report: what is in the lake, how far it can be trusted, and what would make the models better."""
+"""The data quality report: contents of the lake, their reliability, and possible improvements."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -31,26 +31,26 @@ COUNTED = ("rows_read", "rows_accepted", "rows_duplicate", "rows_filtered", "row
 
 @dataclass(frozen=True, slots=True)
 class Quality(Page):
-    """How good the data are."""
+    """Quality of the data."""
 
     template = "reports/quality.html.j2"
 
     @property
     def chart(self) -> charts.Chart:
-        """Volume by day and completeness by column; it follows from the data alone."""
+        """Volume by day and completeness by column."""
         return drawn(self.data)
 
 
 def report(
     lake: "Lake", database: Database, settings: Settings, *, progress: Progress = silent
 ) -> Quality:
-    """Put the report together, as of business time. An empty lake has one too.
+    """Build the report at business time; an empty lake has one, too.
 
     Returns
     -------
     Quality
-        Its data are those of `retention.lake.quality.quality`, and ``as_of``, ``imports`` (rows by what became of them, and
-        ``mended``), ``quarantined`` (reason, rows, remedy), ``champion`` (version, cutoff), ``drift`` (`_drift`) and ``limits``.
+        With the data of `retention.lake.quality.quality`, and ``as_of``, ``imports`` (rows by outcome, and ``mended``),
+        ``quarantined`` (reason, rows, remedy), ``champion`` (version, cutoff), ``drift`` (`_drift`) and ``limits``.
     """
     progress(0, 3, "Looking at the lake")
     found = quality(lake, settings)
@@ -78,7 +78,7 @@ def report(
 
 
 def _imports(session: Session, settings: Settings) -> dict[str, Any]:
-    """What became of the rows of all imports."""
+    """Count the rows of all imports by outcome."""
     reports = session.scalars(
         select(ImportLog.report).where(ImportLog.team_id == settings.team_id)
     ).all()
@@ -91,15 +91,15 @@ def _imports(session: Session, settings: Settings) -> dict[str, Any]:
 
 
 def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
-    """How far the events and the customers have moved since the champion's training window.
+    """Measure the drift of events and customers since the champion's training window.
 
     Returns
     -------
     dict
-        ``as_of``; ``customers`` active; ``features``: the PSI of each against the training window, the largest first (empty
-        for a version that kept no profile), ``meaning``: what each is, ``limit`` from which one counts, ``moved``: those that do not grow with the history by themselves, and the ``largest``
-        of such; ``event_mix``: the PSI of
-        the shares of event types, of the last 91 days against the 91 before the champion's cutoff, None without events there.
+        ``as_of``; ``customers`` active; ``features``: the PSI of each feature against the training window, largest first
+        (empty without a stored profile); ``meaning`` of each; ``limit`` from which a PSI counts; ``moved``: those above it
+        that do not grow with the history; the ``largest`` of these; ``event_mix``: the PSI of the shares of event types,
+        last 91 days against the 91 days before the champion's cutoff, None without events there.
     """
     from retention.churn import drift
     from retention.churn.model_features import MEANING
@@ -136,7 +136,7 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
 
 
 def _mix(lake: "Lake", before: datetime, now: datetime) -> float | None:
-    """PSI of the shares of event types; half an event is added to each, so that a new one counts."""
+    """Compute the PSI of event-type shares; half an event added to each type lets a new one count."""
     import numpy as np
 
     from retention.churn.drift import psi
@@ -159,7 +159,7 @@ def _types(lake: "Lake", before: datetime) -> dict[str, int]:
 
 
 def drawn(data: dict[str, Any]) -> charts.Chart:
-    """Events by day (or by week), with gaps and spikes marked, beside the completeness of what models read."""
+    """Plot events by day or week with gaps and spikes, and the completeness of model inputs."""
     made, panes = charts.figure(2.9, 2, (1.7, 1))
     words = _volume(panes[0], data["volume"]) + " " + _complete(panes[1], data["filled"])
     return charts.Chart(charts.png(made), words)
@@ -204,7 +204,7 @@ def _volume(axes: "Axes", volume: dict[str, Any]) -> str:
 
 
 def _complete(axes: "Axes", filled: dict[str, dict[str, float | None]]) -> str:
-    """Horizontal bars, the emptiest column at the top."""
+    """Draw horizontal bars, the emptiest column at the top."""
     shares = sorted(
         (
             (share, f"{table[:-1]} {column}")

@@ -1,4 +1,4 @@
-"""How recommendations do: by place on the list, by reason, by model and over time. Counts and rates only."""
+"""Performance of recommendations by position, reason, model and time, as counts and rates."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,13 +26,13 @@ ANSWERS = ("clicked", "bought", "redeemed")
 
 @dataclass(frozen=True, slots=True)
 class Performance(Page):
-    """What came of recommendations."""
+    """Performance of recommendations."""
 
     template = "reports/recommendations.html.j2"
 
     @property
     def chart(self) -> charts.Chart:
-        """By place and by week; it follows from the data alone."""
+        """Rates by position and by week."""
         return drawn(self.data)
 
 
@@ -45,15 +45,14 @@ def report(
     as_of: datetime | None = None,
     progress: Progress = silent,
 ) -> Performance:
-    """What was shown in the last ``days``, and what came of it until ``as_of`` (by default business time).
+    """Report on recommendations of the last ``days``, with results until ``as_of`` (default: business time).
 
     Returns
     -------
     Performance
-        ``shown`` (to customers, at the desk), ``examined`` (place → chance that it is looked at, relative to the first) and
-        ``clicks`` (how many that rests on; without any it is the prior); ``open`` (how many of those sent have not yet had
-        their four weeks, so that more may come of them); ``slots``, ``reasons``, ``models`` and ``weeks``, each a list of
-        `_line`.
+        ``shown`` (to customers, to the team), ``examined`` (position → examination propensity relative to the first) and
+        ``clicks`` behind it (without any it is the prior); ``open`` (sends of less than four weeks ago, with more results
+        to come); ``slots``, ``reasons``, ``models`` and ``weeks``, each a list of `_line`.
     """
     from retention.recommend.feedback.exposure import examined
     from retention.recommend.feedback.responses import WINDOW_DAYS, seen
@@ -97,10 +96,10 @@ def _lines(lines: "pd.DataFrame", by: str) -> list[dict[str, Any]]:
 
 
 def _line(name: Any, group: "pd.DataFrame") -> dict[str, Any]:
-    """Of one group: what customers did with what they were sent, and what the desk said of what it was shown.
+    """Return a group's responses from customers and feedback from the team.
 
-    ``click_rate``, ``buy_rate`` and ``redeem_rate`` with 95 % Wilson intervals; ``corrected``: the click rate if everything had stood
-    on the first place (inverse examination propensity). None where customers were sent nothing.
+    ``click_rate``, ``buy_rate`` and ``redeem_rate`` have 95 % Wilson intervals. ``corrected`` is the click rate with
+    every item in first position (inverse examination propensity). None if nothing was sent.
     """
     sent = group[group["sent"]]
     shown = len(sent)
@@ -124,7 +123,7 @@ def _line(name: Any, group: "pd.DataFrame") -> dict[str, Any]:
 
 
 def wilson(hits: int, of: int) -> tuple[float, float] | None:
-    """95 % interval of a share; None of nothing."""
+    """Return the 95 % Wilson interval of a share; None for zero trials."""
     if not of:
         return None
     share = hits / of
@@ -139,7 +138,7 @@ def wilson(hits: int, of: int) -> tuple[float, float] | None:
 
 
 def drawn(data: dict[str, Any]) -> charts.Chart:
-    """Rates by place, as clicked and as if all had stood first (without clicks: bought); purchases by week."""
+    """Plot rates by position, clicked and corrected (without clicks: bought), and purchases by week."""
     made, (left, right) = charts.figure(2.7, 2, (1, 1.15))
     slots = [one for one in data["slots"] if one["shown"]]
     weeks = [one for one in data["weeks"] if one["shown"]][-WEEKS_DRAWN:]

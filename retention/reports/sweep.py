@@ -1,4 +1,4 @@
-"""The sweep's chart: how the risk is spread, tier by tier."""
+"""The sweep's chart: distribution of risk by tier."""
 
 import io
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ COLOURS = {"high": "#c0392b", "medium": "#e0a030", "low": "#3d8f6f"}
 
 
 def chart(sweep: "Sweep", policy: "Policy") -> bytes:
-    """A histogram of the churn probabilities, coloured by tier, as PNG bytes."""
+    """Plot a histogram of churn probabilities, coloured by tier, as PNG bytes."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -43,7 +43,7 @@ def chart(sweep: "Sweep", policy: "Policy") -> bytes:
 
 
 def alt_text(sweep: "Sweep") -> str:
-    """The chart in words."""
+    """Describe the chart in words."""
     return (
         f"Histogram of the risk of {len(sweep.scores):,} customers: {sweep.tiers['high']:,} high, "
         f"{sweep.tiers['medium']:,} medium, {sweep.tiers['low']:,} low."

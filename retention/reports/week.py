@@ -1,4 +1,4 @@
-"""What happened in a week, from the lake: who bought, who is new, who came back, who has gone quiet."""
+"""Count a week's active, new, returned and lapsed customers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ SHOWN = 12  # weeks in the chart
 class Week:
     """The seven days before ``until``, and the seven before those.
 
-    ``active`` bought; ``new`` for the first time ever; ``returned`` after a silence of at least ``quiet_days``;
-    ``lapsed`` completed such a silence in this week. ``simulated`` lines are the demo's answers to campaigns.
+    ``active``: with an order. ``new``: first order ever. ``returned``: order after at least ``quiet_days`` of silence.
+    ``lapsed``: such a silence was completed in this week. ``simulated`` lines are the demo's responses to campaigns.
     """
 
     since: datetime
@@ -38,7 +38,7 @@ class Week:
 
 
 def week(lake: "Lake", until: datetime, quiet_days: int) -> Week:
-    """Count the week before ``until``; nothing at or after it is seen."""
+    """Count the week before ``until``; later data is not used."""
     import ibis
 
     events = lake.table("events", before=until)
@@ -82,7 +82,7 @@ def week(lake: "Lake", until: datetime, quiet_days: int) -> Week:
 
 
 def _customers(bought: Any, quiet_days: int) -> dict[str, int]:
-    """New, returned and lapsed. A silence ends in the week in which its last day, not its first, falls."""
+    """Return new, returned and lapsed customers; a silence counts in the week of its last day."""
     each = bought.group_by("customer_id").aggregate(
         first=bought.ago.max(),
         last=bought.ago.min(),
@@ -100,7 +100,7 @@ def _customers(bought: Any, quiet_days: int) -> dict[str, int]:
 
 
 def _series(customers: Mapping[int, float], until: datetime) -> tuple[tuple[datetime, int], ...]:
-    """(first day, customers) of each week shown, oldest first; weeks before the first purchase are left out."""
+    """Return first day and customers of each week, oldest first; weeks before the first order are left out."""
     oldest = max(customers.keys(), default=0)
     return tuple(
         (until - WEEK * (number + 1), int(customers.get(number, 0)))

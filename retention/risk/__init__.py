@@ -1,1 +1,1 @@
-"""Who is at risk: tiers, sweeps, and the policy that says what to do about it."""
+"""Risk tiers, sweeps, and the policy that chooses actions."""

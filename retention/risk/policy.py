@@ -1,6 +1,6 @@
-"""The strategy policy: which tier and reason gets which action, what an offer costs, what a campaign may do.
+"""The strategy policy: actions by tier and reason, costs of offers, limits of campaigns.
 
-A shop's own file (``RETENTION_POLICY``) replaces the default ``policy.toml`` beside this module as a whole.
+A shop's own file (``RETENTION_POLICY``) replaces the whole default ``policy.toml`` in this folder.
 """
 
 import tomllib
@@ -46,7 +46,7 @@ class _Strict(BaseModel):
 
 
 class Tiers(_Strict):
-    """Churn probabilities from which a customer is in the tier."""
+    """Churn probabilities at which the tiers begin."""
 
     high: Annotated[float, Field(gt=0, lt=1)] = 0.5
     medium: Annotated[float, Field(gt=0, lt=1)] = 0.25
@@ -59,7 +59,7 @@ class Tiers(_Strict):
 
 
 class Values(_Strict):
-    """Bands of value: which share of a draft's customers, by expected value, is ``high`` and which ``middle``."""
+    """Bands of expected value: shares of a draft's customers that are ``high`` and ``middle``."""
 
     high: Annotated[float, Field(gt=0, lt=1)] = 0.1
     middle: Annotated[float, Field(gt=0, lt=1)] = 0.4
@@ -74,7 +74,7 @@ class Values(_Strict):
 
 
 class OfferDefaults(_Strict):
-    """The cost model of every offer and the prior of its effect."""
+    """Default costs of an offer and the prior of its effect."""
 
     margin: Annotated[float, Field(gt=0, le=1)] = 0.3
     redemption: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -89,7 +89,7 @@ class OfferDefaults(_Strict):
 
 
 class CampaignRules(_Strict):
-    """What holds for every campaign."""
+    """Rules for every campaign."""
 
     holdout: Annotated[float, Field(ge=HOLDOUT[0], le=HOLDOUT[1])] = 0.15
     clearance_hours: Annotated[float, Field(ge=0, le=720)] = 4
@@ -128,7 +128,7 @@ class CampaignRules(_Strict):
 
 
 class SecondApprover(_Strict):
-    """Above any of these, two people have to approve."""
+    """Limits above which two people must approve."""
 
     audience: Annotated[int, Field(ge=0)] = 5_000
     cost: Annotated[float, Field(ge=0)] = 2_500
@@ -136,7 +136,7 @@ class SecondApprover(_Strict):
 
 
 class Policy(_Strict):
-    """The whole file."""
+    """A whole policy file."""
 
     tiers: Tiers = Tiers()
     values: Values = Values()
@@ -194,7 +194,7 @@ class Policy(_Strict):
         return self
 
     def check_acts(self) -> None:
-        """Refuse to draft by a policy that does something for nobody.
+        """Refuse a policy that has no action for any customer.
 
         Raises
         ------
@@ -212,17 +212,21 @@ class Policy(_Strict):
 
     @property
     def usual_consent(self) -> tuple[Consent, ...]:
-        """The states of consent that a rule is for unless it says so itself."""
+        """The consent states that a rule applies to by default."""
         return ("given",) if self.campaign.consent == "required" else ("given", "unknown")
 
     def consent_for(self, name: str, drawn: Collection[str] | None = None) -> tuple[Consent, ...]:
-        """The states of consent with which a customer under rule ``name`` is written to; who agreed always is.
+        """Return the consent states with which a customer under a rule may be contacted.
+
+        Consent given always suffices.
 
         Parameters
         ----------
+        name : str
+            Name of the rule.
         drawn : collection of str, optional
-            The states with which the rule that chose them was for them then: no other will do, whichever rule's offer
-            they got, and they do where there is no rule of that name any more.
+            The consent states of the rule at the time of the draft. No other state suffices, whichever offer the customer
+            got. They also apply if the rule no longer exists.
         """
         own = self.rule(name)
         homes = [self.rule(one) for one in own.instead_of] or [own] if own else []
@@ -239,7 +243,7 @@ class Policy(_Strict):
     def model_copy(
         self, *, update: Mapping[str, Any] | None = None, deep: bool = False
     ) -> "Policy":
-        """A copy decides by its own rules."""
+        """Return a copy that decides by its own rules."""
         made = super().model_copy(update=update, deep=deep)
         made.__dict__.pop("_decided", None)
         return made
@@ -252,25 +256,26 @@ class Policy(_Strict):
         consent: str = "given",
         without: Collection[str] = (),
     ) -> Rule | None:
-        """The rule for a customer.
+        """Return the rule for a customer.
 
-        A rule that names the customer's value goes before all that do not; of each kind, the first reason with a rule
-        of its own decides, else the tier's ``any``.
+        Rules that name the customer's value band precede all others. Within each kind the first reason with a rule of its own
+        decides, else the tier's rule for ``any`` reason.
 
         Parameters
         ----------
         tier : str
+            Risk tier.
         features : iterable of str
-            The features of the customer's reasons, the weightiest first.
+            Features of the customer's reasons, largest contribution first.
         value, consent : str
-            The band of their value, and whether they agreed to be written to.
+            Value band and consent state.
         without : collection of str
-            Actions that cannot be had for them: no phone number, nobody left to call.
+            Actions that are unavailable for the customer: no phone number, no capacity for calls.
 
         Returns
         -------
         Rule or None
-            None where the policy says nothing about such a customer.
+            None if no rule applies.
         """
         reasons = [*dict.fromkeys(map(reason_of, features)), ANY]
         asked = (
@@ -282,11 +287,11 @@ class Policy(_Strict):
         return next((rule for rule in found if rule and rule.action not in without), None)
 
     def offers_for(self, name: str, tier: str) -> tuple[Rule, ...]:
-        """The rules one of whose offers a customer of a tier may get who falls under rule ``name``, that one first.
+        """Return the rules with alternative offers for a customer of a tier under rule ``name``, that rule first.
 
-        These are the rules that are ``instead_of`` it (or, where it is one of these itself, those it stands in for and
-        their others). With ``recommend.vary_offers`` also the rules of the tier that differ from it in nothing but the
-        reasons and the offer.
+        These are the rules that are ``instead_of`` it. If the rule is itself an alternative, they are the rules that it
+        replaces and their other alternatives. With ``recommend.vary_offers`` they include rules of the tier that differ only in
+        reasons and offer.
         """
         own = self.rule(name)
         if own is None:
@@ -309,23 +314,23 @@ class Policy(_Strict):
         return (own, *(rule for rule in self.rules if rule is not own and may(rule)))
 
     def rule(self, name: str) -> Rule | None:
-        """The rule of that name."""
+        """Return the rule with a name."""
         return next((rule for rule in self.rules if rule.name == name), None)
 
 
 def load_policy(settings: Settings) -> Policy:
-    """The shop's policy (``RETENTION_POLICY``), or the default.
+    """Return the shop's policy (``RETENTION_POLICY``), or the default.
 
     Raises
     ------
     BadInput
-        One sentence that names the file, the place in it, the value and what is allowed.
+        With one sentence: the file, the place in it, the value and the allowed values.
     """
     return read_policy(settings.policy or DEFAULT)
 
 
 def read_policy(path: Path) -> Policy:
-    """Read and validate one policy file; errors as `load_policy`."""
+    """Read and validate one policy file; errors as in `load_policy`."""
     try:
         return _parsed(text := read_text(path))
     except OSError as error:

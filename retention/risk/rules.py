@@ -1,6 +1,6 @@
-"""The rules rung: recency and frequency by rank, where there is no model or too little data for one.
+"""Score by rules (recency and frequency ranks) without a model or enough data for one.
 
-A rank is no probability; the output says ``"model_version": "rules"`` wherever these are shown.
+A rank is not a probability; outputs carry ``"model_version": "rules"``.
 """
 
 from collections.abc import Collection
@@ -29,16 +29,16 @@ def score(
     active_within_days: int | None = 56,
     customer_ids: Collection[str] | None = None,
 ) -> tuple[pd.DataFrame, int]:
-    """Scores by RFM quintiles, with the columns of `retention.churn.score`, and how many ever bought.
+    """Score by RFM quintiles; return the columns of `retention.churn.score` and the number of buyers.
 
     The churn score is ``0.5 · (R − 1) / 4 + 0.12 · (5 − F) / 4``; R = 5 is the longest silence, F = 5 the most orders.
-    Everybody is ranked among those who are active, also the ``customer_ids`` that are asked for and are not: the
-    score of a customer is that of the sweep, and who is silent for longer than all of them is in the last quintile.
+    Ranks are among active customers. ``customer_ids`` that are not active are ranked among them, too, so a customer's score
+    equals that of the sweep. A longer silence than all active customers gives the last quintile.
 
     Raises
     ------
     TooLittleData
-        Where nobody was active; with ``customer_ids``, where nobody ever ordered.
+        If no customer was active; with ``customer_ids``, if there are no orders at all.
     """
     within = active_within_days if customer_ids is None else None
     snapshot = population(lake, as_of, horizon_days=horizon_days, active_within_days=within)
@@ -68,14 +68,14 @@ def score(
 
 
 def rung(buyers: int) -> str:
-    """Where the rules stand, and what a model needs."""
+    """Describe the rules among the models, and the data that a model needs."""
     if buyers < BUYERS_FOR_A_MODEL:
         return f"Rules (RFM), which rank and foretell nothing; a model needs {BUYERS_FOR_A_MODEL} buyers (have {buyers})."
     return "Rules (RFM), which rank and foretell nothing: there is no model yet; `/retention retrain` makes one."
 
 
 def quintile(values: pd.Series, among: pd.Series) -> np.ndarray:
-    """1 … 5 by rank among others, (n,); equal values share a quintile."""
+    """Rank values among others into quintiles 1 … 5, (n,); equal values share a quintile."""
     others, own = np.sort(among.to_numpy(dtype=float)), values.to_numpy(dtype=float)
     rank = (others.searchsorted(own, "left") + others.searchsorted(own, "right") + 1) / 2
     return np.ceil(rank / len(others) * 5).clip(1, 5)

@@ -1,4 +1,4 @@
-"""One row of the strategy: which customers it is for, and what they get."""
+"""One rule of the strategy: the customers it applies to, and their action."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -21,14 +21,14 @@ Cell = tuple[str, str, str, str]  # tier, reason, value, consent
 
 
 def reason_of(feature: str) -> str:
-    """The policy's reason to which a model's feature belongs (``recency_days`` → ``recency``)."""
+    """Return the policy's reason for a model feature (``recency_days`` → ``recency``)."""
     return feature if feature in GROUPS else _GROUP.get(feature, "other")
 
 
 class Rule(BaseModel):
-    """These tiers, reasons, bands of value and states of consent get this action.
+    """An action for tiers, reasons, value bands and consent states.
 
-    With ``instead_of`` it decides for nobody itself: it is another offer for the customers of the rules that it names.
+    With ``instead_of`` it only offers an alternative to customers of the rules that it names.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -119,5 +119,5 @@ class Rule(BaseModel):
         return self
 
     def cells(self, consent: tuple[Consent, ...]) -> Iterator[Cell]:
-        """The combinations that it decides; ``consent`` where it names none itself."""
+        """Return the combinations that the rule decides; ``consent`` applies if the rule names none."""
         return product(self.tiers, self.reasons, self.values, self.consent or consent)

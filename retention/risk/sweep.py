@@ -1,4 +1,4 @@
-"""Sweep: score every active customer and say who is at risk, and why."""
+"""Score every active customer and list those at risk, with reasons."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What came out.
+    """Result of a sweep.
 
-    ``scores`` holds every scored customer (the columns of the lake's ``scores``, without run id), ``cohort`` those of
-    ``cohort_tiers``, the most at stake first (churn probability × expected value; of equal stakes the likelier).
-    ``note`` says where the moment is not the one people would expect, ``rung`` which kind of model spoke.
+    ``scores`` holds every scored customer (the columns of the lake's ``scores``, without run id). ``cohort`` holds those of
+    ``cohort_tiers``, most at stake first (churn probability × expected value; ties by probability). ``note`` explains an
+    unexpected date, ``rung`` names the kind of model.
     """
 
     as_of: datetime
@@ -37,7 +37,7 @@ class Sweep:
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
-        """The contract's JSON; the cohort's ``top`` customers."""
+        """Return the JSON of the contract, with the cohort's ``top`` customers."""
         listed = self.cohort.head(self.top)[
             ["customer_id", "churn_probability", "tier", "expected_value", "reasons"]
         ]
@@ -68,23 +68,27 @@ def sweep(
     active_within_days: int | None = 56,
     progress: Progress = silent,
 ) -> Sweep:
-    """Score everybody who is active and pick the cohort.
+    """Score every active customer and choose the cohort.
 
     Parameters
     ----------
-    trained
-        None: the rules rung (RFM), over ``horizon_days`` and ``active_within_days``; a model brings its own.
+    lake : Lake
+        Customer data.
+    trained : TrainedChurn or None
+        None scores by rules (RFM) with ``horizon_days`` and ``active_within_days``; a model brings its own.
+    policy : Policy
+        Thresholds of the tiers.
     as_of : datetime or None
-        None: the default of `Lake.as_of`.
+        Cutoff; by default that of `Lake.as_of`.
     tier : str
-        The lowest tier of the cohort: ``medium`` takes high and medium.
+        Lowest tier of the cohort: ``medium`` includes high and medium.
     top : int
-        How many of the cohort `Sweep.as_dict` lists.
+        Number of customers that `Sweep.as_dict` lists.
 
     Raises
     ------
     TooLittleData
-        Where nobody was active.
+        If no customer was active.
     """
     started = perf_counter()
     horizon = trained.horizon_days if trained else horizon_days

@@ -1,4 +1,4 @@
-"""Risk tiers: a churn probability becomes high, medium or low by the policy's thresholds."""
+"""Map churn probabilities to risk tiers by the policy's thresholds."""
 
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,14 @@ TIERS = ("high", "medium", "low")
 
 
 def tier_of(probability: float, policy: "Policy") -> str:
-    """The tier of one churn probability; a threshold belongs to the tier it opens."""
+    """Return the tier of one churn probability; a threshold belongs to the higher tier."""
     if probability >= policy.tiers.high:
         return "high"
     return "medium" if probability >= policy.tiers.medium else "low"
 
 
 def tiers_of(probabilities: "np.ndarray", policy: "Policy") -> "np.ndarray":
-    """The tier of each of (n,) churn probabilities, as an object array of names."""
+    """Return the tier of each of (n,) churn probabilities, as an object array of names."""
     import numpy as np
 
     high, medium = probabilities >= policy.tiers.high, probabilities >= policy.tiers.medium
