@@ -12,13 +12,13 @@ import numpy as np
 
 from retention.churn.model_features import purchase_history
 from retention.churn.snapshots import Snapshot, TrainingSet, waits
-from retention.value import intent
+from retention.value import purchase_intent
 
 if TYPE_CHECKING:
     from retention.churn.model import TrainedChurn
 
 HELD = "intent"  # its name among a model's parameters
-LEAST_DAYS = intent.HORIZONS[-1]  # of history: nobody has been seen for longer than the shop is old
+MIN_HISTORY_DAYS = purchase_intent.HORIZONS[-1]
 EARLY, MIDDLE, LATE = 0.1, 0.5, 0.9  # of those who order within 90 days, by when
 
 
@@ -59,8 +59,12 @@ def learn(lake: Any, training: TrainingSet, columns: tuple[str, ...]) -> dict[st
     for snapshot in training.snapshots:
         wait = waits(lake, snapshot.frame.customer_id, snapshot.cutoff, training.cutoff)
         followed = (training.cutoff - snapshot.cutoff) / timedelta(days=1)
-        past.append(intent.Past(snapshot.matrix(columns), _closed(snapshot), wait, followed))
-    return intent.fit(columns, past).as_dict()
+        past.append(
+            purchase_intent.IntentSample(
+                snapshot.matrix(columns), _closed(snapshot), wait, followed
+            )
+        )
+    return purchase_intent.fit(columns, past).as_dict()
 
 
 def targets(trained: "TrainedChurn | None", snapshot: Snapshot, *, history_days: float) -> Targets:
@@ -77,36 +81,39 @@ def targets(trained: "TrainedChurn | None", snapshot: Snapshot, *, history_days:
     history_days : float
         How long the shop's history is; below 90 days nothing is said.
     """
-    if history_days < LEAST_DAYS:
-        text = f"Purchase intent needs {LEAST_DAYS} days of history, and there are {int(history_days)}."
+    if history_days < MIN_HISTORY_DAYS:
+        text = f"Purchase intent needs {MIN_HISTORY_DAYS} days of history, and there are {int(history_days)}."
         return Targets({}, np.empty(0), np.empty(0), np.empty(0), text)
     hazards = closed = _closed(snapshot)
     held = trained.parameters.get(HELD) if trained else None
     if held:
-        model = intent.Intent.from_dict(held)
+        model = purchase_intent.Intent.from_dict(held)
         hazards = model.hazards(snapshot.matrix(model.columns), closed)
     if trained:
         known = (snapshot.frame.recency_days <= (trained.active_within_days or np.inf)).to_numpy()
-        level = intent.anchored(
+        level = purchase_intent.anchor(
             hazards, _silence(snapshot, hazards, trained), trained.predict(snapshot)
         )
         hazards = np.where(known[:, None], level, closed)
     return Targets(
-        {days: intent.within(hazards, days) for days in intent.HORIZONS},
-        intent.by_when(hazards, EARLY),
-        intent.by_when(hazards, MIDDLE),
-        intent.by_when(hazards, LATE),
+        {
+            days: purchase_intent.order_probability(hazards, days)
+            for days in purchase_intent.HORIZONS
+        },
+        purchase_intent.order_quantile(hazards, EARLY),
+        purchase_intent.order_quantile(hazards, MIDDLE),
+        purchase_intent.order_quantile(hazards, LATE),
     )
 
 
 def _silence(snapshot: Snapshot, hazards: np.ndarray, trained: "TrainedChurn") -> np.ndarray:
     """Logarithm of P(no order within the model's horizon) by the hazards, (n,); beyond their last day as the closed form goes on."""
     days = float(trained.horizon_days)
-    silent = intent.log_silence(hazards, min(days, LEAST_DAYS))
-    if days > LEAST_DAYS:
+    silent = purchase_intent.log_silence(hazards, min(days, MIN_HISTORY_DAYS))
+    if days > MIN_HISTORY_DAYS:
         history = purchase_history(snapshot.frame)
         later, sooner = (
-            snapshot.purchases.no_purchase(*history, end) for end in (days, LEAST_DAYS)
+            snapshot.purchases.no_purchase(*history, end) for end in (days, MIN_HISTORY_DAYS)
         )
         silent += np.log(np.maximum(later, 1e-300) / np.maximum(sooner, 1e-300))
     return silent
@@ -114,6 +121,6 @@ def _silence(snapshot: Snapshot, hazards: np.ndarray, trained: "TrainedChurn") -
 
 def _closed(snapshot: Snapshot) -> np.ndarray:
     x, t_x, age = purchase_history(snapshot.frame)
-    return intent.closed_form(
-        [snapshot.purchases.no_purchase(x, t_x, age, end) for end in intent.EDGES[1:]]
+    return purchase_intent.closed_form_hazards(
+        [snapshot.purchases.no_purchase(x, t_x, age, end) for end in purchase_intent.EDGES[1:]]
     )

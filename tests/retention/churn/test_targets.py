@@ -10,7 +10,7 @@ from retention.churn import targets
 from retention.churn.model import fit
 from retention.churn.score import population
 from retention.churn.snapshots import history, take, waits
-from retention.value import intent
+from retention.value import purchase_intent
 from tests import shop as tiny
 
 ARGS = {"horizon_days": 21, "active_within_days": 42}
@@ -88,14 +88,16 @@ def test_whoever_the_churn_model_never_saw_is_told_the_closed_forms(shop, cutoff
     everybody = population(shop.lake, cutoff, **{**ARGS, "active_within_days": None})
     lapsed = (everybody.frame.recency_days > ARGS["active_within_days"]).to_numpy()
     closed = targets._closed(everybody)
-    alone = intent.Intent.from_dict(trained.parameters[targets.HELD]).hazards(
+    alone = purchase_intent.Intent.from_dict(trained.parameters[targets.HELD]).hazards(
         everybody.matrix(trained.columns), closed
     )
     none = everybody.purchases.no_purchase(*targets.purchase_history(everybody.frame), 30.0)
     aims = targets.targets(trained, everybody, history_days=160)
     assert 0 < lapsed.sum() < len(lapsed)
     np.testing.assert_allclose(aims.within[30][lapsed], 1 - none[lapsed])
-    assert not np.allclose(aims.within[30][~lapsed], intent.within(alone, 30)[~lapsed])
+    assert not np.allclose(
+        aims.within[30][~lapsed], purchase_intent.order_probability(alone, 30)[~lapsed]
+    )
 
 
 def test_without_a_model_the_closed_form_speaks(shop, cutoff, trained):

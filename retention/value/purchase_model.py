@@ -1,7 +1,8 @@
-"""What every purchase model can answer, and how it is fitted: one small contract for BG/NBD, MBG/NBD and Pareto/NBD.
+"""Common interface and maximum-likelihood fit of the purchase models.
 
-All three say that a customer buys at a Gamma(r, α) rate until they stop for good; they differ in when one can stop. Of
-each customer they need x (repeat purchases), t_x (time from the first to the last) and T (time since the first).
+In BG/NBD, MBG/NBD and Pareto/NBD, customers buy at a Gamma(r, α) rate until they drop out for
+good. The models differ in when a customer can drop out. The data per customer are x (repeat
+purchases), t_x (time from the first to the last purchase) and T (time since the first).
 """
 
 from abc import ABC, abstractmethod
@@ -13,17 +14,17 @@ import numpy as np
 from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
-_PENALTY = 1e-4  # keeps the parameters finite where hardly anybody stops
-_BOUND = 12.0  # of a parameter's logarithm
+_PENALTY = 1e-4  # keeps the parameters finite when almost all customers stay
+_BOUND = 12.0  # largest absolute logarithm of a parameter
 
 
 class PurchaseModel(ABC):
-    """A fitted model; its unit of time is that of the data it was fitted on.
+    """A fitted purchase model, in the unit of time of its data.
 
     Parameters
     ----------
     r, alpha : float
-        Gamma of the purchase rate while a customer.
+        Shape and rate of the Gamma distribution of purchase rates.
     """
 
     __slots__ = ()
@@ -32,55 +33,78 @@ class PurchaseModel(ABC):
 
     @abstractmethod
     def log_likelihood(self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> np.ndarray:
-        """Log-likelihood of each customer, (n,)."""
+        """Return the log-likelihood of each customer, (n,)."""
 
     @abstractmethod
     def alive(self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> np.ndarray:
-        """P(still a customer), (n,). Never use its complement as churn risk: see `no_purchase`."""
+        """Return P(customer is still active), (n,).
+
+        The complement is not the churn risk: use `no_purchase` for that.
+        """
 
     @abstractmethod
     def expected(
         self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, horizon: float
     ) -> np.ndarray:
-        """E[purchases within ``horizon`` from now], (n,)."""
+        """Return E[purchases within ``horizon`` from now], (n,)."""
 
     def no_purchase(
         self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, horizon: float
     ) -> np.ndarray:
-        """P(no purchase within ``horizon`` from now), (n,).
+        """Return P(no purchase within ``horizon`` from now), (n,).
 
-        A customer of whom nothing is heard until T + t has the history (x, t_x, T + t), so the likelihood of that over
-        the likelihood of (x, t_x, T) is the probability; it needs no formula of its own.
+        Notes
+        -----
+        A customer without purchases until T + t has the history (x, t_x, T + t). The probability
+        is the likelihood of that history divided by the likelihood of (x, t_x, T).
         """
         x, t_x, age = (np.asarray(values, dtype=float) for values in (x, t_x, age))
         later = self.log_likelihood(x, t_x, age + horizon) - self.log_likelihood(x, t_x, age)
         return np.exp(np.minimum(later, 0.0))
 
     def rate_if_alive(self, x: np.ndarray, age: np.ndarray) -> np.ndarray:
-        """Posterior mean of the purchase rate while still a customer, (n,)."""
+        """Return the posterior mean purchase rate of active customers, (n,)."""
         return (self.r + np.asarray(x, dtype=float)) / (self.alpha + age)
 
     def wait_if_alive(self, x: np.ndarray, age: np.ndarray, share: float = 0.5) -> np.ndarray:
-        """By when a ``share`` of such customers, while they still are, has purchased again, (n,) from now."""
+        """Return the time until a share of such customers buys again, (n,).
+
+        Parameters
+        ----------
+        x, age : numpy.ndarray
+            (n,) repeat purchases and time since the first purchase.
+        share : float
+            Share of customers, given that all are still active; 0.5 gives the median wait.
+        """
         return (self.alpha + age) * np.expm1(
             -np.log1p(-share) / (self.r + np.asarray(x, dtype=float))
         )
 
     def parameters(self) -> dict[str, float]:
-        """Its parameters by name."""
+        """Return the parameters by name."""
         return asdict(self)  # type: ignore[call-overload]
 
 
 M = TypeVar("M", bound=PurchaseModel)
 
 
-def checked(x: Any, t_x: Any, age: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The histories as floats, each (n,).
+def validate_histories(x: Any, t_x: Any, age: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Convert purchase histories to floats and validate them.
+
+    Parameters
+    ----------
+    x, t_x, age : array-like
+        (n,) repeat purchases, time from the first to the last, and time since the first.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        The same, each (n,).
 
     Raises
     ------
     ValueError
-        Without a customer, with a negative count, or with a last purchase after now.
+        Without customers, with a negative count, or with a last purchase in the future.
     """
     x, t_x, age = (np.asarray(values, dtype=float) for values in (x, t_x, age))
     if not len(x) or (t_x > age + 1e-9).any() or (x < 0).any():
@@ -95,22 +119,24 @@ def maximum_likelihood(
     t_x: np.ndarray,
     age: np.ndarray,
 ) -> tuple[np.ndarray, float]:
-    """Parameters that make (n,) histories likeliest, and the unit of time they are in.
+    """Fit the parameters of a purchase model by maximum likelihood.
 
-    Equal customers are folded together and time is scaled to one mean age, so that any unit converges alike; the
-    parameters are searched by their logarithms (L-BFGS).
+    Equal histories are merged and time is scaled to a mean age of 1, so the unit does not affect
+    convergence. L-BFGS searches over the logarithms of the parameters.
 
     Parameters
     ----------
     make : callable
-        Parameters (in their order) → model.
+        Parameters in their order → model.
     start : tuple of float
-        Where to begin.
+        Initial parameters.
+    x, t_x, age : numpy.ndarray
+        (n,) histories, as `validate_histories` returns them.
 
     Returns
     -------
     parameters : numpy.ndarray
-        In the order of ``make``; those that are times are still in units of the mean age.
+        In the order of ``make``. Parameters that are times are in units of the mean age.
     unit : float
         The mean age.
     """
@@ -125,11 +151,11 @@ def maximum_likelihood(
         model = make(*np.exp(np.clip(logs, -_BOUND, _BOUND)))
         return -float(weights @ model.log_likelihood(*rows.T)) + penalty * float(logs @ logs)
 
-    with threadpool_limits(1):  # BLAS threads for four numbers only wait for each other
-        found = minimize(
+    with threadpool_limits(1):  # BLAS threads slow down a problem with four parameters
+        optimum = minimize(
             loss,
             np.log(start),
             method="L-BFGS-B",
             options={"maxiter": 300, "ftol": 1e-13, "gtol": 1e-8},
         )
-    return np.exp(np.clip(found.x, -_BOUND, _BOUND)), unit
+    return np.exp(np.clip(optimum.x, -_BOUND, _BOUND)), unit
