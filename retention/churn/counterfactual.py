@@ -166,7 +166,7 @@ def _hypothetical(
         built = built.assign(place=built.customer_id.astype(int)).sort_values(
             "place", ignore_index=True
         )
-        paced = quarters.counts(
+        paced = quarters.order_day_counts(
             history, customer.cutoff, built.customer_id, horizon_days=horizon_days
         )
     closed = by_bgnbd(customer.purchases, built, horizon_days) | by_states(customer.buying, *paced)

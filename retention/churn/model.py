@@ -116,7 +116,7 @@ class TrainedChurn:
         about = json.loads(held["about"])
         about["cutoff"] = datetime.fromisoformat(about["cutoff"])
         about["columns"] = tuple(about["columns"])
-        catalogue.check(about["columns"], version)
+        catalogue.check_features(about["columns"], version)
         return cls(model=held["model"], reference=held["reference"], version=version, **about)
 
 

@@ -35,12 +35,12 @@ def by_bgnbd(fitted: bgnbd.BgNbd, frame: pd.DataFrame, horizon_days: int) -> dic
 def by_states(
     fitted: hidden_markov.BuyingStates, counts: np.ndarray, begun: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What fitted buying states say of each customer, name → (n,), from `quarters.counts`; see `DERIVED`."""
+    """What fitted buying states say of each customer, name → (n,), from `quarters.order_day_counts`; see `DERIVED`."""
     now = fitted.now(counts, begun)
-    silent = np.clip(fitted.no_purchase(now, quarters.OF_HORIZON), 1e-4, 1 - 1e-4)
+    silent = np.clip(fitted.no_purchase(now, quarters.PER_HORIZON), 1e-4, 1 - 1e-4)
     return {
         "states_no_purchase": logit(silent),
-        "states_later": fitted.active(now, 2 * quarters.OF_HORIZON),
+        "states_later": fitted.active(now, 2 * quarters.PER_HORIZON),
     }
 
 

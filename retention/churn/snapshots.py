@@ -110,7 +110,7 @@ def take(
     )
     drawn = frame.iloc[sample]
     when = 2 * np.pi * cutoff.timetuple().tm_yday / 365.25
-    paced = quarters.counts(lake, cutoff, frame.customer_id, horizon_days=horizon_days)
+    paced = quarters.order_day_counts(lake, cutoff, frame.customer_id, horizon_days=horizon_days)
     buying = hidden_markov.fit(*paced)
     frame = frame.assign(
         **by_bgnbd(fitted, frame, horizon_days),

@@ -120,7 +120,7 @@ def usable(settings: Settings, row: ModelVersion) -> None:
     from retention.features import catalogue
 
     load(settings, row)
-    catalogue.check(row.features, row.version)
+    catalogue.check_features(row.features, row.version)
 
 
 def sealed(settings: Settings, row: ModelVersion) -> bool:
