@@ -7,7 +7,7 @@
 - Trees and forests: SHAP of the probability, brought to log-odds by the secant below. Its cost is leaves × depth² a
   customer, so of a large population the first customers get it and the others path attribution (Saabas 2014), which
   adds up as exactly.
-- Half the horizon and twice (`retention.churn.horizons`): the mean of the two, as of an ensemble.
+- Half the horizon and twice (`retention.churn.hazards`): the mean of the two, as of an ensemble.
 - Stretches of the horizon (`retention.churn.hazards`): each stretch as its kind, brought to the logarithm of its
   probability by a secant; these add up to that of churn, which is brought to log-odds.
 - Support-vector machine, neural network and whatever else there is: Shapley values of the groups of features, sampled

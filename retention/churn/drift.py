@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from retention.churn.snapshots import Snapshot
+    from retention.churn.model import TrainedChurn
+    from retention.churn.snapshots import Snapshot, TrainingSet
 
 MOVED = 0.25
 BINS = 10
@@ -37,6 +38,24 @@ def profile(values: np.ndarray) -> dict[str, Any]:
     steps = np.arange(1, BINS) / BINS
     edges = np.unique(np.quantile(known, steps)) if len(known) else np.empty(0)
     return {"edges": edges.tolist(), "counts": _counts(edges, values).tolist()}
+
+
+def reference_profiles(training: "TrainingSet", trained: "TrainedChurn") -> dict[str, Any]:
+    """Profiles (`retention.churn.drift.profile`) of each feature over the training window, and of the newest scores.
+
+    Returns
+    -------
+    dict
+        ``features``: name → profile; ``scores``: profile of the probabilities given to the newest snapshot.
+    """
+    # the season's move with the calendar, not with the customers
+    columns = [column for column in trained.columns if not column.startswith("season_")]
+    X = np.concatenate([snapshot.matrix(columns) for snapshot in training.snapshots])
+    features = {name: profile(X[:, place]) for place, name in enumerate(columns)}
+    return {
+        "features": features,
+        "scores": profile(np.asarray(trained.predict(training.newest))),
+    }
 
 
 def moved(before: Mapping[str, Any], values: np.ndarray) -> float:

@@ -25,8 +25,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
-from retention.churn.hazards import by_stretches
-from retention.churn.horizons import by_other_horizons
+from retention.churn.hazards import by_other_horizons, by_stretches
 from retention.churn.quadratic import Quadratic
 from retention.features import transforms
 from retention.progress import Progress, part, silent

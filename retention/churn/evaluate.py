@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from retention.churn import baselines
+from retention.churn.estimators import RFM_COLUMNS, signed_log
 from retention.churn.metrics import (
     brier_decomposition,
     ece_by_chance,
@@ -35,6 +38,9 @@ _CURVE = (
     (1 / 4, 0),
     (1 / 2, 0),
 )  # customers; snapshots, 0 for all
+
+
+BASELINE_COLUMNS = {"recency": ("recency_days",), "rfm_logistic": RFM_COLUMNS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +179,7 @@ def judged(
         "train": fitted - featured,
         "score": perf_counter() - fitted,
     }
-    return Judged(training, trained, test, said, baselines.probabilities(training, test), seconds)
+    return Judged(training, trained, test, said, baseline_probabilities(training, test), seconds)
 
 
 def _told(found: Sequence[Judged], segments: list[dict[str, Any]]) -> dict[str, Any]:
@@ -312,3 +318,23 @@ def _attributes(lake: Any, wanted: Sequence[str]) -> pd.DataFrame:
                 ).format(name=name, there=there)
             )
     return found
+
+
+def baseline_metrics(training: TrainingSet, test: Snapshot) -> dict[str, dict[str, float]]:
+    """Metrics of each baseline on the test snapshot."""
+    return {
+        name: metrics(test.labels, said)
+        for name, said in baseline_probabilities(training, test).items()
+    }
+
+
+def baseline_probabilities(training: TrainingSet, test: Snapshot) -> dict[str, np.ndarray]:
+    """P(churn), (n,), by each baseline; the learned ones learn from the same snapshots as the model."""
+    found = {}
+    for name, columns in BASELINE_COLUMNS.items():
+        X, y = training.stacked(columns)
+        model = make_pipeline(
+            FunctionTransformer(signed_log), StandardScaler(), LogisticRegression()
+        ).fit(np.nan_to_num(X), y)
+        found[name] = model.predict_proba(np.nan_to_num(test.matrix(columns)))[:, 1]
+    return {**found, "bg_nbd": test.frame.bg_no_purchase.to_numpy()}

@@ -11,10 +11,10 @@ customers and customers who fade away are the model's business, not the season's
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from retention.churn.forecast import coming, known_until
 from retention.value import bgnbd
 
 KNOWN_FROM = (
@@ -24,6 +24,15 @@ _WIDTH = 10.0  # days, of the smoothing
 _SPAN = 2 * np.sqrt(np.pi) * _WIDTH  # days that such a mean is worth
 _BLOCK = 28  # days, over which the season's strength is measured
 _MOST = 2.0  # log, of the clock's speed
+
+YEAR = 364  # whole weeks: the same day of the week
+_BIN = 14  # days that are counted together
+_SWINGS = (0.05, 0.15, 0.3, 0.6)  # logs: standard deviations that season and drift may have
+_SHARP = (12.0, 30.0)  # days within which a season is much the same: a feast, a time of the year
+_RETURNS = 0.95  # correlation of one year's season with the next one's
+_LASTS = 730.0  # days in which a level is forgotten by 1 - 1/e
+_NOISE = 0.05  # log; of a fortnight, beyond chance
+_MISSED = 5  # orders due, of which not one is no chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +129,8 @@ def _speeds(
     return speed, ahead, _faster(_speed(past[:until], expected[:until]), ahead)
 
 
-def _faster(speed: np.ndarray, coming: np.ndarray) -> float:
-    return float(np.log(coming.mean() / speed[-len(coming) :].mean()))
+def _faster(speed: np.ndarray, ahead: np.ndarray) -> float:
+    return float(np.log(ahead.mean() / speed[-len(ahead) :].mean()))
 
 
 def happened(trade: Trade, season: Season, plain: bgnbd.BgNbd) -> tuple[float, float]:
@@ -129,8 +138,8 @@ def happened(trade: Trade, season: Season, plain: bgnbd.BgNbd) -> tuple[float, f
     days = trade.days
     speed = _speed(trade.again, _expected(trade.first, plain))
     scale = season.clock[-1] / max(float(speed[:days].sum()), 1e-9)  # the clock's own unit
-    coming = speed[days:] * scale
-    return float(coming.sum()), _faster(np.diff(season.clock), coming)
+    ahead = speed[days:] * scale
+    return float(ahead.sum()), _faster(np.diff(season.clock), ahead)
 
 
 def _on(clock: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -174,3 +183,51 @@ def _smooth(daily: np.ndarray) -> np.ndarray:
     reach = int(4 * _WIDTH)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / _WIDTH) ** 2)
     return np.convolve(np.pad(daily, reach), kernel / kernel.sum(), "valid")
+
+
+def coming(seen: np.ndarray, due: np.ndarray, horizon_days: int) -> np.ndarray:
+    """The speed on each day of the horizon, (H,).
+
+    Parameters
+    ----------
+    seen, due : numpy.ndarray
+        (n,) repeat orders of each day up to now, and those that there would have been at a speed of 1.
+    """
+    bins = len(seen) // _BIN
+    had, was_due = (
+        one[len(one) - bins * _BIN :].reshape(bins, _BIN).sum(axis=1) for one in (seen, due)
+    )
+    told = ~_once_empty((had == 0) & (was_due > _MISSED))
+    had, was_due, at = had[told], was_due[told], _BIN * (np.arange(bins) - bins + 0.5)[told]
+    log_speed = np.log((had + 0.5) / (was_due + 0.5))
+    noise = np.diag(2 / (had + was_due + 1) + _NOISE**2)  # the variance of a count's logarithm
+    past, ahead = at[:, None] - at, np.arange(horizon_days)[:, None] + 0.5 - at
+    likely, means = [], []
+    for parts in product(_SHARP, _SWINGS, _SWINGS):
+        factor = np.linalg.cholesky(_alike(past, *parts) + noise)
+        said = np.linalg.solve(factor, log_speed)
+        likely.append(-said @ said / 2 - np.log(np.diag(factor)).sum())
+        means.append(_alike(ahead, *parts) @ np.linalg.solve(factor.T, said))
+    weights = np.exp(np.array(likely) - max(likely))
+    return np.exp(weights @ np.array(means) / weights.sum())
+
+
+def known_until(orders: np.ndarray) -> int:
+    """How many of (n,) days are known: what is after the newest order is not, unless the shop was closed a year before, too."""
+    end = int(np.flatnonzero(orders).max(initial=-1)) + 1
+    before = orders[max(end - YEAR, 0) : max(len(orders) - YEAR, 0)]
+    return len(orders) if len(before) == len(orders) - end and not before.any() else end
+
+
+def _once_empty(empty: np.ndarray) -> np.ndarray:
+    """Which of (bins,) empty fortnights were not empty a year before or after."""
+    year = YEAR // _BIN
+    apart = np.pad(empty, year)
+    return empty & ~(apart[: len(empty)] | apart[2 * year :])
+
+
+def _alike(apart: np.ndarray, sharp: float, season: float, drift: float) -> np.ndarray:
+    """Covariance of the logarithms of speeds so many days apart."""
+    days = np.abs(apart)
+    turn = 2 * (YEAR / (2 * np.pi * sharp) * np.sin(np.pi * days / YEAR)) ** 2
+    return season**2 * np.exp(-turn) * _RETURNS ** (days / YEAR) + drift**2 * np.exp(-days / _LASTS)

@@ -3,7 +3,7 @@
 Intervals are half-open: features see ``occurred_at < cutoff``, the label is ``[cutoff, cutoff + horizon)``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -442,3 +442,29 @@ def origins(cutoff: datetime, history_days: float, horizon_days: int) -> list[da
 def _nobody(cutoff: datetime, active_within_days: int | None) -> str:
     within = "ever" if active_within_days is None else f"in the {active_within_days} days"
     return f"Nobody ordered {within} before {cutoff:%Y-%m-%d}; choose a later cutoff or a longer --active-within."
+
+
+def exclude_doubted_labels(
+    training: TrainingSet, marked: Collection[tuple[str, datetime]]
+) -> TrainingSet:
+    """The training set without doubted labels: those whose window holds the moment that was called wrong.
+
+    Choosing, calibration and judging keep every customer: what is judged must not be chosen by opinion.
+    """
+    if not marked:
+        return training
+    doubted = {
+        one.cutoff: _doubted_rows(one, marked, training.horizon_days) for one in training.snapshots
+    }
+    return replace(
+        training, doubted={moment: rows for moment, rows in doubted.items() if rows.any()}, fits={}
+    )
+
+
+def _doubted_rows(
+    snapshot: Snapshot, marked: Collection[tuple[str, datetime]], horizon_days: int
+) -> np.ndarray:
+    """(n,) whether a customer's label at this snapshot was called wrong."""
+    end = snapshot.cutoff + timedelta(days=horizon_days)
+    gone = {customer for customer, as_of in marked if snapshot.cutoff <= as_of < end}
+    return snapshot.frame.customer_id.isin(gone).to_numpy()

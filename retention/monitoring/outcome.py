@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention.churn import TrainedChurn
-from retention.churn.baselines import baselines
+from retention.churn.evaluate import baseline_metrics
 from retention.churn.metrics import metrics
 from retention.churn.snapshots import Snapshot, TrainingSet, take
 from retention.churn.uncertainty import Interval, log_loss_of, paired
@@ -128,4 +128,4 @@ def _baselines(lake: Any, test: Snapshot, row: ModelVersion) -> dict[str, dict[s
     training = TrainingSet(
         test.cutoff, row.horizon_days, row.active_within_days, 0.0, (earlier,), ()
     )
-    return baselines(training, test)
+    return baseline_metrics(training, test)

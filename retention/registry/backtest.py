@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retention.churn.baselines import baselines
 from retention.churn.estimators import SIMPLE
+from retention.churn.evaluate import baseline_metrics
 from retention.churn.metrics import metrics, reliability
 from retention.churn.model import TrainedChurn, fit
 from retention.churn.segments import by_segment
@@ -213,7 +213,14 @@ def _origins(
             break
         said, unseen = _of_champion(champion, trained, test, before)
         found.append(
-            Origin(test, test.churned, asked.predict(test), baselines(before, test), said, unseen)
+            Origin(
+                test,
+                test.churned,
+                asked.predict(test),
+                baseline_metrics(before, test),
+                said,
+                unseen,
+            )
         )
     return tuple(found)
 

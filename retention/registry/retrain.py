@@ -71,13 +71,11 @@ def churn(
         See `retention.churn.train`.
     """
     from retention.churn import targets
-    from retention.churn.doubted_labels import without
     from retention.churn.model import fit
     from retention.churn.segments import attributes_of
-    from retention.churn.snapshots import history
+    from retention.churn.snapshots import exclude_doubted_labels, history
     from retention.churn.tuning import Budget
     from retention.registry.backtest import judge
-    from retention.registry.reference import reference
 
     training = history(
         lake,
@@ -86,7 +84,7 @@ def churn(
         active_within_days=asked.active_within_days,
         progress=part(progress, 0, 3),
     )
-    kept = without(training, asked.doubted)
+    kept = exclude_doubted_labels(training, asked.doubted)
     budget = (
         Budget(asked.tune_seconds, asked.tune_fits)
         if asked.tune_seconds or asked.tune_fits

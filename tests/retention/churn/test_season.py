@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from retention.churn import evaluate, forecast, season
+from retention.churn import evaluate, season
 from retention.churn.model_selection import stand
 from retention.churn.snapshots import take
 from retention.value import bgnbd
@@ -83,26 +83,26 @@ def test_a_shop_that_rests_half_of_each_year_rests_again(low):
     days = np.arange(606)  # the 607th would be its 61st day of rest
     due = 100 * np.ones(606)
     seen = due * np.where(days % 364 < 182, 2 - low, low)
-    assert forecast.known_until(seen) == 606
-    assert forecast.coming(seen, due, 28).mean() < 0.1
+    assert season.known_until(seen) == 606
+    assert season.coming(seen, due, 28).mean() < 0.1
 
 
 def test_trade_that_has_collapsed_is_no_gap():
     due = 100 * np.ones(560)
-    assert forecast.coming(due * np.where(np.arange(560) < 500, 1, 0.05), due, 28).mean() < 0.15
+    assert season.coming(due * np.where(np.arange(560) < 500, 1, 0.05), due, 28).mean() < 0.15
 
 
 def test_a_feast_of_three_weeks_is_foretold():
     days = np.arange(528) - 514  # the next one is in the middle of the horizon
     speed = 5 ** np.exp(-(((days + 182) % 364 - 182) ** 2) / (2 * 10**2))
     due = 50 * np.ones(500)
-    ahead = forecast.coming(due * speed[:500], due, 28)
+    ahead = season.coming(due * speed[:500], due, 28)
     assert np.log(ahead.mean() / speed[500:].mean()) == pytest.approx(0, abs=0.25)
 
 
 def test_the_oftener_a_season_was_seen_the_more_of_it_is_foretold():
     days = np.arange(1000)
-    speed = np.exp(0.4 * np.sin(2 * np.pi * days / forecast.YEAR))
+    speed = np.exp(0.4 * np.sin(2 * np.pi * days / season.YEAR))
     once, twice = (season.swing(_trade(now, speed[:now]), 90, PLAIN) for now in (500, 864))
     came = np.log(speed[864:954].mean() / speed[774:864].mean())
     assert came < twice < once < 0
