@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retention.churn.model import TrainedChurn
-from retention.churn.model_features import by_bgnbd, by_states, purchase_history
+from retention.churn.model_features import bgnbd_features, buying_state_features, purchase_history
 from retention.churn.snapshots import Snapshot
 from retention.features import NAMES, build, quarters
 from retention.lake.lake import naive
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TIERS = ("low", "medium", "high")
-MOMENTS = 24  # moments of one order that are tried
-MOST_ORDERS = 4
-SOONER = 3  # days
+MAX_SINGLE_TRIALS = 24  # moments of one order that are tried
+MAX_ORDERS = 4
+SOONER_DAYS = 3  # days
 NOON = 0.5  # days: "20 days ago" is tried in the middle of that day
 _EVENTS, _TREATMENTS = "hypothetical_events", "hypothetical_treatments"
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class HypotheticalOrders:
     """Orders added at these ages (days before the moment); with what chance the customer then leaves, and the tier."""
 
     ages: tuple[float, ...]
@@ -99,13 +99,13 @@ def counterfactuals(
     if now == TIERS[0]:
         return []
     silence, horizon = float(customer.frame.recency_days[0]), trained.horizon_days
-    days = np.unique(np.linspace(0, np.ceil(silence) - 1, MOMENTS).round().astype(int))
+    days = np.unique(np.linspace(0, np.ceil(silence) - 1, MAX_SINGLE_TRIALS).round().astype(int))
     single = [(float(day) + (NOON if day else 1e-3),) for day in days if day + NOON < silence]
-    many = [tuple(horizon * (np.arange(n) + NOON) / n) for n in range(2, MOST_ORDERS + 1)]
-    tried = _tried(trained, lake, customer, [*single, *many], tier_of)
+    many = [tuple(horizon * (np.arange(n) + NOON) / n) for n in range(2, MAX_ORDERS + 1)]
+    tried = _score_changes(trained, lake, customer, [*single, *many], tier_of)
     found: list[Counterfactual] = []
     for place in range(TIERS.index(now) - 1, -1, -1):
-        best = _smallest(
+        best = _smallest_change(
             tried[: len(single)], tried[len(single) :], TIERS[: place + 1], silence, horizon
         )
         if best and (not found or found[-1].tier != best.tier):
@@ -113,8 +113,12 @@ def counterfactuals(
     return found
 
 
-def _smallest(
-    single: list[Change], many: list[Change], wanted: tuple[str, ...], silence: float, horizon: int
+def _smallest_change(
+    single: list[HypotheticalOrders],
+    many: list[HypotheticalOrders],
+    wanted: tuple[str, ...],
+    silence: float,
+    horizon: int,
 ) -> Counterfactual | None:
     """One order, as long ago as it may be (any later one must do as well), else the fewest orders."""
     enough = None
@@ -125,7 +129,7 @@ def _smallest(
     if enough:
         day = int(enough.ages[0])
         return Counterfactual(
-            enough.tier, 1, day, enough.churn_probability, day <= silence - SOONER
+            enough.tier, 1, day, enough.churn_probability, day <= silence - SOONER_DAYS
         )
     for change in many:
         if change.tier in wanted:
@@ -133,24 +137,25 @@ def _smallest(
     return None
 
 
-def _tried(
+def _score_changes(
     trained: TrainedChurn,
     lake: Any,
     customer: Snapshot,
     changes: list[tuple[float, ...]],
     tier_of: Callable[[float], str],
-) -> list[Change]:
+) -> list[HypotheticalOrders]:
     if not changes:
         return []
-    frame = _hypothetical(lake, customer, changes, trained.horizon_days)
+    frame = _hypothetical_features(lake, customer, changes, trained.horizon_days)
     X = frame[list(trained.columns)].to_numpy(dtype=float, na_value=np.nan)
     chance = trained.probability(X)
     return [
-        Change(ages, float(p), tier_of(float(p))) for ages, p in zip(changes, chance, strict=True)
+        HypotheticalOrders(ages, float(p), tier_of(float(p)))
+        for ages, p in zip(changes, chance, strict=True)
     ]
 
 
-def _hypothetical(
+def _hypothetical_features(
     lake: Any, customer: Snapshot, changes: list[tuple[float, ...]], horizon_days: int
 ) -> "pd.DataFrame":
     """The features of the customer after each change, one row a change.
@@ -159,7 +164,7 @@ def _hypothetical(
     change shows which features those are.
     """
     own = customer.frame.iloc[0]
-    with _History(lake, str(own.customer_id), customer.cutoff, [(), *changes]) as history:
+    with _HypotheticalLake(lake, str(own.customer_id), customer.cutoff, [(), *changes]) as history:
         built = build(
             history, customer.cutoff, horizon_days=horizon_days, active_within_days=None
         ).execute()
@@ -169,23 +174,27 @@ def _hypothetical(
         paced = quarters.order_day_counts(
             history, customer.cutoff, built.customer_id, horizon_days=horizon_days
         )
-    closed = by_bgnbd(customer.purchases, built, horizon_days) | by_states(customer.buying, *paced)
+    closed = bgnbd_features(customer.purchases, built, horizon_days) | buying_state_features(
+        customer.buying, *paced
+    )
     if customer.season is not None:
         closed["season_no_purchase"] = customer.season.no_purchase(*purchase_history(built))
     built = built.assign(**closed)
     copied = built.iloc[0]
     for name in customer.frame.columns:
         made_of_history = name in NAMES or name in closed
-        if name != "customer_id" and not (made_of_history and _same(copied.get(name), own[name])):
+        if name != "customer_id" and not (
+            made_of_history and _is_equal(copied.get(name), own[name])
+        ):
             built[name] = own[name]
     return built.iloc[1:].reset_index(drop=True)
 
 
-def _same(one: Any, other: Any) -> bool:
+def _is_equal(one: Any, other: Any) -> bool:
     return bool(np.isclose(float(one), float(other), rtol=1e-6, atol=1e-6, equal_nan=True))
 
 
-class _History:
+class _HypotheticalLake:
     """A lake in which there are only copies of one customer, called 0, 1, …, each with orders of its own added."""
 
     def __init__(
@@ -194,7 +203,7 @@ class _History:
         self.lake, self.zone = lake, lake.zone
         self._customer, self._cutoff, self._changes = literal(customer_id), cutoff, changes
 
-    def __enter__(self) -> "_History":
+    def __enter__(self) -> "_HypotheticalLake":
         events = self.lake.table("events", before=self._cutoff).get_name()
         sent = self.lake.table("treatments", before=self._cutoff).get_name()
         mine, copies = (

@@ -25,19 +25,19 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
-from retention.churn.hazards import by_other_horizons, by_stretches
+from retention.churn.hazards import fit_other_horizons, fit_survival
 from retention.churn.quadratic import Quadratic
 from retention.features import transforms
 from retention.progress import Progress, part, silent
 
 PRODUCTS = "quadratic"  # of every two features
 HORIZONS = "horizons"  # the same, asked of half the horizon and of twice
-BY_STRETCHES = (
+SURVIVAL_MEMBERS = (
     "logistic",
     PRODUCTS,
     "boosting",
 )  # learn when a customer came back, where that is known
-ENSEMBLE = (*BY_STRETCHES, HORIZONS)
+ENSEMBLE = (*SURVIVAL_MEMBERS, HORIZONS)
 CLOSED_FORM, RFM = "bg_nbd", "rfm_logistic"
 SEASONAL, BG_LOGISTIC = (
     "bg_season",
@@ -45,12 +45,17 @@ SEASONAL, BG_LOGISTIC = (
 )  # BG/NBD on the shop's clock; its log-odds and RFM
 SIMPLE = (CLOSED_FORM, SEASONAL, RFM, BG_LOGISTIC)
 STACKED = (SEASONAL, BG_LOGISTIC, "logistic", "boosting")
-CLOSED = {CLOSED_FORM: ("bg_no_purchase",), SEASONAL: ("season_no_purchase", "bg_no_purchase")}
+CLOSED_FORM_COLUMNS = {
+    CLOSED_FORM: ("bg_no_purchase",),
+    SEASONAL: ("season_no_purchase", "bg_no_purchase"),
+}
 RFM_COLUMNS = ("recency_days", "orders_all", "basket_mean")
-SMALL = 100_000  # rows
-FAR = 4.0  # standard deviations
-MANY = 20_000  # rows, from which logistic regression needs no firmer hand; below, the penalty grows
-_PRIOR = 100.0  # customers' worth of belief that all members of a stack are equally good
+SINGLE_THREAD_ROWS = 100_000  # rows
+MAX_DEVIATION = 4.0  # standard deviations
+FULL_STRENGTH_ROWS = (
+    20_000  # rows, from which logistic regression needs no firmer hand; below, the penalty grows
+)
+_PRIOR_CUSTOMERS = 100.0  # customers' worth of belief that all members of a stack are equally good
 
 
 class LogOdds(ClassifierMixin, BaseEstimator):
@@ -82,9 +87,11 @@ class LogOdds(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """(n, 2): P(stays), P(churns)."""
-        with _calm(len(X)):
+        with _thread_limit(len(X)):
             mean = np.average(
-                [churn(member, X) for member in self.members], axis=0, weights=self.weights
+                [churn_probability(member, X) for member in self.members],
+                axis=0,
+                weights=self.weights,
             )
         return np.column_stack([1 - mean, mean])
 
@@ -114,7 +121,7 @@ class ClosedForm(ClassifierMixin, BaseEstimator):
         return np.column_stack([1 - churn, churn])
 
 
-def churn(member: BaseEstimator, X: np.ndarray) -> np.ndarray:
+def churn_probability(member: BaseEstimator, X: np.ndarray) -> np.ndarray:
     """P(churn) of one fitted member, (n,)."""
     if hasattr(member, "predict_proba"):
         return member.predict_proba(X)[:, 1]
@@ -131,7 +138,7 @@ def odds_first(X: np.ndarray) -> np.ndarray:
     return np.column_stack([logit(np.clip(X[:, 0], 1e-4, 1 - 1e-4)), signed_log(X[:, 1:])])
 
 
-def blend(probabilities: np.ndarray, y: np.ndarray, rounds: int = 200) -> np.ndarray:
+def blend_weights(probabilities: np.ndarray, y: np.ndarray, rounds: int = 200) -> np.ndarray:
     """Weights of a mixture that make the labels likeliest (expectation maximisation), drawn towards equal ones.
 
     Parameters
@@ -150,7 +157,7 @@ def blend(probabilities: np.ndarray, y: np.ndarray, rounds: int = 200) -> np.nda
     weights = np.full(len(likelihood), 1 / len(likelihood))
     for _ in range(rounds):
         share = weights[:, None] * likelihood
-        weights = (share / share.sum(axis=0)).sum(axis=1) + _PRIOR / len(weights)
+        weights = (share / share.sum(axis=0)).sum(axis=1) + _PRIOR_CUSTOMERS / len(weights)
         weights /= weights.sum()
     kept = np.where(weights < 0.02, 0.0, weights)
     return kept / kept.sum()
@@ -162,8 +169,8 @@ def signed_log(X: np.ndarray) -> np.ndarray:
 
 
 def bounded(Z: np.ndarray) -> np.ndarray:
-    """Standard deviations cut off at `FAR`: what hardly anybody had in training must not decide alone later."""
-    return np.clip(Z, -FAR, FAR)
+    """Standard deviations cut off at `MAX_DEVIATION`: what hardly anybody had in training must not decide alone later."""
+    return np.clip(Z, -MAX_DEVIATION, MAX_DEVIATION)
 
 
 def _scaled() -> list[BaseEstimator]:
@@ -178,23 +185,31 @@ def _scaled() -> list[BaseEstimator]:
 def _logistic(
     X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> Pipeline:
-    chosen = {"C": float(np.clip(0.03 * len(y) / MANY, 0.003, 0.03)), "max_iter": 2000, **settings}
+    chosen = {
+        "C": float(np.clip(0.03 * len(y) / FULL_STRENGTH_ROWS, 0.003, 0.03)),
+        "max_iter": 2000,
+        **settings,
+    }
     return make_pipeline(*_scaled(), LogisticRegression(**chosen)).fit(X, y)
 
 
 def _quadratic(
     X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> Pipeline:
-    chosen = {"C": float(np.clip(0.003 * len(y) / MANY, 0.0003, 0.003)), "gamma": 0.005, **settings}
+    chosen = {
+        "C": float(np.clip(0.003 * len(y) / FULL_STRENGTH_ROWS, 0.0003, 0.003)),
+        "gamma": 0.005,
+        **settings,
+    }
     return make_pipeline(*_scaled(), Quadratic(random_state=seed, **chosen)).fit(X, y)
 
 
-def _few(places: Sequence[int], made: Callable[[np.ndarray], np.ndarray]) -> Pipeline:
+def _small_logistic(places: Sequence[int], made: Callable[[np.ndarray], np.ndarray]) -> Pipeline:
     taken = FunctionTransformer(take_columns, kw_args={"places": list(places)})
     return make_pipeline(taken, FunctionTransformer(made), StandardScaler(), LogisticRegression())
 
 
-def _places(wanted: Sequence[str], columns: Sequence[str]) -> list[int]:
+def _column_indices(wanted: Sequence[str], columns: Sequence[str]) -> list[int]:
     """Where the wanted columns are; the first column where there is none."""
     return [list(columns).index(one) for one in wanted if one in columns] or [0]
 
@@ -202,32 +217,32 @@ def _places(wanted: Sequence[str], columns: Sequence[str]) -> list[int]:
 def _tree(
     X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> BaseEstimator:
-    chosen = {"max_depth": 7, "min_samples_leaf": _leaf(len(y), 100), **settings}
+    chosen = {"max_depth": 7, "min_samples_leaf": _leaf_size(len(y), 100), **settings}
     return DecisionTreeClassifier(random_state=seed, **chosen).fit(X, y)
 
 
 def _forest(
     X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> BaseEstimator:
-    chosen = {"min_samples_leaf": _leaf(len(y), 12), "max_features": 0.2, **settings}
+    chosen = {"min_samples_leaf": _leaf_size(len(y), 12), "max_features": 0.2, **settings}
     share = min(
         0.4, 20_000 / len(y)
     )  # of the rows for each tree: neighbouring snapshots are much alike
     model = RandomForestClassifier(
         n_estimators=0, max_samples=share, n_jobs=2, warm_start=True, random_state=seed, **chosen
     )
-    _in_pieces(model, "n_estimators", 100, 10, X, y, progress)
+    _fit_in_steps(model, "n_estimators", 100, 10, X, y, progress)
     return model.set_params(n_jobs=1)  # several threads would add the trees up in any order
 
 
 def _extra_trees(
     X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> BaseEstimator:
-    chosen = {"min_samples_leaf": _leaf(len(y), 12), "max_features": 0.25, **settings}
+    chosen = {"min_samples_leaf": _leaf_size(len(y), 12), "max_features": 0.25, **settings}
     model = ExtraTreesClassifier(
         n_estimators=0, n_jobs=2, warm_start=True, random_state=seed, **chosen
     )
-    _in_pieces(model, "n_estimators", 60, 10, X, y, progress)
+    _fit_in_steps(model, "n_estimators", 60, 10, X, y, progress)
     return model.set_params(n_jobs=1)
 
 
@@ -239,16 +254,16 @@ def _boosting(
         "max_leaf_nodes": 12,
         "l2_regularization": 5,
         "max_features": 0.3,
-        "min_samples_leaf": _leaf(len(y), 60),
+        "min_samples_leaf": _leaf_size(len(y), 60),
         **settings,
     }
     model = HistGradientBoostingClassifier(
         max_iter=0, early_stopping=False, warm_start=True, random_state=seed, **chosen
     )
-    return _in_pieces(model, "max_iter", 120, 20, X, y, progress)
+    return _fit_in_steps(model, "max_iter", 120, 20, X, y, progress)
 
 
-def _in_pieces(
+def _fit_in_steps(
     model: BaseEstimator,
     size: str,
     most: int,
@@ -285,12 +300,12 @@ def _neural(
     return Pipeline([*scaled.steps, ("network", network)])
 
 
-def _calm(rows: int) -> threadpool_limits:
+def _thread_limit(rows: int) -> threadpool_limits:
     """One OpenMP thread for small data: spinning threads gain nothing there and fight with the other processes."""
-    return threadpool_limits(1 if rows < SMALL else None)
+    return threadpool_limits(1 if rows < SINGLE_THREAD_ROWS else None)
 
 
-def _leaf(rows: int, wanted: int) -> int:
+def _leaf_size(rows: int, wanted: int) -> int:
     """Leaves as large as wanted, but at least fifty of them where there are few rows."""
     return max(1, min(wanted, rows // 50))
 
@@ -310,12 +325,12 @@ _FITS: dict[str, Fit] = {
 ESTIMATORS = (*_FITS, "ensemble", "stacked", CLOSED_FORM, SEASONAL, RFM, BG_LOGISTIC)
 
 
-def parts(name: str) -> tuple[str, ...]:
+def members_of(name: str) -> tuple[str, ...]:
     """The members that an estimator is made of."""
     return {"ensemble": ENSEMBLE, "stacked": STACKED}.get(name, (name,))
 
 
-def stackable(members: Sequence[str]) -> tuple[str, ...]:
+def stack_members(members: Sequence[str]) -> tuple[str, ...]:
     """Those of some members that a stack is made of: what knows more than RFM, and the season where it is known.
 
     There a third learned member would outvote the closed forms that know it; other horizons are in the ensemble's mean only.
@@ -329,20 +344,20 @@ def fit_member(
     X: np.ndarray,
     y: np.ndarray,
     *,
-    waited: np.ndarray | None = None,
-    followed: np.ndarray | None = None,
+    return_times: np.ndarray | None = None,
+    observed_horizons: np.ndarray | None = None,
     columns: Sequence[str] = (),
     seed: int = 0,
     progress: Progress = silent,
     settings: Mapping[str, Any] | None = None,
 ) -> BaseEstimator:
-    """Fit one member, of `parts`.
+    """Fit one member, of `members_of`.
 
     Parameters
     ----------
-    waited : numpy.ndarray, optional
-        (n,) time until each customer came back, in horizons; infinite for who had not when they were followed no more.
-    followed : numpy.ndarray, optional
+    return_times : numpy.ndarray, optional
+        (n,) time until each customer came back, in horizons; infinite for who had not when they were observed_horizons no more.
+    observed_horizons : numpy.ndarray, optional
         (n,) for how many horizons they were; one without it.
     columns : sequence of str
         (k,) names of the features.
@@ -350,14 +365,16 @@ def fit_member(
         They replace its own.
     """
     progress(0, 1, f"Fitting: {name}")
-    with _calm(len(y)):
-        if name in CLOSED:
-            return ClosedForm(_places(CLOSED[name], columns)[0]).fit(X, y)
+    with _thread_limit(len(y)):
+        if name in CLOSED_FORM_COLUMNS:
+            return ClosedForm(_column_indices(CLOSED_FORM_COLUMNS[name], columns)[0]).fit(X, y)
         if name == RFM:
-            return _few(_places(RFM_COLUMNS, columns), signed_log).fit(X, y)
+            return _small_logistic(_column_indices(RFM_COLUMNS, columns), signed_log).fit(X, y)
         if name == BG_LOGISTIC:
-            closed = _places(CLOSED[SEASONAL], columns)[:1]
-            return _few([*closed, *_places(RFM_COLUMNS, columns)], odds_first).fit(X, y)
+            closed = _column_indices(CLOSED_FORM_COLUMNS[SEASONAL], columns)[:1]
+            return _small_logistic(
+                [*closed, *_column_indices(RFM_COLUMNS, columns)], odds_first
+            ).fit(X, y)
 
         def whole(X: np.ndarray, y: np.ndarray, progress: Progress) -> BaseEstimator:
             # what nobody has in this stretch tells nothing, and some cannot stand it
@@ -365,11 +382,11 @@ def fit_member(
             return _FITS[name](known, y, seed, progress, settings or {})
 
         found = None
-        if waited is not None and name in BY_STRETCHES:
-            found = by_stretches(whole, X, waited, progress)
-        if waited is not None and name == HORIZONS:
-            seen = np.ones(len(y)) if followed is None else followed
-            others = by_other_horizons(whole, X, y, waited, seen, progress)
+        if return_times is not None and name in SURVIVAL_MEMBERS:
+            found = fit_survival(whole, X, return_times, progress)
+        if return_times is not None and name == HORIZONS:
+            seen = np.ones(len(y)) if observed_horizons is None else observed_horizons
+            others = fit_other_horizons(whole, X, y, return_times, seen, progress)
             found = LogOdds(others) if others else None
         return whole(X, y, progress) if found is None else found
 
@@ -396,10 +413,10 @@ def fit(
     columns : sequence of str
         (k,) names of the features; the closed form and RFM find theirs by them, and take the first column without.
     """
-    names = parts(name)
+    names = members_of(name)
     weights = None
     if name == "stacked":
-        learned = _stack(names, X, y, columns, seed, part(progress, 0, 2))
+        learned = _stack_weights(names, X, y, columns, seed, part(progress, 0, 2))
         names = tuple(one for one, weight in zip(names, learned, strict=True) if weight)
         weights = [float(weight) for weight in learned if weight]
         progress = part(progress, 1, 2)
@@ -412,7 +429,7 @@ def fit(
     return LogOdds(members, weights)
 
 
-def _stack(
+def _stack_weights(
     names: Sequence[str],
     X: np.ndarray,
     y: np.ndarray,
@@ -426,5 +443,5 @@ def _stack(
     for number, one in enumerate(names):
         inner = part(progress, number, len(names))
         member = fit_member(one, X[~held], y[~held], columns=columns, seed=seed, progress=inner)
-        told.append(churn(member, X[held]))
-    return blend(np.array(told), y[held])
+        told.append(churn_probability(member, X[held]))
+    return blend_weights(np.array(told), y[held])

@@ -21,9 +21,9 @@ from retention.churn.metrics import (
     reliability,
 )
 from retention.churn.model import TrainedChurn, fit
-from retention.churn.segments import attributes_of, by_segment
-from retention.churn.snapshots import Snapshot, TrainingSet, history, take
-from retention.churn.uncertainty import intervals, log_loss_of, paired
+from retention.churn.segments import by_segment, customer_attributes
+from retention.churn.snapshots import Snapshot, TrainingSet, build_training_set, take_snapshot
+from retention.churn.uncertainty import log_losses, metric_intervals, paired_interval
 from retention.errors import BadInput, TooLittleData
 from retention.lake.coverage import judgeable
 from retention.progress import Progress, part, silent
@@ -44,7 +44,7 @@ BASELINE_COLUMNS = {"recency": ("recency_days",), "rfm_logistic": RFM_COLUMNS}
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Evaluation:
     """A model trained before a moment, and what it and the baselines said of the customers who were active there."""
 
     training: TrainingSet
@@ -112,11 +112,11 @@ def evaluate(
         Too few customers, or only one class.
     """
     judgeable(lake, cutoff, horizon_days)
-    attributes = _attributes(lake, by)
+    attributes = _requested_attributes(lake, by)
     moments = [cutoff - timedelta(days=horizon_days * number) for number in range(origins)]
     steps = origins + curve
     found = [
-        judged(
+        evaluate_at(
             lake,
             moment,
             horizon_days=horizon_days,
@@ -127,7 +127,7 @@ def evaluate(
         )
         for number, moment in enumerate(moments)
     ]
-    told = _told(found, by_segment(*_pooled(found), attributes, tiers=tiers))
+    told = _report(found, by_segment(*_pooled(found), attributes, tiers=tiers))
     if curve:
         told["learning_curve"] = learning_curve(
             found[0], model=model, seed=seed, progress=part(progress, origins, steps)
@@ -135,7 +135,7 @@ def evaluate(
     return told
 
 
-def judged(
+def evaluate_at(
     lake: Any,
     cutoff: datetime,
     *,
@@ -144,7 +144,7 @@ def judged(
     model: str = "auto",
     seed: int = 0,
     progress: Progress = silent,
-) -> Judged:
+) -> Evaluation:
     """Train before the cutoff and score at it.
 
     Raises
@@ -153,7 +153,7 @@ def judged(
         See `evaluate`.
     """
     started = perf_counter()
-    training = history(
+    training = build_training_set(
         lake,
         cutoff=cutoff,
         horizon_days=horizon_days,
@@ -163,7 +163,9 @@ def judged(
     featured = perf_counter()
     trained = fit(training, model=model, seed=seed, progress=part(progress, 1, 2))
     fitted = perf_counter()
-    test = take(lake, cutoff, horizon_days=horizon_days, active_within_days=active_within_days)
+    test = take_snapshot(
+        lake, cutoff, horizon_days=horizon_days, active_within_days=active_within_days
+    )
     labels = test.churned
     if labels is None or not len(labels) or not 0 < labels.sum() < len(labels):
         raise TooLittleData(
@@ -179,10 +181,12 @@ def judged(
         "train": fitted - featured,
         "score": perf_counter() - fitted,
     }
-    return Judged(training, trained, test, said, baseline_probabilities(training, test), seconds)
+    return Evaluation(
+        training, trained, test, said, baseline_probabilities(training, test), seconds
+    )
 
 
-def _told(found: Sequence[Judged], segments: list[dict[str, Any]]) -> dict[str, Any]:
+def _report(found: Sequence[Evaluation], segments: list[dict[str, Any]]) -> dict[str, Any]:
     newest = found[0]
     trained, labels, said = newest.trained, newest.test.labels, newest.said
     told = {
@@ -198,8 +202,10 @@ def _told(found: Sequence[Judged], segments: list[dict[str, Any]]) -> dict[str, 
         "ece_by_chance": ece_by_chance(said),
         "brier_decomposition": brier_decomposition(labels, said),
         "lift_curve": lift_curve(labels, said),
-        "intervals": intervals(metrics, [(_ids(one), one.test.labels, one.said) for one in found]),
-        "against": _against(found),
+        "intervals": metric_intervals(
+            metrics, [(_ids(one), one.test.labels, one.said) for one in found]
+        ),
+        "against": _baseline_differences(found),
         "segments": segments,
     }
     if len(found) > 1:
@@ -215,17 +221,16 @@ def _told(found: Sequence[Judged], segments: list[dict[str, Any]]) -> dict[str, 
     return told
 
 
-def _against(found: Sequence[Judged]) -> dict[str, dict[str, float]]:
+def _baseline_differences(found: Sequence[Evaluation]) -> dict[str, dict[str, float]]:
     """Log-loss less that of each baseline, on the same customers, with its interval; below 0 the model is better."""
     customers = np.concatenate([_ids(one) for one in found])
     told = {}
     for name in found[0].baselines:
         gaps = [
-            log_loss_of(one.test.labels, one.said)
-            - log_loss_of(one.test.labels, one.baselines[name])
+            log_losses(one.test.labels, one.said) - log_losses(one.test.labels, one.baselines[name])
             for one in found
         ]
-        interval = paired(np.concatenate(gaps), customers)
+        interval = paired_interval(np.concatenate(gaps), customers)
         told[name] = {"log_loss": interval.mean, "low": interval.low, "high": interval.high}
     return told
 
@@ -241,7 +246,7 @@ def _summary(told: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
     }
 
 
-def _pooled(found: Sequence[Judged]) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+def _pooled(found: Sequence[Evaluation]) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     return (
         pd.concat([one.test.frame for one in found], ignore_index=True),
         np.concatenate([one.test.labels for one in found]),
@@ -249,12 +254,12 @@ def _pooled(found: Sequence[Judged]) -> tuple[pd.DataFrame, np.ndarray, np.ndarr
     )
 
 
-def _ids(one: Judged) -> np.ndarray:
+def _ids(one: Evaluation) -> np.ndarray:
     return one.test.frame.customer_id.astype(str).to_numpy(dtype=object)
 
 
 def learning_curve(
-    one: Judged, *, model: str, seed: int, progress: Progress = silent
+    one: Evaluation, *, model: str, seed: int, progress: Progress = silent
 ) -> list[dict[str, Any]]:
     """How log-loss falls with more customers and more snapshots to learn from, on the same test.
 
@@ -270,7 +275,8 @@ def learning_curve(
     points = []
     for place, (share, number) in enumerate(sorted(wanted)):
         kept = tuple(
-            snapshot.rows(_share(snapshot) < share) for snapshot in one.training.snapshots[:number]
+            snapshot.rows(_hash_share(snapshot) < share)
+            for snapshot in one.training.snapshots[:number]
         )
         try:
             trained = fit(
@@ -295,11 +301,11 @@ def learning_curve(
     return points
 
 
-def _share(snapshot: Snapshot) -> np.ndarray:
+def _hash_share(snapshot: Snapshot) -> np.ndarray:
     return snapshot.hashed / np.float64(2**64)
 
 
-def _attributes(lake: Any, wanted: Sequence[str]) -> pd.DataFrame:
+def _requested_attributes(lake: Any, wanted: Sequence[str]) -> pd.DataFrame:
     """The attributes to tell apart, indexed by customer id.
 
     Raises
@@ -307,10 +313,10 @@ def _attributes(lake: Any, wanted: Sequence[str]) -> pd.DataFrame:
     BadInput
         Naming the attribute and those that there are.
     """
-    found = attributes_of(lake, wanted)
+    found = customer_attributes(lake, wanted)
     for name in wanted:
         if name not in found.columns:
-            there = ", ".join(attributes_of(lake).columns) or "none"
+            there = ", ".join(customer_attributes(lake).columns) or "none"
             raise BadInput(
                 gettext(
                     "--by {name}: no customer has an attribute of that name; with few different "

@@ -11,8 +11,8 @@ import pandas as pd
 from retention.churn.counterfactual import Counterfactual, counterfactuals
 from retention.churn.lime import SecondOpinion, second_opinion
 from retention.churn.model import TrainedChurn
-from retention.churn.score import population, told, weights_of, worth
-from retention.churn.targets import Targets, targets
+from retention.churn.score import exact_first_weights, expected_spend, population, score_table
+from retention.churn.targets import Targets, predict_targets
 from retention.progress import Progress, part, silent
 
 
@@ -64,8 +64,8 @@ def explain(
         return None
     row = int(places[0])
     customer = people.rows(np.arange(len(people.frame)) == row)
-    value = worth(customer, trained.horizon_days)
-    weight = weights_of(trained, customer, value, part(progress, 1, 4))
+    value = expected_spend(customer, trained.horizon_days)
+    weight = exact_first_weights(trained, customer, value, part(progress, 1, 4))
     progress(2, 4, "Trying what would have made the difference")
     changes = counterfactuals(trained, lake, people, row, tier_of=tier_of)
     second = None
@@ -75,16 +75,16 @@ def explain(
         others = people.matrix(trained.columns)[active.to_numpy()]
         second = second_opinion(trained, customer.matrix(trained.columns)[0], others)
     return Explanation(
-        told(trained, customer, value, weight).iloc[0],
+        score_table(trained, customer, value, weight).iloc[0],
         {group: float(one[0]) for group, one in weight.items()},
         tuple(changes),
         second,
-        targets(trained, customer, history_days=float(people.frame.tenure_days.max())),
-        _beyond(trained, float(customer.frame.recency_days.iloc[0])),
+        predict_targets(trained, customer, history_days=float(people.frame.tenure_days.max())),
+        _silence_note(trained, float(customer.frame.recency_days.iloc[0])),
     )
 
 
-def _beyond(trained: TrainedChurn, silent_days: float) -> str:
+def _silence_note(trained: TrainedChurn, silent_days: float) -> str:
     """What a score is worth for somebody who has been silent for longer than anybody the model has learned from."""
     if silent_days <= (trained.active_within_days or np.inf):
         return ""

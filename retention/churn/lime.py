@@ -15,12 +15,12 @@ from threadpoolctl import threadpool_limits
 
 from retention.churn.estimators import signed_log
 from retention.churn.model import TrainedChurn
-from retention.churn.reasons import calibration_slope, fitted, groups_of
+from retention.churn.reasons import calibration_slope, groups_of, uncalibrated
 
 SAMPLES = 2000
-WIDTH = 0.75  # × √features: the kernel's width, as in the paper's own code
-CHANGED = 0.5  # the chance that a group is another customer's
-TOP = 3
+KERNEL_WIDTH = 0.75  # × √features: the kernel's width, as in the paper's own code
+CHANGE_PROBABILITY = 0.5  # the chance that a group is another customer's
+TOP_GROUPS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +31,24 @@ class SecondOpinion:
     fidelity: float
 
     def agreement(self, first: Mapping[str, float]) -> float:
-        """The share of the `TOP` heaviest groups that both opinions have."""
-        return len(set(heaviest(self.weights)) & set(heaviest(first))) / TOP
+        """The share of the `TOP_GROUPS` heaviest groups that both opinions have."""
+        return len(set(top_groups(self.weights)) & set(top_groups(first))) / TOP_GROUPS
 
     def as_dict(self, first: Mapping[str, float]) -> dict[str, Any]:
         """For the job's result: the heaviest groups, the fidelity, and the agreement with the first opinion."""
         return {
             "reasons": [
                 {"feature": group, "weight": round(self.weights[group], 3)}
-                for group in heaviest(self.weights)
+                for group in top_groups(self.weights)
             ],
             "fidelity": round(self.fidelity, 3),
             "agreement": round(self.agreement(first), 3),
         }
 
 
-def heaviest(weights: Mapping[str, float]) -> list[str]:
-    """The `TOP` groups by the size of their weight, the largest first."""
-    return sorted(weights, key=lambda group: (-abs(weights[group]), group))[:TOP]
+def top_groups(weights: Mapping[str, float]) -> list[str]:
+    """The `TOP_GROUPS` groups by the size of their weight, the largest first."""
+    return sorted(weights, key=lambda group: (-abs(weights[group]), group))[:TOP_GROUPS]
 
 
 def second_opinion(
@@ -68,11 +68,11 @@ def second_opinion(
     rows = np.broadcast_to(x, (SAMPLES, len(x))).copy()
     donors = others[rng.integers(len(others), size=SAMPLES)]
     for places in groups.values():
-        changed = np.ix_(np.flatnonzero(rng.random(SAMPLES) < CHANGED), np.array(places))
+        changed = np.ix_(np.flatnonzero(rng.random(SAMPLES) < CHANGE_PROBABILITY), np.array(places))
         rows[changed] = donors[changed]
-    margin = fitted(trained.model).decision_function(rows)
+    margin = uncalibrated(trained.model).decision_function(rows)
     scaled, here = _scaled(rows, others, x)
-    near = np.exp(-((scaled - here) ** 2).sum(axis=1) / (WIDTH**2 * scaled.shape[1]))
+    near = np.exp(-((scaled - here) ** 2).sum(axis=1) / (KERNEL_WIDTH**2 * scaled.shape[1]))
     near = near / near.sum() if near.sum() > 0 else np.full(SAMPLES, 1 / SAMPLES)
     with threadpool_limits(1):  # so small a system is solved before threads have met
         line = Ridge(alpha=1.0 / SAMPLES).fit(scaled, margin, sample_weight=near)

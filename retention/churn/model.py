@@ -12,8 +12,8 @@ import skops.io
 from sklearn.base import BaseEstimator
 
 from retention.churn import calibration, estimators, rolling, tuning
-from retention.churn.model_selection import Rung, stand
-from retention.churn.snapshots import Snapshot, TrainingSet, history
+from retention.churn.model_selection import CandidateSet, select_candidates
+from retention.churn.snapshots import Snapshot, TrainingSet, build_training_set
 from retention.errors import BadInput, TooLittleData
 from retention.features import catalogue
 from retention.progress import Progress, part, silent
@@ -66,7 +66,7 @@ class TrainedChurn:
 
     @property
     def members(self) -> tuple[tuple[float, BaseEstimator], ...]:
-        """The fitted members and their weights, whose mean is calibrated; `estimators.churn` reads one of them."""
+        """The fitted members and their weights, whose mean is calibrated; `estimators.churn_probability` reads one of them."""
         held = (
             self.model.estimator if isinstance(self.model, calibration.Calibrated) else self.model
         )
@@ -87,7 +87,7 @@ class TrainedChurn:
         """A skops artefact; nothing in it is code."""
         about = {
             key: value
-            for key, value in asdict(_shallow(self)).items()
+            for key, value in asdict(_without_arrays(self)).items()
             if key not in ("model", "reference", "version")
         }
         about["cutoff"] = self.cutoff.isoformat()
@@ -120,7 +120,7 @@ class TrainedChurn:
         return cls(model=held["model"], reference=held["reference"], version=version, **about)
 
 
-def _shallow(trained: TrainedChurn) -> TrainedChurn:
+def _without_arrays(trained: TrainedChurn) -> TrainedChurn:
     """Without the parts that `asdict` would copy deeply."""
     return replace(trained, model=None, reference=np.empty(0))
 
@@ -155,7 +155,7 @@ def train(
     TooLittleData
         Too few customers, or only one class to learn from.
     """
-    training = history(
+    training = build_training_set(
         lake,
         cutoff=cutoff,
         horizon_days=horizon_days,
@@ -174,68 +174,81 @@ def fit(
     progress: Progress = silent,
 ) -> TrainedChurn:
     """Choose, calibrate and fit on snapshots already taken; see `train`. ``tune`` searches the members' settings first."""
-    rung = stand(training)
+    rung = select_candidates(training)
     X, y = training.stacked(training.columns)
-    _two_classes(y, training)
-    members = rung.members if model == "auto" else estimators.parts(model)
-    searched: list[tuning.Tuned] = []
+    _require_both_classes(y, training)
+    members = rung.members if model == "auto" else estimators.members_of(model)
+    searched: list[tuning.TuningResult] = []
     if tune is not None:
         searched = tuning.tune(training, members, tune, seed=seed, progress=part(progress, 0, 2))
         training = replace(
             training, settings={one.estimator: one.settings for one in searched if one.settings}
         )
         progress = part(progress, 1, 2)
-    told = rolling.out_of_time(training, members, seed=seed, progress=part(progress, 0, 2))
+    told = rolling.out_of_time_predictions(
+        training, members, seed=seed, progress=part(progress, 0, 2)
+    )
     choices = [
-        rolling.judge(name, told)
+        rolling.evaluate_candidate(name, told)
         for name in (rung.candidates if model == "auto" else (model,))
         if told
     ]
     if choices:
-        chosen = rolling.choose(choices)
+        chosen = rolling.choose_candidate(choices)
     else:
-        chosen = _unjudged(training, rung, model, y, seed, part(progress, 0, 2))
+        chosen = _choose_unvalidated(training, rung, model, y, seed, part(progress, 0, 2))
     labels = [one.labels for one in told]
-    calibrated, method = calibration.learn([chosen.mean(one) for one in told], labels)
-    calibrated.estimator = _assembled(chosen, training, seed, part(progress, 1, 2))
+    calibrated, method = calibration.fit_calibration([chosen.mean(one) for one in told], labels)
+    calibrated.estimator = _fit_chosen(chosen, training, seed, part(progress, 1, 2))
     return TrainedChurn(
         model=calibrated,
         estimator=chosen.name,
         columns=training.columns,
-        reference=reference(X),
+        reference=median_customer(X),
         cutoff=training.cutoff,
         horizon_days=training.horizon_days,
         active_within_days=training.active_within_days,
-        rung=_why(rung, model, choices, _origins(training, told), chosen),
+        rung=_why(rung, model, choices, _origins_text(training, told), chosen),
         train_rows=len(y),
         seed=seed,
-        calibration=_how(training, method, told) + _coming(training),
+        calibration=_calibration_note(training, method, told) + _season_note(training),
         parameters=_parameters(training, y, choices, searched),
     )
 
 
-def _unjudged(
-    training: TrainingSet, rung: Rung, model: str, y: np.ndarray, seed: int, progress: Progress
-) -> rolling.Choice:
+def _choose_unvalidated(
+    training: TrainingSet,
+    rung: CandidateSet,
+    model: str,
+    y: np.ndarray,
+    seed: int,
+    progress: Progress,
+) -> rolling.EvaluatedCandidate:
     """Where nothing can be judged: who is not worse than a closed form, with an equal say; the rung's first where hardly anything was learned.
 
     They err in different ways when customers age, and their mean less than any of them; who does best at a moment that was
     learned says nothing of that. But who even there knows less than BG/NBD, which has learned from nobody's return, has found
     nothing. Products of features rank worse when customers age (docs/accuracy.md).
     """
-    if model == "auto" and min(y.sum(), len(y) - y.sum()) >= calibration.CHURNERS:
+    if model == "auto" and min(y.sum(), len(y) - y.sum()) >= calibration.MIN_CHURNERS:
         members = tuple(
             name for name in rung.members if name not in (estimators.PRODUCTS, estimators.HORIZONS)
         )
-        flattered = rolling.across_customers(training, members, seed=seed, progress=progress)
-        kept = members if flattered is None else rolling.not_worse(members, flattered)
-        return rolling.Choice("stacked", kept, None, float("nan"))
+        flattered = rolling.cross_customer_predictions(
+            training, members, seed=seed, progress=progress
+        )
+        kept = (
+            members
+            if flattered is None
+            else rolling.not_worse_than_closed_forms(members, flattered)
+        )
+        return rolling.EvaluatedCandidate("stacked", kept, None, float("nan"))
     name = rung.candidates[0] if model == "auto" else model
-    return rolling.Choice(name, estimators.parts(name), None, float("nan"))
+    return rolling.EvaluatedCandidate(name, estimators.members_of(name), None, float("nan"))
 
 
-def _assembled(
-    chosen: rolling.Choice, training: TrainingSet, seed: int, progress: Progress
+def _fit_chosen(
+    chosen: rolling.EvaluatedCandidate, training: TrainingSet, seed: int, progress: Progress
 ) -> estimators.LogOdds:
     """The chosen members, fitted on everything."""
     weights = chosen.weights or [1 / len(chosen.members)] * len(chosen.members)
@@ -244,13 +257,17 @@ def _assembled(
     for number, (name, _) in enumerate(used):
         inner = part(progress, number, len(used))
         members.append(
-            rolling.fitted(training, training.snapshots, name, seed=seed, progress=inner)
+            rolling.fit_cached(training, training.snapshots, name, seed=seed, progress=inner)
         )
     return estimators.LogOdds(members, [weight for _, weight in used])
 
 
 def _why(
-    rung: Rung, model: str, choices: Sequence[rolling.Choice], origins: str, chosen: rolling.Choice
+    rung: CandidateSet,
+    model: str,
+    choices: Sequence[rolling.EvaluatedCandidate],
+    origins: str,
+    chosen: rolling.EvaluatedCandidate,
 ) -> str:
     """On which rung the data stands, and why this estimator."""
     if model != "auto":
@@ -267,21 +284,23 @@ def _why(
     tie = (
         ""
         if chosen is ranked[0]
-        else f" {ranked[0].name} alone is not better by {100 * rolling.TIE:.0f} %, so {chosen.name} it is."
+        else f" {ranked[0].name} alone is not better by {100 * rolling.BLEND_TOLERANCE:.0f} %, so {chosen.name} it is."
     )
     return f"{rung.text} Chosen by log-loss on {origins}: {said}.{tie}"
 
 
-def _how(training: TrainingSet, method: str, told: Sequence[rolling.Told]) -> str:
+def _calibration_note(
+    training: TrainingSet, method: str, told: Sequence[rolling.OriginPredictions]
+) -> str:
     if not told:
         return "none: there is no later snapshot to learn it on"
     customers = sum(len(one.labels) for one in told)
-    return f"{method}, on {customers:,} customers at {_origins(training, told)}"
+    return f"{method}, on {customers:,} customers at {_origins_text(training, told)}"
 
 
-def _coming(training: TrainingSet) -> str:
+def _season_note(training: TrainingSet) -> str:
     """How the season ahead moves the base rate."""
-    if not training.season:
+    if not training.has_season:
         return "; no season is known before 13 months"
     percent = 100 * np.expm1(training.swing)
     return (
@@ -290,7 +309,7 @@ def _coming(training: TrainingSet) -> str:
     )
 
 
-def _origins(training: TrainingSet, told: Sequence[rolling.Told]) -> str:
+def _origins_text(training: TrainingSet, told: Sequence[rolling.OriginPredictions]) -> str:
     dates = [training.day(one.snapshot.cutoff) for one in told]
     return (
         f"{len(told)} rolling origins ({', '.join(dates)})"
@@ -302,8 +321,8 @@ def _origins(training: TrainingSet, told: Sequence[rolling.Told]) -> str:
 def _parameters(
     training: TrainingSet,
     y: np.ndarray,
-    choices: Sequence[rolling.Choice],
-    searched: Sequence[tuning.Tuned],
+    choices: Sequence[rolling.EvaluatedCandidate],
+    searched: Sequence[tuning.TuningResult],
 ) -> dict[str, Any]:
     return {
         "settings": {name: dict(settings) for name, settings in training.settings.items()},
@@ -322,13 +341,13 @@ def _parameters(
     }
 
 
-def reference(X: np.ndarray) -> np.ndarray:
+def median_customer(X: np.ndarray) -> np.ndarray:
     """The median customer, (k,); 0 for a feature nobody has."""
     empty = np.isnan(X).all(axis=0)
     return np.where(empty, 0.0, np.nanmedian(np.where(empty, 0.0, X), axis=0))
 
 
-def _two_classes(y: np.ndarray, training: TrainingSet) -> None:
+def _require_both_classes(y: np.ndarray, training: TrainingSet) -> None:
     if 0 < y.sum() < len(y):
         return
     every = "churned" if y.sum() else "came back"

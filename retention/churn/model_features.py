@@ -8,21 +8,23 @@ from retention.features import FEATURES, quarters
 from retention.features.catalogue import DERIVED
 from retention.value import bgnbd, hidden_markov
 
-SEASON = tuple(feature.name for feature in DERIVED if feature.name.startswith("season_"))
-AS_IT_WAS = {
+SEASON_FEATURES = tuple(feature.name for feature in DERIVED if feature.name.startswith("season_"))
+OBSERVED_SEASON = {
     "season_ahead": "season_now",
     "season_no_purchase": "season_no_purchase_now",
 }  # what learning is told
-BY_BGNBD = tuple(feature.name for feature in DERIVED if feature.name.startswith("bg_"))
+BGNBD_FEATURES = tuple(feature.name for feature in DERIVED if feature.name.startswith("bg_"))
 GROUP_OF = {feature.name: feature.group for feature in (*FEATURES, *DERIVED)}
 MEANING = {feature.name: feature.meaning for feature in (*FEATURES, *DERIVED)}
 
 
-def by_bgnbd(fitted: bgnbd.BgNbd, frame: pd.DataFrame, horizon_days: int) -> dict[str, np.ndarray]:
+def bgnbd_features(
+    fitted: bgnbd.BgNbd, frame: pd.DataFrame, horizon_days: int
+) -> dict[str, np.ndarray]:
     """What a fitted BG/NBD says of each customer, name → (n,); see `DERIVED`."""
     x, t_x, age = purchase_history(frame)
     if not len(frame):
-        return dict.fromkeys((*BY_BGNBD, "recency_share"), np.empty(0))
+        return dict.fromkeys((*BGNBD_FEATURES, "recency_share"), np.empty(0))
     return {
         "bg_no_purchase": fitted.no_purchase(x, t_x, age, horizon_days),
         "bg_alive": fitted.alive(x, t_x, age),
@@ -32,7 +34,7 @@ def by_bgnbd(fitted: bgnbd.BgNbd, frame: pd.DataFrame, horizon_days: int) -> dic
     }
 
 
-def by_states(
+def buying_state_features(
     fitted: hidden_markov.BuyingStates, counts: np.ndarray, begun: np.ndarray
 ) -> dict[str, np.ndarray]:
     """What fitted buying states say of each customer, name → (n,), from `quarters.order_day_counts`; see `DERIVED`."""

@@ -16,22 +16,22 @@ from scipy.special import expit, logit
 from sklearn.base import BaseEstimator
 
 from retention.churn.calibration import Calibrated
-from retention.churn.contributions import LEAF_ROWS, Additive, contributions
+from retention.churn.contributions import MAX_LEAF_ROWS, AdditiveExplanation, contributions
 from retention.churn.model import TrainedChurn
 from retention.churn.model_features import GROUP_OF
 from retention.progress import Progress, silent
 from retention.templating import count, percent
 
-SEASON = "season"  # the group of features of it
-MOST = 3  # reasons a customer
-LEAST_SEASON = 0.05  # of the speed of repeat orders; what is less is not told as one
-LEAST = 0.02  # of log-odds; less is noise
-ROWS = 4096  # customers at a time: bounds memory, and a cancelled job stops soon
-AROUND = 2.0  # log-odds on both sides of the base, over which the calibration's slope is taken
+SEASON_GROUP = "season"  # the group of features of it
+MAX_REASONS = 3  # reasons a customer
+MIN_SEASON_EFFECT = 0.05  # of the speed of repeat orders; what is less is not told as one
+MIN_WEIGHT = 0.02  # of log-odds; less is noise
+CHUNK_ROWS = 4096  # customers at a time: bounds memory, and a cancelled job stops soon
+SLOPE_RANGE = 2.0  # log-odds on both sides of the base, over which the calibration's slope is taken
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class GroupWeights:
     """Each group's weight in log-odds, group → (n,); positive raises the risk.
 
     ``methods`` says how they were found, ``error`` their mean standard error (0 where they are exact).
@@ -50,31 +50,37 @@ def groups_of(columns: tuple[str, ...]) -> dict[str, list[int]]:
     return groups
 
 
-def weigh(trained: TrainedChurn, X: np.ndarray, *, progress: Progress = silent) -> Weights:
+def group_weights(
+    trained: TrainedChurn, X: np.ndarray, *, progress: Progress = silent
+) -> GroupWeights:
     """The weights of (n, k) features. Where the exact ones cost too much for all, the first rows get them."""
     groups = groups_of(trained.columns)
     places, slope = list(groups.values()), calibration_slope(trained.model)
-    found: list[Additive] = []
-    for start in range(0, len(X), ROWS):
+    found: list[AdditiveExplanation] = []
+    for start in range(0, len(X), CHUNK_ROWS):
         progress(start, len(X), "Finding the reasons")
-        rows, exact = X[start : start + ROWS], LEAF_ROWS if start == 0 else 0
+        rows, exact = X[start : start + CHUNK_ROWS], MAX_LEAF_ROWS if start == 0 else 0
         found.append(
-            contributions(fitted(trained.model), rows, trained.reference, places, leaf_rows=exact)
+            contributions(
+                uncalibrated(trained.model), rows, trained.reference, places, leaf_rows=exact
+            )
         )
     phi = np.concatenate([one.phi for one in found]) if found else np.zeros(X.shape)
     by_group = {group: slope * phi[:, where].sum(axis=1) for group, where in groups.items()}
     methods = tuple(dict.fromkeys(method for one in found for method in one.methods))
-    return Weights(by_group, methods, slope * float(np.mean([one.error for one in found] or [0.0])))
+    return GroupWeights(
+        by_group, methods, slope * float(np.mean([one.error for one in found] or [0.0]))
+    )
 
 
-def weights(
+def weights_by_group(
     trained: TrainedChurn, X: np.ndarray, *, progress: Progress = silent
 ) -> dict[str, np.ndarray]:
     """Each group's weight in log-odds for (n, k) features: group → (n,); positive raises the risk."""
-    return weigh(trained, X, progress=progress).by_group
+    return group_weights(trained, X, progress=progress).by_group
 
 
-def fitted(model: BaseEstimator) -> BaseEstimator:
+def uncalibrated(model: BaseEstimator) -> BaseEstimator:
     """The fitted model below its calibration."""
     return model.estimator if isinstance(model, Calibrated) else model
 
@@ -83,8 +89,10 @@ def calibration_slope(model: BaseEstimator) -> float:
     """Calibrated log-odds for each of the margin, around even odds' neighbourhood; 1 without a calibration."""
     if not isinstance(model, Calibrated):
         return 1.0
-    ends = np.clip(model.map(expit(np.array([-AROUND, AROUND]))), 1e-3, 1 - 1e-3)
-    slope = model.slope if model.steps is None else float(np.diff(logit(ends))[0] / (2 * AROUND))
+    ends = np.clip(model.map(expit(np.array([-SLOPE_RANGE, SLOPE_RANGE]))), 1e-3, 1 - 1e-3)
+    slope = (
+        model.slope if model.steps is None else float(np.diff(logit(ends))[0] / (2 * SLOPE_RANGE))
+    )
     return slope if slope > 0 else 1.0
 
 
@@ -107,17 +115,23 @@ def reasons(
     order = np.argsort(-table, axis=1, kind="stable")
     told = []
     for number, row in enumerate(frame.to_dict("records")):
-        heaviest = [place for place in order[number][:MOST] if table[number, place] >= LEAST]
+        heaviest = [
+            place for place in order[number][:MAX_REASONS] if table[number, place] >= MIN_WEIGHT
+        ]
         if not heaviest:  # nothing speaks for churn: say what speaks against it
             heaviest = [
-                place for place in order[number][::-1][:MOST] if table[number, place] <= -LEAST
+                place
+                for place in order[number][::-1][:MAX_REASONS]
+                if table[number, place] <= -MIN_WEIGHT
             ]
-        heaviest.sort(key=lambda place: names[place] == SEASON)
+        heaviest.sort(key=lambda place: names[place] == SEASON_GROUP)
         told.append(
             [
                 {
                     "feature": names[place],
-                    "text": _told(names[place], row, typical, table[number, place], horizon_days),
+                    "text": _reason_text(
+                        names[place], row, typical, table[number, place], horizon_days
+                    ),
                     "weight": round(float(table[number, place]), 3),
                 }
                 for place in heaviest
@@ -148,7 +162,7 @@ class Amount:
         return self.sentence.format(what, **days) + beside
 
 
-def _told(
+def _reason_text(
     group: str,
     row: Mapping[str, Any],
     typical: Mapping[str, float],
@@ -156,7 +170,7 @@ def _told(
     horizon_days: int,
 ) -> str:
     """The sentence of a group; of several amounts the one that shows most why it weighs: fewer orders, more risk."""
-    if group == SEASON:
+    if group == SEASON_GROUP:
         return _season(row, weight, horizon_days)
     if group in _TEXTS:
         return _TEXTS[group](row, horizon_days)
@@ -178,7 +192,7 @@ def _every(gap: float) -> str:
     return "every day" if gap < 1.5 else f"every {count(gap, 'day')}"
 
 
-def silence(row: Mapping[str, Any], horizon_days: int) -> str:
+def silence_text(row: Mapping[str, Any], horizon_days: int) -> str:
     """``no order for 31 days, usually every 6 days``."""
     usual, days = row["gap_median"], row["recency_days"]
     if np.isnan(usual):
@@ -237,14 +251,14 @@ def _opinion(row: Mapping[str, Any], horizon_days: int) -> str:
 def _season(row: Mapping[str, Any], weight: float, horizon_days: int) -> str:
     """By how much repeat orders come slower or faster, where that is why: it is foretold of the shop, for everybody."""
     faster = np.expm1(row["season_ahead"])
-    if abs(faster) < LEAST_SEASON or (faster < 0) != (weight > 0):
+    if abs(faster) < MIN_SEASON_EFFECT or (faster < 0) != (weight > 0):
         return "the time of the year"
     how = "slower" if faster < 0 else "faster"
     return f"the time of the year: repeat orders come {percent(abs(faster))} {how} than in the {horizon_days} days before"
 
 
 _TEXTS: dict[str, Callable[[Mapping[str, Any], int], str]] = {
-    "recency": silence,
+    "recency": silence_text,
     "rhythm": _rhythm,
     "trend": _trend,
     "spend": _spend,
@@ -270,4 +284,4 @@ _AMOUNTS: dict[str, tuple[Amount, ...]] = {
         Amount("emails_1h", count, "e-mail", "{} opened or clicked in the last {one} days"),
     ),
 }
-GROUPS = frozenset({*_TEXTS, *_AMOUNTS, SEASON})
+GROUPS = frozenset({*_TEXTS, *_AMOUNTS, SEASON_GROUP})

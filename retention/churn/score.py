@@ -9,13 +9,13 @@ import pandas as pd
 
 from retention.churn.model import TrainedChurn
 from retention.churn.model_features import purchase_history
-from retention.churn.reasons import SEASON, reasons, weights
-from retention.churn.snapshots import Snapshot, take
+from retention.churn.reasons import SEASON_GROUP, reasons, weights_by_group
+from retention.churn.snapshots import Snapshot, take_snapshot
 from retention.errors import TooLittleData
 from retention.progress import Progress, part, silent
 from retention.text import gettext
 
-FORESEEN_DAYS = 3650
+MAX_FORECAST_DAYS = 3650
 COLUMNS = ("customer_id", "churn_probability", "reasons", "expected_value", "next_order_at")
 
 
@@ -42,25 +42,27 @@ def score(
     progress(0, 10, f"Features as of {lake.local(as_of):%d %b %Y}")
     active = trained.active_within_days if customer_ids is None else None
     snapshot = population(lake, as_of, horizon_days=trained.horizon_days, active_within_days=active)
-    value = worth(snapshot, trained.horizon_days)
+    value = expected_spend(snapshot, trained.horizon_days)
     if customer_ids is not None:
         keep = snapshot.frame.customer_id.isin(list(customer_ids)).to_numpy()
         snapshot, value = snapshot.rows(keep), value[keep]
-    return told(trained, snapshot, value, weights_of(trained, snapshot, value, progress))
+    return score_table(
+        trained, snapshot, value, exact_first_weights(trained, snapshot, value, progress)
+    )
 
 
-def weights_of(
+def exact_first_weights(
     trained: TrainedChurn, snapshot: Snapshot, value: np.ndarray, progress: Progress = silent
 ) -> dict[str, np.ndarray]:
     """Each group's weight for each customer; where not all can be exact, those with most at stake are."""
     X = snapshot.matrix(trained.columns)
     dearest = np.argsort(-trained.probability(X) * value, kind="stable")
-    found = weights(trained, X[dearest], progress=part(progress, 1, 3))
+    found = weights_by_group(trained, X[dearest], progress=part(progress, 1, 3))
     back = np.argsort(dearest)
     return {group: one[back] for group, one in found.items()}
 
 
-def told(
+def score_table(
     trained: TrainedChurn, snapshot: Snapshot, value: np.ndarray, weight: dict[str, np.ndarray]
 ) -> pd.DataFrame:
     """The columns of `COLUMNS` for these customers, their reasons in words.
@@ -69,7 +71,7 @@ def told(
     """
     typical = dict(zip(trained.columns, trained.reference, strict=True))
     if snapshot.season is None:
-        weight = {group: one for group, one in weight.items() if group != SEASON}
+        weight = {group: one for group, one in weight.items() if group != SEASON_GROUP}
     return pd.DataFrame(
         {
             "customer_id": snapshot.frame.customer_id,
@@ -87,7 +89,7 @@ def population(
     lake: Any, as_of: datetime, *, horizon_days: int, active_within_days: int | None
 ) -> Snapshot:
     """Who is there to be scored; raises `TooLittleData` where nobody is."""
-    snapshot = take(
+    snapshot = take_snapshot(
         lake,
         as_of,
         horizon_days=horizon_days,
@@ -109,7 +111,7 @@ def population(
     return snapshot
 
 
-def worth(snapshot: Snapshot, horizon_days: int) -> np.ndarray:
+def expected_spend(snapshot: Snapshot, horizon_days: int) -> np.ndarray:
     """Expected spend within one horizon of each customer if they stay, (n,)."""
     if snapshot.spend is None:
         return np.zeros(len(snapshot.frame))
@@ -127,7 +129,9 @@ def next_order(snapshot: Snapshot) -> pd.Series:
         dtype=float, na_value=np.nan
     ) - snapshot.frame.recency_days.to_numpy(dtype=float)
     wait = snapshot.purchases.wait_if_alive(x, age)
-    days = np.where(np.isnan(due) | (due <= 0), np.where(wait < FORESEEN_DAYS, wait, np.nan), due)
+    days = np.where(
+        np.isnan(due) | (due <= 0), np.where(wait < MAX_FORECAST_DAYS, wait, np.nan), due
+    )
     return pd.Series(
         pd.Timestamp(snapshot.cutoff) + pd.to_timedelta(np.round(days * 86_400), unit="s")
     )

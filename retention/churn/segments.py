@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-FEWEST = 30  # customers; of fewer nothing is said
-VALUES = range(
+MIN_CUSTOMERS = 30  # customers; of fewer nothing is said
+VALUE_COUNTS = range(
     2, 9
 )  # different values that an attribute may have to make groups of without being asked for
-OTHERS = "other"  # the rest of an attribute that was asked for and has more of them
-MOST_ROWS = 200_000
+OTHER = "other"  # the rest of an attribute that was asked for and has more of them
+MAX_ROWS = 200_000
 
 
 def by_segment(
@@ -51,11 +51,11 @@ def by_segment(
     return [
         _row(segment, value, churned[keep], said[keep])
         for segment, value, keep in groups
-        if keep.sum() >= FEWEST
+        if keep.sum() >= MIN_CUSTOMERS
     ]
 
 
-def attributes_of(lake: Any, wanted: Sequence[str] = ()) -> pd.DataFrame:
+def customer_attributes(lake: Any, wanted: Sequence[str] = ()) -> pd.DataFrame:
     """The attributes of customers, indexed by customer id.
 
     Parameters
@@ -65,20 +65,20 @@ def attributes_of(lake: Any, wanted: Sequence[str] = ()) -> pd.DataFrame:
         Names that were asked for: of more values than make groups the commonest stay, the others are one. Without any,
         all attributes of few different values. A name that no customer has is left out.
     """
-    people = lake.table("customers").select("customer_id", "attributes").limit(MOST_ROWS).execute()
+    people = lake.table("customers").select("customer_id", "attributes").limit(MAX_ROWS).execute()
     people = people[people.attributes.notna()]
     told = pd.DataFrame(people.attributes.map(json.loads).tolist(), index=people.customer_id)
     if wanted:
-        return told[[name for name in wanted if name in told]].apply(_commonest)
-    return told[[name for name in told.columns if told[name].astype(str).nunique() in VALUES]]
+        return told[[name for name in wanted if name in told]].apply(_keep_frequent)
+    return told[[name for name in told.columns if told[name].astype(str).nunique() in VALUE_COUNTS]]
 
 
-def _commonest(values: pd.Series) -> pd.Series:
+def _keep_frequent(values: pd.Series) -> pd.Series:
     texts = values.astype(str).where(values.notna())
     counted = texts.value_counts()
-    if len(counted) in VALUES:
+    if len(counted) in VALUE_COUNTS:
         return values
-    return values.where(texts.isin(counted.index[: VALUES.stop - 2]) | values.isna(), OTHERS)
+    return values.where(texts.isin(counted.index[: VALUE_COUNTS.stop - 2]) | values.isna(), OTHER)
 
 
 def _row(segment: str, value: str, churned: np.ndarray, said: np.ndarray) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retention.churn.model_features import purchase_history
-from retention.churn.snapshots import Snapshot, TrainingSet, waits
+from retention.churn.snapshots import Snapshot, TrainingSet, days_to_next_purchase
 from retention.value import purchase_intent
 
 if TYPE_CHECKING:
     from retention.churn.model import TrainedChurn
 
-HELD = "intent"  # its name among a model's parameters
+PARAMETER = "intent"  # its name among a model's parameters
 MIN_HISTORY_DAYS = purchase_intent.HORIZONS[-1]
 EARLY, MIDDLE, LATE = 0.1, 0.5, 0.9  # of those who order within 90 days, by when
 
@@ -53,21 +53,25 @@ class Targets:
         }
 
 
-def learn(lake: Any, training: TrainingSet, columns: tuple[str, ...]) -> dict[str, Any]:
+def fit_intent(lake: Any, training: TrainingSet, columns: tuple[str, ...]) -> dict[str, Any]:
     """A model of intent, as JSON, from snapshots already taken; nothing at or after their cutoff is seen."""
     past = []
     for snapshot in training.snapshots:
-        wait = waits(lake, snapshot.frame.customer_id, snapshot.cutoff, training.cutoff)
+        wait = days_to_next_purchase(
+            lake, snapshot.frame.customer_id, snapshot.cutoff, training.cutoff
+        )
         followed = (training.cutoff - snapshot.cutoff) / timedelta(days=1)
         past.append(
             purchase_intent.IntentSample(
-                snapshot.matrix(columns), _closed(snapshot), wait, followed
+                snapshot.matrix(columns), _closed_form_hazards(snapshot), wait, followed
             )
         )
     return purchase_intent.fit(columns, past).as_dict()
 
 
-def targets(trained: "TrainedChurn | None", snapshot: Snapshot, *, history_days: float) -> Targets:
+def predict_targets(
+    trained: "TrainedChurn | None", snapshot: Snapshot, *, history_days: float
+) -> Targets:
     """Intent of the customers of a snapshot: the shape in time is the hazards', the level that of the churn model.
 
     Of its horizon the churn model knows more than the hazards do, so each customer's are raised or lowered until they agree
@@ -84,15 +88,15 @@ def targets(trained: "TrainedChurn | None", snapshot: Snapshot, *, history_days:
     if history_days < MIN_HISTORY_DAYS:
         text = f"Purchase intent needs {MIN_HISTORY_DAYS} days of history, and there are {int(history_days)}."
         return Targets({}, np.empty(0), np.empty(0), np.empty(0), text)
-    hazards = closed = _closed(snapshot)
-    held = trained.parameters.get(HELD) if trained else None
+    hazards = closed = _closed_form_hazards(snapshot)
+    held = trained.parameters.get(PARAMETER) if trained else None
     if held:
         model = purchase_intent.Intent.from_dict(held)
         hazards = model.hazards(snapshot.matrix(model.columns), closed)
     if trained:
         known = (snapshot.frame.recency_days <= (trained.active_within_days or np.inf)).to_numpy()
         level = purchase_intent.anchor(
-            hazards, _silence(snapshot, hazards, trained), trained.predict(snapshot)
+            hazards, _log_silence(snapshot, hazards, trained), trained.predict(snapshot)
         )
         hazards = np.where(known[:, None], level, closed)
     return Targets(
@@ -106,7 +110,7 @@ def targets(trained: "TrainedChurn | None", snapshot: Snapshot, *, history_days:
     )
 
 
-def _silence(snapshot: Snapshot, hazards: np.ndarray, trained: "TrainedChurn") -> np.ndarray:
+def _log_silence(snapshot: Snapshot, hazards: np.ndarray, trained: "TrainedChurn") -> np.ndarray:
     """Logarithm of P(no order within the model's horizon) by the hazards, (n,); beyond their last day as the closed form goes on."""
     days = float(trained.horizon_days)
     silent = purchase_intent.log_silence(hazards, min(days, MIN_HISTORY_DAYS))
@@ -119,7 +123,7 @@ def _silence(snapshot: Snapshot, hazards: np.ndarray, trained: "TrainedChurn") -
     return silent
 
 
-def _closed(snapshot: Snapshot) -> np.ndarray:
+def _closed_form_hazards(snapshot: Snapshot) -> np.ndarray:
     x, t_x, age = purchase_history(snapshot.frame)
     return purchase_intent.closed_form_hazards(
         [snapshot.purchases.no_purchase(x, t_x, age, end) for end in purchase_intent.EDGES[1:]]

@@ -14,49 +14,49 @@ import numpy as np
 
 from retention.churn import estimators, rolling
 from retention.churn.snapshots import Snapshot, TrainingSet
-from retention.churn.uncertainty import Interval, log_loss_of, paired
+from retention.churn.uncertainty import Interval, log_losses, paired_interval
 from retention.progress import Progress, part, silent
 
-MOST_TRIED = 64  # settings of one estimator
+MAX_TRIALS = 64  # settings of one estimator
 Draw = Callable[[np.random.Generator], dict[str, Any]]
 
 
-def _between(low: float, high: float, draw: np.random.Generator) -> float:
+def _log_uniform(low: float, high: float, draw: np.random.Generator) -> float:
     """Evenly in logarithms, to three digits."""
     return float(f"{np.exp(draw.uniform(np.log(low), np.log(high))):.3g}")
 
 
-def _of_products(draw: np.random.Generator) -> dict[str, Any]:
-    return {"C": _between(3e-4, 0.03, draw), "gamma": _between(1e-3, 0.03, draw)}
+def _quadratic_settings(draw: np.random.Generator) -> dict[str, Any]:
+    return {"C": _log_uniform(3e-4, 0.03, draw), "gamma": _log_uniform(1e-3, 0.03, draw)}
 
 
 SPACE: Mapping[str, Draw] = {
-    "logistic": lambda draw: {"C": _between(1e-3, 1, draw)},
-    estimators.PRODUCTS: _of_products,
-    estimators.HORIZONS: _of_products,
-    "svm": lambda draw: {"C": _between(1e-4, 0.1, draw)},
+    "logistic": lambda draw: {"C": _log_uniform(1e-3, 1, draw)},
+    estimators.PRODUCTS: _quadratic_settings,
+    estimators.HORIZONS: _quadratic_settings,
+    "svm": lambda draw: {"C": _log_uniform(1e-4, 0.1, draw)},
     "neural": lambda draw: {
-        "alpha": _between(0.1, 10, draw),
-        "learning_rate_init": _between(5e-4, 5e-3, draw),
+        "alpha": _log_uniform(0.1, 10, draw),
+        "learning_rate_init": _log_uniform(5e-4, 5e-3, draw),
     },
     "tree": lambda draw: {
         "max_depth": int(draw.integers(3, 10)),
-        "min_samples_leaf": round(_between(20, 300, draw)),
+        "min_samples_leaf": round(_log_uniform(20, 300, draw)),
     },
     "forest": lambda draw: {
-        "min_samples_leaf": round(_between(4, 60, draw)),
-        "max_features": _between(0.08, 0.5, draw),
+        "min_samples_leaf": round(_log_uniform(4, 60, draw)),
+        "max_features": _log_uniform(0.08, 0.5, draw),
     },
     "extra_trees": lambda draw: {
-        "min_samples_leaf": round(_between(4, 60, draw)),
-        "max_features": _between(0.1, 0.7, draw),
+        "min_samples_leaf": round(_log_uniform(4, 60, draw)),
+        "max_features": _log_uniform(0.1, 0.7, draw),
     },
     "boosting": lambda draw: {
-        "learning_rate": _between(0.015, 0.1, draw),
-        "max_leaf_nodes": round(_between(4, 32, draw)),
-        "l2_regularization": _between(0.5, 50, draw),
-        "min_samples_leaf": round(_between(15, 250, draw)),
-        "max_features": _between(0.1, 1, draw),
+        "learning_rate": _log_uniform(0.015, 0.1, draw),
+        "max_leaf_nodes": round(_log_uniform(4, 32, draw)),
+        "l2_regularization": _log_uniform(0.5, 50, draw),
+        "min_samples_leaf": round(_log_uniform(15, 250, draw)),
+        "max_features": _log_uniform(0.1, 1, draw),
     },
 }
 
@@ -70,7 +70,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
+class TuningResult:
     """What one estimator's search found: its settings (empty: its own stay) and how much better they were."""
 
     estimator: str
@@ -116,7 +116,7 @@ def tune(
     *,
     seed: int = 0,
     progress: Progress = silent,
-) -> list[Tuned]:
+) -> list[TuningResult]:
     """Search the settings of every member that has a `SPACE`; the budget is shared evenly.
 
     Returns
@@ -145,7 +145,7 @@ def _search(
     budget: Budget,
     seed: int,
     progress: Progress,
-) -> Tuned:
+) -> TuningResult:
     started, fits = monotonic(), 0
     own = _Trial({})
 
@@ -156,13 +156,13 @@ def _search(
 
     judge(own, origins[0])
     rounds = sum(0.5**number for number in range(len(origins)))
-    planned = _planned(budget, monotonic() - started, rounds)
+    planned = _affordable_trials(budget, monotonic() - started, rounds)
     draw = np.random.default_rng([seed, *name.encode()])
     running = [own, *(_Trial(SPACE[name](draw)) for _ in range(planned))]
     total = round(len(running) * rounds)
     for number, origin in enumerate(origins):
         for trial in running:
-            if len(trial.losses) <= number and not _spent(budget, monotonic() - started, fits):
+            if len(trial.losses) <= number and not _is_spent(budget, monotonic() - started, fits):
                 progress(fits, max(total, fits + 1), f"Searching settings: {name}")
                 judge(trial, origin)
         judged = [trial for trial in running if len(trial.losses) > number]
@@ -172,23 +172,23 @@ def _search(
         running = [own, *(trial for trial in best if trial is not own)]
     depth = len(own.losses)
     finalists = [trial for trial in running if len(trial.losses) == depth]
-    return _chosen(origins, name, own, min(finalists, key=lambda one: one.loss), planned, fits)
+    return _result(origins, name, own, min(finalists, key=lambda one: one.loss), planned, fits)
 
 
-def _chosen(
+def _result(
     origins: Sequence[Snapshot], name: str, own: _Trial, best: _Trial, tried: int, fits: int
-) -> Tuned:
+) -> TuningResult:
     if best is own:
-        return Tuned(name, {}, tried, fits, None)
+        return TuningResult(name, {}, tried, fits, None)
     difference = np.concatenate(best.losses) - np.concatenate(own.losses)
     customers = np.concatenate([one.frame.customer_id for one in origins[: len(own.losses)]])
-    found = paired(difference, customers)
-    return Tuned(name, best.settings if found.high < 0 else {}, tried, fits, found)
+    found = paired_interval(difference, customers)
+    return TuningResult(name, best.settings if found.high < 0 else {}, tried, fits, found)
 
 
-def _planned(budget: Budget, one_fit: float, rounds: float) -> int:
+def _affordable_trials(budget: Budget, one_fit: float, rounds: float) -> int:
     """How many settings fit into the budget beside the estimator's own."""
-    affordable = float(MOST_TRIED)
+    affordable = float(MAX_TRIALS)
     if budget.fits is not None:
         affordable = min(affordable, budget.fits / rounds - 1)
     if budget.seconds is not None:
@@ -196,7 +196,7 @@ def _planned(budget: Budget, one_fit: float, rounds: float) -> int:
     return max(int(affordable), 0)
 
 
-def _spent(budget: Budget, seconds: float, fits: int) -> bool:
+def _is_spent(budget: Budget, seconds: float, fits: int) -> bool:
     return (budget.seconds is not None and seconds >= budget.seconds) or (
         budget.fits is not None and fits >= budget.fits
     )
@@ -206,7 +206,9 @@ def _losses(
     training: TrainingSet, origin: Snapshot, name: str, settings: Mapping[str, Any], seed: int
 ) -> np.ndarray:
     """Each customer's log-loss at an origin by a fit on what was over before it, (n,)."""
-    taught = training.teaching(training.before(origin.cutoff))
-    member = rolling.taught_by(training, taught, name, seed=seed, settings=settings)
-    said = estimators.churn(member, origin.matrix(training.columns, as_it_was=True))
-    return log_loss_of(origin.labels, np.clip(said, 5e-4, 1 - 5e-4))
+    taught = training.without_doubted(training.before(origin.cutoff))
+    member = rolling.fit_on(training, taught, name, seed=seed, settings=settings)
+    said = estimators.churn_probability(
+        member, origin.matrix(training.columns, observed_season=True)
+    )
+    return log_losses(origin.labels, np.clip(said, 5e-4, 1 - 5e-4))

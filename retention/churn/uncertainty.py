@@ -24,13 +24,13 @@ class Interval:
         return f"{self.mean:+.4f} (95 % {self.low:+.4f} to {self.high:+.4f})"
 
 
-def log_loss_of(churned: np.ndarray, probability: np.ndarray) -> np.ndarray:
+def log_losses(churned: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """Each customer's log-loss, (n,)."""
     p = np.clip(probability, 1e-15, 1 - 1e-15)
     return -(churned * np.log(p) + (1 - churned) * np.log1p(-p))
 
 
-def paired(difference: np.ndarray, customers: np.ndarray, seed: int = 0) -> Interval:
+def paired_interval(difference: np.ndarray, customers: np.ndarray, seed: int = 0) -> Interval:
     """Mean of (n,) differences and its interval, drawing customers (n,), with all their rows, with replacement.
 
     Beyond a few thousand customers whole blocks of them are drawn: as wide an interval, in bounded time.
@@ -48,7 +48,7 @@ def paired(difference: np.ndarray, customers: np.ndarray, seed: int = 0) -> Inte
     return Interval(float(difference.mean()), float(low), float(high))
 
 
-def intervals(
+def metric_intervals(
     measure: Callable[[np.ndarray, np.ndarray], dict[str, float]],
     origins: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
     *,
@@ -93,13 +93,13 @@ def intervals(
         return {}
     own = [measure(churned, said) for _, churned, said in origins]
     return {
-        name: _around(
+        name: _bias_corrected(
             float(np.mean([one[name] for one in own])), np.array([one[name] for one in found])
         )
         for name in found[0]
     }
 
 
-def _around(figure: float, drawn: np.ndarray) -> list[float]:
+def _bias_corrected(figure: float, drawn: np.ndarray) -> list[float]:
     low, high = np.quantile(drawn, [0.025, 0.975]) - (drawn.mean() - figure)
     return [float(max(low, 0.0)), float(min(high, max(drawn.max(), figure)))]

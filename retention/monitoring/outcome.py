@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from retention.churn import TrainedChurn
 from retention.churn.evaluate import baseline_metrics
 from retention.churn.metrics import metrics
-from retention.churn.snapshots import Snapshot, TrainingSet, take
-from retention.churn.uncertainty import Interval, log_loss_of, paired
+from retention.churn.snapshots import Snapshot, TrainingSet, take_snapshot
+from retention.churn.uncertainty import Interval, log_losses, paired_interval
 from retention.db.tables import Cohort, ModelVersion, Run
 from retention.settings import Settings
 
@@ -97,7 +97,7 @@ def _sweeps(
 
 
 def _snapshot(lake: Any, as_of: datetime, row: ModelVersion) -> Snapshot:
-    return take(
+    return take_snapshot(
         lake, as_of, horizon_days=row.horizon_days, active_within_days=row.active_within_days
     )
 
@@ -108,7 +108,7 @@ def _scored(
     churned = test.churned
     if churned is None or not LEAST <= churned.sum() <= len(churned) - LEAST:
         return None
-    loss = paired(log_loss_of(churned, said), test.frame["customer_id"].to_numpy())
+    loss = paired_interval(log_losses(churned, said), test.frame["customer_id"].to_numpy())
     return Outcome(
         version,
         source,

@@ -14,7 +14,7 @@ from retention.churn.metrics import metrics, reliability
 from retention.churn.model import TrainedChurn, fit
 from retention.churn.segments import by_segment
 from retention.churn.snapshots import Snapshot, TrainingSet
-from retention.churn.uncertainty import Interval, log_loss_of, paired
+from retention.churn.uncertainty import Interval, log_losses, paired_interval
 from retention.errors import TooLittleData
 from retention.progress import Progress, part, silent
 from retention.registry import gate
@@ -248,7 +248,7 @@ def _checks(
     checks = _absolute(origins, [origin.probability for origin in origins], trained)
     details: dict[str, Any] = {
         "pooled": {
-            "log_loss": float(log_loss_of(churned, said).mean()),
+            "log_loss": float(log_losses(churned, said).mean()),
             **{
                 name: float(np.mean([o.metrics[name] for o in origins]))
                 for name in ("auc", "pr_auc", "top_decile_lift", "brier", "ece", "empc")
@@ -276,7 +276,7 @@ def _absolute(
     if len(origins) > 1:
         checks.append(gate.same_population(np.concatenate(probabilities[1:]), probabilities[0]))
     if model.estimator not in SIMPLE:  # those stand where no baseline can learn much either
-        loss = float(log_loss_of(churned, said).mean())
+        loss = float(log_losses(churned, said).mean())
         checks.append(gate.beats_baselines(loss, _pooled_baselines(origins)))
     return checks
 
@@ -296,12 +296,12 @@ def _against(asked: list[Origin], same: bool) -> tuple[list[gate.Check], dict[st
     if not asked:
         return [gate.better(Interval(0, 0, 0), 0)], None
     gaps = [
-        log_loss_of(o.churned, o.probability) - log_loss_of(o.churned, o.champion)
+        log_losses(o.churned, o.probability) - log_losses(o.churned, o.champion)
         for o in asked
         if o.champion is not None
     ]
     customers = np.concatenate([origin.test.frame.customer_id.to_numpy() for origin in asked])
-    interval = paired(np.concatenate(gaps), customers)
+    interval = paired_interval(np.concatenate(gaps), customers)
     told = {
         "mean": interval.mean,
         "low": interval.low,

@@ -93,7 +93,7 @@ def calibrated(churned: np.ndarray, probability: np.ndarray, seed: int = 0) -> t
 def same_population(before: np.ndarray, now: np.ndarray) -> Check:
     """Whether the scores of the newest customers are spread like those of the ones before."""
     held = drift.profile(before)
-    found, limit = drift.moved(held, now), drift.limit_of(held, len(now))
+    found, limit = drift.profile_psi(held, now), drift.psi_limit(held, len(now))
     return Check("psi", found < limit, f"PSI of the scores {found:.3f}, limit {limit:.2f}")
 
 

@@ -71,13 +71,14 @@ def churn(
         See `retention.churn.train`.
     """
     from retention.churn import targets
+    from retention.churn.drift import reference_profiles
     from retention.churn.model import fit
-    from retention.churn.segments import attributes_of
-    from retention.churn.snapshots import exclude_doubted_labels, history
+    from retention.churn.segments import customer_attributes
+    from retention.churn.snapshots import build_training_set, exclude_doubted_labels
     from retention.churn.tuning import Budget
     from retention.registry.backtest import judge
 
-    training = history(
+    training = build_training_set(
         lake,
         cutoff=asked.cutoff,
         horizon_days=asked.horizon_days,
@@ -94,7 +95,11 @@ def churn(
     progress(2, 3, "Learning purchase intent")
     about = trained.parameters
     trained = replace(
-        trained, parameters={**about, targets.HELD: targets.learn(lake, training, trained.columns)}
+        trained,
+        parameters={
+            **about,
+            targets.PARAMETER: targets.fit_intent(lake, training, trained.columns),
+        },
     )
     used = _loaded(churn_model, settings, champion)
     found = judge(training, trained, used, progress=part(progress, 2, 3))
@@ -113,8 +118,8 @@ def churn(
         metrics={
             **(judged["metrics"] or {}),
             **judged,
-            "reference": reference(training, trained),
-            "segments": found.by_segment(attributes_of(lake)),
+            "reference": reference_profiles(training, trained),
+            "segments": found.by_segment(customer_attributes(lake)),
         },
         fingerprint=lake.fingerprint(asked.cutoff),
         seed=trained.seed,

@@ -245,7 +245,7 @@ def _asked(
     """What the model says of the customers at its cutoff: drivers, the second opinion, one example a tier."""
     from retention.churn.lime import second_opinion
     from retention.churn.model_features import GROUP_OF
-    from retention.churn.reasons import weigh
+    from retention.churn.reasons import group_weights
     from retention.churn.score import population
 
     progress(2, 5, "Asking the model")
@@ -257,7 +257,7 @@ def _asked(
     )
     X = people.matrix(trained.columns)
     drawn = np.random.default_rng(0).permutation(len(X))[:SAMPLE]
-    found = weigh(trained, X[drawn])
+    found = group_weights(trained, X[drawn])
     progress(3, 5, "Asking for second opinions")
     twice = [
         (

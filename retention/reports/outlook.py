@@ -59,7 +59,7 @@ def _scores(lake: "Lake", trained: "TrainedChurn | None", at: datetime) -> "pd.D
     """As a sweep scores, without its reasons, which cost most of its time."""
     import pandas as pd
 
-    from retention.churn.score import population, worth
+    from retention.churn.score import expected_spend, population
     from retention.risk import rules
 
     if trained is None:
@@ -72,7 +72,7 @@ def _scores(lake: "Lake", trained: "TrainedChurn | None", at: datetime) -> "pd.D
         {
             "customer_id": people.frame["customer_id"].to_numpy(),
             "churn_probability": trained.predict(people),
-            "expected_value": worth(people, trained.horizon_days),
+            "expected_value": expected_spend(people, trained.horizon_days),
         }
     )
 

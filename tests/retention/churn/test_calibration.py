@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from retention.churn.calibration import learn
+from retention.churn.calibration import fit_calibration
 from retention.churn.metrics import ece
 
 
@@ -17,7 +17,7 @@ def _origins(count, *, slope=1.0, shift=0.0, customers=3000):
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_what_is_wrong_at_every_origin_is_mended(count):
     said, came = _origins(count, slope=0.6, shift=0.5)
-    found, method = learn(said, came)
+    found, method = fit_calibration(said, came)
     assert method in ("sigmoid", "isotonic")
     assert ece(came[0], said[0]) > 0.08
     assert ece(came[0], found.map(said[0])) < (
@@ -29,7 +29,7 @@ def test_what_is_wrong_at_every_origin_is_mended(count):
 def test_a_season_at_one_origin_is_not_carried_into_the_next():
     high, came_high = _origins(1, shift=0.5)
     low, came_low = _origins(1, shift=-0.5)
-    found, method = learn([*high, *low], [*came_high, *came_low])
+    found, method = fit_calibration([*high, *low], [*came_high, *came_low])
     assert method == "sigmoid"
     np.testing.assert_allclose(found.map(np.array([0.2, 0.7])), [0.2, 0.7], atol=0.03)
 
@@ -37,13 +37,13 @@ def test_a_season_at_one_origin_is_not_carried_into_the_next():
 def test_one_season_is_carried_in_part():
     """However many customers say so, it is one season: of a shift of .5 two thirds are believed, of two such more."""
     said, came = _origins(2, shift=0.5, customers=20_000)
-    once, twice = learn(said[:1], came[:1])[0], learn(said, came)[0]
+    once, twice = fit_calibration(said[:1], came[:1])[0], fit_calibration(said, came)[0]
     shift = [logit(found.map(np.array([0.5])))[0] for found in (once, twice)]
     assert 0.25 < shift[0] < 0.4
     assert shift[0] < shift[1] < 0.5
 
 
 def test_few_churners_teach_nothing():
-    found, method = learn([np.full(100, 0.1)], [np.repeat([0.0, 1.0], [95, 5])])
+    found, method = fit_calibration([np.full(100, 0.1)], [np.repeat([0.0, 1.0], [95, 5])])
     assert (method, found.slope, found.shift) == ("none", 1.0, 0.0)
-    assert learn([], [])[1] == "none"
+    assert fit_calibration([], [])[1] == "none"

@@ -7,9 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.churn.estimators import stackable
-from retention.churn.model_selection import stand
-from retention.churn.rolling import Choice, Told, choose, not_worse
+from retention.churn.estimators import stack_members
+from retention.churn.model_selection import select_candidates
+from retention.churn.rolling import (
+    EvaluatedCandidate,
+    OriginPredictions,
+    choose_candidate,
+    not_worse_than_closed_forms,
+)
 from retention.churn.snapshots import Snapshot
 from retention.value import bgnbd, hidden_markov
 
@@ -38,13 +43,13 @@ def told():
             "boosting": 1 / (1 + np.exp(-odds)),
             "logistic": 1 / (1 + np.exp(-odds - rng.normal(0, noise, 1500))),
         }
-        return [Told(snapshot, said, labels)]
+        return [OriginPredictions(snapshot, said, labels)]
 
     return make
 
 
 def choice(name, loss, *members):
-    return Choice(name, members or (name,), None, loss)
+    return EvaluatedCandidate(name, members or (name,), None, loss)
 
 
 def test_a_model_alone_that_is_a_little_better_gives_way_to_the_blend():
@@ -54,13 +59,13 @@ def test_a_model_alone_that_is_a_little_better_gives_way_to_the_blend():
         choice("boosting", 0.300),
         choice("bg_nbd", 0.29),
     )
-    assert choose([blend, boosting]) is blend
-    assert choose([blend, boosting, closed]) is blend
+    assert choose_candidate([blend, boosting]) is blend
+    assert choose_candidate([blend, boosting, closed]) is blend
 
 
 def test_a_model_alone_that_is_far_better_is_taken():
     blend, boosting = choice("stacked", 0.35, "boosting", "bg_nbd"), choice("boosting", 0.300)
-    assert choose([blend, boosting]) is boosting
+    assert choose_candidate([blend, boosting]) is boosting
 
 
 def test_of_two_blends_the_better_one_is_taken():
@@ -68,14 +73,14 @@ def test_of_two_blends_the_better_one_is_taken():
         choice("stacked", 0.302, "boosting", "bg_nbd"),
         choice("ensemble", 0.301, "boosting", "logistic"),
     )
-    assert choose([stack, ensemble, choice("bg_nbd", 0.3)]) is ensemble
-    assert choose([stack, choice("ensemble", 0.303, "boosting", "logistic")]) is stack
+    assert choose_candidate([stack, ensemble, choice("bg_nbd", 0.3)]) is ensemble
+    assert choose_candidate([stack, choice("ensemble", 0.303, "boosting", "logistic")]) is stack
 
 
 def test_where_there_is_no_blend_the_best_is_taken():
     best = choice("boosting", 0.300)
-    assert choose([choice("bg_nbd", 0.4), best]) is best
-    assert choose([best]) is best
+    assert choose_candidate([choice("bg_nbd", 0.4), best]) is best
+    assert choose_candidate([best]) is best
 
 
 @pytest.mark.parametrize(
@@ -93,19 +98,19 @@ def test_below_500_buyers_what_learns_has_a_say_in_the_blend_and_is_never_taken_
     newest = SimpleNamespace(buyers=300, cutoff=datetime(2025, 1, 1, tzinfo=UTC))
     snapshots = [SimpleNamespace(churned=np.repeat([0.0, 1.0], [200, churners]))] * 10
     shop = SimpleNamespace(
-        newest=newest, snapshots=snapshots, history_days=340, season=False, horizon_days=horizon
+        newest=newest, snapshots=snapshots, history_days=340, has_season=False, horizon_days=horizon
     )
-    rung = stand(shop)
+    rung = select_candidates(shop)
     assert set(rung.members) - set(rung.candidates) == heard
-    assert set(stackable(rung.members)) == heard | {"bg_nbd", "bg_logistic"}
+    assert set(stack_members(rung.members)) == heard | {"bg_nbd", "bg_logistic"}
     assert "500 buyers (have 300)" in rung.text
     assert ("has a say in the blend" in rung.text) == bool(heard)
 
 
 def test_what_the_blend_is_made_of_knows_the_season_and_more_than_rfm():
     told_of = ("logistic", "quadratic", "bg_nbd", "rfm_logistic", "bg_logistic", "bg_season")
-    assert stackable(told_of) == ("logistic", "bg_logistic", "bg_season")
-    assert stackable(told_of[:-1]) == ("logistic", "quadratic", "bg_nbd", "bg_logistic")
+    assert stack_members(told_of) == ("logistic", "bg_logistic", "bg_season")
+    assert stack_members(told_of[:-1]) == ("logistic", "quadratic", "bg_nbd", "bg_logistic")
 
 
 def test_who_is_worse_than_the_closed_form_where_it_is_flattered_has_no_say(told):
@@ -118,5 +123,7 @@ def test_who_is_worse_than_the_closed_form_where_it_is_flattered_has_no_say(told
         "logistic": known,
         "rfm_logistic": guessed,
     }
-    kept = not_worse(tuple(said), Told(one.snapshot, said, one.labels))
+    kept = not_worse_than_closed_forms(
+        tuple(said), OriginPredictions(one.snapshot, said, one.labels)
+    )
     assert kept == ("bg_nbd", "bg_season", "logistic")

@@ -7,9 +7,9 @@ import pytest
 
 from retention.churn import TrainedChurn, evaluate, score, train
 from retention.churn.model import fit
-from retention.churn.score import population, told
+from retention.churn.score import population, score_table
 from retention.churn.season import Season
-from retention.churn.snapshots import history, origins, take
+from retention.churn.snapshots import build_training_set, snapshot_moments, take_snapshot
 from retention.errors import BadInput, TooLittleData
 from retention.features import NAMES, build
 from tests import readonly, shops
@@ -20,7 +20,7 @@ ARGS = {"horizon_days": 21, "active_within_days": 42}
 
 @pytest.fixture(scope="module")
 def training(shop):
-    return history(shop.lake, cutoff=shop.begin + timedelta(days=120), **ARGS)
+    return build_training_set(shop.lake, cutoff=shop.begin + timedelta(days=120), **ARGS)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_features_are_what_the_catalogue_says(shop):
 
 def test_label_windows_are_over_at_the_cutoff_and_history_stands_before_each(shop):
     cutoff = shop.begin + timedelta(days=190)
-    newest, *earlier = origins(cutoff, 190, 21)
+    newest, *earlier = snapshot_moments(cutoff, 190, 21)
     assert newest + timedelta(days=21) == cutoff
     assert earlier == sorted(earlier, reverse=True)
     assert all(moment - timedelta(days=21) >= shop.begin for moment in earlier)
@@ -90,7 +90,7 @@ def test_label_windows_are_over_at_the_cutoff_and_history_stands_before_each(sho
 
 def test_labels_are_the_horizon_and_nothing_after_it(shop):
     cutoff = shop.begin + timedelta(days=120)
-    found = take(shop.lake, cutoff, **ARGS)
+    found = take_snapshot(shop.lake, cutoff, **ARGS)
     events = tiny.frames()["events"]
     window = events[
         (events.event_type == "purchase")
@@ -152,10 +152,10 @@ def test_the_time_of_the_year_is_no_reason_before_thirteen_months(shop, trained)
     people = population(shop.lake, shop.end, horizon_days=21, active_within_days=42)
     count = len(people.frame)
     weight = {"season": np.full(count, 2.0), "recency": np.full(count, 1.0)}
-    young = told(trained, people, np.ones(count), weight)
+    young = score_table(trained, people, np.ones(count), weight)
     assert {reason["feature"] for row in young.reasons for reason in row} == {"recency"}
     known = replace(people, season=Season(np.arange(500.0), 21.0, 0.0, people.purchases))
-    grown = told(trained, known, np.ones(count), weight)
+    grown = score_table(trained, known, np.ones(count), weight)
     assert all([one["feature"] for one in row] == ["recency", "season"] for row in grown.reasons)
 
 
@@ -198,12 +198,14 @@ def test_a_shop_closed_before_the_cutoff_is_no_end_of_the_data(tmp_path):
         lake = shops.lake(tmp_path / name, events[kept])
         if name == "closed":
             assert (
-                history(lake, cutoff=cutoff, horizon_days=28, active_within_days=56).cutoff
+                build_training_set(
+                    lake, cutoff=cutoff, horizon_days=28, active_within_days=56
+                ).cutoff
                 == cutoff
             )
         else:
             with pytest.raises(BadInput, match="data ends on"):
-                history(lake, cutoff=cutoff, horizon_days=28, active_within_days=56)
+                build_training_set(lake, cutoff=cutoff, horizon_days=28, active_within_days=56)
 
 
 def test_auto_says_on_which_rung_it_stands(shop):

@@ -99,12 +99,12 @@ def test_weights_of_a_calibrated_model_keep_order_and_add_up(shop, trained):
     from scipy.special import logit
 
     from retention.churn import score
-    from retention.churn.reasons import calibration_slope, fitted, weigh
-    from retention.churn.snapshots import take
+    from retention.churn.reasons import calibration_slope, group_weights, uncalibrated
+    from retention.churn.snapshots import take_snapshot
 
     args = {"horizon_days": 21, "active_within_days": 42}
-    X = take(shop.lake, shop.end, labelled=False, **args).matrix(trained.columns)
-    found = weigh(trained, X)
+    X = take_snapshot(shop.lake, shop.end, labelled=False, **args).matrix(trained.columns)
+    found = group_weights(trained, X)
     total = sum(found.by_group.values())
     chance = trained.probability(X)
     assert calibration_slope(trained.model) > 0
@@ -112,7 +112,7 @@ def test_weights_of_a_calibrated_model_keep_order_and_add_up(shop, trained):
     clear = (chance > 1e-3) & (chance < 1 - 1e-3)
     np.testing.assert_allclose(base[clear], base[clear][0], atol=1e-6)
     assert found.methods == ("exact w·(x − mean)",)
-    assert fitted(trained.model).members
+    assert uncalibrated(trained.model).members
     first, second = score(trained, shop.lake, shop.end), score(trained, shop.lake, shop.end)
     assert list(first.reasons) == list(second.reasons)
     assert (first.reasons.map(len) <= 3).all()

@@ -61,8 +61,8 @@ def test_a_blend_finds_the_better_member():
     rng = np.random.default_rng(1)
     truth = rng.uniform(0.05, 0.95, 4000)
     y = (rng.random(4000) < truth).astype(float)
-    weights = estimators.blend(np.array([truth, np.full(4000, y.mean())]), y)
+    weights = estimators.blend_weights(np.array([truth, np.full(4000, y.mean())]), y)
     assert weights.sum() == pytest.approx(1)
     assert weights[0] > 0.8
-    same = estimators.blend(np.array([truth, truth]), y)
+    same = estimators.blend_weights(np.array([truth, truth]), y)
     np.testing.assert_allclose(same, 0.5)

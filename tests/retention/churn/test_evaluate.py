@@ -18,8 +18,8 @@ from retention.churn.metrics import (
     metrics,
     top_decile_lift,
 )
-from retention.churn.segments import attributes_of
-from retention.churn.uncertainty import intervals
+from retention.churn.segments import customer_attributes
+from retention.churn.uncertainty import metric_intervals
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing import import_files
@@ -72,7 +72,7 @@ def test_an_attribute_that_was_asked_for_may_have_many_values(tmp_path):
     home = Settings(home=tmp_path / "home")
     lake = Lake.open(home)
     import_files(lake, None, home, "customers", [str(tmp_path / "people.parquet")])
-    asked = attributes_of(lake, ["age", "shoe_size"])
+    asked = customer_attributes(lake, ["age", "shoe_size"])
     assert list(asked) == ["age"]
     assert asked.age.value_counts().to_dict() == {
         "A": 5,
@@ -84,7 +84,7 @@ def test_an_attribute_that_was_asked_for_may_have_many_values(tmp_path):
         "G": 3,
         "other": 5,
     }
-    assert list(attributes_of(lake)) == ["plan"]
+    assert list(customer_attributes(lake)) == ["plan"]
 
 
 def test_the_learning_curve_ends_where_the_model_stands(told):
@@ -136,8 +136,8 @@ def test_intervals_cover_the_truth_as_often_as_they_say_and_count_a_customer_onc
     for _ in range(60):
         churned = (random.random(250) < 0.3).astype(float)
         ids = np.arange(250).astype(str)
-        low, high = intervals(rate, [(ids, churned, churned)])["rate"]
-        twice = intervals(rate, [(ids, churned, churned)] * 2)["rate"]
+        low, high = metric_intervals(rate, [(ids, churned, churned)])["rate"]
+        twice = metric_intervals(rate, [(ids, churned, churned)] * 2)["rate"]
         assert twice == [low, high]  # the same customers again tell nothing new
         covered += low <= 0.3 <= high
     assert covered >= 51
@@ -150,7 +150,7 @@ def test_the_interval_of_an_ece_holds_it():
         said = random.beta(4, 2, 400)
         churned = (random.random(400) < said).astype(float)
         ids = np.arange(400).astype(str)
-        found = intervals(
+        found = metric_intervals(
             lambda y, p: {"ece": ece(y, p), "brier": float(((y - p) ** 2).mean())},
             [(ids, churned, said)],
         )

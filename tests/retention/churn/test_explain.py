@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from retention.churn import estimators, score
-from retention.churn.counterfactual import Counterfactual, _hypothetical
+from retention.churn.counterfactual import Counterfactual, _hypothetical_features
 from retention.churn.explain import explain
-from retention.churn.lime import SecondOpinion, heaviest, second_opinion
+from retention.churn.lime import SecondOpinion, second_opinion, top_groups
 from retention.churn.reasons import reasons
-from retention.churn.snapshots import take
+from retention.churn.snapshots import take_snapshot
 from retention.features import NAMES, build
 from tests import shop as tiny
 
@@ -24,7 +24,9 @@ def tier_of(chance: float) -> str:
 
 @pytest.fixture(scope="module")
 def people(shop):
-    return take(shop.lake, shop.end, horizon_days=21, active_within_days=None, labelled=False)
+    return take_snapshot(
+        shop.lake, shop.end, horizon_days=21, active_within_days=None, labelled=False
+    )
 
 
 def test_a_counterfactual_comes_true_when_the_order_is_really_there(tmp_path, shop, trained):
@@ -64,7 +66,7 @@ def test_a_counterfactual_comes_true_when_the_order_is_really_there(tmp_path, sh
 
 def test_a_copy_without_a_change_is_the_customer(shop, people):
     one = people.rows(np.arange(len(people.frame)) == 5)
-    frame = _hypothetical(shop.lake, one, [(), (2.5,), (2.5, 9.5)], 21)
+    frame = _hypothetical_features(shop.lake, one, [(), (2.5,), (2.5, 9.5)], 21)
     own, first, second = one.frame.iloc[0], frame.iloc[1], frame.iloc[2]
     same = frame.iloc[0]
     for name in (*NAMES, "bg_no_purchase", "season_sin"):
@@ -156,7 +158,7 @@ def test_lime_says_how_far_it_can_be_trusted(shop, people, trained, name):
 
 def test_agreement_is_the_share_of_the_heaviest_groups_in_common():
     one = SecondOpinion({"recency": 2.0, "spend": -1.0, "trend": 0.5, "habits": 0.1}, 0.9)
-    assert heaviest(one.weights) == ["recency", "spend", "trend"]
+    assert top_groups(one.weights) == ["recency", "spend", "trend"]
     assert one.agreement({"recency": 1, "habits": -3, "tenure": 2}) == pytest.approx(1 / 3)
     assert one.as_dict({"recency": 1, "spend": 1, "trend": 1})["agreement"] == 1
 

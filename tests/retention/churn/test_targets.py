@@ -9,7 +9,7 @@ import pytest
 from retention.churn import targets
 from retention.churn.model import fit
 from retention.churn.score import population
-from retention.churn.snapshots import history, take, waits
+from retention.churn.snapshots import build_training_set, days_to_next_purchase, take_snapshot
 from retention.value import purchase_intent
 from tests import shop as tiny
 
@@ -23,14 +23,14 @@ def cutoff(shop):
 
 @pytest.fixture(scope="module")
 def training(shop, cutoff):
-    return history(shop.lake, cutoff=cutoff, **ARGS)
+    return build_training_set(shop.lake, cutoff=cutoff, **ARGS)
 
 
 @pytest.fixture(scope="module")
 def trained(shop, training):
     model = fit(training, model="logistic")
-    held = targets.learn(shop.lake, training, model.columns)
-    return replace(model, parameters={**model.parameters, targets.HELD: held})
+    held = targets.fit_intent(shop.lake, training, model.columns)
+    return replace(model, parameters={**model.parameters, targets.PARAMETER: held})
 
 
 def test_the_future_changes_nothing(shop, cutoff, training, trained, tmp_path, monkeypatch):
@@ -38,23 +38,29 @@ def test_the_future_changes_nothing(shop, cutoff, training, trained, tmp_path, m
     whole["events"] = whole["events"][whole["events"].occurred_at < cutoff]
     monkeypatch.setattr(tiny, "frames", lambda **_: whole)
     blind = tiny.build(tmp_path / "home").lake
-    assert targets.learn(blind, training, trained.columns) == trained.parameters[targets.HELD]
+    assert (
+        targets.fit_intent(blind, training, trained.columns)
+        == trained.parameters[targets.PARAMETER]
+    )
 
 
 def test_waits_are_until_the_next_order_of_any_kind(shop, cutoff):
-    snapshot = take(shop.lake, cutoff, **ARGS)
-    wait = waits(shop.lake, snapshot.frame.customer_id, cutoff, cutoff + timedelta(days=21))
+    snapshot = take_snapshot(shop.lake, cutoff, **ARGS)
+    wait = days_to_next_purchase(
+        shop.lake, snapshot.frame.customer_id, cutoff, cutoff + timedelta(days=21)
+    )
     np.testing.assert_array_equal(np.isinf(wait), snapshot.churned == 1)
 
 
 def test_what_is_learned_beats_the_base_rate_and_survives_the_artefact(shop, cutoff, trained):
     again = type(trained).from_bytes(trained.to_bytes())
     people = population(shop.lake, cutoff, **ARGS)
-    aims = targets.targets(again, people, history_days=160)
+    aims = targets.predict_targets(again, people, history_days=160)
     for days in (7, 30):
-        y = (waits(shop.lake, people.frame.customer_id, people.cutoff, shop.end) < days).astype(
-            float
-        )
+        y = (
+            days_to_next_purchase(shop.lake, people.frame.customer_id, people.cutoff, shop.end)
+            < days
+        ).astype(float)
         p = np.clip(aims.within[days], 1e-6, 1 - 1e-6)
         loss = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
         base = -np.mean(y * np.log(y.mean()) + (1 - y) * np.log(1 - y.mean()))
@@ -74,7 +80,10 @@ def test_nobody_is_likelier_to_order_sooner_than_later_and_churn_has_the_word(
     """Also where the hazards end before the horizon of churn: they may not promise more than it leaves."""
     people = population(shop.lake, cutoff, **ARGS)
     asked = replace(trained, horizon_days=horizon)
-    aims, order = targets.targets(asked, people, history_days=160), 1 - asked.predict(people)
+    aims, order = (
+        targets.predict_targets(asked, people, history_days=160),
+        1 - asked.predict(people),
+    )
     if horizon == 30:
         np.testing.assert_allclose(aims.within[30], order, atol=1e-6)
     for days, p in aims.within.items():
@@ -87,12 +96,12 @@ def test_whoever_the_churn_model_never_saw_is_told_the_closed_forms(shop, cutoff
     """Intent is learned from the same customers: of those silent for a year it promised ten times the orders that came."""
     everybody = population(shop.lake, cutoff, **{**ARGS, "active_within_days": None})
     lapsed = (everybody.frame.recency_days > ARGS["active_within_days"]).to_numpy()
-    closed = targets._closed(everybody)
-    alone = purchase_intent.Intent.from_dict(trained.parameters[targets.HELD]).hazards(
+    closed = targets._closed_form_hazards(everybody)
+    alone = purchase_intent.Intent.from_dict(trained.parameters[targets.PARAMETER]).hazards(
         everybody.matrix(trained.columns), closed
     )
     none = everybody.purchases.no_purchase(*targets.purchase_history(everybody.frame), 30.0)
-    aims = targets.targets(trained, everybody, history_days=160)
+    aims = targets.predict_targets(trained, everybody, history_days=160)
     assert 0 < lapsed.sum() < len(lapsed)
     np.testing.assert_allclose(aims.within[30][lapsed], 1 - none[lapsed])
     assert not np.allclose(
@@ -102,13 +111,13 @@ def test_whoever_the_churn_model_never_saw_is_told_the_closed_forms(shop, cutoff
 
 def test_without_a_model_the_closed_form_speaks(shop, cutoff, trained):
     people = population(shop.lake, cutoff, **ARGS)
-    by_rules = targets.targets(None, people, history_days=160)
+    by_rules = targets.predict_targets(None, people, history_days=160)
     none = people.purchases.no_purchase(*targets.purchase_history(people.frame), 30.0)
     assert by_rules.within[30] == pytest.approx(1 - none)
 
 
 def test_a_young_shop_is_told_what_is_missing(shop, cutoff, trained):
     people = population(shop.lake, cutoff, **ARGS)
-    told = targets.targets(trained, people, history_days=60).of(0, cutoff)
+    told = targets.predict_targets(trained, people, history_days=60).of(0, cutoff)
     assert told["intent"] is told["next_order_between"] is None
     assert told["intent_note"] == "Purchase intent needs 90 days of history, and there are 60."

@@ -5,7 +5,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from retention.churn import estimators
-from retention.churn.snapshots import take
+from retention.churn.snapshots import take_snapshot
 from retention.features import build
 from retention.lake import store
 from retention.lake.schema import TABLES
@@ -40,7 +40,7 @@ def test_what_is_stored_and_read_is_in_its_own_units(shop):
     assert (
         features.loc[once, "gap_mean"].isna().all()
     )  # a gap nobody has seen is missing, not imputed
-    take(shop.lake, shop.end, horizon_days=28, active_within_days=None, labelled=False)
+    take_snapshot(shop.lake, shop.end, horizon_days=28, active_within_days=None, labelled=False)
     assert [
         store.version(shop.lake.root, TABLES[name]) for name in ("events", "customers", "items")
     ] == before

@@ -9,7 +9,7 @@ import pytest
 from retention.churn import tuning
 from retention.churn.estimators import ENSEMBLE
 from retention.churn.model import TrainedChurn, fit
-from retention.churn.snapshots import history
+from retention.churn.snapshots import build_training_set
 from retention.churn.tuning import SPACE, Budget, tune
 from retention.registry.backtest import same_recipe
 
@@ -17,7 +17,7 @@ from retention.registry.backtest import same_recipe
 @pytest.fixture(scope="module")
 def training(shop):
     cutoff = shop.begin + timedelta(days=115)
-    return history(shop.lake, cutoff=cutoff, horizon_days=14, active_within_days=56)
+    return build_training_set(shop.lake, cutoff=cutoff, horizon_days=14, active_within_days=56)
 
 
 def pretend(monkeypatch, worth):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.churn.snapshots import take
+from retention.churn.snapshots import take_snapshot
 from retention.features import quarters
 from tests import shops
 
@@ -67,7 +67,7 @@ def test_buying_states_ignore_later_orders(tmp_path):
     cutoff = shops.end(250)
     before = orders[orders.occurred_at < pd.Timestamp(cutoff)]
     frames = [
-        take(
+        take_snapshot(
             shops.lake(tmp_path / name, some),
             cutoff,
             horizon_days=28,

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("pyspark", reason="make test-spark")
 
-from retention.churn.snapshots import take
+from retention.churn.snapshots import take_snapshot
 from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.features import NAMES, build
@@ -66,7 +66,8 @@ def test_spark_matches_duckdb_on_complete_journey(tmp_path):
     other = on_spark(lake, tmp_path)
     assert_same_features(lake, other, cutoff, horizon_days=28, active_within_days=56)
     snapshots = [
-        take(each, cutoff, horizon_days=28, active_within_days=56) for each in (lake, other)
+        take_snapshot(each, cutoff, horizon_days=28, active_within_days=56)
+        for each in (lake, other)
     ]
     assert snapshots[0].churned.tolist() == snapshots[1].churned.tolist()
     states = [each.frame[["states_no_purchase", "states_later"]] for each in snapshots]

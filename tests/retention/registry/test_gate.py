@@ -10,8 +10,8 @@ import pytest
 from scipy.special import expit, logit
 
 from retention.churn.model import fit
-from retention.churn.snapshots import history
-from retention.churn.uncertainty import Interval, log_loss_of, paired
+from retention.churn.snapshots import build_training_set
+from retention.churn.uncertainty import Interval, log_losses, paired_interval
 from retention.registry import gate
 from retention.registry.backtest import judge, rolled_back
 
@@ -56,15 +56,15 @@ def test_few_customers_are_not_refused_for_what_chance_does():
 
 def test_an_interval_is_as_wide_as_the_customers_are_few(world):
     logits, churned, customers = world
-    gap = log_loss_of(churned, expit(logits)) - log_loss_of(churned, expit(0.8 * logits))
-    whole = paired(gap, customers)
+    gap = log_losses(churned, expit(logits)) - log_losses(churned, expit(0.8 * logits))
+    whole = paired_interval(gap, customers)
     assert whole.low < whole.mean < whole.high < 0
     theory = 2 * 1.96 * gap.std() / np.sqrt(len(gap))
     assert whole.high - whole.low == pytest.approx(theory, rel=0.15)
     # the same customers at three origins are not three times as many
-    thrice = paired(np.tile(gap, 3), np.tile(customers, 3))
+    thrice = paired_interval(np.tile(gap, 3), np.tile(customers, 3))
     assert thrice.high - thrice.low == pytest.approx(whole.high - whole.low, rel=0.1)
-    assert paired(gap, customers) == whole  # seeded
+    assert paired_interval(gap, customers) == whole  # seeded
 
 
 def test_another_recipe_has_to_be_better_beyond_doubt_on_three_origins():
@@ -84,7 +84,7 @@ def test_lift_may_be_two_percent_less():
 
 @pytest.fixture(scope="module")
 def training(shop):
-    return history(shop.lake, cutoff=shop.end, horizon_days=14, active_within_days=42)
+    return build_training_set(shop.lake, cutoff=shop.end, horizon_days=14, active_within_days=42)
 
 
 @pytest.fixture(scope="module")

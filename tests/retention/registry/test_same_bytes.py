@@ -24,9 +24,9 @@ sys.stdout.buffer.write(predictions(lake).tobytes())
 def predictions(lake: Lake) -> np.ndarray:
     """What the ensemble, trained here and now, says of the newest customers."""
     from retention.churn.model import fit
-    from retention.churn.snapshots import history
+    from retention.churn.snapshots import build_training_set
 
-    training = history(
+    training = build_training_set(
         lake, cutoff=BEGIN + timedelta(days=110), horizon_days=21, active_within_days=42
     )
     return fit(training, model="ensemble", seed=7).predict(training.newest)
