@@ -58,9 +58,7 @@ from retention.churn.hazards import Survival
 from retention.churn.quadratic import Quadratic
 
 MIN_PROBABILITY = 1e-6  # distance from 0 and 1, as in `LogOdds`
-MIN_LEAF_PROBABILITY = (
-    1e-12  # a tree's leaf may hold nobody who left: its log-odds must be some number
-)
+MIN_LEAF_PROBABILITY = 1e-12  # keeps log-odds of pure leaves finite
 MAX_LEAF_ROWS = 5_000_000  # leaves × customers with exact values; about a second
 PERMUTATIONS, PERMUTATIONS_OF_MANY = 16, 2  # and their reverses
 MANY = 200  # customers
