@@ -1,4 +1,7 @@
-"""Which kind of model the data can carry: rules, the closed form, logistic regression, the ensemble."""
+"""Select candidate models by the amount of data.
+
+From little to much data: rules, closed forms, logistic regression, the ensemble.
+"""
 
 from dataclasses import dataclass
 
@@ -11,43 +14,48 @@ from retention.text import gettext
 
 MIN_BUYERS, MIN_BUYERS_TO_LEARN, MIN_DAYS_TO_LEARN = 100, 500, 180
 MIN_CHURNERS, MIN_SNAPSHOTS = 100, 4
-MIN_HORIZONS_TO_BLEND = (
-    8  # of history: many snapshots of fewer look at the same weeks again and again
-)
+MIN_HORIZONS_TO_BLEND = 8  # of history; more snapshots of fewer horizons repeat the same weeks
+STRONG_SEASON = 0.2  # log change of the speed of repeat orders between two horizons
 _CLOSED = (CLOSED_FORM, RFM, BG_LOGISTIC, "stacked")
 _LEARNED = ("logistic", "boosting")
-_LOGISTIC = (*_LEARNED, *_CLOSED)  # boosting has its say in the stack, on any number of churners
+_LOGISTIC = (*_LEARNED, *_CLOSED)  # boosting is part of the stack for any number of churners
 _ENSEMBLE = ("ensemble", *ENSEMBLE, *_CLOSED)
-STRONG_SEASON = 0.2  # log of the speed of repeat orders from one horizon to the next, from which a season is reckoned with
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateSet:
-    """Where the data stands: what ``auto`` may choose from, by default the first, and what the next rung needs.
+    """Candidates that the data supports.
 
-    ``heard`` are members that have a say in the blend and are never chosen alone.
+    Parameters
+    ----------
+    candidates : tuple of str
+        Choices of ``auto``; the first one is the default.
+    text : str
+        Note about the choice and about the data that more candidates need.
+    blend_only : tuple of str
+        Members of the blend that are never chosen alone.
     """
 
     candidates: tuple[str, ...]
     text: str
-    heard: tuple[str, ...] = ()
+    blend_only: tuple[str, ...] = ()
 
     @property
     def members(self) -> tuple[str, ...]:
-        """What the candidates are made of."""
+        """Members of all candidates."""
         return (
-            *self.heard,
+            *self.blend_only,
             *(name for name in self.candidates if name not in ("ensemble", "stacked")),
         )
 
 
 def select_candidates(training: TrainingSet) -> CandidateSet:
-    """The rung on which this history stands.
+    """Return the candidates for a training set.
 
     Raises
     ------
     TooLittleData
-        Below 100 buyers: rules are all that can be had.
+        With fewer than 100 buyers; only rules remain.
     """
     buyers = training.newest.buyers
     churners = [
@@ -59,12 +67,12 @@ def select_candidates(training: TrainingSet) -> CandidateSet:
         raise TooLittleData(
             gettext(
                 "Only {buyers} customers had ordered by {day}; a model needs "
-                "{buyers_for_a_model}. Import more history; until then sweeps go by the rules "
+                "{min_buyers}. Import more history; until then sweeps go by the rules "
                 "(RFM)."
             ).format(
                 buyers=buyers,
                 day=training.day(training.newest.cutoff),
-                buyers_for_a_model=MIN_BUYERS,
+                min_buyers=MIN_BUYERS,
             )
         )
     return _select(training, buyers, churners)
@@ -72,65 +80,84 @@ def select_candidates(training: TrainingSet) -> CandidateSet:
 
 def _select(training: TrainingSet, buyers: int, churners: list[float]) -> CandidateSet:
     missing = _missing_data(
-        (buyers, MIN_BUYERS_TO_LEARN, "buyers"),
-        (int(training.history_days), MIN_DAYS_TO_LEARN, "days of history"),
-        (int(sum(churners)), MIN_CHURNERS, "churners"),
+        (buyers, MIN_BUYERS_TO_LEARN, gettext("buyers")),
+        (int(training.history_days), MIN_DAYS_TO_LEARN, gettext("days of history")),
+        (int(sum(churners)), MIN_CHURNERS, gettext("churners")),
     )
     if missing:
         return _closed_form_candidates(training, missing, sum(churners))
     missing = _missing_data(
-        (int(sum(churners) / len(churners)), MIN_CHURNERS, "churners a snapshot"),
-        (len(churners), MIN_SNAPSHOTS, "snapshots"),
+        (int(sum(churners) / len(churners)), MIN_CHURNERS, gettext("churners a snapshot")),
+        (len(churners), MIN_SNAPSHOTS, gettext("snapshots")),
     )
     if missing:
-        text = f"The rung of logistic regression; the ensemble needs {missing}."
-        return CandidateSet(_with_season(_LOGISTIC, training), text)
+        text = gettext("The rung of logistic regression; the ensemble needs {missing}.")
+        return CandidateSet(_with_season(_LOGISTIC, training), text.format(missing=missing))
     if not training.has_season:
-        have = int(training.history_days)
-        return CandidateSet(
-            _ENSEMBLE,
-            f"The rung of the ensemble; calendar features need 13 months of history (have {have} days).",
+        text = gettext(
+            "The rung of the ensemble; calendar features need 13 months of history (have {days} "
+            "days)."
         )
+        return CandidateSet(_ENSEMBLE, text.format(days=int(training.history_days)))
     candidates = _with_season(_ENSEMBLE, training)
     if abs(training.swing) < STRONG_SEASON:
-        return CandidateSet(candidates, "The highest rung: the ensemble, with calendar features.")
-    change = f"{100 * np.expm1(training.swing):+.0f} %"
-    return CandidateSet(
-        candidates,
-        f"The highest rung: the ensemble, with calendar features. By last year's season repeat orders change by {change} "
-        "into such a horizon, so what knows no season is not a candidate.",
+        text = gettext("The highest rung: the ensemble, with calendar features.")
+        return CandidateSet(candidates, text)
+    text = gettext(
+        "The highest rung: the ensemble, with calendar features. By last year's season repeat "
+        "orders change by {percent:+.0f} % into such a horizon, so what knows no season is not a "
+        "candidate."
     )
+    return CandidateSet(candidates, text.format(percent=100 * np.expm1(training.swing)))
 
 
 def _closed_form_candidates(training: TrainingSet, missing: str, churners: float) -> CandidateSet:
-    """Few customers over many horizons are much to learn from, too little to leave the word to it alone (docs/accuracy.md)."""
+    """Return closed forms, with learned members in the blend if possible.
+
+    Few customers over many horizons are enough to improve a blend, too few for a learned model
+    alone (docs/accuracy.md).
+    """
     candidates = _with_season(_CLOSED, training)
-    text = f"The rung of closed forms (BG/NBD, RFM, and what they give together); logistic regression needs {missing}"
-    if (
-        churners < MIN_CHURNERS
-        or training.history_days < MIN_HORIZONS_TO_BLEND * training.horizon_days
+    if churners < MIN_CHURNERS or (
+        training.history_days < MIN_HORIZONS_TO_BLEND * training.horizon_days
     ):
-        return CandidateSet(candidates, f"{text}.")
-    return CandidateSet(
-        candidates,
-        f"{text}, and until then has a say in the blend, as has boosting.",
-        heard=_LEARNED,
+        text = gettext(
+            "The rung of closed forms (BG/NBD, RFM, and what they give together); logistic "
+            "regression needs {missing}."
+        )
+        return CandidateSet(candidates, text.format(missing=missing))
+    text = gettext(
+        "The rung of closed forms (BG/NBD, RFM, and what they give together); logistic regression "
+        "needs {missing}, and until then has a say in the blend, as has boosting."
     )
+    return CandidateSet(candidates, text.format(missing=missing), blend_only=_LEARNED)
 
 
 def _with_season(candidates: tuple[str, ...], training: TrainingSet) -> tuple[str, ...]:
-    """From thirteen months on there is a closed form by the shop's clock; what knows no season stays out of one."""
+    """Add BG/NBD in operational time, from 13 months on.
+
+    In a strong season, candidates without a season are removed.
+    """
     if not training.has_season:
         return candidates
-    if abs(training.swing) < STRONG_SEASON:
-        return (
-            (SEASONAL, *candidates)
-            if candidates[0] == CLOSED_FORM
-            else (*candidates[:-1], SEASONAL, candidates[-1])
+    if abs(training.swing) >= STRONG_SEASON:
+        return tuple(
+            SEASONAL if name == CLOSED_FORM else name for name in candidates if name != RFM
         )
-    return tuple(SEASONAL if name == CLOSED_FORM else name for name in candidates if name != RFM)
+    if candidates[0] == CLOSED_FORM:
+        return SEASONAL, *candidates
+    return *candidates[:-1], SEASONAL, candidates[-1]
 
 
 def _missing_data(*needs: tuple[int, int, str]) -> str:
-    short = [f"{needed} {what} (have {have})" for have, needed, what in needs if have < needed]
-    return ", ".join(short[:-1]) + (" and " if len(short) > 1 else "") + short[-1] if short else ""
+    """List the amounts of data that are too small; empty if none is."""
+    missing = [
+        gettext("{needed} {unit} (have {available})").format(
+            needed=needed, unit=unit, available=available
+        )
+        for available, needed, unit in needs
+        if available < needed
+    ]
+    if len(missing) < 2:
+        return "".join(missing)
+    return gettext("{first} and {last}").format(first=", ".join(missing[:-1]), last=missing[-1])
