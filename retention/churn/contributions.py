@@ -177,7 +177,10 @@ def _wide_logit(chance: Any) -> Any:
 
 
 def _secant(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, base: float) -> np.ndarray:
-    """Return (f(x) − f(base)) / (x − base), (n,); near the base, the slope."""
+    """Return the secant slope of ``f`` to the base.
+
+    (f(x) − f(base)) / (x − base), (n,); near the base, the slope of ``f``.
+    """
     step = 1e-7
     near = np.abs(x - base) < step
     left, right = np.where(near, base - step, base), np.where(near, base + step, x)
@@ -219,7 +222,7 @@ def _explain_member(
 
 
 def _explain_product(parts: list[AdditiveExplanation]) -> AdditiveExplanation:
-    """Combine explanations of a product of probabilities, in log-odds."""
+    """Explain a product of probabilities in log-odds."""
     total = np.sum([log_expit(part.margin) for part in parts], axis=0)
     base = float(np.sum([log_expit(part.base) for part in parts]))
     slopes = [_secant(log_expit, part.margin, part.base) for part in parts]
@@ -236,7 +239,7 @@ def _explain_product(parts: list[AdditiveExplanation]) -> AdditiveExplanation:
 
 
 def _logit_of_log(chance: Any) -> Any:
-    """Return the log-odds of a probability given by its logarithm."""
+    """Return log-odds from the logarithm of a probability."""
     return _wide_logit(np.exp(chance))
 
 
@@ -326,7 +329,9 @@ def _forest(
 def _shap(
     member: BaseEstimator, X: np.ndarray, *, approximate: bool = False
 ) -> tuple[np.ndarray, float]:
-    """Return (n, k) SHAP values of the second class and their base.
+    """Return SHAP values and their base.
+
+    (n, k) values of the second class.
 
     Importing shap takes seconds.
     """
@@ -346,7 +351,9 @@ def _sample_shapley(
     reference: np.ndarray,
     groups: list[list[int]],
 ) -> AdditiveExplanation:
-    """Sample Shapley values of feature groups against the median customer.
+    """Sample Shapley values of feature groups.
+
+    The baseline is the median customer.
 
     Groups change one by one in random orders and their reverses. The steps of each order add up to
     margin − base, and so do their means.

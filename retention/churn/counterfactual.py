@@ -1,4 +1,4 @@
-"""Counterfactuals: orders that would have lowered a customer's risk tier.
+"""Find added orders that lower a customer's risk tier.
 
 A lower recency alone is not a realistic customer: counts, windows, gaps and spend depend on the
 same orders. So the customer's events are copied once per change, with orders like the last one
@@ -37,7 +37,7 @@ _EVENTS, _TREATMENTS = "hypothetical_events", "hypothetical_treatments"
 
 @dataclass(frozen=True, slots=True)
 class HypotheticalOrders:
-    """Ages of added orders in days, and the resulting risk and tier."""
+    """Added orders (ages in days) and the resulting risk."""
 
     ages: tuple[float, ...]
     churn_probability: float
@@ -68,7 +68,10 @@ class Counterfactual:
 
     @property
     def text(self) -> str:
-        """A phrase such as ``had they ordered within the last 20 days: medium``."""
+        """The change as a phrase.
+
+        An example is ``had they ordered within the last 20 days: medium``.
+        """
         if self.within_days < 1:
             return gettext("had they ordered today: {tier}").format(tier=self.tier)
         days = count(self.within_days, "day")

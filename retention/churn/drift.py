@@ -169,7 +169,9 @@ def psi_limit(reference: Mapping[str, Any], customers: int) -> float:
 
 
 def drifted_features(features: Mapping[str, float], limit: float = 0.0) -> list[str]:
-    """Return features beyond a limit that do not grow with the history.
+    """Return features with a PSI beyond a limit.
+
+    Features that grow with the history are left out.
 
     Parameters
     ----------

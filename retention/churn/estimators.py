@@ -238,7 +238,10 @@ def _small_logistic(
 
 
 def _column_indices(names: Sequence[str], columns: Sequence[str]) -> list[int]:
-    """Return the indices of named columns; the first column if none exists."""
+    """Return the indices of named columns.
+
+    The first column if none exists.
+    """
     return [list(columns).index(name) for name in names if name in columns] or [0]
 
 

@@ -260,7 +260,9 @@ def _report(evaluations: Sequence[Evaluation], segments: list[dict[str, Any]]) -
 
 
 def _baseline_differences(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, float]]:
-    """Return the log-loss minus that of each baseline, with its interval.
+    """Return log-loss differences to each baseline.
+
+    With intervals.
 
     Below 0 the model is better.
     """
@@ -303,7 +305,9 @@ def _ids(evaluation: Evaluation) -> np.ndarray:
 def learning_curve(
     evaluation: Evaluation, *, model: str, seed: int, progress: Progress = silent
 ) -> list[dict[str, Any]]:
-    """Measure metrics with fewer customers and snapshots to train on.
+    """Measure metrics with less training data.
+
+    Fewer customers and fewer snapshots.
 
     The test set stays the same. Samples are drawn by hash, so each is part of the next larger one.
 

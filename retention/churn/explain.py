@@ -108,7 +108,9 @@ def explain(
 
 
 def _silence_note(trained: TrainedChurn, silent_days: float) -> str:
-    """Return a caveat for customers silent longer than the training data.
+    """Return a caveat for very long silence.
+
+    Longer than in the training data.
 
     Empty for other customers.
     """

@@ -104,7 +104,7 @@ def fit_other_horizons(
     observed_horizons: np.ndarray,
     progress: Progress,
 ) -> list[Pipeline]:
-    """Fit classifiers of P(churn) on returns within other horizons.
+    """Fit P(churn) on returns within other horizons.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""LIME: a local linear model of the churn model as a second opinion.
+"""Explain churn scores by local linear models (LIME).
 
 Samples near a customer get, group by group, the values of another active customer. Ridge
 regression of the log-odds on scaled features, weighted by proximity, gives each group's

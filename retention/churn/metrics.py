@@ -40,7 +40,7 @@ def metrics(churned: np.ndarray, probability: np.ndarray) -> dict[str, float]:
 
 
 def top_decile_lift(churned: np.ndarray, probability: np.ndarray) -> float:
-    """Return the churn rate of the top tenth over that of all.
+    """Return the lift of the riskiest tenth.
 
     Ties are shared evenly.
 

@@ -168,7 +168,7 @@ class TrainedChurn:
 
 
 def _stored_comparison(rung: str) -> str:
-    """Return the comparison part of a note that was stored as a single text.
+    """Return the comparison in a stored note.
 
     Models trained before the field ``comparison_note`` existed have English notes.
     """
@@ -303,7 +303,7 @@ def _choose_unvalidated(
     seed: int,
     progress: Progress,
 ) -> rolling.EvaluatedCandidate:
-    """Choose members if no earlier origin allows a comparison.
+    """Choose members without an earlier origin.
 
     These are the members that are not worse than the closed forms on other customers of the newest
     snapshot, with equal weights; with very little data, the first candidate. Members err in
@@ -354,7 +354,7 @@ def _selection_notes(
     origins: str,
     chosen: rolling.EvaluatedCandidate,
 ) -> tuple[str, str]:
-    """Return the note about the candidates, and the comparison of their losses."""
+    """Return the notes on candidates and losses."""
     if model != "auto":
         note = gettext("Chosen by name; by the data: {selection}").format(selection=selection.text)
         return note, ""

@@ -112,7 +112,9 @@ def _select(training: TrainingSet, buyers: int, churners: list[float]) -> Candid
 
 
 def _closed_form_candidates(training: TrainingSet, missing: str, churners: float) -> CandidateSet:
-    """Return closed forms, with learned members in the blend if possible.
+    """Return candidates for little data.
+
+    These are closed forms, with learned members in the blend if possible.
 
     Few customers over many horizons are enough to improve a blend, too few for a learned model
     alone (docs/accuracy.md).
@@ -150,7 +152,7 @@ def _with_season(candidates: tuple[str, ...], training: TrainingSet) -> tuple[st
 
 
 def _missing_data(*needs: tuple[int, int, str]) -> str:
-    """List the amounts of data that are too small; empty if none is."""
+    """List the amounts of data that are missing."""
     missing = [
         gettext("{needed} {unit} (have {available})").format(
             needed=needed, unit=unit, available=available

@@ -1,4 +1,4 @@
-"""Reasons of a score: weights of feature groups and a sentence for each.
+"""Explain scores by feature groups in words.
 
 `contributions` explains the margin of the fitted model exactly, and a group's weight is the sum
 over its features. Calibration is a monotone map of the margin, so it changes neither the order nor
@@ -141,7 +141,7 @@ def reasons(
     typical: Mapping[str, float],
     horizon_days: int,
 ) -> list[list[dict[str, Any]]]:
-    """Return the strongest reasons of each customer.
+    """Return the strongest reasons per customer.
 
     Groups that raise the risk come first. The season is last, because it affects all customers and
     policies use the first reason.
@@ -153,7 +153,7 @@ def reasons(
     weight : mapping
         Group → (n,) log-odds.
     typical : mapping
-        Feature → value of the median customer, for the features of the model.
+        Feature of the model → value of the median customer.
     horizon_days : int
 
     Returns
@@ -365,7 +365,10 @@ def _opinion(row: Mapping[str, Any], horizon_days: int) -> str:
 
 
 def _season(row: Mapping[str, Any], weight: float, horizon_days: int) -> str:
-    """Describe the forecast change of repeat orders, if it explains the weight."""
+    """Describe the forecast change of repeat orders.
+
+    Only if it explains the weight.
+    """
     change = np.expm1(row["season_ahead"])
     if abs(change) < MIN_SEASON_EFFECT or (change < 0) != (weight > 0):
         return gettext("the time of the year")

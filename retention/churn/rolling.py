@@ -72,7 +72,9 @@ class EvaluatedCandidate:
 def out_of_time_predictions(
     training: TrainingSet, members: Sequence[str], *, seed: int, progress: Progress
 ) -> list[OriginPredictions]:
-    """Predict the newest origins with members fitted on earlier label windows.
+    """Predict the newest origins out of time.
+
+    Members are fitted on earlier label windows.
 
     Members use the observed season. The error of the season forecast is one number for all
     customers and members, and its effect at one origin says nothing about the next.
@@ -113,7 +115,9 @@ def out_of_time_predictions(
 def cross_customer_predictions(
     training: TrainingSet, members: Sequence[str], *, seed: int, progress: Progress
 ) -> OriginPredictions | None:
-    """Predict each half of the newest customers by fits on the other half.
+    """Predict each half of the customers from the other.
+
+    At the newest snapshot.
 
     This favours learned members, because they know the moment that they predict.
 
@@ -157,7 +161,7 @@ def _even_half(snapshot: Snapshot) -> np.ndarray:
 def not_worse_than_closed_forms(
     members: Sequence[str], predictions: OriginPredictions
 ) -> tuple[str, ...]:
-    """Return closed forms and the members that are not worse than them.
+    """Return members not worse than the closed forms.
 
     Parameters
     ----------
@@ -175,7 +179,9 @@ def not_worse_than_closed_forms(
 
 
 def origins(training: TrainingSet) -> list[Snapshot]:
-    """Return the newest snapshots with enough earlier data, newest first.
+    """Return the origins to evaluate on, newest first.
+
+    They have enough earlier data.
 
     Label windows of consecutive origins do not overlap.
     """
@@ -265,7 +271,7 @@ def fit_on(
 
 
 def evaluate_candidate(name: str, predictions: Sequence[OriginPredictions]) -> EvaluatedCandidate:
-    """Compute a candidate's log-loss by cross-fitting over origins.
+    """Compute a candidate's log-loss by cross-fitting.
 
     Parameters
     ----------
@@ -294,7 +300,7 @@ def evaluate_candidate(name: str, predictions: Sequence[OriginPredictions]) -> E
 
 
 def choose_candidate(candidates: Sequence[EvaluatedCandidate]) -> EvaluatedCandidate:
-    """Choose the best blend, or a single model that is far better.
+    """Choose the best blend or a far better model.
 
     A single model's lead at a few origins is mostly luck. On parts of a real shop (51 cells of 500
     to 1,000 customers), choosing by log-loss alone lost a fifth of the blend's lead over the

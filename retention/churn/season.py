@@ -1,10 +1,10 @@
-"""Seasonality of a shop as operational time for BG/NBD.
+"""Model a shop's season as operational time.
 
-Customers who order twice as often before Christmas experience two days in one. On such a clock
-(operational time) the closed form knows the season: it is fitted on histories in operational days
-and evaluated for the operational days ahead. Last year's season and the drift of the level
-forecast them. No labels are needed, so the base rate of the next season is known even if the
-horizon is too long to learn from past outcomes.
+With twice the orders before Christmas, a day there counts for two. On such a clock (operational
+time) the closed form knows the season: it is fitted on histories in operational days and evaluated
+for the operational days ahead. Last year's season and the drift of the level forecast them. No
+labels are needed, so the base rate of the next season is known even if the horizon is too long to
+learn from past outcomes.
 
 The speed of the clock is the number of repeat orders per day, divided by the number that BG/NBD
 expects from the customers at that time. New and inactive customers are thus part of the model, not
@@ -52,7 +52,7 @@ _MAX_MISSED_ORDERS = 5  # more expected orders in an empty fortnight are not cha
 
 @dataclass(frozen=True, slots=True)
 class Season:
-    """A shop's clock up to a cutoff and the BG/NBD model on it.
+    """The clock up to a cutoff and its BG/NBD.
 
     Parameters
     ----------
@@ -119,7 +119,9 @@ def fit_season(
     t_x: np.ndarray,
     age: np.ndarray,
 ) -> Season:
-    """Fit the clock and BG/NBD on it from orders before the cutoff.
+    """Fit the clock and BG/NBD on it.
+
+    Orders after the cutoff are not used.
 
     Parameters
     ----------
@@ -182,7 +184,7 @@ def _log_speed_ratio(speed: np.ndarray, ahead: np.ndarray) -> float:
 
 
 def observed_season(orders: DailyOrders, season: Season, plain: bgnbd.BgNbd) -> tuple[float, float]:
-    """Return ``ahead`` and ``faster`` of a horizon that is over.
+    """Return ``ahead`` and ``faster`` of a past horizon.
 
     Training uses them instead of the forecast.
 
@@ -308,14 +310,17 @@ def known_days(orders: np.ndarray) -> int:
 
 
 def _single_gaps(empty: np.ndarray) -> np.ndarray:
-    """Mark empty fortnights that were not empty a year before or after."""
+    """Mark fortnights that were empty only once.
+
+    They were not empty a year before or after.
+    """
     year = YEAR // _BIN_DAYS
     apart = np.pad(empty, year)
     return empty & ~(apart[: len(empty)] | apart[2 * year :])
 
 
 def _covariance(apart: np.ndarray, length_scale: float, season: float, drift: float) -> np.ndarray:
-    """Return the covariance of log speeds at these distances in days."""
+    """Return the covariance of log speeds by distance."""
     days = np.abs(apart)
     turn = 2 * (YEAR / (2 * np.pi * length_scale) * np.sin(np.pi * days / YEAR)) ** 2
     return season**2 * np.exp(-turn) * _YEARLY_CORRELATION ** (days / YEAR) + drift**2 * np.exp(

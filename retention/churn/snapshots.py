@@ -1,4 +1,4 @@
-"""Snapshots of customers at a cutoff: features and churn labels.
+"""Take snapshots of customers: features and churn labels.
 
 Intervals are half-open: features use ``occurred_at < cutoff``, the label window is ``[cutoff,
 cutoff + horizon)``.
@@ -160,7 +160,7 @@ def take_snapshot(
     seasonal: bool | None = None,
     until: datetime | None = None,
 ) -> Snapshot:
-    """Compute features, and optionally labels, of customers at a cutoff.
+    """Compute features and labels at a cutoff.
 
     Parameters
     ----------
@@ -276,7 +276,10 @@ def _observed_season(snapshot: Snapshot, orders: seasons.DailyOrders) -> dict[st
 
 
 def _daily_orders(lake: Any, cutoff: datetime, label_days: int) -> seasons.DailyOrders:
-    """Count first and repeat orders per day (UTC) up to the label window's end."""
+    """Count first and repeat orders per day (UTC).
+
+    Includes the label window.
+    """
     events = lake.table("events", before=cutoff + timedelta(days=label_days))
     bought = events.filter(events.event_type == "purchase")
     first_orders = bought.group_by("customer_id").agg(day=bought.occurred_at.min().date())
@@ -391,14 +394,16 @@ class TrainingSet:
 
     @property
     def swing(self) -> float:
-        """Log of the speed of repeat orders in the next horizon over the last one.
+        """Forecast log change of repeat orders.
+
+        Speed in the next horizon over that in the last one.
 
         0 without a season.
         """
         return self.ahead if self.has_season else 0.0
 
     def before(self, moment: datetime) -> tuple[Snapshot, ...]:
-        """Return the snapshots with label windows that end by ``moment``."""
+        """Return the snapshots with outcomes known at ``moment``."""
         horizon = timedelta(days=self.horizon_days)
         return tuple(snapshot for snapshot in self.snapshots if snapshot.cutoff + horizon <= moment)
 
@@ -474,7 +479,7 @@ def stack_rows(
 
 
 def stacked_return_times(snapshots: Sequence[Snapshot]) -> np.ndarray | None:
-    """Return the return times of the rows of `stack_rows`, (n,).
+    """Return the return times of stacked rows, (n,).
 
     None if a snapshot has none.
     """
@@ -486,7 +491,7 @@ def stacked_return_times(snapshots: Sequence[Snapshot]) -> np.ndarray | None:
 
 
 def stacked_observed_horizons(snapshots: Sequence[Snapshot], horizon_days: int) -> np.ndarray:
-    """Return the observed horizons (1 or 2) of the rows of `stack_rows`.
+    """Return the observed horizons of stacked rows.
 
     Parameters
     ----------
@@ -514,7 +519,10 @@ def stacked_observed_horizons(snapshots: Sequence[Snapshot], horizon_days: int) 
 
 
 def _row_step(snapshots: Sequence[Snapshot]) -> int:
-    """Return the step between rows that keeps at most `MAX_ROWS`."""
+    """Return the step between the rows to keep.
+
+    At most `MAX_ROWS` remain.
+    """
     return -(-sum(len(snapshot.frame) for snapshot in snapshots) // MAX_ROWS) or 1
 
 
@@ -526,7 +534,7 @@ def build_training_set(
     active_within_days: int | None,
     progress: Progress = silent,
 ) -> TrainingSet:
-    """Take labelled rolling-origin snapshots before a cutoff.
+    """Take labelled snapshots before a cutoff.
 
     The newest snapshot is at ``cutoff − H``.
 

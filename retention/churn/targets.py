@@ -1,4 +1,6 @@
-"""Order targets besides churn: P(order within 7, 30, 90 days) and the next order date.
+"""Predict purchase intent and the next order date.
+
+Intent is P(order within 7, 30 and 90 days).
 
 The model of purchase intent is fitted at each retrain on the same snapshots and stored in the
 churn model's artefact. Without a model, the closed form of the purchase model is used.
@@ -96,7 +98,7 @@ def fit_intent(lake: Any, training: TrainingSet, columns: tuple[str, ...]) -> di
 def predict_targets(
     trained: "TrainedChurn | None", snapshot: Snapshot, *, history_days: float
 ) -> Targets:
-    """Predict order targets of the customers of a snapshot.
+    """Predict the order targets of a snapshot.
 
     The hazards give the shape over time. The churn model knows more about its own horizon, so each
     customer's hazards are adjusted to its probability. An order within 28 days is then never more
@@ -141,7 +143,7 @@ def predict_targets(
 
 
 def _log_silence(snapshot: Snapshot, hazards: np.ndarray, trained: "TrainedChurn") -> np.ndarray:
-    """Return the logarithm of P(no order within the model's horizon), (n,).
+    """Return log P(no order within the horizon), (n,).
 
     Beyond the last day of the hazards, the closed form extends them.
     """

@@ -13,7 +13,7 @@ from retention.churn.model import fit
 from retention.churn.snapshots import build_training_set
 from retention.churn.uncertainty import Interval, log_losses, paired_interval
 from retention.registry import gate
-from retention.registry.backtest import judge, rolled_back
+from retention.registry.backtest import backtest, backtest_origins
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +26,10 @@ def world():
 
 def test_a_true_probability_is_calibrated_and_a_bold_one_is_not(world):
     logits, churned, _ = world
-    error, slope = gate.calibrated(churned, expit(logits))
+    error, slope = gate.check_calibration(churned, expit(logits))
     assert error.passed
     assert slope.passed
-    error, slope = gate.calibrated(churned, expit(2.5 * logits))
+    error, slope = gate.check_calibration(churned, expit(2.5 * logits))
     assert not error.passed
     assert not slope.passed
     assert "0.4" in slope.text  # 1 / 2.5
@@ -40,7 +40,7 @@ def test_the_slope_is_that_of_scikit_learn(world):
 
     logits, churned, _ = world
     oracle = LogisticRegression(C=1e9).fit(1.7 * logits[:, None], churned).coef_[0, 0]
-    slope, sd = gate.calibration(churned, expit(1.7 * logits))
+    slope, sd = gate.calibration_line(churned, expit(1.7 * logits))
     assert slope == pytest.approx(oracle, rel=1e-3)
     assert 0 < sd < 0.1
 
@@ -50,7 +50,7 @@ def test_few_customers_are_not_refused_for_what_chance_does():
     passed = 0
     for _ in range(100):
         p = rng.uniform(0.05, 0.6, 80)
-        passed += gate.calibrated((rng.random(80) < p).astype(float), p)[0].passed
+        passed += gate.check_calibration((rng.random(80) < p).astype(float), p)[0].passed
     assert passed >= 88  # their ECE is around .1
 
 
@@ -69,17 +69,17 @@ def test_an_interval_is_as_wide_as_the_customers_are_few(world):
 
 def test_another_recipe_has_to_be_better_beyond_doubt_on_three_origins():
     sure, unsure = Interval(-0.02, -0.03, -0.01), Interval(-0.02, -0.05, 0.01)
-    assert gate.better(sure, 3).passed
-    assert not gate.better(unsure, 3).passed
-    assert "+0.0100" in gate.better(unsure, 3).text
-    assert not gate.better(sure, 2).passed
-    assert gate.not_worse(unsure, 1).passed
-    assert not gate.not_worse(Interval(0.02, 0.01, 0.03), 1).passed
+    assert gate.check_better(sure, 3).passed
+    assert not gate.check_better(unsure, 3).passed
+    assert "+0.0100" in gate.check_better(unsure, 3).text
+    assert not gate.check_better(sure, 2).passed
+    assert gate.check_not_worse(unsure, 1).passed
+    assert not gate.check_not_worse(Interval(0.02, 0.01, 0.03), 1).passed
 
 
 def test_lift_may_be_two_percent_less():
-    assert gate.lift([3.0], [3.05]).passed
-    assert not gate.lift([3.0, 2.8], [3.1, 3.0]).passed
+    assert gate.check_lift([3.0], [3.05]).passed
+    assert not gate.check_lift([3.0, 2.8], [3.1, 3.0]).passed
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def logistic(training):
 
 
 def test_origins_are_a_horizon_apart_and_know_nothing_later(training):
-    pairs = rolled_back(training)
+    pairs = backtest_origins(training)
     assert len(pairs) == gate.ORIGINS
     horizon = timedelta(days=14)
     for test, before in pairs:
@@ -104,7 +104,7 @@ def test_origins_are_a_horizon_apart_and_know_nothing_later(training):
 
 
 def test_the_first_is_used_and_what_failed_is_told(training, logistic):
-    found = judge(training, logistic, None)
+    found = backtest(training, logistic, None)
     assert found.promote
     assert found.why.startswith("It is the first.")
     told = found.as_dict()
@@ -118,16 +118,16 @@ def test_the_same_recipe_on_newer_data_is_held_against_what_the_champion_had_not
     training, logistic
 ):
     old = replace(logistic, cutoff=training.cutoff - timedelta(days=30))
-    found = judge(training, logistic, old)
+    found = backtest(training, logistic, old)
     assert found.details["difference"]["origins"] == 2  # of 14, 28 and 42 days ago
     assert "log_loss" in {check.name for check in found.checks}
-    fresh = judge(training, logistic, logistic)  # it knows all three outcomes already
+    fresh = backtest(training, logistic, logistic)  # it knows all three outcomes already
     assert "difference" not in fresh.details
     assert "log_loss" not in {check.name for check in fresh.checks}
 
 
 def test_another_recipe_that_is_no_better_is_refused_with_the_reason(training, logistic):
-    found = judge(training, fit(training, model="tree"), logistic)
+    found = backtest(training, fit(training, model="tree"), logistic)
     assert not found.promote
     assert "The one in use stays, for" in found.why
     check = next(check for check in found.checks if check.name == "log_loss")
@@ -136,15 +136,15 @@ def test_another_recipe_that_is_no_better_is_refused_with_the_reason(training, l
 
 
 def test_another_definition_of_churn_is_not_compared(training, logistic):
-    found = judge(training, logistic, replace(logistic, horizon_days=28))
+    found = backtest(training, logistic, replace(logistic, horizon_days=28))
     assert "difference" not in found.details
     assert found.promote == all(check.passed for check in found.checks)
 
 
 def test_a_new_definition_of_churn_is_told_beside_the_old_one(training, logistic, monkeypatch):
     """Another --active-within took the champion's place, and nobody read in which way customers were now others."""
-    monkeypatch.setattr("retention.registry.backtest._absolute", lambda *_: [])
-    found = judge(training, logistic, replace(logistic, active_within_days=None))
+    monkeypatch.setattr("retention.registry.backtest._model_checks", lambda *_: [])
+    found = backtest(training, logistic, replace(logistic, active_within_days=None))
     assert found.promote
     for said in (
         "no order for 14 days, among those who ordered within 42 days",
@@ -158,16 +158,16 @@ def test_a_fault_that_the_champion_shares_is_told_and_does_not_keep_the_staler_o
     training, logistic, monkeypatch
 ):
     bad = gate.Check("ece", False, "ECE 0.200, limit 0.050")
-    monkeypatch.setattr(gate, "calibrated", lambda *_: (bad,))
-    monkeypatch.setattr(gate, "beats_baselines", lambda *_: gate.Check("baselines", True, ""))
-    same = judge(training, logistic, logistic)
+    monkeypatch.setattr(gate, "check_calibration", lambda *_: (bad,))
+    monkeypatch.setattr(gate, "check_baselines", lambda *_: gate.Check("baselines", True, ""))
+    same = backtest(training, logistic, logistic)
     assert same.promote
     assert "Mind, as the one in use does: ECE 0.200" in same.why
     another = replace(logistic, estimator="tree")
-    assert "Mind, as the one in use does: ECE 0.200" in judge(training, logistic, another).why
+    assert "Mind, as the one in use does: ECE 0.200" in backtest(training, logistic, another).why
     kept = itertools.chain([(bad,)], itertools.repeat(()))  # the challenger is asked first
-    monkeypatch.setattr(gate, "calibrated", lambda *_: next(kept))
-    other = judge(training, logistic, another)
+    monkeypatch.setattr(gate, "check_calibration", lambda *_: next(kept))
+    other = backtest(training, logistic, another)
     assert not other.promote
     assert "The one in use stays, for ECE 0.200" in other.why
 
@@ -184,26 +184,26 @@ class _Inverted:
 
 def test_what_is_better_than_a_collapsed_champion_need_not_be_good(training, logistic, monkeypatch):
     """Its log-odds are twice too large, so neither keeps the limits of calibration; the worse of the two does not stay."""
-    first = judge(training, logistic, None)
+    first = backtest(training, logistic, None)
     bold = replace(logistic, estimator="forest", cutoff=training.cutoff - timedelta(days=90))
     collapsed = replace(bold, model=_Inverted(logistic.model))
     origins = tuple(
         replace(one, probability=expit(2.5 * logit(one.probability))) for one in first.origins
     )
     monkeypatch.setattr(
-        "retention.registry.backtest._origins",
+        "retention.registry.backtest._evaluate_origins",
         lambda _, __, champion, ___: tuple(
             replace(one, champion=champion.predict(one.test) if champion else None, unseen=True)
             for one in origins
         ),
     )
-    found = judge(training, logistic, collapsed)
+    found = backtest(training, logistic, collapsed)
     failed = {check.name for check in found.checks if not check.passed}
     assert failed >= {"ece", "slope"}
     assert found.promote
     assert "its recipe is better than the one in use" in found.why
     assert "Mind, as the one in use does: ECE" in found.why
-    refused = judge(training, logistic, bold)  # this one keeps them
+    refused = backtest(training, logistic, bold)  # this one keeps them
     assert not refused.promote
     assert "The one in use stays, for ECE" in refused.why
 
@@ -212,14 +212,16 @@ def test_a_champion_whose_features_are_gone_cannot_be_asked_and_is_replaced(
     training, logistic, monkeypatch
 ):
     bad = gate.Check("ece", False, "ECE 0.200, limit 0.050")
-    monkeypatch.setattr(gate, "calibrated", lambda *_: (bad,))
-    monkeypatch.setattr(gate, "beats_baselines", lambda *_: gate.Check("baselines", True, ""))
-    found = judge(training, logistic, replace(logistic, columns=(*logistic.columns, "bygone")))
+    monkeypatch.setattr(gate, "check_calibration", lambda *_: (bad,))
+    monkeypatch.setattr(gate, "check_baselines", lambda *_: gate.Check("baselines", True, ""))
+    found = backtest(training, logistic, replace(logistic, columns=(*logistic.columns, "bygone")))
     assert found.promote
     assert "no longer computed (bygone)" in found.why
-    monkeypatch.setattr("retention.registry.backtest._origins", lambda *_: ())
-    unjudged = judge(training, logistic, replace(logistic, columns=(*logistic.columns, "bygone")))
+    monkeypatch.setattr("retention.registry.backtest._evaluate_origins", lambda *_: ())
+    unjudged = backtest(
+        training, logistic, replace(logistic, columns=(*logistic.columns, "bygone"))
+    )
     assert unjudged.promote
     assert "used unjudged" in unjudged.why
-    assert not judge(training, logistic, logistic).promote
+    assert not backtest(training, logistic, logistic).promote
     assert "Mind: ECE 0.200" in found.why  # nobody can be scored by it, so there is only this one
