@@ -1,15 +1,17 @@
+"""Tests of the population stability index."""
+
 import numpy as np
 import pytest
 
 from retention.churn import drift
 
 
-def test_the_worked_value():
+def test_psi_matches_the_worked_value():
     now = [0.05, 0.08, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.12, 0.15]
     assert drift.psi([0.1] * 10, now) == pytest.approx(0.06304, abs=5e-6)
 
 
-def test_the_same_population_has_not_moved_and_another_has():
+def test_psi_separates_same_and_different_populations():
     rng = np.random.default_rng(0)
     before = drift.profile(rng.normal(size=5000))
     same, other = rng.normal(size=400), rng.normal(1.0, size=400)
@@ -17,7 +19,7 @@ def test_the_same_population_has_not_moved_and_another_has():
     assert drift.profile_psi(before, other) > drift.PSI_LIMIT
 
 
-def test_what_is_missing_and_what_is_constant_count_as_well():
+def test_psi_counts_missing_and_constant_values():
     values = np.arange(1000.0)
     before = drift.profile(values)
     assert drift.profile_psi(before, np.where(values < 400, np.nan, values)) > drift.PSI_LIMIT
@@ -32,14 +34,14 @@ def test_what_is_missing_and_what_is_constant_count_as_well():
     ) == pytest.approx(0)
 
 
-def test_few_customers_move_by_chance():
+def test_limit_allows_for_chance_in_small_samples():
     rng = np.random.default_rng(1)
     before = drift.profile(rng.normal(size=2000))
     moved = [drift.profile_psi(before, rng.normal(size=60)) for _ in range(300)]
     assert np.mean(np.array(moved) > drift.chance_psi(before, 60)) == pytest.approx(0.05, abs=0.04)
 
 
-def test_what_grows_with_the_history_is_not_unexpected():
+def test_features_that_grow_with_history_are_not_reported():
     features = {"tenure_days": 3.6, "trend_slope": 1.8, "recency_days": 0.1}
     assert drift.drifted_features(features, limit=drift.PSI_LIMIT) == ["trend_slope"]
     assert drift.drifted_features(features) == ["trend_slope", "recency_days"]
