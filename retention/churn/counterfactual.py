@@ -251,18 +251,22 @@ class _HypotheticalLake:
         run(f'CREATE OR REPLACE TEMP TABLE {_EVENTS}_own AS SELECT * FROM "{events}" WHERE {mine}')
         run(f"""
             CREATE OR REPLACE TEMP TABLE {_EVENTS} AS
-            SELECT own.* REPLACE (CAST(copy AS VARCHAR) AS customer_id) FROM {_EVENTS}_own AS own, {copies}
+            SELECT own.* REPLACE (CAST(copy AS VARCHAR) AS customer_id)
+            FROM {_EVENTS}_own AS own, {copies}
             UNION ALL
             SELECT own.* REPLACE (
-                CAST(copy AS VARCHAR) AS customer_id, 'hypothetical ' || nth AS order_id, moment AS occurred_at,
+                CAST(copy AS VARCHAR) AS customer_id, 'hypothetical ' || nth AS order_id,
+                moment AS occurred_at,
                 CAST(NULL AS TIMESTAMP) AS available_at, event_id || ' ' || nth AS event_id)
             FROM {_EVENTS}_own AS own, (VALUES {self._added()}) AS added(copy, nth, moment)
             WHERE event_type = 'purchase' AND {order} = (
-                SELECT {order} FROM {_EVENTS}_own WHERE event_type = 'purchase' ORDER BY occurred_at DESC, {order} LIMIT 1)
+                SELECT {order} FROM {_EVENTS}_own WHERE event_type = 'purchase'
+                ORDER BY occurred_at DESC, {order} LIMIT 1)
         """)
         run(f"""
             CREATE OR REPLACE TEMP TABLE {_TREATMENTS} AS
-            SELECT sent.* REPLACE (CAST(copy AS VARCHAR) AS customer_id) FROM "{sent}" AS sent, {copies} WHERE {mine}
+            SELECT sent.* REPLACE (CAST(copy AS VARCHAR) AS customer_id)
+            FROM "{sent}" AS sent, {copies} WHERE {mine}
         """)
         return self
 
@@ -272,7 +276,8 @@ class _HypotheticalLake:
 
     def _added(self) -> str:
         rows = [
-            f"({copy}, {place}, TIMESTAMP '{naive(self._cutoff - timedelta(days=age)).isoformat()}')"
+            f"({copy}, {place}, "
+            f"TIMESTAMP '{naive(self._cutoff - timedelta(days=age)).isoformat()}')"
             for copy, ages in enumerate(self._order_ages)
             for place, age in enumerate(ages)
         ]
@@ -291,7 +296,8 @@ class _HypotheticalLake:
         recent = f"{_EVENTS}_recent"
         start = naive(since).isoformat()
         self.lake.duckdb.execute(
-            f"CREATE OR REPLACE TEMP VIEW {recent} AS SELECT * FROM {_EVENTS} WHERE occurred_at >= TIMESTAMP '{start}'"
+            f"CREATE OR REPLACE TEMP VIEW {recent} AS "
+            f"SELECT * FROM {_EVENTS} WHERE occurred_at >= TIMESTAMP '{start}'"
         )
         return self.lake.con.table(recent)
 

@@ -40,10 +40,7 @@ _MAX_LOG_SPEED = 2.0
 YEAR = 364  # whole weeks: the same day of the week
 _BIN_DAYS = 14
 _AMPLITUDES = (0.05, 0.15, 0.3, 0.6)  # standard deviations of season and drift, in logs
-_LENGTH_SCALES = (
-    12.0,
-    30.0,
-)  # days: a holiday; a time of the year
+_LENGTH_SCALES = (12.0, 30.0)  # days: a holiday; a time of the year
 _YEARLY_CORRELATION = 0.95
 _DRIFT_DAYS = 730.0  # correlation time of the level
 _NOISE = 0.05  # log, per fortnight, beyond chance
@@ -280,9 +277,8 @@ def forecast_speed(orders: np.ndarray, expected: np.ndarray, horizon_days: int) 
         _BIN_DAYS * (np.arange(bins) - bins + 0.5)[is_valid],
     )
     log_speed = np.log((bin_orders + 0.5) / (bin_expected + 0.5))
-    noise = np.diag(
-        2 / (bin_orders + bin_expected + 1) + _NOISE**2
-    )  # variance of the log of a count
+    variance = 2 / (bin_orders + bin_expected + 1) + _NOISE**2  # of the log of a count
+    noise = np.diag(variance)
     past, ahead = at[:, None] - at, np.arange(horizon_days)[:, None] + 0.5 - at
     log_likelihoods, means = [], []
     for parts in product(_LENGTH_SCALES, _AMPLITUDES, _AMPLITUDES):

@@ -1,4 +1,4 @@
-"""Backtest a newly trained churn model against champion and baselines.
+"""Backtest churn models against champion and baselines.
 
 Earlier snapshots with known outcomes serve as origins.
 """
@@ -98,7 +98,10 @@ class BacktestResult:
         return by_segment(frame, churned, probability, attributes)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return figures of the newest origin, of each, and pooled."""
+        """Return figures of all origins for the registry.
+
+        The newest, each, and pooled.
+        """
         if not self.origins:
             return dict.fromkeys(("metrics", "baselines", "base_rate", "customers"))
         newest = self.origins[0].as_dict()
@@ -225,7 +228,7 @@ def _non_binding_checks(
 def _failed_checks(
     checks: Sequence[gate.Check], excused: set[str], *, alone: bool
 ) -> tuple[str, list[str]]:
-    """Return the caveat of non-binding failures and the binding failures."""
+    """Return non-binding failures as text, and binding ones."""
     failed = [check for check in checks if not check.passed]
     binding = [check.text for check in failed if check.name not in excused]
     faults = "; ".join(check.text for check in failed if check.name in excused)
@@ -318,7 +321,7 @@ def _evaluate_origins(
 def _champion_probabilities(
     champion: TrainedChurn | None, trained: TrainedChurn, test: Snapshot, before: TrainingSet
 ) -> tuple[np.ndarray | None, bool]:
-    """Return the champion's predictions at an origin and if they are unseen.
+    """Return the champion's predictions and if they are unseen.
 
     If the champion was trained later and has another recipe, its recipe is fitted on earlier data.
     """
@@ -360,7 +363,10 @@ def _all_checks(
 def _model_checks(
     origins: Sequence[Origin], probabilities: Sequence[np.ndarray], model: TrainedChurn
 ) -> list[gate.Check]:
-    """Return the checks that need no other model, newest origin first."""
+    """Return the checks that need no other model.
+
+    Newest origin first.
+    """
     churned, probability = (
         np.concatenate([origin.churned for origin in origins]),
         np.concatenate(probabilities),

@@ -1,4 +1,4 @@
-"""Rules for promoting a challenger churn model to champion.
+"""Rules for promoting a challenger churn model.
 
 Recipes are evaluated on up to three origins, one horizon apart, each with a model trained on
 earlier data. Every challenger must
@@ -132,7 +132,7 @@ def check_calibration(
 
 
 def check_population(before: np.ndarray, now: np.ndarray) -> Check:
-    """Check that newest scores are distributed like earlier ones.
+    """Check that scores are distributed as before.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def check_population(before: np.ndarray, now: np.ndarray) -> Check:
 
 
 def check_baselines(loss: float, baselines: dict[str, float]) -> Check:
-    """Check that the log-loss is below that of every baseline.
+    """Check the log-loss against every baseline.
 
     Parameters
     ----------
@@ -189,7 +189,9 @@ def check_better(difference: Interval, origins: int) -> Check:
 
 
 def check_not_worse(difference: Interval, origins: int) -> Check:
-    """Check that the same recipe is not significantly worse.
+    """Check that a retrained recipe is not worse.
+
+    Significance counts.
 
     Parameters
     ----------

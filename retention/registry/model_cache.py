@@ -1,4 +1,4 @@
-"""Cache loaded models, so warm workers read each artefact once."""
+"""Cache loaded models in worker processes."""
 
 from collections import OrderedDict
 from collections.abc import Callable

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def open_desk(lake: "Lake", session: Session, settings: Settings, policy: Policy) -> Desk:
-    """Return a `Desk` with model, rules and feedback on items.
+    """Return a `Desk` with model, rules and feedback.
 
     Parameters
     ----------

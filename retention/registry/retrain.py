@@ -1,4 +1,4 @@
-"""Retrain models and decide if they replace the ones in use.
+"""Retrain models and decide on their promotion.
 
 Models are evaluated on the newest weeks with known outcomes.
 """
@@ -82,9 +82,7 @@ class RetrainRequest:
     created_by: str
     job_id: str | None
     doubted: tuple[tuple[str, datetime], ...] = ()
-    heard: Any = (
-        None  # answers to recommendations: see retention.recommend.feedback.feedback_events
-    )
+    heard: Any = None
     tune_seconds: float | None = None
     tune_fits: int | None = None
 
@@ -201,7 +199,10 @@ def churn(
 def _load_champion(
     read: Callable[[Settings, ModelVersion], Any], settings: Settings, champion: ModelVersion | None
 ) -> Any:
-    """Load the champion; None without one or if it cannot be read."""
+    """Load the champion.
+
+    None without one, or if it cannot be read.
+    """
     try:
         return read(settings, champion) if champion else None
     except Refused:

@@ -1,4 +1,6 @@
-"""Store models: artefacts below ``RETENTION_MODELS_URL`` and rows in SQL.
+"""Store model artefacts and their rows.
+
+Artefacts are below ``RETENTION_MODELS_URL``, rows in SQL.
 
 An artefact is read only after its seal is verified.
 """
@@ -55,7 +57,9 @@ def save(
         ``churn`` or ``recommend``.
     content : bytes
         The artefact. The row gets its sha256 and a keyed seal over that, the kind and the version.
-    estimator, cutoff, horizon_days, active_within_days, parameters, features, metrics, fingerprint, seed, rung, created_by, job_id
+    estimator, cutoff, horizon_days, active_within_days, parameters, features, metrics
+        Columns of the row.
+    fingerprint, seed, rung, created_by, job_id
         Columns of the row.
     """
     digest = hashlib.sha256(content).hexdigest()
@@ -142,7 +146,10 @@ def check_usable(settings: Settings, row: ModelVersion) -> None:
 
 
 def has_valid_seal(settings: Settings, row: ModelVersion) -> bool:
-    """Whether one of our keys sealed the row's kind, version and hash."""
+    """Whether one of our keys sealed the row.
+
+    The seal covers kind, version and hash.
+    """
     return any(
         hmac.compare_digest(_seal(key, settings, row.kind, row.version, row.sha256), row.hmac)
         for key in settings.keys.all
@@ -180,7 +187,7 @@ _CHAMPION = (  # built once: building takes longer than running
 
 
 def champion(session: Session, settings: Settings, kind: str) -> ModelVersion | None:
-    """Return the version in use; None before the first training.
+    """Return the version in use, or None.
 
     Parameters
     ----------
@@ -272,7 +279,7 @@ def previous(session: Session, settings: Settings, kind: str) -> ModelVersion | 
 def roll_back(
     session: Session, settings: Settings, kind: str, by: str
 ) -> tuple[ModelVersion, ModelVersion]:
-    """Withdraw the champion and reinstate the previous version.
+    """Withdraw the champion and reinstate its predecessor.
 
     Runs in the caller's transaction. Later roll-backs skip withdrawn versions, so two of them go
     two steps back. A withdrawn version can still be promoted by name.

@@ -37,7 +37,7 @@ def test_ignores_the_season_of_a_single_origin():
 
 
 def test_shrinks_the_shift_of_a_single_season():
-    """However many customers say so, it is one season: of a shift of .5 two thirds are believed, of two such more."""
+    """More customers do not make it more than one season: two thirds of a shift of .5 are kept."""
     raw, came = _origins(2, shift=0.5, customers=20_000)
     origin, twice = fit_calibration(raw[:1], came[:1])[0], fit_calibration(raw, came)[0]
     shift = [logit(calibrated.map(np.array([0.5])))[0] for calibrated in (origin, twice)]

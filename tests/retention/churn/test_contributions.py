@@ -72,14 +72,14 @@ def test_linear_model_matches_a_calculation_by_hand():
 
 
 def test_ensemble_members_count_by_weight():
-    """Two members that see one column each: the one with all the weight gives all the contributions."""
+    """Each member uses one column; the member with all the weight gives all contributions."""
     X, reference = np.array([[0.9, 0.2], [0.6, 0.7]]), np.array([0.5, 0.5])
     both = LogOdds([ClosedForm(0).fit(X, np.array([0, 1])), ClosedForm(1).fit(X, np.array([0, 1]))])
     explanation = contributions(both, X, reference, [[0], [1]])
     assert (explanation.phi[0] * [1, -1] > 0).all()
     np.testing.assert_allclose(explanation.base, 0)
     np.testing.assert_allclose(explanation.phi.sum(axis=1), both.decision_function(X))
-    # by hand: mean .55; each member's step in probability is half of x − .5, brought back by one common slope
+    # by hand: mean .55; each member changes the probability by half of x − .5; one common slope
     np.testing.assert_allclose(explanation.phi[0, 0] / explanation.phi[0, 1], 0.4 / -0.3)
 
 

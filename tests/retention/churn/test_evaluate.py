@@ -63,7 +63,10 @@ def test_segments_add_up_and_unknown_attributes_are_named(shop, report):
 
 
 def test_requested_attributes_may_have_many_values(tmp_path):
-    """Eleven ages: the seven commonest are told apart, the others together; unasked only what has few values is."""
+    """The most frequent values of eleven stay separate.
+
+    By default, only attributes with few values are used.
+    """
     ages = "AAAAABBBBCCCCDDDDEEEFFFGGGHHIJK"
     probabilities = [
         json.dumps({"age": age, "plan": "new" if n % 3 else "old"}) for n, age in enumerate(ages)
@@ -146,7 +149,7 @@ def test_intervals_have_nominal_coverage_by_customer():
 
 
 def test_ece_interval_contains_the_ece():
-    """Each draw of customers is more uneven than they are: the interval of an ECE of .033 began at .037."""
+    """Regression: the interval of an ECE of .033 once began at .037."""
     random = np.random.default_rng(8)
     for _ in range(10):
         probabilities = random.beta(4, 2, 400)

@@ -39,7 +39,7 @@ def test_return_times_improve_predictions(customers, name):
 
 @pytest.mark.parametrize("name", estimators.SURVIVAL_MEMBERS)
 def test_empty_columns_in_an_interval_do_not_stop_the_fit(customers, name):
-    """A gap, say, that only those have who soon come back: the second stretch sees a column without a value."""
+    """The last interval has a column without values, such as a gap that only early returners have."""
     X, return_times, _ = customers
     X = np.column_stack([X, np.where(return_times < EDGES[0], 1.0, np.nan)])
     model = estimators.fit_member(
@@ -119,7 +119,7 @@ def test_rare_values_do_not_dominate_predictions():
 
 
 def test_logistic_regression_is_cautious_with_few_customers():
-    """300 customers, 90 features of which one tells: better than the base rate, on other customers."""
+    """With 300 customers and 90 features, it beats the base rate on other customers."""
     rng = np.random.default_rng(4)
     X = rng.normal(size=(600, 90))
     y = (rng.random(600) < np.where(X[:, 0] > 1, 0.6, 0.1)).astype(float)

@@ -92,9 +92,7 @@ def test_best_model_is_chosen_without_a_blend():
     ],
 )
 def test_below_500_buyers_learned_members_only_join_the_blend(churners, horizon, blend_only):
-    """They need a hundred churners and eight horizons: ten snapshots of the same three weeks add
-    little.
-    """
+    """They need a hundred churners and eight horizons of history."""
     newest = SimpleNamespace(buyers=300, cutoff=datetime(2025, 1, 1, tzinfo=UTC))
     snapshots = [SimpleNamespace(churned=np.repeat([0.0, 1.0], [200, churners]))] * 10
     shop = SimpleNamespace(

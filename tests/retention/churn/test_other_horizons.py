@@ -14,8 +14,9 @@ H, ACTIVE = 21, 42
 
 @pytest.fixture(scope="module")
 def customers():
-    """Simulate return rates from two of twelve features; half of the customers are observed for two
-    horizons.
+    """Simulate return rates from two of twelve features.
+
+    Half of the customers are observed for two horizons.
     """
     rng = np.random.default_rng(8)
     X = rng.normal(size=(2000, 12))

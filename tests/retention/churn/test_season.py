@@ -25,7 +25,7 @@ def gifts(tmp_path_factory):
 
 
 def _trade(days, speed, *, began=300.0):
-    """A shop whose customers all began within twelve weeks and order as BG/NBD expects, but ``speed`` times as often."""
+    """Simulate customers from twelve weeks who order as BG/NBD expects, times ``speed``."""
     first = np.where(np.arange(len(speed)) < 84, began / 84, 0.0)
     return season.DailyOrders(first, season._expected_orders(first, PLAIN) * speed * 50, days)
 
@@ -70,7 +70,7 @@ def test_peak_that_did_not_return_is_no_season():
     "closed", [slice(486, 500), slice(479, 500), slice(136, 164)]
 )  # the last weeks; a year ago
 def test_empty_weeks_are_no_season(closed):
-    """The shop was closed, or what it sold has not come in yet: nobody has left, and nobody will stay away."""
+    """The shop was closed, or data is missing."""
     speed = np.ones(500)
     speed[closed] = 0
     fitted = season.fit_season(_trade(500, speed), 28, PLAIN, *_people())
@@ -172,7 +172,7 @@ def test_beats_all_baselines_before_christmas(gifts):
 
 
 def test_future_events_change_no_season(gifts, tmp_path):
-    """The same shop as it stood at the cutoff: the same season, the same features of every customer."""
+    """Season and features equal those of the shop as of the cutoff."""
     before = shops.gifts(customers=1500)
     truncated = shops.lake(tmp_path, before[before.occurred_at < CUTOFF])
     first, second = (

@@ -79,7 +79,7 @@ def test_all_ensemble_members_have_a_search_space():
 def test_search_spaces_give_valid_settings(training):
     few = replace(
         training,
-        snapshots=tuple(name.rows(name.hashed % 3 == 0) for name in training.snapshots),
+        snapshots=tuple(snapshot.rows(snapshot.hashed % 3 == 0) for snapshot in training.snapshots),
         fits={},
     )
     for name, draw in SPACE.items():
