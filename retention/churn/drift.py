@@ -14,7 +14,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from retention.churn.model import TrainedChurn
-    from retention.churn.snapshots import Snapshot, TrainingSet
+    from retention.churn.snapshots import Snapshot
+    from retention.churn.training_set import TrainingSet
 
 PSI_LIMIT = 0.25
 BINS = 10

@@ -26,7 +26,8 @@ from retention.churn.metrics import (
 )
 from retention.churn.model import TrainedChurn, fit
 from retention.churn.segments import by_segment, customer_attributes
-from retention.churn.snapshots import Snapshot, TrainingSet, build_training_set, take_snapshot
+from retention.churn.snapshots import Snapshot, take_snapshot
+from retention.churn.training_set import TrainingSet, build_training_set
 from retention.churn.uncertainty import log_losses, metric_intervals, paired_interval
 from retention.errors import BadInput, TooLittleData
 from retention.lake.coverage import judgeable

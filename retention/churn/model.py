@@ -17,7 +17,8 @@ from sklearn.base import BaseEstimator
 
 from retention.churn import calibration, estimators, rolling, tuning
 from retention.churn.model_selection import CandidateSet, select_candidates
-from retention.churn.snapshots import Snapshot, TrainingSet, build_training_set
+from retention.churn.snapshots import Snapshot
+from retention.churn.training_set import TrainingSet, build_training_set
 from retention.errors import BadInput, TooLittleData
 from retention.features import catalogue
 from retention.progress import Progress, part, silent

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from retention.churn.estimators import BG_LOGISTIC, CLOSED_FORM, ENSEMBLE, RFM, SEASONAL
-from retention.churn.snapshots import TrainingSet
+from retention.churn.training_set import TrainingSet
 from retention.errors import TooLittleData
 from retention.text import gettext
 

@@ -12,8 +12,8 @@ from sklearn.base import BaseEstimator
 
 from retention.churn import estimators
 from retention.churn.calibration import MIN_CHURNERS, cross_fit_splits, fit_map
-from retention.churn.snapshots import (
-    Snapshot,
+from retention.churn.snapshots import Snapshot
+from retention.churn.training_set import (
     TrainingSet,
     stack_rows,
     stacked_observed_horizons,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retention.churn.model_features import purchase_history
-from retention.churn.snapshots import Snapshot, TrainingSet, days_to_next_purchase
+from retention.churn.snapshots import Snapshot, days_to_next_purchase
+from retention.churn.training_set import TrainingSet
 from retention.text import gettext
 from retention.value import purchase_intent
 

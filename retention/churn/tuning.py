@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from retention.churn import estimators, rolling
-from retention.churn.snapshots import Snapshot, TrainingSet
+from retention.churn.snapshots import Snapshot
+from retention.churn.training_set import TrainingSet
 from retention.churn.uncertainty import Interval, log_losses, paired_interval
 from retention.progress import Progress, part, silent
 from retention.text import gettext

@@ -16,7 +16,8 @@ from retention.churn.evaluate import baseline_metrics
 from retention.churn.metrics import metrics, reliability
 from retention.churn.model import TrainedChurn, fit
 from retention.churn.segments import by_segment
-from retention.churn.snapshots import Snapshot, TrainingSet
+from retention.churn.snapshots import Snapshot
+from retention.churn.training_set import TrainingSet
 from retention.churn.uncertainty import Interval, log_losses, paired_interval
 from retention.errors import TooLittleData
 from retention.progress import Progress, part, silent

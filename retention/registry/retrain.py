@@ -116,7 +116,7 @@ def churn(
     from retention.churn.drift import reference_profiles
     from retention.churn.model import fit
     from retention.churn.segments import customer_attributes
-    from retention.churn.snapshots import build_training_set, exclude_doubted_labels
+    from retention.churn.training_set import build_training_set, exclude_doubted_labels
     from retention.churn.tuning import Budget
     from retention.registry.backtest import backtest
 

@@ -152,7 +152,8 @@ def test_doubted_labels_leave_the_training_and_nothing_else():
     import numpy as np
     import pandas as pd
 
-    from retention.churn.snapshots import Snapshot, TrainingSet, exclude_doubted_labels
+    from retention.churn.snapshots import Snapshot
+    from retention.churn.training_set import TrainingSet, exclude_doubted_labels
     from retention.value import bgnbd, hidden_markov
 
     nobody = hidden_markov.fit(np.zeros((0, 1), dtype=int), np.zeros(0, dtype=int))

@@ -11,7 +11,8 @@ from retention.churn import TrainedChurn, evaluate, score, train
 from retention.churn.model import ALLOWED, fit
 from retention.churn.score import population, score_table
 from retention.churn.season import Season
-from retention.churn.snapshots import build_training_set, snapshot_moments, take_snapshot
+from retention.churn.snapshots import take_snapshot
+from retention.churn.training_set import build_training_set, snapshot_moments
 from retention.errors import BadInput, TooLittleData
 from retention.features import NAMES, build
 from tests import readonly, shops

@@ -7,7 +7,8 @@ import pytest
 
 from retention.churn import estimators
 from retention.churn.contributions import contributions
-from retention.churn.snapshots import build_training_set, stacked_observed_horizons, take_snapshot
+from retention.churn.snapshots import take_snapshot
+from retention.churn.training_set import build_training_set, stacked_observed_horizons
 
 H, ACTIVE = 21, 42
 

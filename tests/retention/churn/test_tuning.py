@@ -9,7 +9,7 @@ import pytest
 from retention.churn import tuning
 from retention.churn.estimators import ENSEMBLE
 from retention.churn.model import TrainedChurn, fit
-from retention.churn.snapshots import build_training_set
+from retention.churn.training_set import build_training_set
 from retention.churn.tuning import SPACE, Budget, tune
 from retention.registry.backtest import same_recipe
 

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import expit, logit
 
 from retention.churn.model import fit
-from retention.churn.snapshots import build_training_set
+from retention.churn.training_set import build_training_set
 from retention.churn.uncertainty import Interval, log_losses, paired_interval
 from retention.registry import gate
 from retention.registry.backtest import backtest, backtest_origins

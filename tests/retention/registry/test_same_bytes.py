@@ -24,7 +24,7 @@ sys.stdout.buffer.write(predictions(lake).tobytes())
 def predictions(lake: Lake) -> np.ndarray:
     """What the ensemble, trained here and now, says of the newest customers."""
     from retention.churn.model import fit
-    from retention.churn.snapshots import build_training_set
+    from retention.churn.training_set import build_training_set
 
     training = build_training_set(
         lake, cutoff=BEGIN + timedelta(days=110), horizon_days=21, active_within_days=42
