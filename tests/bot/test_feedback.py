@@ -175,7 +175,7 @@ def test_doubted_labels_leave_the_training_and_nothing_else():
         training,
         [("42", datetime(2017, 9, 20, tzinfo=UTC)), ("41", datetime(2017, 11, 5, tzinfo=UTC))],
     )
-    taught = kept.teaching(kept.snapshots)
+    taught = kept.without_doubted(kept.snapshots)
     assert [list(one.frame.customer_id) for one in taught] == [["42"], ["41"], ["41", "42"]]
     assert list(taught[1].labels) == [0.0]
     assert all(len(one.frame) == 2 for one in kept.snapshots)
