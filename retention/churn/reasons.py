@@ -261,8 +261,10 @@ def _reason_text(
     def relative(amount: Amount) -> float:
         return (row[amount.column] + 1) / (typical[amount.column] + 1)
 
-    known = [amount for amount in _AMOUNTS[group] if amount.column in typical]
-    best = (min if weight > 0 else max)(known, key=relative) if known else _AMOUNTS[group][0]
+    available = [amount for amount in _AMOUNTS[group] if amount.column in typical]
+    best = (
+        (min if weight > 0 else max)(available, key=relative) if available else _AMOUNTS[group][0]
+    )
     return best.text(row[best.column], typical.get(best.column), horizon_days)
 
 

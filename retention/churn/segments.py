@@ -118,9 +118,9 @@ def _tiers(
 def _groups(
     frame: pd.DataFrame, attributes: pd.DataFrame | None
 ) -> Iterable[tuple[str, str, np.ndarray]]:
-    once = (frame.orders_all <= 1).to_numpy()
-    yield "orders so far", "one", once
-    yield "orders so far", "two or more", ~once
+    has_one_order = (frame.orders_all <= 1).to_numpy()
+    yield "orders so far", "one", has_one_order
+    yield "orders so far", "two or more", ~has_one_order
     third = frame.spend_all.rank(pct=True, method="average").to_numpy()
     for value, low, high in (
         ("lowest third", -1, 1 / 3),
@@ -135,8 +135,8 @@ def _groups(
             yield "channel", "mostly elsewhere", online <= 0.5
     if attributes is None:
         return
-    own = attributes.reindex(frame.customer_id)
-    for name in own.columns:
-        values = own[name].astype(str).where(own[name].notna())
+    customer_values = attributes.reindex(frame.customer_id)
+    for name in customer_values.columns:
+        values = customer_values[name].astype(str).where(customer_values[name].notna())
         for value in sorted(values.dropna().unique()):
             yield str(name), str(value), (values == value).to_numpy()

@@ -101,7 +101,7 @@ class TrainingSet:
         TrainingSet or None
             None if no label window ended by then.
         """
-        known = self.before(moment)
+        snapshots = self.before(moment)
         days = self.history_days - (self.cutoff - moment) / timedelta(days=1)
         snapshot = next(
             (candidate for candidate in self.snapshots if candidate.cutoff == moment), None
@@ -112,8 +112,8 @@ class TrainingSet:
             else float(snapshot.frame.season_ahead.iloc[0])
         )
         return (
-            replace(self, cutoff=moment, history_days=days, snapshots=known, ahead=ahead)
-            if known
+            replace(self, cutoff=moment, history_days=days, snapshots=snapshots, ahead=ahead)
+            if snapshots
             else None
         )
 
@@ -169,11 +169,13 @@ def stacked_return_times(snapshots: Sequence[Snapshot]) -> np.ndarray | None:
 
     None if a snapshot has none.
     """
-    known = [snapshot.return_times for snapshot in snapshots if snapshot.return_times is not None]
-    if len(known) < len(snapshots):
+    available = [
+        snapshot.return_times for snapshot in snapshots if snapshot.return_times is not None
+    ]
+    if len(available) < len(snapshots):
         return None
     step = _row_step(snapshots)
-    return np.concatenate([times[::step] for times in known])
+    return np.concatenate([times[::step] for times in available])
 
 
 def stacked_observed_horizons(snapshots: Sequence[Snapshot], horizon_days: int) -> np.ndarray:

@@ -461,14 +461,14 @@ def check_features(names: Iterable[str], version: str) -> None:
     BadInput
         With the model and the missing features.
     """
-    if gone := sorted(set(names) - {feature.name for feature in (*FEATURES, *DERIVED)}):
+    if missing := sorted(set(names) - {feature.name for feature in (*FEATURES, *DERIVED)}):
         raise BadInput(
             gettext(
                 "Model {model} asks for features that this version no longer computes "
                 "({names}{ellipsis}); run `/retention retrain`."
             ).format(
                 model=version or "unnamed",
-                names=", ".join(gone[:3]),
-                ellipsis=", …" if len(gone) > 3 else "",
+                names=", ".join(missing[:3]),
+                ellipsis=", …" if len(missing) > 3 else "",
             )
         )

@@ -206,8 +206,8 @@ def ratio_features(h: float) -> "dict[str, Callable[[ibis.Table], ibis.Value]]":
         return (3 * first + second - third - 3 * fourth) / 10
 
     def blank(c: "ibis.Table") -> "ibis.Value":
-        quiet, seen = ibis.greatest(c.recency_days - h, 0), ibis.greatest(c.tenure_days - h, 0)
-        return (c.days_silent + quiet + 0.5) / (seen + h)
+        quiet, observed = ibis.greatest(c.recency_days - h, 0), ibis.greatest(c.tenure_days - h, 0)
+        return (c.days_silent + quiet + 0.5) / (observed + h)
 
     return {
         "recency_over_gap": lambda c: c.recency_days / c.gap_median,

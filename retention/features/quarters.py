@@ -120,9 +120,8 @@ def packed_counts(events: "ibis.Table", now: int, horizon_days: int) -> "ibis.Ta
     def bits(since: int) -> "ibis.Value":
         place = q.quarter - since
         inside = (place >= 0) & (place < QUARTERS_PER_INTEGER)
-        weight = (ibis.literal(4.0) ** ibis.ifelse(inside, place, 0)).cast(
-            "int64"
-        )  # Spark shifts 32 bits only
+        power = ibis.literal(4.0) ** ibis.ifelse(inside, place, 0)  # Spark shifts 32 bits only
+        weight = power.cast("int64")
         return (few * weight).sum(where=inside).fill_null(0).cast("int64")
 
     return q.group_by("customer_id").agg(

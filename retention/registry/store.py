@@ -241,10 +241,10 @@ def find(session: Session, settings: Settings, version: str) -> ModelVersion:
     """
     row = session.get(ModelVersion, version)
     if row is None or row.team_id != settings.team_id:
-        known = session.scalars(
+        versions = session.scalars(
             select(ModelVersion.version).where(ModelVersion.team_id == settings.team_id)
         ).all()
-        near = difflib.get_close_matches(version, known, 1)
+        near = difflib.get_close_matches(version, versions, 1)
         sentence = gettext("There is no model {version!r}; see `/retention models`.").format(
             version=version
         )

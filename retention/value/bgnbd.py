@@ -71,8 +71,8 @@ class BgNbd(PurchaseModel):
         z = horizon / (self.alpha + age + horizon)
         # Euler's transformation of the paper's series, whose terms overflow for frequent buyers
         series = power_series(a + self.b - 1 - self.r, a - 1, a + self.b + x - 1, z)
-        gone = 1 - np.exp((a - 1) * np.log1p(-z)) * series
-        return (a + self.b + x - 1) / (a - 1) * gone * self.alive(x, t_x, age)
+        dropout = 1 - np.exp((a - 1) * np.log1p(-z)) * series
+        return (a + self.b + x - 1) / (a - 1) * dropout * self.alive(x, t_x, age)
 
 
 def avoid_one(value: float) -> float:

@@ -54,9 +54,9 @@ class BuyingStates:
         counts, begun : numpy.ndarray
             See `fit`.
         """
-        order, counts, seen = _by_age(counts, begun)
+        order, counts, begun_by = _by_age(counts, begun)
         probabilities = np.empty((len(counts), len(self.start)))
-        for state in self._filter(counts, seen):
+        for state in self._filter(counts, begun_by):
             newest = state
         probabilities[order] = newest
         return probabilities
@@ -84,14 +84,14 @@ class BuyingStates:
         """
         return now @ np.linalg.matrix_power(self.moves, periods) @ (1 - self.days[:, 0])
 
-    def _filter(self, counts: np.ndarray, seen: np.ndarray) -> Iterator[np.ndarray]:
+    def _filter(self, counts: np.ndarray, begun_by: np.ndarray) -> Iterator[np.ndarray]:
         """Yield P(state) after each period, oldest period first.
 
         Rows are the customers with a first order by then, oldest customers first. A customer's
         first period always has an order; only its number of days is informative.
         """
         state = np.empty((0, len(self.start)))
-        for period_counts, customers in zip(counts.T, seen, strict=True):
+        for period_counts, customers in zip(counts.T, begun_by, strict=True):
             fresh = np.broadcast_to(self.start, (customers - len(state), len(self.start)))
             state = np.concatenate([state @ self.moves, fresh]) * self.days.T.take(
                 period_counts[:customers], axis=0
@@ -114,19 +114,19 @@ def fit(counts: np.ndarray, begun: np.ndarray) -> BuyingStates:
         (n,) index of each customer's first period; 0 also if it lies before the oldest period.
     """
     step = len(counts) // SAMPLE + 1
-    _, counts, seen = _by_age(counts[::step], begun[::step])
+    _, counts, begun_by = _by_age(counts[::step], begun[::step])
     model = _initial_model()
     with threadpool_limits(1):  # BLAS threads slow down such small matrices
         for _ in range(ROUNDS if len(counts) else 0):
-            model = _em_step(model, counts, seen)
+            model = _em_step(model, counts, begun_by)
     return model
 
 
 def _by_age(counts: np.ndarray, begun: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the customer order by age, the sorted counts, and customers per period."""
     order = np.argsort(begun, kind="stable")
-    seen = np.searchsorted(begun[order], np.arange(counts.shape[1]), side="right")
-    return order, np.minimum(counts[order], MAX_DAYS), seen
+    begun_by = np.searchsorted(begun[order], np.arange(counts.shape[1]), side="right")
+    return order, np.minimum(counts[order], MAX_DAYS), begun_by
 
 
 def _initial_model() -> BuyingStates:
@@ -145,16 +145,16 @@ def _initial_model() -> BuyingStates:
     return BuyingStates(np.full(STATES, 1 / STATES), moves, days)
 
 
-def _em_step(model: BuyingStates, counts: np.ndarray, seen: np.ndarray) -> BuyingStates:
+def _em_step(model: BuyingStates, counts: np.ndarray, begun_by: np.ndarray) -> BuyingStates:
     """Run one round of expectation maximisation."""
-    forward = list(model._filter(counts, seen))
+    forward = list(model._filter(counts, begun_by))
     transitions = np.full((STATES, STATES), _MOVE_COUNT) + _STAY_COUNT * np.eye(STATES)
     emitted = np.full((MAX_DAYS + 1, STATES), _DAYS_COUNT)
     start, indicator = np.ones(STATES), np.eye(MAX_DAYS + 1)
     # likelihood of the later periods given each state, up to a factor per customer
     ahead = np.ones_like(forward[-1])
-    for period in range(len(seen) - 1, -1, -1):
-        customers, earlier = seen[period], seen[period - 1] if period else 0
+    for period in range(len(begun_by) - 1, -1, -1):
+        customers, earlier = begun_by[period], begun_by[period - 1] if period else 0
         state = forward[period] * ahead[:customers]
         state /= _row_sums(state)
         emitted += indicator.take(counts[:customers, period], axis=0).T @ state

@@ -62,8 +62,8 @@ class MbgNbd(PurchaseModel):
         z = horizon / (self.alpha + age + horizon)
         # Euler's transformation of the paper's series, whose terms overflow for frequent buyers
         series = power_series(a + self.b - self.r, a - 1, a + self.b + x, z)
-        gone = 1 - np.exp((a - 1) * np.log1p(-z)) * series
-        return (a + self.b + x) / (a - 1) * gone * self.alive(x, t_x, age)
+        dropout = 1 - np.exp((a - 1) * np.log1p(-z)) * series
+        return (a + self.b + x) / (a - 1) * dropout * self.alive(x, t_x, age)
 
 
 def fit(x: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> MbgNbd:

@@ -200,10 +200,10 @@ def order_quantile(hazards: np.ndarray, share: float) -> np.ndarray:
     """
     survival = np.cumsum(np.log1p(-np.clip(hazards, 1e-12, 1 - 1e-12)), axis=1)
     at = np.column_stack([np.zeros(len(hazards)), survival])
-    wanted = np.log1p(share * np.expm1(at[:, -1]))
-    place = np.clip((at > wanted[:, None]).sum(axis=1) - 1, 0, len(EDGES) - 2)
+    target = np.log1p(share * np.expm1(at[:, -1]))
+    place = np.clip((at > target[:, None]).sum(axis=1) - 1, 0, len(EDGES) - 2)
     rows, edges = np.arange(len(at)), np.asarray(EDGES)
-    inside = (wanted - at[rows, place]) / (at[rows, place + 1] - at[rows, place])
+    inside = (target - at[rows, place]) / (at[rows, place + 1] - at[rows, place])
     return edges[place] + inside * (edges[place + 1] - edges[place])
 
 

@@ -33,25 +33,51 @@ class PurchaseModel(ABC):
 
     @abstractmethod
     def log_likelihood(self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> np.ndarray:
-        """Return the log-likelihood of each customer, (n,)."""
+        """Return the log-likelihood of each customer, (n,).
+
+        Parameters
+        ----------
+        x, t_x, age : numpy.ndarray
+            (n,) repeat purchases, time from the first to the last, and time since the first.
+        """
 
     @abstractmethod
     def alive(self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> np.ndarray:
         """Return P(customer is still active), (n,).
 
         The complement is not the churn risk: use `no_purchase` for that.
+
+        Parameters
+        ----------
+        x, t_x, age : numpy.ndarray
+            (n,) repeat purchases, time from the first to the last, and time since the first.
         """
 
     @abstractmethod
     def expected(
         self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, horizon: float
     ) -> np.ndarray:
-        """Return E[purchases within ``horizon`` from now], (n,)."""
+        """Return E[purchases within ``horizon`` from now], (n,).
+
+        Parameters
+        ----------
+        x, t_x, age : numpy.ndarray
+            (n,) repeat purchases, time from the first to the last, and time since the first.
+        horizon : float
+            In the unit of time of the model.
+        """
 
     def no_purchase(
         self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, horizon: float
     ) -> np.ndarray:
         """Return P(no purchase within ``horizon`` from now), (n,).
+
+        Parameters
+        ----------
+        x, t_x, age : numpy.ndarray
+            (n,) repeat purchases, time from the first to the last, and time since the first.
+        horizon : float
+            In the unit of time of the model.
 
         Notes
         -----
@@ -63,7 +89,13 @@ class PurchaseModel(ABC):
         return np.exp(np.minimum(later, 0.0))
 
     def rate_if_alive(self, x: np.ndarray, age: np.ndarray) -> np.ndarray:
-        """Return the posterior mean purchase rate of active customers, (n,)."""
+        """Return the posterior mean purchase rate of active customers, (n,).
+
+        Parameters
+        ----------
+        x, age : numpy.ndarray
+            (n,) repeat purchases and time since the first purchase.
+        """
         return (self.r + np.asarray(x, dtype=float)) / (self.alpha + age)
 
     def wait_if_alive(self, x: np.ndarray, age: np.ndarray, share: float = 0.5) -> np.ndarray:
