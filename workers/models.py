@@ -52,7 +52,7 @@ def tried(
     if row is None:
         return Tried(None)
     try:
-        registry.usable(settings, row)
+        registry.check_usable(settings, row)
     except BadInput as fault:
         return Tried(row.version, fault)
     return Tried(row.version)

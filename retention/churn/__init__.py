@@ -1,4 +1,7 @@
-"""Churn: will an active customer order nothing within the horizon? Labels, models, calibration, evaluation, reasons."""
+"""Churn models: labels, features, training, calibration, evaluation, explanations.
+
+A customer churns by placing no order within the horizon.
+"""
 
 from retention.churn.evaluate import evaluate
 from retention.churn.model import TrainedChurn, train

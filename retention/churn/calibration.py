@@ -1,8 +1,8 @@
-"""Calibration learned out of time: from what earlier fits said of later customers, and what those then did.
+"""Calibrate churn probabilities on out-of-time predictions.
 
-The map is learned on predictions of models that saw nothing of the customers' weeks; it is then put on a model fitted on
-all snapshots, the newest too, so that calibrating costs no data. Its parameters are drawn towards "as it is": one
-season's error must not be carried into the next.
+The map is fitted on predictions of earlier models for later customers. It is then applied to a
+model fitted on all snapshots, so calibration costs no data. Its parameters are shrunk to the
+identity, because one season's error must not be carried into the next.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,15 @@ from scipy.special import expit, logit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.isotonic import IsotonicRegression
 
-ISOTONIC_FROM = 1000  # churners; below, two parameters are all that can be learned
-CHURNERS = 20  # and as many who stay, below which nothing is learned
-_BELIEF = 25.0  # precision of the prior around slope 1 and shift 0
-_WORTH = 250.0  # customers: what one origin's season shifts (.15 of the log-odds) is no surer for more of them
+MIN_CHURNERS_ISOTONIC = 1000  # below, fit two parameters only
+MIN_CHURNERS = 20  # and as many who stay; below, fit nothing
+_PRIOR_PRECISION = 25.0  # around slope 1 and shift 0
+# per origin: its season shifts all customers together (.15 of the log-odds)
+_EFFECTIVE_CUSTOMERS = 250.0
 
 
 class Calibrated(ClassifierMixin, BaseEstimator):
-    """A fitted estimator whose log-odds go through a map.
+    """A fitted classifier with a map of its log-odds.
 
     Parameters
     ----------
@@ -29,7 +30,8 @@ class Calibrated(ClassifierMixin, BaseEstimator):
     slope, shift : float
         log-odds → shift + slope · log-odds.
     steps : sequence of two (m,) arrays, optional
-        Then, where given, piecewise linear from the first to the second, in probabilities (isotonic).
+        Piecewise linear map of the resulting probabilities, from the first to the second array
+        (isotonic).
     """
 
     def __init__(
@@ -46,44 +48,44 @@ class Calibrated(ClassifierMixin, BaseEstimator):
         self.classes_ = np.array([0.0, 1.0])
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "Calibrated":
-        """Nothing is learned here: see `learn`."""
+        """Do nothing; `fit_calibration` fits the map."""
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
         return self.estimator is not None
 
     def map(self, probability: np.ndarray) -> np.ndarray:
-        """(n,) calibrated probabilities of (n,) raw ones."""
-        mapped = expit(self.shift + self.slope * _odds(probability))
+        """Return calibrated probabilities, (n,)."""
+        mapped = expit(self.shift + self.slope * _log_odds(probability))
         return mapped if self.steps is None else np.interp(mapped, self.steps[0], self.steps[1])
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """(n, 2): P(stays), P(churns)."""
+        """Return P(stays), P(churns), (n, 2)."""
         churn = self.map(self.estimator.predict_proba(X)[:, 1])
         return np.column_stack([1 - churn, churn])
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """(n,) log-odds of churn."""
-        return _odds(self.predict_proba(X)[:, 1])
+        """Return log-odds of churn, (n,)."""
+        return _log_odds(self.predict_proba(X)[:, 1])
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """(n,) 0 or 1, at even odds."""
+        """Return classes at even odds, (n,) 0 or 1."""
         return (self.predict_proba(X)[:, 1] >= 0.5).astype(float)
 
 
-def _odds(probability: np.ndarray) -> np.ndarray:
+def _log_odds(probability: np.ndarray) -> np.ndarray:
     return logit(np.clip(probability, 1e-6, 1 - 1e-6))
 
 
-def learn(
+def fit_calibration(
     probabilities: Sequence[np.ndarray], labels: Sequence[np.ndarray]
 ) -> tuple[Calibrated, str]:
-    """The map that did best on the origins it was not learned on, and what it is called.
+    """Choose and fit the calibration map by cross-fitting.
 
     Parameters
     ----------
-    probabilities, labels : sequence of (n,) arrays
-        Out of time, one pair an origin; a lone origin is halved by customers.
+    probabilities, labels : sequence of numpy.ndarray
+        (n,) out of time, one pair per origin. A single origin is split by customer.
 
     Returns
     -------
@@ -94,79 +96,119 @@ def learn(
     """
     y = np.concatenate([*labels, np.empty(0)])
     churners = int(y.sum())
-    if not CHURNERS <= churners <= len(y) - CHURNERS:
+    if not MIN_CHURNERS <= churners <= len(y) - MIN_CHURNERS:
         return Calibrated(), "none"
-    many = (
-        churners >= ISOTONIC_FROM and len(labels) > 1
-    )  # judged within one origin, steps learn its season
-    methods = ("sigmoid", "isotonic") if many else ("sigmoid",)
-    folds = cross_fits(labels)
-    lost = {
+    # within a single origin, isotonic steps would learn its season
+    allow_isotonic = churners >= MIN_CHURNERS_ISOTONIC and len(labels) > 1
+    methods = ("sigmoid", "isotonic") if allow_isotonic else ("sigmoid",)
+    folds = cross_fit_splits(labels)
+    losses = {
         method: sum(
-            _loss(
-                mapped(method, probabilities, labels, learned).map(probabilities[place][rows]),
-                labels[place][rows],
+            _log_loss(
+                fit_map(method, probabilities, labels, train).map(probabilities[origin][rows]),
+                labels[origin][rows],
             )
-            for learned, place, rows in folds
+            for train, origin, rows in folds
         )
         for method in methods
     }
-    best = min(methods, key=lambda method: lost[method])
-    every = [(place, slice(None)) for place in range(len(labels))]
-    return mapped(best, probabilities, labels, every), best
+    best = min(methods, key=lambda method: losses[method])
+    every = [(origin, slice(None)) for origin in range(len(labels))]
+    return fit_map(best, probabilities, labels, every), best
 
 
 Rows = slice
-Learned = Sequence[tuple[int, Rows]]
+TrainingRows = Sequence[tuple[int, Rows]]
 
 
-def cross_fits(labels: Sequence[np.ndarray]) -> list[tuple[list[tuple[int, Rows]], int, Rows]]:
-    """What to learn on (origin and rows of each) and what to judge on: other origins, or the other half of the only one."""
+def cross_fit_splits(
+    labels: Sequence[np.ndarray],
+) -> list[tuple[list[tuple[int, Rows]], int, Rows]]:
+    """Split the origins into training and test rows.
+
+    Returns
+    -------
+    list of tuple
+        Training origins and rows, test origin, test rows. A single origin is split into halves.
+    """
     if len(labels) == 1:
         even, odd = slice(0, None, 2), slice(1, None, 2)
         return [([(0, even)], 0, odd), ([(0, odd)], 0, even)]
-    places = range(len(labels))
+    origins = range(len(labels))
     return [
-        ([(one, slice(None)) for one in places if one != out], out, slice(None)) for out in places
+        ([(origin, slice(None)) for origin in origins if origin != held_out], held_out, slice(None))
+        for held_out in origins
     ]
 
 
-def mapped(
-    method: str, probabilities: Sequence[np.ndarray], labels: Sequence[np.ndarray], learned: Learned
+def fit_map(
+    method: str,
+    probabilities: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    train: TrainingRows,
 ) -> Calibrated:
-    """A map of one kind, learned on some rows of some origins."""
+    """Fit one kind of map.
+
+    Parameters
+    ----------
+    method : str
+        none, sigmoid or isotonic.
+    probabilities, labels : sequence of numpy.ndarray
+        (n,) one pair per origin.
+    train : sequence of (int, slice)
+        Origins and rows to fit on.
+    """
     if method == "none":
         return Calibrated()
-    p = np.concatenate([probabilities[place][rows] for place, rows in learned])
-    y = np.concatenate([labels[place][rows] for place, rows in learned])
-    sizes = [len(labels[place][rows]) for place, rows in learned]
-    slope, shift = sigmoid(
-        p, y, np.repeat([min(1.0, _WORTH / max(size, 1)) for size in sizes], sizes)
+    p = np.concatenate([probabilities[origin][rows] for origin, rows in train])
+    y = np.concatenate([labels[origin][rows] for origin, rows in train])
+    sizes = [len(labels[origin][rows]) for origin, rows in train]
+    slope, shift = fit_sigmoid(
+        p, y, np.repeat([min(1.0, _EFFECTIVE_CUSTOMERS / max(size, 1)) for size in sizes], sizes)
     )
     if method == "sigmoid":
         return Calibrated(slope=slope, shift=shift)
     steps = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p, y)
-    doubted = shift - sigmoid(p, y, np.ones(len(y)))[1]
-    return Calibrated(steps=(steps.X_thresholds_, expit(_odds(steps.y_thresholds_) + doubted)))
+    shrinkage = shift - fit_sigmoid(p, y, np.ones(len(y)))[1]
+    return Calibrated(
+        steps=(steps.X_thresholds_, expit(_log_odds(steps.y_thresholds_) + shrinkage))
+    )
 
 
-def sigmoid(probability: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
-    """Slope and shift of the log-odds by penalised, weighted maximum likelihood (Platt 1999, with a prior at 1 and 0)."""
-    odds = _odds(probability)
+def fit_sigmoid(probability: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+    """Fit slope and shift of the log-odds.
+
+    Penalised, weighted maximum likelihood with a prior at slope 1 and shift 0.
+
+    Parameters
+    ----------
+    probability, y, weight : numpy.ndarray
+        (n,) probabilities, labels and weights.
+
+    References
+    ----------
+    Platt (1999), Probabilistic Outputs for Support Vector Machines.
+    """
+    log_odds = _log_odds(probability)
 
     def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
         slope, shift = values
-        margin = shift + slope * odds
+        margin = shift + slope * log_odds
         error = weight * (expit(margin) - y)
         value = weight @ (np.logaddexp(0, margin) - y * margin)
-        prior = _BELIEF / 2 * ((slope - 1) ** 2 + shift**2)
-        gradient = np.array([error @ odds + _BELIEF * (slope - 1), error.sum() + _BELIEF * shift])
+        prior = _PRIOR_PRECISION / 2 * ((slope - 1) ** 2 + shift**2)
+        gradient = np.array(
+            [
+                error @ log_odds + _PRIOR_PRECISION * (slope - 1),
+                error.sum() + _PRIOR_PRECISION * shift,
+            ]
+        )
         return float(value + prior), gradient
 
     slope, shift = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS").x
     return float(slope), float(shift)
 
 
-def _loss(probability: np.ndarray, y: np.ndarray) -> float:
+def _log_loss(probability: np.ndarray, y: np.ndarray) -> float:
     p = np.clip(probability, 5e-4, 1 - 5e-4)
     return float(-(np.log(np.where(y == 1, p, 1 - p))).mean())

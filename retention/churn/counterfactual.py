@@ -1,10 +1,11 @@
-"""What would have made the difference: hypothetical orders, put into a customer's history and scored like real ones.
+"""Find added orders that lower a customer's risk tier.
 
-A lower recency alone describes nobody: counts, windows, gaps and spend follow from the same orders. So the customer's
-events are copied once for each "what if", with orders like the last one added, and all features are computed from
-them by `retention.features` as for anybody else. Only changes that cross a tier when scored are told.
+A lower recency alone is not a realistic customer: counts, windows, gaps and spend depend on the
+same orders. So the customer's events are copied once per change, with orders like the last one
+added, and `retention.features` computes all features of the copies. Only changes that lower the
+tier are reported.
 """
-# ruff: noqa: S608 - SQL is put together from names of our own and escaped literals (mapping.literal)
+# ruff: noqa: S608 - SQL contains only fixed names and escaped literals (mapping.literal)
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,28 +15,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retention.churn.model import TrainedChurn
-from retention.churn.model_features import by_bgnbd, by_states, purchase_history
+from retention.churn.model_features import bgnbd_features, buying_state_features, purchase_history
 from retention.churn.snapshots import Snapshot
 from retention.features import NAMES, build, quarters
 from retention.lake.lake import naive
 from retention.lake.mapping import literal
 from retention.templating import count
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import ibis
     import pandas as pd
 
 TIERS = ("low", "medium", "high")
-MOMENTS = 24  # moments of one order that are tried
-MOST_ORDERS = 4
-SOONER = 3  # days
-NOON = 0.5  # days: "20 days ago" is tried in the middle of that day
+MAX_SINGLE_TRIALS = 24  # moments to try for one order
+MAX_ORDERS = 4
+SOONER_DAYS = 3
+NOON = 0.5  # days; "20 days ago" means the middle of that day
 _EVENTS, _TREATMENTS = "hypothetical_events", "hypothetical_treatments"
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """Orders added at these ages (days before the moment); with what chance the customer then leaves, and the tier."""
+class HypotheticalOrders:
+    """Added orders (ages in days) and the resulting risk."""
 
     ages: tuple[float, ...]
     churn_probability: float
@@ -44,9 +46,18 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Counterfactual:
-    """The smallest change that makes a lower tier: one order ``within_days``, or so many ``orders`` within those.
+    """The smallest change that gives a lower tier.
 
-    ``sooner`` says that it would have been noticeably more recent than the last one, not just one more.
+    Parameters
+    ----------
+    tier : str
+        The lower tier.
+    orders, within_days : int
+        Orders to add, and the days before the cutoff that contain them.
+    churn_probability : float
+        After the change.
+    sooner : bool
+        Whether the order is noticeably more recent than the last one.
     """
 
     tier: str
@@ -57,17 +68,23 @@ class Counterfactual:
 
     @property
     def text(self) -> str:
-        """``had they ordered within the last 20 days: medium``."""
+        """The change as a phrase.
+
+        An example is ``had they ordered within the last 20 days: medium``.
+        """
         if self.within_days < 1:
-            when = "had they ordered today"
-        elif not self.sooner:
-            when = f"with {count(self.orders, 'more order')} in the last {count(self.within_days, 'day')}"
-        else:
-            when = f"had they ordered within the last {count(self.within_days, 'day')}"
-        return f"{when}: {self.tier}"
+            return gettext("had they ordered today: {tier}").format(tier=self.tier)
+        days = count(self.within_days, "day")
+        if self.sooner:
+            return gettext("had they ordered within the last {days}: {tier}").format(
+                days=days, tier=self.tier
+            )
+        return gettext("with {orders} in the last {days}: {tier}").format(
+            orders=count(self.orders, "more order"), days=days, tier=self.tier
+        )
 
     def as_dict(self) -> dict[str, Any]:
-        """For the job's result and the templates."""
+        """Return the fields for job results and templates."""
         return {
             "text": self.text,
             "tier": self.tier,
@@ -85,139 +102,171 @@ def counterfactuals(
     *,
     tier_of: Callable[[float], str],
 ) -> list[Counterfactual]:
-    """The smallest changes that bring a customer into each lower tier; empty where none does, or the tier is low.
+    """Find the smallest change for each lower tier.
 
     Parameters
     ----------
+    trained : TrainedChurn
+    lake : Lake
     snapshot : Snapshot
-        Of the moment, with this customer in place ``row``.
+        Customers at the cutoff.
+    row : int
+        Index of the customer in the snapshot.
     tier_of : callable
         Churn probability → high, medium or low.
+
+    Returns
+    -------
+    list of Counterfactual
+        Empty for the lowest tier, and if no change lowers the tier.
     """
     customer = snapshot.rows(np.arange(len(snapshot.frame)) == row)
     now = tier_of(float(trained.predict(customer)[0]))
     if now == TIERS[0]:
         return []
     silence, horizon = float(customer.frame.recency_days[0]), trained.horizon_days
-    days = np.unique(np.linspace(0, np.ceil(silence) - 1, MOMENTS).round().astype(int))
+    days = np.unique(np.linspace(0, np.ceil(silence) - 1, MAX_SINGLE_TRIALS).round().astype(int))
     single = [(float(day) + (NOON if day else 1e-3),) for day in days if day + NOON < silence]
-    many = [tuple(horizon * (np.arange(n) + NOON) / n) for n in range(2, MOST_ORDERS + 1)]
-    tried = _tried(trained, lake, customer, [*single, *many], tier_of)
-    found: list[Counterfactual] = []
+    multiple = [tuple(horizon * (np.arange(n) + NOON) / n) for n in range(2, MAX_ORDERS + 1)]
+    trials = _score_changes(trained, lake, customer, [*single, *multiple], tier_of)
+    changes: list[Counterfactual] = []
     for place in range(TIERS.index(now) - 1, -1, -1):
-        best = _smallest(
-            tried[: len(single)], tried[len(single) :], TIERS[: place + 1], silence, horizon
+        best = _smallest_change(
+            trials[: len(single)], trials[len(single) :], TIERS[: place + 1], silence, horizon
         )
-        if best and (not found or found[-1].tier != best.tier):
-            found.append(best)
-    return found
+        if best and (not changes or changes[-1].tier != best.tier):
+            changes.append(best)
+    return changes
 
 
-def _smallest(
-    single: list[Change], many: list[Change], wanted: tuple[str, ...], silence: float, horizon: int
+def _smallest_change(
+    single: list[HypotheticalOrders],
+    multiple: list[HypotheticalOrders],
+    tiers: tuple[str, ...],
+    silence: float,
+    horizon: int,
 ) -> Counterfactual | None:
-    """One order, as long ago as it may be (any later one must do as well), else the fewest orders."""
+    """Return the earliest single order that suffices, else the fewest orders.
+
+    All later single orders must suffice, too.
+    """
     enough = None
     for change in single:
-        if change.tier not in wanted:
+        if change.tier not in tiers:
             break
         enough = change
     if enough:
         day = int(enough.ages[0])
         return Counterfactual(
-            enough.tier, 1, day, enough.churn_probability, day <= silence - SOONER
+            enough.tier, 1, day, enough.churn_probability, day <= silence - SOONER_DAYS
         )
-    for change in many:
-        if change.tier in wanted:
+    for change in multiple:
+        if change.tier in tiers:
             return Counterfactual(change.tier, len(change.ages), horizon, change.churn_probability)
     return None
 
 
-def _tried(
+def _score_changes(
     trained: TrainedChurn,
     lake: Any,
     customer: Snapshot,
-    changes: list[tuple[float, ...]],
+    order_ages: list[tuple[float, ...]],
     tier_of: Callable[[float], str],
-) -> list[Change]:
-    if not changes:
+) -> list[HypotheticalOrders]:
+    if not order_ages:
         return []
-    frame = _hypothetical(lake, customer, changes, trained.horizon_days)
+    frame = _hypothetical_features(lake, customer, order_ages, trained.horizon_days)
     X = frame[list(trained.columns)].to_numpy(dtype=float, na_value=np.nan)
     chance = trained.probability(X)
     return [
-        Change(ages, float(p), tier_of(float(p))) for ages, p in zip(changes, chance, strict=True)
+        HypotheticalOrders(ages, float(p), tier_of(float(p)))
+        for ages, p in zip(order_ages, chance, strict=True)
     ]
 
 
-def _hypothetical(
-    lake: Any, customer: Snapshot, changes: list[tuple[float, ...]], horizon_days: int
+def _hypothetical_features(
+    lake: Any, customer: Snapshot, order_ages: list[tuple[float, ...]], horizon_days: int
 ) -> "pd.DataFrame":
-    """The features of the customer after each change, one row a change.
+    """Compute the customer's features after each change, one row each.
 
-    What the copies cannot have (whatever depends on other customers) stays the customer's own: the copy without any
-    change shows which features those are.
+    Features that depend on other customers keep their values. The unchanged copy shows which
+    features those are.
     """
     own = customer.frame.iloc[0]
-    with _History(lake, str(own.customer_id), customer.cutoff, [(), *changes]) as history:
-        built = build(
+    with _HypotheticalLake(
+        lake, str(own.customer_id), customer.cutoff, [(), *order_ages]
+    ) as history:
+        features = build(
             history, customer.cutoff, horizon_days=horizon_days, active_within_days=None
         ).execute()
-        built = built.assign(place=built.customer_id.astype(int)).sort_values(
+        features = features.assign(place=features.customer_id.astype(int)).sort_values(
             "place", ignore_index=True
         )
-        paced = quarters.counts(
-            history, customer.cutoff, built.customer_id, horizon_days=horizon_days
+        quarter_counts = quarters.order_day_counts(
+            history, customer.cutoff, features.customer_id, horizon_days=horizon_days
         )
-    closed = by_bgnbd(customer.purchases, built, horizon_days) | by_states(customer.buying, *paced)
+    model_columns = bgnbd_features(
+        customer.purchases, features, horizon_days
+    ) | buying_state_features(customer.buying, *quarter_counts)
     if customer.season is not None:
-        closed["season_no_purchase"] = customer.season.no_purchase(*purchase_history(built))
-    built = built.assign(**closed)
-    copied = built.iloc[0]
+        model_columns["season_no_purchase"] = customer.season.no_purchase(
+            *purchase_history(features)
+        )
+    features = features.assign(**model_columns)
+    unchanged = features.iloc[0]
     for name in customer.frame.columns:
-        made_of_history = name in NAMES or name in closed
-        if name != "customer_id" and not (made_of_history and _same(copied.get(name), own[name])):
-            built[name] = own[name]
-    return built.iloc[1:].reset_index(drop=True)
+        from_history = name in NAMES or name in model_columns
+        if name != "customer_id" and not (
+            from_history and _is_equal(unchanged.get(name), own[name])
+        ):
+            features[name] = own[name]
+    return features.iloc[1:].reset_index(drop=True)
 
 
-def _same(one: Any, other: Any) -> bool:
-    return bool(np.isclose(float(one), float(other), rtol=1e-6, atol=1e-6, equal_nan=True))
+def _is_equal(first: Any, second: Any) -> bool:
+    return bool(np.isclose(float(first), float(second), rtol=1e-6, atol=1e-6, equal_nan=True))
 
 
-class _History:
-    """A lake in which there are only copies of one customer, called 0, 1, …, each with orders of its own added."""
+class _HypotheticalLake:
+    """A lake with copies of one customer, each with added orders.
+
+    The copies are customers 0, 1, and so on.
+    """
 
     def __init__(
-        self, lake: Any, customer_id: str, cutoff: datetime, changes: list[tuple[float, ...]]
+        self, lake: Any, customer_id: str, cutoff: datetime, order_ages: list[tuple[float, ...]]
     ) -> None:
         self.lake, self.zone = lake, lake.zone
-        self._customer, self._cutoff, self._changes = literal(customer_id), cutoff, changes
+        self._customer, self._cutoff, self._order_ages = literal(customer_id), cutoff, order_ages
 
-    def __enter__(self) -> "_History":
+    def __enter__(self) -> "_HypotheticalLake":
         events = self.lake.table("events", before=self._cutoff).get_name()
         sent = self.lake.table("treatments", before=self._cutoff).get_name()
         mine, copies = (
             f"customer_id = {self._customer}",
-            f"range({len(self._changes)}) AS copies(copy)",
+            f"range({len(self._order_ages)}) AS copies(copy)",
         )
         order = "coalesce(order_id, CAST(CAST(occurred_at AS DATE) AS VARCHAR))"
         run = self.lake.duckdb.execute
         run(f'CREATE OR REPLACE TEMP TABLE {_EVENTS}_own AS SELECT * FROM "{events}" WHERE {mine}')
         run(f"""
             CREATE OR REPLACE TEMP TABLE {_EVENTS} AS
-            SELECT own.* REPLACE (CAST(copy AS VARCHAR) AS customer_id) FROM {_EVENTS}_own AS own, {copies}
+            SELECT own.* REPLACE (CAST(copy AS VARCHAR) AS customer_id)
+            FROM {_EVENTS}_own AS own, {copies}
             UNION ALL
             SELECT own.* REPLACE (
-                CAST(copy AS VARCHAR) AS customer_id, 'hypothetical ' || nth AS order_id, moment AS occurred_at,
+                CAST(copy AS VARCHAR) AS customer_id, 'hypothetical ' || nth AS order_id,
+                moment AS occurred_at,
                 CAST(NULL AS TIMESTAMP) AS available_at, event_id || ' ' || nth AS event_id)
             FROM {_EVENTS}_own AS own, (VALUES {self._added()}) AS added(copy, nth, moment)
             WHERE event_type = 'purchase' AND {order} = (
-                SELECT {order} FROM {_EVENTS}_own WHERE event_type = 'purchase' ORDER BY occurred_at DESC, {order} LIMIT 1)
+                SELECT {order} FROM {_EVENTS}_own WHERE event_type = 'purchase'
+                ORDER BY occurred_at DESC, {order} LIMIT 1)
         """)
         run(f"""
             CREATE OR REPLACE TEMP TABLE {_TREATMENTS} AS
-            SELECT sent.* REPLACE (CAST(copy AS VARCHAR) AS customer_id) FROM "{sent}" AS sent, {copies} WHERE {mine}
+            SELECT sent.* REPLACE (CAST(copy AS VARCHAR) AS customer_id)
+            FROM "{sent}" AS sent, {copies} WHERE {mine}
         """)
         return self
 
@@ -227,8 +276,9 @@ class _History:
 
     def _added(self) -> str:
         rows = [
-            f"({copy}, {place}, TIMESTAMP '{naive(self._cutoff - timedelta(days=age)).isoformat()}')"
-            for copy, ages in enumerate(self._changes)
+            f"({copy}, {place}, "
+            f"TIMESTAMP '{naive(self._cutoff - timedelta(days=age)).isoformat()}')"
+            for copy, ages in enumerate(self._order_ages)
             for place, age in enumerate(ages)
         ]
         return ", ".join(rows)
@@ -236,7 +286,7 @@ class _History:
     def table(
         self, name: str, before: datetime | None = None, since: datetime | None = None
     ) -> "ibis.Table":
-        """The copies' events and treatments; the catalogue is the shop's."""
+        """Return the copies' events or treatments, or another table."""
         if name == "treatments":
             return self.lake.con.table(_TREATMENTS)
         if name != "events":
@@ -246,10 +296,11 @@ class _History:
         recent = f"{_EVENTS}_recent"
         start = naive(since).isoformat()
         self.lake.duckdb.execute(
-            f"CREATE OR REPLACE TEMP VIEW {recent} AS SELECT * FROM {_EVENTS} WHERE occurred_at >= TIMESTAMP '{start}'"
+            f"CREATE OR REPLACE TEMP VIEW {recent} AS "
+            f"SELECT * FROM {_EVENTS} WHERE occurred_at >= TIMESTAMP '{start}'"
         )
         return self.lake.con.table(recent)
 
     def query(self, sql: str, types: dict[str, str]) -> "ibis.Table":
-        """As the lake's own."""
+        """Run a query on the lake."""
         return self.lake.query(sql, types)

@@ -1,6 +1,10 @@
-"""How far a population has moved from the one a model learned from: the population stability index (PSI).
+"""Measure drift by the population stability index (PSI).
 
-Below .1 nothing to speak of, from .25 a different population (Siddiqi 2006, Credit Risk Scorecards).
+A PSI below .1 is negligible, one from .25 a different population.
+
+References
+----------
+Siddiqi (2006), Credit Risk Scorecards.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,28 +13,49 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from retention.churn.model import TrainedChurn
     from retention.churn.snapshots import Snapshot
+    from retention.churn.training_set import TrainingSet
 
-MOVED = 0.25
+PSI_LIMIT = 0.25
 BINS = 10
-CALENDAR = ("season_sin", "season_cos")
-# With the history itself; what is left blank of it shrinks.
-GROWING = ("tenure_days", "order_days", "orders_all", "spend_all", "gap_max", "blank_share")
+CALENDAR_FEATURES = ("season_sin", "season_cos")
+# these grow with the length of the history; blank_share falls
+GROWING_FEATURES = (
+    "tenure_days",
+    "order_days",
+    "orders_all",
+    "spend_all",
+    "gap_max",
+    "blank_share",
+)
 
 
 def psi(expected: Sequence[float] | np.ndarray, actual: Sequence[float] | np.ndarray) -> float:
-    """Σ (actual − expected) · ln(actual / expected) over the bins' shares, each (b,) and above 0."""
+    """Return Σ (actual − expected) · ln(actual / expected).
+
+    Parameters
+    ----------
+    expected, actual : array-like
+        (b,) shares of the bins, above 0.
+    """
     e, a = np.asarray(expected, dtype=float), np.asarray(actual, dtype=float)
     return float(((a - e) * np.log(a / e)).sum())
 
 
 def profile(values: np.ndarray) -> dict[str, Any]:
-    """What to keep of (n,) numbers (missing as NaN) so that others can be held against them later, as JSON.
+    """Summarise numbers for later comparisons, as JSON.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        (n,) numbers, missing as NaN.
 
     Returns
     -------
     dict
-        ``edges`` between at most ten bins of equal count, ``counts`` of each bin and, last, of what is missing.
+        ``edges`` between at most ten bins of equal count; ``counts`` of each bin and, last, of
+        missing values.
     """
     values = np.asarray(values, dtype=float)
     known = values[~np.isnan(values)]
@@ -39,67 +64,153 @@ def profile(values: np.ndarray) -> dict[str, Any]:
     return {"edges": edges.tolist(), "counts": _counts(edges, values).tolist()}
 
 
-def moved(before: Mapping[str, Any], values: np.ndarray) -> float:
-    """PSI of (n,) numbers against a `profile`; half a customer is added to each bin, so that an empty one counts."""
-    counts = np.array(
-        [before["counts"], _counts(np.array(before["edges"]), np.asarray(values, dtype=float))]
-    )
-    held = counts[:, counts.sum(axis=0) > 0] + 0.5
-    return psi(*(held / held.sum(axis=1, keepdims=True)))
+def reference_profiles(training: "TrainingSet", trained: "TrainedChurn") -> dict[str, Any]:
+    """Profile a model's training features and newest scores.
 
-
-def of_features(profiles: Mapping[str, Any], people: "Snapshot") -> dict[str, float]:
-    """PSI of each feature that the profiles and the customers have, the largest first; the calendar always moves and is left out."""
-    names = [name for name in profiles if name not in CALENDAR and name in people.frame]
-    values = people.matrix(names)
-    found = {name: moved(profiles[name], values[:, place]) for place, name in enumerate(names)}
-    return dict(sorted(found.items(), key=lambda pair: -pair[1]))
-
-
-def of_customers(profiles: Mapping[str, Any], people: "Snapshot") -> dict[str, Any]:
-    """How far customers have moved from those of the profiles (empty: of a version that kept none).
+    Parameters
+    ----------
+    training : TrainingSet
+    trained : TrainedChurn
 
     Returns
     -------
     dict
-        ``customers``: how many; ``features``: see `of_features`; ``limit`` of the PSI from which one counts; ``moved``:
-        those that do, but for what grows with the history by itself.
+        ``features``: name → profile over all snapshots; ``scores``: profile of the probabilities
+        at the newest snapshot.
     """
-    features, customers = of_features(profiles, people), len(people.frame)
-    limit = limit_of(next(iter(profiles.values())), customers) if profiles else MOVED
+    # seasonal features change with the calendar, not with the customers
+    columns = [column for column in trained.columns if not column.startswith("season_")]
+    X = np.concatenate([snapshot.matrix(columns) for snapshot in training.snapshots])
+    features = {name: profile(X[:, place]) for place, name in enumerate(columns)}
+    return {
+        "features": features,
+        "scores": profile(np.asarray(trained.predict(training.newest))),
+    }
+
+
+def profile_psi(reference: Mapping[str, Any], values: np.ndarray) -> float:
+    """Return the PSI of numbers against a profile.
+
+    Half a customer is added to each bin, so empty bins are valid.
+
+    Parameters
+    ----------
+    reference : mapping
+        As `profile` returns it.
+    values : numpy.ndarray
+        (n,) numbers.
+    """
+    counts = np.array(
+        [
+            reference["counts"],
+            _counts(np.array(reference["edges"]), np.asarray(values, dtype=float)),
+        ]
+    )
+    smoothed = counts[:, counts.sum(axis=0) > 0] + 0.5
+    return psi(*(smoothed / smoothed.sum(axis=1, keepdims=True)))
+
+
+def feature_psi(profiles: Mapping[str, Any], snapshot: "Snapshot") -> dict[str, float]:
+    """Return the PSI of each feature, largest first.
+
+    Calendar features always drift and are left out.
+
+    Parameters
+    ----------
+    profiles : mapping
+        Feature → profile.
+    snapshot : Snapshot
+        The customers to compare.
+    """
+    names = [name for name in profiles if name not in CALENDAR_FEATURES and name in snapshot.frame]
+    values = snapshot.matrix(names)
+    drift = {
+        name: profile_psi(profiles[name], values[:, place]) for place, name in enumerate(names)
+    }
+    return dict(sorted(drift.items(), key=lambda pair: -pair[1]))
+
+
+def population_drift(profiles: Mapping[str, Any], snapshot: "Snapshot") -> dict[str, Any]:
+    """Compare customers with the profiles of a model.
+
+    Parameters
+    ----------
+    profiles : mapping
+        Feature → profile. Empty for a version without profiles.
+    snapshot : Snapshot
+        The customers to compare.
+
+    Returns
+    -------
+    dict
+        ``customers``: their number; ``features``: see `feature_psi`; ``limit`` of the PSI;
+        ``moved``: features beyond it, except those that grow with the history.
+    """
+    features, customers = feature_psi(profiles, snapshot), len(snapshot.frame)
+    limit = psi_limit(next(iter(profiles.values())), customers) if profiles else PSI_LIMIT
     return {
         "customers": customers,
         "features": features,
         "limit": limit,
-        "moved": unexpected(features, limit),
+        "moved": drifted_features(features, limit),
     }
 
 
-def limit_of(before: Mapping[str, Any], customers: int) -> float:
-    """The PSI from which so many customers have moved: another population, and more than chance shows."""
-    return max(MOVED, by_chance(before, customers))
+def psi_limit(reference: Mapping[str, Any], customers: int) -> float:
+    """Return the PSI from which a population has drifted.
+
+    Parameters
+    ----------
+    reference : mapping
+        A profile.
+    customers : int
+        Size of the population to compare.
+    """
+    return max(PSI_LIMIT, chance_psi(reference, customers))
 
 
-def unexpected(features: Mapping[str, float], limit: float = 0.0) -> list[str]:
-    """Those from a limit on that do not grow with the history by themselves."""
-    return [name for name, value in features.items() if value >= limit and name not in GROWING]
+def drifted_features(features: Mapping[str, float], limit: float = 0.0) -> list[str]:
+    """Return features with a PSI beyond a limit.
+
+    Features that grow with the history are left out.
+
+    Parameters
+    ----------
+    features : mapping
+        Feature → PSI.
+    limit : float
+    """
+    return [
+        name for name, value in features.items() if value >= limit and name not in GROWING_FEATURES
+    ]
 
 
-def by_chance(before: Mapping[str, Any], customers: int) -> float:
-    """PSI that not even one in twenty samples of the same population exceeds: few customers always move a little.
+def chance_psi(reference: Mapping[str, Any], customers: int) -> float:
+    """Return the 95th percentile of the PSI without drift.
 
-    Under no change PSI · nm/(n + m) is about χ² with one degree of freedom fewer than bins (Yurdakul 2018).
+    Without drift, PSI · nm/(n + m) is about χ² with bins − 1 degrees of freedom.
+
+    Parameters
+    ----------
+    reference : mapping
+        A profile.
+    customers : int
+        Size of the population to compare.
+
+    References
+    ----------
+    Yurdakul (2018), Statistical Properties of Population Stability Index.
     """
     from scipy.stats import chi2
 
-    bins = int((np.array(before["counts"]) > 0).sum())
+    bins = int((np.array(reference["counts"]) > 0).sum())
     return float(
-        chi2.ppf(0.95, max(bins - 1, 1)) * (1 / sum(before["counts"]) + 1 / max(customers, 1))
+        chi2.ppf(0.95, max(bins - 1, 1)) * (1 / sum(reference["counts"]) + 1 / max(customers, 1))
     )
 
 
 def _counts(edges: np.ndarray, values: np.ndarray) -> np.ndarray:
     missing = np.isnan(values)
-    # right-open bins: a value equal to an edge belongs above it, whichever population it is from
+    # right-open bins: a value equal to an edge belongs to the upper bin
     places = np.searchsorted(edges, values[~missing], side="right")
     return np.concatenate([np.bincount(places, minlength=len(edges) + 1), [missing.sum()]])

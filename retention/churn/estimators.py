@@ -1,7 +1,8 @@
-"""The estimators by name, behind one contract: `fit` gives a `LogOdds`, whatever it is made of.
+"""Churn estimators by name.
 
-They take (n, k) floats with missing values as NaN and learn P(churn). Scaling and imputation live inside them. Fits
-run in small pieces, so that progress is honest and a cancelled job stops within a piece.
+Each fit returns a `LogOdds` of P(churn). Inputs are (n, k) floats with missing values as NaN;
+scaling and imputation are part of the estimators. Fits run in small steps, so progress is accurate
+and cancelled jobs stop soon.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,44 +26,44 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
-from retention.churn.hazards import by_stretches
-from retention.churn.horizons import by_other_horizons
+from retention.churn.hazards import fit_other_horizons, fit_survival
 from retention.churn.quadratic import Quadratic
 from retention.features import transforms
 from retention.progress import Progress, part, silent
+from retention.text import gettext
 
-PRODUCTS = "quadratic"  # of every two features
-HORIZONS = "horizons"  # the same, asked of half the horizon and of twice
-BY_STRETCHES = (
-    "logistic",
-    PRODUCTS,
-    "boosting",
-)  # learn when a customer came back, where that is known
-ENSEMBLE = (*BY_STRETCHES, HORIZONS)
+PRODUCTS = "quadratic"  # products of two features
+HORIZONS = "horizons"  # the same, fitted on half and twice the horizon
+# fitted on return times, if they are known
+SURVIVAL_MEMBERS = ("logistic", PRODUCTS, "boosting")
+ENSEMBLE = (*SURVIVAL_MEMBERS, HORIZONS)
 CLOSED_FORM, RFM = "bg_nbd", "rfm_logistic"
-SEASONAL, BG_LOGISTIC = (
-    "bg_season",
-    "bg_logistic",
-)  # BG/NBD on the shop's clock; its log-odds and RFM
+# BG/NBD in operational time; logistic regression on log-odds of BG/NBD and RFM
+SEASONAL, BG_LOGISTIC = "bg_season", "bg_logistic"
 SIMPLE = (CLOSED_FORM, SEASONAL, RFM, BG_LOGISTIC)
 STACKED = (SEASONAL, BG_LOGISTIC, "logistic", "boosting")
-CLOSED = {CLOSED_FORM: ("bg_no_purchase",), SEASONAL: ("season_no_purchase", "bg_no_purchase")}
+CLOSED_FORM_COLUMNS = {
+    CLOSED_FORM: ("bg_no_purchase",),
+    SEASONAL: ("season_no_purchase", "bg_no_purchase"),
+}
 RFM_COLUMNS = ("recency_days", "orders_all", "basket_mean")
-SMALL = 100_000  # rows
-FAR = 4.0  # standard deviations
-MANY = 20_000  # rows, from which logistic regression needs no firmer hand; below, the penalty grows
-_PRIOR = 100.0  # customers' worth of belief that all members of a stack are equally good
+SINGLE_THREAD_ROWS = 100_000
+MAX_DEVIATION = 4.0  # standard deviations
+FULL_STRENGTH_ROWS = 20_000  # below, the penalty of logistic regression grows
+_PRIOR_CUSTOMERS = 100.0  # pseudo-customers for equal weights of a stack
 
 
 class LogOdds(ClassifierMixin, BaseEstimator):
-    """The (weighted) mean of fitted models' probabilities; its decision function is their log-odds.
+    """Weighted mean of fitted models' probabilities.
+
+    The decision function gives log-odds.
 
     Parameters
     ----------
     members : sequence of fitted classifiers
-        With ``predict_proba``, or with a ``decision_function`` that is read as log-odds (support-vector machines).
+        With ``predict_proba``, or a ``decision_function`` in log-odds (support-vector machines).
     weights : sequence of float, optional
-        One a member, adding up to 1; all the same without it.
+        One per member, with sum 1; equal by default.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class LogOdds(ClassifierMixin, BaseEstimator):
         self.classes_ = np.array([0.0, 1.0])
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "LogOdds":
-        """Fit every member on (n, k) features and (n,) labels."""
+        """Fit all members on (n, k) features and (n,) labels."""
         for member in self.members:
             member.fit(X, y)
         return self
@@ -82,58 +83,80 @@ class LogOdds(ClassifierMixin, BaseEstimator):
         return bool(self.members)
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """(n, 2): P(stays), P(churns)."""
-        with _calm(len(X)):
+        """Return P(stays), P(churns), (n, 2)."""
+        with _thread_limit(len(X)):
             mean = np.average(
-                [churn(member, X) for member in self.members], axis=0, weights=self.weights
+                [churn_probability(member, X) for member in self.members],
+                axis=0,
+                weights=self.weights,
             )
         return np.column_stack([1 - mean, mean])
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """(n,) log-odds of churn."""
+        """Return log-odds of churn, (n,)."""
         return logit(np.clip(self.predict_proba(X)[:, 1], 1e-6, 1 - 1e-6))
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """(n,) 0 or 1, at even odds."""
+        """Return classes at even odds, (n,) 0 or 1."""
         return (self.predict_proba(X)[:, 1] >= 0.5).astype(float)
 
 
 class ClosedForm(ClassifierMixin, BaseEstimator):
-    """No learning: one column already is the probability (BG/NBD's P(no order))."""
+    """Use one feature as the probability of churn.
+
+    An example is BG/NBD's P(no order).
+    """
 
     def __init__(self, column: int = 0) -> None:
         self.column = column
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "ClosedForm":
-        """Remember the classes."""
+        """Store the classes."""
         self.classes_ = np.unique(y)
         return self
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """(n, 2)."""
+        """Return P(stays), P(churns), (n, 2)."""
         churn = np.clip(np.nan_to_num(X[:, self.column], nan=0.5), 1e-6, 1 - 1e-6)
         return np.column_stack([1 - churn, churn])
 
 
-def churn(member: BaseEstimator, X: np.ndarray) -> np.ndarray:
-    """P(churn) of one fitted member, (n,)."""
+def churn_probability(member: BaseEstimator, X: np.ndarray) -> np.ndarray:
+    """Return P(churn) of a fitted member, (n,).
+
+    Parameters
+    ----------
+    member : fitted classifier
+    X : numpy.ndarray
+        (n, k) features.
+    """
     if hasattr(member, "predict_proba"):
         return member.predict_proba(X)[:, 1]
     return expit(member.decision_function(X))
 
 
 def take_columns(X: np.ndarray, places: Sequence[int]) -> np.ndarray:
-    """Some of the columns, 0 where missing."""
+    """Select columns and replace missing values by 0.
+
+    Parameters
+    ----------
+    X : numpy.ndarray
+        (n, k) features.
+    places : sequence of int
+        Column indices.
+    """
     return np.nan_to_num(np.asarray(X)[:, list(places)])
 
 
 def odds_first(X: np.ndarray) -> np.ndarray:
-    """The first column, a probability, as log-odds; the others as `signed_log`."""
+    """Transform the first column to log-odds, the others by `signed_log`."""
     return np.column_stack([logit(np.clip(X[:, 0], 1e-4, 1 - 1e-4)), signed_log(X[:, 1:])])
 
 
-def blend(probabilities: np.ndarray, y: np.ndarray, rounds: int = 200) -> np.ndarray:
-    """Weights of a mixture that make the labels likeliest (expectation maximisation), drawn towards equal ones.
+def blend_weights(probabilities: np.ndarray, y: np.ndarray, rounds: int = 200) -> np.ndarray:
+    """Fit mixture weights by expectation maximisation.
+
+    The weights are shrunk to equal ones.
 
     Parameters
     ----------
@@ -141,30 +164,37 @@ def blend(probabilities: np.ndarray, y: np.ndarray, rounds: int = 200) -> np.nda
         (members, n) P(churn), out of sample.
     y : numpy.ndarray
         (n,) labels.
+    rounds : int
 
     Returns
     -------
     numpy.ndarray
-        (members,), adding up to 1; a member worth less than a fiftieth is left out.
+        (members,) with sum 1; weights below .02 become 0.
     """
     likelihood = np.clip(np.where(y == 1, probabilities, 1 - probabilities), 1e-9, 1)
     weights = np.full(len(likelihood), 1 / len(likelihood))
     for _ in range(rounds):
         share = weights[:, None] * likelihood
-        weights = (share / share.sum(axis=0)).sum(axis=1) + _PRIOR / len(weights)
+        weights = (share / share.sum(axis=0)).sum(axis=1) + _PRIOR_CUSTOMERS / len(weights)
         weights /= weights.sum()
-    kept = np.where(weights < 0.02, 0.0, weights)
-    return kept / kept.sum()
+    large = np.where(weights < 0.02, 0.0, weights)
+    return large / large.sum()
 
 
 def signed_log(X: np.ndarray) -> np.ndarray:
-    """Transform skewed values; stored models name this function by its path, so it stays here."""
+    """Transform skewed values.
+
+    Stored models contain this function by its path.
+    """
     return transforms.signed_log(X)
 
 
 def bounded(Z: np.ndarray) -> np.ndarray:
-    """Standard deviations cut off at `FAR`: what hardly anybody had in training must not decide alone later."""
-    return np.clip(Z, -FAR, FAR)
+    """Clip standardised values at `MAX_DEVIATION`.
+
+    Values that are rare in training must not decide alone.
+    """
+    return np.clip(Z, -MAX_DEVIATION, MAX_DEVIATION)
 
 
 def _scaled() -> list[BaseEstimator]:
@@ -179,77 +209,90 @@ def _scaled() -> list[BaseEstimator]:
 def _logistic(
     X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> Pipeline:
-    chosen = {"C": float(np.clip(0.03 * len(y) / MANY, 0.003, 0.03)), "max_iter": 2000, **settings}
-    return make_pipeline(*_scaled(), LogisticRegression(**chosen)).fit(X, y)
+    options = {
+        "C": float(np.clip(0.03 * len(y) / FULL_STRENGTH_ROWS, 0.003, 0.03)),
+        "max_iter": 2000,
+        **settings,
+    }
+    return make_pipeline(*_scaled(), LogisticRegression(**options)).fit(X, y)
 
 
 def _quadratic(
     X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> Pipeline:
-    chosen = {"C": float(np.clip(0.003 * len(y) / MANY, 0.0003, 0.003)), "gamma": 0.005, **settings}
-    return make_pipeline(*_scaled(), Quadratic(random_state=seed, **chosen)).fit(X, y)
+    options = {
+        "C": float(np.clip(0.003 * len(y) / FULL_STRENGTH_ROWS, 0.0003, 0.003)),
+        "gamma": 0.005,
+        **settings,
+    }
+    return make_pipeline(*_scaled(), Quadratic(random_state=seed, **options)).fit(X, y)
 
 
-def _few(places: Sequence[int], made: Callable[[np.ndarray], np.ndarray]) -> Pipeline:
-    taken = FunctionTransformer(take_columns, kw_args={"places": list(places)})
-    return make_pipeline(taken, FunctionTransformer(made), StandardScaler(), LogisticRegression())
+def _small_logistic(
+    places: Sequence[int], transform: Callable[[np.ndarray], np.ndarray]
+) -> Pipeline:
+    selected = FunctionTransformer(take_columns, kw_args={"places": list(places)})
+    return make_pipeline(
+        selected, FunctionTransformer(transform), StandardScaler(), LogisticRegression()
+    )
 
 
-def _places(wanted: Sequence[str], columns: Sequence[str]) -> list[int]:
-    """Where the wanted columns are; the first column where there is none."""
-    return [list(columns).index(one) for one in wanted if one in columns] or [0]
+def _column_indices(names: Sequence[str], columns: Sequence[str]) -> list[int]:
+    """Return the indices of named columns.
+
+    The first column if none exists.
+    """
+    return [list(columns).index(name) for name in names if name in columns] or [0]
 
 
 def _tree(
     X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> BaseEstimator:
-    chosen = {"max_depth": 7, "min_samples_leaf": _leaf(len(y), 100), **settings}
-    return DecisionTreeClassifier(random_state=seed, **chosen).fit(X, y)
+    options = {"max_depth": 7, "min_samples_leaf": _leaf_size(len(y), 100), **settings}
+    return DecisionTreeClassifier(random_state=seed, **options).fit(X, y)
 
 
 def _forest(
     X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> BaseEstimator:
-    chosen = {"min_samples_leaf": _leaf(len(y), 12), "max_features": 0.2, **settings}
-    share = min(
-        0.4, 20_000 / len(y)
-    )  # of the rows for each tree: neighbouring snapshots are much alike
+    options = {"min_samples_leaf": _leaf_size(len(y), 12), "max_features": 0.2, **settings}
+    share = min(0.4, 20_000 / len(y))  # of rows per tree; neighbouring snapshots are similar
     model = RandomForestClassifier(
-        n_estimators=0, max_samples=share, n_jobs=2, warm_start=True, random_state=seed, **chosen
+        n_estimators=0, max_samples=share, n_jobs=2, warm_start=True, random_state=seed, **options
     )
-    _in_pieces(model, "n_estimators", 100, 10, X, y, progress)
-    return model.set_params(n_jobs=1)  # several threads would add the trees up in any order
+    _fit_in_steps(model, "n_estimators", 100, 10, X, y, progress)
+    return model.set_params(n_jobs=1)  # several threads would sum the trees in any order
 
 
 def _extra_trees(
     X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> BaseEstimator:
-    chosen = {"min_samples_leaf": _leaf(len(y), 12), "max_features": 0.25, **settings}
+    options = {"min_samples_leaf": _leaf_size(len(y), 12), "max_features": 0.25, **settings}
     model = ExtraTreesClassifier(
-        n_estimators=0, n_jobs=2, warm_start=True, random_state=seed, **chosen
+        n_estimators=0, n_jobs=2, warm_start=True, random_state=seed, **options
     )
-    _in_pieces(model, "n_estimators", 60, 10, X, y, progress)
+    _fit_in_steps(model, "n_estimators", 60, 10, X, y, progress)
     return model.set_params(n_jobs=1)
 
 
 def _boosting(
     X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> BaseEstimator:
-    chosen = {
+    options = {
         "learning_rate": 0.04,
         "max_leaf_nodes": 12,
         "l2_regularization": 5,
         "max_features": 0.3,
-        "min_samples_leaf": _leaf(len(y), 60),
+        "min_samples_leaf": _leaf_size(len(y), 60),
         **settings,
     }
     model = HistGradientBoostingClassifier(
-        max_iter=0, early_stopping=False, warm_start=True, random_state=seed, **chosen
+        max_iter=0, early_stopping=False, warm_start=True, random_state=seed, **options
     )
-    return _in_pieces(model, "max_iter", 120, 20, X, y, progress)
+    return _fit_in_steps(model, "max_iter", 120, 20, X, y, progress)
 
 
-def _in_pieces(
+def _fit_in_steps(
     model: BaseEstimator,
     size: str,
     most: int,
@@ -259,7 +302,7 @@ def _in_pieces(
     progress: Progress,
 ) -> BaseEstimator:
     for done in range(step, most + 1, step):
-        progress(done - step, most, "Growing trees")
+        progress(done - step, most, gettext("Growing trees"))
         model.set_params(**{size: done}).fit(X, y)
     return model
 
@@ -276,24 +319,27 @@ def _neural(
     X: np.ndarray, y: np.ndarray, seed: int, progress: Progress, settings: Mapping[str, Any]
 ) -> Pipeline:
     scaled = make_pipeline(*_scaled()).fit(X)
-    chosen = {"alpha": 1.0, "learning_rate_init": 0.002, **settings}
-    network = MLPClassifier((32, 16), batch_size=min(256, len(y)), random_state=seed, **chosen)
+    options = {"alpha": 1.0, "learning_rate_init": 0.002, **settings}
+    network = MLPClassifier((32, 16), batch_size=min(256, len(y)), random_state=seed, **options)
     inputs = scaled.transform(X)
     epochs = int(np.clip(600_000 / len(y), 12, 60))
     for epoch in range(epochs):
-        progress(epoch, epochs, "Training the network")
+        progress(epoch, epochs, gettext("Training the network"))
         network.partial_fit(inputs, y, classes=[0.0, 1.0])
     return Pipeline([*scaled.steps, ("network", network)])
 
 
-def _calm(rows: int) -> threadpool_limits:
-    """One OpenMP thread for small data: spinning threads gain nothing there and fight with the other processes."""
-    return threadpool_limits(1 if rows < SMALL else None)
+def _thread_limit(rows: int) -> threadpool_limits:
+    """Limit small data to one OpenMP thread.
+
+    More threads gain nothing there and slow down other processes.
+    """
+    return threadpool_limits(1 if rows < SINGLE_THREAD_ROWS else None)
 
 
-def _leaf(rows: int, wanted: int) -> int:
-    """Leaves as large as wanted, but at least fifty of them where there are few rows."""
-    return max(1, min(wanted, rows // 50))
+def _leaf_size(rows: int, size: int) -> int:
+    """Return a leaf size that allows at least fifty leaves."""
+    return max(1, min(size, rows // 50))
 
 
 Fit = Callable[[np.ndarray, np.ndarray, int, Progress, Mapping[str, Any]], BaseEstimator]
@@ -311,18 +357,20 @@ _FITS: dict[str, Fit] = {
 ESTIMATORS = (*_FITS, "ensemble", "stacked", CLOSED_FORM, SEASONAL, RFM, BG_LOGISTIC)
 
 
-def parts(name: str) -> tuple[str, ...]:
-    """The members that an estimator is made of."""
+def members_of(name: str) -> tuple[str, ...]:
+    """Return the members of an estimator."""
     return {"ensemble": ENSEMBLE, "stacked": STACKED}.get(name, (name,))
 
 
-def stackable(members: Sequence[str]) -> tuple[str, ...]:
-    """Those of some members that a stack is made of: what knows more than RFM, and the season where it is known.
+def stack_members(members: Sequence[str]) -> tuple[str, ...]:
+    """Return the members that a stack consists of.
 
-    There a third learned member would outvote the closed forms that know it; other horizons are in the ensemble's mean only.
+    These are all that use more than RFM. With a season, plain BG/NBD and products are left out: a
+    third learned member would outvote the closed forms that know the season. Other horizons are
+    part of the ensemble only.
     """
-    left_out = {RFM, HORIZONS, *((CLOSED_FORM, PRODUCTS) if SEASONAL in members else ())}
-    return tuple(one for one in members if one not in left_out)
+    excluded = {RFM, HORIZONS, *((CLOSED_FORM, PRODUCTS) if SEASONAL in members else ())}
+    return tuple(name for name in members if name not in excluded)
 
 
 def fit_member(
@@ -330,49 +378,58 @@ def fit_member(
     X: np.ndarray,
     y: np.ndarray,
     *,
-    waited: np.ndarray | None = None,
-    followed: np.ndarray | None = None,
+    return_times: np.ndarray | None = None,
+    observed_horizons: np.ndarray | None = None,
     columns: Sequence[str] = (),
     seed: int = 0,
     progress: Progress = silent,
     settings: Mapping[str, Any] | None = None,
 ) -> BaseEstimator:
-    """Fit one member, of `parts`.
+    """Fit one member; see `members_of`.
 
     Parameters
     ----------
-    waited : numpy.ndarray, optional
-        (n,) time until each customer came back, in horizons; infinite for who had not when they were followed no more.
-    followed : numpy.ndarray, optional
-        (n,) for how many horizons they were; one without it.
+    name : str
+    X : numpy.ndarray
+        (n, k) features.
+    y : numpy.ndarray
+        (n,) labels.
+    return_times : numpy.ndarray, optional
+        (n,) time until the return, in horizons; infinite without one in the observed time.
+    observed_horizons : numpy.ndarray, optional
+        (n,) observed time in horizons; 1 by default.
     columns : sequence of str
         (k,) names of the features.
+    seed : int
+    progress : Progress
     settings : mapping, optional
-        They replace its own.
+        Replace the default settings.
     """
-    progress(0, 1, f"Fitting: {name}")
-    with _calm(len(y)):
-        if name in CLOSED:
-            return ClosedForm(_places(CLOSED[name], columns)[0]).fit(X, y)
+    progress(0, 1, gettext("Fitting: {name}").format(name=name))
+    with _thread_limit(len(y)):
+        if name in CLOSED_FORM_COLUMNS:
+            return ClosedForm(_column_indices(CLOSED_FORM_COLUMNS[name], columns)[0]).fit(X, y)
         if name == RFM:
-            return _few(_places(RFM_COLUMNS, columns), signed_log).fit(X, y)
+            return _small_logistic(_column_indices(RFM_COLUMNS, columns), signed_log).fit(X, y)
         if name == BG_LOGISTIC:
-            closed = _places(CLOSED[SEASONAL], columns)[:1]
-            return _few([*closed, *_places(RFM_COLUMNS, columns)], odds_first).fit(X, y)
+            closed = _column_indices(CLOSED_FORM_COLUMNS[SEASONAL], columns)[:1]
+            return _small_logistic(
+                [*closed, *_column_indices(RFM_COLUMNS, columns)], odds_first
+            ).fit(X, y)
 
-        def whole(X: np.ndarray, y: np.ndarray, progress: Progress) -> BaseEstimator:
-            # what nobody has in this stretch tells nothing, and some cannot stand it
-            known = np.where(np.isnan(X).all(axis=0), 0.0, X)
-            return _FITS[name](known, y, seed, progress, settings or {})
+        def fit_whole(X: np.ndarray, y: np.ndarray, progress: Progress) -> BaseEstimator:
+            # a column without values is constant 0; some estimators reject NaN columns
+            filled = np.where(np.isnan(X).all(axis=0), 0.0, X)
+            return _FITS[name](filled, y, seed, progress, settings or {})
 
-        found = None
-        if waited is not None and name in BY_STRETCHES:
-            found = by_stretches(whole, X, waited, progress)
-        if waited is not None and name == HORIZONS:
-            seen = np.ones(len(y)) if followed is None else followed
-            others = by_other_horizons(whole, X, y, waited, seen, progress)
-            found = LogOdds(others) if others else None
-        return whole(X, y, progress) if found is None else found
+        fitted = None
+        if return_times is not None and name in SURVIVAL_MEMBERS:
+            fitted = fit_survival(fit_whole, X, return_times, progress)
+        if return_times is not None and name == HORIZONS:
+            horizons = np.ones(len(y)) if observed_horizons is None else observed_horizons
+            others = fit_other_horizons(fit_whole, X, y, return_times, horizons, progress)
+            fitted = LogOdds(others) if others else None
+        return fit_whole(X, y, progress) if fitted is None else fitted
 
 
 def fit(
@@ -384,7 +441,9 @@ def fit(
     seed: int = 0,
     progress: Progress = silent,
 ) -> LogOdds:
-    """Fit an estimator by name; the same data and seed give the same model.
+    """Fit an estimator by name.
+
+    The same data and seed give the same model.
 
     Parameters
     ----------
@@ -393,27 +452,30 @@ def fit(
     X : numpy.ndarray
         (n, k) floats, missing as NaN.
     y : numpy.ndarray
-        (n,) 0 stays, 1 churns; both must occur.
+        (n,) labels with both classes: 0 stays, 1 churns.
     columns : sequence of str
-        (k,) names of the features; the closed form and RFM find theirs by them, and take the first column without.
+        (k,) names of the features. Closed forms and RFM need them; they use the first column
+        without.
+    seed : int
+    progress : Progress
     """
-    names = parts(name)
+    names = members_of(name)
     weights = None
     if name == "stacked":
-        learned = _stack(names, X, y, columns, seed, part(progress, 0, 2))
-        names = tuple(one for one, weight in zip(names, learned, strict=True) if weight)
-        weights = [float(weight) for weight in learned if weight]
+        stack_weights = _stack_weights(names, X, y, columns, seed, part(progress, 0, 2))
+        names = tuple(member for member, weight in zip(names, stack_weights, strict=True) if weight)
+        weights = [float(weight) for weight in stack_weights if weight]
         progress = part(progress, 1, 2)
     members = [
         fit_member(
-            one, X, y, columns=columns, seed=seed, progress=part(progress, number, len(names))
+            member, X, y, columns=columns, seed=seed, progress=part(progress, number, len(names))
         )
-        for number, one in enumerate(names)
+        for number, member in enumerate(names)
     ]
     return LogOdds(members, weights)
 
 
-def _stack(
+def _stack_weights(
     names: Sequence[str],
     X: np.ndarray,
     y: np.ndarray,
@@ -421,11 +483,13 @@ def _stack(
     seed: int,
     progress: Progress,
 ) -> np.ndarray:
-    """Weights learned on every third row, which the members have not seen."""
-    held = np.arange(len(y)) % 3 == 2
-    told = []
-    for number, one in enumerate(names):
+    """Fit weights on every third row, held out from the members."""
+    is_held_out = np.arange(len(y)) % 3 == 2
+    probabilities = []
+    for number, name in enumerate(names):
         inner = part(progress, number, len(names))
-        member = fit_member(one, X[~held], y[~held], columns=columns, seed=seed, progress=inner)
-        told.append(churn(member, X[held]))
-    return blend(np.array(told), y[held])
+        member = fit_member(
+            name, X[~is_held_out], y[~is_held_out], columns=columns, seed=seed, progress=inner
+        )
+        probabilities.append(churn_probability(member, X[is_held_out]))
+    return blend_weights(np.array(probabilities), y[is_held_out])

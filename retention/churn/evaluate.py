@@ -1,4 +1,8 @@
-"""How good would the model have been? Trained before the cutoff only, judged by what then happened."""
+"""Evaluate churn models and baselines on known outcomes.
+
+Models are trained before the cutoff only. The baselines are recency alone, logistic regression on
+RFM, and BG/NBD.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,8 +12,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from retention.churn import baselines
+from retention.churn.estimators import RFM_COLUMNS, signed_log
 from retention.churn.metrics import (
     brier_decomposition,
     ece_by_chance,
@@ -18,51 +25,63 @@ from retention.churn.metrics import (
     reliability,
 )
 from retention.churn.model import TrainedChurn, fit
-from retention.churn.segments import attributes_of, by_segment
-from retention.churn.snapshots import Snapshot, TrainingSet, history, take
-from retention.churn.uncertainty import intervals, log_loss_of, paired
+from retention.churn.segments import by_segment, customer_attributes
+from retention.churn.snapshots import Snapshot, take_snapshot
+from retention.churn.training_set import TrainingSet, build_training_set
+from retention.churn.uncertainty import log_losses, metric_intervals, paired_interval
 from retention.errors import BadInput, TooLittleData
 from retention.lake.coverage import judgeable
 from retention.progress import Progress, part, silent
 from retention.text import gettext
 
-_CURVE = (
-    (1, 1),
-    (1, 2),
-    (1, 4),
-    (1, 0),
-    (1 / 8, 0),
-    (1 / 4, 0),
-    (1 / 2, 0),
-)  # customers; snapshots, 0 for all
+# share of customers; number of snapshots, 0 for all
+_CURVE = ((1, 1), (1, 2), (1, 4), (1, 0), (1 / 8, 0), (1 / 4, 0), (1 / 2, 0))
+
+
+BASELINE_COLUMNS = {"recency": ("recency_days",), "rfm_logistic": RFM_COLUMNS}
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A model trained before a moment, and what it and the baselines said of the customers who were active there."""
+class Evaluation:
+    """Predictions of a model and of the baselines at a cutoff.
+
+    Parameters
+    ----------
+    training : TrainingSet
+    trained : TrainedChurn
+    test : Snapshot
+        Labelled customers at the cutoff.
+    probabilities : numpy.ndarray
+        (n,) of the model.
+    baselines : dict
+        Name → (n,) probabilities.
+    seconds : dict
+        Duration of each step.
+    """
 
     training: TrainingSet
     trained: TrainedChurn
     test: Snapshot
-    said: np.ndarray
+    probabilities: np.ndarray
     baselines: dict[str, np.ndarray]
     seconds: dict[str, float]
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The contract's seven."""
-        return metrics(self.test.labels, self.said)
+        """Standard metrics of the model."""
+        return metrics(self.test.labels, self.probabilities)
 
     def as_dict(self) -> dict[str, Any]:
-        """What is told of one origin among several."""
+        """Return the figures of one origin."""
         return {
             "cutoff": self.test.cutoff.isoformat(),
-            "customers": len(self.said),
+            "customers": len(self.probabilities),
             "base_rate": float(self.test.labels.mean()),
             "metrics": self.metrics,
             "model": self.trained.estimator,
             "baselines": {
-                name: metrics(self.test.labels, said) for name, said in self.baselines.items()
+                name: metrics(self.test.labels, baseline)
+                for name, baseline in self.baselines.items()
             },
         }
 
@@ -81,36 +100,47 @@ def evaluate(
     seed: int = 0,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """The contract's JSON of ``retention evaluate churn``, and what else a scientist asks.
+    """Evaluate the training recipe at one or more origins.
 
-    Trains on snapshots whose label windows end at or before ``cutoff`` and scores the customers active there.
+    Trains on snapshots with label windows that end at or before ``cutoff`` and scores the
+    customers active there. Returns the JSON of ``retention evaluate churn``.
 
     Parameters
     ----------
+    lake : Lake
+    cutoff : datetime
+        Timezone-aware.
+    horizon_days : int
+    active_within_days : int or None
+    model : str
+        ``auto`` or one of `retention.churn.estimators.ESTIMATORS`.
     origins : int
-        Rolling origins: the cutoff and so many less one before it, one horizon apart, each with a model of its own.
-        The figures at the top are the cutoff's; ``summary`` has the mean and standard deviation over all.
+        Rolling origins, one horizon apart, each with its own model. The top-level figures are
+        those of the cutoff; ``summary`` has mean and standard deviation.
     by : sequence of str
-        Attributes of customers to tell apart beside orders, spend, channel and tier; without it all with few values.
+        Customer attributes to segment by, besides orders, spend, channel and tier. By default all
+        with few values.
     tiers : (float, float), optional
         Probabilities of the high and the medium tier.
     curve : bool
-        Also the learning curve: the same test for fewer customers and fewer snapshots to learn from.
+        Add the learning curve.
+    seed : int
+    progress : Progress
 
     Raises
     ------
     BadInput
-        Where the window after the cutoff is not over yet, the horizon is longer than the history, or an attribute is
-        not there.
+        If the window after the cutoff is not over, the horizon is too long for the history, or an
+        attribute is unknown.
     TooLittleData
-        Too few customers, or only one class.
+        With too few customers or only one class.
     """
     judgeable(lake, cutoff, horizon_days)
-    attributes = _attributes(lake, by)
-    moments = [cutoff - timedelta(days=horizon_days * number) for number in range(origins)]
+    attributes = _requested_attributes(lake, by)
+    cutoffs = [cutoff - timedelta(days=horizon_days * number) for number in range(origins)]
     steps = origins + curve
-    found = [
-        judged(
+    evaluations = [
+        evaluate_at(
             lake,
             moment,
             horizon_days=horizon_days,
@@ -119,17 +149,17 @@ def evaluate(
             seed=seed,
             progress=part(progress, number, steps),
         )
-        for number, moment in enumerate(moments)
+        for number, moment in enumerate(cutoffs)
     ]
-    told = _told(found, by_segment(*_pooled(found), attributes, tiers=tiers))
+    report = _report(evaluations, by_segment(*_pooled(evaluations), attributes, tiers=tiers))
     if curve:
-        told["learning_curve"] = learning_curve(
-            found[0], model=model, seed=seed, progress=part(progress, origins, steps)
+        report["learning_curve"] = learning_curve(
+            evaluations[0], model=model, seed=seed, progress=part(progress, origins, steps)
         )
-    return told
+    return report
 
 
-def judged(
+def evaluate_at(
     lake: Any,
     cutoff: datetime,
     *,
@@ -138,8 +168,19 @@ def judged(
     model: str = "auto",
     seed: int = 0,
     progress: Progress = silent,
-) -> Judged:
-    """Train before the cutoff and score at it.
+) -> Evaluation:
+    """Train before a cutoff and score the customers active at it.
+
+    Parameters
+    ----------
+    lake : Lake
+    cutoff : datetime
+        Timezone-aware.
+    horizon_days : int
+    active_within_days : int or None
+    model : str
+    seed : int
+    progress : Progress
 
     Raises
     ------
@@ -147,7 +188,7 @@ def judged(
         See `evaluate`.
     """
     started = perf_counter()
-    training = history(
+    training = build_training_set(
         lake,
         cutoff=cutoff,
         horizon_days=horizon_days,
@@ -157,7 +198,9 @@ def judged(
     featured = perf_counter()
     trained = fit(training, model=model, seed=seed, progress=part(progress, 1, 2))
     fitted = perf_counter()
-    test = take(lake, cutoff, horizon_days=horizon_days, active_within_days=active_within_days)
+    test = take_snapshot(
+        lake, cutoff, horizon_days=horizon_days, active_within_days=active_within_days
+    )
     labels = test.churned
     if labels is None or not len(labels) or not 0 < labels.sum() < len(labels):
         raise TooLittleData(
@@ -167,19 +210,21 @@ def judged(
                 "--cutoff or --horizon."
             ).format(count=len(test.frame), local=lake.local(cutoff), horizon_days=horizon_days)
         )
-    said = trained.predict(test)
+    probabilities = trained.predict(test)
     seconds = {
         "features": featured - started,
         "train": fitted - featured,
         "score": perf_counter() - fitted,
     }
-    return Judged(training, trained, test, said, baselines.probabilities(training, test), seconds)
+    return Evaluation(
+        training, trained, test, probabilities, baseline_probabilities(training, test), seconds
+    )
 
 
-def _told(found: Sequence[Judged], segments: list[dict[str, Any]]) -> dict[str, Any]:
-    newest = found[0]
-    trained, labels, said = newest.trained, newest.test.labels, newest.said
-    told = {
+def _report(evaluations: Sequence[Evaluation], segments: list[dict[str, Any]]) -> dict[str, Any]:
+    newest = evaluations[0]
+    trained, labels, probabilities = newest.trained, newest.test.labels, newest.probabilities
+    report = {
         **newest.as_dict(),
         "features": list(trained.columns),
         "train_rows": trained.train_rows,
@@ -188,127 +233,184 @@ def _told(found: Sequence[Judged], segments: list[dict[str, Any]]) -> dict[str, 
         "active_within_days": trained.active_within_days,
         "rung": trained.rung,
         "calibration": trained.calibration,
-        "reliability": reliability(labels, said),
-        "ece_by_chance": ece_by_chance(said),
-        "brier_decomposition": brier_decomposition(labels, said),
-        "lift_curve": lift_curve(labels, said),
-        "intervals": intervals(metrics, [(_ids(one), one.test.labels, one.said) for one in found]),
-        "against": _against(found),
+        "reliability": reliability(labels, probabilities),
+        "ece_by_chance": ece_by_chance(probabilities),
+        "brier_decomposition": brier_decomposition(labels, probabilities),
+        "lift_curve": lift_curve(labels, probabilities),
+        "intervals": metric_intervals(
+            metrics,
+            [
+                (_ids(evaluation), evaluation.test.labels, evaluation.probabilities)
+                for evaluation in evaluations
+            ],
+        ),
+        "against": _baseline_differences(evaluations),
         "segments": segments,
     }
-    if len(found) > 1:
-        each = [one.as_dict() for one in found]
-        told["origins"] = each
-        told["summary"] = {
-            "model": _summary([one["metrics"] for one in each]),
+    if len(evaluations) > 1:
+        each = [evaluation.as_dict() for evaluation in evaluations]
+        report["origins"] = each
+        report["summary"] = {
+            "model": _summary([evaluation["metrics"] for evaluation in each]),
             **{
-                name: _summary([one["baselines"][name] for one in each])
+                name: _summary([evaluation["baselines"][name] for evaluation in each])
                 for name in newest.baselines
             },
         }
-    return told
+    return report
 
 
-def _against(found: Sequence[Judged]) -> dict[str, dict[str, float]]:
-    """Log-loss less that of each baseline, on the same customers, with its interval; below 0 the model is better."""
-    customers = np.concatenate([_ids(one) for one in found])
-    told = {}
-    for name in found[0].baselines:
+def _baseline_differences(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, float]]:
+    """Return log-loss differences to each baseline.
+
+    With intervals.
+
+    Below 0 the model is better.
+    """
+    customers = np.concatenate([_ids(evaluation) for evaluation in evaluations])
+    differences = {}
+    for name in evaluations[0].baselines:
         gaps = [
-            log_loss_of(one.test.labels, one.said)
-            - log_loss_of(one.test.labels, one.baselines[name])
-            for one in found
+            log_losses(evaluation.test.labels, evaluation.probabilities)
+            - log_losses(evaluation.test.labels, evaluation.baselines[name])
+            for evaluation in evaluations
         ]
-        interval = paired(np.concatenate(gaps), customers)
-        told[name] = {"log_loss": interval.mean, "low": interval.low, "high": interval.high}
-    return told
+        interval = paired_interval(np.concatenate(gaps), customers)
+        differences[name] = {"log_loss": interval.mean, "low": interval.low, "high": interval.high}
+    return differences
 
 
-def _summary(told: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation over origins of each metric."""
+def _summary(metrics_by_origin: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Return mean and standard deviation of each metric over origins."""
     return {
         name: {
-            "mean": float(np.mean([one[name] for one in told])),
-            "sd": float(np.std([one[name] for one in told], ddof=1)),
+            "mean": float(np.mean([origin[name] for origin in metrics_by_origin])),
+            "sd": float(np.std([origin[name] for origin in metrics_by_origin], ddof=1)),
         }
-        for name in told[0]
+        for name in metrics_by_origin[0]
     }
 
 
-def _pooled(found: Sequence[Judged]) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+def _pooled(evaluations: Sequence[Evaluation]) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     return (
-        pd.concat([one.test.frame for one in found], ignore_index=True),
-        np.concatenate([one.test.labels for one in found]),
-        np.concatenate([one.said for one in found]),
+        pd.concat([evaluation.test.frame for evaluation in evaluations], ignore_index=True),
+        np.concatenate([evaluation.test.labels for evaluation in evaluations]),
+        np.concatenate([evaluation.probabilities for evaluation in evaluations]),
     )
 
 
-def _ids(one: Judged) -> np.ndarray:
-    return one.test.frame.customer_id.astype(str).to_numpy(dtype=object)
+def _ids(evaluation: Evaluation) -> np.ndarray:
+    return evaluation.test.frame.customer_id.astype(str).to_numpy(dtype=object)
 
 
 def learning_curve(
-    one: Judged, *, model: str, seed: int, progress: Progress = silent
+    evaluation: Evaluation, *, model: str, seed: int, progress: Progress = silent
 ) -> list[dict[str, Any]]:
-    """How log-loss falls with more customers and more snapshots to learn from, on the same test.
+    """Measure metrics with less training data.
 
-    Parts of the customers are drawn by a hash of their id, so that each is a part of the next larger one.
+    Fewer customers and fewer snapshots.
+
+    The test set stays the same. Samples are drawn by hash, so each is part of the next larger one.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    model : str
+    seed : int
+    progress : Progress
 
     Returns
     -------
     list of dict
-        ``customers_share``, ``snapshots``, ``train_rows``, ``log_loss``, ``auc``; what cannot be learned from is left out.
+        ``customers_share``, ``snapshots``, ``train_rows``, ``log_loss``, ``auc``. Samples that are
+        too small are left out.
     """
-    every = len(one.training.snapshots)
-    wanted = {(share, min(number or every, every)) for share, number in _CURVE}
+    most = len(evaluation.training.snapshots)
+    sizes = {(share, min(number or most, most)) for share, number in _CURVE}
     points = []
-    for place, (share, number) in enumerate(sorted(wanted)):
-        kept = tuple(
-            snapshot.rows(_share(snapshot) < share) for snapshot in one.training.snapshots[:number]
+    for place, (share, number) in enumerate(sorted(sizes)):
+        snapshots = tuple(
+            snapshot.rows(_hash_share(snapshot) < share)
+            for snapshot in evaluation.training.snapshots[:number]
         )
         try:
             trained = fit(
-                replace(one.training, snapshots=kept, fits={}),
+                replace(evaluation.training, snapshots=snapshots, fits={}),
                 model=model,
                 seed=seed,
-                progress=part(progress, place, len(wanted)),
+                progress=part(progress, place, len(sizes)),
             )
         except TooLittleData:
             continue
-        found = metrics(one.test.labels, trained.predict(one.test))
+        figures = metrics(evaluation.test.labels, trained.predict(evaluation.test))
         points.append(
             {
                 "customers_share": share,
                 "snapshots": number,
                 "train_rows": trained.train_rows,
-                "log_loss": found["log_loss"],
-                "auc": found["auc"],
+                "log_loss": figures["log_loss"],
+                "auc": figures["auc"],
                 "model": trained.estimator,
             }
         )
     return points
 
 
-def _share(snapshot: Snapshot) -> np.ndarray:
+def _hash_share(snapshot: Snapshot) -> np.ndarray:
     return snapshot.hashed / np.float64(2**64)
 
 
-def _attributes(lake: Any, wanted: Sequence[str]) -> pd.DataFrame:
-    """The attributes to tell apart, indexed by customer id.
+def _requested_attributes(lake: Any, names: Sequence[str]) -> pd.DataFrame:
+    """Return customer attributes, indexed by customer id.
 
     Raises
     ------
     BadInput
-        Naming the attribute and those that there are.
+        With an unknown attribute and the available ones.
     """
-    found = attributes_of(lake, wanted)
-    for name in wanted:
-        if name not in found.columns:
-            there = ", ".join(attributes_of(lake).columns) or "none"
+    attributes = customer_attributes(lake, names)
+    for name in names:
+        if name not in attributes.columns:
+            available = ", ".join(customer_attributes(lake).columns) or "none"
             raise BadInput(
                 gettext(
                     "--by {name}: no customer has an attribute of that name; with few different "
-                    "values there are: {there}."
-                ).format(name=name, there=there)
+                    "values there are: {available}."
+                ).format(name=name, available=available)
             )
-    return found
+    return attributes
+
+
+def baseline_metrics(training: TrainingSet, test: Snapshot) -> dict[str, dict[str, float]]:
+    """Compute the metrics of each baseline.
+
+    Parameters
+    ----------
+    training : TrainingSet
+        Before the test snapshot.
+    test : Snapshot
+        With labels.
+    """
+    return {
+        name: metrics(test.labels, probability)
+        for name, probability in baseline_probabilities(training, test).items()
+    }
+
+
+def baseline_probabilities(training: TrainingSet, test: Snapshot) -> dict[str, np.ndarray]:
+    """Return P(churn) of each baseline, name → (n,).
+
+    Parameters
+    ----------
+    training : TrainingSet
+        The same snapshots as the model's.
+    test : Snapshot
+    """
+    probabilities = {}
+    for name, columns in BASELINE_COLUMNS.items():
+        X, y = training.stacked(columns)
+        model = make_pipeline(
+            FunctionTransformer(signed_log), StandardScaler(), LogisticRegression()
+        ).fit(np.nan_to_num(X), y)
+        probabilities[name] = model.predict_proba(np.nan_to_num(test.matrix(columns)))[:, 1]
+    return {**probabilities, "bg_nbd": test.frame.bg_no_purchase.to_numpy()}

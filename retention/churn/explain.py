@@ -1,4 +1,4 @@
-"""One customer in full: the score, its reasons, what would have made the difference, and a second opinion."""
+"""Explain the score of a single customer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,15 +11,27 @@ import pandas as pd
 from retention.churn.counterfactual import Counterfactual, counterfactuals
 from retention.churn.lime import SecondOpinion, second_opinion
 from retention.churn.model import TrainedChurn
-from retention.churn.score import population, told, weights_of, worth
-from retention.churn.targets import Targets, targets
+from retention.churn.score import exact_first_weights, expected_spend, population, score_table
+from retention.churn.targets import Targets, predict_targets
 from retention.progress import Progress, part, silent
+from retention.text import gettext
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """``score`` holds the columns of `retention.churn.score`; ``weights`` each group's weight in log-odds; ``note`` why not
-    to take the score at its word, if at all.
+    """Score, reasons and alternatives of one customer.
+
+    Parameters
+    ----------
+    score : pandas.Series
+        Columns of `retention.churn.score`.
+    weights : dict
+        Weight of each feature group in log-odds.
+    counterfactuals : tuple of Counterfactual
+    second : SecondOpinion or None
+    targets : Targets
+    note : str
+        Caveat about the score; may be empty.
     """
 
     score: pd.Series
@@ -30,9 +42,9 @@ class Explanation:
     note: str
 
     def as_dict(self) -> dict[str, Any]:
-        """What a job's result adds to the score."""
+        """Return the fields that a job result adds to the score."""
         return {
-            "counterfactuals": [one.as_dict() for one in self.counterfactuals],
+            "counterfactuals": [change.as_dict() for change in self.counterfactuals],
             "second_opinion": self.second.as_dict(self.weights) if self.second else None,
             "note": self.note,
         }
@@ -48,47 +60,64 @@ def explain(
     opinion: bool = False,
     progress: Progress = silent,
 ) -> Explanation | None:
-    """Score and explain one customer, active or not; None where they had no order before ``as_of``.
+    """Score and explain one customer, active or not.
 
     Parameters
     ----------
+    trained : TrainedChurn
+    lake : Lake
+    as_of : datetime
+        Timezone-aware.
+    customer_id : str
     tier_of : callable
         Churn probability → high, medium or low.
     opinion : bool
-        Whether to ask for LIME's as well.
+        Add LIME's explanation.
+    progress : Progress
+
+    Returns
+    -------
+    Explanation or None
+        None without an order before ``as_of``.
     """
-    progress(0, 4, f"Features as of {lake.local(as_of):%d %b %Y}")
+    progress(0, 4, gettext("Features as of {day:%d %b %Y}").format(day=lake.local(as_of)))
     people = population(lake, as_of, horizon_days=trained.horizon_days, active_within_days=None)
     places = np.flatnonzero((people.frame.customer_id == customer_id).to_numpy())
     if not len(places):
         return None
     row = int(places[0])
     customer = people.rows(np.arange(len(people.frame)) == row)
-    value = worth(customer, trained.horizon_days)
-    weight = weights_of(trained, customer, value, part(progress, 1, 4))
-    progress(2, 4, "Trying what would have made the difference")
+    value = expected_spend(customer, trained.horizon_days)
+    weight = exact_first_weights(trained, customer, value, part(progress, 1, 4))
+    progress(2, 4, gettext("Trying what would have made the difference"))
     changes = counterfactuals(trained, lake, people, row, tier_of=tier_of)
     second = None
     if opinion:
-        progress(3, 4, "Asking for a second opinion")
+        progress(3, 4, gettext("Asking for a second opinion"))
         active = people.frame.recency_days <= (trained.active_within_days or np.inf)
         others = people.matrix(trained.columns)[active.to_numpy()]
         second = second_opinion(trained, customer.matrix(trained.columns)[0], others)
     return Explanation(
-        told(trained, customer, value, weight).iloc[0],
-        {group: float(one[0]) for group, one in weight.items()},
+        score_table(trained, customer, value, weight).iloc[0],
+        {group: float(values[0]) for group, values in weight.items()},
         tuple(changes),
         second,
-        targets(trained, customer, history_days=float(people.frame.tenure_days.max())),
-        _beyond(trained, float(customer.frame.recency_days.iloc[0])),
+        predict_targets(trained, customer, history_days=float(people.frame.tenure_days.max())),
+        _silence_note(trained, float(customer.frame.recency_days.iloc[0])),
     )
 
 
-def _beyond(trained: TrainedChurn, silent_days: float) -> str:
-    """What a score is worth for somebody who has been silent for longer than anybody the model has learned from."""
+def _silence_note(trained: TrainedChurn, silent_days: float) -> str:
+    """Return a caveat for very long silence.
+
+    Longer than in the training data.
+
+    Empty for other customers.
+    """
     if silent_days <= (trained.active_within_days or np.inf):
         return ""
-    return (
-        f"No order for {int(silent_days)} days: the model has learned from customers who had ordered within "
-        f"{trained.active_within_days}, so here the risk is a guess, and the chances of an order are the better one."
-    )
+    return gettext(
+        "No order for {silent_days} days: the model has learned from customers who had ordered "
+        "within {active_within_days}, so here the risk is a guess, and the chances of an order "
+        "are the better one."
+    ).format(silent_days=int(silent_days), active_within_days=trained.active_within_days)

@@ -1,28 +1,41 @@
-"""Churn by the stretches of its horizon: when a customer came back tells more than whether they did.
+"""Churn classifiers that use the time until a customer's return.
 
-Discrete-time hazards (Singer, Willett 1993, It's About Time, J. Educational Statistics 18): one classifier for each
-stretch says whether somebody who had not come back before it stays away in it, too; P(churn) is their product. Where a
-stretch has too few outcomes of either kind, one classifier for the whole horizon must do.
+- Survival: discrete-time hazards. One classifier per interval of the horizon gives P(still away
+  after it | away before it). P(churn) is their product. If an interval has too few outcomes, one
+  classifier covers the whole horizon.
+- Other horizons: classifiers of returns within half and twice the horizon. Their log-odds are
+  rescaled to P(churn) by slope and shift (Platt scaling). They err on other customers, so they
+  improve the ensemble of large shops (docs/accuracy.md).
+
+References
+----------
+Singer, Willett (1993), It's About Time, Journal of Educational Statistics 18.
+
+Platt (1999), Probabilistic Outputs for Support Vector Machines.
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
 
 from retention.progress import Progress, part
 
-EDGES = (0.35, 1.0)  # ends of the stretches, in horizons: most who come back do so early
-LEAST = 50  # outcomes of each kind, to learn a stretch
+EDGES = (0.35, 1.0)  # ends of the intervals, in horizons; most returns are early
+OTHER_HORIZONS = (0.5, 2.0)  # in horizons
+MIN_OUTCOMES = 50  # of each class, to fit a classifier
+_WEAK_PENALTY = 1e4  # inverse penalty for two parameters
 
 
 class Survival(ClassifierMixin, BaseEstimator):
-    """P(churn) = the product of what fitted classifiers say of one stretch each.
+    """P(churn) as the product of interval classifiers.
 
     Parameters
     ----------
     stretches : sequence of fitted classifiers
-        Their second class is "does not come back in this stretch, given that they had not before".
+        The second class of each is "no return in this interval, given none before".
     """
 
     def __init__(self, stretches: Sequence[BaseEstimator] = ()) -> None:
@@ -30,46 +43,101 @@ class Survival(ClassifierMixin, BaseEstimator):
         self.classes_ = np.array([0.0, 1.0])
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "Survival":
-        """Fit every stretch on (n, k) features and (n,) labels; `by_stretches` tells them apart."""
-        for one in self.stretches:
-            one.fit(X, y)
+        """Fit all classifiers on the same rows; see `fit_survival`."""
+        for stretch in self.stretches:
+            stretch.fit(X, y)
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
         return bool(self.stretches)
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """(n, 2): P(comes back), P(churns)."""
-        away = np.prod([one.predict_proba(X)[:, 1] for one in self.stretches], axis=0)
+        """Return P(returns), P(churns), (n, 2)."""
+        away = np.prod([stretch.predict_proba(X)[:, 1] for stretch in self.stretches], axis=0)
         return np.column_stack([1 - away, away])
 
 
-def by_stretches(
+def fit_survival(
     fit: Callable[[np.ndarray, np.ndarray, Progress], BaseEstimator],
     X: np.ndarray,
-    waited: np.ndarray,
+    return_times: np.ndarray,
     progress: Progress,
 ) -> BaseEstimator | None:
-    """Fit a classifier to each stretch of the horizon; None where one of them has too few outcomes.
+    """Fit a classifier for each interval of the horizon.
 
     Parameters
     ----------
     fit : callable
-        Features, labels and progress → a fitted classifier.
+        Features, labels and progress → fitted classifier.
     X : numpy.ndarray
-        (n, k).
-    waited : numpy.ndarray
-        (n,) time until a customer came back, in horizons; one or more, or infinite, for who churned.
+        (n, k) features.
+    return_times : numpy.ndarray
+        (n,) time until the return, in horizons. At least 1, or infinite, for churned customers.
+    progress : Progress
+
+    Returns
+    -------
+    Survival or None
+        None if an interval has too few outcomes.
     """
-    stretches = [
-        (waited >= since, waited >= until)
+    intervals = [
+        (return_times >= since, return_times >= until)
         for since, until in zip((0.0, *EDGES), EDGES, strict=False)
     ]
-    if any(min((away & still).sum(), (still & ~away).sum()) < LEAST for still, away in stretches):
+    if any(
+        min((away & still).sum(), (still & ~away).sum()) < MIN_OUTCOMES for still, away in intervals
+    ):
         return None
     return Survival(
         [
-            fit(X[still], away[still].astype(float), part(progress, number, len(stretches)))
-            for number, (still, away) in enumerate(stretches)
+            fit(X[still], away[still].astype(float), part(progress, number, len(intervals)))
+            for number, (still, away) in enumerate(intervals)
         ]
     )
+
+
+def fit_other_horizons(
+    fit: Callable[[np.ndarray, np.ndarray, Progress], Pipeline],
+    X: np.ndarray,
+    y: np.ndarray,
+    return_times: np.ndarray,
+    observed_horizons: np.ndarray,
+    progress: Progress,
+) -> list[Pipeline]:
+    """Fit P(churn) on returns within other horizons.
+
+    Parameters
+    ----------
+    fit : callable
+        Features, labels and progress → fitted pipeline that ends in a `Quadratic`.
+    X : numpy.ndarray
+        (n, k) features.
+    y : numpy.ndarray
+        (n,) labels of the horizon itself.
+    return_times, observed_horizons : numpy.ndarray
+        (n,) in horizons: time until the return, infinite without one in the observed time.
+    progress : Progress
+
+    Returns
+    -------
+    list of Pipeline
+        One per horizon of `OTHER_HORIZONS` with enough observed outcomes.
+    """
+    members = []
+    for number, horizon in enumerate(OTHER_HORIZONS):
+        is_observed, is_away = observed_horizons >= horizon, return_times >= horizon
+        if min((is_observed & is_away).sum(), (is_observed & ~is_away).sum()) >= MIN_OUTCOMES:
+            member = fit(
+                X[is_observed],
+                is_away[is_observed].astype(float),
+                part(progress, number, len(OTHER_HORIZONS)),
+            )
+            members.append(_rescale_to(y, member, X))
+    return members
+
+
+def _rescale_to(y: np.ndarray, member: Pipeline, X: np.ndarray) -> Pipeline:
+    """Rescale the log-odds of a member to the labels ``y``."""
+    line = LogisticRegression(C=_WEAK_PENALTY).fit(member.decision_function(X)[:, None], y)
+    member[-1].rescale(float(line.coef_[0, 0]), float(line.intercept_[0]))
+    return member

@@ -1,8 +1,13 @@
-"""A second opinion: LIME (Ribeiro, Singh, Guestrin 2016), a linear model of the model around one customer.
+"""Explain churn scores by local linear models (LIME).
 
-Customers like this one are made by giving them, group of features by group, what another active customer has. Ridge
-regression of the model's log-odds on their scaled features, weighted by how near they are, tells what each group adds;
-its weighted R² is the fidelity: how far the model around here is a straight line, and how much the opinion is worth.
+Samples near a customer get, group by group, the values of another active customer. Ridge
+regression of the log-odds on scaled features, weighted by proximity, gives each group's
+contribution. Its weighted R² is the fidelity: how linear the model is there.
+
+References
+----------
+Ribeiro, Singh, Guestrin (2016), "Why Should I Trust You?": Explaining the Predictions of Any
+Classifier.
 """
 
 from collections.abc import Mapping
@@ -15,73 +20,93 @@ from threadpoolctl import threadpool_limits
 
 from retention.churn.estimators import signed_log
 from retention.churn.model import TrainedChurn
-from retention.churn.reasons import calibration_slope, fitted, groups_of
+from retention.churn.reasons import calibration_slope, groups_of, uncalibrated
 
 SAMPLES = 2000
-WIDTH = 0.75  # × √features: the kernel's width, as in the paper's own code
-CHANGED = 0.5  # the chance that a group is another customer's
-TOP = 3
+KERNEL_WIDTH = 0.75  # × √features, as in the authors' code
+CHANGE_PROBABILITY = 0.5  # that a group's values come from another customer
+TOP_GROUPS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class SecondOpinion:
-    """Each group's weight in log-odds, as `retention.churn.reasons` weighs them, and the fidelity (0 … 1)."""
+    """LIME's explanation of one customer.
+
+    Parameters
+    ----------
+    weights : dict
+        Weight of each feature group in log-odds, as in `retention.churn.reasons`.
+    fidelity : float
+        0 … 1.
+    """
 
     weights: dict[str, float]
     fidelity: float
 
     def agreement(self, first: Mapping[str, float]) -> float:
-        """The share of the `TOP` heaviest groups that both opinions have."""
-        return len(set(heaviest(self.weights)) & set(heaviest(first))) / TOP
+        """Return the share of the `TOP_GROUPS` groups in both opinions."""
+        return len(set(top_groups(self.weights)) & set(top_groups(first))) / TOP_GROUPS
 
     def as_dict(self, first: Mapping[str, float]) -> dict[str, Any]:
-        """For the job's result: the heaviest groups, the fidelity, and the agreement with the first opinion."""
+        """Return top groups, fidelity and agreement for job results.
+
+        Parameters
+        ----------
+        first : mapping
+            Weights of the first opinion.
+        """
         return {
             "reasons": [
                 {"feature": group, "weight": round(self.weights[group], 3)}
-                for group in heaviest(self.weights)
+                for group in top_groups(self.weights)
             ],
             "fidelity": round(self.fidelity, 3),
             "agreement": round(self.agreement(first), 3),
         }
 
 
-def heaviest(weights: Mapping[str, float]) -> list[str]:
-    """The `TOP` groups by the size of their weight, the largest first."""
-    return sorted(weights, key=lambda group: (-abs(weights[group]), group))[:TOP]
+def top_groups(weights: Mapping[str, float]) -> list[str]:
+    """Return the `TOP_GROUPS` groups with the largest absolute weights."""
+    return sorted(weights, key=lambda group: (-abs(weights[group]), group))[:TOP_GROUPS]
 
 
 def second_opinion(
     trained: TrainedChurn, x: np.ndarray, others: np.ndarray, *, seed: int = 0
 ) -> SecondOpinion:
-    """What LIME says of one customer.
+    """Explain one customer by LIME.
 
     Parameters
     ----------
+    trained : TrainedChurn
     x : numpy.ndarray
         (k,) features of the customer, in the order of ``trained.columns``.
     others : numpy.ndarray
-        (n, k) the active customers, from whom the changes are drawn.
+        (n, k) active customers, the source of changes.
+    seed : int
     """
     rng = np.random.default_rng(seed)
     groups = groups_of(trained.columns)
     rows = np.broadcast_to(x, (SAMPLES, len(x))).copy()
     donors = others[rng.integers(len(others), size=SAMPLES)]
     for places in groups.values():
-        changed = np.ix_(np.flatnonzero(rng.random(SAMPLES) < CHANGED), np.array(places))
+        changed = np.ix_(np.flatnonzero(rng.random(SAMPLES) < CHANGE_PROBABILITY), np.array(places))
         rows[changed] = donors[changed]
-    margin = fitted(trained.model).decision_function(rows)
-    scaled, here = _scaled(rows, others, x)
-    near = np.exp(-((scaled - here) ** 2).sum(axis=1) / (WIDTH**2 * scaled.shape[1]))
-    near = near / near.sum() if near.sum() > 0 else np.full(SAMPLES, 1 / SAMPLES)
-    with threadpool_limits(1):  # so small a system is solved before threads have met
-        line = Ridge(alpha=1.0 / SAMPLES).fit(scaled, margin, sample_weight=near)
+    margin = uncalibrated(trained.model).decision_function(rows)
+    scaled, customer = _scaled(rows, others, x)
+    proximity = np.exp(
+        -((scaled - customer) ** 2).sum(axis=1) / (KERNEL_WIDTH**2 * scaled.shape[1])
+    )
+    proximity = (
+        proximity / proximity.sum() if proximity.sum() > 0 else np.full(SAMPLES, 1 / SAMPLES)
+    )
+    with threadpool_limits(1):  # threads slow down such a small system
+        line = Ridge(alpha=1.0 / SAMPLES).fit(scaled, margin, sample_weight=proximity)
     fidelity = (
-        float(np.clip(line.score(scaled, margin, sample_weight=near), 0, 1))
+        float(np.clip(line.score(scaled, margin, sample_weight=proximity), 0, 1))
         if np.ptp(margin)
         else 1.0
     )
-    parts = line.coef_ * here
+    parts = line.coef_ * customer
     parts = parts[: len(x)] + parts[len(x) :]
     slope = calibration_slope(trained.model)
     return SecondOpinion(
@@ -90,19 +115,22 @@ def second_opinion(
 
 
 def _scaled(rows: np.ndarray, others: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Log-scaled features in standard deviations from the active customers' mean, and whether they are missing."""
+    """Return standardised log-scaled features and missing-value indicators.
+
+    Mean and standard deviation are those of the active customers.
+    """
     with np.errstate(all="ignore"):
         middle = np.nan_to_num(
             np.nanmedian(np.where(np.isnan(others).all(axis=0), 0.0, others), axis=0)
         )
 
-    def seen(values: np.ndarray) -> np.ndarray:
+    def transform(values: np.ndarray) -> np.ndarray:
         missing = np.isnan(values)
         return np.concatenate(
             [signed_log(np.where(missing, middle, values)), missing.astype(float)], axis=-1
         )
 
-    all_of_them = seen(others)
-    mean, spread = all_of_them.mean(axis=0), all_of_them.std(axis=0)
+    reference = transform(others)
+    mean, spread = reference.mean(axis=0), reference.std(axis=0)
     spread = np.where(spread > 1e-9, spread, 1.0)
-    return (seen(rows) - mean) / spread, (seen(x) - mean) / spread
+    return (transform(rows) - mean) / spread, (transform(x) - mean) / spread

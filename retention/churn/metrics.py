@@ -1,4 +1,7 @@
-"""How good churn probabilities are. Accuracy is not among them: everyone-stays would win it."""
+"""Metrics of churn probabilities.
+
+Accuracy is not one of them: predicting that everyone stays would win.
+"""
 
 from collections.abc import Sequence
 
@@ -10,12 +13,18 @@ DECILES = tuple(tenth / 10 for tenth in range(1, 11))
 
 
 def metrics(churned: np.ndarray, probability: np.ndarray) -> dict[str, float]:
-    """The contract's seven, of (n,) labels and probabilities.
+    """Compute the seven standard metrics.
+
+    Parameters
+    ----------
+    churned, probability : numpy.ndarray
+        (n,) labels and probabilities.
 
     Returns
     -------
     dict
-        auc, pr_auc, top_decile_lift, brier, log_loss, ece (10 equal-count bins), empc (CLV 200, offer 10, contact 1).
+        auc, pr_auc, top_decile_lift, brier, log_loss, ece (10 equal-count bins), empc (CLV 200,
+        offer 10, contact 1).
     """
     churned, probability = np.asarray(churned, dtype=float), np.asarray(probability, dtype=float)
     clipped = np.clip(probability, 1e-15, 1 - 1e-15)
@@ -31,52 +40,84 @@ def metrics(churned: np.ndarray, probability: np.ndarray) -> dict[str, float]:
 
 
 def top_decile_lift(churned: np.ndarray, probability: np.ndarray) -> float:
-    """Churn rate among the tenth with the highest probability ÷ churn rate of all; ties are shared out evenly."""
+    """Return the lift of the riskiest tenth.
+
+    Ties are shared evenly.
+
+    Parameters
+    ----------
+    churned, probability : numpy.ndarray
+        (n,) labels and probabilities.
+    """
     return lift_curve(churned, probability, (0.1,))[0]["lift"]
 
 
 def lift_curve(
     churned: np.ndarray, probability: np.ndarray, shares: Sequence[float] = DECILES
 ) -> list[dict[str, float]]:
-    """What targeting the riskiest share of the customers would find; ties are shared out evenly.
+    """Compute the lift of targeting the riskiest customers.
+
+    Ties are shared evenly.
+
+    Parameters
+    ----------
+    churned, probability : numpy.ndarray
+        (n,) labels and probabilities.
+    shares : sequence of float
+        Shares of customers to target.
 
     Returns
     -------
     list of dict
-        ``share`` of the customers, ``lift`` (their churn rate ÷ that of all) and ``captured`` (of all churners).
+        ``share`` of the customers, ``lift`` (their churn rate ÷ that of all) and ``captured`` (of
+        all churners).
     """
     _, group, size = np.unique(-probability, return_inverse=True, return_counts=True)
     before = np.concatenate([[0], np.cumsum(size)[:-1]])
     rate = np.bincount(group, weights=churned) / size
-    found = [float(np.clip(len(churned) * share - before, 0, size) @ rate) for share in shares]
+    hits_by_share = [
+        float(np.clip(len(churned) * share - before, 0, size) @ rate) for share in shares
+    ]
     return [
         {
             "share": share,
-            "lift": hits / len(churned) / share / float(churned.mean()),
-            "captured": hits / float(churned.sum()),
+            "lift": churners / len(churned) / share / float(churned.mean()),
+            "captured": churners / float(churned.sum()),
         }
-        for share, hits in zip(shares, found, strict=True)
+        for share, churners in zip(shares, hits_by_share, strict=True)
     ]
 
 
 def brier_decomposition(
     churned: np.ndarray, probability: np.ndarray, bins: int = 10
 ) -> dict[str, float]:
-    """Brier = reliability − resolution + uncertainty + within_bins, over equal-count bins.
+    """Decompose the Brier score over equal-count bins.
 
-    Murphy (1973); ``within_bins`` is what binning continuous probabilities leaves over (Stephenson, Coelho, Jolliffe
-    2008: variance within the bins less twice their covariance with the outcome).
+    Brier = reliability − resolution + uncertainty + within_bins.
+
+    Parameters
+    ----------
+    churned, probability : numpy.ndarray
+        (n,) labels and probabilities.
+    bins : int
+
+    References
+    ----------
+    Murphy (1973), A New Vector Partition of the Probability Score.
+
+    Stephenson, Coelho, Jolliffe (2008), Two Extra Components in the Brier Score Decomposition:
+    ``within_bins`` is the variance within the bins less twice their covariance with the outcome.
     """
     parts = [
         part for part in np.array_split(np.argsort(probability, kind="stable"), bins) if len(part)
     ]
     weight = np.array([len(part) for part in parts]) / len(churned)
-    said = np.array([probability[part].mean() for part in parts])
-    seen = np.array([churned[part].mean() for part in parts])
+    predicted = np.array([probability[part].mean() for part in parts])
+    observed = np.array([churned[part].mean() for part in parts])
     rate = float(churned.mean())
     terms = {
-        "reliability": float(weight @ (said - seen) ** 2),
-        "resolution": float(weight @ (seen - rate) ** 2),
+        "reliability": float(weight @ (predicted - observed) ** 2),
+        "resolution": float(weight @ (observed - rate) ** 2),
         "uncertainty": rate * (1 - rate),
     }
     brier = float(np.mean((probability - churned) ** 2))
@@ -87,7 +128,15 @@ def brier_decomposition(
 
 
 def ece(churned: np.ndarray, probability: np.ndarray, bins: int = 10) -> float:
-    """Expected calibration error over equal-count bins."""
+    """Return the expected calibration error.
+
+    Parameters
+    ----------
+    churned, probability : numpy.ndarray
+        (n,) labels and probabilities.
+    bins : int
+        Bins of equal count.
+    """
     order = np.argsort(probability, kind="stable")
     parts = np.array_split(order, bins)
     gaps = [abs(churned[p].mean() - probability[p].mean()) * len(p) for p in parts if len(p)]
@@ -95,10 +144,17 @@ def ece(churned: np.ndarray, probability: np.ndarray, bins: int = 10) -> float:
 
 
 def ece_by_chance(probability: np.ndarray, bins: int = 10) -> float:
-    """The ECE that these probabilities would show on average if every one of them were right, (n,) → one number.
+    """Return the mean ECE of perfectly calibrated probabilities.
 
-    Few customers in a bin differ from what is expected of them by chance alone, so no model stays below this for long. The
-    number who churn in a bin is nearly normal, and E|X| = σ √(2/π).
+    Outcomes in a bin differ from their expectation by chance, so no model stays below this value
+    for long. The number of churners in a bin is nearly normal, and E|X| = σ √(2/π).
+
+    Parameters
+    ----------
+    probability : numpy.ndarray
+        (n,) probabilities.
+    bins : int
+        Bins of equal count.
     """
     parts = np.array_split(np.sort(probability), bins)
     deviation = sum(float(np.sqrt((part * (1 - part)).sum())) for part in parts)
@@ -108,7 +164,20 @@ def ece_by_chance(probability: np.ndarray, bins: int = 10) -> float:
 def reliability(
     churned: np.ndarray, probability: np.ndarray, bins: int = 10
 ) -> list[dict[str, float]]:
-    """The reliability curve: mean probability, churn rate and customers of each equal-count bin."""
+    """Compute the reliability curve.
+
+    Parameters
+    ----------
+    churned, probability : numpy.ndarray
+        (n,) labels and probabilities.
+    bins : int
+        Bins of equal count.
+
+    Returns
+    -------
+    list of dict
+        Mean ``predicted`` probability, ``observed`` churn rate and ``customers`` per bin.
+    """
     parts = np.array_split(np.argsort(probability, kind="stable"), bins)
     return [
         {
@@ -131,17 +200,31 @@ def empc(
     offer: float = 10,
     contact: float = 1,
 ) -> tuple[float, float]:
-    """Expected maximum profit of a retention campaign (Verbraken, Verbeke, Baesens 2013), and the share it targets.
+    """Compute the expected maximum profit of a retention campaign.
 
-    The chance γ that a churner accepts the offer is Beta(alpha, beta); for each γ the best vertex of the ROC hull is
-    taken, and the profit is averaged over γ in closed form.
+    The probability γ that a churner accepts the offer is Beta(alpha, beta). For each γ the best
+    vertex of the ROC hull is used, and the profit is averaged over γ in closed form.
+
+    Parameters
+    ----------
+    churned, probability : numpy.ndarray
+        (n,) labels and probabilities.
+    alpha, beta : float
+        Parameters of γ.
+    clv, offer, contact : float
+        Customer lifetime value, cost of the offer and cost of the contact.
 
     Returns
     -------
     profit : float
-        Money a customer.
+        Money per customer.
     fraction : float
-        Of the customers, the ones to target.
+        Share of the customers to target.
+
+    References
+    ----------
+    Verbraken, Verbeke, Baesens (2013), A Novel Profit Maximizing Metric for Measuring
+    Classification Performance of Customer Churn Prediction Models.
     """
     share = float(np.mean(churned))
     hits, alarms = _hull(churned, probability)
@@ -157,7 +240,10 @@ def empc(
 
 
 def _hull(churned: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices of the ROC's convex hull: shares of churners and of stayers targeted, from none to all."""
+    """Return the vertices of the ROC's convex hull.
+
+    Shares of targeted churners and stayers, from none to all.
+    """
     _, group = np.unique(-probability, return_inverse=True)
     hit = np.bincount(group, weights=churned)
     alarm = np.bincount(group, weights=1 - churned)
@@ -172,8 +258,8 @@ def _hull(churned: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.
         while len(hull) > 1 and _turns_up(hull[-2], hull[-1], point):
             hull.pop()
         hull.append(point)
-    kept = np.array(hull)
-    return kept[:, 1], kept[:, 0]
+    vertices = np.array(hull)
+    return vertices[:, 1], vertices[:, 0]
 
 
 def _turns_up(first: np.ndarray, second: np.ndarray, third: np.ndarray) -> bool:

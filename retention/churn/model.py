@@ -1,4 +1,8 @@
-"""A trained churn model: chosen and calibrated on rolling origins, fitted on all snapshots, kept as a skops artefact."""
+"""Train, store and apply churn models.
+
+Candidates are chosen and calibrated on rolling origins, then fitted on all snapshots. A model is
+stored as a skops artefact.
+"""
 
 import json
 from collections.abc import Sequence
@@ -12,8 +16,9 @@ import skops.io
 from sklearn.base import BaseEstimator
 
 from retention.churn import calibration, estimators, rolling, tuning
-from retention.churn.model_selection import Rung, stand
-from retention.churn.snapshots import Snapshot, TrainingSet, history
+from retention.churn.model_selection import CandidateSet, select_candidates
+from retention.churn.snapshots import Snapshot
+from retention.churn.training_set import TrainingSet, build_training_set
 from retention.errors import BadInput, TooLittleData
 from retention.features import catalogue
 from retention.progress import Progress, part, silent
@@ -41,13 +46,35 @@ ALLOWED = frozenset(
     }
 )
 
+_STORED_COMPARISON = "Chosen by log-loss"  # stored data: begins the comparison in old notes
+
 
 @dataclass(frozen=True, slots=True)
 class TrainedChurn:
-    """What `train` gives and the registry keeps.
+    """A trained churn model.
 
-    ``reference`` is the median customer of the training data, (k,): reasons are told against them.
-    ``version`` is the registry's name for it; empty before it is saved.
+    Parameters
+    ----------
+    model : fitted classifier
+    estimator : str
+        Name of the chosen candidate.
+    columns : tuple of str
+        Names of the k features.
+    reference : numpy.ndarray
+        (k,) median customer of the training data, the baseline of reasons.
+    cutoff : datetime
+    horizon_days : int
+    active_within_days : int or None
+    rung : str
+        Whole note about model selection.
+    train_rows, seed : int
+    calibration : str
+        Note about the calibration.
+    version : str
+        Name in the registry; empty before it is saved.
+    parameters : dict
+    comparison_note : str
+        Last part of ``rung``: the comparison of the candidates' losses. May be empty.
     """
 
     model: BaseEstimator
@@ -63,65 +90,95 @@ class TrainedChurn:
     calibration: str
     version: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
+    comparison_note: str = ""
+
+    @property
+    def selection_note(self) -> str:
+        """The model-selection note without the comparison of losses."""
+        return self.rung.removesuffix(self.comparison_note).rstrip()
 
     @property
     def members(self) -> tuple[tuple[float, BaseEstimator], ...]:
-        """The fitted members and their weights, whose mean is calibrated; `estimators.churn` reads one of them."""
-        held = (
+        """Weights and fitted members of the blend before calibration.
+
+        `estimators.churn_probability` gives a member's probabilities.
+        """
+        blend = (
             self.model.estimator if isinstance(self.model, calibration.Calibrated) else self.model
         )
-        weights = held.weights or [1 / len(held.members)] * len(held.members)
-        return tuple(zip(weights, held.members, strict=True))
+        weights = blend.weights or [1 / len(blend.members)] * len(blend.members)
+        return tuple(zip(weights, blend.members, strict=True))
 
     def predict(self, snapshot: Snapshot) -> np.ndarray:
-        """P(churn) of each customer, (n,)."""
+        """Return P(churn) of each customer, (n,)."""
         return self.probability(snapshot.matrix(self.columns))
 
     def probability(self, X: np.ndarray) -> np.ndarray:
-        """P(churn) of (n, k) features in the order of ``columns``; never quite 0 or 1."""
+        """Return P(churn), (n,), between 5e-4 and 1 − 5e-4.
+
+        Parameters
+        ----------
+        X : numpy.ndarray
+            (n, k) features in the order of ``columns``.
+        """
         if not len(X):
             return np.empty(0)
         return np.clip(self.model.predict_proba(X)[:, 1], 5e-4, 1 - 5e-4)
 
     def to_bytes(self) -> bytes:
-        """A skops artefact; nothing in it is code."""
-        about = {
+        """Return the model as a skops artefact without code."""
+        header = {
             key: value
-            for key, value in asdict(_shallow(self)).items()
+            for key, value in asdict(_without_arrays(self)).items()
             if key not in ("model", "reference", "version")
         }
-        about["cutoff"] = self.cutoff.isoformat()
-        held = {"model": self.model, "reference": self.reference, "about": json.dumps(about)}
-        return skops.io.dumps(held, compression=ZIP_DEFLATED, compresslevel=1)
+        header["cutoff"] = self.cutoff.isoformat()
+        content = {"model": self.model, "reference": self.reference, "about": json.dumps(header)}
+        return skops.io.dumps(content, compression=ZIP_DEFLATED, compresslevel=1)
 
     @classmethod
     def from_bytes(cls, content: bytes, *, version: str = "") -> "TrainedChurn":
-        """Read an artefact, of our own and scikit-learn's types on a fixed list only.
+        """Read an artefact that contains only types of a fixed list.
+
+        Parameters
+        ----------
+        content : bytes
+        version : str
 
         Raises
         ------
         BadInput
-            Where the artefact holds any other type (nothing of it was loaded), or asks for features that are no
-            longer computed.
+            If the artefact contains another type (it is then not loaded), or the model uses
+            features that are no longer computed.
         """
         foreign = set(skops.io.get_untrusted_types(data=content)) - ALLOWED
         if foreign:
             raise BadInput(
                 gettext(
-                    "The artefact of model {value} holds types that are not on the list "
+                    "The artefact of model {model} holds types that are not on the list "
                     "({foreign}), so it was not loaded; run `/retention retrain`."
-                ).format(value=version or "unnamed", foreign=", ".join(sorted(foreign)))
+                ).format(model=version or "unnamed", foreign=", ".join(sorted(foreign)))
             )
-        held = skops.io.loads(content, trusted=sorted(ALLOWED))
-        about = json.loads(held["about"])
-        about["cutoff"] = datetime.fromisoformat(about["cutoff"])
-        about["columns"] = tuple(about["columns"])
-        catalogue.check(about["columns"], version)
-        return cls(model=held["model"], reference=held["reference"], version=version, **about)
+        stored = skops.io.loads(content, trusted=sorted(ALLOWED))
+        header = json.loads(stored["about"])
+        header["cutoff"] = datetime.fromisoformat(header["cutoff"])
+        header["columns"] = tuple(header["columns"])
+        header.setdefault("comparison_note", _stored_comparison(header["rung"]))
+        catalogue.check_features(header["columns"], version)
+        return cls(model=stored["model"], reference=stored["reference"], version=version, **header)
 
 
-def _shallow(trained: TrainedChurn) -> TrainedChurn:
-    """Without the parts that `asdict` would copy deeply."""
+def _stored_comparison(rung: str) -> str:
+    """Return the comparison in a stored note.
+
+    Models trained before the field ``comparison_note`` existed have English notes.
+    """
+    before, _, _ = rung.partition(_STORED_COMPARISON)
+    return rung[len(before) :]
+
+
+def _without_arrays(trained: TrainedChurn) -> TrainedChurn:
+    """Drop the parts that `asdict` would copy deeply."""
     return replace(trained, model=None, reference=np.empty(0))
 
 
@@ -136,26 +193,31 @@ def train(
     tune: tuning.Budget | None = None,
     progress: Progress = silent,
 ) -> TrainedChurn:
-    """Learn from everything before ``cutoff``.
+    """Train a churn model on events before a cutoff.
 
     Parameters
     ----------
     lake : Lake
     cutoff : datetime
-        Aware. Features and label windows both end at or before it.
+        Timezone-aware. Features and label windows end at or before it.
+    horizon_days : int
+    active_within_days : int or None
     model : str
-        ``auto`` (by the ladder) or one of `retention.churn.estimators.ESTIMATORS`.
+        ``auto`` (model selection by the amount of data) or one of
+        `retention.churn.estimators.ESTIMATORS`.
+    seed : int
     tune : tuning.Budget, optional
-        How long to search the estimators' settings before; without it they are their own.
+        Budget to search the estimators' settings; without it they keep their defaults.
+    progress : Progress
 
     Raises
     ------
     BadInput
-        A horizon longer than the history.
+        If the horizon is too long for the history.
     TooLittleData
-        Too few customers, or only one class to learn from.
+        With too few customers or only one class.
     """
-    training = history(
+    training = build_training_set(
         lake,
         cutoff=cutoff,
         horizon_days=horizon_days,
@@ -173,172 +235,246 @@ def fit(
     tune: tuning.Budget | None = None,
     progress: Progress = silent,
 ) -> TrainedChurn:
-    """Choose, calibrate and fit on snapshots already taken; see `train`. ``tune`` searches the members' settings first."""
-    rung = stand(training)
+    """Select, calibrate and fit a model on a training set.
+
+    Parameters
+    ----------
+    training : TrainingSet
+    model : str
+        See `train`.
+    seed : int
+    tune : tuning.Budget, optional
+        See `train`.
+    progress : Progress
+    """
+    selection = select_candidates(training)
     X, y = training.stacked(training.columns)
-    _two_classes(y, training)
-    members = rung.members if model == "auto" else estimators.parts(model)
-    searched: list[tuning.Tuned] = []
+    _require_both_classes(y, training)
+    members = selection.members if model == "auto" else estimators.members_of(model)
+    tuned: list[tuning.TuningResult] = []
     if tune is not None:
-        searched = tuning.tune(training, members, tune, seed=seed, progress=part(progress, 0, 2))
+        tuned = tuning.tune(training, members, tune, seed=seed, progress=part(progress, 0, 2))
         training = replace(
-            training, settings={one.estimator: one.settings for one in searched if one.settings}
+            training,
+            settings={origin.estimator: origin.settings for origin in tuned if origin.settings},
         )
         progress = part(progress, 1, 2)
-    told = rolling.out_of_time(training, members, seed=seed, progress=part(progress, 0, 2))
-    choices = [
-        rolling.judge(name, told)
-        for name in (rung.candidates if model == "auto" else (model,))
-        if told
+    origins = rolling.out_of_time_predictions(
+        training, members, seed=seed, progress=part(progress, 0, 2)
+    )
+    evaluated = [
+        rolling.evaluate_candidate(name, origins)
+        for name in (selection.candidates if model == "auto" else (model,))
+        if origins
     ]
-    if choices:
-        chosen = rolling.choose(choices)
+    if evaluated:
+        chosen = rolling.choose_candidate(evaluated)
     else:
-        chosen = _unjudged(training, rung, model, y, seed, part(progress, 0, 2))
-    labels = [one.labels for one in told]
-    calibrated, method = calibration.learn([chosen.mean(one) for one in told], labels)
-    calibrated.estimator = _assembled(chosen, training, seed, part(progress, 1, 2))
+        chosen = _choose_unvalidated(training, selection, model, y, seed, part(progress, 0, 2))
+    labels = [origin.labels for origin in origins]
+    calibrated, method = calibration.fit_calibration(
+        [chosen.probabilities(origin) for origin in origins], labels
+    )
+    calibrated.estimator = _fit_chosen(chosen, training, seed, part(progress, 1, 2))
+    note, comparison = _selection_notes(
+        selection, model, evaluated, _origins_text(training, origins), chosen
+    )
     return TrainedChurn(
         model=calibrated,
         estimator=chosen.name,
         columns=training.columns,
-        reference=reference(X),
+        reference=median_customer(X),
         cutoff=training.cutoff,
         horizon_days=training.horizon_days,
         active_within_days=training.active_within_days,
-        rung=_why(rung, model, choices, _origins(training, told), chosen),
+        rung=f"{note} {comparison}".rstrip(),
         train_rows=len(y),
         seed=seed,
-        calibration=_how(training, method, told) + _coming(training),
-        parameters=_parameters(training, y, choices, searched),
+        calibration=_calibration_note(training, method, origins) + _season_note(training),
+        parameters=_parameters(training, y, evaluated, tuned),
+        comparison_note=comparison,
     )
 
 
-def _unjudged(
-    training: TrainingSet, rung: Rung, model: str, y: np.ndarray, seed: int, progress: Progress
-) -> rolling.Choice:
-    """Where nothing can be judged: who is not worse than a closed form, with an equal say; the rung's first where hardly anything was learned.
+def _choose_unvalidated(
+    training: TrainingSet,
+    selection: CandidateSet,
+    model: str,
+    y: np.ndarray,
+    seed: int,
+    progress: Progress,
+) -> rolling.EvaluatedCandidate:
+    """Choose members without an earlier origin.
 
-    They err in different ways when customers age, and their mean less than any of them; who does best at a moment that was
-    learned says nothing of that. But who even there knows less than BG/NBD, which has learned from nobody's return, has found
-    nothing. Products of features rank worse when customers age (docs/accuracy.md).
+    These are the members that are not worse than the closed forms on other customers of the newest
+    snapshot, with equal weights; with very little data, the first candidate. Members err in
+    different ways as customers age, so their mean errs less. The best member at a known moment
+    says nothing about that. But a member below BG/NBD even there, which uses no labels, has
+    learned nothing. Products of features rank worse as customers age (docs/accuracy.md).
     """
-    if model == "auto" and min(y.sum(), len(y) - y.sum()) >= calibration.CHURNERS:
+    if model == "auto" and min(y.sum(), len(y) - y.sum()) >= calibration.MIN_CHURNERS:
         members = tuple(
-            name for name in rung.members if name not in (estimators.PRODUCTS, estimators.HORIZONS)
+            name
+            for name in selection.members
+            if name not in (estimators.PRODUCTS, estimators.HORIZONS)
         )
-        flattered = rolling.across_customers(training, members, seed=seed, progress=progress)
-        kept = members if flattered is None else rolling.not_worse(members, flattered)
-        return rolling.Choice("stacked", kept, None, float("nan"))
-    name = rung.candidates[0] if model == "auto" else model
-    return rolling.Choice(name, estimators.parts(name), None, float("nan"))
+        predictions = rolling.cross_customer_predictions(
+            training, members, seed=seed, progress=progress
+        )
+        remaining = (
+            members
+            if predictions is None
+            else rolling.not_worse_than_closed_forms(members, predictions)
+        )
+        return rolling.EvaluatedCandidate("stacked", remaining, None, float("nan"))
+    name = selection.candidates[0] if model == "auto" else model
+    return rolling.EvaluatedCandidate(name, estimators.members_of(name), None, float("nan"))
 
 
-def _assembled(
-    chosen: rolling.Choice, training: TrainingSet, seed: int, progress: Progress
+def _fit_chosen(
+    chosen: rolling.EvaluatedCandidate, training: TrainingSet, seed: int, progress: Progress
 ) -> estimators.LogOdds:
-    """The chosen members, fitted on everything."""
+    """Fit the chosen members on all snapshots."""
     weights = chosen.weights or [1 / len(chosen.members)] * len(chosen.members)
-    used = [(name, weight) for name, weight in zip(chosen.members, weights, strict=True) if weight]
+    weighted = [
+        (name, weight) for name, weight in zip(chosen.members, weights, strict=True) if weight
+    ]
     members = []
-    for number, (name, _) in enumerate(used):
-        inner = part(progress, number, len(used))
+    for number, (name, _) in enumerate(weighted):
+        inner = part(progress, number, len(weighted))
         members.append(
-            rolling.fitted(training, training.snapshots, name, seed=seed, progress=inner)
+            rolling.fit_cached(training, training.snapshots, name, seed=seed, progress=inner)
         )
-    return estimators.LogOdds(members, [weight for _, weight in used])
+    return estimators.LogOdds(members, [weight for _, weight in weighted])
 
 
-def _why(
-    rung: Rung, model: str, choices: Sequence[rolling.Choice], origins: str, chosen: rolling.Choice
-) -> str:
-    """On which rung the data stands, and why this estimator."""
+def _selection_notes(
+    selection: CandidateSet,
+    model: str,
+    evaluated: Sequence[rolling.EvaluatedCandidate],
+    origins: str,
+    chosen: rolling.EvaluatedCandidate,
+) -> tuple[str, str]:
+    """Return the notes on candidates and losses."""
     if model != "auto":
-        return f"Chosen by name; by the data: {rung.text}"
-    if not choices:
-        say = "have an equal say" if len(chosen.members) > 1 else "speaks alone"
-        equal = (
-            f" No window was over before the newest, which leaves nothing to compare: {', '.join(chosen.members)} {say}, "
-            "for what is worse than BG/NBD even at a moment that it learned has none."
+        note = gettext("Chosen by name; by the data: {selection}").format(selection=selection.text)
+        return note, ""
+    if evaluated:
+        return selection.text, _comparison_note(evaluated, origins, chosen)
+    if chosen.name != "stacked":
+        return selection.text, ""
+    if len(chosen.members) > 1:
+        note = gettext(
+            "No window was over before the newest, which leaves nothing to compare: {members} "
+            "have an equal say, for what is worse than BG/NBD even at a moment that it learned "
+            "has none."
         )
-        return rung.text + (equal if chosen.name == "stacked" else "")
-    ranked = sorted(choices, key=lambda one: one.log_loss)
-    said = ", ".join(f"{one.name} {one.log_loss:.4f}" for one in ranked)
-    tie = (
-        ""
-        if chosen is ranked[0]
-        else f" {ranked[0].name} alone is not better by {100 * rolling.TIE:.0f} %, so {chosen.name} it is."
+    else:
+        note = gettext(
+            "No window was over before the newest, which leaves nothing to compare: {members} "
+            "speaks alone, for what is worse than BG/NBD even at a moment that it learned has "
+            "none."
+        )
+    return f"{selection.text} {note.format(members=', '.join(chosen.members))}", ""
+
+
+def _comparison_note(
+    evaluated: Sequence[rolling.EvaluatedCandidate],
+    origins: str,
+    chosen: rolling.EvaluatedCandidate,
+) -> str:
+    ranked = sorted(evaluated, key=lambda candidate: candidate.log_loss)
+    losses = ", ".join(f"{candidate.name} {candidate.log_loss:.4f}" for candidate in ranked)
+    note = gettext("Chosen by log-loss on {origins}: {losses}.").format(
+        origins=origins, losses=losses
     )
-    return f"{rung.text} Chosen by log-loss on {origins}: {said}.{tie}"
+    if chosen is ranked[0]:
+        return note
+    tie = gettext("{best} alone is not better by {tolerance:.0f} %, so {chosen} it is.").format(
+        best=ranked[0].name, tolerance=100 * rolling.BLEND_TOLERANCE, chosen=chosen.name
+    )
+    return f"{note} {tie}"
 
 
-def _how(training: TrainingSet, method: str, told: Sequence[rolling.Told]) -> str:
-    if not told:
-        return "none: there is no later snapshot to learn it on"
-    customers = sum(len(one.labels) for one in told)
-    return f"{method}, on {customers:,} customers at {_origins(training, told)}"
+def _calibration_note(
+    training: TrainingSet, method: str, origins: Sequence[rolling.OriginPredictions]
+) -> str:
+    if not origins:
+        return gettext("none: there is no later snapshot to learn it on")
+    return gettext("{method}, on {customers:,} customers at {origins}").format(
+        method=method,
+        customers=sum(len(origin.labels) for origin in origins),
+        origins=_origins_text(training, origins),
+    )
 
 
-def _coming(training: TrainingSet) -> str:
-    """How the season ahead moves the base rate."""
-    if not training.season:
-        return "; no season is known before 13 months"
+def _season_note(training: TrainingSet) -> str:
+    if not training.has_season:
+        return gettext("; no season is known before 13 months")
     percent = 100 * np.expm1(training.swing)
-    return (
-        f"; moved to the season: by last year's and the trend, repeat orders come {abs(percent):.0f} % "
-        f"{'faster' if percent >= 0 else 'slower'} in the {training.horizon_days} days ahead than in those before"
-    )
+    if percent >= 0:
+        note = gettext(
+            "; moved to the season: by last year's and the trend, repeat orders come "
+            "{percent:.0f} % faster in the {horizon_days} days ahead than in those before"
+        )
+    else:
+        note = gettext(
+            "; moved to the season: by last year's and the trend, repeat orders come "
+            "{percent:.0f} % slower in the {horizon_days} days ahead than in those before"
+        )
+    return note.format(percent=abs(percent), horizon_days=training.horizon_days)
 
 
-def _origins(training: TrainingSet, told: Sequence[rolling.Told]) -> str:
-    dates = [training.day(one.snapshot.cutoff) for one in told]
-    return (
-        f"{len(told)} rolling origins ({', '.join(dates)})"
-        if len(told) > 1
-        else f"the origin {''.join(dates)}"
-    )
+def _origins_text(training: TrainingSet, origins: Sequence[rolling.OriginPredictions]) -> str:
+    dates = ", ".join(training.day(origin.snapshot.cutoff) for origin in origins)
+    if len(origins) > 1:
+        return gettext("{number} rolling origins ({dates})").format(
+            number=len(origins), dates=dates
+        )
+    return gettext("the origin {date}").format(date=dates)
 
 
 def _parameters(
     training: TrainingSet,
     y: np.ndarray,
-    choices: Sequence[rolling.Choice],
-    searched: Sequence[tuning.Tuned],
+    evaluated: Sequence[rolling.EvaluatedCandidate],
+    tuned: Sequence[tuning.TuningResult],
 ) -> dict[str, Any]:
     return {
         "settings": {name: dict(settings) for name, settings in training.settings.items()},
-        "tuning": {one.estimator: one.as_dict() for one in searched},
+        "tuning": {item.estimator: item.as_dict() for item in tuned},
         "snapshots": len(training.snapshots),
         "train_churn_rate": round(float(y.mean()), 6),
-        "candidates": {one.name: round(one.log_loss, 6) for one in choices},
+        "candidates": {item.name: round(item.log_loss, 6) for item in evaluated},
         "weights": {
-            one.name: {
+            item.name: {
                 name: round(weight, 4)
-                for name, weight in zip(one.members, one.weights, strict=True)
+                for name, weight in zip(item.members, item.weights, strict=True)
             }
-            for one in choices
-            if one.weights
+            for item in evaluated
+            if item.weights
         },
     }
 
 
-def reference(X: np.ndarray) -> np.ndarray:
-    """The median customer, (k,); 0 for a feature nobody has."""
+def median_customer(X: np.ndarray) -> np.ndarray:
+    """Return the median customer, (k,); 0 for features without values."""
     empty = np.isnan(X).all(axis=0)
     return np.where(empty, 0.0, np.nanmedian(np.where(empty, 0.0, X), axis=0))
 
 
-def _two_classes(y: np.ndarray, training: TrainingSet) -> None:
-    if 0 < y.sum() < len(y):
+def _require_both_classes(y: np.ndarray, training: TrainingSet) -> None:
+    churners = int(y.sum())
+    if 0 < churners < len(y):
         return
-    every = "churned" if y.sum() else "came back"
-    raise TooLittleData(
-        gettext(
-            "Every customer in the training data {every} within {horizon_days} days, so "
-            "there is nothing to tell apart; try a {value} --horizon."
-        ).format(
-            every=every,
-            horizon_days=training.horizon_days,
-            value="longer" if y.sum() else "shorter",
+    if churners:
+        sentence = gettext(
+            "Every customer in the training data churned within {horizon_days} days, so there is "
+            "nothing to tell apart; try a longer --horizon."
         )
-    )
+    else:
+        sentence = gettext(
+            "Every customer in the training data came back within {horizon_days} days, so there "
+            "is nothing to tell apart; try a shorter --horizon."
+        )
+    raise TooLittleData(sentence.format(horizon_days=training.horizon_days))

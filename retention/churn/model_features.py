@@ -1,4 +1,7 @@
-"""Features of a snapshot beyond the catalogue: what closed forms and buying states, fitted on its customers, say of each."""
+"""Snapshot features from fitted models: BG/NBD and buying states.
+
+They complement the catalogue's features, which come from events alone.
+"""
 
 import numpy as np
 import pandas as pd
@@ -8,21 +11,32 @@ from retention.features import FEATURES, quarters
 from retention.features.catalogue import DERIVED
 from retention.value import bgnbd, hidden_markov
 
-SEASON = tuple(feature.name for feature in DERIVED if feature.name.startswith("season_"))
-AS_IT_WAS = {
+SEASON_FEATURES = tuple(feature.name for feature in DERIVED if feature.name.startswith("season_"))
+# forecast feature → the observed one, used in training
+OBSERVED_SEASON = {
     "season_ahead": "season_now",
     "season_no_purchase": "season_no_purchase_now",
-}  # what learning is told
-BY_BGNBD = tuple(feature.name for feature in DERIVED if feature.name.startswith("bg_"))
+}
+BGNBD_FEATURES = tuple(feature.name for feature in DERIVED if feature.name.startswith("bg_"))
 GROUP_OF = {feature.name: feature.group for feature in (*FEATURES, *DERIVED)}
 MEANING = {feature.name: feature.meaning for feature in (*FEATURES, *DERIVED)}
 
 
-def by_bgnbd(fitted: bgnbd.BgNbd, frame: pd.DataFrame, horizon_days: int) -> dict[str, np.ndarray]:
-    """What a fitted BG/NBD says of each customer, name → (n,); see `DERIVED`."""
+def bgnbd_features(
+    fitted: bgnbd.BgNbd, frame: pd.DataFrame, horizon_days: int
+) -> dict[str, np.ndarray]:
+    """Compute the features of a fitted BG/NBD, name → (n,).
+
+    Parameters
+    ----------
+    fitted : BgNbd
+    frame : pandas.DataFrame
+        (n,) customers with the catalogue's features.
+    horizon_days : int
+    """
     x, t_x, age = purchase_history(frame)
     if not len(frame):
-        return dict.fromkeys((*BY_BGNBD, "recency_share"), np.empty(0))
+        return dict.fromkeys((*BGNBD_FEATURES, "recency_share"), np.empty(0))
     return {
         "bg_no_purchase": fitted.no_purchase(x, t_x, age, horizon_days),
         "bg_alive": fitted.alive(x, t_x, age),
@@ -32,20 +46,30 @@ def by_bgnbd(fitted: bgnbd.BgNbd, frame: pd.DataFrame, horizon_days: int) -> dic
     }
 
 
-def by_states(
+def buying_state_features(
     fitted: hidden_markov.BuyingStates, counts: np.ndarray, begun: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What fitted buying states say of each customer, name → (n,), from `quarters.counts`; see `DERIVED`."""
+    """Compute the features of fitted buying states, name → (n,).
+
+    Parameters
+    ----------
+    fitted : BuyingStates
+    counts, begun : numpy.ndarray
+        As `order_day_counts` returns them.
+    """
     now = fitted.now(counts, begun)
-    silent = np.clip(fitted.no_purchase(now, quarters.OF_HORIZON), 1e-4, 1 - 1e-4)
+    silent = np.clip(fitted.no_purchase(now, quarters.PER_HORIZON), 1e-4, 1 - 1e-4)
     return {
         "states_no_purchase": logit(silent),
-        "states_later": fitted.active(now, 2 * quarters.OF_HORIZON),
+        "states_later": fitted.active(now, 2 * quarters.PER_HORIZON),
     }
 
 
 def purchase_history(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x (repeat order days), t_x and T (days) of each customer, each (n,)."""
+    """Return x, t_x and T of each customer, (n,) each.
+
+    These are repeat order days, days from the first to the last order, and days since the first.
+    """
     age = frame.tenure_days.to_numpy(dtype=float)
     return (
         frame.order_days.to_numpy(dtype=float) - 1,

@@ -1,53 +1,61 @@
-"""Which kind of model the data can carry: rules, the closed form, logistic regression, the ensemble."""
+"""Select candidate models by the amount of data.
+
+From little to much data: rules, closed forms, logistic regression, the ensemble.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from retention.churn.estimators import BG_LOGISTIC, CLOSED_FORM, ENSEMBLE, RFM, SEASONAL
-from retention.churn.snapshots import TrainingSet
+from retention.churn.training_set import TrainingSet
 from retention.errors import TooLittleData
 from retention.text import gettext
 
-BUYERS_FOR_A_MODEL, BUYERS_FOR_LEARNING, DAYS_FOR_LEARNING = 100, 500, 180
-CHURNERS, SNAPSHOTS_FOR_ENSEMBLE = 100, 4
-HORIZONS_TO_BE_HEARD = (
-    8  # of history: many snapshots of fewer look at the same weeks again and again
-)
+MIN_BUYERS, MIN_BUYERS_TO_LEARN, MIN_DAYS_TO_LEARN = 100, 500, 180
+MIN_CHURNERS, MIN_SNAPSHOTS = 100, 4
+MIN_HORIZONS_TO_BLEND = 8  # of history; more snapshots of fewer horizons repeat the same weeks
+STRONG_SEASON = 0.2  # log change of the speed of repeat orders between two horizons
 _CLOSED = (CLOSED_FORM, RFM, BG_LOGISTIC, "stacked")
 _LEARNED = ("logistic", "boosting")
-_LOGISTIC = (*_LEARNED, *_CLOSED)  # boosting has its say in the stack, on any number of churners
+_LOGISTIC = (*_LEARNED, *_CLOSED)  # boosting is part of the stack for any number of churners
 _ENSEMBLE = ("ensemble", *ENSEMBLE, *_CLOSED)
-SWING = 0.2  # log of the speed of repeat orders from one horizon to the next, from which a season is reckoned with
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
-    """Where the data stands: what ``auto`` may choose from, by default the first, and what the next rung needs.
+class CandidateSet:
+    """Candidates that the data supports.
 
-    ``heard`` are members that have a say in the blend and are never chosen alone.
+    Parameters
+    ----------
+    candidates : tuple of str
+        Choices of ``auto``; the first one is the default.
+    text : str
+        Note about the choice and about the data that more candidates need.
+    blend_only : tuple of str
+        Members of the blend that are never chosen alone.
     """
 
     candidates: tuple[str, ...]
     text: str
-    heard: tuple[str, ...] = ()
+    blend_only: tuple[str, ...] = ()
 
     @property
     def members(self) -> tuple[str, ...]:
-        """What the candidates are made of."""
+        """Members of all candidates."""
         return (
-            *self.heard,
+            *self.blend_only,
             *(name for name in self.candidates if name not in ("ensemble", "stacked")),
         )
 
 
-def stand(training: TrainingSet) -> Rung:
-    """The rung on which this history stands.
+def select_candidates(training: TrainingSet) -> CandidateSet:
+    """Return the candidates for a training set.
 
     Raises
     ------
     TooLittleData
-        Below 100 buyers: rules are all that can be had.
+        With fewer than 100 buyers; only rules remain.
     """
     buyers = training.newest.buyers
     churners = [
@@ -55,79 +63,103 @@ def stand(training: TrainingSet) -> Rung:
         for snapshot in training.snapshots
         if snapshot.churned is not None
     ]
-    if buyers < BUYERS_FOR_A_MODEL:
+    if buyers < MIN_BUYERS:
         raise TooLittleData(
             gettext(
                 "Only {buyers} customers had ordered by {day}; a model needs "
-                "{buyers_for_a_model}. Import more history; until then sweeps go by the rules "
+                "{min_buyers}. Import more history; until then sweeps go by the rules "
                 "(RFM)."
             ).format(
                 buyers=buyers,
                 day=training.day(training.newest.cutoff),
-                buyers_for_a_model=BUYERS_FOR_A_MODEL,
+                min_buyers=MIN_BUYERS,
             )
         )
-    return _carried(training, buyers, churners)
+    return _select(training, buyers, churners)
 
 
-def _carried(training: TrainingSet, buyers: int, churners: list[float]) -> Rung:
-    missing = _missing(
-        (buyers, BUYERS_FOR_LEARNING, "buyers"),
-        (int(training.history_days), DAYS_FOR_LEARNING, "days of history"),
-        (int(sum(churners)), CHURNERS, "churners"),
+def _select(training: TrainingSet, buyers: int, churners: list[float]) -> CandidateSet:
+    missing = _missing_data(
+        (buyers, MIN_BUYERS_TO_LEARN, gettext("buyers")),
+        (int(training.history_days), MIN_DAYS_TO_LEARN, gettext("days of history")),
+        (int(sum(churners)), MIN_CHURNERS, gettext("churners")),
     )
     if missing:
-        return _closed(training, missing, sum(churners))
-    missing = _missing(
-        (int(sum(churners) / len(churners)), CHURNERS, "churners a snapshot"),
-        (len(churners), SNAPSHOTS_FOR_ENSEMBLE, "snapshots"),
+        return _closed_form_candidates(training, missing, sum(churners))
+    missing = _missing_data(
+        (int(sum(churners) / len(churners)), MIN_CHURNERS, gettext("churners a snapshot")),
+        (len(churners), MIN_SNAPSHOTS, gettext("snapshots")),
     )
     if missing:
-        text = f"The rung of logistic regression; the ensemble needs {missing}."
-        return Rung(_by_season(_LOGISTIC, training), text)
-    if not training.season:
-        have = int(training.history_days)
-        return Rung(
-            _ENSEMBLE,
-            f"The rung of the ensemble; calendar features need 13 months of history (have {have} days).",
+        text = gettext("The rung of logistic regression; the ensemble needs {missing}.")
+        return CandidateSet(_with_season(_LOGISTIC, training), text.format(missing=missing))
+    if not training.has_season:
+        text = gettext(
+            "The rung of the ensemble; calendar features need 13 months of history (have {days} "
+            "days)."
         )
-    candidates = _by_season(_ENSEMBLE, training)
-    if abs(training.swing) < SWING:
-        return Rung(candidates, "The highest rung: the ensemble, with calendar features.")
-    change = f"{100 * np.expm1(training.swing):+.0f} %"
-    return Rung(
-        candidates,
-        f"The highest rung: the ensemble, with calendar features. By last year's season repeat orders change by {change} "
-        "into such a horizon, so what knows no season is not a candidate.",
+        return CandidateSet(_ENSEMBLE, text.format(days=int(training.history_days)))
+    candidates = _with_season(_ENSEMBLE, training)
+    if abs(training.swing) < STRONG_SEASON:
+        text = gettext("The highest rung: the ensemble, with calendar features.")
+        return CandidateSet(candidates, text)
+    text = gettext(
+        "The highest rung: the ensemble, with calendar features. By last year's season repeat "
+        "orders change by {percent:+.0f} % into such a horizon, so what knows no season is not a "
+        "candidate."
     )
+    return CandidateSet(candidates, text.format(percent=100 * np.expm1(training.swing)))
 
 
-def _closed(training: TrainingSet, missing: str, churners: float) -> Rung:
-    """Few customers over many horizons are much to learn from, too little to leave the word to it alone (docs/accuracy.md)."""
-    candidates = _by_season(_CLOSED, training)
-    text = f"The rung of closed forms (BG/NBD, RFM, and what they give together); logistic regression needs {missing}"
-    if churners < CHURNERS or training.history_days < HORIZONS_TO_BE_HEARD * training.horizon_days:
-        return Rung(candidates, f"{text}.")
-    return Rung(
-        candidates,
-        f"{text}, and until then has a say in the blend, as has boosting.",
-        heard=_LEARNED,
+def _closed_form_candidates(training: TrainingSet, missing: str, churners: float) -> CandidateSet:
+    """Return candidates for little data.
+
+    These are closed forms, with learned members in the blend if possible.
+
+    Few customers over many horizons are enough to improve a blend, too few for a learned model
+    alone (docs/accuracy.md).
+    """
+    candidates = _with_season(_CLOSED, training)
+    if churners < MIN_CHURNERS or (
+        training.history_days < MIN_HORIZONS_TO_BLEND * training.horizon_days
+    ):
+        text = gettext(
+            "The rung of closed forms (BG/NBD, RFM, and what they give together); logistic "
+            "regression needs {missing}."
+        )
+        return CandidateSet(candidates, text.format(missing=missing))
+    text = gettext(
+        "The rung of closed forms (BG/NBD, RFM, and what they give together); logistic regression "
+        "needs {missing}, and until then has a say in the blend, as has boosting."
     )
+    return CandidateSet(candidates, text.format(missing=missing), blend_only=_LEARNED)
 
 
-def _by_season(candidates: tuple[str, ...], training: TrainingSet) -> tuple[str, ...]:
-    """From thirteen months on there is a closed form by the shop's clock; what knows no season stays out of one."""
-    if not training.season:
+def _with_season(candidates: tuple[str, ...], training: TrainingSet) -> tuple[str, ...]:
+    """Add BG/NBD in operational time, from 13 months on.
+
+    In a strong season, candidates without a season are removed.
+    """
+    if not training.has_season:
         return candidates
-    if abs(training.swing) < SWING:
-        return (
-            (SEASONAL, *candidates)
-            if candidates[0] == CLOSED_FORM
-            else (*candidates[:-1], SEASONAL, candidates[-1])
+    if abs(training.swing) >= STRONG_SEASON:
+        return tuple(
+            SEASONAL if name == CLOSED_FORM else name for name in candidates if name != RFM
         )
-    return tuple(SEASONAL if name == CLOSED_FORM else name for name in candidates if name != RFM)
+    if candidates[0] == CLOSED_FORM:
+        return SEASONAL, *candidates
+    return *candidates[:-1], SEASONAL, candidates[-1]
 
 
-def _missing(*needs: tuple[int, int, str]) -> str:
-    short = [f"{needed} {what} (have {have})" for have, needed, what in needs if have < needed]
-    return ", ".join(short[:-1]) + (" and " if len(short) > 1 else "") + short[-1] if short else ""
+def _missing_data(*needs: tuple[int, int, str]) -> str:
+    """List the amounts of data that are missing."""
+    missing = [
+        gettext("{needed} {unit} (have {available})").format(
+            needed=needed, unit=unit, available=available
+        )
+        for available, needed, unit in needs
+        if available < needed
+    ]
+    if len(missing) < 2:
+        return "".join(missing)
+    return gettext("{first} and {last}").format(first=", ".join(missing[:-1]), last=missing[-1])

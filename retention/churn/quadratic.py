@@ -1,9 +1,12 @@
-"""Logistic regression on the products of every two features, too: what a number means depends on the others.
+"""Logistic regression on all products of two features.
 
-A hundred features have five thousand products, more than can be learned one by one. By the kernel (1 + γ z·z′)² their
-coefficients are drawn together, and some rows as landmarks stand for it (Nyström: Williams, Seeger 2001, Using the
-Nyström Method to Speed Up Kernel Machines, NIPS 13). Once fitted it is one quadratic form, so scoring costs a product of
-matrices and every customer's reasons are exact.
+A hundred features have five thousand products, too many to fit freely. The kernel (1 + γ z·z′)²
+shrinks their coefficients together, and a sample of rows (landmarks) approximates it. The fitted
+model is one quadratic form: scoring is a matrix product, and contributions are exact.
+
+References
+----------
+Williams, Seeger (2001), Using the Nyström Method to Speed Up Kernel Machines, NIPS 13.
 """
 
 import numpy as np
@@ -15,18 +18,20 @@ from sklearn.preprocessing import StandardScaler
 
 
 class Quadratic(ClassifierMixin, BaseEstimator):
-    """log-odds = z′ products z + slopes · z + intercept, of standardised features z.
+    """Log-odds = z′ products z + slopes · z + intercept.
+
+    z are standardised features.
 
     Parameters
     ----------
     C : float
         Inverse strength of the penalty.
     gamma : float
-        How much products count beside the features themselves.
+        Weight of products relative to single features.
     landmarks : int
-        Rows that stand for the kernel, at most.
+        Largest number of rows to approximate the kernel.
     random_state : int
-        Draws them.
+        Seed for the landmarks.
     """
 
     def __init__(
@@ -38,7 +43,15 @@ class Quadratic(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, Z: np.ndarray, y: np.ndarray) -> "Quadratic":
-        """Learn from (n, k) standardised features without gaps and (n,) labels; both must occur."""
+        """Fit the model.
+
+        Parameters
+        ----------
+        Z : numpy.ndarray
+            (n, k) standardised features without missing values.
+        y : numpy.ndarray
+            (n,) labels with both classes.
+        """
         kernel = Nystroem(
             kernel="poly",
             degree=2,
@@ -52,7 +65,7 @@ class Quadratic(ClassifierMixin, BaseEstimator):
             scaler.fit_transform(kernel.fit_transform(Z)), y
         )
         self.classes_ = head.classes_
-        # the log-odds are a sum of (1 + γ landmark·z)² with these weights: multiplied out, a quadratic form
+        # expand the weighted sum of (1 + γ landmark·z)² to a quadratic form
         slopes = head.coef_[0] / scaler.scale_
         weights, marks = kernel.normalization_.T @ slopes, self.gamma * kernel.components_
         self.products_ = marks.T @ (weights[:, None] * marks)
@@ -60,29 +73,29 @@ class Quadratic(ClassifierMixin, BaseEstimator):
         self.intercept_ = float(head.intercept_[0] - scaler.mean_ @ slopes + weights.sum())
         return self
 
-    def turned(self, slope: float, shift: float) -> "Quadratic":
-        """The same with ``slope · log-odds + shift``, in its place."""
+    def rescale(self, slope: float, shift: float) -> "Quadratic":
+        """Replace the log-odds by ``slope · log-odds + shift`` in place."""
         self.products_ *= slope
         self.slopes_ *= slope
         self.intercept_ = slope * self.intercept_ + shift
         return self
 
     def contributions(self, Z: np.ndarray) -> np.ndarray:
-        """(n, k) what each feature adds to ``intercept_``: Shapley values against the average z = 0.
+        """Return each feature's contribution to the log-odds, (n, k).
 
-        Of a product both features get half.
+        These are Shapley values against the average z = 0: each feature of a product gets half.
         """
         return Z * (Z @ self.products_ + self.slopes_)
 
     def decision_function(self, Z: np.ndarray) -> np.ndarray:
-        """(n,) log-odds."""
+        """Return log-odds, (n,)."""
         return self.contributions(Z).sum(axis=1) + self.intercept_
 
     def predict_proba(self, Z: np.ndarray) -> np.ndarray:
-        """(n, 2)."""
+        """Return class probabilities, (n, 2)."""
         second = expit(self.decision_function(Z))
         return np.column_stack([1 - second, second])
 
     def predict(self, Z: np.ndarray) -> np.ndarray:
-        """(n,) the likelier class."""
+        """Return the more likely class, (n,)."""
         return self.classes_[(self.decision_function(Z) >= 0).astype(int)]

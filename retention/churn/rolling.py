@@ -1,4 +1,7 @@
-"""Rolling origins: what each member would have said of the newest snapshots, had it been trained before them."""
+"""Evaluate candidates on rolling origins.
+
+At each of the newest snapshots, members trained on earlier ones predict the outcome.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,19 +11,34 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from retention.churn import estimators
-from retention.churn.calibration import CHURNERS, cross_fits, mapped
-from retention.churn.snapshots import Snapshot, TrainingSet, followed, stacked, waited
-from retention.churn.uncertainty import log_loss_of
+from retention.churn.calibration import MIN_CHURNERS, cross_fit_splits, fit_map
+from retention.churn.snapshots import Snapshot
+from retention.churn.training_set import (
+    TrainingSet,
+    stack_rows,
+    stacked_observed_horizons,
+    stacked_return_times,
+)
+from retention.churn.uncertainty import log_losses
 from retention.progress import Progress, part, silent
 
-MOST_ORIGINS, MANY_ROWS = 3, 40_000  # above so many rows two origins must do
-MANY_ROWS_SEASONAL = 20_000  # the same where a season is known: an older one says less of the next
-TIE = 0.05  # of the log-loss: so much better than every blend must a model alone be
+MAX_ORIGINS = 3
+FEWER_ORIGINS_ROWS, FEWER_ORIGINS_ROWS_SEASONAL = 40_000, 20_000  # above, use one origin less
+BLEND_TOLERANCE = 0.05  # a single model must beat every blend by this share of the log-loss
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """Probabilities (n,) by member and labels (n,) at one origin, out of the sample of every member."""
+class OriginPredictions:
+    """Out-of-sample predictions at one origin.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    probabilities : mapping
+        Member → (n,) probabilities.
+    labels : numpy.ndarray
+        (n,).
+    """
 
     snapshot: Snapshot
     probabilities: Mapping[str, np.ndarray]
@@ -28,102 +46,163 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """One way to put members together: their names, their weights where not equal, and its log-loss out of time."""
+class EvaluatedCandidate:
+    """A blend of members and its out-of-time log-loss.
+
+    Parameters
+    ----------
+    name : str
+    members : tuple of str
+    weights : tuple of float or None
+        None: equal weights.
+    log_loss : float
+    """
 
     name: str
     members: tuple[str, ...]
     weights: tuple[float, ...] | None
     log_loss: float
 
-    def mean(self, told: Told) -> np.ndarray:
-        """Its probabilities at an origin, (n,)."""
-        table = [told.probabilities[one] for one in self.members]
+    def probabilities(self, origin: OriginPredictions) -> np.ndarray:
+        """Return the candidate's probabilities at an origin, (n,)."""
+        table = [origin.probabilities[member] for member in self.members]
         return np.average(table, axis=0, weights=self.weights)
 
 
-def out_of_time(
+def out_of_time_predictions(
     training: TrainingSet, members: Sequence[str], *, seed: int, progress: Progress
-) -> list[Told]:
-    """Predictions at the newest origins, each by fits on label windows that were over by then.
+) -> list[OriginPredictions]:
+    """Predict the newest origins out of time.
 
-    None where nothing was over before the newest snapshot: what fits on some of its customers say of the others tells how
-    much they learned of that moment by heart, and nothing of how they age. Members are told the season as it was: how
-    well last year foretells it is one number for all customers and all members, and what one origin's season did to it
-    says nothing of the next one's.
+    Members are fitted on earlier label windows.
+
+    Members use the observed season. The error of the season forecast is one number for all
+    customers and members, and its effect at one origin says nothing about the next.
+
+    Parameters
+    ----------
+    training : TrainingSet
+    members : sequence of str
+    seed : int
+    progress : Progress
+
+    Returns
+    -------
+    list of OriginPredictions
+        Empty if no label window ended before the newest snapshot.
     """
     newest = origins(training)
-    told = []
+    predictions = []
     for number, origin in enumerate(newest):
-        earlier, X = training.before(origin.cutoff), origin.matrix(training.columns, as_it_was=True)
+        earlier, X = (
+            training.before(origin.cutoff),
+            origin.matrix(training.columns, observed_season=True),
+        )
         inner = part(progress, number, len(newest))
-        said = {
-            name: estimators.churn(
-                fitted(
+        probabilities = {
+            name: estimators.churn_probability(
+                fit_cached(
                     training, earlier, name, seed=seed, progress=part(inner, place, len(members))
                 ),
                 X,
             )
             for place, name in enumerate(members)
         }
-        told.append(Told(origin, said, origin.labels))
-    return told
+        predictions.append(OriginPredictions(origin, probabilities, origin.labels))
+    return predictions
 
 
-def across_customers(
+def cross_customer_predictions(
     training: TrainingSet, members: Sequence[str], *, seed: int, progress: Progress
-) -> Told | None:
-    """What fits on one half of the customers say of the other half at the newest snapshot; None where a half has too few.
+) -> OriginPredictions | None:
+    """Predict each half of the customers from the other.
 
-    It flatters whoever learns: the moment they are asked of is among those that they have learned.
+    At the newest snapshot.
+
+    This favours learned members, because they know the moment that they predict.
+
+    Parameters
+    ----------
+    training : TrainingSet
+    members : sequence of str
+    seed : int
+    progress : Progress
+
+    Returns
+    -------
+    OriginPredictions or None
+        None if a half has too few outcomes.
     """
     newest = training.newest
-    seen = newest.matrix(training.columns, as_it_was=True)
-    said = {name: np.empty(len(newest.frame)) for name in members}
+    features = newest.matrix(training.columns, observed_season=True)
+    probabilities = {name: np.empty(len(newest.frame)) for name in members}
     for number, half in enumerate((True, False)):
-        taught = [one.rows(_even(one) == half) for one in training.teaching(training.snapshots)]
-        asked = _even(newest) != half
-        _, y = stacked(taught, training.columns)
-        if not CHURNERS <= y.sum() <= len(y) - CHURNERS:
+        train = [
+            snapshot.rows(_even_half(snapshot) == half)
+            for snapshot in training.without_doubted(training.snapshots)
+        ]
+        is_test = _even_half(newest) != half
+        _, y = stack_rows(train, training.columns)
+        if not MIN_CHURNERS <= y.sum() <= len(y) - MIN_CHURNERS:
             return None
         for place, name in enumerate(members):
             inner = part(part(progress, number, 2), place, len(members))
             settings = training.settings.get(name, {})
-            member = taught_by(training, taught, name, seed=seed, settings=settings, progress=inner)
-            said[name][asked] = estimators.churn(member, seen[asked])
-    return Told(newest, said, newest.labels)
+            member = fit_on(training, train, name, seed=seed, settings=settings, progress=inner)
+            probabilities[name][is_test] = estimators.churn_probability(member, features[is_test])
+    return OriginPredictions(newest, probabilities, newest.labels)
 
 
-def _even(snapshot: Snapshot) -> np.ndarray:
-    """Half of the customers, (n,)."""
+def _even_half(snapshot: Snapshot) -> np.ndarray:
+    """Return the mask of one half of the customers, (n,)."""
     return snapshot.hashed % 2 == 0
 
 
-def not_worse(members: Sequence[str], told: Told) -> tuple[str, ...]:
-    """The closed forms, and the members whose log-loss is not above that of the best of them."""
-    lost = {name: log_loss_of(told.labels, told.probabilities[name]).mean() for name in members}
-    best = min(lost[name] for name in members if name in estimators.CLOSED)
-    return tuple(name for name in members if name in estimators.CLOSED or lost[name] <= best)
+def not_worse_than_closed_forms(
+    members: Sequence[str], predictions: OriginPredictions
+) -> tuple[str, ...]:
+    """Return members not worse than the closed forms.
+
+    Parameters
+    ----------
+    members : sequence of str
+    predictions : OriginPredictions
+    """
+    losses = {
+        name: log_losses(predictions.labels, predictions.probabilities[name]).mean()
+        for name in members
+    }
+    best = min(losses[name] for name in members if name in estimators.CLOSED_FORM_COLUMNS)
+    return tuple(
+        name for name in members if name in estimators.CLOSED_FORM_COLUMNS or losses[name] <= best
+    )
 
 
 def origins(training: TrainingSet) -> list[Snapshot]:
-    """The newest snapshot, the newest one over before it, and so on, while there is something to learn from."""
+    """Return the origins to evaluate on, newest first.
+
+    They have enough earlier data.
+
+    Label windows of consecutive origins do not overlap.
+    """
     rows = sum(len(snapshot.frame) for snapshot in training.snapshots)
-    many = MANY_ROWS_SEASONAL if training.season else MANY_ROWS
-    most = MOST_ORIGINS if rows <= many else MOST_ORIGINS - 1
-    found: list[Snapshot] = []
+    row_limit = FEWER_ORIGINS_ROWS_SEASONAL if training.has_season else FEWER_ORIGINS_ROWS
+    max_origins = MAX_ORIGINS if rows <= row_limit else MAX_ORIGINS - 1
+    chosen: list[Snapshot] = []
     candidates = training.snapshots
-    while candidates and len(found) < most:
+    while candidates and len(chosen) < max_origins:
         earlier = training.before(candidates[0].cutoff)
-        labels = np.concatenate([one.labels for one in earlier]) if earlier else np.empty(0)
-        if not CHURNERS <= labels.sum() <= len(labels) - CHURNERS:
+        labels = (
+            np.concatenate([snapshot.labels for snapshot in earlier]) if earlier else np.empty(0)
+        )
+        if not MIN_CHURNERS <= labels.sum() <= len(labels) - MIN_CHURNERS:
             break
-        found.append(candidates[0])
+        chosen.append(candidates[0])
         candidates = earlier
-    return found
+    return chosen
 
 
-def fitted(
+def fit_cached(
     training: TrainingSet,
     snapshots: Sequence[Snapshot],
     name: str,
@@ -131,14 +210,24 @@ def fitted(
     seed: int,
     progress: Progress,
 ) -> BaseEstimator:
-    """A member fitted on some of the snapshots; the same fit is asked for by neighbouring origins and made once."""
+    """Fit a member on snapshots, or return the same earlier fit.
+
+    Parameters
+    ----------
+    training : TrainingSet
+        Holds the cache.
+    snapshots : sequence of Snapshot
+    name : str
+    seed : int
+    progress : Progress
+    """
     settings = training.settings.get(name, {})
     moments = tuple(snapshot.cutoff for snapshot in snapshots)
     key = (name, seed, training.columns, moments, tuple(sorted(settings.items())))
     if key not in training.fits:
-        training.fits[key] = taught_by(
+        training.fits[key] = fit_on(
             training,
-            training.teaching(snapshots),
+            training.without_doubted(snapshots),
             name,
             seed=seed,
             settings=settings,
@@ -147,7 +236,7 @@ def fitted(
     return training.fits[key]
 
 
-def taught_by(
+def fit_on(
     training: TrainingSet,
     snapshots: Sequence[Snapshot],
     name: str,
@@ -156,14 +245,24 @@ def taught_by(
     settings: Mapping[str, Any],
     progress: Progress = silent,
 ) -> BaseEstimator:
-    """A member fitted on these rows, with these settings."""
-    X, y = stacked(snapshots, training.columns)
+    """Fit a member on the rows of snapshots.
+
+    Parameters
+    ----------
+    training : TrainingSet
+    snapshots : sequence of Snapshot
+    name : str
+    seed : int
+    settings : mapping
+    progress : Progress
+    """
+    X, y = stack_rows(snapshots, training.columns)
     return estimators.fit_member(
         name,
         X,
         y,
-        waited=waited(snapshots),
-        followed=followed(snapshots, training.horizon_days),
+        return_times=stacked_return_times(snapshots),
+        observed_horizons=stacked_observed_horizons(snapshots, training.horizon_days),
         columns=training.columns,
         seed=seed,
         progress=progress,
@@ -171,48 +270,57 @@ def taught_by(
     )
 
 
-def judge(name: str, told: Sequence[Told]) -> Choice:
-    """A named way to put members together and its log-loss, each origin with what the other origins teach."""
-    told_of = tuple(told[0].probabilities)
-    members = estimators.stackable(told_of) if name == "stacked" else estimators.parts(name)
-    labels = [one.labels for one in told]
-    tables = [np.array([one.probabilities[member] for member in members]) for one in told]
-    losses = []
-    for learned, place, rows in cross_fits(labels):
-        weights = _weights(name, tables, labels, learned)
-        means = [np.average(table, axis=0, weights=weights) for table in tables]
-        p = np.clip(
-            mapped("sigmoid", means, labels, learned).map(means[place][rows]), 5e-4, 1 - 5e-4
-        )
-        y = labels[place][rows]
-        losses.append(float(-np.log(np.where(y == 1, p, 1 - p)).mean()))
-    every = [(place, slice(None)) for place in range(len(told))]
-    weights = _weights(name, tables, labels, every)
-    kept = None if weights is None else tuple(float(weight) for weight in weights)
-    return Choice(name, members, kept, float(np.mean(losses)))
+def evaluate_candidate(name: str, predictions: Sequence[OriginPredictions]) -> EvaluatedCandidate:
+    """Compute a candidate's log-loss by cross-fitting.
 
-
-def choose(choices: Sequence[Choice]) -> Choice:
-    """The best blend; a model alone only where it is far better, for which of them was lucky at an origin says little of the next.
-
-    Their mean is never the unlucky one. On parts of a real shop, 51 cells of 500 to 1,000 customers, choosing by log-loss
-    alone lost a fifth of what the blend is ahead of the baselines (docs/accuracy.md).
+    Parameters
+    ----------
+    name : str
+    predictions : sequence of OriginPredictions
     """
-    best = min(choices, key=lambda one: one.log_loss)
-    blends = [one for one in choices if len(one.members) > 1] or [best]
-    blend = min(blends, key=lambda one: one.log_loss)
-    return blend if blend.log_loss <= best.log_loss * (1 + TIE) else best
+    available = tuple(predictions[0].probabilities)
+    members = (
+        estimators.stack_members(available) if name == "stacked" else estimators.members_of(name)
+    )
+    labels = [origin.labels for origin in predictions]
+    tables = [
+        np.array([origin.probabilities[member] for member in members]) for origin in predictions
+    ]
+    losses = []
+    for train, test, rows in cross_fit_splits(labels):
+        weights = _stack_weights(name, tables, labels, train)
+        means = [np.average(table, axis=0, weights=weights) for table in tables]
+        p = np.clip(fit_map("sigmoid", means, labels, train).map(means[test][rows]), 5e-4, 1 - 5e-4)
+        y = labels[test][rows]
+        losses.append(float(-np.log(np.where(y == 1, p, 1 - p)).mean()))
+    every = [(test, slice(None)) for test in range(len(predictions))]
+    weights = _stack_weights(name, tables, labels, every)
+    stored_weights = None if weights is None else tuple(float(weight) for weight in weights)
+    return EvaluatedCandidate(name, members, stored_weights, float(np.mean(losses)))
 
 
-def _weights(
+def choose_candidate(candidates: Sequence[EvaluatedCandidate]) -> EvaluatedCandidate:
+    """Choose the best blend or a far better model.
+
+    A single model's lead at a few origins is mostly luck. On parts of a real shop (51 cells of 500
+    to 1,000 customers), choosing by log-loss alone lost a fifth of the blend's lead over the
+    baselines (docs/accuracy.md).
+    """
+    best = min(candidates, key=lambda candidate: candidate.log_loss)
+    blends = [candidate for candidate in candidates if len(candidate.members) > 1] or [best]
+    blend = min(blends, key=lambda candidate: candidate.log_loss)
+    return blend if blend.log_loss <= best.log_loss * (1 + BLEND_TOLERANCE) else best
+
+
+def _stack_weights(
     name: str,
     tables: Sequence[np.ndarray],
     labels: Sequence[np.ndarray],
-    learned: Sequence[tuple[int, slice]],
+    train: Sequence[tuple[int, slice]],
 ) -> np.ndarray | None:
     if name != "stacked":
         return None
-    return estimators.blend(
-        np.concatenate([tables[place][:, rows] for place, rows in learned], axis=1),
-        np.concatenate([labels[place][rows] for place, rows in learned]),
+    return estimators.blend_weights(
+        np.concatenate([tables[origin][:, rows] for origin, rows in train], axis=1),
+        np.concatenate([labels[origin][rows] for origin, rows in train]),
     )

@@ -1,4 +1,4 @@
-"""Scores of every active customer: risk, reasons, what is at stake, when the next order is due."""
+"""Score customers: risk, reasons, expected spend, next order."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -9,13 +9,13 @@ import pandas as pd
 
 from retention.churn.model import TrainedChurn
 from retention.churn.model_features import purchase_history
-from retention.churn.reasons import SEASON, reasons, weights
-from retention.churn.snapshots import Snapshot, take
+from retention.churn.reasons import SEASON_GROUP, reasons, weights_by_group
+from retention.churn.snapshots import Snapshot, take_snapshot
 from retention.errors import TooLittleData
 from retention.progress import Progress, part, silent
 from retention.text import gettext
 
-FORESEEN_DAYS = 3650
+MAX_FORECAST_DAYS = 3650  # later orders count as missing
 COLUMNS = ("customer_id", "churn_probability", "reasons", "expected_value", "next_order_at")
 
 
@@ -27,49 +27,90 @@ def score(
     customer_ids: Collection[str] | None = None,
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """One row a customer active at ``as_of``, or those asked for, active or not: see `COLUMNS`.
+    """Score the active customers, or the given ones.
 
-    ``expected_value`` is what they would spend within one horizon if they stay: the posterior purchase rate while
-    alive (BG/NBD) × horizon × expected spend an order day (Gamma-Gamma). It is not discounted by the churn
-    probability; probability × value is what is at risk. ``next_order_at`` is the last order plus their usual gap or,
-    where that has passed, ``as_of`` plus the median wait of such a customer while alive.
+    Parameters
+    ----------
+    trained : TrainedChurn
+    lake : Lake
+    as_of : datetime
+        Timezone-aware.
+    customer_ids : collection of str, optional
+        Score these customers, active or not.
+    progress : Progress
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per customer with `COLUMNS`. ``expected_value`` is the expected spend within one
+        horizon if the customer stays: posterior purchase rate while alive (BG/NBD) × horizon ×
+        expected spend per order day (Gamma-Gamma). Multiply it by the probability to get the spend
+        at risk. ``next_order_at`` is the last order plus the usual gap. If that has passed, it is
+        ``as_of`` plus the median wait of such customers while alive.
 
     Raises
     ------
     TooLittleData
-        Where nobody was active.
+        If no customer was active.
     """
-    progress(0, 10, f"Features as of {lake.local(as_of):%d %b %Y}")
+    progress(0, 10, gettext("Features as of {day:%d %b %Y}").format(day=lake.local(as_of)))
     active = trained.active_within_days if customer_ids is None else None
     snapshot = population(lake, as_of, horizon_days=trained.horizon_days, active_within_days=active)
-    value = worth(snapshot, trained.horizon_days)
+    value = expected_spend(snapshot, trained.horizon_days)
     if customer_ids is not None:
-        keep = snapshot.frame.customer_id.isin(list(customer_ids)).to_numpy()
-        snapshot, value = snapshot.rows(keep), value[keep]
-    return told(trained, snapshot, value, weights_of(trained, snapshot, value, progress))
+        selected = snapshot.frame.customer_id.isin(list(customer_ids)).to_numpy()
+        snapshot, value = snapshot.rows(selected), value[selected]
+    return score_table(
+        trained, snapshot, value, exact_first_weights(trained, snapshot, value, progress)
+    )
 
 
-def weights_of(
+def exact_first_weights(
     trained: TrainedChurn, snapshot: Snapshot, value: np.ndarray, progress: Progress = silent
 ) -> dict[str, np.ndarray]:
-    """Each group's weight for each customer; where not all can be exact, those with most at stake are."""
+    """Return the group weights of each customer.
+
+    If not all can be exact, those of the customers with most at stake are.
+
+    Parameters
+    ----------
+    trained : TrainedChurn
+    snapshot : Snapshot
+    value : numpy.ndarray
+        (n,) expected spend.
+    progress : Progress
+
+    Returns
+    -------
+    dict
+        Group → (n,) log-odds.
+    """
     X = snapshot.matrix(trained.columns)
-    dearest = np.argsort(-trained.probability(X) * value, kind="stable")
-    found = weights(trained, X[dearest], progress=part(progress, 1, 3))
-    back = np.argsort(dearest)
-    return {group: one[back] for group, one in found.items()}
+    by_stake = np.argsort(-trained.probability(X) * value, kind="stable")
+    sorted_weights = weights_by_group(trained, X[by_stake], progress=part(progress, 1, 3))
+    original_order = np.argsort(by_stake)
+    return {group: values[original_order] for group, values in sorted_weights.items()}
 
 
-def told(
+def score_table(
     trained: TrainedChurn, snapshot: Snapshot, value: np.ndarray, weight: dict[str, np.ndarray]
 ) -> pd.DataFrame:
-    """The columns of `COLUMNS` for these customers, their reasons in words.
+    """Build the table of scores with reasons in words.
 
-    The time of the year is none before thirteen months: what a model makes of it then may be any trend.
+    Before 13 months the season is no reason: the model cannot tell it from a trend.
+
+    Parameters
+    ----------
+    trained : TrainedChurn
+    snapshot : Snapshot
+    value : numpy.ndarray
+        (n,) expected spend.
+    weight : dict
+        Group → (n,) log-odds.
     """
     typical = dict(zip(trained.columns, trained.reference, strict=True))
     if snapshot.season is None:
-        weight = {group: one for group, one in weight.items() if group != SEASON}
+        weight = {group: values for group, values in weight.items() if group != SEASON_GROUP}
     return pd.DataFrame(
         {
             "customer_id": snapshot.frame.customer_id,
@@ -86,8 +127,22 @@ def told(
 def population(
     lake: Any, as_of: datetime, *, horizon_days: int, active_within_days: int | None
 ) -> Snapshot:
-    """Who is there to be scored; raises `TooLittleData` where nobody is."""
-    snapshot = take(
+    """Take the snapshot of the customers to score.
+
+    Parameters
+    ----------
+    lake : Lake
+    as_of : datetime
+        Timezone-aware.
+    horizon_days : int
+    active_within_days : int or None
+
+    Raises
+    ------
+    TooLittleData
+        Without customers.
+    """
+    snapshot = take_snapshot(
         lake,
         as_of,
         horizon_days=horizon_days,
@@ -95,22 +150,28 @@ def population(
         labelled=False,
     )
     if not len(snapshot.frame):
-        within = (
-            "ever ordered"
-            if active_within_days is None
-            else f"ordered in the {active_within_days} days"
-        )
-        raise TooLittleData(
-            gettext(
-                "Nobody {within} before {local:%Y-%m-%d}; import newer events or choose an "
+        if active_within_days is None:
+            sentence = gettext(
+                "Nobody ever ordered before {day:%Y-%m-%d}; import newer events or choose an "
                 "earlier --as-of."
-            ).format(within=within, local=lake.local(as_of))
-        )
+            )
+        else:
+            sentence = gettext(
+                "Nobody ordered in the {days} days before {day:%Y-%m-%d}; import newer events or "
+                "choose an earlier --as-of."
+            )
+        raise TooLittleData(sentence.format(days=active_within_days, day=lake.local(as_of)))
     return snapshot
 
 
-def worth(snapshot: Snapshot, horizon_days: int) -> np.ndarray:
-    """Expected spend within one horizon of each customer if they stay, (n,)."""
+def expected_spend(snapshot: Snapshot, horizon_days: int) -> np.ndarray:
+    """Return the expected spend in one horizon if customers stay, (n,).
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    horizon_days : int
+    """
     if snapshot.spend is None:
         return np.zeros(len(snapshot.frame))
     x, _, age = purchase_history(snapshot.frame)
@@ -121,13 +182,18 @@ def worth(snapshot: Snapshot, horizon_days: int) -> np.ndarray:
 
 
 def next_order(snapshot: Snapshot) -> pd.Series:
-    """When each customer's next order is due (UTC), while they are still a customer; missing where that is ten years off and more."""
+    """Return the expected time of each next order (UTC).
+
+    Missing if it is ten years away or more.
+    """
     x, _, age = purchase_history(snapshot.frame)
     due = snapshot.frame.gap_median.to_numpy(
         dtype=float, na_value=np.nan
     ) - snapshot.frame.recency_days.to_numpy(dtype=float)
     wait = snapshot.purchases.wait_if_alive(x, age)
-    days = np.where(np.isnan(due) | (due <= 0), np.where(wait < FORESEEN_DAYS, wait, np.nan), due)
+    days = np.where(
+        np.isnan(due) | (due <= 0), np.where(wait < MAX_FORECAST_DAYS, wait, np.nan), due
+    )
     return pd.Series(
         pd.Timestamp(snapshot.cutoff) + pd.to_timedelta(np.round(days * 86_400), unit="s")
     )

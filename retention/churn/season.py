@@ -1,45 +1,66 @@
-"""The shop's clock: how fast its customers order at each time of the year, and BG/NBD told by it.
+"""Model a shop's season as operational time.
 
-A shop whose customers order twice as often before Christmas has, as far as they are concerned, two days in one. On such
-a clock (operational time) the closed form knows the season: it is fitted on histories in operational days and asked for
-the operational days ahead, which last year's season and the drift of the level foretell (Bachmann, Meierer and Näf 2021
-put the season into the rate of the Pareto/NBD model in the same way). It needs no label, so it knows the next season's base rate also where the
-horizon is so long that nothing can be learned from past outcomes.
+With twice the orders before Christmas, a day there counts for two. On such a clock (operational
+time) the closed form knows the season: it is fitted on histories in operational days and evaluated
+for the operational days ahead. Last year's season and the drift of the level forecast them. No
+labels are needed, so the base rate of the next season is known even if the horizon is too long to
+learn from past outcomes.
 
-How fast the clock runs is the repeat orders of a day over those that BG/NBD expects of the customers there were: new
-customers and customers who fade away are the model's business, not the season's.
+The speed of the clock is the number of repeat orders per day, divided by the number that BG/NBD
+expects from the customers at that time. New and inactive customers are thus part of the model, not
+of the season.
+
+The log speed is the sum of a yearly season and a drifting level, a Gaussian process. Values a year
+apart correlate in the season, nearby values in the level. The amplitudes are averaged, weighted by
+their likelihood: months that agree with those of a year ago speak for the season, other changes
+for the drift. Fortnights without orders are ignored, unless they were also empty a year before or
+after: otherwise the shop was closed once, or data is missing.
+
+References
+----------
+Bachmann, Meierer, Näf (2021), The Role of Time-Varying Contextual Factors in Latent Attrition
+Models, Marketing Science 40 (a season in the rate of Pareto/NBD).
+
+Rasmussen, Williams (2006), Gaussian Processes for Machine Learning, chapter 5.
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from retention.churn.forecast import coming, known_until
 from retention.value import bgnbd
 
-KNOWN_FROM = (
-    396  # thirteen months: before, a season has been seen once and cannot be told from a trend
-)
-_WIDTH = 10.0  # days, of the smoothing
-_SPAN = 2 * np.sqrt(np.pi) * _WIDTH  # days that such a mean is worth
-_BLOCK = 28  # days, over which the season's strength is measured
-_MOST = 2.0  # log, of the clock's speed
+MIN_DAYS = 396  # 13 months; with less, a season looks like a trend
+_KERNEL_DAYS = 10.0  # of the smoothing
+_EFFECTIVE_DAYS = 2 * np.sqrt(np.pi) * _KERNEL_DAYS  # of a smoothed value
+_BLOCK_DAYS = 28  # to measure the variance of the speed
+_MAX_LOG_SPEED = 2.0
+
+YEAR = 364  # whole weeks: the same day of the week
+_BIN_DAYS = 14
+_AMPLITUDES = (0.05, 0.15, 0.3, 0.6)  # standard deviations of season and drift, in logs
+_LENGTH_SCALES = (12.0, 30.0)  # days: a holiday; a time of the year
+_YEARLY_CORRELATION = 0.95
+_DRIFT_DAYS = 730.0  # correlation time of the level
+_NOISE = 0.05  # log, per fortnight, beyond chance
+_MAX_MISSED_ORDERS = 5  # more expected orders in an empty fortnight are not chance
 
 
 @dataclass(frozen=True, slots=True)
 class Season:
-    """A shop's clock up to a moment and BG/NBD on it.
+    """The clock up to a cutoff and its BG/NBD.
 
     Parameters
     ----------
     clock : numpy.ndarray
-        (n + 1,) operational days since the shop's first day, at each midnight up to now.
+        (n + 1,) operational days since the shop's first day, at each midnight up to the cutoff.
     ahead : float
-        Operational days in the horizon to come, as foretold.
+        Forecast operational days in the next horizon.
     faster : float
-        Log of the clock's mean speed in the horizon to come over that in as many days before now.
+        Log of the mean speed in the next horizon over that in as many days before the cutoff.
     purchases : BgNbd
-        Fitted on the customers' histories in operational days.
+        Fitted on histories in operational days.
     """
 
     clock: np.ndarray
@@ -50,99 +71,147 @@ class Season:
     def no_purchase(
         self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, ahead: float | None = None
     ) -> np.ndarray:
-        """P(no order in the horizon) of (n,) histories in calendar days; ``ahead`` replaces the forecast."""
+        """Return P(no order in the horizon), (n,).
+
+        Parameters
+        ----------
+        x, t_x, age : numpy.ndarray
+            (n,) histories in calendar days.
+        ahead : float, optional
+            Operational days of the horizon; the forecast by default.
+        """
         if not len(x):
             return np.empty(0)
-        t_x, age = _on(self.clock, t_x, age)
+        t_x, age = _to_operational_days(self.clock, t_x, age)
         return self.purchases.no_purchase(x, t_x, age, self.ahead if ahead is None else ahead)
 
 
 @dataclass(frozen=True, slots=True)
-class Trade:
-    """How many customers ordered for the first time, and how many again, on each day of the shop: (N,) each.
+class DailyOrders:
+    """First and repeat orders of a shop per day.
 
-    The first ``days`` of them are before the cutoff; the rest, where there is any, is the horizon after it.
+    Parameters
+    ----------
+    first, repeat : numpy.ndarray
+        (N,) customers with their first order, and with a repeat order, on each day.
+    days : int
+        Days before the cutoff. Further days are the horizon after it.
     """
 
     first: np.ndarray
-    again: np.ndarray
+    repeat: np.ndarray
     days: int
 
     @property
-    def known(self) -> bool:
-        """Whether the year before the horizon was seen."""
-        return self.days >= KNOWN_FROM
+    def has_full_year(self) -> bool:
+        """Whether the year before the horizon is known."""
+        return self.days >= MIN_DAYS
 
 
-def learn(
-    trade: Trade,
+def fit_season(
+    orders: DailyOrders,
     horizon_days: int,
     plain: bgnbd.BgNbd,
     x: np.ndarray,
     t_x: np.ndarray,
     age: np.ndarray,
 ) -> Season:
-    """The clock and the model on it, from what was before the cutoff.
+    """Fit the clock and BG/NBD on it.
+
+    Orders after the cutoff are not used.
 
     Parameters
     ----------
-    trade : Trade
+    orders : DailyOrders
+    horizon_days : int
     plain : BgNbd
-        Fitted in calendar days: says how many repeat orders the customers of each day were good for.
+        Fitted in calendar days. It gives the expected repeat orders.
     x, t_x, age : numpy.ndarray
         (n,) histories to fit on, in calendar days.
     """
-    speed, ahead, faster = _speeds(trade, horizon_days, plain)
+    speed, ahead, faster = _speeds(orders, horizon_days, plain)
     clock = np.concatenate([[0.0], np.cumsum(speed)])
-    fitted = bgnbd.fit(x, *_on(clock, t_x, age))
+    fitted = bgnbd.fit(x, *_to_operational_days(clock, t_x, age))
     return Season(clock, float(ahead.sum()), faster, fitted)
 
 
-def swing(trade: Trade, horizon_days: int, plain: bgnbd.BgNbd) -> float:
-    """``faster`` alone."""
-    return _speeds(trade, horizon_days, plain)[2] if trade.known else 0.0
+def season_swing(orders: DailyOrders, horizon_days: int, plain: bgnbd.BgNbd) -> float:
+    """Return ``faster`` alone; 0 without a full year.
+
+    Parameters
+    ----------
+    orders : DailyOrders
+    horizon_days : int
+    plain : BgNbd
+        Fitted in calendar days.
+    """
+    return _speeds(orders, horizon_days, plain)[2] if orders.has_full_year else 0.0
 
 
 def _speeds(
-    trade: Trade, horizon_days: int, plain: bgnbd.BgNbd
+    orders: DailyOrders, horizon_days: int, plain: bgnbd.BgNbd
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """(n,) the clock's speed on each day up to now, (H,) its forecast, and the log of how much faster that is than the last H days known."""
-    first, past = trade.first[: trade.days], trade.again[: trade.days]
-    expected = _expected(trade.first, plain)[: trade.days]
+    """Return the speed per day, its forecast, and the log change.
+
+    Returns
+    -------
+    speed : numpy.ndarray
+        (n,) up to the cutoff.
+    ahead : numpy.ndarray
+        (H,) forecast.
+    faster : float
+        Log of the mean forecast over the mean of the last H known days.
+    """
+    first, past = orders.first[: orders.days], orders.repeat[: orders.days]
+    expected = _expected_orders(orders.first, plain)[: orders.days]
     speed = _speed(past, expected)
-    if not trade.known or not expected.sum():
+    if not orders.has_full_year or not expected.sum():
         ahead = np.ones(horizon_days)
-        return speed, ahead, _faster(speed, ahead)
-    due = expected * past.sum() / expected.sum()  # in the clock's own unit
-    until = known_until(first + past)
-    silent = trade.days - until
-    ahead = coming(past[:until], due[:until], silent + horizon_days)[silent:]
-    return speed, ahead, _faster(_speed(past[:until], expected[:until]), ahead)
+        return speed, ahead, _log_speed_ratio(speed, ahead)
+    expected_scaled = expected * past.sum() / expected.sum()  # in operational time
+    known = known_days(first + past)
+    silent = orders.days - known
+    ahead = forecast_speed(past[:known], expected_scaled[:known], silent + horizon_days)[silent:]
+    return speed, ahead, _log_speed_ratio(_speed(past[:known], expected[:known]), ahead)
 
 
-def _faster(speed: np.ndarray, coming: np.ndarray) -> float:
-    return float(np.log(coming.mean() / speed[-len(coming) :].mean()))
+def _log_speed_ratio(speed: np.ndarray, ahead: np.ndarray) -> float:
+    """Return the log of the speed ahead over the latest speed."""
+    return float(np.log(ahead.mean() / speed[-len(ahead) :].mean()))
 
 
-def happened(trade: Trade, season: Season, plain: bgnbd.BgNbd) -> tuple[float, float]:
-    """``ahead`` and ``faster`` as they turned out, for a horizon that is over: what learning is told."""
-    days = trade.days
-    speed = _speed(trade.again, _expected(trade.first, plain))
-    scale = season.clock[-1] / max(float(speed[:days].sum()), 1e-9)  # the clock's own unit
-    coming = speed[days:] * scale
-    return float(coming.sum()), _faster(np.diff(season.clock), coming)
+def observed_season(orders: DailyOrders, season: Season, plain: bgnbd.BgNbd) -> tuple[float, float]:
+    """Return ``ahead`` and ``faster`` of a past horizon.
+
+    Training uses them instead of the forecast.
+
+    Parameters
+    ----------
+    orders : DailyOrders
+        Including the horizon.
+    season : Season
+    plain : BgNbd
+        Fitted in calendar days.
+    """
+    days = orders.days
+    speed = _speed(orders.repeat, _expected_orders(orders.first, plain))
+    scale = season.clock[-1] / max(float(speed[:days].sum()), 1e-9)  # to operational time
+    ahead = speed[days:] * scale
+    return float(ahead.sum()), _log_speed_ratio(np.diff(season.clock), ahead)
 
 
-def _on(clock: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Histories in operational days."""
+def _to_operational_days(
+    clock: np.ndarray, t_x: np.ndarray, age: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Convert t_x and T from calendar to operational days."""
     now, grid = len(clock) - 1, np.arange(len(clock))
     start = np.interp(now - np.asarray(age, dtype=float), grid, clock)
     last = np.interp(now - np.asarray(age, dtype=float) + np.asarray(t_x, dtype=float), grid, clock)
     return np.maximum(last - start, 0), np.maximum(clock[-1] - start, last - start)
 
 
-def _expected(first: np.ndarray, plain: bgnbd.BgNbd) -> np.ndarray:
-    """(N,) repeat orders a day that the customers who began on each day are good for."""
+def _expected_orders(first: np.ndarray, plain: bgnbd.BgNbd) -> np.ndarray:
+    """Return the expected repeat orders per day, (N,)."""
     new = np.zeros(1)
     since = [
         plain.expected(new, new, new, float(week * 7))[0] for week in range(len(first) // 7 + 2)
@@ -151,26 +220,105 @@ def _expected(first: np.ndarray, plain: bgnbd.BgNbd) -> np.ndarray:
     return np.maximum(np.convolve(first, np.diff(daily))[: len(first)], 0)
 
 
-def _speed(again: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """(N,) how fast the clock runs on each day, 1 on average, drawn to 1 as far as the counts could be chance."""
+def _speed(repeat: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Return the speed of the clock per day, (N,).
+
+    The mean is 1. Values are shrunk to 1 as far as the counts may be chance.
+    """
     total = expected.sum()
-    if not again.sum() or not total:
-        return np.ones(len(again))
-    expected = expected * again.sum() / total
-    belief = 1 / _strength(again, expected)
-    speed = (_smooth(again) * _SPAN + belief) / (_smooth(expected) * _SPAN + belief)
-    speed = np.exp(np.clip(np.log(speed), -_MOST, _MOST))
-    return speed * total / (speed * expected).sum() * again.sum() / total
+    if not repeat.sum() or not total:
+        return np.ones(len(repeat))
+    expected = expected * repeat.sum() / total
+    belief = 1 / _speed_variance(repeat, expected)
+    speed = (_smooth(repeat) * _EFFECTIVE_DAYS + belief) / (
+        _smooth(expected) * _EFFECTIVE_DAYS + belief
+    )
+    speed = np.exp(np.clip(np.log(speed), -_MAX_LOG_SPEED, _MAX_LOG_SPEED))
+    return speed * total / (speed * expected).sum() * repeat.sum() / total
 
 
-def _strength(again: np.ndarray, expected: np.ndarray) -> float:
-    """Variance of the speed between months, beyond what counts have by chance."""
-    seen, due = (np.add.reduceat(one, np.arange(0, len(one), _BLOCK)) for one in (again, expected))
-    beyond = ((seen - due) ** 2 - due).sum() / max((due**2).sum(), 1e-9)
+def _speed_variance(repeat: np.ndarray, expected: np.ndarray) -> float:
+    """Return the variance of monthly speeds beyond chance."""
+    orders, expected_orders = (
+        np.add.reduceat(values, np.arange(0, len(values), _BLOCK_DAYS))
+        for values in (repeat, expected)
+    )
+    beyond = ((orders - expected_orders) ** 2 - expected_orders).sum() / max(
+        (expected_orders**2).sum(), 1e-9
+    )
     return float(np.clip(beyond, 1e-4, 1.0))
 
 
 def _smooth(daily: np.ndarray) -> np.ndarray:
-    reach = int(4 * _WIDTH)
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / _WIDTH) ** 2)
+    reach = int(4 * _KERNEL_DAYS)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / _KERNEL_DAYS) ** 2)
     return np.convolve(np.pad(daily, reach), kernel / kernel.sum(), "valid")
+
+
+def forecast_speed(orders: np.ndarray, expected: np.ndarray, horizon_days: int) -> np.ndarray:
+    """Forecast the speed on each day of the horizon, (H,).
+
+    Parameters
+    ----------
+    orders, expected : numpy.ndarray
+        (n,) repeat orders per day up to now, and those expected at speed 1.
+    horizon_days : int
+        H.
+    """
+    bins = len(orders) // _BIN_DAYS
+    bin_orders, bin_expected = (
+        values[len(values) - bins * _BIN_DAYS :].reshape(bins, _BIN_DAYS).sum(axis=1)
+        for values in (orders, expected)
+    )
+    is_valid = ~_single_gaps((bin_orders == 0) & (bin_expected > _MAX_MISSED_ORDERS))
+    bin_orders, bin_expected, at = (
+        bin_orders[is_valid],
+        bin_expected[is_valid],
+        _BIN_DAYS * (np.arange(bins) - bins + 0.5)[is_valid],
+    )
+    log_speed = np.log((bin_orders + 0.5) / (bin_expected + 0.5))
+    variance = 2 / (bin_orders + bin_expected + 1) + _NOISE**2  # of the log of a count
+    noise = np.diag(variance)
+    past, ahead = at[:, None] - at, np.arange(horizon_days)[:, None] + 0.5 - at
+    log_likelihoods, means = [], []
+    for parts in product(_LENGTH_SCALES, _AMPLITUDES, _AMPLITUDES):
+        factor = np.linalg.cholesky(_covariance(past, *parts) + noise)
+        whitened = np.linalg.solve(factor, log_speed)
+        log_likelihoods.append(-whitened @ whitened / 2 - np.log(np.diag(factor)).sum())
+        means.append(_covariance(ahead, *parts) @ np.linalg.solve(factor.T, whitened))
+    weights = np.exp(np.array(log_likelihoods) - max(log_likelihoods))
+    return np.exp(weights @ np.array(means) / weights.sum())
+
+
+def known_days(orders: np.ndarray) -> int:
+    """Count the days with complete data.
+
+    Days after the newest order are unknown, unless the shop was closed at that time a year before.
+
+    Parameters
+    ----------
+    orders : numpy.ndarray
+        (n,) orders per day.
+    """
+    end = int(np.flatnonzero(orders).max(initial=-1)) + 1
+    before = orders[max(end - YEAR, 0) : max(len(orders) - YEAR, 0)]
+    return len(orders) if len(before) == len(orders) - end and not before.any() else end
+
+
+def _single_gaps(empty: np.ndarray) -> np.ndarray:
+    """Mark fortnights that were empty only once.
+
+    They were not empty a year before or after.
+    """
+    year = YEAR // _BIN_DAYS
+    apart = np.pad(empty, year)
+    return empty & ~(apart[: len(empty)] | apart[2 * year :])
+
+
+def _covariance(apart: np.ndarray, length_scale: float, season: float, drift: float) -> np.ndarray:
+    """Return the covariance of log speeds by distance."""
+    days = np.abs(apart)
+    turn = 2 * (YEAR / (2 * np.pi * length_scale) * np.sin(np.pi * days / YEAR)) ** 2
+    return season**2 * np.exp(-turn) * _YEARLY_CORRELATION ** (days / YEAR) + drift**2 * np.exp(
+        -days / _DRIFT_DAYS
+    )

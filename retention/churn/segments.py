@@ -1,7 +1,8 @@
-"""How good a model is for each kind of customer: new and repeat, spend, channel, and the shop's own attributes.
+"""Evaluate a model by customer segment.
 
-Fairness here is calibration within each group (what was expected against what happened) and ranking within it (AUC), on
-customers and weeks that the judged fits had not seen.
+Segments are orders so far, spend, channel, tier and the shop's own attributes. Fairness means
+calibration within each segment (expected and observed churn) and ranking within it (AUC), on
+out-of-sample predictions.
 """
 
 import json
@@ -12,104 +13,114 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-FEWEST = 30  # customers; of fewer nothing is said
-VALUES = range(
-    2, 9
-)  # different values that an attribute may have to make groups of without being asked for
-OTHERS = "other"  # the rest of an attribute that was asked for and has more of them
-MOST_ROWS = 200_000
+MIN_CUSTOMERS = 30  # per segment
+VALUE_COUNTS = range(2, 9)  # distinct values of an attribute for automatic segments
+OTHER = "other"  # rare values of a requested attribute
+MAX_ROWS = 200_000
 
 
 def by_segment(
     frame: pd.DataFrame,
     churned: np.ndarray,
-    said: np.ndarray,
+    probabilities: np.ndarray,
     attributes: pd.DataFrame | None = None,
     *,
     tiers: tuple[float, float] | None = None,
 ) -> list[dict[str, Any]]:
-    """One row a group of customers.
+    """Compute expected and observed churn per segment.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        (n,) customers with their features; of several moments one after another.
-    churned, said : numpy.ndarray
-        (n,) labels and probabilities.
+        (n,) customers with their features; several moments one after another.
+    churned, probabilities : numpy.ndarray
+        (n,).
     attributes : pandas.DataFrame, optional
-        Indexed by customer id, one column an attribute.
+        Indexed by customer id, one column per attribute.
     tiers : (float, float), optional
-        Probabilities from which a customer is in the high and in the medium tier.
+        Probabilities of the high and the medium tier.
 
     Returns
     -------
     list of dict
-        ``segment``, ``value``, ``customers``, ``expected`` and ``observed`` churn rate, and ``auc``; None where only one
-        thing happened.
+        ``segment``, ``value``, ``customers``, ``expected`` and ``observed`` churn rate, and
+        ``auc`` (None with one class).
     """
-    groups = [*_groups(frame, attributes), *_tiers(said, tiers)]
+    groups = [*_groups(frame, attributes), *_tiers(probabilities, tiers)]
     return [
-        _row(segment, value, churned[keep], said[keep])
-        for segment, value, keep in groups
-        if keep.sum() >= FEWEST
+        _row(segment, value, churned[mask], probabilities[mask])
+        for segment, value, mask in groups
+        if mask.sum() >= MIN_CUSTOMERS
     ]
 
 
-def attributes_of(lake: Any, wanted: Sequence[str] = ()) -> pd.DataFrame:
-    """The attributes of customers, indexed by customer id.
+def customer_attributes(lake: Any, names: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the attributes of customers, indexed by customer id.
 
     Parameters
     ----------
     lake : Lake
-    wanted : sequence of str, optional
-        Names that were asked for: of more values than make groups the commonest stay, the others are one. Without any,
-        all attributes of few different values. A name that no customer has is left out.
+    names : sequence of str, optional
+        Rare values of these attributes are merged into one. Unknown names are left out. By default
+        all attributes with few distinct values.
     """
-    people = lake.table("customers").select("customer_id", "attributes").limit(MOST_ROWS).execute()
-    people = people[people.attributes.notna()]
-    told = pd.DataFrame(people.attributes.map(json.loads).tolist(), index=people.customer_id)
-    if wanted:
-        return told[[name for name in wanted if name in told]].apply(_commonest)
-    return told[[name for name in told.columns if told[name].astype(str).nunique() in VALUES]]
+    customers = (
+        lake.table("customers").select("customer_id", "attributes").limit(MAX_ROWS).execute()
+    )
+    customers = customers[customers.attributes.notna()]
+    attributes = pd.DataFrame(
+        customers.attributes.map(json.loads).tolist(), index=customers.customer_id
+    )
+    if names:
+        return attributes[[name for name in names if name in attributes]].apply(_keep_frequent)
+    return attributes[
+        [
+            name
+            for name in attributes.columns
+            if attributes[name].astype(str).nunique() in VALUE_COUNTS
+        ]
+    ]
 
 
-def _commonest(values: pd.Series) -> pd.Series:
+def _keep_frequent(values: pd.Series) -> pd.Series:
     texts = values.astype(str).where(values.notna())
-    counted = texts.value_counts()
-    if len(counted) in VALUES:
+    counts = texts.value_counts()
+    if len(counts) in VALUE_COUNTS:
         return values
-    return values.where(texts.isin(counted.index[: VALUES.stop - 2]) | values.isna(), OTHERS)
+    return values.where(texts.isin(counts.index[: VALUE_COUNTS.stop - 2]) | values.isna(), OTHER)
 
 
-def _row(segment: str, value: str, churned: np.ndarray, said: np.ndarray) -> dict[str, Any]:
-    both = 0 < churned.sum() < len(churned)
+def _row(
+    segment: str, value: str, churned: np.ndarray, probabilities: np.ndarray
+) -> dict[str, Any]:
+    has_both = 0 < churned.sum() < len(churned)
     return {
         "segment": segment,
         "value": value,
         "customers": len(churned),
-        "expected": float(said.mean()),
+        "expected": float(probabilities.mean()),
         "observed": float(churned.mean()),
-        "auc": float(roc_auc_score(churned, said)) if both else None,
+        "auc": float(roc_auc_score(churned, probabilities)) if has_both else None,
     }
 
 
 def _tiers(
-    said: np.ndarray, edges: tuple[float, float] | None
+    probabilities: np.ndarray, edges: tuple[float, float] | None
 ) -> Iterable[tuple[str, str, np.ndarray]]:
     if edges is None:
         return
     high, medium = edges
-    yield "tier", "high", said >= high
-    yield "tier", "medium", (said >= medium) & (said < high)
-    yield "tier", "low", said < medium
+    yield "tier", "high", probabilities >= high
+    yield "tier", "medium", (probabilities >= medium) & (probabilities < high)
+    yield "tier", "low", probabilities < medium
 
 
 def _groups(
     frame: pd.DataFrame, attributes: pd.DataFrame | None
 ) -> Iterable[tuple[str, str, np.ndarray]]:
-    once = (frame.orders_all <= 1).to_numpy()
-    yield "orders so far", "one", once
-    yield "orders so far", "two or more", ~once
+    has_one_order = (frame.orders_all <= 1).to_numpy()
+    yield "orders so far", "one", has_one_order
+    yield "orders so far", "two or more", ~has_one_order
     third = frame.spend_all.rank(pct=True, method="average").to_numpy()
     for value, low, high in (
         ("lowest third", -1, 1 / 3),
@@ -124,8 +135,8 @@ def _groups(
             yield "channel", "mostly elsewhere", online <= 0.5
     if attributes is None:
         return
-    own = attributes.reindex(frame.customer_id)
-    for name in own.columns:
-        values = own[name].astype(str).where(own[name].notna())
+    customer_values = attributes.reindex(frame.customer_id)
+    for name in customer_values.columns:
+        values = customer_values[name].astype(str).where(customer_values[name].notna())
         for value in sorted(values.dropna().unique()):
             yield str(name), str(value), (values == value).to_numpy()

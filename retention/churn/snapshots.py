@@ -1,51 +1,56 @@
-"""Snapshots: the customers at a moment, what was known of them, and whether they then came back.
+"""Take snapshots of customers: features and churn labels.
 
-Intervals are half-open: features see ``occurred_at < cutoff``, the label is ``[cutoff, cutoff + horizon)``.
+Intervals are half-open: features use ``occurred_at < cutoff``, the label window is ``[cutoff,
+cutoff + horizon)``.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 
 from retention.churn import season as seasons
 from retention.churn.model_features import (
-    AS_IT_WAS,
-    DERIVED,
-    SEASON,
-    by_bgnbd,
-    by_states,
+    OBSERVED_SEASON,
+    bgnbd_features,
+    buying_state_features,
     purchase_history,
 )
-from retention.errors import BadInput, TooLittleData
-from retention.features import NAMES, build, quarters
-from retention.lake import coverage
+from retention.features import build, quarters
 from retention.lake.frames import computed
-from retention.progress import Progress, part, silent
-from retention.text import gettext
 from retention.value import bgnbd, gamma_gamma, hidden_markov
 
-SEASON_FROM_DAYS = seasons.KNOWN_FROM
-MOST_FIT, MOST_FIT_SEASONAL = 12, 24
-MOST_ROWS = 250_000  # of all snapshots together; more teach little and take long
-LEAST_HISTORY, MOST_STEP = 90, 30  # days before the oldest snapshot; between two
-SHORTEST = 7  # days of a horizon that is worth proposing
-FIT_SAMPLE = 20_000  # customers are enough for four parameters
+FIT_SAMPLE = 20_000  # customers; enough to fit four parameters
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Eligible customers at ``cutoff``, ordered by id.
+    """Eligible customers at a cutoff, ordered by id.
 
-    ``frame`` holds customer_id, the features and `DERIVED`; ``churned`` (n,) 0 or 1, None where the future is not
-    known, and ``waited`` (n,) the time until the next order in horizons, infinite for who had not come back after
-    ``followed`` horizons (1 or 2). ``buyers`` counts everyone who ever ordered; ``purchases`` (BG/NBD, in days), ``buying``
-    (states, in quarters of H) and ``spend`` (Gamma-Gamma of an order day; None where nobody spent, and with labels: learning
-    has no use for it) are fitted on all of them.
+    Parameters
+    ----------
+    cutoff : datetime
+        Timezone-aware.
+    frame : pandas.DataFrame
+        (n,) rows with customer_id, the catalogue's features and `DERIVED`.
+    churned : numpy.ndarray or None
+        (n,) labels, 0 or 1. None without labels.
+    buyers : int
+        Customers with any order before the cutoff, also inactive ones.
+    purchases, buying : BgNbd, BuyingStates
+        Fitted on all buyers, in days and in quarters of H.
+    spend : GammaGamma or None
+        Spend per order day of all buyers. None for labelled snapshots and without spend.
+    season : Season or None
+        Needs 13 months of history.
+    return_times : numpy.ndarray or None
+        (n,) time until the next order, in horizons. Infinite without an order in the observed
+        horizons.
+    observed_horizons : float
+        Horizons after the cutoff with known orders: 1 or 2.
     """
 
     cutoff: datetime
@@ -55,39 +60,85 @@ class Snapshot:
     purchases: bgnbd.BgNbd
     buying: hidden_markov.BuyingStates
     spend: gamma_gamma.GammaGamma | None
-    season: seasons.Season | None = None  # from thirteen months on
-    waited: np.ndarray | None = None
-    followed: float = 1.0
+    season: seasons.Season | None = None
+    return_times: np.ndarray | None = None
+    observed_horizons: float = 1.0
 
     @property
     def labels(self) -> np.ndarray:
-        """(n,) 0 or 1; raises `ValueError` where the future is not known."""
+        """Labels, (n,) 0 or 1.
+
+        Raises
+        ------
+        ValueError
+            If the snapshot has no labels.
+        """
         if self.churned is None:
             raise ValueError("this snapshot has no labels")
         return self.churned
 
     @property
     def hashed(self) -> np.ndarray:
-        """(n,) a hash of each customer's id, uint64: what is drawn by it are the same customers at every moment."""
+        """Hashes of the customer ids, (n,) uint64.
+
+        Samples drawn by hash contain the same customers at every cutoff.
+        """
         ids = self.frame.customer_id.astype(str).to_numpy(dtype=object)
         return pd.util.hash_array(ids, categorize=False)
 
-    def matrix(self, columns: Sequence[str], *, as_it_was: bool = False) -> np.ndarray:
-        """(n, len(columns)) float64, missing as NaN; ``as_it_was`` gives the season that came, not the one foretold."""
-        columns = [AS_IT_WAS.get(name, name) for name in columns] if as_it_was else columns
+    def matrix(self, columns: Sequence[str], *, observed_season: bool = False) -> np.ndarray:
+        """Return feature columns as a matrix.
+
+        Parameters
+        ----------
+        columns : sequence of str
+            Names of the k features.
+        observed_season : bool
+            Use the season that happened instead of the forecast.
+
+        Returns
+        -------
+        numpy.ndarray
+            (n, k) float64, missing as NaN.
+        """
+        columns = (
+            [OBSERVED_SEASON.get(name, name) for name in columns] if observed_season else columns
+        )
         return self.frame[list(columns)].to_numpy(dtype=float, na_value=np.nan)
 
     def rows(self, keep: np.ndarray) -> "Snapshot":
-        """The same snapshot with some of its customers, by a boolean mask (n,)."""
-        churned, waited = (
-            None if one is None else one[keep] for one in (self.churned, self.waited)
+        """Select customers by a boolean mask (n,)."""
+        churned, return_times = (
+            None if values is None else values[keep] for values in (self.churned, self.return_times)
         )
         return replace(
-            self, frame=self.frame[keep].reset_index(drop=True), churned=churned, waited=waited
+            self,
+            frame=self.frame[keep].reset_index(drop=True),
+            churned=churned,
+            return_times=return_times,
         )
 
 
-def take(
+@dataclass(frozen=True, slots=True)
+class _History:
+    """Buyers before a cutoff and their orders.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        (n,) customers, ordered by id, with the catalogue's features.
+    quarters : tuple of numpy.ndarray
+        Order days per quarter of H, see `order_day_counts`.
+    daily_orders : DailyOrders
+        Orders per day of the shop, up to the end of the label window.
+    """
+
+    frame: pd.DataFrame
+    quarters: tuple[np.ndarray, np.ndarray]
+    daily_orders: seasons.DailyOrders
+
+
+def take_snapshot(
     lake: Any,
     cutoff: datetime,
     *,
@@ -97,116 +148,180 @@ def take(
     seasonal: bool | None = None,
     until: datetime | None = None,
 ) -> Snapshot:
-    """The snapshot at one moment; ``labelled`` also looks at the horizon after it, and up to ``until`` at a second one.
+    """Compute features and labels at a cutoff.
 
-    ``seasonal`` asks for the shop's clock; without it, where thirteen months have been seen.
+    Parameters
+    ----------
+    lake : Lake
+        Source of events.
+    cutoff : datetime
+        Timezone-aware.
+    horizon_days : int
+        H.
+    active_within_days : int or None
+        Keep customers with an order in these days before the cutoff. None: all buyers.
+    labelled : bool
+        Add labels from the horizon after the cutoff.
+    seasonal : bool or None
+        Fit the season. None: if 13 months are known.
+    until : datetime or None
+        End of known orders: a second horizon that ends by then extends ``return_times``.
+
+    Returns
+    -------
+    Snapshot
+        Models are fitted on all buyers, also inactive ones.
     """
-    everyone = build(lake, cutoff, horizon_days=horizon_days, active_within_days=None)
-    frame = computed(everyone.order_by("customer_id"))
-    x, t_x, age = purchase_history(frame)
-    sample = slice(None, None, len(frame) // FIT_SAMPLE + 1)
-    fitted = (
-        bgnbd.fit(x[sample], t_x[sample], age[sample]) if len(frame) else bgnbd.BgNbd(1, 1, 1, 1)
-    )
-    drawn = frame.iloc[sample]
-    when = 2 * np.pi * cutoff.timetuple().tm_yday / 365.25
-    paced = quarters.counts(lake, cutoff, frame.customer_id, horizon_days=horizon_days)
-    buying = hidden_markov.fit(*paced)
-    frame = frame.assign(
-        **by_bgnbd(fitted, frame, horizon_days),
-        **by_states(buying, *paced),
-        season_sin=np.sin(when),
-        season_cos=np.cos(when),
-    )
-    trade = _trade(lake, cutoff, horizon_days if labelled else 0)
-    season = None
-    if len(frame) and (trade.known if seasonal is None else seasonal):
-        season = seasons.learn(trade, horizon_days, fitted, x[sample], t_x[sample], age[sample])
-    frame = frame.assign(**_seasonal(season, trade, fitted, frame, labelled))
-    if active_within_days is not None:
-        frame = frame[frame.recency_days <= active_within_days]
-    churned = waited = None
-    followed = 1.0
+    history = _extract_history(lake, cutoff, horizon_days, horizon_days if labelled else 0)
+    snapshot = _compute_features(history, cutoff, horizon_days, seasonal)
     if labelled:
-        horizon = timedelta(days=horizon_days)
-        waited = waits(lake, frame.customer_id, cutoff, cutoff + horizon) / horizon_days
-        if until is not None and cutoff + 2 * horizon <= until:
-            followed = 2.0
-            later = waits(lake, frame.customer_id, cutoff, cutoff + 2 * horizon) / horizon_days
-            # what was heard of the first horizon only after its end changes no label
-            waited = np.where(np.isinf(waited), np.maximum(later, 1), waited)
-        churned = (waited >= 1).astype(float)
-    return Snapshot(
-        cutoff,
-        frame.reset_index(drop=True),
-        churned,
-        len(x),
-        fitted,
-        buying,
-        None if labelled else _spend(drawn),
-        season,
-        waited,
-        followed,
+        snapshot = _attach_labels(snapshot, lake, history, horizon_days, until)
+    else:
+        snapshot = replace(snapshot, spend=_fit_spend(history.frame[:: _fit_step(history.frame)]))
+    if active_within_days is None:
+        return snapshot
+    return snapshot.rows((snapshot.frame.recency_days <= active_within_days).to_numpy(dtype=bool))
+
+
+def _extract_history(lake: Any, cutoff: datetime, horizon_days: int, label_days: int) -> _History:
+    """Read the buyers and their order history before a cutoff."""
+    everyone = build(lake, cutoff, horizon_days=horizon_days, active_within_days=None)
+    frame = computed(everyone.order_by("customer_id")).reset_index(drop=True)
+    counts = quarters.order_day_counts(lake, cutoff, frame.customer_id, horizon_days=horizon_days)
+    return _History(frame, counts, daily_orders(lake, cutoff, label_days))
+
+
+def _compute_features(
+    history: _History, cutoff: datetime, horizon_days: int, seasonal: bool | None
+) -> Snapshot:
+    """Fit the purchase models and add their features."""
+    frame = history.frame
+    sample = slice(None, None, _fit_step(frame))
+    x, t_x, age = (values[sample] for values in purchase_history(frame))
+    purchases = bgnbd.fit(x, t_x, age) if len(frame) else bgnbd.BgNbd(1, 1, 1, 1)
+    buying = hidden_markov.fit(*history.quarters)
+    angle = 2 * np.pi * cutoff.timetuple().tm_yday / 365.25
+    frame = frame.assign(
+        **bgnbd_features(purchases, frame, horizon_days),
+        **buying_state_features(buying, *history.quarters),
+        season_sin=np.sin(angle),
+        season_cos=np.cos(angle),
+    )
+    season = None
+    if len(frame) and (history.daily_orders.has_full_year if seasonal is None else seasonal):
+        season = seasons.fit_season(history.daily_orders, horizon_days, purchases, x, t_x, age)
+    frame = frame.assign(**_forecast_season(season, frame))
+    return Snapshot(cutoff, frame, None, len(frame), purchases, buying, None, season)
+
+
+def _attach_labels(
+    snapshot: Snapshot, lake: Any, history: _History, horizon_days: int, until: datetime | None
+) -> Snapshot:
+    """Add labels, return times and the observed season."""
+    frame, cutoff, horizon = snapshot.frame, snapshot.cutoff, timedelta(days=horizon_days)
+    first = days_to_next_purchase(lake, frame.customer_id, cutoff, cutoff + horizon)
+    return_times, observed_horizons = first / horizon_days, 1.0
+    if until is not None and cutoff + 2 * horizon <= until:
+        both = days_to_next_purchase(lake, frame.customer_id, cutoff, cutoff + 2 * horizon)
+        # an order of the first horizon that became known only after its end changes no label
+        later = np.maximum(both / horizon_days, 1)
+        return_times = np.where(np.isinf(return_times), later, return_times)
+        observed_horizons = 2.0
+    return replace(
+        snapshot,
+        frame=frame.assign(**_observed_season(snapshot, history.daily_orders)),
+        churned=(return_times >= 1).astype(float),
+        return_times=return_times,
+        observed_horizons=observed_horizons,
     )
 
 
-def _seasonal(
-    season: seasons.Season | None,
-    trade: seasons.Trade,
-    fitted: bgnbd.BgNbd,
-    frame: pd.DataFrame,
-    labelled: bool,
-) -> dict[str, Any]:
-    """The columns by the shop's clock: as foretold and, for learning, as it was; the plain ones without a clock."""
+def _fit_step(frame: pd.DataFrame) -> int:
+    """Return the step between customers in the sample for fits."""
+    return len(frame) // FIT_SAMPLE + 1
+
+
+def _forecast_season(season: seasons.Season | None, frame: pd.DataFrame) -> dict[str, Any]:
+    """Return the forecast season features.
+
+    Without a season these are the plain ones, which are also the observed ones.
+    """
     if season is None:
-        none = {"season_ahead": 0.0, "season_no_purchase": frame.bg_no_purchase}
-        return none | {AS_IT_WAS[name]: value for name, value in none.items()}
-    history = purchase_history(frame)
-    told = {"season_ahead": season.faster, "season_no_purchase": season.no_purchase(*history)}
-    if not labelled:
-        return told
-    ahead, faster = seasons.happened(trade, season, fitted)
-    return told | {
-        "season_now": faster,
-        "season_no_purchase_now": season.no_purchase(*history, ahead),
-    }
+        plain = {"season_ahead": 0.0, "season_no_purchase": frame.bg_no_purchase}
+        return plain | {OBSERVED_SEASON[name]: value for name, value in plain.items()}
+    no_purchase = season.no_purchase(*purchase_history(frame))
+    return {"season_ahead": season.faster, "season_no_purchase": no_purchase}
 
 
-def _trade(lake: Any, cutoff: datetime, more_days: int) -> seasons.Trade:
-    """First and repeat orders of each day (UTC) from the shop's first to the cutoff and so many days after it."""
-    events = lake.table("events", before=cutoff + timedelta(days=more_days))
+def _observed_season(snapshot: Snapshot, orders: seasons.DailyOrders) -> dict[str, Any]:
+    """Return the season features as they turned out."""
+    season = snapshot.season
+    if season is None:
+        return {}
+    ahead, faster = seasons.observed_season(orders, season, snapshot.purchases)
+    no_purchase = season.no_purchase(*purchase_history(snapshot.frame), ahead)
+    return {"season_now": faster, "season_no_purchase_now": no_purchase}
+
+
+def daily_orders(lake: Any, cutoff: datetime, label_days: int) -> seasons.DailyOrders:
+    """Count first and repeat orders per day (UTC).
+
+    Parameters
+    ----------
+    lake : Lake
+    cutoff : datetime
+    label_days : int
+        Days after the cutoff to include.
+    """
+    events = lake.table("events", before=cutoff + timedelta(days=label_days))
     bought = events.filter(events.event_type == "purchase")
-    began = bought.group_by("customer_id").agg(day=bought.occurred_at.min().date())
-    first = began.group_by("day").agg(customers=began.count()).execute()
+    first_orders = bought.group_by("customer_id").agg(day=bought.occurred_at.min().date())
+    first = first_orders.group_by("day").agg(customers=first_orders.count()).execute()
     every = (
         bought.group_by(day=bought.occurred_at.date())
         .agg(customers=bought.customer_id.nunique())
         .execute()
     )
     if not len(every):
-        return seasons.Trade(np.zeros(0), np.zeros(0), 0)
+        return seasons.DailyOrders(np.zeros(0), np.zeros(0), 0)
     end = pd.Timestamp(cutoff).tz_convert(None).normalize()
     start = pd.to_datetime(every.day).min()
     days = max((end - start).days, 0)
     counts = [
         np.bincount(
-            (pd.to_datetime(one.day) - start).dt.days,
-            weights=one.customers,
-            minlength=days + more_days,
-        )[: days + more_days]
-        for one in (first, every)
+            (pd.to_datetime(table.day) - start).dt.days,
+            weights=table.customers,
+            minlength=days + label_days,
+        )[: days + label_days]
+        for table in (first, every)
     ]
-    return seasons.Trade(counts[0], counts[1] - counts[0], days)
+    return seasons.DailyOrders(counts[0], counts[1] - counts[0], days)
 
 
-def _spend(frame: pd.DataFrame) -> gamma_gamma.GammaGamma | None:
+def _fit_spend(frame: pd.DataFrame) -> gamma_gamma.GammaGamma | None:
     days = frame.order_days.to_numpy(dtype=float)
     mean = frame.spend_all.to_numpy(dtype=float) / np.maximum(days, 1)
     return gamma_gamma.fit(days, mean) if (mean > 0).any() else None
 
 
-def waits(lake: Any, customers: pd.Series, since: datetime, until: datetime) -> np.ndarray:
-    """Days from ``since`` to each customer's next purchase, (n,); infinite where none came before ``until``."""
+def days_to_next_purchase(
+    lake: Any, customers: pd.Series, since: datetime, until: datetime
+) -> np.ndarray:
+    """Return the days until each customer's next purchase, (n,).
+
+    Parameters
+    ----------
+    lake : Lake
+    customers : pandas.Series
+        (n,) ids.
+    since, until : datetime
+        Window ``[since, until)``, timezone-aware.
+
+    Returns
+    -------
+    numpy.ndarray
+        Infinite without a purchase in the window.
+    """
     events = lake.table("events", before=until, since=since)
     bought = events.filter(events.event_type == "purchase")
     first = bought.group_by("customer_id").agg(at=bought.occurred_at.min()).execute()
@@ -214,231 +329,3 @@ def waits(lake: Any, customers: pd.Series, since: datetime, until: datetime) -> 
     at = pd.to_datetime(first.set_index("customer_id")["at"])
     days = (at.reindex(customers) - start) / pd.Timedelta(days=1)
     return days.fillna(np.inf).to_numpy(dtype=float)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingSet:
-    """What may be learned from before a cutoff: labelled snapshots, newest first, whose label windows are over."""
-
-    cutoff: datetime
-    horizon_days: int
-    active_within_days: int | None
-    history_days: float
-    snapshots: tuple[Snapshot, ...]
-    columns: tuple[str, ...]
-    ahead: float = 0.0  # see `swing`
-    settings: Mapping[str, Mapping[str, Any]] = field(
-        default_factory=dict
-    )  # of estimators, beside their own
-    doubted: Mapping[datetime, np.ndarray] = field(
-        default_factory=dict
-    )  # (n,) rows not to learn from, by moment
-    fits: dict[Any, Any] = field(
-        default_factory=dict, compare=False, repr=False
-    )  # see retention.churn.rolling
-    zone: str = "UTC"  # the shop's time zone (IANA)
-
-    @property
-    def newest(self) -> Snapshot:
-        """The newest labelled snapshot."""
-        return self.snapshots[0]
-
-    def day(self, moment: datetime) -> str:
-        """The day of a moment by the shop's clock, as people are told it."""
-        return f"{moment.astimezone(ZoneInfo(self.zone)):%Y-%m-%d}"
-
-    @property
-    def season(self) -> bool:
-        """Whether there is history enough to tell a season from a trend."""
-        return self.history_days >= SEASON_FROM_DAYS
-
-    @property
-    def swing(self) -> float:
-        """By how much faster repeat orders will come in the coming horizon than in the last, in logs; 0 where not known."""
-        return self.ahead if self.season else 0.0
-
-    def before(self, moment: datetime) -> tuple[Snapshot, ...]:
-        """The snapshots whose label windows were over at ``moment``: what could have been learned from then."""
-        horizon = timedelta(days=self.horizon_days)
-        return tuple(snapshot for snapshot in self.snapshots if snapshot.cutoff + horizon <= moment)
-
-    def as_of(self, moment: datetime) -> "TrainingSet | None":
-        """This training set as it would have been at an earlier moment; None where nothing could be learned."""
-        known = self.before(moment)
-        days = self.history_days - (self.cutoff - moment) / timedelta(days=1)
-        here = next((one for one in self.snapshots if one.cutoff == moment), None)
-        ahead = 0.0 if here is None or here.frame.empty else float(here.frame.season_ahead.iloc[0])
-        return (
-            replace(self, cutoff=moment, history_days=days, snapshots=known, ahead=ahead)
-            if known
-            else None
-        )
-
-    def teaching(self, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
-        """Snapshots without the rows that are doubted; whoever is judged is never left out."""
-        return [
-            one.rows(~self.doubted[one.cutoff]) if one.cutoff in self.doubted else one
-            for one in snapshots
-        ]
-
-    def stacked(self, columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """(n, k) features and (n,) labels of all snapshots."""
-        return stacked(self.teaching(self.snapshots), columns)
-
-
-def stacked(snapshots: Sequence[Snapshot], columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """(n, k) features and (n,) labels of snapshots one after another, thinned out evenly above `MOST_ROWS`.
-
-    Their label windows are over, so how the shop's trade went in them is known: the season is learned from that, while
-    whoever predicts has only the year before.
-    """
-    step = _every(snapshots)
-    return (
-        np.concatenate(
-            [snapshot.matrix(columns, as_it_was=True)[::step] for snapshot in snapshots]
-        ),
-        np.concatenate([snapshot.labels[::step] for snapshot in snapshots]),
-    )
-
-
-def waited(snapshots: Sequence[Snapshot]) -> np.ndarray | None:
-    """(n,) how long until each customer of `stacked` came back, in horizons, as far as it was followed; None where it was not noted."""
-    known = [snapshot.waited for snapshot in snapshots if snapshot.waited is not None]
-    if len(known) < len(snapshots):
-        return None
-    step = _every(snapshots)
-    return np.concatenate([one[::step] for one in known])
-
-
-def followed(snapshots: Sequence[Snapshot], horizon_days: int) -> np.ndarray:
-    """(n,) for how many horizons, 1 or 2, it is known when each customer of `stacked` came back.
-
-    Two where they were over together with the newest label window: an origin in the past sees no more than was known then.
-    """
-    over = max(snapshot.cutoff for snapshot in snapshots) - timedelta(days=horizon_days)
-    known = [2.0 if one.followed >= 2 and one.cutoff <= over else 1.0 for one in snapshots]
-    step = _every(snapshots)
-    return np.concatenate(
-        [
-            np.full(len(one.frame), number)[::step]
-            for one, number in zip(snapshots, known, strict=True)
-        ]
-    )
-
-
-def _every(snapshots: Sequence[Snapshot]) -> int:
-    """Which rows are kept, so that they are not more than `MOST_ROWS`."""
-    return -(-sum(len(snapshot.frame) for snapshot in snapshots) // MOST_ROWS) or 1
-
-
-def history(
-    lake: Any,
-    *,
-    cutoff: datetime,
-    horizon_days: int,
-    active_within_days: int | None,
-    progress: Progress = silent,
-) -> TrainingSet:
-    """Rolling-origin snapshots whose label windows end at or before ``cutoff``; the newest is at ``cutoff − H``.
-
-    Raises
-    ------
-    BadInput
-        A horizon longer than the history carries.
-    TooLittleData
-        No events, or no customers.
-    """
-    coverage.learnable(lake, cutoff, horizon_days)
-    first = lake.table("events", before=cutoff).occurred_at.min().execute()
-    if first is None or first != first:  # they had happened, but were heard of later
-        raise TooLittleData(
-            gettext(
-                "No events were known before {local:%Y-%m-%d}; import some or choose a later "
-                "cutoff."
-            ).format(local=lake.local(cutoff))
-        )
-    days = (cutoff - first.to_pydatetime().replace(tzinfo=UTC)) / timedelta(days=1)
-    moments = origins(cutoff, days, horizon_days)
-    taken = []
-    for number, moment in enumerate(moments):
-        inner = part(progress, number, len(moments))
-        inner(0, 1, f"Features as of {lake.local(moment):%d %b %Y}")
-        taken.append(
-            take(
-                lake,
-                moment,
-                horizon_days=horizon_days,
-                active_within_days=active_within_days,
-                seasonal=days >= SEASON_FROM_DAYS,
-                until=cutoff,
-            )
-        )
-    taken = [snapshot for snapshot in taken if len(snapshot.frame)]
-    if not taken:
-        raise TooLittleData(_nobody(lake.local(cutoff), active_within_days))
-    names = (
-        *NAMES,
-        *(one.name for one in DERIVED if days >= SEASON_FROM_DAYS or one.name not in SEASON),
-    )
-    ahead = seasons.swing(_trade(lake, cutoff, 0), horizon_days, taken[0].purchases)
-    return TrainingSet(
-        cutoff,
-        horizon_days,
-        active_within_days,
-        days,
-        tuple(taken),
-        _telling(taken, names),
-        ahead,
-        zone=lake.zone,
-    )
-
-
-def _telling(taken: Sequence[Snapshot], names: Sequence[str]) -> tuple[str, ...]:
-    """The columns that differ between customers or moments: a shop without e-mails learns nothing from e-mails."""
-    low = pd.concat([snapshot.frame[list(names)].astype(float).min() for snapshot in taken], axis=1)
-    high = pd.concat(
-        [snapshot.frame[list(names)].astype(float).max() for snapshot in taken], axis=1
-    )
-    some = pd.concat([snapshot.frame[list(names)].isna().any() for snapshot in taken], axis=1).any(
-        axis=1
-    )
-    empty = low.isna().all(axis=1)
-    telling = (low.min(axis=1) < high.max(axis=1)) | (some & ~empty)
-    return tuple(name for name in names if telling[name] or name in ("bg_no_purchase", *AS_IT_WAS))
-
-
-def origins(cutoff: datetime, history_days: float, horizon_days: int) -> list[datetime]:
-    """Moments of the snapshots, newest first: half a horizon apart, or evenly over the whole history from 13 months.
-
-    Raises
-    ------
-    BadInput
-        Where not even one horizon of history stands before one horizon of label.
-    """
-    if history_days < 2 * horizon_days:
-        longest = int(history_days // 2)
-        shorter = f"take a horizon of at most {longest} days or a later cutoff"
-        raise BadInput(
-            gettext(
-                "A horizon of {horizon_days} days needs {horizon_days_2} days of history "
-                "before the cutoff, and there are {value}; {value_2}."
-            ).format(
-                horizon_days=horizon_days,
-                horizon_days_2=2 * horizon_days,
-                value=int(history_days),
-                value_2=shorter if longest >= SHORTEST else "import a longer history",
-            )
-        )
-    room = history_days - horizon_days - min(horizon_days, LEAST_HISTORY)
-    seasonal = history_days >= SEASON_FROM_DAYS
-    most = MOST_FIT_SEASONAL if seasonal else MOST_FIT
-    step = max(1, round(max(room / most, 7) if seasonal else min(horizon_days / 2, MOST_STEP)))
-    return [
-        cutoff - timedelta(days=horizon_days + step * number)
-        for number in range(min(most, int(room // step) + 1))
-    ]
-
-
-def _nobody(cutoff: datetime, active_within_days: int | None) -> str:
-    within = "ever" if active_within_days is None else f"in the {active_within_days} days"
-    return f"Nobody ordered {within} before {cutoff:%Y-%m-%d}; choose a later cutoff or a longer --active-within."

@@ -1,7 +1,9 @@
-"""What else is asked of a customer than churn: will they order within 7, 30, 90 days, and when is the next order due?
+"""Predict purchase intent and the next order date.
 
-Learned at each retrain from the snapshots that churn is learned from, and kept inside the model's artefact; the rules
-rung, which has learned nothing, goes by the purchase model's closed form.
+Intent is P(order within 7, 30 and 90 days).
+
+The model of purchase intent is fitted at each retrain on the same snapshots and stored in the
+churn model's artefact. Without a model, the closed form of the purchase model is used.
 """
 
 from dataclasses import dataclass
@@ -11,22 +13,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retention.churn.model_features import purchase_history
-from retention.churn.snapshots import Snapshot, TrainingSet, waits
-from retention.value import intent
+from retention.churn.snapshots import Snapshot, days_to_next_purchase
+from retention.churn.training_set import TrainingSet
+from retention.text import gettext
+from retention.value import purchase_intent
 
 if TYPE_CHECKING:
     from retention.churn.model import TrainedChurn
 
-HELD = "intent"  # its name among a model's parameters
-LEAST_DAYS = intent.HORIZONS[-1]  # of history: nobody has been seen for longer than the shop is old
-EARLY, MIDDLE, LATE = 0.1, 0.5, 0.9  # of those who order within 90 days, by when
+PARAMETER = "intent"  # key in the parameters of a model
+MIN_HISTORY_DAYS = purchase_intent.HORIZONS[-1]
+EARLY, MIDDLE, LATE = 0.1, 0.5, 0.9  # quantiles of the next order within 90 days
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """For (n,) customers: P(order) within each horizon, and when the next order falls if it comes within 90 days: by
-    ``early`` with a tenth of the chance, by ``middle`` with half, by ``late`` with nine tenths (days). ``note`` says
-    instead why there are none.
+    """Order targets of n customers.
+
+    Parameters
+    ----------
+    within : dict
+        Days → (n,) P(order within them).
+    early, middle, late : numpy.ndarray
+        (n,) days: 10 %, 50 % and 90 % quantiles of the next order, given that it comes within 90
+        days.
+    note : str
+        Reason for missing targets.
     """
 
     within: dict[int, np.ndarray]
@@ -36,7 +48,14 @@ class Targets:
     note: str = ""
 
     def of(self, place: int, as_of: datetime) -> dict[str, Any]:
-        """One customer's, for a job's result."""
+        """Return one customer's targets for job results.
+
+        Parameters
+        ----------
+        place : int
+            Index of the customer.
+        as_of : datetime
+        """
         if self.note:
             return dict.fromkeys(("intent", "next_order_at", "next_order_between"), None) | {
                 "intent_note": self.note
@@ -53,67 +72,95 @@ class Targets:
         }
 
 
-def learn(lake: Any, training: TrainingSet, columns: tuple[str, ...]) -> dict[str, Any]:
-    """A model of intent, as JSON, from snapshots already taken; nothing at or after their cutoff is seen."""
-    past = []
+def fit_intent(lake: Any, training: TrainingSet, columns: tuple[str, ...]) -> dict[str, Any]:
+    """Fit the model of purchase intent and return it as JSON.
+
+    Parameters
+    ----------
+    lake : Lake
+    training : TrainingSet
+        Events at or after its cutoff are not used.
+    columns : tuple of str
+    """
+    samples = []
     for snapshot in training.snapshots:
-        wait = waits(lake, snapshot.frame.customer_id, snapshot.cutoff, training.cutoff)
-        followed = (training.cutoff - snapshot.cutoff) / timedelta(days=1)
-        past.append(intent.Past(snapshot.matrix(columns), _closed(snapshot), wait, followed))
-    return intent.fit(columns, past).as_dict()
+        wait = days_to_next_purchase(
+            lake, snapshot.frame.customer_id, snapshot.cutoff, training.cutoff
+        )
+        observed_days = (training.cutoff - snapshot.cutoff) / timedelta(days=1)
+        samples.append(
+            purchase_intent.IntentSample(
+                snapshot.matrix(columns), _closed_form_hazards(snapshot), wait, observed_days
+            )
+        )
+    return purchase_intent.fit(columns, samples).as_dict()
 
 
-def targets(trained: "TrainedChurn | None", snapshot: Snapshot, *, history_days: float) -> Targets:
-    """Intent of the customers of a snapshot: the shape in time is the hazards', the level that of the churn model.
+def predict_targets(
+    trained: "TrainedChurn | None", snapshot: Snapshot, *, history_days: float
+) -> Targets:
+    """Predict the order targets of a snapshot.
 
-    Of its horizon the churn model knows more than the hazards do, so each customer's are raised or lowered until they agree
-    with it: nobody is likelier to order within 28 days than within 30. Whoever has been silent for longer than those both
-    learned from is told the closed form's, which is fitted on everybody: what was learned of the others says too much of them.
+    The hazards give the shape over time. The churn model knows more about its own horizon, so each
+    customer's hazards are adjusted to its probability. An order within 28 days is then never more
+    likely than one within 30. Customers who have been silent for longer than the training data get
+    the closed form, which is fitted on all buyers.
 
     Parameters
     ----------
     trained : TrainedChurn or None
-        The churn model that carries a model of intent; without one the closed form speaks.
+        Contains the model of intent. None: use the closed form.
+    snapshot : Snapshot
     history_days : float
-        How long the shop's history is; below 90 days nothing is said.
+        Length of the shop's history; below 90 days there are no targets.
     """
-    if history_days < LEAST_DAYS:
-        text = f"Purchase intent needs {LEAST_DAYS} days of history, and there are {int(history_days)}."
-        return Targets({}, np.empty(0), np.empty(0), np.empty(0), text)
-    hazards = closed = _closed(snapshot)
-    held = trained.parameters.get(HELD) if trained else None
-    if held:
-        model = intent.Intent.from_dict(held)
-        hazards = model.hazards(snapshot.matrix(model.columns), closed)
+    if history_days < MIN_HISTORY_DAYS:
+        note = gettext(
+            "Purchase intent needs {needed} days of history, and there are {available}."
+        ).format(needed=MIN_HISTORY_DAYS, available=int(history_days))
+        return Targets({}, np.empty(0), np.empty(0), np.empty(0), note)
+    hazards = closed_form = _closed_form_hazards(snapshot)
+    stored = trained.parameters.get(PARAMETER) if trained else None
+    if stored:
+        model = purchase_intent.Intent.from_dict(stored)
+        hazards = model.hazards(snapshot.matrix(model.columns), closed_form)
     if trained:
-        known = (snapshot.frame.recency_days <= (trained.active_within_days or np.inf)).to_numpy()
-        level = intent.anchored(
-            hazards, _silence(snapshot, hazards, trained), trained.predict(snapshot)
+        is_known = (
+            snapshot.frame.recency_days <= (trained.active_within_days or np.inf)
+        ).to_numpy()
+        anchored = purchase_intent.anchor(
+            hazards, _log_silence(snapshot, hazards, trained), trained.predict(snapshot)
         )
-        hazards = np.where(known[:, None], level, closed)
+        hazards = np.where(is_known[:, None], anchored, closed_form)
     return Targets(
-        {days: intent.within(hazards, days) for days in intent.HORIZONS},
-        intent.by_when(hazards, EARLY),
-        intent.by_when(hazards, MIDDLE),
-        intent.by_when(hazards, LATE),
+        {
+            days: purchase_intent.order_probability(hazards, days)
+            for days in purchase_intent.HORIZONS
+        },
+        purchase_intent.order_quantile(hazards, EARLY),
+        purchase_intent.order_quantile(hazards, MIDDLE),
+        purchase_intent.order_quantile(hazards, LATE),
     )
 
 
-def _silence(snapshot: Snapshot, hazards: np.ndarray, trained: "TrainedChurn") -> np.ndarray:
-    """Logarithm of P(no order within the model's horizon) by the hazards, (n,); beyond their last day as the closed form goes on."""
+def _log_silence(snapshot: Snapshot, hazards: np.ndarray, trained: "TrainedChurn") -> np.ndarray:
+    """Return log P(no order within the horizon), (n,).
+
+    Beyond the last day of the hazards, the closed form extends them.
+    """
     days = float(trained.horizon_days)
-    silent = intent.log_silence(hazards, min(days, LEAST_DAYS))
-    if days > LEAST_DAYS:
+    silent = purchase_intent.log_silence(hazards, min(days, MIN_HISTORY_DAYS))
+    if days > MIN_HISTORY_DAYS:
         history = purchase_history(snapshot.frame)
         later, sooner = (
-            snapshot.purchases.no_purchase(*history, end) for end in (days, LEAST_DAYS)
+            snapshot.purchases.no_purchase(*history, end) for end in (days, MIN_HISTORY_DAYS)
         )
         silent += np.log(np.maximum(later, 1e-300) / np.maximum(sooner, 1e-300))
     return silent
 
 
-def _closed(snapshot: Snapshot) -> np.ndarray:
+def _closed_form_hazards(snapshot: Snapshot) -> np.ndarray:
     x, t_x, age = purchase_history(snapshot.frame)
-    return intent.closed_form(
-        [snapshot.purchases.no_purchase(x, t_x, age, end) for end in intent.EDGES[1:]]
+    return purchase_intent.closed_form_hazards(
+        [snapshot.purchases.no_purchase(x, t_x, age, end) for end in purchase_intent.EDGES[1:]]
     )

@@ -1,8 +1,14 @@
-"""Settings of the estimators, by a seeded search on the rolling origins, within a budget of time or of fits.
+"""Tune estimator settings by a seeded search on rolling origins.
 
-Successive halving (Jamieson, Talwalkar 2016, Non-stochastic Best Arm Identification, AISTATS): many random settings are
-judged on the newest origin, the better half of them on the next one too, and so on. The estimator's own settings take part
-and stay, unless others were better beyond doubt: the 95 % interval of the paired difference in log-loss, by customer.
+Successive halving: random settings are evaluated on the newest origin, the better half of them on
+the next one, and so on, within a budget of time or fits. The default settings take part. Others
+replace them only if they are significantly better: by the 95 % interval of the paired difference
+in log-loss, by customer.
+
+References
+----------
+Jamieson, Talwalkar (2016), Non-stochastic Best Arm Identification and Hyperparameter Optimization,
+AISTATS.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,65 +19,80 @@ from typing import Any
 import numpy as np
 
 from retention.churn import estimators, rolling
-from retention.churn.snapshots import Snapshot, TrainingSet
-from retention.churn.uncertainty import Interval, log_loss_of, paired
+from retention.churn.snapshots import Snapshot
+from retention.churn.training_set import TrainingSet
+from retention.churn.uncertainty import Interval, log_losses, paired_interval
 from retention.progress import Progress, part, silent
+from retention.text import gettext
 
-MOST_TRIED = 64  # settings of one estimator
+MAX_TRIALS = 64  # per estimator
 Draw = Callable[[np.random.Generator], dict[str, Any]]
 
 
-def _between(low: float, high: float, draw: np.random.Generator) -> float:
-    """Evenly in logarithms, to three digits."""
+def _log_uniform(low: float, high: float, draw: np.random.Generator) -> float:
+    """Draw log-uniformly, rounded to three digits."""
     return float(f"{np.exp(draw.uniform(np.log(low), np.log(high))):.3g}")
 
 
-def _of_products(draw: np.random.Generator) -> dict[str, Any]:
-    return {"C": _between(3e-4, 0.03, draw), "gamma": _between(1e-3, 0.03, draw)}
+def _quadratic_settings(draw: np.random.Generator) -> dict[str, Any]:
+    return {"C": _log_uniform(3e-4, 0.03, draw), "gamma": _log_uniform(1e-3, 0.03, draw)}
 
 
 SPACE: Mapping[str, Draw] = {
-    "logistic": lambda draw: {"C": _between(1e-3, 1, draw)},
-    estimators.PRODUCTS: _of_products,
-    estimators.HORIZONS: _of_products,
-    "svm": lambda draw: {"C": _between(1e-4, 0.1, draw)},
+    "logistic": lambda draw: {"C": _log_uniform(1e-3, 1, draw)},
+    estimators.PRODUCTS: _quadratic_settings,
+    estimators.HORIZONS: _quadratic_settings,
+    "svm": lambda draw: {"C": _log_uniform(1e-4, 0.1, draw)},
     "neural": lambda draw: {
-        "alpha": _between(0.1, 10, draw),
-        "learning_rate_init": _between(5e-4, 5e-3, draw),
+        "alpha": _log_uniform(0.1, 10, draw),
+        "learning_rate_init": _log_uniform(5e-4, 5e-3, draw),
     },
     "tree": lambda draw: {
         "max_depth": int(draw.integers(3, 10)),
-        "min_samples_leaf": round(_between(20, 300, draw)),
+        "min_samples_leaf": round(_log_uniform(20, 300, draw)),
     },
     "forest": lambda draw: {
-        "min_samples_leaf": round(_between(4, 60, draw)),
-        "max_features": _between(0.08, 0.5, draw),
+        "min_samples_leaf": round(_log_uniform(4, 60, draw)),
+        "max_features": _log_uniform(0.08, 0.5, draw),
     },
     "extra_trees": lambda draw: {
-        "min_samples_leaf": round(_between(4, 60, draw)),
-        "max_features": _between(0.1, 0.7, draw),
+        "min_samples_leaf": round(_log_uniform(4, 60, draw)),
+        "max_features": _log_uniform(0.1, 0.7, draw),
     },
     "boosting": lambda draw: {
-        "learning_rate": _between(0.015, 0.1, draw),
-        "max_leaf_nodes": round(_between(4, 32, draw)),
-        "l2_regularization": _between(0.5, 50, draw),
-        "min_samples_leaf": round(_between(15, 250, draw)),
-        "max_features": _between(0.1, 1, draw),
+        "learning_rate": _log_uniform(0.015, 0.1, draw),
+        "max_leaf_nodes": round(_log_uniform(4, 32, draw)),
+        "l2_regularization": _log_uniform(0.5, 50, draw),
+        "min_samples_leaf": round(_log_uniform(15, 250, draw)),
+        "max_features": _log_uniform(0.1, 1, draw),
     },
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How long to search: seconds by the clock, or fits; by fits the same data and seed give the same settings."""
+    """Limit of the search in seconds or fits.
+
+    A limit in fits makes results reproducible.
+    """
 
     seconds: float | None = None
     fits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
-    """What one estimator's search found: its settings (empty: its own stay) and how much better they were."""
+class TuningResult:
+    """Result of one estimator's search.
+
+    Parameters
+    ----------
+    estimator : str
+    settings : dict
+        Empty: keep the defaults.
+    tried, fits : int
+    difference : Interval or None
+        Log-loss of the best settings minus that of the defaults.
+    """
 
     estimator: str
     settings: dict[str, Any]
@@ -80,8 +101,8 @@ class Tuned:
     difference: Interval | None
 
     def as_dict(self) -> dict[str, Any]:
-        """For the registry."""
-        gain = (
+        """Return the result for the registry."""
+        interval = (
             None
             if self.difference is None
             else [
@@ -93,20 +114,20 @@ class Tuned:
             "settings": self.settings,
             "tried": self.tried,
             "fits": self.fits,
-            "log_loss_difference": gain,
+            "log_loss_difference": interval,
         }
 
 
 @dataclass(slots=True)
 class _Trial:
-    """Settings and each customer's log-loss at the origins they have been judged on, newest first."""
+    """Settings and the customers' log-losses per origin, newest first."""
 
     settings: dict[str, Any]
     losses: list[np.ndarray] = field(default_factory=list)
 
     @property
     def loss(self) -> float:
-        return float(np.mean([one.mean() for one in self.losses]))
+        return float(np.mean([origin_losses.mean() for origin_losses in self.losses]))
 
 
 def tune(
@@ -116,13 +137,23 @@ def tune(
     *,
     seed: int = 0,
     progress: Progress = silent,
-) -> list[Tuned]:
-    """Search the settings of every member that has a `SPACE`; the budget is shared evenly.
+) -> list[TuningResult]:
+    """Search the settings of all members with a `SPACE`.
+
+    The budget is shared evenly.
+
+    Parameters
+    ----------
+    training : TrainingSet
+    members : sequence of str
+    budget : Budget
+    seed : int
+    progress : Progress
 
     Returns
     -------
-    list of Tuned
-        One a member searched; empty where there is no origin to judge on.
+    list of TuningResult
+        One per searched member. Empty without an origin to evaluate on.
     """
     origins = rolling.origins(training)
     names = [name for name in members if name in SPACE]
@@ -145,58 +176,66 @@ def _search(
     budget: Budget,
     seed: int,
     progress: Progress,
-) -> Tuned:
+) -> TuningResult:
     started, fits = monotonic(), 0
-    own = _Trial({})
+    default = _Trial({})
 
     def judge(trial: _Trial, origin: Snapshot) -> None:
         nonlocal fits
         trial.losses.append(_losses(training, origin, name, trial.settings, seed))
         fits += 1
 
-    judge(own, origins[0])
+    judge(default, origins[0])
     rounds = sum(0.5**number for number in range(len(origins)))
-    planned = _planned(budget, monotonic() - started, rounds)
+    trials = _affordable_trials(budget, monotonic() - started, rounds)
     draw = np.random.default_rng([seed, *name.encode()])
-    running = [own, *(_Trial(SPACE[name](draw)) for _ in range(planned))]
-    total = round(len(running) * rounds)
+    remaining = [default, *(_Trial(SPACE[name](draw)) for _ in range(trials))]
+    total = round(len(remaining) * rounds)
     for number, origin in enumerate(origins):
-        for trial in running:
-            if len(trial.losses) <= number and not _spent(budget, monotonic() - started, fits):
-                progress(fits, max(total, fits + 1), f"Searching settings: {name}")
+        for trial in remaining:
+            if len(trial.losses) <= number and not _is_spent(budget, monotonic() - started, fits):
+                progress(
+                    fits,
+                    max(total, fits + 1),
+                    gettext("Searching settings: {name}").format(name=name),
+                )
                 judge(trial, origin)
-        judged = [trial for trial in running if len(trial.losses) > number]
-        if own not in judged:
+        evaluated = [trial for trial in remaining if len(trial.losses) > number]
+        if default not in evaluated:
             break
-        best = sorted(judged, key=lambda one: one.loss)[: max(len(judged) // 2, 2)]
-        running = [own, *(trial for trial in best if trial is not own)]
-    depth = len(own.losses)
-    finalists = [trial for trial in running if len(trial.losses) == depth]
-    return _chosen(origins, name, own, min(finalists, key=lambda one: one.loss), planned, fits)
+        best = sorted(evaluated, key=lambda trial: trial.loss)[: max(len(evaluated) // 2, 2)]
+        remaining = [default, *(trial for trial in best if trial is not default)]
+    depth = len(default.losses)
+    finalists = [trial for trial in remaining if len(trial.losses) == depth]
+    return _result(
+        origins, name, default, min(finalists, key=lambda trial: trial.loss), trials, fits
+    )
 
 
-def _chosen(
-    origins: Sequence[Snapshot], name: str, own: _Trial, best: _Trial, tried: int, fits: int
-) -> Tuned:
-    if best is own:
-        return Tuned(name, {}, tried, fits, None)
-    difference = np.concatenate(best.losses) - np.concatenate(own.losses)
-    customers = np.concatenate([one.frame.customer_id for one in origins[: len(own.losses)]])
-    found = paired(difference, customers)
-    return Tuned(name, best.settings if found.high < 0 else {}, tried, fits, found)
+def _result(
+    origins: Sequence[Snapshot], name: str, default: _Trial, best: _Trial, trials: int, fits: int
+) -> TuningResult:
+    if best is default:
+        return TuningResult(name, {}, trials, fits, None)
+    difference = np.concatenate(best.losses) - np.concatenate(default.losses)
+    customers = np.concatenate(
+        [origin.frame.customer_id for origin in origins[: len(default.losses)]]
+    )
+    interval = paired_interval(difference, customers)
+    return TuningResult(name, best.settings if interval.high < 0 else {}, trials, fits, interval)
 
 
-def _planned(budget: Budget, one_fit: float, rounds: float) -> int:
-    """How many settings fit into the budget beside the estimator's own."""
-    affordable = float(MOST_TRIED)
+def _affordable_trials(budget: Budget, seconds_per_fit: float, rounds: float) -> int:
+    """Return the number of settings within the budget, besides the defaults."""
+    affordable = float(MAX_TRIALS)
     if budget.fits is not None:
         affordable = min(affordable, budget.fits / rounds - 1)
     if budget.seconds is not None:
-        affordable = min(affordable, budget.seconds / max(one_fit, 1e-3) / rounds - 1)
+        affordable = min(affordable, budget.seconds / max(seconds_per_fit, 1e-3) / rounds - 1)
     return max(int(affordable), 0)
 
 
-def _spent(budget: Budget, seconds: float, fits: int) -> bool:
+def _is_spent(budget: Budget, seconds: float, fits: int) -> bool:
     return (budget.seconds is not None and seconds >= budget.seconds) or (
         budget.fits is not None and fits >= budget.fits
     )
@@ -205,8 +244,10 @@ def _spent(budget: Budget, seconds: float, fits: int) -> bool:
 def _losses(
     training: TrainingSet, origin: Snapshot, name: str, settings: Mapping[str, Any], seed: int
 ) -> np.ndarray:
-    """Each customer's log-loss at an origin by a fit on what was over before it, (n,)."""
-    taught = training.teaching(training.before(origin.cutoff))
-    member = rolling.taught_by(training, taught, name, seed=seed, settings=settings)
-    said = estimators.churn(member, origin.matrix(training.columns, as_it_was=True))
-    return log_loss_of(origin.labels, np.clip(said, 5e-4, 1 - 5e-4))
+    """Return each customer's log-loss at an origin, (n,)."""
+    train = training.without_doubted(training.before(origin.cutoff))
+    member = rolling.fit_on(training, train, name, seed=seed, settings=settings)
+    probabilities = estimators.churn_probability(
+        member, origin.matrix(training.columns, observed_season=True)
+    )
+    return log_losses(origin.labels, np.clip(probabilities, 5e-4, 1 - 5e-4))

@@ -1,4 +1,7 @@
-"""How sure a figure is: bootstrap intervals that draw customers, with everything known of them, not rows."""
+"""Bootstrap intervals by customer.
+
+Draws contain all rows of a customer, because these are not independent.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,10 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 _DRAWS, _BLOCKS = 1000, 4000
-_METRIC_DRAWS, _METRIC_ROWS = (
-    (100, 500),
-    1_500_000,
-)  # fewer resamples of many rows: their intervals are narrow anyway
+_METRIC_DRAWS = 100, 500
+_METRIC_ROWS = 1_500_000  # draws × rows; large data needs fewer draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +25,31 @@ class Interval:
         return f"{self.mean:+.4f} (95 % {self.low:+.4f} to {self.high:+.4f})"
 
 
-def log_loss_of(churned: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """Each customer's log-loss, (n,)."""
+def log_losses(churned: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """Return each customer's log-loss, (n,).
+
+    Parameters
+    ----------
+    churned, probability : numpy.ndarray
+        (n,) labels and probabilities.
+    """
     p = np.clip(probability, 1e-15, 1 - 1e-15)
     return -(churned * np.log(p) + (1 - churned) * np.log1p(-p))
 
 
-def paired(difference: np.ndarray, customers: np.ndarray, seed: int = 0) -> Interval:
-    """Mean of (n,) differences and its interval, drawing customers (n,), with all their rows, with replacement.
+def paired_interval(difference: np.ndarray, customers: np.ndarray, seed: int = 0) -> Interval:
+    """Return the mean of paired differences and its interval.
 
-    Beyond a few thousand customers whole blocks of them are drawn: as wide an interval, in bounded time.
+    Customers are drawn with replacement, in blocks beyond a few thousand. The interval has the
+    same width then, in bounded time.
+
+    Parameters
+    ----------
+    difference : numpy.ndarray
+        (n,) differences.
+    customers : numpy.ndarray
+        (n,) ids.
+    seed : int
     """
     _, block = np.unique(np.asarray(customers, dtype=str), return_inverse=True)
     block = block % _BLOCKS
@@ -48,58 +64,68 @@ def paired(difference: np.ndarray, customers: np.ndarray, seed: int = 0) -> Inte
     return Interval(float(difference.mean()), float(low), float(high))
 
 
-def intervals(
+def metric_intervals(
     measure: Callable[[np.ndarray, np.ndarray], dict[str, float]],
     origins: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
     *,
     seed: int = 0,
 ) -> dict[str, list[float]]:
-    """95 % intervals of metrics, by customer (Efron 1979; the cluster bootstrap over several origins).
+    """Return 95 % intervals of metrics.
 
-    They are percentiles of the draws less what the draws exceed the figure by on average: a measure of unevenness, like
-    the ECE, is larger on every draw than it is of the customers themselves, so that its percentiles lay above it.
+    A cluster bootstrap by customer. The percentiles are corrected for bias: measures of
+    unevenness, like the ECE, are larger on draws than on the customers themselves.
 
     Parameters
     ----------
     measure : callable
         Labels (n,) and probabilities (n,) → metrics by name.
     origins : sequence of (customers, churned, probability)
-        Each (n,), one triple a moment; a metric of several is their mean. A customer drawn is drawn at all of them.
+        (n,) each, one triple per moment. A metric is the mean over moments; a drawn customer is
+        drawn at all of them.
+    seed : int
 
     Returns
     -------
     dict
         Metric → [low, high].
+
+    References
+    ----------
+    Efron (1979), Bootstrap Methods: Another Look at the Jackknife.
     """
     names, codes = np.unique(
-        np.concatenate([one[0] for one in origins]).astype(str), return_inverse=True
+        np.concatenate([origin[0] for origin in origins]).astype(str), return_inverse=True
     )
-    rows = np.split(codes, np.cumsum([len(one[0]) for one in origins])[:-1])
+    rows = np.split(codes, np.cumsum([len(origin[0]) for origin in origins])[:-1])
     draws = int(np.clip(_METRIC_ROWS // len(codes), *_METRIC_DRAWS))
     random = np.random.default_rng(seed)
-    found: list[dict[str, float]] = []
-    while len(found) < draws:
+    resamples: list[dict[str, float]] = []
+    while len(resamples) < draws:
         times = np.bincount(random.integers(0, len(names), len(names)), minlength=len(names))
         drawn = [np.repeat(np.arange(len(codes)), times[codes]) for codes in rows]
-        labels = [one[1][keep] for one, keep in zip(origins, drawn, strict=True)]
+        labels = [origin[1][rows_drawn] for origin, rows_drawn in zip(origins, drawn, strict=True)]
         if any(not 0 < y.sum() < len(y) for y in labels):
-            draws -= 1  # one class only: nothing can be measured on such a draw
+            draws -= 1  # a draw with one class has no metrics
             continue
-        told = [
-            measure(y, one[2][keep]) for y, one, keep in zip(labels, origins, drawn, strict=True)
+        by_origin = [
+            measure(y, origin[2][rows_drawn])
+            for y, origin, rows_drawn in zip(labels, origins, drawn, strict=True)
         ]
-        found.append({name: float(np.mean([one[name] for one in told])) for name in told[0]})
-    if not found:
-        return {}
-    own = [measure(churned, said) for _, churned, said in origins]
-    return {
-        name: _around(
-            float(np.mean([one[name] for one in own])), np.array([one[name] for one in found])
+        resamples.append(
+            {name: float(np.mean([origin[name] for origin in by_origin])) for name in by_origin[0]}
         )
-        for name in found[0]
+    if not resamples:
+        return {}
+    estimates = [measure(churned, probabilities) for _, churned, probabilities in origins]
+    return {
+        name: _bias_corrected(
+            float(np.mean([origin[name] for origin in estimates])),
+            np.array([origin[name] for origin in resamples]),
+        )
+        for name in resamples[0]
     }
 
 
-def _around(figure: float, drawn: np.ndarray) -> list[float]:
+def _bias_corrected(figure: float, drawn: np.ndarray) -> list[float]:
     low, high = np.quantile(drawn, [0.025, 0.975]) - (drawn.mean() - figure)
     return [float(max(low, 0.0)), float(min(high, max(drawn.max(), figure)))]

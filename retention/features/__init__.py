@@ -1,4 +1,7 @@
-"""Point-in-time customer features, written once as Ibis expressions; nothing at or after the cutoff is seen."""
+"""Point-in-time customer features as Ibis expressions.
+
+Events at or after the cutoff are never used.
+"""
 
 from retention.features.build import build, expression
 from retention.features.catalogue import FEATURES, GROUPS, NAMES, Feature

@@ -1,4 +1,4 @@
-"""What was bought lately: items, their kinds and brands, and which favourites are due again."""
+"""Features from recent items, categories and brands."""
 
 from typing import TYPE_CHECKING
 
@@ -7,12 +7,19 @@ from retention.features.visits import DAY, seconds
 if TYPE_CHECKING:
     import ibis
 
-OWN = ("private", "private label", "own", "own brand", "own label", "store brand", "house brand")
-REGULAR = 3  # purchases that make an item a regular one, with a rhythm of its own
-
+OWN_BRANDS = (
+    "private",
+    "private label",
+    "own",
+    "own brand",
+    "own label",
+    "store brand",
+    "house brand",
+)
+REGULAR_PURCHASES = 3  # of an item, from which it has a usual interval
 
 ITEMS = frozenset({"items_4h", "repeat_share", "regular_items", "overdue_share"})
-KINDS = frozenset(
+CATEGORIES = frozenset(
     {
         "categories_4h",
         "category_entropy",
@@ -24,8 +31,14 @@ KINDS = frozenset(
 )
 
 
-def pairs(recent: "ibis.Table") -> "ibis.Table":
-    """One row a customer and item bought, of the events of the last 4H."""
+def customer_items(recent: "ibis.Table") -> "ibis.Table":
+    """Count purchases per customer and item.
+
+    Parameters
+    ----------
+    recent : ibis.Table
+        Events of the last 4H.
+    """
     bought = recent.filter((recent.event_type == "purchase") & recent.item_id.notnull())
     return bought.group_by("customer_id", "item_id").agg(
         bought=bought.count().cast("float64"),
@@ -34,12 +47,20 @@ def pairs(recent: "ibis.Table") -> "ibis.Table":
     )
 
 
-def items(p: "ibis.Table", now: int) -> "ibis.Table":
-    """One row a customer: how many different items, and which of them come back with a rhythm."""
+def item_features(p: "ibis.Table", now: int) -> "ibis.Table":
+    """Compute item counts and replenishment features.
+
+    Parameters
+    ----------
+    p : ibis.Table
+        As `customer_items` returns it.
+    now : int
+        Cutoff in seconds since 1970.
+    """
     import ibis
 
     first, last = seconds(p["first"]), seconds(p["last"])
-    often = (p.bought >= REGULAR) & (p["last"] > p["first"])
+    often = (p.bought >= REGULAR_PURCHASES) & (p["last"] > p["first"])
     overdue = ibis.ifelse(often, (now - last) * (p.bought - 1) > (last - first), False)
     c = p.group_by("customer_id").agg(
         items_4h=p.count().cast("float64"),
@@ -57,12 +78,29 @@ def items(p: "ibis.Table", now: int) -> "ibis.Table":
     )
 
 
-def kinds(p: "ibis.Table", catalogue: "ibis.Table", now: int, horizon_days: float) -> "ibis.Table":
-    """One row a customer: the categories; an item of no known category is one of its own.
+def category_features(
+    p: "ibis.Table", catalogue: "ibis.Table", now: int, horizon_days: float
+) -> "ibis.Table":
+    """Compute category features.
 
+    An item without a known category is its own category.
+
+    Parameters
+    ----------
+    p : ibis.Table
+        As `customer_items` returns it.
+    catalogue : ibis.Table
+        The shop's items.
+    now : int
+        Cutoff in seconds since 1970.
+    horizon_days : float
+        H.
+
+    Notes
+    -----
     Entropy is in nats: log(n) − Σ x·log(x) ÷ n.
     """
-    known = catalogue.select("item_id", "category", own=catalogue.brand.lower().isin(OWN))
+    known = catalogue.select("item_id", "category", own=catalogue.brand.lower().isin(OWN_BRANDS))
     p = p.left_join(known, "item_id")
     k = p.group_by("customer_id", kind=p.category.fill_null(p.item_id)).agg(
         lines=p.bought.sum(), last=p["last"].max(), own=p.bought.sum(where=p.own)
@@ -75,7 +113,7 @@ def kinds(p: "ibis.Table", catalogue: "ibis.Table", now: int, horizon_days: floa
         kept=(k.since <= horizon_days).cast("float64").sum(),
         surprise=(k.lines * k.lines.ln()).sum(),
         top=k.lines.max(),
-        top_since=k.since.argmax(k.lines - k.since / 1e6),  # of two alike the later
+        top_since=k.since.argmax(k.lines - k.since / 1e6),  # ties: the later one
     )
     return c.select(
         "customer_id",

@@ -1,4 +1,4 @@
-"""Features of every eligible customer at a cutoff: events folded to visits, visits to customers."""
+"""Compute features of eligible customers at a cutoff."""
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -6,21 +6,21 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from retention.features import basket, intent, orders
-from retention.features.catalogue import COUNTS, NAMES
+from retention.features import basket, engagement, orders
+from retention.features.catalogue import NAMES, ZERO_IF_MISSING
 from retention.features.visits import clock_changes, visits
 from retention.lake.schema import IBIS_TYPES, TABLES
 
 if TYPE_CHECKING:
     import ibis
 
-DIGITS = 9  # engines add floats up in any order; without the last bits the same data gives the same features
-TYPES = {
+DECIMALS = 9  # engines sum floats in any order; rounding makes features reproducible
+TABLE_TYPES = {
     name: {column.name: IBIS_TYPES[column.kind] for column in table.columns}
     for name, table in TABLES.items()
 }
-NOW = 6_021_023_141_592_653  # stands for the moment in what is compiled once
-PLACE = "place_of_"
+NOW_PLACEHOLDER = 6_021_023_141_592_653  # replaced by the cutoff in compiled SQL
+TABLE_PLACEHOLDER = "place_of_"
 
 
 def build(
@@ -31,29 +31,32 @@ def build(
     active_within_days: int | None = 56,
     names: Collection[str] = NAMES,
 ) -> "ibis.Table":
-    """One row for each customer who ordered before the cutoff (and within ``active_within_days`` of it).
+    """Compute point-in-time features at a cutoff.
+
+    One row per customer with an order before the cutoff (and within ``active_within_days`` of it).
+    Events are grouped to visits, visits to customers.
 
     Parameters
     ----------
     lake : Lake
-        Its tables events, items and treatments are read; its ``zone`` says what weekday and hour it is in the shop.
+        Source of events, items and treatments. Its ``zone`` gives local weekdays and hours.
     cutoff : datetime
-        Aware. Only what occurred, and was known, before it is seen.
+        Timezone-aware. Only events that occurred and were known before it are used.
     horizon_days : int
-        H, by which the windows scale: H/2, H, 2H, 4H.
+        H. The windows scale with it: H/2, H, 2H, 4H.
     active_within_days : int or None
-        None: everyone who ever ordered.
+        None: everyone with an order.
     names : collection of str
-        Only these features, in the catalogue's order; what they do not need is not read.
+        Features to compute. Tables that they do not need are not read.
 
     Returns
     -------
     ibis.Table
-        ``customer_id`` and those columns of `FEATURES`, as float64; a gap nobody has seen yet is missing.
-        Nothing is computed until it is executed.
+        ``customer_id`` and the selected columns of `FEATURES` in the catalogue's order, as
+        float64. Unknown values are missing. Nothing is computed until the table is executed.
     """
     since = cutoff - timedelta(days=4 * horizon_days)
-    spark = getattr(lake, "spark", None)  # what stands in for a lake has none
+    spark = getattr(lake, "spark", None)  # substitutes for a lake have none
     engine = spark or lake
     tables = {
         "events": lambda: engine.table("events", before=cutoff),
@@ -61,21 +64,23 @@ def build(
         "items": lambda: engine.table("items"),
         "treatments": lambda: engine.table("treatments", before=cutoff),
     }
-    wanted = tuple(name for name in NAMES if name in names)
-    shape = Shape(horizon_days, active_within_days, clock_changes(lake.zone, cutoff.year), wanted)
+    selected = tuple(name for name in NAMES if name in names)
+    spec = FeatureSpec(
+        horizon_days, active_within_days, clock_changes(lake.zone, cutoff.year), selected
+    )
     if spark:
         opened = {name: table() for name, table in tables.items()}
-        return expression(**opened, now=int(cutoff.timestamp()), shape=shape)
-    sql = _sql(shape).replace(str(NOW), str(int(cutoff.timestamp())))
+        return expression(**opened, now=int(cutoff.timestamp()), spec=spec)
+    sql = _compiled_sql(spec).replace(str(NOW_PLACEHOLDER), str(int(cutoff.timestamp())))
     for name, table in tables.items():
-        if (place := f'"{PLACE}{name}"') in sql:
+        if (place := f'"{TABLE_PLACEHOLDER}{name}"') in sql:
             sql = sql.replace(place, f'"{table().get_name()}"')
-    return lake.query(sql, {"customer_id": "string", **dict.fromkeys(wanted, "float64")})
+    return lake.query(sql, {"customer_id": "string", **dict.fromkeys(selected, "float64")})
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """What the expression depends on, but for the moment and the data."""
+class FeatureSpec:
+    """Parameters of the feature expression, without cutoff and data."""
 
     horizon_days: int
     active_within_days: int | None
@@ -84,12 +89,15 @@ class Shape:
 
 
 @lru_cache(maxsize=64)
-def _sql(shape: Shape) -> str:
-    """The expression in DuckDB's SQL, with places for the moment and the tables: to compile it takes longer than to run it."""
+def _compiled_sql(spec: FeatureSpec) -> str:
+    """Compile the expression to DuckDB's SQL.
+
+    It has placeholders for cutoff and tables. Compiling takes longer than running the query.
+    """
     import ibis
 
     places = {
-        name: ibis.table(TYPES[table], name=f"{PLACE}{name}")
+        name: ibis.table(TABLE_TYPES[table], name=f"{TABLE_PLACEHOLDER}{name}")
         for name, table in {
             "events": "events",
             "recent": "events",
@@ -97,7 +105,7 @@ def _sql(shape: Shape) -> str:
             "treatments": "treatments",
         }.items()
     }
-    return str(ibis.to_sql(expression(**places, now=NOW, shape=shape), dialect="duckdb"))
+    return str(ibis.to_sql(expression(**places, now=NOW_PLACEHOLDER, spec=spec), dialect="duckdb"))
 
 
 def expression(
@@ -107,69 +115,84 @@ def expression(
     treatments: "ibis.Table",
     *,
     now: int,
-    shape: Shape,
+    spec: FeatureSpec,
 ) -> "ibis.Table":
-    """The features of `build` from the canonical tables, in any engine.
+    """Build the feature expression from canonical tables, in any engine.
 
     Parameters
     ----------
     events, treatments : ibis.Table
-        Of before the moment.
+        Rows before the cutoff.
     recent : ibis.Table
-        Those events of the last 4H.
+        The events of the last 4H.
     items : ibis.Table
+        The shop's catalogue.
     now : int
-        The moment, in seconds since 1970.
-    shape : Shape
+        Cutoff in seconds since 1970.
+    spec : FeatureSpec
+        Horizon, activity window, clock changes and feature names.
+
+    Returns
+    -------
+    ibis.Table
+        As `build` returns it.
     """
-    h, wanted = float(shape.horizon_days), set(shape.names)
-    ratios = {name: of for name, of in (orders.ratios(h) | intent.RATIOS).items() if name in wanted}
-    columns = wanted - set(ratios) | _read(ratios.values()) | {"recency_days"}
-    if not wanted & intent.BEYOND_ORDERS:
+    h, selected = float(spec.horizon_days), set(spec.names)
+    ratios = {
+        name: of
+        for name, of in (orders.ratio_features(h) | engagement.RATIOS).items()
+        if name in selected
+    }
+    columns = selected - set(ratios) | _columns_of(ratios.values()) | {"recency_days"}
+    if not selected & engagement.NON_PURCHASE:
         events = events.filter(events.event_type == "purchase")
     folded = visits(events, now)
-    bought = orders.orders(folded, shape.clock, now, shape.horizon_days)
-    known = orders.timing(bought, h) | orders.worth(bought, h)
+    bought = orders.order_history(folded, spec.clock, now, spec.horizon_days)
+    aggregates = orders.timing_aggregates(bought, h) | orders.spend_aggregates(bought, h)
     customers = bought.group_by("customer_id").agg(
-        {name: known[name] for name in known if name in columns}
+        {name: aggregates[name] for name in aggregates if name in columns}
     )
-    if shape.active_within_days is not None:
-        customers = customers.filter(customers.recency_days <= shape.active_within_days)
-    pairs = basket.pairs(recent)
+    if spec.active_within_days is not None:
+        customers = customers.filter(customers.recency_days <= spec.active_within_days)
+    pairs = basket.customer_items(recent)
     parts: tuple[tuple[frozenset[str], Callable[[], ibis.Table]], ...] = (
-        (basket.ITEMS, lambda: basket.items(pairs, now)),
-        (basket.KINDS, lambda: basket.kinds(pairs, items, now, h)),
-        (intent.OTHER, lambda: intent.other(folded, h)),
-        (intent.OPINIONS, lambda: intent.opinions(folded)),
-        (intent.JOURNEYS, lambda: intent.journeys(folded, h)),
-        (intent.CAMPAIGNS, lambda: intent.campaigns(treatments, now, h)),
-        (intent.CHANNELS, lambda: intent.channels(folded)),
+        (basket.ITEMS, lambda: basket.item_features(pairs, now)),
+        (basket.CATEGORIES, lambda: basket.category_features(pairs, items, now, h)),
+        (engagement.EVENTS, lambda: engagement.event_features(folded, h)),
+        (engagement.RATINGS, lambda: engagement.rating_features(folded)),
+        (engagement.JOURNEYS, lambda: engagement.journey_features(folded, h)),
+        (engagement.CAMPAIGNS, lambda: engagement.campaign_features(treatments, now, h)),
+        (engagement.CHANNELS, lambda: engagement.channel_features(folded)),
     )
     for number, (serves, part) in enumerate(parts):
-        if (
-            serves & wanted
-        ):  # under names of its own, so that all stays one query: such are planned faster
+        if serves & selected:  # unique names keep this one query, which is planned faster
             customers = customers.left_join(part(), "customer_id", rname=f"{{name}}_{number}")
     customers = customers.mutate(
-        **{name: customers[name].fill_null(0) for name in COUNTS if name in customers.columns}
+        **{
+            name: customers[name].fill_null(0)
+            for name in ZERO_IF_MISSING
+            if name in customers.columns
+        }
     )
-    found = customers.mutate(**{name: of(customers) for name, of in ratios.items()})
-    return found.select("customer_id", **{name: found[name].round(DIGITS) for name in shape.names})
+    features = customers.mutate(**{name: of(customers) for name, of in ratios.items()})
+    return features.select(
+        "customer_id", **{name: features[name].round(DECIMALS) for name in spec.names}
+    )
 
 
-def _read(ratios: "Iterable[Callable[[ibis.Table], ibis.Value]]") -> set[str]:
-    """The columns that these expressions of one row read."""
+def _columns_of(ratios: "Iterable[Callable[[ibis.Table], ibis.Value]]") -> set[str]:
+    """Return the columns that these row expressions read."""
     import ibis
 
-    found = set()
+    names = set()
 
     class Row:
         def __getattr__(self, name: str) -> "ibis.Value":
-            found.add(name)
+            names.add(name)
             return ibis.literal(1.0)
 
         __getitem__ = __getattr__
 
     for ratio in ratios:
         ratio(Row())
-    return found
+    return names

@@ -1,4 +1,7 @@
-"""The feature catalogue: what each column of `retention.features.build` means. H is the horizon in days."""
+"""Catalogue of features: names, meanings, units and groups.
+
+H is the horizon in days.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +12,16 @@ from retention.text import gettext
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One column: its name, what it means, its unit, the group it is explained with, and what it is made of."""
+    """One feature column.
+
+    Parameters
+    ----------
+    name, meaning, unit : str
+    group : str
+        Group for explanations.
+    source : str
+        Kinds of events that it uses.
+    """
 
     name: str
     meaning: str
@@ -371,7 +383,7 @@ FEATURES: tuple[Feature, ...] = (
     *(Feature(*row, source="purchases, items") for row in _OF_ITEMS),
     *(Feature(*row) for row in _OF_OTHERS),
 )
-# Beyond those built from events: what closed forms, buying states and the calendar say of each (`retention.churn.model_features`).
+# Features from closed forms, buying states and the calendar (`retention.churn.model_features`).
 DERIVED = (
     Feature("bg_no_purchase", "BG/NBD: P(no order within H)", "probability", "recency"),
     Feature("bg_alive", "BG/NBD: P(still a customer)", "probability", "recency"),
@@ -408,7 +420,7 @@ DERIVED = (
 )
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 GROUPS: tuple[str, ...] = tuple(dict.fromkeys(feature.group for feature in FEATURES))
-COUNTS = (  # nothing of it is 0; of the others it is missing
+ZERO_IF_MISSING = (  # without events: 0; other features: missing
     "items_4h",
     "categories_4h",
     "regular_items",
@@ -434,22 +446,29 @@ COUNTS = (  # nothing of it is 0; of the others it is missing
 )
 
 
-def check(names: Iterable[str], version: str) -> None:
-    """See that a model's features are still computed.
+def check_features(names: Iterable[str], version: str) -> None:
+    """Check that all features of a model are still computed.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Feature columns of the model.
+    version : str
+        Model version, for the message.
 
     Raises
     ------
     BadInput
-        Naming the model and those that are not.
+        With the model and the missing features.
     """
-    if gone := sorted(set(names) - {feature.name for feature in (*FEATURES, *DERIVED)}):
+    if missing := sorted(set(names) - {feature.name for feature in (*FEATURES, *DERIVED)}):
         raise BadInput(
             gettext(
-                "Model {value} asks for features that this version no longer computes "
-                "({names}{value_2}); run `/retention retrain`."
+                "Model {model} asks for features that this version no longer computes "
+                "({names}{ellipsis}); run `/retention retrain`."
             ).format(
-                value=version or "unnamed",
-                names=", ".join(gone[:3]),
-                value_2=", …" if len(gone) > 3 else "",
+                model=version or "unnamed",
+                names=", ".join(missing[:3]),
+                ellipsis=", …" if len(missing) > 3 else "",
             )
         )

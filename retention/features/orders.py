@@ -1,32 +1,51 @@
-"""What the orders tell: recency, frequency, rhythm, trend, spend, habits, season."""
+"""Features from orders, such as recency, rhythm, spend and season."""
 
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from retention.features.visits import DAY, local
+from retention.features.visits import DAY, local_seconds
 
 if TYPE_CHECKING:
     import ibis
 
 YEAR = 365.25
 WEEKEND = (2, 3)  # days since 1970-01-01, a Thursday, modulo 7
-RECENT_GAPS, FEW_GAPS = 5, 2  # orders whose gaps say how it goes lately
-PACES = {"quarter": 0.25, "half": 0.5, "1h": 1.0, "2h": 2.0, "4h": 4.0}  # half-lives in H
-STRETCHES = (1, 2, 3, 4, 5, 6)  # the last quarters of H, newest first
-WINDOWS = {"1h": 4, "2h": 8, "3h": 12, "6h": 24}  # in quarters of H
-_TURN = 2 * math.pi
-_BELIEF = 0.1  # of one gap more than a customer has shown: the share of longer ones
+RECENT_GAPS, FEW_GAPS = 5, 2  # latest orders for the recent rhythm
+HALF_LIVES = {"quarter": 0.25, "half": 0.5, "1h": 1.0, "2h": 2.0, "4h": 4.0}  # half-lives in H
+QUARTERS = (1, 2, 3, 4, 5, 6)  # the last quarters of H, newest first
+QUARTER_WINDOWS = {"1h": 4, "2h": 8, "3h": 12, "6h": 24}  # in quarters of H
+_FULL_CIRCLE = 2 * math.pi
+_PRIOR_GAPS = 0.1  # longer gaps among one added gap (smoothing)
 
 
-def orders(
+def order_history(
     visits: "ibis.Table", changes: tuple[tuple[int, int], ...], now: int, horizon_days: int
 ) -> "ibis.Table":
-    """The orders, each with the days since the order day before it and the customer's silence at the cutoff.
+    """Return all orders with the gap before each and the current silence.
 
-    A gap stands at the first order of a day only: a second basket on the same day is no rhythm. ``fresh`` is 1 there
-    and 0 at the others; ``stretch`` is 1 at the first order of each quarter of H, counted back from the cutoff, in whole
-    seconds: at the edge of a quarter fractions of days fall to one side in one engine and to the other in the next.
+    Parameters
+    ----------
+    visits : ibis.Table
+        As `retention.features.visits.visits` returns it.
+    changes : tuple of (int, int)
+        Changes of the local clock, see `clock_changes`.
+    now : int
+        Cutoff in seconds since 1970.
+    horizon_days : int
+        H.
+
+    Returns
+    -------
+    ibis.Table
+        One row per order. Only the first order of a day has a gap, because a second basket on the
+        same day is no rhythm. ``new_day`` is 1 for it and 0 for the others. ``new_quarter`` is 1
+        for the first order of each quarter of H, counted back from the cutoff.
+
+    Notes
+    -----
+    Quarters are computed in whole seconds: engines round fractions of days differently at the
+    edges.
     """
     import ibis
 
@@ -34,7 +53,7 @@ def orders(
     newest_first = ibis.window(
         group_by="customer_id", order_by=[bought.second.desc(), bought.spend]
     )
-    ranked = bought.select(  # what is sorted is copied: as few columns as can be
+    ranked = bought.select(  # sorting copies columns: select few
         "customer_id",
         "second",
         "day",
@@ -51,14 +70,22 @@ def orders(
     passed = (now - ranked.before) // quarter > (now - ranked.second) // quarter
     return ranked.mutate(
         gap=ibis.ifelse(gap > 0, gap, ibis.null("int64")).cast("float64"),
-        fresh=(ranked.before.isnull() | (gap > 0)).cast("float64"),
-        stretch=(ranked.before.isnull() | passed).cast("float64"),
-        clock=local(ranked.second, changes),
+        new_day=(ranked.before.isnull() | (gap > 0)).cast("float64"),
+        new_quarter=(ranked.before.isnull() | passed).cast("float64"),
+        clock=local_seconds(ranked.second, changes),
     )
 
 
-def timing(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
-    """Aggregates of one customer's orders: counts by window, gaps, and how they bear on the silence now."""
+def timing_aggregates(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
+    """Aggregate order counts and gaps per customer.
+
+    Parameters
+    ----------
+    v : ibis.Table
+        As `order_history` returns it.
+    h : float
+        H in days.
+    """
 
     def count(days: float) -> "ibis.Value":
         return (v.age <= days).cast("int64").sum().cast("float64")
@@ -67,17 +94,17 @@ def timing(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
         return (column * (v.age * (-math.log(2) / half_life)).exp()).sum()
 
     beyond, long = v.gap - h, v.gap >= h
-    paces = {f"paced_{name}": decayed(v.fresh, share * h) for name, share in PACES.items()}
-    spent = {f"spent_{name}": decayed(v.spend, share * h) for name, share in PACES.items()}
+    paces = {f"paced_{name}": decayed(v.new_day, share * h) for name, share in HALF_LIVES.items()}
+    spent = {f"spent_{name}": decayed(v.spend, share * h) for name, share in HALF_LIVES.items()}
     stretches = {
-        f"order_days_{n}q": v.fresh.sum(
+        f"order_days_{n}q": v.new_day.sum(
             where=(v.age > (n - 1) * h / 4) & (v.age <= n * h / 4)
         ).fill_null(0)
-        for n in STRETCHES
+        for n in QUARTERS
     }
     windows = {
-        f"quarters_{name}": v.stretch.sum(where=v.age < n * h / 4).fill_null(0)
-        for name, n in WINDOWS.items()
+        f"quarters_{name}": v.new_quarter.sum(where=v.age < n * h / 4).fill_null(0)
+        for name, n in QUARTER_WINDOWS.items()
     }
     return {
         "recency_days": v.age.min(),
@@ -108,17 +135,25 @@ def timing(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
         "gaps_over_1h": long.cast("float64").sum().fill_null(0),
         "days_long": v.gap.sum(where=long).fill_null(0),
         "orders_last_year": count(YEAR) - count(YEAR - h),
-        "season_match": ((v.age + h / 2) * (_TURN / YEAR)).cos().mean(),
+        "season_match": ((v.age + h / 2) * (_FULL_CIRCLE / YEAR)).cos().mean(),
     }
 
 
-def worth(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
-    """Aggregates of one customer's orders: money, discounts, and when in the week and the day."""
+def spend_aggregates(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
+    """Aggregate spend, discounts and order times per customer.
+
+    Parameters
+    ----------
+    v : ibis.Table
+        As `order_history` returns it.
+    h : float
+        H in days.
+    """
 
     def total(column: "ibis.Value", days: float) -> "ibis.Value":
         return column.sum(where=v.age <= days).fill_null(0).cast("float64")
 
-    day, turn = v.clock // DAY, v.clock * (_TURN / DAY)
+    day, turn = v.clock // DAY, v.clock * (_FULL_CIRCLE / DAY)
     weekdays = {
         f"weekday_{n}": (day % 7 == n).cast("int64").sum().cast("float64") for n in range(7)
     }
@@ -144,15 +179,18 @@ def worth(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
     }
 
 
-def ratios(h: float) -> "dict[str, Callable[[ibis.Table], ibis.Value]]":
-    """What follows from the counts of one row; a division by nothing is missing, never infinite."""
+def ratio_features(h: float) -> "dict[str, Callable[[ibis.Table], ibis.Value]]":
+    """Return the features computed from one row's aggregates.
+
+    A division by zero gives a missing value.
+    """
     import ibis
 
     def balance(now: "ibis.Value", before: "ibis.Value") -> "ibis.Value":
         return (now - before) / (now.abs() + before.abs() + 1)
 
     def pace(total: str, half_life: float) -> "Callable[[ibis.Table], ibis.Value]":
-        """Per day, as if every day of the tenure had counted with its weight."""
+        """Rate per day, relative to the total weight of the customer's days."""
         slope = math.log(2) / half_life
         return lambda c: c[total] * slope / (1 - ((c.tenure_days + 1) * -slope).exp())
 
@@ -168,18 +206,21 @@ def ratios(h: float) -> "dict[str, Callable[[ibis.Table], ibis.Value]]":
         return (3 * first + second - third - 3 * fourth) / 10
 
     def blank(c: "ibis.Table") -> "ibis.Value":
-        quiet, seen = ibis.greatest(c.recency_days - h, 0), ibis.greatest(c.tenure_days - h, 0)
-        return (c.days_silent + quiet + 0.5) / (seen + h)
+        quiet, observed = ibis.greatest(c.recency_days - h, 0), ibis.greatest(c.tenure_days - h, 0)
+        return (c.days_silent + quiet + 0.5) / (observed + h)
 
     return {
         "recency_over_gap": lambda c: c.recency_days / c.gap_median,
         "recency_over_max_gap": lambda c: c.recency_days / c.gap_max,
         "recency_rank": lambda c: c.gaps_longer / gaps(c),
         "gap_survival": lambda c: (c.gaps_longer_1h + 0.5) / (c.gaps_longer + 1),
-        **{f"pace_{name}": pace(f"paced_{name}", share * h) for name, share in PACES.items()},
-        **{f"spend_pace_{name}": pace(f"spent_{name}", share * h) for name, share in PACES.items()},
+        **{f"pace_{name}": pace(f"paced_{name}", share * h) for name, share in HALF_LIVES.items()},
+        **{
+            f"spend_pace_{name}": pace(f"spent_{name}", share * h)
+            for name, share in HALF_LIVES.items()
+        },
         "silent_share": lambda c: c.days_silent / (c.tenure_days - c.recency_days).nullif(0),
-        "silence_rank": lambda c: (c.gaps_longer + _BELIEF) / (gaps(c).fill_null(0) + 1),
+        "silence_rank": lambda c: (c.gaps_longer + _PRIOR_GAPS) / (gaps(c).fill_null(0) + 1),
         "blank_share": blank,
         "long_gap_share": lambda c: c.days_long / (c.tenure_days + 1),
         "gap_cv": lambda c: c.gap_sd / c.gap_mean,

@@ -1,7 +1,7 @@
-"""Days with an order in each quarter of H, counted back from the cutoff: what `retention.value.hidden_markov` learns from.
+"""Order days in each quarter of H before the cutoff.
 
-A customer has one row, whatever their history: the counts, of which it matters whether they are 0, 1, 2 or more, take two
-bits each of two integers.
+The input of `retention.value.hidden_markov`. A customer has one row: counts of 0, 1, 2 and 3 or
+more take two bits each of two integers.
 """
 
 from datetime import datetime
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retention.features.build import NOW, PLACE, TYPES
+from retention.features.build import NOW_PLACEHOLDER, TABLE_PLACEHOLDER, TABLE_TYPES
 from retention.features.visits import DAY, seconds
 from retention.lake.frames import computed
 
@@ -18,47 +18,60 @@ if TYPE_CHECKING:
     import ibis
     import pandas as pd
 
-OF_HORIZON = 4
-FEW = 3  # days; as many or more
-PACKED = 30  # quarters an integer
-MOST = 2 * PACKED  # quarters that are looked at
+PER_HORIZON = 4
+MAX_COUNT = 3  # order days; means this many or more
+QUARTERS_PER_INTEGER = 30
+MAX_QUARTERS = 2 * QUARTERS_PER_INTEGER
 
 
-def counts(
+def order_day_counts(
     lake: Any, cutoff: datetime, customers: "pd.Series", *, horizon_days: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The order days of these customers, each of whom ordered before the cutoff.
+    """Count the order days of customers per quarter of H.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source of events.
+    cutoff : datetime
+        Timezone-aware.
+    customers : pandas.Series
+        (n,) ids; each has an order before the cutoff.
+    horizon_days : int
+        H.
 
     Returns
     -------
     counts : numpy.ndarray
-        (n, quarters) integers up to `FEW`, oldest first, from the first order of all on, at most `MOST`.
+        (n, quarters) integers up to `MAX_COUNT`, oldest first, at most `MAX_QUARTERS` quarters
+        since the first order of all.
     begun : numpy.ndarray
-        (n,) place of the quarter of each one's first order; 0 where it lies before.
+        (n,) index of the quarter with the customer's first order; 0 if it lies before.
     """
     now, spark = int(cutoff.timestamp()), getattr(lake, "spark", None)
     if spark:
-        table = packed(spark.table("events", before=cutoff), now, horizon_days)
+        table = packed_counts(spark.table("events", before=cutoff), now, horizon_days)
     else:
         events = lake.table("events", before=cutoff).get_name()
         sql = (
-            _sql(horizon_days)
-            .replace(str(NOW), str(now))
-            .replace(f'"{PLACE}events"', f'"{events}"')
+            _compiled_sql(horizon_days)
+            .replace(str(NOW_PLACEHOLDER), str(now))
+            .replace(f'"{TABLE_PLACEHOLDER}events"', f'"{events}"')
         )
         table = lake.query(
             sql, {"customer_id": "string", "oldest": "int64", "late": "int64", "early": "int64"}
         )
-    found = computed(table)
-    found = found.set_index("customer_id").loc[customers]  # whole integers: never by way of floats
-    oldest = found.oldest.to_numpy(dtype=np.int64)
-    width = min(MOST, int(oldest.max(initial=0)) + 1)
+    table_rows = computed(table)
+    table_rows = table_rows.set_index("customer_id").loc[customers]
+    oldest = table_rows.oldest.to_numpy(dtype=np.int64)
+    width = min(MAX_QUARTERS, int(oldest.max(initial=0)) + 1)
     newest_first = np.column_stack(
         [
-            (found[name].to_numpy(dtype=np.int64)[:, None] >> (2 * np.arange(PACKED))).astype(
-                np.int8
-            )
-            & FEW
+            (
+                table_rows[name].to_numpy(dtype=np.int64)[:, None]
+                >> (2 * np.arange(QUARTERS_PER_INTEGER))
+            ).astype(np.int8)
+            & MAX_COUNT
             for name in ("late", "early")
         ]
     )
@@ -66,41 +79,51 @@ def counts(
 
 
 @lru_cache(maxsize=64)
-def _sql(horizon_days: int) -> str:
-    """`packed` in DuckDB's SQL, with places for the moment and the table, as in `build`."""
+def _compiled_sql(horizon_days: int) -> str:
+    """Compile `packed_counts` to DuckDB's SQL.
+
+    It has placeholders as in `build`.
+    """
     import ibis
 
-    events = ibis.table(TYPES["events"], name=f"{PLACE}events")
-    return str(ibis.to_sql(packed(events, NOW, horizon_days), dialect="duckdb"))
+    events = ibis.table(TABLE_TYPES["events"], name=f"{TABLE_PLACEHOLDER}events")
+    return str(ibis.to_sql(packed_counts(events, NOW_PLACEHOLDER, horizon_days), dialect="duckdb"))
 
 
-def packed(events: "ibis.Table", now: int, horizon_days: int) -> "ibis.Table":
-    """One row a customer: the quarter of the first order (0 is the newest), and the days of the newer and the older ones.
+def packed_counts(events: "ibis.Table", now: int, horizon_days: int) -> "ibis.Table":
+    """Pack the order days per quarter into integers, one row per customer.
 
     Parameters
     ----------
     events : ibis.Table
-        Of before the moment.
+        Rows before the cutoff.
     now : int
-        The moment, in seconds since 1970.
+        Cutoff in seconds since 1970.
+    horizon_days : int
+        H.
+
+    Returns
+    -------
+    ibis.Table
+        ``oldest``: quarter of the first order (0 is the newest); ``late`` and ``early``: counts of
+        newer and older quarters.
     """
     import ibis
 
     bought = events.filter(events.event_type == "purchase")
     second = seconds(bought.occurred_at)
-    quarter = (now - second) // (horizon_days * DAY // OF_HORIZON)
+    quarter = (now - second) // (horizon_days * DAY // PER_HORIZON)
     days = bought.select("customer_id", quarter=quarter, day=second // DAY).distinct()
     q = days.group_by("customer_id", "quarter").agg(days=days.count())
-    few = ibis.least(q.days, FEW).cast("int64")
+    few = ibis.least(q.days, MAX_COUNT).cast("int64")
 
     def bits(since: int) -> "ibis.Value":
         place = q.quarter - since
-        inside = (place >= 0) & (place < PACKED)
-        weight = (ibis.literal(4.0) ** ibis.ifelse(inside, place, 0)).cast(
-            "int64"
-        )  # Spark shifts 32 bits only
+        inside = (place >= 0) & (place < QUARTERS_PER_INTEGER)
+        power = ibis.literal(4.0) ** ibis.ifelse(inside, place, 0)  # Spark shifts 32 bits only
+        weight = power.cast("int64")
         return (few * weight).sum(where=inside).fill_null(0).cast("int64")
 
     return q.group_by("customer_id").agg(
-        oldest=q.quarter.max().cast("int64"), late=bits(0), early=bits(PACKED)
+        oldest=q.quarter.max().cast("int64"), late=bits(0), early=bits(QUARTERS_PER_INTEGER)
     )

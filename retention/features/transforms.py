@@ -1,4 +1,4 @@
-"""Transformations of feature values that several models share."""
+"""Transformations of feature values shared by models."""
 
 import numpy as np
 

@@ -1,4 +1,7 @@
-"""Events folded to visits: one row a customer, kind of event and order, with its age and what it was worth."""
+"""Group events to visits.
+
+A visit is one row per customer, event type and order.
+"""
 
 from datetime import datetime
 from functools import lru_cache
@@ -9,13 +12,27 @@ if TYPE_CHECKING:
     import ibis
 
 DAY = 86_400
-_EARLIEST = 1990  # of clock changes; what is older keeps the offset of that year
+_FIRST_YEAR = 1990  # of clock changes; older times keep the offset of that year
 
 
 def visits(events: "ibis.Table", now: int) -> "ibis.Table":
-    """One row a customer, type and order; events without an order id, one a day.
+    """Group events by customer, type and order.
 
-    The fold comes first and the arithmetic after it: an order has ten lines, and time zones cost most of a scan.
+    Events without an order id are grouped by day. Grouping comes first: an order has about ten
+    lines, and time zones are the most expensive part of a scan.
+
+    Parameters
+    ----------
+    events : ibis.Table
+        Rows before the cutoff.
+    now : int
+        Cutoff in seconds since 1970.
+
+    Returns
+    -------
+    ibis.Table
+        One row per visit, with its age in days, spend, discount, lines, rating, duration and
+        channel.
     """
     import ibis
 
@@ -48,12 +65,23 @@ def visits(events: "ibis.Table", now: int) -> "ibis.Table":
 
 
 def seconds(moment: "ibis.Value") -> "ibis.Value":
-    """Whole seconds since 1970. Cut first: DuckDB would round and Spark would cut."""
+    """Return whole seconds since 1970.
+
+    Truncates first, because DuckDB rounds and Spark truncates.
+    """
     return moment.truncate("s").epoch_seconds()
 
 
-def local(second: "ibis.Value", changes: tuple[tuple[int, int], ...]) -> "ibis.Value":
-    """Seconds since 1970 by the clock on the shop's wall: one comparison a row for each change of that clock, newest first."""
+def local_seconds(second: "ibis.Value", changes: tuple[tuple[int, int], ...]) -> "ibis.Value":
+    """Convert seconds since 1970 to the shop's local clock.
+
+    Parameters
+    ----------
+    second : ibis.Value
+        Seconds since 1970.
+    changes : tuple of (int, int)
+        See `clock_changes`. Each change costs one comparison per row.
+    """
     import ibis
 
     if len(changes) == 1:
@@ -64,16 +92,29 @@ def local(second: "ibis.Value", changes: tuple[tuple[int, int], ...]) -> "ibis.V
 
 @lru_cache(maxsize=8)
 def clock_changes(zone: str, until_year: int) -> tuple[tuple[int, int], ...]:
-    """(second since 1970, offset in seconds from then on) of each change of a zone's clock, oldest first."""
+    """List the clock changes of a time zone, oldest first.
+
+    Parameters
+    ----------
+    zone : str
+        IANA name.
+    until_year : int
+        Last year.
+
+    Returns
+    -------
+    tuple of (int, int)
+        Second since 1970 and the offset in seconds from then on.
+    """
     at = ZoneInfo(zone)
-    first = int(datetime(_EARLIEST, 1, 1, tzinfo=ZoneInfo("UTC")).timestamp())
+    first = int(datetime(_FIRST_YEAR, 1, 1, tzinfo=ZoneInfo("UTC")).timestamp())
     last = int(datetime(until_year + 1, 1, 1, tzinfo=ZoneInfo("UTC")).timestamp())
-    found = [(first, _offset(at, first))]
+    changes = [(first, _offset(at, first))]
     for start in range(first, last, 7 * DAY):
         end = start + 7 * DAY
-        if _offset(at, end) != found[-1][1]:
-            found.append((_change(at, start, end), _offset(at, end)))
-    return tuple(found)
+        if _offset(at, end) != changes[-1][1]:
+            changes.append((_first_second_of_change(at, start, end), _offset(at, end)))
+    return tuple(changes)
 
 
 def _offset(zone: ZoneInfo, second: int) -> int:
@@ -81,8 +122,8 @@ def _offset(zone: ZoneInfo, second: int) -> int:
     return int(shift.total_seconds()) if shift is not None else 0
 
 
-def _change(zone: ZoneInfo, low: int, high: int) -> int:
-    """The first second of ``(low, high]`` with the offset that ``high`` has."""
+def _first_second_of_change(zone: ZoneInfo, low: int, high: int) -> int:
+    """Return the first second of a new offset, in ``(low, high]``."""
     new = _offset(zone, high)
     while high - low > 1:
         middle = (low + high) // 2

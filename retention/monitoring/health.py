@@ -161,13 +161,13 @@ def _drift(row: ModelVersion, trained: TrainedChurn, people: Snapshot) -> dict[s
     kept = row.metrics.get("reference")
     if not kept:
         return {}
-    found = drift.of_customers(kept["features"], people)
+    found = drift.population_drift(kept["features"], people)
     return {
         **found,
-        "score_psi": drift.moved(kept["scores"], trained.predict(people)),
-        "limit": drift.limit_of(kept["scores"], len(people.frame)),
+        "score_psi": drift.profile_psi(kept["scores"], trained.predict(people)),
+        "limit": drift.psi_limit(kept["scores"], len(people.frame)),
         "most": [
             {"feature": name, "meaning": MEANING[name], "psi": found["features"][name]}
-            for name in drift.unexpected(found["features"])[:SHOWN]
+            for name in drift.drifted_features(found["features"])[:SHOWN]
         ],
     }

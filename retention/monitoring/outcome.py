@@ -10,10 +10,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention.churn import TrainedChurn
-from retention.churn.baselines import baselines
+from retention.churn.evaluate import baseline_metrics
 from retention.churn.metrics import metrics
-from retention.churn.snapshots import Snapshot, TrainingSet, take
-from retention.churn.uncertainty import Interval, log_loss_of, paired
+from retention.churn.snapshots import Snapshot, take_snapshot
+from retention.churn.training_set import TrainingSet
+from retention.churn.uncertainty import Interval, log_losses, paired_interval
 from retention.db.tables import Cohort, ModelVersion, Run
 from retention.settings import Settings
 
@@ -97,7 +98,7 @@ def _sweeps(
 
 
 def _snapshot(lake: Any, as_of: datetime, row: ModelVersion) -> Snapshot:
-    return take(
+    return take_snapshot(
         lake, as_of, horizon_days=row.horizon_days, active_within_days=row.active_within_days
     )
 
@@ -108,7 +109,7 @@ def _scored(
     churned = test.churned
     if churned is None or not LEAST <= churned.sum() <= len(churned) - LEAST:
         return None
-    loss = paired(log_loss_of(churned, said), test.frame["customer_id"].to_numpy())
+    loss = paired_interval(log_losses(churned, said), test.frame["customer_id"].to_numpy())
     return Outcome(
         version,
         source,
@@ -128,4 +129,4 @@ def _baselines(lake: Any, test: Snapshot, row: ModelVersion) -> dict[str, dict[s
     training = TrainingSet(
         test.cutoff, row.horizon_days, row.active_within_days, 0.0, (earlier,), ()
     )
-    return baselines(training, test)
+    return baseline_metrics(training, test)

@@ -1,14 +1,17 @@
-"""Model versions: what each was trained on, how good it was, its artefact, and which one is in use."""
+"""Registry of model versions.
+
+It stores training data, metrics, artefacts and the version in use.
+"""
 
 from retention.registry.store import (
     champion,
+    check_usable,
     find,
     load,
     previous,
     promote,
     roll_back,
     save,
-    usable,
 )
 
-__all__ = ["champion", "find", "load", "previous", "promote", "roll_back", "save", "usable"]
+__all__ = ["champion", "check_usable", "find", "load", "previous", "promote", "roll_back", "save"]

@@ -1,4 +1,7 @@
-"""Judge a recipe on the origins whose outcome is known, with the snapshots that training has taken anyway."""
+"""Backtest churn models against champion and baselines.
+
+Earlier snapshots with known outcomes serve as origins.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,39 +11,54 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retention.churn.baselines import baselines
 from retention.churn.estimators import SIMPLE
+from retention.churn.evaluate import baseline_metrics
 from retention.churn.metrics import metrics, reliability
 from retention.churn.model import TrainedChurn, fit
 from retention.churn.segments import by_segment
-from retention.churn.snapshots import Snapshot, TrainingSet
-from retention.churn.uncertainty import Interval, log_loss_of, paired
+from retention.churn.snapshots import Snapshot
+from retention.churn.training_set import TrainingSet
+from retention.churn.uncertainty import Interval, log_losses, paired_interval
 from retention.errors import TooLittleData
 from retention.progress import Progress, part, silent
 from retention.registry import gate
 from retention.templating import count
+from retention.text import gettext
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """One moment with a known outcome: the customers, what came of them, and what was said of each."""
+    """Predictions and outcomes at one moment.
+
+    Parameters
+    ----------
+    test : Snapshot
+    churned : numpy.ndarray
+        (n,) labels.
+    probability : numpy.ndarray
+        (n,) by the challenger's recipe.
+    baselines : dict
+        Name → metrics.
+    champion : numpy.ndarray or None
+        (n,) by the champion or its recipe. None if there is nothing to compare.
+    unseen : bool
+        Whether the champion itself made the predictions, on data newer than its training.
+    """
 
     test: Snapshot
     churned: np.ndarray
     probability: np.ndarray
     baselines: dict[str, dict[str, float]]
-    champion: (
-        np.ndarray | None
-    )  # what the champion, or its recipe, says of them; None where it cannot be asked
-    unseen: bool  # whether the champion itself was asked, who had not seen them
+    champion: np.ndarray | None
+    unseen: bool
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The contract's seven."""
+        """Standard metrics of the challenger."""
         return metrics(self.churned, self.probability)
 
     def as_dict(self) -> dict[str, Any]:
-        """For the registry."""
+        """Return the figures for the registry."""
         return {
             "cutoff": self.test.cutoff.isoformat(),
             "customers": len(self.churned),
@@ -51,8 +69,19 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """What a challenger showed, whether it may be used, and the sentence that says why."""
+class BacktestResult:
+    """Result of a backtest and the decision to promote.
+
+    Parameters
+    ----------
+    promote : bool
+    why : str
+        Reason as a sentence.
+    origins : tuple of Origin
+    checks : tuple of Check
+    details : dict
+        Pooled metrics, reliability curve and difference to the champion.
+    """
 
     promote: bool
     why: str
@@ -61,16 +90,19 @@ class Judgement:
     details: dict[str, Any] = field(default_factory=dict)
 
     def by_segment(self, attributes: pd.DataFrame) -> list[dict[str, Any]]:
-        """How good it is for each kind of customer, over all origins; see `retention.churn.segments`."""
+        """Return metrics by customer segment over all origins."""
         if not self.origins:
             return []
         frame = pd.concat([origin.test.frame for origin in self.origins], ignore_index=True)
         churned = np.concatenate([origin.churned for origin in self.origins])
-        said = np.concatenate([origin.probability for origin in self.origins])
-        return by_segment(frame, churned, said, attributes)
+        probability = np.concatenate([origin.probability for origin in self.origins])
+        return by_segment(frame, churned, probability, attributes)
 
     def as_dict(self) -> dict[str, Any]:
-        """For the registry: figures of the newest origin, of each, and of all of them together."""
+        """Return figures of all origins for the registry.
+
+        The newest, each, and pooled.
+        """
         if not self.origins:
             return dict.fromkeys(("metrics", "baselines", "base_rate", "customers"))
         newest = self.origins[0].as_dict()
@@ -86,142 +118,214 @@ class Judgement:
         }
 
 
-def judge(
+def backtest(
     training: TrainingSet,
     trained: TrainedChurn,
     champion: TrainedChurn | None,
     *,
+    is_unreadable: bool = False,
     progress: Progress = silent,
-) -> Judgement:
-    """Judge the recipe of a model just trained against the baselines and the champion; see `retention.registry.gate`.
+) -> BacktestResult:
+    """Compare a new model with the champion and the baselines.
+
+    `retention.registry.gate` defines the rule.
 
     Parameters
     ----------
     training : TrainingSet
-        What it was trained on; its snapshots serve as origins, each with those that were known before it.
+        Training data of the model. Each snapshot serves as an origin, with earlier snapshots to
+        train on.
+    trained : TrainedChurn
+        The challenger.
     champion : TrainedChurn or None
-        The model in use, None where there is none.
+        The model in use.
+    is_unreadable : bool
+        Whether there is a champion that cannot be read, which makes ``champion`` None.
+    progress : Progress
     """
-    gone = set(champion.columns) - set(training.newest.frame.columns) if champion else set()
-    comparable = champion is not None and not gone and _same_question(champion, trained)
-    origins = _origins(training, trained, champion if comparable else None, progress)
+    missing = set(champion.columns) - set(training.newest.frame.columns) if champion else set()
+    is_comparable = champion is not None and not missing and _same_definition(champion, trained)
+    comparable = champion if is_comparable else None
+    origins = _evaluate_origins(training, trained, comparable, progress)
     if not origins:
-        text = "there is too little history to judge it on weeks it has not seen"
-        if gone:
-            return Judgement(True, f"{_bygone(gone)} It is used unjudged, for {text}.")
-        if champion is None:
-            return Judgement(True, f"It is the first; {text}.")
-        return Judgement(False, f"It is not used: {text}, so the one in use stays.")
-    checks, details = _checks(origins, trained, champion if comparable else None)
-    excused = _excused(checks, origins, trained, None if gone else champion)
-    mind, failed = _told(checks, excused, alone=champion is None or bool(gone))
+        return _without_origins(champion, missing, is_unreadable)
+    checks, details = _all_checks(origins, trained, comparable)
+    excused = _non_binding_checks(checks, origins, trained, None if missing else champion)
+    caveat, failed = _failed_checks(checks, excused, alone=champion is None or bool(missing))
     if champion is None:
-        return Judgement(True, f"It is the first.{mind}", origins, checks, details)
+        why = f"{_first_note(is_unreadable)}{caveat}"
+        return BacktestResult(True, why, origins, checks, details)
     if failed:
-        return Judgement(
-            False, f"The one in use stays, for {'; '.join(failed)}.", origins, checks, details
+        why = gettext("The one in use stays, for {reasons}.").format(reasons="; ".join(failed))
+        return BacktestResult(False, why, origins, checks, details)
+    if missing:
+        why = _missing_features_note(missing)
+    else:
+        why = _promotion_note(len(origins), trained, champion, checks, details)
+    return BacktestResult(True, f"{why}{caveat}", origins, checks, details)
+
+
+def _without_origins(
+    champion: TrainedChurn | None, missing: Collection[str], is_unreadable: bool
+) -> BacktestResult:
+    """Decide if there is no origin to evaluate on."""
+    if missing:
+        note = gettext(
+            "It is used unjudged, for there is too little history to judge it on weeks it has not "
+            "seen."
         )
-    why = _why(len(origins), trained, champion, checks, details)
-    if gone:
-        why = _bygone(gone)
-    return Judgement(True, f"{why}{mind}", origins, checks, details)
+        return BacktestResult(True, f"{_missing_features_note(missing)} {note}")
+    if champion is not None:
+        return BacktestResult(
+            False,
+            gettext(
+                "It is not used: there is too little history to judge it on weeks it has not seen, "
+                "so the one in use stays."
+            ),
+        )
+    if is_unreadable:
+        why = gettext(
+            "The one in use cannot be read any more; there is too little history to judge it on "
+            "weeks it has not seen."
+        )
+    else:
+        why = gettext(
+            "It is the first; there is too little history to judge it on weeks it has not seen."
+        )
+    return BacktestResult(True, why)
 
 
-def _bygone(gone: Collection[str]) -> str:
-    return f"The one in use needs features that are no longer computed ({', '.join(sorted(gone))})."
+def _first_note(is_unreadable: bool) -> str:
+    if is_unreadable:
+        return gettext("The one in use cannot be read any more.")
+    return gettext("It is the first.")
 
 
-def _excused(
+def _missing_features_note(missing: Collection[str]) -> str:
+    return gettext(
+        "The one in use needs features that are no longer computed ({features})."
+    ).format(features=", ".join(sorted(missing)))
+
+
+def _non_binding_checks(
     checks: Sequence[gate.Check],
     origins: Sequence[Origin],
     trained: TrainedChurn,
     champion: TrainedChurn | None,
 ) -> set[str]:
-    """The checks that bind nobody: without a champion that can be used, all; else the faults that it has as well."""
+    """Return the checks that may fail.
+
+    Without a usable champion these are all, otherwise those that the champion fails, too.
+    """
     if champion is None:
         return {check.name for check in checks}
-    asked = [origin for origin in origins if origin.champion is not None]
-    own = (
-        _absolute(asked, [o.champion for o in asked if o.champion is not None], champion)
-        if asked
-        else ()
-    )
-    recipe = gate.SHARED if same_recipe(champion, trained) else ()
+    compared = [origin for origin in origins if origin.champion is not None]
+    probabilities = [origin.champion for origin in compared if origin.champion is not None]
+    own = _model_checks(compared, probabilities, champion) if compared else ()
+    recipe = gate.RECIPE_CHECKS if same_recipe(champion, trained) else ()
     return {check.name for check in own if not check.passed} | set(recipe)
 
 
-def _told(checks: Sequence[gate.Check], excused: set[str], *, alone: bool) -> tuple[str, list[str]]:
-    """What failed: told where it binds nobody, else a list of reasons to refuse."""
+def _failed_checks(
+    checks: Sequence[gate.Check], excused: set[str], *, alone: bool
+) -> tuple[str, list[str]]:
+    """Return non-binding failures as text, and binding ones."""
     failed = [check for check in checks if not check.passed]
-    mind = "; ".join(check.text for check in failed if check.name in excused)
-    whose = "" if alone else ", as the one in use does"
-    return f" Mind{whose}: {mind}." if mind else "", [
-        one.text for one in failed if one.name not in excused
-    ]
+    binding = [check.text for check in failed if check.name not in excused]
+    faults = "; ".join(check.text for check in failed if check.name in excused)
+    if not faults:
+        return "", binding
+    if alone:
+        caveat = gettext("Mind: {faults}.")
+    else:
+        caveat = gettext("Mind, as the one in use does: {faults}.")
+    return f" {caveat.format(faults=faults)}", binding
 
 
-def rolled_back(
-    training: TrainingSet, most: int = gate.ORIGINS
+def backtest_origins(
+    training: TrainingSet, limit: int = gate.ORIGINS
 ) -> list[tuple[Snapshot, TrainingSet]]:
-    """Up to ``most`` snapshots one horizon apart, newest first, each with what could be learned before it."""
+    """Return snapshots one horizon apart with their training data.
+
+    Parameters
+    ----------
+    training : TrainingSet
+    limit : int
+        Largest number of origins.
+
+    Returns
+    -------
+    list of (Snapshot, TrainingSet)
+        Newest first.
+    """
     horizon = timedelta(days=training.horizon_days)
-    found: list[tuple[Snapshot, TrainingSet]] = []
+    pairs: list[tuple[Snapshot, TrainingSet]] = []
     for test in training.snapshots:
-        if len(found) == most or (found and test.cutoff + horizon > found[-1][0].cutoff):
+        if len(pairs) == limit or (pairs and test.cutoff + horizon > pairs[-1][0].cutoff):
             continue
         if before := training.as_of(test.cutoff):
-            found.append((test, before))
-    return found
+            pairs.append((test, before))
+    return pairs
 
 
-def _same_question(one: TrainedChurn, other: TrainedChurn) -> bool:
-    return (one.horizon_days, one.active_within_days) == (
-        other.horizon_days,
-        other.active_within_days,
+def _same_definition(first: TrainedChurn, second: TrainedChurn) -> bool:
+    return (first.horizon_days, first.active_within_days) == (
+        second.horizon_days,
+        second.active_within_days,
     )
 
 
-def same_recipe(one: TrainedChurn, other: TrainedChurn) -> bool:
-    """Whether two models differ only in what they learned from."""
-    alike = (one.estimator, one.columns, settings_of(one)) == (
-        other.estimator,
-        other.columns,
-        settings_of(other),
+def same_recipe(first: TrainedChurn, second: TrainedChurn) -> bool:
+    """Whether two models differ only in their training data."""
+    alike = (first.estimator, first.columns, settings_of(first)) == (
+        second.estimator,
+        second.columns,
+        settings_of(second),
     )
-    return alike and _same_question(one, other)
+    return alike and _same_definition(first, second)
 
 
 def settings_of(trained: TrainedChurn) -> dict[str, Any]:
-    """What a search found for its estimators; empty without one."""
+    """Return the tuned settings of a model; empty without tuning."""
     return dict(trained.parameters.get("settings") or {})
 
 
-def _origins(
+def _evaluate_origins(
     training: TrainingSet, trained: TrainedChurn, champion: TrainedChurn | None, progress: Progress
 ) -> tuple[Origin, ...]:
-    pairs = rolled_back(training)
-    found = []
+    pairs = backtest_origins(training)
+    origins = []
     for number, (test, before) in enumerate(pairs):
         inner = part(progress, number, len(pairs))
-        inner(0, 1, f"Judging on {training.day(test.cutoff)}")
+        inner(0, 1, gettext("Judging on {day}").format(day=training.day(test.cutoff)))
         if test.churned is None or not 0 < test.churned.sum() < len(test.churned):
             continue
         try:
             recipe = replace(before, settings=settings_of(trained))
-            asked = fit(recipe, model=trained.estimator, seed=trained.seed, progress=inner)
+            refitted = fit(recipe, model=trained.estimator, seed=trained.seed, progress=inner)
         except TooLittleData:  # one class only, that early
             break
-        said, unseen = _of_champion(champion, trained, test, before)
-        found.append(
-            Origin(test, test.churned, asked.predict(test), baselines(before, test), said, unseen)
+        champion_probability, unseen = _champion_probabilities(champion, trained, test, before)
+        origins.append(
+            Origin(
+                test,
+                test.churned,
+                refitted.predict(test),
+                baseline_metrics(before, test),
+                champion_probability,
+                unseen,
+            )
         )
-    return tuple(found)
+    return tuple(origins)
 
 
-def _of_champion(
+def _champion_probabilities(
     champion: TrainedChurn | None, trained: TrainedChurn, test: Snapshot, before: TrainingSet
 ) -> tuple[np.ndarray | None, bool]:
-    """The champion's word on an origin it has not seen; of another recipe, what it would have said then."""
+    """Return the champion's predictions and if they are unseen.
+
+    If the champion was trained later and has another recipe, its recipe is fitted on earlier data.
+    """
     if champion is None or set(champion.columns) - set(test.frame.columns):
         return None, False
     if champion.cutoff <= test.cutoff:
@@ -233,44 +337,47 @@ def _of_champion(
     return recipe.predict(test), False
 
 
-def _checks(
+def _all_checks(
     origins: tuple[Origin, ...], trained: TrainedChurn, champion: TrainedChurn | None
 ) -> tuple[tuple[gate.Check, ...], dict[str, Any]]:
     churned = np.concatenate([origin.churned for origin in origins])
-    said = np.concatenate([origin.probability for origin in origins])
-    checks = _absolute(origins, [origin.probability for origin in origins], trained)
+    probability = np.concatenate([origin.probability for origin in origins])
+    checks = _model_checks(origins, [origin.probability for origin in origins], trained)
     details: dict[str, Any] = {
         "pooled": {
-            "log_loss": float(log_loss_of(churned, said).mean()),
+            "log_loss": float(log_losses(churned, probability).mean()),
             **{
                 name: float(np.mean([o.metrics[name] for o in origins]))
                 for name in ("auc", "pr_auc", "top_decile_lift", "brier", "ece", "empc")
             },
         },
-        "reliability": reliability(churned, said),
+        "reliability": reliability(churned, probability),
     }
-    asked = [origin for origin in origins if origin.champion is not None]
-    if champion is not None and (asked or not same_recipe(champion, trained)):
-        against, difference = _against(asked, same_recipe(champion, trained))
-        checks += against
+    compared = [origin for origin in origins if origin.champion is not None]
+    if champion is not None and (compared or not same_recipe(champion, trained)):
+        comparison_checks, difference = _champion_checks(compared, same_recipe(champion, trained))
+        checks += comparison_checks
         details["difference"] = difference
     return tuple(checks), details
 
 
-def _absolute(
+def _model_checks(
     origins: Sequence[Origin], probabilities: Sequence[np.ndarray], model: TrainedChurn
 ) -> list[gate.Check]:
-    """The checks of what one model said at each origin, newest first, that ask nothing of another one."""
-    churned, said = (
+    """Return the checks that need no other model.
+
+    Newest origin first.
+    """
+    churned, probability = (
         np.concatenate([origin.churned for origin in origins]),
         np.concatenate(probabilities),
     )
-    checks = [*gate.calibrated(churned, said)]
+    checks = [*gate.check_calibration(churned, probability)]
     if len(origins) > 1:
-        checks.append(gate.same_population(np.concatenate(probabilities[1:]), probabilities[0]))
-    if model.estimator not in SIMPLE:  # those stand where no baseline can learn much either
-        loss = float(log_loss_of(churned, said).mean())
-        checks.append(gate.beats_baselines(loss, _pooled_baselines(origins)))
+        checks.append(gate.check_population(np.concatenate(probabilities[1:]), probabilities[0]))
+    if model.estimator not in SIMPLE:  # with little data, baselines learn little, too
+        loss = float(log_losses(churned, probability).mean())
+        checks.append(gate.check_baselines(loss, _pooled_baselines(origins)))
     return checks
 
 
@@ -284,68 +391,80 @@ def _pooled_baselines(origins: Sequence[Origin]) -> dict[str, float]:
     }
 
 
-def _against(asked: list[Origin], same: bool) -> tuple[list[gate.Check], dict[str, float] | None]:
-    """The checks against the champion on the origins where it could be asked."""
-    if not asked:
-        return [gate.better(Interval(0, 0, 0), 0)], None
+def _champion_checks(
+    compared: list[Origin], same: bool
+) -> tuple[list[gate.Check], dict[str, float] | None]:
+    """Return the checks against the champion."""
+    if not compared:
+        return [gate.check_better(Interval(0, 0, 0), 0)], None
     gaps = [
-        log_loss_of(o.churned, o.probability) - log_loss_of(o.churned, o.champion)
-        for o in asked
-        if o.champion is not None
+        log_losses(origin.churned, origin.probability) - log_losses(origin.churned, origin.champion)
+        for origin in compared
+        if origin.champion is not None
     ]
-    customers = np.concatenate([origin.test.frame.customer_id.to_numpy() for origin in asked])
-    interval = paired(np.concatenate(gaps), customers)
-    told = {
+    customers = np.concatenate([origin.test.frame.customer_id.to_numpy() for origin in compared])
+    interval = paired_interval(np.concatenate(gaps), customers)
+    difference = {
         "mean": interval.mean,
         "low": interval.low,
         "high": interval.high,
-        "origins": len(asked),
+        "origins": len(compared),
     }
     if same:
-        return [gate.not_worse(interval, len(asked))], told
+        return [gate.check_not_worse(interval, len(compared))], difference
     lifts = [
         (
             origin.metrics["top_decile_lift"],
             metrics(origin.churned, origin.champion)["top_decile_lift"],
         )
-        for origin in asked
+        for origin in compared
         if origin.champion is not None
     ]
     new, old = zip(*lifts, strict=True)
-    return [gate.better(interval, len(asked)), gate.lift(new, old)], told
+    return [gate.check_better(interval, len(compared)), gate.check_lift(new, old)], difference
 
 
-def _defined(model: TrainedChurn) -> str:
-    days = model.active_within_days
-    among = (
-        "all who ever ordered" if days is None else f"those who ordered within {count(days, 'day')}"
+def _churn_definition(model: TrainedChurn) -> str:
+    horizon = count(model.horizon_days, "day")
+    if model.active_within_days is None:
+        return gettext("no order for {horizon}, among all who ever ordered").format(horizon=horizon)
+    return gettext("no order for {horizon}, among those who ordered within {activity}").format(
+        horizon=horizon, activity=count(model.active_within_days, "day")
     )
-    return f"no order for {count(model.horizon_days, 'day')}, among {among}"
 
 
-def _why(
+def _promotion_note(
     origins: int,
     trained: TrainedChurn,
     champion: TrainedChurn,
     checks: Sequence[gate.Check],
     details: dict[str, Any],
 ) -> str:
-    on = f"{origins} origin{'s' if origins > 1 else ''}"
-    passed = {
-        True: f"It beats all three baselines on {on}",
-        False: f"It was judged on {on}",
-        None: f"It holds on {on}, on a rung without baselines",
-    }[next((check.passed for check in checks if check.name == "baselines"), None)]
-    if not _same_question(champion, trained):
-        return (
-            f"Churn is defined differently from now on: {_defined(trained)}; until now it was {_defined(champion)}. {passed}. "
+    beats_baselines = next((check.passed for check in checks if check.name == "baselines"), None)
+    if beats_baselines is None:
+        passed = gettext("It holds on {origins}, on a rung without baselines")
+    elif beats_baselines:
+        passed = gettext("It beats all three baselines on {origins}")
+    else:
+        passed = gettext("It was judged on {origins}")
+    passed = passed.format(origins=count(origins, "origin"))
+    if not _same_definition(champion, trained):
+        return gettext(
+            "Churn is defined differently from now on: {new}; until now it was {old}. {passed}. "
             "If that was not meant, `/retention models rollback` goes back."
+        ).format(new=_churn_definition(trained), old=_churn_definition(champion), passed=passed)
+    difference = details.get("difference")
+    if not difference:
+        return gettext("{passed}; the same recipe as the one in use, on fresher data.").format(
+            passed=passed
         )
-    gap = details.get("difference") or {}
-    if gap and not same_recipe(champion, trained):
-        return (
-            f"{passed}, and its recipe is better than the one in use (log-loss {gap['mean']:+.4f})."
+    if same_recipe(champion, trained):
+        sentence = gettext(
+            "{passed}; the same recipe, on fresher data, is not worse than the one in use "
+            "({difference:+.4f})."
         )
-    if not gap:
-        return f"{passed}; the same recipe as the one in use, on fresher data."
-    return f"{passed}; the same recipe, on fresher data, is not worse than the one in use ({gap['mean']:+.4f})."
+    else:
+        sentence = gettext(
+            "{passed}, and its recipe is better than the one in use (log-loss {difference:+.4f})."
+        )
+    return sentence.format(passed=passed, difference=difference["mean"])

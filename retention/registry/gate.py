@@ -1,22 +1,26 @@
-"""Champion and challenger: what a new churn model must show before it is used, and the sentence that says so.
+"""Rules for promoting a challenger churn model.
 
-The rule. Judged are recipes on up to three origins, one horizon apart, each by a model that learned from what was known
-before it. Every challenger must be calibrated (ECE ≤ .05, slope of the calibration line within .8 … 1.2), score the
-population it was made for (PSI of its scores < .25), and beat recency, RFM logistic regression and BG/NBD on log-loss.
-Beyond that,
+Recipes are evaluated on up to three origins, one horizon apart, each with a model trained on
+earlier data. Every challenger must
 
-- **another recipe** (estimator or features) must be *better*: on three origins or more the 95 % interval of the paired
-  log-loss difference, bootstrapped by customer, lies below 0, and the lift of the top tenth is not worse by over 2 %;
-- **the same recipe on newer data** must *not be significantly worse* than the champion on the origins that the champion
-  had not seen (where there is none yet, there is nothing to hold against it). A fault of calibration, or a population
-  that moves, is then the recipe's and so the champion's too;
-- **a fault that the champion has as well**, on the origins where it was asked, is told and does not bind: to keep the
-  worse or the staler of the two would not mend it;
-- **the first model**, and what takes the place of one whose features are no longer computed, is used whatever the checks
-  say, for all there is without it is rules; what failed is told.
+- be calibrated: ECE ≤ .05, slope of the calibration line within .8 … 1.2;
+- fit its population: PSI of the scores < .25;
+- beat recency, RFM logistic regression and BG/NBD on log-loss.
 
-ECE, slope and PSI of few customers exceed their limits by chance; a check fails only where chance alone (one in twenty)
-would not explain it.
+Further rules depend on the challenger:
+
+- Another recipe (estimator or features) must be better. On at least three origins, the 95 %
+  interval of the paired log-loss difference, bootstrapped by customer, lies below 0. The lift of
+  the top tenth is at most 2 % worse.
+- The same recipe on newer data must not be significantly worse on origins newer than the
+  champion's training, if there are any. Its calibration and drift faults are also the champion's.
+- A fault that the champion shares is reported but not binding: keeping the worse or older model
+  would not fix it.
+- The first model is always used, and so is a replacement for one with features that are no longer
+  computed. The alternative is rules. Failed checks are reported.
+
+ECE, slope and PSI of few customers exceed their limits by chance. A check fails only beyond chance
+(one in twenty).
 """
 
 from collections.abc import Sequence
@@ -29,29 +33,54 @@ from scipy.special import expit, logit
 from retention.churn import drift
 from retention.churn.metrics import ece
 from retention.churn.uncertainty import Interval
+from retention.templating import count
+from retention.text import gettext
 
-ORIGINS, ECE_MOST, SLOPE, LIFT_LOSS = 3, 0.05, (0.8, 1.2), 0.02
-SHARED = ("ece", "slope", "psi")  # faults of a recipe, whatever data it learned from
+ORIGINS, MAX_ECE, SLOPE_RANGE, MAX_LIFT_LOSS = 3, 0.05, (0.8, 1.2), 0.02
+RECIPE_CHECKS = ("ece", "slope", "psi")  # depend on the recipe, not on its training data
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One condition: what was measured, what it had to be, and whether it was."""
+    """One condition of the gate.
+
+    Parameters
+    ----------
+    name : str
+    passed : bool
+    text : str
+        Measured value and limit in words.
+    """
 
     name: str
     passed: bool
     text: str
 
     def as_dict(self) -> dict[str, Any]:
-        """For the registry and the templates."""
+        """Return the fields for the registry and templates."""
         return {"name": self.name, "passed": self.passed, "text": self.text}
 
 
-def calibration(churned: np.ndarray, probability: np.ndarray) -> tuple[float, float]:
-    """Slope of the logistic line of outcome on log-odds, and its standard error; 1 is calibrated (Cox 1958)."""
+def calibration_line(churned: np.ndarray, probability: np.ndarray) -> tuple[float, float]:
+    """Fit the logistic line of outcomes on log-odds.
+
+    Parameters
+    ----------
+    churned, probability : numpy.ndarray
+        (n,) labels and probabilities.
+
+    Returns
+    -------
+    slope, standard_error : float
+        A slope of 1 is calibrated.
+
+    References
+    ----------
+    Cox (1958), Two Further Applications of a Model for Binary Regression, Biometrika 45.
+    """
     x = logit(np.clip(probability, 1e-6, 1 - 1e-6))
     design = np.column_stack([np.ones(len(x)), x])
-    weights, information = np.zeros(2), np.eye(2)  # from there Newton converges
+    weights, information = np.zeros(2), np.eye(2)  # Newton converges from here
     for _ in range(50):
         fitted = expit(design @ weights)
         information = (design * (fitted * (1 - fitted))[:, None]).T @ design + 1e-9 * np.eye(2)
@@ -62,8 +91,17 @@ def calibration(churned: np.ndarray, probability: np.ndarray) -> tuple[float, fl
     return float(weights[1]), float(np.sqrt(np.linalg.inv(information)[1, 1]))
 
 
-def calibrated(churned: np.ndarray, probability: np.ndarray, seed: int = 0) -> tuple[Check, Check]:
-    """Whether probabilities mean what they say: ECE and slope, each beyond chance."""
+def check_calibration(
+    churned: np.ndarray, probability: np.ndarray, seed: int = 0
+) -> tuple[Check, Check]:
+    """Check ECE and slope, each beyond chance.
+
+    Parameters
+    ----------
+    churned, probability : numpy.ndarray
+        (n,) labels and probabilities.
+    seed : int
+    """
     error = ece(churned, probability)
     rng = np.random.default_rng(seed)
     chance = float(
@@ -75,65 +113,115 @@ def calibrated(churned: np.ndarray, probability: np.ndarray, seed: int = 0) -> t
             0.95,
         )
     )
-    slope, sd = calibration(churned, probability)
+    limit = max(MAX_ECE, chance)
+    slope, sd = calibration_line(churned, probability)
     return (
         Check(
             "ece",
-            error <= max(ECE_MOST, chance),
-            f"ECE {error:.3f}, limit {max(ECE_MOST, chance):.3f}",
+            error <= limit,
+            gettext("ECE {error:.3f}, limit {limit:.3f}").format(error=error, limit=limit),
         ),
         Check(
             "slope",
-            slope + 1.96 * sd >= SLOPE[0] and slope - 1.96 * sd <= SLOPE[1],
-            f"calibration slope {slope:.2f} ± {1.96 * sd:.2f}, must reach {SLOPE[0]} to {SLOPE[1]}",
+            slope + 1.96 * sd >= SLOPE_RANGE[0] and slope - 1.96 * sd <= SLOPE_RANGE[1],
+            gettext(
+                "calibration slope {slope:.2f} ± {margin:.2f}, must reach {low} to {high}"
+            ).format(slope=slope, margin=1.96 * sd, low=SLOPE_RANGE[0], high=SLOPE_RANGE[1]),
         ),
     )
 
 
-def same_population(before: np.ndarray, now: np.ndarray) -> Check:
-    """Whether the scores of the newest customers are spread like those of the ones before."""
-    held = drift.profile(before)
-    found, limit = drift.moved(held, now), drift.limit_of(held, len(now))
-    return Check("psi", found < limit, f"PSI of the scores {found:.3f}, limit {limit:.2f}")
+def check_population(before: np.ndarray, now: np.ndarray) -> Check:
+    """Check that scores are distributed as before.
+
+    Parameters
+    ----------
+    before, now : numpy.ndarray
+        Earlier and newest scores.
+    """
+    profile = drift.profile(before)
+    psi, limit = drift.profile_psi(profile, now), drift.psi_limit(profile, len(now))
+    text = gettext("PSI of the scores {psi:.3f}, limit {limit:.2f}").format(psi=psi, limit=limit)
+    return Check("psi", psi < limit, text)
 
 
-def beats_baselines(loss: float, baselines: dict[str, float]) -> Check:
-    """Whether the mean log-loss is below that of every baseline."""
+def check_baselines(loss: float, baselines: dict[str, float]) -> Check:
+    """Check the log-loss against every baseline.
+
+    Parameters
+    ----------
+    loss : float
+    baselines : dict
+        Name → log-loss.
+    """
     name, best = min(baselines.items(), key=lambda pair: pair[1])
     return Check(
         "baselines",
         loss < best,
-        f"log-loss {loss:.4f} against {best:.4f} of the best baseline ({name})",
+        gettext("log-loss {loss:.4f} against {best:.4f} of the best baseline ({name})").format(
+            loss=loss, best=best, name=name
+        ),
     )
 
 
-def better(difference: Interval, origins: int) -> Check:
-    """For another recipe: better than the champion's, beyond doubt."""
+def check_better(difference: Interval, origins: int) -> Check:
+    """Check that another recipe is significantly better.
+
+    Parameters
+    ----------
+    difference : Interval
+        Log-loss minus the champion's.
+    origins : int
+    """
     if origins < ORIGINS:
-        text = f"only {origins} of the {ORIGINS} origins that a comparison needs can be judged"
-        return Check("log_loss", False, text)
+        text = gettext(
+            "only {origins} of the {needed} origins that a comparison needs can be judged"
+        )
+        return Check("log_loss", False, text.format(origins=origins, needed=ORIGINS))
     return Check(
         "log_loss",
         difference.high < 0,
-        f"log-loss {difference} against the champion's on {origins} origins, the interval must lie below 0",
+        gettext(
+            "log-loss {difference} against the champion's on {origins} origins, the interval must "
+            "lie below 0"
+        ).format(difference=difference, origins=origins),
     )
 
 
-def not_worse(difference: Interval, origins: int) -> Check:
-    """For the same recipe on newer data: not significantly worse than the champion."""
+def check_not_worse(difference: Interval, origins: int) -> Check:
+    """Check that a retrained recipe is not worse.
+
+    Significance counts.
+
+    Parameters
+    ----------
+    difference : Interval
+        Log-loss minus the champion's.
+    origins : int
+    """
     return Check(
         "log_loss",
         difference.low <= 0,
-        f"log-loss {difference} against the champion's on {origins} origin{'s' if origins > 1 else ''} it had not "
-        "seen, the interval must not lie above 0",
+        gettext(
+            "log-loss {difference} against the champion's on {origins} it had not seen, the "
+            "interval must not lie above 0"
+        ).format(difference=difference, origins=count(origins, "origin")),
     )
 
 
-def lift(new: Sequence[float], old: Sequence[float]) -> Check:
-    """Whether the lift of the top tenth, mean over origins, is worse by no more than 2 %."""
+def check_lift(new: Sequence[float], old: Sequence[float]) -> Check:
+    """Check that the mean lift is at most 2 % worse.
+
+    Parameters
+    ----------
+    new, old : sequence of float
+        Lift of the top tenth per origin.
+    """
     now, before = float(np.mean(new)), float(np.mean(old))
     return Check(
         "lift",
-        now >= (1 - LIFT_LOSS) * before,
-        f"lift of the top tenth {now:.2f} against {before:.2f}, at most 2 % less",
+        now >= (1 - MAX_LIFT_LOSS) * before,
+        gettext("lift of the top tenth {now:.2f} against {before:.2f}, at most 2 % less").format(
+            now=now, before=before
+        ),
     )

@@ -1,4 +1,4 @@
-"""Artefacts as they were last read: a warm worker answers many people with one model, and need not read it each time."""
+"""Cache loaded models in worker processes."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from retention.db.tables import ModelVersion
-from retention.registry.store import load, sealed
+from retention.registry.store import has_valid_seal, load
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -14,15 +14,23 @@ if TYPE_CHECKING:
     from retention.recommend import TrainedRecommender
 
 T = TypeVar("T")
-MOST = 4  # models a process: the two in use, and those before them
-_KEPT: OrderedDict[tuple[str, str, str], Any] = OrderedDict()
+MAX_MODELS = 4  # per process: both models in use and their predecessors
+_CACHE: OrderedDict[tuple[str, str, str], Any] = OrderedDict()
 _LOCK = Lock()
 
 
-def opened(settings: Settings, row: ModelVersion, read: Callable[[bytes], T]) -> T:
-    """The model of a version; the one kept from the last time where its content has the same sha256.
+def load_cached(settings: Settings, row: ModelVersion, read: Callable[[bytes], T]) -> T:
+    """Return a model from the cache, or load it.
 
-    The row's seal is checked every time. Whoever gets a model must not change it.
+    The cache key contains the sha256, and the row's seal is verified every time. Callers must not
+    change the model.
+
+    Parameters
+    ----------
+    settings : Settings
+    row : ModelVersion
+    read : callable
+        Artefact → model.
 
     Raises
     ------
@@ -31,28 +39,28 @@ def opened(settings: Settings, row: ModelVersion, read: Callable[[bytes], T]) ->
     """
     key = row.kind, row.version, row.sha256
     with _LOCK:
-        if key in _KEPT and sealed(settings, row):
-            _KEPT.move_to_end(key)
-            return _KEPT[key]
-    made = read(load(settings, row))
+        if key in _CACHE and has_valid_seal(settings, row):
+            _CACHE.move_to_end(key)
+            return _CACHE[key]
+    model = read(load(settings, row))
     with _LOCK:
-        _KEPT[key] = made
-        while len(_KEPT) > MOST:
-            _KEPT.popitem(last=False)
-    return made
+        _CACHE[key] = model
+        while len(_CACHE) > MAX_MODELS:
+            _CACHE.popitem(last=False)
+    return model
 
 
 def churn_model(settings: Settings, row: ModelVersion) -> "TrainedChurn":
-    """The churn model of a version."""
+    """Return the churn model of a version."""
     from retention.churn import TrainedChurn
 
-    return opened(
+    return load_cached(
         settings, row, lambda content: TrainedChurn.from_bytes(content, version=row.version)
     )
 
 
 def recommender(settings: Settings, row: ModelVersion) -> "TrainedRecommender":
-    """The recommender of a version."""
+    """Return the recommender of a version."""
     from retention.recommend import TrainedRecommender
 
-    return opened(settings, row, TrainedRecommender.from_bytes)
+    return load_cached(settings, row, TrainedRecommender.from_bytes)

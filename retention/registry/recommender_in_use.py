@@ -1,4 +1,4 @@
-"""Open the recommender in use together with the shop's rules and people's feedback."""
+"""Open the recommender in use with shop rules and feedback."""
 
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
 
 def open_desk(lake: "Lake", session: Session, settings: Settings, policy: Policy) -> Desk:
-    """The model in use, the shop's rules, and what people said is not for whom."""
+    """Return a `Desk` with model, rules and feedback.
+
+    Parameters
+    ----------
+    lake : Lake
+    session : Session
+    settings : Settings
+    policy : Policy
+    """
     row = champion(session, settings, "recommend")
     trained = recommender(settings, row) if row is not None else None
     said = of_items(session, settings, lake.identities.people())

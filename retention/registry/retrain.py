@@ -1,4 +1,7 @@
-"""Retrain: new models, judged on the newest weeks whose outcome is known, promoted where they are better."""
+"""Retrain models and decide on their promotion.
+
+Models are evaluated on the newest weeks with known outcomes.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,21 +14,32 @@ from retention.progress import Progress, part
 from retention.registry.model_cache import churn_model, recommender
 from retention.registry.store import save
 from retention.settings import Settings
+from retention.text import gettext
 
 SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """A new version, not yet in any session; whether to promote it, and the sentence that says why."""
+class RetrainResult:
+    """A new model version, not yet part of a session.
+
+    Parameters
+    ----------
+    row : ModelVersion
+    promote : bool
+    why : str
+        Reason of the decision as a sentence.
+    figures : dict
+        Further fields of `as_dict`.
+    """
 
     row: ModelVersion
     promote: bool
     why: str
-    judged: dict[str, Any]
+    figures: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        """For the job's result and the templates."""
+        """Return the fields for job results and templates."""
         row = self.row
         return {
             "kind": row.kind,
@@ -35,13 +49,31 @@ class Trained:
             "cutoff": row.cutoff.isoformat(),
             "promoted": self.promote,
             "why": self.why,
-            **self.judged,
+            **self.figures,
         }
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What to train, and in whose name."""
+class RetrainRequest:
+    """Parameters of a training run.
+
+    Parameters
+    ----------
+    cutoff : datetime
+    horizon_days : int
+    active_within_days : int or None
+    model : str
+    created_by : str
+    job_id : str or None
+    doubted : tuple of (str, datetime)
+        Labels to exclude, see `retention.feedback`.
+    heard : Any
+        Responses to recommendations, see `retention.recommend.feedback.feedback_events`.
+    tune_seconds : float or None
+        Time limit of the search for settings.
+    tune_fits : int or None
+        Limit in fits. Without both limits nothing is tuned.
+    """
 
     cutoff: datetime
     horizon_days: int
@@ -49,21 +81,31 @@ class Asked:
     model: str
     created_by: str
     job_id: str | None
-    doubted: tuple[tuple[str, datetime], ...] = ()  # labels to leave out: see retention.feedback
-    heard: Any = (
-        None  # answers to recommendations: see retention.recommend.feedback.feedback_events
-    )
-    tune_seconds: float | None = None  # how long to search the estimators' settings, or
-    tune_fits: int | None = None  # with how many fits; neither: not at all
+    doubted: tuple[tuple[str, datetime], ...] = ()
+    heard: Any = None
+    tune_seconds: float | None = None
+    tune_fits: int | None = None
 
 
 def churn(
-    settings: Settings, lake: Any, champion: ModelVersion | None, asked: Asked, progress: Progress
-) -> Trained:
-    """Train on everything before the cutoff; judge the recipe on earlier origins, where the outcome is known.
+    settings: Settings,
+    lake: Any,
+    champion: ModelVersion | None,
+    request: RetrainRequest,
+    progress: Progress,
+) -> RetrainResult:
+    """Train a churn model and backtest its recipe.
 
-    The snapshots are taken once: those that the model learns from are, one horizon earlier each, the origins on which
-    its recipe is judged (`retention.registry.gate`).
+    Snapshots are taken once. Each is training data of the model and, with those one horizon
+    earlier, an origin of the backtest (`retention.registry.gate`).
+
+    Parameters
+    ----------
+    settings : Settings
+    lake : Lake
+    champion : ModelVersion or None
+    request : RetrainRequest
+    progress : Progress
 
     Raises
     ------
@@ -71,67 +113,82 @@ def churn(
         See `retention.churn.train`.
     """
     from retention.churn import targets
-    from retention.churn.doubted_labels import without
+    from retention.churn.drift import reference_profiles
     from retention.churn.model import fit
-    from retention.churn.segments import attributes_of
-    from retention.churn.snapshots import history
+    from retention.churn.segments import customer_attributes
+    from retention.churn.training_set import build_training_set, exclude_doubted_labels
     from retention.churn.tuning import Budget
-    from retention.registry.backtest import judge
-    from retention.registry.reference import reference
+    from retention.registry.backtest import backtest
 
-    training = history(
+    training = build_training_set(
         lake,
-        cutoff=asked.cutoff,
-        horizon_days=asked.horizon_days,
-        active_within_days=asked.active_within_days,
+        cutoff=request.cutoff,
+        horizon_days=request.horizon_days,
+        active_within_days=request.active_within_days,
         progress=part(progress, 0, 3),
     )
-    kept = without(training, asked.doubted)
+    undoubted = exclude_doubted_labels(training, request.doubted)
     budget = (
-        Budget(asked.tune_seconds, asked.tune_fits)
-        if asked.tune_seconds or asked.tune_fits
+        Budget(request.tune_seconds, request.tune_fits)
+        if request.tune_seconds or request.tune_fits
         else None
     )
-    trained = fit(kept, model=asked.model, seed=SEED, tune=budget, progress=part(progress, 1, 3))
-    progress(2, 3, "Learning purchase intent")
-    about = trained.parameters
-    trained = replace(
-        trained, parameters={**about, targets.HELD: targets.learn(lake, training, trained.columns)}
+    trained = fit(
+        undoubted, model=request.model, seed=SEED, tune=budget, progress=part(progress, 1, 3)
     )
-    used = _loaded(churn_model, settings, champion)
-    found = judge(training, trained, used, progress=part(progress, 2, 3))
-    progress(1, 1, "Saving the model")
-    judged = found.as_dict()
+    progress(2, 3, gettext("Learning purchase intent"))
+    parameters = trained.parameters
+    trained = replace(
+        trained,
+        parameters={
+            **parameters,
+            targets.PARAMETER: targets.fit_intent(lake, training, trained.columns),
+        },
+    )
+    champion_model = _load_champion(churn_model, settings, champion)
+    result = backtest(
+        training,
+        trained,
+        champion_model,
+        is_unreadable=champion is not None and champion_model is None,
+        progress=part(progress, 2, 3),
+    )
+    progress(1, 1, gettext("Saving the model"))
+    figures = result.as_dict()
     row = save(
         settings,
         "churn",
         trained.to_bytes(),
         estimator=trained.estimator,
-        cutoff=asked.cutoff,
-        horizon_days=asked.horizon_days,
-        active_within_days=asked.active_within_days,
-        parameters={**about, "calibration": trained.calibration, "train_rows": trained.train_rows},
+        cutoff=request.cutoff,
+        horizon_days=request.horizon_days,
+        active_within_days=request.active_within_days,
+        parameters={
+            **parameters,
+            "calibration": trained.calibration,
+            "train_rows": trained.train_rows,
+        },
         features=trained.columns,
         metrics={
-            **(judged["metrics"] or {}),
-            **judged,
-            "reference": reference(training, trained),
-            "segments": found.by_segment(attributes_of(lake)),
+            **(figures["metrics"] or {}),
+            **figures,
+            "reference": reference_profiles(training, trained),
+            "segments": result.by_segment(customer_attributes(lake)),
         },
-        fingerprint=lake.fingerprint(asked.cutoff),
+        fingerprint=lake.fingerprint(request.cutoff),
         seed=trained.seed,
         rung=trained.rung,
-        created_by=asked.created_by,
-        job_id=asked.job_id,
+        created_by=request.created_by,
+        job_id=request.job_id,
     )
-    told = {key: judged[key] for key in ("metrics", "baselines", "base_rate", "customers")}
-    checks = [check.as_dict() for check in found.checks]
-    return Trained(
+    summary = {key: figures[key] for key in ("metrics", "baselines", "base_rate", "customers")}
+    checks = [check.as_dict() for check in result.checks]
+    return RetrainResult(
         row,
-        found.promote,
-        _told(found.why, champion, used),
+        result.promote,
+        result.why,
         {
-            **told,
+            **summary,
             "checks": checks,
             "train_rows": trained.train_rows,
             "calibration": trained.calibration,
@@ -139,121 +196,141 @@ def churn(
     )
 
 
-def _loaded(
+def _load_champion(
     read: Callable[[Settings, ModelVersion], Any], settings: Settings, champion: ModelVersion | None
 ) -> Any:
-    """The champion itself; None where there is none, or its artefact cannot be read: it cannot be used either."""
+    """Load the champion.
+
+    None without one, or if it cannot be read.
+    """
     try:
         return read(settings, champion) if champion else None
     except Refused:
         return None
 
 
-def _told(why: str, champion: ModelVersion | None, used: Any) -> str:
-    """A verdict in words; what takes the place of one that cannot be read is not the first."""
-    unread = champion is not None and used is None
-    return (
-        why.replace("It is the first", "The one in use cannot be read any more") if unread else why
-    )
-
-
 def recommend(
-    settings: Settings, lake: Any, champion: ModelVersion | None, asked: Asked, progress: Progress
-) -> Trained:
-    """Train the recommender; it judges itself on the last horizon before the cutoff."""
+    settings: Settings,
+    lake: Any,
+    champion: ModelVersion | None,
+    request: RetrainRequest,
+    progress: Progress,
+) -> RetrainResult:
+    """Train a recommender.
+
+    It evaluates itself on the last horizon before the cutoff.
+
+    Parameters
+    ----------
+    settings : Settings
+    lake : Lake
+    champion : ModelVersion or None
+    request : RetrainRequest
+    progress : Progress
+    """
     from retention.recommend import train
 
     trained = train(
         lake,
-        cutoff=asked.cutoff,
-        horizon_days=asked.horizon_days,
-        model=asked.model,
-        heard=asked.heard,
+        cutoff=request.cutoff,
+        horizon_days=request.horizon_days,
+        model=request.model,
+        heard=request.heard,
         progress=progress,
     )
     metrics = {key: value for key, value in trained.metrics.items() if key != "baselines"}
     baselines = trained.metrics.get("baselines") or {}
-    used = _loaded(recommender, settings, champion)
-    promote, why = _ranks_better(
-        champion if used is not None else None, trained.estimator, trained.alone, metrics, baselines
-    )
-    progress(1, 1, "Saving the recommender")
+    champion_model = _load_champion(recommender, settings, champion)
+    if champion is not None and champion_model is None:
+        promote, why = True, gettext("The one in use cannot be read any more.")
+    else:
+        promote, why = _decide(champion, trained.estimator, trained.alone, metrics, baselines)
+    progress(1, 1, gettext("Saving the recommender"))
     row = save(
         settings,
         "recommend",
         trained.to_bytes(),
         estimator=trained.estimator,
-        cutoff=asked.cutoff,
-        horizon_days=asked.horizon_days,
+        cutoff=request.cutoff,
+        horizon_days=request.horizon_days,
         active_within_days=None,
         parameters=trained.parameters,
         features=(),
         metrics=trained.metrics,
-        fingerprint=lake.fingerprint(asked.cutoff),
+        fingerprint=lake.fingerprint(request.cutoff),
         seed=trained.seed,
         rung=trained.rung,
-        created_by=asked.created_by,
-        job_id=asked.job_id,
+        created_by=request.created_by,
+        job_id=request.job_id,
     )
-    judged = {
+    figures = {
         "metrics": metrics,
         "baselines": baselines,
         "base_rate": None,
         "customers": metrics.get("customers"),
     }
-    return Trained(row, promote, _told(why, champion, used), judged)
+    return RetrainResult(row, promote, why, figures)
 
 
-def _ranks_better(
+def _decide(
     champion: ModelVersion | None,
     estimator: str,
     alone: bool,
     metrics: dict[str, Any],
     baselines: dict[str, dict[str, float]],
 ) -> tuple[bool, str]:
-    """Whether to use a recommender; one model alone must not take the place of something that ranked better.
+    """Decide if a recommender replaces the one in use.
 
-    A fault that the one in use has as well binds nobody, or a small shop would keep its first model, and what was on the
-    shelf then, for ever.
+    A single model must not replace one that ranked better. A fault that the champion shares is not
+    binding: otherwise a small shop would keep its first model, with old items, forever.
     """
     if champion is None:
-        return True, "It is the first."
+        return True, gettext("It is the first.")
     before = champion.metrics.get("ndcg")
-    usual = not alone or champion.estimator == estimator
+    same_kind = not alone or champion.estimator == estimator
     if not baselines:
-        return _unmeasured(before is None and usual, before is None)
-    if _behind(metrics, baselines):
-        theirs = champion.metrics.get("baselines") or {}
-        if not usual or alone or not theirs or not _behind(champion.metrics, theirs):
-            return False, "It does not rank better than both baselines, so the one in use stays."
-        return (
-            True,
-            "It does not rank better than both baselines, nor did the one in use; it knows fresher data.",
+        return _unmeasured_decision(before, same_kind)
+    if _ranks_worse(metrics, baselines):
+        champion_baselines = champion.metrics.get("baselines") or {}
+        shares_fault = champion_baselines and _ranks_worse(champion.metrics, champion_baselines)
+        if not same_kind or alone or not shares_fault:
+            return False, gettext(
+                "It does not rank better than both baselines, so the one in use stays."
+            )
+        return True, gettext(
+            "It does not rank better than both baselines, nor did the one in use; it knows fresher "
+            "data."
         )
-    if (
-        alone
-        and champion.estimator != estimator
-        and before is not None
-        and metrics["ndcg"] < before
-    ):
-        return False, (
-            f"Alone, {estimator} has an NDCG@10 of {metrics['ndcg']:.3f} in its newest weeks; the one in use had {before:.3f} "
-            "in those before its own cutoff, so it stays."
+    if not same_kind and before is not None and metrics["ndcg"] < before:
+        return False, gettext(
+            "Alone, {estimator} has an NDCG@10 of {ndcg:.3f} in its newest weeks; the one in use "
+            "had {before:.3f} in those before its own cutoff, so it stays."
+        ).format(estimator=estimator, ndcg=metrics["ndcg"], before=before)
+    return True, gettext("It ranks better than both baselines, on fresher data.")
+
+
+def _ranks_worse(metrics: dict[str, Any], baselines: dict[str, dict[str, float]]) -> bool:
+    return any(metrics["ndcg"] < baseline["ndcg"] for baseline in baselines.values())
+
+
+def _unmeasured_decision(champion_ndcg: float | None, same_kind: bool) -> tuple[bool, str]:
+    """Decide about a recommender with too little data to measure.
+
+    It only replaces an unmeasured one of its kind.
+    """
+    if champion_ndcg is not None:
+        return False, gettext(
+            "Too few customers bought in the last horizon before its cutoff to measure how it "
+            "ranks, and the one in use was measured, so that stays; `models promote` puts this one "
+            "into use all the same."
         )
-    return True, "It ranks better than both baselines, on fresher data."
-
-
-def _behind(metrics: dict[str, Any], baselines: dict[str, dict[str, float]]) -> bool:
-    return any(metrics["ndcg"] < one["ndcg"] for one in baselines.values())
-
-
-def _unmeasured(promote: bool, neither: bool) -> tuple[bool, str]:
-    """A recommender of which there is no telling how it ranks: it takes the place of one of its own kind alone."""
-    why = "Too few customers bought in the last horizon before its cutoff to measure how it ranks"
-    if promote:
-        return True, f"{why}, as with the one in use; it knows fresher data."
-    stays = "the one in use is of another kind" if neither else "the one in use was measured"
-    return (
-        False,
-        f"{why}, and {stays}, so that stays; `models promote` puts this one into use all the same.",
+    if not same_kind:
+        return False, gettext(
+            "Too few customers bought in the last horizon before its cutoff to measure how it "
+            "ranks, and the one in use is of another kind, so that stays; `models promote` puts "
+            "this one into use all the same."
+        )
+    return True, gettext(
+        "Too few customers bought in the last horizon before its cutoff to measure how it ranks, "
+        "as with the one in use; it knows fresher data."
     )

@@ -1,4 +1,9 @@
-"""Artefacts below ``RETENTION_MODELS_URL`` and their rows in SQL. Nothing is read back before its seal is checked."""
+"""Store model artefacts and their rows.
+
+Artefacts are below ``RETENTION_MODELS_URL``, rows in SQL.
+
+An artefact is read only after its seal is verified.
+"""
 
 import difflib
 import hashlib
@@ -41,16 +46,21 @@ def save(
     created_by: str,
     job_id: str | None,
 ) -> ModelVersion:
-    """Write an artefact and give its row, for the caller to add to a session.
+    """Write an artefact and return its row for a session.
 
-    The file appears whole or not at all: a row that is then never added leaves a file that nobody reads.
+    The file is written atomically. If the row is never added, the file is unused.
 
     Parameters
     ----------
+    settings : Settings
     kind : str
         ``churn`` or ``recommend``.
     content : bytes
-        The artefact; its sha256 and a keyed seal over that, the kind and the version go into the row.
+        The artefact. The row gets its sha256 and a keyed seal over that, the kind and the version.
+    estimator, cutoff, horizon_days, active_within_days, parameters, features, metrics
+        Columns of the row.
+    fingerprint, seed, rung, created_by, job_id
+        Columns of the row.
     """
     digest = hashlib.sha256(content).hexdigest()
     version = f"{kind}-{cutoff.astimezone(settings.zone):%Y%m%d}-{secrets.token_hex(3)}"
@@ -82,12 +92,17 @@ def save(
 
 
 def load(settings: Settings, row: ModelVersion) -> bytes:
-    """The artefact of a version, once its hash and its seal have been checked.
+    """Read an artefact and verify its hash and seal.
+
+    Parameters
+    ----------
+    settings : Settings
+    row : ModelVersion
 
     Raises
     ------
     BadInput
-        Where the file is gone, or is not what was saved; nothing of it has been interpreted.
+        If the file is missing or was changed. Its content is not interpreted.
     """
     try:
         content = _read(settings.models_url, row.artefact)
@@ -99,7 +114,7 @@ def load(settings: Settings, row: ModelVersion) -> bytes:
             ).format(version=row.version, models_url=settings.models_url)
         ) from None
     digest = hashlib.sha256(content).hexdigest()
-    if not (hmac.compare_digest(digest, row.sha256) and sealed(settings, row)):
+    if not (hmac.compare_digest(digest, row.sha256) and has_valid_seal(settings, row)):
         raise BadInput(
             gettext(
                 "The artefact of model {version} is not what was saved, so it was not loaded; "
@@ -109,22 +124,32 @@ def load(settings: Settings, row: ModelVersion) -> bytes:
     return content
 
 
-def usable(settings: Settings, row: ModelVersion) -> None:
-    """See that customers could be scored by a version; its artefact is read, so not while others wait.
+def check_usable(settings: Settings, row: ModelVersion) -> None:
+    """Check that a model version can score customers.
+
+    Reads the artefact, so do not call it while users wait.
+
+    Parameters
+    ----------
+    settings : Settings
+    row : ModelVersion
 
     Raises
     ------
     BadInput
-        See `load`; or it asks for features that are no longer computed.
+        See `load`. Also if the model uses features that are no longer computed.
     """
     from retention.features import catalogue
 
     load(settings, row)
-    catalogue.check(row.features, row.version)
+    catalogue.check_features(row.features, row.version)
 
 
-def sealed(settings: Settings, row: ModelVersion) -> bool:
-    """Whether a row is as it was written: its kind, version and sha256 carry the seal of a key of ours."""
+def has_valid_seal(settings: Settings, row: ModelVersion) -> bool:
+    """Whether one of our keys sealed the row.
+
+    The seal covers kind, version and hash.
+    """
     return any(
         hmac.compare_digest(_seal(key, settings, row.kind, row.version, row.sha256), row.hmac)
         for key in settings.keys.all
@@ -132,12 +157,25 @@ def sealed(settings: Settings, row: ModelVersion) -> bool:
 
 
 def reseal(settings: Settings, row: ModelVersion) -> str | None:
-    """The seal of the current key for a row that an older one sealed; None where there is nothing to do, or no seal of ours."""
+    """Return a new seal with the current key.
+
+    Parameters
+    ----------
+    settings : Settings
+    row : ModelVersion
+
+    Returns
+    -------
+    str or None
+        None if the seal is current or invalid.
+    """
     seal = _seal(settings.key, settings, row.kind, row.version, row.sha256)
-    return seal if sealed(settings, row) and not hmac.compare_digest(seal, row.hmac) else None
+    return (
+        seal if has_valid_seal(settings, row) and not hmac.compare_digest(seal, row.hmac) else None
+    )
 
 
-_CHAMPION = (  # put together once: that takes longer than to run it
+_CHAMPION = (  # built once: building takes longer than running
     select(ModelVersion)
     .where(
         ModelVersion.team_id == bindparam("team_id"),
@@ -149,12 +187,30 @@ _CHAMPION = (  # put together once: that takes longer than to run it
 
 
 def champion(session: Session, settings: Settings, kind: str) -> ModelVersion | None:
-    """The version in use, or None before the first training."""
+    """Return the version in use, or None.
+
+    Parameters
+    ----------
+    session : Session
+    settings : Settings
+    kind : str
+    """
     return session.scalar(_CHAMPION, {"team_id": settings.team_id, "kind": kind})
 
 
 def promote(session: Session, settings: Settings, row: ModelVersion, by: str) -> None:
-    """Put a version into use and retire the one before it, in the caller's transaction."""
+    """Put a version into use and retire the previous one.
+
+    Runs in the caller's transaction.
+
+    Parameters
+    ----------
+    session : Session
+    settings : Settings
+    row : ModelVersion
+    by : str
+        Actor.
+    """
     session.execute(
         update(ModelVersion)
         .where(
@@ -170,30 +226,44 @@ def promote(session: Session, settings: Settings, row: ModelVersion, by: str) ->
 
 
 def find(session: Session, settings: Settings, version: str) -> ModelVersion:
-    """A version by its name.
+    """Return a version by its name.
+
+    Parameters
+    ----------
+    session : Session
+    settings : Settings
+    version : str
 
     Raises
     ------
     BadInput
-        Where this team has no such version; the nearest names are given.
+        If the team has no such version; suggests the closest name.
     """
     row = session.get(ModelVersion, version)
     if row is None or row.team_id != settings.team_id:
-        known = session.scalars(
+        versions = session.scalars(
             select(ModelVersion.version).where(ModelVersion.team_id == settings.team_id)
         ).all()
-        near = difflib.get_close_matches(version, known, 1)
-        guess = f" Did you mean {near[0]}?" if near else ""
-        raise BadInput(
-            gettext("There is no model {version!r}; see `/retention models`.{guess}").format(
-                version=version, guess=guess
-            )
+        near = difflib.get_close_matches(version, versions, 1)
+        sentence = gettext("There is no model {version!r}; see `/retention models`.").format(
+            version=version
         )
+        if near:
+            guess = gettext("Did you mean {version}?").format(version=near[0])
+            sentence = f"{sentence} {guess}"
+        raise BadInput(sentence)
     return row
 
 
 def previous(session: Session, settings: Settings, kind: str) -> ModelVersion | None:
-    """The version that a roll-back goes to, or None where there is none."""
+    """Return the target of a roll-back, or None.
+
+    Parameters
+    ----------
+    session : Session
+    settings : Settings
+    kind : str
+    """
     return session.scalar(
         select(ModelVersion)
         .where(
@@ -209,32 +279,43 @@ def previous(session: Session, settings: Settings, kind: str) -> ModelVersion | 
 def roll_back(
     session: Session, settings: Settings, kind: str, by: str
 ) -> tuple[ModelVersion, ModelVersion]:
-    """Withdraw the champion and put the one before it back into use, in the caller's transaction.
+    """Withdraw the champion and reinstate its predecessor.
 
-    A withdrawn version is passed over by later roll-backs, so that two of them go two steps back; it can still be
-    promoted by name.
+    Runs in the caller's transaction. Later roll-backs skip withdrawn versions, so two of them go
+    two steps back. A withdrawn version can still be promoted by name.
+
+    Parameters
+    ----------
+    session : Session
+    settings : Settings
+    kind : str
+    by : str
+        Actor.
 
     Returns
     -------
     tuple of ModelVersion
-        The version in use now, and the one withdrawn.
+        The version in use now, and the withdrawn one.
 
     Raises
     ------
     BadInput
-        Where nothing is in use, or nothing was before it.
+        Without a champion or a previous version.
     """
     now, before = champion(session, settings, kind), previous(session, settings, kind)
     if now is None or before is None:
-        what = (
-            f"No {kind} model is in use"
-            if now is None
-            else f"No {kind} model was in use before {now.version}"
-        )
-        raise BadInput(
-            gettext("{what}, so there is nothing to go back to; see `/retention models`.").format(
-                what=what
+        if now is None:
+            raise BadInput(
+                gettext(
+                    "No {kind} model is in use, so there is nothing to go back to; see "
+                    "`/retention models`."
+                ).format(kind=kind)
             )
+        raise BadInput(
+            gettext(
+                "No {kind} model was in use before {version}, so there is nothing to go back to; "
+                "see `/retention models`."
+            ).format(kind=kind, version=now.version)
         )
     promote(session, settings, before, by)
     session.flush()
@@ -244,8 +325,8 @@ def roll_back(
 
 
 def _seal(key: bytes, settings: Settings, kind: str, version: str, digest: str) -> str:
-    told = "\0".join(("model artefact", settings.team_id, kind, version, digest))
-    return hmac.new(key, told.encode(), hashlib.sha256).hexdigest()
+    sealed_text = "\0".join(("model artefact", settings.team_id, kind, version, digest))
+    return hmac.new(key, sealed_text.encode(), hashlib.sha256).hexdigest()
 
 
 def _write(root: str, name: str, content: bytes) -> None:
@@ -254,9 +335,7 @@ def _write(root: str, name: str, content: bytes) -> None:
 
         files, base = fsspec.core.url_to_fs(root)
         files.makedirs(f"{base}/{Path(name).parent}", exist_ok=True)
-        files.pipe_file(
-            f"{base}/{name}", content
-        )  # object stores show an object whole or not at all
+        files.pipe_file(f"{base}/{name}", content)  # atomic in object stores
         return
     path = Path(root) / name
     private(path.parent)

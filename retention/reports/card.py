@@ -246,10 +246,11 @@ def _history(session: Any, settings: Settings, row: ModelVersion) -> list[dict[s
 def _asked(
     trained: "TrainedChurn", lake: "Lake", settings: Settings, row: ModelVersion, progress: Progress
 ) -> dict[str, Any]:
-    """Score the customers at the model's cutoff: drivers, second model, one example for each tier."""
+    """Score the customers at the model's cutoff: drivers, second model, one example for each tier.
+    """
     from retention.churn.lime import second_opinion
     from retention.churn.model_features import GROUP_OF
-    from retention.churn.reasons import weigh
+    from retention.churn.reasons import group_weights
     from retention.churn.score import population
 
     progress(2, 5, "Asking the model")
@@ -261,7 +262,7 @@ def _asked(
     )
     X = people.matrix(trained.columns)
     drawn = np.random.default_rng(0).permutation(len(X))[:SAMPLE]
-    found = weigh(trained, X[drawn])
+    found = group_weights(trained, X[drawn])
     progress(3, 5, "Asking for second opinions")
     twice = [
         (

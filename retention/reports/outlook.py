@@ -59,7 +59,7 @@ def _scores(lake: "Lake", trained: "TrainedChurn | None", at: datetime) -> "pd.D
     """Score as a sweep does, without reasons, which take most of its time."""
     import pandas as pd
 
-    from retention.churn.score import population, worth
+    from retention.churn.score import expected_spend, population
     from retention.risk import rules
 
     if trained is None:
@@ -72,7 +72,7 @@ def _scores(lake: "Lake", trained: "TrainedChurn | None", at: datetime) -> "pd.D
         {
             "customer_id": people.frame["customer_id"].to_numpy(),
             "churn_probability": trained.predict(people),
-            "expected_value": worth(people, trained.horizon_days),
+            "expected_value": expected_spend(people, trained.horizon_days),
         }
     )
 
@@ -105,7 +105,8 @@ class CameTrue:
 
 
 def came_true(lake: "Lake", session: Session, settings: Settings, at: datetime) -> CameTrue | None:
-    """Return the newest published sweep with a finished horizon; else the oldest of at least a week."""
+    """Return the newest published sweep with a finished horizon; else the oldest of at least a week.
+    """
     rows = session.execute(
         select(Cohort.run_id, Cohort.as_of, Cohort.model_version, ModelVersion.horizon_days)
         .join(Run, Run.run_id == Cohort.run_id)

@@ -112,7 +112,7 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
         "customers": 0,
         "features": {},
         "meaning": {},
-        "limit": drift.MOVED,
+        "limit": drift.PSI_LIMIT,
         "moved": [],
         "largest": None,
         "event_mix": _mix(lake, row.cutoff, at),
@@ -124,19 +124,20 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
         )
     except TooLittleData:
         return told
-    found = drift.of_customers(profiles, people)
+    found = drift.population_drift(profiles, people)
     features = {name: round(psi, 4) for name, psi in found["features"].items()}
     return told | {
         **found,
         "features": features,
         "meaning": {name: MEANING[name] for name in features},
         "limit": round(found["limit"], 4),
-        "largest": next((features[name] for name in drift.unexpected(features)), None),
+        "largest": next((features[name] for name in drift.drifted_features(features)), None),
     }
 
 
 def _mix(lake: "Lake", before: datetime, now: datetime) -> float | None:
-    """Compute the PSI of event-type shares; half an event added to each type lets a new one count."""
+    """Compute the PSI of event-type shares; half an event added to each type lets a new one count.
+    """
     import numpy as np
 
     from retention.churn.drift import psi

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retention.churn.model_selection import BUYERS_FOR_A_MODEL
-from retention.churn.reasons import silence
-from retention.churn.score import next_order, population, worth
+from retention.churn.model_selection import MIN_BUYERS
+from retention.churn.reasons import silence_text
+from retention.churn.score import expected_spend, next_order, population
 from retention.templating import count
 
 VERSION = "rules"
@@ -60,7 +60,7 @@ def score(
             "customer_id": frame.customer_id,
             "churn_probability": risk,
             "reasons": told,
-            "expected_value": worth(snapshot, horizon_days),
+            "expected_value": expected_spend(snapshot, horizon_days),
             "next_order_at": next_order(snapshot),
         }
     )
@@ -69,8 +69,8 @@ def score(
 
 def rung(buyers: int) -> str:
     """Describe the rules among the models, and the data that a model needs."""
-    if buyers < BUYERS_FOR_A_MODEL:
-        return f"Rules (RFM), which rank and foretell nothing; a model needs {BUYERS_FOR_A_MODEL} buyers (have {buyers})."
+    if buyers < MIN_BUYERS:
+        return f"Rules (RFM), which rank and foretell nothing; a model needs {MIN_BUYERS} buyers (have {buyers})."
     return "Rules (RFM), which rank and foretell nothing: there is no model yet; `/retention retrain` makes one."
 
 
@@ -87,7 +87,9 @@ def _reasons(
     found = []
     if silent >= SILENT:
         weight = round(RECENCY * (silent - 1) / 4, 3)
-        found.append({"feature": "recency", "text": silence(row, horizon_days), "weight": weight})
+        found.append(
+            {"feature": "recency", "text": silence_text(row, horizon_days), "weight": weight}
+        )
     if often <= SELDOM:
         text = f"{count(row['orders_all'], 'order')} ever, fewer than most"
         found.append(

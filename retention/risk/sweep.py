@@ -21,7 +21,8 @@ class Sweep:
 
     ``scores`` holds every scored customer (the columns of the lake's ``scores``, without run id). ``cohort`` holds those of
     ``cohort_tiers``, most at stake first (churn probability × expected value; ties by probability). ``note`` explains an
-    unexpected date, ``rung`` names the kind of model.
+    unexpected date, ``rung`` names the kind of model;
+    ``selection_note`` is ``rung`` without the comparison of candidates.
     """
 
     as_of: datetime
@@ -34,6 +35,7 @@ class Sweep:
     top: int
     model_version: str
     rung: str
+    selection_note: str
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
@@ -93,7 +95,7 @@ def sweep(
     started = perf_counter()
     horizon = trained.horizon_days if trained else horizon_days
     moment = lake.as_of(as_of, horizon, trained.cutoff if trained else None)
-    scores, version, rung = _scored(
+    scores, version, rung, selection_note = _scored(
         lake, trained, moment.at, horizon_days, active_within_days, progress
     )
     scores = _tiered(scores, policy).assign(as_of=moment.at, model_version=version)
@@ -114,6 +116,7 @@ def sweep(
         top=top,
         model_version=version,
         rung=rung,
+        selection_note=selection_note,
         seconds=perf_counter() - started,
     )
 
@@ -125,7 +128,7 @@ def _scored(
     horizon_days: int,
     active_within_days: int | None,
     progress: Progress,
-) -> "tuple[pd.DataFrame, str, str]":
+) -> "tuple[pd.DataFrame, str, str, str]":
     if trained is None:
         from retention.risk import rules
 
@@ -133,10 +136,12 @@ def _scored(
         scores, buyers = rules.score(
             lake, at, horizon_days=horizon_days, active_within_days=active_within_days
         )
-        return scores, rules.VERSION, rules.rung(buyers)
+        note = rules.rung(buyers)
+        return scores, rules.VERSION, note, note
     from retention.churn import score
 
-    return score(trained, lake, at, progress=progress), trained.version, trained.rung
+    scores = score(trained, lake, at, progress=progress)
+    return scores, trained.version, trained.rung, trained.selection_note
 
 
 def _tiered(scores: "pd.DataFrame", policy: "Policy") -> "pd.DataFrame":

@@ -1,5 +1,7 @@
-"""What customers will buy and what that is worth, our own and vectorised: three purchase models behind one contract
-(BG/NBD, MBG/NBD, Pareto/NBD), and Gamma-Gamma for the spend.
+"""Models of how often customers order and how much they spend.
+
+BG/NBD, MBG/NBD and Pareto/NBD share the interface `PurchaseModel`. Gamma-Gamma models the spend
+per order. All are vectorised over customers.
 """
 
 from collections.abc import Callable
@@ -7,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from retention.value import bgnbd, mbgnbd, paretonbd
-from retention.value.contract import PurchaseModel
+from retention.value.purchase_model import PurchaseModel
 
 FITS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], PurchaseModel]] = {
     "bg_nbd": bgnbd.fit,

@@ -1,4 +1,11 @@
-"""Gamma-Gamma: what a customer spends per purchase, drawn towards everyone's (Fader, Hardie 2013)."""
+"""Gamma-Gamma model of a customer's spend per purchase.
+
+Each customer's mean is shrunk towards the mean of all customers.
+
+References
+----------
+Fader, Hardie (2013), The Gamma-Gamma Model of Monetary Value.
+"""
 
 from dataclasses import dataclass
 
@@ -10,21 +17,34 @@ from threadpoolctl import threadpool_limits
 
 @dataclass(frozen=True, slots=True)
 class GammaGamma:
-    """Spend per purchase is Gamma(p, ν), and ν is Gamma(q, v) over customers."""
+    """Spend per purchase is Gamma(p, ν); ν is Gamma(q, v) over customers."""
 
     p: float
     q: float
     v: float
 
     def expected(self, x: np.ndarray, mean: np.ndarray) -> np.ndarray:
-        """E[spend per purchase] of customers with ``x`` purchases of ``mean`` money each, (n,); x = 0: everyone's."""
+        """Return E[spend per purchase], (n,).
+
+        Parameters
+        ----------
+        x, mean : numpy.ndarray
+            (n,) purchases and their mean spend. For x = 0 the result is the mean of all customers.
+        """
         x = np.asarray(x, dtype=float)
         own = np.where(x > 0, np.nan_to_num(mean), 0.0)
         return self.p * (self.v + x * own) / (self.p * x + self.q - 1)
 
 
 def log_likelihood(model: GammaGamma, x: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Log-likelihood of each customer, (n,)."""
+    """Return the log-likelihood of each customer, (n,).
+
+    Parameters
+    ----------
+    model : GammaGamma
+    x, mean : numpy.ndarray
+        (n,) purchases and their mean spend, both positive.
+    """
     p, q, v = model.p, model.q, model.v
     return (
         gammaln(p * x + q)
@@ -38,12 +58,18 @@ def log_likelihood(model: GammaGamma, x: np.ndarray, mean: np.ndarray) -> np.nda
 
 
 def fit(x: np.ndarray, mean: np.ndarray) -> GammaGamma:
-    """Maximum likelihood of customers with x > 0 purchases of mean > 0 money; the others are left out.
+    """Fit by maximum likelihood to customers with positive spend.
+
+    Parameters
+    ----------
+    x, mean : numpy.ndarray
+        (n,) purchases and their mean spend. Rows without a purchase or without a positive mean are
+        ignored.
 
     Raises
     ------
     ValueError
-        Without such a customer.
+        If no row is left.
     """
     x, mean = np.asarray(x, dtype=float), np.asarray(mean, dtype=float)
     used = (x > 0) & (mean > 0)
@@ -60,6 +86,29 @@ def fit(x: np.ndarray, mean: np.ndarray) -> GammaGamma:
     def loss(logs: np.ndarray) -> float:
         return -float(log_likelihood(model(logs), x, mean).mean())
 
-    with threadpool_limits(1):  # BLAS threads for four numbers only wait for each other
-        found = model(minimize(loss, np.zeros(3), method="L-BFGS-B", options={"ftol": 1e-12}).x)
-    return GammaGamma(found.p, found.q, found.v * scale)
+    with threadpool_limits(1):  # BLAS threads slow down a problem with three parameters
+        fitted = model(minimize(loss, np.zeros(3), method="L-BFGS-B", options={"ftol": 1e-12}).x)
+    return GammaGamma(fitted.p, fitted.q, fitted.v * scale)
+
+
+def normalised_gini(actual: np.ndarray, expected: np.ndarray) -> float:
+    """Return how well expected spend ranks customers; 1 is a perfect ranking.
+
+    Parameters
+    ----------
+    actual, expected : numpy.ndarray
+        (n,) actual and expected spend.
+
+    Returns
+    -------
+    float
+        Gini of ``actual`` in the order of ``expected``, divided by its Gini in the best order.
+    """
+    return _gini(actual, expected) / _gini(actual, actual)
+
+
+def _gini(actual: np.ndarray, order: np.ndarray) -> float:
+    total = np.cumsum(
+        np.asarray(actual, dtype=float)[np.argsort(-np.asarray(order), kind="stable")]
+    )
+    return float(2 * total.mean() / total[-1] - 1 - 1 / len(total))

@@ -1,9 +1,17 @@
-"""Buying states: customers move between hidden states, each with its own frequency of orders, and may come back.
+"""Hidden Markov model of customers' buying states.
 
-A hidden Markov model of how many days with an order each period had (Netzer, Lattin, Srinivasan 2008, A Hidden Markov
-Model of Customer Relationship Dynamics, Marketing Science 27; Baum, Petrie, Soules, Weiss 1970 for the fit). What BG/NBD
-cannot say, a pause and a slow fading, is a state here; and what a customer did in each period counts, not only how often
-and how lately.
+Customers move between hidden states, each with its own order frequency, and may return to an
+earlier one. The observations are the numbers of days with an order per period. Unlike BG/NBD, the
+model covers pauses and gradual decline, and it uses the whole sequence instead of frequency and
+recency alone.
+
+References
+----------
+Netzer, Lattin, Srinivasan (2008), A Hidden Markov Model of Customer Relationship Dynamics,
+Marketing Science 27.
+
+Baum, Petrie, Soules, Weiss (1970), A Maximization Technique, Annals of Mathematical Statistics 41
+(the fit).
 """
 
 from collections.abc import Iterator
@@ -13,28 +21,25 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 STATES, ROUNDS = 16, 40
-MOST_DAYS = 3  # of a period that are told apart: as many or more
-SAMPLE = 2500  # customers; so many are enough for the parameters
-_STAYS = 0.9
-_STAY, _MOVE, _SAID = (
-    5.0,
-    0.02,
-    0.1,
-)  # pseudo-counts: of staying, of each move, of each number of days
+MAX_DAYS = 3  # order days per period; the last count means this many or more
+SAMPLE = 2500  # customers to fit the parameters
+_STAY_PROBABILITY = 0.9  # initial
+# pseudo-counts: of staying in a state, of each transition, of each number of order days
+_STAY_COUNT, _MOVE_COUNT, _DAYS_COUNT = 5.0, 0.02, 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class BuyingStates:
-    """A fitted model of S states.
+    """A fitted model with S states.
 
     Parameters
     ----------
     start : numpy.ndarray
-        (S,) where customers are in their first period.
+        (S,) state probabilities in a customer's first period.
     moves : numpy.ndarray
-        (S, S) from each state to each, from one period to the next.
+        (S, S) transition probabilities from one period to the next.
     days : numpy.ndarray
-        (S, MOST_DAYS + 1) how likely 0, 1, … order days are in each state.
+        (S, MAX_DAYS + 1) probabilities of 0, 1, … order days in each state.
     """
 
     start: np.ndarray
@@ -42,102 +47,135 @@ class BuyingStates:
     days: np.ndarray
 
     def now(self, counts: np.ndarray, begun: np.ndarray) -> np.ndarray:
-        """(n, S) P(state) in the newest period; see `fit`."""
-        order, counts, seen = _by_age(counts, begun)
-        found = np.empty((len(counts), len(self.start)))
-        for state in self._walk(counts, seen):
+        """Return P(state) in the newest period, (n, S).
+
+        Parameters
+        ----------
+        counts, begun : numpy.ndarray
+            See `fit`.
+        """
+        order, counts, begun_by = _by_age(counts, begun)
+        probabilities = np.empty((len(counts), len(self.start)))
+        for state in self._filter(counts, begun_by):
             newest = state
-        found[order] = newest
-        return found
+        probabilities[order] = newest
+        return probabilities
 
     def no_purchase(self, now: np.ndarray, periods: int) -> np.ndarray:
-        """(n,) P(no order in so many periods to come)."""
+        """Return P(no order in the next ``periods`` periods), (n,).
+
+        Parameters
+        ----------
+        now : numpy.ndarray
+            (n, S) state probabilities.
+        periods : int
+        """
         return now @ np.linalg.matrix_power(self.moves * self.days[:, 0], periods).sum(axis=1)
 
     def active(self, now: np.ndarray, periods: int = 0) -> np.ndarray:
-        """(n,) P(an order in a period): in the newest, or so many periods later."""
+        """Return P(an order in a period), (n,).
+
+        Parameters
+        ----------
+        now : numpy.ndarray
+            (n, S) state probabilities.
+        periods : int
+            0 is the newest period, 1 the next one.
+        """
         return now @ np.linalg.matrix_power(self.moves, periods) @ (1 - self.days[:, 0])
 
-    def _walk(self, counts: np.ndarray, seen: np.ndarray) -> Iterator[np.ndarray]:
-        """P(state) after each period of those who had begun, oldest period first, oldest customers first.
+    def _filter(self, counts: np.ndarray, begun_by: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield P(state) after each period, oldest period first.
 
-        A customer's first period has an order because it is the first; whether it has one day or several tells all the same.
+        Rows are the customers with a first order by then, oldest customers first. A customer's
+        first period always has an order; only its number of days is informative.
         """
         state = np.empty((0, len(self.start)))
-        for told, known in zip(counts.T, seen, strict=True):
-            fresh = np.broadcast_to(self.start, (known - len(state), len(self.start)))
+        for period_counts, customers in zip(counts.T, begun_by, strict=True):
+            fresh = np.broadcast_to(self.start, (customers - len(state), len(self.start)))
             state = np.concatenate([state @ self.moves, fresh]) * self.days.T.take(
-                told[:known], axis=0
+                period_counts[:customers], axis=0
             )
-            state /= _total(state)
+            state /= _row_sums(state)
             yield state
 
 
 def fit(counts: np.ndarray, begun: np.ndarray) -> BuyingStates:
-    """Expectation maximisation from states whose frequencies are evenly spread; nothing is drawn, so it is repeatable.
+    """Fit by expectation maximisation.
+
+    The initial order frequencies are evenly spread and nothing is random, so results are
+    reproducible.
 
     Parameters
     ----------
     counts : numpy.ndarray
         (n, P) integers: days with an order in each period, oldest first.
     begun : numpy.ndarray
-        (n,) place of each customer's first period; 0 also where it lies before the oldest one.
+        (n,) index of each customer's first period; 0 also if it lies before the oldest period.
     """
     step = len(counts) // SAMPLE + 1
-    _, counts, seen = _by_age(counts[::step], begun[::step])
-    model = _first()
-    with threadpool_limits(1):  # BLAS threads for so small tables only wait for each other
+    _, counts, begun_by = _by_age(counts[::step], begun[::step])
+    model = _initial_model()
+    with threadpool_limits(1):  # BLAS threads slow down such small matrices
         for _ in range(ROUNDS if len(counts) else 0):
-            model = _better(model, counts, seen)
+            model = _em_step(model, counts, begun_by)
     return model
 
 
 def _by_age(counts: np.ndarray, begun: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Order of the customers, oldest first; their counts in it; and how many had begun by each period."""
+    """Return the customer order by age, the sorted counts, and customers per period."""
     order = np.argsort(begun, kind="stable")
-    seen = np.searchsorted(begun[order], np.arange(counts.shape[1]), side="right")
-    return order, np.minimum(counts[order], MOST_DAYS), seen
+    begun_by = np.searchsorted(begun[order], np.arange(counts.shape[1]), side="right")
+    return order, np.minimum(counts[order], MAX_DAYS), begun_by
 
 
-def _first() -> BuyingStates:
-    """Poisson frequencies from hardly ever to daily; neighbouring states are likelier to follow each other."""
+def _initial_model() -> BuyingStates:
+    """Return a model with Poisson frequencies from rare to daily.
+
+    Transitions to neighbouring states are more likely.
+    """
     rate = np.concatenate([[0.02], np.geomspace(0.1, 3.5, STATES - 1)])[:, None]
-    some = np.arange(MOST_DAYS)
+    some = np.arange(MAX_DAYS)
     days = np.exp(-rate) * rate**some / np.cumprod(np.maximum(some, 1))
     days = np.column_stack([days, 1 - days.sum(axis=1)])
     near = np.exp(-np.abs(np.subtract.outer(np.arange(STATES), np.arange(STATES))).astype(float))
     np.fill_diagonal(near, 0)
-    moves = (1 - _STAYS) * near / near.sum(axis=1, keepdims=True) + _STAYS * np.eye(STATES)
+    moves = (1 - _STAY_PROBABILITY) * near / near.sum(axis=1, keepdims=True)
+    moves = moves + _STAY_PROBABILITY * np.eye(STATES)
     return BuyingStates(np.full(STATES, 1 / STATES), moves, days)
 
 
-def _better(model: BuyingStates, counts: np.ndarray, seen: np.ndarray) -> BuyingStates:
-    """One round: what the states were, given everything, and the parameters that then are likeliest."""
-    forward = list(model._walk(counts, seen))
-    moved = np.full((STATES, STATES), _MOVE) + _STAY * np.eye(STATES)
-    said = np.full((MOST_DAYS + 1, STATES), _SAID)
-    start, one = np.ones(STATES), np.eye(MOST_DAYS + 1)
-    ahead = np.ones_like(
-        forward[-1]
-    )  # how likely the later periods are from each state, up to a factor a customer
-    for period in range(len(seen) - 1, -1, -1):
-        known, earlier = seen[period], seen[period - 1] if period else 0
-        state = forward[period] * ahead[:known]
-        state /= _total(state)
-        said += one.take(counts[:known, period], axis=0).T @ state
+def _em_step(model: BuyingStates, counts: np.ndarray, begun_by: np.ndarray) -> BuyingStates:
+    """Run one round of expectation maximisation."""
+    forward = list(model._filter(counts, begun_by))
+    transitions = np.full((STATES, STATES), _MOVE_COUNT) + _STAY_COUNT * np.eye(STATES)
+    emitted = np.full((MAX_DAYS + 1, STATES), _DAYS_COUNT)
+    start, indicator = np.ones(STATES), np.eye(MAX_DAYS + 1)
+    # likelihood of the later periods given each state, up to a factor per customer
+    ahead = np.ones_like(forward[-1])
+    for period in range(len(begun_by) - 1, -1, -1):
+        customers, earlier = begun_by[period], begun_by[period - 1] if period else 0
+        state = forward[period] * ahead[:customers]
+        state /= _row_sums(state)
+        emitted += indicator.take(counts[:customers, period], axis=0).T @ state
         start += state[earlier:].sum(axis=0)
         if not earlier:
             break
         before = forward[period - 1]
         then = model.days.T.take(counts[:earlier, period], axis=0) * ahead[:earlier]
-        then /= _total((before @ model.moves) * then)
-        moved += model.moves * (before.T @ then)
+        then /= _row_sums((before @ model.moves) * then)
+        transitions += model.moves * (before.T @ then)
         ahead = then @ model.moves.T
     return BuyingStates(
-        start / start.sum(), moved / moved.sum(axis=1, keepdims=True), (said / said.sum(axis=0)).T
+        start / start.sum(),
+        transitions / transitions.sum(axis=1, keepdims=True),
+        (emitted / emitted.sum(axis=0)).T,
     )
 
 
-def _total(rows: np.ndarray) -> np.ndarray:
-    """The sum of each row, as a column; for short rows numpy's own takes seven times as long."""
+def _row_sums(rows: np.ndarray) -> np.ndarray:
+    """Return the sum of each row as a column.
+
+    For short rows this is seven times as fast as ``rows.sum(axis=1)``.
+    """
     return rows @ np.ones((rows.shape[1], 1))

@@ -1,7 +1,11 @@
-"""MBG/NBD: who buys may stop right after any purchase, the first one included; so one-time buyers may be gone.
+"""MBG/NBD purchase model: customers may drop out after any purchase.
 
-Batislam, Denizel, Filiztekin (2007), Empirical Validation and Comparison of Models for Customer Base Analysis,
-International Journal of Research in Marketing 24 (3).
+The first purchase counts, too, so one-time buyers may be inactive.
+
+References
+----------
+Batislam, Denizel, Filiztekin (2007), Empirical Validation and Comparison of Models for Customer
+Base Analysis, International Journal of Research in Marketing 24 (3).
 """
 
 from dataclasses import dataclass
@@ -9,21 +13,21 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import betaln, gammaln
 
-from retention.value.bgnbd import off_one
-from retention.value.contract import PurchaseModel, checked, maximum_likelihood
+from retention.value.bgnbd import avoid_one
 from retention.value.hypergeometric import power_series
+from retention.value.purchase_model import PurchaseModel, maximum_likelihood, validate_histories
 
 
 @dataclass(frozen=True, slots=True)
 class MbgNbd(PurchaseModel):
-    """A fitted MBG/NBD.
+    """A fitted MbgNbd.
 
     Parameters
     ----------
     r, alpha : float
-        Gamma of the purchase rate.
+        Shape and rate of the Gamma distribution of purchase rates.
     a, b : float
-        Beta of the chance to stop after a purchase, the first included.
+        Beta distribution of the probability of dropping out after a purchase, including the first.
     """
 
     r: float
@@ -32,7 +36,7 @@ class MbgNbd(PurchaseModel):
     b: float
 
     def log_likelihood(self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> np.ndarray:
-        """Log-likelihood of each customer, (n,)."""
+        """Return the log-likelihood of each customer, (n,)."""
         x = np.asarray(x, dtype=float)
         r, alpha, a, b = self.r, self.alpha, self.a, self.b
         common = gammaln(r + x) - gammaln(r) + r * np.log(alpha) - betaln(a, b)
@@ -41,7 +45,10 @@ class MbgNbd(PurchaseModel):
         return common + np.logaddexp(stays, leaves)
 
     def alive(self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> np.ndarray:
-        """P(still a customer), (n,). Never use its complement as churn risk: see `no_purchase`."""
+        """Return P(customer is still active), (n,).
+
+        The complement is not the churn risk: use `no_purchase` for that.
+        """
         x = np.asarray(x, dtype=float)
         ratio = (self.r + x) * (np.log(self.alpha + age) - np.log(self.alpha + t_x))
         return 1 / (1 + self.a / (self.b + x) * np.exp(np.minimum(ratio, 700)))
@@ -49,24 +56,34 @@ class MbgNbd(PurchaseModel):
     def expected(
         self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, horizon: float
     ) -> np.ndarray:
-        """E[purchases within ``horizon`` from now], (n,)."""
+        """Return E[purchases within ``horizon`` from now], (n,)."""
         x = np.asarray(x, dtype=float)
-        a = off_one(self.a)
+        a = avoid_one(self.a)
         z = horizon / (self.alpha + age + horizon)
         # Euler's transformation of the paper's series, whose terms overflow for frequent buyers
         series = power_series(a + self.b - self.r, a - 1, a + self.b + x, z)
-        gone = 1 - np.exp((a - 1) * np.log1p(-z)) * series
-        return (a + self.b + x) / (a - 1) * gone * self.alive(x, t_x, age)
+        dropout = 1 - np.exp((a - 1) * np.log1p(-z)) * series
+        return (a + self.b + x) / (a - 1) * dropout * self.alive(x, t_x, age)
 
 
 def fit(x: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> MbgNbd:
-    """Maximum likelihood of (n,) customers.
+    """Fit by maximum likelihood.
+
+    Parameters
+    ----------
+    x, t_x, age : numpy.ndarray
+        (n,) repeat purchases, time from the first to the last, and time since the first.
+
+    Returns
+    -------
+    MbgNbd
+        In the unit of time of the data.
 
     Raises
     ------
     ValueError
-        Without a customer, or with a last purchase after now.
+        Without customers, or with a last purchase in the future.
     """
-    x, t_x, age = checked(x, t_x, age)
+    x, t_x, age = validate_histories(x, t_x, age)
     (r, alpha, a, b), unit = maximum_likelihood(MbgNbd, (1.0, 0.5, 0.5, 2.0), x, t_x, age)
     return MbgNbd(float(r), float(alpha * unit), float(a), float(b))

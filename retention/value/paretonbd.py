@@ -1,7 +1,13 @@
-"""Pareto/NBD: a customer may stop at any moment, at a Gamma(s, β) rate of their own.
+"""Pareto/NBD purchase model: customers may drop out at any time.
 
-Schmittlein, Morrison, Colombo (1987), Counting Your Customers: Who Are They and What Will They Do Next?, Management
-Science 33 (1); formulas as in Fader, Hardie (2005), A Note on Deriving the Pareto/NBD Model and Related Expressions.
+Dropout rates are Gamma(s, β) distributed over customers.
+
+References
+----------
+Schmittlein, Morrison, Colombo (1987), Counting Your Customers: Who Are They and What Will They Do
+Next?, Management Science 33 (1).
+
+Fader, Hardie (2005), A Note on Deriving the Pareto/NBD Model and Related Expressions.
 """
 
 from dataclasses import dataclass
@@ -9,20 +15,20 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln
 
-from retention.value.contract import PurchaseModel, checked, maximum_likelihood
 from retention.value.hypergeometric import first_one
+from retention.value.purchase_model import PurchaseModel, maximum_likelihood, validate_histories
 
 
 @dataclass(frozen=True, slots=True)
 class ParetoNbd(PurchaseModel):
-    """A fitted Pareto/NBD.
+    """A fitted ParetoNbd.
 
     Parameters
     ----------
     r, alpha : float
-        Gamma of the purchase rate.
+        Shape and rate of the Gamma distribution of purchase rates.
     s, beta : float
-        Gamma of the rate at which one stops.
+        Shape and rate of the Gamma distribution of dropout rates.
     """
 
     r: float
@@ -31,7 +37,7 @@ class ParetoNbd(PurchaseModel):
     beta: float
 
     def log_likelihood(self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> np.ndarray:
-        """Log-likelihood of each customer, (n,)."""
+        """Return the log-likelihood of each customer, (n,)."""
         x = np.asarray(x, dtype=float)
         both = np.log(self.r + self.s + x)
         stopped = np.log(self.s) - both + self._integral(x, t_x, 1.0)
@@ -39,7 +45,10 @@ class ParetoNbd(PurchaseModel):
         return self._common(x) + np.logaddexp(stopped, still)
 
     def alive(self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> np.ndarray:
-        """P(still a customer), (n,). Never use its complement as churn risk: see `no_purchase`."""
+        """Return P(customer is still active), (n,).
+
+        The complement is not the churn risk: use `no_purchase` for that.
+        """
         x = np.asarray(x, dtype=float)
         still = -(self.r + x) * np.log(self.alpha + age) - self.s * np.log(self.beta + age)
         return np.exp(np.minimum(self._common(x) + still - self.log_likelihood(x, t_x, age), 0.0))
@@ -47,7 +56,7 @@ class ParetoNbd(PurchaseModel):
     def expected(
         self, x: np.ndarray, t_x: np.ndarray, age: np.ndarray, horizon: float
     ) -> np.ndarray:
-        """E[purchases within ``horizon`` from now], (n,)."""
+        """Return E[purchases within ``horizon`` from now], (n,)."""
         x = np.asarray(x, dtype=float)
         passed = np.log(self.beta + age + horizon) - np.log(self.beta + age)
         lower = self.s - 1
@@ -61,10 +70,11 @@ class ParetoNbd(PurchaseModel):
         return gammas + self.r * np.log(self.alpha) + self.s * np.log(self.beta)
 
     def _integral(self, x: np.ndarray, at: np.ndarray, stopped: float) -> np.ndarray:
-        """log of 2F1(r+s+x, b; r+s+x+1; z) / (γ + at)^(r+s+x), γ = max(α, β), z = |α − β| / (γ + at).
+        """Return the log of 2F1(r+s+x, b; r+s+x+1; z) / (γ + at)^(r+s+x).
 
-        By Euler's transformation, (1 − z)^(1−b) · 2F1(1, r+s+x+1−b; r+s+x+1; z): the power, which would overflow for
-        frequent buyers, stays a logarithm, and what is left is between 1 and 1 / (1 − z).
+        γ = max(α, β) and z = |α − β| / (γ + at). Euler's transformation gives (1 − z)^(1−b) ·
+        2F1(1, r+s+x+1−b; r+s+x+1; z). The power overflows for frequent buyers, so it stays a
+        logarithm. The other factor is between 1 and 1 / (1 − z).
         """
         whole = self.r + self.s + x
         other = self.s + stopped if self.alpha >= self.beta else self.r + x + 1 - stopped
@@ -74,13 +84,23 @@ class ParetoNbd(PurchaseModel):
 
 
 def fit(x: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> ParetoNbd:
-    """Maximum likelihood of (n,) customers.
+    """Fit by maximum likelihood.
+
+    Parameters
+    ----------
+    x, t_x, age : numpy.ndarray
+        (n,) repeat purchases, time from the first to the last, and time since the first.
+
+    Returns
+    -------
+    ParetoNbd
+        In the unit of time of the data.
 
     Raises
     ------
     ValueError
-        Without a customer, or with a last purchase after now.
+        Without customers, or with a last purchase in the future.
     """
-    x, t_x, age = checked(x, t_x, age)
+    x, t_x, age = validate_histories(x, t_x, age)
     (r, alpha, s, beta), unit = maximum_likelihood(ParetoNbd, (1.0, 0.5, 0.5, 0.5), x, t_x, age)
     return ParetoNbd(float(r), float(alpha * unit), float(s), float(beta * unit))

@@ -152,8 +152,8 @@ def test_doubted_labels_leave_the_training_and_nothing_else():
     import numpy as np
     import pandas as pd
 
-    from retention.churn.doubted_labels import without
-    from retention.churn.snapshots import Snapshot, TrainingSet
+    from retention.churn.snapshots import Snapshot
+    from retention.churn.training_set import TrainingSet, exclude_doubted_labels
     from retention.value import bgnbd, hidden_markov
 
     nobody = hidden_markov.fit(np.zeros((0, 1), dtype=int), np.zeros(0, dtype=int))
@@ -171,15 +171,15 @@ def test_doubted_labels_leave_the_training_and_nothing_else():
         (snapshot(11), snapshot(9), snapshot(8)),
         ("recency_days",),
     )
-    kept = without(
+    kept = exclude_doubted_labels(
         training,
         [("42", datetime(2017, 9, 20, tzinfo=UTC)), ("41", datetime(2017, 11, 5, tzinfo=UTC))],
     )
-    taught = kept.teaching(kept.snapshots)
+    taught = kept.without_doubted(kept.snapshots)
     assert [list(one.frame.customer_id) for one in taught] == [["42"], ["41"], ["41", "42"]]
     assert list(taught[1].labels) == [0.0]
     assert all(len(one.frame) == 2 for one in kept.snapshots)
-    assert without(training, ()) is training
+    assert exclude_doubted_labels(training, ()) is training
 
 
 @pytest.fixture

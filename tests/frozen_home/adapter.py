@@ -48,7 +48,7 @@ from retention.privacy.erased import Erased
 from retention.recommend import recommend
 from retention.recommend.bandit.thompson import names as bandit_arms
 from retention.registry.model_cache import churn_model, recommender
-from retention.registry.store import sealed
+from retention.registry.store import has_valid_seal
 from retention.risk.policy import read_policy
 from retention.settings import Settings
 from tests.bot.wire import SECRET as SIGNING_SECRET
@@ -192,7 +192,7 @@ def types_in(artefact: bytes) -> set[str]:
 
 def seal_is_valid(settings: Any, seal: str, **row: str) -> bool:
     """Whether a stored model's row carries a valid seal; ``row`` has its columns."""
-    return sealed(settings, ModelVersion(hmac=seal, **row))
+    return has_valid_seal(settings, ModelVersion(hmac=seal, **row))
 
 
 # ---------------------------------------------------------------- stored values

@@ -17,7 +17,7 @@ from workers.requests import Retrain
 from workers.tasks.contract import Context, Outcome, Post
 
 if TYPE_CHECKING:
-    from retention.registry.retrain import Trained
+    from retention.registry.retrain import RetrainResult
 
 
 def run(request: Retrain, context: Context) -> Outcome:
@@ -69,7 +69,7 @@ def run(request: Retrain, context: Context) -> Outcome:
             else ()
         )
         heard = gather(lake, session, settings, cutoff) if "recommend" in request.kinds else None
-    asked = training.Asked(
+    asked = training.RetrainRequest(
         cutoff,
         request.horizon,
         request.active_within,
@@ -109,7 +109,7 @@ def run(request: Retrain, context: Context) -> Outcome:
     return Outcome(data, (Post("retrain/done", data),))
 
 
-def _publish(context: Context, trained: "Trained", session: Session) -> None:
+def _publish(context: Context, trained: "RetrainResult", session: Session) -> None:
     """Store a model's row, promote it if it is better, and audit that."""
     from retention.registry import promote
 

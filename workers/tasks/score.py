@@ -94,7 +94,7 @@ def _scored(
     """The customer's row and what explains it; None where they had not ordered yet."""
     from retention.churn.explain import explain
     from retention.churn.score import population
-    from retention.churn.targets import targets
+    from retention.churn.targets import predict_targets
     from retention.risk import rules
     from retention.risk.tiers import tier_of
 
@@ -104,7 +104,7 @@ def _scored(
             return None, {}
         people = population(lake, at, horizon_days=HORIZON_DAYS, active_within_days=None)
         asked = people.rows((people.frame.customer_id == customer).to_numpy())
-        aims = targets(None, asked, history_days=float(people.frame.tenure_days.max()))
+        aims = predict_targets(None, asked, history_days=float(people.frame.tenure_days.max()))
         return scores.iloc[0], {"counterfactuals": [], "second_opinion": None, **aims.of(0, at)}
     found = explain(
         trained,

@@ -83,7 +83,7 @@ def _shown(found: "Swept", cohort_id: str, currency: str, key: bytes) -> dict[st
         "cohort_id": cohort_id,
         "as_of": found.as_of.isoformat(),
         "note": found.note,
-        "rung": found.rung,
+        "selection_note": found.selection_note,
         "model_version": found.model_version,
         "tiers": found.tiers,
         "cohort_tiers": list(found.cohort_tiers),

@@ -1,4 +1,4 @@
-"""A churn model of the tiny shop."""
+"""Fixtures: a churn model of the tiny shop."""
 
 from datetime import datetime, timedelta
 
@@ -9,13 +9,13 @@ from retention.churn import TrainedChurn, train
 
 @pytest.fixture(scope="session")
 def learned_at(shop) -> datetime:
-    """Between the shop's half and its end, so that there is something to learn from and something to foretell."""
+    """Return a cutoff between the shop's middle and its end."""
     return shop.begin + timedelta(days=130)
 
 
 @pytest.fixture(scope="session")
 def trained(shop, learned_at) -> TrainedChurn:
-    """Logistic regression by name, learned from what was known then."""
+    """Return a logistic regression trained at the cutoff."""
     return train(
         shop.lake, cutoff=learned_at, model="logistic", horizon_days=21, active_within_days=42
     )

@@ -1,3 +1,5 @@
+"""Tests of churn metrics."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from retention.churn.metrics import ece, empc, metrics, top_decile_lift
 
 
-def test_empc_is_the_worked_value():
+def test_empc_matches_the_worked_value():
     labels = np.array([0, 1, 0, 1, 0, 1, 0, 1.0])
     scores = np.array([0.1, 0.9, 0.2, 0.8, 0.6, 0.7, 0.3, 0.4])
     profit, fraction = empc(labels, scores)
@@ -23,14 +25,14 @@ def test_perfect_and_useless_scores():
     assert useless["brier"] == pytest.approx(0.09)
 
 
-def test_ece_is_the_gap_between_what_was_said_and_what_came():
+def test_ece_is_the_gap_between_predicted_and_observed():
     labels = np.tile([0.0, 1.0], 50)
     assert ece(labels, np.full(100, 0.7)) == pytest.approx(0.2)
     assert ece(labels, np.full(100, 0.5)) == pytest.approx(0)
 
 
 @given(hnp.arrays(float, 60, elements=st.floats(0, 1)), st.randoms(use_true_random=False))
-def test_ranks_decide_and_order_does_not(scores, random):
+def test_rank_metrics_ignore_row_order(scores, random):
     labels = np.tile([0.0, 0.0, 1.0], 20)
     order = np.array(random.sample(range(60), 60))
     assert empc(labels, scores)[0] == pytest.approx(empc(labels[order], scores[order])[0])

@@ -1,4 +1,4 @@
-"""Base + contributions = margin, for every estimator; reasons are the same each time; a linear model by hand."""
+"""Tests that contributions add up to the margin for all estimators."""
 
 import numpy as np
 import pytest
@@ -31,55 +31,59 @@ def data():
 def test_base_and_contributions_add_up_to_the_margin(data, name):
     X, y, reference = data
     model = estimators.fit(name, X, y)
-    found = contributions(model, X[:60], reference, GROUPS)
-    np.testing.assert_allclose(found.margin, model.decision_function(X[:60]), atol=1e-6)
-    np.testing.assert_allclose(found.base + found.phi.sum(axis=1), found.margin, atol=1e-6)
+    explanation = contributions(model, X[:60], reference, GROUPS)
+    np.testing.assert_allclose(explanation.margin, model.decision_function(X[:60]), atol=1e-6)
+    np.testing.assert_allclose(
+        explanation.base + explanation.phi.sum(axis=1), explanation.margin, atol=1e-6
+    )
     again = contributions(model, X[:60], reference, GROUPS)
-    np.testing.assert_array_equal(again.phi, found.phi)
+    np.testing.assert_array_equal(again.phi, explanation.phi)
     sampled = name in ("svm", "neural")
-    assert (found.error > 0) == sampled
-    assert found.error < 0.1 * np.abs(found.phi).sum(axis=1).mean()
+    assert (explanation.error > 0) == sampled
+    assert explanation.error < 0.1 * np.abs(explanation.phi).sum(axis=1).mean()
 
 
-def test_a_large_population_gets_paths_beyond_the_first_customers_and_still_adds_up(data):
+def test_large_populations_use_path_attribution_and_add_up(data):
     X, y, reference = data
     model = estimators.fit("forest", X, y)
     leaves = sum(int(tree.tree_.n_leaves) for tree in model.members[0].estimators_)
     exact = contributions(model, X, reference, GROUPS)
-    found = contributions(model, X, reference, GROUPS, leaf_rows=10 * leaves)
-    np.testing.assert_allclose(found.base + found.phi.sum(axis=1), found.margin, atol=1e-6)
-    np.testing.assert_allclose(found.phi[:10], exact.phi[:10])
-    assert not np.allclose(found.phi[10:], exact.phi[10:])
+    explanation = contributions(model, X, reference, GROUPS, leaf_rows=10 * leaves)
+    np.testing.assert_allclose(
+        explanation.base + explanation.phi.sum(axis=1), explanation.margin, atol=1e-6
+    )
+    np.testing.assert_allclose(explanation.phi[:10], exact.phi[:10])
+    assert not np.allclose(explanation.phi[10:], exact.phi[10:])
     none = contributions(model, X, reference, GROUPS, leaf_rows=0)
-    np.testing.assert_allclose(none.phi[10:], found.phi[10:])
+    np.testing.assert_allclose(none.phi[10:], explanation.phi[10:])
 
 
-def test_a_linear_model_by_hand():
+def test_linear_model_matches_a_calculation_by_hand():
     """x̄ = (2, 10), sd = (1, 2): w·(x − x̄)/sd for x = (3, 6) is w₁·1 + w₂·(−2)."""
     X = np.array([[1.0, 8.0], [3.0, 12.0], [1.0, 12.0], [3.0, 8.0]])
     head = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, [0, 1, 0, 1])
     head[-1].coef_, head[-1].intercept_ = np.array([[0.5, -0.25]]), np.array([-1.0])
-    found = contributions(
+    explanation = contributions(
         LogOdds([head]), np.array([[3.0, 6.0]]), np.array([2.0, 10.0]), [[0], [1]]
     )
-    np.testing.assert_allclose(found.phi, [[0.5, 0.5]])
-    np.testing.assert_allclose([found.base, found.margin[0]], [-1.0, 0.0], atol=1e-12)
-    assert found.error == 0
+    np.testing.assert_allclose(explanation.phi, [[0.5, 0.5]])
+    np.testing.assert_allclose([explanation.base, explanation.margin[0]], [-1.0, 0.0], atol=1e-12)
+    assert explanation.error == 0
 
 
-def test_the_members_of_an_ensemble_count_by_their_weights():
-    """Two members that see one column each: the one with all the weight gives all the contributions."""
+def test_ensemble_members_count_by_weight():
+    """Each member uses one column; the member with all the weight gives all contributions."""
     X, reference = np.array([[0.9, 0.2], [0.6, 0.7]]), np.array([0.5, 0.5])
     both = LogOdds([ClosedForm(0).fit(X, np.array([0, 1])), ClosedForm(1).fit(X, np.array([0, 1]))])
-    found = contributions(both, X, reference, [[0], [1]])
-    assert (found.phi[0] * [1, -1] > 0).all()
-    np.testing.assert_allclose(found.base, 0)
-    np.testing.assert_allclose(found.phi.sum(axis=1), both.decision_function(X))
-    # by hand: mean .55; each member's step in probability is half of x − .5, brought back by one common slope
-    np.testing.assert_allclose(found.phi[0, 0] / found.phi[0, 1], 0.4 / -0.3)
+    explanation = contributions(both, X, reference, [[0], [1]])
+    assert (explanation.phi[0] * [1, -1] > 0).all()
+    np.testing.assert_allclose(explanation.base, 0)
+    np.testing.assert_allclose(explanation.phi.sum(axis=1), both.decision_function(X))
+    # by hand: mean .55; each member changes the probability by half of x − .5; one common slope
+    np.testing.assert_allclose(explanation.phi[0, 0] / explanation.phi[0, 1], 0.4 / -0.3)
 
 
-def test_a_blend_that_is_not_known_is_sampled(data):
+def test_unknown_blends_get_sampled_values(data):
     class Blend(LogOdds):
         def predict_proba(self, X):
             chance = 1 / (1 + np.exp(-np.nan_to_num(X[:, 0]) * 2))
@@ -87,34 +91,34 @@ def test_a_blend_that_is_not_known_is_sampled(data):
 
     X, y, reference = data
     member = estimators.fit("logistic", X, y).members[0]
-    found = contributions(Blend([member]), X[:20], reference, GROUPS)
-    assert found.methods == ("sampled Shapley values",)
+    explanation = contributions(Blend([member]), X[:20], reference, GROUPS)
+    assert explanation.methods == ("sampled Shapley values",)
     np.testing.assert_allclose(
-        found.base + found.phi.sum(axis=1), 2 * np.nan_to_num(X[:20, 0]), atol=1e-5
+        explanation.base + explanation.phi.sum(axis=1), 2 * np.nan_to_num(X[:20, 0]), atol=1e-5
     )
-    np.testing.assert_allclose(found.phi[:, 2:], 0, atol=1e-9)
+    np.testing.assert_allclose(explanation.phi[:, 2:], 0, atol=1e-9)
 
 
-def test_weights_of_a_calibrated_model_keep_order_and_add_up(shop, trained):
+def test_calibrated_weights_keep_order_and_add_up(shop, trained):
     from scipy.special import logit
 
     from retention.churn import score
-    from retention.churn.reasons import calibration_slope, fitted, weigh
-    from retention.churn.snapshots import take
+    from retention.churn.reasons import calibration_slope, group_weights, uncalibrated
+    from retention.churn.snapshots import take_snapshot
 
     args = {"horizon_days": 21, "active_within_days": 42}
-    X = take(shop.lake, shop.end, labelled=False, **args).matrix(trained.columns)
-    found = weigh(trained, X)
-    total = sum(found.by_group.values())
+    X = take_snapshot(shop.lake, shop.end, labelled=False, **args).matrix(trained.columns)
+    weights = group_weights(trained, X)
+    total = sum(weights.by_group.values())
     chance = trained.probability(X)
     assert calibration_slope(trained.model) > 0
     base = logit(chance) - total
     clear = (chance > 1e-3) & (chance < 1 - 1e-3)
     np.testing.assert_allclose(base[clear], base[clear][0], atol=1e-6)
-    assert found.methods == ("exact w·(x − mean)",)
-    assert fitted(trained.model).members
+    assert weights.methods == ("exact w·(x − mean)",)
+    assert uncalibrated(trained.model).members
     first, second = score(trained, shop.lake, shop.end), score(trained, shop.lake, shop.end)
     assert list(first.reasons) == list(second.reasons)
     assert (first.reasons.map(len) <= 3).all()
-    told = first.reasons.map(lambda one: [reason["feature"] for reason in one])
-    assert all(len(set(features)) == len(features) for features in told)
+    texts = first.reasons.map(lambda values: [reason["feature"] for reason in values])
+    assert all(len(set(features)) == len(features) for features in texts)

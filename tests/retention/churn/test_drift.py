@@ -1,43 +1,47 @@
+"""Tests of the population stability index."""
+
 import numpy as np
 import pytest
 
 from retention.churn import drift
 
 
-def test_the_worked_value():
+def test_psi_matches_the_worked_value():
     now = [0.05, 0.08, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.12, 0.15]
     assert drift.psi([0.1] * 10, now) == pytest.approx(0.06304, abs=5e-6)
 
 
-def test_the_same_population_has_not_moved_and_another_has():
+def test_psi_separates_same_and_different_populations():
     rng = np.random.default_rng(0)
     before = drift.profile(rng.normal(size=5000))
     same, other = rng.normal(size=400), rng.normal(1.0, size=400)
-    assert drift.moved(before, same) < drift.by_chance(before, 400) < drift.MOVED
-    assert drift.moved(before, other) > drift.MOVED
+    assert drift.profile_psi(before, same) < drift.chance_psi(before, 400) < drift.PSI_LIMIT
+    assert drift.profile_psi(before, other) > drift.PSI_LIMIT
 
 
-def test_what_is_missing_and_what_is_constant_count_as_well():
+def test_psi_counts_missing_and_constant_values():
     values = np.arange(1000.0)
     before = drift.profile(values)
-    assert drift.moved(before, np.where(values < 400, np.nan, values)) > drift.MOVED
+    assert drift.profile_psi(before, np.where(values < 400, np.nan, values)) > drift.PSI_LIMIT
     zeros = drift.profile(np.zeros(100))
-    assert drift.moved(zeros, np.zeros(50)) == pytest.approx(0)
-    assert drift.moved(zeros, np.ones(50)) == pytest.approx(
+    assert drift.profile_psi(zeros, np.zeros(50)) == pytest.approx(0)
+    assert drift.profile_psi(zeros, np.ones(50)) == pytest.approx(
         0
     )  # above the one edge, as the zeros are
-    assert drift.moved(zeros, -np.ones(50)) > drift.MOVED
-    assert drift.moved(drift.profile(np.full(100, np.nan)), np.full(50, np.nan)) == pytest.approx(0)
+    assert drift.profile_psi(zeros, -np.ones(50)) > drift.PSI_LIMIT
+    assert drift.profile_psi(
+        drift.profile(np.full(100, np.nan)), np.full(50, np.nan)
+    ) == pytest.approx(0)
 
 
-def test_few_customers_move_by_chance():
+def test_limit_allows_for_chance_in_small_samples():
     rng = np.random.default_rng(1)
     before = drift.profile(rng.normal(size=2000))
-    moved = [drift.moved(before, rng.normal(size=60)) for _ in range(300)]
-    assert np.mean(np.array(moved) > drift.by_chance(before, 60)) == pytest.approx(0.05, abs=0.04)
+    moved = [drift.profile_psi(before, rng.normal(size=60)) for _ in range(300)]
+    assert np.mean(np.array(moved) > drift.chance_psi(before, 60)) == pytest.approx(0.05, abs=0.04)
 
 
-def test_what_grows_with_the_history_is_not_unexpected():
+def test_features_that_grow_with_history_are_not_reported():
     features = {"tenure_days": 3.6, "trend_slope": 1.8, "recency_days": 0.1}
-    assert drift.unexpected(features, limit=drift.MOVED) == ["trend_slope"]
-    assert drift.unexpected(features) == ["trend_slope", "recency_days"]
+    assert drift.drifted_features(features, limit=drift.PSI_LIMIT) == ["trend_slope"]
+    assert drift.drifted_features(features) == ["trend_slope", "recency_days"]

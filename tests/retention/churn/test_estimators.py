@@ -1,4 +1,4 @@
-"""One contract, one test for all estimators: on a question whose answer a person can see."""
+"""Tests of all estimators on a simple problem."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def question():
 
 
 @pytest.mark.parametrize("name", estimators.ESTIMATORS)
-def test_every_estimator(name, question):
+def test_all_estimators_learn_and_predict_consistently(name, question):
     X, y = question
     steps = []
     model = estimators.fit(
@@ -49,7 +49,7 @@ def test_every_estimator(name, question):
 
 
 @pytest.mark.parametrize("name", estimators.ESTIMATORS)
-def test_a_cancelled_fit_stops(name, question):
+def test_cancelled_fit_stops(name, question):
     def stop(done, total, what):
         raise Cancelled
 
@@ -57,12 +57,12 @@ def test_a_cancelled_fit_stops(name, question):
         estimators.fit(name, *question, columns=COLUMNS, progress=stop)
 
 
-def test_a_blend_finds_the_better_member():
+def test_blend_weights_prefer_the_better_member():
     rng = np.random.default_rng(1)
     truth = rng.uniform(0.05, 0.95, 4000)
     y = (rng.random(4000) < truth).astype(float)
-    weights = estimators.blend(np.array([truth, np.full(4000, y.mean())]), y)
+    weights = estimators.blend_weights(np.array([truth, np.full(4000, y.mean())]), y)
     assert weights.sum() == pytest.approx(1)
     assert weights[0] > 0.8
-    same = estimators.blend(np.array([truth, truth]), y)
+    same = estimators.blend_weights(np.array([truth, truth]), y)
     np.testing.assert_allclose(same, 0.5)

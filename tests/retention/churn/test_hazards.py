@@ -1,4 +1,4 @@
-"""Churn by the stretches of its horizon: products, what timing adds, and where there is too little to learn it."""
+"""Tests of churn classifiers that use return times."""
 
 from datetime import timedelta
 
@@ -8,8 +8,8 @@ from sklearn.linear_model import LogisticRegression
 
 from retention.churn import estimators
 from retention.churn.contributions import contributions
-from retention.churn.hazards import EDGES, Survival, by_stretches
-from retention.churn.snapshots import take
+from retention.churn.hazards import EDGES, Survival, fit_survival
+from retention.churn.snapshots import take_snapshot
 from retention.progress import silent
 
 
@@ -19,83 +19,93 @@ def customers():
     rng = np.random.default_rng(8)
     X = rng.normal(size=(1500, 30))
     rate = np.exp(0.8 + X[:, 0] - 0.5 * X[:, 1])
-    waited = rng.exponential(1 / rate)
-    waited[waited >= 1] = np.inf
-    return X, waited, np.exp(-rate)
+    return_times = rng.exponential(1 / rate)
+    return_times[return_times >= 1] = np.inf
+    return X, return_times, np.exp(-rate)
 
 
-@pytest.mark.parametrize("name", estimators.BY_STRETCHES)
-def test_when_they_came_back_tells_more_than_whether(customers, name):
-    X, waited, truth = customers
-    y = np.isinf(waited).astype(float)
+@pytest.mark.parametrize("name", estimators.SURVIVAL_MEMBERS)
+def test_return_times_improve_predictions(customers, name):
+    X, return_times, truth = customers
+    y = np.isinf(return_times).astype(float)
     plain = estimators.fit_member(name, X, y)
-    timed = estimators.fit_member(name, X, y, waited=waited)
+    timed = estimators.fit_member(name, X, y, return_times=return_times)
     assert isinstance(timed, Survival)
-    ours, theirs = (np.mean((estimators.churn(one, X) - truth) ** 2) for one in (timed, plain))
+    ours, theirs = (
+        np.mean((estimators.churn_probability(model, X) - truth) ** 2) for model in (timed, plain)
+    )
     assert ours < 0.97 * theirs
 
 
-@pytest.mark.parametrize("name", estimators.BY_STRETCHES)
-def test_what_nobody_has_who_is_still_away_stops_no_stretch(customers, name):
-    """A gap, say, that only those have who soon come back: the second stretch sees a column without a value."""
-    X, waited, _ = customers
-    X = np.column_stack([X, np.where(waited < EDGES[0], 1.0, np.nan)])
-    model = estimators.fit_member(name, X, np.isinf(waited).astype(float), waited=waited)
-    assert np.isfinite(estimators.churn(model, X)).all()
+@pytest.mark.parametrize("name", estimators.SURVIVAL_MEMBERS)
+def test_empty_columns_in_an_interval_do_not_stop_the_fit(customers, name):
+    """The last interval has a column without values, such as a gap that only early returners have."""
+    X, return_times, _ = customers
+    X = np.column_stack([X, np.where(return_times < EDGES[0], 1.0, np.nan)])
+    model = estimators.fit_member(
+        name, X, np.isinf(return_times).astype(float), return_times=return_times
+    )
+    assert np.isfinite(estimators.churn_probability(model, X)).all()
 
 
-@pytest.mark.parametrize("name", estimators.BY_STRETCHES)
+@pytest.mark.parametrize("name", estimators.SURVIVAL_MEMBERS)
 def test_base_and_contributions_add_up_to_the_margin(customers, name):
-    X, waited, _ = customers
-    member = estimators.fit_member(name, X, np.isinf(waited).astype(float), waited=waited)
+    X, return_times, _ = customers
+    member = estimators.fit_member(
+        name, X, np.isinf(return_times).astype(float), return_times=return_times
+    )
     model = estimators.LogOdds([member])
-    found = contributions(
+    explanation = contributions(
         model, X[:50], np.median(X, axis=0), [list(range(15)), list(range(15, 30))]
     )
-    np.testing.assert_allclose(found.margin, model.decision_function(X[:50]), atol=1e-6)
-    np.testing.assert_allclose(found.base + found.phi.sum(axis=1), found.margin, atol=1e-6)
-    assert found.error == 0
-    risk = found.phi[:, 0]  # who has a high rate is less at risk
+    np.testing.assert_allclose(explanation.margin, model.decision_function(X[:50]), atol=1e-6)
+    np.testing.assert_allclose(
+        explanation.base + explanation.phi.sum(axis=1), explanation.margin, atol=1e-6
+    )
+    assert explanation.error == 0
+    risk = explanation.phi[:, 0]  # who has a high rate is less at risk
     assert np.corrcoef(risk, X[:50, 0])[0, 1] < -0.9
 
 
-def test_the_stretches_are_those_at_risk_and_their_product_is_the_chance(customers):
-    X, waited, _ = customers
-    seen = []
+def test_intervals_use_customers_at_risk_and_multiply(customers):
+    X, return_times, _ = customers
+    calls = []
 
     def fit(X, y, progress):
-        seen.append((len(y), y.mean()))
+        calls.append((len(y), y.mean()))
         return LogisticRegression().fit(X, y)
 
-    model = by_stretches(fit, X, waited, silent)
+    model = fit_survival(fit, X, return_times, silent)
     assert isinstance(model, Survival)
-    early = waited >= EDGES[0]
-    assert seen == [(1500, early.mean()), (early.sum(), np.isinf(waited[early]).mean())]
-    by_hand = np.prod([one.predict_proba(X)[:, 1] for one in model.stretches], axis=0)
+    early = return_times >= EDGES[0]
+    assert calls == [(1500, early.mean()), (early.sum(), np.isinf(return_times[early]).mean())]
+    by_hand = np.prod([stretch.predict_proba(X)[:, 1] for stretch in model.stretches], axis=0)
     np.testing.assert_allclose(model.predict_proba(X)[:, 1], by_hand)
 
 
-def test_with_few_outcomes_the_whole_horizon_is_one_stretch(customers):
-    X, waited, _ = customers
-    late = np.where(np.isinf(waited), waited, 0.9)  # nobody comes back early
-    assert by_stretches(lambda *_: LogisticRegression(), X, late, silent) is None
-    y = np.isinf(waited).astype(float)
-    same, plain = (estimators.fit_member("logistic", X, y, waited=given) for given in (late, None))
+def test_few_outcomes_use_the_whole_horizon(customers):
+    X, return_times, _ = customers
+    late = np.where(np.isinf(return_times), return_times, 0.9)  # nobody comes back early
+    assert fit_survival(lambda *_: LogisticRegression(), X, late, silent) is None
+    y = np.isinf(return_times).astype(float)
+    same, plain = (
+        estimators.fit_member("logistic", X, y, return_times=times) for times in (late, None)
+    )
     np.testing.assert_array_equal(same.predict_proba(X), plain.predict_proba(X))
 
 
-def test_who_churned_has_not_come_back_within_the_horizon(shop):
-    snapshot = take(
+def test_churned_customers_have_no_return_in_the_horizon(shop):
+    snapshot = take_snapshot(
         shop.lake, shop.end - timedelta(days=40), horizon_days=28, active_within_days=None
     )
-    np.testing.assert_array_equal(np.isinf(snapshot.waited), snapshot.churned == 1)
-    back = snapshot.waited[np.isfinite(snapshot.waited)]
+    np.testing.assert_array_equal(np.isinf(snapshot.return_times), snapshot.churned == 1)
+    back = snapshot.return_times[np.isfinite(snapshot.return_times)]
     assert ((back >= 0) & (back < 1)).all()
     some = snapshot.rows(snapshot.churned == 1)
-    assert np.isinf(some.waited).all()
+    assert np.isinf(some.return_times).all()
 
 
-def test_what_hardly_anybody_had_in_training_does_not_decide_alone():
+def test_rare_values_do_not_dominate_predictions():
     rng = np.random.default_rng(2)
     X = rng.normal(size=(300, 40))
     X[:, 5] = 0
@@ -108,8 +118,8 @@ def test_what_hardly_anybody_had_in_training_does_not_decide_alone():
     assert abs(model.predict_proba(far)[0, 1] - usual) < 0.1
 
 
-def test_logistic_by_name_on_few_customers_says_no_more_than_it_knows():
-    """300 customers, 90 features of which one tells: better than the base rate, on other customers."""
+def test_logistic_regression_is_cautious_with_few_customers():
+    """With 300 customers and 90 features, it beats the base rate on other customers."""
     rng = np.random.default_rng(4)
     X = rng.normal(size=(600, 90))
     y = (rng.random(600) < np.where(X[:, 0] > 1, 0.6, 0.1)).astype(float)

@@ -1,4 +1,4 @@
-"""Logistic regression on products: the form is what its kernel says, it sees what one feature alone does not tell, and reasons are fair."""
+"""Tests of logistic regression on products of features."""
 
 from itertools import permutations
 
@@ -21,18 +21,18 @@ def question():
     return Z, (rng.random(2000) < 1 / (1 + np.exp(-2 * Z[:, 0] * Z[:, 1]))).astype(float)
 
 
-def test_multiplied_out_it_says_what_the_kernel_says(question):
+def test_quadratic_form_equals_the_kernel_model(question):
     Z, y = question
     fitted = Quadratic(C=0.1, gamma=0.2, landmarks=12, random_state=3).fit(Z, y)
     kernel = Nystroem(kernel="poly", degree=2, gamma=0.2, coef0=1, n_components=12, random_state=3)
     head = LogisticRegression(C=0.1, max_iter=2000)
-    told = make_pipeline(kernel, StandardScaler(), head).fit(Z, y).decision_function(Z)
-    np.testing.assert_allclose(fitted.decision_function(Z), told, atol=1e-6)
-    assert (fitted.predict(Z) == (told >= 0)).mean() > 0.999
+    expected = make_pipeline(kernel, StandardScaler(), head).fit(Z, y).decision_function(Z)
+    np.testing.assert_allclose(fitted.decision_function(Z), expected, atol=1e-6)
+    assert (fitted.predict(Z) == (expected >= 0)).mean() > 0.999
     np.testing.assert_allclose(fitted.products_, fitted.products_.T)
 
 
-def test_it_sees_what_only_two_features_together_tell(question):
+def test_learns_interactions(question):
     Z, y = question
     plain = LogisticRegression().fit(Z[:1000], y[:1000])
     both = Quadratic(C=0.1, gamma=0.2).fit(Z[:1000], y[:1000])
@@ -40,19 +40,19 @@ def test_it_sees_what_only_two_features_together_tell(question):
     assert roc_auc_score(y[1000:], both.predict_proba(Z[1000:])[:, 1]) > 0.75
 
 
-def test_contributions_are_the_mean_over_all_orders_in_which_features_become_known(question):
+def test_contributions_are_shapley_values(question):
     fitted = Quadratic(C=0.1).fit(*question)
     z = np.array([1.5, -0.7, 0.2, 2.0])
     steps = np.zeros((24, 4))
     for number, order in enumerate(permutations(range(4))):
-        known = np.zeros((5, 4))
+        revealed = np.zeros((5, 4))
         for place, feature in enumerate(order):
-            known[place + 1 :, feature] = z[feature]
-        steps[number, list(order)] = np.diff(fitted.decision_function(known))
+            revealed[place + 1 :, feature] = z[feature]
+        steps[number, list(order)] = np.diff(fitted.decision_function(revealed))
     np.testing.assert_allclose(fitted.contributions(z[None])[0], steps.mean(axis=0), atol=1e-9)
 
 
-def test_fewer_rows_than_landmarks_will_do():
+def test_fits_fewer_rows_than_landmarks():
     Z = np.array([[-1.0, 0.0], [1.0, 0.0], [-1.0, 1.0], [1.0, 1.0]])
-    said = Quadratic(C=1).fit(Z, np.array([0.0, 1.0, 0.0, 1.0])).predict_proba(Z)[:, 1]
-    assert (said[[1, 3]] > said[[0, 2]]).all()
+    probabilities = Quadratic(C=1).fit(Z, np.array([0.0, 1.0, 0.0, 1.0])).predict_proba(Z)[:, 1]
+    assert (probabilities[[1, 3]] > probabilities[[0, 2]]).all()

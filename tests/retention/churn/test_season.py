@@ -1,4 +1,4 @@
-"""A shop with a Christmas season: what last year's season says of this one's."""
+"""Tests of seasonality on simulated shops."""
 
 from datetime import timedelta
 from types import SimpleNamespace
@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from retention.churn import evaluate, forecast, season
-from retention.churn.model_selection import stand
-from retention.churn.snapshots import take
+from retention.churn import evaluate, season
+from retention.churn.model_selection import select_candidates
+from retention.churn.snapshots import take_snapshot
 from retention.value import bgnbd
 from tests import readonly, shops
 
@@ -25,107 +25,111 @@ def gifts(tmp_path_factory):
 
 
 def _trade(days, speed, *, began=300.0):
-    """A shop whose customers all began within twelve weeks and order as BG/NBD expects, but ``speed`` times as often."""
+    """Simulate customers from twelve weeks who order as BG/NBD expects, times ``speed``."""
     first = np.where(np.arange(len(speed)) < 84, began / 84, 0.0)
-    return season.Trade(first, season._expected(first, PLAIN) * speed * 50, days)
+    return season.DailyOrders(first, season._expected_orders(first, PLAIN) * speed * 50, days)
 
 
-def test_a_cohort_that_fades_has_no_season():
-    found = season.learn(_trade(500, np.ones(500)), 90, PLAIN, *_people())
-    np.testing.assert_allclose(np.diff(found.clock), 1, atol=0.02)
-    assert found.faster == pytest.approx(0, abs=0.02)
-    assert found.ahead == pytest.approx(90, abs=2)
+def test_fading_cohort_has_no_season():
+    fitted = season.fit_season(_trade(500, np.ones(500)), 90, PLAIN, *_people())
+    np.testing.assert_allclose(np.diff(fitted.clock), 1, atol=0.02)
+    assert fitted.faster == pytest.approx(0, abs=0.02)
+    assert fitted.ahead == pytest.approx(90, abs=2)
 
 
-def test_the_season_ahead_is_that_of_a_year_ago():
+def test_forecast_repeats_last_years_season():
     speed = np.ones(640)
     speed[300:360] = speed[300 + 364 :] = 2.0
     trade = _trade(640, speed)
-    found = season.learn(trade, 60, PLAIN, *_people())
-    ahead = np.log(np.diff(found.clock)[276:336].mean() / np.diff(found.clock)[-60:].mean())
-    assert np.diff(found.clock)[320:340].mean() / np.diff(found.clock)[
+    fitted = season.fit_season(trade, 60, PLAIN, *_people())
+    ahead = np.log(np.diff(fitted.clock)[276:336].mean() / np.diff(fitted.clock)[-60:].mean())
+    assert np.diff(fitted.clock)[320:340].mean() / np.diff(fitted.clock)[
         100:200
     ].mean() == pytest.approx(2, rel=0.1)
-    assert 0.6 * ahead < found.faster < ahead  # a little nearer to nothing than a year ago
-    assert season.swing(trade, 60, PLAIN) == found.faster
-    young = season.learn(_trade(380, speed[:380]), 60, PLAIN, *_people())
+    assert 0.6 * ahead < fitted.faster < ahead  # a little nearer to nothing than a year ago
+    assert season.season_swing(trade, 60, PLAIN) == fitted.faster
+    young = season.fit_season(_trade(380, speed[:380]), 60, PLAIN, *_people())
     assert young.ahead == 60  # thirteen months are needed to tell a season from a trend
 
 
-def test_a_first_spring_is_no_season():
+def test_first_spring_is_no_season():
     """A shop that was slow in its first four months is not slow again a year later."""
     speed = np.where(np.arange(410) < 120, 0.5, 1.0)
     assert (
-        abs(season.swing(_trade(410, speed), 60, PLAIN)) < 0.15
+        abs(season.season_swing(_trade(410, speed), 60, PLAIN)) < 0.15
     )  # log; carried forward it was -.6
 
 
-def test_a_spell_whose_return_is_overdue_was_no_season():
+def test_peak_that_did_not_return_is_no_season():
     speed = np.ones(480)
     speed[100:160] = 2.0
-    assert abs(season.swing(_trade(480, speed), 40, PLAIN)) < 0.2  # ordinary since day 464
+    assert abs(season.season_swing(_trade(480, speed), 40, PLAIN)) < 0.2  # ordinary since day 464
 
 
 @pytest.mark.parametrize(
     "closed", [slice(486, 500), slice(479, 500), slice(136, 164)]
 )  # the last weeks; a year ago
-def test_weeks_without_any_order_are_no_season(closed):
-    """The shop was closed, or what it sold has not come in yet: nobody has left, and nobody will stay away."""
+def test_empty_weeks_are_no_season(closed):
+    """The shop was closed, or data is missing."""
     speed = np.ones(500)
     speed[closed] = 0
-    found = season.learn(_trade(500, speed), 28, PLAIN, *_people())
-    assert found.faster == pytest.approx(0, abs=0.1)
-    assert found.ahead == pytest.approx(28, rel=0.1)
+    fitted = season.fit_season(_trade(500, speed), 28, PLAIN, *_people())
+    assert fitted.faster == pytest.approx(0, abs=0.1)
+    assert fitted.ahead == pytest.approx(28, rel=0.1)
 
 
 @pytest.mark.parametrize("low", [0.0, 0.05])
-def test_a_shop_that_rests_half_of_each_year_rests_again(low):
+def test_yearly_closure_is_forecast(low):
     days = np.arange(606)  # the 607th would be its 61st day of rest
     due = 100 * np.ones(606)
-    seen = due * np.where(days % 364 < 182, 2 - low, low)
-    assert forecast.known_until(seen) == 606
-    assert forecast.coming(seen, due, 28).mean() < 0.1
+    orders = due * np.where(days % 364 < 182, 2 - low, low)
+    assert season.known_days(orders) == 606
+    assert season.forecast_speed(orders, due, 28).mean() < 0.1
 
 
-def test_trade_that_has_collapsed_is_no_gap():
+def test_collapsed_sales_are_no_gap():
     due = 100 * np.ones(560)
-    assert forecast.coming(due * np.where(np.arange(560) < 500, 1, 0.05), due, 28).mean() < 0.15
+    assert (
+        season.forecast_speed(due * np.where(np.arange(560) < 500, 1, 0.05), due, 28).mean() < 0.15
+    )
 
 
-def test_a_feast_of_three_weeks_is_foretold():
+def test_forecasts_a_three_week_holiday():
     days = np.arange(528) - 514  # the next one is in the middle of the horizon
     speed = 5 ** np.exp(-(((days + 182) % 364 - 182) ** 2) / (2 * 10**2))
     due = 50 * np.ones(500)
-    ahead = forecast.coming(due * speed[:500], due, 28)
+    ahead = season.forecast_speed(due * speed[:500], due, 28)
     assert np.log(ahead.mean() / speed[500:].mean()) == pytest.approx(0, abs=0.25)
 
 
-def test_the_oftener_a_season_was_seen_the_more_of_it_is_foretold():
+def test_repeated_seasons_are_forecast_more_strongly():
     days = np.arange(1000)
-    speed = np.exp(0.4 * np.sin(2 * np.pi * days / forecast.YEAR))
-    once, twice = (season.swing(_trade(now, speed[:now]), 90, PLAIN) for now in (500, 864))
+    speed = np.exp(0.4 * np.sin(2 * np.pi * days / season.YEAR))
+    once, twice = (season.season_swing(_trade(now, speed[:now]), 90, PLAIN) for now in (500, 864))
     came = np.log(speed[864:954].mean() / speed[774:864].mean())
     assert came < twice < once < 0
     assert twice == pytest.approx(came, rel=0.2)
 
 
-def test_what_is_told_afterwards_is_what_came():
+def test_observed_season_matches_what_happened():
     speed = np.ones(500)
     speed[440:] = 1.5
     trade = _trade(440, speed)
-    found = season.learn(trade, 60, PLAIN, *_people())
-    ahead, faster = season.happened(trade, found, PLAIN)
-    assert ahead / found.ahead == pytest.approx(1.5, rel=0.1)
-    assert faster - found.faster == pytest.approx(np.log(1.5), rel=0.25)
-    later = season.Trade(trade.first, trade.again * np.where(np.arange(500) < 440, 1, 3), 440)
-    again = season.learn(
+    fitted = season.fit_season(trade, 60, PLAIN, *_people())
+    ahead, faster = season.observed_season(trade, fitted, PLAIN)
+    assert ahead / fitted.ahead == pytest.approx(1.5, rel=0.1)
+    assert faster - fitted.faster == pytest.approx(np.log(1.5), rel=0.25)
+    later = season.DailyOrders(
+        trade.first, trade.repeat * np.where(np.arange(500) < 440, 1, 3), 440
+    )
+    again = season.fit_season(
         later, 60, PLAIN, *_people()
     )  # what comes after the cutoff changes nothing before it
-    np.testing.assert_array_equal(again.clock, found.clock)
-    assert again.ahead == found.ahead
+    np.testing.assert_array_equal(again.clock, fitted.clock)
+    assert again.ahead == fitted.ahead
 
 
-def test_on_an_even_clock_the_closed_form_is_the_plain_one():
+def test_even_clock_equals_plain_bgnbd():
     x, t_x, age = _people()
     even = season.Season(np.arange(501.0), 30.0, 0.0, PLAIN)
     np.testing.assert_allclose(even.no_purchase(x, t_x, age), PLAIN.no_purchase(x, t_x, age, 30.0))
@@ -140,44 +144,48 @@ def _people(customers=300):
 
 
 @pytest.mark.parametrize(
-    ("days", "swing", "there", "gone"),
+    ("days", "swing", "included", "excluded"),
     [
         (300, 0.0, {"bg_nbd", "rfm_logistic"}, {"bg_season"}),
         (500, 0.1, {"bg_nbd", "rfm_logistic", "bg_season"}, set()),
         (500, -0.5, {"bg_season", "bg_logistic"}, {"bg_nbd", "rfm_logistic"}),
     ],
 )
-def test_what_knows_no_season_stays_out_of_one(days, swing, there, gone):
+def test_strong_season_excludes_candidates_without_it(days, swing, included, excluded):
     newest = SimpleNamespace(buyers=2000, cutoff=CUTOFF)
     snapshots = [SimpleNamespace(churned=np.repeat([0.0, 1.0], 200))] * 6
-    known = days >= season.KNOWN_FROM
+    has_season = days >= season.MIN_DAYS
     shop = SimpleNamespace(
-        newest=newest, snapshots=snapshots, history_days=days, season=known, swing=swing
+        newest=newest, snapshots=snapshots, history_days=days, has_season=has_season, swing=swing
     )
-    candidates = set(stand(shop).candidates)
-    assert candidates >= there | {"ensemble", "stacked"}
-    assert not candidates & gone
+    candidates = set(select_candidates(shop).candidates)
+    assert candidates >= included | {"ensemble", "stacked"}
+    assert not candidates & excluded
 
 
-def test_before_christmas_every_baseline_is_beaten(gifts):
-    found = evaluate(gifts, cutoff=CUTOFF, **ARGS, model="bg_logistic")
-    best = min(one["log_loss"] for one in found["baselines"].values())
-    assert found["metrics"]["log_loss"] < best - 0.02
-    assert found["metrics"]["ece"] < found["baselines"]["bg_nbd"]["ece"] / 1.5
-    assert "season_no_purchase" in found["features"]
+def test_beats_all_baselines_before_christmas(gifts):
+    report = evaluate(gifts, cutoff=CUTOFF, **ARGS, model="bg_logistic")
+    best = min(figures["log_loss"] for figures in report["baselines"].values())
+    assert report["metrics"]["log_loss"] < best - 0.02
+    assert report["metrics"]["ece"] < report["baselines"]["bg_nbd"]["ece"] / 1.5
+    assert "season_no_purchase" in report["features"]
 
 
-def test_the_future_changes_nothing(gifts, tmp_path):
-    """The same shop as it stood at the cutoff: the same season, the same features of every customer."""
+def test_future_events_change_no_season(gifts, tmp_path):
+    """Season and features equal those of the shop as of the cutoff."""
     before = shops.gifts(customers=1500)
-    known = shops.lake(tmp_path, before[before.occurred_at < CUTOFF])
-    one, other = (take(lake, CUTOFF, **ARGS, labelled=False) for lake in (gifts, known))
-    names = [name for name in one.frame.columns if name != "customer_id"]
-    np.testing.assert_array_equal(one.matrix(names), other.matrix(names))
-    assert one.season is not None
-    np.testing.assert_array_equal(one.season.clock, other.season.clock)
+    truncated = shops.lake(tmp_path, before[before.occurred_at < CUTOFF])
+    first, second = (
+        take_snapshot(lake, CUTOFF, **ARGS, labelled=False) for lake in (gifts, truncated)
+    )
+    names = [name for name in first.frame.columns if name != "customer_id"]
+    np.testing.assert_array_equal(first.matrix(names), second.matrix(names))
+    assert first.season is not None
+    np.testing.assert_array_equal(first.season.clock, second.season.clock)
     earlier = CUTOFF - timedelta(days=90)
-    one, other = (take(lake, earlier, **ARGS, seasonal=True) for lake in (gifts, known))
+    first, second = (
+        take_snapshot(lake, earlier, **ARGS, seasonal=True) for lake in (gifts, truncated)
+    )
     np.testing.assert_array_equal(
-        one.matrix(names, as_it_was=True), other.matrix(names, as_it_was=True)
+        first.matrix(names, observed_season=True), second.matrix(names, observed_season=True)
     )

@@ -1,4 +1,4 @@
-"""Shops with next to nothing in them: a figure where one can be had, else one sentence that says what is missing."""
+"""Tests of shops with little data: a result, or a clear message."""
 
 from datetime import timedelta
 
@@ -22,17 +22,17 @@ def _few(grocer, customers):
     return grocer[grocer.customer_id.isin(sorted(grocer.customer_id.unique())[:customers])]
 
 
-def test_sixty_days_are_enough_for_a_fortnight(grocer, tmp_path):
+def test_sixty_days_suffice_for_two_weeks(grocer, tmp_path):
     young = shops.lake(tmp_path, grocer[grocer.occurred_at < shops.end(60)])
     cutoff = shops.end(60) - timedelta(days=14)
-    found = evaluate(young, cutoff=cutoff, horizon_days=14, active_within_days=None)
-    assert "days of history (have 4" in found["rung"]
-    assert found["metrics"]["log_loss"] < np.log(2)
+    report = evaluate(young, cutoff=cutoff, horizon_days=14, active_within_days=None)
+    assert "days of history (have 4" in report["rung"]
+    assert report["metrics"]["log_loss"] < np.log(2)
     with pytest.raises(BadInput, match="horizon of 90 days needs 180 days of history"):
         train(young, cutoff=cutoff, horizon_days=90, active_within_days=None)
 
 
-def test_who_has_ten_days_is_not_sent_to_a_horizon_of_five(grocer, tmp_path):
+def test_ten_days_do_not_suggest_a_five_day_horizon(grocer, tmp_path):
     young = shops.lake(tmp_path, grocer[grocer.occurred_at < shops.end(60)])
     with pytest.raises(BadInput, match=r"and there are 9; import a longer history\.$"):
         train(young, cutoff=shops.end(10), horizon_days=28, active_within_days=None)
@@ -43,67 +43,68 @@ def test_twenty_customers_are_too_few(grocer, tmp_path):
         train(shops.lake(tmp_path, _few(grocer, 20)), cutoff=shops.end(MONTHS), horizon_days=28)
 
 
-def test_where_nobody_ever_comes_back_there_is_nothing_to_tell_apart(grocer, tmp_path):
-    once = shops.lake(tmp_path, grocer.drop_duplicates("customer_id"))
+def test_shop_without_returns_has_one_class_only(grocer, tmp_path):
+    lake = shops.lake(tmp_path, grocer.drop_duplicates("customer_id"))
     with pytest.raises(
         TooLittleData, match=r"Every customer in the training data churned .* try a longer"
     ):
-        train(once, cutoff=shops.end(MONTHS), horizon_days=28, active_within_days=None)
+        train(lake, cutoff=shops.end(MONTHS), horizon_days=28, active_within_days=None)
 
 
-def test_one_item_and_hardly_a_column(grocer, tmp_path):
+def test_trains_on_minimal_columns(grocer, tmp_path):
     bare = grocer[["customer_id", "event_type", "occurred_at"]].drop_duplicates()
-    made = train(
+    trained = train(
         shops.lake(tmp_path, bare), cutoff=shops.end(MONTHS), horizon_days=28, model="rfm_logistic"
     )
-    assert 0 < made.parameters["train_churn_rate"] < 1
+    assert 0 < trained.parameters["train_churn_rate"] < 1
 
 
 @pytest.mark.parametrize(
-    ("horizon", "rung", "kept"), [(140, "logistic regression", 4), (110, "the ensemble", 3)]
+    ("horizon", "candidates", "members"),
+    [(140, "logistic regression", 4), (110, "the ensemble", 3)],
 )
-def test_where_no_window_was_over_in_time_all_who_are_not_worse_have_an_equal_say(
-    tmp_path, horizon, rung, kept
-):
-    """One cohort, one half of its life to learn from: who fits that half best says nothing of how customers age."""
-    made = train(
+def test_equal_weights_without_an_earlier_label_window(tmp_path, horizon, candidates, members):
+    """The best fit on one half of a cohort's life says nothing about ageing customers."""
+    trained = train(
         shops.lake(tmp_path, shops.discs(customers=600, days=300)),
         cutoff=shops.end(300),
         horizon_days=horizon,
         active_within_days=None,
     )
-    assert made.estimator == "stacked"
-    assert [weight for weight, _ in made.members] == [1 / kept] * kept
-    assert made.calibration.startswith("none")
-    assert "an equal say" in made.rung
-    assert "bg_nbd" in made.rung.partition("compare: ")[2].partition(" have an")[0].split(", ")
-    assert f"The rung of {rung}" in made.rung
+    assert trained.estimator == "stacked"
+    assert [weight for weight, _ in trained.members] == [1 / members] * members
+    assert trained.calibration.startswith("none")
+    assert "an equal say" in trained.rung
+    assert "bg_nbd" in trained.rung.partition("compare: ")[2].partition(" have an")[0].split(", ")
+    assert f"The rung of {candidates}" in trained.rung
 
 
-def test_a_shop_that_is_bgnbd_itself_is_left_to_bgnbd(tmp_path):
-    """Five models with an equal say lost .004 there, most of it to RFM, which knows nothing of how customers age."""
-    whole = shops.lake(tmp_path, _by_bgnbd())
-    found = evaluate(whole, cutoff=shops.end(330), horizon_days=150, active_within_days=None)
-    assert found["metrics"]["log_loss"] < found["baselines"]["bg_nbd"]["log_loss"] + 0.0005
-    assert "rfm_logistic" not in found["rung"]
+def test_simulated_bgnbd_shop_is_not_worse_than_bgnbd(tmp_path):
+    """Five members with equal weights lost .004 here, mostly by RFM."""
+    lake = shops.lake(tmp_path, _by_bgnbd())
+    report = evaluate(lake, cutoff=shops.end(330), horizon_days=150, active_within_days=None)
+    assert report["metrics"]["log_loss"] < report["baselines"]["bg_nbd"]["log_loss"] + 0.0005
+    assert "rfm_logistic" not in report["rung"]
 
 
 def _by_bgnbd(customers=1500):
-    """One cohort of four weeks: exponential gaps, and a chance to leave after each order from the second on."""
+    """Simulate a cohort of four weeks by BG/NBD."""
     rng = np.random.default_rng(3)
     rate, leaves = rng.gamma(0.6, 1 / 40, customers), rng.beta(0.8, 2.5, customers)
     first = rng.uniform(0, 28, customers)
     day = first[:, None] + np.cumsum(rng.exponential(1 / rate[:, None], (customers, 60)), axis=1)
     stays = np.arange(60) < rng.geometric(leaves)[:, None]
-    who, which = np.nonzero(np.column_stack([np.ones(customers, dtype=bool), stays & (day < 480)]))
-    at = np.column_stack([first, day])[who, which]
+    customer, which = np.nonzero(
+        np.column_stack([np.ones(customers, dtype=bool), stays & (day < 480)])
+    )
+    at = np.column_stack([first, day])[customer, which]
     return pd.DataFrame(
         {
-            "customer_id": [f"c{number}" for number in who],
+            "customer_id": [f"c{number}" for number in customer],
             "event_type": "purchase",
-            "order_id": [f"o{number}" for number in range(len(who))],
+            "order_id": [f"o{number}" for number in range(len(customer))],
             "occurred_at": pd.Timestamp(shops.BEGIN)
             + pd.to_timedelta(np.floor(at * 86_400), unit="s"),
-            "amount": rng.gamma(3, 6, len(who)).round(2) + 1,
+            "amount": rng.gamma(3, 6, len(customer)).round(2) + 1,
         }
     )

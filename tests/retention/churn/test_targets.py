@@ -1,4 +1,4 @@
-"""Intent learned from a training set's own snapshots, on the tiny shop."""
+"""Tests of purchase intent on the tiny shop."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -9,8 +9,9 @@ import pytest
 from retention.churn import targets
 from retention.churn.model import fit
 from retention.churn.score import population
-from retention.churn.snapshots import history, take, waits
-from retention.value import intent
+from retention.churn.snapshots import days_to_next_purchase, take_snapshot
+from retention.churn.training_set import build_training_set
+from retention.value import purchase_intent
 from tests import shop as tiny
 
 ARGS = {"horizon_days": 21, "active_within_days": 42}
@@ -23,58 +24,67 @@ def cutoff(shop):
 
 @pytest.fixture(scope="module")
 def training(shop, cutoff):
-    return history(shop.lake, cutoff=cutoff, **ARGS)
+    return build_training_set(shop.lake, cutoff=cutoff, **ARGS)
 
 
 @pytest.fixture(scope="module")
 def trained(shop, training):
     model = fit(training, model="logistic")
-    held = targets.learn(shop.lake, training, model.columns)
-    return replace(model, parameters={**model.parameters, targets.HELD: held})
+    held = targets.fit_intent(shop.lake, training, model.columns)
+    return replace(model, parameters={**model.parameters, targets.PARAMETER: held})
 
 
-def test_the_future_changes_nothing(shop, cutoff, training, trained, tmp_path, monkeypatch):
-    whole = tiny.frames()
-    whole["events"] = whole["events"][whole["events"].occurred_at < cutoff]
-    monkeypatch.setattr(tiny, "frames", lambda **_: whole)
+def test_future_events_change_no_intent_model(
+    shop, cutoff, training, trained, tmp_path, monkeypatch
+):
+    frames = tiny.frames()
+    frames["events"] = frames["events"][frames["events"].occurred_at < cutoff]
+    monkeypatch.setattr(tiny, "frames", lambda **_: frames)
     blind = tiny.build(tmp_path / "home").lake
-    assert targets.learn(blind, training, trained.columns) == trained.parameters[targets.HELD]
+    assert (
+        targets.fit_intent(blind, training, trained.columns)
+        == trained.parameters[targets.PARAMETER]
+    )
 
 
-def test_waits_are_until_the_next_order_of_any_kind(shop, cutoff):
-    snapshot = take(shop.lake, cutoff, **ARGS)
-    wait = waits(shop.lake, snapshot.frame.customer_id, cutoff, cutoff + timedelta(days=21))
+def test_days_to_next_purchase_match_the_labels(shop, cutoff):
+    snapshot = take_snapshot(shop.lake, cutoff, **ARGS)
+    wait = days_to_next_purchase(
+        shop.lake, snapshot.frame.customer_id, cutoff, cutoff + timedelta(days=21)
+    )
     np.testing.assert_array_equal(np.isinf(wait), snapshot.churned == 1)
 
 
-def test_what_is_learned_beats_the_base_rate_and_survives_the_artefact(shop, cutoff, trained):
+def test_intent_beats_the_base_rate_and_is_stored(shop, cutoff, trained):
     again = type(trained).from_bytes(trained.to_bytes())
     people = population(shop.lake, cutoff, **ARGS)
-    aims = targets.targets(again, people, history_days=160)
+    aims = targets.predict_targets(again, people, history_days=160)
     for days in (7, 30):
-        y = (waits(shop.lake, people.frame.customer_id, people.cutoff, shop.end) < days).astype(
-            float
-        )
+        y = (
+            days_to_next_purchase(shop.lake, people.frame.customer_id, people.cutoff, shop.end)
+            < days
+        ).astype(float)
         p = np.clip(aims.within[days], 1e-6, 1 - 1e-6)
         loss = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
         base = -np.mean(y * np.log(y.mean()) + (1 - y) * np.log(1 - y.mean()))
         assert loss < base
     assert (aims.within[7] < aims.within[30]).all()
     assert (aims.within[30] < aims.within[90]).all()
-    told = aims.of(0, cutoff)
-    assert list(told["intent"]) == ["7d", "30d", "90d"]
-    early, late = told["next_order_between"]
-    assert cutoff.isoformat() < early < told["next_order_at"] < late
+    customer = aims.of(0, cutoff)
+    assert list(customer["intent"]) == ["7d", "30d", "90d"]
+    early, late = customer["next_order_between"]
+    assert cutoff.isoformat() < early < customer["next_order_at"] < late
 
 
 @pytest.mark.parametrize("horizon", [21, 30, 120])
-def test_nobody_is_likelier_to_order_sooner_than_later_and_churn_has_the_word(
-    shop, cutoff, trained, horizon
-):
-    """Also where the hazards end before the horizon of churn: they may not promise more than it leaves."""
+def test_intent_agrees_with_churn_and_grows_with_the_horizon(shop, cutoff, trained, horizon):
+    """Also if the hazards end before the churn horizon."""
     people = population(shop.lake, cutoff, **ARGS)
-    asked = replace(trained, horizon_days=horizon)
-    aims, order = targets.targets(asked, people, history_days=160), 1 - asked.predict(people)
+    model = replace(trained, horizon_days=horizon)
+    aims, order = (
+        targets.predict_targets(model, people, history_days=160),
+        1 - model.predict(people),
+    )
     if horizon == 30:
         np.testing.assert_allclose(aims.within[30], order, atol=1e-6)
     for days, p in aims.within.items():
@@ -83,30 +93,32 @@ def test_nobody_is_likelier_to_order_sooner_than_later_and_churn_has_the_word(
     assert (aims.middle < aims.late).all()
 
 
-def test_whoever_the_churn_model_never_saw_is_told_the_closed_forms(shop, cutoff, trained):
-    """Intent is learned from the same customers: of those silent for a year it promised ten times the orders that came."""
+def test_lapsed_customers_get_the_closed_form(shop, cutoff, trained):
+    """The fitted model promised ten times the actual orders of customers silent for a year."""
     everybody = population(shop.lake, cutoff, **{**ARGS, "active_within_days": None})
     lapsed = (everybody.frame.recency_days > ARGS["active_within_days"]).to_numpy()
-    closed = targets._closed(everybody)
-    alone = intent.Intent.from_dict(trained.parameters[targets.HELD]).hazards(
+    closed = targets._closed_form_hazards(everybody)
+    alone = purchase_intent.Intent.from_dict(trained.parameters[targets.PARAMETER]).hazards(
         everybody.matrix(trained.columns), closed
     )
     none = everybody.purchases.no_purchase(*targets.purchase_history(everybody.frame), 30.0)
-    aims = targets.targets(trained, everybody, history_days=160)
+    aims = targets.predict_targets(trained, everybody, history_days=160)
     assert 0 < lapsed.sum() < len(lapsed)
     np.testing.assert_allclose(aims.within[30][lapsed], 1 - none[lapsed])
-    assert not np.allclose(aims.within[30][~lapsed], intent.within(alone, 30)[~lapsed])
+    assert not np.allclose(
+        aims.within[30][~lapsed], purchase_intent.order_probability(alone, 30)[~lapsed]
+    )
 
 
-def test_without_a_model_the_closed_form_speaks(shop, cutoff, trained):
+def test_closed_form_without_a_model(shop, cutoff, trained):
     people = population(shop.lake, cutoff, **ARGS)
-    by_rules = targets.targets(None, people, history_days=160)
+    by_rules = targets.predict_targets(None, people, history_days=160)
     none = people.purchases.no_purchase(*targets.purchase_history(people.frame), 30.0)
     assert by_rules.within[30] == pytest.approx(1 - none)
 
 
-def test_a_young_shop_is_told_what_is_missing(shop, cutoff, trained):
+def test_short_history_gives_a_note(shop, cutoff, trained):
     people = population(shop.lake, cutoff, **ARGS)
-    told = targets.targets(trained, people, history_days=60).of(0, cutoff)
-    assert told["intent"] is told["next_order_between"] is None
-    assert told["intent_note"] == "Purchase intent needs 90 days of history, and there are 60."
+    customer = targets.predict_targets(trained, people, history_days=60).of(0, cutoff)
+    assert customer["intent"] is customer["next_order_between"] is None
+    assert customer["intent_note"] == "Purchase intent needs 90 days of history, and there are 60."

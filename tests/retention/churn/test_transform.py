@@ -1,11 +1,11 @@
-"""Scaling, encoding and imputation live in the fitted pipeline: what is stored, and what features are read, stays raw."""
+"""Tests that scaling and imputation are part of the fitted pipeline."""
 
 import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
 from retention.churn import estimators
-from retention.churn.snapshots import take
+from retention.churn.snapshots import take_snapshot
 from retention.features import build
 from retention.lake import store
 from retention.lake.schema import TABLES
@@ -20,7 +20,7 @@ def question():
     return X, y
 
 
-def test_what_is_stored_and_read_is_in_its_own_units(shop):
+def test_stored_values_and_features_are_unscaled(shop):
     before = [
         store.version(shop.lake.root, TABLES[name]) for name in ("events", "customers", "items")
     ]
@@ -40,14 +40,14 @@ def test_what_is_stored_and_read_is_in_its_own_units(shop):
     assert (
         features.loc[once, "gap_mean"].isna().all()
     )  # a gap nobody has seen is missing, not imputed
-    take(shop.lake, shop.end, horizon_days=28, active_within_days=None, labelled=False)
+    take_snapshot(shop.lake, shop.end, horizon_days=28, active_within_days=None, labelled=False)
     assert [
         store.version(shop.lake.root, TABLES[name]) for name in ("events", "customers", "items")
     ] == before
 
 
 @pytest.mark.parametrize("name", ["logistic", "svm"])
-def test_scaling_and_imputation_are_fitted_steps_of_the_model(name, question):
+def test_scaling_and_imputation_are_steps_of_the_model(name, question):
     X, y = question
     (member,) = estimators.fit(name, X, y, seed=2).members
     steps = dict(member.steps)
@@ -59,7 +59,7 @@ def test_scaling_and_imputation_are_fitted_steps_of_the_model(name, question):
 @pytest.mark.parametrize(
     "name", ["logistic", "quadratic", "horizons", "tree", "forest", "svm", "neural", "boosting"]
 )
-def test_what_is_imputed_was_learned_from_the_training_rows_alone(name, question):
+def test_imputation_uses_training_rows_only(name, question):
     X, y = question
     model = estimators.fit(name, X, y, seed=2)
     company = np.vstack([X[:50], np.full((200, 3), 1e6)])

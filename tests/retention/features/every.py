@@ -1,4 +1,4 @@
-"""A shop in which everything happens: every kind of event, every column, missing values, several channels and ties."""
+"""A shop with all event types, columns, missing values, channels and ties."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ _ORDERED = ("purchase", "return", "coupon_redeem")
 
 
 def frames(seed: int = 3, customers: int = 40, rows: int = 4000) -> dict[str, pd.DataFrame]:
-    """events, items and treatments with canonical columns; all before `CUTOFF`."""
+    """Return events, items and treatments before `CUTOFF`."""
     rng = np.random.default_rng(seed)
     kind = rng.choice(
         EVENT_TYPES, rows, p=[0.2, 0.08, 0.08, 0.4, 0.04, 0.05, 0.05, 0.04, 0.04, 0.02]
@@ -53,7 +53,7 @@ def frames(seed: int = 3, customers: int = 40, rows: int = 4000) -> dict[str, pd
             "channel": rng.choice(np.array(["Web", "app", "store", None], dtype=object), rows),
         }
     )
-    events.loc[events.customer_id == "c05", "channel"] = "store"  # who never goes elsewhere
+    events.loc[events.customer_id == "c05", "channel"] = "store"  # a customer with one channel
     events = pd.concat(
         [events, event(event_type="cart", occurred_at=day(0.001), item_id="i2")["events"]]
     )
@@ -61,7 +61,7 @@ def frames(seed: int = 3, customers: int = 40, rows: int = 4000) -> dict[str, pd
 
 
 def _items(rng: np.random.Generator) -> pd.DataFrame:
-    numbers = np.arange(1, 50)  # of the others nothing is known
+    numbers = np.arange(1, 50)  # other items are not in the catalogue
     return pd.DataFrame(
         {
             "item_id": [f"i{number}" for number in numbers],
@@ -87,7 +87,7 @@ def _treatments(rng: np.random.Generator, customers: int) -> pd.DataFrame:
 
 
 def lake(home: Path, tables: dict[str, pd.DataFrame], zone: str = "Europe/London") -> Lake:
-    """A lake with these rows, written straight into its Delta tables."""
+    """Write these rows into Delta tables and open the lake."""
     root = home / "lake"
     add(root, tables)
     return Lake(root, home / "scratch", zone)
@@ -116,18 +116,18 @@ def add(root: Path, tables: dict[str, pd.DataFrame]) -> None:
 
 
 def event(**values: object) -> dict[str, pd.DataFrame]:
-    """One event (or several, of lists) to `add`."""
+    """Return one event (or several, from lists) for `add`."""
     rows = len(next((value for value in values.values() if isinstance(value, list)), [0]))
-    given = {
+    defaults = {
         "event_id": [f"new {number}" for number in range(rows)],
         "customer_id": "c01",
         "event_type": "purchase",
     }
-    frame = pd.DataFrame({**given, **values}, index=range(rows))
+    frame = pd.DataFrame({**defaults, **values}, index=range(rows))
     frame["occurred_at"] = pd.to_datetime(frame["occurred_at"], utc=True)
     return {"events": frame}
 
 
 def day(number: float) -> datetime:
-    """So many days before the cutoff (after it, if negative)."""
+    """Return the moment ``number`` days before the cutoff."""
     return CUTOFF - timedelta(days=number)

@@ -1,4 +1,4 @@
-"""Nothing at or after the cutoff is seen; neither the order of the rows nor a second import matters."""
+"""Tests that features never use events at or after the cutoff."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -35,7 +35,7 @@ def features(lake, cutoff=every.CUTOFF):
 
 
 def with_more(home, added, cutoff=every.CUTOFF):
-    """The features of the same shop after these rows have come in."""
+    """Return the features of the same shop after more rows arrived."""
     with TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
         readonly.copy_folder(home, copy)
@@ -43,11 +43,11 @@ def with_more(home, added, cutoff=every.CUTOFF):
         return features(every.lake(copy, {}), cutoff)
 
 
-def test_everything_the_catalogue_names_is_known_of_somebody(base):
-    _, found = base
-    assert list(found.columns) == ["customer_id", *NAMES]
+def test_every_feature_has_values_and_varies(base):
+    _, frame = base
+    assert list(frame.columns) == ["customer_id", *NAMES]
     assert len(FEATURES) == len(NAMES)
-    assert not [name for name in NAMES if found[name].isna().all() or found[name].nunique() < 2]
+    assert not [name for name in NAMES if frame[name].isna().all() or frame[name].nunique() < 2]
 
 
 FUTURE = st.lists(
@@ -73,7 +73,7 @@ FUTURE = st.lists(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(rows=FUTURE)
-def test_no_future_event_changes_a_feature(base, rows):
+def test_future_events_change_no_feature(base, rows):
     home, before = base
     frame = pd.DataFrame(rows)
     ahead = pd.to_timedelta(frame.pop("seconds"), unit="s")
@@ -96,11 +96,11 @@ def test_no_future_event_changes_a_feature(base, rows):
     pd.testing.assert_frame_equal(with_more(home, future), before)
 
 
-def test_the_interval_is_half_open(base):
+def test_event_window_is_half_open(base):
     home, before = base
-    who = [f"c{number:02d}" for number in range(len(EVENT_TYPES))]  # a kind of event each
+    customers = [f"c{number:02d}" for number in range(len(EVENT_TYPES))]  # a kind of event each
     row = {
-        "customer_id": who,
+        "customer_id": customers,
         "event_type": list(EVENT_TYPES),
         "order_id": "edge",
         "item_id": "i3",
@@ -108,25 +108,25 @@ def test_the_interval_is_half_open(base):
     }
     at = every.event(**row, occurred_at=every.CUTOFF)
     pd.testing.assert_frame_equal(with_more(home, at), before)
-    found = with_more(
+    after = with_more(
         home, every.event(**row, occurred_at=every.CUTOFF - timedelta(microseconds=1))
     )
     changed = (
-        found.set_index("customer_id").fillna(-1) != before.set_index("customer_id").fillna(-1)
+        after.set_index("customer_id").fillna(-1) != before.set_index("customer_id").fillna(-1)
     ).any(axis=1)
-    assert sorted(changed[changed].index) == who
+    assert sorted(changed[changed].index) == customers
 
 
-def test_what_became_known_later_counts_from_then_on(base):
+def test_late_events_count_from_their_available_time(base):
     home, before = base
     late = every.event(occurred_at=every.day(3), available_at=every.CUTOFF, order_id="late")
     pd.testing.assert_frame_equal(with_more(home, late), before)
     known = every.event(occurred_at=every.day(3), available_at=every.day(0.001), order_id="late")
-    found = with_more(home, known).set_index("customer_id").orders_all
-    assert found["c01"] == before.set_index("customer_id").orders_all["c01"] + 1
+    order_counts = with_more(home, known).set_index("customer_id").orders_all
+    assert order_counts["c01"] == before.set_index("customer_id").orders_all["c01"] + 1
 
 
-def test_outcomes_of_a_campaign_are_not_looked_at(base, tables, tmp_path):
+def test_ignores_campaign_outcomes(base, tables, tmp_path):
     _, before = base
     known = tables["treatments"].assign(purchased=True, amount=99.0, redeemed=True)
     pd.testing.assert_frame_equal(
@@ -134,27 +134,27 @@ def test_outcomes_of_a_campaign_are_not_looked_at(base, tables, tmp_path):
     )
 
 
-def test_the_order_of_the_rows_is_irrelevant(base, tables, tmp_path):
+def test_row_order_does_not_matter(base, tables, tmp_path):
     _, before = base
     mixed = {name: frame.sample(frac=1, random_state=5) for name, frame in tables.items()}
     pd.testing.assert_frame_equal(features(every.lake(tmp_path, mixed)), before)
 
 
-def test_a_second_import_is_irrelevant(tmp_path):
-    made = tiny.build(tmp_path / "home", customers=30, days=60)
-    before = features(made.lake, made.end)
+def test_repeated_import_changes_no_feature(tmp_path):
+    shop = tiny.build(tmp_path / "home", customers=30, days=60)
+    before = features(shop.lake, shop.end)
     report = import_files(
-        made.lake,
-        made.database,
-        made.settings,
+        shop.lake,
+        shop.database,
+        shop.settings,
         "events",
-        [str(made.settings.home / "events.parquet")],
+        [str(shop.settings.home / "events.parquet")],
     )
     assert report.rows_accepted == 0
-    pd.testing.assert_frame_equal(features(made.lake, made.end), before)
+    pd.testing.assert_frame_equal(features(shop.lake, shop.end), before)
 
 
-def test_an_empty_lake_has_nobody(tmp_path):
-    found = features(every.lake(tmp_path, {}))
-    assert list(found.columns) == ["customer_id", *NAMES]
-    assert not len(found)
+def test_empty_lake_gives_no_rows(tmp_path):
+    frame = features(every.lake(tmp_path, {}))
+    assert list(frame.columns) == ["customer_id", *NAMES]
+    assert not len(frame)

@@ -1,4 +1,4 @@
-"""Order days by quarter of H: counted back from the cutoff, and nothing at or after it, or known only later, is seen."""
+"""Tests of order days per quarter of H."""
 
 from datetime import UTC, datetime
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.churn.snapshots import take
+from retention.churn.snapshots import take_snapshot
 from retention.features import quarters
 from tests import shops
 
@@ -42,14 +42,14 @@ def events(ages):
 def counted(tmp_path_factory):
     lake = shops.lake(tmp_path_factory.mktemp("quarters"), events(AGES))
     names = pd.Series(sorted(AGES))
-    counts, begun = quarters.counts(lake, CUTOFF, names, horizon_days=28)
+    counts, begun = quarters.order_day_counts(lake, CUTOFF, names, horizon_days=28)
     return {name: (counts[place], begun[place]) for place, name in enumerate(names)}
 
 
-def test_days_are_counted_by_quarters_from_the_cutoff_back(counted):
+def test_counts_order_days_per_quarter_before_the_cutoff(counted):
     assert counted["weekly"][0][-5:].tolist() == [0, 1, 1, 1, 1]
     assert counted["twice"][0][-5:].tolist() == [1, 0, 0, 0, 2]
-    assert counted["often"][0][-1] == quarters.FEW
+    assert counted["often"][0][-1] == quarters.MAX_COUNT
     assert counted["old"][0][:2].tolist() == [
         1,
         0,
@@ -57,24 +57,24 @@ def test_days_are_counted_by_quarters_from_the_cutoff_back(counted):
     assert [counted[name][1] for name in ("weekly", "twice", "often", "old")] == [56, 55, 59, 0]
 
 
-def test_nothing_at_or_after_the_cutoff_is_counted(counted):
+def test_ignores_orders_at_or_after_the_cutoff(counted):
     counts, begun = counted["ahead"]
     assert counts.sum() == counts[begun] == 1
 
 
-def test_the_states_of_a_snapshot_do_not_know_what_comes_later(tmp_path):
-    made = shops.groceries(customers=200, days=330)
+def test_buying_states_ignore_later_orders(tmp_path):
+    orders = shops.groceries(customers=200, days=330)
     cutoff = shops.end(250)
-    before = made[made.occurred_at < pd.Timestamp(cutoff)]
+    before = orders[orders.occurred_at < pd.Timestamp(cutoff)]
     frames = [
-        take(
+        take_snapshot(
             shops.lake(tmp_path / name, some),
             cutoff,
             horizon_days=28,
             active_within_days=56,
             labelled=False,
         ).frame
-        for name, some in (("all", made), ("before", before))
+        for name, some in (("all", orders), ("before", before))
     ]
     for name in ("states_no_purchase", "states_later"):
         np.testing.assert_array_equal(frames[0][name], frames[1][name])

@@ -1,4 +1,4 @@
-"""The same expression on DuckDB and on Spark: the same customers, the same numbers, missing where the other's are."""
+"""Tests that DuckDB and Spark compute the same features."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("pyspark", reason="make test-spark")
 
-from retention.churn.snapshots import take
+from retention.churn.snapshots import take_snapshot
 from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.features import NAMES, build
@@ -20,13 +20,13 @@ pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
 
 
 def on_spark(lake: Lake, home: Path) -> Lake:
-    """The same tables, by changing one URL."""
+    """Open the same tables with a Spark URL."""
     return Lake.open(
         Settings(home=home, lake_url=f"spark://{lake.root}", timezone=lake.zone, _env_file=None)
     )
 
 
-def same(lake: Lake, other: Lake, cutoff: datetime, **shape: object) -> None:
+def assert_same_features(lake: Lake, other: Lake, cutoff: datetime, **shape: object) -> None:
     ours, theirs = (
         build(each, cutoff, **shape).order_by("customer_id").execute() for each in (lake, other)
     )
@@ -37,12 +37,12 @@ def same(lake: Lake, other: Lake, cutoff: datetime, **shape: object) -> None:
     np.testing.assert_allclose(*values, rtol=1e-6, atol=1e-6, equal_nan=True)
 
 
-def test_a_shop_with_every_kind_of_event(tmp_path):
+def test_spark_matches_duckdb_on_all_event_types(tmp_path):
     lake = every.lake(tmp_path, every.frames())
-    same(lake, on_spark(lake, tmp_path), every.CUTOFF, **every.ARGS)
+    assert_same_features(lake, on_spark(lake, tmp_path), every.CUTOFF, **every.ARGS)
 
 
-def test_a_slice_of_the_complete_journey(tmp_path):
+def test_spark_matches_duckdb_on_complete_journey(tmp_path):
     from retention.demo import extracts
     from retention.lake.importing import import_files
 
@@ -64,15 +64,16 @@ def test_a_slice_of_the_complete_journey(tmp_path):
     database.dispose()
     cutoff = datetime(2017, 10, 23, tzinfo=UTC)
     other = on_spark(lake, tmp_path)
-    same(lake, other, cutoff, horizon_days=28, active_within_days=56)
+    assert_same_features(lake, other, cutoff, horizon_days=28, active_within_days=56)
     snapshots = [
-        take(each, cutoff, horizon_days=28, active_within_days=56) for each in (lake, other)
+        take_snapshot(each, cutoff, horizon_days=28, active_within_days=56)
+        for each in (lake, other)
     ]
     assert snapshots[0].churned.tolist() == snapshots[1].churned.tolist()
     states = [each.frame[["states_no_purchase", "states_later"]] for each in snapshots]
     np.testing.assert_allclose(*states, rtol=1e-6)
 
 
-def test_an_empty_lake_has_nobody_on_spark(tmp_path):
+def test_empty_lake_gives_no_rows_on_spark(tmp_path):
     lake = every.lake(tmp_path, {})
     assert not len(build(on_spark(lake, tmp_path), every.CUTOFF, **every.ARGS).execute())

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.churn.reasons import silence
+from retention.churn.reasons import silence_text
 from retention.errors import BadInput, Cancelled, TooLittleData
 from retention.lake.importing import import_files
 from retention.recommend import TrainedRecommender, evaluate, reasons, recommend, train
@@ -201,7 +201,7 @@ def test_cancelling_stops_the_training(shop):
 def test_days_are_counted_when_they_have_passed_as_in_the_reasons_for_churn(age, ago, silent):
     line = {"days_since_purchase": age, "purchase_days": 1, "gap_days": float("nan")}
     assert reasons.own(line) == ("buy_again", f"bought once, last {ago}")
-    assert silence({"gap_median": 1.6, "recency_days": age}, 28).startswith(silent)
+    assert silence_text({"gap_median": 1.6, "recency_days": age}, 28).startswith(silent)
 
 
 def test_what_happened_to_an_item_later_does_not_make_its_cart_or_its_views_newer(tmp_path):

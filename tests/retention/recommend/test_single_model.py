@@ -124,13 +124,13 @@ def test_segments_are_of_the_first_basket_and_the_region_and_know_nothing_of_the
 def test_the_registry_keeps_the_name_and_one_model_alone_does_not_replace_what_ranked_better(
     small_copy,
 ):
-    asked = retrain.Asked(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
+    asked = retrain.RetrainRequest(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
     first = retrain.recommend(small_copy.settings, small_copy.lake, None, asked, silent)
     assert (first.row.estimator, first.promote) == ("repeat", True)
     assert recommender(small_copy.settings, first.row).estimator == "repeat"
     baselines = {"popular": {"ndcg": 0.1}, "buy_it_again": {"ndcg": 0.2}}
     first.row.metrics = {"ndcg": 0.4}
-    verdict = retrain._ranks_better
+    verdict = retrain._decide
     assert verdict(first.row, "bpr", True, {"ndcg": 0.3}, baselines)[0] is False
     assert "0.400" in verdict(first.row, "bpr", True, {"ndcg": 0.3}, baselines)[1]
     assert verdict(first.row, "repeat", True, {"ndcg": 0.3}, baselines)[0] is True
@@ -141,7 +141,9 @@ def test_the_registry_keeps_the_name_and_one_model_alone_does_not_replace_what_r
 def test_a_shop_too_small_to_measure_lists_learns_again_all_the_same(tmp_path):
     """Each retrain but the first 'does not rank better than both baselines', of which there were none: the first stayed for ever."""
     shop = tiny.build(tmp_path / "home", customers=12, items=12, days=120)
-    early = retrain.Asked(shop.end - timedelta(days=30), 28, None, "auto", "U0ANALYST", None)
+    early = retrain.RetrainRequest(
+        shop.end - timedelta(days=30), 28, None, "auto", "U0ANALYST", None
+    )
     used = retrain.recommend(shop.settings, shop.lake, None, early, silent).row
     assert not used.metrics
     found = retrain.recommend(
@@ -161,10 +163,10 @@ def test_a_shop_too_small_to_measure_lists_learns_again_all_the_same(tmp_path):
 
 
 def test_a_recommender_behind_a_baseline_takes_the_place_of_one_that_is_behind_as_well(small_copy):
-    asked = retrain.Asked(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
+    asked = retrain.RetrainRequest(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
     used = retrain.recommend(small_copy.settings, small_copy.lake, None, asked, silent).row
     baselines = {"popular": {"ndcg": 0.3}, "buy_it_again": {"ndcg": 0.2}}
-    ranked, verdict = ("own+ease, ranked (all)", False, {"ndcg": 0.29}), retrain._ranks_better
+    ranked, verdict = ("own+ease, ranked (all)", False, {"ndcg": 0.29}), retrain._decide
     used.metrics = {"ndcg": 0.28, "baselines": baselines}
     assert verdict(used, *ranked, baselines)[0] is True
     assert verdict(used, "bpr", True, {"ndcg": 0.29}, baselines)[0] is False
@@ -175,7 +177,7 @@ def test_a_recommender_behind_a_baseline_takes_the_place_of_one_that_is_behind_a
 def test_a_recommender_that_cannot_be_read_any_more_is_replaced_whatever_it_had_shown(
     small_copy, monkeypatch
 ):
-    asked = retrain.Asked(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
+    asked = retrain.RetrainRequest(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
     used = retrain.recommend(small_copy.settings, small_copy.lake, None, asked, silent).row
     used.metrics = {"ndcg": 0.99}
     trial = replace(asked, model="trending")

@@ -1,4 +1,4 @@
-"""The gate's checks on made-up scores, and the whole judgement on the tiny shop."""
+"""Tests of the gate's checks and of backtests on the tiny shop."""
 
 import itertools
 from dataclasses import dataclass, replace
@@ -10,10 +10,10 @@ import pytest
 from scipy.special import expit, logit
 
 from retention.churn.model import fit
-from retention.churn.snapshots import history
-from retention.churn.uncertainty import Interval, log_loss_of, paired
+from retention.churn.training_set import build_training_set
+from retention.churn.uncertainty import Interval, log_losses, paired_interval
 from retention.registry import gate
-from retention.registry.backtest import judge, rolled_back
+from retention.registry.backtest import backtest, backtest_origins
 
 
 @pytest.fixture(scope="module")
@@ -24,67 +24,69 @@ def world():
     return logits, (rng.random(5000) < expit(logits)).astype(float), np.arange(5000).astype(str)
 
 
-def test_a_true_probability_is_calibrated_and_a_bold_one_is_not(world):
+def test_calibration_check_separates_true_and_overconfident(world):
     logits, churned, _ = world
-    error, slope = gate.calibrated(churned, expit(logits))
+    error, slope = gate.check_calibration(churned, expit(logits))
     assert error.passed
     assert slope.passed
-    error, slope = gate.calibrated(churned, expit(2.5 * logits))
+    error, slope = gate.check_calibration(churned, expit(2.5 * logits))
     assert not error.passed
     assert not slope.passed
     assert "0.4" in slope.text  # 1 / 2.5
 
 
-def test_the_slope_is_that_of_scikit_learn(world):
+def test_slope_matches_scikit_learn(world):
     from sklearn.linear_model import LogisticRegression
 
     logits, churned, _ = world
     oracle = LogisticRegression(C=1e9).fit(1.7 * logits[:, None], churned).coef_[0, 0]
-    slope, sd = gate.calibration(churned, expit(1.7 * logits))
+    slope, sd = gate.calibration_line(churned, expit(1.7 * logits))
     assert slope == pytest.approx(oracle, rel=1e-3)
     assert 0 < sd < 0.1
 
 
-def test_few_customers_are_not_refused_for_what_chance_does():
+def test_small_samples_do_not_fail_by_chance():
     rng = np.random.default_rng(1)
     passed = 0
     for _ in range(100):
         p = rng.uniform(0.05, 0.6, 80)
-        passed += gate.calibrated((rng.random(80) < p).astype(float), p)[0].passed
+        passed += gate.check_calibration((rng.random(80) < p).astype(float), p)[0].passed
     assert passed >= 88  # their ECE is around .1
 
 
-def test_an_interval_is_as_wide_as_the_customers_are_few(world):
+def test_interval_widens_with_fewer_customers(world):
     logits, churned, customers = world
-    gap = log_loss_of(churned, expit(logits)) - log_loss_of(churned, expit(0.8 * logits))
-    whole = paired(gap, customers)
-    assert whole.low < whole.mean < whole.high < 0
+    gap = log_losses(churned, expit(logits)) - log_losses(churned, expit(0.8 * logits))
+    all_customers = paired_interval(gap, customers)
+    assert all_customers.low < all_customers.mean < all_customers.high < 0
     theory = 2 * 1.96 * gap.std() / np.sqrt(len(gap))
-    assert whole.high - whole.low == pytest.approx(theory, rel=0.15)
+    assert all_customers.high - all_customers.low == pytest.approx(theory, rel=0.15)
     # the same customers at three origins are not three times as many
-    thrice = paired(np.tile(gap, 3), np.tile(customers, 3))
-    assert thrice.high - thrice.low == pytest.approx(whole.high - whole.low, rel=0.1)
-    assert paired(gap, customers) == whole  # seeded
+    thrice = paired_interval(np.tile(gap, 3), np.tile(customers, 3))
+    assert thrice.high - thrice.low == pytest.approx(
+        all_customers.high - all_customers.low, rel=0.1
+    )
+    assert paired_interval(gap, customers) == all_customers  # seeded
 
 
-def test_another_recipe_has_to_be_better_beyond_doubt_on_three_origins():
+def test_other_recipe_must_be_significantly_better():
     sure, unsure = Interval(-0.02, -0.03, -0.01), Interval(-0.02, -0.05, 0.01)
-    assert gate.better(sure, 3).passed
-    assert not gate.better(unsure, 3).passed
-    assert "+0.0100" in gate.better(unsure, 3).text
-    assert not gate.better(sure, 2).passed
-    assert gate.not_worse(unsure, 1).passed
-    assert not gate.not_worse(Interval(0.02, 0.01, 0.03), 1).passed
+    assert gate.check_better(sure, 3).passed
+    assert not gate.check_better(unsure, 3).passed
+    assert "+0.0100" in gate.check_better(unsure, 3).text
+    assert not gate.check_better(sure, 2).passed
+    assert gate.check_not_worse(unsure, 1).passed
+    assert not gate.check_not_worse(Interval(0.02, 0.01, 0.03), 1).passed
 
 
-def test_lift_may_be_two_percent_less():
-    assert gate.lift([3.0], [3.05]).passed
-    assert not gate.lift([3.0, 2.8], [3.1, 3.0]).passed
+def test_lift_may_be_two_percent_lower():
+    assert gate.check_lift([3.0], [3.05]).passed
+    assert not gate.check_lift([3.0, 2.8], [3.1, 3.0]).passed
 
 
 @pytest.fixture(scope="module")
 def training(shop):
-    return history(shop.lake, cutoff=shop.end, horizon_days=14, active_within_days=42)
+    return build_training_set(shop.lake, cutoff=shop.end, horizon_days=14, active_within_days=42)
 
 
 @pytest.fixture(scope="module")
@@ -92,89 +94,85 @@ def logistic(training):
     return fit(training, model="logistic")
 
 
-def test_origins_are_a_horizon_apart_and_know_nothing_later(training):
-    pairs = rolled_back(training)
+def test_backtest_origins_are_a_horizon_apart(training):
+    pairs = backtest_origins(training)
     assert len(pairs) == gate.ORIGINS
     horizon = timedelta(days=14)
     for test, before in pairs:
         assert before.cutoff == test.cutoff
-        assert all(one.cutoff + horizon <= test.cutoff for one in before.snapshots)
+        assert all(snapshot.cutoff + horizon <= test.cutoff for snapshot in before.snapshots)
     moments = [test.cutoff for test, _ in pairs]
     assert all(later - earlier >= horizon for later, earlier in itertools.pairwise(moments))
 
 
-def test_the_first_is_used_and_what_failed_is_told(training, logistic):
-    found = judge(training, logistic, None)
-    assert found.promote
-    assert found.why.startswith("It is the first.")
-    told = found.as_dict()
-    assert len(told["origins"]) == gate.ORIGINS
-    assert {check["name"] for check in told["checks"]} == {"ece", "slope", "psi", "baselines"}
-    failed = [check["text"] for check in told["checks"] if not check["passed"]]
-    assert all(text in found.why for text in failed)
+def test_first_model_is_used_and_failures_are_reported(training, logistic):
+    result = backtest(training, logistic, None)
+    assert result.promote
+    assert result.why.startswith("It is the first.")
+    figures = result.as_dict()
+    assert len(figures["origins"]) == gate.ORIGINS
+    assert {check["name"] for check in figures["checks"]} == {"ece", "slope", "psi", "baselines"}
+    failed = [check["text"] for check in figures["checks"] if not check["passed"]]
+    assert all(text in result.why for text in failed)
 
 
-def test_the_same_recipe_on_newer_data_is_held_against_what_the_champion_had_not_seen(
-    training, logistic
-):
+def test_same_recipe_is_compared_on_origins_new_to_the_champion(training, logistic):
     old = replace(logistic, cutoff=training.cutoff - timedelta(days=30))
-    found = judge(training, logistic, old)
-    assert found.details["difference"]["origins"] == 2  # of 14, 28 and 42 days ago
-    assert "log_loss" in {check.name for check in found.checks}
-    fresh = judge(training, logistic, logistic)  # it knows all three outcomes already
+    result = backtest(training, logistic, old)
+    assert result.details["difference"]["origins"] == 2  # of 14, 28 and 42 days ago
+    assert "log_loss" in {check.name for check in result.checks}
+    fresh = backtest(training, logistic, logistic)  # it knows all three outcomes already
     assert "difference" not in fresh.details
     assert "log_loss" not in {check.name for check in fresh.checks}
 
 
-def test_another_recipe_that_is_no_better_is_refused_with_the_reason(training, logistic):
-    found = judge(training, fit(training, model="tree"), logistic)
-    assert not found.promote
-    assert "The one in use stays, for" in found.why
-    check = next(check for check in found.checks if check.name == "log_loss")
-    assert check.text in found.why
+def test_other_recipe_without_gain_is_refused_with_reason(training, logistic):
+    result = backtest(training, fit(training, model="tree"), logistic)
+    assert not result.promote
+    assert "The one in use stays, for" in result.why
+    check = next(check for check in result.checks if check.name == "log_loss")
+    assert check.text in result.why
     assert "3 origins" in check.text
 
 
-def test_another_definition_of_churn_is_not_compared(training, logistic):
-    found = judge(training, logistic, replace(logistic, horizon_days=28))
-    assert "difference" not in found.details
-    assert found.promote == all(check.passed for check in found.checks)
+def test_other_churn_definition_is_not_compared(training, logistic):
+    result = backtest(training, logistic, replace(logistic, horizon_days=28))
+    assert "difference" not in result.details
+    assert result.promote == all(check.passed for check in result.checks)
 
 
-def test_a_new_definition_of_churn_is_told_beside_the_old_one(training, logistic, monkeypatch):
-    """Another --active-within took the champion's place, and nobody read in which way customers were now others."""
-    monkeypatch.setattr("retention.registry.backtest._absolute", lambda *_: [])
-    found = judge(training, logistic, replace(logistic, active_within_days=None))
-    assert found.promote
-    for said in (
+def test_new_churn_definition_is_stated_with_the_old_one(training, logistic, monkeypatch):
+    """A changed --active-within replaces the champion and must be visible."""
+    monkeypatch.setattr("retention.registry.backtest._model_checks", lambda *_: [])
+    result = backtest(training, logistic, replace(logistic, active_within_days=None))
+    assert result.promote
+    for text in (
         "no order for 14 days, among those who ordered within 42 days",
         "among all who ever ordered",
         "rollback",
     ):
-        assert said in found.why
+        assert text in result.why
 
 
-def test_a_fault_that_the_champion_shares_is_told_and_does_not_keep_the_staler_of_two(
-    training, logistic, monkeypatch
-):
+def test_shared_fault_is_reported_but_not_binding(training, logistic, monkeypatch):
     bad = gate.Check("ece", False, "ECE 0.200, limit 0.050")
-    monkeypatch.setattr(gate, "calibrated", lambda *_: (bad,))
-    monkeypatch.setattr(gate, "beats_baselines", lambda *_: gate.Check("baselines", True, ""))
-    same = judge(training, logistic, logistic)
+    monkeypatch.setattr(gate, "check_calibration", lambda *_: (bad,))
+    monkeypatch.setattr(gate, "check_baselines", lambda *_: gate.Check("baselines", True, ""))
+    same = backtest(training, logistic, logistic)
     assert same.promote
     assert "Mind, as the one in use does: ECE 0.200" in same.why
     another = replace(logistic, estimator="tree")
-    assert "Mind, as the one in use does: ECE 0.200" in judge(training, logistic, another).why
-    kept = itertools.chain([(bad,)], itertools.repeat(()))  # the challenger is asked first
-    monkeypatch.setattr(gate, "calibrated", lambda *_: next(kept))
-    other = judge(training, logistic, another)
+    assert "Mind, as the one in use does: ECE 0.200" in backtest(training, logistic, another).why
+    checks = itertools.chain([(bad,)], itertools.repeat(()))  # the challenger is asked first
+    monkeypatch.setattr(gate, "check_calibration", lambda *_: next(checks))
+    other = backtest(training, logistic, another)
     assert not other.promote
     assert "The one in use stays, for ECE 0.200" in other.why
 
 
 @dataclass(frozen=True)
 class _Inverted:
-    """A model that says the contrary: what has become of one whose customers changed."""
+    """A model with inverted predictions."""
 
     model: Any
 
@@ -182,44 +180,47 @@ class _Inverted:
         return self.model.predict_proba(X)[:, ::-1]
 
 
-def test_what_is_better_than_a_collapsed_champion_need_not_be_good(training, logistic, monkeypatch):
-    """Its log-odds are twice too large, so neither keeps the limits of calibration; the worse of the two does not stay."""
-    first = judge(training, logistic, None)
+def test_faulty_model_may_replace_a_worse_champion(training, logistic, monkeypatch):
+    """Both fail the calibration limits; the worse one must not stay."""
+    first = backtest(training, logistic, None)
     bold = replace(logistic, estimator="forest", cutoff=training.cutoff - timedelta(days=90))
     collapsed = replace(bold, model=_Inverted(logistic.model))
     origins = tuple(
-        replace(one, probability=expit(2.5 * logit(one.probability))) for one in first.origins
+        replace(origin, probability=expit(2.5 * logit(origin.probability)))
+        for origin in first.origins
     )
     monkeypatch.setattr(
-        "retention.registry.backtest._origins",
+        "retention.registry.backtest._evaluate_origins",
         lambda _, __, champion, ___: tuple(
-            replace(one, champion=champion.predict(one.test) if champion else None, unseen=True)
-            for one in origins
+            replace(
+                origin, champion=champion.predict(origin.test) if champion else None, unseen=True
+            )
+            for origin in origins
         ),
     )
-    found = judge(training, logistic, collapsed)
-    failed = {check.name for check in found.checks if not check.passed}
+    result = backtest(training, logistic, collapsed)
+    failed = {check.name for check in result.checks if not check.passed}
     assert failed >= {"ece", "slope"}
-    assert found.promote
-    assert "its recipe is better than the one in use" in found.why
-    assert "Mind, as the one in use does: ECE" in found.why
-    refused = judge(training, logistic, bold)  # this one keeps them
+    assert result.promote
+    assert "its recipe is better than the one in use" in result.why
+    assert "Mind, as the one in use does: ECE" in result.why
+    refused = backtest(training, logistic, bold)  # this one keeps them
     assert not refused.promote
     assert "The one in use stays, for ECE" in refused.why
 
 
-def test_a_champion_whose_features_are_gone_cannot_be_asked_and_is_replaced(
-    training, logistic, monkeypatch
-):
+def test_champion_with_missing_features_is_replaced(training, logistic, monkeypatch):
     bad = gate.Check("ece", False, "ECE 0.200, limit 0.050")
-    monkeypatch.setattr(gate, "calibrated", lambda *_: (bad,))
-    monkeypatch.setattr(gate, "beats_baselines", lambda *_: gate.Check("baselines", True, ""))
-    found = judge(training, logistic, replace(logistic, columns=(*logistic.columns, "bygone")))
-    assert found.promote
-    assert "no longer computed (bygone)" in found.why
-    monkeypatch.setattr("retention.registry.backtest._origins", lambda *_: ())
-    unjudged = judge(training, logistic, replace(logistic, columns=(*logistic.columns, "bygone")))
+    monkeypatch.setattr(gate, "check_calibration", lambda *_: (bad,))
+    monkeypatch.setattr(gate, "check_baselines", lambda *_: gate.Check("baselines", True, ""))
+    result = backtest(training, logistic, replace(logistic, columns=(*logistic.columns, "bygone")))
+    assert result.promote
+    assert "no longer computed (bygone)" in result.why
+    monkeypatch.setattr("retention.registry.backtest._evaluate_origins", lambda *_: ())
+    unjudged = backtest(
+        training, logistic, replace(logistic, columns=(*logistic.columns, "bygone"))
+    )
     assert unjudged.promote
     assert "used unjudged" in unjudged.why
-    assert not judge(training, logistic, logistic).promote
-    assert "Mind: ECE 0.200" in found.why  # nobody can be scored by it, so there is only this one
+    assert not backtest(training, logistic, logistic).promote
+    assert "Mind: ECE 0.200" in result.why  # nobody can be scored by it, so there is only this one

@@ -1,4 +1,4 @@
-"""A warm worker reads an artefact once, and believes no row that it has not sealed."""
+"""Tests of the model cache."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from tests.retention.registry.test_registry import _saved
 
 @pytest.fixture(autouse=True)
 def empty():
-    model_cache._KEPT.clear()
+    model_cache._CACHE.clear()
 
 
-def test_an_artefact_is_read_once_and_another_version_anew(settings):
+def test_reads_each_version_once(settings):
     row, other = _saved(settings, b"one"), _saved(settings, b"two")
     read: list[bytes] = []
 
@@ -22,7 +22,9 @@ def test_an_artefact_is_read_once_and_another_version_anew(settings):
         read.append(content)
         return content.decode()
 
-    assert [model_cache.opened(settings, one, parse) for one in (row, row, other, row)] == [
+    assert [
+        model_cache.load_cached(settings, version, parse) for version in (row, row, other, row)
+    ] == [
         "one",
         "one",
         "two",
@@ -31,24 +33,24 @@ def test_an_artefact_is_read_once_and_another_version_anew(settings):
     assert read == [b"one", b"two"]
 
 
-def test_a_row_without_our_seal_gets_nothing_though_its_content_is_kept(settings):
+def test_invalid_seal_gets_no_cached_model(settings):
     row, other = _saved(settings, b"one"), _saved(settings, b"two")
-    assert model_cache.opened(settings, row, bytes) == b"one"
+    assert model_cache.load_cached(settings, row, bytes) == b"one"
     row.hmac = other.hmac
     with pytest.raises(BadInput, match="not what was saved"):
-        model_cache.opened(settings, row, bytes)
+        model_cache.load_cached(settings, row, bytes)
 
 
-def test_a_changed_artefact_is_refused_where_it_is_not_kept(settings):
+def test_changed_artefact_is_refused(settings):
     row = _saved(settings, b"one")
     (Path(settings.models_url) / row.artefact).write_bytes(b"other")
     with pytest.raises(BadInput, match="not what was saved"):
-        model_cache.opened(settings, row, bytes)
-    assert not model_cache._KEPT
+        model_cache.load_cached(settings, row, bytes)
+    assert not model_cache._CACHE
 
 
-def test_only_so_many_are_kept(settings):
-    rows = [_saved(settings, bytes([number])) for number in range(model_cache.MOST + 2)]
+def test_cache_size_is_limited(settings):
+    rows = [_saved(settings, bytes([number])) for number in range(model_cache.MAX_MODELS + 2)]
     for row in rows:
-        model_cache.opened(settings, row, bytes)
-    assert len(model_cache._KEPT) == model_cache.MOST
+        model_cache.load_cached(settings, row, bytes)
+    assert len(model_cache._CACHE) == model_cache.MAX_MODELS

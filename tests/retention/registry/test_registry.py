@@ -1,3 +1,5 @@
+"""Tests of stored artefacts, seals and promotion."""
+
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,7 +28,7 @@ def _saved(settings, content=b"model", **changes) -> ModelVersion:
     return save(settings, "churn", content, **{**values, **changes})
 
 
-def test_what_was_saved_is_loaded_and_nothing_is_left_half_written(settings):
+def test_saved_artefact_loads_without_leftover_files(settings):
     row = _saved(settings, b"\x00artefact")
     assert load(settings, row) == b"\x00artefact"
     assert [path.name for path in (Path(settings.models_url) / "churn").iterdir()] == [
@@ -34,7 +36,7 @@ def test_what_was_saved_is_loaded_and_nothing_is_left_half_written(settings):
     ]
 
 
-def test_a_version_is_called_by_the_shops_day(settings):
+def test_version_contains_the_shops_local_day(settings):
     """What was learned from before the first of June in London was called 20250531."""
     for zone, moment in (
         ("America/Chicago", datetime(2025, 6, 2, 4, tzinfo=UTC)),
@@ -44,14 +46,14 @@ def test_a_version_is_called_by_the_shops_day(settings):
         assert row.version.startswith("churn-20250601-")
 
 
-def test_a_changed_artefact_is_not_loaded(settings):
+def test_changed_artefact_is_not_loaded(settings):
     row = _saved(settings)
     (Path(settings.models_url) / row.artefact).write_bytes(b"other")
     with pytest.raises(BadInput, match="not what was saved"):
         load(settings, row)
 
 
-def test_a_changed_row_is_not_believed(settings):
+def test_changed_row_is_refused(settings):
     import hashlib
 
     row, other = _saved(settings), _saved(settings, b"other")
@@ -64,7 +66,7 @@ def test_a_changed_row_is_not_believed(settings):
         load(settings, row)
 
 
-def test_a_missing_artefact_is_said_so(settings):
+def test_missing_artefact_gives_a_clear_message(settings):
     row = _saved(settings)
     (Path(settings.models_url) / row.artefact).unlink()
     with pytest.raises(BadInput, match="is missing"):

@@ -1,4 +1,4 @@
-"""The same data and seed give the same predictions, byte for byte, in another process."""
+"""Tests that training is reproducible across processes."""
 
 import subprocess
 import sys
@@ -24,18 +24,18 @@ sys.stdout.buffer.write(predictions(lake).tobytes())
 def predictions(lake: Lake) -> np.ndarray:
     """What the ensemble, trained here and now, says of the newest customers."""
     from retention.churn.model import fit
-    from retention.churn.snapshots import history
+    from retention.churn.training_set import build_training_set
 
-    training = history(
+    training = build_training_set(
         lake, cutoff=BEGIN + timedelta(days=110), horizon_days=21, active_within_days=42
     )
     return fit(training, model="ensemble", seed=7).predict(training.newest)
 
 
-def test_two_processes_train_the_same_model(shop):
+def test_two_processes_train_identical_models(shop):
     command = [sys.executable, "-c", IN_ANOTHER_PROCESS, str(shop.settings.home)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
-        here = predictions(shop.lake).tobytes()
-        said, _ = other.communicate(timeout=120)
-    assert len(here) > 8 * 50
-    assert said == here
+        first = predictions(shop.lake).tobytes()
+        second, _ = other.communicate(timeout=120)
+    assert len(first) > 8 * 50
+    assert second == first

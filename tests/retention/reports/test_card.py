@@ -11,7 +11,7 @@ from retention.db.tables import ModelVersion
 from retention.errors import BadInput
 from retention.feedback import Subject, record
 from retention.registry import promote, save
-from retention.registry.retrain import Asked, churn
+from retention.registry.retrain import RetrainRequest, churn
 from retention.reports.card import _fair, card
 from tests import readonly
 from tests import shop as tiny
@@ -35,7 +35,7 @@ SECTIONS = (
 def built(tmp_path_factory):
     """A shop with a champion that somebody commented on, and its card."""
     shop = tiny.build(tmp_path_factory.mktemp("card") / "home", customers=160)
-    asked = Asked(shop.end, 21, 42, "logistic", "U0LEAD", None)
+    asked = RetrainRequest(shop.end, 21, 42, "logistic", "U0LEAD", None)
     found = churn(shop.settings, shop.lake, None, asked, lambda *_: None)
     with shop.database.transaction() as session:
         session.add(found.row)

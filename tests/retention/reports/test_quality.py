@@ -81,10 +81,12 @@ def test_an_empty_lake_has_a_report_too(settings, database):
 def champion(shop_copy):
     """Profiles of a champion that is registered in a copy of the shop; it learned from a dearer one."""
     from retention.churn.drift import profile
-    from retention.churn.snapshots import take
+    from retention.churn.snapshots import take_snapshot
 
     cutoff = shop_copy.end - timedelta(days=60)
-    people = take(shop_copy.lake, cutoff, horizon_days=28, active_within_days=56, labelled=False)
+    people = take_snapshot(
+        shop_copy.lake, cutoff, horizon_days=28, active_within_days=56, labelled=False
+    )
     names = ("orders_all", "spend_1h")
     people.frame["spend_1h"] += 1000  # as if the shop had been dearer
     profiles = {name: profile(people.matrix([name])[:, 0]) for name in names}

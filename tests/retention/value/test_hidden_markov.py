@@ -1,4 +1,4 @@
-"""Buying states: a known model is found again, the filter is Bayes' rule, and what it foretells comes true."""
+"""Tests of the hidden Markov model on simulated customers."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from retention.value import hidden_markov
 
 @pytest.fixture(scope="module")
 def world():
-    """Two frequencies, hardly ever and nearly always, which customers seldom change between; (n, 30) and the next four."""
+    """Simulate two rarely changing order frequencies: (n, 30) counts and the next four periods."""
     rng = np.random.default_rng(3)
     moves, some = np.array([[0.9, 0.1], [0.05, 0.95]]), np.array([0.05, 0.8])
     state = (rng.random(3000) < 0.5).astype(int)
@@ -21,7 +21,7 @@ def world():
     return counts[:, :30], begun, counts[:, 30:]
 
 
-def test_what_it_foretells_of_the_next_periods_comes_true(world):
+def test_forecasts_of_next_periods_are_calibrated(world):
     counts, begun, then = world
     fitted = hidden_markov.fit(counts, begun)
     now = fitted.now(counts, begun)
@@ -32,8 +32,8 @@ def test_what_it_foretells_of_the_next_periods_comes_true(world):
     assert fitted.active(now, 3).mean() == pytest.approx(then[:, 3].mean(), abs=0.03)
 
 
-def test_the_filter_is_the_rule_of_bayes():
-    """Two periods by hand: where customers start, what was seen, the move, what was seen."""
+def test_filter_follows_bayes_rule():
+    """Compare two periods with a calculation by hand."""
     start, moves = np.array([0.6, 0.4]), np.array([[0.7, 0.3], [0.2, 0.8]])
     days = np.array([[0.9, 0.1, 0.0, 0.0], [0.3, 0.4, 0.2, 0.1]])
     model = hidden_markov.BuyingStates(start, moves, days)
@@ -47,29 +47,31 @@ def test_the_filter_is_the_rule_of_bayes():
     assert model.active(old[None])[0] == pytest.approx(old @ [0.1, 0.7])
 
 
-def test_a_round_never_makes_the_data_less_likely(world):
+def test_each_em_step_raises_the_likelihood(world):
     counts, begun, _ = world
-    _, told, seen = hidden_markov._by_age(counts, begun)
-    model, likely = hidden_markov._first(), []
+    _, sorted_counts, seen = hidden_markov._by_age(counts, begun)
+    model, likely = hidden_markov._initial_model(), []
     for _ in range(6):
-        likely.append(_log_likelihood(model, told, seen))
-        model = hidden_markov._better(model, told, seen)
+        likely.append(_log_likelihood(model, sorted_counts, seen))
+        model = hidden_markov._em_step(model, sorted_counts, seen)
     assert np.all(np.diff(likely) > 0)
 
 
 def _log_likelihood(model, counts, seen):
-    """Summed over the customers, period by period."""
+    """Sum the log-likelihood over customers, period by period."""
     state, total = np.empty((0, len(model.start))), 0.0
-    for told, known in zip(counts.T, seen, strict=True):
-        fresh = np.tile(model.start, (known - len(state), 1))
-        joint = np.concatenate([state @ model.moves, fresh]) * model.days.T[told[:known]]
+    for period_counts, customers in zip(counts.T, seen, strict=True):
+        fresh = np.tile(model.start, (customers - len(state), 1))
+        joint = (
+            np.concatenate([state @ model.moves, fresh]) * model.days.T[period_counts[:customers]]
+        )
         total += np.log(joint.sum(axis=1)).sum()
         state = joint / joint.sum(axis=1, keepdims=True)
     return total
 
 
-def test_a_customer_who_pauses_is_not_a_customer_who_fades(world):
-    """The same orders, the same silence at the end; who paused before is likelier to come back."""
+def test_pausing_customers_are_likelier_to_return_than_fading_ones(world):
+    """Both have the same orders and the same silence at the end."""
     counts, begun, _ = world
     fitted = hidden_markov.fit(counts, begun)
     pauses = [1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0]
@@ -80,7 +82,7 @@ def test_a_customer_who_pauses_is_not_a_customer_who_fades(world):
     assert first < second
 
 
-def test_nobody_and_one_period_are_no_trouble():
+def test_handles_no_customers_and_one_period():
     nobody = hidden_markov.fit(np.zeros((0, 1), dtype=int), np.zeros(0, dtype=int))
     assert nobody.now(np.zeros((0, 1), dtype=int), np.zeros(0, dtype=int)).shape == (
         0,

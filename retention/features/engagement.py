@@ -1,6 +1,7 @@
-"""What is no order: browsing, searching, carts, e-mails, returns, reviews, coupons, campaigns, support.
+"""Features from events other than purchases.
 
-A shop without such events pays next to nothing: the tables are filtered to them first, and stay empty.
+These are browsing, searches, carts, e-mails, returns, ratings, coupons, campaigns and support.
+Tables are filtered to these events first, so shops without them pay almost nothing.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,7 @@ ONLINE = (
     "marketplace",
     "social",
 )
-OTHER = frozenset(
+EVENTS = frozenset(
     {
         "returns_4h",
         "return_share",
@@ -49,16 +50,24 @@ OTHER = frozenset(
         "support_4h",
     }
 )
-OPINIONS = frozenset({"ratings", "rating_mean", "rating_last"})
+RATINGS = frozenset({"ratings", "rating_mean", "rating_last"})
 JOURNEYS = frozenset({"views_since_order", "carts_since_order", "cart_left_share"})
 CAMPAIGNS = frozenset({"campaigns_4h", "campaign_recency", "campaign_response"})
 CHANNELS = frozenset({"channels", "channel_share", "online_share"})
-BEYOND_ORDERS = OTHER | OPINIONS | JOURNEYS  # what takes other events than purchases
-PATIENCE = 7  # days after which a cart counts as left
+NON_PURCHASE = EVENTS | RATINGS | JOURNEYS  # features of events other than purchases
+ABANDONED_AFTER_DAYS = 7  # without an order, a cart counts as abandoned
 
 
-def other(visits: "ibis.Table", h: float) -> "ibis.Table":
-    """One row a customer with any event that is no purchase."""
+def event_features(visits: "ibis.Table", h: float) -> "ibis.Table":
+    """Count events other than purchases, one row per customer.
+
+    Parameters
+    ----------
+    visits : ibis.Table
+        As `retention.features.visits.visits` returns it.
+    h : float
+        H in days.
+    """
     v = visits.filter(visits.event_type != "purchase")
 
     def lines(days: float, *types: str) -> "ibis.Value":
@@ -97,18 +106,37 @@ def other(visits: "ibis.Table", h: float) -> "ibis.Table":
     )
 
 
-def opinions(visits: "ibis.Table") -> "ibis.Table":
-    """One row a customer who ever gave a rating, with whatever kind of event it came."""
+def rating_features(visits: "ibis.Table") -> "ibis.Table":
+    """Compute rating features.
+
+    Returns
+    -------
+    ibis.Table
+        One row per customer with a rating.
+    """
     v = visits.filter(visits.rating.notnull())
     return v.group_by("customer_id").agg(
         ratings=v.count().cast("float64"),
         rating_mean=v.rating.mean(),
-        rating_last=v.rating.argmin(v.age + v.rating / 1e6),  # two at once: the lower one
+        rating_last=v.rating.argmin(v.age + v.rating / 1e6),  # ties: the lower one
     )
 
 
-def journeys(visits: "ibis.Table", h: float) -> "ibis.Table":
-    """One row a customer who browsed or filled a cart: what of it an order followed, and what not."""
+def journey_features(visits: "ibis.Table", h: float) -> "ibis.Table":
+    """Count views and carts with and without a later order.
+
+    Parameters
+    ----------
+    visits : ibis.Table
+        As `retention.features.visits.visits` returns it.
+    h : float
+        H in days.
+
+    Returns
+    -------
+    ibis.Table
+        One row per customer with views, searches or carts.
+    """
     import ibis
 
     steps = ("view", "search", "cart")
@@ -124,7 +152,7 @@ def journeys(visits: "ibis.Table", h: float) -> "ibis.Table":
     )
     v = both.filter(both.event_type != "purchase")
     cart, browsing = v.event_type == "cart", v.event_type.isin(BROWSING)
-    left = v.ordered.isnull() | (v.age - v.ordered > PATIENCE)
+    left = v.ordered.isnull() | (v.age - v.ordered > ABANDONED_AFTER_DAYS)
     return v.group_by("customer_id").agg(
         views_since_order=v.lines.sum(where=browsing & v.ordered.isnull())
         .fill_null(0)
@@ -135,8 +163,25 @@ def journeys(visits: "ibis.Table", h: float) -> "ibis.Table":
     )
 
 
-def campaigns(treatments: "ibis.Table", now: int, h: float) -> "ibis.Table":
-    """One row a customer whom our campaigns reached. What came of it is read from events: outcomes are known later."""
+def campaign_features(treatments: "ibis.Table", now: int, h: float) -> "ibis.Table":
+    """Compute campaign features.
+
+    Responses come from events, because stored outcomes are known only later.
+
+    Parameters
+    ----------
+    treatments : ibis.Table
+        Rows before the cutoff.
+    now : int
+        Cutoff in seconds since 1970.
+    h : float
+        H in days.
+
+    Returns
+    -------
+    ibis.Table
+        One row per contacted customer.
+    """
     sent = treatments.filter(treatments.arm == "treatment")
     age = (now - seconds(sent.sent_at)) / float(DAY)
     return sent.group_by("customer_id").agg(
@@ -144,8 +189,14 @@ def campaigns(treatments: "ibis.Table", now: int, h: float) -> "ibis.Table":
     )
 
 
-def channels(visits: "ibis.Table") -> "ibis.Table":
-    """One row a customer whose orders name a channel: how many, how much the main one has, how much is online."""
+def channel_features(visits: "ibis.Table") -> "ibis.Table":
+    """Compute channel shares.
+
+    Returns
+    -------
+    ibis.Table
+        One row per customer with a known channel.
+    """
     named = visits.filter((visits.event_type == "purchase") & visits.channel.notnull())
     c = named.group_by("customer_id", "channel").agg(n=named.count().cast("float64"))
     online = c.n.sum(where=c.channel.lower().isin(ONLINE)).fill_null(0)
@@ -156,7 +207,8 @@ def channels(visits: "ibis.Table") -> "ibis.Table":
     )
 
 
-RATIOS: "dict[str, Callable[[ibis.Table], ibis.Value]]" = {  # what follows from the counts of one row
+# computed from the columns of one row
+RATIOS: "dict[str, Callable[[ibis.Table], ibis.Value]]" = {
     "views_per_order": lambda c: c.views_4h / c.orders_4h.nullif(0),
     "cart_left_share": lambda c: c.carts_left / c.cart_days.nullif(0),
     "return_share": lambda c: c.return_visits / c.orders_all,

@@ -1,0 +1,134 @@
+"""Tests of classifiers for half and twice the horizon."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from retention.churn import estimators
+from retention.churn.contributions import contributions
+from retention.churn.snapshots import take_snapshot
+from retention.churn.training_set import build_training_set, stacked_observed_horizons
+
+H, ACTIVE = 21, 42
+
+
+@pytest.fixture(scope="module")
+def customers():
+    """Simulate return rates from two of twelve features.
+
+    Half of the customers are observed for two horizons.
+    """
+    rng = np.random.default_rng(8)
+    X = rng.normal(size=(2000, 12))
+    rate = np.exp(0.4 + X[:, 0] - 0.5 * X[:, 1])
+    return_times, observed = rng.exponential(1 / rate), np.repeat([2.0, 1.0], 1000)
+    return_times[return_times >= observed] = np.inf
+    return X, return_times, observed, np.exp(-rate)
+
+
+def _member(customers, **changed):
+    X, return_times, observed, _ = customers
+    arguments = {"return_times": return_times, "observed_horizons": observed} | changed
+    return estimators.fit_member("horizons", X, (return_times >= 1).astype(float), **arguments)
+
+
+def test_other_horizons_are_calibrated_to_the_horizon(customers):
+    X, return_times, _, truth = customers
+    member = _member(customers)
+    assert len(member.members) == 2
+    for part in member.members:
+        assert part.predict_proba(X)[:, 1].mean() == pytest.approx(
+            (return_times >= 1).mean(), abs=1e-3
+        )
+        assert np.corrcoef(part.predict_proba(X)[:, 1], truth)[0, 1] > 0.9
+
+
+def test_other_horizons_improve_the_mean(customers):
+    X, return_times, _, truth = customers
+    itself = estimators.churn_probability(
+        estimators.fit_member(
+            "quadratic", X, (return_times >= 1).astype(float), return_times=return_times
+        ),
+        X,
+    )
+    both = (itself + estimators.churn_probability(_member(customers), X)) / 2
+    assert np.mean((both - truth) ** 2) < np.mean((itself - truth) ** 2)
+
+
+def test_twice_the_horizon_uses_only_observed_customers(customers):
+    _, return_times, observed, _ = customers
+    unknown = np.where((observed < 2) & (return_times >= 1), np.inf, return_times)
+    different = np.where(
+        (observed < 2) & (return_times >= 1), 1.5, return_times
+    )  # what came of them later changes nothing
+    first, second = (_member(customers, return_times=times) for times in (unknown, different))
+    np.testing.assert_array_equal(*(m.predict_proba(customers[0]) for m in (first, second)))
+    assert len(_member(customers, observed_horizons=None).members) == 1
+
+
+def test_falls_back_to_the_horizon_without_outcomes(customers):
+    X, return_times, _, _ = customers
+    y = (return_times >= 1).astype(float)
+    late = np.where(
+        return_times < 1, 0.9, np.inf
+    )  # nobody came back early, nobody was observed_horizons for long
+    member = estimators.fit_member("horizons", X, y, return_times=late)
+    plain = estimators.fit_member("quadratic", X, y)
+    np.testing.assert_array_equal(member.predict_proba(X), plain.predict_proba(X))
+
+
+def test_base_and_contributions_add_up_to_the_margin(customers):
+    X, return_times, _, _ = customers
+    logistic = estimators.fit_member(
+        "logistic", X, (return_times >= 1).astype(float), return_times=return_times
+    )
+    model = estimators.LogOdds([logistic, _member(customers)], [0.25, 0.75])
+    explanation = contributions(model, X[:50], np.median(X, axis=0), [list(range(12))])
+    np.testing.assert_allclose(explanation.margin, model.decision_function(X[:50]), atol=1e-6)
+    np.testing.assert_allclose(
+        explanation.base + explanation.phi.sum(axis=1), explanation.margin, atol=1e-6
+    )
+    assert explanation.error == 0
+
+
+def test_second_horizon_is_observed_only_if_it_is_over(shop):
+    moment, horizon = shop.begin + timedelta(days=80), timedelta(days=H)
+    alone = take_snapshot(shop.lake, moment, horizon_days=H, active_within_days=ACTIVE)
+    early, late = (
+        take_snapshot(
+            shop.lake, moment, horizon_days=H, active_within_days=ACTIVE, until=moment + n * horizon
+        )
+        for n in (1.9, 2)
+    )
+    assert (alone.observed_horizons, early.observed_horizons, late.observed_horizons) == (1, 1, 2)
+    np.testing.assert_array_equal(alone.return_times, early.return_times)
+    np.testing.assert_array_equal(alone.churned, late.churned)
+    back = alone.churned == 0
+    np.testing.assert_array_equal(alone.return_times[back], late.return_times[back])
+    again = late.return_times[np.isfinite(late.return_times) & ~back]
+    assert len(again)
+    assert ((again >= 1) & (again < 2)).all()
+
+
+def test_past_origins_do_not_see_later_second_horizons(shop):
+    training = build_training_set(
+        shop.lake,
+        cutoff=shop.begin + timedelta(days=150),
+        horizon_days=H,
+        active_within_days=ACTIVE,
+    )
+    for moment in (training.cutoff, training.newest.cutoff):
+        known = training.before(moment)
+        rows = stacked_observed_horizons(known, H)
+        ends = np.concatenate(
+            [np.full(len(one.frame), one.cutoff + timedelta(days=2 * H)) for one in known]
+        )
+        assert set(rows) == {1.0, 2.0}
+        assert (ends[rows == 2] <= moment).all()
+
+
+def test_other_horizons_join_the_ensemble_but_no_stack():
+    assert "horizons" in estimators.members_of("ensemble")
+    for members in (estimators.ENSEMBLE, (*estimators.ENSEMBLE, "bg_nbd", "bg_season")):
+        assert "horizons" not in estimators.stack_members(members)
