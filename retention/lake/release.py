@@ -15,7 +15,7 @@ from retention.lake import formats, identity, import_log, mapping, quarantine
 from retention.lake.import_job import Import
 from retention.lake.lake import Lake
 from retention.lake.mapping import literal, quoted
-from retention.lake.reading.columns import Reading
+from retention.lake.reading.columns import ColumnReading
 from retention.lake.reading.sources import Source
 from retention.lake.schema import TABLES
 from retention.privacy import erased
@@ -183,7 +183,7 @@ class _Group:
         work.kept = quarantine.Kept(
             self.table, self.import_id, map_name if by_map else None, self.origin
         )
-        readings = {name: Reading(**how) for name, how in self.reading["as"].items()}
+        readings = {name: ColumnReading(**how) for name, how in self.reading["as"].items()}
         work.take(Source(self.file, "raw_rows", columns, readings), mapped)
 
 

@@ -3,7 +3,7 @@
 A key that too many share (a family's telephone, the shop's own address) links nobody and is told. Customers who share a
 telephone number but whose names do not agree are left to a person.
 """
-# ruff: noqa: S608 - SQL is put together from names of our own and numbers
+# ruff: noqa: S608 - SQL only contains our own names, numbers and escaped literals
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 What the shop says it made up (``attributes.assumed``) is no key.
 """
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals
+# ruff: noqa: S608 - names are quoted and literals escaped
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ is estimated by expectation maximisation, seeded. Everything happens in a DuckDB
 
 Source: Fellegi & Sunter (1969), A theory for record linkage; Linacre et al. (2022), Splink.
 """
-# ruff: noqa: S608 - SQL is put together from names of our own and escaped literals
+# ruff: noqa: S608 - SQL only contains our own names, numbers and escaped literals
 
 from __future__ import annotations
 

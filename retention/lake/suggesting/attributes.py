@@ -1,5 +1,5 @@
 """What a file of customers, or of their orders, says of a customer beside the table's own columns: a country, an age group."""
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+# ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
 
 import re
 from collections.abc import Collection

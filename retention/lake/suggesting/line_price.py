@@ -1,5 +1,5 @@
 """Whether the prices of a file of sales are of one piece or of the whole line."""
-# ruff: noqa: S608 - SQL is put together from quoted names (mapping.quoted)
+# ruff: noqa: S608 - names are quoted (mapping.quoted)
 
 from typing import Any
 

@@ -1,5 +1,5 @@
 """Files whose rows are whole orders with a list of their lines (an API's JSON): which list, and the rows it makes."""
-# ruff: noqa: S608 - SQL is put together from quoted names (mapping.quoted)
+# ruff: noqa: S608 - names are quoted (mapping.quoted)
 
 from dataclasses import replace
 from typing import Any

@@ -1,5 +1,5 @@
 """What the columns of a file hold, as far as a proposed map asks: numbers, moments, addresses, words for what happened."""
-# ruff: noqa: S608 - SQL is put together from quoted names (mapping.quoted)
+# ruff: noqa: S608 - names are quoted (mapping.quoted)
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,5 +1,5 @@
 """A map proposed for a file: by what its columns are called, in several languages, and by what is in them."""
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+# ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
 
 import re
 from dataclasses import replace
