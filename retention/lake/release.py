@@ -139,7 +139,7 @@ def _again(
         except BadInput as refusal:  # of the file as a whole: its rows stay
             notes.append(f"{path.name}: {refusal}")
             return work.read_rows, 0, 0, 0
-        report = import_log.linked(lake, identity.load(settings), report, work.learned)
+        report = import_log.linked(lake, identity.load_rules(settings), report, work.learned)
         if database is not None:
             import_log.keep(lake, database, settings, report, f"quarantine/{path.name}", listener)
         return report.rows_read, report.rows_accepted, report.rows_duplicate, report.rows_filtered

@@ -21,7 +21,7 @@ from retention.lake.identity import (
     ids_of,
     keys,
     links,
-    load,
+    load_rules,
     resolve,
     review,
 )
@@ -85,8 +85,8 @@ class Desk:
     def link(self, one: str, other: str) -> str:
         """What a person knows: accepted, whatever the keys say."""
         pairs = pd.DataFrame({"customer_id": [one], "same_as": [other]})
-        with links.writing(self.lake) as log:
-            found = links.aged(
+        with links.locked_log(self.lake) as log:
+            found = links.order_by_age(
                 self.lake,
                 pairs.assign(method="person", state="accepted", probability=1.0, evidence=[{}]),
             )
@@ -218,7 +218,7 @@ def test_who_is_one_customer_already_is_not_asked_about(shop):
     other = shop.link("ann", "bob2")
     shop.link("bob", "bob2")
     with shop.database.reading() as session:
-        counted = review.status(shop.lake, session, shop.settings, load(shop.settings))
+        counted = review.status(shop.lake, session, shop.settings, load_rules(shop.settings))
     assert (counted["links"]["proposed"], review.review(shop.lake)) == (0, [])
     review.decide(shop.lake, shop.database, shop.settings, [other], "undone", by="me")
     assert len(review.review(shop.lake)) == 1
@@ -400,7 +400,7 @@ def test_a_merge_over_both_arms_counts_every_order_once_and_where_it_was_assigne
     assert shop.people() == {"b": "a"}
     with shop.database.reading() as session:
         merged = outcomes(shop.lake, session, campaign).customers
-        assert review.both_arms(shop.lake, session, shop.settings) == (
+        assert review.campaigns_with_both_arms(shop.lake, session, shop.settings) == (
             {"campaign_id": "c1", "name": "May", "customers": 1},
         )
     pd.testing.assert_frame_equal(apart, merged)
@@ -439,10 +439,10 @@ def test_a_policy_names_its_own_keys(shop, tmp_path):
     policy = tmp_path / "policy.toml"
     policy.write_text('[identity]\nattributes = ["card"]\nemail = false\n')
     settings = shop.settings.model_copy(update={"policy": policy})
-    assert load(settings).attributes == ("card",)
+    assert load_rules(settings).attributes == ("card",)
     policy.write_text("[identity]\nreview = 0.99\n")
     with pytest.raises(BadInput, match="must not be above accept"):
-        load(settings)
+        load_rules(settings)
 
 
 PAIRS = st.lists(

@@ -75,7 +75,7 @@ def test_it_finds_who_is_twice_without_the_internet(known, monkeypatch):
     )
     assert "name" in review.review(lake, state="accepted")[-1]["evidence"]
     found_again = lake.table("links").select("customer_id", "same_as").distinct().execute()
-    assert probabilistic._new(
+    assert probabilistic._undecided(
         resolve.history(lake), found_again
     ).empty  # what was decided is not asked again
 
@@ -94,9 +94,9 @@ def test_namesakes_whose_addresses_differ_by_a_digit_are_two(known):
         )
     ]
     everyone = pd.concat(
-        [probabilistic._people(lake, RULES), pd.DataFrame(some)], ignore_index=True
+        [probabilistic._attributes(lake, RULES), pd.DataFrame(some)], ignore_index=True
     )
-    found = probabilistic.alike(everyone.astype(object).where(everyone.notna(), None), 0.5)
+    found = probabilistic.similar_pairs(everyone.astype(object).where(everyone.notna(), None), 0.5)
     pairs = {frozenset(pair) for pair in zip(found["customer_id"], found["same_as"], strict=True)}
     assert frozenset({"79", "typo"}) in pairs
     assert not {frozenset({"79", "89"}), frozenset({"typo", "89"})} & pairs
@@ -104,8 +104,8 @@ def test_namesakes_whose_addresses_differ_by_a_digit_are_two(known):
 
 def test_without_enough_to_go_by_it_says_so(known):
     lake, _ = known
-    everyone = probabilistic._people(lake, RULES)
-    assert "likeness needs 50" in probabilistic._too_little(everyone.head(20))
+    everyone = probabilistic._attributes(lake, RULES)
+    assert "likeness needs 50" in probabilistic._missing_data(everyone.head(20))
     bare = everyone.assign(email=None, phone=None, postcode=None)
-    assert "likeness needs names" in probabilistic._too_little(bare)
-    assert probabilistic._too_little(everyone) == ""
+    assert "likeness needs names" in probabilistic._missing_data(bare)
+    assert probabilistic._missing_data(everyone) == ""
