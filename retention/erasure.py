@@ -32,8 +32,8 @@ from retention.db.tables import (
 from retention.lake import quarantine, store
 from retention.lake.mapping import literal, quoted
 from retention.lake.schema import TABLES
-from retention.privacy.erased import Erased
-from retention.privacy.redaction import ERASED, Names
+from retention.privacy.erased import ErasedCustomers
+from retention.privacy.redaction import ERASED, CustomerNames
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -213,17 +213,17 @@ def scrub_jobs(session: Session, job_ids: Sequence[str]) -> None:
 
 
 def jobs_naming(
-    session: Session, settings: Settings, names: Names, since: datetime | None = None
+    session: Session, settings: Settings, names: CustomerNames, since: datetime | None = None
 ) -> list[str]:
     """Other jobs whose result (a cohort, a dry run) or failure may name the customer; of those that ended since then."""
     ended = () if since is None else (Job.finished_at >= since,)
-    text = or_(names.within(Job.result), names.within(Job.error))
+    text = or_(names.may_mention(Job.result), names.may_mention(Job.error))
     return list(
         session.scalars(select(Job.id).where(Job.team_id == settings.team_id, *ended, text))
     )
 
 
-def redacted_job(session: Session, names: Names, job_id: str) -> "Update | None":
+def redacted_job(session: Session, names: CustomerNames, job_id: str) -> "Update | None":
     """The statement that takes the customer out of what a job found out; None where it names them nowhere.
 
     It changes nothing where the job says something else meanwhile: it has ended anew, or another erasure was here. A result
@@ -232,7 +232,7 @@ def redacted_job(session: Session, names: Names, job_id: str) -> "Update | None"
     text = cast(Job.result, Text)
     held, failure = session.execute(select(text, Job.error).where(Job.id == job_id)).one()
     found = json.loads(held or "null")
-    result, error = names.out_of(found), names.out_of(failure)
+    result, error = names.redact(found), names.redact(failure)
     if (result, error) == (found, failure):
         return None
     same = (
@@ -243,31 +243,31 @@ def redacted_job(session: Session, names: Names, job_id: str) -> "Update | None"
     return update(Job).where(*same).values(result=result, error=error)
 
 
-def posts_naming(session: Session, settings: Settings, names: Names) -> list[str]:
+def posts_naming(session: Session, settings: Settings, names: CustomerNames) -> list[str]:
     """Keys of the messages that may name the customer."""
     named = (
         Outbox.team_id == settings.team_id,
         Outbox.kind == "message",
-        names.within(Outbox.payload),
+        names.may_mention(Outbox.payload),
     )
     return list(session.scalars(select(Outbox.key).where(*named)))
 
 
 def redacted_posts(
-    session: Session, names: Names, which: ColumnElement[bool]
+    session: Session, names: CustomerNames, which: ColumnElement[bool]
 ) -> list[tuple[str, str, dict[str, Any]]]:
     """(key, channel, payload) of those messages that name the customer, without what names them."""
     rows = select(Outbox.key, Outbox.channel, Outbox.payload).where(Outbox.kind == "message", which)
     changed = []
     for key, channel, payload in session.execute(rows.order_by(Outbox.id).with_for_update()):
-        without = names.out_of(payload)
+        without = names.redact(payload)
         if without != payload:
             changed.append((key, channel, without))
     return changed
 
 
 def files_naming(
-    session: Session, settings: Settings, names: Names, since: datetime | None = None
+    session: Session, settings: Settings, names: CustomerNames, since: datetime | None = None
 ) -> list[str]:
     """Files (CSV) still to be sent that name the customer; of those made since then."""
     made = () if since is None else (File.created_at >= since,)
@@ -280,7 +280,7 @@ def files_naming(
     return [
         file_id
         for file_id, content in session.execute(select(File.id, File.content).where(*held))
-        if names.listed_in((content or b"").decode("utf-8-sig", "replace"))
+        if names.is_listed_in((content or b"").decode("utf-8-sig", "replace"))
     ]
 
 
@@ -301,7 +301,7 @@ def left(session: Session, ids: Sequence[str]) -> int:
     )
 
 
-def returned(lake: "Lake", session: Session, known: Erased) -> list[str]:
+def returned(lake: "Lake", session: Session, known: ErasedCustomers) -> list[str]:
     """Ids that were erased and are here again: what had read them before had not stopped yet when they went."""
     if not known.hashes:
         return []

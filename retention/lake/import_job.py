@@ -42,7 +42,9 @@ class Import:
         query: str | None,
         only: str | None,
         map_name: str | None = None,
-        known: Callable[[], erased.Erased] = erased.Erased,  # who was erased, by now
+        known: Callable[
+            [], erased.ErasedCustomers
+        ] = erased.ErasedCustomers,  # who was erased, by now
     ) -> None:
         self.lake, self.con, self.settings, self.table = lake, lake.duckdb, settings, table
         self.mapping = mapped
@@ -144,7 +146,7 @@ class Import:
         if reasons:
             self._quarantine(staging.bad, quarantine.MAP, source)
             self.con.execute("DELETE FROM staged WHERE _reason IS NOT NULL")
-        self.known().drop(self.con)
+        self.known().delete_staged(self.con)
         good = self._one("SELECT count(*) FROM staged")
         self._count(reasons)
         self.read_rows += rows
@@ -260,7 +262,7 @@ class Import:
         if not self.held:
             self.lock.enter_context(store.locked(self.lake.root, self.table))
             self.held = True
-            self.filtered += self.known().drop(self.con) if self.staged else 0
+            self.filtered += self.known().delete_staged(self.con) if self.staged else 0
 
     def _let_go(self) -> None:
         self.lock.close()

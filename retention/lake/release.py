@@ -118,7 +118,7 @@ def _again(
         f"CREATE OR REPLACE TABLE held AS SELECT *, false AS _tried FROM read_parquet({literal(path)})"
     )
     work: Import | None = None
-    known = partial(erased.known, database, settings)
+    known = partial(erased.load_erased, database, settings)
     try:
         for group in _groups(con, reason):
             work = work or Import(

@@ -44,7 +44,7 @@ def fetch_rows(
     """
     import sqlalchemy as sa
 
-    from retention.db.driver import driven
+    from retention.db.engine import driver_errors
 
     if query is None:
         raise BadInput(
@@ -59,7 +59,7 @@ def fetch_rows(
                     database=parsed.database, name=name
                 )
             )  # SQLite would create the file
-        with driven(url):
+        with driver_errors(url):
             engine = sa.create_engine(url)
         try:
             with engine.connect() as connection, _ParquetFiles(folder) as files:

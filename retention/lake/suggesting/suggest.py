@@ -61,7 +61,7 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
         If the file cannot be read, or no column fits a required column of the table.
     """
     table, con = TABLES[table_name], lake.duckdb
-    with sources.opened(con, file, None, None) as opened:
+    with sources.open_source(con, file, None, None) as opened:
         source, lines_select = _flatten(con, opened), ""
         if known := formats.detect_format(source.columns, table_name):
             name, format_table = known
