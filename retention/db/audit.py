@@ -13,7 +13,7 @@ from retention.settings import Settings
 def history(
     session: Session, team_id: str, subject: str, kind: str, latest: int | None = 8
 ) -> list[dict[str, Any]]:
-    """Return the audit entries of a subject, oldest first.
+    """Return a subject's audit entries, oldest first.
 
     Parameters
     ----------

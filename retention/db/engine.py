@@ -1,4 +1,4 @@
-"""Open the SQL database: connections, transactions and advisory locks.
+"""Open the SQL database and its transactions.
 
 SQLite (WAL) by default, PostgreSQL in production.
 """
@@ -52,7 +52,10 @@ class Database:
 
     @classmethod
     def of(cls, settings: Settings) -> "Database":
-        """Open the installation's database and use its clock for business time."""
+        """Open the installation's database.
+
+        Its clock offset becomes the source of business time.
+        """
         database = cls(settings.database_url.get_secret_value())
         clock.configure(fixed=settings.now, offset=lambda: database.clock_offset(settings.team_id))
         return database
@@ -63,7 +66,10 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """Open a transaction: commit at the end, roll back on an exception."""
+        """Open a transaction.
+
+        It commits at the end and rolls back on an exception.
+        """
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
@@ -80,12 +86,12 @@ class Database:
         return timedelta(seconds=seconds or 0)
 
     def dispose(self) -> None:
-        """Drop all connections, after a fork or at exit."""
+        """Drop all connections after a fork or exit."""
         self.engine.dispose(close=False)
 
 
 def advisory_lock(session: Session, name: str) -> None:
-    """Lock a name until the end of the transaction.
+    """Lock a name until the transaction ends.
 
     Use it for decisions that depend on uncommitted rows of other transactions. SQLite needs no
     lock: its writers wait for each other.
@@ -101,7 +107,7 @@ def advisory_lock(session: Session, name: str) -> None:
 
 @contextmanager
 def driver_errors(url: str) -> Iterator[None]:
-    """Explain a missing driver while an engine is created.
+    """Explain a missing driver of an engine.
 
     Raises
     ------

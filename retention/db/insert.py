@@ -1,4 +1,4 @@
-"""Insert, upsert and look up rows, on SQLite and PostgreSQL."""
+"""Insert, upsert and look up rows."""
 
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -12,7 +12,7 @@ from retention.db.tables import Base
 
 
 def insert_once(session: Session, table: type[Base], **values: Any) -> bool:
-    """Insert a row unless its unique key exists (``ON CONFLICT DO NOTHING``).
+    """Insert a row unless its unique key exists.
 
     Parameters
     ----------
@@ -86,13 +86,16 @@ def among(session: Session, column: Any, values: Iterable[Any]) -> ColumnElement
 
 @cache
 def _insert_once(dialect: str, table: type[Base]) -> Insert:
-    """Build the statement once: building takes ten times as long as running."""
+    """Build and cache the statement.
+
+    Building takes ten times as long as running.
+    """
     statement = (sqlite if dialect == "sqlite" else postgresql).insert(table.__table__)
     return statement.on_conflict_do_nothing().returning(next(iter(table.__table__.primary_key)))
 
 
 def upsert(session: Session, table: type[Base], key: dict[str, Any], **values: Any) -> None:
-    """Insert a row, or update the one with the same key.
+    """Insert a row, or update the existing one.
 
     Parameters
     ----------

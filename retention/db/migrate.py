@@ -1,4 +1,4 @@
-"""Upgrade the SQL database to the newest schema: ``retention db upgrade``."""
+"""Upgrade the SQL database to the newest schema."""
 
 from pathlib import Path
 

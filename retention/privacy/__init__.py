@@ -1,4 +1,4 @@
-"""Compute pseudonyms of customers and hashes of e-mail addresses."""
+"""Compute pseudonyms and hashes of e-mail addresses."""
 
 from retention.keys import keyed_hash
 
@@ -6,7 +6,7 @@ _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base32, without am
 
 
 def pseudonym(key: bytes, customer_id: str) -> str:
-    """Return a stable pseudonym of a customer, such as ``K7Q2-M9XD``.
+    """Return a customer's pseudonym, such as ``K7Q2-M9XD``.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def pseudonym(key: bytes, customer_id: str) -> str:
 
 
 def email_hash(key: bytes, email: str) -> str:
-    """Hash an e-mail address, ignoring case and surrounding spaces.
+    """Hash an e-mail address, ignoring case and spaces.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""Remember erased customers as keyed hashes, and keep imports from restoring them."""
+"""Store erased customers as keyed hashes.
+
+Imports use them to skip erased customers.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -31,7 +34,7 @@ class ErasedCustomers:
         }
 
     def delete_staged(self, con: Any) -> int:
-        """Delete staged rows of erased customers; return their number."""
+        """Delete staged rows of erased customers; count them."""
         columns = {row[0] for row in con.execute("DESCRIBE staged").fetchall()}
         total = 0
         for column in sorted(columns & {"customer_id", "other_id"}) if self.hashes else ():

@@ -1,4 +1,7 @@
-"""Find and remove names of customers in job results, messages and files."""
+"""Find and remove names of customers.
+
+Works on job results, messages and files.
+"""
 
 import csv
 import io
@@ -77,7 +80,10 @@ class CustomerNames:
         return cls(ids, [*contacts, *pseudonyms])
 
     def may_mention(self, column: Any) -> ColumnElement[bool]:
-        """Return a SQL condition that finds all rows with a name, and a few others."""
+        """Return SQL that preselects rows with a name.
+
+        It may select a few rows without one.
+        """
         text = cast(column, Text)
         names = {form for name in self._forms for form in (name, *_json_forms(name))} | set(
             map(json.dumps, self._counts)
@@ -89,7 +95,7 @@ class CustomerNames:
         )
 
     def is_mentioned_in(self, text: str, key: str | None = None) -> bool:
-        """Return whether a text is a name or mentions one.
+        """Return whether a text has a name.
 
         Parameters
         ----------
@@ -100,7 +106,10 @@ class CustomerNames:
         return key in _CUSTOMER_KEYS if text in self._ids else bool(self._pattern.search(text))
 
     def is_listed_in(self, sheet: str) -> bool:
-        """Return whether a CSV file has a name in a column of customers."""
+        """Return whether a CSV file lists a name.
+
+        Only columns of customers count.
+        """
         sheet = unmarked(sheet)
         rows = csv.reader(io.StringIO(sheet, newline=""))
         columns = [number for number, name in enumerate(next(rows, [])) if name in _CUSTOMER_KEYS]
@@ -110,7 +119,10 @@ class CustomerNames:
         return not cells.isdisjoint(self._ids) or bool(self._pattern.search(sheet))
 
     def redact(self, data: Any) -> Any:
-        """Return JSON without names: drop list entries, replace other values by "erased"."""
+        """Return JSON without names.
+
+        List entries are dropped, and other values become "erased".
+        """
         return self._redact(data, None)
 
     def _redact(self, data: Any, key: str | None) -> Any:
@@ -144,5 +156,8 @@ def _word_pattern(names: Iterable[str]) -> re.Pattern[str]:
 
 
 def _json_forms(name: str) -> tuple[str, str]:
-    """Return a name as in JSON strings of results and of messages (``& < >`` escaped)."""
+    """Return the JSON forms of a name.
+
+    Results have the plain form. Messages escape ``& < >``.
+    """
     return json.dumps(name)[1:-1], json.dumps(escape(name, quote=False))[1:-1]

@@ -1,4 +1,7 @@
-"""Sign and verify HTTP bodies with an HMAC over timestamp and body."""
+"""Sign and verify HTTP bodies.
+
+The HMAC covers timestamp and body.
+"""
 
 import hmac
 from datetime import datetime
@@ -27,7 +30,7 @@ def headers(key: bytes, body: bytes, at: datetime) -> dict[str, str]:
 
 
 def signature_fault(key: bytes, body: bytes, stamp: str, signature: str, now: datetime) -> str:
-    """Return the fault of a signature, or "" if it is valid.
+    """Return the fault of a signature, or "".
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Run Alembic on the connection of `retention.db.migrate.upgrade` or a test."""
+"""Run Alembic on the caller's connection."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""Tables of roles, the audit log, erasures and Slack installations."""
+"""Tables of roles, audit, erasures and Slack installations."""
 
 from datetime import datetime
 from typing import Any

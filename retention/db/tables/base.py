@@ -1,4 +1,4 @@
-"""Provide the base class of all tables: ``team_id``, UTC times, named constraints."""
+"""Provide the base class of all tables."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal

@@ -47,7 +47,7 @@ class Campaign(Base):
 
 
 class CampaignVersion(Base):
-    """The body and author of each version of a campaign."""
+    """The body and author of a campaign version."""
 
     __tablename__ = "campaign_versions"
 
@@ -59,7 +59,10 @@ class CampaignVersion(Base):
 
 
 class CampaignEditor(Base):
-    """A user with edits in a campaign, who cannot approve it."""
+    """An editor of a campaign.
+
+    Editors cannot approve it.
+    """
 
     __tablename__ = "campaign_editors"
 
@@ -81,7 +84,7 @@ class Approval(Base):
 
 
 class Assignment(Base):
-    """A customer of a campaign's audience, in treatment or control.
+    """A customer in a campaign's audience.
 
     The draft stores each customer's ``bucket`` (0 … 9,999, from a keyed hash, stratified by tier).
     Approval sets all ``arm`` values in one UPDATE. Until then, they are ``audience``.
@@ -103,7 +106,7 @@ class Assignment(Base):
 
 
 class Coupon(Base):
-    """A single-use code of one customer in one campaign."""
+    """A single-use code of a customer."""
 
     __tablename__ = "coupons"
 

@@ -1,4 +1,4 @@
-"""Tables of imports, the customer directory, models and cohorts."""
+"""Tables of imports, customers, models and cohorts."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -76,7 +76,10 @@ class ModelVersion(Base):
 
 
 class ModelHealth(Base):
-    """A health check of a model: realised metrics, drift and alert."""
+    """A health check of a model.
+
+    It holds realised metrics, drift and the alert.
+    """
 
     __tablename__ = "model_health"
 
@@ -101,7 +104,10 @@ class ModelHealth(Base):
 
 
 class Cohort(Base):
-    """Customers of a sweep; the lake's run ``run_id`` holds their ids and scores."""
+    """The customers of a sweep.
+
+    The lake's run ``run_id`` holds their ids and scores.
+    """
 
     __tablename__ = "cohorts"
 

@@ -1,4 +1,4 @@
-"""Tables of messages and files for Slack, and of requests from Slack."""
+"""Tables of Slack messages, files and requests."""
 
 from datetime import datetime
 from typing import Any
@@ -51,7 +51,10 @@ class Outbox(Base):
 
 
 class File(Base):
-    """A chart or CSV file for Slack, stored in the transaction of its message."""
+    """A chart or CSV file for Slack.
+
+    SQL stores it in the transaction of its message.
+    """
 
     __tablename__ = "files"
 
@@ -67,7 +70,10 @@ class File(Base):
 
 
 class Delivery(Base):
-    """A processed request from Slack, for deduplication, which Bolt lacks."""
+    """A processed request from Slack.
+
+    It prevents processing a request twice, which Bolt does not.
+    """
 
     __tablename__ = "deliveries"
 

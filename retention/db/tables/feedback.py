@@ -10,7 +10,7 @@ from retention.db.tables.base import Base
 
 
 class Feedback(Base):
-    """A user's latest verdict on a customer's score or a recommended item."""
+    """A user's latest verdict on a score or item."""
 
     __tablename__ = "feedback"
 
@@ -31,7 +31,7 @@ class Feedback(Base):
 
 
 class Impression(Base):
-    """A recommended item at a position of a list.
+    """A recommended item in a list.
 
     The list was shown to the desk (``score``, ``recommend``) or to the customer (``campaign``).
     ``propensity`` is the probability of ``arm`` for this customer, or NULL without a random choice.

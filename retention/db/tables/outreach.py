@@ -10,7 +10,9 @@ from retention.db.tables.base import Base, Id
 
 
 class Send(Base):
-    """The e-mail of a campaign to one customer; retries reuse the row.
+    """The message of a campaign to one customer.
+
+    Retries reuse the row.
 
     The address is read from the lake at sending time and is not stored. ``not_before`` is business
     time (quiet hours). ``retry_at`` and ``lease_until`` are real time.
@@ -42,7 +44,10 @@ class Send(Base):
 
 
 class Suppression(Base):
-    """An unsubscribed customer; overrides the consent in imported files."""
+    """An unsubscribed customer.
+
+    It overrides the consent in imported files.
+    """
 
     __tablename__ = "suppressions"
 
@@ -53,7 +58,10 @@ class Suppression(Base):
 
 
 class Redemption(Base):
-    """A reported use of a coupon, and its outcome; ``key`` identifies the report."""
+    """A reported use of a coupon.
+
+    ``key`` identifies the report.
+    """
 
     __tablename__ = "redemptions"
 

@@ -11,7 +11,9 @@ from retention.db.tables.base import Base, Id
 
 
 class Job(Base):
-    """A background job. The broker only wakes a worker; the row decides.
+    """A background job.
+
+    The row is authoritative; the broker only wakes a worker.
 
     ``queued → running → done | failed | cancelled``, by compare-and-set on (id, state, attempt).
     """
@@ -67,7 +69,10 @@ class Job(Base):
 
 
 class Run(Base):
-    """Lake rows of a job's attempt; readers only see published runs."""
+    """The lake rows of a job's attempt.
+
+    Readers only see published runs.
+    """
 
     __tablename__ = "runs"
 
@@ -89,7 +94,7 @@ class Process(Base):
 
 
 class BusinessClock(Base):
-    """The offset of business time from real time, for all processes."""
+    """The offset of business time from real time."""
 
     __tablename__ = "business_clock"
 
@@ -98,7 +103,7 @@ class BusinessClock(Base):
 
 
 class Schedule(Base):
-    """A job that runs weekly or daily at a local time."""
+    """A weekly or daily job at a local time."""
 
     __tablename__ = "schedules"
 
@@ -116,7 +121,7 @@ class Schedule(Base):
 
 
 class Slot(Base):
-    """A due time of a schedule, taken exactly once."""
+    """A due time of a schedule, taken once."""
 
     __tablename__ = "schedule_slots"
 

@@ -1,4 +1,4 @@
-"""Provide maps for known exports of shop systems, one TOML file each."""
+"""Provide maps for known exports of shop systems."""
 
 import tomllib
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ def names() -> tuple[str, ...]:
 
 
 def read(name: str, table: Table, timezone: str) -> Mapping:
-    """Read the map of a known export for a table.
+    """Read a known export's map for a table.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def read(name: str, table: Table, timezone: str) -> Mapping:
 
 
 def check(name: str, columns: Iterable[str], file: str) -> None:
-    """Check that a file is not another known export.
+    """Check that a file is the chosen export.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""Resolve several ids of a customer into one, with links that can be reviewed and undone.
+"""Resolve several ids of a customer into one.
+
+Links can be reviewed and undone.
 
 `exact` links customers with equal keys, and `probabilistic` those with similar attributes.
 `review` lets people decide, and `links` stores all decisions. `resolve` turns decisions into

@@ -1,4 +1,6 @@
-"""Link customers with an equal e-mail address, telephone number or attribute.
+"""Link customers with equal keys.
+
+Keys are e-mail addresses, telephone numbers and attributes.
 
 A key of too many customers, such as the shop's own address, links none of them and is reported.
 Customers with the same telephone number but different names are left for review.
@@ -27,7 +29,7 @@ MIN_NAME_SIMILARITY = 0.8
 
 @dataclass(frozen=True, slots=True)
 class SharedKey:
-    """A key of too many customers; ``key`` is masked."""
+    """A key of too many customers, masked."""
 
     kind: str
     key: str
@@ -99,7 +101,7 @@ def link(
 
 
 def ids_with_new_keys(con: Any, fresh: str, known: str) -> list[str]:
-    """Find stored customers whose keys an import changes.
+    """Find stored customers with new keys.
 
     Parameters
     ----------
@@ -139,7 +141,7 @@ LINK_COLUMNS = (
 
 
 def shared_keys(lake: Lake, rules: IdentityRules, limit: int = 20) -> tuple[SharedKey, ...]:
-    """Return keys of too many customers, the most frequent first.
+    """Return keys of too many customers.
 
     Parameters
     ----------
@@ -162,7 +164,9 @@ def _masked(key: str) -> str:
 
 
 def _pairs(lake: Lake, rules: IdentityRules) -> pd.DataFrame:
-    """Pair the customers of each usable key with the smallest id of the key.
+    """Pair the customers of each usable key.
+
+    All are paired with the smallest id of the key.
 
     A pair with several keys gets the most reliable one.
     """
@@ -197,7 +201,7 @@ def _pairs(lake: Lake, rules: IdentityRules) -> pd.DataFrame:
 
 
 def _undecided(lake: Lake, log: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Select undecided pairs that are not one customer yet.
+    """Select undecided, unmerged pairs.
 
     An equal key replaces a proposal by similarity. ``has_separated`` marks keys with pairs that a
     person separated.

@@ -1,4 +1,4 @@
-"""Normalise e-mail addresses, telephone numbers and attributes into keys, as SQL.
+"""Normalise e-mail addresses, telephone numbers and attributes.
 
 Fields that the shop made up (``attributes.assumed``) are not keys.
 """
@@ -73,7 +73,9 @@ _NO_TRUNK = ("IT", "ES", "DK", "NO", "PL", "PT", "CZ")
 
 
 def email(column: str, rules: IdentityRules) -> str:
-    """Return SQL of a normalised e-mail address; NULL if invalid.
+    """Return SQL of a normalised e-mail address.
+
+    Invalid addresses become NULL.
 
     Parameters
     ----------
@@ -97,7 +99,9 @@ def email(column: str, rules: IdentityRules) -> str:
 
 
 def phone(column: str, locale: str, rules: IdentityRules) -> str:
-    """Return SQL of a normalised telephone number; NULL if invalid.
+    """Return SQL of a normalised telephone number.
+
+    Invalid numbers become NULL.
 
     The result is ``+`` and digits, or ``~`` and digits without a country. The country is the
     number's own, else the locale's, else the shop's. Extensions (``x``, ``ext``, ``#``) and the
@@ -135,12 +139,17 @@ def phone(column: str, locale: str, rules: IdentityRules) -> str:
 
 
 def attribute(name: str) -> str:
-    """Return SQL of an attribute, trimmed and in lower case; NULL if empty."""
+    """Return SQL of a normalised attribute.
+
+    It is trimmed and in lower case, or NULL.
+    """
     return f"nullif(lower(trim(json_extract_string(attributes, {literal('$.' + name)}))), '')"
 
 
 def key_of(kind: str, rules: IdentityRules) -> str:
-    """Return SQL of a customer's key; NULL if missing or made up.
+    """Return SQL of a customer's key.
+
+    Missing and made-up keys become NULL.
 
     Parameters
     ----------
@@ -156,13 +165,13 @@ def key_of(kind: str, rules: IdentityRules) -> str:
 
 
 def is_assumed(name: str) -> str:
-    """Return SQL that tests whether the shop made up a field."""
+    """Return SQL that detects a made-up field."""
     fields = "json_extract_string(attributes, '$.assumed[*]')"
     return f"coalesce(list_contains({fields}, {literal(name)}), false)"
 
 
 def kinds(rules: IdentityRules) -> list[str]:
-    """Return the kinds of keys in use, the most reliable first."""
+    """Return the key kinds, most reliable first."""
     return [
         *(["email"] if rules.email else []),
         *rules.attributes,
@@ -171,7 +180,7 @@ def kinds(rules: IdentityRules) -> list[str]:
 
 
 def collect(lake: Lake, rules: IdentityRules) -> str:
-    """Collect all keys of the stored customers in a DuckDB table.
+    """Collect the keys of all stored customers.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""Store decisions on pairs of customer ids in an append-only log.
+"""Store decisions on links in an append-only log.
+
+A link is a pair of customer ids.
 
 The newest row of a pair counts. Undoing a merge adds a row, so the log keeps the date and author of
 each decision. Writers hold the table's advisory lock from reading the log to appending to it.
@@ -27,7 +29,7 @@ SEPARATED = ("undone", "rejected")
 
 
 def link_id(one: str, other: str) -> str:
-    """Return the id of a pair, in either order.
+    """Return the id of an unordered pair.
 
     Parameters
     ----------
@@ -40,7 +42,7 @@ def link_id(one: str, other: str) -> str:
 
 @contextmanager
 def locked_log(lake: Lake) -> Iterator[pd.DataFrame]:
-    """Lock the log for writing and yield its rows."""
+    """Lock the log and yield its rows."""
     with store.locked(lake.root, LINKS):
         yield resolve.history(lake)
 
@@ -78,7 +80,9 @@ def add(
 
 
 def hold_back(log: pd.DataFrame, new_links: pd.DataFrame, largest: int) -> pd.DataFrame:
-    """Propose links instead of accepting them, if they contradict a person or merge too much.
+    """Propose risky links instead of accepting them.
+
+    Risky links contradict a person's decision or merge too many ids.
 
     Parameters
     ----------
@@ -130,7 +134,9 @@ def hold_back(log: pd.DataFrame, new_links: pd.DataFrame, largest: int) -> pd.Da
 
 
 def first_known(lake: Lake, ids: Iterable[str]) -> dict[str, datetime]:
-    """Return the start of each id: customer since, or its first event.
+    """Return the start of each id.
+
+    The start is "customer since" or the first event.
 
     Parameters
     ----------
@@ -196,7 +202,7 @@ def order_by_age(lake: Lake, pairs: pd.DataFrame, changed_ids: Iterable[str] = (
 
 
 def ids_of(lake: Lake, customer_id: str) -> tuple[str, ...]:
-    """Return all ids of a customer, the canonical one first.
+    """Return a customer's ids, the canonical one first.
 
     Parameters
     ----------
@@ -210,7 +216,9 @@ def ids_of(lake: Lake, customer_id: str) -> tuple[str, ...]:
 
 
 def forget(lake: Lake, ids: Iterable[str]) -> int:
-    """Delete all decisions about ids; the next vacuum deletes the files.
+    """Delete all decisions about ids.
+
+    The next vacuum deletes the files.
 
     Parameters
     ----------
@@ -235,7 +243,7 @@ def forget(lake: Lake, ids: Iterable[str]) -> int:
 
 
 def latest_decisions(lake: Lake) -> list[dict[str, Any]]:
-    """Return the newest decision on each link, newest first."""
+    """Return each link's newest decision, newest first."""
     table = lake.table("links")
     if not len(rows := table.execute()):
         return []

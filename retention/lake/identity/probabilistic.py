@@ -110,7 +110,7 @@ def link(
 def similar_pairs(
     people: pd.DataFrame, review: float, *, progress: Progress = silent
 ) -> pd.DataFrame:
-    """Find pairs that are one person with a minimum probability.
+    """Find pairs with a minimum match probability.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def _attribute(names: tuple[str, ...]) -> str:
 
 
 def _missing_data(people: pd.DataFrame) -> str:
-    """Return a sentence if the data does not suffice, else ""."""
+    """Return the lack of data, or ""."""
     used = [
         name for name in IDENTIFYING if len(people) and people[name].notna().mean() >= MIN_FILLED
     ]
@@ -211,7 +211,7 @@ def _missing_data(people: pd.DataFrame) -> str:
 
 
 def _undecided(log: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Select undecided pairs that are not one customer yet."""
+    """Select undecided, unmerged pairs."""
     decisions = resolve.latest(log)
     canonical_ids = resolve.canonical(decisions[decisions["state"] == "accepted"], log)
     ids = [
@@ -264,7 +264,9 @@ def _settings(people: pd.DataFrame, used: list[str], blocks: list[tuple[str, ...
 
 
 def _email() -> Any:
-    """Compare e-mail addresses: equal, equal before the @, or a typo in a letter.
+    """Define the comparison of e-mail addresses.
+
+    Levels: equal, equal before the @, a typo in a letter.
 
     Digits must agree because they distinguish namesakes. Looser similarity would compare the names
     twice, since addresses contain them.
@@ -293,7 +295,7 @@ def _email() -> Any:
 def _usable(
     blocks: tuple[tuple[str, ...], ...], con: Any, used: list[str]
 ) -> list[tuple[str, ...]]:
-    """Return the blocks with available columns and a limited number of pairs."""
+    """Return the blocks with columns and limited pairs."""
     return [
         block
         for block in blocks
@@ -316,7 +318,10 @@ def _count_pairs(con: Any, block: tuple[str, ...]) -> int:
 
 
 def _train(linker: Any, con: Any, used: list[str], progress: Progress) -> None:
-    """Estimate u probabilities from a random sample, and m probabilities by EM."""
+    """Train the model.
+
+    A random sample gives the u probabilities, and EM the m probabilities.
+    """
     from splink import block_on
     from splink.internals.exceptions import EMTrainingException
 
@@ -343,7 +348,7 @@ def _train(linker: Any, con: Any, used: list[str], progress: Progress) -> None:
 
 
 def _evidence(levels: pd.DataFrame) -> list[dict[str, str]]:
-    """Describe the agreement of each attribute in a word."""
+    """Describe the agreement of each attribute."""
     words = levels.apply(
         lambda level: level.map(
             lambda g: "missing" if g < 0 else "different" if g == 0 else "alike"
@@ -360,7 +365,7 @@ def _attribute_name(column: str) -> str:
 
 @contextmanager
 def _database(people: pd.DataFrame) -> Iterator[Any]:
-    """Open an offline DuckDB in memory with the table ``people_in``."""
+    """Open an offline in-memory DuckDB with ``people_in``."""
     import duckdb
     import pyarrow as pa
 

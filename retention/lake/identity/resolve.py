@@ -1,4 +1,7 @@
-"""Resolve links into tables of canonical ids, which the lake's views join."""
+"""Resolve links into tables of canonical ids.
+
+The lake's views join these tables.
+"""
 # ruff: noqa: S608 - SQL only contains our own names, numbers and escaped literals
 
 from __future__ import annotations
@@ -32,7 +35,9 @@ _COLUMNS = (
 
 
 class Identities:
-    """Canonical ids of a lake, reloaded after each new decision.
+    """Canonical ids of a lake.
+
+    They are reloaded after each new decision.
 
     Point-in-time views use a link if its evidence existed at the cutoff (``evident_at``), even if
     the link is newer; see docs/data.md. Ids connected by any number of links are one customer. The
@@ -89,7 +94,7 @@ class Identities:
         return {canonical_ids.get(customer, customer) for customer in ids}
 
     def _refresh(self) -> bool:
-        """Reload the log if it changed; return whether there are links."""
+        """Reload a changed log; return whether links exist."""
         version = store.mark(self._lake.root, LINKS)
         if version and version != self._version:
             self._log, self._version = history(self._lake), version
@@ -167,7 +172,7 @@ def accepted_links(
 
 
 def canonical(links: pd.DataFrame, log: pd.DataFrame) -> dict[str, str]:
-    """Map each merged id to the oldest id of its group.
+    """Map merged ids to their group's oldest id.
 
     The age of an id is stored with its first link. Later data does not change canonical ids.
 
@@ -225,7 +230,10 @@ def components(left: pd.Series, right: pd.Series) -> tuple[Any, Any]:
 
 
 def _since(log: pd.DataFrame) -> pd.Series:
-    """Return the start of each id, from its earliest link that has one."""
+    """Return the start of each id.
+
+    It comes from the earliest link that has one.
+    """
     import pandas as pd
 
     sides = [
@@ -269,7 +277,7 @@ def resolve_customers(columns: list[str], relation: str, where: str, people: str
 
 
 def merge_customers(rows: str, people: str) -> str:
-    """Return SQL of customers with one row per canonical id.
+    """Return SQL that merges rows per canonical id.
 
     A refusal in any row counts. E-mail address and telephone number come from a row with consent,
     if there is one. Other fields come from the canonical row, then from the oldest other row.

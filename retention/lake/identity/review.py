@@ -1,4 +1,4 @@
-"""Run the linking, show pairs with evidence, and accept, reject or undo links."""
+"""Run the linking, and review its links."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def link(
     likeness: bool = True,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Link by equal keys and by similarity, and update the directory.
+    """Link customers and update the directory.
 
     Parameters
     ----------
@@ -132,7 +132,9 @@ class Decision:
 def decide(
     lake: Lake, database: Database, settings: Settings, ids: Sequence[str], state: str, *, by: str
 ) -> Decision:
-    """Accept, reject or undo links, and update the directory.
+    """Accept, reject or undo links.
+
+    The directory is updated.
 
     Parameters
     ----------
@@ -243,7 +245,7 @@ def _pair(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def review(lake: Lake, *, state: str = "proposed") -> list[dict[str, Any]]:
-    """Return the pairs in a state, the most probable first, with both customers.
+    """Return pairs in a state, most probable first.
 
     Proposed pairs that other links have merged meanwhile are left out.
 
@@ -308,7 +310,7 @@ def _with_customers(lake: Lake, links_: Sequence[dict[str, Any]]) -> list[dict[s
 
 
 def _unmerged(lake: Lake, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Select links between ids that are not one customer."""
+    """Select links between different customers."""
     canonical_ids = lake.identities.people()
     return [
         row
@@ -321,7 +323,7 @@ def _unmerged(lake: Lake, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def status(
     lake: Lake, session: Session, settings: Settings, rules: IdentityRules
 ) -> dict[str, Any]:
-    """Count links, merged customers, shared keys and mixed campaigns.
+    """Count links, merged customers and shared keys.
 
     Parameters
     ----------
@@ -357,7 +359,7 @@ def status(
 
 
 def write_csv(pairs: list[dict[str, Any]], path: Path) -> None:
-    """Write pairs to a CSV file; formulas are escaped.
+    """Write pairs to a CSV file, escaping formulas.
 
     Parameters
     ----------
@@ -389,7 +391,9 @@ def write_csv(pairs: list[dict[str, Any]], path: Path) -> None:
 def campaigns_with_both_arms(
     lake: Lake, session: Session, settings: Settings
 ) -> tuple[dict[str, Any], ...]:
-    """Find live campaigns with a merged customer in both arms.
+    """Find campaigns with a customer in both arms.
+
+    Only live campaigns and merged customers count.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ class IdentityRules(BaseModel):
 
 
 def load_rules(settings: Settings) -> IdentityRules:
-    """Load the rules of the policy file, or the defaults.
+    """Load the policy's rules, or the defaults.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Read files of any format, and databases, as rows of text."""
+"""Read files and databases as rows of text."""

@@ -1,4 +1,4 @@
-"""Unpack ZIP archives and workbooks into a scratch folder."""
+"""Unpack archives and workbooks into a scratch folder."""
 
 import errno
 import fcntl
@@ -117,7 +117,7 @@ def _is_table(member: zipfile.ZipInfo, suffixes: Collection[str]) -> bool:
 
 
 def convert_workbook(path: Path, folder: Path) -> tuple[Path, list[str]]:
-    """Convert a workbook to a Parquet file of text.
+    """Convert a workbook to Parquet text columns.
 
     Sheets with the same columns as the first one are appended. Others are left out. Whole numbers
     get no decimal point, and times become ISO 8601, to keep ids intact.

@@ -1,4 +1,4 @@
-"""Detect numbers, dates and ids in columns of text.
+"""Detect numbers, dates and ids in text columns.
 
 Unambiguous values decide how a whole column is read. Notes report ambiguous columns, and the map
 can override the choice.
@@ -54,7 +54,7 @@ class ColumnReading:
 
 @dataclass(slots=True)
 class ColumnReadings:
-    """Conversions of a source's columns, with notes for people."""
+    """Conversions of a source's columns, with notes."""
 
     columns: dict[str, ColumnReading] = field(default_factory=dict)
     decimal: str | None = None
@@ -66,7 +66,7 @@ class ColumnReadings:
 def detect_readings(
     con: Any, relation: str, columns: dict[str, str], mapping: Mapping, typed: bool = False
 ) -> ColumnReadings:
-    """Detect how to convert the columns that a map uses.
+    """Detect how to convert a map's columns.
 
     These are columns in expressions, and columns for numbers, times and ids.
 
@@ -74,7 +74,7 @@ def detect_readings(
     ----------
     con : duckdb.DuckDBPyConnection
     relation : str
-        SQL of the rows, for a FROM clause.
+        SQL of the rows, usable after FROM.
     columns : dict of str to str
         The source's columns and their DuckDB types.
     mapping : Mapping
@@ -117,7 +117,7 @@ def detect_readings(
 
 
 def _column_kinds(columns: dict[str, str], mapping: Mapping, typed: bool) -> dict[str, str]:
-    """Return the columns to examine and their kinds in the map.
+    """Return the kind of each column to examine.
 
     The kind is ``number``, ``moment``, ``id``, or ``any`` for a column in an expression.
     """
@@ -193,7 +193,10 @@ class ColumnStats:
 
     @property
     def lacks_zone(self) -> bool:
-        """Whether some times lack a zone; seconds since 1970 need none."""
+        """Whether some times lack a time zone.
+
+        Seconds since 1970 need none.
+        """
         return (
             self.times + max(self.numeric_dates, self.month_names, self.compact_dates)
             > self.zoned_times
@@ -201,7 +204,7 @@ class ColumnStats:
 
     @property
     def is_number(self) -> bool:
-        """Whether nearly all values are numbers without leading zeros."""
+        """Whether most values are numbers without leading zeros."""
         return self.is_text and bool(
             self.filled
             and not self.leading_zeros
@@ -216,13 +219,13 @@ def count_formats(
     kinds: dict[str, str],
     date_format: str | None = None,
 ) -> dict[str, ColumnStats]:
-    """Count the values of columns by format, in one pass.
+    """Count values by format, in one pass.
 
     Parameters
     ----------
     con : duckdb.DuckDBPyConnection
     relation : str
-        SQL of the rows, for a FROM clause.
+        SQL of the rows, usable after FROM.
     columns : dict of str to str
         The columns and their DuckDB types.
     kinds : dict of str to str
@@ -334,7 +337,9 @@ def _count_expressions(raw: str, kind: str, is_text: bool, date_format: str | No
 
 
 def _clean_number(column: str, comma: bool) -> str:
-    """Return SQL of a number without currency symbols and thousands separators.
+    """Return SQL of a number.
+
+    Currency symbols and thousands separators are removed.
 
     Brackets or a trailing minus make it negative.
     """
@@ -430,7 +435,8 @@ def _read_time(
             or max(stats.epoch_millis, stats.epoch_seconds) >= MIN_SHARE * stats.filled
         ):
             per_second = 1000 if stats.epoch_millis > stats.epoch_seconds else 1
-            sql = f"make_timestamp((try_cast({column} AS DOUBLE) * {1_000_000 // per_second})::BIGINT)"
+            micros = f"try_cast({column} AS DOUBLE) * {1_000_000 // per_second}"
+            sql = f"make_timestamp(({micros})::BIGINT)"
             note = (
                 gettext("milliseconds since 1970")
                 if per_second > 1
@@ -487,7 +493,7 @@ def _note_other_formats(
 
 
 def _in_map_format(column: str, date_format: str) -> str:
-    """Return SQL of a time in the map's date format.
+    """Parse a time in the map's date format.
 
     This format goes first: 2010-02-01 may mean the second of January.
     """
@@ -495,7 +501,7 @@ def _in_map_format(column: str, date_format: str) -> str:
 
 
 def _cast_time(column: str) -> str:
-    """Return SQL of a time that DuckDB casts itself.
+    """Return SQL that casts a time.
 
     Years before 1000 are refused: DuckDB reads 31/12/24 as a day in the year 31.
     """
@@ -504,12 +510,15 @@ def _cast_time(column: str) -> str:
 
 
 def _cast_zoned(column: str) -> str:
-    """Return SQL of a time with an offset; NULL for a time without one."""
+    """Return SQL of a time with an offset, else NULL."""
     return f"CASE WHEN regexp_matches({column}, '{ZONED}') THEN {zoned_text(column)} END"
 
 
 def zoned_text(column: str) -> str:
-    """Return SQL that casts a text with any form of offset to a zoned time."""
+    """Return SQL that casts to a zoned time.
+
+    Any form of offset is allowed, such as +01, +0100 or +01:00.
+    """
     colon = f"regexp_replace({column}, '\\s*([+-]\\d\\d):?(\\d\\d)\\s*$', '\\1:\\2')"
     return f"try_cast({colon} AS TIMESTAMPTZ)"
 

@@ -1,4 +1,4 @@
-"""Stream the rows of a SQL query into Parquet files."""
+"""Stream a SQL query into Parquet files."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ _SCALARS = (str, int, float, bool, bytes, Decimal, datetime, date, time)
 def fetch_rows(
     url: str, query: str | None, folder: Path, on_rows: Callable[[int], None]
 ) -> tuple[str, list[Path]]:
-    """Run a query and store its rows as Parquet files.
+    """Store the rows of a query as Parquet files.
 
     Rows are streamed: memory holds one batch of `BATCH_ROWS` rows.
 
@@ -85,7 +85,10 @@ def fetch_rows(
 
 
 class _ParquetFiles:
-    """Write a stream to Parquet files; start a new file if a type widens."""
+    """Write a stream to Parquet files.
+
+    A wider type starts a new file.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -127,7 +130,7 @@ class _ParquetFiles:
         self.rows += len(rows)
 
     def unify_schemas(self) -> list[Path]:
-        """Rewrite files with narrower types and return all files."""
+        """Rewrite files with narrower types; return all."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -165,7 +168,7 @@ def _array(values: Sequence[Any]) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    """Convert JSON documents, UUIDs and mixed types to text."""
+    """Convert documents, UUIDs and mixed types to text."""
     if value is None or isinstance(value, str):
         return value
     return (

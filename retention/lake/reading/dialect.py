@@ -1,4 +1,4 @@
-"""Detect the encoding, delimiter, quote and header of a text file.
+"""Detect encoding, delimiter, quote and header of text.
 
 UTF-8 is read directly. Other encodings are transcoded, one chunk at a time, to a scratch file.
 """
@@ -105,7 +105,10 @@ class Dialect:
 
     @property
     def reader(self) -> str:
-        """SQL ``read_csv`` call: text columns, rejected lines stored, null words as NULL."""
+        """SQL call of ``read_csv``.
+
+        Columns are text, rejected lines are stored, and words such as "NaN" become NULL.
+        """
         options = {
             "delim": literal(self.delimiter),
             "quote": literal(self.quote),
@@ -235,7 +238,7 @@ def detect_encoding(path: Path, compression: str | None) -> str:
 
 
 def _detect_utf16(head: bytes) -> str | None:
-    """Detect UTF-16 without a byte order mark from zero bytes."""
+    """Detect UTF-16 from zero bytes."""
     even, odd = head[::2].count(0), head[1::2].count(0)
     half = max(1, len(head) // 2)
     if odd > 0.3 * half and even < 0.05 * half:
@@ -262,7 +265,10 @@ def _guess_encoding(sample: bytes) -> str:
 
 
 def _is_isolated(sample: bytes) -> bool:
-    """Check that non-ASCII bytes are mostly single, as in Western words."""
+    """Check that non-ASCII bytes are mostly single.
+
+    Western words have few adjacent ones.
+    """
     runs = re.findall(rb"[\x80-\xff]+", sample)
     return bool(runs) and sum(map(len, runs)) / len(runs) < 1.6
 
@@ -297,7 +303,7 @@ def _stream(path: Path, compression: str | None) -> Iterator[Iterator[bytes]]:
 def open_decoded(
     path: Path, compression: str | None, encoding: str, errors: str = "replace"
 ) -> Iterator[Iterator[str]]:
-    """Open a file as an iterator over decoded chunks.
+    """Open an iterator over decoded chunks.
 
     Parameters
     ----------
@@ -355,7 +361,10 @@ def _tabs_for_spaces(text: str) -> str:
 
 
 def _head(path: Path, compression: str | None, encoding: str) -> list[str]:
-    """Read the first lines, with blank ones: DuckDB's ``skip`` counts them."""
+    """Read the first lines.
+
+    Blank lines are included: DuckDB's ``skip`` counts them.
+    """
     with _stream(path, compression) as pieces:
         text = next(_decoded(iter([next(pieces, b"")[:HEAD_BYTES]]), encoding)).removeprefix(
             "\ufeff"
@@ -383,7 +392,7 @@ def _is_spaced(head: list[str], mapping: Mapping | None) -> bool:
 
 
 def _required_columns(mapping: Mapping | None) -> set[str]:
-    """Return the required columns of a map in lower case."""
+    """Return a map's required columns, casefolded."""
     return {*mapping.named} - {name.casefold() for name in mapping.optional} if mapping else set()
 
 
@@ -397,7 +406,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
 
 
 def _count_lines_above_header(head: list[str], mapping: Mapping | None) -> int | None:
-    """Count the lines (title, date, blank) above the header.
+    """Count the lines above the header.
 
     The header is the first line with all required columns of the map. Returns None if the map
     requires none, or no line has them.
@@ -433,14 +442,14 @@ def _sniff(
 
 
 def duplicate_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Return names that several columns have, ignoring case like DuckDB."""
+    """Return names of several columns, ignoring case."""
     counted = Counter(name.casefold() for name in names if name)
     seen = {name.casefold(): name for name in reversed(names)}
     return tuple(seen[name] for name, count in counted.items() if count > 1)
 
 
 def _first_row(head: list[str], sniffed: dict[str, Any]) -> list[str]:
-    """Return the cells of the first line that is not skipped."""
+    """Return the cells of the first row."""
     line = next((line for line in head[sniffed["skip"] :] if line.strip()), "")
     return _cells(line, sniffed["delimiter"])
 
@@ -448,7 +457,7 @@ def _first_row(head: list[str], sniffed: dict[str, Any]) -> list[str]:
 def _header(
     cells: list[str], sniffed: dict[str, Any], mapping: Mapping | None
 ) -> tuple[tuple[str, ...], bool]:
-    """Return generated column names, and whether the first line is a header.
+    """Generate column names, and detect a header.
 
     It is a header unless half of its cells look like data.
     """

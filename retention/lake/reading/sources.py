@@ -56,7 +56,7 @@ class Source:
     name : str
         Name for messages and reports.
     relation : str
-        SQL of the rows, for a FROM clause.
+        SQL of the rows, usable after FROM.
     columns : dict of str to str
         The columns and their DuckDB types.
     readings : dict of str to ColumnReading
@@ -65,7 +65,7 @@ class Source:
         Lines that are not rows, counted by reason. The table ``rejected_lines`` (reason, line)
         stores them.
     detected : dict
-        Detected format of the file, for the import report.
+        Detected format of the file, shown in the import report.
     files : tuple of Path
         Parquet files of the rows; empty if DuckDB holds them as a table.
     added : str
@@ -88,7 +88,7 @@ class Source:
     naive: tuple[str, ...] = ()
 
     def type_of(self, column: str) -> str:
-        """Return the DuckDB type of a column in expressions."""
+        """Return a column's DuckDB type in expressions."""
         return self.readings[column].type if column in self.readings else self.columns[column]
 
 
@@ -101,7 +101,7 @@ def open_source(
     condition: str | None = None,
     on_rows: Callable[[int], None] = lambda rows: None,
 ) -> Iterator[Source]:
-    """Open a file or a database as a relation.
+    """Open a file or database as a relation.
 
     Temporary tables and files are deleted at the end.
 
@@ -160,7 +160,7 @@ def expand_paths(files: list[str]) -> list[str]:
 
 
 def pieces(con: Any, source: Source) -> Iterator[tuple[Source, int]]:
-    """Split a source into pieces that fit into memory.
+    """Split a source to fit into memory.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def _read_parquet(files: Sequence[Path], options: str = "") -> str:
 
 
 def apply_readings(con: Any, source: Source, mapping: Mapping) -> Source:
-    """Detect how to convert a source's columns for a map.
+    """Detect how to convert a source's columns.
 
     Parameters
     ----------
@@ -397,7 +397,10 @@ def _csv(
 
 
 def _load_delimited(con: Any, dialect: Dialect, folder: Path) -> tuple[Path, ...]:
-    """Load delimited text; store rejected lines in ``rejected_lines`` (fault, line)."""
+    """Load delimited text.
+
+    Rejected lines go into ``rejected_lines`` (fault, line).
+    """
     con.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
     files = _load(con, dialect.reader, dialect.path, folder)
     con.execute(
@@ -447,7 +450,9 @@ def _database(
 
 
 def _load(con: Any, reader: str, path: Path, folder: Path) -> tuple[Path, ...]:
-    """Load a text file into ``raw_rows``, or a large one into a scratch file.
+    """Load a text file into ``raw_rows``.
+
+    A large file goes into a scratch file instead.
 
     Returns the scratch file, or nothing.
     """
@@ -479,13 +484,13 @@ def _loaded_source(
 
 
 def column_types(con: Any, relation: str) -> dict[str, str]:
-    """Return the columns of a relation and their DuckDB types.
+    """Return the DuckDB types of a relation's columns.
 
     Parameters
     ----------
     con : duckdb.DuckDBPyConnection
     relation : str
-        SQL of the rows, for a FROM clause.
+        SQL of the rows, usable after FROM.
     """
     rows = con.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
     return {row[0]: row[1] for row in rows}
@@ -495,7 +500,7 @@ def column_types(con: Any, relation: str) -> dict[str, str]:
 
 
 def reshape(con: Any, source: Source, mapping: Mapping) -> Source:
-    """Add the columns and rows that a map expects.
+    """Add columns and rows that a map expects.
 
     Optional columns that the file lacks become NULL. The map's ``from`` computes rows. Nested
     fields that the map names become columns.
@@ -536,7 +541,7 @@ def reshape(con: Any, source: Source, mapping: Mapping) -> Source:
 
 
 def _run_from(con: Any, source: Source, added: str, mapping: Mapping) -> Source:
-    """Run the SELECT of the map's ``from`` on a source."""
+    """Run the map's ``from`` on a source."""
     import duckdb
 
     numbered = f"SELECT *{added}, row_number() OVER () AS _line FROM {source.relation}"
@@ -562,7 +567,7 @@ def _run_from(con: Any, source: Source, added: str, mapping: Mapping) -> Source:
 
 
 def is_nested(type_: str) -> bool:
-    """Return whether a DuckDB type is a struct; a list of structs is not."""
+    """Return whether a DuckDB type is a struct."""
     return type_.startswith("STRUCT(") and type_.endswith(")")
 
 

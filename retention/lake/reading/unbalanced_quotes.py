@@ -16,7 +16,7 @@ ESCAPE_BYTES = "surrogateescape"  # keeps bytes that are not UTF-8; the reader r
 
 
 def remove_broken_lines(dialect: Dialect, name: str, copy: Path) -> tuple[Dialect, list[str]]:
-    """Copy a file without lines that start no complete record.
+    """Copy a file without broken lines.
 
     A record has fields as in RFC 4180. It is one line with any number of fields, or several lines
     (a quoted field contains the breaks) with as many fields as the file has columns. One regular
@@ -67,7 +67,7 @@ def remove_broken_lines(dialect: Dialect, name: str, copy: Path) -> tuple[Dialec
 
 
 def check_header(dialect: Dialect, name: str, columns: Iterable[str]) -> None:
-    """Refuse column names that span several fields and lines.
+    """Refuse column names that span several fields.
 
     A name may contain a line break or a delimiter. A name with both comes from a quote that was
     closed too late.
@@ -103,7 +103,7 @@ def _broken_header(line: int, name: str) -> BadInput:
 
 
 def _detect_escape(dialect: Dialect, name: str) -> Dialect:
-    """Choose the escape character that breaks the fewest lines.
+    """Choose the escape with the fewest broken lines.
 
     DuckDB's sniffer finds no escape in files with broken lines.
     """
@@ -126,13 +126,13 @@ def _open_text(dialect: Dialect) -> AbstractContextManager[Iterator[str]]:
 def _split_records(
     records: re.Pattern[str], text: str, reserve: int
 ) -> tuple[list[str], list[str], str]:
-    """Split text into complete records, broken lines and the rest.
+    """Split text into records, broken lines and rest.
 
     Splitting stops ``reserve`` characters before the end: the last record may continue.
     """
     complete, broken_lines, at = [], [], 0
     while len(text) - at > reserve:
-        end = records.match(text, at).end()  # type: ignore[union-attr]  # matches the empty text, too
+        end = records.match(text, at).end()  # type: ignore[union-attr]  # may be empty
         complete.append(text[at:end])
         at = end
         if len(text) - at > reserve:
@@ -147,7 +147,7 @@ def _printable(line: str) -> str:
 
 
 def _record_pattern(dialect: Dialect) -> re.Pattern[str]:
-    """Compile a pattern for a run of complete records."""
+    """Compile a pattern of complete records."""
     quote, escape, delimiter = map(re.escape, (dialect.quote, dialect.escape, dialect.delimiter))
     escaped = f"{escape}{quote}" if dialect.escape == dialect.quote else f"{escape}."
     # A field may contain the characters of a longer delimiter.

@@ -1,4 +1,4 @@
-"""Write the lines of a proposed map as TOML."""
+"""Write the lines of a proposed map."""
 # ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
 
 import re
@@ -27,7 +27,10 @@ MIN_CONSTANT_SHARE = 0.98  # of customers with several rows
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A key of the map (column, ``from``, ``where`` …), its TOML value and the reason."""
+    """A line of a map.
+
+    The key (column, ``from``, ``where`` …), the TOML value and the reason.
+    """
 
     key: str
     value: str
@@ -35,7 +38,7 @@ class Line:
 
 
 def column_line(target: str, profile: Profile, *, is_quarantined: bool = True) -> Line:
-    """Map a canonical column to a column of the file.
+    """Map a canonical column to a file's column.
 
     Parameters
     ----------
@@ -65,7 +68,7 @@ def column_line(target: str, profile: Profile, *, is_quarantined: bool = True) -
 
 
 def write_map(table: Table, source: Source, profiles: list[Profile], lines: list[Line]) -> str:
-    """Write a map with comments, and list the unused columns.
+    """Write a map, and list unused columns.
 
     Parameters
     ----------
@@ -134,7 +137,7 @@ def customer_attributes(
     chosen: Collection[Profile],
     customer: Profile,
 ) -> str:
-    """Find attributes of customers, such as a country or an age group.
+    """Find attributes of customers, such as a country.
 
     An attribute has few distinct values, is not a number or time, and is constant per customer.
     In a file of sales, this excludes attributes of items.

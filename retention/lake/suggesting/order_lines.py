@@ -1,4 +1,4 @@
-"""Find lists of order lines, and prices of whole lines."""
+"""Find order lines and line prices."""
 # ruff: noqa: S608 - names are quoted (mapping.quoted)
 
 from dataclasses import replace
@@ -54,7 +54,7 @@ def unnest_lines(con: Any, source: sources.Source) -> tuple[sources.Source, str]
 
 
 def _non_empty_list(con: Any, source: sources.Source, column: str) -> str:
-    """Return SQL of a list, with [NULL] for empty ones.
+    """Return SQL of a list, or [NULL].
 
     Unnesting an empty list would silently drop the order.
     """
@@ -66,7 +66,7 @@ def _non_empty_list(con: Any, source: sources.Source, column: str) -> str:
 
 
 def is_line_price(con: Any, rows: str, item: str, quantity: str, price: str) -> bool:
-    """Return whether prices are of the whole line, not per piece.
+    """Return whether prices are of whole lines.
 
     Compares the prices of items sold both alone and in lines of several pieces.
 
@@ -74,7 +74,7 @@ def is_line_price(con: Any, rows: str, item: str, quantity: str, price: str) -> 
     ----------
     con : duckdb.DuckDBPyConnection
     rows : str
-        SQL of the rows, for a FROM clause.
+        SQL of the rows, usable after FROM.
     item, quantity, price : str
         Quoted columns; they may be text.
     """

@@ -1,4 +1,4 @@
-"""Profile the columns of a file, and compare their names with synonyms."""
+"""Profile columns and compare their names with synonyms."""
 # ruff: noqa: S608 - names are quoted (mapping.quoted)
 
 import re
@@ -23,7 +23,9 @@ MIN_SIMILARITY = 0.85  # for a name that is not a synonym itself
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Statistics of a column; shares are of its filled values.
+    """Statistics of a column.
+
+    Shares refer to the filled values.
 
     Attributes
     ----------
@@ -63,7 +65,7 @@ class Profile:
 
     @property
     def is_number(self) -> bool:
-        """Whether nearly all values are numbers but not times."""
+        """Whether most values are numbers, not times."""
         return self.numbers >= 0.9 and not self.is_moment
 
 
@@ -104,7 +106,7 @@ def profile_columns(con: Any, source: Source) -> list[Profile]:
 
 
 def number_sql(column: str) -> str:
-    """Return SQL of the number in a quoted column, or NULL."""
+    """Return SQL of a column's number, or NULL."""
     return f"try_cast(regexp_replace({column}::VARCHAR, '[^0-9.-]', '', 'g') AS DOUBLE)"
 
 
@@ -149,12 +151,15 @@ def _event_word_share(con: Any, column: str, filled: int) -> float:
 
 @cache
 def synonyms() -> dict[str, Any]:
-    """Read ``synonyms.toml``: column names per table, event words and countries."""
+    """Read ``synonyms.toml``.
+
+    It has column names per table, event words and countries.
+    """
     return tomllib.loads(Path(__file__).with_name("synonyms.toml").read_text(encoding="utf-8"))
 
 
 def similarity(name: str, words: list[str]) -> float:
-    """Score how similar a column name is to the closest synonym.
+    """Score a column name against synonyms.
 
     Parameters
     ----------
@@ -172,7 +177,10 @@ def similarity(name: str, words: list[str]) -> float:
 
 
 def event_type_of(word: str) -> str | None:
-    """Return the event type of a shop's word, such as "order", or None."""
+    """Return the event type of a word.
+
+    None for unknown words.
+    """
     plain = re.sub(r"[^a-z]", "", word.lower())
     for event_type, event_words in synonyms()["words"].items():
         if plain == event_type.replace("_", "") or plain in event_words:

@@ -1,4 +1,4 @@
-"""Propose a map for a file from the names and contents of its columns."""
+"""Propose a map from column names and contents."""
 # ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
 
 import re
@@ -107,7 +107,10 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
 
 
 def _flatten(con: Any, source: sources.Source) -> sources.Source:
-    """Replace nested columns by their fields, with dotted names as in maps."""
+    """Replace nested columns by their fields.
+
+    The fields get dotted names, as in maps.
+    """
     inner = sources.nested_fields(con, source)
     outer = [name for name, type_ in source.columns.items() if not sources.is_nested(type_)]
     names = {name: quoted(name) for name in outer} | inner
@@ -122,7 +125,9 @@ def _flatten(con: Any, source: sources.Source) -> sources.Source:
 def _choose_columns(
     profiles: list[Profile], table: Table, *, has_lines: bool = False
 ) -> dict[str, Profile]:
-    """Choose a column for each canonical column, by name first, then by content.
+    """Choose a column for each canonical column.
+
+    Names decide first, then contents.
 
     With order lines, columns of the line come from its fields only.
     """
@@ -153,12 +158,15 @@ def _choose_columns(
 
 
 def _is_quantity(amount: Profile, price: Profile) -> bool:
-    """Return whether an "amount" is a quantity: few distinct whole numbers."""
+    """Return whether an "amount" is a quantity.
+
+    A quantity has few distinct whole numbers.
+    """
     return amount.whole >= 0.999 and 5 * amount.distinct < price.distinct
 
 
 def _fit(profile: Profile, target: str, table: Table) -> float:
-    """Score from 0 to 1 whether the values fit a canonical column."""
+    """Score from 0 to 1 how values fit."""
     if not profile.filled:
         return 0.0
     kind = table[target].kind if target in table.names else {"price": "number"}.get(target, "text")
@@ -178,7 +186,9 @@ def _fit(profile: Profile, target: str, table: Table) -> float:
 
 
 def _belongs_to_level(profile: Profile, target: str) -> bool:
-    """Return whether a column belongs to the line or order as the target does.
+    """Return whether column and target have one level.
+
+    The level is the line or the order.
 
     An order's total, repeated on each line, would count several times.
     """
@@ -188,7 +198,7 @@ def _belongs_to_level(profile: Profile, target: str) -> bool:
 def _choose_by_content(
     profiles: list[Profile], chosen: dict[str, Profile], *, has_lines: bool = False
 ) -> None:
-    """Choose columns by content, for targets without a matching name.
+    """Choose columns by content.
 
     Event words give the event type, the first time is ``occurred_at``, the first repeated id is
     the customer, decimals are amounts, and small counts are quantities.
@@ -262,7 +272,9 @@ def _group_by_item(
     profiles: list[Profile],
     chosen: dict[str, Profile],
 ) -> list[Line]:
-    """Group a file of sales by item, with the most frequent values per item.
+    """Group a file of sales by item.
+
+    Each item gets its most frequent values.
 
     Single lines may have an odd title, such as "damaged", or none. If prices are of whole lines,
     `chosen` loses the price. The map then divides price by quantity of the most frequent line.
@@ -296,7 +308,7 @@ def _group_by_item(
 
 
 def _skip_guests(customer: Profile, lines: list[Line]) -> list[Line]:
-    """Skip sales to guests in a file of sales, instead of quarantining them."""
+    """Skip sales to guests, instead of quarantining them."""
     if customer.filled >= 1 or customer.distinct > 0.5 * customer.rows:
         return lines
     why = gettext("{share:.1%} of the lines are of nobody who is known").format(
@@ -363,7 +375,7 @@ class _Events:
         return self.con.execute(sql.replace("{rows}", self.source.relation)).fetchall()
 
     def _shop_timezone(self) -> list[Line]:
-        """Use the installation's time zone if times lack one."""
+        """Use the installation's zone if times lack one."""
         times = f"{self._column('occurred_at')}::VARCHAR"
         if self.zone == "UTC" or not self._query(
             f"SELECT 1 FROM {{rows}} WHERE NOT regexp_matches({times}, '{ZONED}') LIMIT 1"
@@ -373,7 +385,10 @@ class _Events:
         return [Line("timezone", toml_string(self.zone), why)]
 
     def _place_of_country(self) -> list[Line]:
-        """Derive time zone and currency if most rows have one country."""
+        """Derive time zone and currency from the country.
+
+        Most rows must have the same country.
+        """
         country = self._column("country")
         if country is None:
             return []
@@ -394,7 +409,7 @@ class _Events:
         )
 
     def _where(self, event_type: Line) -> list[Line]:
-        """Exclude test items, free items and orders without lines.
+        """Exclude test items, free items, empty orders.
 
         The cleaning rules (clean.toml) exclude postage and bookkeeping.
         """
