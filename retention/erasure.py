@@ -55,7 +55,7 @@ _QUIETLY = {"synchronize_session": False}
 
 def ids_of(lake: "Lake", customer_id: str) -> list[str]:
     """Every id under which the customer is known: those that were merged with theirs too."""
-    people = lake.identities.people()
+    people = lake.identities.canonical_ids()
     whom = people.get(customer_id, customer_id)
     return sorted({whom, customer_id, *(one for one, other in people.items() if other == whom)})
 

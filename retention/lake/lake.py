@@ -76,7 +76,7 @@ class Lake:
         self.root = root
         self.spark = spark
         if spark:
-            spark.people = self.identities.people
+            spark.people = self.identities.canonical_ids
             spark.cancelled = partial(cancelled_orders, self)
         self.zone = zone
         self._scratch = scratch

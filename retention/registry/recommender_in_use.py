@@ -22,7 +22,7 @@ def open_desk(lake: "Lake", session: Session, settings: Settings, policy: Policy
     """The model in use, the shop's rules, and what people said is not for whom."""
     row = champion(session, settings, "recommend")
     trained = recommender(settings, row) if row is not None else None
-    said = of_items(session, settings, lake.identities.people())
+    said = of_items(session, settings, lake.identities.canonical_ids())
     heard = words(said, clock.now()) if said else None
     terms = Terms(policy.recommend, policy.offer.margin, refused(said), heard)
     return Desk(trained, row, terms)

@@ -207,7 +207,7 @@ def _undecided(lake: Lake, log: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFra
     person separated.
     """
     decisions = resolve.latest(log).set_index("link_id")
-    canonical_ids = resolve.canonical(decisions[decisions["state"] == "accepted"], log)
+    canonical_ids = resolve.canonical_ids(decisions[decisions["state"] == "accepted"], log)
     ids = [
         links.link_id(*pair) for pair in zip(pairs["customer_id"], pairs["same_as"], strict=True)
     ]

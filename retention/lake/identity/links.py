@@ -210,7 +210,7 @@ def ids_of(lake: Lake, customer_id: str) -> tuple[str, ...]:
     customer_id : str
         Any id of the customer. An id without links is returned alone.
     """
-    canonical_ids = lake.identities.people()
+    canonical_ids = lake.identities.canonical_ids()
     own = canonical_ids.get(customer_id, customer_id)
     return (own, *sorted(old for old, canonical in canonical_ids.items() if canonical == own))
 

@@ -108,13 +108,13 @@ def link(
 
 
 def similar_pairs(
-    people: pd.DataFrame, review: float, *, progress: Progress = silent
+    customers: pd.DataFrame, review: float, *, progress: Progress = silent
 ) -> pd.DataFrame:
     """Find pairs with a minimum match probability.
 
     Parameters
     ----------
-    people : DataFrame
+    customers : DataFrame
         ``customer_id``, any of `IDENTIFYING`, and ``locale``. Missing values are None.
     review : float
         Minimum probability.
@@ -127,14 +127,14 @@ def similar_pairs(
     """
     import pandas as pd
 
-    used = [name for name in IDENTIFYING if people[name].notna().mean() >= MIN_FILLED]
-    with _quiet(), _database(people) as con:
+    used = [name for name in IDENTIFYING if customers[name].notna().mean() >= MIN_FILLED]
+    with _quiet(), _database(customers) as con:
         from splink import DuckDBAPI, Linker
 
         blocks = _usable(BLOCKING_RULES, con, used)
         linker = Linker(
             DuckDBAPI(connection=con).register("people_in"),
-            _settings(people, used, blocks),
+            _settings(customers, used, blocks),
             log_level=None,
         )
         _train(linker, con, used, progress)
@@ -189,15 +189,17 @@ def _attribute(names: tuple[str, ...]) -> str:
     return f"coalesce({values})"
 
 
-def _missing_data(people: pd.DataFrame) -> str:
+def _missing_data(customers: pd.DataFrame) -> str:
     """Return the lack of data, or ""."""
     used = [
-        name for name in IDENTIFYING if len(people) and people[name].notna().mean() >= MIN_FILLED
+        name
+        for name in IDENTIFYING
+        if len(customers) and customers[name].notna().mean() >= MIN_FILLED
     ]
-    if len(people) < MIN_CUSTOMERS:
+    if len(customers) < MIN_CUSTOMERS:
         return gettext(
             "there are {customers} customers with a row; likeness needs {minimum} to learn from."
-        ).format(customers=len(people), minimum=MIN_CUSTOMERS)
+        ).format(customers=len(customers), minimum=MIN_CUSTOMERS)
     if len(used) < 3 or not {"email", "phone", "postcode", "birth"} & set(used):
         return gettext(
             "of {attributes} at least {share:.0%} of the customers have {used}; likeness needs "
@@ -213,7 +215,7 @@ def _missing_data(people: pd.DataFrame) -> str:
 def _undecided(log: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """Select undecided, unmerged pairs."""
     decisions = resolve.latest(log)
-    canonical_ids = resolve.canonical(decisions[decisions["state"] == "accepted"], log)
+    canonical_ids = resolve.canonical_ids(decisions[decisions["state"] == "accepted"], log)
     ids = [
         links.link_id(*pair) for pair in zip(pairs["customer_id"], pairs["same_as"], strict=True)
     ]
@@ -228,7 +230,7 @@ def _undecided(log: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 # ---------------------------------------------------------------- splink
 
 
-def _settings(people: pd.DataFrame, used: list[str], blocks: list[tuple[str, ...]]) -> Any:
+def _settings(customers: pd.DataFrame, used: list[str], blocks: list[tuple[str, ...]]) -> Any:
     from splink import SettingsCreator, block_on
     from splink.comparison_library import (
         ExactMatch,
@@ -251,7 +253,7 @@ def _settings(people: pd.DataFrame, used: list[str], blocks: list[tuple[str, ...
         for name in ("phone", "postcode", "birth")
         if name in used
     ]
-    if people["locale"].nunique() > 1:
+    if customers["locale"].nunique() > 1:
         comparisons.append(ExactMatch("locale"))
     return SettingsCreator(
         link_type="dedupe_only",
@@ -364,7 +366,7 @@ def _attribute_name(column: str) -> str:
 
 
 @contextmanager
-def _database(people: pd.DataFrame) -> Iterator[Any]:
+def _database(customers: pd.DataFrame) -> Iterator[Any]:
     """Open an offline in-memory DuckDB with ``people_in``."""
     import duckdb
     import pyarrow as pa
@@ -373,7 +375,7 @@ def _database(people: pd.DataFrame) -> Iterator[Any]:
         config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     )
     try:
-        con.register("_people", pa.Table.from_pandas(people, preserve_index=False))
+        con.register("_people", pa.Table.from_pandas(customers, preserve_index=False))
         con.execute("CREATE TABLE people_in AS SELECT * FROM _people")
         con.unregister("_people")
         yield con

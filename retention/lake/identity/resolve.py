@@ -73,7 +73,9 @@ class Identities:
             self._tables[key] = self._create_table(accepted_links(self._log, *key))
         return self._tables[key]
 
-    def people(self, before: datetime | None = None, identity: Identity = "now") -> dict[str, str]:
+    def canonical_ids(
+        self, before: datetime | None = None, identity: Identity = "now"
+    ) -> dict[str, str]:
         """Return merged ids and their canonical ids.
 
         Parameters
@@ -90,7 +92,7 @@ class Identities:
 
     def resolved(self, ids: Any) -> set[str]:
         """Return the canonical ids of customer ids."""
-        canonical_ids = self.people()
+        canonical_ids = self.canonical_ids()
         return {canonical_ids.get(customer, customer) for customer in ids}
 
     def _refresh(self) -> bool:
@@ -104,7 +106,7 @@ class Identities:
     def _create_table(self, links: pd.DataFrame) -> str:
         import pyarrow as pa
 
-        mapping = canonical(links, self._log)
+        mapping = canonical_ids(links, self._log)
         if not mapping:
             return ""
         content = "\n".join(map("\t".join, sorted(mapping.items())))
@@ -171,7 +173,7 @@ def accepted_links(
     return links[links["evident_at"].isna() | (links["evident_at"] < _naive(before))]
 
 
-def canonical(links: pd.DataFrame, log: pd.DataFrame) -> dict[str, str]:
+def canonical_ids(links: pd.DataFrame, log: pd.DataFrame) -> dict[str, str]:
     """Map merged ids to their group's oldest id.
 
     The age of an id is stored with its first link. Later data does not change canonical ids.
@@ -253,7 +255,7 @@ def _naive(moment: datetime) -> Any:
 # ---------------------------------------------------------------- SQL of the lake's views
 
 
-def resolve_customers(columns: list[str], relation: str, where: str, people: str) -> str:
+def resolve_customers(columns: list[str], relation: str, where: str, merged_ids: str) -> str:
     """Return SQL of rows with canonical customer ids.
 
     Parameters
@@ -264,7 +266,7 @@ def resolve_customers(columns: list[str], relation: str, where: str, people: str
         FROM clause.
     where : str
         WHERE clause.
-    people : str
+    merged_ids : str
         Name of the table of merged ids.
     """
     resolved = ", ".join(
@@ -273,10 +275,10 @@ def resolve_customers(columns: list[str], relation: str, where: str, people: str
         else column
         for column in columns
     )
-    return f'SELECT {resolved} {relation} LEFT JOIN "{people}" ON customer_id = _old {where}'
+    return f'SELECT {resolved} {relation} LEFT JOIN "{merged_ids}" ON customer_id = _old {where}'
 
 
-def merge_customers(rows: str, people: str) -> str:
+def merge_customers(rows: str, merged_ids: str) -> str:
     """Return SQL that merges rows per canonical id.
 
     A refusal in any row counts. E-mail address and telephone number come from a row with consent,
@@ -286,7 +288,7 @@ def merge_customers(rows: str, people: str) -> str:
     ----------
     rows : str
         SELECT of the stored customers.
-    people : str
+    merged_ids : str
         Name of the table of merged ids.
     """
     own, firsts = "customer_id = who", "own DESC, created_at NULLS LAST, customer_id"
@@ -310,8 +312,8 @@ def merge_customers(rows: str, people: str) -> str:
         ]
     )
     linked = (
-        f'(SELECT _old AS id, _canonical AS who FROM "{people}" '
-        f'UNION SELECT _canonical, _canonical FROM "{people}")'
+        f'(SELECT _old AS id, _canonical AS who FROM "{merged_ids}" '
+        f'UNION SELECT _canonical, _canonical FROM "{merged_ids}")'
     )
     return (
         f"WITH _rows AS ({rows}), _linked AS {linked} "

@@ -210,7 +210,7 @@ def _rows(decisions: list[dict[str, Any]], state: str) -> pd.DataFrame:
 
 def _still_one(lake: Lake, undone: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
     """Find undone pairs that other links still connect."""
-    canonical_ids = lake.identities.people()
+    canonical_ids = lake.identities.canonical_ids()
     connected = []
     for pair in undone:
         customer = canonical_ids.get(pair["customer_id"], pair["customer_id"])
@@ -311,7 +311,7 @@ def _with_customers(lake: Lake, links_: Sequence[dict[str, Any]]) -> list[dict[s
 
 def _unmerged(lake: Lake, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Select links between different customers."""
-    canonical_ids = lake.identities.people()
+    canonical_ids = lake.identities.canonical_ids()
     return [
         row
         for row in rows
@@ -338,7 +338,7 @@ def status(
         JSON.
     """
     rows = links.latest_decisions(lake)
-    canonical_ids = lake.identities.people()
+    canonical_ids = lake.identities.canonical_ids()
     ids_per_customer = Counter(canonical_ids.values())
     waiting = _unmerged(lake, [row for row in rows if row["state"] == "proposed"])
     keys.collect(lake, rules)
@@ -406,7 +406,7 @@ def campaigns_with_both_arms(
     tuple of dict
         ``campaign_id``, ``name`` and number of ``customers``.
     """
-    canonical_ids = lake.identities.people()
+    canonical_ids = lake.identities.canonical_ids()
     if not canonical_ids:
         return ()
     ids = {*canonical_ids, *canonical_ids.values()}

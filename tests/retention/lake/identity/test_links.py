@@ -80,7 +80,7 @@ class Desk:
         )
 
     def people(self) -> dict[str, str]:
-        return self.lake.identities.people()
+        return self.lake.identities.canonical_ids()
 
     def link(self, one: str, other: str) -> str:
         """Accept a link as a person."""
@@ -471,7 +471,7 @@ def test_canonical_id_is_the_oldest_for_any_order_of_links(pairs, seed):
         columns=["link_id", "customer_id", "same_as", "customer_since", "same_as_since", "seq"],
     )
     shuffled = frame.sample(frac=1, random_state=seed)
-    people = resolve.canonical(shuffled, frame)
+    people = resolve.canonical_ids(shuffled, frame)
     group = {number: {number} for number in range(8)}
     for one, other in pairs:
         both = group[one] | group[other]
