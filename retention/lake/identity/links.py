@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 SEPARATED = ("undone", "rejected")
 
 
-def link_id(one: str, other: str) -> str:
+def link_id(left: str, right: str) -> str:
     """Return the id of an unordered pair.
 
     Parameters
     ----------
-    one, other : str
+    left, right : str
         Customer ids.
     """
-    low, high = sorted((one, other))
+    low, high = sorted((left, right))
     return "L" + sha256(f"{low}\x1f{high}".encode()).hexdigest()[:13]
 
 

@@ -444,8 +444,8 @@ def _sniff(
 def duplicate_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return names of several columns, ignoring case."""
     counted = Counter(name.casefold() for name in names if name)
-    seen = {name.casefold(): name for name in reversed(names)}
-    return tuple(seen[name] for name, count in counted.items() if count > 1)
+    spelling = {name.casefold(): name for name in reversed(names)}
+    return tuple(spelling[name] for name, count in counted.items() if count > 1)
 
 
 def _first_row(head: list[str], sniffed: dict[str, Any]) -> list[str]:

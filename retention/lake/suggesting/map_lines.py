@@ -99,8 +99,9 @@ def write_map(table: Table, source: Source, profiles: list[Profile], lines: list
         else gettext("contents")
     )
     head = [
-        gettext(
-            "# A map for {file} ({properties}), proposed by its columns' names and {evidence}. "
+        "# "
+        + gettext(
+            "A map for {file} ({properties}), proposed by its columns' names and {evidence}. "
             "Read it, then:"
         ).format(file=source.name, properties=properties, evidence=evidence),
         f"#   retention import {table.name} {source.name} --map THIS_FILE",
@@ -111,7 +112,7 @@ def write_map(table: Table, source: Source, profiles: list[Profile], lines: list
         for line in lines
     ]
     tail = (
-        [gettext("# Not used: {columns}.").format(columns=_comment(", ".join(unused)))]
+        ["# " + gettext("Not used: {columns}.").format(columns=_comment(", ".join(unused)))]
         if unused
         else []
     )

@@ -67,10 +67,12 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
             name, format_table = known
             shop, _, content = name.partition("-")
             comment = gettext(
-                "# {file} reads like a {shop} export of {content}: import it with "
+                "{file} reads like a {shop} export of {content}: import it with "
                 "--format {format}, no map is needed:"
             ).format(file=source.name, shop=_SHOPS[shop], content=content, format=name)
-            return f"{comment}\n#   retention import {format_table} {source.name} --format {name}\n"
+            return (
+                f"# {comment}\n#   retention import {format_table} {source.name} --format {name}\n"
+            )
         if table.name == "events":
             unnested, lines_select = unnest_lines(con, opened)
             source = _flatten(con, unnested)
