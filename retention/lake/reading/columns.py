@@ -93,7 +93,7 @@ def detect_readings(
         for name, stats in all_stats.items()
         if column_kinds[name] in ("number", "any") and stats.is_number
     }
-    comma = _has_decimal_comma(numbers, mapping, result)
+    decimal_comma = _has_decimal_comma(numbers, mapping, result)
     for name, stats in all_stats.items():
         if column_kinds[name] == "id":
             if stats.integral_floats and stats.integral_floats == stats.dotted:
@@ -105,7 +105,7 @@ def detect_readings(
                     )
                 )
         elif name in numbers:
-            _read_number(name, stats, column_kinds[name], comma, mapping, result)
+            _read_number(name, stats, column_kinds[name], decimal_comma, mapping, result)
         elif column_kinds[name] == "moment" or (column_kinds[name] == "any" and stats.is_time):
             _read_time(name, stats, column_kinds[name], mapping, result)
             if stats.lacks_zone:
@@ -336,7 +336,7 @@ def _count_expressions(raw: str, kind: str, is_text: bool, date_format: str | No
 # ---------------------------------------------------------------- numbers
 
 
-def _clean_number(column: str, comma: bool) -> str:
+def _clean_number(column: str, decimal_comma: bool) -> str:
     """Return SQL of a number.
 
     Currency symbols and thousands separators are removed.
@@ -344,7 +344,7 @@ def _clean_number(column: str, comma: bool) -> str:
     Brackets or a trailing minus make it negative.
     """
     bare = f"regexp_replace({column}, '{_CURRENCY}', '', 'g')"
-    point = f"translate({bare}, '.,', ',.')" if comma else bare
+    point = f"translate({bare}, '.,', ',.')" if decimal_comma else bare
     digits = f"try_cast(regexp_replace({point}, '[(),+-]', '', 'g') AS DOUBLE)"
     sign = f"CASE WHEN regexp_matches({bare}, '[(-]') THEN -1 ELSE 1 END"
     return f"CASE WHEN regexp_matches({point}, '{_GROUPED}') THEN {digits} * {sign} END"
@@ -383,14 +383,21 @@ def _has_decimal_comma(
 
 
 def _read_number(
-    name: str, stats: ColumnStats, kind: str, comma: bool, mapping: Mapping, result: ColumnReadings
+    name: str,
+    stats: ColumnStats,
+    kind: str,
+    decimal_comma: bool,
+    mapping: Mapping,
+    result: ColumnReadings,
 ) -> None:
     column = f"nullif(trim({quoted(name)}), '')"
     if not mapping.decimal:  # the column's own values outweigh the other columns
-        comma = (
-            stats.comma_only > stats.point_only if stats.comma_only or stats.point_only else comma
+        decimal_comma = (
+            stats.comma_only > stats.point_only
+            if stats.comma_only or stats.point_only
+            else decimal_comma
         )
-    if comma and (
+    if decimal_comma and (
         stats.comma_only
         or stats.ambiguous
         or stats.point_only
@@ -418,9 +425,9 @@ def _read_time(
     if mapping.date_format and stats.in_map_format < stats.filled:
         _note_other_formats(name, stats, mapping.date_format, result)
     if mapping.date_format and stats.in_map_format:
-        zoned = "%z" in mapping.date_format
-        type_ = "TIMESTAMP WITH TIME ZONE" if zoned else "TIMESTAMP"
-        plain = _cast_zoned(column) if zoned else _cast_time(column)
+        is_zoned = "%z" in mapping.date_format
+        type_ = "TIMESTAMP WITH TIME ZONE" if is_zoned else "TIMESTAMP"
+        plain = _cast_zoned(column) if is_zoned else _cast_time(column)
         sql = f"coalesce({_in_map_format(column, mapping.date_format)}, {plain})"
         result.columns[name] = ColumnReading(type_, sql, "is no date or time")
         result.dates[name] = mapping.date_format
@@ -453,9 +460,9 @@ def _read_time(
             gettext("by the month's name"),
         )
     elif kind == "any" and stats.times >= MIN_SHARE * max(1, stats.filled):
-        zoned = stats.zoned_times >= MIN_SHARE * stats.filled
-        sql = zoned_text(column) if zoned else f"try_cast({column} AS TIMESTAMP)"
-        type_ = "TIMESTAMP WITH TIME ZONE" if zoned else "TIMESTAMP"
+        is_zoned = stats.zoned_times >= MIN_SHARE * stats.filled
+        sql = zoned_text(column) if is_zoned else f"try_cast({column} AS TIMESTAMP)"
+        type_ = "TIMESTAMP WITH TIME ZONE" if is_zoned else "TIMESTAMP"
         result.columns[name] = ColumnReading(type_, sql, "is no date or time")
         return
     else:

@@ -34,7 +34,7 @@ class Line:
 
     key: str
     value: str
-    why: str = ""
+    reason: str = ""
 
 
 def column_line(target: str, profile: Profile, *, is_quarantined: bool = True) -> Line:
@@ -50,18 +50,18 @@ def column_line(target: str, profile: Profile, *, is_quarantined: bool = True) -
         Whether rows without a customer id are quarantined.
     """
     if profile.filled >= 0.9995:
-        why = gettext("{distinct:,} different, like {example}")
+        reason = gettext("{distinct:,} different, like {example}")
     elif target == "customer_id" and is_quarantined:
-        why = gettext(
+        reason = gettext(
             "{distinct:,} different, like {example}; {missing:.1%} missing "
             "(those rows are quarantined)"
         )
     else:
-        why = gettext("{distinct:,} different, like {example}; {missing:.1%} missing")
+        reason = gettext("{distinct:,} different, like {example}; {missing:.1%} missing")
     return Line(
         target,
         toml_string(profile.name),
-        why.format(
+        reason.format(
             distinct=profile.distinct, example=profile.example[:30], missing=1 - profile.filled
         ),
     )
@@ -108,7 +108,8 @@ def write_map(table: Table, source: Source, profiles: list[Profile], lines: list
         f"[{table.name}]",
     ]
     body = [
-        f"{line.key:{width}} = {line.value}" + (f"  # {_comment(line.why)}" if line.why else "")
+        f"{line.key:{width}} = {line.value}"
+        + (f"  # {_comment(line.reason)}" if line.reason else "")
         for line in lines
     ]
     tail = (

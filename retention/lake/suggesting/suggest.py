@@ -93,18 +93,18 @@ def suggest(lake: Any, table_name: str, file: str) -> str:
             lines = [*_group_by_item(con, source, table, profiles, chosen), *_plain_lines(chosen)]
         attributes = item_attributes(profiles, chosen.values()) if table.name == "items" else ""
         if attributes and lines[0].key != "from":
-            why = gettext("what may not be offered any more, and of what it is a size or colour")
-            lines.append(Line("attributes", f"{{ sql = '''{attributes}''' }}", why))
+            reason = gettext("what may not be offered any more, and of what it is a size or colour")
+            lines.append(Line("attributes", f"{{ sql = '''{attributes}''' }}", reason))
         if table.name == "customers":
             customer = chosen["customer_id"]
             lines = _skip_guests(customer, lines)
             attributes = customer_attributes(con, source, profiles, chosen.values(), customer)
             if attributes:
-                why = gettext("to judge groups apart by (--by)")
-                lines.append(Line("attributes", f"{{ sql = '''{attributes}''' }}", why))
+                reason = gettext("to judge groups apart by (--by)")
+                lines.append(Line("attributes", f"{{ sql = '''{attributes}''' }}", reason))
         if lines_select:
-            why = gettext("a row for each line of an order")
-            lines.insert(0, Line("from", f"{{ sql = '''{lines_select}''' }}", why))
+            reason = gettext("a row for each line of an order")
+            lines.insert(0, Line("from", f"{{ sql = '''{lines_select}''' }}", reason))
         return write_map(table, source, profiles, lines)
 
 
@@ -300,23 +300,23 @@ def _group_by_item(
         is_sold = f"FILTER (try_cast({pieces} AS DOUBLE) IS DISTINCT FROM 0)"
         pair = f"struct_pack({pieces} := {pieces}, {line} := {line})"
         price_columns = [f"unnest(mode({pair}) {is_sold})"]
-        why = gettext("the price is of the line")
-        price_lines = [Line("price", f"{{ sql = '''{line} / {pieces}''' }}", why)]
+        reason = gettext("the price is of the line")
+        price_lines = [Line("price", f"{{ sql = '''{line} / {pieces}''' }}", reason)]
     others = [quoted(profile.name) for profile in chosen.values() if profile is not key]
     columns = ", ".join([item, *(f"mode({name}) AS {name}" for name in others), *price_columns])
     sql = f"SELECT {columns} FROM source GROUP BY {item}"
-    why = gettext("what most lines of an item say")
-    return [Line("from", f"{{ sql = '''{sql}''' }}", why), *price_lines]
+    reason = gettext("what most lines of an item say")
+    return [Line("from", f"{{ sql = '''{sql}''' }}", reason), *price_lines]
 
 
 def _skip_guests(customer: Profile, lines: list[Line]) -> list[Line]:
     """Skip sales to guests, instead of quarantining them."""
     if customer.filled >= 1 or customer.distinct > 0.5 * customer.rows:
         return lines
-    why = gettext("{share:.1%} of the lines are of nobody who is known").format(
+    reason = gettext("{share:.1%} of the lines are of nobody who is known").format(
         share=1 - customer.filled
     )
-    condition = Line("where", f"{{ sql = '''{quoted(customer.name)} IS NOT NULL''' }}", why)
+    condition = Line("where", f"{{ sql = '''{quoted(customer.name)} IS NOT NULL''' }}", reason)
     known = column_line("customer_id", customer, is_quarantined=False)
     return [condition, *(known if line.key == "customer_id" else line for line in lines)]
 
@@ -364,7 +364,7 @@ class _Events:
         customer = self.chosen["customer_id"]
         if customer.distinct > MAX_NEW_CUSTOMERS * customer.filled * customer.rows:
             doubt = gettext("hardly anybody twice: is it a new one for each order?")
-            direct[0] = replace(direct[0], why=f"{direct[0].why}; {doubt}")
+            direct[0] = replace(direct[0], reason=f"{direct[0].reason}; {doubt}")
         event_type = self._event_type()
         place = self._place_of_country() or self._shop_timezone()
         return [*place, *self._where(event_type), *direct, *self._amount(), event_type]
@@ -383,8 +383,8 @@ class _Events:
             f"SELECT 1 FROM {{rows}} WHERE NOT regexp_matches({times}, '{ZONED}') LIMIT 1"
         ):
             return []
-        why = gettext("RETENTION_TIMEZONE: the times name no zone")
-        return [Line("timezone", toml_string(self.zone), why)]
+        reason = gettext("RETENTION_TIMEZONE: the times name no zone")
+        return [Line("timezone", toml_string(self.zone), reason)]
 
     def _place_of_country(self) -> list[Line]:
         """Derive time zone and currency from the country.
@@ -402,12 +402,14 @@ class _Events:
         if place is None or share < 0.5:
             return []
         timezone, currency = place[0], place[1]
-        why = gettext("{share:.0%} of the rows are of {country}").format(share=share, country=name)
-        lines = [Line("timezone", toml_string(timezone), why)]
+        reason = gettext("{share:.0%} of the rows are of {country}").format(
+            share=share, country=name
+        )
+        lines = [Line("timezone", toml_string(timezone), reason)]
         return (
             lines
             if "currency" in self.chosen
-            else [*lines, Line("currency", f'{{ value = "{currency}" }}', why)]
+            else [*lines, Line("currency", f'{{ value = "{currency}" }}', reason)]
         )
 
     def _where(self, event_type: Line) -> list[Line]:
@@ -415,24 +417,24 @@ class _Events:
 
         The cleaning rules (clean.toml) exclude postage and bookkeeping.
         """
-        conditions, why = [], []
+        conditions, reason = [], []
         if self.has_lines and event_type.value == ONLY_SALES and (empty := self._count_empty()):
             conditions.append(f"{quoted(LINE)} IS NOT NULL")
-            why.append(gettext("{orders} without lines").format(orders=count(empty, "order")))
+            reason.append(gettext("{orders} without lines").format(orders=count(empty, "order")))
         if title := self._column("title"):
             is_test = f"regexp_matches(lower({title}), '^test\\b|test product')"
             tests = self._query(f"SELECT count(*) FROM {{rows}} WHERE {is_test}")[0][0]
             if tests:
                 conditions.append(f"NOT coalesce({is_test}, false)")
-                why.append(gettext("{tests:,} tests").format(tests=tests))
+                reason.append(gettext("{tests:,} tests").format(tests=tests))
         price = self.chosen.get("price")
         if price and (price.zero or price.negative):
             conditions.append(f"{quoted(price.name)} > 0")
-            why.append(
+            reason.append(
                 gettext("{share:.1%} cost nothing").format(share=price.zero + price.negative)
             )
         sql = " AND ".join(conditions)
-        return [Line("where", f"{{ sql = '''{sql}''' }}", "; ".join(why))] if sql else []
+        return [Line("where", f"{{ sql = '''{sql}''' }}", "; ".join(reason))] if sql else []
 
     def _count_empty(self) -> int:
         """Count rows of orders without lines."""
@@ -455,11 +457,11 @@ class _Events:
             and item
             and is_line_price(self.con, self.source.relation, item, quantity, price)
         ):
-            why = gettext("the more pieces, the higher: the price is of the line")
-            return [Line("amount", toml_string(self.chosen["price"].name), why)]
+            reason = gettext("the more pieces, the higher: the price is of the line")
+            return [Line("amount", toml_string(self.chosen["price"].name), reason)]
         if price and quantity:
-            why = gettext("the price is of one")
-            return [Line("amount", f"{{ sql = '''{quantity} * {price}''' }}", why)]
+            reason = gettext("the price is of one")
+            return [Line("amount", f"{{ sql = '''{quantity} * {price}''' }}", reason)]
         return [column_line("amount", self.chosen["price"])] if price else []
 
     def _event_type(self) -> Line:
@@ -472,14 +474,14 @@ class _Events:
             )[0]
             if cancelled and others > cancelled:
                 case = f"CASE WHEN {order} LIKE 'C%' THEN 'return' ELSE 'purchase' END"
-                why = gettext("{rows:,} rows are of cancelled orders").format(rows=cancelled)
-                return Line("event_type", f"{{ sql = '''{case}''' }}", why)
+                reason = gettext("{rows:,} rows are of cancelled orders").format(rows=cancelled)
+                return Line("event_type", f"{{ sql = '''{case}''' }}", reason)
         for target in ("quantity", "amount", "price"):
             if target in self.chosen and 0 < self.chosen[target].negative < 0.5:
                 case = f"CASE WHEN {self._column(target)} < 0 THEN 'return' ELSE 'purchase' END"
                 share = self.chosen[target].negative
-                why = gettext("{share:.1%} are negative").format(share=share)
-                return Line("event_type", f"{{ sql = '''{case}''' }}", why)
+                reason = gettext("{share:.1%} are negative").format(share=share)
+                return Line("event_type", f"{{ sql = '''{case}''' }}", reason)
         return Line("event_type", ONLY_SALES, gettext("nothing tells of anything else"))
 
     def _event_type_of_words(self) -> Line | None:
@@ -506,9 +508,11 @@ class _Events:
         if "status" in self.chosen["event_type"].name.lower():
             case = f"CASE {column} {cases} ELSE 'purchase' END"
             return Line("event_type", f"{{ sql = '''{case}''' }}")
-        why = (
+        reason = (
             gettext("unknown, quarantined: {values}").format(values=", ".join(unknown))
             if unknown
             else ""
         )
-        return Line("event_type", f"{{ sql = '''CASE {column} {cases} ELSE {column} END''' }}", why)
+        return Line(
+            "event_type", f"{{ sql = '''CASE {column} {cases} ELSE {column} END''' }}", reason
+        )
