@@ -16,7 +16,7 @@ from slack_sdk.oauth.installation_store.sqlalchemy import SQLAlchemyInstallation
 from slack_sdk.oauth.state_store.sqlalchemy import SQLAlchemyOAuthStateStore
 
 from retention.db import Database
-from retention.db.advisory_locks import wait_turn
+from retention.db.engine import advisory_lock
 from retention.settings import Settings
 from workers import installation
 
@@ -90,7 +90,7 @@ class Flow(OAuthFlow):
     def _kept(self, installed: Installation) -> bool:
         """Whether it is ours, and then stored, while nobody else's can become the first."""
         with self._database.transaction() as session:
-            wait_turn(session, "install")
+            advisory_lock(session, "install")
             ours = installation.workspace(session, self._desk) or installed.team_id
             if not ours or installed.team_id != ours:
                 return False

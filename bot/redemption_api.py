@@ -182,7 +182,7 @@ def _read(settings: Settings, headers: Mapping[str, str], body: bytes) -> _Told 
     stamp, signature = (
         headers.get(name.lower(), "") for name in (signing.TIMESTAMP, signing.SIGNATURE)
     )
-    if why := signing.why_not(key, body, stamp, signature, clock.wall()):
+    if why := signing.signature_fault(key, body, stamp, signature, clock.wall()):
         return 401, {"error": why}
     try:
         told = _Told.model_validate_json(body)

@@ -32,8 +32,8 @@ from retention.db.tables import (
 from retention.lake import quarantine, store
 from retention.lake.mapping import literal, quoted
 from retention.lake.schema import TABLES
-from retention.privacy.erased import Erased
-from retention.privacy.redaction import ERASED, Names
+from retention.privacy.erased import ErasedCustomers
+from retention.privacy.redaction import ERASED, CustomerNames
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ _QUIETLY = {"synchronize_session": False}
 
 def ids_of(lake: "Lake", customer_id: str) -> list[str]:
     """Return every id of a customer, with the ids that were merged into theirs."""
-    people = lake.identities.people()
+    people = lake.identities.canonical_ids()
     whom = people.get(customer_id, customer_id)
     return sorted({whom, customer_id, *(one for one, other in people.items() if other == whom)})
 
@@ -216,7 +216,7 @@ def scrub_jobs(session: Session, job_ids: Sequence[str]) -> None:
 
 
 def jobs_naming(
-    session: Session, settings: Settings, names: Names, since: datetime | None = None
+    session: Session, settings: Settings, names: CustomerNames, since: datetime | None = None
 ) -> list[str]:
     """Return other jobs with a result or an error that may name the customer.
 
@@ -226,7 +226,7 @@ def jobs_naming(
         The caller's transaction.
     settings : Settings
         The installation's.
-    names : Names
+    names : CustomerNames
         Everything that identifies the customer.
     since : datetime, optional
         Only jobs that ended at or after this time.
@@ -237,13 +237,13 @@ def jobs_naming(
         Job ids.
     """
     ended = () if since is None else (Job.finished_at >= since,)
-    text = or_(names.within(Job.result), names.within(Job.error))
+    text = or_(names.may_mention(Job.result), names.may_mention(Job.error))
     return list(
         session.scalars(select(Job.id).where(Job.team_id == settings.team_id, *ended, text))
     )
 
 
-def redacted_job(session: Session, names: Names, job_id: str) -> "Update | None":
+def redacted_job(session: Session, names: CustomerNames, job_id: str) -> "Update | None":
     """Return the statement that removes the customer from a job's result and error.
 
     A result may have 18 MB, so this takes seconds. The statement changes nothing if the job was updated meanwhile.
@@ -252,7 +252,7 @@ def redacted_job(session: Session, names: Names, job_id: str) -> "Update | None"
     ----------
     session : Session
         The caller's transaction.
-    names : Names
+    names : CustomerNames
         Everything that identifies the customer.
     job_id : str
         The job to read.
@@ -265,7 +265,7 @@ def redacted_job(session: Session, names: Names, job_id: str) -> "Update | None"
     text = cast(Job.result, Text)
     held, failure = session.execute(select(text, Job.error).where(Job.id == job_id)).one()
     found = json.loads(held or "null")
-    result, error = names.out_of(found), names.out_of(failure)
+    result, error = names.redact(found), names.redact(failure)
     if (result, error) == (found, failure):
         return None
     same = (
@@ -276,31 +276,31 @@ def redacted_job(session: Session, names: Names, job_id: str) -> "Update | None"
     return update(Job).where(*same).values(result=result, error=error)
 
 
-def posts_naming(session: Session, settings: Settings, names: Names) -> list[str]:
+def posts_naming(session: Session, settings: Settings, names: CustomerNames) -> list[str]:
     """Return the keys of messages that may name the customer."""
     named = (
         Outbox.team_id == settings.team_id,
         Outbox.kind == "message",
-        names.within(Outbox.payload),
+        names.may_mention(Outbox.payload),
     )
     return list(session.scalars(select(Outbox.key).where(*named)))
 
 
 def redacted_posts(
-    session: Session, names: Names, which: ColumnElement[bool]
+    session: Session, names: CustomerNames, which: ColumnElement[bool]
 ) -> list[tuple[str, str, dict[str, Any]]]:
     """Return key, channel and redacted payload of the messages that name the customer."""
     rows = select(Outbox.key, Outbox.channel, Outbox.payload).where(Outbox.kind == "message", which)
     changed = []
     for key, channel, payload in session.execute(rows.order_by(Outbox.id).with_for_update()):
-        without = names.out_of(payload)
+        without = names.redact(payload)
         if without != payload:
             changed.append((key, channel, without))
     return changed
 
 
 def files_naming(
-    session: Session, settings: Settings, names: Names, since: datetime | None = None
+    session: Session, settings: Settings, names: CustomerNames, since: datetime | None = None
 ) -> list[str]:
     """Return unsent CSV files that name the customer, optionally only those made since a time."""
     made = () if since is None else (File.created_at >= since,)
@@ -313,7 +313,7 @@ def files_naming(
     return [
         file_id
         for file_id, content in session.execute(select(File.id, File.content).where(*held))
-        if names.listed_in((content or b"").decode("utf-8-sig", "replace"))
+        if names.is_listed_in((content or b"").decode("utf-8-sig", "replace"))
     ]
 
 
@@ -334,7 +334,7 @@ def left(session: Session, ids: Sequence[str]) -> int:
     )
 
 
-def returned(lake: "Lake", session: Session, known: Erased) -> list[str]:
+def returned(lake: "Lake", session: Session, known: ErasedCustomers) -> list[str]:
     """Return erased ids that are stored again: a job that had read them before the erasure wrote them back."""
     if not known.hashes:
         return []

@@ -154,5 +154,5 @@ def merged(lake: Lake, *pairs: tuple[str, str]) -> None:
     told = rows.assign(
         method="person", state="accepted", probability=1.0, evidence=[{}] * len(rows)
     )
-    with links.writing(lake) as log:
-        links.add(lake, log, links.aged(lake, told), "me")
+    with links.locked_log(lake) as log:
+        links.add(lake, log, links.order_by_age(lake, told), "me")

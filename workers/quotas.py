@@ -15,7 +15,7 @@ from sqlalchemy import CompoundSelect, bindparam, literal_column, null, select, 
 from sqlalchemy.orm import Session
 
 from retention import clock
-from retention.db.advisory_locks import wait_turn
+from retention.db.engine import advisory_lock
 from retention.db.tables import Job, RoleGrant
 from retention.errors import TooManyRequests
 from retention.keys import keyed_hash
@@ -124,7 +124,7 @@ def admit(
     person could deadlock, because `bot.group_commit` stores requests of many people in one transaction.
     """
     session.flush()  # a grant may still be on its way
-    wait_turn(session, f"requests:{settings.team_id}")
+    advisory_lock(session, f"requests:{settings.team_id}")
     parameters = {
         "team_id": settings.team_id,
         "kind": request.kind,

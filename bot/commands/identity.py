@@ -29,12 +29,14 @@ def COMMAND() -> None: ...
 @COMMAND.command("status", role="analyst", surfaces=TERMINAL)
 def status(call: Call) -> Answer:
     """How many ids are linked, by what, and which keys tell nobody apart."""
-    from retention.lake.identity import load
+    from retention.lake.identity import load_rules
     from retention.lake.identity import review as reviews
 
     services = call.services
     with services.database.reading() as session:
-        told = reviews.status(_lake(call), session, services.settings, load(services.settings))
+        told = reviews.status(
+            _lake(call), session, services.settings, load_rules(services.settings)
+        )
     return Answer("identity/status", told)
 
 
@@ -90,7 +92,7 @@ def show(call: Call, customer: str) -> Answer:
     from retention.lake.identity import review as reviews
 
     named = known(call.services, customer)
-    told = reviews.of_customer(_lake(call), str(named["customer_id"]))
+    told = reviews.customer_links(_lake(call), str(named["customer_id"]))
     return Answer("identity/show", told)
 
 

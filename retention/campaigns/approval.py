@@ -15,7 +15,7 @@ from retention.campaigns.assignment import assign, set_offer, unassign
 from retention.campaigns.edits import MINUTE, Changes, changed, named, refuse_far
 from retention.campaigns.spec import Body
 from retention.campaigns.states import CLEARING, CLOCK, EDITABLE, STOPPABLE, Stale, find, move
-from retention.db.advisory_locks import wait_turn
+from retention.db.engine import advisory_lock
 from retention.db.insert import insert_once
 from retention.db.tables import Approval, Campaign, CampaignEditor, CampaignVersion
 from retention.errors import BadInput, Conflict, NotAllowed
@@ -98,7 +98,7 @@ def approve(
     approved_by = [*before.approved_by, user]
     enough = len(approved_by) >= body.approvals_needed
     if enough:
-        wait_turn(
+        advisory_lock(
             session, f"assign {settings.team_id}"
         )  # else two at once would both get whom both want
     wrote = exists().where(

@@ -254,7 +254,7 @@ def unreachable(
 
 def returned(lake: "Lake", customers: Iterable[str], since: datetime, now: datetime) -> set[str]:
     """Who of these customers have ordered in [since, now), under whichever id: an offer is to bring them back, and they are."""
-    again, people = bought(lake, since, now), lake.identities.people()
+    again, people = bought(lake, since, now), lake.identities.canonical_ids()
     return {one for one in customers if people.get(one, one) in again}
 
 

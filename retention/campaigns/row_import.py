@@ -67,7 +67,7 @@ def import_judged(
         raise BadInput(gettext("Name at least one file to import."))
     table = judging.table
     mapped = mapping.read_map(map_path, table, settings.timezone) if map_path else None
-    files = sources.found(files)
+    files = sources.expand_paths(files)
     work = _Import(
         lake, settings, table, mapped, None, query, None, str(map_path) if map_path else None
     )

@@ -63,7 +63,7 @@ def returned(
 
 def doubles(database: Database, settings: Settings, lake: "Lake", campaign_id: str) -> set[str]:
     """Ids of a decided campaign that are the same customer as another of it by now; one of each stays, whatever their arms are."""
-    people = lake.identities.people()
+    people = lake.identities.canonical_ids()
     with database.reading() as session:
         find(session, settings, campaign_id)
         inside = Assignment.campaign_id == campaign_id, Assignment.arm.in_(("treatment", "control"))

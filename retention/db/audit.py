@@ -1,4 +1,4 @@
-"""Write and read the audit log: who did what to which object, when and why."""
+"""Write and read the audit log."""
 
 from datetime import datetime
 from typing import Any
@@ -13,21 +13,23 @@ from retention.settings import Settings
 def history(
     session: Session, team_id: str, subject: str, kind: str, latest: int | None = 8
 ) -> list[dict[str, Any]]:
-    """The entries about a subject, oldest first.
+    """Return a subject's audit entries, oldest first.
 
     Parameters
     ----------
+    session : Session
+    team_id : str
     subject : str
-        The id of the thing: a campaign, a model version.
+        Id of a campaign, a model version and so on.
     kind : str
-        What its actions begin with: ``campaign`` for ``campaign.approve``.
+        Prefix of the actions, such as ``campaign`` in ``campaign.approve``.
     latest : int or None
-        Only so many, the newest; None for all.
+        Number of newest entries; None for all.
 
     Returns
     -------
     list of dict
-        ``at`` (ISO 8601), ``actor``, ``action`` (without its kind), ``why`` (None where nobody said).
+        ``at`` (ISO 8601), ``actor``, ``action`` (without prefix), ``why`` (None without a reason).
     """
     rows = session.scalars(
         select(Audit)
@@ -59,7 +61,23 @@ def record(
     at: datetime,
     details: dict[str, Any],
 ) -> None:
-    """Add an audit row: who did what to what, when (business time) and why."""
+    """Add an entry to the audit log.
+
+    Parameters
+    ----------
+    session : Session
+    settings : Settings
+    actor : str
+        User or process.
+    action : str
+        Such as ``campaign.approve``.
+    subject : str
+        Id of the changed object.
+    at : datetime
+        Business time.
+    details : dict
+        JSON, such as the reason.
+    """
     session.add(
         Audit(
             team_id=settings.team_id,

@@ -1,4 +1,4 @@
-"""Insert rows unless an equal key is there, find many by theirs: the same words on SQLite and PostgreSQL."""
+"""Insert, upsert and look up rows."""
 
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -12,34 +12,48 @@ from retention.db.tables import Base
 
 
 def insert_once(session: Session, table: type[Base], **values: Any) -> bool:
-    """``INSERT … ON CONFLICT DO NOTHING``.
+    """Insert a row unless its unique key exists.
+
+    Parameters
+    ----------
+    session : Session
+    table : type of Base
+    **values
+        Columns of the row.
 
     Returns
     -------
     bool
-        Whether the row is ours. With False another transaction has committed a row with the same unique key
-        (PostgreSQL waits for one that is still under way).
+        Whether the row was inserted. If False, another transaction has committed a row with the
+        same key. PostgreSQL waits for a transaction in progress.
     """
-    session.flush()  # what it refers to may still be on its way
-    done = session.connection().execute(
+    session.flush()  # the row may refer to pending ones
+    result = session.connection().execute(
         _insert_once(session.get_bind().dialect.name, table), values
     )
-    return done.first() is not None  # PostgreSQL's driver does not always tell the row count
+    return result.first() is not None  # PostgreSQL's driver does not always set the row count
 
 
 def insert_missing(session: Session, table: type[Base], rows: Sequence[dict[str, Any]]) -> None:
-    """`insert_once` for many rows, all with the same columns, without asking which of them are ours.
+    """Insert many rows unless their unique keys exist.
 
-    PostgreSQL gets an array a column in one statement; SQLite, which is no way off, one statement a row.
+    PostgreSQL gets one statement with an array per column. SQLite gets one statement per row.
+
+    Parameters
+    ----------
+    session : Session
+    table : type of Base
+    rows : sequence of dict
+        All with the same columns.
     """
     session.flush()
     if not rows:
         return
-    connection, into = session.connection(), cast(Table, table.__table__)
+    connection, sql_table = session.connection(), cast(Table, table.__table__)
     if connection.dialect.name == "sqlite":
-        connection.execute(sqlite.insert(into).on_conflict_do_nothing(), rows)
+        connection.execute(sqlite.insert(sql_table).on_conflict_do_nothing(), rows)
         return
-    columns = [into.c[name] for name in rows[0]]
+    columns = [sql_table.c[name] for name in rows[0]]
     arrays = [
         bindparam(
             column.name, [row[column.name] for row in rows], type_=postgresql.ARRAY(column.type)
@@ -47,12 +61,23 @@ def insert_missing(session: Session, table: type[Base], rows: Sequence[dict[str,
         for column in columns
     ]
     lines = func.unnest(*arrays).table_valued(*(column.name for column in columns)).render_derived()
-    made = postgresql.insert(into).from_select([column.name for column in columns], select(lines))
-    connection.execute(made.on_conflict_do_nothing())
+    statement = postgresql.insert(sql_table).from_select(
+        [column.name for column in columns], select(lines)
+    )
+    connection.execute(statement.on_conflict_do_nothing())
 
 
 def among(session: Session, column: Any, values: Iterable[Any]) -> ColumnElement[bool]:
-    """``column IN values``. PostgreSQL gets them as one array: to spell thousands of parameters costs more than to look them up."""
+    """Return the condition ``column IN values``.
+
+    PostgreSQL gets an array: thousands of parameters cost more than the lookup.
+
+    Parameters
+    ----------
+    session : Session
+    column : ColumnElement
+    values : iterable
+    """
     if session.get_bind().dialect.name == "sqlite":
         return cast("ColumnElement[bool]", column.in_(values))
     array = bindparam(None, list(values), type_=postgresql.ARRAY(column.type), unique=True)
@@ -61,13 +86,26 @@ def among(session: Session, column: Any, values: Iterable[Any]) -> ColumnElement
 
 @cache
 def _insert_once(dialect: str, table: type[Base]) -> Insert:
-    """The statement, built once: building it anew costs ten times what running it does."""
-    made = (sqlite if dialect == "sqlite" else postgresql).insert(table.__table__)
-    return made.on_conflict_do_nothing().returning(next(iter(table.__table__.primary_key)))
+    """Build and cache the statement.
+
+    Building takes ten times as long as running.
+    """
+    statement = (sqlite if dialect == "sqlite" else postgresql).insert(table.__table__)
+    return statement.on_conflict_do_nothing().returning(next(iter(table.__table__.primary_key)))
 
 
 def upsert(session: Session, table: type[Base], key: dict[str, Any], **values: Any) -> None:
-    """Insert the row ``key``, or give the one that is there these ``values``."""
+    """Insert a row, or update the existing one.
+
+    Parameters
+    ----------
+    session : Session
+    table : type of Base
+    key : dict
+        Columns of a unique key.
+    **values
+        Other columns.
+    """
     dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
     statement = dialect.insert(table).values(**key, **values)
     session.execute(statement.on_conflict_do_update(index_elements=list(key), set_=values))

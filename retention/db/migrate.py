@@ -1,4 +1,4 @@
-"""Bring the SQL database to the newest schema: ``retention db upgrade``."""
+"""Upgrade the SQL database to the newest schema."""
 
 from pathlib import Path
 
@@ -12,14 +12,20 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def upgrade(settings: Settings, revision: str = "head") -> str:
-    """Run the migrations that are missing, in one transaction each; does nothing where there are none.
+    """Run the missing migrations. Idempotent.
 
-    Safe when several processes start at once: SQLite's writers queue, PostgreSQL's take an advisory lock.
+    Several processes may upgrade at once: a lock makes them wait for each other.
+
+    Parameters
+    ----------
+    settings : Settings
+    revision : str
+        Target revision.
 
     Returns
     -------
     str
-        The revision the database is at now.
+        Revision of the database afterwards.
     """
     from alembic.runtime.migration import MigrationContext
 
@@ -27,8 +33,8 @@ def upgrade(settings: Settings, revision: str = "head") -> str:
     try:
         with database.engine.begin() as connection:
             if not database.is_sqlite:
-                # Not `turns.wait_turn`: its key is another, and would not meet a process of the version before, which may
-                # migrate at the same moment of a rolling upgrade.
+                # Keep this key: in a rolling upgrade, a process of the old version may migrate at
+                # the same time. `advisory_lock` uses other keys.
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(20261124)")
             config = Config()
             config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))

@@ -67,8 +67,7 @@ def households(con: Any, path: Path, since: datetime | None, until: datetime) ->
 
 
 def products(con: Any, path: Path, until: datetime) -> Path:
-    """Write the catalogue: readable titles, and the usual price before ``until`` (else the category's).
-    """
+    """Write the catalogue: readable titles, and the usual price before ``until`` (else the category's)."""
     listed = ", ".join(literal(department) for department in NOT_GOODS)
     return _written(
         con,

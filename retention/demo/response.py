@@ -151,8 +151,7 @@ def _draws(key: bytes, campaign_id: str, customer_id: str) -> tuple[float, ...]:
 def _write(
     lake: Lake, answers: list[_Answer], until: datetime, path: Path
 ) -> list[tuple[str, datetime, str]]:
-    """Write responses as events with canonical columns; return code, time and order of each redemption.
-    """
+    """Write responses as events with canonical columns; return code, time and order of each redemption."""
     import pyarrow as pa
 
     con = lake.duckdb

@@ -83,7 +83,7 @@ def _entries(lake: "Lake", settings: Settings) -> list[dict]:
         lake.table(name, identity="stored").get_name()
         for name in ("events", "customers", "relations")
     )
-    people = lake.identities.people()
+    people = lake.identities.canonical_ids()
     rows = lake.duckdb.execute(
         "SELECT id, c.email, c.name, c.attributes FROM "
         f'(SELECT DISTINCT customer_id AS id FROM "{events}" UNION SELECT customer_id FROM "{customers}" '

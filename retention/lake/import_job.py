@@ -17,7 +17,7 @@ from retention.lake.cleaning.policy import load_clean_policy
 from retention.lake.event_writer import Adding
 from retention.lake.import_report import ImportReport
 from retention.lake.lake import Lake
-from retention.lake.reading import flatten, sources
+from retention.lake.reading import sources
 from retention.lake.schema import SQL_TYPES, TABLES, Table
 from retention.lake.staging import Staging, compile_staging
 from retention.privacy import erased
@@ -42,7 +42,9 @@ class Import:
         query: str | None,
         only: str | None,
         map_name: str | None = None,
-        known: Callable[[], erased.Erased] = erased.Erased,  # who was erased, by now
+        known: Callable[
+            [], erased.ErasedCustomers
+        ] = erased.ErasedCustomers,  # who was erased, by now
     ) -> None:
         self.lake, self.con, self.settings, self.table = lake, lake.duckdb, settings, table
         self.mapping = mapped
@@ -70,7 +72,9 @@ class Import:
 
     def read(self, file: str, tell: Callable[[int], None]) -> None:
         """Stage one file's rows; ``tell`` learns how many were read so far."""
-        with sources.opened(self.con, file, self.mapping, self.query, self.only, tell) as source:
+        with sources.open_source(
+            self.con, file, self.mapping, self.query, self.only, tell
+        ) as source:
             own = (
                 self._one(f"SELECT count(*) FROM {source.relation}")
                 if self.mapping and self.mapping.rows
@@ -79,9 +83,9 @@ class Import:
             mapped = self.mapping or mapping.identity(self.table, list(source.columns))
             if self.format:
                 formats.check(self.format, source.columns, source.name)
-            source = flatten.shaped(self.con, source, mapped)
+            source = sources.reshape(self.con, source, mapped)
             mapping.check(mapped, list(source.columns), source.name)
-            source = sources.as_read(self.con, source, mapped)
+            source = sources.apply_readings(self.con, source, mapped)
             rows = self.take(source, mapped, tell)
             total = (rows if own is None else own) + sum(source.rejected.values())
             stamps = import_log.stamps(file, mapped, self.source)
@@ -142,7 +146,7 @@ class Import:
         if reasons:
             self._quarantine(staging.bad, quarantine.MAP, source)
             self.con.execute("DELETE FROM staged WHERE _reason IS NOT NULL")
-        self.known().drop(self.con)
+        self.known().delete_staged(self.con)
         good = self._one("SELECT count(*) FROM staged")
         self._count(reasons)
         self.read_rows += rows
@@ -150,7 +154,7 @@ class Import:
             rows - (good - before) - sum(reasons.values())
         )  # not meant, or of somebody who was erased
         self.names.append(source.name)
-        if self.adding is not None and good >= sources.ROWS_AT_ONCE:
+        if self.adding is not None and good >= sources.MAX_ROWS_IN_MEMORY:
             self._flush()
 
     def _count(self, reasons: dict[str, int]) -> None:
@@ -258,7 +262,7 @@ class Import:
         if not self.held:
             self.lock.enter_context(store.locked(self.lake.root, self.table))
             self.held = True
-            self.filtered += self.known().drop(self.con) if self.staged else 0
+            self.filtered += self.known().delete_staged(self.con) if self.staged else 0
 
     def _let_go(self) -> None:
         self.lock.close()

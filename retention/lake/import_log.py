@@ -97,7 +97,7 @@ def linked(
     if report.table != "customers" or not rules.after_import:
         return report
     news = learned if report.rows_accepted else None
-    return replace(report, linked=exact.link(lake, rules, by="import", learned=news).as_dict())
+    return replace(report, linked=exact.link(lake, rules, by="import", changed_ids=news).as_dict())
 
 
 def keep(

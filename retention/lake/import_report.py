@@ -26,7 +26,7 @@ class ImportReport:
     """Events among the duplicates that equal another one of the same import: told twice, or two that nothing tells apart."""
 
     linked: dict[str, Any] = field(default_factory=dict)
-    """What linking came to, after customers were imported (`identity.exact.Linked`)."""
+    """What linking came to, after customers were imported (`identity.exact.LinkingResult`)."""
 
     redemptions: dict[str, int] = field(default_factory=dict)
     """What is to be thought of the codes, after redemptions were imported (`retention.campaigns.redemptions.OUTCOMES`)."""

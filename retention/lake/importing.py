@@ -72,11 +72,11 @@ def import_files(
         )
     if not files:
         raise BadInput(gettext("Name at least one file to import."))
-    files, rules = sources.found(files), identity.load(settings)
+    files, rules = sources.expand_paths(files), identity.load_rules(settings)
     mapped = _mapping(TABLES[table], settings, map_path, format_name)
     own_map = str(map_path.absolute()) if map_path else None
     map_name = f"format:{format_name}" if format_name else own_map
-    gone = partial(erased.known, database, settings)
+    gone = partial(erased.load_erased, database, settings)
     work = Import(lake, settings, TABLES[table], mapped, source, query, only, map_name, gone)
     try:
         for number, file in enumerate(files):

@@ -21,7 +21,13 @@ from retention.lake import currency, store
 from retention.lake.cleaning.returns import NONE, Returns, cancelled_orders, match
 from retention.lake.cleaning.returns import TYPES as RETURN_TYPES
 from retention.lake.frames import arrow
-from retention.lake.identity.resolve import BY_CUSTOMER, Identities, Identity, joined, merged
+from retention.lake.identity.resolve import (
+    CUSTOMER_TABLES,
+    Identities,
+    Identity,
+    merge_customers,
+    resolve_customers,
+)
 from retention.lake.schema import EVENT_ID, IBIS_TYPES, SAID, SQL_TYPES, TABLES, Column, Table
 from retention.lake.spark import SparkTables
 from retention.lake.watermark import newest
@@ -70,7 +76,7 @@ class Lake:
         self.root = root
         self.spark = spark
         if spark:
-            spark.people = self.identities.people
+            spark.people = self.identities.canonical_ids
             spark.cancelled = partial(cancelled_orders, self)
         self.zone = zone
         self._scratch = scratch
@@ -161,7 +167,7 @@ class Lake:
         """
         table = TABLES[name]
         with self._lock:
-            people = self.identities.table(before, identity) if name in BY_CUSTOMER else ""
+            people = self.identities.table(before, identity) if name in CUSTOMER_TABLES else ""
             delta = self._newest.of(table)
             wanted = store.months(since, before) if name == "events" and (since or before) else None
             undone = self._undone(delta) if name == "events" else None
@@ -225,7 +231,11 @@ class Lake:
             sql = f"SELECT {', '.join(columns)} {f'{rows} {where}' if paths else 'WHERE false'}"
             if people and paths:
                 is_customers = table.name == "customers"
-                sql = merged(sql, people) if is_customers else joined(columns, rows, where, people)
+                sql = (
+                    merge_customers(sql, people)
+                    if is_customers
+                    else resolve_customers(columns, rows, where, people)
+                )
             self.duckdb.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {sql}')
             self._views.add(name)
         return self._named(name, {column.name: IBIS_TYPES[column.kind] for column in table.columns})

@@ -15,7 +15,7 @@ from retention.lake import formats, identity, import_log, mapping, quarantine
 from retention.lake.import_job import Import
 from retention.lake.lake import Lake
 from retention.lake.mapping import literal, quoted
-from retention.lake.reading.columns import Reading
+from retention.lake.reading.columns import ColumnReading
 from retention.lake.reading.sources import Source
 from retention.lake.schema import TABLES
 from retention.privacy import erased
@@ -118,7 +118,7 @@ def _again(
         f"CREATE OR REPLACE TABLE held AS SELECT *, false AS _tried FROM read_parquet({literal(path)})"
     )
     work: Import | None = None
-    known = partial(erased.known, database, settings)
+    known = partial(erased.load_erased, database, settings)
     try:
         for group in _groups(con, reason):
             work = work or Import(
@@ -139,7 +139,7 @@ def _again(
         except BadInput as refusal:  # of the file as a whole: its rows stay
             notes.append(f"{path.name}: {refusal}")
             return work.read_rows, 0, 0, 0
-        report = import_log.linked(lake, identity.load(settings), report, work.learned)
+        report = import_log.linked(lake, identity.load_rules(settings), report, work.learned)
         if database is not None:
             import_log.keep(lake, database, settings, report, f"quarantine/{path.name}", listener)
         return report.rows_read, report.rows_accepted, report.rows_duplicate, report.rows_filtered
@@ -183,7 +183,7 @@ class _Group:
         work.kept = quarantine.Kept(
             self.table, self.import_id, map_name if by_map else None, self.origin
         )
-        readings = {name: Reading(**how) for name, how in self.reading["as"].items()}
+        readings = {name: ColumnReading(**how) for name, how in self.reading["as"].items()}
         work.take(Source(self.file, "raw_rows", columns, readings), mapped)
 
 

@@ -17,7 +17,7 @@ def upsert(lake: Lake, table: Table, named: Collection[str]) -> tuple[int, list[
     Returns
     -------
     int, list of str
-        How many were written; and of customers those whose keys of identity are new (`exact.learned`).
+        How many were written; and of customers those whose keys of identity are new (`exact.ids_with_new_keys`).
     """
     con = lake.duckdb
     keys = ", ".join(table.key)
@@ -39,7 +39,7 @@ def upsert(lake: Lake, table: Table, named: Collection[str]) -> tuple[int, list[
         f'LEFT JOIN "{known}" AS old ON {on} WHERE {changed}'
     )
     accepted = con.execute("SELECT count(*) FROM fresh").fetchall()[0][0]
-    learned = exact.learned(con, "fresh", known) if table.name == "customers" else []
+    learned = exact.ids_with_new_keys(con, "fresh", known) if table.name == "customers" else []
     if accepted:
         stored = ", ".join(store.stored_columns(table).values())
         store.upsert(

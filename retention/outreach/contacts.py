@@ -27,7 +27,7 @@ def contacts(lake: "Lake", ids: Iterable[str]) -> dict[str, Contact]:
     """How to reach each; who has no row in the lake is missing. An id that was merged is reached as whom it is now."""
     import ibis
 
-    people = lake.identities.people()
+    people = lake.identities.canonical_ids()
     now = {one: people.get(one, one) for one in ids}
     wanted = ibis.memtable(
         {"customer_id": sorted(set(now.values()))}, schema={"customer_id": "string"}
@@ -58,7 +58,7 @@ def unwilling(
     """
     import pandas as pd
 
-    people = lake.identities.people()
+    people = lake.identities.canonical_ids()
     now = pd.Series({one: people.get(one, one) for one in offers}, dtype=object)
     said = consents(lake, session, settings, now)
     may = cache(policy.consent_for)

@@ -1,25 +1,29 @@
-"""Pseudonyms: how a customer is called where identities must not be shown."""
+"""Compute pseudonyms and hashes of e-mail addresses."""
 
 from retention.keys import keyed_hash
 
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford: nothing that can be misread
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base32, without ambiguous letters
 
 
 def pseudonym(key: bytes, customer_id: str) -> str:
-    """Name a customer without naming them: ``K7Q2-M9XD``, the same for the same key.
+    """Return a customer's pseudonym, such as ``K7Q2-M9XD``.
 
     Parameters
     ----------
     key : bytes
-        The installation's secret; without it a pseudonym cannot be traced back by trying ids.
+        The installation's secret. It prevents tracing a pseudonym by trying ids.
     customer_id : str
         The shop's own id.
 
     Returns
     -------
     str
-        Eight characters of Crockford's base32 (40 bits: two of a million customers collide with a chance of one in
-        three; whoever resolves a pseudonym must expect several).
+        Eight characters of Crockford's base32 (40 bits).
+
+    Notes
+    -----
+    Among a million customers, the probability of a collision is one third. Callers must expect
+    several customers with one pseudonym.
     """
     number = int.from_bytes(keyed_hash(key, "pseudonym", customer_id)[:5], "big")
     letters = "".join(_ALPHABET[number >> shift & 31] for shift in range(35, -1, -5))
@@ -27,5 +31,18 @@ def pseudonym(key: bytes, customer_id: str) -> str:
 
 
 def email_hash(key: bytes, email: str) -> str:
-    """Keyed hash (hex) of an e-mail address as people type it: case and surrounding blanks do not matter."""
+    """Hash an e-mail address, ignoring case and spaces.
+
+    Parameters
+    ----------
+    key : bytes
+        The installation's secret.
+    email : str
+        Address as typed.
+
+    Returns
+    -------
+    str
+        Keyed hash in hexadecimal.
+    """
     return keyed_hash(key, "email", email.strip().casefold()).hex()

@@ -1,4 +1,7 @@
-"""Who was erased: known by keyed hash alone, so that no later file brings them back and nobody can list them."""
+"""Store erased customers as keyed hashes.
+
+Imports use them to skip erased customers.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,55 +19,77 @@ from retention.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Erased:
-    """The hashes, by the key that made them."""
+class ErasedCustomers:
+    """Hashes of erased customer ids, per key."""
 
     hashes: Mapping[bytes, frozenset[str]] = field(default_factory=dict)
 
     def among(self, ids: Iterable[str]) -> set[str]:
-        """Those of ``ids`` who were erased."""
+        """Return the erased ids among customer ids."""
         return {
-            one for one in ids for key, hashes in self.hashes.items() if _hash(key, one) in hashes
+            customer_id
+            for customer_id in ids
+            for key, hashes in self.hashes.items()
+            if _hash(key, customer_id) in hashes
         }
 
-    def drop(self, con: Any) -> int:
-        """Delete them from the rows that an import has staged; returns how many rows."""
+    def delete_staged(self, con: Any) -> int:
+        """Delete staged rows of erased customers; count them."""
         columns = {row[0] for row in con.execute("DESCRIBE staged").fetchall()}
-        gone = 0
+        total = 0
         for column in sorted(columns & {"customer_id", "other_id"}) if self.hashes else ():
             query = f"SELECT DISTINCT {column} FROM staged WHERE {column} IS NOT NULL"  # noqa: S608
             ids = con.execute(query).fetchall()
-            if out := sorted(self.among(row[0] for row in ids)):
-                deleted = con.execute(f"DELETE FROM staged WHERE list_contains(?, {column})", [out])  # noqa: S608
-                gone += deleted.fetchall()[0][0]
-        return gone
+            if erased := sorted(self.among(row[0] for row in ids)):
+                delete = f"DELETE FROM staged WHERE list_contains(?, {column})"  # noqa: S608
+                total += con.execute(delete, [erased]).fetchall()[0][0]
+        return total
 
 
-def known(database: Database | None, settings: Settings) -> Erased:
-    """Everybody who was erased so far."""
+def load_erased(database: Database | None, settings: Settings) -> ErasedCustomers:
+    """Load the hashes of all erased customers.
+
+    Parameters
+    ----------
+    database : Database or None
+        None gives an empty result.
+    settings : Settings
+    """
     if database is None:
-        return Erased()
+        return ErasedCustomers()
     with database.reading() as session:
         rows = session.execute(
             select(Erasure.key_id, Erasure.id_hash).where(Erasure.team_id == settings.team_id)
         ).all()
-    found: dict[bytes, set[str]] = {}
+    hashes: dict[bytes, set[str]] = {}
     for key_id, id_hash in rows:
         if (key := settings.keys.by_id(key_id)) is not None:
-            found.setdefault(key, set()).add(id_hash)
-    return Erased({key: frozenset(hashes) for key, hashes in found.items()})
+            hashes.setdefault(key, set()).add(id_hash)
+    return ErasedCustomers({key: frozenset(group) for key, group in hashes.items()})
 
 
-def remember(
+def record_erased(
     session: Session, settings: Settings, ids: Iterable[str], by: str, now: datetime
 ) -> None:
-    """From now on no import brings these ids back. Again: nothing more."""
+    """Store the hashes of erased customers. Idempotent.
+
+    Parameters
+    ----------
+    session : Session
+    settings : Settings
+    ids : iterable of str
+        Customer ids.
+    by : str
+        User.
+    now : datetime
+        Business time.
+    """
     keys = settings.keys
-    for one in ids:
+    for customer_id in ids:
         insert_once(
             session,
             Erasure,
-            id_hash=_hash(keys.current, one),
+            id_hash=_hash(keys.current, customer_id),
             key_id=keys.current_id,
             team_id=settings.team_id,
             by=by,

@@ -1,4 +1,7 @@
-"""What a customer is called in the results of jobs, in messages and in files, and the first two without them."""
+"""Find and remove names of customers.
+
+Works on job results, messages and files.
+"""
 
 import csv
 import io
@@ -15,13 +18,13 @@ from retention.privacy import pseudonym
 from retention.settings import Settings
 
 ERASED = "erased"
-# In a text such an id may be a count, a price, an order or a campaign's name, unless it is called a customer: now, and as
-# earlier versions wrote in dry runs and of codes. Messages that are about one customer are known by their job.
+# In a text, a short number may be a count, a price, an order or a campaign's name. It is a customer
+# id only in these forms. _EARLIER_FORMS are from dry runs and coupon messages of earlier versions.
 _COUNT = re.compile(r"\d{1,6}")
-_EARLIER = ("*{}* ·", "*{}*\nSubject:", "by {}, order", "by {}; it is", "it is {}'s")
-_CALLED = ("customer {}", "Customer {}", "customer '{}", *_EARLIER)
-# What holds customers, in results and in messages: elsewhere the same word is an item's or an order's id.
-_WHOSE = frozenset(
+_EARLIER_FORMS = ("*{}* ·", "*{}*\nSubject:", "by {}, order", "by {}; it is", "it is {}'s")
+_CUSTOMER_FORMS = ("customer {}", "Customer {}", "customer '{}", *_EARLIER_FORMS)
+# Keys of customers in results and messages. Under other keys, the same id is an item or an order.
+_CUSTOMER_KEYS = frozenset(
     {
         None,
         "customer_id",
@@ -37,91 +40,124 @@ _WHOSE = frozenset(
 )
 
 
-class Names:
-    """Everything that names a customer. In running text it is looked for as whole words, addresses in any case of letters.
+class CustomerNames:
+    """All names of customers, for searching and redacting.
+
+    In running text, names match as whole words, and addresses in any case.
 
     Parameters
     ----------
     ids : iterable of str
-        Where a value is one of these and nothing else, its key says whether that is a customer; an address is always.
+        Customer ids. A value equal to an id counts only under a key of customers.
     unique : iterable of str
-        What names nothing else: addresses, pseudonyms.
+        Names without other meanings: addresses and pseudonyms.
     """
 
     def __init__(self, ids: Iterable[str], unique: Iterable[str] = ()) -> None:
         ids, unique = frozenset(ids), frozenset(unique)
-        self._by_key = frozenset(one for one in ids if "@" not in one) - unique
-        self._counts = frozenset(one for one in ids | unique if _COUNT.fullmatch(one))
-        called = (form.format(one) for one in self._counts for form in _CALLED)
-        self._told = (ids | unique) - self._counts | frozenset(called)
-        self._word = _words(self._told)
+        self._ids = frozenset(name for name in ids if "@" not in name) - unique
+        self._counts = frozenset(name for name in ids | unique if _COUNT.fullmatch(name))
+        phrases = (form.format(name) for name in self._counts for form in _CUSTOMER_FORMS)
+        self._forms = (ids | unique) - self._counts | frozenset(phrases)
+        self._pattern = _word_pattern(self._forms)
 
     @classmethod
     def of(cls, settings: Settings, ids: Iterable[str], contacts: Iterable[str]) -> Self:
-        """Ids and addresses, and the pseudonyms that go with the ids, under older keys too."""
-        ids = list(ids)
-        return cls(
-            ids, [*contacts, *(pseudonym(key, one) for key in settings.keys.all for one in ids)]
-        )
+        """Collect ids, addresses, and pseudonyms under all keys.
 
-    def within(self, column: Any) -> ColumnElement[bool]:
-        """Rows that may name them, by the text of a column; what it finds is looked at more closely here."""
+        Parameters
+        ----------
+        settings : Settings
+        ids : iterable of str
+            Customer ids.
+        contacts : iterable of str
+            E-mail addresses and telephone numbers.
+        """
+        ids = list(ids)
+        pseudonyms = (
+            pseudonym(key, customer_id) for key in settings.keys.all for customer_id in ids
+        )
+        return cls(ids, [*contacts, *pseudonyms])
+
+    def may_mention(self, column: Any) -> ColumnElement[bool]:
+        """Return SQL that preselects rows with a name.
+
+        It may select a few rows without one.
+        """
         text = cast(column, Text)
-        told = {form for one in self._told for form in (one, *_written(one))} | set(
+        names = {form for name in self._forms for form in (name, *_json_forms(name))} | set(
             map(json.dumps, self._counts)
         )
-        addresses = {one.lower() for one in told if "@" in one}
+        addresses = {name.lower() for name in names if "@" in name}
         return or_(
-            *(text.contains(one, autoescape=True) for one in sorted(told)),
-            *(text.icontains(one, autoescape=True) for one in sorted(addresses)),
+            *(text.contains(name, autoescape=True) for name in sorted(names)),
+            *(text.icontains(address, autoescape=True) for address in sorted(addresses)),
         )
 
-    def named_in(self, text: str, key: str | None = None) -> bool:
-        """Whether a text, under this key, is one of the names, or speaks of one."""
-        return key in _WHOSE if text in self._by_key else bool(self._word.search(text))
+    def is_mentioned_in(self, text: str, key: str | None = None) -> bool:
+        """Return whether a text has a name.
 
-    def listed_in(self, sheet: str) -> bool:
-        """Whether a CSV file names them: its header says which columns hold customers."""
+        Parameters
+        ----------
+        text : str
+        key : str, optional
+            JSON key of the text.
+        """
+        return key in _CUSTOMER_KEYS if text in self._ids else bool(self._pattern.search(text))
+
+    def is_listed_in(self, sheet: str) -> bool:
+        """Return whether a CSV file lists a name.
+
+        Only columns of customers count.
+        """
         sheet = unmarked(sheet)
         rows = csv.reader(io.StringIO(sheet, newline=""))
-        theirs = [number for number, name in enumerate(next(rows, [])) if name in _WHOSE]
+        columns = [number for number, name in enumerate(next(rows, [])) if name in _CUSTOMER_KEYS]
         cells = {
-            row[number].removeprefix("'") for row in rows for number in theirs if number < len(row)
+            row[number].removeprefix("'") for row in rows for number in columns if number < len(row)
         }
-        return not cells.isdisjoint(self._by_key) or bool(self._word.search(sheet))
+        return not cells.isdisjoint(self._ids) or bool(self._pattern.search(sheet))
 
-    def out_of(self, data: Any) -> Any:
-        """JSON without them: what names them is left out of lists, anything else says "erased"."""
-        return self._without(data, None)
+    def redact(self, data: Any) -> Any:
+        """Return JSON without names.
 
-    def _without(self, data: Any, key: str | None) -> Any:
+        List entries are dropped, and other values become "erased".
+        """
+        return self._redact(data, None)
+
+    def _redact(self, data: Any, key: str | None) -> Any:
         if isinstance(data, str):
-            return ERASED if self.named_in(data, key) else data
+            return ERASED if self.is_mentioned_in(data, key) else data
         if isinstance(data, dict):
-            return {key: self._without(value, key) for key, value in data.items()}
-        return (
-            [one for one in data if not self._held_by(one, key)] if isinstance(data, list) else data
-        )
+            return {key: self._redact(value, key) for key, value in data.items()}
+        if isinstance(data, list):
+            return [entry for entry in data if not self._has_name(entry, key)]
+        return data
 
-    def _held_by(self, data: Any, key: str | None) -> bool:
+    def _has_name(self, data: Any, key: str | None) -> bool:
         if isinstance(data, str):
-            return self.named_in(data, key)
+            return self.is_mentioned_in(data, key)
         if isinstance(data, dict):
-            return any(self._held_by(value, key) for key, value in data.items())
-        return isinstance(data, list) and any(self._held_by(one, key) for one in data)
+            return any(self._has_name(value, key) for key, value in data.items())
+        return isinstance(data, list) and any(self._has_name(entry, key) for entry in data)
 
 
-def _words(told: Iterable[str]) -> re.Pattern[str]:
+def _word_pattern(names: Iterable[str]) -> re.Pattern[str]:
     forms = sorted(
-        {form for one in told for form in (one, escape(one, quote=False))}, key=len, reverse=True
+        {form for name in names for form in (name, escape(name, quote=False))},
+        key=len,
+        reverse=True,
     )
     words = "|".join(
         f"(?i:{re.escape(form)})" if "@" in form else re.escape(form) for form in forms
     )
-    # A dot goes on with a word (an address, 0.20) unless it ends the sentence.
+    # A dot inside a word (an address, 0.20) continues it; a dot at the end of a sentence does not.
     return re.compile(rf"(?<![\w.+@-])(?:{words})(?![\w+@-]|\.\w)" if forms else r"(?!)")
 
 
-def _written(name: str) -> tuple[str, str]:
-    """A name as it stands within a JSON string: a result's, and a message's, where ``& < >`` are escaped."""
+def _json_forms(name: str) -> tuple[str, str]:
+    """Return the JSON forms of a name.
+
+    Results have the plain form. Messages escape ``& < >``.
+    """
     return json.dumps(name)[1:-1], json.dumps(escape(name, quote=False))[1:-1]

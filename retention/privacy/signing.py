@@ -1,36 +1,55 @@
-"""Signed HTTP bodies: an HMAC over the moment and the bytes, so that neither can be changed and old ones are refused."""
+"""Sign and verify HTTP bodies.
+
+The HMAC covers timestamp and body.
+"""
 
 import hmac
 from datetime import datetime
 from hashlib import sha256
 
-AGE = 300  # seconds: a signature further from real time, before or after, is refused
+from retention.text import gettext
+
+MAX_AGE_SECONDS = 300  # before or after the current time; prevents replays
 
 TIMESTAMP, SIGNATURE = "Retention-Timestamp", "Retention-Signature"
 
 
 def headers(key: bytes, body: bytes, at: datetime) -> dict[str, str]:
-    """The headers that sign a body at a moment of real time."""
+    """Return the headers of a signed body.
+
+    Parameters
+    ----------
+    key : bytes
+        Shared secret.
+    body : bytes
+    at : datetime
+        Real time.
+    """
     stamp = str(int(at.timestamp()))
     return {TIMESTAMP: stamp, SIGNATURE: f"v1={_signature(key, stamp, body)}"}
 
 
-def why_not(key: bytes, body: bytes, stamp: str, signature: str, now: datetime) -> str:
-    """Why a signed body is not to be believed; empty where it is.
+def signature_fault(key: bytes, body: bytes, stamp: str, signature: str, now: datetime) -> str:
+    """Return the fault of a signature, or "".
 
     Parameters
     ----------
+    key : bytes
+        Shared secret.
+    body : bytes
     stamp, signature : str
-        The headers' values, as they came.
+        Values of the headers.
     now : datetime
         Real time.
     """
     if not stamp.isascii() or not stamp.isdecimal() or len(stamp) > 12:
-        return f"{TIMESTAMP} must be the seconds since 1970"
+        return gettext("{header} must be the seconds since 1970").format(header=TIMESTAMP)
     if not hmac.compare_digest(f"v1={_signature(key, stamp, body)}".encode(), signature.encode()):
-        return f"{SIGNATURE} does not fit the body and the timestamp"
-    if abs(now.timestamp() - int(stamp)) > AGE:
-        return f"the request is signed for another time; send it within {AGE // 60} minutes"
+        return gettext("{header} does not fit the body and the timestamp").format(header=SIGNATURE)
+    if abs(now.timestamp() - int(stamp)) > MAX_AGE_SECONDS:
+        return gettext(
+            "the request is signed for another time; send it within {minutes} minutes"
+        ).format(minutes=MAX_AGE_SECONDS // 60)
     return ""
 
 

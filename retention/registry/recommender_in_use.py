@@ -30,7 +30,7 @@ def open_desk(lake: "Lake", session: Session, settings: Settings, policy: Policy
     """
     row = champion(session, settings, "recommend")
     trained = recommender(settings, row) if row is not None else None
-    said = of_items(session, settings, lake.identities.people())
+    said = of_items(session, settings, lake.identities.canonical_ids())
     heard = words(said, clock.now()) if said else None
     terms = Terms(policy.recommend, policy.offer.margin, refused(said), heard)
     return Desk(trained, row, terms)

@@ -246,8 +246,7 @@ def _history(session: Any, settings: Settings, row: ModelVersion) -> list[dict[s
 def _asked(
     trained: "TrainedChurn", lake: "Lake", settings: Settings, row: ModelVersion, progress: Progress
 ) -> dict[str, Any]:
-    """Score the customers at the model's cutoff: drivers, second model, one example for each tier.
-    """
+    """Score the customers at the model's cutoff: drivers, second model, one example for each tier."""
     from retention.churn.lime import second_opinion
     from retention.churn.model_features import GROUP_OF
     from retention.churn.reasons import group_weights

@@ -17,8 +17,7 @@ SLOT = 900  # seconds
 
 @dataclass(frozen=True, slots=True)
 class MonthCohort:
-    """New customers of ``month`` (``2017-03``): their number, and the share with an order k months later, k = 0, 1, 2 …
-    """
+    """New customers of ``month`` (``2017-03``): their number, and the share with an order k months later, k = 0, 1, 2 …"""
 
     month: str
     customers: int

@@ -105,8 +105,7 @@ class CameTrue:
 
 
 def came_true(lake: "Lake", session: Session, settings: Settings, at: datetime) -> CameTrue | None:
-    """Return the newest published sweep with a finished horizon; else the oldest of at least a week.
-    """
+    """Return the newest published sweep with a finished horizon; else the oldest of at least a week."""
     rows = session.execute(
         select(Cohort.run_id, Cohort.as_of, Cohort.model_version, ModelVersion.horizon_days)
         .join(Run, Run.run_id == Cohort.run_id)

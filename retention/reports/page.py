@@ -11,8 +11,7 @@ from retention.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Page(ABC):
-    """``data`` is the JSON object for templates and ``--json``; ``template`` is the page's template.
-    """
+    """``data`` is the JSON object for templates and ``--json``; ``template`` is the page's template."""
 
     template: ClassVar[str]
     data: dict[str, Any]

@@ -136,8 +136,7 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
 
 
 def _mix(lake: "Lake", before: datetime, now: datetime) -> float | None:
-    """Compute the PSI of event-type shares; half an event added to each type lets a new one count.
-    """
+    """Compute the PSI of event-type shares; half an event added to each type lets a new one count."""
     import numpy as np
 
     from retention.churn.drift import psi

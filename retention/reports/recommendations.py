@@ -138,8 +138,7 @@ def wilson(hits: int, of: int) -> tuple[float, float] | None:
 
 
 def drawn(data: dict[str, Any]) -> charts.Chart:
-    """Plot rates by position, clicked and corrected (without clicks: bought), and purchases by week.
-    """
+    """Plot rates by position, clicked and corrected (without clicks: bought), and purchases by week."""
     made, (left, right) = charts.figure(2.7, 2, (1, 1.15))
     slots = [one for one in data["slots"] if one["shown"]]
     weeks = [one for one in data["weeks"] if one["shown"]][-WEEKS_DRAWN:]

@@ -100,8 +100,7 @@ def _customers(bought: Any, quiet_days: int) -> dict[str, int]:
 
 
 def _series(customers: Mapping[int, float], until: datetime) -> tuple[tuple[datetime, int], ...]:
-    """Return first day and customers of each week, oldest first; weeks before the first order are left out.
-    """
+    """Return first day and customers of each week, oldest first; weeks before the first order are left out."""
     oldest = max(customers.keys(), default=0)
     return tuple(
         (until - WEEK * (number + 1), int(customers.get(number, 0)))

@@ -119,6 +119,5 @@ class Rule(BaseModel):
         return self
 
     def cells(self, consent: tuple[Consent, ...]) -> Iterator[Cell]:
-        """Return the combinations that the rule decides; ``consent`` applies if the rule names none.
-        """
+        """Return the combinations that the rule decides; ``consent`` applies if the rule names none."""
         return product(self.tiers, self.reasons, self.values, self.consent or consent)

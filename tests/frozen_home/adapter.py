@@ -44,7 +44,7 @@ from retention.outreach import tokens
 from retention.outreach.contract import Contact, Message
 from retention.outreach.smtp import email
 from retention.privacy import email_hash, pseudonym, signing
-from retention.privacy.erased import Erased
+from retention.privacy.erased import ErasedCustomers
 from retention.recommend import recommend
 from retention.recommend.bandit.thompson import names as bandit_arms
 from retention.registry.model_cache import churn_model, recommender
@@ -294,7 +294,7 @@ def read_unsubscribe_token(key: str, token: str) -> int | None:
 
 def is_erased(key: str, id_hash: str, customer_id: str) -> bool:
     """Whether a stored hash names this customer."""
-    return customer_id in Erased({key.encode(): frozenset({id_hash})}).among([customer_id])
+    return customer_id in ErasedCustomers({key.encode(): frozenset({id_hash})}).among([customer_id])
 
 
 def signature_headers(key: str, body: bytes, at: datetime) -> dict[str, str]:
@@ -304,7 +304,7 @@ def signature_headers(key: str, body: bytes, at: datetime) -> dict[str, str]:
 def signature_fault(key: str, body: bytes, headers: dict[str, str], now: datetime) -> str:
     """Why a signed body is refused; empty where it is accepted."""
     stamp, signature = headers[signing.TIMESTAMP], headers[signing.SIGNATURE]
-    return signing.why_not(key.encode(), body, stamp, signature, now)
+    return signing.signature_fault(key.encode(), body, stamp, signature, now)
 
 
 def assignment_buckets(

@@ -42,7 +42,7 @@ def test_what_older_keys_signed_stays_valid_and_new_ones_sign(database, settings
     token, old = tokens.made(settings.keys, 7), settings.key
     with database.transaction() as session:
         session.add(_saved(settings))
-        erased.remember(session, settings, ["k1"], "U0ADMIN", NOW)
+        erased.record_erased(session, settings, ["k1"], "U0ADMIN", NOW)
     for _ in range(2):
         settings = rotate(settings)
     assert old not in settings.keys.all[:2]
@@ -52,7 +52,7 @@ def test_what_older_keys_signed_stays_valid_and_new_ones_sign(database, settings
     assert stat.S_IMODE((settings.home / "secret.key").stat().st_mode) == 0o600
     assert tokens.read(again.keys, token) == 7
     assert tokens.made(again.keys, 7) != token
-    assert erased.known(database, again).among(["k1", "k2"]) == {"k1"}
+    assert erased.load_erased(database, again).among(["k1", "k2"]) == {"k1"}
     with database.transaction() as session:
         (row,) = session.scalars(select(ModelVersion))
         assert load(again, row) == b"a model"

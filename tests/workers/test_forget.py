@@ -31,7 +31,7 @@ from retention.lake.frames import arrow
 from retention.lake.importing import import_files
 from retention.lake.schema import TABLES
 from retention.privacy import erased, pseudonym
-from retention.privacy.redaction import Names
+from retention.privacy.redaction import CustomerNames
 from retention.risk import sweep as sweeping
 from tests import readonly
 from tests import shop as tiny
@@ -149,7 +149,7 @@ def test_everything_that_names_the_customer_goes_and_nothing_else(shop, tmp_path
     report = import_files(shop.lake, shop.database, shop.settings, "events", [str(again)])
     assert (report.rows_accepted, report.rows_filtered) == (1, 1)
     assert _rows(shop, who)["events"] == 0
-    assert erased.known(shop.database, shop.settings).among([who, other]) == {who}
+    assert erased.load_erased(shop.database, shop.settings).among([who, other]) == {who}
     assert {"events", "customers", "treatments", "scores"} <= set(TABLES)
 
 
@@ -430,7 +430,7 @@ def test_others_may_write_while_an_erasure_looks_through_what_jobs_found(shop, m
             session.add(Job(id=name, idem_key=name, result=found, finished_at=at, **held))
 
     ended("old", clock.wall() - timedelta(hours=1))
-    out_of, from_quarantine = Names.out_of, erasure.from_quarantine
+    redact, from_quarantine = CustomerNames.redact, erasure.from_quarantine
 
     def watched(self, data, **how):
         if data and "cohort" in data:
@@ -439,7 +439,7 @@ def test_others_may_write_while_an_erasure_looks_through_what_jobs_found(shop, m
             other = sqlite3.connect(shop.settings.home / "state.db", timeout=0)
             other.execute("BEGIN IMMEDIATE")  # "database is locked", where the erasure has it
             other.close()
-        return out_of(self, data, **how)
+        return redact(self, data, **how)
 
     def meanwhile(*given):
         ended("late", clock.wall())
@@ -447,7 +447,7 @@ def test_others_may_write_while_an_erasure_looks_through_what_jobs_found(shop, m
         return from_quarantine(*given)
 
     looked, late = [], []
-    monkeypatch.setattr(Names, "out_of", watched)
+    monkeypatch.setattr(CustomerNames, "redact", watched)
     monkeypatch.setattr(erasure, "from_quarantine", meanwhile)
     assert _run(shop, Forget(customer_id=who)).error is None
     with shop.database.reading() as session:
@@ -522,16 +522,16 @@ def test_two_erasures_at_once_do_not_bring_each_others_customers_back(shop, monk
     """Each wrote what it had read before the other had written."""
     job_id = _run(shop, Sweep(tier="low", top=50), channel="C0CRM").id
     first, second, *others = (one["customer_id"] for one in _job(shop, "sweep").result["cohort"])
-    out_of = Names.out_of
+    redact = CustomerNames.redact
 
     def then_the_other(self, data):
-        found = out_of(self, data)
+        found = redact(self, data)
         if data and "cohort" in data:
-            monkeypatch.setattr(Names, "out_of", out_of)
+            monkeypatch.setattr(CustomerNames, "redact", redact)
             assert _run(shop, Forget(customer_id=second)).error is None
         return found
 
-    monkeypatch.setattr(Names, "out_of", then_the_other)
+    monkeypatch.setattr(CustomerNames, "redact", then_the_other)
     assert _run(shop, Forget(customer_id=first)).error is None
     with shop.database.reading() as session:
         swept = session.get_one(Job, job_id).result

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, aliased
 
 from retention import clock
 from retention.db import Database
-from retention.db.advisory_locks import wait_turn
+from retention.db.engine import advisory_lock
 from retention.db.tables import File, Outbox, Utc
 from retention.settings import Settings
 from workers.delivery import outbox, slack
@@ -138,7 +138,7 @@ class Sender:
     def _claim(self) -> Parcel | None:
         """Take the row that waits longest, by compare-and-set; a claim that was forgotten counts as a doubt."""
         with self._database.transaction() as session:
-            wait_turn(session, "outbox")  # two senders must not both find a channel rested
+            advisory_lock(session, "outbox")  # two senders must not both find a channel rested
             now = clock.wall()
             row_id = session.scalar(
                 select(Outbox.id)

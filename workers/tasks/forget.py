@@ -17,7 +17,7 @@ from workers.requests import Forget
 from workers.tasks.contract import Context, Outcome, Post
 
 if TYPE_CHECKING:
-    from retention.privacy.redaction import Names
+    from retention.privacy.redaction import CustomerNames
 
 Sessions = Callable[[], AbstractContextManager[Session]]
 _MEANWHILE = (
@@ -39,7 +39,7 @@ def run(request: Forget, context: Context) -> Outcome:
     from retention.db.audit import record
     from retention.lake import Lake
     from retention.privacy import erased
-    from retention.privacy.redaction import Names
+    from retention.privacy.redaction import CustomerNames
 
     settings, who, now = context.settings, context.requested_by, context.business_at
     lake = Lake.open(settings)
@@ -47,10 +47,10 @@ def run(request: Forget, context: Context) -> Outcome:
     with context.database.reading() as session:
         ids = sorted({*linked, *erasure.ids_in_directory(session, settings, linked)})
     contacts = erasure.contact_of(lake, ids)
-    names = Names.of(settings, ids, contacts)
+    names = CustomerNames.of(settings, ids, contacts)
     begun = clock.wall() - _UNDER_WAY
     with context.database.transaction() as session:
-        erased.remember(
+        erased.record_erased(
             session, settings, ids, who, now
         )  # first: no import that runs now brings them back
     _scrub(context, names, ids, context.database.reading, context.database.transaction)
@@ -86,7 +86,7 @@ def run(request: Forget, context: Context) -> Outcome:
 
 def _scrub(
     context: Context,
-    names: "Names",
+    names: "CustomerNames",
     ids: Sequence[str],
     reading: Sessions,
     writing: Sessions,
@@ -117,7 +117,7 @@ def _scrub(
         outbox.forget_bytes(session, File.id.in_(files))
 
 
-def _redacted(job_id: str, names: "Names", reading: Sessions, writing: Sessions) -> bool:
+def _redacted(job_id: str, names: "CustomerNames", reading: Sessions, writing: Sessions) -> bool:
     """Take the customer out of what a job found out; False where it had changed by the time it was written."""
     from retention import erasure
 

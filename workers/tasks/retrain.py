@@ -64,7 +64,7 @@ def run(request: Retrain, context: Context) -> Outcome:
     with context.database.reading() as session:
         used = {kind: champion(session, settings, kind) for kind in request.kinds}
         marked = (
-            doubted(session, settings, lake.identities.people())
+            doubted(session, settings, lake.identities.canonical_ids())
             if settings.doubted_labels == "drop"
             else ()
         )

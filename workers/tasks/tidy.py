@@ -20,7 +20,7 @@ def run(request: Tidy, context: Context) -> Outcome:
     settings, database = context.settings, context.database
 
     context.progress(0, 1, "tidying the lake")
-    lake, known = Lake.open(settings), erased.known(database, settings)
+    lake, known = Lake.open(settings), erased.load_erased(database, settings)
     with database.reading() as session:
         unreceived = sending.unreceived(lake, session, settings)
         again = erasure.returned(lake, session, known)

@@ -1,4 +1,4 @@
-"""Alembic's entry: it runs on the connection that `retention.db.migrate.upgrade` (or a test) hands over."""
+"""Run Alembic on the caller's connection."""
 
 from alembic import context
 

@@ -1,9 +1,18 @@
-"""Every SQL table.
+"""Define all SQL tables.
 
-Large data lives in the lake as columns; here is small, contended state as rows. Every table of ours carries ``team_id``.
-Times are UTC; ``*_at`` of a lease or a delivery is real time, of a campaign or a schedule business time.
+SQL holds small state with many writers; the lake holds large data. All tables except slack_sdk's
+have a ``team_id``. Times are UTC. Times of leases and deliveries are real time, and times of
+campaigns and schedules are business time.
 """
 
+from retention.db.tables.access import (
+    SLACK_BOTS,
+    SLACK_INSTALLATIONS,
+    SLACK_STATES,
+    Audit,
+    Erasure,
+    RoleGrant,
+)
 from retention.db.tables.base import Base, Utc
 from retention.db.tables.campaigns import (
     Approval,
@@ -17,8 +26,6 @@ from retention.db.tables.data import Cohort, DirectoryEntry, ImportLog, ModelHea
 from retention.db.tables.delivery import Delivery, File, Outbox
 from retention.db.tables.feedback import Feedback, Impression
 from retention.db.tables.outreach import Redemption, Send, Suppression
-from retention.db.tables.people import Audit, Erasure, RoleGrant
-from retention.db.tables.slack import SLACK_BOTS, SLACK_INSTALLATIONS, SLACK_STATES
 from retention.db.tables.work import BusinessClock, Job, Process, Run, Schedule, Slot
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What all tables share: ``team_id``, UTC moments, named constraints."""
+"""Provide the base class of all tables."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -22,7 +22,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Utc(TypeDecorator):
-    """An aware UTC datetime; SQLite, which has no zones, stores it naive."""
+    """A timezone-aware UTC datetime; SQLite stores it naive."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -42,6 +42,8 @@ class Utc(TypeDecorator):
 
 
 class Base(DeclarativeBase):
+    """Base class of all tables."""
+
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",

@@ -1,4 +1,4 @@
-"""Campaigns: versions, decisions, who is in which arm, codes."""
+"""Tables of campaigns, approvals, assignments and coupons."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,10 @@ from retention.db.tables.base import Base
 
 
 class Campaign(Base):
-    """A coupon campaign. Every transition is a compare-and-set on ``version`` or ``state``."""
+    """A coupon campaign.
+
+    Each transition is a compare-and-set on ``version`` or ``state``.
+    """
 
     __tablename__ = "campaigns"
 
@@ -21,7 +24,7 @@ class Campaign(Base):
     version: Mapped[int] = mapped_column(default=1)
     cohort_id: Mapped[str | None] = mapped_column(String(16))
     channel: Mapped[str | None] = mapped_column(String(64))
-    post_key: Mapped[str]  # the outbox key of its message: its thread
+    post_key: Mapped[str]  # outbox key of its message, which starts the thread
     body: Mapped[dict[str, Any]]  # offer, audience, exclusions, hold-out, cost … as of `version`
     salt: Mapped[str] = mapped_column(String(64))
     drafted_by: Mapped[str] = mapped_column(String(64))
@@ -30,10 +33,10 @@ class Campaign(Base):
     decided_by: Mapped[str | None] = mapped_column(String(64))
     decided_at: Mapped[datetime | None]
     reason: Mapped[str | None] = mapped_column(Text)
-    approved_by: Mapped[list[Any]] = mapped_column(default=list)  # user ids, of the version at hand
+    approved_by: Mapped[list[Any]] = mapped_column(default=list)  # user ids, for this version
     remind_at: Mapped[datetime | None]
-    expires_at: Mapped[datetime | None]  # of the wait for a decision; once decided, of the approval
-    clears_at: Mapped[datetime | None]  # the end of the clearance time
+    expires_at: Mapped[datetime | None]  # of the request; after a decision, of the approval
+    clears_at: Mapped[datetime | None]  # end of the clearance time
     send_at: Mapped[datetime | None]
     sent_at: Mapped[datetime | None]
     window_ends_at: Mapped[datetime | None]
@@ -44,7 +47,7 @@ class Campaign(Base):
 
 
 class CampaignVersion(Base):
-    """What a campaign said at each version, and who wrote it."""
+    """The body and author of a campaign version."""
 
     __tablename__ = "campaign_versions"
 
@@ -56,7 +59,10 @@ class CampaignVersion(Base):
 
 
 class CampaignEditor(Base):
-    """Who drafted or edited a campaign: none of them may approve it."""
+    """An editor of a campaign.
+
+    Editors cannot approve it.
+    """
 
     __tablename__ = "campaign_editors"
 
@@ -78,10 +84,10 @@ class Approval(Base):
 
 
 class Assignment(Base):
-    """One customer of a campaign's audience, in treatment or in control.
+    """A customer in a campaign's audience.
 
-    The draft stores the audience with each customer's ``bucket`` (0 … 9,999, from a keyed hash, stratified by tier);
-    the transaction that approves sets every ``arm`` with one UPDATE. Until then it is ``audience``.
+    The draft stores each customer's ``bucket`` (0 … 9,999, from a keyed hash, stratified by tier).
+    Approval sets all ``arm`` values in one UPDATE. Until then, they are ``audience``.
     """
 
     __tablename__ = "assignments"
@@ -100,7 +106,7 @@ class Assignment(Base):
 
 
 class Coupon(Base):
-    """A single-use code, bound to one customer of one campaign."""
+    """A single-use code of a customer."""
 
     __tablename__ = "coupons"
 

@@ -1,4 +1,4 @@
-"""Imports, the directory of customers, models, cohorts: handles on what the lake holds."""
+"""Tables of imports, customers, models and cohorts."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -12,7 +12,7 @@ from retention.db.tables.base import Base, Id
 
 
 class ImportLog(Base):
-    """One import: what was read, what became of it, where the bad rows are."""
+    """An import with its report."""
 
     __tablename__ = "imports"
 
@@ -24,9 +24,10 @@ class ImportLog(Base):
 
 
 class DirectoryEntry(Base):
-    """Enough of a customer for the light bot: kept by import, linking and forget. One row for each id that is known;
-    ``canonical_id`` names whom a merged id is now; ``email_changed_at`` is when (in business time) another address was
-    imported for it.
+    """A customer id for lookups without the lake.
+
+    Imports, linking and erasure update it. ``canonical_id`` is set for merged ids.
+    ``email_changed_at`` is the business time of the last new address.
     """
 
     __tablename__ = "directory"
@@ -42,7 +43,7 @@ class DirectoryEntry(Base):
 
 
 class ModelVersion(Base):
-    """A trained model: what it was trained on, how good it was, where its artefact is, who promoted it."""
+    """A trained model: data, metrics, artefact and promotion."""
 
     __tablename__ = "model_versions"
 
@@ -75,7 +76,10 @@ class ModelVersion(Base):
 
 
 class ModelHealth(Base):
-    """One look at the model in use: what came of its predictions, how far its customers have moved, what was told."""
+    """A health check of a model.
+
+    It holds realised metrics, drift and the alert.
+    """
 
     __tablename__ = "model_health"
 
@@ -100,7 +104,10 @@ class ModelHealth(Base):
 
 
 class Cohort(Base):
-    """A handle on customers found by a sweep; their ids and scores are the lake's run ``run_id``."""
+    """The customers of a sweep.
+
+    The lake's run ``run_id`` holds their ids and scores.
+    """
 
     __tablename__ = "cohorts"
 

@@ -1,4 +1,4 @@
-"""What reaches Slack, and what came from it."""
+"""Tables of Slack messages, files and requests."""
 
 from datetime import datetime
 from typing import Any
@@ -11,9 +11,10 @@ from retention.db.tables.base import Base, Id
 
 
 class Outbox(Base):
-    """One visible message, as it should be. The sender makes Slack agree.
+    """The desired content of a Slack message.
 
-    ``revision`` counts what we want, ``sent_revision`` what Slack shows: the first delivery posts, later ones update.
+    The sender posts it, and updates it while ``sent_revision`` (shown in Slack) is less than
+    ``revision`` (desired).
     """
 
     __tablename__ = "outbox"
@@ -24,8 +25,8 @@ class Outbox(Base):
     channel: Mapped[str] = mapped_column(
         String(64)
     )  # a channel id, or a user id for their direct message
-    channel_id: Mapped[str | None] = mapped_column(String(64))  # where it really went
-    thread_key: Mapped[str | None]  # the outbox key of the message it replies to
+    channel_id: Mapped[str | None] = mapped_column(String(64))  # actual channel
+    thread_key: Mapped[str | None]  # outbox key of the thread's first message
     thread_ts: Mapped[str | None] = mapped_column(String(32))
     payload: Mapped[dict[str, Any]]
     revision: Mapped[int] = mapped_column(default=1)
@@ -50,14 +51,17 @@ class Outbox(Base):
 
 
 class File(Base):
-    """Bytes to be shown or sent: a chart, a CSV. In SQL, so that they share the transaction that wants them."""
+    """A chart or CSV file for Slack.
+
+    SQL stores it in the transaction of its message.
+    """
 
     __tablename__ = "files"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     name: Mapped[str]
     mime: Mapped[str] = mapped_column(String(80))
-    content: Mapped[bytes | None]  # dropped once delivered, where it holds identities or codes
+    content: Mapped[bytes | None]  # deleted after delivery if it has identities or codes
     alt_text: Mapped[str] = mapped_column(Text, default="")
     sensitive: Mapped[bool] = mapped_column(default=False)
     slack_file_id: Mapped[str | None] = mapped_column(String(32))
@@ -66,7 +70,10 @@ class File(Base):
 
 
 class Delivery(Base):
-    """What Slack delivered and we have already acted on; Bolt does not de-duplicate."""
+    """A processed request from Slack.
+
+    It prevents processing a request twice, which Bolt does not.
+    """
 
     __tablename__ = "deliveries"
 

@@ -1,4 +1,4 @@
-"""What people said of scores and recommendations, and which recommendations were shown to whom."""
+"""Tables of feedback, and of impressions of recommendations."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from retention.db.tables.base import Base
 
 
 class Feedback(Base):
-    """One person's word on one customer's score, or on one recommended item: pressing again changes this row."""
+    """A user's latest verdict on a score or item."""
 
     __tablename__ = "feedback"
 
@@ -31,9 +31,10 @@ class Feedback(Base):
 
 
 class Impression(Base):
-    """One recommended item at one place of one list: to the desk (``score``, ``recommend``) or to the customer (``campaign``).
+    """A recommended item in a list.
 
-    ``propensity`` is the chance with which ``arm`` was chosen for this customer; missing where nothing was drawn.
+    The list was shown to the desk (``score``, ``recommend``) or to the customer (``campaign``).
+    ``propensity`` is the probability of ``arm`` for this customer, or NULL without a random choice.
     """
 
     __tablename__ = "impressions"

@@ -1,4 +1,4 @@
-"""What reached whom: every send as a row, and who does not want any more."""
+"""Tables of sends, unsubscribed customers and redemptions."""
 
 from datetime import datetime
 
@@ -10,10 +10,12 @@ from retention.db.tables.base import Base, Id
 
 
 class Send(Base):
-    """One customer's copy of a campaign: one row by constraint, however often it is tried.
+    """The message of a campaign to one customer.
 
-    No address is kept here; it is read from the lake when the copy is made. ``not_before`` is business time (quiet
-    hours), ``retry_at`` and ``lease_until`` are real time.
+    Retries reuse the row.
+
+    The address is read from the lake at sending time and is not stored. ``not_before`` is business
+    time (quiet hours). ``retry_at`` and ``lease_until`` are real time.
     """
 
     __tablename__ = "sends"
@@ -23,7 +25,7 @@ class Send(Base):
     customer_id: Mapped[str]
     channel: Mapped[str] = mapped_column(String(8))  # csv | email | webhook
     state: Mapped[str] = mapped_column(String(10), default="queued")
-    # queued -> sending -> sent | failed | bounced | held (nobody knows whether it arrived); queued -> cancelled
+    # queued -> sending -> sent | failed | bounced | held (arrival unknown); queued -> cancelled
     attempts: Mapped[int] = mapped_column(default=0)
     not_before: Mapped[datetime | None]
     retry_at: Mapped[datetime | None]
@@ -42,7 +44,10 @@ class Send(Base):
 
 
 class Suppression(Base):
-    """A customer who said that they want no more marketing. It outweighs whatever consent a file says they gave."""
+    """An unsubscribed customer.
+
+    It overrides the consent in imported files.
+    """
 
     __tablename__ = "suppressions"
 
@@ -53,15 +58,18 @@ class Suppression(Base):
 
 
 class Redemption(Base):
-    """One use of a code as somebody told us of it, and what is to be thought of it. ``key`` is the telling, once."""
+    """A reported use of a coupon.
+
+    ``key`` identifies the report.
+    """
 
     __tablename__ = "redemptions"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
     key: Mapped[str] = mapped_column(String(80), unique=True)
-    code: Mapped[str] = mapped_column(String(24))  # in its one spelling
+    code: Mapped[str] = mapped_column(String(24))  # normalised
     campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
-    customer_id: Mapped[str | None]  # who used it, where that was told
+    customer_id: Mapped[str | None]  # user of the code, if reported
     order_id: Mapped[str | None]
     at: Mapped[datetime]
     source: Mapped[str] = mapped_column(String(8))  # event | import | http

@@ -1,4 +1,4 @@
-"""Jobs, what they wrote, who runs them, when they are due."""
+"""Tables of jobs, runs, processes and schedules."""
 
 from datetime import date, datetime
 from typing import Any
@@ -11,9 +11,11 @@ from retention.db.tables.base import Base, Id
 
 
 class Job(Base):
-    """A piece of background work. The row is the truth; the broker only a wake-up.
+    """A background job.
 
-    ``queued → running → done | failed | cancelled``, only by compare-and-set on (id, state, attempt).
+    The row is authoritative; the broker only wakes a worker.
+
+    ``queued → running → done | failed | cancelled``, by compare-and-set on (id, state, attempt).
     """
 
     __tablename__ = "jobs"
@@ -31,14 +33,14 @@ class Job(Base):
     attempt: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[datetime | None]
     not_before: Mapped[datetime | None]
-    # The databases' own defaults are for a process of a version that knew neither, while an installation is upgraded.
-    queued_at: Mapped[datetime] = mapped_column(  # since when it waits
+    # Server defaults serve processes of an old version that lacks both columns during an upgrade.
+    queued_at: Mapped[datetime] = mapped_column(  # start of waiting
         default=clock.wall, server_default=func.current_timestamp()
     )
     enqueued_at: Mapped[
         datetime | None
-    ]  # when its wake-up was last published, or seen in the broker
-    lost: Mapped[int] = mapped_column(  # workers that died under it since it was queued
+    ]  # time its wake-up was last published, or seen in the broker
+    lost: Mapped[int] = mapped_column(  # workers that died running it since it was queued
         default=0, server_default="0"
     )
     requested_by: Mapped[str] = mapped_column(String(64))
@@ -67,7 +69,10 @@ class Job(Base):
 
 
 class Run(Base):
-    """What a job's attempt wrote to the lake; readers see published runs only."""
+    """The lake rows of a job's attempt.
+
+    Readers only see published runs.
+    """
 
     __tablename__ = "runs"
 
@@ -78,7 +83,7 @@ class Run(Base):
 
 
 class Process(Base):
-    """A living process of ours, as it last reported itself."""
+    """The last heartbeat of a process."""
 
     __tablename__ = "processes"
 
@@ -89,7 +94,7 @@ class Process(Base):
 
 
 class BusinessClock(Base):
-    """How far business time stands from real time, for every process alike."""
+    """The offset of business time from real time."""
 
     __tablename__ = "business_clock"
 
@@ -98,7 +103,7 @@ class BusinessClock(Base):
 
 
 class Schedule(Base):
-    """Something that happens each week (or day) at a local time."""
+    """A weekly or daily job at a local time."""
 
     __tablename__ = "schedules"
 
@@ -116,7 +121,7 @@ class Schedule(Base):
 
 
 class Slot(Base):
-    """One due moment of a schedule, taken exactly once."""
+    """A due time of a schedule, taken once."""
 
     __tablename__ = "schedule_slots"
 

@@ -1,4 +1,4 @@
-"""Exports that are known by name: a map file each, in the language of everybody's maps."""
+"""Provide maps for known exports of shop systems."""
 
 import tomllib
 from collections.abc import Iterable
@@ -11,8 +11,8 @@ from retention.text import gettext
 
 FOLDER = Path(__file__).parent
 
-# Columns by which an export is known: those of one of the sets, for a shop's exporters have changed over the years.
-SIGNS: dict[str, tuple[set[str], ...]] = {
+# Sets of columns that identify an export; old and new exporters of a shop system differ.
+SIGNATURES: dict[str, tuple[set[str], ...]] = {
     "shopify-orders": ({"name", "created at", "lineitem name", "lineitem quantity"},),
     "shopify-customers": (
         {"first name", "accepts email marketing"},
@@ -26,17 +26,25 @@ SIGNS: dict[str, tuple[set[str], ...]] = {
 
 
 def names() -> tuple[str, ...]:
-    """The known exports."""
+    """Return the names of the known exports."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 
 
 def read(name: str, table: Table, timezone: str) -> Mapping:
-    """The map of a known export for a table; times that name no zone are of ``timezone``.
+    """Read a known export's map for a table.
+
+    Parameters
+    ----------
+    name : str
+        Export, such as "shopify-orders".
+    table : Table
+    timezone : str
+        Time zone of times without one.
 
     Raises
     ------
     BadInput
-        Where there is no such export, or it says nothing for the table.
+        If the export is unknown or has no map for the table.
     """
     if name not in names():
         raise BadInput(
@@ -48,18 +56,34 @@ def read(name: str, table: Table, timezone: str) -> Mapping:
 
 
 def check(name: str, columns: Iterable[str], file: str) -> None:
-    """See that a file is not plainly another known export than the one that was named.
+    """Check that a file is the chosen export.
+
+    Parameters
+    ----------
+    name : str
+        Export that the user chose.
+    columns : iterable of str
+        Columns of the file.
+    file : str
+        File name for the message.
 
     Raises
     ------
     BadInput
-        Naming the one that it is by its columns.
+        If the columns identify another export.
     """
-    there = {column.casefold() for column in columns}
+    present = {column.casefold() for column in columns}
     other = next(
-        (known for known, signs in SIGNS.items() if any(sign <= there for sign in signs)), None
+        (
+            known
+            for known, signatures in SIGNATURES.items()
+            if any(signature <= present for signature in signatures)
+        ),
+        None,
     )
-    if other not in (None, name) and not any(sign <= there for sign in SIGNS[name]):
+    if other not in (None, name) and not any(
+        signature <= present for signature in SIGNATURES[name]
+    ):
         raise BadInput(
             gettext(
                 "{file} is no export of {name}: by its columns it is one of {other}; use "
@@ -68,11 +92,24 @@ def check(name: str, columns: Iterable[str], file: str) -> None:
         )
 
 
-def recognised(columns: Iterable[str], table: str) -> tuple[str, str] | None:
-    """The known export with such columns, and the table it is for: the one asked for, if it says something of it."""
-    there = {name.casefold() for name in columns}
-    for name, signs in SIGNS.items():
-        if any(sign <= there for sign in signs):
+def detect_format(columns: Iterable[str], table: str) -> tuple[str, str] | None:
+    """Detect a known export from its columns.
+
+    Parameters
+    ----------
+    columns : iterable of str
+        Columns of the file.
+    table : str
+        Preferred table.
+
+    Returns
+    -------
+    tuple of str and str, or None
+        The export and a table that it has a map for.
+    """
+    present = {name.casefold() for name in columns}
+    for name, signatures in SIGNATURES.items():
+        if any(signature <= present for signature in signatures):
             sections = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
             return name, table if table in sections else next(iter(sections))
     return None

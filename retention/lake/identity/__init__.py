@@ -1,10 +1,13 @@
-"""Who is one customer: several sources' ids resolved into one, by links that can be reviewed and undone.
+"""Resolve several ids of a customer into one.
 
-`exact` links customers who share a key, `probable` those who are alike; `desk` is where people decide; `links` keeps every
-decision; `resolve` makes of them what the lake's views join. Stored rows keep the id they came with.
+Links can be reviewed and undone.
+
+`exact` links customers with equal keys, and `probabilistic` those with similar attributes.
+`review` lets people decide, and `links` stores all decisions. `resolve` turns decisions into
+tables that the lake's views join. Stored rows keep their original id.
 """
 
 from retention.lake.identity.links import forget, ids_of
-from retention.lake.identity.rules import IdentityRules, load
+from retention.lake.identity.rules import IdentityRules, load_rules
 
-__all__ = ["IdentityRules", "forget", "ids_of", "load"]
+__all__ = ["IdentityRules", "forget", "ids_of", "load_rules"]

@@ -1,9 +1,11 @@
-"""Links by exact keys: who shares an e-mail address, a telephone number or a named attribute is one customer.
+"""Link customers with equal keys.
 
-A key that too many share (a family's telephone, the shop's own address) links nobody and is told. Customers who share a
-telephone number but whose names do not agree are left to a person.
+Keys are e-mail addresses, telephone numbers and attributes.
+
+A key of too many customers, such as the shop's own address, links none of them and is reported.
+Customers with the same telephone number but different names are left for review.
 """
-# ruff: noqa: S608 - SQL is put together from names of our own and numbers
+# ruff: noqa: S608 - SQL only contains our own names, numbers and escaped literals
 
 from __future__ import annotations
 
@@ -19,16 +21,15 @@ if TYPE_CHECKING:
 
     from retention.lake.lake import Lake
 
-PROBABILITY = {"email": 0.999, "phone": 0.98}  # as good as sure; what a person decides is sure
-_ATTRIBUTE = 0.999
-_NAMES_AGREE = (
-    0.8  # Jaro-Winkler; "Ann Smith" and "Smith, Anne" agree, "Ann Smith" and "Bob Smith" do not
-)
+PROBABILITY = {"email": 0.999, "phone": 0.98}
+ATTRIBUTE_PROBABILITY = 0.999
+# Jaro-Winkler similarity: "Ann Smith" agrees with "Smith, Anne", but not with "Bob Smith".
+MIN_NAME_SIMILARITY = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class SharedKey:
-    """A key of so many customers that it tells none of them; ``key`` is shown in part only."""
+    """A key of too many customers, masked."""
 
     kind: str
     key: str
@@ -36,8 +37,20 @@ class SharedKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Linked:
-    """What a run of linking came to: links accepted, pairs left to a person, keys that link nobody, and why it may be little."""
+class LinkingResult:
+    """Result of a linking run.
+
+    Attributes
+    ----------
+    accepted : int
+        New accepted links.
+    proposed : int
+        New links for review.
+    shared : tuple of SharedKey
+        Keys of too many customers.
+    note : str
+        Reason, if the data did not suffice.
+    """
 
     accepted: int
     proposed: int
@@ -45,52 +58,75 @@ class Linked:
     note: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the result for JSON."""
         return asdict(self) | {"shared": [asdict(key) for key in self.shared]}
 
 
 def link(
-    lake: Lake, rules: IdentityRules, *, by: str, learned: Iterable[str] | None = ()
-) -> Linked:
-    """Link whoever shares a key and is not linked, or parted, yet. Doing it again does nothing.
+    lake: Lake, rules: IdentityRules, *, by: str, changed_ids: Iterable[str] | None = ()
+) -> LinkingResult:
+    """Link customers with equal keys. Idempotent.
+
+    Pairs that are linked, or that a person separated, are skipped.
 
     Parameters
     ----------
     lake : Lake
     rules : IdentityRules
     by : str
-        Who asked; ``import`` after an import.
-    learned : iterable of str, optional
-        Ids known before, of which a key has just been learned: links by it count from now on, not earlier. None: it may
-        be any of them, so all count from now on, which is late at worst and never foresight.
+        User; ``import`` after an import.
+    changed_ids : iterable of str, optional
+        Old ids with a new key. Their links count from now on only, to avoid data leakage.
+        None: all links count from now on.
+
+    Returns
+    -------
+    LinkingResult
     """
     keys.collect(lake, rules)
     shared = shared_keys(lake, rules)
-    with links.writing(lake) as log:
+    with links.locked_log(lake) as log:
         pairs = _pairs(lake, rules)
         if len(pairs):
-            pairs = _new(lake, log, pairs)
+            pairs = _undecided(lake, log, pairs)
         if not len(pairs):
-            return Linked(0, 0, shared)
-        found = links.aged(lake, pairs, pairs["customer_id"] if learned is None else learned)
-        found = links.admit(log, _said(found), rules.largest)
-        links.add(lake, log, found[[*COLUMNS]], by)
-    accepted = int((found["state"] == "accepted").sum())
-    return Linked(accepted, len(found) - accepted, shared)
+            return LinkingResult(0, 0, shared)
+        if changed_ids is None:
+            changed_ids = pairs["customer_id"]
+        new_links = links.order_by_age(lake, pairs, changed_ids)
+        new_links = links.hold_back(log, _with_evidence(new_links), rules.largest)
+        links.add(lake, log, new_links[[*LINK_COLUMNS]], by)
+    accepted = int((new_links["state"] == "accepted").sum())
+    return LinkingResult(accepted, len(new_links) - accepted, shared)
 
 
-def learned(con: Any, fresh: str, known: str) -> list[str]:
-    """Ids among the customers to be written that were there before, and of which a key is new."""
+def ids_with_new_keys(con: Any, fresh: str, known: str) -> list[str]:
+    """Find stored customers with new keys.
+
+    Parameters
+    ----------
+    con : duckdb.DuckDBPyConnection
+    fresh : str
+        Table of customers to write.
+    known : str
+        Table of stored customers.
+
+    Returns
+    -------
+    list of str
+        Customer ids.
+    """
     changed = " OR ".join(
         f"new.{name} IS DISTINCT FROM old.{name}" for name in ("email", "phone", "attributes")
     )
     rows = con.execute(
-        f'SELECT customer_id FROM {fresh} AS new JOIN "{known}" AS old USING (customer_id) WHERE {changed}'
+        f'SELECT customer_id FROM {fresh} AS new JOIN "{known}" AS old USING (customer_id) '
+        f"WHERE {changed}"
     ).fetchall()
     return [row[0] for row in rows]
 
 
-COLUMNS = (
+LINK_COLUMNS = (
     "link_id",
     "customer_id",
     "same_as",
@@ -104,11 +140,20 @@ COLUMNS = (
 )
 
 
-def shared_keys(lake: Lake, rules: IdentityRules, most: int = 20) -> tuple[SharedKey, ...]:
-    """The keys that too many customers have, the commonest first; `keys.collect` has run."""
+def shared_keys(lake: Lake, rules: IdentityRules, limit: int = 20) -> tuple[SharedKey, ...]:
+    """Return keys of too many customers.
+
+    Parameters
+    ----------
+    lake : Lake
+        `keys.collect` must have run on it.
+    rules : IdentityRules
+    limit : int
+        Maximum number of keys.
+    """
     rows = lake.duckdb.execute(
         "SELECT kind, key, count(DISTINCT customer_id) AS n FROM identity_keys GROUP BY ALL "
-        f"HAVING n > {rules.most_shared} ORDER BY n DESC, key LIMIT {most}"
+        f"HAVING n > {rules.most_shared} ORDER BY n DESC, key LIMIT {limit}"
     ).fetchall()
     return tuple(SharedKey(kind, _masked(key), n) for kind, key, n in rows)
 
@@ -119,8 +164,16 @@ def _masked(key: str) -> str:
 
 
 def _pairs(lake: Lake, rules: IdentityRules) -> pd.DataFrame:
-    """Who shares a usable key, each with one of its holders (always the same), by the surest key they share."""
-    likeness = "greatest(jaro_winkler_similarity(one, other), jaro_winkler_similarity(sorted_one, sorted_other))"
+    """Pair the customers of each usable key.
+
+    All are paired with the smallest id of the key.
+
+    A pair with several keys gets the most reliable one.
+    """
+    similarity = (
+        "greatest(jaro_winkler_similarity(one, other), "
+        "jaro_winkler_similarity(sorted_one, sorted_other))"
+    )
     words = "list_aggregate(list_sort(string_split_regex(trim({}), '[\\s,.]+')), 'string_agg', ' ')"
     return lake.duckdb.execute(
         f"""
@@ -128,52 +181,64 @@ def _pairs(lake: Lake, rules: IdentityRules) -> pd.DataFrame:
             SELECT kind, place, key, min(customer_id) AS head FROM identity_keys
             GROUP BY ALL HAVING count(DISTINCT customer_id) BETWEEN 2 AND {rules.most_shared}
         ), named AS (
-            SELECT k.*, lower(strip_accents(name)) AS spelt FROM identity_keys AS k SEMI JOIN usable USING (kind, key)
+            SELECT k.*, lower(strip_accents(name)) AS spelt
+            FROM identity_keys AS k SEMI JOIN usable USING (kind, key)
         ), pairs AS (
-            SELECT kind, u.place, a.customer_id, u.head AS same_as, a.spelt AS one, b.spelt AS other,
-                   {words.format("a.spelt")} AS sorted_one, {words.format("b.spelt")} AS sorted_other
+            SELECT kind, u.place, a.customer_id, u.head AS same_as,
+                   a.spelt AS one, b.spelt AS other,
+                   {words.format("a.spelt")} AS sorted_one,
+                   {words.format("b.spelt")} AS sorted_other
             FROM usable AS u JOIN named AS a USING (kind, key)
             JOIN named AS b ON b.kind = u.kind AND b.key = u.key AND b.customer_id = u.head
             WHERE a.customer_id <> u.head
         )
-        SELECT kind AS method, customer_id, same_as, coalesce({likeness} >= {_NAMES_AGREE}, true) AS names_agree
+        SELECT kind AS method, customer_id, same_as,
+               coalesce({similarity} >= {MIN_NAME_SIMILARITY}, true) AS names_agree
         FROM pairs QUALIFY row_number() OVER (PARTITION BY customer_id, same_as ORDER BY place) = 1
         ORDER BY customer_id, same_as
         """
     ).df()
 
 
-def _new(lake: Lake, log: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Those that are not one customer already and on which nobody has decided: a key outweighs a proposal by likeness.
+def _undecided(lake: Lake, log: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Select undecided, unmerged pairs.
 
-    ``parted`` are those by a key of which a person has said that it does not make one customer of its holders.
+    An equal key replaces a proposal by similarity. ``has_separated`` marks keys with pairs that a
+    person separated.
     """
-    held = resolve.current(log).set_index("link_id")
-    people = resolve.canonical(held[held["state"] == "accepted"], log)
+    decisions = resolve.latest(log).set_index("link_id")
+    canonical_ids = resolve.canonical_ids(decisions[decisions["state"] == "accepted"], log)
     ids = [
         links.link_id(*pair) for pair in zip(pairs["customer_id"], pairs["same_as"], strict=True)
     ]
-    state, method = (held[name].reindex(ids).reset_index(drop=True) for name in ("state", "method"))
-    one, other = (
-        pairs[name].map(lambda who: people.get(who, who)) for name in ("customer_id", "same_as")
+    state, method = (
+        decisions[name].reindex(ids).reset_index(drop=True) for name in ("state", "method")
     )
-    open_ = state.isna() | ((state == "proposed") & (method == "probable") & pairs["names_agree"])
-    parted = state.isin(links.PARTED).groupby([pairs["method"], pairs["same_as"]]).transform("any")
-    return pairs.assign(parted=parted)[open_ & (one != other)].reset_index(drop=True)
+    left, right = (
+        pairs[name].map(lambda customer: canonical_ids.get(customer, customer))
+        for name in ("customer_id", "same_as")
+    )
+    is_undecided = state.isna() | (
+        (state == "proposed") & (method == "probable") & pairs["names_agree"]
+    )
+    is_separated = state.isin(links.SEPARATED)
+    has_separated = is_separated.groupby([pairs["method"], pairs["same_as"]]).transform("any")
+    pairs = pairs.assign(has_separated=has_separated)
+    return pairs[is_undecided & (left != right)].reset_index(drop=True)
 
 
-def _said(found: pd.DataFrame) -> pd.DataFrame:
-    """The links as they are to be written: what speaks for them, how surely, and whether a person has to look."""
-    doubtful = ((found["method"] == "phone") & ~found["names_agree"]) | found["parted"]
-    return found.assign(
-        probability=found["method"].map(PROBABILITY).fillna(_ATTRIBUTE),
-        state=doubtful.map({True: "proposed", False: "accepted"}),
+def _with_evidence(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Add probability, state and evidence of each link."""
+    is_doubtful = ((pairs["method"] == "phone") & ~pairs["names_agree"]) | pairs["has_separated"]
+    return pairs.assign(
+        probability=pairs["method"].map(PROBABILITY).fillna(ATTRIBUTE_PROBABILITY),
+        state=is_doubtful.map({True: "proposed", False: "accepted"}),
         evidence=[
             {method: "equal"}
-            | ({} if agree else {"name": "different"})
-            | ({"held_back": "a person parted others with the same key"} if parted else {})
-            for method, agree, parted in zip(
-                found["method"], found["names_agree"], found["parted"], strict=True
+            | ({} if names_agree else {"name": "different"})
+            | ({"held_back": "a person parted others with the same key"} if has_separated else {})
+            for method, names_agree, has_separated in zip(
+                pairs["method"], pairs["names_agree"], pairs["has_separated"], strict=True
             )
         ],
     )

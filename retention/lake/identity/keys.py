@@ -1,8 +1,8 @@
-"""Keys that tell one person from another, in one spelling: SQL over the customers as they are stored.
+"""Normalise e-mail addresses, telephone numbers and attributes.
 
-What the shop says it made up (``attributes.assumed``) is no key.
+Fields that the shop made up (``attributes.assumed``) are not keys.
 """
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals
+# ruff: noqa: S608 - names are quoted and literals escaped
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from retention.lake.mapping import literal
 if TYPE_CHECKING:
     from retention.lake.lake import Lake
 
-# Calling codes (ITU-T E.164) of the countries that a locale may name.
-CALLING = {
+# ITU-T E.164
+CALLING_CODES = {
     "AE": "971",
     "AR": "54",
     "AT": "43",
@@ -68,75 +68,110 @@ CALLING = {
     "US": "1",
     "ZA": "27",
 }
-_NO_TRUNK = (
-    "IT",
-    "ES",
-    "DK",
-    "NO",
-    "PL",
-    "PT",
-    "CZ",
-)  # a leading zero there belongs to the number, or is none
+# No trunk prefix: a leading zero belongs to the number.
+_NO_TRUNK = ("IT", "ES", "DK", "NO", "PL", "PT", "CZ")
 
 
 def email(column: str, rules: IdentityRules) -> str:
-    """SQL of an e-mail address in one spelling; NULL for what is none."""
-    whole = f"lower(trim({column}))"
-    local, domain = f"split_part({whole}, '@', 1)", f"split_part({whole}, '@', 2)"
-    cut = f"CASE WHEN {domain} IN ({_listed(rules.plus)}) THEN split_part({local}, '+', 1) ELSE {local} END"
-    bare = (
-        f"CASE WHEN {domain} IN ({_listed(rules.dots)}) THEN replace({cut}, '.', '') ELSE {cut} END"
+    """Return SQL of a normalised e-mail address.
+
+    Invalid addresses become NULL.
+
+    Parameters
+    ----------
+    column : str
+        SQL of the address.
+    rules : IdentityRules
+    """
+    address = f"lower(trim({column}))"
+    local, domain = f"split_part({address}, '@', 1)", f"split_part({address}, '@', 2)"
+    without_plus = (
+        f"CASE WHEN {domain} IN ({_listed(rules.plus)}) "
+        f"THEN split_part({local}, '+', 1) ELSE {local} END"
     )
-    one = f"CASE WHEN {domain} = 'googlemail.com' THEN 'gmail.com' ELSE {domain} END"
-    valid = f"regexp_matches({whole}, '^[^@\\s]+@[^@\\s]+\\.[^@\\s.]+$')"
-    return f"CASE WHEN {valid} AND {bare} <> '' THEN {bare} || '@' || {one} END"
+    name = (
+        f"CASE WHEN {domain} IN ({_listed(rules.dots)}) "
+        f"THEN replace({without_plus}, '.', '') ELSE {without_plus} END"
+    )
+    main_domain = f"CASE WHEN {domain} = 'googlemail.com' THEN 'gmail.com' ELSE {domain} END"
+    is_valid = f"regexp_matches({address}, '^[^@\\s]+@[^@\\s]+\\.[^@\\s.]+$')"
+    return f"CASE WHEN {is_valid} AND {name} <> '' THEN {name} || '@' || {main_domain} END"
 
 
 def phone(column: str, locale: str, rules: IdentityRules) -> str:
-    """SQL of a telephone number, ``+`` and digits where its country is known, else ``~`` and digits; NULL for what is none.
+    """Return SQL of a normalised telephone number.
 
-    The country is the number's own, else the locale's, else the shop's. What follows ``x``, ``ext`` or ``#`` is an
-    extension and left out, and so is the apostrophe by which exports keep spreadsheets from reading a formula.
+    Invalid numbers become NULL.
+
+    The result is ``+`` and digits, or ``~`` and digits without a country. The country is the
+    number's own, else the locale's, else the shop's. Extensions (``x``, ``ext``, ``#``) and the
+    apostrophe of spreadsheet exports are removed.
+
+    Parameters
+    ----------
+    column : str
+        SQL of the number.
+    locale : str
+        SQL of the customer's locale.
+    rules : IdentityRules
     """
     bare = f"lower(ltrim(trim({column}), ''''))"
     raw = f"regexp_replace(regexp_replace({bare}, '(ext|x|#).*$', ''), '\\(0\\)', '')"
     digits = f"regexp_replace({raw}, '[^0-9]', '', 'g')"
-    region = f"coalesce(nullif(upper(split_part(replace({locale}, '_', '-'), '-', 2)), ''), {literal(rules.country)})"
-    codes = ", ".join(f"{literal(land)}: {literal(code)}" for land, code in CALLING.items())
-    code = f"(MAP {{{codes}}})[{region}]"
-    national = f"CASE WHEN {region} IN ({_listed(_NO_TRUNK)}) THEN {digits} ELSE regexp_replace({digits}, '^0', '') END"
+    locale_country = f"nullif(upper(split_part(replace({locale}, '_', '-'), '-', 2)), '')"
+    country = f"coalesce({locale_country}, {literal(rules.country)})"
+    codes = ", ".join(f"{literal(name)}: {literal(code)}" for name, code in CALLING_CODES.items())
+    code = f"(MAP {{{codes}}})[{country}]"
+    national = (
+        f"CASE WHEN {country} IN ({_listed(_NO_TRUNK)}) THEN {digits} "
+        f"ELSE regexp_replace({digits}, '^0', '') END"
+    )
     full = (
         f"CASE WHEN starts_with({raw}, '+') THEN '+' || {digits} "
         f"WHEN starts_with({digits}, '00') THEN '+' || substr({digits}, 3) "
         f"WHEN {code} IS NULL THEN '~' || {digits} "
-        f"WHEN starts_with({digits}, {code}) AND length({digits}) >= length({code}) + 9 THEN '+' || {digits} "
+        f"WHEN starts_with({digits}, {code}) AND length({digits}) >= length({code}) + 9 "
+        f"THEN '+' || {digits} "
         f"ELSE '+' || {code} || {national} END"
     )
-    varied = f"length(replace({digits}, right({digits}, 1), '')) > 1"  # 0000000 is no number
-    return f"CASE WHEN length({digits}) BETWEEN 7 AND 15 AND {varied} THEN {full} END"
+    is_varied = f"length(replace({digits}, right({digits}, 1), '')) > 1"  # excludes 0000000
+    return f"CASE WHEN length({digits}) BETWEEN 7 AND 15 AND {is_varied} THEN {full} END"
 
 
 def attribute(name: str) -> str:
-    """SQL of a customer's attribute as a key: trimmed, in lower case; NULL where it is empty."""
+    """Return SQL of a normalised attribute.
+
+    It is trimmed and in lower case, or NULL.
+    """
     return f"nullif(lower(trim(json_extract_string(attributes, {literal('$.' + name)}))), '')"
 
 
 def key_of(kind: str, rules: IdentityRules) -> str:
-    """SQL of one kind of key of a customer row; NULL where there is none, or the shop made it up."""
+    """Return SQL of a customer's key.
+
+    Missing and made-up keys become NULL.
+
+    Parameters
+    ----------
+    kind : str
+        ``email``, ``phone`` or an attribute.
+    rules : IdentityRules
+    """
     value = {
         "email": lambda: email("email", rules),
         "phone": lambda: phone("phone", "locale", rules),
     }.get(kind, lambda: attribute(kind))()
-    return f"CASE WHEN NOT {assumed(kind)} THEN {value} END"
+    return f"CASE WHEN NOT {is_assumed(kind)} THEN {value} END"
 
 
-def assumed(name: str) -> str:
-    """SQL of whether the shop made a field of a customer up."""
-    return f"coalesce(list_contains(json_extract_string(attributes, '$.assumed[*]'), {literal(name)}), false)"
+def is_assumed(name: str) -> str:
+    """Return SQL that detects a made-up field."""
+    fields = "json_extract_string(attributes, '$.assumed[*]')"
+    return f"coalesce(list_contains({fields}, {literal(name)}), false)"
 
 
 def kinds(rules: IdentityRules) -> list[str]:
-    """The kinds of keys that link, the surest first."""
+    """Return the key kinds, most reliable first."""
     return [
         *(["email"] if rules.email else []),
         *rules.attributes,
@@ -145,17 +180,29 @@ def kinds(rules: IdentityRules) -> list[str]:
 
 
 def collect(lake: Lake, rules: IdentityRules) -> str:
-    """Name of a DuckDB table ``kind, place, key, customer_id, name`` of every key in the stored customers."""
+    """Collect the keys of all stored customers.
+
+    Parameters
+    ----------
+    lake : Lake
+    rules : IdentityRules
+
+    Returns
+    -------
+    str
+        Name of the table ``kind, place, key, customer_id, name``.
+    """
     customers = lake.table("customers", identity="stored").get_name()
     parts = [
-        f"SELECT {literal(kind)} AS kind, {place} AS place, {key_of(kind, rules)} AS key, customer_id, name "
-        f'FROM "{customers}"'
+        f"SELECT {literal(kind)} AS kind, {place} AS place, {key_of(kind, rules)} AS key, "
+        f'customer_id, name FROM "{customers}"'
         for place, kind in enumerate(kinds(rules))
     ]
-    none = "SELECT '' AS kind, 0 AS place, NULL::VARCHAR AS key, '' AS customer_id, '' AS name"
-    union = " UNION ALL ".join(parts or [none])
+    empty = "SELECT '' AS kind, 0 AS place, NULL::VARCHAR AS key, '' AS customer_id, '' AS name"
+    union = " UNION ALL ".join(parts or [empty])
     lake.duckdb.execute(
-        f"CREATE OR REPLACE TEMP TABLE identity_keys AS SELECT * FROM ({union}) WHERE key IS NOT NULL"
+        "CREATE OR REPLACE TEMP TABLE identity_keys AS "
+        f"SELECT * FROM ({union}) WHERE key IS NOT NULL"
     )
     return "identity_keys"
 

@@ -1,7 +1,9 @@
-"""The log of links: pairs of customer ids that are, may be, or are not one customer; every decision is a row.
+"""Store decisions on links in an append-only log.
 
-A pair's newest row is what holds. Nothing is rewritten: undoing a merge is one more row, and what was decided when, and by
-whom, stays readable. Whoever writes holds the table's advisory lock from reading the log to adding to it.
+A link is a pair of customer ids.
+
+The newest row of a pair counts. Undoing a merge adds a row, so the log keeps the date and author of
+each decision. Writers hold the table's advisory lock from reading the log to appending to it.
 """
 
 from __future__ import annotations
@@ -23,23 +25,24 @@ if TYPE_CHECKING:
 
     from retention.lake.lake import Lake
 
-PARTED = ("undone", "rejected")
-KINDS = {
-    "email": "the same e-mail address",
-    "phone": "the same telephone number",
-    "probable": "likeness",
-}
+SEPARATED = ("undone", "rejected")
 
 
-def link_id(one: str, other: str) -> str:
-    """Name of the pair: the same whichever comes first."""
-    low, high = sorted((one, other))
+def link_id(left: str, right: str) -> str:
+    """Return the id of an unordered pair.
+
+    Parameters
+    ----------
+    left, right : str
+        Customer ids.
+    """
+    low, high = sorted((left, right))
     return "L" + sha256(f"{low}\x1f{high}".encode()).hexdigest()[:13]
 
 
 @contextmanager
-def writing(lake: Lake) -> Iterator[pd.DataFrame]:
-    """Hold the log: nobody else adds to it until the end. Yields the log as it is."""
+def locked_log(lake: Lake) -> Iterator[pd.DataFrame]:
+    """Lock the log and yield its rows."""
     with store.locked(lake.root, LINKS):
         yield resolve.history(lake)
 
@@ -47,7 +50,25 @@ def writing(lake: Lake) -> Iterator[pd.DataFrame]:
 def add(
     lake: Lake, log: pd.DataFrame, rows: pd.DataFrame, by: str, at: datetime | None = None
 ) -> int:
-    """Add decisions (columns of the table but those of the decision) in one commit; returns how many."""
+    """Append decisions in one commit.
+
+    Parameters
+    ----------
+    lake : Lake
+    log : DataFrame
+        The decisions so far.
+    rows : DataFrame
+        Columns of the table, without ``decided_at``, ``decided_by`` and ``seq``.
+    by : str
+        User.
+    at : datetime, optional
+        Time of the decision; default now.
+
+    Returns
+    -------
+    int
+        Number of decisions.
+    """
     if not len(rows):
         return 0
     first = 0 if log.empty else int(log["seq"].max()) + 1
@@ -58,54 +79,71 @@ def add(
     return len(rows)
 
 
-def admit(log: pd.DataFrame, found: pd.DataFrame, largest: int) -> pd.DataFrame:
-    """Leave to a person what would overrule one, or would make one customer of too many ids.
+def hold_back(log: pd.DataFrame, new_links: pd.DataFrame, largest: int) -> pd.DataFrame:
+    """Propose risky links instead of accepting them.
+
+    Risky links contradict a person's decision or merge too many ids.
 
     Parameters
     ----------
     log : DataFrame
         The decisions so far.
-    found : DataFrame
-        ``customer_id, same_as, state, evidence``: new links, accepted or proposed.
+    new_links : DataFrame
+        ``customer_id, same_as, state, evidence``; accepted or proposed.
     largest : int
-        The most ids that may become one customer by themselves.
+        Most ids that may become one customer without review.
 
     Returns
     -------
     DataFrame
-        The same, with ``proposed`` and the reason in the place of ``accepted`` where a person has to look.
+        The links. Held-back ones are ``proposed``, with the reason in ``evidence``.
     """
     import numpy as np
     import pandas as pd
 
-    held = resolve.current(log)
-    new = found["state"] == "accepted"
-    if not new.any():
-        return found
-    pairs = ["customer_id", "same_as"]
-    both = pd.concat([held.loc[held["state"] == "accepted", pairs], found.loc[new, pairs]])
-    ids, group = resolve.components(both["customer_id"], both["same_as"])
-    of = dict(zip(ids, group, strict=True))
-    parted = held[held["state"].isin(PARTED)]
-    left, right = parted["customer_id"].map(of), parted["same_as"].map(of)
-    forbidden = set(left[(left == right) & left.notna()].astype(int))
-    large = set(np.flatnonzero(np.bincount(group) > largest))
-    place = found["customer_id"].map(of)
-    found = found.copy()
-    for reason, groups in (
-        ("would join customers whom a person parted", forbidden),
-        ("would join too many", large),
-    ):
-        held_back = new & place.isin(groups)
-        found.loc[held_back, "state"] = "proposed"
-        found.loc[held_back, "evidence"] = [
-            {**evidence, "held_back": reason} for evidence in found.loc[held_back, "evidence"]
+    decisions = resolve.latest(log)
+    is_accepted = new_links["state"] == "accepted"
+    if not is_accepted.any():
+        return new_links
+    columns = ["customer_id", "same_as"]
+    accepted = pd.concat(
+        [
+            decisions.loc[decisions["state"] == "accepted", columns],
+            new_links.loc[is_accepted, columns],
         ]
-    return found
+    )
+    ids, groups = resolve.components(accepted["customer_id"], accepted["same_as"])
+    group_of = dict(zip(ids, groups, strict=True))
+    separated = decisions[decisions["state"].isin(SEPARATED)]
+    left, right = separated["customer_id"].map(group_of), separated["same_as"].map(group_of)
+    contradicting = set(left[(left == right) & left.notna()].astype(int))
+    too_large = set(np.flatnonzero(np.bincount(groups) > largest))
+    link_groups = new_links["customer_id"].map(group_of)
+    new_links = new_links.copy()
+    for reason, bad_groups in (
+        ("would join customers whom a person parted", contradicting),
+        ("would join too many", too_large),
+    ):
+        is_held_back = is_accepted & link_groups.isin(bad_groups)
+        new_links.loc[is_held_back, "state"] = "proposed"
+        new_links.loc[is_held_back, "evidence"] = [
+            {**evidence, "held_back": reason}
+            for evidence in new_links.loc[is_held_back, "evidence"]
+        ]
+    return new_links
 
 
-def since(lake: Lake, ids: Iterable[str]) -> dict[str, datetime]:
-    """When each of these ids was first known: customer since, or the first event; ids without either are left out."""
+def first_known(lake: Lake, ids: Iterable[str]) -> dict[str, datetime]:
+    """Return the start of each id.
+
+    The start is "customer since" or the first event.
+
+    Parameters
+    ----------
+    lake : Lake
+    ids : iterable of str
+        Customer ids. Unknown ones are left out.
+    """
     import pyarrow as pa
 
     customers, events = (
@@ -115,70 +153,97 @@ def since(lake: Lake, ids: Iterable[str]) -> dict[str, datetime]:
     rows = lake.duckdb.execute(
         f"""SELECT id, min(moment) FROM (
                 SELECT id, created_at AS moment FROM _ids JOIN "{customers}" ON customer_id = id
-                UNION ALL SELECT id, min(occurred_at) AS moment FROM _ids JOIN "{events}" ON customer_id = id GROUP BY id)
+                UNION ALL SELECT id, min(occurred_at) AS moment
+                FROM _ids JOIN "{events}" ON customer_id = id GROUP BY id)
             GROUP BY id HAVING min(moment) IS NOT NULL"""  # noqa: S608 - names of our own
     ).fetchall()
     lake.duckdb.unregister("_ids")
     return dict(rows)
 
 
-def aged(lake: Lake, pairs: pd.DataFrame, learned: Iterable[str] = ()) -> pd.DataFrame:
-    """Pairs with the older id as ``same_as``, since when each is known, and from when on the link counts.
+def order_by_age(lake: Lake, pairs: pd.DataFrame, changed_ids: Iterable[str] = ()) -> pd.DataFrame:
+    """Order each pair by age and add times.
 
     Parameters
     ----------
+    lake : Lake
     pairs : DataFrame
         ``customer_id, same_as`` in any order.
-    learned : iterable of str
-        Ids of which a key has just been learned, though they were known before: what it tells was not known earlier.
+    changed_ids : iterable of str
+        Old ids with a new key. Their links count from now on only.
+
+    Returns
+    -------
+    DataFrame
+        With the older id as ``same_as``, and ``link_id``, ``customer_since``, ``same_as_since`` and
+        ``evident_at`` (start of the link's validity).
     """
     import pandas as pd
 
-    known = since(lake, {*pairs["customer_id"], *pairs["same_as"]})
-    at = {name: pd.to_datetime(pairs[name].map(known)) for name in ("customer_id", "same_as")}
-    last = pd.Timestamp.max
-    mine, theirs = (at[name].fillna(last) for name in ("customer_id", "same_as"))
-    swap = (mine < theirs) | ((mine == theirs) & (pairs["customer_id"] < pairs["same_as"]))
-    new = {
-        "customer_id": pairs["same_as"].where(swap, pairs["customer_id"]),
-        "same_as": pairs["customer_id"].where(swap, pairs["same_as"]),
-        "customer_since": at["same_as"].where(swap, at["customer_id"]),
-        "same_as_since": at["customer_id"].where(swap, at["same_as"]),
-    }
-    frame = pairs.assign(**new)
-    names = [link_id(*pair) for pair in zip(frame["customer_id"], frame["same_as"], strict=True)]
-    fresh = set(learned)
-    late = frame["customer_id"].isin(fresh) | frame["same_as"].isin(fresh)
+    start_of = first_known(lake, {*pairs["customer_id"], *pairs["same_as"]})
+    start = {name: pd.to_datetime(pairs[name].map(start_of)) for name in ("customer_id", "same_as")}
+    unknown = pd.Timestamp.max
+    left, right = (start[name].fillna(unknown) for name in ("customer_id", "same_as"))
+    swap = (left < right) | ((left == right) & (pairs["customer_id"] < pairs["same_as"]))
+    ordered = pairs.assign(
+        customer_id=pairs["same_as"].where(swap, pairs["customer_id"]),
+        same_as=pairs["customer_id"].where(swap, pairs["same_as"]),
+        customer_since=start["same_as"].where(swap, start["customer_id"]),
+        same_as_since=start["customer_id"].where(swap, start["same_as"]),
+    )
+    link_ids = [
+        link_id(*pair) for pair in zip(ordered["customer_id"], ordered["same_as"], strict=True)
+    ]
+    changed = set(changed_ids)
+    is_changed = ordered["customer_id"].isin(changed) | ordered["same_as"].isin(changed)
     now = pd.Timestamp(clock.now()).tz_convert("UTC").tz_localize(None)
-    born = frame[["customer_since", "same_as_since"]].max(axis=1)
-    return frame.assign(link_id=names, evident_at=born.where(~late, now))
+    both_known = ordered[["customer_since", "same_as_since"]].max(axis=1)
+    return ordered.assign(link_id=link_ids, evident_at=both_known.where(~is_changed, now))
 
 
 def ids_of(lake: Lake, customer_id: str) -> tuple[str, ...]:
-    """Every id that is this customer, the canonical one first: what erasure has to reach.
+    """Return a customer's ids, the canonical one first.
 
-    An id that nobody is linked with is alone.
+    Parameters
+    ----------
+    lake : Lake
+    customer_id : str
+        Any id of the customer. An id without links is returned alone.
     """
-    people = lake.identities.people()
-    who = people.get(customer_id, customer_id)
-    return (who, *sorted(old for old, canonical in people.items() if canonical == who))
+    canonical_ids = lake.identities.canonical_ids()
+    own = canonical_ids.get(customer_id, customer_id)
+    return (own, *sorted(old for old, canonical in canonical_ids.items() if canonical == own))
 
 
 def forget(lake: Lake, ids: Iterable[str]) -> int:
-    """Delete every decision about these ids; returns how many there were. The files go with the next vacuum."""
+    """Delete all decisions about ids.
+
+    The next vacuum deletes the files.
+
+    Parameters
+    ----------
+    lake : Lake
+    ids : iterable of str
+        Customer ids.
+
+    Returns
+    -------
+    int
+        Number of deleted decisions.
+    """
     from retention.lake.mapping import literal
 
     ids = list(ids)
-    with writing(lake) as log:
-        about = log["customer_id"].isin(ids) | log["same_as"].isin(ids)
-        if about.any():
-            listed = ", ".join(literal(one) for one in ids)
+    with locked_log(lake) as log:
+        is_about_ids = log["customer_id"].isin(ids) | log["same_as"].isin(ids)
+        if is_about_ids.any():
+            listed = ", ".join(map(literal, ids))
             store.delete(lake.root, LINKS, f"customer_id IN ({listed}) OR same_as IN ({listed})")
-    return int(about.sum())
+    return int(is_about_ids.sum())
 
 
-def described(lake: Lake) -> list[dict[str, Any]]:
-    """The newest decision on every link, with all its columns, newest first."""
+def latest_decisions(lake: Lake) -> list[dict[str, Any]]:
+    """Return each link's newest decision, newest first."""
     table = lake.table("links")
     if not len(rows := table.execute()):
         return []

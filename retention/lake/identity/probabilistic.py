@@ -1,12 +1,12 @@
-"""Links by likeness: splink's Fellegi–Sunter model on DuckDB, learned from the customers themselves, without labels.
+"""Link similar customers with splink's Fellegi–Sunter model.
 
-What is compared: names (also swapped), e-mail address, telephone number, postcode, date of birth and locale, as far as the
-customers have them. Pairs are looked for only among those that agree on something (blocking); how much an agreement tells
-is estimated by expectation maximisation, seeded. Everything happens in a DuckDB of its own, in memory and offline.
+Compares names (also swapped), e-mail address, telephone number, postcode, date of birth and
+locale. Blocking rules select candidate pairs. Seeded expectation maximisation estimates the
+weights, without labels. A separate in-memory DuckDB without network access holds the data.
 
-Source: Fellegi & Sunter (1969), A theory for record linkage; Linacre et al. (2022), Splink.
+References: Fellegi & Sunter (1969), A theory for record linkage; Linacre et al. (2022), Splink.
 """
-# ruff: noqa: S608 - SQL is put together from names of our own and escaped literals
+# ruff: noqa: S608 - SQL only contains our own names, numbers and escaped literals
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from retention.lake.identity import exact, keys, links, resolve
 from retention.lake.identity.rules import IdentityRules
 from retention.lake.mapping import literal
 from retention.progress import Progress, silent
+from retention.text import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,22 +27,16 @@ if TYPE_CHECKING:
     from retention.lake.lake import Lake
 
 SEED = 7
-FEWEST = 50  # customers: below, frequencies are anecdotes
-FILLED = 0.2  # an attribute that fewer have is not compared
-MOST_PAIRS = 20_000_000  # a blocking rule that yields more is left out
-SAMPLED_PAIRS = 1_000_000  # drawn at random to learn how often strangers agree
+MIN_CUSTOMERS = 50
+MIN_FILLED = 0.2  # share of customers with an attribute; below, it is not compared
+MAX_PAIRS = 20_000_000  # per blocking rule; above, the rule is skipped
+SAMPLED_PAIRS = 1_000_000  # random pairs, to estimate how often different customers agree
 POSTCODES = ("postcode", "zip", "zip_code", "postal_code", "postalcode")
 BIRTHS = ("birth_date", "date_of_birth", "dob", "birthday")
-WORDS = (
-    "first",
-    "last",
-    "email",
-    "phone",
-    "postcode",
-    "birth",
-)  # what can tell people apart; locale only helps
-# Pairs that agree on one of these are looked at.
-BLOCKS: tuple[tuple[str, ...], ...] = (
+# Attributes that identify a person; locale only supports them.
+IDENTIFYING = ("first", "last", "email", "phone", "postcode", "birth")
+# Only pairs that agree on one of these are compared.
+BLOCKING_RULES: tuple[tuple[str, ...], ...] = (
     ("email_local",),
     ("phone",),
     ("last", "postcode"),
@@ -53,19 +48,20 @@ BLOCKS: tuple[tuple[str, ...], ...] = (
     ("postcode", "substr(email_local, 1, 3)"),
     ("last", "substr(email_local, 1, 4)"),
 )
-# Each run of EM holds one block fixed and learns the comparisons outside it.
-LEARNED_IN: tuple[tuple[str, ...], ...] = (
+# Each run of EM trains the comparisons outside its block.
+TRAINING_BLOCKS: tuple[tuple[str, ...], ...] = (
     ("first", "last"),
     ("email",),
     ("phone",),
     ("last", "postcode"),
     ("low", "high"),
 )
-_SURE: tuple[tuple[str, ...], ...] = (
+# Rules with hardly any false matches.
+_DETERMINISTIC_RULES: tuple[tuple[str, ...], ...] = (
     ("email",),
     ("phone", "last"),
     ("first", "last", "postcode"),
-)  # hardly ever wrong
+)
 
 
 def link(
@@ -76,46 +72,53 @@ def link(
     review: float,
     by: str,
     progress: Progress = silent,
-) -> exact.Linked:
-    """Link customers who are alike: accept from ``accept`` on, leave to a person from ``review`` on, ignore below.
+) -> exact.LinkingResult:
+    """Link similar customers.
 
     Parameters
     ----------
+    lake : Lake
+    rules : IdentityRules
     accept, review : float
-        Probabilities; ``review ≤ accept``.
+        Minimum probabilities of accepted and proposed links; ``review ≤ accept``.
     by : str
-        Who asked.
+        User.
+    progress : Progress
 
     Returns
     -------
-    Linked
-        With a note, and nothing linked, where there are too few customers or attributes to tell.
+    LinkingResult
+        With a note and no links, if there are too few customers or attributes.
     """
-    people = _people(lake, rules)
-    note = _too_little(people)
+    customers = _attributes(lake, rules)
+    note = _missing_data(customers)
     if note:
-        return exact.Linked(0, 0, note=note)
-    found = alike(people, review, progress=progress)
-    with links.writing(lake) as log:
-        found = _new(log, found)
-        if not len(found):
-            return exact.Linked(0, 0)
-        state = (found["probability"] >= accept).map({True: "accepted", False: "proposed"})
-        found = links.aged(lake, found.assign(method="probable", state=state))
-        found = links.admit(log, found, rules.largest)
-        links.add(lake, log, found[[*exact.COLUMNS]], by)
-    accepted = int((found["state"] == "accepted").sum())
-    return exact.Linked(accepted, len(found) - accepted)
+        return exact.LinkingResult(0, 0, note=note)
+    pairs = similar_pairs(customers, review, progress=progress)
+    with links.locked_log(lake) as log:
+        pairs = _undecided(log, pairs)
+        if not len(pairs):
+            return exact.LinkingResult(0, 0)
+        state = (pairs["probability"] >= accept).map({True: "accepted", False: "proposed"})
+        new_links = links.order_by_age(lake, pairs.assign(method="probable", state=state))
+        new_links = links.hold_back(log, new_links, rules.largest)
+        links.add(lake, log, new_links[[*exact.LINK_COLUMNS]], by)
+    accepted = int((new_links["state"] == "accepted").sum())
+    return exact.LinkingResult(accepted, len(new_links) - accepted)
 
 
-def alike(people: pd.DataFrame, review: float, *, progress: Progress = silent) -> pd.DataFrame:
-    """Pairs that are one person with at least this probability.
+def similar_pairs(
+    customers: pd.DataFrame, review: float, *, progress: Progress = silent
+) -> pd.DataFrame:
+    """Find pairs with a minimum match probability.
 
     Parameters
     ----------
-    people : DataFrame
-        ``customer_id`` and any of `WORDS` and ``locale``, missing as None.
+    customers : DataFrame
+        ``customer_id``, any of `IDENTIFYING`, and ``locale``. Missing values are None.
     review : float
+        Minimum probability.
+    progress : Progress
 
     Returns
     -------
@@ -124,25 +127,25 @@ def alike(people: pd.DataFrame, review: float, *, progress: Progress = silent) -
     """
     import pandas as pd
 
-    used = [name for name in WORDS if people[name].notna().mean() >= FILLED]
-    with _quiet(), _database(people) as con:
+    used = [name for name in IDENTIFYING if customers[name].notna().mean() >= MIN_FILLED]
+    with _quiet(), _database(customers) as con:
         from splink import DuckDBAPI, Linker
 
-        blocks = _blocks(con, used)
+        blocks = _usable(BLOCKING_RULES, con, used)
         linker = Linker(
             DuckDBAPI(connection=con).register("people_in"),
-            _settings(people, used, blocks),
+            _settings(customers, used, blocks),
             log_level=None,
         )
-        _learn(linker, con, used, progress)
-        progress(8, 10, "Comparing the customers")
+        _train(linker, con, used, progress)
+        progress(8, 10, gettext("Comparing the customers"))
         rows = linker.inference.predict(
             threshold_match_probability=review, warning_mode="never"
         ).as_duckdbpyrelation()
         frame = rows.df()
-    progress(10, 10, "Compared")
+    progress(10, 10, gettext("Compared"))
     levels = [name for name in frame.columns if name.startswith("gamma_")]
-    told = pd.DataFrame(
+    pairs = pd.DataFrame(
         {
             "customer_id": frame["customer_id_l"],
             "same_as": frame["customer_id_r"],
@@ -150,11 +153,11 @@ def alike(people: pd.DataFrame, review: float, *, progress: Progress = silent) -
             "evidence": _evidence(frame[levels]) if len(frame) else [],
         }
     )
-    return told.sort_values(["customer_id", "same_as"]).reset_index(drop=True)
+    return pairs.sort_values(["customer_id", "same_as"]).reset_index(drop=True)
 
 
-def _people(lake: Lake, rules: IdentityRules) -> pd.DataFrame:
-    """What can be compared of every stored customer, in one spelling."""
+def _attributes(lake: Lake, rules: IdentityRules) -> pd.DataFrame:
+    """Return the normalised attributes of all stored customers."""
     customers = lake.table("customers", identity="stored").get_name()
     spelt = "nullif(trim(regexp_replace(lower(strip_accents(name)), '[^a-z0-9 ,-]', '', 'g')), '')"
     comma = f"split_part({spelt}, ',', 2) || ' ' || split_part({spelt}, ',', 1)"
@@ -164,12 +167,14 @@ def _people(lake: Lake, rules: IdentityRules) -> pd.DataFrame:
     frame = lake.duckdb.execute(
         f"""
         SELECT customer_id, nullif(split_part(name, ' ', 1), '') AS first,
-               CASE WHEN contains(name, ' ') THEN nullif(regexp_extract(name, '([^ ]+)$', 1), '') END AS last,
+               CASE WHEN contains(name, ' ')
+                    THEN nullif(regexp_extract(name, '([^ ]+)$', 1), '') END AS last,
                email, split_part(email, '@', 1) AS email_local, phone, postcode, birth, locale,
                least(first, last) AS low, greatest(first, last) AS high
         FROM (SELECT customer_id, {ordered} AS name, {keys.key_of("email", rules)} AS email,
-                     {keys.key_of("phone", rules)} AS phone, {postcode} AS postcode, {birth} AS birth,
-                     lower(locale) AS locale FROM "{customers}" WHERE NOT {keys.assumed("name")})
+                     {keys.key_of("phone", rules)} AS phone, {postcode} AS postcode,
+                     {birth} AS birth, lower(locale) AS locale
+              FROM "{customers}" WHERE NOT {keys.is_assumed("name")})
         ORDER BY customer_id"""
     ).df()
     text = frame.astype(object)
@@ -177,47 +182,55 @@ def _people(lake: Lake, rules: IdentityRules) -> pd.DataFrame:
 
 
 def _attribute(names: tuple[str, ...]) -> str:
-    each = ", ".join(
+    values = ", ".join(
         f"nullif(trim(json_extract_string(attributes, {literal('$.' + name)})), '')"
         for name in names
     )
-    return f"coalesce({each})"
+    return f"coalesce({values})"
 
 
-def _too_little(people: pd.DataFrame) -> str:
-    """Why likeness cannot tell anything here; empty where it can."""
-    used = [name for name in WORDS if len(people) and people[name].notna().mean() >= FILLED]
-    if len(people) < FEWEST:
-        return (
-            f"there are {len(people)} customers with a row; likeness needs {FEWEST} to learn from."
-        )
+def _missing_data(customers: pd.DataFrame) -> str:
+    """Return the lack of data, or ""."""
+    used = [
+        name
+        for name in IDENTIFYING
+        if len(customers) and customers[name].notna().mean() >= MIN_FILLED
+    ]
+    if len(customers) < MIN_CUSTOMERS:
+        return gettext(
+            "there are {customers} customers with a row; likeness needs {minimum} to learn from."
+        ).format(customers=len(customers), minimum=MIN_CUSTOMERS)
     if len(used) < 3 or not {"email", "phone", "postcode", "birth"} & set(used):
-        had = ", ".join(used) or "nothing"
-        return (
-            f"of {', '.join(WORDS)} at least {FILLED:.0%} of the customers have {had}; likeness needs names and one "
-            "more of them. Import more columns of the customers."
+        return gettext(
+            "of {attributes} at least {share:.0%} of the customers have {used}; likeness needs "
+            "names and one more of them. Import more columns of the customers."
+        ).format(
+            attributes=", ".join(IDENTIFYING),
+            share=MIN_FILLED,
+            used=", ".join(used) or gettext("nothing"),
         )
     return ""
 
 
-def _new(log: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """Those on which nobody has decided and that are not one customer already."""
-    held = resolve.current(log)
-    people = resolve.canonical(held[held["state"] == "accepted"], log)
+def _undecided(log: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Select undecided, unmerged pairs."""
+    decisions = resolve.latest(log)
+    canonical_ids = resolve.canonical_ids(decisions[decisions["state"] == "accepted"], log)
     ids = [
-        links.link_id(*pair) for pair in zip(found["customer_id"], found["same_as"], strict=True)
+        links.link_id(*pair) for pair in zip(pairs["customer_id"], pairs["same_as"], strict=True)
     ]
-    one, other = (
-        found[name].map(lambda who: people.get(who, who)) for name in ("customer_id", "same_as")
+    left, right = (
+        pairs[name].map(lambda customer: canonical_ids.get(customer, customer))
+        for name in ("customer_id", "same_as")
     )
-    decided = found.assign(link_id=ids)["link_id"].isin(held["link_id"])
-    return found[(one != other) & ~decided].reset_index(drop=True)
+    is_decided = pairs.assign(link_id=ids)["link_id"].isin(decisions["link_id"])
+    return pairs[(left != right) & ~is_decided].reset_index(drop=True)
 
 
 # ---------------------------------------------------------------- splink
 
 
-def _settings(people: pd.DataFrame, used: list[str], blocks: list[tuple[str, ...]]) -> Any:
+def _settings(customers: pd.DataFrame, used: list[str], blocks: list[tuple[str, ...]]) -> Any:
     from splink import SettingsCreator, block_on
     from splink.comparison_library import (
         ExactMatch,
@@ -240,28 +253,33 @@ def _settings(people: pd.DataFrame, used: list[str], blocks: list[tuple[str, ...
         for name in ("phone", "postcode", "birth")
         if name in used
     ]
-    if people["locale"].nunique() > 1:
+    if customers["locale"].nunique() > 1:
         comparisons.append(ExactMatch("locale"))
     return SettingsCreator(
         link_type="dedupe_only",
         unique_id_column_name="customer_id",
         comparisons=comparisons,
         blocking_rules_to_generate_predictions=[block_on(*block) for block in blocks],
-        retain_matching_columns=True,  # with them come the levels of agreement
+        retain_matching_columns=True,  # also adds the levels of agreement
         max_iterations=40,
     )
 
 
 def _email() -> Any:
-    """Equal, the same before the @, or a typo apart, but in a letter: by their digits namesakes are told apart. No looser
-    likeness: addresses are made of names, which are compared already, and two namesakes would be taken for one.
+    """Define the comparison of e-mail addresses.
+
+    Levels: equal, equal before the @, a typo in a letter.
+
+    Digits must agree because they distinguish namesakes. Looser similarity would compare the names
+    twice, since addresses contain them.
     """
     from splink import comparison_level_library as levels
     from splink.comparison_library import CustomComparison
 
     digits = "regexp_replace(email_{}, '[^0-9]', '', 'g')"
     typo = (
-        "abs(length(email_l) - length(email_r)) <= 1 AND damerau_levenshtein(email_l, email_r) <= 1 "
+        "abs(length(email_l) - length(email_r)) <= 1 "
+        "AND damerau_levenshtein(email_l, email_r) <= 1 "
         f"AND {digits.format('l')} = {digits.format('r')}"
     )
     return CustomComparison(
@@ -276,74 +294,80 @@ def _email() -> Any:
     )
 
 
-def _blocks(con: Any, used: list[str]) -> list[tuple[str, ...]]:
-    """The blocking rules that the data has columns for and that do not yield too many pairs."""
+def _usable(
+    blocks: tuple[tuple[str, ...], ...], con: Any, used: list[str]
+) -> list[tuple[str, ...]]:
+    """Return the blocks with columns and limited pairs."""
     return [
-        block for block in BLOCKS if _there(block, used) and 0 < _pairs(con, block) <= MOST_PAIRS
+        block
+        for block in blocks
+        if _has_columns(block, used) and 0 < _count_pairs(con, block) <= MAX_PAIRS
     ]
 
 
-def _there(block: tuple[str, ...], used: list[str]) -> bool:
+def _has_columns(block: tuple[str, ...], used: list[str]) -> bool:
     needs = {"email_local": {"email"}, "low": {"first", "last"}, "high": {"first", "last"}}
     names = [name[7:].split(",")[0] if name.startswith("substr(") else name for name in block]
     return all(needs.get(name, {name}) <= set(used) for name in names)
 
 
-def _pairs(con: Any, block: tuple[str, ...]) -> int:
-    there = " AND ".join(f"{name} IS NOT NULL" for name in block)
-    counted = f"SELECT count(*) AS n FROM people_in WHERE {there} GROUP BY {', '.join(block)}"
+def _count_pairs(con: Any, block: tuple[str, ...]) -> int:
+    is_filled = " AND ".join(f"{name} IS NOT NULL" for name in block)
+    counts = f"SELECT count(*) AS n FROM people_in WHERE {is_filled} GROUP BY {', '.join(block)}"
     return int(
-        con.execute(f"SELECT coalesce(sum(n * (n - 1) / 2), 0) FROM ({counted})").fetchall()[0][0]
+        con.execute(f"SELECT coalesce(sum(n * (n - 1) / 2), 0) FROM ({counts})").fetchall()[0][0]
     )
 
 
-def _learn(linker: Any, con: Any, used: list[str], progress: Progress) -> None:
-    """How often strangers agree by a sample, how often one person does by EM, each from blocks that hold another fixed."""
+def _train(linker: Any, con: Any, used: list[str], progress: Progress) -> None:
+    """Train the model.
+
+    A random sample gives the u probabilities, and EM the m probabilities.
+    """
     from splink import block_on
     from splink.internals.exceptions import EMTrainingException
 
     training = linker.training
-    sure = [
-        block for block in _SURE if _there(block, used) and 0 < _pairs(con, block) <= MOST_PAIRS
-    ]
-    progress(1, 10, "Learning how often strangers agree")
-    if sure:
+    deterministic = _usable(_DETERMINISTIC_RULES, con, used)
+    progress(1, 10, gettext("Learning how often strangers agree"))
+    if deterministic:
         training.estimate_probability_two_random_records_match(
-            [block_on(*block) for block in sure], recall=0.7
+            [block_on(*block) for block in deterministic], recall=0.7
         )
     training.estimate_u_using_random_sampling(max_pairs=SAMPLED_PAIRS, seed=SEED)
-    blocks = [
-        block
-        for block in LEARNED_IN
-        if _there(block, used) and 0 < _pairs(con, block) <= MOST_PAIRS
-    ]
-    for number, block in enumerate(blocks):
-        progress(2 + number, 10, f"Learning from those with the same {' and '.join(block)}")
+    for number, block in enumerate(_usable(TRAINING_BLOCKS, con, used)):
+        progress(
+            2 + number,
+            10,
+            gettext("Learning from those with the same {attributes}").format(
+                attributes=" and ".join(block)
+            ),
+        )
         try:
             training.estimate_parameters_using_expectation_maximisation(block_on(*block))
         except EMTrainingException:
-            continue  # too few pairs agree on it; another block teaches the same
+            continue  # too few pairs; another block trains the same comparisons
 
 
 def _evidence(levels: pd.DataFrame) -> list[dict[str, str]]:
-    """How well each attribute agrees, in a word."""
+    """Describe the agreement of each attribute."""
     words = levels.apply(
         lambda level: level.map(
             lambda g: "missing" if g < 0 else "different" if g == 0 else "alike"
         ).where(level < max(level.max(), 1), "equal")
     )
-    words.columns = [_name_of(name) for name in levels.columns]
+    words.columns = [_attribute_name(name) for name in levels.columns]
     return [{k: v for k, v in row.items() if v != "missing"} for row in words.to_dict("records")]
 
 
-def _name_of(column: str) -> str:
+def _attribute_name(column: str) -> str:
     name = column.removeprefix("gamma_")
     return "name" if name.startswith("first") else name
 
 
 @contextmanager
-def _database(people: pd.DataFrame) -> Iterator[Any]:
-    """A DuckDB of its own, that fetches nothing, with the table ``people_in``; one thread, so that sums come out alike."""
+def _database(customers: pd.DataFrame) -> Iterator[Any]:
+    """Open an offline in-memory DuckDB with ``people_in``."""
     import duckdb
     import pyarrow as pa
 
@@ -351,7 +375,7 @@ def _database(people: pd.DataFrame) -> Iterator[Any]:
         config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     )
     try:
-        con.register("_people", pa.Table.from_pandas(people, preserve_index=False))
+        con.register("_people", pa.Table.from_pandas(customers, preserve_index=False))
         con.execute("CREATE TABLE people_in AS SELECT * FROM _people")
         con.unregister("_people")
         yield con
@@ -361,7 +385,7 @@ def _database(people: pd.DataFrame) -> Iterator[Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """splink explains its every step on the log; here only what it warns of on our own."""
+    """Silence splink's progress messages; keep errors."""
     logger = logging.getLogger("splink")
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,5 +1,8 @@
-"""From links to customers: who, at a moment, is one with whom, as a small table that the lake's views join."""
-# ruff: noqa: S608 - SQL is put together from names of our own
+"""Resolve links into tables of canonical ids.
+
+The lake's views join these tables.
+"""
+# ruff: noqa: S608 - SQL only contains our own names, numbers and escaped literals
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from retention.lake.lake import Lake
 
 Identity = datetime | Literal["now", "stored"]
-BY_CUSTOMER = ("events", "customers", "treatments")
+CUSTOMER_TABLES = ("events", "customers", "treatments")
 _COLUMNS = (
     "link_id",
     "customer_id",
@@ -32,78 +35,95 @@ _COLUMNS = (
 
 
 class Identities:
-    """What the links of one lake come to; read anew when somebody has decided.
+    """Canonical ids of a lake.
 
-    A link counts before a moment where its evidence was there by then (``evident_at``), whenever it was made: see
-    docs/data.md. Within those that count, customers who are linked, however many steps apart, are one; the one known
-    first lends the id.
+    They are reloaded after each new decision.
+
+    Point-in-time views use a link if its evidence existed at the cutoff (``evident_at``), even if
+    the link is newer; see docs/data.md. Ids connected by any number of links are one customer. The
+    id known first is the canonical one.
     """
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
-        self._mark = ""
+        self._version = ""
         self._log: Any = None
         self._tables: dict[tuple[datetime | None, datetime | None], str] = {}
-        self._made: dict[str, dict[str, str]] = {}
+        self._mapping_of: dict[str, dict[str, str]] = {}
 
     def table(self, before: datetime | None = None, identity: Identity = "now") -> str:
-        """Name of a DuckDB table ``_old, _canonical`` of the ids that stand for another; empty where there are none.
+        """Create a DuckDB table of merged ids.
 
         Parameters
         ----------
         before : datetime, optional
-            Only links whose evidence was there before this moment.
+            Only use links with evidence before this time.
         identity : datetime or {"now", "stored"}
-            By which decisions: today's, those made by a moment, or none.
+            Decisions to use: all, those until a time, or none.
+
+        Returns
+        -------
+        str
+            Name of the table ``_old, _canonical``, or "" without merged ids.
         """
         if identity == "stored" or not self._refresh():
             return ""
         key = (before, None if identity == "now" else identity)
         if key not in self._tables:
-            self._tables[key] = self._make(accepted(self._log, *key))
+            self._tables[key] = self._create_table(accepted_links(self._log, *key))
         return self._tables[key]
 
-    def people(self, before: datetime | None = None, identity: Identity = "now") -> dict[str, str]:
-        """Id → the id it stands for now, of those ids that are not their customer's own."""
+    def canonical_ids(
+        self, before: datetime | None = None, identity: Identity = "now"
+    ) -> dict[str, str]:
+        """Return merged ids and their canonical ids.
+
+        Parameters
+        ----------
+        before, identity
+            See `table`.
+
+        Returns
+        -------
+        dict of str to str
+        """
         name = self.table(before, identity)
-        return self._made[name] if name else {}
+        return self._mapping_of[name] if name else {}
 
     def resolved(self, ids: Any) -> set[str]:
-        """The customers that these ids stand for."""
-        people = self.people()
-        return {people.get(one, one) for one in ids}
+        """Return the canonical ids of customer ids."""
+        canonical_ids = self.canonical_ids()
+        return {canonical_ids.get(customer, customer) for customer in ids}
 
     def _refresh(self) -> bool:
-        """Whether there are links; those that were made meanwhile are read."""
-        mark = store.mark(self._lake.root, LINKS)
-        if mark and mark != self._mark:
-            self._log, self._mark = history(self._lake), mark
+        """Reload a changed log; return whether links exist."""
+        version = store.mark(self._lake.root, LINKS)
+        if version and version != self._version:
+            self._log, self._version = history(self._lake), version
             self._tables.clear()
-        return bool(mark)
+        return bool(version)
 
-    def _make(self, links: pd.DataFrame) -> str:
+    def _create_table(self, links: pd.DataFrame) -> str:
         import pyarrow as pa
 
-        people = canonical(links, self._log)
-        if not people:
+        mapping = canonical_ids(links, self._log)
+        if not mapping:
             return ""
-        name = (
-            "people_"
-            + sha256("\n".join(map("\t".join, sorted(people.items()))).encode()).hexdigest()[:16]
-        )
-        if name not in self._made:
-            rows = pa.table({"_old": list(people), "_canonical": list(people.values())})
+        content = "\n".join(map("\t".join, sorted(mapping.items())))
+        name = "people_" + sha256(content.encode()).hexdigest()[:16]
+        if name not in self._mapping_of:
+            rows = pa.table({"_old": list(mapping), "_canonical": list(mapping.values())})
             self._lake.duckdb.register("_people", rows)
             self._lake.duckdb.execute(
                 f'CREATE OR REPLACE TEMP TABLE "{name}" AS SELECT * FROM _people'
             )
             self._lake.duckdb.unregister("_people")
-            self._made[name] = people
+            self._mapping_of[name] = mapping
         return name
 
 
 def history(lake: Lake) -> pd.DataFrame:
-    """Every decision on every link, in the order in which they were made."""
+    """Read all decisions on all links, in order."""
     paths = store.files(store.opened(lake.root, LINKS))
     columns = ", ".join(
         f"make_timestamp(epoch_us({name})) AS {name}" if LINKS[name].kind == "moment" else name
@@ -119,59 +139,103 @@ def history(lake: Lake) -> pd.DataFrame:
     return lake.duckdb.execute(f"SELECT {columns} FROM {relation}").df()
 
 
-def current(log: pd.DataFrame, at: datetime | None = None) -> pd.DataFrame:
-    """The newest decision on each link (made by ``at``)."""
+def latest(log: pd.DataFrame, at: datetime | None = None) -> pd.DataFrame:
+    """Return the newest decision on each link.
+
+    Parameters
+    ----------
+    log : DataFrame
+    at : datetime, optional
+        Only use decisions until this time.
+    """
     if at is not None:
         log = log[log["decided_at"] <= _naive(at)]
     return log.drop_duplicates("link_id", keep="last")
 
 
-def accepted(
+def accepted_links(
     log: pd.DataFrame, before: datetime | None, at: datetime | None = None
 ) -> pd.DataFrame:
-    """The links that count."""
-    links = current(log, at)
+    """Select the accepted links.
+
+    Parameters
+    ----------
+    log : DataFrame
+    before : datetime or None
+        Only links with evidence before this time.
+    at : datetime, optional
+        Only use decisions until this time.
+    """
+    links = latest(log, at)
     links = links[links["state"] == "accepted"]
     if before is None:
         return links
     return links[links["evident_at"].isna() | (links["evident_at"] < _naive(before))]
 
 
-def canonical(links: pd.DataFrame, log: pd.DataFrame) -> dict[str, str]:
-    """Id → canonical id, of the ids that differ from it: the oldest of each group, by when it was first linked.
+def canonical_ids(links: pd.DataFrame, log: pd.DataFrame) -> dict[str, str]:
+    """Map merged ids to their group's oldest id.
 
-    How old a customer is was noted with their first link and stays so: data that comes later moves nobody's id.
+    The age of an id is stored with its first link. Later data does not change canonical ids.
+
+    Parameters
+    ----------
+    links : DataFrame
+        Accepted links.
+    log : DataFrame
+        All decisions.
+
+    Returns
+    -------
+    dict of str to str
+        Without the canonical ids themselves.
     """
     if not len(links):
         return {}
-    ids, group = components(links["customer_id"], links["same_as"])
-    since = _since(log).reindex(ids)
     import pandas as pd
 
-    people = pd.DataFrame({"id": ids, "group": group, "since": since.to_numpy()})
-    people = people.sort_values(["group", "since", "id"], na_position="last")
-    first = people.groupby("group")["id"].transform("first")
-    differ = people["id"] != first
-    return dict(zip(people["id"][differ], first[differ], strict=True))
+    ids, group = components(links["customer_id"], links["same_as"])
+    since = _since(log).reindex(ids)
+    customers = pd.DataFrame({"id": ids, "group": group, "since": since.to_numpy()})
+    customers = customers.sort_values(["group", "since", "id"], na_position="last")
+    first = customers.groupby("group")["id"].transform("first")
+    is_merged = customers["id"] != first
+    return dict(zip(customers["id"][is_merged], first[is_merged], strict=True))
 
 
-def components(one: pd.Series, other: pd.Series) -> tuple[Any, Any]:
-    """Ids in order, and the number of each one's group, both (n,): linked however many steps apart is one group."""
+def components(left: pd.Series, right: pd.Series) -> tuple[Any, Any]:
+    """Compute the connected components of pairs.
+
+    Parameters
+    ----------
+    left, right : Series of shape (n_pairs,)
+        Ids of each pair.
+
+    Returns
+    -------
+    ids : ndarray of shape (n_ids,)
+        Sorted.
+    groups : ndarray of shape (n_ids,)
+        Number of each id's component.
+    """
     import numpy as np
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    both = np.concatenate([one.to_numpy(dtype=object), other.to_numpy(dtype=object)])
-    ids, place = np.unique(both, return_inverse=True)
-    n = len(one)
+    both_sides = np.concatenate([left.to_numpy(dtype=object), right.to_numpy(dtype=object)])
+    ids, positions = np.unique(both_sides, return_inverse=True)
+    n = len(left)
     graph = coo_matrix(
-        (np.ones(n, dtype=np.int8), (place[:n], place[n:])), shape=(len(ids), len(ids))
+        (np.ones(n, dtype=np.int8), (positions[:n], positions[n:])), shape=(len(ids), len(ids))
     )
     return ids, connected_components(graph, directed=False)[1]
 
 
 def _since(log: pd.DataFrame) -> pd.Series:
-    """When each id was first known, as its earliest link that knew it says."""
+    """Return the start of each id.
+
+    It comes from the earliest link that has one.
+    """
     import pandas as pd
 
     sides = [
@@ -191,22 +255,41 @@ def _naive(moment: datetime) -> Any:
 # ---------------------------------------------------------------- SQL of the lake's views
 
 
-def joined(columns: list[str], relation: str, where: str, people: str) -> str:
-    """SQL of a relation's rows with their customers resolved; ``relation`` begins with FROM, ``where`` with WHERE."""
-    named = ", ".join(
+def resolve_customers(columns: list[str], relation: str, where: str, merged_ids: str) -> str:
+    """Return SQL of rows with canonical customer ids.
+
+    Parameters
+    ----------
+    columns : list of str
+        SQL of the columns.
+    relation : str
+        FROM clause.
+    where : str
+        WHERE clause.
+    merged_ids : str
+        Name of the table of merged ids.
+    """
+    resolved = ", ".join(
         "coalesce(_canonical, customer_id)::VARCHAR AS customer_id"
-        if one.endswith(" AS customer_id")
-        else one
-        for one in columns
+        if column.endswith(" AS customer_id")
+        else column
+        for column in columns
     )
-    return f'SELECT {named} {relation} LEFT JOIN "{people}" ON customer_id = _old {where}'
+    return f'SELECT {resolved} {relation} LEFT JOIN "{merged_ids}" ON customer_id = _old {where}'
 
 
-def merged(rows: str, people: str) -> str:
-    """SQL of the customers table ``rows`` with one row for each customer.
+def merge_customers(rows: str, merged_ids: str) -> str:
+    """Return SQL that merges rows per canonical id.
 
-    A person who said no anywhere has said no. E-mail address and telephone number are of a row that consented, where
-    there is one; everything else is the canonical row's own, then that of the row which came next.
+    A refusal in any row counts. E-mail address and telephone number come from a row with consent,
+    if there is one. Other fields come from the canonical row, then from the oldest other row.
+
+    Parameters
+    ----------
+    rows : str
+        SELECT of the stored customers.
+    merged_ids : str
+        Name of the table of merged ids.
     """
     own, firsts = "customer_id = who", "own DESC, created_at NULLS LAST, customer_id"
     consented = f"marketing_consent IS TRUE DESC, {firsts}"
@@ -222,13 +305,20 @@ def merged(rows: str, people: str) -> str:
             *(first(name) for name in ("name", "locale", "timezone")),
             "min(created_at) AS created_at",
             "bool_and(marketing_consent) AS marketing_consent",
-            """list_reduce(list_prepend('{}', list(attributes ORDER BY own, created_at DESC NULLS FIRST, customer_id DESC)
-                FILTER (attributes IS NOT NULL)), lambda low, high: json_merge_patch(low, high)::VARCHAR) AS attributes""",
+            """list_reduce(list_prepend('{}',
+                list(attributes ORDER BY own, created_at DESC NULLS FIRST, customer_id DESC)
+                FILTER (attributes IS NOT NULL)),
+                lambda low, high: json_merge_patch(low, high)::VARCHAR) AS attributes""",
         ]
     )
-    linked = f'(SELECT _old AS id, _canonical AS who FROM "{people}" UNION SELECT _canonical, _canonical FROM "{people}")'
+    linked = (
+        f'(SELECT _old AS id, _canonical AS who FROM "{merged_ids}" '
+        f'UNION SELECT _canonical, _canonical FROM "{merged_ids}")'
+    )
     return (
-        f"WITH _rows AS ({rows}), _linked AS {linked} SELECT _rows.* FROM _rows ANTI JOIN _linked ON customer_id = id "
-        f"UNION ALL SELECT {columns} FROM (SELECT _rows.*, who, {own} AS own FROM _rows JOIN _linked ON customer_id = id) "
+        f"WITH _rows AS ({rows}), _linked AS {linked} "
+        "SELECT _rows.* FROM _rows ANTI JOIN _linked ON customer_id = id "
+        f"UNION ALL SELECT {columns} FROM "
+        f"(SELECT _rows.*, who, {own} AS own FROM _rows JOIN _linked ON customer_id = id) "
         "GROUP BY who"
     )

@@ -1,4 +1,4 @@
-"""Where people decide: run the linking, look at pairs with their evidence, accept, reject, undo."""
+"""Run the linking, and review its links."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from retention.db.tables import Assignment, Campaign
 from retention.errors import BadInput
 from retention.lake import directory
 from retention.lake.identity import exact, keys, links, probabilistic
-from retention.lake.identity.rules import IdentityRules, load
+from retention.lake.identity.rules import IdentityRules, load_rules
 from retention.lake.lake import Lake
 from retention.lake.schema import LINK_STATES
 from retention.progress import Progress, silent
@@ -28,13 +28,13 @@ from retention.text import gettext
 if TYPE_CHECKING:
     import pandas as pd
 
-FROM = {
+# New state → states that a link may come from.
+TRANSITIONS = {
     "accepted": ("proposed", "rejected", "undone"),
     "rejected": ("proposed",),
     "undone": ("accepted",),
 }
-VERB = {"accepted": "accept", "rejected": "reject", "undone": "undo"}
-LIVE = ("approved", "scheduled", "sending", "live", "measuring")
+LIVE_STATES = ("approved", "scheduled", "sending", "live", "measuring")
 _SHOWN = ("name", "email", "phone", "created_at")
 
 
@@ -49,22 +49,33 @@ def link(
     likeness: bool = True,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Link by shared keys, then by likeness; the directory follows.
+    """Link customers and update the directory.
 
     Parameters
     ----------
+    lake : Lake
+    database : Database
+    settings : Settings
+    by : str
+        User.
     accept, review : float, optional
-        Probabilities; by default the policy's.
+        Minimum probabilities of accepted and proposed links. Default: from the policy.
     likeness : bool
-        Whether to look for those who are alike, too.
+        Whether to link by similarity, too.
+    progress : Progress
+
+    Returns
+    -------
+    dict
+        JSON of both results, thresholds, seconds, and campaigns of `campaigns_with_both_arms`.
 
     Raises
     ------
     BadInput
-        Where ``review`` is above ``accept``.
+        If ``review`` is above ``accept``.
     """
     started = perf_counter()
-    rules = load(settings)
+    rules = load_rules(settings)
     accept, review = accept or rules.accept, review or min(rules.review, accept or rules.accept)
     if review > accept:
         raise BadInput(
@@ -72,29 +83,41 @@ def link(
                 "--review {review} is above --threshold {accept}; take it at most as high."
             ).format(review=review, accept=accept)
         )
-    progress(0, 10, "Linking by shared keys")
+    progress(0, 10, gettext("Linking by shared keys"))
     by_key = exact.link(lake, rules, by=by)
-    alike = (
+    by_similarity = (
         probabilistic.link(lake, rules, accept=accept, review=review, by=by, progress=progress)
         if likeness
         else None
     )
     with database.transaction() as session:
         directory.sync(lake, session, settings)
-        both = both_arms(lake, session, settings)
+        mixed_campaigns = campaigns_with_both_arms(lake, session, settings)
     return {
         "exact": by_key.as_dict(),
-        "probable": alike and alike.as_dict(),
+        "probable": by_similarity and by_similarity.as_dict(),
         "accept": accept,
         "review": review,
-        "both_arms": list(both),
+        "both_arms": list(mixed_campaigns),
         "seconds": round(perf_counter() - started, 3),
     }
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """What was decided on which pairs; of those undone, which pairs are one customer still, and through which links."""
+class Decision:
+    """A decision on links.
+
+    Attributes
+    ----------
+    state : str
+        New state of the links.
+    links : tuple of dict
+        The links.
+    still_one : tuple of dict
+        Undone pairs that other links still connect, and those links.
+    both_arms : tuple of dict
+        As from `campaigns_with_both_arms`.
+    """
 
     state: str
     links: tuple[dict[str, Any], ...]
@@ -102,82 +125,106 @@ class Decided:
     both_arms: tuple[dict[str, Any], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the decision for JSON."""
         return asdict(self)
 
 
 def decide(
     lake: Lake, database: Database, settings: Settings, ids: Sequence[str], state: str, *, by: str
-) -> Decided:
-    """Accept, reject or undo links; the directory follows.
+) -> Decision:
+    """Accept, reject or undo links.
+
+    The directory is updated.
 
     Parameters
     ----------
+    lake : Lake
+    database : Database
+    settings : Settings
     ids : sequence of str
-        Ids of links. All are decided on, or none.
+        Ids of links. Either all of them change, or none.
     state : {"accepted", "rejected", "undone"}
+        New state.
     by : str
-        Who decides.
+        User.
+
+    Returns
+    -------
+    Decision
 
     Raises
     ------
     BadInput
-        A link that is not there, or that is in no state for it.
+        If a link does not exist, or its state does not allow the change.
     """
-    wanted = list(dict.fromkeys(ids))
-    with links.writing(lake) as log:
-        held = {row["link_id"]: row for row in links.described(lake)}
-        for one in wanted:
-            _may(held, one, state)
-        rows = _rows([held[one] for one in wanted], state)
+    link_ids = list(dict.fromkeys(ids))
+    with links.locked_log(lake) as log:
+        decisions = {row["link_id"]: row for row in links.latest_decisions(lake)}
+        for link_id in link_ids:
+            _check_transition(decisions, link_id, state)
+        rows = _rows([decisions[link_id] for link_id in link_ids], state)
         links.add(lake, log, rows, by)
     with database.transaction() as session:
         directory.sync(lake, session, settings)
-        both = both_arms(lake, session, settings) if state == "accepted" else ()
-    told = tuple(_pair(held[one]) | {"state": state} for one in wanted)
-    return Decided(state, told, _still_one(lake, told) if state == "undone" else (), both)
-
-
-def _may(held: dict[str, dict[str, Any]], one: str, state: str) -> None:
-    if one not in held:
-        near = get_close_matches(one, list(held), n=1, cutoff=0.6)
-        hint = (
-            f" did you mean {near[0]}?"
-            if near
-            else " `retention identity review` lists those to decide on, `retention identity show CUSTOMER` those of a customer."
+        mixed_campaigns = (
+            campaigns_with_both_arms(lake, session, settings) if state == "accepted" else ()
         )
-        raise BadInput(gettext("There is no link {one!r};{hint}").format(one=one, hint=hint))
-    if (now := held[one]["state"]) not in FROM[state]:
-        may = " or ".join(FROM[state])
+    pairs = tuple(_pair(decisions[link_id]) | {"state": state} for link_id in link_ids)
+    still_one = _still_one(lake, pairs) if state == "undone" else ()
+    return Decision(state, pairs, still_one, mixed_campaigns)
+
+
+def _check_transition(decisions: dict[str, dict[str, Any]], link_id: str, state: str) -> None:
+    if link_id not in decisions:
+        close = get_close_matches(link_id, list(decisions), n=1, cutoff=0.6)
+        message = (
+            gettext("There is no link {link_id!r}; did you mean {suggestion}?")
+            if close
+            else gettext(
+                "There is no link {link_id!r}; `retention identity review` lists those to decide "
+                "on, `retention identity show CUSTOMER` those of a customer."
+            )
+        )
+        raise BadInput(message.format(link_id=link_id, suggestion=close[0] if close else ""))
+    if (current := decisions[link_id]["state"]) not in TRANSITIONS[state]:
         raise BadInput(
-            gettext("Link {one} is {now}; only one that is {may} can be {state}.").format(
-                one=one, now=now, may=may, state=state
+            gettext(
+                "Link {link_id} is {current}; only one that is {allowed} can be {state}."
+            ).format(
+                link_id=link_id,
+                current=current,
+                allowed=" or ".join(TRANSITIONS[state]),
+                state=state,
             )
         )
 
 
-def _rows(held: list[dict[str, Any]], state: str) -> pd.DataFrame:
+def _rows(decisions: list[dict[str, Any]], state: str) -> pd.DataFrame:
     import pandas as pd
 
-    columns = [*exact.COLUMNS]
-    return pd.DataFrame([{name: row[name] for name in columns} for row in held]).assign(state=state)
+    columns = [*exact.LINK_COLUMNS]
+    return pd.DataFrame([{name: row[name] for name in columns} for row in decisions]).assign(
+        state=state
+    )
 
 
 def _still_one(lake: Lake, undone: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-    """Undone pairs that other links hold together all the same."""
-    people = lake.identities.people()
-    found = []
+    """Find undone pairs that other links still connect."""
+    canonical_ids = lake.identities.canonical_ids()
+    connected = []
     for pair in undone:
-        who = people.get(pair["customer_id"], pair["customer_id"])
-        if who == people.get(pair["same_as"], pair["same_as"]):
-            ids = set(links.ids_of(lake, who))
+        customer = canonical_ids.get(pair["customer_id"], pair["customer_id"])
+        if customer == canonical_ids.get(pair["same_as"], pair["same_as"]):
+            ids = set(links.ids_of(lake, customer))
             through = [
                 row["link_id"]
-                for row in links.described(lake)
+                for row in links.latest_decisions(lake)
                 if row["state"] == "accepted" and row["customer_id"] in ids
             ]
-            found.append({"link_id": pair["link_id"], "customer_id": who, "through": through})
-    return tuple(found)
+            connected.append(
+                {"link_id": pair["link_id"], "customer_id": customer, "through": through}
+            )
+    return tuple(connected)
 
 
 def _pair(row: dict[str, Any]) -> dict[str, Any]:
@@ -198,88 +245,129 @@ def _pair(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def review(lake: Lake, *, state: str = "proposed") -> list[dict[str, Any]]:
-    """The pairs in a state, the likeliest first, each with what is known of both sides.
+    """Return pairs in a state, most probable first.
 
-    Of those that are proposed, only the ones that other links have not made one customer meanwhile.
+    Proposed pairs that other links have merged meanwhile are left out.
+
+    Parameters
+    ----------
+    lake : Lake
+    state : str
+        State of the links.
+
+    Returns
+    -------
+    list of dict
+        Columns of the link, and the customers as ``later`` and ``earlier``.
     """
-    held = [row for row in links.described(lake) if row["state"] == state]
-    pairs = _told(lake, _open(lake, held) if state == "proposed" else held)
+    rows = [row for row in links.latest_decisions(lake) if row["state"] == state]
+    pairs = _with_customers(lake, _unmerged(lake, rows) if state == "proposed" else rows)
     return sorted(pairs, key=lambda pair: (-pair["probability"], pair["link_id"]))
 
 
-def of_customer(lake: Lake, customer_id: str) -> dict[str, Any]:
-    """The ids that are one customer, the canonical one first, and every link between any of them and another id.
+def customer_links(lake: Lake, customer_id: str) -> dict[str, Any]:
+    """Return all ids and links of a customer.
+
+    Parameters
+    ----------
+    lake : Lake
+    customer_id : str
+        Any id of the customer.
 
     Returns
     -------
     dict
-        ``ids``, and ``pairs`` as `review` has them: accepted ones, and what was proposed, rejected or undone.
+        ``ids``, the canonical one first, and ``pairs`` in any state, as from `review`.
     """
     ids = links.ids_of(lake, customer_id)
-    held = [row for row in links.described(lake) if {row["customer_id"], row["same_as"]} & {*ids}]
-    told = sorted(
-        _told(lake, held), key=lambda pair: (LINK_STATES.index(pair["state"]), pair["link_id"])
+    rows = [
+        row for row in links.latest_decisions(lake) if {row["customer_id"], row["same_as"]} & {*ids}
+    ]
+    pairs = sorted(
+        _with_customers(lake, rows),
+        key=lambda pair: (LINK_STATES.index(pair["state"]), pair["link_id"]),
     )
-    return {"ids": list(ids), "pairs": told}
+    return {"ids": list(ids), "pairs": pairs}
 
 
-def _told(lake: Lake, held: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Links with what is known of both sides."""
-    pairs = [_pair(row) for row in held]
+def _with_customers(lake: Lake, links_: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add the fields of both customers to links."""
+    pairs = [_pair(link) for link in links_]
     customers = lake.table("customers", identity="stored")
     ids = {pair[side] for pair in pairs for side in ("customer_id", "same_as")}
-    known: dict[str, dict[str, Any]] = {}
+    fields: dict[str, dict[str, Any]] = {}
     if ids:
         rows = customers.filter(customers.customer_id.isin(sorted(ids))).select(
             "customer_id", *_SHOWN
         )
         frame = rows.mutate(created_at=rows.created_at.cast("string")).to_pyarrow()
-        known = {row.pop("customer_id"): row for row in frame.to_pylist()}
+        fields = {row.pop("customer_id"): row for row in frame.to_pylist()}
     return [
         pair
-        | {"later": known.get(pair["customer_id"], {}), "earlier": known.get(pair["same_as"], {})}
+        | {"later": fields.get(pair["customer_id"], {}), "earlier": fields.get(pair["same_as"], {})}
         for pair in pairs
     ]
 
 
-def _open(lake: Lake, held: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The links between ids that are not one customer."""
-    people = lake.identities.people()
+def _unmerged(lake: Lake, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Select links between different customers."""
+    canonical_ids = lake.identities.canonical_ids()
     return [
         row
-        for row in held
-        if people.get(row["customer_id"], row["customer_id"])
-        != people.get(row["same_as"], row["same_as"])
+        for row in rows
+        if canonical_ids.get(row["customer_id"], row["customer_id"])
+        != canonical_ids.get(row["same_as"], row["same_as"])
     ]
 
 
 def status(
     lake: Lake, session: Session, settings: Settings, rules: IdentityRules
 ) -> dict[str, Any]:
-    """How many links there are in which state, how many customers they make, and what links nobody."""
-    held = links.described(lake)
-    people = lake.identities.people()
-    merged = set(people.values())
-    waiting = _open(lake, [row for row in held if row["state"] == "proposed"])
+    """Count links, merged customers and shared keys.
+
+    Parameters
+    ----------
+    lake : Lake
+    session : Session
+    settings : Settings
+    rules : IdentityRules
+
+    Returns
+    -------
+    dict
+        JSON.
+    """
+    rows = links.latest_decisions(lake)
+    canonical_ids = lake.identities.canonical_ids()
+    ids_per_customer = Counter(canonical_ids.values())
+    waiting = _unmerged(lake, [row for row in rows if row["state"] == "proposed"])
     keys.collect(lake, rules)
     return {
         "links": dict.fromkeys(LINK_STATES, 0)
-        | Counter(row["state"] for row in held)
+        | Counter(row["state"] for row in rows)
         | {"proposed": len(waiting)},
-        "methods": dict(Counter(row["method"] for row in held if row["state"] == "accepted")),
-        "merged_ids": len(people),
-        "merged_customers": len(merged),
-        "largest": max(Counter(people.values()).values(), default=0) + bool(people),
-        "latest_at": max((row["decided_at"] for row in held), default=None),
+        "methods": dict(Counter(row["method"] for row in rows if row["state"] == "accepted")),
+        "merged_ids": len(canonical_ids),
+        "merged_customers": len(ids_per_customer),
+        "largest": max(ids_per_customer.values(), default=0) + bool(canonical_ids),
+        "latest_at": max((row["decided_at"] for row in rows), default=None),
         "shared": [asdict(key) for key in exact.shared_keys(lake, rules)],
-        "both_arms": list(both_arms(lake, session, settings)),
+        "both_arms": list(campaigns_with_both_arms(lake, session, settings)),
         "accept": rules.accept,
         "review": rules.review,
     }
 
 
 def write_csv(pairs: list[dict[str, Any]], path: Path) -> None:
-    """The pairs of `review` as a file, one row each; what spreadsheets would take for a formula is escaped."""
+    """Write pairs to a CSV file, escaping formulas.
+
+    Parameters
+    ----------
+    pairs : list of dict
+        As from `review`.
+    path : Path
+        Target file.
+    """
     import pandas as pd
 
     from retention.csv import to_csv
@@ -294,33 +382,52 @@ def write_csv(pairs: list[dict[str, Any]], path: Path) -> None:
             for side in ("earlier", "later")
             for name in _SHOWN
         }
-        | {"evidence": ", ".join(f"{name}: {how}" for name, how in pair["evidence"].items())}
+        | {"evidence": ", ".join(f"{name}: {level}" for name, level in pair["evidence"].items())}
         for pair in pairs
     ]
     path.write_bytes(to_csv(pd.DataFrame(rows)))
 
 
-def both_arms(lake: Lake, session: Session, settings: Settings) -> tuple[dict[str, Any], ...]:
-    """Live campaigns in which one customer, merged since, is in treatment by one id and in control by another."""
-    people = lake.identities.people()
-    if not people:
+def campaigns_with_both_arms(
+    lake: Lake, session: Session, settings: Settings
+) -> tuple[dict[str, Any], ...]:
+    """Find campaigns with a customer in both arms.
+
+    Only live campaigns and merged customers count.
+
+    Parameters
+    ----------
+    lake : Lake
+    session : Session
+    settings : Settings
+
+    Returns
+    -------
+    tuple of dict
+        ``campaign_id``, ``name`` and number of ``customers``.
+    """
+    canonical_ids = lake.identities.canonical_ids()
+    if not canonical_ids:
         return ()
-    ids = {*people, *people.values()}
+    ids = {*canonical_ids, *canonical_ids.values()}
     rows = session.execute(
         select(Campaign.id, Campaign.name, Assignment.customer_id, Assignment.arm)
         .join(Assignment, Assignment.campaign_id == Campaign.id)
         .where(
             Campaign.team_id == settings.team_id,
-            Campaign.state.in_(LIVE),
+            Campaign.state.in_(LIVE_STATES),
             Assignment.arm.in_(("treatment", "control")),
         )
     )
     arms: dict[tuple[str, str, str], set[str]] = {}
     for campaign, name, customer, arm in rows:
         if customer in ids:
-            arms.setdefault((campaign, name, people.get(customer, customer)), set()).add(arm)
+            canonical = canonical_ids.get(customer, customer)
+            arms.setdefault((campaign, name, canonical), set()).add(arm)
     mixed = Counter(
-        (campaign, name) for (campaign, name, _), found in arms.items() if len(found) > 1
+        (campaign, name)
+        for (campaign, name, _), customer_arms in arms.items()
+        if len(customer_arms) > 1
     )
     return tuple(
         {"campaign_id": campaign, "name": name, "customers": number}

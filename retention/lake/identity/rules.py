@@ -1,4 +1,4 @@
-"""The shop's rules for who is one customer: the section ``[identity]`` of the policy file."""
+"""Read the section ``[identity]`` of the policy file."""
 
 import tomllib
 from typing import Annotated
@@ -12,18 +12,18 @@ from retention.text import gettext
 
 
 class IdentityRules(BaseModel):
-    """Which keys make two customers one, and how sure a likeness must be."""
+    """Keys that link customers, and thresholds of similarity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    after_import: bool = True  # link exact keys by itself after customers were imported
+    after_import: bool = True  # link equal keys after each import of customers
     email: bool = True
     phone: bool = True
     attributes: tuple[Annotated[str, Field(pattern=r"^\w+$")], ...] = ("loyalty_id",)
-    country: Annotated[str, Field(pattern=r"^([A-Z]{2})?$")] = (
-        ""  # of telephone numbers that do not say theirs
-    )
-    dots: tuple[str, ...] = ("gmail.com", "googlemail.com")  # where dots in an address mean nothing
+    # Of telephone numbers without a country code.
+    country: Annotated[str, Field(pattern=r"^([A-Z]{2})?$")] = ""
+    dots: tuple[str, ...] = ("gmail.com", "googlemail.com")  # domains that ignore dots
+    # Domains that ignore a suffix "+anything".
     plus: tuple[str, ...] = (
         "gmail.com",
         "googlemail.com",
@@ -36,13 +36,9 @@ class IdentityRules(BaseModel):
         "proton.me",
         "protonmail.com",
         "pm.me",
-    )  # where +anything means nothing
-    most_shared: Annotated[int, Field(ge=2, le=100)] = (
-        4  # a key of more customers than this links nobody
     )
-    largest: Annotated[int, Field(ge=2, le=1000)] = (
-        12  # nobody becomes one with more ids than this by itself
-    )
+    most_shared: Annotated[int, Field(ge=2, le=100)] = 4  # customers per key; above, it links none
+    largest: Annotated[int, Field(ge=2, le=1000)] = 12  # ids per customer without review
     accept: Annotated[float, Field(gt=0, le=1)] = 0.95
     review: Annotated[float, Field(gt=0, le=1)] = 0.7
 
@@ -53,19 +49,19 @@ class IdentityRules(BaseModel):
         return self
 
 
-def load(settings: Settings) -> IdentityRules:
-    """The policy's ``[identity]``, or the defaults where there is no policy or no such section.
+def load_rules(settings: Settings) -> IdentityRules:
+    """Load the policy's rules, or the defaults.
 
     Raises
     ------
     BadInput
-        One sentence that names the file and the fault.
+        If the file cannot be read or has a fault.
     """
     if settings.policy is None:
         return IdentityRules()
     try:
-        said = tomllib.loads(read_text(settings.policy))
-        return validated(IdentityRules, said.get("identity", {}))
+        sections = tomllib.loads(read_text(settings.policy))
+        return validated(IdentityRules, sections.get("identity", {}))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadInput(
             gettext("The policy {policy} cannot be read: {error}.").format(
@@ -74,7 +70,7 @@ def load(settings: Settings) -> IdentityRules:
         ) from None
     except ValidationError as error:
         raise BadInput(
-            gettext("The policy {policy} cannot be used: {first_fault}.").format(
-                policy=settings.policy, first_fault=first_fault(error, "identity")
+            gettext("The policy {policy} cannot be used: {fault}.").format(
+                policy=settings.policy, fault=first_fault(error, "identity")
             )
         ) from None

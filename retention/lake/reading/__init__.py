@@ -1,1 +1,1 @@
-"""What a source says: files of any kind and databases, each as a stream of rows of text."""
+"""Read files and databases as rows of text."""

@@ -1,53 +1,92 @@
-"""Files that hold other files or sheets: a ZIP archive becomes the table inside it, a workbook its rows as text; and what is wrong with packed ones."""
+"""Unpack archives and workbooks into a scratch folder."""
 
 import errno
+import fcntl
+import os
 import re
 import shutil
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from retention.errors import BadInput
 from retention.text import gettext
 
 WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
-BEGINNINGS = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
+MAGIC_BYTES = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
+_PREFIX, _LOCK_FILE = "retention-import-", ".held"
 
 
-def unzipped(path: Path, folder: Path, kinds: Collection[str]) -> Path:
-    """The one table in a ZIP archive, written into ``folder``.
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Create a private folder for unpacked customer data.
+
+    The folder is deleted at the end. The next import deletes the folder of a killed process.
+    """
+    _delete_leftovers()
+    with (
+        tempfile.TemporaryDirectory(prefix=_PREFIX) as name,
+        Path(name, f"{_LOCK_FILE}.new").open("wb") as lock_file,
+    ):
+        fcntl.flock(lock_file, fcntl.LOCK_EX)  # released when the process ends
+        # Rename after locking: other imports never see an unlocked file.
+        Path(lock_file.name).rename(Path(name, _LOCK_FILE))
+        yield Path(name)
+
+
+def _delete_leftovers() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # another user's folder, locked, or just deleted
+            if folder.lstat().st_uid != os.getuid() or folder.is_symlink():
+                continue
+            with (folder / _LOCK_FILE).open("rb") as lock_file:
+                fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+
+
+def extract_table(path: Path, folder: Path, suffixes: Collection[str]) -> Path:
+    """Extract the only table of a ZIP archive.
 
     Parameters
     ----------
-    kinds : collection of str
-        Suffixes of what can be imported; other members (a read-me, a licence) are passed over.
+    path : Path
+        The archive.
+    folder : Path
+        Folder for the extracted file.
+    suffixes : collection of str
+        Suffixes of tables. Other members (a read-me, a licence) are ignored.
+
+    Returns
+    -------
+    Path
+        The extracted file.
 
     Raises
     ------
     BadInput
-        Where it is no ZIP, is locked by a password, or holds no table or several.
+        If the file is no ZIP archive, has a password, or holds no table or several.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            tables = [one for one in archive.infolist() if _is_table(one, kinds)]
+            tables = [member for member in archive.infolist() if _is_table(member, suffixes)]
             if len(tables) != 1:
-                names = (
-                    ", ".join(sorted(one.filename for one in tables)[:5])
-                    or "nothing that can be imported"
+                names = ", ".join(sorted(member.filename for member in tables)[:5]) or gettext(
+                    "nothing that can be imported"
                 )
                 raise BadInput(
                     gettext(
                         "{name} holds {names}; unpack it, and import each file by its name."
                     ).format(name=path.name, names=names)
                 )
-            target = (
-                folder / Path(tables[0].filename).name
-            )  # never a path of the archive's choosing
-            with archive.open(tables[0]) as packed, target.open("wb") as plain:
-                shutil.copyfileobj(packed, plain, 1 << 20)
+            # Drop the folders of the member's name: they could lead outside the scratch folder.
+            target = folder / Path(tables[0].filename).name
+            with archive.open(tables[0]) as compressed, target.open("wb") as plain:
+                shutil.copyfileobj(compressed, plain, 1 << 20)
             return target
-    except RuntimeError as error:  # zipfile's word for a password
+    except RuntimeError as error:  # zipfile raises this if a password is needed
         raise BadInput(
             gettext("{name} is locked by a password; unpack it first.").format(name=path.name)
         ) from error
@@ -58,9 +97,8 @@ def unzipped(path: Path, folder: Path, kinds: Collection[str]) -> Path:
     except (zlib.error, EOFError) as error:
         raise _damaged(path) from error
     except OSError as error:
-        if (
-            error.errno != errno.EINVAL
-        ):  # it names a place before its own beginning; a full disk is none of its faults
+        # EINVAL: an offset before the start of the file. Other errors, like a full disk, are ours.
+        if error.errno != errno.EINVAL:
             raise
         raise _damaged(path) from error
 
@@ -71,23 +109,35 @@ def _damaged(path: Path) -> BadInput:
     )
 
 
-def _is_table(member: zipfile.ZipInfo, kinds: Collection[str]) -> bool:
+def _is_table(member: zipfile.ZipInfo, suffixes: Collection[str]) -> bool:
     name = Path(member.filename)
-    hidden = name.name.startswith(".") or "__MACOSX" in name.parts
-    suffixes = {suffix.lower() for suffix in name.suffixes[-2:]}
-    return not member.is_dir() and not hidden and bool(suffixes & set(kinds))
+    is_hidden = name.name.startswith(".") or "__MACOSX" in name.parts
+    own_suffixes = {suffix.lower() for suffix in name.suffixes[-2:]}
+    return not member.is_dir() and not is_hidden and bool(own_suffixes & set(suffixes))
 
 
-def workbook(path: Path, folder: Path) -> tuple[Path, list[str]]:
-    """The rows of a workbook as a Parquet file of text, and the sheets they come from.
+def convert_workbook(path: Path, folder: Path) -> tuple[Path, list[str]]:
+    """Convert a workbook to Parquet text columns.
 
-    Sheets with the first one's columns follow one another, as where a shop keeps a year in each; others are left out.
-    Whole numbers are written without a decimal point and moments as ISO 8601, so that ids stay ids.
+    Sheets with the same columns as the first one are appended. Others are left out. Whole numbers
+    get no decimal point, and times become ISO 8601, to keep ids intact.
+
+    Parameters
+    ----------
+    path : Path
+        The workbook.
+    folder : Path
+        Folder for the Parquet file.
+
+    Returns
+    -------
+    tuple of Path and list of str
+        The Parquet file and a label for each sheet.
 
     Raises
     ------
     BadInput
-        Where it holds no rows.
+        If the workbook has no rows.
     """
     import pandas as pd
 
@@ -100,35 +150,47 @@ def workbook(path: Path, folder: Path) -> tuple[Path, list[str]]:
             gettext("{name} holds no rows below a line of column names.").format(name=path.name)
         )
     columns = list(next(iter(filled.values())).columns)
-    alike = {name: frame for name, frame in filled.items() if list(frame.columns) == columns}
-    whole = pd.concat(alike.values(), ignore_index=True)
-    whole.columns = [str(name) for name in columns]
+    matching = {name: frame for name, frame in filled.items() if list(frame.columns) == columns}
+    rows = pd.concat(matching.values(), ignore_index=True)
+    rows.columns = [str(name) for name in columns]
     target = folder / f"{path.stem}.parquet"
-    whole.astype("string").to_parquet(target, index=False)
-    left = [str(name) for name in sheets if name not in alike]
+    rows.astype("string").to_parquet(target, index=False)
+    left_out = [str(name) for name in sheets if name not in matching]
     return target, [
-        *map(str, alike),
-        *(f"{name} (left out: other columns or no rows)" for name in left),
+        *map(str, matching),
+        *(
+            gettext("{sheet} (left out: other columns or no rows)").format(sheet=name)
+            for name in left_out
+        ),
     ]
 
 
-def check_packing(path: Path, packing: str, said: str) -> None:
-    """Of a file that could not be read, and what its reader ``said``: whether the packing is what is wrong.
+def check_compression(path: Path, compression: str, error: str) -> None:
+    """Check whether the compression made reading fail.
+
+    Parameters
+    ----------
+    path : Path
+        The file that could not be read.
+    compression : {"gzip", "zstd"}
+        Its compression, by the file name.
+    error : str
+        Message of the reader.
 
     Raises
     ------
     BadInput
-        Where it is.
+        If the file is not compressed as its name says, or the compressed data is damaged.
     """
-    beginning = BEGINNINGS[packing]
+    magic = MAGIC_BYTES[compression]
     with path.open("rb") as file:
-        packed = file.read(len(beginning)) == beginning
-    if not packed:
+        is_compressed = file.read(len(magic)) == magic
+    if not is_compressed:
         raise BadInput(
             gettext(
-                "{name} is not packed by {packing}, though its name says so; name it {stem}, "
+                "{name} is not packed by {compression}, though its name says so; name it {stem}, "
                 "or pack it again."
-            ).format(name=path.name, packing=packing, stem=path.stem)
+            ).format(name=path.name, compression=compression, stem=path.stem)
         )
-    if re.search("inflate|zstd|decompress|truncated", said, re.IGNORECASE):
+    if re.search("inflate|zstd|decompress|truncated", error, re.IGNORECASE):
         raise _damaged(path)

@@ -1,4 +1,4 @@
-"""Rows of any database that SQLAlchemy knows, streamed: a piece at a time into scratch files, never all in memory."""
+"""Stream a SQL query into Parquet files."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -10,80 +10,85 @@ from typing import Any
 from retention.errors import BadInput
 from retention.text import gettext
 
-ROWS_AT_ONCE = 50_000
-_PLAIN = (str, int, float, bool, bytes, Decimal, datetime, date, time)
+BATCH_ROWS = 50_000
+_SCALARS = (str, int, float, bool, bytes, Decimal, datetime, date, time)
 
 
-def fetched(
-    url: str, query: str | None, folder: Path, tell: Callable[[int], None]
+def fetch_rows(
+    url: str, query: str | None, folder: Path, on_rows: Callable[[int], None]
 ) -> tuple[str, list[Path]]:
-    """Run a query and keep its rows as Parquet files of one schema.
+    """Store the rows of a query as Parquet files.
+
+    Rows are streamed: memory holds one batch of `BATCH_ROWS` rows.
 
     Parameters
     ----------
     url : str
         SQLAlchemy URL.
-    query : str, optional
-        The SELECT; there is no reading without one.
+    query : str or None
+        SELECT statement; required.
     folder : Path
-        Where the files go.
-    tell : callable
+        Folder for the files.
+    on_rows : callable
         Called with the number of rows read so far.
 
     Returns
     -------
     tuple of str and list of Path
-        The database's name without its password, and the files.
+        The database's name without its password, and files with equal schemas.
 
     Raises
     ------
     BadInput
-        Where there is no query, the database cannot be read, or the query has no rows.
+        If the query is missing or has no rows, or the database cannot be read.
     """
     import sqlalchemy as sa
 
-    from retention.db.driver import driven
+    from retention.db.engine import driver_errors
 
     if query is None:
         raise BadInput(
             gettext("A database needs --query, the SELECT whose rows are to be imported.")
         )
     try:
-        made = sa.make_url(url)
-        name = made.render_as_string(hide_password=True)
-        if made.get_backend_name() == "sqlite" and not Path(made.database or "").is_file():
+        parsed = sa.make_url(url)
+        name = parsed.render_as_string(hide_password=True)
+        if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
             raise BadInput(
                 gettext("There is no file {database!r} for the database {name}.").format(
-                    database=made.database, name=name
+                    database=parsed.database, name=name
                 )
-            )  # SQLite would make one
-        with driven(url):
+            )  # SQLite would create the file
+        with driver_errors(url):
             engine = sa.create_engine(url)
         try:
-            with engine.connect() as connection, _Files(folder) as files:
+            with engine.connect() as connection, _ParquetFiles(folder) as files:
                 streamed = connection.execution_options(
-                    stream_results=True, max_row_buffer=ROWS_AT_ONCE
+                    stream_results=True, max_row_buffer=BATCH_ROWS
                 )
                 result = streamed.execute(sa.text(query))
                 columns = list(result.keys())
-                for rows in result.partitions(ROWS_AT_ONCE):
+                for rows in result.partitions(BATCH_ROWS):
                     files.write(columns, rows)
-                    tell(files.rows)
+                    on_rows(files.rows)
         finally:
             engine.dispose()
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         raise BadInput(
-            gettext("The database cannot be read: {splitlines}").format(
-                splitlines=str(error).strip().splitlines()[0]
+            gettext("The database cannot be read: {error}").format(
+                error=str(error).strip().splitlines()[0]
             )
         ) from None
     if not files.rows:
         raise BadInput(gettext("The query on {name} has no rows.").format(name=name))
-    return name, files.of_one_schema()
+    return name, files.unify_schemas()
 
 
-class _Files:
-    """Parquet files of a stream whose types show only as it goes: a wider type begins a new file."""
+class _ParquetFiles:
+    """Write a stream to Parquet files.
+
+    A wider type starts a new file.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -92,7 +97,7 @@ class _Files:
         self._schema: Any = None
         self._writer: Any = None
 
-    def __enter__(self) -> "_Files":
+    def __enter__(self) -> "_ParquetFiles":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -101,13 +106,21 @@ class _Files:
             self._writer = None
 
     def write(self, columns: list[str], rows: Sequence[Any]) -> None:
-        """Add rows."""
+        """Append rows.
+
+        Parameters
+        ----------
+        columns : list of str
+            Names of the columns.
+        rows : sequence
+            Rows of the query's result.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         values = [_array(column) for column in zip(*rows, strict=True)]
         piece = pa.table(values, names=columns)
-        schema = piece.schema if self._schema is None else _wider(self._schema, piece.schema)
+        schema = piece.schema if self._schema is None else _widen(self._schema, piece.schema)
         if self._writer is None or schema != self._schema:
             self.__exit__()
             self._schema = schema
@@ -116,8 +129,8 @@ class _Files:
         self._writer.write_table(_cast(piece, schema))
         self.rows += len(rows)
 
-    def of_one_schema(self) -> list[Path]:
-        """The files, those that began narrower rewritten as wide as the last."""
+    def unify_schemas(self) -> list[Path]:
+        """Rewrite files with narrower types; return all."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -135,7 +148,7 @@ class _Files:
                 final.append(path)
                 continue
             with pq.ParquetWriter(wide, schema) as writer:
-                for batch in file.iter_batches(ROWS_AT_ONCE):
+                for batch in file.iter_batches(BATCH_ROWS):
                     writer.write_table(_cast(pa.Table.from_batches([batch]), schema))
             path.unlink()
             final.append(wide)
@@ -155,28 +168,28 @@ def _array(values: Sequence[Any]) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    """What no column type holds, or not together with its neighbours: JSON documents, UUIDs, mixed types."""
+    """Convert documents, UUIDs and mixed types to text."""
     if value is None or isinstance(value, str):
         return value
     return (
         str(value)
-        if isinstance(value, _PLAIN) or not isinstance(value, dict | list)
+        if isinstance(value, _SCALARS) or not isinstance(value, dict | list)
         else json.dumps(value)
     )
 
 
-def _wider(one: Any, other: Any) -> Any:
+def _widen(left: Any, right: Any) -> Any:
     import pyarrow as pa
 
     fields = []
-    for mine, theirs in zip(one, other, strict=True):
+    for left_field, right_field in zip(left, right, strict=True):
         try:
-            both = pa.unify_schemas(
-                [pa.schema([mine]), pa.schema([theirs])], promote_options="permissive"
+            unified = pa.unify_schemas(
+                [pa.schema([left_field]), pa.schema([right_field])], promote_options="permissive"
             )
-            fields.append(both.field(0))
+            fields.append(unified.field(0))
         except (pa.ArrowInvalid, pa.ArrowTypeError):
-            fields.append(pa.field(mine.name, pa.string()))
+            fields.append(pa.field(left_field.name, pa.string()))
     return pa.schema(fields)
 
 
@@ -189,7 +202,7 @@ def _cast(table: Any, schema: Any) -> Any:
         values = [
             column
             if column.type == field.type
-            else pa.array([_text(one) for one in column.to_pylist()], pa.string())
+            else pa.array([_text(value) for value in column.to_pylist()], pa.string())
             for column, field in zip(table.columns, schema, strict=True)
         ]
         return pa.table(values, names=schema.names).cast(schema)

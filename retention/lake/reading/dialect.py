@@ -1,8 +1,8 @@
-"""How a text file is written: its encoding, delimiter, quote and header, seen from its bytes; never all of it in memory.
+"""Detect encoding, delimiter, quote and header of text.
 
-UTF-8 is read as it is. Everything else is transcoded, a piece at a time, into a scratch file that DuckDB reads.
+UTF-8 is read directly. Other encodings are transcoded, one chunk at a time, to a scratch file.
 """
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+# ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
 
 import codecs
 import csv
@@ -18,9 +18,9 @@ from retention.errors import BadInput
 from retention.lake.mapping import Mapping, literal
 from retention.text import gettext
 
-PIECE = 1 << 20
-HEAD = 1 << 16
-SAMPLE = 1 << 16  # bytes around what is not ASCII; what the encoding is guessed from
+CHUNK_BYTES = 1 << 20
+HEAD_BYTES = 1 << 16
+SAMPLE_BYTES = 1 << 16  # lines with non-ASCII bytes, for guessing the encoding
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -50,24 +50,37 @@ CANDIDATES = [
     "big5",
     "euc_kr",
 ]
-# What Western European shops write beside ASCII. A byte of windows-1252 is one of these far more often than not.
+# Non-ASCII characters of Western European shops. Nearly all windows-1252 bytes are one of these.
 WESTERN = frozenset(
     "£€¥§©®°±²³½¼¾·×«»‘’“”–—…•™ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØŒŠÙÚÛÜÝŽßàáâãäåæçèéêëìíîïñòóôõöøœšùúûüýžÿªº¿¡\xa0"
 )
-_BYTES = "utf-8 with windows-1252 bytes"
+_MIXED = "utf-8 with windows-1252 bytes"
 _DELIMITERS = (",", ";", "\t", "|")
 _NUMBER = re.compile(r"[-+]?[\d.,]*\d[\d.,]*|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d.*)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a file of delimited text is written, and where DuckDB is to read it.
+    """Format of a delimited text file.
 
-    ``packing`` is ``gzip``, ``zstd`` or None, of ``path``; ``columns`` are names made up where there is no header.
+    Attributes
+    ----------
+    path : Path
+        File that DuckDB reads: the original or a transcoded copy.
+    compression : {"gzip", "zstd"} or None
+        Compression of ``path``.
+    columns : tuple of str
+        Generated column names; used if the file has no header.
+    is_spaced : bool
+        Whether runs of spaces separate the columns.
+    width : int
+        Number of columns.
+    duplicates : tuple of str
+        Names that several columns have.
     """
 
     path: Path
-    packing: str | None
+    compression: str | None
     encoding: str
     delimiter: str
     quote: str = '"'
@@ -75,24 +88,27 @@ class Dialect:
     skip: int = 0
     header: bool = True
     columns: tuple[str, ...] = ()
-    spaced: bool = False
+    is_spaced: bool = False
     width: int = 0
-    twice: tuple[str, ...] = ()  # names that several columns have
+    duplicates: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """What people are told of it."""
+        """Return the properties for the import report."""
         names = {"\t": "tab", " ": "space"}
         return {
             "encoding": self.encoding,
-            "delimiter": "spaces" if self.spaced else names.get(self.delimiter, self.delimiter),
+            "delimiter": "spaces" if self.is_spaced else names.get(self.delimiter, self.delimiter),
             "quote": self.quote,
             "header": self.header,
-            **({"twice": [*self.twice]} if self.twice else {}),
+            **({"twice": [*self.duplicates]} if self.duplicates else {}),
         }
 
     @property
     def reader(self) -> str:
-        """The ``read_csv`` of it: all text, broken lines kept aside, what stands for nothing read as nothing."""
+        """SQL call of ``read_csv``.
+
+        Columns are text, rejected lines are stored, and words such as "NaN" become NULL.
+        """
         options = {
             "delim": literal(self.delimiter),
             "quote": literal(self.quote),
@@ -104,8 +120,8 @@ class Dialect:
             "rejects_limit": "0",
             "nullstr": "['', 'NaN', 'nan', 'NULL', 'null', 'None', '<NA>', '#N/A', 'NaT']",
         }
-        if self.packing:
-            options["compression"] = literal(self.packing)
+        if self.compression:
+            options["compression"] = literal(self.compression)
         if not self.header:
             options["names"] = f"[{', '.join(map(literal, self.columns))}]"
         listed = ", ".join(f"{name} = {value}" for name, value in options.items())
@@ -113,25 +129,36 @@ class Dialect:
 
 
 def detect(
-    con: Any, path: Path, kind: str, packing: str | None, mapping: Mapping | None, folder: Path
+    con: Any, path: Path, kind: str, compression: str | None, mapping: Mapping | None, folder: Path
 ) -> Dialect:
-    """See how a file of delimited text is written; what the map says of it is believed.
+    """Detect the dialect of a delimited text file.
+
+    Settings of the map take precedence.
 
     Parameters
     ----------
-    kind : str
-        ``csv`` or ``tsv``, by the file's name.
+    con : duckdb.DuckDBPyConnection
+    path : Path
+    kind : {"csv", "tsv"}
+        Format by the file name.
+    compression : {"gzip", "zstd"} or None
+        Compression by the file name.
+    mapping : Mapping or None
     folder : Path
-        Where a transcoded copy may be put.
+        Folder for a transcoded copy.
+
+    Returns
+    -------
+    Dialect
 
     Raises
     ------
     BadInput
-        Where the map names an encoding that does not exist, or the file is no text.
+        If the map names an unknown encoding, or the file is empty or not text.
     """
-    encoding = (mapping.encoding if mapping else None) or encoding_of(path, packing)
-    _known(encoding, mapping)
-    head = _head(path, packing, encoding)
+    encoding = (mapping.encoding if mapping else None) or detect_encoding(path, compression)
+    _check_encoding(encoding, mapping)
+    head = _head(path, compression, encoding)
     if not any(line.strip() for line in head):
         raise BadInput(gettext("{name} is empty.").format(name=path.name))
     if any("\0" in line for line in head):
@@ -141,21 +168,21 @@ def detect(
                 "like .xlsx."
             ).format(name=path.name)
         )
-    spaced = _is_spaced(head, mapping)
-    if spaced or not _is_utf8(encoding):
+    is_spaced = _is_spaced(head, mapping)
+    if is_spaced or not _is_utf8(encoding):
         copy = folder / "as-utf-8.csv"
-        _transcode(path, packing, encoding, copy, spaced)
-        path, packing = copy, None
-        head = _head(path, None, "utf-8") if spaced else head
+        _transcode(path, compression, encoding, copy, is_spaced)
+        path, compression = copy, None
+        head = _head(path, None, "utf-8") if is_spaced else head
     delimiter = (
-        "\t" if spaced else (mapping and mapping.delimiter) or ("\t" if kind == "tsv" else None)
+        "\t" if is_spaced else (mapping and mapping.delimiter) or ("\t" if kind == "tsv" else None)
     )
-    sniffed = _sniffed(con, path, packing, delimiter, _lines_above(head, mapping))
-    first = _first(head, sniffed)
+    sniffed = _sniff(con, path, compression, delimiter, _count_lines_above_header(head, mapping))
+    first = _first_row(head, sniffed)
     names, header = _header(first, sniffed, mapping)
     return Dialect(
         path,
-        packing,
+        compression,
         encoding,
         sniffed["delimiter"],
         sniffed["quote"],
@@ -163,40 +190,55 @@ def detect(
         sniffed["skip"],
         header,
         names,
-        spaced,
+        is_spaced,
         sniffed["width"],
-        several(first) if header else (),
+        duplicate_names(first) if header else (),
     )
 
 
-def encoding_of(path: Path, packing: str | None) -> str:
-    """The encoding of a text file: by its mark, by being valid UTF-8 throughout, else by the look of the rest."""
-    with _stream(path, packing) as pieces:
+def detect_encoding(path: Path, compression: str | None) -> str:
+    """Detect the encoding of a text file.
+
+    A byte order mark decides first, then validity as UTF-8, then a guess from non-ASCII lines.
+
+    Parameters
+    ----------
+    path : Path
+    compression : {"gzip", "zstd"} or None
+        Compression of the file.
+
+    Returns
+    -------
+    str
+        Name of a Python codec, or `_MIXED`.
+    """
+    with _stream(path, compression) as pieces:
         decoder = codecs.getincrementaldecoder("utf-8")("strict")
-        sample, valid = b"", True
+        sample, is_valid = b"", True
         for number, piece in enumerate(pieces):
             if number == 0:
                 for mark, name in BOMS:
                     if piece.startswith(mark):
                         return name
-                if wide := _wide(piece[:HEAD]):
-                    return wide
-            if valid:
+                if utf16 := _detect_utf16(piece[:HEAD_BYTES]):
+                    return utf16
+            if is_valid:
                 try:
                     decoder.decode(piece)
                 except UnicodeDecodeError:
-                    valid = False
-            if not piece.isascii() and len(sample) < SAMPLE:
+                    is_valid = False
+            if not piece.isascii() and len(sample) < SAMPLE_BYTES:
                 sample += (
-                    b"\n".join(re.findall(rb"[^\r\n]*[\x80-\xff][^\r\n]*", piece))[:SAMPLE] + b"\n"
+                    b"\n".join(re.findall(rb"[^\r\n]*[\x80-\xff][^\r\n]*", piece))[:SAMPLE_BYTES]
+                    + b"\n"
                 )
-            if not valid and len(sample) >= SAMPLE:
+            if not is_valid and len(sample) >= SAMPLE_BYTES:
                 break
-    return "utf-8" if valid else _guessed(sample)
+    return "utf-8" if is_valid else _guess_encoding(sample)
 
 
-def _wide(head: bytes) -> str | None:
-    """UTF-16 without a mark: nearly every second byte of Western text is nought."""
+def _detect_utf16(head: bytes) -> str | None:
+    """Detect UTF-16 from zero bytes."""
     even, odd = head[::2].count(0), head[1::2].count(0)
     half = max(1, len(head) // 2)
     if odd > 0.3 * half and even < 0.05 * half:
@@ -204,70 +246,88 @@ def _wide(head: bytes) -> str | None:
     return "utf-16-be" if even > 0.3 * half and odd < 0.05 * half else None
 
 
-def _guessed(sample: bytes) -> str:
-    good = re.findall(
+def _guess_encoding(sample: bytes) -> str:
+    utf8_sequences = re.findall(
         rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}", sample
     )
     high = sum(sample.count(byte) for byte in {*sample} if byte >= 0x80)
-    if 2 * sum(map(len, good)) > high:
-        return _BYTES
+    if 2 * sum(map(len, utf8_sequences)) > high:
+        return _MIXED
     western = [character for character in sample.decode("cp1252", "replace") if character > "\x7f"]
-    if sum(character in WESTERN for character in western) >= 0.98 * len(western) and _lonely(
+    if sum(character in WESTERN for character in western) >= 0.98 * len(western) and _is_isolated(
         sample
     ):
         return "cp1252"
     from charset_normalizer import from_bytes
 
-    found = from_bytes(sample, cp_isolation=CANDIDATES, threshold=0.5).best()
-    return found.encoding if found else "cp1252"
+    match = from_bytes(sample, cp_isolation=CANDIDATES, threshold=0.5).best()
+    return match.encoding if match else "cp1252"
 
 
-def _lonely(sample: bytes) -> bool:
-    """Whether what is not ASCII stands among letters that are, as it does in Western words and prices."""
+def _is_isolated(sample: bytes) -> bool:
+    """Check that non-ASCII bytes are mostly single.
+
+    Western words have few adjacent ones.
+    """
     runs = re.findall(rb"[\x80-\xff]+", sample)
     return bool(runs) and sum(map(len, runs)) / len(runs) < 1.6
 
 
-def _known(encoding: str, mapping: Mapping | None) -> None:
-    if encoding == _BYTES:
+def _check_encoding(encoding: str, mapping: Mapping | None) -> None:
+    if encoding == _MIXED:
         return
     try:
         codecs.lookup(encoding)
     except LookupError:
         raise BadInput(
             gettext(
-                "{value} encoding: {encoding!r} is no encoding that Python knows; write it "
+                "{map_name} encoding: {encoding!r} is no encoding that Python knows; write it "
                 "like utf-8, windows-1252 or utf-16."
-            ).format(value=mapping.name if mapping else "The map", encoding=encoding)
+            ).format(map_name=mapping.name if mapping else gettext("The map"), encoding=encoding)
         ) from None
 
 
 def _is_utf8(encoding: str) -> bool:
-    return encoding != _BYTES and codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
+    return encoding != _MIXED and codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
 
 
 @contextmanager
-def _stream(path: Path, packing: str | None) -> Iterator[Iterator[bytes]]:
+def _stream(path: Path, compression: str | None) -> Iterator[Iterator[bytes]]:
     import pyarrow as pa
 
-    with pa.input_stream(str(path), compression=packing) as stream:
-        yield iter(lambda: stream.read(PIECE), b"")
+    with pa.input_stream(str(path), compression=compression) as stream:
+        yield iter(lambda: stream.read(CHUNK_BYTES), b"")
 
 
 @contextmanager
-def decoded(
-    path: Path, packing: str | None, encoding: str, errors: str = "replace"
+def open_decoded(
+    path: Path, compression: str | None, encoding: str, errors: str = "replace"
 ) -> Iterator[Iterator[str]]:
-    """The text of a file, a piece at a time; ``errors`` as Python's codecs have them."""
-    with _stream(path, packing) as pieces:
+    """Open an iterator over decoded chunks.
+
+    Parameters
+    ----------
+    path : Path
+    compression : {"gzip", "zstd"} or None
+        Compression of the file.
+    encoding : str
+        As from `detect_encoding`.
+    errors : str
+        Error handler of Python's codecs.
+
+    Yields
+    ------
+    iterator of str
+    """
+    with _stream(path, compression) as pieces:
         yield _decoded(pieces, encoding, errors)
 
 
 def _decoded(pieces: Iterator[bytes], encoding: str, errors: str = "replace") -> Iterator[str]:
     codecs.register_error("windows-1252", _as_cp1252)
-    mixed = encoding == _BYTES
-    decoder = codecs.getincrementaldecoder("utf-8" if mixed else encoding)(
-        "windows-1252" if mixed else errors
+    is_mixed = encoding == _MIXED
+    decoder = codecs.getincrementaldecoder("utf-8" if is_mixed else encoding)(
+        "windows-1252" if is_mixed else errors
     )
     for piece in pieces:
         yield decoder.decode(piece)
@@ -279,40 +339,48 @@ def _as_cp1252(error: UnicodeError) -> tuple[str, int]:
     return error.object[error.start : error.end].decode("cp1252", "replace"), error.end
 
 
-def _transcode(path: Path, packing: str | None, encoding: str, copy: Path, spaced: bool) -> None:
+def _transcode(
+    path: Path, compression: str | None, encoding: str, copy: Path, is_spaced: bool
+) -> None:
     with (
-        decoded(path, packing, encoding) as texts,
+        open_decoded(path, compression, encoding) as texts,
         copy.open("w", encoding="utf-8", newline="") as target,
     ):
         rest = ""
         for text in texts:
-            if not spaced:
+            if not is_spaced:
                 target.write(text)
                 continue
-            whole, mark, rest = (rest + text).rpartition("\n")
-            target.write(_tabbed(whole + mark))
-        target.write(_tabbed(rest) if spaced else "")
+            lines, line_break, rest = (rest + text).rpartition("\n")
+            target.write(_tabs_for_spaces(lines + line_break))
+        target.write(_tabs_for_spaces(rest) if is_spaced else "")
 
 
-def _tabbed(text: str) -> str:
+def _tabs_for_spaces(text: str) -> str:
     return re.sub(r"[ \t]+", "\t", re.sub(r"(?m)^[ \t]+|[ \t]+(?=\r?$)", "", text))
 
 
-def _head(path: Path, packing: str | None, encoding: str) -> list[str]:
-    """The first lines, blank ones too: what DuckDB skips is counted with them."""
-    with _stream(path, packing) as pieces:
-        text = next(_decoded(iter([next(pieces, b"")[:HEAD]]), encoding)).removeprefix("\ufeff")
-    lines = re.split(
-        r"\r\n|\r|\n", text
-    )  # as DuckDB does; Python's own splitlines knows ten more marks
-    return lines[:-1] if len(text) * 2 > HEAD and len(lines) > 1 else lines
+def _head(path: Path, compression: str | None, encoding: str) -> list[str]:
+    """Read the first lines.
+
+    Blank lines are included: DuckDB's ``skip`` counts them.
+    """
+    with _stream(path, compression) as pieces:
+        text = next(_decoded(iter([next(pieces, b"")[:HEAD_BYTES]]), encoding)).removeprefix(
+            "\ufeff"
+        )
+    lines = re.split(r"\r\n|\r|\n", text)  # as in DuckDB; str.splitlines has more line breaks
+    return lines[:-1] if len(text) * 2 > HEAD_BYTES and len(lines) > 1 else lines
 
 
 def _is_spaced(head: list[str], mapping: Mapping | None) -> bool:
-    """Whether columns stand apart by spaces only, however many, each line with as many, some of them numbers."""
-    given = mapping.delimiter if mapping else None
-    others = (*(_DELIMITERS if given is None else ()), '"')  # between quotes a blank is one
-    if any(mark in line for mark in others for line in head) or given not in (None, " "):
+    """Check for columns separated by runs of spaces.
+
+    All lines must have equally many cells, with a number in each data line.
+    """
+    map_delimiter = mapping.delimiter if mapping else None
+    others = (*(_DELIMITERS if map_delimiter is None else ()), '"')  # quoted cells may hold spaces
+    if any(mark in line for mark in others for line in head) or map_delimiter not in (None, " "):
         return False
     cells = [line.split() for line in head if line.strip()]
     return (
@@ -323,64 +391,65 @@ def _is_spaced(head: list[str], mapping: Mapping | None) -> bool:
     )
 
 
-def _asked(mapping: Mapping | None) -> set[str]:
-    """The columns that a map names and a file may not lack, in small letters."""
+def _required_columns(mapping: Mapping | None) -> set[str]:
+    """Return a map's required columns, casefolded."""
     return {*mapping.named} - {name.casefold() for name in mapping.optional} if mapping else set()
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    one = len(delimiter) == 1
-    found = (
+    cells = (
         next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
-        if one
+        if len(delimiter) == 1
         else line.split(delimiter)
     )
-    return [cell.strip().strip("\"'") for cell in found]
+    return [cell.strip().strip("\"'") for cell in cells]
 
 
-def _lines_above(head: list[str], mapping: Mapping | None) -> int | None:
-    """How many lines stand above the one with all the names that the map asks for: a title, a date, a blank line."""
-    asked = _asked(mapping)
+def _count_lines_above_header(head: list[str], mapping: Mapping | None) -> int | None:
+    """Count the lines above the header.
+
+    The header is the first line with all required columns of the map. Returns None if the map
+    requires none, or no line has them.
+    """
+    required = _required_columns(mapping)
     marks = (mapping.delimiter,) if mapping and mapping.delimiter else _DELIMITERS
-    for number, line in enumerate(head if asked else ()):
-        if any(asked <= {cell.casefold() for cell in _cells(line, mark)} for mark in marks):
+    for number, line in enumerate(head if required else ()):
+        if any(required <= {cell.casefold() for cell in _cells(line, mark)} for mark in marks):
             return number or None
     return None
 
 
-def _sniffed(
-    con: Any, path: Path, packing: str | None, delimiter: str | None, skip: int | None
+def _sniff(
+    con: Any, path: Path, compression: str | None, delimiter: str | None, skip: int | None
 ) -> dict[str, Any]:
-    given = ", ignore_errors = true" + (f", delim = {literal(delimiter)}" if delimiter else "")
-    given += f", skip = {skip}" if skip else ""
-    given += f", compression = {literal(packing)}" if packing else ""
-    found = con.execute(
+    options = ", ignore_errors = true" + (f", delim = {literal(delimiter)}" if delimiter else "")
+    options += f", skip = {skip}" if skip else ""
+    options += f", compression = {literal(compression)}" if compression else ""
+    delimiter, quote, escape, skip, header, width = con.execute(
         "SELECT Delimiter, Quote, Escape, SkipRows, HasHeader, len(Columns) "
-        f"FROM sniff_csv({literal(path)}{given})"
+        f"FROM sniff_csv({literal(path)}{options})"
     ).fetchall()[0]
-    quote = (
-        '"' if found[1] in ("(empty)", "", None) else found[1]
-    )  # none in the sample is not none at all
-    escape = quote if found[2] in ("(empty)", "", None) else found[2]
+    if quote in ("(empty)", "", None):  # later lines may have quotes though the sample has none
+        quote = '"'
     return {
-        "delimiter": found[0],
+        "delimiter": delimiter,
         "quote": quote,
-        "escape": escape,
-        "skip": found[3],
-        "header": found[4],
-        "width": found[5],
+        "escape": quote if escape in ("(empty)", "", None) else escape,
+        "skip": skip,
+        "header": header,
+        "width": width,
     }
 
 
-def several(names: Sequence[str]) -> tuple[str, ...]:
-    """The names that several columns have; DuckDB compares them in small letters."""
+def duplicate_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names of several columns, ignoring case."""
     counted = Counter(name.casefold() for name in names if name)
-    seen = {name.casefold(): name for name in reversed(names)}
-    return tuple(seen[name] for name, count in counted.items() if count > 1)
+    spelling = {name.casefold(): name for name in reversed(names)}
+    return tuple(spelling[name] for name, count in counted.items() if count > 1)
 
 
-def _first(head: list[str], sniffed: dict[str, Any]) -> list[str]:
-    """The cells of the first line that is not skipped."""
+def _first_row(head: list[str], sniffed: dict[str, Any]) -> list[str]:
+    """Return the cells of the first row."""
     line = next((line for line in head[sniffed["skip"] :] if line.strip()), "")
     return _cells(line, sniffed["delimiter"])
 
@@ -388,13 +457,16 @@ def _first(head: list[str], sniffed: dict[str, Any]) -> list[str]:
 def _header(
     cells: list[str], sniffed: dict[str, Any], mapping: Mapping | None
 ) -> tuple[tuple[str, ...], bool]:
-    """Whether the first line names the columns: it does unless half of it looks like data."""
-    made = tuple(f"column{number}" for number in range(1, sniffed["width"] + 1))
+    """Generate column names, and detect a header.
+
+    It is a header unless half of its cells look like data.
+    """
+    generated = tuple(f"column{number}" for number in range(1, sniffed["width"] + 1))
     if mapping and mapping.header is not None:
-        return made, mapping.header
-    named = _asked(mapping)
-    if named & {cell.casefold() for cell in cells} and not named & {*made}:
-        return made, True
+        return generated, mapping.header
+    required = _required_columns(mapping)
+    if required & {cell.casefold() for cell in cells} and not required & {*generated}:
+        return generated, True
     filled = [cell for cell in cells if cell]
-    data = sum(bool(_NUMBER.fullmatch(cell)) for cell in filled)
-    return made, not filled or 2 * data < len(filled)
+    numbers = sum(bool(_NUMBER.fullmatch(cell)) for cell in filled)
+    return generated, not filled or 2 * numbers < len(filled)

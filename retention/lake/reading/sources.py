@@ -1,10 +1,10 @@
-"""What can be read: CSV, TSV, Parquet, JSON Lines (plain, .gz, .zst, .zip), workbooks and SQL databases, each as a
-DuckDB relation.
+"""Open files and databases as DuckDB relations.
 
-Text formats are read as text, so that `00123` stays `00123` and a bad value spoils its row and not the file. A column
-that an expression of the map computes with is then a number (or a time) where nearly all of its values are.
+Formats: CSV, TSV, Parquet, JSON Lines (plain, .gz, .zst, .zip), workbooks and SQL databases.
+Text formats are read as text: `00123` stays `00123`, and a bad value spoils only its row.
+`retention.lake.reading.columns` then converts the columns that a map uses.
 """
-# ruff: noqa: S608 - SQL is put together from quoted names and escaped literals (mapping.quoted, .literal)
+# ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
 
 import glob
 import re
@@ -15,19 +15,24 @@ from pathlib import Path
 from typing import Any
 
 from retention.errors import BadInput
-from retention.lake.mapping import Mapping, literal
-from retention.lake.reading.archives import WORKBOOKS, check_packing, unzipped, workbook
-from retention.lake.reading.columns import Reading, readings
-from retention.lake.reading.database import fetched
+from retention.lake.mapping import Mapping, literal, quoted
+from retention.lake.reading.archives import (
+    WORKBOOKS,
+    check_compression,
+    convert_workbook,
+    extract_table,
+    scratch_folder,
+)
+from retention.lake.reading.columns import ColumnReading, detect_readings
+from retention.lake.reading.database import fetch_rows
 from retention.lake.reading.dialect import Dialect, detect
-from retention.lake.reading.scratch import scratch
-from retention.lake.reading.unbalanced_quotes import check_header, mended
+from retention.lake.reading.unbalanced_quotes import check_header, remove_broken_lines
 from retention.text import gettext
 from retention.urls import is_url
 
 LARGE_ROW_GROUP = 250_000
-ROWS_AT_ONCE = 4_000_000  # rows that are held in memory, a few hundred bytes each
-LARGE_TEXT = 1 << 28
+MAX_ROWS_IN_MEMORY = 4_000_000  # most rows in memory, a few hundred bytes each
+LARGE_TEXT = 1 << 28  # bytes
 ZONELESS = ("DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS")
 SUFFIXES = {
     ".csv": "csv",
@@ -49,31 +54,32 @@ class Source:
     Attributes
     ----------
     name : str
-        As people know it.
+        Name for messages and reports.
     relation : str
-        SQL of the rows, for a FROM clause.
+        SQL of the rows, usable after FROM.
     columns : dict of str to str
         The columns and their DuckDB types.
-    readings : dict of str to Reading
-        Columns to be read as something else, as the map needs them.
+    readings : dict of str to ColumnReading
+        Conversions of the columns that the map uses.
     rejected : dict of str to int
-        Lines that are no rows at all, counted by reason; they are in the table ``rejected_lines`` (reason, line).
+        Lines that are not rows, counted by reason. The table ``rejected_lines`` (reason, line)
+        stores them.
     detected : dict
-        What was seen of how the file is written, for people.
+        Detected format of the file, shown in the import report.
     files : tuple of Path
-        The Parquet files it is read from, where it is no table of DuckDB's.
+        Parquet files of the rows; empty if DuckDB holds them as a table.
     added : str
-        SQL of columns that were added to it, beginning with a comma.
+        SQL of added columns, with a leading comma.
     base : str
-        The relation that they were added to.
+        Relation before columns were added.
     naive : tuple of str
-        Columns of moments of which some name no time zone.
+        Time columns with values that lack a time zone.
     """
 
     name: str
     relation: str
     columns: dict[str, str]
-    readings: dict[str, Reading] = field(default_factory=dict)
+    readings: dict[str, ColumnReading] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
     detected: dict[str, Any] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
@@ -82,47 +88,63 @@ class Source:
     naive: tuple[str, ...] = ()
 
     def type_of(self, column: str) -> str:
-        """The type that expressions see."""
+        """Return a column's DuckDB type in expressions."""
         return self.readings[column].type if column in self.readings else self.columns[column]
 
 
 @contextmanager
-def opened(
+def open_source(
     con: Any,
     file: str,
     mapping: Mapping | None,
     query: str | None,
-    only: str | None = None,
-    tell: Callable[[int], None] = lambda rows: None,
+    condition: str | None = None,
+    on_rows: Callable[[int], None] = lambda rows: None,
 ) -> Iterator[Source]:
-    """Open a file or a database as a relation; what it needed is dropped at the end.
+    """Open a file or database as a relation.
 
-    ``only`` is a condition that the importer will set in any case: rows for which it does not hold need not be kept.
-    ``tell`` is called with the number of rows read, where reading takes its time before DuckDB begins.
+    Temporary tables and files are deleted at the end.
+
+    Parameters
+    ----------
+    con : duckdb.DuckDBPyConnection
+    file : str
+        Path of a file, or URL of a database.
+    mapping : Mapping or None
+    query : str or None
+        SELECT statement; for a database only.
+    condition : str, optional
+        SQL condition of the import. Rows that fail it may be skipped.
+    on_rows : callable
+        Called with the number of rows read, if rows are fetched before DuckDB reads them.
+
+    Yields
+    ------
+    Source
 
     Raises
     ------
     BadInput
-        Where it cannot be read or holds no rows.
+        If the source cannot be read or has no rows.
     """
-    with scratch() as folder:
+    with scratch_folder() as folder:
         try:
             if is_url(file):
-                yield _database(con, file, query, folder, tell)
+                yield _database(con, file, query, folder, on_rows)
             else:
-                yield _open(con, file, mapping, query, only, folder)
+                yield _open(con, file, mapping, query, condition, folder)
         finally:
             for table in ("raw_rows", "shaped_rows", "rejected_lines"):
                 con.execute(f"DROP TABLE IF EXISTS {table}")
 
 
-def found(files: list[str]) -> list[str]:
-    """The files that paths and patterns (``data/*.csv.gz``) name.
+def expand_paths(files: list[str]) -> list[str]:
+    """Expand patterns such as ``data/*.csv.gz`` to files.
 
     Raises
     ------
     BadInput
-        Where a pattern matches no file.
+        If a pattern matches no file.
     """
     named: list[str] = []
     for file in files:
@@ -138,7 +160,18 @@ def found(files: list[str]) -> list[str]:
 
 
 def pieces(con: Any, source: Source) -> Iterator[tuple[Source, int]]:
-    """The source in pieces that fit into memory, each with its number of rows."""
+    """Split a source to fit into memory.
+
+    Parameters
+    ----------
+    con : duckdb.DuckDBPyConnection
+    source : Source
+
+    Yields
+    ------
+    tuple of Source and int
+        A piece and its number of rows.
+    """
     if source.files:
         counted = con.execute(
             f"SELECT file_name, num_rows FROM parquet_file_metadata({_listed(source.files)})"
@@ -151,13 +184,16 @@ def pieces(con: Any, source: Source) -> Iterator[tuple[Source, int]]:
         rows = con.execute(f"SELECT count(*) FROM {source.relation}").fetchall()[0][0]
         parts = [(source.base or source.relation, "rowid", rows)]
     for relation, number, rows in parts:
-        if len(parts) == 1 and rows <= ROWS_AT_ONCE:
+        if len(parts) == 1 and rows <= MAX_ROWS_IN_MEMORY:
             yield source, rows
             continue
         left_out = "* EXCLUDE (file_row_number)" if source.files else "*"
-        for start in range(0, rows, ROWS_AT_ONCE):
-            stop = min(rows, start + ROWS_AT_ONCE)
-            piece = f"(SELECT {left_out}{source.added} FROM {relation} WHERE {number} >= {start} AND {number} < {stop})"
+        for start in range(0, rows, MAX_ROWS_IN_MEMORY):
+            stop = min(rows, start + MAX_ROWS_IN_MEMORY)
+            piece = (
+                f"(SELECT {left_out}{source.added} FROM {relation} "
+                f"WHERE {number} >= {start} AND {number} < {stop})"
+            )
             yield replace(source, relation=piece), stop - start
 
 
@@ -169,30 +205,57 @@ def _read_parquet(files: Sequence[Path], options: str = "") -> str:
     return f"read_parquet({_listed(files)}, hive_partitioning = false{options})"
 
 
-def as_read(con: Any, source: Source, mapping: Mapping) -> Source:
-    """The source with its columns read as the map needs them."""
-    seen = readings(
+def apply_readings(con: Any, source: Source, mapping: Mapping) -> Source:
+    """Detect how to convert a source's columns.
+
+    Parameters
+    ----------
+    con : duckdb.DuckDBPyConnection
+    source : Source
+    mapping : Mapping
+
+    Returns
+    -------
+    Source
+        With readings, naive columns and notes.
+    """
+    result = detect_readings(
         con,
         source.relation,
         source.columns,
         mapping,
         source.detected.get("format") in ("parquet", "database"),
     )
-    twice = [
-        f"{name}: several columns are called so, and the first of them is read; give the others names of their own."
+    duplicate_notes = [
+        gettext(
+            "{column}: several columns are called so, and the first of them is read; give the "
+            "others names of their own."
+        ).format(column=name)
         for name in source.detected.get("twice", ())
         if name.casefold() in mapping.named
     ]
-    told = {"decimal": seen.decimal, "dates": seen.dates, "notes": [*twice, *seen.notes]}
-    detected = source.detected | {name: value for name, value in told.items() if value}
+    properties = {
+        "decimal": result.decimal,
+        "dates": result.dates,
+        "notes": [*duplicate_notes, *result.notes],
+    }
+    detected = source.detected | {name: value for name, value in properties.items() if value}
     typed = [name for name in mapping.needing("moment") if source.columns.get(name) in ZONELESS]
     return replace(
-        source, readings=seen.columns, detected=detected, naive=(*seen.naive, *sorted(typed))
+        source,
+        readings=result.columns,
+        detected=detected,
+        naive=(*result.naive, *sorted(typed)),
     )
 
 
 def _open(
-    con: Any, file: str, mapping: Mapping | None, query: str | None, only: str | None, folder: Path
+    con: Any,
+    file: str,
+    mapping: Mapping | None,
+    query: str | None,
+    condition: str | None,
+    folder: Path,
 ) -> Source:
     if query is not None:
         raise BadInput(
@@ -201,8 +264,8 @@ def _open(
     path = Path(file)
     if path.is_dir():
         raise BadInput(
-            gettext("{file} is a folder; name its files, like {path}.").format(
-                file=file, path=path / "*.csv"
+            gettext("{file} is a folder; name its files, like {example}.").format(
+                file=file, example=path / "*.csv"
             )
         )
     if not path.is_file():
@@ -210,38 +273,41 @@ def _open(
     if path.stat().st_size == 0:
         raise BadInput(gettext("{name} is empty.").format(name=path.name))
     if path.suffix.lower() == ".zip":
-        inside = unzipped(path, folder, SUFFIXES)
-        opened = _open(con, str(inside), mapping, query, only, folder)
-        return replace(opened, name=path.name, detected=opened.detected | {"inside": inside.name})
-    kind, packing = _kind(path)
+        inside = extract_table(path, folder, SUFFIXES)
+        source = _open(con, str(inside), mapping, query, condition, folder)
+        return replace(source, name=path.name, detected=source.detected | {"inside": inside.name})
+    kind, compression = _format(path)
     try:
         if kind == "workbook":
             return _workbook(con, path, folder)
         if kind == "parquet":
-            return _parquet(con, path, packing, only, folder)
+            return _parquet(con, path, compression, condition, folder)
         if kind == "json":
-            return _json(con, path, packing, folder)
-        return _csv(con, path, kind, packing, mapping, folder)
+            return _json(con, path, compression, folder)
+        return _csv(con, path, kind, compression, mapping, folder)
     except BadInput:
         raise
-    except Exception as error:  # whatever the reader stumbled over is the file's
-        first = str(error).strip().splitlines()[0]
-        first = re.sub(
-            re.escape(str(folder)) + r"[^\s'\"]*", path.name, first
-        )  # a scratch file is nobody's
-        if packing:
-            check_packing(path, packing, first)
+    except Exception as error:  # any error of the reader is a fault of the file
+        reason = str(error).strip().splitlines()[0]
+        # Name the file instead of its scratch copy.
+        reason = re.sub(re.escape(str(folder)) + r"[^\s'\"]*", path.name, reason)
+        if compression:
+            check_compression(path, compression, reason)
         raise BadInput(
-            gettext("{name} cannot be read as {upper}: {first}").format(
-                name=path.name, upper=kind.upper(), first=first
+            gettext("{name} cannot be read as {format}: {reason}").format(
+                name=path.name, format=kind.upper(), reason=reason
             )
         ) from error
 
 
-def _kind(path: Path) -> tuple[str, str | None]:
+def _format(path: Path) -> tuple[str, str | None]:
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    packing = {".gz": "gzip", ".zst": "zstd"}.get(suffixes[-1]) if suffixes else None
-    plain = suffixes[-2 if packing else -1 :][:1] if len(suffixes) >= (2 if packing else 1) else []
+    compression = {".gz": "gzip", ".zst": "zstd"}.get(suffixes[-1]) if suffixes else None
+    plain = (
+        suffixes[-2 if compression else -1 :][:1]
+        if len(suffixes) >= (2 if compression else 1)
+        else []
+    )
     if not plain or plain[0] not in SUFFIXES:
         raise BadInput(
             gettext(
@@ -249,16 +315,18 @@ def _kind(path: Path) -> tuple[str, str | None]:
                 "(plain, .gz, .zst or .zip) or .xlsx."
             ).format(name=path.name)
         )
-    return SUFFIXES[plain[0]], packing
+    return SUFFIXES[plain[0]], compression
 
 
-def _parquet(con: Any, path: Path, packing: str | None, only: str | None, folder: Path) -> Source:
-    if packing:
+def _parquet(
+    con: Any, path: Path, compression: str | None, condition: str | None, folder: Path
+) -> Source:
+    if compression:
         import pyarrow as pa
 
         unpacked = folder / path.with_suffix("").name
         with (
-            pa.input_stream(str(path), compression=packing) as packed,
+            pa.input_stream(str(path), compression=compression) as packed,
             unpacked.open("wb") as plain,
         ):
             while chunk := packed.read(1 << 20):
@@ -268,133 +336,264 @@ def _parquet(con: Any, path: Path, packing: str | None, only: str | None, folder
         name = path.name
     relation = _read_parquet([path])
     largest, rows = con.execute(
-        f"SELECT max(row_group_num_rows), sum(row_group_num_rows) FROM (SELECT DISTINCT row_group_id, row_group_num_rows "
+        "SELECT max(row_group_num_rows), sum(row_group_num_rows) "
+        "FROM (SELECT DISTINCT row_group_id, row_group_num_rows "
         f"FROM parquet_metadata({literal(path)}))"
     ).fetchall()[0]
-    if (
-        largest or 0
-    ) > LARGE_ROW_GROUP and rows <= ROWS_AT_ONCE:  # one core reads a row group; from memory, all do
-        condition = f" WHERE {only}" if only else ""
-        con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {relation}{condition}")
-        return Source(name, "raw_rows", described(con, "raw_rows"), detected={"format": "parquet"})
+    # A single core reads a row group, but all cores read a table in memory.
+    if (largest or 0) > LARGE_ROW_GROUP and rows <= MAX_ROWS_IN_MEMORY:
+        where = f" WHERE {condition}" if condition else ""
+        con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {relation}{where}")
+        return Source(
+            name, "raw_rows", column_types(con, "raw_rows"), detected={"format": "parquet"}
+        )
     return Source(
-        name, relation, described(con, relation), detected={"format": "parquet"}, files=(path,)
+        name, relation, column_types(con, relation), detected={"format": "parquet"}, files=(path,)
     )
 
 
 def _workbook(con: Any, path: Path, folder: Path) -> Source:
-    rows, sheets = workbook(path, folder)
+    rows, sheets = convert_workbook(path, folder)
     con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {_read_parquet([rows])}")
     return Source(
         path.name,
         "raw_rows",
-        described(con, "raw_rows"),
+        column_types(con, "raw_rows"),
         detected={"format": "workbook", "sheets": sheets},
     )
 
 
 def _csv(
-    con: Any, path: Path, kind: str, packing: str | None, mapping: Mapping | None, folder: Path
+    con: Any, path: Path, kind: str, compression: str | None, mapping: Mapping | None, folder: Path
 ) -> Source:
     import duckdb
 
-    dialect = detect(con, path, kind, packing, mapping, folder)
-    torn: list[str] = []
+    dialect = detect(con, path, kind, compression, mapping, folder)
+    broken_lines: list[str] = []
     try:
-        kept = _rows_and_rejects(con, dialect, folder)
-        swallowed = con.execute(
-            "SELECT 1 FROM rejected_lines WHERE fault = 'UNQUOTED VALUE' LIMIT 1"
-        ).fetchall()
+        files = _load_delimited(con, dialect, folder)
+        has_open_quotes = bool(
+            con.execute(
+                "SELECT 1 FROM rejected_lines WHERE fault = 'UNQUOTED VALUE' LIMIT 1"
+            ).fetchall()
+        )
     except duckdb.InvalidInputException:
-        swallowed = [()]
-    if swallowed:  # a quote that nothing closes took the lines after it with it
-        dialect, torn = mended(dialect, path.name, folder / "whole-records.csv")
-        kept = _rows_and_rejects(con, dialect, folder)
-    con.execute("INSERT INTO rejected_lines SELECT 'UNQUOTED VALUE', unnest(?::VARCHAR[])", [torn])
+        has_open_quotes = True
+    if has_open_quotes:  # an open quote hides the lines after it
+        dialect, broken_lines = remove_broken_lines(
+            dialect, path.name, folder / "whole-records.csv"
+        )
+        files = _load_delimited(con, dialect, folder)
     con.execute(
-        "CREATE OR REPLACE TABLE rejected_lines AS SELECT 'the line is broken: ' || lower(fault) AS reason, line FROM rejected_lines"
+        "INSERT INTO rejected_lines SELECT 'UNQUOTED VALUE', unnest(?::VARCHAR[])", [broken_lines]
     )
-    source = _loaded(con, path.name, {"format": kind, **dialect.as_dict()}, kept)
+    con.execute(
+        "CREATE OR REPLACE TABLE rejected_lines AS "
+        "SELECT 'the line is broken: ' || lower(fault) AS reason, line FROM rejected_lines"
+    )
+    source = _loaded_source(con, path.name, {"format": kind, **dialect.as_dict()}, files)
     check_header(dialect, path.name, source.columns)
     return source
 
 
-def _rows_and_rejects(con: Any, dialect: Dialect, folder: Path) -> tuple[Path, ...]:
-    """Read delimited text (see `_kept`); the lines that are no rows go into ``rejected_lines`` (fault, line)."""
+def _load_delimited(con: Any, dialect: Dialect, folder: Path) -> tuple[Path, ...]:
+    """Load delimited text.
+
+    Rejected lines go into ``rejected_lines`` (fault, line).
+    """
     con.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
-    kept = _kept(con, dialect.reader, dialect.path, folder)
+    files = _load(con, dialect.reader, dialect.path, folder)
     con.execute(
-        "CREATE OR REPLACE TABLE rejected_lines AS SELECT replace(any_value(error_type)::VARCHAR, '_', ' ') AS fault, "
+        "CREATE OR REPLACE TABLE rejected_lines AS "
+        "SELECT replace(any_value(error_type)::VARCHAR, '_', ' ') AS fault, "
         "any_value(csv_line) AS line FROM reject_errors GROUP BY line"
     )
     con.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
-    return kept
+    return files
 
 
-def _json(con: Any, path: Path, packing: str | None, folder: Path) -> Source:
+def _json(con: Any, path: Path, compression: str | None, folder: Path) -> Source:
     options = [
         "format = 'newline_delimited'",
         "ignore_errors = true",
         "maximum_object_size = 67108864",
     ]
-    if packing:
-        options.append(f"compression = '{packing}'")
-    sniffed = described(
+    if compression:
+        options.append(f"compression = '{compression}'")
+    sniffed = column_types(
         con,
-        f"read_json({literal(path)}, {', '.join(options)}, sample_size = -1, map_inference_threshold = -1)",
+        f"read_json({literal(path)}, {', '.join(options)}, "
+        "sample_size = -1, map_inference_threshold = -1)",
     )
-    text = (
-        "TIMESTAMP",
-        "TIMESTAMP WITH TIME ZONE",
-        "DATE",
-        "TIME",
-        "UUID",
-        "JSON",
-    )  # as written, please
+    # Read these as they are written.
+    text = ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "DATE", "TIME", "UUID", "JSON")
     columns = ", ".join(
         f"{literal(name)}: {literal('VARCHAR' if type_ in text else type_)}"
         for name, type_ in sniffed.items()
     )
     reader = f"read_json({literal(path)}, {', '.join(options)}, columns = {{{columns}}})"
-    return _loaded(con, path.name, {"format": "json"}, _kept(con, reader, path, folder))
+    return _loaded_source(con, path.name, {"format": "json"}, _load(con, reader, path, folder))
 
 
 def _database(
-    con: Any, url: str, query: str | None, folder: Path, tell: Callable[[int], None]
+    con: Any, url: str, query: str | None, folder: Path, on_rows: Callable[[int], None]
 ) -> Source:
-    name, paths = fetched(url, query, folder, tell)
+    name, paths = fetch_rows(url, query, folder, on_rows)
     relation = _read_parquet(paths)
     return Source(
         name,
         relation,
-        described(con, relation),
+        column_types(con, relation),
         detected={"format": "database"},
         files=tuple(paths),
     )
 
 
-def _kept(con: Any, reader: str, path: Path, folder: Path) -> tuple[Path, ...]:
-    """Read a text file once: into memory, or, where it is large, into a scratch file (which is returned)."""
+def _load(con: Any, reader: str, path: Path, folder: Path) -> tuple[Path, ...]:
+    """Load a text file into ``raw_rows``.
+
+    A large file goes into a scratch file instead.
+
+    Returns the scratch file, or nothing.
+    """
     if path.stat().st_size <= LARGE_TEXT:
         con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {reader}")
         return ()
-    scratch = folder / "raw_rows.parquet"
-    con.execute(f"COPY (SELECT * FROM {reader}) TO {literal(scratch)} (FORMAT parquet)")
-    return (scratch,)
+    scratch_file = folder / "raw_rows.parquet"
+    con.execute(f"COPY (SELECT * FROM {reader}) TO {literal(scratch_file)} (FORMAT parquet)")
+    return (scratch_file,)
 
 
-def _loaded(con: Any, name: str, detected: dict[str, Any], kept: tuple[Path, ...]) -> Source:
+def _loaded_source(
+    con: Any, name: str, detected: dict[str, Any], files: tuple[Path, ...]
+) -> Source:
     rejected: dict[str, int] = {}
     if con.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'rejected_lines'").fetchall():
         rejected = dict(
             con.execute("SELECT reason, count(*) FROM rejected_lines GROUP BY reason").fetchall()
         )
-    relation = _read_parquet(kept) if kept else "raw_rows"
+    relation = _read_parquet(files) if files else "raw_rows"
     return Source(
-        name, relation, described(con, relation), rejected=rejected, detected=detected, files=kept
+        name,
+        relation,
+        column_types(con, relation),
+        rejected=rejected,
+        detected=detected,
+        files=files,
     )
 
 
-def described(con: Any, relation: str) -> dict[str, str]:
+def column_types(con: Any, relation: str) -> dict[str, str]:
+    """Return the DuckDB types of a relation's columns.
+
+    Parameters
+    ----------
+    con : duckdb.DuckDBPyConnection
+    relation : str
+        SQL of the rows, usable after FROM.
+    """
     rows = con.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
     return {row[0]: row[1] for row in rows}
+
+
+# ---------------------------------------------------------------- shape
+
+
+def reshape(con: Any, source: Source, mapping: Mapping) -> Source:
+    """Add columns and rows that a map expects.
+
+    Optional columns that the file lacks become NULL. The map's ``from`` computes rows. Nested
+    fields that the map names become columns.
+
+    Parameters
+    ----------
+    con : duckdb.DuckDBPyConnection
+    source : Source
+    mapping : Mapping
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    BadInput
+        If DuckDB refuses the SELECT of the map's ``from``.
+    """
+    present = {name.casefold() for name in source.columns}
+    missing = [name for name in mapping.optional if name.casefold() not in present]
+    added = "".join(f", NULL::VARCHAR AS {quoted(name)}" for name in missing)
+    if mapping.rows is not None:
+        source, added = _run_from(con, source, added, mapping), ""
+    for name, sql in nested_fields(con, source).items():
+        if name.casefold() in mapping.named:
+            added += f", {sql} AS {quoted(name)}"
+    if not added:
+        return source
+    relation = f"(SELECT *{added} FROM {source.relation})"
+    return replace(
+        source,
+        relation=relation,
+        columns=column_types(con, relation),
+        added=added,
+        base=source.relation,
+    )
+
+
+def _run_from(con: Any, source: Source, added: str, mapping: Mapping) -> Source:
+    """Run the map's ``from`` on a source."""
+    import duckdb
+
+    numbered = f"SELECT *{added}, row_number() OVER () AS _line FROM {source.relation}"
+    try:
+        con.execute(
+            f"CREATE OR REPLACE TABLE shaped_rows AS WITH source AS ({numbered}) "
+            f"SELECT * FROM ({mapping.rows}\n)"
+        )
+    except duckdb.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        if column := re.search(r'olumn "([^"]+)" (in REPLACE list )?not found', reason):
+            reason = gettext('it has no column "{column}"; there are {columns}.').format(
+                column=column[1], columns=", ".join(source.columns)
+            )
+        raise BadInput(
+            gettext("{file} does not fit {map_name} [{table}]: {reason}").format(
+                file=source.name, map_name=mapping.name, table=mapping.table.name, reason=reason
+            )
+        ) from None
+    return replace(
+        source, relation="shaped_rows", columns=column_types(con, "shaped_rows"), files=()
+    )
+
+
+def is_nested(type_: str) -> bool:
+    """Return whether a DuckDB type is a struct."""
+    return type_.startswith("STRUCT(") and type_.endswith(")")
+
+
+def nested_fields(con: Any, source: Source) -> dict[str, str]:
+    """Find the fields of a source's nested columns.
+
+    Parameters
+    ----------
+    con : duckdb.DuckDBPyConnection
+    source : Source
+
+    Returns
+    -------
+    dict of str to str
+        Dotted name, such as ``user.id``, to the SQL of the field.
+    """
+    fields: dict[str, str] = {}
+    waiting: list[tuple[tuple[str, ...], str]] = [
+        ((name,), type_) for name, type_ in source.columns.items()
+    ]
+    while waiting:
+        path, type_ = waiting.pop(0)
+        sql = ".".join(map(quoted, path))
+        if is_nested(type_):
+            inner_types = column_types(con, f"(SELECT unnest({sql}) FROM {source.relation})")
+            waiting += [((*path, name), inner) for name, inner in inner_types.items()]
+        elif len(path) > 1:
+            fields[".".join(path)] = sql
+    return fields

@@ -1,4 +1,4 @@
-"""Lines of delimited text with a quote that nothing closes: taken out, so that they swallow none of the lines after them."""
+"""Remove lines with unbalanced quotes from delimited text."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -7,77 +7,92 @@ from dataclasses import replace
 from pathlib import Path
 
 from retention.errors import BadInput
-from retention.lake.reading.dialect import PIECE, Dialect, decoded
+from retention.lake.reading.dialect import CHUNK_BYTES, Dialect, open_decoded
 from retention.text import gettext
 
 _BREAK = re.compile(r"\r\n?|\n")
 _LINE = re.compile(rf"([^\r\n]*)(?:{_BREAK.pattern})")
-AS_IT_IS = (
-    "surrogateescape"  # bytes that are no UTF-8 stay what they are: the reader is to refuse them
-)
+ESCAPE_BYTES = "surrogateescape"  # keeps bytes that are not UTF-8; the reader refuses them later
 
 
-def mended(dialect: Dialect, name: str, copy: Path) -> tuple[Dialect, list[str]]:
-    """Copy a file without the lines that begin no whole record.
+def remove_broken_lines(dialect: Dialect, name: str, copy: Path) -> tuple[Dialect, list[str]]:
+    """Copy a file without broken lines.
 
-    A record is fields as RFC 4180 has them: one line with any number of them, or several lines (a quoted field holds
-    the breaks) with as many fields as the file has columns. What is a record is passed over by one regular expression;
-    Python sees the torn lines only.
+    A record has fields as in RFC 4180. It is one line with any number of fields, or several lines
+    (a quoted field contains the breaks) with as many fields as the file has columns. One regular
+    expression skips complete records, so Python only handles the broken lines.
 
     Parameters
     ----------
     dialect : Dialect
-        How the file is written; it is in UTF-8 by now.
+        Dialect of the file, which is in UTF-8 already.
     name : str
-        What people call the file.
+        File name for messages.
     copy : Path
-        Where the rest is written.
+        Target file.
 
     Returns
     -------
-    Dialect, list of str
-        Of the copy; and the lines taken out.
+    tuple of Dialect and list of str
+        Dialect of the copy, and the removed lines.
 
     Raises
     ------
     BadInput
-        Where the line that names the columns is torn.
+        If the header line is broken.
     """
-    dialect = _begun(dialect, name)
-    records = _records(dialect)
-    torn: list[str] = []
-    rest, ended = "", False
+    dialect = _detect_escape(dialect, name)
+    records = _record_pattern(dialect)
+    broken_lines: list[str] = []
+    rest, has_ended = "", False
     with (
-        _texts(dialect) as texts,
-        copy.open("w", encoding="utf-8", errors=AS_IT_IS, newline="") as target,
+        _open_text(dialect) as texts,
+        copy.open("w", encoding="utf-8", errors=ESCAPE_BYTES, newline="") as target,
     ):
-        while rest or not ended:
-            while not ended and len(rest) < 2 * PIECE:
+        while rest or not has_ended:
+            while not has_ended and len(rest) < 2 * CHUNK_BYTES:
                 text = next(texts, None)
-                ended = text is None
+                has_ended = text is None
                 rest += text or ""
-            if ended and not rest.endswith(
-                ("\n", "\r")
-            ):  # as the others end: the reader takes no mixture
+            # End the last line like the others: DuckDB refuses mixed line breaks.
+            if has_ended and not rest.endswith(("\n", "\r")):
                 rest += (_BREAK.search(rest) or ["\n"])[0]
-            whole, lines, rest = _parted(
-                records, rest, 0 if ended else PIECE
-            )  # no record is longer than a piece
-            target.writelines(whole)
-            torn += map(_shown, lines)
-    return replace(dialect, path=copy, packing=None), torn
+            # No record is longer than a chunk.
+            records_text, lines, rest = _split_records(
+                records, rest, 0 if has_ended else CHUNK_BYTES
+            )
+            target.writelines(records_text)
+            broken_lines += map(_printable, lines)
+    return replace(dialect, path=copy, compression=None), broken_lines
 
 
 def check_header(dialect: Dialect, name: str, columns: Iterable[str]) -> None:
-    """Refuse names of columns that run on into the lines after them, to a quote of some field there.
+    """Refuse column names that span several fields.
 
-    A name may hold a line break or a delimiter; both are in one only where its quote was closed too late.
+    A name may contain a line break or a delimiter. A name with both comes from a quote that was
+    closed too late.
+
+    Parameters
+    ----------
+    dialect : Dialect
+        Dialect of the file.
+    name : str
+        File name for messages.
+    columns : iterable of str
+        Column names as read.
+
+    Raises
+    ------
+    BadInput
+        If a name contains both a line break and the delimiter.
     """
-    if dialect.header and any(_BREAK.search(one) and dialect.delimiter in one for one in columns):
-        raise _torn_header(dialect.skip + 1, name)
+    if dialect.header and any(
+        _BREAK.search(column) and dialect.delimiter in column for column in columns
+    ):
+        raise _broken_header(dialect.skip + 1, name)
 
 
-def _torn_header(line: int, name: str) -> BadInput:
+def _broken_header(line: int, name: str) -> BadInput:
     return BadInput(
         gettext(
             "Line {line} of {name}, which names the columns, has a quote that it does not "
@@ -87,54 +102,62 @@ def _torn_header(line: int, name: str) -> BadInput:
     )
 
 
-def _begun(dialect: Dialect, name: str) -> Dialect:
-    """The dialect with the escape that leaves the fewest lines torn: where one is, the sniffer sees no escape at all."""
-    with _texts(dialect) as texts:
-        beginning = next(texts) + "\n"
+def _detect_escape(dialect: Dialect, name: str) -> Dialect:
+    """Choose the escape with the fewest broken lines.
+
+    DuckDB's sniffer finds no escape in files with broken lines.
+    """
+    with _open_text(dialect) as texts:
+        start = next(texts) + "\n"
     dialects = [replace(dialect, escape=escape) for escape in (dialect.escape, dialect.quote, "\\")]
-    parted = [_parted(_records(one), beginning, 0) for one in dialects]
-    best = min(range(len(parted)), key=lambda number: len(parted[number][1]))
-    (before, *_), torn, _ = parted[best]
+    splits = [_split_records(_record_pattern(candidate), start, 0) for candidate in dialects]
+    best = min(range(len(splits)), key=lambda number: len(splits[number][1]))
+    (before, *_), broken_lines, _ = splits[best]
     lines = _LINE.findall(before)
-    if dialect.header and torn and not any(map(str.strip, lines[dialect.skip :])):
-        raise _torn_header(len(lines) + 1, name)
+    if dialect.header and broken_lines and not any(map(str.strip, lines[dialect.skip :])):
+        raise _broken_header(len(lines) + 1, name)
     return dialects[best]
 
 
-def _texts(dialect: Dialect) -> AbstractContextManager[Iterator[str]]:
-    return decoded(dialect.path, dialect.packing, "utf-8-sig", AS_IT_IS)
+def _open_text(dialect: Dialect) -> AbstractContextManager[Iterator[str]]:
+    return open_decoded(dialect.path, dialect.compression, "utf-8-sig", ESCAPE_BYTES)
 
 
-def _parted(records: re.Pattern[str], text: str, ahead: int) -> tuple[list[str], list[str], str]:
-    """The whole records before, between and after the torn lines; those lines; and the rest, which may go on."""
-    whole, torn, at = [], [], 0
-    while len(text) - at > ahead:
-        end = records.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing, too
-        whole.append(text[at:end])
+def _split_records(
+    records: re.Pattern[str], text: str, reserve: int
+) -> tuple[list[str], list[str], str]:
+    """Split text into records, broken lines and rest.
+
+    Splitting stops ``reserve`` characters before the end: the last record may continue.
+    """
+    complete, broken_lines, at = [], [], 0
+    while len(text) - at > reserve:
+        end = records.match(text, at).end()  # type: ignore[union-attr]  # may be empty
+        complete.append(text[at:end])
         at = end
-        if len(text) - at > ahead:
+        if len(text) - at > reserve:
             line = _LINE.match(text, at)
-            torn.append(line[1])  # type: ignore[index]  # the text ends with a break
+            broken_lines.append(line[1])  # type: ignore[index]  # the text ends with a break
             at = line.end()  # type: ignore[union-attr]
-    return whole, torn, text[at:]
+    return complete, broken_lines, text[at:]
 
 
-def _shown(line: str) -> str:
-    return line.encode("utf-8", AS_IT_IS).decode("utf-8", "replace")
+def _printable(line: str) -> str:
+    return line.encode("utf-8", ESCAPE_BYTES).decode("utf-8", "replace")
 
 
-def _records(dialect: Dialect) -> re.Pattern[str]:
-    """As many whole records as there are in a row."""
+def _record_pattern(dialect: Dialect) -> re.Pattern[str]:
+    """Compile a pattern of complete records."""
     quote, escape, delimiter = map(re.escape, (dialect.quote, dialect.escape, dialect.delimiter))
     escaped = f"{escape}{quote}" if dialect.escape == dialect.quote else f"{escape}."
-    begun = re.escape(dialect.delimiter[0])  # a field may hold the characters of a longer delimiter
-    bare = rf"(?!{quote})(?:[^{begun}\r\n]++|(?!{delimiter}){begun})*+"
-    within, across = (
+    # A field may contain the characters of a longer delimiter.
+    first = re.escape(dialect.delimiter[0])
+    bare = rf"(?!{quote})(?:[^{first}\r\n]++|(?!{delimiter}){first})*+"
+    in_line, across_lines = (
         rf"(?:{quote}(?:{escaped}|[^{quote}{escape}{breaks}])*+{quote}\ *+|{bare})"
         for breaks in (r"\r\n", "")
     )
     others = max(dialect.width - 1, 0)
-    return re.compile(
-        rf"(?:(?:{within}(?:{delimiter}{within})*+|{across}(?:{delimiter}{across}){{{others}}}+)(?:{_BREAK.pattern}))*+",
-        re.DOTALL,
-    )
+    one_line = rf"{in_line}(?:{delimiter}{in_line})*+"
+    several_lines = rf"{across_lines}(?:{delimiter}{across_lines}){{{others}}}+"
+    return re.compile(rf"(?:(?:{one_line}|{several_lines})(?:{_BREAK.pattern}))*+", re.DOTALL)

@@ -1,1 +1,1 @@
-"""A map proposed for a file nobody has described."""
+"""Propose a map for a file without one."""

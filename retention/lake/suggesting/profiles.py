@@ -1,23 +1,48 @@
-"""What the columns of a file hold, as far as a proposed map asks: numbers, moments, addresses, words for what happened."""
-# ruff: noqa: S608 - SQL is put together from quoted names (mapping.quoted)
+"""Profile columns and compare their names with synonyms."""
+# ruff: noqa: S608 - names are quoted (mapping.quoted)
 
+import re
+import tomllib
+import unicodedata
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from retention.errors import BadInput
 from retention.lake.mapping import quoted
-from retention.lake.reading.columns import Look, look
+from retention.lake.reading.columns import ColumnStats, count_formats
 from retention.lake.reading.sources import Source
-from retention.lake.suggesting import synonyms
 from retention.text import gettext
 
-ROWS = 200_000  # so many are looked at
-FEW = 50  # different words for what happened, at the most
+SAMPLE_ROWS = 200_000
+MAX_CATEGORIES = 50  # most distinct values of a column of categories, such as event types
+MIN_SIMILARITY = 0.85  # for a name that is not a synonym itself
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A column as the proposal sees it; shares are of its filled values."""
+    """Statistics of a column.
+
+    Shares refer to the filled values.
+
+    Attributes
+    ----------
+    name : str
+    filled : float
+        Share of rows with a value.
+    distinct, rows : int
+    whole : float
+        Share of whole numbers.
+    numbers, moments, emails, negative, zero : float
+        Shares of numbers, times, e-mail addresses, negative numbers and zeros.
+    largest : float
+        Largest number.
+    words : float
+        Share of words for event types.
+    example : str
+    """
 
     name: str
     filled: float
@@ -30,56 +55,78 @@ class Profile:
     negative: float
     zero: float
     largest: float
-    words: float  # that are words for what happened
+    words: float
     example: str
 
     @property
     def is_moment(self) -> bool:
+        """Whether nearly all values are times."""
         return self.moments >= 0.9
 
     @property
     def is_number(self) -> bool:
+        """Whether most values are numbers, not times."""
         return self.numbers >= 0.9 and not self.is_moment
 
 
-def profiles_of(con: Any, source: Source) -> list[Profile]:
-    """A profile of each column of a source, in their order; raises `BadInput` where there are no rows."""
+def profile_columns(con: Any, source: Source) -> list[Profile]:
+    """Profile each column of a source.
+
+    Parameters
+    ----------
+    con : duckdb.DuckDBPyConnection
+    source : Source
+        Only the first `SAMPLE_ROWS` rows are read.
+
+    Returns
+    -------
+    list of Profile
+        In the order of the columns.
+
+    Raises
+    ------
+    BadInput
+        If the source has no rows.
+    """
     con.execute(
-        f"CREATE OR REPLACE TABLE suggested_rows AS SELECT COLUMNS(*)::VARCHAR FROM {source.relation} LIMIT {ROWS}"
+        "CREATE OR REPLACE TABLE suggested_rows AS "
+        f"SELECT COLUMNS(*)::VARCHAR FROM {source.relation} LIMIT {SAMPLE_ROWS}"
     )
     try:
         names = [*source.columns]
-        seen = look(
+        stats = count_formats(
             con, "suggested_rows", dict.fromkeys(names, "VARCHAR"), dict.fromkeys(names, "any")
         )
         rows = con.execute("SELECT count(*) FROM suggested_rows").fetchall()[0][0]
         if not rows:
             raise BadInput(gettext("{name} has no rows.").format(name=source.name))
-        return [_profile(con, name, seen[name], rows) for name in source.columns]
+        return [_profile(con, name, stats[name], rows) for name in source.columns]
     finally:
         con.execute("DROP TABLE suggested_rows")
 
 
-def number(column: str) -> str:
-    """SQL of a quoted column as a number, whatever stands around its digits; missing where it is none."""
+def number_sql(column: str) -> str:
+    """Return SQL of a column's number, or NULL."""
     return f"try_cast(regexp_replace({column}::VARCHAR, '[^0-9.-]', '', 'g') AS DOUBLE)"
 
 
-def _profile(con: Any, name: str, seen: Look, rows: int) -> Profile:
+def _profile(con: Any, name: str, stats: ColumnStats, rows: int) -> Profile:
     column = quoted(name)
-    value = number(column)
+    value = number_sql(column)
+    is_email = f"regexp_matches({column}::VARCHAR, '^\\S+@\\S+\\.\\w+$')"
     distinct, emails, negative, zero, largest, example = con.execute(
-        f"SELECT count(DISTINCT {column}), count(*) FILTER (regexp_matches({column}::VARCHAR, '^\\S+@\\S+\\.\\w+$')), "
-        f"count(*) FILTER ({value} < 0), count(*) FILTER ({value} = 0), max({value}), min({column}::VARCHAR) "
-        "FROM suggested_rows"
+        f"SELECT count(DISTINCT {column}), count(*) FILTER ({is_email}), "
+        f"count(*) FILTER ({value} < 0), count(*) FILTER ({value} = 0), max({value}), "
+        f"min({column}::VARCHAR) FROM suggested_rows"
     ).fetchall()[0]
-    filled = max(1, seen.filled)
-    moments = max(seen.moments + seen.ordered + seen.compact, seen.named) / filled
-    numbers = max(seen.plain, seen.cleaned, seen.swapped) / filled
-    whole = (seen.plain - seen.fractions) / filled if seen.plain else 0.0
+    filled = max(1, stats.filled)
+    times = stats.times + stats.numeric_dates + stats.compact_dates
+    moments = max(times, stats.month_names) / filled
+    numbers = max(stats.numbers, stats.point_numbers, stats.comma_numbers) / filled
+    whole = (stats.numbers - stats.fractions) / filled if stats.numbers else 0.0
     return Profile(
         name,
-        seen.filled / rows,
+        stats.filled / rows,
         distinct,
         rows,
         whole,
@@ -89,11 +136,70 @@ def _profile(con: Any, name: str, seen: Look, rows: int) -> Profile:
         negative / filled,
         zero / filled,
         largest or 0.0,
-        _words(con, column, filled) if distinct <= FEW else 0.0,
+        _event_word_share(con, column, filled) if distinct <= MAX_CATEGORIES else 0.0,
         str(example or ""),
     )
 
 
-def _words(con: Any, column: str, filled: int) -> float:
-    counted = con.execute(f"SELECT {column}, count(*) FROM suggested_rows GROUP BY 1").fetchall()
-    return sum(rows for value, rows in counted if value and synonyms.meaning(value)) / filled
+def _event_word_share(con: Any, column: str, filled: int) -> float:
+    counts = con.execute(f"SELECT {column}, count(*) FROM suggested_rows GROUP BY 1").fetchall()
+    return sum(rows for value, rows in counts if value and event_type_of(value)) / filled
+
+
+# ---------------------------------------------------------------- synonyms
+
+
+@cache
+def synonyms() -> dict[str, Any]:
+    """Read ``synonyms.toml``.
+
+    It has column names per table, event words and countries.
+    """
+    return tomllib.loads(Path(__file__).with_name("synonyms.toml").read_text(encoding="utf-8"))
+
+
+def similarity(name: str, words: list[str]) -> float:
+    """Score a column name against synonyms.
+
+    Parameters
+    ----------
+    name : str
+        Column name. Of a nested field (``user.id``), the last part alone counts, too.
+    words : list of str
+        Synonyms, the most specific first.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+    """
+    return max(_part_similarity(part, words) for part in {name, name.rpartition(".")[2]})
+
+
+def event_type_of(word: str) -> str | None:
+    """Return the event type of a word.
+
+    None for unknown words.
+    """
+    plain = re.sub(r"[^a-z]", "", word.lower())
+    for event_type, event_words in synonyms()["words"].items():
+        if plain == event_type.replace("_", "") or plain in event_words:
+            return str(event_type)
+    return None
+
+
+def _part_similarity(name: str, words: list[str]) -> float:
+    plain = (
+        unicodedata.normalize("NFKD", name.replace("ß", "ss"))
+        .encode("ascii", "ignore")
+        .decode()
+        .lower()
+    )
+    plain = re.sub(r"[^a-z0-9]", "", plain)
+    if plain in words:
+        return 1.0 - 0.001 * words.index(plain)  # specific synonyms come first
+    best = max(SequenceMatcher(None, plain, word).ratio() for word in words)
+    long_words = tuple(word for word in words if len(word) > 3)
+    # The end of a name weighs more: "total discount" is a discount.
+    part = 0.75 if plain.endswith(long_words) else 0.7 if plain.startswith(long_words) else 0.0
+    return max(best * 0.9 if best >= MIN_SIMILARITY else 0.0, part)

@@ -94,7 +94,7 @@ def decisions(
     ]
     frame = pd.DataFrame(made, columns=list(COLUMNS))
     answers = seen(lake, session, settings, before)
-    people = lake.identities.people(before)
+    people = lake.identities.canonical_ids(before)
     key = ["campaign_id", "customer_id"]
     frame["customer_id"] = frame["customer_id"].map(lambda one: people.get(one, one))
     of = answers.rename(columns={"shown_in": "campaign_id"}).groupby(key)

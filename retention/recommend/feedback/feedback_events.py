@@ -47,7 +47,7 @@ def gather(lake: "Lake", session: Session, settings: Settings, before: datetime)
 
     answers = seen(lake, session, settings, before)
     answers = answers[answers["surface"] == "campaign"]
-    said = words(of_items(session, settings, lake.identities.people(before)), before)
+    said = words(of_items(session, settings, lake.identities.canonical_ids(before)), before)
     return pd.concat([said, clicks(answers, examined(answers))], ignore_index=True)
 
 

@@ -62,7 +62,7 @@ def seen(
     frame = pd.DataFrame([tuple(row) for row in rows], columns=list(KEPT))
     frame["shown_at"] = pd.to_datetime(frame["shown_at"], utc=True)
     frame["propensity"] = frame["propensity"].astype(float)
-    people = lake.identities.people(before)
+    people = lake.identities.canonical_ids(before)
     frame["customer_id"] = frame["customer_id"].map(lambda one: people.get(one, one))
     events = _events(lake, frame, before)
     inside = _within(frame, events, window_days)

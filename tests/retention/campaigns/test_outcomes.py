@@ -165,7 +165,7 @@ def test_a_merge_taken_back_inside_the_window_changes_no_result(
     clock.configure(fixed=SENT + timedelta(days=6))
     review.decide(lake, database, settings, [links.link_id(*pair)], "undone", by="me")
     pd.testing.assert_frame_equal(counted(END), before)
-    people = lake.identities.people()
+    people = lake.identities.canonical_ids()
     assert people.get(pair[0], pair[0]) != people.get(pair[1], pair[1])
 
 

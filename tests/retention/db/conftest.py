@@ -1,4 +1,4 @@
-"""Both databases."""
+"""Provide an empty SQLite and an empty PostgreSQL database."""
 
 import pytest
 from sqlalchemy import text
@@ -16,7 +16,7 @@ def postgres_url():
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty(request, tmp_path) -> Settings:
-    """Settings of an empty database of each kind."""
+    """Return settings of an empty database."""
     if request.param == "sqlite":
         return Settings(home=tmp_path, _env_file=None)
     url = request.getfixturevalue("postgres_url")

@@ -1,4 +1,4 @@
-"""How the database is reached."""
+"""Test connections to the database."""
 
 from typing import Any
 
@@ -11,17 +11,21 @@ from retention.db import Database
 @pytest.mark.parametrize(
     ("url", "milliseconds"), [("", 10_000), ("?tcp_user_timeout=3000", "3000")]
 )
-def test_a_way_to_the_server_that_was_cut_is_noticed_within_seconds(url, milliseconds):
-    """Without it a commit under way waited for a quarter of an hour, and the bot's one writer with it."""
+def test_broken_connection_is_detected_within_seconds(url, milliseconds):
+    """Else a commit waits a quarter of an hour, and blocks the bot's only writer."""
     database = Database(f"postgresql://desk@db.example/desk{url}")
-    told: dict[str, Any] = {}
+    parameters_used: dict[str, Any] = {}
 
     @event.listens_for(database.engine, "do_connect")
     def _connect(_dialect, _record, _arguments, parameters) -> None:
-        told.update(parameters)
+        parameters_used.update(parameters)
         raise ConnectionError
 
     with pytest.raises(ConnectionError), database.reading() as session:
         session.connection()
-    assert told["tcp_user_timeout"] == milliseconds
-    assert told["keepalives_idle"] + told["keepalives_count"] * told["keepalives_interval"] <= 15
+    assert parameters_used["tcp_user_timeout"] == milliseconds
+    assert (
+        parameters_used["keepalives_idle"]
+        + parameters_used["keepalives_count"] * parameters_used["keepalives_interval"]
+        <= 15
+    )

@@ -1,4 +1,4 @@
-"""The migrations make exactly the tables that the code believes in, on both databases."""
+"""Test that migrations create the tables of the models, on both databases."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ from retention.db.migrate import upgrade
 from retention.db.tables import Campaign, Delivery, Job, Process, Send
 
 
-def test_the_migrations_equal_the_models(empty):
+def test_migrations_equal_the_models(empty):
     upgrade(empty)
     database = Database(empty.database_url.get_secret_value())
     with database.engine.connect() as connection:
@@ -23,11 +23,11 @@ def test_the_migrations_equal_the_models(empty):
     database.engine.dispose()
 
 
-def test_upgrading_again_changes_nothing(empty):
+def test_upgrade_is_idempotent(empty):
     assert upgrade(empty) == upgrade(empty) != ""
 
 
-def test_several_processes_may_upgrade_at_once(empty):
+def test_concurrent_upgrades(empty):
     threads = [threading.Thread(target=upgrade, args=(empty,)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -40,8 +40,8 @@ def test_several_processes_may_upgrade_at_once(empty):
     assert upgrade(empty) != ""
 
 
-def test_what_was_stopped_is_cancelled_and_approvals_are_kept(empty):
-    """A database of before there were two approvers: nothing in it expires by the upgrade."""
+def test_upgrade_cancels_stopped_campaigns_and_keeps_approvals(empty):
+    """Upgrading from a version with one approver must not expire approvals."""
     upgrade(empty, "0005_sends")
     database = Database(empty.database_url.get_secret_value())
     insert = text(
@@ -65,18 +65,18 @@ def test_what_was_stopped_is_cancelled_and_approvals_are_kept(empty):
     database.engine.dispose()
 
 
-JOB_OF_BEFORE = text(
+OLD_JOB = text(
     "INSERT INTO jobs (id, kind, queue, args, idem_key, state, attempt, requested_by, progress_done, progress_total, "
     "progress_text, worker, business_at, created_at, team_id) "
     "VALUES (:id, 'sweep', 'batch', '{}', :id, 'queued', 0, 'U0ANA', 0, 0, '', '', :at, :at, 'local')"
 )
 
 
-def test_a_job_of_the_version_before_waits_since_it_was_made(empty):
+def test_upgrade_dates_waiting_jobs_from_their_creation(empty):
     upgrade(empty, "0009_erasures")
     database = Database(empty.database_url.get_secret_value())
     with database.engine.begin() as connection:
-        connection.execute(JOB_OF_BEFORE, {"id": "j", "at": "2025-05-01 09:00:00"})
+        connection.execute(OLD_JOB, {"id": "j", "at": "2025-05-01 09:00:00"})
     upgrade(empty)
     with database.reading() as session:
         job = session.get_one(Job, "j")
@@ -84,12 +84,12 @@ def test_a_job_of_the_version_before_waits_since_it_was_made(empty):
     database.engine.dispose()
 
 
-def test_a_process_of_the_version_before_stores_jobs_while_its_installation_is_upgraded(empty):
-    """It did not know two columns that have to have a value: none of its jobs was taken."""
+def test_old_version_can_store_jobs_during_an_upgrade(empty):
+    """The old version does not set two columns; their defaults must exist."""
     upgrade(empty)
     database = Database(empty.database_url.get_secret_value())
     with database.engine.begin() as connection:
-        connection.execute(JOB_OF_BEFORE, {"id": "j", "at": "2025-05-01 09:00:00"})
+        connection.execute(OLD_JOB, {"id": "j", "at": "2025-05-01 09:00:00"})
     with database.reading() as session:
         job = session.get_one(Job, "j")
         assert abs(job.queued_at - clock.wall()) < timedelta(hours=1)
@@ -97,8 +97,8 @@ def test_a_process_of_the_version_before_stores_jobs_while_its_installation_is_u
     database.engine.dispose()
 
 
-def test_a_file_that_nobody_took_waits_on_where_the_version_before_had_begun_to_measure(empty):
-    """Its customers were told as left out, and cost nothing, though codes of theirs may have gone out another way."""
+def test_upgrade_requeues_unsent_files_of_measured_campaigns(empty):
+    """The file may have been sent another way, so its customers are not cancelled."""
     upgrade(empty, "0012_slack_oauth")
     database = Database(empty.database_url.get_secret_value())
     at = datetime(2025, 5, 1, tzinfo=UTC)
@@ -147,7 +147,7 @@ def test_a_file_that_nobody_took_waits_on_where_the_version_before_had_begun_to_
     database.engine.dispose()
 
 
-def test_a_row_is_inserted_once_and_updated_in_place(empty):
+def test_insert_once_and_upsert(empty):
     upgrade(empty)
     database = Database(empty.database_url.get_secret_value())
     with database.transaction() as session:

@@ -1,4 +1,4 @@
-"""Exports known by name, as the shops' own exporters write them."""
+"""Test the maps of known exports."""
 
 import csv
 import json
@@ -56,8 +56,8 @@ WOO_PRODUCTS = """ID,Type,SKU,Name,Published,"Is featured?","Visibility in catal
 
 
 @pytest.fixture
-def bring(settings, tmp_path):
-    """Import text as a known export; the report and the table's rows."""
+def import_text(settings, tmp_path):
+    """Return a function that imports a known export and returns the report and the rows."""
 
     def do(table, name, text, order):
         path = tmp_path / "export.csv"
@@ -77,8 +77,8 @@ def _lines(events):
     ]
 
 
-def test_shopify_orders_are_filled_down_and_refunds_and_cancellations_returned(bring):
-    report, events = bring(
+def test_shopify_orders_with_refunds_and_cancellations(import_text):
+    report, events = import_text(
         "events", "shopify-orders", SHOPIFY_ORDERS, ["order_id", "event_type", "item_id"]
     )
     assert report.quarantine == {"customer_id is missing": 1}
@@ -111,43 +111,47 @@ def test_shopify_orders_are_filled_down_and_refunds_and_cancellations_returned(b
     assert events[4]["channel"] == "store"
 
 
-def test_prices_that_a_spreadsheet_wrote_anew_are_read_and_what_is_none_is_set_aside(bring):
-    """A price that was no number to the map was none at all: the sale came in without its money, and nothing said so."""
+def test_reads_prices_rewritten_by_a_spreadsheet(import_text):
+    """Unreadable prices are quarantined; the sale must not lose its amount silently."""
     text = (
         SHOPIFY_ORDERS.replace("GBP,45.00,", 'GBP,"1.045,01",')
         .replace(",3,Mug,10.00,", ',3,Mug,"€ 341,67",')
         .replace(",2,Plate,10.00,", ',2,Plate,"10,00",')
         .replace(",1,Mug,20.00,", ",1,Mug,free,")
     )
-    report, events = bring("events", "shopify-orders", text, ["order_id", "event_type", "item_id"])
+    report, events = import_text(
+        "events", "shopify-orders", text, ["order_id", "event_type", "item_id"]
+    )
     assert report.quarantine == {"amount is no number": 2, "customer_id is missing": 1}
-    told = _lines(events)
-    assert told[:2] == [
+    lines = _lines(events)
+    assert lines[:2] == [
         ("purchase", "#1001", "MUG-1", 3, 1025.01),
         ("purchase", "#1001", "PLATE", 2, 20),
     ]
-    assert "#1003" not in {order for _, order, *_ in told}
+    assert "#1003" not in {order for _, order, *_ in lines}
 
 
-def test_a_price_that_is_none_leaves_the_others_of_its_order_as_they_are(bring):
-    """The order's whole subtotal was put on those that could be read."""
+def test_unreadable_price_does_not_change_the_rest_of_the_order(import_text):
+    """The order's subtotal must not be spread over the readable lines only."""
     text = SHOPIFY_ORDERS.replace(",2,Tea - Green / 100 g,10.00,", ",2,Tea - Green / 100 g,free,")
-    report, events = bring("events", "shopify-orders", text, ["order_id", "event_type", "item_id"])
+    report, events = import_text(
+        "events", "shopify-orders", text, ["order_id", "event_type", "item_id"]
+    )
     assert report.quarantine == {"amount is no number": 1, "customer_id is missing": 1}
     assert ("purchase", "#1004", "MUG-1", 1, 10) in _lines(events)
 
 
-def test_shopify_orders_tell_of_customers_too(bring):
-    _, customers = bring("customers", "shopify-orders", SHOPIFY_ORDERS, "customer_id")
-    assert [(one["customer_id"], one["name"], one["marketing_consent"]) for one in customers] == [
+def test_shopify_orders_contain_customers(import_text):
+    _, customers = import_text("customers", "shopify-orders", SHOPIFY_ORDERS, "customer_id")
+    assert [(row["customer_id"], row["name"], row["marketing_consent"]) for row in customers] == [
         ("ann@example.com", "Ann Ash", False),
         ("bo@example.com", "Bo Bell", False),
         ("cy@example.com", "Cy Chi", False),
     ]
 
 
-def test_shopify_customers(bring):
-    _, (ann, bo) = bring("customers", "shopify-customers", SHOPIFY_CUSTOMERS, "customer_id")
+def test_shopify_customers(import_text):
+    _, (ann, bo) = import_text("customers", "shopify-customers", SHOPIFY_CUSTOMERS, "customer_id")
     assert (ann["customer_id"], ann["name"], ann["phone"], ann["marketing_consent"]) == (
         "ann@example.com",
         "Ann Ash",
@@ -158,12 +162,12 @@ def test_shopify_customers(bring):
     assert (bo["name"], bo["phone"], bo["marketing_consent"]) == ("Bo", "+449999", False)
 
 
-def test_shopify_products_are_variants_named_as_orders_name_them(bring):
-    report, items = bring("items", "shopify-products", SHOPIFY_PRODUCTS, "item_id")
+def test_shopify_products_match_the_items_of_orders(import_text):
+    report, items = import_text("items", "shopify-products", SHOPIFY_PRODUCTS, "item_id")
     assert report.rows_quarantined == 0
     assert [
-        (one["item_id"], one["title"], one["category"], one["brand"], one["price"], one["in_stock"])
-        for one in items
+        (row["item_id"], row["title"], row["category"], row["brand"], row["price"], row["in_stock"])
+        for row in items
     ] == [
         ("MUG-1", "Mug", "Mugs", "Acme", 10, True),
         ("TEA-B", "Tea - Black / 100 g", "Tea", "Leaf", 11, True),
@@ -172,18 +176,20 @@ def test_shopify_products_are_variants_named_as_orders_name_them(bring):
     assert items[0]["margin"] == pytest.approx(0.6)
 
 
-def test_shopify_products_that_sell_without_stock_gift_cards_and_variants(bring):
+def test_shopify_stock_gift_cards_and_variants(import_text):
     head, *rows = SHOPIFY_PRODUCTS.splitlines()
     head += ",Variant Inventory Policy,Gift Card"
     rows = [
         f"{row},{'continue' if 'Green' in row else 'deny'},{'true' if row.startswith('mug') else ''}"
         for row in rows
     ]
-    _, (mug, black, green) = bring("items", "shopify-products", "\n".join([head, *rows]), "item_id")
+    _, (mug, black, green) = import_text(
+        "items", "shopify-products", "\n".join([head, *rows]), "item_id"
+    )
     assert (green["title"], green["in_stock"]) == ("Tea - Green / 100 g", True)
-    told = [json.loads(one["attributes"]) for one in (mug, black, green)]
-    assert [one["recommendable"] for one in told] == [False, None, None]
-    assert [one["parent"] for one in told] == [
+    attributes = [json.loads(row["attributes"]) for row in (mug, black, green)]
+    assert [row["recommendable"] for row in attributes] == [False, None, None]
+    assert [row["parent"] for row in attributes] == [
         None,
         "tea",
         "tea",
@@ -191,8 +197,8 @@ def test_shopify_products_that_sell_without_stock_gift_cards_and_variants(bring)
 
 
 @pytest.mark.parametrize("text", [WOO_LINES, WOO_PACKED])
-def test_woocommerce_orders_by_line_or_packed(bring, text):
-    report, events = bring(
+def test_woocommerce_orders_by_line_or_packed(import_text, text):
+    report, events = import_text(
         "events", "woocommerce-orders", text, ["order_id", "event_type", "item_id"]
     )
     assert _lines(events) == [
@@ -212,25 +218,25 @@ def test_woocommerce_orders_by_line_or_packed(bring, text):
 
 
 @pytest.mark.parametrize("sign", ["&#36;%s", "&euro;%s", "Rs. %s", "S/.%s", "%s kr."])
-def test_a_sign_of_currency_is_no_digit_of_an_amount(bring, sign):
-    """&#36;12.50 was 3,612.50."""
+def test_currency_symbols_are_not_digits(import_text, sign):
+    """&#36;12.50 is 12.50, not 3,612.50."""
     written = re.sub(r"(?<=,)(-?\d+\.00)\b", lambda amount: sign % amount[1], WOO_LINES)
-    _, events = bring(
+    _, events = import_text(
         "events", "woocommerce-orders", written, ["order_id", "event_type", "item_id"]
     )
     assert [e["amount"] for e in events] == [5, 18, -5, 10, -10]
 
 
 @pytest.mark.parametrize("text", [WOO_LINES, WOO_PACKED])
-def test_amounts_of_woocommerce_are_read_as_the_shop_writes_them(bring, text):
-    """A shop that writes decimal commas had no amounts at all, and nothing said so."""
+def test_reads_woocommerce_amounts_in_any_notation(import_text, text):
+    """Decimal commas must not lose the amounts."""
     dear = text.replace("18.00", "1.018.00").replace("20.00", "1.020.00")
     german = [
         [re.sub(r"(?<![\d.-])(-?[\d.]+)\.00\b", r"€ \1,00", cell) for cell in row]
         for row in csv.reader(StringIO(dear))
     ]
     written = "\n".join(",".join(f'"{cell}"' for cell in row) for row in german)
-    _, events = bring(
+    _, events = import_text(
         "events", "woocommerce-orders", written, ["order_id", "event_type", "item_id"]
     )
     assert [(e["item_id"], e["quantity"], e["amount"], e["discount"]) for e in events] == [
@@ -242,46 +248,48 @@ def test_amounts_of_woocommerce_are_read_as_the_shop_writes_them(bring, text):
     ]
 
 
-def test_what_was_only_tried_out_at_shopify_is_not_meant(bring):
+def test_filters_orders_of_shopifys_test_gateway(import_text):
     tried = SHOPIFY_ORDERS.replace("Shopify Payments", "(for testing) Bogus Gateway")
-    report, events = bring("events", "shopify-orders", tried, ["order_id"])
+    report, events = import_text("events", "shopify-orders", tried, ["order_id"])
     assert {event["order_id"] for event in events} == {"#1003"}
     assert report.rows_filtered == report.rows_read - len(events) - 1  # the guest's
 
 
-def test_woocommerce_customers_and_products(bring):
-    _, (ann,) = bring("customers", "woocommerce-customers", WOO_CUSTOMERS, "customer_id")
+def test_woocommerce_customers_and_products(import_text):
+    _, (ann,) = import_text("customers", "woocommerce-customers", WOO_CUSTOMERS, "customer_id")
     assert (ann["customer_id"], ann["name"], ann["marketing_consent"]) == (
         "ann@example.com",
         "Ann Ash",
         None,
     )
-    _, items = bring("items", "woocommerce-products", WOO_PRODUCTS, "item_id")
+    _, items = import_text("items", "woocommerce-products", WOO_PRODUCTS, "item_id")
     assert [
-        (one["item_id"], one["category"], one["brand"], one["price"], one["in_stock"])
-        for one in items
+        (row["item_id"], row["category"], row["brand"], row["price"], row["in_stock"])
+        for row in items
     ] == [
         ("5", "Tea", "Leaf", 5, False),
         ("MUG-1", "Mugs & Cups", "Acme", 8.5, True),
         ("TEA", "Tea", "Leaf", None, True),
     ]
-    assert [json.loads(one["attributes"])["parent"] for one in items] == ["TEA", None, None]
+    assert [json.loads(row["attributes"])["parent"] for row in items] == ["TEA", None, None]
     assert '"recommendable":false' in items[2]["attributes"]
     assert items[1]["title"] == 'Mug "5 < 6"'  # the export writes names as HTML
 
 
 @pytest.mark.parametrize(
-    ("table", "asked", "text", "is_"),
+    ("table", "format_name", "text", "expected_name"),
     [
         ("items", "shopify-products", SHOPIFY_ORDERS, "shopify-orders"),
         ("events", "woocommerce-orders", WOO_PRODUCTS, "woocommerce-products"),
         ("events", "woocommerce-orders", SHOPIFY_ORDERS, "shopify-orders"),
     ],
 )
-def test_a_file_of_another_export_is_told_what_it_is(settings, tmp_path, table, asked, text, is_):
+def test_refuses_another_export_and_names_it(
+    settings, tmp_path, table, format_name, text, expected_name
+):
     (tmp_path / "export.csv").write_text(text)
     with pytest.raises(
-        BadInput, match=f"export.csv is no export of {asked}: .* use --format {is_}"
+        BadInput, match=f"export.csv is no export of {format_name}: .* use --format {expected_name}"
     ):
         import_files(
             Lake.open(settings),
@@ -289,11 +297,11 @@ def test_a_file_of_another_export_is_told_what_it_is(settings, tmp_path, table, 
             settings,
             table,
             [str(tmp_path / "export.csv")],
-            format_name=asked,
+            format_name=format_name,
         )
 
 
-def test_a_file_of_which_a_format_makes_nothing_is_not_said_to_be_empty(settings, tmp_path):
+def test_error_for_a_file_without_usable_rows(settings, tmp_path):
     (tmp_path / "export.csv").write_text("a,b\n1,2\n")
     with pytest.raises(BadInput, match="has no rows that the map"):
         import_files(
@@ -306,7 +314,7 @@ def test_a_file_of_which_a_format_makes_nothing_is_not_said_to_be_empty(settings
         )
 
 
-def test_every_format_can_be_read_and_wrong_ones_are_told(settings, tmp_path):
+def test_reads_all_formats_and_refuses_unknown_ones(settings, tmp_path):
     for name in formats.names():
         assert any(
             read_map(formats.FOLDER / f"{name}.toml", TABLES[table])
@@ -352,13 +360,11 @@ EQUAL = {
 
 
 @pytest.mark.parametrize("name", EQUAL)
-def test_equal_lines_of_an_order_are_two_and_an_overlapping_export_adds_none(
-    name, settings, tmp_path
-):
+def test_keeps_equal_lines_and_skips_overlapping_exports(name, settings, tmp_path):
     head, order, (paid, refunded) = EQUAL[name]
     lake = Lake.open(settings)
 
-    def bring(*orders):
+    def import_text(*orders):
         path = tmp_path / "export.csv"
         path.write_text(
             head
@@ -369,9 +375,9 @@ def test_equal_lines_of_an_order_are_two_and_an_overlapping_export_adds_none(
         report = import_files(lake, None, settings, "events", [str(path)], format_name=name)
         return report.rows_accepted, report.rows_duplicate
 
-    assert bring((1, paid), (2, paid)) == (4, 0)
-    assert bring((3, paid), (2, refunded)) == (4, 2)
-    assert bring((3, paid), (2, refunded), (1, paid)) == (0, 8)
+    assert import_text((1, paid), (2, paid)) == (4, 0)
+    assert import_text((3, paid), (2, refunded)) == (4, 2)
+    assert import_text((3, paid), (2, refunded), (1, paid)) == (0, 8)
     events = lake.table("events").execute()
     assert events.groupby("event_type").amount.sum().to_dict() == {
         "cancelled": 20,
@@ -380,9 +386,7 @@ def test_equal_lines_of_an_order_are_two_and_an_overlapping_export_adds_none(
     }
 
 
-def test_a_line_of_woocommerce_that_stands_twice_in_the_file_is_known_by_its_number(
-    settings, tmp_path
-):
+def test_deduplicates_woocommerce_lines_by_number(settings, tmp_path):
     head, order, (paid, _) = EQUAL["woocommerce-orders"]
     path = tmp_path / "export.csv"
     path.write_text(head + 2 * order.format(order=1, paid=paid))
@@ -393,7 +397,7 @@ def test_a_line_of_woocommerce_that_stands_twice_in_the_file_is_known_by_its_num
 
 
 @pytest.mark.parametrize(
-    ("asked", "text", "name", "table"),
+    ("table_name", "text", "name", "table"),
     [
         ("events", SHOPIFY_ORDERS, "shopify-orders", "events"),
         ("customers", SHOPIFY_ORDERS, "shopify-orders", "customers"),
@@ -405,15 +409,15 @@ def test_a_line_of_woocommerce_that_stands_twice_in_the_file_is_known_by_its_num
         ("events", WOO_PRODUCTS, "woocommerce-products", "items"),
     ],
 )
-def test_an_export_known_by_name_is_recognised_where_a_map_is_asked_for(
-    asked, text, name, table, settings, tmp_path
+def test_suggest_names_the_format_of_a_known_export(
+    table_name, text, name, table, settings, tmp_path
 ):
     path = tmp_path / "export.csv"
     path.write_text(text)
-    said = suggest(Lake.open(settings), asked, str(path))
+    proposed = suggest(Lake.open(settings), table_name, str(path))
     assert (
         f"reads like a {'Shopify' if 'shopify' in name else 'WooCommerce'} export of {name.partition('-')[2]}"
-        in said
+        in proposed
     )
-    assert f"retention import {table} export.csv --format {name}\n" in said
-    assert all(line.startswith("#") for line in said.splitlines())
+    assert f"retention import {table} export.csv --format {name}\n" in proposed
+    assert all(line.startswith("#") for line in proposed.splitlines())

@@ -592,5 +592,5 @@ def test_a_link_found_by_finishing_a_killed_import_is_no_foresight(
         with pytest.raises(KeyboardInterrupt):
             import_files(lake, None, settings, "customers", [new])
     assert import_files(lake, None, settings, "customers", [new]).linked["accepted"] == 1
-    (link,) = links.described(lake)
+    (link,) = links.latest_decisions(lake)
     assert link["evident_at"].replace(tzinfo=UTC) > clock.now() - timedelta(hours=1)

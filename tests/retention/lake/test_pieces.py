@@ -24,7 +24,7 @@ def lake(settings):
 @pytest.fixture
 def small_pieces(monkeypatch):
     """What would be held in memory at once is ten rows."""
-    monkeypatch.setattr(sources, "ROWS_AT_ONCE", 10)
+    monkeypatch.setattr(sources, "MAX_ROWS_IN_MEMORY", 10)
 
 
 def _many(path, rows=95):
@@ -173,7 +173,7 @@ from retention.lake.reading import sources
 from retention.lake.importing import import_files
 from retention.lake.schema import TABLES
 from retention.settings import Settings
-sources.ROWS_AT_ONCE = 10
+sources.MAX_ROWS_IN_MEMORY = 10
 def progress(done, total, what):
     if "50 rows" in what:
         os.kill(os.getpid(), signal.SIGKILL)  # five pieces are written, five are not

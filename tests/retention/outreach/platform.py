@@ -64,7 +64,7 @@ class Platform:
         stamp, signature = (
             request.headers[name] for name in (signing.TIMESTAMP, signing.SIGNATURE)
         )
-        if signing.why_not(KEY, body, stamp, signature, clock.wall()):
+        if signing.signature_fault(KEY, body, stamp, signature, clock.wall()):
             self.refused += 1
             return _say(request, 401, {})
         told = json.loads(body)

@@ -1,4 +1,4 @@
-"""Pseudonyms: stable, keyed, readable; hashes of two purposes cannot be joined."""
+"""Test pseudonyms and hashes of e-mail addresses."""
 
 import re
 
@@ -10,21 +10,21 @@ from retention.privacy import email_hash, pseudonym
 
 
 @given(st.text())
-def test_a_pseudonym_is_readable_and_always_the_same(customer):
-    made = pseudonym(b"key", customer)
-    assert re.fullmatch(r"[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}", made)
-    assert made == pseudonym(b"key", customer)
+def test_pseudonym_is_readable_and_stable(customer):
+    name = pseudonym(b"key", customer)
+    assert re.fullmatch(r"[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}", name)
+    assert name == pseudonym(b"key", customer)
 
 
 @given(st.text(), st.text())
-def test_without_the_key_it_cannot_be_traced(customer, other):
+def test_pseudonym_depends_on_the_key(customer, other):
     assert pseudonym(b"one key", customer) != pseudonym(b"another key", customer)
     assert customer == other or pseudonym(b"key", customer) != pseudonym(b"key", other)
 
 
-def test_an_address_is_known_however_it_is_typed():
+def test_email_hash_ignores_case_and_spaces():
     assert email_hash(b"key", " Ann@Example.COM ") == email_hash(b"key", "ann@example.com")
 
 
-def test_hashes_of_two_purposes_cannot_be_joined():
+def test_hashes_of_two_purposes_differ():
     assert keyed_hash(b"key", "email", "x") != keyed_hash(b"key", "pseudonym", "x")

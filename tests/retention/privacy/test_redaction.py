@@ -1,4 +1,4 @@
-"""What names a customer goes, whole words only, and what stands beside it stays."""
+"""Test that redaction removes names of customers and nothing else."""
 
 import json
 
@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import select
 
 from retention.db.tables import Outbox
-from retention.privacy.redaction import Names
+from retention.privacy.redaction import CustomerNames
 
-NAMES = Names(["28", "c-3", "ann@example.com", "K7Q2-M9XD", "Brée & Co"])
+NAMES = CustomerNames(["28", "c-3", "ann@example.com", "K7Q2-M9XD", "Brée & Co"])
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,8 @@ NAMES = Names(["28", "c-3", "ann@example.com", "K7Q2-M9XD", "Brée & Co"])
         "Brée &amp; Co",
     ],
 )
-def test_a_name_is_found_as_a_value_and_as_a_word(text):
-    assert NAMES.named_in(text)
+def test_finds_names_as_values_and_words(text):
+    assert NAMES.is_mentioned_in(text)
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,8 @@ def test_a_name_is_found_as_a_value_and_as_a_word(text):
         "c-3@example.com",
     ],
 )
-def test_what_only_looks_like_a_name_is_none(text):
-    assert not NAMES.named_in(text)
+def test_ignores_similar_words(text):
+    assert not NAMES.is_mentioned_in(text)
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_what_only_looks_like_a_name_is_none(text):
         "`A` used a second time by 28; it is 29's.",
     ],
 )
-def test_a_short_number_is_a_name_where_it_is_called_a_customer(text):
-    """All after the fifth as messages of earlier versions say it."""
-    assert NAMES.named_in(text)
+def test_short_number_is_a_name_if_called_a_customer(text):
+    """The forms after the fifth are from messages of earlier versions."""
+    assert NAMES.is_mentioned_in(text)
 
 
 @pytest.mark.parametrize(
@@ -86,36 +86,34 @@ def test_a_short_number_is_a_name_where_it_is_called_a_customer(text):
         "by 28; then it ends",
     ],
 )
-def test_else_it_is_a_count_a_price_or_an_order(text):
-    """Whoever was erased took the lines with such a number out of the direct messages of others."""
-    assert not NAMES.named_in(text)
+def test_short_number_is_else_a_count_a_price_or_an_order(text):
+    """Lines about other customers must stay in direct messages."""
+    assert not NAMES.is_mentioned_in(text)
 
 
-def test_a_file_names_whom_its_column_of_customers_holds():
-    """A file was dropped for a price or a discount that looked like the id of who was erased."""
+def test_file_lists_customers_of_its_customer_columns():
+    """A price or a discount equal to the erased id must not drop a file."""
     head = "customer_id,email,expected_value,discount\r\n"
-    assert not NAMES.listed_in(head + "29,bo@example.com,28,28\r\n")
-    assert NAMES.listed_in(head + "28,,5,5\r\n")
-    assert NAMES.listed_in(head + "29,Ann@Example.com,5,5\r\n")
-    assert Names(["-5"]).listed_in(
-        head + "'-5,,5,5\r\n"
-    )  # as a spreadsheet cannot be tricked by it
-    assert Names(["a;=5"]).listed_in(head + "a;'=5,,5,5\r\n")
-    assert Names(['a;"=5']).listed_in(head + """"a;'""=5",,5,5\r\n""")
-    assert not NAMES.listed_in("")
+    assert not NAMES.is_listed_in(head + "29,bo@example.com,28,28\r\n")
+    assert NAMES.is_listed_in(head + "28,,5,5\r\n")
+    assert NAMES.is_listed_in(head + "29,Ann@Example.com,5,5\r\n")
+    assert CustomerNames(["-5"]).is_listed_in(head + "'-5,,5,5\r\n")  # escaped against formulas
+    assert CustomerNames(["a;=5"]).is_listed_in(head + "a;'=5,,5,5\r\n")
+    assert CustomerNames(['a;"=5']).is_listed_in(head + """"a;'""=5",,5,5\r\n""")
+    assert not NAMES.is_listed_in("")
 
 
-def test_an_entry_of_a_list_goes_and_its_neighbours_stay():
+def test_redacts_list_entries_and_keeps_others():
     other = {"customer_id": "29", "reasons": [{"text": "no order for 28 days"}]}
     cohort = [{"customer_id": "28", "reasons": []}, other, {"nested": [{"to": "ann@example.com"}]}]
-    found = NAMES.out_of({"cohort": cohort, "customers": 28, "note": "c-3 moved"})
-    assert found == {"cohort": [other], "customers": 28, "note": "erased"}
-    assert NAMES.out_of(found) == found
+    redacted = NAMES.redact({"cohort": cohort, "customers": 28, "note": "c-3 moved"})
+    assert redacted == {"cohort": [other], "customers": 28, "note": "erased"}
+    assert NAMES.redact(redacted) == redacted
 
 
-def test_what_has_the_id_of_the_customer_but_is_an_item_or_an_order_stays():
-    """Shops number customers and items alike: whoever was erased took that item out of the lists of others."""
-    names = Names(["15036", "c-3"], ["ann@example.com", "K7Q2-M9XD"])
+def test_keeps_items_and_orders_with_the_id_of_the_customer():
+    """Shops number customers and items alike: other lists keep the item."""
+    names = CustomerNames(["15036", "c-3"], ["ann@example.com", "K7Q2-M9XD"])
     listed = {
         "customer_id": "14911",
         "recommendations": [{"item_id": "15036"}, {"item_id": "c-3"}],
@@ -125,21 +123,21 @@ def test_what_has_the_id_of_the_customer_but_is_an_item_or_an_order_stays():
         ],
         "items": ["15036", "22423"],
     }
-    assert names.out_of(listed) == listed
+    assert names.redact(listed) == listed
     of_the_customer = [
         {"customer_id": "15036"},
         {"used_by": "c-3"},
         {"customers": ["15036"]},
         {"note": "K7Q2-M9XD"},
     ]
-    assert names.out_of({"found": of_the_customer, "to": "ann@example.com"}) == {
+    assert names.redact({"found": of_the_customer, "to": "ann@example.com"}) == {
         "found": [],
         "to": "erased",
     }
 
 
-def test_rows_are_found_by_what_json_makes_of_a_name(database):
-    told = {
+def test_finds_rows_by_json_forms_of_names(database):
+    payloads = {
         "value": {"a": "28"},
         "text": {"a": "dear Brée & Co"},
         "message": {"a": "dear Brée &amp; Co"},
@@ -150,9 +148,9 @@ def test_rows_are_found_by_what_json_makes_of_a_name(database):
     }
     with database.transaction() as session:
         session.add_all(
-            Outbox(key=key, channel="C0CRM", payload=payload) for key, payload in told.items()
+            Outbox(key=key, channel="C0CRM", payload=payload) for key, payload in payloads.items()
         )
     with database.reading() as session:
-        found = session.scalars(select(Outbox.key).where(NAMES.within(Outbox.payload))).all()
-    assert set(found) == {"value", "text", "message", "case", "called"}
-    assert "é" not in json.dumps(told)  # as the column stores it
+        keys = session.scalars(select(Outbox.key).where(NAMES.may_mention(Outbox.payload))).all()
+    assert set(keys) == {"value", "text", "message", "case", "called"}
+    assert "é" not in json.dumps(payloads)  # as the column stores it

@@ -1,4 +1,4 @@
-"""Links: one customer for every reader, the stored rows untouched, and everything can be taken back."""
+"""Test links by keys: merged views, point-in-time validity, and undoing."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from retention.lake.identity import (
     ids_of,
     keys,
     links,
-    load,
+    load_rules,
     resolve,
     review,
 )
@@ -34,13 +34,13 @@ RULES = IdentityRules()
 
 
 class Desk:
-    """An installation of a test's own, and short ways to fill it."""
+    """An installation with short methods that fill it."""
 
     def __init__(self, settings, database) -> None:
         self.settings, self.database, self.lake = settings, database, Lake.open(settings)
         settings.home.mkdir(parents=True, exist_ok=True)
 
-    def bring(self, table: str, rows: list[dict]):
+    def import_rows(self, table: str, rows: list[dict]):
         file = (
             self.settings.home
             / f"{table}-{len(list(self.settings.home.glob('*.parquet')))}.parquet"
@@ -53,8 +53,8 @@ class Desk:
         return import_files(self.lake, self.database, self.settings, table, [str(file)])
 
     def customers(self, **of: str | dict):
-        """Customers by id, each with its e-mail address (or columns); the first is the oldest."""
-        self.bring(
+        """Import customers, the oldest first, each with an e-mail address or columns."""
+        self.import_rows(
             "customers",
             [
                 {"customer_id": who, "created_at": MAY - timedelta(days=90 - place)}
@@ -64,7 +64,7 @@ class Desk:
         )
 
     def purchases(self, *of: tuple[str, datetime]) -> None:
-        self.bring(
+        self.import_rows(
             "events",
             [
                 {
@@ -80,17 +80,17 @@ class Desk:
         )
 
     def people(self) -> dict[str, str]:
-        return self.lake.identities.people()
+        return self.lake.identities.canonical_ids()
 
     def link(self, one: str, other: str) -> str:
-        """What a person knows: accepted, whatever the keys say."""
+        """Accept a link as a person."""
         pairs = pd.DataFrame({"customer_id": [one], "same_as": [other]})
-        with links.writing(self.lake) as log:
-            found = links.aged(
+        with links.locked_log(self.lake) as log:
+            rows = links.order_by_age(
                 self.lake,
                 pairs.assign(method="person", state="accepted", probability=1.0, evidence=[{}]),
             )
-            links.add(self.lake, log, found, "me")
+            links.add(self.lake, log, rows, "me")
         return links.link_id(one, other)
 
     def undo(self, one: str, other: str):
@@ -108,7 +108,7 @@ def _features(shop: Desk) -> pd.DataFrame:
     return build(shop.lake, MAY, active_within_days=None).order_by("customer_id").execute()
 
 
-def test_an_import_links_who_shares_a_key_and_every_reader_sees_one_customer(shop):
+def test_import_links_equal_keys_for_all_readers(shop):
     shop.customers(web="j.doe+shop@gmail.com", store="JDoe@googlemail.com", other="x@y.z")
     shop.purchases(
         ("web", MAY - timedelta(days=20)),
@@ -129,12 +129,12 @@ def test_an_import_links_who_shares_a_key_and_every_reader_sees_one_customer(sho
     }
     assert sorted(shop.lake.table("customers").execute()["customer_id"]) == ["other", "web"]
     with shop.database.reading() as session:
-        found = directory.found(session, shop.settings, "store")
-        assert (found.customer_id, found.merged) == ("web", "store")
+        entry = directory.found(session, shop.settings, "store")
+        assert (entry.customer_id, entry.merged) == ("web", "store")
         assert directory.find(session, shop.settings, "JDoe@googlemail.com") == "web"
 
 
-def test_a_decision_is_seen_also_after_a_checkpoint_of_the_log(shop):
+def test_reads_decisions_after_a_checkpoint_of_the_log(shop):
     shop.customers(a="a@x.example", b="b@x.example", c="c@x.example")
     shop.link("a", "b")
     store.opened(shop.lake.root, LINKS).create_checkpoint()
@@ -143,7 +143,7 @@ def test_a_decision_is_seen_also_after_a_checkpoint_of_the_log(shop):
     assert shop.people() == {"b": "a", "c": "a"}
 
 
-def test_undoing_gives_every_event_back_and_nothing_links_them_again(shop):
+def test_undo_restores_events_and_prevents_a_new_link(shop):
     shop.customers(web="a@b.c", store="a@b.c")
     shop.purchases(("web", MAY), ("store", MAY))
     before = shop.lake.fingerprint(MAY + timedelta(days=1))
@@ -161,7 +161,7 @@ def test_undoing_gives_every_event_back_and_nothing_links_them_again(shop):
         )
 
 
-def test_a_chain_is_one_customer_and_can_be_cut_in_its_middle(shop):
+def test_chain_is_one_customer_and_can_be_split(shop):
     shop.customers(
         a="a@x.org",
         b={"email": "A@x.org", "phone": "+44 7700 900123"},
@@ -175,7 +175,7 @@ def test_a_chain_is_one_customer_and_can_be_cut_in_its_middle(shop):
     assert ids_of(shop.lake, "z") == ("z",)
 
 
-def test_the_machine_does_not_overrule_a_person(shop):
+def test_linking_does_not_overrule_a_person(shop):
     shop.customers(a={"email": "a@x.org", "phone": "07700900123"}, b="a@x.org")
     shop.undo("a", "b")
     shop.customers(c={"email": "a@x.org", "created_at": MAY})  # a's or b's: a person has to say
@@ -200,16 +200,16 @@ def test_the_machine_does_not_overrule_a_person(shop):
     assert shop.people() == {"b": "a", "d": "a"}
 
 
-def test_undone_but_still_one_through_others_is_said(shop):
+def test_undo_reports_links_that_still_connect(shop):
     shop.customers(a="a@x.org", b="a@x.org")
     shop.link("b", "c")
     through = shop.link("a", "c")
-    told = shop.undo("a", "b").still_one
-    assert [pair["customer_id"] for pair in told] == ["a"]
-    assert through in told[0]["through"]
+    still_one = shop.undo("a", "b").still_one
+    assert [pair["customer_id"] for pair in still_one] == ["a"]
+    assert through in still_one[0]["through"]
 
 
-def test_who_is_one_customer_already_is_not_asked_about(shop):
+def test_review_omits_pairs_that_are_merged_already(shop):
     shop.customers(
         ann={"phone": "+447700900123", "name": "Ann Smith"},
         bob={"phone": "+447700900123", "name": "Bob Jones"},
@@ -218,22 +218,22 @@ def test_who_is_one_customer_already_is_not_asked_about(shop):
     other = shop.link("ann", "bob2")
     shop.link("bob", "bob2")
     with shop.database.reading() as session:
-        counted = review.status(shop.lake, session, shop.settings, load(shop.settings))
+        counted = review.status(shop.lake, session, shop.settings, load_rules(shop.settings))
     assert (counted["links"]["proposed"], review.review(shop.lake)) == (0, [])
     review.decide(shop.lake, shop.database, shop.settings, [other], "undone", by="me")
     assert len(review.review(shop.lake)) == 1
 
 
-def test_a_key_of_too_many_links_nobody_and_is_told(shop):
+def test_reports_keys_of_too_many_customers(shop):
     many = {f"c{number}": "info@shop.org" for number in range(6)}
-    report = shop.bring(
+    report = shop.import_rows(
         "customers", [{"customer_id": who, "email": mail} for who, mail in many.items()]
     )
     assert shop.people() == {}
     assert report.linked["shared"] == [{"kind": "email", "key": "i…@shop.org", "customers": 6}]
 
 
-def test_a_family_telephone_is_left_to_a_person(shop):
+def test_shared_telephone_with_other_names_needs_review(shop):
     shop.customers(
         ann={"phone": "07700 900 123", "locale": "en-GB", "name": "Ann Smith"},
         bob={"phone": "+447700900123", "name": "Bob Jones"},
@@ -243,7 +243,7 @@ def test_a_family_telephone_is_left_to_a_person(shop):
     assert [pair["evidence"]["name"] for pair in review.review(shop.lake)] == ["different"]
 
 
-def test_a_loyalty_number_links_and_what_was_made_up_does_not(shop):
+def test_loyalty_number_links_but_made_up_keys_do_not(shop):
     shop.customers(
         a={"attributes": '{"loyalty_id": "L1"}'},
         b={"attributes": '{"loyalty_id": " l1 "}'},
@@ -254,7 +254,7 @@ def test_a_loyalty_number_links_and_what_was_made_up_does_not(shop):
 
 
 @pytest.mark.parametrize(
-    ("given", "locale", "normal"),
+    ("number", "locale", "normal"),
     [
         ("07700 900123", "en-GB", "+447700900123"),
         ("+44 (0)7700 900123", None, "+447700900123"),
@@ -271,14 +271,14 @@ def test_a_loyalty_number_links_and_what_was_made_up_does_not(shop):
         ("'+44 7700 900123", "en-US", "+447700900123"),
     ],
 )
-def test_telephone_numbers_in_one_spelling(shop, given, locale, normal):
+def test_normalises_telephone_numbers(shop, number, locale, normal):
     query = f"SELECT {keys.phone('phone', 'locale', RULES)} FROM (SELECT ?::VARCHAR AS phone, ?::VARCHAR AS locale)"
-    said = shop.lake.duckdb.execute(query, [given, locale]).fetchall()
-    assert said == [(normal,)]
+    rows = shop.lake.duckdb.execute(query, [number, locale]).fetchall()
+    assert rows == [(normal,)]
 
 
 @pytest.mark.parametrize(
-    ("given", "normal"),
+    ("address", "normal"),
     [
         (" J.Doe+x@GMail.com ", "jdoe@gmail.com"),
         ("jdoe@googlemail.com", "jdoe@gmail.com"),
@@ -291,13 +291,13 @@ def test_telephone_numbers_in_one_spelling(shop, given, locale, normal):
         ("+x@gmail.com", None),
     ],
 )
-def test_addresses_in_one_spelling(shop, given, normal):
+def test_normalises_email_addresses(shop, address, normal):
     query = f"SELECT {keys.email('email', RULES)} FROM (SELECT ?::VARCHAR AS email)"
-    said = shop.lake.duckdb.execute(query, [given]).fetchall()
-    assert said == [(normal,)]
+    rows = shop.lake.duckdb.execute(query, [address]).fetchall()
+    assert rows == [(normal,)]
 
 
-def test_of_several_rows_one_customer_is_made_with_the_stricter_consent(shop):
+def test_merged_customer_has_the_stricter_consent(shop):
     shop.customers(
         a={
             "email": "a@x.org",
@@ -313,21 +313,21 @@ def test_of_several_rows_one_customer_is_made_with_the_stricter_consent(shop):
             "attributes": '{"tier": 2, "hat": 7}',
         },
     )
-    one = shop.lake.table("customers").execute().iloc[0]
-    assert (one.customer_id, one["name"], one.email, one.phone) == (
+    customer = shop.lake.table("customers").execute().iloc[0]
+    assert (customer.customer_id, customer["name"], customer.email, customer.phone) == (
         "a",
         "Ann",
         "A@x.org",
         "0770090",
     )
-    assert one.marketing_consent
-    assert pd.io.json.ujson_loads(one.attributes) == {"tier": 1, "shoe": 40, "hat": 7}
+    assert customer.marketing_consent
+    assert pd.io.json.ujson_loads(customer.attributes) == {"tier": 1, "shoe": 40, "hat": 7}
     shop.customers(b={"email": "A@x.org", "marketing_consent": False})
     assert not shop.lake.table("customers").execute().iloc[0].marketing_consent
 
 
-def test_a_link_counts_from_when_its_evidence_was_there_not_from_when_it_was_made(shop):
-    """a = b = c, and b came after the cutoff: before it, nothing could tell that a is c."""
+def test_link_counts_from_its_evidence_not_its_creation(shop):
+    """a = b = c, and b came after the cutoff: before it, a and c are separate."""
     shop.customers(
         a={"email": "a@x.org", "created_at": MAY - timedelta(days=60)},
         c={"phone": "+447700900123", "created_at": MAY - timedelta(days=50)},
@@ -344,22 +344,22 @@ def test_a_link_counts_from_when_its_evidence_was_there_not_from_when_it_was_mad
     assert len(build(shop.lake, MAY + timedelta(days=4), active_within_days=None).execute()) == 1
 
 
-def test_a_key_learned_later_changes_no_past(shop):
+def test_new_key_of_an_old_customer_does_not_change_the_past(shop):
     shop.customers(a="a@x.org", b={"name": "B"})
     shop.purchases(("a", MAY - timedelta(days=9)), ("b", MAY - timedelta(days=8)))
     past = _features(shop)
-    shop.bring("customers", [{"customer_id": "b", "email": "a@x.org"}])
+    shop.import_rows("customers", [{"customer_id": "b", "email": "a@x.org"}])
     assert shop.people() == {"b": "a"}
     pd.testing.assert_frame_equal(past, _features(shop))
 
 
-def test_a_link_made_today_of_two_old_customers_holds_for_the_past_too(shop):
+def test_new_link_of_two_old_customers_holds_for_the_past(shop):
     shop.customers(a="a@x.org", b="a@x.org")
     shop.purchases(("a", MAY - timedelta(days=9)), ("b", MAY - timedelta(days=8)))
     assert set(shop.lake.table("events", MAY).execute()["customer_id"]) == {"a"}
 
 
-def test_a_merge_over_both_arms_counts_every_order_once_and_where_it_was_assigned(shop):
+def test_merge_across_arms_counts_orders_once_where_assigned(shop):
     shop.customers(a="a@x.org", b="b@x.org")
     with shop.database.transaction() as session:
         campaign = Campaign(
@@ -396,37 +396,37 @@ def test_a_merge_over_both_arms_counts_every_order_once_and_where_it_was_assigne
     )
     with shop.database.reading() as session:
         apart = outcomes(shop.lake, session, campaign).customers
-    shop.bring("customers", [{"customer_id": "b", "email": "a@x.org"}])
+    shop.import_rows("customers", [{"customer_id": "b", "email": "a@x.org"}])
     assert shop.people() == {"b": "a"}
     with shop.database.reading() as session:
         merged = outcomes(shop.lake, session, campaign).customers
-        assert review.both_arms(shop.lake, session, shop.settings) == (
+        assert review.campaigns_with_both_arms(shop.lake, session, shop.settings) == (
             {"campaign_id": "c1", "name": "May", "customers": 1},
         )
     pd.testing.assert_frame_equal(apart, merged)
     assert dict(zip(merged.customer_id, merged.orders, strict=True)) == {"a": 1, "b": 2}
 
 
-def test_two_who_link_at_once_make_each_link_once(shop):
-    shop.bring(
+def test_concurrent_linking_creates_each_link_once(shop):
+    shop.import_rows(
         "customers", [{"customer_id": f"c{n}", "email": f"x{n // 2}@y.z"} for n in range(40)]
     )
     forget(shop.lake, [f"c{n}" for n in range(40)])
     assert shop.people() == {}
     desks = [Lake.open(shop.settings) for _ in range(2)]
     with ThreadPoolExecutor(2) as threads:
-        made = list(threads.map(lambda lake: exact.link(lake, RULES, by="me").accepted, desks))
-    assert sorted(made) == [0, 20]
+        accepted = list(threads.map(lambda lake: exact.link(lake, RULES, by="me").accepted, desks))
+    assert sorted(accepted) == [0, 20]
     assert len(shop.people()) == 20
 
 
-def test_forgetting_removes_the_links(shop):
+def test_forget_deletes_links(shop):
     shop.customers(a="a@x.org", b="a@x.org", c="c@x.org", d="c@x.org")
     assert forget(shop.lake, ids_of(shop.lake, "b")) == 1
     assert shop.people() == {"d": "c"}
 
 
-def test_wrong_decisions_are_refused_in_a_sentence(shop):
+def test_refuses_invalid_decisions(shop):
     shop.customers(a="a@x.org", b="a@x.org")
     link = links.link_id("a", "b")
     with pytest.raises(BadInput, match="did you mean"):
@@ -435,14 +435,14 @@ def test_wrong_decisions_are_refused_in_a_sentence(shop):
         review.decide(shop.lake, shop.database, shop.settings, [link], "rejected", by="me")
 
 
-def test_a_policy_names_its_own_keys(shop, tmp_path):
+def test_policy_sets_the_keys(shop, tmp_path):
     policy = tmp_path / "policy.toml"
     policy.write_text('[identity]\nattributes = ["card"]\nemail = false\n')
     settings = shop.settings.model_copy(update={"policy": policy})
-    assert load(settings).attributes == ("card",)
+    assert load_rules(settings).attributes == ("card",)
     policy.write_text("[identity]\nreview = 0.99\n")
     with pytest.raises(BadInput, match="must not be above accept"):
-        load(settings)
+        load_rules(settings)
 
 
 PAIRS = st.lists(
@@ -455,7 +455,7 @@ PAIRS = st.lists(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(pairs=PAIRS, seed=st.integers(0, 5))
-def test_the_canonical_id_is_the_oldest_whatever_the_order_of_links(pairs, seed):
+def test_canonical_id_is_the_oldest_for_any_order_of_links(pairs, seed):
     frame = pd.DataFrame(
         [
             (
@@ -471,7 +471,7 @@ def test_the_canonical_id_is_the_oldest_whatever_the_order_of_links(pairs, seed)
         columns=["link_id", "customer_id", "same_as", "customer_since", "same_as_since", "seq"],
     )
     shuffled = frame.sample(frac=1, random_state=seed)
-    people = resolve.canonical(shuffled, frame)
+    people = resolve.canonical_ids(shuffled, frame)
     group = {number: {number} for number in range(8)}
     for one, other in pairs:
         both = group[one] | group[other]

@@ -1,4 +1,4 @@
-"""Likeness on people with a known truth: surely right where it accepts, unsure ones left to a person, offline."""
+"""Test linking by similarity on customers with known duplicates."""
 
 import socket
 
@@ -16,7 +16,7 @@ RULES = IdentityRules(after_import=False)
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory):
-    """A lake of 500 persons, 150 of them twice, and the truth."""
+    """Return a lake of 500 persons with 150 duplicates, and the ground truth."""
     root = tmp_path_factory.mktemp("people")
     from retention.settings import Settings
 
@@ -34,7 +34,7 @@ def imported(tmp_path_factory):
 
 @pytest.fixture
 def known(imported, tmp_path):
-    """A copy of that lake, and the truth."""
+    """Return a copy of that lake, and the ground truth."""
     lake, truth = imported
     readonly.copy_folder(lake.root, tmp_path / "lake")
     return Lake(tmp_path / "lake", tmp_path / "scratch"), truth
@@ -45,7 +45,7 @@ def _rates(pairs: set[frozenset[str]], truth: set[frozenset[str]]) -> tuple[floa
     return right / len(pairs), right / len(truth)
 
 
-def test_it_finds_who_is_twice_without_the_internet(known, monkeypatch):
+def test_finds_duplicates_offline(known, monkeypatch):
     def refused(*_, **__):
         raise AssertionError("splink asked the internet")
 
@@ -54,8 +54,8 @@ def test_it_finds_who_is_twice_without_the_internet(known, monkeypatch):
     lake, truth = known
     by_key = exact.link(lake, RULES, by="me")
     assert by_key.accepted > 0
-    found = probabilistic.link(lake, RULES, accept=0.95, review=0.5, by="me")
-    assert found.accepted > 0
+    result = probabilistic.link(lake, RULES, accept=0.95, review=0.5, by="me")
+    assert result.accepted > 0
     held = {
         state: {
             frozenset((pair["customer_id"], pair["same_as"]))
@@ -75,13 +75,13 @@ def test_it_finds_who_is_twice_without_the_internet(known, monkeypatch):
     )
     assert "name" in review.review(lake, state="accepted")[-1]["evidence"]
     found_again = lake.table("links").select("customer_id", "same_as").distinct().execute()
-    assert probabilistic._new(
+    assert probabilistic._undecided(
         resolve.history(lake), found_again
     ).empty  # what was decided is not asked again
 
 
-def test_namesakes_whose_addresses_differ_by_a_digit_are_two(known):
-    """A letter more or less is a typo; by the number behind a common name people are told apart."""
+def test_addresses_with_different_digits_are_two_customers(known):
+    """A letter more or less is a typo; different digits mean different people."""
     lake, _ = known
     ann = {"first": "ann", "last": "smith", "low": "ann", "high": "smith", "locale": None}
     at = "@mail.example"
@@ -94,18 +94,18 @@ def test_namesakes_whose_addresses_differ_by_a_digit_are_two(known):
         )
     ]
     everyone = pd.concat(
-        [probabilistic._people(lake, RULES), pd.DataFrame(some)], ignore_index=True
+        [probabilistic._attributes(lake, RULES), pd.DataFrame(some)], ignore_index=True
     )
-    found = probabilistic.alike(everyone.astype(object).where(everyone.notna(), None), 0.5)
-    pairs = {frozenset(pair) for pair in zip(found["customer_id"], found["same_as"], strict=True)}
+    scored = probabilistic.similar_pairs(everyone.astype(object).where(everyone.notna(), None), 0.5)
+    pairs = {frozenset(pair) for pair in zip(scored["customer_id"], scored["same_as"], strict=True)}
     assert frozenset({"79", "typo"}) in pairs
     assert not {frozenset({"79", "89"}), frozenset({"typo", "89"})} & pairs
 
 
-def test_without_enough_to_go_by_it_says_so(known):
+def test_reports_missing_data(known):
     lake, _ = known
-    everyone = probabilistic._people(lake, RULES)
-    assert "likeness needs 50" in probabilistic._too_little(everyone.head(20))
+    everyone = probabilistic._attributes(lake, RULES)
+    assert "likeness needs 50" in probabilistic._missing_data(everyone.head(20))
     bare = everyone.assign(email=None, phone=None, postcode=None)
-    assert "likeness needs names" in probabilistic._too_little(bare)
-    assert probabilistic._too_little(everyone) == ""
+    assert "likeness needs names" in probabilistic._missing_data(bare)
+    assert probabilistic._missing_data(everyone) == ""

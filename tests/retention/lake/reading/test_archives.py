@@ -1,7 +1,10 @@
-"""Workbooks and archives: the same rows as the CSV file gives, whatever they come in."""
+"""Test workbooks, archives and the scratch folder."""
 
 import gzip
 import re
+import signal
+import subprocess
+import sys
 import zipfile
 from datetime import datetime
 
@@ -10,7 +13,7 @@ import pytest
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing import import_files
-from retention.lake.reading.archives import unzipped
+from retention.lake.reading.archives import extract_table, scratch_folder
 
 MAP = """[events]
 timezone    = "Europe/London"
@@ -105,9 +108,7 @@ def _import(settings, database, retail, file):
     return report, rows.to_dict("records")
 
 
-def test_a_workbook_in_a_zip_gives_what_the_csv_file_gives_and_again_nothing(
-    settings, database, retail, tmp_path
-):
+def test_zipped_workbook_gives_the_rows_of_the_csv_file_once(settings, database, retail, tmp_path):
     book, archive = tmp_path / "online.xlsx", tmp_path / "online.zip"
     _workbook(
         book,
@@ -117,10 +118,10 @@ def test_a_workbook_in_a_zip_gives_what_the_csv_file_gives_and_again_nothing(
             "Notes": [("About",), ("two years",)],
         },
     )
-    with zipfile.ZipFile(archive, "w") as made:
-        made.write(book, "folder/online.xlsx")
-        made.writestr("LICENCE", "free")
-        made.writestr("__MACOSX/._online.xlsx", "x")
+    with zipfile.ZipFile(archive, "w") as zip_file:
+        zip_file.write(book, "folder/online.xlsx")
+        zip_file.writestr("LICENCE", "free")
+        zip_file.writestr("__MACOSX/._online.xlsx", "x")
     report, rows = _import(settings, database, retail, archive)
     assert (report.rows_accepted, report.rows_quarantined) == (3, 0)
     assert [row["customer_id"] for row in rows] == ["13085", "13085", "12346"]
@@ -133,13 +134,13 @@ def test_a_workbook_in_a_zip_gives_what_the_csv_file_gives_and_again_nothing(
         assert same == rows
 
 
-def test_what_cannot_be_unpacked_is_told_in_a_sentence(settings, database, retail, tmp_path):
+def test_refuses_archives_that_cannot_be_unpacked(settings, database, retail, tmp_path):
     two, none, torn = (tmp_path / name for name in ("two.zip", "none.zip", "torn.zip"))
-    with zipfile.ZipFile(two, "w") as made:
-        made.writestr("a.csv", "x\n1\n")
-        made.writestr("b.csv", "x\n1\n")
-    with zipfile.ZipFile(none, "w") as made:
-        made.writestr("read.me", "nothing")
+    with zipfile.ZipFile(two, "w") as zip_file:
+        zip_file.writestr("a.csv", "x\n1\n")
+        zip_file.writestr("b.csv", "x\n1\n")
+    with zipfile.ZipFile(none, "w") as zip_file:
+        zip_file.writestr("read.me", "nothing")
     torn.write_bytes(two.read_bytes()[:40])
     (tmp_path / "torn.xlsx").write_bytes(b"not a workbook")
     for name, says in (
@@ -152,7 +153,7 @@ def test_what_cannot_be_unpacked_is_told_in_a_sentence(settings, database, retai
             _import(settings, database, retail, tmp_path / name)
 
 
-def test_a_folder_and_a_file_that_is_not_packed_are_refused_with_the_remedy(settings, tmp_path):
+def test_refuses_folders_and_uncompressed_files_with_a_remedy(settings, tmp_path):
     lake = Lake.open(settings)
     whole = gzip.compress(b"customer_id,occurred_at\n" + b"1,2025-01-01\n" * 5000)
     for name, content, says in (
@@ -171,7 +172,7 @@ def test_a_folder_and_a_file_that_is_not_packed_are_refused_with_the_remedy(sett
 
 
 @pytest.mark.parametrize(("at", "byte"), [(30 + len("a.csv"), 0x07), (-6, 0xFF)])
-def test_a_damaged_archive_is_said(tmp_path, at, byte):
+def test_reports_damaged_archives(tmp_path, at, byte):
     """A block of a kind that there is not; a list of members that lies before the file's beginning."""
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -180,4 +181,38 @@ def test_a_damaged_archive_is_said(tmp_path, at, byte):
     harmed[at] = byte
     path.write_bytes(harmed)
     with pytest.raises(BadInput, match="damaged or not whole; fetch it or pack it again"):
-        unzipped(path, tmp_path, [".csv"])
+        extract_table(path, tmp_path, [".csv"])
+
+
+# ---------------------------------------------------------------- scratch folder
+
+KILLED = """
+import os, signal
+from retention.lake.reading.archives import scratch_folder
+with scratch_folder() as folder:
+    (folder / "rows.csv").write_text("ann@example.com")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return tmp_path
+
+
+def test_next_import_deletes_folders_of_killed_imports(temporary):
+    assert subprocess.run([sys.executable, "-c", KILLED], check=False).returncode == -signal.SIGKILL
+    assert [path.name for path in temporary.glob("*/*.csv")] == ["rows.csv"]
+    with scratch_folder() as folder:
+        assert list(temporary.iterdir()) == [folder]
+    assert not list(temporary.iterdir())
+
+
+def test_keeps_folders_of_running_imports(temporary):
+    with scratch_folder() as other:
+        (other / "rows.csv").touch()
+        with scratch_folder() as mine:
+            assert set(temporary.iterdir()) == {mine, other}
+        assert (other / "rows.csv").exists()

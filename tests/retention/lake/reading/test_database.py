@@ -1,4 +1,4 @@
-"""A database by its SQLAlchemy URL: streamed in pieces, whatever types the pieces turn out to have."""
+"""Test reading from SQL databases."""
 
 import pytest
 import sqlalchemy as sa
@@ -23,7 +23,7 @@ event_type  = { value = "purchase" }
 
 def _import(settings, tmp_path, url, query):
     (tmp_path / "map.toml").write_text(MAP)
-    lake, told = Lake.open(settings), []
+    lake, progress_texts = Lake.open(settings), []
     report = import_files(
         lake,
         None,
@@ -32,13 +32,17 @@ def _import(settings, tmp_path, url, query):
         [url],
         tmp_path / "map.toml",
         query=query,
-        progress=lambda done, total, what: told.append(what),
+        progress=lambda done, total, text: progress_texts.append(text),
     )
-    return report, lake.table("events").order_by("order_id").execute().to_dict("records"), told
+    return (
+        report,
+        lake.table("events").order_by("order_id").execute().to_dict("records"),
+        progress_texts,
+    )
 
 
-def test_sqlite_is_streamed_and_types_that_show_late_are_read(settings, tmp_path, monkeypatch):
-    monkeypatch.setattr(database, "ROWS_AT_ONCE", 2)
+def test_sqlite_is_streamed_and_types_may_widen(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "BATCH_ROWS", 2)
     url = f"sqlite:///{tmp_path}/shop.db"
     rows = [
         ("1", None, "2025-07-01 10:00:00", 1, None),
@@ -54,7 +58,7 @@ def test_sqlite_is_streamed_and_types_that_show_late_are_read(settings, tmp_path
             connection.execute(
                 statement, dict(zip(("id", "customer", "at", "paid", "extra"), row, strict=True))
             )
-    report, events, told = _import(
+    report, events, progress_texts = _import(
         settings, tmp_path, url, "SELECT *, 1 AS pieces FROM orders ORDER BY id"
     )
     assert report.quarantine == {"customer_id is missing": 2}
@@ -62,7 +66,7 @@ def test_sqlite_is_streamed_and_types_that_show_late_are_read(settings, tmp_path
     assert [event["amount"] for event in events][:2] == [2.5, 3]
     assert events[2]["query"] == "late"
     assert events[0]["occurred_at"].isoformat() == "2025-07-02T09:00:00"
-    assert any("5 rows" in what for what in told)
+    assert any("5 rows" in text for text in progress_texts)
     again, _, _ = _import(settings, tmp_path, url, "SELECT *, 1 AS pieces FROM orders ORDER BY id")
     assert again.rows_accepted == 0
     with pytest.raises(BadInput, match="no such table"):
@@ -74,7 +78,7 @@ def test_sqlite_is_streamed_and_types_that_show_late_are_read(settings, tmp_path
     assert not (tmp_path / "shoop.db").exists()
 
 
-def test_postgresql_with_its_own_types(settings, tmp_path):
+def test_reads_types_of_postgresql(settings, tmp_path):
     with postgres() as url:
         engine = sa.create_engine(url)
         with engine.begin() as connection:
@@ -109,7 +113,7 @@ def test_postgresql_with_its_own_types(settings, tmp_path):
         ),
     ],
 )
-def test_a_driver_that_is_missing_is_named_with_the_remedy(settings, tmp_path, url, says):
+def test_names_the_missing_driver_and_the_remedy(settings, tmp_path, url, says):
     with pytest.raises(BadInput, match=says) as refused:
         _import(settings, tmp_path, url, "SELECT 1")
     assert "secret" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""Text files as shops really write them: any encoding, delimiter, decimal mark and order of dates, seen and told."""
+"""Test the detection of encodings, delimiters, numbers and dates in text files."""
 
 import gzip
 
@@ -9,7 +9,7 @@ import pytest
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing import import_files
-from retention.lake.reading.dialect import encoding_of
+from retention.lake.reading.dialect import detect_encoding
 
 MAP = """[events]
 customer_id = "Customer"
@@ -21,8 +21,8 @@ event_type  = { value = "purchase" }
 
 
 @pytest.fixture
-def bring(settings, tmp_path):
-    """Import bytes under a name with a map; the report and the events."""
+def import_bytes(settings, tmp_path):
+    """Return a function that imports bytes and returns the report and the events."""
 
     def do(content, name="shop.csv", map_text=MAP):
         (tmp_path / name).write_bytes(content)
@@ -52,27 +52,27 @@ WORDS = {
 
 
 @pytest.mark.parametrize("encoding", WORDS)
-def test_every_encoding_is_seen_and_read(bring, encoding):
+def test_detects_and_reads_encodings(import_bytes, encoding):
     words = WORDS[encoding]
     rows = "".join(f'{number};2025-01-{number + 1:02};"{words}";3.50\n' for number in range(1, 20))
-    report, events = bring(f"Customer;Date;Item;Amount\n{rows}".encode(encoding))
+    report, events = import_bytes(f"Customer;Date;Item;Amount\n{rows}".encode(encoding))
     assert {event["item_id"] for event in events} == {words}
     assert report.files[0]["encoding"] == encoding
     assert report.files[0]["delimiter"] == ";"
     assert report.rows_accepted == 19
 
 
-def test_one_pound_sign_far_down_a_long_file_is_enough(tmp_path):
+def test_one_late_pound_sign_reveals_the_encoding(tmp_path):
     path = tmp_path / "long.csv"
     path.write_bytes(b"a,b\n" + b"1,plain\n" * 400_000 + "2,£3 mug\n".encode("cp1252"))
-    assert encoding_of(path, None) == "cp1252"
+    assert detect_encoding(path, None) == "cp1252"
     path.write_bytes(gzip.compress("1,naïve café\n".encode() * 50 + "2,£3 mug\n".encode("cp1252")))
-    assert encoding_of(path, "gzip") == "utf-8 with windows-1252 bytes"
+    assert detect_encoding(path, "gzip") == "utf-8 with windows-1252 bytes"
 
 
-def test_a_file_of_two_encodings_loses_neither(bring):
+def test_reads_a_file_of_two_encodings(import_bytes):
     rows = "1,2025-01-01,naïve,1\n".encode() * 3 + "2,2025-01-02,café,2\n".encode("cp1252")
-    _, events = bring(b"Customer,Date,Item,Amount\n" + rows)
+    _, events = import_bytes(b"Customer,Date,Item,Amount\n" + rows)
     assert {event["item_id"] for event in events} == {"naïve", "café"}
 
 
@@ -90,9 +90,9 @@ def test_a_file_of_two_encodings_loses_neither(bring):
         ("31/12/24", "1234,56", ";"),
     ],
 )
-def test_decimal_marks_money_and_dates(bring, date, amount, delimiter):
+def test_reads_decimal_marks_money_and_dates(import_bytes, date, amount, delimiter):
     row = delimiter.join(["1", date, "a", amount])
-    report, events = bring(
+    report, events = import_bytes(
         f"{delimiter.join(['Customer', 'Date', 'Item', 'Amount'])}\n{row}\n".encode()
     )
     assert report.rows_accepted == 1
@@ -100,20 +100,20 @@ def test_decimal_marks_money_and_dates(bring, date, amount, delimiter):
     assert events[0]["amount"] == 1234.56
 
 
-def test_what_is_negative_in_the_books_is_negative(bring):
+def test_reads_accounting_negatives(import_bytes):
     rows = "".join(
         f'{n},2025-01-0{n},a,"{amount}"\n'
         for n, amount in enumerate(["(1,234.50)", "-£5.00", "5.00-", "£-7"], 1)
     )
-    _, events = bring(f"Customer,Date,Item,Amount\n{rows}".encode())
+    _, events = import_bytes(f"Customer,Date,Item,Amount\n{rows}".encode())
     assert [event["amount"] for event in events] == [-1234.5, -5, -5, -7]
 
 
-def test_expressions_compute_with_decimal_commas_and_ordered_dates(bring):
+def test_expressions_use_decimal_commas_and_numeric_dates(import_bytes):
     text = MAP.replace('"Amount"', "{ sql = '\"Amount\" * 2' }").replace(
         '"Date"', "{ sql = '\"Date\" + INTERVAL 1 DAY' }"
     )
-    report, events = bring(
+    report, events = import_bytes(
         b"Customer;Date;Item;Amount\n"
         + b"1;13/02/2025;a;1,50\n2;01/02/2025;a;2,50\n" * 9
         + b"2;x;a;y\n",
@@ -125,44 +125,46 @@ def test_expressions_compute_with_decimal_commas_and_ordered_dates(bring):
     assert (report.files[0]["decimal"], report.files[0]["dates"]) == (",", {"Date": "day first"})
 
 
-def test_what_is_no_date_speaks_for_no_order_of_day_and_month(bring):
+def test_invalid_dates_do_not_decide_day_or_month_first(import_bytes):
     rows = "1;31.01.2025;a;1\n" * 40 + "1;99.99.2022;a;1\n"
-    report, events = bring(f"Customer;Date;Item;Amount\n{rows}".encode())
+    report, events = import_bytes(f"Customer;Date;Item;Amount\n{rows}".encode())
     assert (len({event["occurred_at"] for event in events}), report.rows_quarantined) == (1, 1)
     assert not any("month first" in note for note in report.files[0].get("notes", []))
 
 
-def test_lakhs_are_read(bring):
+def test_reads_indian_digit_groups(import_bytes):
     """Amounts grouped as in India were no numbers: all large orders stood in quarantine."""
     lines = b'Customer,Date,Item,Amount\n1,2025-01-02,a,"1,00,000.50"\n2,2025-01-02,a,"12,34,56,789"\n3,2025-01-02,a,"1,200.00"\n'
-    report, events = bring(lines)
+    report, events = import_bytes(lines)
     assert [event["amount"] for event in events] == [100000.5, 123456789, 1200]
     assert report.files[0]["decimal"] == "."
 
 
-def test_a_column_that_is_there_twice_is_told_of_where_the_map_reads_it(bring):
-    """The first of two columns called alike was read, and nothing said so."""
-    report, events = bring(b"Customer,Date,Item,Amount,amount,Note,Note\n1,2025-01-02,a,1,9,x,y\n")
+def test_notes_duplicate_columns_that_the_map_reads(import_bytes):
+    """Reading the first of two columns with the same name must not be silent."""
+    report, events = import_bytes(
+        b"Customer,Date,Item,Amount,amount,Note,Note\n1,2025-01-02,a,1,9,x,y\n"
+    )
     assert events[0]["amount"] == 1
     (note,) = report.files[0]["notes"]
     assert note.startswith("Amount: several columns are called so, and the first of them is read")
-    once, _ = bring(b"Customer,Date,Item,Amount,Note,Note\n1,2025-01-02,a,1,x,y\n")
+    once, _ = import_bytes(b"Customer,Date,Item,Amount,Note,Note\n1,2025-01-02,a,1,x,y\n")
     assert "notes" not in once.files[0]
 
 
-def test_doubt_about_the_order_of_dates_is_told_and_the_map_decides(bring):
+def test_notes_ambiguous_dates_and_lets_the_map_decide(import_bytes):
     content = b"Customer,Date,Item,Amount\n1,03/04/2025,a,1\n"
-    report, events = bring(content)
+    report, events = import_bytes(content)
     assert events[0]["occurred_at"].isoformat() == "2025-04-03T00:00:00"
     assert "dayfirst = false" in report.files[0]["notes"][0]
-    report, events = bring(content, map_text=MAP + "dayfirst = false\n")
+    report, events = import_bytes(content, map_text=MAP + "dayfirst = false\n")
     assert events[0]["occurred_at"].isoformat() == "2025-03-04T00:00:00"
     assert "notes" not in report.files[0]
 
 
-def test_one_day_beyond_twelve_decides_a_column(bring):
+def test_one_day_above_twelve_decides_a_column(import_bytes):
     rows = "".join(f"1,{month}/{day}/2025 9:05,a,1\n" for month, day in [(1, 2), (3, 4), (1, 28)])
-    report, events = bring(f"Customer,Date,Item,Amount\n{rows}".encode())
+    report, events = import_bytes(f"Customer,Date,Item,Amount\n{rows}".encode())
     assert [event["occurred_at"].strftime("%m-%d %H:%M") for event in events] == [
         "01-02 09:05",
         "01-28 09:05",
@@ -171,18 +173,20 @@ def test_one_day_beyond_twelve_decides_a_column(bring):
     assert report.files[0]["dates"] == {"Date": "month first"}
 
 
-def test_ids_that_became_floats_are_ids_and_missing_ones_are_counted(bring):
+def test_restores_ids_from_floats_and_counts_missing_ones(import_bytes):
     rows = b"12345.0,2025-01-01,85123A,1\n,2025-01-02,22,2\nnan,2025-01-02,22,2\n12346.0,2025-01-03,21.5,1\n"
-    report, events = bring(b"Customer,Date,Item,Amount\n" + rows)
+    report, events = import_bytes(b"Customer,Date,Item,Amount\n" + rows)
     assert [event["customer_id"] for event in events] == ["12345", "12346"]
     assert [event["item_id"] for event in events] == ["85123A", "21.5"]
     assert report.quarantine == {"customer_id is missing": 2}
 
 
-@pytest.mark.parametrize("said", ["", 'delimiter = " "\nheader = false\n'], ids=["seen", "said"])
-def test_spaces_between_columns_and_no_header(bring, said):
+@pytest.mark.parametrize(
+    "settings_text", ["", 'delimiter = " "\nheader = false\n'], ids=["detected", "in the map"]
+)
+def test_reads_space_separated_columns_without_header(import_bytes, settings_text):
     text = (
-        MAP.replace("[events]\n", f"[events]\n{said}")
+        MAP.replace("[events]\n", f"[events]\n{settings_text}")
         .replace('"Customer"', '"column1"')
         .replace('"Date"', '"column2"')
         .replace('"Item"', '"column3"')
@@ -191,7 +195,7 @@ def test_spaces_between_columns_and_no_header(bring, said):
     content = (
         b" 00001 19970101  1   11.77\n 00002 19970112  1   12.00\n 00002 19970112  5   77.00\n"
     )
-    report, events = bring(content, "cdnow.txt", text)
+    report, events = import_bytes(content, "cdnow.txt", text)
     assert [(event["customer_id"], event["amount"]) for event in events] == [
         ("00001", 11.77),
         ("00002", 12),
@@ -205,9 +209,9 @@ def test_spaces_between_columns_and_no_header(bring, said):
     "above",
     ["\n\n", "Sales of 2025\n", "Sales of 2025;;;\n\n", "From 2025-01-01;to 2025-02-01\n;;;\n"],
 )
-def test_lines_above_the_header_are_passed_over(bring, above):
+def test_skips_lines_above_the_header(import_bytes, above):
     rows = "".join(f"c{number};2025-01-{number:02};pot;{number},50\n" for number in range(1, 20))
-    report, events = bring(f"{above}Customer;Date;Item;Amount\n{rows}".encode())
+    report, events = import_bytes(f"{above}Customer;Date;Item;Amount\n{rows}".encode())
     assert (report.rows_read, report.rows_accepted, report.files[0]["header"]) == (19, 19, True)
     assert [event["amount"] for event in events] == [number + 0.5 for number in range(1, 20)]
 
@@ -226,31 +230,31 @@ def test_lines_above_the_header_are_passed_over(bring, above):
         ("Re\x0cport \u2028 a\nid;name;when\n1;Amy;2025-01-01\n", ("id", "name", "when"), 1),
     ],
 )
-def test_a_header_is_told_by_whole_names(bring, content, columns, rows):
+def test_detects_a_header_by_whole_names(import_bytes, content, columns, rows):
     customer, item, when = columns
     text = (
         f'[events]\ncustomer_id = "{customer}"\nitem_id = "{item}"\noccurred_at = "{when}"\n'
         'event_type = { value = "view" }\n'
     )
-    report, _ = bring(content.encode(), map_text=text)
+    report, _ = import_bytes(content.encode(), map_text=text)
     assert (report.rows_read, report.files[0]["header"]) == (rows, True)
 
 
-def test_a_blank_between_quotes_sets_nothing_apart(bring):
+def test_quoted_spaces_do_not_separate_columns(import_bytes):
     text = '[events]\ncustomer_id = "column1"\nitem_id = "column2"\noccurred_at = "column3"\ndelimiter = " "\n'
     text += 'header = false\nevent_type = { value = "view" }\n'
-    _, events = bring(b'1 "Amy Lee" 2025-01-01\n2 "Bob Ray" 2025-01-02\n', map_text=text)
+    _, events = import_bytes(b'1 "Amy Lee" 2025-01-01\n2 "Bob Ray" 2025-01-02\n', map_text=text)
     assert [event["item_id"] for event in events] == ["Amy Lee", "Bob Ray"]
 
 
-def test_blank_lines_alone_are_no_file(bring):
+def test_refuses_a_file_of_blank_lines(import_bytes):
     with pytest.raises(BadInput, match=r"shop\.csv is empty"):
-        bring(b"\n \n\n")
+        import_bytes(b"\n \n\n")
 
 
-def test_what_the_map_says_of_the_file_is_believed(bring):
+def test_settings_of_the_map_take_precedence(import_bytes):
     text = MAP + 'encoding = "cp850"\ndelimiter = ":"\ndecimal = ","\ndate_format = "%Y/%d/%m"\n'
-    _, events = bring(
+    _, events = import_bytes(
         "Customer:Date:Item:Amount\n1:2025/31/01:café:1.234\n".encode("cp850"), map_text=text
     )
     assert events[0]["item_id"] == "café"
@@ -264,12 +268,12 @@ def test_what_the_map_says_of_the_file_is_believed(bring):
         ('date_format = "%d.%m.%Q"', "%d.%m.%Q"),
     ]:
         with pytest.raises(BadInput, match=says):
-            bring(b"Customer,Date,Item,Amount\n1,2025-01-31,a,1\n", map_text=MAP + line)
+            import_bytes(b"Customer,Date,Item,Amount\n1,2025-01-31,a,1\n", map_text=MAP + line)
 
 
-def test_a_format_goes_before_what_a_date_looks_like(bring):
+def test_date_format_of_the_map_takes_precedence(import_bytes):
     text = MAP + 'date_format = "%Y-%d-%m"\n'
-    _, events = bring(
+    _, events = import_bytes(
         b"Customer,Date,Item,Amount\n1,2025-02-01,a,1\n2,2025-03-01,a,1\n", map_text=text
     )
     assert [event["occurred_at"].isoformat()[:10] for event in events] == [
@@ -279,10 +283,10 @@ def test_a_format_goes_before_what_a_date_looks_like(bring):
 
 
 @pytest.mark.parametrize(("second", "fitting"), [("01/02/2025", 0), ("2025-02-01", 1)])
-def test_a_format_that_does_not_fit_is_told_of(bring, second, fitting):
+def test_notes_values_that_do_not_fit_the_date_format(import_bytes, second, fitting):
     first = "31.12.2024" if fitting else "31/12/2024"
     lines = f"Customer,Date,Item,Amount\n1,{first},a,1\n2,{second},a,1\n".encode()
-    report, events = bring(lines, map_text=MAP + 'date_format = "%d.%m.%Y"\n')
+    report, events = import_bytes(lines, map_text=MAP + 'date_format = "%d.%m.%Y"\n')
     assert [event["occurred_at"].isoformat()[:10] for event in events] == [
         "2024-12-31",
         "2025-02-01",
@@ -292,11 +296,11 @@ def test_a_format_that_does_not_fit_is_told_of(bring, second, fitting):
     )
 
 
-def test_a_time_without_offset_among_those_that_name_theirs_is_set_aside(bring):
-    """By whose clock it is meant cannot be told."""
+def test_quarantines_times_without_offset_among_zoned_ones(import_bytes):
+    """Their time zone is unknown."""
     text = MAP + 'timezone = "America/New_York"\ndate_format = "%d.%m.%Y %H:%M %z"\n'
     lines = b"Customer,Date,Item,Amount\n1,28.12.2024 10:00 +0200,a,1\n2,2024-12-29 10:00:00,a,1\n3,2024-12-30 10:00+02:00,a,1\n"
-    report, events = bring(lines, map_text=text)
+    report, events = import_bytes(lines, map_text=text)
     assert [event["occurred_at"].isoformat() for event in events] == [
         "2024-12-28T08:00:00",
         "2024-12-30T08:00:00",
@@ -304,7 +308,7 @@ def test_a_time_without_offset_among_those_that_name_theirs_is_set_aside(bring):
     assert report.quarantine == {"Date is no date or time": 1}
 
 
-def test_a_pattern_names_many_files(settings, tmp_path):
+def test_imports_all_files_of_a_pattern(settings, tmp_path):
     header = "customer_id,event_type,occurred_at\n"
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(f"{header}1,view,2025-01-01\n".encode()))
     (tmp_path / "b.csv.gz").write_bytes(
@@ -325,16 +329,14 @@ def test_a_pattern_names_many_files(settings, tmp_path):
         import_files(lake, None, settings, "events", [f"{tmp_path}/*.tsv"])
 
 
-def test_text_that_an_expression_reads_is_no_date_for_a_few_of_its_values(
-    bring, settings, tmp_path
-):
+def test_text_column_stays_text_despite_a_few_dates(import_bytes, settings, tmp_path):
     text = MAP + "query = { sql = '''concat(\"Note\", '!')''' }\n"
     rows = "".join(
         f"1,2025-01-{n:02},a{n},1,{note}\n"
         for n, note in enumerate(["Married", "12 OZ", "1/2 lb", "Single", "3/4/25 CT"] * 2, 1)
     )
     content = f"Customer,Date,Item,Amount,Note\n{rows}".encode()
-    report, events = bring(content, map_text=text)
+    report, events = import_bytes(content, map_text=text)
     assert [event["query"] for event in events][:3] == ["Married!", "12 OZ!", "1/2 lb!"]
     assert report.rows_quarantined == 0
     pq.write_table(
@@ -361,13 +363,13 @@ def test_text_that_an_expression_reads_is_no_date_for_a_few_of_its_values(
 
 
 @pytest.mark.parametrize(
-    "said", ["", 'delimiter = ";"\ndecimal = "."\nheader = true\nencoding = "utf-8"\n']
+    "settings_text", ["", 'delimiter = ";"\ndecimal = "."\nheader = true\nencoding = "utf-8"\n']
 )
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("count", [40, 30_000])  # within what is sniffed, and far beyond it
-def test_a_quote_that_nothing_closes_costs_its_own_line_only(bring, said, packed, count):
+def test_unclosed_quote_costs_only_its_line(import_bytes, settings_text, packed, count):
     lines = [f"c{number};2025-01-02 10:00:00;tea {number};3.50" for number in range(count)]
-    torn = [
+    broken_line = [
         '"c1;2025-01-03 10:00:00;tea;3.50',
         'c1;2025-01-03 10:00:00;"tea;3.50',
         'c1;2025-01-03 10:00:00;"t"ea;3.50',
@@ -378,11 +380,13 @@ def test_a_quote_that_nothing_closes_costs_its_own_line_only(bring, said, packed
         'c2;2025-01-03 10:00:00;5" nail;3.50',
     ]
     step = count // 8
-    for place, line in enumerate([*torn, *whole], start=1):
+    for place, line in enumerate([*broken_line, *whole], start=1):
         lines.insert(place * step, line)
-    text = "\n".join(["Customer;Date;Item;Amount", *lines, torn[0]]).encode()
+    text = "\n".join(["Customer;Date;Item;Amount", *lines, broken_line[0]]).encode()
     name = "shop.csv.gz" if packed else "shop.csv"
-    report, events = bring(gzip.compress(text) if packed else text, name, MAP + said)
+    report, events = import_bytes(
+        gzip.compress(text) if packed else text, name, MAP + settings_text
+    )
     assert report.quarantine == {"the line is broken: unquoted value": 4}
     assert report.rows_read == count + 7
     assert report.rows_accepted == count + 3
@@ -390,25 +394,25 @@ def test_a_quote_that_nothing_closes_costs_its_own_line_only(bring, said, packed
 
 
 @pytest.mark.parametrize("delimiter", ["::", "||"])
-def test_a_field_may_hold_one_character_of_a_longer_delimiter_beside_a_torn_line(bring, delimiter):
+def test_field_may_contain_one_character_of_a_long_delimiter(import_bytes, delimiter):
     item = f"Mission{delimiter[0]} Impossible {{}}"
     rows = [["c1", "2025-01-02 10:00:00", item.format(number), "3.50"] for number in range(40)]
     rows.insert(20, ["c1", "2025-01-02 10:00:00", '"t"ea', "3.50"])
     rows.insert(0, ["Customer", "Date", "Item", "Amount"])
     text = "\n".join(map(delimiter.join, rows))
-    report, events = bring(text.encode(), map_text=f'{MAP}delimiter = "{delimiter}"\n')
+    report, events = import_bytes(text.encode(), map_text=f'{MAP}delimiter = "{delimiter}"\n')
     assert {event["item_id"] for event in events} == {item.format(number) for number in range(40)}
     assert report.quarantine == {"the line is broken: unquoted value": 1}
 
 
 @pytest.mark.parametrize("count", [40, 40_000])
-def test_a_line_of_another_encoding_is_kept_aside_beside_a_torn_line(bring, count):
+def test_rejects_lines_in_another_encoding_near_a_broken_line(import_bytes, count):
     lines = [f"c1;2025-01-02;café {number};3.50".encode() for number in range(count)]
     lines[count - 10] = "c1;2025-01-02;café;3.50".encode("cp1252")
     lines.insert(count // 2, 'c1;2025-01-02;"thé"s;3.50'.encode())
     lines.insert(count // 2, 'c1;2025-01-02;"thé"s;3.50'.encode("cp1252"))
     text = b"\n".join([b"Customer;Date;Item;Amount", *lines])
-    report, events = bring(text, map_text=f'{MAP}encoding = "utf-8"\n')
+    report, events = import_bytes(text, map_text=f'{MAP}encoding = "utf-8"\n')
     assert len(events) == count - 1
     assert not any("\ufffd" in event["item_id"] for event in events)
     assert report.quarantine == {
@@ -418,52 +422,50 @@ def test_a_line_of_another_encoding_is_kept_aside_beside_a_torn_line(bring, coun
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
-def test_a_torn_line_hides_no_escape(bring, ending):
+def test_detects_the_escape_despite_a_broken_line(import_bytes, ending):
     lines = [
         f'"c{number}";"2025-01-02 10:00:00";"tea \\"x\\" {number}";"3.50"' for number in range(200)
     ]
     lines.insert(100, '"c1";"2025-01-02 10:00:00";"t"ea;3.50')
-    report, events = bring(ending.join(["Customer;Date;Item;Amount", *lines]).encode())
+    report, events = import_bytes(ending.join(["Customer;Date;Item;Amount", *lines]).encode())
     assert {event["item_id"] for event in events} == {f'tea "x" {number}' for number in range(200)}
     assert report.quarantine == {"the line is broken: unquoted value": 1}
 
 
-def test_a_backslash_before_a_closing_quote_is_no_escape_for_that(bring):
+def test_backslash_before_a_closing_quote_is_no_escape(import_bytes):
     lines = [f'"c{number}";"2025-01-02";"C:\\{number}\\";"3.50"' for number in range(40)]
     lines.insert(20, '"c1";"2025-01-02";"t"ea;3.50')
-    _, events = bring("\n".join(["Customer;Date;Item;Amount", *lines]).encode())
+    _, events = import_bytes("\n".join(["Customer;Date;Item;Amount", *lines]).encode())
     assert {event["item_id"] for event in events} == {f"C:\\{number}\\" for number in range(40)}
 
 
-@pytest.mark.parametrize("said", ["", "header = true\n"])
+@pytest.mark.parametrize("settings_text", ["", "header = true\n"])
 @pytest.mark.parametrize(
-    "torn",
+    "broken_line",
     ['Customer;Date;"Item;Amount', '"Customer;Date;Item;Amount', 'Customer;Date;"It"em;Amount'],
 )
 @pytest.mark.parametrize("count", [3, 40, 40_000])
 @pytest.mark.parametrize("item", ["cup", 'cup 5"'])  # or closed by a customer's quote
-def test_a_torn_header_is_refused_and_no_line_after_it_is_taken_for_one(
-    bring, said, torn, count, item
-):
+def test_refuses_a_broken_header(import_bytes, settings_text, broken_line, count, item):
     lines = [f"anna{number};2025-01-02;cup;3.50" for number in range(count)]
     lines[1] = f"anna1;2025-01-02;{item};3.50"
     with pytest.raises(BadInput) as refused:
-        bring("\n".join([torn, *lines]).encode(), map_text=MAP + said)
+        import_bytes("\n".join([broken_line, *lines]).encode(), map_text=MAP + settings_text)
     assert str(refused.value).startswith(
         "Line 1 of shop.csv, which names the columns, has a quote that it does not close;"
     )
     assert "anna" not in str(refused.value)
 
 
-def test_the_name_of_a_column_may_hold_a_line_break(bring):
-    report, _ = bring(b'Customer;Date;Item;Amount;"Paid\non"\nc1;2025-01-02;cup;3.50;x\n')
+def test_column_name_may_contain_a_line_break(import_bytes):
+    report, _ = import_bytes(b'Customer;Date;Item;Amount;"Paid\non"\nc1;2025-01-02;cup;3.50;x\n')
     assert report.rows_accepted == 1
 
 
 @pytest.mark.parametrize(
     "content", ["Customer;Item\nc;1\n1é\r", '""c1;2\n"a";\r\n"a"']
-)  # transcoded; mended
-def test_a_file_that_cannot_be_read_is_called_by_its_own_name(bring, content):
+)  # transcoded, broken lines removed
+def test_error_names_the_original_file(import_bytes, content):
     with pytest.raises(BadInput, match=r"shop\.csv cannot be read as CSV: .*sniffing") as refused:
-        bring(content.encode("cp1252"), map_text=f"{MAP}header = false\n")
+        import_bytes(content.encode("cp1252"), map_text=f"{MAP}header = false\n")
     assert "/" not in str(refused.value)

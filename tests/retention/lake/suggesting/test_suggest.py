@@ -1,4 +1,4 @@
-"""Maps proposed for files nobody has described: what is proposed imports as the map that a person would write."""
+"""Test that proposed maps import files like handwritten maps."""
 
 import json
 import random
@@ -145,7 +145,7 @@ def _rows(home, path, map_text):
 
 
 @pytest.mark.parametrize("kind", BY_HAND)
-def test_what_is_proposed_imports_as_a_map_by_hand(kind, settings, tmp_path):
+def test_proposed_map_imports_like_a_handwritten_one(kind, settings, tmp_path):
     path = _file(kind, tmp_path)
     proposed = suggest(Lake.open(settings), "events", str(path))
     mine, rows = _rows(tmp_path / "proposed", path, proposed)
@@ -155,7 +155,7 @@ def test_what_is_proposed_imports_as_a_map_by_hand(kind, settings, tmp_path):
     assert (mine.quarantine, mine.rows_filtered) == (theirs.quarantine, theirs.rows_filtered)
 
 
-def test_words_of_events_are_translated(settings, tmp_path):
+def test_translates_event_words(settings, tmp_path):
     path = tmp_path / "clicks.csv"
     rows = "".join(
         f"{n % 9},{kind},item{n % 7},2025-01-{n % 28 + 1:02}\n"
@@ -171,7 +171,7 @@ def test_words_of_events_are_translated(settings, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["type", "typ", "kind", "was"])
-def test_what_happened_is_seen_by_its_words_whatever_the_column_is_called(name, settings, tmp_path):
+def test_finds_the_event_type_by_content(name, settings, tmp_path):
     path = tmp_path / "clicks.jsonl"
     path.write_text(
         "".join(
@@ -185,7 +185,7 @@ def test_what_happened_is_seen_by_its_words_whatever_the_column_is_called(name, 
     )
 
 
-def test_a_type_of_product_is_no_type_of_event(settings, tmp_path):
+def test_product_type_is_not_the_event_type(settings, tmp_path):
     path = tmp_path / "sales.csv"
     rows = "".join(
         f"{n % 9},{('mug', 'rug')[n % 2]},2025-01-{n % 28 + 1:02},{n}.50\n" for n in range(60)
@@ -230,7 +230,7 @@ def test_nested_fields_have_dotted_names(settings, tmp_path):
     assert _rows(tmp_path / "by-hand", path, by_hand)[1] == events
 
 
-def test_orders_that_list_their_lines_become_a_row_a_line(settings, tmp_path):
+def test_unnests_orders_into_lines(settings, tmp_path):
     path, lines = tmp_path / "orders.jsonl", []
     for n in range(60):
         sold = ", ".join(
@@ -256,7 +256,7 @@ def test_orders_that_list_their_lines_become_a_row_a_line(settings, tmp_path):
     assert {(event["quantity"], event["amount"]) for event in events} == {(1.0, 2.5), (2.0, 5.0)}
 
 
-def test_orders_as_an_api_tells_them_cost_their_price_and_not_their_discount(settings, tmp_path):
+def test_amount_of_api_orders_is_the_price_not_the_discount(settings, tmp_path):
     path = tmp_path / "orders.jsonl"
     path.write_text(
         "".join(
@@ -270,7 +270,7 @@ def test_orders_as_an_api_tells_them_cost_their_price_and_not_their_discount(set
     assert section["amount"] == {"sql": '"line.quantity" * "line.price"'}
 
 
-def test_equal_lines_of_an_order_are_two_where_lines_have_numbers(settings, tmp_path):
+def test_keeps_equal_lines_with_different_line_ids(settings, tmp_path):
     path = tmp_path / "orders.jsonl"
     lines = '[{{"id": {0}1, "sku": "s", "quantity": 1, "price": 2.5}}, {{"id": {0}2, "sku": "s", "quantity": 1, "price": 2.5}}]'
     path.write_text(
@@ -285,23 +285,23 @@ def test_equal_lines_of_an_order_are_two_where_lines_have_numbers(settings, tmp_
     assert (report.rows_accepted, sum(event["amount"] for event in events)) == (120, 300.0)
 
 
-def test_what_has_no_lines_stays_in_a_log_of_orders_and_views(settings, tmp_path):
-    """Rows without a list made no row: by the proposed map a shop's views were gone, and nothing counted them."""
+def test_keeps_views_in_a_log_of_orders_and_views(settings, tmp_path):
+    """Unnesting must not drop rows without a list."""
     path = tmp_path / "log.jsonl"
-    said = []
+    log_lines = []
     for n in range(100, 160):
         at = f'"user": {{"id": "u{n % 20}"}}, "at": "2025-01-{n % 28 + 1:02}T10:{n - 100}:00Z"'
-        said.append(f'{{"what": "view", {at}}}\n')
-        said.append(
+        log_lines.append(f'{{"what": "view", {at}}}\n')
+        log_lines.append(
             f'{{"what": "order", {at}, "order": "o{n}", "lines": [{{"sku": "s1", "qty": 1, "total": 2.5}}, {{"sku": "s2", "qty": 2, "total": 5}}]}}\n'
         )
-    path.write_text("".join(said))
+    path.write_text("".join(log_lines))
     report, events = _rows(
         tmp_path / "all", path, suggest(Lake.open(settings), "events", str(path))
     )
     assert report.rows_read == report.rows_accepted == 180
     kinds = [(event["event_type"], event["item_id"]) for event in events]
-    assert {one: kinds.count(one) for one in set(kinds)} == {
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {
         ("view", None): 60,
         ("purchase", "s1"): 60,
         ("purchase", "s2"): 60,
@@ -309,21 +309,21 @@ def test_what_has_no_lines_stays_in_a_log_of_orders_and_views(settings, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("zone", "offset", "told"),
+    ("zone", "offset", "has_timezone"),
     [("Asia/Kolkata", "", True), ("Asia/Kolkata", "Z", False), ("UTC", "", False)],
 )
-def test_times_that_name_no_zone_are_of_the_shops(settings, tmp_path, zone, offset, told):
-    """By the proposed map they were UTC, whatever RETENTION_TIMEZONE said."""
+def test_times_without_zone_get_the_shops_time_zone(settings, tmp_path, zone, offset, has_timezone):
+    """RETENTION_TIMEZONE gives the zone."""
     path = tmp_path / "orders.csv"
     lines = [f"u{n % 9},2025-01-{n + 1:02} 01:30:00{offset},{n}\n" for n in range(28)]
     path.write_text("who,at,order\n" + "".join(lines))
     own = Lake.open(settings.model_copy(update={"timezone": zone}))
     section = tomllib.loads(suggest(own, "events", str(path)))["events"]
-    assert section.get("timezone") == (zone if told else None)
+    assert section.get("timezone") == (zone if has_timezone else None)
 
 
-def test_a_column_may_have_braces_in_its_name(settings, tmp_path):
-    """Where the shop had a clock of its own, a date called so ended in a KeyError."""
+def test_column_name_may_contain_braces(settings, tmp_path):
+    """With a time zone of the shop, such a date column once raised KeyError."""
     rows = "".join(f"c{row % 5},2025-01-{1 + row % 28:02} 10:00,{row}.5\n" for row in range(60))
     (tmp_path / "sales.csv").write_text(f"customer_id,date {{local}},amount\n{rows}")
     own = Lake.open(settings.model_copy(update={"timezone": "Asia/Kolkata"}))
@@ -333,7 +333,7 @@ def test_a_column_may_have_braces_in_its_name(settings, tmp_path):
 
 
 def _sixty(path: Path, lines: Callable[[int], Any], **more: Callable[[int], str]) -> None:
-    """Records of a log, from the hundredth on, each with its ``lines`` and what else a test says of it."""
+    """Write log records, numbered from 100, with ``lines`` and further fields."""
     records = []
     for n in range(100, 160):
         own = {name: of(n) for name, of in more.items()}
@@ -346,8 +346,8 @@ LINE = [{"sku": "s1", "qty": 1, "total": 2.5}]
 
 
 @pytest.mark.parametrize("none", [[], None], ids=["[]", "null"])
-def test_an_order_that_lists_nothing_is_counted(settings, tmp_path, none):
-    """An empty list made no row: the order was gone by the proposed map, and nothing counted it. It is no sale either."""
+def test_counts_orders_without_lines(settings, tmp_path, none):
+    """An order without lines is filtered and counted; it is not a sale."""
     path = tmp_path / "orders.jsonl"
     _sixty(path, lambda n: none if n == 150 else LINE, id=lambda n: f"o{n}")
     proposed = suggest(Lake.open(settings), "events", str(path))
@@ -358,7 +358,7 @@ def test_an_order_that_lists_nothing_is_counted(settings, tmp_path, none):
 
 
 @pytest.mark.parametrize("none", [[], None], ids=["[]", "null"])
-def test_a_view_with_an_empty_list_stays_a_view(settings, tmp_path, none):
+def test_keeps_views_with_an_empty_list(settings, tmp_path, none):
     path = tmp_path / "log.jsonl"
     _sixty(path, lambda n: none if n % 2 else LINE, what=lambda n: "view" if n % 2 else "order")
     report, events = _rows(
@@ -368,7 +368,7 @@ def test_a_view_with_an_empty_list_stays_a_view(settings, tmp_path, none):
     assert {event["event_type"] for event in events} == {"view", "purchase"}
 
 
-def test_decimal_columns_are_columns(settings, tmp_path):
+def test_reads_decimal_columns(settings, tmp_path):
     path = tmp_path / "orders.parquet"
     table = {
         "customer": ["a", "b"] * 20,
@@ -381,7 +381,7 @@ def test_decimal_columns_are_columns(settings, tmp_path):
     assert section["amount"] == "total"
 
 
-def test_pieces_on_hand_are_a_stock(settings, tmp_path):
+def test_pieces_on_hand_become_in_stock(settings, tmp_path):
     path = tmp_path / "things.csv"
     path.write_text(
         "SKU,Dept,Maker,Stock on hand\n" + "".join(f"s{n},tea,Ann,{n % 9}\n" for n in range(40))
@@ -396,7 +396,7 @@ def test_pieces_on_hand_are_a_stock(settings, tmp_path):
 
 
 @pytest.mark.parametrize("line", [True, False], ids=["of the line", "of one"])
-def test_an_amount_of_pieces_stands_beside_a_price_of_the_line_or_of_one(line, settings, tmp_path):
+def test_amount_column_may_be_a_quantity(line, settings, tmp_path):
     path, draw = tmp_path / "sales.csv", random.Random(3)
     rows = []
     for n in range(400):
@@ -411,7 +411,7 @@ def test_an_amount_of_pieces_stands_beside_a_price_of_the_line_or_of_one(line, s
     assert section["amount"] == ("SALES_PRICE" if line else {"sql": '"AMOUNT" * "SALES_PRICE"'})
 
 
-def test_customers_of_whom_nobody_comes_back_are_doubted(settings, tmp_path):
+def test_doubts_a_customer_id_that_never_repeats(settings, tmp_path):
     path = tmp_path / "orders.csv"
     for people, doubted in ((200, True), (150, False)):
         rows = (f"o{n},c{n % people},2024-01-{1 + n % 28:02}" for n in range(200))
@@ -421,7 +421,7 @@ def test_customers_of_whom_nobody_comes_back_are_doubted(settings, tmp_path):
         ) == doubted
 
 
-def test_the_items_of_a_file_of_sales_are_called_as_most_of_their_lines_say(settings, tmp_path):
+def test_items_from_sales_get_their_most_frequent_title(settings, tmp_path):
     path, mapped = tmp_path / "sales.csv", tmp_path / "map.toml"
     lines = "1,A,WHITE MUG,2.5\n2,A,WHITE MUG,2.5\n3,B,RED BAG,4\n4,B,RED BAG,3\n5,B,RED BAG,4\n6,A,damaged,0\n7,B,,0\n"
     path.write_text("Invoice,StockCode,Description,Price\n" + lines)
@@ -434,9 +434,7 @@ def test_the_items_of_a_file_of_sales_are_called_as_most_of_their_lines_say(sett
 
 
 @pytest.mark.parametrize("decimal", [".", ","], ids=["point", "comma"])
-def test_the_price_of_an_item_is_of_one_piece_where_lines_tell_that_of_the_line(
-    decimal, settings, tmp_path
-):
+def test_item_price_from_line_prices_is_per_piece(decimal, settings, tmp_path):
     path, mapped, draw = tmp_path / "sales.csv", tmp_path / "map.toml", random.Random(3)
     rows = []
     for n in range(400):
@@ -454,8 +452,8 @@ def test_the_price_of_an_item_is_of_one_piece_where_lines_tell_that_of_the_line(
     assert items.price.to_dict() == {f"p{item}": 1.25 + item for item in range(8)}
 
 
-def test_what_is_the_customers_own_becomes_an_attribute(settings, tmp_path):
-    """Of a file of sales: a category is the item's, spend is no group, and who stands there once tells nothing of either."""
+def test_constant_columns_become_customer_attributes(settings, tmp_path):
+    """In a file of sales, categories of items and spend are not attributes of customers."""
     path, people = tmp_path / "sales.csv", [f"c{n}" for n in range(60)]
     pd.DataFrame(
         {
@@ -468,8 +466,8 @@ def test_what_is_the_customers_own_becomes_an_attribute(settings, tmp_path):
     ).to_csv(path, index=False)
     lake = Lake.open(settings)
     proposed = suggest(lake, "customers", str(path))
-    told = tomllib.loads(proposed)["customers"]
-    assert told["attributes"] == {
+    section = tomllib.loads(proposed)["customers"]
+    assert section["attributes"] == {
         "sql": """json_object('age_group', "Age Group", 'country', "Country")"""
     }
     assert "Not used: category, pieces" in proposed
@@ -480,7 +478,7 @@ def test_what_is_the_customers_own_becomes_an_attribute(settings, tmp_path):
     assert held["c2"] == {"age_group": None, "country": "UK"}
 
 
-def test_what_is_recalled_and_whose_variant_it_is_come_along_with_items(settings, tmp_path):
+def test_recall_and_parent_become_item_attributes(settings, tmp_path):
     path = tmp_path / "items.jsonl"
     path.write_text(
         "".join(
@@ -499,22 +497,22 @@ def test_what_is_recalled_and_whose_variant_it_is_come_along_with_items(settings
     lake = Lake.open(settings)
     (tmp_path / "map.toml").write_text(suggest(lake, "items", str(path)))
     import_files(lake, None, settings, "items", [str(path)], tmp_path / "map.toml")
-    told = lake.table("items").execute().set_index("item_id").attributes.map(json.loads)
-    assert told["s3"] == {"recalled": True, "parent_id": "p3"}
-    assert told["s4"] == {"recalled": False, "parent_id": "p4"}
+    attributes = lake.table("items").execute().set_index("item_id").attributes.map(json.loads)
+    assert attributes["s3"] == {"recalled": True, "parent_id": "p3"}
+    assert attributes["s4"] == {"recalled": False, "parent_id": "p4"}
 
 
-@pytest.mark.parametrize(("styles", "told"), [(2, False), (60, True)])
-def test_a_style_is_what_sizes_have_in_common_and_no_taste(settings, tmp_path, styles, told):
-    """Of casual and boho a list would have held one item each."""
+@pytest.mark.parametrize(("styles", "has_style"), [(2, False), (60, True)])
+def test_style_is_an_attribute_only_for_few_variants(settings, tmp_path, styles, has_style):
+    """With styles like casual and boho, a list would have one item of each."""
     path = tmp_path / "items.csv"
     rows = [f"s{n},Dress {n},{n}.5,style {n % styles}" for n in range(180)]
     path.write_text("\n".join(["sku,title,price,style", *rows]))
-    assert ("json_object('style'" in suggest(Lake.open(settings), "items", str(path))) == told
+    assert ("json_object('style'" in suggest(Lake.open(settings), "items", str(path))) == has_style
 
 
-def test_the_sales_of_guests_are_no_customers_without_an_id(settings, tmp_path):
-    """They stood in quarantine once as events and once more as customers, a fifth of all rows where a tenth is."""
+def test_skips_sales_to_guests(settings, tmp_path):
+    """They are filtered instead of quarantined, which would count them twice."""
     path = tmp_path / "sales.csv"
     pd.DataFrame(
         {"Customer ID": [13000.0, 13001.0, None] * 40, "Country": ["UK", "France", "UK"] * 40}
@@ -528,7 +526,7 @@ def test_the_sales_of_guests_are_no_customers_without_an_id(settings, tmp_path):
     assert (report.rows_accepted, report.rows_filtered, report.rows_quarantined) == (2, 40, 0)
 
 
-def test_other_tables_and_formats_and_what_cannot_be_proposed(settings, tmp_path):
+def test_proposes_other_tables_and_refuses_unknown_files(settings, tmp_path):
     lake = Lake.open(settings)
     path = tmp_path / "people.parquet"
     pq.write_table(
@@ -554,7 +552,7 @@ def test_other_tables_and_formats_and_what_cannot_be_proposed(settings, tmp_path
         suggest(lake, "events", str(tmp_path / "x.csv"))
 
 
-def test_the_terminal_prints_the_map_and_nothing_else(tmp_path, monkeypatch, capsys):
+def test_terminal_prints_only_the_map(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("RETENTION_HOME", str(tmp_path / "home"))
     path = _file("grocer", tmp_path)
     assert run(["import", "events", "--suggest-map", str(path)]) == 0

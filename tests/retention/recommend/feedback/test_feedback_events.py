@@ -165,7 +165,7 @@ def test_a_word_on_an_id_that_is_merged_since_is_one_on_the_customer(sent):
         for who, age in (("c", 90), ("b", 60))
     ]
     sent._bring("customers", pd.DataFrame(people))
-    merged = sent.lake.identities.people()
+    merged = sent.lake.identities.canonical_ids()
     assert merged == {"b": "c"}
     later = datetime.now(UTC) + timedelta(days=1)
     with sent.database.reading() as session:

@@ -1,8 +1,10 @@
-"""Roles, and the record of who did what."""
+"""Tables of roles, audit, erasures and Slack installations."""
 
 from datetime import datetime
 from typing import Any
 
+from slack_sdk.oauth.installation_store.sqlalchemy import SQLAlchemyInstallationStore
+from slack_sdk.oauth.state_store.sqlalchemy import SQLAlchemyOAuthStateStore
 from sqlalchemy import Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -11,7 +13,7 @@ from retention.db.tables.base import Base, Id
 
 
 class RoleGrant(Base):
-    """What a Slack user may do."""
+    """The role of a Slack user."""
 
     __tablename__ = "roles"
 
@@ -23,7 +25,7 @@ class RoleGrant(Base):
 
 
 class Audit(Base):
-    """Who did what to what, when and why. Only ever added to."""
+    """An entry of the append-only audit log."""
 
     __tablename__ = "audit"
 
@@ -39,7 +41,10 @@ class Audit(Base):
 
 
 class Erasure(Base):
-    """A customer id that was erased, as a keyed hash: enough to keep it from coming back, too little to know whom it was."""
+    """The keyed hash of an erased customer id.
+
+    It prevents imports from restoring the customer, and does not reveal the id.
+    """
 
     __tablename__ = "erasures"
 
@@ -47,3 +52,15 @@ class Erasure(Base):
     key_id: Mapped[str] = mapped_column(String(8))  # of the key that hashed it
     by: Mapped[str] = mapped_column(String(64))
     at: Mapped[datetime] = mapped_column(default=clock.now)
+
+
+# slack_sdk's stores define and use these tables.
+SLACK_BOTS = SQLAlchemyInstallationStore.build_bots_table(
+    Base.metadata, SQLAlchemyInstallationStore.default_bots_table_name
+)
+SLACK_INSTALLATIONS = SQLAlchemyInstallationStore.build_installations_table(
+    Base.metadata, SQLAlchemyInstallationStore.default_installations_table_name
+)
+SLACK_STATES = SQLAlchemyOAuthStateStore.build_oauth_states_table(
+    Base.metadata, SQLAlchemyOAuthStateStore.default_table_name
+)

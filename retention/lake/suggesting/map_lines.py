@@ -1,0 +1,223 @@
+"""Write the lines of a proposed map."""
+# ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from retention.lake.mapping import literal, quoted
+from retention.lake.reading.sources import Source
+from retention.lake.schema import Table
+from retention.lake.suggesting.profiles import MAX_CATEGORIES, SAMPLE_ROWS, Profile
+from retention.text import gettext
+
+# Columns that lists of items use; see docs/recommendations.md.
+ITEM_ATTRIBUTES = (
+    "recalled",
+    "recall",
+    "parent_id",
+    "parent",
+    "variant_of",
+    "style",
+)
+MAX_VARIANTS = 10  # mean items per style; above, "style" means a taste (casual, boho)
+MIN_CONSTANT_SHARE = 0.98  # of customers with several rows
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a map.
+
+    The key (column, ``from``, ``where`` …), the TOML value and the reason.
+    """
+
+    key: str
+    value: str
+    reason: str = ""
+
+
+def column_line(target: str, profile: Profile, *, is_quarantined: bool = True) -> Line:
+    """Map a canonical column to a file's column.
+
+    Parameters
+    ----------
+    target : str
+        Canonical column.
+    profile : Profile
+        Column of the file.
+    is_quarantined : bool
+        Whether rows without a customer id are quarantined.
+    """
+    if profile.filled >= 0.9995:
+        reason = gettext("{distinct:,} different, like {example}")
+    elif target == "customer_id" and is_quarantined:
+        reason = gettext(
+            "{distinct:,} different, like {example}; {missing:.1%} missing "
+            "(those rows are quarantined)"
+        )
+    else:
+        reason = gettext("{distinct:,} different, like {example}; {missing:.1%} missing")
+    return Line(
+        target,
+        toml_string(profile.name),
+        reason.format(
+            distinct=profile.distinct, example=profile.example[:30], missing=1 - profile.filled
+        ),
+    )
+
+
+def write_map(table: Table, source: Source, profiles: list[Profile], lines: list[Line]) -> str:
+    """Write a map, and list unused columns.
+
+    Parameters
+    ----------
+    table : Table
+    source : Source
+    profiles : list of Profile
+        All columns of the file.
+    lines : list of Line
+
+    Returns
+    -------
+    str
+        TOML.
+    """
+    properties = ", ".join(
+        f"{key} {value}" for key, value in source.detected.items() if key != "header"
+    )
+    names = " ".join(line.value for line in lines)
+    unused = [
+        profile.name
+        for profile in profiles
+        if toml_string(profile.name) not in names and quoted(profile.name) not in names
+    ]
+    width = max(len(line.key) for line in lines)
+    evidence = (
+        gettext("the first {rows:,} rows").format(rows=SAMPLE_ROWS)
+        if profiles[0].rows == SAMPLE_ROWS
+        else gettext("contents")
+    )
+    head = [
+        "# "
+        + gettext(
+            "A map for {file} ({properties}), proposed by its columns' names and {evidence}. "
+            "Read it, then:"
+        ).format(file=source.name, properties=properties, evidence=evidence),
+        f"#   retention import {table.name} {source.name} --map THIS_FILE",
+        f"[{table.name}]",
+    ]
+    body = [
+        f"{line.key:{width}} = {line.value}"
+        + (f"  # {_comment(line.reason)}" if line.reason else "")
+        for line in lines
+    ]
+    tail = (
+        ["# " + gettext("Not used: {columns}.").format(columns=_comment(", ".join(unused)))]
+        if unused
+        else []
+    )
+    return "\n".join([*head, *body, *tail]) + "\n"
+
+
+def _comment(text: str) -> str:
+    return re.sub(r"[\x00-\x1f\x7f]+", " ", text)
+
+
+def toml_string(text: str) -> str:
+    """Quote a text for TOML."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+# ---------------------------------------------------------------- attributes
+
+
+def customer_attributes(
+    con: Any,
+    source: Source,
+    profiles: list[Profile],
+    chosen: Collection[Profile],
+    customer: Profile,
+) -> str:
+    """Find attributes of customers, such as a country.
+
+    An attribute has few distinct values, is not a number or time, and is constant per customer.
+    In a file of sales, this excludes attributes of items.
+
+    Parameters
+    ----------
+    con : duckdb.DuckDBPyConnection
+    source : Source
+    profiles : list of Profile
+        All columns.
+    chosen : collection of Profile
+        Columns that the map already uses.
+    customer : Profile
+        Column with the customer id.
+
+    Returns
+    -------
+    str
+        SQL of a JSON object, or "" without attributes.
+    """
+    candidates = [
+        profile
+        for profile in profiles
+        if profile not in chosen
+        and 1 < profile.distinct <= min(MAX_CATEGORIES, profile.rows / 10)
+        and not (profile.is_number or profile.is_moment or profile.emails)
+    ]
+    if not candidates:
+        return ""
+    differs = ", ".join(
+        f"count(DISTINCT {quoted(profile.name)}) > 1 AS differs_{number}"
+        for number, profile in enumerate(candidates)
+    )
+    shares = ", ".join(
+        f"avg(differs_{number}::INTEGER) FILTER (lines > 1)" for number in range(len(candidates))
+    )
+    varying_shares = con.execute(
+        f"SELECT {shares} FROM (SELECT count(*) AS lines, {differs} "
+        f"FROM (FROM {source.relation} LIMIT {SAMPLE_ROWS}) "
+        f"WHERE {quoted(customer.name)} IS NOT NULL GROUP BY {quoted(customer.name)})"
+    ).fetchall()[0]
+    names = [
+        profile.name
+        for profile, share in zip(candidates, varying_shares, strict=True)
+        if (share or 0.0) <= 1 - MIN_CONSTANT_SHARE
+    ]
+    listed = ", ".join(f"{literal(_key(name))}, {quoted(name)}" for name in names)
+    return f"json_object({listed})" if listed else ""
+
+
+def item_attributes(profiles: list[Profile], chosen: Collection[Profile]) -> str:
+    """Find the columns of `ITEM_ATTRIBUTES`, nested or not.
+
+    Parameters
+    ----------
+    profiles : list of Profile
+        All columns.
+    chosen : collection of Profile
+        Columns that the map already uses.
+
+    Returns
+    -------
+    str
+        SQL of a JSON object, or "" without attributes.
+    """
+    columns = {
+        _key(profile.name.rpartition(".")[2]): profile
+        for profile in profiles
+        if profile not in chosen
+    }
+    style = columns.get("style")
+    if style and style.filled * style.rows > MAX_VARIANTS * style.distinct:
+        del columns["style"]
+    listed = ", ".join(
+        f"{literal(key)}, {quoted(columns[key].name)}" for key in ITEM_ATTRIBUTES if key in columns
+    )
+    return f"json_object({listed})" if listed else ""
+
+
+def _key(name: str) -> str:
+    return re.sub(r"\W+", "_", name.casefold()).strip("_")
