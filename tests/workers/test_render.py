@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retention import templating
+from retention.text import LANGUAGE, PSEUDO
 from workers.delivery import render
 from workers.delivery.limits import InvalidBlocks, check_message, size
 
@@ -466,3 +467,47 @@ def test_a_date_is_only_given_for_an_order_that_is_to_be_expected(chance, dated)
 def test_an_order_that_nothing_foretells_has_no_date():
     for said in _scored(next_order_at=None, next_order_between=None, intent=None):
         assert "no next order can be foretold" in said
+
+
+def test_pseudo_locale_brackets_each_text_of_a_message(templates, monkeypatch):
+    monkeypatch.setenv(LANGUAGE, PSEUDO)
+    message = render.message(templates(TEMPLATE), name="A & B")
+    header, section, actions = message.blocks
+    assert message.text == "⟦Hello A &amp; B⟧"
+    assert header["text"]["text"] == "⟦A & B⟧"
+    assert section["text"]["text"] == "⟦*A &amp; B* & co⟧"
+    (button,) = actions["elements"]
+    assert button == {
+        "type": "button",
+        "action_id": "job.cancel",
+        "value": "A & B",
+        "text": {"type": "plain_text", "text": "⟦Go⟧"},
+    }
+
+
+def test_pseudo_locale_stays_within_the_limits_of_slack(templates, monkeypatch):
+    monkeypatch.setenv(LANGUAGE, PSEUDO)
+    source = """
+type: modal
+title: {type: plain_text, text: "{{ long }}"}
+submit: {type: plain_text, text: "{{ long }}"}
+private_metadata: "{{ long }}"
+blocks:
+  - {type: header, text: {type: plain_text, text: "{{ long }}"}}
+  - {type: section, fields: [{type: mrkdwn, text: "{{ long }}{{ long }}"}]}
+  - type: input
+    label: {type: plain_text, text: "Which"}
+    element:
+      type: static_select
+      action_id: which
+      options: [{text: {type: plain_text, text: "{{ name }}"}, value: "{{ name }}"}]
+"""
+    view = render.view(templates(source), long="word " * 300, name="x" * 75)
+    header, section, choice = view["blocks"]
+    (option,) = choice["element"]["options"]
+    shown = [view["title"], view["submit"], header["text"], section["fields"][0], option["text"]]
+    for text, limit in zip(shown, (24, 24, 150, 2000, 75), strict=True):
+        assert len(text["text"]) <= limit
+        assert (text["text"][0], text["text"][-1]) == ("⟦", "⟧")
+    assert view["private_metadata"] == "word " * 300
+    assert option["value"] == "x" * 75

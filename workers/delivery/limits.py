@@ -10,6 +10,7 @@ from slack_sdk.models.blocks import Block
 from slack_sdk.models.views import View
 
 from retention.templating import shorten
+from retention.text import bracket, gettext
 
 MESSAGE_BLOCKS, VIEW_BLOCKS = 50, 100
 MESSAGE_CHARACTERS = (
@@ -17,6 +18,28 @@ MESSAGE_CHARACTERS = (
 )
 SECTION, FIELD, HEADER, BUTTON, OPTION = 3000, 2000, 150, 75, 75
 UNKNOWN_TO_SDK = {"data_table", "data_visualization"}
+_TEXTS = {"mrkdwn", "plain_text", "raw_text"}
+# Characters of the text under a key of a block, element, option or confirmation; else `SECTION`.
+_LIMITS = {
+    ("header", "text"): HEADER,
+    ("section", "fields"): FIELD,
+    ("button", "text"): BUTTON,
+    ("option", "text"): OPTION,
+    ("option", "description"): OPTION,
+    ("confirm", "title"): 100,
+    ("confirm", "text"): 300,
+    ("confirm", "confirm"): 30,
+    ("confirm", "deny"): 30,
+    ("input", "label"): 2000,
+    ("input", "hint"): 2000,
+    ("image", "title"): 2000,
+    ("image", "alt_text"): 2000,
+    ("modal", "title"): 24,
+    ("modal", "submit"): 24,
+    ("modal", "close"): 24,
+    ("static_select", "placeholder"): 150,
+    ("plain_text_input", "placeholder"): 150,
+}
 
 
 class InvalidBlocks(ValueError):
@@ -70,11 +93,40 @@ def size(blocks: list[dict[str, Any]]) -> int:
     return len(json.dumps(blocks, ensure_ascii=False, separators=(",", ":")))
 
 
+def bracketed(node: Any, limit: int = SECTION) -> Any:
+    """Show the texts of blocks or of a view as the pseudo-locale does, within Slack's limits.
+
+    Values, ids and URLs stay.
+
+    Parameters
+    ----------
+    node : dict or list
+        Blocks that have passed `check_message`, a view that has passed `check_view`, or a part.
+    limit : int
+        Characters that the text may have, with its brackets.
+    """
+    if isinstance(node, list):
+        return [bracketed(value, limit) for value in node]
+    if not isinstance(node, dict):
+        return node
+    kind = node.get("type") or ("confirm" if "deny" in node else "option")
+    if kind in _TEXTS:
+        return {**node, "text": bracket(_cut_text(node, limit - 2)["text"])}
+    result = {
+        key: bracketed(value, _LIMITS.get((kind, key), SECTION)) for key, value in node.items()
+    }
+    if isinstance(alt_text := node.get("alt_text"), str):
+        result["alt_text"] = bracket(shorten(alt_text, _LIMITS["image", "alt_text"] - 2))
+    return result
+
+
 def _shed(blocks: list[dict[str, Any]], too_much) -> list[dict[str, Any]]:
     """Drop the last sections until it fits; buttons stay, and the reader is told."""
     note = {
         "type": "context",
-        "elements": [{"type": "mrkdwn", "text": "_… the rest does not fit into a message._"}],
+        "elements": [
+            {"type": "mrkdwn", "text": gettext("_… the rest does not fit into a message._")}
+        ],
     }
     kept = list(blocks)
     while too_much([*kept, note]):

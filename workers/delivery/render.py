@@ -20,8 +20,9 @@ from jinja2 import Environment, pass_context
 from markupsafe import Markup
 
 from retention.templating import environment, moment, shorten, straight
+from retention.text import bracket, gettext, is_pseudo
 from workers import ids
-from workers.delivery.limits import check_message, check_view
+from workers.delivery.limits import SECTION, bracketed, check_message, check_view
 from workers.delivery.slack import is_channel
 
 _MARK = re.compile("\ue000(\\d+)\ue001")
@@ -64,7 +65,7 @@ def _user(user_id: str) -> Control | str:
 
 def _channel(channel_id: str) -> Control | str:
     if re.fullmatch(r"[DUW][A-Z0-9]+", channel_id):
-        return "a direct message"
+        return gettext("a direct message")
     return Control(f"<#{channel_id}>", channel_id) if is_channel(channel_id) else channel_id
 
 
@@ -175,11 +176,14 @@ def message(template: str, **context: Any) -> Message:
     """
     raw, marks = _load(template, context)
     text = straight(marks.fill(raw.get("text", ""), mrkdwn=True))
-    blocks = _filled(raw.get("blocks") or [], marks, mrkdwn=False)
-    return Message(shorten(text, 3000), check_message(blocks))
+    blocks = check_message(_filled(raw.get("blocks") or [], marks, mrkdwn=False))
+    if is_pseudo():
+        return Message(bracket(shorten(text, SECTION - 2)), check_message(bracketed(blocks)))
+    return Message(shorten(text, SECTION), blocks)
 
 
 def view(template: str, **context: Any) -> dict[str, Any]:
     """Render a modal or a Home tab and hold it to Slack's limits."""
     raw, marks = _load(template, context)
-    return check_view(_filled(raw, marks, mrkdwn=False))
+    checked = check_view(_filled(raw, marks, mrkdwn=False))
+    return check_view(bracketed(checked)) if is_pseudo() else checked
