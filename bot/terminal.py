@@ -131,7 +131,7 @@ class Terminal:
             return "bot/queued", self._queue(given, call)
         from workers.tasks import runner
 
-        data = runner.run_here(
+        data = runner.run_inline(
             services.settings, services.database, given, user=call.user, progress=call.progress
         )
         return given.kind, data

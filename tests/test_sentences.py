@@ -104,9 +104,12 @@ def _assigned(scope: ast.AST, name: str) -> Iterator[ast.expr]:
                     for part, value in zip(target.elts, node.value.elts, strict=False):
                         if _name(part) == name:
                             yield value
-        elif isinstance(node, ast.AnnAssign | ast.AugAssign | ast.NamedExpr):
-            if node.value and _name(node.target) == name:
-                yield node.value
+        elif (
+            isinstance(node, ast.AnnAssign | ast.AugAssign | ast.NamedExpr)
+            and node.value
+            and _name(node.target) == name
+        ):
+            yield node.value
 
 
 def _is_bare(

@@ -97,7 +97,7 @@ def command(settings: Settings) -> list[str]:
     ]
 
 
-def answers(settings: Settings) -> bool:
+def is_reachable(settings: Settings) -> bool:
     """Whether the broker, embedded or not, answers a PING within a second."""
     import redis
 
@@ -108,7 +108,7 @@ def answers(settings: Settings) -> bool:
         return False
 
 
-def carried(settings: Settings, queues: Iterable[str]) -> set[str]:
+def queued_job_ids(settings: Settings, queues: Iterable[str]) -> set[str]:
     """Ids of the jobs whose wake-up lies in one of these queues, not yet taken by a worker; none with the broker away."""
     import redis
 

@@ -24,10 +24,10 @@ from retention.outreach import sends
 from retention.settings import Settings
 from retention.text import gettext
 from workers import roles
+from workers.completion import isolated
 from workers.delivery import outbox
-from workers.failure_isolation import apart
 from workers.requests import REQUESTS, Request
-from workers.tasks.contract import Post
+from workers.tasks.interface import Post
 
 
 def submit(
@@ -63,7 +63,7 @@ def approve(
     if campaign.state != "approved":
         return _shown(session, settings, campaign, "first", user)
     _shown(session, settings, campaign, "approved", user, left_out=sizes["excluded"])
-    opened = clearance(settings, campaign, version, treated=sizes["treatment"])
+    opened = clearance_post(settings, campaign, version, treated=sizes["treatment"])
     outbox.put(session, settings, opened, default_channel=campaign.channel)
     return campaign
 
@@ -82,13 +82,13 @@ def stop(
 ) -> Campaign:
     """Stop a campaign, with a reason; its codes become worthless."""
     before = find(session, settings, campaign_id)
-    states = stoppable(session, settings, before, user)
+    states = stoppable_states(session, settings, before, user)
     campaign = approval.stop(session, settings, campaign_id, user, reason, clock.now(), states)
-    recount(session, settings, campaign)
+    refresh_counts(session, settings, campaign)
     return _shown(session, settings, campaign, "cancelled", user)
 
 
-def stoppable(
+def stoppable_states(
     session: Session, settings: Settings, campaign: Campaign, user: str
 ) -> Collection[str]:
     """The states in which this person may stop it: an approver in all; in the clearance time anybody; who drafted it until then.
@@ -169,25 +169,27 @@ def release(
         "version": campaign.version,
     }
     record(session, settings, user, "campaign.release", campaign.id, now, details)
-    told = line(settings, campaign, "released", user, copies=freed, again=again)
+    told = thread_post(settings, campaign, "released", user, copies=freed, again=again)
     once = replace(
         told, key=f"{told.key}:{now.isoformat()}"
     )  # a version may have held copies more than once
-    for post in (once, delivered(session, settings, campaign)):
+    for post in (once, delivery_post(session, settings, campaign)):
         outbox.put(session, settings, post, default_channel=campaign.channel)
     return freed
 
 
-def delivered(session: Session, settings: Settings, campaign: Campaign, stopped: str = "") -> Post:
+def delivery_post(
+    session: Session, settings: Settings, campaign: Campaign, stopped: str = ""
+) -> Post:
     """The line of how many copies went out so far, and why no more do (else empty)."""
     counts = sends.counts(session, campaign.id)
-    return line(settings, campaign, "delivered", CLOCK, counts=counts, stopped=stopped)
+    return thread_post(settings, campaign, "delivered", CLOCK, counts=counts, stopped=stopped)
 
 
-def recount(session: Session, settings: Settings, campaign: Campaign) -> None:
+def refresh_counts(session: Session, settings: Settings, campaign: Campaign) -> None:
     """What has become of its copies otherwise than by sending: the line that counts them says so, where there is one to count."""
     if sends.counts(session, campaign.id):
-        told = delivered(session, settings, campaign)
+        told = delivery_post(session, settings, campaign)
         outbox.put(session, settings, told, default_channel=campaign.channel)
 
 
@@ -226,7 +228,7 @@ def schedule(session: Session, settings: Settings, now: datetime) -> list[str]:
                 approval.schedule(session, settings, campaign_id, now)
             except Stale:  # stopped at this very moment
                 continue
-            show(session, settings, campaign_id)
+            refresh_card(session, settings, campaign_id)
             through.append(campaign_id)
     return through
 
@@ -241,7 +243,7 @@ def remind(session: Session, settings: Settings, now: datetime) -> list[str]:
             except Stale:  # decided at this very moment
                 continue
             who = approvers(session, settings, campaign)
-            told = line(settings, campaign, "reminder", CLOCK, approvers=who)
+            told = thread_post(settings, campaign, "reminder", CLOCK, approvers=who)
             outbox.put(session, settings, told, default_channel=campaign.channel)
             for user in who:
                 reminder = _reminder(campaign, campaign.version, user)
@@ -254,7 +256,7 @@ def _apart(session: Session, settings: Settings, campaign_id: str) -> AbstractCo
     """What is due of a campaign, so that its failure is told in its thread and stops no other."""
     campaign = find(session, settings, campaign_id)
     what = f"campaign:{campaign_id}"
-    return apart(session, settings, what, channel=campaign.channel, thread_key=campaign.post_key)
+    return isolated(session, settings, what, channel=campaign.channel, thread_key=campaign.post_key)
 
 
 def approvers(session: Session, settings: Settings, campaign: Campaign) -> list[str]:
@@ -274,7 +276,7 @@ def report_misuse(session: Session, settings: Settings, now: datetime) -> list[s
     for campaign_id, counts in redemptions.untold(session, settings).items():
         with _apart(session, settings, campaign_id):
             campaign = find(session, settings, campaign_id)
-            post = line(settings, campaign, "misuse", "clock", counts=counts)
+            post = thread_post(settings, campaign, "misuse", "clock", counts=counts)
             day = f"{post.key}:{now.astimezone(settings.zone):%Y-%m-%d}"
             post = Post(post.template, post.values, day, post.channel, post.thread_key)
             outbox.put(session, settings, post, default_channel=campaign.channel)
@@ -287,11 +289,11 @@ def report_late(session: Session, settings: Settings) -> None:
     for campaign_id in late_orders.untold(session, settings):
         with _apart(session, settings, campaign_id):
             campaign = find(session, settings, campaign_id)
-            post = line(settings, campaign, "later", CLOCK)
+            post = thread_post(settings, campaign, "later", CLOCK)
             outbox.put(session, settings, post, default_channel=campaign.channel)
 
 
-def requests(
+def due_requests(
     session: Session, settings: Settings, now: datetime
 ) -> list[tuple[Request, str, str, str | None, str]]:
     """The jobs due by now: (request, idempotency key, on whose behalf, channel, thread key).
@@ -317,7 +319,7 @@ def requests(
     return found
 
 
-def card(settings: Settings, campaign: Campaign) -> Post:
+def card_post(settings: Settings, campaign: Campaign) -> Post:
     """The campaign's one message, as it stands now, with the buttons that it still has."""
     return Post(
         "campaign/card",
@@ -326,7 +328,7 @@ def card(settings: Settings, campaign: Campaign) -> Post:
     )
 
 
-def line(settings: Settings, campaign: Campaign, what: str, who: str, **values: Any) -> Post:
+def thread_post(settings: Settings, campaign: Campaign, what: str, who: str, **values: Any) -> Post:
     """A line in the campaign's thread."""
     return Post(
         "campaign/line",
@@ -337,7 +339,7 @@ def line(settings: Settings, campaign: Campaign, what: str, who: str, **values: 
     )
 
 
-def clearance(
+def clearance_post(
     settings: Settings, campaign: Campaign, version: int | None = None, treated: int | None = None
 ) -> Post:
     """The clearance time of a version, in the thread: to how many it goes and a Stop button while it lasts, then what became of it."""
@@ -352,10 +354,10 @@ def clearance(
     return Post("campaign/clearance", values, key, campaign.channel, campaign.post_key)
 
 
-def show(session: Session, settings: Settings, campaign_id: str) -> Campaign:
+def refresh_card(session: Session, settings: Settings, campaign_id: str) -> Campaign:
     """Make the campaign's message say how it stands, whatever it says now."""
     campaign = find(session, settings, campaign_id)
-    outbox.put(session, settings, card(settings, campaign), default_channel=campaign.channel)
+    outbox.put(session, settings, card_post(settings, campaign), default_channel=campaign.channel)
     return campaign
 
 
@@ -373,7 +375,10 @@ def _reminder(campaign: Campaign, version: int, user: str) -> Post:
 def _shown(
     session: Session, settings: Settings, campaign: Campaign, what: str, who: str, **values: Any
 ) -> Campaign:
-    for post in (card(settings, campaign), line(settings, campaign, what, who, **values)):
+    for post in (
+        card_post(settings, campaign),
+        thread_post(settings, campaign, what, who, **values),
+    ):
         outbox.put(session, settings, post, default_channel=campaign.channel)
     _disarm(session, settings, campaign)
     return campaign
@@ -389,7 +394,7 @@ def _disarm(session: Session, settings: Settings, campaign: Campaign) -> None:
             case ["reminder", version, user] if int(version) >= campaign.version - 1:
                 post = _reminder(campaign, int(version), user)
             case ["clearance", version] if campaign.state not in CLEARING:
-                post = clearance(settings, campaign, int(version))
+                post = clearance_post(settings, campaign, int(version))
             case _:
                 continue
         outbox.put(session, settings, post, default_channel=post.channel)

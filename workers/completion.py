@@ -11,30 +11,31 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import ColumnElement, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.db import Database
 from retention.db.tables import Job, Run
-from retention.errors import Cancelled
+from retention.errors import Cancelled, Refused
 from retention.settings import Settings
 from workers import jobs
 from workers.delivery import outbox
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
 log = logging.getLogger(__name__)
 
 _PATIENCE = 30.0  # seconds in which a database that restarts may come back
 
 
-def done(settings: Settings, database: Database, job: Job, outcome: Outcome) -> None:
+def complete(settings: Settings, database: Database, job: Job, outcome: Outcome) -> None:
     """Publish what a task came to.
 
     Raises
@@ -46,7 +47,7 @@ def done(settings: Settings, database: Database, job: Job, outcome: Outcome) -> 
     """
 
     def close(session: Session) -> bool:
-        won = _close(session, job, "done", result=plain(outcome.data))
+        won = _close(session, job, "done", result=to_json(outcome.data))
         if won:
             if outcome.runs:
                 run_id = f"{job.id}-{job.attempt}"
@@ -81,7 +82,7 @@ def publish_part(
     Cancelled
         The job was cancelled, or another attempt has taken it over. Nothing was written.
     """
-    stored = plain(result)
+    stored = to_json(result)
 
     def write(session: Session) -> bool:
         won = session.execute(
@@ -99,7 +100,7 @@ def publish_part(
         raise Cancelled
 
 
-def failed(
+def fail(
     settings: Settings,
     database: Database,
     job: Job,
@@ -129,7 +130,9 @@ def failed(
     def close(session: Session) -> bool:
         nonlocal text
         models = jobs.published_models(session, job)
-        text = " ".join([partly if partly and models else sentence, *map(jobs.kept, models)])
+        text = " ".join(
+            [partly if partly and models else sentence, *map(jobs.surviving_model_sentence, models)]
+        )
         won = _close(session, job, "failed", error=text, reference=reference)
         if won and job.channel:
             jobs.show_failed(session, settings, _fresh(session, job))
@@ -139,7 +142,7 @@ def failed(
     return text
 
 
-def cancelled(settings: Settings, database: Database, job: Job, by: str | None = None) -> bool:
+def cancel(settings: Settings, database: Database, job: Job, by: str | None = None) -> bool:
     """End a job somebody cancelled; False where it is not ours any more (a lost lease) or was not cancelled.
 
     With ``by`` it is cancelled in their name (Ctrl-C in the terminal), asked for or not.
@@ -160,12 +163,52 @@ def cancelled(settings: Settings, database: Database, job: Job, by: str | None =
     return _committed(database, job.id, close, _ended(job, "cancelled"))
 
 
-def reference() -> str:
+@contextmanager
+def isolated(
+    session: Session,
+    settings: Settings,
+    what: str,
+    *,
+    channel: str | None,
+    thread_key: str | None = None,
+) -> Iterator[None]:
+    """Do one due thing within the caller's transaction, so that its failure is nobody else's.
+
+    Parameters
+    ----------
+    what : str
+        Its name: in the log, and (with the day) what the failure is told once by.
+    channel, thread_key : str or None
+        Where its failure is told; without a channel in the log alone.
+
+    Raises
+    ------
+    OperationalError
+        The database is away, which is no fault of the thing.
+    """
+    try:
+        with session.begin_nested():
+            yield
+    except OperationalError:
+        raise
+    except Exception as error:
+        reference = new_reference()
+        log.exception("%s is due and failed; reference %s", what, reference)
+        why = str(error) if isinstance(error, Refused) else "Something went wrong on our side."
+        key = f"due:{what}:{clock.now().astimezone(settings.zone):%Y-%m-%d}"
+        if outbox.channel_of(session, key) is None:
+            told = Post(
+                "job/due", {"why": why, "reference": reference}, key=key, thread_key=thread_key
+            )
+            outbox.put(session, settings, told, default_channel=channel)
+
+
+def new_reference() -> str:
     """A short number under which the operator finds the trace."""
     return secrets.token_hex(4).upper()
 
 
-def plain(data: Any) -> Any:
+def to_json(data: Any) -> Any:
     """Make a result JSON: decimals become numbers, moments ISO 8601, numpy's scalars Python's; what is not finite, or no moment, is null.
 
     Python writes NaN into JSON; PostgreSQL refuses it.

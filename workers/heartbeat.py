@@ -31,12 +31,14 @@ from workers.delivery import outbox
 
 log = logging.getLogger(__name__)
 
-LOOK = 1.0  # seconds between two looks at cancel_at
-SHOW = 2.0  # seconds between two updates of the visible progress bar
-BEAT = 15.0  # seconds between two renewals of the lease
-NUDGE = 1.0  # seconds for the task to call progress before an exception is raised in its thread
-ARRIVES = 100  # steps within which an exception that was raised in a thread is there
-GRACE = 3.0  # seconds from the decision to stop until the process is killed
+CHECK_EVERY = 1.0  # seconds between two looks at cancel_at
+SHOW_EVERY = 2.0  # seconds between two updates of the visible progress bar
+RENEW_EVERY = 15.0  # seconds between two renewals of the lease
+RAISE_AFTER = (
+    1.0  # seconds for the task to call progress before an exception is raised in its thread
+)
+ARRIVAL_STEPS = 100  # steps within which an exception that was raised in a thread is there
+KILL_AFTER = 3.0  # seconds from the decision to stop until the process is killed
 
 
 class LimitExceeded(BaseException):
@@ -136,7 +138,7 @@ class Heartbeat:
         with suppress(Cancelled, LimitExceeded), self._working:
             # One that is on its way arrives here, where it ends nothing. To take it back would leave CPython before 3.13
             # looking for it at every call, and for ever where calls are traced.
-            for _step in range(ARRIVES if self._raised else 0):
+            for _step in range(ARRIVAL_STEPS if self._raised else 0):
                 pass
         self._over.set()
         self._thread.join(timeout=15)
@@ -159,7 +161,7 @@ class Heartbeat:
         return LimitExceeded if self.exceeded else Cancelled
 
     def _run(self) -> None:
-        while not self._over.wait(LOOK):
+        while not self._over.wait(CHECK_EVERY):
             try:
                 if self._must_stop():
                     break
@@ -190,11 +192,11 @@ class Heartbeat:
     def _keep(self) -> None:
         """Renew the lease when it is time, and show the progress when it has moved."""
         now, progress = time.monotonic(), self._progress
-        moved = progress != self._shown and now - self._shown_at >= SHOW
+        moved = progress != self._shown and now - self._shown_at >= SHOW_EVERY
         asleep = (
             clock.wall() > self._lease_until
         )  # the monotonic clock stands still while the machine is suspended
-        if not moved and not asleep and now - self._beat_at < BEAT:
+        if not moved and not asleep and now - self._beat_at < RENEW_EVERY:
             return
         until = clock.wall() + jobs.LEASE
         done, total, what = progress
@@ -221,7 +223,7 @@ class Heartbeat:
 
     def _end(self) -> None:
         self._stopping = True
-        if self._over.wait(NUDGE):
+        if self._over.wait(RAISE_AFTER):
             return
         with self._working:
             if self._left:
@@ -230,7 +232,7 @@ class Heartbeat:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(self._worker_thread), ctypes.py_object(self._reason())
             )
-        if self._over.wait(GRACE - NUDGE) or not self._may_kill:
+        if self._over.wait(KILL_AFTER - RAISE_AFTER) or not self._may_kill:
             return
         with self._working:
             if self._left:
@@ -238,9 +240,9 @@ class Heartbeat:
             log.warning("job %s does not stop by itself; killing its process", self._job.id)
             try:
                 if self.exceeded:
-                    completion.failed(self._settings, self._database, self._job, self.exceeded)
+                    completion.fail(self._settings, self._database, self._job, self.exceeded)
                 else:
-                    completion.cancelled(self._settings, self._database, self._job)
+                    completion.cancel(self._settings, self._database, self._job)
             finally:
                 os.kill(os.getpid(), signal.SIGKILL)
 
@@ -252,6 +254,6 @@ def _duration(seconds: float) -> str:
     return f"{seconds:g} seconds"
 
 
-def overdue(now: datetime) -> datetime:
+def grace_ended_before(now: datetime) -> datetime:
     """Running jobs cancelled before this moment have outlived their grace."""
-    return now - timedelta(seconds=GRACE + 0.5)
+    return now - timedelta(seconds=KILL_AFTER + 0.5)

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 import psutil
 from billiard.pool import EX_RECYCLE
 
-IDLE = 30.0  # seconds without a job
+IDLE_SECONDS = 30.0  # seconds without a job
 # Bytes. An empty child has 100 MiB; three that stay must not take 1 GiB with all other processes.
-SMALL = 160 * 2**20
+KEEP_BELOW = 160 * 2**20
 
 
-class Warmth:
+class IdleExit:
     """Watches one child; made before the fork, its thread starts after the first job."""
 
     def __init__(self) -> None:
@@ -32,12 +32,12 @@ class Warmth:
         try:
             yield
         finally:
-            timer = threading.Timer(IDLE, self._leave, [self._jobs])
+            timer = threading.Timer(IDLE_SECONDS, self._leave, [self._jobs])
             timer.daemon = True
             timer.start()
 
     def _leave(self, after: int) -> None:
         """Exit, unless another job has begun since. One that is on its way at this moment is sent again by the pool."""
         with self._lock:
-            if self._jobs == after and psutil.Process().memory_info().rss > SMALL:
+            if self._jobs == after and psutil.Process().memory_info().rss > KEEP_BELOW:
                 os._exit(EX_RECYCLE)

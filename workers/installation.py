@@ -43,25 +43,25 @@ def bot_token(settings: Settings, database: Database) -> str | None:
         return None
     with database.reading() as session:
         bots = _bots(settings, SLACK_BOTS.c.bot_token).where(
-            SLACK_BOTS.c.team_id == workspace(session, settings)
+            SLACK_BOTS.c.team_id == workspace_id(session, settings)
         )
         return session.scalar(
             bots.order_by(SLACK_BOTS.c.installed_at.desc(), SLACK_BOTS.c.id.desc()).limit(1)
         )
 
 
-def workspace(session: Session, settings: Settings) -> str | None:
+def workspace_id(session: Session, settings: Settings) -> str | None:
     """The workspace this desk belongs to: ``SLACK_TEAM_ID``, else the first that installed it; None where neither is known.
 
     A desk has one shop's customers, so it has one workspace.
     """
     if settings.slack_team_id:
         return settings.slack_team_id
-    first = installed(session, settings)
+    first = first_installation(session, settings)
     return first[0] if first else None
 
 
-def installed(session: Session, settings: Settings) -> tuple[str, str | None] | None:
+def first_installation(session: Session, settings: Settings) -> tuple[str, str | None] | None:
     """Return the ids of the workspace that installed the app first and of its Enterprise organisation, if any."""
     first = (
         select(SLACK_BOTS.c.team_id, SLACK_BOTS.c.enterprise_id)

@@ -24,7 +24,7 @@ from retention.text import gettext
 from workers import broker, quotas, roles
 from workers.delivery import outbox
 from workers.requests import REQUESTS, Request
-from workers.tasks.contract import Post
+from workers.tasks.interface import Post
 
 log = logging.getLogger(__name__)
 
@@ -352,18 +352,18 @@ def find(session: Session, settings: Settings, job_id: str) -> Job:
 
 
 def recent(
-    session: Session, settings: Settings, limit: int = 20, *, asked: bool = False
+    session: Session, settings: Settings, limit: int = 20, *, requested_only: bool = False
 ) -> Sequence[Job]:
     """The newest jobs without their results, newest first; ``asked``: only those that a person or a schedule of theirs asked for."""
     found = (
         select(Job).where(Job.team_id == settings.team_id).options(defer(Job.result))
     )  # may be 15 MB each
-    if asked:
+    if requested_only:
         found = found.where(Job.requested_by != roles.OPERATOR)
     return session.scalars(found.order_by(Job.created_at.desc(), Job.id).limit(limit)).all()
 
 
-def running(session: Session, settings: Settings) -> Sequence[Job]:
+def open_jobs(session: Session, settings: Settings) -> Sequence[Job]:
     """What is queued or running, oldest first."""
     mine = Job.team_id == settings.team_id, Job.state.in_(OPEN)
     return session.scalars(select(Job).where(*mine).order_by(Job.created_at, Job.id)).all()
@@ -404,7 +404,7 @@ def claim(session: Session, job_id: str, worker: str) -> Job | None:
     return session.get(Job, job_id, populate_existing=True)
 
 
-def begin_anew(session: Session, settings: Settings, why: str) -> None:
+def restart_running(session: Session, settings: Settings, why: str) -> None:
     """Take what runs, and may name customers, from who runs it: that attempt publishes nothing, the next reads afresh.
 
     A person's own process in a terminal is not replaced behind their back: its job fails with ``why``.
@@ -435,7 +435,7 @@ def published_models(session: Session, job: Job) -> list[dict[str, Any]]:
     return list(published_parts(session, job.id).get("models", ()))
 
 
-def kept(model: dict[str, Any]) -> str:
+def surviving_model_sentence(model: dict[str, Any]) -> str:
     """Say that a published model stays although the rest of its job ended early."""
     state = "stays in use" if model["promoted"] else "stays stored (it was not promoted)"
     return f"The {model['kind']} model trained before that, {model['version']}, {state}."
@@ -489,7 +489,7 @@ def _withdraw(session: Session, key: str) -> bool:
 
 def show_cancelled(session: Session, settings: Settings, job: Job) -> None:
     """Make the job's message say who cancelled it, and what the job has published before."""
-    stays = " ".join(kept(model) for model in published_models(session, job))
+    stays = " ".join(surviving_model_sentence(model) for model in published_models(session, job))
     _show(session, settings, job, "job/cancelled", stays=stays)
 
 
@@ -498,7 +498,7 @@ def show_done(session: Session, settings: Settings, job: Job) -> None:
     _show(session, settings, job, "job/done")
 
 
-def view(job: Job) -> dict[str, Any]:
+def template_values(job: Job) -> dict[str, Any]:
     """What templates may say of a job."""
     return {
         "id": job.id,
@@ -536,7 +536,9 @@ def _show(
     key: str | None = None,
     **values: Any,
 ) -> None:
-    post = Post(template, {"job": view(job), **values}, key=key, thread_key=job.thread_key)
+    post = Post(
+        template, {"job": template_values(job), **values}, key=key, thread_key=job.thread_key
+    )
     outbox.put(session, settings, post, default_channel=job.channel, job_id=job.id)
 
 

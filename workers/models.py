@@ -18,20 +18,20 @@ from retention.text import gettext
 from workers import jobs, roles
 from workers.delivery import outbox
 from workers.requests import Retrain
-from workers.tasks.contract import Post
+from workers.tasks.interface import Post
 from workers.tasks.monitor import alert_key
 
 ROLE = "admin"
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class UsabilityCheck:
     """A version whose artefact was read before the transaction that puts it into use, and what is wrong with it."""
 
     version: str | None
     fault: BadInput | None = None
 
-    def vouch(self, row: ModelVersion) -> None:
+    def verify(self, row: ModelVersion) -> None:
         """Refuse a version that nobody could be scored by, or that was not the one tried."""
         if row.version != self.version:
             raise Conflict(
@@ -43,36 +43,36 @@ class Tried:
             raise self.fault
 
 
-def tried(
+def check_usable(
     database: Database, settings: Settings, chosen: Callable[[Session], ModelVersion | None]
-) -> Tried:
+) -> UsabilityCheck:
     """Try the version that somebody wants in use, outside of any transaction: a file is read, maybe from far away."""
     with database.reading() as session:
         row = chosen(session)
     if row is None:
-        return Tried(None)
+        return UsabilityCheck(None)
     try:
         registry.usable(settings, row)
     except BadInput as fault:
-        return Tried(row.version, fault)
-    return Tried(row.version)
+        return UsabilityCheck(row.version, fault)
+    return UsabilityCheck(row.version)
 
 
 def promote(
-    session: Session, settings: Settings, version: str, user: str, seen: Tried
+    session: Session, settings: Settings, version: str, user: str, check: UsabilityCheck
 ) -> tuple[ModelVersion, bool]:
     """Put a version into use; False where it already was, and then nothing is written.
 
     Raises
     ------
     BadInput
-        Where there is no such version, or `tried` found that nobody could be scored by it.
+        Where there is no such version, or `check_usable` found that nobody could be scored by it.
     """
     roles.require(session, settings, user, ROLE, "promote a model")
     row = registry.find(session, settings, version)
     if row.state == "champion":
         return row, False
-    seen.vouch(row)
+    check.verify(row)
     before = registry.champion(session, settings, row.kind)
     registry.promote(session, settings, row, user)
     _audit(session, settings, user, "model.promote", row, before)
@@ -80,12 +80,12 @@ def promote(
 
 
 def roll_back(
-    session: Session, settings: Settings, kind: str, user: str, seen: Tried
+    session: Session, settings: Settings, kind: str, user: str, check: UsabilityCheck
 ) -> ModelVersion:
-    """Withdraw the champion of a kind and put the one before it back into use, where `tried` found that it can be used."""
+    """Withdraw the champion of a kind and put the one before it back into use, where `check_usable` found that it can be used."""
     roles.require(session, settings, user, ROLE, "roll back a model")
     row, before = registry.roll_back(session, settings, kind, user)
-    seen.vouch(row)
+    check.verify(row)
     _audit(session, settings, user, "model.rollback", row, before)
     return row
 

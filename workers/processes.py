@@ -18,8 +18,8 @@ from retention.settings import Settings
 
 log = logging.getLogger(__name__)
 
-EVERY = 10.0  # seconds
-STALE = timedelta(seconds=45)
+REPORT_EVERY = 10.0  # seconds
+STALE_AFTER = timedelta(seconds=45)
 
 
 def report(database: Database, settings: Settings, role: str, **details: Any) -> None:
@@ -42,17 +42,17 @@ def report(database: Database, settings: Settings, role: str, **details: Any) ->
 
 def alive(session: Session, now: datetime | None = None) -> dict[str, Process]:
     """The processes heard of lately, by name (``role[:queue]@host``)."""
-    since = (now or clock.wall()) - STALE
+    since = (now or clock.wall()) - STALE_AFTER
     rows = session.scalars(select(Process).where(Process.seen_at >= since).order_by(Process.name))
     return {row.name: row for row in rows}
 
 
-def here(task: str) -> str:
+def worker_name(task: str) -> str:
     """How a job names what runs it: ``task@host:pid``."""
     return f"{task}@{socket.gethostname()}:{os.getpid()}"
 
 
-def gone(worker: str) -> bool:
+def is_gone(worker: str) -> bool:
     """Whether what runs a job is known to be dead: it ran on this host, and there is no such process any more."""
     _, _, place = worker.partition("@")
     host, _, pid = place.rpartition(":")

@@ -34,7 +34,7 @@ OPEN_BY_KIND = {"forget": 20}  # an admin works through a list of erasure reques
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class ExistingJob:
     """A stored job that answers a new request.
 
     ``joined`` is False where the same delivery arrived twice, and True where another request asked for the same.
@@ -90,7 +90,7 @@ def admit(
     user: str,
     key: str | None,
     idem_key: str,
-) -> Earlier | None:
+) -> ExistingJob | None:
     """Check a person's role and the limits, without writing anything.
 
     Parameters
@@ -140,17 +140,17 @@ def admit(
         "open": [],
         "recent": [],
     }
-    rows = session.connection().execute(lookup(), parameters).all()
+    rows = session.connection().execute(admission_query(), parameters).all()
     for part, value, _ in sorted(
         rows, key=_queued_at
     ):  # the oldest job first: it is the one to wait for
         found[part].append(value)
-    role = roles.effective(settings, user, next(iter(found["role"]), None))
+    role = roles.effective_role(settings, user, next(iter(found["role"]), None))
     roles.check(role, request.role, request.deed)
     if found["delivery"]:
-        return Earlier(found["delivery"][0], joined=False)
+        return ExistingJob(found["delivery"][0], joined=False)
     if found["identical"]:
-        return Earlier(found["identical"][0], joined=True)
+        return ExistingJob(found["identical"][0], joined=True)
     limit = open_limit(request.kind)
     if len(found["open"]) >= limit:
         raise TooManyRequests(
@@ -171,7 +171,7 @@ def admit(
 
 
 @cache
-def lookup() -> CompoundSelect[Any]:
+def admission_query() -> CompoundSelect[Any]:
     """Return the one statement that finds everything a decision needs.
 
     It is built once, because people wait for it. Each part names one state: without statistics SQLite prefers the index

@@ -19,22 +19,22 @@ from workers.requests import Tidy
 
 log = logging.getLogger(__name__)
 
-AGAIN = timedelta(seconds=20)  # after this a wake-up that led to nothing is looked for
-NIGHT = (3, 4)  # hours
-DELIVERED = timedelta(days=30)  # after this the bytes of a file that Slack has are dropped
-SENT = timedelta(days=180)  # after this a message that names nobody is
-MOST = 2000  # of each in an hour
-UNSENT = timedelta(days=7)  # in which a file that is stuck can still be released
-SILENT = timedelta(
+REPUBLISH_AFTER = timedelta(seconds=20)  # after this a wake-up that led to nothing is looked for
+NIGHT_HOURS = (3, 4)  # hours
+KEEP_DELIVERED = timedelta(days=30)  # after this the bytes of a file that Slack has are dropped
+KEEP_SENT = timedelta(days=180)  # after this a message that names nobody is
+DROPPED_AT_ONCE = 2000  # of each in an hour
+KEEP_UNSENT = timedelta(days=7)  # in which a file that is stuck can still be released
+SILENT_AFTER = timedelta(
     minutes=4
 )  # after its lease ended, a process without a heartbeat is taken to hang
-ATTEMPTS = 3  # a job that took this many workers with it is not given another one
+MAX_LOST_WORKERS = 3  # a job that took this many workers with it is not given another one
 
 
 def republish(database: Database, settings: Settings) -> list[str]:
     """Publish again the jobs that nobody has taken and whose wake-up is lost; give up on those that kill workers.
 
-    Every `AGAIN` each is looked for in the broker: what merely queues there behind a long job needs no second wake-up.
+    Every `REPUBLISH_AFTER` each is looked for in the broker: what merely queues there behind a long job needs no second wake-up.
 
     Returns
     -------
@@ -49,7 +49,10 @@ def republish(database: Database, settings: Settings) -> list[str]:
                 Job.team_id == settings.team_id,
                 Job.cancel_at.is_(None),
                 jobs.claimable(now),
-                or_(Job.enqueued_at.is_(None), ~Job.enqueued_at.between(now - AGAIN, now + AGAIN)),
+                or_(
+                    Job.enqueued_at.is_(None),
+                    ~Job.enqueued_at.between(now - REPUBLISH_AFTER, now + REPUBLISH_AFTER),
+                ),
             )
             .order_by(Job.created_at)
             .limit(500)
@@ -62,15 +65,15 @@ def republish(database: Database, settings: Settings) -> list[str]:
         )
     for job in hopeless:
         log.error("job %s (%s) took %s workers with it", job.id, job.kind, job.lost + 1)
-        completion.failed(
+        completion.fail(
             settings,
             database,
             job,
             f"Its worker stopped before the end (attempt {job.attempt}); nothing was published.",
-            completion.reference(),
+            completion.new_reference(),
             partly=f"Its worker stopped before the end (attempt {job.attempt}).",
         )
-    carried = broker.carried(settings, {job.queue for job in again})
+    carried = broker.queued_job_ids(settings, {job.queue for job in again})
     published = []
     for job in again:
         if job.id in carried:
@@ -91,7 +94,7 @@ def release_dead(database: Database, settings: Settings) -> list[str]:
                 Job.lease_until > clock.wall(),
             )
         ).all()
-    dead = [job for job in running if processes.gone(job.worker)]
+    dead = [job for job in running if processes.is_gone(job.worker)]
     for job in dead:
         with database.transaction() as session:
             session.execute(
@@ -113,10 +116,10 @@ def end_cancelled(database: Database, settings: Settings) -> list[str]:
             select(Job).where(
                 Job.team_id == settings.team_id,
                 Job.state == "running",
-                Job.cancel_at < heartbeat.overdue(clock.wall()),
+                Job.cancel_at < heartbeat.grace_ended_before(clock.wall()),
             )
         ).all()
-    ended = [job for job in late if completion.cancelled(settings, database, job)]
+    ended = [job for job in late if completion.cancel(settings, database, job)]
     for job in ended:
         _kill(settings, job)
     return [job.id for job in ended]
@@ -138,10 +141,10 @@ def kill_silent(database: Database, settings: Settings) -> list[str]:
             select(Job).where(
                 Job.team_id == settings.team_id,
                 Job.state == "running",
-                Job.lease_until < clock.wall() - SILENT,
+                Job.lease_until < clock.wall() - SILENT_AFTER,
             )
         ).all()
-    hanging = [job for job in silent if not processes.gone(job.worker)]
+    hanging = [job for job in silent if not processes.is_gone(job.worker)]
     for job in hanging:
         log.warning("job %s (%s) has no heartbeat; killing its process", job.id, job.kind)
         _kill(settings, job)
@@ -151,10 +154,10 @@ def kill_silent(database: Database, settings: Settings) -> list[str]:
 def tidy(database: Database, settings: Settings) -> None:
     """Drop what is of no use after a day: deliveries already acted on, processes long gone; at night the lake's and Slack's.
 
-    Of files that could not be sent, identities and codes are dropped after `UNSENT`.
+    Of files that could not be sent, identities and codes are dropped after `KEEP_UNSENT`.
     """
     here = clock.wall().astimezone(settings.zone)
-    if here.hour in NIGHT:
+    if here.hour in NIGHT_HOURS:
         _tidy_lake(database, settings, here.date())
         _tidy_messages(database, settings)
     before = clock.wall() - timedelta(days=1)
@@ -164,14 +167,14 @@ def tidy(database: Database, settings: Settings) -> None:
         session.execute(
             delete(SLACK_STATES).where(SLACK_STATES.c.expire_at < before.replace(tzinfo=None))
         )
-        outbox.forget_bytes(session, File.created_at < clock.wall() - UNSENT)
+        outbox.drop_sensitive_content(session, File.created_at < clock.wall() - KEEP_UNSENT)
 
 
 def _tidy_messages(database: Database, settings: Settings) -> None:
     """What Slack shows for good is dropped here, some of it each night, so that nobody waits for it."""
     with database.transaction() as session:
-        outbox.drop_delivered(session, clock.wall() - DELIVERED, MOST)
-        outbox.drop_sent(session, settings, clock.wall() - SENT, MOST)
+        outbox.drop_delivered_content(session, clock.wall() - KEEP_DELIVERED, DROPPED_AT_ONCE)
+        outbox.drop_sent(session, settings, clock.wall() - KEEP_SENT, DROPPED_AT_ONCE)
 
 
 def _tidy_lake(database: Database, settings: Settings, night: date) -> None:
@@ -191,14 +194,14 @@ def _tidy_lake(database: Database, settings: Settings, night: date) -> None:
 
 def _is_hopeless(job: Job) -> bool:
     """It took too many workers with it, or it ran in a terminal that is gone: the person there has seen that."""
-    return job.lost + 1 >= ATTEMPTS or job.worker.startswith(f"{jobs.TERMINAL}@")
+    return job.lost + 1 >= MAX_LOST_WORKERS or job.worker.startswith(f"{jobs.TERMINAL}@")
 
 
 def _kill(settings: Settings, job: Job) -> None:
     from workers.app import make_app
 
     task_id, _, _ = job.worker.partition("@")
-    if task_id == jobs.TERMINAL or not broker.answers(settings):
+    if task_id == jobs.TERMINAL or not broker.is_reachable(settings):
         return  # somebody's own process, or out of reach; the fence keeps the job from publishing all the same
     try:
         make_app(settings).control.revoke(task_id, terminate=True, signal="SIGKILL")

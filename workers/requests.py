@@ -59,11 +59,11 @@ BLEND = (
 )  # of the recommender: candidates of several models, put in order by a ranker
 
 
-MOST_DAYS = 3650
+MAX_DAYS = 3650
 # Seconds of a queued search. With four threads it uses 40 CPU minutes; the rest of TRAINING_CPU_LIMIT is for training
 # and judging the winner.
-MOST_TUNE = 600
-SOME_DAYS = f"a number of days from 1 to {MOST_DAYS:,}"
+MAX_TUNE_SECONDS = 600
+SOME_DAYS = f"a number of days from 1 to {MAX_DAYS:,}"
 
 
 def days(value: Any) -> Any:
@@ -72,7 +72,7 @@ def days(value: Any) -> Any:
         match := re.fullmatch(r"\s*(\d{1,4})\s*([dw]?)\s*", value.lower())
     ):
         count = int(match[1]) * (7 if match[2] == "w" else 1)
-        if not 1 <= count <= MOST_DAYS:
+        if not 1 <= count <= MAX_DAYS:
             raise BadInput(
                 gettext("{value!r} is not {some_days}; write it like 28d or 4w.").format(
                     value=value, some_days=SOME_DAYS
@@ -119,9 +119,9 @@ def utc(value: Any) -> Any:
     )
 
 
-Days = Annotated[int, BeforeValidator(days), Field(ge=1, le=MOST_DAYS)]
+Days = Annotated[int, BeforeValidator(days), Field(ge=1, le=MAX_DAYS)]
 DaysOrEver = Annotated[
-    Annotated[int, Field(ge=1, le=MOST_DAYS)] | None, BeforeValidator(days_or_ever)
+    Annotated[int, Field(ge=1, le=MAX_DAYS)] | None, BeforeValidator(days_or_ever)
 ]
 Seconds = Annotated[int, BeforeValidator(seconds), Field(ge=1, le=86_400)]
 Moment = Annotated[datetime, BeforeValidator(utc)]
@@ -186,7 +186,7 @@ class Retrain(Request):
 
     def fits_a_worker(self) -> None:
         """Refuse a search that would use up the CPU time of a training job."""
-        if self.tune and self.tune > MOST_TUNE:
+        if self.tune and self.tune > MAX_TUNE_SECONDS:
             raise BadInput(
                 gettext(
                     "--tune is {tune:g} minutes, and the limit is {most_tune}: a training job may "
@@ -195,7 +195,7 @@ class Retrain(Request):
                     "no limit applies."
                 ).format(
                     tune=self.tune / 60,
-                    most_tune=MOST_TUNE // 60,
+                    most_tune=MAX_TUNE_SECONDS // 60,
                     training_cpu_limit=TRAINING_CPU_LIMIT // 60,
                 )
             )

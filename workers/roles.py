@@ -21,10 +21,10 @@ def role_of(session: Session, settings: Settings, user_id: str) -> str:
     granted = session.connection().scalar(
         _granted(), {"team_id": settings.team_id, "user_id": user_id}
     )
-    return effective(settings, user_id, granted)
+    return effective_role(settings, user_id, granted)
 
 
-def effective(settings: Settings, user_id: str, granted: str | None) -> str:
+def effective_role(settings: Settings, user_id: str, granted: str | None) -> str:
     """Return the role of a user whose stored grant is known; None for no grant."""
     if user_id == OPERATOR or user_id in settings.admin_ids:
         return "admin"

@@ -20,18 +20,20 @@ from retention import clock
 from retention.campaigns import due
 from retention.db import Database
 from retention.db.insert import insert_once
-from retention.db.tables import Job, Schedule, Slot
+from retention.db.tables import Job, ModelVersion, Schedule, Slot
 from retention.errors import BadInput, Refused
+from retention.registry import champion
 from retention.settings import Settings
 from retention.text import gettext
-from workers import jobs, monitoring, roles
+from workers import jobs, roles
+from workers.completion import isolated
 from workers.delivery import outbox
-from workers.failure_isolation import apart
-from workers.requests import REQUESTS
+from workers.requests import REQUESTS, Monitor
 
 log = logging.getLogger(__name__)
 
-LATE = timedelta(hours=12)  # a slot missed by more than this is not made up for
+MODEL_CHECK_EVERY = timedelta(days=7)
+MAX_DELAY = timedelta(hours=12)  # a slot missed by more than this is not made up for
 
 
 def add(
@@ -139,7 +141,7 @@ def tick(database: Database, settings: Settings) -> list[str]:
     for schedule_id in active:
         with database.transaction() as session:
             due_now = session.get_one(Schedule, schedule_id)
-            with apart(session, settings, f"schedule:{schedule_id}", channel=due_now.channel):
+            with isolated(session, settings, f"schedule:{schedule_id}", channel=due_now.channel):
                 submitted += _fire(session, settings, due_now, clock.now())
     submitted += _campaigns(database, settings)
     submitted += _monitor(database, settings)
@@ -157,12 +159,12 @@ def next_due(session: Session, settings: Settings, after: datetime) -> datetime 
         )
     ]
     campaigns = due.next_moment(session, settings, after)
-    looked = monitoring.next_moment(session, settings, after)
+    looked = next_model_check(session, settings, after)
     moments += [moment for moment in (campaigns, looked) if moment is not None]
     return min(moments, default=None)
 
 
-def idle(session: Session) -> bool:
+def is_idle(session: Session) -> bool:
     """Whether no job is queued or running, and Slack shows everything it should."""
     busy = session.scalar(select(func.count()).select_from(Job).where(Job.state.in_(jobs.OPEN)))
     return not busy and not session.scalar(outbox.undelivered())
@@ -177,7 +179,7 @@ def _fire(session: Session, settings: Settings, schedule: Schedule, now: datetim
         ripe.append((slot, at))
     submitted: list[Job] = []
     for number, (slot, at) in enumerate(ripe):
-        fires = number == len(ripe) - 1 and now - at < LATE
+        fires = number == len(ripe) - 1 and now - at < MAX_DELAY
         mine = insert_once(
             session,
             Slot,
@@ -236,10 +238,10 @@ def _campaigns(database: Database, settings: Settings) -> list[Job]:
         campaigns.schedule(session, settings, now)
         campaigns.report_misuse(session, settings, now)
         campaigns.report_late(session, settings)
-        for request, idem_key, requested_by, channel, thread_key in campaigns.requests(
+        for request, idem_key, requested_by, channel, thread_key in campaigns.due_requests(
             session, settings, now
         ):
-            with apart(session, settings, thread_key, channel=channel, thread_key=thread_key):
+            with isolated(session, settings, thread_key, channel=channel, thread_key=thread_key):
                 submission = jobs.submit(
                     session,
                     settings,
@@ -267,8 +269,8 @@ def _again(session: Session, settings: Settings, job: Job) -> bool:
 
 def _monitor(database: Database, settings: Settings) -> list[Job]:
     """The weekly look at the model in use."""
-    with database.transaction() as session, apart(session, settings, "monitor", channel=None):
-        due_now = monitoring.due(session, settings, clock.now())
+    with database.transaction() as session, isolated(session, settings, "monitor", channel=None):
+        due_now = model_check_due(session, settings, clock.now())
         if due_now is None:
             return []
         request, idem_key, channel = due_now
@@ -284,3 +286,49 @@ def _monitor(database: Database, settings: Settings) -> list[Job]:
         )
         return [submission.job] if submission.created else []
     return []
+
+
+def model_check_due(
+    session: Session, settings: Settings, now: datetime
+) -> tuple[Monitor, str, str | None] | None:
+    """The look that is due at ``now``, its idempotency key and its channel; None where there is none or it was made.
+
+    The churn champion is looked at each week from its promotion on; weeks that were missed are not made up for.
+    """
+    row = champion(session, settings, "churn")
+    if (
+        row is None
+        or row.promoted_at is None
+        or (week := (now - row.promoted_at) // MODEL_CHECK_EVERY) < 1
+    ):
+        return None
+    key = f"monitor:{row.version}:{week}"
+    if session.scalar(select(Job.id).where(Job.idem_key == key)):
+        return None
+    return Monitor(scheduled=True), key, _alert_channel(session, settings, row)
+
+
+def next_model_check(session: Session, settings: Settings, after: datetime) -> datetime | None:
+    """The first moment later than ``after`` at which the model is looked at."""
+    row = champion(session, settings, "churn")
+    if row is None or row.promoted_at is None:
+        return None
+    return row.promoted_at + MODEL_CHECK_EVERY * max(
+        (after - row.promoted_at) // MODEL_CHECK_EVERY + 1, 1
+    )
+
+
+def _alert_channel(session: Session, settings: Settings, row: ModelVersion) -> str | None:
+    """Where the digest goes; else where the model was asked for; else nowhere: the status shows it."""
+    digest = session.scalar(
+        select(Schedule.channel)
+        .where(
+            Schedule.team_id == settings.team_id,
+            Schedule.kind == "digest",
+            Schedule.active,
+            Schedule.channel.is_not(None),
+        )
+        .order_by(Schedule.id.desc())
+    )
+    asked = session.scalar(select(Job.channel).where(Job.id == row.job_id)) if row.job_id else None
+    return digest or asked

@@ -28,7 +28,7 @@ def run_tick(settings: Settings, stop: threading.Event) -> None:
         (5.0, lambda: reconcile.republish(database, settings)),
         (60.0, lambda: reconcile.kill_silent(database, settings)),
         (20.0, lambda: schedule.tick(database, settings)),
-        (processes.EVERY, lambda: processes.report(database, settings, "tick")),
+        (processes.REPORT_EVERY, lambda: processes.report(database, settings, "tick")),
         (3600.0, lambda: reconcile.tidy(database, settings)),
     ]
     due = [0.0] * len(rounds)
@@ -47,7 +47,7 @@ def run_sender(settings: Settings, stop: threading.Event) -> None:
     def report() -> None:
         while not stop.is_set():
             processes.report(database, settings, "sender")
-            stop.wait(processes.EVERY)
+            stop.wait(processes.REPORT_EVERY)
 
     reporter = threading.Thread(target=report, name="report", daemon=True)
     reporter.start()

@@ -36,12 +36,12 @@ from workers.environment import ChildEnvironments
 log = logging.getLogger(__name__)
 
 ROLES = ("bot", "worker", "tick", "sender")
-STOPPING = 8.0  # seconds for the children to end by themselves
-SETTLED = 60.0  # seconds after which a child that exits is restarted at once again
+STOP_TIMEOUT = 8.0  # seconds for the children to end by themselves
+STABLE_AFTER = 60.0  # seconds after which a child that exits is restarted at once again
 _PDEATHSIG = 1
-_LONGEST_LOG = 10_000_000  # bytes; as many again are kept beside it
+_MAX_LOG_BYTES = 10_000_000  # bytes; as many again are kept beside it
 # KiB at its peak, after which a worker's child is replaced once its job is over: against leaks (idle ones: workers.idle_exit).
-_MOST = 2_000_000
+_MAX_CHILD_KIB = 2_000_000
 
 
 @dataclass(slots=True)
@@ -150,7 +150,7 @@ class Supervisor:
         try:
             while not stop.is_set():
                 self._keep_alive()
-                if time.monotonic() - reported >= processes.EVERY:
+                if time.monotonic() - reported >= processes.REPORT_EVERY:
                     reported = time.monotonic()
                     processes.report(database, self._settings, "supervisor", children=self._pids())
                     self._shorten_logs()
@@ -170,7 +170,7 @@ class Supervisor:
                 continue
             now = time.monotonic()
             if child.process is not None and not child.again_at:
-                child.failures = 0 if now - child.started > SETTLED else child.failures + 1
+                child.failures = 0 if now - child.started > STABLE_AFTER else child.failures + 1
                 wait = min(30.0, 0.25 * 2**child.failures)
                 log.warning(
                     "%s exited (%s); again in %.1f s", child.name, child.process.returncode, wait
@@ -198,7 +198,7 @@ class Supervisor:
 
     def _wait_for_broker(self, child: Child) -> None:
         until = time.monotonic() + 10
-        while child.alive and time.monotonic() < until and not broker.answers(self._settings):
+        while child.alive and time.monotonic() < until and not broker.is_reachable(self._settings):
             time.sleep(0.02)
 
     def _log(self, name: str) -> IO[bytes]:
@@ -209,7 +209,7 @@ class Supervisor:
         """Put what is long aside, under our children, who append: they may run for a year."""
         for path in self._logs.glob("*.log"):
             with suppress(OSError):  # gone just now, or somebody else's: nothing stops for it
-                if path.stat().st_size > _LONGEST_LOG:
+                if path.stat().st_size > _MAX_LOG_BYTES:
                     with suppress(OSError):  # on a full disk it is better lost
                         shutil.copyfile(path, path.with_suffix(".log.1"))
                     os.truncate(path, 0)
@@ -217,7 +217,7 @@ class Supervisor:
     def _stop(self) -> None:
         """First those that use the broker, then the broker."""
         others = [child for child in self.children if child.name != "broker"]
-        self._end(others, STOPPING)
+        self._end(others, STOP_TIMEOUT)
         self._end([child for child in self.children if child.name == "broker"], 5.0)
 
     def _end(self, children: Sequence[Child], patience: float) -> None:
@@ -299,7 +299,7 @@ def _command(role: str, queues: Sequence[str] = QUEUES) -> list[str]:
         "--without-mingle",
         "--without-heartbeat",
         "--max-memory-per-child",
-        str(_MOST),
+        str(_MAX_CHILD_KIB),
     ]
 
 

@@ -17,13 +17,13 @@ from retention.db import Database
 from retention.settings import load_settings_or_exit
 from workers import processes
 from workers.app import RUN_JOB, TRAINING, make_app
-from workers.idle_exit import Warmth
+from workers.idle_exit import IdleExit
 from workers.tasks.runner import run_job
 
 settings = load_settings_or_exit()
 app = make_app(settings)
 log = logging.getLogger(__name__)
-warmth = Warmth()
+warmth = IdleExit()
 
 
 @cache
@@ -57,7 +57,7 @@ def _report(sender: Any, **_: Any) -> None:
             database.engine.dispose()
 
     report()
-    sender.timer.call_repeatedly(processes.EVERY, report)
+    sender.timer.call_repeatedly(processes.REPORT_EVERY, report)
 
 
 def _share_niceness_with_session() -> None:

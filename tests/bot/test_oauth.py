@@ -173,7 +173,7 @@ def test_a_desk_belongs_to_one_workspace(settings, database, api, site, named):
 def test_of_two_workspaces_that_install_it_at_once_one_gets_the_desk(
     database, api, site, monkeypatch
 ):
-    asked, others = installation.workspace, []
+    asked, others = installation.workspace_id, []
 
     def slowly(*given):
         """The other one comes back from Slack between our question and what follows from it."""
@@ -188,7 +188,7 @@ def test_of_two_workspaces_that_install_it_at_once_one_gets_the_desk(
         with suppress(BoltError):
             site.app.oauth_flow.store_installation(*given)
 
-    monkeypatch.setattr(installation, "workspace", slowly)
+    monkeypatch.setattr(installation, "workspace_id", slowly)
     store(None, _installed(TEAM))
     others[0].join(10)
     assert _bots(database) == [(TEAM, TOKEN)]

@@ -14,7 +14,7 @@ from workers import broker
 
 
 def test_it_answers_on_a_socket_that_is_only_ours(settings, valkey):
-    assert broker.answers(settings)
+    assert broker.is_reachable(settings)
     path = broker.socket_path(settings)
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -28,7 +28,7 @@ def test_what_it_accepted_survives_a_kill(settings, valkey):
     valkey.wait()
     again = subprocess.Popen(broker.command(settings), stdout=subprocess.DEVNULL)
     try:
-        wait(lambda: broker.answers(settings), 10)
+        wait(lambda: broker.is_reachable(settings), 10)
         assert client.get("k") == b"v"
     finally:
         again.kill()
@@ -43,8 +43,8 @@ def test_a_path_too_long_for_a_socket_gets_a_short_one_of_its_own(tmp_path):
 
 
 def test_away_it_does_not_answer(settings):
-    assert not broker.answers(settings)
-    assert not broker.answers(Settings(broker_url="redis://127.0.0.1:9/0", _env_file=None))
+    assert not broker.is_reachable(settings)
+    assert not broker.is_reachable(Settings(broker_url="redis://127.0.0.1:9/0", _env_file=None))
 
 
 def test_another_broker_is_used_as_it_is_written():

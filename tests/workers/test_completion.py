@@ -19,7 +19,7 @@ from tests.workers.harness import ADMIN, CHANNEL, ask, failure, job, posted, row
 from workers import completion, ids, jobs
 from workers.app import TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT, make_app, time_limits
 from workers.requests import Digest, Retrain, Score, Sweep
-from workers.tasks.contract import Attachment, Outcome, Post
+from workers.tasks.interface import Attachment, Outcome, Post
 from workers.tasks.runner import run_job
 
 
@@ -79,15 +79,15 @@ def test_a_worker_whose_lease_was_taken_over_publishes_nothing(database, setting
     set_job(database, one.id, lease_until=clock.wall() - timedelta(seconds=1))
     with database.transaction() as session:
         quick = jobs.claim(session, one.id, "quick")
-    completion.done(settings, database, quick, Outcome({"by": "quick"}, (said("quick"),)))
+    completion.complete(settings, database, quick, Outcome({"by": "quick"}, (said("quick"),)))
     with pytest.raises(completion.Cancelled):
-        completion.done(
+        completion.complete(
             settings,
             database,
             slow,
             Outcome({"by": "slow"}, (said("slow"),), apply=audit, runs=("s",)),
         )
-    completion.failed(settings, database, slow, "too late")
+    completion.fail(settings, database, slow, "too late")
     assert job(database, one.id).result == {"by": "quick"}
     assert row(database, f"job:{one.id}").payload["text"] == "quick"
     assert counted(database, Audit) == counted(database, Run) == 0

@@ -7,7 +7,7 @@ from retention import clock
 from workers.delivery import render
 from workers.requests import DataQuality
 from workers.tasks import data_quality
-from workers.tasks.contract import Context
+from workers.tasks.interface import Context
 
 
 def test_a_message_its_picture_and_the_page(shop):

@@ -26,5 +26,5 @@ def test_job_names_the_damaged_file(shop, tmp_path):
     assert "retention restore FILE" in ended.error
     assert ended.reference
     with pytest.raises(Exception, match="parquet"):
-        runner.run_here(settings, database, Sweep(), user=ADMIN)
+        runner.run_inline(settings, database, Sweep(), user=ADMIN)
     database.dispose()

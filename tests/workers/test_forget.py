@@ -48,7 +48,7 @@ from workers.requests import (
     Sweep,
     Tidy,
 )
-from workers.tasks.runner import run_here, run_job
+from workers.tasks.runner import run_inline, run_job
 
 ADMIN = "U0ADMIN"
 
@@ -232,7 +232,7 @@ def test_what_stands_in_a_cell_for_nothing_names_nobody(shop, tmp_path):
 @pytest.fixture
 def erased_meanwhile(shop, monkeypatch):
     """Makes a sweep read the lake, and everybody with this id be erased before it ends."""
-    monkeypatch.setattr(heartbeat, "LOOK", 3600.0)  # both run in this thread
+    monkeypatch.setattr(heartbeat, "CHECK_EVERY", 3600.0)  # both run in this thread
     read = sweeping.sweep
 
     def erase_after(who: str) -> None:
@@ -268,7 +268,7 @@ def test_a_job_that_read_a_customer_before_the_erasure_publishes_nothing_and_beg
 def test_a_job_in_a_terminal_that_read_an_erased_customer_says_so(shop, erased_meanwhile):
     erased_meanwhile(str(shop.lake.table("events").customer_id.min().execute()))
     with pytest.raises(Conflict, match=r"erased meanwhile.* ask again"):
-        run_here(shop.settings, shop.database, Sweep(tier="low"), user="operator")
+        run_inline(shop.settings, shop.database, Sweep(tier="low"), user="operator")
     assert _job(shop, "sweep").state == "failed"
 
 

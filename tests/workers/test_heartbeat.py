@@ -14,7 +14,7 @@ from tests.workers.harness import ADMIN, ask, job, row, set_job, wait
 from workers import heartbeat, jobs
 from workers.heartbeat import Heartbeat
 from workers.requests import Retrain, Sweep
-from workers.tasks.contract import Outcome
+from workers.tasks.interface import Outcome
 from workers.tasks.runner import run_job
 
 

@@ -24,7 +24,7 @@ from tests.workers.harness import (
 from workers import completion, jobs
 from workers.requests import REQUESTS, Digest, Retrain, Sweep
 from workers.tasks import runner
-from workers.tasks.contract import Outcome, Post
+from workers.tasks.interface import Outcome, Post
 
 pytestmark = pytest.mark.usefixtures("people")
 
@@ -239,7 +239,7 @@ def test_in_the_terminal_the_same_path_posts_nothing(database, settings, task):
         )
 
     task("sweep", run)
-    data = runner.run_here(
+    data = runner.run_inline(
         settings, database, Sweep(), user="operator", progress=lambda *units: seen.append(units)
     )
     assert data == {"rows": 3}
@@ -255,7 +255,7 @@ def test_in_the_terminal_a_refusal_reaches_the_person(database, settings, task):
 
     task("sweep", run)
     with pytest.raises(Refused, match="too few"):
-        runner.run_here(settings, database, Sweep(), user="operator")
+        runner.run_inline(settings, database, Sweep(), user="operator")
     with database.reading() as session:
         assert session.scalars(select(Job.state)).all() == ["failed"]
 
@@ -269,7 +269,7 @@ def test_refusal_in_the_terminal_names_the_model_that_stays(database, settings, 
     task("retrain", run)
     stays = "Too few orders. The churn model trained before that, churn-1, stays in use."
     with pytest.raises(Refused, match=stays):
-        runner.run_here(settings, database, Retrain(), user="operator")
+        runner.run_inline(settings, database, Retrain(), user="operator")
 
 
 def test_ctrl_c_in_the_terminal_cancels_the_job(database, settings, task):
@@ -278,7 +278,7 @@ def test_ctrl_c_in_the_terminal_cancels_the_job(database, settings, task):
 
     task("sweep", run)
     with pytest.raises(KeyboardInterrupt):
-        runner.run_here(settings, database, Sweep(), user="operator")
+        runner.run_inline(settings, database, Sweep(), user="operator")
     with database.reading() as session:
         assert session.scalars(select(Job.state)).all() == ["cancelled"]
 
@@ -288,7 +288,7 @@ def test_lists(database, settings):
     set_job(database, first.id, state="done", created_at=clock.wall() - timedelta(hours=1))
     with database.reading() as session:
         assert [one.id for one in jobs.recent(session, settings, 5)] == [second.id, first.id]
-        assert [one.id for one in jobs.running(session, settings)] == [second.id]
+        assert [one.id for one in jobs.open_jobs(session, settings)] == [second.id]
     assert job(database, second.id).business_at is not None
 
 

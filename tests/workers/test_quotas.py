@@ -318,7 +318,7 @@ def test_the_limits_are_looked_up_by_indexes(database, settings):
     sent = []
     event.listen(database.engine, "before_cursor_execute", lambda *given: sent.append(given[2:4]))
     with database.engine.connect() as connection:
-        connection.execute(quotas.lookup(), bound).all()
+        connection.execute(quotas.admission_query(), bound).all()
         plan = connection.exec_driver_sql(explain + sent[-1][0], sent[-1][1]).all()
     shown = json.dumps([[str(cell) for cell in line] for line in plan])
     for index in (

@@ -31,7 +31,7 @@ def dead() -> str:
     """A worker of this host that is no more."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    return processes.here("task").replace(f":{os.getpid()}", f":{process.pid}")
+    return processes.worker_name("task").replace(f":{os.getpid()}", f":{process.pid}")
 
 
 def start(database, job_id: str, worker: str) -> None:
@@ -54,7 +54,7 @@ def test_jobs_not_yet_due_cancelled_or_running_are_left_alone(database, settings
     set_job(database, ids[0], not_before=clock.wall() + timedelta(hours=1))
     with database.transaction() as session:
         jobs.cancel(session, settings, ids[1], ADMIN)
-    start(database, ids[2], processes.here("t"))
+    start(database, ids[2], processes.worker_name("t"))
     assert reconcile.republish(database, settings) == []
     assert reconcile.release_dead(database, settings) == []
 
@@ -70,7 +70,7 @@ def test_the_job_of_a_dead_process_is_handed_on_before_its_lease_ends(
 
 def test_a_job_that_kills_its_workers_is_given_up_with_a_reference(database, settings, woken):
     one = ask(database, settings, Sweep(), "k")
-    for _ in range(reconcile.ATTEMPTS):
+    for _ in range(reconcile.MAX_LOST_WORKERS):
         start(database, one.id, "task@elsewhere:1")
         set_job(database, one.id, lease_until=clock.wall() - LONG_AGO, enqueued_at=None)
     reconcile.republish(database, settings)
@@ -81,10 +81,10 @@ def test_a_job_that_kills_its_workers_is_given_up_with_a_reference(database, set
 
 def test_a_retry_that_a_person_asked_for_is_no_lost_worker(database, settings, woken):
     one = ask(database, settings, Sweep(), "k")
-    for _ in range(reconcile.ATTEMPTS):
+    for _ in range(reconcile.MAX_LOST_WORKERS):
         with database.transaction() as session:
             finished = jobs.claim(session, one.id, "task@elsewhere:1")
-        completion.failed(settings, database, finished, "No orders yet.")
+        completion.fail(settings, database, finished, "No orders yet.")
         with database.transaction() as session:
             jobs.retry(session, settings, one.id, ADMIN)
     start(database, one.id, "task@elsewhere:1")
@@ -119,7 +119,7 @@ def test_process_without_a_heartbeat_is_killed(database, settings, monkeypatch, 
     monkeypatch.setattr(reconcile, "_kill", lambda settings, one: revoked.append(one.id))
     one = ask(database, settings, Retrain(), "k")
     start(database, one.id, "task@elsewhere:1")
-    set_job(database, one.id, lease_until=clock.wall() - silent_for * reconcile.SILENT)
+    set_job(database, one.id, lease_until=clock.wall() - silent_for * reconcile.SILENT_AFTER)
     assert reconcile.kill_silent(database, settings) == revoked == [one.id] * killed
 
 

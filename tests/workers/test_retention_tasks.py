@@ -27,7 +27,7 @@ from workers import ids
 from workers.delivery import render
 from workers.requests import CohortCsv, Recommend, Retrain, Score, Sweep
 from workers.tasks import cohort_csv, recommend, retrain, score, sweep
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
 
 @pytest.fixture(scope="module")
@@ -361,12 +361,12 @@ def test_only_what_the_message_holds_was_shown(own):
         Recommend(customer_id="c0001", k=60, as_of=own.end), _context(own, "long")
     )
     _done(own, outcome)
-    assert len(outcome.data["items"]) > recommend.SHOWN
+    assert len(outcome.data["items"]) > recommend.MAX_SHOWN
     with own.database.reading() as session:
         kept = session.scalars(
             select(Impression.item_id).where(Impression.shown_in == "long")
         ).all()
-    assert len(kept) == recommend.SHOWN
+    assert len(kept) == recommend.MAX_SHOWN
     said = _words(own, outcome.posts[0])
-    assert f"*{recommend.SHOWN}. " in said
-    assert f"the first {recommend.SHOWN} of {len(outcome.data['items'])}" in said
+    assert f"*{recommend.MAX_SHOWN}. " in said
+    assert f"the first {recommend.MAX_SHOWN} of {len(outcome.data['items'])}" in said

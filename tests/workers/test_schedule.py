@@ -240,14 +240,14 @@ def test_what_cannot_be_scheduled_is_said(database, settings, changes, named):
 
 def test_idle_means_no_job_and_no_message_waits(database, settings):
     with database.reading() as session:
-        assert schedule.idle(session)
+        assert schedule.is_idle(session)
     one = ask(database, settings, Sweep(), "k")
     with database.reading() as session:
-        assert not schedule.idle(session)
+        assert not schedule.is_idle(session)
     set_job(database, one.id, state="done")
     with database.reading() as session:
-        assert not schedule.idle(session)  # its message is not out yet
+        assert not schedule.is_idle(session)  # its message is not out yet
     with database.transaction() as session:
         session.scalars(select(Outbox)).one().state = "sent"
     with database.reading() as session:
-        assert schedule.idle(session)
+        assert schedule.is_idle(session)

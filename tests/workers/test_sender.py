@@ -22,12 +22,12 @@ from tests.workers.harness import ADMIN, CHANNEL, PRIVATE, ask, row
 from tests.workers.stand_in_tasks.digest import picture
 from workers import completion, jobs
 from workers.delivery import outbox
-from workers.delivery.sender import Pace, Sender
+from workers.delivery.sender import Pacing, Sender
 from workers.delivery.slack import client, is_channel
 from workers.requests import Sweep
-from workers.tasks.contract import Attachment, Post
+from workers.tasks.interface import Attachment, Post
 
-QUICK = Pace(gap=0.0, doubt=0.2, lease=0.5, idle=0.01)
+QUICK = Pacing(channel_gap=0.0, recheck_after=0.2, lease=0.5, idle_wait=0.01)
 
 
 @pytest.fixture
@@ -124,14 +124,14 @@ def test_failed_job_posts_a_new_message_below_its_progress(sender, slack, databa
     for attempt in (1, 2):
         with database.transaction() as session:
             claimed = jobs.claim(session, one.id, "t")
-        completion.failed(settings, database, claimed, f"Reason {attempt}.", "REF")
+        completion.fail(settings, database, claimed, f"Reason {attempt}.", "REF")
         drain(sender, database)
         with database.transaction() as session:
             jobs.retry(session, settings, one.id, ADMIN)
         drain(sender, database)
     with database.transaction() as session:
         claimed = jobs.claim(session, one.id, "t")
-    completion.failed(settings, database, claimed, "Reason 3.")
+    completion.fail(settings, database, claimed, "Reason 3.")
     drain(sender, database)
     again = "Sweep failed and runs again"
     assert texts(slack) == [
@@ -201,7 +201,7 @@ def test_a_delivery_is_noted_with_its_bytes_dropped_or_not_at_all(
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(outbox, "forget_bytes", killed)
+    monkeypatch.setattr(outbox, "drop_sensitive_content", killed)
     with pytest.raises(KeyboardInterrupt):
         sender.step()
     assert row(database, "k").state == "sending"
@@ -215,7 +215,7 @@ def test_a_file_whose_bytes_are_gone_is_not_sent_empty(sender, slack, database, 
     sheet = Attachment("c.csv", "text/csv", b"a,b", sensitive=True)
     put(database, settings, "codes", "k", channel=ADMIN, file=sheet)
     with database.transaction() as session:
-        outbox.forget_bytes(session)
+        outbox.drop_sensitive_content(session)
     drain(sender, database)
     assert slack.messages("@admin", user="admin") == []
     post = row(database, "k")
@@ -521,7 +521,7 @@ def test_a_pause_for_posts_is_one_of_its_channel(sender, slack, database, settin
 
 
 def test_the_pace_is_a_second_a_channel(sender, slack, database, settings):
-    slow = Sender(sender._settings, database, sender._carrier._web, Pace(gap=60.0))
+    slow = Sender(sender._settings, database, sender._carrier._web, Pacing(channel_gap=60.0))
     put(database, settings, "a", "k1")
     put(database, settings, "b", "k2")
     put(database, settings, "c", "k3", channel=ADMIN)

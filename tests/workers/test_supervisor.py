@@ -150,7 +150,7 @@ def test_what_somebody_runs_in_a_terminal_keeps_its_lease_when_the_workers_stop(
     workers, terminal = (ask(database, settings, Sweep(), key) for key in "ab")
     with database.transaction() as session:
         for one, name in ((workers, "task"), (terminal, jobs.TERMINAL)):
-            jobs.claim(session, one.id, processes.here(name))
+            jobs.claim(session, one.id, processes.worker_name(name))
     supervisor.Supervisor(settings, ("tick",))._release(database)
     assert (
         job(database, workers.id).lease_until
@@ -230,7 +230,7 @@ def test_process_that_hangs_without_a_heartbeat_is_replaced(house):
 
     def killed() -> bool:
         if job(database, job_id).attempt == 1:
-            set_job(database, job_id, lease_until=clock.wall() - 2 * reconcile.SILENT)
+            set_job(database, job_id, lease_until=clock.wall() - 2 * reconcile.SILENT_AFTER)
             reconcile.kill_silent(database, settings)
         return not psutil.pid_exists(child)
 

@@ -21,7 +21,7 @@ from retention.settings import Settings
 from retention.text import gettext
 from workers.delivery import render
 from workers.requests import REQUESTS
-from workers.tasks.contract import Attachment, Post
+from workers.tasks.interface import Attachment, Post
 
 UNDELIVERED = ("pending", "sending", "rate_limited", "ambiguous")
 STUCK = ("held", "failed")
@@ -56,7 +56,7 @@ def put(
     key = post.key or f"job:{job_id}"
     channel = post.channel or default_channel or ""
     existing = session.scalar(select(Outbox.id).where(Outbox.key == key))
-    if existing is None and not reachable(channel):
+    if existing is None and not is_slack_id(channel):
         return key
     payload = _payload(session, settings, post)
     if existing is None and insert_once(
@@ -75,7 +75,7 @@ def put(
     return key
 
 
-def reachable(channel: str) -> bool:
+def is_slack_id(channel: str) -> bool:
     """Whether this is the id of a channel or a person; Slack takes no names."""
     return _SLACK_ID.fullmatch(channel) is not None
 
@@ -154,7 +154,7 @@ def drop_sent(session: Session, settings: Settings, before: datetime, most: int)
     )
 
 
-def drop_delivered(session: Session, before: datetime, most: int) -> None:
+def drop_delivered_content(session: Session, before: datetime, most: int) -> None:
     """Drop the bytes of files that Slack has had since before then; by its id it shows them again."""
     old = select(File.id).where(File.uploaded_at < before, File.content.is_not(None)).limit(most)
     session.execute(
@@ -162,7 +162,7 @@ def drop_delivered(session: Session, before: datetime, most: int) -> None:
     )
 
 
-def forget_bytes(session: Session, *which: ColumnElement[bool]) -> None:
+def drop_sensitive_content(session: Session, *which: ColumnElement[bool]) -> None:
     """Drop the bytes of those files (of ``which``) that hold identities or codes."""
     session.execute(
         update(File)

@@ -22,7 +22,7 @@ from retention.settings import Settings
 from workers.installation import Client
 
 TIMEOUT = 10  # seconds
-UNSAID = 30.0  # seconds to wait where somebody asks for a pause in other words than Slack's
+DEFAULT_PAUSE = 30.0  # seconds to wait where somebody asks for a pause in other words than Slack's
 
 _TRANSIENT = {
     "internal_error",
@@ -42,7 +42,7 @@ _INSTALLATION = {
     "ekm_access_denied",
     "org_login_required",
 }
-_NO_ENTRY = {
+_CHANNEL_DENIED = {
     "not_in_channel",
     "channel_not_found",
     "is_archived",
@@ -50,22 +50,27 @@ _NO_ENTRY = {
     "user_not_in_channel",
 }
 _WORD = re.compile("[a-z0-9_]{1,60}")
-_GONE = {"message_not_found", "cant_update_message", "edit_window_closed", "msg_not_found"}
+_MESSAGE_MISSING = {
+    "message_not_found",
+    "cant_update_message",
+    "edit_window_closed",
+    "msg_not_found",
+}
 
 
-class Meaning(Enum):
+class FailureKind(Enum):
     """What a failed call says about the message."""
 
     RATE_LIMITED = "not accepted: wait as long as Slack says"
-    DOUBT = "may have been accepted"
+    AMBIGUOUS = "may have been accepted"
     UNREACHABLE = "Slack never heard of it"
     INSTALLATION = "not accepted: the app's token or scopes are wrong, whatever the message"
-    NO_ENTRY = "not accepted: the bot may not post in this channel"
-    GONE = "the message to update is no longer there"
+    CHANNEL_DENIED = "not accepted: the bot may not post in this channel"
+    MESSAGE_MISSING = "the message to update is no longer there"
     REFUSED = "not accepted, and never will be"
 
 
-class BytesDropped(Exception):
+class ContentDropped(Exception):
     """A file with identities or codes is kept no more: it waited too long, or names somebody who was erased."""
 
 
@@ -73,12 +78,12 @@ class BytesDropped(Exception):
 class Failure:
     """A failed call: what it means, Slack's word for it, and the seconds it asks to wait."""
 
-    meaning: Meaning
+    kind: FailureKind
     code: str
     retry_after: float = 0.0
 
 
-class Paused(Exception):
+class RateLimitPause(Exception):
     """Slack has asked to leave this method alone for so many seconds yet; it was not called."""
 
     def __init__(self, seconds: float) -> None:
@@ -91,7 +96,7 @@ def is_channel(slack_id: str) -> bool:
     return re.fullmatch(r"[CG][A-Z0-9]+", slack_id) is not None
 
 
-class Patient(Client):
+class RateLimitedClient(Client):
     """A client that makes no call before the Retry-After of the last one is over: each would be refused, and counts.
 
     Slack limits each method, and ``chat.postMessage`` in each channel.
@@ -105,40 +110,41 @@ class Patient(Client):
         posts = api_method == "chat.postMessage"
         limited = (api_method, options["json"]["channel"] if posts else "")
         if (seconds := self._until.get(limited, 0.0) - time.monotonic()) > 0:
-            raise Paused(seconds)
+            raise RateLimitPause(seconds)
         try:
             return super().api_call(api_method, **options)
         except SlackApiError as error:
-            if (failure := judge(error)).meaning is Meaning.RATE_LIMITED:
+            if (failure := classify(error)).kind is FailureKind.RATE_LIMITED:
                 self._until[limited] = time.monotonic() + failure.retry_after
             raise
 
 
 def client(settings: Settings, database: Database) -> WebClient:
     """A client of the installation's workspace, or of the stand-in at ``SLACK_API_URL``."""
-    return Patient(settings, database, TIMEOUT)
+    return RateLimitedClient(settings, database, TIMEOUT)
 
 
-def judge(error: Exception) -> Failure:
+def classify(error: Exception) -> Failure:
     """What a failure of a call says about the message it carried."""
-    if isinstance(error, Paused):
-        return Failure(Meaning.RATE_LIMITED, "ratelimited", error.seconds)
+    if isinstance(error, RateLimitPause):
+        return Failure(FailureKind.RATE_LIMITED, "ratelimited", error.seconds)
     if isinstance(error, SlackApiError):
         return _judge_answer(error.response)
-    if isinstance(error, BytesDropped):
+    if isinstance(error, ContentDropped):
         return Failure(
-            Meaning.REFUSED,
+            FailureKind.REFUSED,
             "its bytes were dropped: it waited too long, or a customer in it was erased; ask for it again",
         )
     if isinstance(error, urllib.error.HTTPError):
         return Failure(
-            Meaning.DOUBT if error.code >= 500 else Meaning.REFUSED, f"http_{error.code}"
+            FailureKind.AMBIGUOUS if error.code >= 500 else FailureKind.REFUSED,
+            f"http_{error.code}",
         )
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, ConnectionRefusedError | socket.gaierror):
-        return Failure(Meaning.UNREACHABLE, type(cause).__name__)
+        return Failure(FailureKind.UNREACHABLE, type(cause).__name__)
     if isinstance(cause, OSError | http.client.HTTPException | UnicodeDecodeError):
-        return Failure(Meaning.DOUBT, type(cause).__name__)
+        return Failure(FailureKind.AMBIGUOUS, type(cause).__name__)
     raise error
 
 
@@ -152,7 +158,7 @@ def _judge_answer(response: Any) -> Failure:
             for key, value in (getattr(response, "headers", None) or {}).items()
         }
         return Failure(
-            Meaning.RATE_LIMITED, "ratelimited", _seconds(headers.get("retry-after") or "1")
+            FailureKind.RATE_LIMITED, "ratelimited", _seconds(headers.get("retry-after") or "1")
         )
     if not _WORD.fullmatch(
         code
@@ -160,25 +166,30 @@ def _judge_answer(response: Any) -> Failure:
         if (
             status == 413
         ):  # too large: it never gets through, and those behind it would wait for ever
-            return Failure(Meaning.REFUSED, "http_413")
+            return Failure(FailureKind.REFUSED, "http_413")
         return Failure(
-            Meaning.UNREACHABLE if 400 <= status < 500 else Meaning.DOUBT, f"http_{status}"
+            FailureKind.UNREACHABLE if 400 <= status < 500 else FailureKind.AMBIGUOUS,
+            f"http_{status}",
         )
     if status >= 500 or code in _TRANSIENT:
-        return Failure(Meaning.DOUBT, code)
-    for meaning, codes in (
-        (Meaning.INSTALLATION, _INSTALLATION),
-        (Meaning.NO_ENTRY, _NO_ENTRY),
-        (Meaning.GONE, _GONE),
+        return Failure(FailureKind.AMBIGUOUS, code)
+    for kind, codes in (
+        (FailureKind.INSTALLATION, _INSTALLATION),
+        (FailureKind.CHANNEL_DENIED, _CHANNEL_DENIED),
+        (FailureKind.MESSAGE_MISSING, _MESSAGE_MISSING),
     ):
         if code in codes:
-            return Failure(meaning, code)
-    return Failure(Meaning.REFUSED, code)
+            return Failure(kind, code)
+    return Failure(FailureKind.REFUSED, code)
 
 
 def _seconds(retry_after: str) -> float:
     """Of a Retry-After, a day at most; a proxy may write a date."""
-    return min(float(retry_after), 86_400.0) if re.fullmatch("[0-9]{1,9}", retry_after) else UNSAID
+    return (
+        min(float(retry_after), 86_400.0)
+        if re.fullmatch("[0-9]{1,9}", retry_after)
+        else DEFAULT_PAUSE
+    )
 
 
 def find_post(
@@ -239,7 +250,7 @@ def upload(web: WebClient, name: str, content: bytes, alt_text: str = "") -> str
     return str(place["file_id"])
 
 
-def share_of(web: WebClient, file_id: str, channel: str) -> str | None:
+def shared_ts(web: WebClient, file_id: str, channel: str) -> str | None:
     """The ``ts`` of a file's message in a channel; None while it is not shared there (or not known at all)."""
     try:
         shares = web.files_info(file=file_id)["file"].get("shares") or {}

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from retention.text import gettext
 from workers import campaigns
 from workers.requests import CampaignCsv
-from workers.tasks.contract import Attachment, Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: CampaignCsv, context: Context) -> Outcome:
@@ -90,7 +90,7 @@ def _taken(
     record(session, settings, who, f"campaign.{channel}", campaign.id, now, details)
     sends.leave_out(session, campaign.id, unwilling, "no consent any more")
     sends.taken_as_file(session, campaign.id, context.job_id, now, channel)
-    told = campaigns.line(settings, campaign, "csv", who, rows=rows, part=request.part)
+    told = campaigns.thread_post(settings, campaign, "csv", who, rows=rows, part=request.part)
     return (
         Post(
             told.template,

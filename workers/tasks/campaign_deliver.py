@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from workers import campaigns
 from workers.requests import CampaignDeliver
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
 if TYPE_CHECKING:
     from retention.outreach.run import Report
@@ -34,7 +34,9 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
 
     def apply(session: Session) -> tuple[Post, ...]:
         return (
-            campaigns.delivered(session, settings, find(session, settings, wanted), report.stopped),
+            campaigns.delivery_post(
+                session, settings, find(session, settings, wanted), report.stopped
+            ),
         )
 
     return Outcome(

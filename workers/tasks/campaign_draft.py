@@ -4,9 +4,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from workers import campaigns, cohorts
+from workers import campaigns
 from workers.requests import CampaignDraft
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
+from workers.tasks.sweep import find_cohort
 
 
 def run(request: CampaignDraft, context: Context) -> Outcome:
@@ -70,7 +71,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
             post_key=f"job:{context.job_id}",
             now=now,
         )
-        shown = campaigns.card(settings, campaign)
+        shown = campaigns.card_post(settings, campaign)
         return (
             Post(shown.template, shown.values),
         )  # without a key: it takes the place of the job's progress bar
@@ -93,6 +94,6 @@ def _scored(
         found = sweep(lake, trained, policy, tier=request.tier, progress=context.progress)
         return found.cohort, found.as_of, found.model_version
     with context.database.reading() as session:
-        cohort = cohorts.find(session, context.settings, request.cohort_id)
+        cohort = find_cohort(session, context.settings, request.cohort_id)
     scores = lake.scores(cohort.run_id).execute()
     return scores[scores["tier"].isin(cohort.tiers)], cohort.as_of, cohort.model_version

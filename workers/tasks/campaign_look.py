@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from retention.text import gettext
 from workers.requests import CampaignLook
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
-FRESH = timedelta(hours=1)  # orders that end no longer ago are all there are
+UP_TO_DATE = timedelta(hours=1)  # orders that end no longer ago are all there are
 
 
 def run(request: CampaignLook, context: Context) -> Outcome:
@@ -35,7 +35,7 @@ def run(request: CampaignLook, context: Context) -> Outcome:
     context.progress(1, 2, "comparing them")
     # A day whose orders have yet to be imported is none: counted as one on which nobody bought, it would slow the pace.
     newest = max(newest_order(lake, now) or campaign.sent_at, campaign.sent_at)
-    behind = now - newest > FRESH and newest < campaign.window_ends_at
+    behind = now - newest > UP_TO_DATE and newest < campaign.window_ends_at
     upto = newest if behind else min(now, campaign.window_ends_at)
     found = sequential.look(
         counted,

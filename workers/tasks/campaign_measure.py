@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from workers import campaigns
 from workers.requests import CampaignMeasure
-from workers.tasks.contract import Attachment, Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: CampaignMeasure, context: Context) -> Outcome:
@@ -31,7 +31,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
         was = find(session, settings, request.campaign_id).state
         begun = closing.begin(session, settings, request.campaign_id, who, now)
         if begun.state != was:
-            campaigns.recount(session, settings, begun)
+            campaigns.refresh_counts(session, settings, begun)
     lake = Lake.open(settings)
     with database.reading() as session:
         campaign = find(session, settings, request.campaign_id)
@@ -93,9 +93,9 @@ def _posted(campaign: Any, result: dict[str, Any], chart: bytes, context: Contex
 
     def apply(session: Session) -> tuple[Post, ...]:
         closed = closing.finish(session, settings, campaign.id, result, who, now)
-        told = campaigns.line(settings, closed, "result", who, **values)
+        told = campaigns.thread_post(settings, closed, "result", who, **values)
         return (
-            campaigns.card(settings, closed),
+            campaigns.card_post(settings, closed),
             Post("campaign/result", told.values, told.key, told.channel, told.thread_key, images),
         )
 
@@ -110,13 +110,19 @@ def _without_orders(campaign: Any, newest: datetime | None, context: Context) ->
     named = {"campaign_id": campaign.id, "name": campaign.name}
     if not closing.given_up(campaign, now):
         late = now >= campaign.window_ends_at + closing.LATE
-        waits = (campaigns.line(settings, campaign, "waits", who, newest=newest),) if late else ()
-        return Outcome({**named, "waits": True}, (campaigns.card(settings, campaign), *waits))
+        waits = (
+            (campaigns.thread_post(settings, campaign, "waits", who, newest=newest),)
+            if late
+            else ()
+        )
+        return Outcome({**named, "waits": True}, (campaigns.card_post(settings, campaign), *waits))
     result = closing.without_orders(newest)
 
     def apply(session: Session) -> tuple[Post, ...]:
         closed = closing.finish(session, settings, campaign.id, result, who, now)
-        return campaigns.card(settings, closed), campaigns.line(settings, closed, "unmeasured", who)
+        return campaigns.card_post(settings, closed), campaigns.thread_post(
+            settings, closed, "unmeasured", who
+        )
 
     return Outcome({**named, **result}, apply=apply)
 

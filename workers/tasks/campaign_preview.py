@@ -3,9 +3,9 @@
 from typing import Any
 
 from workers.requests import CampaignPreview
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
-FIRST = 5
+COPIES = 5
 
 
 def run(request: CampaignPreview, context: Context) -> Outcome:
@@ -20,7 +20,7 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
     settings, who = context.settings, context.requested_by
     with context.database.reading() as session:
         campaign = find(session, settings, request.campaign_id)
-        first = rows(session, campaign, FIRST)
+        first = rows(session, campaign, COPIES)
     known = contacts(Lake.open(settings), [row["customer_id"] for row in first])
     body = Body.model_validate(campaign.body)
     told: dict[str, Any] = {

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from workers import campaigns
 from workers.delivery import outbox
 from workers.requests import CampaignSend
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
 
 def run(request: CampaignSend, context: Context) -> Outcome:
@@ -30,7 +30,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
         # Told here, for a run that dies after this and is taken up again leaves out nobody.
         for what, some in (("returned", back), ("doubles", twice)) if left_out else ():
             if some:
-                told = campaigns.line(settings, campaign, what, who, left_out=len(some))
+                told = campaigns.thread_post(settings, campaign, what, who, left_out=len(some))
                 outbox.put(session, settings, told, default_channel=campaign.channel)
     for reserved, needed in sending.reserve(database, settings, *wanted):
         context.progress(reserved, needed + 1, f"{reserved:,} of {needed:,} codes reserved")
@@ -45,9 +45,9 @@ def run(request: CampaignSend, context: Context) -> Outcome:
         sent = sending.finish(session, settings, *wanted, who, now)
         impressions.of_campaign(session, settings, sent.campaign, now)
         return (
-            campaigns.card(settings, sent.campaign),
-            campaigns.clearance(settings, sent.campaign),
-            campaigns.line(
+            campaigns.card_post(settings, sent.campaign),
+            campaigns.clearance_post(settings, sent.campaign),
+            campaigns.thread_post(
                 settings,
                 sent.campaign,
                 "live",

@@ -1,7 +1,7 @@
 """Retention by month of the first purchase."""
 
 from workers.requests import Cohort
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
 
 def run(request: Cohort, context: Context) -> Outcome:

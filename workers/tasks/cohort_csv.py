@@ -5,9 +5,9 @@ from sqlalchemy import select
 from retention.db.tables import Outbox
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import cohorts
 from workers.requests import CohortCsv
-from workers.tasks.contract import Attachment, Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post
+from workers.tasks.sweep import find_cohort
 
 
 def run(request: CohortCsv, context: Context) -> Outcome:
@@ -19,7 +19,7 @@ def run(request: CohortCsv, context: Context) -> Outcome:
 
     settings = context.settings
     with context.database.reading() as session:
-        cohort = cohorts.find(session, settings, request.cohort_id)
+        cohort = find_cohort(session, settings, request.cohort_id)
         thread = f"job:{cohort.job_id}"
         channel = session.scalar(select(Outbox.channel).where(Outbox.key == thread))
     lake = Lake.open(settings)

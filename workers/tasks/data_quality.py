@@ -1,7 +1,7 @@
 """How good the data is: counts and shares only, nobody's identity."""
 
 from workers.requests import DataQuality
-from workers.tasks.contract import Attachment, Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: DataQuality, context: Context) -> Outcome:

@@ -1,7 +1,7 @@
 """The demo's next days: real events, and simulated answers to campaigns."""
 
 from workers.requests import DemoFeed
-from workers.tasks.contract import Context, Outcome
+from workers.tasks.interface import Context, Outcome
 
 
 def run(request: DemoFeed, context: Context) -> Outcome:

@@ -1,7 +1,7 @@
 """The week in one message, and as a page in its thread. Aggregates only: nobody's identity."""
 
 from workers.requests import Digest
-from workers.tasks.contract import Attachment, Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: Digest, context: Context) -> Outcome:

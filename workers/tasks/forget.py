@@ -14,7 +14,7 @@ from retention.settings import Settings
 from workers import jobs
 from workers.delivery import outbox
 from workers.requests import Forget
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
 if TYPE_CHECKING:
     from retention.privacy.redaction import Names
@@ -61,14 +61,16 @@ def run(request: Forget, context: Context) -> Outcome:
     with context.database.transaction() as session:
         # A run before this one may have erased, and then have died. First of all: no job that is under way ends from here on.
         if context.attempt > 1 or gone.total() or erasure.left(session, ids):
-            jobs.begin_anew(session, settings, _MEANWHILE)
+            jobs.restart_running(session, settings, _MEANWHILE)
         gone.update(erasure.from_sql(session, settings, ids))
     late = Counter(erasure.from_lake(lake, ids))  # what a job has written that ended since
     data = {"ids": len(ids), "erased": dict(gone + late)}
 
     def apply(session: Session) -> tuple[Post, ...]:
         if late.total():
-            jobs.begin_anew(session, settings, _MEANWHILE)  # what began since may have read that
+            jobs.restart_running(
+                session, settings, _MEANWHILE
+            )  # what began since may have read that
         listed = erasure.from_directory(session, ids)
         last = Counter({**erasure.from_sql(session, settings, ids), "directory": listed})
         rows = dict(gone + late + last)
@@ -114,7 +116,7 @@ def _scrub(
         files = erasure.files_naming(session, settings, names, since)
     with writing() as session:
         _say(session, settings, erasure.redacted_posts(session, names, Outbox.key.in_(keys)))
-        outbox.forget_bytes(session, File.id.in_(files))
+        outbox.drop_sensitive_content(session, File.id.in_(files))
 
 
 def _redacted(job_id: str, names: "Names", reading: Sessions, writing: Sessions) -> bool:

@@ -1,7 +1,7 @@
 """The model card, as a page and on paper, in the thread of its message."""
 
 from workers.requests import ModelCard
-from workers.tasks.contract import Attachment, Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: ModelCard, context: Context) -> Outcome:

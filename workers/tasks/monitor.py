@@ -5,7 +5,7 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from workers.requests import Monitor
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
 
 def run(request: Monitor, context: Context) -> Outcome:

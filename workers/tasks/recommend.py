@@ -7,14 +7,14 @@ from sqlalchemy.orm import Session
 
 from retention import clock
 from workers.requests import Recommend
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
 if TYPE_CHECKING:
     from retention.impressions import Surface
     from retention.recommend import Item
 
 HORIZON_DAYS = 28  # data older than this is looked at from where it ends
-SHOWN = 25  # items a message holds
+MAX_SHOWN = 25  # items a message holds
 
 
 @clock.held()  # business time is a query, and a list is of one moment
@@ -53,7 +53,7 @@ def run(request: Recommend, context: Context) -> Outcome:
         "merged": request.merged or asked.merged,
         "model_version": desk.version,
     }
-    shown = data["items"][:SHOWN]
+    shown = data["items"][:MAX_SHOWN]
     told = {
         **data,
         "items": shown,
@@ -62,10 +62,12 @@ def run(request: Recommend, context: Context) -> Outcome:
         "shown_in": context.job_id,
     }
     post = Post("recommend/list", told, channel=context.channel and context.requested_by)
-    return Outcome(data, (post,), apply=seen(context, "recommend", customer, shown, desk.version))
+    return Outcome(
+        data, (post,), apply=impression_writer(context, "recommend", customer, shown, desk.version)
+    )
 
 
-def seen(
+def impression_writer(
     context: Context, surface: "Surface", customer: str, items: list[dict[str, Any]], version: str
 ) -> Callable[[Session], None] | None:
     """What keeps the list as it is shown, with the message; nothing where nobody is shown one (the terminal)."""

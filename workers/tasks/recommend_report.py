@@ -1,7 +1,7 @@
 """How recommendations do: counts and rates only, nobody's identity."""
 
 from workers.requests import RecommendReport
-from workers.tasks.contract import Attachment, Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: RecommendReport, context: Context) -> Outcome:

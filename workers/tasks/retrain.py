@@ -14,7 +14,7 @@ from retention.db.tables import Audit
 from retention.errors import TooLittleData
 from workers import completion, jobs
 from workers.requests import Retrain
-from workers.tasks.contract import Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post
 
 if TYPE_CHECKING:
     from retention.registry.retrain import Trained

@@ -21,7 +21,7 @@ from workers import completion, jobs, processes, roles
 from workers.app import TRAINING
 from workers.heartbeat import TRAINING_LIMITS, Heartbeat, LimitExceeded
 from workers.requests import REQUESTS, Request
-from workers.tasks.contract import Context, Outcome
+from workers.tasks.interface import Context, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -35,31 +35,31 @@ def run_job(settings: Settings, database: Database, job_id: str, task_id: str) -
         What became of it, for the log; ``"not ours"`` where it is somebody else's, not due, or over.
     """
     with database.transaction() as session:
-        job = jobs.claim(session, job_id, processes.here(task_id))
+        job = jobs.claim(session, job_id, processes.worker_name(task_id))
     if job is None:
         return "not ours"
     try:
         outcome = _work(settings, database, job, may_kill=True)
-        completion.done(settings, database, job, outcome)
+        completion.complete(settings, database, job, outcome)
         return "done"
     except Cancelled:
-        return "cancelled" if completion.cancelled(settings, database, job) else "lease lost"
+        return "cancelled" if completion.cancel(settings, database, job) else "lease lost"
     except (Refused, LimitExceeded) as refusal:
-        completion.failed(settings, database, job, str(refusal))
+        completion.fail(settings, database, job, str(refusal))
         return "refused" if isinstance(refusal, Refused) else "limit exceeded"
     except (
         BaseException
     ) as error:  # a panic of native code is no Exception; the person must hear of it all the same
-        reference = completion.reference()
+        reference = completion.new_reference()
         log.exception("job %s (%s) failed; reference %s", job.id, job.kind, reference)
         text, partly = _reasons(error, settings)
-        completion.failed(settings, database, job, text, reference, partly=partly)
+        completion.fail(settings, database, job, text, reference, partly=partly)
         if not isinstance(error, Exception):
             raise
         return "failed"
 
 
-def run_here(
+def run_inline(
     settings: Settings,
     database: Database,
     request: Request,
@@ -89,33 +89,36 @@ def run_here(
             idem_key=f"here:{secrets.token_hex(12)}",
             limited=False,
         ).job
-        job = jobs.claim(session, stored.id, processes.here(jobs.TERMINAL))
+        job = jobs.claim(session, stored.id, processes.worker_name(jobs.TERMINAL))
     if job is None:  # cannot be: nobody else has seen the row
         raise Conflict(gettext("Job {id} was taken by a worker.").format(id=stored.id))
     try:
         outcome = _work(settings, database, job, may_kill=False, also=progress)
-        completion.done(settings, database, job, outcome)
+        completion.complete(settings, database, job, outcome)
     except Cancelled:
-        completion.cancelled(settings, database, job)
+        completion.cancel(settings, database, job)
         with database.reading() as session:
             why = session.scalar(select(Job.error).where(Job.id == job.id))
-            stays = " ".join(jobs.kept(model) for model in jobs.published_models(session, job))
+            stays = " ".join(
+                jobs.surviving_model_sentence(model)
+                for model in jobs.published_models(session, job)
+            )
         raise Conflict(
             why or f"Job {job.id} was cancelled. {stays or 'Nothing was published.'}"
         ) from None
     except KeyboardInterrupt:
-        completion.cancelled(settings, database, job, by=job.requested_by)
+        completion.cancel(settings, database, job, by=job.requested_by)
         raise
     except Refused as refusal:
-        text = completion.failed(settings, database, job, str(refusal))
+        text = completion.fail(settings, database, job, str(refusal))
         if text != str(refusal):
             raise type(refusal)(text) from None
         raise
     except BaseException as error:
         text, partly = _reasons(error, settings)
-        completion.failed(settings, database, job, text, completion.reference(), partly=partly)
+        completion.fail(settings, database, job, text, completion.new_reference(), partly=partly)
         raise
-    return completion.plain(outcome.data)
+    return completion.to_json(outcome.data)
 
 
 def _work(

@@ -7,8 +7,8 @@ from retention.errors import BadInput
 from retention.progress import Progress
 from retention.text import gettext
 from workers.requests import Score
-from workers.tasks.contract import Context, Outcome, Post
-from workers.tasks.recommend import seen
+from workers.tasks.interface import Context, Outcome, Post
+from workers.tasks.recommend import impression_writer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +78,7 @@ def run(request: Score, context: Context) -> Outcome:
     return Outcome(
         data,
         (Post("score/customer", told, channel=context.channel and context.requested_by),),
-        apply=seen(context, "score", customer, data["recommendations"], desk.version),
+        apply=impression_writer(context, "score", customer, data["recommendations"], desk.version),
     )
 
 

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.orm import Session
 
 from retention.db.tables import Cohort
+from retention.errors import BadInput
+from retention.settings import Settings
+from retention.text import gettext
 from workers.requests import Sweep
-from workers.tasks.contract import Attachment, Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 if TYPE_CHECKING:
     from retention.risk.sweep import Sweep as Swept
 
-SHOWN = 8  # customers in the message; the file has all of them
+MAX_SHOWN = 8  # customers in the message; the file has all of them
 
 
 def run(request: Sweep, context: Context) -> Outcome:
@@ -68,6 +71,25 @@ def run(request: Sweep, context: Context) -> Outcome:
     return Outcome(data, (post,), apply=publish, runs=("scores",))
 
 
+def find_cohort(session: Session, settings: Settings, cohort_id: str) -> Cohort:
+    """A cohort of this team.
+
+    Raises
+    ------
+    BadInput
+        There is none of that id, or none any more.
+    """
+    cohort = session.get(Cohort, cohort_id)
+    if cohort is None or cohort.team_id != settings.team_id:
+        raise BadInput(
+            gettext(
+                "There is no cohort {cohort_id!r} (any more); run `/retention sweep` for a "
+                "fresh one."
+            ).format(cohort_id=cohort_id)
+        )
+    return cohort
+
+
 def _shown(found: "Swept", cohort_id: str, currency: str, key: bytes) -> dict[str, Any]:
     """What a channel may see: counts, reasons, and customers under their pseudonyms."""
     from retention.privacy import pseudonym
@@ -75,7 +97,7 @@ def _shown(found: "Swept", cohort_id: str, currency: str, key: bytes) -> dict[st
     main = Counter(reasons[0]["feature"] for reasons in found.cohort.reasons if reasons)
     customers = [
         {**customer, "customer": pseudonym(key, customer["customer_id"])}
-        for customer in found.cohort.head(SHOWN).to_dict("records")
+        for customer in found.cohort.head(MAX_SHOWN).to_dict("records")
     ]
     for customer in customers:
         del customer["customer_id"]

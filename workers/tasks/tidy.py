@@ -7,7 +7,7 @@ from retention.db import Database
 from retention.db.tables import Job, Run
 from workers.jobs import OPEN
 from workers.requests import Tidy
-from workers.tasks.contract import Context, Outcome
+from workers.tasks.interface import Context, Outcome
 
 
 def run(request: Tidy, context: Context) -> Outcome:

@@ -127,7 +127,7 @@ def test_an_approver_who_lost_the_role_stops_what_was_not_sent(desk):
     with desk.database.transaction() as session:
         tomorrow = clock.now() + timedelta(days=1)
         assert campaigns.schedule(session, desk.settings, tomorrow) == [campaign_id]
-        assert campaigns.requests(session, desk.settings, tomorrow) == []
+        assert campaigns.due_requests(session, desk.settings, tomorrow) == []
     assert campaign_of(desk, campaign_id).state == "cancelled"
 
 

@@ -299,7 +299,7 @@ def test_what_was_not_sent_is_not_said_to_come_once_the_campaign_is_at_its_end(d
         for one in sent:
             one.state = "sent"
         waiting = session.scalar(select(func.count()).where(Send.state == "queued"))
-        told = campaigns.delivered(session, desk.settings, campaign_of(desk, campaign_id))
+        told = campaigns.delivery_post(session, desk.settings, campaign_of(desk, campaign_id))
         outbox.put(session, desk.settings, told, default_channel=CHANNEL)
     assert f"2 copies sent, {waiting} still to come" in messages(desk, told.key)
     if ended == "stopped":

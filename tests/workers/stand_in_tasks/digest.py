@@ -3,7 +3,7 @@
 import struct
 import zlib
 
-from workers.tasks.contract import Attachment, Outcome, Post
+from workers.tasks.interface import Attachment, Outcome, Post
 
 
 def run(request, context):

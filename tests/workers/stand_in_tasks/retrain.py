@@ -5,7 +5,7 @@ With ``tune_fits`` it is over at once.
 
 import ctypes
 
-from workers.tasks.contract import Outcome, Post
+from workers.tasks.interface import Outcome, Post
 
 
 def run(request, context):

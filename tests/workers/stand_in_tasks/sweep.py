@@ -2,7 +2,7 @@
 
 import time
 
-from workers.tasks.contract import Outcome, Post
+from workers.tasks.interface import Outcome, Post
 
 
 def run(request, context):
