@@ -18,8 +18,8 @@ from retention.campaigns.approval import Changes
 from retention.campaigns.states import CLEARING, CLOCK, STOPPABLE, Stale, find
 from retention.campaigns.view import described
 from retention.db.audit import record
-from retention.db.tables import Campaign, CampaignEditor, Outbox
-from retention.errors import Conflict, NotAllowed
+from retention.db.tables import Campaign, CampaignEditor, Cohort, Outbox
+from retention.errors import BadInput, Conflict, NotAllowed
 from retention.outreach import sends
 from retention.settings import Settings
 from retention.text import gettext
@@ -412,3 +412,22 @@ def _withdraw(
         now,
     )
     _shown(session, settings, campaign, "cancelled", CLOCK)
+
+
+def find_cohort(session: Session, settings: Settings, cohort_id: str) -> Cohort:
+    """A cohort of this team.
+
+    Raises
+    ------
+    BadInput
+        There is none of that id, or none any more.
+    """
+    cohort = session.get(Cohort, cohort_id)
+    if cohort is None or cohort.team_id != settings.team_id:
+        raise BadInput(
+            gettext(
+                "There is no cohort {cohort_id!r} (any more); run `/retention sweep` for a "
+                "fresh one."
+            ).format(cohort_id=cohort_id)
+        )
+    return cohort

@@ -17,7 +17,6 @@ from retention.privacy import pseudonym
 from retention.text import gettext
 from workers import campaigns
 from workers.requests import CampaignDraft, CampaignLook, CampaignMisuse, CampaignPreview
-from workers.tasks.sweep import find_cohort
 
 # A code block or a telephone's keyboard may have made capitals of it.
 ID = click.argument("campaign", callback=lambda _context, _argument, typed: typed.lower())
@@ -52,7 +51,7 @@ def draft(call: Call, cohort: str | None, tier: str, name: str | None) -> Campai
     """Draft a campaign: audience, offers, hold-out, cost and what may come of it."""
     if cohort is not None:
         with call.services.database.reading() as session:
-            find_cohort(session, call.services.settings, cohort)
+            campaigns.find_cohort(session, call.services.settings, cohort)
     called = None if name is None else named(name)
     return request(CampaignDraft, cohort_id=cohort, tier=tier, name=called)
 

@@ -8,8 +8,8 @@ from bot.interactions import Click, confirm
 from bot.services import Services
 from retention.db.tables import Audit
 from workers import ids, jobs
+from workers.campaigns import find_cohort
 from workers.requests import CampaignDraft, CohortCsv, Request
-from workers.tasks.sweep import find_cohort
 
 
 def register(app: App, services: Services) -> None:

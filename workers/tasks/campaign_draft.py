@@ -7,7 +7,6 @@ from sqlalchemy.orm import Session
 from workers import campaigns
 from workers.requests import CampaignDraft
 from workers.tasks.interface import Context, Outcome, Post
-from workers.tasks.sweep import find_cohort
 
 
 def run(request: CampaignDraft, context: Context) -> Outcome:
@@ -94,6 +93,6 @@ def _scored(
         found = sweep(lake, trained, policy, tier=request.tier, progress=context.progress)
         return found.cohort, found.as_of, found.model_version
     with context.database.reading() as session:
-        cohort = find_cohort(session, context.settings, request.cohort_id)
+        cohort = campaigns.find_cohort(session, context.settings, request.cohort_id)
     scores = lake.scores(cohort.run_id).execute()
     return scores[scores["tier"].isin(cohort.tiers)], cohort.as_of, cohort.model_version

@@ -5,9 +5,9 @@ from sqlalchemy import select
 from retention.db.tables import Outbox
 from retention.errors import BadInput
 from retention.text import gettext
+from workers.campaigns import find_cohort
 from workers.requests import CohortCsv
 from workers.tasks.interface import Attachment, Context, Outcome, Post
-from workers.tasks.sweep import find_cohort
 
 
 def run(request: CohortCsv, context: Context) -> Outcome:

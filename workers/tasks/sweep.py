@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.orm import Session
 
 from retention.db.tables import Cohort
-from retention.errors import BadInput
-from retention.settings import Settings
-from retention.text import gettext
 from workers.requests import Sweep
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
@@ -69,25 +66,6 @@ def run(request: Sweep, context: Context) -> Outcome:
         "sweep/cohort", _shown(found, cohort.id, currency, settings.key), images={"chart": picture}
     )
     return Outcome(data, (post,), apply=publish, runs=("scores",))
-
-
-def find_cohort(session: Session, settings: Settings, cohort_id: str) -> Cohort:
-    """A cohort of this team.
-
-    Raises
-    ------
-    BadInput
-        There is none of that id, or none any more.
-    """
-    cohort = session.get(Cohort, cohort_id)
-    if cohort is None or cohort.team_id != settings.team_id:
-        raise BadInput(
-            gettext(
-                "There is no cohort {cohort_id!r} (any more); run `/retention sweep` for a "
-                "fresh one."
-            ).format(cohort_id=cohort_id)
-        )
-    return cohort
 
 
 def _shown(found: "Swept", cohort_id: str, currency: str, key: bytes) -> dict[str, Any]:
