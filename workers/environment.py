@@ -1,7 +1,8 @@
-"""Environments of child processes: the parent's settings, with secrets passed by file and only to roles that use them.
+"""Build the environments of child processes.
 
-Any user process can read ``/proc/PID/environ`` of its own processes, and crash reports copy it. So a child gets
-``X_FILE=path`` instead of a secret ``X``. Only a secret that already is in our own environment is passed on as it is.
+Any process of the user can read ``/proc/PID/environ``, and crash reports copy it. So a child gets
+``X_FILE=path`` instead of a secret ``X``, and only if its role uses it. A secret that already is in
+our own environment is passed on unchanged.
 """
 
 import fcntl
@@ -38,16 +39,16 @@ _PLAIN = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR",
 
 
 class ChildEnvironments:
-    """The environments of one process's children, and the private folder that holds their secrets.
+    """Environments and secret files of child processes.
 
-    A secret that we read from a ``_FILE`` variable is passed on by that same file. One that we were given as an
-    argument, or read from ``.env``, is written to a folder of mode 0700 in ``home/run/secrets``. Nothing is written
-    before `write`, and `remove` deletes it.
+    A secret that we read from a ``_FILE`` variable is passed on by that same file. Other secrets
+    (from an argument or ``.env``) are written to a folder of mode 0700 in ``home/run/secrets``.
+    `write` makes the files and `remove` deletes them.
 
     Parameters
     ----------
     settings : Settings
-        The settings that every child must resolve to, except for secrets its role does not use.
+        Each child resolves to these settings, except for secrets that its role does not use.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -60,7 +61,13 @@ class ChildEnvironments:
         self._secrets = {field: self._passed(field) for field in SECRETS}
 
     def of(self, role: str) -> dict[str, str]:
-        """Return the environment of a role: ``bot``, ``worker``, ``tick``, ``sender``, ``broker`` or ``run``."""
+        """Return the environment of a role.
+
+        Parameters
+        ----------
+        role : str
+            One of bot, worker, tick, sender, broker and run.
+        """
         if role == "broker":
             return {
                 name: value
@@ -82,7 +89,7 @@ class ChildEnvironments:
         return environment | plain
 
     def write(self) -> None:
-        """Write the files that `of` names, where they are missing; delete those of parents that were killed."""
+        """Write missing secret files and delete abandoned folders."""
         if not self._files:
             return
         if self._lock is None:
@@ -107,14 +114,17 @@ class ChildEnvironments:
                 part.replace(path)
 
     def remove(self) -> None:
-        """Delete the files; no child may start afterwards."""
+        """Delete the secret files; no child may start afterwards."""
         shutil.rmtree(self._folder, ignore_errors=True)
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def _remove_abandoned(self) -> None:
-        """Delete folders whose lock nobody holds. A folder that is only just being made has no lock yet, and stays."""
+        """Delete folders without a locked ``.lock`` file.
+
+        A new folder has no lock file yet, and stays.
+        """
         for folder in self._parent.iterdir():
             with suppress(OSError):
                 lock = os.open(folder / ".lock", os.O_RDWR)
@@ -125,7 +135,7 @@ class ChildEnvironments:
                     os.close(lock)
 
     def _passed(self, field: str) -> dict[str, str]:
-        """The variables that give a secret to a child; none where it is not set."""
+        """Return the variables that pass a secret to a child."""
         name, value = SECRETS[field], _text(getattr(self._settings, field))
         if not value or (field == "database_url" and value.startswith("sqlite")):
             return {}
@@ -140,7 +150,7 @@ class ChildEnvironments:
         return {twin: str(file)}
 
     def _plain(self, role: str) -> dict[str, str]:
-        """Settings that are no secrets, and the URLs that hold none."""
+        """Return settings and URLs that hold no secrets."""
         settings = self._settings
         told = {
             variable(field): _text(getattr(settings, field))
