@@ -493,7 +493,7 @@ def remind(session: Session, settings: Settings, now: datetime) -> list[str]:
 
 
 def _apart(session: Session, settings: Settings, campaign_id: str) -> AbstractContextManager[None]:
-    """What is due of a campaign, so that its failure is told in its thread and stops no other."""
+    """Run a step of one campaign; report a failure in its thread."""
     campaign = find(session, settings, campaign_id)
     what = f"campaign:{campaign_id}"
     return isolated(session, settings, what, channel=campaign.channel, thread_key=campaign.post_key)

@@ -291,9 +291,9 @@ def _running(job_id: str, attempt: int) -> tuple[ColumnElement[bool], ...]:
 
 
 def _ended(job: Job, state: str) -> Callable[[Job], bool | None]:
-    """Return a check for a commit of this attempt that got no answer.
+    """Return a check for a lost commit of this attempt.
 
-    The check returns None for a row without such a commit.
+    The check reads the stored row. It returns None for a row without such a commit.
     """
     return lambda now: now.attempt == job.attempt if now.state == state else None
 

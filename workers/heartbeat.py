@@ -1,11 +1,14 @@
-"""The heartbeat of a running job: it keeps the lease, shows progress, and ends the work when it must end.
+"""Keep the lease of a running job and stop it when necessary.
 
-It runs in a thread beside the task. A job that was cancelled, or whose lease was taken over, ends in three steps:
-the next call of ``progress`` raises; then an exception is raised in the task's thread, wherever Python code runs;
-then, after a grace, the process is killed, even if it sits in C code (prefork replaces it). `workers.reconcile` does
-the last step from outside where C code does not even let this thread run.
+A thread renews the lease, shows the progress and checks for cancellation. A job that was cancelled,
+or has lost its lease, ends in three steps:
 
-A job that uses more CPU time or wall time than its `Limits` ends in the same three steps, as failed.
+    1. The next call of ``progress`` raises an exception.
+    2. An exception is raised in the task's thread, wherever Python code runs.
+    3. After a grace period the process is killed, even in C code. Prefork replaces it.
+
+`workers.reconcile` does the last step from outside if C code does not let this thread run. A job
+that exceeds its `Limits` of CPU time or wall time ends in the same steps, as failed.
 """
 
 import ctypes
@@ -42,9 +45,10 @@ KILL_AFTER = 3.0  # seconds from the decision to stop until the process is kille
 
 
 class LimitExceeded(BaseException):
-    """The job used more time than it may; the text tells the person the limit and what to do.
+    """The job used more time than it may.
 
-    A `BaseException`, so that no `except Exception` in the task swallows it.
+    The text names the limit and the remedy. A `BaseException`, because an ``except Exception`` in
+    the task would swallow it.
     """
 
 
@@ -57,19 +61,27 @@ class Limits:
     cpu_seconds : float
         CPU time of the process, summed over its threads.
     wall_seconds : float
-        Wall time. Much larger than ``cpu_seconds``: on a busy machine training waits for the CPU.
+        Wall time. Much larger than ``cpu_seconds``, because training waits for the CPU on a busy
+        machine.
     """
 
     cpu_seconds: float
     wall_seconds: float
 
     def exceeded(self, cpu: float, wall: float) -> str | None:
-        """Return the sentence for the person if a limit is exceeded, else None.
+        """Return the failure message if a limit is exceeded.
 
         Parameters
         ----------
-        cpu, wall : float
-            Seconds used since the attempt began.
+        cpu : float
+            CPU seconds since the attempt began.
+        wall : float
+            Wall seconds since the attempt began.
+
+        Returns
+        -------
+        str or None
+            None while both are within the limits.
         """
         advice = (
             "Train one model at a time (`/retention retrain churn`), name one with --model, or run `retention retrain` in a "
@@ -86,14 +98,22 @@ TRAINING_LIMITS = Limits(TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT)
 
 
 class Heartbeat:
-    """A context around the work of one attempt; `progress` is what the task calls.
+    """Context manager around the work of one attempt.
+
+    The task calls `progress`.
 
     Parameters
     ----------
-    limits : Limits, optional
-        Without them this attempt is limited by Celery alone, or, in a terminal, not at all.
+    settings : Settings
+        Of the installation.
+    database : Database
+        Holds the job.
+    job : Job
+        Claimed by this attempt.
     may_kill : bool
         Whether the process is a worker's child, which may be killed and is replaced.
+    limits : Limits, optional
+        Without them only Celery limits the attempt, and nothing limits it in a terminal.
     """
 
     def __init__(
@@ -133,7 +153,7 @@ class Heartbeat:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """The work is over: from here on no exception is raised in this thread, and nothing is killed."""
+        """End the heartbeat; from now on it raises and kills nothing."""
         self._left = True
         with suppress(Cancelled, LimitExceeded), self._working:
             # One that is on its way arrives here, where it ends nothing. To take it back would leave CPython before 3.13
@@ -144,14 +164,23 @@ class Heartbeat:
         self._thread.join(timeout=15)
 
     def progress(self, done: int, total: int, what: str) -> None:
-        """Note the counted work; raise `Cancelled` or `LimitExceeded` where it must stop.
+        """Store the progress, and stop a job that must stop.
 
         Parameters
         ----------
-        done, total : int
-            Units of work, done and in all.
+        done : int
+            Finished units of work.
+        total : int
+            All units of work.
         what : str
-            What is being done, in a person's words.
+            The present step, for people.
+
+        Raises
+        ------
+        Cancelled
+            The job was cancelled, or another attempt has it.
+        LimitExceeded
+            The job has used more time than it may.
         """
         self._progress = (done, total, what)
         if self._stopping:
@@ -190,7 +219,7 @@ class Heartbeat:
         return self.exceeded is not None
 
     def _keep(self) -> None:
-        """Renew the lease when it is time, and show the progress when it has moved."""
+        """Renew the lease and show the progress when it is time."""
         now, progress = time.monotonic(), self._progress
         moved = progress != self._shown and now - self._shown_at >= SHOW_EVERY
         asleep = (
@@ -255,5 +284,11 @@ def _duration(seconds: float) -> str:
 
 
 def grace_ended_before(now: datetime) -> datetime:
-    """Running jobs cancelled before this moment have outlived their grace."""
+    """Return the cancellation time before which the grace has ended.
+
+    Parameters
+    ----------
+    now : datetime
+        Wall-clock time.
+    """
     return now - timedelta(seconds=KILL_AFTER + 0.5)

@@ -1,4 +1,7 @@
-"""Every action, block and callback id. Templates use them as ``ids.NAME``; handlers listen to the same names."""
+"""Name all action, block and callback ids of Slack messages.
+
+Templates use them as ``ids.NAME``, and handlers listen to the same names.
+"""
 
 # Buttons. Their values hold an id (and a version), never an amount.
 CANCEL_JOB = "job.cancel"  # value: job id

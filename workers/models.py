@@ -1,6 +1,7 @@
-"""What people do to models: promote a version, go back to the one before, mend one that has decayed. Roles checked, deeds audited.
+"""Promote, roll back and retrain models on request.
 
-Every function works in the caller's session: the change and its audit row are one transaction.
+Roles are checked and actions audited. Every function runs in the caller's session. The change and
+its audit row are one transaction.
 """
 
 from collections.abc import Callable
@@ -26,13 +27,21 @@ ROLE = "admin"
 
 @dataclass(frozen=True, slots=True)
 class UsabilityCheck:
-    """A version whose artefact was read before the transaction that puts it into use, and what is wrong with it."""
+    """Result of reading a model's artefact before a transaction.
+
+    Parameters
+    ----------
+    version : str or None
+        The version that was read.
+    fault : BadInput, optional
+        The reason if no customer can be scored with it.
+    """
 
     version: str | None
     fault: BadInput | None = None
 
     def verify(self, row: ModelVersion) -> None:
-        """Refuse a version that nobody could be scored by, or that was not the one tried."""
+        """Raise unless this version was read and is usable."""
         if row.version != self.version:
             raise Conflict(
                 gettext(
@@ -46,7 +55,24 @@ class UsabilityCheck:
 def check_usable(
     database: Database, settings: Settings, chosen: Callable[[Session], ModelVersion | None]
 ) -> UsabilityCheck:
-    """Try the version that somebody wants in use, outside of any transaction: a file is read, maybe from far away."""
+    """Read the chosen version's artefact outside of any transaction.
+
+    The file may be on a remote storage.
+
+    Parameters
+    ----------
+    database : Database
+        Holds jobs, campaigns and messages.
+    settings : Settings
+        Of the installation.
+    chosen : callable
+        Selects the version; None if there is none.
+
+    Returns
+    -------
+    UsabilityCheck
+        To be passed to `promote` or `roll_back`.
+    """
     with database.reading() as session:
         row = chosen(session)
     if row is None:
@@ -61,12 +87,30 @@ def check_usable(
 def promote(
     session: Session, settings: Settings, version: str, user: str, check: UsabilityCheck
 ) -> tuple[ModelVersion, bool]:
-    """Put a version into use; False where it already was, and then nothing is written.
+    """Promote a version to champion.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    version : str
+        Version of the model.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+    check : UsabilityCheck
+        Result of `check_usable`.
+
+    Returns
+    -------
+    tuple[ModelVersion, bool]
+        The version, and False if it already was the champion. Then nothing is written.
 
     Raises
     ------
     BadInput
-        Where there is no such version, or `check_usable` found that nobody could be scored by it.
+        There is no such version, or it is not usable.
     """
     roles.require(session, settings, user, ROLE, "promote a model")
     row = registry.find(session, settings, version)
@@ -82,7 +126,31 @@ def promote(
 def roll_back(
     session: Session, settings: Settings, kind: str, user: str, check: UsabilityCheck
 ) -> ModelVersion:
-    """Withdraw the champion of a kind and put the one before it back into use, where `check_usable` found that it can be used."""
+    """Withdraw the champion and restore the one before it.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    kind : str
+        Kind of the model.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+    check : UsabilityCheck
+        Result of `check_usable`.
+
+    Returns
+    -------
+    ModelVersion
+        The restored version.
+
+    Raises
+    ------
+    BadInput
+        There is no earlier version, or it is not usable.
+    """
     roles.require(session, settings, user, ROLE, "roll back a model")
     row, before = registry.roll_back(session, settings, kind, user)
     check.verify(row)
@@ -93,16 +161,36 @@ def roll_back(
 def retrain(
     session: Session, settings: Settings, looked: str, user: str, channel: str | None
 ) -> Job:
-    """Retrain the model that a look (by its job) found decayed, once; its message says by whom.
+    """Retrain a model that a health check found decayed, once.
+
+    The message of the check then names the person.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    looked : str
+        Job id of the health check.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+    channel : str or None
+        Destination of the result, by default the person.
+
+    Returns
+    -------
+    Job
+        The submitted job.
 
     Raises
     ------
     NotAllowed
-        Where the person may not retrain.
+        The person may not retrain.
     Conflict
-        Where that was asked for already, or another model has been put into use since.
+        The retraining was requested already, or another model is in use now.
     BadInput
-        Where nobody looked.
+        There is no such health check.
     """
     seen = session.scalar(
         select(ModelHealth).where(
@@ -164,7 +252,7 @@ def retrain(
 
 
 def _retraining(session: Session, settings: Settings, seen: ModelHealth, job: Job) -> None:
-    """The message with the button says instead who asked."""
+    """Replace the button by the person who asked."""
     looked = session.get_one(Job, seen.job_id)
     told = looked.args.get("scheduled")
     template, key = ("alert", alert_key(looked.id)) if told else ("health", f"job:{looked.id}")

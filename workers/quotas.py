@@ -1,8 +1,8 @@
 """Limit the jobs that one person may submit.
 
-Three rules apply to requests of people: an identical open request is joined, a person has a few open jobs of each kind,
-and a person starts a few jobs within some seconds. Schedules, due campaign steps, system jobs and the terminal's
-operator are exempt.
+Three rules apply to requests of people. An identical open request is joined. A person may have a
+few open jobs of each kind. A person may start a few jobs within some seconds. Schedules, due
+campaign steps, system jobs and the terminal's operator are exempt.
 """
 
 import json
@@ -37,7 +37,8 @@ OPEN_BY_KIND = {"forget": 20}  # an admin works through a list of erasure reques
 class ExistingJob:
     """A stored job that answers a new request.
 
-    ``joined`` is False where the same delivery arrived twice, and True where another request asked for the same.
+    ``joined`` is False if the same delivery arrived twice, and True if another request is
+    identical.
     """
 
     job_id: str
@@ -45,12 +46,15 @@ class ExistingJob:
 
 
 def is_limited(user: str) -> bool:
-    """Whether limits apply to a user: to everyone except the terminal's operator."""
+    """Return whether limits apply to a user.
+
+    They apply to everyone except the terminal's operator.
+    """
     return user != roles.OPERATOR
 
 
 def open_limit(kind: str) -> int:
-    """Return how many jobs of a kind one person may have queued or running."""
+    """Return the number of open jobs allowed per person and kind."""
     return OPEN_BY_KIND.get(kind, OPEN_BY_QUEUE[REQUESTS[kind].queue])
 
 
@@ -67,13 +71,15 @@ def request_key(
         Kind of the job.
     args : dict
         Arguments as the job row stores them.
-    channel, thread_key : str or None
-        Where the result goes. Results for different direct messages are never identical.
+    channel : str or None
+        Destination of the result. Results for different direct messages are never identical.
+    thread_key : str or None
+        Thread of the result.
 
     Returns
     -------
     str or None
-        A keyed hash in hex; None where the result goes to no channel, because nobody could join it.
+        A keyed hash in hex. None without a channel, because such a job cannot be joined.
     """
     if channel is None:
         return None
@@ -95,33 +101,33 @@ def admit(
 
     Parameters
     ----------
-    request : Request
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    request : type[Request] or Request
         The request or its class.
     title : str
         Name of the job for people.
     user : str
-        Who owns the job.
+        Owner of the job.
     key : str or None
         The request's `request_key`.
     idem_key : str
-        The delivery; empty for a retry, which has no delivery of its own.
+        The delivery. Empty for a retry, which has no delivery of its own.
 
     Returns
     -------
-    Earlier or None
-        The job that answers this request already; None where a new job may be stored in this transaction.
+    ExistingJob or None
+        The job that answers this request already. None if a new job may be stored in this
+        transaction.
 
     Raises
     ------
     NotAllowed
-        Where the person's role does not allow the request.
+        The person's role does not allow the request.
     TooManyRequests
-        Naming the limit and what to do.
-
-    Notes
-    -----
-    On PostgreSQL one advisory lock for the team makes concurrent requests decide one after the other. Locks for each
-    person could deadlock, because `bot.group_commit` stores requests of many people in one transaction.
+        Names the limit and the remedy.
     """
     session.flush()  # a grant may still be on its way
     wait_turn(session, f"requests:{settings.team_id}")
@@ -172,10 +178,11 @@ def admit(
 
 @cache
 def admission_query() -> CompoundSelect[Any]:
-    """Return the one statement that finds everything a decision needs.
+    """Return the one statement that finds everything for a decision.
 
-    It is built once, because people wait for it. Each part names one state: without statistics SQLite prefers the index
-    on team and time to one with ``state IN (…)``, and would read every job.
+    It is built once, because people wait for it. Each part names one state. Without statistics
+    SQLite prefers the index on team and time to one with ``state IN (…)``, and would read every
+    job.
     """
 
     def part(what: str, *conditions: Any) -> Any:

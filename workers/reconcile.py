@@ -1,7 +1,8 @@
-"""The reconciler brings what happened back to what should be; harmless if two of them run.
+"""Repair jobs and delete old rows at regular intervals.
 
-Wake-ups the broker lost are published again, jobs of dead workers are handed on, jobs that outlive their cancelling
-are ended from outside, and rows nobody needs any more are dropped.
+The reconciler publishes lost wake-ups again, hands on the jobs of dead workers, ends jobs that do
+not react to their cancellation, and drops rows that are not needed. Two reconcilers may run at
+once.
 """
 
 import logging
@@ -32,14 +33,22 @@ MAX_LOST_WORKERS = 3  # a job that took this many workers with it is not given a
 
 
 def republish(database: Database, settings: Settings) -> list[str]:
-    """Publish again the jobs that nobody has taken and whose wake-up is lost; give up on those that kill workers.
+    """Publish jobs again that lost their wake-up.
 
-    Every `REPUBLISH_AFTER` each is looked for in the broker: what merely queues there behind a long job needs no second wake-up.
+    Jobs that kill workers fail. The broker is searched for each job every `REPUBLISH_AFTER`. A
+    wake-up that waits behind a long job needs no second one.
+
+    Parameters
+    ----------
+    database : Database
+        Holds jobs, campaigns and messages.
+    settings : Settings
+        Of the installation.
 
     Returns
     -------
     list of str
-        Ids of the jobs published.
+        Ids of the published jobs.
     """
     now = clock.wall()
     with database.transaction() as session:
@@ -85,7 +94,20 @@ def republish(database: Database, settings: Settings) -> list[str]:
 
 
 def release_dead(database: Database, settings: Settings) -> list[str]:
-    """Take the lease from jobs whose process on this host is dead, so that nobody waits for it to run out."""
+    """Take the lease from jobs of dead processes on this host.
+
+    Parameters
+    ----------
+    database : Database
+        Holds jobs, campaigns and messages.
+    settings : Settings
+        Of the installation.
+
+    Returns
+    -------
+    list of str
+        Ids of the jobs.
+    """
     with database.reading() as session:
         running = session.scalars(
             select(Job).where(
@@ -106,10 +128,22 @@ def release_dead(database: Database, settings: Settings) -> list[str]:
 
 
 def end_cancelled(database: Database, settings: Settings) -> list[str]:
-    """End running jobs that outlived the grace of their cancelling, and kill the processes they run in.
+    """End jobs that ignored their cancellation and kill their processes.
 
-    The heartbeat inside the process does this first; where C code does not let its thread run, it is done here:
-    by compare-and-set, then through the worker's parent.
+    The heartbeat in the process does this first. It cannot if C code does not let its thread run.
+    Then the job is ended here by compare-and-set and its process is killed by the worker's parent.
+
+    Parameters
+    ----------
+    database : Database
+        Holds jobs, campaigns and messages.
+    settings : Settings
+        Of the installation.
+
+    Returns
+    -------
+    list of str
+        Ids of the jobs.
     """
     with database.reading() as session:
         late = session.scalars(
@@ -126,15 +160,22 @@ def end_cancelled(database: Database, settings: Settings) -> list[str]:
 
 
 def kill_silent(database: Database, settings: Settings) -> list[str]:
-    """Kill the processes of running jobs whose heartbeat has stopped for minutes.
+    """Kill processes of jobs without a heartbeat for minutes.
 
-    Their lease has ended, so the job is published again. But a process that hangs would keep the only place of its worker,
-    and the next attempt would wait for it.
+    The lease has ended, and the job is published again. But a process that hangs would keep the
+    only place of its worker, and the next attempt would wait for it.
+
+    Parameters
+    ----------
+    database : Database
+        Holds jobs, campaigns and messages.
+    settings : Settings
+        Of the installation.
 
     Returns
     -------
     list of str
-        Ids of the jobs whose process was to be killed.
+        Ids of the jobs.
     """
     with database.reading() as session:
         silent = session.scalars(
@@ -152,9 +193,17 @@ def kill_silent(database: Database, settings: Settings) -> list[str]:
 
 
 def tidy(database: Database, settings: Settings) -> None:
-    """Drop what is of no use after a day: deliveries already acted on, processes long gone; at night the lake's and Slack's.
+    """Delete old deliveries, processes and OAuth states.
 
-    Of files that could not be sent, identities and codes are dropped after `KEEP_UNSENT`.
+    At night it also tidies the lake and Slack's messages. Sensitive content of unsent files is
+    dropped after `KEEP_UNSENT`.
+
+    Parameters
+    ----------
+    database : Database
+        Holds jobs, campaigns and messages.
+    settings : Settings
+        Of the installation.
     """
     here = clock.wall().astimezone(settings.zone)
     if here.hour in NIGHT_HOURS:
@@ -171,14 +220,17 @@ def tidy(database: Database, settings: Settings) -> None:
 
 
 def _tidy_messages(database: Database, settings: Settings) -> None:
-    """What Slack shows for good is dropped here, some of it each night, so that nobody waits for it."""
+    """Drop delivered messages and files, a limited number per hour."""
     with database.transaction() as session:
         outbox.drop_delivered_content(session, clock.wall() - KEEP_DELIVERED, DROPPED_AT_ONCE)
         outbox.drop_sent(session, settings, clock.wall() - KEEP_SENT, DROPPED_AT_ONCE)
 
 
 def _tidy_lake(database: Database, settings: Settings, night: date) -> None:
-    """Once a night of the shop's: it needs a process that may read the lake, so it is a job."""
+    """Submit the nightly job that tidies the lake.
+
+    It is a job, because it needs a process that may read the lake.
+    """
     with database.transaction() as session:
         submitted = jobs.submit(
             session,
@@ -193,7 +245,10 @@ def _tidy_lake(database: Database, settings: Settings, night: date) -> None:
 
 
 def _is_hopeless(job: Job) -> bool:
-    """It took too many workers with it, or it ran in a terminal that is gone: the person there has seen that."""
+    """Return whether a job took too many workers with it or lost its terminal.
+
+    The person at the terminal has seen that.
+    """
     return job.lost + 1 >= MAX_LOST_WORKERS or job.worker.startswith(f"{jobs.TERMINAL}@")
 
 

@@ -1,6 +1,7 @@
-"""What can be asked of the workers: one validated, immutable model for each kind of job.
+"""Define the requests that workers can carry out.
 
-A request is what a command or a button turns into, what the job row stores in ``args`` and what the task gets back.
+Each kind of job has one validated, immutable model. Commands and buttons make a request, the job
+row stores it in ``args``, and the task gets it back.
 """
 
 import re
@@ -67,7 +68,7 @@ SOME_DAYS = f"a number of days from 1 to {MAX_DAYS:,}"
 
 
 def days(value: Any) -> Any:
-    """``28d`` or ``4w`` → days."""
+    """Convert ``28d`` or ``4w`` to days."""
     if isinstance(value, str) and (
         match := re.fullmatch(r"\s*(\d{1,4})\s*([dw]?)\s*", value.lower())
     ):
@@ -83,12 +84,12 @@ def days(value: Any) -> Any:
 
 
 def days_or_ever(value: Any) -> Any:
-    """``56d`` → 56; ``ever`` → None."""
+    """Convert ``56d`` to 56 and ``ever`` to None."""
     return None if isinstance(value, str) and value.strip().lower() == "ever" else days(value)
 
 
 def seconds(value: Any) -> Any:
-    """``90s``, ``5m`` or ``1h`` → seconds."""
+    """Convert ``90s``, ``5m`` or ``1h`` to seconds."""
     if isinstance(value, str) and (
         match := re.fullmatch(r"\s*(\d{1,5})\s*([smh])\s*", value.lower())
     ):
@@ -101,7 +102,7 @@ A_DATE = f"a date from {YEARS[0]} to {YEARS[-1]}; write it like 2017-10-02 or 20
 
 
 def moment(text: str) -> datetime:
-    """An ISO 8601 moment, with a zone or without."""
+    """Parse an ISO 8601 time, with or without a zone."""
     try:
         found = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -112,7 +113,10 @@ def moment(text: str) -> datetime:
 
 
 def utc(value: Any) -> Any:
-    """An ISO 8601 moment; without a zone it is UTC. Commands read such a one by the shop's clock (`bot.commands.tree`)."""
+    """Parse an ISO 8601 time, by default in UTC.
+
+    Commands read times without a zone by the shop's clock (`bot.commands.tree`).
+    """
     value = moment(value) if isinstance(value, str) else value
     return (
         value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
@@ -143,12 +147,12 @@ class Request(BaseModel):
     outlasts_erasures: ClassVar[bool] = False
 
     def fits_a_worker(self) -> None:
-        """Refuse, before it is queued, what a worker has not the time for.
+        """Refuse a request that exceeds a worker's limits.
 
         Raises
         ------
         BadInput
-            Naming what to ask for instead.
+            Names a request within the limits.
         """
 
 
@@ -161,9 +165,9 @@ def _other_kind(model: str, kind: str, names: tuple[str, ...]) -> str:
 
 
 class Retrain(Request):
-    """Train new models on the history before the cutoff and promote them where they are better.
+    """Train models before the cutoff and promote better ones.
 
-    Where ``models`` names none, it is all that the data can carry.
+    Without ``models``, trains all kinds that the data suffices for.
     """
 
     kind = "retrain"
@@ -181,11 +185,11 @@ class Retrain(Request):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Of which kinds models are trained."""
+        """Return the kinds of models to train."""
         return self.models or ("churn", "recommend")
 
     def fits_a_worker(self) -> None:
-        """Refuse a search that would use up the CPU time of a training job."""
+        """Refuse a search that exceeds the CPU time of a training job."""
         if self.tune and self.tune > MAX_TUNE_SECONDS:
             raise BadInput(
                 gettext(
@@ -202,7 +206,10 @@ class Retrain(Request):
 
     @model_validator(mode="after")
     def _of_what_is_trained(self) -> Self:
-        """A name may be of one kind only: churn is not learned by ALS, nor taste by a support vector machine."""
+        """Check that the model is of a kind that is trained.
+
+        ALS does not predict churn, and a support vector machine does not recommend.
+        """
         for kind, names in (("churn", get_args(Estimator)), ("recommend", (*BLEND, *RECOMMENDERS))):
             if kind in self.kinds and self.model not in names:
                 raise BadInput(_other_kind(self.model, kind, names))
@@ -210,7 +217,7 @@ class Retrain(Request):
 
 
 class Sweep(Request):
-    """Score every active customer and say who is at risk, and why."""
+    """Score all active customers and find those at risk, with reasons."""
 
     kind = "sweep"
     deed = "run a sweep"
@@ -220,7 +227,7 @@ class Sweep(Request):
 
 
 class Score(Request):
-    """One customer: risk, reasons, value, what they would like."""
+    """Show a customer's risk, reasons, value and recommendations."""
 
     kind = "score"
     queue = "interactive"
@@ -234,7 +241,7 @@ class Score(Request):
 
 
 class Recommend(Request):
-    """What this customer would like next."""
+    """Recommend items for one customer."""
 
     kind = "recommend"
     queue = "interactive"
@@ -249,7 +256,7 @@ class Recommend(Request):
 
 
 class ModelCard(Request):
-    """What a model is for, learned from, can and cannot do, and who answers for it."""
+    """Make the model card: purpose, data, limits and contacts."""
 
     kind = "model_card"
     deed = "make a model card"
@@ -257,7 +264,7 @@ class ModelCard(Request):
 
 
 class Cohort(Request):
-    """Retention by month of the first purchase."""
+    """Compute retention by month of the first purchase."""
 
     kind = "cohort"
     deed = "see how cohorts stay"
@@ -268,7 +275,7 @@ class Cohort(Request):
 
 
 class CohortCsv(Request):
-    """The customers of a cohort, as a file to the direct message of who asked."""
+    """Send a cohort's customers as a file by direct message."""
 
     kind = "cohort_csv"
     queue = "interactive"
@@ -277,7 +284,7 @@ class CohortCsv(Request):
 
 
 class CampaignDraft(Request):
-    """Draft a coupon campaign for a cohort (or, without one, for a fresh sweep of a tier)."""
+    """Draft a campaign for a cohort or a fresh sweep."""
 
     kind = "campaign_draft"
     deed = "draft a campaign"
@@ -287,7 +294,7 @@ class CampaignDraft(Request):
 
 
 class CampaignSend(Request):
-    """Issue the codes of an approved campaign once its clearance time has passed."""
+    """Issue the codes of an approved campaign after its clearance time."""
 
     kind = "campaign_send"
     deed = "send a campaign"
@@ -296,7 +303,7 @@ class CampaignSend(Request):
 
 
 class CampaignDeliver(Request):
-    """Send the copies of a live campaign that are due, by e-mail or through the platform."""
+    """Send due e-mails of a live campaign, directly or through the platform."""
 
     kind = "campaign_deliver"
     deed = "send a campaign"
@@ -306,7 +313,7 @@ class CampaignDeliver(Request):
 
 
 class CampaignPreview(Request):
-    """The first five copies of a campaign as they would be sent: a dry run."""
+    """Show a campaign's first five e-mails without sending them."""
 
     kind = "campaign_preview"
     queue = "interactive"
@@ -315,7 +322,10 @@ class CampaignPreview(Request):
 
 
 class CampaignMisuse(Request):
-    """Codes that were used twice, by another customer or out of their time, to the direct message of who asked."""
+    """List misused codes by direct message.
+
+    A code is misused if it is used twice, by another customer or outside its validity.
+    """
 
     kind = "campaign_misuse"
     queue = "interactive"
@@ -324,7 +334,10 @@ class CampaignMisuse(Request):
 
 
 class CampaignCsv(Request):
-    """The codes (or the call list) of a live campaign, as a file to the direct message of who asked."""
+    """Send a live campaign's codes or call list as a file.
+
+    It goes to a direct message.
+    """
 
     kind = "campaign_csv"
     queue = "interactive"
@@ -334,7 +347,7 @@ class CampaignCsv(Request):
 
 
 class CampaignMeasure(Request):
-    """What a campaign really earned, by its hold-out."""
+    """Measure a campaign's incremental profit with its hold-out group."""
 
     kind = "campaign_measure"
     deed = "measure a campaign"
@@ -342,7 +355,10 @@ class CampaignMeasure(Request):
 
 
 class CampaignLook(Request):
-    """How a live campaign does so far, in figures that looking early does not spoil."""
+    """Show interim results of a live campaign.
+
+    The figures are always valid: early looks do not bias them.
+    """
 
     kind = "campaign_look"
     role = "viewer"
@@ -354,7 +370,7 @@ class CampaignLook(Request):
 
 
 class Digest(Request):
-    """The week in one message: risk, value, campaigns, data, with charts."""
+    """Summarise the week: risk, value, campaigns and data, with charts."""
 
     kind = "digest"
     role = "viewer"
@@ -363,7 +379,7 @@ class Digest(Request):
 
 
 class Monitor(Request):
-    """Look at the churn model in use: what came of its predictions, how far its customers have moved."""
+    """Check the champion churn model: its predictions and data drift."""
 
     kind = "monitor"
     deed = "look at the models"
@@ -373,14 +389,17 @@ class Monitor(Request):
 
 
 class DataQuality(Request):
-    """What is in the lake, how good it is, and what would make the models better."""
+    """Report the lake's contents, their quality and possible improvements."""
 
     kind = "data_quality"
     deed = "see how good the data is"
 
 
 class RecommendReport(Request):
-    """How recommendations do: by place on the list, by reason, by model and over time."""
+    """Report click and purchase rates of recommendations.
+
+    The rates are by place on the list, reason, model and time.
+    """
 
     kind = "recommend_report"
     role = "viewer"
@@ -392,7 +411,7 @@ class RecommendReport(Request):
 
 
 class DemoFeed(Request):
-    """The demo only: bring in the real events before a moment, and the simulated answers to campaigns."""
+    """Import the demo's events and simulated responses up to a time."""
 
     kind = "demo_feed"
     role = "admin"
@@ -403,7 +422,7 @@ class DemoFeed(Request):
 
 
 class Forget(Request):
-    """Erase a customer everywhere, for good."""
+    """Erase a customer everywhere, permanently."""
 
     kind = "forget"
     role = "admin"
@@ -413,7 +432,7 @@ class Forget(Request):
 
 
 class Tidy(Request):
-    """Drop what unfinished or failed jobs left in the lake, and join its small files."""
+    """Clean the lake of failed jobs and join its small files."""
 
     kind = "tidy"
     role = "admin"

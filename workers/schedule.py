@@ -1,8 +1,9 @@
-"""What happens each week (or day) at a local time: a table and a tick.
+"""Submit due work: schedules, campaign steps and model checks.
 
-A slot is a local date; it is due at the schedule's local time in its own IANA zone (the first of two where a clock
-is set back, and shifted by the gap where it is set forward). One transaction takes the slot and stores its job, and
-slots are unique, so that any number of ticks makes one run.
+A slot is a local date. It is due at the schedule's local time in its own IANA zone. When a clock is
+set back, the first of two equal times counts. When it is set forward, the time moves by the gap.
+One transaction takes the slot and stores its job. Slots are unique, so any number of ticks makes
+one run.
 """
 
 import logging
@@ -47,21 +48,38 @@ def add(
     channel: str | None,
     created_by: str,
 ) -> Schedule:
-    """Store a schedule; its first slot is the next one that comes.
+    """Store a schedule that starts with the next slot.
 
     Parameters
     ----------
-    kind, args : str, dict
-        A request, as `workers.requests` knows it.
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    kind : str
+        Kind of the request, see `workers.requests`.
+    args : dict
+        Arguments of the request.
     weekday : int or None
-        0 Monday … 6 Sunday; None for every day.
-    at, timezone : str
-        Local time ``HH:MM`` and its IANA zone.
+        0 (Monday) to 6 (Sunday). None for every day.
+    at : str
+        Local time ``HH:MM``.
+    timezone : str
+        IANA zone.
+    channel : str or None
+        Destination of the results.
+    created_by : str
+        Slack user id, or `roles.OPERATOR`.
+
+    Returns
+    -------
+    Schedule
+        The stored schedule.
 
     Raises
     ------
     BadInput
-        For a value that cannot be used.
+        A value is not usable.
     """
     if kind not in REQUESTS:
         raise BadInput(
@@ -106,12 +124,27 @@ def add(
 
 
 def due_at(slot: date, at: str, timezone: str) -> datetime:
-    """The moment (UTC) at which a local date's slot is due."""
+    """Return the time in UTC at which a slot is due.
+
+    Parameters
+    ----------
+    slot : date
+        Local date.
+    at : str
+        Local time ``HH:MM``.
+    timezone : str
+        IANA zone.
+
+    Returns
+    -------
+    datetime
+        Timezone-aware time.
+    """
     return datetime.combine(slot, time.fromisoformat(at), ZoneInfo(timezone)).astimezone(UTC)
 
 
 def slots(schedule: Schedule) -> Iterator[tuple[date, datetime]]:
-    """The schedule's untaken slots with their moments, in order, without end."""
+    """Yield a schedule's open slots with their times, in order, without end."""
     day = schedule.created_at.astimezone(ZoneInfo(schedule.timezone)).date()
     if schedule.last_slot is not None:
         day = max(day, schedule.last_slot + timedelta(days=1))
@@ -124,14 +157,21 @@ def slots(schedule: Schedule) -> Iterator[tuple[date, datetime]]:
 
 
 def tick(database: Database, settings: Settings) -> list[str]:
-    """Fire everything that is due by business time: schedules, the due moments of campaigns, a look at the model.
+    """Submit everything that is due by business time.
 
-    Each is on its own: one that fails stops no other.
+    These are schedules, campaign steps and model checks. One that fails stops no other.
+
+    Parameters
+    ----------
+    database : Database
+        The database.
+    settings : Settings
+        Of the installation.
 
     Returns
     -------
     list of str
-        Ids of the jobs that were submitted, and published to the workers.
+        Ids of the submitted and published jobs.
     """
     submitted: list[Job] = []
     with database.reading() as session:
@@ -151,7 +191,22 @@ def tick(database: Database, settings: Settings) -> list[str]:
 
 
 def next_due(session: Session, settings: Settings, after: datetime) -> datetime | None:
-    """The first moment later than ``after`` at which something falls due: a schedule, a step of a campaign, a look at the model."""
+    """Return the next time at which something is due.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    after : datetime
+        Business time.
+
+    Returns
+    -------
+    datetime or None
+        None if nothing is scheduled.
+    """
     moments = [
         next(at for _, at in slots(schedule) if at > after)
         for schedule in session.scalars(
@@ -165,13 +220,16 @@ def next_due(session: Session, settings: Settings, after: datetime) -> datetime 
 
 
 def is_idle(session: Session) -> bool:
-    """Whether no job is queued or running, and Slack shows everything it should."""
+    """Return whether no job is open and Slack shows all messages."""
     busy = session.scalar(select(func.count()).select_from(Job).where(Job.state.in_(jobs.OPEN)))
     return not busy and not session.scalar(outbox.undelivered())
 
 
 def _fire(session: Session, settings: Settings, schedule: Schedule, now: datetime) -> list[Job]:
-    """Take the slots that are due: the newest one runs, older and too late ones are marked as skipped."""
+    """Take the due slots of a schedule.
+
+    The newest one runs. Older and very late ones are marked as skipped.
+    """
     ripe = []
     for slot, at in slots(schedule):
         if at > now:
@@ -227,7 +285,10 @@ def _submit(session: Session, settings: Settings, schedule: Schedule, slot: date
 
 
 def _campaigns(database: Database, settings: Settings) -> list[Job]:
-    """Let campaigns take the steps that are due: expire, remind, schedule, send, measure."""
+    """Carry out due steps of campaigns.
+
+    They expire, send reminders, get scheduled, send and measure.
+    """
     from workers import campaigns  # it imports jobs, as we do
 
     now = clock.now()
@@ -259,7 +320,10 @@ def _campaigns(database: Database, settings: Settings) -> list[Job]:
 
 
 def _again(session: Session, settings: Settings, job: Job) -> bool:
-    """Whether a campaign that could not be sent is tried anew: what kept it from that may have been mended since."""
+    """Return whether a failed sending was queued again.
+
+    Its cause may have been fixed.
+    """
     wall = clock.wall()
     over = job.state == "failed" and (job.finished_at or wall) <= wall - due.LONGEST_REST
     return (
@@ -268,7 +332,7 @@ def _again(session: Session, settings: Settings, job: Job) -> bool:
 
 
 def _monitor(database: Database, settings: Settings) -> list[Job]:
-    """The weekly look at the model in use."""
+    """Submit the weekly model check."""
     with database.transaction() as session, isolated(session, settings, "monitor", channel=None):
         due_now = model_check_due(session, settings, clock.now())
         if due_now is None:
@@ -291,9 +355,23 @@ def _monitor(database: Database, settings: Settings) -> list[Job]:
 def model_check_due(
     session: Session, settings: Settings, now: datetime
 ) -> tuple[Monitor, str, str | None] | None:
-    """The look that is due at ``now``, its idempotency key and its channel; None where there is none or it was made.
+    """Return the model check that is due.
 
-    The churn champion is looked at each week from its promotion on; weeks that were missed are not made up for.
+    The churn champion is checked every week after its promotion. Missed weeks are not made up for.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    tuple[Monitor, str, str or None] or None
+        Request, idempotency key and channel. None if no check is due or it was submitted already.
     """
     row = champion(session, settings, "churn")
     if (
@@ -309,7 +387,22 @@ def model_check_due(
 
 
 def next_model_check(session: Session, settings: Settings, after: datetime) -> datetime | None:
-    """The first moment later than ``after`` at which the model is looked at."""
+    """Return the time of the next model check.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    after : datetime
+        Business time.
+
+    Returns
+    -------
+    datetime or None
+        None without a champion.
+    """
     row = champion(session, settings, "churn")
     if row is None or row.promoted_at is None:
         return None

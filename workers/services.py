@@ -1,4 +1,4 @@
-"""The tick and the sender as processes of their own: ``python -m workers.services tick|sender``."""
+"""Run the tick or the sender: ``python -m workers.services tick|sender``."""
 
 import logging
 import signal
@@ -20,7 +20,15 @@ log = logging.getLogger(__name__)
 
 
 def run_tick(settings: Settings, stop: threading.Event) -> None:
-    """Every second look for jobs that outlive their cancelling; every few, reconcile; every twenty, the schedules."""
+    """Run the reconciler and the schedules at their intervals.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    stop : threading.Event
+        Ends the loop.
+    """
     database = Database.of(settings)
     rounds: list[tuple[float, Callable[[], object]]] = [
         (1.0, lambda: reconcile.end_cancelled(database, settings)),
@@ -41,7 +49,15 @@ def run_tick(settings: Settings, stop: threading.Event) -> None:
 
 
 def run_sender(settings: Settings, stop: threading.Event) -> None:
-    """Deliver the outbox, and say every few seconds that we live."""
+    """Deliver the outbox and report every few seconds.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    stop : threading.Event
+        Ends the loop.
+    """
     database = Database.of(settings)
 
     def report() -> None:
@@ -56,7 +72,10 @@ def run_sender(settings: Settings, stop: threading.Event) -> None:
 
 
 def _guarded(act: Callable[[], object]) -> None:
-    """One round; a database that is away, or one bad row, must not end the process."""
+    """Run one round and log its errors.
+
+    A database that is down or one bad row must not end the process.
+    """
     try:
         act()
     except SQLAlchemyError as error:

@@ -1,7 +1,7 @@
-"""``retention run``: every process of a small installation, started, watched, restarted and stopped cleanly.
+"""Start, watch, restart and stop the processes of ``retention run``.
 
-The embedded broker is one of them unless ``RETENTION_BROKER_URL`` names another. A single role replaces this process
-instead (a container of its own needs no supervisor: its platform restarts it).
+The embedded broker is one of them unless ``RETENTION_BROKER_URL`` names another. A single role
+replaces this process, because a container's platform restarts it.
 """
 
 import ctypes
@@ -46,7 +46,7 @@ _MAX_CHILD_KIB = 2_000_000
 
 @dataclass(slots=True)
 class Child:
-    """A process we keep alive."""
+    """A process that is kept alive."""
 
     name: str
     command: list[str]
@@ -62,19 +62,22 @@ class Child:
 
 
 def run(settings: Settings, roles: Sequence[str] = ROLES, queue: str | None = None) -> None:
-    """Run these roles until SIGTERM or Ctrl-C.
+    """Run some roles until SIGTERM or Ctrl-C.
 
     Parameters
     ----------
-    roles : sequence of str
-        Of `ROLES`. One alone replaces this process; several are supervised, with the embedded broker.
+    settings : Settings
+        Of the installation.
+    roles : sequence of str, optional
+        Some of `ROLES`. A single one replaces this process. Several are supervised, with the
+        embedded broker.
     queue : str, optional
-        The queue of a single worker. Without it, the worker serves all queues, one job at a time.
+        Queue of a single worker. Without it, the worker serves all queues, one job at a time.
 
     Raises
     ------
     BadInput
-        For a role or a queue that does not exist.
+        There is no such role or queue.
     """
     for role in roles:
         if role not in ROLES:
@@ -105,12 +108,14 @@ def run(settings: Settings, roles: Sequence[str] = ROLES, queue: str | None = No
 
 
 class Supervisor:
-    """Starts the children of some roles, restarts those that exit, and stops them all.
+    """Start the processes of some roles, restart and stop them.
 
     Parameters
     ----------
-    roles : sequence of str
-        Of `ROLES`; without a Slack app the bot and the sender are left out.
+    settings : Settings
+        Of the installation.
+    roles : sequence of str, optional
+        Some of `ROLES`. Without a Slack app the bot and the sender are left out.
     """
 
     def __init__(self, settings: Settings, roles: Sequence[str] = ROLES) -> None:
@@ -135,7 +140,7 @@ class Supervisor:
         self._environments = ChildEnvironments(settings)
 
     def summary(self) -> str:
-        """What is started, for the person at the terminal."""
+        """Return the list of processes for the terminal."""
         names = ", ".join(child.name for child in self.children)
         slack = (
             "" if self._has_slack else " No Slack app is configured: workers only, and posts wait."
@@ -143,7 +148,7 @@ class Supervisor:
         return f"Running {names}; logs in {self._logs}. Stop with Ctrl-C.{slack}"
 
     def run(self, stop: threading.Event) -> None:
-        """Keep the children alive until ``stop`` is set, then stop them; never leaves one behind."""
+        """Keep the processes alive until ``stop`` is set, then stop all."""
         database = Database(self._settings.database_url.get_secret_value())
         self._forget_processes(database)
         reported = 0.0
@@ -206,7 +211,10 @@ class Supervisor:
         return (self._logs / f"{name.replace(':', '-')}.log").open("ab")
 
     def _shorten_logs(self) -> None:
-        """Put what is long aside, under our children, who append: they may run for a year."""
+        """Move long logs aside while the processes append to them.
+
+        They may run for a year.
+        """
         for path in self._logs.glob("*.log"):
             with suppress(OSError):  # gone just now, or somebody else's: nothing stops for it
                 if path.stat().st_size > _MAX_LOG_BYTES:
@@ -215,7 +223,7 @@ class Supervisor:
                     os.truncate(path, 0)
 
     def _stop(self) -> None:
-        """First those that use the broker, then the broker."""
+        """Stop the users of the broker first, then the broker."""
         others = [child for child in self.children if child.name != "broker"]
         self._end(others, STOP_TIMEOUT)
         self._end([child for child in self.children if child.name == "broker"], 5.0)
@@ -244,7 +252,7 @@ class Supervisor:
     # ------------------------------------------------------------ what is left behind
 
     def _forget_processes(self, database: Database) -> None:
-        """Nobody shall take the last run's processes for living ones."""
+        """Delete the reports of the last run's processes."""
         host = socket.gethostname()
         try:
             with database.transaction() as session:
@@ -253,9 +261,9 @@ class Supervisor:
             log.warning("cannot tidy the list of processes: %s", error)
 
     def _release(self, database: Database) -> None:
-        """Hand back the leases of this host's killed workers, so that the next start need not wait for them.
+        """End the leases of this host's killed workers.
 
-        What somebody runs in a terminal is theirs, and goes on.
+        The next start then need not wait for them. Jobs in a person's terminal go on.
         """
         try:
             with database.transaction() as session:
@@ -273,7 +281,10 @@ class Supervisor:
 
 
 def _command(role: str, queues: Sequence[str] = QUEUES) -> list[str]:
-    """Return the command line of a role; training alone runs at the lowest priority."""
+    """Return the command line of a role.
+
+    Training alone runs at the lowest priority.
+    """
     if role == "bot":
         return [sys.executable, "-m", "bot.server"]
     if role != "worker":
@@ -318,12 +329,12 @@ def _extra_environment(role: str, queues: Sequence[str]) -> dict[str, str]:
 
 
 def _die_with_parent() -> None:
-    """In the child: be told to stop when the supervisor is gone, however it went."""
+    """Have this child stopped when the supervisor ends in any way."""
     ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGTERM)
 
 
 def _kill_group(pid: int) -> None:
-    """A worker that was killed may leave its own children behind."""
+    """Kill the remaining children of a killed worker."""
     try:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:

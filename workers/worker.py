@@ -1,7 +1,7 @@
-"""What ``celery -A workers.worker`` loads: the app, its one task, and the signals of its processes.
+"""Load the Celery app for ``celery -A workers.worker``.
 
-The parent touches SQL only in its own event loop and on a connection it closes at once, never across a fork; each
-child opens its own database with its first job.
+The parent uses SQL only in its own event loop, on a connection that it closes at once, never across
+a fork. Each child opens its own database with its first job.
 """
 
 import logging
@@ -33,7 +33,7 @@ def _database(pid: int) -> Database:
 
 @setup_logging.connect
 def _configure_logging(**_: Any) -> None:
-    """Format as everywhere; with a receiver of this signal Celery leaves logging alone."""
+    """Use our log format; Celery leaves logging alone then."""
     logs.configure()
 
 
@@ -44,7 +44,7 @@ def _forget_the_parents(**_: Any) -> None:
 
 @worker_ready.connect
 def _report(sender: Any, **_: Any) -> None:
-    """Say that this worker lives, now and every few seconds, from its own event loop."""
+    """Report this worker from its event loop, now and every few seconds."""
     queues = "+".join(sorted(sender.app.amqp.queues.consume_from))
     if queues == TRAINING:
         _share_niceness_with_session()
@@ -63,8 +63,9 @@ def _report(sender: Any, **_: Any) -> None:
 def _share_niceness_with_session() -> None:
     """Make the niceness of this worker count against other sessions.
 
-    Where Linux groups processes by session (autogroup), niceness only counts inside a session. The supervisor gives each
-    worker a session of its own, so the session needs the same niceness. A session of somebody else stays as it is.
+    If Linux groups processes by session (autogroup), niceness only counts inside a session. The
+    supervisor gives each worker its own session, which needs the same niceness. Another program's
+    session stays unchanged.
     """
     niceness = os.getpriority(os.PRIO_PROCESS, 0)
     if niceness <= 0 or os.getsid(0) != os.getpid():

@@ -1,1 +1,1 @@
-"""What reaches Slack: rendering, the outbox, the sender."""
+"""Render messages, store them in the outbox and send them to Slack."""

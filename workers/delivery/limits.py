@@ -1,6 +1,7 @@
-"""Slack's limits: what is too long is cut politely; what Slack would refuse never leaves the house.
+"""Keep messages and views within Slack's limits.
 
-slack_sdk's own block classes check most of it; the rest (see docs/slack.md) nobody checks but us.
+Long texts are shortened. Blocks that Slack would refuse raise an error before they are sent.
+slack_sdk's block classes check most limits. This module checks the rest (docs/slack.md).
 """
 
 import json
@@ -43,16 +44,18 @@ _LIMITS = {
 
 
 class InvalidBlocks(ValueError):
-    """Slack would refuse these blocks: a mistake in a template, never a person's."""
+    """Slack would refuse these blocks because of a mistake in a template."""
 
 
 def check_message(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Cut what is too long, drop whole blocks from the end of what is too big, refuse what is wrong.
+    """Shorten long texts, drop blocks that do not fit, check the rest.
+
+    Whole blocks are dropped from the end.
 
     Raises
     ------
     InvalidBlocks
-        Where the fault is in the template.
+        The template has a mistake.
     """
     blocks = [_cut(block) for block in blocks]
     if len(blocks) > MESSAGE_BLOCKS:
@@ -66,7 +69,7 @@ def check_message(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def check_view(view: dict[str, Any]) -> dict[str, Any]:
-    """Hold a modal or a Home tab to the limits."""
+    """Apply Slack's limits to a modal or a Home tab."""
     blocks = [_cut(block) for block in view.get("blocks", [])][:VIEW_BLOCKS]
     _refuse(blocks)
     checked = {**view, "blocks": blocks}
@@ -89,21 +92,26 @@ def check_view(view: dict[str, Any]) -> dict[str, Any]:
 
 
 def size(blocks: list[dict[str, Any]]) -> int:
-    """Characters of block JSON, as Slack counts a message's size."""
+    """Return the characters of block JSON, as Slack counts them."""
     return len(json.dumps(blocks, ensure_ascii=False, separators=(",", ":")))
 
 
 def bracketed(node: Any, limit: int = SECTION) -> Any:
-    """Show the texts of blocks or of a view as the pseudo-locale does, within Slack's limits.
+    """Show texts as the pseudo-locale does, within Slack's limits.
 
     Values, ids and URLs stay.
 
     Parameters
     ----------
-    node : dict or list
-        Blocks that have passed `check_message`, a view that has passed `check_view`, or a part.
-    limit : int
+    node : Any
+        Blocks that passed `check_message`, a view that passed `check_view`, or a part of them.
+    limit : int, optional
         Characters that the text may have, with its brackets.
+
+    Returns
+    -------
+    Any
+        The same structure with changed texts.
     """
     if isinstance(node, list):
         return [bracketed(value, limit) for value in node]
@@ -121,7 +129,10 @@ def bracketed(node: Any, limit: int = SECTION) -> Any:
 
 
 def _shed(blocks: list[dict[str, Any]], too_much) -> list[dict[str, Any]]:
-    """Drop the last sections until it fits; buttons stay, and the reader is told."""
+    """Drop the last blocks until the message fits.
+
+    Buttons stay, and a note is added.
+    """
     note = {
         "type": "context",
         "elements": [
@@ -184,7 +195,10 @@ def _cut_text(text: dict[str, Any], limit: int) -> dict[str, Any]:
 
 
 def _as_sent(node: Any) -> Any:
-    """The block as the sender will send it: a picture still named by ``{image: NAME}`` has a file id by then."""
+    """Return the block as the sender sends it.
+
+    An image that ``{image: NAME}`` names has a file id by then.
+    """
     if isinstance(node, dict):
         return {
             key: {"id": "F0000000000"}

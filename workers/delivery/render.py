@@ -1,10 +1,12 @@
-"""Slack messages, modals and Home tabs from templates, escaped by construction.
+"""Render Slack messages, modals and Home tabs from templates.
 
-A template is YAML. Every ``{{ value }}`` becomes an opaque mark before the YAML is read, so a value can never add
-structure; each mark is then filled in where it stands, escaped as that place demands: ``& < >`` inside a mrkdwn
-object, nothing inside plain text, ids and URLs; what would end a bold passage gives way to a sign that looks alike. A template cannot forget a filter, for there is none to forget.
+A template is YAML. Every ``{{ value }}`` becomes an opaque mark before the YAML is read, so values
+cannot add structure. Then each mark is replaced by its value, escaped for its place: ``& < >`` in
+mrkdwn, nothing in plain text, ids and URLs. Characters that would end a bold passage are replaced
+by similar ones. Templates need no escaping filters.
 
-Three filters yield Slack's own control sequences from checked ids: ``user``, ``channel``, ``date``; and ``link``.
+The filters ``user``, ``channel``, ``date`` and ``link`` make Slack's control sequences from checked
+values.
 """
 
 import json
@@ -36,7 +38,10 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A Slack control sequence that we made ourselves: shown as such in mrkdwn, as ``plain`` elsewhere."""
+    """A Slack control sequence that we made.
+
+    It is shown as such in mrkdwn, and as ``plain`` elsewhere.
+    """
 
     mrkdwn: str
     plain: str
@@ -44,14 +49,17 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A rendered message: ``text`` for notifications and screen readers, ``blocks`` for the eye."""
+    """A rendered message.
+
+    ``text`` is for notifications and screen readers, ``blocks`` for the display.
+    """
 
     text: str
     blocks: list[dict[str, Any]]
 
 
 def escape(value: str) -> str:
-    """Escape text for mrkdwn: Slack's three characters, and nothing that would show as an entity."""
+    """Escape Slack's three special characters for mrkdwn."""
     return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -76,7 +84,7 @@ def _link(url: str, label: str) -> Control:
 
 
 def _date(at: datetime | str, zone: str = "UTC") -> Control:
-    """A moment that Slack shows in the reader's own time zone."""
+    """Return a time that Slack shows in the reader's time zone."""
     parsed = datetime.fromisoformat(at) if isinstance(at, str) else at
     plain = moment(parsed, zone)
     return Control(
@@ -85,7 +93,7 @@ def _date(at: datetime | str, zone: str = "UTC") -> Control:
 
 
 class _Marks:
-    """Values of one rendering, by the number of their mark."""
+    """The values of one rendering by the number of their mark."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
@@ -135,7 +143,10 @@ def _load(template: str, context: dict[str, Any]) -> tuple[Any, _Marks]:
 
 @lru_cache(maxsize=256)
 def _parsed(source: str) -> Any:
-    """The YAML of a template: values are marks in it, so that the same structure is read once. Never changed."""
+    """Parse the YAML of a template.
+
+    Values are marks in it, so each structure is parsed once. Callers must not change the result.
+    """
     return yaml.load(source, Loader=_Loader)  # noqa: S506 - the safe loader, in C where there is one
 
 
@@ -170,9 +181,21 @@ def _filled(node: Any, marks: _Marks, *, mrkdwn: bool) -> Any:
 
 
 def message(template: str, **context: Any) -> Message:
-    """Render ``templates/slack/<template>.yaml.j2`` (keys ``text`` and ``blocks``) and hold it to Slack's limits.
+    """Render ``templates/slack/<template>.yaml.j2`` within Slack's limits.
 
-    ``text`` is mrkdwn to Slack, so it is escaped as mrkdwn. What is too long is cut politely.
+    Slack reads ``text`` as mrkdwn, so it is escaped as mrkdwn. Long texts are shortened.
+
+    Parameters
+    ----------
+    template : str
+        Path below ``templates/slack``.
+    **context : Any
+        Values of the template.
+
+    Returns
+    -------
+    Message
+        Text and blocks.
     """
     raw, marks = _load(template, context)
     text = straight(marks.fill(raw.get("text", ""), mrkdwn=True))
@@ -183,7 +206,20 @@ def message(template: str, **context: Any) -> Message:
 
 
 def view(template: str, **context: Any) -> dict[str, Any]:
-    """Render a modal or a Home tab and hold it to Slack's limits."""
+    """Render a modal or a Home tab within Slack's limits.
+
+    Parameters
+    ----------
+    template : str
+        Path below ``templates/slack``.
+    **context : Any
+        Values of the template.
+
+    Returns
+    -------
+    dict
+        The view, for Slack's API.
+    """
     raw, marks = _load(template, context)
     checked = check_view(_filled(raw, marks, mrkdwn=False))
     return check_view(bracketed(checked)) if is_pseudo() else checked

@@ -1,8 +1,9 @@
-"""The sender makes Slack agree with the outbox: one visible message a row, in order, never twice.
+"""Send the outbox to Slack: each message once, in order.
 
-A row is claimed by compare-and-set and delivered outside any transaction. A time-out may hide an accepted post, so a
-row with doubt waits and looks for its own key in the channel before it is sent again; after too many doubts it is
-held for a person. Updates are idempotent and need no such care. See docs/delivery.md.
+A row is claimed by compare-and-set and delivered outside any transaction. A time-out may hide an
+accepted post. An ambiguous row waits and looks for its own key in the channel before it is sent
+again. After too many such attempts it is held for a person. Updates are idempotent and need no such
+care. See docs/delivery.md.
 """
 
 import logging
@@ -34,7 +35,21 @@ _FAR = timedelta(days=2)
 
 @dataclass(frozen=True, slots=True)
 class Pacing:
-    """Seconds: between two calls for a channel; before looking after a doubt; of a claim; between two idle looks."""
+    """Waiting times of the sender, in seconds.
+
+    Parameters
+    ----------
+    channel_gap : float
+        Between two calls for one channel.
+    recheck_after : float
+        Before an ambiguous message is looked for.
+    lease : float
+        Length of a claim.
+    idle_wait : float
+        Between two looks at an empty outbox.
+    max_ambiguous : int
+        Ambiguous attempts before a message is held.
+    """
 
     channel_gap: float = 1.05
     recheck_after: float = 30.0
@@ -44,12 +59,18 @@ class Pacing:
 
 
 class Sender:
-    """Delivers the outbox of one installation. Two of them running do no harm.
+    """Deliver the outbox of one installation; two may run at once.
 
     Parameters
     ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Holds the outbox.
     web : WebClient, optional
-        Slack, or its stand-in; by default the installation's.
+        Slack or its stand-in. By default the installation's.
+    pacing : Pacing, optional
+        Waiting times.
     """
 
     def __init__(
@@ -63,7 +84,7 @@ class Sender:
         self._transport = Transport(settings, database, web or slack.client(settings, database))
 
     def run(self, stop: threading.Event) -> None:
-        """Deliver until ``stop`` is set; survives a database that is away."""
+        """Deliver until ``stop`` is set, also after a database outage."""
         while not stop.is_set():
             try:
                 busy = self.step()
@@ -75,7 +96,7 @@ class Sender:
                 stop.wait(self._pacing.idle_wait)
 
     def step(self) -> bool:
-        """Deliver the next row that is due; False where there is none."""
+        """Deliver the next due row; return False if there is none."""
         now = clock.wall()
         with self._database.reading() as session:
             if session.scalar(select(Outbox.id).where(*self._due(now)).limit(1)) is None:
@@ -94,9 +115,11 @@ class Sender:
     # ------------------------------------------------------------ which row
 
     def _due(self, now: datetime) -> tuple[ColumnElement[bool], ...]:
-        """Due, its channel rested, nothing of its channel under way, nothing before it in its thread, its parent up.
+        """Return the conditions for a row that may be sent now.
 
-        Each question has an index that does not lead through all that was ever sent to the channel.
+        It is due, its channel has rested, no other row of the channel is being sent, no earlier row
+        of its thread waits, and its parent was sent. Each condition has an index that does not lead
+        through all messages ever sent to the channel.
         """
         other, parent = aliased(Outbox), aliased(Outbox)
         waiting = Outbox.state.in_(("pending", "rate_limited", "ambiguous"))
@@ -136,7 +159,10 @@ class Sender:
         )
 
     def _claim(self) -> Claim | None:
-        """Take the row that waits longest, by compare-and-set; a claim that was forgotten counts as a doubt."""
+        """Claim the row that has waited longest, by compare-and-set.
+
+        An expired claim counts as an ambiguous attempt.
+        """
         with self._database.transaction() as session:
             wait_turn(session, "outbox")  # two senders must not both find a channel rested
             now = clock.wall()
@@ -253,8 +279,9 @@ class Sender:
         self._settle(claim, state=state, next_at=at, error=failure.code)
 
     def _settle(self, claim: Claim, *, delivered: Sequence[str | None] = (), **values: Any) -> None:
-        """Note the end of our claim and drop sensitive bytes of the ``delivered`` files; nothing where another sender has
-        taken the row over since.
+        """Store the end of our claim and drop sensitive content.
+
+        Does nothing if another sender has claimed the row since.
         """
         row = claim.row
         with self._database.transaction() as session:

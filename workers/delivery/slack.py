@@ -1,7 +1,7 @@
-"""The Web API as the sender uses it: a client that never retries by itself and keeps Slack's pauses; what failures mean.
+"""Call Slack's Web API for the sender and classify failures.
 
-slack_sdk's own retry handler posts twice when a server accepts and then drops the connection. Here the outbox
-retries, and only after it has looked.
+The client never retries and keeps Slack's pauses. slack_sdk's retry handler posts twice if a server
+accepts a post and then drops the connection. Here the outbox retries, after looking for the post.
 """
 
 import http.client
@@ -59,7 +59,7 @@ _MESSAGE_MISSING = {
 
 
 class FailureKind(Enum):
-    """What a failed call says about the message."""
+    """Effect of a failed call on its message."""
 
     RATE_LIMITED = "not accepted: wait as long as Slack says"
     AMBIGUOUS = "may have been accepted"
@@ -71,12 +71,25 @@ class FailureKind(Enum):
 
 
 class ContentDropped(Exception):
-    """A file with identities or codes is kept no more: it waited too long, or names somebody who was erased."""
+    """The content of a file with identities or codes was deleted.
+
+    It waited too long, or names an erased customer.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed call: what it means, Slack's word for it, and the seconds it asks to wait."""
+    """A failed call.
+
+    Parameters
+    ----------
+    kind : FailureKind
+        Effect on the message.
+    code : str
+        Slack's error code.
+    retry_after : float
+        Seconds to wait.
+    """
 
     kind: FailureKind
     code: str
@@ -84,7 +97,7 @@ class Failure:
 
 
 class RateLimitPause(Exception):
-    """Slack has asked to leave this method alone for so many seconds yet; it was not called."""
+    """Slack has limited this method, and it was not called."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"paused for {seconds:.1f} s")
@@ -92,14 +105,18 @@ class RateLimitPause(Exception):
 
 
 def is_channel(slack_id: str) -> bool:
-    """Whether this is the id of a channel, where others read along: not a person's, nor a direct message's."""
+    """Return whether an id is a channel's, which others can read.
+
+    Ids of persons and of direct messages are not.
+    """
     return re.fullmatch(r"[CG][A-Z0-9]+", slack_id) is not None
 
 
 class RateLimitedClient(Client):
-    """A client that makes no call before the Retry-After of the last one is over: each would be refused, and counts.
+    """Client that keeps the Retry-After of each method.
 
-    Slack limits each method, and ``chat.postMessage`` in each channel.
+    A call during the pause would be refused, and counts. Slack limits each method, and
+    ``chat.postMessage`` in each channel.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -120,12 +137,28 @@ class RateLimitedClient(Client):
 
 
 def client(settings: Settings, database: Database) -> WebClient:
-    """A client of the installation's workspace, or of the stand-in at ``SLACK_API_URL``."""
+    """Return a client of the workspace, or of the stand-in at ``SLACK_API_URL``.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Holds jobs, campaigns and messages.
+
+    Returns
+    -------
+    WebClient
+        A `RateLimitedClient`.
+    """
     return RateLimitedClient(settings, database, TIMEOUT)
 
 
 def classify(error: Exception) -> Failure:
-    """What a failure of a call says about the message it carried."""
+    """Classify the failure of a call.
+
+    Other errors are raised again.
+    """
     if isinstance(error, RateLimitPause):
         return Failure(FailureKind.RATE_LIMITED, "ratelimited", error.seconds)
     if isinstance(error, SlackApiError):
@@ -184,7 +217,10 @@ def _judge_answer(response: Any) -> Failure:
 
 
 def _seconds(retry_after: str) -> float:
-    """Of a Retry-After, a day at most; a proxy may write a date."""
+    """Convert a Retry-After to seconds, at most a day.
+
+    A proxy may send a date.
+    """
     return (
         min(float(retry_after), 86_400.0)
         if re.fullmatch("[0-9]{1,9}", retry_after)
@@ -195,7 +231,24 @@ def _seconds(retry_after: str) -> float:
 def find_post(
     web: WebClient, channel: str, key: str, *, event: str, oldest: float, thread_ts: str | None
 ) -> str | None:
-    """Look for our own message by the key it carries as metadata; replies are found in their thread only.
+    """Find our own message by the key in its metadata.
+
+    Replies are only found in their thread.
+
+    Parameters
+    ----------
+    web : WebClient
+        Client of the workspace.
+    channel : str
+        Channel id.
+    key : str
+        Outbox key.
+    event : str
+        Event type of the metadata.
+    oldest : float
+        Unix time of the earliest possible post.
+    thread_ts : str or None
+        Thread to search.
 
     Returns
     -------
@@ -229,7 +282,18 @@ def find_post(
 
 
 def upload(web: WebClient, name: str, content: bytes, alt_text: str = "") -> str:
-    """Bring bytes to Slack; nobody sees them until the upload is completed.
+    """Upload a file; it is invisible until the upload is completed.
+
+    Parameters
+    ----------
+    web : WebClient
+        Client of the workspace.
+    name : str
+        File name.
+    content : bytes
+        Bytes.
+    alt_text : str, optional
+        Description of an image.
 
     Returns
     -------
@@ -251,7 +315,22 @@ def upload(web: WebClient, name: str, content: bytes, alt_text: str = "") -> str
 
 
 def shared_ts(web: WebClient, file_id: str, channel: str) -> str | None:
-    """The ``ts`` of a file's message in a channel; None while it is not shared there (or not known at all)."""
+    """Return the ``ts`` of a file's message in a channel.
+
+    Parameters
+    ----------
+    web : WebClient
+        Client of the workspace.
+    file_id : str
+        Slack's id of the file.
+    channel : str
+        Channel id.
+
+    Returns
+    -------
+    str or None
+        None if the file is not shared there, or is unknown.
+    """
     try:
         shares = web.files_info(file=file_id)["file"].get("shares") or {}
     except SlackApiError as error:

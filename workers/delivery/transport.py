@@ -1,4 +1,7 @@
-"""The carrier brings one claimed row to Slack: text and images as a message, or a file; never in a transaction."""
+"""Send one claimed outbox row to Slack as a message or a file.
+
+Nothing here runs inside a transaction.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +22,10 @@ _CLOCKS_DIFFER = 5.0  # seconds
 
 @dataclass(slots=True)
 class Claim:
-    """A claimed row, where it belongs, and whether the call under way is the one that makes it visible."""
+    """A claimed row and its destination.
+
+    ``posting`` is true while a call makes the message visible.
+    """
 
     row: Outbox
     thread_ts: str | None
@@ -29,7 +35,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class SentMessage:
-    """What Slack shows now: where, and of which revision."""
+    """Location and revision of a message in Slack."""
 
     channel_id: str
     ts: str
@@ -37,21 +43,27 @@ class SentMessage:
 
 
 class Transport:
-    """Speaks to Slack for the sender."""
+    """Calls Slack for the sender."""
 
     def __init__(self, settings: Settings, database: Database, web: WebClient) -> None:
         self._settings, self._database, self._web = settings, database, web
         self._direct: dict[str, str] = {}
 
     def deliver(self, claim: Claim) -> SentMessage:
-        """Make the row visible, or bring its message up to date; errors are for `workers.delivery.slack.classify`."""
+        """Post or update the message of a claim.
+
+        Errors are for `workers.delivery.slack.classify`.
+        """
         channel = claim.channel_id or self._channel(claim.row.channel)
         if claim.row.kind == "file":
             return self._file(claim, channel)
         return self._message(claim, channel)
 
     def direct_message(self, claim: Claim) -> str | None:
-        """The requester's direct message, for what may not be posted where it was asked for; None where there is none."""
+        """Return the requester's direct message for a refused post.
+
+        Returns None if there is none.
+        """
         row = claim.row
         if row.channel_id or not row.job_id or not slack.is_channel(row.channel):
             return None
@@ -106,7 +118,7 @@ class Transport:
         return {"text": row.payload["text"], "blocks": blocks, "metadata": metadata}
 
     def _channel(self, target: str) -> str:
-        """A channel id as it is; a user id becomes the id of their direct message."""
+        """Return the channel id; for a user id that of the direct message."""
         if target[0] not in "UW":
             return target
         if target not in self._direct:
@@ -116,7 +128,10 @@ class Transport:
     # ------------------------------------------------------------ files
 
     def _image_id(self, file_id: str) -> str:
-        """Upload a picture once; it is seen only inside the message that shows it."""
+        """Upload an image once and return its id.
+
+        It is only visible in the message that shows it.
+        """
         file = self._bytes(file_id)
         if file.uploaded_at is not None and file.slack_file_id:
             return file.slack_file_id
@@ -126,7 +141,10 @@ class Transport:
         return uploaded
 
     def _file(self, claim: Claim, channel: str) -> SentMessage:
-        """Share a file as a message. Its id is stored before that, so that a doubt can be settled by asking."""
+        """Share a file as a message.
+
+        Its id is stored first, to settle an ambiguous attempt by asking Slack.
+        """
         row = claim.row
         file = self._bytes(row.payload["file"])
         uploaded = file.slack_file_id
@@ -148,7 +166,7 @@ class Transport:
         return SentMessage(channel, self._shared_at(uploaded, channel), row.revision)
 
     def _shared_at(self, uploaded: str, channel: str) -> str:
-        """The ts of a file's message, where Slack tells it at once; it is shared either way."""
+        """Return the ``ts`` of a file's message, if Slack knows it already."""
         try:
             return slack.shared_ts(self._web, uploaded, channel) or ""
         except Exception as error:
@@ -165,7 +183,7 @@ class Transport:
 
 
 def _fill_images(node: Any, images: dict[str, str]) -> Any:
-    """Fill in the ids of uploaded images: ``slack_file: {image: NAME}`` → ``{id: F…}``."""
+    """Replace ``slack_file: {image: NAME}`` by ``{id: F…}``."""
     if isinstance(node, dict):
         if set(node) == {"image"} and node["image"] in images:
             return {"id": images[node["image"]]}
