@@ -412,7 +412,11 @@ def next_model_check(session: Session, settings: Settings, after: datetime) -> d
 
 
 def _alert_channel(session: Session, settings: Settings, row: ModelVersion) -> str | None:
-    """Where the digest goes; else where the model was asked for; else nowhere: the status shows it."""
+    """Return the channel for warnings about a model.
+
+    It is the digest's channel, else the one in which the model was requested. Without both, only
+    the status shows the warning.
+    """
     digest = session.scalar(
         select(Schedule.channel)
         .where(

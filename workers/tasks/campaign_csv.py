@@ -1,4 +1,7 @@
-"""The codes or the call list of a live campaign, as a file to who asked; the thread says who took how many rows."""
+"""Send a live campaign's codes or call list as a file.
+
+The thread shows the recipient and the number of rows.
+"""
 
 from collections.abc import Collection
 from typing import Any
@@ -12,7 +15,25 @@ from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: CampaignCsv, context: Context) -> Outcome:
-    """Make the file. Nobody who is held out, or does not want to be written to (any more), is in it."""
+    """Make the file without held-out and unsubscribed customers.
+
+    Parameters
+    ----------
+    request : CampaignCsv
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        A file by direct message and a line in the thread.
+
+    Raises
+    ------
+    BadInput
+        The campaign is not live, or the file would be empty.
+    """
     from retention.campaigns.spec import Body
     from retention.csv import to_csv
     from retention.lake import Lake
@@ -43,7 +64,7 @@ def run(request: CampaignCsv, context: Context) -> Outcome:
 def _wanted(
     request: CampaignCsv, context: Context, lake: Any
 ) -> tuple[Any, list[dict[str, Any]], Collection[str]]:
-    """The campaign, its rows for the file, and who of them does not want to be written to any more."""
+    """Return the campaign, its rows, and newly unsubscribed customers."""
     from retention.campaigns import sending
     from retention.errors import BadInput
     from retention.outreach import sends
@@ -74,7 +95,7 @@ def _wanted(
 def _taken(
     session: Session, request: CampaignCsv, context: Context, rows: int, unwilling: Collection[str]
 ) -> tuple[Post, ...]:
-    """Note who took how many rows, in the ledger and in the thread."""
+    """Record the download in the ledger and in the thread."""
     from retention.db.audit import record
     from retention.outreach import sends
 
@@ -105,12 +126,12 @@ def _taken(
 def _running(
     session: Session, context: Context, request: CampaignCsv, *, lock: bool = False
 ) -> Any:
-    """The campaign, whose codes are worth something.
+    """Return the campaign while its codes are valid.
 
     Raises
     ------
     BadInput
-        They are not.
+        The campaign is not live.
     """
     from retention.campaigns.states import find
     from retention.errors import BadInput
@@ -126,7 +147,7 @@ def _running(
 
 
 def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str, Any]) -> Any:
-    """One row for each customer who is written to, with the text that they shall read."""
+    """Return one row per customer with the text to send."""
     import pandas as pd
 
     from retention.campaigns import wording
@@ -180,7 +201,7 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
 
 
 def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str, Any]) -> Any:
-    """One row for each customer who is called, the most valuable first, with what to talk about."""
+    """Return one row per customer to call, the most valuable first."""
     import pandas as pd
 
     from retention.campaigns import wording

@@ -1,4 +1,7 @@
-"""Send what is due of a live campaign's copies; the next tick goes on where this stops."""
+"""Send the due e-mails of a live campaign.
+
+The next tick continues after the time limit.
+"""
 
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -16,7 +19,22 @@ SECONDS = 240.0  # of one job; a job may take no more than 15 minutes
 
 
 def run(request: CampaignDeliver, context: Context) -> Outcome:
-    """Send for a while. Any number of these, one after the other or at once, send each copy once."""
+    """Send due e-mails for a limited time.
+
+    Any number of these jobs, also at once, send each e-mail once.
+
+    Parameters
+    ----------
+    request : CampaignDeliver
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        Counts, and the thread message with all counts.
+    """
     from retention.campaigns.states import find
     from retention.errors import BadInput
     from retention.outreach import sends

@@ -1,4 +1,4 @@
-"""Draft a campaign; its message becomes the job's own."""
+"""Draft a campaign; its message replaces the job's."""
 
 from typing import Any
 
@@ -10,7 +10,20 @@ from workers.tasks.interface import Context, Outcome, Post
 
 
 def run(request: CampaignDraft, context: Context) -> Outcome:
-    """Draft for a cohort, or for a fresh sweep of a tier."""
+    """Draft a campaign for a cohort or a fresh sweep.
+
+    Parameters
+    ----------
+    request : CampaignDraft
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The draft and its card.
+    """
     from retention.campaigns.closing import teaching_nothing
     from retention.campaigns.draft import draft, store
     from retention.campaigns.prior import learnt_prior
@@ -81,7 +94,10 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
 def _scored(
     request: CampaignDraft, context: Context, lake: Any, policy: Any
 ) -> tuple[Any, Any, str]:
-    """Scores of the wanted tiers, what they know of, and the model: the cohort's, or those of a sweep made now."""
+    """Return the scores of the wanted tiers, their time and the model.
+
+    They are the cohort's, or those of a new sweep.
+    """
     if request.cohort_id is None:
         from retention.registry import champion
         from retention.registry.model_cache import churn_model

@@ -1,4 +1,4 @@
-"""How a live campaign does so far: always-valid figures, to whoever asked."""
+"""Show interim results of a live campaign."""
 
 from datetime import timedelta
 
@@ -10,7 +10,25 @@ UP_TO_DATE = timedelta(hours=1)  # orders that end no longer ago are all there a
 
 
 def run(request: CampaignLook, context: Context) -> Outcome:
-    """Look at a campaign whose window is open; nothing is decided and nothing stored by it."""
+    """Compute always-valid figures; decide and store nothing.
+
+    Parameters
+    ----------
+    request : CampaignLook
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The figures as a message.
+
+    Raises
+    ------
+    Conflict
+        The campaign is not live yet.
+    """
     from retention.campaigns import sequential
     from retention.campaigns.outcomes import outcomes
     from retention.campaigns.spec import Body

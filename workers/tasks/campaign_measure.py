@@ -1,4 +1,7 @@
-"""What a campaign really earned, by its hold-out, into its own thread."""
+"""Measure a campaign with its hold-out group.
+
+The result goes into the campaign's thread.
+"""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -12,7 +15,22 @@ from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: CampaignMeasure, context: Context) -> Outcome:
-    """Measure a campaign whose window is over, once its orders are there; where they never come, close it without."""
+    """Measure a campaign after its window, once its orders are imported.
+
+    If they never arrive, the campaign is closed without a result.
+
+    Parameters
+    ----------
+    request : CampaignMeasure
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The result, its chart and the updated card.
+    """
     from retention.campaigns import closing
     from retention.campaigns.chart import picture
     from retention.campaigns.measurement import measure
@@ -53,7 +71,10 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
 
 
 def _beside(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[str, Any]:
-    """What has to be known to read a result: days without orders, who got no copy, who was erased since."""
+    """Return the limits of a result.
+
+    They are days without orders, customers without an e-mail and erased customers.
+    """
     from retention.campaigns.late_orders import orders_here
     from retention.campaigns.missing_days import missing_days
     from retention.erasure import NOBODY
@@ -78,7 +99,7 @@ def _beside(lake: Any, session: Session, campaign: Any, counted: Any) -> dict[st
 
 
 def _posted(campaign: Any, result: dict[str, Any], chart: bytes, context: Context) -> Outcome:
-    """The end of the campaign, and its result in its thread."""
+    """Return the outcome that closes the campaign with its result."""
     from retention.campaigns import closing
 
     settings, who, now = context.settings, context.requested_by, context.business_at
@@ -103,7 +124,10 @@ def _posted(campaign: Any, result: dict[str, Any], chart: bytes, context: Contex
 
 
 def _without_orders(campaign: Any, newest: datetime | None, context: Context) -> Outcome:
-    """Its thread says what is missing, from a day after the window's end until it is closed without a result."""
+    """Report missing orders, and finally close without a result.
+
+    The report starts a day after the window's end.
+    """
     from retention.campaigns import closing
 
     settings, who, now = context.settings, context.requested_by, context.business_at
@@ -128,7 +152,7 @@ def _without_orders(campaign: Any, newest: datetime | None, context: Context) ->
 
 
 def _stated_effect(demo: bool) -> dict[str, Any] | None:
-    """In the demo: the effect of the simulated response; None where customers really answered."""
+    """Return the simulated effect of the demo; None for real customers."""
     if not demo:
         return None
     from retention.demo.response import EFFECT

@@ -1,4 +1,4 @@
-"""Codes that were not used as they were meant: who and which, to the direct message of who asked."""
+"""List misused codes of a campaign by direct message."""
 
 from workers.requests import CampaignMisuse
 from workers.tasks.interface import Context, Outcome, Post
@@ -7,7 +7,20 @@ MAX_SHOWN = 30  # uses a message holds
 
 
 def run(request: CampaignMisuse, context: Context) -> Outcome:
-    """List them, the newest first."""
+    """List misused codes, the newest first.
+
+    Parameters
+    ----------
+    request : CampaignMisuse
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        Customers and codes.
+    """
     from retention.campaigns.redemptions import misuses
     from retention.campaigns.states import find
 

@@ -1,4 +1,7 @@
-"""A dry run: the first five copies of a campaign, masked where others read along, in full to who asked."""
+"""Preview the first five e-mails of a campaign.
+
+Names are masked in a channel. The requester gets them in full.
+"""
 
 from typing import Any
 
@@ -9,7 +12,22 @@ COPIES = 5
 
 
 def run(request: CampaignPreview, context: Context) -> Outcome:
-    """Make the copies as the sending would, with codes only where they are issued. Nothing is sent or stored."""
+    """Make the e-mails as the sending would; send and store nothing.
+
+    Unissued codes are not shown.
+
+    Parameters
+    ----------
+    request : CampaignPreview
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The e-mails, masked for a channel.
+    """
     from retention.campaigns.preview import masked, previewed, rows
     from retention.campaigns.spec import Body
     from retention.campaigns.states import find

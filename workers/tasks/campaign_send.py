@@ -1,4 +1,7 @@
-"""Make an approved campaign live: reserve the codes, write the projection, issue all at once."""
+"""Make an approved campaign live.
+
+Codes are reserved, the audience is written to the lake, and all codes are issued at once.
+"""
 
 from typing import Any
 
@@ -11,7 +14,22 @@ from workers.tasks.interface import Context, Outcome, Post
 
 
 def run(request: CampaignSend, context: Context) -> Outcome:
-    """Send. It may run twice: codes are reserved once, and issued with the state that says so."""
+    """Issue the codes of a campaign; may run twice.
+
+    Codes are reserved once, and issued together with the state ``live``.
+
+    Parameters
+    ----------
+    request : CampaignSend
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        Group sizes, the card and the thread messages.
+    """
     from retention import clock, impressions
     from retention.campaigns import sending
     from retention.lake import Lake
@@ -70,7 +88,10 @@ def run(request: CampaignSend, context: Context) -> Outcome:
 
 
 def _restocked(request: CampaignSend, context: Context, lake: Any, policy: Any) -> None:
-    """No copy offers what cannot be bought by now; what takes its place is of the blend that was drawn for the customer."""
+    """Replace items that are sold out.
+
+    The new items come from the blend that was drawn for the customer.
+    """
     from retention import clock
     from retention.campaigns import restocking
     from retention.recommend.bandit.assignment import blended

@@ -1,4 +1,7 @@
-"""A cohort's customers as a file, to the direct message of who asked; the thread says who took how many."""
+"""Send a cohort's customers as a file by direct message.
+
+The thread shows the recipient and the number of rows.
+"""
 
 from sqlalchemy import select
 
@@ -11,7 +14,25 @@ from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: CohortCsv, context: Context) -> Outcome:
-    """Look the cohort's scores up, put names to them, and send them where only the asker sees them."""
+    """Join the cohort's scores with names and send them.
+
+    Parameters
+    ----------
+    request : CohortCsv
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The file and the thread message.
+
+    Raises
+    ------
+    BadInput
+        The scores were deleted.
+    """
     from retention import clock
     from retention.csv import to_csv
     from retention.lake import Lake

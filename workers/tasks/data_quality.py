@@ -1,11 +1,24 @@
-"""How good the data is: counts and shares only, nobody's identity."""
+"""Report data quality with counts and shares only."""
 
 from workers.requests import DataQuality
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: DataQuality, context: Context) -> Outcome:
-    """Put the quality report together: a message with its picture, and the page in its thread."""
+    """Make the quality report.
+
+    Parameters
+    ----------
+    request : DataQuality
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        A message with a chart, and the page in its thread.
+    """
     from retention.lake import Lake
     from retention.reports.quality import report
 

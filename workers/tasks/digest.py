@@ -1,11 +1,24 @@
-"""The week in one message, and as a page in its thread. Aggregates only: nobody's identity."""
+"""Post the weekly digest, with aggregates only."""
 
 from workers.requests import Digest
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: Digest, context: Context) -> Outcome:
-    """Put the digest of the past week together."""
+    """Make the digest of the past week.
+
+    Parameters
+    ----------
+    request : Digest
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        A message with a chart, and the page in its thread.
+    """
     from retention.lake import Lake
     from retention.reports.digest import digest
 

@@ -1,4 +1,4 @@
-"""Erase a customer everywhere, and replace what Slack shows of them."""
+"""Erase a customer and update the messages about them."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -29,11 +29,24 @@ _UNDER_WAY = timedelta(
 
 
 def run(request: Forget, context: Context) -> Outcome:
-    """From the lake and the quarantine, from SQL, and from the directory in the transaction that finishes the job. It may run twice.
+    """Erase a customer from all stores; may run twice.
 
-    Jobs and messages come first, and last once more for those that ended since: an address is known while the lake has
-    it. Where there was anything to erase, jobs that may have read it and have not ended begin anew, once lake and SQL
-    are without: what began later has read nothing of the customer.
+    The stores are the quarantine, the lake, SQL, and the directory in the final transaction. Jobs
+    and messages come first, and again at the end if they ended since, because an address is only
+    known while the lake has it. If there was anything to erase, open jobs that may have read it
+    restart after lake and SQL are clean. Jobs that begin later have read nothing of the customer.
+
+    Parameters
+    ----------
+    request : Forget
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        Counts of erased rows.
     """
     from retention import erasure
     from retention.db.audit import record
@@ -94,9 +107,10 @@ def _scrub(
     writing: Sessions,
     since: datetime | None = None,
 ) -> None:
-    """Jobs and messages about the customer say "erased"; others go on without what names them.
+    """Erase the customer from jobs and messages.
 
-    What takes long is done while nobody has to wait for it: what was read is written job by job.
+    Jobs and messages about the customer show "erased". Others lose the parts that name the
+    customer. Long reads happen outside of write transactions, and results are written job by job.
     """
     from retention import erasure
 
@@ -120,7 +134,10 @@ def _scrub(
 
 
 def _redacted(job_id: str, names: "Names", reading: Sessions, writing: Sessions) -> bool:
-    """Take the customer out of what a job found out; False where it had changed by the time it was written."""
+    """Redact one job's result.
+
+    Returns False if it changed before it was written.
+    """
     from retention import erasure
 
     with reading() as session:
@@ -135,7 +152,7 @@ def _redacted(job_id: str, names: "Names", reading: Sessions, writing: Sessions)
 def _say(
     session: Session, settings: Settings, posts: Sequence[tuple[str, str, dict[str, Any]]]
 ) -> None:
-    """Replace these messages; of what has no block left Slack shows that it was erased."""
+    """Replace these messages; one without blocks shows "erased"."""
     for key, channel, payload in posts:
         if payload["blocks"]:
             outbox.replace(session, key, payload)

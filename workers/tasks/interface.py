@@ -1,10 +1,12 @@
-"""What every task gets and gives back. A task file ``workers/tasks/<kind>.py`` has one function::
+"""Define the input and the output of a task.
+
+A task module ``workers/tasks/<kind>.py`` has one function::
 
     def run(request: Sweep, context: Context) -> Outcome: ...
 
-It imports `retention` rooms inside the function (the Celery parent must never load them), reports progress, writes
-nothing to SQL itself: what must be written goes into ``Outcome.apply`` and is committed in the one fenced transaction
-that finishes the job, together with the outbox rows.
+It imports `retention` packages inside the function, because the Celery parent must never load them.
+It reports progress and writes nothing to SQL itself. SQL goes into ``Outcome.apply``, which the one
+fenced transaction at the end of the job runs together with the outbox rows.
 """
 
 from collections.abc import Callable
@@ -21,10 +23,11 @@ from retention.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a task may use.
+    """The data that a task may use.
 
-    ``run_id`` (job and attempt) marks whatever it writes to the lake; it is published by ``Outcome.runs``.
-    ``channel`` is where the result goes: a channel id, a user id (their direct message), or None in the terminal.
+    ``run_id`` (job and attempt) marks its rows in the lake, which ``Outcome.runs`` publishes.
+    ``channel`` is the destination of the result: a channel id, a user id (direct message) or None
+    (the terminal).
     """
 
     settings: Settings
@@ -44,7 +47,10 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """Bytes to show (``image/png``, by ``alt_text``) or to send as a file. ``sensitive`` ones are dropped once sent."""
+    """An image to show or a file to send.
+
+    ``sensitive`` content is dropped after sending. ``alt_text`` describes an image.
+    """
 
     name: str
     mime: str
@@ -55,24 +61,27 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One visible message: a template of ``templates/slack`` and its values.
+    """One visible message: a template and its values.
 
     Parameters
     ----------
-    template, values
-        Rendered by `workers.delivery.render.message` when the job finishes.
-    key
-        Unique for ever. None: the job's own message (``job:{id}``), whose progress bar it replaces.
-        An existing key: that message is updated in place (this is how buttons give way to a decision).
-    channel
-        None: where the job was asked for. A user id: their direct message.
-    thread_key
-        The outbox key of the message to answer in its thread.
-    images
-        Name → picture. The template shows one with ``{type: image, slack_file: {image: NAME}, alt_text: …}``;
-        the sender uploads it and fills in the id.
-    file
-        Instead of blocks: a file with the rendered text as its comment.
+    template : str
+        Below ``templates/slack``. `workers.delivery.render.message` renders it when the job ends.
+    values : dict
+        Values of the template.
+    key : str, optional
+        Unique for ever. By default the job's own message (``job:{id}``), whose progress bar it
+        replaces. With an existing key that message is updated, which is how buttons give way to a
+        decision.
+    channel : str, optional
+        By default the job's channel. A user id means a direct message.
+    thread_key : str, optional
+        Outbox key of the message to answer in its thread.
+    images : dict
+        Images by name. The template shows one with ``{type: image, slack_file: {image: NAME},
+        alt_text: …}``. The sender uploads it and fills in the id.
+    file : Attachment, optional
+        Replaces the blocks: a file with the rendered text as its comment.
     """
 
     template: str
@@ -86,19 +95,19 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a task came to.
+    """The result of a task.
 
     Parameters
     ----------
-    data
-        The contract's JSON object: what ``--json`` prints and the job row keeps.
-    posts
-        Messages, written to the outbox in the finishing transaction.
-    apply
-        SQL to run in that same transaction; raise `retention.errors.Refused` to fail the job with a sentence.
-        It may return further posts, for what is only known inside the transaction.
-    runs
-        Lake tables written under this job's run id, to be published.
+    data : dict
+        JSON object for ``--json`` and the job row.
+    posts : tuple of Post
+        Messages, written to the outbox in the final transaction.
+    apply : callable, optional
+        SQL for that transaction. Raises `retention.errors.Refused` to fail the job with a sentence.
+        May return further posts that are only known inside the transaction.
+    runs : tuple of str
+        Lake tables with rows of this job's run id, to be published.
     """
 
     data: dict[str, Any]

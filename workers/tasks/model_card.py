@@ -1,11 +1,24 @@
-"""The model card, as a page and on paper, in the thread of its message."""
+"""Post a model card as a page and a PDF."""
 
 from workers.requests import ModelCard
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: ModelCard, context: Context) -> Outcome:
-    """Make the card of a version, or of the champion."""
+    """Make the card of a version or of the champion.
+
+    Parameters
+    ----------
+    request : ModelCard
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        A message, with both files in its thread.
+    """
     from retention.lake import Lake
     from retention.reports.card import card
 

@@ -1,4 +1,7 @@
-"""Is the model in use still good? What it finds is kept; a decayed one is told in the channel, once a horizon."""
+"""Check the champion churn model.
+
+The result is stored. The channel is warned of a decayed model once per horizon.
+"""
 
 from datetime import timedelta
 
@@ -9,7 +12,20 @@ from workers.tasks.interface import Context, Outcome, Post
 
 
 def run(request: Monitor, context: Context) -> Outcome:
-    """Look at the churn champion; a scheduled look speaks only where something is wrong."""
+    """Check the model; a scheduled check only posts warnings.
+
+    Parameters
+    ----------
+    request : Monitor
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The model's health.
+    """
     from retention.lake import Lake
     from retention.monitoring import described, told_lately
     from retention.monitoring.health import check
@@ -34,5 +50,5 @@ def run(request: Monitor, context: Context) -> Outcome:
 
 
 def alert_key(job_id: str) -> str:
-    """The outbox key of the warning that a scheduled look gives."""
+    """Return the outbox key of a scheduled check's warning."""
     return f"decay:{job_id}"

@@ -1,4 +1,4 @@
-"""What one customer would like next: to the direct message of who asked, for it names the customer."""
+"""Recommend items for one customer by direct message."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,22 @@ MAX_SHOWN = 25  # items a message holds
 
 @clock.held()  # business time is a query, and a list is of one moment
 def run(request: Recommend, context: Context) -> Outcome:
-    """Rank for one customer with the model in use; without one, by own purchases and popularity."""
+    """Rank items with the champion recommender.
+
+    Without one, rank by own purchases and popularity.
+
+    Parameters
+    ----------
+    request : Recommend
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The list as a direct message.
+    """
     from retention.lake import Lake, directory
     from retention.privacy import pseudonym
     from retention.registry.recommender_in_use import open_desk
@@ -70,7 +85,26 @@ def run(request: Recommend, context: Context) -> Outcome:
 def impression_writer(
     context: Context, surface: "Surface", customer: str, items: list[dict[str, Any]], version: str
 ) -> Callable[[Session], None] | None:
-    """What keeps the list as it is shown, with the message; nothing where nobody is shown one (the terminal)."""
+    """Return a function that stores the shown list.
+
+    Parameters
+    ----------
+    context : Context
+        The running attempt.
+    surface : Surface
+        Place where it is shown.
+    customer : str
+        Customer id.
+    items : list of dict
+        The shown items.
+    version : str
+        Version of the recommender.
+
+    Returns
+    -------
+    callable or None
+        None in the terminal or for an empty list.
+    """
     from retention import impressions
 
     if context.channel is None or not items:
@@ -88,7 +122,7 @@ def impression_writer(
 
 
 def _nothing_again(policy: str, found: "list[Item]") -> str:
-    """Says so where a list of repeats has none."""
+    """Explain a list of repeats that has none."""
     if policy != "repeat" or any(item.source == "buy_again" for item in found):
         return ""
     return "Nothing they bought can be offered again, so these are popular items."

@@ -1,11 +1,24 @@
-"""How recommendations do: counts and rates only, nobody's identity."""
+"""Report the performance of recommendations, without identities."""
 
 from workers.requests import RecommendReport
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
 def run(request: RecommendReport, context: Context) -> Outcome:
-    """Put the report together: a message with its picture, and the page in its thread."""
+    """Make the recommendation report.
+
+    Parameters
+    ----------
+    request : RecommendReport
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        A message with a chart, and the page in its thread.
+    """
     from retention.lake import Lake
     from retention.reports.recommendations import report
 

@@ -1,7 +1,7 @@
-"""Train new models and promote them where they are better.
+"""Train models and promote better ones.
 
-Each model is stored and promoted as soon as it is trained. If the job ends early, that model stays in use. A later attempt
-of the same job continues with the models that are missing.
+Each model is stored and promoted when it is trained. If the job ends early, that model stays in
+use. A later attempt of the same job continues with the missing models.
 """
 
 from datetime import datetime, timedelta
@@ -21,26 +21,28 @@ if TYPE_CHECKING:
 
 
 def run(request: Retrain, context: Context) -> Outcome:
-    """Train the requested models and publish each one when it is ready.
+    """Train the requested models and publish each when it is ready.
 
     Parameters
     ----------
     request : Retrain
-        Names the kinds. Without names both are trained, and one that the data does not suffice for is skipped with the reason.
+        Names the kinds. Without names both are trained. A kind with too little data is then skipped
+        with the reason.
     context : Context
-        Of a running attempt: a model is published only while the job is this attempt's and is not cancelled.
+        A running attempt. A model is published only while the job belongs to this attempt and is
+        not cancelled.
 
     Returns
     -------
     Outcome
-        All models of the job, also those that an earlier attempt has published. There is nothing left to apply.
+        All models of the job, also those of earlier attempts.
 
     Raises
     ------
     Cancelled
-        The job was cancelled or taken over.
+        The job was cancelled, or another attempt has it.
     TooLittleData
-        The data does not suffice for a kind that was named, or for any kind.
+        There is too little data for a named kind, or for all kinds.
     """
     from retention.feedback import doubted
     from retention.lake import Lake
@@ -110,7 +112,7 @@ def run(request: Retrain, context: Context) -> Outcome:
 
 
 def _publish(context: Context, trained: "Trained", session: Session) -> None:
-    """Store a model's row, promote it if it is better, and audit that."""
+    """Store a model's row, promote it if better, and audit it."""
     from retention.registry import promote
 
     settings, row = context.settings, trained.row
@@ -129,7 +131,11 @@ def _publish(context: Context, trained: "Trained", session: Session) -> None:
 
 
 def _cutoff(request: Retrain, lake) -> tuple[datetime, str]:
-    """As asked; else business time, but no later than the data: who is not in it yet has not left."""
+    """Return the cutoff and a note about it.
+
+    It is the requested one, else business time, but no later than the data. A customer with missing
+    data has not left.
+    """
     if request.cutoff is not None:
         return request.cutoff, ""
     moment = lake.as_of(None, request.horizon)

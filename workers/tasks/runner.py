@@ -1,6 +1,7 @@
-"""The one task: run a job, whatever its kind, in a worker or in the terminal, and end it whatever happens.
+"""Run a job of any kind in a worker or in the terminal.
 
-The Celery parent imports this; `retention`'s heavy rooms are imported by ``workers.tasks.<kind>``, inside its child.
+The Celery parent imports this module. ``workers.tasks.<kind>`` imports the heavy packages in the
+child.
 """
 
 import importlib
@@ -27,12 +28,24 @@ log = logging.getLogger(__name__)
 
 
 def run_job(settings: Settings, database: Database, job_id: str, task_id: str) -> str:
-    """Claim a job and see it through: what a worker's child does with a wake-up.
+    """Claim a job, run it and end it, in a worker's child.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Holds jobs, campaigns and messages.
+    job_id : str
+        Id of the job.
+    task_id : str
+        Celery's id of the task.
 
     Returns
     -------
     str
-        What became of it, for the log; ``"not ours"`` where it is somebody else's, not due, or over.
+        The result for the log. ``"not ours"`` if another worker has the job, it is not due or has
+        ended.
     """
     with database.transaction() as session:
         job = jobs.claim(session, job_id, processes.worker_name(task_id))
@@ -67,17 +80,32 @@ def run_inline(
     user: str,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Run a request in this process, the terminal: the same path (row, claim, heartbeat, task, finish), no Slack posts.
+    """Run a request in this process, without Slack posts.
+
+    The steps are those of a worker: row, claim, heartbeat, task and completion.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Holds jobs, campaigns and messages.
+    request : Request
+        The validated request.
+    user : str
+        Slack user id, or `roles.OPERATOR`.
+    progress : Progress, optional
+        Also receives the progress.
 
     Returns
     -------
     dict
-        The contract's JSON object of the command.
+        The JSON object of the command.
 
     Raises
     ------
     Refused
-        As the task does, in words for the person; `Conflict` where somebody cancelled it meanwhile.
+        As the task raises it. `Conflict` if the job was cancelled.
     """
     with database.transaction() as session:
         stored = jobs.submit(
@@ -124,7 +152,7 @@ def run_inline(
 def _work(
     settings: Settings, database: Database, job: Job, *, may_kill: bool, also: Progress = silent
 ) -> Outcome:
-    """The task itself, under a heartbeat; not where the role that it needs was taken away meanwhile."""
+    """Run the task under a heartbeat, after checking the role again."""
     request = REQUESTS[job.kind].model_validate(job.args)
     with database.reading() as session:
         roles.require(session, settings, job.requested_by, request.role, request.deed)
@@ -145,7 +173,7 @@ def _run_task(
     heartbeat: Heartbeat,
     also: Progress,
 ) -> Outcome:
-    """Call the task's `run` with a context whose progress feeds the heartbeat."""
+    """Call the task's `run`; its progress feeds the heartbeat."""
 
     def progress(done: int, total: int, what: str) -> None:
         heartbeat.progress(done, total, what)
@@ -167,9 +195,10 @@ def _run_task(
 
 
 def _reasons(error: BaseException, settings: Settings) -> tuple[str, str | None]:
-    """Return the sentence for a failed job, and another for one that has published a part of its work.
+    """Return the failure message, and one for a partly published job.
 
-    The second is None where the first fits as it is. The fault is diagnosed once: that may read the lake for seconds.
+    The second is None if the first fits. The fault is diagnosed once, because that may read the
+    lake for seconds.
     """
     if type(error).__name__ == "SoftTimeLimitExceeded":
         return "It took longer than a job may take and was stopped; ask for less at a time.", None

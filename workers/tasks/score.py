@@ -1,4 +1,4 @@
-"""One customer, in full: to the direct message of who asked, for it names them."""
+"""Show one customer in full by direct message."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,27 @@ HORIZON_DAYS, ITEMS = 28, 5
 
 
 def run(request: Score, context: Context) -> Outcome:
-    """Risk, reasons, value, what they would like, what would have made the difference, and what the policy would do."""
+    """Show risk, reasons, value, recommendations and the policy's action.
+
+    Counterfactuals and an optional second opinion are included.
+
+    Parameters
+    ----------
+    request : Score
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The customer as a direct message.
+
+    Raises
+    ------
+    BadInput
+        The customer has no order before the cutoff.
+    """
     from retention.lake import Lake, directory
     from retention.privacy import pseudonym
     from retention.recommend.preference_profile import portrait
@@ -91,7 +111,10 @@ def _scored(
     opinion: bool,
     progress: Progress,
 ) -> "tuple[pd.Series | None, dict[str, Any]]":
-    """The customer's row and what explains it; None where they had not ordered yet."""
+    """Return a customer's score and its explanation.
+
+    The score is None before the first order.
+    """
     from retention.churn.explain import explain
     from retention.churn.score import population
     from retention.churn.targets import targets
@@ -123,7 +146,7 @@ def _told(moment: "pd.Timestamp") -> str | None:
 
 
 def _action(policy: "Policy", tier: str, reasons: list[dict[str, Any]]) -> str:
-    """What the policy would do, in words."""
+    """Describe the action of the policy."""
     rule = policy.rule_for(tier, [reason["feature"] for reason in reasons])
     if rule is None or rule.action == "nothing":
         return "nothing"

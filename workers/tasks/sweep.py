@@ -1,4 +1,4 @@
-"""Who is at risk, and why: the cohort for the channel, under pseudonyms."""
+"""Find customers at risk; the channel sees pseudonyms."""
 
 import secrets
 from collections import Counter
@@ -18,7 +18,20 @@ MAX_SHOWN = 8  # customers in the message; the file has all of them
 
 
 def run(request: Sweep, context: Context) -> Outcome:
-    """Score everybody, keep the scores under this run, and show the cohort."""
+    """Score all active customers, store the scores and post the cohort.
+
+    Parameters
+    ----------
+    request : Sweep
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        The cohort with a chart.
+    """
     from retention.lake import Lake
     from retention.registry import champion
     from retention.registry.model_cache import churn_model
@@ -69,7 +82,7 @@ def run(request: Sweep, context: Context) -> Outcome:
 
 
 def _shown(found: "Swept", cohort_id: str, currency: str, key: bytes) -> dict[str, Any]:
-    """What a channel may see: counts, reasons, and customers under their pseudonyms."""
+    """Return the values for a channel: counts, reasons, pseudonyms."""
     from retention.privacy import pseudonym
 
     main = Counter(reasons[0]["feature"] for reasons in found.cohort.reasons if reasons)

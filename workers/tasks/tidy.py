@@ -1,4 +1,7 @@
-"""The lake's housekeeping: what no published run and no open job needs is dropped, and what stopped campaigns have not sent."""
+"""Clean up the lake.
+
+Drops runs without a published or open job, and unsent rows of stopped campaigns.
+"""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -11,7 +14,20 @@ from workers.tasks.interface import Context, Outcome
 
 
 def run(request: Tidy, context: Context) -> Outcome:
-    """Collect the garbage of the lake; who was erased and is here again goes once more."""
+    """Collect the lake's garbage and erase returned customers again.
+
+    Parameters
+    ----------
+    request : Tidy
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        Counts of dropped runs and customers.
+    """
     from retention import erasure
     from retention.campaigns import sending
     from retention.lake import Lake
@@ -38,7 +54,20 @@ def run(request: Tidy, context: Context) -> Outcome:
 
 
 def unwanted(database: Database, runs: set[str]) -> set[str]:
-    """Of these runs, those that are neither published nor an open job's."""
+    """Return runs that are neither published nor of an open job.
+
+    Parameters
+    ----------
+    database : Database
+        Holds jobs, campaigns and messages.
+    runs : set[str]
+        Run ids (``JOB-ATTEMPT``).
+
+    Returns
+    -------
+    set[str]
+        A subset.
+    """
     with database.reading() as session:
         published = set(session.scalars(select(Run.run_id)))
         working = set(session.scalars(select(Job.id).where(Job.state.in_(OPEN))))
