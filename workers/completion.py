@@ -59,17 +59,17 @@ def complete(settings: Settings, database: Database, job: Job, outcome: Outcome)
     """
 
     def close(session: Session) -> bool:
-        won = _close(session, job, "done", result=to_json(outcome.data))
-        if won:
+        is_ours = _close(session, job, "done", result=to_json(outcome.data))
+        if is_ours:
             if outcome.runs:
                 run_id = f"{job.id}-{job.attempt}"
                 tables = ",".join(outcome.runs)
                 session.add(
                     Run(run_id=run_id, job_id=job.id, table_name=tables, team_id=job.team_id)
                 )
-            later = (outcome.apply(session) if outcome.apply else None) or ()
-            _publish(session, settings, job, (*outcome.posts, *later))
-        return won
+            late_posts = (outcome.apply(session) if outcome.apply else None) or ()
+            _publish(session, settings, job, (*outcome.posts, *late_posts))
+        return is_ours
 
     if not _committed(database, job.id, close, _ended(job, "done")):
         raise Cancelled
@@ -97,10 +97,10 @@ def publish_part(
     stored = to_json(result)
 
     def write(session: Session) -> bool:
-        won = session.execute(
+        updated = session.execute(
             update(Job).where(*_running(context.job_id, context.attempt)).values(result=stored)
         )
-        if not won.rowcount:  # type: ignore[attr-defined]
+        if not updated.rowcount:  # type: ignore[attr-defined]
             return False
         apply(session)
         return True
@@ -152,10 +152,10 @@ def fail(
         text = " ".join(
             [partly if partly and models else sentence, *map(jobs.surviving_model_sentence, models)]
         )
-        won = _close(session, job, "failed", error=text, reference=reference)
-        if won and job.channel:
+        is_ours = _close(session, job, "failed", error=text, reference=reference)
+        if is_ours and job.channel:
             jobs.show_failed(session, settings, _fresh(session, job))
-        return won
+        return is_ours
 
     _committed(database, job.id, close, _ended(job, "failed"))
     return text
@@ -182,16 +182,16 @@ def cancel(settings: Settings, database: Database, job: Job, by: str | None = No
     """
 
     def close(session: Session) -> bool:
-        asked = () if by else (Job.cancel_at.is_not(None),)
+        condition = () if by else (Job.cancel_at.is_not(None),)
         extra = {"cancel_at": clock.wall(), "cancelled_by": by} if by else {}
-        won = session.execute(
+        updated = session.execute(
             update(Job)
-            .where(Job.id == job.id, Job.state == "running", Job.attempt == job.attempt, *asked)
+            .where(Job.id == job.id, Job.state == "running", Job.attempt == job.attempt, *condition)
             .values(state="cancelled", finished_at=clock.wall(), lease_until=None, **extra)
         )
-        if won.rowcount and job.channel:  # type: ignore[attr-defined]
+        if updated.rowcount and job.channel:  # type: ignore[attr-defined]
             jobs.show_cancelled(session, settings, _fresh(session, job))
-        return bool(won.rowcount)  # type: ignore[attr-defined]
+        return bool(updated.rowcount)  # type: ignore[attr-defined]
 
     return _committed(database, job.id, close, _ended(job, "cancelled"))
 
@@ -236,13 +236,13 @@ def isolated(
     except Exception as error:
         reference = new_reference()
         log.exception("%s is due and failed; reference %s", what, reference)
-        why = str(error) if isinstance(error, Refused) else "Something went wrong on our side."
+        reason = str(error) if isinstance(error, Refused) else "Something went wrong on our side."
         key = f"due:{what}:{clock.now().astimezone(settings.zone):%Y-%m-%d}"
         if outbox.channel_of(session, key) is None:
-            told = Post(
-                "job/due", {"why": why, "reference": reference}, key=key, thread_key=thread_key
+            report = Post(
+                "job/due", {"why": reason, "reference": reference}, key=key, thread_key=thread_key
             )
-            outbox.put(session, settings, told, default_channel=channel)
+            outbox.put(session, settings, report, default_channel=channel)
 
 
 def new_reference() -> str:
@@ -273,12 +273,12 @@ def to_json(data: Any) -> Any:
 
 def _close(session: Session, job: Job, state: str, **values: Any) -> bool:
     """End a running job that still belongs to this attempt."""
-    won = session.execute(
+    updated = session.execute(
         update(Job)
         .where(*_running(job.id, job.attempt))
         .values(state=state, finished_at=clock.wall(), lease_until=None, **values)
     )
-    return bool(won.rowcount)  # type: ignore[attr-defined]
+    return bool(updated.rowcount)  # type: ignore[attr-defined]
 
 
 def _running(job_id: str, attempt: int) -> tuple[ColumnElement[bool], ...]:
@@ -302,7 +302,7 @@ def _committed(
     database: Database,
     job_id: str,
     close: Callable[[Session], bool],
-    made: Callable[[Job], bool | None],
+    was_made: Callable[[Job], bool | None],
 ) -> bool:
     """Commit, and retry while the database is down.
 
@@ -314,7 +314,7 @@ def _committed(
         Id of the job.
     close : callable
         Writes in the transaction and returns whether the fence let it.
-    made : callable
+    was_made : callable
         Called after a commit without an answer. Returns whether the stored row shows that commit.
         None or False means to commit again.
 
@@ -324,26 +324,26 @@ def _committed(
         Whether the commit was made.
     """
     until = time.monotonic() + _PATIENCE
-    doubt = False
+    is_uncertain = False
     while True:
         try:
             with database.transaction() as session:
                 if (
-                    doubt
+                    is_uncertain
                     and (now := session.get(Job, job_id))
-                    and (answer := made(now)) is not None
+                    and (committed := was_made(now)) is not None
                 ):
-                    return answer
+                    return committed
                 return close(session)
         except DBAPIError as error:
-            away = error.connection_invalidated or type(error).__name__ in (
+            is_down = error.connection_invalidated or type(error).__name__ in (
                 "OperationalError",
                 "InterfaceError",
             )
-            if not away or time.monotonic() > until:
+            if not is_down or time.monotonic() > until:
                 raise
             log.warning("job %s: the database is away (%s); trying again", job_id, error.orig)
-            doubt = True
+            is_uncertain = True
             time.sleep(1)
 
 
@@ -356,16 +356,16 @@ def _publish(session: Session, settings: Settings, job: Job, posts: Sequence[Pos
 
     The first one without a key replaces the progress bar if it goes to the same channel.
     """
-    own = f"job:{job.id}"
-    shown_in = outbox.channel_of(session, own)
+    own_key = f"job:{job.id}"
+    shown_in = outbox.channel_of(session, own_key)
     replaced = False
     for number, post in enumerate(posts):
         key = post.key
         if key is None:
-            here = shown_in is None or (post.channel or job.channel) == shown_in
-            fits = here and not replaced and not (post.file and shown_in)
-            key = own if fits else f"{own}:{number}"
-            replaced = replaced or fits
+            same_channel = shown_in is None or (post.channel or job.channel) == shown_in
+            replaces = same_channel and not replaced and not (post.file and shown_in)
+            key = own_key if replaces else f"{own_key}:{number}"
+            replaced = replaced or replaces
         _put(session, settings, job, post, key)
     if shown_in is not None and not replaced:
         jobs.show_done(session, settings, _fresh(session, job))
@@ -373,7 +373,7 @@ def _publish(session: Session, settings: Settings, job: Job, posts: Sequence[Pos
 
 def _put(session: Session, settings: Settings, job: Job, post: Post, key: str) -> None:
     thread = post.thread_key if post.key or post.thread_key else job.thread_key
-    named = Post(
+    keyed = Post(
         post.template,
         post.values,
         key=key,
@@ -382,4 +382,4 @@ def _put(session: Session, settings: Settings, job: Job, post: Post, key: str) -
         images=post.images,
         file=post.file,
     )
-    outbox.put(session, settings, named, default_channel=job.channel, job_id=job.id)
+    outbox.put(session, settings, keyed, default_channel=job.channel, job_id=job.id)

@@ -75,9 +75,11 @@ class ChildEnvironments:
                 if name in _PLAIN or name.startswith("LC_")
             }
         plain = self._plain(role)
-        ours = {f"{name}{twin}" for name in SECRETS.values() for twin in ("", "_FILE")} | set(plain)
+        replaced = {f"{name}{twin}" for name in SECRETS.values() for twin in ("", "_FILE")} | set(
+            plain
+        )
         environment = {
-            name: value for name, value in self._inherited.items() if name.upper() not in ours
+            name: value for name, value in self._inherited.items() if name.upper() not in replaced
         }
         needed = NEEDS.get(role, _ALL)
         for field, name in SECRETS.items():
@@ -139,11 +141,15 @@ class ChildEnvironments:
         name, value = SECRETS[field], _text(getattr(self._settings, field))
         if not value or (field == "database_url" and value.startswith("sqlite")):
             return {}
-        own = {known.upper(): said for known, said in self._inherited.items()}
-        if own.get(name) == value:
+        environment = {known.upper(): text for known, text in self._inherited.items()}
+        if environment.get(name) == value:
             return {name: value}
         twin = f"{name}_FILE"
-        if (path := own.get(twin)) and not own.get(name) and _content(path) == value:
+        if (
+            (path := environment.get(twin))
+            and not environment.get(name)
+            and _content(path) == value
+        ):
             return {twin: str(Path(path).absolute())}
         file = self._folder / name
         self._files[file] = value
@@ -152,19 +158,19 @@ class ChildEnvironments:
     def _plain(self, role: str) -> dict[str, str]:
         """Return settings and URLs that hold no secrets."""
         settings = self._settings
-        told = {
+        variables = {
             variable(field): _text(getattr(settings, field))
             for field in type(settings).model_fields
             if field not in SECRETS
         }
         database = settings.database_url.get_secret_value()
         if database.startswith("sqlite"):
-            told["RETENTION_DATABASE_URL"] = database
+            variables["RETENTION_DATABASE_URL"] = database
         if (
             role != "run" and not settings.broker_url.get_secret_value()
         ):  # `run` starts the broker itself
-            told["RETENTION_BROKER_URL"] = broker.url(settings)
-        return {name: value for name, value in told.items() if value}
+            variables["RETENTION_BROKER_URL"] = broker.url(settings)
+        return {name: value for name, value in variables.items() if value}
 
 
 def _content(path: str) -> str | None:

@@ -210,27 +210,27 @@ class Heartbeat:
             row = session.execute(
                 select(Job.state, Job.attempt, Job.cancel_at).where(Job.id == self._job.id)
             ).one_or_none()
-        mine = row is not None and row.state == "running" and row.attempt == self._job.attempt
-        if not mine or row.cancel_at is not None:  # type: ignore[union-attr]
+        is_ours = row is not None and row.state == "running" and row.attempt == self._job.attempt
+        if not is_ours or row.cancel_at is not None:  # type: ignore[union-attr]
             return True
         if self._limits:
-            used = time.process_time() - self._cpu_before, time.monotonic() - self._began
-            self.exceeded = self._limits.exceeded(*used)
+            times = time.process_time() - self._cpu_before, time.monotonic() - self._began
+            self.exceeded = self._limits.exceeded(*times)
         return self.exceeded is not None
 
     def _keep(self) -> None:
         """Renew the lease and show the progress when it is time."""
         now, progress = time.monotonic(), self._progress
-        moved = progress != self._shown and now - self._shown_at >= SHOW_EVERY
-        asleep = (
+        has_progress = progress != self._shown and now - self._shown_at >= SHOW_EVERY
+        was_suspended = (
             clock.wall() > self._lease_until
         )  # the monotonic clock stands still while the machine is suspended
-        if not moved and not asleep and now - self._beat_at < RENEW_EVERY:
+        if not has_progress and not was_suspended and now - self._beat_at < RENEW_EVERY:
             return
         until = clock.wall() + jobs.LEASE
         done, total, what = progress
         with self._database.transaction() as session:
-            mine = session.execute(
+            updated = session.execute(
                 update(Job)
                 .where(
                     Job.id == self._job.id, Job.state == "running", Job.attempt == self._job.attempt
@@ -242,12 +242,12 @@ class Heartbeat:
                     progress_text=what[:255],
                 )
             )
-            if not mine.rowcount:  # type: ignore[attr-defined]
+            if not updated.rowcount:  # type: ignore[attr-defined]
                 return  # the next look sees why
-            if moved and outbox.channel_of(session, f"job:{self._job.id}") is not None:
+            if has_progress and outbox.channel_of(session, f"job:{self._job.id}") is not None:
                 jobs.show_progress(session, self._settings, session.get_one(Job, self._job.id))
         self._beat_at, self._lease_until = now, until
-        if moved:
+        if has_progress:
             self._shown, self._shown_at = progress, now
 
     def _end(self) -> None:

@@ -256,10 +256,12 @@ def cancel(session: Session, settings: Settings, job_id: str, user: str) -> Job:
     )
     session.refresh(job)
     if not running.rowcount:  # type: ignore[attr-defined]
-        how = "is being cancelled already" if job.state == "running" else f"is {job.state} already"
+        state_text = (
+            "is being cancelled already" if job.state == "running" else f"is {job.state} already"
+        )
         raise Conflict(
             gettext("Job {id} ({kind}) {how}; there is nothing left to cancel.").format(
-                id=job.id, kind=job.kind, how=how
+                id=job.id, kind=job.kind, how=state_text
             )
         )
     return job
@@ -357,8 +359,8 @@ def requeue(session: Session, settings: Settings, job: Job, *, limited: bool = T
         )
     now = clock.wall()
     is_old = job.finished_at is not None and now - job.finished_at > RESUME_WITHIN
-    stale: dict[str, Any] = {"result": null()} if is_old else {}
-    again = session.execute(
+    reset: dict[str, Any] = {"result": null()} if is_old else {}
+    updated = session.execute(
         update(Job)
         .where(Job.id == job.id, Job.state.in_(("failed", "cancelled")))
         .values(
@@ -378,14 +380,14 @@ def requeue(session: Session, settings: Settings, job: Job, *, limited: bool = T
             progress_done=0,
             progress_total=0,
             progress_text="",
-            **stale,
+            **reset,
         )
     )
     session.refresh(job)
-    if again.rowcount and job.channel:  # type: ignore[attr-defined]
+    if updated.rowcount and job.channel:  # type: ignore[attr-defined]
         _show_retried(session, settings, job)
         show_progress(session, settings, job)
-    return bool(again.rowcount)  # type: ignore[attr-defined]
+    return bool(updated.rowcount)  # type: ignore[attr-defined]
 
 
 def find(session: Session, settings: Settings, job_id: str) -> Job:
@@ -441,12 +443,12 @@ def recent(
     sequence of Job
         At most ``limit`` jobs.
     """
-    found = (
+    query = (
         select(Job).where(Job.team_id == settings.team_id).options(defer(Job.result))
     )  # may be 15 MB each
     if requested_only:
-        found = found.where(Job.requested_by != roles.OPERATOR)
-    return session.scalars(found.order_by(Job.created_at.desc(), Job.id).limit(limit)).all()
+        query = query.where(Job.requested_by != roles.OPERATOR)
+    return session.scalars(query.order_by(Job.created_at.desc(), Job.id).limit(limit)).all()
 
 
 def open_jobs(session: Session, settings: Settings) -> Sequence[Job]:
@@ -464,8 +466,8 @@ def open_jobs(session: Session, settings: Settings) -> Sequence[Job]:
     sequence of Job
         All open jobs of the team.
     """
-    mine = Job.team_id == settings.team_id, Job.state.in_(OPEN)
-    return session.scalars(select(Job).where(*mine).order_by(Job.created_at, Job.id)).all()
+    conditions = Job.team_id == settings.team_id, Job.state.in_(OPEN)
+    return session.scalars(select(Job).where(*conditions).order_by(Job.created_at, Job.id)).all()
 
 
 # ---------------------------------------------------------------- what the workers build on
@@ -477,10 +479,10 @@ def claimable(now: datetime) -> ColumnElement[bool]:
     They are queued and due, or their lease has expired. A lease far in the future comes from a
     wrong clock, and counts as expired.
     """
-    over = or_(Job.lease_until < now, Job.lease_until > now + _FAR)
+    has_expired = or_(Job.lease_until < now, Job.lease_until > now + _FAR)
     return or_(
         and_(Job.state == "queued", or_(Job.not_before.is_(None), Job.not_before <= now)),
-        and_(Job.state == "running", over),
+        and_(Job.state == "running", has_expired),
     )
 
 
@@ -505,7 +507,7 @@ def claim(session: Session, job_id: str, worker: str) -> Job | None:
         None if another worker has it or it has ended.
     """
     now = clock.wall()
-    taken = session.execute(
+    claimed = session.execute(
         update(Job)
         .where(Job.id == job_id, Job.cancel_at.is_(None), claimable(now))
         .values(
@@ -517,7 +519,7 @@ def claim(session: Session, job_id: str, worker: str) -> Job | None:
             lost=case((Job.state == "running", Job.lost + 1), else_=0),
         )
     )
-    if not taken.rowcount:  # type: ignore[attr-defined]
+    if not claimed.rowcount:  # type: ignore[attr-defined]
         return None
     return session.get(Job, job_id, populate_existing=True)
 
@@ -544,11 +546,16 @@ def restart_running(session: Session, settings: Settings, why: str) -> None:
         Job.cancel_at.is_(None),
         Job.kind.in_(kinds),
     )
-    here = Job.worker.startswith(f"{TERMINAL}@")
+    in_terminal = Job.worker.startswith(f"{TERMINAL}@")
     failed = {"state": "failed", "error": why, "finished_at": clock.wall(), "lease_until": None}
-    session.execute(running.where(here).values(failed))
-    again = {"state": "queued", "queued_at": clock.wall(), "lease_until": None, "enqueued_at": None}
-    session.execute(running.where(~here).values(again))
+    session.execute(running.where(in_terminal).values(failed))
+    queued = {
+        "state": "queued",
+        "queued_at": clock.wall(),
+        "lease_until": None,
+        "enqueued_at": None,
+    }
+    session.execute(running.where(~in_terminal).values(queued))
 
 
 def published_parts(session: Session, job_id: str) -> dict[str, Any]:

@@ -159,7 +159,7 @@ def roll_back(
 
 
 def retrain(
-    session: Session, settings: Settings, looked: str, user: str, channel: str | None
+    session: Session, settings: Settings, check_job: str, user: str, channel: str | None
 ) -> Job:
     """Retrain a model that a health check found decayed, once.
 
@@ -171,7 +171,7 @@ def retrain(
         The caller's transaction.
     settings : Settings
         Of the installation.
-    looked : str
+    check_job : str
         Job id of the health check.
     user : str
         Slack user id, or `roles.OPERATOR`.
@@ -192,18 +192,18 @@ def retrain(
     BadInput
         There is no such health check.
     """
-    seen = session.scalar(
+    health = session.scalar(
         select(ModelHealth).where(
-            ModelHealth.team_id == settings.team_id, ModelHealth.job_id == looked
+            ModelHealth.team_id == settings.team_id, ModelHealth.job_id == check_job
         )
     )
-    if seen is None:
+    if health is None:
         raise BadInput(
             gettext(
                 "This look at the model is gone; run `/retention models check` for a fresh one."
             )
         )
-    row = registry.find(session, settings, seen.version)
+    row = registry.find(session, settings, health.version)
     request = Retrain(
         models=("churn",), horizon=row.horizon_days, active_within=row.active_within_days
     )
@@ -221,7 +221,7 @@ def retrain(
         request,
         requested_by=user,
         channel=channel or user,
-        idem_key=f"decay:{looked}:retrain",
+        idem_key=f"decay:{check_job}:retrain",
     )
     job = submission.job
     if submission.joined:
@@ -231,11 +231,11 @@ def retrain(
             )
         )
     if not submission.created:
-        undone = job.state in ("failed", "cancelled")
-        again = f"; `/retention jobs retry {job.id}` runs it again" if undone else ""
+        can_retry = job.state in ("failed", "cancelled")
+        retry_hint = f"; `/retention jobs retry {job.id}` runs it again" if can_retry else ""
         raise Conflict(
             gettext("That was asked for already: job {id} is {state}{again}.").format(
-                id=job.id, state=job.state, again=again
+                id=job.id, state=job.state, again=retry_hint
             )
         )
     session.add(
@@ -244,21 +244,23 @@ def retrain(
             actor=user,
             action="model.retrain",
             subject=row.version,
-            details={"job": job.id, "why": "; ".join(reason["text"] for reason in seen.reasons)},
+            details={"job": job.id, "why": "; ".join(reason["text"] for reason in health.reasons)},
         )
     )
-    _retraining(session, settings, seen, job)
+    _retraining(session, settings, health, job)
     return job
 
 
-def _retraining(session: Session, settings: Settings, seen: ModelHealth, job: Job) -> None:
+def _retraining(session: Session, settings: Settings, health: ModelHealth, job: Job) -> None:
     """Replace the button by the person who asked."""
-    looked = session.get_one(Job, seen.job_id)
-    told = looked.args.get("scheduled")
-    template, key = ("alert", alert_key(looked.id)) if told else ("health", f"job:{looked.id}")
+    check_job = session.get_one(Job, health.job_id)
+    is_scheduled = check_job.args.get("scheduled")
+    template, key = (
+        ("alert", alert_key(check_job.id)) if is_scheduled else ("health", f"job:{check_job.id}")
+    )
     values = {
-        "health": monitoring.described(seen),
-        "job_id": seen.job_id,
+        "health": monitoring.described(health),
+        "job_id": health.job_id,
         "retraining": {"by": job.requested_by, "job": job.id},
     }
     outbox.put(

@@ -139,7 +139,7 @@ def admit(
         "idem_key": idem_key,
         "since": clock.wall() - BURST_WINDOW,
     }
-    found: dict[str, list[Any]] = {
+    matches: dict[str, list[Any]] = {
         "role": [],
         "delivery": [],
         "identical": [],
@@ -150,22 +150,22 @@ def admit(
     for part, value, _ in sorted(
         rows, key=_queued_at
     ):  # the oldest job first: it is the one to wait for
-        found[part].append(value)
-    role = roles.effective_role(settings, user, next(iter(found["role"]), None))
+        matches[part].append(value)
+    role = roles.effective_role(settings, user, next(iter(matches["role"]), None))
     roles.check(role, request.role, request.deed)
-    if found["delivery"]:
-        return ExistingJob(found["delivery"][0], joined=False)
-    if found["identical"]:
-        return ExistingJob(found["identical"][0], joined=True)
+    if matches["delivery"]:
+        return ExistingJob(matches["delivery"][0], joined=False)
+    if matches["identical"]:
+        return ExistingJob(matches["identical"][0], joined=True)
     limit = open_limit(request.kind)
-    if len(found["open"]) >= limit:
+    if len(matches["open"]) >= limit:
         raise TooManyRequests(
             gettext(
                 "One person can have at most {limit} {title} jobs queued or running, so wait "
                 "for one to finish or cancel one with `/retention jobs cancel {open}`."
-            ).format(limit=limit, title=title, open=found["open"][0])
+            ).format(limit=limit, title=title, open=matches["open"][0])
         )
-    if len(found["recent"]) >= BURST_JOBS:
+    if len(matches["recent"]) >= BURST_JOBS:
         seconds = f"{BURST_WINDOW.total_seconds():.0f} seconds"
         raise TooManyRequests(
             gettext(

@@ -67,12 +67,12 @@ def republish(database: Database, settings: Settings) -> list[str]:
             .limit(500)
             .with_for_update(skip_locked=True)
         ).all()
-        hopeless = [job for job in waiting if job.state == "running" and _is_hopeless(job)]
-        again = [job for job in waiting if job not in hopeless]
+        failing = [job for job in waiting if job.state == "running" and _is_hopeless(job)]
+        lost = [job for job in waiting if job not in failing]
         session.execute(
-            update(Job).where(Job.id.in_([job.id for job in again])).values(enqueued_at=now)
+            update(Job).where(Job.id.in_([job.id for job in lost])).values(enqueued_at=now)
         )
-    for job in hopeless:
+    for job in failing:
         log.error("job %s (%s) took %s workers with it", job.id, job.kind, job.lost + 1)
         completion.fail(
             settings,
@@ -82,10 +82,10 @@ def republish(database: Database, settings: Settings) -> list[str]:
             completion.new_reference(),
             partly=f"Its worker stopped before the end (attempt {job.attempt}).",
         )
-    carried = broker.queued_job_ids(settings, {job.queue for job in again})
+    queued = broker.queued_job_ids(settings, {job.queue for job in lost})
     published = []
-    for job in again:
-        if job.id in carried:
+    for job in lost:
+        if job.id in queued:
             continue
         if not jobs.wake(settings, job):
             break  # the broker is away: the next round tries again
@@ -116,15 +116,15 @@ def release_dead(database: Database, settings: Settings) -> list[str]:
                 Job.lease_until > clock.wall(),
             )
         ).all()
-    dead = [job for job in running if processes.is_gone(job.worker)]
-    for job in dead:
+    orphaned = [job for job in running if processes.is_gone(job.worker)]
+    for job in orphaned:
         with database.transaction() as session:
             session.execute(
                 update(Job)
                 .where(Job.id == job.id, Job.state == "running", Job.attempt == job.attempt)
                 .values(lease_until=clock.wall(), enqueued_at=None)
             )
-    return [job.id for job in dead]
+    return [job.id for job in orphaned]
 
 
 def end_cancelled(database: Database, settings: Settings) -> list[str]:
@@ -205,9 +205,9 @@ def tidy(database: Database, settings: Settings) -> None:
     settings : Settings
         Of the installation.
     """
-    here = clock.wall().astimezone(settings.zone)
-    if here.hour in NIGHT_HOURS:
-        _tidy_lake(database, settings, here.date())
+    local = clock.wall().astimezone(settings.zone)
+    if local.hour in NIGHT_HOURS:
+        _tidy_lake(database, settings, local.date())
         _tidy_messages(database, settings)
     before = clock.wall() - timedelta(days=1)
     with database.transaction() as session:

@@ -104,12 +104,12 @@ A_DATE = f"a date from {YEARS[0]} to {YEARS[-1]}; write it like 2017-10-02 or 20
 def moment(text: str) -> datetime:
     """Parse an ISO 8601 time, with or without a zone."""
     try:
-        found = datetime.fromisoformat(text.strip())
+        parsed = datetime.fromisoformat(text.strip())
     except ValueError:
-        found = None
-    if found is None or found.year not in YEARS:
+        parsed = None
+    if parsed is None or parsed.year not in YEARS:
         raise BadInput(gettext("{text!r} is not {a_date}").format(text=text, a_date=A_DATE))
-    return found
+    return parsed
 
 
 def utc(value: Any) -> Any:

@@ -214,15 +214,17 @@ def next_due(session: Session, settings: Settings, after: datetime) -> datetime 
         )
     ]
     campaigns = due.next_moment(session, settings, after)
-    looked = next_model_check(session, settings, after)
-    moments += [moment for moment in (campaigns, looked) if moment is not None]
+    model_check = next_model_check(session, settings, after)
+    moments += [moment for moment in (campaigns, model_check) if moment is not None]
     return min(moments, default=None)
 
 
 def is_idle(session: Session) -> bool:
     """Return whether no job is open and Slack shows all messages."""
-    busy = session.scalar(select(func.count()).select_from(Job).where(Job.state.in_(jobs.OPEN)))
-    return not busy and not session.scalar(outbox.undelivered())
+    open_count = session.scalar(
+        select(func.count()).select_from(Job).where(Job.state.in_(jobs.OPEN))
+    )
+    return not open_count and not session.scalar(outbox.undelivered())
 
 
 def _fire(session: Session, settings: Settings, schedule: Schedule, now: datetime) -> list[Job]:
@@ -230,39 +232,39 @@ def _fire(session: Session, settings: Settings, schedule: Schedule, now: datetim
 
     The newest one runs. Older and very late ones are marked as skipped.
     """
-    ripe = []
+    due_slots = []
     for slot, at in slots(schedule):
         if at > now:
             break
-        ripe.append((slot, at))
+        due_slots.append((slot, at))
     submitted: list[Job] = []
-    for number, (slot, at) in enumerate(ripe):
-        fires = number == len(ripe) - 1 and now - at < MAX_DELAY
-        mine = insert_once(
+    for number, (slot, at) in enumerate(due_slots):
+        runs = number == len(due_slots) - 1 and now - at < MAX_DELAY
+        is_taken = insert_once(
             session,
             Slot,
             team_id=settings.team_id,
             schedule_id=schedule.id,
             slot=slot,
             due_at=at,
-            state="fired" if fires else "skipped",
+            state="fired" if runs else "skipped",
         )
-        if mine and fires:
+        if is_taken and runs:
             submitted += _submit(session, settings, schedule, slot)
-        elif mine:
+        elif is_taken:
             log.warning(
                 "schedule %s (%s): the slot of %s was missed and is skipped",
                 schedule.id,
                 schedule.kind,
                 slot,
             )
-    if ripe:
-        schedule.last_slot = ripe[-1][0]
+    if due_slots:
+        schedule.last_slot = due_slots[-1][0]
     return submitted
 
 
 def _submit(session: Session, settings: Settings, schedule: Schedule, slot: date) -> list[Job]:
-    taken = session.scalars(
+    row = session.scalars(
         select(Slot).where(Slot.schedule_id == schedule.id, Slot.slot == slot)
     ).one()
     try:
@@ -278,9 +280,9 @@ def _submit(session: Session, settings: Settings, schedule: Schedule, slot: date
         )
     except Refused as refusal:  # whoever made it may no longer do this
         log.warning("schedule %s (%s) of %s: %s", schedule.id, schedule.kind, slot, refusal)
-        taken.state = "skipped"
+        row.state = "skipped"
         return []
-    taken.job_id = submission.job.id
+    row.job_id = submission.job.id
     return [submission.job] if submission.created else []
 
 
@@ -427,5 +429,7 @@ def _alert_channel(session: Session, settings: Settings, row: ModelVersion) -> s
         )
         .order_by(Schedule.id.desc())
     )
-    asked = session.scalar(select(Job.channel).where(Job.id == row.job_id)) if row.job_id else None
-    return digest or asked
+    requested_in = (
+        session.scalar(select(Job.channel).where(Job.id == row.job_id)) if row.job_id else None
+    )
+    return digest or requested_in

@@ -123,9 +123,9 @@ class Supervisor:
         self._embedded = not settings.broker_url.get_secret_value()
         self._has_slack = bool(settings.slack_bot_token or settings.oauth)
         self._logs = settings.home / "logs"
-        wanted = [role for role in roles if self._has_slack or role not in ("bot", "sender")]
+        started = [role for role in roles if self._has_slack or role not in ("bot", "sender")]
         self.children = [Child("broker", broker.command(settings))] if self._embedded else []
-        for role in wanted:
+        for role in started:
             if role == "worker":
                 self.children += [
                     Child(
@@ -316,11 +316,11 @@ def _command(role: str, queues: Sequence[str] = QUEUES) -> list[str]:
 
 def _nice(queues: Sequence[str]) -> list[str]:
     program = shutil.which("nice")
-    more = TRAINING_NICENESS - os.getpriority(
+    increment = TRAINING_NICENESS - os.getpriority(
         os.PRIO_PROCESS, 0
     )  # none where all of us run at low priority
-    wanted = more > 0 and tuple(queues) == (TRAINING,)
-    return [program, "-n", str(more)] if program and wanted else []
+    needs_nice = increment > 0 and tuple(queues) == (TRAINING,)
+    return [program, "-n", str(increment)] if program and needs_nice else []
 
 
 def _extra_environment(role: str, queues: Sequence[str]) -> dict[str, str]:

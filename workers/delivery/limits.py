@@ -59,9 +59,9 @@ def check_message(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     blocks = [_cut(block) for block in blocks]
     if len(blocks) > MESSAGE_BLOCKS:
-        blocks = _shed(blocks, lambda kept: len(kept) > MESSAGE_BLOCKS)
+        blocks = _shed(blocks, lambda shown: len(shown) > MESSAGE_BLOCKS)
     if size(blocks) > MESSAGE_CHARACTERS:
-        blocks = _shed(blocks, lambda kept: size(kept) > MESSAGE_CHARACTERS)
+        blocks = _shed(blocks, lambda shown: size(shown) > MESSAGE_CHARACTERS)
     _refuse(blocks)
     if sum(block["type"] == "table" for block in blocks) > 1:
         raise InvalidBlocks("two tables in one message")
@@ -139,21 +139,21 @@ def _shed(blocks: list[dict[str, Any]], too_much) -> list[dict[str, Any]]:
             {"type": "mrkdwn", "text": gettext("_… the rest does not fit into a message._")}
         ],
     }
-    kept = list(blocks)
-    while too_much([*kept, note]):
+    remaining = list(blocks)
+    while too_much([*remaining, note]):
         last = next(
             (
                 i
-                for i in range(len(kept) - 1, -1, -1)
-                if kept[i]["type"] not in ("actions", "header")
+                for i in range(len(remaining) - 1, -1, -1)
+                if remaining[i]["type"] not in ("actions", "header")
             ),
             None,
         )
         if last is None:
             raise InvalidBlocks("too large even without its text")
-        del kept[last]
-    end = len(kept) - 1 if kept and kept[-1]["type"] == "actions" else len(kept)
-    return [*kept[:end], note, *kept[end:]]
+        del remaining[last]
+    end = len(remaining) - 1 if remaining and remaining[-1]["type"] == "actions" else len(remaining)
+    return [*remaining[:end], note, *remaining[end:]]
 
 
 def _cut(block: dict[str, Any]) -> dict[str, Any]:

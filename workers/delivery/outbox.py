@@ -132,8 +132,8 @@ def stuck(session: Session, settings: Settings) -> Sequence[Outbox]:
     sequence of Outbox
         Held and failed rows.
     """
-    mine = Outbox.team_id == settings.team_id, Outbox.state.in_(STUCK)
-    return session.scalars(select(Outbox).where(*mine).order_by(Outbox.id)).all()
+    conditions = Outbox.team_id == settings.team_id, Outbox.state.in_(STUCK)
+    return session.scalars(select(Outbox).where(*conditions).order_by(Outbox.id)).all()
 
 
 def release(session: Session, settings: Settings, post_id: int) -> Outbox:
@@ -169,7 +169,7 @@ def release(session: Session, settings: Settings, post_id: int) -> Outbox:
                 "There is no post {post_id}; see `retention posts` for those that are stuck."
             ).format(post_id=post_id)
         )
-    freed = session.execute(
+    released = session.execute(
         update(Outbox)
         .where(Outbox.id == post_id, Outbox.state.in_(STUCK))
         .values(
@@ -180,7 +180,7 @@ def release(session: Session, settings: Settings, post_id: int) -> Outbox:
         )
     )
     session.refresh(row)
-    if not freed.rowcount:  # type: ignore[attr-defined]
+    if not released.rowcount:  # type: ignore[attr-defined]
         raise Conflict(
             gettext("Post {post_id} is {state}; only a held or failed one can be released.").format(
                 post_id=post_id, state=row.state

@@ -157,10 +157,10 @@ def _finalize(_context: Any, value: Any) -> Any:
 
 @cache
 def _environment() -> Environment:
-    made = environment(autoescape=True, finalize=_finalize)
-    made.filters.update(user=_user, channel=_channel, link=_link, date=_date, json=json.dumps)
-    made.globals["ids"] = ids
-    return made
+    templates = environment(autoescape=True, finalize=_finalize)
+    templates.filters.update(user=_user, channel=_channel, link=_link, date=_date, json=json.dumps)
+    templates.globals["ids"] = ids
+    return templates
 
 
 def _filled(node: Any, marks: _Marks, *, mrkdwn: bool) -> Any:

@@ -122,19 +122,19 @@ class Sender:
         through all messages ever sent to the channel.
         """
         other, parent = aliased(Outbox), aliased(Outbox)
-        waiting = Outbox.state.in_(("pending", "rate_limited", "ambiguous"))
-        ripe = or_(Outbox.next_at <= now, Outbox.next_at > now + _FAR)
-        forgotten = and_(
+        is_waiting = Outbox.state.in_(("pending", "rate_limited", "ambiguous"))
+        is_time = or_(Outbox.next_at <= now, Outbox.next_at > now + _FAR)
+        is_abandoned = and_(
             Outbox.state == "sending",
             or_(Outbox.lease_until < now, Outbox.lease_until > now + _FAR),
         )
-        rested = now - timedelta(seconds=self._pacing.channel_gap)
-        under_way = and_(
+        gap_began = now - timedelta(seconds=self._pacing.channel_gap)
+        is_being_sent = and_(
             other.state == "sending",
             other.lease_until.between(now, now + _FAR),
             other.id != Outbox.id,
         )
-        before = and_(
+        waits_before = and_(
             other.id < Outbox.id,
             other.ts.is_(None),
             other.state.in_(outbox.UNDELIVERED),
@@ -143,19 +143,19 @@ class Sender:
                 and_(other.thread_key.is_(None), Outbox.thread_key.is_(None)),
             ),
         )
-        same = other.channel == Outbox.channel
-        orphan = and_(
+        same_channel = other.channel == Outbox.channel
+        has_unsent_parent = and_(
             parent.key == Outbox.thread_key,
             parent.ts.is_(None),
             parent.state.in_(outbox.UNDELIVERED),
         )
         return (
             Outbox.team_id == self._settings.team_id,
-            or_(and_(waiting, ripe), forgotten),
-            ~exists().where(same, other.sent_at > rested, other.sent_at <= now + _FAR),
-            ~exists().where(same, under_way),
-            or_(Outbox.ts.is_not(None), ~exists().where(same, before)),
-            or_(Outbox.thread_key.is_(None), ~exists().where(orphan)),
+            or_(and_(is_waiting, is_time), is_abandoned),
+            ~exists().where(same_channel, other.sent_at > gap_began, other.sent_at <= now + _FAR),
+            ~exists().where(same_channel, is_being_sent),
+            or_(Outbox.ts.is_not(None), ~exists().where(same_channel, waits_before)),
+            or_(Outbox.thread_key.is_(None), ~exists().where(has_unsent_parent)),
         )
 
     def _claim(self) -> Claim | None:
@@ -174,14 +174,14 @@ class Sender:
             )
             if row_id is None:
                 return None
-            forgotten = case((and_(Outbox.state == "sending", Outbox.ts.is_(None)), 1), else_=0)
+            abandoned = case((and_(Outbox.state == "sending", Outbox.ts.is_(None)), 1), else_=0)
             session.execute(
                 update(Outbox)
                 .where(Outbox.id == row_id)
                 .values(
                     state="sending",
                     attempts=Outbox.attempts + 1,
-                    ambiguous=Outbox.ambiguous + forgotten,
+                    ambiguous=Outbox.ambiguous + abandoned,
                     lease_until=now + timedelta(seconds=self._pacing.lease),
                     first_try=func.coalesce(Outbox.first_try, literal(now, Utc())),
                 )
@@ -285,7 +285,7 @@ class Sender:
         """
         row = claim.row
         with self._database.transaction() as session:
-            ours = session.execute(
+            updated = session.execute(
                 update(Outbox)
                 .where(
                     Outbox.id == row.id, Outbox.state == "sending", Outbox.attempts == row.attempts
@@ -293,5 +293,5 @@ class Sender:
                 .values(lease_until=None, **values)
                 .execution_options(synchronize_session=False)
             )
-            if ours.rowcount:  # type: ignore[attr-defined]
+            if updated.rowcount:  # type: ignore[attr-defined]
                 outbox.drop_sensitive_content(session, File.id.in_(delivered))

@@ -85,7 +85,7 @@ class Transport:
             return SentMessage(channel, row.ts, row.revision)
         if row.ambiguous and row.first_try is not None:
             oldest = row.first_try.timestamp() - _CLOCKS_DIFFER
-            found = slack.find_post(
+            ts = slack.find_post(
                 self._web,
                 channel,
                 row.key,
@@ -93,8 +93,8 @@ class Transport:
                 oldest=oldest,
                 thread_ts=claim.thread_ts,
             )
-            if found is not None:  # it was accepted; which revision it shows is not known
-                return SentMessage(channel, found, row.revision if row.revision == 1 else 0)
+            if ts is not None:  # it was accepted; which revision it shows is not known
+                return SentMessage(channel, ts, row.revision if row.revision == 1 else 0)
         claim.posting = True
         answer = self._web.chat_postMessage(
             channel=channel,

@@ -71,25 +71,26 @@ def _wanted(
     from retention.outreach.contacts import unwilling
     from retention.risk.policy import load_policy
 
-    policy, called = load_policy(context.settings), request.part == "calls"
+    policy, is_call_list = load_policy(context.settings), request.part == "calls"
     with context.database.reading() as session:
         campaign = _running(session, context, request)
-        gone = sends.left_out(session, campaign.id)  # erased since, say
+        left_out = sends.left_out(session, campaign.id)  # erased since, say
         rows = [
             row
             for row in sending.codes(session, campaign)
-            if (row["offer"]["action"] == "call") == called and row["customer_id"] not in gone
+            if (row["offer"]["action"] == "call") == is_call_list
+            and row["customer_id"] not in left_out
         ]
-        given = {row["customer_id"]: row["offer"] for row in rows}
-        no = unwilling(lake, session, context.settings, policy, given)
-    rows = [row for row in rows if row["customer_id"] not in no]
+        offers = {row["customer_id"]: row["offer"] for row in rows}
+        unsubscribed = unwilling(lake, session, context.settings, policy, offers)
+    rows = [row for row in rows if row["customer_id"] not in unsubscribed]
     if not rows:
         raise BadInput(
             gettext("Campaign {name!r} has nobody to {value}.").format(
-                name=campaign.name, value="call" if called else "write to"
+                name=campaign.name, value="call" if is_call_list else "write to"
             )
         )
-    return campaign, rows, no
+    return campaign, rows, unsubscribed
 
 
 def _taken(
@@ -99,7 +100,7 @@ def _taken(
     from retention.db.audit import record
     from retention.outreach import sends
 
-    settings, who, now = context.settings, context.requested_by, context.business_at
+    settings, user, now = context.settings, context.requested_by, context.business_at
     campaign = _running(session, context, request, lock=True)  # it may have been stopped meanwhile
     details = {
         "rows": rows,
@@ -108,17 +109,17 @@ def _taken(
         "job": context.job_id,
     }
     channel = "call" if request.part == "calls" else "csv"
-    record(session, settings, who, f"campaign.{channel}", campaign.id, now, details)
+    record(session, settings, user, f"campaign.{channel}", campaign.id, now, details)
     sends.leave_out(session, campaign.id, unwilling, "no consent any more")
     sends.taken_as_file(session, campaign.id, context.job_id, now, channel)
-    told = campaigns.thread_post(settings, campaign, "csv", who, rows=rows, part=request.part)
+    post = campaigns.thread_post(settings, campaign, "csv", user, rows=rows, part=request.part)
     return (
         Post(
-            told.template,
-            told.values,
-            f"{told.key}:{context.job_id}",
-            told.channel,
-            told.thread_key,
+            post.template,
+            post.values,
+            f"{post.key}:{context.job_id}",
+            post.channel,
+            post.thread_key,
         ),
     )
 
@@ -146,7 +147,7 @@ def _running(
     return campaign
 
 
-def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str, Any]) -> Any:
+def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[str, Any]) -> Any:
     """Return one row per customer with the text to send."""
     import pandas as pd
 
@@ -157,10 +158,10 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
 
     table = []
     for row in rows:
-        offer, told, person = (
+        offer, offer_terms, person = (
             row["offer"],
             terms(row["offer"]),
-            reach.get(row["customer_id"], Contact()),
+            contacts.get(row["customer_id"], Contact()),
         )
         values = placed(settings, person.name, row)
         text = wording.filled(copy_of(body, offer), values)
@@ -172,9 +173,9 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
                 "offer": offer["rule"],
                 "action": offer["action"],
                 "discount": offer["discount"],
-                "amount": told["amount"] or 0.0,
+                "amount": offer_terms["amount"] or 0.0,
                 "min_order": offer.get("min_order") or 0.0,
-                "category": told["category"] or "",
+                "category": offer_terms["category"] or "",
                 "code": row["code"] or "",
                 "expires": values["expires"],
                 "items": values["items"],
@@ -200,7 +201,7 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
     return pd.DataFrame(table, columns=columns)
 
 
-def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str, Any]) -> Any:
+def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[str, Any]) -> Any:
     """Return one row per customer to call, the most valuable first."""
     import pandas as pd
 
@@ -210,7 +211,7 @@ def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], reach: dict[str
 
     table = []
     for row in sorted(rows, key=lambda row: -row["expected_value"]):
-        person = reach.get(row["customer_id"], Contact())
+        person = contacts.get(row["customer_id"], Contact())
         values = placed(settings, person.name, row)
         table.append(
             {

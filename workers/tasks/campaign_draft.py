@@ -40,14 +40,14 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     with context.database.reading() as session:
         prior = learnt_prior(session, settings, policy)
         desk = open_desk(lake, session, settings, policy)
-        unknown = teaching_nothing(session, settings)
-        chosen = choosing(lake, session, settings, policy, now, unknown)
+        unmeasured = teaching_nothing(session, settings)
+        lists = choosing(lake, session, settings, policy, now, unmeasured)
     scores, as_of, model_version = _scored(request, context, lake, policy)
     uplift = learn(
         lake,
         as_of,
         window_days=policy.campaign.window_days,
-        without=unknown,
+        without=unmeasured,
         progress=part(context.progress, 0, 4),
     )
     suggesting = part(context.progress, 2, 4)
@@ -61,10 +61,10 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
         model_version=model_version,
         now=now,
         prior=prior,
-        suggest=lambda ids: chosen.lists(
+        suggest=lambda ids: lists.lists(
             desk, lake, ids, k=policy.offer.items, as_of=now, progress=suggesting
         ),
-        decide=chosen.decide if policy.offer.items else None,
+        decide=lists.decide if policy.offer.items else None,
         together=desk.together(lake),
         uplift=uplift,
         recommended_by=desk.version,
@@ -83,9 +83,9 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
             post_key=f"job:{context.job_id}",
             now=now,
         )
-        shown = campaigns.card_post(settings, campaign)
+        post = campaigns.card_post(settings, campaign)
         return (
-            Post(shown.template, shown.values),
+            Post(post.template, post.values),
         )  # without a key: it takes the place of the job's progress bar
 
     return Outcome(drafted.as_dict(), apply=apply)
@@ -106,8 +106,8 @@ def _scored(
         with context.database.reading() as session:
             row = champion(session, context.settings, "churn")
         trained = churn_model(context.settings, row) if row else None
-        found = sweep(lake, trained, policy, tier=request.tier, progress=context.progress)
-        return found.cohort, found.as_of, found.model_version
+        swept = sweep(lake, trained, policy, tier=request.tier, progress=context.progress)
+        return swept.cohort, swept.as_of, swept.model_version
     with context.database.reading() as session:
         cohort = campaigns.find_cohort(session, context.settings, request.cohort_id)
     scores = lake.scores(cohort.run_id).execute()

@@ -53,20 +53,20 @@ def run(request: CampaignLook, context: Context) -> Outcome:
     context.progress(1, 2, "comparing them")
     # A day whose orders have yet to be imported is none: counted as one on which nobody bought, it would slow the pace.
     newest = max(newest_order(lake, now) or campaign.sent_at, campaign.sent_at)
-    behind = now - newest > UP_TO_DATE and newest < campaign.window_ends_at
-    upto = newest if behind else min(now, campaign.window_ends_at)
-    found = sequential.look(
+    is_behind = now - newest > UP_TO_DATE and newest < campaign.window_ends_at
+    until = newest if is_behind else min(now, campaign.window_ends_at)
+    interim = sequential.look(
         counted,
-        day=(upto - campaign.sent_at) // day,
+        day=(until - campaign.sent_at) // day,
         days=(campaign.window_ends_at - campaign.sent_at) // day,
         planned_share=1 - body.holdout,
         scales=sequential.scales(body),
     )
-    figures = found.as_dict()
-    late = newest if behind and (now - newest) // day else None
+    figures = interim.as_dict()
+    late = newest if is_behind and (now - newest) // day else None
     shown = {"campaign": described(campaign), "simulated": settings.demo, "newest": late}
-    named = {"campaign_id": campaign.id, "name": campaign.name, "state": campaign.state}
+    names = {"campaign_id": campaign.id, "name": campaign.name, "state": campaign.state}
     return Outcome(
-        {**named, "currency": body.currency, "simulated": settings.demo, **figures},
+        {**names, "currency": body.currency, "simulated": settings.demo, **figures},
         (Post("campaign/look", {**shown, "look": figures}),),
     )

@@ -39,17 +39,17 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     from retention.lake import Lake
     from retention.lake.watermark import newest_order
 
-    settings, database, who, now = (
+    settings, database, user, now = (
         context.settings,
         context.database,
         context.requested_by,
         context.business_at,
     )
     with database.transaction() as session:
-        was = find(session, settings, request.campaign_id).state
-        begun = closing.begin(session, settings, request.campaign_id, who, now)
-        if begun.state != was:
-            campaigns.refresh_counts(session, settings, begun)
+        old_state = find(session, settings, request.campaign_id).state
+        measuring = closing.begin(session, settings, request.campaign_id, user, now)
+        if measuring.state != old_state:
+            campaigns.refresh_counts(session, settings, measuring)
     lake = Lake.open(settings)
     with database.reading() as session:
         campaign = find(session, settings, request.campaign_id)
@@ -59,12 +59,12 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     context.progress(1, 4, "Counting what both arms did")
     with database.reading() as session:
         counted = outcomes(lake, session, campaign)
-        beside = _beside(lake, session, campaign, counted)
+        limits = _beside(lake, session, campaign, counted)
     context.progress(2, 4, "Comparing them")
     measured = measure(
         counted, planned_share=1 - campaign.body["holdout"], metrics=METRICS, segmented=SEGMENTS
     )
-    result = {**measured.as_dict(), "simulated": _stated_effect(settings.demo), **beside}
+    result = {**measured.as_dict(), "simulated": _stated_effect(settings.demo), **limits}
     context.progress(3, 4, "Drawing the chart")
     chart = picture(counted, measured, simulated=settings.demo)
     return _posted(campaign, result, chart, context)
@@ -102,22 +102,22 @@ def _posted(campaign: Any, result: dict[str, Any], chart: bytes, context: Contex
     """Return the outcome that closes the campaign with its result."""
     from retention.campaigns import closing
 
-    settings, who, now = context.settings, context.requested_by, context.business_at
+    settings, user, now = context.settings, context.requested_by, context.business_at
     values = {
         "measured": result,
         "with_chart": True,
         "treated": result["sample_ratio"]["treated"],
         "control": result["sample_ratio"]["control"],
     }
-    told_of = "Extra orders of the treated, and extra buyers by segment"
-    images = {"chart": Attachment(f"{campaign.id}.png", "image/png", chart, told_of)}
+    alt_text = "Extra orders of the treated, and extra buyers by segment"
+    images = {"chart": Attachment(f"{campaign.id}.png", "image/png", chart, alt_text)}
 
     def apply(session: Session) -> tuple[Post, ...]:
-        closed = closing.finish(session, settings, campaign.id, result, who, now)
-        told = campaigns.thread_post(settings, closed, "result", who, **values)
+        closed = closing.finish(session, settings, campaign.id, result, user, now)
+        post = campaigns.thread_post(settings, closed, "result", user, **values)
         return (
             campaigns.card_post(settings, closed),
-            Post("campaign/result", told.values, told.key, told.channel, told.thread_key, images),
+            Post("campaign/result", post.values, post.key, post.channel, post.thread_key, images),
         )
 
     return Outcome({"campaign_id": campaign.id, "name": campaign.name, **result}, apply=apply)
@@ -130,25 +130,25 @@ def _without_orders(campaign: Any, newest: datetime | None, context: Context) ->
     """
     from retention.campaigns import closing
 
-    settings, who, now = context.settings, context.requested_by, context.business_at
-    named = {"campaign_id": campaign.id, "name": campaign.name}
+    settings, user, now = context.settings, context.requested_by, context.business_at
+    names = {"campaign_id": campaign.id, "name": campaign.name}
     if not closing.given_up(campaign, now):
-        late = now >= campaign.window_ends_at + closing.LATE
+        is_late = now >= campaign.window_ends_at + closing.LATE
         waits = (
-            (campaigns.thread_post(settings, campaign, "waits", who, newest=newest),)
-            if late
+            (campaigns.thread_post(settings, campaign, "waits", user, newest=newest),)
+            if is_late
             else ()
         )
-        return Outcome({**named, "waits": True}, (campaigns.card_post(settings, campaign), *waits))
+        return Outcome({**names, "waits": True}, (campaigns.card_post(settings, campaign), *waits))
     result = closing.without_orders(newest)
 
     def apply(session: Session) -> tuple[Post, ...]:
-        closed = closing.finish(session, settings, campaign.id, result, who, now)
+        closed = closing.finish(session, settings, campaign.id, result, user, now)
         return campaigns.card_post(settings, closed), campaigns.thread_post(
-            settings, closed, "unmeasured", who
+            settings, closed, "unmeasured", user
         )
 
-    return Outcome({**named, **result}, apply=apply)
+    return Outcome({**names, **result}, apply=apply)
 
 
 def _stated_effect(demo: bool) -> dict[str, Any] | None:

@@ -35,20 +35,20 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
     from retention.outreach.adapters import channel
     from retention.outreach.contacts import contacts
 
-    settings, who = context.settings, context.requested_by
+    settings, user = context.settings, context.requested_by
     with context.database.reading() as session:
         campaign = find(session, settings, request.campaign_id)
         first = rows(session, campaign, COPIES)
-    known = contacts(Lake.open(settings), [row["customer_id"] for row in first])
+    contact_of = contacts(Lake.open(settings), [row["customer_id"] for row in first])
     body = Body.model_validate(campaign.body)
-    told: dict[str, Any] = {
+    common: dict[str, Any] = {
         "campaign_id": campaign.id,
         "name": campaign.name,
         "by": channel(settings),
     }
-    full = {**told, "copies": previewed(settings, body, first, known), "masked": False}
-    if context.channel is None or context.channel == who:
+    full = {**common, "copies": previewed(settings, body, first, contact_of), "masked": False}
+    if context.channel is None or context.channel == user:
         return Outcome(full, (Post("campaign/preview", full),))
-    hidden = {**told, "copies": masked(settings, body, first), "masked": True}
-    to_person = Post("campaign/preview", full, key=f"preview:{context.job_id}", channel=who)
+    hidden = {**common, "copies": masked(settings, body, first), "masked": True}
+    to_person = Post("campaign/preview", full, key=f"preview:{context.job_id}", channel=user)
     return Outcome(hidden, (Post("campaign/preview", hidden), to_person))

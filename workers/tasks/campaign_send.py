@@ -39,18 +39,22 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     now = clock.now()  # it may have waited for a worker for days
     settings, database, lake = context.settings, context.database, Lake.open(context.settings)
     policy = load_policy(settings)  # one that cannot be read keeps it from being begun
-    who, wanted = context.requested_by, (request.campaign_id, request.version)
-    back = sending.returned(database, settings, lake, request.campaign_id, now)
-    twice = sending.doubles(database, settings, lake, request.campaign_id) - back
+    user, version = context.requested_by, (request.campaign_id, request.version)
+    returned = sending.returned(database, settings, lake, request.campaign_id, now)
+    doubles = sending.doubles(database, settings, lake, request.campaign_id) - returned
     with database.transaction() as session:
         adapters.check(settings)
-        campaign, left_out = sending.begin(session, settings, *wanted, who, now, back | twice)
+        campaign, left_out = sending.begin(
+            session, settings, *version, user, now, returned | doubles
+        )
         # Told here, for a run that dies after this and is taken up again leaves out nobody.
-        for what, some in (("returned", back), ("doubles", twice)) if left_out else ():
-            if some:
-                told = campaigns.thread_post(settings, campaign, what, who, left_out=len(some))
-                outbox.put(session, settings, told, default_channel=campaign.channel)
-    for reserved, needed in sending.reserve(database, settings, *wanted):
+        for what, customers in (("returned", returned), ("doubles", doubles)) if left_out else ():
+            if customers:
+                post = campaigns.thread_post(
+                    settings, campaign, what, user, left_out=len(customers)
+                )
+                outbox.put(session, settings, post, default_channel=campaign.channel)
+    for reserved, needed in sending.reserve(database, settings, *version):
         context.progress(reserved, needed + 1, f"{reserved:,} of {needed:,} codes reserved")
     _restocked(request, context, lake, policy)
     with database.reading() as session:
@@ -60,7 +64,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     lake.upsert("treatments", treatments)
 
     def apply(session: Session) -> tuple[Post, ...]:
-        sent = sending.finish(session, settings, *wanted, who, now)
+        sent = sending.finish(session, settings, *version, user, now)
         impressions.of_campaign(session, settings, sent.campaign, now)
         return (
             campaigns.card_post(settings, sent.campaign),
@@ -69,7 +73,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
                 settings,
                 sent.campaign,
                 "live",
-                who,
+                user,
                 treated=sent.treated,
                 control=sent.control,
                 codes=sent.codes,
@@ -107,7 +111,9 @@ def _restocked(request: CampaignSend, context: Context, lake: Any, policy: Any) 
         desk = open_desk(lake, session, context.settings, policy) if offers else None
     if desk is not None:
         own = policy.recommend.policy
-        blends = {who: blend_of(offer.get("arm", ""), own) for who, offer in offers.items()}
+        blends = {
+            customer: blend_of(offer.get("arm", ""), own) for customer, offer in offers.items()
+        }
         lists = blended(desk, lake, blends, k=policy.offer.items, as_of=clock.now())
         with context.database.transaction() as session:
             restocking.replace(session, name, offers, lists, desk.together(lake))

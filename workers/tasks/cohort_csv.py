@@ -55,7 +55,7 @@ def run(request: CohortCsv, context: Context) -> Outcome:
     frame = frame.assign(
         pseudonym=[pseudonym(settings.key, customer) for customer in frame.customer_id],
         at_stake=frame.churn_probability * frame.expected_value,
-        reasons=[_words(told) for told in frame.reasons],
+        reasons=[_words(reason_list) for reason_list in frame.reasons],
     ).sort_values("at_stake", ascending=False)
     columns = [
         "customer_id",
@@ -107,5 +107,5 @@ def run(request: CohortCsv, context: Context) -> Outcome:
 def _words(reasons: str | list) -> str:
     import json
 
-    told = json.loads(reasons) if isinstance(reasons, str) else reasons
-    return "; ".join(reason["text"] for reason in told)
+    reason_list = json.loads(reasons) if isinstance(reasons, str) else reasons
+    return "; ".join(reason["text"] for reason in reason_list)

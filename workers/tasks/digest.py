@@ -23,24 +23,32 @@ def run(request: Digest, context: Context) -> Outcome:
     from retention.reports.digest import digest
 
     settings = context.settings
-    found = digest(
+    digest_page = digest(
         Lake.open(settings),
         context.database,
         settings,
         as_of=request.as_of,
         progress=context.progress,
     )
-    picture = Attachment("week.png", "image/png", found.chart.png, found.chart.alt_text)
+    picture = Attachment("week.png", "image/png", digest_page.chart.png, digest_page.chart.alt_text)
     page = Attachment(
-        f"digest-{found.data['as_of'][:10]}.html", "text/html", found.html(settings).encode()
+        f"digest-{digest_page.data['as_of'][:10]}.html",
+        "text/html",
+        digest_page.html(settings).encode(),
     )
     message = f"job:{context.job_id}"
     posts = (
         Post(
             "digest/week",
-            {**found.data, "alt_text": found.chart.alt_text},
+            {**digest_page.data, "alt_text": digest_page.chart.alt_text},
             images={"week": picture},
         ),
-        Post("digest/report", found.data, key=f"{message}:report", thread_key=message, file=page),
+        Post(
+            "digest/report",
+            digest_page.data,
+            key=f"{message}:report",
+            thread_key=message,
+            file=page,
+        ),
     )
-    return Outcome(found.data, posts)
+    return Outcome(digest_page.data, posts)

@@ -54,45 +54,52 @@ def run(request: Forget, context: Context) -> Outcome:
     from retention.privacy import erased
     from retention.privacy.redaction import Names
 
-    settings, who, now = context.settings, context.requested_by, context.business_at
+    settings, user, now = context.settings, context.requested_by, context.business_at
     lake = Lake.open(settings)
     linked = erasure.ids_of(lake, request.customer_id)
     with context.database.reading() as session:
         ids = sorted({*linked, *erasure.ids_in_directory(session, settings, linked)})
     contacts = erasure.contact_of(lake, ids)
     names = Names.of(settings, ids, contacts)
-    begun = clock.wall() - _UNDER_WAY
+    ended_since = clock.wall() - _UNDER_WAY
     with context.database.transaction() as session:
         erased.remember(
-            session, settings, ids, who, now
+            session, settings, ids, user, now
         )  # first: no import that runs now brings them back
     _scrub(context, names, ids, context.database.reading, context.database.transaction)
     context.progress(1, 4, "Erasing from the quarantine")
     quarantined = erasure.from_quarantine(lake, settings, [*ids, *contacts])
     context.progress(2, 4, "Erasing from the lake")
-    gone = Counter({**erasure.from_lake(lake, ids), "quarantine": quarantined})
+    erased_rows = Counter({**erasure.from_lake(lake, ids), "quarantine": quarantined})
     with context.database.transaction() as session:
         # A run before this one may have erased, and then have died. First of all: no job that is under way ends from here on.
-        if context.attempt > 1 or gone.total() or erasure.left(session, ids):
+        if context.attempt > 1 or erased_rows.total() or erasure.left(session, ids):
             jobs.restart_running(session, settings, _MEANWHILE)
-        gone.update(erasure.from_sql(session, settings, ids))
-    late = Counter(erasure.from_lake(lake, ids))  # what a job has written that ended since
-    data = {"ids": len(ids), "erased": dict(gone + late)}
+        erased_rows.update(erasure.from_sql(session, settings, ids))
+    late_rows = Counter(erasure.from_lake(lake, ids))  # what a job has written that ended since
+    data = {"ids": len(ids), "erased": dict(erased_rows + late_rows)}
 
     def apply(session: Session) -> tuple[Post, ...]:
-        if late.total():
+        if late_rows.total():
             jobs.restart_running(
                 session, settings, _MEANWHILE
             )  # what began since may have read that
-        listed = erasure.from_directory(session, ids)
-        last = Counter({**erasure.from_sql(session, settings, ids), "directory": listed})
-        rows = dict(gone + late + last)
+        directory_rows = erasure.from_directory(session, ids)
+        final_rows = Counter(
+            {**erasure.from_sql(session, settings, ids), "directory": directory_rows}
+        )
+        rows = dict(erased_rows + late_rows + final_rows)
         _scrub(
-            context, names, ids, lambda: nullcontext(session), lambda: nullcontext(session), begun
+            context,
+            names,
+            ids,
+            lambda: nullcontext(session),
+            lambda: nullcontext(session),
+            ended_since,
         )
         erasure.forget_question(session, context.job_id)
         record(
-            session, settings, who, "customer.forget", f"job {context.job_id}", now, {"rows": rows}
+            session, settings, user, "customer.forget", f"job {context.job_id}", now, {"rows": rows}
         )
         return (Post("bot/forgotten", {"number_of_ids": len(ids), "erased": rows}),)
 
@@ -116,13 +123,17 @@ def _scrub(
 
     settings = context.settings
     with writing() as session:
-        asked = [one for one in erasure.jobs_about(session, settings, ids) if one != context.job_id]
-        for key, channel in erasure.posts_about(session, settings, asked):
+        job_ids = [
+            job_id
+            for job_id in erasure.jobs_about(session, settings, ids)
+            if job_id != context.job_id
+        ]
+        for key, channel in erasure.posts_about(session, settings, job_ids):
             outbox.put(session, settings, Post("bot/erased", {}, key=key), default_channel=channel)
-        erasure.scrub_jobs(session, asked)
+        erasure.scrub_jobs(session, job_ids)
     with reading() as session:
-        named = erasure.jobs_naming(session, settings, names, since)
-    for job_id in named:
+        naming_jobs = erasure.jobs_naming(session, settings, names, since)
+    for job_id in naming_jobs:
         while not _redacted(job_id, names, reading, writing):
             pass  # somebody else has written it meanwhile
     with reading() as session:
@@ -145,8 +156,8 @@ def _redacted(job_id: str, names: "Names", reading: Sessions, writing: Sessions)
     if redacted is None:
         return True
     with writing() as session:
-        done = session.execute(redacted, execution_options={"synchronize_session": False})
-        return bool(done.rowcount)  # type: ignore[attr-defined]
+        updated = session.execute(redacted, execution_options={"synchronize_session": False})
+        return bool(updated.rowcount)  # type: ignore[attr-defined]
 
 
 def _say(

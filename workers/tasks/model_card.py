@@ -23,19 +23,19 @@ def run(request: ModelCard, context: Context) -> Outcome:
     from retention.reports.card import card
 
     settings = context.settings
-    found = card(
+    page = card(
         Lake.open(settings),
         context.database,
         settings,
         version=request.version,
         progress=context.progress,
     )
-    version, message = found.data["version"], f"job:{context.job_id}"
+    version, message = page.data["version"], f"job:{context.job_id}"
     files = (
-        ("as a page", Attachment(f"{version}.html", "text/html", found.html(settings).encode())),
-        ("on paper", Attachment(f"{version}.pdf", "application/pdf", found.pdf(settings))),
+        ("as a page", Attachment(f"{version}.html", "text/html", page.html(settings).encode())),
+        ("on paper", Attachment(f"{version}.pdf", "application/pdf", page.pdf(settings))),
     )
-    posts = [Post("models/card", {"card": found.data})]
+    posts = [Post("models/card", {"card": page.data})]
     posts += [
         Post(
             "models/card_file",
@@ -46,4 +46,4 @@ def run(request: ModelCard, context: Context) -> Outcome:
         )
         for form, file in files
     ]
-    return Outcome({"card": found.data}, tuple(posts))
+    return Outcome({"card": page.data}, tuple(posts))

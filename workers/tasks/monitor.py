@@ -31,16 +31,18 @@ def run(request: Monitor, context: Context) -> Outcome:
     from retention.monitoring.health import check
 
     settings = context.settings
-    found = check(Lake.open(settings), context.database, settings, progress=context.progress)
-    record = found.record(settings, context.job_id)
+    check_result = check(Lake.open(settings), context.database, settings, progress=context.progress)
+    record = check_result.record(settings, context.job_id)
     shown = {"health": described(record), "job_id": context.job_id, "retraining": None}
 
     def publish(session: Session) -> tuple[Post, ...]:
-        since = found.at - timedelta(days=found.row.horizon_days)
-        checks = [reason["check"] for reason in found.reasons]
-        decayed = found.state == "decayed"
-        told = decayed and told_lately(session, settings, found.row.version, checks, since)
-        record.alerted = decayed and not told and context.channel is not None
+        since = check_result.at - timedelta(days=check_result.row.horizon_days)
+        checks = [reason["check"] for reason in check_result.reasons]
+        decayed = check_result.state == "decayed"
+        was_alerted = decayed and told_lately(
+            session, settings, check_result.row.version, checks, since
+        )
+        record.alerted = decayed and not was_alerted and context.channel is not None
         session.add(record)
         alert = record.alerted and request.scheduled
         return (Post("monitor/alert", shown, key=alert_key(context.job_id)),) if alert else ()

@@ -43,14 +43,14 @@ def run(request: Recommend, context: Context) -> Outcome:
     settings = context.settings
     lake, policy = Lake.open(settings), load_policy(settings)
     with context.database.reading() as session:
-        asked = directory.found(session, settings, request.customer_id)
+        identity = directory.found(session, settings, request.customer_id)
         desk = open_desk(lake, session, settings, policy)
-    customer = asked.customer_id
+    customer = identity.customer_id
     row = desk.row
     moment = lake.as_of(
         request.as_of, row.horizon_days if row else HORIZON_DAYS, row.cutoff if row else None
     )
-    found = desk.lists(
+    items = desk.lists(
         lake,
         [customer],
         k=request.k,
@@ -58,25 +58,25 @@ def run(request: Recommend, context: Context) -> Outcome:
         policy=request.policy,
         progress=context.progress,
     )[customer]
-    asked_policy = request.policy or policy.recommend.policy
+    list_policy = request.policy or policy.recommend.policy
     data: dict[str, Any] = {
         "customer_id": customer,
-        "items": [item.as_dict() for item in found],
-        "policy": asked_policy,
+        "items": [item.as_dict() for item in items],
+        "policy": list_policy,
         "as_of": moment.at.isoformat(),
-        "note": " ".join(filter(None, (moment.note, _nothing_again(asked_policy, found)))),
-        "merged": request.merged or asked.merged,
+        "note": " ".join(filter(None, (moment.note, _nothing_again(list_policy, items)))),
+        "merged": request.merged or identity.merged,
         "model_version": desk.version,
     }
     shown = data["items"][:MAX_SHOWN]
-    told = {
+    values = {
         **data,
         "items": shown,
-        "more": len(found) - len(shown),
+        "more": len(items) - len(shown),
         "pseudonym": pseudonym(settings.key, customer),
         "shown_in": context.job_id,
     }
-    post = Post("recommend/list", told, channel=context.channel and context.requested_by)
+    post = Post("recommend/list", values, channel=context.channel and context.requested_by)
     return Outcome(
         data, (post,), apply=impression_writer(context, "recommend", customer, shown, desk.version)
     )
@@ -121,8 +121,8 @@ def impression_writer(
     )
 
 
-def _nothing_again(policy: str, found: "list[Item]") -> str:
+def _nothing_again(policy: str, items: "list[Item]") -> str:
     """Explain a list of repeats that has none."""
-    if policy != "repeat" or any(item.source == "buy_again" for item in found):
+    if policy != "repeat" or any(item.source == "buy_again" for item in items):
         return ""
     return "Nothing they bought can be offered again, so these are popular items."

@@ -23,7 +23,7 @@ def run(request: RecommendReport, context: Context) -> Outcome:
     from retention.reports.recommendations import report
 
     settings = context.settings
-    found = report(
+    report_page = report(
         Lake.open(settings),
         context.database,
         settings,
@@ -31,20 +31,22 @@ def run(request: RecommendReport, context: Context) -> Outcome:
         as_of=request.as_of,
         progress=context.progress,
     )
-    chart = found.chart
+    chart = report_page.chart
     picture = Attachment("recommendations.png", "image/png", chart.png, chart.alt_text)
     page = Attachment(
-        f"recommendations-{found.data['as_of'][:10]}.html",
+        f"recommendations-{report_page.data['as_of'][:10]}.html",
         "text/html",
-        found.html(settings).encode(),
+        report_page.html(settings).encode(),
     )
     message = f"job:{context.job_id}"
     posts = (
         Post(
             "report/recommend",
-            {**found.data, "alt_text": chart.alt_text},
+            {**report_page.data, "alt_text": chart.alt_text},
             images={"rates": picture},
         ),
-        Post("report/page", found.data, key=f"{message}:report", thread_key=message, file=page),
+        Post(
+            "report/page", report_page.data, key=f"{message}:report", thread_key=message, file=page
+        ),
     )
-    return Outcome(found.data, posts)
+    return Outcome(report_page.data, posts)

@@ -64,22 +64,22 @@ def run(request: Retrain, context: Context) -> Outcome:
     from retention.registry import retrain as training
 
     with context.database.reading() as session:
-        used = {kind: champion(session, settings, kind) for kind in request.kinds}
-        marked = (
+        champions = {kind: champion(session, settings, kind) for kind in request.kinds}
+        doubted_labels = (
             doubted(session, settings, lake.identities.people())
             if settings.doubted_labels == "drop"
             else ()
         )
-        heard = gather(lake, session, settings, cutoff) if "recommend" in request.kinds else None
-    asked = training.Asked(
+        feedback = gather(lake, session, settings, cutoff) if "recommend" in request.kinds else None
+    training_request = training.Asked(
         cutoff,
         request.horizon,
         request.active_within,
         request.model,
         context.requested_by,
         context.job_id,
-        marked,
-        heard,
+        doubted_labels,
+        feedback,
         request.tune,
         request.tune_fits,
     )
@@ -92,12 +92,14 @@ def run(request: Retrain, context: Context) -> Outcome:
         "active_within_days": request.active_within,
     }
     published = {model["kind"] for model in data["models"]}
-    for done, kind in enumerate(used):
+    for done, kind in enumerate(champions):
         if kind in published:
             continue
         try:
-            progress = part(context.progress, done, len(used))
-            trained = getattr(training, kind)(settings, lake, used[kind], asked, progress)
+            progress = part(context.progress, done, len(champions))
+            trained = getattr(training, kind)(
+                settings, lake, champions[kind], training_request, progress
+            )
         except TooLittleData as refusal:
             if kind in request.models:
                 raise

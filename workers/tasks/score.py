@@ -55,17 +55,17 @@ def run(request: Score, context: Context) -> Outcome:
     settings = context.settings
     lake, policy = Lake.open(settings), load_policy(settings)
     with context.database.reading() as session:
-        asked = directory.found(session, settings, request.customer_id)
+        identity = directory.found(session, settings, request.customer_id)
         row, desk = champion(session, settings, "churn"), open_desk(lake, session, settings, policy)
-    customer = asked.customer_id
+    customer = identity.customer_id
     moment = lake.as_of(
         request.as_of, row.horizon_days if row else HORIZON_DAYS, row.cutoff if row else None
     )
     trained = churn_model(settings, row) if row else None
-    found, explained = _scored(
+    score, explained = _scored(
         trained, lake, moment.at, customer, policy, request.explain, context.progress
     )
-    if found is None:
+    if score is None:
         raise BadInput(
             gettext(
                 "Customer {customer} has no order before {local:%Y-%m-%d}, so there is nothing "
@@ -73,31 +73,31 @@ def run(request: Score, context: Context) -> Outcome:
                 "like."
             ).format(customer=customer, local=lake.local(moment.at))
         )
-    tier = tier_of(float(found.churn_probability), policy)
+    tier = tier_of(float(score.churn_probability), policy)
     data = {
         "customer_id": customer,
-        "churn_probability": float(found.churn_probability),
+        "churn_probability": float(score.churn_probability),
         "tier": tier,
-        "reasons": found.reasons,
-        "expected_value": float(found.expected_value),
-        "next_order_at": explained.pop("next_order_at") or _told(found.next_order_at),
+        "reasons": score.reasons,
+        "expected_value": float(score.expected_value),
+        "next_order_at": explained.pop("next_order_at") or _told(score.next_order_at),
         "recommendations": [
             item.as_dict()
             for item in desk.lists(lake, [customer], k=ITEMS, as_of=moment.at)[customer]
         ],
         "preferences": portrait(lake, customer, moment.at, settings.timezone),
-        "action": _action(policy, tier, found.reasons),
+        "action": _action(policy, tier, score.reasons),
         "as_of": moment.at.isoformat(),
         "note": " ".join(filter(None, (moment.note, explained.pop("note", "")))),
-        "merged": request.merged or asked.merged,
+        "merged": request.merged or identity.merged,
         "model_version": row.version if row else rules.VERSION,
         "currency": lake.currency(settings),
         **explained,
     }
-    told = {**data, "pseudonym": pseudonym(settings.key, customer), "shown_in": context.job_id}
+    shown = {**data, "pseudonym": pseudonym(settings.key, customer), "shown_in": context.job_id}
     return Outcome(
         data,
-        (Post("score/customer", told, channel=context.channel and context.requested_by),),
+        (Post("score/customer", shown, channel=context.channel and context.requested_by),),
         apply=impression_writer(context, "score", customer, data["recommendations"], desk.version),
     )
 
@@ -126,10 +126,14 @@ def _scored(
         if scores.empty:
             return None, {}
         people = population(lake, at, horizon_days=HORIZON_DAYS, active_within_days=None)
-        asked = people.rows((people.frame.customer_id == customer).to_numpy())
-        aims = targets(None, asked, history_days=float(people.frame.tenure_days.max()))
-        return scores.iloc[0], {"counterfactuals": [], "second_opinion": None, **aims.of(0, at)}
-    found = explain(
+        snapshot = people.rows((people.frame.customer_id == customer).to_numpy())
+        target_values = targets(None, snapshot, history_days=float(people.frame.tenure_days.max()))
+        return scores.iloc[0], {
+            "counterfactuals": [],
+            "second_opinion": None,
+            **target_values.of(0, at),
+        }
+    explanation = explain(
         trained,
         lake,
         at,
@@ -138,7 +142,11 @@ def _scored(
         opinion=opinion,
         progress=progress,
     )
-    return (found.score, {**found.as_dict(), **found.targets.of(0, at)}) if found else (None, {})
+    return (
+        (explanation.score, {**explanation.as_dict(), **explanation.targets.of(0, at)})
+        if explanation
+        else (None, {})
+    )
 
 
 def _told(moment: "pd.Timestamp") -> str | None:

@@ -44,7 +44,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         row = champion(session, settings, "churn")
     trained = churn_model(settings, row) if row else None
     lake, policy = Lake.open(settings), load_policy(settings)
-    found = sweep(
+    swept = sweep(
         lake,
         trained,
         policy,
@@ -54,18 +54,18 @@ def run(request: Sweep, context: Context) -> Outcome:
         progress=context.progress,
     )
     context.progress(1, 1, "Keeping the scores")
-    lake.write_scores(context.run_id, found.scores)
+    lake.write_scores(context.run_id, swept.scores)
     currency = lake.currency(settings)
     cohort = Cohort(
         id=secrets.token_hex(4),
         team_id=settings.team_id,
         job_id=context.job_id,
         run_id=context.run_id,
-        as_of=found.as_of,
-        model_version=found.model_version,
-        tiers=list(found.cohort_tiers),
-        size=len(found.cohort),
-        revenue_at_risk=Decimal(f"{found.revenue_at_risk:.2f}"),
+        as_of=swept.as_of,
+        model_version=swept.model_version,
+        tiers=list(swept.cohort_tiers),
+        size=len(swept.cohort),
+        revenue_at_risk=Decimal(f"{swept.revenue_at_risk:.2f}"),
         currency=currency,
         created_by=context.requested_by,
     )
@@ -73,37 +73,37 @@ def run(request: Sweep, context: Context) -> Outcome:
     def publish(session: Session) -> None:
         session.add(cohort)
 
-    data = {**found.as_dict(), "cohort_id": cohort.id, "currency": currency}
-    picture = Attachment("sweep.png", "image/png", chart(found, policy), alt_text(found))
+    data = {**swept.as_dict(), "cohort_id": cohort.id, "currency": currency}
+    picture = Attachment("sweep.png", "image/png", chart(swept, policy), alt_text(swept))
     post = Post(
-        "sweep/cohort", _shown(found, cohort.id, currency, settings.key), images={"chart": picture}
+        "sweep/cohort", _shown(swept, cohort.id, currency, settings.key), images={"chart": picture}
     )
     return Outcome(data, (post,), apply=publish, runs=("scores",))
 
 
-def _shown(found: "Swept", cohort_id: str, currency: str, key: bytes) -> dict[str, Any]:
+def _shown(swept: "Swept", cohort_id: str, currency: str, key: bytes) -> dict[str, Any]:
     """Return the values for a channel: counts, reasons, pseudonyms."""
     from retention.privacy import pseudonym
 
-    main = Counter(reasons[0]["feature"] for reasons in found.cohort.reasons if reasons)
+    main_reasons = Counter(reasons[0]["feature"] for reasons in swept.cohort.reasons if reasons)
     customers = [
         {**customer, "customer": pseudonym(key, customer["customer_id"])}
-        for customer in found.cohort.head(MAX_SHOWN).to_dict("records")
+        for customer in swept.cohort.head(MAX_SHOWN).to_dict("records")
     ]
     for customer in customers:
         del customer["customer_id"]
     return {
         "cohort_id": cohort_id,
-        "as_of": found.as_of.isoformat(),
-        "note": found.note,
-        "rung": found.rung,
-        "model_version": found.model_version,
-        "tiers": found.tiers,
-        "cohort_tiers": list(found.cohort_tiers),
-        "scored": len(found.scores),
-        "size": len(found.cohort),
-        "revenue_at_risk": found.revenue_at_risk,
-        "reasons": main.most_common(4),
+        "as_of": swept.as_of.isoformat(),
+        "note": swept.note,
+        "rung": swept.rung,
+        "model_version": swept.model_version,
+        "tiers": swept.tiers,
+        "cohort_tiers": list(swept.cohort_tiers),
+        "scored": len(swept.scores),
+        "size": len(swept.cohort),
+        "revenue_at_risk": swept.revenue_at_risk,
+        "reasons": main_reasons.most_common(4),
         "customers": customers,
         "currency": currency,
     }

@@ -36,21 +36,21 @@ def run(request: Tidy, context: Context) -> Outcome:
     settings, database = context.settings, context.database
 
     context.progress(0, 1, "tidying the lake")
-    lake, known = Lake.open(settings), erased.known(database, settings)
+    lake, erased_ids = Lake.open(settings), erased.known(database, settings)
     with database.reading() as session:
         unreceived = sending.unreceived(lake, session, settings)
-        again = erasure.returned(lake, session, known)
+        returned = erasure.returned(lake, session, erased_ids)
     lake.remove("treatments", unreceived)
-    if again:
-        erasure.from_lake(lake, again)
+    if returned:
+        erasure.from_lake(lake, returned)
 
     def apply(session: Session) -> None:
-        if again:
-            erasure.from_sql(session, settings, again)
-            erasure.from_directory(session, again)
+        if returned:
+            erasure.from_sql(session, settings, returned)
+            erasure.from_directory(session, returned)
 
     dropped = lake.collect_garbage(lambda runs: unwanted(database, runs))
-    return Outcome({"dropped": dropped, "erased_again": len(again)}, apply=apply)
+    return Outcome({"dropped": dropped, "erased_again": len(returned)}, apply=apply)
 
 
 def unwanted(database: Database, runs: set[str]) -> set[str]:
